@@ -1,0 +1,210 @@
+"""Every error that this package raises on purpose.
+
+::
+
+    ReplicateJobError
+    ├── JobError                    the job is wrong; nothing was sent
+    │   ├── JobFileError            a job file does not parse; file, line, column
+    │   ├── InputError              inputs do not fit the model's schema; every problem at once
+    │   ├── MissingVariableError    a variable that the job needs is not set
+    │   ├── ModelNotFoundError      no model, version or deployment of that name
+    │   └── KeyInUseError           the key belongs to a different job
+    ├── APIError                    the API answered, and the answer is an error; every field of its body
+    │   ├── AuthenticationError     401, 403
+    │   ├── PaymentRequiredError    402
+    │   ├── NotFoundError           404
+    │   ├── InvalidRequestError     400, 422: the request itself is wrong
+    │   └── RateLimitError          429, after waiting as long as is sensible
+    ├── TransportError              no answer that can be read
+    │   ├── NotSentError            certainly never reached the API (no connection)
+    │   └── NoAnswerError           may have reached it (reset, time-out, unreadable body)
+    ├── UncertainError              a prediction may exist and cannot be told apart; it is never sent again by itself
+    ├── PredictionError             raised by ``Result.raise_for_status``
+    │   ├── PredictionFailedError
+    │   ├── PredictionCanceledError canceled or aborted
+    │   └── PredictionUnfinishedError  still running when the budget ran out
+    ├── OutputError                 the prediction ended, its outputs could not all be kept; carries the result
+    │   └── OutputExpiredError      they are gone from the API (404, 410, data_removed)
+    ├── JournalError                the journal cannot be used
+    │   ├── JobHeldError            another live process holds this job
+    │   └── ClaimLostError          another process took this job over
+    └── LocalError                  the built-in server or one of its models cannot start
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+
+class ReplicateJobError(Exception):
+    """Base of every error here. ``str(error)`` is one line for a person: what is wrong, where, what to do."""
+
+
+class JobError(ReplicateJobError):
+    pass
+
+
+class JobFileError(JobError):
+    """Position is 1-based; ``column`` counts characters. ``hint`` is the usual cause, when one is known."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str = "<string>",
+        line: int | None = None,
+        column: int | None = None,
+        hint: str = "",
+    ) -> None:
+        self.message, self.file, self.line, self.column, self.hint = message, file, line, column, hint
+        where = ":".join(str(part) for part in (file, line, column) if part is not None)
+        super().__init__(f"{where}: {message}" + (f" ({hint})" if hint else ""))
+
+
+class InputError(JobError):
+    """``problems`` holds one line for each thing that is wrong."""
+
+    def __init__(self, model: str, problems: Sequence[str]) -> None:
+        self.model, self.problems = model, tuple(problems)
+        super().__init__(f"the input does not fit {model}: " + "; ".join(self.problems))
+
+
+class MissingVariableError(JobError):
+    def __init__(self, name: str, advice: str) -> None:
+        self.name = name
+        super().__init__(f"the environment variable {name} is not set: {advice}")
+
+
+class ModelNotFoundError(JobError):
+    """``tried`` lists the API paths that answered 404."""
+
+    def __init__(self, target: str, tried: Sequence[str]) -> None:
+        self.target, self.tried = target, tuple(tried)
+        super().__init__(
+            f"{target} was not found (tried {', '.join(self.tried)}): check the spelling, "
+            "or whether the token may see it if it is private"
+        )
+
+
+class KeyInUseError(JobError):
+    pass
+
+
+class APIError(ReplicateJobError):
+    """An HTTP error with the fields of the API's problem body.
+
+    ``retry_after`` is in seconds. ``invalid_fields`` is the body's list of
+    ``{"type", "field", "description"}``.
+    """
+
+    def __init__(  # noqa: PLR0913 - one argument a field of the problem body
+        self,
+        message: str,
+        *,
+        status: int,
+        title: str = "",
+        detail: str = "",
+        type: str = "",  # noqa: A002 - the body's own name
+        instance: str = "",
+        invalid_fields: Sequence[dict[str, Any]] = (),
+        retry_after: float | None = None,
+    ) -> None:
+        self.status, self.title, self.detail, self.type, self.instance = status, title, detail, type, instance
+        self.invalid_fields, self.retry_after = tuple(invalid_fields), retry_after
+        super().__init__(message)
+
+
+class AuthenticationError(APIError):
+    pass
+
+
+class PaymentRequiredError(APIError):
+    pass
+
+
+class NotFoundError(APIError):
+    pass
+
+
+class InvalidRequestError(APIError):
+    pass
+
+
+class RateLimitError(APIError):
+    pass
+
+
+class TransportError(ReplicateJobError):
+    pass
+
+
+class NotSentError(TransportError):
+    pass
+
+
+class NoAnswerError(TransportError):
+    pass
+
+
+class UncertainError(ReplicateJobError):
+    """``key`` names the job in the journal; ``candidates`` are ids of predictions that may be it."""
+
+    def __init__(self, message: str, *, key: str, candidates: Sequence[str] = ()) -> None:
+        self.key, self.candidates = key, tuple(candidates)
+        super().__init__(message)
+
+
+class PredictionError(ReplicateJobError):
+    """``result`` is the ``Result`` that was asked to raise."""
+
+    def __init__(self, message: str, result: Any) -> None:
+        self.result = result
+        super().__init__(message)
+
+
+class PredictionFailedError(PredictionError):
+    pass
+
+
+class PredictionCanceledError(PredictionError):
+    pass
+
+
+class PredictionUnfinishedError(PredictionError):
+    pass
+
+
+class OutputError(ReplicateJobError):
+    """``result`` is the whole ``Result``, with the files that were kept; None where it is not known yet."""
+
+    def __init__(self, message: str, result: Any = None) -> None:
+        self.result = result
+        super().__init__(message)
+
+
+class OutputExpiredError(OutputError):
+    pass
+
+
+class JournalError(ReplicateJobError):
+    pass
+
+
+class JobHeldError(JournalError):
+    """``until`` is the Unix time at which the holder's lease ends unless it is renewed."""
+
+    def __init__(self, message: str, *, until: float) -> None:
+        self.until = until
+        super().__init__(message)
+
+
+class ClaimLostError(JournalError):
+    pass
+
+
+class LocalError(ReplicateJobError):
+    pass

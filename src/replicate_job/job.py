@@ -1,0 +1,90 @@
+"""What to run, and what came back. Plain frozen values without I/O."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - msgspec resolves annotations at run time
+from typing import Any
+
+import msgspec
+
+from replicate_job.errors import PredictionCanceledError, PredictionFailedError, PredictionUnfinishedError
+
+FUNCTION = "replicate_run_prediction"
+"""The one function that a job file can name here."""
+
+
+class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A model, its input, and how long to wait. Field names are those of a ``run.xs`` file.
+
+    ``model`` is ``owner/name``, ``owner/name:version``, a bare version id (64 hex digits) or
+    ``deployments/owner/name``. ``poll_interval`` is in seconds; times ``max_poll_attempts`` it is the
+    waiting budget. ``cancel_after`` is the API's ``Cancel-After`` (``30``, ``90s``, ``5m``, ``1h30m``).
+    ``env`` names environment variables that must be set. A ``pathlib.Path`` anywhere in ``input_data``
+    is a local file to send.
+    """
+
+    model: str
+    input_data: dict[str, Any] = {}
+    wait_for_completion: bool = True
+    poll_interval: float = 1
+    max_poll_attempts: int = 60
+    cancel_after: str | None = None
+    webhook: str | None = None
+    webhook_events_filter: tuple[str, ...] = ()
+    title: str = "Replicate Run AI Model"
+    env: tuple[str, ...] = ()
+
+    @property
+    def budget(self) -> float:
+        """Seconds to wait for the end, counted from the create request."""
+        return self.poll_interval * self.max_poll_attempts
+
+
+class Result(msgspec.Struct, frozen=True):
+    """A prediction as it was last seen, in the ten fields of the seed's response, and the files kept.
+
+    ``created_at`` and ``completed_at`` are ISO 8601 as the API wrote them; ``metrics`` holds seconds
+    (``predict_time``, ``total_time``). ``files`` is empty where nothing was saved. ``key`` is the job's
+    name in the journal.
+    """
+
+    prediction_id: str
+    status: str
+    model: str
+    input: dict[str, Any]
+    output: Any = None
+    error: Any = None
+    created_at: str | None = None
+    completed_at: str | None = None
+    urls: dict[str, str] = {}
+    metrics: dict[str, Any] = {}
+    files: tuple[Path, ...] = ()
+    key: str = ""
+    logs: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The ten fields in the seed's order, and ``files`` as strings where files were saved."""
+        response = {name: getattr(self, name) for name in self.__struct_fields__[:10]}
+        if self.files:
+            response["files"] = [str(path) for path in self.files]
+        return response
+
+    def raise_for_status(self) -> Result:
+        """Return itself when the prediction succeeded.
+
+        Raises PredictionFailedError, PredictionCanceledError (also for ``aborted``), or
+        PredictionUnfinishedError for every status that is not an end.
+        """
+        match self.status:
+            case "succeeded":
+                return self
+            case "failed":
+                raise PredictionFailedError(f"prediction {self.prediction_id} failed: {self.error}", self)
+            case "canceled" | "aborted":
+                raise PredictionCanceledError(f"prediction {self.prediction_id} was {self.status}", self)
+        raise PredictionUnfinishedError(f"prediction {self.prediction_id} is still {self.status}", self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:  # noqa: ARG002 - IPython's signature
+        from replicate_job.notebook import mimebundle  # noqa: PLC0415 - only a notebook pays for it
+
+        return mimebundle(self)

@@ -1,0 +1,66 @@
+"""The prediction object of Replicate's HTTP API, and what its statuses mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+TERMINAL = frozenset({"succeeded", "failed", "canceled", "aborted"})
+KNOWN = TERMINAL | {"starting", "processing"}
+
+
+class Prediction(msgspec.Struct, frozen=True):
+    """As the API documents it; only ``id`` and ``status`` must be there. Unknown fields are ignored.
+
+    ``input`` is ``{}`` and ``output`` None once ``data_removed``: an hour after the end, for predictions
+    made through the API. ``version`` may be ``"hidden"`` (official models).
+    """
+
+    id: str
+    status: str
+    model: str | None = None
+    version: str | None = None
+    input: dict[str, Any] | None = None
+    output: Any = None
+    error: Any = None
+    logs: str | None = None
+    metrics: dict[str, Any] | None = None
+    urls: dict[str, str | None] | None = None
+    created_at: str | None = None
+    started_at: str | None = None
+    completed_at: str | None = None
+    deadline: str | None = None
+    deployment: str | None = None
+    source: str | None = None
+    data_removed: bool | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether this is the end. Only the status tells: a complete ``output`` does not."""
+        return self.status in TERMINAL
+
+    def url(self, name: str) -> str | None:
+        return (self.urls or {}).get(name)
+
+
+class PredictionPage(msgspec.Struct, frozen=True):
+    """A page of ``GET /v1/predictions``, newest first, 100 at most. ``next`` is a whole URL."""
+
+    results: list[Prediction]
+    next: str | None = None
+    previous: str | None = None
+
+
+_prediction = msgspec.json.Decoder(Prediction)
+_page = msgspec.json.Decoder(PredictionPage)
+
+
+def decode_prediction(body: bytes) -> Prediction:
+    """Raises ``msgspec.DecodeError`` (a ``ValueError``) for a body that is not a prediction."""
+    return _prediction.decode(body)
+
+
+def decode_page(body: bytes) -> PredictionPage:
+    """Raises ``msgspec.DecodeError`` (a ``ValueError``) for a body that is not a page of predictions."""
+    return _page.decode(body)
