@@ -1,3 +1,46 @@
-"""Run AI models on Replicate as jobs that finish: created once, waited for to their true end, outputs kept."""
+"""Run AI models on Replicate as jobs that finish: created once, waited for to their true end, outputs kept.
+
+``run(model, input)`` blocks, ``arun`` is its coroutine, ``stream`` and ``astream`` yield text as it comes. A ``Job``
+comes from ``load_job("run.xs")`` or is made by hand; a ``Result`` comes back. Errors are in ``replicate_job.errors``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from replicate_job.errors import ReplicateJobError
+    from replicate_job.job import Job, Result
+    from replicate_job.jobfile import load_job
+    from replicate_job.runner import arun, astream, replicate_run_prediction, run, stream
 
 __version__ = "0.1.0"
+__all__ = [
+    "Job",
+    "ReplicateJobError",
+    "Result",
+    "__version__",
+    "arun",
+    "astream",
+    "load_job",
+    "replicate_run_prediction",
+    "run",
+    "stream",
+]
+
+_HOMES = {
+    "Job": "job",
+    "Result": "job",
+    "ReplicateJobError": "errors",
+    "load_job": "jobfile",
+    **dict.fromkeys(["arun", "astream", "replicate_run_prediction", "run", "stream"], "runner"),
+}
+
+
+def __getattr__(name: str) -> object:
+    # A name is imported when it is first used: the command line needs few of them.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'replicate_job' has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - only for whoever needs it
+
+    return getattr(import_module(f"replicate_job.{_HOMES[name]}"), name)

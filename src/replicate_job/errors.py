@@ -191,7 +191,11 @@ class OutputExpiredError(OutputError):
 
 
 class JournalError(ReplicateJobError):
-    pass
+    """``result`` is the ``Result`` of a prediction that exists all the same; None where nothing was created."""
+
+    def __init__(self, message: str, result: Any = None) -> None:
+        self.result = result
+        super().__init__(message)
 
 
 class JobHeldError(JournalError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - msgspec resolves annotations at run time
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,7 +19,8 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``model`` is ``owner/name``, ``owner/name:version``, a bare version id (64 hex digits) or
     ``deployments/owner/name``. ``poll_interval`` is in seconds; times ``max_poll_attempts`` it is the
     waiting budget. ``cancel_after`` is the API's ``Cancel-After`` (``30``, ``90s``, ``5m``, ``1h30m``).
-    ``env`` names environment variables that must be set. A ``pathlib.Path`` anywhere in ``input_data``
+    ``allow_unknown`` sends inputs that the model's schema does not name. ``env`` names environment variables that
+    must be set. A ``pathlib.Path`` anywhere in ``input_data``
     is a local file to send.
     """
 
@@ -31,6 +32,7 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cancel_after: str | None = None
     webhook: str | None = None
     webhook_events_filter: tuple[str, ...] = ()
+    allow_unknown: bool = False
     title: str = "Replicate Run AI Model"
     env: tuple[str, ...] = ()
 
@@ -87,4 +89,5 @@ class Result(msgspec.Struct, frozen=True):
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:  # noqa: ARG002 - IPython's signature
         from replicate_job.notebook import mimebundle  # noqa: PLC0415 - only a notebook pays for it
 
-        return mimebundle(self)
+        bundle: dict[str, Any] = mimebundle(self)
+        return bundle

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -52,15 +53,10 @@ class PredictionPage(msgspec.Struct, frozen=True):
     previous: str | None = None
 
 
-_prediction = msgspec.json.Decoder(Prediction)
-_page = msgspec.json.Decoder(PredictionPage)
-
-
-def decode_prediction(body: bytes) -> Prediction:
-    """Raises ``msgspec.DecodeError`` (a ``ValueError``) for a body that is not a prediction."""
-    return _prediction.decode(body)
-
-
-def decode_page(body: bytes) -> PredictionPage:
-    """Raises ``msgspec.DecodeError`` (a ``ValueError``) for a body that is not a page of predictions."""
-    return _page.decode(body)
+def moment(text: str | None) -> datetime | None:
+    """Read one of the API's times (ISO 8601, UTC where it names no zone); None where there is none to read."""
+    try:
+        found = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

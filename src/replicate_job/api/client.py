@@ -1,0 +1,158 @@
+"""Replicate's HTTP API, a method an endpoint. Every method sends one request and does not retry."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+from pyreqwest.multipart import FormBuilder, PartBuilder
+
+from replicate_job.api.retry import wait_asked
+from replicate_job.api.transport import Response, Transport
+from replicate_job.errors import (
+    APIError,
+    AuthenticationError,
+    InvalidRequestError,
+    NoAnswerError,
+    NotFoundError,
+    PaymentRequiredError,
+    RateLimitError,
+)
+from replicate_job.wire.model import Account, Deployment, Model, UploadedFile, Version
+from replicate_job.wire.prediction import Prediction, PredictionPage
+from replicate_job.wire.problem import read_problem
+from replicate_job.wire.sse import Decoder, Event
+
+ANSWER_TIMEOUT = 30.0
+UPLOAD_TIMEOUT = 600.0
+OK, REDIRECT = range(200, 300), range(300, 400)
+
+_T = TypeVar("_T")
+_ERRORS: dict[int, tuple[type[APIError], str]] = {
+    400: (InvalidRequestError, ""),
+    401: (AuthenticationError, "check REPLICATE_API_TOKEN (https://replicate.com/account/api-tokens)"),
+    402: (PaymentRequiredError, "add credit at https://replicate.com/account/billing and run it again"),
+    403: (AuthenticationError, "the token may not do this"),
+    404: (NotFoundError, ""),
+    413: (InvalidRequestError, "send large files as @file, not inside the input"),
+    422: (InvalidRequestError, ""),
+    429: (RateLimitError, ""),
+}
+
+
+class Client:
+    """Every method raises NotSentError, NoAnswerError (also for a body that is not what it should be), or APIError.
+
+    The APIError is the subclass of the status that came back.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    @property
+    def base_url(self) -> str:
+        return self._transport.base_url
+
+    @property
+    def clock_offset(self) -> float | None:
+        """Seconds that the API's clock is ahead of this machine's; None before its first answer."""
+        return self._transport.clock_offset
+
+    async def create_prediction(
+        self, path: str, body: bytes, *, hold: int = 0, cancel_after: str | None = None
+    ) -> Prediction:
+        """Send one create. ``hold`` (seconds, up to 60) keeps the request open until the end: ``Prefer: wait``."""
+        headers = {"prefer": f"wait={hold}"} if hold else {}
+        if cancel_after:
+            headers["cancel-after"] = cancel_after
+        timeout = ANSWER_TIMEOUT + hold
+        return self._read(
+            await self._transport.send("POST", path, timeout=timeout, body=body, headers=headers), Prediction
+        )
+
+    async def get_prediction(self, prediction_id: str) -> Prediction:
+        return await self._get(f"/predictions/{quote(prediction_id, safe='')}", Prediction)
+
+    async def cancel_prediction(self, prediction_id: str) -> Prediction:
+        path = f"/predictions/{quote(prediction_id, safe='')}/cancel"
+        return self._read(await self._transport.send("POST", path, timeout=ANSWER_TIMEOUT), Prediction)
+
+    async def list_predictions(self, *, after: datetime, before: datetime) -> AsyncIterator[list[Prediction]]:
+        """Pages of predictions created in that span, newest first, 100 at most each."""
+        query = urlencode({"created_after": _iso(after), "created_before": _iso(before)})
+        url: str | None = f"/predictions?{query}"
+        while url:
+            page = await self._get(url, PredictionPage)
+            yield page.results
+            url = self._transport.same_origin(page.next) if page.next else None
+
+    async def get_model(self, owner: str, name: str) -> Model:
+        return await self._get(f"/models/{owner}/{name}", Model)
+
+    async def get_version(self, owner: str, name: str, version: str) -> Version:
+        return await self._get(f"/models/{owner}/{name}/versions/{version}", Version)
+
+    async def get_deployment(self, owner: str, name: str) -> Deployment:
+        return await self._get(f"/deployments/{owner}/{name}", Deployment)
+
+    async def get_account(self) -> Account:
+        return await self._get("/account", Account)
+
+    async def upload_file(self, path: Path, *, name: str, media_type: str) -> UploadedFile:
+        part = (await PartBuilder.from_file(path)).file_name(name).mime(media_type)
+        form = FormBuilder().part("content", part)
+        return self._read(await self._transport.send("POST", "/files", timeout=UPLOAD_TIMEOUT, form=form), UploadedFile)
+
+    async def stream_events(self, url: str, last_event_id: str = "") -> AsyncGenerator[Event, None]:
+        """Events of a prediction's ``urls.stream`` until the server closes it. Raises as the other methods do."""
+        headers = {"accept": "text/event-stream", "cache-control": "no-store"}
+        if last_event_id:
+            headers["last-event-id"] = last_event_id
+        async with self._transport.stream(url, headers) as (status, chunks):
+            if status not in OK:
+                raise api_error(Response(status, {}, b"".join([chunk async for chunk in chunks])))
+            decoder = Decoder()
+            async for chunk in chunks:
+                for event in decoder.feed(chunk):
+                    yield event
+
+    async def _get(self, path: str, kind: type[_T]) -> _T:
+        return self._read(await self._transport.send("GET", path, timeout=ANSWER_TIMEOUT), kind)
+
+    def _read(self, response: Response, kind: type[_T]) -> _T:
+        if response.status not in OK:
+            raise api_error(response)
+        try:
+            return msgspec.json.decode(response.body, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            what = kind.__name__.lower()
+            raise NoAnswerError(
+                f"{self.base_url} answered {response.status} with a body that is not a {what}"
+            ) from None
+
+
+def api_error(response: Response) -> APIError:
+    """Make the exception of an error answer: one line, and every field of its body."""
+    problem = read_problem(response.status, response.body)
+    kind, advice = _ERRORS.get(response.status, (APIError, ""))
+    if response.status in REDIRECT:
+        advice = "a redirect is not followed with a token: check REPLICATE_BASE_URL"
+    message = f"the API answered {response.status}: {problem}" + (f"; {advice}" if advice else "")
+    return kind(
+        message,
+        status=response.status,
+        title=problem.title,
+        detail=problem.detail,
+        type=problem.type,
+        instance=problem.instance,
+        invalid_fields=problem.invalid_fields,
+        retry_after=wait_asked(problem, response.headers, datetime.now(UTC)),
+    )
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,62 @@
+"""Decisions about trying again. Pure: what happened goes in, what to do comes out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from replicate_job.errors import APIError, NoAnswerError, NotSentError, RateLimitError, ReplicateJobError
+from replicate_job.wire.problem import Problem
+
+REQUEST_TIMEOUT = 408
+
+
+def wait_asked(problem: Problem, headers: Mapping[str, str], now: datetime) -> float | None:
+    """Seconds that a throttled answer asks to wait; None where it does not say, or says nonsense.
+
+    The body's ``retry_after`` (or its "resets in ~5s") comes first, then the ``Retry-After`` header, as seconds
+    or as an HTTP date: Replicate's 429 may carry only the body.
+    """
+    if problem.retry_after is not None and _sane(problem.retry_after):
+        return problem.retry_after
+    header = headers.get("retry-after", "").strip()
+    if not header:
+        return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            date = parsedate_to_datetime(header)
+        except ValueError:
+            return None
+        seconds = max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds())
+    return seconds if _sane(seconds) else None
+
+
+def _sane(seconds: float) -> bool:
+    return math.isfinite(seconds) and seconds >= 0
+
+
+def backoff(attempt: int, jitter: float, *, base: float = 0.5, ceiling: float = 8.0) -> float:
+    """Seconds before try ``attempt + 1`` (attempts count from 0): doubling, up to ``ceiling``.
+
+    ``jitter`` in [0, 1] takes off up to half, so that many clients do not come back together.
+    """
+    return float(min(ceiling, base * 2 ** min(attempt, 32))) * (1 - jitter / 2)
+
+
+def is_transient(error: ReplicateJobError) -> bool:
+    """Whether asking the same again may be answered otherwise. For reads only: a create is never decided by this."""
+    if isinstance(error, NotSentError | NoAnswerError | RateLimitError):
+        return True
+    return isinstance(error, APIError) and (error.status >= 500 or error.status == REQUEST_TIMEOUT)  # noqa: PLR2004 - HTTP's server errors
+
+
+def is_ambiguous(error: ReplicateJobError) -> bool:
+    """Whether a create that ended so may have made a prediction all the same.
+
+    No connection, a 429 and every other 4xx certainly made none. A 408 comes from a gateway that waited.
+    """
+    return is_transient(error) and not isinstance(error, NotSentError | RateLimitError)

@@ -1,0 +1,186 @@
+"""The one place that sends requests to the API, and the only one that knows the token."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+from typing import Self
+from urllib.parse import urljoin, urlsplit
+
+import msgspec
+from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.exceptions import BuilderError, PyreqwestError, RequestTimeoutError
+from pyreqwest.multipart import FormBuilder
+from pyreqwest.request import RequestBuilder
+
+from replicate_job.errors import JobError, NoAnswerError, NotSentError, TransportError
+
+DEFAULT_BASE_URL = "https://api.replicate.com"
+CONNECT_TIMEOUT = 10.0
+# Between two bytes. Longer than the longest hold of a create (60 s), which may send nothing until it ends.
+READ_TIMEOUT = 95.0
+# Shorter than the idle time of usual load balancers (60 s): a create sent on a connection that the
+# other side is just closing would be an ambiguous one.
+POOL_IDLE = 20.0
+NEVER_CONNECTED = "client error (Connect)"
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+class Response(msgspec.Struct, frozen=True):
+    """An answer read to its end. Header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Transport:
+    """Sends to one API with one token; the token goes to that API's origin only, over any redirect or link.
+
+    ``base_url`` is with or without ``/v1``. Use it as an async context manager.
+    """
+
+    def __init__(self, base_url: str, token: str | None, *, user_agent: str) -> None:
+        self.base_url = normalize(base_url)
+        self._origin = origin(self.base_url)
+        self._token = token
+        self._client = self._build(user_agent)
+        self._clock_offset: float | None = None
+
+    def _build(self, user_agent: str) -> Client:
+        builder = (
+            ClientBuilder()
+            .user_agent(user_agent)
+            .connect_timeout(timedelta(seconds=CONNECT_TIMEOUT))
+            .read_timeout(timedelta(seconds=READ_TIMEOUT))
+            .pool_idle_timeout(timedelta(seconds=POOL_IDLE))
+            .follow_redirects(False)
+            .referer(False)
+        )
+        if urlsplit(self.base_url).hostname in LOOPBACK:
+            builder = builder.no_proxy()
+        return builder.build()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._client.close()
+
+    @property
+    def clock_offset(self) -> float | None:
+        """Seconds that the API's clock is ahead of this machine's, to a second; None before the first answer."""
+        return self._clock_offset
+
+    async def send(  # noqa: PLR0913 - one argument a part of a request
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout: float,  # noqa: ASYNC109 - the deadline is enforced below asyncio, in the Rust client
+        body: bytes | None = None,
+        form: FormBuilder | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """Send once. ``path`` is relative to the base URL (``/predictions``), or a whole URL that the API gave.
+
+        Raises NotSentError when no connection was made, NoAnswerError for everything after that: then the
+        request may have been acted upon.
+        """
+        with faults(f"{method} {path}"):
+            request = self._request(method, path, headers or {}).timeout(timedelta(seconds=timeout))
+            if body is not None:
+                request = request.header("content-type", "application/json").body_bytes(body)
+            if form is not None:
+                request = request.multipart(form)
+            response = await request.build().send()
+            payload = bytes(await response.bytes())
+        received = {name.lower(): value for name, value in response.headers.items()}
+        self._note_date(received.get("date"))
+        return Response(response.status, received, payload)
+
+    @asynccontextmanager
+    async def stream(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+        """Open a GET whose body is read as it comes: its status and its chunks. Raises as ``send`` does."""
+        with faults(f"GET {url}"):
+            request = self._request("GET", url, headers)
+            async with request.build_streamed() as response:
+
+                async def chunks() -> AsyncIterator[bytes]:
+                    with faults(f"GET {url}"):
+                        while (chunk := await response.body_reader.read_chunk()) is not None:
+                            yield bytes(chunk)
+
+                yield response.status, chunks()
+
+    def _request(self, method: str, path: str, headers: Mapping[str, str]) -> RequestBuilder:
+        url = path if "://" in path else self.base_url + path
+        request = self._client.request(method, url).headers(dict(headers))
+        if self._token and origin(url) == self._origin:
+            request = request.header("authorization", f"Bearer {self._token}", is_sensitive=True)
+        return request
+
+    def _note_date(self, date: str | None) -> None:
+        try:
+            self._clock_offset = parsedate_to_datetime(date or "").timestamp() - time.time()
+        except ValueError:
+            self._clock_offset = self._clock_offset or 0.0
+
+    def same_origin(self, url: str) -> str | None:
+        """``url`` made whole if it belongs to this API, else None: a link in an answer may point anywhere."""
+        whole = urljoin(self.base_url + "/", url)
+        return whole if origin(whole) == self._origin else None
+
+
+class faults:  # noqa: N801 - reads as a statement: with faults("GET /x"): ...
+    """Turn the HTTP library's errors into NotSentError and NoAnswerError that name the request."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what.partition("?")[0]
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, PyreqwestError):
+            raise translate(error, self._what) from None
+
+
+def translate(error: PyreqwestError, what: str) -> TransportError:
+    """Say whether the request can have reached the API. Where that is in doubt, it can.
+
+    The error's class does not tell: pyreqwest 0.15 raises ConnectError for a connection that is reset after the
+    request was sent, and ConnectTimeoutError for an answer that does not come (seen). The chain of causes does: hyper
+    names the phase, and only ``Connect`` is before the first byte.
+    """
+    causes = [cause["message"] for cause in (getattr(error, "details", None) or {}).get("causes") or ()]
+    reason = " ".join((causes[-1] if causes else error.message).split())
+    if isinstance(error, BuilderError) or NEVER_CONNECTED in causes:
+        return NotSentError(f"{what}: no connection ({reason})")
+    if isinstance(error, RequestTimeoutError):
+        return NoAnswerError(f"{what}: no answer in time")
+    return NoAnswerError(f"{what}: the connection broke ({reason})")
+
+
+def normalize(base_url: str) -> str:
+    """Give the base URL its ``/v1`` and no slash at the end. Raises JobError for what is not an http(s) URL."""
+    parts = urlsplit(base_url.strip())
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise JobError(f"REPLICATE_BASE_URL is {base_url!r}: it must be like {DEFAULT_BASE_URL}")
+    if parts.username or parts.password:
+        raise JobError("REPLICATE_BASE_URL holds a user name or password: put the token in REPLICATE_API_TOKEN")
+    url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+    return url if url.endswith("/v1") else url + "/v1"
+
+
+def origin(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port with the scheme's default filled in."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        port = -1
+    return parts.scheme, (parts.hostname or "").lower(), port or {"http": 80, "https": 443}.get(parts.scheme)

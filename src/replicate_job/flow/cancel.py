@@ -1,0 +1,104 @@
+"""Cancel a job, also one whose create is not answered yet; and take over a prediction that was made elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+
+from replicate_job.errors import JobError, ReplicateJobError
+from replicate_job.flow.context import Context
+from replicate_job.flow.follow import Emit
+from replicate_job.flow.reconcile import reconcile
+from replicate_job.flow.resolve import look_up
+from replicate_job.flow.run import held, run_job, take
+from replicate_job.flow.wait import Watch, wait
+from replicate_job.job import Job, Result
+from replicate_job.journal.entry import Entry
+from replicate_job.wire.prediction import Prediction
+
+CONFIRM = 10.0
+"""Seconds to wait for a cancelled prediction to say so."""
+
+
+async def cancel_job(context: Context, entry: Entry) -> Prediction | None:
+    """Cancel the prediction of this job, looking for it where its create was never answered.
+
+    None where there is none: then the job's key is free again. Raises UncertainError, and the API's errors.
+    """
+    claim = await take(context, entry.key, entry.job, entry.save)
+    async with held(context, claim):
+        now = claim.entry
+        if now.prediction and now.prediction.is_terminal:
+            return now.prediction
+        found = now.prediction_id
+        if found is None and now.state in {"intended", "uncertain"}:
+            found = await reconcile(context, claim, now)
+        if found is None:
+            await context.journal.refused(claim, "interrupted before anything was created")
+            return None
+        prediction = await cancel_prediction(context, found)
+        if prediction.is_terminal:
+            await context.journal.ended(claim, prediction)
+        return prediction
+
+
+async def cancel_prediction(context: Context, prediction_id: str) -> Prediction:
+    """Cancel at the API and wait a moment for the end, which may be another one if it was quicker."""
+    prediction = await look_up(context, lambda: context.client.cancel_prediction(prediction_id))
+    watch, until = Watch(context, prediction_id), context.clock.now() + CONFIRM
+    return await wait(watch, prediction, until=until, interval=0.5, soon=True) or prediction
+
+
+async def take_over(context: Context, prediction_id: str, *, key: str | None, save: str | None) -> Entry:
+    """The journal's entry for a prediction; one that was made elsewhere is written down first.
+
+    With ``key``, it becomes the prediction of that job, which must not have another. Raises JobError, NotFoundError.
+    """
+    known = await context.journal.find(prediction_id, context.api)
+    if known and key in {None, known.key}:
+        return known
+    if known:
+        raise JobError(f"{prediction_id} is the prediction of the job {known.key!r} already")
+    prediction = await look_up(context, lambda: context.client.get_prediction(prediction_id))
+    waiting = await context.journal.get(key) if key else None
+    job = waiting.job if waiting else Job(_model(prediction), prediction.input or {})
+    claim = await take(context, key or prediction_id, job, waiting.save if waiting else save)
+    async with held(context, claim):
+        own = await context.journal.created(claim, prediction)
+    if own != prediction_id:
+        raise JobError(f"the job {claim.key!r} has the prediction {own} already")
+    entry = await context.journal.get(claim.key)
+    assert entry is not None  # noqa: S101 - it has just been written
+    return entry
+
+
+def _model(prediction: Prediction) -> str:
+    if prediction.version and prediction.version != "hidden":
+        return f"{prediction.model}:{prediction.version}" if prediction.model else prediction.version
+    return prediction.model or "unknown/unknown"
+
+
+async def run_or_cancel(context: Context, job: Job, *, key: str, save: str | None, emit: Emit | None = None) -> Result:
+    """``run_job``; a task that is cancelled (Ctrl-C) cancels the prediction at the API first.
+
+    Raises CancelledError then. A second cancellation leaves at once.
+    """
+    try:
+        return await run_job(context, job, key=key, save=save, emit=emit)
+    except asyncio.CancelledError:
+        await _cancel_interrupted(context, key)
+        raise
+
+
+async def _cancel_interrupted(context: Context, key: str) -> None:
+    entry = await context.journal.get(key)
+    if entry is None or entry.state in {"collected", "refused"}:
+        return
+    if entry.prediction_id is None and entry.state != "claimed":
+        context.reporter.warn("interrupted: looking for the prediction that was being created, to cancel it")
+    try:
+        prediction = await cancel_job(context, entry)
+    except ReplicateJobError as error:
+        context.reporter.warn(f"interrupted, and not canceled: {error}")
+    else:
+        told = f"prediction {prediction.id} is {prediction.status}" if prediction else "nothing was created"
+        context.reporter.warn(f"interrupted: {told}")

@@ -1,0 +1,79 @@
+"""Keep what a prediction made: its files, and its record beside them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from replicate_job.errors import OutputError
+from replicate_job.job import Result
+from replicate_job.journal.entry import Entry
+from replicate_job.outputs.discover import find_files
+from replicate_job.outputs.download import Fetch, save
+from replicate_job.wire.prediction import Prediction
+
+RECORD = "result.json"
+_SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def result_of(entry: Entry, prediction: Prediction, files: tuple[Path, ...] = ()) -> Result:
+    """The response about a prediction; what the API has removed or leaves out is filled in from the journal."""
+    request = entry.request
+    return Result(
+        prediction_id=prediction.id,
+        status=prediction.status,
+        model=prediction.model or (request.target.slug if request else "") or entry.job.model,
+        input=prediction.input or (request.input if request else {}),
+        output=prediction.output,
+        error=prediction.error,
+        created_at=prediction.created_at,
+        completed_at=prediction.completed_at,
+        urls={name: url for name, url in (prediction.urls or {}).items() if url},
+        metrics=prediction.metrics or {},
+        files=files,
+        key=entry.key,
+        logs=prediction.logs or "",
+    )
+
+
+async def collect(fetch: Fetch, result: Result, schema: dict[str, Any] | None, *, folder: Path, origin: str) -> Result:
+    """Save the output's files into ``folder/<prediction id>``, and the response as ``result.json`` beside them.
+
+    Comes back with their paths. Raises OutputError (OutputExpiredError) whose ``result`` names the files that were
+    kept all the same; the response is on disk then too, if the disk takes it.
+    """
+    place = folder / folder_name(result.prediction_id)
+    files = find_files(result.output, schema, origin=origin)
+    kept: list[Path] = []
+    try:
+        saved = await save(files, place, fetch, saved=lambda file: kept.append(file.path))
+    except OutputError as error:
+        error.result = msgspec.structs.replace(result, files=tuple(sorted(kept)))
+        if kept:
+            write_record(error.result, place)
+        raise
+    result = msgspec.structs.replace(result, files=tuple(file.path for file in saved))
+    try:
+        write_record(result, place)
+    except OSError as error:
+        raise OutputError(f"{place / RECORD} cannot be written: {error.strerror}", result) from error
+    return result
+
+
+def folder_name(prediction_id: str) -> str:
+    """The id itself when it is one; an API's answer never gets to choose another place."""
+    if _SAFE_ID.fullmatch(prediction_id):
+        return prediction_id
+    return hashlib.sha256(prediction_id.encode()).hexdigest()[:32]
+
+
+def write_record(result: Result, place: Path) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    part = place / f".{RECORD}.{os.getpid()}.part"
+    part.write_bytes(msgspec.json.format(msgspec.json.encode(result.to_dict()), indent=2) + b"\n")
+    part.replace(place / RECORD)

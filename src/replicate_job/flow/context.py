@@ -1,0 +1,103 @@
+"""What a job needs from outside: the API, the journal, a clock, someone to tell.
+
+Small protocols, so that each can be another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from replicate_job.journal.protocol import Journal
+from replicate_job.outputs.download import Fetch
+from replicate_job.wire.model import Deployment, Model, UploadedFile, Version
+from replicate_job.wire.prediction import Prediction
+from replicate_job.wire.sse import Event
+
+
+class API(Protocol):
+    """The part of ``api.client.Client`` that the flow uses."""
+
+    @property
+    def base_url(self) -> str: ...
+    @property
+    def clock_offset(self) -> float | None: ...
+    async def create_prediction(
+        self, path: str, body: bytes, *, hold: int = 0, cancel_after: str | None = None
+    ) -> Prediction: ...
+    async def get_prediction(self, prediction_id: str) -> Prediction: ...
+    async def cancel_prediction(self, prediction_id: str) -> Prediction: ...
+    def list_predictions(self, *, after: datetime, before: datetime) -> AsyncIterator[list[Prediction]]: ...
+    async def get_model(self, owner: str, name: str) -> Model: ...
+    async def get_version(self, owner: str, name: str, version: str) -> Version: ...
+    async def get_deployment(self, owner: str, name: str) -> Deployment: ...
+    async def upload_file(self, path: Path, *, name: str, media_type: str) -> UploadedFile: ...
+    def stream_events(self, url: str, last_event_id: str = "") -> AsyncGenerator[Event, None]: ...
+
+
+class Clock(Protocol):
+    """``time`` is Unix seconds, to be written down; ``now`` only ever grows, to measure by. All in seconds."""
+
+    def time(self) -> float: ...
+    def now(self) -> float: ...
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class SystemClock:
+    def time(self) -> float:
+        return time.time()
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class Reporter(Protocol):
+    """Hears what goes on. ``warn`` lines matter to everyone, ``note`` lines to those who ask for more."""
+
+    def warn(self, line: str) -> None: ...
+    def note(self, line: str) -> None: ...
+    def saw(self, prediction: Prediction) -> None: ...
+
+
+class Patience(msgspec.Struct, frozen=True):
+    """How long to go on, in seconds, or tries.
+
+    ``settle``: how long the account's list may take to show a prediction that a broken create made. ``listing``: how
+    long a list that fails is asked again. ``throttle``: how long, in all, to wait at the API's request before a
+    create. ``connects``: tries to get a connection. ``sends``: creates sent, when each was found to have made nothing.
+    ``appear``: how long a prediction just created may be unknown to the API (404, seen).
+    """
+
+    settle: float = 10
+    listing: float = 60
+    throttle: float = 120
+    connects: int = 6
+    sends: int = 8
+    appear: float = 30
+
+
+class Context(msgspec.Struct, frozen=True):
+    """``api`` is the API's name in the journal: its base URL, or ``local``.
+
+    A ``forgetful`` API, as the local one, loses its predictions when it ends, and nothing is paid for them. ``cache``
+    is a folder for the schemas of versions.
+    """
+
+    api: str
+    client: API
+    journal: Journal
+    fetch: Fetch
+    reporter: Reporter
+    cache: Path
+    forgetful: bool = False
+    clock: Clock = SystemClock()
+    patience: Patience = Patience()

@@ -1,0 +1,157 @@
+"""Create a prediction once.
+
+The intent is written down first, and an answer that never came is looked into before anything is sent again.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import NoReturn
+
+import msgspec
+
+from replicate_job.api.retry import backoff, is_ambiguous
+from replicate_job.errors import (
+    JournalError,
+    ModelNotFoundError,
+    NotFoundError,
+    NotSentError,
+    RateLimitError,
+    ReplicateJobError,
+)
+from replicate_job.flow.context import Context
+from replicate_job.flow.reconcile import reconcile
+from replicate_job.journal.entry import Claim, Entry, Request
+from replicate_job.wire.prediction import Prediction
+
+
+class Created(msgspec.Struct, frozen=True):
+    """``prediction`` is what the create's own answer held; None where the id was learned otherwise.
+
+    ``sent_at`` is the clock's ``now`` to count the budget from; ``age`` how many seconds ago it was made. ``fault`` is
+    why the journal does not know of it.
+    """
+
+    id: str
+    sent_at: float
+    prediction: Prediction | None = None
+    age: float = 0
+    fault: JournalError | None = None
+
+
+async def create(context: Context, claim: Claim, request: Request, *, hold: int) -> Created:
+    """Send ``request`` until exactly one prediction is known to exist. ``hold`` is in seconds, 0 for none.
+
+    Raises the API's error where it refused (nothing was created), UncertainError, ClaimLostError.
+    """
+    tries = _Tries(context, claim)
+    while True:
+        entry = await context.journal.intend(claim, request)
+        sent_at = context.clock.now()
+        if entry.prediction_id:
+            return Created(entry.prediction_id, sent_at)
+        broken: ReplicateJobError | None = None
+        try:
+            prediction = await context.client.create_prediction(
+                request.path, request.body, hold=hold, cancel_after=request.cancel_after
+            )
+        except (NotSentError, RateLimitError) as error:
+            await tries.pause(error)
+            continue
+        except ReplicateJobError as error:
+            if not is_ambiguous(error):
+                await tries.give_up(_not_found(error, request))
+            broken = error
+        else:
+            if created := await _record(context, claim, prediction, sent_at):
+                return created
+        if found := await _look_for(context, claim, entry, broken):
+            return Created(found, sent_at)
+        await tries.count(broken)
+
+
+def _not_found(error: ReplicateJobError, request: Request) -> ReplicateJobError:
+    """A create's 404 means that what it names is not there."""
+    if isinstance(error, NotFoundError):
+        return ModelNotFoundError(str(request.target), [f"POST {request.path}"])
+    return error
+
+
+async def _record(context: Context, claim: Claim, prediction: Prediction, sent_at: float) -> Created | None:
+    """Write the id down; cancel a prediction that came second, after another process took this job over.
+
+    None when a job with the same request has taken this prediction for its own. That is as good: this job's is then
+    the one that the other had made, if it had.
+    """
+    try:
+        own = await context.journal.created(claim, prediction)
+    except JournalError as fault:
+        return Created(prediction.id, sent_at, prediction, fault=fault)
+    if own and own != prediction.id:
+        context.reporter.warn(f"another process has created {own} for this job meanwhile: canceling {prediction.id}")
+        await cancel_surplus(context, prediction.id)
+        return Created(own, sent_at)
+    return Created(own, sent_at, prediction) if own else None
+
+
+async def _look_for(context: Context, claim: Claim, entry: Entry, broken: ReplicateJobError | None) -> str | None:
+    if broken:
+        context.reporter.warn(f"{broken}; looking whether the prediction was created")
+    found = await reconcile(context, claim, entry)
+    context.reporter.note(f"it was created: {found}" if found else "it was not created")
+    return found
+
+
+async def cancel_surplus(context: Context, prediction_id: str) -> None:
+    for attempt in range(context.patience.connects):
+        try:
+            await context.client.cancel_prediction(prediction_id)
+        except ReplicateJobError as error:
+            problem = error
+            await context.clock.sleep(_delay(attempt))
+        else:
+            return
+    context.reporter.warn(f"{prediction_id} could not be canceled and may be charged: {problem}")
+
+
+class _Tries:
+    """Counts what went wrong before anything was created, and gives up when patience ends."""
+
+    def __init__(self, context: Context, claim: Claim) -> None:
+        self._context, self._claim = context, claim
+        self._unsent = self._sends = 0
+        self._throttled = 0.0
+
+    async def pause(self, error: NotSentError | RateLimitError) -> None:
+        """Wait after a create that certainly did not happen."""
+        patience = self._context.patience
+        delay = _delay(self._unsent)
+        self._unsent += 1
+        if isinstance(error, RateLimitError):
+            delay = max(delay, error.retry_after or 0)
+            self._throttled += delay
+            if self._throttled > patience.throttle:
+                limit = f"asked to wait {delay:.3g} s more, and {patience.throttle:g} s in all is the limit"
+                await self.give_up(error, f"{error}; {limit}; nothing was created")
+        elif self._unsent >= patience.connects:
+            await self.give_up(error, f"{error}; tried {self._unsent} times, nothing was created")
+        self._context.reporter.warn(f"{error}; nothing was created, trying again in {delay:.3g} s")
+        await self._context.clock.sleep(delay)
+
+    async def count(self, broken: ReplicateJobError | None) -> None:
+        """Count a create that was sent and found to have made nothing."""
+        self._sends += 1
+        if broken and self._sends >= self._context.patience.sends:
+            await self.give_up(broken, f"{broken}; sent {self._sends} times, nothing was created")
+        await self._context.clock.sleep(_delay(self._sends))
+
+    async def give_up(self, error: ReplicateJobError, reason: str = "") -> NoReturn:
+        """Free the job's key, for certainly nothing was created, and raise ``error``."""
+        if reason:
+            error.args = (reason,)
+        await self._context.journal.refused(self._claim, str(error))
+        raise error
+
+
+def _delay(attempt: int) -> float:
+    return backoff(attempt, random.random())  # noqa: S311 - spreads load, guards nothing

@@ -1,0 +1,126 @@
+"""Follow a prediction's text as it comes, over server-sent events, to its true end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Any
+
+from replicate_job.errors import ReplicateJobError
+from replicate_job.flow.context import Context
+from replicate_job.flow.wait import Watch, wait
+from replicate_job.inputs.openapi import alternatives, definition
+from replicate_job.outputs.discover import is_text, text
+from replicate_job.wire.prediction import Prediction
+from replicate_job.wire.sse import Event
+
+IDLE = 45.0
+"""Seconds without an event after which a stream counts as broken: Replicate closes an idle one after about 30."""
+BARREN = 3
+"""Connections in a row without a new event, after which polling takes over."""
+
+Emit = Callable[[str], None]
+
+
+async def follow(  # noqa: PLR0913 - what to follow, whom to tell, how long
+    context: Context,
+    last: Prediction,
+    schema: dict[str, Any] | None,
+    emit: Emit,
+    *,
+    until: float,
+    interval: float,
+) -> Prediction:
+    """Call ``emit`` with each piece of the output text, every piece once, until the end or until ``until``.
+
+    A stream that breaks, or that there never was, is replaced by polling: then the rest comes in one piece at the
+    end. Comes back with the prediction as last seen, like ``wait``.
+    """
+    told = ""
+
+    def tell(piece: str) -> None:
+        nonlocal told
+        told += piece
+        if piece:
+            emit(piece)
+
+    url = last.url("stream")
+    if url and not last.is_terminal and may_be_text(schema):
+        await _Stream(context, url, tell, until).run()
+    watch = Watch(context, last.id)
+    end = await wait(watch, None if told else last, until=until, interval=interval, soon=True) or last
+    whole = text(end.output, schema, origin=context.client.base_url)
+    if whole is not None and whole.startswith(told):
+        tell(whole[len(told) :])
+    elif whole is not None:
+        context.reporter.warn(
+            "what was streamed is not how the output begins: result.json and --no-stream have it whole"
+        )
+    return end
+
+
+def may_be_text(schema: dict[str, Any] | None) -> bool:
+    """Whether the output can be text: pieces to join, or one string that is no file. Unknown counts as text."""
+    output = definition(schema, "Output")
+    if output is None or is_text(schema):
+        return True
+    return any(one.get("type") == "string" and one.get("format") != "uri" for one in alternatives(schema or {}, output))
+
+
+class _Stream:
+    """Reads one stream over as many connections as it takes."""
+
+    def __init__(self, context: Context, url: str, tell: Emit, until: float) -> None:
+        self._context, self._url, self._tell, self._until = context, url, tell, until
+        self._seen: set[str] = set()
+        self._last_id = ""
+        self._resumable = True
+
+    async def run(self) -> None:
+        """Read until ``done``, until time is up, or until going on would lose or repeat text."""
+        barren = 0
+        while barren < BARREN and self._context.clock.now() < self._until:
+            before = len(self._seen)
+            try:
+                if await self._connection():
+                    return
+                trouble = "the stream was closed"
+            except ReplicateJobError as error:
+                trouble = str(error)
+            if not self._resumable:
+                break
+            barren = 0 if len(self._seen) > before else barren + 1
+            self._context.reporter.note(f"{trouble}; connecting again after event {self._last_id or '(none)'}")
+            await self._context.clock.sleep(0.1 * barren)
+        self._context.reporter.note("the stream cannot be followed to its end: polling instead")
+
+    async def _connection(self) -> bool:
+        """Whether the stream said that it is done, or time is up."""
+        async with aclosing(self._context.client.stream_events(self._url, self._last_id)) as stream:
+            while (left := self._until - self._context.clock.now()) > 0:
+                try:
+                    async with asyncio.timeout(min(left, IDLE)):
+                        event = await anext(stream)
+                except StopAsyncIteration:
+                    return False
+                except TimeoutError:
+                    return left <= IDLE
+                if self._take(event):
+                    return True
+        return True
+
+    def _take(self, event: Event) -> bool:
+        """Whether this event is the end of the stream. The prediction's end is another matter."""
+        if event.type in {"done", "error"}:
+            return True
+        if event.own_id:
+            if event.id in self._seen:
+                return False
+            self._seen.add(event.id)
+            self._last_id = event.id
+        if event.type == "output":
+            # Text without an id of its own would come again, or be lost, on another connection.
+            self._resumable = self._resumable and event.own_id
+            self._tell(event.data)
+        return False

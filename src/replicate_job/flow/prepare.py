@@ -1,0 +1,80 @@
+"""Make a job's request: resolve its model, check its input before anything is paid for, send its files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from replicate_job.errors import InputError, JobError
+from replicate_job.flow.context import Context
+from replicate_job.flow.resolve import Resolved, resolve
+from replicate_job.inputs.schema import check
+from replicate_job.inputs.upload import FileInfo, send_files
+from replicate_job.job import Job
+from replicate_job.journal.entry import Request
+from replicate_job.wire.prediction import moment
+from replicate_job.wire.target import parse_target
+
+_DURATION = re.compile(r"(?=\d)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
+SHORTEST, LONGEST = 5, 24 * 3600
+
+
+def parse_duration(text: str) -> int:
+    """Seconds of a ``Cancel-After``: ``30``, ``90s``, ``5m``, ``1h30m45s``; from 5 s to 24 h. Raises JobError."""
+    found = _DURATION.fullmatch(text.strip())
+    hours, minutes, seconds = (int(part or 0) for part in found.groups()) if found else (0, 0, 0)
+    total = hours * 3600 + minutes * 60 + seconds
+    if not SHORTEST <= total <= LONGEST:
+        raise JobError(f"cancel_after is {text!r}: it must be like 30s, 5m or 1h30m, from 5 seconds to 24 hours")
+    return total
+
+
+async def look_at(context: Context, job: Job) -> Resolved:
+    """Resolve the job and check its input, without sending anything. Raises InputError with every problem."""
+    if job.cancel_after is not None:
+        parse_duration(job.cancel_after)
+    resolved = await resolve(context, parse_target(job.model))
+    if resolved.schema is None:
+        context.reporter.note(f"the API shows no schema for {job.model}: its input is not checked")
+    problems = check(job.input_data, resolved.schema, allow_unknown=job.allow_unknown)
+    if problems:
+        raise InputError(job.model, problems)
+    return resolved
+
+
+async def prepare(context: Context, job: Job, resolved: Resolved) -> Request:
+    """Send the input's files and write the create's body. Raises InputError for files that cannot be sent."""
+    uploads = _Uploads(context)
+    sent = await send_files(job.input_data, uploads, uploads, model=job.model, now=context.clock.time)
+    body: dict[str, Any] = {"input": sent}
+    optional = {
+        "version": resolved.version,
+        "webhook": job.webhook,
+        "webhook_events_filter": job.webhook_events_filter,
+    }
+    body |= {name: value for name, value in optional.items() if value}
+    return Request(
+        target=resolved.target, path=resolved.path, body=msgspec.json.encode(body), cancel_after=job.cancel_after
+    )
+
+
+class _Uploads:
+    """The API's file storage, and what the journal remembers of it."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def upload(self, path: Path, name: str, media_type: str, sha256: str) -> FileInfo:  # noqa: ARG002 - the protocol's
+        self._context.reporter.note(f"uploading {name}")
+        sent = await self._context.client.upload_file(path, name=name, media_type=media_type)
+        expires = moment(sent.expires_at)
+        return FileInfo(sent.urls["get"], expires.timestamp() if expires else None)
+
+    async def find(self, sha256: str) -> FileInfo | None:
+        return await self._context.journal.find_upload(self._context.api, sha256)
+
+    async def remember(self, sha256: str, info: FileInfo) -> None:
+        await self._context.journal.remember_upload(self._context.api, sha256, info)

@@ -1,0 +1,224 @@
+"""One job from its journal row to its result, from wherever it stands: new, interrupted, or finished."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from replicate_job.errors import (
+    ClaimLostError,
+    JobHeldError,
+    JournalError,
+    NotFoundError,
+    OutputExpiredError,
+    ReplicateJobError,
+)
+from replicate_job.flow.collect import collect, result_of
+from replicate_job.flow.context import Context
+from replicate_job.flow.create import Created, create
+from replicate_job.flow.follow import Emit, follow
+from replicate_job.flow.prepare import look_at, prepare
+from replicate_job.flow.reconcile import reconcile
+from replicate_job.flow.resolve import look_up, resolve
+from replicate_job.flow.wait import Watch, wait
+from replicate_job.job import Job, Result
+from replicate_job.journal.entry import Claim, Entry, Request
+from replicate_job.outputs.discover import text
+from replicate_job.wire.prediction import Prediction
+from replicate_job.wire.target import parse_target
+
+LONGEST_HOLD = 60
+"""Seconds that the API keeps a create open at most (``Prefer: wait=60``)."""
+
+
+async def run_job(
+    context: Context, job: Job, *, key: str | None = None, save: str | None = None, emit: Emit | None = None
+) -> Result:
+    """Bring a job to its end, or as far as its budget goes, and give the prediction as last seen.
+
+    A job whose ``key`` is in the journal goes on where it stands; one that is finished costs no request. ``save`` is
+    the folder for outputs. ``emit`` gets the output text as it comes. Raises the errors of every step (see
+    ``errors``); once a prediction exists, an OutputError or JournalError carries its ``result``.
+    """
+    key = key or new_key()
+    while True:
+        claim = await take(context, key, job, save)
+        try:
+            async with held(context, claim):
+                return await _Run(context, claim, job, emit).advance()
+        except ClaimLostError as error:
+            context.reporter.note(f"{error}: waiting for it")
+        except _GoneError:
+            context.reporter.note("the local server that ran it has ended: running it again")
+
+
+def new_key() -> str:
+    return f"job-{uuid.uuid4().hex[:16]}"
+
+
+async def take(context: Context, key: str, job: Job, save: str | None) -> Claim:
+    """Claim the job; while another process has it, wait for that one."""
+    told = False
+    while True:
+        try:
+            return await context.journal.claim(key, context.api, job, save)
+        except JobHeldError as held:
+            if not told:
+                context.reporter.warn(f"{held}: waiting for it")
+            told = True
+            await context.clock.sleep(min(0.5, max(0.05, held.until - context.clock.time())))
+
+
+@asynccontextmanager
+async def held(context: Context, claim: Claim) -> AsyncIterator[None]:
+    """Keep the claim alive while the job runs, and let it go after."""
+
+    async def renew() -> None:
+        while True:
+            await context.clock.sleep(context.journal.lease / 3)
+            # A journal that fails now is reported by the next fact; a lost claim likewise.
+            with suppress(JournalError):
+                await context.journal.renew(claim)
+
+    renewing = asyncio.create_task(renew())
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        with suppress(JournalError):
+            await asyncio.shield(context.journal.release(claim))
+
+
+class _GoneError(Exception):
+    """A local server forgets its predictions when it ends; nothing was paid, so the job may run again."""
+
+
+class _Run:
+    """The steps, each from the state that the one before left behind."""
+
+    def __init__(self, context: Context, claim: Claim, job: Job, emit: Emit | None) -> None:
+        self._context, self._claim, self._job, self._emit = context, claim, job, emit
+        self._entry = claim.entry
+        self._schema: dict[str, Any] | None = None
+        self._fault: JournalError | None = None
+
+    async def advance(self) -> Result:
+        entry = self._entry
+        if entry.state == "collected" and entry.prediction:
+            return self._stored(entry, entry.prediction)
+        if entry.state == "ended" and entry.prediction:
+            return await self._collect(entry.prediction)
+        created = await self._created()
+        self._fault = created.fault
+        try:
+            if not self._job.wait_for_completion:
+                return await self._announce(created)
+            end = await self._wait(created)
+        except NotFoundError as error:
+            if self._context.forgetful:
+                await self._context.journal.refused(self._claim, str(error))
+                raise _GoneError from error
+            raise
+        if not end.is_terminal:
+            return self._sum_up(result_of(self._entry, end))
+        await self._write(self._context.journal.ended(self._claim, end))
+        return await self._collect(end)
+
+    def _stored(self, entry: Entry, prediction: Prediction) -> Result:
+        if self._emit and (whole := text(prediction.output)) is not None:
+            self._emit(whole)
+        return result_of(entry, prediction, entry.files)
+
+    async def _created(self) -> Created:
+        """The prediction of this job, created now if it never was."""
+        entry, clock = self._entry, self._context.clock
+        age = max(0.0, clock.time() - (entry.last_sent or 0))
+        if entry.prediction_id:
+            return Created(entry.prediction_id, clock.now(), age=age)
+        if entry.request and entry.state in {"intended", "uncertain"}:
+            if found := await reconcile(self._context, self._claim, entry, elapsed=age):
+                return Created(found, clock.now(), age=age)
+            request = entry.request
+        else:
+            request = await self._prepare()
+            self._entry = msgspec.structs.replace(entry, request=request)
+        hold = 0 if self._emit or not self._job.wait_for_completion else int(min(LONGEST_HOLD, self._job.budget))
+        return await create(self._context, self._claim, request, hold=hold)
+
+    async def _prepare(self) -> Request:
+        try:
+            resolved = await look_at(self._context, self._entry.job)
+            request = await prepare(self._context, self._entry.job, resolved)
+        except ReplicateJobError as error:
+            await self._context.journal.refused(self._claim, str(error))
+            raise
+        self._schema = resolved.schema
+        return request
+
+    async def _announce(self, created: Created) -> Result:
+        """The prediction as it was created, without waiting for it."""
+        prediction = created.prediction or await self._look_up(created)
+        self._context.reporter.saw(prediction)
+        return self._sum_up(result_of(self._entry, prediction))
+
+    async def _look_up(self, created: Created) -> Prediction:
+        return await look_up(self._context, lambda: self._context.client.get_prediction(created.id))
+
+    async def _wait(self, created: Created) -> Prediction:
+        context, job, last = self._context, self._job, created.prediction
+        until = created.sent_at + job.budget
+        if self._emit:
+            last = last or await self._look_up(created)
+            schema = await self._find_schema(last)
+            return await follow(context, last, schema, self._emit, until=until, interval=job.poll_interval)
+        early = context.clock.now() < created.sent_at + min(LONGEST_HOLD, job.budget)
+        watch = Watch(context, created.id, age=created.age)
+        seen = await wait(watch, last, until=until, interval=job.poll_interval, soon=early)
+        return seen or Prediction(id=created.id, status="starting")
+
+    async def _find_schema(self, prediction: Prediction) -> dict[str, Any] | None:
+        """The model's schema, to tell files from text; an interrupted job asks for it again."""
+        if self._schema is None:
+            with suppress(ReplicateJobError):
+                resolved = await resolve(self._context, parse_target(self._entry.job.model))
+                if resolved.version in {"", prediction.version}:
+                    self._schema = resolved.schema
+        return self._schema
+
+    async def _collect(self, end: Prediction) -> Result:
+        context, entry = self._context, self._entry
+        result = result_of(entry, end)
+        if end.data_removed and end.output is None:
+            gone = f"the outputs of {end.id} were deleted before they were kept: the API keeps them for an hour"
+            await self._write(context.journal.collected(self._claim, (), gone))
+            raise OutputExpiredError(gone, result)
+        if entry.save and end.output is not None:
+            schema, origin = await self._find_schema(end), context.client.base_url
+            try:
+                result = await collect(context.fetch, result, schema, folder=Path(entry.save), origin=origin)
+            except OutputExpiredError as error:
+                await self._write(context.journal.collected(self._claim, error.result.files, str(error)))
+                raise
+        await self._write(context.journal.collected(self._claim, result.files))
+        return self._sum_up(result)
+
+    async def _write(self, fact: Awaitable[None]) -> None:
+        """Write a fact about a prediction that exists: a journal that fails now must not cost its result."""
+        try:
+            await fact
+        except ClaimLostError:
+            raise
+        except JournalError as error:
+            self._fault = self._fault or error
+
+    def _sum_up(self, result: Result) -> Result:
+        if self._fault:
+            self._fault.result = result
+            raise self._fault
+        return result

@@ -1,0 +1,84 @@
+"""Wait for the true end of a prediction: a terminal status, and nothing else."""
+
+from __future__ import annotations
+
+from replicate_job.api.retry import is_transient
+from replicate_job.errors import APIError, NotFoundError, ReplicateJobError
+from replicate_job.flow.context import Context
+from replicate_job.wire.prediction import KNOWN, Prediction
+
+SOON = (0.1, 0.2, 0.4, 0.8)
+"""First pauses, in seconds, where the end may be moments away: a held create came back early, or broke."""
+
+
+class Watch:
+    """Asks for a prediction's status. Failed requests are not failed jobs: they are noted and made again.
+
+    ``age`` is how many seconds ago the prediction was created.
+    """
+
+    def __init__(self, context: Context, prediction_id: str, *, age: float = 0) -> None:
+        self.clock = context.clock
+        self._context = context
+        self._id = prediction_id
+        self._born = context.clock.now() - age
+        self._warned: set[str] = set()
+        self.asked_to_wait = 0.0
+        self.trouble: ReplicateJobError | None = None
+
+    async def look(self) -> Prediction | None:
+        """One request; None where it gave no news. Raises the APIError that asking again cannot mend."""
+        self.asked_to_wait = 0.0
+        try:
+            prediction = await self._context.client.get_prediction(self._id)
+        except ReplicateJobError as error:
+            if not is_transient(error) and not self._may_appear(error):
+                raise
+            if isinstance(error, APIError):
+                self.asked_to_wait = error.retry_after or 0.0
+            self.trouble = error
+            self._context.reporter.note(f"status of {self._id}: {error}; asking again")
+            return None
+        self.trouble = None
+        self.saw(prediction)
+        return prediction
+
+    def saw(self, prediction: Prediction) -> None:
+        if prediction.status not in KNOWN:
+            self._warn_once(f"unknown status {prediction.status!r}: waiting on")
+        self._context.reporter.saw(prediction)
+
+    def _warn_once(self, line: str) -> None:
+        if line not in self._warned:
+            self._warned.add(line)
+            self._context.reporter.warn(line)
+
+    def _may_appear(self, error: ReplicateJobError) -> bool:
+        """A prediction just created can be unknown for a moment."""
+        young = self._context.clock.now() - self._born < self._context.patience.appear
+        return isinstance(error, NotFoundError) and young
+
+
+async def wait(
+    watch: Watch, last: Prediction | None, *, until: float, interval: float, soon: bool = False
+) -> Prediction | None:
+    """Poll every ``interval`` seconds until the end or until the clock's ``now`` reaches ``until``.
+
+    ``last`` is what is known already, from a held create; ``soon`` says that the end may be near. The result is the
+    last that was seen: terminal, or not where time ran out; None where no request ever told. Raises the APIError of
+    a request that can't be mended (401).
+    """
+    if last:
+        watch.saw(last)
+        if last.is_terminal:
+            return last
+    pauses = [*([] if last else [0.0]), *(pause for pause in SOON if soon and pause < interval)]
+    while (left := until - watch.clock.now()) > 0:
+        pause = pauses.pop(0) if pauses else interval
+        await watch.clock.sleep(min(max(pause, watch.asked_to_wait), left))
+        last = await watch.look() or last
+        if last and last.is_terminal:
+            return last
+    if last is None and watch.trouble:
+        raise watch.trouble
+    return last

@@ -1,0 +1,120 @@
+"""What the journal knows of a job."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from replicate_job.job import Job
+from replicate_job.wire.prediction import Prediction
+from replicate_job.wire.target import Target
+
+State = Literal["claimed", "intended", "uncertain", "created", "ended", "collected", "refused"]
+"""How far a job came.
+
+``claimed``: taken up, nothing sent. ``intended``: a create was sent or is about to be; the answer is not known.
+``uncertain``: it could not be found out. ``created``: the prediction's id is known. ``ended``: it reached a terminal
+status. ``collected``: its outputs are kept, or were not to be. ``refused``: certainly never created.
+"""
+UNFINISHED: tuple[State, ...] = ("claimed", "intended", "uncertain", "created", "ended")
+
+_FILE = "replicate-job:file"
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A create exactly as it is sent: its path, its body (JSON), and whom it names."""
+
+    target: Target
+    path: str
+    body: bytes
+    cancel_after: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for two creates that the API's list cannot tell apart."""
+        return hashlib.sha256(self.path.encode() + b"\0" + self.body).hexdigest()
+
+    @property
+    def input(self) -> dict[str, Any]:
+        found: dict[str, Any] = msgspec.json.decode(self.body)["input"]
+        return found
+
+    @property
+    def version(self) -> str:
+        """The version in the body, without its ``owner/name:``; empty for official models and deployments."""
+        return str(msgspec.json.decode(self.body).get("version", "")).rpartition(":")[2]
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One job's row. Times are Unix seconds; ``api`` is the base URL it belongs to.
+
+    ``save`` is the folder for outputs, None where they are not kept. ``sends`` counts the creates that were sent
+    or were about to be. ``first_sent`` and ``last_sent`` are the times of the first and the latest of them.
+    """
+
+    key: str
+    api: str
+    job: Job
+    state: State
+    claimed_at: float
+    save: str | None = None
+    request: Request | None = None
+    sends: int = 0
+    first_sent: float | None = None
+    last_sent: float | None = None
+    prediction_id: str | None = None
+    prediction: Prediction | None = None
+    files: tuple[Path, ...] = ()
+    problem: str = ""
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """The right to act for a job. ``fence`` grows with every claim; facts of an older one are refused."""
+
+    entry: Entry
+    fence: int
+
+    @property
+    def key(self) -> str:
+        return self.entry.key
+
+
+class Adoption(msgspec.Struct, frozen=True):
+    """What comparing the account's list with the journal gave: one id, none, or several that cannot be told apart."""
+
+    prediction_id: str | None = None
+    unclear: tuple[str, ...] = ()
+
+
+def encode_job(job: Job) -> bytes:
+    """JSON of a Job; a local file (``pathlib.Path``) is kept as ``{"replicate-job:file": "/its/path"}``."""
+    return msgspec.json.encode(job, enc_hook=_encode_path)
+
+
+def decode_job(text: str | bytes) -> Job:
+    """Read back what ``encode_job`` wrote."""
+    job = msgspec.json.decode(text, type=Job)
+    return msgspec.structs.replace(job, input_data=_with_paths(job.input_data))
+
+
+def fingerprint(job: Job) -> str:
+    """The same for two jobs that ask for the same prediction, whatever they say about waiting."""
+    asked = [job.model, job.input_data]
+    return hashlib.sha256(msgspec.json.encode(asked, enc_hook=_encode_path, order="deterministic")).hexdigest()
+
+
+def _encode_path(value: Any) -> Any:
+    if isinstance(value, Path):
+        return {_FILE: str(value.absolute())}
+    raise TypeError(f"an input cannot hold a {type(value).__name__}: it must be JSON, or a pathlib.Path for a file")
+
+
+def _with_paths(value: Any) -> Any:
+    if isinstance(value, dict):
+        if value.keys() == {_FILE}:
+            return Path(value[_FILE])
+        return {name: _with_paths(item) for name, item in value.items()}
+    return [_with_paths(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,68 @@
+"""The journal's tables, a numbered step at a time. A step that was released is never edited."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from replicate_job.errors import JournalError
+
+MIGRATIONS = (
+    # 1
+    """
+    CREATE TABLE jobs (
+        seq           INTEGER PRIMARY KEY,
+        key           TEXT NOT NULL UNIQUE,
+        api           TEXT NOT NULL,
+        job           TEXT NOT NULL,
+        asked         TEXT NOT NULL,
+        save          TEXT,
+        state         TEXT NOT NULL,
+        claimed_at    REAL NOT NULL,
+        request       TEXT,
+        request_hash  TEXT,
+        sends         INTEGER NOT NULL DEFAULT 0,
+        first_sent    REAL,
+        last_sent     REAL,
+        prediction_id TEXT,
+        prediction    TEXT,
+        files         TEXT NOT NULL DEFAULT '[]',
+        problem       TEXT NOT NULL DEFAULT '',
+        fence         INTEGER NOT NULL DEFAULT 1,
+        holder        TEXT,
+        lease_until   REAL NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE UNIQUE INDEX jobs_by_prediction ON jobs (prediction_id, api) WHERE prediction_id IS NOT NULL;
+    CREATE INDEX jobs_by_request ON jobs (request_hash) WHERE prediction_id IS NULL;
+    CREATE INDEX jobs_unfinished ON jobs (seq) WHERE state NOT IN ('collected', 'refused');
+    CREATE TABLE uploads (
+        api        TEXT NOT NULL,
+        sha256     TEXT NOT NULL,
+        url        TEXT NOT NULL,
+        expires_at REAL,
+        PRIMARY KEY (api, sha256)
+    ) STRICT, WITHOUT ROWID;
+    """,
+)
+
+
+def migrate(database: sqlite3.Connection, path: str) -> None:
+    """Bring the tables up to date. Raises JournalError for a journal that a newer release wrote, or is not ours."""
+    version = _version(database)
+    if version > len(MIGRATIONS):
+        raise JournalError(f"the journal {path} was written by a newer release of replicate-job: update this one")
+    if version == len(MIGRATIONS):
+        return
+    if version == 0 and database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        raise JournalError(f"{path} is a database of something else, not a journal: name another file with --journal")
+    database.execute("BEGIN IMMEDIATE")
+    with database:
+        # Another process may have done it while this one waited for the lock.
+        for number, script in enumerate(MIGRATIONS[_version(database) :], start=_version(database) + 1):
+            for statement in script.split(";"):
+                if statement.strip():
+                    database.execute(statement)
+            database.execute(f"PRAGMA user_version = {number}")
+
+
+def _version(database: sqlite3.Connection) -> int:
+    return int(database.execute("PRAGMA user_version").fetchone()[0])

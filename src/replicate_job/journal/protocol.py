@@ -1,0 +1,81 @@
+"""The journal as the flow sees it. Small enough for another store to stand behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from replicate_job.inputs.upload import FileInfo
+from replicate_job.job import Job
+from replicate_job.journal.entry import Adoption, Claim, Entry, Request
+from replicate_job.wire.prediction import Prediction
+
+
+class Journal(Protocol):
+    """What happened to every job.
+
+    Facts (``intend``, ``created``, ...) are durable against the death of the process once awaited. Every method
+    raises JournalError where the store cannot be used. Facts with a claim that another process has taken over
+    raise ClaimLostError.
+    """
+
+    @property
+    def lease(self) -> float:
+        """Seconds that a claim holds without being renewed."""
+
+    async def claim(self, key: str, api: str, job: Job, save: str | None) -> Claim:
+        """Take up a job: a new one, one left unfinished, or a finished one to read its result.
+
+        Raises JobHeldError while another live process has it, KeyInUseError when ``key`` names a different job.
+        """
+
+    async def renew(self, claim: Claim) -> None:
+        """Say that this process still acts for the job."""
+
+    async def release(self, claim: Claim) -> None:
+        """Let others take the job up at once."""
+
+    async def intend(self, claim: Claim, request: Request) -> Entry:
+        """Record that this create is about to be sent, and check the claim in the same transaction.
+
+        An entry that comes back with a prediction has been created meanwhile: then nothing may be sent.
+        """
+
+    async def created(self, claim: Claim, prediction: Prediction) -> str:
+        """Record the prediction. The first id that is recorded for a job stays: it is what comes back.
+
+        A claim that was lost may record too. Comes back empty when another job of this journal has that id.
+        """
+
+    async def adopt(self, claim: Claim, candidates: Sequence[str], doubtful: Sequence[str] = ()) -> Adoption:
+        """Take one of these predictions (oldest first), made with this job's very request, for this job.
+
+        Those that other jobs own are skipped. It is unclear which one it is when more are left than there are
+        jobs with the same request and no prediction yet, or when only ``doubtful`` ones are left (predictions of
+        this model whose input the API has removed already).
+        """
+
+    async def ended(self, claim: Claim, prediction: Prediction) -> None: ...
+
+    async def collected(self, claim: Claim, files: Sequence[Path], problem: str = "") -> None:
+        """Record the files that were kept; ``problem`` says why others never can be."""
+
+    async def refused(self, claim: Claim, problem: str) -> None: ...
+
+    async def uncertain(self, claim: Claim, problem: str) -> None: ...
+
+    async def get(self, key: str) -> Entry | None: ...
+
+    async def find(self, prediction_id: str, api: str) -> Entry | None: ...
+
+    async def unfinished(self, api: str) -> list[Entry]:
+        """Oldest first."""
+
+    async def entries(self, limit: int | None = None) -> list[Entry]:
+        """Newest first."""
+
+    async def find_upload(self, api: str, sha256: str) -> FileInfo | None:
+        """Find a file with this content that was uploaded to this API before; it may have expired."""
+
+    async def remember_upload(self, api: str, sha256: str, info: FileInfo) -> None: ...

@@ -1,0 +1,233 @@
+"""Running jobs from Python. The coroutines are the code; the blocking functions run them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import Any, TypedDict, TypeVar, Unpack
+
+import msgspec
+
+from replicate_job.flow.cancel import run_or_cancel
+from replicate_job.flow.context import Context
+from replicate_job.flow.run import new_key, run_job
+from replicate_job.job import Job, Result
+from replicate_job.session import open_session
+from replicate_job.settings import check_environment, read_settings
+from replicate_job.wire.prediction import Prediction
+
+_log = logging.getLogger("replicate_job")
+_T = TypeVar("_T")
+
+
+class Options(TypedDict, total=False):
+    """What ``run``, ``arun``, ``stream`` and ``astream`` take besides the job.
+
+    ``save_to``: the folder that gets ``<prediction_id>/`` with the output files; without it nothing is saved.
+    ``key``: names the job in the journal; the same key never creates a second prediction.
+    ``token``, ``base_url``, ``journal``: in place of the environment's. ``local``: run on this machine.
+    The others replace the job's own; see ``Job``.
+    """
+
+    save_to: str | Path | None
+    key: str | None
+    token: str | None
+    base_url: str | None
+    journal: str | Path | None
+    local: bool
+    wait_for_completion: bool
+    poll_interval: float
+    max_poll_attempts: int
+    cancel_after: str | None
+    webhook: str | None
+    allow_unknown: bool
+
+
+class LogReporter:
+    """Tells the logger ``replicate_job``."""
+
+    def warn(self, line: str) -> None:
+        _log.warning("%s", line)
+
+    def note(self, line: str) -> None:
+        _log.info("%s", line)
+
+    def saw(self, prediction: Prediction) -> None:
+        _log.debug("%s is %s", prediction.id, prediction.status)
+
+
+class _Call(msgspec.Struct, frozen=True):
+    """One call of ``run``, with its options taken apart."""
+
+    job: Job
+    key: str
+    save: str | None
+    open: Callable[[], Any]
+
+
+def _call(job: Job | str, input_data: Mapping[str, Any] | None, options: Options) -> _Call:
+    if isinstance(job, str):
+        job = Job(job, dict(input_data or {}))
+    elif input_data:
+        job = msgspec.structs.replace(job, input_data={**job.input_data, **input_data})
+    own = {name: value for name, value in options.items() if name in Job.__struct_fields__}
+    job = msgspec.structs.replace(job, **own)
+    names = {"token", "base_url", "journal", "local"}
+    settings = read_settings(**{name: value for name, value in options.items() if name in names})  # type: ignore[arg-type]
+    check_environment(job.env, settings)
+    folder = options.get("save_to")
+    return _Call(
+        job=job,
+        key=options.get("key") or new_key(),
+        save=str(folder) if folder else None,
+        open=lambda: open_session(settings, LogReporter()),
+    )
+
+
+async def arun(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> Result:
+    """Run a job, or a model by its name, and give its Result, whatever its status. See ``Options``.
+
+    A task that is cancelled leaves the prediction running and journaled: the same ``key``, or ``replicate-job
+    resume``, finishes it. Raises the errors of ``replicate_job.errors``.
+    """
+    call = _call(job, input_data, options)
+    async with call.open() as context:
+        return await run_job(context, call.job, key=call.key, save=call.save)
+
+
+def run(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> Result:
+    """Do as ``arun`` does and block until the end; also where an event loop already runs, as in a notebook.
+
+    Ctrl-C cancels the prediction at the API before it raises KeyboardInterrupt.
+    """
+    call = _call(job, input_data, options)
+
+    async def work() -> Result:
+        async with call.open() as context:
+            return await run_or_cancel(context, call.job, key=call.key, save=call.save)
+
+    return _block(work())
+
+
+async def astream(
+    job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[Options]
+) -> AsyncGenerator[str, None]:
+    """Yield the output's text as the model writes it; for a model that does not stream, whole at the end.
+
+    Ends with the prediction; raises PredictionError unless it succeeded, and what ``arun`` raises.
+    """
+    call = _call(job, input_data, options)
+    pieces: asyncio.Queue[str | None] = asyncio.Queue()
+
+    async def work(context: Context) -> Result:
+        try:
+            return await run_job(context, call.job, key=call.key, save=call.save, emit=pieces.put_nowait)
+        finally:
+            pieces.put_nowait(None)
+
+    async with call.open() as context:
+        running = asyncio.create_task(work(context))
+        try:
+            while (piece := await pieces.get()) is not None:
+                yield piece
+            (await running).raise_for_status()
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await running
+
+
+def stream(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> Iterator[str]:
+    """Do as ``astream`` does, blocking between pieces; a generator that is left early leaves the prediction running."""
+    pieces: queue.SimpleQueue[str | BaseException | None] = queue.SimpleQueue()
+
+    async def work() -> None:
+        try:
+            async with aclosing(astream(job, input_data, **options)) as texts:
+                async for piece in texts:
+                    pieces.put(piece)
+        except BaseException as error:  # noqa: BLE001 - it is raised again on the other side of the queue
+            pieces.put(error)
+        finally:
+            pieces.put(None)
+
+    thread = _Thread(work())
+    try:
+        while (piece := pieces.get()) is not None:
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+    finally:
+        thread.stop()
+
+
+def replicate_run_prediction(
+    model: str,
+    input_data: Mapping[str, Any],
+    wait_for_completion: bool = True,  # noqa: FBT001, FBT002 - the seed's signature
+    poll_interval: float = 1,
+    max_poll_attempts: int = 60,
+) -> dict[str, Any]:
+    """Run the seed's function, and give its response of ten fields."""
+    options: Options = {
+        "wait_for_completion": wait_for_completion,
+        "poll_interval": poll_interval,
+        "max_poll_attempts": max_poll_attempts,
+    }
+    return run(model, input_data, **options).to_dict()
+
+
+class _Thread:
+    """A coroutine on an event loop in a thread of its own."""
+
+    def __init__(self, work: Coroutine[Any, Any, Any]) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._started = threading.Event()
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(work,), name="replicate-job", daemon=True)
+        self._thread.start()
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> None:
+        async def main() -> Any:
+            self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+            self._started.set()
+            return await work
+
+        try:
+            self.value = asyncio.run(main())
+        except BaseException as error:  # noqa: BLE001 - raised again by ``result``
+            self.error = error
+
+    def stop(self) -> None:
+        """Cancel the coroutine and wait for its clean-up."""
+        self._started.wait()
+        if self._loop and self._task:
+            with suppress(RuntimeError):  # it has ended, and its loop is closed
+                self._loop.call_soon_threadsafe(self._task.cancel)
+        self._thread.join()
+
+    def result(self) -> Any:
+        try:
+            self._thread.join()
+        except KeyboardInterrupt:
+            self.stop()
+            raise
+        if self.error:
+            raise self.error
+        return self.value
+
+
+def _block(work: Coroutine[Any, Any, _T]) -> _T:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    value: _T = _Thread(work).result()
+    return value

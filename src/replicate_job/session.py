@@ -1,0 +1,48 @@
+"""Everything that a job needs, opened together and closed together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from replicate_job import __version__
+from replicate_job.api.client import Client
+from replicate_job.api.transport import LOOPBACK, Transport, normalize, origin
+from replicate_job.flow.context import Context, Patience, Reporter
+from replicate_job.journal.sqlite import SQLiteJournal
+from replicate_job.outputs.http import HttpFetch
+from replicate_job.settings import TOKEN, Settings, check_environment
+
+LOCAL = "local"
+LOCAL_PATIENCE = Patience(settle=0.5)
+"""The local server's list shows a prediction at once."""
+
+
+@asynccontextmanager
+async def open_session(
+    settings: Settings, reporter: Reporter, *, patience: Patience | None = None
+) -> AsyncIterator[Context]:
+    """Open the API's client, the journal and the downloads; with ``settings.local`` the local server too.
+
+    Raises MissingVariableError without a token, unless the API is on this machine; LocalError.
+    """
+    async with AsyncExitStack() as stack:
+        base_url = settings.base_url
+        if settings.local:
+            from replicate_job.local.server import serve  # noqa: PLC0415 - an extra, and slow to import
+
+            base_url = await stack.enter_async_context(serve(on_notice=reporter.warn))
+        elif origin(normalize(base_url))[1] not in LOOPBACK:
+            check_environment((TOKEN,), settings)
+        agent = f"replicate-job/{__version__}"
+        transport = await stack.enter_async_context(Transport(base_url, settings.token, user_agent=agent))
+        yield Context(
+            api=LOCAL if settings.local else transport.base_url,
+            client=Client(transport),
+            journal=await stack.enter_async_context(SQLiteJournal(settings.journal)),
+            fetch=await stack.enter_async_context(HttpFetch()),
+            reporter=reporter,
+            cache=settings.state,
+            forgetful=settings.local,
+            patience=patience or (LOCAL_PATIENCE if settings.local else Patience()),
+        )

@@ -1,0 +1,61 @@
+"""Where to send jobs and where to keep their journal: from arguments, else from the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from replicate_job.errors import JobError, MissingVariableError
+
+TOKEN = "REPLICATE_API_TOKEN"  # noqa: S105 - the name of the variable
+BASE_URL = "REPLICATE_BASE_URL"
+JOURNAL = "REPLICATE_JOB_JOURNAL"
+DEFAULT_BASE_URL = "https://api.replicate.com"
+TOKEN_ADVICE = "get a token at https://replicate.com/account/api-tokens, or run with --local, which needs none"  # noqa: S105 - advice
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """``state`` is the folder of the journal's default place and of cached schemas. A ``local`` run needs no token."""
+
+    token: str | None
+    base_url: str
+    journal: Path
+    state: Path
+    local: bool = False
+
+
+def read_settings(
+    environment: Mapping[str, str] = os.environ,
+    *,
+    token: str | None = None,
+    base_url: str | None = None,
+    journal: str | Path | None = None,
+    local: bool = False,
+) -> Settings:
+    """Arguments win over the environment. Raises JobError for a token that no HTTP header can carry."""
+    # Here, and not at the top: 10 ms that nobody pays who gives every path.
+    from platformdirs import user_state_path  # noqa: PLC0415 - see above
+
+    state = user_state_path("replicate-job", appauthor=False)
+    token = (token or environment.get(TOKEN) or "").strip()
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise JobError(f"{TOKEN} holds characters that no token has: copy it again")
+    return Settings(
+        token=None if local else token or None,
+        base_url=base_url or environment.get(BASE_URL) or DEFAULT_BASE_URL,
+        journal=Path(journal or environment.get(JOURNAL) or state / "journal.db").expanduser(),
+        state=state,
+        local=local,
+    )
+
+
+def check_environment(names: tuple[str, ...], settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
+    """Raise MissingVariableError for a variable that is named and not set. A token is needed wherever it is sent."""
+    for name in names:
+        given = settings.local or settings.token if name == TOKEN else environment.get(name)
+        if not given:
+            advice = TOKEN_ADVICE if name == TOKEN else "the job's env names it; set it and run again"
+            raise MissingVariableError(name, advice)

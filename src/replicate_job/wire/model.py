@@ -1,0 +1,54 @@
+"""Models, their versions, deployments, uploaded files and the account, as the HTTP API gives them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Version(msgspec.Struct, frozen=True):
+    """``openapi_schema`` is the model's own OpenAPI document: ``components.schemas.Input`` and ``Output``."""
+
+    id: str
+    created_at: str | None = None
+    cog_version: str | None = None
+    openapi_schema: dict[str, Any] | None = None
+
+
+class Model(msgspec.Struct, frozen=True):
+    """``is_official`` models are created by name; others by a version, of which ``latest_version`` is the newest."""
+
+    owner: str
+    name: str
+    description: str | None = None
+    visibility: str | None = None
+    is_official: bool | None = None
+    latest_version: Version | None = None
+
+
+class Release(msgspec.Struct, frozen=True):
+    """``model`` is ``owner/name``."""
+
+    model: str | None = None
+    version: str | None = None
+
+
+class Deployment(msgspec.Struct, frozen=True):
+    owner: str
+    name: str
+    current_release: Release | None = None
+
+
+class UploadedFile(msgspec.Struct, frozen=True):
+    """``urls["get"]`` is what an input names; ``expires_at`` is ISO 8601."""
+
+    id: str
+    urls: dict[str, str]
+    expires_at: str | None = None
+
+
+class Account(msgspec.Struct, frozen=True):
+    username: str = ""
+    type: str = ""
+    name: str | None = None

@@ -1,0 +1,75 @@
+"""The body of an HTTP error: what Replicate's API says went wrong, or what a gateway in front of it says instead."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+_RESETS = re.compile(r"resets in ~?\s*(\d+(?:\.\d+)?)\s*s")
+_TITLE = re.compile(rb"<title[^>]*>([^<]{1,200})", re.IGNORECASE)
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """``retry_after`` is in seconds, as the body says it; ``text`` holds what was readable of any other body."""
+
+    status: int
+    title: str = ""
+    detail: str = ""
+    type: str = ""
+    instance: str = ""
+    invalid_fields: tuple[dict[str, Any], ...] = ()
+    retry_after: float | None = None
+    text: str = ""
+
+    def __str__(self) -> str:
+        """One line: the title and the detail, each once."""
+        parts = [part for part in (self.title, self.detail.strip() or self.text) if part]
+        line = " ".join(": ".join(dict.fromkeys(parts)).split())
+        return line[:500] if line else "no explanation given"
+
+
+def read_problem(status: int, body: bytes) -> Problem:
+    """Read any error body: Replicate's JSON in whole or in part, a gateway's HTML, plain text, or nothing."""
+    try:
+        fields = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        fields = None
+    if not isinstance(fields, dict):
+        return Problem(status=status, text=_readable(body))
+    detail = _text(fields.get("detail"))
+    invalid = fields.get("invalid_fields")
+    return Problem(
+        status=status,
+        title=_text(fields.get("title")),
+        detail=detail,
+        type=_text(fields.get("type")),
+        instance=_text(fields.get("instance")),
+        invalid_fields=tuple(item for item in invalid if isinstance(item, dict)) if isinstance(invalid, list) else (),
+        retry_after=_seconds(fields.get("retry_after"), detail),
+    )
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _seconds(value: Any, detail: str) -> float | None:
+    """The field ``retry_after``, else the sentence "resets in ~5s" that comes with it."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if found := _RESETS.search(detail):
+        return float(found[1])
+    return None
+
+
+def _readable(body: bytes) -> str:
+    """The title of an HTML page, or the beginning of a text."""
+    if found := _TITLE.search(body[:4096]):
+        return found[1].decode("utf-8", "replace").strip()
+    if body.lstrip()[:1] in {b"<", b"{", b"["}:
+        return ""
+    return body[:200].decode("utf-8", "replace").strip()

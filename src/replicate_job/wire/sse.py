@@ -1,0 +1,63 @@
+"""Server-sent events: bytes in any portions to events, by the WHATWG rules.
+
+One leniency: an event that names its type and has no data is delivered too, for ``done`` may come bare.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+import msgspec
+
+_LINE = re.compile(r"\r\n|\n|\r")
+
+
+class Event(msgspec.Struct, frozen=True):
+    """``id`` is the last event id in force (it carries over to events without one); ``own_id`` whether it set it."""
+
+    type: str
+    data: str
+    id: str = ""
+    own_id: bool = False
+
+
+class Decoder:
+    """Feed it bytes as they come; it gives each event once its blank line has arrived."""
+
+    def __init__(self) -> None:
+        self._text = codecs.getincrementaldecoder("utf-8-sig")("replace")
+        self._rest = ""
+        self._type = ""
+        self._data: list[str] = []
+        self._own_id = False
+        self.last_event_id = ""
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """Events completed by this portion; an event that the stream's end cuts short is never delivered."""
+        self._rest += self._text.decode(chunk)
+        # A "\r" at the very end may be half of "\r\n": it waits for the next portion.
+        held = "\r" if self._rest.endswith("\r") else ""
+        *lines, rest = _LINE.split(self._rest[: len(self._rest) - len(held)])
+        self._rest = rest + held
+        return [event for line in lines if (event := self._line(line))]
+
+    def _line(self, line: str) -> Event | None:
+        if not line:
+            return self._dispatch()
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        match name:
+            case "event":
+                self._type = value
+            case "data":
+                self._data.append(value)
+            case "id" if "\0" not in value:
+                self.last_event_id, self._own_id = value, True
+        return None
+
+    def _dispatch(self) -> Event | None:
+        event = Event(self._type or "message", "\n".join(self._data), self.last_event_id, self._own_id)
+        empty = not self._data and not self._type
+        self._type, self._data, self._own_id = "", [], False
+        return None if empty else event
