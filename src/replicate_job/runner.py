@@ -6,8 +6,8 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar, Unpack
 
@@ -15,10 +15,10 @@ import msgspec
 
 from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.context import Context
-from replicate_job.flow.run import new_key, run_job
+from replicate_job.flow.run import Ask, new_key, run_job
 from replicate_job.job import Job, Result
 from replicate_job.session import open_session
-from replicate_job.settings import check_environment, read_settings
+from replicate_job.settings import Settings, check_environment, read_settings
 from replicate_job.wire.prediction import Prediction
 
 _log = logging.getLogger("replicate_job")
@@ -64,10 +64,11 @@ class LogReporter:
 class _Call(msgspec.Struct, frozen=True):
     """One call of ``run``, with its options taken apart."""
 
-    job: Job
-    key: str
-    save: str | None
-    open: Callable[[], Any]
+    ask: Ask
+    settings: Settings
+
+    def open(self) -> AbstractAsyncContextManager[Context]:
+        return open_session(self.settings, LogReporter())
 
 
 def _call(job: Job | str, input_data: Mapping[str, Any] | None, options: Options) -> _Call:
@@ -77,16 +78,16 @@ def _call(job: Job | str, input_data: Mapping[str, Any] | None, options: Options
         job = msgspec.structs.replace(job, input_data={**job.input_data, **input_data})
     own = {name: value for name, value in options.items() if name in Job.__struct_fields__}
     job = msgspec.structs.replace(job, **own)
-    names = {"token", "base_url", "journal", "local"}
-    settings = read_settings(**{name: value for name, value in options.items() if name in names})  # type: ignore[arg-type]
+    settings = read_settings(
+        token=options.get("token"),
+        base_url=options.get("base_url"),
+        journal=options.get("journal"),
+        local=options.get("local", False),
+    )
     check_environment(job.env, settings)
     folder = options.get("save_to")
-    return _Call(
-        job=job,
-        key=options.get("key") or new_key(),
-        save=str(folder) if folder else None,
-        open=lambda: open_session(settings, LogReporter()),
-    )
+    save = str(Path(folder).expanduser().absolute()) if folder else None
+    return _Call(Ask(job, options.get("key") or new_key(), save), settings)
 
 
 async def arun(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> Result:
@@ -97,7 +98,7 @@ async def arun(job: Job | str, input_data: Mapping[str, Any] | None = None, **op
     """
     call = _call(job, input_data, options)
     async with call.open() as context:
-        return await run_job(context, call.job, key=call.key, save=call.save)
+        return await run_job(context, call.ask)
 
 
 def run(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> Result:
@@ -109,7 +110,7 @@ def run(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: 
 
     async def work() -> Result:
         async with call.open() as context:
-            return await run_or_cancel(context, call.job, key=call.key, save=call.save)
+            return await run_or_cancel(context, call.ask)
 
     return _block(work())
 
@@ -126,7 +127,7 @@ async def astream(
 
     async def work(context: Context) -> Result:
         try:
-            return await run_job(context, call.job, key=call.key, save=call.save, emit=pieces.put_nowait)
+            return await run_job(context, msgspec.structs.replace(call.ask, emit=pieces.put_nowait))
         finally:
             pieces.put_nowait(None)
 

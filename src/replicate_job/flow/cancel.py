@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from replicate_job.errors import JobError, ReplicateJobError
 from replicate_job.flow.context import Context
-from replicate_job.flow.follow import Emit
 from replicate_job.flow.reconcile import reconcile
 from replicate_job.flow.resolve import look_up
-from replicate_job.flow.run import held, run_job, take
+from replicate_job.flow.run import Ask, held, run_job, take
 from replicate_job.flow.wait import Watch, wait
 from replicate_job.job import Job, Result
 from replicate_job.journal.entry import Entry
@@ -77,15 +77,19 @@ def _model(prediction: Prediction) -> str:
     return prediction.model or "unknown/unknown"
 
 
-async def run_or_cancel(context: Context, job: Job, *, key: str, save: str | None, emit: Emit | None = None) -> Result:
+async def run_or_cancel(context: Context, ask: Ask, *, leave: Callable[[], bool] = lambda: False) -> Result:
     """``run_job``; a task that is cancelled (Ctrl-C) cancels the prediction at the API first.
 
-    Raises CancelledError then. A second cancellation leaves at once.
+    Unless ``leave()``: then the prediction runs on. Raises CancelledError either way. A second cancellation leaves at
+    once.
     """
     try:
-        return await run_job(context, job, key=key, save=save, emit=emit)
+        return await run_job(context, ask)
     except asyncio.CancelledError:
-        await _cancel_interrupted(context, key)
+        if leave():
+            context.reporter.warn(f"stopped; the job {ask.key!r} is left as it is: `replicate-job resume` finishes it")
+        else:
+            await _cancel_interrupted(context, ask.key)
         raise
 
 

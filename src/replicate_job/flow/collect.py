@@ -75,5 +75,7 @@ def folder_name(prediction_id: str) -> str:
 def write_record(result: Result, place: Path) -> None:
     place.mkdir(parents=True, exist_ok=True)
     part = place / f".{RECORD}.{os.getpid()}.part"
-    part.write_bytes(msgspec.json.format(msgspec.json.encode(result.to_dict()), indent=2) + b"\n")
+    # By name alone: the folder can be moved.
+    beside = msgspec.structs.replace(result, files=tuple(Path(path.name) for path in result.files))
+    part.write_bytes(msgspec.json.format(msgspec.json.encode(beside.to_dict()), indent=2) + b"\n")
     part.replace(place / RECORD)

@@ -16,7 +16,7 @@ from replicate_job.inputs.upload import FileInfo, send_files
 from replicate_job.job import Job
 from replicate_job.journal.entry import Request
 from replicate_job.wire.prediction import moment
-from replicate_job.wire.target import parse_target
+from replicate_job.wire.target import Target, parse_target
 
 _DURATION = re.compile(r"(?=\d)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
 SHORTEST, LONGEST = 5, 24 * 3600
@@ -32,11 +32,16 @@ def parse_duration(text: str) -> int:
     return total
 
 
-async def look_at(context: Context, job: Job) -> Resolved:
-    """Resolve the job and check its input, without sending anything. Raises InputError with every problem."""
+def check_job(job: Job) -> Target:
+    """Read what can be wrong without asking anybody. Raises JobError."""
     if job.cancel_after is not None:
         parse_duration(job.cancel_after)
-    resolved = await resolve(context, parse_target(job.model))
+    return parse_target(job.model)
+
+
+async def look_at(context: Context, job: Job, resolved: Resolved | None = None) -> Resolved:
+    """Resolve the job and check its input, without sending anything. Raises InputError with every problem."""
+    resolved = resolved or await resolve(context, check_job(job))
     if resolved.schema is None:
         context.reporter.note(f"the API shows no schema for {job.model}: its input is not checked")
     problems = check(job.input_data, resolved.schema, allow_unknown=job.allow_unknown)

@@ -23,9 +23,9 @@ from replicate_job.flow.collect import collect, result_of
 from replicate_job.flow.context import Context
 from replicate_job.flow.create import Created, create
 from replicate_job.flow.follow import Emit, follow
-from replicate_job.flow.prepare import look_at, prepare
+from replicate_job.flow.prepare import check_job, look_at, prepare
 from replicate_job.flow.reconcile import reconcile
-from replicate_job.flow.resolve import look_up, resolve
+from replicate_job.flow.resolve import Resolved, look_up, resolve
 from replicate_job.flow.wait import Watch, wait
 from replicate_job.job import Job, Result
 from replicate_job.journal.entry import Claim, Entry, Request
@@ -37,29 +37,43 @@ LONGEST_HOLD = 60
 """Seconds that the API keeps a create open at most (``Prefer: wait=60``)."""
 
 
-async def run_job(
-    context: Context, job: Job, *, key: str | None = None, save: str | None = None, emit: Emit | None = None
-) -> Result:
+def new_key() -> str:
+    return f"job-{uuid.uuid4().hex[:16]}"
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """A job, and how to run it.
+
+    ``save`` is the folder for outputs, None to keep none. ``emit`` gets the output text as it comes. ``hold`` is the
+    most seconds that the create may be kept open; a shorter one shows progress sooner and the end later.
+    ``resolved`` is what is known of the model already.
+    """
+
+    job: Job
+    key: str = msgspec.field(default_factory=new_key)
+    save: str | None = None
+    emit: Emit | None = None
+    hold: int = LONGEST_HOLD
+    resolved: Resolved | None = None
+
+
+async def run_job(context: Context, ask: Ask) -> Result:
     """Bring a job to its end, or as far as its budget goes, and give the prediction as last seen.
 
-    A job whose ``key`` is in the journal goes on where it stands; one that is finished costs no request. ``save`` is
-    the folder for outputs. ``emit`` gets the output text as it comes. Raises the errors of every step (see
-    ``errors``); once a prediction exists, an OutputError or JournalError carries its ``result``.
+    A job whose ``key`` is in the journal goes on where it stands; one that is finished costs no request. Raises the
+    errors of every step (see ``errors``); once a prediction exists, an OutputError or JournalError carries its
+    ``result``.
     """
-    key = key or new_key()
+    check_job(ask.job)
     while True:
-        claim = await take(context, key, job, save)
+        claim = await take(context, ask.key, ask.job, ask.save)
         try:
             async with held(context, claim):
-                return await _Run(context, claim, job, emit).advance()
+                return await _Run(context, claim, ask).advance()
         except ClaimLostError as error:
             context.reporter.note(f"{error}: waiting for it")
         except _GoneError:
             context.reporter.note("the local server that ran it has ended: running it again")
-
-
-def new_key() -> str:
-    return f"job-{uuid.uuid4().hex[:16]}"
 
 
 async def take(context: Context, key: str, job: Job, save: str | None) -> Claim:
@@ -102,9 +116,9 @@ class _GoneError(Exception):
 class _Run:
     """The steps, each from the state that the one before left behind."""
 
-    def __init__(self, context: Context, claim: Claim, job: Job, emit: Emit | None) -> None:
-        self._context, self._claim, self._job, self._emit = context, claim, job, emit
-        self._entry = claim.entry
+    def __init__(self, context: Context, claim: Claim, ask: Ask) -> None:
+        self._context, self._claim, self._ask = context, claim, ask
+        self._job, self._emit, self._entry = ask.job, ask.emit, claim.entry
         self._schema: dict[str, Any] | None = None
         self._fault: JournalError | None = None
 
@@ -148,12 +162,17 @@ class _Run:
         else:
             request = await self._prepare()
             self._entry = msgspec.structs.replace(entry, request=request)
-        hold = 0 if self._emit or not self._job.wait_for_completion else int(min(LONGEST_HOLD, self._job.budget))
-        return await create(self._context, self._claim, request, hold=hold)
+        return await create(self._context, self._claim, request, hold=self._hold)
+
+    @property
+    def _hold(self) -> int:
+        if self._emit or not self._job.wait_for_completion:
+            return 0
+        return int(min(self._ask.hold, LONGEST_HOLD, self._job.budget))
 
     async def _prepare(self) -> Request:
         try:
-            resolved = await look_at(self._context, self._entry.job)
+            resolved = await look_at(self._context, self._entry.job, self._ask.resolved)
             request = await prepare(self._context, self._entry.job, resolved)
         except ReplicateJobError as error:
             await self._context.journal.refused(self._claim, str(error))
@@ -177,7 +196,7 @@ class _Run:
             last = last or await self._look_up(created)
             schema = await self._find_schema(last)
             return await follow(context, last, schema, self._emit, until=until, interval=job.poll_interval)
-        early = context.clock.now() < created.sent_at + min(LONGEST_HOLD, job.budget)
+        early = context.clock.now() < created.sent_at + max(1, self._hold)
         watch = Watch(context, created.id, age=created.age)
         seen = await wait(watch, last, until=until, interval=job.poll_interval, soon=early)
         return seen or Prediction(id=created.id, status="starting")

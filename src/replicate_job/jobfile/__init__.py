@@ -1,1 +1,68 @@
+"""Job files: reading one in any of three formats, and writing a job as a run.xs file."""
 
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from replicate_job.errors import JobFileError
+from replicate_job.jobfile.fields import to_job
+from replicate_job.jobfile.printing import to_xanoscript
+from replicate_job.jobfile.source import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from replicate_job.job import Job
+    from replicate_job.jobfile.runjob import RunJob
+
+__all__ = ["SUFFIXES", "load_job", "to_xanoscript"]
+
+SUFFIXES = (".xs", ".toml", ".json")
+"""The endings of a job file's name; each is a format."""
+
+
+def load_job(path: str | os.PathLike[str]) -> Job:
+    """Read a job file: XanoScript's ``run.job`` (.xs), TOML or JSON.
+
+    A string that starts with ``@`` is that string, not a file. Raises JobFileError for a file that
+    cannot be read, does not parse, or is not a job of ``replicate_run_prediction``.
+    """
+    file = os.fspath(path)
+    read = _format(file)
+    source = Source(_text(file), file)
+    return to_job(read(source), source)
+
+
+def _format(file: str) -> Callable[[Source], RunJob]:
+    """The reader for a file of that name. Each is imported when it is first needed."""
+    match Path(file).suffix.lower():
+        case ".xs":
+            from replicate_job.jobfile.xanoscript import read  # noqa: PLC0415
+
+            return read
+        case ".toml":
+            from replicate_job.jobfile.flat import read_toml  # noqa: PLC0415
+
+            return read_toml
+        case ".json":
+            from replicate_job.jobfile.flat import read_json  # noqa: PLC0415
+
+            return read_json
+    raise JobFileError(f"the name of a job file ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}", file=file)
+
+
+def _text(file: str) -> str:
+    try:
+        data = Path(file).read_bytes()
+    except OSError as error:
+        raise JobFileError(f"cannot read this file: {(error.strerror or str(error)).lower()}", file=file) from None
+    except ValueError:
+        raise JobFileError("cannot read this file: its name has a NUL character", file=file) from None
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        start = Source(data[: error.start].decode(), file)
+        hint = "save it as UTF-8, not UTF-16" if data[:2] in {b"\xff\xfe", b"\xfe\xff"} else "save it as UTF-8"
+        raise start.error("not UTF-8 text", len(start.text), hint) from None

@@ -1,1 +1,47 @@
+"""Fakes for testing code that talks to Replicate: a scripted API server that can be made to fail. Needs ``[local]``.
 
+::
+
+    from replicate_job.testing import Script, ScriptedAPI
+
+    with ScriptedAPI(script=Script(duration=0.2, output="hello"), faults="create:drop-after=0.2") as api:
+        ...                                  # run your code against api.base_url with api.token
+        assert len(api.predictions) == 1     # created once, although a connection may have died
+
+``api.faults.next("get", "503", "drop-before")`` and ``api.next(Script(end="failed"))`` script single requests and
+predictions. ``replicate_job.testing.faults`` documents the words for faults.
+"""
+
+from replicate_job.testing.answers import Answer, problem, throttled
+from replicate_job.testing.api import ScriptedAPI
+from replicate_job.testing.delivery import File
+from replicate_job.testing.faults import Fault, Faults
+from replicate_job.testing.middleware import FaultMiddleware
+from replicate_job.testing.models import Deployment, Model, openapi_schema
+from replicate_job.testing.predictions import Script, ScriptedPrediction
+from replicate_job.testing.record import Request
+from replicate_job.testing.server import BreakableProtocol, LoopbackServer
+from replicate_job.testing.stream import Event, Stream
+from replicate_job.testing.uploads import Upload
+
+__all__ = [
+    "Answer",
+    "BreakableProtocol",
+    "Deployment",
+    "Event",
+    "Fault",
+    "FaultMiddleware",
+    "Faults",
+    "File",
+    "LoopbackServer",
+    "Model",
+    "Request",
+    "Script",
+    "ScriptedAPI",
+    "ScriptedPrediction",
+    "Stream",
+    "Upload",
+    "openapi_schema",
+    "problem",
+    "throttled",
+]

@@ -1,0 +1,32 @@
+"""``replicate-job cancel``: end a prediction early."""
+
+from __future__ import annotations
+
+import click
+
+from replicate_job.cli.exits import SUCCEEDED
+from replicate_job.cli.options import Common, Terminated, common, local, run_async
+from replicate_job.cli.output import print_response
+from replicate_job.cli.show import stranger
+from replicate_job.flow.cancel import cancel_prediction
+from replicate_job.flow.collect import result_of
+
+
+@click.command("cancel")
+@click.argument("prediction_id", metavar="ID")
+@local
+@common
+def command(prediction_id: str, **options: object) -> int:
+    """Cancel the prediction ID; one that has ended already stays as it is."""
+    shared = Common(**options)  # type: ignore[arg-type] # click gives them their types
+
+    async def work(_: Terminated) -> int:
+        async with shared.session() as context:
+            prediction = await cancel_prediction(context, prediction_id)
+            entry = await context.journal.find(prediction_id, context.api)
+        if prediction.status not in {"canceled", "aborted"}:
+            click.echo(f"prediction {prediction_id} is {prediction.status}", err=True)
+        print_response(result_of(entry or stranger(prediction), prediction))
+        return SUCCEEDED
+
+    return run_async(work)

@@ -1,0 +1,35 @@
+"""``replicate-job check``: whether a job could run."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from replicate_job.cli.exits import SUCCEEDED
+from replicate_job.cli.options import Common, Terminated, common, local, run_async
+from replicate_job.cli.output import write
+from replicate_job.flow.resolve import look_up
+from replicate_job.journal.entry import UNFINISHED
+
+
+@click.command("check")
+@local
+@common
+def command(**options: object) -> int:
+    """Check the token, the network, the account and the journal. The first that fails is the error."""
+    shared = Common(**options)  # type: ignore[arg-type] # click gives them their types
+
+    async def work(_: Terminated) -> int:
+        async with shared.session() as context:
+            write(f"token    {'set' if shared.settings.token else 'not needed'}\n")
+            start = time.monotonic()
+            account = await look_up(context, context.client.get_account)
+            write(f"network  {context.client.base_url} answers in {(time.monotonic() - start) * 1000:.0f} ms\n")
+            write(f"account  {account.username} ({account.type})\n")
+            entries = await context.journal.entries()
+            unfinished = sum(entry.state in UNFINISHED for entry in entries)
+            write(f"journal  {shared.settings.journal}: {len(entries)} jobs, {unfinished} unfinished\n")
+        return SUCCEEDED
+
+    return run_async(work)

@@ -1,0 +1,46 @@
+"""What an error or a status means to the caller of the command: the message and the exit code."""
+
+from __future__ import annotations
+
+import click
+
+from replicate_job import errors
+
+SUCCEEDED, FAILED, WRONG, UNREACHABLE, CANCELED, UNFINISHED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 5, 130, 143
+
+_CODES: tuple[tuple[type[BaseException], int], ...] = (
+    (click.Abort, INTERRUPTED),
+    (click.UsageError, WRONG),
+    (click.ClickException, WRONG),
+    (errors.JobError, WRONG),
+    (errors.InvalidRequestError, WRONG),
+    (errors.ReplicateJobError, UNREACHABLE),
+    (OSError, UNREACHABLE),
+)
+_STATUSES = {"succeeded": SUCCEEDED, "failed": FAILED, "canceled": CANCELED, "aborted": CANCELED}
+
+
+def exit_code(error: BaseException) -> int:
+    return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)
+
+
+def status_code(status: str, *, waited: bool = True) -> int:
+    """A prediction that was not waited for is a success once it is created."""
+    return _STATUSES.get(status, UNFINISHED if waited else SUCCEEDED)
+
+
+def explain(error: Exception) -> str | None:
+    """The message for the user; None for an error that is our own mistake."""
+    match error:
+        case click.Abort():
+            return "interrupted"
+        case click.exceptions.NoArgsIsHelpError():
+            return error.format_message()
+        case click.UsageError():
+            usage = f"{error.ctx.get_usage()}\n" if error.ctx else ""
+            return f"{usage}error: {error.format_message()}"
+        case errors.InputError():
+            return "\n  ".join([f"error: the input does not fit {error.model}:", *error.problems])
+        case errors.ReplicateJobError() | click.ClickException() | OSError():
+            return f"error: {error}"
+    return None

@@ -1,0 +1,98 @@
+"""``replicate-job list``: the journal, newest first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from replicate_job.cli.exits import SUCCEEDED
+from replicate_job.cli.options import Common, Terminated, common, run_async
+from replicate_job.cli.output import print_json, shorten, write
+from replicate_job.journal.entry import Entry
+from replicate_job.journal.sqlite import SQLiteJournal
+
+_HEADINGS = ("TIME", "PREDICTION", "MODEL", "STATUS", "PREDICT", "FILES")
+
+
+@click.command("list")
+@click.option("--json", "as_json", is_flag=True, help="An array of objects.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="The newest N only; default all.")
+@common
+def command(limit: int | None, *, as_json: bool, **options: object) -> int:
+    """List the jobs of the journal with their time, model, status, predict time and files."""
+    shared = Common(**options)  # type: ignore[arg-type] # click gives them their types
+
+    async def work(_: Terminated) -> int:
+        async with SQLiteJournal(shared.settings.journal) as journal:
+            entries = await journal.entries(limit)
+        if as_json:
+            print_json([describe(entry) for entry in entries])
+        elif entries:
+            write(_table(entries))
+        if not as_json:
+            click.echo(_totals(entries), err=True)
+        return SUCCEEDED
+
+    return run_async(work)
+
+
+def describe(entry: Entry) -> dict[str, Any]:
+    """One job as JSON. ``predict_time`` is in seconds, ``time`` ISO 8601 in UTC."""
+    return {
+        "key": entry.key,
+        "time": datetime.fromtimestamp(entry.claimed_at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "prediction_id": entry.prediction_id,
+        "model": entry.job.model,
+        "status": _status(entry),
+        "state": entry.state,
+        "predict_time": _predict_time(entry),
+        "files": [str(path) for path in entry.files],
+        "problem": entry.problem or None,
+        "api": entry.api,
+    }
+
+
+def _status(entry: Entry) -> str:
+    """The prediction's status, or the job's own state while there is no prediction."""
+    if entry.prediction:
+        return entry.prediction.status
+    return "starting" if entry.prediction_id else entry.state
+
+
+def _predict_time(entry: Entry) -> float | None:
+    found = ((entry.prediction and entry.prediction.metrics) or {}).get("predict_time")
+    return float(found) if isinstance(found, int | float) else None
+
+
+def _table(entries: list[Entry]) -> str:
+    rows = [_HEADINGS, *(_row(entry) for entry in entries)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(lines) + "\n"
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    predict = _predict_time(entry)
+    files = [shorten(path) for path in entry.files]
+    return (
+        datetime.fromtimestamp(entry.claimed_at).astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+        entry.prediction_id or entry.key,
+        entry.job.model,
+        _status(entry),
+        "" if predict is None else f"{predict:.1f}s",
+        f"{files[0]} +{len(files) - 1}" if len(files) > 1 else "".join(files),
+    )
+
+
+def _totals(entries: list[Entry]) -> str:
+    if not entries:
+        return "no jobs yet"
+    counts = Counter(_status(entry) for entry in entries)
+    predict = sum(_predict_time(entry) or 0 for entry in entries)
+    files = sum(len(entry.files) for entry in entries)
+    jobs = f"{len(entries)} job{'s' if len(entries) > 1 else ''}"
+    each = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+    return f"{jobs}: {each}; {predict:.1f} s predict time, {files} files"

@@ -1,0 +1,66 @@
+"""The live line of a terminal: status, elapsed time, and the bar of the model's logs."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from replicate_job.cli.output import LineReporter
+from replicate_job.wire.prediction import Prediction
+from replicate_job.wire.progress import read_progress
+
+
+class _Bar(ProgressColumn):
+    """The bar, once the logs have shown one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar = BarColumn(bar_width=24)
+
+    def render(self, task: Task) -> object:  # type: ignore[override] # any renderable will do
+        return self._bar.render(task) if task.total else Text("")
+
+
+class LiveReporter(LineReporter):
+    """A context manager; the line is gone when it ends, and lines above it stay."""
+
+    def __init__(self, *, verbose: bool = False) -> None:
+        super().__init__(verbose=verbose)
+        self._console = Console(stderr=True, highlight=False)
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            _Bar(),
+            TextColumn("{task.fields[steps]}", markup=False),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._task = self._progress.add_task("starting", total=None, steps="")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def saw(self, prediction: Prediction) -> None:
+        progress = read_progress(prediction.logs)
+        described = f"{prediction.status} {prediction.id}"
+        if progress and progress.total:
+            steps = f"{progress.current}/{progress.total}"
+            self._progress.update(
+                self._task, description=described, total=1.0, completed=progress.fraction, steps=steps
+            )
+        else:
+            self._progress.update(self._task, description=described)
+
+    def line(self, text: str) -> None:
+        self._console.print(text, markup=False, soft_wrap=True)

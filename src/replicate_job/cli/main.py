@@ -1,0 +1,62 @@
+"""The command ``replicate-job``. Each command is a module of its own, imported when it is called."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from replicate_job import __version__
+from replicate_job.cli.exits import exit_code, explain
+
+COMMANDS = {
+    "run": "Run a job file or a model, and keep its outputs.",
+    "wait": "Wait for a prediction to end, and keep its outputs.",
+    "show": "Show a prediction as it is now.",
+    "cancel": "Cancel a prediction.",
+    "resume": "Finish every job that was interrupted.",
+    "list": "List the jobs of the journal.",
+    "schema": "Show what a model takes and gives.",
+    "check": "Check the token, the network and the account.",
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"replicate_job.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="replicate-job")
+def cli() -> None:
+    """Run AI models on Replicate as jobs that finish: created once, waited for, outputs kept.
+
+    A token comes from REPLICATE_API_TOKEN; with --local everything runs on this machine and none is needed.
+    """
+
+
+def main() -> None:
+    """Run the command line. Every error becomes one message on stderr and an exit code."""
+    try:
+        code = cli.main(standalone_mode=False)
+        sys.stdout.flush()
+    except Exception as error:
+        message = explain(error)
+        if message is None:
+            raise
+        click.echo(message, err=True)
+        code = exit_code(error)
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)

@@ -1,0 +1,77 @@
+"""``replicate-job schema``: what a model takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import msgspec
+
+from replicate_job.cli.exits import SUCCEEDED
+from replicate_job.cli.options import Common, Terminated, common, local, run_async
+from replicate_job.cli.output import print_json, write
+from replicate_job.errors import JobError
+from replicate_job.flow.resolve import resolve
+from replicate_job.inputs.openapi import alternatives, definition
+from replicate_job.wire.target import parse_target
+
+
+@click.command("schema")
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="The OpenAPI schemas of the model, as they are.")
+@local
+@common
+def command(model: str, *, as_json: bool, **options: object) -> int:
+    """Show what MODEL takes (name, type, bounds, default, meaning) and gives."""
+    shared = Common(**options)  # type: ignore[arg-type] # click gives them their types
+
+    async def work(_: Terminated) -> int:
+        async with shared.session() as context:
+            resolved = await resolve(context, parse_target(model))
+        if resolved.schema is None:
+            raise JobError(f"the API shows no schema for {model}")
+        if as_json:
+            print_json(resolved.schema.get("components", {}).get("schemas", {}))
+        else:
+            write("\n".join(describe(resolved.schema)) + "\n")
+        return SUCCEEDED
+
+    return run_async(work)
+
+
+def describe(document: dict[str, Any]) -> Iterator[str]:
+    """Lines for a person: an input a line with its meaning below it, then the output."""
+    schema = definition(document, "Input") or {}
+    properties: dict[str, Any] = schema.get("properties") or {}
+    required = schema.get("required") or []
+    for name in sorted(properties, key=lambda name: properties[name].get("x-order", 0)):
+        facts = [_type(document, properties[name])]
+        if name in required:
+            facts.append("required")
+        if "default" in properties[name]:
+            facts.append(f"default {msgspec.json.encode(properties[name]['default']).decode()}")
+        yield f"{name}: {', '.join(facts)}"
+        if meaning := " ".join(str(properties[name].get("description") or "").split()):
+            yield f"    {meaning}"
+    yield f"-> {_type(document, definition(document, 'Output') or {})}"
+
+
+def _type(document: dict[str, Any], schema: Any) -> str:
+    """A schema in a few words: ``integer 1..4``, ``webp | jpg | png``, ``list of file``."""
+    return " or ".join(dict.fromkeys(_one(document, one) for one in alternatives(document, schema)))
+
+
+def _one(document: dict[str, Any], schema: dict[str, Any]) -> str:
+    if schema.get("enum"):
+        return " | ".join(map(str, schema["enum"]))
+    kind = schema.get("type", "any")
+    if kind == "array":
+        joined = schema.get("x-cog-array-display") == "concatenate"
+        return "text, piece by piece" if joined else f"list of {_type(document, schema.get('items'))}"
+    if kind == "string":
+        return "file" if schema.get("format") == "uri" else "string"
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if low is None and high is None:
+        return str(kind)
+    return f"{kind} {'' if low is None else low}..{'' if high is None else high}"

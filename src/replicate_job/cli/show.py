@@ -1,0 +1,47 @@
+"""``replicate-job show``: a prediction as the API has it now."""
+
+from __future__ import annotations
+
+import click
+
+from replicate_job.cli.exits import SUCCEEDED
+from replicate_job.cli.options import Common, Terminated, common, local, run_async
+from replicate_job.cli.output import print_response
+from replicate_job.errors import NotFoundError
+from replicate_job.flow.collect import result_of
+from replicate_job.flow.resolve import look_up
+from replicate_job.job import Job
+from replicate_job.journal.entry import Entry
+from replicate_job.wire.prediction import Prediction
+
+
+@click.command("show")
+@click.argument("prediction_id", metavar="ID")
+@local
+@common
+def command(prediction_id: str, **options: object) -> int:
+    """Show the prediction ID as it is now; what the API has deleted comes from the journal."""
+    shared = Common(**options)  # type: ignore[arg-type] # click gives them their types
+
+    async def work(_: Terminated) -> int:
+        async with shared.session() as context:
+            entry = await context.journal.find(prediction_id, context.api)
+            try:
+                prediction = await look_up(context, lambda: context.client.get_prediction(prediction_id))
+            except NotFoundError:
+                if entry is None or entry.prediction is None:
+                    raise
+                prediction = entry.prediction
+        if entry and entry.prediction and prediction.data_removed:
+            prediction = entry.prediction
+        print_response(result_of(entry or stranger(prediction), prediction, entry.files if entry else ()))
+        return SUCCEEDED
+
+    return run_async(work)
+
+
+def stranger(prediction: Prediction) -> Entry:
+    """An entry for a prediction that the journal does not know."""
+    return Entry(
+        key="", api="", job=Job(prediction.model or ""), state="created", claimed_at=0, prediction_id=prediction.id
+    )

@@ -1,0 +1,124 @@
+"""RunJob -> Job: the names and values of a job file, whatever its format."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from replicate_job.errors import JobError
+from replicate_job.job import FUNCTION, Job
+from replicate_job.jobfile.runjob import did_you_mean, shown
+from replicate_job.wire.target import parse_target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from replicate_job.errors import JobFileError
+    from replicate_job.jobfile.runjob import RunJob
+    from replicate_job.jobfile.source import Source
+
+_EVENTS = ("start", "output", "logs", "completed")
+_DURATION = re.compile(r"(?=.)(?:[0-9]+|(?:[0-9]+h)?(?:[0-9]+m)?(?:[0-9]+s)?)")
+
+
+def _is_seconds(value: Any) -> bool:
+    """Whether a positive number that a float holds."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return 0 < float(value) < math.inf
+    except OverflowError:
+        return False
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**63
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_url(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"https?://[^\s/]+\S*", value) is not None
+
+
+def _is_events(value: Any) -> bool:
+    return isinstance(value, list) and all(event in _EVENTS for event in value)
+
+
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "model": (lambda value: isinstance(value, str) and value.strip() != "", "a non-empty string"),
+    "input_data": (lambda value: isinstance(value, dict), "an object"),
+    "wait_for_completion": (_is_bool, "true or false"),
+    "poll_interval": (_is_seconds, "a number of seconds above 0"),
+    "max_poll_attempts": (_is_count, "a whole number, at least 1"),
+    "cancel_after": (
+        lambda value: isinstance(value, str) and _DURATION.fullmatch(value) is not None,
+        'a string such as "30", "90s", "5m" or "1h30m"',
+    ),
+    "webhook": (_is_url, "an http or https URL"),
+    "allow_unknown": (_is_bool, "true or false"),
+    "webhook_events_filter": (_is_events, f"an array of {', '.join(_EVENTS)}"),
+}
+_NULLABLE = {"cancel_after", "webhook"}
+
+
+def to_job(run_job: RunJob, source: Source) -> Job:
+    """Check every name and value, and make the Job.
+
+    Raises JobFileError for another function, an unknown name, a wrong type or range, and a missing model.
+    """
+    if run_job.function != FUNCTION:
+        raise source.error(
+            f"this file runs the function {shown(run_job.function)}, and this tool runs {FUNCTION}",
+            source.marks.get("function"),
+        )
+    for name, value in run_job.input.items():
+        if name not in _RULES:
+            raise _unknown(name, source)
+        if not (value is None and name in _NULLABLE):
+            _check(name, value, source)
+    if "model" not in run_job.input:
+        raise source.error("model is missing", source.marks.get("input"), "model names what to run, as owner/name")
+    values = dict(run_job.input)
+    if "webhook_events_filter" in values:
+        values["webhook_events_filter"] = tuple(values["webhook_events_filter"])
+    return Job(**values, title=run_job.title, env=run_job.env)
+
+
+def _check(name: str, value: Any, source: Source) -> None:
+    good, wanted = _RULES[name]
+    at = source.marks.get(f"input.{name}")
+    if name == "webhook_events_filter" and isinstance(value, list) and not good(value):
+        event = next(event for event in value if event not in _EVENTS)
+        hint = did_you_mean(event, _EVENTS) if isinstance(event, str) else ""
+        raise source.error(f"{name} must be {wanted}, found {shown(event)} in it", at, hint)
+    if not good(value):
+        raise source.error(f"{name} must be {wanted}, found {shown(value)}", at, _advice(name, value))
+    if name == "model":
+        try:
+            parse_target(value)
+        except JobError as error:
+            raise source.error(f"model: {error}", at) from None
+
+
+def _advice(name: str, value: Any) -> str:
+    """What to write instead, where the value shows what was meant."""
+    if isinstance(value, str):
+        try:
+            bare = msgspec.json.decode(value)
+        except (ValueError, RecursionError):
+            return ""
+        return "write it without quotes" if _RULES[name][0](bare) else ""
+    if name == "cancel_after" and isinstance(value, int):
+        return f'write "{value}"'
+    return ""
+
+
+def _unknown(name: str, source: Source) -> JobFileError:
+    hint = did_you_mean(name, _RULES) or "inputs of the model itself belong in input_data"
+    return source.error(f"unknown name {shown(name)}", source.marks.get(f"input.{name}"), hint)

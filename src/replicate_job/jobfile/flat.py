@@ -1,0 +1,130 @@
+"""TOML and JSON job files: the names of a run.job, flat.
+
+``title``, ``env``, ``description`` and ``function`` (left out, it is the one that this tool runs) stand
+beside ``model``, ``input_data`` and the rest. A date or time of TOML becomes a string in ISO 8601, as a
+model's input has no other form for it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+import re
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from replicate_job.job import FUNCTION, Job
+from replicate_job.jobfile.runjob import MAX_DEPTH, RunJob, make_run_job, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from replicate_job.errors import JobFileError
+    from replicate_job.jobfile.source import Source
+
+_OUTSIDE = ("title", "function", "env", "description")
+_SHOWN = 80
+_TOML_PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)")
+
+
+def read_toml(source: Source) -> RunJob:
+    """Raises JobFileError; line and column as far as they are known."""
+    try:
+        values = tomllib.loads(source.text)
+    except (ValueError, RecursionError) as error:
+        raise _syntax("TOML", error, source) from None
+    return _run_job(values, source, r"""(?m:^[ \t]*\[?|[{{,][ \t]*)(["']?{}["']?)[ \t]*[=\].]""")
+
+
+def read_json(source: Source) -> RunJob:
+    """Raises JobFileError; line and column as far as they are known."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            name = next(name for i, (name, _) in enumerate(pairs) if name in dict(pairs[:i]))
+            places = list(re.finditer(rf'"{re.escape(name)}"\s*:', source.text))
+            at = places[1].start() if len(places) == 2 else None  # noqa: PLR2004 - these two, and no other of that name
+            raise source.error(f"found a second {shown(name)}, expected each key once", at)
+        return found
+
+    try:
+        values = json.loads(source.text, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise _syntax("JSON", error, source) from None
+    if not isinstance(values, dict):
+        raise source.error("expected an object with model and input_data", 0)
+    return _run_job(values, source, r'("{}")\s*:')
+
+
+def _syntax(form: str, error: Exception, source: Source) -> JobFileError:
+    if isinstance(error, RecursionError):
+        return source.error(f"objects and arrays are nested more than {MAX_DEPTH} deep")
+    if isinstance(error, json.JSONDecodeError):
+        return source.error(f"not valid JSON: {_lower(error.msg)}", error.pos)
+    if not isinstance(error, tomllib.TOMLDecodeError):  # Python's own limit on the digits of an integer
+        return source.error(f"not usable {form}: a number has too many digits")
+    found = _TOML_PLACE.fullmatch(str(error))
+    if not found:
+        return source.error(f"not valid TOML: {_lower(str(error))}")
+    before = source.text.split("\n")[: int(found[2]) - 1] if found[2] else []
+    at = sum(len(line) + 1 for line in before) + int(found[3]) - 1 if found[2] else len(source.text)
+    return source.error(f"not valid TOML: {_lower(found[1])}", at)
+
+
+def _lower(message: str) -> str:
+    return message[:1].lower() + message[1:]
+
+
+def _run_job(values: Mapping[str, Any], source: Source, key: str) -> RunJob:
+    """``key`` is the pattern of a key in this format, with a place for its name."""
+    fields: dict[str, Any] = {"title": Job("").title, "function": FUNCTION, "input": {}}
+    for name, value in values.items():
+        at = _place(name, source, key)
+        outside = name in _OUTSIDE
+        if at is not None:
+            source.marks[name if outside else f"input.{name}"] = at
+        plain = _json(value, name, source, key)
+        if outside:
+            fields[name] = plain
+        else:
+            fields["input"][name] = plain
+    return make_run_job(fields, source, {})
+
+
+def _place(name: str, source: Source, key: str) -> int | None:
+    """Where a key stands, if that can be told: the parsers give no positions, and a name can occur twice."""
+    found = list(re.finditer(key.format(re.escape(name)), source.text))
+    return found[0].start(1) if len(found) == 1 else None
+
+
+def _json(value: Any, path: str, source: Source, key: str, depth: int = 2) -> Any:
+    """The value as JSON can carry it to the API. ``path`` names it in errors, like ``input_data.scale``."""
+
+    def error(message: str) -> JobFileError:
+        leaf = path.rsplit(".", 1)[-1].partition("[")[0]
+        return source.error(
+            f"{path if len(path) <= _SHOWN else path[:_SHOWN] + '…'} {message}", _place(leaf, source, key)
+        )
+
+    match value:
+        case dict() | list() if depth > MAX_DEPTH:
+            raise error(f"is nested more than {MAX_DEPTH} deep")
+        case dict():
+            members = {}
+            for name, member in value.items():
+                members[name] = _json(member, f"{path}.{name}", source, key, depth + 1)
+            return members
+        case list():
+            items = []
+            for index, item in enumerate(value):
+                items.append(_json(item, f"{path}[{index}]", source, key, depth + 1))
+            return items
+        case float() if not math.isfinite(value):
+            raise error(f"must be a finite number, found {value}")
+        case str() if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+            raise error("must be text, found half of a surrogate pair")
+        case dt.date() | dt.time():
+            return value.isoformat()
+    return value

@@ -1,0 +1,27 @@
+"""The text of a job file, and where in it each name stands."""
+
+from __future__ import annotations
+
+from replicate_job.errors import JobFileError
+
+
+class Source:
+    """``text`` is without a byte order mark, and its lines end in newlines alone.
+
+    ``marks`` gives the offset in ``text`` at which a name stands, for errors found after parsing: keys
+    are ``title``, ``function``, ``env``, ``description``, ``input``, and ``input.NAME`` for each name in
+    the function's input. A name whose place is not known for certain is left out.
+    """
+
+    def __init__(self, text: str, file: str) -> None:
+        self.text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+        self.file = file
+        self.marks: dict[str, int] = {}
+
+    def error(self, message: str, at: int | None = None, hint: str = "") -> JobFileError:
+        """The error to raise for what stands at the offset ``at``."""
+        if at is None:
+            return JobFileError(message, file=self.file, hint=hint)
+        line = self.text.count("\n", 0, at) + 1
+        column = at - self.text.rfind("\n", 0, at)
+        return JobFileError(message, file=self.file, line=line, column=column, hint=hint)

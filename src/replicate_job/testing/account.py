@@ -1,0 +1,177 @@
+"""One account of the scripted API: its models, its predictions, its files. The state, without HTTP."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from bisect import bisect_left
+from collections import deque
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from replicate_job.testing.answers import NOT_FOUND, RefusedError, invalid, problem
+from replicate_job.testing.predictions import Script, ScriptedPrediction
+from replicate_job.testing.validation import refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from replicate_job.testing.delivery import Delivery
+    from replicate_job.testing.models import Deployment, Model
+    from replicate_job.testing.record import Request
+
+PAGE = 100
+_VERSION = re.compile(r"(?:(?P<model>[^/:]+/[^/:]+))?(?P<colon>:)?(?P<version>[0-9a-f]{64})?")
+_CANCEL_AFTER = re.compile(r"(?:(?P<hours>\d+)h)?(?:(?P<minutes>\d+)m)?(?:(?P<seconds>\d+)s?)?")
+_FIELDS = {"version", "input", "webhook", "webhook_events_filter", "stream"}
+
+
+class Account:
+    """Raises RefusedError, with the API's answer, for whatever it does not do. Changed by the server's thread alone."""
+
+    def __init__(self, models: Iterable[Model], deployments: Iterable[Deployment], delivery: Delivery) -> None:
+        self.models = {model.name: model for model in models}
+        self.deployments = {deployment.name: deployment for deployment in deployments}
+        self.predictions: list[ScriptedPrediction] = []
+        self.scripts: deque[Script] = deque()
+        self.script: Script | None = None
+        self.keep, self.missing_for = 3600.0, 0.0
+        self.list_lag: tuple[float, float] = (0.0, 0.0)
+        self.origin = ""
+        self._delivery = delivery
+        self._by_id: dict[str, ScriptedPrediction] = {}
+        self._random = random.Random(0)  # noqa: S311 - repeatable, not secret
+
+    def create(self, request: Request, *, model: str = "", deployment: str = "") -> ScriptedPrediction:
+        """From a request whose ``body`` is set; ``model`` or ``deployment`` where the path names one."""
+        body = _decode(request.body)
+        given = bytes(body.get("input", b""))
+        if unknown := body.keys() - _FIELDS:
+            raise RefusedError(invalid(f"Additional property {min(unknown)} is not allowed"))
+        if not given:
+            raise RefusedError(invalid("input is required", kind="required"))
+        if not given.startswith(b"{"):
+            raise RefusedError(invalid("Invalid type. Expected: object", kind="invalid_type"))
+        found, version = self._resolve(body, model, deployment)
+        if found.schema and (refusal := refuse(found.schema, msgspec.json.decode(given))):
+            raise RefusedError(refusal)
+        prediction = ScriptedPrediction(
+            model=found.name,
+            version="hidden" if found.official else version,
+            raw_input=msgspec.Raw(given),
+            script=self._next_script(found, given),
+            request=request,
+            deployment=deployment,
+            cancel_after=_cancel_after(request.headers.get("cancel-after")),
+            keep=self.keep,
+        )
+        self._add(prediction)
+        return prediction
+
+    def find(self, prediction_id: str) -> ScriptedPrediction | None:
+        return self._by_id.get(prediction_id)
+
+    def get(self, prediction_id: str) -> ScriptedPrediction:
+        prediction = self._by_id.get(prediction_id)
+        if prediction is None or time.time() < prediction.visible:
+            raise RefusedError(NOT_FOUND)
+        return prediction
+
+    def page(self, after: str | None, before: str | None, cursor: str) -> tuple[list[ScriptedPrediction], str]:
+        """Newest first, and the cursor of the next page, empty on the last. Times are ISO 8601: [after, before)."""
+        now = time.time()
+        found: list[ScriptedPrediction] = []
+        first = bisect_left(self.predictions, _moment(after), key=lambda item: item.created) if after else 0
+        end = bisect_left(self.predictions, _moment(before), key=lambda item: item.created) if before else None
+        index = min(
+            int(cursor) if cursor.isdigit() else len(self.predictions), len(self.predictions) if end is None else end
+        )
+        while index > first:
+            index -= 1
+            if now < self.predictions[index].listed:
+                continue
+            if len(found) == PAGE:
+                return found, str(index + 1)
+            found.append(self.predictions[index])
+        return found, ""
+
+    def model(self, name: str) -> Model:
+        if name not in self.models:
+            raise RefusedError(NOT_FOUND)
+        return self.models[name]
+
+    def deployment(self, name: str) -> dict[str, Any]:
+        if name not in self.deployments:
+            raise RefusedError(NOT_FOUND)
+        deployment = self.deployments[name]
+        return deployment.describe(deployment.version or self.model(deployment.model).version_ids[0])
+
+    def _resolve(self, body: dict[str, msgspec.Raw], name: str, deployment: str) -> tuple[Model, str]:
+        """What is called, in any of the three ways, and which version of it."""
+        if deployment:
+            release = self.deployment(deployment)["current_release"]
+            return self.model(release["model"]), release["version"]
+        if name:
+            model = self.model(name)
+            if not model.official:
+                raise RefusedError(NOT_FOUND)
+            return model, model.version_ids[0]
+        text = msgspec.json.decode(body.get("version", msgspec.Raw(b"null")))
+        if not isinstance(text, str):
+            raise RefusedError(invalid("version is required", kind="required"))
+        found = _VERSION.fullmatch(text)
+        if found and found["model"] and not found["colon"] and not found["version"]:
+            return self._resolve(body, found["model"], "")
+        if found and found["version"] and bool(found["colon"]) == bool(found["model"]):
+            for model in [self.model(found["model"])] if found["model"] else self.models.values():
+                if found["version"] in model.version_ids:
+                    return model, found["version"]
+        detail = "The specified version does not exist (or perhaps you don't have permission to use it?)"
+        raise RefusedError(problem(422, detail, "Invalid version or not permitted"))
+
+    def _next_script(self, model: Model, given: bytes) -> Script:
+        script = self.scripts.popleft() if self.scripts else self.script or model.script
+        return script if isinstance(script, Script) else script(msgspec.json.decode(given))
+
+    def _add(self, prediction: ScriptedPrediction) -> None:
+        url = f"{self.origin}/v1/predictions/{prediction.id}"
+        prediction.urls = {
+            "web": f"https://replicate.com/p/{prediction.id}",
+            "get": url,
+            "cancel": f"{url}/cancel",
+        }
+        if prediction.script.stream:
+            prediction.urls["stream"] = f"{self._delivery.origin}/stream/{prediction.id}"
+        prediction.publish(lambda file: self._delivery.publish(file, prediction.removed))
+        prediction.visible = prediction.created + self.missing_for
+        prediction.listed = prediction.created + self._random.uniform(*self.list_lag)
+        self.predictions.append(prediction)
+        self._by_id[prediction.id] = prediction
+
+
+def _decode(body: bytes) -> dict[str, msgspec.Raw]:
+    try:
+        return msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except msgspec.DecodeError:
+        raise RefusedError(problem(400, "Request body must be a JSON object", "Bad request")) from None
+
+
+def _cancel_after(text: str | None) -> float | None:
+    if text is None:
+        return None
+    found = _CANCEL_AFTER.fullmatch(text) if text else None
+    parts = {unit: int(value or 0) for unit, value in found.groupdict().items()} if found else {}
+    seconds = parts.get("hours", 0) * 3600 + parts.get("minutes", 0) * 60 + parts.get("seconds", 0)
+    if not 5 <= seconds <= 24 * 3600:  # noqa: PLR2004 - the API's bounds
+        raise RefusedError(problem(400, "Cancel-After must be from 5 seconds to 24 hours", "Bad request"))
+    return seconds
+
+
+def _moment(text: str) -> float:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise RefusedError(problem(400, f"{text} is not a date-time", "Bad request")) from None

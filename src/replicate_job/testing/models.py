@@ -1,0 +1,169 @@
+"""Models, deployments and their schemas, as the API describes them; and a few that are there by default."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from replicate_job.testing.delivery import File
+from replicate_job.testing.predictions import Script
+from replicate_job.testing.stream import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+IMAGE = base64.b64decode("UklGRhoAAABXRUJQVlA4TA0AAAAvAAAAEAcQERGIiP4HAA==")
+"""A WebP of one pixel."""
+FILE: dict[str, Any] = {"type": "string", "format": "uri"}
+TEXT: dict[str, Any] = {
+    "type": "array",
+    "items": {"type": "string"},
+    "x-cog-array-type": "iterator",
+    "x-cog-array-display": "concatenate",
+}
+
+
+def openapi_schema(
+    inputs: Mapping[str, Mapping[str, Any]],
+    output: Mapping[str, Any] | None = None,
+    *,
+    required: Iterable[str] = (),
+) -> dict[str, Any]:
+    """The document that Cog publishes for a model, from the properties of its input and the schema of its output.
+
+    An input with an ``enum`` becomes an ``allOf`` with a reference, as Cog writes it.
+    """
+    properties, schemas = {}, {}
+    for order, (name, given) in enumerate(inputs.items()):
+        facts = {"title": name.replace("_", " ").title(), "x-order": order} | dict(given)
+        if "enum" in facts:
+            choices = {"type": facts.pop("type", "string"), "enum": facts.pop("enum")}
+            schemas[name] = choices | {"title": name, "description": "An enumeration."}
+            facts["allOf"] = [{"$ref": f"#/components/schemas/{name}"}]
+        properties[name] = facts
+    schemas["Input"] = {"type": "object", "title": "Input", "properties": properties, "required": list(required)}
+    schemas["Output"] = {"title": "Output"} | dict(output or {"type": "string"})
+    info = {"title": "Cog", "version": "0.1.0"}
+    return {"openapi": "3.0.2", "info": info, "paths": {}, "components": {"schemas": schemas}}
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """A model, called by its ``owner/name``.
+
+    An ``official`` one is called by name and has no list of versions, and its predictions have version ``hidden``;
+    any other is called by version. ``versions`` are ids (64 hex digits), the latest first; one is made up by default.
+    Without ``schema`` the API shows none, as for some private models, and without ``versions`` no latest version.
+    ``script`` may be a function of the input.
+    """
+
+    name: str
+    script: Any = Script()
+    official: bool = False
+    schema: dict[str, Any] | None = None
+    versions: tuple[str, ...] = ()
+    visibility: str = "public"
+
+    @property
+    def version_ids(self) -> tuple[str, ...]:
+        return self.versions or (hashlib.sha256(self.name.encode()).hexdigest(),)
+
+    def version(self, version_id: str) -> dict[str, Any]:
+        """The version object."""
+        created = "2025-01-01T00:00:00.000000Z"
+        return {"id": version_id, "created_at": created, "cog_version": "0.16.0", "openapi_schema": self.schema}
+
+    def describe(self) -> dict[str, Any]:
+        """The model object."""
+        owner, _, name = self.name.partition("/")
+        return {
+            "url": f"https://replicate.com/{self.name}",
+            "owner": owner,
+            "name": name,
+            "description": "A scripted model: it runs nothing.",
+            "visibility": self.visibility,
+            "is_official": self.official,
+            "github_url": None,
+            "paper_url": None,
+            "license_url": None,
+            "run_count": 0,
+            "cover_image_url": None,
+            "default_example": None,
+            "latest_version": None if self.schema is None and not self.versions else self.version(self.version_ids[0]),
+        }
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """``name`` and ``model`` are ``owner/name``; ``version`` is by default the model's latest."""
+
+    name: str
+    model: str
+    version: str = ""
+
+    def describe(self, version: str) -> dict[str, Any]:
+        """The deployment object."""
+        owner, _, name = self.name.partition("/")
+        release = {
+            "number": 1,
+            "model": self.model,
+            "version": version,
+            "created_at": "2025-01-01T00:00:00.000000Z",
+            "configuration": {"hardware": "cpu", "min_instances": 0, "max_instances": 1},
+        }
+        return {"owner": owner, "name": name, "current_release": release}
+
+
+def _flux(given: dict[str, Any]) -> Script:
+    kind = given.get("output_format", "webp")
+    files = [File(content=IMAGE, name=f"out-{index}.{kind}") for index in range(given.get("num_outputs", 1))]
+    return Script(output=files, logs="".join(f" {step * 25}%| {step}/4 [00:00<00:00]\n" for step in range(1, 5)))
+
+
+DEFAULT_MODELS = (
+    Model(
+        name="black-forest-labs/flux-schnell",
+        official=True,
+        script=_flux,
+        schema=openapi_schema(
+            {
+                "prompt": {"type": "string", "description": "Prompt for generated image"},
+                "aspect_ratio": {"enum": ["1:1", "16:9", "21:9", "3:2", "2:3", "9:16"], "default": "1:1"},
+                "num_outputs": {"type": "integer", "minimum": 1, "maximum": 4, "default": 1},
+                "seed": {"type": "integer"},
+                "output_format": {"enum": ["webp", "jpg", "png"], "default": "webp"},
+                "output_quality": {"type": "integer", "minimum": 0, "maximum": 100, "default": 80},
+            },
+            {"type": "array", "items": FILE},
+            required=["prompt"],
+        ),
+    ),
+    Model(
+        name="meta/llama-2-70b-chat",
+        official=True,
+        script=Script(output=["Once", " upon", " a", " time", "."], stream=Stream()),
+        schema=openapi_schema({"prompt": {"type": "string"}}, TEXT, required=["prompt"]),
+    ),
+    Model(
+        name="replicate/hello-world",
+        versions=("5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa",),
+        script=Script(output=lambda given: f"hello {given.get('text', '')}"),
+        schema=openapi_schema({"text": {"type": "string"}}, required=["text"]),
+    ),
+    Model(
+        name="stability-ai/sdxl",
+        script=Script(output=[File(content=IMAGE, name="out-0.png", content_type="image/webp")]),
+        schema=openapi_schema(
+            {"prompt": {"type": "string", "default": "An astronaut"}, "image": FILE},
+            {"type": "array", "items": FILE},
+        ),
+    ),
+    Model(
+        name="facebook/musicgen",
+        script=Script(output=File(content=b"RIFF\x24\x00\x00\x00WAVE", name="out.wav")),
+        schema=openapi_schema({"prompt": {"type": "string"}, "duration": {"type": "integer", "default": 8}}, FILE),
+    ),
+    Model(name="acme/private", official=True, visibility="private", script=Script(output="done")),
+)
+DEFAULT_DEPLOYMENTS = (Deployment(name="acme/flux", model="black-forest-labs/flux-schnell"),)

@@ -1,0 +1,226 @@
+"""Predictions whose life is written down beforehand: what they are at a moment follows from the clock alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import secrets
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from replicate_job.testing.delivery import File
+from replicate_job.testing.stream import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from replicate_job.testing.record import Request
+
+
+class Script(msgspec.Struct, frozen=True, kw_only=True):
+    """How a prediction goes. Times are seconds since its creation.
+
+    It is ``starting`` until ``boot``, ``processing`` until ``duration`` and then ``end``; ``duration=math.inf`` never
+    ends. ``timeline`` replaces what comes before the end: ``((0, "starting"), (0.1, "processing"), (0.2, "queued"))``.
+    ``output`` is the value, or a function of the input; a ``File`` anywhere in it becomes a URL. It shows at the
+    end, or whole from ``output_at`` on while still processing, or with ``partial`` a list that grows.
+    ``logs`` (a text, or a function of the input) grow line by line. ``stream`` gives it ``urls.stream``.
+    ``deadline`` replaces the time that ``Cancel-After`` asked for, where it was sent (the API's minimum is 5 s).
+    A cancel takes effect after ``cancel_lag``. ``overrides`` are laid over the prediction object as they are.
+    """
+
+    end: str = "succeeded"
+    duration: float = 0.05
+    boot: float = 0.01
+    timeline: tuple[tuple[float, str], ...] = ()
+    output: Any = None
+    output_at: float | None = None
+    partial: bool = False
+    logs: Any = ""
+    error: Any = None
+    stream: Stream | None = None
+    deadline: float | None = None
+    cancel_lag: float = 0.0
+    overrides: dict[str, Any] = {}
+
+
+class ScriptedPrediction:
+    """One prediction on the server. ``input`` is what came; ``raw_input`` its very text.
+
+    ``version`` is what the API shows (``hidden`` for official models), ``request`` is the request that created it,
+    ``status`` is as of now. Unix times: ``created``; ``visible`` and ``listed``, when its GET and the list begin to
+    show it (set them to make that now); ``deadline``.
+    """
+
+    def __init__(  # noqa: PLR0913 - one argument a fact
+        self,
+        *,
+        model: str,
+        version: str,
+        raw_input: msgspec.Raw,
+        script: Script,
+        request: Request,
+        deployment: str = "",
+        cancel_after: float | None = None,
+        keep: float = 3600,
+    ) -> None:
+        self.id = secrets.token_hex(13)
+        self.created = round(time.time(), 6)  # what created_at shows, so that created_after means the same
+        self.model, self.version, self.deployment = model, version, deployment
+        self.raw_input, self.input = raw_input, msgspec.json.decode(raw_input)
+        self.script, self.request, self.keep = script, request, keep
+        self.deadline = None if cancel_after is None else self.created + cancel_after
+        self.urls: dict[str, str] = {}
+        self.visible = self.listed = self.created
+        self.canceled: float | None = None
+        self._finished = math.inf
+        self._loop, self._changed = asyncio.get_running_loop(), asyncio.Event()
+        strikes = math.inf if cancel_after is None else script.deadline if script.deadline is not None else cancel_after
+        self._deadline_strikes = self.created + strikes
+        self.output: Any = None
+        self.logs = _call(script.logs, self.input)
+
+    def publish(self, deliver: Callable[[File], str]) -> None:
+        """Make the output, its files turned into URLs by ``deliver``. ``self.output`` is the whole of it."""
+        self.output = _with_urls(_call(self.script.output, self.input), deliver)
+
+    @property
+    def status(self) -> str:
+        return self.status_at(time.time())
+
+    @property
+    def started(self) -> float:
+        """Unix time of its first status that is not ``starting``."""
+        if self.script.timeline:
+            return self.created + next((at for at, name in self.script.timeline if name != "starting"), math.inf)
+        return self.created + self.script.boot
+
+    @property
+    def ended(self) -> float:
+        """Unix time of its end, by itself or by force, as things stand now."""
+        by_itself = min(self.created + self.script.duration, self._finished)
+        return min(by_itself, self.canceled or math.inf, self._deadline_strikes)
+
+    @property
+    def returns(self) -> float:
+        """Unix time at which a held request returns: at the end, or as soon as the output is whole."""
+        return min(self.ended, math.inf if self.script.output_at is None else self.created + self.script.output_at)
+
+    def status_at(self, now: float) -> str:
+        if now >= self.ended:
+            return self._end()
+        if self.script.timeline:
+            return next((name for at, name in reversed(self.script.timeline) if now >= self.created + at), "starting")
+        return "starting" if now < self.started else "processing"
+
+    def cancel(self) -> None:
+        """No effect on a prediction that has ended."""
+        now = time.time()
+        if now < self.ended and self.canceled is None:
+            self.canceled = now + self.script.cancel_lag
+            self._changed.set()
+
+    def finish(self) -> None:
+        """Let it come to its end now, from any thread: for scripts with ``duration=math.inf``."""
+        self._finished = time.time()
+        self._loop.call_soon_threadsafe(self._changed.set)
+
+    async def hold(self, seconds: float) -> None:
+        """Wait as a held request does: until the end, or until the output is whole, at most so long."""
+        until = time.time() + seconds
+        while (wait := min(until, self.returns) - time.time()) > 0:
+            await self._wait(wait)
+
+    async def reaches(self, moment: float) -> bool:
+        """Wait for a Unix time; whether it came before the prediction's end did."""
+        while (wait := min(moment, self.ended) - time.time()) > 0:
+            await self._wait(wait)
+        return time.time() >= moment
+
+    async def _wait(self, seconds: float) -> None:
+        self._changed.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), None if seconds == math.inf else seconds)
+
+    def removed(self, now: float) -> bool:
+        """Whether its data are deleted by now."""
+        return now >= self.ended + self.keep
+
+    def snapshot(self, now: float | None = None) -> dict[str, Any]:
+        """The prediction object, as of ``now`` (Unix time)."""
+        now = time.time() if now is None else now
+        status = self.status_at(now)
+        removed, over = self.removed(now), now >= self.ended
+        body: dict[str, Any] = {
+            "id": self.id,
+            "model": self.model,
+            "version": self.version,
+            "input": {} if removed else self.raw_input,
+            "logs": "" if removed else self._logs_at(now),
+            "output": None if removed else self._output_at(now, status),
+            "data_removed": removed,
+            "error": (self.script.error or "the script says so") if status == "failed" else None,
+            "source": "api",
+            "status": status,
+            "created_at": _iso(self.created),
+            "urls": self.urls,
+        }
+        if self.started <= min(now, self.ended):
+            body["started_at"] = _iso(self.started)
+        if over:
+            body["completed_at"] = _iso(self.ended)
+            body["metrics"] = {"total_time": self.ended - self.created}
+            if "started_at" in body:
+                body["metrics"]["predict_time"] = self.ended - self.started
+        if self.deadline is not None:
+            body["deadline"] = _iso(self.deadline)
+        if self.deployment:
+            body["deployment"] = self.deployment
+        return body | self.script.overrides
+
+    def _end(self) -> str:
+        """The terminal status; a deadline before the start aborts, which is free, and after it cancels."""
+        if self.ended == self.canceled:
+            return "canceled"
+        if self.ended == self._deadline_strikes:
+            return "aborted" if self.ended < self.started else "canceled"
+        return self.script.end
+
+    def _progress(self, now: float) -> float:
+        if now >= self.ended:
+            return 1.0
+        whole = self.created + self.script.duration - self.started
+        return max(0.0, min(1.0, (now - self.started) / whole)) if whole > 0 else 0.0
+
+    def _output_at(self, now: float, status: str) -> Any:
+        if status == "succeeded" or (self.script.output_at is not None and now >= self.created + self.script.output_at):
+            return self.output
+        if self.script.partial and isinstance(self.output, list):
+            return self.output[: int(len(self.output) * self._progress(min(now, self.ended)))] or None
+        return None
+
+    def _logs_at(self, now: float) -> str:
+        lines = self.logs.splitlines(keepends=True)
+        return "".join(lines[: int(len(lines) * self._progress(now))])
+
+
+def _call(value: Any, argument: dict[str, Any]) -> Any:
+    return value(argument) if callable(value) else value
+
+
+def _with_urls(value: Any, deliver: Callable[[File], str]) -> Any:
+    if isinstance(value, File):
+        return deliver(value)
+    if isinstance(value, dict):
+        return {name: _with_urls(item, deliver) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_urls(item, deliver) for item in value]
+    return value
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,55 @@
+"""What was asked of a server: every request, whatever became of it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+class Request(msgspec.Struct):
+    """``headers`` have lower-case names; ``time`` is Unix time; ``origin`` is ``api`` or ``files``.
+
+    ``operation`` is a word of the fault language; ``fault`` names the fault that struck, or is empty; ``client``
+    is the peer's ``host:port`` (one a connection). ``body`` is kept for creates.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    time: float
+    origin: str
+    operation: str
+    client: str = ""
+    fault: str = ""
+    body: bytes = b""
+
+
+class Recorder:
+    """``app``, with each request put into ``log`` as it arrives, and into the scope as ``replicate_job.request``."""
+
+    def __init__(self, app: ASGIApp, log: list[Request], origin: str, classify: Callable[[Scope], str]) -> None:
+        self.app, self.log, self.origin, self.classify = app, log, origin, classify
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        host, port = scope["client"] or ("", 0)
+        request = Request(
+            scope["method"],
+            scope["path"],
+            scope["query_string"].decode(),
+            {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
+            time.time(),
+            self.origin,
+            self.classify(scope),
+            f"{host}:{port}",
+        )
+        scope["replicate_job.request"] = request
+        self.log.append(request)
+        await self.app(scope, receive, send)

@@ -1,0 +1,174 @@
+"""The endpoints of ``/v1``: thin, the account decides."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
+
+from replicate_job.testing.answers import NOT_FOUND, UNAUTHENTICATED, Answer, RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.requests import Request as HTTPRequest
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from replicate_job.testing.account import Account
+    from replicate_job.testing.predictions import ScriptedPrediction
+    from replicate_job.testing.uploads import Uploads
+
+_WAIT = re.compile(r"(?:^|[,;\s])wait(?:=(?P<seconds>\d+))?(?:$|[,;\s])")
+_LONGEST_HOLD = 60
+
+
+def json(content: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(content), status, media_type="application/json")
+
+
+class Authenticated:
+    """``app`` for who has the token, 401 for everybody else."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self.app = app
+        self._accepted = {f"{scheme} {token}".encode() for scheme in ("Bearer", "Token")}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        given = dict(scope["headers"]).get(b"authorization")
+        await (self.app if given in self._accepted else UNAUTHENTICATED)(scope, receive, send)
+
+
+class Endpoints:
+    """Requests in, answers out."""
+
+    def __init__(self, account: Account, uploads: Uploads) -> None:
+        self.account, self.uploads = account, uploads
+
+    def app(self) -> Starlette:
+        named = "/{owner}/{name}"
+        get, post, delete = ["GET"], ["POST"], ["DELETE"]
+        routes: list[tuple[str, list[str], Callable[[HTTPRequest], Awaitable[Response]]]] = [
+            ("/v1/predictions", post, self.create),
+            (f"/v1/models{named}/predictions", post, self.create_by_model),
+            (f"/v1/deployments{named}/predictions", post, self.create_by_deployment),
+            ("/v1/predictions/{id}", get, self.prediction),
+            ("/v1/predictions", get, self.predictions),
+            ("/v1/predictions/{id}/cancel", post, self.cancel),
+            (f"/v1/models{named}", get, self.model),
+            (f"/v1/models{named}/versions", get, self.versions),
+            (f"/v1/models{named}/versions/{{id}}", get, self.version),
+            (f"/v1/deployments{named}", get, self.deployment),
+            ("/v1/files", post, self.upload),
+            ("/v1/files/{id}", get, self.file),
+            ("/v1/files/{id}", delete, self.delete_file),
+            ("/v1/account", get, self.whoami),
+        ]
+        return Starlette(
+            routes=[Route(path, endpoint, methods=methods) for path, methods, endpoint in routes],
+            exception_handlers={RefusedError: _refused, 404: _not_found},
+        )
+
+    async def create(self, request: HTTPRequest) -> Response:
+        return await self._create(request)
+
+    async def create_by_model(self, request: HTTPRequest) -> Response:
+        return await self._create(request, model=_name(request))
+
+    async def create_by_deployment(self, request: HTTPRequest) -> Response:
+        return await self._create(request, deployment=_name(request))
+
+    async def _create(self, request: HTTPRequest, **called: str) -> Response:
+        recorded = request.scope["replicate_job.request"]
+        recorded.body = await request.body()
+        prediction = self.account.create(recorded, **called)
+        wait = _WAIT.search(request.headers.get("prefer", ""))
+        if not wait:
+            return json(prediction.snapshot(), 201)
+        await prediction.hold(min(_LONGEST_HOLD, max(1, int(wait["seconds"] or _LONGEST_HOLD))))
+        now = time.time()
+        return json(prediction.snapshot(now), 201 if now >= prediction.ended else 202)
+
+    async def prediction(self, request: HTTPRequest) -> Response:
+        return json(self._prediction(request).snapshot())
+
+    async def cancel(self, request: HTTPRequest) -> Response:
+        prediction = self._prediction(request)
+        prediction.cancel()
+        return json(prediction.snapshot())
+
+    async def predictions(self, request: HTTPRequest) -> Response:
+        asked = request.query_params
+        after, before = asked.get("created_after"), asked.get("created_before")
+        found, cursor = self.account.page(after, before, asked.get("cursor", ""))
+        if asked.get("source") == "web":
+            found, cursor = [], ""
+        following = urlencode([*((k, v) for k, v in asked.items() if k != "cursor"), ("cursor", cursor)])
+        return json(
+            {
+                "next": f"{self.account.origin}/v1/predictions?{following}" if cursor else None,
+                "previous": None,
+                "results": [prediction.snapshot() for prediction in found],
+            }
+        )
+
+    async def model(self, request: HTTPRequest) -> Response:
+        return json(self.account.model(_name(request)).describe())
+
+    async def versions(self, request: HTTPRequest) -> Response:
+        model = self.account.model(_name(request))
+        if model.official:
+            raise RefusedError(NOT_FOUND)
+        return json({"next": None, "previous": None, "results": [model.version(one) for one in model.version_ids]})
+
+    async def version(self, request: HTTPRequest) -> Response:
+        model = self.account.model(_name(request))
+        if model.official or request.path_params["id"] not in model.version_ids:
+            raise RefusedError(NOT_FOUND)
+        return json(model.version(request.path_params["id"]))
+
+    async def deployment(self, request: HTTPRequest) -> Response:
+        return json(self.account.deployment(_name(request)))
+
+    async def upload(self, request: HTTPRequest) -> Response:
+        upload = await self.uploads.receive(request)
+        return json(upload.describe(self.account.origin), 201)
+
+    async def file(self, request: HTTPRequest) -> Response:
+        upload = self.uploads.live().get(request.path_params["id"])
+        if upload is None:
+            raise RefusedError(NOT_FOUND)
+        return json(upload.describe(self.account.origin))
+
+    async def delete_file(self, request: HTTPRequest) -> Response:
+        if self.uploads.files.pop(request.path_params["id"], None) is None:
+            raise RefusedError(NOT_FOUND)
+        return Response(status_code=204)
+
+    async def whoami(self, request: HTTPRequest) -> Response:  # noqa: ARG002 - every endpoint takes one
+        return json({"type": "organization", "username": "acme", "name": "Acme", "github_url": None})
+
+    def _prediction(self, request: HTTPRequest) -> ScriptedPrediction:
+        return self.account.get(request.path_params["id"])
+
+
+def _name(request: HTTPRequest) -> str:
+    return f"{request.path_params['owner']}/{request.path_params['name']}"
+
+
+async def _refused(request: HTTPRequest, error: Exception) -> Response:  # noqa: ARG001 - Starlette's signature
+    assert isinstance(error, RefusedError)  # noqa: S101 - what it is registered for
+    return _response(error.answer)
+
+
+async def _not_found(request: HTTPRequest, error: Exception) -> Response:  # noqa: ARG001 - Starlette's signature
+    return _response(NOT_FOUND)
+
+
+def _response(answer: Answer) -> Response:
+    return Response(answer.body, answer.status, dict(answer.headers), answer.content_type)

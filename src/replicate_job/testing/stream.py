@@ -1,0 +1,141 @@
+"""Event streams (SSE) of scripted predictions: what is sent, when, and where a connection ends."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from replicate_job.testing.answers import NOT_FOUND
+from replicate_job.testing.server import gone, reset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import Receive, Scope, Send
+
+    from replicate_job.testing.predictions import ScriptedPrediction
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One event; each line of ``data`` goes out as a ``data:`` line of its own.
+
+    ``id`` empty: none is sent. ``comment``: nothing but that comment. ``raw``: these very bytes.
+    """
+
+    event: str = "output"
+    data: str = ""
+    id: str = ""
+    comment: str | None = None
+    raw: bytes = b""
+
+    def encode(self) -> bytes:
+        if self.raw:
+            return self.raw
+        if self.comment is not None:
+            return f": {self.comment}\n\n".encode()
+        lines = [f"event: {self.event}"] + ([f"id: {self.id}"] if self.id else [])
+        lines += [f"data: {line}" for line in self.data.split("\n")]
+        return ("\n".join(lines) + "\n\n").encode()
+
+
+class Stream(msgspec.Struct, frozen=True, kw_only=True):
+    """How a prediction streams.
+
+    ``events``: what is sent; a text is an output event. By default every item of the output, and an ``error`` event
+    where it fails. ``interval`` is the seconds between events, from the start of the prediction on. ``done`` comes
+    last, after the prediction's end, unless it is off. ``breaks=(3, 1)``: the first connection ends after 3 events,
+    the second after one more, later ones stay; ``ending`` is how: ``drop`` (reset) or ``close`` (a comment and a
+    clean end, as after 30 seconds). Output and log events get ids of the API's form, unless ``ids`` is off; a
+    reconnect goes on after ``Last-Event-ID``.
+    """
+
+    events: tuple[Event | str, ...] | None = None
+    interval: float = 0.0
+    done: bool = True
+    breaks: tuple[int, ...] = ()
+    ending: str = "drop"
+    ids: bool = True
+
+
+class Streams:
+    """An ASGI app for ``/stream/<prediction id>``; ``find`` looks a prediction up."""
+
+    def __init__(self, find: Callable[[str], ScriptedPrediction | None]) -> None:
+        self._find = find
+        self._connections: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        prediction = self._find(scope["path"].rpartition("/")[2])
+        if prediction is None or prediction.script.stream is None:
+            await NOT_FOUND(scope, receive, send)
+            return
+        stream, count = prediction.script.stream, self._connections[prediction.id]
+        self._connections[prediction.id] += 1
+        events = _events(prediction, stream)
+        last = dict(scope["headers"]).get(b"last-event-id", b"").decode()
+        position = next((index + 1 for index, event in enumerate(events) if last and event.id == last), 0)
+        end = position + stream.breaks[count] if count < len(stream.breaks) else None
+        headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        sending = asyncio.ensure_future(_send_events(prediction, events, position, end, send))
+        leaving = asyncio.ensure_future(gone(receive))
+        try:
+            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if sending.done() and not sending.result() and stream.ending == "drop":
+                await reset(scope, receive)
+        finally:
+            sending.cancel()
+            leaving.cancel()
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _send_events(
+    prediction: ScriptedPrediction, events: list[Event], position: int, end: int | None, send: Send
+) -> bool:
+    """Send what is due when it is due; False when the connection is to break off at ``end``."""
+    stream = prediction.script.stream or Stream()
+    await _write(send, Event(comment="opened"))
+    for index, event in enumerate(events[position:end], position):
+        if not await prediction.reaches(prediction.started + stream.interval * index):
+            break
+        await _write(send, event)
+    else:
+        if end is not None and end <= len(events):
+            if stream.ending == "close":
+                await _write(send, Event(comment="closing"))
+            return False
+    await prediction.reaches(math.inf)
+    if stream.done:
+        await _write(send, _done(prediction))
+    return True
+
+
+def _events(prediction: ScriptedPrediction, stream: Stream) -> list[Event]:
+    chosen = stream.events
+    if chosen is None:
+        output = prediction.output if isinstance(prediction.output, list) else [prediction.output or ""]
+        chosen = tuple(str(item) for item in output)
+        if prediction.script.end == "failed":
+            detail = msgspec.json.encode({"detail": prediction.script.error}).decode()
+            chosen += (Event("error", detail),)
+    first = int(prediction.created)
+    events = []
+    for index, item in enumerate(chosen):
+        event = Event(data=item) if isinstance(item, str) else item
+        if stream.ids and not event.id and event.event in ("output", "logs"):
+            event = msgspec.structs.replace(event, id=f"{first}:{index}")
+        events.append(event)
+    return events
+
+
+def _done(prediction: ScriptedPrediction) -> Event:
+    reason = {"canceled": "canceled", "aborted": "canceled", "failed": "error"}.get(prediction.status)
+    return Event("done", msgspec.json.encode({"reason": reason} if reason else {}).decode())
+
+
+async def _write(send: Send, event: Event) -> None:
+    await send({"type": "http.response.body", "body": event.encode(), "more_body": True})

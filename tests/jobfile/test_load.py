@@ -1,0 +1,92 @@
+"""load_job: a path in, a Job or one clear line out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from replicate_job.errors import JobFileError
+from replicate_job.job import Job
+from replicate_job.jobfile import load_job, to_xanoscript
+
+RUN_XS = Path(__file__).parents[2] / "run.xs"
+
+
+def refusal(path: str | os.PathLike[str]) -> str:
+    with pytest.raises(JobFileError) as caught:
+        load_job(path)
+    return str(caught.value)
+
+
+def test_the_seed_is_a_job() -> None:
+    job = load_job(RUN_XS)
+    assert (job.model, job.title) == ("black-forest-labs/flux-schnell", "Replicate Run AI Model")
+    assert job.input_data["output_quality"] == 80
+    assert (job.wait_for_completion, job.poll_interval, job.max_poll_attempts) == (True, 1, 60)
+    assert job.env == ("REPLICATE_API_TOKEN",)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("job.xs", to_xanoscript(Job("a/b", {"x": "é"}))),
+        ("job.XS", "\ufeff" + to_xanoscript(Job("a/b", {"x": "é"}))),
+        ("job.toml", 'model = "a/b"\ninput_data.x = "é"\n'),
+        ("job.json", '{"model": "a/b", "input_data": {"x": "é"}}'),
+    ],
+)
+def test_the_ending_of_the_name_is_the_format(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    assert load_job(path) == load_job(str(path)) == Job("a/b", {"x": "é"})
+
+
+def test_an_error_names_the_file_and_the_place(tmp_path: Path) -> None:
+    path = tmp_path / "job.xs"
+    path.write_text(RUN_XS.read_text().replace("max_poll_attempts", "max_pol_attempts"))
+    assert refusal(path) == f'{path}:14:7: unknown name "max_pol_attempts" (did you mean max_poll_attempts?)'
+
+
+@pytest.mark.parametrize("name", ["job", "job.yaml", ".xs", "xs"])
+def test_another_ending_is_refused_with_those_that_there_are(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text("")
+    assert refusal(path) == f"{path}: the name of a job file ends in .xs, .toml or .json"
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "none.xs"
+    assert refusal(path) == f"{path}: cannot read this file: no such file or directory"
+
+
+def test_a_directory(tmp_path: Path) -> None:
+    path = tmp_path / "folder.xs"
+    path.mkdir()
+    assert refusal(path).startswith(f"{path}: cannot read this file: ")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "job.xs"
+    path.write_text("")
+    path.chmod(0)
+    assert refusal(path) == f"{path}: cannot read this file: permission denied"
+
+
+def test_a_name_that_no_file_can_have() -> None:
+    assert refusal("a\0b.xs").endswith("cannot read this file: its name has a NUL character")
+
+
+@pytest.mark.parametrize(
+    ("data", "rest"),
+    [
+        ('run.job "\n  é'.encode("latin-1"), "2:3: not UTF-8 text (save it as UTF-8)"),
+        ("run.job".encode("utf-16"), "1:1: not UTF-8 text (save it as UTF-8, not UTF-16)"),
+    ],
+)
+def test_a_file_in_another_encoding(tmp_path: Path, data: bytes, rest: str) -> None:
+    path = tmp_path / "job.xs"
+    path.write_bytes(data)
+    assert refusal(path) == f"{path}:{rest}"

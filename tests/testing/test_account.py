@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from replicate_job.testing import Deployment, Model, Script, ScriptedAPI
+
+Create = Callable[..., Any]
+Ask = Callable[..., Any]
+HELLO = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
+
+
+@pytest.mark.parametrize(
+    ("path", "version", "model", "shown"),
+    [
+        ("/v1/models/acme/private/predictions", None, "acme/private", "hidden"),
+        ("/v1/predictions", "acme/private", "acme/private", "hidden"),
+        ("/v1/predictions", HELLO, "replicate/hello-world", HELLO),
+        ("/v1/predictions", f"replicate/hello-world:{HELLO}", "replicate/hello-world", HELLO),
+        ("/v1/deployments/acme/writer/predictions", None, "replicate/hello-world", HELLO),
+    ],
+)
+def test_a_prediction_is_created_in_each_of_the_ways(
+    ask: Ask, path: str, version: str | None, model: str, shown: str
+) -> None:
+    with ScriptedAPI(deployments=[Deployment(name="acme/writer", model="replicate/hello-world")]) as api:
+        body = {"input": {"text": "x"}} | ({"version": version} if version else {})
+        reply = ask(api, "POST", path, body)
+        assert (reply.status, reply.json["model"], reply.json["version"]) == (201, model, shown)
+        assert reply.json.get("deployment") == ("acme/writer" if "deployments" in path else None)
+        assert ask(api, "GET", reply.json["urls"]["get"]).json["id"] == reply.json["id"] == api.predictions[0].id
+
+
+@pytest.mark.parametrize(
+    ("path", "version", "status"),
+    [
+        ("/v1/models/replicate/hello-world/predictions", None, 404),
+        ("/v1/predictions", "replicate/hello-world", 404),
+        ("/v1/models/acme/nothing/predictions", None, 404),
+        ("/v1/deployments/acme/nothing/predictions", None, 404),
+        ("/v1/predictions", "0" * 64, 422),
+        ("/v1/predictions", f"acme/private:{HELLO}", 422),
+        ("/v1/predictions", "hello", 422),
+        ("/v1/predictions", None, 422),
+    ],
+)
+def test_what_cannot_be_called_that_way_creates_nothing(
+    api: ScriptedAPI, ask: Ask, path: str, version: str | None, status: int
+) -> None:
+    reply = ask(api, "POST", path, {"input": {"text": "x"}} | ({"version": version} if version else {}))
+    assert (reply.status, reply.json["status"]) == (status, status)
+    assert api.predictions == []
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "told"),
+    [
+        (b'{"input": ', 400, "JSON"),
+        (b"[]", 400, "JSON"),
+        (b"{}", 422, "input is required"),
+        (b'{"input": [1]}', 422, "Expected: object"),
+        (b'{"input": {}, "model": "x"}', 422, "Additional property model is not allowed"),
+    ],
+)
+def test_a_body_that_is_no_create_is_refused(api: ScriptedAPI, ask: Ask, body: bytes, status: int, told: str) -> None:
+    reply = ask(api, "POST", "/v1/models/acme/private/predictions", body)
+    assert reply.status == status
+    assert told in reply.json["detail"]
+    assert api.predictions == []
+
+
+def test_inputs_that_break_the_schema_are_refused_all_at_once_and_unknown_ones_pass(
+    api: ScriptedAPI, create: Create
+) -> None:
+    given = {"aspect_ratio": "5:1", "output_quality": 101, "num_outputs": 0, "seed": True, "colour": "red"}
+    body = create(api, given, model="black-forest-labs/flux-schnell", status=422)
+    assert [(field["type"], field["field"]) for field in body["invalid_fields"]] == [
+        ("required", "input"),
+        ("enum", "input.aspect_ratio"),
+        ("number_lte", "input.output_quality"),
+        ("number_gte", "input.num_outputs"),
+        ("invalid_type", "input.seed"),
+    ]
+    assert body["detail"].startswith("- input: prompt is required\n")
+    create(api, {"prompt": "x", "colour": "red", "seed": 7}, model="black-forest-labs/flux-schnell")
+
+
+def test_the_list_is_newest_first_in_pages_of_100_with_whole_urls(api: ScriptedAPI, create: Create, ask: Ask) -> None:
+    made = [create(api)["id"] for _ in range(205)]
+    url, pages = f"{api.base_url}/v1/predictions", []
+    while url:
+        page = ask(api, "GET", url).json
+        pages.append([item["id"] for item in page["results"]])
+        url = page["next"]
+    assert [len(page) for page in pages] == [100, 100, 5]
+    assert [item for page in pages for item in page] == made[::-1]
+
+
+def test_pages_hold_still_while_new_predictions_come(api: ScriptedAPI, create: Create, ask: Ask) -> None:
+    made = [create(api)["id"] for _ in range(150)]
+    first = ask(api, "GET", "/v1/predictions").json
+    create(api)
+    second = ask(api, "GET", first["next"]).json
+    assert [item["id"] for item in first["results"] + second["results"]] == made[::-1]
+
+
+def test_the_list_is_filtered_by_creation_from_a_moment_on_and_before_another(
+    api: ScriptedAPI, create: Create, ask: Ask
+) -> None:
+    one, two, three = (create(api) for _ in range(3))
+
+    def listed(**query: str) -> list[str]:
+        asked = "&".join(f"{name}={value}" for name, value in query.items())
+        return [item["id"] for item in ask(api, "GET", f"/v1/predictions?{asked}").json["results"]]
+
+    assert listed(created_after=two["created_at"]) == [three["id"], two["id"]]
+    assert listed(created_before=two["created_at"]) == [one["id"]]
+    assert listed(created_after=two["created_at"], created_before=three["created_at"]) == [two["id"]]
+    assert listed(created_after=datetime.now(UTC).isoformat().replace("+00:00", "Z")) == []
+    assert listed(source="web") == []
+    assert ask(api, "GET", "/v1/predictions?created_after=yesterday").status == 400
+
+
+def test_filters_stay_in_the_url_of_the_next_page(api: ScriptedAPI, create: Create, ask: Ask) -> None:
+    made = [create(api) for _ in range(110)]
+    page = ask(api, "GET", f"/v1/predictions?created_after={made[5]['created_at']}").json
+    rest = ask(api, "GET", page["next"]).json
+    assert [item["id"] for item in rest["results"]] == [item["id"] for item in made[5:10][::-1]]
+    assert rest["next"] is None
+
+
+def test_the_list_lags_while_a_get_does_not(create: Create, ask: Ask) -> None:
+    with ScriptedAPI(list_lag=3600) as api:
+        made = create(api)
+        assert ask(api, "GET", "/v1/predictions").json["results"] == []
+        assert ask(api, "GET", made["urls"]["get"]).status == 200
+        api.predictions[0].listed = time.time()
+        assert [item["id"] for item in ask(api, "GET", "/v1/predictions").json["results"]] == [made["id"]]
+
+
+def test_a_lag_between_two_bounds_is_drawn_for_each_prediction(create: Create) -> None:
+    with ScriptedAPI(list_lag=(0.5, 2.0)) as api:
+        for _ in range(20):
+            create(api)
+        lags = [prediction.listed - prediction.created for prediction in api.predictions]
+    assert len(set(lags)) > 10
+    assert all(0.5 <= lag <= 2.0 for lag in lags)
+
+
+def test_a_prediction_just_created_can_be_missing_for_a_moment(create: Create, ask: Ask) -> None:
+    with ScriptedAPI(missing_for=3600) as api:
+        made = create(api)
+        assert ask(api, "GET", made["urls"]["get"]).status == 404
+        api.predictions[0].visible = time.time()
+        assert ask(api, "GET", made["urls"]["get"]).status == 200
+
+
+def test_scripts_come_from_the_queue_then_from_the_server_then_from_the_model(create: Create) -> None:
+    model = Model(name="acme/own", official=True, script=lambda given: Script(duration=0, output=given["n"]))
+    with ScriptedAPI(model) as api:
+        api.next(Script(duration=0, output="first"))
+        outputs = [create(api, {"n": 5}, model="acme/own")["output"] for _ in range(2)]
+    with ScriptedAPI(model, script=Script(duration=0, output="server")) as api:
+        outputs.append(create(api, {"n": 5}, model="acme/own")["output"])
+    assert outputs == ["first", 5, "server"]

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pyreqwest.client import ClientBuilder
+from pyreqwest.exceptions import PyreqwestError
+
+from replicate_job.testing import Fault, Faults, File, Script, ScriptedAPI
+from replicate_job.testing.answers import invalid
+
+Create = Callable[..., Any]
+Ask = Callable[..., Any]
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "Token"])
+def test_the_token_opens_it_in_both_schemes(api: ScriptedAPI, ask: Ask, scheme: str) -> None:
+    assert ask(api, "GET", "/v1/account", Authorization=f"{scheme} {api.token}").json["username"] == "acme"
+
+
+@pytest.mark.parametrize("given", ["", "Bearer r8_wrong", "Basic r8_wrong"])
+def test_without_the_token_everything_is_401(api: ScriptedAPI, ask: Ask, given: str) -> None:
+    reply = ask(api, "POST", "/v1/predictions", {}, Authorization=given)
+    assert (reply.status, reply.json["title"]) == (401, "Unauthenticated")
+
+
+def test_every_request_is_recorded_with_what_befell_it(api: ScriptedAPI, create: Create, ask: Ask) -> None:
+    api.faults.next("list", "503")
+    create(api, {"n": 1})
+    ask(api, "GET", "/v1/predictions?source=web", X_Trace="7")
+    made, listed = api.requests
+    assert (made.method, made.path, made.operation, made.body) == (
+        "POST",
+        "/v1/models/acme/private/predictions",
+        "create",
+        b'{"input":{"n":1}}',
+    )
+    assert (listed.query, listed.headers["x-trace"], listed.fault, listed.origin) == ("source=web", "7", "503", "api")
+    assert listed.time == pytest.approx(time.time(), abs=5)
+    assert made.client != listed.client
+    assert (api.count("create"), api.count("list"), api.count("get")) == (1, 1, 0)
+    assert api.predictions[0].request == made
+
+
+def test_the_delivery_host_is_another_origin_and_a_token_that_strays_there_is_seen(
+    api: ScriptedAPI, create: Create, ask: Ask
+) -> None:
+    api.next(Script(duration=0, output=File(content=b"x", name="a.txt")))
+    url = create(api)["output"]
+    assert url.startswith(f"{api.files_url}/")
+    assert ask(api, "GET", url).body == b"x"
+    assert api.strayed_token() == []
+    ask(api, "GET", url, Authorization=f"Bearer {api.token}")
+    ask(api, "GET", f"{url}?token={api.token}")
+    assert [request.path for request in api.strayed_token()] == [url.removeprefix(api.files_url)] * 2
+
+
+def test_wait_until_gives_up(api: ScriptedAPI) -> None:
+    with pytest.raises(TimeoutError, match="0 requests"):
+        api.wait_until(lambda: api.predictions, seconds=0.01)
+
+
+def test_any_answer_can_be_scripted_for_the_next_request(api: ScriptedAPI, create: Create) -> None:
+    api.faults.next("create", Fault.answering(invalid("too long", field="input.prompt", kind="string_lte")))
+    assert create(api, status=422)["invalid_fields"][0]["field"] == "input.prompt"
+
+
+def test_unknown_places_answer_404_as_the_api_does(api: ScriptedAPI, ask: Ask) -> None:
+    for path in ("/v1/nothing", "/v1/predictions/nothing", "/"):
+        assert ask(api, "GET", path).json == {"detail": "The requested resource could not be found.", "status": 404}
+
+
+def test_the_rate_limit_of_the_language_holds(create: Create) -> None:
+    with ScriptedAPI(faults="rate=6/min,burst=1") as api:
+        create(api)
+        body = create(api, status=429)
+        assert body["retry_after"] >= 10
+        assert body["detail"] == f"Request was throttled. Your rate limit resets in ~{body['retry_after']}s."
+        assert len(api.predictions) == 1
+
+
+async def test_of_a_thousand_creates_exactly_those_exist_whose_fault_came_after() -> None:
+    faults = "create:drop-after=0.2,create:drop-before=0.1,create:500-after=0.1,create:500-before=0.05"
+    with ScriptedAPI(faults=Faults.parse(faults, seed=3)) as api:
+        async with ClientBuilder().max_connections(64).build() as client:
+
+            async def create(number: int) -> str:
+                request = client.post(f"{api.base_url}/v1/models/acme/private/predictions").bearer_auth(api.token)
+                try:
+                    return str((await request.body_json({"input": {"n": number}}).build().send()).status)
+                except PyreqwestError:
+                    return "dropped"
+
+            seen = Counter(await asyncio.gather(*map(create, range(1000))))
+        struck = Counter(request.fault for request in api.requests if request.operation == "create")
+        assert seen["dropped"] == struck["drop-after"] + struck["drop-before"]
+        assert seen["500"] == struck["500-after"] + struck["500-before"]
+        assert seen["201"] == struck[""]
+        assert len(api.predictions) == struck[""] + struck["drop-after"] + struck["500-after"]
+        assert 150 < struck["drop-after"] < 250
+        arrived = {request.body for request in api.requests}
+        assert {prediction.request.body for prediction in api.predictions} <= arrived
+
+
+def test_the_example_of_the_package_does_what_it_says(create: Create) -> None:
+    with ScriptedAPI(script=Script(duration=0.2, output="hello"), faults="create:drop-after=0.2") as api:
+        api.faults.next("get", "503", "drop-before")
+        api.next(Script(end="failed"))
+        api.faults.next("create", None)
+        create(api)
+        assert len(api.predictions) == 1

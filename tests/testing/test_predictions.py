@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from replicate_job.testing import Script, ScriptedAPI
+
+Create = Callable[..., Any]
+Ask = Callable[..., Any]
+CREATE = "/v1/models/acme/private/predictions"
+
+
+def moments(api: ScriptedAPI, *offsets: float) -> list[dict[str, Any]]:
+    """The first prediction as of so many seconds after its creation."""
+    prediction = api.predictions[0]
+    return [prediction.snapshot(prediction.created + offset) for offset in offsets]
+
+
+def test_it_starts_processes_and_ends_with_times_and_metrics(api: ScriptedAPI, create: Create) -> None:
+    api.next(Script(boot=1, duration=3, output="x"))
+    assert create(api)["status"] == "starting"
+    early, middle, end = moments(api, 0.5, 2, 4)
+    assert [body["status"] for body in (early, middle, end)] == ["starting", "processing", "succeeded"]
+    assert "started_at" not in early
+    assert "started_at" in middle
+    assert "completed_at" not in middle
+    assert (middle["output"], end["output"]) == (None, "x")
+    assert end["metrics"] == {"predict_time": pytest.approx(2), "total_time": pytest.approx(3)}
+
+
+def test_a_timeline_can_have_statuses_that_nobody_knows(api: ScriptedAPI, create: Create) -> None:
+    api.next(Script(timeline=((0, "starting"), (1, "processing"), (2, "queued")), duration=3))
+    create(api)
+    assert [body["status"] for body in moments(api, 0, 1, 2, 3)] == ["starting", "processing", "queued", "succeeded"]
+
+
+@pytest.mark.parametrize("end", ["failed", "canceled", "aborted"])
+def test_only_a_failure_has_an_error_and_no_bad_end_has_output(api: ScriptedAPI, create: Create, end: str) -> None:
+    api.next(Script(end=end, duration=0, output="x", error="out of memory"))
+    body = create(api)
+    assert (body["status"], body["output"]) == (end, None)
+    assert body["error"] == ("out of memory" if end == "failed" else None)
+
+
+def test_output_can_be_whole_while_it_still_says_processing(api: ScriptedAPI, create: Create) -> None:
+    api.next(Script(boot=0, duration=3600, output=["a", "b"], output_at=0))
+    body = create(api, status=202, Prefer="wait")
+    assert (body["status"], body["output"]) == ("processing", ["a", "b"])
+    assert not {"completed_at", "metrics"} & body.keys()
+
+
+def test_partial_output_and_logs_grow_until_they_are_whole(api: ScriptedAPI, create: Create) -> None:
+    api.next(Script(boot=0, duration=10, output=list("abcd"), partial=True, logs="1\n2\n3\n4\n"))
+    create(api)
+    grown = [(body["output"], body["logs"]) for body in moments(api, 1, 5, 10)]
+    assert grown == [(None, ""), (["a", "b"], "1\n2\n"), (["a", "b", "c", "d"], "1\n2\n3\n4\n")]
+
+
+def test_output_and_logs_can_depend_on_the_input(api: ScriptedAPI, create: Create) -> None:
+    api.next(Script(duration=0, output=lambda given: given["n"] * 2, logs=lambda given: f"{given['n']}\n"))
+    body = create(api, {"n": 21})
+    assert (body["output"], body["logs"]) == (42, "21\n")
+
+
+def test_a_hold_returns_at_the_end_with_201_or_unfinished_with_202(api: ScriptedAPI, create: Create) -> None:
+    api.next(Script(duration=0.05), Script(duration=60))
+    assert create(api, status=201, Prefer="wait")["status"] == "succeeded"
+    assert create(api, status=202, Prefer="respond-async, wait=1")["status"] == "processing"
+
+
+def test_finish_ends_an_endless_prediction_at_once_also_under_a_hold(api: ScriptedAPI, create: Create) -> None:
+    api.next(Script(duration=math.inf, output="x"))
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(create, api, Prefer="wait")
+        api.wait_until(lambda: api.predictions)
+        api.predictions[0].finish()
+        assert held.result(timeout=5)["output"] == "x"
+
+
+def test_cancel_ends_it_at_once_also_under_a_hold_and_never_twice(api: ScriptedAPI, create: Create, ask: Ask) -> None:
+    api.next(Script(duration=math.inf))
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(create, api, Prefer="wait")
+        api.wait_until(lambda: api.predictions)
+        first = ask(api, "POST", f"{api.predictions[0].urls['cancel']}")
+        assert (first.status, first.json["status"]) == (200, "canceled")
+        assert held.result(timeout=5)["status"] == "canceled"
+    assert ask(api, "POST", api.predictions[0].urls["cancel"]).json["completed_at"] == first.json["completed_at"]
+
+
+def test_cancel_does_not_change_an_end_and_can_take_its_time(api: ScriptedAPI, create: Create, ask: Ask) -> None:
+    api.next(Script(duration=0), Script(duration=60, boot=0, cancel_lag=30))
+    for expected in ("succeeded", "processing"):
+        assert ask(api, "POST", create(api)["urls"]["cancel"]).json["status"] == expected
+
+
+@pytest.mark.parametrize(("boot", "status"), [(61.0, "aborted"), (0.0, "canceled")])
+def test_a_deadline_aborts_before_the_start_and_cancels_after_it(
+    api: ScriptedAPI, create: Create, boot: float, status: str
+) -> None:
+    api.next(Script(boot=boot, duration=120))
+    body = create(api, Cancel_After="1m")
+    assert body["deadline"] > body["created_at"]
+    before, after = moments(api, 59, 60.001)
+    assert before["status"] in ("starting", "processing")
+    assert after["status"] == status
+    assert ("predict_time" in after["metrics"]) == (status == "canceled")
+
+
+def test_a_script_can_bring_the_deadline_forward_where_one_was_sent(api: ScriptedAPI, create: Create) -> None:
+    api.next(Script(boot=0, duration=60, deadline=0.05), Script(duration=0.1, deadline=0.05))
+    assert create(api, Cancel_After="5s", Prefer="wait")["status"] == "canceled"
+    assert create(api, Prefer="wait")["status"] == "succeeded"
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("30", 30), ("30s", 30), ("5m", 300), ("2h", 7200), ("1h30m45s", 5445)])
+def test_cancel_after_takes_every_documented_form(api: ScriptedAPI, create: Create, text: str, seconds: float) -> None:
+    create(api, Cancel_After=text)
+    prediction = api.predictions[0]
+    assert prediction.deadline == pytest.approx(prediction.created + seconds)
+
+
+@pytest.mark.parametrize("text", ["4s", "25h", "soon", "-5", ""])
+def test_cancel_after_out_of_bounds_creates_nothing(api: ScriptedAPI, ask: Ask, text: str) -> None:
+    assert ask(api, "POST", CREATE, {"input": {}}, Cancel_After=text).status == 400
+    assert api.predictions == []
+
+
+def test_data_are_removed_after_a_while_and_the_record_stays(create: Create) -> None:
+    with ScriptedAPI(faults="expire=10s", script=Script(duration=1, output="x", logs="l\n")) as api:
+        create(api)
+        kept, removed = moments(api, 10, 11.001)
+    assert (kept["data_removed"], kept["output"]) == (False, "x")
+    assert removed["data_removed"] is True
+    assert (removed["input"], removed["output"], removed["logs"]) == ({}, None, "")
+    assert removed["status"] == "succeeded"
+
+
+def test_overrides_are_laid_over_the_object_as_they_are(api: ScriptedAPI, create: Create) -> None:
+    api.next(Script(overrides={"urls": {"get": "http://127.0.0.2/x"}, "mystery": [1]}))
+    body = create(api)
+    assert (body["urls"], body["mystery"]) == ({"get": "http://127.0.0.2/x"}, [1])
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a": 1.10, "b":1e3}', '{"\\u00e9":"\\/"}', '{"n":123456789012345678901234567890}', "{}"]
+)
+def test_the_input_is_echoed_to_the_letter(api: ScriptedAPI, ask: Ask, text: str) -> None:
+    reply = ask(api, "POST", CREATE, f'{{"input": {text}}}'.encode())
+    assert f'"input":{text},'.encode() in reply.body
+    assert f'"input":{text},'.encode() in ask(api, "GET", "/v1/predictions").body
+
+
+def test_time_is_the_clock_of_the_machine(api: ScriptedAPI, create: Create) -> None:
+    create(api)
+    assert api.predictions[0].created == pytest.approx(time.time(), abs=5)

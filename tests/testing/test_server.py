@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from urllib.parse import urlsplit
+
+import pytest
+from pyreqwest.client import ClientBuilder
+
+from replicate_job.testing import LoopbackServer, Script, ScriptedAPI
+
+
+def test_it_answers_from_start_to_close_and_leaves_no_thread_behind(api: ScriptedAPI) -> None:
+    names = [thread.name for thread in threading.enumerate()]
+    assert names.count("scripted-api") == 1
+    began = time.monotonic()
+    api.close()
+    assert time.monotonic() - began < 0.5
+    assert "scripted-api" not in [thread.name for thread in threading.enumerate()]
+    host, port = urlsplit(api.base_url).netloc.split(":")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, int(port)))
+
+
+def test_close_does_not_wait_for_held_requests_hanging_clients_or_idle_connections() -> None:
+    api = ScriptedAPI(script=Script(duration=3600)).start()
+    api.faults.next("get", "hang")
+    host, port = urlsplit(api.base_url).netloc.split(":")
+    auth = f"Host: x\r\nAuthorization: Bearer {api.token}\r\n"
+    held = f"POST /v1/models/acme/private/predictions HTTP/1.1\r\n{auth}Prefer: wait\r\nContent-Length: 12\r\n\r\n"
+    with (
+        closing(socket.create_connection((host, int(port)))) as holding,
+        closing(socket.create_connection((host, int(port)))) as hanging,
+        closing(socket.create_connection((host, int(port)))),
+    ):
+        holding.sendall(f'{held}{{"input":{{}}}}'.encode())
+        hanging.sendall(f"GET /v1/predictions/1 HTTP/1.1\r\n{auth}\r\n".encode())
+        api.wait_until(lambda: api.predictions and api.count("get"))
+        began = time.monotonic()
+        api.close()
+        assert time.monotonic() - began < 0.5
+
+
+def test_close_comes_twice_or_without_a_start_and_does_no_harm() -> None:
+    ScriptedAPI().close()
+    api = ScriptedAPI().start()
+    api.close()
+    api.close()
+
+
+def test_no_signal_handler_is_installed() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with ScriptedAPI():
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+async def test_it_serves_a_client_on_the_event_loop_of_the_test_and_many_at_once(api: ScriptedAPI) -> None:
+    async with ClientBuilder().build() as client:
+
+        async def create(number: int) -> int:
+            request = client.post(f"{api.base_url}/v1/models/acme/private/predictions").bearer_auth(api.token)
+            return (await request.body_json({"input": {"n": number}}).build().send()).status
+
+        assert set(await asyncio.gather(*map(create, range(200)))) == {201}
+    assert sorted(prediction.input["n"] for prediction in api.predictions) == list(range(200))
+
+
+def test_another_process_reaches_it_with_the_environment_it_gives(api: ScriptedAPI) -> None:
+    script = (
+        "import os, urllib.request as u\n"
+        "r = u.Request(os.environ['REPLICATE_BASE_URL'] + '/v1/account')\n"
+        "r.add_header('Authorization', 'Bearer ' + os.environ['REPLICATE_API_TOKEN'])\n"
+        "print(u.urlopen(r).status)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], env=api.environment, capture_output=True, check=True)
+    assert done.stdout.strip() == b"200"
+
+
+def test_each_app_has_an_origin_of_its_own_on_loopback(raw: Callable[..., bytes]) -> None:
+    from replicate_job.testing import Answer  # noqa: PLC0415
+
+    server = LoopbackServer(Answer(200, b"one"), Answer(200, b"two")).start()
+    first, second = server.origins
+    assert first != second
+    assert {urlsplit(origin).hostname for origin in server.origins} == {"127.0.0.1"}
+    request = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    assert raw(first, request).endswith(b"one")
+    assert raw(second, request).endswith(b"two")
+    server.close()

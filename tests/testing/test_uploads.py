@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from replicate_job.testing import ScriptedAPI
+
+Ask = Callable[..., Any]
+
+
+def upload(ask: Ask, api: ScriptedAPI, content: bytes, *, metadata: str = "{}", field: str = "content") -> Any:
+    body = (
+        f'--b\r\nContent-Disposition: form-data; name="{field}"; filename="a cat.png"\r\n'
+        "Content-Type: image/png\r\n\r\n"
+    ).encode()
+    body += content + b'\r\n--b\r\nContent-Disposition: form-data; name="metadata"\r\n'
+    body += f"Content-Type: application/json\r\n\r\n{metadata}\r\n--b--\r\n".encode()
+    return ask(api, "POST", "/v1/files", body, Content_Type="multipart/form-data; boundary=b")
+
+
+def test_a_file_is_kept_as_it_came_with_its_name_type_and_checksum(api: ScriptedAPI, ask: Ask) -> None:
+    content = bytes(range(256)) * 8192
+    reply = upload(ask, api, content, metadata='{"n":1}')
+    (kept,) = api.uploads
+    assert (kept.content, kept.name, kept.content_type, kept.metadata) == (content, "a cat.png", "image/png", {"n": 1})
+    assert reply.status == 201
+    assert reply.json["checksums"]["sha256"] == hashlib.sha256(content).hexdigest()
+    assert (reply.json["size"], reply.json["id"]) == (len(content), kept.id)
+    assert kept.expires == pytest.approx(time.time() + 24 * 3600, abs=5)
+    assert ask(api, "GET", reply.json["urls"]["get"]).json == reply.json
+
+
+def test_a_file_expires_and_can_be_deleted(ask: Ask) -> None:
+    with ScriptedAPI(file_expire=0) as api:
+        assert ask(api, "GET", upload(ask, api, b"x").json["urls"]["get"]).status == 404
+    with ScriptedAPI() as api:
+        url = upload(ask, api, b"x").json["urls"]["get"]
+        assert [ask(api, "DELETE", url).status for _ in range(2)] == [204, 404]
+        assert api.uploads == []
+
+
+def test_a_file_over_the_limit_is_413(ask: Ask) -> None:
+    with ScriptedAPI(upload_limit=10) as api:
+        assert upload(ask, api, b"x" * 10).status == 201
+        assert upload(ask, api, b"x" * 11).status == 413
+
+
+@pytest.mark.parametrize(("metadata", "field"), [("[", "content"), ("{}", "file")])
+def test_a_form_without_content_or_with_broken_metadata_is_refused(
+    api: ScriptedAPI, ask: Ask, metadata: str, field: str
+) -> None:
+    assert upload(ask, api, b"x", metadata=metadata, field=field).status == 422
+    assert api.uploads == []
