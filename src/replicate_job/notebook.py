@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from replicate_job.inputs.media import media_type
 from replicate_job.outputs.discover import decode_data_url, find_files, text
+from replicate_job.wire.media import media_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

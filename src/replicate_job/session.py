@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from urllib.parse import urlsplit
 
 from replicate_job import __version__
 from replicate_job.api.client import Client
-from replicate_job.api.transport import LOOPBACK, Transport, normalize, origin
+from replicate_job.api.transport import Transport, normalize
 from replicate_job.flow.context import Context, Patience, Reporter
+from replicate_job.http import is_loopback
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.outputs.http import HttpFetch
 from replicate_job.settings import TOKEN, Settings, check_environment
@@ -32,7 +34,7 @@ async def open_session(
             from replicate_job.local.server import serve  # noqa: PLC0415 - an extra, and slow to import
 
             base_url = await stack.enter_async_context(serve(on_notice=reporter.warn))
-        elif origin(normalize(base_url))[1] not in LOOPBACK:
+        elif not is_loopback(urlsplit(normalize(base_url)).hostname):
             check_environment((TOKEN,), settings)
         agent = f"replicate-job/{__version__}"
         transport = await stack.enter_async_context(Transport(base_url, settings.token, user_agent=agent))

@@ -12,11 +12,11 @@ from urllib.parse import urljoin, urlsplit
 
 import msgspec
 from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import BuilderError, PyreqwestError, RequestTimeoutError
 from pyreqwest.multipart import FormBuilder
 from pyreqwest.request import RequestBuilder
 
-from replicate_job.errors import JobError, NoAnswerError, NotSentError, TransportError
+from replicate_job.errors import JobError
+from replicate_job.http import Exchange, is_loopback
 
 DEFAULT_BASE_URL = "https://api.replicate.com"
 CONNECT_TIMEOUT = 10.0
@@ -25,8 +25,6 @@ READ_TIMEOUT = 95.0
 # Shorter than the idle time of usual load balancers (60 s): a create sent on a connection that the
 # other side is just closing would be an ambiguous one.
 POOL_IDLE = 20.0
-NEVER_CONNECTED = "client error (Connect)"
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 class Response(msgspec.Struct, frozen=True):
@@ -60,9 +58,7 @@ class Transport:
             .follow_redirects(False)
             .referer(False)
         )
-        if urlsplit(self.base_url).hostname in LOOPBACK:
-            builder = builder.no_proxy()
-        return builder.build()
+        return (builder.no_proxy() if is_loopback(urlsplit(self.base_url).hostname) else builder).build()
 
     async def __aenter__(self) -> Self:
         return self
@@ -90,7 +86,7 @@ class Transport:
         Raises NotSentError when no connection was made, NoAnswerError for everything after that: then the
         request may have been acted upon.
         """
-        with faults(f"{method} {path}"):
+        with Exchange(f"{method} {path.partition('?')[0]}"):
             request = self._request(method, path, headers or {}).timeout(timedelta(seconds=timeout))
             if body is not None:
                 request = request.header("content-type", "application/json").body_bytes(body)
@@ -105,16 +101,23 @@ class Transport:
     @asynccontextmanager
     async def stream(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
         """Open a GET whose body is read as it comes: its status and its chunks. Raises as ``send`` does."""
-        with faults(f"GET {url}"):
-            request = self._request("GET", url, headers)
-            async with request.build_streamed() as response:
+        what = f"GET {url.partition('?')[0]}"
+        request = self._request("GET", url, headers).streamed_read_buffer_limit(0).build_streamed()
+        with Exchange(what):
+            response = await request.__aenter__()
 
-                async def chunks() -> AsyncIterator[bytes]:
-                    with faults(f"GET {url}"):
-                        while (chunk := await response.body_reader.read_chunk()) is not None:
-                            yield bytes(chunk)
+        async def chunks() -> AsyncIterator[bytes]:
+            while True:
+                with Exchange(what):
+                    chunk = await response.body_reader.read_chunk()
+                if chunk is None:
+                    return
+                yield bytes(chunk)
 
-                yield response.status, chunks()
+        try:
+            yield response.status, chunks()
+        finally:
+            await request.__aexit__(None, None, None)
 
     def _request(self, method: str, path: str, headers: Mapping[str, str]) -> RequestBuilder:
         url = path if "://" in path else self.base_url + path
@@ -133,36 +136,6 @@ class Transport:
         """``url`` made whole if it belongs to this API, else None: a link in an answer may point anywhere."""
         whole = urljoin(self.base_url + "/", url)
         return whole if origin(whole) == self._origin else None
-
-
-class faults:  # noqa: N801 - reads as a statement: with faults("GET /x"): ...
-    """Turn the HTTP library's errors into NotSentError and NoAnswerError that name the request."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what.partition("?")[0]
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, PyreqwestError):
-            raise translate(error, self._what) from None
-
-
-def translate(error: PyreqwestError, what: str) -> TransportError:
-    """Say whether the request can have reached the API. Where that is in doubt, it can.
-
-    The error's class does not tell: pyreqwest 0.15 raises ConnectError for a connection that is reset after the
-    request was sent, and ConnectTimeoutError for an answer that does not come (seen). The chain of causes does: hyper
-    names the phase, and only ``Connect`` is before the first byte.
-    """
-    causes = [cause["message"] for cause in (getattr(error, "details", None) or {}).get("causes") or ()]
-    reason = " ".join((causes[-1] if causes else error.message).split())
-    if isinstance(error, BuilderError) or NEVER_CONNECTED in causes:
-        return NotSentError(f"{what}: no connection ({reason})")
-    if isinstance(error, RequestTimeoutError):
-        return NoAnswerError(f"{what}: no answer in time")
-    return NoAnswerError(f"{what}: the connection broke ({reason})")
 
 
 def normalize(base_url: str) -> str:

@@ -13,7 +13,7 @@ from replicate_job.cli.options import Common, Terminated, common, local, run_asy
 from replicate_job.cli.output import print_json, write
 from replicate_job.errors import JobError
 from replicate_job.flow.resolve import resolve
-from replicate_job.inputs.openapi import alternatives, definition
+from replicate_job.wire.openapi import alternatives, definition
 from replicate_job.wire.target import parse_target
 
 

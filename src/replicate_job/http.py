@@ -1,0 +1,71 @@
+"""What both users of the HTTP library must know of it: the API's transport, and the downloads.
+
+The facts are of pyreqwest 0.15, each seen in ``tests/api/test_transport.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+from pyreqwest.exceptions import BuilderError, PyreqwestError, RedirectError, RequestTimeoutError
+
+from replicate_job.errors import NoAnswerError, NotSentError, TransportError
+
+NEVER_CONNECTED = "client error (Connect)"
+"""The cause that hyper names when a request failed before its first byte was sent."""
+_LOOPBACK = re.compile(r"(?:.+\.)?localhost|127(?:\.\d{1,3}){3}|::1", re.ASCII | re.IGNORECASE)
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether the host is this machine: then no proxy stands before it."""
+    return _LOOPBACK.fullmatch(host or "") is not None
+
+
+class Exchange:
+    """``with Exchange("GET /x"):`` around requests turns the library's errors into TransportError.
+
+    A redirect that leads nowhere stays a RedirectError. A cancellation that strikes just as an answer arrives is
+    swallowed by the library: it is raised here.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        self._cancellations = _cancellations()
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, PyreqwestError) and not isinstance(error, RedirectError):
+            raise translate(error, self._what) from None
+        if error is None and _cancellations() > self._cancellations:
+            raise asyncio.CancelledError
+
+
+def _cancellations() -> int:
+    task = asyncio.current_task()
+    return task.cancelling() if task else 0
+
+
+def translate(error: PyreqwestError, what: str) -> TransportError:
+    """Say whether the request can have reached the server. Where that is in doubt, it can.
+
+    The error's class does not tell: there is ConnectError for a connection that is reset after the request was sent,
+    and ConnectTimeoutError for an answer that does not come. The chain of causes does.
+    """
+    if isinstance(error, BuilderError) or NEVER_CONNECTED in causes(error):
+        return NotSentError(f"{what}: no connection ({reason(error)})")
+    if isinstance(error, RequestTimeoutError):
+        return NoAnswerError(f"{what}: no answer in time")
+    return NoAnswerError(f"{what}: the connection broke ({reason(error)})")
+
+
+def causes(error: PyreqwestError) -> list[str]:
+    """From the library's own words to what the operating system or the peer said."""
+    found = (getattr(error, "details", None) or {}).get("causes") or []
+    return [str(cause["message"]) for cause in found] or [error.message]
+
+
+def reason(error: PyreqwestError) -> str:
+    """The last cause. It names no URL, hence no secret in a query."""
+    return " ".join(causes(error)[-1].split())

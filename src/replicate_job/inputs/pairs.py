@@ -1,0 +1,179 @@
+"""``KEY=VALUE`` words of a command line, as an input with the types that the model's schema gives them."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from replicate_job.errors import JobError
+from replicate_job.wire.openapi import Schema, alternatives, definition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+_NUMBER = re.compile(r"[+-]?(\d{1,400}(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
+_EXACT = 2**53  # a float beyond it no longer names one integer
+
+
+class _Unfit(ValueError):  # noqa: N818 - control flow between the readers below; nobody else sees it
+    """The text cannot be read as that type."""
+
+
+def parse_pairs(pairs: Iterable[str], document: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Read ``KEY=VALUE`` words; ``document`` is the model's OpenAPI document, None where it is not known.
+
+    - A value takes the type that the schema gives its input. Text stays text, ``true`` and ``false`` are booleans,
+      an integer may be written ``4.0`` or ``1e3``, objects are JSON, ``null`` is null where the schema allows it.
+      A list is JSON, or its items one by one: ``KEY=a KEY=b``. What cannot be read so stays text, for ``check``
+      to report with the rest.
+    - Without a schema, and for a name that it lacks, a value is what it says in JSON, else text, as in Replicate's
+      own CLI; ``KEY='"4"'`` is the text ``4``.
+    - ``KEY=@path`` is a file, a ``pathlib.Path``; ``~`` is the home directory. ``KEY=@@name`` is the text ``@name``.
+
+    Raises JobError, with every problem in its one line.
+    """
+    schema = definition(document, "Input") or {}
+    properties = schema.get("properties") or {}
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            problems.append(f"{pair!r} is not KEY=VALUE")
+            continue
+        try:
+            value = _value(name, text, list(alternatives(document or {}, properties.get(name))), document or {})
+        except JobError as problem:
+            problems.append(str(problem))
+            continue
+        if name not in values:
+            values[name] = value
+        elif isinstance(values[name], list) and isinstance(value, list) and name in properties:
+            values[name] = values[name] + value
+        else:
+            problems.append(f"{name} is given twice; a list without a schema is one JSON value, {name}='[…]'")
+    if problems:
+        raise JobError("; ".join(problems))
+    return values
+
+
+def _value(name: str, text: str, schemas: list[Schema], document: Mapping[str, Any]) -> Any:
+    if text.startswith("@") and not text.startswith("@@"):
+        value: Any = _file(name, text[1:])
+        return [value] if schemas and all(schema.get("type") in {"array", "null"} for schema in schemas) else value
+    literal = text.startswith("@@")
+    return _typed(text[1:] if literal else text, schemas, document, literal=literal)
+
+
+def _file(name: str, text: str) -> Path:
+    """The file that ``@text`` names. Raises JobError unless it is there and can be read."""
+    try:
+        path = Path(text).expanduser()
+        if not text or not path.exists():
+            problem = f"there is no file {text!r}"
+        elif not path.is_file():
+            problem = f"{text} is not a file"
+        elif not os.access(path, os.R_OK):
+            problem = f"{text} may not be read"
+        else:
+            return path
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long, no home directory, a null byte
+        problem = f"{text!r} names no file: {error}"
+    raise JobError(f"{name}: {problem} (text that starts with @ is written {name}=@@…)")
+
+
+def _typed(text: str, schemas: list[Schema], document: Mapping[str, Any], *, literal: bool = False) -> Any:
+    """The first reading that succeeds, text last, so that ``4`` is a number where both are allowed."""
+    by_type = {_type(schema): schema for schema in schemas}
+    if "" in by_type and not literal:
+        return _any(text)
+    for kind, read in _READERS.items():
+        if kind in by_type and not literal:
+            try:
+                return read(text)
+            except _Unfit:
+                continue
+    if "array" in by_type and "string" not in by_type:
+        items = by_type["array"].get("items")
+        return _items(text, list(alternatives(document, items)), document, literal=literal)
+    return text
+
+
+def _items(text: str, schemas: list[Schema], document: Mapping[str, Any], *, literal: bool) -> list[Any]:
+    if text.startswith("[") and not literal:
+        try:
+            found = msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            pass
+        else:
+            if isinstance(found, list):
+                return found
+    return [_typed(text, schemas, document, literal=literal)]
+
+
+def _type(schema: Schema) -> str:
+    """The type that the schema names, or its choices show; empty for any type."""
+    if isinstance(schema.get("type"), str):
+        return str(schema["type"])
+    choices = schema.get("enum")
+    if choices and all(isinstance(choice, str) for choice in choices):
+        return "string"
+    return "object" if "properties" in schema else ""
+
+
+def _any(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return text
+
+
+def _null(text: str) -> None:
+    if text != "null":
+        raise _Unfit
+
+
+def _boolean(text: str) -> bool:
+    try:
+        return {"true": True, "false": False}[text.lower()]
+    except KeyError:
+        raise _Unfit from None
+
+
+def _number(text: str) -> int | float:
+    if not _NUMBER.fullmatch(text):
+        raise _Unfit
+    number = float(text)
+    if number in {float("inf"), float("-inf")}:
+        raise _Unfit
+    try:
+        return int(text)
+    except ValueError:
+        return number
+
+
+def _integer(text: str) -> int:
+    number = _number(text)
+    if isinstance(number, float) and (not number.is_integer() or abs(number) > _EXACT):
+        raise _Unfit
+    return int(number)
+
+
+def _object(text: str) -> dict[str, Any]:
+    found = _any(text)
+    if not isinstance(found, dict):
+        raise _Unfit
+    return found
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    "null": _null,
+    "boolean": _boolean,
+    "integer": _integer,
+    "number": _number,
+    "object": _object,
+}

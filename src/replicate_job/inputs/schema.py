@@ -1,0 +1,212 @@
+"""Checking an input against the model's schema, before anything is paid for."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from replicate_job.wire.openapi import definition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from jsonschema_rs import ValidationError
+
+_FILE = "\0file:"  # stands for a pathlib.Path inside the validator, which knows JSON only; no input can type it
+_SHOWN = 60  # characters of a value that a message repeats
+_NAMED = {"integer": "an integer", "object": "an object", "array": "a list", "boolean": "true or false"}
+_SUBSCHEMAS = {"items", "additionalProperties", "not"}
+_LISTS = {"allOf": "allOf", "anyOf": "anyOf", "oneOf": "anyOf"}  # 3 is valid as both integer and number: no mistake
+_PROPERTIES = {"properties", "patternProperties"}
+_ANNOTATIONS = {"nullable", "default", "example", "examples", "title", "description"}
+
+
+def check(values: Mapping[str, Any], document: Mapping[str, Any] | None, *, allow_unknown: bool = False) -> list[str]:
+    """Every way in which an input does not fit, one line each, naming the input; empty when it fits.
+
+    ``document`` is the model version's ``openapi_schema``. A ``pathlib.Path`` is a file to send: it fits where the
+    schema says ``format: uri`` or says no type at all, and nowhere else, since a text input would receive the file's
+    address and not its words. ``allow_unknown`` lets names pass that the schema does not have, and nothing else.
+    Where the document has no ``Input``, or a broken one, only what can be known is checked.
+    """
+    schema = definition(document, "Input")
+    if document is None or schema is None:
+        return []
+    problems: list[str] = []
+    instance = _json(values, "", problems)
+    properties = schema.get("properties")
+    if isinstance(properties, dict):
+        unknown = [name for name in instance if name not in properties]
+        instance = {name: value for name, value in instance.items() if name in properties}
+        if not allow_unknown:
+            problems += [_unknown(name, list(properties)) for name in unknown]
+    # A value that is not JSON is reported already; what stands in for it would be reported twice.
+    wrong = {problem.partition(":")[0] for problem in problems}
+    found = (line for error in _errors(instance, document) for line in _explain(error))
+    problems += dict.fromkeys(line for line in found if line.partition(":")[0] not in wrong)
+    return [_printable(problem) for problem in problems]
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    close = get_close_matches(name.lower(), known, n=1)
+    return f"{name} is not an input of this model" + (
+        f", did you mean {close[0]}?" if close else f", which takes {_listed(known)}"
+    )
+
+
+def _json(value: Any, where: str, problems: list[str]) -> Any:
+    """The value as JSON types, files as marked strings; notes in ``problems`` what has no JSON form."""
+    match value:
+        case Path():
+            return f"{_FILE}{value}"
+        case float() if value in {float("inf"), float("-inf")} or value != value:  # noqa: PLR0124 - NaN is what differs from itself
+            problems.append(f"{where}: {value} is not a number that JSON can carry")
+        case str() if not _is_unicode(value):
+            problems.append(f"{where}: {value!a} is not valid Unicode")
+        case str() | bool() | int() | float() | None:
+            return value
+        case dict():
+            return {str(key): _json(item, _join(where, str(key)), problems) for key, item in value.items()}
+        case list() | tuple():
+            return [_json(item, f"{where}[{index}]", problems) for index, item in enumerate(value)]
+        case _:
+            problems.append(f"{where}: a {type(value).__name__} is not a JSON value; a local file is a pathlib.Path")
+    return None
+
+
+def _errors(instance: Any, document: Mapping[str, Any]) -> Iterator[ValidationError]:
+    import jsonschema_rs  # noqa: PLC0415 - 20 ms, paid only when there is something to check
+
+    schemas = {name: _modern(schema) for name, schema in document["components"]["schemas"].items()}
+    schemas["Input"].pop("additionalProperties", None)  # unknown names have a message of their own
+    root = {"$ref": "#/components/schemas/Input", "components": {"schemas": schemas}}
+    try:
+        # offline: a schema comes from whoever wrote the model, and must not make us fetch anything.
+        validator = jsonschema_rs.Draft202012Validator(
+            root, formats={"uri": _is_uri}, validate_formats=True, mask="it", offline=True
+        )
+    except ValueError:
+        return  # the schema itself is broken: the API is the judge then
+    yield from validator.iter_errors(instance)
+
+
+def _modern(schema: Any) -> Any:
+    """An OpenAPI 3.0 schema as JSON Schema 2020-12, where text refuses files."""
+    if not isinstance(schema, dict):
+        return schema
+    modern = {
+        _LISTS.get(key, key): _modern_part(key, value) for key, value in schema.items() if key not in _ANNOTATIONS
+    }
+    for bound in ("minimum", "maximum"):
+        exclusive = "exclusive" + bound.capitalize()
+        if modern.get(exclusive) is True and bound in modern:
+            modern[exclusive] = modern.pop(bound)
+        elif isinstance(modern.get(exclusive), bool):
+            del modern[exclusive]
+    if modern.get("format") != "uri":
+        modern.pop("format", None)  # no server checks the others
+        if modern.get("type") == "string":
+            modern = {"not": {"type": "string", "pattern": f"^{_FILE}"}, **modern}
+    return {"anyOf": [{"type": "null"}, modern]} if schema.get("nullable") is True else modern
+
+
+def _modern_part(key: str, value: Any) -> Any:
+    if key in _PROPERTIES and isinstance(value, dict):
+        return {name: _modern(schema) for name, schema in value.items()}
+    if key in _LISTS and isinstance(value, list):
+        return [_modern(schema) for schema in value]
+    return _modern(value) if key in _SUBSCHEMAS else value
+
+
+def _is_unicode(text: str) -> bool:
+    """A word of the command line that is no UTF-8 has lone surrogates, which JSON cannot carry."""
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _is_uri(text: str) -> bool:
+    return text.startswith(_FILE) or text.partition(":")[0].lower() in {"http", "https", "data"}
+
+
+def _explain(error: ValidationError) -> Iterator[str]:
+    where = ""
+    for step in error.instance_path:
+        where = f"{where}[{step}]" if isinstance(step, int) else _join(where, step)
+    found, kind = error.instance, error.kind
+    if kind.name == "anyOf":
+        yield from _closest(error, where)
+    elif kind.name == "required":
+        yield f"{_join(where, kind.as_dict()['property'])} is required"
+    elif isinstance(found, str) and found.startswith(_FILE) and kind.name in {"not", "type", "enum"}:
+        yield f"{where}: takes no file, and {found.removeprefix(_FILE)} is one"
+    else:
+        say = _SAYINGS.get(kind.name)
+        yield f"{where}: " + (say(found, kind.as_dict()) if say else error.message.removeprefix("it "))
+
+
+def _closest(error: ValidationError, where: str) -> Iterator[str]:
+    """The errors of the one alternative that was meant, or one line with what all of them say."""
+    branches = [branch for branch in error.kind.as_dict()["context"] if not _wants_null(branch)]
+    typed = [branch for branch in branches if all(problem.kind.name != "type" for problem in branch)] or branches
+    if len(typed) == 1:
+        for problem in typed[0]:
+            yield from _explain(problem)
+    else:
+        lines = [
+            line.removeprefix(f"{where}: ") for branch in typed for problem in branch for line in _explain(problem)
+        ]
+        yield f"{where}: " + ", and ".join(dict.fromkeys(lines))
+
+
+def _wants_null(branch: Sequence[ValidationError]) -> bool:
+    return any(problem.kind.name == "type" and problem.kind.as_dict()["types"] == ["null"] for problem in branch)
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+def _join(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
+
+
+def _show(value: Any) -> str:
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 2]}…{text[-1]}"
+
+
+def _listed(names: Sequence[Any]) -> str:
+    return ", ".join(name if isinstance(name, str) else _show(name) for name in names)
+
+
+def _not_type(value: Any, kind: Mapping[str, Any]) -> str:
+    names = [_NAMED.get(name, "null" if name == "null" else f"a {name}") for name in kind["types"]]
+    return f"{_show(value)} is not {' or '.join(names)}"
+
+
+def _not_choice(value: Any, kind: Mapping[str, Any]) -> str:
+    choices = kind["options"]
+    close = get_close_matches(str(value), [choice for choice in choices if isinstance(choice, str)], n=1)
+    return f"{_show(value)} is not one of {_listed(choices)}" + (f"; did you mean {close[0]}?" if close else "")
+
+
+def _not_uri(value: Any, _: Mapping[str, Any]) -> str:
+    return f"{_show(value)} is neither an http(s) nor a data URL; send a local file as KEY=@path, or a pathlib.Path"
+
+
+_SAYINGS: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {
+    "type": _not_type,
+    "enum": _not_choice,
+    "format": _not_uri,
+    "const": lambda value, kind: f"{_show(value)} is not {_show(kind['expected_value'])}",
+    "minimum": lambda value, kind: f"{_show(value)} is below the minimum of {_show(kind['limit'])}",
+    "maximum": lambda value, kind: f"{_show(value)} is above the maximum of {_show(kind['limit'])}",
+    "exclusiveMinimum": lambda value, kind: f"{_show(value)} is not above {_show(kind['limit'])}",
+    "exclusiveMaximum": lambda value, kind: f"{_show(value)} is not below {_show(kind['limit'])}",
+    "multipleOf": lambda value, kind: f"{_show(value)} is not a multiple of {_show(kind['multiple_of'])}",
+}

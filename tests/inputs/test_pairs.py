@@ -1,0 +1,207 @@
+"""KEY=VALUE words, typed by the model's schema."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicate_job.errors import JobError
+from replicate_job.inputs.pairs import parse_pairs
+from replicate_job.inputs.schema import check
+
+DOCUMENT = {
+    "components": {
+        "schemas": {
+            "scheduler": {"enum": ["DDIM", "1"], "type": "string"},
+            "Input": {
+                "type": "object",
+                "properties": {
+                    "prompt": {"type": "string"},
+                    "maybe": {"type": "string", "nullable": True},
+                    "n": {"type": "integer"},
+                    "cfg": {"type": "number"},
+                    "fast": {"type": "boolean"},
+                    "seed": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+                    "scheduler": {"allOf": [{"$ref": "#/components/schemas/scheduler"}]},
+                    "either": {"anyOf": [{"type": "string"}, {"type": "integer"}]},
+                    "numbers": {"type": "array", "items": {"type": "integer"}},
+                    "words": {"type": "array", "items": {"type": "string"}, "nullable": True},
+                    "images": {"type": "array", "items": {"type": "string", "format": "uri"}},
+                    "image": {"type": "string", "format": "uri"},
+                    "extra": {"type": "object"},
+                    "any": {},
+                },
+            },
+        }
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("pair", "value"),
+    [
+        ("prompt=a b", "a b"),
+        ("prompt=", ""),
+        ("prompt=42", "42"),
+        ("prompt=null", "null"),
+        ("prompt=a=b", "a=b"),
+        ('prompt="quoted"', '"quoted"'),
+        ("prompt=@@handle", "@handle"),
+        ("prompt=@@@x", "@@x"),
+        ("maybe=null", None),
+        ("maybe=4", "4"),
+        ("n=4", 4),
+        ("n=-4", -4),
+        ("n=+4", 4),
+        ("n=007", 7),
+        ("n=4.0", 4),
+        ("n=1e3", 1000),
+        ("n=4.5", "4.5"),
+        ("n=lots", "lots"),
+        ("n=1_000", "1_000"),
+        ("n=٣", "٣"),
+        ("n=1e300", "1e300"),
+        ("n=123456789012345678901", 123456789012345678901),
+        ("cfg=.5", 0.5),
+        ("cfg=7", 7),
+        ("cfg=1e999", "1e999"),
+        ("cfg=nan", "nan"),
+        ("fast=true", True),
+        ("fast=False", False),
+        ("fast=1", "1"),
+        ("seed=null", None),
+        ("seed=3", 3),
+        ("scheduler=1", "1"),
+        ("either=4", 4),
+        ("either=four", "four"),
+        ("numbers=[1,2]", [1, 2]),
+        ("numbers=3", [3]),
+        ("words=[oops", ["[oops"]),
+        ("words=null", None),
+        ('words=["a","b"]', ["a", "b"]),
+        ('extra={"a":1}', {"a": 1}),
+        ("extra=nope", "nope"),
+        ("any=4", 4),
+        ("any=four", "four"),
+        ("unknown=4", 4),
+    ],
+)
+def test_a_value_takes_the_type_that_the_schema_gives(pair: str, value: Any) -> None:
+    (parsed,) = parse_pairs([pair], DOCUMENT).values()
+
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("pair", "value"),
+    [
+        ("a=4", 4),
+        ("a=4.5", 4.5),
+        ("a=true", True),
+        ("a=null", None),
+        ("a=[1]", [1]),
+        ('a={"b":1}', {"b": 1}),
+        ("a=a b", "a b"),
+        ('a="4"', "4"),
+        ("a=True", "True"),
+        ("a=NaN", "NaN"),
+        ("a=[", "["),
+    ],
+)
+def test_without_a_schema_a_value_is_what_it_says_in_json_or_text(pair: str, value: Any) -> None:
+    assert parse_pairs([pair]) == {"a": value}
+
+
+def test_a_list_is_given_item_by_item() -> None:
+    assert parse_pairs(["numbers=1", "numbers=2", "numbers=[3,4]"], DOCUMENT) == {"numbers": [1, 2, 3, 4]}
+
+
+@pytest.mark.parametrize("document", [DOCUMENT, None])
+def test_a_single_value_is_not_given_twice(document: dict[str, Any] | None) -> None:
+    with pytest.raises(JobError, match=r"^n is given twice"):
+        parse_pairs(["n=1", "n=2"], document)
+
+
+def test_an_at_sign_names_a_file(tmp_path: Path) -> None:
+    picture = tmp_path / "a cat.png"
+    picture.write_bytes(b"x")
+
+    assert parse_pairs([f"image=@{picture}", f"images=@{picture}", f"images=@{picture}"], DOCUMENT) == {
+        "image": picture,
+        "images": [picture, picture],
+    }
+    assert parse_pairs([f"image=@{picture}"]) == {"image": picture}
+
+
+def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cat.png").write_bytes(b"x")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+
+    assert parse_pairs(["image=@~/cat.png"]) == {"image": tmp_path / "cat.png"}
+
+
+@pytest.mark.parametrize("text", ["", "-", "no-such-file", "x" * 5000, "a\0b", "~nobody-of-that-name/x", "."])
+def test_what_names_no_file_is_one_line_that_says_how_to_write_text(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(JobError, match=r"^image: .*\(text that starts with @ is written image=@@…\)$"):
+        parse_pairs([f"image=@{text}"], DOCUMENT)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_refused_here(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.png"
+    secret.touch(mode=0o000)
+
+    with pytest.raises(JobError, match="may not be read"):
+        parse_pairs([f"image=@{secret}"])
+
+
+def test_every_problem_is_in_the_one_message() -> None:
+    with pytest.raises(JobError) as caught:
+        parse_pairs(["prompt", "=x", "n=1", "n=2"], DOCUMENT)
+
+    assert str(caught.value) == (
+        "'prompt' is not KEY=VALUE; '=x' is not KEY=VALUE; "
+        "n is given twice; a list without a schema is one JSON value, n='[…]'"
+    )
+
+
+def test_what_could_not_be_read_is_reported_by_the_check() -> None:
+    assert check(parse_pairs(["n=lots", "fast=1"], DOCUMENT), DOCUMENT) == [
+        'n: "lots" is not an integer',
+        'fast: "1" is not true or false',
+    ]
+
+
+@given(st.text())
+def test_text_reaches_a_text_input_unchanged(text: str) -> None:
+    typed = "@" + text if text.startswith("@") else text
+
+    assert parse_pairs([f"prompt={typed}"], DOCUMENT) == {"prompt": text}
+
+
+@given(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans())
+def test_printed_numbers_are_read_back(n: int, cfg: float, fast: bool) -> None:  # noqa: FBT001 - hypothesis passes it
+    pairs = [f"n={n}", f"cfg={cfg!r}", f"fast={fast}"]
+
+    assert parse_pairs(pairs, DOCUMENT) == {"n": n, "cfg": cfg, "fast": fast}
+
+
+@given(
+    st.dictionaries(st.text(min_size=1).filter(lambda name: "=" not in name), st.integers() | st.lists(st.booleans()))
+)
+def test_json_is_read_back_without_a_schema(values: dict[str, Any]) -> None:
+    pairs = [f"{name}={msgspec.json.encode(value).decode()}" for name, value in values.items()]
+
+    assert parse_pairs(pairs) == values

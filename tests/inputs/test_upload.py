@@ -1,0 +1,186 @@
+"""Local files of an input become URLs."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from base64 import b64decode
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+
+from replicate_job.errors import InputError
+from replicate_job.inputs.upload import INLINE, LARGEST, MARGIN, FileInfo, file_name, send_files
+from replicate_job.wire.media import extension, media_type, sniff
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 32
+
+
+class Storage:
+    """An uploader and a cache in memory, which count what they are asked."""
+
+    def __init__(self, expires_at: float | None = 10_000.0) -> None:
+        self.expires_at = expires_at
+        self.uploads: list[tuple[Path, str, str, str]] = []
+        self.known: dict[str, FileInfo] = {}
+
+    async def upload(self, path: Path, name: str, media_type: str, sha256: str) -> FileInfo:
+        self.uploads.append((path, name, media_type, sha256))
+        return FileInfo(f"https://files.example/{len(self.uploads)}", self.expires_at)
+
+    async def find(self, sha256: str) -> FileInfo | None:
+        return self.known.get(sha256)
+
+    async def remember(self, sha256: str, info: FileInfo) -> None:
+        self.known[sha256] = info
+
+
+def file(folder: Path, name: str, content: bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+async def test_a_small_file_becomes_a_data_url_and_the_given_input_stays(tmp_path: Path) -> None:
+    picture, storage = file(tmp_path, "cat.webp", b"RIFF1234WEBP"), Storage()
+    values = {"prompt": "x", "image": picture, "nested": {"list": [picture, 4]}, "pair": (picture,)}
+    before = deepcopy(values)
+
+    sent = await send_files(values, storage)
+
+    url = "data:image/webp;base64,UklGRjEyMzRXRUJQ"
+    assert sent == {"prompt": "x", "image": url, "nested": {"list": [url, 4]}, "pair": [url]}
+    assert values == before
+    assert storage.uploads == []
+
+
+@pytest.mark.parametrize(("size", "uploads"), [(0, 0), (INLINE, 0), (INLINE + 1, 1)])
+async def test_the_limit_of_a_data_url_is_exact(tmp_path: Path, size: int, uploads: int) -> None:
+    content, storage = b"a" * size, Storage()
+
+    sent = await send_files({"x": file(tmp_path, "a.txt", content)}, storage)
+
+    assert len(storage.uploads) == uploads
+    if not uploads:
+        assert b64decode(sent["x"].removeprefix("data:text/plain;base64,"), validate=True) == content
+
+
+async def test_a_large_file_is_uploaded_with_its_name_type_and_hash(tmp_path: Path) -> None:
+    content, storage = b"b" * (3 * 1024**2), Storage()
+    movie = file(tmp_path, "übung.mp4", content)
+
+    assert await send_files({"video": movie}, storage) == {"video": "https://files.example/1"}
+    assert storage.uploads == [(movie, "übung.mp4", "video/mp4", hashlib.sha256(content).hexdigest())]
+
+
+async def test_one_content_is_uploaded_once_whatever_its_names(tmp_path: Path) -> None:
+    content, storage = b"c" * (INLINE + 1), Storage()
+    first, second = file(tmp_path, "a.png", content), file(tmp_path, "b.png", content)
+
+    sent = await send_files({"images": [first, second, first]}, storage)
+
+    assert sent == {"images": ["https://files.example/1"] * 3}
+    assert len(storage.uploads) == 1
+
+
+async def test_an_earlier_upload_is_used_again_while_it_lives_long_enough(tmp_path: Path) -> None:
+    picture, storage = file(tmp_path, "a.png", b"d" * (INLINE + 1)), Storage(expires_at=10_000.0)
+
+    async def send(now: float) -> str:
+        return str((await send_files({"x": picture}, storage, storage, now=lambda: now))["x"])
+
+    assert await send(0.0) == "https://files.example/1"
+    assert await send(10_000.0 - MARGIN - 1) == "https://files.example/1"
+    assert await send(10_000.0 - MARGIN) == "https://files.example/2"
+
+
+async def test_an_upload_without_an_end_is_used_for_ever(tmp_path: Path) -> None:
+    picture, storage = file(tmp_path, "a.png", b"d" * (INLINE + 1)), Storage(expires_at=None)
+
+    for _ in range(2):
+        assert await send_files({"x": picture}, storage, storage) == {"x": "https://files.example/1"}
+
+
+async def test_all_files_that_cannot_go_are_named_before_any_request(tmp_path: Path) -> None:
+    storage = Storage()
+    huge = tmp_path / "huge.bin"
+    with huge.open("wb") as sparse:
+        sparse.truncate(LARGEST + 1)
+    good = file(tmp_path, "good.png", b"e" * (INLINE + 1))
+    values = {"a": good, "b": tmp_path / "missing.png", "c": [tmp_path], "d": {"e": huge}, "f": Path("a\0b")}
+
+    with pytest.raises(InputError) as caught:
+        await send_files(values, storage, model="owner/name")
+
+    assert caught.value.problems == (
+        f"b: {tmp_path / 'missing.png'} cannot be read: No such file or directory",
+        f"c[0]: {tmp_path} is not a file",
+        f"d.e: {huge} has 100.0 MB, and the API takes 100 MB; give a URL to it instead",
+        "f: a\0b cannot be read: embedded null byte",
+    )
+    assert storage.uploads == []
+
+
+async def test_the_largest_file_still_goes(tmp_path: Path) -> None:
+    largest, storage = tmp_path / "largest.bin", Storage()
+    with largest.open("wb") as sparse:
+        sparse.truncate(LARGEST)
+
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0)
+
+    ticking = asyncio.create_task(tick())
+    assert await send_files({"x": largest}, storage) == {"x": "https://files.example/1"}
+    ticking.cancel()
+    assert ticks > 100, "the loop went on while the file was hashed"
+
+
+async def test_what_the_uploader_raises_reaches_the_caller(tmp_path: Path) -> None:
+    class Broken(Storage):
+        async def upload(self, path: Path, name: str, media_type: str, sha256: str) -> FileInfo:  # noqa: ARG002 - the protocol's names
+            raise ConnectionError("no route")
+
+    with pytest.raises(ConnectionError, match="no route"):
+        await send_files({"x": file(tmp_path, "a.png", b"f" * (INLINE + 1))}, Broken())
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "expected"),
+    [
+        ("a.webp", b"", "image/webp"),
+        ("a.PNG", b"", "image/png"),
+        ("a.wav", b"", "audio/wav"),
+        ("a", PNG, "image/png"),
+        ("a.what", PNG, "image/png"),
+        ("photo", b"\xff\xd8\xff\xe0", "image/jpeg"),
+        ("song", b"RIFF\0\0\0\0WAVEfmt ", "audio/wav"),
+        ("clip", b"\0\0\0\x18ftypisom", "video/mp4"),
+        ("a", b"", "application/octet-stream"),
+        ("archive.tar.gz", b"", "application/gzip"),
+    ],
+)
+def test_the_media_type_comes_from_the_suffix_and_then_from_the_content(name: str, head: bytes, expected: str) -> None:
+    assert media_type(name, head) == expected
+
+
+def test_extensions_are_the_usual_ones() -> None:
+    assert extension("image/jpeg") == ".jpg"
+    assert extension("IMAGE/PNG; charset=binary") == ".png"
+    assert extension("audio/x-wav") == ".wav"
+    assert extension("application/octet-stream") is None
+    assert extension("what/ever") is None
+    assert sniff(b"plain words") is None
+
+
+def test_a_long_name_is_cut_to_what_the_api_takes_and_keeps_its_suffix() -> None:
+    name = file_name(Path("ü" * 200 + ".png"))
+
+    assert len(name.encode()) <= 255
+    assert name.endswith("ü.png")
+    assert file_name(Path("bad\udcff.png")) == "bad?.png"
