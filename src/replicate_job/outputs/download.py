@@ -1,0 +1,233 @@
+"""Keeping outputs: every file whole, checked, and under its name, or an error that says why not."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar, TypeVarTuple
+
+import msgspec
+
+from replicate_job.errors import OutputError, OutputExpiredError, TransportError
+from replicate_job.outputs.discover import decode_data_url
+from replicate_job.outputs.names import stems
+from replicate_job.outputs.part import Part
+from replicate_job.outputs.resume import Known, judge, request_headers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from replicate_job.outputs.discover import OutputFile
+
+ATTEMPTS = 8
+"""Requests for one file without a new byte, after which it is given up."""
+
+_TOGETHER = 4
+_BLOCK = 512 * 1024  # bytes a write: large enough that a thread hop costs nothing, small enough to lose little
+_LONGEST_WAIT = 30.0  # seconds
+_SHOWN = 200  # characters
+
+_Value = TypeVar("_Value")
+_Arguments = TypeVarTuple("_Arguments")
+
+
+class SavedFile(msgspec.Struct, frozen=True):
+    """``size`` is in bytes, ``sha256`` in hex; ``url`` is where it came from (a data URL without its content)."""
+
+    path: Path
+    size: int
+    sha256: str
+    url: str
+
+
+class Response(Protocol):
+    """``headers`` have lower-case names. ``chunks`` raises TransportError when the body breaks off."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    def chunks(self) -> AsyncIterator[bytes]: ...
+
+
+class Fetch(Protocol):
+    """GET ``url``, following redirects, never with a token. Raises TransportError when there is no answer."""
+
+    def __call__(self, url: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[Response]: ...
+
+
+async def save(  # noqa: PLR0913 - what, where, how; and what tests and displays hook into
+    files: Sequence[OutputFile],
+    folder: Path,
+    fetch: Fetch,
+    *,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    saved: Callable[[SavedFile], object] = lambda _: None,
+    attempts: int = ATTEMPTS,
+) -> list[SavedFile]:
+    """Save the files into ``folder`` (made if missing), four at a time, and list them in the order given.
+
+    Every file is tried; ``saved`` is called for each as it lands. Then, if any could not be kept, raises
+    OutputExpiredError (they are gone from their host) or OutputError (anything else, such as a full disk), naming
+    the first. A file appears under its name only when it is whole; nothing else stays in the folder.
+    """
+    try:
+        await _in_thread(_make, folder)
+    except OSError as error:
+        raise OutputError(f"the folder {folder} cannot be made: {error.strerror}") from error
+    gate = asyncio.Semaphore(_TOGETHER)
+
+    async def keep(file: OutputFile, stem: str) -> SavedFile:
+        async with gate:
+            kept = await _keep(file, stem, folder, _Remote(fetch, sleep, attempts))
+        saved(kept)
+        return kept
+
+    # gather waits for every one even when it is cancelled itself, so no part outlives it.
+    names = stems(file.position for file in files)
+    ended = await asyncio.gather(*map(keep, files, names), return_exceptions=True)
+    errors = [one for one in ended if isinstance(one, BaseException)]
+    if errors:
+        raise _together(errors)
+    return [one for one in ended if isinstance(one, SavedFile)]
+
+
+def _make(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _together(errors: Sequence[BaseException]) -> BaseException:
+    """The error to raise for several: a bug first, then what is not only expired."""
+    for error in errors:
+        if not isinstance(error, OutputError):
+            return error
+    first = next((error for error in errors if not isinstance(error, OutputExpiredError)), errors[0])
+    if len(errors) == 1:
+        return first
+    combined = type(first)(f"{first} (and {len(errors) - 1} more)")
+    combined.__cause__ = first
+    return combined
+
+
+async def _keep(file: OutputFile, stem: str, folder: Path, remote: _Remote) -> SavedFile:
+    part, media_type = Part(folder, stem), None
+    try:
+        await _in_thread(part.open)
+        if file.url[:5].lower() == "data:":
+            url, media_type = file.url.partition(",")[0], await _in_thread(_decode, file.url, part)
+        else:
+            url, media_type = file.url, await remote.download(file.url, part)
+        path = await _in_thread(part.commit, url, media_type)
+    except OSError as error:
+        raise OutputError(f"{stem} cannot be written in {folder}: {error.strerror or error}") from error
+    finally:
+        part.discard()
+    return SavedFile(path, part.size, part.sha256, url)
+
+
+def _decode(url: str, part: Part) -> str:
+    try:
+        media_type, content = decode_data_url(url)
+    except ValueError as error:
+        raise OutputError(f"{part.stem} cannot be read: {error}") from error
+    part.write(content)
+    return media_type
+
+
+class _Remote:
+    """How to ask, and how often."""
+
+    def __init__(self, fetch: Fetch, sleep: Callable[[float], Awaitable[object]], attempts: int) -> None:
+        self._fetch, self._sleep, self._attempts = fetch, sleep, attempts
+
+    async def download(self, url: str, part: Part) -> str | None:
+        """Fill the part, however often the transfer is cut, and give the media type.
+
+        What counts as progress is a byte beyond the furthest so far: a server that starts over each time and
+        breaks at the same place is given up as well.
+        """
+        known, furthest, barren = Known(), 0, 0
+        while True:
+            reason, known, after = await self._attempt(url, part, known)
+            if not reason:
+                return known.media_type
+            barren = barren + 1 if part.size <= furthest else 0
+            furthest = max(furthest, part.size)
+            if barren >= self._attempts:
+                raise OutputError(
+                    f"{shown(url)} could not be fetched, {barren} requests without a new byte: {reason}; "
+                    "try again before the file expires, an hour after the prediction ended"
+                )
+            await self._sleep(wait(barren, after))
+
+    async def _attempt(self, url: str, part: Part, known: Known) -> tuple[str, Known, float | None]:
+        """One request: why it is not the end (empty when it is), what is known now, and when to ask again."""
+        try:
+            async with self._fetch(url, request_headers(part.size, known)) as response:
+                verdict = judge(response.status, response.headers, part.size, known)
+                match verdict.action:
+                    case "expired":
+                        raise OutputExpiredError(
+                            f"{shown(url)} is gone ({verdict.reason}): outputs are deleted an hour after the end"
+                        )
+                    case "refused":
+                        raise OutputError(f"{shown(url)} cannot be fetched: {verdict.reason}")
+                    case "done":
+                        return "", verdict.known, None
+                    case "restart":
+                        await _in_thread(part.restart)
+                    case "again":
+                        if verdict.anew:
+                            await _in_thread(part.restart)
+                        return verdict.reason, verdict.known, verdict.after
+                known = verdict.known
+                await _pour(response.chunks(), part)
+        except TransportError as error:
+            return str(error) or "the transfer broke", known, None
+        if known.total is None or part.size == known.total:
+            return "", known, None
+        if part.size > known.total:
+            reason = f"{part.size} bytes came where {known.total} were announced"
+            await _in_thread(part.restart)
+            return reason, Known(), None
+        return f"the transfer ended after {part.size} of {known.total} bytes", known, None
+
+
+async def _pour(chunks: AsyncIterator[bytes], part: Part) -> None:
+    """Write the chunks in blocks; what came before a break is written too, to go on from there."""
+    block = bytearray()
+    try:
+        async for chunk in chunks:
+            block += chunk
+            if len(block) >= _BLOCK:
+                full, block = block, bytearray()
+                await _in_thread(part.write, full)
+    except TransportError:
+        await _in_thread(part.write, block)
+        raise
+    await _in_thread(part.write, block)
+
+
+def wait(barren: int, after: float | None) -> float:
+    """Seconds until the next request: what the server asks for, else 0.25 doubling; half a minute at most."""
+    return min(_LONGEST_WAIT, max(after or 0.0, 0.25 * 2.0**barren))
+
+
+def shown(url: str) -> str:
+    """A URL for a message: without its query, which may be a signature, and of bearable length."""
+    plain = url.partition("?")[0]
+    return plain if len(plain) <= _SHOWN else f"{plain[: _SHOWN - 60]}…{plain[-60:]}"
+
+
+async def _in_thread(work: Callable[[*_Arguments], _Value], *arguments: *_Arguments) -> _Value:
+    """Like ``asyncio.to_thread``, but cancelled only when the thread is through: no file is closed under a write."""
+    task = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        task.exception()  # looked at, for nobody else will
+        raise

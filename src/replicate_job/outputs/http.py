@@ -1,0 +1,103 @@
+"""Fetching output files over HTTP. No token ever comes near this client."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from pyreqwest.client import ClientBuilder
+from pyreqwest.exceptions import RedirectError
+
+from replicate_job.errors import OutputError
+from replicate_job.http import Exchange, is_loopback, reason
+from replicate_job.outputs.download import shown
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from typing import Self
+
+    from pyreqwest.client import Client
+    from pyreqwest.response import Response as RustResponse
+
+_CONNECT = timedelta(seconds=10)
+_READ = timedelta(seconds=60)  # without a byte
+_REDIRECTS = 10
+
+
+class HttpResponse:
+    def __init__(self, response: RustResponse, url: str) -> None:
+        self._response, self._url = response, url
+        self.status = response.status
+        self.headers = {name.lower(): value for name, value in response.headers.items()}
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises NoAnswerError when it breaks off or stalls."""
+        reader = self._response.body_reader
+        while True:
+            with Exchange(f"the transfer from {shown(self._url)}"):
+                chunk = await reader.read_chunk()
+            if chunk is None:
+                return
+            yield chunk.to_bytes()
+
+
+class HttpFetch:
+    """The ``Fetch`` of ``download.save``, over one pool of connections; an async context manager.
+
+    Follows up to 10 redirects, asks for plain bytes, sends no Referer and no credentials; 10 s to connect, 60 s
+    between two reads. Honours ``HTTP_PROXY`` and its kin, except for this machine itself.
+    """
+
+    def __init__(self) -> None:
+        self._clients: dict[bool, Client] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for client in self._clients.values():
+            await client.close()
+
+    @asynccontextmanager
+    async def __call__(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[HttpResponse]:
+        """Raises NotSentError, NoAnswerError, or OutputError for an address or redirects that lead nowhere."""
+        try:
+            host = urlsplit(url).hostname or ""
+            # Nothing is read ahead: a body that breaks early is still an answer, with the bytes that came.
+            request = self._client(host).get(url).headers(headers).streamed_read_buffer_limit(0).build_streamed()
+        except ValueError as error:  # pyreqwest's BuilderError is one
+            raise OutputError(f"{shown(url)} is not an address that can be fetched") from error
+        try:
+            with Exchange(f"GET {shown(url)}"):
+                response = await request.__aenter__()
+            try:
+                yield HttpResponse(response, url)
+            finally:
+                await request.__aexit__(None, None, None)
+        except RedirectError as error:
+            raise OutputError(f"{shown(url)} leads nowhere: {reason(error)}") from error
+
+    def _client(self, host: str) -> Client:
+        """Built at first use: it reads the system's certificates."""
+        direct = is_loopback(host)
+        if direct not in self._clients:
+            self._clients[direct] = (_builder().no_proxy() if direct else _builder()).build()
+        return self._clients[direct]
+
+
+def _builder() -> ClientBuilder:
+    return (
+        ClientBuilder()
+        .user_agent("replicate-job")
+        .gzip(enable=False)
+        .brotli(enable=False)
+        .zstd(enable=False)
+        .deflate(enable=False)
+        .follow_redirects(enable=True)
+        .max_redirects(_REDIRECTS)
+        .referer(enable=False)
+        .connect_timeout(_CONNECT)
+        .read_timeout(_READ)
+    )

@@ -1,0 +1,184 @@
+"""Telling files from text in an output."""
+
+from __future__ import annotations
+
+from base64 import b64encode, urlsafe_b64encode
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicate_job.outputs.discover import OutputFile, decode_data_url, find_files, is_text, text
+
+URI = {"type": "string", "format": "uri"}
+DELIVERED = "https://replicate.delivery/xezq/abc/out-0.webp"
+ELSEWHERE = "https://example.com/a.png"
+
+
+def document(output: Any, **schemas: Any) -> dict[str, Any]:
+    return {"components": {"schemas": {"Output": output, **schemas}}}
+
+
+def found(output: Any, schema: dict[str, Any] | None = None, origin: str | None = None) -> list[tuple[Any, ...]]:
+    return [file.position for file in find_files(output, schema, origin=origin)]
+
+
+def test_a_single_uri_is_a_file_wherever_it_lives() -> None:
+    assert find_files(ELSEWHERE, document(URI)) == [OutputFile((), ELSEWHERE)]
+
+
+def test_the_format_alone_says_file() -> None:
+    assert found(ELSEWHERE, document({"format": "uri"})) == [()]
+
+
+def test_the_files_of_a_list_come_in_its_order() -> None:
+    schema = document({"type": "array", "items": URI, "x-cog-array-type": "iterator"})
+
+    assert find_files([ELSEWHERE, DELIVERED], schema) == [OutputFile((0,), ELSEWHERE), OutputFile((1,), DELIVERED)]
+
+
+def test_objects_are_searched_through_references_and_unions() -> None:
+    schema = document(
+        {"$ref": "#/components/schemas/Made"},
+        Made={
+            "type": "object",
+            "properties": {
+                "images": {"type": "array", "items": {"$ref": "#/components/schemas/Picture"}},
+                "audio": {"allOf": [{"anyOf": [URI, {"type": "null"}]}]},
+                "maybe": URI | {"nullable": True},
+                "caption": {"type": "string"},
+            },
+        },
+        Picture=URI,
+    )
+    output = {"caption": DELIVERED, "images": [ELSEWHERE, ELSEWHERE], "audio": DELIVERED, "maybe": None}
+
+    assert found(output, schema) == [("images", 0), ("images", 1), ("audio",)]
+
+
+def test_text_that_starts_with_https_is_text() -> None:
+    assert found(DELIVERED, document({"type": "string"})) == []
+    assert found([DELIVERED], document({"type": "array", "items": {"type": "string"}})) == []
+    assert found(f"{DELIVERED} is where the picture lies") == []
+    assert found(ELSEWHERE) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "is_file"),
+    [
+        (DELIVERED, True),
+        ("https://pbxt.replicate.delivery/a/b.png", True),
+        ("HTTPS://Replicate.Delivery/a", True),
+        ("https://replicate.delivery.evil.example/a", False),
+        ("https://replicate.delivery@evil.example/a", False),
+        ("https://notreplicate.delivery/a", False),
+        ("ftp://replicate.delivery/a", False),
+        ("http://[", False),
+        ("http://127.0.0.1:5000/files/a", True),
+        ("http://127.0.0.1:5001/files/a", False),
+        ("https://127.0.0.1:5000/files/a", False),
+        ("data:image/png;base64,aGk=", True),
+        ("data:;base64,aGk=", True),
+        ("data:,hello", False),
+        ("data: see below, or above", False),
+        ("date:image/png,", False),
+    ],
+)
+def test_without_a_schema_the_host_decides(url: str, is_file: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    assert bool(found(url, None, "http://127.0.0.1:5000/v1")) is is_file
+    assert bool(found({"a": [url]}, document({"type": "object"}), "http://127.0.0.1:5000")) is is_file
+
+
+def test_a_union_of_text_and_file_is_decided_by_the_host() -> None:
+    schema = document({"anyOf": [{"type": "string"}, URI]})
+
+    assert found(ELSEWHERE, schema) == []
+    assert found(DELIVERED, schema) == [()]
+
+
+@pytest.mark.parametrize("value", [None, 4, True, "", "s3://bucket/key", "/etc/passwd", "file:///etc/passwd", []])
+def test_what_cannot_be_fetched_is_no_file(value: Any) -> None:
+    assert found(value, document(URI)) == []
+
+
+def test_a_schema_that_refers_to_itself_is_walked_as_deep_as_the_output() -> None:
+    schema = document(
+        {"$ref": "#/components/schemas/Tree"},
+        Tree={
+            "type": "object",
+            "properties": {"file": URI, "children": {"type": "array", "items": {"$ref": "#/components/schemas/Tree"}}},
+        },
+        Loop={"$ref": "#/components/schemas/Loop"},
+    )
+    assert found({"file": ELSEWHERE, "children": [{"file": ELSEWHERE}]}, schema) == [("file",), ("children", 0, "file")]
+    assert found(DELIVERED, document({"$ref": "#/components/schemas/Output"})) == [()]
+
+
+TOKENS = document(
+    {
+        "type": "array",
+        "items": {"type": "string"},
+        "x-cog-array-type": "iterator",
+        "x-cog-array-display": "concatenate",
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("output", "schema", "joined"),
+    [
+        (["The", " sea", ""], TOKENS, "The sea"),
+        (["https://replicate.delivery", "/is text"], TOKENS, "https://replicate.delivery/is text"),
+        (["a", "b"], document({"type": "array", "items": {"type": "string"}}), None),
+        (["a", "b"], None, "ab"),
+        ([DELIVERED], None, None),
+        (["a", 1], TOKENS, None),
+        ([], None, None),
+        ("words", None, "words"),
+        ("words", document({"type": "string"}), "words"),
+        (DELIVERED, document({"type": "string"}), DELIVERED),
+        (DELIVERED, None, None),
+        ({"a": "b"}, None, None),
+        (None, None, None),
+    ],
+)
+def test_text_is_joined_where_the_schema_or_its_absence_says_so(output: Any, schema: Any, joined: str | None) -> None:
+    assert text(output, schema) == joined
+
+
+def test_a_stream_of_pieces_is_known_before_there_is_output() -> None:
+    assert is_text(TOKENS)
+    assert not is_text(document(URI))
+    assert not is_text(None)
+
+
+@given(st.binary(max_size=200), st.sampled_from(["image/png", "audio/x-wav", "application/vnd.a+json"]))
+def test_a_data_url_gives_back_its_content_however_it_was_written(content: bytes, kind: str) -> None:
+    plain = b64encode(content).decode()
+    broken = "\n".join(plain[i : i + 7] for i in range(0, len(plain), 7))
+    forms = [
+        f"data:{kind};base64,{plain}",
+        f"DATA:{kind.upper()};charset=x;BASE64,{plain.rstrip('=')}",
+        f"data:{kind};base64,{urlsafe_b64encode(content).decode()}",
+        f"data:{kind};base64,{quote(plain)}",
+        f"data:{kind};base64,{broken}",
+        f"data:{kind},{quote(content)}",
+    ]
+
+    assert {decode_data_url(form) for form in forms} == {(kind, content)}
+
+
+def test_a_data_url_without_a_type_is_text() -> None:
+    assert decode_data_url("data:,a%20b") == ("text/plain", b"a b")
+    assert decode_data_url("data:;charset=utf-8,ü") == ("text/plain", "ü".encode())
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "data:", "data:image/png", "data:image/png;base64,a", "data:;base64,a*b=", "data:;base64,ü", "http://a/b,c"],
+)
+def test_a_broken_data_url_is_a_value_error(url: str) -> None:
+    with pytest.raises(ValueError, match="data URL"):
+        decode_data_url(url)

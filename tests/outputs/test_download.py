@@ -1,0 +1,587 @@
+"""Keeping outputs, over real HTTP from a server that misbehaves as told."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import random
+import stat
+import sys
+from collections import deque
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from replicate_job.errors import NoAnswerError, NotSentError, OutputError, OutputExpiredError
+from replicate_job.outputs.discover import OutputFile
+from replicate_job.outputs.download import SavedFile, save, shown, wait
+from replicate_job.outputs.http import HttpFetch, HttpResponse
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+CONTENT = hashlib.shake_256(b"a picture").digest(300_000)
+
+
+class Fault:
+    """What one answer does differently."""
+
+    def __init__(  # noqa: PLR0913 - one argument a deviation
+        self,
+        status: int = 0,
+        *,
+        cut: int | None = None,
+        headers: dict[str, str | None] | None = None,
+        body: bytes | None = None,
+        chunked: bool = False,
+        whole: bool = False,
+        hold: asyncio.Event | None = None,
+    ) -> None:
+        self.status, self.cut, self.headers, self.body = status, cut, headers or {}, body
+        self.chunked, self.whole, self.hold = chunked, whole, hold
+
+
+class Files:
+    """Serves ``content`` at any path with ranges and an ETag; each request uses up one of ``faults``."""
+
+    def __init__(self, content: bytes = CONTENT) -> None:
+        self.content, self.etag = content, '"one"'
+        self.faults: deque[Fault] = deque()
+        self.choose: Callable[[], Fault] | None = None
+        self.requests: list[tuple[str, dict[str, str]]] = []
+        self.open = self.most = 0
+        self.url = ""
+        self._asked = asyncio.Condition()
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator[Files]:
+        async with await asyncio.start_server(self._answer, "127.0.0.1", 0) as server:
+            self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            yield self
+
+    async def wait_for(self, requests: int) -> None:
+        async with self._asked:
+            await self._asked.wait_for(lambda: len(self.requests) >= requests)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
+        self.most = max(self.most, self.open)
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
+            self.requests.append((head[0].split(" ")[1], headers))
+            async with self._asked:
+                self._asked.notify_all()
+            fault = self.faults.popleft() if self.faults else self.choose() if self.choose else Fault()
+            await self._send(writer, headers, fault)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self.open -= 1
+            writer.close()
+
+    async def _send(self, writer: asyncio.StreamWriter, asked: dict[str, str], fault: Fault) -> None:
+        start = 0
+        if "range" in asked and asked.get("if-range") == self.etag and not fault.whole:
+            start = int(asked["range"].removeprefix("bytes=").removesuffix("-"))
+        body = self.content[start:] if fault.body is None else fault.body
+        answer: dict[str, str | None] = {"content-length": str(len(body)), "etag": self.etag, "connection": "close"}
+        if start:
+            answer["content-range"] = f"bytes {start}-{len(self.content) - 1}/{len(self.content)}"
+        if fault.chunked:
+            answer |= {"content-length": None, "transfer-encoding": "chunked"}
+            body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+        answer |= fault.headers
+        lines = [f"HTTP/1.1 {fault.status or (206 if start else 200)} X"]
+        lines += [f"{name}: {value}" for name, value in answer.items() if value is not None]
+        writer.write("\r\n".join([*lines, "", ""]).encode() + body[: fault.cut])
+        await writer.drain()
+        if fault.hold:
+            await fault.hold.wait()
+
+
+@pytest.fixture
+async def files() -> AsyncIterator[Files]:
+    async with Files().serve() as server:
+        yield server
+
+
+@pytest.fixture
+async def fetch() -> AsyncIterator[HttpFetch]:
+    async with HttpFetch() as client:
+        yield client
+
+
+class Sleeps(list[float]):
+    """A clock that only notes how long it was to sleep."""
+
+    async def __call__(self, seconds: float) -> None:
+        self.append(seconds)
+
+
+def outputs(*urls: str) -> list[OutputFile]:
+    return [OutputFile((index,), url) for index, url in enumerate(urls)]
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+async def test_a_file_is_saved_whole_with_its_size_and_hash(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+    folder, url = tmp_path / "new" / "folder", f"{files.url}/a/out.webp?sig=1"
+
+    (saved,) = await save([OutputFile((), url)], folder, fetch)
+
+    assert saved == SavedFile(folder / "output.webp", len(CONTENT), hashlib.sha256(CONTENT).hexdigest(), url)
+    assert saved.path.read_bytes() == CONTENT
+    assert listing(folder) == ["output.webp"]
+
+
+async def test_no_credentials_no_referer_and_plain_bytes_are_asked_for(
+    files: Files, fetch: HttpFetch, tmp_path: Path
+) -> None:
+    files.faults.append(Fault(302, headers={"location": "/elsewhere.png"}))
+
+    await save(outputs(f"{files.url}/out"), tmp_path, fetch)
+
+    assert [path for path, _ in files.requests] == ["/out", "/elsewhere.png"]
+    for _, headers in files.requests:
+        assert headers["accept-encoding"] == "identity"
+        assert not {"authorization", "cookie", "referer"} & headers.keys()
+
+
+async def test_a_cut_transfer_goes_on_where_it_broke(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+    files.faults += [Fault(cut=100_000), Fault(cut=50_000), Fault(cut=0)]
+
+    (saved,) = await save(outputs(f"{files.url}/a.png"), tmp_path, fetch, sleep=Sleeps())
+
+    assert saved.sha256 == hashlib.sha256(CONTENT).hexdigest()
+    assert saved.path.read_bytes() == CONTENT
+    assert [headers.get("range") for _, headers in files.requests] == [
+        None,
+        "bytes=100000-",
+        "bytes=150000-",
+        "bytes=150000-",
+    ]
+    assert {headers.get("if-range") for _, headers in files.requests[1:]} == {'"one"'}
+
+
+async def test_a_server_that_ignores_ranges_starts_the_file_over(
+    files: Files, fetch: HttpFetch, tmp_path: Path
+) -> None:
+    files.faults += [Fault(cut=100_000), Fault(whole=True)]
+
+    (saved,) = await save(outputs(f"{files.url}/a.png"), tmp_path, fetch, sleep=Sleeps())
+
+    assert saved.path.read_bytes() == CONTENT
+    assert saved.sha256 == hashlib.sha256(CONTENT).hexdigest()
+
+
+async def test_a_file_that_changed_meanwhile_is_not_patched_together(
+    files: Files, fetch: HttpFetch, tmp_path: Path
+) -> None:
+    class Changing(Sleeps):
+        async def __call__(self, seconds: float) -> None:
+            await super().__call__(seconds)
+            files.etag, files.content = '"two"', b"new" * 50_000
+
+    files.faults.append(Fault(cut=100_000))
+
+    (saved,) = await save(outputs(f"{files.url}/a.png"), tmp_path, fetch, sleep=Changing())
+
+    assert saved.path.read_bytes() == b"new" * 50_000
+
+
+async def test_without_a_validator_a_cut_file_is_fetched_anew(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+    files.faults += [Fault(cut=100_000, headers={"etag": None}), Fault()]
+
+    (saved,) = await save(outputs(f"{files.url}/a.png"), tmp_path, fetch, sleep=Sleeps())
+
+    assert saved.path.read_bytes() == CONTENT
+    assert "range" not in files.requests[1][1]
+
+
+async def test_a_third_of_all_transfers_cut_short_harms_no_file(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+    chance = random.Random(3)  # noqa: S311 - which transfers break, the same in every run
+    files.choose = lambda: Fault(cut=chance.randrange(len(CONTENT))) if chance.random() < 0.3 else Fault()
+
+    saved = await save(outputs(*[f"{files.url}/{n}.png" for n in range(40)]), tmp_path, fetch, sleep=Sleeps())
+
+    assert {one.sha256 for one in saved} == {hashlib.sha256(CONTENT).hexdigest()}
+    assert len({one.path for one in saved}) == len(listing(tmp_path)) == 40
+    assert files.most <= 4
+
+
+async def test_a_chunked_answer_without_a_length_is_whole_at_its_end_only(
+    files: Files, fetch: HttpFetch, tmp_path: Path
+) -> None:
+    files.faults += [Fault(chunked=True, cut=200_000), Fault(chunked=True)]
+
+    (saved,) = await save(outputs(f"{files.url}/a.png"), tmp_path, fetch, sleep=Sleeps())
+
+    assert saved.path.read_bytes() == CONTENT
+    assert len(files.requests) == 2
+
+
+async def test_an_empty_file_is_a_file(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+    files.content = b""
+
+    (saved,) = await save(outputs(f"{files.url}/a.txt"), tmp_path, fetch)
+
+    assert (saved.size, saved.path.read_bytes()) == (0, b"")
+
+
+async def test_a_busy_server_is_asked_again_when_it_says(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+    sleeps = Sleeps()
+    files.faults += [Fault(429, headers={"retry-after": "7"}), Fault(503), Fault(500, headers={"retry-after": "9999"})]
+
+    (saved,) = await save(outputs(f"{files.url}/a.png"), tmp_path, fetch, sleep=sleeps)
+
+    assert saved.path.read_bytes() == CONTENT
+    assert sleeps == [7, wait(2, None), 30]
+
+
+@pytest.mark.parametrize("status", [404, 410])
+async def test_a_file_that_is_gone_says_so_at_once(status: int, files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+    files.faults.append(Fault(status))
+
+    with pytest.raises(OutputExpiredError, match=r"/a\.png is gone .*an hour after the end$"):
+        await save(outputs(f"{files.url}/a.png?signature=secret"), tmp_path, fetch)
+
+    assert len(files.requests) == 1
+    assert listing(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(403),
+        Fault(204, body=b""),
+        Fault(headers={"content-encoding": "gzip"}),
+        Fault(302, headers={"location": "/x"}),
+    ],
+)
+async def test_what_will_not_get_better_is_an_error_at_once(
+    fault: Fault, files: Files, fetch: HttpFetch, tmp_path: Path
+) -> None:
+    files.choose = lambda: fault
+
+    with pytest.raises(OutputError) as caught:
+        await save(outputs(f"{files.url}/a.png?signature=secret"), tmp_path, fetch, sleep=Sleeps())
+
+    assert not isinstance(caught.value, OutputExpiredError)
+    assert "secret" not in str(caught.value)
+    assert listing(tmp_path) == []
+    assert len(files.requests) == (11 if fault.status == 302 else 1)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(502),
+        Fault(cut=1000, whole=True),
+        Fault(206, headers={"content-range": "bytes 5-9/10"}),
+        Fault(416),
+        Fault(cut=0),
+    ],
+)
+async def test_a_file_that_never_gets_further_is_given_up(
+    fault: Fault, files: Files, fetch: HttpFetch, tmp_path: Path
+) -> None:
+    sleeps = Sleeps()
+    files.choose = lambda: fault
+
+    with pytest.raises(OutputError, match="3 requests without a new byte"):
+        await save(outputs(f"{files.url}/a.png"), tmp_path, fetch, sleep=sleeps, attempts=3)
+
+    assert len(files.requests) <= 4
+    assert listing(tmp_path) == []
+
+
+async def test_a_slow_but_sure_transfer_is_never_given_up(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+    files.faults += [Fault(cut=10_000)] * 25
+
+    (saved,) = await save(outputs(f"{files.url}/a.png"), tmp_path, fetch, sleep=Sleeps(), attempts=2)
+
+    assert saved.path.read_bytes() == CONTENT
+
+
+async def test_a_host_without_a_server_is_an_error_after_some_tries(fetch: HttpFetch, tmp_path: Path) -> None:
+    async with Files().serve() as closed:
+        url = f"{closed.url}/a.png"
+
+    with pytest.raises(OutputError, match=r"2 requests without a new byte: .*no connection"):
+        await save(outputs(url), tmp_path, fetch, sleep=Sleeps(), attempts=2)
+
+
+async def test_one_lost_file_does_not_lose_the_others(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+    landed: list[SavedFile] = []
+    files.faults.append(Fault(404))
+
+    with pytest.raises(OutputExpiredError):
+        await save(
+            [OutputFile((), f"{files.url}/a"), *outputs("data:,a", "data:,b")], tmp_path, fetch, saved=landed.append
+        )
+
+    assert sorted(one.path.name for one in landed) == listing(tmp_path) == ["output-0.txt", "output-1.txt"]
+
+
+async def test_several_errors_are_one_that_counts_them(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+    urls = [f"{files.url}/a", "data:;base64,*", f"{files.url}/b"]
+    files.choose = lambda: Fault(410)
+
+    with pytest.raises(OutputError, match=r"^output-1 cannot be read: .*\(and 2 more\)$") as caught:
+        await save(outputs(*urls), tmp_path, fetch)
+
+    assert not isinstance(caught.value, OutputExpiredError)
+    with pytest.raises(OutputExpiredError, match=r"\(and 1 more\)$"):
+        await save(outputs(urls[0], urls[2]), tmp_path, fetch)
+
+
+async def test_names_and_headers_of_the_server_never_leave_the_folder(
+    files: Files, fetch: HttpFetch, tmp_path: Path
+) -> None:
+    bad = {"content-disposition": 'attachment; filename="../../evil.sh"', "content-type": "image/png"}
+    files.choose = lambda: Fault(headers=bad)  # type: ignore[arg-type]
+    urls = [
+        f"{files.url}/{path}" for path in ("../../x", "a" * 300, "same.png", "same.png", "..%2f..%2fetc%2fx.png", "")
+    ]
+
+    saved = await save(outputs(*urls), tmp_path / "in", fetch)
+
+    assert [one.path.name for one in saved] == [f"output-{n}.png" for n in range(6)]
+    assert listing(tmp_path) == ["in"]
+    assert listing(tmp_path / "in") == sorted(one.path.name for one in saved)
+
+
+async def test_a_data_url_is_decoded_into_a_file(fetch: HttpFetch, tmp_path: Path) -> None:
+    (saved,) = await save(outputs("data:image/png;base64,aGVsbG8="), tmp_path, fetch)
+
+    assert saved.path == tmp_path / "output-0.png"
+    assert saved.path.read_bytes() == b"hello"
+    assert saved.url == "data:image/png;base64"
+
+
+async def test_saving_again_replaces_the_file(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+    (tmp_path / "output-0.png").write_bytes(b"half of an earlier one")
+
+    (saved,) = await save(outputs(f"{files.url}/a.png"), tmp_path, fetch)
+
+    assert saved.path.read_bytes() == CONTENT
+    assert listing(tmp_path) == ["output-0.png"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
+async def test_a_saved_file_is_as_readable_as_any_other(fetch: HttpFetch, tmp_path: Path) -> None:
+    usual = tmp_path / "usual"
+    usual.touch()
+
+    (saved,) = await save(outputs("data:,x"), tmp_path, fetch)
+
+    assert stat.S_IMODE(saved.path.stat().st_mode) == stat.S_IMODE(usual.stat().st_mode)
+
+
+async def test_a_folder_that_cannot_be_made_is_named(fetch: HttpFetch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(OutputError, match=r"the folder .*file/in cannot be made: Not a directory$"):
+        await save(outputs("data:,x"), tmp_path / "file" / "in", fetch)
+
+
+async def test_a_name_that_is_taken_by_a_folder_is_an_error(fetch: HttpFetch, tmp_path: Path) -> None:
+    (tmp_path / "output-0.txt").mkdir()
+
+    with pytest.raises(OutputError, match=r"^output-0 cannot be written in .*: Is a directory$"):
+        await save(outputs("data:,x"), tmp_path, fetch)
+
+    assert listing(tmp_path) == ["output-0.txt"]
+
+
+SAVE = """
+import asyncio, resource, signal, sys
+from pathlib import Path
+from replicate_job.errors import OutputError
+from replicate_job.outputs.discover import OutputFile
+from replicate_job.outputs.download import save
+from replicate_job.outputs.http import HttpFetch
+
+url, folder, limit = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+
+async def main():
+    async with HttpFetch() as fetch:
+        await save([OutputFile((), url)], folder, fetch)
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    asyncio.run(main())
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+except OutputError as error:
+    print(error)
+"""
+
+
+async def save_in_a_process(url: str, folder: Path, limit: int) -> str:
+    """What a process of its own prints: the error, or by how many kB its memory grew."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SAVE, url, str(folder), str(limit), stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    return out.decode().strip()
+
+
+async def test_a_disk_that_takes_no_more_is_an_error_that_leaves_nothing(files: Files, tmp_path: Path) -> None:
+    """A limit on the size of files stands in for the end of the disk: write(2) fails in the middle of the file."""
+    said = await save_in_a_process(f"{files.url}/a.png", tmp_path, limit=100_000)
+
+    assert said == f"output cannot be written in {tmp_path}: {os.strerror(errno.EFBIG)}"
+    assert listing(tmp_path) == []
+    assert len(files.requests) == 1
+
+
+async def test_cancelling_leaves_nothing_behind(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+    hold = asyncio.Event()
+    files.choose = lambda: Fault(cut=1000, hold=hold)
+    saving = asyncio.create_task(save(outputs(*[f"{files.url}/{n}.png" for n in range(6)]), tmp_path, fetch))
+    await files.wait_for(4)
+    assert len(listing(tmp_path)) == 4, "four at a time"
+    assert all(name.startswith(".") for name in listing(tmp_path))
+
+    saving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await saving
+    hold.set()
+
+    assert listing(tmp_path) == []
+
+
+async def test_a_fault_of_our_own_is_not_dressed_up_as_an_output_error(tmp_path: Path) -> None:
+    def broken(url: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[HttpResponse]:  # noqa: ARG001 - the protocol's names
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await save(outputs("https://replicate.delivery/a", "data:;base64,*"), tmp_path, broken)
+
+    assert listing(tmp_path) == []
+
+
+async def test_a_break_without_a_reason_is_not_taken_for_the_end(tmp_path: Path) -> None:
+    def mute(url: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[HttpResponse]:  # noqa: ARG001 - the protocol's names
+        raise NoAnswerError
+
+    with pytest.raises(OutputError, match="2 requests without a new byte: the transfer broke"):
+        await save(outputs("https://replicate.delivery/a"), tmp_path, mute, sleep=Sleeps(), attempts=2)
+
+
+async def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    block, blocks = bytes(100_000), 1000
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (len(block) * blocks))
+        for _ in range(blocks):
+            writer.write(block)
+            await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        grown = await save_in_a_process(f"http://127.0.0.1:{port}/a.bin", tmp_path, limit=10**9)
+
+    assert (tmp_path / "output.bin").stat().st_size == len(block) * blocks
+    assert int(grown) < 30_000, "kB, for a file of 100,000"
+
+
+def test_waits_double_and_stay_bearable() -> None:
+    assert [wait(barren, None) for barren in range(9)] == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30]
+    assert wait(0, 5) == 5
+    assert wait(0, 10**9) == 30
+
+
+def test_a_url_in_a_message_has_no_signature_and_is_short() -> None:
+    assert shown("https://a/b.png?X-Signature=secret") == "https://a/b.png"
+    assert len(shown("https://a/" + "b" * 5000)) < 250
+
+
+class TestHttpFetch:
+    @pytest.mark.parametrize("turns", range(8))
+    async def test_a_cancellation_is_heeded_also_as_the_answer_arrives(
+        self, turns: int, files: Files, fetch: HttpFetch
+    ) -> None:
+        hold = asyncio.Event()
+        files.choose = lambda: Fault(cut=1000, hold=hold)
+
+        async def read() -> None:
+            async with fetch(files.url, {}) as response:
+                async for _ in response.chunks():
+                    pass
+
+        reading = asyncio.create_task(read())
+        await files.wait_for(1)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        reading.cancel()
+        ended, _ = await asyncio.wait([reading], timeout=5)
+        hold.set()
+
+        assert ended
+        assert reading.cancelled()
+
+    async def test_no_connection_was_certainly_not_sent(self, fetch: HttpFetch) -> None:
+        async with Files().serve() as closed:
+            url = closed.url
+        with pytest.raises(NotSentError, match="no connection"):
+            async with fetch(url, {}):
+                pass
+
+    async def test_a_peer_that_reads_the_request_and_hangs_up_may_have_acted_on_it(self, fetch: HttpFetch) -> None:
+        async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.close()
+
+        async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            with pytest.raises(NoAnswerError, match=r"the connection broke"):
+                async with fetch(f"http://127.0.0.1:{port}/?secret", {}):
+                    pass
+
+    @pytest.mark.parametrize("url", ["http://[", "", "no address", "http://", "https://a b/c"])
+    async def test_what_is_no_address_is_an_output_error(self, url: str, fetch: HttpFetch) -> None:
+        with pytest.raises(OutputError, match="is not an address that can be fetched"):
+            async with fetch(url, {}):
+                pass
+
+    async def test_redirects_end(self, files: Files, fetch: HttpFetch) -> None:
+        files.choose = lambda: Fault(302, headers={"location": "/again?secret"})
+        with pytest.raises(OutputError, match="leads nowhere") as caught:
+            async with fetch(files.url, {}):
+                pass
+        assert "secret" not in str(caught.value)
+
+    async def test_a_proxy_is_not_asked_for_this_machine(self, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with Files().serve() as proxy:
+            for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+                monkeypatch.setenv(name, proxy.url)
+            for name in ("NO_PROXY", "no_proxy"):
+                monkeypatch.delenv(name, raising=False)
+            async with HttpFetch() as fetch:
+                for host in (files.url, files.url.replace("127.0.0.1", "localhost")):
+                    async with fetch(f"{host}/a", {}) as response:
+                        assert response.status == 200
+                async with fetch("http://replicate.delivery/b", {}) as response:
+                    assert response.status == 200
+
+        assert [path for path, _ in files.requests] == ["/a", "/a"]
+        assert [path for path, _ in proxy.requests] == ["http://replicate.delivery/b"]
+
+    async def test_headers_have_lower_case_names(self, files: Files, fetch: HttpFetch) -> None:
+        files.faults.append(Fault(headers={"X-Some-Header": "Yes"}))
+        async with fetch(files.url, {}) as response:
+            assert response.headers["x-some-header"] == "Yes"
+            assert response.headers["etag"] == '"one"'
