@@ -68,7 +68,7 @@ class _Call(msgspec.Struct, frozen=True):
     settings: Settings
 
     def open(self) -> AbstractAsyncContextManager[Context]:
-        return open_session(self.settings, LogReporter())
+        return open_session(self.settings, LogReporter(), model=self.ask.job.model)
 
 
 def _call(job: Job | str, input_data: Mapping[str, Any] | None, options: Options) -> _Call:

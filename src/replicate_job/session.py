@@ -22,10 +22,11 @@ LOCAL_PATIENCE = Patience(settle=0.5)
 
 @asynccontextmanager
 async def open_session(
-    settings: Settings, reporter: Reporter, *, patience: Patience | None = None
+    settings: Settings, reporter: Reporter, *, model: str = "", patience: Patience | None = None
 ) -> AsyncIterator[Context]:
     """Open the API's client, the journal and the downloads; with ``settings.local`` the local server too.
 
+    ``model`` is what will be run, for the local server to start it at once.
     Raises MissingVariableError without a token, unless the API is on this machine; LocalError.
     """
     async with AsyncExitStack() as stack:
@@ -33,7 +34,7 @@ async def open_session(
         if settings.local:
             from replicate_job.local.server import serve  # noqa: PLC0415 - an extra, and slow to import
 
-            base_url = await stack.enter_async_context(serve(on_notice=reporter.warn))
+            base_url = await stack.enter_async_context(serve(warm=model, on_notice=reporter.warn))
         elif not is_loopback(urlsplit(normalize(base_url)).hostname):
             check_environment((TOKEN,), settings)
         agent = f"replicate-job/{__version__}"

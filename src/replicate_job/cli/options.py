@@ -35,10 +35,10 @@ class Common(msgspec.Struct, frozen=True):
         return read_settings(journal=self.journal, local=self.local)
 
     @asynccontextmanager
-    async def session(self, *, still: bool = False) -> AsyncIterator[Context]:
+    async def session(self, *, model: str = "", still: bool = False) -> AsyncIterator[Context]:
         """A session whose reporter is the terminal. ``still``: the terminal shows text that is streamed."""
         with open_reporter(verbose=self.verbose, quiet=self.quiet, still=still) as reporter:
-            async with open_session(self.settings, reporter) as context:
+            async with open_session(self.settings, reporter, model=model) as context:
                 yield context
 
 

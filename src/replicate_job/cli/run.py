@@ -100,7 +100,7 @@ def read_input(name: str) -> dict[str, Any]:
 
 
 async def _run(job: Job, options: _Options, terminated: Terminated) -> int:
-    async with options.common.session(still=options.stream) as context:
+    async with options.common.session(model=job.model, still=options.stream) as context:
         job, resolved = await _with_inputs(context, job, options)
         if options.dry_run:
             return await _dry_run(context, job, resolved)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from replicate_job.errors import JobError
 from replicate_job.job import Job
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target
@@ -109,7 +110,7 @@ def fingerprint(job: Job) -> str:
 def _encode_path(value: Any) -> Any:
     if isinstance(value, Path):
         return {_FILE: str(value.absolute())}
-    raise TypeError(f"an input cannot hold a {type(value).__name__}: it must be JSON, or a pathlib.Path for a file")
+    raise JobError(f"an input cannot hold a {type(value).__name__}: it must be JSON, or a pathlib.Path for a file")
 
 
 def _with_paths(value: Any) -> Any:
