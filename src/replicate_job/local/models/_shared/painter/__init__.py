@@ -1,0 +1,1 @@
+"""A procedural landscape painter: numpy and Pillow, no trained weights."""

@@ -1,0 +1,118 @@
+"""Land as a height field: how it is shaped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from painter.noise import Array, fbm, octave, ramp, rng
+
+
+@dataclass(frozen=True)
+class Relief:
+    """Heights on a grid, rows from ``near`` to ``far``, columns from ``-side`` to ``side`` (world units)."""
+
+    height: Array
+    near: float
+    far: float
+    side: float
+    dry: bool = False
+    """Whether land below zero is still land, not under water."""
+
+    @property
+    def cell(self) -> tuple[float, float]:
+        """World size of one cell: depth, width."""
+        rows, cols = self.height.shape
+        return (self.far - self.near) / rows, 2 * self.side / cols
+
+    def at(self, z: Array, x: Array) -> tuple[Array, Array]:
+        """Grid position (row, column) of a place, clipped to the field."""
+        rows, cols = self.height.shape
+        down = (z - self.near) / (self.far - self.near) * (rows - 1)
+        across = (x + self.side) / (2 * self.side) * (cols - 1)
+        return np.clip(down, 0, rows - 1.001), np.clip(across, 0, cols - 1.001)
+
+
+def axes(shape: tuple[int, int], near: float, far: float, side: float) -> tuple[Array, Array]:
+    """Return the depth of each row as a column, and the sideways place of each column as a row."""
+    z = np.linspace(near, far, shape[0], dtype=np.float32)[:, None]
+    return z, np.linspace(-side, side, shape[1], dtype=np.float32)[None, :]
+
+
+def eroded(dice: np.random.Generator, shape: tuple[int, int], cells: tuple[float, float], octaves: int) -> Array:
+    """Fractal noise whose steep places take less detail, as if water had run down them: ridges and valleys."""
+    total = np.zeros(shape, dtype=np.float32)
+    slope_y, slope_x = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+    weight = 1.0
+    for level in range(octaves):
+        scaled = cells[0] * 2.03**level, cells[1] * 2.03**level
+        if scaled[0] > shape[0] * 0.7:
+            break
+        layer = octave(dice, shape, scaled)
+        ridge = 1 - 2 * np.sqrt(layer * layer + 0.004) if level < 4 else layer  # noqa: PLR2004 - large shapes have crests
+        steep_y, steep_x = np.gradient(layer)
+        slope_y += steep_y * (shape[0] / cells[0]) * weight
+        slope_x += steep_x * (shape[1] / cells[1]) * weight
+        total += weight * ridge / (1 + 0.3 * (slope_y**2 + slope_x**2))
+        weight *= 0.5
+    return total
+
+
+def mountains(seed: int, fine: float, bearing: float, *, jagged: float = 1.0) -> Relief:
+    """Raise a range across the far shore, with a valley where the sun stands and higher peaks behind."""
+    near, far, side = 4.2, 19.0, 12.0
+    shape = int(720 * fine), int(1080 * fine)
+    dice = rng(seed, "mountains")
+    z, x = axes(shape, near, far, side)
+    rough = eroded(dice, shape, (5.2, 8.4), 9)
+    shore = 5.0 + 0.55 * octave(dice, shape, (2, 5)) + 0.25 * octave(dice, shape, (2, 14))
+    valley = np.abs(x - bearing * z) / (0.16 * z + 0.5)
+    opening = 0.26 + 0.74 * ramp(0.15, 2.1, valley)
+    rise = ramp(0.0, 6.4, z - shore) * 2.1 + ramp(0.0, 1.5, z - shore) * 0.2
+    massif = 0.85 + 0.5 * fbm(dice, shape, (2.2, 3.4), 3)
+    height = rise * opening * (0.7 + 0.62 * rough * jagged) * massif
+    bank = np.minimum((z - shore) * 0.3, 0.045)
+    return Relief((height + bank).astype(np.float32), near, far, side)
+
+
+def islands(seed: int, fine: float) -> Relief:
+    """Raise a few low islands or headlands far out at sea."""
+    near, far, side = 7.0, 22.0, 14.0
+    shape = int(420 * fine), int(840 * fine)
+    dice = rng(seed, "islands")
+    z, x = axes(shape, near, far, side)
+    rough = eroded(dice, shape, (4, 6), 8)
+    place = dice.choice([-1, 1]) * dice.uniform(4.5, 7.5)
+    bulk = np.exp(-(((x - place) / 3.4) ** 2)) + 0.6 * np.exp(-(((x + place * 1.15) / 2.2) ** 2))
+    height = (0.3 + 0.85 * rough) * bulk * ramp(9, 12, z) * 1.1 - 0.2
+    return Relief(height.astype(np.float32), near, far, side)
+
+
+def hills(seed: int, fine: float) -> Relief:
+    """Roll soft hills from the viewer's feet to the distance."""
+    near, far, side = 0.7, 16.0, 11.0
+    shape = int(760 * fine), int(900 * fine)
+    dice = rng(seed, "hills")
+    z, x = axes(shape, near, far, side)
+    swell = fbm(dice, shape, (5, 6.5), 4, 0.42)
+    lane = 0.5 * fbm(dice, shape, (11, 13), 5, 0.45)
+    height = (0.12 + 0.055 * z) * (swell + 0.3 * lane) * ramp(0.5, 4, z) + 0.012 * z + 0.0 * x
+    return Relief(height.astype(np.float32), near, far, side, dry=True)
+
+
+def dunes(seed: int, fine: float) -> Relief:
+    """Pile dunes with long windward backs and sharp crests."""
+    near, far, side = 0.7, 16.0, 11.0
+    shape = int(820 * fine), int(980 * fine)
+    dice = rng(seed, "dunes")
+    z, x = axes(shape, near, far, side)
+    wind = dice.uniform(0.35, 0.8) * dice.choice([-1, 1])
+    warp = 1.5 * octave(dice, shape, (3, 4)) + 0.5 * octave(dice, shape, (8, 10))
+    height = np.zeros(shape, dtype=np.float32)
+    for size, amount in ((3.4, 1.0), (1.5, 0.33)):
+        phase = ((x * wind + z * 0.9 + warp * (1 if size > 2 else 0.8)) / size) % 1.0  # noqa: PLR2004 - large dunes bend more
+        crest = np.where(phase < 0.72, ramp(0, 0.72, phase) ** 1.3, 1 - ramp(0.72, 1, phase))  # noqa: PLR2004 - where the slip face starts
+        height += amount * crest * (0.75 + 0.5 * octave(dice, shape, (4, 5)))
+    height *= (0.16 + 0.075 * z) * ramp(0.4, 3.5, z)
+    return Relief((height + 0.006 * z).astype(np.float32), near, far, side, dry=True)

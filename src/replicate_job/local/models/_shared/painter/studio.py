@@ -1,0 +1,109 @@
+"""What both models share: seeds, progress in the log, files in a format and quality."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from painter.paint import STAGES, paint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from PIL import Image
+
+    from painter.scene import Scene
+
+NOTICE = (
+    "This is a stand-in: the built-in painter of replicate-job, made of numpy and noise. "
+    "It is not {model}, has no trained weights, and paints landscapes and cities only."
+)
+
+
+def announce(model: str) -> None:
+    """Say in the log, before anything else, that this is not the model whose name it answers to."""
+    print(NOTICE.format(model=model), flush=True)  # noqa: T201 - stdout is a Cog model's log
+
+
+def say(text: str) -> None:
+    """Write one line to the prediction's log."""
+    print(text, flush=True)  # noqa: T201 - stdout is a Cog model's log
+
+
+def seeded(seed: int | None) -> int:
+    """Return the seed, or draw one (two bytes, as FLUX does), and log it."""
+    seed = int.from_bytes(os.urandom(2), "big") if seed is None else seed
+    say(f"Using seed: {seed}")
+    return seed
+
+
+def describe(scene: Scene) -> None:
+    """Log what was understood of the prompt and what was not."""
+    if scene.words:
+        say(f"Understood: {', '.join(scene.words)}")
+        if scene.missed:
+            say(f"Not painted: {', '.join(scene.missed)}")
+    else:
+        say("Nothing in the prompt is known to the painter: its words only choose a landscape")
+
+
+class Progress:
+    """A progress bar in tqdm's own notation, one line at each change, on standard error."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._start, self._last = total, time.monotonic(), -1
+
+    def show(self, part: float) -> None:
+        """Report ``part`` (0 to 1) of the whole, where that is a new step."""
+        done = min(self._total, int(part * self._total + 1e-9))
+        if done == self._last:
+            return
+        self._last = done
+        spent = time.monotonic() - self._start
+        rate = done / spent if done and spent else 0
+        left = clock((self._total - done) / rate) if rate else "?"
+        speed = f"{rate:.2f}it/s" if rate >= 1 or not rate else f"{1 / rate:.2f}s/it"
+        full = done * 80 // self._total
+        bar = ("█" * (full // 8) + " ▏▎▍▌▋▊▉"[full % 8].strip()).ljust(10)
+        timing = f"{clock(spent)}<{left}, {speed if rate else '?it/s'}"
+        sys.stderr.write(f"{100 * done // self._total:3d}%|{bar}| {done}/{self._total} [{timing}]\n")
+        sys.stderr.flush()
+
+
+def clock(seconds: float) -> str:
+    """Write a duration as ``mm:ss``."""
+    return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
+
+
+def bounded(width: int, height: int) -> tuple[int, int]:
+    """Return a size that the painter can paint: sides of 64 to 2048 pixels, multiples of 8; a change is logged."""
+    size = tuple(min(2048, max(64, side // 8 * 8)) for side in (width, height))
+    if size != (width, height):
+        say(f"Size set to {size[0]}x{size[1]} (asked for {width}x{height})")
+    return size
+
+
+def pictures(scene: Scene, size: tuple[int, int], seed: int, count: int, steps: int) -> Iterator[Image.Image]:
+    """Paint ``count`` variations at consecutive seeds; progress counts to ``steps``; below 4 the work is coarser."""
+    progress = Progress(steps)
+    progress.show(0)
+    detail = min(1.0, steps / 4)
+    for number in range(count):
+        for stage, picture in enumerate(paint(scene, *size, seed + number, detail), 1):
+            if picture is None:
+                progress.show((number + stage / (STAGES + 1)) / count)
+            else:
+                progress.show((number + 1) / count)
+                yield picture
+
+
+def save(picture: Image.Image, name: str, quality: int) -> Path:
+    """Write a picture into a folder of its own; the suffix of ``name`` gives the format (webp, jpg, png)."""
+    path = Path(tempfile.mkdtemp(prefix="painter-")) / name
+    options = {} if path.suffix == ".png" else {"quality": quality}
+    picture.save(path, **options)
+    return path

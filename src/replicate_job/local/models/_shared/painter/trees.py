@@ -1,0 +1,128 @@
+"""Plants as silhouettes: conifers, broad trees, palms, grass, and the line of woods on a far shore."""
+
+# ruff: noqa: PLR0913 - what stands where, in which light, from where
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from painter.noise import Array, line
+
+FINE = 2
+"""Silhouettes are drawn this many times larger and averaged down."""
+
+
+class Stencil:
+    """A mask to draw silhouettes on, in pixels of the picture; ``mask`` gives coverage 0..1."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self._image = Image.new("L", (width * FINE, height * FINE))
+        self.pen = ImageDraw.Draw(self._image)
+
+    def polygon(self, points: list[tuple[float, float]]) -> None:
+        self.pen.polygon([(x * FINE, y * FINE) for x, y in points], fill=255)
+
+    def stroke(self, points: list[tuple[float, float]], width: float) -> None:
+        self.pen.line(
+            [(x * FINE, y * FINE) for x, y in points], fill=255, width=max(1, round(width * FINE)), joint="curve"
+        )
+
+    def dot(self, x: float, y: float, across: float, down: float | None = None) -> None:
+        down = across if down is None else down
+        self.pen.ellipse([(x - across) * FINE, (y - down) * FINE, (x + across) * FINE, (y + down) * FINE], fill=255)
+
+    def mask(self) -> Array:
+        return np.asarray(self._image.reduce(FINE), dtype=np.float32) / 255
+
+
+def conifer(pen: Stencil, dice: np.random.Generator, x: float, base: float, tall: float) -> None:
+    """Draw a spruce: a trunk and whorls of drooping, ragged branches."""
+    wide = tall * dice.uniform(0.15, 0.2)
+    lean = dice.normal(0, 0.012) * tall
+    pen.stroke([(x, base), (x + lean, base - tall * 0.98)], max(0.6, tall * 0.014))
+    whorls = int(np.clip(tall / 3.4, 8, 90))
+    for side in (-1, 1):
+        outline = [(x + lean, base - tall)]
+        for level in range(whorls):
+            part = (level + dice.uniform(0.2, 0.8)) / whorls
+            reach = wide * part**0.82 * dice.uniform(0.45, 1.12)
+            y = base - tall * (1 - part * 0.9)
+            middle = x + lean * (1 - part)
+            outline.append((middle + side * reach, y + reach * 0.36))
+            outline.append((middle + side * reach * dice.uniform(0.18, 0.42), y + reach * 0.02))
+        outline.append((x, base - tall * 0.08))
+        pen.polygon(outline)
+
+
+def broadleaf(
+    pen: Stencil, dice: np.random.Generator, x: float, base: float, tall: float, *, bare: bool = False
+) -> None:
+    """Draw a deciduous tree by branching; leaves are clusters of dots at the twigs."""
+
+    def grow(at: tuple[float, float], angle: float, length: float, width: float) -> None:
+        end = at[0] + np.sin(angle) * length, at[1] - np.cos(angle) * length
+        pen.stroke([at, end], width)
+        if length < tall * 0.055 or width < 0.45:  # noqa: PLR2004 - a twig
+            if not bare:
+                for _ in range(5):
+                    size = tall * dice.uniform(0.012, 0.032)
+                    pen.dot(
+                        end[0] + dice.normal(0, tall * 0.022), end[1] + dice.normal(0, tall * 0.02), size, size * 0.85
+                    )
+            return
+        for turn in (-1, 1) if dice.random() < 0.72 else (-1, 0.1, 1):  # noqa: PLR2004 - how often a branch forks in three
+            grow(end, angle * 0.9 + turn * dice.uniform(0.22, 0.58), length * dice.uniform(0.66, 0.84), width * 0.66)
+
+    grow((x, base), dice.normal(0, 0.05), tall * 0.26, tall * 0.045)
+
+
+def palm(pen: Stencil, dice: np.random.Generator, x: float, base: float, tall: float) -> None:
+    """Draw a leaning palm."""
+    bend = dice.choice([-1, 1]) * dice.uniform(0.12, 0.3) * tall
+    trunk = [(x + bend * t**1.7, base - tall * t) for t in np.linspace(0, 1, 14)]
+    pen.stroke(trunk, tall * 0.026)
+    top = trunk[-1]
+    for frond in np.linspace(-2.5, 2.5, 11) + dice.normal(0, 0.12, 11):
+        reach = tall * dice.uniform(0.3, 0.42)
+        turn = frond * 0.62
+        spine = [
+            (top[0] + np.sin(turn) * reach * t, top[1] - np.cos(turn) * reach * 0.5 * t + reach * 0.62 * t * t)
+            for t in np.linspace(0, 1, 12)
+        ]
+        pen.stroke(spine, tall * 0.009)
+        for px, py in spine[2:]:
+            droop = tall * 0.058 * dice.uniform(0.7, 1.2)
+            pen.polygon(
+                [(px - droop * 0.14, py), (px + droop * 0.14, py), (px + np.sin(frond * 0.6) * droop * 0.6, py + droop)]
+            )
+
+
+def grass(pen: Stencil, dice: np.random.Generator, ground: Array, tall: float, count: int) -> None:
+    """Draw blades of grass rising from a line of ground (a row for each column)."""
+    for x in dice.uniform(0, len(ground) - 1, count):
+        size = tall * dice.uniform(0.25, 1.0) ** 1.3
+        bend = size * dice.normal(0.12, 0.28)
+        base = float(ground[int(x)]) + 2
+        pen.polygon(
+            [
+                (x - size * 0.025 - 0.4, base),
+                (x + size * 0.025 + 0.4, base),
+                (x + bend * 0.35, base - size * 0.6),
+                (x + bend, base - size),
+            ]
+        )
+
+
+def woods(dice: np.random.Generator, width: int, tall: float, density: float) -> Array:
+    """Return the height (pixels) of a far line of conifers at each column: a sawtooth of many tops."""
+    top = np.zeros(width, dtype=np.float32)
+    grove = np.clip(0.62 + 0.6 * line(dice, width, 7, 3), 0.12, 1.1)
+    columns = np.arange(width, dtype=np.float32)
+    for x in dice.uniform(0, width, int(width * density / max(tall * 0.2, 1.2))):
+        size = tall * dice.uniform(0.35, 1.0) * grove[int(x)]
+        half = max(1.4, size * 0.27)
+        first, last = int(max(0, x - half)), int(min(width, x + half + 2))
+        near = 1 - np.abs(columns[first:last] - x) / half
+        top[first:last] = np.maximum(top[first:last], size * np.clip(near, 0, 1) ** 0.8)
+    return top

@@ -1,0 +1,64 @@
+"""Still and moving water: a mirror broken by ripples."""
+
+# ruff: noqa: PLR0913 - what stands where, in which light, from where
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from painter.noise import Array, lookup, ramp, rng, tile
+
+if TYPE_CHECKING:
+    from painter.palette import Palette
+    from painter.view import View
+
+
+def surface(view: View, seed: int, scale: float) -> Array:
+    """Return the slope of the ripples, about -1 to 1, rows down from the horizon."""
+    rows = np.arange(view.height - view.horizon, dtype=np.float32) + 0.7
+    far = np.minimum(view.eye * view.focal / rows, 60)[:, None]
+    dice = rng(seed, "water")
+    small, large = tile(dice, 256, 8, 5, 0.6), tile(dice, 256, 4, 4, 0.5)
+    across = view.columns[None, :] * far
+    deep = np.broadcast_to(far, across.shape)
+    fine = lookup(small, deep * 150 * scale, across * 42 * scale) - 0.5
+    broad = lookup(large, deep * 38 * scale + 31, across * 11 * scale + 7) - 0.5
+    blur = np.clip(1 - far * scale * 0.022, 0.15, 1) * min(1.0, 0.4 + scale * 0.6)
+    return fine * (1.1 * blur) + broad * 0.9
+
+
+def mirror(view: View, reflected: Array, slope: Array, rough: float) -> Array:
+    """Read the mirrored picture (rows upward from the horizon) through the ripples."""
+    rows = np.arange(view.height - view.horizon, dtype=np.float32)[:, None]
+    spread = (0.006 + 0.055 * rough) * view.focal * (0.12 + 1.1 * rows / view.height)
+    up = rows + slope * spread + rough * 0.035 * view.focal
+    top = reflected.shape[0] - 1
+    up = np.abs(up)
+    low = np.clip(up.astype(np.int32), 0, top - 1)
+    part = np.clip(up - low, 0, 1)[..., None]
+    column = np.arange(view.width)[None, :] + np.round(slope * spread * 0.12).astype(np.int32)
+    column = np.clip(column, 0, view.width - 1)
+    return reflected[low, column] * (1 - part) + reflected[low + 1, column] * part
+
+
+def water(
+    view: View, reflected: Array, palette: Palette, seed: int, bearing: float, *, rough: float, body: Array
+) -> Array:
+    """Paint the water, rows down from the horizon: its own colour near the viewer, the mirror at a flat angle."""
+    slope = surface(view, seed, 2.4 if rough > 0.3 else 1.0)  # noqa: PLR2004 - at sea the waves show
+    picture = mirror(view, reflected, slope, rough)
+    rows = np.arange(view.height - view.horizon, dtype=np.float32)[:, None]
+    steep = rows / view.focal
+    fresnel = 0.93 - 0.5 * ramp(0.02, 0.62, steep) - 0.22 * rough * np.clip(slope + 0.5, 0, 1.2) * ramp(0, 0.2, steep)
+    light = palette.shade * 0.6 + palette.haze * 0.25
+    colour = picture * fresnel[..., None] + (body * light) * (1 - fresnel)[..., None]
+    swell = rough * np.clip(1.5 - 6 * steep, 0.35, 1.2)
+    colour *= (1 + 0.85 * swell * slope)[..., None]
+    caps = ramp(0.6, 0.95, slope) * ramp(0.3, 1.0, rough) * ramp(0.01, 0.08, steep)
+    colour += caps[..., None] * (palette.haze + palette.shade) * 0.35
+    path = np.exp(-(((view.columns[None, :] - bearing) / (0.03 + 0.16 * rough + 0.05 * steep)) ** 2))
+    sparkle = ramp(0.22, 0.62, slope) * path * (0.25 + rough)
+    colour += sparkle[..., None] * palette.sun * (0.5 if palette.elevation < 0.3 else 0.3)  # noqa: PLR2004 - a high sun glitters less
+    return colour

@@ -1,0 +1,104 @@
+"""The painter behind SDXL's inputs (names, order, bounds and texts as published on Replicate)."""
+
+# ruff: noqa: INP001, B008, PLR0917 - a Cog model is a folder, not a package, and its inputs are positional defaults
+
+from cog import BasePredictor, Input, Path
+from painter import studio
+from painter.blend import over
+from painter.scene import read
+from PIL import Image
+
+IGNORED = {
+    "scheduler": "K_EULER",
+    "guidance_scale": 7.5,
+    "refine": "no_refiner",
+    "high_noise_frac": 0.8,
+    "refine_steps": None,
+    "apply_watermark": True,
+    "lora_scale": 0.6,
+    "replicate_weights": None,
+    "disable_safety_checker": False,
+}
+"""Inputs without effect here, and their defaults: the log names those that were set to something else."""
+
+
+class Predictor(BasePredictor):
+    def predict(  # noqa: PLR0913 - the inputs of the real model
+        self,
+        prompt: str = Input(description="Input prompt", default="An astronaut riding a rainbow unicorn"),
+        negative_prompt: str = Input(description="Input Negative Prompt", default=""),
+        image: Path = Input(description="Input image for img2img or inpaint mode", default=None),
+        mask: Path = Input(
+            description="Input mask for inpaint mode. Black areas will be preserved, white areas will be inpainted.",
+            default=None,
+        ),
+        width: int = Input(description="Width of output image", default=1024),
+        height: int = Input(description="Height of output image", default=1024),
+        num_outputs: int = Input(description="Number of images to output.", default=1, ge=1, le=4),
+        scheduler: str = Input(
+            description="scheduler",
+            choices=["DDIM", "DPMSolverMultistep", "HeunDiscrete", "KarrasDPM", "K_EULER_ANCESTRAL", "K_EULER", "PNDM"],
+            default="K_EULER",
+        ),
+        num_inference_steps: int = Input(description="Number of denoising steps", default=50, ge=1, le=500),
+        guidance_scale: float = Input(description="Scale for classifier-free guidance", default=7.5, ge=1, le=50),
+        prompt_strength: float = Input(
+            description="Prompt strength when using img2img / inpaint. 1.0 corresponds to full destruction of "
+            "information in image",
+            default=0.8,
+            ge=0.0,
+            le=1.0,
+        ),
+        seed: int = Input(description="Random seed. Leave blank to randomize the seed", default=None),
+        refine: str = Input(
+            description="Which refine style to use",
+            choices=["no_refiner", "expert_ensemble_refiner", "base_image_refiner"],
+            default="no_refiner",
+        ),
+        high_noise_frac: float = Input(
+            description="For expert_ensemble_refiner, the fraction of noise to use", default=0.8, ge=0.0, le=1.0
+        ),
+        refine_steps: int = Input(
+            description="For base_image_refiner, the number of steps to refine, defaults to num_inference_steps",
+            default=None,
+        ),
+        apply_watermark: bool = Input(  # noqa: FBT001 - an input of the real model
+            description="Applies a watermark to enable determining if an image is generated in downstream "
+            "applications. If you have other provisions for generating or deploying images safely, you can use this to "
+            "disable watermarking.",
+            default=True,
+        ),
+        lora_scale: float = Input(
+            description="LoRA additive scale. Only applicable on trained models.", default=0.6, ge=0.0, le=1.0
+        ),
+        replicate_weights: str = Input(
+            description="Replicate LoRA weights to use. Leave blank to use the default weights.", default=None
+        ),
+        disable_safety_checker: bool = Input(  # noqa: FBT001 - an input of the real model
+            description="Disable safety checker for generated images. This feature is only available through the "
+            "API. See [https://replicate.com/docs/how-does-replicate-work#safety]"
+            "(https://replicate.com/docs/how-does-replicate-work#safety)",
+            default=False,
+        ),
+    ) -> list[Path]:
+        """Paint the prompt, over an image where one is given."""
+        given = locals()
+        studio.announce("SDXL")
+        seed = studio.seeded(seed)
+        unheard = [name for name, default in IGNORED.items() if given[name] != default]
+        if mask and not image:
+            unheard.append("mask (there is no image)")
+        if unheard:
+            studio.say(f"Without effect here: {', '.join(unheard)}")
+        scene = read(prompt, negative_prompt)
+        studio.describe(scene)
+        under = Image.open(image).convert("RGB") if image else None
+        if under and not mask:
+            width, height = under.size
+        size = studio.bounded(width, height)
+        where = Image.open(mask).convert("L").resize(size) if mask and under else None
+        painted = studio.pictures(scene, size, seed, num_outputs, num_inference_steps)
+        finished = (
+            over(under.resize(size), picture, prompt_strength, where) if under else picture for picture in painted
+        )
+        return [Path(studio.save(picture, f"out-{number}.png", 0)) for number, picture in enumerate(finished)]
