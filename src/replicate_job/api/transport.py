@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from typing import Self
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 from pyreqwest.client import Client, ClientBuilder
@@ -132,28 +132,27 @@ class Transport:
         except ValueError:
             self._clock_offset = self._clock_offset or 0.0
 
-    def same_origin(self, url: str) -> str | None:
-        """``url`` made whole if it belongs to this API, else None: a link in an answer may point anywhere."""
-        whole = urljoin(self.base_url + "/", url)
-        return whole if origin(whole) == self._origin else None
-
 
 def normalize(base_url: str) -> str:
     """Give the base URL its ``/v1`` and no slash at the end. Raises JobError for what is not an http(s) URL."""
-    parts = urlsplit(base_url.strip())
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise JobError(f"REPLICATE_BASE_URL is {base_url!r}: it must be like {DEFAULT_BASE_URL}")
+    wrong = JobError(f"REPLICATE_BASE_URL is {base_url!r}: it must be like {DEFAULT_BASE_URL}")
+    try:
+        parts = urlsplit(base_url.strip())
+        port = parts.port
+    except ValueError:
+        raise wrong from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or parts.query or parts.fragment:
+        raise wrong
     if parts.username or parts.password:
         raise JobError("REPLICATE_BASE_URL holds a user name or password: put the token in REPLICATE_API_TOKEN")
     url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
     return url if url.endswith("/v1") else url + "/v1"
 
 
-def origin(url: str) -> tuple[str, str, int | None]:
-    """Scheme, host and port with the scheme's default filled in."""
-    parts = urlsplit(url)
+def origin(url: str) -> tuple[str, str, int | None] | None:
+    """Scheme, host and port with the scheme's default filled in; None for what is no address."""
     try:
-        port = parts.port
+        parts = urlsplit(url)
+        return parts.scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     except ValueError:
-        port = -1
-    return parts.scheme, (parts.hostname or "").lower(), port or {"http": 80, "https": 443}.get(parts.scheme)
+        return None

@@ -35,15 +35,18 @@ async def cancel_job(context: Context, entry: Entry) -> Prediction | None:
         if found is None:
             await context.journal.refused(claim, "interrupted before anything was created")
             return None
-        prediction = await cancel_prediction(context, found)
+        prediction = await cancel_prediction(context, found, young=True)
         if prediction.is_terminal:
             await context.journal.ended(claim, prediction)
         return prediction
 
 
-async def cancel_prediction(context: Context, prediction_id: str) -> Prediction:
-    """Cancel at the API and wait a moment for the end, which may be another one if it was quicker."""
-    prediction = await look_up(context, lambda: context.client.cancel_prediction(prediction_id))
+async def cancel_prediction(context: Context, prediction_id: str, *, young: bool = False) -> Prediction:
+    """Cancel at the API and wait a moment for the end, which may be another one if it was quicker.
+
+    ``young``: it may have been created just now.
+    """
+    prediction = await look_up(context, lambda: context.client.cancel_prediction(prediction_id), young=young)
     watch, until = Watch(context, prediction_id), context.clock.now() + CONFIRM
     return await wait(watch, prediction, until=until, interval=0.5, soon=True) or prediction
 

@@ -12,6 +12,7 @@ import msgspec
 
 from replicate_job.api.retry import backoff, is_ambiguous
 from replicate_job.errors import (
+    ClaimLostError,
     JournalError,
     ModelNotFoundError,
     NotFoundError,
@@ -85,6 +86,9 @@ async def _record(context: Context, claim: Claim, prediction: Prediction, sent_a
     """
     try:
         own = await context.journal.created(claim, prediction)
+    except ClaimLostError:
+        await cancel_surplus(context, prediction.id)
+        raise
     except JournalError as fault:
         return Created(prediction.id, sent_at, prediction, fault=fault)
     if own and own != prediction.id:
@@ -119,22 +123,24 @@ class _Tries:
 
     def __init__(self, context: Context, claim: Claim) -> None:
         self._context, self._claim = context, claim
-        self._unsent = self._sends = 0
+        self._unsent = self._throttles = self._sends = 0
         self._throttled = 0.0
 
     async def pause(self, error: NotSentError | RateLimitError) -> None:
         """Wait after a create that certainly did not happen."""
         patience = self._context.patience
-        delay = _delay(self._unsent)
-        self._unsent += 1
         if isinstance(error, RateLimitError):
-            delay = max(delay, error.retry_after or 0)
+            delay = max(_delay(self._throttles), error.retry_after or 0)
+            self._throttles += 1
             self._throttled += delay
             if self._throttled > patience.throttle:
                 limit = f"asked to wait {delay:.3g} s more, and {patience.throttle:g} s in all is the limit"
                 await self.give_up(error, f"{error}; {limit}; nothing was created")
-        elif self._unsent >= patience.connects:
-            await self.give_up(error, f"{error}; tried {self._unsent} times, nothing was created")
+        else:
+            delay = _delay(self._unsent)
+            self._unsent += 1
+            if self._unsent >= patience.connects:
+                await self.give_up(error, f"{error}; tried {self._unsent} times, nothing was created")
         self._context.reporter.warn(f"{error}; nothing was created, trying again in {delay:.3g} s")
         await self._context.clock.sleep(delay)
 

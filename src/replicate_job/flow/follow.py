@@ -10,8 +10,8 @@ from typing import Any
 from replicate_job.errors import ReplicateJobError
 from replicate_job.flow.context import Context
 from replicate_job.flow.wait import Watch, wait
-from replicate_job.wire.openapi import alternatives, definition
 from replicate_job.outputs.discover import is_text, text
+from replicate_job.wire.openapi import alternatives, definition
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.sse import Event
 

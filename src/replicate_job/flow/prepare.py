@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,11 @@ def parse_duration(text: str) -> int:
 
 def check_job(job: Job) -> Target:
     """Read what can be wrong without asking anybody. Raises JobError."""
+    if not (math.isfinite(job.budget) and job.budget > 0):
+        times = f"poll_interval is {job.poll_interval:g} and max_poll_attempts {job.max_poll_attempts:g}"
+        raise JobError(f"{times}: both must be finite and above 0")
+    if job.webhook is not None and not job.webhook.startswith(("http://", "https://")):
+        raise JobError(f"webhook is {job.webhook!r}: it must be a URL like https://example.com/hook")
     if job.cancel_after is not None:
         parse_duration(job.cancel_after)
     return parse_target(job.model)

@@ -111,7 +111,12 @@ def is_answer(prediction: Prediction, request: Request) -> bool | None:
         case "model" if not request.version:
             fits = prediction.model in {None, target.slug} and not prediction.deployment
         case _:
-            fits = prediction.version == request.version and not prediction.deployment
+            # An official model hides its versions, also when it was created by one.
+            hidden = prediction.version in {None, "hidden"} and prediction.model in {
+                None,
+                target.slug or prediction.model,
+            }
+            fits = (hidden or prediction.version == request.version) and not prediction.deployment
     if not fits:
         return False
     if prediction.data_removed or (not prediction.input and request.input):

@@ -118,15 +118,24 @@ def _keep(context: Context, version: Version | None) -> dict[str, Any] | None:
     return version.openapi_schema
 
 
-async def look_up(context: Context, ask: Callable[[], Awaitable[_T]]) -> _T:
-    """Ask for something that can be asked again; passing faults are tried ``LOOKUPS`` times."""
-    for attempt in range(LOOKUPS):
+async def look_up(context: Context, ask: Callable[[], Awaitable[_T]], *, young: bool = False) -> _T:
+    """Ask for something that can be asked again; passing faults are tried ``LOOKUPS`` times.
+
+    ``young``: it was created just now, and may be unknown (404) for a moment.
+    """
+    appeared = context.clock.now() + (context.patience.appear if young else 0)
+    attempt = 0
+    while True:
         try:
             return await ask()
+        except NotFoundError:
+            if context.clock.now() >= appeared:
+                raise
+            await context.clock.sleep(backoff(0, random.random()))  # noqa: S311 - spreads load
         except ReplicateJobError as error:
+            attempt += 1
             asked_to_wait = (error.retry_after or 0.0) if isinstance(error, APIError) else 0.0
-            if not is_transient(error) or attempt == LOOKUPS - 1 or asked_to_wait > context.patience.throttle:
+            if not is_transient(error) or attempt == LOOKUPS or asked_to_wait > context.patience.throttle:
                 raise
             context.reporter.note(f"{error}; asking again")
             await context.clock.sleep(max(asked_to_wait, backoff(attempt, random.random())))  # noqa: S311 - spreads load
-    raise AssertionError("the last try returns or raises")

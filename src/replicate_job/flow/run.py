@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +188,8 @@ class _Run:
         return self._sum_up(result_of(self._entry, prediction))
 
     async def _look_up(self, created: Created) -> Prediction:
-        return await look_up(self._context, lambda: self._context.client.get_prediction(created.id))
+        ask = partial(self._context.client.get_prediction, created.id)
+        return await look_up(self._context, ask, young=created.age < self._context.patience.appear)
 
     async def _wait(self, created: Created) -> Prediction:
         context, job, last = self._context, self._job, created.prediction
@@ -213,7 +215,7 @@ class _Run:
     async def _collect(self, end: Prediction) -> Result:
         context, entry = self._context, self._entry
         result = result_of(entry, end)
-        if end.data_removed and end.output is None:
+        if end.data_removed and end.output is None and end.status == "succeeded":
             gone = f"the outputs of {end.id} were deleted before they were kept: the API keeps them for an hour"
             await self._write(context.journal.collected(self._claim, (), gone))
             raise OutputExpiredError(gone, result)

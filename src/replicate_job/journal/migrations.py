@@ -52,11 +52,11 @@ def migrate(database: sqlite3.Connection, path: str) -> None:
         raise JournalError(f"the journal {path} was written by a newer release of replicate-job: update this one")
     if version == len(MIGRATIONS):
         return
-    if version == 0 and database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-        raise JournalError(f"{path} is a database of something else, not a journal: name another file with --journal")
     database.execute("BEGIN IMMEDIATE")
     with database:
         # Another process may have done it while this one waited for the lock.
+        if not _version(database) and database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            raise JournalError(f"{path} is a database of something else: name another file with --journal")
         for number, script in enumerate(MIGRATIONS[_version(database) :], start=_version(database) + 1):
             for statement in script.split(";"):
                 if statement.strip():

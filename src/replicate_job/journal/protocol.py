@@ -45,7 +45,8 @@ class Journal(Protocol):
     async def created(self, claim: Claim, prediction: Prediction) -> str:
         """Record the prediction. The first id that is recorded for a job stays: it is what comes back.
 
-        A claim that was lost may record too. Comes back empty when another job of this journal has that id.
+        A claim that was lost may record too, unless the key was freed and given to a new job (ClaimLostError). Comes
+        back empty when another job of this journal has that id.
         """
 
     async def adopt(self, claim: Claim, candidates: Sequence[str], doubtful: Sequence[str] = ()) -> Adoption:

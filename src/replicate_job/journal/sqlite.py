@@ -132,6 +132,8 @@ class SQLiteJournal:
     async def created(self, claim: Claim, prediction: Prediction) -> str:
         def work(db: sqlite3.Connection) -> str:
             entry = _get(db, claim.key)
+            if entry.claimed_at != claim.entry.claimed_at:
+                raise ClaimLostError(f"the key {claim.key!r} was freed and has been given to another job")
             if entry.prediction_id is not None:
                 return entry.prediction_id
             if _owned(db, entry.api, [prediction.id]):
@@ -162,7 +164,8 @@ class SQLiteJournal:
         return await self._writer.run(work)
 
     async def ended(self, claim: Claim, prediction: Prediction) -> None:
-        await self._fact(claim, "state='ended', prediction=?", msgspec.json.encode(prediction).decode())
+        known = "state='ended', prediction=?, prediction_id=coalesce(prediction_id, ?)"
+        await self._fact(claim, known, msgspec.json.encode(prediction).decode(), prediction.id)
 
     async def collected(self, claim: Claim, files: Sequence[Path], problem: str = "") -> None:
         paths = msgspec.json.encode([str(path) for path in files]).decode()

@@ -78,7 +78,7 @@ class Writer:
             try:
                 database = database or self._open()
                 outcomes = self._transact(database, batch)
-            except (sqlite3.Error, OSError, JournalError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, someone waits for the outcome
                 failure = explain(error, self._path, self._busy_timeout)
                 outcomes = [(None, failure)] * len(batch)
             for done, (value, error_) in zip(batch, outcomes, strict=True):

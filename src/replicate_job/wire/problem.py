@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any
 
 import msgspec
@@ -34,7 +35,7 @@ def read_problem(status: int, body: bytes) -> Problem:
     """Read any error body: Replicate's JSON in whole or in part, a gateway's HTML, plain text, or nothing."""
     try:
         fields = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
         return Problem(status=status, text=_readable(body))
@@ -60,7 +61,7 @@ def _text(value: Any) -> str:
 def _seconds(value: Any, detail: str) -> float | None:
     """The field ``retry_after``, else the sentence "resets in ~5s" that comes with it."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        return float(min(value, sys.float_info.max))
     if found := _RESETS.search(detail):
         return float(found[1])
     return None

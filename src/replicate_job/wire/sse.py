@@ -53,7 +53,7 @@ class Decoder:
             case "data":
                 self._data.append(value)
             case "id" if "\0" not in value:
-                self.last_event_id, self._own_id = value, True
+                self.last_event_id, self._own_id = value, bool(value)
         return None
 
     def _dispatch(self) -> Event | None:

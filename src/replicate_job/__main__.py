@@ -1,0 +1,7 @@
+"""``python -m replicate_job``: the command line, where its script is not on the path."""
+
+from __future__ import annotations
+
+from replicate_job.cli.main import main
+
+main()

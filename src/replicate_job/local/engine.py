@@ -1,0 +1,109 @@
+"""Runs models: makes ready what each needs, keeps a server for each, and turns its outputs into files."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from replicate_job.errors import LocalError
+from replicate_job.local.cog import CogServer, Launch
+from replicate_job.local.predictions import Ended, Event, Produced
+from replicate_job.local.schema import ensure_schema
+from replicate_job.local.venv import ensure_venv
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+    from pathlib import Path
+
+    from replicate_job.local.catalog import Model
+    from replicate_job.local.files import Files
+
+
+class Engine:
+    """``cache`` keeps environments and schemas between runs; ``grace`` is how long a canceled model may go on."""
+
+    def __init__(self, cache: Path, files: Files, on_notice: Callable[[str], None], *, grace: float) -> None:
+        self._cache, self._files, self._on_notice, self._grace = cache, files, on_notice, grace
+        self._launches: dict[str, asyncio.Task[Launch]] = {}
+        self._servers: dict[str, CogServer] = {}
+        self._warming: set[asyncio.Task[None]] = set()
+
+    async def schema(self, model: Model) -> dict[str, Any]:
+        """The model's OpenAPI document. Makes its environment first, if need be. Raises LocalError."""
+        return (await self._launch(model)).schema
+
+    def warm(self, model: Model) -> None:
+        """Start the model's server in the background; what goes wrong shows when it is used."""
+        task = asyncio.get_running_loop().create_task(self._warm(model))
+        self._warming.add(task)
+        task.add_done_callback(self._warming.discard)
+
+    async def run(
+        self,
+        model: Model,
+        given: dict[str, Any],
+        id: str,  # noqa: A002 - the API's own name
+        canceled: asyncio.Event,
+    ) -> AsyncGenerator[Event]:
+        """One prediction's events. Outputs that are files come as addresses on this server."""
+        launch, part = await self._launch(model), 0
+        if model.stands_in:
+            self._on_notice(f"{model.slug}: {model.description}")
+        resolved = self._files.resolve(given, launch.schema)
+        async with aclosing(self._server(launch, model.version).predict(id, resolved, canceled)) as events:
+            async for event in events:
+                match event:
+                    case Produced(part=True):
+                        value = await self._files.keep(id, event.value, launch.schema, part)
+                        part += 1
+                        yield msgspec.structs.replace(event, value=value)
+                    case Produced():
+                        value = await self._files.keep(id, event.value, launch.schema)
+                        yield msgspec.structs.replace(event, value=value)
+                    case Ended():
+                        yield msgspec.structs.replace(
+                            event, output=await self._files.keep(id, event.output, launch.schema)
+                        )
+                    case _:
+                        yield event
+
+    async def close(self) -> None:
+        tasks = [*self._warming, *self._launches.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(server.close() for server in self._servers.values()))
+
+    async def _warm(self, model: Model) -> None:
+        try:
+            await self._server(await self._launch(model), model.version).start()
+        except LocalError:
+            return
+
+    def _server(self, launch: Launch, version: str) -> CogServer:
+        if version not in self._servers:
+            self._servers[version] = CogServer(launch, grace=self._grace)
+        return self._servers[version]
+
+    async def _launch(self, model: Model) -> Launch:
+        """Made ready once, however many ask at the same time; again, if it failed."""
+        task = self._launches.get(model.version)
+        if task is None or (task.done() and (task.cancelled() or task.exception())):
+            task = self._launches[model.version] = asyncio.get_running_loop().create_task(self._prepare(model))
+        return await asyncio.shield(task)
+
+    async def _prepare(self, model: Model) -> Launch:
+        venv = await ensure_venv(model, self._cache / "venvs", self._on_notice)
+        document = await ensure_schema(model, venv, self._cache / "schemas")
+        return Launch(
+            slug=model.slug,
+            folder=model.folder,
+            venv=venv,
+            target=model.target,
+            schema=document,
+            environment=model.environment,
+            concurrency=model.concurrency,
+        )

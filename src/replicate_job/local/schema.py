@@ -1,0 +1,70 @@
+"""A model's OpenAPI document, made once a version."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from replicate_job.errors import LocalError
+from replicate_job.local.venv import model_environment
+
+if TYPE_CHECKING:
+    from replicate_job.local.catalog import Model
+
+_SCRIPT = Path(__file__).with_name("signature.py")
+
+
+async def ensure_schema(model: Model, venv: Path, folder: Path) -> dict[str, Any]:
+    """The document of this version, kept below ``folder``. Raises LocalError where the model cannot be imported."""
+    # The script decides the content too: a newer release of this package must not read what an older one wrote.
+    script = _SCRIPT.read_text("utf-8")
+    place = folder / f"{model.version}-{hashlib.sha256(script.encode()).hexdigest()[:16]}.json"
+    try:
+        return _read(place)
+    except (OSError, msgspec.DecodeError):
+        folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - once a version
+    with tempfile.TemporaryDirectory(dir=folder) as unfinished:
+        made = Path(unfinished) / "openapi.json"
+        process = await asyncio.create_subprocess_exec(
+            # As text, not as a file: beside the file lies a cog.py, which is not the one that it imports.
+            *(str(venv / "bin" / "python"), "-c", script, model.target, str(made)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=model.folder,
+            env=model_environment(venv, model.environment),
+        )
+        try:
+            _, said = await process.communicate()
+        except asyncio.CancelledError:
+            process.kill()
+            await process.wait()
+            raise
+        if process.returncode:
+            lines = said.decode(errors="replace").split("\n")
+            reason = next((line.strip() for line in reversed(lines) if line.strip()), f"exit code {process.returncode}")
+            raise LocalError(f"{model.slug}: {model.target} cannot be read: {reason}")
+        made.replace(place)
+    return _read(place)
+
+
+def json_schema(part: Any) -> Any:
+    """A part of an OpenAPI 3.0 document with its ``nullable`` in JSON Schema's words, the only ones validators know."""
+    if isinstance(part, list):
+        return [json_schema(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    plain = {name: value if name in {"default", "enum"} else json_schema(value) for name, value in part.items()}
+    if plain.get("nullable") is not True:  # an input of that name has a schema there
+        return plain
+    del plain["nullable"]
+    return {"anyOf": [{"type": "null"}, plain]}
+
+
+def _read(place: Path) -> dict[str, Any]:
+    return msgspec.json.decode(place.read_bytes(), type=dict[str, Any])

@@ -1,0 +1,106 @@
+"""The local server inside the running event loop, from ``async with`` to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import tempfile
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from replicate_job.errors import LocalError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+@asynccontextmanager
+async def serve(  # noqa: PLR0913 - by name only, each with a default
+    *,
+    models: Iterable[Path] = (),
+    cache_dir: Path | None = None,
+    state_dir: Path | None = None,
+    warm: str = "",
+    grace: float = 5.0,
+    on_notice: Callable[[str], None] = lambda _: None,
+) -> AsyncIterator[str]:
+    """Serve Replicate's API on a free loopback port; gives its origin, ``http://127.0.0.1:PORT``.
+
+    ``models`` are folders that hold ``owner/name/cog.yaml``, besides the built-in ones. ``cache_dir`` keeps
+    environments and schemas between runs. ``state_dir`` gets uploads and outputs; without it they live until the
+    end. ``warm`` names a model (``owner/name``) whose server starts at once. ``grace`` is how long a canceled model
+    may go on, in seconds. At the end, every model's process is gone. Raises LocalError.
+    """
+    try:
+        from replicate_job.local.app import App  # noqa: PLC0415 - an extra that may not be installed
+        from replicate_job.local.catalog import Catalog  # noqa: PLC0415 - an extra that may not be installed
+        from replicate_job.local.engine import Engine  # noqa: PLC0415 - an extra that may not be installed
+        from replicate_job.local.files import Files  # noqa: PLC0415 - an extra that may not be installed
+        from replicate_job.local.predictions import Predictions  # noqa: PLC0415 - goes with them
+    except ModuleNotFoundError as error:
+        raise LocalError(
+            f"the local server needs {error.name}, which is not here: pip install 'replicate-job[local]'"
+        ) from None
+    cache = cache_dir or _cache_dir()
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=2048) as listening,
+        tempfile.TemporaryDirectory(prefix="replicate-job-", ignore_cleanup_errors=True) as own,
+    ):
+        # asyncio asks for no delay only on sockets that say they are TCP, and this one does not.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        base_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        files = Files(state_dir or Path(own), base_url)
+        catalog, predictions = Catalog(models), Predictions()
+        engine = Engine(cache, files, on_notice, grace=grace)
+        app = App(base_url=base_url, catalog=catalog, engine=engine, predictions=predictions, files=files)
+        with suppress(LocalError):  # it is said when the model is asked for
+            owner, _, name = warm.partition("/")
+            if model := catalog.find(owner, name):
+                engine.warm(model)
+        try:
+            async with _listen(app.asgi(), listening):
+                yield base_url
+        finally:
+            await predictions.close()
+            await engine.close()
+
+
+@asynccontextmanager
+async def _listen(app: ASGIApp, listening: socket.socket) -> AsyncIterator[None]:
+    """Answer on this socket with uvicorn's HTTP, and none of its signal handlers and its loop.
+
+    At the end, requests under way are cut off.
+    """
+    from uvicorn.config import Config  # noqa: PLC0415 - an extra that may not be installed
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol  # noqa: PLC0415 - the same
+    from uvicorn.server import ServerState  # noqa: PLC0415 - the same
+
+    async def until_closed(scope: Scope, receive: Receive, send: Send) -> None:
+        with suppress(asyncio.CancelledError):
+            await app(scope, receive, send)
+
+    config = Config(until_closed, lifespan="off", ws="none", log_config=None, access_log=False, interface="asgi3")
+    config.load()
+    state = ServerState()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: HttpToolsProtocol(config, state, {}), sock=listening
+    )
+    try:
+        yield
+    finally:
+        server.close()
+        for connection in list(state.connections):
+            connection.transport.abort()
+        tasks = list(state.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _cache_dir() -> Path:
+    from platformdirs import user_cache_path  # noqa: PLC0415 - only where no folder was given
+
+    return user_cache_path("replicate-job", appauthor=False)

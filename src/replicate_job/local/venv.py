@@ -1,0 +1,144 @@
+"""A virtual environment a model, made by ``uv`` from its ``cog.yaml``, kept by what went into it."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import shutil
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from replicate_job.errors import LocalError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from replicate_job.local.catalog import Model
+
+COG = "cog==0.23.1"
+_SHOWN = 6  # lines of a tool's output that an error repeats
+
+
+class Recipe(msgspec.Struct, frozen=True):
+    """All that decides what is in the environment. ``python`` is empty for the interpreter that runs this."""
+
+    python: str
+    packages: tuple[str, ...]
+    requirements: str
+    commands: tuple[str, ...]
+    running: str = f"{sys.implementation.name}-{sys.version_info[0]}.{sys.version_info[1]}"
+
+    @property
+    def key(self) -> str:
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:32]
+
+
+def recipe(model: Model) -> Recipe:
+    """Read the ``build`` section. Raises LocalError where its requirements file is missing."""
+    build: dict[str, Any] = model.config.get("build") or {}
+    requirements = ""
+    if name := build.get("python_requirements"):
+        try:
+            requirements = (model.folder / name).read_text("utf-8")
+        except (OSError, UnicodeError) as error:
+            raise LocalError(f"{model.slug}: python_requirements {name} cannot be read: {error}") from None
+    return Recipe(
+        python=str(build.get("python_version") or ""),
+        packages=(COG, *(str(item) for item in build.get("python_packages") or ())),
+        requirements=requirements,
+        commands=tuple(str(item["command"] if isinstance(item, dict) else item) for item in build.get("run") or ()),
+    )
+
+
+async def ensure_venv(model: Model, folder: Path, on_notice: Callable[[str], None]) -> Path:
+    """The model's environment below ``folder``, built first where it is not there yet.
+
+    It counts once it has its final name, so a build that was killed is built again; two processes that want the
+    same one build it once. Raises LocalError with the last lines of what failed.
+    """
+    made = recipe(model)
+    place = folder / made.key
+    if (place / "bin" / "python").exists():
+        return place
+    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - asks the file system once, before anything else can go on
+    async with _lock(folder / f"{made.key}.lock"):
+        if not (place / "bin" / "python").exists():
+            on_notice(f"preparing {model.slug} (once: its Python environment)")
+            unfinished = folder / f"{made.key}.unfinished"
+            for rest in (unfinished, place):
+                await asyncio.to_thread(shutil.rmtree, rest, ignore_errors=True)
+            await _build(model, made, unfinished, on_notice)
+            unfinished.rename(place)
+    return place
+
+
+def model_environment(venv: Path, own: dict[str, str]) -> dict[str, str]:
+    """The variables that a model's code runs with: its own, and ours but for those of this package, as the token."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("REPLICATE_")}
+    path = f"{venv / 'bin'}:{own.get('PATH', ours.get('PATH', os.defpath))}"
+    return {**ours, **own, "PATH": path, "VIRTUAL_ENV": str(venv)}
+
+
+async def _build(model: Model, made: Recipe, place: Path, on_notice: Callable[[str], None]) -> None:
+    import uv  # noqa: PLC0415 - ships a binary of its own; asked for only when something is to be built
+
+    tool = uv.find_uv_bin()
+    environment = model_environment(place, {"UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"})
+    python = made.python or sys.executable
+    if made.python and (await _run((tool, "python", "find", "--no-project", python), environment))[0]:
+        on_notice(f"{model.slug} asks for Python {python}, which is not installed: using {sys.version.split()[0]}")
+        python = sys.executable
+    wanted = ["--", *made.packages]
+    if made.requirements:
+        listed = place.with_suffix(".requirements")
+        listed.write_text(made.requirements, "utf-8")
+        wanted = ["--requirements", str(listed), *wanted]
+    # Relocatable, since it moves to its final name when it is complete.
+    steps: list[tuple[str, ...]] = [
+        (tool, "venv", "--no-project", "--relocatable", "--python", python, str(place)),
+        (tool, "pip", "install", "--python", str(place / "bin" / "python"), *wanted),
+    ]
+    steps += [("/bin/sh", "-c", command) for command in made.commands]
+    for step in steps:
+        code, output = await _run(step, environment, model.folder)
+        if code:
+            tail = " | ".join([line.strip() for line in output.splitlines() if line.strip()][-_SHOWN:])
+            raise LocalError(f"{model.slug}: its Python environment could not be made: {tail or f'exit code {code}'}")
+
+
+async def _run(command: tuple[str, ...], environment: dict[str, str], folder: Path | None = None) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=environment,
+        cwd=folder,
+        start_new_session=True,
+    )
+    try:
+        output, _ = await process.communicate()
+    except asyncio.CancelledError:
+        os.killpg(process.pid, 9)
+        await process.wait()
+        raise
+    return process.returncode or 0, output.decode(errors="replace")
+
+
+@asynccontextmanager
+async def _lock(place: Path) -> AsyncIterator[None]:
+    """Held by one process at a time; the system lets go of it when its holder dies."""
+    with place.open("wb") as handle:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(0.05)  # no system call waits for a lock without holding a thread
+        yield

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+TYPES = """
+    import enum
+    from typing import Any, Literal, Optional
+    from cog import BaseModel, BaseRunner, Input, Path, Secret
+
+    class Size(str, enum.Enum):
+        SMALL = "small"
+        LARGE = "large"
+
+    class Result(BaseModel):
+        seen: dict
+        picture: Path
+        masks: list[Path]
+        none: Optional[Path]
+
+    class Runner(BaseRunner):
+        def run(
+            self,
+            pictures: list[Path],
+            maybe: Optional[str] = None,
+            literal: Literal["a", "b"] = "a",
+            size: Size = Size.LARGE,
+            choice: int = Input(default=1, choices=[1, 2]),
+            secret: Secret = Input(description="Key"),
+        ) -> Result:
+            paths = [Path(f"{number}.png") for number in range(3)]
+            for path in paths:
+                path.write_bytes(path.name.encode())
+            texts = [picture.read_text() for picture in pictures]
+            seen = {"texts": texts, "maybe": maybe, "literal": literal, "choice": choice}
+            seen |= {"size": getattr(size, "value", size), "secret": secret.get_secret_value()}
+            return Result(seen=seen, picture=paths[0], masks=paths[1:], none=None)
+"""
+
+
+async def test_values_of_every_kind_reach_the_model_and_files_come_back_from_inside_an_object(
+    write_model: Callable[..., Path], local: Any
+) -> None:
+    write_model(TYPES, 'run: "predict.py:Runner"\n')
+    async with local() as api:
+        given = {"pictures": ["data:,one", "data:;base64,dHdv"], "secret": "s", "size": "small", "maybe": None}
+        done = await api.run(**given)
+        assert done["error"] is None
+        output = done["output"]
+        seen = {"texts": ["one", "two"], "maybe": None, "literal": "a", "choice": 1, "size": "small", "secret": "s"}
+        assert output["seen"] == seen
+        assert output["none"] is None
+        names = [url.rpartition("/")[2] for url in (output["picture"], *output["masks"])]
+        assert names == ["picture.png", "masks-0.png", "masks-1.png"]
+        assert [await (await api.request("GET", url)).text() for url in output["masks"]] == ["1.png", "2.png"]
+
+
+async def test_every_wrong_value_is_refused_before_the_model_sees_it(
+    write_model: Callable[..., Path], local: Any
+) -> None:
+    write_model(TYPES, 'run: "predict.py:Runner"\n')
+    async with local() as api:
+        given = {"pictures": ["x"], "literal": "c", "size": "medium", "choice": 3, "maybe": 1, "secret": 5}
+        body = {"version": await api.version(), "input": given}
+        answer = await (await api.request("POST", "/v1/predictions", body)).json()
+        assert [(field["field"], field["type"]) for field in answer["invalid_fields"]] == [
+            ("input.choice", "enum"),
+            ("input.literal", "enum"),
+            ("input.maybe", "invalid_type"),
+            ("input.pictures.0", "format"),
+            ("input.secret", "invalid_type"),
+            ("input.size", "enum"),
+        ]
+
+
+async def test_an_input_whose_default_is_none_may_be_left_out(write_model: Callable[..., Path], local: Any) -> None:
+    code = """
+        from cog import BasePredictor, Input, Path
+
+        class Predictor(BasePredictor):
+            def predict(self, seed: int = Input(default=None), mask: Path = Input(default=None), b: str = None) -> str:
+                return repr((seed, mask, b))
+    """
+    write_model(code)
+    async with local() as api:
+        assert (await api.run())["output"] == "(None, None, None)"
+
+
+async def test_two_fields_that_would_share_a_file_name_keep_their_own_files(
+    write_model: Callable[..., Path], local: Any
+) -> None:
+    code = """
+        from cog import BasePredictor, Path
+
+        class Predictor(BasePredictor):
+            def predict(self) -> dict:
+                return {"a b": self.make("one"), "a-b": self.make("two"), "../up": self.make("three")}
+
+            def make(self, text: str) -> Path:
+                path = Path(f"{text}.txt")
+                path.write_text(text)
+                return path
+    """
+    write_model(code)
+    async with local() as api:
+        output = (await api.run())["output"]
+        texts = [await (await api.request("GET", output[name])).text() for name in ("a b", "a-b", "../up")]
+        assert texts == ["one", "two", "three"]
+        assert output["../up"].endswith("/up.txt")

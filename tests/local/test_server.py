@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pyreqwest.client import ClientBuilder
+from pyreqwest.exceptions import PyreqwestError
+
+from replicate_job.local.server import serve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WAITER = """
+    import time
+    from cog import BasePredictor
+
+    class Predictor(BasePredictor):
+        def predict(self) -> str:
+            print("begun", flush=True)
+            time.sleep(60)
+            return "late"
+"""
+
+
+async def test_nothing_answers_after_the_end_and_signal_handlers_stay_as_they_were(tmp_path: Path) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    async with serve(cache_dir=tmp_path) as base_url, ClientBuilder().no_proxy().build() as client:
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+        assert (await client.get(f"{base_url}/v1/account").build().send()).status == 200
+    async with ClientBuilder().no_proxy().build() as client:
+        with pytest.raises(PyreqwestError):
+            await client.get(f"{base_url}/v1/account").build().send()
+
+
+async def test_it_ends_at_once_with_a_prediction_running_and_a_request_held_open(
+    write_model: Callable[..., Path], local: Any
+) -> None:
+    write_model(WAITER)
+    async with asyncio.timeout(20):
+        async with local() as api:
+            running = await api.until(await api.create({}), lambda found: "begun" in found["logs"])
+            held = asyncio.create_task(api.create({}, prefer="wait=60"))
+            while len((await api.get("/v1/predictions"))["results"]) < 2:
+                pass
+            assert running["status"] == "processing"
+        with pytest.raises(PyreqwestError):
+            await held
+
+
+async def test_cancellation_of_its_task_ends_it_too(write_model: Callable[..., Path], local: Any) -> None:
+    write_model(WAITER)
+    up: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    async def forever() -> None:
+        async with local() as api:
+            await api.until(await api.create({}), lambda found: "begun" in found["logs"])
+            up.set_result(api)
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(forever())
+    api = await up
+    task.cancel()
+    async with asyncio.timeout(5):
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    with pytest.raises(PyreqwestError):
+        await api.get("/v1/account")
+
+
+async def test_a_warmed_model_is_ready_before_it_is_asked_for(write_model: Callable[..., Path], local: Any) -> None:
+    write_model(WAITER.replace("time.sleep(60)", "pass"))
+    async with local(warm="me/model") as api:
+        assert (await api.run())["output"] == "late"
+
+
+async def test_a_model_that_cannot_be_prepared_is_refused_with_the_reason_and_hides_no_other(
+    write_model: Callable[..., Path], local: Any
+) -> None:
+    write_model("import nonsense_that_is_nowhere\nclass Predictor: pass", name="broken")
+    write_model("", "predict: [", name="unreadable")
+    write_model(WAITER.replace("time.sleep(60)", "pass"))
+    async with local() as api:
+        for name, reason in (("broken", "nonsense_that_is_nowhere"), ("unreadable", "cog.yaml cannot be read")):
+            answer = await api.request("GET", f"/v1/models/me/{name}")
+            assert answer.status == 422
+            assert reason in (await answer.json())["detail"]
+        assert (await api.run())["status"] == "succeeded"
+
+
+def test_without_the_extra_one_line_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "starlette.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'starlette'\", name='starlette')"
+    )
+    script = (
+        f"import sys, asyncio; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from replicate_job.errors import LocalError\n"
+        "from replicate_job.local.server import serve\n"
+        "async def main():\n"
+        "    async with serve(): pass\n"
+        "try: asyncio.run(main())\n"
+        "except LocalError as error: print(error)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert said == "the local server needs starlette, which is not here: pip install 'replicate-job[local]'\n"
+
+
+@pytest.mark.parametrize("warm", ["no-such/model", "0" * 64, "me/unreadable", "/", "../.."])
+async def test_what_cannot_be_warmed_is_left_for_its_first_use(
+    write_model: Callable[..., Path], local: Any, warm: str
+) -> None:
+    write_model("", "predict: [", name="unreadable")
+    async with local(warm=warm) as api:
+        assert (await api.request("GET", "/v1/account")).status == 200
