@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -36,10 +37,7 @@ def read_settings(
     local: bool = False,
 ) -> Settings:
     """Arguments win over the environment. Raises JobError for a token that no HTTP header can carry."""
-    # Here, and not at the top: 10 ms that nobody pays who gives every path.
-    from platformdirs import user_state_path  # noqa: PLC0415 - see above
-
-    state = user_state_path("replicate-job", appauthor=False)
+    state = _state_folder(environment)
     token = (token or environment.get(TOKEN) or "").strip()
     if not (token.isascii() and token.isprintable()) or " " in token:
         raise JobError(f"{TOKEN} holds characters that no token has: copy it again")
@@ -50,6 +48,17 @@ def read_settings(
         state=state,
         local=local,
     )
+
+
+def _state_folder(environment: Mapping[str, str]) -> Path:
+    """The user's folder for state that outlives a program: ``$XDG_STATE_HOME`` on Linux."""
+    if sys.platform == "linux":
+        # The same place that platformdirs names, without the 4 ms that importing it takes at every start.
+        given = environment.get("XDG_STATE_HOME", "").strip()
+        return (Path(given) if given else Path("~/.local/state").expanduser()) / "replicate-job"
+    from platformdirs import user_state_path  # noqa: PLC0415 - see above
+
+    return user_state_path("replicate-job", appauthor=False)
 
 
 def check_environment(names: tuple[str, ...], settings: Settings, environment: Mapping[str, str] = os.environ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -70,16 +70,14 @@ class Client:
         if cancel_after:
             headers["cancel-after"] = cancel_after
         timeout = ANSWER_TIMEOUT + hold
-        return self._read(
-            await self._transport.send("POST", path, timeout=timeout, body=body, headers=headers), Prediction
-        )
+        return await self._send("POST", path, Prediction, timeout=timeout, body=body, headers=headers)
 
     async def get_prediction(self, prediction_id: str) -> Prediction:
         return await self._get(f"/predictions/{quote(prediction_id, safe='')}", Prediction)
 
     async def cancel_prediction(self, prediction_id: str) -> Prediction:
         path = f"/predictions/{quote(prediction_id, safe='')}/cancel"
-        return self._read(await self._transport.send("POST", path, timeout=ANSWER_TIMEOUT), Prediction)
+        return await self._send("POST", path, Prediction)
 
     async def list_predictions(self, *, after: datetime, before: datetime) -> AsyncIterator[list[Prediction]]:
         """Pages of predictions created in that span, newest first, 100 at most each.
@@ -112,7 +110,7 @@ class Client:
     async def upload_file(self, path: Path, *, name: str, media_type: str) -> UploadedFile:
         part = (await PartBuilder.from_file(path)).file_name(name).mime(media_type)
         form = FormBuilder().part("content", part)
-        return self._read(await self._transport.send("POST", "/files", timeout=UPLOAD_TIMEOUT, form=form), UploadedFile)
+        return await self._send("POST", "/files", UploadedFile, timeout=UPLOAD_TIMEOUT, form=form)
 
     async def stream_events(self, url: str, last_event_id: str = "") -> AsyncGenerator[Event, None]:
         """Events of a prediction's ``urls.stream`` until the server closes it. Raises as the other methods do."""
@@ -121,34 +119,45 @@ class Client:
             headers["last-event-id"] = last_event_id
         async with self._transport.stream(url, headers) as (status, chunks):
             if status not in OK:
-                raise api_error(Response(status, {}, b"".join([chunk async for chunk in chunks])))
+                body = b"".join([chunk async for chunk in chunks])
+                raise api_error("GET urls.stream", Response(status, {}, body))
             decoder = Decoder()
             async for chunk in chunks:
                 for event in decoder.feed(chunk):
                     yield event
 
     async def _get(self, path: str, kind: type[_T]) -> _T:
-        return self._read(await self._transport.send("GET", path, timeout=ANSWER_TIMEOUT), kind)
+        return await self._send("GET", path, kind)
 
-    def _read(self, response: Response, kind: type[_T]) -> _T:
+    async def _send(  # noqa: PLR0913 - a request's parts, and what it gives
+        self,
+        method: str,
+        path: str,
+        kind: type[_T],
+        *,
+        timeout: float = ANSWER_TIMEOUT,  # noqa: ASYNC109 - enforced below asyncio, as in the transport
+        body: bytes | None = None,
+        form: FormBuilder | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> _T:
+        response = await self._transport.send(method, path, timeout=timeout, body=body, form=form, headers=headers)
+        what = f"{method} {path.partition('?')[0]}"
         if response.status not in OK:
-            raise api_error(response)
+            raise api_error(what, response)
         try:
             return msgspec.json.decode(response.body, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            what = kind.__name__.lower()
-            raise NoAnswerError(
-                f"{self.base_url} answered {response.status} with a body that is not a {what}"
-            ) from None
+            expected = f"{self.base_url} answered {response.status} with a body that is not a {kind.__name__.lower()}"
+            raise NoAnswerError(f"{what}: {expected}") from None
 
 
-def api_error(response: Response) -> APIError:
+def api_error(what: str, response: Response) -> APIError:
     """Make the exception of an error answer: one line, and every field of its body."""
     problem = read_problem(response.status, response.body)
     kind, advice = _ERRORS.get(response.status, (APIError, ""))
     if response.status in REDIRECT:
         advice = "a redirect is not followed with a token: check REPLICATE_BASE_URL"
-    message = f"the API answered {response.status}: {problem}" + (f"; {advice}" if advice else "")
+    message = f"{what}: the API answered {response.status}: {problem}" + (f"; {advice}" if advice else "")
     return kind(
         message,
         status=response.status,

@@ -15,7 +15,7 @@ from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.multipart import FormBuilder
 from pyreqwest.request import RequestBuilder
 
-from replicate_job.errors import JobError
+from replicate_job.errors import JobError, NotSentError
 from replicate_job.http import Exchange, is_loopback
 
 DEFAULT_BASE_URL = "https://api.replicate.com"
@@ -86,7 +86,7 @@ class Transport:
         Raises NotSentError when no connection was made, NoAnswerError for everything after that: then the
         request may have been acted upon.
         """
-        with Exchange(f"{method} {path.partition('?')[0]}"):
+        with Exchange(f"{method} {self.base_url}{path.partition('?')[0]}"):
             request = self._request(method, path, headers or {}).timeout(timedelta(seconds=timeout))
             if body is not None:
                 request = request.header("content-type", "application/json").body_bytes(body)
@@ -121,7 +121,10 @@ class Transport:
 
     def _request(self, method: str, path: str, headers: Mapping[str, str]) -> RequestBuilder:
         url = path if "://" in path else self.base_url + path
-        request = self._client.request(method, url).headers(dict(headers))
+        try:
+            request = self._client.request(method, url).headers(dict(headers))
+        except ValueError as error:
+            raise NotSentError(f"{method} {url}: no address that can be asked ({error})") from None
         if self._token and origin(url) == self._origin:
             request = request.header("authorization", f"Bearer {self._token}", is_sensitive=True)
         return request

@@ -8,6 +8,7 @@ from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.options import Common, Terminated, common, local, run_async
 from replicate_job.cli.output import print_response
 from replicate_job.cli.show import stranger
+from replicate_job.cli.streams import tell
 from replicate_job.flow.cancel import cancel_prediction
 from replicate_job.flow.collect import result_of
 
@@ -24,8 +25,8 @@ def command(prediction_id: str, **options: object) -> int:
         async with shared.session() as context:
             prediction = await cancel_prediction(context, prediction_id)
             entry = await context.journal.find(prediction_id, context.api)
-        if prediction.status not in {"canceled", "aborted"}:
-            click.echo(f"prediction {prediction_id} is {prediction.status}", err=True)
+        if prediction.status not in {"canceled", "aborted"} and not shared.quiet:
+            tell(f"prediction {prediction_id} is {prediction.status}")
         print_response(result_of(entry or stranger(prediction), prediction))
         return SUCCEEDED
 

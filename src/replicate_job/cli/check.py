@@ -8,7 +8,7 @@ import click
 
 from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.options import Common, Terminated, common, local, run_async
-from replicate_job.cli.output import write
+from replicate_job.cli.streams import write
 from replicate_job.flow.resolve import look_up
 from replicate_job.journal.entry import UNFINISHED
 

@@ -41,6 +41,8 @@ def explain(error: Exception) -> str | None:
             return f"{usage}error: {error.format_message()}"
         case errors.InputError():
             return "\n  ".join([f"error: the input does not fit {error.model}:", *error.problems])
+        case OSError(filename=str(name), strerror=str(reason)):
+            return f"error: {name}: {reason}"
         case errors.ReplicateJobError() | click.ClickException() | OSError():
             return f"error: {error}"
     return None

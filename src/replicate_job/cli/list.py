@@ -10,7 +10,8 @@ import click
 
 from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.options import Common, Terminated, common, run_async
-from replicate_job.cli.output import print_json, shorten, write
+from replicate_job.cli.output import print_json, shorten
+from replicate_job.cli.streams import tell, write
 from replicate_job.journal.entry import Entry
 from replicate_job.journal.sqlite import SQLiteJournal
 
@@ -32,8 +33,8 @@ def command(limit: int | None, *, as_json: bool, **options: object) -> int:
             print_json([describe(entry) for entry in entries])
         elif entries:
             write(_table(entries))
-        if not as_json:
-            click.echo(_totals(entries), err=True)
+        if not as_json and not shared.quiet:
+            tell(_totals(entries))
         return SUCCEEDED
 
     return run_async(work)

@@ -8,7 +8,8 @@ from importlib import import_module
 import click
 
 from replicate_job import __version__
-from replicate_job.cli.exits import exit_code, explain
+from replicate_job.cli.exits import INTERRUPTED, exit_code, explain
+from replicate_job.cli.streams import leave, open_missing, tell
 
 COMMANDS = {
     "run": "Run a job file or a model, and keep its outputs.",
@@ -48,15 +49,26 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line. Every error becomes one message on stderr and an exit code."""
+    open_missing()
     try:
+        _check_words(sys.argv[1:])
         code = cli.main(standalone_mode=False)
-        sys.stdout.flush()
     except Exception as error:
         message = explain(error)
         if message is None:
             raise
-        click.echo(message, err=True)
+        tell(message)
         code = exit_code(error)
     except KeyboardInterrupt:
-        code = 130
-    sys.exit(code)
+        code = INTERRUPTED
+    leave(code)
+
+
+def _check_words(words: list[str]) -> None:
+    """A word that is no UTF-8, or no text in the locale, has lone surrogates: neither JSON nor SQLite can carry it."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            encoding = sys.getfilesystemencoding()
+            raise click.UsageError(f"{word!a} is not valid Unicode: write it in this locale's {encoding}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ import msgspec
 from replicate_job import __version__
 from replicate_job.cli.exits import INTERRUPTED, TERMINATED
 from replicate_job.cli.output import open_reporter
+from replicate_job.cli.streams import give_up, tell
 from replicate_job.flow.context import Context
 from replicate_job.session import open_session
 from replicate_job.settings import Settings, read_settings
@@ -97,27 +98,33 @@ class Terminated:
         self.came = False
 
 
-def run_async(work: Callable[[Terminated], Coroutine[Any, Any, int]]) -> int:
-    """Run a command's coroutine to its exit code; SIGINT and SIGTERM cancel it."""
+def run_async(work: Callable[[Terminated], Coroutine[Any, Any, int]], *, stopped: str = "") -> int:
+    """Run a command's coroutine to its exit code; SIGINT and SIGTERM cancel it, and then ``stopped`` is said.
+
+    A second SIGINT leaves at once, whatever still waits: a lock of the journal, an answer of the API.
+    """
     terminated = Terminated()
 
     async def main() -> int:
-        task = asyncio.current_task()
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task  # noqa: S101 - this is one
 
-        def stop() -> None:
+        def terminate() -> None:
             terminated.came = True
-            if task:
-                task.cancel()
+            task.cancel()
 
-        try:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
-        except NotImplementedError:  # Windows has no such handlers
-            return await work(terminated)
+        def interrupt() -> None:
+            loop.add_signal_handler(signal.SIGINT, give_up, INTERRUPTED)
+            task.cancel()
+
+        with suppress(NotImplementedError):  # Windows has no such handlers
+            loop.add_signal_handler(signal.SIGTERM, terminate)
+            loop.add_signal_handler(signal.SIGINT, interrupt)
         return await work(terminated)
 
     try:
         return asyncio.run(main())
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except asyncio.CancelledError:
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        if stopped:
+            tell(stopped)
         return TERMINATED if terminated.came else INTERRUPTED

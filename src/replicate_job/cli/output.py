@@ -1,4 +1,4 @@
-"""The one way out: data to stdout, everything else to stderr."""
+"""What goes out, and how: data to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from replicate_job.cli.streams import tell, write
 from replicate_job.job import Result
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.progress import read_progress
@@ -44,17 +45,6 @@ def shorten(path: Path) -> str:
         return str(path)
 
 
-def write(text: bytes | str) -> None:
-    """Write to stdout at once, as UTF-8 whatever the locale says."""
-    data = text.encode() if isinstance(text, str) else text
-    try:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        # The reader has enough, as `head` has. The job goes on, and Python must not complain at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 class LineReporter:
     """Lines to stderr: warnings, and with ``verbose`` notes and a heartbeat; with ``quiet`` nothing."""
 
@@ -81,14 +71,13 @@ class LineReporter:
         self.note(f"{prediction.id} {prediction.status}" + (f" {progress.fraction:.0%}" if progress else ""))
 
     def line(self, text: str) -> None:
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
+        tell(text)
 
 
 @contextmanager
 def open_reporter(*, verbose: bool, quiet: bool, still: bool = False) -> Iterator[LineReporter]:
     """A live line on a terminal, plain lines elsewhere. ``still`` when the terminal shows the output itself."""
-    if still or quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+    if still or quiet or not sys.stderr.isatty() or os.environ.get("TERM") in {"dumb", "unknown"}:
         yield LineReporter(verbose=verbose, quiet=quiet)
         return
     from replicate_job.cli.live import LiveReporter  # noqa: PLC0415 - rich is for those who see it

@@ -11,6 +11,7 @@ from replicate_job.cli.exits import SUCCEEDED, exit_code, explain
 from replicate_job.cli.options import Common, Terminated, common, local, run_async
 from replicate_job.cli.output import print_response
 from replicate_job.cli.run import conclude
+from replicate_job.cli.streams import tell
 from replicate_job.errors import JournalError, OutputError, ReplicateJobError
 from replicate_job.flow.context import Context
 from replicate_job.flow.run import Ask, run_job
@@ -33,10 +34,13 @@ def command(**options: bool) -> int:
             gate = asyncio.Semaphore(TOGETHER)
             codes = await asyncio.gather(*(_finish(context, entry, gate) for entry in entries))
         finished = sum(code == SUCCEEDED for code in codes)
-        click.echo(f"{finished} of {len(codes)} unfinished jobs succeeded" if codes else "no unfinished jobs", err=True)
+        if not shared.quiet:
+            told = f"{finished} of {len(codes)} unfinished jobs succeeded" if codes else "no unfinished jobs"
+            tell(told)
         return max(codes, default=SUCCEEDED)
 
-    return run_async(work)
+    stopped = "stopped; the jobs are left as they are: `replicate-job resume` finishes them"
+    return run_async(work, stopped=stopped)
 
 
 async def _finish(context: Context, entry: Entry, gate: asyncio.Semaphore) -> int:
@@ -47,7 +51,7 @@ async def _finish(context: Context, entry: Entry, gate: asyncio.Semaphore) -> in
         except ReplicateJobError as error:
             if isinstance(error, OutputError | JournalError) and error.result:
                 print_response(error.result)
-            click.echo(f"{entry.key}: {explain(error)}", err=True)
+            tell(f"{entry.key}: {explain(error)}")
             return exit_code(error)
     print_response(result)
     return conclude(result, job)

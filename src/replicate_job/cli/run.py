@@ -11,7 +11,8 @@ import msgspec
 
 from replicate_job.cli.exits import SUCCEEDED, status_code
 from replicate_job.cli.options import Common, Terminated, common, folder, local, run_async, saving, waiting
-from replicate_job.cli.output import print_json, print_response, write
+from replicate_job.cli.output import print_json, print_response
+from replicate_job.cli.streams import tell, write
 from replicate_job.errors import JobError, JournalError, OutputError
 from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.context import Context
@@ -180,13 +181,12 @@ def conclude(result: Result, job: Job) -> int:
         case "succeeded":
             pass
         case "failed":
-            click.echo(f"error: {name} failed: {result.error or 'the API gives no reason'}", err=True)
+            tell(f"error: {name} failed: {result.error or 'the API gives no reason'}")
         case "canceled" | "aborted":
-            click.echo(f"{name} was {result.status}", err=True)
+            tell(f"{name} was {result.status}")
         case status if job.wait_for_completion:
-            click.echo(
+            tell(
                 f"{name} is still {status} after {job.budget:g} s and is left running: `replicate-job wait "
-                f"{result.prediction_id}` goes on, `replicate-job cancel {result.prediction_id}` ends it",
-                err=True,
+                f"{result.prediction_id}` goes on, `replicate-job cancel {result.prediction_id}` ends it"
             )
     return code

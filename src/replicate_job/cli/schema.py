@@ -10,7 +10,8 @@ import msgspec
 
 from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.options import Common, Terminated, common, local, run_async
-from replicate_job.cli.output import print_json, write
+from replicate_job.cli.output import print_json
+from replicate_job.cli.streams import write
 from replicate_job.errors import JobError
 from replicate_job.flow.resolve import resolve
 from replicate_job.wire.openapi import alternatives, definition

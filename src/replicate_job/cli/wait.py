@@ -39,4 +39,5 @@ def command(prediction_id: str, save: str, key: str | None, *, no_save: bool, **
         report(result)
         return conclude(result, job)
 
-    return run_async(work)
+    stopped = f"stopped; {prediction_id} is left as it is: `replicate-job wait {prediction_id}` goes on"
+    return run_async(work, stopped=stopped)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
-from replicate_job.errors import JobError, ReplicateJobError
+from replicate_job.errors import JobError, JobHeldError, ReplicateJobError
 from replicate_job.flow.context import Context
 from replicate_job.flow.reconcile import reconcile
 from replicate_job.flow.resolve import look_up
 from replicate_job.flow.run import Ask, held, run_job, take
 from replicate_job.flow.wait import Watch, wait
 from replicate_job.job import Job, Result
-from replicate_job.journal.entry import Entry
+from replicate_job.journal.entry import Claim, Entry
 from replicate_job.wire.prediction import Prediction
 
 CONFIRM = 10.0
@@ -36,9 +37,29 @@ async def cancel_job(context: Context, entry: Entry) -> Prediction | None:
             await context.journal.refused(claim, "interrupted before anything was created")
             return None
         prediction = await cancel_prediction(context, found, young=True)
-        if prediction.is_terminal:
-            await context.journal.ended(claim, prediction)
+        await _note_end(context, claim, prediction)
         return prediction
+
+
+async def cancel_known(context: Context, prediction_id: str) -> Prediction:
+    """Cancel a prediction, of this journal or not; what the journal has of it is brought up to date."""
+    prediction = await cancel_prediction(context, prediction_id)
+    if entry := await context.journal.find(prediction_id, context.api):
+        # A process that waits for it sees the end itself.
+        with suppress(JobHeldError):
+            claim = await context.journal.claim(entry.key, context.api, entry.job, entry.save)
+            async with held(context, claim):
+                await _note_end(context, claim, prediction)
+    return prediction
+
+
+async def _note_end(context: Context, claim: Claim, prediction: Prediction) -> None:
+    """Write a terminal status down; where it left nothing to keep, the job is finished."""
+    if not prediction.is_terminal or claim.entry.state == "collected":
+        return
+    await context.journal.ended(claim, prediction)
+    if prediction.status != "succeeded" and prediction.output is None:
+        await context.journal.collected(claim, ())
 
 
 async def cancel_prediction(context: Context, prediction_id: str, *, young: bool = False) -> Prediction:

@@ -94,7 +94,7 @@ async def _record(context: Context, claim: Claim, prediction: Prediction, sent_a
     if own and own != prediction.id:
         context.reporter.warn(f"another process has created {own} for this job meanwhile: canceling {prediction.id}")
         await cancel_surplus(context, prediction.id)
-        return Created(own, sent_at)
+        raise ClaimLostError(f"another process has taken over the job {claim.key!r}")
     return Created(own, sent_at, prediction) if own else None
 
 
@@ -141,6 +141,8 @@ class _Tries:
             self._unsent += 1
             if self._unsent >= patience.connects:
                 await self.give_up(error, f"{error}; tried {self._unsent} times, nothing was created")
+        # While this sleeps, whoever cancels or resumes the job need not look for a prediction.
+        await self._context.journal.unsent(self._claim)
         self._context.reporter.warn(f"{error}; nothing was created, trying again in {delay:.3g} s")
         await self._context.clock.sleep(delay)
 
@@ -149,7 +151,7 @@ class _Tries:
         self._sends += 1
         if broken and self._sends >= self._context.patience.sends:
             await self.give_up(broken, f"{broken}; sent {self._sends} times, nothing was created")
-        await self._context.clock.sleep(_delay(self._sends))
+        await self._context.clock.sleep(_delay(self._sends - 1))
 
     async def give_up(self, error: ReplicateJobError, reason: str = "") -> NoReturn:
         """Free the job's key, for certainly nothing was created, and raise ``error``."""

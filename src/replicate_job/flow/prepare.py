@@ -15,7 +15,7 @@ from replicate_job.flow.resolve import Resolved, resolve
 from replicate_job.inputs.schema import check
 from replicate_job.inputs.upload import FileInfo, send_files
 from replicate_job.job import Job
-from replicate_job.journal.entry import Request
+from replicate_job.journal.entry import Request, encode_job
 from replicate_job.wire.prediction import moment
 from replicate_job.wire.target import Target, parse_target
 
@@ -42,6 +42,10 @@ def check_job(job: Job) -> Target:
         raise JobError(f"webhook is {job.webhook!r}: it must be a URL like https://example.com/hook")
     if job.cancel_after is not None:
         parse_duration(job.cancel_after)
+    try:
+        encode_job(job)
+    except UnicodeEncodeError as error:
+        raise JobError(f"the job holds text that is no Unicode: {error.object[error.start : error.end]!r}") from None
     return parse_target(job.model)
 
 

@@ -138,4 +138,4 @@ async def look_up(context: Context, ask: Callable[[], Awaitable[_T]], *, young: 
             if not is_transient(error) or attempt == LOOKUPS or asked_to_wait > context.patience.throttle:
                 raise
             context.reporter.note(f"{error}; asking again")
-            await context.clock.sleep(max(asked_to_wait, backoff(attempt, random.random())))  # noqa: S311 - spreads load
+            await context.clock.sleep(max(asked_to_wait, backoff(attempt - 1, random.random())))  # noqa: S311 - spreads load

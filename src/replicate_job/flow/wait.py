@@ -64,18 +64,20 @@ async def wait(
 ) -> Prediction | None:
     """Poll every ``interval`` seconds until the end or until the clock's ``now`` reaches ``until``.
 
-    ``last`` is what is known already, from a held create; ``soon`` says that the end may be near. The result is the
-    last that was seen: terminal, or not where time ran out; None where no request ever told. Raises the APIError of
-    a request that can't be mended (401).
+    Where nothing is known yet it looks once, however late it is. ``last`` is what is known already, from a held
+    create; ``soon`` says that the end may be near. The result is the last that was seen: terminal, or not where time
+    ran out; None where no request ever told. Raises the APIError of a request that can't be mended (401).
     """
     if last:
         watch.saw(last)
         if last.is_terminal:
             return last
     pauses = [*([] if last else [0.0]), *(pause for pause in SOON if soon and pause < interval)]
-    while (left := until - watch.clock.now()) > 0:
+    first = last is None
+    while (left := until - watch.clock.now()) > 0 or first:
+        first = False
         pause = pauses.pop(0) if pauses else interval
-        await watch.clock.sleep(min(max(pause, watch.asked_to_wait), left))
+        await watch.clock.sleep(max(0.0, min(max(pause, watch.asked_to_wait), left)))
         last = await watch.look() or last
         if last and last.is_terminal:
             return last

@@ -42,6 +42,9 @@ class Journal(Protocol):
         An entry that comes back with a prediction has been created meanwhile: then nothing may be sent.
         """
 
+    async def unsent(self, claim: Claim) -> None:
+        """Record that the create which was intended, and every one before it, certainly made nothing."""
+
     async def created(self, claim: Claim, prediction: Prediction) -> str:
         """Record the prediction. The first id that is recorded for a job stays: it is what comes back.
 

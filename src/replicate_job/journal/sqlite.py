@@ -129,6 +129,9 @@ class SQLiteJournal:
 
         return await self._writer.run(work)
 
+    async def unsent(self, claim: Claim) -> None:
+        await self._fact(claim, "state='claimed'")
+
     async def created(self, claim: Claim, prediction: Prediction) -> str:
         def work(db: sqlite3.Connection) -> str:
             entry = _get(db, claim.key)

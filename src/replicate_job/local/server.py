@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
 import tempfile
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -13,8 +11,6 @@ from replicate_job.errors import LocalError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
-
-    from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 @asynccontextmanager
@@ -40,18 +36,17 @@ async def serve(  # noqa: PLR0913 - by name only, each with a default
         from replicate_job.local.engine import Engine  # noqa: PLC0415 - an extra that may not be installed
         from replicate_job.local.files import Files  # noqa: PLC0415 - an extra that may not be installed
         from replicate_job.local.predictions import Predictions  # noqa: PLC0415 - goes with them
+        from replicate_job.loopback import bind, listen, origin_of  # noqa: PLC0415 - an extra that may not be installed
     except ModuleNotFoundError as error:
         raise LocalError(
             f"the local server needs {error.name}, which is not here: pip install 'replicate-job[local]'"
         ) from None
     cache = cache_dir or _cache_dir()
     with (
-        socket.create_server(("127.0.0.1", 0), backlog=2048) as listening,
+        bind() as listening,
         tempfile.TemporaryDirectory(prefix="replicate-job-", ignore_cleanup_errors=True) as own,
     ):
-        # asyncio asks for no delay only on sockets that say they are TCP, and this one does not.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        base_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        base_url = origin_of(listening)
         files = Files(state_dir or Path(own), base_url)
         catalog, predictions = Catalog(models), Predictions()
         engine = Engine(cache, files, on_notice, grace=grace)
@@ -61,43 +56,11 @@ async def serve(  # noqa: PLR0913 - by name only, each with a default
             if model := catalog.find(owner, name):
                 engine.warm(model)
         try:
-            async with _listen(app.asgi(), listening):
+            async with listen(app.asgi(), listening):
                 yield base_url
         finally:
             await predictions.close()
             await engine.close()
-
-
-@asynccontextmanager
-async def _listen(app: ASGIApp, listening: socket.socket) -> AsyncIterator[None]:
-    """Answer on this socket with uvicorn's HTTP, and none of its signal handlers and its loop.
-
-    At the end, requests under way are cut off.
-    """
-    from uvicorn.config import Config  # noqa: PLC0415 - an extra that may not be installed
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol  # noqa: PLC0415 - the same
-    from uvicorn.server import ServerState  # noqa: PLC0415 - the same
-
-    async def until_closed(scope: Scope, receive: Receive, send: Send) -> None:
-        with suppress(asyncio.CancelledError):
-            await app(scope, receive, send)
-
-    config = Config(until_closed, lifespan="off", ws="none", log_config=None, access_log=False, interface="asgi3")
-    config.load()
-    state = ServerState()
-    server = await asyncio.get_running_loop().create_server(
-        lambda: HttpToolsProtocol(config, state, {}), sock=listening
-    )
-    try:
-        yield
-    finally:
-        server.close()
-        for connection in list(state.connections):
-            connection.transport.abort()
-        tasks = list(state.tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _cache_dir() -> Path:

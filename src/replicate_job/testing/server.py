@@ -10,14 +10,14 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Self
 
-from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
+
+from replicate_job.loopback import bind, listen, origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope
 
 _TRANSPORT = "replicate_job.transport"
 
@@ -76,8 +76,8 @@ class LoopbackServer:
 
     def __init__(self, *apps: ASGIApp) -> None:
         self._apps, self._loop_factory = apps, new_loop()
-        self._sockets = [socket.create_server(("127.0.0.1", 0), backlog=2048) for _ in apps]
-        self.origins = tuple(f"http://127.0.0.1:{listening.getsockname()[1]}" for listening in self._sockets)
+        self._sockets = [bind() for _ in apps]
+        self.origins = tuple(map(origin_of, self._sockets))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._ready = threading.Event()
@@ -104,36 +104,8 @@ class LoopbackServer:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        state = ServerState()
-        servers = [
-            await self._loop.create_server(_protocols(app, state), sock=listening, backlog=2048)
-            for app, listening in zip(self._apps, self._sockets, strict=True)
-        ]
-        self._ready.set()
-        await self._stop.wait()
-        for server in servers:
-            server.close()
-        for connection in list(state.connections):
-            connection.transport.abort()
-        while state.connections:  # noqa: ASYNC110 - uvicorn keeps this set and tells nobody; it is a turn or two
-            await asyncio.sleep(0)
-        for task in list(state.tasks):
-            task.cancel()
-        await asyncio.gather(*state.tasks)
-
-
-def _protocols(app: ASGIApp, state: ServerState) -> Callable[[], BreakableProtocol]:
-    async def until_closed(scope: Scope, receive: Receive, send: Send) -> None:
-        with contextlib.suppress(asyncio.CancelledError):
-            await app(scope, receive, send)
-
-    config = Config(until_closed, lifespan="off", ws="none", log_config=None, proxy_headers=False, interface="asgi3")
-    config.timeout_keep_alive = 3600
-    config.load()
-
-    def protocol() -> BreakableProtocol:
-        made = BreakableProtocol(config, state, {})
-        made.access_log = False
-        return made
-
-    return protocol
+        async with contextlib.AsyncExitStack() as stack:
+            for app, listening in zip(self._apps, self._sockets, strict=True):
+                await stack.enter_async_context(listen(app, listening, BreakableProtocol))
+            self._ready.set()
+            await self._stop.wait()
