@@ -189,7 +189,7 @@ class _Thread:
     def __init__(self, work: Coroutine[Any, Any, Any]) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
-        self._started = threading.Event()
+        self._started, self._ended = threading.Event(), threading.Event()
         self.value: Any = None
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(work,), name="replicate-job", daemon=True)
@@ -205,6 +205,8 @@ class _Thread:
             self.value = asyncio.run(main())
         except BaseException as error:  # noqa: BLE001 - raised again by ``result``
             self.error = error
+        finally:
+            self._ended.set()
 
     def stop(self) -> None:
         """Cancel the coroutine and wait for its clean-up."""
@@ -212,11 +214,12 @@ class _Thread:
         if self._loop and self._task:
             with suppress(RuntimeError):  # it has ended, and its loop is closed
                 self._loop.call_soon_threadsafe(self._task.cancel)
-        self._thread.join()
+        self._ended.wait()
 
     def result(self) -> Any:
+        # Not by join: one that Ctrl-C interrupts makes CPython 3.11 take the thread for ended.
         try:
-            self._thread.join()
+            self._ended.wait()
         except KeyboardInterrupt:
             self.stop()
             raise

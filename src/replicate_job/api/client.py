@@ -17,6 +17,7 @@ from replicate_job.errors import (
     APIError,
     AuthenticationError,
     InvalidRequestError,
+    JobError,
     NoAnswerError,
     NotFoundError,
     PaymentRequiredError,
@@ -38,7 +39,7 @@ _ERRORS: dict[int, tuple[type[APIError], str]] = {
     402: (PaymentRequiredError, "add credit at https://replicate.com/account/billing and run it again"),
     403: (AuthenticationError, "the token may not do this"),
     404: (NotFoundError, ""),
-    413: (InvalidRequestError, "send large files as @file, not inside the input"),
+    413: (InvalidRequestError, "a file may have 100 MB, and an input far less: send files as @file, or give a URL"),
     422: (InvalidRequestError, ""),
     429: (RateLimitError, ""),
 }
@@ -73,10 +74,10 @@ class Client:
         return await self._send("POST", path, Prediction, timeout=timeout, body=body, headers=headers)
 
     async def get_prediction(self, prediction_id: str) -> Prediction:
-        return await self._get(f"/predictions/{quote(prediction_id, safe='')}", Prediction)
+        return await self._get(f"/predictions/{step(prediction_id)}", Prediction)
 
     async def cancel_prediction(self, prediction_id: str) -> Prediction:
-        path = f"/predictions/{quote(prediction_id, safe='')}/cancel"
+        path = f"/predictions/{step(prediction_id)}/cancel"
         return await self._send("POST", path, Prediction)
 
     async def list_predictions(self, *, after: datetime, before: datetime) -> AsyncIterator[list[Prediction]]:
@@ -94,6 +95,8 @@ class Client:
             page = await self._get(f"/predictions?{query}", PredictionPage)
             yield page.results
             query = (page.next or "").partition("?")[2]
+            if page.next and not query:
+                raise NoAnswerError(f"{self.base_url}/predictions: the link to its next page cannot be read")
 
     async def get_model(self, owner: str, name: str) -> Model:
         return await self._get(f"/models/{owner}/{name}", Model)
@@ -149,6 +152,13 @@ class Client:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             expected = f"{self.base_url} answered {response.status} with a body that is not a {kind.__name__.lower()}"
             raise NoAnswerError(f"{what}: {expected}") from None
+
+
+def step(name: str) -> str:
+    """One step of a path, whatever the name holds. Raises JobError for dots, which climb however they are written."""
+    if name in {"", ".", ".."}:
+        raise JobError(f"{name!r} is no prediction's id")
+    return quote(name, safe="")
 
 
 def api_error(what: str, response: Response) -> APIError:

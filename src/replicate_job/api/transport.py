@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.http import Url
 from pyreqwest.multipart import FormBuilder
 from pyreqwest.request import RequestBuilder
 
@@ -43,7 +44,7 @@ class Transport:
 
     def __init__(self, base_url: str, token: str | None, *, user_agent: str) -> None:
         self.base_url = normalize(base_url)
-        self._origin = origin(self.base_url)
+        self._origin = Url(self.base_url).origin_ascii
         self._token = token
         self._client = self._build(user_agent)
         self._clock_offset: float | None = None
@@ -120,12 +121,14 @@ class Transport:
             await request.__aexit__(None, None, None)
 
     def _request(self, method: str, path: str, headers: Mapping[str, str]) -> RequestBuilder:
-        url = path if "://" in path else self.base_url + path
+        whole = path if "://" in path else self.base_url + path
         try:
+            # Whose address it is, the parser says that also sends: two parsers can read one text as two hosts.
+            url = Url(whole)
             request = self._client.request(method, url).headers(dict(headers))
         except ValueError as error:
-            raise NotSentError(f"{method} {url}: no address that can be asked ({error})") from None
-        if self._token and origin(url) == self._origin:
+            raise NotSentError(f"{method} {whole}: no address that can be asked ({error})") from None
+        if self._token and url.origin_ascii == self._origin:
             request = request.header("authorization", f"Bearer {self._token}", is_sensitive=True)
         return request
 
@@ -142,6 +145,7 @@ def normalize(base_url: str) -> str:
     try:
         parts = urlsplit(base_url.strip())
         port = parts.port
+        Url(base_url.strip())
     except ValueError:
         raise wrong from None
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or parts.query or parts.fragment:
@@ -150,12 +154,3 @@ def normalize(base_url: str) -> str:
         raise JobError("REPLICATE_BASE_URL holds a user name or password: put the token in REPLICATE_API_TOKEN")
     url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
     return url if url.endswith("/v1") else url + "/v1"
-
-
-def origin(url: str) -> tuple[str, str, int | None] | None:
-    """Scheme, host and port with the scheme's default filled in; None for what is no address."""
-    try:
-        parts = urlsplit(url)
-        return parts.scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    except ValueError:
-        return None

@@ -9,7 +9,7 @@ from replicate_job.cli.options import Common, Terminated, common, local, run_asy
 from replicate_job.cli.output import print_response
 from replicate_job.cli.show import stranger
 from replicate_job.cli.streams import tell
-from replicate_job.flow.cancel import cancel_prediction
+from replicate_job.flow.cancel import cancel_known
 from replicate_job.flow.collect import result_of
 
 
@@ -23,7 +23,7 @@ def command(prediction_id: str, **options: object) -> int:
 
     async def work(_: Terminated) -> int:
         async with shared.session() as context:
-            prediction = await cancel_prediction(context, prediction_id)
+            prediction = await cancel_known(context, prediction_id)
             entry = await context.journal.find(prediction_id, context.api)
         if prediction.status not in {"canceled", "aborted"} and not shared.quiet:
             tell(f"prediction {prediction_id} is {prediction.status}")

@@ -41,8 +41,7 @@ def explain(error: Exception) -> str | None:
             return f"{usage}error: {error.format_message()}"
         case errors.InputError():
             return "\n  ".join([f"error: the input does not fit {error.model}:", *error.problems])
-        case OSError(filename=str(name), strerror=str(reason)):
-            return f"error: {name}: {reason}"
         case errors.ReplicateJobError() | click.ClickException() | OSError():
-            return f"error: {error}"
+            name = getattr(error, "filename", None)
+            return f"error: {name}: {error.strerror}" if isinstance(error, OSError) and name else f"error: {error}"
     return None

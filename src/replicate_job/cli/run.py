@@ -19,6 +19,7 @@ from replicate_job.flow.context import Context
 from replicate_job.flow.prepare import look_at
 from replicate_job.flow.resolve import Resolved, resolve
 from replicate_job.flow.run import LONGEST_HOLD, Ask, new_key
+from replicate_job.inputs.upload import check_files
 from replicate_job.job import Job, Result
 from replicate_job.settings import check_environment
 from replicate_job.wire.target import parse_target
@@ -130,6 +131,9 @@ async def _with_inputs(context: Context, job: Job, options: _Options) -> tuple[J
     if options.pairs:
         from replicate_job.inputs.pairs import parse_pairs  # noqa: PLC0415 - only where there are any
 
+        for pair in options.pairs:
+            if "=@" in pair and "=@@" not in pair:  # files are looked at before anything is asked of the API
+                check_files(parse_pairs([pair]), model=job.model)
         resolved = await resolve(context, parse_target(job.model))
         given = given | parse_pairs(options.pairs, resolved.schema)
     return msgspec.structs.replace(job, input_data=job.input_data | given), resolved

@@ -13,7 +13,7 @@ from replicate_job.errors import InputError, JobError
 from replicate_job.flow.context import Context
 from replicate_job.flow.resolve import Resolved, resolve
 from replicate_job.inputs.schema import check
-from replicate_job.inputs.upload import FileInfo, send_files
+from replicate_job.inputs.upload import FileInfo, check_files, send_files
 from replicate_job.job import Job
 from replicate_job.journal.entry import Request, encode_job
 from replicate_job.wire.prediction import moment
@@ -46,7 +46,9 @@ def check_job(job: Job) -> Target:
         encode_job(job)
     except UnicodeEncodeError as error:
         raise JobError(f"the job holds text that is no Unicode: {error.object[error.start : error.end]!r}") from None
-    return parse_target(job.model)
+    target = parse_target(job.model)
+    check_files(job.input_data, model=job.model)
+    return target
 
 
 async def look_at(context: Context, job: Job, resolved: Resolved | None = None) -> Resolved:

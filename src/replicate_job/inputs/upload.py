@@ -75,10 +75,8 @@ async def send_files(
     asked first. Raises InputError, before any request, naming every file that cannot be sent (missing, not a file,
     unreadable, larger than ``LARGEST``); and whatever ``uploader`` raises.
     """
+    await asyncio.to_thread(check_files, values, model=model)
     found = dict(_paths(dict(values)))
-    problems = await asyncio.to_thread(lambda: [p for path, where in found.items() if (p := _problem(path, where))])
-    if problems:
-        raise InputError(model, problems)
     urls: dict[Path, str] = {}
     uploads: dict[str, str] = {}
     for path, where in found.items():
@@ -94,6 +92,13 @@ async def send_files(
             uploads[content.sha256] = await _upload(path, kind, content.sha256, uploader, cache, now)
         urls[path] = uploads[content.sha256]
     return {name: _replace(value, urls) for name, value in values.items()}
+
+
+def check_files(values: Mapping[str, Any], *, model: str = "the model") -> None:
+    """Raise InputError naming every file that cannot be sent: missing, not a file, unreadable, too large."""
+    problems = [problem for path, where in _paths(dict(values)) if (problem := _problem(path, where))]
+    if problems:
+        raise InputError(model, problems)
 
 
 async def _upload(  # noqa: PLR0913, PLR0917 - the file and where it can go

@@ -103,7 +103,7 @@ class SQLiteJournal:
     def _check_free(self, row: sqlite3.Row) -> None:
         if row["holder"] is None or row["lease_until"] <= self._now() or row["state"] == "collected":
             return
-        host, pid, _ = row["holder"].split(" ")
+        host, pid, _ = row["holder"].rsplit(" ", 2)
         if host == self._host and not _alive(int(pid)):
             return
         raise JobHeldError(f"the job {row['key']!r} is being run by process {pid} on {host}", until=row["lease_until"])

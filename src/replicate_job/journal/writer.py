@@ -139,7 +139,7 @@ def explain(error: Exception, path: Path, waited: float) -> JournalError:
     """One line about what is wrong with the journal and what to do."""
     if isinstance(error, JournalError):
         return error
-    text = str(error)
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
     match text:
         case _ if "locked" in text:
             return JournalError(f"the journal {path} is held by another process (waited {waited:g} s for it)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -18,7 +18,7 @@ class Prediction(msgspec.Struct, frozen=True):
     made through the API. ``version`` may be ``"hidden"`` (official models).
     """
 
-    id: str
+    id: Annotated[str, msgspec.Meta(min_length=1)]
     status: str
     model: str | None = None
     version: str | None = None

@@ -1,0 +1,73 @@
+"""The clients that are compared, each in a virtual environment of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from platformdirs import user_cache_path
+
+from replicate_job.testing import ScriptedAPI
+
+ROOT = Path(__file__).parent.parent
+SCRIPTS = Path(__file__).with_name("clients")
+CACHE = user_cache_path("replicate-job-benchmarks", appauthor=False)
+OURS, V1, V2 = "replicate-job", "replicate==1.0.7", "replicate==2.0.0b4"
+
+
+class Peer(msgspec.Struct, frozen=True):
+    """A client that is installed, and how to call it."""
+
+    name: str
+    bin: Path
+
+    def program(self, name: str) -> str:
+        return str(self.bin / name)
+
+    def script(self, work: str, *arguments: str) -> list[str]:
+        """The command that runs this client's script for ``work`` (``create`` or ``run``)."""
+        short = {OURS: "ours", V1: "v1", V2: "v2"}[self.name]
+        return [self.program("python"), str(SCRIPTS / f"{work}_{short}.py"), *arguments]
+
+    def environment(self, api: ScriptedAPI, home: Path) -> Mapping[str, str]:
+        """Nothing of the caller's but PATH. ``home`` keeps the state of replicate-job from one run to the next."""
+        return {
+            "PATH": os.defpath,
+            "HOME": str(home),
+            "XDG_STATE_HOME": str(home),
+            "LANG": "C.UTF-8",
+            "TERM": "xterm-256color",
+            **api.environment,
+            # The one client that wants the version in its base URL.
+            "REPLICATE_BASE_URL": api.base_url + ("/v1" if self.name == V2 else ""),
+        }
+
+
+def install(cache: Path) -> dict[str, Peer]:
+    """Make the environments that are missing, and put this source tree, as it is now, into its own."""
+    ours = _environment(cache, OURS)
+    # Not editable: others' environments hold compiled files in site-packages too, and a tree may change meanwhile.
+    _pip(ours, str(ROOT))
+    peers = {OURS: Peer(OURS, ours)}
+    for requirement in (V1, V2):
+        peers[requirement] = Peer(requirement, _environment(cache, requirement))
+        _pip(peers[requirement].bin, requirement)
+    return peers
+
+
+def _environment(cache: Path, name: str) -> Path:
+    """The folder of the environment's programs."""
+    folder = cache / f"{name.replace('==', '-')}-py{sys.version_info.major}{sys.version_info.minor}"
+    if not (folder / "bin" / "pip").exists():
+        print(f"making {folder}", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+    return folder / "bin"
+
+
+def _pip(programs: Path, *arguments: str) -> None:
+    pip = [str(programs / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
+    subprocess.run([*pip, *arguments], check=True)

@@ -1,0 +1,54 @@
+"""Numbers that were measured side by side, as a Markdown table and as JSON."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import msgspec
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """The middle and the ends of some numbers."""
+
+    median: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, numbers: Iterable[float]) -> Spread:
+        found = sorted(numbers)
+        return cls(median(found), found[0], found[-1])
+
+    def show(self, digits: int = 2) -> str:
+        return f"**{self.median:.{digits}f}** ({self.least:.{digits}f} to {self.most:.{digits}f})"
+
+
+def ratios(numbers: Sequence[float], base: Sequence[float]) -> Spread:
+    """Of each number to the one that was measured in the same round."""
+    return Spread.of(number / other for number, other in zip(numbers, base, strict=True))
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers depend on, without anything that names the machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"cores": cores, "python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
+
+
+def describe(facts: dict[str, Any]) -> str:
+    return f"{facts['cores']} cores, {facts['system']}, Python {facts['python']}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Markdown; all columns but the first are numbers, to the right."""
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
+
+
+def keep(path: Path | None, content: dict[str, Any]) -> None:
+    if path:
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
