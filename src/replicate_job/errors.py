@@ -82,12 +82,10 @@ class MissingVariableError(JobError):
 class ModelNotFoundError(JobError):
     """``tried`` lists the API paths that answered 404."""
 
-    def __init__(self, target: str, tried: Sequence[str]) -> None:
+    def __init__(self, target: str, tried: Sequence[str], advice: str = "") -> None:
         self.target, self.tried = target, tuple(tried)
-        super().__init__(
-            f"{target} was not found (tried {', '.join(self.tried)}): check the spelling, "
-            "or whether the token may see it if it is private"
-        )
+        advice = advice or "check the spelling, or whether the token may see it if it is private"
+        super().__init__(f"{target} was not found (tried {', '.join(self.tried)}): {advice}")
 
 
 class KeyInUseError(JobError):

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from email.utils import formatdate
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config
@@ -59,10 +60,12 @@ async def listen(
         made.access_log = False
         return made
 
+    clock = asyncio.create_task(_keep_date(state))
     server = await asyncio.get_running_loop().create_server(connection, sock=listening, backlog=2048)
     try:
         yield
     finally:
+        clock.cancel()
         server.close()
         for each in list(state.connections):
             each.transport.abort()
@@ -72,3 +75,10 @@ async def listen(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _keep_date(state: ServerState) -> None:
+    """Tell the time in every answer, as any server does; uvicorn leaves that to a part that is not used here."""
+    while True:
+        state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        await asyncio.sleep(1)

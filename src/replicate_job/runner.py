@@ -28,7 +28,8 @@ _T = TypeVar("_T")
 class Options(TypedDict, total=False):
     """What ``run``, ``arun``, ``stream`` and ``astream`` take besides the job.
 
-    ``save_to``: the folder that gets ``<prediction_id>/`` with the output files; without it nothing is saved.
+    ``save_to``: the folder that gets ``<prediction_id>/`` with the output files; without it nothing is saved, but for
+    local runs, whose files go to the user's state folder.
     ``key``: names the job in the journal; the same key never creates a second prediction.
     ``token``, ``base_url``, ``journal``: in place of the environment's. ``local``: run on this machine.
     The others replace the job's own; see ``Job``.
@@ -86,6 +87,8 @@ def _call(job: Job | str, input_data: Mapping[str, Any] | None, options: Options
     )
     check_environment(job.env, settings)
     folder = options.get("save_to")
+    if folder is None and settings.local:
+        folder = settings.state / "outputs"  # the server's own files end with it
     save = str(Path(folder).expanduser().absolute()) if folder else None
     return _Call(Ask(job, options.get("key") or new_key(), save), settings)
 

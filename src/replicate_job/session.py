@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from replicate_job import __version__
 from replicate_job.api.client import Client
 from replicate_job.api.transport import Transport, normalize
+from replicate_job.errors import ModelNotFoundError
 from replicate_job.flow.context import Context, Patience, Reporter
 from replicate_job.http import is_loopback
 from replicate_job.journal.sqlite import SQLiteJournal
@@ -16,8 +17,8 @@ from replicate_job.outputs.http import HttpFetch
 from replicate_job.settings import TOKEN, Settings, check_environment
 
 LOCAL = "local"
-LOCAL_PATIENCE = Patience(settle=0.5)
-"""The local server's list shows a prediction at once."""
+LOCAL_PATIENCE = Patience(settle=0.5, appear=0)
+"""The local server shows and lists a prediction at once."""
 
 
 @asynccontextmanager
@@ -39,7 +40,7 @@ async def open_session(
             check_environment((TOKEN,), settings)
         agent = f"replicate-job/{__version__}"
         transport = await stack.enter_async_context(Transport(base_url, settings.token, user_agent=agent))
-        yield Context(
+        context = Context(
             api=LOCAL if settings.local else transport.base_url,
             client=Client(transport),
             journal=await stack.enter_async_context(SQLiteJournal(settings.journal)),
@@ -49,3 +50,16 @@ async def open_session(
             forgetful=settings.local,
             patience=patience or (LOCAL_PATIENCE if settings.local else Patience()),
         )
+        try:
+            yield context
+        except ModelNotFoundError as error:
+            if not settings.local:
+                raise
+            raise ModelNotFoundError(error.target, error.tried, _local_advice()) from None
+
+
+def _local_advice() -> str:
+    from replicate_job.local.catalog import Catalog  # noqa: PLC0415 - an extra, and rarely needed
+
+    names = ", ".join(model.slug for model in Catalog().models())
+    return f"with --local there are {names}; leave --local out for the others"

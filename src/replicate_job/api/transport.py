@@ -145,12 +145,13 @@ def normalize(base_url: str) -> str:
     try:
         parts = urlsplit(base_url.strip())
         port = parts.port
-        Url(base_url.strip())
+        url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+        url = url if url.endswith("/v1") else url + "/v1"
+        Url(url)
     except ValueError:
         raise wrong from None
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or parts.query or parts.fragment:
         raise wrong
     if parts.username or parts.password:
         raise JobError("REPLICATE_BASE_URL holds a user name or password: put the token in REPLICATE_API_TOKEN")
-    url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
-    return url if url.endswith("/v1") else url + "/v1"
+    return url

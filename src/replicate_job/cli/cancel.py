@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from replicate_job.cli.exits import SUCCEEDED
-from replicate_job.cli.options import Common, Terminated, common, local, run_async
+from replicate_job.cli.options import Common, Terminated, common, run_async
 from replicate_job.cli.output import print_response
 from replicate_job.cli.show import stranger
 from replicate_job.cli.streams import tell
@@ -15,7 +15,6 @@ from replicate_job.flow.collect import result_of
 
 @click.command("cancel")
 @click.argument("prediction_id", metavar="ID")
-@local
 @common
 def command(prediction_id: str, **options: object) -> int:
     """Cancel the prediction ID; one that has ended already stays as it is."""

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from replicate_job.cli.options import Common, Terminated, common, folder, local, run_async, saving, waiting
+from replicate_job.cli.options import Common, Terminated, common, folder, run_async, saving, waiting
 from replicate_job.cli.run import conclude, report
 from replicate_job.errors import JournalError, OutputError
 from replicate_job.flow.cancel import take_over
@@ -19,11 +19,10 @@ from replicate_job.flow.run import Ask, run_job
 @waiting
 @saving
 @click.option("--key", help="Make it the prediction of the journal's job of this name, which has none yet.")
-@local
 @common
 def command(prediction_id: str, save: str, key: str | None, *, no_save: bool, **options: Any) -> int:
     """Wait for the prediction ID to end, and keep its outputs."""
-    shared = Common(**{name: options.pop(name) for name in Common.__struct_fields__})
+    shared = Common(**{name: options.pop(name, False) for name in Common.__struct_fields__})
     budget = {name: value for name, value in options.items() if value is not None}
 
     async def work(_: Terminated) -> int:

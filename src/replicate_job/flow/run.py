@@ -14,6 +14,7 @@ import msgspec
 
 from replicate_job.errors import (
     ClaimLostError,
+    JobError,
     JobHeldError,
     JournalError,
     NotFoundError,
@@ -66,6 +67,8 @@ async def run_job(context: Context, ask: Ask) -> Result:
     ``result``.
     """
     check_job(ask.job)
+    if context.forgetful and not ask.job.wait_for_completion:
+        raise JobError("a local run ends with its command, so there is no --no-wait with --local")
     while True:
         claim = await take(context, ask.key, ask.job, ask.save)
         try:
@@ -74,7 +77,7 @@ async def run_job(context: Context, ask: Ask) -> Result:
         except ClaimLostError as error:
             context.reporter.note(f"{error}: waiting for it")
         except _GoneError:
-            context.reporter.note("the local server that ran it has ended: running it again")
+            context.reporter.warn("the local server that ran it has ended: running it again")
 
 
 async def take(context: Context, key: str, job: Job, save: str | None) -> Claim:
@@ -148,7 +151,10 @@ class _Run:
     def _stored(self, entry: Entry, prediction: Prediction) -> Result:
         if self._emit and (whole := text(prediction.output)) is not None:
             self._emit(whole)
-        return result_of(entry, prediction, entry.files)
+        result = result_of(entry, prediction, entry.files)
+        if entry.problem:
+            raise OutputExpiredError(entry.problem, result)
+        return result
 
     async def _created(self) -> Created:
         """The prediction of this job, created now if it never was."""

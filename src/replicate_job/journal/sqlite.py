@@ -202,7 +202,9 @@ class SQLiteJournal:
         return await self._select(query, *UNFINISHED, api)
 
     async def entries(self, limit: int | None = None) -> list[Entry]:
-        return await self._select("SELECT * FROM jobs ORDER BY seq DESC LIMIT ?", -1 if limit is None else limit)
+        return await self._select(
+            "SELECT * FROM jobs ORDER BY claimed_at DESC, seq DESC LIMIT ?", -1 if limit is None else limit
+        )
 
     async def _select(self, query: str, *values: Any) -> list[Entry]:
         return await self._writer.run(lambda db: [read_entry(row) for row in db.execute(query, values)])

@@ -121,6 +121,9 @@ class Writer:
                 database.execute("SAVEPOINT work")
                 try:
                     outcomes.append((task.work(database), None))
+                except sqlite3.IntegrityError as error:
+                    database.execute("ROLLBACK TO work")
+                    outcomes.append((None, explain(error, self._path, self._busy_timeout)))
                 except sqlite3.Error:
                     raise
                 except Exception as error:  # noqa: BLE001 - it belongs to the one who awaits this work

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import tempfile
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from replicate_job.errors import LocalError
+from replicate_job.local.process import run
 from replicate_job.local.venv import model_environment
 
 if TYPE_CHECKING:
@@ -30,24 +30,11 @@ async def ensure_schema(model: Model, venv: Path, folder: Path) -> dict[str, Any
         folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - once a version
     with tempfile.TemporaryDirectory(dir=folder) as unfinished:
         made = Path(unfinished) / "openapi.json"
-        process = await asyncio.create_subprocess_exec(
-            # As text, not as a file: beside the file lies a cog.py, which is not the one that it imports.
-            *(str(venv / "bin" / "python"), "-c", script, model.target, str(made)),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            cwd=model.folder,
-            env=model_environment(venv, model.environment),
-        )
-        try:
-            _, said = await process.communicate()
-        except asyncio.CancelledError:
-            process.kill()
-            await process.wait()
-            raise
-        if process.returncode:
-            lines = said.decode(errors="replace").split("\n")
-            reason = next((line.strip() for line in reversed(lines) if line.strip()), f"exit code {process.returncode}")
+        # As text, not as a file: beside the file lies a cog.py, which is not the one that it imports.
+        command = (str(venv / "bin" / "python"), "-c", script, model.target, str(made))
+        code, said = await run(command, model_environment(venv, model.environment), model.folder)
+        if code:
+            reason = next((line.strip() for line in reversed(said.split("\n")) if line.strip()), f"exit code {code}")
             raise LocalError(f"{model.slug}: {model.target} cannot be read: {reason}")
         made.replace(place)
     return _read(place)

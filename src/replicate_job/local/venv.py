@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from replicate_job.errors import LocalError
+from replicate_job.local.process import run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -91,7 +92,7 @@ async def _build(model: Model, made: Recipe, place: Path, on_notice: Callable[[s
     tool = uv.find_uv_bin()
     environment = model_environment(place, {"UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"})
     python = made.python or sys.executable
-    if made.python and (await _run((tool, "python", "find", "--no-project", python), environment))[0]:
+    if made.python and (await run((tool, "python", "find", "--no-project", python), environment))[0]:
         on_notice(f"{model.slug} asks for Python {python}, which is not installed: using {sys.version.split()[0]}")
         python = sys.executable
     wanted = ["--", *made.packages]
@@ -106,29 +107,10 @@ async def _build(model: Model, made: Recipe, place: Path, on_notice: Callable[[s
     ]
     steps += [("/bin/sh", "-c", command) for command in made.commands]
     for step in steps:
-        code, output = await _run(step, environment, model.folder)
+        code, output = await run(step, environment, model.folder)
         if code:
             tail = " | ".join([line.strip() for line in output.splitlines() if line.strip()][-_SHOWN:])
             raise LocalError(f"{model.slug}: its Python environment could not be made: {tail or f'exit code {code}'}")
-
-
-async def _run(command: tuple[str, ...], environment: dict[str, str], folder: Path | None = None) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env=environment,
-        cwd=folder,
-        start_new_session=True,
-    )
-    try:
-        output, _ = await process.communicate()
-    except asyncio.CancelledError:
-        os.killpg(process.pid, 9)
-        await process.wait()
-        raise
-    return process.returncode or 0, output.decode(errors="replace")
 
 
 @asynccontextmanager

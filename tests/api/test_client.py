@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from replicate_job.api.client import Client
+from replicate_job.api.transport import Transport
+from replicate_job.errors import (
+    APIError,
+    AuthenticationError,
+    InvalidRequestError,
+    NoAnswerError,
+    NotFoundError,
+    PaymentRequiredError,
+    RateLimitError,
+    ReplicateJobError,
+)
+from replicate_job.testing import Answer, Fault, Script, ScriptedAPI, Stream
+from replicate_job.testing.answers import invalid
+
+PATH, BODY = "/models/acme/private/predictions", b'{"input":{"n":1}}'
+AGES = {"after": datetime.now(UTC) - timedelta(hours=1), "before": datetime.now(UTC) + timedelta(hours=1)}
+
+
+@pytest.fixture
+async def client(api: ScriptedAPI) -> AsyncIterator[Client]:
+    async with Transport(api.base_url, api.token, user_agent="replicate-job/0") as transport:
+        yield Client(transport)
+
+
+async def test_every_endpoint_answers(api: ScriptedAPI, client: Client, tmp_path: Path) -> None:
+    made = await client.create_prediction(PATH, BODY)
+    assert (made.model, made.input) == ("acme/private", {"n": 1})
+    assert (await client.get_prediction(made.id)).id == made.id
+    assert (await client.cancel_prediction(made.id)).id == made.id
+    assert [[one.id for one in page] async for page in client.list_predictions(**AGES)] == [[made.id]]
+    model = await client.get_model("replicate", "hello-world")
+    assert model.latest_version
+    version = await client.get_version("replicate", "hello-world", model.latest_version.id)
+    assert version.openapi_schema == model.latest_version.openapi_schema
+    deployment = await client.get_deployment("acme", "flux")
+    assert deployment.current_release
+    assert deployment.current_release.model == "black-forest-labs/flux-schnell"
+    assert (await client.get_account()).username == "acme"
+    (tmp_path / "ä b.txt").write_bytes(b"hello")
+    sent = await client.upload_file(tmp_path / "ä b.txt", name="ä b.txt", media_type="text/plain")
+    assert sent.urls["get"].startswith(api.base_url)
+    assert (api.uploads[0].name, api.uploads[0].content) == ("ä b.txt", b"hello")
+    assert {request.headers["user-agent"] for request in api.requests} == {"replicate-job/0"}
+
+
+async def test_the_hold_and_the_deadline_are_headers(api: ScriptedAPI, client: Client) -> None:
+    api.next(Script(duration=0.2, output="x"))
+    assert (await client.create_prediction(PATH, BODY, hold=7, cancel_after="5m")).status == "succeeded"
+    headers = api.requests[0].headers
+    assert (headers["prefer"], headers["cancel-after"]) == ("wait=7", "5m")
+    assert headers["content-type"] == "application/json"
+
+
+async def test_an_id_from_an_answer_stays_one_step_of_the_path(api: ScriptedAPI, client: Client) -> None:
+    with pytest.raises(NotFoundError):
+        await client.get_prediction("../account?x#y")
+    assert api.requests[0].path == "/v1/predictions/../account?x#y"
+    assert api.requests[0].operation != "other" or api.requests[0].path != "/v1/account"
+
+
+@pytest.mark.parametrize("name", ["..", "."])
+async def test_an_id_of_dots_does_not_climb(api: ScriptedAPI, client: Client, name: str) -> None:
+    with pytest.raises(ReplicateJobError):
+        await client.cancel_prediction(name)
+    assert not any(request.path in {"/v1/cancel", "/v1/predictions/cancel"} for request in api.requests)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ("401", AuthenticationError),
+        ("402", PaymentRequiredError),
+        ("403", AuthenticationError),
+        ("404", NotFoundError),
+        ("413", InvalidRequestError),
+        ("422", InvalidRequestError),
+        ("429(body=3)", RateLimitError),
+        ("500", APIError),
+        ("html", APIError),
+        ("empty", APIError),
+        ("redirect(https://example.com/)", APIError),
+        ("nonsense", NoAnswerError),
+        ("half", NoAnswerError),
+        ("truncate", NoAnswerError),
+        ("drop", NoAnswerError),
+        ("close", NoAnswerError),
+    ],
+)
+async def test_every_kind_of_failure_is_one_line_of_its_kind(
+    api: ScriptedAPI, client: Client, fault: str, kind: type[ReplicateJobError]
+) -> None:
+    api.faults.next("create", fault)
+    with pytest.raises(kind) as caught:
+        await client.create_prediction(PATH, BODY)
+    assert type(caught.value) is kind
+    assert "\n" not in str(caught.value)
+    assert api.token not in str(caught.value)
+
+
+async def test_an_error_has_every_field_of_its_body(api: ScriptedAPI, client: Client) -> None:
+    api.faults.next("create", Fault.answering(invalid("too long", field="input.prompt", kind="string_lte")))
+    with pytest.raises(InvalidRequestError) as caught:
+        await client.create_prediction(PATH, BODY)
+    error = caught.value
+    assert (error.status, error.title, error.detail) == (422, "Input validation failed", "- input.prompt: too long\n")
+    assert error.invalid_fields == ({"type": "string_lte", "field": "input.prompt", "description": "too long"},)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"id":1,"status":"starting"}',
+        b'{"id":"","status":"starting"}',
+        b'{"id":"x","status":null}',
+        b'{"id":"x","status":"starting","input":[]}',
+        b'{"id":"x","status":"starting","input":{"a":"\xff"}}',
+        b'{"id":"x","status":"starting","output":' + b"[" * 100_000,
+        b"<html>200 OK</html>",
+    ],
+)
+async def test_a_success_that_is_no_prediction_is_no_answer(api: ScriptedAPI, client: Client, body: bytes) -> None:
+    api.faults.next("create", Fault.answering(Answer(200, body)))
+    with pytest.raises(NoAnswerError, match="a body that is not a prediction"):
+        await client.create_prediction(PATH, BODY)
+
+
+async def test_a_list_is_asked_for_its_span_page_by_page(api: ScriptedAPI, client: Client) -> None:
+    for _ in range(101):
+        await client.create_prediction(PATH, BODY)
+    pages = [page async for page in client.list_predictions(**AGES)]
+    assert [len(page) for page in pages] == [100, 1]
+    listed = [request for request in api.requests if request.operation == "list"]
+    assert all("created_after=" in request.query and "created_before=" in request.query for request in listed)
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "https://evil.example.com/v1/predictions?cursor=x",
+        "//evil.example.com/?cursor=x",
+        "/v1/predictions?cursor=x",
+        "?cursor=x",
+        "http://[",
+        "nowhere",
+    ],
+)
+async def test_the_link_to_the_next_page_leads_to_our_origin_or_is_an_error(
+    api: ScriptedAPI, client: Client, link: str
+) -> None:
+    """Never to another host, and never to a silent end: that would read as "there is no such prediction"."""
+    page = msgspec.json.encode({"results": [], "next": link})
+    api.faults.next("list", Fault.answering(Answer(200, page)))
+    try:
+        pages = [page async for page in client.list_predictions(**AGES)]
+    except NoAnswerError:
+        return
+    assert len(pages) == 2
+    assert [request.query.rpartition("cursor=")[2] for request in api.requests][1:] == ["x"]
+
+
+async def test_events_come_as_they_are_sent_and_the_token_stays_home(api: ScriptedAPI, client: Client) -> None:
+    api.next(Script(duration=0.1, output=["a", "b"], stream=Stream()))
+    made = await client.create_prediction("/models/meta/llama-2-70b-chat/predictions", b'{"input":{"prompt":"x"}}')
+    url = made.url("stream")
+    assert url
+    events = [(event.type, event.data) async for event in client.stream_events(url)]
+    assert events == [("output", "a"), ("output", "b"), ("done", "{}")]
+    assert api.strayed_token() == []
+
+
+async def test_a_stream_that_is_refused_is_the_error_of_its_answer(api: ScriptedAPI, client: Client) -> None:
+    with pytest.raises(NotFoundError):
+        await anext(client.stream_events(f"{api.files_url}/stream/nothing"))
+
+
+async def test_the_token_is_shown_nowhere(api: ScriptedAPI, client: Client) -> None:
+    shown: list[Any] = [client, vars(client)]
+    assert not any(api.token in repr(one) for one in shown)

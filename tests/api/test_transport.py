@@ -1,0 +1,297 @@
+"""What became of a request that failed, over real sockets: sent or not is what decides about paying twice."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyreqwest.client import ClientBuilder
+from pyreqwest.exceptions import ConnectError, PyreqwestError
+
+from replicate_job.api.transport import Transport, normalize
+from replicate_job.errors import JobError, NoAnswerError, NotSentError, TransportError
+from replicate_job.http import NEVER_CONNECTED, causes, is_loopback
+
+TOKEN = "r8_secret"  # noqa: S105 - opens nothing
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
+BODY = b'{"input":{}}'
+
+
+async def post(url: str, *, timeout: float = 5) -> Any:  # noqa: ASYNC109 - passed on
+    async with Transport(url, TOKEN, user_agent="test") as transport:
+        return await transport.send("POST", "/predictions", timeout=timeout, body=BODY)
+
+
+def unused() -> socket.socket:
+    """A port of this machine that refuses connections."""
+    bound = socket.socket()
+    bound.bind(("127.0.0.1", 0))
+    return bound
+
+
+def one_line(error: TransportError, *words: str) -> None:
+    assert "\n" not in str(error)
+    assert TOKEN not in str(error)
+    assert all(word in str(error) for word in words), str(error)
+
+
+async def test_a_refused_connection_was_not_sent() -> None:
+    with unused() as port, pytest.raises(NotSentError) as caught:
+        await post(f"http://127.0.0.1:{port.getsockname()[1]}")
+    one_line(caught.value, "POST http://127.0.0.1", "/v1/predictions", "no connection", "refused")
+
+
+async def test_a_host_without_an_address_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(NotSentError) as caught:
+        await post("http://no-such-host.invalid", timeout=8)
+    one_line(caught.value, "no-such-host.invalid")
+
+
+async def test_a_plain_port_that_is_asked_for_tls_got_no_request(api: Any) -> None:
+    with pytest.raises(NotSentError) as caught:
+        await post(api.base_url.replace("http:", "https:"))
+    one_line(caught.value, "no connection")
+    assert api.requests == []
+
+
+@pytest.mark.parametrize(
+    ("text", "timeout"),
+    [
+        (None, 5),
+        (b"", 5),
+        (b"HTTP/1.1 200 OK\r\nconten", 5),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{", 5),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhe", 5),
+        (b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\nnope", 5),
+        (b"SSH-2.0-OpenSSH_9\r\n", 5),
+        ("hang", 0.3),
+    ],
+    ids=["reset", "closed", "half a head", "half a body", "half a chunk", "no gzip", "no HTTP", "no answer"],
+)
+async def test_whatever_happens_after_it_was_sent_it_may_have_arrived(
+    server: Any,
+    text: bytes | str | None,
+    timeout: float,  # noqa: ASYNC109 - passed on
+) -> None:
+    if text == "hang":
+        server.hang()
+    elif text is not None:
+        server.say(text)
+    with pytest.raises(NoAnswerError) as caught:
+        await post(server.url, timeout=timeout)
+    one_line(caught.value, "POST http://127.0.0.1", "/v1/predictions")
+    assert len(server.received) == 1
+    assert server.received[0].endswith(BODY)
+
+
+async def test_an_answer_whose_body_stops_is_no_answer_in_time(server: Any) -> None:
+    server.say(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{", stay=True)
+    with pytest.raises(NoAnswerError, match="no answer in time"):
+        await post(server.url, timeout=0.3)
+
+
+async def test_a_kept_connection_that_breaks_under_the_second_request_sends_it_once(server: Any) -> None:
+    """A library that repeats requests on its own would create twice."""
+    server.say(OK, stay=True)
+    async with Transport(server.url, TOKEN, user_agent="test") as transport:
+        await transport.send("GET", "/account", timeout=5)
+        server.answer = server.reset
+        with pytest.raises(NoAnswerError):
+            await transport.send("POST", "/predictions", timeout=5, body=BODY)
+    assert len(server.received) == 2
+
+
+@pytest.mark.parametrize("text", [None, b""], ids=["reset", "closed"])
+async def test_the_library_itself_does_not_tell_sent_from_not_sent(server: Any, text: bytes | None) -> None:
+    """Pins pyreqwest: it raises ConnectError also after the request was sent. Only the chain of causes tells."""
+    if text is not None:
+        server.say(text)
+    async with ClientBuilder().no_proxy().timeout(timedelta(seconds=5)).build() as client:
+        with pytest.raises(PyreqwestError) as sent:
+            await client.post(server.url).body_bytes(BODY).build().send()
+        with unused() as port, pytest.raises(ConnectError) as unsent:
+            await client.post(f"http://127.0.0.1:{port.getsockname()[1]}").body_bytes(BODY).build().send()
+    assert len(server.received) == 1
+    assert NEVER_CONNECTED in causes(unsent.value)
+    assert NEVER_CONNECTED not in causes(sent.value)
+
+
+async def test_a_redirect_is_not_followed(server: Any, api: Any) -> None:
+    server.say(f"HTTP/1.1 307 X\r\nlocation: {api.base_url}/v1/predictions\r\ncontent-length: 0\r\n\r\n".encode())
+    assert (await post(server.url)).status == 307
+    assert api.requests == []
+
+
+async def test_the_token_goes_to_the_origin_of_the_api_only(server: Any, api: Any) -> None:
+    server.say(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", stay=True)
+    other = f"http://127.0.0.1:{server.url.rpartition(':')[2]}"
+    async with Transport(api.base_url, api.token, user_agent="test") as transport:
+        assert (await transport.send("GET", "/account", timeout=5)).status == 200
+        assert (await transport.send("GET", f"{api.base_url}/v1/account", timeout=5)).status == 200
+        await transport.send("GET", f"{other}/v1/account", timeout=5)
+        async with transport.stream(f"{other}/stream", {}) as (status, _):
+            assert status == 200
+    assert len(server.received) == 2
+    assert not any(api.token.encode() in request for request in server.received)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "http://{other}\\@{api}/x",
+        "http://{other}/\\@{api}/x",
+        "http://{api}@{other}/x",
+        "http://{api}:80@{other}/x",
+        "http:\\\\{other}\\@{api}/x",
+        "http://{other}?@{api}/",
+        "http://{other}#@{api}/",
+        "http://{api}\t@{other}/x",
+    ],
+)
+async def test_an_address_that_two_parsers_read_differently_gets_no_token(server: Any, api: Any, shape: str) -> None:
+    server.say(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", stay=True)
+    url = shape.format(api=api.base_url.removeprefix("http://"), other=server.url.removeprefix("http://"))
+    async with Transport(api.base_url, api.token, user_agent="test") as transport:
+        try:
+            async with transport.stream(url, {}):
+                pass
+        except TransportError:
+            pass  # not to ask is right as well
+    assert not any(api.token.encode() in request for request in server.received)
+
+
+async def test_a_stream_is_read_as_it_comes_and_raises_as_a_request_does(server: Any) -> None:
+    server.say(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n")
+    async with Transport(server.url, None, user_agent="test") as transport:
+        seen: list[bytes] = []
+        with pytest.raises(NoAnswerError):  # noqa: PT012 - it is the loop that raises
+            async with transport.stream(f"{server.url}/x", {}) as (status, chunks):
+                assert status == 200
+                async for chunk in chunks:
+                    seen.append(chunk)  # noqa: PERF401 - what came before the break counts
+        assert b"".join(seen) == b"hi"
+        with unused() as port, pytest.raises(NotSentError):
+            async with transport.stream(f"http://127.0.0.1:{port.getsockname()[1]}/x", {}):
+                pass
+
+
+async def test_a_cancelled_request_ends_at_once(server: Any) -> None:
+    server.hang()
+    async with asyncio.timeout(5):
+        task = asyncio.create_task(post(server.url, timeout=60))
+        while not server.received:  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def test_a_cancellation_just_as_the_answer_arrives_is_never_swallowed(server: Any) -> None:
+    """Pins pyreqwest: it may return the answer to a task that was cancelled, which would then simply go on."""
+    server.say(OK, stay=True)
+    async with Transport(server.url, None, user_agent="test") as transport:
+        for turn in range(400):
+            answered = len(server.received) + 1
+            task = asyncio.create_task(transport.send("GET", "/account", timeout=5))
+            while len(server.received) < answered and not task.done():  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0)
+            for _ in range(turn % 40):
+                await asyncio.sleep(0)
+            if task.cancel():
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+
+
+async def test_the_servers_date_tells_how_far_its_clock_is_ahead(server: Any) -> None:
+    def say(date: str) -> None:
+        head = (
+            f"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n{date}\r\n\r\n"
+            if date
+            else "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+        )
+        server.say(head.encode(), stay=True)
+
+    async with Transport(server.url, None, user_agent="test") as transport:
+
+        async def ask(date: str) -> float | None:
+            say(date)
+            await transport.send("GET", "/account", timeout=5)
+            return transport.clock_offset
+
+        before: Callable[[], float | None] = lambda: transport.clock_offset  # noqa: E731 - read again after each
+        assert before() is None
+        assert await ask("") == 0
+        ahead = await ask(f"date: {formatdate(time.time() + 7200, usegmt=True)}")
+        assert ahead == pytest.approx(7200, abs=2)
+        for nonsense in ("", "date: yesterday", "date: Mon, 99 Foo 2026 25:61:00 GMT", "date: 0"):
+            assert await ask(nonsense) == ahead
+        assert await ask(f"date: {formatdate(time.time() - 7200, usegmt=True)}") == pytest.approx(-7200, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("given_", "expected"),
+    [
+        ("https://api.replicate.com", "https://api.replicate.com/v1"),
+        ("https://api.replicate.com/", "https://api.replicate.com/v1"),
+        ("https://api.replicate.com/v1", "https://api.replicate.com/v1"),
+        ("https://api.replicate.com/v1/", "https://api.replicate.com/v1"),
+        (" http://127.0.0.1:5000/replicate ", "http://127.0.0.1:5000/replicate/v1"),
+        ("http://[::1]:80", "http://[::1]:80/v1"),
+    ],
+)
+def test_a_base_url_is_taken_with_or_without_its_version(given_: str, expected: str) -> None:
+    assert normalize(given_) == expected
+    assert normalize(expected) == expected
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "",
+        "api.replicate.com",
+        "ftp://x",
+        "https://",
+        "http://[",
+        "http://x:abc",
+        "http://x:99999",
+        "https://x?a=1",
+        "https://x#a",
+        "https://user:secret@x",
+    ],
+)
+def test_a_base_url_that_is_none_is_one_clear_line(wrong: str) -> None:
+    with pytest.raises(JobError, match="REPLICATE_BASE_URL") as caught:
+        normalize(wrong)
+    assert "secret" not in str(caught.value)
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_base_url_or_one_clear_line(text: str) -> None:
+    for url in (text, f"http://{text}", f"https://x:{text}"):
+        try:
+            whole = normalize(url)
+        except JobError as error:
+            assert "REPLICATE_BASE_URL" in str(error)  # noqa: PT017 - either way is right, and each is checked
+        else:
+            assert whole.endswith("/v1")
+            assert normalize(whole) == whole
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("localhost", True), ("a.localhost", True), ("127.0.0.1", True), ("127.9.9.9", True), ("::1", True),
+     ("api.replicate.com", False), ("localhost.evil.com", False), ("127.0.0.1.evil.com", False), ("", False),
+     (None, False)],
+)  # fmt: skip
+def test_what_is_this_machine(host: str | None, expected: bool) -> None:  # noqa: FBT001 - a table
+    assert is_loopback(host) is expected

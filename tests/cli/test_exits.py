@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import errno
+import inspect
+
+import click
+import pytest
+
+from replicate_job import errors
+from replicate_job.cli.exits import exit_code, explain, status_code
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.JobFileError("bad", file="run.xs", line=1, column=2), 2),
+        (errors.InputError("a/b", ["x is required"]), 2),
+        (errors.MissingVariableError("X", "set it"), 2),
+        (errors.ModelNotFoundError("a/b", ["GET /models/a/b"]), 2),
+        (errors.KeyInUseError("taken"), 2),
+        (errors.InvalidRequestError("422", status=422), 2),
+        (errors.AuthenticationError("401", status=401), 3),
+        (errors.PaymentRequiredError("402", status=402), 3),
+        (errors.RateLimitError("429", status=429), 3),
+        (errors.NotSentError("no connection"), 3),
+        (errors.UncertainError("unknown", key="k"), 3),
+        (errors.OutputExpiredError("gone"), 3),
+        (errors.JournalError("locked"), 3),
+        (errors.LocalError("no venv"), 3),
+        (OSError(errno.ENOSPC, "No space left on device"), 3),
+        (click.UsageError("no such option"), 2),
+        (click.Abort(), 130),
+        (ZeroDivisionError(), 1),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_an_error_has_its_exit_code(error: Exception, code: int) -> None:
+    assert exit_code(error) == code
+
+
+def test_every_error_of_the_tree_is_explained_by_its_own_line() -> None:
+    kinds = [
+        kind
+        for _, kind in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(kind, errors.ReplicateJobError) and kind.__init__ is errors.ReplicateJobError.__init__
+    ]
+    assert len(kinds) > 5
+    assert [explain(kind("what, where, what to do")) for kind in kinds] == ["error: what, where, what to do"] * len(
+        kinds
+    )
+
+
+def test_problems_of_an_input_are_told_a_line_each() -> None:
+    assert explain(errors.InputError("a/b", ["x is required", "y: must be 1 or more"])) == (
+        "error: the input does not fit a/b:\n  x is required\n  y: must be 1 or more"
+    )
+
+
+def test_a_fault_of_the_system_names_its_file_and_no_number() -> None:
+    assert explain(OSError(errno.EACCES, "Permission denied", "out/x")) == "error: out/x: Permission denied"
+    assert explain(OSError("stdout cannot be written")) == "error: stdout cannot be written"
+
+
+def test_our_own_mistakes_are_not_explained_away() -> None:
+    assert explain(ZeroDivisionError()) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "waited", "not_waited"),
+    [
+        ("succeeded", 0, 0),
+        ("failed", 1, 1),
+        ("canceled", 4, 4),
+        ("aborted", 4, 4),
+        ("starting", 5, 0),
+        ("processing", 5, 0),
+        ("something new", 5, 0),
+    ],
+)
+def test_a_status_has_its_exit_code(status: str, waited: int, not_waited: int) -> None:
+    assert status_code(status) == waited
+    assert status_code(status, waited=False) == not_waited

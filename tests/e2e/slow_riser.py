@@ -1,0 +1,82 @@
+"""One job in a process that stops itself (SIGSTOP) where it is told, with a lease that is short.
+
+``python slow_riser.py JOURNAL BUDGET PLACE``: the budget is in seconds.
+PLACE is ``claimed`` (the journal has the claim, nothing else), ``intended``
+(the intent is written, the create not sent), ``answered`` (the API has answered, nothing of it is written), or
+``nowhere``. The job's result goes to stdout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from replicate_job.api.client import Client
+from replicate_job.api.transport import Transport
+from replicate_job.cli.output import LineReporter
+from replicate_job.flow.context import Context, Patience
+from replicate_job.flow.run import Ask, run_job
+from replicate_job.job import Job
+from replicate_job.journal.sqlite import SQLiteJournal
+from replicate_job.outputs.http import HttpFetch
+
+if TYPE_CHECKING:
+    from replicate_job.journal.entry import Claim, Entry, Request
+    from replicate_job.wire.prediction import Prediction
+
+LEASE = 0.5
+PLACE = sys.argv[3]
+
+
+def stop(place: str) -> None:
+    global PLACE  # noqa: PLW0603 - once in a life
+    if place == PLACE:
+        PLACE = "nowhere"
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+class StoppingJournal(SQLiteJournal):
+    async def claim(self, *args: Any) -> Claim:
+        claim = await super().claim(*args)
+        stop("claimed")
+        return claim
+
+    async def intend(self, claim: Claim, request: Request) -> Entry:
+        entry = await super().intend(claim, request)
+        stop("intended")
+        return entry
+
+
+class StoppingClient(Client):
+    async def create_prediction(self, *args: Any, **options: Any) -> Prediction:
+        prediction = await super().create_prediction(*args, **options)
+        stop("answered")
+        return prediction
+
+
+async def main() -> None:
+    journal = StoppingJournal(Path(sys.argv[1]), lease=LEASE)
+    transport = Transport(os.environ["REPLICATE_BASE_URL"], os.environ["REPLICATE_API_TOKEN"], user_agent="test")
+    async with transport, journal, HttpFetch() as fetch:
+        context = Context(
+            api=transport.base_url,
+            client=StoppingClient(transport),
+            journal=journal,
+            fetch=fetch,
+            reporter=LineReporter(),
+            cache=Path(sys.argv[1]).parent,
+            patience=Patience(settle=0.5),
+        )
+        job = Job("replicate/hello-world", {"text": "x"}, poll_interval=float(sys.argv[2]) / 100, max_poll_attempts=100)
+        result = await run_job(context, Ask(job, "k"))
+    sys.stdout.buffer.write(msgspec.json.encode(result.to_dict()) + b"\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,173 @@
+"""An API and a network that misbehave: one clear line each, the right exit code, and never a second prediction."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from replicate_job.testing import Fault, ScriptedAPI
+from replicate_job.testing.answers import Answer, throttled
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Command
+
+HELLO = "replicate/hello-world"
+
+
+@pytest.mark.parametrize("fault", ["429(body=1)", "429(header=1)", "429(date=1)", "429(detail=1)"])
+def test_a_throttled_create_is_sent_again_when_the_api_said(api: ScriptedAPI, command: Command, fault: str) -> None:
+    api.faults.next("create", fault)
+    outcome = command("run", HELLO, "text=x")
+    assert outcome.code == 0
+    assert "429" in outcome.error
+    assert "trying again in 1 s" in outcome.error or fault == "429(date=1)"
+    first, second = (request.time for request in api.requests if request.operation == "create")
+    assert 0 < second - first < 3
+    assert len(api.predictions) == 1
+
+
+@pytest.mark.parametrize("fault", ["429()", "429(header=soon)", "429(body=-5)", "429(header=nan)", "429(date=-90)"])
+def test_a_429_that_says_nothing_useful_is_waited_out_briefly(api: ScriptedAPI, command: Command, fault: str) -> None:
+    api.faults.next("create", fault)
+    start = time.monotonic()
+    outcome = command("run", HELLO, "text=x")
+    assert time.monotonic() - start < 3
+    assert outcome.code == 0
+    assert "429" in outcome.error
+
+
+@pytest.mark.parametrize("fault", ["429(body=86400)", "429(header=1e9)", "429(date=99999)"])
+def test_a_429_that_asks_for_the_absurd_is_an_error_that_says_so(
+    api: ScriptedAPI, command: Command, fault: str
+) -> None:
+    api.faults.next("create", fault)
+    outcome = command("run", HELLO, "text=x", "--key", "k")
+    assert outcome.code == 3
+    assert "429" in outcome.error
+    assert "120 s in all is the limit" in outcome.error
+    assert "nothing was created" in outcome.error
+    assert not api.predictions
+    assert command("run", HELLO, "text=x", "--key", "k").code == 0
+
+
+def test_without_credit_nothing_is_tried_again(api: ScriptedAPI, command: Command) -> None:
+    api.faults.next("create", "402")
+    outcome = command("run", HELLO, "text=x")
+    assert outcome.code == 3
+    assert "402" in outcome.error
+    assert "insufficient credit" in outcome.error.lower()
+    assert api.count("create") == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "html-after",
+        "empty-after",
+        "500-after",
+        "half",
+        "nonsense-after",
+        "truncate",
+        "drop-after",
+        "close-after",
+        "408-after",
+    ],
+)
+def test_a_create_with_an_unclear_answer_is_looked_for_and_found(
+    api: ScriptedAPI, command: Command, fault: str
+) -> None:
+    api.faults.next("create", fault)
+    outcome = command("run", HELLO, "text=x")
+    assert outcome.code == 0
+    assert outcome.error.startswith("warning: ")
+    assert outcome.error.endswith("; looking whether the prediction was created")
+    assert "<html" not in outcome.error
+    assert outcome.response["prediction_id"] == api.predictions[0].id
+    assert len(api.predictions) == 1
+    assert api.count("create") == 1
+
+
+def test_a_create_that_made_nothing_is_sent_again_once_the_list_had_its_time(
+    api: ScriptedAPI, command: Command
+) -> None:
+    """All at once, since each waits some seconds for the list."""
+    faults = ["html", "empty", "500", "nonsense", "drop", "close", "408"]
+    api.faults.next("create", *faults)
+    processes = [command.start("run", HELLO, f"text={number}") for number in range(len(faults))]
+    for process in processes:
+        outcome = process.end()
+        assert outcome.code == 0
+        assert outcome.error.endswith("; looking whether the prediction was created")
+    assert len(api.predictions) == len(faults)
+    assert api.count("create") == 2 * len(faults)
+
+
+def test_a_look_up_that_keeps_failing_is_one_line(command: Command) -> None:
+    """All at once, since each is asked again for some seconds."""
+    answers = [
+        Answer(502, b"<html><body>Bad Gateway</body></html>", "text/html"),
+        Answer(503, content_type=""),
+        Answer(200, b'{"username":'),
+        Answer(200, b"[]"),
+        Answer(200, b"\xff\xfe"),
+        Answer(204),
+        Answer(403, b'{"title":"Forbidden","detail":"no"}'),
+        Answer(418, b"short and stout", "text/plain"),
+        Answer(307, headers=(("location", "http://127.0.0.1:9/"),)),
+        throttled(body=0),
+    ]
+    with ExitStack() as stack:
+        processes = []
+        for answer in answers:
+            api = stack.enter_context(ScriptedAPI())
+            api.faults.next("other", *[Fault.answering(answer)] * 9)
+            processes.append(command.start("check", env=api.environment))
+        for answer, process in zip(answers, processes, strict=True):
+            outcome = process.end()
+            assert outcome.code == 3
+            assert str(answer.status) in outcome.error
+            assert "<html" not in outcome.error
+
+
+def test_an_input_that_the_api_refuses_is_the_users_mistake(api: ScriptedAPI, command: Command) -> None:
+    api.faults.next(
+        "create", Fault.answering(Answer(422, b'{"title":"Input validation failed","detail":"- input: x\\n"}'))
+    )
+    outcome = command("run", HELLO, "text=x")
+    assert outcome.code == 2
+    assert "Input validation failed" in outcome.error
+    assert api.count("list") == 0
+
+
+def test_a_redirected_create_is_not_followed_with_the_token(api: ScriptedAPI, command: Command) -> None:
+    api.faults.next("create", f"redirect({api.files_url}/v1/predictions)")
+    outcome = command("run", HELLO, "text=x")
+    assert outcome.code == 3
+    assert "307" in outcome.error
+    assert not [request for request in api.requests if request.origin == "files"]
+
+
+def test_an_api_that_cannot_be_reached_is_named(command: Command) -> None:
+    """Five times at once, since a thread of the HTTP library used to abort the process on its way out, by chance."""
+    gone = {"REPLICATE_BASE_URL": "http://127.0.0.1:9"}
+    for process in [command.start("run", "acme/private", env=gone) for _ in range(5)]:
+        outcome = process.end()
+        assert outcome.code == 3
+        assert "no connection" in outcome.error
+        assert "127.0.0.1:9" in outcome.error
+
+
+def test_the_token_is_in_no_output_however_things_fail(api: ScriptedAPI, command: Command) -> None:
+    """``Process.end`` looks for it each time, and ``command`` in every file that was left."""
+    faults = ["drop-after", "429(body=0)", "nonsense-after", "401", "402", "403", "html-after", "422"]
+    api.faults.next("create", *faults)
+    api.faults.next("list", "503", "half", "401", "html")
+    words = ["run", HELLO, "-v", "--webhook", f"{api.files_url}/hook"]
+    for process in [command.start(*words, f"text={number}") for number in range(len(faults))]:
+        process.end()
+    for words in (["list"], ["resume", "-v"], ["check", "-v"], ["schema", HELLO, "-v"]):
+        command(*words)
+    assert len(api.requests) > 20

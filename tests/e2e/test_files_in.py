@@ -1,0 +1,100 @@
+"""Files that a job sends: small ones inside the request, large ones uploaded once, too large ones never."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Command
+
+    from replicate_job.testing import ScriptedAPI
+
+SDXL = "stability-ai/sdxl"
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def image(api: ScriptedAPI, index: int = -1) -> str:
+    """What a prediction got as its ``image``."""
+    body: Any = msgspec.json.decode(api.predictions[index].request.body)
+    found: str = body["input"]["image"]
+    return found
+
+
+def test_a_small_file_travels_inside_the_request(api: ScriptedAPI, command: Command) -> None:
+    (command.folder / "a b ü.png").write_bytes(PNG)
+    assert command("run", SDXL, "image=@a b ü.png").code == 0
+    assert image(api) == f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+    assert not api.uploads
+
+
+def test_a_large_file_is_uploaded_once_with_its_name_and_type(api: ScriptedAPI, command: Command) -> None:
+    content = PNG + bytes(300_000)
+    (command.folder / "Foto ü (1).PNG").write_bytes(content)
+    assert command("run", SDXL, "image=@Foto ü (1).PNG").code == 0
+    (upload,) = api.uploads
+    assert (upload.name, upload.content_type, upload.content) == ("Foto ü (1).PNG", "image/png", content)
+    assert image(api) == f"{api.base_url}/v1/files/{upload.id}"
+    (command.folder / "copy.png").write_bytes(content)
+    assert command("run", SDXL, "image=@copy.png").code == 0
+    assert image(api, 1) == image(api, 0)
+    assert api.count("file") == 1
+
+
+def test_a_file_of_a_changed_content_is_uploaded_again(api: ScriptedAPI, command: Command) -> None:
+    for first in (b"1", b"2"):
+        (command.folder / "a.bin").write_bytes(first + bytes(300_000))
+        assert command("run", SDXL, "image=@a.bin").code == 0
+    assert len(api.uploads) == 2
+
+
+def test_a_file_of_more_than_100_mb_is_refused_before_any_request(api: ScriptedAPI, command: Command) -> None:
+    with (command.folder / "huge.bin").open("wb") as file:
+        file.truncate(150 * 1024**2)
+    outcome = command("run", SDXL, "image=@huge.bin", "--no-save")
+    assert outcome.code == 2
+    assert "huge.bin has 150.0 MB, and the API takes 100 MB" in outcome.err
+    assert not api.requests
+    assert outcome.out == b""
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("image=@none.png", "there is no file 'none.png'"),
+        ("image=@.", ". is not a file"),
+        ("image=@", "there is no file ''"),
+        ("image=@" + "x" * 5000, "names no file"),
+        ("prompt=@a.txt", "takes no file"),
+    ],
+)
+def test_a_file_that_cannot_be_sent_is_named(api: ScriptedAPI, command: Command, word: str, said: str) -> None:
+    (command.folder / "a.txt").write_text("hello")
+    outcome = command("run", SDXL, word)
+    assert outcome.code == 2
+    assert said in outcome.err
+    assert not api.predictions
+
+
+def test_text_that_starts_with_an_at_sign_is_written_with_two(api: ScriptedAPI, command: Command) -> None:
+    assert command("run", SDXL, "prompt=@@home").code == 0
+    assert api.predictions[0].input == {"prompt": "@home"}
+
+
+def test_an_upload_that_the_api_refuses_is_told_and_creates_nothing(api: ScriptedAPI, command: Command) -> None:
+    (command.folder / "a.bin").write_bytes(bytes(300_000))
+    api.faults.next("file", "413")
+    outcome = command("run", SDXL, "image=@a.bin")
+    assert outcome.code == 2
+    assert "413" in outcome.error
+    assert not api.predictions
+
+
+def test_the_same_key_sends_the_same_file_once(api: ScriptedAPI, command: Command) -> None:
+    (command.folder / "a.bin").write_bytes(bytes(300_000))
+    for _ in range(2):
+        assert command("run", SDXL, "image=@a.bin", "--key", "k").code == 0
+    assert (len(api.predictions), api.count("file")) == (1, 1)

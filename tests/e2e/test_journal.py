@@ -1,0 +1,146 @@
+"""A journal that cannot be used: one clear line, and a result that exists is printed all the same."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from replicate_job.testing import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.e2e.conftest import Command
+
+    from replicate_job.testing import ScriptedAPI
+
+HELLO = "replicate/hello-world"
+
+
+def newer(command: Command) -> str:
+    command("list")
+    with closing(sqlite3.connect(command.journal)) as database:
+        database.execute("PRAGMA user_version = 99")
+    return "was written by a newer release of replicate-job: update this one"
+
+
+def corrupt(command: Command) -> str:
+    command.journal.parent.mkdir()
+    command.journal.write_bytes(b"no database at all, " * 500)
+    return "is damaged (file is not a database): move it away, or name another with --journal"
+
+
+def foreign(command: Command) -> str:
+    command.journal.parent.mkdir()
+    with closing(sqlite3.connect(command.journal)) as database:
+        database.execute("CREATE TABLE songs (title TEXT)")
+    return "is a database of something else"
+
+
+def folder(command: Command) -> str:
+    command.journal.mkdir(parents=True)
+    return "cannot be used (unable to open database file): name another with --journal"
+
+
+def below_a_file(command: Command) -> str:
+    command.journal.parent.write_text("in the way")
+    return "name another with --journal"
+
+
+def torn(command: Command) -> str:
+    """Pages of it are gone, as after a disk fault."""
+    for number in range(30):
+        command("run", HELLO, f"text={number}" * 200, "--no-save", "--no-wait")
+        if command.journal.stat().st_size > 20_000:
+            break
+    with closing(sqlite3.connect(command.journal)) as database:
+        database.execute("PRAGMA journal_mode = DELETE")
+    with command.journal.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 8192)
+    return "is damaged (database disk image is malformed)"
+
+
+@pytest.mark.parametrize("break_", [newer, corrupt, foreign, folder, below_a_file, torn])
+def test_a_journal_that_cannot_be_used_is_one_line_and_creates_nothing(
+    api: ScriptedAPI, command: Command, break_: Callable[[Command], str]
+) -> None:
+    said = break_(command)
+    before = len(api.predictions)
+    for words in (["list"], ["run", HELLO, "text=x"], ["resume"]):
+        outcome = command(*words)
+        assert outcome.code == 3
+        assert said in outcome.error
+        assert str(command.journal) in outcome.error
+        assert outcome.out == b""
+    assert len(api.predictions) == before
+
+
+def test_a_journal_that_may_only_be_read_is_one_line(api: ScriptedAPI, command: Command) -> None:
+    command("run", HELLO, "text=x")
+    command.journal.chmod(0o400)
+    command.journal.parent.chmod(0o500)
+    try:
+        with command.journal.open("ab"):
+            pytest.skip("root may write anywhere")
+    except PermissionError:
+        outcome = command("run", HELLO, "text=y")
+    finally:
+        command.journal.parent.chmod(0o700)
+        command.journal.chmod(0o600)
+    assert outcome.code == 3
+    assert "is read-only: make it writable, or name another with --journal" in outcome.error
+    assert len(api.predictions) == 1
+
+
+def test_a_journal_that_another_process_holds_is_waited_for_and_then_told(api: ScriptedAPI, command: Command) -> None:
+    command("list")
+    with closing(sqlite3.connect(command.journal, isolation_level=None)) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        process = command.start("run", HELLO, "text=x")
+        outcome = process.end()
+        assert outcome.code == 3
+        assert "is held by another process (waited 10 s for it)" in outcome.error
+        assert not api.predictions
+
+
+def test_a_journal_that_is_held_for_a_moment_is_no_trouble(api: ScriptedAPI, command: Command) -> None:
+    command("list")
+    with closing(sqlite3.connect(command.journal, isolation_level=None)) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        process = command.start("run", "acme/private")
+        assert not process.ends_within(0.7)
+        database.execute("COMMIT")
+        assert process.end().code == 0
+    assert len(api.predictions) == 1
+
+
+def test_a_journal_that_breaks_after_the_creation_costs_no_result(api: ScriptedAPI, command: Command) -> None:
+    api.next(Script(duration=math.inf, output="done"))
+    process = command.start("run", HELLO, "text=x")
+    api.wait_until(lambda: api.predictions)
+    with closing(sqlite3.connect(command.journal, isolation_level=None)) as database:
+        database.execute("DROP TABLE jobs")
+    api.predictions[0].finish()
+    outcome = process.end()
+    assert outcome.code == 3
+    assert outcome.response["output"] == "done"
+    assert outcome.response["prediction_id"] == api.predictions[0].id
+    assert str(command.journal) in outcome.error
+
+
+def test_a_second_ctrl_c_leaves_while_the_journal_is_held(command: Command) -> None:
+    command("list")
+    with closing(sqlite3.connect(command.journal, isolation_level=None)) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        process = command.start("list")
+        assert not process.ends_within(0.7)
+        process.interrupt()
+        assert not process.ends_within(0.7)
+        process.interrupt()
+        assert process.ends_within(3)
+        assert process.end().code == 130

@@ -1,0 +1,87 @@
+"""A process that is killed (SIGKILL) at any moment costs nothing: one prediction each, every result kept."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from replicate_job.testing import File, Script, ScriptedAPI
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.e2e.conftest import Command
+
+KILLS = 100
+TOGETHER = 4
+FLUX = "black-forest-labs/flux-schnell"
+
+
+@pytest.fixture
+def api() -> Iterator[ScriptedAPI]:
+    """Each prompt has a picture of its own, so that a mix-up shows. The list lags, and not every create is held."""
+    with ScriptedAPI(list_lag=(0.0, 1.0), faults="create:slow-after(1ms)=0.4,create:drop-after=0.1") as api:
+        api.models[FLUX] = msgspec.structs.replace(api.models[FLUX], script=_paint)
+        yield api
+        assert not api.strayed_token()
+
+
+def _paint(given: dict[str, Any]) -> Script:
+    return Script(duration=0.25, boot=0.05, output=[File(content=picture(given["prompt"]), name="a.webp")])
+
+
+def picture(prompt: str) -> bytes:
+    return b"RIFF0000WEBP" + hashlib.sha256(prompt.encode()).digest() * 4000
+
+
+def prompt(number: int) -> str:
+    """Every fifth job asks for the very same as the one before it: they must not share a prediction."""
+    return f"picture {number - number % 5 // 4}"
+
+
+def job(number: int) -> list[str]:
+    budget = ["--poll-interval", "0.1", "--max-poll-attempts", "300"]
+    return ["run", FLUX, f"prompt={prompt(number)}", "--key", f"job {number}", *budget]
+
+
+def is_killed(command: Command, number: int, moment: float) -> bool:
+    """Kill a new job's process ``moment`` seconds after its start, unless it has ended by then."""
+    process = command.start(*job(number))
+    if process.ends_within(moment):
+        assert process.end().code == 0
+        return False
+    process.kill()
+    return True
+
+
+def test_a_job_that_is_killed_at_any_moment_is_created_once_and_kept(api: ScriptedAPI, command: Command) -> None:
+    seed = random.randrange(2**32)  # noqa: S311 - as below
+    moments = random.Random(seed)  # noqa: S311 - repeatable, not secret
+    with ThreadPoolExecutor(TOGETHER) as pool:
+        api.faults.next("create", *[None] * TOGETHER)
+        start = time.monotonic()
+        numbers = list(range(TOGETHER))
+        list(pool.map(lambda number: command(*job(number)), numbers))
+        life = time.monotonic() - start  # of a process, among others
+        kills = 0
+        while kills < KILLS:
+            new = range(len(numbers), len(numbers) + KILLS // 5)
+            numbers += new
+            kills += sum(pool.map(lambda number: is_killed(command, number, moments.uniform(0, life)), new))
+        reached = [row["state"] for row in command.rows("state")]
+        story = f"seed {seed}, life {life:.2f} s, {kills} kills, {len(numbers)} jobs: {reached}"
+        assert command("resume", "-v").code == 0, story
+        assert {row["state"] for row in command.rows("state")} == {"collected"}, story
+        outcomes = list(pool.map(lambda number: command(*job(number)), numbers))
+    assert {outcome.code for outcome in outcomes} == {0}, story
+    responses = [outcome.response for outcome in outcomes]
+    assert sorted(each["prediction_id"] for each in responses) == sorted(each.id for each in api.predictions), story
+    for number, response in zip(numbers, responses, strict=True):
+        (file,) = response["files"]
+        assert (command.folder / file).read_bytes() == picture(prompt(number)), story

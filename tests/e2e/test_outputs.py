@@ -1,0 +1,152 @@
+"""Outputs on their way to disk: cut short, badly named, expired, and where the disk takes none."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from replicate_job.testing import File, Script, ScriptedAPI
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Command
+
+FLUX = "black-forest-labs/flux-schnell"
+PICTURE = File(content=b"RIFF0000WEBP", name="a.webp")
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_transfers_that_are_cut_short_still_give_every_file_whole(command: Command) -> None:
+    files = [File(content=bytes([number]) * 200_000, name=f"{number}.bin") for number in range(40)]
+    with ScriptedAPI(script=Script(output=files), faults="download:truncate=0.2,download:drop=0.1", seed=7) as api:
+        command.environment |= api.environment
+        outcome = command("run", FLUX, "prompt=x")
+        assert (outcome.code, outcome.err) == (0, "")
+        assert sum(request.fault == "truncate" for request in api.requests) > 3
+        kept = [digest((command.folder / name).read_bytes()) for name in outcome.response["files"]]
+        assert kept == [digest(file.content) for file in files]
+        assert not api.strayed_token()
+
+
+@pytest.mark.parametrize("redirect", [False, True])
+def test_names_never_lead_out_of_the_folder(api: ScriptedAPI, command: Command, redirect: bool) -> None:  # noqa: FBT001 - pytest's
+    names = ["../../x", "/etc/passwd", "x" * 300 + ".png", "same.png", "same.png", "", "CON", "a\0b", "-rf", "ü.webp"]
+    files = [
+        File(content=name.encode(), name=name, redirect=redirect, disposition='attachment; filename="../../../evil"')
+        for name in names
+    ]
+    api.next(Script(output=files))
+    outcome = command("run", FLUX, "prompt=x", "--save", "kept")
+    assert (outcome.code, outcome.err) == (0, "")
+    response = outcome.response
+    place = command.folder / "kept" / response["prediction_id"]
+    kept = [(command.folder / name).resolve() for name in response["files"]]
+    assert [path.read_bytes().decode() for path in kept] == names
+    assert {path.parent for path in kept} == {place.resolve()}
+    assert len(set(kept)) == len(names)
+    assert {path.name for path in place.iterdir()} == {path.name for path in kept} | {"result.json"}
+    assert {path.name for path in command.folder.iterdir()} <= {"kept", "state", "home"}
+    assert not api.strayed_token()
+
+
+def test_a_file_without_an_extension_gets_it_from_its_media_type(api: ScriptedAPI, command: Command) -> None:
+    kinds = {"image/png": ".png", "audio/x-wav": ".wav", "text/plain; charset=utf-8": ".txt", "": ".webp"}
+    api.next(Script(output=[File(content=b"RIFF0000WEBP", name="out", content_type=kind) for kind in kinds]))
+    response = command("run", FLUX, "prompt=x").response
+    assert [Path(name).suffix for name in response["files"]] == list(kinds.values())
+
+
+def test_outputs_inside_the_answer_are_kept_too(api: ScriptedAPI, command: Command) -> None:
+    api.next(Script(output=[File(content=b"picture", name="a.png", inline=True)]))
+    response = command("run", FLUX, "prompt=x").response
+    assert (command.folder / response["files"][0]).read_bytes() == b"picture"
+
+
+@pytest.mark.parametrize("gone", [404, 410])
+def test_outputs_that_have_expired_are_told_and_the_response_is_printed(
+    api: ScriptedAPI, command: Command, gone: int
+) -> None:
+    api.next(Script(output=[File(content=b"x", name="a.webp", expires=0, gone=gone), PICTURE]))
+    outcome = command("run", FLUX, "prompt=x", "--key", "k")
+    assert outcome.code == 3
+    assert f"is gone (HTTP {gone}): outputs are deleted an hour after the end" in outcome.error
+    assert outcome.response["status"] == "succeeded"
+    assert [Path(name).name for name in outcome.response["files"]] == ["output-1.webp"]
+    (job,) = command("list", "--json").json
+    assert job["status"] == "succeeded"
+    assert "is gone" in job["problem"]
+    assert command("resume").error == "no unfinished jobs"
+
+
+def test_a_job_whose_data_were_removed_before_it_was_resumed_says_so(command: Command) -> None:
+    with ScriptedAPI(expire=0, script=Script(duration=0.1, output=[PICTURE])) as api:
+        command.environment |= api.environment
+        command("run", FLUX, "prompt=x", "--no-wait")
+        api.wait_until(lambda: api.predictions[0].snapshot()["data_removed"])
+        outcome = command("resume")
+        assert outcome.code == 3
+        assert "were deleted before they were kept: the API keeps them for an hour" in outcome.err
+        assert outcome.response["input"] == {"prompt": "x"}
+        assert command("resume").error == "no unfinished jobs"
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_that_resume_can_mend(api: ScriptedAPI, command: Command) -> None:
+    (command.folder / "outputs").write_text("in the way")
+    outcome = command("run", FLUX, "prompt=x")
+    assert outcome.code == 3
+    assert outcome.error.startswith("error: the folder ")
+    assert "cannot be made: Not a directory" in outcome.error or "File exists" in outcome.error
+    assert outcome.response["output"] == api.predictions[0].output
+    assert command.rows("state") == [{"state": "ended"}]
+    (command.folder / "outputs").unlink()
+    resumed = command("resume")
+    assert resumed.code == 0
+    assert len(resumed.response["files"]) == 1
+    assert len(api.predictions) == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_an_error(api: ScriptedAPI, command: Command) -> None:
+    (command.folder / "outputs").mkdir(mode=0o500)
+    outcome = command("run", FLUX, "prompt=x")
+    assert outcome.code == 3
+    assert "Permission denied" in outcome.error
+    assert outcome.response["prediction_id"] == api.predictions[0].id
+
+
+def test_a_disk_that_is_full_is_an_error_that_resume_can_mend(api: ScriptedAPI, command: Command) -> None:
+    """A limit on the size of files stands in for the disk: writing beyond it fails the same way."""
+    api.next(Script(output=[File(content=bytes(3_000_000), name="a.webp")]))
+    words = " ".join([*command.program, "run", FLUX, "prompt=x"])
+    outcome = command.execute(["bash", "-c", f"trap '' XFSZ; ulimit -f 2000; exec {words}"]).end()
+    assert outcome.code == 3
+    assert "cannot be written in" in outcome.error
+    assert "File too large" in outcome.error
+    assert outcome.response["status"] == "succeeded"
+    resumed = command("resume")
+    assert resumed.code == 0
+    assert (command.folder / resumed.response["files"][0]).stat().st_size == 3_000_000
+    assert len(api.predictions) == 1
+
+
+def test_a_host_that_keeps_failing_is_given_up_and_resume_fetches_later(api: ScriptedAPI, command: Command) -> None:
+    api.next(Script(output=[PICTURE]))
+    api.faults.next("download", "403")
+    outcome = command("run", FLUX, "prompt=x")
+    assert outcome.code == 3
+    assert "cannot be fetched: HTTP 403" in outcome.error
+    assert command("resume").response["files"]
+
+
+def test_the_token_goes_to_no_redirect_and_no_other_host(api: ScriptedAPI, command: Command) -> None:
+    other = f"{api.files_url}/elsewhere"
+    api.next(Script(output=[File(content=b"x", name="a.webp", redirect=True), File(content=b"y", redirect=other)]))
+    assert command("run", FLUX, "prompt=x", "-v").code == 3
+    assert api.count("download") >= 4
+    assert not api.strayed_token()

@@ -1,0 +1,175 @@
+"""Ctrl-C ends the prediction, SIGTERM leaves it; both say so, whatever the command was doing."""
+
+from __future__ import annotations
+
+import math
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from replicate_job.testing import File, Script, Stream
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Command, Process
+
+    from replicate_job.testing import ScriptedAPI, ScriptedPrediction
+
+HELLO = "replicate/hello-world"
+ENDLESS = Script(duration=math.inf, output="done")
+
+
+def running(api: ScriptedAPI, command: Command, *words: str) -> tuple[Process, ScriptedPrediction]:
+    """A run whose create is held open: its process does not know the prediction's id yet."""
+    api.next(ENDLESS)
+    process = command.start("run", HELLO, "text=x", *words)
+    api.wait_until(lambda: api.predictions)
+    return process, api.predictions[0]
+
+
+def test_ctrl_c_during_the_hold_finds_the_prediction_and_cancels_it(api: ScriptedAPI, command: Command) -> None:
+    process, prediction = running(api, command)
+    process.interrupt()
+    outcome = process.end()
+    assert outcome.code == 130
+    assert prediction.status == "canceled"
+    assert outcome.err.splitlines()[-1] == f"warning: interrupted: prediction {prediction.id} is canceled"
+    assert len(api.predictions) == 1
+    assert command("list", "--json").json[0]["status"] == "canceled"
+
+
+def test_ctrl_c_while_polling_cancels(api: ScriptedAPI, command: Command) -> None:
+    api.faults.next("create", "slow-after(1ms)")
+    process, prediction = running(api, command)
+    api.wait_until(lambda: api.count("get"))
+    process.interrupt()
+    outcome = process.end()
+    assert outcome.code == 130
+    assert prediction.status == "canceled"
+    assert outcome.error == f"warning: interrupted: prediction {prediction.id} is canceled"
+
+
+def test_ctrl_c_while_a_text_streams_cancels_and_the_text_stays(api: ScriptedAPI, command: Command) -> None:
+    api.next(Script(duration=math.inf, output=["Once", " upon"], stream=Stream()))
+    process = command.start("run", "meta/llama-2-70b-chat", "prompt=x", "--stream")
+    assert process.read(9) == b"Once upon"
+    process.interrupt()
+    outcome = process.end()
+    assert outcome.code == 130
+    assert api.predictions[0].status == "canceled"
+
+
+def test_ctrl_c_before_anything_was_created_creates_nothing(api: ScriptedAPI, command: Command) -> None:
+    api.faults.next("model", "hang")
+    process = command.start("run", HELLO, "text=x")
+    api.wait_until(lambda: api.requests)
+    process.interrupt()
+    outcome = process.end()
+    assert outcome.code == 130
+    assert not api.predictions
+    assert command("resume").error == "no unfinished jobs"
+
+
+def test_ctrl_c_while_a_throttled_create_waits_creates_nothing(api: ScriptedAPI, command: Command) -> None:
+    api.faults.next("create", "429(body=60)")
+    process = command.start("run", HELLO, "text=x")
+    assert "429" in process.line()
+    process.interrupt()
+    assert process.ends_within(3)
+    outcome = process.end()
+    assert outcome.code == 130
+    assert outcome.err.splitlines()[-1] == "warning: interrupted: nothing was created"
+    assert not api.predictions
+    assert command("resume").error == "no unfinished jobs"
+
+
+def test_a_prediction_that_ends_before_the_cancel_arrives_is_told_as_it_is(api: ScriptedAPI, command: Command) -> None:
+    process, prediction = running(api, command)
+    api.faults.next("list", "slow(200ms)")
+    process.interrupt()
+    api.wait_until(lambda: api.count("list"))
+    prediction.finish()
+    outcome = process.end()
+    assert outcome.code == 130
+    assert outcome.err.splitlines()[-1] == f"warning: interrupted: prediction {prediction.id} is succeeded"
+
+
+def test_a_second_ctrl_c_leaves_at_once(api: ScriptedAPI, command: Command) -> None:
+    process, prediction = running(api, command)
+    api.faults.next("cancel", "hang")
+    process.interrupt()
+    api.wait_until(lambda: api.count("cancel"))
+    process.interrupt()
+    assert process.ends_within(3)
+    outcome = process.end()
+    assert outcome.code == 130
+    assert prediction.id in command("list").out.decode()
+    prediction.finish()
+    assert command("resume").response["prediction_id"] == prediction.id
+
+
+def test_sigterm_leaves_the_prediction_and_resume_finishes_it(api: ScriptedAPI, command: Command) -> None:
+    process, prediction = running(api, command, "--key", "k")
+    process.signal(signal.SIGTERM)
+    outcome = process.end()
+    assert outcome.code == 143
+    assert "`replicate-job resume` finishes it" in outcome.error
+    assert outcome.out == b""
+    assert prediction.canceled is None
+    prediction.finish()
+    resumed = command("resume")
+    assert resumed.code == 0
+    assert resumed.response["prediction_id"] == prediction.id
+    assert len(api.predictions) == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_wait_that_is_stopped_leaves_the_prediction_and_says_so(
+    api: ScriptedAPI, command: Command, number: int, code: int
+) -> None:
+    api.next(ENDLESS)
+    name = command("run", HELLO, "text=x", "--no-wait").response["prediction_id"]
+    process = command.start("wait", name)
+    asked = api.count("get")
+    api.wait_until(lambda: api.count("get") > asked)
+    process.signal(number)
+    outcome = process.end()
+    assert outcome.code == code
+    assert outcome.error == f"stopped; {name} is left as it is: `replicate-job wait {name}` goes on"
+    assert api.predictions[0].canceled is None
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_resume_that_is_stopped_leaves_the_predictions_and_says_so(
+    api: ScriptedAPI, command: Command, number: int, code: int
+) -> None:
+    api.next(ENDLESS, ENDLESS)
+    for text in ("a", "b"):
+        command("run", HELLO, f"text={text}", "--no-wait")
+    process = command.start("resume")
+    asked = api.count("get")
+    api.wait_until(lambda: api.count("get") >= asked + 2)
+    process.signal(number)
+    outcome = process.end()
+    assert outcome.code == code
+    assert outcome.error == "stopped; the jobs are left as they are: `replicate-job resume` finishes them"
+    assert all(prediction.canceled is None for prediction in api.predictions)
+    for prediction in api.predictions:
+        prediction.finish()
+    assert command("resume").code == 0
+
+
+def test_ctrl_c_while_outputs_are_fetched_leaves_a_job_that_resume_completes(
+    api: ScriptedAPI, command: Command
+) -> None:
+    api.next(Script(output=[File(content=b"x" * 1000, name="a.webp")]))
+    api.faults.next("download", "hang")
+    process = command.start("run", "black-forest-labs/flux-schnell", "prompt=x")
+    api.wait_until(lambda: api.count("download"))
+    process.interrupt()
+    outcome = process.end()
+    assert outcome.code == 130
+    assert outcome.error == f"warning: interrupted: prediction {api.predictions[0].id} is succeeded"
+    (file,) = command("resume").response["files"]
+    assert (command.folder / file).stat().st_size == 1000
+    assert len(list((command.folder / file).parent.iterdir())) == 2

@@ -1,0 +1,204 @@
+"""Keeping outputs: all of them inside their folder, with the record beside them, or an error that loses nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from replicate_job.errors import OutputError, OutputExpiredError
+from replicate_job.flow.collect import folder_name
+from replicate_job.flow.context import Context
+from replicate_job.flow.run import Ask, run_job
+from replicate_job.job import Job, Result
+from replicate_job.journal.entry import Entry
+from replicate_job.testing import File, Script, ScriptedAPI
+
+Connect = Callable[..., AbstractAsyncContextManager[Context]]
+JOB = Job("stability-ai/sdxl", {"prompt": "x"}, poll_interval=0.05, max_poll_attempts=400)
+PICTURE, SOUND = b"\x89PNG\r\n\x1a\n" + b"p" * 5000, b"RIFF\x24\x00\x00\x00WAVE" + b"s" * 90
+
+
+async def keep(connect: Connect, api: ScriptedAPI, save: Path, job: Job = JOB) -> Result:
+    async with connect(api) as context:
+        return await run_job(context, Ask(job, key="job", save=str(save)))
+
+
+async def entry_of(connect: Connect, api: ScriptedAPI) -> Entry:
+    async with connect(api) as context:
+        entry = await context.journal.get("job")
+    assert entry
+    return entry
+
+
+def inside(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+async def test_files_lie_in_the_predictions_folder_with_the_record_beside_them(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path
+) -> None:
+    api.next(Script(output=[File(content=PICTURE, name="a.png"), File(content=SOUND, name="b.wav")]))
+    result = await keep(connect, api, tmp_path / "out")
+    place = tmp_path / "out" / result.prediction_id
+    assert result.files == (place / "output-0.png", place / "output-1.wav")
+    assert [path.read_bytes() for path in result.files] == [PICTURE, SOUND]
+    record = msgspec.json.decode((place / "result.json").read_bytes())
+    assert record == result.to_dict() | {"files": ["output-0.png", "output-1.wav"]}
+    assert list(record)[:4] == ["prediction_id", "status", "model", "input"]
+    assert len(inside(tmp_path / "out")) == 3
+    assert api.strayed_token() == []
+    assert (await entry_of(connect, api)).files == result.files
+
+
+async def test_nested_outputs_data_urls_and_odd_names_all_land_inside(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path
+) -> None:
+    names = ["../../x", "x" * 300 + ".png", "same.png", "same.png", "", "CON", "result.json", ".png", "%2e%2e%2fy.png"]
+    pictures = [File(content=PICTURE + bytes([number]), name=name) for number, name in enumerate(names)]
+    output = {"images": pictures, "../up": {"sound": File(content=SOUND, name="")}, "note": "text", "n": 1}
+    api.next(Script(output=output | {"inline": File(content=b"hi", name="hi.txt", inline=True)}))
+    api.models["stability-ai/sdxl"] = msgspec.structs.replace(
+        api.models["stability-ai/sdxl"], schema=_schema({"type": "object", "properties": _everything()})
+    )
+    result = await keep(connect, api, tmp_path / "deep" / "out")
+    place = tmp_path / "deep" / "out" / result.prediction_id
+    assert {path.parent for path in result.files} == {place}
+    kept = {hashlib.sha256(path.read_bytes()).hexdigest() for path in result.files}
+    contents = [*(file.content for file in pictures), SOUND, b"hi"]
+    assert kept == {hashlib.sha256(content).hexdigest() for content in contents}
+    assert len(set(result.files)) == len(contents)
+    everywhere = {tmp_path / name for name in inside(tmp_path) if name.endswith((".png", ".wav", ".txt"))}
+    assert everywhere <= set(result.files)
+
+
+def _everything() -> dict[str, Any]:
+    file = {"type": "string", "format": "uri"}
+    return {
+        "images": {"type": "array", "items": file},
+        "../up": {"type": "object", "properties": {"sound": file}},
+        "inline": file,
+    }
+
+
+def _schema(output: dict[str, Any]) -> dict[str, Any]:
+    given = {"type": "object", "properties": {"prompt": {"type": "string"}}}
+    return {"openapi": "3.0.2", "components": {"schemas": {"Input": given, "Output": output}}}
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", "..", ".", "", "x" * 300, "a\0b", "~root", "C:\\x", "a\nb"])
+async def test_an_id_that_is_none_does_not_choose_the_place(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path, name: str
+) -> None:
+    assert "/" not in folder_name(name)
+    assert len(folder_name(name)) <= 64
+    assert folder_name(name) not in {"", ".", "..", "~root"}
+    if not name:
+        return  # an answer without an id is no prediction
+    api.next(Script(duration=0, output=[File(content=PICTURE, name="a.png")], overrides={"id": name}))
+    result = await keep(connect, api, tmp_path / "out")
+    assert result.prediction_id == name
+    assert {path.parent.parent for path in result.files} == {tmp_path / "out"}
+    assert all(name.startswith("out/") for name in inside(tmp_path) if name.endswith(".png"))
+
+
+async def test_text_makes_a_record_and_no_file(api: ScriptedAPI, connect: Connect, tmp_path: Path) -> None:
+    job = msgspec.structs.replace(JOB, model="replicate/hello-world", input_data={"text": "you"})
+    result = await keep(connect, api, tmp_path / "out", job)
+    assert result.files == ()
+    assert list(inside(tmp_path / "out")) == [f"{result.prediction_id}/result.json"]
+
+
+async def test_a_prediction_that_failed_leaves_nothing_behind(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path
+) -> None:
+    api.next(Script(end="failed"))
+    assert (await keep(connect, api, tmp_path / "out")).status == "failed"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("gone", [404, 410])
+async def test_expired_files_are_an_error_that_keeps_the_record_and_the_other_files(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path, gone: int
+) -> None:
+    files = [File(content=PICTURE, name="a.png"), File(content=SOUND, name="b.wav", expires=0, gone=gone)]
+    api.next(Script(output=files))
+    with pytest.raises(OutputExpiredError, match="gone") as caught:
+        await keep(connect, api, tmp_path / "out")
+    result = caught.value.result
+    assert [path.name for path in result.files] == ["output-0.png"]
+    assert result.status == "succeeded"
+    entry = await entry_of(connect, api)
+    assert (entry.state, entry.files) == ("collected", result.files)
+    assert "gone" in entry.problem
+    assert (tmp_path / "out" / result.prediction_id / "result.json").exists()
+
+
+async def test_a_folder_that_cannot_be_written_loses_nothing_and_the_key_tries_again(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path
+) -> None:
+    api.next(Script(output=[File(content=PICTURE, name="a.png")]))
+    (tmp_path / "out").write_text("a file in the way")
+    with pytest.raises(OutputError, match="out") as caught:
+        await keep(connect, api, tmp_path / "out")
+    assert caught.value.result.status == "succeeded"
+    assert caught.value.result.output
+    assert (await entry_of(connect, api)).state == "ended"
+    (tmp_path / "out").unlink()
+    result = await keep(connect, api, tmp_path / "out")
+    assert result.files[0].read_bytes() == PICTURE
+    assert len(api.predictions) == 1
+
+
+async def test_a_record_that_cannot_be_written_is_an_error_with_the_files_kept(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path
+) -> None:
+    api.next(Script(duration=0, output=[File(content=PICTURE, name="a.png")], overrides={"id": "abc"}))
+    (tmp_path / "out" / "abc" / "result.json").mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"result.json cannot be written") as caught:
+        await keep(connect, api, tmp_path / "out")
+    assert caught.value.result.files[0].read_bytes() == PICTURE
+
+
+async def test_transfers_that_break_are_taken_up_again(connect: Connect, tmp_path: Path) -> None:
+    files = [File(content=PICTURE + bytes([n]) * 9, name=f"{n}.png") for n in range(4)]
+    with ScriptedAPI(faults="download:truncate=0.2,download:drop=0.1", script=Script(output=files)) as api:
+        result = await keep(connect, api, tmp_path / "out")
+    assert [path.read_bytes() for path in result.files] == [file.content for file in files]
+
+
+async def test_outputs_that_the_api_deleted_before_they_were_kept_are_an_error_with_the_record(
+    connect: Connect, tmp_path: Path
+) -> None:
+    with ScriptedAPI(expire=0, script=Script(duration=0.2, output=[File(content=PICTURE)])) as api:
+        with pytest.raises(OutputExpiredError, match="deleted before they were kept") as caught:
+            await keep(connect, api, tmp_path / "out")
+        assert caught.value.result.status == "succeeded"
+        assert caught.value.result.input == {"prompt": "x"}  # the API has forgotten it, the journal has not
+        assert (await entry_of(connect, api)).state == "collected"
+
+
+@pytest.mark.parametrize("end", ["failed", "canceled"])
+async def test_a_prediction_that_made_nothing_has_nothing_that_could_expire(
+    connect: Connect, tmp_path: Path, end: str
+) -> None:
+    with ScriptedAPI(expire=0, script=Script(duration=0.2, end=end)) as api:
+        assert (await keep(connect, api, tmp_path / "out")).status == end
+
+
+async def test_the_token_goes_to_no_host_that_an_output_names(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path
+) -> None:
+    api.next(Script(output=[File(content=PICTURE, name="a.png", redirect=True)]))
+    result = await keep(connect, api, tmp_path / "out")
+    downloads = [request for request in api.requests if request.origin == "files"]
+    assert len(downloads) == 2
+    assert not any("authorization" in request.headers for request in downloads)
+    assert api.strayed_token() == []
+    assert result.files[0].read_bytes() == PICTURE
+    assert not any(api.token.encode() in content for content in inside(tmp_path).values())

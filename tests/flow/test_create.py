@@ -1,0 +1,287 @@
+"""Creating: what each kind of answer, or of silence, leads to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import msgspec
+import pytest
+
+from replicate_job.errors import (
+    APIError,
+    AuthenticationError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    NotSentError,
+    PaymentRequiredError,
+    RateLimitError,
+    ReplicateJobError,
+    UncertainError,
+)
+from replicate_job.flow.context import Context
+from replicate_job.flow.resolve import Resolved
+from replicate_job.flow.run import Ask, run_job
+from replicate_job.job import Job
+from replicate_job.testing import Fault, Script, ScriptedAPI
+from replicate_job.testing.answers import invalid
+from replicate_job.wire.target import Target
+
+Connect = Callable[..., AbstractAsyncContextManager[Context]]
+JOB = Job("acme/private", {"n": 1}, poll_interval=0.05, max_poll_attempts=400)
+RESOLVED = Resolved(Target("model", "acme", "private"), "/models/acme/private/predictions")
+
+
+async def state_of(context: Context, key: str) -> str:
+    entry = await context.journal.get(key)
+    assert entry
+    return entry.state
+
+
+async def refuse(api: ScriptedAPI, connect: Connect, kind: type[ReplicateJobError], **options: Any) -> str:
+    """Run a job that is to fail with ``kind``, certainly creating nothing; its one line."""
+    async with connect(api, **options) as context:
+        with pytest.raises(kind) as caught:
+            await run_job(context, Ask(JOB, key="job", resolved=RESOLVED))
+        assert await state_of(context, "job") == "refused"
+    assert api.predictions == []
+    line = str(caught.value)
+    assert "\n" not in line
+    assert api.token not in line
+    return line
+
+
+@pytest.mark.parametrize("throttled", ["429(body=3)", "429(header=3)", "429(date=3)", "429(detail=3)"])
+async def test_a_throttled_create_waits_as_long_as_it_is_asked_to(
+    api: ScriptedAPI, connect: Connect, fast: Any, throttled: str
+) -> None:
+    api.faults.next("create", throttled)
+    async with connect(api, clock=fast) as context:
+        await run_job(context, Ask(JOB, resolved=RESOLVED))
+    assert api.count("create") == 2
+    assert len(api.predictions) == 1
+    assert max(seconds for seconds in fast.slept if seconds != context.journal.lease / 3) == pytest.approx(2.5, abs=0.6)
+
+
+@pytest.mark.parametrize(
+    "throttled", ["429()", "429(header=soon)", "429(body=-5)", "429(body=never)", "429(header=nan)", "429(date=-900)"]
+)
+async def test_a_429_that_does_not_say_when_is_sent_again_soon(
+    api: ScriptedAPI, connect: Connect, fast: Any, throttled: str
+) -> None:
+    api.faults.next("create", throttled)
+    async with connect(api, clock=fast) as context:
+        await run_job(context, Ask(JOB, resolved=RESOLVED))
+    assert api.count("create") == 2
+    assert len(api.predictions) == 1
+    assert max(seconds for seconds in fast.slept if seconds != context.journal.lease / 3) <= 1
+
+
+@pytest.mark.parametrize("throttled", ["429(body=1000000)", "429(header=86400)", "429(date=86400)", "429(detail=9999)"])
+async def test_an_absurd_wait_is_an_error_at_once(
+    api: ScriptedAPI, connect: Connect, fast: Any, throttled: str
+) -> None:
+    api.faults.next("create", throttled)
+    line = await refuse(api, connect, RateLimitError, clock=fast)
+    assert "nothing was created" in line
+    assert "120 s in all is the limit" in line
+    assert max(fast.slept, default=0) <= 5
+    assert api.count("create") == 1
+
+
+async def test_waits_add_up_to_the_limit(api: ScriptedAPI, connect: Connect, fast: Any) -> None:
+    api.faults.next("create", *["429(body=50)"] * 5)
+    await refuse(api, connect, RateLimitError, clock=fast)
+    assert api.count("create") == 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "words"),
+    [
+        ("402", PaymentRequiredError, "Insufficient credit"),
+        ("401", AuthenticationError, "REPLICATE_API_TOKEN"),
+        ("403", AuthenticationError, "403"),
+        ("404", ModelNotFoundError, "acme/private was not found"),
+        ("413", InvalidRequestError, "413"),
+        ("418", APIError, "418"),
+        ("redirect(http://127.0.0.1:9/)", APIError, "REPLICATE_BASE_URL"),
+    ],
+)
+async def test_a_refusal_is_one_clear_line_and_is_not_sent_again(
+    api: ScriptedAPI, connect: Connect, fault: str, kind: type[ReplicateJobError], words: str
+) -> None:
+    api.faults.next("create", fault)
+    assert words in await refuse(api, connect, kind)
+    assert api.count("create") == 1
+
+
+async def test_an_input_error_of_the_api_keeps_every_field(api: ScriptedAPI, connect: Connect) -> None:
+    api.faults.next("create", Fault.answering(invalid("is too long", field="input.prompt", kind="string_lte")))
+    async with connect(api) as context:
+        with pytest.raises(InvalidRequestError, match=r"input\.prompt: is too long") as caught:
+            await run_job(context, Ask(JOB, resolved=RESOLVED))
+    assert caught.value.invalid_fields[0]["type"] == "string_lte"
+
+
+class OpensWhileItSleeps:
+    """A clock during whose ``count``-th sleep the network comes back."""
+
+    def __init__(self, relay: Any, fast: Any, count: int) -> None:
+        self._relay, self._fast, self._left = relay, fast, count
+        self.time, self.now = fast.time, fast.now
+
+    async def sleep(self, seconds: float) -> None:
+        self._left -= 1
+        if self._left == 0:
+            await self._relay.open()
+        await self._fast.sleep(seconds)
+
+
+async def test_no_connection_is_tried_again_until_there_is_one(
+    api: ScriptedAPI, connect: Connect, relay: Any, fast: Any
+) -> None:
+    clock = OpensWhileItSleeps(relay, fast, 4)
+    async with connect(api, base_url=relay.url, clock=clock) as context:
+        result = await run_job(context, Ask(JOB, resolved=RESOLVED))
+    assert [prediction.id for prediction in api.predictions] == [result.prediction_id]
+    assert (api.count("create"), api.count("list")) == (1, 0)
+
+
+async def test_no_connection_at_all_is_an_error_that_says_nothing_was_created(
+    api: ScriptedAPI, connect: Connect, relay: Any, fast: Any
+) -> None:
+    line = await refuse(api, connect, NotSentError, base_url=relay.url, clock=fast, connects=3)
+    assert "tried 3 times, nothing was created" in line
+
+
+async def test_throttling_does_not_use_up_the_tries_to_connect(api: ScriptedAPI, connect: Connect, fast: Any) -> None:
+    """Four 429s, then the network fails for one request: that one is tried again."""
+    api.faults.next("create", *["429(body=1)"] * 4)
+
+    class Breaks:
+        def __init__(self, client: Any) -> None:
+            self._client, self._count = client, 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._client, name)
+
+        async def create_prediction(self, *given: Any, **options: Any) -> Any:
+            self._count += 1
+            if self._count == 5:
+                raise NotSentError("POST /predictions: no connection (refused)")
+            return await self._client.create_prediction(*given, **options)
+
+    async with connect(api, clock=fast, connects=3) as context:
+        breaking: Any = Breaks(context.client)
+        await run_job(msgspec.structs.replace(context, client=breaking), Ask(JOB, resolved=RESOLVED))
+    assert len(api.predictions) == 1
+
+
+AMBIGUOUS = ["drop", "close", "500", "502", "html", "empty", "nonsense", "408"]
+
+
+@pytest.mark.parametrize("fault", [*(f"{name}-after" for name in AMBIGUOUS), "truncate", "half"])
+async def test_a_prediction_whose_answer_was_lost_is_found(
+    api: ScriptedAPI, connect: Connect, heard: Any, fault: str
+) -> None:
+    api.faults.next("create", fault)
+    async with connect(api) as context:
+        result = await run_job(context, Ask(JOB, resolved=RESOLVED))
+    assert [prediction.id for prediction in api.predictions] == [result.prediction_id]
+    assert result.status == "succeeded"
+    assert api.count("create") == 1
+    assert "looking whether the prediction was created" in heard.warnings[0]
+
+
+@pytest.mark.parametrize("fault", [f"{name}-before" for name in AMBIGUOUS])
+async def test_a_create_that_made_nothing_is_sent_again(api: ScriptedAPI, connect: Connect, fault: str) -> None:
+    api.faults.next("create", fault)
+    async with connect(api) as context:
+        result = await run_job(context, Ask(JOB, resolved=RESOLVED))
+    assert [prediction.id for prediction in api.predictions] == [result.prediction_id]
+    assert api.count("create") == 2
+
+
+async def test_an_unknown_outcome_is_reported_and_not_sent_again_until_it_is_known(connect: Connect) -> None:
+    with ScriptedAPI(faults="list:503=1") as api:
+        api.faults.next("create", "drop-after")
+        async with connect(api, settle=0, listing=0.2) as context:
+            ask = Ask(JOB, key="job", resolved=RESOLVED)
+            with pytest.raises(UncertainError, match="nothing is sent again by itself"):
+                await run_job(context, ask)
+            assert await state_of(context, "job") == "uncertain"
+            with pytest.raises(UncertainError):
+                await run_job(context, ask)
+            assert api.count("create") == 1
+            api.faults.clear()
+            result = await run_job(context, ask)
+        assert [prediction.id for prediction in api.predictions] == [result.prediction_id]
+        assert api.count("create") == 1
+
+
+async def test_an_unknown_outcome_that_turns_out_to_be_nothing_is_sent_again(connect: Connect) -> None:
+    with ScriptedAPI(faults="list:503=1") as api:
+        api.faults.next("create", "drop-before")
+        async with connect(api, settle=0, listing=0.2) as context:
+            with pytest.raises(UncertainError):
+                await run_job(context, Ask(JOB, key="job", resolved=RESOLVED))
+            api.faults.clear()
+            result = await run_job(context, Ask(JOB, key="job", resolved=RESOLVED))
+        assert [prediction.id for prediction in api.predictions] == [result.prediction_id]
+
+
+async def test_creates_that_make_nothing_come_to_an_end(connect: Connect, fast: Any) -> None:
+    with ScriptedAPI(faults="create:500-before=1") as api:
+        line = await refuse(api, connect, APIError, clock=fast, sends=3)
+        assert "sent 3 times, nothing was created" in line
+        assert api.count("create") == 3
+
+
+async def test_the_hold_asks_for_the_end_in_one_request(api: ScriptedAPI, connect: Connect) -> None:
+    api.next(Script(duration=0.3, output="x"))
+    async with connect(api) as context:
+        result = await run_job(context, Ask(JOB, resolved=RESOLVED))
+    assert result.status == "succeeded"
+    (request,) = api.requests
+    assert request.headers["prefer"] == "wait=20"  # the job's budget
+
+
+@pytest.mark.parametrize(
+    ("changes", "prefer"),
+    [
+        ({"poll_interval": 1, "max_poll_attempts": 1000}, "wait=60"),
+        ({"poll_interval": 0.1, "max_poll_attempts": 5}, None),
+        ({"wait_for_completion": False}, None),
+    ],
+)
+async def test_the_hold_is_within_the_apis_limit_and_the_budget(
+    api: ScriptedAPI, connect: Connect, changes: dict[str, Any], prefer: str | None
+) -> None:
+    async with connect(api) as context:
+        await run_job(context, Ask(msgspec.structs.replace(JOB, **changes), resolved=RESOLVED))
+    assert api.requests[0].headers.get("prefer") == prefer
+
+
+async def test_what_the_job_asks_for_is_sent(api: ScriptedAPI, connect: Connect) -> None:
+    asked = {"cancel_after": "5m", "webhook": "https://example.com/x", "webhook_events_filter": ("completed",)}
+    async with connect(api) as context:
+        await run_job(context, Ask(msgspec.structs.replace(JOB, **asked), resolved=RESOLVED))
+    (request,) = api.requests
+    assert msgspec.json.decode(request.body) == {
+        "input": {"n": 1},
+        "webhook": "https://example.com/x",
+        "webhook_events_filter": ["completed"],
+    }
+    assert request.headers["cancel-after"] == "5m"
+    assert request.headers["authorization"] == f"Bearer {api.token}"
+
+
+async def test_identical_jobs_at_once_share_nothing(connect: Connect) -> None:
+    with ScriptedAPI(list_lag=0.1) as api:
+        api.faults.next("create", "drop-after", "drop-before", None, "500-after", "500-before", None, "drop-after")
+        async with connect(api, settle=0.4) as context:
+            asks = [Ask(JOB, key=f"job-{number}", resolved=RESOLVED) for number in range(6)]
+            results = await asyncio.gather(*(run_job(context, ask) for ask in asks))
+        assert sorted(result.prediction_id for result in results) == sorted(each.id for each in api.predictions)

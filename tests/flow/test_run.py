@@ -1,0 +1,336 @@
+"""A job from any state that a journal can hold it in, to its end; its key, and who holds it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from replicate_job.errors import (
+    InputError,
+    InvalidRequestError,
+    JobError,
+    JournalError,
+    KeyInUseError,
+    ModelNotFoundError,
+    NoAnswerError,
+)
+from replicate_job.flow.context import Context
+from replicate_job.flow.run import Ask, run_job
+from replicate_job.job import Job
+from replicate_job.journal.entry import Claim, Request
+from replicate_job.journal.sqlite import SQLiteJournal
+from replicate_job.testing import File, Model, Script, ScriptedAPI
+from replicate_job.wire.target import Target
+
+Connect = Callable[..., AbstractAsyncContextManager[Context]]
+JOB = Job("acme/private", {"n": 1}, poll_interval=0.05, max_poll_attempts=400)
+REQUEST = Request(Target("model", "acme", "private"), "/models/acme/private/predictions", b'{"input":{"n":1}}')
+
+
+async def run(context: Context, key: str = "job", job: Job = JOB, **how: Any) -> Any:
+    return await run_job(context, Ask(job, key=key, **how))
+
+
+async def test_a_finished_job_gives_its_stored_result_without_a_request(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path
+) -> None:
+    api.next(Script(output=[File(content=b"\x89PNG\r\n", name="a.png")]))
+    job = msgspec.structs.replace(JOB, model="stability-ai/sdxl", input_data={"prompt": "x"})
+    async with connect(api) as context:
+        first = await run(context, job=job, save=str(tmp_path / "out"))
+    asked = len(api.requests)
+    async with connect(api) as context:
+        again = await run(context, job=msgspec.structs.replace(job, poll_interval=9), save=str(tmp_path / "out"))
+    assert again == first
+    assert again.files
+    assert len(api.requests) == asked
+
+
+async def test_another_job_of_the_same_key_is_refused_before_any_request(api: ScriptedAPI, connect: Connect) -> None:
+    async with connect(api) as context:
+        await run(context)
+        asked = len(api.requests)
+        for other in ({"input_data": {"n": 2}}, {"model": "acme/other"}):
+            with pytest.raises(KeyInUseError, match="'job' belongs to another job"):
+                await run(context, job=msgspec.structs.replace(JOB, **other))
+    assert len(api.requests) == asked
+
+
+async def test_a_refused_job_can_be_mended_under_its_key(api: ScriptedAPI, connect: Connect) -> None:
+    model = "black-forest-labs/flux-schnell"
+    wrong = msgspec.structs.replace(JOB, model=model, input_data={"promt": "x"})
+    async with connect(api) as context:
+        with pytest.raises(InputError, match="promt"):
+            await run(context, job=wrong)
+        api.faults.next("create", "422")
+        right = msgspec.structs.replace(wrong, input_data={"prompt": "x"})
+        with pytest.raises(InvalidRequestError):
+            await run(context, job=right)
+        assert (await run(context, job=right)).status == "succeeded"
+    assert [prediction.input for prediction in api.predictions] == [{"prompt": "x"}]
+
+
+async def test_what_is_wrong_without_asking_anybody_takes_no_key(api: ScriptedAPI, connect: Connect) -> None:
+    async with connect(api) as context:
+        for wrong in ({"model": "flux"}, {"cancel_after": "3s"}, {"cancel_after": "soon"}, {"cancel_after": "25h"}):
+            with pytest.raises(JobError):
+                await run(context, job=msgspec.structs.replace(JOB, **wrong))
+        assert await context.journal.get("job") is None
+    assert api.requests == []
+
+
+@pytest.mark.parametrize(
+    ("model", "path", "version"),
+    [
+        ("acme/private", "/v1/models/acme/private/predictions", None),
+        ("black-forest-labs/flux-schnell", "/v1/models/black-forest-labs/flux-schnell/predictions", None),
+        (
+            "replicate/hello-world",
+            "/v1/predictions",
+            "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa",
+        ),
+        ("deployments/acme/flux", "/v1/deployments/acme/flux/predictions", None),
+    ],
+)
+async def test_each_kind_of_model_is_created_in_its_own_way(
+    api: ScriptedAPI, connect: Connect, model: str, path: str, version: str | None
+) -> None:
+    given = {"text": "x"} if "hello" in model else {"prompt": "x"}
+    async with connect(api) as context:
+        result = await run(context, job=msgspec.structs.replace(JOB, model=model, input_data=given))
+    (request,) = (request for request in api.requests if request.operation == "create")
+    assert request.path == path
+    assert msgspec.json.decode(request.body).get("version") == version
+    assert result.status == "succeeded"
+
+
+@pytest.mark.parametrize("model", ["acme/nothing", "acme/nothing:" + "a" * 64])
+async def test_a_model_that_is_not_there_says_what_was_tried(api: ScriptedAPI, connect: Connect, model: str) -> None:
+    async with connect(api) as context:
+        with pytest.raises(ModelNotFoundError, match=r"tried GET /models/acme/nothing"):
+            await run(context, job=msgspec.structs.replace(JOB, model=model))
+
+
+async def test_a_community_model_is_created_by_the_version_that_was_looked_up_also_after_a_crash(
+    api: ScriptedAPI, connect: Connect
+) -> None:
+    model = Model(name="acme/changing", versions=("1" * 64,), schema={}, script=Script(output="x"))
+    api.models["acme/changing"] = model
+    job = msgspec.structs.replace(JOB, model="acme/changing")
+    async with connect(api) as context:
+        api.faults.next("list", "403")
+        api.faults.next("create", "drop-after")
+        with pytest.raises(Exception, match="403"):
+            await run(context, job=job)
+        api.models["acme/changing"] = msgspec.structs.replace(model, versions=("2" * 64, "1" * 64))
+        await run(context, job=job)
+    assert [prediction.version for prediction in api.predictions] == ["1" * 64]
+
+
+async def leave_at(context: Context, state: str) -> Claim:
+    """A job that a process left in ``state``."""
+    journal, client = context.journal, context.client
+    claim = await journal.claim("job", context.api, JOB, None)
+    if state == "claimed":
+        return claim
+    await journal.intend(claim, REQUEST)
+    if state == "intended, not sent":
+        return claim
+    prediction = await client.create_prediction(REQUEST.path, REQUEST.body)
+    if state == "uncertain":
+        await journal.uncertain(claim, "nobody knew")
+    if state in {"created", "ended"}:
+        await journal.created(claim, prediction)
+    if state == "ended":
+        while not (prediction := await client.get_prediction(prediction.id)).is_terminal:  # noqa: ASYNC110 - polling
+            await asyncio.sleep(0.01)
+        await journal.ended(claim, prediction)
+    return claim
+
+
+@pytest.mark.parametrize("state", ["claimed", "intended, not sent", "intended", "uncertain", "created", "ended"])
+async def test_a_job_goes_on_where_it_was_left(api: ScriptedAPI, connect: Connect, state: str) -> None:
+    async with connect(api) as context:
+        claim = await leave_at(context, state)
+        await context.journal.release(claim)
+    async with connect(api) as context:
+        result = await run(context)
+        entry = await context.journal.get("job")
+    assert [prediction.id for prediction in api.predictions] == [result.prediction_id]
+    assert (result.status, result.output, result.input) == ("succeeded", "done", {"n": 1})
+    assert entry
+    assert entry.state == "collected"
+
+
+def contents(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+
+
+async def test_the_journal_records_the_token_nowhere(api: ScriptedAPI, connect: Connect, tmp_path: Path) -> None:
+    async with connect(api) as context:
+        await run(context)
+    assert not any(api.token.encode() in content for content in contents(tmp_path))
+
+
+async def test_while_another_process_runs_the_job_this_one_waits_for_its_result(
+    api: ScriptedAPI, connect: Connect, heard: Any
+) -> None:
+    api.next(Script(duration=0.4, output="x"))
+    async with connect(api) as one, connect(api) as other:
+        first, second = await asyncio.gather(run(one), run(other))
+    assert first == second
+    assert api.count("create") == 1
+    assert [line for line in heard.warnings if "is being run by process" in line]
+
+
+class Paused:
+    """A client whose process is stopped (SIGSTOP) with the create in hand, until ``go``."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.reached, self.go = asyncio.Event(), asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    async def create_prediction(self, *given: Any, **options: Any) -> Any:
+        self.reached.set()
+        await self.go.wait()
+        return await self._client.create_prediction(*given, **options)
+
+
+async def test_a_process_that_wakes_with_a_create_in_hand_cancels_what_came_second(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path, heard: Any
+) -> None:
+    async with connect(api) as sleeper, connect(api) as opened:
+        paused: Any = Paused(sleeper.client)
+        short = msgspec.structs.replace(JOB, max_poll_attempts=20)  # the hold of what came second uses it all up
+        sleeping = asyncio.create_task(run(msgspec.structs.replace(sleeper, client=paused), job=short))
+        await paused.reached.wait()
+        # For the other one, the lease of the sleeper ended long ago.
+        async with SQLiteJournal(tmp_path / "journal.db", now=lambda: time.time() + 60) as journal:
+            api.next(Script(duration=0.2, output="first"), Script(duration=30, output="second"))
+            taken = await run(msgspec.structs.replace(opened, journal=journal))
+        paused.go.set()
+        woken = await sleeping
+    first, second = api.predictions
+    assert taken.prediction_id == woken.prediction_id == first.id
+    assert woken.output == "first"
+    assert second.status == "canceled"
+    assert [line for line in heard.warnings if f"canceling {second.id}" in line]
+
+
+async def test_a_process_that_wakes_before_its_intent_creates_nothing(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path
+) -> None:
+    async with connect(api) as sleeper, connect(api) as opened:
+        await sleeper.client.get_account()
+        claim = await sleeper.journal.claim("job", sleeper.api, JOB, None)
+        async with SQLiteJournal(tmp_path / "journal.db", now=lambda: time.time() + 60) as journal:
+            await run(msgspec.structs.replace(opened, journal=journal))
+        with pytest.raises(JournalError, match="taken over"):
+            await sleeper.journal.intend(claim, REQUEST)
+    assert api.count("create") == 1
+
+
+class Failing:
+    """A journal whose ``fact`` cannot be written the first time."""
+
+    def __init__(self, journal: Any, fact: str) -> None:
+        self._journal, self._fact = journal, fact
+
+    def __getattr__(self, name: str) -> Any:
+        if name != self._fact:
+            return getattr(self._journal, name)
+        self._fact = ""
+
+        async def fail(*_: Any) -> None:
+            raise JournalError("the journal is held by another process")
+
+        return fail
+
+
+@pytest.mark.parametrize("fact", ["created", "ended", "collected"])
+async def test_a_journal_that_fails_under_way_does_not_cost_the_result(
+    api: ScriptedAPI, connect: Connect, fact: str
+) -> None:
+    async with connect(api) as context:
+        failing: Any = Failing(context.journal, fact)
+        with pytest.raises(JournalError, match="held by another process") as caught:
+            await run(msgspec.structs.replace(context, journal=failing))
+        assert caught.value.result.status == "succeeded"
+        assert caught.value.result.output == "done"
+        again = await run(context)
+        found = await context.journal.find(again.prediction_id, context.api)
+    assert [prediction.id for prediction in api.predictions] == [again.prediction_id]
+    assert found
+    assert found.key == "job"
+
+
+async def test_a_journal_that_fails_before_the_create_sends_nothing(api: ScriptedAPI, connect: Connect) -> None:
+    async with connect(api) as context:
+        failing: Any = Failing(context.journal, "intend")
+        with pytest.raises(JournalError):
+            await run(msgspec.structs.replace(context, journal=failing))
+    assert api.count("create") == 0
+
+
+async def test_a_look_up_that_fails_for_a_while_is_made_again(api: ScriptedAPI, connect: Connect, fast: Any) -> None:
+    api.faults.next("model", "503", "drop", "429(body=2)", "half")
+    async with connect(api, clock=fast) as context:
+        assert (await run(context)).status == "succeeded"
+
+
+async def test_a_look_up_that_goes_on_failing_frees_the_key(connect: Connect, fast: Any) -> None:
+    with ScriptedAPI(faults="model:drop=1") as api:
+        async with connect(api, clock=fast) as context:
+            with pytest.raises(NoAnswerError, match=r"GET .*/models/acme/private"):
+                await run(context)
+            entry = await context.journal.get("job")
+        assert entry
+        assert entry.state == "refused"
+        assert api.count("create") == 0
+
+
+PROGRAM = """
+import sys, asyncio
+from replicate_job import arun, Job
+job = Job("stability-ai/sdxl", {"prompt": "x"}, poll_interval=0.05, max_poll_attempts=400)
+print(asyncio.run(arun(job, key="job", journal=sys.argv[1], save_to=sys.argv[2])).prediction_id)
+"""
+
+
+@pytest.mark.parametrize("count", range(1, 8))
+async def test_killed_at_its_nth_request_a_job_still_has_one_prediction(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path, count: int
+) -> None:
+    """Requests: the model, the create, polls, two downloads. SIGKILL strikes while the server sits on each answer."""
+    picture = b"\x89PNG\r\n\x1a\n" + b"x" * 5000
+    files = [File(content=picture + bytes([number]), name=f"{number}.png") for number in range(2)]
+    api.models["stability-ai/sdxl"] = msgspec.structs.replace(
+        api.models["stability-ai/sdxl"], script=Script(duration=0.05, output=files)
+    )
+    for operation in ("model", "create", "get", "download"):
+        api.faults.next(operation, *["slow-after(150ms)"] * 3)
+    arguments = [str(tmp_path / "journal.db"), str(tmp_path / "out")]
+    environment = dict(api.environment) | {"XDG_STATE_HOME": str(tmp_path / "state")}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", PROGRAM, *arguments, env=environment)
+    exiting = asyncio.create_task(process.wait())
+    await asyncio.to_thread(api.wait_until, lambda: exiting.done() or len(api.requests) >= count)
+    if not exiting.done():
+        process.kill()
+    await exiting
+    api.faults.clear()
+    job = Job("stability-ai/sdxl", {"prompt": "x"}, poll_interval=0.05, max_poll_attempts=400)
+    async with connect(api) as context:
+        result = await run(context, job=job, save=str(tmp_path / "out"))
+    assert [prediction.id for prediction in api.predictions] == [result.prediction_id]
+    assert [path.read_bytes() for path in result.files] == [file.content for file in files]

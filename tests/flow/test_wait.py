@@ -1,0 +1,180 @@
+"""Waiting: only a terminal status is the end, and a failed poll is not a failed job."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import msgspec
+import pytest
+
+from replicate_job.errors import APIError, AuthenticationError, NotFoundError
+from replicate_job.flow.context import Context
+from replicate_job.flow.resolve import Resolved
+from replicate_job.flow.run import Ask, run_job
+from replicate_job.job import Job
+from replicate_job.testing import Script, ScriptedAPI
+from replicate_job.wire.target import Target
+
+Connect = Callable[..., AbstractAsyncContextManager[Context]]
+JOB = Job("acme/private", {"n": 1}, poll_interval=0.05, max_poll_attempts=200)
+RESOLVED = Resolved(Target("model", "acme", "private"), "/models/acme/private/predictions")
+POLLED = Ask(JOB, key="job", resolved=RESOLVED, hold=0)
+HELD = Ask(JOB, key="job", resolved=RESOLVED)
+
+
+@pytest.mark.parametrize("ask", [POLLED, HELD], ids=["polled", "held"])
+async def test_a_whole_output_under_processing_is_not_the_end(
+    api: ScriptedAPI, connect: Connect, heard: Any, ask: Ask
+) -> None:
+    api.next(Script(duration=0.5, output_at=0.05, output=["x"]))
+    async with connect(api) as context:
+        result = await run_job(context, ask)
+    assert (result.status, result.output) == ("succeeded", ["x"])
+    assert result.completed_at is not None
+    assert result.metrics["predict_time"] == pytest.approx(0.5, abs=0.1)
+    assert "processing" in heard.statuses
+
+
+@pytest.mark.parametrize("ask", [POLLED, HELD], ids=["polled", "held"])
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [
+        (Script(duration=0.1, output="x"), "succeeded"),
+        (Script(duration=0.1, end="failed", error="out of memory"), "failed"),
+        (Script(duration=0.1, end="canceled"), "canceled"),
+        (Script(boot=5, duration=9, deadline=0.1), "aborted"),
+        (Script(duration=9, deadline=0.1), "canceled"),
+    ],
+)
+async def test_every_end_is_an_end(api: ScriptedAPI, connect: Connect, ask: Ask, script: Script, status: str) -> None:
+    api.next(script)
+    ask = msgspec.structs.replace(ask, job=msgspec.structs.replace(JOB, cancel_after="30s"))
+    async with connect(api) as context:
+        result = await run_job(context, ask)
+        entry = await context.journal.get("job")
+    assert result.status == status
+    assert result.error == ("out of memory" if status == "failed" else None)
+    assert entry
+    assert entry.state == "collected"
+
+
+async def test_an_unknown_status_is_warned_of_once_and_waited_through(
+    api: ScriptedAPI, connect: Connect, heard: Any
+) -> None:
+    api.next(Script(timeline=((0, "starting"), (0.05, "queued"), (0.3, "processing")), duration=0.4, output="x"))
+    async with connect(api) as context:
+        result = await run_job(context, POLLED)
+    assert result.status == "succeeded"
+    assert heard.warnings == ["unknown status 'queued': waiting on"]
+
+
+async def test_a_prediction_just_created_can_be_unknown_for_a_moment(connect: Connect) -> None:
+    with ScriptedAPI(missing_for=0.3) as api:
+        async with connect(api) as context:
+            result = await run_job(context, POLLED)
+        assert result.status == "succeeded"
+        assert [request.operation for request in api.requests].count("get") > 1
+
+
+async def test_one_that_stays_unknown_is_an_error(connect: Connect) -> None:
+    with ScriptedAPI(missing_for=math.inf) as api:
+        async with connect(api, appear=0.2) as context:
+            with pytest.raises(NotFoundError):
+                await run_job(context, POLLED)
+
+
+async def test_polls_that_fail_do_not_fail_the_job(connect: Connect) -> None:
+    faults = "get:503=0.1,get:drop=0.1,get:html=0.05,get:half=0.05"
+    with ScriptedAPI(faults=faults, script=Script(duration=1, output="x")) as api:
+        async with connect(api) as context:
+            result = await run_job(context, POLLED)
+        assert result.status == "succeeded"
+        assert any(request.fault for request in api.requests)
+        assert api.count("create") == 1
+
+
+@pytest.mark.parametrize("ask", [POLLED, HELD], ids=["polled", "held"])
+async def test_out_of_budget_it_is_left_running_and_the_same_key_goes_on(
+    api: ScriptedAPI, connect: Connect, ask: Ask
+) -> None:
+    api.next(Script(duration=math.inf, output="x"))
+    short = msgspec.structs.replace(JOB, poll_interval=0.5, max_poll_attempts=2)
+    async with connect(api) as context:
+        result = await run_job(context, msgspec.structs.replace(ask, job=short))
+        entry = await context.journal.get("job")
+        assert result.status == "processing"
+        assert entry
+        assert (entry.state, entry.prediction_id) == ("created", result.prediction_id)
+        assert api.predictions[0].status == "processing"
+        api.predictions[0].finish()
+        assert (await run_job(context, ask)).status == "succeeded"
+    assert len(api.predictions) == 1
+
+
+async def test_the_budget_holds_though_every_poll_fails(connect: Connect) -> None:
+    with ScriptedAPI(faults="get:503=1", script=Script(duration=math.inf)) as api:
+        short = msgspec.structs.replace(JOB, max_poll_attempts=4)
+        async with connect(api) as context:
+            result = await run_job(context, msgspec.structs.replace(POLLED, job=short))
+        assert result.status == "starting"
+        assert 1 <= api.count("get") <= 5
+
+
+async def test_where_no_request_ever_told_anything_its_trouble_is_the_answer(connect: Connect) -> None:
+    with ScriptedAPI(faults="get:503=1") as api:
+        api.faults.next("create", "drop-after")
+        short = msgspec.structs.replace(JOB, max_poll_attempts=4)
+        async with connect(api) as context:
+            with pytest.raises(APIError, match="503"):
+                await run_job(context, msgspec.structs.replace(POLLED, job=short))
+            api.faults.clear()
+            assert (await run_job(context, POLLED)).status == "succeeded"
+        assert len(api.predictions) == 1
+
+
+async def test_a_budget_that_the_create_used_up_still_allows_one_look(api: ScriptedAPI, connect: Connect) -> None:
+    api.faults.next("create", "drop-after(1s)")
+    short = msgspec.structs.replace(JOB, max_poll_attempts=20)
+    async with connect(api) as context:
+        result = await run_job(context, msgspec.structs.replace(HELD, job=short))
+    assert (result.status, result.output) == ("succeeded", "done")
+
+
+async def test_a_token_that_is_revoked_meanwhile_ends_the_waiting_and_loses_nothing(
+    api: ScriptedAPI, connect: Connect
+) -> None:
+    api.faults.next("get", "401")
+    async with connect(api) as context:
+        with pytest.raises(AuthenticationError):
+            await run_job(context, POLLED)
+        assert (await run_job(context, POLLED)).status == "succeeded"
+    assert len(api.predictions) == 1
+
+
+async def test_a_throttled_poll_waits_as_it_is_asked_to(api: ScriptedAPI, connect: Connect, fast: Any) -> None:
+    api.next(Script(duration=0.2))
+    api.faults.next("get", "429(body=4)")
+    async with connect(api, clock=fast) as context:
+        await run_job(context, msgspec.structs.replace(POLLED, job=msgspec.structs.replace(JOB, poll_interval=1.0)))
+    assert 4 in fast.slept
+
+
+async def test_created_and_not_waited_for(api: ScriptedAPI, connect: Connect) -> None:
+    api.next(Script(duration=math.inf))
+    job = msgspec.structs.replace(JOB, wait_for_completion=False)
+    async with connect(api) as context:
+        result = await run_job(context, msgspec.structs.replace(POLLED, job=job))
+    assert result.status == "starting"
+    assert [request.operation for request in api.requests] == ["create"]
+
+
+async def test_not_waited_for_after_a_broken_create_that_the_api_hides_for_a_moment(connect: Connect) -> None:
+    with ScriptedAPI(missing_for=0.5) as api:
+        api.faults.next("create", "drop-after")
+        job = msgspec.structs.replace(JOB, wait_for_completion=False)
+        async with connect(api) as context:
+            result = await run_job(context, msgspec.structs.replace(POLLED, job=job))
+        assert result.prediction_id == api.predictions[0].id

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicate_job.errors import JobError
+from replicate_job.job import Job
+from replicate_job.journal.entry import Request, decode_job, encode_job, fingerprint
+from replicate_job.wire.target import Target
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from([Path("/a/b.png"), Path("/ä")]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+_INPUTS = st.dictionaries(st.text(max_size=5), _VALUES, max_size=4)
+REQUEST = Request(Target("version", version="a" * 64), "/predictions", b'{"input":{"n":1},"version":"x/y:abc"}', "5m")
+
+
+@given(_INPUTS, st.booleans(), st.none() | st.just("5m"))
+def test_a_job_reads_back_local_files_included(given_: dict[str, Any], wait: bool, after: str | None) -> None:  # noqa: FBT001 - hypothesis calls it
+    job = Job("a/b", given_, wait_for_completion=wait, cancel_after=after, env=("X",), webhook_events_filter=("start",))
+    assert decode_job(encode_job(job)) == job
+    assert fingerprint(decode_job(encode_job(job))) == fingerprint(job)
+
+
+@given(_INPUTS)
+def test_the_order_of_names_and_the_waiting_do_not_change_what_is_asked(given_: dict[str, Any]) -> None:
+    turned = dict(reversed(given_.items()))
+    assert fingerprint(Job("a/b", given_)) == fingerprint(Job("a/b", turned, poll_interval=7, title="T"))
+    assert fingerprint(Job("a/b", given_)) != fingerprint(Job("a/c", given_))
+
+
+def test_a_relative_file_is_kept_as_the_place_it_means() -> None:
+    assert decode_job(encode_job(Job("a/b", {"image": Path("cat.png")}))).input_data["image"] == Path.cwd() / "cat.png"
+
+
+@pytest.mark.parametrize("value", [object(), 1j])
+def test_what_is_no_json_is_named(value: Any) -> None:
+    with pytest.raises(JobError, match="an input cannot hold"):
+        encode_job(Job("a/b", {"x": value}))
+
+
+def test_a_request_knows_its_input_and_version_and_what_it_cannot_be_told_from() -> None:
+    assert (REQUEST.input, REQUEST.version) == ({"n": 1}, "abc")
+    same = msgspec.structs.replace(REQUEST, cancel_after=None)
+    assert REQUEST.fingerprint == same.fingerprint
+    assert REQUEST.fingerprint != msgspec.structs.replace(REQUEST, path="/models/a/b/predictions").fingerprint
+    assert REQUEST.fingerprint != msgspec.structs.replace(REQUEST, body=b'{"input":{"n":2}}').fingerprint
+    assert msgspec.json.decode(msgspec.json.encode(REQUEST), type=Request) == REQUEST

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from replicate_job.errors import JournalError
+from replicate_job.journal.migrations import MIGRATIONS, migrate
+from replicate_job.journal.sqlite import SQLiteJournal
+
+
+def version(path: Path) -> int:
+    database = sqlite3.connect(path)
+    found = database.execute("PRAGMA user_version").fetchone()[0]
+    database.close()
+    return int(found)
+
+
+async def test_a_new_journal_gets_the_newest_tables_and_an_old_one_keeps_its_rows(path: Path) -> None:
+    for _ in range(2):
+        async with SQLiteJournal(path) as journal:
+            await journal.entries()
+        assert version(path) == len(MIGRATIONS)
+
+
+async def test_a_journal_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    database = sqlite3.connect(path)
+    database.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    database.close()
+    async with SQLiteJournal(path) as journal:
+        with pytest.raises(JournalError, match="newer release of replicate-job: update this one"):
+            await journal.entries()
+    assert version(path) == len(MIGRATIONS) + 1
+
+
+async def test_the_database_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    database = sqlite3.connect(path)
+    database.execute("CREATE TABLE bookmarks (url)")
+    database.close()
+    async with SQLiteJournal(path) as journal:
+        with pytest.raises(JournalError, match="a database of something else: name another file"):
+            await journal.entries()
+    database = sqlite3.connect(path)
+    assert [row[0] for row in database.execute("SELECT name FROM sqlite_schema")] == ["bookmarks"]
+    database.close()
+
+
+def test_one_that_another_process_makes_at_the_same_moment_is_no_stranger(tmp_path: Path) -> None:
+    """The other one's tables appear right after this one has looked at the version."""
+    path = str(tmp_path / "journal.db")
+
+    class Slow(sqlite3.Connection):
+        raced = False
+
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            rows = super().execute(sql, *values)
+            if not Slow.raced and "user_version" in sql:
+                Slow.raced = True
+                found = rows.fetchall()
+                other = sqlite3.connect(path, isolation_level=None)
+                migrate(other, path)
+                other.close()
+                return super().execute(f"SELECT {found[0][0]}")
+            return rows
+
+    database = sqlite3.connect(path, isolation_level=None, factory=Slow)
+    migrate(database, path)
+    database.close()
+    assert Slow.raced
+    assert version(Path(path)) == len(MIGRATIONS)
+
+
+OPENS = """
+import asyncio, sys
+from pathlib import Path
+from replicate_job.job import Job
+from replicate_job.journal.sqlite import SQLiteJournal
+async def main():
+    sys.stdin.readline()
+    async with SQLiteJournal(Path(sys.argv[1])) as journal:
+        await journal.claim(sys.argv[2], "api", Job("a/b"), None)
+asyncio.run(main())
+"""
+
+
+async def test_processes_that_open_a_new_journal_together_all_can(path: Path) -> None:
+    pipes = {"stdin": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE}
+    processes = [
+        await asyncio.create_subprocess_exec(sys.executable, "-c", OPENS, str(path), f"job-{number}", **pipes)  # type: ignore[arg-type]
+        for number in range(6)
+    ]
+    said = await asyncio.gather(*(process.communicate(b"go\n") for process in processes))
+    assert [error.decode()[-300:] for _, error in said] == [""] * 6
+    async with SQLiteJournal(path) as journal:
+        assert {entry.key for entry in await journal.entries()} == {f"job-{number}" for number in range(6)}

@@ -1,0 +1,393 @@
+"""What happened to every job: facts, who may write them, and which prediction is whose."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from replicate_job.errors import ClaimLostError, JobHeldError, KeyInUseError
+from replicate_job.inputs.upload import FileInfo
+from replicate_job.job import Job
+from replicate_job.journal.entry import Adoption, Claim, Request
+from replicate_job.journal.sqlite import SQLiteJournal
+from replicate_job.wire.prediction import Prediction
+from replicate_job.wire.target import Target
+
+API = "https://api.example.com/v1"
+JOB = Job("acme/model", {"prompt": "x"})
+REQUEST = Request(Target("model", "acme", "model"), "/models/acme/model/predictions", b'{"input":{"prompt":"x"}}')
+OTHER = msgspec.structs.replace(REQUEST, body=b'{"input":{"prompt":"y"}}')
+
+
+async def claim(journal: SQLiteJournal, key: str = "job", job: Job = JOB) -> Claim:
+    return await journal.claim(key, API, job, "/out")
+
+
+async def intended(journal: SQLiteJournal, key: str, request: Request = REQUEST) -> Claim:
+    held = await claim(journal, key)
+    await journal.intend(held, request)
+    return held
+
+
+async def test_a_jobs_life_is_written_down_fact_by_fact(journal: SQLiteJournal, now: Any, path: Path) -> None:
+    held = await claim(journal)
+    assert (held.entry.state, held.entry.job, held.entry.save, held.entry.sends) == ("claimed", JOB, "/out", 0)
+    now.seconds += 1
+    entry = await journal.intend(held, REQUEST)
+    assert (entry.state, entry.request, entry.sends, entry.first_sent, entry.last_sent) == (
+        "intended", REQUEST, 1, now(), now(),
+    )  # fmt: skip
+    now.seconds += 5
+    entry = await journal.intend(held, REQUEST)
+    assert (entry.sends, entry.first_sent, entry.last_sent) == (2, now() - 5, now())
+    prediction = Prediction("p1", "processing", model="acme/model", input={"prompt": "x"})
+    assert await journal.created(held, prediction) == "p1"
+    end = msgspec.structs.replace(prediction, status="succeeded", output=["x"])
+    await journal.ended(held, end)
+    assert [entry.state for entry in await journal.unfinished(API)] == ["ended"]
+    await journal.collected(held, [Path("/out/a.png")], "b.png is gone")
+    await journal.release(held)
+    async with SQLiteJournal(path) as again:
+        found = await again.find("p1", API)
+        assert found == await again.get("job") == (await again.entries())[0]
+        assert await again.unfinished(API) == []
+    assert found
+    assert (found.state, found.prediction, found.files, found.problem) == (
+        "collected", end, (Path("/out/a.png"),), "b.png is gone",
+    )  # fmt: skip
+
+
+async def test_lists_are_in_order_and_by_api(journal: SQLiteJournal) -> None:
+    for key in ("a", "b", "c"):
+        await claim(journal, key)
+    await journal.claim("d", "local", JOB, None)
+    assert [entry.key for entry in await journal.entries()] == ["d", "c", "b", "a"]
+    assert [entry.key for entry in await journal.entries(2)] == ["d", "c"]
+    assert [entry.key for entry in await journal.unfinished(API)] == ["a", "b", "c"]
+    assert await journal.get("e") is None
+    assert await journal.find("p", API) is None
+
+
+FACTS: dict[str, Callable[[SQLiteJournal, Claim], Any]] = {
+    "renew": lambda journal, held: journal.renew(held),
+    "intend": lambda journal, held: journal.intend(held, REQUEST),
+    "unsent": lambda journal, held: journal.unsent(held),
+    "adopt": lambda journal, held: journal.adopt(held, ["p1"]),
+    "ended": lambda journal, held: journal.ended(held, Prediction("p1", "succeeded")),
+    "collected": lambda journal, held: journal.collected(held, []),
+    "refused": lambda journal, held: journal.refused(held, "no"),
+    "uncertain": lambda journal, held: journal.uncertain(held, "who knows"),
+}
+
+
+@pytest.mark.parametrize("fact", FACTS)
+async def test_a_fact_of_an_older_claim_is_refused_and_changes_nothing(
+    journal: SQLiteJournal, now: Any, fact: str
+) -> None:
+    older = await intended(journal, "job")
+    now.seconds += journal.lease
+    newer = await claim(journal)
+    assert newer.fence > older.fence
+    before = await journal.get("job")
+    with pytest.raises(ClaimLostError, match="another process has taken over the job 'job'"):
+        await FACTS[fact](journal, older)
+    assert await journal.get("job") == before
+    await FACTS[fact](journal, newer)
+
+
+async def test_letting_go_of_a_lost_claim_takes_nothing_from_the_new_holder(journal: SQLiteJournal, now: Any) -> None:
+    older = await claim(journal)
+    now.seconds += journal.lease
+    await claim(journal)
+    await journal.release(older)
+    with pytest.raises(JobHeldError):
+        await claim(journal)
+
+
+async def test_a_claim_holds_for_its_lease_and_as_long_as_it_is_renewed(journal: SQLiteJournal, now: Any) -> None:
+    held = await claim(journal)
+    now.seconds += journal.lease - 1
+    with pytest.raises(JobHeldError) as caught:
+        await claim(journal)
+    assert caught.value.until == now() + 1
+    await journal.renew(held)
+    now.seconds += journal.lease - 1
+    with pytest.raises(JobHeldError):
+        await claim(journal)
+    now.seconds += 1
+    assert (await claim(journal)).fence == held.fence + 1
+
+
+async def test_a_claim_that_was_let_go_is_free_at_once(journal: SQLiteJournal) -> None:
+    await journal.release(await claim(journal))
+    await claim(journal)
+
+
+def start(program: str, path: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", program, str(path)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+HOLDER = """
+import asyncio, sys
+from pathlib import Path
+from replicate_job.job import Job
+from replicate_job.journal.sqlite import SQLiteJournal
+async def main():
+    journal = SQLiteJournal(Path(sys.argv[1]), now=lambda: 1_000_000.0)
+    await journal.claim("job", "https://api.example.com/v1", Job("acme/model", {"prompt": "x"}), "/out")
+    print("held", flush=True)
+    sys.stdin.read()
+asyncio.run(main())
+"""
+
+
+async def test_the_claim_of_a_process_that_lives_holds_and_of_one_that_died_does_not(
+    journal: SQLiteJournal, path: Path
+) -> None:
+    await journal.entries()
+    with start(HOLDER, path) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(JobHeldError, match=rf"run by process {process.pid} on {socket.gethostname()}"):
+            await claim(journal)
+        process.kill()
+    await claim(journal)
+
+
+async def test_the_claim_of_another_machine_holds_until_its_lease_ends(
+    journal: SQLiteJournal, now: Any, monkeypatch: pytest.MonkeyPatch, path: Path
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere with a space")
+    async with SQLiteJournal(path, now=now) as elsewhere:
+        await claim(elsewhere)
+    with pytest.raises(JobHeldError, match="elsewhere"):
+        await claim(journal)
+    now.seconds += journal.lease
+    await claim(journal)
+
+
+async def test_a_key_names_one_job_whatever_it_says_about_waiting(journal: SQLiteJournal) -> None:
+    await journal.release(await claim(journal))
+    same = Job("acme/model", {"prompt": "x"}, wait_for_completion=False, poll_interval=9, title="Other")
+    await journal.release(await claim(journal, job=same))
+    for other in (Job("acme/model", {"prompt": "y"}), Job("acme/other", {"prompt": "x"})):
+        with pytest.raises(KeyInUseError, match="belongs to another job"):
+            await claim(journal, job=other)
+    with pytest.raises(KeyInUseError, match="belongs to a job at"):
+        await journal.claim("job", "local", JOB, None)
+
+
+async def test_the_key_of_a_refused_job_is_free_for_another(journal: SQLiteJournal) -> None:
+    await journal.refused(await intended(journal, "job"), "out of credit")
+    entry = (await claim(journal, job=Job("acme/other"))).entry
+    assert (entry.state, entry.job.model, entry.sends, entry.request, entry.problem) == (
+        "claimed", "acme/other", 0, None, "",
+    )  # fmt: skip
+
+
+async def test_a_finished_job_can_be_read_while_somebody_holds_it(journal: SQLiteJournal) -> None:
+    held = await intended(journal, "job")
+    await journal.created(held, Prediction("p1", "succeeded"))
+    await journal.ended(held, Prediction("p1", "succeeded"))
+    await journal.collected(held, [])
+    assert (await claim(journal)).entry.state == "collected"
+
+
+async def test_the_first_id_of_a_job_stays_also_against_an_older_claim(journal: SQLiteJournal, now: Any) -> None:
+    older = await intended(journal, "job")
+    now.seconds += journal.lease
+    newer = await claim(journal)
+    assert await journal.created(newer, Prediction("p1", "starting")) == "p1"
+    assert await journal.created(older, Prediction("p2", "starting")) == "p1"
+    assert await journal.created(newer, Prediction("p1", "starting")) == "p1"
+    entry = await journal.intend(newer, REQUEST)
+    assert (entry.prediction_id, entry.state, entry.sends) == ("p1", "created", 1)
+    assert await journal.find("p2", API) is None
+
+
+async def test_an_older_claim_may_tell_the_id_that_nobody_knows(journal: SQLiteJournal, now: Any) -> None:
+    older = await intended(journal, "job")
+    now.seconds += journal.lease
+    newer = await claim(journal)
+    assert await journal.created(older, Prediction("p1", "starting")) == "p1"
+    assert (await journal.intend(newer, REQUEST)).prediction_id == "p1"
+
+
+async def test_an_id_that_comes_late_does_not_land_on_a_different_job_of_the_same_key(
+    journal: SQLiteJournal, now: Any
+) -> None:
+    older = await intended(journal, "job")
+    now.seconds += journal.lease
+    await journal.refused(await claim(journal), "interrupted")
+    await claim(journal, job=Job("acme/other"))
+    with pytest.raises(ClaimLostError, match="given to another job"):
+        await journal.created(older, Prediction("p1", "starting"))
+    entry = await journal.get("job")
+    assert entry
+    assert entry.prediction_id is None
+
+
+async def test_one_prediction_belongs_to_one_job_of_an_api(journal: SQLiteJournal) -> None:
+    assert await journal.created(await intended(journal, "one"), Prediction("p1", "starting")) == "p1"
+    other = await intended(journal, "two")
+    assert await journal.created(other, Prediction("p1", "starting")) == ""
+    local = await journal.claim("three", "local", JOB, None)
+    assert await journal.created(local, Prediction("p1", "starting")) == "p1"
+
+
+async def test_the_end_tells_the_id_where_nothing_told_it_before(journal: SQLiteJournal) -> None:
+    """The journal may have failed when the prediction was created, and work again at its end."""
+    held = await intended(journal, "one")
+    await journal.ended(held, Prediction("p1", "succeeded"))
+    found = await journal.find("p1", API)
+    assert found
+    assert found.prediction_id == "p1"
+    other = await intended(journal, "two")
+    assert await journal.adopt(other, ["p1"]) == Adoption()
+
+
+async def test_adoption_takes_the_oldest_that_is_free(journal: SQLiteJournal) -> None:
+    await journal.created(await intended(journal, "one"), Prediction("p1", "starting"))
+    two, three = await intended(journal, "two"), await intended(journal, "three")
+    assert await journal.adopt(two, ["p1"]) == Adoption()
+    assert await journal.adopt(two, ["p1", "p2", "p3"]) == Adoption("p2")
+    assert await journal.adopt(two, ["p3"]) == Adoption("p2")
+    assert await journal.adopt(three, ["p1", "p2", "p3"]) == Adoption("p3")
+    entry = await journal.get("three")
+    assert entry
+    assert (entry.state, entry.prediction_id) == ("created", "p3")
+
+
+async def test_more_predictions_than_jobs_that_wait_for_one_is_unclear(journal: SQLiteJournal) -> None:
+    one = await intended(journal, "one")
+    await intended(journal, "different", OTHER)
+    assert await journal.adopt(one, ["p1", "p2"]) == Adoption(unclear=("p1", "p2"))
+    await intended(journal, "same")
+    assert await journal.adopt(one, ["p1", "p2"]) == Adoption("p1")
+
+
+async def test_a_job_that_certainly_sent_nothing_does_not_make_it_clear(journal: SQLiteJournal) -> None:
+    one, throttled, ended = [await intended(journal, key) for key in ("one", "throttled", "refused")]
+    await journal.unsent(throttled)
+    await journal.refused(ended, "out of credit")
+    assert await journal.adopt(one, ["p1", "p2"]) == Adoption(unclear=("p1", "p2"))
+
+
+async def test_a_job_of_long_ago_does_not_make_it_clear(journal: SQLiteJournal, now: Any) -> None:
+    await intended(journal, "old")
+    now.seconds += 600
+    one = await intended(journal, "one")
+    assert await journal.adopt(one, ["p1", "p2"]) == Adoption(unclear=("p1", "p2"))
+
+
+async def test_predictions_whose_input_is_gone_are_never_taken(journal: SQLiteJournal) -> None:
+    await journal.created(await intended(journal, "other"), Prediction("d1", "starting"))
+    one = await intended(journal, "one")
+    assert await journal.adopt(one, [], ["d1", "d2"]) == Adoption(unclear=("d2",))
+    assert await journal.adopt(one, [], ["d1"]) == Adoption()
+    assert await journal.adopt(one, ["p1"], ["d2"]) == Adoption("p1")
+
+
+_OUTCOMES = st.sampled_from(["answered", "made, not answered", "not made", "throttled"])
+
+
+class _Account:
+    """The predictions that exist, oldest first."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+
+    def make(self) -> str:
+        self.ids.append(f"p{len(self.ids)}")
+        return self.ids[-1]
+
+
+async def _life(
+    journal: SQLiteJournal, key: str, account: _Account, outcome: Callable[[], str]
+) -> AsyncGenerator[None, None]:
+    """One job, as the flow drives it; it stops wherever another may come in between."""
+    held = await claim(journal, key)
+    while True:
+        yield
+        entry = await journal.intend(held, REQUEST)
+        if entry.prediction_id:
+            return
+        yield
+        what = outcome()
+        if what == "throttled":
+            await journal.unsent(held)
+            continue
+        made = account.make() if what != "not made" else ""
+        yield
+        if what == "answered" and await journal.created(held, Prediction(made, "starting")):
+            return
+        yield
+        adoption = await journal.adopt(held, account.ids)
+        assert not adoption.unclear  # all these predictions are theirs, so it is never a guess
+        if adoption.prediction_id:
+            return
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(1, 6), st.lists(_OUTCOMES, max_size=20), st.lists(st.integers(0, 5), max_size=120))
+def test_any_number_of_identical_jobs_get_one_prediction_each_and_make_no_more(
+    count: int, outcomes: list[str], turns: list[int]
+) -> None:
+    account, left, order = _Account(), list(outcomes), list(turns)
+
+    async def drive(path: Path) -> list[str | None]:
+        async with SQLiteJournal(path) as journal:
+            keys = [f"job-{number}" for number in range(count)]
+            lives = [_life(journal, key, account, lambda: left.pop() if left else "answered") for key in keys]
+            while lives:
+                life = lives[(order.pop() if order else 0) % len(lives)]
+                try:
+                    await anext(life)
+                except StopAsyncIteration:
+                    lives.remove(life)
+            return [entry.prediction_id for entry in await journal.entries()]
+
+    with tempfile.TemporaryDirectory() as folder:
+        ids = asyncio.run(drive(Path(folder) / "journal.db"))
+    assert sorted(map(str, ids)) == sorted(account.ids)
+
+
+async def test_uploads_are_remembered_by_content_until_they_expire(journal: SQLiteJournal, now: Any) -> None:
+    assert await journal.find_upload(API, "aa") is None
+    await journal.remember_upload(API, "aa", FileInfo("https://files/aa", now() + 60))
+    await journal.remember_upload(API, "bb", FileInfo("https://files/bb"))
+    assert await journal.find_upload(API, "aa") == FileInfo("https://files/aa", now() + 60)
+    assert await journal.find_upload("local", "aa") is None
+    now.seconds += 61
+    await journal.remember_upload(API, "bb", FileInfo("https://files/b2"))
+    assert await journal.find_upload(API, "aa") is None
+    assert await journal.find_upload(API, "bb") == FileInfo("https://files/b2")
+
+
+async def test_two_processes_write_one_journal(journal: SQLiteJournal, path: Path, now: Any) -> None:
+    async with SQLiteJournal(path, now=now) as other:
+        claims = await asyncio.gather(
+            *(claim(journal if number % 2 else other, f"job-{number}") for number in range(40))
+        )
+    assert len({held.key for held in claims}) == len(await journal.entries()) == 40
+
+
+async def test_what_was_written_can_be_read_with_sqlite_alone(journal: SQLiteJournal, path: Path) -> None:
+    await journal.created(await intended(journal, "job"), Prediction("p1", "starting"))
+    with sqlite3.connect(path) as database:
+        row = database.execute("SELECT key, state, prediction_id FROM jobs").fetchone()
+    database.close()
+    assert row == ("job", "created", "p1")

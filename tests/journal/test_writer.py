@@ -1,0 +1,236 @@
+"""One connection, shared transactions, and one clear line for everything that can be wrong with a file."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from replicate_job.errors import JournalError
+from replicate_job.job import Job
+from replicate_job.journal.sqlite import SQLiteJournal
+from replicate_job.journal.writer import SHARED, Writer
+
+
+def insert(key: str) -> str:
+    return f"INSERT INTO uploads VALUES ('api', '{key}', 'url', NULL)"  # noqa: S608 - our own keys
+
+
+async def count(writer: Writer) -> int:
+    return int(await writer.run(lambda db: db.execute("SELECT count(*) FROM uploads").fetchone()[0]))
+
+
+async def test_a_thousand_facts_at_once_share_a_few_transactions(path: Path) -> None:
+    writer, transactions = Writer(path), []
+
+    def watch(database: sqlite3.Connection) -> None:
+        database.set_trace_callback(lambda line: transactions.append(line) if line.startswith("COMMIT") else None)
+
+    await writer.run(watch)
+    await asyncio.gather(*(writer.run(lambda db, n=n: db.execute(insert(f"{n}"))) for n in range(1000)))  # type: ignore[misc]
+    assert len(transactions) <= 1000 / SHARED + 10
+    assert await count(writer) == 1000
+    await writer.close()
+
+
+async def test_work_that_fails_is_undone_alone(path: Path) -> None:
+    writer = Writer(path)
+
+    def half(database: sqlite3.Connection) -> None:
+        database.execute(insert("half"))
+        raise KeyError("half")
+
+    work = [writer.run(lambda db: db.execute(insert("a")).rowcount), writer.run(half)]
+    work.append(writer.run(lambda db: db.execute(insert("b")).rowcount))
+    first, failed, last = await asyncio.gather(*work, return_exceptions=True)
+    assert (first, last) == (1, 1)
+    assert isinstance(failed, KeyError)
+    assert await count(writer) == 2
+    await writer.close()
+
+
+async def test_who_stops_waiting_does_not_stop_the_others(path: Path) -> None:
+    writer = Writer(path)
+    tasks = [asyncio.ensure_future(writer.run(lambda db, n=n: db.execute(insert(str(n))))) for n in range(3)]  # type: ignore[misc]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert await count(writer) == 3
+    await writer.close()
+
+
+async def test_a_closed_writer_has_written_everything_and_can_be_closed_again(path: Path) -> None:
+    writer = Writer(path)
+    task = asyncio.ensure_future(writer.run(lambda db: db.execute(insert("a")).rowcount))
+    await asyncio.sleep(0)
+    await writer.close()
+    await writer.close()
+    assert await task == 1
+    again = Writer(path)
+    assert await count(again) == 1
+    await again.close()
+
+
+async def fail(path: Path) -> str:
+    """The line about a journal that cannot be used."""
+    async with SQLiteJournal(path, busy_timeout=0.2) as journal, asyncio.timeout(10):
+        with pytest.raises(JournalError) as caught:
+            await journal.claim("job", "api", Job("a/b"), None)
+    line = str(caught.value)
+    assert str(path) in line
+    assert "\n" not in line
+    return line
+
+
+def start(program: str, path: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", program, str(path)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+LOCKER = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+async def test_a_journal_that_another_process_holds(path: Path) -> None:
+    async with SQLiteJournal(path, busy_timeout=0.2) as journal:
+        await journal.entries()
+        with start(LOCKER, path) as process:
+            assert process.stdout
+            assert process.stdout.readline() == "locked\n"
+            with pytest.raises(JournalError, match=r"held by another process \(waited 0.2 s for it\)"):
+                await journal.entries()
+            process.kill()
+        assert await journal.entries() == []
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that any user may enter, while this process is an ordinary user: root could write anywhere."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        if os.geteuid() == 0:
+            os.seteuid(65534)
+            try:
+                yield folder
+            finally:
+                os.seteuid(0)
+        else:
+            yield folder
+
+
+async def test_a_read_only_file(public: Path) -> None:
+    path = public / "journal.db"
+    async with SQLiteJournal(path) as journal:
+        await journal.entries()
+    path.chmod(0o444)
+    assert "is read-only" in await fail(path)
+    async with SQLiteJournal(path) as journal:
+        assert await journal.entries() == []  # reading goes on
+
+
+async def test_a_folder_that_cannot_be_written(public: Path) -> None:
+    folder = public / "locked"
+    folder.mkdir()
+    folder.chmod(0o555)
+    assert "cannot be used" in await fail(folder / "journal.db")
+    assert "cannot be used" in await fail(folder / "deeper" / "journal.db")
+    folder.chmod(0o755)
+
+
+async def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
+    assert "cannot be used" in await fail(tmp_path)
+
+
+async def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    assert "cannot be used" in await fail(tmp_path / "file" / "journal.db")
+
+
+async def test_a_name_that_no_file_has() -> None:
+    assert "cannot be used" in await fail(Path("a\0b"))
+
+
+async def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "journal.db").write_bytes(b"this is a text, and long enough to be read as the header of a page" * 9)
+    assert "is damaged (file is not a database)" in await fail(tmp_path / "journal.db")
+
+
+def tear(path: Path) -> None:
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
+
+
+async def test_a_journal_with_a_torn_page(path: Path) -> None:
+    async with SQLiteJournal(path) as journal:
+        await journal.entries()
+    tear(path)
+    assert "is damaged" in await fail(path)
+
+
+async def test_a_full_disk_undoes_the_fact_and_the_next_one_works_once_there_is_room(path: Path) -> None:
+    writer = Writer(path)
+    size = await writer.run(lambda db: db.execute("PRAGMA page_count").fetchone()[0])
+    await writer.run(lambda db: db.execute(f"PRAGMA max_page_count = {size}").fetchone())
+    with pytest.raises(JournalError, match="no space left for the journal"):
+        await writer.run(lambda db: db.execute(insert("x" * 100_000)))
+    assert await count(writer) == 0
+    await writer.run(lambda db: db.execute("PRAGMA max_page_count = 100000").fetchone())
+    await writer.run(lambda db: db.execute(insert("x" * 100_000)))
+    assert await count(writer) == 1
+    await writer.close()
+
+
+async def test_a_journal_that_fails_to_open_is_opened_again_for_the_next_fact(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "journal.db"
+    (tmp_path / "folder").write_text("in the way")
+    async with SQLiteJournal(path) as journal:
+        with pytest.raises(JournalError):
+            await journal.entries()
+        (tmp_path / "folder").unlink()
+        assert await journal.entries() == []
+
+
+WRITES = """
+import asyncio, sys
+from pathlib import Path
+from replicate_job.job import Job
+from replicate_job.journal.sqlite import SQLiteJournal
+async def main():
+    async with SQLiteJournal(Path(sys.argv[1])) as journal:
+        async def write(lane):
+            number = 0
+            while True:
+                await journal.claim(f"{lane}-{number}", "api", Job("a/b", {"n": number}), None)
+                print(f"{lane}-{number}", flush=True)
+                number += 1
+        await asyncio.gather(*(write(lane) for lane in range(8)))
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("lines", [1, 30, 200])
+async def test_what_was_acknowledged_before_a_kill_is_there_after_it(path: Path, lines: int) -> None:
+    with start(WRITES, path) as process:
+        assert process.stdout
+        told = [process.stdout.readline() for _ in range(lines)]
+        process.kill()
+        told += process.stdout.readlines()
+    acknowledged = {line.strip() for line in told if line.endswith("\n")}
+    async with SQLiteJournal(path) as journal:
+        assert acknowledged <= {entry.key for entry in await journal.entries()}
+    database = sqlite3.connect(path)
+    assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    database.close()

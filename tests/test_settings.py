@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from replicate_job.errors import JobError, MissingVariableError
+from replicate_job.settings import check_environment, read_settings
+
+ENVIRONMENT = {
+    "REPLICATE_API_TOKEN": "r8_environment",
+    "REPLICATE_BASE_URL": "http://127.0.0.1:5000",
+    "REPLICATE_JOB_JOURNAL": "/tmp/there.db",  # noqa: S108 - only a name
+}
+
+
+def test_the_environment_says_where() -> None:
+    found = read_settings(ENVIRONMENT)
+    assert (found.token, found.base_url, str(found.journal)) == tuple(ENVIRONMENT.values())
+    assert not found.local
+
+
+def test_arguments_win() -> None:
+    found = read_settings(ENVIRONMENT, token="r8_mine", base_url="http://localhost", journal="~/mine.db")  # noqa: S106 - opens nothing
+    assert (found.token, found.base_url) == ("r8_mine", "http://localhost")
+    assert found.journal == Path.home() / "mine.db"
+
+
+@pytest.mark.parametrize("environment", [{}, dict.fromkeys(ENVIRONMENT, "")])
+def test_without_either_it_is_the_real_api_and_the_users_own_state(environment: dict[str, str]) -> None:
+    found = read_settings(environment)
+    assert (found.token, found.base_url) == (None, "https://api.replicate.com")
+    assert found.journal == found.state / "journal.db"
+    assert found.state.is_absolute()
+    assert "replicate-job" in str(found.state)
+
+
+def test_a_token_is_taken_without_the_white_space_around_it() -> None:
+    assert read_settings({"REPLICATE_API_TOKEN": " r8_x\r\n"}).token == "r8_x"  # noqa: S105 - opens nothing
+    assert read_settings({"REPLICATE_API_TOKEN": " \n"}).token is None
+
+
+@pytest.mark.parametrize("token", ["r8_ä", "r8_a b", "r8_a\nb", "r8_\x00", "Bearer r8_x", "r8_\u200bx"])
+def test_a_token_that_no_header_can_carry_is_refused_and_not_repeated(token: str) -> None:
+    with pytest.raises(JobError, match="REPLICATE_API_TOKEN holds characters that no token has") as caught:
+        read_settings({"REPLICATE_API_TOKEN": token})
+    assert token not in str(caught.value)
+
+
+def test_a_local_run_has_no_token_at_all() -> None:
+    found = read_settings(ENVIRONMENT, local=True)
+    assert (found.token, found.local) == (None, True)
+
+
+def test_a_missing_variable_is_named_with_what_to_do() -> None:
+    remote = read_settings({})
+    with pytest.raises(MissingVariableError, match=r"REPLICATE_API_TOKEN is not set: .*api-tokens.*--local") as caught:
+        check_environment(("REPLICATE_API_TOKEN",), remote, {})
+    assert caught.value.name == "REPLICATE_API_TOKEN"
+    with pytest.raises(MissingVariableError, match="MY_SECRET is not set"):
+        check_environment(("MY_SECRET",), remote, {"OTHER": "x"})
+    with pytest.raises(MissingVariableError, match="MY_SECRET"):
+        check_environment(("MY_SECRET",), remote, {"MY_SECRET": ""})
+
+
+def test_what_is_set_is_not_missed() -> None:
+    check_environment(("MY_SECRET",), read_settings({}), {"MY_SECRET": "x"})
+    check_environment(("REPLICATE_API_TOKEN",), read_settings({}, token="r8_x"), {})  # noqa: S106 - opens nothing
+    check_environment(("REPLICATE_API_TOKEN",), read_settings({}, local=True), {})
+    check_environment((), read_settings({}), {})

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicate_job.wire.prediction import KNOWN, TERMINAL, Prediction, PredictionPage, moment
+
+
+@pytest.mark.parametrize("status", sorted(TERMINAL))
+def test_an_end_is_one_of_four_statuses(status: str) -> None:
+    assert Prediction("x", status).is_terminal
+    assert status in KNOWN
+
+
+@pytest.mark.parametrize("status", ["starting", "processing", "queued", "", "Succeeded"])
+def test_nothing_else_is_the_end_not_even_with_a_whole_output(status: str) -> None:
+    finished = Prediction("x", status, output=["done"], completed_at="2026-01-01T00:00:00Z", metrics={"total_time": 1})
+    assert not finished.is_terminal
+
+
+def test_an_object_needs_only_id_and_status_and_may_hold_more() -> None:
+    found = msgspec.json.decode(
+        b'{"id":"x","status":"starting","new_field":{"a":1},"urls":{"get":null}}', type=Prediction
+    )
+    assert (found.id, found.url("get"), found.url("stream"), found.input) == ("x", None, None, None)
+    page = msgspec.json.decode(b'{"results":[{"id":"x","status":"starting"}],"next":null}', type=PredictionPage)
+    assert page.results == [Prediction("x", "starting")]
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"id":1,"status":"starting"}', b'{"message":"hello"}', b"[]", b'{"id":"x"}'])
+def test_what_lacks_them_is_no_prediction(body: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        msgspec.json.decode(body, type=Prediction)
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_times_read_back(time: datetime) -> None:
+    assert moment(time.isoformat()) == time
+    assert moment(time.isoformat().replace("+00:00", "Z")) == time
+    assert moment(time.replace(tzinfo=None).isoformat()) == time
+
+
+def test_other_zones_are_the_same_moment() -> None:
+    found = moment("2026-01-01T02:00:00+02:00")
+    assert found is not None
+    assert found - datetime(2026, 1, 1, tzinfo=UTC) == timedelta(0)
+
+
+@pytest.mark.parametrize("text", [None, "", "yesterday", "2026-13-01T00:00:00Z", "0"])
+def test_no_time_is_none(text: str | None) -> None:
+    assert moment(text) is None
