@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_job.wire.prediction import KNOWN, TERMINAL, Prediction, PredictionPage, moment
+from replicate_job.wire.prediction import KNOWN, TERMINAL, Prediction, PredictionPage, parse_time
 
 
 @pytest.mark.parametrize("status", sorted(TERMINAL))
@@ -39,17 +39,17 @@ def test_what_lacks_them_is_no_prediction(body: bytes) -> None:
 
 @given(st.datetimes(timezones=st.just(UTC)))
 def test_times_read_back(time: datetime) -> None:
-    assert moment(time.isoformat()) == time
-    assert moment(time.isoformat().replace("+00:00", "Z")) == time
-    assert moment(time.replace(tzinfo=None).isoformat()) == time
+    assert parse_time(time.isoformat()) == time
+    assert parse_time(time.isoformat().replace("+00:00", "Z")) == time
+    assert parse_time(time.replace(tzinfo=None).isoformat()) == time
 
 
 def test_other_zones_are_the_same_moment() -> None:
-    found = moment("2026-01-01T02:00:00+02:00")
+    found = parse_time("2026-01-01T02:00:00+02:00")
     assert found is not None
     assert found - datetime(2026, 1, 1, tzinfo=UTC) == timedelta(0)
 
 
 @pytest.mark.parametrize("text", [None, "", "yesterday", "2026-13-01T00:00:00Z", "0"])
 def test_no_time_is_none(text: str | None) -> None:
-    assert moment(text) is None
+    assert parse_time(text) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -39,11 +40,12 @@ def _sane(seconds: float) -> bool:
     return math.isfinite(seconds) and seconds >= 0
 
 
-def backoff(attempt: int, jitter: float, *, base: float = 0.5, ceiling: float = 8.0) -> float:
+def backoff(attempt: int, jitter: float | None = None, *, base: float = 0.5, ceiling: float = 8.0) -> float:
     """Seconds before try ``attempt + 1`` (attempts count from 0): doubling, up to ``ceiling``.
 
-    ``jitter`` in [0, 1] takes off up to half, so that many clients do not come back together.
+    ``jitter`` in [0, 1], drawn if not given, takes off up to half, so that many clients do not come back together.
     """
+    jitter = random.random() if jitter is None else jitter  # noqa: S311 - spreads load, guards nothing
     return float(min(ceiling, base * 2 ** min(attempt, 32))) * (1 - jitter / 2)
 
 

@@ -7,7 +7,6 @@ import click
 from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.options import Common, Terminated, common, run_async
 from replicate_job.cli.output import print_response
-from replicate_job.cli.show import stranger
 from replicate_job.cli.streams import tell
 from replicate_job.flow.cancel import cancel_known
 from replicate_job.flow.collect import result_of
@@ -26,7 +25,7 @@ def command(prediction_id: str, **options: object) -> int:
             entry = await context.journal.find(prediction_id, context.api)
         if prediction.status not in {"canceled", "aborted"} and not shared.quiet:
             tell(f"prediction {prediction_id} is {prediction.status}")
-        print_response(result_of(entry or stranger(prediction), prediction))
+        print_response(result_of(prediction, entry))
         return SUCCEEDED
 
     return run_async(work)

@@ -9,7 +9,7 @@ import click
 from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.options import Common, Terminated, common, local, run_async
 from replicate_job.cli.streams import write
-from replicate_job.flow.resolve import look_up
+from replicate_job.flow.retry import read
 from replicate_job.journal.entry import UNFINISHED
 
 
@@ -24,7 +24,7 @@ def command(**options: object) -> int:
         async with shared.session() as context:
             write(f"token    {'set' if shared.settings.token else 'not needed'}\n")
             start = time.monotonic()
-            account = await look_up(context, context.client.get_account)
+            account = await read(context, context.client.get_account)
             write(f"network  {context.client.base_url} answers in {(time.monotonic() - start) * 1000:.0f} ms\n")
             write(f"account  {account.username} ({account.type})\n")
             entries = await context.journal.entries()

@@ -16,7 +16,7 @@ from replicate_job.cli.streams import tell, write
 from replicate_job.errors import JobError, JournalError, OutputError
 from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.context import Context
-from replicate_job.flow.prepare import look_at
+from replicate_job.flow.prepare import resolve_and_check
 from replicate_job.flow.resolve import Resolved, resolve
 from replicate_job.flow.run import LONGEST_HOLD, Ask, new_key
 from replicate_job.inputs.upload import check_files
@@ -140,7 +140,7 @@ async def _with_inputs(context: Context, job: Job, options: _Options) -> tuple[J
 
 
 async def _dry_run(context: Context, job: Job, resolved: Resolved | None) -> int:
-    resolved = await look_at(context, job, resolved)
+    resolved = await resolve_and_check(context, job, resolved)
     print_json(
         {
             "model": str(resolved.target),

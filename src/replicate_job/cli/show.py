@@ -9,10 +9,7 @@ from replicate_job.cli.options import Common, Terminated, common, local, run_asy
 from replicate_job.cli.output import print_response
 from replicate_job.errors import NotFoundError
 from replicate_job.flow.collect import result_of
-from replicate_job.flow.resolve import look_up
-from replicate_job.job import Job
-from replicate_job.journal.entry import Entry
-from replicate_job.wire.prediction import Prediction
+from replicate_job.flow.retry import read
 
 
 @click.command("show")
@@ -27,21 +24,14 @@ def command(prediction_id: str, **options: object) -> int:
         async with shared.session() as context:
             entry = await context.journal.find(prediction_id, context.api)
             try:
-                prediction = await look_up(context, lambda: context.client.get_prediction(prediction_id))
+                prediction = await read(context, lambda: context.client.get_prediction(prediction_id))
             except NotFoundError:
                 if entry is None or entry.prediction is None:
                     raise
                 prediction = entry.prediction
         if entry and entry.prediction and prediction.data_removed:
             prediction = entry.prediction
-        print_response(result_of(entry or stranger(prediction), prediction, entry.files if entry else ()))
+        print_response(result_of(prediction, entry, entry.files if entry else ()))
         return SUCCEEDED
 
     return run_async(work)
-
-
-def stranger(prediction: Prediction) -> Entry:
-    """An entry for a prediction that the journal does not know."""
-    return Entry(
-        key="", api="", job=Job(prediction.model or ""), state="created", claimed_at=0, prediction_id=prediction.id
-    )

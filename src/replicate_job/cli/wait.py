@@ -10,7 +10,7 @@ import msgspec
 from replicate_job.cli.options import Common, Terminated, common, folder, run_async, saving, waiting
 from replicate_job.cli.run import conclude, report
 from replicate_job.errors import JournalError, OutputError
-from replicate_job.flow.cancel import take_over
+from replicate_job.flow.adopt import take_over
 from replicate_job.flow.run import Ask, run_job
 
 

@@ -21,13 +21,13 @@ RECORD = "result.json"
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-def result_of(entry: Entry, prediction: Prediction, files: tuple[Path, ...] = ()) -> Result:
+def result_of(prediction: Prediction, entry: Entry | None = None, files: tuple[Path, ...] = ()) -> Result:
     """The response about a prediction; what the API has removed or leaves out is filled in from the journal."""
-    request = entry.request
+    request = entry.request if entry else None
     return Result(
         prediction_id=prediction.id,
         status=prediction.status,
-        model=prediction.model or (request.target.slug if request else "") or entry.job.model,
+        model=prediction.model or (request.target.slug if request else "") or (entry.job.model if entry else ""),
         input=prediction.input or (request.input if request else {}),
         output=prediction.output,
         error=prediction.error,
@@ -36,7 +36,7 @@ def result_of(entry: Entry, prediction: Prediction, files: tuple[Path, ...] = ()
         urls={name: url for name, url in (prediction.urls or {}).items() if url},
         metrics=prediction.metrics or {},
         files=files,
-        key=entry.key,
+        key=entry.key if entry else "",
         logs=prediction.logs or "",
     )
 

@@ -5,7 +5,6 @@ The intent is written down first, and an answer that never came is looked into b
 
 from __future__ import annotations
 
-import random
 from typing import NoReturn
 
 import msgspec
@@ -40,9 +39,12 @@ class Created(msgspec.Struct, frozen=True):
     fault: JournalError | None = None
 
 
-async def create(context: Context, claim: Claim, request: Request, *, hold: int) -> Created:
+async def create(
+    context: Context, claim: Claim, request: Request, *, hold: int, tried: tuple[str, ...] = ()
+) -> Created:
     """Send ``request`` until exactly one prediction is known to exist. ``hold`` is in seconds, 0 for none.
 
+    ``tried`` lists the look-ups before it, for the error that says that nothing of that name was found.
     Raises the API's error where it refused (nothing was created), UncertainError, ClaimLostError.
     """
     tries = _Tries(context, claim)
@@ -61,7 +63,7 @@ async def create(context: Context, claim: Claim, request: Request, *, hold: int)
             continue
         except ReplicateJobError as error:
             if not is_ambiguous(error):
-                await tries.give_up(_not_found(error, request))
+                await tries.give_up(_not_found(error, request, tried))
             broken = error
         else:
             if created := await _record(context, claim, prediction, sent_at):
@@ -71,10 +73,10 @@ async def create(context: Context, claim: Claim, request: Request, *, hold: int)
         await tries.count(broken)
 
 
-def _not_found(error: ReplicateJobError, request: Request) -> ReplicateJobError:
+def _not_found(error: ReplicateJobError, request: Request, tried: tuple[str, ...]) -> ReplicateJobError:
     """A create's 404 means that what it names is not there."""
     if isinstance(error, NotFoundError):
-        return ModelNotFoundError(str(request.target), [f"POST {request.path}"])
+        return ModelNotFoundError(str(request.target), [*tried, f"POST {request.path}"])
     return error
 
 
@@ -162,4 +164,4 @@ class _Tries:
 
 
 def _delay(attempt: int) -> float:
-    return backoff(attempt, random.random())  # noqa: S311 - spreads load, guards nothing
+    return backoff(attempt)

@@ -16,7 +16,7 @@ from replicate_job.inputs.schema import check
 from replicate_job.inputs.upload import FileInfo, check_files, send_files
 from replicate_job.job import Job
 from replicate_job.journal.entry import Request, encode_job
-from replicate_job.wire.prediction import moment
+from replicate_job.wire.prediction import parse_time
 from replicate_job.wire.target import Target, parse_target
 
 _DURATION = re.compile(r"(?=\d)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
@@ -51,7 +51,7 @@ def check_job(job: Job) -> Target:
     return target
 
 
-async def look_at(context: Context, job: Job, resolved: Resolved | None = None) -> Resolved:
+async def resolve_and_check(context: Context, job: Job, resolved: Resolved | None = None) -> Resolved:
     """Resolve the job and check its input, without sending anything. Raises InputError with every problem."""
     resolved = resolved or await resolve(context, check_job(job))
     if resolved.schema is None:
@@ -87,7 +87,7 @@ class _Uploads:
     async def upload(self, path: Path, name: str, media_type: str, sha256: str) -> FileInfo:  # noqa: ARG002 - the protocol's
         self._context.reporter.note(f"uploading {name}")
         sent = await self._context.client.upload_file(path, name=name, media_type=media_type)
-        expires = moment(sent.expires_at)
+        expires = parse_time(sent.expires_at)
         return FileInfo(sent.urls["get"], expires.timestamp() if expires else None)
 
     async def find(self, sha256: str) -> FileInfo | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NoReturn
@@ -13,7 +12,7 @@ from replicate_job.api.retry import backoff, is_transient
 from replicate_job.errors import ReplicateJobError, UncertainError
 from replicate_job.flow.context import Context
 from replicate_job.journal.entry import Claim, Entry, Request
-from replicate_job.wire.prediction import Prediction, moment
+from replicate_job.wire.prediction import Prediction, parse_time
 
 SLACK = 5.0
 """Seconds by which two clocks may still differ after the ``Date`` header was taken into account."""
@@ -41,7 +40,7 @@ async def reconcile(context: Context, claim: Claim, entry: Entry, *, elapsed: fl
     attempt = 0
     while True:
         settled_before = clock.now() >= settled and context.client.clock_offset is not None
-        delay = backoff(attempt, random.random(), ceiling=2)  # noqa: S311 - spreads load, guards nothing
+        delay = backoff(attempt, ceiling=2)
         try:
             found = await _search(context, entry)
         except ReplicateJobError as error:
@@ -83,7 +82,7 @@ async def _search(context: Context, entry: Entry) -> _Found:
     doubtful: list[Prediction] = []
     async for page in context.client.list_predictions(after=after, before=before):
         for prediction in page:
-            created = moment(prediction.created_at)
+            created = parse_time(prediction.created_at)
             if created and not after <= created <= before:
                 continue
             verdict = is_answer(prediction, request)
@@ -91,7 +90,7 @@ async def _search(context: Context, entry: Entry) -> _Found:
                 doubtful.append(prediction)
             elif verdict:
                 same.append(prediction)
-        oldest = moment(page[-1].created_at) if page else None
+        oldest = parse_time(page[-1].created_at) if page else None
         if oldest and oldest < after:  # a server that knows no filter goes on to the account's first day
             break
     return _Found(_oldest_first(same), _oldest_first(doubtful))

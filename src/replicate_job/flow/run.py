@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,19 +14,20 @@ import msgspec
 from replicate_job.errors import (
     ClaimLostError,
     JobError,
-    JobHeldError,
     JournalError,
     NotFoundError,
     OutputExpiredError,
     ReplicateJobError,
 )
+from replicate_job.flow.claim import held, take
 from replicate_job.flow.collect import collect, result_of
 from replicate_job.flow.context import Context
 from replicate_job.flow.create import Created, create
 from replicate_job.flow.follow import Emit, follow
-from replicate_job.flow.prepare import check_job, look_at, prepare
+from replicate_job.flow.prepare import check_job, prepare, resolve_and_check
 from replicate_job.flow.reconcile import reconcile
-from replicate_job.flow.resolve import Resolved, look_up, resolve
+from replicate_job.flow.resolve import Resolved, resolve
+from replicate_job.flow.retry import read
 from replicate_job.flow.wait import Watch, wait
 from replicate_job.job import Job, Result
 from replicate_job.journal.entry import Claim, Entry, Request
@@ -80,39 +80,6 @@ async def run_job(context: Context, ask: Ask) -> Result:
             context.reporter.warn("the local server that ran it has ended: running it again")
 
 
-async def take(context: Context, key: str, job: Job, save: str | None) -> Claim:
-    """Claim the job; while another process has it, wait for that one."""
-    told = False
-    while True:
-        try:
-            return await context.journal.claim(key, context.api, job, save)
-        except JobHeldError as held:
-            if not told:
-                context.reporter.warn(f"{held}: waiting for it")
-            told = True
-            await context.clock.sleep(min(0.5, max(0.05, held.until - context.clock.time())))
-
-
-@asynccontextmanager
-async def held(context: Context, claim: Claim) -> AsyncIterator[None]:
-    """Keep the claim alive while the job runs, and let it go after."""
-
-    async def renew() -> None:
-        while True:
-            await context.clock.sleep(context.journal.lease / 3)
-            # A journal that fails now is reported by the next fact; a lost claim likewise.
-            with suppress(JournalError):
-                await context.journal.renew(claim)
-
-    renewing = asyncio.create_task(renew())
-    try:
-        yield
-    finally:
-        renewing.cancel()
-        with suppress(JournalError):
-            await asyncio.shield(context.journal.release(claim))
-
-
 class _GoneError(Exception):
     """A local server forgets its predictions when it ends; nothing was paid, so the job may run again."""
 
@@ -124,6 +91,7 @@ class _Run:
         self._context, self._claim, self._ask = context, claim, ask
         self._job, self._emit, self._entry = ask.job, ask.emit, claim.entry
         self._schema: dict[str, Any] | None = None
+        self._tried: tuple[str, ...] = ()
         self._fault: JournalError | None = None
 
     async def advance(self) -> Result:
@@ -144,14 +112,14 @@ class _Run:
                 raise _GoneError from error
             raise
         if not end.is_terminal:
-            return self._sum_up(result_of(self._entry, end))
+            return self._sum_up(result_of(end, self._entry))
         await self._write(self._context.journal.ended(self._claim, end))
         return await self._collect(end)
 
     def _stored(self, entry: Entry, prediction: Prediction) -> Result:
         if self._emit and (whole := text(prediction.output)) is not None:
             self._emit(whole)
-        result = result_of(entry, prediction, entry.files)
+        result = result_of(prediction, entry, entry.files)
         if entry.problem:
             raise OutputExpiredError(entry.problem, result)
         return result
@@ -169,7 +137,7 @@ class _Run:
         else:
             request = await self._prepare()
             self._entry = msgspec.structs.replace(entry, request=request)
-        return await create(self._context, self._claim, request, hold=self._hold)
+        return await create(self._context, self._claim, request, hold=self._hold, tried=self._tried)
 
     @property
     def _hold(self) -> int:
@@ -179,29 +147,29 @@ class _Run:
 
     async def _prepare(self) -> Request:
         try:
-            resolved = await look_at(self._context, self._entry.job, self._ask.resolved)
+            resolved = await resolve_and_check(self._context, self._entry.job, self._ask.resolved)
             request = await prepare(self._context, self._entry.job, resolved)
         except ReplicateJobError as error:
             await self._context.journal.refused(self._claim, str(error))
             raise
-        self._schema = resolved.schema
+        self._schema, self._tried = resolved.schema, resolved.tried
         return request
 
     async def _announce(self, created: Created) -> Result:
         """The prediction as it was created, without waiting for it."""
-        prediction = created.prediction or await self._look_up(created)
+        prediction = created.prediction or await self._get_prediction(created)
         self._context.reporter.saw(prediction)
-        return self._sum_up(result_of(self._entry, prediction))
+        return self._sum_up(result_of(prediction, self._entry))
 
-    async def _look_up(self, created: Created) -> Prediction:
+    async def _get_prediction(self, created: Created) -> Prediction:
         ask = partial(self._context.client.get_prediction, created.id)
-        return await look_up(self._context, ask, young=created.age < self._context.patience.appear)
+        return await read(self._context, ask, young=created.age < self._context.patience.appear)
 
     async def _wait(self, created: Created) -> Prediction:
         context, job, last = self._context, self._job, created.prediction
         until = created.sent_at + job.budget
         if self._emit:
-            last = last or await self._look_up(created)
+            last = last or await self._get_prediction(created)
             schema = await self._find_schema(last)
             return await follow(context, last, schema, self._emit, until=until, interval=job.poll_interval)
         early = context.clock.now() < created.sent_at + max(1, self._hold)
@@ -220,7 +188,7 @@ class _Run:
 
     async def _collect(self, end: Prediction) -> Result:
         context, entry = self._context, self._entry
-        result = result_of(entry, end)
+        result = result_of(end, entry)
         if end.data_removed and end.output is None and end.status == "succeeded":
             gone = f"the outputs of {end.id} were deleted before they were kept: the API keeps them for an hour"
             await self._write(context.journal.collected(self._claim, (), gone))

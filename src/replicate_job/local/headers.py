@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from replicate_job.local.problem import Refusal
-from replicate_job.wire.prediction import moment
+from replicate_job.wire.prediction import parse_time
 
 _PREFER = re.compile(r"wait(?:=(\d{1,9}))?")
 _DURATION = re.compile(r"(?=\d)(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s?)?")
@@ -35,7 +35,7 @@ def read_cancel_after(text: str | None) -> float | None:
 
 def read_time(name: str, text: str) -> float:
     """Unix time of an ISO 8601 query parameter. Raises Refusal."""
-    found = moment(text)
+    found = parse_time(text)
     if found is None:
         raise Refusal(400, f"{name} must be a time in ISO 8601 format")
     return found.timestamp()

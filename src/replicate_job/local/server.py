@@ -31,12 +31,12 @@ async def serve(  # noqa: PLR0913 - by name only, each with a default
     may go on, in seconds. At the end, every model's process is gone. Raises LocalError.
     """
     try:
+        from replicate_job.listener import bind, listen, origin_of  # noqa: PLC0415 - an extra that may not be installed
         from replicate_job.local.app import App  # noqa: PLC0415 - an extra that may not be installed
         from replicate_job.local.catalog import Catalog  # noqa: PLC0415 - an extra that may not be installed
         from replicate_job.local.engine import Engine  # noqa: PLC0415 - an extra that may not be installed
         from replicate_job.local.files import Files  # noqa: PLC0415 - an extra that may not be installed
         from replicate_job.local.predictions import Predictions  # noqa: PLC0415 - goes with them
-        from replicate_job.loopback import bind, listen, origin_of  # noqa: PLC0415 - an extra that may not be installed
     except ModuleNotFoundError as error:
         raise LocalError(
             f"the local server needs {error.name}, which is not here: pip install 'replicate-job[local]'"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from replicate_job.loopback import bind, listen, origin_of
+from replicate_job.listener import bind, listen, origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

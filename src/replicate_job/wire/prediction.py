@@ -53,7 +53,7 @@ class PredictionPage(msgspec.Struct, frozen=True):
     previous: str | None = None
 
 
-def moment(text: str | None) -> datetime | None:
+def parse_time(text: str | None) -> datetime | None:
     """Read one of the API's times (ISO 8601, UTC where it names no zone); None where there is none to read."""
     try:
         found = datetime.fromisoformat(text or "")

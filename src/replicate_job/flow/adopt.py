@@ -1,0 +1,40 @@
+"""Take over a prediction that was made elsewhere, or whose create was never answered."""
+
+from __future__ import annotations
+
+from replicate_job.errors import JobError
+from replicate_job.flow.claim import held, take
+from replicate_job.flow.context import Context
+from replicate_job.flow.retry import read
+from replicate_job.job import Job
+from replicate_job.journal.entry import Entry
+from replicate_job.wire.prediction import Prediction
+
+
+async def take_over(context: Context, prediction_id: str, *, key: str | None, save: str | None) -> Entry:
+    """The journal's entry for a prediction; one that was made elsewhere is written down first.
+
+    With ``key``, it becomes the prediction of that job, which must not have another. Raises JobError, NotFoundError.
+    """
+    known = await context.journal.find(prediction_id, context.api)
+    if known and key in {None, known.key}:
+        return known
+    if known:
+        raise JobError(f"{prediction_id} is the prediction of the job {known.key!r} already")
+    prediction = await read(context, lambda: context.client.get_prediction(prediction_id))
+    waiting = await context.journal.get(key) if key else None
+    job = waiting.job if waiting else Job(_model(prediction), prediction.input or {})
+    claim = await take(context, key or prediction_id, job, waiting.save if waiting else save)
+    async with held(context, claim):
+        own = await context.journal.created(claim, prediction)
+    if own != prediction_id:
+        raise JobError(f"the job {claim.key!r} has the prediction {own} already")
+    entry = await context.journal.get(claim.key)
+    assert entry is not None  # noqa: S101 - it has just been written
+    return entry
+
+
+def _model(prediction: Prediction) -> str:
+    if prediction.version and prediction.version != "hidden":
+        return f"{prediction.model}:{prediction.version}" if prediction.model else prediction.version
+    return prediction.model or "unknown/unknown"
