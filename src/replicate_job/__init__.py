@@ -32,6 +32,7 @@ _HOMES = {
     "Job": "job",
     "Result": "job",
     "ReplicateJobError": "errors",
+    "errors": "errors",
     "load_job": "jobfile",
     **dict.fromkeys(["arun", "astream", "replicate_run_prediction", "run", "stream"], "runner"),
 }
@@ -43,4 +44,10 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'replicate_job' has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 - only for whoever needs it
 
-    return getattr(import_module(f"replicate_job.{_HOMES[name]}"), name)
+    module = import_module(f"replicate_job.{_HOMES[name]}")
+    value = globals()[name] = module if name == "errors" else getattr(module, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "errors"]

@@ -177,10 +177,14 @@ class PredictionUnfinishedError(PredictionError):
 
 
 class OutputError(ReplicateJobError):
-    """``result`` is the whole ``Result``, with the files that were kept; None where it is not known yet."""
+    """``result`` is the whole ``Result``, with the files that were kept; None where it is not known yet.
+
+    ``kept`` is a ``SavedFile`` for each of these files, in the order of the output.
+    """
 
     def __init__(self, message: str, result: Any = None) -> None:
         self.result = result
+        self.kept: tuple[Any, ...] = ()
         super().__init__(message)
 
 

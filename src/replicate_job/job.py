@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -27,11 +27,11 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: str
     input_data: dict[str, Any] = {}
     wait_for_completion: bool = True
-    poll_interval: float = 1
-    max_poll_attempts: int = 60
+    poll_interval: Annotated[float, msgspec.Meta(gt=0)] = 1
+    max_poll_attempts: Annotated[int, msgspec.Meta(ge=1)] = 60
     cancel_after: str | None = None
-    webhook: str | None = None
-    webhook_events_filter: tuple[str, ...] = ()
+    webhook: Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s/]")] | None = None
+    webhook_events_filter: tuple[Literal["start", "output", "logs", "completed"], ...] = ()
     allow_unknown: bool = False
     title: str = "Replicate Run AI Model"
     env: tuple[str, ...] = ()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from replicate_job.outputs.discover import decode_data_url, find_files, text
+from replicate_job.outputs.discover import find_files, text
+from replicate_job.wire import data_url
 from replicate_job.wire.media import media_type
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _saved(files: tuple[Path, ...]) -> Iterator[str]:
             yield f"{escape(str(path))} ({size:,} bytes)"
         else:
             left -= size
-            yield _show(kind, f"data:{kind};base64,{b64encode(content).decode()}", path.name)
+            yield _show(kind, data_url.encode(kind, content), path.name)
 
 
 def _remote(output: Any, origin: str) -> Iterator[str]:
@@ -85,14 +85,14 @@ def _remote(output: Any, origin: str) -> Iterator[str]:
             yield _show(media_type(urlsplit(file.url).path), file.url, file.url)
             continue
         try:
-            kind, content = decode_data_url(file.url)
+            kind, content = data_url.decode(file.url)
         except ValueError:
             continue
         if len(content) > left:
             yield f"{escape(kind)} ({len(content):,} bytes)"
         else:
             left -= len(content)
-            yield _show(kind, f"data:{kind};base64,{b64encode(content).decode()}", kind)
+            yield _show(kind, data_url.encode(kind, content), kind)
 
 
 def _player(kind: str) -> str | None:

@@ -7,12 +7,13 @@ import logging
 import queue
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, TypedDict, TypeVar, Unpack
 
 import msgspec
 
+from replicate_job.errors import JobError
 from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.context import Context
 from replicate_job.flow.run import Ask, new_key, run_job
@@ -46,6 +47,7 @@ class Options(TypedDict, total=False):
     max_poll_attempts: int
     cancel_after: str | None
     webhook: str | None
+    webhook_events_filter: tuple[Literal["start", "output", "logs", "completed"], ...]
     allow_unknown: bool
 
 
@@ -73,7 +75,11 @@ class _Call(msgspec.Struct, frozen=True):
 
 
 def _call(job: Job | str, input_data: Mapping[str, Any] | None, options: Options) -> _Call:
+    if unknown := options.keys() - Options.__annotations__.keys():
+        raise TypeError(f"there is no option {min(unknown)!r}; there are {', '.join(Options.__annotations__)}")
     if isinstance(job, str):
+        if job.endswith((".xs", ".toml", ".json")):
+            raise JobError(f"{job} is a job file: run(load_job({job!r}))")
         job = Job(job, dict(input_data or {}))
     elif input_data:
         job = msgspec.structs.replace(job, input_data={**job.input_data, **input_data})
@@ -148,24 +154,22 @@ async def astream(
 
 def stream(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> Iterator[str]:
     """Do as ``astream`` does, blocking between pieces; a generator that is left early leaves the prediction running."""
-    pieces: queue.SimpleQueue[str | BaseException | None] = queue.SimpleQueue()
+    call = _call(job, input_data, options)
+    pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
     async def work() -> None:
         try:
-            async with aclosing(astream(job, input_data, **options)) as texts:
-                async for piece in texts:
-                    pieces.put(piece)
-        except BaseException as error:  # noqa: BLE001 - it is raised again on the other side of the queue
-            pieces.put(error)
+            async with call.open() as context:
+                result = await run_job(context, msgspec.structs.replace(call.ask, emit=pieces.put))
+            result.raise_for_status()
         finally:
             pieces.put(None)
 
     thread = _Thread(work())
     try:
         while (piece := pieces.get()) is not None:
-            if isinstance(piece, BaseException):
-                raise piece
             yield piece
+        thread.result()
     finally:
         thread.stop()
 

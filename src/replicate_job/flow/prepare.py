@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +15,23 @@ from replicate_job.inputs.schema import check
 from replicate_job.inputs.upload import FileInfo, check_files, send_files
 from replicate_job.job import Job
 from replicate_job.journal.entry import Request, encode_job
+from replicate_job.wire.duration import parse_cancel_after
 from replicate_job.wire.prediction import parse_time
 from replicate_job.wire.target import Target, parse_target
-
-_DURATION = re.compile(r"(?=\d)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
-SHORTEST, LONGEST = 5, 24 * 3600
-
-
-def parse_duration(text: str) -> int:
-    """Seconds of a ``Cancel-After``: ``30``, ``90s``, ``5m``, ``1h30m45s``; from 5 s to 24 h. Raises JobError."""
-    found = _DURATION.fullmatch(text.strip())
-    hours, minutes, seconds = (int(part or 0) for part in found.groups()) if found else (0, 0, 0)
-    total = hours * 3600 + minutes * 60 + seconds
-    if not SHORTEST <= total <= LONGEST:
-        raise JobError(f"cancel_after is {text!r}: it must be like 30s, 5m or 1h30m, from 5 seconds to 24 hours")
-    return total
 
 
 def check_job(job: Job) -> Target:
     """Read what can be wrong without asking anybody. Raises JobError."""
-    if not (math.isfinite(job.budget) and job.budget > 0):
-        times = f"poll_interval is {job.poll_interval:g} and max_poll_attempts {job.max_poll_attempts:g}"
-        raise JobError(f"{times}: both must be finite and above 0")
-    if job.webhook is not None and not job.webhook.startswith(("http://", "https://")):
-        raise JobError(f"webhook is {job.webhook!r}: it must be a URL like https://example.com/hook")
-    if job.cancel_after is not None:
-        parse_duration(job.cancel_after)
+    try:
+        msgspec.convert(msgspec.structs.asdict(job), Job)
+        if job.cancel_after is not None:
+            parse_cancel_after(job.cancel_after)
+    except msgspec.ValidationError as error:
+        raise JobError(f"the job is wrong: {error}") from None
+    except ValueError as error:
+        raise JobError(f"cancel_after: {error}") from None
+    if not math.isfinite(job.budget):
+        raise JobError(f"poll_interval is {job.poll_interval:g}: it must be finite")
     try:
         encode_job(job)
     except UnicodeEncodeError as error:

@@ -120,6 +120,8 @@ class _Run:
         if self._emit and (whole := text(prediction.output)) is not None:
             self._emit(whole)
         result = result_of(prediction, entry, entry.files)
+        if entry.files and self._ask.save not in {None, entry.save}:
+            self._context.reporter.warn(f"this job is finished: its outputs are in {entry.save}")
         if entry.problem:
             raise OutputExpiredError(entry.problem, result)
         return result
@@ -193,10 +195,10 @@ class _Run:
             gone = f"the outputs of {end.id} were deleted before they were kept: the API keeps them for an hour"
             await self._write(context.journal.collected(self._claim, (), gone))
             raise OutputExpiredError(gone, result)
-        if entry.save and end.output is not None:
+        if self._ask.save and end.output is not None:
             schema, origin = await self._find_schema(end), context.client.base_url
             try:
-                result = await collect(context.fetch, result, schema, folder=Path(entry.save), origin=origin)
+                result = await collect(context.fetch, result, schema, folder=Path(self._ask.save), origin=origin)
             except OutputExpiredError as error:
                 await self._write(context.journal.collected(self._claim, error.result.files, str(error)))
                 raise

@@ -68,19 +68,15 @@ async def wait(
     create; ``soon`` says that the end may be near. The result is the last that was seen: terminal, or not where time
     ran out; None where no request ever told. Raises the APIError of a request that can't be mended (401).
     """
-    if last:
+    if last is None:
+        last = await watch.look()
+    else:
         watch.saw(last)
-        if last.is_terminal:
-            return last
-    pauses = [*([] if last else [0.0]), *(pause for pause in SOON if soon and pause < interval)]
-    first = last is None
-    while (left := until - watch.clock.now()) > 0 or first:
-        first = False
+    pauses = [pause for pause in SOON if soon and pause < interval]
+    while not (last and last.is_terminal) and (left := until - watch.clock.now()) > 0:
         pause = pauses.pop(0) if pauses else interval
-        await watch.clock.sleep(max(0.0, min(max(pause, watch.asked_to_wait), left)))
+        await watch.clock.sleep(min(max(pause, watch.asked_to_wait), left))
         last = await watch.look() or last
-        if last and last.is_terminal:
-            return last
     if last is None and watch.trouble:
         raise watch.trouble
     return last

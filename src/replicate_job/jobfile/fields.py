@@ -11,6 +11,7 @@ import msgspec
 from replicate_job.errors import JobError
 from replicate_job.job import FUNCTION, Job
 from replicate_job.jobfile.runjob import did_you_mean, shown
+from replicate_job.wire.duration import parse_cancel_after
 from replicate_job.wire.target import parse_target
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from replicate_job.jobfile.source import Source
 
 _EVENTS = ("start", "output", "logs", "completed")
-_DURATION = re.compile(r"(?=.)(?:[0-9]+|(?:[0-9]+h)?(?:[0-9]+m)?(?:[0-9]+s)?)")
 
 
 def _is_seconds(value: Any) -> bool:
@@ -36,6 +36,13 @@ def _is_seconds(value: Any) -> bool:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**63
+
+
+def _is_duration(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and parse_cancel_after(value) > 0
+    except ValueError:
+        return False
 
 
 def _is_bool(value: Any) -> bool:
@@ -56,10 +63,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "wait_for_completion": (_is_bool, "true or false"),
     "poll_interval": (_is_seconds, "a number of seconds above 0"),
     "max_poll_attempts": (_is_count, "a whole number, at least 1"),
-    "cancel_after": (
-        lambda value: isinstance(value, str) and _DURATION.fullmatch(value) is not None,
-        'a string such as "30", "90s", "5m" or "1h30m"',
-    ),
+    "cancel_after": (_is_duration, 'a string such as "30", "90s", "5m" or "1h30m", from 5 seconds to 24 hours'),
     "webhook": (_is_url, "an http or https URL"),
     "allow_unknown": (_is_bool, "true or false"),
     "webhook_events_filter": (_is_events, f"an array of {', '.join(_EVENTS)}"),

@@ -80,6 +80,8 @@ class SQLiteJournal:
         else:
             self._check_same(row, api, job)
             self._check_free(row)
+            if row["state"] != "collected":
+                db.execute("UPDATE jobs SET save = ? WHERE key = ?", (save, key))
         holder = f"{self._host} {os.getpid()} {uuid.uuid4().hex[:8]}"
         db.execute(
             "UPDATE jobs SET fence = fence + 1, holder = ?, lease_until = ? WHERE key = ?",

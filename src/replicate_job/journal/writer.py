@@ -6,6 +6,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -105,13 +106,26 @@ class Writer:
         database = sqlite3.connect(self._path, timeout=self._busy_timeout, isolation_level=None)
         try:
             database.row_factory = sqlite3.Row
-            database.execute("PRAGMA journal_mode = WAL")
+            self._use_wal(database)
             database.execute("PRAGMA synchronous = NORMAL")
             migrate(database, str(self._path))
         except BaseException:
             database.close()
             raise
         return database
+
+    def _use_wal(self, database: sqlite3.Connection) -> None:
+        """Turn the write-ahead log on, which SQLite does not wait for where another process is doing it just now."""
+        given_up = time.monotonic() + self._busy_timeout
+        while True:
+            try:
+                database.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= given_up:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     def _transact(self, database: sqlite3.Connection, batch: list[_Task]) -> list[tuple[Any, BaseException | None]]:
         outcomes: list[tuple[Any, BaseException | None]] = []
@@ -142,14 +156,16 @@ def explain(error: Exception, path: Path, waited: float) -> JournalError:
     """One line about what is wrong with the journal and what to do."""
     if isinstance(error, JournalError):
         return error
-    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    match text:
-        case _ if "locked" in text:
+    match getattr(error, "sqlite_errorcode", -1) & 0xFF:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return JournalError(f"the journal {path} is held by another process (waited {waited:g} s for it)")
-        case _ if "readonly" in text or "read-only" in text:
+        case sqlite3.SQLITE_READONLY:
             return JournalError(f"the journal {path} is read-only: make it writable, or name another with --journal")
-        case _ if "not a database" in text or "malformed" in text:
-            return JournalError(f"the journal {path} is damaged ({text}): move it away, or name another with --journal")
-        case _ if "full" in text:
+        case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
+            return JournalError(
+                f"the journal {path} is damaged ({error}): move it away, or name another with --journal"
+            )
+        case sqlite3.SQLITE_FULL:
             return JournalError(f"no space left for the journal {path}")
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return JournalError(f"the journal {path} cannot be used ({text}): name another with --journal")

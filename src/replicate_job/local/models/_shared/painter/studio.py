@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from PIL import Image, UnidentifiedImageError
+
 from painter.paint import STAGES, paint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from PIL import Image
 
     from painter.scene import Scene
 
@@ -36,9 +36,18 @@ def say(text: str) -> None:
 
 def seeded(seed: int | None) -> int:
     """Return the seed, or draw one (two bytes, as FLUX does), and log it."""
-    seed = int.from_bytes(os.urandom(2), "big") if seed is None else seed
+    # Cog hands an integer beyond 64 bits on as a float.
+    seed = int.from_bytes(os.urandom(2), "big") if seed is None else int(seed)
     say(f"Using seed: {seed}")
     return seed
+
+
+def open_picture(name: str, path: str | os.PathLike[str]) -> Image.Image:
+    """Open an input that must be a picture. Raises ValueError that names the input, not our copy of it."""
+    try:
+        return Image.open(path)
+    except UnidentifiedImageError:
+        raise ValueError(f"{name} is not a picture that can be read") from None
 
 
 def describe(scene: Scene) -> None:

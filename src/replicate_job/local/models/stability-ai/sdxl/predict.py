@@ -6,7 +6,6 @@ from cog import BasePredictor, Input, Path
 from painter import studio
 from painter.blend import over
 from painter.scene import read
-from PIL import Image
 
 IGNORED = {
     "scheduler": "K_EULER",
@@ -92,11 +91,11 @@ class Predictor(BasePredictor):
             studio.say(f"Without effect here: {', '.join(unheard)}")
         scene = read(prompt, negative_prompt)
         studio.describe(scene)
-        under = Image.open(image).convert("RGB") if image else None
+        under = studio.open_picture("image", image).convert("RGB") if image else None
         if under and not mask:
             width, height = under.size
         size = studio.bounded(width, height)
-        where = Image.open(mask).convert("L").resize(size) if mask and under else None
+        where = studio.open_picture("mask", mask).convert("L").resize(size) if mask and under else None
         painted = studio.pictures(scene, size, seed, num_outputs, num_inference_steps)
         finished = (
             over(under.resize(size), picture, prompt_strength, where) if under else picture for picture in painted

@@ -1,0 +1,20 @@
+"""``Cancel-After``: how long a prediction may take, as Replicate's API writes it."""
+
+from __future__ import annotations
+
+import re
+
+SHORTEST, LONGEST = 5, 24 * 3600
+"""Seconds that the API takes."""
+
+_PARTS = re.compile(r"(?=\d)(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s?)?", re.ASCII)
+
+
+def parse_cancel_after(text: str) -> int:
+    """Seconds of ``30``, ``90s``, ``5m``, ``1h30m45s``. Raises ValueError, also beyond 5 s to 24 h."""
+    found = _PARTS.fullmatch(text.strip())
+    hours, minutes, seconds = (int(part or 0) for part in found.groups()) if found else (0, 0, 0)
+    total = hours * 3600 + minutes * 60 + seconds
+    if not SHORTEST <= total <= LONGEST:
+        raise ValueError(f"{text!r} must be like 30s, 5m or 1h30m, from 5 seconds to 24 hours")
+    return total
