@@ -30,6 +30,7 @@ $(VENV)/test: pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/local
 
 $(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 
 clean:

@@ -4,8 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from replicate_job.cli.output import HEARTBEAT, LineReporter, shorten
+from replicate_job.cli.output import HEARTBEAT, LineReporter, conclude, print_carried, shorten
+from replicate_job.errors import JournalError, OutputError, ReplicateJobError
+from replicate_job.job import Job, Result
 from replicate_job.wire.prediction import Prediction
+
+MODEL = "a/b"
 
 
 class Clock:
@@ -54,3 +58,39 @@ def test_a_path_below_the_working_directory_is_shown_from_there(
     monkeypatch.chdir(tmp_path)
     assert shorten(tmp_path / "outputs" / "a.webp") == "outputs/a.webp"
     assert shorten(tmp_path.parent / "a.webp") == str(tmp_path.parent / "a.webp")
+
+
+def unfinished() -> Result:
+    return Result(prediction_id="p", status="processing", model=MODEL, input={})
+
+
+def test_a_budget_that_is_over_has_its_hints(capsys: pytest.CaptureFixture[str]) -> None:
+    assert conclude(unfinished(), Job(MODEL), line=lambda *words: f"<{' '.join(words)}>") == 5
+    told = "prediction p is still processing after 60 s and is left running: <wait p> goes on, <cancel p> ends it\n"
+    assert capsys.readouterr().err == told
+
+
+def test_a_budget_that_is_over_promises_nothing_of_a_server_that_has_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    assert conclude(unfinished(), Job(MODEL), line=None) == 5
+    assert capsys.readouterr().err == (
+        "prediction p is still processing after 60 s, and ended with the local server: "
+        "give it more time with --max-poll-attempts\n"
+    )
+
+
+@pytest.mark.parametrize("kind", [OutputError, JournalError])
+def test_an_error_of_a_prediction_that_exists_prints_it(
+    kind: type[OutputError | JournalError], capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    for result, start in ((unfinished(), b'{"prediction_id":"p","status":"processing"'), (None, b"")):
+        with pytest.raises(kind, match="full"), print_carried():
+            raise kind("full", result)
+        shown = capsysbinary.readouterr().out
+        assert shown.startswith(start)
+        assert bool(shown) == bool(result)
+
+
+def test_an_error_that_carries_nothing_prints_nothing(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    with pytest.raises(ReplicateJobError), print_carried():
+        raise ReplicateJobError("no")
+    assert capsysbinary.readouterr().out == b""

@@ -58,6 +58,27 @@ def test_wait_has_the_budget_and_the_exit_codes_of_run(api: ScriptedAPI, command
     assert outcome.error == f"error: prediction {name} failed: no memory"
 
 
+@pytest.mark.parametrize(
+    ("options", "folder"), [([], "mine"), (["--save", "elsewhere"], "elsewhere"), (["--no-save"], None)]
+)
+def test_wait_keeps_outputs_where_it_says_else_where_the_job_says(
+    api: ScriptedAPI, command: Command, options: list[str], folder: str | None
+) -> None:
+    name = created(api, command, FLUX, "prompt=x", "--save", "mine", script=PAINTING)
+    api.predictions[0].finish()
+    response = command("wait", name, *options).response
+    assert response.get("files", []) == ([f"{folder}/{name}/output-0.webp"] if folder else [])
+    kept = {place for place in ("mine", "elsewhere", "outputs") if (command.folder / place).exists()}
+    assert kept == ({folder} if folder else set())
+
+
+def test_wait_keeps_nothing_of_a_job_that_was_to_keep_nothing(api: ScriptedAPI, command: Command) -> None:
+    name = created(api, command, FLUX, "prompt=x", "--no-save", script=PAINTING)
+    api.predictions[0].finish()
+    assert "files" not in command("wait", name).response
+    assert not (command.folder / "outputs").exists()
+
+
 @pytest.mark.parametrize("verb", ["wait", "show", "cancel"])
 @pytest.mark.parametrize(
     ("name", "shown"), [("nothing", "nothing"), ("../../account", "..%2F..%2Faccount"), ("a b?c#d", "a%20b%3Fc%23d")]
@@ -140,6 +161,20 @@ def test_resume_goes_on_after_a_job_that_cannot_be_finished(api: ScriptedAPI, co
     problem, summary = outcome.err.splitlines()
     assert problem.startswith("stuck: error: the folder ")
     assert summary == "1 of 2 unfinished jobs succeeded"
+
+
+def test_resume_has_a_budget_of_its_own(api: ScriptedAPI, command: Command) -> None:
+    name = created(api, command, HELLO, "text=x", "--poll-interval", "0.1", "--max-poll-attempts", "1")
+    outcome = command("resume", "--max-poll-attempts", "3")
+    assert outcome.code == 5
+    told, summary = outcome.err.splitlines()
+    assert told.startswith(f"prediction {name} is still processing after 0.3 s and is left running: ")
+    assert summary == "0 of 1 unfinished jobs succeeded"
+    process = command.start("resume", "--max-poll-attempts", "1000")
+    asked = api.count("get")
+    api.wait_until(lambda: api.count("get") > asked + 2)
+    api.predictions[0].finish()
+    assert process.end().code == 0
 
 
 def test_quiet_commands_say_nothing_but_errors(command: Command) -> None:

@@ -174,6 +174,29 @@ def test_a_target_that_is_none_is_an_error_of_one_line(api: ScriptedAPI, command
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "flux"], "'flux' names no model: write owner/name"),
+        (["run", "run.yaml"], "; a job file ends in .xs, .toml or .json"),
+        (["run", "jobs/run.yaml"], "jobs/run.yaml: the name of a job file ends in .xs, .toml or .json"),
+        (["run", "none.toml"], "none.toml: cannot read this file"),
+        (["run", FLUX, "prompt", "x=1", "=y"], "'prompt' is not KEY=VALUE; '=y' is not KEY=VALUE"),
+        (["run", FLUX, "image=@none"], "image: there is no file 'none'"),
+        (["run", FLUX, "--cancel-after", "soon"], "'soon'"),
+        (["schema", "flux"], "'flux' names no model"),
+    ],
+)
+def test_words_are_read_before_a_token_is_asked_for(command: Command, words: list[str], said: str) -> None:
+    (command.folder / "jobs").mkdir()
+    (command.folder / "jobs" / "run.yaml").touch()
+    outcome = command(*words, env={"REPLICATE_API_TOKEN": "", "REPLICATE_BASE_URL": "https://replicate.invalid"})
+    assert outcome.code == 2
+    assert said in outcome.error
+    assert "REPLICATE_API_TOKEN" not in outcome.error
+    assert not command.journal.exists()
+
+
+@pytest.mark.parametrize(
     ("end", "code", "said"),
     [
         ("failed", 1, "error: prediction {id} failed: out of memory"),
@@ -204,6 +227,13 @@ def test_when_the_budget_ends_the_prediction_is_left_and_the_message_says_how_to
     assert prediction.canceled is None
     prediction.finish()
     assert command("wait", prediction.id).response["output"] == "done"
+
+
+def test_the_hints_name_the_journal_that_was_given(api: ScriptedAPI, command: Command) -> None:
+    api.next(Script(duration=math.inf, output="done"))
+    budget = ["--poll-interval", "0.1", "--max-poll-attempts", "1"]
+    outcome = command("run", HELLO, "text=x", *budget, "--journal", "my jobs.db")
+    assert f"`replicate-job wait {api.predictions[0].id} --journal 'my jobs.db'` goes on" in outcome.error
 
 
 def test_whole_output_while_processing_is_not_the_end(api: ScriptedAPI, command: Command) -> None:

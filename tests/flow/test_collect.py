@@ -49,7 +49,8 @@ async def test_files_lie_in_the_predictions_folder_with_the_record_beside_them(
     assert result.files == (place / "output-0.png", place / "output-1.wav")
     assert [path.read_bytes() for path in result.files] == [PICTURE, SOUND]
     record = msgspec.json.decode((place / "result.json").read_bytes())
-    assert record == result.to_dict() | {"files": ["output-0.png", "output-1.wav"]}
+    sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in result.files}
+    assert record == result.to_dict() | {"files": ["output-0.png", "output-1.wav"], "sha256": sums}
     assert list(record)[:4] == ["prediction_id", "status", "model", "input"]
     assert len(inside(tmp_path / "out")) == 3
     assert api.strayed_token() == []

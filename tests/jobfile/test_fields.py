@@ -106,7 +106,11 @@ def test_durations_are_those_of_the_api(text: str) -> None:
             'cancel_after must be a string such as "30", "90s", "5m" or "1h30m", from 5 seconds to 24 hours, found 30',
             'write "30"',
         ),
-        ('cancel_after: ""', 'cancel_after must be a string such as "30", "90s", "5m" or "1h30m", from 5 seconds to 24 hours, found ""', ""),
+        (
+            'cancel_after: ""',
+            'cancel_after must be a string such as "30", "90s", "5m" or "1h30m", from 5 seconds to 24 hours, found ""',
+            "",
+        ),
         (
             'cancel_after: "5 min"',
             'cancel_after must be a string such as "30", "90s", "5m" or "1h30m", from 5 seconds to 24 hours, found "5 min"',

@@ -14,6 +14,7 @@ from replicate_job.local.server import serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from pyreqwest.response import Response
@@ -90,13 +91,25 @@ class Api:
 
 
 @pytest.fixture
-def local(tmp_path: Path, cache: Path) -> Callable[..., Any]:
+def reach() -> Callable[[str], AbstractAsyncContextManager[Api]]:
+    """An ``Api`` at an origin, to be entered."""
+
+    @asynccontextmanager
+    async def open_client(base_url: str) -> AsyncIterator[Api]:
+        async with ClientBuilder().no_proxy().build() as client:
+            yield Api(base_url, client)
+
+    return open_client
+
+
+@pytest.fixture
+def local(tmp_path: Path, cache: Path, reach: Callable[[str], AbstractAsyncContextManager[Api]]) -> Callable[..., Any]:
     """A server of the test's models, to be entered; it gives an ``Api``."""
 
     @asynccontextmanager
     async def start(**options: Any) -> AsyncIterator[Api]:
         settings: dict[str, Any] = {"models": [tmp_path / "models"], "cache_dir": cache, "grace": 0.2} | options
-        async with serve(**settings) as base_url, ClientBuilder().no_proxy().build() as client:
-            yield Api(base_url, client)
+        async with serve(**settings) as base_url, reach(base_url) as api:
+            yield api
 
     return start

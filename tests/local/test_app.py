@@ -192,6 +192,18 @@ async def test_a_page_that_a_model_made_is_a_download_and_never_runs(
         assert kept.headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.parametrize(
+    ("made", "kept"), [("a.jpeg", "jpg"), ("a.mp3", "mp3"), ("a.glb", "glb"), ("a.unheard", "bin")]
+)
+async def test_an_output_has_the_usual_extension_of_its_type_on_every_machine(
+    write_model: Callable[..., Path], local: Any, made: str, kept: str
+) -> None:
+    write_model(FILES)
+    async with local() as api:
+        (url,) = (await api.run(picture="data:,x", name=made))["output"]
+        assert url.endswith(f"/out-0.{kept}")
+
+
 async def test_text_that_looks_like_a_data_url_stays_text(write_model: Callable[..., Path], local: Any) -> None:
     write_model(ECHO)
     async with local() as api:

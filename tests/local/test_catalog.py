@@ -61,7 +61,13 @@ def test_a_name_never_becomes_a_path(write_model: Callable[..., Path], owner: st
 
 
 @pytest.mark.parametrize(
-    ("config", "reason"), [("predict: [", "cannot be read"), ("build: {}", "names no predictor"), ("- a", "names no")]
+    ("config", "reason"),
+    [
+        ("predict: [", "cannot be read"),
+        ("build: {}", "names no predictor"),
+        ("- a", "names no"),
+        ("predict: a.py:A\nenvironment: [A=1, B]", "environment has 'B', which is not NAME=value"),
+    ],
 )
 def test_a_cog_yaml_that_is_wrong_says_where_and_what_to_do(
     write_model: Callable[..., Path], config: str, reason: str

@@ -34,11 +34,14 @@ ILL = """
                         note.write("x")
                 case "environment":
                     return " ".join(name for name in os.environ if name.startswith("REPLICATE_"))
+                case "proxy":
+                    return " ".join(os.environ[name] for name in ("NO_PROXY", "no_proxy"))
                 case "where":
                     return os.getcwd()
             return "well"
 """
 CONFIG = 'run: "predict.py:Runner"\n'
+SCRATCH = Path("/tmp/coglet/predictions")  # noqa: S108 - the place is coglet's choice
 
 
 def processes_in(folder: str) -> set[int]:
@@ -120,6 +123,18 @@ async def test_a_model_does_not_see_the_token(
         assert (await api.run(how="environment"))["output"] == ""
 
 
+@pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
+async def test_a_model_reads_its_files_past_any_proxy(
+    write_model: Callable[..., Path], local: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for other in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, "example.com")
+    write_model(ILL, CONFIG)
+    async with local() as api:
+        assert (await api.run(how="proxy"))["output"] == " ".join(["127.0.0.1,localhost,example.com"] * 2)
+
+
 async def test_predictions_wait_for_their_turn_and_leave_nothing_behind(
     write_model: Callable[..., Path], local: Any
 ) -> None:
@@ -127,8 +142,7 @@ async def test_predictions_wait_for_their_turn_and_leave_nothing_behind(
     async with local() as api:
         done = await asyncio.gather(*(api.run() for _ in range(20)))
         assert [found["output"] for found in done] == ["well"] * 20
-        scratch = Path("/tmp/coglet/predictions")  # noqa: S108 - the place is coglet's choice
-        assert not [found["id"] for found in done if (scratch / found["id"]).exists()]
+        assert not [found["id"] for found in done if (SCRATCH / found["id"]).exists()]
 
 
 async def test_concurrency_lets_predictions_run_at_the_same_time(write_model: Callable[..., Path], local: Any) -> None:
@@ -152,37 +166,53 @@ async def test_concurrency_lets_predictions_run_at_the_same_time(write_model: Ca
         assert [found["output"] for found in done] == ["met", "met"]
 
 
+WRITER = """
+    import itertools, os
+    from pathlib import Path
+    from cog import BasePredictor, Path as File
+
+    class Predictor(BasePredictor):
+        def predict(self, picture: File) -> str:
+            print(os.getcwd(), flush=True)
+            for number in itertools.count():
+                Path(f"{number % 1000}.txt").write_text("x")
+"""
+SERVING = """
+    import asyncio, sys
+    from pathlib import Path
+    from replicate_job.local.server import serve
+
+    async def main():
+        async with serve(models=[Path(sys.argv[1])], cache_dir=Path(sys.argv[2])) as url:
+            print(url, flush=True)
+            await asyncio.Event().wait()
+
+    asyncio.run(main())
+"""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-async def test_no_process_of_a_model_outlives_a_killed_server(
-    write_model: Callable[..., Path], cache: Path, tmp_path: Path
+async def test_a_killed_server_leaves_no_process_and_no_folder_even_of_a_model_that_writes(
+    write_model: Callable[..., Path], cache: Path, reach: Any, tmp_path: Path
 ) -> None:
-    write_model(ILL, CONFIG)
-    script = """
-        import asyncio, sys
-        from pathlib import Path
-        from pyreqwest.client import ClientBuilder
-        from replicate_job.local.server import serve
-
-        async def main():
-            async with serve(models=[Path(sys.argv[1])], cache_dir=Path(sys.argv[2])) as url:
-                async with ClientBuilder().no_proxy().build() as client:
-                    model = await (await client.get(url + "/v1/models/me/model").build().send()).json()
-                    body = {"version": model["latest_version"]["id"], "input": {"how": "where"}}
-                    request = client.post(url + "/v1/predictions").header("prefer", "wait").body_json(body)
-                    print((await (await request.build().send()).json())["output"], flush=True)
-                    await asyncio.Event().wait()
-
-        asyncio.run(main())
-    """
+    write_model(WRITER)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", textwrap.dedent(script), str(tmp_path / "models"), str(cache)),
+        *(sys.executable, "-c", textwrap.dedent(SERVING), str(tmp_path / "models"), str(cache)),
         stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(temporary)},
     )
     assert process.stdout
-    folder = (await process.stdout.readline()).decode().strip()
-    assert len(processes_in(folder)) >= 2
-    process.kill()
-    await process.wait()
+    async with reach((await process.stdout.readline()).decode().strip()) as api:
+        made = await api.create({"picture": "data:image/png;base64,aGk="})
+        running = await api.until(made, lambda found: found["logs"])
+        folder, scratch = running["logs"].strip(), SCRATCH / made["id"]
+        assert Path(folder).is_relative_to(temporary)
+        assert len(processes_in(folder)) >= 2
+        assert scratch.exists()
+        process.kill()
+        await process.wait()
     async with asyncio.timeout(5):
-        while processes_in(folder) or Path(folder).exists():  # noqa: ASYNC110, ASYNC240 - nobody tells of another's processes
+        while processes_in(folder) or os.listdir(temporary) or scratch.exists():  # noqa: ASYNC110, PTH208 - nobody tells of another's processes
             await asyncio.sleep(0.01)

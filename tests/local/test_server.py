@@ -11,6 +11,7 @@ import pytest
 from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import PyreqwestError
 
+from replicate_job.errors import LocalError
 from replicate_job.local.server import serve
 
 if TYPE_CHECKING:
@@ -110,10 +111,39 @@ def test_without_the_extra_one_line_says_what_to_install(tmp_path: Path) -> None
     assert said == "the local server needs starlette, which is not here: pip install 'replicate-job[local]'\n"
 
 
-@pytest.mark.parametrize("warm", ["no-such/model", "0" * 64, "me/unreadable", "/", "../.."])
-async def test_what_cannot_be_warmed_is_left_for_its_first_use(
-    write_model: Callable[..., Path], local: Any, warm: str
+async def test_on_windows_it_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(LocalError, match="needs a POSIX system"):
+        async with serve():
+            pass
+
+
+async def test_a_cache_that_cannot_be_written_is_named_in_one_line(
+    write_model: Callable[..., Path], local: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_model(WAITER)
+    (tmp_path / "cache").touch()
+    problem = f"me/model cannot be prepared: {tmp_path / 'cache' / 'venvs'}: Not a directory"
+    async with local(cache_dir=tmp_path / "cache") as api:
+        answer = await api.request("GET", "/v1/models/me/model")
+        assert (answer.status, (await answer.json())["detail"]) == (422, problem)
+    with pytest.raises(LocalError) as caught:
+        async with local(cache_dir=tmp_path / "cache", warm="me/model"):
+            pass
+    assert str(caught.value) == problem
+    assert not caplog.records
+
+
+async def test_a_model_that_cannot_be_read_is_said_before_anything_is_served(
+    write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model("", "predict: [", name="unreadable")
+    with pytest.raises(LocalError, match="cannot be read"):
+        async with local(warm="me/unreadable"):
+            pass
+
+
+@pytest.mark.parametrize("warm", ["no-such/model", "0" * 64, "/", "../.."])
+async def test_what_is_no_model_is_not_warmed(local: Any, warm: str) -> None:
     async with local(warm=warm) as api:
         assert (await api.request("GET", "/v1/account")).status == 200

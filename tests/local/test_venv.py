@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -49,6 +50,7 @@ async def test_what_fails_is_said_in_one_line_with_the_end_of_its_output(
     model = read_model(write_model("a", NAMED + "build:\n  run:\n    - echo no room left >&2; exit 3\n"))
     with pytest.raises(LocalError, match=r"me/model: its Python environment could not be made: no room left$"):
         await ensure_venv(model, tmp_path / "venvs", lambda _: None)
+    assert not [place for place in (tmp_path / "venvs").iterdir() if place.is_dir()]
 
 
 async def test_a_python_that_is_not_installed_is_not_downloaded(
@@ -59,6 +61,26 @@ async def test_a_python_that_is_not_installed_is_not_downloaded(
     place = await ensure_venv(model, tmp_path / "venvs", notices.append)
     assert (place / "bin" / "python").exists()
     assert any("3.99, which is not installed" in notice for notice in notices)
+
+
+async def test_the_python_that_runs_this_is_not_looked_for(
+    write_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    version = "{}.{}".format(*sys.version_info)
+    model = read_model(write_model("a", f'{NAMED}build:\n  python_version: "{version}"\n'))
+    notices: list[str] = []
+    await ensure_venv(model, tmp_path / "venvs", notices.append)
+    assert notices == ["preparing me/model (once: its Python environment)"]
+
+
+async def test_without_uv_one_line_says_what_to_install(
+    write_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "uv", None)
+    model = read_model(write_model("a", NAMED))
+    with pytest.raises(LocalError, match=r"needs uv, which is not here: pip install 'replicate-job\[local\]'$"):
+        await ensure_venv(model, tmp_path / "venvs", lambda _: None)
 
 
 def test_everything_that_decides_the_content_decides_the_key(write_model: Callable[..., Path]) -> None:

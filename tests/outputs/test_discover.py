@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from base64 import b64encode, urlsafe_b64encode
 from typing import Any
-from urllib.parse import quote
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from replicate_job.outputs.discover import OutputFile, decode_data_url, find_files, is_text, text
+from replicate_job.outputs.discover import OutputFile, find_files, is_text, text
 
 URI = {"type": "string", "format": "uri"}
 DELIVERED = "https://replicate.delivery/xezq/abc/out-0.webp"
@@ -152,33 +148,3 @@ def test_a_stream_of_pieces_is_known_before_there_is_output() -> None:
     assert is_text(TOKENS)
     assert not is_text(document(URI))
     assert not is_text(None)
-
-
-@given(st.binary(max_size=200), st.sampled_from(["image/png", "audio/x-wav", "application/vnd.a+json"]))
-def test_a_data_url_gives_back_its_content_however_it_was_written(content: bytes, kind: str) -> None:
-    plain = b64encode(content).decode()
-    broken = "\n".join(plain[i : i + 7] for i in range(0, len(plain), 7))
-    forms = [
-        f"data:{kind};base64,{plain}",
-        f"DATA:{kind.upper()};charset=x;BASE64,{plain.rstrip('=')}",
-        f"data:{kind};base64,{urlsafe_b64encode(content).decode()}",
-        f"data:{kind};base64,{quote(plain)}",
-        f"data:{kind};base64,{broken}",
-        f"data:{kind},{quote(content)}",
-    ]
-
-    assert {decode_data_url(form) for form in forms} == {(kind, content)}
-
-
-def test_a_data_url_without_a_type_is_text() -> None:
-    assert decode_data_url("data:,a%20b") == ("text/plain", b"a b")
-    assert decode_data_url("data:;charset=utf-8,ü") == ("text/plain", "ü".encode())
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["", "data:", "data:image/png", "data:image/png;base64,a", "data:;base64,a*b=", "data:;base64,ü", "http://a/b,c"],
-)
-def test_a_broken_data_url_is_a_value_error(url: str) -> None:
-    with pytest.raises(ValueError, match="data URL"):
-        decode_data_url(url)

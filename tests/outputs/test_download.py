@@ -320,15 +320,13 @@ async def test_a_host_without_a_server_is_an_error_after_some_tries(fetch: HttpF
 
 
 async def test_one_lost_file_does_not_lose_the_others(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
-    landed: list[SavedFile] = []
     files.faults.append(Fault(404))
 
-    with pytest.raises(OutputExpiredError):
-        await save(
-            [OutputFile((), f"{files.url}/a"), *outputs("data:,a", "data:,b")], tmp_path, fetch, saved=landed.append
-        )
+    with pytest.raises(OutputExpiredError) as caught:
+        await save([OutputFile((), f"{files.url}/a"), *outputs("data:,a", "data:,b")], tmp_path, fetch)
 
-    assert sorted(one.path.name for one in landed) == listing(tmp_path) == ["output-0.txt", "output-1.txt"]
+    assert [one.path.name for one in caught.value.kept] == listing(tmp_path) == ["output-0.txt", "output-1.txt"]
+    assert [one.sha256 for one in caught.value.kept] == [hashlib.sha256(word).hexdigest() for word in (b"a", b"b")]
 
 
 async def test_several_errors_are_one_that_counts_them(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from replicate_job.cli.exits import SUCCEEDED
-from replicate_job.cli.options import Common, Terminated, common, run_async
+from replicate_job.cli.options import Common, common
 from replicate_job.cli.output import print_response
 from replicate_job.cli.streams import tell
 from replicate_job.flow.cancel import cancel_known
@@ -15,17 +15,12 @@ from replicate_job.flow.collect import result_of
 @click.command("cancel")
 @click.argument("prediction_id", metavar="ID")
 @common
-def command(prediction_id: str, **options: object) -> int:
+async def command(shared: Common, prediction_id: str) -> int:
     """Cancel the prediction ID; one that has ended already stays as it is."""
-    shared = Common(**options)  # type: ignore[arg-type] # click gives them their types
-
-    async def work(_: Terminated) -> int:
-        async with shared.session() as context:
-            prediction = await cancel_known(context, prediction_id)
-            entry = await context.journal.find(prediction_id, context.api)
-        if prediction.status not in {"canceled", "aborted"} and not shared.quiet:
-            tell(f"prediction {prediction_id} is {prediction.status}")
-        print_response(result_of(prediction, entry))
-        return SUCCEEDED
-
-    return run_async(work)
+    async with shared.session() as context:
+        prediction = await cancel_known(context, prediction_id)
+        entry = await context.journal.find(prediction_id, context.api)
+    if prediction.status not in {"canceled", "aborted"} and not shared.quiet:
+        tell(f"prediction {prediction_id} is {prediction.status}")
+    print_response(result_of(prediction, entry))
+    return SUCCEEDED

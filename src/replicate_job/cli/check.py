@@ -7,7 +7,7 @@ import time
 import click
 
 from replicate_job.cli.exits import SUCCEEDED
-from replicate_job.cli.options import Common, Terminated, common, local, run_async
+from replicate_job.cli.options import Common, common, local
 from replicate_job.cli.streams import write
 from replicate_job.flow.retry import read
 from replicate_job.journal.entry import UNFINISHED
@@ -16,20 +16,15 @@ from replicate_job.journal.entry import UNFINISHED
 @click.command("check")
 @local
 @common
-def command(**options: object) -> int:
+async def command(shared: Common) -> int:
     """Check the token, the network, the account and the journal. The first that fails is the error."""
-    shared = Common(**options)  # type: ignore[arg-type] # click gives them their types
-
-    async def work(_: Terminated) -> int:
-        async with shared.session() as context:
-            write(f"token    {'set' if shared.settings.token else 'not needed'}\n")
-            start = time.monotonic()
-            account = await read(context, context.client.get_account)
-            write(f"network  {context.client.base_url} answers in {(time.monotonic() - start) * 1000:.0f} ms\n")
-            write(f"account  {account.username} ({account.type})\n")
-            entries = await context.journal.entries()
-            unfinished = sum(entry.state in UNFINISHED for entry in entries)
-            write(f"journal  {shared.settings.journal}: {len(entries)} jobs, {unfinished} unfinished\n")
-        return SUCCEEDED
-
-    return run_async(work)
+    async with shared.session() as context:
+        write(f"token    {'set' if shared.settings.token else 'not needed'}\n")
+        start = time.monotonic()
+        account = await read(context, context.client.get_account)
+        write(f"network  {context.client.base_url} answers in {(time.monotonic() - start) * 1000:.0f} ms\n")
+        write(f"account  {account.username} ({account.type})\n")
+        entries = await context.journal.entries()
+        unfinished = sum(entry.state in UNFINISHED for entry in entries)
+        write(f"journal  {shared.settings.journal}: {len(entries)} jobs, {unfinished} unfinished\n")
+    return SUCCEEDED

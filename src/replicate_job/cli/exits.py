@@ -10,7 +10,6 @@ SUCCEEDED, FAILED, WRONG, UNREACHABLE, CANCELED, UNFINISHED, INTERRUPTED, TERMIN
 
 _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (click.Abort, INTERRUPTED),
-    (click.UsageError, WRONG),
     (click.ClickException, WRONG),
     (errors.JobError, WRONG),
     (errors.InvalidRequestError, WRONG),

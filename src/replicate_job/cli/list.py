@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from replicate_job.cli.exits import SUCCEEDED
-from replicate_job.cli.options import Common, Terminated, common, run_async
+from replicate_job.cli.options import Common, common
 from replicate_job.cli.output import print_json, shorten
 from replicate_job.cli.streams import tell, write
 from replicate_job.journal.entry import Entry
@@ -22,22 +22,17 @@ _HEADINGS = ("TIME", "PREDICTION", "MODEL", "STATUS", "PREDICT", "FILES")
 @click.option("--json", "as_json", is_flag=True, help="An array of objects.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="The newest N only; default all.")
 @common
-def command(limit: int | None, *, as_json: bool, **options: object) -> int:
+async def command(shared: Common, limit: int | None, *, as_json: bool) -> int:
     """List the jobs of the journal with their time, model, status, predict time and files."""
-    shared = Common(**options)  # type: ignore[arg-type] # click gives them their types
-
-    async def work(_: Terminated) -> int:
-        async with SQLiteJournal(shared.settings.journal) as journal:
-            entries = await journal.entries(limit)
-        if as_json:
-            print_json([describe(entry) for entry in entries])
-        elif entries:
-            write(_table(entries))
-        if not as_json and not shared.quiet:
-            tell(_totals(entries))
-        return SUCCEEDED
-
-    return run_async(work)
+    async with SQLiteJournal(shared.settings.journal) as journal:
+        entries = await journal.entries(limit)
+    if as_json:
+        print_json([describe(entry) for entry in entries])
+    elif entries:
+        write(_table(entries))
+    if not as_json and not shared.quiet:
+        tell(_totals(entries))
+    return SUCCEEDED
 
 
 def describe(entry: Entry) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from typing import Any
 
 import msgspec
 
+from replicate_job.cli.exits import status_code
 from replicate_job.cli.streams import tell, write
-from replicate_job.job import Result
+from replicate_job.errors import JournalError, OutputError
+from replicate_job.job import Job, Result
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.progress import read_progress
 
@@ -43,6 +45,64 @@ def shorten(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+class Text:
+    """Streamed text on its way to stdout."""
+
+    def __init__(self) -> None:
+        self.last = ""
+
+    def emit(self, piece: str) -> None:
+        write(piece)
+        self.last = piece
+
+    def close(self) -> None:
+        """End the last line, so that a prompt does not follow on it."""
+        if sys.stdout.isatty() and not self.last.endswith("\n"):
+            write("\n")
+
+
+def report(result: Result, text: Text | None = None) -> None:
+    """Print the response; with ``--stream`` only where there was no text."""
+    if text and text.last:
+        text.close()
+    else:
+        print_response(result)
+
+
+@contextmanager
+def print_carried(text: Text | None = None) -> Iterator[None]:
+    """Print the result that an error carries: what was paid for is shown, whatever went wrong after it."""
+    try:
+        yield
+    except (OutputError, JournalError) as error:
+        if error.result:
+            report(error.result, text)
+        raise
+
+
+def conclude(result: Result, job: Job, *, line: Callable[..., str] | None) -> int:
+    """Say on stderr why a prediction is not a success, and give the exit code.
+
+    ``line`` writes a command that goes on with it; None where a local server has ended, and the prediction with it.
+    """
+    name = f"prediction {result.prediction_id}"
+    match result.status:
+        case "succeeded":
+            pass
+        case "failed":
+            tell(f"error: {name} failed: {result.error or 'the API gives no reason'}")
+        case "canceled" | "aborted":
+            tell(f"{name} was {result.status}")
+        case status if job.wait_for_completion:
+            told = f"{name} is still {status} after {job.budget:g} s"
+            if line:
+                goes_on, ends = line("wait", result.prediction_id), line("cancel", result.prediction_id)
+                tell(f"{told} and is left running: {goes_on} goes on, {ends} ends it")
+            else:
+                tell(f"{told}, and ended with the local server: give it more time with --max-poll-attempts")
+    return status_code(result.status, waited=job.wait_for_completion)
 
 
 class LineReporter:

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from replicate_job.cli.exits import SUCCEEDED
-from replicate_job.cli.options import Common, Terminated, common, local, run_async
+from replicate_job.cli.options import Common, common, local
 from replicate_job.cli.output import print_json
 from replicate_job.cli.streams import write
 from replicate_job.errors import JobError
@@ -23,22 +23,18 @@ from replicate_job.wire.target import parse_target
 @click.option("--json", "as_json", is_flag=True, help="The OpenAPI schemas of the model, as they are.")
 @local
 @common
-def command(model: str, *, as_json: bool, **options: object) -> int:
+async def command(shared: Common, model: str, *, as_json: bool) -> int:
     """Show what MODEL takes (name, type, bounds, default, meaning) and gives."""
-    shared = Common(**options)  # type: ignore[arg-type] # click gives them their types
-
-    async def work(_: Terminated) -> int:
-        async with shared.session() as context:
-            resolved = await resolve(context, parse_target(model))
-        if resolved.schema is None:
-            raise JobError(f"the API shows no schema for {model}")
-        if as_json:
-            print_json(resolved.schema.get("components", {}).get("schemas", {}))
-        else:
-            write("\n".join(describe(resolved.schema)) + "\n")
-        return SUCCEEDED
-
-    return run_async(work)
+    target = parse_target(model)
+    async with shared.session() as context:
+        resolved = await resolve(context, target)
+    if resolved.schema is None:
+        raise JobError(f"the API shows no schema for {model}")
+    if as_json:
+        print_json(resolved.schema.get("components", {}).get("schemas", {}))
+    else:
+        write("\n".join(describe(resolved.schema)) + "\n")
+    return SUCCEEDED
 
 
 def describe(document: dict[str, Any]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from replicate_job.cli.exits import SUCCEEDED
-from replicate_job.cli.options import Common, Terminated, common, local, run_async
+from replicate_job.cli.options import Common, common, local
 from replicate_job.cli.output import print_response
 from replicate_job.errors import NotFoundError
 from replicate_job.flow.collect import result_of
@@ -16,22 +16,17 @@ from replicate_job.flow.retry import read
 @click.argument("prediction_id", metavar="ID")
 @local
 @common
-def command(prediction_id: str, **options: object) -> int:
+async def command(shared: Common, prediction_id: str) -> int:
     """Show the prediction ID as it is now; what the API has deleted comes from the journal."""
-    shared = Common(**options)  # type: ignore[arg-type] # click gives them their types
-
-    async def work(_: Terminated) -> int:
-        async with shared.session() as context:
-            entry = await context.journal.find(prediction_id, context.api)
-            try:
-                prediction = await read(context, lambda: context.client.get_prediction(prediction_id))
-            except NotFoundError:
-                if entry is None or entry.prediction is None:
-                    raise
-                prediction = entry.prediction
-        if entry and entry.prediction and prediction.data_removed:
+    async with shared.session() as context:
+        entry = await context.journal.find(prediction_id, context.api)
+        try:
+            prediction = await read(context, lambda: context.client.get_prediction(prediction_id))
+        except NotFoundError:
+            if entry is None or entry.prediction is None:
+                raise
             prediction = entry.prediction
-        print_response(result_of(prediction, entry, entry.files if entry else ()))
-        return SUCCEEDED
-
-    return run_async(work)
+    if entry and entry.prediction and prediction.data_removed:
+        prediction = entry.prediction
+    print_response(result_of(prediction, entry, entry.files if entry else ()))
+    return SUCCEEDED

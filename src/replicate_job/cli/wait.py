@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 import msgspec
 
-from replicate_job.cli.options import Common, Terminated, common, folder, run_async, saving, waiting
-from replicate_job.cli.run import conclude, report
-from replicate_job.errors import JournalError, OutputError
+from replicate_job.cli.options import Common, common, folder, saving, waiting
+from replicate_job.cli.output import conclude, print_carried, report
 from replicate_job.flow.adopt import take_over
 from replicate_job.flow.run import Ask, run_job
 
@@ -17,26 +14,21 @@ from replicate_job.flow.run import Ask, run_job
 @click.command("wait")
 @click.argument("prediction_id", metavar="ID")
 @waiting
-@saving
-@click.option("--key", help="Make it the prediction of the journal's job of this name, which has none yet.")
+@saving("the job's own, else outputs")
+@click.option("--key", metavar="KEY", help="Make it the prediction of the journal's job KEY, which has none yet.")
 @common
-def command(prediction_id: str, save: str, key: str | None, *, no_save: bool, **options: Any) -> int:
+async def command(
+    shared: Common, prediction_id: str, save: str | None, key: str | None, *, no_save: bool, **given: float | None
+) -> int:
     """Wait for the prediction ID to end, and keep its outputs."""
-    shared = Common(**{name: options.pop(name, False) for name in Common.__struct_fields__})
-    budget = {name: value for name, value in options.items() if value is not None}
-
-    async def work(_: Terminated) -> int:
-        async with shared.session() as context:
-            entry = await take_over(context, prediction_id, key=key, save=folder(save, no_save=no_save))
+    budget = {name: value for name, value in given.items() if value is not None}
+    place = folder(save, no_save=no_save)
+    stopped = f"stopped; {prediction_id} is left as it is: {shared.line('wait', prediction_id)} goes on"
+    with print_carried():
+        async with shared.session(stopped=stopped) as context:
+            entry = await take_over(context, prediction_id, key=key, save=place)
             job = msgspec.structs.replace(entry.job, wait_for_completion=True, **budget)
-            try:
-                result = await run_job(context, Ask(job, entry.key, entry.save))
-            except (OutputError, JournalError) as error:
-                if error.result:
-                    report(error.result)
-                raise
-        report(result)
-        return conclude(result, job)
-
-    stopped = f"stopped; {prediction_id} is left as it is: `replicate-job wait {prediction_id}` goes on"
-    return run_async(work, stopped=stopped)
+            keep = place if save is not None or no_save else entry.save
+            result = await run_job(context, Ask(job, entry.key, keep))
+    report(result)
+    return conclude(result, job, line=shared.line)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from replicate_job.errors import OutputError
 from replicate_job.job import Result
 from replicate_job.journal.entry import Entry
 from replicate_job.outputs.discover import find_files
-from replicate_job.outputs.download import Fetch, save
+from replicate_job.outputs.download import Fetch, SavedFile, save
 from replicate_job.wire.prediction import Prediction
 
 RECORD = "result.json"
@@ -49,20 +51,24 @@ async def collect(fetch: Fetch, result: Result, schema: dict[str, Any] | None, *
     """
     place = folder / folder_name(result.prediction_id)
     files = find_files(result.output, schema, origin=origin)
-    kept: list[Path] = []
     try:
-        saved = await save(files, place, fetch, saved=lambda file: kept.append(file.path))
+        saved = await save(files, place, fetch)
     except OutputError as error:
-        error.result = msgspec.structs.replace(result, files=tuple(sorted(kept)))
-        if kept:
-            write_record(error.result, place)
+        error.result = _with_files(result, error.kept)
+        if error.kept:
+            with suppress(OSError):  # the disk may be full, which is what the error says
+                write_record(error.result, place, error.kept)
         raise
-    result = msgspec.structs.replace(result, files=tuple(file.path for file in saved))
+    result = _with_files(result, saved)
     try:
-        write_record(result, place)
+        write_record(result, place, saved)
     except OSError as error:
         raise OutputError(f"{place / RECORD} cannot be written: {error.strerror}", result) from error
     return result
+
+
+def _with_files(result: Result, saved: Sequence[SavedFile]) -> Result:
+    return msgspec.structs.replace(result, files=tuple(file.path for file in saved))
 
 
 def folder_name(prediction_id: str) -> str:
@@ -72,10 +78,16 @@ def folder_name(prediction_id: str) -> str:
     return hashlib.sha256(prediction_id.encode()).hexdigest()[:32]
 
 
-def write_record(result: Result, place: Path) -> None:
+def write_record(result: Result, place: Path, saved: Sequence[SavedFile]) -> None:
+    """Write the response as ``result.json``, with ``files`` by name alone, so that the folder can be moved.
+
+    ``sha256`` (hex, by name) comes on top where there are files.
+    """
     place.mkdir(parents=True, exist_ok=True)
+    record = result.to_dict()
+    if saved:
+        record["files"] = [file.path.name for file in saved]
+        record["sha256"] = {file.path.name: file.sha256 for file in saved}
     part = place / f".{RECORD}.{os.getpid()}.part"
-    # By name alone: the folder can be moved.
-    beside = msgspec.structs.replace(result, files=tuple(Path(path.name) for path in result.files))
-    part.write_bytes(msgspec.json.format(msgspec.json.encode(beside.to_dict()), indent=2) + b"\n")
+    part.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
     part.replace(place / RECORD)

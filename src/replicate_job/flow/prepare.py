@@ -54,8 +54,7 @@ async def resolve_and_check(context: Context, job: Job, resolved: Resolved | Non
 
 async def prepare(context: Context, job: Job, resolved: Resolved) -> Request:
     """Send the input's files and write the create's body. Raises InputError for files that cannot be sent."""
-    uploads = _Uploads(context)
-    sent = await send_files(job.input_data, uploads, uploads, model=job.model, now=context.clock.time)
+    sent = await send_files(job.input_data, _Uploads(context), model=job.model, now=context.clock.time)
     body: dict[str, Any] = {"input": sent}
     optional = {
         "version": resolved.version,
@@ -74,14 +73,16 @@ class _Uploads:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def upload(self, path: Path, name: str, media_type: str, sha256: str) -> FileInfo:  # noqa: ARG002 - the protocol's
+    async def find(self, sha256: str) -> FileInfo | None:
+        if self._context.forgetful:
+            return None
+        return await self._context.journal.find_upload(self._context.api, sha256)
+
+    async def upload(self, path: Path, name: str, media_type: str, sha256: str) -> FileInfo:
         self._context.reporter.note(f"uploading {name}")
         sent = await self._context.client.upload_file(path, name=name, media_type=media_type)
         expires = parse_time(sent.expires_at)
-        return FileInfo(sent.urls["get"], expires.timestamp() if expires else None)
-
-    async def find(self, sha256: str) -> FileInfo | None:
-        return await self._context.journal.find_upload(self._context.api, sha256)
-
-    async def remember(self, sha256: str, info: FileInfo) -> None:
-        await self._context.journal.remember_upload(self._context.api, sha256, info)
+        info = FileInfo(sent.urls["get"], expires.timestamp() if expires else None)
+        if not self._context.forgetful:
+            await self._context.journal.remember_upload(self._context.api, sha256, info)
+        return info

@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -68,7 +68,9 @@ async def run_job(context: Context, ask: Ask) -> Result:
     """
     check_job(ask.job)
     if context.forgetful and not ask.job.wait_for_completion:
-        raise JobError("a local run ends with its command, so there is no --no-wait with --local")
+        raise JobError("a local run ends with its command: it has to wait for the end")
+    if context.forgetful and ask.job.webhook:
+        context.reporter.warn("the local server posts no webhooks")
     while True:
         claim = await take(context, ask.key, ask.job, ask.save)
         try:
@@ -99,6 +101,8 @@ class _Run:
         if entry.state == "collected" and entry.prediction:
             return self._stored(entry, entry.prediction)
         if entry.state == "ended" and entry.prediction:
+            if self._context.forgetful:
+                await self._start_over("its outputs were not kept")
             return await self._collect(entry.prediction)
         created = await self._created()
         self._fault = created.fault
@@ -108,13 +112,16 @@ class _Run:
             end = await self._wait(created)
         except NotFoundError as error:
             if self._context.forgetful:
-                await self._context.journal.refused(self._claim, str(error))
-                raise _GoneError from error
+                await self._start_over(str(error))
             raise
         if not end.is_terminal:
             return self._sum_up(result_of(end, self._entry))
         await self._write(self._context.journal.ended(self._claim, end))
         return await self._collect(end)
+
+    async def _start_over(self, problem: str) -> NoReturn:
+        await self._context.journal.refused(self._claim, problem)
+        raise _GoneError
 
     def _stored(self, entry: Entry, prediction: Prediction) -> Result:
         if self._emit and (whole := text(prediction.output)) is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from replicate_job.wire.openapi import definition
+from replicate_job.wire.openapi import Schema, definition, json_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 _FILE = "\0file:"  # stands for a pathlib.Path inside the validator, which knows JSON only; no input can type it
 _SHOWN = 60  # characters of a value that a message repeats
 _NAMED = {"integer": "an integer", "object": "an object", "array": "a list", "boolean": "true or false"}
-_SUBSCHEMAS = {"items", "additionalProperties", "not"}
-_LISTS = {"allOf": "allOf", "anyOf": "anyOf", "oneOf": "anyOf"}  # 3 is valid as both integer and number: no mistake
-_PROPERTIES = {"properties", "patternProperties"}
-_ANNOTATIONS = {"nullable", "default", "example", "examples", "title", "description"}
+_RENAMED = {"oneOf": "anyOf"}  # 3 is valid as both integer and number: no mistake
+_ANNOTATIONS = {"default", "example", "examples", "title", "description"}
 
 
 def check(values: Mapping[str, Any], document: Mapping[str, Any] | None, *, allow_unknown: bool = False) -> list[str]:
@@ -78,9 +76,9 @@ def _json(value: Any, where: str, problems: list[str]) -> Any:
 
 
 def _errors(instance: Any, document: Mapping[str, Any]) -> Iterator[ValidationError]:
-    import jsonschema_rs  # noqa: PLC0415 - 20 ms, paid only when there is something to check
+    import jsonschema_rs  # noqa: PLC0415 - paid for only when there is something to check
 
-    schemas = {name: _modern(schema) for name, schema in document["components"]["schemas"].items()}
+    schemas = json_schema(document, _checked)["components"]["schemas"]
     schemas["Input"].pop("additionalProperties", None)  # unknown names have a message of their own
     root = {"$ref": "#/components/schemas/Input", "components": {"schemas": schemas}}
     try:
@@ -93,32 +91,14 @@ def _errors(instance: Any, document: Mapping[str, Any]) -> Iterator[ValidationEr
     yield from validator.iter_errors(instance)
 
 
-def _modern(schema: Any) -> Any:
-    """An OpenAPI 3.0 schema as JSON Schema 2020-12, where text refuses files."""
-    if not isinstance(schema, dict):
-        return schema
-    modern = {
-        _LISTS.get(key, key): _modern_part(key, value) for key, value in schema.items() if key not in _ANNOTATIONS
-    }
-    for bound in ("minimum", "maximum"):
-        exclusive = "exclusive" + bound.capitalize()
-        if modern.get(exclusive) is True and bound in modern:
-            modern[exclusive] = modern.pop(bound)
-        elif isinstance(modern.get(exclusive), bool):
-            del modern[exclusive]
-    if modern.get("format") != "uri":
-        modern.pop("format", None)  # no server checks the others
-        if modern.get("type") == "string":
-            modern = {"not": {"type": "string", "pattern": f"^{_FILE}"}, **modern}
-    return {"anyOf": [{"type": "null"}, modern]} if schema.get("nullable") is True else modern
-
-
-def _modern_part(key: str, value: Any) -> Any:
-    if key in _PROPERTIES and isinstance(value, dict):
-        return {name: _modern(schema) for name, schema in value.items()}
-    if key in _LISTS and isinstance(value, list):
-        return [_modern(schema) for schema in value]
-    return _modern(value) if key in _SUBSCHEMAS else value
+def _checked(schema: Schema) -> Schema:
+    """A part of the schema with what is checked here: no format but ``uri``, and no file for a text."""
+    checked = {_RENAMED.get(key, key): value for key, value in schema.items() if key not in _ANNOTATIONS}
+    if checked.get("format") != "uri":
+        checked.pop("format", None)  # no server checks the others
+        if checked.get("type") == "string":
+            checked = {"not": {"type": "string", "pattern": f"^{_FILE}"}, **checked}
+    return checked
 
 
 def _is_unicode(text: str) -> bool:

@@ -6,13 +6,13 @@ import asyncio
 import hashlib
 import stat
 import time
-from base64 import b64encode
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from replicate_job.errors import InputError
+from replicate_job.wire import data_url
 from replicate_job.wire.media import media_type
 
 if TYPE_CHECKING:
@@ -40,17 +40,14 @@ class FileInfo(msgspec.Struct, frozen=True):
     expires_at: float | None = None
 
 
-class Uploader(Protocol):
+class Uploads(Protocol):
+    """Where files go. ``sha256`` is a content's, in hex."""
+
+    async def find(self, sha256: str) -> FileInfo | None:
+        """An earlier upload of this content, whether it still lives or not; None where there is none."""
+
     async def upload(self, path: Path, name: str, media_type: str, sha256: str) -> FileInfo:
-        """Send the file; ``sha256`` (hex) is what it held when it was read, for the answer to be checked against."""
-
-
-class UploadCache(Protocol):
-    """Uploads by the sha256 (hex) of their content."""
-
-    async def find(self, sha256: str) -> FileInfo | None: ...
-
-    async def remember(self, sha256: str, info: FileInfo) -> None: ...
+        """Send the file, to be found by its content from now on."""
 
 
 class _Content(msgspec.Struct, frozen=True):
@@ -63,22 +60,22 @@ class _Content(msgspec.Struct, frozen=True):
 
 async def send_files(
     values: Mapping[str, Any],
-    uploader: Uploader,
-    cache: UploadCache | None = None,
+    uploads: Uploads,
     *,
     model: str = "the model",
     now: Callable[[], float] = time.time,
 ) -> dict[str, Any]:
     """A copy of the input in which every ``pathlib.Path`` is a URL; the given input is left as it is.
 
-    A file of up to ``INLINE`` bytes becomes a data URL. A larger one is uploaded, once for each content: ``cache`` is
-    asked first. Raises InputError, before any request, naming every file that cannot be sent (missing, not a file,
-    unreadable, larger than ``LARGEST``); and whatever ``uploader`` raises.
+    A file of up to ``INLINE`` bytes becomes a data URL. A larger one is uploaded, once for each content, unless an
+    earlier upload lives for another ``MARGIN``; ``now`` gives Unix time. Raises InputError, before any request, naming
+    every file that cannot be sent (missing, not a file, unreadable, larger than ``LARGEST``); and whatever ``uploads``
+    raises.
     """
     await asyncio.to_thread(check_files, values, model=model)
     found = dict(_paths(dict(values)))
     urls: dict[Path, str] = {}
-    uploads: dict[str, str] = {}
+    sent: dict[str, str] = {}
     for path, where in found.items():
         try:
             content = await asyncio.to_thread(_read, path)
@@ -86,11 +83,14 @@ async def send_files(
             raise InputError(model, [f"{where}: {path} cannot be read: {error.strerror}"]) from error
         kind = media_type(path.name, content.head)
         if content.size <= INLINE:
-            urls[path] = f"data:{kind};base64,{b64encode(content.head).decode()}"
+            urls[path] = data_url.encode(kind, content.head)
             continue
-        if content.sha256 not in uploads:
-            uploads[content.sha256] = await _upload(path, kind, content.sha256, uploader, cache, now)
-        urls[path] = uploads[content.sha256]
+        if content.sha256 not in sent:
+            known = await uploads.find(content.sha256)
+            if known is None or (known.expires_at is not None and known.expires_at <= now() + MARGIN):
+                known = await uploads.upload(path, file_name(path), kind, content.sha256)
+            sent[content.sha256] = known.url
+        urls[path] = sent[content.sha256]
     return {name: _replace(value, urls) for name, value in values.items()}
 
 
@@ -99,18 +99,6 @@ def check_files(values: Mapping[str, Any], *, model: str = "the model") -> None:
     problems = [problem for path, where in _paths(dict(values)) if (problem := _problem(path, where))]
     if problems:
         raise InputError(model, problems)
-
-
-async def _upload(  # noqa: PLR0913, PLR0917 - the file and where it can go
-    path: Path, kind: str, sha256: str, uploader: Uploader, cache: UploadCache | None, now: Callable[[], float]
-) -> str:
-    known = await cache.find(sha256) if cache else None
-    if known and (known.expires_at is None or known.expires_at > now() + MARGIN):
-        return known.url
-    info = await uploader.upload(path, file_name(path), kind, sha256)
-    if cache:
-        await cache.remember(sha256, info)
-    return info.url
 
 
 def file_name(path: Path) -> str:
@@ -156,8 +144,10 @@ def _problem(path: Path, where: str) -> str | None:
             return f"{where}: {path} has {megabytes:.1f} MB, and the API takes 100 MB; give a URL to it instead"
         with path.open("rb"):
             return None
-    except (OSError, ValueError) as error:
-        return f"{where}: {path} cannot be read: {getattr(error, 'strerror', None) or error}"
+    except OSError as error:
+        return f"{where}: {path} cannot be read: {error.strerror}"
+    except ValueError:  # a null byte
+        return f"{where}: {str(path)!r} is not the name of a file"
 
 
 def _read(path: Path) -> _Content:

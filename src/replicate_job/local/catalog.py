@@ -22,13 +22,15 @@ _NOT_THE_MODEL = frozenset({"__pycache__", ".cog", ".git", ".venv", ".mypy_cache
 class Model(msgspec.Struct, frozen=True):
     """A model's folder as it was read. ``version`` is the sha256 of what lies in it; ``created_at`` a Unix time.
 
-    ``config`` is its ``cog.yaml``. A built-in model is ``is_official``: it can be run by its name alone.
+    ``config`` is its ``cog.yaml``, and ``environment`` that section of it, where relative folders in PYTHONPATH have
+    become absolute. A built-in model is ``is_official``: it can be run by its name alone.
     """
 
     owner: str
     name: str
     folder: Path
     config: dict[str, Any]
+    environment: dict[str, str]
     version: str
     description: str
     created_at: float
@@ -47,15 +49,6 @@ class Model(msgspec.Struct, frozen=True):
     def target(self) -> str:
         """``file.py:Class``, from ``run`` or the older ``predict``."""
         return str(self.config.get("run") or self.config["predict"])
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """``environment`` of the ``cog.yaml``; relative folders in PYTHONPATH are relative to the model's folder."""
-        pairs = (str(item).partition("=") for item in self.config.get("environment") or ())
-        found = {name: value for name, _, value in pairs}
-        if "PYTHONPATH" in found:
-            found["PYTHONPATH"] = ":".join(str(path) for path in _python_path(self.folder, found["PYTHONPATH"]))
-        return found
 
     @property
     def concurrency(self) -> int:
@@ -107,23 +100,29 @@ def read_model(folder: Path, *, is_official: bool = False) -> Model:
         raise LocalError(f"{place} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(config, dict) or not isinstance(config.get("run") or config.get("predict"), str):
         raise LocalError(f'{place} names no predictor: add run: "run.py:Runner" or predict: "predict.py:Predictor"')
-    environment = dict(str(item).split("=", 1) for item in config.get("environment") or () if "=" in str(item))
-    shared = [path for path in _python_path(folder, environment.get("PYTHONPATH", "")) if path.is_dir()]
+    environment = _environment(config, place)
+    shared = [(folder / part).resolve() for part in environment.get("PYTHONPATH", "").split(":") if part]
+    if shared:
+        environment["PYTHONPATH"] = ":".join(map(str, shared))
     readme = folder / "README.md"
     return Model(
         owner=folder.parent.name,
         name=folder.name,
         folder=folder,
         config=config,
-        version=_fingerprint([folder, *(path for path in shared if path != folder)]),
+        environment=environment,
+        version=_fingerprint([folder, *(path for path in shared if path != folder and path.is_dir())]),
         description=_first_paragraph(readme.read_text("utf-8")) if readme.is_file() else "",
         created_at=max(path.stat().st_mtime for path in _files(folder)),
         is_official=is_official,
     )
 
 
-def _python_path(folder: Path, value: str) -> list[Path]:
-    return [(folder / part).resolve() for part in value.split(":") if part]
+def _environment(config: dict[str, Any], place: Path) -> dict[str, str]:
+    pairs = [str(item).partition("=") for item in config.get("environment") or ()]
+    if wrong := next((name for name, equals, _ in pairs if not equals), None):
+        raise LocalError(f"{place}: environment has {wrong!r}, which is not NAME=value")
+    return {name: value for name, _, value in pairs}
 
 
 def _fingerprint(folders: Iterable[Path]) -> str:

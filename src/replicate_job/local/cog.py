@@ -25,8 +25,8 @@ from pyreqwest.exceptions import PyreqwestError
 
 from replicate_job.errors import LocalError
 from replicate_job.local.predictions import Ended, Event, Logged, Produced, Started
-from replicate_job.local.schema import json_schema
 from replicate_job.local.venv import model_environment
+from replicate_job.wire.openapi import definition, json_schema
 from replicate_job.wire.sse import Decoder
 
 if TYPE_CHECKING:
@@ -34,9 +34,18 @@ if TYPE_CHECKING:
 
     from pyreqwest.response import Response
 
-# The group's leader is a shell that waits for the end of its standard input, which is held by us alone. When we die,
-# by whatever signal, the server, its worker and their folder go too; when the server ends, so does the rest.
-_WATCHED = '("$@" </dev/null; kill -KILL 0) & read _; rm -rf "$0"; kill -KILL 0'
+    from replicate_job.local.catalog import Model
+
+# The group's leader is a shell that reads its standard input to the end, which is held by us alone. When we die, by
+# whatever signal, the server and its worker go too, with the folder $0 and whatever else was named on the input; when
+# the server ends, so does the rest. A model may write while its folder is being removed: hence twice.
+_WATCHED = """
+("$@" </dev/null; kill -KILL 0) &
+set -- "$0"
+while read -r place; do set -- "$@" "$place"; done
+rm -rf "$@" || rm -rf "$@"
+kill -KILL 0
+"""
 _SCRATCH = Path("/tmp/coglet/predictions")  # noqa: S108 - the place is coglet's choice
 _WRAPPED = re.compile(r"(?:Prediction failed: |Generator iteration error: )*")
 _CRASHED = "Worker crashed"
@@ -46,23 +55,22 @@ _PORTS = 3
 
 
 class Launch(msgspec.Struct, frozen=True):
-    """How a model is started. ``schema`` is its OpenAPI document; ``environment`` comes on top of ours."""
+    """What a model is started from. ``schema`` is its OpenAPI document."""
 
-    slug: str
-    folder: Path
+    model: Model
     venv: Path
-    target: str
     schema: dict[str, Any]
-    environment: dict[str, str] = {}
-    concurrency: int = 1
 
 
 class CogServer:
-    """Starts on first use, and again after a crash. ``grace`` is how long a canceled model may go on, in seconds."""
+    """Starts on first use, and again after a crash. It works below ``folder``, which goes when this process dies.
 
-    def __init__(self, launch: Launch, *, grace: float = 5.0) -> None:
-        self.launch, self.grace = launch, grace
-        self._slots = asyncio.Semaphore(launch.concurrency)
+    ``grace`` is how long a canceled model may go on, in seconds.
+    """
+
+    def __init__(self, launch: Launch, folder: Path, *, grace: float) -> None:
+        self._launch, self._folder, self._grace = launch, folder, grace
+        self._slots = asyncio.Semaphore(launch.model.concurrency)
         self._starting = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -88,6 +96,8 @@ class CogServer:
                 return
             if canceled.is_set():
                 return
+            if self._process and self._process.stdin:
+                self._process.stdin.write(f"{_SCRATCH / id}\n".encode())
             stopping = asyncio.create_task(self._stop(id, canceled))
             try:
                 async with aclosing(self._stream(id, given)) as events:
@@ -106,10 +116,10 @@ class CogServer:
                 return
             for _ in range(_PORTS):
                 await self.stop()
-                await self._launch()
+                await self._spawn()
                 if await self._is_ready():
                     return
-            raise LocalError(f"{self.launch.slug}: no free port on the loopback address")
+            raise LocalError(f"{self._launch.model.slug}: no free port on the loopback address")
 
     async def stop(self) -> None:
         """End it and everything it started, at once."""
@@ -131,42 +141,48 @@ class CogServer:
         await self.stop()
         await self._client.close()
 
-    async def _launch(self) -> None:
-        launch = self.launch
+    async def _spawn(self) -> None:
+        model = self._launch.model
         # A model writes where it runs. Its own folder may be read-only, and another server of it may run: so it runs
         # in a folder of links.
-        self._work = Path(tempfile.mkdtemp(prefix="replicate-job-"))
+        self._work = Path(tempfile.mkdtemp(prefix="model-", dir=self._folder))
         room, scratch = self._work / "model", self._work / "tmp"
         for made in (room / ".cog", scratch):
             made.mkdir(parents=True)
-        for entry in launch.folder.iterdir():
+        for entry in model.folder.iterdir():
             if entry.name not in {".cog", "__pycache__"}:
                 (room / entry.name).symlink_to(entry)
-        (room / ".cog" / "openapi_schema.json").write_bytes(msgspec.json.encode(json_schema(launch.schema)))
+        (room / ".cog" / "openapi_schema.json").write_bytes(msgspec.json.encode(json_schema(self._launch.schema)))
+        _share_scratch()
         port = _free_port()
-        environment = model_environment(launch.venv, launch.environment)
-        environment |= {
-            "COG_PREDICT_TYPE_STUB": launch.target,
-            "COG_MAX_CONCURRENCY": str(launch.concurrency),
-            "PORT": str(port),
-            "TMPDIR": str(scratch),
-            "PYTHONUNBUFFERED": "1",
-            "NO_PROXY": ",".join(filter(None, ("127.0.0.1,localhost", environment.get("NO_PROXY")))),
-        }
         self._base = f"http://127.0.0.1:{port}"
         self._lines.clear()
         self._process = await asyncio.create_subprocess_exec(
-            *("/bin/sh", "-c", _WATCHED, str(self._work)),
+            *("/bin/sh", "-c", _WATCHED, str(self._folder)),
             *("python", "-m", "cog.server.http", "--host", "127.0.0.1"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             limit=2**20,
-            env=environment,
+            env=self._environment(port, scratch),
             cwd=room,
             start_new_session=True,
         )
         self._reader = asyncio.create_task(self._read(self._process.stdout))
+
+    def _environment(self, port: int, scratch: Path) -> dict[str, str]:
+        model = self._launch.model
+        base = model_environment(self._launch.venv, model.environment)
+        direct = ",".join(filter(None, ("127.0.0.1,localhost", base.get("no_proxy", base.get("NO_PROXY")))))
+        return base | {
+            "COG_PREDICT_TYPE_STUB": model.target,
+            "COG_MAX_CONCURRENCY": str(model.concurrency),
+            "PORT": str(port),
+            "TMPDIR": str(scratch),
+            "PYTHONUNBUFFERED": "1",
+            "NO_PROXY": direct,
+            "no_proxy": direct,  # where both are set, most libraries take this one
+        }
 
     async def _read(self, pipe: asyncio.StreamReader | None) -> None:
         """Keep the pipe empty, or the model would stop on a full one; remember the end of what it said."""
@@ -196,7 +212,7 @@ class CogServer:
             delay = min(delay * 1.2, 0.1)
         await self.stop()
         reason = next((line for line in reversed(self._lines) if "rror" in line), "it ended before it was ready")
-        raise LocalError(f"{self.launch.slug} could not be set up: {reason.rpartition('etup failed: ')[2]}")
+        raise LocalError(f"{self._launch.model.slug} could not be set up: {reason.rpartition('etup failed: ')[2]}")
 
     async def _health(self) -> str:
         """The server's word for its state; empty where it does not answer."""
@@ -207,7 +223,7 @@ class CogServer:
             return ""
 
     async def _stream(self, id: str, given: Mapping[str, Any]) -> AsyncGenerator[Event]:  # noqa: A002 - the API's own name
-        listed = self.launch.schema["components"]["schemas"]["Output"].get("type") == "array"
+        listed = (definition(self._launch.schema, "Output") or {}).get("type") == "array"
         async with self._put(id, given) as response:
             if response.status != 200:  # noqa: PLR2004 - HTTP's OK
                 yield Ended("failed", error=_refusal(response.status, await response.text()))
@@ -241,10 +257,18 @@ class CogServer:
         await canceled.wait()
         with suppress(PyreqwestError):
             await self._client.post(f"{self._base}/predictions/{id}/cancel").build().send()
-        await asyncio.sleep(self.grace)
+        await asyncio.sleep(self._grace)
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def _share_scratch() -> None:
+    """Coglet's folder is one for the whole machine: open to every user, as /tmp is, or the first one has it alone."""
+    with suppress(OSError):
+        _SCRATCH.mkdir(parents=True, exist_ok=True)
+        for folder in (_SCRATCH.parent, _SCRATCH):
+            folder.chmod(0o1777)
 
 
 def _event(kind: str, data: dict[str, Any], *, listed: bool) -> Event | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,10 +23,16 @@ if TYPE_CHECKING:
 
 
 class Engine:
-    """``cache`` keeps environments and schemas between runs; ``grace`` is how long a canceled model may go on."""
+    """``cache`` keeps environments and schemas between runs; model servers work below ``folder``, until the end.
 
-    def __init__(self, cache: Path, files: Files, on_notice: Callable[[str], None], *, grace: float) -> None:
-        self._cache, self._files, self._on_notice, self._grace = cache, files, on_notice, grace
+    ``grace`` is how long a canceled model may go on, in seconds.
+    """
+
+    def __init__(
+        self, cache: Path, folder: Path, files: Files, on_notice: Callable[[str], None], *, grace: float
+    ) -> None:
+        self._cache, self._folder, self._files, self._on_notice = cache, folder, files, on_notice
+        self._grace = grace
         self._launches: dict[str, asyncio.Task[Launch]] = {}
         self._servers: dict[str, CogServer] = {}
         self._warming: set[asyncio.Task[None]] = set()
@@ -53,7 +59,7 @@ class Engine:
         if model.stands_in:
             self._on_notice(f"{model.slug}: {model.description}")
         resolved = self._files.resolve(given, launch.schema)
-        async with aclosing(self._server(launch, model.version).predict(id, resolved, canceled)) as events:
+        async with aclosing(self._server(launch).predict(id, resolved, canceled)) as events:
             async for event in events:
                 match event:
                     case Produced(part=True):
@@ -78,14 +84,13 @@ class Engine:
         await asyncio.gather(*(server.close() for server in self._servers.values()))
 
     async def _warm(self, model: Model) -> None:
-        try:
-            await self._server(await self._launch(model), model.version).start()
-        except LocalError:
-            return
+        with suppress(LocalError, OSError):
+            await self._server(await self._launch(model)).start()
 
-    def _server(self, launch: Launch, version: str) -> CogServer:
+    def _server(self, launch: Launch) -> CogServer:
+        version = launch.model.version
         if version not in self._servers:
-            self._servers[version] = CogServer(launch, grace=self._grace)
+            self._servers[version] = CogServer(launch, self._folder, grace=self._grace)
         return self._servers[version]
 
     async def _launch(self, model: Model) -> Launch:
@@ -96,14 +101,10 @@ class Engine:
         return await asyncio.shield(task)
 
     async def _prepare(self, model: Model) -> Launch:
-        venv = await ensure_venv(model, self._cache / "venvs", self._on_notice)
-        document = await ensure_schema(model, venv, self._cache / "schemas")
-        return Launch(
-            slug=model.slug,
-            folder=model.folder,
-            venv=venv,
-            target=model.target,
-            schema=document,
-            environment=model.environment,
-            concurrency=model.concurrency,
-        )
+        try:
+            venv = await ensure_venv(model, self._cache / "venvs", self._on_notice)
+            document = await ensure_schema(model, venv, self._cache / "schemas")
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise LocalError(f"{model.slug} cannot be prepared: {where}{error.strerror or error}") from error
+        return Launch(model, venv, document)

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import hashlib
-import mimetypes
 import re
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote
 
 import msgspec
 
 from replicate_job.local.predictions import new_id
+from replicate_job.wire import data_url
+from replicate_job.wire.media import extension
+from replicate_job.wire.openapi import definition
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_DATA_URL = re.compile(r"data:(?P<type>[^;,]*)(?P<parameters>(?:;[^;,]*)*?)(?P<base64>;base64)?,", re.ASCII)
-_EXTENSIONS = {"image/jpeg": ".jpg", "image/webp": ".webp", "audio/wav": ".wav", "audio/mpeg": ".mp3"}
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -78,7 +76,7 @@ class Files:
                 return text
             return f"{self._base_url}/files/{file.id}/{quote(file.name)}"
 
-        resolved: dict[str, Any] = replace_files(given, _schema(document, "Input"), content_url)
+        resolved: dict[str, Any] = replace_files(given, definition(document, "Input") or {}, content_url)
         return resolved
 
     async def keep(self, prediction: str, value: Any, document: dict[str, Any], part: int | None = None) -> Any:
@@ -92,21 +90,21 @@ class Files:
             known = self._places.get((prediction, place)) or self._write_output(prediction, place, text)
             return f"{self._base_url}/outputs/{prediction}/{known.name}" if known else text
 
-        schema = _schema(document, "Output")
+        schema = definition(document, "Output") or {}
         if part is None:
             return await asyncio.to_thread(replace_files, value, schema, kept)
         return await asyncio.to_thread(replace_files, value, schema.get("items", {}), kept, f"out-{part}")
 
     def _write_output(self, prediction: str, place: str, text: str) -> File | None:
-        read = read_data_url(text)
-        if read is None:
+        try:
+            content_type, content = data_url.decode(text)
+        except ValueError:
             return None
-        content_type, content = read
-        extension = _EXTENSIONS.get(content_type) or mimetypes.guess_extension(content_type) or ".bin"
+        suffix = extension(content_type) or ".bin"
         stem = _UNSAFE.sub("-", place).strip("-.")[-100:] or "output"
-        name = f"{stem}{extension}"
+        name = f"{stem}{suffix}"
         if (prediction, name) in self._outputs:  # two fields whose names differ in what a file name cannot show
-            name = f"{stem}-{len(self._places)}{extension}"
+            name = f"{stem}-{len(self._places)}{suffix}"
         path = self._folder / "outputs" / prediction / name
         _write(path, content)
         file = File(prediction, name, path, content_type, len(content))
@@ -132,24 +130,6 @@ def replace_files(value: Any, schema: dict[str, Any], replace: Callable[[str, st
             for name, item in value.items()
         }
     return value
-
-
-def read_data_url(text: str) -> tuple[str, bytes] | None:
-    """Media type (lower case, without parameters) and content; None where it is no data URL."""
-    found = _DATA_URL.match(text)
-    if not found:
-        return None
-    rest = text[found.end() :]
-    try:
-        content = base64.b64decode(rest, validate=True) if found["base64"] else unquote_to_bytes(rest)
-    except binascii.Error:
-        return None
-    return found["type"].lower() or "text/plain", content
-
-
-def _schema(document: dict[str, Any], name: str) -> dict[str, Any]:
-    found: dict[str, Any] = document["components"]["schemas"][name]
-    return found
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 from replicate_job.local.problem import Refusal
+from replicate_job.wire.duration import parse_cancel_after
 from replicate_job.wire.prediction import parse_time
 
 _PREFER = re.compile(r"wait(?:=(\d{1,9}))?")
-_DURATION = re.compile(r"(?=\d)(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s?)?")
-_LONGEST_HOLD, _SHORTEST_LIFE, _LONGEST_LIFE = 60, 5, 24 * 3600
+_LONGEST_HOLD = 60
 
 
 def read_prefer(text: str) -> float | None:
@@ -22,15 +22,10 @@ def read_cancel_after(text: str | None) -> float | None:
     """Seconds of a ``Cancel-After``: ``30``, ``30s``, ``5m``, ``1h30m45s``. Raises Refusal."""
     if text is None:
         return None
-    found = _DURATION.fullmatch(text.strip())
-    seconds = (
-        sum(int(part or 0) * unit for part, unit in zip(found.groups(), (3600, 60, 1), strict=True)) if found else 0
-    )
-    if not _SHORTEST_LIFE <= seconds <= _LONGEST_LIFE:
-        raise Refusal(
-            422, "Cancel-After must be a duration like 30s, 5m or 1h30m, from 5 seconds to 24 hours", "Invalid header"
-        )
-    return float(seconds)
+    try:
+        return float(parse_cancel_after(text))
+    except ValueError as error:
+        raise Refusal(422, f"Cancel-After {error}", "Invalid header") from None
 
 
 def read_time(name: str, text: str) -> float:

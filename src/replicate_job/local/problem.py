@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from replicate_job.local.schema import json_schema
+from replicate_job.wire.openapi import json_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,9 +41,9 @@ def field(name: str, kind: str, description: str) -> dict[str, str]:
 
 def check_input(given: dict[str, Any], document: dict[str, Any]) -> None:
     """Raise Refusal with every fault of an input. A name that the model does not have passes, as it does there."""
-    import jsonschema_rs  # noqa: PLC0415 - 20 ms, not paid for a server's start
+    import jsonschema_rs  # noqa: PLC0415 - not paid for by a server's start
 
-    root = {"$ref": "#/components/schemas/Input", "components": json_schema(document["components"])}
+    root = {"$ref": "#/components/schemas/Input", "components": json_schema(document)["components"]}
     validator = jsonschema_rs.Draft202012Validator(
         root, formats={"uri": _is_file_url}, validate_formats=True, offline=True
     )

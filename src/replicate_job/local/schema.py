@@ -40,18 +40,5 @@ async def ensure_schema(model: Model, venv: Path, folder: Path) -> dict[str, Any
     return _read(place)
 
 
-def json_schema(part: Any) -> Any:
-    """A part of an OpenAPI 3.0 document with its ``nullable`` in JSON Schema's words, the only ones validators know."""
-    if isinstance(part, list):
-        return [json_schema(item) for item in part]
-    if not isinstance(part, dict):
-        return part
-    plain = {name: value if name in {"default", "enum"} else json_schema(value) for name, value in part.items()}
-    if plain.get("nullable") is not True:  # an input of that name has a schema there
-        return plain
-    del plain["nullable"]
-    return {"anyOf": [{"type": "null"}, plain]}
-
-
 def _read(place: Path) -> dict[str, Any]:
     return msgspec.json.decode(place.read_bytes(), type=dict[str, Any])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,10 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def serve(  # noqa: PLR0913 - by name only, each with a default
+async def serve(
     *,
     models: Iterable[Path] = (),
     cache_dir: Path | None = None,
-    state_dir: Path | None = None,
     warm: str = "",
     grace: float = 5.0,
     on_notice: Callable[[str], None] = lambda _: None,
@@ -26,10 +26,13 @@ async def serve(  # noqa: PLR0913 - by name only, each with a default
     """Serve Replicate's API on a free loopback port; gives its origin, ``http://127.0.0.1:PORT``.
 
     ``models`` are folders that hold ``owner/name/cog.yaml``, besides the built-in ones. ``cache_dir`` keeps
-    environments and schemas between runs. ``state_dir`` gets uploads and outputs; without it they live until the
-    end. ``warm`` names a model (``owner/name``) whose server starts at once. ``grace`` is how long a canceled model
-    may go on, in seconds. At the end, every model's process is gone. Raises LocalError.
+    environments and schemas between runs; uploads and outputs live until the end. ``warm`` names a model
+    (``owner/name``) that is made ready first, and whose server starts at once. ``grace`` is how long a canceled model
+    may go on, in seconds.
+    At the end, every model's process is gone. Raises LocalError.
     """
+    if sys.platform == "win32":
+        raise LocalError("the local server needs a POSIX system: use Linux, macOS or WSL")
     try:
         from replicate_job.listener import bind, listen, origin_of  # noqa: PLC0415 - an extra that may not be installed
         from replicate_job.local.app import App  # noqa: PLC0415 - an extra that may not be installed
@@ -47,15 +50,15 @@ async def serve(  # noqa: PLR0913 - by name only, each with a default
         tempfile.TemporaryDirectory(prefix="replicate-job-", ignore_cleanup_errors=True) as own,
     ):
         base_url = origin_of(listening)
-        files = Files(state_dir or Path(own), base_url)
+        files = Files(Path(own), base_url)
         catalog, predictions = Catalog(models), Predictions()
-        engine = Engine(cache, files, on_notice, grace=grace)
+        engine = Engine(cache, Path(own), files, on_notice, grace=grace)
         app = App(base_url=base_url, catalog=catalog, engine=engine, predictions=predictions, files=files)
-        with suppress(LocalError):  # it is said when the model is asked for
-            owner, _, name = warm.partition("/")
-            if model := catalog.find(owner, name):
-                engine.warm(model)
         try:
+            # Before the first request, whose client would not wait for minutes.
+            if model := catalog.find(*warm.partition("/")[::2]):
+                await engine.schema(model)
+                engine.warm(model)
             async with listen(app.asgi(), listening):
                 yield base_url
         finally:

@@ -74,7 +74,11 @@ async def ensure_venv(model: Model, folder: Path, on_notice: Callable[[str], Non
             unfinished = folder / f"{made.key}.unfinished"
             for rest in (unfinished, place):
                 await asyncio.to_thread(shutil.rmtree, rest, ignore_errors=True)
-            await _build(model, made, unfinished, on_notice)
+            try:
+                await _build(model, made, unfinished, on_notice)
+            except LocalError:  # the disk may be full of it
+                await asyncio.to_thread(shutil.rmtree, unfinished, ignore_errors=True)
+                raise
             unfinished.rename(place)
     return place
 
@@ -87,13 +91,18 @@ def model_environment(venv: Path, own: dict[str, str]) -> dict[str, str]:
 
 
 async def _build(model: Model, made: Recipe, place: Path, on_notice: Callable[[str], None]) -> None:
-    import uv  # noqa: PLC0415 - ships a binary of its own; asked for only when something is to be built
+    try:
+        from uv import find_uv_bin  # noqa: PLC0415 - ships a binary of its own, asked for only to build something
 
-    tool = uv.find_uv_bin()
+        tool = find_uv_bin()
+    except (ModuleNotFoundError, FileNotFoundError):
+        raise LocalError("the local server needs uv, which is not here: pip install 'replicate-job[local]'") from None
     environment = model_environment(place, {"UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"})
-    python = made.python or sys.executable
-    if made.python and (await run((tool, "python", "find", "--no-project", python), environment))[0]:
-        on_notice(f"{model.slug} asks for Python {python}, which is not installed: using {sys.version.split()[0]}")
+    python, running = made.python, "{}.{}.{}".format(*sys.version_info)
+    if not python or f"{running}.".startswith(f"{python}."):
+        python = sys.executable
+    elif (await run((tool, "python", "find", "--no-project", python), environment))[0]:
+        on_notice(f"{model.slug} asks for Python {python}, which is not installed: using {running}")
         python = sys.executable
     wanted = ["--", *made.packages]
     if made.requirements:

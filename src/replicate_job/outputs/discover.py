@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import binascii
 import re
-from base64 import b64decode
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
+from replicate_job.wire.data_url import read_head
 from replicate_job.wire.openapi import Schema, alternatives, definition
 
 if TYPE_CHECKING:
@@ -18,9 +17,7 @@ if TYPE_CHECKING:
 DELIVERY = "replicate.delivery"
 """The host, with its subdomains, that output files live at."""
 
-_DATA = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?P<parameters>(?:;[^;,\s]+)*),", re.ASCII | re.IGNORECASE)
 _REMOTE = re.compile(r"https?://\S+", re.IGNORECASE)
-_WHITESPACE = b" \t\r\n\f"
 
 
 class OutputFile(msgspec.Struct, frozen=True):
@@ -69,29 +66,6 @@ def is_text(document: Mapping[str, Any] | None) -> bool:
     )
 
 
-def decode_data_url(url: str) -> tuple[str, bytes]:
-    """The media type (without parameters) and the content of a data URL (RFC 2397).
-
-    Takes what models really write: base64 with line breaks, percent escapes, the URL-safe alphabet, or without
-    padding. Raises ValueError for what is no data URL, or whose base64 has another character or a wrong length.
-    """
-    found = _DATA.match(url)
-    if not found:
-        raise ValueError("not a data URL")
-    content = unquote_to_bytes(url[found.end() :])
-    if _is_base64(found):
-        content = content.translate(bytes.maketrans(b"-_", b"+/"), _WHITESPACE).rstrip(b"=")
-        try:
-            content = b64decode(content + b"=" * (-len(content) % 4), validate=True)
-        except binascii.Error as error:
-            raise ValueError(f"broken base64 in a data URL: {error}") from None
-    return (found["type"] or "text/plain").lower(), content
-
-
-def _is_base64(found: re.Match[str]) -> bool:
-    return found["parameters"].lower().endswith(";base64")
-
-
 def _walk(
     value: Any,
     position: tuple[str | int, ...],
@@ -131,9 +105,8 @@ def _is_file(value: str, schemas: list[Schema], origin: tuple[str, str] | None) 
     says_text = any(one.get("type") == "string" and one.get("format") != "uri" for one in schemas)
     if says_text and not says_file:
         return False
-    data = _DATA.match(value)
-    if data:
-        return says_file or bool(data["type"]) or _is_base64(data)
+    if data := read_head(value):
+        return says_file or bool(data.media_type) or data.is_base64
     if not _REMOTE.fullmatch(value):
         return False
     return (says_file and not says_text) or _delivers(value, origin)

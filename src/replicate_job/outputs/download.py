@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, TypeVarTuple
 import msgspec
 
 from replicate_job.errors import OutputError, OutputExpiredError, TransportError
-from replicate_job.outputs.discover import decode_data_url
 from replicate_job.outputs.names import stems
 from replicate_job.outputs.part import Part
 from replicate_job.outputs.resume import Known, judge, request_headers
+from replicate_job.wire import data_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -59,20 +59,19 @@ class Fetch(Protocol):
     def __call__(self, url: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[Response]: ...
 
 
-async def save(  # noqa: PLR0913 - what, where, how; and what tests and displays hook into
+async def save(
     files: Sequence[OutputFile],
     folder: Path,
     fetch: Fetch,
     *,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-    saved: Callable[[SavedFile], object] = lambda _: None,
     attempts: int = ATTEMPTS,
 ) -> list[SavedFile]:
     """Save the files into ``folder`` (made if missing), four at a time, and list them in the order given.
 
-    Every file is tried; ``saved`` is called for each as it lands. Then, if any could not be kept, raises
-    OutputExpiredError (they are gone from their host) or OutputError (anything else, such as a full disk), naming
-    the first. A file appears under its name only when it is whole; nothing else stays in the folder.
+    Every file is tried. Then, if any could not be kept, raises OutputExpiredError (they are gone from their host) or
+    OutputError (anything else, such as a full disk), naming the first; its ``kept`` are those that landed, in the same
+    order. A file appears under its name only when it is whole; nothing else stays in the folder.
     """
     try:
         await _in_thread(_make, folder)
@@ -82,33 +81,33 @@ async def save(  # noqa: PLR0913 - what, where, how; and what tests and displays
 
     async def keep(file: OutputFile, stem: str) -> SavedFile:
         async with gate:
-            kept = await _keep(file, stem, folder, _Remote(fetch, sleep, attempts))
-        saved(kept)
-        return kept
+            return await _keep(file, stem, folder, _Remote(fetch, sleep, attempts))
 
     # gather waits for every one even when it is cancelled itself, so no part outlives it.
     names = stems(file.position for file in files)
     ended = await asyncio.gather(*map(keep, files, names), return_exceptions=True)
     errors = [one for one in ended if isinstance(one, BaseException)]
+    kept = [one for one in ended if isinstance(one, SavedFile)]
     if errors:
-        raise _together(errors)
-    return [one for one in ended if isinstance(one, SavedFile)]
+        raise _together(errors, kept)
+    return kept
 
 
 def _make(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def _together(errors: Sequence[BaseException]) -> BaseException:
+def _together(errors: Sequence[BaseException], kept: Sequence[SavedFile]) -> BaseException:
     """The error to raise for several: a bug first, then what is not only expired."""
-    for error in errors:
-        if not isinstance(error, OutputError):
-            return error
-    first = next((error for error in errors if not isinstance(error, OutputExpiredError)), errors[0])
-    if len(errors) == 1:
-        return first
-    combined = type(first)(f"{first} (and {len(errors) - 1} more)")
-    combined.__cause__ = first
+    expected = [error for error in errors if isinstance(error, OutputError)]
+    if len(expected) < len(errors):
+        return next(error for error in errors if not isinstance(error, OutputError))
+    first = next((error for error in expected if not isinstance(error, OutputExpiredError)), expected[0])
+    combined = first
+    if len(errors) > 1:
+        combined = type(first)(f"{first} (and {len(errors) - 1} more)")
+        combined.__cause__ = first
+    combined.kept = tuple(kept)
     return combined
 
 
@@ -130,7 +129,7 @@ async def _keep(file: OutputFile, stem: str, folder: Path, remote: _Remote) -> S
 
 def _decode(url: str, part: Part) -> str:
     try:
-        media_type, content = decode_data_url(url)
+        media_type, content = data_url.decode(url)
     except ValueError as error:
         raise OutputError(f"{part.stem} cannot be read: {error}") from error
     part.write(content)

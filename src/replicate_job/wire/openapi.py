@@ -9,12 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 Schema = dict[str, Any]
 
 _LOCAL = "#/components/schemas/"
 _NULL: Schema = {"type": "null"}
+_ONE = {"items", "additionalProperties", "not"}
+_SEVERAL = {"allOf", "anyOf", "oneOf"}
+_NAMED = {"properties", "patternProperties"}
 
 
 def definition(document: Mapping[str, Any] | None, name: str) -> Schema | None:
@@ -68,3 +71,37 @@ def _bases(document: Mapping[str, Any], schema: Schema, seen: frozenset[str]) ->
         for alternative in alternatives(document, choice, seen):
             for left in merged:
                 yield left | alternative
+
+
+def json_schema(document: Mapping[str, Any], adapt: Callable[[Schema], Schema] = dict) -> dict[str, Any]:
+    """The document with its schemas in the words of JSON Schema 2020-12, the only ones that validators know.
+
+    What may be null becomes ``{"anyOf": [{"type": "null"}, ...]}``. ``adapt`` may change each schema on the way, after
+    those inside it and before it may be null. Raises KeyError for a document without ``components.schemas``.
+    """
+    components = document["components"]
+    schemas = {name: _json_schema(schema, adapt) for name, schema in components["schemas"].items()}
+    return {**document, "components": {**components, "schemas": schemas}}
+
+
+def _json_schema(schema: Any, adapt: Callable[[Schema], Schema]) -> Any:
+    if not isinstance(schema, dict):
+        return schema
+    plain = {key: _inside(key, value, adapt) for key, value in schema.items() if key != "nullable"}
+    for bound in ("minimum", "maximum"):  # beside them, 3.0 says with true or false whether they are exclusive
+        exclusive = "exclusive" + bound.capitalize()
+        if plain.get(exclusive) is True and bound in plain:
+            plain[exclusive] = plain.pop(bound)
+        elif isinstance(plain.get(exclusive), bool):
+            del plain[exclusive]
+    plain = adapt(plain)
+    return {"anyOf": [_NULL, plain]} if schema.get("nullable") is True else plain
+
+
+def _inside(key: str, value: Any, adapt: Callable[[Schema], Schema]) -> Any:
+    """The value of a keyword, which may be schemas: everywhere else, as in a default, words mean themselves."""
+    if key in _NAMED and isinstance(value, dict):
+        return {name: _json_schema(schema, adapt) for name, schema in value.items()}
+    if key in _SEVERAL and isinstance(value, list):
+        return [_json_schema(schema, adapt) for schema in value]
+    return _json_schema(value, adapt) if key in _ONE else value

@@ -1,0 +1,48 @@
+"""SIGINT and SIGTERM while a command runs."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+from replicate_job.cli.exits import INTERRUPTED, TERMINATED
+from replicate_job.cli.streams import give_up
+
+
+class Terminated:
+    """Whether SIGTERM has come. It leaves predictions running, where Ctrl-C cancels them."""
+
+    def __init__(self) -> None:
+        self.came = False
+
+
+def run_async(work: Coroutine[Any, Any, int], terminated: Terminated) -> int:
+    """Run a command's coroutine to its exit code; SIGINT and SIGTERM cancel it.
+
+    A second SIGINT leaves at once, whatever still waits: a lock of the journal, an answer of the API.
+    """
+
+    async def main() -> int:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task  # noqa: S101 - this is one
+
+        def terminate() -> None:
+            terminated.came = True
+            task.cancel()
+
+        def interrupt() -> None:
+            loop.add_signal_handler(signal.SIGINT, give_up, INTERRUPTED)
+            task.cancel()
+
+        with suppress(NotImplementedError):  # Windows has no such handlers
+            loop.add_signal_handler(signal.SIGTERM, terminate)
+            loop.add_signal_handler(signal.SIGINT, interrupt)
+        return await work
+
+    try:
+        return asyncio.run(main())
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return TERMINATED if terminated.came else INTERRUPTED

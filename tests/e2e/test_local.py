@@ -1,0 +1,51 @@
+"""``--local``: the server begins and ends with its command, and what the command says knows that."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Command
+
+HELLO = "replicate/hello-world"
+SHORT = ("--poll-interval", "0.01", "--max-poll-attempts", "1")
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What uv has here to install with, and one cache of models' environments for all tests."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("REPLICATE_", "XDG_"))}
+    cache = {"UV_CACHE_DIR": str(Path("~/.cache/uv").expanduser())}
+    own = {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")), "REPLICATE_API_TOKEN": ""}
+    return {**cache, **ours, **own}
+
+
+def test_a_budget_that_is_over_says_that_the_prediction_has_ended_and_resume_runs_it_again(
+    command: Command, environment: dict[str, str]
+) -> None:
+    outcome = command("run", HELLO, "text=you", "--local", *SHORT, env=environment)
+    assert outcome.code == 5
+    seen = outcome.response
+    assert outcome.err.splitlines()[-1] == (
+        f"prediction {seen['prediction_id']} is still {seen['status']} after 0.01 s, "
+        "and ended with the local server: give it more time with --max-poll-attempts"
+    )
+    resumed = command("resume", "--local", "--max-poll-attempts", "6000", env=environment)
+    assert resumed.response["output"] == "hello you"
+    assert resumed.code == 0
+
+
+@pytest.mark.parametrize("words", [["--no-wait"], []])
+def test_a_local_run_that_would_not_wait_is_a_usage_error(command: Command, words: list[str]) -> None:
+    waits = "true" if words else "false"
+    (command.folder / "job.toml").write_text(f'model = "{HELLO}"\nwait_for_completion = {waits}\n')
+    outcome = command("run", "job.toml", "--local", *words)
+    usage, error = outcome.err.splitlines()
+    assert outcome.code == 2
+    assert usage.startswith("Usage: ")
+    assert error == "error: a local run ends with its command: --local needs --wait"
+    assert not command.journal.exists()

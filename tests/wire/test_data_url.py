@@ -1,0 +1,49 @@
+"""Content as an address, and back."""
+
+from __future__ import annotations
+
+from base64 import b64encode, urlsafe_b64encode
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicate_job.wire.data_url import Head, decode, encode, read_head
+
+
+@given(st.binary(max_size=200), st.sampled_from(["image/png", "audio/x-wav", "application/vnd.a+json"]))
+def test_a_data_url_gives_back_its_content_however_it_was_written(content: bytes, kind: str) -> None:
+    plain = b64encode(content).decode()
+    broken = "\n".join(plain[i : i + 7] for i in range(0, len(plain), 7))
+    forms = [
+        encode(kind, content),
+        f"data:{kind};base64,{plain}",
+        f"DATA:{kind.upper()};charset=x;BASE64,{plain.rstrip('=')}",
+        f"data:{kind};base64,{urlsafe_b64encode(content).decode()}",
+        f"data:{kind};base64,{quote(plain)}",
+        f"data:{kind};base64,{broken}",
+        f"data:{kind},{quote(content)}",
+    ]
+
+    assert {decode(form) for form in forms} == {(kind, content)}
+
+
+def test_a_data_url_without_a_type_is_text() -> None:
+    assert decode("data:,a%20b") == ("text/plain", b"a b")
+    assert decode("data:;charset=utf-8,ü") == ("text/plain", "ü".encode())
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "data:", "data:image/png", "data:image/png;base64,a", "data:;base64,a*b=", "data:;base64,ü", "http://a/b,c"],
+)
+def test_a_broken_data_url_is_a_value_error(url: str) -> None:
+    with pytest.raises(ValueError, match="data URL"):
+        decode(url)
+
+
+def test_the_head_is_read_without_the_content() -> None:
+    assert read_head("data:Image/PNG;charset=x;base64,*") == Head("image/png", is_base64=True, length=32)
+    assert read_head("data:,a") == Head("", is_base64=False, length=6)
+    assert read_head("data: see below, or above") is None
