@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,27 @@ def test_a_status_is_told_when_it_changes_and_then_once_a_heartbeat(capsys: pyte
     assert capsys.readouterr().err == ""
     clock.now += 0.1
     reporter.saw(prediction("processing", " 40%|####      | 4/10 [00:01<00:02]\n"))
-    assert capsys.readouterr().err == "p processing 40%\n"
+    assert capsys.readouterr().err == "|  40%|####      | 4/10 [00:01<00:02]\np processing 40%\n"
+
+
+def test_each_line_of_the_models_log_is_told_once_when_it_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    reporter = LineReporter(verbose=True, now=Clock())
+    for status, logs in (("processing", "a\nb"), ("processing", "a\nbc\n"), ("succeeded", "a\nbc\nd")):
+        reporter.saw(prediction(status, logs))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith("|")] == ["| a", "| bc", "| d"]
+
+
+async def test_a_silence_is_broken_once_a_heartbeat() -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+
+    class Listening(LineReporter):
+        def line(self, text: str) -> None:
+            heard.put_nowait(text)
+
+    beating = asyncio.create_task(Listening(verbose=True, every=0.01).beat())
+    assert [await heard.get(), await heard.get()] == ["waiting, 0 s so far"] * 2
+    beating.cancel()
 
 
 def test_warnings_are_for_everyone_and_notes_for_who_asks(capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,6 +52,7 @@ class LiveReporter(LineReporter):
         self._progress.stop()
 
     def saw(self, prediction: Prediction) -> None:
+        self.show_logs(prediction)
         progress = read_progress(prediction.logs)
         described = f"{prediction.status} {prediction.id}"
         if progress and progress.total:
@@ -61,6 +62,9 @@ class LiveReporter(LineReporter):
             )
         else:
             self._progress.update(self._task, description=described)
+
+    async def beat(self) -> None:
+        """Do nothing: the line itself shows that it goes on."""
 
     def line(self, text: str) -> None:
         self._console.print(text, markup=False, soft_wrap=True)

@@ -55,8 +55,12 @@ class Common(msgspec.Struct, frozen=True):
         """
         try:
             with open_reporter(verbose=self.verbose, quiet=self.quiet, still=still) as reporter:
-                async with open_session(self.settings, reporter, model=model) as context:
-                    yield context
+                beating = asyncio.create_task(reporter.beat())
+                try:
+                    async with open_session(self.settings, reporter, model=model) as context:
+                        yield context
+                finally:
+                    beating.cancel()
         except asyncio.CancelledError:
             if stopped:
                 tell(stopped)

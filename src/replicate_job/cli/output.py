@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import time
@@ -106,13 +107,21 @@ def conclude(result: Result, job: Job, *, line: Callable[..., str] | None) -> in
 
 
 class LineReporter:
-    """Lines to stderr: warnings, and with ``verbose`` notes and a heartbeat; with ``quiet`` nothing."""
+    """Lines to stderr: warnings; with ``verbose`` notes, the model's logs and a heartbeat; with ``quiet`` nothing.
+
+    ``every`` is in seconds: the longest silence under ``verbose``.
+    """
 
     def __init__(
-        self, *, verbose: bool = False, quiet: bool = False, now: Callable[[], float] = time.monotonic
+        self,
+        *,
+        verbose: bool = False,
+        quiet: bool = False,
+        every: float = HEARTBEAT,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._verbose, self._quiet, self._now = verbose, quiet, now
-        self._status, self._told = "", -HEARTBEAT
+        self._verbose, self._quiet, self._every, self._now = verbose, quiet, every, now
+        self._status, self._told, self._shown = "", -every, 0
 
     def warn(self, line: str) -> None:
         if not self._quiet:
@@ -122,9 +131,27 @@ class LineReporter:
         if self._verbose:
             self.line(line)
 
+    async def beat(self) -> None:
+        """Say that it goes on where nothing else does: a create that is held open brings no news until its end."""
+        start = self._told = self._now()
+        while True:
+            await asyncio.sleep(max(0.0, self._told + self._every - self._now()))
+            if self._now() >= self._told + self._every:
+                self._told = self._now()
+                self.note(f"waiting, {self._told - start:.0f} s so far")
+
+    def show_logs(self, prediction: Prediction) -> None:
+        """Note the lines that are new since the last time."""
+        logs = prediction.logs or ""
+        whole = logs.rfind("\n") + 1 if not prediction.is_terminal else len(logs)
+        for line in logs[self._shown : whole].splitlines():
+            self.note(f"| {line}")
+        self._shown = max(self._shown, whole)
+
     def saw(self, prediction: Prediction) -> None:
+        self.show_logs(prediction)
         now = self._now()
-        if prediction.status == self._status and now - self._told < HEARTBEAT:
+        if prediction.status == self._status and now - self._told < self._every:
             return
         self._status, self._told = prediction.status, now
         progress = read_progress(prediction.logs)

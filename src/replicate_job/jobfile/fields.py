@@ -63,7 +63,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "wait_for_completion": (_is_bool, "true or false"),
     "poll_interval": (_is_seconds, "a number of seconds above 0"),
     "max_poll_attempts": (_is_count, "a whole number, at least 1"),
-    "cancel_after": (_is_duration, 'a string such as "30", "90s", "5m" or "1h30m", from 5 seconds to 24 hours'),
+    "cancel_after": (_is_duration, 'a string such as "30", "5m" or "1h30m" (5 s to 24 h)'),
     "webhook": (_is_url, "an http or https URL"),
     "allow_unknown": (_is_bool, "true or false"),
     "webhook_events_filter": (_is_events, f"an array of {', '.join(_EVENTS)}"),
