@@ -114,7 +114,7 @@ async def cancel_surplus(context: Context, prediction_id: str) -> None:
             await context.client.cancel_prediction(prediction_id)
         except ReplicateJobError as error:
             problem = error
-            await context.clock.sleep(_delay(attempt))
+            await context.clock.sleep(backoff(attempt))
         else:
             return
     context.reporter.warn(f"{prediction_id} could not be canceled and may be charged: {problem}")
@@ -132,14 +132,14 @@ class _Tries:
         """Wait after a create that certainly did not happen."""
         patience = self._context.patience
         if isinstance(error, RateLimitError):
-            delay = max(_delay(self._throttles), error.retry_after or 0)
+            delay = max(backoff(self._throttles), error.retry_after or 0)
             self._throttles += 1
             self._throttled += delay
             if self._throttled > patience.throttle:
                 limit = f"asked to wait {delay:.3g} s more, and {patience.throttle:g} s in all is the limit"
                 await self.give_up(error, f"{error}; {limit}; nothing was created")
         else:
-            delay = _delay(self._unsent)
+            delay = backoff(self._unsent)
             self._unsent += 1
             if self._unsent >= patience.connects:
                 await self.give_up(error, f"{error}; tried {self._unsent} times, nothing was created")
@@ -153,7 +153,7 @@ class _Tries:
         self._sends += 1
         if broken and self._sends >= self._context.patience.sends:
             await self.give_up(broken, f"{broken}; sent {self._sends} times, nothing was created")
-        await self._context.clock.sleep(_delay(self._sends - 1))
+        await self._context.clock.sleep(backoff(self._sends - 1))
 
     async def give_up(self, error: ReplicateJobError, reason: str = "") -> NoReturn:
         """Free the job's key, for certainly nothing was created, and raise ``error``."""
@@ -161,7 +161,3 @@ class _Tries:
             error.args = (reason,)
         await self._context.journal.refused(self._claim, str(error))
         raise error
-
-
-def _delay(attempt: int) -> float:
-    return backoff(attempt)

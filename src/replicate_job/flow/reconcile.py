@@ -111,10 +111,8 @@ def is_answer(prediction: Prediction, request: Request) -> bool | None:
             fits = prediction.model in {None, target.slug} and not prediction.deployment
         case _:
             # An official model hides its versions, also when it was created by one.
-            hidden = prediction.version in {None, "hidden"} and prediction.model in {
-                None,
-                target.slug or prediction.model,
-            }
+            named = prediction.model in {None, target.slug} or not target.slug
+            hidden = prediction.version in {None, "hidden"} and named
             fits = (hidden or prediction.version == request.version) and not prediction.deployment
     if not fits:
         return False

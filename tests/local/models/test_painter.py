@@ -103,6 +103,23 @@ def test_the_lake_mirrors_the_sky_and_the_mountains() -> None:
         assert max(scores.values()) > 0.5
 
 
+@pytest.mark.parametrize(
+    "size",
+    [(128, 128), (168, 96), (192, 80), (152, 104), (104, 152), (112, 136), (112, 144), (96, 168), (80, 192), (64, 640)],
+)
+@pytest.mark.parametrize(
+    ("prompt", "most"),
+    [("dunes", 0.03), ("dunes at sunset", 0.03), ("a fox", 0.03), ("snowy hills", 0.03), ("green hills", 0.12)],
+)
+def test_dry_land_reaches_the_lower_edge_in_every_shape(prompt: str, most: float, size: tuple[int, int]) -> None:
+    """No row of the lowest fifth is a step across the width from the next; blades of grass begin less sharply."""
+    width, height = size
+    for seed in (1, 7):
+        lowest = painted(prompt, seed, width, height)[height * 4 // 5 :]
+        steps = np.abs(np.median(np.diff(lowest, axis=0), axis=1)).max(axis=-1)
+        assert steps.max() < most
+
+
 def test_night_is_darker_than_day() -> None:
     assert painted("mountains at night").mean() < 0.55 * painted("mountains at noon").mean()
 

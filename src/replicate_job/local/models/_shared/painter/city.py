@@ -197,8 +197,9 @@ def styled(hour: str, sky: Array, shade: Array, sun: Array, *, neon: bool) -> St
         return Style(linear("#34364c"), shade * 0.7 + 0.07, street, 0.27, 1.0, haze, 0.085)
     if dark:
         return Style(linear("#30343f"), shade * 0.7 + 0.02, linear("#c08048") * 0.7, 0.36, 0.12, low * 0.8, 0.05)
-    lit = 0.16 if hour in {"sunset", "sunrise", "golden"} else 0.0
-    return Style(linear("#6a6a72"), shade * 0.55 + sun * 0.02, sun * 0.04, lit, 0.0, low * 0.9, 0.03)
+    if hour in {"sunset", "sunrise", "golden"}:  # against the light, walls and the air before them are in shadow
+        return Style(linear("#5c5f72"), shade * 0.6, sun * 0.03, 0.16, 0.0, low * 0.3 + shade * 0.55, 0.03)
+    return Style(linear("#6a6a72"), shade * 0.55 + sun * 0.02, sun * 0.04, 0.0, 0.0, low * 0.9, 0.03)
 
 
 def haze_band(canvas: Array, view: View, colour: Array, strength: float) -> None:

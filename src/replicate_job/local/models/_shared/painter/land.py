@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from painter.noise import Array, fbm, lookup, octave, ramp, rng, soften
+from painter.noise import Array, fbm, lookup, octave, ramp, rng, soften, tile
 
 if TYPE_CHECKING:
     from painter.palette import Palette
@@ -32,6 +32,8 @@ class Cover:
     treeline: float
     haze: float = 0.075
     grain: float = 1.0
+    ripples: float = 0.0
+    """How clearly the wind has left its waves in sand or snow."""
 
 
 def lit(relief: Relief, cover: Cover, palette: Palette, side: float, seed: int) -> Array:
@@ -97,9 +99,11 @@ def visible(view: View, relief: Relief, eye: float, below: int) -> tuple[Array, 
     low, high = seen[before, columns], seen[index, columns]
     part = np.clip((np.minimum(rows[:, None], ceiling) - low) / np.maximum(high - low, 1e-3), 0, 1)
     z = depth[before] + (depth[index] - depth[before]) * part
-    first = np.where(seen > WATER, seen, np.inf)
-    shore = first[np.argmax(seen > WATER, axis=0), np.arange(view.width)]
-    return z, np.clip(ceiling - rows[:, None] + 0.5, 0, 1) * np.clip(rows[:, None] - shore + 1, 0, 1)
+    cover = np.clip(ceiling - rows[:, None] + 0.5, 0, 1)
+    if relief.dry:
+        return z, cover
+    shore = seen[np.argmax(seen > WATER, axis=0), columns[0]]
+    return z, cover * np.clip(rows[:, None] - np.where(shore > WATER, shore, np.inf) + 1, 0, 1)
 
 
 def land(
@@ -112,12 +116,24 @@ def land(
     x = depth * view.columns[cols]
     place = relief.at(depth, x)
     paint = lookup(colours, *place)
+    if relief.dry:
+        paint *= underfoot(depth, x, cover)[:, None]
     altitude = np.clip(lookup(relief.height, *place), 0, None)
     air = 1 - np.exp(-np.maximum(depth - relief.near * 0.7, 0) * cover.haze * (0.35 + 0.95 * np.exp(-altitude * 1.5)))
     behind = haze_colour(sky, palette)[cols]
     result = np.zeros((*alpha.shape, 3), dtype=np.float32)
     result[rows, cols] = paint * (1 - air[:, None]) + behind * air[:, None]
     return result, alpha
+
+
+def underfoot(depth: Array, x: Array, cover: Cover) -> Array:
+    """Light and dark of the ground near the viewer, finer than the field's cells: a factor for each place."""
+    texture = tile(rng(0, "underfoot"), 256, 8, 5, 0.62) - 0.5
+    bend, speck = lookup(texture, depth * 44, x * 36), lookup(texture, depth * 420, x * 330)
+    wave = np.sin(2 * np.pi * (depth * 19 + x * 6 + 2.6 * bend))
+    patchy = np.clip(0.55 + 1.3 * lookup(texture, depth * 23 + 90, x * 19), 0, 1.1)
+    near = np.exp(-((depth / 1.5) ** 2))
+    return 1 + near * (0.13 * cover.ripples * wave * patchy + (0.12 + 0.2 * cover.grain) * speck + 0.14 * bend)
 
 
 def haze_colour(sky: Array, palette: Palette) -> Array:

@@ -116,10 +116,10 @@ def terrain(scene: Scene, seed: int, fine: float, bearing: float) -> tuple[Relie
         return relief.islands(seed, fine), Cover(linear("#3d5240"), linear("#6b655c"), snow, 9.0, 0.6, 0.11)
     if scene.ground == "dunes":
         sand = linear("#d8a468")
-        return relief.dunes(seed, fine), Cover(sand, sand * 0.93, sand, 99, 99, 0.055, 0.14)
+        return relief.dunes(seed, fine), Cover(sand, sand * 0.93, sand, 99, 99, 0.055, 0.14, 1.0)
     if scene.ground in {"hills", "forest"}:
         grass = snow * 0.9 if winter else linear("#a07e3c") if autumn else linear("#6d8a3a")
-        return relief.hills(seed, fine), Cover(grass, grass * 0.8, snow, 99, 99, 0.07, 0.5)
+        return relief.hills(seed, fine), Cover(grass, grass * 0.8, snow, 99, 99, 0.07, 0.5, 0.4 if winter else 0.0)
     line_of_snow = 0.25 if winter else rng(seed, "snowline").uniform(0.85, 1.35)
     return relief.mountains(seed, fine, bearing), Cover(
         snow * 0.8 if winter else green * 0.7, rock, snow, line_of_snow, 0.5, 0.075

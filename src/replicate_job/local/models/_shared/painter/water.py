@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from painter.view import View
 
 
+CHOPPY = 0.3
+"""How rough water must be for its waves to be seen one by one: the open sea, not a lake or a harbour."""
+
+
 def surface(view: View, seed: int, scale: float) -> Array:
     """Return the slope of the ripples, about -1 to 1, rows down from the horizon."""
     rows = np.arange(view.height - view.horizon, dtype=np.float32) + 0.7
@@ -26,13 +30,14 @@ def surface(view: View, seed: int, scale: float) -> Array:
     fine = lookup(small, deep * 150 * scale, across * 42 * scale) - 0.5
     broad = lookup(large, deep * 38 * scale + 31, across * 11 * scale + 7) - 0.5
     blur = np.clip(1 - far * scale * 0.022, 0.15, 1) * min(1.0, 0.4 + scale * 0.6)
-    return fine * (1.1 * blur) + broad * 0.9
+    chop = (lookup(small, deep * 520 * scale + 63, across * 190 * scale + 19) - 0.5) * max(0.0, scale - 1)
+    return fine * (1.1 * blur) + broad * 0.9 + chop * 0.6 * np.clip(1.2 - far * 0.35, 0, 1)
 
 
 def mirror(view: View, reflected: Array, slope: Array, rough: float) -> Array:
     """Read the mirrored picture (rows upward from the horizon) through the ripples."""
     rows = np.arange(view.height - view.horizon, dtype=np.float32)[:, None]
-    spread = (0.006 + 0.055 * rough) * view.focal * (0.12 + 1.1 * rows / view.height)
+    spread = (0.006 + 0.055 * rough + 0.14 * ramp(CHOPPY, 0.65, rough)) * view.focal * (0.12 + 1.1 * rows / view.height)
     up = rows + slope * spread + rough * 0.035 * view.focal
     top = reflected.shape[0] - 1
     up = np.abs(up)
@@ -47,14 +52,15 @@ def water(
     view: View, reflected: Array, palette: Palette, seed: int, bearing: float, *, rough: float, body: Array
 ) -> Array:
     """Paint the water, rows down from the horizon: its own colour near the viewer, the mirror at a flat angle."""
-    slope = surface(view, seed, 2.4 if rough > 0.3 else 1.0)  # noqa: PLR2004 - at sea the waves show
+    slope = surface(view, seed, 2.4 if rough > CHOPPY else 1.0)
     picture = mirror(view, reflected, slope, rough)
     rows = np.arange(view.height - view.horizon, dtype=np.float32)[:, None]
     steep = rows / view.focal
     fresnel = 0.93 - 0.5 * ramp(0.02, 0.62, steep) - 0.22 * rough * np.clip(slope + 0.5, 0, 1.2) * ramp(0, 0.2, steep)
+    fresnel *= 1 - 0.42 * ramp(CHOPPY, 0.65, rough) * ramp(0, 0.12, steep)  # waves turn their faces to the viewer
     light = palette.shade * 0.6 + palette.haze * 0.25
     colour = picture * fresnel[..., None] + (body * light) * (1 - fresnel)[..., None]
-    swell = rough * np.clip(1.5 - 6 * steep, 0.35, 1.2)
+    swell = rough * np.clip(1.5 - 6 * steep, 0.85 if rough > CHOPPY else 0.35, 1.2)
     colour *= (1 + 0.85 * swell * slope)[..., None]
     caps = ramp(0.6, 0.95, slope) * ramp(0.3, 1.0, rough) * ramp(0.01, 0.08, steep)
     colour += caps[..., None] * (palette.haze + palette.shade) * 0.35
