@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -69,7 +70,8 @@ def test_files_are_kept_beside_their_record_and_named_in_the_response(api: Scrip
     place = f"outputs/{api.predictions[0].id}"
     assert response["files"] == [f"{place}/output-0.webp", f"{place}/output-1.webp"]
     record = msgspec.json.decode((command.folder / place / "result.json").read_bytes())
-    assert record == response | {"files": ["output-0.webp", "output-1.webp"]}
+    sums = {name: sha256((command.folder / place / name).read_bytes()).hexdigest() for name in record["files"]}
+    assert record == response | {"files": ["output-0.webp", "output-1.webp"], "sha256": sums}
 
 
 def test_a_job_file_runs_as_it_stands(api: ScriptedAPI, command: Command) -> None:
