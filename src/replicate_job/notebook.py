@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from replicate_job.outputs.discover import find_files, text
+from replicate_job.outputs.discover import as_text, find_files
 from replicate_job.wire import data_url
 from replicate_job.wire.media import media_type
 
@@ -36,7 +36,7 @@ def mimebundle(result: Result) -> dict[str, str]:
     """
     # A local run's files lie at the API's own origin.
     origin = "{0.scheme}://{0.netloc}".format(urlsplit(result.urls.get("get", "")))
-    words = text(result.output, origin=origin)
+    words = as_text(result.output, origin=origin)
     plain = _line(result, words)
     shown = list(_saved(result.files) if result.files else _remote(result.output, origin))
     parts = []

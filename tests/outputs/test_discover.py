@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from replicate_job.outputs.discover import OutputFile, find_files, is_text, text
+from replicate_job.outputs.discover import OutputFile, as_text, find_files, is_text
 
 URI = {"type": "string", "format": "uri"}
 DELIVERED = "https://replicate.delivery/xezq/abc/out-0.webp"
@@ -141,7 +141,7 @@ TOKENS = document(
     ],
 )
 def test_text_is_joined_where_the_schema_or_its_absence_says_so(output: Any, schema: Any, joined: str | None) -> None:
-    assert text(output, schema) == joined
+    assert as_text(output, schema) == joined
 
 
 def test_a_stream_of_pieces_is_known_before_there_is_output() -> None:

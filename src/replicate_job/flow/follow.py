@@ -10,7 +10,7 @@ from typing import Any
 from replicate_job.errors import ReplicateJobError
 from replicate_job.flow.context import Context
 from replicate_job.flow.wait import Watch, wait
-from replicate_job.outputs.discover import is_text, text
+from replicate_job.outputs.discover import as_text, is_text
 from replicate_job.wire.openapi import alternatives, definition
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.sse import Event
@@ -50,7 +50,7 @@ async def follow(  # noqa: PLR0913 - what to follow, whom to tell, how long
         await _Stream(context, url, tell, until).run()
     watch = Watch(context, last.id)
     end = await wait(watch, None if told else last, until=until, interval=interval, soon=True) or last
-    whole = text(end.output, schema, origin=context.client.base_url)
+    whole = as_text(end.output, schema, origin=context.client.base_url)
     if whole is not None and whole.startswith(told):
         tell(whole[len(told) :])
     elif whole is not None:

@@ -31,7 +31,7 @@ from replicate_job.flow.retry import read
 from replicate_job.flow.wait import Watch, wait
 from replicate_job.job import Job, Result
 from replicate_job.journal.entry import Claim, Entry, Request
-from replicate_job.outputs.discover import text
+from replicate_job.outputs.discover import as_text
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import parse_target
 
@@ -124,7 +124,7 @@ class _Run:
         raise _GoneError
 
     def _stored(self, entry: Entry, prediction: Prediction) -> Result:
-        if self._emit and (whole := text(prediction.output)) is not None:
+        if self._emit and (whole := as_text(prediction.output)) is not None:
             self._emit(whole)
         result = result_of(prediction, entry, entry.files)
         if entry.files and self._ask.save not in {None, entry.save}:

@@ -41,7 +41,7 @@ def find_files(
     return list(_walk(output, (), [schema or {}], document or {}, _origin(origin) if origin else None))
 
 
-def text(output: Any, document: Mapping[str, Any] | None = None, *, origin: str | None = None) -> str | None:
+def as_text(output: Any, document: Mapping[str, Any] | None = None, *, origin: str | None = None) -> str | None:
     """The output as one text; None where it is something else.
 
     A string that is no file is text. A list of strings is, where the schema says so (an iterator that is displayed
