@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import suppress
 
 from pyreqwest.exceptions import BuilderError, PyreqwestError, RedirectError, RequestTimeoutError
+from pyreqwest.response import Response
 
 from replicate_job.errors import NoAnswerError, NotSentError, TransportError
 
@@ -58,6 +60,15 @@ def translate(error: PyreqwestError, what: str) -> TransportError:
     if isinstance(error, RequestTimeoutError):
         return NoAnswerError(f"{what}: no answer in time")
     return NoAnswerError(f"{what}: the connection broke ({reason(error)})")
+
+
+def read_headers(response: Response) -> dict[str, str]:
+    """The headers that are text, by lower-case names; the library raises for one that is not."""
+    found: dict[str, str] = {}
+    for name in response.headers:
+        with suppress(ValueError):
+            found[name.lower()] = response.headers[name]
+    return found
 
 
 def causes(error: PyreqwestError) -> list[str]:

@@ -54,6 +54,9 @@ class Options(TypedDict, total=False):
 class LogReporter:
     """Tells the logger ``replicate_job``."""
 
+    def error(self, line: str) -> None:
+        _log.error("%s", line)
+
     def warn(self, line: str) -> None:
         _log.warning("%s", line)
 
@@ -96,7 +99,8 @@ def _call(job: Job | str, input_data: Mapping[str, Any] | None, options: Options
     if folder is None and settings.local:
         folder = settings.state / "outputs"  # the server's own files end with it
     save = str(Path(folder).expanduser().absolute()) if folder else None
-    return _Call(Ask(job, options.get("key") or new_key(), save), settings)
+    key = options.get("key")
+    return _Call(Ask(job, new_key() if key is None else key, save), settings)
 
 
 async def arun(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> Result:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import urlsplit
 
@@ -10,7 +10,7 @@ from replicate_job import __version__
 from replicate_job.api.client import Client
 from replicate_job.api.transport import Transport, normalize
 from replicate_job.errors import ModelNotFoundError
-from replicate_job.flow.context import Context, Patience, Reporter
+from replicate_job.flow.context import Context, Patience, Reporter, command_line
 from replicate_job.http import is_loopback
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.outputs.http import HttpFetch
@@ -23,11 +23,16 @@ LOCAL_PATIENCE = Patience(settle=0.5, appear=0)
 
 @asynccontextmanager
 async def open_session(
-    settings: Settings, reporter: Reporter, *, model: str = "", patience: Patience | None = None
+    settings: Settings,
+    reporter: Reporter,
+    *,
+    model: str = "",
+    patience: Patience | None = None,
+    line: Callable[..., str] = command_line,
 ) -> AsyncIterator[Context]:
     """Open the API's client, the journal and the downloads; with ``settings.local`` the local server too.
 
-    ``model`` is what will be run, for the local server to start it at once.
+    ``model`` is what will be run, for the local server to start it at once; ``line`` writes commands for hints.
     Raises MissingVariableError without a token, unless the API is on this machine; LocalError.
     """
     async with AsyncExitStack() as stack:
@@ -49,6 +54,7 @@ async def open_session(
             cache=settings.state,
             forgetful=settings.local,
             patience=patience or (LOCAL_PATIENCE if settings.local else Patience()),
+            line=line,
         )
         try:
             yield context

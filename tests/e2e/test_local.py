@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Command
@@ -49,3 +50,13 @@ def test_a_local_run_that_would_not_wait_is_a_usage_error(command: Command, word
     assert usage.startswith("Usage: ")
     assert error == "error: a local run ends with its command: --local needs --wait"
     assert not command.journal.exists()
+
+
+def test_the_seeds_job_paints_a_picture_of_its_shape(command: Command, environment: dict[str, str]) -> None:
+    seed = Path(__file__).parents[2] / "run.xs"
+    outcome = command("run", str(seed), "--local", env=environment)
+    assert outcome.response["status"] == "succeeded"
+    assert outcome.code == 0
+    assert "A stand-in, not FLUX" in outcome.err
+    with Image.open(command.folder / outcome.response["files"][0]) as picture:
+        assert (picture.format, picture.size) == ("WEBP", (1344, 768))

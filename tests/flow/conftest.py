@@ -26,6 +26,9 @@ class Heard:
         self.notes: list[str] = []
         self.statuses: list[str] = []
 
+    def error(self, line: str) -> None:
+        self.warnings.append(line)
+
     def warn(self, line: str) -> None:
         self.warnings.append(line)
 

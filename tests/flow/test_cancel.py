@@ -175,11 +175,13 @@ async def test_a_slow_cancel_is_waited_for(api: ScriptedAPI, connect: Connect) -
         assert (await cancel_prediction(context, created.id)).status == "canceled"
 
 
-async def test_a_prediction_made_elsewhere_is_taken_over_with_its_input(api: ScriptedAPI, connect: Connect) -> None:
+async def test_a_prediction_made_elsewhere_is_taken_over_and_nothing_of_it_can_be_sent(
+    api: ScriptedAPI, connect: Connect
+) -> None:
     async with connect(api) as context:
         created = await context.client.create_prediction(REQUEST.path, REQUEST.body)
         entry = await take_over(context, created.id, key=None, save=None)
-        assert (entry.key, entry.job.model, entry.job.input_data) == (created.id, "acme/private", {"n": 1})
+        assert (entry.key, entry.job.model, entry.job.input_data) == (created.id, "acme/private", {})
         assert (await take_over(context, created.id, key=None, save=None)) == entry
         job = msgspec.structs.replace(entry.job, poll_interval=0.05)
         result = await run_job(context, Ask(job, key=entry.key))

@@ -252,7 +252,7 @@ class Failing:
             return getattr(self._journal, name)
         self._fact = ""
 
-        async def fail(*_: Any) -> None:
+        async def fail(*_: Any, **__: Any) -> None:
             raise JournalError("the journal is held by another process")
 
         return fail
@@ -334,3 +334,31 @@ async def test_killed_at_its_nth_request_a_job_still_has_one_prediction(
         result = await run(context, job=job, save=str(tmp_path / "out"))
     assert [prediction.id for prediction in api.predictions] == [result.prediction_id]
     assert [path.read_bytes() for path in result.files] == [file.content for file in files]
+
+
+async def test_files_that_were_not_kept_or_are_gone_from_the_disk_are_kept_on_the_next_run(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path
+) -> None:
+    job = Job("black-forest-labs/flux-schnell", {"prompt": "x"})
+    async with connect(api) as context:
+        assert (await run_job(context, Ask(job, "k"))).files == ()
+        kept = await run_job(context, Ask(job, "k", str(tmp_path)))
+        assert [path.is_file() for path in kept.files] == [True]
+        kept.files[0].unlink()
+        again = await run_job(context, Ask(job, "k", str(tmp_path)))
+        assert again.files == kept.files
+        assert again.files[0].is_file()
+        requests = len(api.requests)
+        assert await run_job(context, Ask(job, "k", str(tmp_path))) == again
+    assert len(api.requests) == requests
+    assert len(api.predictions) == 1
+
+
+async def test_a_failed_prediction_is_told_as_failed_though_its_outputs_are_gone(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path
+) -> None:
+    gone = File(content=b"x", name="a.png", expires=0.0, gone=404)
+    api.next(Script(end="failed", error="boom", output=[gone], partial=True, output_at=0.0))
+    async with connect(api) as context:
+        result = await run_job(context, Ask(Job("stability-ai/sdxl", {"prompt": "x"}), "k", str(tmp_path)))
+    assert (result.status, result.error, result.files) == ("failed", "boom", ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -24,12 +25,14 @@ from replicate_job.errors import (
     RateLimitError,
 )
 from replicate_job.wire.model import Account, Deployment, Model, UploadedFile, Version
-from replicate_job.wire.prediction import Prediction, PredictionPage
+from replicate_job.wire.prediction import Prediction, PredictionId, PredictionPage
 from replicate_job.wire.problem import read_problem
 from replicate_job.wire.sse import Decoder, Event
 
 ANSWER_TIMEOUT = 30.0
 UPLOAD_TIMEOUT = 600.0
+MOST_PAGES = 1000
+"""A hundred predictions each, of a few minutes: far more than the API lets anyone create."""
 OK, REDIRECT = range(200, 300), range(300, 400)
 
 _T = TypeVar("_T")
@@ -43,6 +46,12 @@ _ERRORS: dict[int, tuple[type[APIError], str]] = {
     422: (InvalidRequestError, ""),
     429: (RateLimitError, ""),
 }
+
+
+class _Named(msgspec.Struct, frozen=True):
+    """The least that an answer about a prediction can hold."""
+
+    id: PredictionId
 
 
 class Client:
@@ -71,14 +80,26 @@ class Client:
         if cancel_after:
             headers["cancel-after"] = cancel_after
         timeout = ANSWER_TIMEOUT + hold
-        return await self._send("POST", path, Prediction, timeout=timeout, body=body, headers=headers)
+        response = await self._transport.send("POST", path, timeout=timeout, body=body, headers=headers)
+        try:
+            return self._read(f"POST {path}", response, Prediction)
+        except NoAnswerError:
+            # Whatever else is wrong with the answer: an id means that there is a prediction, and which.
+            with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                return Prediction(msgspec.json.decode(response.body, type=_Named).id, "starting")
+            raise
 
     async def get_prediction(self, prediction_id: str) -> Prediction:
-        return await self._get(f"/predictions/{step(prediction_id)}", Prediction)
+        return self._same(prediction_id, await self._get(f"/predictions/{step(prediction_id)}", Prediction))
 
     async def cancel_prediction(self, prediction_id: str) -> Prediction:
         path = f"/predictions/{step(prediction_id)}/cancel"
-        return await self._send("POST", path, Prediction)
+        return self._same(prediction_id, await self._send("POST", path, Prediction))
+
+    def _same(self, prediction_id: str, found: Prediction) -> Prediction:
+        if found.id != prediction_id:
+            raise NoAnswerError(f"{self.base_url} was asked about {prediction_id} and answered about {found.id}")
+        return found
 
     async def list_predictions(self, *, after: datetime, before: datetime) -> AsyncIterator[list[Prediction]]:
         """Pages of predictions created in that span, newest first, 100 at most each.
@@ -89,8 +110,8 @@ class Client:
         query = urlencode({"created_after": _iso(after), "created_before": _iso(before)})
         asked: set[str] = set()
         while query:
-            if query in asked:
-                raise NoAnswerError(f"{self.base_url}/predictions: its pages go in a circle")
+            if query in asked or len(asked) >= MOST_PAGES:
+                raise NoAnswerError(f"{self.base_url}/predictions: its pages have no end")
             asked.add(query)
             page = await self._get(f"/predictions?{query}", PredictionPage)
             yield page.results
@@ -122,8 +143,8 @@ class Client:
             headers["last-event-id"] = last_event_id
         async with self._transport.stream(url, headers) as (status, chunks):
             if status not in OK:
-                body = b"".join([chunk async for chunk in chunks])
-                raise api_error("GET urls.stream", Response(status, {}, body))
+                # What it says is told by its first portion; it need not end.
+                raise api_error("GET urls.stream", Response(status, {}, await anext(chunks, b"")))
             decoder = Decoder()
             async for chunk in chunks:
                 for event in decoder.feed(chunk):
@@ -144,7 +165,9 @@ class Client:
         headers: Mapping[str, str] | None = None,
     ) -> _T:
         response = await self._transport.send(method, path, timeout=timeout, body=body, form=form, headers=headers)
-        what = f"{method} {path.partition('?')[0]}"
+        return self._read(f"{method} {path.partition('?')[0]}", response, kind)
+
+    def _read(self, what: str, response: Response, kind: type[_T]) -> _T:
         if response.status not in OK:
             raise api_error(what, response)
         try:

@@ -30,7 +30,7 @@ def wait_asked(problem: Problem, headers: Mapping[str, str], now: datetime) -> f
     except ValueError:
         try:
             date = parsedate_to_datetime(header)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         seconds = max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds())
     return seconds if _sane(seconds) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -17,7 +18,7 @@ from pyreqwest.multipart import FormBuilder
 from pyreqwest.request import RequestBuilder
 
 from replicate_job.errors import JobError, NotSentError
-from replicate_job.http import Exchange, is_loopback
+from replicate_job.http import Exchange, is_loopback, read_headers
 
 DEFAULT_BASE_URL = "https://api.replicate.com"
 CONNECT_TIMEOUT = 10.0
@@ -26,6 +27,9 @@ READ_TIMEOUT = 95.0
 # Shorter than the idle time of usual load balancers (60 s): a create sent on a connection that the
 # other side is just closing would be an ambiguous one.
 POOL_IDLE = 20.0
+SHOWN = 200
+"""Characters of an address that a message repeats."""
+PLAUSIBLE_OFFSET = 366 * 24 * 3600.0
 
 
 class Response(msgspec.Struct, frozen=True):
@@ -95,16 +99,16 @@ class Transport:
                 request = request.multipart(form)
             response = await request.build().send()
             payload = bytes(await response.bytes())
-        received = {name.lower(): value for name, value in response.headers.items()}
+        received = read_headers(response)
         self._note_date(received.get("date"))
         return Response(response.status, received, payload)
 
     @asynccontextmanager
     async def stream(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
         """Open a GET whose body is read as it comes: its status and its chunks. Raises as ``send`` does."""
-        what = f"GET {url.partition('?')[0]}"
-        request = self._request("GET", url, headers).streamed_read_buffer_limit(0).build_streamed()
+        what = f"GET {url.partition('?')[0][:SHOWN]}"
         with Exchange(what):
+            request = self._request("GET", url, headers).streamed_read_buffer_limit(0).build_streamed()
             response = await request.__aenter__()
 
         async def chunks() -> AsyncIterator[bytes]:
@@ -134,9 +138,11 @@ class Transport:
 
     def _note_date(self, date: str | None) -> None:
         try:
-            self._clock_offset = parsedate_to_datetime(date or "").timestamp() - time.time()
-        except ValueError:
-            self._clock_offset = self._clock_offset or 0.0
+            offset = parsedate_to_datetime(date or "").timestamp() - time.time()
+        except (ValueError, OverflowError):
+            offset = math.inf
+        # A clock that is years off is no clock.
+        self._clock_offset = offset if abs(offset) < PLAUSIBLE_OFFSET else self._clock_offset or 0.0
 
 
 def normalize(base_url: str) -> str:

@@ -60,7 +60,10 @@ def _status(entry: Entry) -> str:
 
 def _predict_time(entry: Entry) -> float | None:
     found = ((entry.prediction and entry.prediction.metrics) or {}).get("predict_time")
-    return float(found) if isinstance(found, int | float) else None
+    try:
+        return float(found) if isinstance(found, int | float) else None
+    except OverflowError:
+        return None
 
 
 def _table(entries: list[Entry]) -> str:

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.text import Text
 
 from replicate_job.cli.output import LineReporter
+from replicate_job.cli.streams import plain
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.progress import read_progress
 
@@ -54,7 +55,7 @@ class LiveReporter(LineReporter):
     def saw(self, prediction: Prediction) -> None:
         self.show_logs(prediction)
         progress = read_progress(prediction.logs)
-        described = f"{prediction.status} {prediction.id}"
+        described = plain(f"{prediction.status} {prediction.id}")
         if progress and progress.total:
             steps = f"{progress.current}/{progress.total}"
             self._progress.update(
@@ -67,4 +68,4 @@ class LiveReporter(LineReporter):
         """Do nothing: the line itself shows that it goes on."""
 
     def line(self, text: str) -> None:
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(plain(text), markup=False, soft_wrap=True)

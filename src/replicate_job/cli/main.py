@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from importlib import import_module
 
 import click
 
 from replicate_job import __version__
-from replicate_job.cli.exits import INTERRUPTED, exit_code, explain
+from replicate_job.cli.exits import INTERRUPTED, UNREACHABLE, exit_code, explain
 from replicate_job.cli.streams import leave, open_missing, tell
 
 COMMANDS = {
@@ -53,12 +54,10 @@ def main() -> None:
     try:
         _check_words(sys.argv[1:])
         code = cli.main(standalone_mode=False)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - one that is not in the table is our mistake, and is shown whole
         message = explain(error)
-        if message is None:
-            raise
-        tell(message)
-        code = exit_code(error)
+        tell(message or traceback.format_exc())
+        code = exit_code(error) if message else UNREACHABLE
     except KeyboardInterrupt:
         code = INTERRUPTED
     leave(code)

@@ -16,7 +16,7 @@ from replicate_job import __version__
 from replicate_job.cli.output import open_reporter
 from replicate_job.cli.signals import Terminated, run_async
 from replicate_job.cli.streams import tell
-from replicate_job.flow.context import Context
+from replicate_job.flow.context import Context, command_line
 from replicate_job.session import open_session
 from replicate_job.settings import Settings, read_settings
 
@@ -41,11 +41,9 @@ class Common(msgspec.Struct, frozen=True):
 
     def line(self, *words: str) -> str:
         """A command line for a hint: ``words``, where these jobs are."""
-        import shlex  # noqa: PLC0415 - for hints only
-
         words += ("--local",) if self.local else ()
         words += ("--journal", self.journal) if self.journal else ()
-        return f"`{shlex.join(['replicate-job', *words])}`"
+        return command_line(*words)
 
     @asynccontextmanager
     async def session(self, *, model: str = "", still: bool = False, stopped: str = "") -> AsyncIterator[Context]:
@@ -57,7 +55,7 @@ class Common(msgspec.Struct, frozen=True):
             with open_reporter(verbose=self.verbose, quiet=self.quiet, still=still) as reporter:
                 beating = asyncio.create_task(reporter.beat())
                 try:
-                    async with open_session(self.settings, reporter, model=model) as context:
+                    async with open_session(self.settings, reporter, model=model, line=self.line) as context:
                         yield context
                 finally:
                     beating.cancel()

@@ -123,6 +123,9 @@ class LineReporter:
         self._verbose, self._quiet, self._every, self._now = verbose, quiet, every, now
         self._status, self._told, self._shown = "", -every, 0
 
+    def error(self, line: str) -> None:
+        self.line(f"error: {line}")
+
     def warn(self, line: str) -> None:
         if not self._quiet:
             self.line(f"warning: {line}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import click
 import msgspec
@@ -14,7 +15,8 @@ from replicate_job.cli.streams import tell
 from replicate_job.errors import ReplicateJobError
 from replicate_job.flow.context import Context
 from replicate_job.flow.run import Ask, run_job
-from replicate_job.journal.entry import Entry
+from replicate_job.journal.entry import UNFINISHED, Entry
+from replicate_job.session import LOCAL
 
 TOGETHER = 8
 """Jobs that are finished at the same time."""
@@ -47,8 +49,12 @@ async def command(shared: Common, **given: float | None) -> int:
     stopped = f"stopped; the jobs are left as they are: {shared.line('resume')} finishes them"
     async with shared.session(stopped=stopped) as context:
         entries = await context.journal.unfinished(context.api)
+        known = await context.journal.entries()
+        elsewhere = Counter(each.api for each in known if each.state in UNFINISHED and each.api != context.api)
         codes = await asyncio.gather(*(finish(context, entry) for entry in entries))
     if not shared.quiet:
         finished = sum(code == SUCCEEDED for code in codes)
         tell(f"{finished} of {len(codes)} unfinished jobs succeeded" if codes else "no unfinished jobs")
+        for api, count in elsewhere.items():
+            tell(f"{count} more at {api}: {'--local' if api == LOCAL else f'REPLICATE_BASE_URL={api}'} finishes them")
     return max(codes, default=SUCCEEDED)

@@ -131,7 +131,7 @@ async def _run(shared: Common, job: Job, pairs: tuple[str, ...], options: _Optio
                 return await _dry_run(context, job, resolved)
             ask = Ask(
                 job,
-                options.key or new_key(),
+                new_key() if options.key is None else options.key,
                 options.save,
                 emit=text.emit if text else None,
                 hold=WATCHED_HOLD if sys.stderr.isatty() and not shared.quiet else LONGEST_HOLD,

@@ -33,7 +33,10 @@ async def command(shared: Common, model: str, *, as_json: bool) -> int:
     if as_json:
         print_json(resolved.schema.get("components", {}).get("schemas", {}))
     else:
-        write("\n".join(describe(resolved.schema)) + "\n")
+        try:
+            write("\n".join(describe(resolved.schema)) + "\n")
+        except RecursionError:
+            raise JobError(f"the schema of {model} contains itself: --json shows it as it is") from None
     return SUCCEEDED
 
 

@@ -34,8 +34,13 @@ def write(data: bytes | str) -> None:
 def tell(line: str) -> None:
     """Write a line to stderr. No job ends because nobody listens."""
     with suppress(OSError):
-        sys.stderr.write(f"{line}\n")
+        sys.stderr.write(f"{plain(line)}\n")
         sys.stderr.flush()
+
+
+def plain(line: str) -> str:
+    """The line without control characters: what a server says must not steer the terminal."""
+    return "".join(each if each.isprintable() or each in "\n\t" else f"\\x{ord(each):02x}" for each in line)
 
 
 def leave(code: int) -> NoReturn:

@@ -23,15 +23,13 @@ async def take_over(context: Context, prediction_id: str, *, key: str | None, sa
         raise JobError(f"{prediction_id} is the prediction of the job {known.key!r} already")
     prediction = await read(context, lambda: context.client.get_prediction(prediction_id))
     waiting = await context.journal.get(key) if key else None
-    job = waiting.job if waiting else Job(_model(prediction), prediction.input or {})
-    claim = await take(context, key or prediction_id, job, waiting.save if waiting else save)
+    # Without its input, which is the API's word: nothing of it is ever to be sent.
+    job = waiting.job if waiting else Job(_model(prediction))
+    claim = await take(context, key or prediction_id, job, waiting.save if waiting else save, prediction)
     async with held(context, claim):
-        own = await context.journal.created(claim, prediction)
-    if own != prediction_id:
-        raise JobError(f"the job {claim.key!r} has the prediction {own} already")
-    entry = await context.journal.get(claim.key)
-    assert entry is not None  # noqa: S101 - it has just been written
-    return entry
+        if claim.entry.prediction_id != prediction_id:
+            raise JobError(f"the job {claim.key!r} has the prediction {claim.entry.prediction_id} already")
+    return claim.entry
 
 
 def _model(prediction: Prediction) -> str:

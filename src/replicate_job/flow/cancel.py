@@ -83,7 +83,8 @@ async def run_or_cancel(context: Context, ask: Ask, *, leave: Callable[[], bool]
         return await run_job(context, ask)
     except asyncio.CancelledError:
         if leave():
-            context.reporter.warn(f"stopped; the job {ask.key!r} is left as it is: `replicate-job resume` finishes it")
+            line = context.line("resume")
+            context.reporter.warn(f"stopped; the job {ask.key!r} is left as it is: {line} finishes it")
         else:
             await _cancel_interrupted(context, ask.key)
         raise
@@ -98,7 +99,7 @@ async def _cancel_interrupted(context: Context, key: str) -> None:
     try:
         prediction = await cancel_job(context, entry)
     except ReplicateJobError as error:
-        context.reporter.warn(f"interrupted, and not canceled: {error}")
+        context.reporter.error(f"interrupted, and not canceled: {error}")
     else:
         told = f"prediction {prediction.id} is {prediction.status}" if prediction else "nothing was created"
         context.reporter.warn(f"interrupted: {told}")

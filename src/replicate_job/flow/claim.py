@@ -10,15 +10,21 @@ from replicate_job.errors import JobHeldError, JournalError
 from replicate_job.flow.context import Context
 from replicate_job.job import Job
 from replicate_job.journal.entry import Claim
+from replicate_job.wire.prediction import Prediction
 
 
-async def take(context: Context, key: str, job: Job, save: str | None) -> Claim:
-    """Claim the job; while another process has it, wait for that one."""
-    told = False
+async def take(context: Context, key: str, job: Job, save: str | None, prediction: Prediction | None = None) -> Claim:
+    """Claim the job; while another process has it, wait for that one.
+
+    Raises JobHeldError where that takes longer than the job's budget.
+    """
+    told, until = False, context.clock.now() + job.budget
     while True:
         try:
-            return await context.journal.claim(key, context.api, job, save)
+            return await context.journal.claim(key, context.api, job, save, prediction)
         except JobHeldError as held:
+            if context.clock.now() >= until:
+                raise
             if not told:
                 context.reporter.warn(f"{held}: waiting for it")
             told = True

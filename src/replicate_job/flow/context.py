@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -62,8 +62,12 @@ class SystemClock:
 
 
 class Reporter(Protocol):
-    """Hears what goes on. ``warn`` lines matter to everyone, ``note`` lines to those who ask for more."""
+    """Hears what goes on. ``warn`` lines matter to everyone, ``note`` lines to those who ask for more.
 
+    ``error`` lines are about money: they are told also to those who asked for silence.
+    """
+
+    def error(self, line: str) -> None: ...
     def warn(self, line: str) -> None: ...
     def note(self, line: str) -> None: ...
     def saw(self, prediction: Prediction) -> None: ...
@@ -86,11 +90,19 @@ class Patience(msgspec.Struct, frozen=True):
     appear: float = 30
 
 
+def command_line(*words: str) -> str:
+    """A command of ours for a hint, quoted for a shell."""
+    import shlex  # noqa: PLC0415 - for hints only
+
+    return f"`{shlex.join(['replicate-job', *words])}`"
+
+
 class Context(msgspec.Struct, frozen=True):
     """``api`` is the API's name in the journal: its base URL, or ``local``.
 
     A ``forgetful`` API, as the local one, loses its predictions when it ends, and nothing is paid for them. ``cache``
-    is a folder for the schemas of versions.
+    is a folder for the schemas of versions. ``line`` writes a command for a hint, with the options that lead to the
+    same journal and API.
     """
 
     api: str
@@ -100,5 +112,6 @@ class Context(msgspec.Struct, frozen=True):
     reporter: Reporter
     cache: Path
     forgetful: bool = False
+    line: Callable[..., str] = command_line
     clock: Clock = SystemClock()
     patience: Patience = Patience()

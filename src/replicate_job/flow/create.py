@@ -20,7 +20,7 @@ from replicate_job.errors import (
     ReplicateJobError,
 )
 from replicate_job.flow.context import Context
-from replicate_job.flow.reconcile import reconcile
+from replicate_job.flow.reconcile import be_uncertain, reconcile
 from replicate_job.journal.entry import Claim, Entry, Request
 from replicate_job.wire.prediction import Prediction
 
@@ -117,7 +117,7 @@ async def cancel_surplus(context: Context, prediction_id: str) -> None:
             await context.clock.sleep(backoff(attempt))
         else:
             return
-    context.reporter.warn(f"{prediction_id} could not be canceled and may be charged: {problem}")
+    context.reporter.error(f"{prediction_id} could not be canceled and may be charged: {problem}")
 
 
 class _Tries:
@@ -151,6 +151,9 @@ class _Tries:
     async def count(self, broken: ReplicateJobError | None) -> None:
         """Count a create that was sent and found to have made nothing."""
         self._sends += 1
+        if not broken and self._sends > 1:
+            reason = "the API answers each create with a prediction of another job"
+            await be_uncertain(self._context, self._claim, reason)
         if broken and self._sends >= self._context.patience.sends:
             await self.give_up(broken, f"{broken}; sent {self._sends} times, nothing was created")
         await self._context.clock.sleep(backoff(self._sends - 1))

@@ -54,7 +54,7 @@ async def follow(  # noqa: PLR0913 - what to follow, whom to tell, how long
     if whole is not None and whole.startswith(told):
         tell(whole[len(told) :])
     elif whole is not None:
-        advice = f"`replicate-job show {last.id}` has it whole"
+        advice = f"{context.line('show', last.id)} has it whole"
         context.reporter.warn(f"what was streamed is not how the output begins: {advice}")
     return end
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
-from replicate_job.errors import InputError, JobError
+from replicate_job.errors import InputError, JobError, NoAnswerError
 from replicate_job.flow.context import Context
 from replicate_job.flow.resolve import Resolved, resolve
 from replicate_job.inputs.schema import check
 from replicate_job.inputs.upload import FileInfo, check_files, send_files
 from replicate_job.job import Job
-from replicate_job.journal.entry import Request, encode_job
+from replicate_job.journal.entry import Request, decode_job, encode_job
 from replicate_job.wire.duration import parse_cancel_after
 from replicate_job.wire.prediction import parse_time
 from replicate_job.wire.target import Target, parse_target
@@ -22,6 +22,8 @@ from replicate_job.wire.target import Target, parse_target
 
 def check_job(job: Job) -> Target:
     """Read what can be wrong without asking anybody. Raises JobError."""
+    if isinstance(job.webhook, str) and not job.webhook.startswith(("http://", "https://")):
+        raise JobError(f"webhook is {job.webhook!r}: it must be a URL like https://example.com/hook")
     try:
         msgspec.convert(msgspec.structs.asdict(job), Job)
         if job.cancel_after is not None:
@@ -33,7 +35,9 @@ def check_job(job: Job) -> Target:
     if not math.isfinite(job.budget):
         raise JobError(f"poll_interval is {job.poll_interval:g}: it must be finite")
     try:
-        encode_job(job)
+        decode_job(encode_job(job))
+    except RecursionError:
+        raise JobError("the input is nested too deep") from None
     except UnicodeEncodeError as error:
         raise JobError(f"the job holds text that is no Unicode: {error.object[error.start : error.end]!r}") from None
     target = parse_target(job.model)
@@ -81,8 +85,10 @@ class _Uploads:
     async def upload(self, path: Path, name: str, media_type: str, sha256: str) -> FileInfo:
         self._context.reporter.note(f"uploading {name}")
         sent = await self._context.client.upload_file(path, name=name, media_type=media_type)
+        if not (address := sent.urls.get("get")):
+            raise NoAnswerError(f"the API took {name} and does not say where it is: give a URL to it instead")
         expires = parse_time(sent.expires_at)
-        info = FileInfo(sent.urls["get"], expires.timestamp() if expires else None)
+        info = FileInfo(address, expires.timestamp() if expires else None)
         if not self._context.forgetful:
             await self._context.journal.remember_upload(self._context.api, sha256, info)
         return info

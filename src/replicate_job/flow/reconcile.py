@@ -45,7 +45,7 @@ async def reconcile(context: Context, claim: Claim, entry: Entry, *, elapsed: fl
             found = await _search(context, entry)
         except ReplicateJobError as error:
             if not is_transient(error) or clock.now() >= given_up:
-                await _be_uncertain(context, claim, f"the list of predictions cannot be read: {error}")
+                await be_uncertain(context, claim, f"the list of predictions cannot be read: {error}")
             delay = max(delay, getattr(error, "retry_after", None) or 0)
         else:
             adoption = await context.journal.adopt(claim, found.same, found.doubtful)
@@ -55,18 +55,18 @@ async def reconcile(context: Context, claim: Claim, entry: Entry, *, elapsed: fl
                 return None
             if settled_before:
                 reason = "several predictions could be it" if found.same else "the API has removed the inputs already"
-                await _be_uncertain(context, claim, reason, adoption.unclear)
+                await be_uncertain(context, claim, reason, adoption.unclear)
         attempt += 1
         await clock.sleep(max(0.05, min(delay, given_up - clock.now())))
 
 
-async def _be_uncertain(context: Context, claim: Claim, reason: str, candidates: Sequence[str] = ()) -> NoReturn:
+async def be_uncertain(context: Context, claim: Claim, reason: str, candidates: Sequence[str] = ()) -> NoReturn:
     which = f" ({', '.join(candidates[:5])})" if candidates else ""
     problem = f"it is not known whether a prediction was created: {reason}{which}"
     await context.journal.uncertain(claim, problem)
     advice = (
-        "nothing is sent again by itself: `replicate-job resume` looks again, "
-        f"`replicate-job wait ID --key {claim.key}` takes that prediction for this job"
+        f"nothing is sent again by itself: {context.line('resume')} looks again, "
+        f"{context.line('wait', 'ID', '--key', claim.key)} takes that prediction for this job"
     )
     raise UncertainError(f"{problem}; {advice}", key=claim.key, candidates=candidates)
 
@@ -75,9 +75,10 @@ async def _search(context: Context, entry: Entry) -> _Found:
     request, first, last = entry.request, entry.first_sent, entry.last_sent
     if request is None or first is None or last is None:
         return _Found((), ())
+    # A gateway's Date may be wrong where the predictions' times are right: the span covers both clocks.
     offset = context.client.clock_offset or 0.0
-    after = datetime.fromtimestamp(first + offset - SLACK, UTC)
-    before = datetime.fromtimestamp(last + offset + LATEST, UTC)
+    after = datetime.fromtimestamp(first + min(offset, 0.0) - SLACK, UTC)
+    before = datetime.fromtimestamp(last + max(offset, 0.0) + LATEST, UTC)
     same: list[Prediction] = []
     doubtful: list[Prediction] = []
     async for page in context.client.list_predictions(after=after, before=before):

@@ -11,6 +11,7 @@ from replicate_job.flow.context import Context
 from replicate_job.flow.retry import read
 from replicate_job.flow.schemas import keep_schema, load_schema
 from replicate_job.wire.model import Version
+from replicate_job.wire.openapi import is_sound
 from replicate_job.wire.target import Target
 
 
@@ -67,12 +68,17 @@ async def _version(context: Context, target: Target) -> Resolved:
             found = await read(context, lambda: context.client.get_version(target.owner, target.name, target.version))
             schema = _keep(context, found)
         except (NotFoundError, AuthenticationError):
-            tried = await _check_hidden(context, target, tried)
+            tried, schema = await _check_hidden(context, target, tried)
     return Resolved(target, "/predictions", target.version, schema, tried)
 
 
-async def _check_hidden(context: Context, target: Target, tried: tuple[str, ...]) -> tuple[str, ...]:
-    """An official model answers 404 for every version of it; for other models a 404 means what it says."""
+async def _check_hidden(
+    context: Context, target: Target, tried: tuple[str, ...]
+) -> tuple[tuple[str, ...], dict[str, Any] | None]:
+    """An official model answers 404 for every version of it; for other models a 404 means what it says.
+
+    Its newest version is shown all the same, and with it the schema, if that is the one.
+    """
     tried += (f"GET /models/{target.slug}",)
     try:
         model = await read(context, lambda: context.client.get_model(target.owner, target.name))
@@ -80,7 +86,8 @@ async def _check_hidden(context: Context, target: Target, tried: tuple[str, ...]
         raise ModelNotFoundError(str(target), tried) from None
     if not model.is_official and model.latest_version is not None:
         raise ModelNotFoundError(str(target), tried)
-    return tried
+    latest = model.latest_version
+    return tried, _keep(context, latest) if latest and latest.id == target.version else None
 
 
 async def _deployment(context: Context, target: Target) -> Resolved:
@@ -97,11 +104,14 @@ async def _deployment(context: Context, target: Target) -> Resolved:
                 schema = _keep(context, await read(context, lambda: context.client.get_version(owner, name, version)))
     except (NotFoundError, AuthenticationError) as error:
         context.reporter.note(f"{target} does not show its schema: {error}")
-    return Resolved(target, f"{asked}/predictions", schema=schema, tried=(f"GET {asked}", f"POST {asked}/predictions"))
+    return Resolved(target, f"{asked}/predictions", schema=schema, tried=(f"GET {asked}",))
 
 
 def _keep(context: Context, version: Version | None) -> dict[str, Any] | None:
     if version is None or version.openapi_schema is None:
+        return None
+    if not is_sound(version.openapi_schema):
+        context.reporter.warn(f"the schema of version {version.id} is malformed: it is not used")
         return None
     keep_schema(context.cache, version.id, version.openapi_schema)
     return version.openapi_schema

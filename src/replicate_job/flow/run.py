@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,6 +15,7 @@ from replicate_job.errors import (
     JobError,
     JournalError,
     NotFoundError,
+    OutputError,
     OutputExpiredError,
     ReplicateJobError,
 )
@@ -28,6 +28,7 @@ from replicate_job.flow.prepare import check_job, prepare, resolve_and_check
 from replicate_job.flow.reconcile import reconcile
 from replicate_job.flow.resolve import Resolved, resolve
 from replicate_job.flow.retry import read
+from replicate_job.flow.schemas import load_schema
 from replicate_job.flow.wait import Watch, wait
 from replicate_job.job import Job, Result
 from replicate_job.journal.entry import Claim, Entry, Request
@@ -67,6 +68,8 @@ async def run_job(context: Context, ask: Ask) -> Result:
     ``result``.
     """
     check_job(ask.job)
+    if not ask.key.strip():
+        raise JobError("the key is empty: name the job, or give no key")
     if context.forgetful and not ask.job.wait_for_completion:
         raise JobError("a local run ends with its command: it has to wait for the end")
     if context.forgetful and ask.job.webhook:
@@ -98,9 +101,9 @@ class _Run:
 
     async def advance(self) -> Result:
         entry = self._entry
-        if entry.state == "collected" and entry.prediction:
+        if entry.state == "collected" and entry.prediction and not self._lacks_files(entry.prediction):
             return self._stored(entry, entry.prediction)
-        if entry.state == "ended" and entry.prediction:
+        if entry.state in {"ended", "collected"} and entry.prediction:
             if self._context.forgetful:
                 await self._start_over("its outputs were not kept")
             return await self._collect(entry.prediction)
@@ -123,9 +126,20 @@ class _Run:
         await self._context.journal.refused(self._claim, problem)
         raise _GoneError
 
+    def _lacks_files(self, prediction: Prediction) -> bool:
+        """Whether files are to be kept that a finished job did not keep, or that are no longer there."""
+        entry = self._entry
+        if not self._ask.save or entry.problem:
+            return False
+        if entry.files:
+            return not all(path.exists() for path in entry.files)
+        return entry.save is None and prediction.output is not None
+
     def _stored(self, entry: Entry, prediction: Prediction) -> Result:
-        if self._emit and (whole := as_text(prediction.output)) is not None:
-            self._emit(whole)
+        if self._emit:
+            schema, origin = self._kept_schema(prediction), self._context.client.base_url
+            if whole := as_text(prediction.output, schema, origin=origin):
+                self._emit(whole)
         result = result_of(prediction, entry, entry.files)
         if entry.files and self._ask.save not in {None, entry.save}:
             self._context.reporter.warn(f"this job is finished: its outputs are in {entry.save}")
@@ -188,12 +202,22 @@ class _Run:
 
     async def _find_schema(self, prediction: Prediction) -> dict[str, Any] | None:
         """The model's schema, to tell files from text; an interrupted job asks for it again."""
+        self._schema = self._schema or self._kept_schema(prediction)
         if self._schema is None:
-            with suppress(ReplicateJobError):
-                resolved = await resolve(self._context, parse_target(self._entry.job.model))
-                if resolved.version in {"", prediction.version}:
-                    self._schema = resolved.schema
+            # What was created, not what the model's name means by now.
+            request = self._entry.request
+            target = request.target if request else parse_target(self._entry.job.model)
+            try:
+                self._schema = (await resolve(self._context, target)).schema
+            except ReplicateJobError as error:
+                self._context.reporter.warn(f"{error}; files are told from text by their addresses alone")
         return self._schema
+
+    def _kept_schema(self, prediction: Prediction) -> dict[str, Any] | None:
+        """The schema of the prediction's version, where it was seen before."""
+        request = self._entry.request
+        version = (request.version if request else "") or prediction.version
+        return load_schema(self._context.cache, version) if version else None
 
     async def _collect(self, end: Prediction) -> Result:
         context, entry = self._context, self._entry
@@ -206,10 +230,14 @@ class _Run:
             schema, origin = await self._find_schema(end), context.client.base_url
             try:
                 result = await collect(context.fetch, result, schema, folder=Path(self._ask.save), origin=origin)
-            except OutputExpiredError as error:
-                await self._write(context.journal.collected(self._claim, error.result.files, str(error)))
-                raise
-        await self._write(context.journal.collected(self._claim, result.files))
+            except OutputError as error:
+                if isinstance(error, OutputExpiredError):
+                    await self._write(context.journal.collected(self._claim, error.result.files, str(error)))
+                if end.status == "succeeded":
+                    raise
+                context.reporter.warn(str(error))  # that it failed is the news
+                return self._sum_up(error.result)
+        await self._write(context.journal.collected(self._claim, result.files, save=self._ask.save))
         return self._sum_up(result)
 
     async def _write(self, fact: Awaitable[None]) -> None:

@@ -45,10 +45,10 @@ class Watch:
 
     def saw(self, prediction: Prediction) -> None:
         if prediction.status not in KNOWN:
-            self._warn_once(f"unknown status {prediction.status!r}: waiting on")
+            self.warn_once(f"unknown status {prediction.status!r}: waiting on")
         self._context.reporter.saw(prediction)
 
-    def _warn_once(self, line: str) -> None:
+    def warn_once(self, line: str) -> None:
         if line not in self._warned:
             self._warned.add(line)
             self._context.reporter.warn(line)
@@ -77,6 +77,8 @@ async def wait(
         pause = pauses.pop(0) if pauses else interval
         await watch.clock.sleep(min(max(pause, watch.asked_to_wait), left))
         last = await watch.look() or last
-    if last is None and watch.trouble:
-        raise watch.trouble
+    if watch.trouble:
+        if last is None:
+            raise watch.trouble
+        watch.warn_once(f"the last status check failed, so this may not be its status any more: {watch.trouble}")
     return last

@@ -50,6 +50,8 @@ def parse_pairs(pairs: Iterable[str], document: Mapping[str, Any] | None = None)
         except JobError as problem:
             problems.append(str(problem))
             continue
+        except RecursionError:  # a schema that contains itself says nothing
+            value = _any(text)
         if name not in values:
             values[name] = value
         elif isinstance(values[name], list) and isinstance(value, list) and name in properties:

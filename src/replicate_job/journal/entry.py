@@ -115,7 +115,7 @@ def _encode_path(value: Any) -> Any:
 
 def _with_paths(value: Any) -> Any:
     if isinstance(value, dict):
-        if value.keys() == {_FILE}:
+        if value.keys() == {_FILE} and isinstance(value[_FILE], str):
             return Path(value[_FILE])
         return {name: _with_paths(item) for name, item in value.items()}
     return [_with_paths(item) for item in value] if isinstance(value, list) else value

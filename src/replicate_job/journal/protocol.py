@@ -24,9 +24,12 @@ class Journal(Protocol):
     def lease(self) -> float:
         """Seconds that a claim holds without being renewed."""
 
-    async def claim(self, key: str, api: str, job: Job, save: str | None) -> Claim:
+    async def claim(
+        self, key: str, api: str, job: Job, save: str | None, prediction: Prediction | None = None
+    ) -> Claim:
         """Take up a job: a new one, one left unfinished, or a finished one to read its result.
 
+        With ``prediction``, one that exists already becomes the job's, unless it has another or that is another job's.
         Raises JobHeldError while another live process has it, KeyInUseError when ``key`` names a different job.
         """
 
@@ -62,8 +65,10 @@ class Journal(Protocol):
 
     async def ended(self, claim: Claim, prediction: Prediction) -> None: ...
 
-    async def collected(self, claim: Claim, files: Sequence[Path], problem: str = "") -> None:
-        """Record the files that were kept; ``problem`` says why others never can be."""
+    async def collected(
+        self, claim: Claim, files: Sequence[Path], problem: str = "", *, save: str | None = None
+    ) -> None:
+        """Record the files that were kept, and in which folder; ``problem`` says why others never can be."""
 
     async def refused(self, claim: Claim, problem: str) -> None: ...
 

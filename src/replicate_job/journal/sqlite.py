@@ -58,8 +58,16 @@ class SQLiteJournal:
     async def __aexit__(self, *exc_info: object) -> None:
         await self._writer.close()
 
-    async def claim(self, key: str, api: str, job: Job, save: str | None) -> Claim:
-        return await self._writer.run(lambda db: self._claim(db, key, api, job, save))
+    async def claim(
+        self, key: str, api: str, job: Job, save: str | None, prediction: Prediction | None = None
+    ) -> Claim:
+        def work(db: sqlite3.Connection) -> Claim:
+            claim = self._claim(db, key, api, job, save)
+            if prediction and claim.entry.prediction_id is None and not _owned(db, api, [prediction.id]):
+                _write_created(db, key, prediction)
+            return Claim(_get(db, key), claim.fence)
+
+        return await self._writer.run(work)
 
     def _claim(self, db: sqlite3.Connection, key: str, api: str, job: Job, save: str | None) -> Claim:
         row = db.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone()
@@ -143,10 +151,7 @@ class SQLiteJournal:
                 return entry.prediction_id
             if _owned(db, entry.api, [prediction.id]):
                 return ""
-            db.execute(
-                "UPDATE jobs SET state='created', prediction_id=?, prediction=?, problem='' WHERE key=?",
-                (prediction.id, msgspec.json.encode(prediction).decode(), claim.key),
-            )
+            _write_created(db, claim.key, prediction)
             return prediction.id
 
         return await self._writer.run(work)
@@ -172,9 +177,11 @@ class SQLiteJournal:
         known = "state='ended', prediction=?, prediction_id=coalesce(prediction_id, ?)"
         await self._fact(claim, known, msgspec.json.encode(prediction).decode(), prediction.id)
 
-    async def collected(self, claim: Claim, files: Sequence[Path], problem: str = "") -> None:
+    async def collected(
+        self, claim: Claim, files: Sequence[Path], problem: str = "", *, save: str | None = None
+    ) -> None:
         paths = msgspec.json.encode([str(path) for path in files]).decode()
-        await self._fact(claim, "state='collected', files=?, problem=?", paths, problem)
+        await self._fact(claim, "state='collected', files=?, problem=?, save=coalesce(?, save)", paths, problem, save)
 
     async def refused(self, claim: Claim, problem: str) -> None:
         await self._fact(claim, "state='refused', problem=?", problem)
@@ -229,6 +236,13 @@ class SQLiteJournal:
 
 def _get(db: sqlite3.Connection, key: str) -> Entry:
     return read_entry(db.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone())
+
+
+def _write_created(db: sqlite3.Connection, key: str, prediction: Prediction) -> None:
+    db.execute(
+        "UPDATE jobs SET state='created', prediction_id=?, prediction=?, problem='' WHERE key=?",
+        (prediction.id, msgspec.json.encode(prediction).decode(), key),
+    )
 
 
 def _held(db: sqlite3.Connection, claim: Claim) -> Entry:

@@ -38,7 +38,10 @@ def find_files(
     media type or in base64.
     """
     schema = definition(document, "Output")
-    return list(_walk(output, (), [schema or {}], document or {}, _origin(origin) if origin else None))
+    try:
+        return list(_walk(output, (), [schema or {}], document or {}, _origin(origin) if origin else None))
+    except RecursionError:  # no model nests its files a thousand deep
+        return []
 
 
 def as_text(output: Any, document: Mapping[str, Any] | None = None, *, origin: str | None = None) -> str | None:

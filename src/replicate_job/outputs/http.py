@@ -11,7 +11,7 @@ from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import RedirectError
 
 from replicate_job.errors import OutputError
-from replicate_job.http import Exchange, is_loopback, reason
+from replicate_job.http import Exchange, is_loopback, read_headers, reason
 from replicate_job.outputs.download import shown
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class HttpResponse:
     def __init__(self, response: RustResponse, url: str) -> None:
         self._response, self._url = response, url
         self.status = response.status
-        self.headers = {name.lower(): value for name, value in response.headers.items()}
+        self.headers = read_headers(response)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes. Raises NoAnswerError when it breaks off or stalls."""

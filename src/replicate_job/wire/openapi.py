@@ -6,6 +6,7 @@ Cog writes OpenAPI 3.0 (``nullable: true``, enums as ``allOf: [{"$ref": …}]``)
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,10 @@ Schema = dict[str, Any]
 
 _LOCAL = "#/components/schemas/"
 _NULL: Schema = {"type": "null"}
+MOST = 64
+"""Alternatives of one schema that are looked at; references can multiply them without end."""
+DEEPEST = 50
+"""Schemas inside schemas."""
 _ONE = {"items", "additionalProperties", "not"}
 _SEVERAL = {"allOf", "anyOf", "oneOf"}
 _NAMED = {"properties", "patternProperties"}
@@ -32,8 +37,12 @@ def alternatives(document: Mapping[str, Any], schema: Any, _seen: frozenset[str]
     """The plain schemas that a value may follow, each with one ``type`` at most.
 
     References are followed, ``allOf`` is merged, ``anyOf``, ``oneOf``, lists of types and ``nullable`` are opened.
-    A reference that leads nowhere, or back to itself, allows anything: ``{}``.
+    A reference that leads nowhere, or back to itself, allows anything: ``{}``. Of very many only the first are given.
     """
+    yield from islice(_alternatives(document, schema, _seen), MOST)
+
+
+def _alternatives(document: Mapping[str, Any], schema: Any, _seen: frozenset[str]) -> Iterator[Schema]:
     if not isinstance(schema, dict):
         yield {}
         return
@@ -63,7 +72,7 @@ def _bases(document: Mapping[str, Any], schema: Schema, seen: frozenset[str]) ->
     choices = [part for key in ("anyOf", "oneOf") for part in schema.get(key) or ()]
     merged: list[Schema] = [{}]
     for part in schema.get("allOf") or ():
-        merged = [left | right for left in merged for right in alternatives(document, part, seen)]
+        merged = [left | right for left in merged for right in alternatives(document, part, seen)][:MOST]
     if not choices:
         yield from merged
         return
@@ -71,6 +80,28 @@ def _bases(document: Mapping[str, Any], schema: Schema, seen: frozenset[str]) ->
         for alternative in alternatives(document, choice, seen):
             for left in merged:
                 yield left | alternative
+
+
+def is_sound(document: Any) -> bool:
+    """Whether the document has the form that its readers count on. A model's author may have written anything."""
+    schemas = document.get("components", {}).get("schemas") if isinstance(document, dict) else None
+    return isinstance(schemas, dict) and all(_is_sound(schema, 0) for schema in schemas.values())
+
+
+def _is_sound(schema: Any, depth: int) -> bool:
+    if not isinstance(schema, dict) or depth > DEEPEST:
+        return False
+    properties = schema.get("properties", {})
+    lists = [schema.get(key, []) for key in ("anyOf", "oneOf", "allOf")]
+    if not isinstance(properties, dict) or not all(isinstance(each, list) for each in lists):
+        return False
+    if not isinstance(schema.get("enum", []), list) or not isinstance(schema.get("x-order", 0), int | float):
+        return False
+    if not isinstance(schema.get("required", []), list) or not isinstance(schema.get("type", ""), str | list):
+        return False
+    inside = [*properties.values(), *(part for each in lists for part in each)]
+    inside += [schema[key] for key in ("items", "not") if key in schema]
+    return all(_is_sound(part, depth + 1) for part in inside)
 
 
 def json_schema(document: Mapping[str, Any], adapt: Callable[[Schema], Schema] = dict) -> dict[str, Any]:

@@ -11,6 +11,9 @@ TERMINAL = frozenset({"succeeded", "failed", "canceled", "aborted"})
 KNOWN = TERMINAL | {"starting", "processing"}
 
 
+PredictionId = Annotated[str, msgspec.Meta(min_length=1)]
+
+
 class Prediction(msgspec.Struct, frozen=True):
     """As the API documents it; only ``id`` and ``status`` must be there. Unknown fields are ignored.
 
@@ -18,7 +21,7 @@ class Prediction(msgspec.Struct, frozen=True):
     made through the API. ``version`` may be ``"hidden"`` (official models).
     """
 
-    id: Annotated[str, msgspec.Meta(min_length=1)]
+    id: PredictionId
     status: str
     model: str | None = None
     version: str | None = None

@@ -61,7 +61,7 @@ def _text(value: Any) -> str:
 def _seconds(value: Any, detail: str) -> float | None:
     """The field ``retry_after``, else the sentence "resets in ~5s" that comes with it."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(min(value, sys.float_info.max))
+        return float(max(-1, min(value, sys.float_info.max)))  # below 0 it is nonsense, however far
     if found := _RESETS.search(detail):
         return float(found[1])
     return None

@@ -28,6 +28,7 @@ class Decoder:
     def __init__(self) -> None:
         self._text = codecs.getincrementaldecoder("utf-8-sig")("replace")
         self._rest = ""
+        self._pieces: list[str] = []
         self._type = ""
         self._data: list[str] = []
         self._own_id = False
@@ -35,7 +36,12 @@ class Decoder:
 
     def feed(self, chunk: bytes) -> list[Event]:
         """Events completed by this portion; an event that the stream's end cuts short is never delivered."""
-        self._rest += self._text.decode(chunk)
+        text = self._text.decode(chunk)
+        if "\n" not in text and "\r" not in text and not self._rest.endswith("\r"):
+            self._pieces.append(text)  # joined once: a line of many portions must not cost their square
+            return []
+        self._rest = "".join((self._rest, *self._pieces, text))
+        self._pieces.clear()
         # A "\r" at the very end may be half of "\r\n": it waits for the next portion.
         held = "\r" if self._rest.endswith("\r") else ""
         *lines, rest = _LINE.split(self._rest[: len(self._rest) - len(held)])
