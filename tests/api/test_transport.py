@@ -295,3 +295,14 @@ def test_any_text_is_a_base_url_or_one_clear_line(text: str) -> None:
 )  # fmt: skip
 def test_what_is_this_machine(host: str | None, expected: bool) -> None:  # noqa: FBT001 - a table
     assert is_loopback(host) is expected
+
+
+_YEAR = b"date: Fri, 31 Dec %d 23:59:59 GMT"
+
+
+@pytest.mark.parametrize("header", [b"x-a: \xff", _YEAR % 10**20, _YEAR % 9999])
+async def test_a_header_that_makes_no_sense_costs_nothing(server: Any, header: bytes) -> None:
+    server.say(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n" + header + b"\r\n\r\n{}")
+    async with Transport(server.url, None, user_agent="test") as transport:
+        assert (await transport.send("GET", "/account", timeout=5)).body == b"{}"
+        assert transport.clock_offset == 0

@@ -14,6 +14,7 @@ from replicate_job.errors import (
     APIError,
     AuthenticationError,
     InvalidRequestError,
+    JobError,
     ModelNotFoundError,
     NotSentError,
     PaymentRequiredError,
@@ -25,7 +26,7 @@ from replicate_job.flow.context import Context
 from replicate_job.flow.resolve import Resolved
 from replicate_job.flow.run import Ask, run_job
 from replicate_job.job import Job
-from replicate_job.testing import Fault, Script, ScriptedAPI
+from replicate_job.testing import Answer, Fault, Script, ScriptedAPI
 from replicate_job.testing.answers import invalid
 from replicate_job.wire.target import Target
 
@@ -285,3 +286,24 @@ async def test_identical_jobs_at_once_share_nothing(connect: Connect) -> None:
             asks = [Ask(JOB, key=f"job-{number}", resolved=RESOLVED) for number in range(6)]
             results = await asyncio.gather(*(run_job(context, ask) for ask in asks))
         assert sorted(result.prediction_id for result in results) == sorted(each.id for each in api.predictions)
+
+
+async def test_an_api_that_gives_every_job_the_same_prediction_is_asked_twice_and_no_more(
+    api: ScriptedAPI, connect: Connect
+) -> None:
+    body = b'{"id":"same","status":"succeeded","created_at":"2020-01-01T00:00:00Z"}'
+    always = Fault.answering(Answer(201, body))
+    api.faults.next("create", always, always, always, always)
+    async with connect(api) as context:
+        assert (await run_job(context, Ask(JOB, "one", resolved=RESOLVED))).prediction_id == "same"
+        with pytest.raises(UncertainError, match="a prediction of another job"):
+            await run_job(context, Ask(JOB, "two", resolved=RESOLVED))
+        assert await state_of(context, "two") == "uncertain"
+    assert api.count("create") == 3
+
+
+async def test_an_empty_key_is_no_key(api: ScriptedAPI, connect: Connect) -> None:
+    async with connect(api) as context:
+        with pytest.raises(JobError, match="the key is empty"):
+            await run_job(context, Ask(JOB, ""))
+    assert api.requests == []

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -17,12 +18,14 @@ from replicate_job.errors import (
     InputError,
     InvalidRequestError,
     JobError,
+    JobHeldError,
     JournalError,
     KeyInUseError,
     ModelNotFoundError,
     NoAnswerError,
 )
-from replicate_job.flow.context import Context
+from replicate_job.flow.claim import held
+from replicate_job.flow.context import Context, SystemClock
 from replicate_job.flow.run import Ask, run_job
 from replicate_job.job import Job
 from replicate_job.journal.entry import Claim, Request
@@ -362,3 +365,33 @@ async def test_a_failed_prediction_is_told_as_failed_though_its_outputs_are_gone
     async with connect(api) as context:
         result = await run_job(context, Ask(Job("stability-ai/sdxl", {"prompt": "x"}), "k", str(tmp_path)))
     assert (result.status, result.error, result.files) == ("failed", "boom", ())
+
+
+async def test_the_schema_of_the_version_that_ran_tells_its_files_though_a_newer_one_is_out(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path
+) -> None:
+    job = Job("stability-ai/sdxl", {"prompt": "x"}, wait_for_completion=False)
+    async with connect(api) as context:
+        await run_job(context, Ask(job, "k", str(tmp_path / "out")))
+        model = api.models["stability-ai/sdxl"]
+        api.models["stability-ai/sdxl"] = msgspec.structs.replace(model, versions=("f" * 64, *model.version_ids))
+        waiting = msgspec.structs.replace(job, wait_for_completion=True)
+        result = await run_job(context, Ask(waiting, "k", str(tmp_path / "out")))
+    assert [path.is_file() for path in result.files] == [True]
+
+
+async def test_the_claim_of_a_live_process_is_renewed_beyond_its_lease(tmp_path: Path) -> None:
+    job, path = Job("a/b"), tmp_path / "journal.db"
+    async with SQLiteJournal(path, lease=0.3) as own, SQLiteJournal(path, lease=0.3) as other, asyncio.timeout(10):
+
+        async def held_until() -> float:
+            with pytest.raises(JobHeldError) as caught:
+                await other.claim("k", "api", job, None)
+            return caught.value.until
+
+        claim = await own.claim("k", "api", job, None)
+        context = cast("Context", SimpleNamespace(journal=own, clock=SystemClock()))
+        async with held(context, claim):
+            first = await held_until()
+            while await held_until() <= first:  # noqa: ASYNC110 - SQLite tells nobody of a renewal
+                await asyncio.sleep(0.01)

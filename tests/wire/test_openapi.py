@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from replicate_job.wire.openapi import json_schema
+from replicate_job.wire.openapi import MOST, alternatives, is_sound, json_schema
 
 NULL = {"type": "null"}
 TEXT = {"type": "string"}
@@ -70,3 +70,32 @@ def test_every_schema_can_be_adapted_before_it_may_be_null() -> None:
         "type": "array",
         "title": "array",
     }
+
+
+@pytest.mark.parametrize(
+    "schemas",
+    [
+        None,
+        [],
+        {"Input": None},
+        {"Input": {"properties": []}},
+        {"Input": {"properties": {"a": None}}},
+        {"Input": {"properties": {"a": {"enum": 3}}}},
+        {"Input": {"properties": {"a": {"anyOf": 3}}}},
+        {"Input": {"required": True}},
+        {"Output": {"type": "array", "items": 3}},
+        {"Input": {"properties": {"a": {"x-order": None}}}},
+    ],
+)
+def test_a_document_of_another_form_is_not_sound(schemas: Any) -> None:
+    assert not is_sound({"components": {"schemas": schemas}})
+
+
+def test_references_that_multiply_are_followed_to_a_bound() -> None:
+    def twice(name: str) -> dict[str, Any]:
+        return {"anyOf": [{"$ref": f"#/components/schemas/{name}"}] * 2}
+
+    schemas = {f"S{number}": twice(f"S{number + 1}") for number in range(60)} | {"S60": {"type": "string"}}
+    document = {"components": {"schemas": schemas}}
+    assert is_sound(document)
+    assert len(list(alternatives(document, schemas["S0"]))) == MOST
