@@ -19,8 +19,8 @@ from pyreqwest.request import RequestBuilder
 
 from replicate_job.errors import JobError, NotSentError
 from replicate_job.http import Exchange, is_loopback, read_headers
+from replicate_job.settings import DEFAULT_BASE_URL
 
-DEFAULT_BASE_URL = "https://api.replicate.com"
 CONNECT_TIMEOUT = 10.0
 # Between two bytes. Longer than the longest hold of a create (60 s), which may send nothing until it ends.
 READ_TIMEOUT = 95.0

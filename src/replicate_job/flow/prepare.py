@@ -47,7 +47,7 @@ def check_job(job: Job) -> Target:
 
 async def resolve_and_check(context: Context, job: Job, resolved: Resolved | None = None) -> Resolved:
     """Resolve the job and check its input, without sending anything. Raises InputError with every problem."""
-    resolved = resolved or await resolve(context, check_job(job))
+    resolved = resolved or await resolve(context, parse_target(job.model))
     if resolved.schema is None:
         context.reporter.note(f"the API shows no schema for {job.model}: its input is not checked")
     problems = check(job.input_data, resolved.schema, allow_unknown=job.allow_unknown)

@@ -65,7 +65,8 @@ class SQLiteJournal:
             claim = self._claim(db, key, api, job, save)
             if prediction and claim.entry.prediction_id is None and not _owned(db, api, [prediction.id]):
                 _write_created(db, key, prediction)
-            return Claim(_get(db, key), claim.fence)
+                claim = Claim(_get(db, key), claim.fence)
+            return claim
 
         return await self._writer.run(work)
 
