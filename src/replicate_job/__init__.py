@@ -1,6 +1,7 @@
 """Run AI models on Replicate as jobs that finish: created once, waited for to their true end, outputs kept.
 
-``run(model, input)`` blocks, ``arun`` is its coroutine, ``stream`` and ``astream`` yield text as it comes. A ``Job``
+``run(model, input)`` blocks, ``arun`` is its coroutine, ``stream`` and ``astream`` yield text as it comes, ``batch``
+yields the results of many inputs, in a ``for`` or an ``async for``. A ``Job``
 comes from ``load_job("run.xs")`` or is made by hand; a ``Result`` comes back. Errors are in ``replicate_job.errors``.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from replicate_job.batches import batch
     from replicate_job.errors import ReplicateJobError
     from replicate_job.job import Job, Result
     from replicate_job.jobfile import load_job
@@ -22,6 +24,7 @@ __all__ = [
     "__version__",
     "arun",
     "astream",
+    "batch",
     "load_job",
     "replicate_run_prediction",
     "run",
@@ -33,6 +36,7 @@ _HOMES = {
     "Result": "job",
     "ReplicateJobError": "errors",
     "errors": "errors",
+    "batch": "batches",
     "load_job": "jobfile",
     **dict.fromkeys(["arun", "astream", "replicate_run_prediction", "run", "stream"], "runner"),
 }

@@ -22,7 +22,8 @@
     ├── PredictionError             raised by ``Result.raise_for_status``
     │   ├── PredictionFailedError
     │   ├── PredictionCanceledError canceled or aborted
-    │   └── PredictionUnfinishedError  still running when the budget ran out
+    │   ├── PredictionUnfinishedError  still running when the budget ran out
+    │   └── RowError                a row of a batch: wrong, refused, or its outputs were not kept
     ├── OutputError                 the prediction ended, its outputs could not all be kept; carries the result
     │   └── OutputExpiredError      they are gone from the API (404, 410, data_removed)
     ├── JournalError                the journal cannot be used
@@ -173,6 +174,10 @@ class PredictionCanceledError(PredictionError):
 
 
 class PredictionUnfinishedError(PredictionError):
+    pass
+
+
+class RowError(PredictionError):
     pass
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from replicate_job.errors import PredictionCanceledError, PredictionFailedError, PredictionUnfinishedError
+from replicate_job.errors import PredictionCanceledError, PredictionFailedError, PredictionUnfinishedError, RowError
 
 FUNCTION = "replicate_run_prediction"
 """The one function that a job file can name here."""
@@ -48,6 +48,10 @@ class Result(msgspec.Struct, frozen=True):
     ``created_at`` and ``completed_at`` are ISO 8601 as the API wrote them; ``metrics`` holds seconds
     (``predict_time``, ``total_time``). ``files`` is empty where nothing was saved. ``key`` is the job's
     name in the journal.
+
+    In a batch, ``line`` is the row's (from 1), and ``problem`` says what kept the row from a result that can be used:
+    with the status ``error`` no prediction is known (then ``prediction_id`` is empty), with another the outputs could
+    not be kept.
     """
 
     prediction_id: str
@@ -63,6 +67,8 @@ class Result(msgspec.Struct, frozen=True):
     files: tuple[Path, ...] = ()
     key: str = ""
     logs: str = ""
+    line: int = 0
+    problem: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The ten fields in the seed's order, and ``files`` as strings where files were saved."""
@@ -75,8 +81,11 @@ class Result(msgspec.Struct, frozen=True):
         """Return itself when the prediction succeeded.
 
         Raises PredictionFailedError, PredictionCanceledError (also for ``aborted``), or
-        PredictionUnfinishedError for every status that is not an end.
+        PredictionUnfinishedError for every status that is not an end. A row of a batch with a ``problem`` raises
+        RowError.
         """
+        if self.problem:
+            raise RowError(f"line {self.line}: {self.problem}", self)
         match self.status:
             case "succeeded":
                 return self

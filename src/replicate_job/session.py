@@ -17,22 +17,26 @@ from replicate_job.outputs.http import HttpFetch
 from replicate_job.settings import TOKEN, Settings, check_environment
 
 LOCAL = "local"
+CREATES, OTHERS = 600 / 60, 3000 / 60
+"""Requests a second that Replicate allows: creates, and all others (https://replicate.com/docs/topics/predictions/rate-limits)."""
 LOCAL_PATIENCE = Patience(settle=0.5, appear=0)
 """The local server shows and lists a prediction at once."""
 
 
 @asynccontextmanager
-async def open_session(
+async def open_session(  # noqa: PLR0913 - each is one fact about the session
     settings: Settings,
     reporter: Reporter,
     *,
     model: str = "",
     patience: Patience | None = None,
+    rate: float | None = CREATES,
     line: Callable[..., str] = command_line,
 ) -> AsyncIterator[Context]:
     """Open the API's client, the journal and the downloads; with ``settings.local`` the local server too.
 
-    ``model`` is what will be run, for the local server to start it at once; ``line`` writes commands for hints.
+    ``model`` is what will be run, for the local server to start it at once; ``rate`` is creates a second, None for no
+    limit but what the API's refusals teach; ``line`` writes commands for hints.
     Raises MissingVariableError without a token, unless the API is on this machine; LocalError.
     """
     async with AsyncExitStack() as stack:
@@ -47,7 +51,7 @@ async def open_session(
         transport = await stack.enter_async_context(Transport(base_url, settings.token, user_agent=agent))
         context = Context(
             api=LOCAL if settings.local else transport.base_url,
-            client=Client(transport),
+            client=Client(transport) if settings.local else Client(transport, creates=rate, others=OTHERS),
             journal=await stack.enter_async_context(SQLiteJournal(settings.journal)),
             fetch=await stack.enter_async_context(HttpFetch()),
             reporter=reporter,

@@ -42,8 +42,8 @@ def stop(place: str) -> None:
 
 
 class StoppingJournal(SQLiteJournal):
-    async def claim(self, *args: Any) -> Claim:
-        claim = await super().claim(*args)
+    async def claim(self, *args: Any, **options: Any) -> Claim:
+        claim = await super().claim(*args, **options)
         stop("claimed")
         return claim
 

@@ -128,11 +128,12 @@ def connect(tmp_path: Path, heard: Heard) -> Callable[..., AbstractAsyncContextM
         clock: FastClock | None = None,
         journal: str = "journal.db",
         base_url: str = "",
+        rate: float | None = None,
         **patience: float,
     ) -> AsyncIterator[Context]:
         settings = Settings(api.token, base_url or api.base_url, journal=tmp_path / journal, state=tmp_path / "state")
         chosen = msgspec.convert({"settle": 0.2} | patience, Patience)
-        async with open_session(settings, heard, patience=chosen) as context:
+        async with open_session(settings, heard, patience=chosen, rate=rate) as context:
             yield msgspec.structs.replace(context, clock=clock) if clock else context
 
     return connect

@@ -268,7 +268,7 @@ async def test_a_journal_that_fails_under_way_does_not_cost_the_result(
     async with connect(api) as context:
         failing: Any = Failing(context.journal, fact)
         with pytest.raises(JournalError, match="held by another process") as caught:
-            await run(msgspec.structs.replace(context, journal=failing))
+            await run(msgspec.structs.replace(context, journal=failing), hold=0)
         assert caught.value.result.status == "succeeded"
         assert caught.value.result.output == "done"
         again = await run(context)

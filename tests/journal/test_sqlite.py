@@ -81,7 +81,6 @@ async def test_lists_are_in_order_and_by_api(journal: SQLiteJournal) -> None:
 
 
 FACTS: dict[str, Callable[[SQLiteJournal, Claim], Any]] = {
-    "renew": lambda journal, held: journal.renew(held),
     "intend": lambda journal, held: journal.intend(held, REQUEST),
     "unsent": lambda journal, held: journal.unsent(held),
     "adopt": lambda journal, held: journal.adopt(held, ["p1"]),
@@ -122,7 +121,7 @@ async def test_a_claim_holds_for_its_lease_and_as_long_as_it_is_renewed(journal:
     with pytest.raises(JobHeldError) as caught:
         await claim(journal)
     assert caught.value.until == now() + 1
-    await journal.renew(held)
+    await journal.renew()
     now.seconds += journal.lease - 1
     with pytest.raises(JobHeldError):
         await claim(journal)

@@ -28,7 +28,7 @@ async def count(writer: Writer) -> int:
 
 
 async def test_a_thousand_facts_at_once_share_a_few_transactions(path: Path) -> None:
-    writer, transactions = Writer(path), []
+    writer, transactions = Writer(path, lambda _: None, every=60), []
 
     def watch(database: sqlite3.Connection) -> None:
         database.set_trace_callback(lambda line: transactions.append(line) if line.startswith("COMMIT") else None)
@@ -41,7 +41,7 @@ async def test_a_thousand_facts_at_once_share_a_few_transactions(path: Path) -> 
 
 
 async def test_work_that_fails_is_undone_alone(path: Path) -> None:
-    writer = Writer(path)
+    writer = Writer(path, lambda _: None, every=60)
 
     def half(database: sqlite3.Connection) -> None:
         database.execute(insert("half"))
@@ -57,7 +57,7 @@ async def test_work_that_fails_is_undone_alone(path: Path) -> None:
 
 
 async def test_who_stops_waiting_does_not_stop_the_others(path: Path) -> None:
-    writer = Writer(path)
+    writer = Writer(path, lambda _: None, every=60)
     tasks = [asyncio.ensure_future(writer.run(lambda db, n=n: db.execute(insert(str(n))))) for n in range(3)]  # type: ignore[misc]
     await asyncio.sleep(0)
     tasks[1].cancel()
@@ -67,13 +67,13 @@ async def test_who_stops_waiting_does_not_stop_the_others(path: Path) -> None:
 
 
 async def test_a_closed_writer_has_written_everything_and_can_be_closed_again(path: Path) -> None:
-    writer = Writer(path)
+    writer = Writer(path, lambda _: None, every=60)
     task = asyncio.ensure_future(writer.run(lambda db: db.execute(insert("a")).rowcount))
     await asyncio.sleep(0)
     await writer.close()
     await writer.close()
     assert await task == 1
-    again = Writer(path)
+    again = Writer(path, lambda _: None, every=60)
     assert await count(again) == 1
     await again.close()
 
@@ -181,7 +181,7 @@ async def test_a_journal_with_a_torn_page(path: Path) -> None:
 
 
 async def test_a_full_disk_undoes_the_fact_and_the_next_one_works_once_there_is_room(path: Path) -> None:
-    writer = Writer(path)
+    writer = Writer(path, lambda _: None, every=60)
     size = await writer.run(lambda db: db.execute("PRAGMA page_count").fetchone()[0])
     await writer.run(lambda db: db.execute(f"PRAGMA max_page_count = {size}").fetchone())
     with pytest.raises(JournalError, match="no space left for the journal"):

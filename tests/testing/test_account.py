@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import gc
+import math
 import time
+import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from replicate_job.testing import Deployment, Model, Script, ScriptedAPI
+from replicate_job.testing import Deployment, File, Model, Script, ScriptedAPI, Stream
 
 Create = Callable[..., Any]
 Ask = Callable[..., Any]
@@ -157,6 +160,45 @@ def test_a_prediction_just_created_can_be_missing_for_a_moment(create: Create, a
         assert ask(api, "GET", made["urls"]["get"]).status == 404
         api.predictions[0].visible = time.time()
         assert ask(api, "GET", made["urls"]["get"]).status == 200
+
+
+def test_with_remember_what_ended_long_ago_is_forgotten_and_what_runs_is_not(create: Create, ask: Ask) -> None:
+    with ScriptedAPI(script=Script(duration=0), remember=5) as api:
+        api.next(Script(duration=math.inf))
+        running, *made = [create(api)["id"] for _ in range(31)]
+        kept = {one for one in (running, *made) if ask(api, "GET", f"/v1/predictions/{one}").status == 200}
+        assert kept >= {running, *made[-5:]}
+        assert len(kept) <= 12
+        listed = [item["id"] for item in ask(api, "GET", "/v1/predictions").json["results"]]
+        assert listed == [one for one in [running, *made][::-1] if one in kept]
+        assert (api.created, api.count("create"), len(api.predictions)) == (31, 31, len(kept))
+
+
+def test_pages_hold_still_while_older_predictions_are_forgotten(create: Create, ask: Ask) -> None:
+    with ScriptedAPI(script=Script(duration=0), remember=200) as api:
+        made = [create(api)["id"] for _ in range(350)]
+        first = ask(api, "GET", "/v1/predictions").json
+        made += [create(api)["id"] for _ in range(51)]
+        assert [prediction.id for prediction in api.predictions] == made[-200:]
+        second = ask(api, "GET", first["next"]).json
+        assert [item["id"] for item in first["results"] + second["results"]] == made[201:350][::-1]
+        assert second["next"] is None
+
+
+def test_nothing_holds_on_to_a_prediction_that_is_forgotten_nor_to_its_files(create: Create, ask: Ask) -> None:
+    with ScriptedAPI(script=Script(duration=0, output=File(content=b"x"), stream=Stream()), remember=0) as api:
+        api.next(Script(duration=0.3, output=File(content=b"x"), stream=Stream()))
+        made = create(api)
+        first = weakref.ref(api.predictions[0])
+        api.wait_until(lambda: api.predictions[0].status == "succeeded")
+        file = ask(api, "GET", made["urls"]["get"]).json["output"]
+        assert (ask(api, "GET", file).status, ask(api, "GET", made["urls"]["stream"]).status) == (200, 200)
+        create(api)
+        create(api)
+        assert ask(api, "GET", file).status == 404
+        assert ask(api, "GET", made["urls"]["stream"]).status == 404
+        gc.collect()
+        assert first() is None
 
 
 def test_scripts_come_from_the_queue_then_from_the_server_then_from_the_model(create: Create) -> None:

@@ -83,6 +83,34 @@ def test_the_rate_limit_of_the_language_holds(create: Create) -> None:
         assert len(api.predictions) == 1
 
 
+def test_the_rate_limit_can_be_changed_while_it_runs_and_what_it_refuses_is_counted(create: Create) -> None:
+    with ScriptedAPI() as api:
+        create(api)
+        api.faults.limit(rate=0.1, burst=1)
+        create(api)
+        create(api, status=429)
+        create(api, status=429)
+        api.faults.limit(rate=10, burst=2)
+        create(api)
+        api.faults.limit()
+        create(api)
+        assert [request.fault for request in api.requests] == ["", "", "rate", "rate", "", ""]
+        assert api.faults.throttled == 2
+
+
+@pytest.mark.parametrize("remember", [0, 10])
+def test_with_remember_old_requests_are_forgotten_and_still_counted(ask: Ask, remember: int) -> None:
+    with ScriptedAPI(remember=remember) as api:
+        for number in range(50):
+            ask(api, "GET", f"/v1/predictions/{number}")
+        ask(api, "GET", "/v1/predictions")
+        kept = [request.path for request in api.requests]
+        assert remember <= len(kept) <= 2 * remember
+        asked = [*(f"/v1/predictions/{number}" for number in range(50)), "/v1/predictions"]
+        assert kept == asked[len(asked) - len(kept) :]
+        assert (api.count("get"), api.count("list"), api.count("create")) == (50, 1, 0)
+
+
 async def test_of_a_thousand_creates_exactly_those_exist_whose_fault_came_after() -> None:
     faults = "create:drop-after=0.2,create:drop-before=0.1,create:500-after=0.1,create:500-before=0.05"
     with ScriptedAPI(faults=Faults.parse(faults, seed=3)) as api:

@@ -114,6 +114,17 @@ def test_creates_over_the_rate_are_answered_429_until_time_has_passed() -> None:
     assert faults.draw("create", 4.5) is None
 
 
+def test_a_new_limit_holds_from_now_on_and_nothing_of_it_is_used_up() -> None:
+    faults = Faults.parse("rate=1/min,burst=1")
+    assert [bool(faults.draw("create", 1.0)) for _ in range(2)] == [False, True]
+    faults.limit(rate=1, other_rate=1, burst=2)
+    assert [bool(faults.draw("create", 1.0)) for _ in range(3)] == [False, False, True]
+    assert [bool(faults.draw("get", 1.0)) for _ in range(3)] == [False, False, True]
+    assert faults.throttled == 3
+    faults.limit()
+    assert [faults.draw("create", 1.0) for _ in range(3)] == [None] * 3
+
+
 def test_the_rates_of_creates_and_of_the_rest_are_apart_and_downloads_have_none() -> None:
     faults = Faults.parse("rate=1/min,other-rate=1/min,burst=1")
     assert faults.draw("create", 1.0) is None

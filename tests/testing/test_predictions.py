@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from replicate_job.testing import Script, ScriptedAPI
 Create = Callable[..., Any]
 Ask = Callable[..., Any]
 CREATE = "/v1/models/acme/private/predictions"
+TIMES = ("created_at", "started_at", "completed_at")
 
 
 def moments(api: ScriptedAPI, *offsets: float) -> list[dict[str, Any]]:
@@ -159,3 +161,14 @@ def test_the_input_is_echoed_to_the_letter(api: ScriptedAPI, ask: Ask, text: str
 def test_time_is_the_clock_of_the_machine(api: ScriptedAPI, create: Create) -> None:
     create(api)
     assert api.predictions[0].created == pytest.approx(time.time(), abs=5)
+
+
+def test_a_prediction_can_be_made_older_afterwards_also_once_it_has_ended(
+    api: ScriptedAPI, create: Create, ask: Ask
+) -> None:
+    api.next(Script(boot=0, duration=0))
+    made = create(api)
+    api.predictions[0].created -= 60
+    told = ask(api, "GET", made["urls"]["get"]).json
+    moved = [datetime.fromisoformat(made[name]) - datetime.fromisoformat(told[name]) for name in TIMES]
+    assert moved == [timedelta(seconds=60)] * 3

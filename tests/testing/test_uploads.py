@@ -55,3 +55,7 @@ def test_a_form_without_content_or_with_broken_metadata_is_refused(
 ) -> None:
     assert upload(ask, api, b"x", metadata=metadata, field=field).status == 422
     assert api.uploads == []
+
+
+def test_a_form_without_a_boundary_is_refused(api: ScriptedAPI, ask: Ask) -> None:
+    assert ask(api, "POST", "/v1/files", b"--b\r\n", Content_Type="multipart/form-data").status == 400

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +13,8 @@ from urllib.parse import quote, urlencode
 import msgspec
 from pyreqwest.multipart import FormBuilder, PartBuilder
 
+from replicate_job.api.gate import Gate
+from replicate_job.api.ratelimit import Bucket
 from replicate_job.api.retry import wait_asked
 from replicate_job.api.transport import Response, Transport
 from replicate_job.errors import (
@@ -33,7 +36,9 @@ ANSWER_TIMEOUT = 30.0
 UPLOAD_TIMEOUT = 600.0
 MOST_PAGES = 1000
 """A hundred predictions each, of a few minutes: far more than the API lets anyone create."""
-OK, REDIRECT = range(200, 300), range(300, 400)
+OK, REDIRECT, THROTTLED = range(200, 300), range(300, 400), 429
+AT_ONCE = 64
+"""Requests under way together, those apart that are held open. More of them would only queue at the other side."""
 
 _T = TypeVar("_T")
 _ERRORS: dict[int, tuple[type[APIError], str]] = {
@@ -57,11 +62,14 @@ class _Named(msgspec.Struct, frozen=True):
 class Client:
     """Every method raises NotSentError, NoAnswerError (also for a body that is not what it should be), or APIError.
 
-    The APIError is the subclass of the status that came back.
+    The APIError is the subclass of the status that came back. ``creates`` and ``others`` are the most requests a
+    second of either kind, None for no limit but what the API's refusals teach.
     """
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, *, creates: float | None = None, others: float | None = None) -> None:
         self._transport = transport
+        self.creates, self.others = Gate(Bucket(creates)), Gate(Bucket(others))
+        self._at_once = asyncio.Semaphore(AT_ONCE)
 
     @property
     def base_url(self) -> str:
@@ -72,15 +80,25 @@ class Client:
         """Seconds that the API's clock is ahead of this machine's; None before its first answer."""
         return self._transport.clock_offset
 
+    async def turn(self) -> None:
+        """Wait until the rate limit allows a create. Whoever comes back is to send one, and at once."""
+        await self.creates.enter()
+
     async def create_prediction(
         self, path: str, body: bytes, *, hold: int = 0, cancel_after: str | None = None
     ) -> Prediction:
-        """Send one create. ``hold`` (seconds, up to 60) keeps the request open until the end: ``Prefer: wait``."""
+        """Send one create, after a ``turn``.
+
+        ``hold`` (seconds, up to 60) keeps the request open until the end: ``Prefer: wait``.
+        """
         headers = {"prefer": f"wait={hold}"} if hold else {}
         if cancel_after:
             headers["cancel-after"] = cancel_after
         timeout = ANSWER_TIMEOUT + hold
-        response = await self._transport.send("POST", path, timeout=timeout, body=body, headers=headers)
+        # One that is held open waits for its model and not for the network: it does not take another's place.
+        async with nullcontext() if hold else self._at_once:
+            response = await self._transport.send("POST", path, timeout=timeout, body=body, headers=headers)
+        _learn(self.creates, response)
         try:
             return self._read(f"POST {path}", response, Prediction)
         except NoAnswerError:
@@ -118,6 +136,11 @@ class Client:
             query = (page.next or "").partition("?")[2]
             if page.next and not query:
                 raise NoAnswerError(f"{self.base_url}/predictions: the link to its next page cannot be read")
+
+    async def page_predictions(self, *, after: datetime, before: datetime) -> PredictionPage:
+        """The newest page of that span, and with it whether there are more."""
+        query = urlencode({"created_after": _iso(after), "created_before": _iso(before)})
+        return await self._get(f"/predictions?{query}", PredictionPage)
 
     async def get_model(self, owner: str, name: str) -> Model:
         return await self._get(f"/models/{owner}/{name}", Model)
@@ -164,7 +187,10 @@ class Client:
         form: FormBuilder | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> _T:
-        response = await self._transport.send(method, path, timeout=timeout, body=body, form=form, headers=headers)
+        await self.others.enter()
+        async with self._at_once:
+            response = await self._transport.send(method, path, timeout=timeout, body=body, form=form, headers=headers)
+        _learn(self.others, response)
         return self._read(f"{method} {path.partition('?')[0]}", response, kind)
 
     def _read(self, what: str, response: Response, kind: type[_T]) -> _T:
@@ -175,6 +201,14 @@ class Client:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             expected = f"{self.base_url} answered {response.status} with a body that is not a {kind.__name__.lower()}"
             raise NoAnswerError(f"{what}: {expected}") from None
+
+
+def _learn(gate: Gate, response: Response) -> None:
+    if response.status == THROTTLED:
+        problem = read_problem(response.status, response.body)
+        gate.refused(wait_asked(problem, response.headers, datetime.now(UTC)))
+    else:
+        gate.heard()
 
 
 def step(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from typing import Self
@@ -27,13 +27,17 @@ READ_TIMEOUT = 95.0
 # Shorter than the idle time of usual load balancers (60 s): a create sent on a connection that the
 # other side is just closing would be an ambiguous one.
 POOL_IDLE = 20.0
+JUDGED = 64
+"""Addresses that are remembered: creates go to the same one a million times."""
+FAULTY = 300
+"""The first status that is no success."""
 SHOWN = 200
 """Characters of an address that a message repeats."""
 PLAUSIBLE_OFFSET = 366 * 24 * 3600.0
 
 
 class Response(msgspec.Struct, frozen=True):
-    """An answer read to its end. Header names are in lower case."""
+    """An answer read to its end. ``headers``, by names in lower case, are those of answers that are errors."""
 
     status: int
     headers: Mapping[str, str]
@@ -52,6 +56,8 @@ class Transport:
         self._token = token
         self._client = self._build(user_agent)
         self._clock_offset: float | None = None
+        self._date: str | None = ""
+        self._judged: dict[str, tuple[Url, bool]] = {}
 
     def _build(self, user_agent: str) -> Client:
         builder = (
@@ -99,9 +105,9 @@ class Transport:
                 request = request.multipart(form)
             response = await request.build().send()
             payload = bytes(await response.bytes())
-        received = read_headers(response)
-        self._note_date(received.get("date"))
-        return Response(response.status, received, payload)
+        with suppress(ValueError):  # what is no text is no date
+            self._note_date(response.get_header("date"))
+        return Response(response.status, read_headers(response) if response.status >= FAULTY else {}, payload)
 
     @asynccontextmanager
     async def stream(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
@@ -127,16 +133,28 @@ class Transport:
     def _request(self, method: str, path: str, headers: Mapping[str, str]) -> RequestBuilder:
         whole = path if "://" in path else self.base_url + path
         try:
-            # Whose address it is, the parser says that also sends: two parsers can read one text as two hosts.
-            url = Url(whole)
+            url, is_own = self._judge(whole)
             request = self._client.request(method, url).headers(dict(headers))
         except ValueError as error:
             raise NotSentError(f"{method} {whole}: no address that can be asked ({error})") from None
-        if self._token and url.origin_ascii == self._origin:
+        if self._token and is_own:
             request = request.header("authorization", f"Bearer {self._token}", is_sensitive=True)
         return request
 
+    def _judge(self, whole: str) -> tuple[Url, bool]:
+        """The address, and whether it is the API's own. Raises ValueError."""
+        if (known := self._judged.get(whole)) is None:
+            # Whose address it is, the parser says that also sends: two parsers can read one text as two hosts.
+            url = Url(whole)
+            known = url, url.origin_ascii == self._origin
+            if len(self._judged) < JUDGED:
+                self._judged[whole] = known
+        return known
+
     def _note_date(self, date: str | None) -> None:
+        if date == self._date:  # a second's answers all say the same
+            return
+        self._date = date
         try:
             offset = parsedate_to_datetime(date or "").timestamp() - time.time()
         except (ValueError, OverflowError):

@@ -14,6 +14,7 @@ from replicate_job.cli.streams import leave, open_missing, tell
 
 COMMANDS = {
     "run": "Run a job file or a model, and keep its outputs.",
+    "batch": "Run one for every row of a file.",
     "wait": "Wait for a prediction to end, and keep its outputs.",
     "show": "Show a prediction as it is now.",
     "cancel": "Cancel a prediction.",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import click
 import msgspec
@@ -16,14 +16,20 @@ from replicate_job import __version__
 from replicate_job.cli.output import open_reporter
 from replicate_job.cli.signals import Terminated, run_async
 from replicate_job.cli.streams import tell
-from replicate_job.flow.context import Context, command_line
-from replicate_job.session import open_session
+from replicate_job.flow.context import Context, Reporter, command_line
+from replicate_job.session import CREATES, open_session
 from replicate_job.settings import Settings, read_settings
 
 OUTPUTS = "outputs"
 """The folder of outputs where none is named."""
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class _Beating(Reporter, Protocol):
+    """A reporter that says by itself that it goes on."""
+
+    async def beat(self) -> None: ...
 
 
 class Common(msgspec.Struct, frozen=True):
@@ -46,16 +52,25 @@ class Common(msgspec.Struct, frozen=True):
         return command_line(*words)
 
     @asynccontextmanager
-    async def session(self, *, model: str = "", still: bool = False, stopped: str = "") -> AsyncIterator[Context]:
-        """A session whose reporter is the terminal. ``still``: the terminal shows text that is streamed.
+    async def session(
+        self,
+        shown: AbstractContextManager[_Beating] | None = None,
+        *,
+        model: str = "",
+        rate: float | None = CREATES,
+        still: bool = False,
+        stopped: str = "",
+    ) -> AsyncIterator[Context]:
+        """A session whose reporter is ``shown``, by default a line on the terminal. ``still``: it shows streamed text.
 
-        ``stopped`` is said where SIGINT or SIGTERM ends it.
+        ``rate`` is creates a second; ``stopped`` is said where SIGINT or SIGTERM ends it.
         """
         try:
-            with open_reporter(verbose=self.verbose, quiet=self.quiet, still=still) as reporter:
+            with shown or open_reporter(verbose=self.verbose, quiet=self.quiet, still=still) as reporter:
                 beating = asyncio.create_task(reporter.beat())
+                opening = open_session(self.settings, reporter, model=model, rate=rate, line=self.line)
                 try:
-                    async with open_session(self.settings, reporter, model=model, line=self.line) as context:
+                    async with opening as context:
                         yield context
                 finally:
                     beating.cancel()
@@ -65,16 +80,20 @@ class Common(msgspec.Struct, frozen=True):
             raise
 
 
-def common(command: Callable[..., Coroutine[Any, Any, int]]) -> Callable[..., int]:
+def common(
+    command: Callable[..., Coroutine[Any, Any, int]], *, loop: Callable[[], asyncio.AbstractEventLoop] | None = None
+) -> Callable[..., int]:
     """The options of every command, which it gets as a ``Common``; its coroutine runs to the exit code.
 
-    What a command does before it returns its coroutine, Ctrl-C ends at once, also a read of stdin.
+    ``loop`` makes the event loop to run it on. What a command does before it returns its coroutine, Ctrl-C ends at
+    once, also a read of stdin.
     """
 
     @functools.wraps(command)
     def run(journal: str | None, *, quiet: bool, verbose: bool, local: bool = False, **own: Any) -> int:
         terminated = Terminated()
-        return run_async(command(Common(journal, quiet, verbose, local, terminated), **own), terminated)
+        shared = Common(journal, quiet, verbose, local, terminated)
+        return run_async(command(shared, **own), terminated, loop)
 
     for option in (
         click.version_option(__version__, prog_name="replicate-job"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -19,7 +19,11 @@ class Terminated:
         self.came = False
 
 
-def run_async(work: Coroutine[Any, Any, int], terminated: Terminated) -> int:
+def run_async(
+    work: Coroutine[Any, Any, int],
+    terminated: Terminated,
+    new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> int:
     """Run a command's coroutine to its exit code; SIGINT and SIGTERM cancel it.
 
     A second SIGINT leaves at once, whatever still waits: a lock of the journal, an answer of the API.
@@ -43,6 +47,7 @@ def run_async(work: Coroutine[Any, Any, int], terminated: Terminated) -> int:
         return await work
 
     try:
-        return asyncio.run(main())
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            return runner.run(main())
     except (KeyboardInterrupt, asyncio.CancelledError):
         return TERMINATED if terminated.came else INTERRUPTED

@@ -1,4 +1,4 @@
-"""The right to act for a job: taken when no other live process has it, and kept alive while this one acts."""
+"""The right to act for a job: taken when no other live process has it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,19 @@ from contextlib import asynccontextmanager, suppress
 from replicate_job.errors import JobHeldError, JournalError
 from replicate_job.flow.context import Context
 from replicate_job.job import Job
-from replicate_job.journal.entry import Claim
+from replicate_job.journal.entry import Claim, Request
 from replicate_job.wire.prediction import Prediction
 
 
-async def take(context: Context, key: str, job: Job, save: str | None, prediction: Prediction | None = None) -> Claim:
+async def take(  # noqa: PLR0913 - what the journal's claim takes
+    context: Context,
+    key: str,
+    job: Job,
+    save: str | None,
+    *,
+    prediction: Prediction | None = None,
+    request: Request | None = None,
+) -> Claim:
     """Claim the job; while another process has it, wait for that one.
 
     Raises JobHeldError where that takes longer than the job's budget.
@@ -21,7 +29,9 @@ async def take(context: Context, key: str, job: Job, save: str | None, predictio
     told, until = False, context.clock.now() + job.budget
     while True:
         try:
-            return await context.journal.claim(key, context.api, job, save, prediction)
+            return await context.journal.claim(
+                key, context.api, job, save, prediction=prediction, request=request, batch=context.batch
+            )
         except JobHeldError as held:
             if context.clock.now() >= until:
                 raise
@@ -31,21 +41,16 @@ async def take(context: Context, key: str, job: Job, save: str | None, predictio
             await context.clock.sleep(min(0.5, max(0.05, held.until - context.clock.time())))
 
 
+async def release(context: Context, claim: Claim) -> None:
+    """Let the claim go, also while this task is being cancelled."""
+    with suppress(JournalError):
+        await asyncio.shield(context.journal.release(claim))
+
+
 @asynccontextmanager
 async def held(context: Context, claim: Claim) -> AsyncIterator[None]:
-    """Keep the claim alive while the job runs, and let it go after."""
-
-    async def renew() -> None:
-        while True:
-            await context.clock.sleep(context.journal.lease / 3)
-            # A journal that fails now is reported by the next fact; a lost claim likewise.
-            with suppress(JournalError):
-                await context.journal.renew(claim)
-
-    renewing = asyncio.create_task(renew())
+    """Let the claim go after it."""
     try:
         yield
     finally:
-        renewing.cancel()
-        with suppress(JournalError):
-            await asyncio.shield(context.journal.release(claim))
+        await release(context, claim)

@@ -43,6 +43,15 @@ def result_of(prediction: Prediction, entry: Entry | None = None, files: tuple[P
     )
 
 
+def lacks_files(entry: Entry, save: str | None) -> bool:
+    """Whether files are to be kept that a finished job did not keep, or that are no longer there."""
+    if not save or entry.problem or entry.prediction is None:
+        return False
+    if entry.files:
+        return not all(path.exists() for path in entry.files)
+    return entry.save is None and entry.prediction.output is not None
+
+
 async def collect(fetch: Fetch, result: Result, schema: dict[str, Any] | None, *, folder: Path, origin: str) -> Result:
     """Save the output's files into ``folder/<prediction id>``, and the response as ``result.json`` beside them.
 

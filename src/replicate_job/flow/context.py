@@ -8,16 +8,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
+from replicate_job.api.gate import Gate
 from replicate_job.journal.protocol import Journal
 from replicate_job.outputs.download import Fetch
 from replicate_job.wire.model import Account, Deployment, Model, UploadedFile, Version
-from replicate_job.wire.prediction import Prediction
+from replicate_job.wire.prediction import Prediction, PredictionPage
 from replicate_job.wire.sse import Event
 
 
@@ -28,18 +30,43 @@ class API(Protocol):
     def base_url(self) -> str: ...
     @property
     def clock_offset(self) -> float | None: ...
+    @property
+    def creates(self) -> Gate: ...
+    @property
+    def others(self) -> Gate: ...
+    async def turn(self) -> None: ...
     async def create_prediction(
         self, path: str, body: bytes, *, hold: int = 0, cancel_after: str | None = None
     ) -> Prediction: ...
     async def get_prediction(self, prediction_id: str) -> Prediction: ...
     async def cancel_prediction(self, prediction_id: str) -> Prediction: ...
     def list_predictions(self, *, after: datetime, before: datetime) -> AsyncIterator[list[Prediction]]: ...
+    async def page_predictions(self, *, after: datetime, before: datetime) -> PredictionPage: ...
     async def get_model(self, owner: str, name: str) -> Model: ...
     async def get_version(self, owner: str, name: str, version: str) -> Version: ...
     async def get_deployment(self, owner: str, name: str) -> Deployment: ...
     async def get_account(self) -> Account: ...
     async def upload_file(self, path: Path, *, name: str, media_type: str) -> UploadedFile: ...
     def stream_events(self, url: str, last_event_id: str = "") -> AsyncGenerator[Event, None]: ...
+
+
+class Rounds(Protocol):
+    """Waits for many predictions at the cost of few requests."""
+
+    async def wait(self, prediction_id: str, last: Prediction | None, *, age: float) -> Prediction: ...
+
+
+class Scans(Protocol):
+    """Reads the account's list once for all who look for a prediction in it."""
+
+    def know(self, prediction_id: str) -> None: ...
+    def read(self, *, after: datetime, before: datetime) -> AsyncIterator[list[Prediction]]: ...
+
+
+class Saves(Protocol):
+    """Whose outputs are saved next, where many wait."""
+
+    def turn(self, prediction: Prediction) -> AbstractAsyncContextManager[None]: ...
 
 
 class Clock(Protocol):
@@ -102,7 +129,8 @@ class Context(msgspec.Struct, frozen=True):
 
     A ``forgetful`` API, as the local one, loses its predictions when it ends, and nothing is paid for them. ``cache``
     is a folder for the schemas of versions. ``line`` writes a command for a hint, with the options that lead to the
-    same journal and API.
+    same journal and API. ``batch`` is the id of the batch whose rows the jobs are; these share ``rounds``, ``scans``
+    and ``saves``, which a job alone has not.
     """
 
     api: str
@@ -115,3 +143,7 @@ class Context(msgspec.Struct, frozen=True):
     line: Callable[..., str] = command_line
     clock: Clock = SystemClock()
     patience: Patience = Patience()
+    batch: str | None = None
+    rounds: Rounds | None = None
+    scans: Scans | None = None
+    saves: Saves | None = None

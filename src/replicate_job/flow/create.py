@@ -5,6 +5,7 @@ The intent is written down first, and an answer that never came is looked into b
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NoReturn
 
 import msgspec
@@ -37,23 +38,36 @@ class Created(msgspec.Struct, frozen=True):
     prediction: Prediction | None = None
     age: float = 0
     fault: JournalError | None = None
+    collected: bool = False
 
 
-async def create(
-    context: Context, claim: Claim, request: Request, *, hold: int, tried: tuple[str, ...] = ()
+async def create(  # noqa: PLR0913 - what to send, and what to do around it
+    context: Context,
+    claim: Claim,
+    request: Request,
+    *,
+    hold: int,
+    tried: tuple[str, ...] = (),
+    is_all: Callable[[Prediction], bool] = lambda _: False,
 ) -> Created:
     """Send ``request`` until exactly one prediction is known to exist. ``hold`` is in seconds, 0 for none.
 
-    ``tried`` lists the look-ups before it, for the error that says that nothing of that name was found.
-    Raises the API's error where it refused (nothing was created), UncertainError, ClaimLostError.
+    ``tried`` lists the look-ups before it, for the error that says that nothing of that name was found. ``is_all`` says
+    whether the job is finished with what the create answered: then the journal records that too. A claim that
+    ``intends`` has had its ``turn``. Raises the API's error where it refused (nothing was created), UncertainError,
+    ClaimLostError.
     """
-    tries = _Tries(context, claim)
+    tries, intends, entry = _Tries(context, claim), claim.intends, claim.entry
     while True:
-        entry = await context.journal.intend(claim, request)
+        if not intends:
+            await context.client.turn()
+            entry = await context.journal.intend(claim, request)
+        intends = False
         sent_at = context.clock.now()
         if entry.prediction_id:
             return Created(entry.prediction_id, sent_at)
         broken: ReplicateJobError | None = None
+        foreign = ""
         try:
             prediction = await context.client.create_prediction(
                 request.path, request.body, hold=hold, cancel_after=request.cancel_after
@@ -66,11 +80,12 @@ async def create(
                 await tries.give_up(_not_found(error, request, tried))
             broken = error
         else:
-            if created := await _record(context, claim, prediction, sent_at):
+            if created := await _record(context, claim, prediction, sent_at, collected=is_all(prediction)):
                 return created
+            foreign = prediction.id
         if found := await _look_for(context, claim, entry, broken):
             return Created(found, sent_at)
-        await tries.count(broken)
+        await tries.count(broken, foreign)
 
 
 def _not_found(error: ReplicateJobError, request: Request, tried: tuple[str, ...]) -> ReplicateJobError:
@@ -80,14 +95,16 @@ def _not_found(error: ReplicateJobError, request: Request, tried: tuple[str, ...
     return error
 
 
-async def _record(context: Context, claim: Claim, prediction: Prediction, sent_at: float) -> Created | None:
+async def _record(
+    context: Context, claim: Claim, prediction: Prediction, sent_at: float, *, collected: bool
+) -> Created | None:
     """Write the id down; cancel a prediction that came second, after another process took this job over.
 
     None when a job with the same request has taken this prediction for its own. That is as good: this job's is then
     the one that the other had made, if it had.
     """
     try:
-        own = await context.journal.created(claim, prediction)
+        own = await context.journal.created(claim, prediction, collected=collected)
     except ClaimLostError:
         await cancel_surplus(context, prediction.id)
         raise
@@ -97,7 +114,9 @@ async def _record(context: Context, claim: Claim, prediction: Prediction, sent_a
         context.reporter.warn(f"another process has created {own} for this job meanwhile: canceling {prediction.id}")
         await cancel_surplus(context, prediction.id)
         raise ClaimLostError(f"another process has taken over the job {claim.key!r}")
-    return Created(own, sent_at, prediction) if own else None
+    if own and context.scans:
+        context.scans.know(own)
+    return Created(own, sent_at, prediction, collected=collected) if own else None
 
 
 async def _look_for(context: Context, claim: Claim, entry: Entry, broken: ReplicateJobError | None) -> str | None:
@@ -127,6 +146,7 @@ class _Tries:
         self._context, self._claim = context, claim
         self._unsent = self._throttles = self._sends = 0
         self._throttled = 0.0
+        self._foreign: set[str] = set()
 
     async def pause(self, error: NotSentError | RateLimitError) -> None:
         """Wait after a create that certainly did not happen."""
@@ -148,13 +168,19 @@ class _Tries:
         self._context.reporter.warn(f"{error}; nothing was created, trying again in {delay:.3g} s")
         await self._context.clock.sleep(delay)
 
-    async def count(self, broken: ReplicateJobError | None) -> None:
-        """Count a create that was sent and found to have made nothing."""
+    async def count(self, broken: ReplicateJobError | None, foreign: str) -> None:
+        """Count a create that was sent and found to have made nothing for this job.
+
+        ``foreign`` is the id it was answered with, where that is another job's by now. Jobs with the same request can
+        take each other's predictions, but none of them twice.
+        """
         self._sends += 1
-        if not broken and self._sends > 1:
+        is_last = self._sends >= self._context.patience.sends
+        if foreign and (is_last or foreign in self._foreign):
             reason = "the API answers each create with a prediction of another job"
             await be_uncertain(self._context, self._claim, reason)
-        if broken and self._sends >= self._context.patience.sends:
+        self._foreign.add(foreign)
+        if broken and is_last:
             await self.give_up(broken, f"{broken}; sent {self._sends} times, nothing was created")
         await self._context.clock.sleep(backoff(self._sends - 1))
 

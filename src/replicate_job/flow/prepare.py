@@ -59,6 +59,11 @@ async def resolve_and_check(context: Context, job: Job, resolved: Resolved | Non
 async def prepare(context: Context, job: Job, resolved: Resolved) -> Request:
     """Send the input's files and write the create's body. Raises InputError for files that cannot be sent."""
     sent = await send_files(job.input_data, _Uploads(context), model=job.model, now=context.clock.time)
+    return write_request(job, resolved, sent)
+
+
+def write_request(job: Job, resolved: Resolved, sent: dict[str, Any]) -> Request:
+    """Write the create's body. ``sent`` is the job's input with URLs for its files."""
     body: dict[str, Any] = {"input": sent}
     optional = {
         "version": resolved.version,

@@ -81,7 +81,8 @@ async def _search(context: Context, entry: Entry) -> _Found:
     before = datetime.fromtimestamp(last + max(offset, 0.0) + LATEST, UTC)
     same: list[Prediction] = []
     doubtful: list[Prediction] = []
-    async for page in context.client.list_predictions(after=after, before=before):
+    read = context.scans.read if context.scans else context.client.list_predictions
+    async for page in read(after=after, before=before):
         for prediction in page:
             created = parse_time(prediction.created_at)
             if created and not after <= created <= before:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,8 +20,8 @@ from replicate_job.errors import (
     OutputExpiredError,
     ReplicateJobError,
 )
-from replicate_job.flow.claim import held, take
-from replicate_job.flow.collect import collect, result_of
+from replicate_job.flow.claim import release, take
+from replicate_job.flow.collect import collect, lacks_files, result_of
 from replicate_job.flow.context import Context
 from replicate_job.flow.create import Created, create
 from replicate_job.flow.follow import Emit, follow
@@ -32,7 +33,7 @@ from replicate_job.flow.schemas import load_schema
 from replicate_job.flow.wait import Watch, wait
 from replicate_job.job import Job, Result
 from replicate_job.journal.entry import Claim, Entry, Request
-from replicate_job.outputs.discover import as_text
+from replicate_job.outputs.discover import as_text, find_files
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import parse_target
 
@@ -49,7 +50,9 @@ class Ask(msgspec.Struct, frozen=True):
 
     ``save`` is the folder for outputs, None to keep none. ``emit`` gets the output text as it comes. ``hold`` is the
     most seconds that the create may be kept open; a shorter one shows progress sooner and the end later.
-    ``resolved`` is what is known of the model already.
+    ``resolved`` is what is known of the model already. ``request`` is the create that was made of the job already, and
+    may be sent at once; it is for a job that the journal does not know yet. ``bare`` keeps no ``result.json`` where
+    there are no files.
     """
 
     job: Job
@@ -58,6 +61,8 @@ class Ask(msgspec.Struct, frozen=True):
     emit: Emit | None = None
     hold: int = LONGEST_HOLD
     resolved: Resolved | None = None
+    request: Request | None = None
+    bare: bool = False
 
 
 async def run_job(context: Context, ask: Ask) -> Result:
@@ -67,7 +72,8 @@ async def run_job(context: Context, ask: Ask) -> Result:
     errors of every step (see ``errors``); once a prediction exists, an OutputError or JournalError carries its
     ``result``.
     """
-    check_job(ask.job)
+    if ask.request is None:
+        check_job(ask.job)
     if not ask.key.strip():
         raise JobError("the key is empty: name the job, or give no key")
     if context.forgetful and not ask.job.wait_for_completion:
@@ -75,14 +81,27 @@ async def run_job(context: Context, ask: Ask) -> Result:
     if context.forgetful and ask.job.webhook:
         context.reporter.warn("the local server posts no webhooks")
     while True:
-        claim = await take(context, ask.key, ask.job, ask.save)
+        claim = await take(context, ask.key, ask.job, ask.save, request=ask.request)
+        run = _Run(context, claim, ask)
         try:
-            async with held(context, claim):
-                return await _Run(context, claim, ask).advance()
+            return await run.advance()
         except ClaimLostError as error:
             context.reporter.note(f"{error}: waiting for it")
         except _GoneError:
             context.reporter.warn("the local server that ran it has ended: running it again")
+        finally:
+            if not run.finished:
+                await release(context, claim)
+
+
+def _known(resolved: Resolved | None, claim: Claim) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+    """The schema and the look-ups, where what was created is what the model's name means now."""
+    request = claim.entry.request
+    if not resolved or not request:
+        return None, ()
+    if claim.intends or (request.path, request.version) == (resolved.path, resolved.version):
+        return resolved.schema, resolved.tried
+    return None, ()
 
 
 class _GoneError(Exception):
@@ -95,13 +114,13 @@ class _Run:
     def __init__(self, context: Context, claim: Claim, ask: Ask) -> None:
         self._context, self._claim, self._ask = context, claim, ask
         self._job, self._emit, self._entry = ask.job, ask.emit, claim.entry
-        self._schema: dict[str, Any] | None = None
-        self._tried: tuple[str, ...] = ()
+        self._schema, self._tried = _known(ask.resolved, claim)
         self._fault: JournalError | None = None
+        self.finished = claim.entry.state == "collected"
 
     async def advance(self) -> Result:
         entry = self._entry
-        if entry.state == "collected" and entry.prediction and not self._lacks_files(entry.prediction):
+        if entry.state == "collected" and entry.prediction and not lacks_files(entry, self._ask.save):
             return self._stored(entry, entry.prediction)
         if entry.state in {"ended", "collected"} and entry.prediction:
             if self._context.forgetful:
@@ -109,6 +128,10 @@ class _Run:
             return await self._collect(entry.prediction)
         created = await self._created()
         self._fault = created.fault
+        if created.prediction and created.collected:
+            self.finished = True
+            self._context.reporter.saw(created.prediction)
+            return result_of(created.prediction, self._entry)
         try:
             if not self._job.wait_for_completion:
                 return await self._announce(created)
@@ -119,21 +142,13 @@ class _Run:
             raise
         if not end.is_terminal:
             return self._sum_up(result_of(end, self._entry))
-        await self._write(self._context.journal.ended(self._claim, end))
+        if end is not created.prediction or created.fault:
+            await self._write(self._context.journal.ended(self._claim, end))
         return await self._collect(end)
 
     async def _start_over(self, problem: str) -> NoReturn:
         await self._context.journal.refused(self._claim, problem)
         raise _GoneError
-
-    def _lacks_files(self, prediction: Prediction) -> bool:
-        """Whether files are to be kept that a finished job did not keep, or that are no longer there."""
-        entry = self._entry
-        if not self._ask.save or entry.problem:
-            return False
-        if entry.files:
-            return not all(path.exists() for path in entry.files)
-        return entry.save is None and prediction.output is not None
 
     def _stored(self, entry: Entry, prediction: Prediction) -> Result:
         if self._emit:
@@ -153,14 +168,30 @@ class _Run:
         age = max(0.0, clock.time() - (entry.last_sent or 0))
         if entry.prediction_id:
             return Created(entry.prediction_id, clock.now(), age=age)
-        if entry.request and entry.state in {"intended", "uncertain"}:
+        if entry.request and self._claim.intends:
+            request = entry.request
+        elif entry.request and entry.state in {"intended", "uncertain"}:
             if found := await reconcile(self._context, self._claim, entry, elapsed=age):
                 return Created(found, clock.now(), age=age)
             request = entry.request
         else:
             request = await self._prepare()
             self._entry = msgspec.structs.replace(entry, request=request)
-        return await create(self._context, self._claim, request, hold=self._hold, tried=self._tried)
+        return await create(
+            self._context, self._claim, request, hold=self._hold, tried=self._tried, is_all=self._is_all
+        )
+
+    def _is_all(self, prediction: Prediction) -> bool:
+        """Whether nothing of the prediction has to be waited for, shown or kept."""
+        over = prediction.is_terminal and not prediction.data_removed
+        return over and self._emit is None and not self._keeps(prediction)
+
+    def _keeps(self, prediction: Prediction) -> bool:
+        """Whether there is anything to save of it."""
+        if not self._ask.save or prediction.output is None or not self._ask.bare:
+            return self._ask.save is not None and prediction.output is not None
+        schema = self._ask.resolved.schema if self._ask.resolved else None
+        return bool(find_files(prediction.output, schema, origin=self._context.client.base_url))
 
     @property
     def _hold(self) -> int:
@@ -195,6 +226,8 @@ class _Run:
             last = last or await self._get_prediction(created)
             schema = await self._find_schema(last)
             return await follow(context, last, schema, self._emit, until=until, interval=job.poll_interval)
+        if context.rounds:
+            return await context.rounds.wait(created.id, last, age=created.age)
         early = context.clock.now() < created.sent_at + max(1, self._hold)
         watch = Watch(context, created.id, age=created.age)
         seen = await wait(watch, last, until=until, interval=job.poll_interval, soon=early)
@@ -226,10 +259,12 @@ class _Run:
             gone = f"the outputs of {end.id} were deleted before they were kept: the API keeps them for an hour"
             await self._write(context.journal.collected(self._claim, (), gone))
             raise OutputExpiredError(gone, result)
-        if self._ask.save and end.output is not None:
+        if self._keeps(end):
             schema, origin = await self._find_schema(end), context.client.base_url
+            folder = Path(self._ask.save or "")
             try:
-                result = await collect(context.fetch, result, schema, folder=Path(self._ask.save), origin=origin)
+                async with context.saves.turn(end) if context.saves else nullcontext():
+                    result = await collect(context.fetch, result, schema, folder=folder, origin=origin)
             except OutputError as error:
                 if isinstance(error, OutputExpiredError):
                     await self._write(context.journal.collected(self._claim, error.result.files, str(error)))
@@ -238,6 +273,7 @@ class _Run:
                 context.reporter.warn(str(error))  # that it failed is the news
                 return self._sum_up(error.result)
         await self._write(context.journal.collected(self._claim, result.files, save=self._ask.save))
+        self.finished = self._fault is None
         return self._sum_up(result)
 
     async def _write(self, fact: Awaitable[None]) -> None:

@@ -20,7 +20,7 @@ class Watch:
     def __init__(self, context: Context, prediction_id: str, *, age: float = 0) -> None:
         self.clock = context.clock
         self._context = context
-        self._id = prediction_id
+        self.id = prediction_id
         self._born = context.clock.now() - age
         self._warned: set[str] = set()
         self.asked_to_wait = 0.0
@@ -30,14 +30,14 @@ class Watch:
         """One request; None where it gave no news. Raises the APIError that asking again cannot mend."""
         self.asked_to_wait = 0.0
         try:
-            prediction = await self._context.client.get_prediction(self._id)
+            prediction = await self._context.client.get_prediction(self.id)
         except ReplicateJobError as error:
             if not is_transient(error) and not self._may_appear(error):
                 raise
             if isinstance(error, APIError):
                 self.asked_to_wait = error.retry_after or 0.0
             self.trouble = error
-            self._context.reporter.note(f"status of {self._id}: {error}; asking again")
+            self._context.reporter.note(f"status of {self.id}: {error}; asking again")
             return None
         self.trouble = None
         self.saw(prediction)

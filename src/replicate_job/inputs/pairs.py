@@ -36,8 +36,7 @@ def parse_pairs(pairs: Iterable[str], document: Mapping[str, Any] | None = None)
 
     Raises JobError, with every problem in its one line.
     """
-    schema = definition(document, "Input") or {}
-    properties = schema.get("properties") or {}
+    properties = input_schemas(document)
     values: dict[str, Any] = {}
     problems: list[str] = []
     for pair in pairs:
@@ -63,15 +62,23 @@ def parse_pairs(pairs: Iterable[str], document: Mapping[str, Any] | None = None)
     return values
 
 
+def input_schemas(document: Mapping[str, Any] | None) -> dict[str, Schema]:
+    """The schema of each input by its name; empty where the document has none."""
+    return (definition(document, "Input") or {}).get("properties") or {}
+
+
 def _value(name: str, text: str, schemas: list[Schema], document: Mapping[str, Any]) -> Any:
     if text.startswith("@") and not text.startswith("@@"):
-        value: Any = _file(name, text[1:])
+        try:
+            value: Any = local_file(text[1:])
+        except JobError as problem:
+            raise JobError(f"{name}: {problem} (text that starts with @ is written {name}=@@…)") from None
         return [value] if schemas and all(schema.get("type") in {"array", "null"} for schema in schemas) else value
     literal = text.startswith("@@")
-    return _typed(text[1:] if literal else text, schemas, document, literal=literal)
+    return typed_text(text[1:] if literal else text, schemas, document, literal=literal)
 
 
-def _file(name: str, text: str) -> Path:
+def local_file(text: str) -> Path:
     """The file that ``@text`` names. Raises JobError unless it is there and can be read."""
     try:
         path = Path(text).expanduser()
@@ -85,12 +92,16 @@ def _file(name: str, text: str) -> Path:
             return path
     except (OSError, RuntimeError, ValueError) as error:  # a name too long, no home directory, a null byte
         problem = f"{text!r} names no file: {error}"
-    raise JobError(f"{name}: {problem} (text that starts with @ is written {name}=@@…)")
+    raise JobError(problem)
 
 
-def _typed(text: str, schemas: list[Schema], document: Mapping[str, Any], *, literal: bool = False) -> Any:
-    """The first reading that succeeds, text last, so that ``4`` is a number where both are allowed."""
-    by_type = {_type(schema): schema for schema in schemas}
+def typed_text(text: str, schemas: list[Schema], document: Mapping[str, Any], *, literal: bool = False) -> Any:
+    """The first reading that succeeds, text last, so that ``4`` is a number where both are allowed.
+
+    An ``@`` has no meaning here. ``literal`` text is read as text alone, or as a list with it. Raises RecursionError
+    for a schema that contains itself.
+    """
+    by_type = {type_name(schema): schema for schema in schemas}
     if "" in by_type and not literal:
         return _any(text)
     for kind, read in _READERS.items():
@@ -114,10 +125,10 @@ def _items(text: str, schemas: list[Schema], document: Mapping[str, Any], *, lit
         else:
             if isinstance(found, list):
                 return found
-    return [_typed(text, schemas, document, literal=literal)]
+    return [typed_text(text, schemas, document, literal=literal)]
 
 
-def _type(schema: Schema) -> str:
+def type_name(schema: Schema) -> str:
     """The type that the schema names, or its choices show; empty for any type."""
     if isinstance(schema.get("type"), str):
         return str(schema["type"])

@@ -13,39 +13,70 @@ from replicate_job.wire.openapi import Schema, definition, json_schema
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from jsonschema_rs import ValidationError
+    from jsonschema_rs import Draft202012Validator, ValidationError
 
 _FILE = "\0file:"  # stands for a pathlib.Path inside the validator, which knows JSON only; no input can type it
 _SHOWN = 60  # characters of a value that a message repeats
 _NAMED = {"integer": "an integer", "object": "an object", "array": "a list", "boolean": "true or false"}
 _RENAMED = {"oneOf": "anyOf"}  # 3 is valid as both integer and number: no mistake
+_PLAIN = {str, int, bool, type(None)}
 _ANNOTATIONS = {"default", "example", "examples", "title", "description"}
 
 
 def check(values: Mapping[str, Any], document: Mapping[str, Any] | None, *, allow_unknown: bool = False) -> list[str]:
-    """Every way in which an input does not fit, one line each, naming the input; empty when it fits.
+    """Every way in which one input does not fit; see ``Checker``."""
+    return Checker(document, allow_unknown=allow_unknown).check(values)
 
-    ``document`` is the model version's ``openapi_schema``. A ``pathlib.Path`` is a file to send: it fits where the
-    schema says ``format: uri`` or says no type at all, and nowhere else, since a text input would receive the file's
-    address and not its words. ``allow_unknown`` lets names pass that the schema does not have, and nothing else.
-    Where the document has no ``Input``, or a broken one, only what can be known is checked.
+
+class Checker:
+    """Checks any number of inputs against a model version's ``openapi_schema``.
+
+    ``allow_unknown`` lets names pass that the schema does not have, and nothing else. Where the document has no
+    ``Input``, or a broken one, only what can be known is checked.
     """
-    schema = definition(document, "Input")
-    if document is None or schema is None:
-        return []
-    problems: list[str] = []
-    instance = _json(values, "", problems)
-    properties = schema.get("properties")
-    if isinstance(properties, dict):
-        unknown = [name for name in instance if name not in properties]
-        instance = {name: value for name, value in instance.items() if name in properties}
-        if not allow_unknown:
-            problems += [_unknown(name, list(properties)) for name in unknown]
-    # A value that is not JSON is reported already; what stands in for it would be reported twice.
-    wrong = {problem.partition(":")[0] for problem in problems}
-    found = (line for error in _errors(instance, document) for line in _explain(error))
-    problems += dict.fromkeys(line for line in found if line.partition(":")[0] not in wrong)
-    return [_printable(problem) for problem in problems]
+
+    def __init__(self, document: Mapping[str, Any] | None, *, allow_unknown: bool = False) -> None:
+        schema = definition(document, "Input")
+        found = (schema or {}).get("properties")
+        self._properties: dict[str, Any] | None = found if isinstance(found, dict) else None
+        self._allow_unknown, self._knows = allow_unknown, schema is not None
+        self._validator = _compile(document) if document and self._knows else None
+
+    def check(self, values: Mapping[str, Any]) -> list[str]:
+        """One line for each thing that is wrong, naming the input; empty when all fits.
+
+        A ``pathlib.Path`` is a file to send: it fits where the schema says ``format: uri`` or says no type at all, and
+        nowhere else, since a text input would receive the file's address and not its words.
+        """
+        if not self._knows:
+            return []
+        if self._validator and self._fits(values):
+            return []
+        problems: list[str] = []
+        instance = _json(values, "", problems)
+        known = self._properties
+        if known is not None:
+            unknown = [name for name in instance if name not in known]
+            instance = {name: value for name, value in instance.items() if name in known}
+            if not self._allow_unknown:
+                problems += [_unknown(name, list(known)) for name in unknown]
+        if self._validator is None:
+            return [_printable(problem) for problem in problems]
+        # A value that is not JSON is reported already; what stands in for it would be reported twice.
+        wrong = {problem.partition(":")[0] for problem in problems}
+        found = (line for error in self._validator.iter_errors(instance) for line in _explain(error))
+        problems += dict.fromkeys(line for line in found if line.partition(":")[0] not in wrong)
+        return [_printable(problem) for problem in problems]
+
+    def _fits(self, values: Mapping[str, Any]) -> bool:
+        """Whether all is well without a doubt, as most of a batch's rows are: known names, plain values."""
+        known = self._properties or {}
+        plain = all(name in known and _is_plain(value) for name, value in values.items())
+        return plain and self._validator is not None and self._validator.is_valid(values)
+
+
+def _is_plain(value: Any) -> bool:
+    return type(value) in _PLAIN and (type(value) is not str or value.isascii())
 
 
 def _unknown(name: str, known: Sequence[str]) -> str:
@@ -75,7 +106,8 @@ def _json(value: Any, where: str, problems: list[str]) -> Any:
     return None
 
 
-def _errors(instance: Any, document: Mapping[str, Any]) -> Iterator[ValidationError]:
+def _compile(document: Mapping[str, Any]) -> Draft202012Validator | None:
+    """Compile the schema, None where it is broken: the API is the judge then."""
     import jsonschema_rs  # noqa: PLC0415 - paid for only when there is something to check
 
     schemas = json_schema(document, _checked)["components"]["schemas"]
@@ -83,12 +115,11 @@ def _errors(instance: Any, document: Mapping[str, Any]) -> Iterator[ValidationEr
     root = {"$ref": "#/components/schemas/Input", "components": {"schemas": schemas}}
     try:
         # offline: a schema comes from whoever wrote the model, and must not make us fetch anything.
-        validator = jsonschema_rs.Draft202012Validator(
+        return jsonschema_rs.Draft202012Validator(
             root, formats={"uri": _is_uri}, validate_formats=True, mask="it", offline=True
         )
     except ValueError:
-        return  # the schema itself is broken: the API is the judge then
-    yield from validator.iter_errors(instance)
+        return None
 
 
 def _checked(schema: Schema) -> Schema:

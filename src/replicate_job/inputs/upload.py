@@ -101,6 +101,14 @@ def check_files(values: Mapping[str, Any], *, model: str = "the model") -> None:
         raise InputError(model, problems)
 
 
+def has_files(value: Any) -> bool:
+    """Whether there is a ``pathlib.Path`` in it."""
+    for item in value.values() if isinstance(value, dict) else value:
+        if isinstance(item, Path) or (isinstance(item, dict | list | tuple) and has_files(item)):
+            return True
+    return False
+
+
 def file_name(path: Path) -> str:
     """The file's own name, as UTF-8 of at most 255 bytes that keeps its suffix."""
     name = path.name.encode(errors="replace").decode()

@@ -52,7 +52,8 @@ class Request(msgspec.Struct, frozen=True):
 class Entry(msgspec.Struct, frozen=True):
     """One job's row. Times are Unix seconds; ``api`` is the base URL it belongs to.
 
-    ``save`` is the folder for outputs, None where they are not kept. ``sends`` counts the creates that were sent
+    ``save`` is the folder for outputs, None where they are not kept. ``batch`` is the id of the batch that the job is a
+    row of. ``sends`` counts the creates that were sent
     or were about to be. ``first_sent`` and ``last_sent`` are the times of the first and the latest of them.
     """
 
@@ -70,13 +71,18 @@ class Entry(msgspec.Struct, frozen=True):
     prediction: Prediction | None = None
     files: tuple[Path, ...] = ()
     problem: str = ""
+    batch: str | None = None
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """The right to act for a job. ``fence`` grows with every claim; facts of an older one are refused."""
+    """The right to act for a job. ``fence`` grows with every claim; facts of an older one are refused.
+
+    ``intends``: its create was recorded with the claim, and is to be sent now.
+    """
 
     entry: Entry
     fence: int
+    intends: bool = False
 
     @property
     def key(self) -> str:
@@ -105,6 +111,11 @@ def fingerprint(job: Job) -> str:
     """The same for two jobs that ask for the same prediction, whatever they say about waiting."""
     asked = [job.model, job.input_data]
     return hashlib.sha256(msgspec.json.encode(asked, enc_hook=_encode_path, order="deterministic")).hexdigest()
+
+
+def is_same(job: Job, other: Job) -> bool:
+    """Whether both ask for the same prediction."""
+    return (job.model, job.input_data) == (other.model, other.input_data) or fingerprint(job) == fingerprint(other)
 
 
 def _encode_path(value: Any) -> Any:

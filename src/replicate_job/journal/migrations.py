@@ -29,11 +29,23 @@ MIGRATIONS = (
         problem       TEXT NOT NULL DEFAULT '',
         fence         INTEGER NOT NULL DEFAULT 1,
         holder        TEXT,
-        lease_until   REAL NOT NULL DEFAULT 0
+        batch         TEXT
     ) STRICT;
     CREATE UNIQUE INDEX jobs_by_prediction ON jobs (prediction_id, api) WHERE prediction_id IS NOT NULL;
     CREATE INDEX jobs_by_request ON jobs (request_hash) WHERE prediction_id IS NULL;
     CREATE INDEX jobs_unfinished ON jobs (seq) WHERE state NOT IN ('collected', 'refused');
+    CREATE INDEX jobs_alone ON jobs (seq) WHERE batch IS NULL;
+    CREATE TABLE holders (
+        holder      TEXT PRIMARY KEY,
+        lease_until REAL NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE batches (
+        id         TEXT PRIMARY KEY,
+        api        TEXT NOT NULL,
+        source     TEXT NOT NULL,
+        command    TEXT NOT NULL,
+        started_at REAL NOT NULL
+    ) STRICT, WITHOUT ROWID;
     CREATE TABLE uploads (
         api        TEXT NOT NULL,
         sha256     TEXT NOT NULL,

@@ -22,19 +22,28 @@ class Journal(Protocol):
 
     @property
     def lease(self) -> float:
-        """Seconds that a claim holds without being renewed."""
+        """Seconds that claims hold when their process says nothing more."""
 
-    async def claim(
-        self, key: str, api: str, job: Job, save: str | None, prediction: Prediction | None = None
+    async def claim(  # noqa: PLR0913 - what a row holds from the start
+        self,
+        key: str,
+        api: str,
+        job: Job,
+        save: str | None,
+        *,
+        prediction: Prediction | None = None,
+        request: Request | None = None,
+        batch: str | None = None,
     ) -> Claim:
         """Take up a job: a new one, one left unfinished, or a finished one to read its result.
 
         With ``prediction``, one that exists already becomes the job's, unless it has another or that is another job's.
+        With ``request``, the create of a new job is recorded at once, as ``intend`` does, and the claim ``intends``.
         Raises JobHeldError while another live process has it, KeyInUseError when ``key`` names a different job.
         """
 
-    async def renew(self, claim: Claim) -> None:
-        """Say that this process still acts for the job."""
+    async def renew(self) -> None:
+        """Say that this process still acts for what it claimed, as the journal does by itself while it lives."""
 
     async def release(self, claim: Claim) -> None:
         """Let others take the job up at once."""
@@ -48,8 +57,10 @@ class Journal(Protocol):
     async def unsent(self, claim: Claim) -> None:
         """Record that the create which was intended, and every one before it, certainly made nothing."""
 
-    async def created(self, claim: Claim, prediction: Prediction) -> str:
+    async def created(self, claim: Claim, prediction: Prediction, *, collected: bool = False) -> str:
         """Record the prediction. The first id that is recorded for a job stays: it is what comes back.
+
+        A terminal prediction is ``ended`` with it, and with ``collected`` the job is finished: nothing is to be kept.
 
         A claim that was lost may record too, unless the key was freed and given to a new job (ClaimLostError). Comes
         back empty when another job of this journal has that id.
@@ -75,6 +86,12 @@ class Journal(Protocol):
     async def uncertain(self, claim: Claim, problem: str) -> None: ...
 
     async def get(self, key: str) -> Entry | None: ...
+
+    async def look_up(self, keys: Sequence[str]) -> dict[str, Entry]:
+        """What there is of these keys."""
+
+    async def has_keys(self, start: str) -> bool:
+        """Whether there is a job whose key starts so."""
 
     async def find(self, prediction_id: str, api: str) -> Entry | None: ...
 

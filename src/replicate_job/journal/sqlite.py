@@ -37,6 +37,24 @@ RIVAL_SPAN = 120.0
 """Two creates further apart than this many seconds cannot be mistaken for each other in the account's list."""
 
 
+FORGOTTEN = 24 * 3600.0
+"""Seconds after the end of its lease at which a holder is struck off."""
+LOOKED_UP = 500
+"""Keys in one statement; SQLite before 3.32 takes 999 values."""
+
+
+class _New(msgspec.Struct, frozen=True):
+    """A row as it would be new. ``asked`` and ``encoded`` are the job's fingerprint and its JSON."""
+
+    key: str
+    api: str
+    job: Job
+    save: str | None
+    batch: str | None
+    encoded: str
+    asked: str
+
+
 class SQLiteJournal:
     """A ``Journal`` in one file, shared by any number of processes. Use it as an async context manager."""
 
@@ -49,8 +67,10 @@ class SQLiteJournal:
         now: Callable[[], float] = time.time,
     ) -> None:
         self.path, self.lease, self._now = path, lease, now
-        self._writer = Writer(path, busy_timeout=busy_timeout)
+        self._writer = Writer(path, self._beat, every=lease / 3, busy_timeout=busy_timeout)
         self._host = socket.gethostname()
+        self._holder = f"{self._host} {os.getpid()} {uuid.uuid4().hex[:8]}"
+        self._leased_until = 0.0
 
     async def __aenter__(self) -> SQLiteJournal:  # noqa: PYI034 - nobody subclasses it
         return self
@@ -58,73 +78,125 @@ class SQLiteJournal:
     async def __aexit__(self, *exc_info: object) -> None:
         await self._writer.close()
 
-    async def claim(
-        self, key: str, api: str, job: Job, save: str | None, prediction: Prediction | None = None
+    async def claim(  # noqa: PLR0913 - what a row holds from the start
+        self,
+        key: str,
+        api: str,
+        job: Job,
+        save: str | None,
+        *,
+        prediction: Prediction | None = None,
+        request: Request | None = None,
+        batch: str | None = None,
     ) -> Claim:
+        new = _New(key, api, job, save, batch, encode_job(job).decode(), fingerprint(job))
+
         def work(db: sqlite3.Connection) -> Claim:
-            claim = self._claim(db, key, api, job, save)
-            if prediction and claim.entry.prediction_id is None and not _owned(db, api, [prediction.id]):
-                _write_created(db, key, prediction)
+            claim = self._claim(db, new, request)
+            if prediction and claim.entry.prediction_id is None:
+                _write_created(db, claim, prediction, msgspec.json.encode(prediction).decode())
                 claim = Claim(_get(db, key), claim.fence)
             return claim
 
         return await self._writer.run(work)
 
-    def _claim(self, db: sqlite3.Connection, key: str, api: str, job: Job, save: str | None) -> Claim:
-        row = db.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone()
-        if row is None:
-            db.execute(
-                "INSERT INTO jobs (key, api, job, asked, save, claimed_at, state, fence)"
-                " VALUES (?,?,?,?,?,?,'claimed',0)",
-                (key, api, encode_job(job).decode(), fingerprint(job), save, self._now()),
-            )
-        elif row["state"] == "refused":
+    def _claim(self, db: sqlite3.Connection, new: _New, request: Request | None) -> Claim:
+        if entry := self._insert(db, new, request):
+            self._hold(db)
+            return Claim(entry, 1, intends=request is not None)
+        row = db.execute("SELECT * FROM jobs WHERE key = ?", (new.key,)).fetchone()
+        if row["state"] == "refused":
             # It certainly never ran, so its key is free again, for a job that was mended too.
-            db.execute(
-                "UPDATE jobs SET api=?, job=?, asked=?, save=?, state='claimed', claimed_at=?, problem='',"
-                " request=NULL, request_hash=NULL, prediction_id=NULL, prediction=NULL, files='[]',"
-                " sends=0, first_sent=NULL, last_sent=NULL WHERE key=?",
-                (api, encode_job(job).decode(), fingerprint(job), save, self._now(), key),
-            )
-        else:
-            self._check_same(row, api, job)
-            self._check_free(row)
-            if row["state"] != "collected":
-                db.execute("UPDATE jobs SET save = ? WHERE key = ?", (save, key))
-        holder = f"{self._host} {os.getpid()} {uuid.uuid4().hex[:8]}"
+            db.execute("DELETE FROM jobs WHERE key = ?", (new.key,))
+            entry = self._insert(db, new, request, fence=row["fence"] + 1)
+            assert entry  # noqa: S101 - there is none of that key
+            self._hold(db)
+            return Claim(entry, row["fence"] + 1, intends=request is not None)
+        self._check_same(row, new)
+        self._check_free(db, row)
+        self._hold(db)
+        save = row["save"] if row["state"] == "collected" else new.save
         db.execute(
-            "UPDATE jobs SET fence = fence + 1, holder = ?, lease_until = ? WHERE key = ?",
-            (holder, self._now() + self.lease, key),
+            "UPDATE jobs SET fence = fence + 1, holder = ?, save = ? WHERE key = ?", (self._holder, save, new.key)
         )
-        row = db.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone()
-        return Claim(read_entry(row), row["fence"])
+        return Claim(msgspec.structs.replace(read_entry(row), save=save), row["fence"] + 1)
+
+    def _insert(self, db: sqlite3.Connection, new: _New, request: Request | None, fence: int = 1) -> Entry | None:
+        """A row for a new job, and none where there is one of that key."""
+        now = self._now()
+        sent = now if request else None
+        entry = Entry(
+            key=new.key,
+            api=new.api,
+            job=new.job,
+            state="intended" if request else "claimed",
+            claimed_at=now,
+            save=new.save,
+            request=request,
+            sends=1 if request else 0,
+            first_sent=sent,
+            last_sent=sent,
+            batch=new.batch,
+        )
+        inserted = db.execute(
+            "INSERT INTO jobs (key, api, job, asked, save, batch, state, claimed_at, request, request_hash,"
+            " sends, first_sent, last_sent, fence, holder) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+            " ON CONFLICT DO NOTHING",
+            (
+                *(new.key, new.api, new.encoded, new.asked, new.save, new.batch, entry.state, now),
+                msgspec.json.encode(request).decode() if request else None,
+                request.fingerprint if request else None,
+                *(entry.sends, sent, sent, fence, self._holder),
+            ),
+        )
+        return entry if inserted.rowcount else None
 
     @staticmethod
-    def _check_same(row: sqlite3.Row, api: str, job: Job) -> None:
-        if row["api"] != api:
+    def _check_same(row: sqlite3.Row, new: _New) -> None:
+        if row["api"] != new.api:
             raise KeyInUseError(
-                f"the key {row['key']!r} belongs to a job at {row['api']}, not {api}: choose another key"
+                f"the key {row['key']!r} belongs to a job at {row['api']}, not {new.api}: choose another key"
             )
-        if row["asked"] != fingerprint(job):
+        if row["asked"] != new.asked:
             model = decode_job(row["job"]).model
             raise KeyInUseError(
                 f"the key {row['key']!r} belongs to another job ({model}, with its own input): choose another key"
             )
 
-    def _check_free(self, row: sqlite3.Row) -> None:
-        if row["holder"] is None or row["lease_until"] <= self._now() or row["state"] == "collected":
+    def _check_free(self, db: sqlite3.Connection, row: sqlite3.Row) -> None:
+        if row["holder"] is None or row["state"] == "collected":
+            return
+        lease = db.execute("SELECT lease_until FROM holders WHERE holder = ?", (row["holder"],)).fetchone()
+        if lease is None or lease["lease_until"] <= self._now():
             return
         host, pid, _ = row["holder"].rsplit(" ", 2)
         if host == self._host and not _alive(int(pid)):
             return
-        raise JobHeldError(f"the job {row['key']!r} is being run by process {pid} on {host}", until=row["lease_until"])
+        until = lease["lease_until"]
+        raise JobHeldError(f"the job {row['key']!r} is being run by process {pid} on {host}", until=until)
 
-    async def renew(self, claim: Claim) -> None:
-        await self._fact(claim, "lease_until = ?", self._now() + self.lease)
+    def _hold(self, db: sqlite3.Connection) -> None:
+        """Make sure that this process has a lease for what it claims."""
+        if self._leased_until < self._now() + self.lease / 2:
+            self._renew(db)
+
+    def _renew(self, db: sqlite3.Connection) -> None:
+        now = self._now()
+        self._leased_until = now + self.lease
+        db.execute("INSERT OR REPLACE INTO holders VALUES (?, ?)", (self._holder, self._leased_until))
+        db.execute("DELETE FROM holders WHERE lease_until < ?", (now - FORGOTTEN,))
+
+    async def renew(self) -> None:
+        await self._writer.run(self._renew)
+
+    def _beat(self, db: sqlite3.Connection) -> None:
+        """Keep alive what was claimed, if anything was."""
+        if self._leased_until:
+            self._renew(db)
 
     async def release(self, claim: Claim) -> None:
         with suppress(ClaimLostError):
-            await self._fact(claim, "lease_until = 0, holder = NULL")
+            await self._fact(claim, "holder = NULL")
 
     async def intend(self, claim: Claim, request: Request) -> Entry:
         def work(db: sqlite3.Connection) -> Entry:
@@ -143,16 +215,23 @@ class SQLiteJournal:
     async def unsent(self, claim: Claim) -> None:
         await self._fact(claim, "state='claimed'")
 
-    async def created(self, claim: Claim, prediction: Prediction) -> str:
+    async def created(self, claim: Claim, prediction: Prediction, *, collected: bool = False) -> str:
+        encoded = msgspec.json.encode(prediction).decode()
+
         def work(db: sqlite3.Connection) -> str:
-            entry = _get(db, claim.key)
-            if entry.claimed_at != claim.entry.claimed_at:
+            # Nearly always all is as it was at the claim, and one statement does.
+            if _write_created(db, claim, prediction, encoded, collected=collected):
+                return prediction.id
+            query = "SELECT claimed_at, prediction_id FROM jobs WHERE key = ?"
+            row = db.execute(query, (claim.key,)).fetchone()
+            if row["claimed_at"] != claim.entry.claimed_at:
                 raise ClaimLostError(f"the key {claim.key!r} was freed and has been given to another job")
-            if entry.prediction_id is not None:
-                return entry.prediction_id
-            if _owned(db, entry.api, [prediction.id]):
+            if row["prediction_id"] is not None:
+                return str(row["prediction_id"])
+            if _owned(db, claim.entry.api, [prediction.id]):
                 return ""
-            _write_created(db, claim.key, prediction)
+            # Another process has the claim now, and does not know yet what this one made.
+            _write_created(db, claim, prediction, encoded, fenced=False)
             return prediction.id
 
         return await self._writer.run(work)
@@ -182,7 +261,8 @@ class SQLiteJournal:
         self, claim: Claim, files: Sequence[Path], problem: str = "", *, save: str | None = None
     ) -> None:
         paths = msgspec.json.encode([str(path) for path in files]).decode()
-        await self._fact(claim, "state='collected', files=?, problem=?, save=coalesce(?, save)", paths, problem, save)
+        done = "state='collected', holder=NULL, files=?, problem=?, save=coalesce(?, save)"
+        await self._fact(claim, done, paths, problem, save)
 
     async def refused(self, claim: Claim, problem: str) -> None:
         await self._fact(claim, "state='refused', problem=?", problem)
@@ -200,6 +280,18 @@ class SQLiteJournal:
     async def get(self, key: str) -> Entry | None:
         found = await self._select("SELECT * FROM jobs WHERE key = ?", key)
         return found[0] if found else None
+
+    async def look_up(self, keys: Sequence[str]) -> dict[str, Entry]:
+        found: list[Entry] = []
+        for start in range(0, len(keys), LOOKED_UP):
+            some = keys[start : start + LOOKED_UP]
+            query = f"SELECT * FROM jobs WHERE key IN ({','.join('?' * len(some))})"  # noqa: S608 - only marks
+            found += await self._select(query, *some)
+        return {entry.key: entry for entry in found}
+
+    async def has_keys(self, start: str) -> bool:
+        query, span = "SELECT 1 FROM jobs WHERE key >= ? AND key < ? LIMIT 1", (start, start + "\U0010ffff")
+        return await self._writer.run(lambda db: db.execute(query, span).fetchone() is not None)
 
     async def find(self, prediction_id: str, api: str) -> Entry | None:
         query = "SELECT * FROM jobs WHERE prediction_id = ? AND api = ?"
@@ -239,11 +331,27 @@ def _get(db: sqlite3.Connection, key: str) -> Entry:
     return read_entry(db.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone())
 
 
-def _write_created(db: sqlite3.Connection, key: str, prediction: Prediction) -> None:
-    db.execute(
-        "UPDATE jobs SET state='created', prediction_id=?, prediction=?, problem='' WHERE key=?",
-        (prediction.id, msgspec.json.encode(prediction).decode(), key),
+def _write_created(  # noqa: PLR0913 - what to write, and under which conditions
+    db: sqlite3.Connection,
+    claim: Claim,
+    prediction: Prediction,
+    encoded: str,
+    *,
+    collected: bool = False,
+    fenced: bool = True,
+) -> bool:
+    """Whether it was written: the job has no prediction yet, that one is no other job's, and the claim holds."""
+    state = "collected" if collected else "ended" if prediction.is_terminal else "created"
+    changed = db.execute(
+        "UPDATE jobs SET state=?, prediction_id=?, prediction=?, problem='', holder=iif(?, NULL, holder)"
+        " WHERE key=? AND claimed_at=? AND prediction_id IS NULL AND (fence=? OR NOT ?)"
+        " AND NOT EXISTS (SELECT 1 FROM jobs WHERE prediction_id=? AND api=?)",
+        (
+            *(state, prediction.id, encoded, collected),
+            *(claim.key, claim.entry.claimed_at, claim.fence, fenced, prediction.id, claim.entry.api),
+        ),
     )
+    return changed.rowcount > 0
 
 
 def _held(db: sqlite3.Connection, claim: Claim) -> Entry:
@@ -287,6 +395,7 @@ def read_entry(row: sqlite3.Row) -> Entry:
         prediction=msgspec.json.decode(prediction, type=Prediction) if prediction else None,
         files=tuple(Path(path) for path in msgspec.json.decode(row["files"])),
         problem=row["problem"],
+        batch=row["batch"],
     )
 
 

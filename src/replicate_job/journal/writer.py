@@ -7,7 +7,8 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,14 +17,21 @@ from replicate_job.journal.migrations import migrate
 
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process's transaction."""
+MANY, GATHERING = 4, 0.002
+"""Works that came together, and seconds that more are awaited after them: of many jobs, none is in a hurry."""
 SHARED = 256
-"""The most pieces of work in one transaction."""
+"""Pieces of work after which a transaction waits for no more."""
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
 
+Outcome = tuple[Any, BaseException | None]
+
+
 class _Task:
+    __slots__ = ("done", "loop", "work")
+
     def __init__(self, work: Work[Any]) -> None:
         self.work = work
         self.loop = asyncio.get_running_loop()
@@ -36,24 +44,38 @@ class _Task:
             else:
                 self.done.set_exception(error)
 
-    def settle_soon(self, value: Any, error: BaseException | None) -> None:
-        try:
-            self.loop.call_soon_threadsafe(self.settle, value, error)
-        except RuntimeError:  # its loop has been closed: nobody waits for it any more
-            return
+
+def _settle(tasks: list[_Task], outcomes: list[Outcome]) -> None:
+    """Tell each loop once, however much of its work was in the transaction."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Task, Outcome]]] = {}
+    for task, outcome in zip(tasks, outcomes, strict=True):
+        by_loop.setdefault(task.loop, []).append((task, outcome))
+
+    def settle(pairs: list[tuple[_Task, Outcome]]) -> None:
+        for task, outcome in pairs:
+            task.settle(*outcome)
+
+    for loop, pairs in by_loop.items():
+        with suppress(RuntimeError):  # the loop has been closed: nobody waits for it any more
+            loop.call_soon_threadsafe(settle, pairs)
 
 
 class Writer:
     """``await writer.run(work)`` calls ``work(connection)`` inside an IMMEDIATE transaction and returns its value.
 
-    The value comes back once the transaction is committed. An exception of ``work`` undoes that work alone.
-    SQLite's own errors come back as JournalError.
+    The value comes back once the transaction is committed. An exception of ``work`` undoes that work alone; others that
+    shared its transaction may be done twice, the first time in vain.
+    SQLite's own errors come back as JournalError. From the first work on, ``beat`` is done every ``every`` seconds,
+    whatever the event loop is busy with.
     """
 
-    def __init__(self, path: Path, *, busy_timeout: float = BUSY_TIMEOUT) -> None:
+    def __init__(self, path: Path, beat: Work[None], *, every: float, busy_timeout: float = BUSY_TIMEOUT) -> None:
         self._path = path
         self._busy_timeout = busy_timeout
-        self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._beat, self._every = beat, every
+        self._pending: list[_Task] = []
+        self._is_busy = False
+        self._tasks: queue.SimpleQueue[list[_Task] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     async def run(self, work: Work[T]) -> T:
@@ -62,44 +84,62 @@ class Writer:
             self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
             self._thread.start()
         task = _Task(work)
-        self._tasks.put(task)
+        if not self._pending or self._pending[0].loop is not task.loop:
+            self._pending = []
+            task.loop.call_later(GATHERING if self._is_busy else 0, self._hand_over)
+        self._pending.append(task)
         result: T = await task.done
         return result
 
+    def _hand_over(self) -> None:
+        """Give the thread what has come: waking it costs more than the work itself."""
+        tasks, self._pending = self._pending, []
+        self._is_busy = len(tasks) >= MANY
+        self._tasks.put(tasks)
+
     async def close(self) -> None:
         if self._thread is not None:
+            self._hand_over()
             self._tasks.put(None)
             await asyncio.to_thread(self._thread.join)
             self._thread = None
 
     def _serve(self) -> None:
         database: sqlite3.Connection | None = None
-        while (task := self._tasks.get()) is not None:
-            batch = [task, *self._waiting()]
+        due = time.monotonic() + self._every
+        while True:
+            try:
+                first = self._tasks.get(timeout=max(0.0, due - time.monotonic()))
+            except queue.Empty:
+                tasks = []
+            else:
+                if first is None:
+                    break
+                tasks = self._gather(first)
+            beats = time.monotonic() >= due
             try:
                 database = database or self._open()
-                outcomes = self._transact(database, batch)
+                outcomes = self._transact(database, [each.work for each in tasks] + [self._beat] * beats)
             except Exception as error:  # noqa: BLE001 - whatever it is, someone waits for the outcome
                 failure = explain(error, self._path, self._busy_timeout)
-                outcomes = [(None, failure)] * len(batch)
-            for done, (value, error_) in zip(batch, outcomes, strict=True):
-                done.settle_soon(value, error_)
+                outcomes = [(None, failure)] * len(tasks)
+            due = time.monotonic() + self._every if beats else due
+            _settle(tasks, outcomes[: len(tasks)])
         if database is not None:
             database.close()
 
-    def _waiting(self) -> list[_Task]:
-        """What has queued up meanwhile; a request to close goes back to the end of the queue."""
-        batch: list[_Task] = []
-        while len(batch) < SHARED:
+    def _gather(self, tasks: list[_Task]) -> list[_Task]:
+        """Add what has queued up meanwhile; a request to close goes back to the end of the queue."""
+        while len(tasks) < SHARED:
             try:
-                task = self._tasks.get_nowait()
+                more = self._tasks.get_nowait()
             except queue.Empty:
                 break
-            if task is None:
+            if more is None:
                 self._tasks.put(None)
                 break
-            batch.append(task)
-        return batch
+            tasks += more
+        return tasks
 
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,29 +167,45 @@ class Writer:
             else:
                 return
 
-    def _transact(self, database: sqlite3.Connection, batch: list[_Task]) -> list[tuple[Any, BaseException | None]]:
-        outcomes: list[tuple[Any, BaseException | None]] = []
+    def _transact(self, database: sqlite3.Connection, works: list[Work[Any]]) -> list[Outcome]:
+        """Do all in one transaction. It is rare that one is refused: only then is each kept apart from the others."""
+        try:
+            with self._transaction(database):
+                return [(work(database), None) for work in works]
+        except sqlite3.IntegrityError:
+            pass
+        except sqlite3.Error:
+            raise
+        except Exception:  # noqa: BLE001, S110 - it comes again below, to be told to the one who awaits that work
+            pass
+        with self._transaction(database):
+            return [self._apart(database, work) for work in works]
+
+    def _apart(self, database: sqlite3.Connection, work: Work[Any]) -> Outcome:
+        database.execute("SAVEPOINT work")
+        try:
+            outcome: Outcome = work(database), None
+        except sqlite3.IntegrityError as error:
+            database.execute("ROLLBACK TO work")
+            outcome = None, explain(error, self._path, self._busy_timeout)
+        except sqlite3.Error:
+            raise
+        except Exception as error:  # noqa: BLE001 - it belongs to the one who awaits this work
+            database.execute("ROLLBACK TO work")
+            outcome = None, error
+        database.execute("RELEASE work")
+        return outcome
+
+    @contextmanager
+    def _transaction(self, database: sqlite3.Connection) -> Iterator[None]:
         database.execute("BEGIN IMMEDIATE")
         try:
-            for task in batch:
-                database.execute("SAVEPOINT work")
-                try:
-                    outcomes.append((task.work(database), None))
-                except sqlite3.IntegrityError as error:
-                    database.execute("ROLLBACK TO work")
-                    outcomes.append((None, explain(error, self._path, self._busy_timeout)))
-                except sqlite3.Error:
-                    raise
-                except Exception as error:  # noqa: BLE001 - it belongs to the one who awaits this work
-                    database.execute("ROLLBACK TO work")
-                    outcomes.append((None, error))
-                database.execute("RELEASE work")
+            yield
             database.execute("COMMIT")
         except BaseException:
             if database.in_transaction:
                 database.execute("ROLLBACK")
             raise
-        return outcomes
 
 
 def explain(error: Exception, path: Path, waited: float) -> JournalError:

@@ -36,6 +36,8 @@ class Account:
         self.models = {model.name: model for model in models}
         self.deployments = {deployment.name: deployment for deployment in deployments}
         self.predictions: list[ScriptedPrediction] = []
+        self.created = 0
+        self.remember: int | None = None
         self.scripts: deque[Script] = deque()
         self.script: Script | None = None
         self.keep, self.missing_for = 3600.0, 0.0
@@ -43,6 +45,7 @@ class Account:
         self.origin = ""
         self._delivery = delivery
         self._by_id: dict[str, ScriptedPrediction] = {}
+        self._forget_at = 0
         self._random = random.Random(0)  # noqa: S311 - repeatable, not secret
 
     def create(self, request: Request, *, model: str = "", deployment: str = "") -> ScriptedPrediction:
@@ -84,18 +87,19 @@ class Account:
         """Newest first, and the cursor of the next page, empty on the last. Times are ISO 8601: [after, before)."""
         now = time.time()
         found: list[ScriptedPrediction] = []
-        first = bisect_left(self.predictions, _moment(after), key=lambda item: item.created) if after else 0
-        end = bisect_left(self.predictions, _moment(before), key=lambda item: item.created) if before else None
-        index = min(
-            int(cursor) if cursor.isdigit() else len(self.predictions), len(self.predictions) if end is None else end
-        )
+        first = bisect_left(self.predictions, _moment(after), key=_created) if after else 0
+        end = bisect_left(self.predictions, _moment(before), key=_created) if before else None
+        # A cursor is the number of a prediction, for places shift when older ones are forgotten.
+        index = bisect_left(self.predictions, int(cursor), key=_number) if cursor.isdigit() else len(self.predictions)
+        index = min(index, len(self.predictions) if end is None else end)
         while index > first:
             index -= 1
-            if now < self.predictions[index].listed:
+            prediction = self.predictions[index]
+            if now < prediction.listed:
                 continue
             if len(found) == PAGE:
-                return found, str(index + 1)
-            found.append(self.predictions[index])
+                return found, str(prediction.number + 1)
+            found.append(prediction)
         return found, ""
 
     def model(self, name: str) -> Model:
@@ -146,10 +150,31 @@ class Account:
         if prediction.script.stream:
             prediction.urls["stream"] = f"{self._delivery.origin}/stream/{prediction.id}"
         prediction.publish(lambda file: self._delivery.publish(file, prediction.removed))
+        prediction.number, self.created = self.created, self.created + 1
         prediction.visible = prediction.created + self.missing_for
         prediction.listed = prediction.created + self._random.uniform(*self.list_lag)
         self.predictions.append(prediction)
         self._by_id[prediction.id] = prediction
+        if self.remember is not None and len(self.predictions) > max(self._forget_at, 2 * self.remember):
+            self._forget(self.remember)
+
+    def _forget(self, remember: int) -> None:
+        """Keep what runs and the latest of what has ended. It looks at all, so it must be seldom."""
+        now = time.time()
+        ended = [prediction for prediction in self.predictions if now >= prediction.ended]
+        gone = set(ended[: -remember or None])
+        self.predictions = [prediction for prediction in self.predictions if prediction not in gone]
+        self._by_id = {prediction.id: prediction for prediction in self.predictions}
+        self._delivery.forget({prediction.removed for prediction in gone})
+        self._forget_at = 2 * len(self.predictions)
+
+
+def _created(prediction: ScriptedPrediction) -> float:
+    return prediction.created
+
+
+def _number(prediction: ScriptedPrediction) -> int:
+    return prediction.number
 
 
 def _decode(body: bytes) -> dict[str, msgspec.Raw]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from email.utils import formatdate
+from http import HTTPStatus
 from http.client import responses
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ class Answer(msgspec.Struct, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
-        headers = [(b"content-length", str(len(self.body)).encode())]
+        headers = [] if self.status == HTTPStatus.NO_CONTENT else [(b"content-length", b"%d" % len(self.body))]
         if self.content_type:
             headers.append((b"content-type", self.content_type.encode()))
         headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in self.headers]

@@ -10,7 +10,7 @@ from replicate_job.testing.delivery import Delivery
 from replicate_job.testing.faults import Faults
 from replicate_job.testing.middleware import FaultMiddleware, operation
 from replicate_job.testing.models import DEFAULT_DEPLOYMENTS, DEFAULT_MODELS, Deployment, Model
-from replicate_job.testing.record import Recorder, Request
+from replicate_job.testing.record import Log, Recorder, Request
 from replicate_job.testing.routes import Authenticated, Endpoints
 from replicate_job.testing.server import LoopbackServer
 from replicate_job.testing.stream import Streams
@@ -36,6 +36,10 @@ class ScriptedAPI:
     ``missing_for`` until its GET stops answering 404, ``expire`` from its end until its data are removed (an hour),
     ``file_expire`` until an upload is gone (a day). ``upload_limit`` is in bytes (100 MiB).
 
+    With ``remember``, memory does not grow with what was: the server keeps at least so many of the latest requests,
+    and of the latest predictions that have ended, and at most about twice as many. To a client, a prediction that is
+    forgotten was never there, nor were its files. The counts stay right.
+
     ``base_url`` is without ``/v1``; ``files_url`` is the delivery host and the streams, another origin.
     """
 
@@ -52,13 +56,14 @@ class ScriptedAPI:
         expire: float | None = None,
         file_expire: float = 24 * 3600,
         upload_limit: int = 100 * 1024 * 1024,
+        remember: int | None = None,
     ) -> None:
         self.token = token
         self.faults = Faults.parse(faults, seed=seed) if isinstance(faults, str) else faults
-        self._log: list[Request] = []
+        self._log = Log(remember)
         self._delivery, self._uploads = Delivery(), Uploads(file_expire, upload_limit)
         self._account = Account((*DEFAULT_MODELS, *models), (*DEFAULT_DEPLOYMENTS, *deployments), self._delivery)
-        self._account.script = script
+        self._account.script, self._account.remember = script, remember
         self._account.missing_for = missing_for
         self._account.list_lag = list_lag if isinstance(list_lag, tuple) else (list_lag, list_lag)
         self._account.keep = next(given for given in (expire, self.faults.expire, 3600.0) if given is not None)
@@ -87,13 +92,18 @@ class ScriptedAPI:
 
     @property
     def requests(self) -> list[Request]:
-        """Every request so far, also those that a fault struck, in order of arrival, on both origins."""
-        return list(self._log)
+        """Every request that is remembered, also those that a fault struck, in order of arrival, on both origins."""
+        return list(self._log.requests)
 
     @property
     def predictions(self) -> list[ScriptedPrediction]:
-        """Every prediction that exists, in order of creation."""
+        """Every prediction that is remembered, in order of creation."""
         return list(self._account.predictions)
+
+    @property
+    def created(self) -> int:
+        """How many predictions were created so far, also if they are forgotten by now."""
+        return self._account.created
 
     @property
     def uploads(self) -> list[Upload]:
@@ -112,7 +122,7 @@ class ScriptedAPI:
 
     def count(self, operation: str) -> int:
         """How many requests of this operation (``create``, ``get``, ``list`` …) came so far."""
-        return sum(request.operation == operation for request in self.requests)
+        return self._log.counts[operation]
 
     def next(self, *scripts: Script) -> None:
         """The next predictions go like this, one each and in order, whatever their model."""
@@ -126,7 +136,7 @@ class ScriptedAPI:
         end = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > end:
-                raise TimeoutError(f"still not so after {seconds} s and {len(self._log)} requests")
+                raise TimeoutError(f"still not so after {seconds} s and {self._log.counts.total()} requests")
             time.sleep(0.002)
 
     def strayed_token(self) -> list[Request]:

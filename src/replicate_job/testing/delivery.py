@@ -16,7 +16,7 @@ import msgspec
 from replicate_job.testing.answers import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from starlette.types import Receive, Scope, Send
 
@@ -73,6 +73,10 @@ class Delivery:
         self._files[key] = file, expires, removed
         tail = f"/{quote(file.name, safe='')}" if file.name else ""
         return f"{self.origin}/{'moved' if file.redirect else 'files'}/{key}{tail}"
+
+    def forget(self, removed: Container[Callable[[float], bool]]) -> None:
+        """Whatever was published with one of these is unknown from now on."""
+        self._files = {key: item for key, item in self._files.items() if item[2] not in removed}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         place, _, rest = scope["path"].lstrip("/").partition("/")

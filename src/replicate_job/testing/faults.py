@@ -90,7 +90,8 @@ class Faults:
 
     ``chances`` maps an operation to ``(fault, probability)`` pairs, of which at most one strikes. ``rate`` and
     ``other_rate`` are requests a second for creates and for everything else (None: no limit); ``burst`` is how
-    many may come at once, by default a tenth of a minute's worth. ``latency`` (seconds) comes before everything.
+    many may come at once, by default a tenth of a minute's worth. A request over the limit meets the fault ``rate``;
+    ``throttled`` counts them. ``latency`` (seconds) comes before everything.
     ``expire`` is not acted on here: it is for the app, seconds after its end at which a prediction's data go.
     """
 
@@ -107,8 +108,8 @@ class Faults:
     ) -> None:
         self.latency, self.expire = latency, expire
         self._chances = {operation: tuple(pairs) for operation, pairs in (chances or {}).items()}
-        self._creates = Bucket(rate, burst or max(1.0, rate * 6)) if rate else None
-        self._others = Bucket(other_rate, burst or max(1.0, other_rate * 6)) if other_rate else None
+        self.throttled = 0
+        self.limit(rate=rate, other_rate=other_rate, burst=burst)
         self._queues: dict[str, deque[Fault | None]] = defaultdict(deque)
         self._random = random.Random(seed)  # noqa: S311 - repeatable, not secret
         for operation, pairs in self._chances.items():
@@ -141,9 +142,14 @@ class Faults:
         for fault in faults:
             self._queues[operation].append(Fault.parse(fault) if isinstance(fault, str) else fault)
 
+    def limit(self, *, rate: float | None = None, other_rate: float | None = None, burst: float | None = None) -> None:
+        """From now on these are the limits, as at construction, and nothing is used up yet. From any thread."""
+        self._creates, self._others = _bucket(rate, burst), _bucket(other_rate, burst)
+
     def clear(self) -> None:
         """From now on everything works: no chances, no queue, no limits, no latency."""
-        self._chances, self._creates, self._others, self.latency = {}, None, None, 0.0
+        self._chances, self.latency = {}, 0.0
+        self.limit()
         self._queues.clear()
 
     def draw(self, operation: str, now: float) -> Fault | None:
@@ -154,7 +160,8 @@ class Faults:
             self._creates if operation == "create" else None if operation in ("download", "stream") else self._others
         )
         if bucket and (wait := bucket.take(now)):
-            return Fault.answering(throttled(body=math.ceil(wait), detail=math.ceil(wait)))
+            self.throttled += 1
+            return Fault("rate", "answer", answer=throttled(body=math.ceil(wait), detail=math.ceil(wait)))
         if pairs := self._chances.get(operation):
             point = self._random.random()
             for fault, probability in pairs:
@@ -169,6 +176,10 @@ def parse_seconds(text: str) -> float:
     if found := _SECONDS.fullmatch(text):
         return float(found["number"]) * {"ms": 0.001, "s": 1, "": 1, "m": 60, "h": 3600}[found["unit"]]
     raise ValueError(f"{text!r} is no duration: write 50ms, 2s, 5m or 1h")
+
+
+def _bucket(per_second: float | None, burst: float | None) -> Bucket | None:
+    return Bucket(per_second, burst or max(1.0, per_second * 6)) if per_second else None
 
 
 def _check_operation(operation: str) -> None:

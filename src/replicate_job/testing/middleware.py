@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from replicate_job.testing.faults import Fault, Faults
+    from replicate_job.testing.record import Request
 
 _PREDICTIONS = re.compile(r"/v1/(?:(?:models|deployments)/[^/]+/[^/]+/)?predictions/?")
 _PREDICTION = re.compile(r"/v1/predictions/[^/]+(?P<cancel>/cancel)?")
@@ -46,14 +47,15 @@ class FaultMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        fault = self.faults.draw(self.classify(scope), time.monotonic())
+        request: Request | None = scope.get("replicate_job.request")
+        fault = self.faults.draw(request.operation if request else self.classify(scope), time.monotonic())
         if self.faults.latency:
             await asyncio.sleep(self.faults.latency)
         if fault is None:
             await self.app(scope, receive, send)
             return
-        if "replicate_job.request" in scope:
-            scope["replicate_job.request"].fault = fault.name
+        if request:
+            request.fault = fault.name
         done = await _Response.of(self.app, scope, receive) if fault.after else None
         if fault.seconds:
             await asyncio.sleep(fault.seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -68,7 +69,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def version_ids(self) -> tuple[str, ...]:
-        return self.versions or (hashlib.sha256(self.name.encode()).hexdigest(),)
+        return self.versions or _made_up(self.name)
 
     def version(self, version_id: str) -> dict[str, Any]:
         """The version object."""
@@ -113,6 +114,11 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
             "configuration": {"hardware": "cpu", "min_instances": 0, "max_instances": 1},
         }
         return {"owner": owner, "name": name, "current_release": release}
+
+
+@cache
+def _made_up(name: str) -> tuple[str, ...]:
+    return (hashlib.sha256(name.encode()).hexdigest(),)
 
 
 def _flux(given: dict[str, Any]) -> Script:

@@ -52,8 +52,9 @@ class ScriptedPrediction:
     """One prediction on the server. ``input`` is what came; ``raw_input`` its very text.
 
     ``version`` is what the API shows (``hidden`` for official models), ``request`` is the request that created it,
-    ``status`` is as of now. Unix times: ``created``; ``visible`` and ``listed``, when its GET and the list begin to
-    show it (set them to make that now); ``deadline``.
+    ``status`` is as of now, ``number`` counts the predictions before it, ``streamed`` its streams' connections. Unix
+    times: ``created``; ``visible`` and ``listed``, when its GET and the list begin to show it (set them to make that
+    now); ``deadline``.
     """
 
     def __init__(  # noqa: PLR0913 - one argument a fact
@@ -77,33 +78,42 @@ class ScriptedPrediction:
         self.urls: dict[str, str] = {}
         self.visible = self.listed = self.created
         self.canceled: float | None = None
-        self._finished = math.inf
+        self.number = self.streamed = 0
         self._loop, self._changed = asyncio.get_running_loop(), asyncio.Event()
         strikes = math.inf if cancel_after is None else script.deadline if script.deadline is not None else cancel_after
-        self._deadline_strikes = self.created + strikes
+        self._deadline_strikes = self._forced = self.created + strikes
         self.output: Any = None
-        self.logs = _call(script.logs, self.input)
+        self.logs: str = _call(script.logs, self.input)
 
     def publish(self, deliver: Callable[[File], str]) -> None:
         """Make the output, its files turned into URLs by ``deliver``. ``self.output`` is the whole of it."""
         self.output = _with_urls(_call(self.script.output, self.input), deliver)
 
     @property
-    def status(self) -> str:
-        return self.status_at(time.time())
+    def created(self) -> float:
+        """Unix time of its creation; set it to make it older or younger."""
+        return self._created
+
+    @created.setter
+    def created(self, moment: float) -> None:
+        self._created, self._created_at, self._started_at = moment, _iso(moment), ""
+        self._whole: msgspec.Raw | None = None
 
     @property
     def started(self) -> float:
         """Unix time of its first status that is not ``starting``."""
         if self.script.timeline:
-            return self.created + next((at for at, name in self.script.timeline if name != "starting"), math.inf)
-        return self.created + self.script.boot
+            return self._created + next((at for at, name in self.script.timeline if name != "starting"), math.inf)
+        return self._created + self.script.boot
 
     @property
     def ended(self) -> float:
         """Unix time of its end, by itself or by force, as things stand now."""
-        by_itself = min(self.created + self.script.duration, self._finished)
-        return min(by_itself, self.canceled or math.inf, self._deadline_strikes)
+        return min(self._created + self.script.duration, self._forced)
+
+    @property
+    def status(self) -> str:
+        return self.status_at(time.time())
 
     @property
     def returns(self) -> float:
@@ -122,11 +132,12 @@ class ScriptedPrediction:
         now = time.time()
         if now < self.ended and self.canceled is None:
             self.canceled = now + self.script.cancel_lag
+            self._forced = min(self._forced, self.canceled)
             self._changed.set()
 
     def finish(self) -> None:
         """Let it come to its end now, from any thread: for scripts with ``duration=math.inf``."""
-        self._finished = time.time()
+        self._forced = min(self._forced, time.time())
         self._loop.call_soon_threadsafe(self._changed.set)
 
     async def hold(self, seconds: float) -> None:
@@ -150,11 +161,21 @@ class ScriptedPrediction:
         """Whether its data are deleted by now."""
         return now >= self.ended + self.keep
 
+    def encode(self, now: float | None = None) -> msgspec.Raw:
+        """The snapshot as JSON."""
+        now = time.time() if now is None else now
+        ended = self.ended
+        if not ended <= now < ended + self.keep:
+            return msgspec.Raw(msgspec.json.encode(self.snapshot(now)))
+        # From its end until its data are removed it is always the same.
+        self._whole = self._whole or msgspec.Raw(msgspec.json.encode(self.snapshot(now)))
+        return self._whole
+
     def snapshot(self, now: float | None = None) -> dict[str, Any]:
         """The prediction object, as of ``now`` (Unix time)."""
         now = time.time() if now is None else now
-        status = self.status_at(now)
-        removed, over = self.removed(now), now >= self.ended
+        status, started, ended = self.status_at(now), self.started, self.ended
+        removed = now >= ended + self.keep
         body: dict[str, Any] = {
             "id": self.id,
             "model": self.model,
@@ -166,21 +187,22 @@ class ScriptedPrediction:
             "error": (self.script.error or "the script says so") if status == "failed" else None,
             "source": "api",
             "status": status,
-            "created_at": _iso(self.created),
+            "created_at": self._created_at,
             "urls": self.urls,
         }
-        if self.started <= min(now, self.ended):
-            body["started_at"] = _iso(self.started)
-        if over:
-            body["completed_at"] = _iso(self.ended)
-            body["metrics"] = {"total_time": self.ended - self.created}
+        if started <= now and started <= ended:
+            body["started_at"] = self._started_at = self._started_at or _iso(started)
+        if now >= ended:
+            body["completed_at"] = _iso(ended)
+            body["metrics"] = {"total_time": ended - self._created}
             if "started_at" in body:
-                body["metrics"]["predict_time"] = self.ended - self.started
+                body["metrics"]["predict_time"] = ended - started
         if self.deadline is not None:
             body["deadline"] = _iso(self.deadline)
         if self.deployment:
             body["deployment"] = self.deployment
-        return body | self.script.overrides
+        body.update(self.script.overrides)
+        return body
 
     def _end(self) -> str:
         """The terminal status; a deadline before the start aborts, which is free, and after it cancels."""
@@ -204,6 +226,8 @@ class ScriptedPrediction:
         return None
 
     def _logs_at(self, now: float) -> str:
+        if not self.logs:
+            return ""
         lines = self.logs.splitlines(keepends=True)
         return "".join(lines[: int(len(lines) * self._progress(now))])
 

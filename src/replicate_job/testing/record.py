@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -32,10 +33,26 @@ class Request(msgspec.Struct):
     body: bytes = b""
 
 
+class Log:
+    """The latest requests, at least ``remember`` of them (None: all), and by operation how many there were at all."""
+
+    def __init__(self, remember: int | None = None) -> None:
+        self.requests: list[Request] = []
+        self.counts: Counter[str] = Counter()
+        self._remember = remember
+
+    def add(self, request: Request) -> None:
+        self.counts[request.operation] += 1
+        self.requests.append(request)
+        # Seldom and many at once: to take one from the front moves all the others.
+        if self._remember is not None and len(self.requests) > 2 * self._remember:
+            del self.requests[: -self._remember or None]
+
+
 class Recorder:
     """``app``, with each request put into ``log`` as it arrives, and into the scope as ``replicate_job.request``."""
 
-    def __init__(self, app: ASGIApp, log: list[Request], origin: str, classify: Callable[[Scope], str]) -> None:
+    def __init__(self, app: ASGIApp, log: Log, origin: str, classify: Callable[[Scope], str]) -> None:
         self.app, self.log, self.origin, self.classify = app, log, origin, classify
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,5 +68,5 @@ class Recorder:
             f"{host}:{port}",
         )
         scope["replicate_job.request"] = request
-        self.log.append(request)
+        self.log.add(request)
         await self.app(scope, receive, send)

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import msgspec
-from starlette.applications import Starlette
-from starlette.responses import Response
-from starlette.routing import Route
+from starlette.requests import Request as HTTPRequest
+from starlette.routing import Route, Router
 
 from replicate_job.testing.answers import NOT_FOUND, UNAUTHENTICATED, Answer, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from starlette.requests import Request as HTTPRequest
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from replicate_job.testing.account import Account
@@ -28,8 +26,8 @@ _WAIT = re.compile(r"(?:^|[,;\s])wait(?:=(?P<seconds>\d+))?(?:$|[,;\s])")
 _LONGEST_HOLD = 60
 
 
-def json(content: Any, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(content), status, media_type="application/json")
+def json(content: Any, status: int = 200) -> Answer:
+    return Answer(status, msgspec.json.encode(content))
 
 
 class Authenticated:
@@ -44,16 +42,30 @@ class Authenticated:
         await (self.app if given in self._accepted else UNAUTHENTICATED)(scope, receive, send)
 
 
+class _Answering:
+    """An ASGI app of an endpoint, with what it refuses as an answer too."""
+
+    def __init__(self, endpoint: Callable[[HTTPRequest], Awaitable[Answer]]) -> None:
+        self._endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            answer = await self._endpoint(HTTPRequest(scope, receive))
+        except RefusedError as refused:
+            answer = refused.answer
+        await answer(scope, receive, send)
+
+
 class Endpoints:
     """Requests in, answers out."""
 
     def __init__(self, account: Account, uploads: Uploads) -> None:
         self.account, self.uploads = account, uploads
 
-    def app(self) -> Starlette:
+    def app(self) -> Router:
         named = "/{owner}/{name}"
         get, post, delete = ["GET"], ["POST"], ["DELETE"]
-        routes: list[tuple[str, list[str], Callable[[HTTPRequest], Awaitable[Response]]]] = [
+        routes: list[tuple[str, list[str], Callable[[HTTPRequest], Awaitable[Answer]]]] = [
             ("/v1/predictions", post, self.create),
             (f"/v1/models{named}/predictions", post, self.create_by_model),
             (f"/v1/deployments{named}/predictions", post, self.create_by_deployment),
@@ -69,88 +81,88 @@ class Endpoints:
             ("/v1/files/{id}", delete, self.delete_file),
             ("/v1/account", get, self.whoami),
         ]
-        return Starlette(
-            routes=[Route(path, endpoint, methods=methods) for path, methods, endpoint in routes],
-            exception_handlers={RefusedError: _refused, 404: _not_found},
-        )
+        # Not a Starlette: its layers take longer than all that is done here.
+        answering = [Route(path, _Answering(endpoint), methods=methods) for path, methods, endpoint in routes]
+        return Router(answering, default=NOT_FOUND)
 
-    async def create(self, request: HTTPRequest) -> Response:
+    async def create(self, request: HTTPRequest) -> Answer:
         return await self._create(request)
 
-    async def create_by_model(self, request: HTTPRequest) -> Response:
+    async def create_by_model(self, request: HTTPRequest) -> Answer:
         return await self._create(request, model=_name(request))
 
-    async def create_by_deployment(self, request: HTTPRequest) -> Response:
+    async def create_by_deployment(self, request: HTTPRequest) -> Answer:
         return await self._create(request, deployment=_name(request))
 
-    async def _create(self, request: HTTPRequest, **called: str) -> Response:
+    async def _create(self, request: HTTPRequest, **called: str) -> Answer:
         recorded = request.scope["replicate_job.request"]
         recorded.body = await request.body()
         prediction = self.account.create(recorded, **called)
         wait = _WAIT.search(request.headers.get("prefer", ""))
         if not wait:
-            return json(prediction.snapshot(), 201)
+            return json(prediction.encode(), 201)
         await prediction.hold(min(_LONGEST_HOLD, max(1, int(wait["seconds"] or _LONGEST_HOLD))))
         now = time.time()
-        return json(prediction.snapshot(now), 201 if now >= prediction.ended else 202)
+        return json(prediction.encode(now), 201 if now >= prediction.ended else 202)
 
-    async def prediction(self, request: HTTPRequest) -> Response:
-        return json(self._prediction(request).snapshot())
+    async def prediction(self, request: HTTPRequest) -> Answer:
+        return json(self._prediction(request).encode())
 
-    async def cancel(self, request: HTTPRequest) -> Response:
+    async def cancel(self, request: HTTPRequest) -> Answer:
         prediction = self._prediction(request)
         prediction.cancel()
-        return json(prediction.snapshot())
+        return json(prediction.encode())
 
-    async def predictions(self, request: HTTPRequest) -> Response:
+    async def predictions(self, request: HTTPRequest) -> Answer:
         asked = request.query_params
         after, before = asked.get("created_after"), asked.get("created_before")
         found, cursor = self.account.page(after, before, asked.get("cursor", ""))
         if asked.get("source") == "web":
             found, cursor = [], ""
+        now = time.time()
         following = urlencode([*((k, v) for k, v in asked.items() if k != "cursor"), ("cursor", cursor)])
         return json(
             {
                 "next": f"{self.account.origin}/v1/predictions?{following}" if cursor else None,
                 "previous": None,
-                "results": [prediction.snapshot() for prediction in found],
+                "results": [prediction.encode(now) for prediction in found],
             }
         )
 
-    async def model(self, request: HTTPRequest) -> Response:
+    async def model(self, request: HTTPRequest) -> Answer:
         return json(self.account.model(_name(request)).describe())
 
-    async def versions(self, request: HTTPRequest) -> Response:
+    async def versions(self, request: HTTPRequest) -> Answer:
         model = self.account.model(_name(request))
         if model.official:
             raise RefusedError(NOT_FOUND)
         return json({"next": None, "previous": None, "results": [model.version(one) for one in model.version_ids]})
 
-    async def version(self, request: HTTPRequest) -> Response:
+    async def version(self, request: HTTPRequest) -> Answer:
         model = self.account.model(_name(request))
         if model.official or request.path_params["id"] not in model.version_ids:
             raise RefusedError(NOT_FOUND)
         return json(model.version(request.path_params["id"]))
 
-    async def deployment(self, request: HTTPRequest) -> Response:
+    async def deployment(self, request: HTTPRequest) -> Answer:
         return json(self.account.deployment(_name(request)))
 
-    async def upload(self, request: HTTPRequest) -> Response:
+    async def upload(self, request: HTTPRequest) -> Answer:
         upload = await self.uploads.receive(request)
         return json(upload.describe(self.account.origin), 201)
 
-    async def file(self, request: HTTPRequest) -> Response:
+    async def file(self, request: HTTPRequest) -> Answer:
         upload = self.uploads.live().get(request.path_params["id"])
         if upload is None:
             raise RefusedError(NOT_FOUND)
         return json(upload.describe(self.account.origin))
 
-    async def delete_file(self, request: HTTPRequest) -> Response:
+    async def delete_file(self, request: HTTPRequest) -> Answer:
         if self.uploads.files.pop(request.path_params["id"], None) is None:
             raise RefusedError(NOT_FOUND)
-        return Response(status_code=204)
+        return Answer(204, content_type="")
 
-    async def whoami(self, request: HTTPRequest) -> Response:  # noqa: ARG002 - every endpoint takes one
+    async def whoami(self, request: HTTPRequest) -> Answer:  # noqa: ARG002 - every endpoint takes one
         return json({"type": "organization", "username": "acme", "name": "Acme", "github_url": None})
 
     def _prediction(self, request: HTTPRequest) -> ScriptedPrediction:
@@ -159,16 +171,3 @@ class Endpoints:
 
 def _name(request: HTTPRequest) -> str:
     return f"{request.path_params['owner']}/{request.path_params['name']}"
-
-
-async def _refused(request: HTTPRequest, error: Exception) -> Response:  # noqa: ARG001 - Starlette's signature
-    assert isinstance(error, RefusedError)  # noqa: S101 - what it is registered for
-    return _response(error.answer)
-
-
-async def _not_found(request: HTTPRequest, error: Exception) -> Response:  # noqa: ARG001 - Starlette's signature
-    return _response(NOT_FOUND)
-
-
-def _response(answer: Answer) -> Response:
-    return Response(answer.body, answer.status, dict(answer.headers), answer.content_type)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -66,15 +65,14 @@ class Streams:
 
     def __init__(self, find: Callable[[str], ScriptedPrediction | None]) -> None:
         self._find = find
-        self._connections: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         prediction = self._find(scope["path"].rpartition("/")[2])
         if prediction is None or prediction.script.stream is None:
             await NOT_FOUND(scope, receive, send)
             return
-        stream, count = prediction.script.stream, self._connections[prediction.id]
-        self._connections[prediction.id] += 1
+        stream, count = prediction.script.stream, prediction.streamed
+        prediction.streamed += 1
         events = _events(prediction, stream)
         last = dict(scope["headers"]).get(b"last-event-id", b"").decode()
         position = next((index + 1 for index, event in enumerate(events) if last and event.id == last), 0)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException
 
 from replicate_job.testing.answers import RefusedError, invalid, problem
 
@@ -58,13 +59,16 @@ class Uploads:
         return {key: upload for key, upload in self.files.items() if now < upload.expires}
 
     async def receive(self, request: HTTPRequest) -> Upload:
-        """Raises RefusedError with 413 or 422."""
-        async with request.form() as form:
-            content, metadata = form.get("content"), form.get("metadata", "{}")
-            if not isinstance(content, UploadFile):
-                raise RefusedError(invalid("content is required", field="content", kind="required"))
-            held = await content.read()
-            about = await metadata.read() if isinstance(metadata, UploadFile) else metadata
+        """Raises RefusedError with 400, 413 or 422."""
+        try:
+            async with request.form() as form:
+                content, metadata = form.get("content"), form.get("metadata", "{}")
+                if not isinstance(content, UploadFile):
+                    raise RefusedError(invalid("content is required", field="content", kind="required"))
+                held = await content.read()
+                about = await metadata.read() if isinstance(metadata, UploadFile) else metadata
+        except MultiPartException as error:
+            raise RefusedError(problem(400, error.message, "Bad request")) from None
         if len(held) > self.limit:
             raise RefusedError(problem(413, "Files must be less than 100MB in size"))
         now, kind = time.time(), content.content_type or "application/octet-stream"

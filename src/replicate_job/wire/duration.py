@@ -10,11 +10,22 @@ SHORTEST, LONGEST = 5, 24 * 3600
 _PARTS = re.compile(r"(?=\d)(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s?)?", re.ASCII)
 
 
-def parse_cancel_after(text: str) -> int:
-    """Seconds of ``30``, ``90s``, ``5m``, ``1h30m45s``. Raises ValueError, also beyond 5 s to 24 h."""
+def parse_seconds(text: str) -> int:
+    """Read ``30``, ``90s``, ``5m``, ``1h30m45s`` as seconds. Raises ValueError."""
     found = _PARTS.fullmatch(text.strip())
-    hours, minutes, seconds = (int(part or 0) for part in found.groups()) if found else (0, 0, 0)
-    total = hours * 3600 + minutes * 60 + seconds
+    if not found:
+        raise ValueError(f"{text!r} must be like 30s, 5m or 1h30m")
+    hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def parse_cancel_after(text: str) -> int:
+    """Do the same; raises ValueError also beyond 5 s to 24 h."""
+    wrong = ValueError(f"{text!r} must be like 30s, 5m or 1h30m, from 5 seconds to 24 hours")
+    try:
+        total = parse_seconds(text)
+    except ValueError:
+        raise wrong from None
     if not SHORTEST <= total <= LONGEST:
-        raise ValueError(f"{text!r} must be like 30s, 5m or 1h30m, from 5 seconds to 24 hours")
+        raise wrong
     return total

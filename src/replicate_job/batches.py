@@ -1,0 +1,211 @@
+"""Batches from Python: many inputs for one model, results as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Iterable, Iterator, Mapping
+from contextlib import aclosing
+from itertools import count
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, TypedDict, TypeVar, Unpack
+
+import msgspec
+
+from replicate_job.api.ratelimit import parse_rate
+from replicate_job.errors import JobError
+from replicate_job.flow.batch import CONCURRENCY, LOCAL_CONCURRENCY, Batch, Drive, batch_id
+from replicate_job.flow.context import Context
+from replicate_job.flow.item import ReadRow
+from replicate_job.flow.prepare import check_job
+from replicate_job.flow.resolve import resolve
+from replicate_job.flow.tally import Tally
+from replicate_job.job import Job, Result
+from replicate_job.loop import new_loop
+from replicate_job.rows import Row, open_rows, to_input
+from replicate_job.runner import LogReporter
+from replicate_job.session import open_session
+from replicate_job.settings import Settings, check_environment, read_settings
+from replicate_job.wire.target import parse_target
+
+_T = TypeVar("_T")
+RowInput = Mapping[str, Any]
+
+
+class BatchOptions(TypedDict, total=False):
+    """What ``batch`` takes besides the job and its rows.
+
+    ``key`` names the batch: the same key goes on where an earlier call stopped. Without it a file names itself, and
+    rows from elsewhere start anew. ``id`` is the column that names a row, so that rows may come in another order.
+    ``save_to``: the folder for output files; without it nothing is saved. ``concurrency``: predictions under way
+    together. ``rate``: the most creates, as ``"600/min"``, ``"10/s"``, ``"none"``. ``limit``: rows that are taken.
+    ``retry_failed``, ``fail_fast``, ``max_predict_time`` (seconds): see ``replicate-job batch --help``.
+    ``token``, ``base_url``, ``journal``, ``local`` and those of ``Job``: as for ``run``.
+    """
+
+    key: str | None
+    id: str | None
+    save_to: str | Path | None
+    concurrency: int | None
+    rate: str
+    limit: int | None
+    retry_failed: bool
+    fail_fast: bool
+    max_predict_time: float | None
+    token: str | None
+    base_url: str | None
+    journal: str | Path | None
+    local: bool
+    cancel_after: str | None
+    webhook: str | None
+    webhook_events_filter: tuple[Literal["start", "output", "logs", "completed"], ...]
+    allow_unknown: bool
+
+
+def batch(
+    job: Job | str,
+    rows: Iterable[RowInput] | AsyncIterable[RowInput] | str | PathLike[str],
+    **options: Unpack[BatchOptions],
+) -> Results:
+    """Run a job, or a model by its name, for every row: an input that is merged over the job's.
+
+    ``for result in batch(...)`` blocks between results, ``async for`` awaits them; they come in the order of their
+    ends, with their ``line`` (from 1). What is wrong with one row is its result's ``problem``; an error that all rows
+    would share (no credit, no network) is raised once everything under way has ended. Rows are taken as they are
+    needed, at most a few hundred ahead: an iterable in a thread of its own. ``rows`` may also be the path of a JSONL,
+    CSV, TSV or Parquet file.
+
+    Leaving the loop early leaves predictions running and journaled: the same ``key``, or the same file, adopts them.
+    """
+    return Results(_Call(job, rows, options))
+
+
+class Results(AsyncIterable[Result], Iterable[Result]):
+    """The results of a batch, to be iterated over once, with ``for`` or ``async for``. ``tally`` says how far it is."""
+
+    def __init__(self, call: _Call) -> None:
+        self._call = call
+        self.tally = call.tally
+
+    def __aiter__(self) -> AsyncIterator[Result]:
+        return self._each()
+
+    async def _each(self) -> AsyncGenerator[Result, None]:
+        async with aclosing(self._call.run()) as results:
+            async for some in results:
+                for result in some:
+                    yield result
+
+    def __iter__(self) -> Iterator[Result]:
+        loop = _Loop()
+        results = self._call.run()
+        try:
+            while some := loop.run(anext(results, None)):
+                yield from some
+        finally:
+            try:
+                loop.run(results.aclose())
+            finally:
+                loop.close()
+
+
+class _Call:
+    """One call of ``batch``, with its options taken apart."""
+
+    def __init__(
+        self,
+        job: Job | str,
+        rows: Iterable[RowInput] | AsyncIterable[RowInput] | str | PathLike[str],
+        options: BatchOptions,
+    ) -> None:
+        if unknown := options.keys() - BatchOptions.__annotations__.keys():
+            raise TypeError(f"there is no option {min(unknown)!r}; there are {', '.join(BatchOptions.__annotations__)}")
+        if isinstance(job, str) and job.endswith((".xs", ".toml", ".json")):
+            raise JobError(f"{job} is a job file: batch(load_job({job!r}), ...)")
+        own = {name: value for name, value in options.items() if name in Job.__struct_fields__}
+        self._job = msgspec.structs.replace(Job(job) if isinstance(job, str) else job, **own)
+        self._options, self.tally = options, Tally()
+        self._settings = read_settings(
+            token=options.get("token"),
+            base_url=options.get("base_url"),
+            journal=options.get("journal"),
+            local=options.get("local", False),
+        )
+        check_job(self._job)
+        check_environment(self._job.env, self._settings)
+        try:
+            self._rate = parse_rate(options.get("rate", "600/min"))
+        except ValueError as error:
+            raise JobError(f"rate: {error}") from None
+        self._rows, self._read, self._source = _open(rows)
+
+    async def run(self) -> AsyncGenerator[list[Result], None]:
+        async with open_session(self._settings, LogReporter(), model=self._job.model, rate=self._rate) as context:
+            resolved = await resolve(context, parse_target(self._job.model))
+            drive = Drive(context, self._batch(context, self._settings), resolved, self.tally)
+            async with aclosing(drive.run(self._rows)) as results:
+                async for some in results:
+                    yield some
+
+    def _batch(self, context: Context, settings: Settings) -> Batch:
+        options = self._options
+        named = batch_id(context.api, self._job, self._source) if self._source else f"batch-{uuid.uuid4().hex[:16]}"
+        folder = options.get("save_to") or (settings.state / "outputs" if settings.local else None)
+        return Batch(
+            id=options.get("key") or named,
+            job=self._job,
+            read=self._read,
+            save=str(Path(folder).expanduser().absolute()) if folder else None,
+            concurrency=options.get("concurrency") or (LOCAL_CONCURRENCY if context.forgetful else CONCURRENCY),
+            id_column=options.get("id"),
+            limit=options.get("limit"),
+            retry_failed=options.get("retry_failed", False),
+            fail_fast=options.get("fail_fast", False),
+            max_predict_time=options.get("max_predict_time"),
+        )
+
+
+def _open(
+    rows: Iterable[RowInput] | AsyncIterable[RowInput] | str | PathLike[str],
+) -> tuple[Iterable[Row] | AsyncIterable[Row], ReadRow, Path | None]:
+    """The rows, how to read one as an input, and the file that they are from."""
+    if isinstance(rows, str | PathLike):
+        found = open_rows(rows)
+        return found, lambda row, schema: to_input(row, schema, typed=found.typed), Path(rows).resolve()
+    numbered = _number(rows) if isinstance(rows, AsyncIterable) else map(_row, count(1), rows)
+    return numbered, lambda row, _: row.values, None
+
+
+async def _number(rows: AsyncIterable[RowInput]) -> AsyncIterator[Row]:
+    line = 0
+    async for values in rows:
+        line += 1
+        yield _row(line, values)
+
+
+def _row(line: int, values: RowInput) -> Row:
+    if not isinstance(values, Mapping):
+        return Row(line, {}, f"a row is a mapping of inputs, this is a {type(values).__name__}")
+    return Row(line, dict(values))
+
+
+class _Loop:
+    """An event loop in a thread of its own, for a caller that blocks."""
+
+    def __init__(self) -> None:
+        self._loop = new_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="replicate-job", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Awaitable[_T]) -> _T:
+        async def wait() -> _T:
+            return await work
+
+        return asyncio.run_coroutine_threadsafe(wait(), self._loop).result()
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()

@@ -1,0 +1,127 @@
+"""The live block of a terminal, for a batch: a bar, and a line of facts below it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.segment import Segment
+from rich.text import Text
+
+from replicate_job.cli.amounts import rate, roughly
+from replicate_job.cli.progress import ProgressReporter, Speed, done, failed, ongoing, predict_time, seconds_paused
+from replicate_job.cli.streams import plain
+from replicate_job.flow.tally import Tally
+
+NARROWEST, WIDEST = 10, 40
+"""Cells of the bar."""
+
+_GAP = "  "
+
+
+def fit(facts: list[str], width: int) -> list[str]:
+    """As many of the facts, from the first on, as have room in ``width`` cells, a gap between each two."""
+    shown: list[str] = []
+    for fact in filter(None, facts):
+        if len(_GAP.join([*shown, fact])) > width:
+            break
+        shown.append(fact)
+    return shown
+
+
+def limit(tally: Tally) -> str:
+    if tally.paused > 0:
+        return f"throttled, {seconds_paused(tally)}"
+    return f"limit {rate(tally.pace)}" if tally.pace is not None else ""
+
+
+class Block:
+    """Renders the tally as it is at that moment, to the width that the terminal then has."""
+
+    def __init__(self, tally: Tally, speed: Speed) -> None:
+        self._tally, self._speed = tally, speed
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from self._bar(console, options)
+        yield self._facts(options.max_width)
+
+    def _bar(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        tally, left = self._tally, self._speed.left
+        if tally.total is None:
+            yield _row(f"{done(tally, '')} done")
+            return
+        facts = [done(tally, "/"), f"{roughly(left)} left" if left is not None else ""]
+        beside = fit(facts, options.max_width - NARROWEST - len(_GAP))
+        if beside:
+            size = min(WIDEST, options.max_width - len(_GAP.join(["", *beside])))
+            bar = list(console.render(ProgressBar(tally.total or 1, tally.over, size), options))
+            yield from bar
+            yield Segment(" " * (size - Segment.get_line_length(bar)))  # without colours, it ends where the rows do
+        yield _row(_GAP.join(["", *beside] if beside else facts[:1]))
+
+    def _facts(self, width: int) -> Text:
+        tally = self._tally
+        shown = fit([failed(tally), *ongoing(tally, self._speed.rate), limit(tally), predict_time(tally)], width)
+        row = _row(_GAP.join(shown))
+        if failed(tally) in shown:
+            row.stylize("red", 0, len(failed(tally)))
+        return row
+
+
+def _row(text: str) -> Text:
+    return Text(text, no_wrap=True, overflow="crop")
+
+
+class LiveProgress(ProgressReporter):
+    """The block is gone when it ends, and lines above it stay."""
+
+    every = 0.2
+
+    def __init__(self, tally: Tally, *, verbose: bool = False, now: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(tally, verbose=verbose, now=now)
+        self._console = Console(stderr=True, highlight=False)
+        self._live = Live(
+            Block(tally, self._speed),
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._lines: list[str] = []
+        self._drawn = now()
+
+    def __enter__(self) -> Self:
+        self._live.start(refresh=True)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        super().__exit__(kind, error, at)
+        self.show(self._now())
+        with suppress(OSError):
+            self._live.stop()
+
+    def error(self, line: str) -> None:
+        super().error(line)
+        self.show(self._now())
+
+    def show(self, now: float) -> None:
+        """Draw the block anew, below the lines that have come."""
+        lines, self._lines, self._drawn = self._lines, [], now
+        with suppress(OSError):  # nobody listens
+            if lines:
+                self._console.print("\n".join(lines), markup=False, soft_wrap=True)
+            else:
+                self._live.refresh()
+
+    def line(self, text: str) -> None:
+        """Draw at once, but thousands of lines a second together: each drawing takes a millisecond."""
+        self._lines.append(plain(text))
+        if self._now() - self._drawn >= self.every / 2:
+            self.show(self._now())

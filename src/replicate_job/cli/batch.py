@@ -1,0 +1,259 @@
+"""``replicate-job batch``: a model for every row of a file."""
+
+from __future__ import annotations
+
+import gc
+import shlex
+import sys
+from collections.abc import Coroutine
+from contextlib import aclosing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from replicate_job.api.ratelimit import parse_rate
+from replicate_job.cli.exits import FAILED, SUCCEEDED, UNFINISHED
+from replicate_job.cli.options import Common, common, folder, local, saving
+from replicate_job.cli.output import print_json
+from replicate_job.cli.progress import open_progress
+from replicate_job.cli.run import read_job
+from replicate_job.cli.streams import tell
+from replicate_job.errors import JobError
+from replicate_job.flow.batch import CONCURRENCY, LOCAL_CONCURRENCY, Batch, Drive, batch_id
+from replicate_job.flow.context import Context
+from replicate_job.flow.prepare import check_job
+from replicate_job.flow.resolve import resolve
+from replicate_job.flow.tally import Tally
+from replicate_job.job import Job, Result
+from replicate_job.loop import new_loop
+from replicate_job.results.file import STDOUT, ResultsFile
+from replicate_job.results.record import read_records, to_record
+from replicate_job.results.report import write_report
+from replicate_job.results.summary import Summary
+from replicate_job.rows import open_rows, to_input
+from replicate_job.settings import check_environment
+from replicate_job.wire.duration import parse_seconds
+from replicate_job.wire.target import parse_target
+
+REPORT = "report.html"
+GARBAGE = 50_000
+"""Objects that are made before the collector looks for cycles among them."""
+_LEFT = {
+    "running": "left running",
+    "canceled": "canceled",
+    "unknown": "of which it is not known yet whether they were created",
+}
+
+
+class _Options(msgspec.Struct, frozen=True):
+    """The options of ``batch`` as they were given, but for those of the job."""
+
+    inputs: str
+    results: str
+    save: str | None
+    concurrency: int | None
+    rate: float | None
+    limit: int | None
+    retry_failed: bool
+    fail_fast: bool
+    max_predict_time: int | None
+    id_column: str | None
+    dry_run: bool
+    cancel_on_interrupt: bool
+    report: str | None
+    no_report: bool
+
+
+class _Rate(click.ParamType[float | None]):
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return parse_rate(value) if isinstance(value, str) else value
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _Duration(click.ParamType[int]):
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return parse_seconds(value) if isinstance(value, str) else value
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.command("batch")
+@click.argument("target")
+@click.argument("inputs")
+@click.option("--results", required=True, metavar="FILE", help="Where results go, as JSON Lines; - for stdout.")
+@click.option(
+    "--concurrency", type=click.IntRange(1), metavar="N", help="Predictions under way together; default 1000."
+)
+@click.option(
+    "--rate", type=_Rate(), default="600/min", metavar="RATE", help="The most creates: 600/min (default), none."
+)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Run the first N rows only.")
+@click.option("--retry-failed", is_flag=True, help="Make a new prediction for each row whose last one failed.")
+@click.option("--fail-fast", is_flag=True, help="Create nothing more once a row has failed.")
+@click.option(
+    "--max-predict-time", type=_Duration(), metavar="TIME", help="Create nothing more once 30m, 2h are spent."
+)
+@saving("outputs")
+@click.option(
+    "--id", "id_column", metavar="COLUMN", help="The column that names a row: then rows may move in the file."
+)
+@click.option("--cancel-after", metavar="TIME", help="Cancel a prediction that takes longer: 30s, 5m, 1h30m.")
+@click.option("--allow-unknown", is_flag=True, default=None, help="Send inputs that the model's schema lacks.")
+@click.option("--dry-run", is_flag=True, help="Check all rows, create nothing.")
+@click.option("--cancel-on-interrupt", is_flag=True, help="Have Ctrl-C cancel what runs, instead of leaving it.")
+@click.option("--report", metavar="FILE", help="Where the report goes; default report.html beside the results.")
+@click.option("--no-report", is_flag=True, help="Write no report.")
+@local
+@partial(common, loop=new_loop)
+def command(shared: Common, target: str, **given: Any) -> Coroutine[Any, Any, int]:
+    """Run TARGET (a job file or a model, as in run) for every row of INPUTS: .jsonl, .csv, .tsv, .parquet, or - for
+    JSON Lines on stdin.
+
+    A row is an input, merged over the job's. The same command again does what is not done yet, and nothing twice.
+    """  # noqa: D205 - the first paragraph is the help's
+    overrides = {name: value for name in Job.__struct_fields__ if (value := given.get(name)) is not None}
+    job = msgspec.structs.replace(read_job(target), **overrides)
+    check_job(job)
+    check_environment(job.env, shared.settings)
+    place = folder(given.pop("save"), no_save=given.pop("no_save"))
+    options = msgspec.convert(given | {"save": place}, _Options, strict=False)
+    return _Command(shared, job, options).run()
+
+
+def check_owner(results: Path, batch: str) -> None:
+    """Raise JobError where the file holds the results of another batch: they would be replaced."""
+    if not results.is_file():
+        return
+    key = next((result.key for result in read_records(results) if result.key), "")
+    if key and not key.startswith((f"{batch}/", f"{batch}~")):
+        raise JobError(
+            f"{results} holds the results of another batch (of another model, input, or file of rows): name another"
+        )
+
+
+class _Command:
+    """One call of the command."""
+
+    def __init__(self, shared: Common, job: Job, options: _Options) -> None:
+        self._shared, self._job, self._options = shared, job, options
+        self._rows = open_rows(options.inputs)
+        self._tally, self._summary = Tally(), Summary()
+        self._drive: Drive | None = None
+
+    async def run(self) -> int:
+        # Rows come and go by the thousand and leave no cycles: looking for these all the time takes a tenth of it.
+        gc.set_threshold(GARBAGE)
+        try:
+            code = await self._run()
+        finally:
+            self._tell_end()
+        self._write_report()
+        return code
+
+    async def _run(self) -> int:
+        shared, options = self._shared, self._options
+        count = self._rows.count()
+        self._tally.total = count if count is None or options.limit is None else min(count, options.limit)
+        progress = open_progress(self._tally, verbose=shared.verbose, quiet=shared.quiet)
+        async with shared.session(progress, model=self._job.model, rate=options.rate) as context:
+            resolved = await resolve(context, parse_target(self._job.model))
+            batch = self._batch(context)
+            drive = Drive(context, batch, resolved, self._tally)
+            if options.dry_run:
+                return await self._check(drive)
+            with ResultsFile(Path(options.results)) as file:
+                check_owner(file.path, batch.id)
+                self._drive = drive
+                await self._replay(context, batch, file)
+                async with aclosing(drive.run(self._rows)) as results:
+                    async for some in results:
+                        self._write(file, some)
+        return self._exit_code(drive)
+
+    def _batch(self, context: Context) -> Batch:
+        options, typed = self._options, self._rows.typed
+        # Rows of a pipe have no name; the results of the same command have.
+        source = options.results if options.inputs == STDOUT else options.inputs
+        return Batch(
+            id=batch_id(context.api, self._job, Path(source).resolve()),
+            job=self._job,
+            read=lambda row, schema: to_input(row, schema, typed=typed),
+            save=options.save,
+            concurrency=options.concurrency or (LOCAL_CONCURRENCY if context.forgetful else CONCURRENCY),
+            id_column=options.id_column,
+            limit=options.limit,
+            retry_failed=options.retry_failed,
+            fail_fast=options.fail_fast,
+            max_predict_time=options.max_predict_time,
+            cancels=lambda: options.cancel_on_interrupt and not self._shared.terminated.came,
+        )
+
+    async def _replay(self, context: Context, batch: Batch, file: ResultsFile) -> None:
+        """Make the results file anew from the journal; the rows of a pipe come only once."""
+        with file.rewriting() as write:
+            if self._drive and self._tally.total is not None and await context.journal.has_keys(batch.id):
+                async with aclosing(self._drive.replay(self._rows)) as results:
+                    async for some in results:
+                        write(self._records(file, some))
+
+    def _write(self, file: ResultsFile, results: list[Result]) -> None:
+        file.write(self._records(file, results))
+
+    def _records(self, file: ResultsFile, results: list[Result]) -> list[dict[str, Any]]:
+        for result in results:
+            self._summary.add(result)
+        return [to_record(result, file.folder) for result in results]
+
+    async def _check(self, drive: Drive) -> int:
+        async with aclosing(drive.check(self._rows)) as failures:
+            async for some in failures:
+                for result in some:
+                    self._summary.add(result)
+        tally = self._tally
+        counts = {"rows": tally.read, "done": tally.stored, "to_run": tally.waiting, "wrong": tally.wrong}
+        print_json({"model": self._job.model, **counts})
+        return FAILED if tally.wrong else SUCCEEDED
+
+    def _tell_end(self) -> None:
+        if self._shared.quiet or (self._drive is None and not self._options.dry_run):
+            return
+        for line in self._summary.lines():
+            tell(line)
+        if self._drive:
+            self._tell_how_to_go_on(self._drive)
+
+    def _tell_how_to_go_on(self, drive: Drive) -> None:
+        again = f"`{shlex.join(['replicate-job', *sys.argv[1:]])}"
+        if drive.stopped:
+            tell(f"stopped: {drive.stopped}")
+        left = ", ".join(f"{count:,} {_LEFT[what]}" for what, count in drive.left.items() if what in _LEFT)
+        if left:
+            tell(f"{left}: {again}` goes on with them")
+        elif drive.stopped or (self._tally.total is not None and self._tally.over < self._tally.total):
+            tell(f"{again}` does the rest")
+        if self._tally.failed and not self._options.retry_failed:
+            tell(f"{again} --retry-failed` makes a new prediction for each that failed")
+
+    def _write_report(self) -> None:
+        options = self._options
+        if options.no_report or options.dry_run or options.results == STDOUT:
+            return
+        results = Path(options.results)
+        report = Path(options.report) if options.report else results.with_name(REPORT)
+        command = shlex.join(["replicate-job", *sys.argv[1:]])
+        write_report(results, report, title=f"{self._job.model}, {Path(options.inputs).name}", command=command)
+
+    def _exit_code(self, drive: Drive) -> int:
+        if self._tally.failed or self._tally.wrong:
+            return FAILED
+        return UNFINISHED if drive.stopped else SUCCEEDED

@@ -1,0 +1,187 @@
+"""How far a batch is, on stderr: a live block on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from replicate_job.cli.amounts import count, duration, rate, roughly
+from replicate_job.cli.repeats import Repeats
+from replicate_job.cli.streams import tell
+from replicate_job.flow.tally import Tally
+from replicate_job.wire.prediction import Prediction
+
+FIRST, EVERY = 5.0, 15.0
+"""Seconds to the first line, and from one to the next."""
+
+_WINDOW = 60.0
+_ROWS = 10
+_YOUNG = 2.0
+_SMOOTHING = 10.0
+
+
+class Speed:
+    """How fast rows end, and when all will have; ``update`` it once a second or more often.
+
+    The rate is that of the last 60 s, or of the last 10 rows where these took longer.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._samples = deque([(now, 0)])
+        self._at = now
+        self.rate: float | None = None
+        """Rows a second; None until the first has ended, and in the first 2 s."""
+        self.left: float | None = None
+        """Seconds; None where nobody knows."""
+
+    def update(self, tally: Tally, now: float) -> None:
+        self.rate = self._measure(tally.over - tally.stored, now)
+        self.left = self._smooth(time_left(tally, self.rate), now - self._at)
+        if self.left is not None:
+            self.left = max(self.left, shortest(tally))
+        self._at = now
+
+    def _measure(self, over: int, now: float) -> float | None:
+        samples = self._samples
+        if over > samples[-1][1] and now >= samples[-1][0] + 1:
+            samples.append((now, over))
+        while len(samples) > 1 and now - samples[1][0] >= _WINDOW and over - samples[1][1] >= _ROWS:
+            samples.popleft()
+        since, before = samples[0]
+        return (over - before) / (now - since) if over and now - since >= _YOUNG else None
+
+    def _smooth(self, guess: float | None, passed: float) -> float | None:
+        """Count down, and approach ``guess`` by its ratio, as first guesses may be a hundred times too long."""
+        if guess is None or self.left is None:
+            return guess
+        expected = max(1.0, self.left - passed)
+        return expected * math.pow(max(1.0, guess) / expected, -math.expm1(-passed / _SMOOTHING))
+
+
+def time_left(tally: Tally, speed: float | None) -> float | None:
+    """Seconds, at ``speed`` rows a second; None where the total or the speed is unknown, and when all is over."""
+    if tally.total is None or tally.total <= tally.over or not speed:
+        return None
+    if tally.over - tally.stored < tally.running / 4:  # the first of many that are long say nothing of the others
+        return None
+    return max((tally.total - tally.over) / speed, shortest(tally))
+
+
+def shortest(tally: Tally) -> float:
+    """Seconds that the API's limit takes for the rows that are yet to be created."""
+    uncreated = (tally.total or 0) - tally.over - tally.running - tally.saving
+    return tally.paused + (max(0, uncreated) / tally.pace if tally.pace else 0.0)
+
+
+def done(tally: Tally, of: str) -> str:
+    return count(tally.over) + (f"{of}{count(tally.total)}" if tally.total is not None else "")
+
+
+def failed(tally: Tally) -> str:
+    """Rows without success, whatever the reason."""
+    return f"{count(tally.failed + tally.wrong)} failed" if tally.failed + tally.wrong else ""
+
+
+def ongoing(tally: Tally, speed: float | None) -> list[str]:
+    """A row whose files are on their way is still running to whoever waits for it."""
+    rows = [f"{count(tally.running + tally.saving)} running", f"{count(tally.waiting)} waiting"]
+    return rows if speed is None else [*rows, rate(speed)]
+
+
+def predict_time(tally: Tally) -> str:
+    return f"{duration(tally.predict_time)} predict time" if tally.predict_time else ""
+
+
+def seconds_paused(tally: Tally) -> str:
+    return f"{math.ceil(tally.paused)} s" if tally.paused > 0 else ""
+
+
+def heartbeat(tally: Tally, speed: float | None, left: float | None) -> str:
+    """The line of a log. ``speed`` is rows a second, ``left`` seconds."""
+    facts = [
+        f"{done(tally, ' of ')} done",
+        failed(tally),
+        *ongoing(tally, speed),
+        predict_time(tally),
+        f"about {roughly(left)} left" if left is not None else "",
+        f"throttled, waiting {seconds_paused(tally)}" if tally.paused > 0 else "",
+    ]
+    return ", ".join(filter(None, facts))
+
+
+class ProgressReporter:
+    """Shows a tally in lines, and is the ``Reporter`` of the batch; a context manager, for its last lines.
+
+    Errors are always told. Warnings are told once a minute and kind, with ``verbose`` each of them, and notes. With
+    ``quiet`` there are errors only.
+    """
+
+    every = 1.0
+    """Seconds between two looks at the tally."""
+
+    def __init__(
+        self, tally: Tally, *, verbose: bool = False, quiet: bool = False, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._tally, self._verbose, self._quiet, self._now = tally, verbose and not quiet, quiet, now
+        self._speed, self._repeats = Speed(now()), Repeats()
+        self._next = now() + FIRST
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._tell_due(math.inf)
+
+    def error(self, line: str) -> None:
+        self.line(f"error: {line}")
+
+    def warn(self, line: str) -> None:
+        if not self._quiet and (self._verbose or self._repeats.hear(line, self._now())):
+            self.line(f"warning: {line}")
+
+    def note(self, line: str) -> None:
+        if self._verbose:
+            self.line(line)
+
+    def saw(self, prediction: Prediction) -> None:
+        """Do nothing: the tally has it."""
+
+    async def beat(self) -> None:
+        """Look at the tally until canceled."""
+        while True:
+            self.tick()
+            await asyncio.sleep(self.every)
+
+    def tick(self) -> None:
+        now = self._now()
+        self._speed.update(self._tally, now)
+        self._tell_due(now)
+        self.show(now)
+
+    def _tell_due(self, now: float) -> None:
+        for line in self._repeats.due(now):
+            self.line(f"warning: {line}")
+
+    def show(self, now: float) -> None:
+        if not self._quiet and now >= self._next:
+            self._next = now + EVERY
+            self.line(heartbeat(self._tally, self._speed.rate, self._speed.left))
+
+    def line(self, text: str) -> None:
+        tell(text)
+
+
+def open_progress(tally: Tally, *, verbose: bool, quiet: bool) -> ProgressReporter:
+    """A live block on a terminal, plain lines elsewhere; to be entered."""
+    if quiet or not sys.stderr.isatty() or os.environ.get("TERM") in {"dumb", "unknown"}:
+        return ProgressReporter(tally, verbose=verbose, quiet=quiet)
+    from replicate_job.cli.bar import LiveProgress  # noqa: PLC0415 - rich is for those who see it
+
+    return LiveProgress(tally, verbose=verbose)

@@ -1,0 +1,86 @@
+"""Rows for a batch, taken from any iterable as they are needed, while the event loop goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+AHEAD = 256
+"""Rows that are read ahead at most, and handed over together."""
+
+T = TypeVar("T")
+
+
+async def feed(rows: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[list[T], None]:
+    """Yield what has come, some at a time. Raises what the iterable raises, after the rows that it gave before.
+
+    An iterable that may block is read in one thread of its own.
+    """
+    if isinstance(rows, AsyncIterable):
+        async for row in rows:
+            yield [row]
+        return
+    reader = _Reader(rows)
+    try:
+        while chunk := await reader.take():
+            yield chunk
+    finally:
+        reader.stop()
+
+
+class _Reader(Generic[T]):
+    """Its thread is a daemon, as a process must be able to end while a read blocks."""
+
+    def __init__(self, rows: Iterable[T]) -> None:
+        self._rows = rows
+        self._chunk: list[T] = []
+        self._ended, self._stopped = False, False
+        self._failure: BaseException | None = None
+        self._taken = threading.Condition()
+        self._loop, self._news = asyncio.get_running_loop(), asyncio.Event()
+        threading.Thread(target=self._serve, name="rows", daemon=True).start()
+
+    async def take(self) -> list[T]:
+        """Everything that has come; none at the end."""
+        while True:
+            self._news.clear()
+            with self._taken:
+                chunk, self._chunk, ended = self._chunk, [], self._ended
+                self._taken.notify()
+            if chunk:
+                return chunk
+            if self._failure:
+                raise self._failure
+            if ended:
+                return []
+            await self._news.wait()
+
+    def stop(self) -> None:
+        with self._taken:
+            self._stopped = True
+            self._taken.notify()
+
+    def _serve(self) -> None:
+        try:
+            for row in self._rows:
+                with self._taken:
+                    self._taken.wait_for(lambda: len(self._chunk) < AHEAD or self._stopped)
+                    if self._stopped:
+                        return
+                    self._chunk.append(row)
+                    is_news = len(self._chunk) == 1
+                if is_news:
+                    self._tell()
+        except BaseException as error:  # noqa: BLE001 - it belongs to whoever takes
+            self._failure = error
+        finally:
+            with self._taken:
+                self._ended = True
+            self._tell()
+
+    def _tell(self) -> None:
+        with suppress(RuntimeError):  # the loop has been closed: nobody takes any more
+            self._loop.call_soon_threadsafe(self._news.set)

@@ -1,0 +1,96 @@
+"""A row of a batch as a job."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from replicate_job.errors import InputError, JobError
+from replicate_job.flow.resolve import Resolved
+from replicate_job.inputs.schema import Checker
+from replicate_job.job import Job, Result
+from replicate_job.rows.row import Row
+from replicate_job.wire.openapi import definition
+
+_encoder = msgspec.json.Encoder(enc_hook=str, order="deterministic")
+
+ReadRow = Callable[[Row, dict[str, Any] | None], dict[str, Any]]
+"""From a row and the model's schema to its input. Raises JobError."""
+
+
+class Item(msgspec.Struct, frozen=True):
+    """``name`` is the row's within its batch; empty where the row cannot be read, and ``problem`` says why."""
+
+    line: int
+    name: str
+    job: Job
+    problem: str = ""
+
+    def failure(self, problem: str, key: str = "") -> Result:
+        """The result of a row that has no prediction."""
+        return Result(
+            prediction_id="",
+            status="error",
+            model=self.job.model,
+            input=self.job.input_data,
+            error=problem,
+            key=key,
+            line=self.line,
+            problem=problem,
+        )
+
+
+class Items:
+    """Merges rows over one job's input.
+
+    A row's name is its line and a hash of its input; with an ``id_column``, what that column holds, which is no input
+    unless the model has one of that name.
+    """
+
+    def __init__(self, job: Job, resolved: Resolved, read: ReadRow, id_column: str | None) -> None:
+        self._job, self._schema, self._read = job, resolved.schema, read
+        self._checker = Checker(resolved.schema, allow_unknown=job.allow_unknown)
+        self._id_column = id_column
+        inputs = (definition(resolved.schema, "Input") or {}).get("properties") or {}
+        self._drops_id = id_column is not None and id_column not in inputs
+
+    def make(self, row: Row) -> Item:
+        if row.problem:
+            return Item(row.line, "", self._job, row.problem)
+        try:
+            name, row = self._take_id(row)
+            # Of the row as it stands: what it is read as changes with the model's schema.
+            name = name or f"{row.line}-{_hash(row.values)}"
+            values = self._read(row, self._schema)
+            job = msgspec.structs.replace(self._job, input_data={**self._job.input_data, **values})
+        except JobError as error:
+            return Item(row.line, "", self._job, str(error))
+        except RecursionError:
+            return Item(row.line, "", self._job, "the row is nested too deep")
+        except UnicodeEncodeError as error:
+            text = error.object[error.start : error.end]
+            return Item(row.line, "", self._job, f"the row holds text that is no Unicode: {text!r}")
+        return Item(row.line, name, job)
+
+    def check(self, item: Item) -> str:
+        """What is wrong with the row's input, in one line; empty when it fits the model."""
+        if item.problem:
+            return item.problem
+        problems = self._checker.check(item.job.input_data)
+        return str(InputError(item.job.model, problems)) if problems else ""
+
+    def _take_id(self, row: Row) -> tuple[str, Row]:
+        if self._id_column is None:
+            return "", row
+        given = row.values.get(self._id_column)
+        if given is None or given == "" or isinstance(given, dict | list):
+            raise JobError(f"the column {self._id_column!r} names the row, and holds no text or number here")
+        values = {name: value for name, value in row.values.items() if name != self._id_column or not self._drops_id}
+        return str(given), msgspec.structs.replace(row, values=values)
+
+
+def _hash(values: dict[str, Any]) -> str:
+    return hashlib.sha256(_encoder.encode(values)).hexdigest()[:8]

@@ -1,0 +1,147 @@
+"""Waiting for thousands of predictions: rounds through the account's list, a hundred of them a request."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+
+import msgspec
+
+from replicate_job.api.retry import backoff, is_transient
+from replicate_job.errors import ReplicateJobError
+from replicate_job.flow.context import Context
+from replicate_job.flow.wait import Watch
+from replicate_job.wire.prediction import Prediction, parse_time
+
+INTERVAL = 1.0
+"""Seconds from one round to the next, where the rate limit allows it."""
+SHARE = 0.8
+"""The part of the rate limit that the rounds may take. The rest is for looking up broken creates, and models."""
+PACE = 50.0
+"""Requests a second where no limit is known."""
+GROUP = 95
+"""Predictions that are asked for in one request. A page has 100; made at the same time, a few more get into it."""
+SINGLY = 2
+"""Up to so many are not worth a page."""
+PAD = timedelta(milliseconds=2)
+"""By which the span of a page is wider than its predictions' own: whether its ends belong to it nobody documents."""
+MISSES = 3
+"""Rounds in which a list did not show a prediction, after which it is asked for singly every other round."""
+
+
+class _Waiting(msgspec.Struct, eq=False):
+    """``created`` is the API's time, None where no answer told it yet."""
+
+    watch: Watch
+    end: asyncio.Future[Prediction]
+    created: datetime | None = None
+    misses: int = 0
+
+    def saw(self, prediction: Prediction) -> None:
+        self.created, self.misses = self.created or parse_time(prediction.created_at), 0
+        if prediction.is_terminal and not self.end.done():
+            self.end.set_result(prediction)
+
+    def failed(self, error: ReplicateJobError) -> None:
+        if not self.end.done():
+            self.end.set_exception(error)
+
+
+class Rounds:
+    """One watcher for all who wait. It is at work only while somebody does."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._waiting: dict[str, _Waiting] = {}
+        self._work: asyncio.Task[None] | None = None
+
+    async def wait(self, prediction_id: str, last: Prediction | None, *, age: float) -> Prediction:
+        """Come back with the prediction at its end, however long it takes; ``last`` is what is known already.
+
+        Raises the APIError that asking again cannot mend.
+        """
+        if last and last.is_terminal:
+            return last
+        future: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
+        watch = Watch(self._context, prediction_id, age=age)
+        self._waiting[prediction_id] = _Waiting(watch, future, parse_time(last.created_at) if last else None)
+        if self._work is None or self._work.done():
+            self._work = asyncio.create_task(self._go_round())
+        try:
+            return await future
+        finally:
+            del self._waiting[prediction_id]
+
+    async def close(self) -> None:
+        if self._work:
+            self._work.cancel()
+            await asyncio.wait([self._work])
+
+    async def _go_round(self) -> None:
+        clock, failures = self._context.clock, 0
+        while self._waiting:
+            started = clock.now()
+            cost, failed = await self._round()
+            failures = failures + 1 if failed else 0
+            share = SHARE * (self._context.client.others.bucket.pace or PACE)
+            pause = max(INTERVAL, cost / share) - (clock.now() - started)
+            await clock.sleep(max(0.0, pause, backoff(failures, ceiling=30) if failures else 0.0))
+
+    async def _round(self) -> tuple[int, bool]:
+        """Ask for all once. Comes back with the number of requests, and whether a list could not be read."""
+        listed = [one for one in self._waiting.values() if one.created and one.misses < MISSES]
+        listed.sort(key=_created, reverse=True)
+        groups = [listed[start : start + GROUP] for start in range(0, len(listed), GROUP)]
+        singly = [one for one in self._waiting.values() if one.created is None or one.misses >= MISSES]
+        outcomes = await asyncio.gather(*map(self._ask_listed, groups), *map(self._ask_singly, singly))
+        return sum(cost for cost, _ in outcomes), any(failed for _, failed in outcomes)
+
+    async def _ask_singly(self, one: _Waiting) -> tuple[int, bool]:
+        try:
+            prediction = await one.watch.look()
+        except ReplicateJobError as error:
+            one.failed(error)
+            return 1, False
+        if prediction:
+            misses = min(one.misses, MISSES - 1)
+            one.saw(prediction)
+            one.misses = misses  # the list may not show it, whatever its own address says: it is asked by turns
+        return 1, False
+
+    async def _ask_listed(self, group: list[_Waiting]) -> tuple[int, bool]:
+        """Newest first. Each request starts at the newest that no page has covered yet."""
+        cost = 0
+        while len(group) > SINGLY:
+            try:
+                group = await self._ask_page(group)
+            except ReplicateJobError as error:
+                if not is_transient(error):
+                    for one in group:
+                        one.failed(error)
+                self._context.reporter.note(f"{error}; asking again")
+                return cost + 1, True
+            cost += 1
+        for one in group:
+            cost += (await self._ask_singly(one))[0]
+        return cost, False
+
+    async def _ask_page(self, group: list[_Waiting]) -> list[_Waiting]:
+        """Ask for one page, and come back with those that are older than what it shows."""
+        after, before = _created(group[-1]) - PAD, _created(group[0]) + PAD
+        page = await self._context.client.page_predictions(after=after, before=before)
+        for prediction in page.results:
+            if one := self._waiting.get(prediction.id):
+                one.saw(prediction)
+        shown = {prediction.id for prediction in page.results}
+        reached = parse_time(page.results[-1].created_at) if page.next and page.results else None
+        left = [one for one in group if reached and _created(one) < reached]
+        if len(left) == len(group):  # others made at the same moment, or a server without the filter: no way past them
+            left = []
+        for one in group[: len(group) - len(left)]:
+            one.misses += one.watch.id not in shown
+        return left
+
+
+def _created(one: _Waiting) -> datetime:
+    assert one.created  # noqa: S101 - of all in a group it is known
+    return one.created

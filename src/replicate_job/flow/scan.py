@@ -1,0 +1,77 @@
+"""The account's list of predictions, read once for all jobs that look for theirs in it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from datetime import datetime
+
+import msgspec
+
+from replicate_job.errors import ReplicateJobError
+from replicate_job.flow.context import API
+from replicate_job.wire.prediction import Prediction, parse_time
+
+REMEMBERED = 20_000
+"""Ids that are known to be some job's already. One that is forgotten only costs a look into the journal."""
+
+
+class _Asked(msgspec.Struct, eq=False):
+    after: datetime
+    before: datetime
+    found: asyncio.Future[list[Prediction]]
+
+
+class Scans:
+    """While a reading goes on, whoever asks is served by the next one: each answer is of after its question."""
+
+    def __init__(self, client: API) -> None:
+        self._client = client
+        self._asked: list[_Asked] = []
+        self._known: OrderedDict[str, None] = OrderedDict()
+        self._reading: asyncio.Task[None] | None = None
+        self.created = 0
+
+    def know(self, prediction_id: str) -> None:
+        """Leave this one out from now on: a create was answered with it, and the journal has it."""
+        self.created += 1
+        self._known[prediction_id] = None
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+
+    async def read(self, *, after: datetime, before: datetime) -> AsyncGenerator[list[Prediction], None]:
+        """Yield the predictions of that span, newest first, that are not known. Raises as the list does."""
+        asked = _Asked(after, before, asyncio.get_running_loop().create_future())
+        self._asked.append(asked)
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._serve())
+        yield await asked.found
+
+    async def close(self) -> None:
+        if self._reading:
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
+
+    async def _serve(self) -> None:
+        while self._asked:
+            asked, self._asked = self._asked, []
+            try:
+                found = await self._read(min(each.after for each in asked), max(each.before for each in asked))
+            except ReplicateJobError as error:
+                for each in asked:
+                    if not each.found.done():
+                        each.found.set_exception(error)
+            else:
+                for each in asked:
+                    if not each.found.done():
+                        each.found.set_result(found)
+
+    async def _read(self, after: datetime, before: datetime) -> list[Prediction]:
+        found: list[Prediction] = []
+        async for page in self._client.list_predictions(after=after, before=before):
+            found += [each for each in page if each.id not in self._known]
+            oldest = parse_time(page[-1].created_at) if page else None
+            if oldest and oldest < after:  # a server that knows no filter goes on to the account's first day
+                break
+        return found

@@ -1,0 +1,65 @@
+"""Numbers and texts as a person reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+_STEP = 1000
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_PACES = ((1, "a second"), (_MINUTE, "a minute"), (_HOUR, "an hour"), (_DAY, "a day"))
+_LEGIBLE = 2  # a pace below it is told for a longer time
+_LONGEST = 1e9  # seconds, which is 31 years
+_SMALL = 10  # below it, one digit behind the point says something
+
+
+def duration(seconds: float) -> str:
+    """``450 ms``, ``3.2 s``, ``12m 5s``, ``1h 23m``, ``2d 3h``."""
+    if seconds <= 0:
+        return "0 s"
+    if round(seconds * 1000) < 1000:  # noqa: PLR2004 - a second
+        return f"{seconds * 1000:.3g} ms"
+    if round(seconds, 1) < _MINUTE:
+        return f"{seconds:.1f} s".replace(".0 ", " ")
+    whole = round(seconds)
+    for unit, name, below, its_name in ((_DAY, "d", _HOUR, "h"), (_HOUR, "h", _MINUTE, "m"), (_MINUTE, "m", 1, "s")):
+        if whole >= unit:
+            many, rest = divmod(whole, unit)
+            return f"{many}{name} {rest // below}{its_name}" if rest // below else f"{many}{name}"
+    return f"{whole} s"
+
+
+def size(number: int) -> str:
+    """``512 B``, ``1.2 GB``."""
+    power, value = 0, float(number)
+    while round(value, 1) >= _STEP and power < len(_UNITS) - 1:
+        power, value = power + 1, value / _STEP
+    return f"{value:.1f} {_UNITS[power]}" if power and value < _SMALL else f"{value:.0f} {_UNITS[power]}"
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def per(pace: float) -> tuple[int, str]:
+    """The time to tell a pace (of 1 a second) for, in seconds and as words: ``(60, "a minute")``."""
+    return next((each for each in _PACES if pace * each[0] >= _LEGIBLE), _PACES[-1])
+
+
+def rounded(number: float) -> str:
+    """Three digits, and all of them in front of the point."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"  # noqa: PLR2004 - three digits
+
+
+def seconds(value: Any) -> float | None:
+    """The number, where it is one of seconds that can be added up; None for anything else, such as ages."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value <= _LONGEST else None
+
+
+def one_line(text: str, length: int) -> str:
+    """The text without line breaks and, made visible, without control characters; cut where it is longer."""
+    line = " ".join(text[: 4 * length].split())
+    line = "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in line)
+    return line if len(line) <= length else line[: length - 1] + "…"

@@ -1,0 +1,120 @@
+"""A row's result as one line of JSON, and back."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from replicate_job.errors import JobError
+from replicate_job.job import Result
+
+NO_PREDICTION = "error"
+"""The status of a row that no prediction is known of."""
+
+
+class _Record(msgspec.Struct):
+    """What a line must look like; all but ``line`` and ``status`` may be null or missing."""
+
+    line: Annotated[int, msgspec.Meta(ge=0)]
+    status: str
+    key: str | None = None
+    prediction_id: str | None = None
+    model: str | None = None
+    input: dict[str, Any] | None = None
+    output: Any = None
+    error: Any = None
+    created_at: str | None = None
+    completed_at: str | None = None
+    urls: dict[str, str] | None = None
+    metrics: dict[str, Any] | None = None
+    files: tuple[str, ...] | None = None
+    problem: str | None = None
+
+
+_encoder = msgspec.json.Encoder(enc_hook=str)
+_decoder = msgspec.json.Decoder(_Record)
+
+
+def to_record(result: Result, folder: Path) -> dict[str, Any]:
+    """``line``, ``key``, the ten fields of the seed's response, ``files``, and ``problem`` where there is one.
+
+    ``files`` are relative to ``folder``, the one of the results file, where they lie below it, else absolute. Where no
+    prediction is known, the fields that it would have told are null, and ``error`` is the problem.
+    """
+    record: dict[str, Any] = {"line": result.line, "key": result.key} | result.to_dict()
+    if result.status == NO_PREDICTION:
+        record |= {name: value or None for name, value in record.items() if name != "line"}
+        record["error"] = result.error or result.problem
+    record["files"] = [_place(path, folder) for path in result.files]
+    if result.problem:
+        record["problem"] = result.problem
+    return record
+
+
+def _place(path: Path, folder: Path) -> str:
+    whole = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() asks the disk about every part of it
+    try:
+        return whole.relative_to(os.path.abspath(folder)).as_posix()  # noqa: PTH100 - the same
+    except ValueError:
+        return str(whole)
+
+
+def encode(records: Iterable[dict[str, Any]]) -> bytes:
+    """Whole lines, each with its end."""
+    records = list(records)
+    try:
+        return _encoder.encode_lines(records)
+    except UnicodeEncodeError:  # a file name that is no UTF-8 is in one of them
+        lines = (json.dumps(record, default=str, ensure_ascii=False) + "\n" for record in records)
+        return "".join(lines).encode("utf-8", "replace")
+
+
+def read_records(path: Path) -> Iterator[Result]:
+    """The results in a file, in its order, one in memory at a time. ``files`` are whole paths.
+
+    A line that is no record is skipped, as is one that was torn when its writer was killed. Raises JobError where the
+    file cannot be read.
+    """
+    folder = Path(os.path.realpath(path)).parent
+    try:
+        with path.open("rb") as lines:
+            for line in lines:
+                if record := _decode(line):
+                    yield _result(record, folder)
+    except OSError as error:
+        raise JobError(f"{path} cannot be read: {error.strerror}; name a file that --results has written") from None
+
+
+def is_record(line: bytes) -> bool:
+    return _decode(line) is not None
+
+
+def _decode(line: bytes) -> _Record | None:
+    try:
+        return _decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _result(record: _Record, folder: Path) -> Result:
+    return Result(
+        prediction_id=record.prediction_id or "",
+        status=record.status,
+        model=record.model or "",
+        input=record.input or {},
+        output=record.output,
+        error=record.error,
+        created_at=record.created_at,
+        completed_at=record.completed_at,
+        urls=record.urls or {},
+        metrics=record.metrics or {},
+        files=tuple(folder / name for name in record.files or ()),
+        key=record.key or "",
+        line=record.line,
+        problem=record.problem or "",
+    )

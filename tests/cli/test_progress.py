@@ -1,0 +1,529 @@
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import io
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from contextlib import suppress
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from replicate_job.cli import repeats
+from replicate_job.cli.amounts import count, duration, rate, roughly
+from replicate_job.cli.bar import Block, fit
+from replicate_job.cli.progress import (
+    EVERY,
+    FIRST,
+    ProgressReporter,
+    Speed,
+    heartbeat,
+    shortest,
+    time_left,
+)
+from replicate_job.cli.repeats import KINDS, MINUTE, Repeats, kind_of
+from replicate_job.flow.tally import Tally
+from replicate_job.wire.prediction import Prediction
+
+HOUR = 3600.0
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+COLOR = re.compile(r"\x1b\[[0-9;]*3[0-9][0-9;]*m")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def busy(**other: float | None) -> Tally:
+    """A batch that is well under way."""
+    usual = {"total": 10_000, "running": 430, "waiting": 8, "succeeded": 1_238, "failed": 12, "predict_time": 3_720}
+    return Tally(**{**usual, **other})  # type: ignore[arg-type] # each field takes its own
+
+
+# Amounts
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (12.4, "12 s"), (59.6, "1m 00s"), (90, "1m 30s"), (3_599, "59m 59s"), (3_720, "1h 02m")],
+)
+def test_a_duration_has_at_most_two_units(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_long_durations_are_in_hours() -> None:
+    assert duration(1_234 * HOUR + 59) == "1,234h 00m"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "5 s"), (37, "40 s"), (55, "55 s"), (55.1, "1 min"), (841, "15 min"), (3_541, "1h 00m"), (7_800, "2h 10m")],
+)
+def test_a_guess_is_rounded_up_to_what_can_be_guessed(seconds: float, text: str) -> None:
+    assert roughly(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("per_minute", "text"),
+    [(120_000, "120,000/min"), (598.4, "598/min"), (4.24, "4.2/min"), (0.4, "24/h"), (0, "0/h")],
+)
+def test_a_rate_is_a_minute_and_a_slow_one_an_hour(per_minute: float, text: str) -> None:
+    assert rate(per_minute / 60) == text
+    assert count(1_234_567) == "1,234,567"
+
+
+# Speed
+
+
+def run(speed: Speed, tally: Tally, *, since: int, seconds: int, each: float) -> None:
+    """Rows end at ``each`` a second, and the tally is read each second."""
+    start = tally.succeeded
+    for second in range(1, seconds + 1):
+        tally.succeeded = start + int(second * each)
+        speed.update(tally, since + second)
+
+
+def test_the_rate_is_from_the_start_while_the_run_is_young_and_then_of_the_last_minute() -> None:
+    speed, tally = Speed(0), Tally(total=10_000)
+    run(speed, tally, since=0, seconds=30, each=2)
+    assert speed.rate == pytest.approx(2)
+    run(speed, tally, since=30, seconds=30, each=10)
+    assert speed.rate == pytest.approx(6)
+    run(speed, tally, since=60, seconds=60, each=10)
+    assert speed.rate == pytest.approx(10, rel=0.02)
+
+
+def test_rows_that_were_over_before_the_run_are_no_speed() -> None:
+    speed = Speed(0)
+    tally = Tally(total=10_000, succeeded=5_000, failed=30, wrong=10, stored=5_000)
+    speed.update(tally, 10)
+    assert speed.rate == pytest.approx(4)
+    tally = Tally(total=10_000, succeeded=5_000, stored=5_000)
+    speed = Speed(0)
+    speed.update(tally, 10)
+    assert (speed.rate, speed.left) == (None, None)
+
+
+def test_nothing_is_said_of_the_first_moments() -> None:
+    speed = Speed(0)
+    speed.update(Tally(total=100, succeeded=5), 1)
+    assert (speed.rate, speed.left) == (None, None)
+
+
+def test_slow_rows_are_measured_over_ten_of_them() -> None:
+    speed, tally = Speed(0), Tally(total=100)
+    for minute in range(1, 41):  # a row every two minutes
+        tally.succeeded = minute // 2
+        speed.update(tally, minute * 60)
+        if minute > 20:
+            assert speed.rate == pytest.approx(1 / 120, rel=0.1)
+
+
+def test_a_standstill_brings_the_rate_down() -> None:
+    speed, tally = Speed(0), Tally(total=10_000)
+    run(speed, tally, since=0, seconds=60, each=10)
+    run(speed, tally, since=60, seconds=120, each=0)
+    assert speed.rate
+    assert speed.rate < 0.2
+
+
+def test_the_time_left_follows_from_the_rate() -> None:
+    assert time_left(Tally(total=1_000, succeeded=350, failed=40, wrong=10), 2) == 300
+
+
+def test_the_time_left_is_unknown_where_the_total_or_the_rate_is_and_at_the_end() -> None:
+    assert time_left(Tally(succeeded=400), 2) is None
+    assert time_left(Tally(total=1_000, succeeded=400), None) is None
+    assert time_left(Tally(total=1_000, succeeded=1_000), 2) is None
+
+
+def test_the_time_left_is_never_less_than_the_limit_allows() -> None:
+    tally = Tally(total=1_000, succeeded=380, running=15, saving=5, waiting=10, pace=0.5, paused=12)
+    assert shortest(tally) == 600 / 0.5 + 12
+    assert time_left(tally, 100) == 1_212
+    speed = Speed(0)
+    speed.update(tally, 2)
+    tally.pace = 0.1  # the API takes less from now on
+    speed.update(tally, 2.2)
+    assert speed.left == 6_012
+
+
+def test_the_time_left_moves_smoothly_and_forgets_a_wrong_first_guess_within_a_minute() -> None:
+    speed, tally = Speed(0), Tally(total=10_000)
+    tally.succeeded = 1
+    speed.update(tally, 5)
+    assert speed.left
+    assert speed.left > 12 * HOUR
+    seen = [speed.left]
+    for second in range(6, 66):
+        tally.succeeded = 10 * (second - 5)
+        speed.update(tally, second)
+        assert speed.left
+        seen.append(speed.left)
+    assert all(after > before * 0.6 for before, after in pairwise(seen))
+    assert seen[-1] == pytest.approx((10_000 - 600) / 10, rel=0.2)
+
+
+def test_the_time_left_counts_down_steadily_where_the_rate_stays() -> None:
+    speed, tally = Speed(0), Tally(total=10_000)
+    for second in range(1, 500):
+        tally.succeeded = 10 * second
+        speed.update(tally, second)
+        if second >= 2:
+            assert speed.left == pytest.approx(1_000 - second, abs=0.1)
+
+
+# The line of a log
+
+
+def test_a_heartbeat_says_what_is_known() -> None:
+    assert heartbeat(busy(pace=10.0), 598 / 60, 870) == (
+        "1,250 of 10,000 done, 12 failed, 430 running, 8 waiting, 598/min, 1h 02m predict time, about 15 min left"
+    )
+
+
+def test_a_heartbeat_leaves_out_what_is_not() -> None:
+    assert heartbeat(Tally(waiting=3), None, None) == "0 done, 0 running, 3 waiting"
+    assert heartbeat(Tally(total=0), None, None) == "0 of 0 done, 0 running, 0 waiting"
+
+
+def test_a_heartbeat_says_that_the_api_asked_to_wait() -> None:
+    assert heartbeat(busy(predict_time=0, paused=11.2), 10, 900).endswith(
+        ", 600/min, about 15 min left, throttled, waiting 12 s"
+    )
+
+
+def test_whatever_is_no_success_has_failed_and_whatever_has_begun_runs() -> None:
+    line = heartbeat(Tally(total=100, succeeded=10, failed=2, wrong=3, running=4, saving=5, waiting=6), None, None)
+    assert line == "15 of 100 done, 5 failed, 9 running, 6 waiting"
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err.splitlines()
+
+
+def test_a_log_gets_a_line_after_5_s_and_then_every_15_s(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    at = []
+    with ProgressReporter(busy(), now=clock) as reporter:
+        for second in range(60):
+            clock.now = 100.0 + second
+            reporter.tick()
+            at += [second] * len(told(capsys))
+    assert at == [FIRST, FIRST + EVERY, FIRST + 2 * EVERY, FIRST + 3 * EVERY]
+
+
+async def test_the_beat_reads_the_tally_until_it_is_canceled() -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    clock, tally = Clock(), Tally(total=3)
+
+    class Listening(ProgressReporter):
+        every = 0.001
+
+        def line(self, text: str) -> None:
+            heard.put_nowait(text)
+
+    beating = asyncio.create_task(Listening(tally, now=clock).beat())
+    clock.now += FIRST
+    assert await heard.get() == "0 of 3 done, 0 running, 0 waiting"
+    tally.succeeded = 2
+    clock.now += EVERY
+    assert (await heard.get()).startswith("2 of 3 done, ")
+    beating.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await beating
+
+
+# The reporter
+
+
+def test_quiet_leaves_only_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    for verbose in (False, True):
+        with ProgressReporter(busy(), verbose=verbose, quiet=True, now=clock) as reporter:
+            reporter.warn("a")
+            reporter.warn("a")
+            reporter.note("b")
+            reporter.error("c")
+            clock.now += 300
+            reporter.tick()
+        assert told(capsys) == ["error: c"]
+
+
+def test_verbose_tells_each_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressReporter(busy(), verbose=True, now=Clock()) as reporter:
+        for row in range(3):
+            reporter.warn(f"row {row}: broken")
+            reporter.note(f"row {row}: looking")
+            reporter.saw(Prediction(id="p", status="starting"))
+    assert told(capsys) == [line for row in range(3) for line in (f"warning: row {row}: broken", f"row {row}: looking")]
+
+
+def test_a_kind_of_warning_is_told_once_a_minute_with_how_many_more_there_were(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    clock = Clock()
+    with ProgressReporter(Tally(), now=clock) as reporter:
+        for row in range(216):
+            reporter.warn(f"row {row}: broken; looking")
+            reporter.note("not told")
+        assert told(capsys) == ["warning: row 0: broken; looking"]
+        clock.now += MINUTE - 1
+        reporter.tick()
+        assert not [line for line in told(capsys) if "warning" in line]
+        clock.now += 1
+        reporter.tick()
+        assert told(capsys) == ["warning: row 215: broken; looking (and 214 more like it)"]
+        reporter.warn("row 216: broken; looking")
+        reporter.error("row 5 may be charged")
+        reporter.error("row 6 may be charged")
+        assert told(capsys) == ["error: row 5 may be charged", "error: row 6 may be charged"]
+    assert told(capsys) == ["warning: row 216: broken; looking"]
+
+
+# Kinds
+
+
+@pytest.mark.parametrize(
+    ("line", "other"),
+    [
+        ("prediction 7xk2mzq1v5rmc0cgh3kv was lost", "prediction 91f0qd2ehdrme0cgh3ktq8 was lost"),
+        ("the job 'cats/1' is held", "the job 'my other dog' is held"),
+        ("uploading cat12.png", "uploading dog-7.png"),
+        ("trying again in 0.25 s", "trying again in 12 s"),
+        (
+            "GET https://api.replicate.com/v1/predictions/a1: reset",
+            "GET https://api.replicate.com/v1/predictions/b2: reset",
+        ),
+        ("`replicate-job wait a1` goes on", "`replicate-job wait b2` goes on"),
+    ],
+)
+def test_lines_that_differ_by_numbers_ids_and_keys_are_of_a_kind(line: str, other: str) -> None:
+    assert kind_of(line) == kind_of(other)
+
+
+def test_lines_of_different_words_are_of_different_kinds() -> None:
+    lines = ["row 1: refused", "row 1: reset", "the API's answer to row 1 isn't JSON", "the API's row 1 isn't there"]
+    assert len(set(map(kind_of, lines))) == len(lines)
+
+
+def word(number: int) -> str:
+    """A word of its own for each number, without a digit."""
+    return "".join(chr(ord("a") + int(digit)) for digit in str(number))
+
+
+def test_kinds_beyond_twenty_a_minute_are_counted_in_one_line() -> None:
+    heard = Repeats()
+    assert sum(heard.hear(word(each), 0) for each in range(1_000)) == KINDS
+    assert heard.due(MINUTE - 1) == []
+    assert heard.due(MINUTE) == ["980 more, of other kinds: -v tells each"]
+    assert heard.hear("news", MINUTE)
+    assert heard.due(2 * MINUTE) == []
+
+
+@given(st.lists(st.tuples(st.floats(0, 20), st.integers(0, 40)), max_size=200))
+def test_no_line_is_lost_and_no_minute_has_more_than_twenty(steps: list[tuple[float, int]]) -> None:
+    heard, now = Repeats(), 0.0
+    at: list[float] = []
+    accounted = 0
+
+    def tell(lines: list[str]) -> None:
+        nonlocal accounted
+        for line in lines:
+            more = re.search(r"(?:and )?([\d,]+) more(,?)", line)
+            accounted += int(more[1].replace(",", "")) + (not more[2]) if more else 1
+            if not (more and more[2]):
+                at.append(now)
+
+    for passed, number in steps:
+        now += passed
+        tell(heard.due(now))
+        if heard.hear(word(number), now):
+            tell([word(number)])
+    assert all(later - first >= MINUTE for first, later in zip(at, at[KINDS:], strict=False))
+    tell(heard.due(float("inf")))
+    assert accounted == len(steps)
+
+
+def test_a_long_page_of_a_server_is_read_at_its_beginning_only() -> None:
+    assert kind_of("refused: " + "x" * repeats._BEGINNING + "a") == kind_of("refused: " + "x" * 10**7)  # noqa: SLF001 - its length matters here
+
+
+# The block of a terminal
+
+
+def drawn(tally: Tally, width: int, *, age: float = 60.0, color: bool = True) -> list[str]:
+    """The lines of the block, as they come."""
+    speed = Speed(0)
+    speed.update(tally, age)
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=True, color_system="standard", no_color=not color)
+    console.print(Block(tally, speed), end="")
+    return file.getvalue().removesuffix("\n").split("\n")
+
+
+def bare(lines: list[str]) -> list[str]:
+    return [CONTROL.sub("", line) for line in lines]
+
+
+def test_a_wide_terminal_has_room_for_all() -> None:
+    bar, facts = bare(drawn(busy(pace=10.0), 120, age=125))
+    assert re.fullmatch(r"[━╸╺]{40}  1,250/10,000  15 min left", bar)
+    assert facts == "12 failed  430 running  8 waiting  600/min  limit 600/min  1h 02m predict time"
+
+
+def test_80_columns_have_room_for_all() -> None:
+    assert bare(drawn(busy(pace=10.0), 80, age=125)) == bare(drawn(busy(pace=10.0), 120, age=125))
+
+
+def test_a_narrow_terminal_drops_the_last_facts_first() -> None:
+    bar, facts = bare(drawn(busy(pace=10.0), 40, age=125))
+    assert re.fullmatch(r"[━╸╺]{13}  1,250/10,000  15 min left", bar)
+    assert facts == "12 failed  430 running  8 waiting"
+    bar, facts = bare(drawn(busy(pace=10.0), 30, age=125))
+    assert re.fullmatch(r"[━╸╺]{16}  1,250/10,000", bar)
+    assert facts == "12 failed  430 running"
+    assert bare(drawn(busy(), 20)) == ["1,250/10,000", "12 failed"]
+
+
+def test_facts_are_dropped_from_the_end_without_gaps_in_their_order() -> None:
+    assert fit(["aaaa", "", "bbbb", "c"], 8) == ["aaaa"]
+    assert fit(["aaaa", "", "bbbb", "c"], 10) == ["aaaa", "bbbb"]
+
+
+def test_an_unknown_total_has_no_bar() -> None:
+    assert bare(drawn(busy(total=None), 80))[0] == "1,250 done"
+
+
+def test_a_batch_that_waits_at_the_apis_request_says_so_instead_of_its_limit() -> None:
+    assert "  throttled, 12 s  1h 02m" in bare(drawn(busy(pace=10.0, paused=11.5), 100))[1]
+
+
+def test_failures_are_red_and_only_when_there_are_any() -> None:
+    assert drawn(busy(), 80)[1].startswith("\x1b[31m12 failed\x1b[0m  430 running")
+    assert not COLOR.search(drawn(busy(failed=0), 80)[1])
+
+
+def test_without_colors_the_bar_keeps_its_place() -> None:
+    lines = drawn(busy(pace=10.0), 80, age=125, color=False)
+    assert not COLOR.search("".join(lines))
+    assert bare(lines)[0] == "━" * 5 + " " * 35 + "  1,250/10,000  15 min left"
+
+
+counts = st.integers(0, 10**9)
+tallies = st.builds(
+    Tally,
+    total=st.none() | counts,
+    waiting=counts,
+    running=counts,
+    succeeded=counts,
+    failed=counts,
+    pace=st.none() | st.just(0.0) | st.floats(1e-6, 1e6),
+    paused=st.floats(0, 1e5),
+    predict_time=st.floats(0, 1e12),
+)
+
+
+@given(tallies, st.integers(1, 130), st.booleans())
+def test_the_block_is_two_lines_within_the_width_whatever_they_say(tally: Tally, width: int, color: bool) -> None:  # noqa: FBT001 - hypothesis gives it
+    lines = bare(drawn(tally, width, color=color))
+    assert len(lines) == 2
+    assert all(len(line) <= width for line in lines)
+
+
+# A real terminal
+
+BATCH = """
+import asyncio
+from replicate_job.cli.progress import open_progress
+from replicate_job.flow.tally import Tally
+
+tally = Tally(total=1_000, running=30, waiting=8, pace=10.0)
+
+async def main():
+    with open_progress(tally, verbose=False, quiet={quiet}) as reporter:
+        beating = asyncio.create_task(reporter.beat())
+        for row in range(30):
+            tally.succeeded += 5
+            tally.failed += 1
+            reporter.warn(f"row {{row}}: broken; looking")
+            await asyncio.sleep(0.02)
+        reporter.error("p could not be canceled")
+        beating.cancel()
+
+asyncio.run(main())
+"""
+
+
+def on_terminal(width: int, *, quiet: bool = False, **environment: str) -> str:
+    """All that a terminal gets from a batch of 0.6 s on its stderr."""
+    own, side = pty.openpty()
+    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", BATCH.format(quiet=quiet)],
+        env={"PATH": os.environ["PATH"], "TERM": "xterm-256color", **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=side,
+    )
+    os.close(side)
+    shown = b""
+    with suppress(OSError):  # Linux says EIO at the end of a terminal
+        while part := os.read(own, 65536):
+            shown += part
+    os.close(own)
+    assert process.wait(30) == 0, shown.decode()
+    return shown.decode()
+
+
+@pytest.mark.parametrize("width", [1, 40, 80])
+def test_a_terminal_shows_the_block_and_keeps_only_the_lines_above_it(width: int) -> None:
+    shown = on_terminal(width)
+    kept = re.split(r"[\r\n]+", CONTROL.sub("", shown))
+    assert "warning: row 0: broken; looking" in kept
+    assert "error: p could not be canceled" in kept
+    assert "warning: row 29: broken; looking (and 28 more like it)" in kept
+    assert width == 1 or re.search(r"[━╸╺]+  \d+/1,000", CONTROL.sub("", shown))
+    assert shown.rstrip("\r\n").endswith("\x1b[2K")  # the block is erased
+    assert "\x1b[?25h" in shown  # and the cursor is back
+
+
+def test_no_color_is_heeded_on_a_terminal() -> None:
+    assert COLOR.search(on_terminal(80))
+    assert not COLOR.search(on_terminal(80, NO_COLOR="1"))
+
+
+def test_quiet_draws_nothing() -> None:
+    assert on_terminal(80, quiet=True) == "error: p could not be canceled\r\n"
+
+
+def test_a_terminal_that_cannot_draw_gets_lines() -> None:
+    shown = on_terminal(80, TERM="dumb")
+    assert "\x1b" not in shown
+    assert shown.startswith("warning: row 0: broken; looking\r\n")
+
+
+def test_elsewhere_there_are_lines_and_rich_is_not_even_imported() -> None:
+    program = BATCH.format(quiet=False) + "import sys; print('rich' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    assert ended.stdout == "False\n"
+    assert ended.stderr.splitlines() == [
+        "warning: row 0: broken; looking",
+        "error: p could not be canceled",
+        "warning: row 29: broken; looking (and 28 more like it)",
+    ]

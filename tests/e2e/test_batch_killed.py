@@ -1,0 +1,102 @@
+"""A batch that is killed (SIGKILL) at any moment, again and again: every row is run once, told once, and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from replicate_job.testing import File, Script, ScriptedAPI
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.e2e.conftest import Command
+
+SDXL = "stability-ai/sdxl"
+FAULTS = "create:drop-after=0.2,get:503=0.025,get:drop=0.025,list:503=0.025,list:drop=0.025"
+
+
+@pytest.fixture
+def api() -> Iterator[ScriptedAPI]:
+    """Each prompt has a picture of its own, so that a mix-up shows."""
+    with ScriptedAPI(list_lag=2, faults=FAULTS) as api:
+        api.models[SDXL] = msgspec.structs.replace(api.models[SDXL], script=_paint)
+        yield api
+        assert not api.strayed_token()
+
+
+def _paint(given: dict[str, Any]) -> Script:
+    return Script(duration=0.5, boot=0.1, output=[File(content=picture(given["prompt"]), name="a.webp")])
+
+
+def picture(prompt: str) -> bytes:
+    return b"RIFF0000WEBP" + hashlib.sha256(prompt.encode()).digest() * 100
+
+
+class Killed:
+    """A batch that is started again until it has been killed often enough, and then left to its end.
+
+    A tenth of its rows are under way together, so that there is always something to create, to await and to save.
+    """
+
+    def __init__(self, api: ScriptedAPI, command: Command, prompts: list[str]) -> None:
+        self._api, self._command, self._prompts = api, command, prompts
+        lines = (msgspec.json.encode({"prompt": prompt}) + b"\n" for prompt in prompts)
+        (command.folder / "rows.jsonl").write_bytes(b"".join(lines))
+        together = str(len(prompts) // 10)
+        self.words = ["batch", SDXL, "rows.jsonl", "--results", "results.jsonl"]
+        self.words += ["--rate", "none", "--concurrency", together]
+
+    def is_killed(self, reached: Callable[[], object], seconds: float) -> bool:
+        """Kill it once ``reached`` holds and ``seconds`` more have passed, unless it has ended by then."""
+        process = self._command.start(*self.words)
+        self._api.wait_until(lambda: reached() or process.ends_within(0), seconds=60)
+        if process.ends_within(seconds):
+            assert process.end().code == 0
+            return False
+        process.kill()
+        return True
+
+    def kill(self, times: int) -> str:
+        """Kill it so often, spread over its work; every fourth time very early. Comes back with the story of it."""
+        seed = random.randrange(2**32)  # noqa: S311 - another test each time, and repeatable by what it tells
+        moments = random.Random(seed)  # noqa: S311 - as above
+        killed = 0
+        for number in range(times):
+            goal = 0 if number % 4 == 0 else number * len(self._prompts) // times
+            killed += self.is_killed(lambda goal=goal: self._api.created >= goal, moments.uniform(0, 0.5))
+        story = f"seed {seed}, killed {killed} of {times} times, {self._api.created} created by then"
+        assert killed >= times * 0.9, story
+        return story
+
+    def check(self, story: str) -> None:
+        """Run it to the end; then nothing is missing, and nothing is there twice."""
+        outcome = self._command(*self.words)
+        assert outcome.code == 0, (story, outcome.err)
+        prompts, results = self._prompts, (self._command.folder / "results.jsonl").read_bytes()
+        records = [msgspec.json.decode(line) for line in results.splitlines()]
+        assert results.endswith(b"\n"), story
+        assert sorted(record["line"] for record in records) == list(range(1, len(prompts) + 1)), story
+        ids = Counter(prediction.id for prediction in self._api.predictions)
+        assert Counter(record["prediction_id"] for record in records) == ids, story
+        assert Counter(row["state"] for row in self._command.rows("state")) == {"collected": len(prompts)}, story
+        for record in records:
+            assert record["input"] == {"prompt": prompts[record["line"] - 1]}, story
+            (file,) = record["files"]
+            expected = hashlib.sha256(picture(prompts[record["line"] - 1])).digest()
+            assert hashlib.sha256((self._command.folder / file).read_bytes()).digest() == expected, story
+
+
+def test_a_batch_that_is_killed_twenty_times_does_every_row_once(api: ScriptedAPI, command: Command) -> None:
+    batch = Killed(api, command, [f"picture {number}" for number in range(2000)])
+    batch.check(batch.kill(20))
+
+
+def test_rows_that_are_all_the_same_are_all_run_once(api: ScriptedAPI, command: Command) -> None:
+    batch = Killed(api, command, ["a lake"] * 200)
+    batch.check(batch.kill(5))

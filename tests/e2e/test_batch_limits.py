@@ -1,0 +1,69 @@
+"""A batch under a rate limit takes as long as the limit asks for, and is hardly ever refused."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from replicate_job.testing import ScriptedAPI
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Command
+
+HELLO = "replicate/hello-world"
+
+
+def run(command: Command, rows: int, *words: str) -> None:
+    """Run it to its end: each row has its result."""
+    (command.folder / "rows.jsonl").write_text("".join(f'{{"text": "{number}"}}\n' for number in range(rows)))
+    outcome = command("batch", HELLO, "rows.jsonl", "--results", "results.jsonl", "--no-save", *words)
+    assert outcome.code == 0, outcome.err
+    assert (command.folder / "results.jsonl").read_bytes().count(b"\n") == rows
+
+
+def creates(api: ScriptedAPI) -> tuple[float, list[float]]:
+    """Seconds from the first create to the last, and when after the first each one that was refused came."""
+    found = [request for request in api.requests if request.operation == "create"]
+    first = found[0].time
+    return found[-1].time - first, [request.time - first for request in found if request.fault == "rate"]
+
+
+def test_three_hundred_rows_at_600_a_minute_take_what_they_must(api: ScriptedAPI, command: Command) -> None:
+    rows, burst = 300, 10
+    api.faults.limit(rate=600 / 60, burst=burst)
+    run(command, rows)
+    took, refused = creates(api)
+    print(took, refused)
+    assert took <= (rows - burst) / 10 * 1.05
+    assert len(refused) < rows / 100
+    assert api.created == rows
+
+
+def test_a_limit_far_below_the_rate_asked_for_is_learned_at_once(api: ScriptedAPI, command: Command) -> None:
+    """One a second, as 6 a minute is to 600: it costs one refused burst, and what the API lets a refused one wait."""
+    rows = 12
+    api.faults.limit(rate=1, burst=1)
+    run(command, rows, "--rate", "6000/min")
+    took, refused = creates(api)
+    print(took, refused)
+    assert took <= rows * 1.05
+    assert all(moment < 1 for moment in refused), refused
+    assert api.created == rows
+
+
+def test_a_limit_that_falls_in_the_middle_is_followed(api: ScriptedAPI, command: Command) -> None:
+    rows, middle, burst = 300, 200, 10
+    api.faults.limit(rate=20, burst=burst)
+    with ThreadPoolExecutor(1) as aside:
+        running = aside.submit(run, command, rows, "--rate", "1200/min")
+        api.wait_until(lambda: api.created >= middle, seconds=30)
+        api.faults.limit(rate=10, burst=burst)
+        fell, left = time.time(), rows - api.created
+        running.result()
+    took, refused = creates(api)
+    since = [request.time for request in api.requests if request.operation == "create"][-1] - fell
+    print(took, since, left, refused)
+    assert since <= (left - burst) / 10 * 1.05
+    assert len(refused) < rows / 100
+    assert api.created == rows

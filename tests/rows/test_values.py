@@ -1,0 +1,165 @@
+"""The model input of a row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicate_job.errors import JobError
+from replicate_job.inputs.pairs import parse_pairs
+from replicate_job.rows import Row, to_input
+
+DOCUMENT: dict[str, Any] = {
+    "components": {
+        "schemas": {
+            "nested": {"type": "array", "items": {"$ref": "#/components/schemas/nested"}},
+            "Input": {
+                "type": "object",
+                "properties": {
+                    "prompt": {"type": "string"},
+                    "maybe": {"type": "string", "nullable": True},
+                    "n": {"type": "integer"},
+                    "cfg": {"type": "number"},
+                    "fast": {"type": "boolean"},
+                    "either": {"anyOf": [{"type": "string"}, {"type": "integer"}]},
+                    "words": {"type": "array", "items": {"type": "string"}},
+                    "image": {"type": "string", "format": "uri"},
+                    "choice": {"anyOf": [{"type": "string", "format": "uri"}, {"type": "null"}]},
+                    "images": {"type": "array", "items": {"type": "string", "format": "uri"}},
+                    "extra": {"type": "object"},
+                    "nested": {"$ref": "#/components/schemas/nested"},
+                    "any": {},
+                },
+            },
+        }
+    }
+}
+
+
+@pytest.fixture(autouse=True)
+def cat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file ``cat.png`` in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    Path("cat.png").write_bytes(b"x")
+    return Path("cat.png")
+
+
+def _cell(name: str, text: str, document: dict[str, Any] | None = DOCUMENT) -> dict[str, Any]:
+    return to_input(Row(2, {name: text}), document, typed=False)
+
+
+def _value(name: str, value: Any, document: dict[str, Any] | None = DOCUMENT) -> Any:
+    return to_input(Row(1, {name: value}), document, typed=True)[name]
+
+
+@pytest.mark.parametrize("document", [DOCUMENT, None])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *[("prompt", text) for text in ("a b", "42", "null", '"quoted"', "[1]")],
+        *[("n", text) for text in ("4", "4.0", "1e3", "4.5", "lots", "nan")],
+        *[("cfg", text) for text in (".5", "7", "1e999")],
+        *[("fast", text) for text in ("true", "False", "1")],
+        *[("maybe", text) for text in ("null", "4")],
+        *[("words", text) for text in ("[oops", '["a","b"]', "a")],
+        *[("nested", text) for text in ("[]", "a")],
+        *[("extra", text) for text in ('{"a":1}', "nope")],
+        *[(name, text) for name in ("any", "unknown") for text in ("4", "[1]", '"4"', "NaN", "[")],
+        *[(name, "@cat.png") for name in ("image", "choice", "images", "any", "unknown")],
+        *[(name, "@@cat.png") for name in ("image", "choice", "any", "unknown")],
+    ],
+)
+def test_a_cell_is_read_as_the_word_key_value_is(name: str, text: str, document: dict[str, Any] | None) -> None:
+    assert repr(_cell(name, text, document)) == repr(parse_pairs([f"{name}={text}"], document))
+
+
+@given(st.sampled_from(list(DOCUMENT["components"]["schemas"]["Input"]["properties"])), st.text(min_size=1))
+def test_a_cell_of_any_text_is_read_as_the_word_key_value_is(name: str, text: str) -> None:
+    text = text.lstrip("@") or "x"
+
+    assert repr(_cell(name, text)) == repr(parse_pairs([f"{name}={text}"], DOCUMENT))
+
+
+@pytest.mark.parametrize("name", ["prompt", "n", "images", "any"])
+def test_an_empty_cell_is_an_input_that_is_not_given(name: str) -> None:
+    assert _cell(name, "") == {}
+
+
+@given(st.dictionaries(st.text(), st.none() | st.integers() | st.floats(allow_nan=False) | st.lists(st.booleans())))
+def test_values_with_types_stay_as_they_are(values: dict[str, Any]) -> None:
+    assert to_input(Row(1, values), DOCUMENT, typed=True) == values
+    assert to_input(Row(1, values), None, typed=True) == values
+
+
+def test_text_with_a_type_is_text_and_an_empty_one_is_given() -> None:
+    values = {"prompt": "", "n": "4", "extra": {"a": "@cat.png"}, "any": "4", "maybe": None}
+
+    assert to_input(Row(1, values), DOCUMENT, typed=True) == values
+
+
+@pytest.mark.parametrize("text", ["@cat.png", "@nobody said so", "@@cat.png", "@"])
+@pytest.mark.parametrize("name", ["prompt", "maybe", "either"])
+def test_an_at_sign_is_text_where_the_schema_takes_text(name: str, text: str) -> None:
+    assert _cell(name, text) == {name: text}
+    assert _value(name, text) == text
+    assert _cell("words", text) == {"words": [text]}
+    assert _value("words", [text]) == [text]
+
+
+@pytest.mark.parametrize("name", ["image", "choice", "any", "unknown"])
+def test_an_at_sign_is_a_file_where_the_schema_takes_one_or_anything(name: str, cat: Path) -> None:
+    assert _value(name, "@cat.png") == cat
+    assert _value(name, "@@cat.png") == "@cat.png"
+    assert _value(name, "https://host/@cat.png") == "https://host/@cat.png"
+
+
+def test_an_at_sign_is_a_file_without_a_schema(cat: Path) -> None:
+    assert _value("image", "@cat.png", None) == cat
+    assert _value("images", ["@cat.png", "@@x", 4], None) == [cat, "@x", 4]
+
+
+def test_a_list_of_files_is_one_cell_or_a_list(cat: Path) -> None:
+    assert _cell("images", "@cat.png") == {"images": [cat]}
+    assert _cell("images", '["@cat.png","@@x","https://x"]') == {"images": [cat, "@x", "https://x"]}
+    assert _value("images", ["@cat.png", "https://x"]) == [cat, "https://x"]
+
+
+def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+
+    assert _value("image", "@~/cat.png") == tmp_path / "cat.png"
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_every_file_that_is_not_there_is_in_the_one_message(*, typed: bool) -> None:
+    with pytest.raises(JobError) as caught:
+        to_input(Row(1, {"image": "@none.png", "prompt": "@x", "any": "@."}), DOCUMENT, typed=typed)
+
+    assert str(caught.value) == (
+        "image: there is no file 'none.png' (text that starts with @ is written @@…); "
+        "any: . is not a file (text that starts with @ is written @@…)"
+    )
+
+
+def test_a_file_of_a_list_is_named_by_its_place() -> None:
+    with pytest.raises(JobError, match=r"^images\[1\]: there is no file 'b\.png'"):
+        _value("images", ["@cat.png", "@b.png"])
+
+
+def test_lists_without_end_are_read_as_they_are() -> None:
+    deep: list[Any] = []
+    for _ in range(5000):
+        deep = [deep]
+
+    assert _value("any", deep) is deep
+    assert _value("nested", deep) is deep
+
+
+def test_a_row_that_could_not_be_read_has_no_input() -> None:
+    with pytest.raises(JobError, match=r"^broken JSON$"):
+        to_input(Row(3, {}, "broken JSON"), DOCUMENT, typed=True)
