@@ -14,15 +14,14 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
-from peers import CACHE, OURS, SCRIPTS, V1, V2, Peer, _environment, _pip, install
+from peers import CACHE, OURS, SCRIPTS, V1, V2, Peer, install, make_environment, pip_install
 from process import Run, run
 from report import Spread, describe, keep, machine, ratios, table
 from server import Server, Stats
 
-from replicate_job.testing import ScriptedAPI
 from replicate_job.testing.models import DEFAULT_MODELS
 
 MODEL = "replicate/hello-world"
@@ -52,11 +51,23 @@ class Measured(msgspec.Struct, frozen=True):
 def contenders(cache: Path) -> dict[str, Contender]:
     peers = install(cache)
     ours, v1 = peers[OURS], peers[V1]
-    v2 = Peer(V2, _environment(cache, "replicate-aiohttp==2.0.0b4"))
-    _pip(v2.bin, V2.replace("==", "[aiohttp]=="))
-    bare = Peer("bare", _environment(cache, "bare"))
-    _pip(bare.bin, "pyreqwest", "msgspec", "uvloop")
-    batch = [ours.program("replicate-job"), "batch", MODEL, ROWS, "--results", RESULTS, "--no-save", "--rate", "none"]
+    pip_install(ours.bin, "uvloop")  # as with [local]
+    v2 = Peer(V2, make_environment(cache, "replicate-aiohttp==2.0.0b4"))
+    pip_install(v2.bin, V2.replace("==", "[aiohttp]=="))
+    bare = Peer("bare", make_environment(cache, "bare"))
+    pip_install(bare.bin, "pyreqwest", "msgspec", "uvloop")
+    batch = [
+        ours.program("replicate-job"),
+        "batch",
+        MODEL,
+        ROWS,
+        "--results",
+        RESULTS,
+        "--no-save",
+        "--no-report",
+        "--rate",
+        "none",
+    ]
 
     def official(peer: Peer, workers: int, way: str) -> Contender:
         return Contender(peer, lambda count: peer.script("batch", VERSION, f"{count}", f"{workers}", way))
@@ -78,8 +89,7 @@ def once(contender: Contender, count: int) -> Measured:
     with tempfile.TemporaryDirectory() as folder, Server("--remember", REMEMBER) as server:
         home = Path(folder)
         (home / ROWS).write_text("".join(f'{{"text": "row {row}"}}\n' for row in range(count)))
-        # It has the two attributes that are asked for.
-        environment = contender.peer.environment(cast("ScriptedAPI", server), home)
+        environment = contender.peer.environment(server, home)
         before = server.stats().cpu
         ran = run(contender.command(count), environment, home)
         stats = server.stats()
@@ -146,7 +156,7 @@ def _range(numbers: Any) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=3000, help="predictions of each client a round (3000)")
+    parser.add_argument("--count", type=int, default=10000, help="predictions of each client a round (10000)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count (5)")
     parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT", help="clients with one of these in the name")
     parser.add_argument("--cache", type=Path, default=CACHE, help="where the clients' environments are kept")

@@ -15,14 +15,11 @@ import time
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import cast
 
 import msgspec
 from peers import CACHE, OURS, install
 from report import describe, keep, machine, table
 from server import Server, Stats
-
-from replicate_job.testing import ScriptedAPI
 
 MODEL = "replicate/hello-world"
 ROWS, RESULTS, JOURNAL = "rows.jsonl", "results.jsonl", "journal.db"
@@ -40,7 +37,7 @@ class Client:
     """``replicate-job batch`` at work in ``home``."""
 
     def __init__(self, program: str, environment: Mapping[str, str], home: Path) -> None:
-        command = [program, "batch", MODEL, ROWS, "--results", RESULTS, "--no-save", "--rate", "none"]
+        command = [program, "batch", MODEL, ROWS, "--results", RESULTS, "--no-save", "--no-report", "--rate", "none"]
         self._start = time.perf_counter()
         self._process = subprocess.Popen([*command, "--journal", JOURNAL], env=environment, cwd=home)
         self._results, self._done, self._read = home / RESULTS, 0, 0
@@ -113,8 +110,7 @@ def main() -> None:
         home = Path(folder)
         with (home / ROWS).open("w") as rows:
             rows.writelines(f'{{"text": "row {row}"}}\n' for row in range(arguments.count))
-        # It has the two attributes that are asked for.
-        environment = ours.environment(cast("ScriptedAPI", server), home)
+        environment = ours.environment(server, home)
         samples = Client(ours.program("replicate-job"), environment, home).watch(arguments.every)
         journal, stats = sum(file.stat().st_size for file in home.glob(f"{JOURNAL}*")), server.stats()
     facts = machine()

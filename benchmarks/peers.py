@@ -7,16 +7,24 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 from platformdirs import user_cache_path
-
-from replicate_job.testing import ScriptedAPI
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = Path(__file__).with_name("clients")
 CACHE = user_cache_path("replicate-job-benchmarks", appauthor=False)
 OURS, V1, V2 = "replicate-job", "replicate==1.0.7", "replicate==2.0.0b4"
+
+
+class Served(Protocol):
+    """An API that runs somewhere, as ``ScriptedAPI`` and ``server.Server`` do."""
+
+    @property
+    def base_url(self) -> str: ...
+    @property
+    def environment(self) -> Mapping[str, str]: ...
 
 
 class Peer(msgspec.Struct, frozen=True):
@@ -33,7 +41,7 @@ class Peer(msgspec.Struct, frozen=True):
         short = {OURS: "ours", V1: "v1", V2: "v2"}[self.name]
         return [self.program("python"), str(SCRIPTS / f"{work}_{short}.py"), *arguments]
 
-    def environment(self, api: ScriptedAPI, home: Path) -> Mapping[str, str]:
+    def environment(self, api: Served, home: Path) -> Mapping[str, str]:
         """Nothing of the caller's but PATH. ``home`` keeps the state of replicate-job from one run to the next."""
         return {
             "PATH": os.defpath,
@@ -49,17 +57,17 @@ class Peer(msgspec.Struct, frozen=True):
 
 def install(cache: Path) -> dict[str, Peer]:
     """Make the environments that are missing, and put this source tree, as it is now, into its own."""
-    ours = _environment(cache, OURS)
+    ours = make_environment(cache, OURS)
     # Not editable: others' environments hold compiled files in site-packages too, and a tree may change meanwhile.
-    _pip(ours, str(ROOT))
+    pip_install(ours, str(ROOT))
     peers = {OURS: Peer(OURS, ours)}
     for requirement in (V1, V2):
-        peers[requirement] = Peer(requirement, _environment(cache, requirement))
-        _pip(peers[requirement].bin, requirement)
+        peers[requirement] = Peer(requirement, make_environment(cache, requirement))
+        pip_install(peers[requirement].bin, requirement)
     return peers
 
 
-def _environment(cache: Path, name: str) -> Path:
+def make_environment(cache: Path, name: str) -> Path:
     """The folder of the environment's programs."""
     folder = cache / f"{name.replace('==', '-')}-py{sys.version_info.major}{sys.version_info.minor}"
     if not (folder / "bin" / "pip").exists():
@@ -68,6 +76,6 @@ def _environment(cache: Path, name: str) -> Path:
     return folder / "bin"
 
 
-def _pip(programs: Path, *arguments: str) -> None:
+def pip_install(programs: Path, *arguments: str) -> None:
     pip = [str(programs / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
     subprocess.run([*pip, *arguments], check=True)

@@ -19,6 +19,7 @@ from replicate_job.errors import JobError
 from replicate_job.flow.batch import CONCURRENCY, LOCAL_CONCURRENCY, Batch, Drive, batch_id
 from replicate_job.flow.context import Context
 from replicate_job.flow.item import ReadRow
+from replicate_job.flow.leave import LONGEST
 from replicate_job.flow.prepare import check_job
 from replicate_job.flow.resolve import resolve
 from replicate_job.flow.tally import Tally
@@ -133,6 +134,9 @@ class _Call:
             journal=options.get("journal"),
             local=options.get("local", False),
         )
+        for name in ("concurrency", "limit"):
+            if (given := options.get(name)) is not None and (not isinstance(given, int) or given < 1):
+                raise JobError(f"{name}: {given!r} is no number of rows: give one from 1, or None")
         check_job(self._job)
         check_environment(self._job.env, self._settings)
         try:
@@ -159,6 +163,7 @@ class _Call:
             read=self._read,
             save=str(Path(folder).expanduser().absolute()) if folder else None,
             concurrency=options.get("concurrency") or (LOCAL_CONCURRENCY if context.forgetful else CONCURRENCY),
+            source=str(self._source or ""),
             id_column=options.get("id"),
             limit=options.get("limit"),
             retry_failed=options.get("retry_failed", False),
@@ -200,10 +205,22 @@ class _Loop:
         self._thread.start()
 
     def run(self, work: Awaitable[_T]) -> _T:
-        async def wait() -> _T:
-            return await work
+        """Block until it is done. Ctrl-C cancels it and waits for its clean-up."""
+        ended = threading.Event()
 
-        return asyncio.run_coroutine_threadsafe(wait(), self._loop).result()
+        async def wait() -> _T:
+            try:
+                return await work
+            finally:
+                ended.set()
+
+        running = asyncio.run_coroutine_threadsafe(wait(), self._loop)
+        try:
+            return running.result()
+        except KeyboardInterrupt:
+            running.cancel()
+            ended.wait(2 * LONGEST)
+            raise
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -191,7 +191,7 @@ def test_the_time_left_counts_down_steadily_where_the_rate_stays() -> None:
 
 def test_a_heartbeat_says_what_is_known() -> None:
     assert heartbeat(busy(pace=10.0), 598 / 60, 870) == (
-        "1,250 of 10,000 done, 12 failed, 430 running, 8 waiting, 598/min, 1h 02m predict time, about 15 min left"
+        "1,250 of 10,000 done, 12 failed, 430 running, 8 waiting, 598/min, 1h 2m predict time, about 15 min left"
     )
 
 
@@ -384,7 +384,7 @@ def bare(lines: list[str]) -> list[str]:
 def test_a_wide_terminal_has_room_for_all() -> None:
     bar, facts = bare(drawn(busy(pace=10.0), 120, age=125))
     assert re.fullmatch(r"[━╸╺]{40}  1,250/10,000  15 min left", bar)
-    assert facts == "12 failed  430 running  8 waiting  600/min  limit 600/min  1h 02m predict time"
+    assert facts == "12 failed  430 running  8 waiting  600/min  limit 600/min  1h 2m predict time"
 
 
 def test_80_columns_have_room_for_all() -> None:
@@ -411,7 +411,7 @@ def test_an_unknown_total_has_no_bar() -> None:
 
 
 def test_a_batch_that_waits_at_the_apis_request_says_so_instead_of_its_limit() -> None:
-    assert "  throttled, 12 s  1h 02m" in bare(drawn(busy(pace=10.0, paused=11.5), 100))[1]
+    assert "  throttled, 12 s  1h 2m" in bare(drawn(busy(pace=10.0, paused=11.5), 100))[1]
 
 
 def test_failures_are_red_and_only_when_there_are_any() -> None:

@@ -99,7 +99,7 @@ def test_no_save_keeps_nothing_and_save_names_the_folder(api: ScriptedAPI, comma
 
 
 def test_a_csv_is_typed_by_the_schema_and_its_empty_cells_are_not_sent(api: ScriptedAPI, command: Command) -> None:
-    (command.folder / "rows.csv").write_text("prompt,seed,num_outputs\n12,3,\n,4,2\n\"a, b\",,1\n")
+    (command.folder / "rows.csv").write_text('prompt,seed,num_outputs\n12,3,\n,4,2\n"a, b",,1\n')
     outcome = batch(command, target=FLUX, rows="rows.csv")
     assert outcome.code == 1  # the second row has no prompt
     assert sent(api) == [{"prompt": "12", "seed": 3}, {"prompt": "a, b", "num_outputs": 1}]
@@ -183,7 +183,7 @@ def test_what_one_row_failed_with_is_told_once_with_a_line(api: ScriptedAPI, com
     assert outcome.code == 1
     assert "3 rows: 2 failed, 1 succeeded" in outcome.err
     assert "2 × no memory (line " in outcome.err  # noqa: RUF001 - as it is printed
-    assert "--retry-failed` makes a new prediction for each that failed" in outcome.err
+    assert "--retry-failed` makes a new prediction for each that did not succeed" in outcome.err
 
 
 def test_the_failed_are_retried_when_that_is_asked_for_and_only_they(api: ScriptedAPI, command: Command) -> None:
@@ -227,6 +227,15 @@ def test_a_budget_of_predict_time_stops_it_and_a_larger_one_goes_on(api: Scripte
     assert len(api.predictions) == 20
 
 
+def test_a_budget_that_the_last_row_uses_up_stops_nothing(api: ScriptedAPI, command: Command) -> None:
+    spent = Script(output="x", overrides={"metrics": {"predict_time": 600}})
+    api.models[HELLO] = msgspec.structs.replace(api.models[HELLO], script=spent)
+    texts(command, "a", "b")
+    outcome = batch(command, "--max-predict-time", "20m")
+    assert outcome.code == 0
+    assert outcome.err == "2 rows: 2 succeeded; 20m predict time, no files\n"
+
+
 def test_a_limit_takes_the_first_rows_and_without_it_the_rest_follows(api: ScriptedAPI, command: Command) -> None:
     texts(command, "a", "b", "c", "d")
     assert batch(command, "--limit", "2").code == 0
@@ -257,7 +266,9 @@ def test_a_row_that_runs_too_long_is_canceled_where_that_is_asked_for(api: Scrip
     assert "1 canceled" in outcome.err
 
 
-@pytest.mark.parametrize("words", [["--rate", "fast"], ["--limit", "0"], ["--concurrency", "0"], ["--max-predict-time", "x"]])
+@pytest.mark.parametrize(
+    "words", [["--rate", "fast"], ["--limit", "0"], ["--concurrency", "0"], ["--max-predict-time", "x"]]
+)
 def test_words_that_make_no_sense_are_refused(api: ScriptedAPI, command: Command, words: list[str]) -> None:
     texts(command, "a")
     outcome = batch(command, *words)

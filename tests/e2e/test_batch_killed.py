@@ -13,7 +13,7 @@ import pytest
 from replicate_job.testing import File, Script, ScriptedAPI
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.e2e.conftest import Command
 
@@ -52,10 +52,10 @@ class Killed:
         self.words = ["batch", SDXL, "rows.jsonl", "--results", "results.jsonl"]
         self.words += ["--rate", "none", "--concurrency", together]
 
-    def is_killed(self, reached: Callable[[], object], seconds: float) -> bool:
-        """Kill it once ``reached`` holds and ``seconds`` more have passed, unless it has ended by then."""
+    def is_killed(self, created: int, seconds: float) -> bool:
+        """Kill it ``seconds`` after so many rows were created in all, unless it has ended by then."""
         process = self._command.start(*self.words)
-        self._api.wait_until(lambda: reached() or process.ends_within(0), seconds=60)
+        self._api.wait_until(lambda: self._api.created >= created or process.ends_within(0), seconds=60)
         if process.ends_within(seconds):
             assert process.end().code == 0
             return False
@@ -69,7 +69,7 @@ class Killed:
         killed = 0
         for number in range(times):
             goal = 0 if number % 4 == 0 else number * len(self._prompts) // times
-            killed += self.is_killed(lambda goal=goal: self._api.created >= goal, moments.uniform(0, 0.5))
+            killed += self.is_killed(goal, moments.uniform(0, 0.5))
         story = f"seed {seed}, killed {killed} of {times} times, {self._api.created} created by then"
         assert killed >= times * 0.9, story
         return story

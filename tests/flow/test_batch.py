@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from replicate_job.errors import AuthenticationError, OutputError, PaymentRequiredError
-from replicate_job.flow.batch import Batch, Drive, batch_id
+from replicate_job.flow.batch import Batch, Drive, RowSource, batch_id
 from replicate_job.flow.context import Context
 from replicate_job.flow.resolve import Resolved
 from replicate_job.flow.tally import Tally
@@ -32,7 +32,8 @@ FAULTS = "create:drop-after=0.2,create:drop-before=0.1,create:500-after=0.1,get:
 
 
 def make(context: Context, *, resolved: Resolved = RESOLVED, **options: Any) -> Drive:
-    batch = Batch(**{"id": "batch", "job": JOB, "read": lambda row, _: row.values} | options)
+    chosen: dict[str, Any] = {"id": "batch", "job": JOB, "read": lambda row, _: row.values} | options
+    batch = Batch(**chosen)
     return Drive(context, batch, resolved, Tally())
 
 
@@ -49,6 +50,13 @@ async def run(drive: Drive, given: Iterable[Row], *, most: float = math.inf) -> 
             if len(found) >= most:
                 break
     return sorted(found, key=lambda result: result.line)
+
+
+async def gather(drive: Drive, given: RowSource, found: list[Result]) -> None:
+    """Put results into ``found`` as they come, until an error ends it."""
+    async with aclosing(drive.run(given)) as results:
+        async for some in results:
+            found += some
 
 
 async def replay(drive: Drive, given: Iterable[Row]) -> list[Result]:
@@ -91,11 +99,12 @@ async def test_every_row_is_created_once_though_40_of_100_creates_break(
     with ScriptedAPI(script=script, faults=FAULTS, seed=3, list_lag=(0, 2)) as api:
         async with connect(api, settle=3) as context:
             results = await run(drive := make(context), given)
-            entries = await context.journal.entries()
+            entries = await context.journal.look_up([result.key for result in results])
         struck = sum(request.fault.endswith("-after") for request in api.requests)
         check_once(api, results, 300)
     assert [result.input for result in results] == [row.values for row in given]
-    assert {entry.state for entry in entries} == {"collected"}
+    assert {entry.state for entry in entries.values()} == {"collected"}
+    assert len(entries) == 300
     assert (drive.tally.succeeded, drive.tally.created, drive.tally.running, drive.tally.waiting) == (300, 300, 0, 0)
     assert struck > 60  # the faults did strike
 
@@ -133,6 +142,20 @@ async def test_a_batch_that_is_left_says_what_runs_and_the_next_one_adopts_it(co
             api.next(*[INSTANT] * 14)
             results = await run(make(context), rows(20))
         check_once(api, results, 20)
+
+
+async def test_a_batch_that_is_left_as_its_rows_are_taken_up_is_left_at_once(connect: Connect) -> None:
+    with ScriptedAPI(script=Script(duration=math.inf)) as api:
+        async with connect(api) as context:
+            drive = make(context)
+            task = asyncio.create_task(run(drive, rows(200)))
+            async with asyncio.timeout(10):
+                while drive.tally.running < 50:  # noqa: ASYNC110 - their claims are on the way to the journal
+                    await asyncio.sleep(0)
+            task.cancel()
+            async with asyncio.timeout(5):
+                await asyncio.wait([task])
+            assert drive.left["unknown"] == 0
 
 
 async def test_a_batch_that_is_left_cancels_what_runs_where_it_is_told_to(connect: Connect) -> None:
@@ -274,9 +297,7 @@ async def test_without_credit_what_runs_comes_to_its_end_and_the_rest_is_done_th
         async with connect(api) as context:
             drive, found = make(context, concurrency=8), list[Result]()
             with pytest.raises(PaymentRequiredError, match="add credit"):
-                async with aclosing(drive.run(rows(50))) as results:
-                    async for some in results:
-                        found += some
+                await gather(drive, rows(50), found)
             assert {result.status for result in found} == {"succeeded"}
             assert len(found) == api.created == 5
             assert "402" in drive.stopped
@@ -413,8 +434,7 @@ async def test_an_iterable_that_raises_ends_the_batch_after_the_rows_that_it_gav
     found: list[Result] = []
     async with connect(api) as context:
         with pytest.raises(OSError, match="the pipe broke"):
-            async for some in make(context).run(broken()):
-                found += some
+            await gather(make(context), broken(), found)
     assert sorted(lines(found)) == list(range(1, 8))
 
 
@@ -426,8 +446,7 @@ async def test_rows_may_come_from_an_async_iterable(api: ScriptedAPI, connect: C
 
     found: list[Result] = []
     async with connect(api) as context:
-        async for some in make(context).run(come()):
-            found += some
+        await gather(make(context), come(), found)
     check_once(api, sorted(found, key=lambda result: result.line), 5)
 
 
@@ -537,7 +556,7 @@ async def test_a_reader_who_is_slow_keeps_the_rows_that_are_taken_few(connect: C
         async with connect(api) as context, aclosing(make(context, concurrency=4).run(endless())) as results:
             assert await anext(results)
             seen = -1
-            while seen < (seen := api.created):
+            while seen < (seen := api.created):  # noqa: ASYNC110 - what changes is on the server's side
                 await asyncio.sleep(1)
             assert seen <= taken <= seen + 4 * 256
             assert api.created < 3000

@@ -18,7 +18,8 @@ async def test_everything_comes_once_and_in_order() -> None:
 
 
 async def test_nothing_gives_nothing() -> None:
-    assert [chunk async for chunk in feed([])] == []
+    nothing: list[int] = []
+    assert [chunk async for chunk in feed(nothing)] == []
 
 
 async def test_no_more_than_so_many_are_read_ahead() -> None:
@@ -49,9 +50,13 @@ async def test_what_an_iterable_raises_comes_after_all_that_it_gave(count: int) 
         raise LookupError("no more")
 
     found: list[int] = []
-    with pytest.raises(LookupError, match="no more"):
+
+    async def take() -> None:
         async for chunk in feed(broken()):
-            found += chunk
+            found.extend(chunk)
+
+    with pytest.raises(LookupError, match="no more"):
+        await take()
     assert found == list(range(count))
 
 

@@ -92,15 +92,23 @@ async def test_who_stops_waiting_costs_no_turn(work: Work) -> None:
 
 
 async def test_who_is_stopped_as_its_turn_comes_hands_it_on(work: Work) -> None:
-    await work.begin([ended(0)] * AT_ONCE)
+    await work.begin([ended(0)] * (AT_ONCE - 1))
+    event = asyncio.Event()
+
+    async def stop_the_next() -> None:
+        async with work.saves.turn(ended(0)):
+            await event.wait()
+        work.tasks[AT_ONCE - 1].cancel()  # it has been given the turn just now, and has not gone on yet
+
+    last = asyncio.create_task(stop_the_next())
+    await work.settle()
     await work.begin([ended(1), ended(2)])
-    work._ends[0].set()  # noqa: SLF001 - without letting the one behind it begin
-    work.tasks[0].add_done_callback(lambda _: work.tasks[AT_ONCE].cancel())
+    event.set()
+    await last
     await work.settle()
-    await work.settle()
-    assert work.tasks[AT_ONCE].cancelled()
-    assert work.began[AT_ONCE:] == ["p2"]
-    assert work.now == AT_ONCE
+    assert work.tasks[AT_ONCE - 1].cancelled()
+    assert work.began[AT_ONCE - 1 :] == ["p2"]
+    assert work.tally.saving == work.now == AT_ONCE
 
 
 async def test_a_save_that_fails_or_is_stopped_makes_room(work: Work) -> None:

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
@@ -255,13 +256,13 @@ async def test_the_end_tells_the_id_where_nothing_told_it_before(journal: SQLite
     assert found
     assert found.prediction_id == "p1"
     other = await intended(journal, "two")
-    assert await journal.adopt(other, ["p1"]) == Adoption()
+    assert await journal.adopt(other, ["p1"]) == Adoption(rivals_sent=1_000_000)
 
 
 async def test_adoption_takes_the_oldest_that_is_free(journal: SQLiteJournal) -> None:
     await journal.created(await intended(journal, "one"), Prediction("p1", "starting"))
     two, three = await intended(journal, "two"), await intended(journal, "three")
-    assert await journal.adopt(two, ["p1"]) == Adoption()
+    assert await journal.adopt(two, ["p1"]) == Adoption(rivals_sent=1_000_000)
     assert await journal.adopt(two, ["p1", "p2", "p3"]) == Adoption("p2")
     assert await journal.adopt(two, ["p3"]) == Adoption("p2")
     assert await journal.adopt(three, ["p1", "p2", "p3"]) == Adoption("p3")
@@ -295,8 +296,8 @@ async def test_a_job_of_long_ago_does_not_make_it_clear(journal: SQLiteJournal, 
 async def test_predictions_whose_input_is_gone_are_never_taken(journal: SQLiteJournal) -> None:
     await journal.created(await intended(journal, "other"), Prediction("d1", "starting"))
     one = await intended(journal, "one")
-    assert await journal.adopt(one, [], ["d1", "d2"]) == Adoption(unclear=("d2",))
-    assert await journal.adopt(one, [], ["d1"]) == Adoption()
+    assert await journal.adopt(one, [], ["d1", "d2"]) == Adoption(unclear=("d2",), rivals_sent=1_000_000)
+    assert await journal.adopt(one, [], ["d1"]) == Adoption(rivals_sent=1_000_000)
     assert await journal.adopt(one, ["p1"], ["d2"]) == Adoption("p1")
 
 
@@ -390,3 +391,115 @@ async def test_what_was_written_can_be_read_with_sqlite_alone(journal: SQLiteJou
         row = database.execute("SELECT key, state, prediction_id FROM jobs").fetchone()
     database.close()
     assert row == ("job", "created", "p1")
+
+
+async def test_a_new_job_can_be_claimed_with_its_create(journal: SQLiteJournal, now: Any) -> None:
+    held = await journal.claim("b/1", API, JOB, None, request=REQUEST, batch="b")
+    assert held.intends
+    entry = await journal.get("b/1")
+    assert entry == held.entry
+    assert entry
+    assert (entry.state, entry.request, entry.sends, entry.first_sent, entry.last_sent, entry.batch) == (
+        "intended", REQUEST, 1, now(), now(), "b",
+    )  # fmt: skip
+    now.seconds += 3
+    again = await journal.intend(held, REQUEST)
+    assert (again.sends, again.first_sent, again.last_sent) == (2, now() - 3, now())
+
+
+async def test_a_job_that_is_known_already_is_claimed_without_sending_its_create_again(journal: SQLiteJournal) -> None:
+    held = await journal.claim("b/1", API, JOB, None, request=REQUEST)
+    await journal.release(held)
+    again = await journal.claim("b/1", API, JOB, None, request=OTHER)
+    assert not again.intends
+    assert (again.entry.state, again.entry.request, again.entry.sends) == ("intended", REQUEST, 1)
+    await journal.created(again, Prediction("p1", "succeeded"), collected=True)
+    assert not (await journal.claim("b/1", API, JOB, None, request=REQUEST)).intends
+
+
+async def test_a_refused_job_is_new_again_and_its_older_claim_is_lost(journal: SQLiteJournal) -> None:
+    first = await journal.claim("b/1", API, JOB, None, request=REQUEST)
+    await journal.refused(first, "no credit")
+    second = await journal.claim("b/1", API, JOB, None, request=OTHER)
+    assert second.intends
+    assert second.fence > first.fence
+    assert (second.entry.request, second.entry.sends, second.entry.problem) == (OTHER, 1, "")
+    with pytest.raises(ClaimLostError):
+        await journal.ended(first, Prediction("p1", "succeeded"))
+
+
+async def test_a_claim_with_its_create_is_a_rival_of_the_same_request(journal: SQLiteJournal) -> None:
+    first = await journal.claim("b/1", API, JOB, None, request=REQUEST)
+    assert await journal.adopt(first, ["p1", "p2"]) == Adoption(unclear=("p1", "p2"))
+    await journal.claim("b/2", API, JOB, None, request=REQUEST)
+    assert await journal.adopt(first, ["p1", "p2"]) == Adoption("p1")
+
+
+@pytest.mark.parametrize(
+    ("status", "collected", "state"),
+    [
+        ("starting", False, "created"),
+        ("succeeded", False, "ended"),
+        ("failed", False, "ended"),
+        ("succeeded", True, "collected"),
+    ],
+)
+async def test_what_a_create_answers_is_written_down_at_once_as_far_as_it_goes(
+    journal: SQLiteJournal, path: Path, status: str, *, collected: bool, state: str
+) -> None:
+    held = await journal.claim("b/1", API, JOB, None, request=REQUEST)
+    prediction = Prediction("p1", status, output="x")
+    assert await journal.created(held, prediction, collected=collected) == "p1"
+    entry = await journal.get("b/1")
+    assert entry
+    assert (entry.state, entry.prediction_id, entry.prediction) == (state, "p1", prediction)
+    async with SQLiteJournal(path, now=lambda: 1_000_000.0) as other:
+        if collected:  # it is over: nobody has to wait for who did it
+            assert (await other.claim("b/1", API, JOB, None)).entry.state == "collected"
+        else:
+            with pytest.raises(JobHeldError):
+                await other.claim("b/1", API, JOB, None)
+
+
+async def test_an_older_claim_records_what_it_created_but_not_that_the_job_is_over(
+    journal: SQLiteJournal, now: Any
+) -> None:
+    older = await journal.claim("b/1", API, JOB, None, request=REQUEST)
+    now.seconds += journal.lease
+    newer = await journal.claim("b/1", API, JOB, None)
+    assert await journal.created(older, Prediction("p1", "succeeded"), collected=True) == "p1"
+    entry = await journal.get("b/1")
+    assert entry
+    assert entry.state == "ended"
+    assert await journal.created(newer, Prediction("p2", "succeeded"), collected=True) == "p1"
+    with pytest.raises(JobHeldError):
+        await journal.claim("b/1", API, JOB, None)
+
+
+async def test_many_keys_are_looked_up_together_and_those_that_are_not_there_left_out(journal: SQLiteJournal) -> None:
+    keys = [f"b/{number}" for number in range(1200)]
+    await asyncio.gather(*(claim(journal, key) for key in keys[::3]))
+    found = await journal.look_up(keys)
+    assert found.keys() == set(keys[::3])
+    assert all(entry.key == key for key, entry in found.items())
+    assert await journal.look_up([]) == {}
+    assert await journal.look_up(["b/0", "b/0"]) == {"b/0": found["b/0"]}
+
+
+async def test_whether_there_are_keys_that_start_so(journal: SQLiteJournal) -> None:
+    assert not await journal.has_keys("b")
+    for key in ("a/1", "bc/1", "b%/2", "ü/1"):
+        await claim(journal, key)
+    starts = {"b": True, "bc/": True, "b/": False, "b%": True, "b_": False, "a/1": True, "a/12": False, "ü": True}
+    assert {start: await journal.has_keys(start) for start in starts} == starts
+
+
+async def test_what_was_claimed_stays_claimed_while_its_journal_lives_and_no_longer(path: Path) -> None:
+    async with SQLiteJournal(path, lease=0.3) as other:
+        async with SQLiteJournal(path, lease=0.3) as journal:
+            await claim(journal)
+            time.sleep(0.8)  # noqa: ASYNC251 - the event loop is busy with something else
+            with pytest.raises(JobHeldError):
+                await claim(other)
+        await asyncio.sleep(0.4)
+        await claim(other)

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -234,3 +235,51 @@ async def test_what_was_acknowledged_before_a_kill_is_there_after_it(path: Path,
     database = sqlite3.connect(path)
     assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     database.close()
+
+
+async def test_the_beat_is_done_however_busy_or_idle_the_writer_is_and_not_after_the_end(path: Path) -> None:
+    beats: list[float] = []
+    writer = Writer(path, lambda _: beats.append(time.monotonic()), every=0.05)
+    await asyncio.sleep(0.2)
+    assert beats == []  # nothing has been asked of it yet
+    await writer.run(lambda _: None)
+    time.sleep(0.3)  # noqa: ASYNC251 - the event loop is busy with something else
+    idle = len(beats)
+    assert idle >= 3
+    until = time.monotonic() + 0.3
+    while time.monotonic() < until:
+        await writer.run(lambda db: db.execute("SELECT 1").fetchone())
+    assert len(beats) >= idle + 3
+    await writer.close()
+    ended = len(beats)
+    await asyncio.sleep(0.15)
+    assert len(beats) == ended
+
+
+async def test_a_beat_that_fails_is_tried_again_and_costs_no_work(path: Path) -> None:
+    beats = 0
+
+    def beat(_: sqlite3.Connection) -> None:
+        nonlocal beats
+        beats += 1
+        raise KeyError("beat")
+
+    writer = Writer(path, beat, every=0.02)
+    async with asyncio.timeout(10):
+        while beats < 5:
+            assert await writer.run(lambda db: db.execute("SELECT 1").fetchone()[0]) == 1
+    await writer.close()
+
+
+async def test_an_idle_writer_beats_no_more_often_than_it_is_to(path: Path) -> None:
+    beats = 0
+
+    def beat(_: sqlite3.Connection) -> None:
+        nonlocal beats
+        beats += 1
+
+    writer = Writer(path, beat, every=0.1)
+    await writer.run(lambda _: None)
+    await asyncio.sleep(0.55)
+    await writer.close()
+    assert 2 <= beats <= 6

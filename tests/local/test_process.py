@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from replicate_job.local.process import run
+from replicate_job.loop import new_loop
 
 
 async def test_the_exit_code_and_all_that_was_printed_come_back() -> None:
@@ -21,6 +22,12 @@ async def test_the_exit_code_and_all_that_was_printed_come_back() -> None:
 
 async def test_it_runs_where_and_with_what_it_is_told(tmp_path: Path) -> None:
     assert await run(("/bin/sh", "-c", "pwd; echo $WORD"), {"WORD": "x"}, tmp_path) == (0, f"{tmp_path}\nx\n")
+
+
+def test_it_ends_on_any_event_loop() -> None:
+    for loop in (asyncio.new_event_loop, new_loop):
+        with asyncio.Runner(loop_factory=loop) as runner:
+            assert runner.run(asyncio.wait_for(run(("/bin/sh", "-c", "exit 7"), os.environ), 20)) == (7, "")
 
 
 async def test_a_cancellation_ends_the_program_and_its_children(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import shlex
 import sys
+import uuid
 from collections.abc import Coroutine
 from contextlib import aclosing
 from functools import partial
@@ -43,7 +44,6 @@ GARBAGE = 50_000
 """Objects that are made before the collector looks for cycles among them."""
 _LEFT = {
     "running": "left running",
-    "canceled": "canceled",
     "unknown": "of which it is not known yet whether they were created",
 }
 
@@ -127,7 +127,13 @@ def command(shared: Common, target: str, **given: Any) -> Coroutine[Any, Any, in
     check_environment(job.env, shared.settings)
     place = folder(given.pop("save"), no_save=given.pop("no_save"))
     options = msgspec.convert(given | {"save": place}, _Options, strict=False)
+    shared.terminated.farewell = "stopping, and finding out what runs; Ctrl-C leaves at once"
     return _Command(shared, job, options).run()
+
+
+def _again() -> str:
+    """The command as it was given, for a shell."""
+    return shlex.join(["replicate-job", *sys.argv[1:]])
 
 
 def check_owner(results: Path, batch: str) -> None:
@@ -137,7 +143,7 @@ def check_owner(results: Path, batch: str) -> None:
     key = next((result.key for result in read_records(results) if result.key), "")
     if key and not key.startswith((f"{batch}/", f"{batch}~")):
         raise JobError(
-            f"{results} holds the results of another batch (of another model, input, or file of rows): name another"
+            f"{results} holds the results of another batch (of another model, input or file of rows): name another file"
         )
 
 
@@ -153,10 +159,11 @@ class _Command:
     async def run(self) -> int:
         # Rows come and go by the thousand and leave no cycles: looking for these all the time takes a tenth of it.
         gc.set_threshold(GARBAGE)
+        code = None
         try:
             code = await self._run()
         finally:
-            self._tell_end()
+            self._tell_end(is_whole=code is not None)
         self._write_report()
         return code
 
@@ -172,7 +179,7 @@ class _Command:
             if options.dry_run:
                 return await self._check(drive)
             with ResultsFile(Path(options.results)) as file:
-                check_owner(file.path, batch.id)
+                check_owner(Path(options.results), batch.id)
                 self._drive = drive
                 await self._replay(context, batch, file)
                 async with aclosing(drive.run(self._rows)) as results:
@@ -182,10 +189,11 @@ class _Command:
 
     def _batch(self, context: Context) -> Batch:
         options, typed = self._options, self._rows.typed
-        # Rows of a pipe have no name; the results of the same command have.
+        # Rows of a pipe have no name; their results may have.
         source = options.results if options.inputs == STDOUT else options.inputs
+        named = batch_id(context.api, self._job, Path(source).resolve())
         return Batch(
-            id=batch_id(context.api, self._job, Path(source).resolve()),
+            id=f"batch-{uuid.uuid4().hex[:16]}" if source == STDOUT else named,
             job=self._job,
             read=lambda row, schema: to_input(row, schema, typed=typed),
             save=options.save,
@@ -195,6 +203,8 @@ class _Command:
             retry_failed=options.retry_failed,
             fail_fast=options.fail_fast,
             max_predict_time=options.max_predict_time,
+            source=options.inputs if options.inputs == STDOUT else str(Path(options.inputs).resolve()),
+            command=_again(),
             cancels=lambda: options.cancel_on_interrupt and not self._shared.terminated.came,
         )
 
@@ -224,25 +234,39 @@ class _Command:
         print_json({"model": self._job.model, **counts})
         return FAILED if tally.wrong else SUCCEEDED
 
-    def _tell_end(self) -> None:
+    def _tell_end(self, *, is_whole: bool) -> None:
+        """``is_whole``: nothing broke it off, and what did is not to be told after this."""
         if self._shared.quiet or (self._drive is None and not self._options.dry_run):
             return
-        for line in self._summary.lines():
+        lines = self._summary.lines()
+        if self._drive is None:
+            lines = lines[1:]  # what a check counts is on stdout
+        elif not self._summary.rows and not is_whole:
+            lines = []
+        for line in lines:
             tell(line)
         if self._drive:
-            self._tell_how_to_go_on(self._drive)
+            self._tell_how_to_go_on(self._drive, is_whole=is_whole)
 
-    def _tell_how_to_go_on(self, drive: Drive) -> None:
-        again = f"`{shlex.join(['replicate-job', *sys.argv[1:]])}"
-        if drive.stopped:
+    def _tell_how_to_go_on(self, drive: Drive, *, is_whole: bool) -> None:
+        again, is_short = f"`{_again()}", self._is_short(drive)
+        if is_whole and is_short and drive.stopped:
             tell(f"stopped: {drive.stopped}")
         left = ", ".join(f"{count:,} {_LEFT[what]}" for what, count in drive.left.items() if what in _LEFT)
         if left:
-            tell(f"{left}: {again}` goes on with them")
-        elif drive.stopped or (self._tally.total is not None and self._tally.over < self._tally.total):
+            tell(f"{left}: {again}` goes on with them" + (", and does the rest" if is_short else ""))
+        elif is_short:
             tell(f"{again}` does the rest")
-        if self._tally.failed and not self._options.retry_failed:
-            tell(f"{again} --retry-failed` makes a new prediction for each that failed")
+        canceled = drive.left["canceled"]
+        if canceled:
+            tell(f"{canceled:,} canceled")
+        if (self._tally.failed or canceled) and not self._options.retry_failed:
+            tell(f"{again} --retry-failed` makes a new prediction for each that did not succeed")
+
+    def _is_short(self, drive: Drive) -> bool:
+        """Whether there are rows that have neither ended nor begun."""
+        total, begun = self._tally.total, drive.left.total() - drive.left["unsent"]
+        return bool(drive.stopped) if total is None else self._tally.over + begun < total
 
     def _write_report(self) -> None:
         options = self._options
@@ -250,10 +274,10 @@ class _Command:
             return
         results = Path(options.results)
         report = Path(options.report) if options.report else results.with_name(REPORT)
-        command = shlex.join(["replicate-job", *sys.argv[1:]])
-        write_report(results, report, title=f"{self._job.model}, {Path(options.inputs).name}", command=command)
+        title = f"{self._job.model}, {Path(options.inputs).name}"
+        write_report(results, report, title=title, command=_again())
 
     def _exit_code(self, drive: Drive) -> int:
         if self._tally.failed or self._tally.wrong:
             return FAILED
-        return UNFINISHED if drive.stopped else SUCCEEDED
+        return UNFINISHED if drive.stopped and self._is_short(drive) else SUCCEEDED

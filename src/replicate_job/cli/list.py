@@ -15,6 +15,8 @@ from replicate_job.cli.streams import tell, write
 from replicate_job.journal.entry import Entry
 from replicate_job.journal.sqlite import SQLiteJournal
 
+BATCHES = 20
+"""The newest batches, of which the last lines tell. Their rows are in their results."""
 _HEADINGS = ("TIME", "PREDICTION", "MODEL", "STATUS", "PREDICT", "FILES")
 
 
@@ -25,13 +27,16 @@ _HEADINGS = ("TIME", "PREDICTION", "MODEL", "STATUS", "PREDICT", "FILES")
 async def command(shared: Common, limit: int | None, *, as_json: bool) -> int:
     """List the jobs of the journal with their time, model, status, predict time and files."""
     async with SQLiteJournal(shared.settings.journal) as journal:
-        entries = await journal.entries(limit)
+        entries, batches = await journal.entries(limit), await journal.batches()
     if as_json:
         print_json([describe(entry) for entry in entries])
     elif entries:
         write(_table(entries))
     if not as_json and not shared.quiet:
         tell(_totals(entries))
+        for batch in batches[:BATCHES]:
+            left = f", {batch.unfinished} unfinished" if batch.unfinished else ""
+            tell(f"batch of {_moment(batch.started_at)}: {batch.source or batch.id}{left}")
     return SUCCEEDED
 
 
@@ -77,13 +82,17 @@ def _row(entry: Entry) -> tuple[str, ...]:
     predict = _predict_time(entry)
     files = [shorten(path) for path in entry.files]
     return (
-        datetime.fromtimestamp(entry.claimed_at).astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+        _moment(entry.claimed_at),
         entry.prediction_id or entry.key,
         entry.job.model,
         _status(entry),
         "" if predict is None else f"{predict:.1f}s",
         f"{files[0]} +{len(files) - 1}" if len(files) > 1 else "".join(files),
     )
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _totals(entries: list[Entry]) -> str:

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from replicate_job.cli.amounts import count, duration, rate, roughly
+from replicate_job.cli.amounts import count, rate, roughly
 from replicate_job.cli.repeats import Repeats
 from replicate_job.cli.streams import tell
 from replicate_job.flow.tally import Tally
+from replicate_job.results.quantity import duration
 from replicate_job.wire.prediction import Prediction
 
 FIRST, EVERY = 5.0, 15.0

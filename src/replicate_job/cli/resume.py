@@ -29,7 +29,8 @@ TOGETHER = 8
 async def command(shared: Common, **given: float | None) -> int:
     """Finish every unfinished job of the journal: wait for what runs, keep outputs, create what never was.
 
-    Each waits as long as it was made to, or as the options say.
+    Each waits as long as it was made to, or as the options say. Batches are not touched, but named with what goes on
+    with them.
     """
     budget = {name: value for name, value in given.items() if value is not None}
     gate = asyncio.Semaphore(TOGETHER)
@@ -50,11 +51,15 @@ async def command(shared: Common, **given: float | None) -> int:
     async with shared.session(stopped=stopped) as context:
         entries = await context.journal.unfinished(context.api)
         known = await context.journal.entries()
+        batches = [each for each in await context.journal.batches() if each.unfinished and each.api == context.api]
         elsewhere = Counter(each.api for each in known if each.state in UNFINISHED and each.api != context.api)
         codes = await asyncio.gather(*(finish(context, entry) for entry in entries))
     if not shared.quiet:
         finished = sum(code == SUCCEEDED for code in codes)
         tell(f"{finished} of {len(codes)} unfinished jobs succeeded" if codes else "no unfinished jobs")
+        for batch in batches:
+            goes_on = f"`{batch.command}`" if batch.command else f"replicate_job.batch(..., key={batch.id!r})"
+            tell(f"unfinished rows of the batch {batch.source or batch.id}: {batch.unfinished}; {goes_on} goes on")
         for api, count in elsewhere.items():
             tell(f"{count} more at {api}: {'--local' if api == LOCAL else f'REPLICATE_BASE_URL={api}'} finishes them")
     return max(codes, default=SUCCEEDED)

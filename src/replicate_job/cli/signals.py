@@ -9,14 +9,18 @@ from contextlib import suppress
 from typing import Any
 
 from replicate_job.cli.exits import INTERRUPTED, TERMINATED
-from replicate_job.cli.streams import give_up
+from replicate_job.cli.streams import give_up, tell
 
 
 class Terminated:
-    """Whether SIGTERM has come. It leaves predictions running, where Ctrl-C cancels them."""
+    """Whether SIGTERM has come. It leaves predictions running, where Ctrl-C cancels them.
+
+    ``farewell`` is said at the first of either signal, by a command that takes its time to leave.
+    """
 
     def __init__(self) -> None:
         self.came = False
+        self.farewell = ""
 
 
 def run_async(
@@ -33,13 +37,18 @@ def run_async(
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task  # noqa: S101 - this is one
 
+        def leave() -> None:
+            if terminated.farewell:
+                tell(terminated.farewell)
+            task.cancel()
+
         def terminate() -> None:
             terminated.came = True
-            task.cancel()
+            leave()
 
         def interrupt() -> None:
             loop.add_signal_handler(signal.SIGINT, give_up, INTERRUPTED)
-            task.cancel()
+            leave()
 
         with suppress(NotImplementedError):  # Windows has no such handlers
             loop.add_signal_handler(signal.SIGTERM, terminate)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from contextlib import aclosing, suppress
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from replicate_job.errors import OutputError, ReplicateJobError
+from replicate_job.errors import JobError, KeyInUseError, OutputError, ReplicateJobError
 from replicate_job.flow.attempt import attempt_key, attempt_of, has_failed, latest
 from replicate_job.flow.collect import lacks_files, result_of
 from replicate_job.flow.context import Context
@@ -31,7 +32,7 @@ from replicate_job.flow.tally import Tally
 from replicate_job.flow.turns import Turns
 from replicate_job.inputs.upload import has_files
 from replicate_job.job import Job, Result
-from replicate_job.journal.entry import Entry, fingerprint, is_same
+from replicate_job.journal.entry import BatchEntry, Entry, fingerprint, is_same
 from replicate_job.rows.row import Row
 
 RowSource = Iterable[Row] | AsyncIterable[Row]
@@ -60,7 +61,8 @@ class Batch(msgspec.Struct, frozen=True):
     ``id`` names the batch in the journal. ``save`` is the folder for outputs, None to keep none. ``limit`` is how many
     rows are taken, from the first on. ``retry_failed`` makes a new prediction for each row whose last one failed;
     ``fail_fast`` creates nothing more once one fails, and ``max_predict_time`` (seconds, of the whole batch) once so
-    much is spent. Where the batch is left while predictions run, they are canceled if ``cancels()``.
+    much is spent. Where the batch is left while predictions run, they are canceled if ``cancels()``. ``source`` and
+    ``command`` are for people who look for it in the journal.
     """
 
     id: str
@@ -74,12 +76,21 @@ class Batch(msgspec.Struct, frozen=True):
     fail_fast: bool = False
     max_predict_time: float | None = None
     cancels: Callable[[], bool] = lambda: False
+    source: str = ""
+    command: str = ""
 
 
 def batch_id(api: str, job: Job, source: Path) -> str:
     """Name the batch of this job and this file: the same tomorrow, and from another folder."""
     digest = hashlib.sha256(f"{api}\0{fingerprint(job)}\0{source}".encode(errors="surrogateescape")).hexdigest()
     return f"{source.stem[:40]}-{digest[:12]}"
+
+
+def check_folder(folder: Path) -> None:
+    """Raise JobError where no outputs could be kept, before any of them is paid for."""
+    nearest = next((each for each in (folder, *folder.parents) if each.exists()), folder)
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise JobError(f"outputs cannot be kept in {folder}: {nearest} is no folder that can be written; name another")
 
 
 class Drive:
@@ -158,6 +169,11 @@ class Drive:
         Raises the error that stopped the batch, once all that was under way has ended: what a row alone is guilty of
         is in its result. Closed early, it leaves what runs, written down to be adopted.
         """
+        batch = self._batch
+        if batch.save:
+            check_folder(Path(batch.save))
+        started = BatchEntry(batch.id, self._context.api, batch.source, batch.command, self._began)
+        await self._context.journal.begin_batch(started)
         work, ticking = asyncio.create_task(self._work(rows)), asyncio.create_task(self._tick())
         try:
             while results := await self._take():
@@ -276,7 +292,8 @@ class Drive:
             if not is_the_rows(error):
                 raise
             carried = error.result if isinstance(error, OutputError) else None
-            result = msgspec.structs.replace(carried, problem=str(error)) if carried else item.failure(str(error))
+            problem = f"another row is named {item.name!r} too" if isinstance(error, KeyInUseError) else str(error)
+            result = msgspec.structs.replace(carried, problem=problem) if carried else item.failure(problem)
         finally:
             if self._by_name.get(item.name) is asyncio.current_task():
                 del self._by_name[item.name]

@@ -124,6 +124,8 @@ async def _look_for(context: Context, claim: Claim, entry: Entry, broken: Replic
         context.reporter.warn(f"{broken}; looking whether the prediction was created")
     found = await reconcile(context, claim, entry)
     context.reporter.note(f"it was created: {found}" if found else "it was not created")
+    if found and context.scans:
+        context.scans.know(found)
     return found
 
 

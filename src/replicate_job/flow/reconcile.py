@@ -51,6 +51,8 @@ async def reconcile(context: Context, claim: Claim, entry: Entry, *, elapsed: fl
             adoption = await context.journal.adopt(claim, found.same, found.doubtful)
             if adoption.prediction_id:
                 return adoption.prediction_id
+            sent = adoption.rivals_sent
+            settled_before &= sent is None or clock.time() - sent >= patience.settle
             if settled_before and not adoption.unclear:
                 return None
             if settled_before:

@@ -227,7 +227,7 @@ class _Run:
             schema = await self._find_schema(last)
             return await follow(context, last, schema, self._emit, until=until, interval=job.poll_interval)
         if context.rounds:
-            return await context.rounds.wait(created.id, last, age=created.age)
+            return await context.rounds.wait(created.id, last or self._entry.prediction, age=created.age)
         early = context.clock.now() < created.sent_at + max(1, self._hold)
         watch = Watch(context, created.id, age=created.age)
         seen = await wait(watch, last, until=until, interval=job.poll_interval, soon=early)

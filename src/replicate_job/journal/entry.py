@@ -34,9 +34,9 @@ class Request(msgspec.Struct, frozen=True):
     cancel_after: str | None = None
 
     @property
-    def fingerprint(self) -> str:
-        """The same for two creates that the API's list cannot tell apart."""
-        return hashlib.sha256(self.path.encode() + b"\0" + self.body).hexdigest()
+    def fingerprint(self) -> int:
+        """The same 60 bits for two creates that the API's list cannot tell apart."""
+        return int(hashlib.sha256(self.path.encode() + b"\0" + self.body).hexdigest()[:15], 16)
 
     @property
     def input(self) -> dict[str, Any]:
@@ -74,6 +74,20 @@ class Entry(msgspec.Struct, frozen=True):
     batch: str | None = None
 
 
+class BatchEntry(msgspec.Struct, frozen=True):
+    """A batch: the file of its rows (empty for rows from Python), and the command that goes on with it.
+
+    ``started_at`` is Unix time; ``unfinished`` counts its rows that were taken up and have not come to an end.
+    """
+
+    id: str
+    api: str
+    source: str
+    command: str
+    started_at: float
+    unfinished: int = 0
+
+
 class Claim(msgspec.Struct, frozen=True):
     """The right to act for a job. ``fence`` grows with every claim; facts of an older one are refused.
 
@@ -90,10 +104,15 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Adoption(msgspec.Struct, frozen=True):
-    """What comparing the account's list with the journal gave: one id, none, or several that cannot be told apart."""
+    """What comparing the account's list with the journal gave: one id, none, or several that cannot be told apart.
+
+    ``rivals_sent`` is when another job last sent the same request: these jobs take each other's predictions, so that
+    only once the list shows all of them does it show that there is none for this one.
+    """
 
     prediction_id: str | None = None
     unclear: tuple[str, ...] = ()
+    rivals_sent: float | None = None
 
 
 def encode_job(job: Job) -> bytes:

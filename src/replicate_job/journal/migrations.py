@@ -19,7 +19,7 @@ MIGRATIONS = (
         state         TEXT NOT NULL,
         claimed_at    REAL NOT NULL,
         request       TEXT,
-        request_hash  TEXT,
+        request_hash  INTEGER,
         sends         INTEGER NOT NULL DEFAULT 0,
         first_sent    REAL,
         last_sent     REAL,
@@ -32,7 +32,7 @@ MIGRATIONS = (
         batch         TEXT
     ) STRICT;
     CREATE UNIQUE INDEX jobs_by_prediction ON jobs (prediction_id, api) WHERE prediction_id IS NOT NULL;
-    CREATE INDEX jobs_by_request ON jobs (request_hash) WHERE prediction_id IS NULL;
+    CREATE INDEX jobs_by_request ON jobs (request_hash, last_sent) WHERE request_hash IS NOT NULL;
     CREATE INDEX jobs_unfinished ON jobs (seq) WHERE state NOT IN ('collected', 'refused');
     CREATE INDEX jobs_alone ON jobs (seq) WHERE batch IS NULL;
     CREATE TABLE holders (

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from replicate_job.inputs.upload import FileInfo
 from replicate_job.job import Job
-from replicate_job.journal.entry import Adoption, Claim, Entry, Request
+from replicate_job.journal.entry import Adoption, BatchEntry, Claim, Entry, Request
 from replicate_job.wire.prediction import Prediction
 
 
@@ -96,9 +96,15 @@ class Journal(Protocol):
     async def find(self, prediction_id: str, api: str) -> Entry | None: ...
 
     async def unfinished(self, api: str) -> list[Entry]:
-        """Oldest first."""
+        """Oldest first, without the rows of batches."""
 
     async def entries(self, limit: int | None = None) -> list[Entry]:
+        """Newest first, without the rows of batches."""
+
+    async def begin_batch(self, batch: BatchEntry) -> None:
+        """Write down that a batch is run, with what goes on with it."""
+
+    async def batches(self) -> list[BatchEntry]:
         """Newest first."""
 
     async def find_upload(self, api: str, sha256: str) -> FileInfo | None:

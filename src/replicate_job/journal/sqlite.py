@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import sqlite3
@@ -21,6 +22,7 @@ from replicate_job.job import Job
 from replicate_job.journal.entry import (
     UNFINISHED,
     Adoption,
+    BatchEntry,
     Claim,
     Entry,
     Request,
@@ -91,14 +93,27 @@ class SQLiteJournal:
     ) -> Claim:
         new = _New(key, api, job, save, batch, encode_job(job).decode(), fingerprint(job))
 
+        taken: list[Claim] = []
+
         def work(db: sqlite3.Connection) -> Claim:
             claim = self._claim(db, new, request)
+            taken.append(claim)
             if prediction and claim.entry.prediction_id is None:
                 _write_created(db, claim, prediction, msgspec.json.encode(prediction).decode())
                 claim = Claim(_get(db, key), claim.fence)
             return claim
 
-        return await self._writer.run(work)
+        def let_go(db: sqlite3.Connection) -> None:
+            for claim in taken:  # with ``request``, nothing was sent
+                query = "UPDATE jobs SET holder=NULL, state=iif(?, 'claimed', state) WHERE key=? AND fence=?"
+                db.execute(query, (claim.intends, key, claim.fence))
+
+        try:
+            return await self._writer.run(work)
+        except asyncio.CancelledError:
+            # It was or will be written all the same, and nobody would ever let it go.
+            await asyncio.shield(self._writer.run(let_go))
+            raise
 
     def _claim(self, db: sqlite3.Connection, new: _New, request: Request | None) -> Claim:
         if entry := self._insert(db, new, request):
@@ -245,7 +260,8 @@ class SQLiteJournal:
             free = [candidate for candidate in candidates if candidate not in owned]
             if not free:
                 blurred = _owned(db, entry.api, doubtful)
-                return Adoption(unclear=tuple(each for each in doubtful if each not in blurred))
+                unclear = tuple(each for each in doubtful if each not in blurred)
+                return Adoption(unclear=unclear, rivals_sent=_rivals_sent(db, entry))
             if len(free) > _rivals(db, entry):
                 return Adoption(unclear=tuple(free))
             db.execute("UPDATE jobs SET state='created', prediction_id=?, problem='' WHERE key=?", (free[0], claim.key))
@@ -300,13 +316,28 @@ class SQLiteJournal:
 
     async def unfinished(self, api: str) -> list[Entry]:
         marks = ",".join("?" * len(UNFINISHED))
-        query = f"SELECT * FROM jobs WHERE state IN ({marks}) AND api = ? ORDER BY seq"  # noqa: S608 - only marks
+        query = f"SELECT * FROM jobs WHERE state IN ({marks}) AND api = ? AND batch IS NULL ORDER BY seq"  # noqa: S608 - only marks
         return await self._select(query, *UNFINISHED, api)
 
     async def entries(self, limit: int | None = None) -> list[Entry]:
         return await self._select(
-            "SELECT * FROM jobs ORDER BY claimed_at DESC, seq DESC LIMIT ?", -1 if limit is None else limit
+            "SELECT * FROM jobs WHERE batch IS NULL ORDER BY claimed_at DESC, seq DESC LIMIT ?",
+            -1 if limit is None else limit,
         )
+
+    async def begin_batch(self, batch: BatchEntry) -> None:
+        values = (batch.id, batch.api, batch.source, batch.command, batch.started_at)
+        await self._writer.run(
+            lambda db: db.execute("INSERT OR REPLACE INTO batches VALUES (?,?,?,?,?)", values).rowcount
+        )
+
+    async def batches(self) -> list[BatchEntry]:
+        query = (
+            "SELECT batches.*, coalesce(unfinished, 0) FROM batches LEFT JOIN (SELECT batch, count(*) AS unfinished"
+            " FROM jobs WHERE state NOT IN ('collected', 'refused') GROUP BY batch) ON batch = id"
+            " ORDER BY started_at DESC"
+        )
+        return await self._writer.run(lambda db: [BatchEntry(*row) for row in db.execute(query)])
 
     async def _select(self, query: str, *values: Any) -> list[Entry]:
         return await self._writer.run(lambda db: [read_entry(row) for row in db.execute(query, values)])
@@ -376,6 +407,16 @@ def _rivals(db: sqlite3.Connection, entry: Entry) -> int:
     )
     values = (entry.request.fingerprint, entry.api, entry.first_sent - RIVAL_SPAN)
     return int(db.execute(query, values).fetchone()[0])
+
+
+def _rivals_sent(db: sqlite3.Connection, entry: Entry) -> float | None:
+    if entry.request is None:
+        return None
+    query = (
+        "SELECT last_sent FROM jobs WHERE request_hash = ? AND api = ? AND key != ? ORDER BY last_sent DESC LIMIT 1"
+    )
+    row = db.execute(query, (entry.request.fingerprint, entry.api, entry.key)).fetchone()
+    return row["last_sent"] if row else None
 
 
 def read_entry(row: sqlite3.Row) -> Entry:

@@ -17,6 +17,8 @@ from replicate_job.journal.migrations import migrate
 
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process's transaction."""
+CACHE = 16_000
+"""KiB of pages to keep in memory: the indexes of a million jobs are written at random places."""
 MANY, GATHERING = 4, 0.002
 """Works that came together, and seconds that more are awaited after them: of many jobs, none is in a hurry."""
 SHARED = 256
@@ -148,6 +150,7 @@ class Writer:
             database.row_factory = sqlite3.Row
             self._use_wal(database)
             database.execute("PRAGMA synchronous = NORMAL")
+            database.execute(f"PRAGMA cache_size = {-CACHE}")
             migrate(database, str(self._path))
         except BaseException:
             database.close()

@@ -9,8 +9,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-# Beside the program waits a shell for the end of our pipe: when we die, by whatever signal, the group goes too.
-_WATCHED = 'exec 3<&0; (read _ <&3; kill -KILL 0) >/dev/null 2>&1 & "$@" </dev/null 3<&-'
+# Beside the program waits a shell for the end of our pipe: when we die, by whatever signal, the group goes too. It goes
+# with the program: to uvloop (0.23) a process has not ended while anybody holds one of its pipes.
+_WATCHED = (
+    "exec 3<&0; (read _ <&3; kill -KILL 0) >/dev/null 2>&1 & watch=$!; "
+    '"$@" </dev/null 3<&-; code=$?; kill "$watch"; exit "$code"'
+)
 
 
 async def run(command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None) -> tuple[int, str]:
@@ -20,7 +24,7 @@ async def run(command: Sequence[str], environment: Mapping[str, str], folder: Pa
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env=environment,
+        env=dict(environment),
         cwd=folder,
         start_new_session=True,
     )

@@ -1,0 +1,203 @@
+"""The same ``batch`` again, however the one before ended, or beside it: nothing twice, nothing lost."""
+
+from __future__ import annotations
+
+import math
+import signal
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from replicate_job.testing import Script
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Command, Process
+
+    from replicate_job.testing import ScriptedAPI
+
+HELLO = "replicate/hello-world"
+WORDS = ["batch", HELLO, "rows.jsonl", "--results", "results.jsonl"]
+AGAIN = "`replicate-job batch replicate/hello-world rows.jsonl --results results.jsonl"
+ENDLESS = Script(duration=math.inf, output="x")
+
+
+def texts(command: Command, *texts: str) -> None:
+    (command.folder / "rows.jsonl").write_bytes(b"".join(msgspec.json.encode({"text": text}) + b"\n" for text in texts))
+
+
+def lines(command: Command, name: str = "results.jsonl") -> list[bytes]:
+    return sorted((command.folder / name).read_bytes().splitlines())
+
+
+def numbers(command: Command, name: str = "results.jsonl") -> list[int]:
+    """The line of each result; a file that is not whole has none."""
+    found: list[dict[str, Any]] = [msgspec.json.decode(line) for line in lines(command, name)]
+    return sorted(record["line"] for record in found)
+
+
+def start(api: ScriptedAPI, command: Command, *words: str) -> Process:
+    """A batch of three rows that all run, and never end by themselves."""
+    api.next(ENDLESS, ENDLESS, ENDLESS)
+    texts(command, "a", "b", "c")
+    process = command.start(*WORDS, *words)
+    api.wait_until(lambda: len(api.predictions) == 3)
+    return process
+
+
+def finish(api: ScriptedAPI) -> None:
+    for prediction in api.predictions:
+        prediction.finish()
+
+
+def test_a_batch_that_is_done_asks_for_nothing_and_leaves_the_same_lines(api: ScriptedAPI, command: Command) -> None:
+    texts(command, *map(str, range(30)))
+    first = command(*WORDS)
+    before, asked = lines(command), len(api.requests)
+    second = command(*WORDS)
+    assert (second.code, second.err) == (0, first.err)
+    assert lines(command) == before
+    assert [request.operation for request in api.requests[asked:]] == ["model"]
+
+
+def test_of_a_file_that_grew_only_the_new_lines_are_run(api: ScriptedAPI, command: Command) -> None:
+    texts(command, "a", "b")
+    command(*WORDS)
+    with (command.folder / "rows.jsonl").open("a") as rows:
+        rows.write('{"text": "c"}\n')
+    assert command(*WORDS).code == 0
+    assert numbers(command) == [1, 2, 3]
+    assert [prediction.input["text"] for prediction in api.predictions] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("harm", ["deleted", "torn", "emptied"])
+def test_results_that_came_to_harm_are_made_whole_from_the_journal(
+    api: ScriptedAPI, command: Command, harm: str
+) -> None:
+    texts(command, "a", "b", "c")
+    command(*WORDS)
+    path, before = command.folder / "results.jsonl", lines(command)
+    if harm == "deleted":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-50] if harm == "torn" else b"")
+    assert command(*WORDS).code == 0
+    assert lines(command) == before
+    assert len(api.predictions) == 3
+
+
+def test_rows_with_a_name_may_move_in_their_file(api: ScriptedAPI, command: Command) -> None:
+    rows = command.folder / "rows.csv"
+    rows.write_text("id,text\nx,a\ny,b\n")
+    words = ["batch", HELLO, "rows.csv", "--results", "results.jsonl", "--id", "id"]
+    command(*words)
+    rows.write_text("id,text\nz,c\ny,b\nx,a\n")
+    assert command(*words).code == 0
+    assert [prediction.input for prediction in api.predictions] == [{"text": "a"}, {"text": "b"}, {"text": "c"}]
+    assert numbers(command) == [2, 3, 4]  # of the file, whose first is the header
+
+
+def test_two_at_once_with_results_of_their_own_create_nothing_twice(api: ScriptedAPI, command: Command) -> None:
+    api.models[HELLO] = msgspec.structs.replace(api.models[HELLO], script=Script(duration=0.3, output="x"))
+    texts(command, *map(str, range(100)))
+    processes = [command.start(*WORDS[:-1], name, "--rate", "none") for name in ("one.jsonl", "two.jsonl")]
+    assert [process.end().code for process in processes] == [0, 0]
+    assert len(api.predictions) == 100
+    assert numbers(command, "one.jsonl") == numbers(command, "two.jsonl") == list(range(1, 101))
+    assert lines(command, "one.jsonl") == lines(command, "two.jsonl")
+
+
+def test_two_at_once_with_the_same_results_are_one_too_many(api: ScriptedAPI, command: Command) -> None:
+    first = start(api, command)
+    second = command(*WORDS)
+    assert second.code == 2
+    assert second.error == (
+        f"error: results.jsonl is being written by process {first.pid}: wait for its end, or name another file"
+    )
+    finish(api)
+    assert first.end().code == 0
+    assert len(api.predictions) == 3
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_batch_that_is_stopped_leaves_what_runs_and_finishes_it_later(
+    api: ScriptedAPI, command: Command, number: int, code: int
+) -> None:
+    process = start(api, command, "--cancel-on-interrupt") if number == signal.SIGTERM else start(api, command)
+    process.signal(number)
+    outcome = process.end()
+    assert outcome.code == code
+    assert outcome.err.splitlines()[-1].startswith(f"3 left running: {AGAIN}")
+    assert "goes on with them" in outcome.err
+    assert "no rows" not in outcome.err
+    assert all(prediction.canceled is None for prediction in api.predictions)
+    finish(api)
+    assert command(*WORDS).code == 0
+    assert numbers(command) == [1, 2, 3]
+    assert len(api.predictions) == 3
+
+
+def test_ctrl_c_tells_of_the_rows_that_have_not_begun(api: ScriptedAPI, command: Command) -> None:
+    api.models[HELLO] = msgspec.structs.replace(api.models[HELLO], script=ENDLESS)
+    texts(command, *map(str, range(9)))
+    process = command.start(*WORDS, "--concurrency", "2")
+    api.wait_until(lambda: len(api.predictions) == 2)
+    process.interrupt()
+    outcome = process.end()
+    last = outcome.err.splitlines()[-1]
+    assert last == f"2 left running: {AGAIN} --concurrency 2` goes on with them, and does the rest"
+    assert len(api.predictions) == 2
+
+
+def test_ctrl_c_cancels_where_that_is_asked_for_and_says_how_to_run_them_anew(
+    api: ScriptedAPI, command: Command
+) -> None:
+    process = start(api, command, "--cancel-on-interrupt")
+    process.interrupt()
+    outcome = process.end()
+    assert outcome.code == 130
+    assert {prediction.status for prediction in api.predictions} == {"canceled"}
+    assert outcome.err.splitlines()[-2:] == [
+        "3 canceled",
+        f"{AGAIN} --cancel-on-interrupt --retry-failed` makes a new prediction for each that did not succeed",
+    ]
+    assert command(*WORDS).code == 1
+    assert len(api.predictions) == 3
+    assert command(*WORDS, "--retry-failed").code == 0
+    assert len(api.predictions) == 6
+
+
+@pytest.mark.parametrize(("words", "operation"), [([], "list"), (["--cancel-on-interrupt"], "cancel")])
+def test_a_second_ctrl_c_leaves_at_once_and_the_next_one_adopts(
+    api: ScriptedAPI, command: Command, words: list[str], operation: str
+) -> None:
+    process = start(api, command, *words)
+    api.faults.next(operation, *["hang"] * 9)
+    asked = api.count(operation)
+    process.interrupt()
+    api.wait_until(lambda: api.count(operation) > asked)
+    process.interrupt()
+    assert process.ends_within(3)
+    assert process.end().code == 130
+    api.faults.clear()
+    finish(api)
+    assert command(*WORDS).code == 0
+    assert len(api.predictions) == 3
+
+
+def test_ctrl_c_before_anything_was_sent_sends_nothing(api: ScriptedAPI, command: Command) -> None:
+    api.faults.next("model", "hang")
+    texts(command, "a")
+    process = command.start(*WORDS)
+    api.wait_until(lambda: api.requests)
+    process.interrupt()
+    assert process.end().code == 130
+    assert not api.predictions
+
+
+def test_a_dry_run_counts_what_is_done(command: Command) -> None:
+    texts(command, "a", "b")
+    command(*WORDS, "--limit", "1")
+    outcome = command(*WORDS, "--dry-run")
+    assert outcome.json == {"model": HELLO, "rows": 2, "done": 1, "to_run": 1, "wrong": 0}
+    assert outcome.err == ""

@@ -1,0 +1,119 @@
+"""A row merged over the job, with a name that stays its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from replicate_job.errors import JobError
+from replicate_job.flow.item import Items
+from replicate_job.flow.resolve import Resolved
+from replicate_job.job import Job
+from replicate_job.rows import Row
+from replicate_job.testing import openapi_schema
+from replicate_job.wire.target import Target
+
+SCHEMA = openapi_schema({"prompt": {"type": "string"}, "seed": {"type": "integer"}}, required=["prompt"])
+JOB = Job("acme/model", {"prompt": "x", "seed": 1})
+
+
+def make(job: Job = JOB, schema: dict[str, Any] | None = SCHEMA, id_column: str | None = None) -> Items:
+    resolved = Resolved(Target("model", "acme", "model"), "/models/acme/model/predictions", schema=schema)
+    return Items(job, resolved, lambda row, _: row.values, id_column)
+
+
+def test_a_row_is_laid_over_the_jobs_input() -> None:
+    item = make().make(Row(3, {"prompt": "y"}))
+    assert (item.line, item.job.input_data, item.problem) == (3, {"prompt": "y", "seed": 1}, "")
+    assert make().check(item) == ""
+    assert JOB.input_data == {"prompt": "x", "seed": 1}
+
+
+def test_a_name_is_the_line_and_the_row_as_it_stands() -> None:
+    items = make()
+    name = items.make(Row(3, {"prompt": "y", "seed": 2})).name
+    assert name.startswith("3-")
+    assert items.make(Row(3, {"prompt": "y", "seed": 2})).name == name
+    assert make(schema=None).make(Row(3, {"prompt": "y", "seed": 2})).name == name
+    others = {items.make(row).name for row in (Row(4, {"prompt": "y", "seed": 2}), Row(3, {"prompt": "z", "seed": 2}))}
+    assert len(others | {name}) == 3
+
+
+def test_a_column_names_the_row_and_is_no_input() -> None:
+    item = make(id_column="id").make(Row(3, {"prompt": "y", "id": "first"}))
+    assert (item.name, item.job.input_data) == ("first", {"prompt": "y", "seed": 1})
+    assert make(id_column="id").make(Row(9, {"prompt": "y", "id": 7})).name == "7"
+    assert make(id_column="id").make(Row(9, {"prompt": "y", "id": 0})).name == "0"
+
+
+def test_a_column_that_the_model_knows_too_is_both() -> None:
+    item = make(id_column="seed").make(Row(3, {"seed": 5}))
+    assert (item.name, item.job.input_data["seed"]) == ("5", 5)
+
+
+@pytest.mark.parametrize("values", [{}, {"id": None}, {"id": ""}, {"id": ["a"]}, {"id": {"a": 1}}])
+def test_a_row_without_a_name_in_that_column_is_wrong(values: dict[str, Any]) -> None:
+    items = make(id_column="id")
+    item = items.make(Row(3, {"prompt": "y"} | values))
+    assert item.name == ""
+    assert items.check(item) == "the column 'id' names the row, and holds no text or number here"
+
+
+def deep() -> dict[str, Any]:
+    value: Any = 1
+    for _ in range(100_000):
+        value = [value]
+    return {"prompt": value}
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        (Row(2, {}, "it is no JSON"), "it is no JSON"),
+        (Row(2, {"prompt": "a\ud800b"}), "the row holds text that is no Unicode: '\\ud800'"),
+    ],
+    ids=["unreadable", "surrogate"],
+)
+def test_a_row_that_cannot_be_an_input_says_why(row: Row, problem: str) -> None:
+    items = make()
+    item = items.make(row)
+    assert (item.line, item.name) == (2, "")
+    assert items.check(item) == problem
+
+
+def test_a_row_that_is_nested_too_deep_says_so() -> None:
+    assert make().make(Row(2, deep())).problem == "the row is nested too deep"
+
+
+def test_a_reader_that_refuses_a_row_says_why() -> None:
+    def refuse(row: Row, schema: dict[str, Any] | None) -> dict[str, Any]:
+        raise JobError(f"no such file in line {row.line} of {len(schema or {})}")
+
+    resolved = Resolved(Target("model", "acme", "model"), "/models/acme/model/predictions")
+    item = Items(JOB, resolved, refuse, None).make(Row(2, {}))
+    assert item.problem == "no such file in line 2 of 0"
+
+
+def test_an_input_that_does_not_fit_the_model_is_checked_before_anything_is_sent() -> None:
+    items = make(Job("acme/model"))
+    item = items.make(Row(2, {"seed": "x"}))
+    assert item.problem == ""
+    assert "prompt is required" in items.check(item)
+    assert "seed" in items.check(item)
+    assert make(Job("acme/model"), schema=None).check(item) == ""
+
+
+def test_a_file_is_an_input() -> None:
+    item = make(schema=None).make(Row(2, {"image": Path("a.png")}))
+    assert item.name.startswith("2-")
+    assert item.job.input_data["image"] == Path("a.png")
+
+
+def test_a_failure_carries_the_line_and_the_input() -> None:
+    result = make().make(Row(3, {"prompt": "y"})).failure("it broke", "key")
+    assert (result.line, result.status, result.problem, result.key, result.prediction_id) == (
+        3, "error", "it broke", "key", "",
+    )  # fmt: skip
+    assert result.input == {"prompt": "y", "seed": 1}

@@ -1,0 +1,262 @@
+"""Batches from Python: any rows in, results as they come, left and resumed."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from replicate_job import Job, batch
+from replicate_job.batches import BatchOptions
+from replicate_job.errors import JobError, ModelNotFoundError, PaymentRequiredError, RowError
+from replicate_job.testing import File, Script, ScriptedAPI, openapi_schema
+from replicate_job.testing.models import Model
+
+INSTANT = Script(duration=0, boot=0, output="done")
+IMAGES = Model(
+    name="acme/images",
+    official=True,
+    script=Script(output=File(content=b"image", name="a.png")),
+    schema=openapi_schema(
+        {"prompt": {"type": "string"}, "n": {"type": "integer"}}, {"type": "string", "format": "uri"}
+    ),
+)
+
+
+@pytest.fixture
+def api() -> Iterator[ScriptedAPI]:
+    with ScriptedAPI(IMAGES, script=None) as api:
+        yield api
+
+
+@pytest.fixture(autouse=True)
+def surroundings(api: ScriptedAPI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in api.environment.items():
+        monkeypatch.setenv(name, value)
+    for name in ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "state"))
+    monkeypatch.setenv("REPLICATE_JOB_JOURNAL", str(tmp_path / "journal.db"))
+
+
+def rows(count: int) -> list[dict[str, Any]]:
+    return [{"n": number} for number in range(1, count + 1)]
+
+
+def test_a_for_loop_gets_every_result(api: ScriptedAPI) -> None:
+    results = batch("acme/private", rows(20), rate="none")
+    found = sorted(results, key=lambda result: result.line)
+    assert [(result.line, result.input["n"], result.output) for result in found] == [
+        (number, number, "done") for number in range(1, 21)
+    ]
+    assert results.tally.succeeded == results.tally.created == api.created == 20
+
+
+async def test_an_async_for_loop_gets_every_result(api: ScriptedAPI) -> None:
+    found = [result.line async for result in batch("acme/private", rows(20), rate="none")]
+    assert sorted(found) == list(range(1, 21))
+    assert api.created == 20
+
+
+async def test_a_for_loop_works_where_an_event_loop_runs_already() -> None:
+    assert sorted(result.line for result in batch("acme/private", rows(3), rate="none")) == [1, 2, 3]
+
+
+async def test_rows_may_come_from_an_async_iterable_and_wait_for_results() -> None:
+    more = asyncio.Event()
+
+    async def come() -> AsyncIterator[dict[str, int]]:
+        yield {"n": 1}
+        await more.wait()
+        yield {"n": 2}
+
+    lines = []
+    async for result in batch("acme/private", come(), rate="none"):
+        lines.append(result.line)
+        more.set()
+    assert lines == [1, 2]
+
+
+def test_rows_may_come_from_an_async_iterable_in_a_for_loop() -> None:
+    async def come() -> AsyncIterator[dict[str, int]]:
+        for row in rows(3):
+            yield row
+
+    assert sorted(result.line for result in batch("acme/private", come(), rate="none")) == [1, 2, 3]
+
+
+def test_rows_are_laid_over_the_jobs_input() -> None:
+    job = Job("acme/images", {"prompt": "x", "n": 0})
+    found = sorted(batch(job, rows(2), rate="none"), key=lambda result: result.line)
+    assert [result.input for result in found] == [{"prompt": "x", "n": 1}, {"prompt": "x", "n": 2}]
+
+
+def test_a_file_of_rows_names_its_batch_and_the_same_call_does_nothing_twice(api: ScriptedAPI, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"n": 1}\n{"n": 2}\nbroken\n')
+    for _ in range(2):
+        found = sorted(batch("acme/private", path, rate="none"), key=lambda result: result.line)
+        assert [result.status for result in found] == ["succeeded", "succeeded", "error"]
+    with path.open("a") as file:
+        file.write('{"n": 4}\n')
+    results = batch("acme/private", str(path), rate="none")
+    assert sorted(result.line for result in results) == [1, 2, 3, 4]
+    assert (results.tally.stored, results.tally.created, api.created) == (2, 1, 3)
+
+
+def test_a_csv_takes_its_types_from_the_schema(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("prompt,n\n7,8\n")
+    (result,) = batch("acme/images", tmp_path / "rows.csv", rate="none")
+    assert result.input == {"prompt": "7", "n": 8}
+
+
+def test_a_batch_that_is_left_early_goes_on_with_its_key(api: ScriptedAPI) -> None:
+    began = time.monotonic()
+    for result in batch("acme/private", rows(30), key="mine", rate="none", concurrency=2):
+        assert result.line
+        break
+    assert time.monotonic() - began < 5
+    assert api.created < 10
+    results = batch("acme/private", rows(30), key="mine", rate="none")
+    assert sorted(result.line for result in results) == list(range(1, 31))
+    assert api.created == 30
+    assert results.tally.stored >= 1
+
+
+async def test_a_batch_that_is_left_early_leaves_what_runs_to_be_adopted(api: ScriptedAPI) -> None:
+    api.next(INSTANT, *[Script(duration=math.inf, output="done")] * 3)
+    results = aiter(batch("acme/private", rows(4), key="mine", rate="none"))
+    await anext(results)
+    await asyncio.to_thread(api.wait_until, lambda: api.created == 4)
+    await results.aclose()  # type: ignore[attr-defined]
+    assert {prediction.status for prediction in api.predictions[1:]} <= {"starting", "processing"}
+    for prediction in api.predictions[1:]:
+        prediction.finish()
+    found = [result.line async for result in batch("acme/private", rows(4), key="mine", rate="none")]
+    assert sorted(found) == [1, 2, 3, 4]
+    assert api.created == 4
+
+
+def test_without_a_key_rows_from_elsewhere_start_anew(api: ScriptedAPI) -> None:
+    for _ in range(2):
+        assert len(list(batch("acme/private", rows(2), rate="none"))) == 2
+    assert api.created == 4
+
+
+def test_a_consumer_who_is_slow_keeps_the_rows_that_are_taken_few() -> None:
+    taken = 0
+
+    def endless() -> Iterator[dict[str, int]]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield {"n": taken}
+
+    with ScriptedAPI(script=INSTANT) as api:
+        options: BatchOptions = {"rate": "none", "base_url": api.base_url, "token": api.token}
+        results = iter(batch("acme/private", endless(), **options))
+        next(results)
+        created = -1
+        while created < api.created:
+            created = api.created
+            time.sleep(0.5)  # a consumer who is busy with something else
+        assert created <= taken <= 4000
+        results.close()  # type: ignore[attr-defined]
+
+
+def test_an_iterable_that_raises_ends_the_loop_after_what_it_gave() -> None:
+    def broken() -> Iterator[dict[str, int]]:
+        yield from rows(3)
+        raise LookupError("no more")
+
+    lines: list[int] = []
+
+    def take() -> None:
+        for result in batch("acme/private", broken(), rate="none"):
+            lines.append(result.line)  # noqa: PERF401 - those before the error count
+
+    with pytest.raises(LookupError, match="no more"):
+        take()
+    assert sorted(lines) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ("text", "a row is a mapping of inputs, this is a str"),
+        (None, "a row is a mapping of inputs, this is a NoneType"),
+        ({"n": "x"}, "the input does not fit acme/images"),
+        ({"nn": 1}, "the input does not fit acme/images"),
+        ({"prompt": object()}, "object"),
+        ({"prompt": {1, 2}}, "set"),
+        ({"prompt": math.nan}, "prompt"),
+    ],
+    ids=["text", "none", "type", "unknown", "object", "set", "nan"],
+)
+def test_a_row_that_is_no_input_is_an_error_of_that_row(api: ScriptedAPI, row: Any, problem: str) -> None:
+    found = sorted(batch("acme/images", [{"n": 1}, row, {"n": 3}], rate="none"), key=lambda result: result.line)
+    assert [result.status for result in found] == ["succeeded", "error", "succeeded"]
+    assert problem in found[1].problem
+    with pytest.raises(RowError, match="line 2: "):
+        found[1].raise_for_status()
+    assert api.created == 2
+
+
+def test_outputs_are_saved_where_that_is_asked_for(tmp_path: Path) -> None:
+    for result in batch("acme/images", rows(3), rate="none", save_to=tmp_path / "out"):
+        assert [path.read_bytes() for path in result.files] == [b"image"]
+        assert result.files[0].is_relative_to(tmp_path / "out")
+
+
+def test_an_error_that_all_rows_share_is_raised(api: ScriptedAPI) -> None:
+    api.faults.next("create", *["402"] * 20)
+    with pytest.raises(PaymentRequiredError):
+        list(batch("acme/private", rows(20), rate="none"))
+    with pytest.raises(ModelNotFoundError):
+        list(batch("acme/nothing", rows(1)))
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"rate": "fast"}, "rate: 'fast' is no rate"),
+        ({"concurrency": -1}, "concurrency"),
+        ({"concurrency": 0}, "concurrency"),
+        ({"limit": -1}, "limit"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused_at_once(api: ScriptedAPI, options: Any, problem: str) -> None:
+    with pytest.raises(JobError, match=problem):
+        batch("acme/private", rows(3), **options)
+    assert api.requests == []
+
+
+def test_an_option_that_there_is_not_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="there is no option 'concurency'; there are key, id, "):
+        batch("acme/private", [], concurency=3)  # type: ignore[call-arg]
+
+
+def test_what_is_no_job_is_refused_at_once() -> None:
+    with pytest.raises(JobError, match="is a job file"):
+        batch("run.xs", [])
+    with pytest.raises(JobError, match="no such file"):
+        batch("acme/private", "nothing.jsonl")
+    with pytest.raises(TypeError):
+        batch("acme/private", 5)  # type: ignore[arg-type]
+
+
+def test_no_rows_give_no_results(api: ScriptedAPI) -> None:
+    assert list(batch("acme/private", [])) == []
+    assert list(batch("acme/private", rows(5), limit=2, rate="none"))
+    assert api.created == 2
+
+
+def test_the_failed_are_tried_again_where_that_is_asked_for(api: ScriptedAPI) -> None:
+    api.next(Script(end="failed"))
+    (first,) = batch("acme/private", rows(1), key="mine")
+    (again,) = batch("acme/private", rows(1), key="mine", retry_failed=True)
+    assert (first.status, again.status, api.created) == ("failed", "succeeded", 2)
