@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -260,3 +262,26 @@ def test_the_failed_are_tried_again_where_that_is_asked_for(api: ScriptedAPI) ->
     (first,) = batch("acme/private", rows(1), key="mine")
     (again,) = batch("acme/private", rows(1), key="mine", retry_failed=True)
     assert (first.status, again.status, api.created) == ("failed", "succeeded", 2)
+
+
+INTERRUPTED = """
+import os, signal, threading
+from replicate_job import batch
+results = iter(batch("acme/private", [{"n": n} for n in range(8)], key="left", rate="none"))
+next(results)
+threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    for result in results:
+        pass
+except KeyboardInterrupt:
+    results.close()
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_in_a_for_loop_leaves_what_runs_to_be_adopted(api: ScriptedAPI) -> None:
+    api.next(INSTANT, *[Script(duration=2, output="done")] * 7)
+    ran = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "interrupted\n", "")
+    assert len(list(batch("acme/private", ({"n": n} for n in range(8)), key="left", rate="none"))) == 8
+    assert api.created == 8

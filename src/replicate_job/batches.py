@@ -16,8 +16,9 @@ import msgspec
 
 from replicate_job.api.ratelimit import parse_rate
 from replicate_job.errors import JobError
-from replicate_job.flow.batch import CONCURRENCY, LOCAL_CONCURRENCY, Batch, Drive, batch_id
+from replicate_job.flow.batch import CONCURRENCY, LOCAL_CONCURRENCY, Batch, batch_id
 from replicate_job.flow.context import Context
+from replicate_job.flow.drive import Drive
 from replicate_job.flow.item import ReadRow
 from replicate_job.flow.leave import LONGEST
 from replicate_job.flow.prepare import check_job

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from replicate_job import __version__
 from replicate_job.api.client import Client
 from replicate_job.api.transport import Transport, normalize
+from replicate_job.clock import Clock, SystemClock
 from replicate_job.errors import ModelNotFoundError
 from replicate_job.flow.context import Context, Patience, Reporter, command_line
 from replicate_job.http import is_loopback
@@ -31,17 +32,19 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
     model: str = "",
     patience: Patience | None = None,
     rate: float | None = CREATES,
+    clock: Clock = SystemClock(),  # noqa: B008 - it has no state
     line: Callable[..., str] = command_line,
 ) -> AsyncIterator[Context]:
     """Open the API's client, the journal and the downloads; with ``settings.local`` the local server too.
 
     ``model`` is what will be run, for the local server to start it at once; ``rate`` is creates a second, None for no
-    limit but what the API's refusals teach; ``line`` writes commands for hints.
+    limit of any kind but what the API's refusals teach; ``line`` writes commands for hints.
     Raises MissingVariableError without a token, unless the API is on this machine; LocalError.
     """
     async with AsyncExitStack() as stack:
         base_url = settings.base_url
         if settings.local:
+            rate = None
             from replicate_job.local.server import serve  # noqa: PLC0415 - an extra, and slow to import
 
             base_url = await stack.enter_async_context(serve(warm=model, on_notice=reporter.warn))
@@ -51,7 +54,7 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
         transport = await stack.enter_async_context(Transport(base_url, settings.token, user_agent=agent))
         context = Context(
             api=LOCAL if settings.local else transport.base_url,
-            client=Client(transport) if settings.local else Client(transport, creates=rate, others=OTHERS),
+            client=Client(transport, creates=rate, others=OTHERS if rate else None, clock=clock),
             journal=await stack.enter_async_context(SQLiteJournal(settings.journal)),
             fetch=await stack.enter_async_context(HttpFetch()),
             reporter=reporter,
@@ -59,6 +62,7 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
             forgetful=settings.local,
             patience=patience or (LOCAL_PATIENCE if settings.local else Patience()),
             line=line,
+            clock=clock,
         )
         try:
             yield context

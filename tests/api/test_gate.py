@@ -9,6 +9,7 @@ import pytest
 
 from replicate_job.api.gate import Gate
 from replicate_job.api.ratelimit import Bucket, Ticket
+from replicate_job.clock import SystemClock
 
 
 async def enter(gate: Gate, name: int, order: list[int], times: list[float]) -> None:
@@ -18,7 +19,7 @@ async def enter(gate: Gate, name: int, order: list[int], times: list[float]) -> 
 
 
 async def test_without_a_limit_nobody_waits() -> None:
-    gate, order, times = Gate(Bucket(None)), list[int](), list[float]()
+    gate, order, times = Gate(Bucket(None), SystemClock()), list[int](), list[float]()
     for name in range(1000):
         await enter(gate, name, order, times)
     assert times[-1] - times[0] < 1
@@ -26,7 +27,7 @@ async def test_without_a_limit_nobody_waits() -> None:
 
 
 async def test_they_come_through_in_their_order_and_evenly_after_the_burst() -> None:
-    gate, order, times = Gate(Bucket(50, burst=3)), list[int](), list[float]()
+    gate, order, times = Gate(Bucket(50, burst=3), SystemClock()), list[int](), list[float]()
     await asyncio.gather(*(enter(gate, name, order, times) for name in range(20)))
     assert order == list(range(20))
     assert times[2] - times[0] < 0.02
@@ -34,7 +35,7 @@ async def test_they_come_through_in_their_order_and_evenly_after_the_burst() -> 
 
 
 async def test_who_gives_up_waiting_takes_nobodys_place() -> None:
-    gate, order, times = Gate(Bucket(20, burst=1)), list[int](), list[float]()
+    gate, order, times = Gate(Bucket(20, burst=1), SystemClock()), list[int](), list[float]()
     tasks = [asyncio.create_task(enter(gate, name, order, times)) for name in range(8)]
     await asyncio.sleep(0.01)
     for name in (1, 3, 4):
@@ -45,7 +46,7 @@ async def test_who_gives_up_waiting_takes_nobodys_place() -> None:
 
 
 async def test_a_refusal_holds_all_back_for_as_long_as_the_api_asked_and_is_counted() -> None:
-    gate, order, times = Gate(Bucket(1000)), list[int](), list[float]()
+    gate, order, times = Gate(Bucket(1000), SystemClock()), list[int](), list[float]()
     await gate.enter()
     assert (gate.paused, gate.throttled) == (0, 0)
     refused = time.monotonic()
@@ -57,7 +58,7 @@ async def test_a_refusal_holds_all_back_for_as_long_as_the_api_asked_and_is_coun
 
 
 async def test_a_refusal_that_comes_while_others_wait_makes_them_wait_longer() -> None:
-    gate, order, times = Gate(Bucket(10, burst=1)), list[int](), list[float]()
+    gate, order, times = Gate(Bucket(10, burst=1), SystemClock()), list[int](), list[float]()
     await gate.enter()
     waiting = asyncio.create_task(enter(gate, 1, order, times))
     await asyncio.sleep(0.02)
@@ -69,7 +70,7 @@ async def test_a_refusal_that_comes_while_others_wait_makes_them_wait_longer() -
 
 
 async def test_an_answer_is_counted_for_the_task_that_sent_and_once() -> None:
-    gate = Gate(Bucket(None))
+    gate = Gate(Bucket(None), SystemClock())
     heard: list[int] = []
     accepted = gate.bucket.accepted
 
@@ -89,6 +90,6 @@ async def test_an_answer_is_counted_for_the_task_that_sent_and_once() -> None:
 
 
 async def test_a_refusal_of_what_has_not_come_through_here_teaches_nothing() -> None:
-    gate = Gate(Bucket(None))
+    gate = Gate(Bucket(None), SystemClock())
     gate.refused(5)
     assert (gate.throttled, gate.paused, gate.bucket.pace) == (1, 0, None)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
+from replicate_job.clock import SystemClock
 from replicate_job.flow.context import Context, Patience
 from replicate_job.session import open_session
 from replicate_job.settings import Settings
@@ -133,7 +134,8 @@ def connect(tmp_path: Path, heard: Heard) -> Callable[..., AbstractAsyncContextM
     ) -> AsyncIterator[Context]:
         settings = Settings(api.token, base_url or api.base_url, journal=tmp_path / journal, state=tmp_path / "state")
         chosen = msgspec.convert({"settle": 0.2} | patience, Patience)
-        async with open_session(settings, heard, patience=chosen, rate=rate) as context:
-            yield msgspec.structs.replace(context, clock=clock) if clock else context
+        chosen_clock = clock or SystemClock()
+        async with open_session(settings, heard, patience=chosen, rate=rate, clock=chosen_clock) as context:
+            yield context
 
     return connect

@@ -14,6 +14,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
+from replicate_job.clock import SystemClock
 from replicate_job.errors import (
     InputError,
     InvalidRequestError,
@@ -25,7 +26,7 @@ from replicate_job.errors import (
     NoAnswerError,
 )
 from replicate_job.flow.claim import held
-from replicate_job.flow.context import Context, SystemClock
+from replicate_job.flow.context import Context
 from replicate_job.flow.run import Ask, run_job
 from replicate_job.job import Job
 from replicate_job.journal.entry import Claim, Request

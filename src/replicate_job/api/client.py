@@ -17,6 +17,7 @@ from replicate_job.api.gate import Gate
 from replicate_job.api.ratelimit import Bucket
 from replicate_job.api.retry import wait_asked
 from replicate_job.api.transport import Response, Transport
+from replicate_job.clock import Clock, SystemClock
 from replicate_job.errors import (
     APIError,
     AuthenticationError,
@@ -66,9 +67,16 @@ class Client:
     second of either kind, None for no limit but what the API's refusals teach.
     """
 
-    def __init__(self, transport: Transport, *, creates: float | None = None, others: float | None = None) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        creates: float | None = None,
+        others: float | None = None,
+        clock: Clock = SystemClock(),  # noqa: B008 - it has no state
+    ) -> None:
         self._transport = transport
-        self.creates, self.others = Gate(Bucket(creates)), Gate(Bucket(others))
+        self.creates, self.others = Gate(Bucket(creates), clock), Gate(Bucket(others), clock)
         self._at_once = asyncio.Semaphore(AT_ONCE)
 
     @property

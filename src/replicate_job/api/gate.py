@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from replicate_job.api.ratelimit import Bucket, Ticket
+from replicate_job.clock import Clock
 
 
 class Gate:
@@ -16,8 +16,8 @@ class Gate:
     A task that has come through is to send one, at once, and to say how it was answered. ``throttled`` counts 429s.
     """
 
-    def __init__(self, bucket: Bucket) -> None:
-        self.bucket = bucket
+    def __init__(self, bucket: Bucket, clock: Clock) -> None:
+        self.bucket, self._clock = bucket, clock
         self.throttled = 0
         self._first = asyncio.Lock()
         self._tickets: WeakKeyDictionary[asyncio.Task[Any], Ticket] = WeakKeyDictionary()
@@ -25,28 +25,28 @@ class Gate:
     @property
     def paused(self) -> float:
         """Seconds that the API has still asked to wait."""
-        return self.bucket.paused(time.monotonic())
+        return self.bucket.paused(self._clock.now())
 
     async def enter(self) -> None:
         """Wait until a request may be sent."""
-        if self._first.locked() or self.bucket.wait(time.monotonic()):
+        if self._first.locked() or self.bucket.wait(self._clock.now()):
             async with self._first:
-                while wait := self.bucket.wait(time.monotonic()):  # noqa: ASYNC110 - only time ends it
-                    await asyncio.sleep(wait)  # an answer may make it longer meanwhile
+                while wait := self.bucket.wait(self._clock.now()):
+                    await self._clock.sleep(wait)  # an answer may make it longer meanwhile
         task = asyncio.current_task()
         assert task  # noqa: S101 - coroutines run in one
-        self._tickets[task] = self.bucket.take(time.monotonic())
+        self._tickets[task] = self.bucket.take(self._clock.now())
 
     def heard(self) -> None:
         """Note an answer that is no 429."""
         if ticket := self._ticket():
-            self.bucket.accepted(ticket, time.monotonic())
+            self.bucket.accepted(ticket, self._clock.now())
 
     def refused(self, retry_after: float | None) -> None:
         """Note a 429."""
         self.throttled += 1
         if ticket := self._ticket():
-            self.bucket.throttled(ticket, time.monotonic(), retry_after)
+            self.bucket.throttled(ticket, self._clock.now(), retry_after)
 
     def _ticket(self) -> Ticket | None:
         task = asyncio.current_task()

@@ -23,8 +23,9 @@ from replicate_job.cli.progress import open_progress
 from replicate_job.cli.run import read_job
 from replicate_job.cli.streams import tell
 from replicate_job.errors import JobError
-from replicate_job.flow.batch import CONCURRENCY, LOCAL_CONCURRENCY, Batch, Drive, batch_id
+from replicate_job.flow.batch import CONCURRENCY, LOCAL_CONCURRENCY, Batch, batch_id
 from replicate_job.flow.context import Context
+from replicate_job.flow.drive import Drive
 from replicate_job.flow.prepare import check_job
 from replicate_job.flow.resolve import resolve
 from replicate_job.flow.tally import Tally

@@ -1,58 +1,25 @@
-"""Many jobs from rows, each created once, whatever happened to the batch before."""
+"""What a batch is: a job, and how to run it for rows."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
-from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
-from contextlib import aclosing, suppress
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from replicate_job.errors import JobError, KeyInUseError, OutputError, ReplicateJobError
-from replicate_job.flow.attempt import attempt_key, attempt_of, has_failed, latest
-from replicate_job.flow.collect import lacks_files, result_of
-from replicate_job.flow.context import Context
-from replicate_job.flow.fault import is_the_rows
-from replicate_job.flow.feed import feed
-from replicate_job.flow.hold import Holds
-from replicate_job.flow.item import Item, Items, ReadRow
-from replicate_job.flow.leave import leave
-from replicate_job.flow.lines import Lines
-from replicate_job.flow.prepare import write_request
-from replicate_job.flow.resolve import Resolved
-from replicate_job.flow.rounds import Rounds
-from replicate_job.flow.run import Ask, run_job
-from replicate_job.flow.saves import Saves
-from replicate_job.flow.scan import Scans
-from replicate_job.flow.tally import Tally
-from replicate_job.flow.turns import Turns
-from replicate_job.inputs.upload import has_files
-from replicate_job.job import Job, Result
-from replicate_job.journal.entry import BatchEntry, Entry, fingerprint, is_same
-from replicate_job.rows.row import Row
+from replicate_job.errors import JobError
+from replicate_job.flow.item import ReadRow
+from replicate_job.job import Job
+from replicate_job.journal.entry import fingerprint
 
-RowSource = Iterable[Row] | AsyncIterable[Row]
-
-LOCAL_CONCURRENCY = 8
-"""The same on this machine, where more would only queue for its processors."""
 CONCURRENCY = 1000
 """Predictions under way together where nothing else is said: at 600 a minute, those of a minute and a half."""
+LOCAL_CONCURRENCY = 8
+"""The same on this machine, where more would only queue for its processors."""
 SHARD = 1000
 """Rows whose outputs lie in one folder."""
-UNTAKEN = 1000
-"""Results that may wait for whoever reads them, before the batch takes no more rows."""
-
-
-UNHURRIED = {"connects": 40, "throttle": 1e9}
-"""A batch outlasts a network that is away for five minutes, and waits for its rate limit as long as that takes."""
-A_WEEK = 7 * 24 * 3600
-"""Seconds that a row waits for its end: the model's own limit comes before."""
-TICK = 0.2
-"""Seconds between two looks at what changes with time alone: the rate limit, and how much room there is."""
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -79,6 +46,10 @@ class Batch(msgspec.Struct, frozen=True):
     source: str = ""
     command: str = ""
 
+    def folder(self, line: int) -> str | None:
+        """Where the outputs of that row go: with a thousand rows to a folder, each can still be looked at."""
+        return str(Path(self.save, f"{line // SHARD:04d}")) if self.save else None
+
 
 def batch_id(api: str, job: Job, source: Path) -> str:
     """Name the batch of this job and this file: the same tomorrow, and from another folder."""
@@ -91,270 +62,3 @@ def check_folder(folder: Path) -> None:
     nearest = next((each for each in (folder, *folder.parents) if each.exists()), folder)
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise JobError(f"outputs cannot be kept in {folder}: {nearest} is no folder that can be written; name another")
-
-
-class Drive:
-    """One run of a batch: ``replay`` gives what was over before, ``run`` the rest as it comes.
-
-    ``tally`` says where it stands, ``stopped`` why it takes no more rows, and ``left`` what became of the predictions
-    that ran when it was left (see ``leave``).
-    """
-
-    def __init__(self, context: Context, batch: Batch, resolved: Resolved, tally: Tally) -> None:
-        self.tally, self.stopped, self.left = tally, "", Counter[str]()
-        job = msgspec.structs.replace(batch.job, wait_for_completion=True, poll_interval=1, max_poll_attempts=A_WEEK)
-        self._batch, self._resolved = batch, resolved
-        self._items = Items(job, resolved, batch.read, batch.id_column)
-        self._scans = Scans(context.client)
-        patience = msgspec.structs.replace(context.patience, **UNHURRIED)
-        shared = msgspec.structs.replace(
-            context, batch=batch.id, patience=patience, scans=self._scans, saves=Saves(tally)
-        )
-        self._rounds = Rounds(shared)
-        self._context = msgspec.structs.replace(shared, rounds=self._rounds)
-        self._turns = Turns(self._context, tally)
-        self._started: dict[str, float] = {}
-        self._holds = Holds(self._started, context.clock.now)
-        self._told, self._began = Lines(), context.clock.time()
-        self._results: asyncio.Queue[Result | None] = asyncio.Queue(UNTAKEN)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._by_name: dict[str, asyncio.Task[None]] = {}
-        self._ended = asyncio.Event()
-        self._reading: asyncio.Task[None] | None = None
-        self._fault: BaseException | None = None
-
-    async def check(self, rows: RowSource) -> AsyncGenerator[list[Result], None]:
-        """Check every row and create nothing: yield the failures; ``tally`` counts the others as ``waiting``."""
-        async for results, others in self._pass(rows):
-            self.tally.read += len(results) + len(others)
-            failures = [item.failure(problem) for item in others if (problem := self._items.check(item))]
-            self.tally.wrong += len(failures)
-            self.tally.waiting += len(others) - len(failures)
-            yield failures
-
-    async def replay(self, rows: RowSource) -> AsyncGenerator[list[Result], None]:
-        """Yield the results of rows that are over, in the order of the rows, without a request."""
-        async for results, _ in self._pass(rows):
-            for result in results:
-                self._told.add(result.line)
-            yield results
-
-    async def _pass(self, rows: RowSource) -> AsyncGenerator[tuple[list[Result], list[Item]], None]:
-        """Some rows at a time: the results of those that are over, and the others."""
-        async with aclosing(self._make_items(rows)) as chunks:
-            async for items, entries in chunks:
-                over = [
-                    (item, entry) for item in items if (entry := entries.get(item.name)) and self._is_over(item, entry)
-                ]
-                results = [self._stored(item, entry) for item, entry in over]
-                for result in results:
-                    self._count(result, stored=True)
-                finished = {result.line for result in results}
-                yield results, [item for item in items if item.line not in finished]
-
-    async def _make_items(self, rows: RowSource) -> AsyncGenerator[tuple[list[Item], dict[str, Entry]], None]:
-        """Some rows at a time as they come, and what the journal has of them, by name."""
-        left = self._batch.limit
-        async with aclosing(feed(rows)) as chunks:
-            async for chunk in chunks:
-                items = [self._items.make(row) for row in chunk[:left]]
-                yield items, await self._look_up(items)
-                left = None if left is None else left - len(items)
-                if left == 0:
-                    return
-
-    async def run(self, rows: RowSource) -> AsyncGenerator[list[Result], None]:
-        """Yield results as they come, whatever is ready together; those of bad rows too.
-
-        Raises the error that stopped the batch, once all that was under way has ended: what a row alone is guilty of
-        is in its result. Closed early, it leaves what runs, written down to be adopted.
-        """
-        batch = self._batch
-        if batch.save:
-            check_folder(Path(batch.save))
-        started = BatchEntry(batch.id, self._context.api, batch.source, batch.command, self._began)
-        await self._context.journal.begin_batch(started)
-        work, ticking = asyncio.create_task(self._work(rows)), asyncio.create_task(self._tick())
-        try:
-            while results := await self._take():
-                yield results
-            if self._fault:
-                raise self._fault
-        finally:
-            ticking.cancel()
-            await self._leave(work)
-
-    def stop(self, reason: str) -> None:
-        """Create nothing more. What runs goes on to its end."""
-        self.stopped = self.stopped or reason
-        if self._reading:
-            self._reading.cancel()
-        self._turns.cancel()
-
-    async def _take(self) -> list[Result]:
-        """What there is, at least one; nothing at the end."""
-        taken: list[Result] = []
-        while not taken or not self._results.empty():
-            result = await self._results.get()
-            if result is None:
-                self._results.put_nowait(None)
-                break
-            taken.append(result)
-        return taken
-
-    async def _tick(self) -> None:
-        while True:
-            self._turns.tell()
-            self._ended.set()
-            await asyncio.sleep(TICK)
-
-    async def _work(self, rows: RowSource) -> None:
-        self._reading = asyncio.create_task(self._read(rows))
-        await asyncio.wait([self._reading])
-        if not self._reading.cancelled():
-            self._fault = self._fault or self._reading.exception()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
-        await self._results.put(None)
-
-    async def _leave(self, work: asyncio.Task[None]) -> None:
-        flying = list(self._started)
-        tasks = [work, *self._tasks, *([self._reading] if self._reading else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        try:
-            if flying:
-                self.left = await leave(self._context, flying, cancel=self._batch.cancels())
-        finally:
-            await self._rounds.close()
-            await self._scans.close()
-
-    async def _read(self, rows: RowSource) -> None:
-        async with aclosing(self._make_items(rows)) as chunks:
-            async for items, entries in chunks:
-                for item in items:
-                    self.tally.read += 1
-                    await self._begin(item, entries.get(item.name))
-
-    async def _look_up(self, items: list[Item]) -> dict[str, Entry]:
-        return await latest(self._context, self._batch.id, {item.name for item in items if item.name})
-
-    async def _begin(self, item: Item, entry: Entry | None) -> None:
-        """Start the row's job when there is room, or give its result at once where it is over."""
-        if entry and self._is_over(item, entry):
-            if item.line not in self._told:
-                result = self._stored(item, entry)
-                self._count(result, stored=True)
-                await self._results.put(result)
-            return
-        if entry is None and (problem := self._items.check(item)):
-            await self._give(item.failure(problem))
-            return
-        while len(self._tasks) >= self._holds.room(self._batch.concurrency):
-            self._ended.clear()
-            await self._ended.wait()
-        task = asyncio.create_task(self._job(item, entry, self._by_name.get(item.name)))
-        self._by_name[item.name] = task
-        self._tasks.add(task)
-        task.add_done_callback(self._end)
-
-    def _end(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._ended.set()
-        if not task.cancelled() and (error := task.exception()):
-            self._fault = self._fault or error
-            self.stop(str(error))
-
-    def _is_over(self, item: Item, entry: Entry) -> bool:
-        """Whether there is nothing to do. What another input left under this name is told by the claim."""
-        if entry.state != "collected" or self._is_retried(entry) or lacks_files(entry, self._batch.save):
-            return False
-        return is_same(entry.job, item.job)
-
-    def _is_retried(self, entry: Entry) -> bool:
-        """Whether a new attempt is due; what failed in this very run has had it."""
-        return self._batch.retry_failed and has_failed(entry) and entry.claimed_at < self._began
-
-    def _stored(self, item: Item, entry: Entry) -> Result:
-        assert entry.prediction  # noqa: S101 - it is over
-        result = result_of(entry.prediction, entry, entry.files)
-        return msgspec.structs.replace(result, line=item.line, problem=entry.problem)
-
-    async def _job(self, item: Item, entry: Entry | None, before: asyncio.Task[None] | None) -> None:
-        """Run the row's job. One of the same name in an earlier line comes first, and then this finds its result."""
-        try:
-            if before:
-                await asyncio.wait([before])
-                entry = (await self._look_up([item])).get(item.name)
-            result = await self._result(item, entry)
-        except ReplicateJobError as error:
-            if not is_the_rows(error):
-                raise
-            carried = error.result if isinstance(error, OutputError) else None
-            problem = f"another row is named {item.name!r} too" if isinstance(error, KeyInUseError) else str(error)
-            result = msgspec.structs.replace(carried, problem=problem) if carried else item.failure(problem)
-        finally:
-            if self._by_name.get(item.name) is asyncio.current_task():
-                del self._by_name[item.name]
-        await self._give(msgspec.structs.replace(result, line=item.line))
-
-    async def _result(self, item: Item, entry: Entry | None) -> Result:
-        key, request = attempt_key(self._batch.id, item.name), None
-        if entry and self._is_retried(entry):
-            key, entry = attempt_key(self._batch.id, item.name, attempt_of(self._batch.id, entry) + 1), None
-        elif entry:
-            key = entry.key
-        if entry is None and not has_files(item.job.input_data):
-            request = write_request(item.job, self._resolved, item.job.input_data)
-            await self._turns.wait()
-        begun = self._started[key] = self._context.clock.now()
-        self.tally.running += 1
-        ask = Ask(
-            item.job,
-            key,
-            self._folder(item),
-            hold=self._holds.choose(),
-            resolved=self._resolved,
-            request=request,
-            bare=True,
-        )
-        try:
-            result = await run_job(self._context, ask)
-        finally:
-            self.tally.running -= 1
-            del self._started[key]
-        if entry is None:
-            self._holds.took(self._context.clock.now() - begun)
-        return result
-
-    def _folder(self, item: Item) -> str | None:
-        """A thousand rows to a folder, so that each can still be looked at when there are a million."""
-        return str(Path(self._batch.save, f"{item.line // SHARD:04d}")) if self._batch.save else None
-
-    async def _give(self, result: Result) -> None:
-        self._count(result)
-        await self._results.put(result)
-        if self._batch.fail_fast and (result.status != "succeeded" or result.problem):
-            self.stop(f"line {result.line} failed, and nothing is created after the first failure")
-        most = self._batch.max_predict_time
-        if most is not None and self.tally.predict_time >= most:
-            self.stop(f"{self.tally.predict_time:.0f} s of predict time are spent, and {most:.0f} s is the limit")
-
-    def _count(self, result: Result, *, stored: bool = False) -> None:
-        tally = self.tally
-        tally.stored += stored
-        tally.created = self._scans.created
-        if result.status == "error":
-            tally.wrong += 1
-        elif result.status == "succeeded" and not result.problem:
-            tally.succeeded += 1
-        else:
-            tally.failed += 1
-        spent = result.metrics.get("predict_time")
-        if isinstance(spent, int | float) and spent > 0:
-            tally.predict_time += spent
-        for path in result.files:
-            with suppress(OSError):
-                tally.bytes += path.stat().st_size
-                tally.saved += 1

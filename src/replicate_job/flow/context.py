@@ -5,8 +5,6 @@ Small protocols, so that each can be another.
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
@@ -16,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from replicate_job.api.gate import Gate
+from replicate_job.clock import Clock, SystemClock
 from replicate_job.journal.protocol import Journal
 from replicate_job.outputs.download import Fetch
 from replicate_job.wire.model import Account, Deployment, Model, UploadedFile, Version
@@ -67,25 +66,6 @@ class Saves(Protocol):
     """Whose outputs are saved next, where many wait."""
 
     def turn(self, prediction: Prediction) -> AbstractAsyncContextManager[None]: ...
-
-
-class Clock(Protocol):
-    """``time`` is Unix seconds, to be written down; ``now`` only ever grows, to measure by. All in seconds."""
-
-    def time(self) -> float: ...
-    def now(self) -> float: ...
-    async def sleep(self, seconds: float) -> None: ...
-
-
-class SystemClock:
-    def time(self) -> float:
-        return time.time()
-
-    def now(self) -> float:
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
 
 
 class Reporter(Protocol):

@@ -412,9 +412,7 @@ def _rivals(db: sqlite3.Connection, entry: Entry) -> int:
 def _rivals_sent(db: sqlite3.Connection, entry: Entry) -> float | None:
     if entry.request is None:
         return None
-    query = (
-        "SELECT last_sent FROM jobs WHERE request_hash = ? AND api = ? AND key != ? ORDER BY last_sent DESC LIMIT 1"
-    )
+    query = "SELECT last_sent FROM jobs WHERE request_hash = ? AND api = ? AND key != ? ORDER BY last_sent DESC LIMIT 1"
     row = db.execute(query, (entry.request.fingerprint, entry.api, entry.key)).fetchone()
     return row["last_sent"] if row else None
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from replicate_job.errors import AuthenticationError, OutputError, PaymentRequiredError
-from replicate_job.flow.batch import Batch, Drive, RowSource, batch_id
+from replicate_job.errors import AuthenticationError, JobError, OutputError, PaymentRequiredError
+from replicate_job.flow.batch import Batch, batch_id
 from replicate_job.flow.context import Context
+from replicate_job.flow.drive import Drive, RowSource
 from replicate_job.flow.resolve import Resolved
 from replicate_job.flow.tally import Tally
 from replicate_job.job import Job, Result
@@ -413,15 +414,26 @@ async def test_files_that_cannot_be_fetched_are_a_problem_of_their_row_and_fetch
 
 async def test_a_folder_that_takes_no_files_ends_the_batch_and_loses_nothing(connect: Connect, tmp_path: Path) -> None:
     with ScriptedAPI(script=Script(output=File(content=b"x", name="x.txt"))) as api:
-        (tmp_path / "out").write_text("in the way")
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "0000").write_text("in the way")
         async with connect(api) as context:
             with pytest.raises(OutputError, match="cannot be made"):
                 await run(make(context, concurrency=2, resolved=FILES, save=str(tmp_path / "out")), rows(50))
             assert api.created < 10
-            (tmp_path / "out").unlink()
+            (tmp_path / "out" / "0000").unlink()
             results = await run(make(context, resolved=FILES, save=str(tmp_path / "out")), rows(50))
             check_once(api, results, 50)
         assert [path.parent.parent.parent for result in results for path in result.files] == [tmp_path / "out"] * 50
+
+
+async def test_where_no_outputs_can_be_kept_nothing_is_created(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path
+) -> None:
+    (tmp_path / "out").write_text("in the way")
+    async with connect(api) as context:
+        with pytest.raises(JobError, match="outputs cannot be kept"):
+            await run(make(context, save=str(tmp_path / "out" / "deeper")), rows(3))
+    assert api.created == 0
 
 
 async def test_an_iterable_that_raises_ends_the_batch_after_the_rows_that_it_gave(
@@ -516,7 +528,7 @@ async def test_a_line_of_the_same_name_with_another_input_is_an_error(connect: C
             for _ in range(2):
                 results = await run(make(context, id_column="id", concurrency=concurrency), given)
                 assert [result.status for result in results] == ["succeeded", "error", "succeeded"]
-                assert "belongs to another job" in results[1].problem
+                assert "another row is named" in results[1].problem
     assert api.created == 1
 
 
