@@ -528,7 +528,7 @@ async def test_a_line_of_the_same_name_with_another_input_is_an_error(connect: C
             for _ in range(2):
                 results = await run(make(context, id_column="id", concurrency=concurrency), given)
                 assert [result.status for result in results] == ["succeeded", "error", "succeeded"]
-                assert "another row is named" in results[1].problem
+                assert "has run with another input" in results[1].problem
     assert api.created == 1
 
 
@@ -572,3 +572,13 @@ async def test_a_reader_who_is_slow_keeps_the_rows_that_are_taken_few(connect: C
                 await asyncio.sleep(1)
             assert seen <= taken <= seen + 4 * 256
             assert api.created < 3000
+
+
+async def test_a_batch_of_one_api_is_not_taken_for_that_of_another(api: ScriptedAPI, connect: Connect) -> None:
+    with ScriptedAPI() as elsewhere:
+        async with connect(api) as context:
+            await run(make(context), rows(2))
+        async with connect(elsewhere) as context:
+            with pytest.raises(JobError, match="choose another key"):
+                await run(make(context), rows(2))
+        assert elsewhere.created == 0

@@ -487,11 +487,11 @@ async def test_many_keys_are_looked_up_together_and_those_that_are_not_there_lef
 
 
 async def test_whether_there_are_keys_that_start_so(journal: SQLiteJournal) -> None:
-    assert not await journal.has_keys("b")
+    assert await journal.api_of("b") is None
     for key in ("a/1", "bc/1", "b%/2", "ü/1"):
         await claim(journal, key)
     starts = {"b": True, "bc/": True, "b/": False, "b%": True, "b_": False, "a/1": True, "a/12": False, "ü": True}
-    assert {start: await journal.has_keys(start) for start in starts} == starts
+    assert {start: await journal.api_of(start) == API for start in starts} == starts
 
 
 async def test_what_was_claimed_stays_claimed_while_its_journal_lives_and_no_longer(path: Path) -> None:
@@ -503,3 +503,31 @@ async def test_what_was_claimed_stays_claimed_while_its_journal_lives_and_no_lon
                 await claim(other)
         await asyncio.sleep(0.4)
         await claim(other)
+
+
+ZOMBIE = """
+import os, sys
+child = os.fork()
+if child == 0:
+    os._exit(0)
+os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # it has ended, and is not reaped
+print(child, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only /proc tells a zombie from the living")
+async def test_a_process_that_was_killed_and_not_yet_reaped_holds_nothing(path: Path, now: Any) -> None:
+    with start(ZOMBIE, path) as parent:
+        assert parent.stdout
+        zombie = int(parent.stdout.readline())
+        async with SQLiteJournal(path, now=now) as journal:
+            await claim(journal)
+        with sqlite3.connect(path) as database:
+            held = f"{socket.gethostname()} {zombie} 0123abcd"
+            database.execute("UPDATE jobs SET holder = ?", (held,))
+            database.execute("INSERT INTO holders VALUES (?, ?)", (held, now() + 1000))
+        database.close()
+        async with SQLiteJournal(path, now=now) as journal:
+            await claim(journal)
+        parent.kill()

@@ -104,7 +104,7 @@ class _Duration(click.ParamType[int]):
 @click.option(
     "--max-predict-time", type=_Duration(), metavar="TIME", help="Create nothing more once 30m, 2h are spent."
 )
-@saving("outputs")
+@saving("outputs", "DIR/<thousand>/<prediction id>/")
 @click.option(
     "--id", "id_column", metavar="COLUMN", help="The column that names a row: then rows may move in the file."
 )
@@ -212,7 +212,7 @@ class _Command:
     async def _replay(self, context: Context, batch: Batch, file: ResultsFile) -> None:
         """Make the results file anew from the journal; the rows of a pipe come only once."""
         with file.rewriting() as write:
-            if self._drive and self._tally.total is not None and await context.journal.has_keys(batch.id):
+            if self._drive and self._tally.total is not None and await context.journal.api_of(f"{batch.id}/"):
                 async with aclosing(self._drive.replay(self._rows)) as results:
                     async for some in results:
                         write(self._records(file, some))
@@ -246,7 +246,8 @@ class _Command:
             lines = []
         for line in lines:
             tell(line)
-        if self._drive:
+        nameless = self._options.inputs == self._options.results == STDOUT  # and so every run is another batch
+        if self._drive and not nameless:
             self._tell_how_to_go_on(self._drive, is_whole=is_whole)
 
     def _tell_how_to_go_on(self, drive: Drive, *, is_whole: bool) -> None:

@@ -129,11 +129,11 @@ def waiting(function: _F) -> _F:
     return function
 
 
-def saving(default: str) -> Callable[[_F], _F]:
-    """Where outputs go: ``save`` is None where it was not given. ``default`` is for the help."""
+def saving(default: str, place: str = "DIR/<prediction id>/") -> Callable[[_F], _F]:
+    """Where outputs go: ``save`` is None where it was not given. ``default`` and ``place`` are for the help."""
 
     def add(function: _F) -> _F:
-        where = f"Outputs go to DIR/<prediction id>/; default {default}."
+        where = f"Outputs go to {place}; default {default}."
         function = click.option("--no-save", is_flag=True, help="Keep no outputs.")(function)
         return click.option("--save", metavar="DIR", help=where)(function)
 

@@ -33,7 +33,12 @@ async def latest(context: Context, batch: str, names: Iterable[str]) -> dict[str
 
 
 def has_failed(entry: Entry) -> bool:
-    """Whether the job is over and there is nothing good to show for it, so that it may be tried again."""
+    """Whether there is nothing good to show for it and nothing to come, so that it may be tried again.
+
+    That it is not known whether there is a prediction counts as that: it was looked for as long as it makes sense.
+    """
+    if entry.state == "uncertain":
+        return True
     if entry.state != "collected" or entry.prediction is None:
         return False
     return bool(entry.problem) or entry.prediction.status != "succeeded"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from replicate_job.errors import KeyInUseError, OutputError, ReplicateJobError
+from replicate_job.errors import JobError, KeyInUseError, OutputError, ReplicateJobError
 from replicate_job.flow.attempt import attempt_key, attempt_of, has_failed, latest
 from replicate_job.flow.batch import Batch, check_folder
 from replicate_job.flow.collect import lacks_files, result_of
@@ -125,6 +125,9 @@ class Drive:
         batch = self._batch
         if batch.save:
             check_folder(Path(batch.save))
+        before = await self._context.journal.api_of(f"{batch.id}/")
+        if before not in {None, self._context.api}:
+            raise JobError(f"the batch {batch.id} belongs to {before}, not {self._context.api}: choose another key")
         started = BatchEntry(batch.id, self._context.api, batch.source, batch.command, self._began)
         await self._context.journal.begin_batch(started)
         work, ticking = asyncio.create_task(self._work(rows)), asyncio.create_task(self._tick())
@@ -246,7 +249,9 @@ class Drive:
             if not is_the_rows(error):
                 raise
             carried = error.result if isinstance(error, OutputError) else None
-            problem = f"another row is named {item.name!r} too" if isinstance(error, KeyInUseError) else str(error)
+            problem = str(error)
+            if isinstance(error, KeyInUseError):
+                problem = f"a row named {item.name!r} has run with another input: give this one another name"
             result = msgspec.structs.replace(carried, problem=problem) if carried else item.failure(problem)
         finally:
             if self._by_name.get(item.name) is asyncio.current_task():

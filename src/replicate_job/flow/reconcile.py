@@ -67,7 +67,9 @@ async def be_uncertain(context: Context, claim: Claim, reason: str, candidates: 
     problem = f"it is not known whether a prediction was created: {reason}{which}"
     await context.journal.uncertain(claim, problem)
     advice = (
-        f"nothing is sent again by itself: {context.line('resume')} looks again, "
+        "nothing is sent again by itself: the same batch looks again, and with --retry-failed makes a new one"
+        if context.batch
+        else f"nothing is sent again by itself: {context.line('resume')} looks again, "
         f"{context.line('wait', 'ID', '--key', claim.key)} takes that prediction for this job"
     )
     raise UncertainError(f"{problem}; {advice}", key=claim.key, candidates=candidates)

@@ -90,8 +90,8 @@ class Journal(Protocol):
     async def look_up(self, keys: Sequence[str]) -> dict[str, Entry]:
         """What there is of these keys."""
 
-    async def has_keys(self, start: str) -> bool:
-        """Whether there is a job whose key starts so."""
+    async def api_of(self, start: str) -> str | None:
+        """The API of a job whose key starts so; None where there is none."""
 
     async def find(self, prediction_id: str, api: str) -> Entry | None: ...
 

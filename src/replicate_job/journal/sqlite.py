@@ -69,7 +69,7 @@ class SQLiteJournal:
         now: Callable[[], float] = time.time,
     ) -> None:
         self.path, self.lease, self._now = path, lease, now
-        self._writer = Writer(path, self._beat, every=lease / 3, busy_timeout=busy_timeout)
+        self._writer = Writer(path, self._renew, every=lease / 3, busy_timeout=busy_timeout)
         self._host = socket.gethostname()
         self._holder = f"{self._host} {os.getpid()} {uuid.uuid4().hex[:8]}"
         self._leased_until = 0.0
@@ -197,17 +197,12 @@ class SQLiteJournal:
 
     def _renew(self, db: sqlite3.Connection) -> None:
         now = self._now()
-        self._leased_until = now + self.lease
+        self._leased_until, self._writer.beats = now + self.lease, True
         db.execute("INSERT OR REPLACE INTO holders VALUES (?, ?)", (self._holder, self._leased_until))
         db.execute("DELETE FROM holders WHERE lease_until < ?", (now - FORGOTTEN,))
 
     async def renew(self) -> None:
         await self._writer.run(self._renew)
-
-    def _beat(self, db: sqlite3.Connection) -> None:
-        """Keep alive what was claimed, if anything was."""
-        if self._leased_until:
-            self._renew(db)
 
     async def release(self, claim: Claim) -> None:
         with suppress(ClaimLostError):
@@ -305,9 +300,14 @@ class SQLiteJournal:
             found += await self._select(query, *some)
         return {entry.key: entry for entry in found}
 
-    async def has_keys(self, start: str) -> bool:
-        query, span = "SELECT 1 FROM jobs WHERE key >= ? AND key < ? LIMIT 1", (start, start + "\U0010ffff")
-        return await self._writer.run(lambda db: db.execute(query, span).fetchone() is not None)
+    async def api_of(self, start: str) -> str | None:
+        query, span = "SELECT api FROM jobs WHERE key >= ? AND key < ? LIMIT 1", (start, start + "\U0010ffff")
+
+        def work(db: sqlite3.Connection) -> str | None:
+            row = db.execute(query, span).fetchone()
+            return row["api"] if row else None
+
+        return await self._writer.run(work)
 
     async def find(self, prediction_id: str, api: str) -> Entry | None:
         query = "SELECT * FROM jobs WHERE prediction_id = ? AND api = ?"
@@ -447,4 +447,7 @@ def _alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
+    with suppress(OSError):  # there is no /proc elsewhere
+        # One that was killed and whose parent has not looked yet still has its number.
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1] not in {b"Z", b"X"}
     return True

@@ -67,14 +67,14 @@ class Writer:
 
     The value comes back once the transaction is committed. An exception of ``work`` undoes that work alone; others that
     shared its transaction may be done twice, the first time in vain.
-    SQLite's own errors come back as JournalError. From the first work on, ``beat`` is done every ``every`` seconds,
-    whatever the event loop is busy with.
+    SQLite's own errors come back as JournalError. While ``beats``, ``beat`` is done every ``every`` seconds, whatever
+    the event loop is busy with.
     """
 
     def __init__(self, path: Path, beat: Work[None], *, every: float, busy_timeout: float = BUSY_TIMEOUT) -> None:
         self._path = path
         self._busy_timeout = busy_timeout
-        self._beat, self._every = beat, every
+        self._beat, self._every, self.beats = beat, every, False
         self._pending: list[_Task] = []
         self._is_busy = False
         self._tasks: queue.SimpleQueue[list[_Task] | None] = queue.SimpleQueue()
@@ -101,7 +101,8 @@ class Writer:
 
     async def close(self) -> None:
         if self._thread is not None:
-            self._hand_over()
+            if self._pending:
+                self._hand_over()
             self._tasks.put(None)
             await asyncio.to_thread(self._thread.join)
             self._thread = None
@@ -118,14 +119,15 @@ class Writer:
                 if first is None:
                     break
                 tasks = self._gather(first)
-            beats = time.monotonic() >= due
+            is_due = time.monotonic() >= due
+            works = [each.work for each in tasks] + [self._beat] * (is_due and self.beats)
             try:
                 database = database or self._open()
-                outcomes = self._transact(database, [each.work for each in tasks] + [self._beat] * beats)
+                outcomes = self._transact(database, works) if works else []
             except Exception as error:  # noqa: BLE001 - whatever it is, someone waits for the outcome
                 failure = explain(error, self._path, self._busy_timeout)
                 outcomes = [(None, failure)] * len(tasks)
-            due = time.monotonic() + self._every if beats else due
+            due = time.monotonic() + self._every if is_due else due
             _settle(tasks, outcomes[: len(tasks)])
         if database is not None:
             database.close()

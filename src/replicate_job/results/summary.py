@@ -43,8 +43,9 @@ class Summary:
         return max(0.0, (self.last - self.first).total_seconds()) if self.first and self.last else None
 
     def add(self, result: Result) -> None:
-        known = result.status in self.statuses or len(self.statuses) < _KINDS
-        self.statuses[result.status if known else "other"] += 1
+        status = f"{result.status} without its files" if result.problem and result.prediction_id else result.status
+        known = status in self.statuses or len(self.statuses) < _KINDS
+        self.statuses[status if known else "other"] += 1
         self.causes.add(result)
         self.predict_time += seconds(result.metrics.get("predict_time")) or 0.0
         self.files += len(result.files)
