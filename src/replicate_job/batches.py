@@ -7,7 +7,9 @@ import threading
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Iterable, Iterator, Mapping
 from contextlib import aclosing
+from functools import partial
 from itertools import count
+from operator import attrgetter
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar, Unpack
@@ -26,7 +28,7 @@ from replicate_job.flow.resolve import resolve
 from replicate_job.flow.tally import Tally
 from replicate_job.job import Job, Result
 from replicate_job.loop import new_loop
-from replicate_job.rows import Row, open_rows, to_input
+from replicate_job.rows import InputReader, Row, open_rows
 from replicate_job.runner import LogReporter
 from replicate_job.session import open_session
 from replicate_job.settings import Settings, check_environment, read_settings
@@ -179,9 +181,9 @@ def _open(
     """The rows, how to read one as an input, and the file that they are from."""
     if isinstance(rows, str | PathLike):
         found = open_rows(rows)
-        return found, lambda row, schema: to_input(row, schema, typed=found.typed), Path(rows).resolve()
+        return found, partial(InputReader, typed=found.typed), Path(rows).resolve()
     numbered = _number(rows) if isinstance(rows, AsyncIterable) else map(_row, count(1), rows)
-    return numbered, lambda row, _: row.values, None
+    return numbered, lambda _: attrgetter("values"), None
 
 
 async def _number(rows: AsyncIterable[RowInput]) -> AsyncIterator[Row]:

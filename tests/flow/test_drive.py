@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ FAULTS = "create:drop-after=0.2,create:drop-before=0.1,create:500-after=0.1,get:
 
 
 def make(context: Context, *, resolved: Resolved = RESOLVED, **options: Any) -> Drive:
-    chosen: dict[str, Any] = {"id": "batch", "job": JOB, "read": lambda row, _: row.values} | options
+    chosen: dict[str, Any] = {"id": "batch", "job": JOB, "read": lambda _: attrgetter("values")} | options
     batch = Batch(**chosen)
     return Drive(context, batch, resolved, Tally())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ JOB = Job("acme/model", {"prompt": "x", "seed": 1})
 
 def make(job: Job = JOB, schema: dict[str, Any] | None = SCHEMA, id_column: str | None = None) -> Items:
     resolved = Resolved(Target("model", "acme", "model"), "/models/acme/model/predictions", schema=schema)
-    return Items(job, resolved, lambda row, _: row.values, id_column)
+    return Items(job, resolved, lambda _: attrgetter("values"), id_column)
 
 
 def test_a_row_is_laid_over_the_jobs_input() -> None:

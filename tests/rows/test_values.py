@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from replicate_job.errors import JobError
 from replicate_job.inputs.pairs import parse_pairs
-from replicate_job.rows import Row, to_input
+from replicate_job.rows import InputReader, Row
 
 DOCUMENT: dict[str, Any] = {
     "components": {
@@ -49,11 +49,11 @@ def cat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _cell(name: str, text: str, document: dict[str, Any] | None = DOCUMENT) -> dict[str, Any]:
-    return to_input(Row(2, {name: text}), document, typed=False)
+    return InputReader(document, typed=False)(Row(2, {name: text}))
 
 
 def _value(name: str, value: Any, document: dict[str, Any] | None = DOCUMENT) -> Any:
-    return to_input(Row(1, {name: value}), document, typed=True)[name]
+    return InputReader(document, typed=True)(Row(1, {name: value}))[name]
 
 
 @pytest.mark.parametrize("document", [DOCUMENT, None])
@@ -91,14 +91,14 @@ def test_an_empty_cell_is_an_input_that_is_not_given(name: str) -> None:
 
 @given(st.dictionaries(st.text(), st.none() | st.integers() | st.floats(allow_nan=False) | st.lists(st.booleans())))
 def test_values_with_types_stay_as_they_are(values: dict[str, Any]) -> None:
-    assert to_input(Row(1, values), DOCUMENT, typed=True) == values
-    assert to_input(Row(1, values), None, typed=True) == values
+    assert InputReader(DOCUMENT, typed=True)(Row(1, values)) == values
+    assert InputReader(None, typed=True)(Row(1, values)) == values
 
 
 def test_text_with_a_type_is_text_and_an_empty_one_is_given() -> None:
     values = {"prompt": "", "n": "4", "extra": {"a": "@cat.png"}, "any": "4", "maybe": None}
 
-    assert to_input(Row(1, values), DOCUMENT, typed=True) == values
+    assert InputReader(DOCUMENT, typed=True)(Row(1, values)) == values
 
 
 @pytest.mark.parametrize("text", ["@cat.png", "@nobody said so", "@@cat.png", "@"])
@@ -138,7 +138,7 @@ def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("typed", [True, False])
 def test_every_file_that_is_not_there_is_in_the_one_message(*, typed: bool) -> None:
     with pytest.raises(JobError) as caught:
-        to_input(Row(1, {"image": "@none.png", "prompt": "@x", "any": "@."}), DOCUMENT, typed=typed)
+        InputReader(DOCUMENT, typed=typed)(Row(1, {"image": "@none.png", "prompt": "@x", "any": "@."}))
 
     assert str(caught.value) == (
         "image: there is no file 'none.png' (text that starts with @ is written @@…); "
@@ -162,4 +162,4 @@ def test_lists_without_end_are_read_as_they_are() -> None:
 
 def test_a_row_that_could_not_be_read_has_no_input() -> None:
     with pytest.raises(JobError, match=r"^broken JSON$"):
-        to_input(Row(3, {}, "broken JSON"), DOCUMENT, typed=True)
+        InputReader(DOCUMENT, typed=True)(Row(3, {}, "broken JSON"))

@@ -7,14 +7,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
 from pyreqwest.multipart import FormBuilder, PartBuilder
 
 from replicate_job.api.gate import Gate
-from replicate_job.api.ratelimit import Bucket
+from replicate_job.api.ratelimit import Bucket, Ticket
 from replicate_job.api.retry import wait_asked
 from replicate_job.api.transport import Response, Transport
 from replicate_job.clock import Clock, SystemClock
@@ -78,6 +78,7 @@ class Client:
         self._transport = transport
         self.creates, self.others = Gate(Bucket(creates), clock), Gate(Bucket(others), clock)
         self._at_once = asyncio.Semaphore(AT_ONCE)
+        self._turns: dict[asyncio.Task[Any], Ticket] = {}
 
     @property
     def base_url(self) -> str:
@@ -89,8 +90,10 @@ class Client:
         return self._transport.clock_offset
 
     async def turn(self) -> None:
-        """Wait until the rate limit allows a create. Whoever comes back is to send one, and at once."""
-        await self.creates.enter()
+        """Wait until the rate limit allows a create. The task that comes back is to send one, and at once."""
+        ticket, task = await self.creates.enter(), asyncio.current_task()
+        if task:
+            self._turns[task] = ticket
 
     async def create_prediction(
         self, path: str, body: bytes, *, hold: int = 0, cancel_after: str | None = None
@@ -105,8 +108,10 @@ class Client:
         timeout = ANSWER_TIMEOUT + hold
         # One that is held open waits for its model and not for the network: it does not take another's place.
         async with nullcontext() if hold else self._at_once:
+            task = asyncio.current_task()
+            ticket = self._turns.pop(task, None) if task else None
             response = await self._transport.send("POST", path, timeout=timeout, body=body, headers=headers)
-        _learn(self.creates, response)
+        _learn(self.creates, ticket, response)
         try:
             return self._read(f"POST {path}", response, Prediction)
         except NoAnswerError:
@@ -195,10 +200,10 @@ class Client:
         form: FormBuilder | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> _T:
-        await self.others.enter()
+        ticket = await self.others.enter()
         async with self._at_once:
             response = await self._transport.send(method, path, timeout=timeout, body=body, form=form, headers=headers)
-        _learn(self.others, response)
+        _learn(self.others, ticket, response)
         return self._read(f"{method} {path.partition('?')[0]}", response, kind)
 
     def _read(self, what: str, response: Response, kind: type[_T]) -> _T:
@@ -211,12 +216,14 @@ class Client:
             raise NoAnswerError(f"{what}: {expected}") from None
 
 
-def _learn(gate: Gate, response: Response) -> None:
+def _learn(gate: Gate, ticket: Ticket | None, response: Response) -> None:
+    if ticket is None:  # sent without a turn, which nobody has to take
+        return
     if response.status == THROTTLED:
         problem = read_problem(response.status, response.body)
-        gate.refused(wait_asked(problem, response.headers, datetime.now(UTC)))
+        gate.refused(ticket, wait_asked(problem, response.headers, datetime.now(UTC)))
     else:
-        gate.heard()
+        gate.heard(ticket)
 
 
 def step(name: str) -> str:

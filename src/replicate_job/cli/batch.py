@@ -35,7 +35,7 @@ from replicate_job.results.file import STDOUT, ResultsFile
 from replicate_job.results.record import read_records, to_record
 from replicate_job.results.report import write_report
 from replicate_job.results.summary import Summary
-from replicate_job.rows import open_rows, to_input
+from replicate_job.rows import InputReader, open_rows
 from replicate_job.settings import check_environment
 from replicate_job.wire.duration import parse_seconds
 from replicate_job.wire.target import parse_target
@@ -196,7 +196,7 @@ class _Command:
         return Batch(
             id=f"batch-{uuid.uuid4().hex[:16]}" if source == STDOUT else named,
             job=self._job,
-            read=lambda row, schema: to_input(row, schema, typed=typed),
+            read=partial(InputReader, typed=typed),
             save=options.save,
             concurrency=options.concurrency or (LOCAL_CONCURRENCY if context.forgetful else CONCURRENCY),
             id_column=options.id_column,
@@ -223,7 +223,8 @@ class _Command:
     def _records(self, file: ResultsFile, results: list[Result]) -> list[dict[str, Any]]:
         for result in results:
             self._summary.add(result)
-        return [to_record(result, file.folder) for result in results]
+        folder = file.folder
+        return [to_record(result, folder) for result in results]
 
     async def _check(self, drive: Drive) -> int:
         async with aclosing(drive.check(self._rows)) as failures:

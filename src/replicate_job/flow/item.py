@@ -17,8 +17,8 @@ from replicate_job.wire.openapi import definition
 
 _encoder = msgspec.json.Encoder(enc_hook=str, order="deterministic")
 
-ReadRow = Callable[[Row, dict[str, Any] | None], dict[str, Any]]
-"""From a row and the model's schema to its input. Raises JobError."""
+ReadRow = Callable[[dict[str, Any] | None], Callable[[Row], dict[str, Any]]]
+"""From the model's schema to what reads a row as an input, which raises JobError."""
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -51,7 +51,7 @@ class Items:
     """
 
     def __init__(self, job: Job, resolved: Resolved, read: ReadRow, id_column: str | None) -> None:
-        self._job, self._schema, self._read = job, resolved.schema, read
+        self._job, self._read = job, read(resolved.schema)
         self._checker = Checker(resolved.schema, allow_unknown=job.allow_unknown)
         self._id_column = id_column
         inputs = (definition(resolved.schema, "Input") or {}).get("properties") or {}
@@ -64,7 +64,7 @@ class Items:
             name, row = self._take_id(row)
             # Of the row as it stands: what it is read as changes with the model's schema.
             name = name or f"{row.line}-{_hash(row.values)}"
-            values = self._read(row, self._schema)
+            values = self._read(row)
             job = msgspec.structs.replace(self._job, input_data={**self._job.input_data, **values})
         except JobError as error:
             return Item(row.line, "", self._job, str(error))

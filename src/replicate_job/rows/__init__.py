@@ -8,9 +8,9 @@ from pathlib import Path
 
 from replicate_job.errors import JobError
 from replicate_job.rows.row import Row, Rows
-from replicate_job.rows.values import to_input
+from replicate_job.rows.values import InputReader
 
-__all__ = ["SUFFIXES", "Row", "Rows", "open_rows", "to_input"]
+__all__ = ["SUFFIXES", "InputReader", "Row", "Rows", "open_rows"]
 
 SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 """The endings of an input file's name; each is a format."""

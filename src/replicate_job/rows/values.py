@@ -14,36 +14,41 @@ if TYPE_CHECKING:
     from replicate_job.rows.row import Row
 
 
-def to_input(row: Row, document: Mapping[str, Any] | None, *, typed: bool) -> dict[str, Any]:
-    """Read a row as a model input; ``document`` is the model's OpenAPI document, None where it is not known.
+class InputReader:
+    """Reads rows as inputs of one model; ``document`` is its OpenAPI document, None where it is not known.
 
     - Where ``typed`` is False, a cell takes the type that the schema gives its column, as a ``KEY=VALUE`` word does,
       and an empty cell is an input that is not given.
     - A text ``@path`` is a file, a ``pathlib.Path``, where the schema takes a file or anything, also in a list; there
       ``@@name`` is the text ``@name``. Where the schema takes other text, both are what they say.
-
-    Raises JobError, with every problem in its one line; also for a row that has a ``problem``.
     """
-    if row.problem:
-        raise JobError(row.problem)
-    reading = _Reading(document or {}, typed=typed)
-    values = {name: reading.value(name, given) for name, given in row.values.items() if typed or given != ""}
-    if reading.problems:
-        raise JobError("; ".join(reading.problems))
-    return values
 
+    def __init__(self, document: Mapping[str, Any] | None, *, typed: bool) -> None:
+        self._document, self._typed = document or {}, typed
+        self._inputs = input_schemas(self._document)
+        self._schemas: dict[str, list[Schema]] = {}
+        self._problems: list[str] = []
 
-class _Reading:
-    """Reads the values of one row; ``problems`` holds a line for each file that is not there."""
+    def __call__(self, row: Row) -> dict[str, Any]:
+        """Raises JobError, with every problem in its one line; also for a row that has a ``problem``."""
+        if row.problem:
+            raise JobError(row.problem)
+        self._problems = []
+        values = {name: self._value(name, given) for name, given in row.values.items() if self._typed or given != ""}
+        if self._problems:
+            raise JobError("; ".join(self._problems))
+        return values
 
-    def __init__(self, document: Mapping[str, Any], *, typed: bool) -> None:
-        self._document, self._typed = document, typed
-        self._schemas = input_schemas(document)
-        self.problems: list[str] = []
+    def _alternatives(self, name: str) -> list[Schema]:
+        if name not in self._inputs:  # of these there is no end
+            return list(alternatives(self._document, None))
+        if name not in self._schemas:
+            self._schemas[name] = list(alternatives(self._document, self._inputs[name]))
+        return self._schemas[name]
 
-    def value(self, name: str, given: Any) -> Any:
+    def _value(self, name: str, given: Any) -> Any:
         try:
-            schemas = list(alternatives(self._document, self._schemas.get(name)))
+            schemas = self._alternatives(name)
             value = given if self._typed else typed_text(given, schemas, self._document)
             return self._with_files(name, value, schemas)
         except RecursionError:  # a schema that contains itself says nothing
@@ -61,7 +66,7 @@ class _Reading:
         try:
             return local_file(value[1:])
         except JobError as problem:
-            self.problems.append(f"{where}: {problem} (text that starts with @ is written @@…)")
+            self._problems.append(f"{where}: {problem} (text that starts with @ is written @@…)")
             return value
 
 
