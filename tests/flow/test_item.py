@@ -89,12 +89,12 @@ def test_a_row_that_is_nested_too_deep_says_so() -> None:
 
 
 def test_a_reader_that_refuses_a_row_says_why() -> None:
-    def refuse(row: Row, schema: dict[str, Any] | None) -> dict[str, Any]:
-        raise JobError(f"no such file in line {row.line} of {len(schema or {})}")
+    def refuse(row: Row) -> dict[str, Any]:
+        raise JobError(f"no such file in line {row.line}")
 
     resolved = Resolved(Target("model", "acme", "model"), "/models/acme/model/predictions")
-    item = Items(JOB, resolved, refuse, None).make(Row(2, {}))
-    assert item.problem == "no such file in line 2 of 0"
+    item = Items(JOB, resolved, lambda _: refuse, None).make(Row(2, {}))
+    assert item.problem == "no such file in line 2"
 
 
 def test_an_input_that_does_not_fit_the_model_is_checked_before_anything_is_sent() -> None:
