@@ -41,7 +41,7 @@ def entry(state: State, status: str = "", problem: str = "") -> Entry:
         (entry("collected", "succeeded", "the outputs are gone"), True),
         (entry("ended", "failed"), False),
         (entry("created", "starting"), False),
-        (entry("uncertain", problem="who knows"), False),
+        (entry("uncertain", problem="who knows"), True),
         (entry("claimed"), False),
     ],
 )

@@ -17,6 +17,8 @@ from replicate_job.errors import AuthenticationError, JobError, OutputError, Pay
 from replicate_job.flow.batch import Batch, batch_id
 from replicate_job.flow.context import Context
 from replicate_job.flow.drive import Drive, RowSource
+from replicate_job.flow.item import Items
+from replicate_job.flow.prepare import write_request
 from replicate_job.flow.resolve import Resolved
 from replicate_job.flow.tally import Tally
 from replicate_job.job import Job, Result
@@ -583,3 +585,24 @@ async def test_a_batch_of_one_api_is_not_taken_for_that_of_another(api: Scripted
             with pytest.raises(JobError, match="choose another key"):
                 await run(make(context), rows(2))
         assert elsewhere.created == 0
+
+
+async def test_a_row_of_which_nobody_knows_is_made_anew_only_where_that_is_asked_for(
+    api: ScriptedAPI, connect: Connect
+) -> None:
+    async with connect(api, settle=0.1) as context:
+        request = write_request(Job("acme/private", {"n": 1}), RESOLVED, {"n": 1})
+        [item] = [Items(JOB, RESOLVED, lambda _: attrgetter("values"), None).make(row) for row in rows(1)]
+        claim = await context.journal.claim(
+            f"batch/{item.name}", context.api, item.job, None, request=request, batch="batch"
+        )
+        await context.journal.uncertain(claim, "several could be it")
+        await context.journal.release(claim)
+        for _ in range(2):  # with this very request, and no job to tell them apart by
+            await context.client.create_prediction(request.path, request.body)
+        [unknown] = await run(make(context), rows(1))
+        assert "with --retry-failed makes a new one" in unknown.problem
+        assert api.created == 2
+        [made] = await run(make(context, retry_failed=True), rows(1))
+    assert made.status == "succeeded"
+    assert api.created == 3

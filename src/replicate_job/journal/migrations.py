@@ -14,7 +14,6 @@ MIGRATIONS = (
         key           TEXT NOT NULL UNIQUE,
         api           TEXT NOT NULL,
         job           TEXT NOT NULL,
-        asked         TEXT NOT NULL,
         save          TEXT,
         state         TEXT NOT NULL,
         claimed_at    REAL NOT NULL,

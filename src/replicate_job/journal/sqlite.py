@@ -28,7 +28,7 @@ from replicate_job.journal.entry import (
     Request,
     decode_job,
     encode_job,
-    fingerprint,
+    is_same,
 )
 from replicate_job.journal.writer import BUSY_TIMEOUT, Writer
 from replicate_job.wire.prediction import Prediction
@@ -46,7 +46,7 @@ LOOKED_UP = 500
 
 
 class _New(msgspec.Struct, frozen=True):
-    """A row as it would be new. ``asked`` and ``encoded`` are the job's fingerprint and its JSON."""
+    """A row as it would be new. ``encoded`` is the job's JSON."""
 
     key: str
     api: str
@@ -54,7 +54,6 @@ class _New(msgspec.Struct, frozen=True):
     save: str | None
     batch: str | None
     encoded: str
-    asked: str
 
 
 class SQLiteJournal:
@@ -91,7 +90,7 @@ class SQLiteJournal:
         request: Request | None = None,
         batch: str | None = None,
     ) -> Claim:
-        new = _New(key, api, job, save, batch, encode_job(job).decode(), fingerprint(job))
+        new = _New(key, api, job, save, batch, encode_job(job).decode())
 
         taken: list[Claim] = []
 
@@ -154,11 +153,11 @@ class SQLiteJournal:
             batch=new.batch,
         )
         inserted = db.execute(
-            "INSERT INTO jobs (key, api, job, asked, save, batch, state, claimed_at, request, request_hash,"
-            " sends, first_sent, last_sent, fence, holder) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+            "INSERT INTO jobs (key, api, job, save, batch, state, claimed_at, request, request_hash,"
+            " sends, first_sent, last_sent, fence, holder) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
             " ON CONFLICT DO NOTHING",
             (
-                *(new.key, new.api, new.encoded, new.asked, new.save, new.batch, entry.state, now),
+                *(new.key, new.api, new.encoded, new.save, new.batch, entry.state, now),
                 msgspec.json.encode(request).decode() if request else None,
                 request.fingerprint if request else None,
                 *(entry.sends, sent, sent, fence, self._holder),
@@ -172,10 +171,10 @@ class SQLiteJournal:
             raise KeyInUseError(
                 f"the key {row['key']!r} belongs to a job at {row['api']}, not {new.api}: choose another key"
             )
-        if row["asked"] != new.asked:
-            model = decode_job(row["job"]).model
+        job = decode_job(row["job"])
+        if not is_same(job, new.job):
             raise KeyInUseError(
-                f"the key {row['key']!r} belongs to another job ({model}, with its own input): choose another key"
+                f"the key {row['key']!r} belongs to another job ({job.model}, with its own input): choose another key"
             )
 
     def _check_free(self, db: sqlite3.Connection, row: sqlite3.Row) -> None:
