@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from typing import Any
 import msgspec
 
 from replicate_job.cli.exits import status_code
-from replicate_job.cli.streams import tell, write
+from replicate_job.cli.streams import can_draw, tell, write
 from replicate_job.errors import JournalError, OutputError
 from replicate_job.job import Job, Result
 from replicate_job.wire.prediction import Prediction
@@ -167,7 +166,7 @@ class LineReporter:
 @contextmanager
 def open_reporter(*, verbose: bool, quiet: bool, still: bool = False) -> Iterator[LineReporter]:
     """A live line on a terminal, plain lines elsewhere. ``still`` when the terminal shows the output itself."""
-    if still or quiet or not sys.stderr.isatty() or os.environ.get("TERM") in {"dumb", "unknown"}:
+    if still or quiet or not can_draw():
         yield LineReporter(verbose=verbose, quiet=quiet)
         return
     from replicate_job.cli.live import LiveReporter  # noqa: PLC0415 - rich is for those who see it

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -14,7 +12,7 @@ from typing import Self
 
 from replicate_job.cli.amounts import count, rate, roughly
 from replicate_job.cli.repeats import Repeats
-from replicate_job.cli.streams import tell
+from replicate_job.cli.streams import can_draw, tell
 from replicate_job.flow.tally import Tally
 from replicate_job.results.quantity import duration
 from replicate_job.wire.prediction import Prediction
@@ -181,7 +179,7 @@ class ProgressReporter:
 
 def open_progress(tally: Tally, *, verbose: bool, quiet: bool) -> ProgressReporter:
     """A live block on a terminal, plain lines elsewhere; to be entered."""
-    if quiet or not sys.stderr.isatty() or os.environ.get("TERM") in {"dumb", "unknown"}:
+    if quiet or not can_draw():
         return ProgressReporter(tally, verbose=verbose, quiet=quiet)
     from replicate_job.cli.bar import LiveProgress  # noqa: PLC0415 - rich is for those who see it
 

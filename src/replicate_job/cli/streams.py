@@ -18,6 +18,11 @@ def open_missing() -> None:
             setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - open to the end
 
 
+def can_draw() -> bool:
+    """Whether stderr is a terminal that a live line can be drawn on."""
+    return sys.stderr.isatty() and os.environ.get("TERM") not in {"dumb", "unknown"}
+
+
 def write(data: bytes | str) -> None:
     """Write to stdout at once, as UTF-8 whatever the locale says. Raises OSError where it takes no more."""
     data = data.encode() if isinstance(data, str) else data
