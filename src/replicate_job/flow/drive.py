@@ -32,6 +32,7 @@ from replicate_job.flow.turns import Turns
 from replicate_job.inputs.upload import has_files
 from replicate_job.job import Result
 from replicate_job.journal.entry import BatchEntry, Entry, is_same
+from replicate_job.results.quantity import seconds
 from replicate_job.rows.row import Row
 
 RowSource = Iterable[Row] | AsyncIterable[Row]
@@ -309,9 +310,7 @@ class Drive:
             tally.succeeded += 1
         else:
             tally.failed += 1
-        spent = result.metrics.get("predict_time")
-        if isinstance(spent, int | float) and spent > 0:
-            tally.predict_time += spent
+        tally.predict_time += seconds(result.metrics.get("predict_time")) or 0.0
         for path in result.files:
             with suppress(OSError):
                 tally.bytes += path.stat().st_size
