@@ -17,6 +17,7 @@ from starlette.routing import Route
 from replicate_job.errors import JobError, LocalError
 from replicate_job.local.guard import Guard
 from replicate_job.local.headers import read_cancel_after, read_prefer, read_time
+from replicate_job.local.page import routes as page_routes
 from replicate_job.local.problem import Refusal, check_input, field, invalid, not_found
 from replicate_job.local.resource import file_body, model_body, prediction_body, stream_event, version_body
 from replicate_job.wire.target import parse_target
@@ -58,6 +59,7 @@ class App:
             Route(prediction, self.get),
             Route(f"{prediction}/cancel", self.cancel, methods=["POST"]),
             Route("/stream/{id}", self.stream),
+            Route("/v1/models", self.models),
             Route(model, self.model),
             Route(f"{model}/versions/{{version}}", self.version),
             Route(f"{model}/predictions", self.create_official, methods=["POST"]),
@@ -65,6 +67,7 @@ class App:
             Route("/v1/files/{id}", self.upload_facts),
             Route("/files/{id}/{name}", self.upload_content),
             Route("/outputs/{id}/{name}", self.output),
+            *page_routes(),
         ]
         handlers: dict[Any, Any] = {Refusal: _refuse, LocalError: _unusable, 404: _missing, 405: _missing}
         return Guard(Starlette(routes=routes, exception_handlers=handlers))
@@ -159,6 +162,12 @@ class App:
         async for position, event in self._predictions.events(prediction, start):
             if encoded := stream_event(event, f"{int(prediction.created_at)}:{position}"):
                 yield encoded
+
+    async def models(self, _: Request) -> Response:
+        bodies = [
+            model_body(model, await self._engine.schema(model), self._base_url) for model in self._catalog.models()
+        ]
+        return _json({"previous": None, "next": None, "results": bodies})
 
     async def model(self, request: Request) -> Response:
         model = self._model(request)
