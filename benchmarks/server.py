@@ -17,8 +17,8 @@ from typing import Self
 
 import msgspec
 
+from replicate_job.serving.faults import OPERATIONS
 from replicate_job.testing import Script, ScriptedAPI
-from replicate_job.testing.faults import OPERATIONS
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -71,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--duration", type=float, default=0.0, help="seconds that a prediction takes (0)")
     parser.add_argument("--list-lag", type=float, default=0.0, help="seconds until a prediction is listed (0)")
-    parser.add_argument("--faults", default="", help="in the language of replicate_job.testing.faults, as rate=600/min")
+    parser.add_argument("--faults", default="", help="in the language of replicate_job.serving.faults, as rate=600/min")
     parser.add_argument("--remember", type=int, help="requests, and ended predictions, that are kept (all)")
     arguments = parser.parse_args()
     script = Script(duration=arguments.duration, boot=0, output="hello")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from replicate_job.job import Job, Result
     from replicate_job.jobfile import load_job
     from replicate_job.runner import arun, astream, replicate_run_prediction, run, stream
+    from replicate_job.wire.webhook import verify_webhook
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "replicate_run_prediction",
     "run",
     "stream",
+    "verify_webhook",
 ]
 
 _HOMES = {
@@ -39,6 +41,7 @@ _HOMES = {
     "batch": "batches",
     "load_job": "jobfile",
     **dict.fromkeys(["arun", "astream", "replicate_run_prediction", "run", "stream"], "runner"),
+    "verify_webhook": "wire.webhook",
 }
 
 

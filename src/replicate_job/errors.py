@@ -29,6 +29,7 @@
     ├── JournalError                the journal cannot be used
     │   ├── JobHeldError            another live process holds this job
     │   └── ClaimLostError          another process took this job over
+    ├── WebhookVerificationError    a webhook that is not to be trusted, or a secret that cannot be read
     └── LocalError                  the built-in server or one of its models cannot start
 """
 
@@ -214,6 +215,10 @@ class JobHeldError(JournalError):
 
 
 class ClaimLostError(JournalError):
+    pass
+
+
+class WebhookVerificationError(ReplicateJobError):
     pass
 
 

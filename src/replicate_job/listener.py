@@ -17,16 +17,21 @@ KEEP_ALIVE = 3600
 """Seconds that an idle connection stays: longer than any client waits between two requests."""
 
 
-def bind() -> socket.socket:
-    """Listen on a free port of 127.0.0.1."""
-    listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
+def bind(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
+    """Listen, by default on a free port of 127.0.0.1. Raises OSError where the port is taken or no address of ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.create_server((host, port), family=family, backlog=2048)
     # asyncio asks for no delay only on sockets that say they are TCP, and this one does not: 44 ms a request (seen).
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
 
 
 def origin_of(listening: socket.socket) -> str:
-    return f"http://127.0.0.1:{listening.getsockname()[1]}"
+    """Where this machine reaches it, as ``http://127.0.0.1:8080``."""
+    host, port = listening.getsockname()[:2]
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - every address, loopback among them
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 @asynccontextmanager

@@ -73,7 +73,7 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
 
 
 def _local_advice() -> str:
-    from replicate_job.local.catalog import Catalog  # noqa: PLC0415 - an extra, and rarely needed
+    from replicate_job.local.catalog.catalog import Catalog  # noqa: PLC0415 - an extra, and rarely needed
 
     names = ", ".join(model.slug for model in Catalog().models())
     return f"with --local there are {names}; leave --local out for the others"

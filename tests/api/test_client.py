@@ -20,8 +20,8 @@ from replicate_job.errors import (
     RateLimitError,
     ReplicateJobError,
 )
+from replicate_job.serving.answer import InvalidField, invalid
 from replicate_job.testing import Answer, Fault, Script, ScriptedAPI, Stream
-from replicate_job.testing.answers import invalid
 
 PATH, BODY = "/models/acme/private/predictions", b'{"input":{"n":1}}'
 AGES = {"after": datetime.now(UTC) - timedelta(hours=1), "before": datetime.now(UTC) + timedelta(hours=1)}
@@ -109,7 +109,7 @@ async def test_every_kind_of_failure_is_one_line_of_its_kind(
 
 
 async def test_an_error_has_every_field_of_its_body(api: ScriptedAPI, client: Client) -> None:
-    api.faults.next("create", Fault.answering(invalid("too long", field="input.prompt", kind="string_lte")))
+    api.faults.next("create", Fault.answering(invalid(InvalidField("string_lte", "input.prompt", "too long"))))
     with pytest.raises(InvalidRequestError) as caught:
         await client.create_prediction(PATH, BODY)
     error = caught.value

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replicate_job.api.ratelimit import LONGEST, MARGIN, Bucket, Ticket, parse_rate
-from replicate_job.testing import rate as testing
+from replicate_job.serving import rate as serving
 
 
 class Server(Protocol):
@@ -164,7 +164,7 @@ def server(name: str, per_minute: float) -> Server:
     per_second = per_minute / 60
     match kind:
         case "debt":
-            return testing.Bucket(per_second, float(burst))
+            return serving.Bucket(per_second, float(burst))
         case "plain":
             return Plain(per_second, float(burst))
         case "sliding":

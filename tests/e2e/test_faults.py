@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from replicate_job.serving.answer import Answer, throttled
 from replicate_job.testing import Fault, ScriptedAPI
-from replicate_job.testing.answers import Answer, throttled
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Command

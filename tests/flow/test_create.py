@@ -26,8 +26,8 @@ from replicate_job.flow.context import Context
 from replicate_job.flow.resolve import Resolved
 from replicate_job.flow.run import Ask, run_job
 from replicate_job.job import Job
+from replicate_job.serving.answer import InvalidField, invalid
 from replicate_job.testing import Answer, Fault, Script, ScriptedAPI
-from replicate_job.testing.answers import invalid
 from replicate_job.wire.target import Target
 
 Connect = Callable[..., AbstractAsyncContextManager[Context]]
@@ -119,7 +119,7 @@ async def test_a_refusal_is_one_clear_line_and_is_not_sent_again(
 
 
 async def test_an_input_error_of_the_api_keeps_every_field(api: ScriptedAPI, connect: Connect) -> None:
-    api.faults.next("create", Fault.answering(invalid("is too long", field="input.prompt", kind="string_lte")))
+    api.faults.next("create", Fault.answering(invalid(InvalidField("string_lte", "input.prompt", "is too long"))))
     async with connect(api) as context:
         with pytest.raises(InvalidRequestError, match=r"input\.prompt: is too long") as caught:
             await run_job(context, Ask(JOB, resolved=RESOLVED))

@@ -181,14 +181,15 @@ async def test_a_path_on_this_machine_is_no_file_input(
         assert (await answer.json())["invalid_fields"][0]["field"] == "input.picture"
 
 
-async def test_a_page_that_a_model_made_is_a_download_and_never_runs(
+async def test_a_page_that_a_model_made_is_shown_as_text_and_never_runs(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model(FILES)
     async with local() as api:
         done = await api.run(picture="data:,x", name="page.html")
         kept = await api.request("GET", done["output"][0])
-        assert kept.headers["content-disposition"].startswith("attachment")
+        assert kept.headers["content-type"].startswith("text/plain")
+        assert kept.headers["content-security-policy"] == "sandbox"
         assert kept.headers["x-content-type-options"] == "nosniff"
 
 
@@ -207,7 +208,8 @@ async def test_an_output_has_the_usual_extension_of_its_type_on_every_machine(
 async def test_text_that_looks_like_a_data_url_stays_text(write_model: Callable[..., Path], local: Any) -> None:
     write_model(ECHO)
     async with local() as api:
-        assert (await api.run(text="data:text/plain;base64,aGk="))["output"] == "data:text/plain;base64,aGk="
+        done = await api.run(text="data:text/plain;base64,aGk=")
+        assert done["output"] == "data:text/plain;base64,aGk=", done
 
 
 @pytest.mark.parametrize("stubborn", [False, True])
@@ -292,7 +294,7 @@ async def test_a_write_from_another_page_is_refused_and_from_its_own_is_not(loca
 
 @pytest.mark.parametrize(
     "path",
-    ["/v1/predictions/none", "/v1/models/no/body", "/v1/files/none", "/outputs/..%2f..%2fetc/passwd", "/v1/nothing"],
+    ["/v1/predictions/none", "/v1/models/no/body", "/outputs/..%2f..%2fetc/passwd", "/v1/nothing"],
 )
 async def test_what_is_not_there_is_not_found_in_the_apis_words(local: Any, path: str) -> None:
     async with local() as api:
@@ -314,3 +316,23 @@ async def test_a_version_can_be_looked_up_and_shows_the_models_schema(
         assert await api.get(f"/v1/models/me/model/versions/{version['id']}") == version
         assert set(version["openapi_schema"]["components"]["schemas"]["Input"]["properties"]) == {"text", "times"}
         assert (await api.request("GET", f"/v1/models/me/model/versions/{'0' * 64}")).status == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["/account", "/predictions", "/models/replicate/hello-world", "/files", "/search?query=a"]
+)
+async def test_the_api_answers_without_v1_too(local: Any, path: str) -> None:
+    async with local() as api:
+        assert await api.get(path) == await api.get(f"/v1{path}")
+
+
+async def test_official_clients_get_output_files_in_the_answer_and_others_their_addresses(
+    write_model: Callable[..., Path], local: Any
+) -> None:
+    write_model(FILES)
+    async with local() as api:
+        done = await api.run(picture="data:,x", count=2)
+        assert [output.rpartition("/")[2] for output in done["output"]] == ["out-0.webp", "out-1.webp"]
+        for agent in ("replicate-python/1.0.7", "AsyncReplicate/Python 2.0.0b4", "replicate-javascript/1.4.0"):
+            seen = await api.get(done["urls"]["get"], user_agent=agent)
+            assert seen == done | {"output": ["data:image/webp;base64,eDA=", "data:image/webp;base64,eDE="]}

@@ -1,28 +1,41 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from replicate_job.local.predictions import Ended, Event, Logged, Prediction, Predictions, Produced, Started, new_id
+from replicate_job.local.origin import ORIGIN
+from replicate_job.local.prediction import Call, Ended, Event, Logged, Prediction, Produced, Started
+from replicate_job.local.predictions import STOPPED, Predictions
+from replicate_job.local.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable, Iterator
+    from pathlib import Path
 
-ENDS = ("succeeded", "failed", "canceled", "aborted")
-EVENTS = st.one_of(
-    st.just(Started()),
-    st.builds(Logged, st.text(max_size=5)),
-    st.builds(Produced, st.integers(), part=st.booleans()),
-    st.builds(Ended, st.sampled_from(ENDS), st.integers(), st.none() | st.text(max_size=5)),
-)
+HERE = "http://127.0.0.1:1"
 
 
-def prediction() -> Prediction:
-    return Prediction(id=new_id(), number=0, model="me/model", version="v", input={}, at=100.0)
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with opened(tmp_path / "state") as store:
+        yield store
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Store]:
+    store = Store(folder)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def read(predictions: Predictions, id: str) -> Any:  # noqa: A002 - the API's own name
+    return msgspec.json.decode(predictions.body(id, HERE) or b"null")
 
 
 async def nothing(_: str, canceled: asyncio.Event) -> AsyncGenerator[Event]:
@@ -38,40 +51,16 @@ async def echo(id: str, _: asyncio.Event) -> AsyncGenerator[Event]:  # noqa: A00
     yield Ended("succeeded", id)
 
 
-def create(predictions: Predictions, work: Any = nothing, **options: Any) -> Prediction:
-    return predictions.create(work, model="me/model", version="v", input={}, **options)
+def create(predictions: Predictions, work: Any = nothing, **facts: Any) -> Prediction:
+    return predictions.create(Call("me/model", "v", {"text": "a"}, **facts), work)
 
 
-@given(st.lists(EVENTS, max_size=30))
-def test_an_end_is_never_left_and_nothing_changes_after_it(events: list[Event]) -> None:
-    one = prediction()
-    at_end: dict[str, Any] | None = None
-    for number, event in enumerate(events):
-        taken = one.apply(event, 101.0 + number)
-        shown = {name: value for name, value in vars(one).items() if name != "changed"}
-        if at_end is not None:
-            assert not taken
-            assert shown == at_end
-        elif one.is_terminal:
-            at_end = {**shown, "events": list(one.events), "_logs": list(shown["_logs"])}
-    first_end = next((event for event in events if isinstance(event, Ended)), None)
-    assert one.status == (first_end.status if first_end else one.status)
-    assert one.is_terminal == (first_end is not None)
+def numbers(page: Any) -> list[str]:
+    return [msgspec.json.decode(body)["id"] for body in page.bodies]
 
 
-@given(st.lists(EVENTS, max_size=30))
-def test_times_are_in_order_and_logs_are_whole(events: list[Event]) -> None:
-    one = prediction()
-    taken = [event for number, event in enumerate(events) if one.apply(event, 101.0 + number)]
-    times = [at for at in (one.created_at, one.started_at, one.completed_at) if at is not None]
-    assert times == sorted(times)
-    assert one.logs == "".join(event.text for event in taken if isinstance(event, Logged))
-    assert (one.completed_at is not None) == one.is_terminal == ("total_time" in one.metrics)
-    assert (one.started_at is None) == (not any(isinstance(event, Started | Produced) for event in taken))
-
-
-async def test_a_prediction_goes_from_starting_to_its_end() -> None:
-    predictions = Predictions()
+async def test_a_prediction_goes_from_starting_to_its_end(store: Store) -> None:
+    predictions = Predictions(store)
     one = create(predictions, echo)
     assert one.status == "starting"
     assert await predictions.wait(one, 5)
@@ -79,35 +68,39 @@ async def test_a_prediction_goes_from_starting_to_its_end() -> None:
     assert predictions.get(one.id) is one
 
 
-async def test_wait_gives_up_after_its_seconds_and_leaves_the_prediction_running() -> None:
-    predictions = Predictions()
+async def test_wait_gives_up_after_its_seconds_and_leaves_the_prediction_running(store: Store) -> None:
+    predictions = Predictions(store)
     one = create(predictions)
     assert not await predictions.wait(one, 0.01)
     assert one.status == "starting"
     await predictions.close()
-    assert (one.status, one.error) == ("failed", "the server was stopped")
+    assert (one.status, one.error) == ("failed", STOPPED)
 
 
-async def test_cancel_ends_it_at_once_and_a_late_result_changes_nothing() -> None:
-    predictions = Predictions()
+async def test_cancel_ends_it_at_once_and_a_late_result_changes_nothing(store: Store) -> None:
+    predictions = Predictions(store)
     one = create(predictions)
-    predictions.cancel(one)
+    predictions.cancel(one.id)
     assert one.status == "canceled"
-    predictions.cancel(one)
+    predictions.cancel(one.id)
     await asyncio.sleep(0)  # the model's turn: it sees the cancel, and answers
     await predictions.close()
     assert (one.status, one.output) == ("canceled", None)
 
 
 @pytest.mark.parametrize(("begun", "status"), [(False, "aborted"), (True, "canceled")])
-async def test_its_deadline_aborts_it_before_the_start_and_cancels_it_after(begun: bool, status: str) -> None:  # noqa: FBT001 - the case
+async def test_its_deadline_aborts_it_before_the_start_and_cancels_it_after(
+    begun: bool,  # noqa: FBT001 - the case
+    status: str,
+    store: Store,
+) -> None:
     async def work(id: str, canceled: asyncio.Event) -> AsyncGenerator[Event]:  # noqa: A002 - as the model's own parameter
         if begun:
             yield Started()
         async for event in nothing(id, canceled):
             yield event
 
-    predictions = Predictions()
+    predictions = Predictions(store)
     one = create(predictions, work, cancel_after=0.02)
     assert one.deadline == one.created_at + 0.02
     assert await predictions.wait(one, 5)
@@ -115,7 +108,7 @@ async def test_its_deadline_aborts_it_before_the_start_and_cancels_it_after(begu
     await predictions.close()
 
 
-async def test_a_model_that_raises_or_just_stops_has_failed_with_the_reason() -> None:
+async def test_a_model_that_raises_or_just_stops_has_failed_with_the_reason(store: Store) -> None:
     async def broken(_: str, __: asyncio.Event) -> AsyncGenerator[Event]:
         yield Started()
         raise OSError("no more disk")
@@ -123,7 +116,7 @@ async def test_a_model_that_raises_or_just_stops_has_failed_with_the_reason() ->
     async def quitter(_: str, __: asyncio.Event) -> AsyncGenerator[Event]:
         yield Started()
 
-    predictions = Predictions()
+    predictions = Predictions(store)
     first, second = create(predictions, broken), create(predictions, quitter)
     await predictions.wait(first, 5)
     await predictions.wait(second, 5)
@@ -131,8 +124,8 @@ async def test_a_model_that_raises_or_just_stops_has_failed_with_the_reason() ->
     assert (second.status, second.error) == ("failed", "the model ended without a result")
 
 
-async def test_events_can_be_read_from_any_position_while_they_come_and_afterwards() -> None:
-    predictions = Predictions()
+async def test_events_can_be_read_from_any_position_while_they_come_and_afterwards(store: Store) -> None:
+    predictions = Predictions(store)
     one = create(predictions, echo)
     live = [event async for _, event in predictions.events(one)]
     assert live == [Started(), Logged("hello\n"), Produced(one.id), Ended("succeeded", one.id)]
@@ -140,38 +133,113 @@ async def test_events_can_be_read_from_any_position_while_they_come_and_afterwar
     assert [position async for position, _ in predictions.events(one, 99)] == []
 
 
-async def test_pages_of_100_go_newest_first_to_the_oldest_and_back() -> None:
+async def test_pages_of_100_go_newest_first_to_the_oldest_and_back(store: Store) -> None:
     ticks = iter(range(1000, 2000))
-    predictions = Predictions(clock=lambda: float(next(ticks, 2000)))
-    made = [create(predictions) for _ in range(250)][::-1]
-    first = predictions.page()
-    second = predictions.page(first.next)
-    third = predictions.page(second.next)
-    assert [len(page.predictions) for page in (first, second, third)] == [100, 100, 50]
-    assert first.predictions + second.predictions + third.predictions == made
+    predictions = Predictions(store, clock=lambda: float(next(ticks, 2000)))
+    made = [create(predictions).id for _ in range(250)][::-1]
+    first = predictions.page(HERE)
+    second = predictions.page(HERE, first.next)
+    third = predictions.page(HERE, second.next)
+    assert [len(page.bodies) for page in (first, second, third)] == [100, 100, 50]
+    assert numbers(first) + numbers(second) + numbers(third) == made
     assert first.previous is None
     assert third.next is None
-    assert predictions.page(third.previous).predictions == second.predictions
+    assert predictions.page(HERE, third.previous).bodies == second.bodies
     await predictions.close()
 
 
-async def test_created_after_includes_its_moment_and_created_before_does_not() -> None:
+async def test_created_after_includes_its_moment_and_created_before_does_not(store: Store) -> None:
     ticks = iter((1.0, 2.0, 3.0, 4.0))
-    predictions = Predictions(clock=lambda: next(ticks, 9.0))
+    predictions = Predictions(store, clock=lambda: next(ticks, 9.0))
     made = [create(predictions) for _ in range(4)]
-    page = predictions.page(created_after=2.0, created_before=4.0)
-    assert page.predictions == [made[2], made[1]]
+    page = predictions.page(HERE, created_after=2.0, created_before=4.0)
+    assert numbers(page) == [made[2].id, made[1].id]
     assert (page.next, page.previous) == (None, None)
     await predictions.close()
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "b3h4", "!!!!", "\u00e9"])
-def test_a_cursor_from_elsewhere_is_refused(cursor: str) -> None:
+@pytest.mark.parametrize("cursor", ["", "x", "b3h4", "!!!!", "\u00e9", "bzk5OTk5OTk5OTk5OTk5OTk5OTk5"])
+def test_a_cursor_from_elsewhere_is_refused(cursor: str, store: Store) -> None:
     with pytest.raises(ValueError, match=r"."):
-        Predictions().page(cursor)
+        Predictions(store).page(HERE, cursor)
 
 
-def test_ids_look_like_the_apis() -> None:
-    ids = {new_id() for _ in range(100)}
-    assert len(ids) == 100
-    assert all(len(id) == 26 and id.isalnum() and id == id.lower() for id in ids)  # noqa: A001 - it is one
+async def test_what_has_ended_is_there_again_after_a_restart_and_what_ran_has_failed_with_the_reason(
+    tmp_path: Path,
+) -> None:
+    with opened(tmp_path) as store:
+        predictions = Predictions(store, clock=lambda: 100.0)
+        done = create(predictions, echo)
+        await predictions.wait(done, 5)
+        at_end = read(predictions, done.id)
+        left = create(predictions, webhook="http://receiver", webhook_events=frozenset({"completed"}))
+        # Nothing is closed: this is how a killed server leaves its store.
+    with opened(tmp_path) as store:
+        again = Predictions(store, clock=lambda: 107.0)
+        recovered = again.recover()
+        assert [(row.id, row.webhook) for row in recovered] == [(left.id, "http://receiver")]
+        found = read(again, left.id)
+        assert (found["status"], found["error"], found["metrics"]) == ("failed", STOPPED, {"total_time": 7.0})
+        assert found["completed_at"] == "1970-01-01T00:01:47.000000Z"
+        assert read(again, done.id) == at_end
+        assert numbers(again.page(HERE)) == [left.id, done.id]
+        assert again.recover() == []
+        newer = create(again)
+        assert numbers(again.page(HERE)) == [newer.id, left.id, done.id]
+        await again.close()
+    await predictions.close()
+
+
+async def test_addresses_on_the_server_are_those_that_the_client_uses(store: Store) -> None:
+    async def writes(_: str, __: asyncio.Event) -> AsyncGenerator[Event]:
+        yield Ended("succeeded", [f"{ORIGIN}/outputs/a/b.png"])
+
+    predictions = Predictions(store)
+    one = create(predictions, writes)
+    assert read(predictions, one.id)["urls"]["get"] == f"{HERE}/v1/predictions/{one.id}"
+    await predictions.wait(one, 5)
+    assert read(predictions, one.id)["output"] == [f"{HERE}/outputs/a/b.png"]
+    assert ORIGIN.encode() not in b"".join(predictions.page(HERE).bodies)
+
+
+async def test_data_are_removed_when_their_time_is_over_and_the_rest_stays(tmp_path: Path) -> None:
+    gone: asyncio.Queue[str] = asyncio.Queue()
+    with opened(tmp_path) as store:
+        predictions = Predictions(store, keep=0.01, on_removed=gone.put_nowait)
+        one = create(predictions, echo)
+        assert await asyncio.wait_for(gone.get(), 5) == one.id
+        found = read(predictions, one.id)
+        assert (found["input"], found["output"], found["logs"], found["data_removed"]) == ({}, None, "", True)
+        assert (found["status"], found["id"]) == ("succeeded", one.id)
+        assert predictions.get(one.id) is None
+
+
+async def test_a_restart_removes_what_should_have_been_removed_meanwhile(tmp_path: Path) -> None:
+    gone: asyncio.Queue[str] = asyncio.Queue()
+    with opened(tmp_path) as store:
+        predictions = Predictions(store, keep=3600, on_removed=gone.put_nowait)
+        one = create(predictions, echo)
+        await predictions.wait(one, 5)
+        assert gone.empty()
+    with opened(tmp_path) as store:
+        Predictions(store, keep=0, on_removed=gone.put_nowait).recover()
+        assert await asyncio.wait_for(gone.get(), 5) == one.id
+
+
+async def test_memory_keeps_the_events_of_the_latest_ends_only_and_of_none_that_is_large(store: Store) -> None:
+    def says(text: str) -> Callable[[str, asyncio.Event], AsyncGenerator[Event]]:
+        async def work(_: str, __: asyncio.Event) -> AsyncGenerator[Event]:
+            yield Ended("succeeded", text)
+
+        return work
+
+    predictions = Predictions(store)
+    large = create(predictions, says("a" * 2**20))
+    await predictions.wait(large, 5)
+    assert predictions.get(large.id) is None
+    assert read(predictions, large.id)["output"] == "a" * 2**20
+    made = [create(predictions, says("a")) for _ in range(300)]
+    for one in made:
+        await predictions.wait(one, 5)
+    kept = [predictions.get(one.id) is not None for one in made]
+    assert kept == [False] * 44 + [True] * 256

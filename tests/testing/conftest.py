@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import http.client
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
@@ -58,19 +57,3 @@ def create(ask: Callable[..., Reply]) -> Callable[..., Any]:
         return reply.json
 
     return create
-
-
-@pytest.fixture
-def raw() -> Callable[..., bytes]:
-    """Everything that comes back on a raw socket until the connection ends. Raises ConnectionResetError on a reset."""
-
-    def raw(origin: str, request: str) -> bytes:
-        host, _, port = urlsplit(origin).netloc.partition(":")
-        with socket.create_connection((host, int(port)), timeout=10) as connection:
-            connection.sendall(request.encode())
-            received = b""
-            while part := connection.recv(65536):
-                received += part
-            return received
-
-    return raw

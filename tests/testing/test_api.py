@@ -10,8 +10,8 @@ import pytest
 from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import PyreqwestError
 
+from replicate_job.serving.answer import InvalidField, invalid
 from replicate_job.testing import Fault, Faults, File, Script, ScriptedAPI
-from replicate_job.testing.answers import invalid
 
 Create = Callable[..., Any]
 Ask = Callable[..., Any]
@@ -65,7 +65,7 @@ def test_wait_until_gives_up(api: ScriptedAPI) -> None:
 
 
 def test_any_answer_can_be_scripted_for_the_next_request(api: ScriptedAPI, create: Create) -> None:
-    api.faults.next("create", Fault.answering(invalid("too long", field="input.prompt", kind="string_lte")))
+    api.faults.next("create", Fault.answering(invalid(InvalidField("string_lte", "input.prompt", "too long"))))
     assert create(api, status=422)["invalid_fields"][0]["field"] == "input.prompt"
 
 

@@ -129,7 +129,7 @@ def test_cancel_after_takes_every_documented_form(api: ScriptedAPI, create: Crea
 
 @pytest.mark.parametrize("text", ["4s", "25h", "soon", "-5", ""])
 def test_cancel_after_out_of_bounds_creates_nothing(api: ScriptedAPI, ask: Ask, text: str) -> None:
-    assert ask(api, "POST", CREATE, {"input": {}}, Cancel_After=text).status == 400
+    assert ask(api, "POST", CREATE, {"input": {}}, Cancel_After=text).status == 422
     assert api.predictions == []
 
 

@@ -41,21 +41,3 @@ def test_a_file_expires_and_can_be_deleted(ask: Ask) -> None:
         url = upload(ask, api, b"x").json["urls"]["get"]
         assert [ask(api, "DELETE", url).status for _ in range(2)] == [204, 404]
         assert api.uploads == []
-
-
-def test_a_file_over_the_limit_is_413(ask: Ask) -> None:
-    with ScriptedAPI(upload_limit=10) as api:
-        assert upload(ask, api, b"x" * 10).status == 201
-        assert upload(ask, api, b"x" * 11).status == 413
-
-
-@pytest.mark.parametrize(("metadata", "field"), [("[", "content"), ("{}", "file")])
-def test_a_form_without_content_or_with_broken_metadata_is_refused(
-    api: ScriptedAPI, ask: Ask, metadata: str, field: str
-) -> None:
-    assert upload(ask, api, b"x", metadata=metadata, field=field).status == 422
-    assert api.uploads == []
-
-
-def test_a_form_without_a_boundary_is_refused(api: ScriptedAPI, ask: Ask) -> None:
-    assert ask(api, "POST", "/v1/files", b"--b\r\n", Content_Type="multipart/form-data").status == 400

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from replicate_job.serving.answer import EMPTY, HTML, NOT_FOUND, OUT_OF_CREDIT, invalid, required
 from replicate_job.testing import Answer, problem, throttled
-from replicate_job.testing.answers import EMPTY, HTML, NOT_FOUND, OUT_OF_CREDIT, invalid
 from replicate_job.wire.problem import Problem, read_problem
 
 
@@ -39,7 +39,7 @@ def test_every_field_of_the_body_is_kept() -> None:
         (Answer(400, b'{"detail":["a",{"b":1}]}'), '["a",{"b":1}]'),
         (Answer(400, b'{"title":"Same","detail":"Same"}'), "Same"),
         (Answer(400, b'{"title":null,"detail":null}'), "no explanation given"),
-        (invalid("prompt is required"), "Input validation failed: - input: prompt is required"),
+        (invalid(required("prompt")), "Input validation failed: - input: prompt is required"),
     ],
 )
 def test_one_line_of_any_body(answer: Answer, line: str) -> None:

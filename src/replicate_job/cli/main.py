@@ -21,6 +21,8 @@ COMMANDS = {
     "resume": "Finish every job that was interrupted.",
     "list": "List the jobs of the journal.",
     "schema": "Show what a model takes and gives.",
+    "serve": "Serve Replicate's API on this machine, with real models.",
+    "models": "List the models that run on this machine.",
     "check": "Check the token, the network and the account.",
 }
 

@@ -1,4 +1,4 @@
-"""Runs models: makes ready what each needs, keeps a server for each, and turns its outputs into files."""
+"""Runs models: makes ready what each needs, keeps servers of them, and turns their outputs into files."""
 
 from __future__ import annotations
 
@@ -9,37 +9,57 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from replicate_job.errors import LocalError
-from replicate_job.local.cog import CogServer, Launch
-from replicate_job.local.predictions import Ended, Event, Produced
-from replicate_job.local.schema import ensure_schema
-from replicate_job.local.venv import ensure_venv
+from replicate_job.local.cog.group import Launch
+from replicate_job.local.cog.instances import Instances
+from replicate_job.local.cog.limits import default_memory
+from replicate_job.local.cog.server import CogServer
+from replicate_job.local.environment.preparation import Preparation
+from replicate_job.local.environment.schema import ensure_schema, shipped_schema
+from replicate_job.local.environment.venv import ensure_venv, unheeded
+from replicate_job.local.prediction import Ended, Event, Logged, Produced
+from replicate_job.local.unless import unless
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
-    from replicate_job.local.catalog import Model
-    from replicate_job.local.files import Files
+    from replicate_job.local.catalog.model import Model
+    from replicate_job.local.files.files import Files
 
 
 class Engine:
     """``cache`` keeps environments and schemas between runs; model servers work below ``folder``, until the end.
 
-    ``grace`` is how long a canceled model may go on, in seconds.
+    ``grace`` is how long a canceled model may go on, and ``idle`` how long a server stays without a prediction, in
+    seconds; at most ``max_models`` servers run at once. ``memory`` is what each process of a server may have, in
+    bytes: three quarters of the machine's where nothing is given, 0 for any.
     """
 
-    def __init__(
-        self, cache: Path, folder: Path, files: Files, on_notice: Callable[[str], None], *, grace: float
+    def __init__(  # noqa: PLR0913 - one argument a limit
+        self,
+        cache: Path,
+        folder: Path,
+        files: Files,
+        on_notice: Callable[[str], None],
+        *,
+        grace: float,
+        idle: float = 600.0,
+        max_models: int = 4,
+        memory: int | None = None,
     ) -> None:
-        self._cache, self._folder, self._files, self._on_notice = cache, folder, files, on_notice
-        self._grace = grace
-        self._launches: dict[str, asyncio.Task[Launch]] = {}
-        self._servers: dict[str, CogServer] = {}
+        self._cache, self._files, self._on_notice = cache, files, on_notice
+        limit = default_memory() if memory is None else memory
+
+        def make(launch: Launch) -> CogServer:
+            return CogServer(launch, folder, grace=grace, memory=limit)
+
+        self._instances = Instances(make, idle=idle, most=max_models)
+        self._preparations: dict[str, Preparation] = {}
         self._warming: set[asyncio.Task[None]] = set()
 
     async def schema(self, model: Model) -> dict[str, Any]:
         """The model's OpenAPI document. Makes its environment first, if need be. Raises LocalError."""
-        return (await self._launch(model)).schema
+        return shipped_schema(model) or (await self._prepared(model).result()).schema
 
     def warm(self, model: Model) -> None:
         """Start the model's server in the background; what goes wrong shows when it is used."""
@@ -54,56 +74,102 @@ class Engine:
         id: str,  # noqa: A002 - the API's own name
         canceled: asyncio.Event,
     ) -> AsyncGenerator[Event]:
-        """One prediction's events. Outputs that are files come as addresses on this server."""
-        launch, part = await self._launch(model), 0
+        """One prediction's events. Outputs that are files come as addresses on this server.
+
+        What goes wrong is an ``Ended`` event; where it was canceled, the events may stop without an end.
+        """
+        preparation = self._prepared(model)
+        async with aclosing(preparation.lines()) as lines:
+            while line := await unless(canceled, anext(lines, "")):
+                yield Logged(f"{line}\n")
+        try:
+            launch = await unless(canceled, preparation.result())
+        except LocalError as error:
+            yield Ended("failed", error=str(error))
+            return
+        if launch is None:
+            return
         if model.stands_in:
             self._on_notice(f"{model.slug}: {model.description}")
-        resolved = self._files.resolve(given, launch.schema)
-        async with aclosing(self._server(launch).predict(id, resolved, canceled)) as events:
-            async for event in events:
-                match event:
-                    case Produced(part=True):
-                        value = await self._files.keep(id, event.value, launch.schema, part)
-                        part += 1
-                        yield msgspec.structs.replace(event, value=value)
-                    case Produced():
-                        value = await self._files.keep(id, event.value, launch.schema)
-                        yield msgspec.structs.replace(event, value=value)
-                    case Ended():
-                        yield msgspec.structs.replace(
-                            event, output=await self._files.keep(id, event.output, launch.schema)
-                        )
-                    case _:
-                        yield event
+        try:
+            async with aclosing(self._run(launch, given, id, canceled)) as events:
+                async for event in events:
+                    yield event
+        except LocalError as error:
+            yield Ended("failed", error=str(error))
 
     async def close(self) -> None:
-        tasks = [*self._warming, *self._launches.values()]
-        for task in tasks:
+        for task in self._warming:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(server.close() for server in self._servers.values()))
+        await asyncio.gather(*self._warming, return_exceptions=True)
+        await asyncio.gather(*(preparation.close() for preparation in self._preparations.values()))
+        await self._instances.close()
+
+    async def _run(
+        self,
+        launch: Launch,
+        given: dict[str, Any],
+        id: str,  # noqa: A002 - the API's own name
+        canceled: asyncio.Event,
+    ) -> AsyncGenerator[Event]:
+        async with (
+            self._files.resolved(id, given, launch.schema, canceled) as resolved,
+            self._instances.use(launch, canceled) as server,
+        ):
+            if server is None:
+                return
+            async with (
+                aclosing(server.predict(id, resolved, canceled)) as events,
+                aclosing(self._kept(id, events, launch.schema)) as kept,
+            ):
+                async for event in kept:
+                    yield event
+
+    async def _kept(
+        self,
+        id: str,  # noqa: A002 - the API's own name
+        events: AsyncGenerator[Event],
+        schema: dict[str, Any],
+    ) -> AsyncGenerator[Event]:
+        """The events, with addresses in place of files."""
+        part = 0
+        async for event in events:
+            match event:
+                case Produced(part=True):
+                    value = await self._files.keep(id, event.value, schema, part)
+                    part += 1
+                    yield msgspec.structs.replace(event, value=value)
+                case Produced():
+                    yield msgspec.structs.replace(event, value=await self._files.keep(id, event.value, schema))
+                case Ended():
+                    yield msgspec.structs.replace(event, output=await self._files.keep(id, event.output, schema))
+                case _:
+                    yield event
 
     async def _warm(self, model: Model) -> None:
         with suppress(LocalError, OSError):
-            await self._server(await self._launch(model)).start()
+            launch = await self._prepared(model).result()
+            async with self._instances.use(launch, asyncio.Event()) as server:
+                if server is not None:
+                    await server.start()
 
-    def _server(self, launch: Launch) -> CogServer:
-        version = launch.model.version
-        if version not in self._servers:
-            self._servers[version] = CogServer(launch, self._folder, grace=self._grace)
-        return self._servers[version]
-
-    async def _launch(self, model: Model) -> Launch:
+    def _prepared(self, model: Model) -> Preparation:
         """Made ready once, however many ask at the same time; again, if it failed."""
-        task = self._launches.get(model.version)
-        if task is None or (task.done() and (task.cancelled() or task.exception())):
-            task = self._launches[model.version] = asyncio.get_running_loop().create_task(self._prepare(model))
-        return await asyncio.shield(task)
+        found = self._preparations.get(model.version)
+        if found is None or found.has_failed:
+            found = self._preparations[model.version] = Preparation(lambda say: self._prepare(model, say))
+        return found
 
-    async def _prepare(self, model: Model) -> Launch:
+    async def _prepare(self, model: Model, say: Callable[[str], None]) -> Launch:
+        def tell(line: str) -> None:
+            self._on_notice(line)
+            say(line)
+
+        if line := unheeded(model):
+            tell(line)
         try:
-            venv = await ensure_venv(model, self._cache / "venvs", self._on_notice)
-            document = await ensure_schema(model, venv, self._cache / "schemas")
+            venv = await ensure_venv(model, self._cache / "venvs", tell)
+            document = shipped_schema(model) or await ensure_schema(model, venv, self._cache / "schemas")
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             raise LocalError(f"{model.slug} cannot be prepared: {where}{error.strerror or error}") from error

@@ -1,171 +1,100 @@
-"""Predictions and their states. Knows no HTTP and no model: what a model does arrives as events.
-
-``starting`` goes to ``processing`` or to an end, ``processing`` to an end, and an end (``succeeded``, ``failed``,
-``canceled``, ``aborted``) is never left: whatever arrives after it is dropped.
-"""
+"""Every prediction of the server: those that run, in memory, and those that have ended, in the store."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import os
 import time
-from bisect import bisect_left
+from collections import OrderedDict
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from replicate_job.wire.prediction import TERMINAL
+from replicate_job.local.origin import placed
+from replicate_job.local.prediction import Call, Ended, Event, Prediction, new_id
+from replicate_job.local.store import Row
+from replicate_job.serving.resource import iso
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
+    from replicate_job.local.store import Store
+
 PAGE = 100
 """Predictions on a page of the list, as the API has it."""
+STOPPED = "the server was stopped before this ended"
+_LONGEST_CURSOR = 19  # a letter and a number that SQLite can hold
 
 
-class Started(msgspec.Struct, frozen=True):
-    """The model began."""
-
-
-class Logged(msgspec.Struct, frozen=True):
-    """``text`` as the model printed it, line ends included."""
-
-    text: str
-
-
-class Produced(msgspec.Struct, frozen=True):
-    """A piece of the output. ``part`` where the output is a list and this its next item, else the whole of it."""
-
-    value: Any
-    part: bool = False
-
-
-class Ended(msgspec.Struct, frozen=True):
-    """``output`` is the whole output; the pieces that came before it do not matter any more."""
-
-    status: str
-    output: Any = None
-    error: str | None = None
-    metrics: dict[str, Any] = {}
-
-
-Event = Started | Logged | Produced | Ended
-
-
-class Prediction:
-    """What is known of one prediction; only ``apply`` changes it. Times are Unix times in seconds.
-
-    ``events`` is all that happened, in order: a stream is a reading of it from some position on.
-    """
-
-    def __init__(self, *, id: str, number: int, model: str, version: str, input: dict[str, Any], at: float) -> None:  # noqa: A002, PLR0913 - the fields' own names, one argument a fact
-        self.id, self.number, self.model, self.version, self.input = id, number, model, version, input
-        self.created_at = at
-        self.started_at: float | None = None
-        self.completed_at: float | None = None
-        self.deadline: float | None = None
-        self.status = "starting"
-        self.output: Any = None
-        self.error: str | None = None
-        self.metrics: dict[str, Any] = {}
-        self.events: list[Event] = []
-        self.changed = asyncio.Event()
-        self._logs: list[str] = []
-        self._parts: list[Any] = []
-
-    @property
-    def is_terminal(self) -> bool:
-        return self.status in TERMINAL
-
-    @property
-    def logs(self) -> str:
-        if len(self._logs) > 1:
-            self._logs = ["".join(self._logs)]
-        return self._logs[0] if self._logs else ""
-
-    def apply(self, event: Event, now: float) -> bool:
-        """Take an event in; False, and nothing changed, where the prediction had ended already."""
-        if self.is_terminal:
-            return False
-        match event:
-            case Started():
-                self._begin(now)
-            case Logged():
-                self._logs.append(event.text)
-            case Produced(part=True):
-                self._begin(now)
-                self._parts.append(event.value)
-                self.output = self._parts
-            case Produced():
-                self._begin(now)
-                self.output = event.value
-            case Ended():
-                self._end(event, now)
-        self.events.append(event)
-        changed, self.changed = self.changed, asyncio.Event()
-        changed.set()
-        return True
-
-    def _begin(self, now: float) -> None:
-        if self.started_at is None:
-            self.status, self.started_at = "processing", now
-
-    def _end(self, event: Ended, now: float) -> None:
-        if event.status not in TERMINAL:
-            raise ValueError(f"{event.status!r} is not an end")
-        self.status, self.error, self.completed_at = event.status, event.error, now
-        if event.status == "succeeded":
-            self.output = event.output
-        spent = {} if self.started_at is None else {"predict_time": max(now - self.started_at, 0.0)}
-        self.metrics = {**spent, **event.metrics, "total_time": max(now - self.created_at, 0.0)}
+_RECENT, _LARGE = 256, 2**20
+"""So many that have ended stay at hand for readers of their events, unless they are larger than this (bytes)."""
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Newest first. ``next`` (older ones) and ``previous`` are cursors, None where there is nothing more."""
+    """Bodies, newest first. ``next`` (older ones) and ``previous`` are cursors, None where there is nothing more."""
 
-    predictions: list[Prediction]
+    bodies: list[bytes]
     next: str | None
     previous: str | None
 
 
 class Predictions:
-    """Every prediction of this server. ``clock`` gives Unix time."""
+    """Every prediction of this server: those that run, and from the store those that have ended.
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
-        self._known: dict[str, Prediction] = {}
-        self._order: list[Prediction] = []  # oldest first; a prediction's number is its place
+    With ``keep``, a prediction's data are removed so many seconds after its end, and ``on_removed`` hears its id.
+    ``clock`` gives Unix time.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        keep: float | None = None,
+        on_removed: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store, self._clock = store, clock
+        self._keep, self._on_removed = keep, on_removed
+        newest = store.last()
+        self._number, self._latest = (newest.number + 1, newest.created_at) if newest else (0, 0.0)
+        self._running: dict[str, Prediction] = {}
+        self._ended: OrderedDict[str, Prediction] = OrderedDict()
         self._cancels: dict[str, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def create(
-        self,
-        work: Callable[[str, asyncio.Event], AsyncGenerator[Event]],
-        *,
-        model: str,
-        version: str,
-        input: dict[str, Any],  # noqa: A002 - the API's own name
-        cancel_after: float | None = None,
-    ) -> Prediction:
+    def recover(self) -> list[Row]:
+        """End, as ``failed``, what an earlier server left unfinished, and give it."""
+        left, now = self._store.unfinished(), self._clock()
+        for row in left:
+            self._store.end(row.id, _abandoned(row, now), now)
+        for row in self._store.ended_before(now) if self._keep is not None else ():
+            self._remove_later(row.id, (row.ended_at or now) - now)
+        return [found for row in left if (found := self._store.get(row.id))]
+
+    def create(self, call: Call, work: Callable[[str, asyncio.Event], AsyncGenerator[Event]]) -> Prediction:
         """Start ``work(id, canceled)``, whose events make the prediction, in the running event loop.
 
         ``canceled`` is set when nobody wants the result any more; the work goes on reading its model's end, so
-        that a model is never left half stopped. ``cancel_after`` is in seconds.
+        that a model is never left half stopped.
         """
-        # A list that is ordered by time can be searched by time: a clock set back must not disorder it.
-        now = max(self._clock(), self._order[-1].created_at if self._order else 0.0)
-        prediction = Prediction(id=new_id(), number=len(self._order), model=model, version=version, input=input, at=now)
-        self._known[prediction.id] = prediction
-        self._order.append(prediction)
+        # A list that is ordered by time can be searched by time: a clock set back must not disorder it, and what the
+        # client sees of the time, microseconds, must be all of it.
+        now = self._latest = max(round(self._clock(), 6), self._latest)
+        prediction = Prediction(new_id(), self._number, call, now)
+        if call.cancel_after is not None:
+            prediction.deadline = now + call.cancel_after
+        body = prediction.encode()
+        told = call.webhook if "completed" in call.webhook_events else ""
+        self._store.add(Row(prediction.number, prediction.id, now, None, told, body))
+        self._number += 1
+        self._running[prediction.id] = prediction
         canceled = self._cancels[prediction.id] = asyncio.Event()
         task = asyncio.get_running_loop().create_task(self._drive(prediction, work(prediction.id, canceled)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        if cancel_after is not None:
-            prediction.deadline = now + cancel_after
-            timer = asyncio.get_running_loop().call_later(cancel_after, self._expire, prediction)
+        if call.cancel_after is not None:
+            timer = asyncio.get_running_loop().call_later(call.cancel_after, self._expire, prediction)
             task.add_done_callback(lambda _: timer.cancel())
         return prediction
 
@@ -173,18 +102,43 @@ class Predictions:
         try:
             async with aclosing(work) as events:
                 async for event in events:
-                    prediction.apply(event, self._clock())
+                    self._apply(prediction, event)
             self._stop(prediction, "failed", "the model ended without a result")
         except asyncio.CancelledError:
-            self._stop(prediction, "failed", "the server was stopped")
+            self._stop(prediction, "failed", STOPPED)
             raise
         except Exception as error:  # noqa: BLE001 - whatever goes wrong behind a prediction, its caller must see an end
             self._stop(prediction, "failed", str(error) or type(error).__name__)
         finally:
             del self._cancels[prediction.id]
 
+    def _apply(self, prediction: Prediction, event: Event) -> None:
+        now = self._clock()
+        if not prediction.apply(event, now) or not prediction.is_terminal:
+            return
+        body = prediction.encode()
+        self._store.end(prediction.id, body, now)
+        del self._running[prediction.id]
+        self._remove_later(prediction.id, 0.0)
+        if len(body) <= _LARGE:
+            self._ended[prediction.id] = prediction
+            if len(self._ended) > _RECENT:
+                self._ended.popitem(last=False)
+
+    def _remove_later(self, id: str, ended: float) -> None:  # noqa: A002 - the API's own name
+        """``ended`` is when it did, in seconds from now."""
+        if self._keep is not None:
+            asyncio.get_running_loop().call_later(max(self._keep + ended, 0.0), self._remove, id)
+
+    def _remove(self, id: str) -> None:  # noqa: A002 - the API's own name
+        row = self._store.get(id)
+        if row and row.ended_at is not None:
+            self._ended.pop(id, None)
+            self._store.end(id, _emptied(row), row.ended_at)
+            self._on_removed(id)
+
     def _stop(self, prediction: Prediction, status: str, error: str | None = None) -> None:
-        prediction.apply(Ended(status, error=error), self._clock())
+        self._apply(prediction, Ended(status, error=error))
 
     def _expire(self, prediction: Prediction) -> None:
         self._give_up(prediction, "aborted" if prediction.started_at is None else "canceled")
@@ -195,12 +149,20 @@ class Predictions:
             self._cancels[prediction.id].set()
 
     def get(self, id: str) -> Prediction | None:  # noqa: A002 - the API's own name
-        return self._known.get(id)
+        """One that runs, or ended not long ago: its events are at hand."""
+        return self._running.get(id) or self._ended.get(id)
 
-    def cancel(self, prediction: Prediction) -> None:
-        """End it as ``canceled``, unless it has ended. Its model is told, and stopped by force if it goes on."""
-        if not prediction.is_terminal:
-            self._give_up(prediction, "canceled")
+    def body(self, id: str, here: str) -> bytes | None:  # noqa: A002 - the API's own name
+        """Any of them as it is now, with addresses as the client of ``here`` reaches them."""
+        if running := self._running.get(id):
+            return placed(running.encode(), here)
+        row = self._store.get(id)
+        return placed(row.body, here) if row else None
+
+    def cancel(self, id: str) -> None:  # noqa: A002 - the API's own name
+        """End it as ``canceled``, if it runs. Its model is told, and stopped by force if it goes on."""
+        if running := self._running.get(id):
+            self._give_up(running, "canceled")
 
     async def wait(self, prediction: Prediction, seconds: float) -> bool:
         """Whether it ended within this time."""
@@ -222,17 +184,17 @@ class Predictions:
             await prediction.changed.wait()
 
     def page(
-        self, cursor: str | None = None, created_after: float | None = None, created_before: float | None = None
+        self,
+        here: str,
+        cursor: str | None = None,
+        created_after: float | None = None,
+        created_before: float | None = None,
     ) -> Page:
-        """One page of the list: created at or after the one time, and before the other.
+        """One page of the list: created at or after the one time, and before the other; ``here`` as in ``body``.
 
         Raises ValueError for a cursor that is not from here.
         """
-        low, high = 0, len(self._order)
-        if created_after is not None:
-            low = bisect_left(self._order, created_after, key=_created)
-        if created_before is not None:
-            high = max(bisect_left(self._order, created_before, key=_created), low)
+        low, high = self._store.bounds(created_after, created_before)
         end, start = high, max(high - PAGE, low)
         if cursor is not None:
             older, number = _read_cursor(cursor)
@@ -242,8 +204,9 @@ class Predictions:
             else:
                 start = min(max(number, low), high)
                 end = min(start + PAGE, high)
+        rows = self._store.between(start, end)
         return Page(
-            self._order[start:end][::-1],
+            [placed(self._running[row.id].encode() if row.id in self._running else row.body, here) for row in rows],
             next=_cursor("o", start) if start > low else None,
             previous=_cursor("n", end) if end < high else None,
         )
@@ -256,13 +219,19 @@ class Predictions:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def new_id() -> str:
-    """26 letters and digits, as the API's ids are; no path, no meaning."""
-    return base64.b32encode(os.urandom(16)).decode().rstrip("=").lower()
+def _abandoned(row: Row, now: float) -> bytes:
+    end = {
+        "status": "failed",
+        "error": STOPPED,
+        "completed_at": iso(now),
+        "metrics": {"total_time": now - row.created_at},
+    }
+    return msgspec.json.encode(msgspec.json.decode(row.body, type=dict[str, Any]) | end)
 
 
-def _created(prediction: Prediction) -> float:
-    return prediction.created_at
+def _emptied(row: Row) -> bytes:
+    nothing: dict[str, Any] = {"input": {}, "output": None, "logs": "", "data_removed": True}
+    return msgspec.json.encode(msgspec.json.decode(row.body, type=dict[str, Any]) | nothing)
 
 
 def _cursor(direction: str, number: int) -> str:
@@ -271,6 +240,6 @@ def _cursor(direction: str, number: int) -> str:
 
 def _read_cursor(cursor: str) -> tuple[bool, int]:
     text = base64.urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)).decode()
-    if text[:1] not in {"o", "n"} or not text[1:].isdecimal():
+    if text[:1] not in {"o", "n"} or not text[1:].isdecimal() or len(text) > _LONGEST_CURSOR:
         raise ValueError(f"{cursor!r} is not a cursor of this list")
     return text[0] == "o", int(text[1:])

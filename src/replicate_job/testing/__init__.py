@@ -9,18 +9,19 @@
         assert len(api.predictions) == 1     # created once, although a connection may have died
 
 ``api.faults.next("get", "503", "drop-before")`` and ``api.next(Script(end="failed"))`` script single requests and
-predictions. ``replicate_job.testing.faults`` documents the words for faults.
+predictions. ``replicate_job.serving.faults`` documents the words for faults.
 """
 
-from replicate_job.testing.answers import Answer, problem, throttled
+from replicate_job.serving.answer import Answer, problem, throttled
+from replicate_job.serving.connection import BreakableProtocol
+from replicate_job.serving.faults import Fault, Faults
+from replicate_job.serving.middleware import FaultMiddleware
 from replicate_job.testing.api import ScriptedAPI
 from replicate_job.testing.delivery import File
-from replicate_job.testing.faults import Fault, Faults
-from replicate_job.testing.middleware import FaultMiddleware
 from replicate_job.testing.models import Deployment, Model, openapi_schema
 from replicate_job.testing.predictions import Script, ScriptedPrediction
 from replicate_job.testing.record import Request
-from replicate_job.testing.server import BreakableProtocol, LoopbackServer
+from replicate_job.testing.server import LoopbackServer
 from replicate_job.testing.stream import Event, Stream
 from replicate_job.testing.uploads import Upload
 

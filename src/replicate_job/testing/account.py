@@ -7,14 +7,24 @@ import re
 import time
 from bisect import bisect_left
 from collections import deque
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from replicate_job.testing.answers import NOT_FOUND, RefusedError, invalid, problem
+from replicate_job.serving.answer import (
+    NO_VERSION,
+    NOT_FOUND,
+    InvalidField,
+    RefusedError,
+    additional,
+    invalid,
+    problem,
+    required,
+)
+from replicate_job.serving.headers import read_cancel_after, read_time
+from replicate_job.serving.resource import prediction_urls
+from replicate_job.testing.models import WEB
 from replicate_job.testing.predictions import Script, ScriptedPrediction
-from replicate_job.testing.validation import refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +35,6 @@ if TYPE_CHECKING:
 
 PAGE = 100
 _VERSION = re.compile(r"(?:(?P<model>[^/:]+/[^/:]+))?(?P<colon>:)?(?P<version>[0-9a-f]{64})?")
-_CANCEL_AFTER = re.compile(r"(?:(?P<hours>\d+)h)?(?:(?P<minutes>\d+)m)?(?:(?P<seconds>\d+)s?)?")
 _FIELDS = {"version", "input", "webhook", "webhook_events_filter", "stream"}
 
 
@@ -53,14 +62,13 @@ class Account:
         body = _decode(request.body)
         given = bytes(body.get("input", b""))
         if unknown := body.keys() - _FIELDS:
-            raise RefusedError(invalid(f"Additional property {min(unknown)} is not allowed"))
+            raise RefusedError(invalid(*map(additional, sorted(unknown))))
         if not given:
-            raise RefusedError(invalid("input is required", kind="required"))
+            raise RefusedError(invalid(required("input")))
         if not given.startswith(b"{"):
-            raise RefusedError(invalid("Invalid type. Expected: object", kind="invalid_type"))
+            raise RefusedError(invalid(InvalidField("invalid_type", "input", "Invalid type. Expected: object")))
         found, version = self._resolve(body, model, deployment)
-        if found.schema and (refusal := refuse(found.schema, msgspec.json.decode(given))):
-            raise RefusedError(refusal)
+        found.validator.check(msgspec.json.decode(given))
         prediction = ScriptedPrediction(
             model=found.name,
             version="hidden" if found.official else version,
@@ -68,7 +76,7 @@ class Account:
             script=self._next_script(found, given),
             request=request,
             deployment=deployment,
-            cancel_after=_cancel_after(request.headers.get("cancel-after")),
+            cancel_after=read_cancel_after(request.headers.get("cancel-after")),
             keep=self.keep,
         )
         self._add(prediction)
@@ -87,8 +95,8 @@ class Account:
         """Newest first, and the cursor of the next page, empty on the last. Times are ISO 8601: [after, before)."""
         now = time.time()
         found: list[ScriptedPrediction] = []
-        first = bisect_left(self.predictions, _moment(after), key=_created) if after else 0
-        end = bisect_left(self.predictions, _moment(before), key=_created) if before else None
+        first = bisect_left(self.predictions, read_time("created_after", after), key=_created) if after else 0
+        end = bisect_left(self.predictions, read_time("created_before", before), key=_created) if before else None
         # A cursor is the number of a prediction, for places shift when older ones are forgotten.
         index = bisect_left(self.predictions, int(cursor), key=_number) if cursor.isdigit() else len(self.predictions)
         index = min(index, len(self.predictions) if end is None else end)
@@ -125,7 +133,7 @@ class Account:
             return model, model.version_ids[0]
         text = msgspec.json.decode(body.get("version", msgspec.Raw(b"null")))
         if not isinstance(text, str):
-            raise RefusedError(invalid("version is required", kind="required"))
+            raise RefusedError(invalid(required("version")))
         found = _VERSION.fullmatch(text)
         if found and found["model"] and not found["colon"] and not found["version"]:
             return self._resolve(body, found["model"], "")
@@ -133,22 +141,15 @@ class Account:
             for model in [self.model(found["model"])] if found["model"] else self.models.values():
                 if found["version"] in model.version_ids:
                     return model, found["version"]
-        detail = "The specified version does not exist (or perhaps you don't have permission to use it?)"
-        raise RefusedError(problem(422, detail, "Invalid version or not permitted"))
+        raise RefusedError(NO_VERSION)
 
     def _next_script(self, model: Model, given: bytes) -> Script:
         script = self.scripts.popleft() if self.scripts else self.script or model.script
         return script if isinstance(script, Script) else script(msgspec.json.decode(given))
 
     def _add(self, prediction: ScriptedPrediction) -> None:
-        url = f"{self.origin}/v1/predictions/{prediction.id}"
-        prediction.urls = {
-            "web": f"https://replicate.com/p/{prediction.id}",
-            "get": url,
-            "cancel": f"{url}/cancel",
-        }
-        if prediction.script.stream:
-            prediction.urls["stream"] = f"{self._delivery.origin}/stream/{prediction.id}"
+        stream = self._delivery.origin if prediction.script.stream else ""
+        prediction.urls = prediction_urls(prediction.id, api=self.origin, web=WEB, stream=stream)
         prediction.publish(lambda file: self._delivery.publish(file, prediction.removed))
         prediction.number, self.created = self.created, self.created + 1
         prediction.visible = prediction.created + self.missing_for
@@ -180,23 +181,5 @@ def _number(prediction: ScriptedPrediction) -> int:
 def _decode(body: bytes) -> dict[str, msgspec.Raw]:
     try:
         return msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise RefusedError(problem(400, "Request body must be a JSON object", "Bad request")) from None
-
-
-def _cancel_after(text: str | None) -> float | None:
-    if text is None:
-        return None
-    found = _CANCEL_AFTER.fullmatch(text) if text else None
-    parts = {unit: int(value or 0) for unit, value in found.groupdict().items()} if found else {}
-    seconds = parts.get("hours", 0) * 3600 + parts.get("minutes", 0) * 60 + parts.get("seconds", 0)
-    if not 5 <= seconds <= 24 * 3600:  # noqa: PLR2004 - the API's bounds
-        raise RefusedError(problem(400, "Cancel-After must be from 5 seconds to 24 hours", "Bad request"))
-    return seconds
-
-
-def _moment(text: str) -> float:
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        raise RefusedError(problem(400, f"{text} is not a date-time", "Bad request")) from None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Self
 
+from replicate_job.serving.faults import Faults
+from replicate_job.serving.middleware import FaultMiddleware, operation
+from replicate_job.serving.upload import LARGEST
 from replicate_job.testing.account import Account
 from replicate_job.testing.delivery import Delivery
-from replicate_job.testing.faults import Faults
-from replicate_job.testing.middleware import FaultMiddleware, operation
 from replicate_job.testing.models import DEFAULT_DEPLOYMENTS, DEFAULT_MODELS, Deployment, Model
 from replicate_job.testing.record import Log, Recorder, Request
 from replicate_job.testing.routes import Authenticated, Endpoints
@@ -55,7 +56,7 @@ class ScriptedAPI:
         missing_for: float = 0.0,
         expire: float | None = None,
         file_expire: float = 24 * 3600,
-        upload_limit: int = 100 * 1024 * 1024,
+        upload_limit: int = LARGEST,
         remember: int | None = None,
     ) -> None:
         self.token = token

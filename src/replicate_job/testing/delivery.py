@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from replicate_job.testing.answers import Answer
+from replicate_job.serving.answer import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container

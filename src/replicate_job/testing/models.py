@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from functools import cache
+from datetime import UTC, datetime
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from replicate_job.serving.resource import account_body, deployment_body, model_body, version_body
+from replicate_job.serving.validation import Validator
 from replicate_job.testing.delivery import File
 from replicate_job.testing.predictions import Script
 from replicate_job.testing.stream import Stream
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
 IMAGE = base64.b64decode("UklGRhoAAABXRUJQVlA4TA0AAAAvAAAAEAcQERGIiP4HAA==")
 """A WebP of one pixel."""
+ACCOUNT = account_body("acme", "Acme", type="organization")
+WEB = "https://replicate.com"
 FILE: dict[str, Any] = {"type": "string", "format": "uri"}
 TEXT: dict[str, Any] = {
     "type": "array",
@@ -25,6 +30,8 @@ TEXT: dict[str, Any] = {
     "x-cog-array-type": "iterator",
     "x-cog-array-display": "concatenate",
 }
+
+_CREATED = datetime(2025, 1, 1, tzinfo=UTC).timestamp()
 
 
 def openapi_schema(
@@ -51,7 +58,7 @@ def openapi_schema(
     return {"openapi": "3.0.2", "info": info, "paths": {}, "components": {"schemas": schemas}}
 
 
-class Model(msgspec.Struct, frozen=True, kw_only=True):
+class Model(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """A model, called by its ``owner/name``.
 
     An ``official`` one is called by name and has no list of versions, and its predictions have version ``hidden``;
@@ -67,33 +74,29 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     versions: tuple[str, ...] = ()
     visibility: str = "public"
 
+    @cached_property
+    def validator(self) -> Validator:
+        return Validator(self.schema)
+
     @property
     def version_ids(self) -> tuple[str, ...]:
         return self.versions or _made_up(self.name)
 
     def version(self, version_id: str) -> dict[str, Any]:
         """The version object."""
-        created = "2025-01-01T00:00:00.000000Z"
-        return {"id": version_id, "created_at": created, "cog_version": "0.16.0", "openapi_schema": self.schema}
+        return version_body(version_id, created_at=_CREATED, cog_version="0.16.0", openapi_schema=self.schema)
 
     def describe(self) -> dict[str, Any]:
         """The model object."""
-        owner, _, name = self.name.partition("/")
-        return {
-            "url": f"https://replicate.com/{self.name}",
-            "owner": owner,
-            "name": name,
-            "description": "A scripted model: it runs nothing.",
-            "visibility": self.visibility,
-            "is_official": self.official,
-            "github_url": None,
-            "paper_url": None,
-            "license_url": None,
-            "run_count": 0,
-            "cover_image_url": None,
-            "default_example": None,
-            "latest_version": None if self.schema is None and not self.versions else self.version(self.version_ids[0]),
-        }
+        hidden = self.schema is None and not self.versions
+        return model_body(
+            self.name,
+            web=WEB,
+            latest_version=None if hidden else self.version(self.version_ids[0]),
+            is_official=self.official,
+            description="A scripted model: it runs nothing.",
+            visibility=self.visibility,
+        )
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,15 +108,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
 
     def describe(self, version: str) -> dict[str, Any]:
         """The deployment object."""
-        owner, _, name = self.name.partition("/")
-        release = {
-            "number": 1,
-            "model": self.model,
-            "version": version,
-            "created_at": "2025-01-01T00:00:00.000000Z",
-            "configuration": {"hardware": "cpu", "min_instances": 0, "max_instances": 1},
-        }
-        return {"owner": owner, "name": name, "current_release": release}
+        return deployment_body(self.name, model=self.model, version=version, created_at=_CREATED, created_by=ACCOUNT)
 
 
 @cache

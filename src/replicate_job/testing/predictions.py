@@ -7,11 +7,11 @@ import contextlib
 import math
 import secrets
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from replicate_job.serving.resource import prediction_body
 from replicate_job.testing.delivery import File
 from replicate_job.testing.stream import Stream
 
@@ -96,7 +96,7 @@ class ScriptedPrediction:
 
     @created.setter
     def created(self, moment: float) -> None:
-        self._created, self._created_at, self._started_at = moment, _iso(moment), ""
+        self._created = moment
         self._whole: msgspec.Raw | None = None
 
     @property
@@ -175,32 +175,26 @@ class ScriptedPrediction:
         """The prediction object, as of ``now`` (Unix time)."""
         now = time.time() if now is None else now
         status, started, ended = self.status_at(now), self.started, self.ended
-        removed = now >= ended + self.keep
-        body: dict[str, Any] = {
-            "id": self.id,
-            "model": self.model,
-            "version": self.version,
-            "input": {} if removed else self.raw_input,
-            "logs": "" if removed else self._logs_at(now),
-            "output": None if removed else self._output_at(now, status),
-            "data_removed": removed,
-            "error": (self.script.error or "the script says so") if status == "failed" else None,
-            "source": "api",
-            "status": status,
-            "created_at": self._created_at,
-            "urls": self.urls,
-        }
-        if started <= now and started <= ended:
-            body["started_at"] = self._started_at = self._started_at or _iso(started)
-        if now >= ended:
-            body["completed_at"] = _iso(ended)
-            body["metrics"] = {"total_time": ended - self._created}
-            if "started_at" in body:
-                body["metrics"]["predict_time"] = ended - started
-        if self.deadline is not None:
-            body["deadline"] = _iso(self.deadline)
-        if self.deployment:
-            body["deployment"] = self.deployment
+        begun = started <= now and started <= ended
+        metrics = {"total_time": ended - self._created} | ({"predict_time": ended - started} if begun else {})
+        body = prediction_body(
+            id=self.id,
+            model=self.model,
+            version=self.version,
+            input=self.raw_input,
+            status=status,
+            created_at=self._created,
+            urls=self.urls,
+            output=self._output_at(now, status),
+            logs=self._logs_at(now),
+            error=(self.script.error or "the script says so") if status == "failed" else None,
+            started_at=started if begun else None,
+            completed_at=ended if now >= ended else None,
+            deadline=self.deadline,
+            metrics=metrics if now >= ended else None,
+            deployment=self.deployment,
+            data_removed=self.removed(now),
+        )
         body.update(self.script.overrides)
         return body
 
@@ -244,7 +238,3 @@ def _with_urls(value: Any, deliver: Callable[[File], str]) -> Any:
     if isinstance(value, list | tuple):
         return [_with_urls(item, deliver) for item in value]
     return value
-
-
-def _iso(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-import msgspec
 from starlette.requests import Request as HTTPRequest
 from starlette.routing import Route, Router
 
-from replicate_job.testing.answers import NOT_FOUND, UNAUTHENTICATED, Answer, RefusedError
+from replicate_job.serving.answer import DELETED, NOT_FOUND, UNAUTHENTICATED, Answer, RefusedError, json_answer
+from replicate_job.serving.headers import read_prefer
+from replicate_job.serving.resource import page_body
+from replicate_job.testing.models import ACCOUNT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -21,13 +22,6 @@ if TYPE_CHECKING:
     from replicate_job.testing.account import Account
     from replicate_job.testing.predictions import ScriptedPrediction
     from replicate_job.testing.uploads import Uploads
-
-_WAIT = re.compile(r"(?:^|[,;\s])wait(?:=(?P<seconds>\d+))?(?:$|[,;\s])")
-_LONGEST_HOLD = 60
-
-
-def json(content: Any, status: int = 200) -> Answer:
-    return Answer(status, msgspec.json.encode(content))
 
 
 class Authenticated:
@@ -98,20 +92,20 @@ class Endpoints:
         recorded = request.scope["replicate_job.request"]
         recorded.body = await request.body()
         prediction = self.account.create(recorded, **called)
-        wait = _WAIT.search(request.headers.get("prefer", ""))
-        if not wait:
-            return json(prediction.encode(), 201)
-        await prediction.hold(min(_LONGEST_HOLD, max(1, int(wait["seconds"] or _LONGEST_HOLD))))
+        hold = read_prefer(request.headers.get("prefer", ""))
+        if hold is None:
+            return json_answer(prediction.encode(), 201)
+        await prediction.hold(hold)
         now = time.time()
-        return json(prediction.encode(now), 201 if now >= prediction.ended else 202)
+        return json_answer(prediction.encode(now), 201 if now >= prediction.ended else 202)
 
     async def prediction(self, request: HTTPRequest) -> Answer:
-        return json(self._prediction(request).encode())
+        return json_answer(self._prediction(request).encode())
 
     async def cancel(self, request: HTTPRequest) -> Answer:
         prediction = self._prediction(request)
         prediction.cancel()
-        return json(prediction.encode())
+        return json_answer(prediction.encode())
 
     async def predictions(self, request: HTTPRequest) -> Answer:
         asked = request.query_params
@@ -121,49 +115,44 @@ class Endpoints:
             found, cursor = [], ""
         now = time.time()
         following = urlencode([*((k, v) for k, v in asked.items() if k != "cursor"), ("cursor", cursor)])
-        return json(
-            {
-                "next": f"{self.account.origin}/v1/predictions?{following}" if cursor else None,
-                "previous": None,
-                "results": [prediction.encode(now) for prediction in found],
-            }
-        )
+        older = f"{self.account.origin}/v1/predictions?{following}" if cursor else None
+        return json_answer(page_body([prediction.encode(now) for prediction in found], next=older))
 
     async def model(self, request: HTTPRequest) -> Answer:
-        return json(self.account.model(_name(request)).describe())
+        return json_answer(self.account.model(_name(request)).describe())
 
     async def versions(self, request: HTTPRequest) -> Answer:
         model = self.account.model(_name(request))
         if model.official:
             raise RefusedError(NOT_FOUND)
-        return json({"next": None, "previous": None, "results": [model.version(one) for one in model.version_ids]})
+        return json_answer(page_body([model.version(one) for one in model.version_ids]))
 
     async def version(self, request: HTTPRequest) -> Answer:
         model = self.account.model(_name(request))
         if model.official or request.path_params["id"] not in model.version_ids:
             raise RefusedError(NOT_FOUND)
-        return json(model.version(request.path_params["id"]))
+        return json_answer(model.version(request.path_params["id"]))
 
     async def deployment(self, request: HTTPRequest) -> Answer:
-        return json(self.account.deployment(_name(request)))
+        return json_answer(self.account.deployment(_name(request)))
 
     async def upload(self, request: HTTPRequest) -> Answer:
         upload = await self.uploads.receive(request)
-        return json(upload.describe(self.account.origin), 201)
+        return json_answer(upload.describe(self.account.origin), 201)
 
     async def file(self, request: HTTPRequest) -> Answer:
         upload = self.uploads.live().get(request.path_params["id"])
         if upload is None:
             raise RefusedError(NOT_FOUND)
-        return json(upload.describe(self.account.origin))
+        return json_answer(upload.describe(self.account.origin))
 
     async def delete_file(self, request: HTTPRequest) -> Answer:
         if self.uploads.files.pop(request.path_params["id"], None) is None:
             raise RefusedError(NOT_FOUND)
-        return Answer(204, content_type="")
+        return DELETED
 
     async def whoami(self, request: HTTPRequest) -> Answer:  # noqa: ARG002 - every endpoint takes one
-        return json({"type": "organization", "username": "acme", "name": "Acme", "github_url": None})
+        return json_answer(ACCOUNT)
 
     def _prediction(self, request: HTTPRequest) -> ScriptedPrediction:
         return self.account.get(request.path_params["id"])

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from replicate_job.testing.answers import NOT_FOUND
-from replicate_job.testing.server import gone, reset
+from replicate_job.serving.answer import NOT_FOUND
+from replicate_job.serving.connection import gone, reset
+from replicate_job.serving.stream import done_data, encode_comment, encode_event, error_data, event_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,10 +36,8 @@ class Event(msgspec.Struct, frozen=True):
         if self.raw:
             return self.raw
         if self.comment is not None:
-            return f": {self.comment}\n\n".encode()
-        lines = [f"event: {self.event}"] + ([f"id: {self.id}"] if self.id else [])
-        lines += [f"data: {line}" for line in self.data.split("\n")]
-        return ("\n".join(lines) + "\n\n").encode()
+            return encode_comment(self.comment)
+        return encode_event(self.event, self.data, self.id)
 
 
 class Stream(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,7 +107,7 @@ async def _send_events(
             return False
     await prediction.reaches(math.inf)
     if stream.done:
-        await _write(send, _done(prediction))
+        await _write(send, Event("done", done_data(prediction.status)))
     return True
 
 
@@ -118,21 +117,14 @@ def _events(prediction: ScriptedPrediction, stream: Stream) -> list[Event]:
         output = prediction.output if isinstance(prediction.output, list) else [prediction.output or ""]
         chosen = tuple(str(item) for item in output)
         if prediction.script.end == "failed":
-            detail = msgspec.json.encode({"detail": prediction.script.error}).decode()
-            chosen += (Event("error", detail),)
-    first = int(prediction.created)
+            chosen += (Event("error", error_data(prediction.script.error)),)
     events = []
     for index, item in enumerate(chosen):
         event = Event(data=item) if isinstance(item, str) else item
         if stream.ids and not event.id and event.event in ("output", "logs"):
-            event = msgspec.structs.replace(event, id=f"{first}:{index}")
+            event = msgspec.structs.replace(event, id=event_id(prediction.created, index))
         events.append(event)
     return events
-
-
-def _done(prediction: ScriptedPrediction) -> Event:
-    reason = {"canceled": "canceled", "aborted": "canceled", "failed": "error"}.get(prediction.status)
-    return Event("done", msgspec.json.encode({"reason": reason} if reason else {}).decode())
 
 
 async def _write(send: Send, event: Event) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
 
-from replicate_job.testing.answers import RefusedError, invalid, problem
+from replicate_job.serving.resource import file_body
+from replicate_job.serving.upload import LARGEST, read_upload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,24 +31,23 @@ class Upload(msgspec.Struct, frozen=True):
 
     def describe(self, origin: str) -> dict[str, Any]:
         """The file object."""
-        return {
-            "id": self.id,
-            "name": self.name,
-            "content_type": self.content_type,
-            "size": len(self.content),
-            "etag": hashlib.md5(self.content, usedforsecurity=False).hexdigest(),
-            "checksums": {"sha256": hashlib.sha256(self.content).hexdigest()},
-            "metadata": self.metadata,
-            "created_at": datetime.fromtimestamp(self.created, UTC).isoformat(),
-            "expires_at": datetime.fromtimestamp(self.expires, UTC).isoformat(),
-            "urls": {"get": f"{origin}/v1/files/{self.id}"},
-        }
+        return file_body(
+            id=self.id,
+            name=self.name,
+            content_type=self.content_type,
+            size=len(self.content),
+            sha256=hashlib.sha256(self.content).hexdigest(),
+            metadata=self.metadata,
+            created_at=self.created,
+            expires_at=self.expires,
+            api=origin,
+        )
 
 
 class Uploads:
     """``keep`` is the seconds until a file expires, ``limit`` its most bytes."""
 
-    def __init__(self, keep: float = 24 * 3600, limit: int = 100 * 1024 * 1024) -> None:
+    def __init__(self, keep: float = 24 * 3600, limit: int = LARGEST) -> None:
         self.keep, self.limit = keep, limit
         self.files: dict[str, Upload] = {}
 
@@ -60,27 +57,9 @@ class Uploads:
 
     async def receive(self, request: HTTPRequest) -> Upload:
         """Raises RefusedError with 400, 413 or 422."""
-        try:
-            async with request.form() as form:
-                content, metadata = form.get("content"), form.get("metadata", "{}")
-                if not isinstance(content, UploadFile):
-                    raise RefusedError(invalid("content is required", field="content", kind="required"))
-                held = await content.read()
-                about = await metadata.read() if isinstance(metadata, UploadFile) else metadata
-        except MultiPartException as error:
-            raise RefusedError(problem(400, error.message, "Bad request")) from None
-        if len(held) > self.limit:
-            raise RefusedError(problem(413, "Files must be less than 100MB in size"))
-        now, kind = time.time(), content.content_type or "application/octet-stream"
+        form, now = await read_upload(request, self.limit), time.time()
         upload = Upload(
-            secrets.token_hex(13), content.filename or "", kind, held, _metadata(about), now, now + self.keep
+            secrets.token_hex(13), form.name, form.content_type, form.content, form.metadata, now, now + self.keep
         )
         self.files[upload.id] = upload
         return upload
-
-
-def _metadata(text: str | bytes) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(text, type=dict[str, Any])
-    except msgspec.DecodeError:
-        raise RefusedError(invalid("metadata must be JSON", field="metadata", kind="invalid_type")) from None

@@ -1,0 +1,89 @@
+"""``replicate-job models``: what the local server can run."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from replicate_job.cli.exits import SUCCEEDED
+from replicate_job.cli.folders import warnings
+from replicate_job.cli.output import print_json
+from replicate_job.cli.streams import plain, tell, write
+from replicate_job.errors import LocalError
+
+if TYPE_CHECKING:
+    from replicate_job.local.catalog.model import Model
+
+_NARROWEST = 40  # columns that notes take at least
+
+
+@click.command("models")
+@click.argument("folder", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+def command(folder: tuple[Path, ...], *, as_json: bool) -> int:
+    """List the models that --local and serve can run: those that are built in, and those of FOLDER.
+
+    The size is what the first use downloads.
+    """
+    try:
+        from replicate_job.local.catalog.catalog import Catalog  # noqa: PLC0415 - an extra that may not be installed
+    except ModuleNotFoundError as error:
+        raise LocalError(
+            f"local models need {error.name}, which is not here: pip install 'replicate-job[local]'"
+        ) from None
+    models = Catalog(folder).models()
+    for line in warnings(folder):
+        tell(line)
+    if as_json:
+        print_json([_facts(model) for model in models])
+        return SUCCEEDED
+    write(_stacked(models) if sys.stdout.isatty() else _lines(models))
+    return SUCCEEDED
+
+
+def _stacked(models: list[Model]) -> str:
+    """For people: what each is below its name, as wide as the terminal."""
+    width = max(shutil.get_terminal_size().columns, _NARROWEST)
+    shown = []
+    for model, line in zip([None, *models], _aligned(models), strict=True):
+        shown.append(line)
+        if model:
+            shown += textwrap.wrap(plain(model.description), width, initial_indent="  ", subsequent_indent="  ")
+    return "\n".join(shown) + "\n"
+
+
+def _lines(models: list[Model]) -> str:
+    """For programs: a line a model, however long."""
+    notes = ["WHAT IT IS", *(plain(model.description) for model in models)]
+    width = max(map(len, heads := _aligned(models)))
+    return "".join(f"{f'{head:{width}}  {note}'.rstrip()}\n" for head, note in zip(heads, notes, strict=True))
+
+
+def _aligned(models: list[Model]) -> list[str]:
+    """The headings, and for each model its name, kind and size."""
+    rows = [("MODEL", "KIND", "SIZE"), *((model.slug, _kind(model), model.size) for model in models)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def _kind(model: Model) -> str:
+    if not model.is_built_in:
+        return "yours"
+    return "official" if model.is_official else "community"
+
+
+def _facts(model: Model) -> dict[str, object]:
+    return {
+        "model": model.slug,
+        "kind": _kind(model),
+        "stands_in": model.stands_in,
+        "size": model.size,
+        "description": model.description,
+        "version": model.version,
+        "folder": str(model.folder),
+    }

@@ -1,0 +1,134 @@
+"""The models that this machine can run: folders ``owner/name/`` with a ``cog.yaml``, and single Cog projects."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from replicate_job.errors import LocalError
+from replicate_job.local.catalog.folder import entries
+from replicate_job.local.catalog.model import Model, project_name, read_model, shared_folders
+from replicate_job.local.catalog.versions import ChangedError, Versions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from replicate_job.local.catalog.folder import Entry
+
+__all__ = ["BUILT_IN", "Catalog", "Model", "read_model"]
+
+BUILT_IN = Path(__file__).parents[1] / "models"
+_TRIES = 5
+
+
+class _Known(msgspec.Struct):
+    """A model as it was last seen. ``folders`` are those that make its version."""
+
+    model: Model
+    place: Path
+    folders: list[Path]
+    seen: list[list[Entry]]
+    looked_at: float
+
+
+class Catalog:
+    """Models by name and by version. A name in an earlier folder hides the same name in a later one.
+
+    A folder holds ``owner/name/cog.yaml``, or is a Cog project itself. ``versions`` is where every version that was
+    seen is kept, so that it can be run after its folder was edited; without it, only what is there now can be run.
+    Folders are looked at again after ``interval`` seconds; the built-in ones are not. The first look reads every
+    file: give ``models()`` to a thread before anybody waits for it.
+    """
+
+    def __init__(
+        self,
+        folders: Iterable[Path] = (),
+        *,
+        versions: Path | None = None,
+        interval: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._roots = (*(Path(folder).absolute() for folder in folders), BUILT_IN)
+        self._versions = Versions(versions) if versions else None
+        self._interval, self._clock = interval, clock
+        self._known: dict[tuple[str, str], _Known] = {}
+        self._by_id: dict[str, Model] = {}
+        self._places: dict[tuple[str, str], Path] = {}
+        self._listed_at = -interval - 1.0
+
+    def find(self, owner: str, name: str) -> Model | None:
+        """The model of that name; None where there is none. Raises LocalError for one that cannot be read."""
+        known = self._known.get((owner, name))
+        if known and (known.model.is_built_in or self._clock() - known.looked_at < self._interval):
+            return known.model
+        # The name comes from a request: it picks one of the folders that are there, and never becomes a path.
+        place = self._list().get((owner, name))
+        if place is None:
+            self._known.pop((owner, name), None)
+            return None
+        if known and known.place == place:
+            known.looked_at = self._clock()
+            with suppress(OSError):
+                if [entries(folder) for folder in known.folders] == known.seen:
+                    return known.model
+        return self._read(owner, name, place)
+
+    def version(self, id: str) -> Model | None:  # noqa: A002 - the API's own name
+        """The model of this version: one there is or was, or a built-in one that answers for it."""
+        if id not in self._by_id:
+            models = self.models()
+            stands_in = next((model for model in models if id in model.published), None)
+            if found := stands_in or (self._versions.find(id) if self._versions else None):
+                self._by_id[id] = found
+        return self._by_id.get(id)
+
+    def versions(self, model: Model) -> list[Model]:
+        """All that were seen of this model, newest first."""
+        current = self.find(model.owner, model.name)
+        kept = self._versions.of(model.owner, model.name) if self._versions else []
+        older = [each for each in kept if current is None or each.version != current.version]
+        return [*([current] if current else []), *older]
+
+    def models(self) -> list[Model]:
+        """All that can be read, by name."""
+        found = []
+        for owner, name in sorted(self._list()):
+            with suppress(LocalError):  # it is said to those who name it
+                model = self.find(owner, name)
+                found += [model] if model else []
+        return found
+
+    def _read(self, owner: str, name: str, place: Path) -> Model:
+        for _ in range(_TRIES):
+            with suppress(ChangedError):
+                model = read_model(place, owner, name, is_built_in=place.is_relative_to(BUILT_IN))
+                folders = [place, *shared_folders(place, model.config)]
+                seen = [entries(folder) for folder in folders]
+                if self._versions and not model.is_built_in:
+                    model = self._keep(model)
+                self._known[owner, name] = _Known(model, place, folders, seen, self._clock())
+                self._by_id[model.version] = model
+                return model
+        raise LocalError(f"{place} is being written: try again when it rests")
+
+    def _keep(self, model: Model) -> Model:
+        assert self._versions is not None  # noqa: S101 - for the type checker; its caller asked
+        try:
+            return self._versions.keep(model)
+        except OSError as error:
+            raise LocalError(f"{model.slug} cannot be kept: {error.filename}: {error.strerror}") from None
+
+    def _list(self) -> dict[tuple[str, str], Path]:
+        if self._clock() - self._listed_at > self._interval:
+            self._places, self._listed_at = {}, self._clock()
+            for root in reversed(self._roots):
+                if (root / "cog.yaml").is_file():
+                    self._places[project_name(root)] = root
+                    continue
+                for config in root.glob("*/*/cog.yaml"):
+                    self._places[config.parent.parent.name, config.parent.name] = config.parent
+        return self._places

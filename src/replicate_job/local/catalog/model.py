@@ -1,0 +1,178 @@
+"""A model as its folder describes it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from replicate_job.errors import LocalError
+from replicate_job.local.catalog.folder import entries, fingerprint
+
+_IMAGE = re.compile(r"r8\.im/([a-z0-9][a-z0-9._-]*)/([a-z0-9][a-z0-9._-]*)$")
+_UNSAFE = re.compile(r"[^a-z0-9._-]+")
+
+
+class Model(msgspec.Struct, frozen=True):
+    """A model's folder as it was read. ``version`` is the sha256 of what lies in it; ``created_at`` a Unix time.
+
+    ``config`` is its ``cog.yaml``, and ``environment`` that section of it, where relative folders in PYTHONPATH have
+    become absolute. A model that ``is_official`` can be run by its name alone. ``is_built_in`` is one of this
+    package's: it says how much its first use downloads (``size``, as ``195 MB``), and which versions of the real
+    model it answers for (``published``).
+    """
+
+    owner: str
+    name: str
+    folder: Path
+    config: dict[str, Any]
+    environment: dict[str, str]
+    version: str
+    description: str
+    created_at: float
+    is_official: bool
+    is_built_in: bool = False
+    size: str = ""
+    published: tuple[str, ...] = ()
+    concurrency: int = 1
+
+    @property
+    def slug(self) -> str:
+        return f"{self.owner}/{self.name}"
+
+    @property
+    def stands_in(self) -> bool:
+        """Whether its README begins by saying that it is not the model of that name."""
+        return self.description.startswith("A stand-in")
+
+    @property
+    def readme(self) -> str:
+        """The whole README.md; empty where there is none."""
+        place = self.folder / "README.md"
+        return place.read_text("utf-8", "replace") if place.is_file() else ""
+
+    @property
+    def example(self) -> dict[str, Any] | None:
+        """The input in its ``example.json``, for models that have one."""
+        try:
+            return msgspec.json.decode((self.folder / "example.json").read_bytes(), type=_Example).input
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    @property
+    def target(self) -> str:
+        """``file.py:Class``, from ``run`` or the older ``predict``."""
+        return str(self.config.get("run") or self.config["predict"])
+
+
+class _Example(msgspec.Struct, frozen=True):
+    input: dict[str, Any]
+
+
+class About(msgspec.Struct, frozen=True):
+    """A built-in model's ``about.toml``."""
+
+    official: bool = True
+    size: str = ""
+    published: tuple[str, ...] = ()
+
+
+def read_model(folder: Path, owner: str = "", name: str = "", *, version: str = "", is_built_in: bool = False) -> Model:
+    """Read a model's folder; without a name, its last two names are its owner and name. Raises LocalError.
+
+    ``version`` is given where it is known, to spare the reading of every file.
+    """
+    config, environment = read_config(folder)
+    owner, name = owner or folder.parent.name, name or folder.name
+    try:
+        about = _about(folder) if is_built_in else About(official=False)
+        readme = (folder / "README.md").read_text("utf-8") if (folder / "README.md").is_file() else ""
+        return Model(
+            owner=owner,
+            name=name,
+            folder=folder,
+            config=config,
+            environment=environment,
+            version=version or fingerprint(f"{owner}/{name}", [folder, *shared_folders(folder, config)]),
+            description=_first_paragraph(readme),
+            created_at=max(entry.mark[1] for entry in entries(folder)) / 1e9,
+            is_official=about.official,
+            is_built_in=is_built_in,
+            size=about.size,
+            published=about.published,
+            concurrency=_concurrency(folder, config),
+        )
+    except (OSError, UnicodeError) as error:
+        raise LocalError(f"{folder} cannot be read: {error}") from None
+
+
+def read_config(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """``cog.yaml``, and its variables. Raises LocalError."""
+    place = folder / "cog.yaml"
+    try:
+        config = yaml.safe_load(place.read_text("utf-8"))
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        raise LocalError(f"{place} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(config, dict) or not isinstance(config.get("run") or config.get("predict"), str):
+        raise LocalError(f'{place} names no predictor: add run: "run.py:Runner" or predict: "predict.py:Predictor"')
+    pairs = [str(item).partition("=") for item in config.get("environment") or ()]
+    if wrong := next((name for name, equals, _ in pairs if not equals), None):
+        raise LocalError(f"{place}: environment has {wrong!r}, which is not NAME=value")
+    environment = {name: value for name, _, value in pairs}
+    if parts := [part for part in environment.get("PYTHONPATH", "").split(":") if part]:
+        environment["PYTHONPATH"] = ":".join(str((folder / part).resolve()) for part in parts)
+    return config, environment
+
+
+def shared_folders(folder: Path, config: dict[str, Any]) -> list[Path]:
+    """Folders beside the model's that its PYTHONPATH names with a relative path: they are part of its version."""
+    listed = [str(item) for item in config.get("environment") or () if str(item).startswith("PYTHONPATH=")]
+    parts = [Path(part) for text in listed for part in text.partition("=")[2].split(":") if part]
+    places = [(folder / part).resolve() for part in parts if not part.is_absolute()]
+    return [place for place in places if place.is_dir() and not place.is_relative_to(folder.resolve())]
+
+
+def project_name(folder: Path) -> tuple[str, str]:
+    """Owner and name of a folder that is a Cog project itself: by its ``image`` at Replicate, or ``local/<folder>``."""
+    try:
+        image = read_config(folder)[0].get("image")
+    except LocalError:
+        image = None
+    if isinstance(image, str) and (found := _IMAGE.match(image)):
+        return found[1], found[2]
+    return "local", _UNSAFE.sub("-", folder.resolve().name.lower()).strip("-._") or "model"
+
+
+def _about(folder: Path) -> About:
+    place = folder / "about.toml"
+    return msgspec.toml.decode(place.read_bytes(), type=About) if place.exists() else About()
+
+
+def _concurrency(folder: Path, config: dict[str, Any]) -> int:
+    """From ``cog.yaml``, or else from ``@cog.concurrent(max=…)`` where the code has it as a plain number."""
+    if stated := (config.get("concurrency") or {}).get("max"):
+        return int(stated)
+    file, _, name = str(config.get("run") or config["predict"]).partition(":")
+    try:
+        tree = ast.parse((folder / file).read_bytes())
+    except (OSError, SyntaxError, ValueError):  # it is said when the model is used
+        return 1
+    for node in ast.walk(tree):
+        if isinstance(node, ast.AsyncFunctionDef) and node.name in {"run", "predict", name}:
+            for mark in node.decorator_list:
+                if isinstance(mark, ast.Call) and ast.unparse(mark.func) in {"concurrent", "cog.concurrent"}:
+                    return next((_count(item.value) for item in mark.keywords if item.arg == "max"), 1)
+    return 1
+
+
+def _count(item: ast.expr) -> int:
+    return item.value if isinstance(item, ast.Constant) and isinstance(item.value, int) else 1
+
+
+def _first_paragraph(text: str) -> str:
+    blocks = (" ".join(block.split()) for block in text.split("\n\n"))
+    return next((block for block in blocks if block and not block.startswith("#")), "")

@@ -1,0 +1,119 @@
+"""Every version of a model that was seen, kept as it was: editing a model's folder changes none of them.
+
+Below one folder: ``files/<sha256>``, each content once, and ``<version>/`` with ``about.json`` and a tree of hard links
+to them. Large files are not copied: there the version has a link to where the file was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from replicate_job.local.catalog.folder import Entry, entries, fingerprint
+from replicate_job.local.catalog.model import Model, read_model, shared_folders
+
+_ID = re.compile(r"[0-9a-f]{64}")
+_LARGE = 32 * 2**20
+
+
+class ChangedError(Exception):
+    """A file became another one while it was copied."""
+
+
+class _About(msgspec.Struct, frozen=True):
+    owner: str
+    name: str
+    created_at: float
+    environment: dict[str, str]
+
+
+class Versions:
+    """``folder`` may be shared by several processes. A file above ``large`` bytes is linked, not copied."""
+
+    def __init__(self, folder: Path, *, large: int = _LARGE) -> None:
+        self._folder, self._large = folder, large
+        self._known: dict[str, Model] = {}
+
+    def keep(self, model: Model) -> Model:
+        """The same version, running from its copy. Raises OSError; ChangedError where it is being written."""
+        if found := self.find(model.version):
+            return found
+        shared = shared_folders(model.folder, model.config)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            dir=self._folder, prefix="unfinished-", ignore_cleanup_errors=True
+        ) as unfinished:
+            for number, folder in enumerate((model.folder, *shared)):
+                self._copy(folder, Path(unfinished) / str(number))
+            if fingerprint(model.slug, (model.folder, *shared)) != model.version:
+                raise ChangedError(str(model.folder))
+            final = self._folder / model.version
+            # Where each shared folder's copy will be, in place of the folder itself.
+            path = model.environment.get("PYTHONPATH", "")
+            for number, folder in enumerate((model.folder.resolve(), *shared)):
+                path = ":".join(_moved(part, folder, final / str(number)) for part in path.split(":"))
+            environment = model.environment | ({"PYTHONPATH": path} if path else {})
+            about = _About(model.owner, model.name, model.created_at, environment)
+            (Path(unfinished) / "about.json").write_bytes(msgspec.json.encode(about))
+            try:
+                Path(unfinished).rename(final)
+            except OSError:
+                if not final.exists():  # where it does, another process was faster
+                    raise
+        kept = msgspec.structs.replace(model, folder=final / "0", environment=environment)
+        self._known[model.version] = kept
+        return kept
+
+    def find(self, id: str) -> Model | None:  # noqa: A002 - the API's own name
+        """The version that was kept; None where there is none."""
+        if id not in self._known and _ID.fullmatch(id):
+            place = self._folder / id
+            try:
+                about = msgspec.json.decode((place / "about.json").read_bytes(), type=_About)
+            except FileNotFoundError:
+                return None
+            model = read_model(place / "0", about.owner, about.name, version=id)
+            self._known[id] = msgspec.structs.replace(model, created_at=about.created_at, environment=about.environment)
+        return self._known.get(id)
+
+    def of(self, owner: str, name: str) -> list[Model]:
+        """All of one model, the last one that was seen first."""
+        places = [place for place in self._folder.glob("*/about.json") if _ID.fullmatch(place.parent.name)]
+        places.sort(key=lambda place: place.stat().st_mtime_ns, reverse=True)
+        found = [self.find(place.parent.name) for place in places]
+        return [model for model in found if model and (model.owner, model.name) == (owner, name)]
+
+    def _copy(self, source: Path, target: Path) -> None:
+        (self._folder / "files").mkdir(exist_ok=True)
+        target.mkdir()
+        for entry in entries(source):
+            place = target / entry.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if entry.is_folder or entry.size > self._large:
+                place.symlink_to(entry.path.resolve())
+            else:
+                place.hardlink_to(self._stored(entry, place))
+
+    def _stored(self, entry: Entry, copy: Path) -> Path:
+        """The one file of this content, made from ``copy`` where it is not there yet."""
+        place = self._folder / "files" / (entry.digest + ("x" if entry.is_executable else ""))
+        if not place.exists():
+            shutil.copyfile(entry.path, copy)
+            if hashlib.sha256(copy.read_bytes()).hexdigest() != entry.digest:
+                raise ChangedError(str(entry.path))
+            copy.chmod(0o555 if entry.is_executable else 0o444)  # many versions share it: nobody should write to it
+            with suppress(FileExistsError):  # another process was faster
+                place.hardlink_to(copy)
+            copy.unlink()
+        return place
+
+
+def _moved(part: str, old: Path, new: Path) -> str:
+    path = Path(part)
+    return str(new / path.relative_to(old)) if part and path.is_relative_to(old) else part

@@ -1,0 +1,1 @@
+"""What a model needs to run: its Python environment and its schema."""

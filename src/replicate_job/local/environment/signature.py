@@ -1,0 +1,292 @@
+"""Write the schemas of a Cog model's input and output, read from its signature: ``python -c THIS FILE.py:NAME RESULT``.
+
+Runs in the model's own environment and folder, where nothing of this package can be imported. ``cog build`` makes
+the same with its Go tool (``pkg/schema`` of replicate/cog), which reads the text and runs nothing. One difference is
+meant: ``seed: int = Input(default=None)`` may be left out here, as Cog's documentation says; the tool requires it.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import enum
+import importlib.util
+import inspect
+import io
+import json
+import os
+import pathlib
+import sys
+import types
+import typing
+
+import cog  # type: ignore[import-not-found]  # the model's, not the module beside this one
+
+_PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean"}
+_REF = "#/components/schemas/"
+_CONCATENATED = (cog.ConcatenateIterator, cog.AsyncConcatenateIterator)
+_ITERATORS = (
+    collections.abc.Iterator,
+    collections.abc.AsyncIterator,
+    collections.abc.Generator,
+    collections.abc.AsyncGenerator,
+    collections.abc.Iterable,
+    collections.abc.AsyncIterable,
+)
+_BOUNDS = {
+    "description": "description",
+    "ge": "minimum",
+    "le": "maximum",
+    "min_length": "minLength",
+    "max_length": "maxLength",
+    "regex": "pattern",
+    "accept": "x-cog-accept",
+}
+_QUALIFIERS = tuple(getattr(typing, name) for name in ("Required", "NotRequired") if hasattr(typing, name))
+_STREAMING = "__cog_streaming__"
+
+_make_input = cog.Input
+_without_default: list[object] = []
+
+
+def _input(*default: object, **facts: object) -> typing.Any:
+    """``cog.Input``, which cannot tell ``Input(default=None)``, an optional input, from ``Input()``, a required one."""
+    made = _make_input(*default, **facts)
+    if not default and "default" not in facts:
+        _without_default.append(made)
+    return made
+
+
+def _streaming(function: typing.Any = None) -> typing.Any:
+    """``cog.streaming``, which leaves no trace of itself."""
+    if function is None:
+        return _streaming
+    setattr(function, _STREAMING, True)
+    return function
+
+
+class Unsupported(Exception):  # noqa: N818 - it is said as a sentence: "unsupported type …"
+    pass
+
+
+class Schemas:
+    """Collects ``components.schemas``."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, object] = {}
+        self._open: list[type] = []
+
+    def input(self, function: typing.Callable[..., object]) -> None:
+        """Make ``Input`` from the parameters after ``self``."""
+        hints = typing.get_type_hints(function, include_extras=True)
+        properties, required = {}, []
+        parameters = [item for item in inspect.signature(function).parameters.values() if item.name != "self"]
+        for order, parameter in enumerate(parameters):
+            if parameter.name not in hints:
+                raise Unsupported(f"the input {parameter.name} has no type annotation")
+            properties[parameter.name], needed = self._property(parameter, hints[parameter.name], order)
+            if needed:
+                required.append(parameter.name)
+        schema: dict[str, object] = {"title": "Input", "type": "object", "properties": properties}
+        self.found = {"Input": schema | ({"required": required} if required else {}), **self.found}
+
+    def _property(self, parameter: inspect.Parameter, hint: object, order: int) -> tuple[dict[str, object], bool]:
+        given = parameter.default
+        if given is inspect.Parameter.empty:
+            given = _input()
+        facts = given if hasattr(given, "choices") and hasattr(given, "regex") else cog.Input(default=given)
+        has_default = not any(facts is item for item in _without_default)
+        hint, optional = _optional(hint)
+        optional |= has_default and facts.default is None and isinstance(hint, type) and issubclass(hint, cog.Secret)
+        choices = [_plain(item) for item in facts.choices or _choices(hint)]
+        if choices:
+            self.found[parameter.name] = {
+                "title": parameter.name, "description": "An enumeration.", "enum": choices, "type": _kind(hint, choices)
+            }  # fmt: skip
+            schema: dict[str, object] = {"allOf": [{"$ref": _REF + parameter.name}], "x-order": order}
+        else:
+            schema = {"title": _title(parameter.name), **self._given(hint, optional), "x-order": order}
+        schema |= {name: value for field, name in _BOUNDS.items() if (value := getattr(facts, field, None)) is not None}
+        if has_default and (optional or facts.default is not None):
+            schema["default"] = _plain(facts.default)
+        if optional:
+            schema["nullable"] = True
+        if getattr(facts, "deprecated", None):
+            schema["deprecated"] = True
+        return schema, not has_default and not optional
+
+    def _given(self, hint: object, optional: bool) -> dict[str, object]:  # noqa: FBT001 - what the hint said of itself
+        """The schema of an input: a dictionary is any object, and each alternative of a union may be null itself."""
+        origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+        if hint is dict or origin is dict or typing.is_typeddict(hint):
+            return {"type": "object"}
+        if hint is list or origin is list:
+            items = self._given(*_optional(arguments[0])) if arguments else {"type": "object"}
+            return {"type": "array", "items": items}
+        if origin in (typing.Union, types.UnionType):
+            mark: dict[str, object] = {"nullable": True} if optional else {}
+            return {"anyOf": [self._given(_bare(item), False) | mark for item in arguments]}
+        return self.value(hint)
+
+    def output(self, hint: object) -> None:
+        """Make ``Output`` from the return annotation."""
+        hint = _bare(hint)
+        origin, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
+        if origin in _CONCATENATED or origin in _ITERATORS:
+            item = self.value(arguments[0] if arguments else str)
+            schema: dict[str, object] = {"type": "array", "items": item, "x-cog-array-type": "iterator"}
+            if origin in _CONCATENATED:
+                schema["x-cog-array-display"] = "concatenate"
+        else:
+            schema = self.value(hint)
+        self.found["Output"] = {"title": "Output", **schema}
+
+    def value(self, hint: object) -> dict[str, object]:
+        """The JSON schema of a value of this type."""
+        hint, optional = _optional(hint)
+        schema = self._type(hint)
+        return schema | {"nullable": True} if optional else schema
+
+    def _type(self, hint: object) -> dict[str, object]:  # noqa: PLR0911 - one return a kind of type
+        origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+        if hint is typing.Any or hint is dict:
+            return {"type": "object"}
+        if hint in _PLAIN:
+            return {"type": _PLAIN[hint]}
+        if values := _choices(hint):
+            return {"type": _kind(hint, values), "enum": values}
+        if hint is list or origin is list:
+            return {"type": "array", "items": self.value(arguments[0]) if arguments else {"type": "object"}}
+        if origin is dict:
+            return {"type": "object", "additionalProperties": self.value(arguments[1])}
+        if origin in (typing.Union, types.UnionType):
+            return {"anyOf": [self.value(item) for item in arguments]}
+        if hint is type(None):
+            return {"type": "object", "nullable": True}
+        if isinstance(hint, type) or typing.is_typeddict(hint):
+            return self._class(hint)  # type: ignore[arg-type]
+        raise Unsupported(f"unsupported type {hint}")
+
+    def _class(self, hint: type) -> dict[str, object]:
+        if typing.is_typeddict(hint):
+            return self._fields(hint, lambda name, _: name in hint.__required_keys__)  # type: ignore[attr-defined]
+        if issubclass(hint, cog.Secret):
+            return {"type": "string", "format": "password", "writeOnly": True, "x-cog-secret": True}
+        if issubclass(hint, (os.PathLike, cog.File, io.IOBase)):
+            return {"type": "string", "format": "uri"}
+        pydantic = sys.modules.get("pydantic")
+        if issubclass(hint, cog.BaseModel) or (pydantic and issubclass(hint, pydantic.BaseModel)):
+            return self._fields(hint, lambda name, item: not _has_default(hint, name) and not _optional(item)[1])
+        raise Unsupported(f"unsupported type {hint.__name__}")
+
+    def _fields(self, hint: type, is_needed: typing.Callable[[str, object], bool]) -> dict[str, object]:
+        if hint in self._open:  # a type inside itself
+            return {"type": "object"}
+        self._open.append(hint)
+        fields = typing.get_type_hints(hint, include_extras=True)
+        fields = {name: _qualified(item) for name, item in fields.items() if not name.startswith("_")}
+        needed = [name for name, item in fields.items() if is_needed(name, item)]
+        schema: dict[str, object] = {
+            "type": "object",
+            "properties": {name: {"title": _title(name), **self.value(item)} for name, item in fields.items()},
+        }
+        self._open.pop()
+        return schema | ({"required": needed} if needed else {})
+
+
+def _has_default(hint: type, name: str) -> bool:
+    fields = getattr(hint, "model_fields", None) or {}
+    if name in fields:
+        return not fields[name].is_required()
+    return hasattr(hint, name)
+
+
+def _title(name: str) -> str:
+    return " ".join(word[:1].upper() + word[1:] for word in name.split("_"))
+
+
+def _kind(hint: object, values: list[object]) -> str:
+    """The JSON type of an enumeration: the input's own where that is plain, else its values'."""
+    return _PLAIN.get(hint, "") or _PLAIN.get(type(values[0]), "string")  # type: ignore[call-overload]
+
+
+def _qualified(hint: object) -> object:
+    """Without ``Required`` and ``NotRequired`` of a TypedDict."""
+    return typing.get_args(hint)[0] if typing.get_origin(hint) in _QUALIFIERS else hint
+
+
+def _bare(hint: object) -> object:
+    """Without ``Annotated``; ``Annotated[…, cog.Opaque]`` is any JSON object, or a list of them."""
+    if typing.get_origin(hint) is not typing.Annotated:
+        return hint
+    inner, *marks = typing.get_args(hint)
+    if not any(type(mark).__name__ == "_OpaqueMarker" for mark in marks):
+        return _bare(inner)
+    inner, optional = _optional(inner)
+    opaque = list[dict] if inner is list or typing.get_origin(inner) is list else dict  # type: ignore[type-arg]
+    return typing.Optional[opaque] if optional else opaque  # noqa: UP045 - made at run time
+
+
+def _optional(hint: object) -> tuple[object, bool]:
+    """The type without ``Annotated`` and ``None``, and whether it may be ``None``."""
+    hint = _bare(hint)
+    if typing.get_origin(hint) not in (typing.Union, types.UnionType):
+        return hint, False
+    left = [item for item in typing.get_args(hint) if item is not type(None)]
+    if len(left) == len(typing.get_args(hint)):
+        return hint, False
+    return (_bare(left[0]) if len(left) == 1 else typing.Union[tuple(left)]), True  # noqa: UP007 - made from a list
+
+
+def _choices(hint: object) -> list[object]:
+    if typing.get_origin(hint) is typing.Literal:
+        return [_plain(item) for item in typing.get_args(hint)]
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return [item.value for item in hint]
+    return []
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, pathlib.PurePath):
+        return str(value)
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def read(target: str) -> dict[str, object]:
+    """Import ``FILE.py:NAME`` and read it. Raises Unsupported, or whatever the import raises."""
+    file, _, name = target.partition(":")
+    spec = importlib.util.spec_from_file_location(pathlib.Path(file).stem, file)
+    if spec is None or spec.loader is None or not pathlib.Path(file).is_file():
+        raise Unsupported(f"there is no {file}")
+    cog.Input, cog.streaming = _input, _streaming
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    name = name or ("Runner" if hasattr(module, "Runner") else "Predictor")
+    found = getattr(module, name, None)
+    if found is None:
+        raise Unsupported(f"{file} has no {name}")
+    function = found
+    if inspect.isclass(found):
+        own = [word for word in ("run", "predict") if getattr(found, word) is not getattr(cog.BaseRunner, word, None)]
+        if not own:
+            raise Unsupported(f"{name} defines neither run nor predict")
+        function = getattr(found, own[0])
+    schemas = Schemas()
+    schemas.output(typing.get_type_hints(function, include_extras=True).get("return", typing.Any))
+    schemas.input(function)
+    return {"schemas": schemas.found, "streaming": hasattr(function, _STREAMING)}
+
+
+def main() -> int:
+    try:
+        found = json.dumps(read(sys.argv[1]))
+    except Exception as error:  # noqa: BLE001 - the model's own code runs here, and may raise anything
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201 - the last line is the reason
+        return 1
+    pathlib.Path(sys.argv[2]).write_text(found, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""Files that go in (uploads, addresses) and come out (a model's outputs), on disk under names of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from replicate_job.errors import LocalError
+from replicate_job.local.files.inbound import Inbound, parse_address
+from replicate_job.local.files.outputs import Outputs
+from replicate_job.local.files.places import Position, is_data, is_web, replace_files
+from replicate_job.local.files.private import is_public
+from replicate_job.local.files.shelf import Drafts, File, is_key, is_name, read_file
+from replicate_job.local.files.uploads import Uploads
+from replicate_job.local.origin import ORIGIN
+from replicate_job.local.unless import unless
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+    from pathlib import Path
+
+    from pyreqwest.http import Url
+
+_UPLOAD = re.compile(r"/(?:v1/files/([^/]+)(?:/download)?|files/([^/]+)/[^/]+)")
+_OUTPUT = re.compile(r"/outputs/([^/]+)/([^/]+)")
+_AT_ONCE = 4  # files that one prediction fetches
+
+
+class Files:
+    """All files of a server, below ``folder``: uploads and outputs are there again after a restart.
+
+    ``own_origin`` is where model servers on this machine reach this server, ``origins`` where else it is reached, all
+    without a slash at their ends. ``allow_private`` lets http inputs lead into private networks. ``keep_for`` is how
+    long uploads live, in seconds. ``secret`` signs the addresses that download them; without one, they are good until
+    the server ends. ``clock`` gives Unix time. One server at a time may have a folder.
+    """
+
+    def __init__(  # noqa: PLR0913 - one argument a fact
+        self,
+        folder: Path,
+        own_origin: str,
+        *,
+        secret: bytes | None = None,
+        origins: Iterable[str] = (),
+        allow_private: bool = False,
+        keep_for: float = 24 * 3600.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._own_origin, self._clock = own_origin, clock
+        self._origins = {*_same_origins(own_origin), *origins, ORIGIN}
+        self._drafts = Drafts(folder / "unfinished")
+        self._inputs = folder / "inputs"
+        self._drafts.remove([self._inputs])
+        signing = secret or os.urandom(32)
+        self.uploads = Uploads(folder / "files", signing, self._drafts, keep_for=keep_for, clock=clock)
+        self.outputs = Outputs(folder / "outputs", self._drafts)
+        self._inbound = Inbound(self._drafts, (lambda _: True) if allow_private else is_public)
+
+    @asynccontextmanager
+    async def resolved(
+        self,
+        id: str,  # noqa: A002 - the API's own name
+        given: dict[str, Any],
+        document: dict[str, Any],
+        canceled: asyncio.Event,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Around a prediction: its input as its model gets it, with addresses on this server and data URLs only.
+
+        What other addresses name is fetched first, and removed at the end. Raises LocalError, which names the input
+        field, for what cannot be had or may not be asked for; and when ``canceled`` is set before all is there.
+        """
+        wanted: dict[str, Position] = {}
+
+        def note(position: Position, text: str) -> str:
+            if not is_data(text):
+                wanted.setdefault(text, position)
+            return text
+
+        replace_files(given, document, "Input", note)
+        try:
+            if wanted:
+                found = await unless(canceled, self._find_all(id, wanted))
+                if found is None:
+                    raise LocalError("the prediction was canceled")
+                given = replace_files(given, document, "Input", lambda _, text: found.get(text, text))
+            yield given
+        finally:
+            self.outputs.forget(id)
+            if wanted:
+                await asyncio.to_thread(self._drafts.remove, [self._inputs / id])
+
+    async def keep(self, prediction: str, value: Any, document: dict[str, Any], part: int | None = None) -> Any:
+        """An output with its files kept and replaced by their addresses: see ``Outputs.keep``."""
+        return await self.outputs.keep(prediction, value, document, part)
+
+    async def remove(self, prediction: str) -> None:
+        """The prediction's data is removed: its outputs too."""
+        await self.outputs.remove(prediction)
+
+    def get_input(self, prediction: str, key: str) -> File | None:
+        """A file that was fetched for a prediction which still runs."""
+        known = is_key(prediction) and is_name(key)
+        return read_file(self._inputs / prediction / key.partition("-")[0]) if known else None
+
+    async def _find_all(self, id: str, wanted: dict[str, Position]) -> dict[str, str]:  # noqa: A002 - the API's own name
+        """The addresses on this server of what these addresses name."""
+        turns = asyncio.Semaphore(_AT_ONCE)
+
+        async def find(number: int, text: str, position: Position) -> str:
+            try:
+                async with turns:
+                    return await self._find(id, number, text)
+            except LocalError as error:
+                raise LocalError(f"input.{'.'.join(map(str, position))}: {error}") from None
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = {
+                    text: group.create_task(find(number, text, position))
+                    for number, (text, position) in enumerate(wanted.items())
+                }
+        except* LocalError as errors:
+            raise errors.exceptions[0] from None
+        return {text: task.result() for text, task in tasks.items()}
+
+    async def _find(self, id: str, number: int, text: str) -> str:  # noqa: A002 - the API's own name
+        if not is_web(text):
+            raise LocalError("it is no http, https or data URL")
+        url = parse_address(text)
+        if own := self._own(url):
+            return f"{self._own_origin}{own}"
+        file = await self._inbound.fetch(url, self._inputs / id, str(number), id=id, at=self._clock())
+        return f"{self._own_origin}/inputs/{id}/{number}-{file.name}"
+
+    def _own(self, url: Url) -> str:
+        """The path of the content on this server, whatever the name that the server was called by; else nothing.
+
+        Ids are not to be guessed: who names one that is here means this server. Raises LocalError for what this
+        server does not have though it is called by its name.
+        """
+        if (found := _UPLOAD.fullmatch(url.path)) and (file := self.uploads.get(found[1] or found[2])):
+            return f"/files/{file.id}/{file.name}"
+        if (found := _OUTPUT.fullmatch(url.path)) and self.outputs.get(found[1], found[2]):
+            return url.path
+        if url.origin_ascii in self._origins:
+            raise LocalError(f"there is no file at {url.path} on this server (any more)")
+        return ""
+
+
+def _same_origins(origin: str) -> set[str]:
+    """A loopback origin under each of its names."""
+    port = urlsplit(origin).port
+    return {f"http://{host}:{port}" for host in ("127.0.0.1", "localhost", "[::1]")} | {origin}

@@ -1,0 +1,106 @@
+"""A model's outputs that are files: written when they arrive, and kept until their prediction's data is removed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from replicate_job.local.files.data_content import read_data_url
+from replicate_job.local.files.places import Position, replace_files
+from replicate_job.local.files.shelf import File, is_key, is_name, read_file, safe_name
+from replicate_job.local.origin import ORIGIN
+from replicate_job.wire.media import extension
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from replicate_job.local.files.shelf import Drafts
+
+
+class Outputs:
+    """``shelves`` has a folder for each prediction with files. A prediction's id must be one that we made."""
+
+    def __init__(self, shelves: Path, drafts: Drafts) -> None:
+        self._shelves, self._drafts = shelves, drafts
+        self._made: dict[str, dict[Position, File]] = {}  # of the predictions that run
+
+    async def keep(self, prediction: str, value: Any, document: dict[str, Any], part: int | None = None) -> Any:
+        """An output with its data URLs written to files and replaced by their addresses.
+
+        ``part`` is the number of one item of a list. What is at a place already is not written again, so that the
+        whole output may follow its parts, until ``forget``. Raises OSError where the disk says no.
+        """
+        if not is_key(prediction):
+            raise ValueError(f"{prediction!r} is not the id of a prediction")
+
+        found: list[str] = []
+
+        def note(_: Position, text: str) -> str:
+            found.append(text)
+            return text
+
+        def kept(position: Position, text: str) -> str:
+            made = self._made.setdefault(prediction, {})
+            file = made.get(position) or self._write(prediction, position, text)
+            if file is None:
+                return text
+            made[position] = file
+            return f"{ORIGIN}/outputs/{prediction}/{file.name}"
+
+        position = () if part is None else (part,)
+        replace_files(value, document, "Output", note, position=position)
+        if not found:  # as of the words of a text, for each of which a thread would be too much
+            return value
+        return await asyncio.to_thread(replace_files, value, document, "Output", kept, position=position)
+
+    def _write(self, prediction: str, position: Position, text: str) -> File | None:
+        """The file, or None for what is no data URL."""
+        with suppress(ValueError):
+            content_type, blocks = read_data_url(text)
+            shelf = self._shelves / prediction
+            draft = self._drafts.new()
+            try:
+                for block in blocks:
+                    draft.write(block)
+                name = _free_name(shelf, _stem(position), extension(content_type) or ".bin")
+                return draft.keep(
+                    shelf, name, id=prediction, name=name, content_type=content_type, created_at=time.time()
+                )
+            finally:
+                draft.discard()
+        return None
+
+    def get(self, prediction: str, name: str) -> File | None:
+        known = is_key(prediction) and is_name(name)
+        return read_file(self._shelves / prediction / name) if known else None
+
+    def forget(self, prediction: str) -> None:
+        """It has ended: nothing follows that could be known already."""
+        self._made.pop(prediction, None)
+
+    async def remove(self, prediction: str) -> None:
+        """Its data is removed."""
+        self.forget(prediction)
+        if is_key(prediction):
+            await asyncio.to_thread(self._drafts.remove, [self._shelves / prediction])
+
+
+def _stem(position: Position) -> str:
+    """``output``, ``out-0`` for items, a field's own name in an object."""
+    if not position:
+        return "output"
+    steps = ("out", *position) if isinstance(position[0], int) else position
+    return "-".join(map(str, steps)).replace("/", "-")
+
+
+def _free_name(shelf: Path, stem: str, suffix: str) -> str:
+    """Two fields' names may differ in what a file name cannot show."""
+    name = safe_name(stem + suffix, "output")
+    for number in count(2):
+        if not (shelf / name).exists():
+            break
+        name = safe_name(f"{stem[:80]}-{number}{suffix}", "output")
+    return name

@@ -1,0 +1,128 @@
+"""What both models share: seeds, progress in the log, files in a format."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+import wave
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from composer.arrangement import arrange
+from composer.loudness import normalised
+from composer.mix import Desk
+from composer.noise import RATE, Array
+from composer.score import compose
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from composer.note import Note
+    from composer.prompt import Request
+
+NOTICE = (
+    "This is a stand-in: the built-in composer of replicate-job, made of numpy and rules of harmony. "
+    "It is not {model}, has no trained weights, and plays simple tunes only."
+)
+_LONGEST = 120  # seconds
+_COMPRESSION = 0.5  # 160 kbit/s
+
+
+def announce(model: str) -> None:
+    """Say in the log, before anything else, that this is not the model whose name it answers to."""
+    say(NOTICE.format(model=model))
+
+
+def say(text: str) -> None:
+    """Write one line to the prediction's log."""
+    print(text, flush=True)  # noqa: T201 - stdout is a Cog model's log
+
+
+def seeded(seed: int | None) -> int:
+    """Return the seed, or draw one (four bytes) for None, -1 and 0, as MusicGen does, and log it."""
+    # Cog hands an integer beyond 64 bits on as a float.
+    seed = int(seed) if seed and seed != -1 else int.from_bytes(os.urandom(4), "big")
+    say(f"Using seed {seed}")
+    return seed
+
+
+def bounded(seconds: int) -> int:
+    """Return a duration that is composed: 1 to 120 seconds. A longer one is cut, and that is logged."""
+    if seconds < 1:
+        raise ValueError(f"duration must be at least 1 second, not {seconds}")
+    if seconds > _LONGEST:
+        say(f"Duration set to {_LONGEST} s (asked for {seconds})")
+    return min(_LONGEST, int(seconds))
+
+
+def describe(request: Request) -> None:
+    """Log what was understood of the prompt and what was not."""
+    if request.words:
+        say(f"Understood: {', '.join(request.words)}")
+        if request.missed:
+            say(f"Not played: {', '.join(request.missed)}")
+    else:
+        say("Nothing in the prompt is known to the composer: its words only choose a tune")
+
+
+class Progress:
+    """A progress bar in tqdm's own notation, one line at each change, on standard error."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._start, self._last = total, time.monotonic(), -1
+
+    def show(self, part: float) -> None:
+        """Report ``part`` (0 to 1) of the whole, where that is a new step."""
+        done = min(self._total, int(part * self._total + 1e-9))
+        if done == self._last:
+            return
+        self._last = done
+        spent = time.monotonic() - self._start
+        rate = done / spent if done and spent else 0
+        left = _clock((self._total - done) / rate) if rate else "?"
+        bar = ("█" * (done * 10 // self._total)).ljust(10)
+        timing = f"{_clock(spent)}<{left}, {f'{rate:.2f}it/s' if rate else '?it/s'}"
+        sys.stderr.write(f"{100 * done // self._total:3d}%|{bar}| {done}/{self._total} [{timing}]\n")
+        sys.stderr.flush()
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
+
+
+def perform(request: Request, seconds: float, seed: int, tune: Sequence[Note] = ()) -> Array:
+    """Compose and play, (2, samples), neither normalised nor limited; progress counts the seconds."""
+    piece = arrange(request, seconds, seed, tune)
+    say(f"Composing: {piece.sentence()}")
+    progress = Progress(max(1, round(seconds)))
+    progress.show(0)
+    sound = Desk(compose(piece), lambda part: progress.show(0.95 * part)).mix()
+    progress.show(1)
+    return sound
+
+
+def finish(sound: Array, strategy: str, *, stereo: bool) -> Array:
+    """Normalise; a model that is not stereo gives one channel."""
+    return normalised(sound if stereo else sound.mean(axis=0, keepdims=True), strategy)
+
+
+def save(sound: Array, suffix: str) -> Path:
+    """Write (channels, samples) as ``out.wav`` (16 bits) or ``out.mp3`` into a folder of its own."""
+    path = Path(tempfile.mkdtemp(prefix="composer-")) / f"out.{suffix}"
+    if suffix == "mp3":
+        import soundfile  # noqa: PLC0415 - only this format needs it
+
+        # As floats: libsndfile 1.2 distorts an MP3 that is made of 16-bit numbers.
+        soundfile.write(path, sound.T, RATE, format="MP3", bitrate_mode="CONSTANT", compression_level=_COMPRESSION)
+        return path
+    counts = np.round(sound.T * 32767).astype("<i2")
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(counts.shape[1])
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(counts.tobytes())
+    return path

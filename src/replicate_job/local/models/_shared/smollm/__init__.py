@@ -1,0 +1,1 @@
+"""SmolLM2-135M-Instruct behind the inputs of Replicate's Llama models."""

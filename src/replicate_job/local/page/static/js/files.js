@@ -1,0 +1,90 @@
+/** Files of this computer as addresses that an input can have. */
+
+import { upload } from "./api.js";
+
+const INLINE = 256_000; // bytes; the API wants larger files uploaded
+const KEY = "replicate-job files";
+
+export const filesFrom = (list) => [...(list ?? [])];
+
+/** A data URL, or for a larger file the address of its upload. Its name is remembered. */
+export async function urlOf(file) {
+  const url = file.size <= INLINE ? await dataUrl(file) : await upload(file);
+  remember(url, file.name);
+  return url;
+}
+
+function dataUrl(file) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result === "data:" ? "data:application/octet-stream;base64," : reader.result);
+    reader.onerror = () => reject(new Error(`${file.name} cannot be read`));
+    reader.readAsDataURL(file);
+  });
+}
+
+// By its length and end: the whole of a data URL is long, and its beginning says little.
+const markOf = (url) => `${url.length} ${url.slice(-60)}`;
+
+function remember(url, name) {
+  const names = known();
+  names[markOf(url)] = name;
+  try {
+    sessionStorage.setItem(KEY, JSON.stringify(names));
+  } catch {
+    // no room: the name is a convenience
+  }
+}
+
+function known() {
+  return JSON.parse(sessionStorage.getItem(KEY) ?? "{}");
+}
+
+/** The name of the file that this address came from; undefined where it is not known. */
+export const nameOf = (url) => known()[markOf(url)];
+
+/** `image`, `audio`, `video`, `text` or `other`, by a data URL's type or an address's ending. */
+export function mediaOf(url) {
+  const type = /^data:([^;,]*)/i.exec(url)?.[1];
+  if (type !== undefined) return byType(type);
+  const ending = /\.([a-z0-9]+)$/i.exec(pathOf(url))?.[1]?.toLowerCase() ?? "";
+  return Object.keys(ENDINGS).find((kind) => ENDINGS[kind].includes(ending)) ?? "other";
+}
+
+export function byType(type) {
+  const [kind] = type.toLowerCase().split("/");
+  if (type.includes("svg")) return "image";
+  if (["image", "audio", "video"].includes(kind)) return kind;
+  return kind === "text" || /json|xml|csv|yaml|subrip/.test(type) ? "text" : "other";
+}
+
+const ENDINGS = {
+  image: ["png", "jpg", "jpeg", "webp", "gif", "avif", "bmp", "svg"],
+  audio: ["wav", "mp3", "ogg", "oga", "flac", "m4a", "aac", "opus"],
+  video: ["mp4", "webm", "mov", "m4v", "mkv"],
+  text: ["txt", "csv", "tsv", "json", "jsonl", "md", "srt", "vtt", "log", "yaml", "yml", "xml", "html"],
+};
+
+function pathOf(url) {
+  try {
+    return new URL(url, location.href).pathname;
+  } catch {
+    return "";
+  }
+}
+
+/** Whether this page may show what is there; http addresses elsewhere are named only. */
+export function canShow(url) {
+  if (/^(data:(image|audio|video)\/|blob:)/i.test(url)) return true;
+  try {
+    const { origin, protocol } = new URL(url);
+    return protocol === "https:" || origin === location.origin;
+  } catch {
+    return false;
+  }
+}
+
+/** Whether a link may lead there: never script, whatever a model wrote. */
+export function canLink(url) {
+  return /^(https?:|data:(image\/(?!svg)|audio\/|video\/|application\/octet-stream))/i.test(url);
+}

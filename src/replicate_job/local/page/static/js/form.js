@@ -1,0 +1,161 @@
+/** The form of a model: its fields, what is set in them, and what is wrong with it. */
+
+import { h } from "./dom.js";
+import { controlFor } from "./controls.js";
+import { inline } from "./markdown.js";
+import { missing, same, withoutInitial } from "./schema.js";
+
+/** `{element, values, set, problems, clear, ready, focus}`. `changed` is called after every edit. */
+export function createForm(fields, changed) {
+  const rows = fields.map((field) => fieldRow(field, () => edited(field)));
+  let others = {}; // what a prediction had besides the schema's names; sent as it was
+
+  function edited(field) {
+    const row = rows[fields.indexOf(field)];
+    row.mark();
+    row.say("");
+    changed();
+  }
+
+  function values() {
+    const set = Object.fromEntries(rows.map((row) => [row.field.name, row.control.get()]));
+    return { ...withoutInitial(set, fields), ...others };
+  }
+
+  return {
+    element: h(
+      "div",
+      { class: "fields" },
+      rows.length ? rows.map((row) => row.element) : h("p", { class: "quiet" }, "This model takes no input."),
+    ),
+    values,
+    /** Everything else becomes unset. */
+    set(given) {
+      const names = new Set(fields.map((field) => field.name));
+      others = Object.fromEntries(Object.entries(given).filter(([name]) => !names.has(name)));
+      for (const row of rows) row.set(given[row.field.name]);
+    },
+    /** Marks required fields that are unset; whether there are any. */
+    incomplete() {
+      const names = missing(values(), fields);
+      for (const row of rows) row.say(names.includes(row.field.name) ? "This one is required." : "");
+      rows.find((row) => names.includes(row.field.name))?.control.focus();
+      return names.length > 0;
+    },
+    /** Show the API's `invalid_fields` at their fields; gives those that belong to none. */
+    problems(faults) {
+      const left = faults.filter((fault) => !place(rows, fault));
+      rows.find((row) => row.hasProblem())?.control.focus();
+      return left;
+    },
+    ready: () => Promise.all(rows.map((row) => row.control.pending?.())),
+    focus: () => rows[0]?.control.focus(),
+    fileField: (media) => fields.find((field) => field.kind === "file" && fits(field, media))?.name,
+    put(name, value) {
+      const row = rows.find((one) => one.field.name === name);
+      row.set(value);
+      row.control.focus();
+      changed();
+    },
+  };
+}
+
+/** A field for such a file, by its name or what it accepts; a field that says nothing takes any. */
+function fits(field, media) {
+  const accepts = [field.accept ?? ""].flat().join(",");
+  if (accepts) return accepts.includes(media) || accepts.includes("*/*");
+  const named = ["image", "audio", "video"].find(
+    (kind) => field.name.includes(kind) || (kind === "image" && /img|picture|mask/.test(field.name)),
+  );
+  return (named ?? media) === media;
+}
+
+function place(rows, fault) {
+  const steps = fault.field.split(".");
+  // What is required is told of its parent, "input": its own name is in the words.
+  const name = steps[1] ?? /^(\S+) is required/.exec(fault.description)?.[1];
+  const row = rows.find((one) => one.field.name === name);
+  row?.say(steps.length > 2 ? `Item ${Number(steps[2]) + 1}: ${fault.description}` : fault.description);
+  return Boolean(row);
+}
+
+function fieldRow(field, changed) {
+  const id = `field-${field.name}`;
+  const isGroup = field.kind === "list" || field.kind === "file";
+  const control = controlFor(
+    field,
+    { id, describedBy: `${id}-help ${id}-problem`, label: isGroup ? field.name : null },
+    changed,
+  );
+  const problem = h("p", { class: "problem", id: `${id}-problem`, role: "alert" });
+  const reset = h(
+    "button",
+    { type: "button", class: "small bare reset", hidden: true, "aria-label": `Reset ${field.name}` },
+    "reset",
+  );
+  const head = h(
+    "div",
+    { class: "head" },
+    isGroup ? h("span", { class: "name" }, field.name) : h("label", { htmlFor: id }, field.name),
+    field.required && h("span", { class: "required" }, "required"),
+    h("span", { class: "type" }, typeName(field)),
+    reset,
+  );
+  const element = h(
+    "div",
+    { class: "field", data: { name: field.name, kind: field.kind } },
+    head,
+    control.element,
+    h("p", { class: "help", id: `${id}-help` }, help(field)),
+    problem,
+  );
+  const row = {
+    field,
+    element,
+    control,
+    say(text) {
+      problem.textContent = text;
+      element.classList.toggle("wrong", Boolean(text));
+      element.querySelector(`[id="${id}"]`)?.setAttribute("aria-invalid", text ? "true" : "false");
+    },
+    hasProblem: () => Boolean(problem.textContent),
+    mark() {
+      const value = control.get();
+      const isSet = value !== undefined && !(field.initial !== undefined && same(value, field.initial));
+      reset.hidden = !isSet;
+      element.classList.toggle("is-set", isSet);
+    },
+    set(value) {
+      control.set(value ?? undefined);
+      row.mark();
+      row.say("");
+    },
+  };
+  reset.addEventListener("click", () => {
+    row.set(undefined);
+    control.focus();
+    changed();
+  });
+  row.mark();
+  return row;
+}
+
+function typeName(field) {
+  if (field.kind === "list") return `list of ${typeName(field.item)}`;
+  return { text: "string", choice: "choice", json: "JSON" }[field.kind] ?? field.kind;
+}
+
+function help(field) {
+  const facts = [];
+  if (field.minimum !== undefined && field.maximum !== undefined) facts.push(`${field.minimum} to ${field.maximum}`);
+  else if (field.minimum !== undefined) facts.push(`at least ${field.minimum}`);
+  else if (field.maximum !== undefined) facts.push(`at most ${field.maximum}`);
+  if (field.initial !== undefined && field.initial !== "") facts.push(`default ${JSON.stringify(field.initial)}`);
+  if (field.deprecated) facts.push("deprecated");
+  const text = field.help.trim();
+  return [
+    text && inline(text),
+    text && facts.length > 0 && " · ",
+    facts.length > 0 && h("span", { class: "facts" }, facts.join(" · ")),
+  ];
+}

@@ -1,0 +1,96 @@
+/** A list: one row an item, rows to add and to take away. */
+
+import { h } from "./dom.js";
+import { filesFrom, urlOf } from "./files.js";
+
+let made = 0;
+const number = () => ++made; // an id of its own; crypto has none to give on plain http
+
+export function listControl(field, about, changed, controlFor) {
+  const rows = [];
+  const list = h("ol", { class: "rows" });
+  const plain = { ...field.item, name: field.name, initial: undefined, required: false };
+
+  function add(value) {
+    const own = {
+      id: `${about.id}-${number()}`,
+      describedBy: about.describedBy,
+      label: `${field.name}, item ${rows.length + 1}`,
+    };
+    const control = controlFor(plain, own, changed);
+    const remove = h(
+      "button",
+      { type: "button", class: "small bare", "aria-label": `Remove item ${rows.length + 1} of ${field.name}` },
+      "×",
+    );
+    const row = { control, element: h("li", {}, h("div", { class: "item" }, control.element), remove) };
+    remove.addEventListener("click", () => take(row));
+    if (value !== undefined) control.set(value);
+    rows.push(row);
+    list.append(row.element);
+    return row;
+  }
+
+  function take(row) {
+    const place = rows.indexOf(row);
+    rows.splice(place, 1);
+    row.element.remove();
+    (rows[Math.min(place, rows.length - 1)]?.control ?? { focus: () => more.focus() }).focus();
+    changed();
+  }
+
+  const more = h(
+    "button",
+    { type: "button", class: "small", "aria-label": `Add an item to ${field.name}` },
+    "Add an item",
+  );
+  more.addEventListener("click", () => {
+    add().control.focus();
+    changed();
+  });
+
+  const control = {
+    element: h(
+      "div",
+      { class: "list", id: about.id, role: "group", "aria-label": field.name, "aria-describedby": about.describedBy },
+      list,
+      h("div", { class: "actions" }, more, field.item.kind === "file" && manyFiles(field, add, changed)),
+    ),
+    focus: () => (rows[0]?.control ?? { focus: () => more.focus() }).focus(),
+    pending: () => Promise.all(rows.map((row) => row.control.pending?.())),
+    get() {
+      // A row that says nothing is no item, except where text was meant to be empty.
+      const items = rows
+        .map((row) => row.control.get() ?? (field.item.kind === "text" ? "" : undefined))
+        .filter((item) => item !== undefined);
+      return items.length === 0 && !field.initial?.length ? undefined : items;
+    },
+    set(value) {
+      rows.splice(0);
+      list.replaceChildren();
+      for (const item of value ?? (value === undefined ? field.initial : null) ?? []) add(item);
+    },
+  };
+  control.set(undefined);
+  return control;
+}
+
+function manyFiles(field, add, changed) {
+  const input = h("input", {
+    type: "file",
+    multiple: true,
+    class: "unseen",
+    tabIndex: -1,
+    accept: field.item.accept ?? "",
+    "aria-hidden": "true",
+  });
+  input.addEventListener("change", async () => {
+    for (const file of filesFrom(input.files)) {
+      const row = add();
+      row.control.take(file, urlOf(file));
+    }
+    input.value = "";
+    changed();
+  });
+  return [h("button", { type: "button", class: "small", onclick: () => input.click() }, "Choose files …"), input];
+}

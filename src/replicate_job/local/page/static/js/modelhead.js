@@ -1,0 +1,55 @@
+/** The top of a model's page: what it is, and what it can be shown to do. */
+
+import * as api from "./api.js";
+import { h } from "./dom.js";
+import { standsIn } from "./format.js";
+import { markdown } from "./markdown.js";
+
+/** `fill(input)` puts an example into the form. */
+export function head({ model, slug, signal, fill }) {
+  const extras = h("div", { class: "extras" });
+  if (model) addExtras(extras, { model, slug, signal, fill });
+  return h("div", { class: "modelhead" }, h("h1", { tabIndex: -1 }, slugLine(slug)), model && about(model), extras);
+}
+
+export function slugLine(slug) {
+  const [owner, name] = slug.split("/");
+  return h("span", { class: "slug" }, h("span", { class: "owner" }, `${owner}/`), name);
+}
+
+export function about(model) {
+  const text = model.description ?? "";
+  const mark = standsIn(text) ? h("span", { class: "badge stands-in" }, "stand-in") : null;
+  return h(
+    "p",
+    { class: "description" },
+    mark,
+    mark && " ",
+    standsIn(text) ? text.replace(/^a stand-in,?\s*/i, "").replace(/^./, (first) => first.toUpperCase()) : text,
+  );
+}
+
+async function addExtras(extras, { model, slug, signal, fill }) {
+  const id = model.latest_version?.id ?? "";
+  extras.append(
+    h(
+      "span",
+      { class: "quiet" },
+      model.is_official ? "official" : "community",
+      id && [" · version ", h("code", { title: id }, id.slice(0, 12))],
+    ),
+  );
+  const [examples, readme, versions] = await Promise.all([
+    api.examples(slug, signal).catch(() => []),
+    model.description ? api.readme(slug, signal).catch(() => "") : "", // its first paragraph
+    model.is_official ? [] : api.versions(slug, signal).catch(() => []),
+  ]);
+  if (signal.aborted) return;
+  if (versions.length > 1) extras.append(h("span", { class: "quiet" }, `the newest of ${versions.length}`));
+  examples.slice(0, 5).forEach((example, index) => {
+    const label = examples.length > 1 ? `Example ${index + 1}` : "Fill in the example";
+    extras.append(h("button", { type: "button", class: "small", onclick: () => fill(example.input) }, label));
+  });
+  if (readme.trim())
+    extras.append(h("details", { class: "readme" }, h("summary", {}, "About this model"), markdown(readme)));
+}

@@ -1,0 +1,188 @@
+/** What a model gave: pictures, sound, video, text, other files, JSON. */
+
+import { authorization } from "./api.js";
+import { copyButton, h } from "./dom.js";
+import { byType, canLink, canShow, mediaOf } from "./files.js";
+import { fileName } from "./format.js";
+import { jsonView } from "./json.js";
+
+const EXCERPT = 20_000; // bytes shown of a text file
+
+/** An element that shows outputs of one prediction; `show` may be called with a growing output. */
+export function outputView({ words, useAsInput }) {
+  const element = h("div", { class: "output", data: { testid: "output" } });
+  const known = new Map(); // by address: what is on the page stays, so that a player plays on
+  let text = null;
+  let last = null;
+  let shown = "";
+
+  function show(output) {
+    if (output === null || output === undefined) {
+      element.replaceChildren();
+      text = last = null;
+      shown = "";
+      return;
+    }
+    if (words && isWords(output)) return showText([output].flat());
+    text = null;
+    if (output === last) return;
+    last = output;
+    if (shown === (shown = JSON.stringify(output))) return; // what is unfolded stays so
+    const files = filesIn(output);
+    const parts = files.map((url) => known.get(url) ?? remember(url, useAsInput));
+    const rest = isOnlyFiles(output)
+      ? null
+      : typeof output === "string"
+        ? textBlock(output)
+        : [
+            jsonView(output),
+            h(
+              "div",
+              { class: "actions" },
+              copyButton(() => JSON.stringify(output, null, 2)),
+            ),
+          ];
+    element.replaceChildren(
+      ...(parts.length ? [h("div", { class: "media", data: { count: parts.length } }, parts)] : []),
+      ...[rest ?? []].flat(),
+    );
+  }
+
+  function remember(url) {
+    const figure = fileView(url, useAsInput);
+    known.set(url, figure);
+    return figure;
+  }
+
+  function showText(pieces) {
+    const joined = pieces.join("");
+    if (!joined) return;
+    if (!text) {
+      text = { node: document.createTextNode(""), pieces: 0 };
+      element.replaceChildren(
+        h("div", { class: "text", data: { testid: "text" } }, text.node),
+        h(
+          "div",
+          { class: "actions" },
+          copyButton(() => text.node.data),
+        ),
+      );
+    }
+    if (joined.startsWith(text.node.data)) text.node.appendData(joined.slice(text.node.data.length));
+    else text.node.data = joined;
+  }
+
+  return { element, show };
+}
+
+const isWords = (output) =>
+  typeof output === "string" || (Array.isArray(output) && output.every((item) => typeof item === "string"));
+
+function textBlock(text) {
+  return h(
+    "div",
+    {},
+    h("div", { class: "text" }, text),
+    h(
+      "div",
+      { class: "actions" },
+      copyButton(() => text),
+    ),
+  );
+}
+
+/** Addresses of files in an output, in their order: what this server keeps, and what ends like a file elsewhere. */
+export function filesIn(value, found = []) {
+  if (typeof value === "string") {
+    if (isFile(value) && !found.includes(value)) found.push(value);
+  } else if (value && typeof value === "object") {
+    for (const item of Object.values(value)) filesIn(item, found);
+  }
+  return found;
+}
+
+function isFile(text) {
+  if (/^data:(image|audio|video)\//i.test(text)) return true;
+  if (!/^https?:\/\/\S+$/.test(text)) return false;
+  try {
+    const { origin, pathname } = new URL(text);
+    return (origin === location.origin && pathname.startsWith("/outputs/")) || mediaOf(text) !== "other";
+  } catch {
+    return false;
+  }
+}
+
+const isOnlyFiles = (output) =>
+  [output].flat().length > 0 && [output].flat().every((item) => typeof item === "string" && isFile(item));
+
+function fileView(url, useAsInput) {
+  const name = fileName(url);
+  const place = h("div", { class: "shown" });
+  const figure = h("figure", { class: "file-output" }, place);
+  const put = (media) => {
+    place.replaceChildren(...[player(media, url, name)].filter(Boolean));
+    figure.dataset.media = media;
+    const use = useAsInput?.(media, url);
+    figure.append(
+      h(
+        "figcaption",
+        {},
+        h("span", { class: "name" }, name),
+        h("span", { class: "actions" }, use, canLink(url) && links(url, name, media)),
+      ),
+    );
+  };
+  const media = canShow(url) ? mediaOf(url) : "other";
+  if (media === "other" && url.startsWith(location.origin)) askType(url).then(put);
+  else put(media);
+  return figure;
+}
+
+const links = (url, name, media) => [
+  media !== "other" &&
+    h(
+      "a",
+      { href: url, target: "_blank", rel: "noopener noreferrer" },
+      "Open",
+      h("span", { class: "unseen" }, ` ${name}`),
+    ),
+  h("a", { href: url, download: name }, "Download", h("span", { class: "unseen" }, ` ${name}`)),
+];
+
+async function askType(url) {
+  try {
+    const answer = await fetch(url, { method: "HEAD" });
+    return byType(answer.headers.get("content-type") ?? "");
+  } catch {
+    return "other";
+  }
+}
+
+function player(media, url, name) {
+  switch (media) {
+    case "image":
+      return h(
+        "a",
+        { href: url, target: "_blank", rel: "noopener noreferrer", class: "picture" },
+        h("img", { src: url, alt: `Output ${name}`, decoding: "async" }),
+      );
+    case "audio":
+      return h("audio", { src: url, controls: true, preload: "metadata", "aria-label": name });
+    case "video":
+      return h("video", { src: url, controls: true, preload: "metadata", "aria-label": name });
+    case "text":
+      return excerpt(url);
+    default:
+      return null;
+  }
+}
+
+function excerpt(url) {
+  const block = h("pre", { class: "excerpt", tabIndex: 0 }, "…");
+  if (!url.startsWith(location.origin)) return null;
+  fetch(url, { headers: { range: `bytes=0-${EXCERPT - 1}`, ...authorization() } })
+    .then((answer) => answer.text())
+    .then((text) => (block.textContent = text.length >= EXCERPT ? `${text}\n…` : text))
+    .catch(() => block.remove());
+  return block;
+}

@@ -1,0 +1,103 @@
+/** A model's OpenAPI document as the fields of a form. Pure. */
+
+/** `{name, title, help, kind, required, initial, choices, minimum, maximum, item, accept}`, in the model's order.
+ *
+ * `kind`: text, integer, number, boolean, choice, file, secret, list (of `item`), json. `initial` is what the model
+ * takes where nothing is sent; undefined where it has no default.
+ */
+export function fieldsOf(document) {
+  const schemas = document?.components?.schemas ?? {};
+  const input = schemas.Input ?? {};
+  const required = new Set(input.required ?? []);
+  return Object.entries(input.properties ?? {})
+    .map(([name, raw], index) => [raw["x-order"] ?? index, fieldOf(name, raw, schemas, required.has(name))])
+    .sort((a, b) => a[0] - b[0])
+    .map(([, field]) => field);
+}
+
+function fieldOf(name, raw, schemas, required) {
+  const schema = resolve(raw, schemas);
+  const deprecated = schema.deprecated === true;
+  return {
+    name,
+    title: raw.title && raw.title !== name ? raw.title : titled(name),
+    help: schema.description === "An enumeration." ? "" : (schema.description ?? ""),
+    required,
+    deprecated,
+    initial: schema.default ?? undefined,
+    ...typeOf(schema, schemas),
+  };
+}
+
+const titled = (name) => (name.charAt(0).toUpperCase() + name.slice(1)).replaceAll("_", " ");
+
+/** What `$ref`, `allOf` and "this or null" come to; the outer words win. */
+export function resolve(raw, schemas, depth = 0) {
+  if (!raw || typeof raw !== "object" || depth > 8) return {};
+  const { $ref, allOf, anyOf, oneOf, ...own } = raw;
+  let found = {};
+  if ($ref) found = resolve(schemas[$ref.split("/").pop()], schemas, depth + 1);
+  for (const part of allOf ?? []) found = { ...found, ...resolve(part, schemas, depth + 1) };
+  const branches = (anyOf ?? oneOf ?? []).map((part) => resolve(part, schemas, depth + 1));
+  const real = branches.filter((part) => part.type !== "null");
+  if (real.length === 1) found = { ...found, ...real[0] };
+  else if (real.length) found = { ...found, branches: real };
+  if (real.length < branches.length) found.nullable = true;
+  return { ...found, ...own };
+}
+
+function typeOf(schema, schemas) {
+  const bounds = { minimum: schema.minimum, maximum: schema.maximum, nullable: schema.nullable === true };
+  if (schema.enum) return { kind: "choice", choices: schema.enum.filter((item) => item !== null), ...bounds };
+  switch (schema.type) {
+    case "integer":
+    case "number":
+      return { kind: schema.type, ...bounds };
+    case "boolean":
+      return { kind: "boolean", ...bounds };
+    case "array": {
+      const item = typeOf(resolve(schema.items, schemas), schemas);
+      return item.kind === "list" || item.kind === "json" ? { kind: "json" } : { kind: "list", item };
+    }
+    case "string":
+      return stringOf(schema);
+    default:
+      return { kind: "json" };
+  }
+}
+
+function stringOf(schema) {
+  if (schema.format === "uri") return { kind: "file", accept: schema["x-cog-accept"] };
+  if (schema["x-cog-secret"] || schema.format === "password") return { kind: "secret" };
+  return { kind: "text", longest: schema.maxLength };
+}
+
+/** `pieces` (of text, to join as they come), `text` or `any`. */
+export function outputKind(document) {
+  const schemas = document?.components?.schemas ?? {};
+  const output = resolve(schemas.Output, schemas);
+  if (output["x-cog-array-display"] === "concatenate") return "pieces";
+  return output.type === "string" && output.format !== "uri" ? "text" : "any";
+}
+
+/** Whether two JSON values are the same. */
+export function same(a, b) {
+  return a === b || JSON.stringify(a) === JSON.stringify(b);
+}
+
+/** The input without what the model would take anyway. */
+export function withoutInitial(values, fields) {
+  const initial = new Map(fields.map((field) => [field.name, field.initial]));
+  return Object.fromEntries(
+    Object.entries(values).filter(
+      ([name, value]) => value !== undefined && !(initial.get(name) !== undefined && same(value, initial.get(name))),
+    ),
+  );
+}
+
+/** Names of fields, and what is missing or wrong there, that is known without the server. */
+export function missing(values, fields) {
+  return fields
+    .filter((field) => field.required && field.initial === undefined && values[field.name] === undefined)
+    .map((field) => field.name);
+}

@@ -1,0 +1,148 @@
+/** The same run from elsewhere: a command, Python, JavaScript, curl. Pure.
+ *
+ * `run` is `{origin, slug, version, official, fields, input, pieces, nameOf, token}`. Files are named as they were
+ * chosen, and secrets by a variable, so that what is copied holds neither megabytes nor keys.
+ */
+
+import { js, jsonTemplate, python, shell, StandIn, variable } from "./quote.js";
+
+export const KINDS = { shell: "Command", python: "Python", client: "Python client", node: "JavaScript", curl: "curl" };
+
+/** The token itself is on no page; without one, any will do. */
+const tokenOf = (run) => (run.token ? "YOUR_TOKEN" : "local");
+
+/** `{name: text}` of one kind each. */
+export function snippet(kind, run) {
+  return MAKERS[kind](run);
+}
+
+/** For the official clients, which do not look up the version of a community model. */
+const target = (run) => (run.official ? run.slug : `${run.slug}:${run.version}`);
+
+/** What stands in a snippet for a value that is not written out; null for any other. */
+function standIn(value, field, inputName, run) {
+  if (field?.kind === "secret") return new StandIn("secret", variable(inputName));
+  if (field?.kind !== "file" || typeof value !== "string") return null;
+  const name = run.nameOf(value);
+  if (name) return new StandIn("file", name);
+  return value.startsWith("data:") && value.length > 500 ? new StandIn("file", dataName(inputName, value)) : null;
+}
+
+function dataName(name, url) {
+  const kind = /^data:\w+\/([a-z0-9]+)/i.exec(url)?.[1] ?? "bin";
+  return `${name}.${kind === "jpeg" ? "jpg" : kind}`;
+}
+
+/** The input with stand-ins in it, as `[name, value, field]`. */
+function marked(run) {
+  const fields = new Map(run.fields.map((field) => [field.name, field]));
+  const mark = (value, field, name) =>
+    standIn(value, field, name, run) ??
+    (field?.kind === "list" && Array.isArray(value) ? value.map((item) => mark(item, field.item, name)) : value);
+  return Object.entries(run.input).map(([name, value]) => [
+    name,
+    mark(value, fields.get(name), name),
+    fields.get(name),
+  ]);
+}
+
+const isA = (value, kind) => value instanceof StandIn && value.kind === kind;
+
+function command(run) {
+  const words = marked(run).flatMap(([name, value, field]) => wordsOf(name, value, field));
+  const environment = `REPLICATE_BASE_URL=${shell(run.origin)} REPLICATE_API_TOKEN=${tokenOf(run)}`;
+  const unknown = marked(run).some(([, , field]) => !field) ? ["--allow-unknown"] : [];
+  return [environment, `replicate-job run ${run.slug}${run.pieces ? " --stream" : ""}`, ...unknown, ...words].join(
+    " \\\n  ",
+  );
+}
+
+function wordsOf(name, value, field) {
+  if (isA(value, "secret")) return [`${shell(`${name}=`)}"$${value.name}"`];
+  if (isA(value, "file")) return [shell(`${name}=@${value.name}`)];
+  if (Array.isArray(value) && value.some((item) => isA(item, "file")))
+    return value.flatMap((item) => wordsOf(name, item, field.item));
+  // Text is taken as it is, but for an @, which would name a file; everything else is JSON.
+  const isText = typeof value === "string" && field && ["text", "file", "choice"].includes(field.kind);
+  return [shell(`${name}=${isText ? value.replace(/^@/, "@@") : JSON.stringify(value)}`)];
+}
+
+function pythonOwn(run) {
+  const uses = used(run);
+  const write = { file: (name) => `Path(${python(name)})`, secret: (name) => `os.environ[${python(name)}]` };
+  const input = pythonInput(run, write);
+  const server = `base_url=${python(run.origin)}, token=${python(tokenOf(run))}`;
+  return lines([
+    uses.secret && "import os",
+    uses.file && "from pathlib import Path",
+    (uses.secret || uses.file) && "",
+    "from replicate_job import run",
+    "",
+    `result = run(${python(run.slug)}, ${input}, ${server}, save_to="outputs")`,
+    "result.raise_for_status()",
+    run.pieces ? 'print("".join(result.output))' : "print(result.output, result.files)",
+  ]);
+}
+
+function pythonClient(run) {
+  const uses = used(run);
+  const write = { file: (name) => `open(${python(name)}, "rb")`, secret: (name) => `os.environ[${python(name)}]` };
+  return lines([
+    uses.secret && "import os",
+    uses.secret && "",
+    "import replicate",
+    "",
+    `client = replicate.Client(api_token=${python(tokenOf(run))}, base_url=${python(run.origin)})`,
+    `output = client.run(${python(target(run))}, input=${pythonInput(run, write)})`,
+    run.pieces ? 'print("".join(output))' : "print(output)",
+  ]);
+}
+
+function pythonInput(run, write) {
+  const entries = marked(run).map(([name, value]) => `    ${python(name)}: ${python(value, write)},\n`);
+  return entries.length ? `{\n${entries.join("")}}` : "{}";
+}
+
+function node(run) {
+  const uses = used(run);
+  const write = { file: (name) => `await readFile(${js(name)})`, secret: (name) => `process.env.${name}` };
+  const entries = marked(run).map(
+    ([name, value]) => `  ${/^[a-z_]\w*$/i.test(name) ? name : js(name)}: ${js(value, write)},\n`,
+  );
+  return lines([
+    uses.file && 'import { readFile } from "node:fs/promises";',
+    'import Replicate from "replicate";',
+    "",
+    `const replicate = new Replicate({ auth: ${js(tokenOf(run))}, baseUrl: ${js(`${run.origin}/v1`)} });`,
+    `const input = ${entries.length ? `{\n${entries.join("")}}` : "{}"};`,
+    `const output = await replicate.run(${js(target(run))}, { input });`,
+    run.pieces ? 'console.log(output.join(""));' : "console.log(output);",
+  ]);
+}
+
+function curl(run) {
+  const path = run.official ? `/v1/models/${run.slug}/predictions` : "/v1/predictions";
+  const input = Object.fromEntries(marked(run));
+  const body = run.official ? { input } : { version: run.version, input };
+  const template = jsonTemplate(body);
+  const headers = [
+    `-H 'Content-Type: application/json'`,
+    `-H 'Prefer: wait'`,
+    run.token && `-H 'Authorization: Bearer ${tokenOf(run)}'`,
+  ]
+    .filter(Boolean)
+    .join(" ");
+  const start = `curl -sS ${shell(run.origin + path)} \\\n  ${headers}`;
+  return template.expands
+    ? `${start} \\\n  --data-binary @- <<JSON\n${template.text}\nJSON`
+    : `${start} \\\n  -d ${shell(JSON.stringify(body, null, 2))}`;
+}
+
+function used(run) {
+  const all = marked(run).flatMap(([, value]) => [value].flat());
+  return { file: all.some((value) => isA(value, "file")), secret: all.some((value) => isA(value, "secret")) };
+}
+
+const lines = (parts) => parts.filter((part) => part !== false && part !== undefined).join("\n");
+
+const MAKERS = { shell: command, python: pythonOwn, client: pythonClient, node, curl };

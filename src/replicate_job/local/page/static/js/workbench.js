@@ -1,0 +1,206 @@
+/** A model: its form on one side, a prediction on the other. */
+
+import * as api from "./api.js";
+import { codeView } from "./code.js";
+import { announce, h, spaced } from "./dom.js";
+import { nameOf } from "./files.js";
+import { createForm } from "./form.js";
+import { head } from "./modelhead.js";
+import { panel } from "./panel.js";
+import { rawInput } from "./rawinput.js";
+import { go } from "./route.js";
+import { recentRuns } from "./runs.js";
+import { fieldsOf, outputKind } from "./schema.js";
+
+const NARROW = "(max-width: 900px)"; // as in views.css
+const RUN_KEYS = /mac|iphone|ipad/i.test(navigator.platform) ? "⌘↵" : "Ctrl ↵";
+
+/** Forms that were left before they could be written into their entry of the history, by its key. */
+const unsaved = new Map();
+
+const draftOf = (state) => unsaved.get(state.key) ?? state.draft;
+
+/** `/owner/name`. The form starts as it was left, else with the model's own example. */
+export async function modelView({ parameters: [owner, name], signal, state }) {
+  const model = await api.model(`${owner}/${name}`, signal);
+  return new Workbench({ model, signal }).view(draftOf(state) ?? model.default_example?.input ?? {});
+}
+
+/** `/p/id`. The model may be gone, or have another version now: what the prediction was stays to be seen. */
+export async function predictionView({ parameters: [id], signal, state }) {
+  const prediction = await api.prediction(id, signal);
+  const model = await api.model(prediction.model, signal).catch((error) => {
+    if (error.status !== 404 && error.status !== 422) throw error;
+    return null;
+  });
+  return new Workbench({ model, prediction, signal }).view(draftOf(state) ?? prediction.input ?? {});
+}
+
+class Workbench {
+  /** Until `signal`; `model` is null where it is gone. */
+  constructor({ model, prediction, signal }) {
+    Object.assign(this, { model, prediction, signal });
+    const document = model?.latest_version?.openapi_schema;
+    this.slug = model ? `${model.owner}/${model.name}` : prediction.model;
+    this.fields = fieldsOf(document);
+    this.output = outputKind(document);
+    this.key = history.state.key;
+    this.secrets = this.fields.filter((field) => field.kind === "secret").map((field) => field.name);
+    this.running = null; // the panel of the prediction that is shown
+    this.shown = new AbortController();
+    this.stage = h("div", { class: "stage" }, h("p", { class: "empty" }, "What it makes appears here."));
+    this.problem = h("p", { class: "problem", role: "alert" });
+    this.button = h("button", { class: "primary", type: "submit" }, "Run ", h("kbd", {}, RUN_KEYS));
+    this.code = codeView();
+    this.form = createForm(this.fields, () => this.edited());
+    this.raw = rawInput(this.form, () => this.edited());
+    this.runs = recentRuns(this.slug, signal, { current: () => this.running?.id });
+    // Browsers allow few writes: 100 in 30 seconds in one of them.
+    this.save = spaced(() => this.keep(), 500);
+    signal.addEventListener("abort", () => this.leave());
+  }
+
+  view(draft) {
+    this.fill(draft);
+    if (this.prediction) this.show(this.prediction);
+    addEventListener("pagehide", () => this.save.end(true), { signal: this.signal });
+    document.addEventListener("keydown", (event) => this.pressed(event), { signal: this.signal });
+    const { model, slug, signal } = this;
+    const header = head({ model, slug, signal, fill: (input) => this.fill(input) });
+    const left = h(
+      "div",
+      { class: "left" },
+      model ? this.inputs() : h("p", { class: "notice" }, `${slug} is not here any more.`),
+    );
+    const right = h("div", { class: "right" }, this.stage, model && this.code.element, this.runs.element);
+    return { title: titleOf(slug, this.prediction), element: h("div", { class: "workbench" }, header, left, right) };
+  }
+
+  inputs() {
+    const reset = h("button", { type: "button" }, "Reset");
+    reset.addEventListener("click", () => {
+      this.fill({});
+      this.form.focus();
+    });
+    const form = h("form", { class: "inputs", noValidate: true, "aria-label": "Input" });
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.run();
+    });
+    form.append(this.raw.tabs, this.form.element, this.raw.element);
+    form.append(h("div", { class: "runbar" }, this.problem, this.button, reset));
+    return form;
+  }
+
+  fill(input) {
+    this.form.set(input);
+    this.edited();
+  }
+
+  edited() {
+    const input = this.form.values();
+    this.raw.show(input);
+    this.problem.textContent = "";
+    this.code.show({
+      origin: location.origin,
+      slug: this.slug,
+      version: this.model?.latest_version?.id,
+      official: this.model?.is_official,
+      fields: this.fields,
+      input,
+      pieces: this.output === "pieces",
+      nameOf,
+      token: "authorization" in api.authorization(),
+    });
+    this.save();
+  }
+
+  /** The form, without secrets. */
+  draft() {
+    return Object.fromEntries(Object.entries(this.form.values()).filter(([name]) => !this.secrets.includes(name)));
+  }
+
+  /** Write the form into the entry of the history. Too large a one is not kept. */
+  keep() {
+    const draft = this.draft();
+    unsaved.delete(this.key);
+    try {
+      history.replaceState({ ...history.state, draft }, "");
+    } catch {
+      history.replaceState({ ...history.state, draft: undefined }, "");
+    }
+  }
+
+  leave() {
+    // The address is another one's by now.
+    unsaved.set(this.key, this.draft());
+    this.save.end(false);
+    this.shown.abort();
+  }
+
+  pressed(event) {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      event.preventDefault();
+      this.run();
+    }
+    // In a field, Escape means the field.
+    const isOfField = event.target.closest("input:not([type=range]), textarea, select, dialog");
+    if (event.key === "Escape" && !isOfField && this.running?.isLive()) this.running.cancel();
+  }
+
+  async run() {
+    if (this.button.disabled || !this.model) return;
+    this.button.disabled = true;
+    this.problem.textContent = "";
+    try {
+      await this.form.ready();
+      if (this.raw.isWrong() || this.form.incomplete()) return;
+      const target = this.model.is_official ? this.slug : this.model.latest_version.id;
+      this.began(await api.create(target, this.form.values()));
+    } catch (error) {
+      this.refused(error);
+    } finally {
+      this.button.disabled = false;
+    }
+  }
+
+  began(created) {
+    this.save.end(true);
+    go(`/p/${created.id}`, { state: { draft: history.state?.draft }, render: false });
+    this.key = history.state.key;
+    document.title = `${titleOf(this.slug, created)} · replicate-job`;
+    this.show(created);
+    this.runs.refresh();
+    if (!matchMedia(NARROW).matches) return;
+    document.activeElement?.blur(); // a keyboard on the screen would cover it
+    this.stage.scrollIntoView({ block: "start" });
+  }
+
+  refused(error) {
+    const faults = error.fields ?? [];
+    const left = this.form.problems(faults);
+    this.problem.textContent = faults.length ? left.map((fault) => fault.description).join(" ") : error.message;
+    announce(this.problem.textContent || "Some inputs are wrong.");
+  }
+
+  show(prediction) {
+    this.shown.abort();
+    this.shown = new AbortController();
+    this.running = panel(prediction, {
+      words: this.output !== "any",
+      secrets: this.secrets,
+      useAsInput: this.model && ((media, url) => this.useButton(media, url)),
+      ended: () => this.runs.refresh(),
+      signal: this.shown.signal,
+    });
+    this.stage.replaceChildren(this.running.element);
+  }
+
+  useButton(media, url) {
+    const name = this.form.fileField(media);
+    const use = () => this.form.put(name, url);
+    return name && h("button", { type: "button", class: "small", onclick: use }, `Use as ${name}`);
+  }
+}
+
+const titleOf = (slug, prediction) => (prediction ? `${prediction.id.slice(0, 8)} · ${slug}` : slug);

@@ -1,0 +1,46 @@
+"""A note of every request, once it is over."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """``path`` is as it was sent, without its query, which may have a signature in it.
+
+    ``status`` is 0 where there was no answer; ``seconds`` are those until the last of it.
+    """
+
+    method: str
+    path: str
+    status: int
+    seconds: float
+
+
+class Noted:
+    """``app``, and ``on_request`` hears of each request."""
+
+    def __init__(self, app: ASGIApp, on_request: Callable[[Asked], None]) -> None:
+        self._app, self._on_request = app, on_request
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        status, began = 0, time.monotonic()
+
+        async def note(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        finally:
+            path = scope["raw_path"].decode("latin-1")
+            self._on_request(Asked(scope["method"], path, status, time.monotonic() - began))

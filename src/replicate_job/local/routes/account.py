@@ -1,0 +1,46 @@
+"""``/v1/account``, ``/v1/hardware``, the webhooks' secret, and what only Replicate does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from replicate_job.local.account import HARDWARE, person
+from replicate_job.local.routes.endpoint import path
+from replicate_job.serving.answer import Answer, json_answer, problem
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.routing import BaseRoute
+
+    from replicate_job.local.app import Parts
+
+_NO_TRAININGS = problem(501, "Models are not trained on this machine: train on replicate.com", "Not implemented")
+
+
+class AccountRoutes:
+    def __init__(self, parts: Parts) -> None:
+        self._webhook_secret = parts.webhook_secret
+
+    def routes(self) -> list[BaseRoute]:
+        trainings = "/v1/trainings"
+        return [
+            path("/v1/account", get=self.account),
+            path("/v1/hardware", get=self.hardware),
+            path("/v1/webhooks/default/secret", get=self.secret),
+            path(trainings, get=self.untrained),
+            path(f"{trainings}/{{id}}", get=self.untrained),
+            path(f"{trainings}/{{id}}/cancel", post=self.untrained),
+            path("/v1/models/{owner}/{name}/versions/{version}/trainings", post=self.untrained),
+        ]
+
+    async def account(self, _: Request) -> Answer:
+        return json_answer(person())
+
+    async def hardware(self, _: Request) -> Answer:
+        return json_answer([{"name": name, "sku": sku} for sku, name in HARDWARE.items()])
+
+    async def secret(self, _: Request) -> Answer:
+        return json_answer({"key": self._webhook_secret})
+
+    async def untrained(self, _: Request) -> Answer:
+        return _NO_TRAININGS

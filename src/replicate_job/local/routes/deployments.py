@@ -1,0 +1,123 @@
+"""``/v1/deployments``."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+
+from replicate_job.local.account import HARDWARE, USERNAME, person
+from replicate_job.local.routes.endpoint import found, path, read_object
+from replicate_job.serving.answer import (
+    DELETED,
+    NO_VERSION,
+    Answer,
+    InvalidField,
+    RefusedError,
+    invalid,
+    json_answer,
+    problem,
+)
+from replicate_job.serving.resource import deployment_body, page_body
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.routing import BaseRoute
+
+    from replicate_job.local.app import Parts
+    from replicate_job.local.deployments import Deployment
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_NO_NAME = InvalidField(
+    "pattern", "name", "must be 1 to 100 letters, digits, '.', '_' and '-', a letter or digit first"
+)
+
+
+class _Changes(msgspec.Struct, forbid_unknown_fields=True):
+    version: str | msgspec.UnsetType = msgspec.UNSET
+    hardware: str | msgspec.UnsetType = msgspec.UNSET
+    min_instances: Annotated[int, msgspec.Meta(ge=0, le=5)] | msgspec.UnsetType = msgspec.UNSET
+    max_instances: Annotated[int, msgspec.Meta(ge=0, le=20)] | msgspec.UnsetType = msgspec.UNSET
+
+
+class _New(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    model: str
+    version: str
+    hardware: str
+    min_instances: Annotated[int, msgspec.Meta(ge=0, le=5)]
+    max_instances: Annotated[int, msgspec.Meta(ge=0, le=20)]
+
+
+class DeploymentRoutes:
+    def __init__(self, parts: Parts) -> None:
+        self._catalog, self._deployments = parts.catalog, parts.deployments
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            path("/v1/deployments", get=self.all, post=self.create),
+            path("/v1/deployments/{owner}/{name}", get=self.get, patch=self.update, delete=self.delete),
+        ]
+
+    async def all(self, _: Request) -> Answer:
+        return json_answer(page_body([_body(each) for each in self._deployments.all()]))
+
+    async def create(self, request: Request) -> Answer:
+        new = _read(await read_object(request), _New)
+        if not _NAME.fullmatch(new.name):
+            raise RefusedError(invalid(_NO_NAME))
+        name = f"{USERNAME}/{new.name}"
+        if self._deployments.get(name):
+            raise RefusedError(problem(409, f"There is a deployment {name} already", "Conflict"))
+        facts = msgspec.structs.asdict(new)
+        del facts["name"]
+        self._check(new.model, facts)
+        return json_answer(_body(self._deployments.release(name, **facts)))
+
+    async def get(self, request: Request) -> Answer:
+        return json_answer(_body(self._deployment(request)))
+
+    async def update(self, request: Request) -> Answer:
+        known = self._deployment(request)
+        facts = msgspec.to_builtins(_read(await read_object(request), _Changes))
+        self._check(known.model, facts)
+        return json_answer(_body(self._deployments.release(known.name, **facts)))
+
+    async def delete(self, request: Request) -> Answer:
+        self._deployments.delete(self._deployment(request).name)
+        return DELETED
+
+    def _check(self, model: str, facts: dict[str, Any]) -> None:
+        """What changes must be there; what stays may be gone. Raises RefusedError."""
+        known = self._catalog.version(facts["version"]) if "version" in facts else None
+        if "version" in facts and (known is None or known.slug != model):
+            raise RefusedError(NO_VERSION)
+        if facts.get("hardware", "cpu") not in HARDWARE:
+            fault = f"hardware must be one of the following: {', '.join(HARDWARE)}"
+            raise RefusedError(invalid(InvalidField("enum", "hardware", fault)))
+
+    def _deployment(self, request: Request) -> Deployment:
+        return found(self._deployments.get(f"{request.path_params['owner']}/{request.path_params['name']}"))
+
+
+def _read(body: dict[str, Any], kind: type[Any]) -> Any:
+    try:
+        return msgspec.convert(body, kind)
+    except msgspec.ValidationError as error:
+        message, _, place = str(error).partition(" - at `$.")
+        raise RefusedError(invalid(InvalidField("invalid", place.rstrip("`") or "deployment", message))) from None
+
+
+def _body(deployment: Deployment) -> dict[str, Any]:
+    return deployment_body(
+        deployment.name,
+        number=deployment.number,
+        model=deployment.model,
+        version=deployment.version,
+        created_at=deployment.created_at,
+        created_by=person(),
+        hardware=deployment.hardware,
+        min_instances=deployment.min_instances,
+        max_instances=deployment.max_instances,
+    )

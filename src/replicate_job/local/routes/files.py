@@ -1,0 +1,96 @@
+"""``/v1/files``, and the content of files under their open addresses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import msgspec
+
+from replicate_job.local.files.download import file_response
+from replicate_job.local.routes.endpoint import BAD_CURSOR, found, origin, path
+from replicate_job.serving.answer import DELETED, PROBLEM, Answer, RefusedError, json_answer, problem
+from replicate_job.serving.resource import file_body, page_body
+from replicate_job.serving.upload import read_upload
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.routing import BaseRoute
+    from starlette.types import ASGIApp
+
+    from replicate_job.local.app import Parts
+    from replicate_job.local.files.shelf import File
+
+
+_NO_FILE = msgspec.structs.replace(problem(404, "File not found"), content_type=PROBLEM)
+"""The one 404 that is documented with this media type."""
+
+
+class FileRoutes:
+    def __init__(self, parts: Parts) -> None:
+        self._files, self._uploads, self._outputs = parts.files, parts.files.uploads, parts.files.outputs
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            path("/v1/files", get=self.all, post=self.upload),
+            path("/v1/files/{id}", get=self.get, delete=self.delete),
+            path("/v1/files/{id}/download", get=self.download),
+            path("/files/{id}/{name}", get=self.content),
+            path("/inputs/{id}/{name}", get=self.input),
+            path("/outputs/{id}/{name}", get=self.output),
+        ]
+
+    async def all(self, request: Request) -> Answer:
+        here = origin(request)
+        try:
+            page = await self._uploads.page(request.query_params.get("cursor"))
+        except ValueError:
+            raise RefusedError(BAD_CURSOR) from None
+
+        def link(cursor: str | None) -> str | None:
+            return cursor and f"{here}/v1/files?{urlencode({'cursor': cursor})}"
+
+        bodies = [_body(file, here) for file in page.files]
+        return json_answer(page_body(bodies, next=link(page.next), previous=link(page.previous)))
+
+    async def upload(self, request: Request) -> Answer:
+        form = await read_upload(request)
+        file = await self._uploads.add(form.content, form.name, form.content_type, form.metadata)
+        return json_answer(_body(file, origin(request)), 201)
+
+    async def get(self, request: Request) -> Answer:
+        return json_answer(_body(self._upload(request), origin(request)))
+
+    async def delete(self, request: Request) -> Answer:
+        await self._uploads.remove(self._upload(request).id)
+        return DELETED
+
+    async def download(self, request: Request) -> ASGIApp:
+        query = [request.query_params.get(name, "") for name in ("owner", "expiry", "signature")]
+        return file_response(found(self._uploads.download(request.path_params["id"], *query), _NO_FILE))
+
+    async def content(self, request: Request) -> ASGIApp:
+        return file_response(self._upload(request))
+
+    async def input(self, request: Request) -> ASGIApp:
+        return file_response(found(self._files.get_input(request.path_params["id"], request.path_params["name"])))
+
+    async def output(self, request: Request) -> ASGIApp:
+        return file_response(found(self._outputs.get(request.path_params["id"], request.path_params["name"])))
+
+    def _upload(self, request: Request) -> File:
+        return found(self._uploads.get(request.path_params["id"]), _NO_FILE)
+
+
+def _body(file: File, here: str) -> dict[str, Any]:
+    return file_body(
+        id=file.id,
+        name=file.name,
+        content_type=file.content_type,
+        size=file.size,
+        sha256=file.sha256,
+        metadata=file.metadata,
+        created_at=file.created_at,
+        expires_at=file.expires_at or file.created_at,  # an upload has one
+        api=here,
+    )

@@ -1,0 +1,55 @@
+"""Output files as data URLs, for clients that take no http address for a file.
+
+The official clients make a file object (``output.read()``) of an address with ``https:`` or ``data:`` only (replicate
+1.0.7 and 2.0.0b4 for Python, 1.4.0 for JavaScript); this server speaks http.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from replicate_job.wire import data_url
+
+if TYPE_CHECKING:
+    from replicate_job.local.files.outputs import Outputs
+
+LARGEST = 20 * 2**20
+"""Bytes of all files of a prediction that are given like this."""
+_CLIENT = re.compile(r"replicate-(?:python|javascript)/|(?:Async)?Replicate/Python ")
+_PATH = re.compile(r"/outputs/([^/]+)/([^/]+)")
+
+
+def takes_no_http(user_agent: str) -> bool:
+    return _CLIENT.match(user_agent) is not None
+
+
+async def inline(body: bytes, here: str, outputs: Outputs) -> bytes:
+    """A prediction's body with its output files in it, unless they are large. ``here`` is this server's address."""
+    if f'"{here}/outputs/'.encode() not in body:
+        return body
+    return await asyncio.to_thread(_inline, body, here, outputs)
+
+
+def _inline(body: bytes, here: str, outputs: Outputs) -> bytes:
+    prediction: dict[str, Any] = msgspec.json.decode(body)
+    left = LARGEST
+
+    def replaced(value: Any) -> Any:
+        nonlocal left
+        if isinstance(value, list):
+            return [replaced(item) for item in value]
+        if isinstance(value, dict):
+            return {name: replaced(item) for name, item in value.items()}
+        is_here = isinstance(value, str) and value.startswith(here)
+        path = _PATH.fullmatch(value, len(here)) if is_here else None
+        file = outputs.get(path[1], path[2]) if path else None
+        if file is None or file.size > left:
+            return value
+        left -= file.size
+        return data_url.encode(file.content_type, file.path.read_bytes())
+
+    return msgspec.json.encode(prediction | {"output": replaced(prediction["output"])})

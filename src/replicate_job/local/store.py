@@ -1,0 +1,145 @@
+"""What outlives the server: predictions, deployments and a secret, in one SQLite file."""
+
+from __future__ import annotations
+
+import fcntl
+import secrets
+import sqlite3
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from replicate_job.errors import LocalError
+
+_SCHEMA = """
+CREATE TABLE predictions (
+  number INTEGER PRIMARY KEY,      -- in order of creation
+  id TEXT NOT NULL UNIQUE,
+  created_at REAL NOT NULL,        -- Unix time; rises with the number
+  ended_at REAL,
+  webhook TEXT NOT NULL,           -- who is told of the end; empty for nobody
+  body BLOB NOT NULL               -- the prediction object: as created until it ended, then as ended
+);
+CREATE INDEX predictions_created_at ON predictions (created_at);
+CREATE INDEX predictions_unfinished ON predictions (number) WHERE ended_at IS NULL;
+CREATE TABLE deployments (name TEXT PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE secrets (name TEXT PRIMARY KEY, secret TEXT NOT NULL);
+PRAGMA user_version = 1;
+"""
+_VERSION = 1
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A stored prediction. ``body`` is the API's object as JSON, with addresses as in ``local.origin``."""
+
+    number: int
+    id: str
+    created_at: float
+    ended_at: float | None
+    webhook: str
+    body: bytes
+
+
+class Store:
+    """Works below ``folder``, for one process at a time. Not for use by several threads.
+
+    A write is on its way to the disk when it returns: it survives this process, whatever ends it.
+    Raises LocalError where another process has the folder, or what is in it is not from here.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (folder / "lock").open("wb")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise LocalError(f"{folder} is in use by another local server: stop it, or name another --state") from None
+        place = folder / "server.db"
+        self._connection = sqlite3.connect(place, isolation_level=None, check_same_thread=False)
+        try:
+            self._open()
+        except sqlite3.DatabaseError as error:
+            self.close()
+            raise LocalError(f"{place} cannot be read: {error}; move it away to begin anew") from None
+
+    def _open(self) -> None:
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        found = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
+        if found == 0:
+            self._connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+        elif found != _VERSION:
+            raise sqlite3.DatabaseError(f"it is of version {found}, and this release knows {_VERSION}")
+
+    def close(self) -> None:
+        self._connection.close()
+        self._lock.close()
+
+    def add(self, row: Row) -> None:
+        self._connection.execute("INSERT INTO predictions VALUES (?, ?, ?, ?, ?, ?)", msgspec.structs.astuple(row))
+
+    def end(self, id: str, body: bytes, at: float) -> None:  # noqa: A002 - the API's own name
+        self._connection.execute("UPDATE predictions SET body = ?, ended_at = ? WHERE id = ?", (body, at, id))
+
+    def get(self, id: str) -> Row | None:  # noqa: A002 - the API's own name
+        return next(self._rows("WHERE id = ?", id), None)
+
+    def unfinished(self) -> list[Row]:
+        """Those whose end was never written, oldest first."""
+        return list(self._rows("WHERE ended_at IS NULL ORDER BY number"))
+
+    def ended_before(self, at: float) -> list[Row]:
+        """Those that had ended by then, oldest first."""
+        return list(self._rows("WHERE ended_at <= ? ORDER BY number", at))
+
+    def last(self) -> Row | None:
+        """The newest."""
+        return next(self._rows("ORDER BY number DESC LIMIT 1"), None)
+
+    def bounds(self, created_after: float | None, created_before: float | None) -> tuple[int, int]:
+        """The numbers, first and after the last, of what was created at or after the one time, before the other."""
+        newest = self.last()
+        low, high = 0, newest.number + 1 if newest else 0
+        if created_after is not None:
+            low = self._first_since(created_after, high)
+        if created_before is not None:
+            high = max(self._first_since(created_before, high), low)
+        return low, high
+
+    def between(self, low: int, high: int) -> list[Row]:
+        """Those with numbers from ``low`` up to ``high`` (not included), newest first."""
+        return list(self._rows("WHERE number >= ? AND number < ? ORDER BY number DESC", low, high))
+
+    def _first_since(self, at: float, default: int) -> int:
+        query = "SELECT number FROM predictions WHERE created_at >= ? ORDER BY created_at, number LIMIT 1"
+        found = self._connection.execute(query, (at,)).fetchone()
+        return int(found[0]) if found else default
+
+    def _rows(self, rest: str, *values: object) -> Iterator[Row]:
+        columns = "number, id, created_at, ended_at, webhook, body"
+        query = f"SELECT {columns} FROM predictions {rest}"  # noqa: S608 - written here, no word from outside
+        return (Row(*found) for found in self._connection.execute(query, values))
+
+    def deployments(self) -> list[bytes]:
+        """All of them, by name, as ``put_deployment`` got them."""
+        return [body for (body,) in self._connection.execute("SELECT body FROM deployments ORDER BY name")]
+
+    def deployment(self, name: str) -> bytes | None:
+        found = self._connection.execute("SELECT body FROM deployments WHERE name = ?", (name,)).fetchone()
+        return found and bytes(found[0])
+
+    def put_deployment(self, name: str, body: bytes) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO deployments VALUES (?, ?)", (name, body))
+
+    def delete_deployment(self, name: str) -> bool:
+        """Whether it was there."""
+        return self._connection.execute("DELETE FROM deployments WHERE name = ?", (name,)).rowcount > 0
+
+    def secret(self, name: str) -> str:
+        """One that is made at its first use: base64 of 24 random bytes."""
+        made = b64encode(secrets.token_bytes(24)).decode()
+        self._connection.execute("INSERT OR IGNORE INTO secrets VALUES (?, ?)", (name, made))
+        return str(self._connection.execute("SELECT secret FROM secrets WHERE name = ?", (name,)).fetchone()[0])

@@ -1,0 +1,118 @@
+"""Whole HTTP answers as values: what the API says when it refuses, and what a gateway in front of it says."""
+
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+from http import HTTPStatus
+from http.client import responses
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An answer as it goes out. It is an ASGI app that always says the same; ``headers`` come on top."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = JSON
+    headers: tuple[tuple[str, str], ...] = ()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        headers = [] if self.status == HTTPStatus.NO_CONTENT else [(b"content-length", b"%d" % len(self.body))]
+        if self.content_type:
+            headers.append((b"content-type", self.content_type.encode()))
+        headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in self.headers]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+class RefusedError(Exception):
+    """Ends the handling of a request with ``answer``."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        super().__init__(answer.status, answer.body)
+
+
+class InvalidField(msgspec.Struct, frozen=True):
+    """One entry of ``invalid_fields``. ``field`` is ``input`` or a place in it, as ``input.images.0``."""
+
+    type: str
+    field: str
+    description: str
+
+
+def json_answer(content: Any, status: int = 200, *headers: tuple[str, str]) -> Answer:
+    return Answer(status, msgspec.json.encode(content), JSON, headers)
+
+
+def problem(status: int, detail: str = "", title: str = "", **more: Any) -> Answer:
+    """The API's error body: ``{title, detail, status}``, each where there is one, and ``more`` fields."""
+    body = {"title": title, "detail": detail, "status": status} | more
+    content = {name: value for name, value in body.items() if value != ""}
+    content_type = JSON if status in (401, 404, 429) else PROBLEM
+    return Answer(status, msgspec.json.encode(content), content_type)
+
+
+NOT_FOUND = problem(404, "The requested resource could not be found.")
+UNAUTHENTICATED = problem(401, "You did not pass a valid authentication token", "Unauthenticated")
+OUT_OF_CREDIT = problem(402, "You have insufficient credit to run this model.", "Insufficient credit")
+NO_VERSION = problem(
+    422,
+    "The specified version does not exist (or perhaps you don't have permission to use it?)",
+    "Invalid version or not permitted",
+)
+TOO_LARGE = problem(413, "Files must be less than 100MB in size")
+DELETED = Answer(204, content_type="")
+HTML = Answer(502, b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>", "text/html")
+EMPTY = Answer(503, content_type="")
+NOT_A_PREDICTION = Answer(200, b'{"message":"hello"}')
+
+
+def invalid(*fields: InvalidField) -> Answer:
+    """422 in the form that input errors take, with every one of them."""
+    detail = "".join(f"- {field.field}: {field.description}\n" for field in fields)
+    return problem(422, detail, "Input validation failed", invalid_fields=fields)
+
+
+def required(name: str, field: str = "input") -> InvalidField:
+    return InvalidField("required", field, f"{name} is required")
+
+
+def additional(name: str) -> InvalidField:
+    """A field that a request's body must not have."""
+    return InvalidField("additional_property_not_allowed", "input", f"Additional property {name} is not allowed")
+
+
+def throttled(*, body: Any = None, header: Any = None, date: float | None = None, detail: Any = None) -> Answer:
+    """429, which says when to come back in any of the ways the API is known to.
+
+    ``body`` is the field ``retry_after``, ``header`` is ``Retry-After`` as it stands, ``date`` is that header as an
+    HTTP date so many seconds from now, ``detail`` is the text ("resets in ~5s"). Values need not make sense.
+    """
+    text = "Request was throttled." + (f" Your rate limit resets in ~{detail}s." if detail is not None else "")
+    answer = problem(429, text, **({} if body is None else {"retry_after": body}))
+    if date is not None:
+        header = formatdate(time.time() + date, usegmt=True)
+    headers = () if header is None else (("retry-after", str(header)),)
+    return msgspec.structs.replace(answer, headers=headers)
+
+
+def refusal(status: int) -> Answer:
+    """The plain answer of this status, 4xx or 5xx."""
+    known = {
+        401: UNAUTHENTICATED,
+        402: OUT_OF_CREDIT,
+        404: NOT_FOUND,
+        413: TOO_LARGE,
+        429: throttled(body=1, detail=1),
+    }
+    return known.get(status) or problem(status, "A fault on request.", responses.get(status, ""))

@@ -1,0 +1,168 @@
+"""The API's objects as JSON bodies, from plain facts. Times are Unix times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+Body = dict[str, Any]
+
+
+def iso(at: float) -> str:
+    """A Unix time as the API writes times."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def prediction_body(  # noqa: PLR0913 - the fields' own names, one argument a fact
+    *,
+    id: str,  # noqa: A002 - the field's own name
+    model: str,
+    version: str,
+    input: Any,  # noqa: A002 - the field's own name
+    status: str,
+    created_at: float,
+    urls: Mapping[str, str],
+    output: Any = None,
+    logs: str = "",
+    error: Any = None,
+    started_at: float | None = None,
+    completed_at: float | None = None,
+    deadline: float | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    deployment: str = "",
+    data_removed: bool = False,
+) -> Body:
+    """``input`` may be its JSON text (``msgspec.Raw``). Data that are removed are left out here."""
+    body = {
+        "id": id,
+        "model": model,
+        "version": version,
+        "input": {} if data_removed else input,
+        "logs": "" if data_removed else logs,
+        "output": None if data_removed else output,
+        "data_removed": data_removed,
+        "error": error,
+        "source": "api",
+        "status": status,
+        "created_at": iso(created_at),
+        "urls": urls,
+    }
+    if started_at is not None:
+        body["started_at"] = iso(started_at)
+    if completed_at is not None:
+        body["completed_at"] = iso(completed_at)
+    if deadline is not None:
+        body["deadline"] = iso(deadline)
+    if metrics:
+        body["metrics"] = metrics
+    if deployment:
+        body["deployment"] = deployment
+    return body
+
+
+def prediction_urls(id: str, *, api: str, web: str, stream: str = "") -> dict[str, str]:  # noqa: A002 - the field's own name
+    """``api``, ``web`` and ``stream`` are origins; an empty ``stream`` is a prediction that cannot be streamed."""
+    own = f"{api}/v1/predictions/{id}"
+    urls = {"web": f"{web}/p/{id}", "get": own, "cancel": f"{own}/cancel"}
+    return urls | {"stream": f"{stream}/stream/{id}"} if stream else urls
+
+
+def model_body(  # noqa: PLR0913 - the fields' own names, one argument a fact
+    slug: str,
+    *,
+    web: str,
+    latest_version: Body | None,
+    is_official: bool,
+    description: str = "",
+    visibility: str = "public",
+    github_url: str | None = None,
+    paper_url: str | None = None,
+    license_url: str | None = None,
+    run_count: int = 0,
+    cover_image_url: str | None = None,
+    default_example: Body | None = None,
+) -> Body:
+    """``slug`` is ``owner/name``, ``web`` the origin of its page."""
+    owner, _, name = slug.partition("/")
+    return {
+        "url": f"{web}/{slug}",
+        "owner": owner,
+        "name": name,
+        "description": description or None,
+        "visibility": visibility,
+        "is_official": is_official,
+        "github_url": github_url,
+        "paper_url": paper_url,
+        "license_url": license_url,
+        "run_count": run_count,
+        "cover_image_url": cover_image_url,
+        "default_example": default_example,
+        "latest_version": latest_version,
+    }
+
+
+def version_body(id: str, *, created_at: float, cog_version: str, openapi_schema: Body | None) -> Body:  # noqa: A002 - the field's own name
+    return {"id": id, "created_at": iso(created_at), "cog_version": cog_version, "openapi_schema": openapi_schema}
+
+
+def deployment_body(  # noqa: PLR0913 - the fields' own names, one argument a fact
+    slug: str,
+    *,
+    model: str,
+    version: str,
+    created_at: float,
+    created_by: Body,
+    number: int = 1,
+    hardware: str = "cpu",
+    min_instances: int = 0,
+    max_instances: int = 1,
+) -> Body:
+    """``slug`` and ``model`` are ``owner/name``; ``number`` counts its releases; ``created_by`` is an account."""
+    owner, _, name = slug.partition("/")
+    release = {
+        "number": number,
+        "model": model,
+        "version": version,
+        "created_at": iso(created_at),
+        "created_by": created_by,
+        "configuration": {"hardware": hardware, "min_instances": min_instances, "max_instances": max_instances},
+    }
+    return {"owner": owner, "name": name, "current_release": release}
+
+
+def account_body(username: str, name: str, *, type: str = "user") -> Body:  # noqa: A002 - the field's own name
+    """``type`` is ``user`` or ``organization``."""
+    return {"type": type, "username": username, "name": name}
+
+
+def file_body(  # noqa: PLR0913 - the fields' own names, one argument a fact
+    *,
+    id: str,  # noqa: A002 - the field's own name
+    name: str,
+    content_type: str,
+    size: int,
+    sha256: str,
+    metadata: Mapping[str, Any],
+    created_at: float,
+    expires_at: float,
+    api: str,
+) -> Body:
+    """``api`` is the origin of the API. The Python client must have ``name`` and ``etag``, which no document names."""
+    return {
+        "id": id,
+        "name": name,
+        "content_type": content_type,
+        "size": size,
+        "etag": sha256,
+        "checksums": {"sha256": sha256},
+        "metadata": metadata,
+        "created_at": iso(created_at),
+        "expires_at": iso(expires_at),
+        "urls": {"get": f"{api}/v1/files/{id}"},
+    }
+
+
+def page_body(results: Sequence[Any], *, next: str | None = None, previous: str | None = None) -> Body:  # noqa: A002 - the field's own name
+    """``next`` and ``previous`` are whole URLs."""
+    return {"next": next, "previous": previous, "results": results}

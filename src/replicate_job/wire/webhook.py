@@ -1,0 +1,82 @@
+"""Signatures of webhooks, by the Standard Webhooks scheme (HMAC-SHA256), as Replicate makes them."""
+
+from __future__ import annotations
+
+import binascii
+import hmac
+import time
+from base64 import b64decode, b64encode
+from typing import TYPE_CHECKING
+
+from replicate_job.errors import WebhookVerificationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TOLERANCE = 300.0
+"""Seconds that a webhook's time may be off: what the scheme's own libraries allow."""
+_PREFIX = "whsec_"
+
+
+def sign(secret: str, id: str, timestamp: int, body: bytes | str) -> str:  # noqa: A002 - the scheme's own name
+    """The ``webhook-signature`` of a message: ``v1,`` and base64. ``timestamp`` is Unix time in seconds.
+
+    Raises WebhookVerificationError for a secret that is none.
+    """
+    content = body.encode() if isinstance(body, str) else body
+    digest = hmac.digest(_key(secret), f"{id}.{timestamp}.".encode() + content, "sha256")
+    return f"v1,{b64encode(digest).decode()}"
+
+
+def verify_webhook(
+    headers: Mapping[str, str] | Mapping[str, bytes] | Mapping[bytes, bytes],
+    body: bytes | str,
+    secret: str,
+    *,
+    tolerance: float = TOLERANCE,
+) -> None:
+    """Make sure that a webhook comes from whoever holds ``secret``, and was sent within ``tolerance`` seconds.
+
+    ``body`` is the request's as it was received: JSON that was read and written again has another signature.
+    ``headers`` are the request's, in any case. ``secret`` is ``whsec_…``, of ``GET /v1/webhooks/default/secret``.
+    A webhook that is sent again has the same ``webhook-id``: remember it to take each one once.
+    Raises WebhookVerificationError.
+    """
+    given = {_text(name).lower(): _text(value) for name, value in headers.items()}
+    for name in ("webhook-id", "webhook-timestamp", "webhook-signature"):
+        if not given.get(name):
+            raise WebhookVerificationError(f"the webhook has no header {name}")
+    timestamp = _check_time(given["webhook-timestamp"], tolerance)
+    expected = sign(secret, given["webhook-id"], timestamp, body).encode()
+    # Compared as they are written: another spelling of the same base64 is nobody's signature.
+    if not any(hmac.compare_digest(expected, each.encode()) for each in given["webhook-signature"].split()):
+        raise WebhookVerificationError("no signature of the webhook matches: another secret, or not the body as sent")
+
+
+def _check_time(text: str, tolerance: float) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 12):  # noqa: PLR2004 - digits of the next 30,000 years
+        raise WebhookVerificationError("the webhook's webhook-timestamp is no Unix time in seconds")
+    age = time.time() - int(text)
+    if abs(age) > tolerance:
+        when = "ago" if age > 0 else "ahead of this machine's clock"
+        raise WebhookVerificationError(
+            f"the webhook was sent {abs(age):.0f} s {when}, and {tolerance:g} s are allowed: "
+            "a repeat of an old one, or a wrong clock"
+        )
+    return int(text)
+
+
+def _key(secret: str) -> bytes:
+    encoded = secret.removeprefix(_PREFIX)
+    try:
+        key = b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    # Anybody can sign with an empty key.
+    if encoded == secret or not key:
+        raise WebhookVerificationError(f"the webhook secret cannot be read: it must be {_PREFIX} and base64")
+    return key
+
+
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("latin-1")

@@ -1,0 +1,91 @@
+"""Requests made up from Replicate's OpenAPI document, and whether the answers are what it promises."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import load_all_checks
+from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from schemathesis import Case, Response
+
+DOCUMENT = Path(__file__).parents[3] / "shared" / "reference" / "replicate-openapi.json"
+
+pytestmark = pytest.mark.skipif(
+    not DOCUMENT.exists(), reason="Replicate's OpenAPI document is not part of this repository, and not beside it"
+)
+load_all_checks()
+
+
+def read() -> dict[str, Any]:
+    """The document in the words of its own version of OpenAPI, 3.1: it says ``nullable``, which only 3.0 has."""
+    if not DOCUMENT.exists():
+        return {"openapi": "3.1.0", "info": {"title": "", "version": ""}, "paths": {}}
+    document: dict[str, Any] = plain(msgspec.json.decode(DOCUMENT.read_bytes()))
+    return document
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    found = {name: plain(item) for name, item in value.items() if name != "nullable"}
+    if value.get("nullable") is True and isinstance(found.get("type"), str):
+        found["type"] = [found["type"], "null"]
+    return found
+
+
+schema = schemathesis.openapi.from_dict(read())
+
+
+@pytest.fixture(scope="module")
+def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with something in it: a prediction, a file, a deployment."""
+    command = [sys.executable, "-m", "replicate_job", "serve", "--port", "0", "-q"]
+    state = tmp_path_factory.mktemp("state")
+    with subprocess.Popen([*command, "--state", str(state)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        yield process.stdout.readline().strip() + "/v1"
+        process.terminate()
+
+
+@schema.parametrize()
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+def test_no_answer_breaks_the_document_and_none_is_a_server_error(case: Case[Any], base_url: str) -> None:
+    checks = [response_schema_conformance, content_type_conformance, is_no_server_error, is_explained]
+    case.call_and_validate(base_url=base_url, checks=checks, headers={"Authorization": "Bearer r8_any"})
+
+
+def is_no_server_error(_: Any, response: Response, __: Case[Any]) -> None:
+    """501 is what only Replicate does: trainings, and models that are made through the API."""
+    assert response.status_code < 500 or response.status_code == 501
+
+
+def is_explained(_: Any, response: Response, __: Case[Any]) -> None:
+    """A refusal says why, in the API's form."""
+    if response.status_code >= 400:
+        body = response.json()
+        assert body["detail"]
+        assert body.get("status", response.status_code) == response.status_code
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/trainings"), ("POST", "/trainings/x/cancel"), ("POST", "/models")]
+)
+def test_what_only_replicate_does_says_so(method: str, path: str, base_url: str) -> None:
+    import requests  # noqa: PLC0415 - comes with schemathesis
+
+    answer = requests.request(method, base_url + path, timeout=10)
+    assert answer.status_code == 501
+    assert answer.json()["title"] == "Not implemented"

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ILL = """
+    import os, sys, time
+    from cog import BaseRunner
+
+    class Runner(BaseRunner):
+        def setup(self):
+            if os.path.exists("broken.txt"):
+                raise RuntimeError("the weights are missing")
+
+        def run(self, how: str = "") -> str:
+            match how:
+                case "crash":
+                    os._exit(3)
+                case "raise":
+                    print("about to fail")
+                    raise ValueError("no good")
+                case "write":
+                    with open("note.txt", "w") as note:
+                        note.write("x")
+                case "environment":
+                    return " ".join(name for name in os.environ if name.startswith("REPLICATE_"))
+                case "proxy":
+                    return " ".join(os.environ[name] for name in ("NO_PROXY", "no_proxy"))
+                case "where":
+                    return os.getcwd()
+            return "well"
+"""
+CONFIG = 'run: "predict.py:Runner"\n'
+SCRATCH = Path("/tmp/coglet/predictions")  # noqa: S108 - the place is coglet's choice
+
+
+def processes_in(folder: str) -> set[int]:
+    """Ids of the processes that work in this folder."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if str((entry / "cwd").readlink()).startswith(folder):
+                found.add(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+async def test_a_crash_fails_its_prediction_with_the_reason_and_the_next_one_succeeds(
+    write_model: Callable[..., Path], local: Any
+) -> None:
+    write_model(ILL, CONFIG)
+    async with local() as api:
+        for _ in range(2):
+            crashed = await api.run(how="crash")
+            assert (crashed["status"], crashed["error"]) == ("failed", "the model's process crashed (exit code 3)")
+            assert (await api.run())["output"] == "well"
+
+
+async def test_a_server_killed_while_idle_is_started_again(write_model: Callable[..., Path], local: Any) -> None:
+    write_model(ILL, CONFIG)
+    async with local() as api:
+        folder = (await api.run(how="where"))["output"]
+        for process in processes_in(folder):
+            os.kill(process, signal.SIGKILL)
+        assert (await api.run())["output"] == "well"
+
+
+async def test_an_exception_fails_the_prediction_with_its_words_and_keeps_the_logs(
+    write_model: Callable[..., Path], local: Any
+) -> None:
+    write_model(ILL, CONFIG)
+    async with local() as api:
+        failed = await api.run(how="raise")
+        assert (failed["status"], failed["error"]) == ("failed", "ValueError: no good")
+        assert failed["logs"] == "about to fail\n"
+        assert failed["output"] is None
+
+
+async def test_a_failed_setup_fails_the_prediction_with_the_reason_and_the_log(
+    write_model: Callable[..., Path], local: Any
+) -> None:
+    folder = write_model(ILL, CONFIG, broken_dot_txt="")
+    async with local() as api:
+        failed = await api.run()
+        assert failed["status"] == "failed"
+        assert "started_at" not in failed
+        assert failed["error"] == "me/model could not be set up: RuntimeError: the weights are missing"
+        assert failed["logs"].endswith("RuntimeError: the weights are missing\n")
+        version = failed["version"]
+        (folder / "broken.txt").unlink()
+        while await api.version() == version:  # noqa: ASYNC110 - the folder is looked at once a second
+            await asyncio.sleep(0.1)
+        assert (await api.run())["output"] == "well"
+
+
+async def test_a_model_writes_into_a_folder_of_its_own_and_never_into_its_source(
+    write_model: Callable[..., Path], local: Any
+) -> None:
+    folder = write_model(ILL, CONFIG)
+    async with local() as api:
+        await api.run(how="write")
+        work = Path((await api.run(how="where"))["output"])
+        assert (work / "note.txt").exists()
+    assert not work.exists()  # noqa: ASYNC240
+    assert not (folder / "note.txt").exists()
+    assert not (folder / ".cog").exists()
+
+
+async def test_a_model_does_not_see_the_token(
+    write_model: Callable[..., Path], local: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REPLICATE_API_TOKEN", "r8_secret")
+    write_model(ILL, CONFIG)
+    async with local() as api:
+        assert (await api.run(how="environment"))["output"] == ""
+
+
+@pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
+async def test_a_model_reads_its_files_past_any_proxy(
+    write_model: Callable[..., Path], local: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for other in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, "example.com")
+    write_model(ILL, CONFIG)
+    async with local() as api:
+        assert (await api.run(how="proxy"))["output"] == " ".join(["127.0.0.1,localhost,example.com"] * 2)
+
+
+async def test_predictions_wait_for_their_turn_and_leave_nothing_behind(
+    write_model: Callable[..., Path], local: Any
+) -> None:
+    write_model(ILL, CONFIG)
+    async with local() as api:
+        done = await asyncio.gather(*(api.run() for _ in range(20)))
+        assert [found["output"] for found in done] == ["well"] * 20
+        assert not [found["id"] for found in done if (SCRATCH / found["id"]).exists()]
+
+
+async def test_concurrency_lets_predictions_run_at_the_same_time(write_model: Callable[..., Path], local: Any) -> None:
+    # Each waits until both are there: one after the other, they would wait for ever.
+    code = """
+        import asyncio
+        from cog import BasePredictor, concurrent
+
+        class Predictor(BasePredictor):
+            async def setup(self):
+                self.both = asyncio.Barrier(2)
+
+            @concurrent(max=2)
+            async def predict(self) -> str:
+                await self.both.wait()
+                return "met"
+    """
+    write_model(code, 'predict: "predict.py:Predictor"\nconcurrency:\n  max: 2\n')
+    async with local() as api:
+        done = await asyncio.gather(api.run(), api.run())
+        assert [found["output"] for found in done] == ["met", "met"]
+
+
+WRITER = """
+    import itertools, os, subprocess
+    from pathlib import Path
+    from cog import BasePredictor, Path as File
+
+    class Predictor(BasePredictor):
+        def predict(self, picture: File) -> str:
+            subprocess.Popen(["sleep", "1000"])
+            print(os.getcwd(), flush=True)
+            for number in itertools.count():
+                Path(f"{number % 1000}.txt").write_text("x")
+"""
+SERVING = """
+    import asyncio, sys
+    from pathlib import Path
+    from replicate_job.local.server import serve
+
+    async def main():
+        async with serve(models=[Path(sys.argv[1])], cache_dir=Path(sys.argv[2])) as url:
+            print(url, flush=True)
+            await asyncio.Event().wait()
+
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_a_killed_server_leaves_no_process_and_no_folder_even_of_a_model_that_writes(
+    write_model: Callable[..., Path], cache: Path, reach: Any, tmp_path: Path
+) -> None:
+    write_model(WRITER)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", textwrap.dedent(SERVING), str(tmp_path / "models"), str(cache)),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
+    assert process.stdout
+    async with reach((await process.stdout.readline()).decode().strip()) as api:
+        made = await api.create({"picture": "data:image/png;base64,aGk="})
+        running = await api.until(made, lambda found: found["logs"])
+        folder, scratch = running["logs"].strip(), SCRATCH / made["id"]
+        assert Path(folder).is_relative_to(temporary)
+        assert len(processes_in(folder)) >= 3
+        assert scratch.exists()
+        process.kill()
+        await process.wait()
+    async with asyncio.timeout(5):
+        while processes_in(folder) or os.listdir(temporary) or scratch.exists():  # noqa: ASYNC110, PTH208 - nobody tells of another's processes
+            await asyncio.sleep(0.01)

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicate_job.local.cog.coglet import Messages, call
+
+VALUES = st.dictionaries(st.text(), st.none() | st.integers(-9, 9) | st.text())
+
+
+@given(st.lists(st.tuples(st.sampled_from(["start", "log", "completed"]), VALUES)), st.data())
+def test_messages_are_the_same_however_their_bytes_are_cut(sent: list[tuple[str, Any]], data: st.DataObject) -> None:
+    lines = [f"event: {kind}\ndata: {json.dumps(value)}\n\n" for kind, value in sent]
+    stream = ":\n\n".join(lines).encode()
+    messages, found = Messages(), []
+    while stream:
+        size = data.draw(st.integers(1, len(stream)))
+        found += messages.feed(stream[:size])
+        stream = stream[size:]
+    assert found == sent
+
+
+async def answering(answer: bytes) -> asyncio.Server:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    return await asyncio.start_server(serve, "127.0.0.1", 0)
+
+
+async def test_an_answer_has_a_status_and_a_body() -> None:
+    server = await answering(b"HTTP/1.0 422 No\r\na: b\r\n\r\n{}")
+    async with server, call(server.sockets[0].getsockname()[1], "GET", "/") as answer:
+        assert (answer.status, await answer.read()) == (422, b"{}")
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.0 200", b"nonsense\r\n\r\n"])
+async def test_a_connection_without_an_answer_is_an_error(answer: bytes) -> None:
+    async with await answering(answer) as server:
+        with pytest.raises(ConnectionError, match="no answer"):
+            async with call(server.sockets[0].getsockname()[1], "GET", "/"):
+                pass

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicate_job.local.cog.limits import Excerpt, amount, default_memory
+
+
+@given(st.lists(st.text(st.characters(codec="ascii", exclude_characters="[]"))), st.integers(0, 9), st.integers(1, 9))
+def test_an_excerpt_is_the_beginning_and_the_end_and_counts_what_is_between(
+    texts: list[str], head: int, tail: int
+) -> None:
+    whole, excerpt = "".join(texts), Excerpt(head, tail)
+    told = "".join(excerpt.take(text) for text in texts) + excerpt.rest()
+    if len(whole) <= head + tail:
+        assert told == whole
+    else:
+        left_out = len(whole) - head - tail
+        assert told == f"{whole[:head]}\n[{left_out:,} characters of the log are left out here]\n{whole[-tail:]}"
+
+
+def test_an_excerpt_holds_little_of_a_long_log() -> None:
+    excerpt = Excerpt(10, 10)
+    for _ in range(1000):
+        excerpt.take("x" * 7)
+    assert len("".join(excerpt._held)) < 20  # noqa: SLF001 - what it is for cannot be seen from outside
+
+
+@pytest.mark.parametrize(("size", "text"), [(6_000_000_000, "6.0 GB"), (600_000_000, "600 MB")])
+def test_amounts_are_said_in_words(size: int, text: str) -> None:
+    assert amount(size) == text
+
+
+def test_the_memory_of_a_model_is_less_than_the_machines() -> None:
+    with open("/proc/meminfo") as handle:  # noqa: PTH123 - no file of ours
+        total = int(re.findall(r"MemTotal:\s+(\d+) kB", handle.read())[0]) * 1024
+    assert 0 < default_memory() < total

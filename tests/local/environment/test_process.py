@@ -1,0 +1,75 @@
+"""A program that the local server runs ends with it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from replicate_job.local.environment.process import run
+from replicate_job.loop import new_loop
+
+
+async def test_the_exit_code_and_all_that_was_printed_come_back() -> None:
+    code, printed = await run(("/bin/sh", "-c", "echo out; echo err >&2; exit 7"), os.environ)
+    assert (code, sorted(printed.split())) == (7, ["err", "out"])
+
+
+async def test_each_line_is_told_as_it_comes_with_what_overwrote_it() -> None:
+    lines: list[str] = []
+    told = asyncio.Event()
+
+    def tell(line: str) -> None:
+        lines.append(line)
+        told.set()
+
+    task = asyncio.create_task(run(("/bin/sh", "-c", r"printf 'a\nb 1%%\rb 2%%\n'; sleep 60"), os.environ, None, tell))
+    while len(lines) < 2:
+        await told.wait()
+        told.clear()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert lines == ["a", "b 2%"]
+
+
+async def test_it_runs_where_and_with_what_it_is_told(tmp_path: Path) -> None:
+    assert await run(("/bin/sh", "-c", "pwd; echo $WORD"), {"WORD": "x"}, tmp_path) == (0, f"{tmp_path}\nx\n")
+
+
+def test_it_ends_on_any_event_loop() -> None:
+    for loop in (asyncio.new_event_loop, new_loop):
+        with asyncio.Runner(loop_factory=loop) as runner:
+            assert runner.run(asyncio.wait_for(run(("/bin/sh", "-c", "exit 7"), os.environ), 20)) == (7, "")
+
+
+async def test_a_cancellation_ends_the_program_and_its_children(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    task = asyncio.create_task(run(("/bin/sh", "-c", f"sleep 100 & exec 9>{fifo}; wait"), os.environ))
+    end = await asyncio.to_thread(fifo.open, "rb")  # open once the program has it open
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await asyncio.to_thread(end.read) == b""  # its end of the pipe is closed: every holder is gone
+    end.close()
+
+
+def test_a_kill_of_this_process_ends_the_program_too(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    code = (
+        "import asyncio, os\n"
+        "from replicate_job.local.environment.process import run\n"
+        f"asyncio.run(run(('/bin/sh', '-c', 'exec 9>{fifo}; sleep 100'), os.environ))\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    with fifo.open("rb") as end:
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+        assert end.read() == b""

@@ -1,0 +1,74 @@
+"""Files as they are handed out: their ranges, and types that no browser runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pyreqwest.client import ClientBuilder
+from pyreqwest.response import Response
+from starlette.types import Receive, Scope, Send
+
+from replicate_job.listener import bind, listen, origin_of
+from replicate_job.local.files.download import file_response
+from replicate_job.local.files.shelf import File
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "file").write_bytes(b"0123456789")
+    return tmp_path / "file"
+
+
+async def ask(path: Path, content_type: str, method: str = "GET", **headers: str) -> Response:
+    """The answer of a real server."""
+    file = File(id="a", name="x.bin", path=path, content_type=content_type, size=10, sha256="", created_at=0.0)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await file_response(file)(scope, receive, send)
+
+    with bind() as listening:
+        async with listen(app, listening), ClientBuilder().no_proxy().build() as client:
+            return await client.request(method, origin_of(listening)).headers(headers).build().send()
+
+
+async def test_ranges_and_head_work(path: Path) -> None:
+    part = await ask(path, "image/png", range="bytes=7-")
+    assert (part.status, part.headers["content-range"], await part.text()) == (206, "bytes 7-9/10", "789")
+    head = await ask(path, "image/png", "HEAD")
+    assert (head.status, head.headers["content-length"], await head.text()) == (200, "10", "")
+    assert head.headers["accept-ranges"] == "bytes"
+    assert (await ask(path, "image/png", range="bytes=99-")).status == 416
+
+
+@pytest.mark.parametrize(
+    ("given", "shown_as", "disposition"),
+    [
+        ("image/png", "image/png", "inline"),
+        ("audio/wav", "audio/wav", "inline"),
+        ("video/mp4", "video/mp4", "inline"),
+        ("application/json", "application/json", "inline"),
+        ("text/plain", "text/plain; charset=utf-8", "inline"),
+        ("text/html", "text/plain; charset=utf-8", "inline"),
+        ("TEXT/HTML; charset=utf-7", "text/plain; charset=utf-8", "inline"),
+        ("application/xhtml+xml", "text/plain; charset=utf-8", "inline"),
+        ("application/xml", "text/plain; charset=utf-8", "inline"),
+        ("text/javascript", "text/plain; charset=utf-8", "inline"),
+        ("application/x-javascript", "text/plain; charset=utf-8", "inline"),
+        ("image/svg+xml", "image/svg+xml", "attachment"),
+        ("application/pdf", "application/pdf", "attachment"),
+        ("multipart/x-mixed-replace", "multipart/x-mixed-replace", "attachment"),
+        ("model/gltf-binary", "model/gltf-binary", "attachment"),
+        ("nonsense\r\nx: y", "application/octet-stream", "attachment"),
+        ("", "application/octet-stream", "attachment"),
+    ],
+)
+async def test_no_type_is_handed_out_that_runs_as_a_page(
+    path: Path, given: str, shown_as: str, disposition: str
+) -> None:
+    answer = await ask(path, given)
+    assert answer.headers["content-type"] == shown_as
+    assert answer.headers["content-disposition"] == f'{disposition}; filename="x.bin"'
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"].split()[0] == "sandbox"
+    assert "allow-scripts" not in answer.headers["content-security-policy"]

@@ -1,0 +1,61 @@
+"""What every built-in model brings besides its code: a schema, an example, a word of honesty."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from replicate_job.local.catalog.catalog import BUILT_IN, Catalog
+from replicate_job.local.environment.schema import ensure_schema
+from replicate_job.local.environment.venv import ensure_venv
+from replicate_job.serving.validation import Validator
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from replicate_job.local.catalog.model import Model
+
+MODELS = Catalog().models()
+PAINTERS = {"black-forest-labs/flux-schnell", "stability-ai/sdxl"}
+named = pytest.mark.parametrize("model", MODELS, ids=[model.slug for model in MODELS])
+
+
+def test_all_that_are_there_can_be_read() -> None:
+    assert len(MODELS) == len(list(BUILT_IN.glob("*/*/cog.yaml"))) >= 10
+
+
+@named
+async def test_its_shipped_schema_is_the_one_that_its_code_has(
+    model: Model, cache: Path, tmp_path: Path, models: dict[str, Model]
+) -> None:
+    """All but the painters can be read with nothing but Cog installed."""
+    needed = model if model.slug in PAINTERS else models["replicate/hello-world"]
+    venv = await ensure_venv(needed, cache / "venvs", lambda _: None)
+    document = await ensure_schema(model, venv, tmp_path)
+    assert msgspec.json.decode((model.folder / "openapi.json").read_bytes()) == document
+
+
+@named
+def test_its_example_is_an_input_that_it_takes(model: Model) -> None:
+    assert model.example
+    document = msgspec.json.decode((model.folder / "openapi.json").read_bytes())
+    Validator(document).check(model.example)
+    known = document["components"]["schemas"]["Input"]["properties"]
+    assert model.example.keys() <= known.keys()
+
+
+@named
+def test_it_says_what_it_is_and_what_its_first_use_downloads(model: Model) -> None:
+    assert (model.folder / "about.toml").is_file()
+    number, unit = model.size.split(" ")
+    assert (number.isdecimal(), unit) == (True, "MB")
+    assert 20 < len(model.description) < 300
+    real = {"replicate/hello-world", "nightmareai/real-esrgan"}
+    assert model.stands_in == (model.slug not in real)
+
+
+@pytest.fixture
+def models() -> dict[str, Model]:
+    return {model.slug: model for model in MODELS}

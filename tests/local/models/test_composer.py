@@ -1,0 +1,582 @@
+"""The composer reads prompts, obeys seeds and durations, and what it plays can be measured to be what was asked for."""
+
+# ruff: noqa: E402 - the composer needs numpy, which may be missing, and its folder, which is no package of ours
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+import wave
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from replicate_job.local.catalog.catalog import BUILT_IN as MODELS
+
+np: Any = pytest.importorskip("numpy")
+
+sys.path.insert(0, str(MODELS / "_shared"))
+
+from composer import imitation, listen, prompt, studio  # type: ignore[import-not-found,unused-ignore]
+from composer.ambience import ambience  # type: ignore[import-not-found,unused-ignore]
+from composer.arrangement import arrange  # type: ignore[import-not-found,unused-ignore]
+from composer.harmony import SCALES  # type: ignore[import-not-found,unused-ignore]
+from composer.kit import Kit  # type: ignore[import-not-found,unused-ignore]
+from composer.loudness import CEILING, limited, loudness, normalised  # type: ignore[import-not-found,unused-ignore]
+from composer.noise import RATE  # type: ignore[import-not-found,unused-ignore]
+from composer.score import Score, compose  # type: ignore[import-not-found,unused-ignore]
+from composer.style import STYLES  # type: ignore[import-not-found,unused-ignore]
+from composer.tone import hertz  # type: ignore[import-not-found,unused-ignore]
+from composer.voices import VOICES, note  # type: ignore[import-not-found,unused-ignore]
+
+WALTZ = "a calm piano waltz at 90 bpm"
+
+
+@cache
+def heard(text: str, seconds: int = 8, seed: int = 1, strategy: str = "loudness") -> Any:
+    """What the model would write, as (2, samples)."""
+    return studio.finish(studio.perform(prompt.read(text), seconds, seed), strategy, stereo=True)
+
+
+def written(text: str, seconds: float = 30, seed: int = 1) -> Score:
+    return compose(arrange(prompt.read(text), seconds, seed))
+
+
+def decibels(value: float) -> float:
+    return float(20 * np.log10(max(1e-12, value)))
+
+
+def centroid(sound: Any) -> float:
+    """Where the middle of the sound's power lies, in Hz."""
+    power = np.abs(np.fft.rfft(sound.mean(axis=0))) ** 2
+    return float((power * np.fft.rfftfreq(sound.shape[1], 1 / RATE)).sum() / power.sum())
+
+
+def pulse(sound: Any) -> Any:
+    """How strongly each tempo from 40 to 240 (whole BPM) is in the sound: its rises in loudness, against themselves."""
+    hop = 160
+    frames = np.lib.stride_tricks.sliding_window_view(sound.mean(axis=0), 1024)[::hop] * np.hanning(1024)
+    loud = np.sqrt(np.abs(np.fft.rfft(frames, axis=1)))
+    rises = np.maximum(0, np.diff(loud, axis=0)).sum(axis=1)
+    rises -= rises.mean()
+    again = np.correlate(rises, rises, "full")[rises.size - 1 :] / float(rises @ rises)
+    return np.array([again[round(60 / tempo * RATE / hop)] for tempo in range(40, 241)])
+
+
+@pytest.mark.parametrize(
+    ("text", "tempo", "meter"),
+    [
+        (WALTZ, 90, 3),
+        ("techno, 130BPM", 130, 4),
+        ("tempo: 72.5, sad piano", 72.5, 4),
+        ("an allegro sonata", 138, 4),
+        ("jazz at 9000 bpm", None, 4),
+        ("folk song in 6/8 with 100 beats per minute", 100, 3),
+    ],
+)
+def test_the_prompt_chooses_tempo_and_metre(text: str, tempo: float | None, meter: int) -> None:
+    piece = arrange(prompt.read(text), 20, 1)
+    assert piece.meter == meter
+    assert tempo is None or piece.tempo == pytest.approx(tempo, rel=0.08 if "allegro" in text else 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "tonic", "mode"),
+    [
+        ("piano in A minor", 9, "minor"),
+        ("a song in f sharp major", 6, "major"),
+        ("Bb dorian funk", 10, "dorian"),
+        ("key of Eb", 3, None),
+        ("C#maj pop", 1, "major"),
+        ("a minor key, dark", None, "minor"),
+        ("a major hit", None, "major"),
+        ("be happy", None, None),
+    ],
+)
+def test_the_prompt_chooses_the_key(text: str, tonic: int | None, mode: str | None) -> None:
+    read = prompt.read(text)
+    assert (read.tonic, read.mode) == (tonic, mode)
+
+
+def test_what_was_not_understood_is_told_apart() -> None:
+    read = prompt.read("An astronaut singing sad opera over a fast techno beat in D minor at 128 bpm")
+    assert read.words == ("sad", "fast", "techno", "beat", "in", "d", "minor", "128", "bpm")
+    assert read.missed == ("astronaut", "singing", "opera")
+
+
+def test_acoustic_pop_is_pop_with_a_guitar() -> None:
+    read = prompt.read("acoustic pop")
+    assert (read.genre, read.instruments) == ("pop", ("guitar",))
+
+
+def test_beats_per_minute_are_not_a_beat() -> None:
+    assert prompt.read("90 beats per minute").genre is None
+
+
+def test_named_instruments_take_the_parts_they_can() -> None:
+    players = arrange(prompt.read("pop with flute, acoustic guitar, strings and synth bass"), 8, 1).players
+    assert players == {"melody": "flute", "chords": "guitar", "pad": "strings", "bass": "synth bass"}
+    assert arrange(prompt.read("solo piano jazz"), 8, 1).players == {"melody": "piano", "chords": "piano"}
+
+
+def test_what_is_unwanted_stays_out() -> None:
+    piece = arrange(prompt.read("rock without drums, and no bass or jazz piano"), 8, 1)
+    assert piece.drums is None
+    assert "bass" not in piece.players
+    assert arrange(prompt.read("rock"), 8, 1).drums == "rock"
+
+
+@pytest.mark.parametrize("genre", sorted(STYLES))
+def test_every_genre_keeps_to_its_key(genre: str) -> None:
+    """Every note of every part lies in the scale, but for the leading note, which a dominant has."""
+    for seed in range(6):
+        score = written(genre, seed=seed)
+        piece = score.piece
+        allowed = {(piece.tonic + step) % 12 for step in (*SCALES[piece.mode], 11)}
+        assert {one.pitch % 12 for part in score.parts.values() for one in part} <= allowed
+        assert score.parts["melody"][-1].pitch % 12 == piece.tonic, "it ends on the tonic"
+        assert score.chords[-1].root == piece.tonic
+
+
+@pytest.mark.parametrize("genre", sorted(STYLES))
+def test_no_note_lies_beyond_its_instrument_or_the_piece(genre: str) -> None:
+    score = written(genre, 20)
+    end = score.piece.seconds
+    for part, notes in score.parts.items():
+        assert notes
+        assert all(0 <= score.seconds(one.start) < end and one.length > 0 and 24 <= one.pitch <= 100 for one in notes)
+        if part == "melody":
+            low, high = VOICES[score.piece.players[part]].melody
+            assert all(low <= one.pitch <= high for one in notes)
+    assert all(score.seconds(stroke.start) < end for stroke in score.strokes)
+
+
+@pytest.mark.parametrize("genre", ["waltz", "pop", "epic", "chiptune", "jazz", "folk"])
+def test_a_melody_sings(genre: str) -> None:
+    """It moves by step more than it leaps, says its motif again, and has long notes on the chord."""
+    steps, leaps, repeated, bars = 0, 0, 0, 0
+    for seed in range(8):
+        score = written(genre, 40, seed)
+        melody, meter = score.parts["melody"], score.piece.meter
+        for first, second in pairwise(melody):
+            steps += abs(first.pitch - second.pitch) <= 4
+            leaps += abs(first.pitch - second.pitch) > 7
+            assert abs(first.pitch - second.pitch) <= 12
+        rhythms = [
+            tuple(one.start % meter for one in melody if one.start // meter == bar)
+            for bar in range(score.piece.beats // meter)
+        ]
+        bars += len(rhythms)
+        repeated += len(rhythms) - len(set(rhythms))
+    assert steps > 15 * leaps
+    assert repeated > 0.4 * bars
+
+
+def test_chords_move_no_further_than_they_must() -> None:
+    for seed in range(10):
+        chords = [one for one in written("choir and pad, slow", 40, seed).parts["chords"] if one.length > 1]
+        shapes: dict[float, list[int]] = {}
+        for one in chords:
+            shapes.setdefault(one.start, []).append(one.pitch)
+        for before, after in pairwise(shapes.values()):
+            moves = sorted(min(abs(pitch - old) for old in before) for pitch in after)
+            assert moves[-1] <= 5
+
+
+@pytest.mark.parametrize(
+    ("text", "tempo"),
+    [
+        (WALTZ, 90),
+        ("pop with guitar and drums 120 bpm", 120),
+        ("house 124 bpm", 124),
+        ("lofi 75 bpm", 75),
+        ("drum and bass at 172 bpm", 172),
+        ("solo piano arpeggios 104 bpm", 104),
+        ("chiptune 140 bpm", 140),
+    ],
+)
+def test_the_tempo_that_was_asked_for_is_the_tempo_that_is_heard(text: str, tempo: int) -> None:
+    """The rises of the sound repeat at the beat: stronger there than at any tempo beside it."""
+    strength = pulse(heard(text, 16))
+    at = tempo - 40
+    beside = np.concatenate([strength[max(0, at - 14) : at - 4], strength[at + 5 : at + 15]])
+    near = strength[max(0, at - 1) : at + 2].max()
+    assert near > beside.max()
+    assert near > 0.25
+
+
+@pytest.mark.parametrize("text", ["piano in C major", "guitar in C major", "strings and flute in C major"])
+def test_the_sound_lies_on_the_notes_of_the_key(text: str) -> None:
+    sound = heard(text).mean(axis=0)
+    power = np.abs(np.fft.rfft(sound * np.hanning(sound.size))) ** 2
+    place = np.fft.rfftfreq(sound.size, 1 / RATE)
+    low = (place > 200) & (place < 800)
+    pitch = 69 + 12 * np.log2(place[low] / 440)
+    cents = np.abs(pitch - np.round(pitch)) * 100
+    inside = np.isin(np.round(pitch).astype(int) % 12, SCALES["major"])
+    assert power[low][inside].sum() > 0.94 * power[low].sum(), "the white keys, and overtones of B"
+    assert power[low][cents < 20].sum() > 0.9 * power[low].sum(), "in tune"
+
+
+@pytest.mark.parametrize("name", sorted(VOICES))
+def test_every_instrument_is_in_tune_and_comes_and_goes_without_a_click(name: str) -> None:
+    voice = VOICES[name]
+    low, high = voice.melody
+    for pitch in (low, (low + high) // 2, high):
+        height = hertz(pitch)
+        sound = np.atleast_2d(note(voice, height, RATE * 3 // 2, 0.8, 1.0, 1))
+        assert np.isfinite(sound).all()
+        assert 0.1 < np.abs(sound).max() < 3
+        assert np.abs(sound[:, [0, -1]]).max() < 0.01
+        power = np.abs(np.fft.rfft(sound[0] * np.hanning(sound.shape[1]), 1 << 18)) ** 2
+        place = np.fft.rfftfreq(1 << 18, 1 / RATE)
+        peaks = []
+        for number in (1, 2):
+            around = np.abs(12 * np.log2(np.maximum(place, 1) / (height * number))) < 0.6
+            peaks.append((power[around].max(), 1200 * np.log2(place[around][power[around].argmax()] / height / number)))
+        assert abs(max(peaks)[1]) < 9, f"{name} at {pitch}: {peaks}"
+
+
+@pytest.mark.parametrize("genre", sorted(STYLES))
+def test_every_genre_makes_a_sound_that_an_engineer_would_pass(genre: str) -> None:
+    sound = heard(f"{genre} with rain" if genre == "waltz" else genre, 6, 3)
+    assert sound.shape == (2, 6 * RATE)
+    assert np.isfinite(sound).all()
+    peak, rms = np.abs(sound).max(), float(np.sqrt((sound**2).mean()))
+    assert peak <= CEILING + 1e-4
+    assert loudness(sound) == pytest.approx(-14, abs=0.7)
+    assert 6 < decibels(peak) - decibels(rms) < 20, "neither squashed nor spiky"
+    assert np.abs(sound.mean(axis=1)).max() < 1e-3, "no direct current"
+    middle, side = (sound[0] + sound[1]) / 2, (sound[0] - sound[1]) / 2
+    width = decibels(float(side.std() / middle.std()))
+    assert -26 < width < -2, "stereo, and still whole in mono"
+    left, right = (decibels(float(channel.std())) for channel in sound)
+    assert abs(left - right) < 3
+    blocks = np.sqrt((middle[: middle.size // 1600 * 1600].reshape(-1, 1600) ** 2).mean(axis=1))
+    assert (blocks < 1e-3).mean() < 0.15, "hardly any of it is silent"
+    assert np.abs(sound[:, -40:]).max() < 1e-3, "it ends in silence"
+    assert 200 < centroid(sound) < 5000
+
+
+@pytest.mark.parametrize("text", ["slow pad and strings", "choir ambient", "flute and strings"])
+def test_soft_music_has_no_clicks(text: str) -> None:
+    """Nothing jumps: the highest octaves, where a click shows, stay far below the music at every moment."""
+    sound = heard(text, 10).mean(axis=0)
+    spectrum = np.fft.rfft(sound)
+    spectrum[np.fft.rfftfreq(sound.size, 1 / RATE) < 9000] = 0
+    edge = np.abs(np.fft.irfft(spectrum, sound.size))
+    assert decibels(edge.max()) < decibels(np.abs(sound).max()) - 40
+
+
+def test_moods_are_bright_or_dark() -> None:
+    for seed in (1, 2, 3):
+        assert centroid(heard("dark strings in D", 8, seed)) < centroid(heard("happy bright strings in D", 8, seed))
+
+
+def test_energetic_is_faster_than_calm() -> None:
+    for genre in STYLES:
+        calm, energetic = (arrange(prompt.read(f"{mood} {genre}"), 60, 1).tempo for mood in ("calm", "energetic"))
+        assert calm < energetic
+
+
+def test_sad_is_minor_and_happy_is_major() -> None:
+    for seed in range(5):
+        assert SCALES[arrange(prompt.read("sad piano"), 8, seed).mode][2] == 3
+        assert SCALES[arrange(prompt.read("happy piano"), 8, seed).mode][2] == 4
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    words=st.lists(
+        st.sampled_from(
+            [*STYLES, *VOICES, "3/4", "slow", "presto", "no drums", "solo", "rain", "in F# minor", "xyzzy"]
+        ),
+        max_size=6,
+    ),
+    seconds=st.integers(1, 40),
+    seed=st.integers(-(2**63), 2**64),
+)
+def test_any_prompt_at_any_length_is_a_whole_piece(words: list[str], seconds: int, seed: int) -> None:
+    score = written(" ".join(words), seconds, seed)
+    piece = score.piece
+    tail = seconds - piece.beats * piece.beat
+    assert 0.79 < tail <= 1.6 + piece.beat * piece.meter
+    for notes in score.parts.values():
+        assert notes
+        assert all(score.seconds(one.start) < seconds for one in notes)
+
+
+@pytest.mark.parametrize("seconds", [1, 2, 3, 9, 31])
+def test_the_duration_is_exact(seconds: int) -> None:
+    assert heard("ambient piano", seconds).shape == (2, seconds * RATE)
+
+
+def test_the_same_seed_makes_the_same_bytes_and_another_seed_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def made(seed: int) -> bytes:
+        read = prompt.read("lofi with rain")
+        path: Path = studio.save(studio.finish(studio.perform(read, 3, seed), "peak", stereo=True), "wav")
+        return path.read_bytes()
+
+    assert made(1) == made(1)
+    assert made(1) != made(2)
+
+
+def test_a_wav_file_is_stereo_with_sixteen_bits_at_32_khz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    sound = heard("piano", 2)
+    with wave.open(str(studio.save(sound, "wav"))) as file:
+        assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (2, 2, 32000)
+        counts = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2).T
+    assert np.abs(counts / 32767 - sound).max() < 1e-4
+
+
+def test_an_mp3_file_sounds_like_the_wav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    soundfile: Any = pytest.importorskip("soundfile")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    sound = heard("piano", 4)
+    path = studio.save(sound, "mp3")
+    assert path.suffix == ".mp3"
+    assert soundfile.info(path).format == "MP3"
+    assert path.stat().st_size < sound.size
+    again = listen.opened(path)
+    assert abs(again.shape[1] / RATE - 4) < 0.1
+    assert centroid(again) == pytest.approx(centroid(sound), rel=0.05)
+    assert loudness(again) == pytest.approx(loudness(sound), abs=0.6)  # the encoder takes 5% off
+
+
+def test_a_sine_is_as_loud_as_the_standard_says() -> None:
+    """ITU-R BS.1770: 997 Hz at full scale in one channel is -3.01 LUFS, in both 0 LUFS."""
+    time = np.arange(5 * RATE) / RATE
+    sine = np.sin(2 * np.pi * 997 * time)
+    assert loudness(np.stack([sine, 0 * sine])) == pytest.approx(-3.01, abs=0.05)
+    assert loudness(np.stack([sine, sine])) == pytest.approx(0, abs=0.05)
+    assert loudness(np.zeros((2, RATE))) == float("-inf")
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32), size=st.integers(1, 9000), gain=st.floats(0.01, 30))
+def test_the_limiter_lets_nothing_through_and_leaves_quiet_sound_alone(seed: int, size: int, gain: float) -> None:
+    sound = (np.random.default_rng(seed).standard_normal((2, size)) * gain).astype(np.float32)
+    held = limited(sound)
+    assert np.abs(held).max() <= CEILING * 1.0001
+    if np.abs(sound).max() <= CEILING:
+        assert np.array_equal(held, sound)
+
+
+def test_each_strategy_has_its_level() -> None:
+    sound = heard("pop", 6, 1, "clip") * 0.5
+    assert np.abs(normalised(sound, "peak")).max() == pytest.approx(CEILING, rel=1e-3)
+    assert decibels(float(np.sqrt((normalised(sound, "rms") ** 2).mean()))) == pytest.approx(-18, abs=0.3)
+    assert loudness(normalised(sound, "loudness")) == pytest.approx(-14, abs=0.3)
+    assert np.array_equal(normalised(sound, "clip"), sound)
+    assert np.abs(normalised(sound * 20, "clip")).max() <= CEILING
+
+
+@pytest.mark.parametrize("drum", ["kick", "snare", "clap", "hat", "open", "pedal", "ride", "crash", "rim", "brush",
+                                  "shaker", "tom"])  # fmt: skip
+def test_drums_begin_at_once_and_end_in_silence(drum: str) -> None:
+    sound = Kit(1).stroke(drum, 0)
+    assert np.abs(sound[: RATE // 30]).max() > 0.3 * np.abs(sound).max() > 0.01
+    assert np.abs(sound[-8:]).max() < 1e-3
+
+
+@pytest.mark.parametrize("name", sorted(prompt.AMBIENCES))
+def test_every_ambience_is_wide_and_without_direct_current(name: str) -> None:
+    bed = ambience(name, 4 * RATE, 1)
+    assert bed.shape == (2, 4 * RATE)
+    assert np.isfinite(bed).all()
+    assert bed.std() > 0
+    assert np.corrcoef(bed)[0, 1] < 0.9
+    assert abs(bed.mean()) < 0.02 * bed.std()
+
+
+@pytest.mark.parametrize(
+    ("text", "tempo", "tonic"),
+    [("piano in C major at 120 bpm with drums, pop", 120, 0), ("folk guitar in G major at 100 bpm", 100, 7)],
+)
+def test_a_recording_is_heard_in_its_tempo_and_key(text: str, tempo: int, tonic: int) -> None:
+    found = listen.listen(heard(text, 14))
+    assert any(found.tempo == pytest.approx(tempo * factor, rel=0.03) for factor in (0.5, 1, 2))
+    assert found.tonic in {tonic, (tonic + 9) % 12, (tonic + 7) % 12}, "its key, or one beside it"
+
+
+def test_a_scale_is_heard_note_by_note_and_played_anew() -> None:
+    """Eight notes of a flute at 120 BPM, a beat each."""
+    scale = [60 + step for step in (0, 2, 4, 5, 7, 9, 11, 12)]
+    sound = np.zeros((2, 4 * RATE), dtype=np.float32)
+    for number, pitch in enumerate(scale):
+        one = note(VOICES["flute"], hertz(pitch), RATE // 2, 0.8, 1.0, 1)
+        sound[:, number * RATE // 2 :][:, : one.size] += one
+    found = listen.listen(sound)
+    pitches = [one.pitch for one in found.tune]
+    assert sum(pitch in pitches for pitch in scale) >= 7
+    assert pitches == sorted(pitches)
+    again = compose(arrange(prompt.read("piano"), 8, 1, found.tune))
+    assert {one.pitch % 12 for one in again.parts["melody"][:-1]} == {pitch % 12 for pitch in pitches}
+    low, high = VOICES["piano"].melody
+    assert all(low <= one.pitch <= high for one in again.parts["melody"])
+
+
+def test_a_recording_goes_on_from_its_last_beat_without_a_jump() -> None:
+    before = heard("piano in C major at 120 bpm", 6)
+    after = imitation.go_on(prompt.read("piano"), before, 12, 1)
+    assert after.shape == (2, 12 * RATE)
+    kept = before[:, : 4 * RATE]
+    assert np.corrcoef(after[0, : 4 * RATE], kept[0])[0, 1] > 0.999
+    assert loudness(after[:, 8 * RATE :]) > loudness(after[:, : 5 * RATE]) - 9
+    assert np.abs(np.diff(after[:, 4 * RATE : 8 * RATE])).max() < 4 * np.abs(np.diff(after[:, : 4 * RATE])).max()
+
+
+@pytest.mark.parametrize("sound", [
+    np.zeros((2, 3 * RATE), dtype=np.float32), np.zeros((2, 40), dtype=np.float32),
+    np.eye(2, 2 * RATE, RATE, dtype=np.float32), np.random.default_rng(1).standard_normal((2, RATE)).astype(np.float32),
+], ids=["silence", "an instant", "a click", "noise"])  # fmt: skip
+def test_a_recording_without_music_is_no_obstacle(sound: Any) -> None:
+    for made in (imitation.go_on, imitation.play_anew):
+        finished = studio.finish(made(prompt.read("piano"), sound, 4, 1), "loudness", stereo=True)
+        assert finished.shape == (2, 4 * RATE)
+        assert np.isfinite(finished).all()
+        assert np.abs(finished[:, 3 * RATE :]).max() > 0
+
+
+def test_a_long_prompt_is_read_at_once() -> None:
+    assert prompt.read("a calm piano waltz, not too sad, " * 4000 + "in D minor").tonic == 2
+
+
+def test_a_recording_that_leaves_no_room_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"duration counts input_audio too, which has 6\.0 s"):
+        imitation.go_on(prompt.read("piano"), heard("piano in C major at 120 bpm", 6), 6, 1)
+    with pytest.raises(ValueError, match=r"must be less than or equal to `continuation_end`"):
+        imitation.clipped(heard("piano", 3), 2, 1)
+    with pytest.raises(ValueError, match=r"continuation_start is 9 s, and input_audio ends after 2\.0 s"):
+        imitation.clipped(heard("piano", 2), 9, None)
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
+def test_a_recording_of_any_rate_and_any_number_of_channels_keeps_its_pitch(rate: int, tmp_path: Path) -> None:
+    soundfile: Any = pytest.importorskip("soundfile")
+    time = np.arange(2 * rate) / rate
+    soundfile.write(tmp_path / "in.wav", np.sin(2 * np.pi * 440 * time) * 0.5, rate)
+    sound = listen.opened(tmp_path / "in.wav")
+    assert sound.shape == (2, 2 * RATE)
+    assert abs(int(np.abs(np.fft.rfft(sound[0])).argmax()) - 880) <= 1
+    assert np.abs(sound[:, RATE // 2 : -RATE // 2]).max() == pytest.approx(0.5, rel=0.02)
+
+
+def test_what_is_no_audio_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    pytest.importorskip("soundfile")
+    (tmp_path / "in.mp3").write_bytes(b"not audio")
+    with pytest.raises(ValueError, match=r"^input_audio is not audio that can be read"):
+        listen.opened(tmp_path / "in.mp3")
+
+
+def test_the_log_counts_seconds_as_tqdm_does(capsys: pytest.CaptureFixture[str]) -> None:
+    studio.perform(prompt.read("piano"), 4, 1)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "  0%|          | 0/4 [00:00<?, ?it/s]"
+    assert [line.split("|")[2].split()[0] for line in lines] == ["0/4", "1/4", "2/4", "3/4", "4/4"]
+    assert lines[-1].startswith("100%|██████████| 4/4 [")
+
+
+def test_durations_beyond_the_bounds_are_cut_or_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert studio.bounded(121) == 120
+    assert "Duration set to 120 s (asked for 121)" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"duration must be at least 1 second, not 0"):
+        studio.bounded(0)
+
+
+HARNESS = """
+import sys, types
+from pathlib import Path
+cog = types.ModuleType("cog")
+cog.BasePredictor, cog.Path, cog.Input = object, Path, lambda **options: options.get("default")
+sys.modules["cog"] = cog
+import predict
+model = predict.Predictor()
+model.setup()
+run = model.predict
+"""
+"""A stand-in for the cog package, which only a model's own environment has: an input is its default."""
+
+
+def run(model: str, code: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    environment = {"PYTHONPATH": "../../_shared", "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(tmp_path),
+                   "PYTHONIOENCODING": "utf-8"}  # fmt: skip
+    command = [sys.executable, "-c", HARNESS + code]
+    return subprocess.run(
+        command, cwd=MODELS / model, env=environment, capture_output=True, text=True, check=True, encoding="utf-8"
+    )
+
+
+@pytest.mark.parametrize("model", ["meta/musicgen", "facebook/musicgen"])
+def test_a_prediction_says_first_that_it_is_a_stand_in_then_what_it_ignores_its_seed_and_what_it_plays(
+    model: str, tmp_path: Path
+) -> None:
+    done = run(model, "print(run(prompt='sad piano opera', duration=2, top_k=5, model_version='large').name)", tmp_path)
+    first, ignored, seed, understood, missed, composing, name = done.stdout.splitlines()
+    assert first.startswith("This is a stand-in")
+    assert "It is not MusicGen" in first
+    assert ignored == "Without effect here: top_k"
+    assert seed.startswith("Using seed ")
+    assert (understood, missed) == ("Understood: sad, piano", "Not played: opera")
+    assert composing.startswith("Composing: classical, ")
+    assert name == "out.wav"
+    assert done.stderr.endswith("]\n")
+    with wave.open(str(next(tmp_path.glob("composer-*/out.wav")))) as file:
+        assert (file.getnchannels(), file.getnframes()) == (1, 2 * RATE), "a model that is not stereo has one channel"
+
+
+def test_what_the_real_model_refuses_is_refused_in_its_words(tmp_path: Path) -> None:
+    code = """
+for given in ({}, {"prompt": "x", "continuation": True}, {"input_audio": Path("x"), "model_version": "large"},
+              {"prompt": "x", "multi_band_diffusion": True}):
+    try:
+        run(**given)
+    except ValueError as error:
+        print("REFUSED", error)
+"""
+    refused = [line for line in run("meta/musicgen", code, tmp_path).stdout.splitlines() if line.startswith("REFUSED")]
+    assert [line.split()[1:4] for line in refused] == [
+        ["Must", "provide", "either"],
+        ["Must", "provide", "`input_audio`"],
+        ["`stereo-large`", "and", "`large`"],
+        ["Multi-Band", "Diffusion", "is"],
+    ]
+
+
+def test_a_recording_is_continued_and_played_anew_by_the_model(tmp_path: Path) -> None:
+    pytest.importorskip("soundfile")
+    code = """
+first = run(prompt="folk guitar in G major at 100 bpm", duration=4, seed=1)
+on = run(prompt="flute", input_audio=first, duration=7, seed=1, continuation=True)
+anew = run(input_audio=first, duration=5, seed=1, output_format="mp3")
+print("NAMES", on.name, anew.name)
+"""
+    lines = run("meta/musicgen", code, tmp_path).stdout.splitlines()
+    assert lines[-1] == "NAMES out.wav out.mp3"
+    assert sum(line.startswith("Heard: about ") for line in lines) == 2
+    lengths = []
+    for path in tmp_path.glob("composer-*/out.wav"):
+        with wave.open(str(path)) as file:
+            lengths.append(file.getnframes() // RATE)
+    assert sorted(lengths) == [4, 7]
+
+
+def test_both_names_are_one_model() -> None:
+    meta, facebook = (MODELS / owner / "musicgen" for owner in ("meta", "facebook"))
+    for name in ("predict.py", "cog.yaml", "example.json", "openapi.json"):
+        assert (meta / name).read_bytes() == (facebook / name).read_bytes()
+    about = tomllib.loads((meta / "about.toml").read_text("utf-8"))
+    assert "671ac645ce5e552cc63a54a2bbff63fcf798043055d2dac5fc9e36a837eedcfb" in about["published"]
+    for folder in (meta, facebook):
+        assert (folder / "README.md").read_text("utf-8").startswith("A stand-in, not MusicGen: ")

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+@pytest.fixture
+async def api(local: Any) -> AsyncIterator[Any]:
+    async with local() as api:
+        yield api
+
+
+async def test_the_account_is_a_user_who_owns_this_machines_deployments(api: Any) -> None:
+    assert await api.get("/v1/account") == {"type": "user", "username": "local", "name": "This machine"}
+
+
+async def test_hardware_has_the_names_of_replicates_and_says_what_they_are_here(api: Any) -> None:
+    found = {each["sku"]: each["name"] for each in await api.get("/v1/hardware")}
+    assert {"cpu", "gpu-t4", "gpu-l40s"} <= set(found)
+    assert all("this machine" in name.lower() for name in found.values())
+
+
+async def test_the_webhooks_secret_is_the_states_own_and_stays(local: Any, tmp_path: Path) -> None:
+    async def read(state: Path) -> str:
+        async with local(state=state) as api:
+            return str((await api.get("/v1/webhooks/default/secret"))["key"])
+
+    first = await read(tmp_path / "one")
+    assert first.startswith("whsec_")
+    assert await read(tmp_path / "one") == first
+    assert await read(tmp_path / "two") != first
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/trainings"),
+        ("GET", "/v1/trainings/a"),
+        ("POST", "/v1/trainings/a/cancel"),
+        ("POST", f"/v1/models/a/b/versions/{'0' * 64}/trainings"),
+    ],
+)
+async def test_trainings_are_said_to_be_replicates(api: Any, method: str, path: str) -> None:
+    answer = await api.request(method, path)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert await answer.json() == {
+        "title": "Not implemented",
+        "detail": "Models are not trained on this machine: train on replicate.com",
+        "status": 501,
+    }
+    assert answer.status == 501

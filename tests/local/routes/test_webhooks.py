@@ -1,0 +1,161 @@
+"""Webhooks from the request that asks for them to a receiver that verifies them with the secret of the API."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+
+from replicate_job.errors import WebhookVerificationError
+from replicate_job.listener import bind, listen, origin_of
+from replicate_job.wire.webhook import verify_webhook
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from starlette.types import Receive, Scope, Send
+
+TALKER = """
+    import time
+    from cog import BasePredictor, ConcatenateIterator
+
+    class Predictor(BasePredictor):
+        def predict(self, wait: bool = False) -> ConcatenateIterator[str]:
+            print("begun", flush=True)
+            yield "a"
+            if wait:
+                time.sleep(60)
+            yield "b"
+"""
+
+
+class Receiver:
+    """Keeps what it is sent, headers and body."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._sent: asyncio.Queue[tuple[dict[str, str], bytes]] = asyncio.Queue()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        self._sent.put_nowait((dict(request.headers), await request.body()))
+        await Response()(scope, receive, send)
+
+    async def next(self, secret: str) -> Any:
+        """The next prediction that it was sent, if the signature is right."""
+        async with asyncio.timeout(30):
+            headers, body = await self._sent.get()
+        verify_webhook(headers, body, secret)
+        with pytest.raises(WebhookVerificationError):
+            verify_webhook(headers, body + b" ", secret)
+        return msgspec.json.decode(body)
+
+    @property
+    def has_more(self) -> bool:
+        return not self._sent.empty()
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with receiving() as receiver:
+        yield receiver
+
+
+@asynccontextmanager
+async def receiving() -> AsyncIterator[Receiver]:
+    with bind() as listening:
+        receiver = Receiver(f"{origin_of(listening)}/hook")
+        async with listen(receiver, listening):
+            yield receiver
+
+
+async def create(api: Any, receiver: Receiver, *events: str, path: str = "/v1/predictions", **given: Any) -> Any:
+    body = {"input": given, "webhook": receiver.url}
+    body |= {"version": await api.version()} if path == "/v1/predictions" else {}
+    body |= {"webhook_events_filter": list(events)} if events else {}
+    return await (await api.request("POST", path, body)).json()
+
+
+async def secret_of(api: Any) -> str:
+    return str((await api.get("/v1/webhooks/default/secret"))["key"])
+
+
+async def test_a_receiver_hears_of_the_start_and_the_end_as_a_reader_would_see_it(
+    write_model: Callable[..., Path], local: Any, receiver: Receiver
+) -> None:
+    write_model(TALKER)
+    async with local() as api:
+        secret, made = await secret_of(api), await create(api, receiver)
+        seen = [await receiver.next(secret)]
+        while "completed_at" not in seen[-1]:
+            seen.append(await receiver.next(secret))
+        assert {each["id"] for each in seen} == {made["id"]}
+        assert (seen[0]["status"], seen[-1]["status"], seen[-1]["output"]) == ("processing", "succeeded", ["a", "b"])
+        assert seen[-1] == await api.get(made["urls"]["get"])
+
+
+async def test_only_the_end_is_sent_where_only_that_was_asked_for(
+    write_model: Callable[..., Path], local: Any, receiver: Receiver
+) -> None:
+    write_model(TALKER)
+    async with local() as api:
+        await create(api, receiver, "completed")
+        assert (await receiver.next(await secret_of(api)))["status"] == "succeeded"
+    assert not receiver.has_more
+
+
+@pytest.mark.parametrize("way", ["model", "deployment"])
+async def test_official_models_and_deployments_have_webhooks_too(local: Any, receiver: Receiver, way: str) -> None:
+    async with local() as api:
+        if way == "model":
+            path, given = "/v1/models/black-forest-labs/flux-schnell/predictions", {"prompt": "a"}
+        else:
+            version = await api.version("replicate/hello-world")
+            deployment = {"name": "a", "model": "replicate/hello-world", "version": version, "hardware": "cpu"}
+            counts = {"min_instances": 0, "max_instances": 1}
+            await api.request("POST", "/v1/deployments", deployment | counts)
+            path, given = "/v1/deployments/local/a/predictions", {"text": "a"}
+        made = await create(api, receiver, "completed", path=path, **given)
+        await api.request("POST", made["urls"]["cancel"])
+        told = await receiver.next(await secret_of(api))
+        assert (told["id"], told["status"]) == (made["id"], "canceled")
+
+
+async def test_a_cancel_is_an_end(write_model: Callable[..., Path], local: Any, receiver: Receiver) -> None:
+    write_model(TALKER)
+    async with local() as api:
+        made = await create(api, receiver, "completed", wait=True)
+        await api.until(made, lambda found: found["output"] == ["a"])
+        await api.request("POST", made["urls"]["cancel"])
+        assert (await receiver.next(await secret_of(api)))["status"] == "canceled"
+
+
+async def test_who_waits_for_a_prediction_hears_of_its_end_when_the_server_stops(
+    write_model: Callable[..., Path], local: Any, receiver: Receiver
+) -> None:
+    write_model(TALKER)
+    async with local() as api:
+        secret, made = await secret_of(api), await create(api, receiver, "completed", wait=True)
+        await api.until(made, lambda found: found["output"] == ["a"])
+    told = await receiver.next(secret)
+    assert (told["status"], told["error"]) == ("failed", "the server was stopped before this ended")
+
+
+async def test_nobody_there_does_not_matter_to_the_prediction(write_model: Callable[..., Path], local: Any) -> None:
+    write_model(TALKER)
+    async with receiving() as gone:
+        pass
+    notices: list[str] = []
+    async with local(on_notice=notices.append) as api:
+        made = await create(api, gone)
+        done = await api.until(made, lambda found: "completed_at" in found)
+        assert done["status"] == "succeeded"
+        while not any("a webhook did not get through" in notice for notice in notices):
+            await api.get("/v1/account")
+    assert not any("/hook" in notice for notice in notices)

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+TOKEN = "a-token-of-the-test"  # noqa: S105 - no secret
+
+
+@pytest.fixture
+async def api(local: Any) -> AsyncIterator[Any]:
+    async with local() as api:
+        yield api
+
+
+@pytest.fixture
+async def secured(local: Any) -> AsyncIterator[Any]:
+    async with local(token=TOKEN) as api:
+        yield api
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "LOCALHOST", "localhost:1", "[::1]:80"])
+async def test_this_machines_own_names_are_answered(api: Any, host: str) -> None:
+    assert (await api.request("GET", "/v1/account", host=host)).status == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "example.com",
+        "localhost.example.com",
+        "127.0.0.1.nip.io",
+        "0.0.0.0",  # noqa: S104 - a name that is refused
+        "127.0.0.2",
+        "[::ffff:127.0.0.1]",
+    ],
+)
+async def test_another_name_is_refused_everywhere_for_a_page_may_have_it(api: Any, host: str) -> None:
+    for path in ("/", "/v1/account", "/outputs/a/b", "/stream/a"):
+        answer = await api.request("GET", path, host=host)
+        assert answer.status == 403
+        assert (await answer.json())["detail"] == "This server answers to 127.0.0.1 and localhost only."
+
+
+@pytest.mark.parametrize(
+    "host", ["", "localhost@example.com", "example.com/localhost", "[", "a b", 'a"b', "a:b", "<b>"]
+)
+async def test_what_is_no_host_is_refused_also_with_the_token(secured: Any, host: str) -> None:
+    answer = await secured.request("GET", "/v1/account", host=host, authorization=f"Bearer {TOKEN}")
+    assert answer.status == 400
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH", "DELETE", "PUT"])
+@pytest.mark.parametrize("origin", ["http://example.com", "null", "http://127.0.0.1:1", "http://localhost", "file://"])
+async def test_no_page_of_another_origin_writes(api: Any, method: str, origin: str) -> None:
+    answer = await api.request(method, "/v1/deployments/local/a", origin=origin)
+    assert answer.status == 403
+    assert (await answer.json())["detail"] == "This server takes no requests from other web pages."
+
+
+async def test_the_servers_own_page_writes_under_any_name_of_it(api: Any) -> None:
+    port = api.base_url.rpartition(":")[2]
+    for host in (f"127.0.0.1:{port}", f"localhost:{port}"):
+        answer = await api.request("POST", "/v1/predictions/none/cancel", host=host, origin=f"http://{host}")
+        assert answer.status == 404
+
+
+async def test_a_page_of_another_origin_may_read_but_is_not_told_that_it_may(api: Any) -> None:
+    answer = await api.request("GET", "/v1/account", origin="http://example.com")
+    assert answer.status == 200
+    assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "Token", "TOKEN"])
+async def test_who_has_the_token_is_let_in(secured: Any, scheme: str) -> None:
+    assert (await secured.request("GET", "/v1/account", authorization=f"{scheme} {TOKEN}")).status == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"authorization": ""},
+        {"authorization": TOKEN},
+        {"authorization": "Bearer"},
+        {"authorization": "Bearer "},
+        {"authorization": f"Bearer {TOKEN}x"},
+        {"authorization": f"Bearer {TOKEN[:-1]}"},
+        {"authorization": f"Bearer {TOKEN.upper()}"},
+        {"authorization": f"Basic {TOKEN}"},
+        {"authorization": f"Bearer x {TOKEN}"},
+        {"cookie": f"token={TOKEN}"},
+    ],
+)
+async def test_nobody_else_is(secured: Any, headers: dict[str, str]) -> None:
+    answer = await secured.request("GET", "/v1/account", **headers)
+    assert (answer.status, await answer.json()) == (
+        401,
+        {"title": "Unauthenticated", "detail": "You did not pass a valid authentication token", "status": 401},
+    )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/account",
+        "/v1/predictions",
+        "/v1/models/replicate/hello-world",
+        "/v1/files",
+        "/v1/webhooks/default/secret",
+        "/v1/none",
+        "/v1/files/download",
+        "/v1/files/../predictions",
+        "//v1/account",
+        "/v1//account",
+        "/%76%31/account",
+        "/v1/predictions/",
+        "/account",
+        "/predictions",
+    ],
+)
+async def test_no_way_of_writing_it_opens_the_api(secured: Any, path: str) -> None:
+    assert (await secured.request("GET", path)).status in {401, 404}
+
+
+async def test_a_query_is_no_token(secured: Any) -> None:
+    assert (await secured.request("GET", f"/v1/account?token={TOKEN}")).status == 401
+
+
+@pytest.mark.parametrize("path", ["/outputs/a/b.png", "/files/a/b", "/stream/a", "/v1/files/a/download"])
+async def test_addresses_that_cannot_be_guessed_need_no_token(secured: Any, path: str) -> None:
+    assert (await secured.request("GET", path)).status == 404
+
+
+async def test_the_page_needs_none_and_with_a_token_the_server_has_any_name(secured: Any) -> None:
+    assert (await secured.request("GET", "/", host="my.machine.example")).status == 200
+    known = {"host": "my.machine.example", "authorization": f"Bearer {TOKEN}"}
+    answer = await secured.request("GET", "/v1/models/replicate/hello-world", **known)
+    assert (await answer.json())["url"] == "http://my.machine.example/replicate/hello-world"
+    foreign = {**known, "origin": "http://example.com"}
+    assert (await secured.request("POST", "/v1/predictions", {}, **foreign)).status == 403
+
+
+async def test_a_request_without_a_host_is_refused_with_words(secured: Any, raw: Callable[..., bytes]) -> None:
+    for version in ("1.0", "1.1"):
+        request = f"GET /v1/predictions HTTP/{version}\r\nauthorization: Bearer {TOKEN}\r\nconnection: close\r\n\r\n"
+        answer = await asyncio.to_thread(raw, secured.base_url, request)
+        assert answer.startswith(b"HTTP/1.1 400 "), answer
+        assert b"The header Host is missing" in answer

@@ -1,0 +1,153 @@
+"""Streams beyond ``tests/local/test_app.py``: going on in the middle, and what is there after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from replicate_job.local.prediction import Ended, Logged, Produced, Started
+from replicate_job.local.stream import encode
+from replicate_job.wire.sse import Decoder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from replicate_job.local.prediction import Event
+
+TEXT = """
+    from cog import BasePredictor, ConcatenateIterator
+
+    class Predictor(BasePredictor):
+        def predict(self, text: str, fail: bool = False) -> ConcatenateIterator[str]:
+            print("log")
+            yield from text.split("|")
+            if fail:
+                raise ValueError("out of words")
+"""
+SLOW = """
+    import time
+    from cog import BasePredictor
+
+    class Predictor(BasePredictor):
+        def predict(self) -> str:
+            print("begun", flush=True)
+            time.sleep(60)
+            return "late"
+"""
+
+
+async def read(api: Any, prediction: Any, **headers: str) -> list[tuple[str, str, str]]:
+    answer = await api.request("GET", f"/stream/{prediction['id']}", **headers)
+    assert answer.status == 200
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.headers["cache-control"] == "no-store"
+    body = bytes(await answer.bytes())
+    assert body.startswith(b": this machine\n\n")
+    return [(event.type, event.data, event.id if event.own_id else "") for event in Decoder().feed(body)]
+
+
+@pytest.mark.parametrize(
+    ("event", "sent"),
+    [
+        (Started(), None),
+        (Produced("a\nb\r\nc\rd"), b"event: output\nid: 7:1\ndata: a\ndata: b\ndata: c\ndata: d\n\n"),
+        (Produced(["a", 1]), b'event: output\nid: 7:1\ndata: ["a",1]\n\n'),
+        (Produced(""), b"event: output\nid: 7:1\ndata: \n\n"),
+        (Logged("a\n"), b"event: logs\nid: 7:1\ndata: a\ndata: \n\n"),
+        (Ended("succeeded", "a"), b"event: done\ndata: {}\n\n"),
+        (Ended("canceled"), b'event: done\ndata: {"reason":"canceled"}\n\n'),
+        (Ended("aborted"), b'event: done\ndata: {"reason":"canceled"}\n\n'),
+        (
+            Ended("failed", error="x"),
+            b'event: error\ndata: {"detail":"x"}\n\nevent: done\ndata: {"reason":"error"}\n\n',
+        ),
+    ],
+)
+def test_each_event_in_the_streams_dialect(event: Event, sent: bytes | None) -> None:
+    assert encode(event, "7:1") == sent
+
+
+async def test_ids_rise_and_each_of_them_is_a_place_to_go_on_from(write_model: Callable[..., Path], local: Any) -> None:
+    write_model(TEXT)
+    async with local() as api:
+        done = await api.run(text="a|b|c|d")
+        events = await read(api, done)
+        marked = [(number, event) for number, event in enumerate(events) if event[2]]
+        assert len(marked) == len(events) - 1
+        numbers = [int(event[2].rpartition(":")[2]) for _, event in marked]
+        assert numbers == sorted(set(numbers))
+        for number, (_, _, id) in marked:  # noqa: A001 - it is one
+            assert await read(api, done, last_event_id=id) == events[number + 1 :]
+
+
+@pytest.mark.parametrize("last", ["", "nonsense", "1:", ":", "1:x", "1:-5", "1:\xb2", "9" * 5000, "1:" + "9" * 5000])
+async def test_a_last_event_id_that_is_none_begins_at_the_beginning(
+    write_model: Callable[..., Path], local: Any, last: str
+) -> None:
+    write_model(TEXT)
+    async with local() as api:
+        done = await api.run(text="a|b")
+        assert await read(api, done, last_event_id=last) == await read(api, done)
+
+
+async def test_one_who_has_seen_all_gets_the_end_alone(write_model: Callable[..., Path], local: Any) -> None:
+    write_model(TEXT)
+    async with local() as api:
+        done = await api.run(text="a|b")
+        assert await read(api, done, last_event_id="1:999") in ([], [("done", "{}", "")])
+
+
+async def test_a_cancel_ends_every_stream_with_its_reason(write_model: Callable[..., Path], local: Any) -> None:
+    write_model(SLOW)
+    async with local() as api:
+        running = await api.until(await api.create({}), lambda found: "begun" in found["logs"])
+        readers = [asyncio.create_task(read(api, running)) for _ in range(5)]
+        await api.request("POST", running["urls"]["cancel"])
+        for events in await asyncio.gather(*readers):
+            assert [data for kind, data, _ in events if kind == "logs"] == ["begun\n"]
+            assert events[-1] == ("done", '{"reason":"canceled"}', "")
+
+
+@pytest.mark.parametrize("fail", [False, True])
+async def test_a_stream_of_an_earlier_server_is_told_again_whole_or_by_its_end(
+    write_model: Callable[..., Path],
+    local: Any,
+    tmp_path: Path,
+    fail: bool,  # noqa: FBT001 - the case
+) -> None:
+    write_model(TEXT)
+    async with local(state=tmp_path / "state") as api:
+        done = await api.run(text="one |two\nlines", fail=fail)
+        before = await read(api, done)
+    async with local(state=tmp_path / "state") as api:
+        after = await read(api, done)
+        texts = [[data for kind, data, _ in events if kind == "output"] for events in (before, after)]
+        assert texts[0] == ["one ", "two\nlines"]
+        assert "".join(texts[1]) == "one two\nlines"
+        assert [data for kind, data, _ in after if kind == "logs"] == ["log\n"]
+        ends = [event for event in before if event[0] in {"error", "done"}]
+        assert after[-len(ends) :] == ends
+        assert await read(api, done, last_event_id=before[0][2]) == ends
+
+
+async def test_a_prediction_that_a_restart_ended_says_so_in_its_stream(
+    write_model: Callable[..., Path], local: Any, tmp_path: Path
+) -> None:
+    write_model(SLOW)
+    async with local(state=tmp_path / "state") as api:
+        left = await api.until(await api.create({}), lambda found: "begun" in found["logs"])
+    async with local(state=tmp_path / "state") as api:
+        events = await read(api, left)
+        assert events[-2:] == [
+            ("error", '{"detail":"the server was stopped before this ended"}', ""),
+            ("done", '{"reason":"error"}', ""),
+        ]
+
+
+async def test_no_stream_of_what_is_not_there(local: Any) -> None:
+    async with local() as api:
+        assert (await api.request("GET", "/stream/none")).status == 404
+        assert (await api.request("POST", "/stream/none")).status == 405

@@ -1,0 +1,184 @@
+"""Models and predictions are found again: lists, filters, addresses, the keyboard, small screens."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from replicate_job.local.server import serve
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+expect = pytest.importorskip("playwright.async_api", reason="playwright is not installed").expect
+
+
+async def create(visit: Any, prompt: str) -> Any:
+    version = (await visit.api("/v1/models/me/words"))["latest_version"]["id"]
+    return await visit.api("/v1/predictions", {"version": version, "input": {"prompt": prompt}})
+
+
+async def test_models_are_searched_by_name_and_description(visit: Any) -> None:
+    page = (await visit.to("/")).page
+    await page.get_by_label("Search models").fill("paint schnell")
+    await expect(page.locator(".model:visible")).to_have_count(1)
+    await expect(page).to_have_url(f"{visit.origin}/?q=paint+schnell")
+    await page.get_by_label("Search models").fill("no such thing")
+    await expect(page.get_by_text("No model has these words.")).to_be_visible()
+
+
+async def test_history_is_endless_and_has_filters(visit: Any) -> None:
+    await asyncio.gather(*(create(visit, f"number {count}") for count in range(120)))
+    failing = await create(visit, "the needle is to fail")
+    page = (await visit.to("/history")).page
+    rows = page.locator(".run")
+    while await rows.count() < 121:
+        await page.mouse.wheel(0, 5000)
+    await page.get_by_label("Search inputs").fill("needle")
+    await expect(rows).to_have_count(1)
+    await expect(rows).to_contain_text("failed", timeout=30_000)
+    await page.get_by_label("Search inputs").fill("")
+    await page.get_by_label("Status").select_option("failed")
+    await expect(page.locator(f'.run[data-id="{failing["id"]}"]')).to_be_visible()
+    assert set(await rows.evaluate_all("rows => rows.map((row) => row.dataset.status)")) == {"failed"}
+    await page.get_by_label("Model", exact=True).select_option("me/words")
+    assert page.url.endswith("/history?model=me%2Fwords&status=failed")
+    await page.reload()
+    await expect(page.get_by_label("Status")).to_have_value("failed")
+    await rows.first.click()
+    await page.go_back()
+    await expect(page.get_by_label("Status")).to_have_value("failed")
+
+
+async def test_an_old_prediction_is_run_again_with_a_change(visit: Any) -> None:
+    old = await create(visit, "one two three")
+    page = (await visit.to(f"/p/{old['id']}")).page
+    await visit.status("succeeded")
+    await expect(page.get_by_test_id("text")).to_have_text("one two three")
+    await visit.text("prompt").fill("four")
+    await visit.run()
+    await expect(page.get_by_test_id("text")).to_have_text("four")
+    assert (await visit.prediction())["input"] == {"prompt": "four"}
+
+
+async def test_everything_can_be_done_with_the_keyboard(visit: Any, tmp_path: Path) -> None:
+    page = (await visit.to("/")).page
+    keyboard = page.keyboard
+    await keyboard.press("Tab")
+    await expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    await keyboard.press("Enter")
+    await expect(page.get_by_role("main")).to_be_focused()
+    await keyboard.press("/")
+    await keyboard.type("me/words")
+    await expect(page.locator(".model:visible")).to_have_count(1)
+    await keyboard.press("Tab")
+    await keyboard.press("Enter")
+    await expect(page.locator("h1")).to_be_focused()
+    await expect(page.locator("h1")).to_have_text("me/words")
+    for _ in range(12):
+        if await page.evaluate("document.activeElement.id") == "field-prompt":
+            break
+        await keyboard.press("Tab")
+    assert await page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    await keyboard.type("one two")
+    await keyboard.press("Tab")
+    await keyboard.type(str(tmp_path / "never"))
+    await keyboard.press("Control+Enter")
+    await expect(page.get_by_test_id("text")).to_have_text("one")
+    await expect(page.locator("#status")).to_have_text("Running")
+    await page.get_by_role("button", name="Cancel").focus()
+    await keyboard.press("Enter")
+    await visit.status("canceled")
+
+
+async def test_nothing_is_wider_than_a_small_phone(visit: Any) -> None:
+    await visit.page.set_viewport_size({"width": 360, "height": 740})
+    for path in ("/", "/history", "/me/every", "/black-forest-labs/flux-schnell"):
+        await visit.to(path)
+        assert await visit.page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+async def test_on_a_phone_a_prediction_stands_above_its_form_and_comes_into_view(visit: Any) -> None:
+    await visit.page.set_viewport_size({"width": 360, "height": 740})
+    await visit.to(f"/p/{(await create(visit, 'word ' * 99))['id']}")
+    await visit.status("succeeded")
+    assert await visit.page.evaluate("document.documentElement.scrollWidth") <= 360
+    stage, form = visit.page.locator(".stage"), visit.page.locator("form.inputs")
+    assert (await stage.bounding_box())["y"] < (await form.bounding_box())["y"]
+    await visit.to("/me/words")
+    await visit.text("prompt").fill("word " * 300)
+    await visit.page.get_by_role("button", name="Run").click()
+    await visit.status("succeeded")
+    await expect(visit.page.get_by_test_id("status")).to_be_in_viewport()
+
+
+async def test_every_field_has_a_name_for_those_who_do_not_see_it(visit: Any) -> None:
+    page = (await visit.to("/me/every")).page
+    nameless = await page.locator("main").evaluate(
+        """(main) => [...main.querySelectorAll("input, select, textarea, button")].filter((one) =>
+            one.ariaHidden !== "true" && !one.ariaLabel && !one.labels?.length && !one.textContent.trim()).length"""
+    )
+    assert nameless == 0
+
+
+async def test_a_readme_is_shown_and_none_of_it_runs(visit: Any) -> None:
+    page = (await visit.to("/me/words")).page
+    await page.get_by_text("About this model").click()
+    shown = page.locator(".markdown")
+    await expect(shown.locator("code")).to_have_text("words")
+    await expect(shown).to_contain_text("<b>see</b> here")
+    assert await shown.locator("a, b").count() == 0
+
+
+async def test_what_is_not_there_is_said(visit: Any) -> None:
+    visit.expected = "status of 404"
+    for path in ("/p/nothing", "/me/nothing"):
+        page = (await visit.to(path)).page
+        await expect(page.get_by_role("heading", name="There is nothing here")).to_be_visible()
+
+
+async def test_a_token_is_asked_for_once_and_kept_for_the_tab(folders: tuple[Path, Path], visit: Any) -> None:
+    visit.expected = "status of 401"
+    models, cache = folders
+    async with serve(models=[models], cache_dir=cache, grace=0.2, token="s3cret") as origin:  # noqa: S106 - of this test
+        page = visit.page
+        await page.goto(f"{origin}/me/words")
+        await page.get_by_label("Token").fill("wrong")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_text("That token was refused.")).to_be_visible()
+        await page.get_by_label("Token").fill("s3cret")
+        await page.keyboard.press("Enter")
+        await visit.text("prompt").fill("one two")
+        await visit.run()
+        await expect(page.get_by_test_id("text")).to_have_text("one two", timeout=20_000)
+        await page.reload()
+        await expect(page.get_by_test_id("text")).to_have_text("one two")
+        assert "s3cret" not in await visit.snippet("Command")
+        assert "s3cret" not in await page.content()
+
+
+async def test_the_page_is_kept_by_browsers_until_it_changes_and_forbids_what_it_does_not_need(visit: Any) -> None:
+    get = visit.page.request.get
+    page = await get(visit.origin)
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert page.headers["cache-control"] == "no-cache"
+    style = re.search(r"/page/\w+/base\.css", await page.text())
+    assert style
+    kept = await get(visit.origin + style[0])
+    assert "immutable" in kept.headers["cache-control"]
+    again = await get(visit.origin + style[0], headers={"if-none-match": kept.headers["etag"]})
+    assert again.status == 304
+    for path in (
+        "/page/x/../../app.py",
+        "/page/x/%2e%2e/%2e%2e/app.py",
+        "/page/x/nothing.js",
+        "/v1/nothing",
+        "/outputs/nothing",
+    ):
+        missing = await get(visit.origin + path)
+        assert (missing.status, missing.headers["content-type"]) == (404, "application/json")

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+expect = pytest.importorskip("playwright.async_api", reason="playwright is not installed").expect
+
+HOSTILE = "one <b>two</b> <img src=x onerror=document.title='taken'> four five six"
+
+
+async def test_the_painter_runs_shows_its_progress_and_then_a_picture(visit: Any) -> None:
+    page = (await visit.to("/black-forest-labs/flux-schnell")).page
+    await expect(page.get_by_text("stand-in", exact=True)).to_be_visible()
+    await visit.text("prompt").fill("a mountain lake at sunset")
+    await page.get_by_label("megapixels", exact=True).select_option("0.25")
+    await visit.run()
+    await expect(page.get_by_test_id("progress")).to_contain_text("/4", timeout=60_000)
+    await visit.status("succeeded")
+    picture = page.locator(".output img")
+    await expect(picture).to_be_visible()
+    assert await picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+    assert page.url.startswith(f"{visit.origin}/p/")
+    await page.reload()
+    await expect(picture).to_be_visible()
+
+
+async def test_text_appears_as_it_is_said_and_is_never_markup(visit: Any, tmp_path: Path) -> None:
+    page = (await visit.to("/me/words")).page
+    gate = tmp_path / "gate"
+    await visit.text("prompt").fill(HOSTILE)
+    await visit.text("gate").fill(str(gate))
+    await visit.run()
+    await expect(page.get_by_test_id("text")).to_have_text(" ".join(HOSTILE.split(" ")[:4]))
+    await visit.status("processing")
+    gate.touch()
+    await visit.status("succeeded")
+    await expect(page.get_by_test_id("text")).to_have_text(HOSTILE)
+    await page.get_by_text("Log", exact=True).click()
+    await expect(page.get_by_test_id("log")).to_contain_text(f"said to {HOSTILE}\n")
+    assert await page.locator("main b, main img").count() == 0
+    assert "taken" not in await page.title()
+
+
+async def test_a_reload_in_the_middle_goes_on_with_the_run(visit: Any, tmp_path: Path) -> None:
+    page = (await visit.to("/me/words")).page
+    gate = tmp_path / "gate"
+    await visit.text("prompt").fill("one two three four")
+    await visit.text("gate").fill(str(gate))
+    await visit.run()
+    await expect(page.get_by_test_id("text")).to_have_text("one two")
+    await page.reload()
+    await visit.status("processing")
+    await expect(page.get_by_test_id("text")).to_have_text("one two")
+    gate.touch()
+    await visit.status("succeeded")
+    await expect(page.get_by_test_id("text")).to_have_text("one two three four")
+    await expect(visit.text("prompt")).to_have_value("one two three four")
+
+
+async def test_progress_is_read_from_the_log_and_escape_cancels(visit: Any, tmp_path: Path) -> None:
+    page = (await visit.to("/me/words")).page
+    await visit.text("prompt").fill("one two three four")
+    await visit.text("gate").fill(str(tmp_path / "never"))
+    await visit.run()
+    await expect(page.get_by_test_id("progress")).to_have_text("50 % · words · 2/4 · 00:02 left")
+    await expect(page.get_by_test_id("log")).to_have_text(
+        "said to one two three four\nwords:  50%|##| 2/4 [00:01<00:02]"
+    )
+    await page.keyboard.press("Escape")  # is the field's own
+    await visit.status("processing")
+    await page.locator("h1").focus()
+    await page.keyboard.press("Escape")
+    await visit.status("canceled")
+    await expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
+    assert (await visit.prediction())["status"] == "canceled"
+
+
+async def test_a_failure_shows_its_reason_and_the_log(visit: Any) -> None:
+    page = (await visit.to("/me/words")).page
+    await visit.text("prompt").fill("to fail")
+    await page.get_by_role("button", name="Run").click()
+    await visit.status("failed")
+    await expect(page.get_by_role("alert").filter(has_text="this cannot be <b>done</b>")).to_be_visible()
+    await expect(page.get_by_test_id("log")).to_contain_text("said to to fail")
+
+
+async def test_files_are_played_read_or_offered(visit: Any) -> None:
+    page = (await visit.to("/me/files")).page
+    await visit.run()
+    await visit.status("succeeded")
+    sound = page.locator(".output audio")
+    await expect(sound).to_have_js_property("duration", 0.5)
+    await expect(page.locator(".output pre")).to_have_text("a,b\n1,<b>2</b>\n")
+    async with page.expect_download() as download:
+        await page.locator("figure[data-media=other]").get_by_role("link", name="Download").click()
+    assert (await (await download.value).path()).read_bytes() == b"PK"
+
+
+async def test_json_is_a_tree_with_long_lists_folded(visit: Any) -> None:
+    page = (await visit.to("/me/every")).page
+    await visit.text("prompt").fill("x")
+    await visit.run()
+    await visit.status("succeeded")
+    tree = page.locator(".output .json")
+    await expect(tree).to_contain_text('"said": "<img src=x onerror=alert(1)>"')
+    await expect(tree).not_to_contain_text("399")
+    await tree.get_by_role("button", name="376 more of 400").click()
+    await expect(tree).to_contain_text("398, 399]")
+
+
+async def test_a_picture_becomes_the_input_of_the_next_run(visit: Any, picture: Path) -> None:
+    page = (await visit.to("/me/files")).page
+    await visit.field("image").locator("input[type=file]").set_input_files(picture)
+    await expect(visit.field("image").locator("img")).to_be_visible()
+    await visit.run()
+    await visit.status("succeeded")
+    given = (await visit.prediction())["output"][0]
+    await page.get_by_role("button", name="Use as image").click()
+    await visit.run()
+    await expect(page).not_to_have_url(f"{visit.origin}/p/{given.split('/')[4]}")
+    await visit.status("succeeded")
+    assert (await visit.prediction())["input"] == {"image": given}
+
+
+async def test_what_waits_for_its_turn_says_so(visit: Any, tmp_path: Path) -> None:
+    page = (await visit.to("/me/words")).page
+    gate = tmp_path / "gate"
+    await visit.text("prompt").fill("one two")
+    await visit.text("gate").fill(str(gate))
+    await visit.run()
+    await visit.status("processing")
+    first = page.url
+    await visit.run()
+    await expect(page).not_to_have_url(first)
+    await expect(page.get_by_text("1 before it")).to_be_visible()
+    gate.touch()
+    await visit.status("succeeded")

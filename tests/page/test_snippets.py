@@ -1,0 +1,94 @@
+"""What the page says does the same, does the same."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+expect = pytest.importorskip("playwright.async_api", reason="playwright is not installed").expect
+
+NASTY = [
+    "it's", 'say "hi"', "$HOME `id` $(id) \\", "two\nlines\n", "@file", "@@x", "-n", "~", "", "=", "a=b", "!history",
+    "é 漢 🦊", "null", "\u2028\u200b", "JSON\nJSON",
+]  # fmt: skip
+
+
+async def run(command: list[str], folder: Path) -> str:
+    environment = {**os.environ, "KEY": "hush", "REPLICATE_JOB_JOURNAL": str(folder / "journal.db"), "no_proxy": "*"}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    said, problem = await process.communicate()
+    assert process.returncode == 0, problem.decode()
+    return said.decode()
+
+
+async def newest(visit: Any) -> Any:
+    return (await visit.api("/v1/predictions"))["results"][0]
+
+
+@pytest.mark.parametrize("kind", ["Command", "Python", "curl"])
+async def test_what_was_copied_sends_the_same_input(visit: Any, kind: str, picture: Path) -> None:
+    page = (await visit.to("/me/every")).page
+    prompt = 'it\'s "two"\nlines $HOME `id` \\n @x'
+    await visit.text("prompt").fill(prompt)
+    await visit.text("negative").fill("@name")
+    await visit.text("steps").fill("9")
+    await visit.text("key").fill("hush")
+    await page.get_by_label("fast", exact=True).uncheck()
+    await visit.text("options").fill('{"file": "it\'s", "deep": [null]}')
+    await visit.field("images").locator(".list > .actions input").set_input_files(picture)
+    await expect(visit.field("images")).to_contain_text("small.png")
+    snippet = await visit.snippet(kind)
+    await page.locator(".code").get_by_role("button", name="Copy").click()
+    assert await page.evaluate("navigator.clipboard.readText()") == snippet
+    assert "hush" not in snippet
+    await run([sys.executable, "-c", snippet] if kind == "Python" else ["sh", "-c", snippet], picture.parent)
+    sent = (await newest(visit))["input"]
+    sent.pop("key")
+    images = sent.pop("images")
+    assert [url.partition(",")[0] for url in images] == ["data:image/png;base64"]
+    assert sent == {
+        "prompt": prompt,
+        "negative": "@name",
+        "steps": 9,
+        "fast": False,
+        "options": {"file": "it's", "deep": [None]},
+    }
+
+
+async def test_the_official_clients_are_shown_how_to_reach_this_server(visit: Any) -> None:
+    await visit.to("/black-forest-labs/flux-schnell")
+    await visit.text("prompt").fill('a "fox"')
+    code = await visit.snippet("Python client")
+    ast.parse(code)
+    assert f'base_url="{visit.origin}"' in code
+    assert 'client.run("black-forest-labs/flux-schnell", input={' in code
+    code = await visit.snippet("JavaScript")
+    assert f'baseUrl: "{visit.origin}/v1"' in code
+    assert 'prompt: "a \\"fox\\"",' in code
+
+
+async def test_a_word_of_the_shell_is_that_word(visit: Any) -> None:
+    words = await visit.pure("quote", "given.map(m.shell)", NASTY)
+    said = subprocess.run(["sh", "-c", f"printf '%s\\0' {' '.join(words)}"], capture_output=True, check=True)  # noqa: ASYNC221 - a moment
+    assert said.stdout.decode().split("\0")[:-1] == NASTY
+
+
+async def test_a_literal_of_python_is_that_value(visit: Any) -> None:
+    value = {"text": NASTY, "numbers": [0, -1.5, 1e300, 2**53], "other": [None, True, False, {}, []], "__proto": 1}
+    assert ast.literal_eval(await visit.pure("quote", "m.python(given)", value)) == value
+
+
+async def test_a_literal_of_javascript_is_that_value(visit: Any) -> None:
+    value = {"text": NASTY, "numbers": [0, -1.5, 1e300, 2**53], "other": [None, True, False, {}, []]}
+    literal = await visit.pure("quote", "m.js(given)", value)
+    assert await visit.page.evaluate(f"({literal})") == value

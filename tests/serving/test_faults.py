@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicate_job.serving.answer import Answer
+from replicate_job.serving.faults import OPERATIONS, WORDS, Fault, Faults, parse_seconds
+
+
+def test_the_language_reads_faults_by_operation_and_settings_for_all() -> None:
+    assert Faults.parse("create:drop-after=0.2,get:503=0.1,rate=600/min,latency=50ms,expire=10s").expire == 10
+    faults = Faults.parse("create:drop-after=1,get:503=1,rate=600/min,other-rate=50/s,burst=3,latency=50ms,expire=10s")
+    drop, refusal = faults.draw("create", 1.0), faults.draw("get", 1.0)
+    assert drop == Fault("drop-after", "drop", after=True)
+    assert refusal
+    assert refusal.answer
+    assert refusal.answer.status == 503
+    assert (faults.latency, faults.expire) == (0.05, 10.0)
+
+
+def test_every_word_that_a_mistake_is_answered_with_is_one() -> None:
+    words = WORDS.replace("or a status as ", "").replace(" or ", ", ").partition(", each")[0].split(", ")
+    assert len(words) == 13
+    for word in words:
+        assert Fault.parse(word).name == word
+
+
+def test_without_a_word_nothing_goes_wrong() -> None:
+    faults = Faults.parse("")
+    assert [faults.draw(operation, 1.0) for operation in OPERATIONS] == [None] * len(OPERATIONS)
+
+
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        ("crete:500=1", "crete"),
+        ("create:500", "create:500"),
+        ("create:500=2", "'2'"),
+        ("create:500=often", "often"),
+        ("create:500=0.6,create:drop=0.6", "more than 1"),
+        ("create:explode=1", "explode"),
+        ("create:300=1", "300"),
+        ("create:slow(soon)=1", "soon"),
+        ("create:429(body)=1", "429(body)"),
+        ("create:429(when=5)=1", "when=5"),
+        ("rate=many", "rate=many"),
+        ("rate=600/week", "600/week"),
+        ("burst=-1", "burst=-1"),
+        ("colour=red", "colour=red"),
+        ("latency=5 parsecs", "5 parsecs"),
+    ],
+)
+def test_a_mistake_is_an_error_that_quotes_it(text: str, quoted: str) -> None:
+    with pytest.raises(ValueError, match=r"\S") as caught:
+        Faults.parse(text)
+    assert quoted in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "kind", ["drop", "close", "hang", "slow", "503", "html", "empty", "nonsense", "redirect(http://x)"]
+)
+def test_a_fault_strikes_before_anything_is_done_unless_it_says_after(kind: str) -> None:
+    name, bracket, rest = kind.partition("(")
+    assert not Fault.parse(kind).after
+    assert not Fault.parse(f"{name}-before{bracket}{rest}").after
+    assert Fault.parse(f"{name}-after{bracket}{rest}").after
+
+
+@pytest.mark.parametrize("kind", ["truncate", "half"])
+def test_an_answer_can_be_spoiled_only_after_it_exists(kind: str) -> None:
+    assert Fault.parse(kind).after
+
+
+def test_probabilities_are_met_and_exclude_each_other() -> None:
+    faults = Faults.parse("create:drop-after=0.2,create:drop-before=0.1,create:500-after=0.1", seed=1)
+    seen = Counter(fault.name if fault else "" for fault in (faults.draw("create", 1.0) for _ in range(10_000)))
+    expected = {"drop-after": 0.2, "drop-before": 0.1, "500-after": 0.1, "": 0.6}
+    assert {name: pytest.approx(count / 10_000, abs=0.02) for name, count in seen.items()} == expected
+
+
+def test_a_probability_of_one_always_strikes_and_of_zero_never() -> None:
+    faults = Faults.parse("get:drop=1,list:drop=0")
+    assert all(faults.draw("get", 1.0) for _ in range(1000))
+    assert not any(faults.draw("list", 1.0) for _ in range(1000))
+
+
+@given(st.integers())
+def test_the_same_seed_gives_the_same_faults(seed: int) -> None:
+    first, second = (Faults.parse("create:drop=0.3,create:503=0.3", seed=seed) for _ in range(2))
+    assert [first.draw("create", 1.0) for _ in range(50)] == [second.draw("create", 1.0) for _ in range(50)]
+
+
+def test_the_queue_goes_before_chance_in_order_and_none_lets_one_through() -> None:
+    faults = Faults.parse("get:404=1")
+    faults.next("get", "drop", None, Fault.answering(Answer(418)))
+    names = [fault and fault.name for fault in (faults.draw("get", 1.0) for _ in range(4))]
+    assert names == ["drop", None, "418-before", "404"]
+    with pytest.raises(ValueError, match="no operation 'got'"):
+        faults.next("got", "drop")
+
+
+def test_after_clear_everything_works() -> None:
+    faults = Faults.parse("get:404=1,rate=1/min,burst=1,latency=1s")
+    faults.next("create", "drop")
+    faults.clear()
+    assert faults.latency == 0
+    assert [faults.draw(operation, 1.0) for operation in ("get", "create", "create")] == [None] * 3
+
+
+def test_creates_over_the_rate_are_answered_429_until_time_has_passed() -> None:
+    faults = Faults.parse("rate=60/min,burst=2")
+    assert [faults.draw("create", 1.0) for _ in range(2)] == [None, None]
+    refused = faults.draw("create", 1.0)
+    assert refused
+    assert refused.answer
+    assert refused.answer.status == 429
+    assert b'"retry_after":2' in refused.answer.body
+    assert faults.draw("create", 1.5)
+    assert faults.draw("create", 4.5) is None
+
+
+def test_a_new_limit_holds_from_now_on_and_nothing_of_it_is_used_up() -> None:
+    faults = Faults.parse("rate=1/min,burst=1")
+    assert [bool(faults.draw("create", 1.0)) for _ in range(2)] == [False, True]
+    faults.limit(rate=1, other_rate=1, burst=2)
+    assert [bool(faults.draw("create", 1.0)) for _ in range(3)] == [False, False, True]
+    assert [bool(faults.draw("get", 1.0)) for _ in range(3)] == [False, False, True]
+    assert faults.throttled == 3
+    faults.limit()
+    assert [faults.draw("create", 1.0) for _ in range(3)] == [None] * 3
+
+
+def test_the_rates_of_creates_and_of_the_rest_are_apart_and_downloads_have_none() -> None:
+    faults = Faults.parse("rate=1/min,other-rate=1/min,burst=1")
+    assert faults.draw("create", 1.0) is None
+    assert faults.draw("get", 1.0) is None
+    assert faults.draw("create", 1.0)
+    assert faults.draw("list", 1.0)
+    assert [faults.draw("download", 1.0) for _ in range(5)] == [None] * 5
+
+
+@given(st.floats(min_value=0, max_value=1e6).map(lambda number: round(number, 3)))
+def test_seconds_read_back_in_every_unit(number: float) -> None:
+    for unit, factor in {"ms": 0.001, "s": 1, "": 1, "m": 60, "h": 3600}.items():
+        assert parse_seconds(f"{number:f}{unit}") == pytest.approx(number * factor)

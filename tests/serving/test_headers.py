@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicate_job.serving.answer import RefusedError
+from replicate_job.serving.headers import read_cancel_after, read_prefer, read_time
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("wait", 60),
+        ("wait=5", 5),
+        ("respond-async, wait=7", 7),
+        ("wait=0", 1),
+        ("wait=99", 60),
+        ("", None),
+        ("waits", None),
+    ],
+)
+def test_prefer_wait_is_held_between_1_and_60_seconds(text: str, seconds: float | None) -> None:
+    assert read_prefer(text) == seconds
+
+
+@given(st.integers(0, 23), st.integers(0, 59), st.integers(5, 59))
+def test_cancel_after_reads_any_mix_of_units(hours: int, minutes: int, seconds: int) -> None:
+    text = (f"{hours}h" if hours else "") + (f"{minutes}m" if minutes else "") + f"{seconds}s"
+    assert read_cancel_after(text) == hours * 3600 + minutes * 60 + seconds
+    assert read_cancel_after(text.removesuffix("s")) == read_cancel_after(text)
+
+
+@given(st.text(max_size=12))
+def test_any_other_cancel_after_is_refused_and_never_an_exception_of_another_kind(text: str) -> None:
+    try:
+        seconds = read_cancel_after(text)
+    except RefusedError:
+        return
+    assert seconds is not None
+    assert 5 <= seconds <= 86400
+
+
+def test_a_time_without_a_zone_is_utc_and_nonsense_is_refused() -> None:
+    assert read_time("created_after", "2026-01-01T00:00:00") == read_time("created_after", "2026-01-01T00:00:00Z")
+    with pytest.raises(RefusedError, match="created_after must be"):
+        read_time("created_after", "yesterday")

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicate_job.serving.stream import done_data, encode_comment, encode_event, error_data, event_id
+from replicate_job.wire.sse import Decoder, Event
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
+def test_any_text_comes_out_of_the_decoder_line_by_line_as_it_went_in(text: str) -> None:
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    (event,) = Decoder().feed(encode_event("output", text, "1:0"))
+    assert event == Event("output", lines, "1:0", own_id=True)
+
+
+def test_an_event_without_an_id_and_a_comment_set_none() -> None:
+    decoder = Decoder()
+    assert decoder.feed(encode_comment("hello")) == []
+    assert decoder.feed(encode_event("done", "{}")) == [Event("done", "{}")]
+    assert event_id(1690212292.9, 3) == "1690212292:3"
+
+
+@pytest.mark.parametrize(
+    ("status", "data"),
+    [
+        ("succeeded", "{}"),
+        ("failed", '{"reason":"error"}'),
+        ("canceled", '{"reason":"canceled"}'),
+        ("aborted", '{"reason":"canceled"}'),
+    ],
+)
+def test_done_says_why_where_it_did_not_succeed(status: str, data: str) -> None:
+    assert done_data(status) == data
+
+
+def test_an_error_is_told_as_detail() -> None:
+    assert error_data('no "memory"') == '{"detail":"no \\"memory\\""}'

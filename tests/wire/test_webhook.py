@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from base64 import b64encode
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from standardwebhooks import Webhook
+
+from replicate_job import verify_webhook
+from replicate_job.errors import WebhookVerificationError
+from replicate_job.wire.webhook import sign
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SECRET = "whsec_" + b64encode(bytes(range(24))).decode()
+OTHER = "whsec_" + b64encode(b"another key").decode()
+BODY = '{"id": "prediction", "output": "ä"}'.encode()
+KEYS = st.binary(min_size=1, max_size=64)
+IDS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=40)
+
+
+def headers(secret: str = SECRET, id: str = "msg_1", age: int = 0, body: bytes = BODY) -> dict[str, str]:  # noqa: A002 - the scheme's own name
+    at = int(time.time()) - age
+    return {
+        "webhook-id": id,
+        "webhook-timestamp": str(at),
+        "webhook-signature": sign(secret, id, at, body),
+        "content-type": "application/json",
+    }
+
+
+@given(KEYS, IDS, st.text(max_size=300), st.integers(-250, 250), st.booleans())
+def test_the_schemes_own_library_and_this_one_read_each_other(
+    key: bytes,
+    id: str,  # noqa: A002 - the scheme's own name
+    body: str,
+    age: int,
+    padded: bool,  # noqa: FBT001 - drawn
+) -> None:
+    secret = "whsec_" + b64encode(key).decode().rstrip("" if padded else "=")
+    oracle = Webhook(secret)
+    ours = headers(secret, id, age, body.encode())
+    oracle.verify(body, ours, json_parse=False)
+    at = int(time.time()) - age
+    theirs = oracle.sign(id, datetime.fromtimestamp(at, UTC), body)
+    assert theirs == sign(secret, id, at, body)
+    verify_webhook({**ours, "webhook-timestamp": str(at), "webhook-signature": theirs}, body, secret)
+
+
+@given(st.integers(0, len(BODY) - 1), st.integers(1, 255))
+def test_a_body_with_one_other_byte_does_not_match(place: int, change: int) -> None:
+    body = bytearray(BODY)
+    body[place] ^= change
+    with pytest.raises(WebhookVerificationError, match="no signature of the webhook matches"):
+        verify_webhook(headers(), bytes(body), SECRET)
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        lambda name, value: (name.title(), value),
+        lambda name, value: (name.upper(), value.encode()),
+        lambda name, value: (name.encode(), value.encode()),
+    ],
+    ids=["title case", "bytes values", "bytes"],
+)
+def test_headers_are_read_however_a_framework_gives_them(spell: Callable[[str, str], tuple[Any, Any]]) -> None:
+    seen = dict(spell(name, value) for name, value in headers().items())
+    verify_webhook(seen, BODY, SECRET)
+    verify_webhook(seen, BODY.decode(), SECRET)
+
+
+@pytest.mark.parametrize(
+    ("listed", "matches"),
+    [
+        ("v1,AAAA {} v1a,BBBB", True),
+        ("{} {}", True),
+        ("v1a,AAAA", False),
+        ("v2{}", False),
+        ("{}A", False),
+        ("v1, nonsense , ä", False),
+    ],
+)
+def test_one_matching_signature_among_several_is_enough(listed: str, matches: bool) -> None:  # noqa: FBT001 - drawn
+    seen = headers()
+    seen["webhook-signature"] = listed.replace("{}", seen["webhook-signature"])
+    if matches:
+        verify_webhook(seen, BODY, SECRET)
+    else:
+        with pytest.raises(WebhookVerificationError, match="no signature"):
+            verify_webhook(seen, BODY, SECRET)
+
+
+@pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp"])
+def test_the_id_and_the_time_are_signed_too(name: str) -> None:
+    with pytest.raises(WebhookVerificationError, match="no signature"):
+        verify_webhook(headers() | {name: headers(id="msg_2", age=100)[name]}, BODY, SECRET)
+
+
+@pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "webhook-signature"])
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_header_that_is_missing_or_empty_is_named(name: str, gone: bool) -> None:  # noqa: FBT001 - drawn
+    seen = {key: value for key, value in headers().items() if key != name} | ({} if gone else {name: ""})
+    with pytest.raises(WebhookVerificationError, match=f"^the webhook has no header {name}$"):
+        verify_webhook(seen, BODY, SECRET)
+
+
+def test_five_minutes_are_tolerated_either_way_or_as_long_as_is_said() -> None:
+    for age in (295, -295):
+        verify_webhook(headers(age=age), BODY, SECRET)
+    verify_webhook(headers(age=4000), BODY, SECRET, tolerance=5000)
+    with pytest.raises(WebhookVerificationError, match=r"^the webhook was sent 40[0-2] s ago, and 300 s are allowed"):
+        verify_webhook(headers(age=400), BODY, SECRET)
+    with pytest.raises(
+        WebhookVerificationError, match=r"was sent (399|400) s ahead of this machine's clock, and 300 s"
+    ):
+        verify_webhook(headers(age=-400), BODY, SECRET)
+    with pytest.raises(WebhookVerificationError, match="s ago, and 10 s are allowed"):
+        verify_webhook(headers(age=60), BODY, SECRET, tolerance=10)
+
+
+@pytest.mark.parametrize("time", ["now", "1e9", "-5", "1.5", "²", " 12", "9" * 400, "nan"])
+def test_a_time_that_is_none_is_said(time: str) -> None:
+    with pytest.raises(WebhookVerificationError, match="webhook-timestamp is no Unix time"):
+        verify_webhook(headers() | {"webhook-timestamp": time}, BODY, SECRET)
+
+
+@pytest.mark.parametrize("secret", ["", "whsec_", "r8_sesame", "whsec_se same", "whsec_sesamä", "whsec_sesam"])
+def test_a_secret_that_cannot_be_read_is_never_shown(secret: str) -> None:
+    with pytest.raises(WebhookVerificationError) as caught:
+        verify_webhook(headers(), BODY, secret)
+    assert str(caught.value) == "the webhook secret cannot be read: it must be whsec_ and base64"
+
+
+def test_another_secret_is_not_told_from_another_body_and_neither_secret_is_shown() -> None:
+    with pytest.raises(WebhookVerificationError) as caught:
+        verify_webhook(headers(), BODY, OTHER)
+    assert str(caught.value) == "no signature of the webhook matches: another secret, or not the body as sent"
+
+
+def test_a_receiver_imports_little() -> None:
+    script = (
+        "import sys, replicate_job; replicate_job.verify_webhook; "
+        "print([name for name in ('pyreqwest', 'msgspec', 'rich', 'click') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
