@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from pyreqwest.client import Client, ClientBuilder
 
-from replicate_job.local.server import serve
+from replicate_job.local.server import Options, serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -109,7 +109,7 @@ def local(tmp_path: Path, cache: Path, reach: Callable[[str], AbstractAsyncConte
     @asynccontextmanager
     async def start(**options: Any) -> AsyncIterator[Api]:
         settings: dict[str, Any] = {"models": [tmp_path / "models"], "cache_dir": cache, "grace": 0.2} | options
-        async with serve(**settings) as base_url, reach(base_url) as api:
+        async with serve(Options(**settings)) as base_url, reach(base_url) as api:
             yield api
 
     return start

@@ -12,7 +12,7 @@ from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import PyreqwestError
 
 from replicate_job.errors import LocalError
-from replicate_job.local.server import serve
+from replicate_job.local.server import Options, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ WAITER = """
 
 async def test_nothing_answers_after_the_end_and_signal_handlers_stay_as_they_were(tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    async with serve(cache_dir=tmp_path) as base_url, ClientBuilder().no_proxy().build() as client:
+    async with serve(Options(cache_dir=tmp_path)) as base_url, ClientBuilder().no_proxy().build() as client:
         assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
         assert (await client.get(f"{base_url}/v1/account").build().send()).status == 200
     async with ClientBuilder().no_proxy().build() as client:

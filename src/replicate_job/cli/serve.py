@@ -15,7 +15,7 @@ from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.folders import warnings
 from replicate_job.cli.options import Common, common
 from replicate_job.cli.streams import tell, write
-from replicate_job.local.server import serve
+from replicate_job.local.server import Options, serve
 from replicate_job.loop import new_loop
 from replicate_job.wire.duration import parse_seconds
 
@@ -106,7 +106,7 @@ async def command(  # noqa: PLR0913, PLR0917 - one argument an option
     """
     if not token and not _is_loopback(host):
         raise click.UsageError(f"--host {host} opens this machine's models to others: choose a --token, or set {TOKEN}")
-    serving = serve(
+    options = Options(
         models=(*folder, *models),
         faults=fault,
         state=state or shared.settings.state / "local",
@@ -117,7 +117,7 @@ async def command(  # noqa: PLR0913, PLR0917 - one argument an option
         on_request=_tell_request if shared.verbose else None,
         **limits,
     )
-    async with serving as base_url:
+    async with serve(options) as base_url:
         write(f"{base_url}\n")
         if not shared.quiet:
             for line in (*welcome(base_url, host, secured=bool(token)), *warnings((*folder, *models))):

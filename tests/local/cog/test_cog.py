@@ -184,10 +184,10 @@ WRITER = """
 SERVING = """
     import asyncio, sys
     from pathlib import Path
-    from replicate_job.local.server import serve
+    from replicate_job.local.server import Options, serve
 
     async def main():
-        async with serve(models=[Path(sys.argv[1])], cache_dir=Path(sys.argv[2])) as url:
+        async with serve(Options(models=[Path(sys.argv[1])], cache_dir=Path(sys.argv[2]))) as url:
             print(url, flush=True)
             await asyncio.Event().wait()
 

@@ -104,6 +104,7 @@ async def test_a_name_that_is_taken_is_a_conflict_and_changes_nothing(api: Any) 
         ({"name": "größe"}, "name: must be 1 to 100"),
         ({"name": "greeter\n"}, "name: must be 1 to 100"),
         ({"min_instances": 6}, "min_instances"),
+        ({"min_instances": 2}, "max_instances"),
         ({"min_instances": -1}, "min_instances"),
         ({"max_instances": 21}, "max_instances"),
         ({"max_instances": 1.5}, "max_instances"),

@@ -73,6 +73,7 @@ class DeploymentRoutes:
         facts = msgspec.structs.asdict(new)
         del facts["name"]
         self._check(new.model, facts)
+        _check_counts(facts)
         return json_answer(_body(self._deployments.release(name, **facts)))
 
     async def get(self, request: Request) -> Answer:
@@ -82,6 +83,7 @@ class DeploymentRoutes:
         known = self._deployment(request)
         facts = msgspec.to_builtins(_read(await read_object(request), _Changes))
         self._check(known.model, facts)
+        _check_counts(msgspec.structs.asdict(known) | facts)
         return json_answer(_body(self._deployments.release(known.name, **facts)))
 
     async def delete(self, request: Request) -> Answer:
@@ -107,6 +109,12 @@ def _read(body: dict[str, Any], kind: type[Any]) -> Any:
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at `$.")
         raise RefusedError(invalid(InvalidField("invalid", place.rstrip("`") or "deployment", message))) from None
+
+
+def _check_counts(facts: dict[str, Any]) -> None:
+    if facts["min_instances"] > facts["max_instances"]:
+        fault = InvalidField("number_gte", "max_instances", "Must be greater than or equal to min_instances")
+        raise RefusedError(invalid(fault))
 
 
 def _body(deployment: Deployment) -> dict[str, Any]:

@@ -1,0 +1,107 @@
+"""The parts of a server, put together, set going, and ended in the right order."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from platformdirs import user_cache_path
+
+from replicate_job.listener import bind, listen, origin_of
+from replicate_job.local.app import Parts, build
+from replicate_job.local.catalog.catalog import Catalog
+from replicate_job.local.deployments import Deployments
+from replicate_job.local.engine import Engine
+from replicate_job.local.files.files import Files
+from replicate_job.local.origin import placed
+from replicate_job.local.predictions import Predictions
+from replicate_job.local.store import Store
+from replicate_job.local.webhooks import Webhooks
+from replicate_job.serving.connection import BreakableProtocol
+from replicate_job.serving.faults import Faults
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from replicate_job.local.server import Options
+
+
+@asynccontextmanager
+async def assembled(options: Options) -> AsyncIterator[str]:
+    """What ``serve`` gives. Raises as it does."""
+    faults = options.faults or Faults()
+    async with AsyncExitStack() as stack:
+        listening = stack.enter_context(bind(options.host, options.port))
+        base_url = origin_of(listening)
+        parts = await _open(stack, options, base_url, keep=faults.expire)
+        left = parts.predictions.recover()
+        # Before the first request, whose client would not wait for minutes.
+        if model := parts.catalog.find(*options.warm.partition("/")[::2]):
+            await parts.engine.schema(model)
+            parts.engine.warm(model)
+        app = build(parts, token=options.token, faults=faults, on_request=options.on_request)
+        await stack.enter_async_context(listen(app, listening, BreakableProtocol))
+        for row in left:
+            if row.webhook:
+                parts.webhooks.send_completed(placed(row.body, base_url), row.webhook)
+        yield base_url
+
+
+async def _open(stack: AsyncExitStack, options: Options, base_url: str, *, keep: float | None) -> Parts:
+    state = options.state or Path(
+        stack.enter_context(tempfile.TemporaryDirectory(prefix="replicate-job-", ignore_cleanup_errors=True))
+    )
+    store = Store(state)
+    stack.callback(store.close)
+    files = Files(state, base_url, secret=store.secret("files").encode(), allow_private=options.allow_private)
+    cache = options.cache_dir or user_cache_path("replicate-job", appauthor=False)
+    catalog = Catalog(options.models, versions=cache / "versions")
+    await asyncio.to_thread(catalog.models)  # the first look reads every file
+    engine = Engine(
+        *(cache, stack.enter_context(_scratch(state / "running")), files, options.on_notice),
+        grace=options.grace,
+        idle=options.idle,
+        max_models=options.max_models,
+        memory=options.memory,
+    )
+    stack.push_async_callback(engine.close)
+    secret = f"whsec_{store.secret('webhooks')}"
+    webhooks = Webhooks(secret, options.on_notice)
+    stack.push_async_callback(webhooks.close)
+    predictions = Predictions(store, keep=keep, on_removed=_remover(files))
+    stack.push_async_callback(predictions.close)
+    return Parts(
+        catalog=catalog,
+        engine=engine,
+        predictions=predictions,
+        deployments=Deployments(store),
+        files=files,
+        webhooks=webhooks,
+        webhook_secret=secret,
+        base_url=base_url,
+    )
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder for this run alone: those that remove the last run's, after a kill, may still be at it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as own:
+        yield Path(own)
+
+
+def _remover(files: Files) -> Callable[[str], None]:
+    """Removes a prediction's files in the background."""
+    removing: set[asyncio.Task[None]] = set()
+
+    def remove(prediction: str) -> None:
+        task = asyncio.get_running_loop().create_task(files.remove(prediction))
+        removing.add(task)
+        task.add_done_callback(removing.discard)
+
+    return remove
