@@ -10,6 +10,7 @@ demo: $(VENV)/local
 
 test: $(VENV)/test check
 	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m alone -n 0
 
 check: $(VENV)/test
 	$(BIN)/ruff check .

@@ -6,11 +6,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import pytest
+
 from replicate_job.testing import ScriptedAPI
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Command
 
+pytestmark = pytest.mark.alone
 HELLO = "replicate/hello-world"
 
 

@@ -23,9 +23,14 @@ NOTHING_TO_INSTALL = 'build:\n  python_version: ""\npredict: "predict.py:Predict
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One environment with nothing but cog serves all these models."""
-    return tmp_path_factory.mktemp("cache")
+def cache(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The worker's own, but for the environments: each of those is made once for all workers."""
+    own = tmp_path_factory.getbasetemp()
+    shared = (own if worker_id == "master" else own.parent) / "venvs"
+    shared.mkdir(exist_ok=True)
+    folder = tmp_path_factory.mktemp("cache")
+    (folder / "venvs").symlink_to(shared)
+    return folder
 
 
 @pytest.fixture

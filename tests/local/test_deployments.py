@@ -36,9 +36,11 @@ def test_a_release_is_counted_and_keeps_what_does_not_change(deployments: Deploy
     assert deployments.get("local/a") == second
 
 
-def test_they_are_listed_by_name(deployments: Deployments) -> None:
+def test_they_are_listed_the_newest_first_whatever_is_released_later(deployments: Deployments) -> None:
     made = [deployments.release(name, **FACTS) for name in ("local/b", "local/a")]
     assert deployments.all() == made[::-1]
+    again = deployments.release("local/b", hardware="gpu-t4")
+    assert deployments.all() == [made[1], again]
 
 
 def test_one_that_was_removed_is_not_there_and_begins_anew(deployments: Deployments) -> None:

@@ -23,7 +23,9 @@ async def secured(local: Any) -> AsyncIterator[Any]:
         yield api
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "LOCALHOST", "localhost:1", "[::1]:80"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "127.0.0.1", "[::1]", "LOCALHOST", "localhost:1", "[::1]:80", "127.0.0.2"]
+)
 async def test_this_machines_own_names_are_answered(api: Any, host: str) -> None:
     assert (await api.request("GET", "/v1/account", host=host)).status == 200
 
@@ -35,7 +37,9 @@ async def test_this_machines_own_names_are_answered(api: Any, host: str) -> None
         "localhost.example.com",
         "127.0.0.1.nip.io",
         "0.0.0.0",  # noqa: S104 - a name that is refused
-        "127.0.0.2",
+        "2130706433",
+        "0177.0.0.1",
+        "localhost.",
         "[::ffff:127.0.0.1]",
     ],
 )
@@ -52,6 +56,53 @@ async def test_another_name_is_refused_everywhere_for_a_page_may_have_it(api: An
 async def test_what_is_no_host_is_refused_also_with_the_token(secured: Any, host: str) -> None:
     answer = await secured.request("GET", "/v1/account", host=host, authorization=f"Bearer {TOKEN}")
     assert answer.status == 400
+
+
+async def test_a_server_at_another_loopback_address_answers_there(local: Any) -> None:
+    async with local(host="127.0.0.2") as api:
+        assert (await api.request("GET", "/v1/account")).status == 200
+
+
+@pytest.mark.parametrize("second", ["example.com", "localhost"])
+async def test_two_hosts_are_refused_for_each_reader_might_take_another(
+    api: Any, raw: Callable[..., bytes], second: str
+) -> None:
+    request = f"GET /v1/account HTTP/1.1\r\nHost: {second}\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    answer = await asyncio.to_thread(raw, api.base_url, request)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+async def test_one_origin_beside_the_own_is_another_page(api: Any, raw: Callable[..., bytes]) -> None:
+    own = api.base_url
+    for first, second in ((own, "http://example.com"), ("http://example.com", own)):
+        request = (
+            f"POST /v1/predictions/none/cancel HTTP/1.1\r\nHost: {own.removeprefix('http://')}\r\n"
+            f"Origin: {first}\r\nOrigin: {second}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+        assert (await asyncio.to_thread(raw, own, request)).startswith(b"HTTP/1.1 403 ")
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_a_browser_that_says_another_page_asks_is_believed_without_an_origin(api: Any, site: str) -> None:
+    headers = {"sec_fetch_site": site, "sec_fetch_dest": "empty"}
+    assert (await api.request("POST", "/v1/predictions/none/cancel", **headers)).status == 403
+    headers["sec_fetch_site"] = "same-origin"
+    assert (await api.request("POST", "/v1/predictions/none/cancel", **headers)).status == 404
+
+
+async def test_the_page_of_another_site_cannot_have_models_made_ready_by_naming_them_as_pictures(api: Any) -> None:
+    for path in ("/v1/models", "/v1/models/replicate/hello-world", "/models"):
+        headers = {"sec_fetch_site": "cross-site", "sec_fetch_mode": "no-cors", "sec_fetch_dest": "image"}
+        assert (await api.request("GET", path, **headers)).status == 403
+
+
+async def test_links_from_elsewhere_and_pictures_in_other_pages_work(api: Any) -> None:
+    link = {"sec_fetch_site": "cross-site", "sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
+    for path in ("/", "/v1/account"):
+        assert (await api.request("GET", path, **link)).status == 200
+    picture = {"sec_fetch_site": "cross-site", "sec_fetch_mode": "no-cors", "sec_fetch_dest": "image"}
+    for path in ("/outputs/a/b.png", "/files/a/b.png", "/v1/files/a/download"):
+        assert (await api.request("GET", path, **picture)).status == 404
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH", "DELETE", "PUT"])

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from replicate_job.local.prediction import Ended, Logged, Produced, Started
-from replicate_job.local.stream import encode
+from replicate_job.local.stream import encode, unhurried
 from replicate_job.wire.sse import Decoder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from replicate_job.local.prediction import Event
@@ -151,3 +151,22 @@ async def test_no_stream_of_what_is_not_there(local: Any) -> None:
     async with local() as api:
         assert (await api.request("GET", "/stream/none")).status == 404
         assert (await api.request("POST", "/stream/none")).status == 405
+
+
+async def test_a_connection_gets_to_say_that_nobody_reads_before_all_of_a_long_stream_is_in_memory() -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(1000):
+            yield b"x" * 1000
+
+    async def turn() -> None:
+        while True:
+            sizes.append(0)
+            await asyncio.sleep(0)
+
+    sizes = [0]
+    turning = asyncio.create_task(turn())
+    async for piece in unhurried(pieces()):
+        sizes[-1] += len(piece)
+    turning.cancel()
+    assert sum(sizes) == 1_000_000
+    assert max(sizes) < 100_000

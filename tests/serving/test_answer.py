@@ -47,7 +47,7 @@ def test_a_problem_says_what_there_is_to_say_in_the_apis_order() -> None:
 
 
 def test_invalid_names_every_field_in_its_list_and_in_its_text() -> None:
-    body = msgspec.json.decode(invalid(required("prompt"), additional("x"), InvalidField("enum", "input.a", "no")).body)
+    body = msgspec.json.decode(invalid(required("prompt", "input"), additional("x"), InvalidField("enum", "input.a", "no")).body)
     assert body["invalid_fields"] == [
         {"type": "required", "field": "input", "description": "prompt is required"},
         {

@@ -39,7 +39,7 @@ def test_every_field_of_the_body_is_kept() -> None:
         (Answer(400, b'{"detail":["a",{"b":1}]}'), '["a",{"b":1}]'),
         (Answer(400, b'{"title":"Same","detail":"Same"}'), "Same"),
         (Answer(400, b'{"title":null,"detail":null}'), "no explanation given"),
-        (invalid(required("prompt")), "Input validation failed: - input: prompt is required"),
+        (invalid(required("prompt", "input")), "Input validation failed: - input: prompt is required"),
     ],
 )
 def test_one_line_of_any_body(answer: Answer, line: str) -> None:

@@ -6,6 +6,8 @@ USERNAME = "local"
 HARDWARE = {
     "cpu": "This machine",
     "gpu-t4": "Nvidia T4 (in name: all runs on this machine)",
+    "gpu-a40-small": "Nvidia A40 (in name: all runs on this machine)",
+    "gpu-a40-large": "Nvidia A40 Large (in name: all runs on this machine)",
     "gpu-l40s": "Nvidia L40S (in name: all runs on this machine)",
     "gpu-a100-large": "Nvidia A100 80GB (in name: all runs on this machine)",
     "gpu-h100": "Nvidia H100 (in name: all runs on this machine)",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PAGE = 100
 """Predictions on a page of the list, as the API has it."""
 STOPPED = "the server was stopped before this ended"
+_SWEPT = 100  # at a time, so that requests come between
 _LONGEST_CURSOR = 19  # a letter and a number that SQLite can hold
 
 
@@ -62,14 +63,15 @@ class Predictions:
         self._ended: OrderedDict[str, Prediction] = OrderedDict()
         self._cancels: dict[str, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_closed = False
 
     def recover(self) -> list[Row]:
         """End, as ``failed``, what an earlier server left unfinished, and give it."""
         left, now = self._store.unfinished(), self._clock()
         for row in left:
             self._store.end(row.id, _abandoned(row, now), now)
-        for row in self._store.ended_before(now) if self._keep is not None else ():
-            self._remove_later(row.id, (row.ended_at or now) - now)
+        self._sweep()
         return [found for row in left if (found := self._store.get(row.id))]
 
     def create(self, call: Call, work: Callable[[str, asyncio.Event], AsyncGenerator[Event]]) -> Prediction:
@@ -119,23 +121,28 @@ class Predictions:
         body = prediction.encode()
         self._store.end(prediction.id, body, now)
         del self._running[prediction.id]
-        self._remove_later(prediction.id, 0.0)
         if len(body) <= _LARGE:
             self._ended[prediction.id] = prediction
             if len(self._ended) > _RECENT:
                 self._ended.popitem(last=False)
+        if self._timer is None:
+            self._sweep()
 
-    def _remove_later(self, id: str, ended: float) -> None:  # noqa: A002 - the API's own name
-        """``ended`` is when it did, in seconds from now."""
-        if self._keep is not None:
-            asyncio.get_running_loop().call_later(max(self._keep + ended, 0.0), self._remove, id)
-
-    def _remove(self, id: str) -> None:  # noqa: A002 - the API's own name
-        row = self._store.get(id)
-        if row and row.ended_at is not None:
-            self._ended.pop(id, None)
-            self._store.end(id, _emptied(row), row.ended_at)
-            self._on_removed(id)
+    def _sweep(self) -> None:
+        """Remove the data whose time is over, and come back when the next's is."""
+        if self._timer:
+            self._timer.cancel()
+        self._timer = None
+        if self._keep is None or self._is_closed:
+            return
+        for row in self._store.due(self._clock() - self._keep, _SWEPT):
+            self._ended.pop(row.id, None)
+            self._store.remove(row.id, _emptied(row))
+            self._on_removed(row.id)
+        ended = self._store.next_due()
+        if ended is not None:
+            wait = max(ended + self._keep - self._clock(), 0.0)
+            self._timer = asyncio.get_running_loop().call_later(wait, self._sweep)
 
     def _stop(self, prediction: Prediction, status: str, error: str | None = None) -> None:
         self._apply(prediction, Ended(status, error=error))
@@ -144,9 +151,9 @@ class Predictions:
         self._give_up(prediction, "aborted" if prediction.started_at is None else "canceled")
 
     def _give_up(self, prediction: Prediction, status: str) -> None:
+        if canceled := self._cancels.get(prediction.id):
+            canceled.set()  # first: what follows may find the disk full
         self._stop(prediction, status)
-        with suppress(KeyError):
-            self._cancels[prediction.id].set()
 
     def get(self, id: str) -> Prediction | None:  # noqa: A002 - the API's own name
         """One that runs, or ended not long ago: its events are at hand."""
@@ -217,6 +224,9 @@ class Predictions:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._is_closed = True
+        if self._timer:
+            self._timer.cancel()
 
 
 def _abandoned(row: Row, now: float) -> bytes:

@@ -19,12 +19,14 @@ CREATE TABLE predictions (
   id TEXT NOT NULL UNIQUE,
   created_at REAL NOT NULL,        -- Unix time; rises with the number
   ended_at REAL,
+  removed INTEGER NOT NULL,        -- whether its data are, some time after its end
   webhook TEXT NOT NULL,           -- who is told of the end; empty for nobody
   body BLOB NOT NULL               -- the prediction object: as created until it ended, then as ended
 );
 CREATE INDEX predictions_created_at ON predictions (created_at);
 CREATE INDEX predictions_unfinished ON predictions (number) WHERE ended_at IS NULL;
-CREATE TABLE deployments (name TEXT PRIMARY KEY, body BLOB NOT NULL);
+CREATE INDEX predictions_kept ON predictions (ended_at) WHERE NOT removed;
+CREATE TABLE deployments (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, body BLOB NOT NULL);
 CREATE TABLE secrets (name TEXT PRIMARY KEY, secret TEXT NOT NULL);
 PRAGMA user_version = 1;
 """
@@ -79,7 +81,8 @@ class Store:
         self._lock.close()
 
     def add(self, row: Row) -> None:
-        self._connection.execute("INSERT INTO predictions VALUES (?, ?, ?, ?, ?, ?)", msgspec.structs.astuple(row))
+        values = msgspec.structs.astuple(row)
+        self._connection.execute("INSERT INTO predictions VALUES (?, ?, ?, ?, 0, ?, ?)", values)
 
     def end(self, id: str, body: bytes, at: float) -> None:  # noqa: A002 - the API's own name
         self._connection.execute("UPDATE predictions SET body = ?, ended_at = ? WHERE id = ?", (body, at, id))
@@ -91,9 +94,18 @@ class Store:
         """Those whose end was never written, oldest first."""
         return list(self._rows("WHERE ended_at IS NULL ORDER BY number"))
 
-    def ended_before(self, at: float) -> list[Row]:
-        """Those that had ended by then, oldest first."""
-        return list(self._rows("WHERE ended_at <= ? ORDER BY number", at))
+    def due(self, ended_by: float, most: int) -> list[Row]:
+        """Those that had ended by then and have their data still, at most so many, the first to end first."""
+        return list(self._rows("WHERE ended_at <= ? AND NOT removed ORDER BY ended_at LIMIT ?", ended_by, most))
+
+    def next_due(self) -> float | None:
+        """When the first of those that have their data ended."""
+        found = self._connection.execute("SELECT min(ended_at) FROM predictions WHERE NOT removed").fetchone()[0]
+        return None if found is None else float(found)
+
+    def remove(self, id: str, body: bytes) -> None:  # noqa: A002 - the API's own name
+        """Note that its data are removed: ``body`` is what is left."""
+        self._connection.execute("UPDATE predictions SET body = ?, removed = 1 WHERE id = ?", (body, id))
 
     def last(self) -> Row | None:
         """The newest."""
@@ -124,15 +136,16 @@ class Store:
         return (Row(*found) for found in self._connection.execute(query, values))
 
     def deployments(self) -> list[bytes]:
-        """All of them, by name, as ``put_deployment`` got them."""
-        return [body for (body,) in self._connection.execute("SELECT body FROM deployments ORDER BY name")]
+        """All of them, the newest first, as ``put_deployment`` got them."""
+        return [body for (body,) in self._connection.execute("SELECT body FROM deployments ORDER BY number DESC")]
 
     def deployment(self, name: str) -> bytes | None:
         found = self._connection.execute("SELECT body FROM deployments WHERE name = ?", (name,)).fetchone()
         return found and bytes(found[0])
 
     def put_deployment(self, name: str, body: bytes) -> None:
-        self._connection.execute("INSERT OR REPLACE INTO deployments VALUES (?, ?)", (name, body))
+        changed = "ON CONFLICT (name) DO UPDATE SET body = excluded.body"
+        self._connection.execute(f"INSERT INTO deployments (name, body) VALUES (?, ?) {changed}", (name, body))
 
     def delete_deployment(self, name: str) -> bool:
         """Whether it was there."""

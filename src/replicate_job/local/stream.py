@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _NUMBER = re.compile(r".*:(\d{1,12})", re.ASCII)
 _OPENING = encode_comment("this machine")
+_AT_ONCE = 2**16  # bytes
 
 
 async def stream(predictions: Predictions, prediction: Prediction, last: str, here: str) -> AsyncIterator[bytes]:
@@ -44,6 +46,20 @@ async def replay(body: bytes, last: str) -> AsyncIterator[bytes]:
     for position, event in enumerate([] if last else events):
         yield encode(event, event_id(began, position)) or b""
     yield encode(Ended(prediction["status"], error=prediction["error"]), "") or b""
+
+
+async def unhurried(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The pieces, and now and then a turn of the event loop.
+
+    A connection says only in the next turn that its client does not read: until then it would take all there is.
+    """
+    size = 0
+    async for piece in pieces:
+        yield piece
+        size += len(piece)
+        if size > _AT_ONCE:
+            size = 0
+            await asyncio.sleep(0)
 
 
 def encode(event: Event, id: str) -> bytes | None:  # noqa: A002 - the field's own name

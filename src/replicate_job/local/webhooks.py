@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from replicate_job.local.prediction import Event
 
 EVENTS = frozenset({"start", "output", "logs", "completed"})
-"""What a caller can ask for, and gets where nothing is asked for."""
+"""What a caller can ask for."""
+BY_DEFAULT = frozenset({"output", "completed"})
+"""What it gets where it asks for nothing."""
 _KINDS = {Started: "start", Produced: "output", Logged: "logs", Ended: "completed"}
 _DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # a minute in all
 _AT_ONCE = 20  # requests to one receiver
@@ -70,7 +72,7 @@ class Webhooks:
         events: AsyncIterator[tuple[int, Event]],
         body: Callable[[], bytes],
         url: str,
-        filter: frozenset[str] = EVENTS,  # noqa: A002 - the API's own word
+        filter: frozenset[str] = BY_DEFAULT,  # noqa: A002 - the API's own word
     ) -> None:
         """Send what happens to a prediction, in its order. ``body`` gives the prediction's JSON as of now.
 

@@ -43,7 +43,7 @@ class RefusedError(Exception):
 
 
 class InvalidField(msgspec.Struct, frozen=True):
-    """One entry of ``invalid_fields``. ``field`` is ``input`` or a place in it, as ``input.images.0``."""
+    """One entry of ``invalid_fields``. ``field`` is ``input`` or a place in it, as ``input.images.0``; empty for the body."""
 
     type: str
     field: str
@@ -79,17 +79,18 @@ NOT_A_PREDICTION = Answer(200, b'{"message":"hello"}')
 
 def invalid(*fields: InvalidField) -> Answer:
     """422 in the form that input errors take, with every one of them."""
-    detail = "".join(f"- {field.field}: {field.description}\n" for field in fields)
+    places = (f"{field.field}: " if field.field else "" for field in fields)
+    detail = "".join(f"- {place}{field.description}\n" for place, field in zip(places, fields, strict=True))
     return problem(422, detail, "Input validation failed", invalid_fields=fields)
 
 
-def required(name: str, field: str = "input") -> InvalidField:
+def required(name: str, field: str = "") -> InvalidField:
     return InvalidField("required", field, f"{name} is required")
 
 
 def additional(name: str) -> InvalidField:
     """A field that a request's body must not have."""
-    return InvalidField("additional_property_not_allowed", "input", f"Additional property {name} is not allowed")
+    return InvalidField("additional_property_not_allowed", "", f"Additional property {name} is not allowed")
 
 
 def throttled(*, body: Any = None, header: Any = None, date: float | None = None, detail: Any = None) -> Answer:

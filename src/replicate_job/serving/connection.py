@@ -15,13 +15,48 @@ if TYPE_CHECKING:
 
 _TRANSPORT = "replicate_job.transport"
 
+LARGEST_HEAD = 128 * 1024
+"""Bytes of a request's address and headers, or of anything else that leads to no request: uvicorn has no limit."""
+MOST_WAITING = 100
+"""Requests of one connection that wait for the answer to one before them."""
+
 
 class BreakableProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1, with the connection's transport among the ASGI extensions: ``Config(http=…)``."""
+    """uvicorn's HTTP/1.1, with the connection's transport among the ASGI extensions: ``Config(http=…)``.
+
+    What a client sends before a request is there, and how many it sends before it reads an answer, has limits: beyond
+    them the connection ends.
+    """
+
+    _idle = 0  # bytes since the parser last found something
+    _found = True
+    _reads_head = True
+
+    def data_received(self, data: bytes) -> None:
+        self._found = False
+        super().data_received(data)
+        self._idle = 0 if self._found else self._idle + len(data)
+        if self._idle > LARGEST_HEAD and not self.transport.is_closing():
+            self.send_400_response("The request's head is too large.")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._reads_head = True
         self.scope["extensions"] = {_TRANSPORT: {"transport": self.transport}}
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._reads_head:  # trailers are no headers: whoever checked those would not see them
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._found, self._reads_head = True, False
+        super().on_headers_complete()
+        if len(self.pipeline) > MOST_WAITING:
+            self.transport.abort()
+
+    def on_body(self, body: bytes) -> None:
+        self._found = True
+        super().on_body(body)
 
 
 def transport_of(scope: Scope) -> asyncio.Transport:

@@ -46,10 +46,12 @@ WORDS = (
     "or a status as 404 or 503, each with -before or -after"
 )
 _CANNED = {"html": HTML, "empty": EMPTY, "nonsense": NOT_A_PREDICTION}
-_FAULT = re.compile(r"(?P<kind>[a-z]+|[45]\d\d)(?:-(?P<when>before|after))?(?P<called>\((?P<argument>[^)]*)\))?")
+# What a fault is given may become a header: printable ASCII.
+_FAULT = re.compile(r"(?P<kind>[a-z]+|[45]\d\d)(?:-(?P<when>before|after))?(?P<called>\((?P<argument>[ -(*-~]*)\))?")
 _ITEM = re.compile(
     r"(?:(?P<operation>[a-z]+):(?P<fault>[^=(,]+(?:\([^)]*\))?)|(?P<name>[a-z-]+))=(?P<value>[^,]*)(?:,|$)"
 )
+_FURTHEST = 10**9  # seconds
 _SECONDS = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h|)")
 _RATE = re.compile(r"(?P<number>\d+(?:\.\d+)?)/(?P<unit>s|min)")
 
@@ -227,4 +229,6 @@ def _told(argument: str) -> dict[str, float]:
         number: float = int(value) if re.fullmatch(r"-?\d+", value) else float(value)
     except ValueError:
         number = cast("float", value)
+    if way == "date" and not (isinstance(number, int | float) and abs(number) <= _FURTHEST):
+        raise ValueError(f"429({argument}): the date is so many seconds from now, at most {_FURTHEST:,}")
     return {way: number}

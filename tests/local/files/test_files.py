@@ -121,6 +121,12 @@ async def test_data_urls_and_what_is_no_file_stay_as_they_are(files: Files) -> N
     assert await resolve(files, given) == given
 
 
+@pytest.mark.parametrize("text", ["DATA:,x", "Data:/../../../etc/hostname"])
+async def test_a_data_url_in_capitals_reaches_the_model_as_one_and_not_as_a_path(files: Files, text: str) -> None:
+    resolved = await resolve(files, {"image": text, "masks": [text], "either": text})
+    assert resolved == {"image": f"data:{text[5:]}", "masks": [f"data:{text[5:]}"], "either": f"data:{text[5:]}"}
+
+
 @pytest.mark.parametrize("text", ["/etc/hostname", "file:///etc/hostname", "picture.png", "", "ftp://x/y", " http:x"])
 async def test_a_file_input_is_nothing_but_http_https_or_data(files: Files, text: str) -> None:
     with pytest.raises(LocalError, match=r"^input\.masks\.1: it is no http, https or data URL"):

@@ -11,13 +11,16 @@ import wave
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replicate_job.local.catalog.catalog import BUILT_IN as MODELS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 np: Any = pytest.importorskip("numpy")
 
@@ -580,3 +583,11 @@ def test_both_names_are_one_model() -> None:
     assert "671ac645ce5e552cc63a54a2bbff63fcf798043055d2dac5fc9e36a837eedcfb" in about["published"]
     for folder in (meta, facebook):
         assert (folder / "README.md").read_text("utf-8").startswith("A stand-in, not MusicGen: ")
+
+
+def test_the_inputs_are_those_of_the_real_model_in_their_order(inputs: Callable[[str], list[str]]) -> None:
+    assert inputs("meta/musicgen") == [
+        "model_version", "prompt", "input_audio", "duration", "continuation", "continuation_start", "continuation_end",
+        "multi_band_diffusion", "normalization_strategy", "top_k", "top_p", "temperature", "classifier_free_guidance",
+        "output_format", "seed",
+    ]  # fmt: skip

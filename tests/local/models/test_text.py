@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from replicate_job.local.catalog.catalog import BUILT_IN
+from replicate_job.wire.sse import Decoder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 sys.path.insert(0, str(BUILT_IN / "_shared"))
 
@@ -16,7 +23,6 @@ from smollm.llama import formatted  # type: ignore[import-not-found,unused-ignor
 from weights import checked  # type: ignore[import-not-found,unused-ignore] # found by the path above
 
 LLAMA_2, LLAMA_3 = "meta/llama-2-70b-chat", "meta/meta-llama-3-8b-instruct"
-PAINTERS = ("stability-ai/sdxl", "black-forest-labs/flux-schnell")
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 """The sha256 of no bytes."""
 
@@ -91,3 +97,77 @@ def test_weights_are_taken_only_when_they_are_the_chosen_ones(tmp_path: Path, mo
         checked("packed_weights", "model.bin", EMPTY)
     with pytest.raises(RuntimeError, match="no_such_weights is not installed"):
         checked("no_such_weights", "model.bin", EMPTY)
+
+
+def test_both_models_have_the_inputs_of_the_real_ones_in_their_order(inputs: Callable[[str], list[str]]) -> None:
+    assert inputs(LLAMA_2) == inputs(LLAMA_3) == [
+        "prompt", "system_prompt", "max_tokens", "min_tokens", "temperature", "top_p", "top_k", "stop_sequences",
+        "length_penalty", "presence_penalty", "seed", "prompt_template", "log_performance_metrics", "max_new_tokens",
+        "min_new_tokens",
+    ]  # fmt: skip
+
+
+async def test_the_text_obeys_its_inputs(running: Callable[[str], Any]) -> None:
+    """One server for all of them: it takes a second to start."""
+    async with running(LLAMA_3) as model:
+
+        async def write(**given: Any) -> str:
+            return "".join(await model.output(**given))
+
+        question = {"prompt": "What is the capital of France?", "max_tokens": 10}
+        first = await write(**question, seed=7, temperature=1)
+        assert "Paris" in first
+        ended = await model(**question, seed=7, temperature=1, log_performance_metrics=True, min_tokens=5)
+        assert "".join(ended["output"]) == first
+        assert len(ended["output"]) > 3
+        metrics, logs = ended["metrics"], ended["logs"]
+        assert 0 < metrics["output_token_count"] <= 10
+        assert metrics["input_token_count"] > 10
+        assert metrics["tokens_per_second"] > 0
+        assert 0 < metrics["time_to_first_token"] < metrics["predict_time"]
+        assert logs.startswith("This is a stand-in: SmolLM2-135M-Instruct")
+        for line in ("Without effect here: min_tokens\n", "Random seed used: `7`", "Serverside tokens per second: "):
+            assert line in logs
+        story = {"prompt": "Write a story.", "max_new_tokens": 8}
+        assert await write(**story, seed=1, temperature=1) != await write(**story, seed=2, temperature=1)
+        assert await write(**story, seed=1, temperature=0) == await write(**story, seed=2, temperature=0)
+        counted = {"prompt": "1, 2, 3, 4,", "prompt_template": "{prompt}", "temperature": 0, "max_tokens": 16}
+        assert await write(**counted, stop_sequences="0,7") == " 5, 6, "
+
+
+async def test_the_text_comes_token_by_token_and_when_it_is_canceled_it_ends_and_the_next_is_written_at_once(
+    running: Callable[[str], Any],
+) -> None:
+    async with running(LLAMA_2) as model:
+        prediction = await model.create(prompt="Write a very long story about a fox.", max_tokens=3000, seed=1)
+        decoder, pieces, reason = Decoder(), 0, ""
+        stream = model.api.client.get(prediction["urls"]["stream"]).streamed_read_buffer_limit(0)
+        async with stream.build_streamed() as response:
+            while not reason and (chunk := await response.body_reader.read_chunk()):
+                for event in decoder.feed(bytes(chunk)):
+                    pieces += event.type == "output"
+                    reason = event.data if event.type == "done" else reason
+                    if event.type == "output" and pieces == 5:
+                        await model.api.request("POST", prediction["urls"]["cancel"])
+        assert msgspec.json.decode(reason) == {"reason": "canceled"}
+        ended = await model.api.get(prediction["urls"]["get"])
+        assert ended["status"] == "canceled"
+        assert 5 <= len(ended["output"]) < 100
+        async with asyncio.timeout(20):  # the rest of the canceled one would take longer
+            assert await model.output(prompt="Say hello.", max_tokens=5)
+
+
+async def test_what_the_real_model_refuses_is_refused_in_one_line(running: Callable[[str], Any]) -> None:
+    refusals: list[tuple[dict[str, Any], str]] = [
+        ({"max_tokens": 9, "max_new_tokens": 8}, "E1102 InvalidArgumentMaxTokens"),
+        ({"min_tokens": 9, "min_new_tokens": 8}, "E1101 InvalidArgumentMinTokens"),
+        ({"top_p": 0}, "E1105 InvalidArgumentTopKTopP"),
+        ({"prompt_template": "none"}, "E1003 BadPromptTemplate"),
+        ({"prompt": "hi " * 5000}, "E1002 PromptTooLong: the prompt has 5"),
+    ]
+    async with running(LLAMA_2) as model:
+        for given, said in refusals:
+            assert (await model.failure(**{"prompt": "Hi"} | given)).startswith(said)
+        refused = await model(prompt="Hi", temperature=6)
+        assert refused["status"] == 422
+        assert "temperature" in refused["detail"]

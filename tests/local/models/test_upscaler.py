@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import io
 import re
 import tempfile
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_job.local.catalog.catalog import BUILT_IN
+from replicate_job.local.catalog.catalog import BUILT_IN, read_model
+from replicate_job.local.environment.process import run as run_program
+from replicate_job.local.environment.venv import ensure_venv, model_environment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from types import ModuleType
 
@@ -23,6 +28,23 @@ Image: Any = pytest.importorskip("PIL.Image")
 
 NAME = "nightmareai/real-esrgan"
 FOLDER = BUILT_IN / NAME
+SEAMS = """
+import sys
+from dataclasses import replace
+
+import numpy as np
+from network import FAST, FINE
+from PIL import Image
+from tiles import enlarge
+
+given = np.asarray(Image.open(sys.argv[1]))
+for network in (FAST, FINE):
+    whole = network(given).astype(int)
+    for margin in (network.margin, 0):
+        tiled = enlarge(given, replace(network, tile=32, margin=margin), 4, lambda *_: None)
+        print(*np.percentile(abs(tiled - whole), (100, 99)))
+"""
+"""Runs in the model's own environment: how much tiles differ from the whole, with a margin and without."""
 
 
 def module(name: str) -> ModuleType:
@@ -110,3 +132,75 @@ def test_too_many_pixels_are_refused_with_the_real_models_error() -> None:
     assert picture.read(saved(Image.new("L", (1448, 1448)))).size == (1448, 1448)  # 2,096,704 pixels
     with pytest.raises(ValueError, match=r"^image is not a picture that can be read$"):
         picture.read(io.BytesIO(b"<svg/>"))
+
+
+def test_its_inputs_are_those_of_the_real_model_in_their_order(inputs: Callable[[str], list[str]]) -> None:
+    assert inputs(NAME) == ["image", "scale", "face_enhance"]
+
+
+def example() -> Any:
+    content = msgspec.json.decode((FOLDER / "example.json").read_bytes())["input"]["image"]
+    return Image.open(io.BytesIO(base64.b64decode(content.partition(",")[2]))).convert("RGB")
+
+
+def data_url(image: Any) -> str:
+    return f"data:image/png;base64,{base64.b64encode(saved(image).getvalue()).decode()}"
+
+
+async def test_seams_do_not_show_with_the_real_networks(cache: Path, tmp_path: Path) -> None:
+    """The fast one sees no further than its margin, the fine one hardly. Without a margin, both have seams."""
+    model = read_model(FOLDER)
+    venv = await ensure_venv(model, cache / "venvs", lambda _: None)
+    example().crop((0, 0, 64, 24)).save(tmp_path / "in.png")
+    command = [str(venv / "bin" / "python"), "-c", SEAMS, str(tmp_path / "in.png")]
+    code, said = await run_program(command, model_environment(venv, model.environment), FOLDER)
+    assert code == 0, said
+    fast, fast_bare, fine, fine_bare = ([float(part) for part in line.split()] for line in said.splitlines())
+    assert fast[0] <= 1
+    assert fast_bare[0] > 10
+    assert fine[1] <= 6
+    assert fine_bare[1] > 10
+
+
+async def test_pictures_are_enlarged_and_what_has_no_effect_is_said(running: Callable[[str], Any]) -> None:
+    """One server for all of it: it takes a second to start."""
+    async with running(NAME) as model:
+
+        async def made(prediction: Any) -> Any:
+            assert prediction["status"] == "succeeded", prediction
+            assert prediction["output"].endswith(".png")
+            answer = await model.api.request("GET", prediction["output"])
+            return Image.open(io.BytesIO(bytes(await answer.bytes())))
+
+        small = example().resize((32, 24))
+        ended = await model(image=data_url(small))
+        large = await made(ended)
+        assert (large.size, large.mode) == ((128, 96), "RGB")
+        assert abs(np.asarray(large.resize((32, 24))).astype(int) - np.asarray(small)).mean() < 12
+        said = ended["logs"].splitlines()
+        assert "Network: realesrgan-x4plus, as on Replicate" in said
+        assert "From 32x24 to 128x96 pixels" in said
+        assert [line.split("|")[2].split()[0] for line in said if "%|" in line] == ["0/1", "1/1"]
+        assert "face_enhance" not in ended["logs"]
+
+        small.putalpha(Image.linear_gradient("L").resize((32, 24)))
+        ended = await model(image=data_url(small), scale=1.5, face_enhance=True)
+        large = await made(ended)
+        assert (large.size, large.mode) == ((48, 36), "RGBA")
+        expected = np.asarray(Image.linear_gradient("L").resize((48, 36))).astype(int)
+        assert abs(np.asarray(large.getchannel("A")) - expected).max() < 10
+        assert "face_enhance has no effect here: GFPGAN is not part of this model\n" in ended["logs"]
+        assert (await made(await model(image=data_url(small.convert("L")), scale=0.5))).mode == "L"
+
+        ended = await model(image=data_url(example().resize((300, 220))))
+        assert (await made(ended)).size == (1200, 880)
+        said = ended["logs"].splitlines()
+        assert any(line.startswith("Network: realesr-animevideov3-x4, Real-ESRGAN's fast one.") for line in said)
+        assert [line.split("|")[2].split()[0] for line in said if "%|" in line] == ["0/2", "1/2", "2/2"]
+
+        assert (await model.failure(image=data_url(Image.new("L", (1900, 1800))))).startswith(
+            "Input image of dimensions (1800, 1900, 1) has a total number of pixels 3420000 greater than the max size"
+        )
+        nothing = "scale 0.01 leaves nothing of a picture of 32x24 pixels"
+        assert await model.failure(image=data_url(small), scale=0.01) == nothing
+        assert (await model(image=data_url(small), scale=11))["status"] == 422

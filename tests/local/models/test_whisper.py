@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from replicate_job.local.catalog.catalog import BUILT_IN
+import msgspec
+import pytest
+
+from replicate_job.local.catalog.catalog import BUILT_IN, read_model
+from replicate_job.local.environment.venv import ensure_venv
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 sys.path.insert(0, str(BUILT_IN / "_shared"))
 
@@ -40,3 +51,90 @@ def test_subtitles_are_written_as_the_real_model_writes_them() -> None:
         "1\n00:00:00,000 --> 00:00:02,500\nGood -> morning.\n\n2\n01:00:00,000 --> 01:01:01,020\nBye.\n\n"
     )
     assert vtt(SEGMENTS) == ("00:00.000 --> 00:02.500\nGood -> morning.\n\n01:00:00.000 --> 01:01:01.020\nBye.\n\n")
+
+
+def test_its_inputs_are_those_of_the_real_model_in_their_order(inputs: Callable[[str], list[str]]) -> None:
+    assert inputs(NAME) == [
+        "audio", "transcription", "translate", "language", "temperature", "patience", "suppress_tokens",
+        "initial_prompt", "condition_on_previous_text", "temperature_increment_on_fallback",
+        "compression_ratio_threshold", "logprob_threshold", "no_speech_threshold",
+    ]  # fmt: skip
+
+
+def example() -> str:
+    """The recording of the example, as a data URL."""
+    return str(msgspec.json.decode((FOLDER / "example.json").read_bytes())["input"]["audio"])
+
+
+def data_url(content: bytes, kind: str = "audio/x") -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def words(text: str) -> str:
+    """Small letters and no marks."""
+    return " ".join("".join(letter for letter in text.lower() if letter.isalpha() or letter == " ").split())
+
+
+async def recordings(cache: Path, folder: Path) -> dict[str, bytes]:
+    """The example, which is Opus, in the other formats that people have."""
+    venv = await ensure_venv(read_model(FOLDER), cache / "venvs", lambda _: None)
+    source = folder / "said.ogg"
+    source.write_bytes(base64.b64decode(example().partition(",")[2]))
+    codecs = {"wav": "pcm_s16le", "mp3": "libmp3lame", "flac": "flac", "m4a": "aac"}
+    targets = [part for suffix, codec in codecs.items() for part in (str(folder / f"said.{suffix}"), codec)]
+    made = await asyncio.create_subprocess_exec(venv / "bin" / "python", "-c", CONVERT, source, *targets)
+    assert await made.wait() == 0
+    return {suffix: (folder / f"said.{suffix}").read_bytes() for suffix in codecs}
+
+
+async def test_the_same_words_are_heard_in_every_format(
+    running: Callable[[str], Any], cache: Path, tmp_path: Path
+) -> None:
+    files = await recordings(cache, tmp_path)
+    async with running(NAME) as model:
+        for suffix, content in files.items():
+            output = await model.output(audio=data_url(content))
+            assert words(output["transcription"]) == SPOKEN, suffix
+
+
+async def test_the_output_has_the_real_models_shape_and_the_log_says_what_was_not_done(
+    running: Callable[[str], Any],
+) -> None:
+    async with running(NAME) as model:
+        ended = await model(audio=example(), language="German", translate=True)
+        output = ended["output"]
+        assert set(output) == {
+            "detected_language", "transcription", "segments", "translation", "txt_file", "srt_file"
+        }  # fmt: skip
+        assert output["detected_language"] == "english"
+        assert output["translation"] == output["transcription"]
+        (segment,) = output["segments"]
+        assert set(segment) == {
+            "id", "seek", "start", "end", "text", "tokens", "temperature", "avg_logprob", "compression_ratio",
+            "no_speech_prob",
+        }  # fmt: skip
+        assert segment["id"] == 0
+        assert 4 < segment["end"] < 6
+        assert segment["text"] == output["transcription"]
+        assert ended["metrics"]["audio_duration"] == pytest.approx(5.42, abs=0.05)
+        for line in ("It is not Whisper large-v3.\n", "Without effect here: language German.", "Nothing is translated"):
+            assert line in ended["logs"]
+        assert "%|" in ended["logs"]
+        given = {"audio": example(), "initial_prompt": "The following was said", "temperature": 0.2, "patience": 2}
+        subtitled = await model.output(**given, transcription="srt")
+        assert subtitled["transcription"].startswith("1\n00:00:00,000 --> 00:00:0")
+        assert subtitled["translation"] is None
+
+
+async def test_what_cannot_be_heard_fails_in_one_line_and_the_next_recording_is_heard(
+    running: Callable[[str], Any],
+) -> None:
+    async with running(NAME) as model:
+        for given, said in [
+            ({"audio": data_url(b"no sound", "text/plain")}, "audio is not a recording that can be read"),
+            ({"audio": data_url(b"")}, "audio is not a recording that can be read"),
+            ({"suppress_tokens": "1,x"}, "suppress_tokens is not a list of whole numbers with commas: '1,x'"),
+            ({"suppress_tokens": "99999"}, "suppress_tokens: 99999 is not a token; they go from 0 to 51863"),
+        ]:
+            assert await model.failure(**{"audio": example()} | given) == said
+        assert words((await model.output(audio=example()))["transcription"]) == SPOKEN

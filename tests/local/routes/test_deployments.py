@@ -166,12 +166,12 @@ async def test_an_official_models_version_can_be_deployed(api: Any) -> None:
     assert (await api.request("POST", ALL, made)).status == 200
 
 
-async def test_deployments_are_listed_by_name_and_outlive_the_server(local: Any, tmp_path: Path) -> None:
+async def test_deployments_are_listed_the_newest_first_and_outlive_the_server(local: Any, tmp_path: Path) -> None:
     async with local(state=tmp_path / "state") as api:
         for name in ("b", "c", "a"):
             await api.request("POST", ALL, await facts(api, name=name))
         before = await api.get(ALL)
-        assert [each["name"] for each in before["results"]] == ["a", "b", "c"]
+        assert [each["name"] for each in before["results"]] == ["a", "c", "b"]
     async with local(state=tmp_path / "state") as api:
         assert await api.get(ALL) == before
 

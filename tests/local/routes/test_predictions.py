@@ -112,10 +112,17 @@ async def test_an_input_that_is_no_object_is_refused(api: Any, given: Any) -> No
     assert (await answer.json())["invalid_fields"][0]["field"] == "input"
 
 
-@pytest.mark.parametrize("path", [ALL, f"/v1/models/{FLUX}/predictions"])
-async def test_a_create_without_an_input_is_refused(api: Any, path: str) -> None:
-    answer = await api.request("POST", path, {"version": await api.version(HELLO)})
-    assert (answer.status, (await answer.json())["invalid_fields"][0]["description"]) == (422, "input is required")
+async def test_a_create_without_an_input_is_refused(api: Any) -> None:
+    for path, body in ((ALL, {"version": await api.version(HELLO)}), (f"/v1/models/{FLUX}/predictions", {})):
+        answer = await api.request("POST", path, body)
+        assert answer.status == 422
+        field = {"type": "required", "field": "", "description": "input is required"}
+        assert (await answer.json())["invalid_fields"] == [field]
+
+
+async def test_a_model_that_is_called_by_its_name_takes_no_version(api: Any) -> None:
+    answer = await api.request("POST", f"/v1/models/{FLUX}/predictions", {"version": "0" * 64, "input": {"prompt": "a"}})
+    assert (answer.status, (await answer.json())["detail"]) == (422, "- Additional property version is not allowed\n")
 
 
 @pytest.mark.parametrize(

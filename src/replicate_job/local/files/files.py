@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _UPLOAD = re.compile(r"/(?:v1/files/([^/]+)(?:/download)?|files/([^/]+)/[^/]+)")
 _OUTPUT = re.compile(r"/outputs/([^/]+)/([^/]+)")
+_DATA = "data:"
+"""As Cog's server writes it: in capitals, it takes a data URL for a path."""
 _AT_ONCE = 4  # files that one prediction fetches
 
 
@@ -77,7 +79,7 @@ class Files:
         wanted: dict[str, Position] = {}
 
         def note(position: Position, text: str) -> str:
-            if not is_data(text):
+            if not text.startswith(_DATA):
                 wanted.setdefault(text, position)
             return text
 
@@ -108,7 +110,7 @@ class Files:
         return read_file(self._inputs / prediction / key.partition("-")[0]) if known else None
 
     async def _find_all(self, id: str, wanted: dict[str, Position]) -> dict[str, str]:  # noqa: A002 - the API's own name
-        """The addresses on this server of what these addresses name."""
+        """What the model gets in place of each: an address on this server, or a data URL."""
         turns = asyncio.Semaphore(_AT_ONCE)
 
         async def find(number: int, text: str, position: Position) -> str:
@@ -129,6 +131,8 @@ class Files:
         return {text: task.result() for text, task in tasks.items()}
 
     async def _find(self, id: str, number: int, text: str) -> str:  # noqa: A002 - the API's own name
+        if is_data(text):
+            return _DATA + text[len(_DATA) :]
         if not is_web(text):
             raise LocalError("it is no http, https or data URL")
         url = parse_address(text)

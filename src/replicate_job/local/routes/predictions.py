@@ -13,8 +13,8 @@ from replicate_job.errors import JobError
 from replicate_job.local.prediction import Call
 from replicate_job.local.routes.endpoint import BAD_CURSOR, found, origin, path, read_object
 from replicate_job.local.routes.inline import inline, takes_no_http
-from replicate_job.local.stream import replay, stream
-from replicate_job.local.webhooks import EVENTS, is_receiver
+from replicate_job.local.stream import replay, stream, unhurried
+from replicate_job.local.webhooks import BY_DEFAULT, EVENTS, is_receiver
 from replicate_job.serving.answer import (
     NO_VERSION,
     NOT_FOUND,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from replicate_job.local.app import Parts
     from replicate_job.local.catalog.catalog import Model
 
-_FIELDS = {"input", "version", "webhook", "webhook_events_filter", "stream"}
+_FIELDS = {"input", "webhook", "webhook_events_filter", "stream"}
 
 
 class PredictionRoutes:
@@ -57,7 +57,7 @@ class PredictionRoutes:
         ]
 
     async def create(self, request: Request) -> Answer:
-        body = await read_body(request)
+        body = await read_body(request, "version")
         named = body.get("version")
         if not isinstance(named, str):
             raise RefusedError(invalid(required("version")))
@@ -160,13 +160,14 @@ class PredictionRoutes:
             events = stream(self._predictions, prediction, last, here)
         else:
             events = replay(found(self._predictions.body(id, here)), last)
-        return StreamingResponse(events, media_type="text/event-stream", headers={"cache-control": "no-store"})
+        headers = {"cache-control": "no-store"}
+        return StreamingResponse(unhurried(events), media_type="text/event-stream", headers=headers)
 
 
-async def read_body(request: Request) -> dict[str, Any]:
+async def read_body(request: Request, *more: str) -> dict[str, Any]:
     """Raises RefusedError, also for fields that no create has."""
     body = await read_object(request)
-    if unknown := sorted(body.keys() - _FIELDS):
+    if unknown := sorted(body.keys() - _FIELDS - set(more)):
         raise RefusedError(invalid(*map(additional, unknown)))
     return body
 
@@ -190,4 +191,4 @@ def read_webhook(body: dict[str, Any]) -> tuple[str, frozenset[str]]:
     if events is not None and (not isinstance(events, list) or not all(event in known for event in events)):
         fault = f"must be a list of the following: {', '.join(sorted(EVENTS))}"
         raise RefusedError(invalid(InvalidField("enum", "webhook_events_filter", fault)))
-    return url or "", EVENTS if events is None else frozenset(events)
+    return url or "", BY_DEFAULT if events is None else frozenset(events)

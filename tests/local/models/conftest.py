@@ -1,0 +1,65 @@
+"""The built-in models, in their own environments behind the real local server."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from replicate_job.local.catalog.catalog import BUILT_IN
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+
+class Running:
+    """Makes predictions with one built-in model. Called, it gives a prediction at its end."""
+
+    def __init__(self, api: Any, name: str) -> None:
+        self.api, self._name = api, name
+
+    async def __call__(self, **given: Any) -> Any:
+        return await self.create("wait", **given)
+
+    async def create(self, prefer: str = "respond-async", **given: Any) -> Any:
+        """By version, which official and community models take alike."""
+        body = {"version": await self.api.version(self._name), "input": given}
+        return await (await self.api.request("POST", "/v1/predictions", body, prefer=prefer)).json()
+
+    async def output(self, **given: Any) -> Any:
+        prediction = await self(**given)
+        assert prediction["status"] == "succeeded", prediction
+        return prediction["output"]
+
+    async def failure(self, **given: Any) -> str:
+        """The error, without the class name that Cog's server may put before it."""
+        prediction = await self(**given)
+        assert prediction["status"] == "failed", prediction
+        assert "\n" not in prediction["error"]
+        return str(prediction["error"]).removeprefix("ValueError: ")
+
+
+@pytest.fixture
+def running(local: Callable[..., Any]) -> Callable[[str], Any]:
+    """A server with the model of that name, to be entered; it gives a ``Running``."""
+
+    @asynccontextmanager
+    async def start(name: str) -> AsyncIterator[Running]:
+        async with local() as api:
+            yield Running(api, name)
+
+    return start
+
+
+@pytest.fixture
+def inputs() -> Callable[[str], list[str]]:
+    """The names of a built-in model's inputs, as its shipped document orders them."""
+
+    def read(name: str) -> list[str]:
+        document = msgspec.json.decode((BUILT_IN / name / "openapi.json").read_bytes())
+        found = document["components"]["schemas"]["Input"]["properties"]
+        return sorted(found, key=lambda each: int(found[each]["x-order"]))
+
+    return read
