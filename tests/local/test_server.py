@@ -12,6 +12,7 @@ from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import PyreqwestError
 
 from replicate_job.errors import LocalError
+from replicate_job.local.catalog.catalog import Catalog
 from replicate_job.local.server import Options, serve
 
 if TYPE_CHECKING:
@@ -150,3 +151,38 @@ async def test_a_model_that_cannot_be_read_is_said_before_anything_is_served(
 async def test_what_is_no_model_is_not_warmed(local: Any, warm: str) -> None:
     async with local(warm=warm) as api:
         assert (await api.request("GET", "/v1/account")).status == 200
+
+
+async def test_a_model_of_ones_own_is_made_ready_from_the_start_and_once_where_that_fails(
+    write_model: Callable[..., Path], local: Any
+) -> None:
+    write_model(WAITER, 'build: {run: ["echo no such luck; exit 3"]}\npredict: "predict.py:Predictor"\n')
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    async with local(on_notice=heard.put_nowait) as api:
+        assert await asyncio.wait_for(heard.get(), 60) == "preparing me/model (once: its Python environment)"
+        problem = (await (await api.request("GET", "/v1/models/me/model")).json())["detail"]
+        assert problem == "me/model: its Python environment could not be made: no such luck"
+        while not heard.empty():
+            heard.get_nowait()
+        for _ in range(3):
+            found = {each["name"]: each for each in (await api.get("/v1/models"))["results"]}
+            assert found["model"]["latest_version"] is None
+        assert heard.empty()
+
+
+async def test_a_create_does_not_wait_for_an_environment_that_takes_its_time(
+    write_model: Callable[..., Path], local: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("replicate_job.local.engine._PATIENCE", 0.05)
+    gate = tmp_path / "gate"
+    write_model(
+        WAITER.replace("time.sleep(60)", "pass"),
+        f'build: {{run: ["until [ -e {gate} ]; do sleep 0.05; done"]}}\npredict: "predict.py:Predictor"\n',
+    )
+    async with local() as api:
+        models = Catalog([tmp_path / "models"]).models()
+        body = {"version": next(model.version for model in models if model.slug == "me/model"), "input": {}}
+        made = await (await api.request("POST", "/v1/predictions", body)).json()
+        assert made["status"] == "starting"
+        gate.touch()
+        assert (await api.until(made, lambda found: "completed_at" in found))["status"] == "succeeded"

@@ -62,6 +62,11 @@ def test_bounds_hold_what_was_created_between_two_times(
     store.close()
 
 
+def test_the_folder_it_makes_is_for_nobody_else(tmp_path: Path) -> None:
+    Store(tmp_path / "state").close()
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+
+
 def test_a_secret_stays_the_same_and_differs_by_name(tmp_path: Path) -> None:
     store = Store(tmp_path)
     made = store.secret("webhooks")

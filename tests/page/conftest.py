@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -17,12 +18,12 @@ import pytest_asyncio
 from replicate_job.local.server import Options, serve
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page
 
 CHROMIUM = shutil.which("chromium", path="/usr/bin")
-CONFIG = 'build:\n  python_version: ""\npredict: "predict.py:Predictor"\n'
+CONFIG = 'build:\n  python_version: ""\npredict: "predict.py:{name}"\n'
 MODELS = {
     # Says its words; in the middle it waits until the gate, a file, is there.
     "words": """
@@ -60,6 +61,13 @@ MODELS = {
                 Path("table.csv").write_text("a,b\\n1,<b>2</b>\\n")
                 Path("data.zip").write_bytes(b"PK")
                 return [Path("tone.wav"), Path("table.csv"), Path("data.zip")]
+        """,
+    "edited": """
+        from cog import BaseRunner
+
+        class Runner(BaseRunner):
+            def run(self, prompt: str = "a") -> str:
+                return "old " + prompt
         """,
     "every": """
         from typing import Literal, Optional
@@ -102,7 +110,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     for name, code in MODELS.items():
         folder = root / "models" / "me" / name
         folder.mkdir(parents=True)
-        (folder / "cog.yaml").write_text(CONFIG)
+        (folder / "cog.yaml").write_text(CONFIG.format(name="Runner" if "Runner" in code else "Predictor"))
         (folder / "predict.py").write_text(textwrap.dedent(code))
     (root / "models/me/words/README.md").write_text(
         "# Words\n\nSays `words` **again**: <b>see</b> [here](javascript:x).\n"
@@ -204,6 +212,22 @@ async def visit(context: BrowserContext, origin: str) -> AsyncIterator[Visit]:
     visitor = Visit(page, origin)
     yield visitor
     assert [text for text in visitor.complaints if not re.search(visitor.expected, text)] == []
+
+
+@pytest.fixture
+def edited(folders: tuple[Path, Path], visit: Visit) -> Callable[[str], Awaitable[str]]:
+    """Gives the model me/edited another ``run``; the id of the version that it becomes, once the server has seen it."""
+    place = folders[0] / "me/edited/predict.py"
+
+    async def edit(method: str) -> str:
+        before = (await visit.api("/v1/models/me/edited"))["latest_version"]["id"]
+        place.write_text(f"from cog import BaseRunner\n\nclass Runner(BaseRunner):\n    {method}\n")
+        async with asyncio.timeout(20):
+            while (now := (await visit.api("/v1/models/me/edited"))["latest_version"]["id"]) == before:
+                await asyncio.sleep(0.1)
+        return str(now)
+
+    return edit
 
 
 @pytest.fixture

@@ -26,6 +26,10 @@ async def test_models_are_searched_by_name_and_description(visit: Any) -> None:
     await page.get_by_label("Search models").fill("paint schnell")
     await expect(page.locator(".model:visible")).to_have_count(1)
     await expect(page).to_have_url(f"{visit.origin}/?q=paint+schnell")
+    await expect(page.get_by_role("heading", name="Yours")).to_be_hidden()  # none of them is left
+    await page.get_by_label("Search models").fill("me/w")
+    await expect(page.get_by_role("region", name="Yours").locator(".model:visible")).to_have_count(1)
+    await expect(page.get_by_role("heading", name="Built in")).to_be_hidden()
     await page.get_by_label("Search models").fill("no such thing")
     await expect(page.get_by_text("No model has these words.")).to_be_visible()
 
@@ -179,6 +183,7 @@ async def test_the_page_is_kept_by_browsers_until_it_changes_and_forbids_what_it
         "/page/x/nothing.js",
         "/v1/nothing",
         "/outputs/nothing",
+        "/inputs/nothing",
     ):
         missing = await get(visit.origin + path)
         assert (missing.status, missing.headers["content-type"]) == (404, "application/json")

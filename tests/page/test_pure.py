@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 BAR = " 50%|#####     | 2/4 [00:01<00:01,  2.0it/s]"
 
 
@@ -71,3 +73,17 @@ async def test_progress_is_that_of_the_last_bar(visit: Any) -> None:
     found = await visit.pure("log", "m.progressOf(given)", f"x\rload: 100%|##| 9/9 [00:01<00:00]\n{BAR}\nwords")
     assert found == {"percent": 50, "what": "", "count": "2/4", "left": "00:01"}
     assert await visit.pure("log", "m.progressOf('50% of it')") is None
+
+
+async def test_an_output_that_grows_is_read_ever_more_seldom(visit: Any) -> None:
+    pauses = await visit.pure("follow", "[0, 1, 5, 20, 200].map((reads) => Math.round(m.pauseAfter(reads, 10)))")
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (250, 5000)
+    assert await visit.pure("follow", "m.pauseAfter(0, 400)") == 3600  # reading takes a tenth of the time
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.004, "4 ms"), (0.12, "0.1 s"), (12.2, "12 s"), (185, "3 min 5 s"), (7300, "2 h 1 min")]
+)
+async def test_a_duration_is_as_exact_as_it_is_useful(visit: Any, seconds: float, shown: str) -> None:
+    assert await visit.pure("format", "m.duration(given)", seconds) == shown

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
+
+from replicate_job.local.server import Options, serve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,3 +142,71 @@ async def test_what_waits_for_its_turn_says_so(visit: Any, tmp_path: Path) -> No
     await expect(page.get_by_text("1 before it")).to_be_visible()
     gate.touch()
     await visit.status("succeeded")
+
+
+async def test_a_very_long_text_is_folded(visit: Any) -> None:
+    prompt = "x" * 300_000
+    version = (await visit.api("/v1/models/me/words"))["latest_version"]["id"]
+    created = await visit.api("/v1/predictions", {"version": version, "input": {"prompt": prompt}})
+    page = (await visit.to(f"/p/{created['id']}")).page
+    await visit.status("succeeded")
+    text = page.get_by_test_id("text")
+    await expect(text).to_have_text("x" * 100_000)
+    await page.get_by_role("button", name="Copy", exact=True).first.click()
+    assert await page.evaluate("navigator.clipboard.readText()") == prompt + " "
+    await page.get_by_role("button", name="200,001 more characters").click()
+    await expect(text).to_have_text(prompt)
+
+
+async def test_a_picture_goes_to_another_model(visit: Any, picture: Path) -> None:
+    page = (await visit.to("/me/files")).page
+    await visit.field("image").locator("input[type=file]").set_input_files(picture)
+    await visit.run()
+    await visit.status("succeeded")
+    given = (await visit.prediction())["output"][0]
+    await page.get_by_role("button", name="Use in").click()
+    await page.get_by_label("Use in", exact=True).select_option("nightmareai/real-esrgan")
+    await expect(page).to_have_url(f"{visit.origin}/nightmareai/real-esrgan")
+    await expect(page.get_by_label("Address of a file for image")).to_have_value(given)
+
+
+async def test_a_model_that_was_edited_meanwhile_runs_as_it_is_now(visit: Any, edited: Any) -> None:
+    page = (await visit.to("/me/edited")).page
+    await expect(visit.text("prompt")).to_be_visible()
+    before = await edited('def run(self, prompt: str = "a") -> str:\n        return "new " + prompt')
+    await visit.run()
+    await visit.status("succeeded")
+    await expect(page.get_by_test_id("text")).to_have_text("new a")
+    await edited('def run(self, words: str = "c") -> str:\n        return "newest " + words')
+    await visit.run()
+    await expect(page.get_by_text("The model has changed")).to_be_visible()
+    await expect(visit.text("words")).to_be_visible()
+    await page.get_by_label("Version").select_option(before)
+    await expect(page).to_have_url(f"{visit.origin}/me/edited?version={before}")
+    await visit.text("prompt").fill("old")
+    assert f"me/edited:{before}" in await visit.snippet("Command")
+    await visit.run()
+    await visit.status("succeeded")
+    await expect(page.get_by_test_id("text")).to_have_text("new old")
+    assert (await visit.prediction())["version"] == before
+    await page.reload()
+    await expect(page.get_by_label("Version")).to_have_value(before)
+
+
+async def test_a_server_that_goes_away_and_comes_back_is_told_and_followed(
+    folders: tuple[Path, Path], visit: Any, tmp_path: Path
+) -> None:
+    visit.expected = "ERR_CONNECTION_REFUSED|ERR_INCOMPLETE|ERR_EMPTY|ERR_CONNECTION_RESET"
+    models, cache = folders
+    options = Options(models=[models], cache_dir=cache, grace=0.2, state=tmp_path / "state")
+    page = visit.page
+    async with serve(options) as origin:
+        await page.goto(f"{origin}/me/words")
+        await visit.text("prompt").fill("one two")
+        await visit.text("gate").fill(str(tmp_path / "never"))
+        await visit.run()
+        await expect(page.get_by_test_id("text")).to_have_text("one")
+    await expect(page.get_by_text("The server does not answer. Is it still running?")).to_be_visible()
+    async with serve(msgspec.structs.replace(options, port=int(origin.rpartition(":")[2]))):
+        await visit.status("failed")
+        await expect(page.get_by_text("The server does not answer. Is it still running?")).to_be_hidden()

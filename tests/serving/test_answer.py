@@ -47,18 +47,19 @@ def test_a_problem_says_what_there_is_to_say_in_the_apis_order() -> None:
 
 
 def test_invalid_names_every_field_in_its_list_and_in_its_text() -> None:
-    body = msgspec.json.decode(invalid(required("prompt", "input"), additional("x"), InvalidField("enum", "input.a", "no")).body)
+    answer = invalid(required("prompt", "input"), additional("x"), InvalidField("enum", "input.a", "no"))
+    body = msgspec.json.decode(answer.body)
     assert body["invalid_fields"] == [
         {"type": "required", "field": "input", "description": "prompt is required"},
         {
             "type": "additional_property_not_allowed",
-            "field": "input",
+            "field": "",
             "description": "Additional property x is not allowed",
         },
         {"type": "enum", "field": "input.a", "description": "no"},
     ]
     assert body["detail"] == (
-        "- input: prompt is required\n- input: Additional property x is not allowed\n- input.a: no\n"
+        "- input: prompt is required\n- Additional property x is not allowed\n- input.a: no\n"
     )
 
 

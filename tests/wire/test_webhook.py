@@ -54,6 +54,17 @@ def test_the_schemes_own_library_and_this_one_read_each_other(
     verify_webhook({**ours, "webhook-timestamp": str(at), "webhook-signature": theirs}, body, secret)
 
 
+@pytest.mark.parametrize("name", ["webhook-id", "webhook-signature"])
+def test_a_header_that_is_no_utf_8_is_refused_as_any_wrong_one(name: str) -> None:
+    with pytest.raises(WebhookVerificationError):
+        verify_webhook(headers() | {name: "\udcff\ud800"}, BODY, SECRET)
+
+
+def test_a_body_that_is_no_utf_8_is_refused_as_any_wrong_one() -> None:
+    with pytest.raises(WebhookVerificationError):
+        verify_webhook(headers(), "\udcff", SECRET)
+
+
 @given(st.integers(0, len(BODY) - 1), st.integers(1, 255))
 def test_a_body_with_one_other_byte_does_not_match(place: int, change: int) -> None:
     body = bytearray(BODY)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def warnings(folders: Iterable[Path]) -> Iterator[str]:
     """A line for each folder without a model, and each model whose ``cog.yaml`` cannot be read."""
-    from replicate_job.local.catalog.model import read_config  # noqa: PLC0415 - needs an extra
+    from replicate_job.local.catalog.config import read_config  # noqa: PLC0415 - needs an extra
 
     for folder in folders:
         own = [folder] if (folder / "cog.yaml").is_file() else []

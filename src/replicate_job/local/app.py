@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from starlette.routing import Router
@@ -18,18 +18,16 @@ from replicate_job.local.routes.models import ModelRoutes
 from replicate_job.local.routes.predictions import PredictionRoutes
 from replicate_job.serving.answer import NOT_FOUND
 from replicate_job.serving.middleware import FaultMiddleware
-from replicate_job.serving.validation import Validator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from replicate_job.local.catalog.catalog import Catalog, Model
+    from replicate_job.local.catalog.catalog import Catalog
     from replicate_job.local.deployments import Deployments
     from replicate_job.local.engine import Engine
     from replicate_job.local.files.files import Files
-    from replicate_job.local.prediction import Prediction
     from replicate_job.local.predictions import Predictions
     from replicate_job.local.requests import Asked
     from replicate_job.local.webhooks import Webhooks
@@ -51,25 +49,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     deployments: Deployments
     files: Files
     webhooks: Webhooks
-    webhook_secret: str
     base_url: str
     """Where the server listens: for addresses in what it sends by itself."""
-    validators: dict[str, Validator] = {}
-
-    async def check(self, model: Model, given: dict[str, Any]) -> None:
-        """Raises RefusedError for an input that the model does not take; LocalError for a model that has no schema."""
-        if model.version not in self.validators:
-            self.validators[model.version] = Validator(await self.engine.schema(model))
-        self.validators[model.version].check(given)
-
-    def notify(self, prediction: Prediction) -> None:
-        """Send the prediction's webhooks."""
-        call = prediction.call
-
-        def body() -> bytes:
-            return self.predictions.body(prediction.id, self.base_url) or b""
-
-        self.webhooks.watch(self.predictions.events(prediction), body, call.webhook, call.webhook_events)
 
 
 def build(parts: Parts, *, token: str, faults: Faults, on_request: Callable[[Asked], None] | None = None) -> ASGIApp:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from platformdirs import user_cache_path
 
+from replicate_job.errors import LocalError
 from replicate_job.listener import bind, listen, origin_of
 from replicate_job.local.app import Parts, build
 from replicate_job.local.catalog.catalog import Catalog
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from replicate_job.local.server import Options
 
 
+_PASSING = "replicate-job-state-"
+
+
 @asynccontextmanager
 async def assembled(options: Options) -> AsyncIterator[str]:
     """What ``serve`` gives. Raises as it does."""
@@ -45,6 +49,9 @@ async def assembled(options: Options) -> AsyncIterator[str]:
             parts.engine.warm(model)
         app = build(parts, token=options.token, faults=faults, on_request=options.on_request)
         await stack.enter_async_context(listen(app, listening, BreakableProtocol))
+        for model in parts.catalog.models():
+            if not model.is_built_in:
+                parts.engine.prepare(model)
         for row in left:
             if row.webhook:
                 parts.webhooks.send_completed(placed(row.body, base_url), row.webhook)
@@ -52,9 +59,7 @@ async def assembled(options: Options) -> AsyncIterator[str]:
 
 
 async def _open(stack: AsyncExitStack, options: Options, base_url: str, *, keep: float | None) -> Parts:
-    state = options.state or Path(
-        stack.enter_context(tempfile.TemporaryDirectory(prefix="replicate-job-", ignore_cleanup_errors=True))
-    )
+    state = options.state or stack.enter_context(_passing_state())
     store = Store(state)
     stack.callback(store.close)
     files = Files(state, base_url, secret=store.secret("files").encode(), allow_private=options.allow_private)
@@ -69,8 +74,7 @@ async def _open(stack: AsyncExitStack, options: Options, base_url: str, *, keep:
         memory=options.memory,
     )
     stack.push_async_callback(engine.close)
-    secret = f"whsec_{store.secret('webhooks')}"
-    webhooks = Webhooks(secret, options.on_notice)
+    webhooks = Webhooks(f"whsec_{store.secret('webhooks')}", options.on_notice)
     stack.push_async_callback(webhooks.close)
     predictions = Predictions(store, keep=keep, on_removed=_remover(files))
     stack.push_async_callback(predictions.close)
@@ -81,9 +85,19 @@ async def _open(stack: AsyncExitStack, options: Options, base_url: str, *, keep:
         deployments=Deployments(store),
         files=files,
         webhooks=webhooks,
-        webhook_secret=secret,
         base_url=base_url,
     )
+
+
+@contextmanager
+def _passing_state() -> Iterator[Path]:
+    """A folder for a server that keeps nothing. One that was killed could not remove its own: that is done here."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_PASSING}*"):
+        with suppress(LocalError, OSError):
+            Store(left).close()  # nobody has it
+            shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=_PASSING, ignore_cleanup_errors=True) as own:
+        yield Path(own)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from replicate_job.local.environment.schema import ensure_schema, shipped_schema
 from replicate_job.local.environment.venv import ensure_venv, unheeded
 from replicate_job.local.prediction import Ended, Event, Logged, Produced
 from replicate_job.local.unless import unless
+from replicate_job.serving.validation import Validator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
     from replicate_job.local.catalog.model import Model
     from replicate_job.local.files.files import Files
+
+
+_PATIENCE = 10.0
+"""Seconds that a create waits for its model's schema: less than any client waits for an answer."""
 
 
 class Engine:
@@ -56,10 +61,31 @@ class Engine:
         self._instances = Instances(make, idle=idle, most=max_models)
         self._preparations: dict[str, Preparation] = {}
         self._warming: set[asyncio.Task[None]] = set()
+        self._schemas: dict[str, dict[str, Any] | None] = {}  # of those that ship one, by version
+        self._validators: dict[str, Validator] = {}
 
-    async def schema(self, model: Model) -> dict[str, Any]:
-        """The model's OpenAPI document. Makes its environment first, if need be. Raises LocalError."""
-        return shipped_schema(model) or (await self._prepared(model).result()).schema
+    async def schema(self, model: Model, *, again: bool = True) -> dict[str, Any]:
+        """The model's OpenAPI document. Makes its environment first, if need be; ``again``: also if that failed.
+
+        Raises LocalError.
+        """
+        return self._shipped(model) or (await self._prepared(model, again=again).result()).schema
+
+    async def check(self, model: Model, given: dict[str, Any]) -> None:
+        """Raises RefusedError for an input that the model does not take; LocalError for a model that has no schema.
+
+        A model whose environment is still being made is not waited for long: its own server will check the input.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                schema = await self.schema(model)
+            if model.version not in self._validators:
+                self._validators[model.version] = Validator(schema)
+            self._validators[model.version].check(given)
+
+    def prepare(self, model: Model) -> None:
+        """Make its environment in the background; what goes wrong shows when it is used."""
+        self._prepared(model)
 
     def warm(self, model: Model) -> None:
         """Start the model's server in the background; what goes wrong shows when it is used."""
@@ -153,10 +179,15 @@ class Engine:
                 if server is not None:
                     await server.start()
 
-    def _prepared(self, model: Model) -> Preparation:
-        """Made ready once, however many ask at the same time; again, if it failed."""
+    def _shipped(self, model: Model) -> dict[str, Any] | None:
+        if model.version not in self._schemas:
+            self._schemas[model.version] = shipped_schema(model)
+        return self._schemas[model.version]
+
+    def _prepared(self, model: Model, *, again: bool = True) -> Preparation:
+        """Made ready once, however many ask at the same time; ``again``, if it failed."""
         found = self._preparations.get(model.version)
-        if found is None or found.has_failed:
+        if found is None or (again and found.has_failed):
             found = self._preparations[model.version] = Preparation(lambda say: self._prepare(model, say))
         return found
 
@@ -169,7 +200,7 @@ class Engine:
             tell(line)
         try:
             venv = await ensure_venv(model, self._cache / "venvs", tell)
-            document = shipped_schema(model) or await ensure_schema(model, venv, self._cache / "schemas")
+            document = self._shipped(model) or await ensure_schema(model, venv, self._cache / "schemas")
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             raise LocalError(f"{model.slug} cannot be prepared: {where}{error.strerror or error}") from error

@@ -52,7 +52,7 @@ class Store:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # what people ask of models is theirs
         self._lock = (folder / "lock").open("wb")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -144,8 +144,10 @@ class Store:
         return found and bytes(found[0])
 
     def put_deployment(self, name: str, body: bytes) -> None:
-        changed = "ON CONFLICT (name) DO UPDATE SET body = excluded.body"
-        self._connection.execute(f"INSERT INTO deployments (name, body) VALUES (?, ?) {changed}", (name, body))
+        self._connection.execute(
+            "INSERT INTO deployments (name, body) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET body = excluded.body",
+            (name, body),
+        )
 
     def delete_deployment(self, name: str) -> bool:
         """Whether it was there."""

@@ -62,7 +62,7 @@ class Webhooks:
         timeout: float = 10.0,
     ) -> None:
         self.on_notice, self.window, self.delays = on_notice, window, tuple(delays)
-        self._secret, self._timeout = secret, timedelta(seconds=timeout)
+        self.secret, self._timeout = secret, timedelta(seconds=timeout)
         self._clients: dict[bool, Client] = {}
         self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -111,7 +111,7 @@ class Webhooks:
             "content-type": "application/json",
             "webhook-id": id,
             "webhook-timestamp": str(at),
-            "webhook-signature": sign(self._secret, id, at, body),
+            "webhook-signature": sign(self.secret, id, at, body),
         }
         with Exchange(url.origin_ascii or ""):
             request = self._client(url).post(url).headers(headers).body_bytes(body).timeout(self._timeout)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import mimetypes
 import re
 import secrets
 import time
@@ -14,6 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from replicate_job.serving.answer import Answer
+from replicate_job.wire.media import media_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -50,7 +50,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     def media_type(self) -> str:
         if self.content_type is not None:
             return self.content_type
-        return mimetypes.guess_type(self.name)[0] or "application/octet-stream"
+        return media_type(self.name)
 
     @property
     def data_url(self) -> str:

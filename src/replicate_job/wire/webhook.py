@@ -23,8 +23,8 @@ def sign(secret: str, id: str, timestamp: int, body: bytes | str) -> str:  # noq
 
     Raises WebhookVerificationError for a secret that is none.
     """
-    content = body.encode() if isinstance(body, str) else body
-    digest = hmac.digest(_key(secret), f"{id}.{timestamp}.".encode() + content, "sha256")
+    content = _bytes(body) if isinstance(body, str) else body
+    digest = hmac.digest(_key(secret), _bytes(f"{id}.{timestamp}.") + content, "sha256")
     return f"v1,{b64encode(digest).decode()}"
 
 
@@ -49,7 +49,7 @@ def verify_webhook(
     timestamp = _check_time(given["webhook-timestamp"], tolerance)
     expected = sign(secret, given["webhook-id"], timestamp, body).encode()
     # Compared as they are written: another spelling of the same base64 is nobody's signature.
-    if not any(hmac.compare_digest(expected, each.encode()) for each in given["webhook-signature"].split()):
+    if not any(hmac.compare_digest(expected, _bytes(each)) for each in given["webhook-signature"].split()):
         raise WebhookVerificationError("no signature of the webhook matches: another secret, or not the body as sent")
 
 
@@ -80,3 +80,8 @@ def _key(secret: str) -> bytes:
 
 def _text(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.decode("latin-1")
+
+
+def _bytes(text: str) -> bytes:
+    """Also of what a web framework made of bytes that are no UTF-8: it is the sender's, and no reason to fail."""
+    return text.encode(errors="surrogatepass")

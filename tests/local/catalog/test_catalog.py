@@ -252,7 +252,14 @@ def test_a_name_never_becomes_a_path(write_model: Callable[..., Path], owner: st
     [
         ("predict: [", "cannot be read"),
         ("build: {}", "names no predictor"),
-        ("- a", "names no"),
+        ("- a", "Expected `object`, got `array`"),
+        ("predict: a.py:A\nconcurrency: 4", r"got `int` - at `\$.concurrency`"),
+        ("predict: a.py:A\nconcurrency: {max: many}", r"got `str` - at `\$.concurrency.max`"),
+        ("predict: a.py:A\nenvironment: 5", r"got `int` - at `\$.environment`"),
+        ("predict: a.py:A\nbuild: [1]", r"got `array` - at `\$.build`"),
+        ("predict: a.py:A\nbuild: {run: [{cmd: x}]}", r"missing required field `command`"),
+        ("predict: a.py:A\nbuild: {python_packages: numpy}", r"got `str` - at `\$.build.python_packages`"),
+        ("predict: a.py:A\nbuild: {python_requirements: 5}", r"got `int` - at `\$.build.python_requirements`"),
         ("predict: a.py:A\nenvironment: [A=1, B]", "environment has 'B', which is not NAME=value"),
     ],
 )

@@ -87,8 +87,26 @@ def test_what_a_dead_server_left_unfinished_is_removed_at_the_next_start(tmp_pat
     draft.discard()
 
 
-@pytest.mark.parametrize("facts", [b"", b"[]", b"{", b'{"id":1}', b'{"id":"a"}'])
+FACTS = b'{"id":"a","name":"%b","content_type":"text/plain","size":1,"sha256":"","created_at":%b}'
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b'{"id":1}',
+        b'{"id":"a"}',
+        FACTS % (b"a", b"1e300"),
+        FACTS % (b"a", b"-1"),
+        FACTS % (rb"a\r\nX: y", b"1"),
+        FACTS % (b"../a", b"1"),
+    ],
+)
 def test_a_folder_whose_facts_are_not_ours_is_no_file(tmp_path: Path, facts: bytes) -> None:
     (tmp_path / "facts.json").write_bytes(facts)
     (tmp_path / "content").write_bytes(b"x")
     assert read_file(tmp_path) is None
+    (tmp_path / "facts.json").write_bytes(FACTS % (b"a", b"1"))
+    assert read_file(tmp_path)

@@ -121,7 +121,8 @@ async def test_a_create_without_an_input_is_refused(api: Any) -> None:
 
 
 async def test_a_model_that_is_called_by_its_name_takes_no_version(api: Any) -> None:
-    answer = await api.request("POST", f"/v1/models/{FLUX}/predictions", {"version": "0" * 64, "input": {"prompt": "a"}})
+    body = {"version": "0" * 64, "input": {"prompt": "a"}}
+    answer = await api.request("POST", f"/v1/models/{FLUX}/predictions", body)
     assert (answer.status, (await answer.json())["detail"]) == (422, "- Additional property version is not allowed\n")
 
 

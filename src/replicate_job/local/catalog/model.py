@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 
 from replicate_job.errors import LocalError
+from replicate_job.local.catalog.config import Config, read_config
 from replicate_job.local.catalog.folder import entries, fingerprint
 
 _IMAGE = re.compile(r"r8\.im/([a-z0-9][a-z0-9._-]*)/([a-z0-9][a-z0-9._-]*)$")
@@ -29,7 +29,7 @@ class Model(msgspec.Struct, frozen=True):
     owner: str
     name: str
     folder: Path
-    config: dict[str, Any]
+    config: Config
     environment: dict[str, str]
     version: str
     description: str
@@ -66,7 +66,7 @@ class Model(msgspec.Struct, frozen=True):
     @property
     def target(self) -> str:
         """``file.py:Class``, from ``run`` or the older ``predict``."""
-        return str(self.config.get("run") or self.config["predict"])
+        return self.config.target
 
 
 class _Example(msgspec.Struct, frozen=True):
@@ -86,7 +86,7 @@ def read_model(folder: Path, owner: str = "", name: str = "", *, version: str = 
 
     ``version`` is given where it is known, to spare the reading of every file.
     """
-    config, environment = read_config(folder)
+    config = read_config(folder)
     owner, name = owner or folder.parent.name, name or folder.name
     try:
         about = _about(folder) if is_built_in else About(official=False)
@@ -96,7 +96,7 @@ def read_model(folder: Path, owner: str = "", name: str = "", *, version: str = 
             name=name,
             folder=folder,
             config=config,
-            environment=environment,
+            environment=_environment(folder, config),
             version=version or fingerprint(f"{owner}/{name}", [folder, *shared_folders(folder, config)]),
             description=_first_paragraph(readme),
             created_at=max(entry.mark[1] for entry in entries(folder)) / 1e9,
@@ -110,28 +110,9 @@ def read_model(folder: Path, owner: str = "", name: str = "", *, version: str = 
         raise LocalError(f"{folder} cannot be read: {error}") from None
 
 
-def read_config(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """``cog.yaml``, and its variables. Raises LocalError."""
-    place = folder / "cog.yaml"
-    try:
-        config = yaml.safe_load(place.read_text("utf-8"))
-    except (OSError, UnicodeError, yaml.YAMLError) as error:
-        raise LocalError(f"{place} cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(config, dict) or not isinstance(config.get("run") or config.get("predict"), str):
-        raise LocalError(f'{place} names no predictor: add run: "run.py:Runner" or predict: "predict.py:Predictor"')
-    pairs = [str(item).partition("=") for item in config.get("environment") or ()]
-    if wrong := next((name for name, equals, _ in pairs if not equals), None):
-        raise LocalError(f"{place}: environment has {wrong!r}, which is not NAME=value")
-    environment = {name: value for name, _, value in pairs}
-    if parts := [part for part in environment.get("PYTHONPATH", "").split(":") if part]:
-        environment["PYTHONPATH"] = ":".join(str((folder / part).resolve()) for part in parts)
-    return config, environment
-
-
-def shared_folders(folder: Path, config: dict[str, Any]) -> list[Path]:
+def shared_folders(folder: Path, config: Config) -> list[Path]:
     """Folders beside the model's that its PYTHONPATH names with a relative path: they are part of its version."""
-    listed = [str(item) for item in config.get("environment") or () if str(item).startswith("PYTHONPATH=")]
-    parts = [Path(part) for text in listed for part in text.partition("=")[2].split(":") if part]
+    parts = [Path(part) for part in config.variables.get("PYTHONPATH", "").split(":") if part]
     places = [(folder / part).resolve() for part in parts if not part.is_absolute()]
     return [place for place in places if place.is_dir() and not place.is_relative_to(folder.resolve())]
 
@@ -139,10 +120,10 @@ def shared_folders(folder: Path, config: dict[str, Any]) -> list[Path]:
 def project_name(folder: Path) -> tuple[str, str]:
     """Owner and name of a folder that is a Cog project itself: by its ``image`` at Replicate, or ``local/<folder>``."""
     try:
-        image = read_config(folder)[0].get("image")
+        image = read_config(folder).image
     except LocalError:
-        image = None
-    if isinstance(image, str) and (found := _IMAGE.match(image)):
+        image = ""
+    if found := _IMAGE.match(image):
         return found[1], found[2]
     return "local", _UNSAFE.sub("-", folder.resolve().name.lower()).strip("-._") or "model"
 
@@ -152,11 +133,19 @@ def _about(folder: Path) -> About:
     return msgspec.toml.decode(place.read_bytes(), type=About) if place.exists() else About()
 
 
-def _concurrency(folder: Path, config: dict[str, Any]) -> int:
+def _environment(folder: Path, config: Config) -> dict[str, str]:
+    """Its variables; what PYTHONPATH says of the folder has become absolute."""
+    variables = config.variables
+    if parts := [part for part in variables.get("PYTHONPATH", "").split(":") if part]:
+        variables["PYTHONPATH"] = ":".join(str((folder / part).resolve()) for part in parts)
+    return variables
+
+
+def _concurrency(folder: Path, config: Config) -> int:
     """From ``cog.yaml``, or else from ``@cog.concurrent(max=…)`` where the code has it as a plain number."""
-    if stated := (config.get("concurrency") or {}).get("max"):
-        return int(stated)
-    file, _, name = str(config.get("run") or config["predict"]).partition(":")
+    if config.concurrency:
+        return config.concurrency.max
+    file, _, name = config.target.partition(":")
     try:
         tree = ast.parse((folder / file).read_bytes())
     except (OSError, SyntaxError, ValueError):  # it is said when the model is used

@@ -13,7 +13,7 @@ import tempfile
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -46,28 +46,25 @@ class Recipe(msgspec.Struct, frozen=True):
 
 def recipe(model: Model) -> Recipe:
     """Read the ``build`` section. Raises LocalError where its requirements file is missing."""
-    build: dict[str, Any] = model.config.get("build") or {}
-    requirements = ""
-    if name := build.get("python_requirements"):
+    build, requirements = model.config.build, ""
+    if name := build.python_requirements:
         try:
             requirements = (model.folder / name).read_text("utf-8")
         except (OSError, UnicodeError) as error:
             raise LocalError(f"{model.slug}: python_requirements {name} cannot be read: {error}") from None
     return Recipe(
-        python=str(build.get("python_version") or ""),
-        packages=(COG, *(str(item) for item in build.get("python_packages") or ())),
+        python=str(build.python_version),
+        packages=(COG, *build.python_packages),
         requirements=requirements,
-        commands=tuple(str(item["command"] if isinstance(item, dict) else item) for item in build.get("run") or ()),
+        commands=build.commands,
     )
 
 
 def unheeded(model: Model) -> str:
     """What the ``build`` section asks for and is not done here, as one line; empty where there is nothing."""
-    build: dict[str, Any] = model.config.get("build") or {}
-    asked = []
-    if packages := build.get("system_packages"):
-        asked.append(f"system_packages ({', '.join(map(str, packages))})")
-    asked += [name for name in ("gpu", "cuda", "cudnn") if build.get(name)]
+    build = model.config.build
+    asked = [f"system_packages ({', '.join(build.system_packages)})"] if build.system_packages else []
+    asked += [name for name in ("gpu", "cuda", "cudnn") if getattr(build, name)]
     if not asked:
         return ""
     return f"{model.slug}: what cog.yaml says of {', '.join(asked)} is not done here: it runs with what this system has"

@@ -13,7 +13,7 @@ import re
 import shutil
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
@@ -31,6 +31,9 @@ _HEAD = 32  # bytes kept to tell the type by
 _BLOCK = 2**20
 
 
+_Time = Annotated[float, msgspec.Meta(ge=0, lt=253402300800)]  # up to the year 9999
+
+
 class TooLargeError(LocalError):
     """A file has more bytes than it may have."""
 
@@ -42,13 +45,13 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str
-    name: str
+    name: Annotated[str, msgspec.Meta(pattern=rf"^{_NAME.pattern}\Z")]
     path: Path
     content_type: str
     size: int
     sha256: str
-    created_at: float
-    expires_at: float | None = None
+    created_at: _Time
+    expires_at: _Time | None = None
     metadata: dict[str, Any] = {}
 
 
@@ -133,7 +136,7 @@ class Drafts:
     @asynccontextmanager
     async def filled(self, chunks: AsyncIterator[bytes], limit: int) -> AsyncIterator[Draft]:
         """A draft of all the chunks, gone at the end unless it was kept. Raises TooLargeError."""
-        draft = await asyncio.to_thread(self.new, limit)
+        draft = self.new(limit)  # in a thread, a cancellation would leave it there
         try:
             block = bytearray()
             async for chunk in chunks:

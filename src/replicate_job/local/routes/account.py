@@ -19,7 +19,7 @@ _NO_TRAININGS = problem(501, "Models are not trained on this machine: train on r
 
 class AccountRoutes:
     def __init__(self, parts: Parts) -> None:
-        self._webhook_secret = parts.webhook_secret
+        self._webhook_secret = parts.webhooks.secret
 
     def routes(self) -> list[BaseRoute]:
         trainings = "/v1/trainings"

@@ -142,7 +142,7 @@ class ModelRoutes:
         """None for a model that cannot be made ready, or not soon: it is made ready all the same."""
         with suppress(LocalError, TimeoutError):
             async with asyncio.timeout(patience):
-                return await self._engine.schema(model)
+                return await self._engine.schema(model, again=False)
         return None
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from replicate_job.local.app import Parts
     from replicate_job.local.catalog.catalog import Model
+    from replicate_job.local.prediction import Prediction
 
 _FIELDS = {"input", "webhook", "webhook_events_filter", "stream"}
 
@@ -101,14 +102,22 @@ class PredictionRoutes:
         headers = request.headers
         hold, life = read_prefer(headers.get("prefer", "")), read_cancel_after(headers.get("cancel-after"))
         webhook, events = read_webhook(body)
-        await self._parts.check(model, given)
+        await self._parts.engine.check(model, given)
         call = Call(model.slug, version, given, name, life, webhook, events)
         prediction = self._predictions.create(call, partial(self._parts.engine.run, model, given))
         if webhook:
-            self._parts.notify(prediction)
+            self._notify(prediction)
         waiting = hold is not None and not await self._predictions.wait(prediction, hold)
         location = f"{origin(request)}/v1/predictions/{prediction.id}"
         return await self._shown(request, prediction.id, 202 if waiting else 201, ("location", location))
+
+    def _notify(self, prediction: Prediction) -> None:
+        call, here = prediction.call, self._parts.base_url
+
+        def body() -> bytes:
+            return self._predictions.body(prediction.id, here) or b""
+
+        self._parts.webhooks.watch(self._predictions.events(prediction), body, call.webhook, call.webhook_events)
 
     async def _shown(
         self,

@@ -73,6 +73,9 @@ export async function models(signal) {
   return found;
 }
 
+/** `built-in` or `yours`, with its `name` and `models`. */
+export const collection = (slug, signal) => request(`/v1/collections/${slug}`, { signal });
+
 export const model = (slug, signal) => request(`/v1/models/${slug}`, { signal });
 
 export const version = (slug, id, signal) => request(`/v1/models/${slug}/versions/${id}`, { signal });

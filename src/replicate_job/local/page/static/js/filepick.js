@@ -1,7 +1,7 @@
 /** A file: chosen, dropped, pasted, or named by its address; shown before it is sent. */
 
 import { announce, h } from "./dom.js";
-import { canShow, filesFrom, mediaOf, nameOf, urlOf } from "./files.js";
+import { canShow, filesFrom, localOf, mediaOf, nameOf, urlOf } from "./files.js";
 import { cut, fileName, size } from "./format.js";
 
 export function fileControl(field, about, changed) {
@@ -37,9 +37,9 @@ export function fileControl(field, about, changed) {
 
   function put(url) {
     value = url;
-    const isData = url?.startsWith("data:");
-    if (address.value !== url) address.value = url && !isData ? url : "";
-    zone.classList.toggle("has-file", Boolean(isData));
+    const isFile = Boolean(url && (url.startsWith("data:") || nameOf(url)));
+    if (address.value !== url) address.value = url && !isFile ? url : "";
+    zone.classList.toggle("has-file", isFile);
     shown.replaceChildren(...(url ? preview(url, clear) : []));
   }
 
@@ -75,7 +75,7 @@ export function fileControl(field, about, changed) {
   onFiles(zone, (files) => take(files[0]));
   return {
     element: zone,
-    focus: () => (value?.startsWith("data:") ? choose : address).focus(),
+    focus: () => (zone.classList.contains("has-file") ? choose : address).focus(),
     pending: () => waiting,
     take,
     get: () => value,
@@ -105,16 +105,16 @@ function onFiles(zone, act) {
 
 function preview(url, clear) {
   const name = nameOf(url) ?? fileName(url);
-  const media = canShow(url) ? mediaOf(url) : "other";
+  const { media, url: source } = localOf(url) ?? { media: canShow(url) ? mediaOf(url) : "other", url };
   const remove = h(
     "button",
     { type: "button", class: "small bare", "aria-label": `Remove ${name}`, onclick: clear },
     "×",
   );
   const players = {
-    image: () => h("img", { src: url, alt: "" }),
-    audio: () => h("audio", { src: url, controls: true, preload: "metadata" }),
-    video: () => h("video", { src: url, controls: true, preload: "metadata" }),
+    image: () => h("img", { src: source, alt: "" }),
+    audio: () => h("audio", { src: source, "aria-label": name, controls: true, preload: "metadata" }),
+    video: () => h("video", { src: source, "aria-label": name, controls: true, preload: "metadata" }),
   };
   const bytes = url.startsWith("data:") ? `, ${size(Math.round(((url.length - url.indexOf(",") - 1) * 3) / 4))}` : "";
   return [players[media]?.() ?? null, h("span", { class: "name" }, cut(name, 60), bytes), remove].filter(Boolean);

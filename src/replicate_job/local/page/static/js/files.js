@@ -5,11 +5,15 @@ import { upload } from "./api.js";
 const INLINE = 256_000; // bytes; the API wants larger files uploaded
 const KEY = "replicate-job files";
 
+/** Uploaded files as this page can show them, by the address of the upload. They go with the page. */
+const local = new Map();
+
 export const filesFrom = (list) => [...(list ?? [])];
 
 /** A data URL, or for a larger file the address of its upload. Its name is remembered. */
 export async function urlOf(file) {
   const url = file.size <= INLINE ? await dataUrl(file) : await upload(file);
+  if (file.size > INLINE) local.set(url, { url: URL.createObjectURL(file), media: byType(file.type) });
   remember(url, file.name);
   return url;
 }
@@ -39,6 +43,9 @@ function remember(url, name) {
 function known() {
   return JSON.parse(sessionStorage.getItem(KEY) ?? "{}");
 }
+
+/** `{url, media}` of the file that was uploaded to this address; undefined after a reload. */
+export const localOf = (url) => local.get(url);
 
 /** The name of the file that this address came from; undefined where it is not known. */
 export const nameOf = (url) => known()[markOf(url)];

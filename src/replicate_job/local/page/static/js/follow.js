@@ -5,6 +5,9 @@ import * as api from "./api.js";
 const KEPT = 400_000; // characters of a log that this page holds
 const ENDS = new Set(["succeeded", "failed", "canceled", "aborted"]);
 
+/** Milliseconds to wait before an output that grows is read again: reading it takes a tenth of the time at most. */
+export const pauseAfter = (reads, took) => Math.min(Math.max(250 * 1.2 ** reads, 9 * took), 5000);
+
 export const hasEnded = (prediction) => ENDS.has(prediction.status);
 
 /** Calls `changed(prediction)` at every change, and `lost(reason)` while the server does not answer.
@@ -18,13 +21,24 @@ export function follow(first, { words, changed, lost, signal }) {
   let begun = false;
   let timer = 0;
   let due = 0;
+  let reading = false;
+  let over = false; // by the stream
+  let grown = false; // since the last read, by the stream
+  let reads = 0; // one after the other of an output that grew
+  let took = 0; // milliseconds, the last time
   const tell = () => !signal.aborted && changed(current);
 
   async function refresh() {
+    if (reading) return;
     clearTimeout(timer);
     due = 0;
+    reads = grown ? reads + 1 : 0;
+    grown = false;
+    reading = true;
+    const asked = performance.now();
     try {
       const found = await api.prediction(first.id, signal);
+      took = performance.now() - asked;
       lost("");
       // The stream is ahead of what was just read, until the end is told.
       const live = begun && !hasEnded(found);
@@ -32,15 +46,20 @@ export function follow(first, { words, changed, lost, signal }) {
       tell();
     } catch (error) {
       if (signal.aborted) return;
+      over = false;
       lost(error.message);
+    } finally {
+      reading = false;
     }
     if (hasEnded(current)) source?.close();
+    else if (over) again(50);
+    else if (grown) again(pauseAfter(reads, took));
     else again(current.status === "starting" ? 500 : 3000);
   }
 
   function again(milliseconds) {
     const at = performance.now() + milliseconds;
-    if (signal.aborted || (due && due <= at)) return;
+    if (signal.aborted || reading || (due && due <= at)) return;
     clearTimeout(timer);
     due = at;
     timer = setTimeout(refresh, milliseconds);
@@ -63,12 +82,16 @@ export function follow(first, { words, changed, lost, signal }) {
   });
   source?.addEventListener("output", (event) => {
     heard();
-    if (!words) return again(250);
+    if (!words) {
+      grown = true;
+      return again(pauseAfter(reads, took));
+    }
     current.output.push(event.data);
     tell();
   });
   source?.addEventListener("done", () => {
     source.close();
+    over = true;
     refresh();
   });
   source?.addEventListener("error", (event) => {

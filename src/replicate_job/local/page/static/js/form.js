@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 import { controlFor } from "./controls.js";
 import { inline } from "./markdown.js";
-import { missing, same, withoutInitial } from "./schema.js";
+import { fileField, missing, same, withoutInitial } from "./schema.js";
 
 /** `{element, values, set, problems, clear, ready, focus}`. `changed` is called after every edit. */
 export function createForm(fields, changed) {
@@ -50,7 +50,7 @@ export function createForm(fields, changed) {
     },
     ready: () => Promise.all(rows.map((row) => row.control.pending?.())),
     focus: () => rows[0]?.control.focus(),
-    fileField: (media) => fields.find((field) => field.kind === "file" && fits(field, media))?.name,
+    fileField: (media) => fileField(fields, media),
     put(name, value) {
       const row = rows.find((one) => one.field.name === name);
       row.set(value);
@@ -58,16 +58,6 @@ export function createForm(fields, changed) {
       changed();
     },
   };
-}
-
-/** A field for such a file, by its name or what it accepts; a field that says nothing takes any. */
-function fits(field, media) {
-  const accepts = [field.accept ?? ""].flat().join(",");
-  if (accepts) return accepts.includes(media) || accepts.includes("*/*");
-  const named = ["image", "audio", "video"].find(
-    (kind) => field.name.includes(kind) || (kind === "image" && /img|picture|mask/.test(field.name)),
-  );
-  return (named ?? media) === media;
 }
 
 function place(rows, fault) {
@@ -141,7 +131,7 @@ function fieldRow(field, changed) {
 }
 
 function typeName(field) {
-  if (field.kind === "list") return `list of ${typeName(field.item)}`;
+  if (field.kind === "list") return `list of ${typeName(field.item)}s`;
   return { text: "string", choice: "choice", json: "JSON" }[field.kind] ?? field.kind;
 }
 
@@ -150,7 +140,8 @@ function help(field) {
   if (field.minimum !== undefined && field.maximum !== undefined) facts.push(`${field.minimum} to ${field.maximum}`);
   else if (field.minimum !== undefined) facts.push(`at least ${field.minimum}`);
   else if (field.maximum !== undefined) facts.push(`at most ${field.maximum}`);
-  if (field.initial !== undefined && field.initial !== "") facts.push(`default ${JSON.stringify(field.initial)}`);
+  const initial = field.initial === undefined || field.initial === "" ? "" : JSON.stringify(field.initial);
+  if (initial && initial.length <= 60) facts.push(`default ${initial}`); // a long one stands in its field
   if (field.deprecated) facts.push("deprecated");
   const text = field.help.trim();
   return [

@@ -1,8 +1,9 @@
 /** Times, sizes and names, as people read them. */
 
-/** Seconds as `0.4 s`, `12 s`, `3 min 5 s`. */
+/** Seconds as `4 ms`, `0.4 s`, `12 s`, `3 min 5 s`. */
 export function duration(seconds) {
-  if (seconds < 9.95) return `${Math.max(seconds, 0).toFixed(1)} s`;
+  if (seconds < 0.095) return `${Math.max(Math.round(seconds * 1000), 0)} ms`;
+  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
   const whole = Math.round(seconds);
   if (whole < 60) return `${whole} s`;
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;

@@ -7,8 +7,7 @@ import { setQuery } from "./route.js";
 import { recentRuns } from "./runs.js";
 
 export async function homeView({ signal, query }) {
-  const models = (await api.models(signal)).sort((a, b) => slugOf(a).localeCompare(slugOf(b)));
-  const cards = models.map((model) => [model, card(model)]);
+  const groups = (await Promise.all(["yours", "built-in"].map((slug) => api.collection(slug, signal)))).map(group);
   const none = h("p", { class: "empty", hidden: true }, "No model has these words.");
   const search = h("input", {
     type: "search",
@@ -24,27 +23,47 @@ export async function homeView({ signal, query }) {
 
   function filter() {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    for (const [model, element] of cards) {
-      const text = `${slugOf(model)} ${model.description ?? ""}`.toLowerCase();
-      element.hidden = !words.every((word) => text.includes(word));
-    }
-    none.hidden = cards.some(([, element]) => !element.hidden);
+    none.hidden = groups.map((each) => each.filter(words)).some(Boolean);
     inAddress();
   }
 
   search.addEventListener("input", filter);
   filter();
   onSlash(search, signal);
+  const bar = h("div", { class: "bar" }, h("h1", { tabIndex: -1 }, "Models"), search);
+  const left = h(
+    "div",
+    {},
+    bar,
+    groups.map((each) => each.element),
+    none,
+  );
+  return { title: "Models", element: h("div", { class: "home" }, left, recentRuns("", signal, { count: 12 }).element) };
+}
+
+const slugOf = (model) => `${model.owner}/${model.name}`;
+
+/** Models of one collection: `filter(words)` shows those that have them all, and says whether there are any. */
+function group({ name, slug, models }) {
+  const cards = models.toSorted((a, b) => slugOf(a).localeCompare(slugOf(b))).map((model) => [model, card(model)]);
   const list = h(
     "ul",
     { class: "models" },
     cards.map(([, element]) => element),
   );
-  const left = h("section", {}, h("div", { class: "bar" }, h("h1", { tabIndex: -1 }, "Models"), search), list, none);
-  return { title: "Models", element: h("div", { class: "home" }, left, recentRuns("", signal, { count: 12 }).element) };
+  const element = h("section", { "aria-labelledby": `group-${slug}` }, h("h2", { id: `group-${slug}` }, name), list);
+  return {
+    element,
+    filter(words) {
+      for (const [model, one] of cards) {
+        const text = `${slugOf(model)} ${model.description ?? ""}`.toLowerCase();
+        one.hidden = !words.every((word) => text.includes(word));
+      }
+      element.hidden = cards.every(([, one]) => one.hidden);
+      return !element.hidden;
+    },
+  };
 }
-
-const slugOf = (model) => `${model.owner}/${model.name}`;
 
 function card(model) {
   const slug = slugOf(model);

@@ -88,7 +88,7 @@ function branch(entries, open, close, depth) {
     );
     list.append(rest);
   }
-  const noun = open === "[" ? "items" : "fields";
+  const noun = (open === "[" ? "item" : "field") + (entries.length === 1 ? "" : "s");
   return h(
     "details",
     { open: depth < 3 },

@@ -2,13 +2,13 @@
 
 import * as api from "./api.js";
 import { h } from "./dom.js";
-import { standsIn } from "./format.js";
+import { moment, standsIn } from "./format.js";
 import { markdown } from "./markdown.js";
 
-/** `fill(input)` puts an example into the form. */
-export function head({ model, slug, signal, fill }) {
+/** `fill(input)` puts an example into the form; `pick(id)` shows another version, the newest where it is empty. */
+export function head({ model, slug, signal, fill, pick }) {
   const extras = h("div", { class: "extras" });
-  if (model) addExtras(extras, { model, slug, signal, fill });
+  if (model) addExtras(extras, { model, slug, signal, fill, pick });
   return h("div", { class: "modelhead" }, h("h1", { tabIndex: -1 }, slugLine(slug)), model && about(model), extras);
 }
 
@@ -29,27 +29,36 @@ export function about(model) {
   );
 }
 
-async function addExtras(extras, { model, slug, signal, fill }) {
+async function addExtras(extras, { model, slug, signal, fill, pick }) {
   const id = model.latest_version?.id ?? "";
-  extras.append(
-    h(
-      "span",
-      { class: "quiet" },
-      model.is_official ? "official" : "community",
-      id && [" · version ", h("code", { title: id }, id.slice(0, 12))],
-    ),
-  );
+  const version = h("span", {}, id && [" · version ", h("code", { title: id }, short(id))]);
+  extras.append(h("span", { class: "quiet" }, model.is_official ? "official" : "community", version));
   const [examples, readme, versions] = await Promise.all([
     api.examples(slug, signal).catch(() => []),
     model.description ? api.readme(slug, signal).catch(() => "") : "", // its first paragraph
     model.is_official ? [] : api.versions(slug, signal).catch(() => []),
   ]);
   if (signal.aborted) return;
-  if (versions.length > 1) extras.append(h("span", { class: "quiet" }, `the newest of ${versions.length}`));
+  if (versions.length > 1) version.replaceChildren(" · ", versionChoice(versions, model.pinned, pick));
   examples.slice(0, 5).forEach((example, index) => {
     const label = examples.length > 1 ? `Example ${index + 1}` : "Fill in the example";
     extras.append(h("button", { type: "button", class: "small", onclick: () => fill(example.input) }, label));
   });
   if (readme.trim())
     extras.append(h("details", { class: "readme" }, h("summary", {}, "About this model"), markdown(readme)));
+}
+
+const short = (id) => id.slice(0, 12);
+
+/** Newest first; the newest is what the model is, whatever its folder becomes. */
+function versionChoice(versions, pinned, pick) {
+  const label = (one, index) => `${short(one.id)} · ${index ? moment(one.created_at) : "newest"}`;
+  const select = h(
+    "select",
+    { class: "versions small", "aria-label": "Version" },
+    versions.map((one, index) => h("option", { value: index ? one.id : "" }, label(one, index))),
+  );
+  select.value = versions[0].id === pinned ? "" : (pinned ?? "");
+  select.addEventListener("change", () => pick(select.value));
+  return select;
 }

@@ -7,9 +7,10 @@ import { fileName } from "./format.js";
 import { jsonView } from "./json.js";
 
 const EXCERPT = 20_000; // bytes shown of a text file
+const LONG = 100_000; // characters shown of a text; a browser takes seconds to lay out a few megabytes
 
 /** An element that shows outputs of one prediction; `show` may be called with a growing output. */
-export function outputView({ words, useAsInput }) {
+export function outputView({ id, words, useAsInput }) {
   const element = h("div", { class: "output", data: { testid: "output" } });
   const known = new Map(); // by address: what is on the page stays, so that a player plays on
   let text = null;
@@ -33,7 +34,7 @@ export function outputView({ words, useAsInput }) {
     const rest = isOnlyFiles(output)
       ? null
       : typeof output === "string"
-        ? textBlock(output)
+        ? longText(output).element
         : [
             jsonView(output),
             h(
@@ -49,7 +50,7 @@ export function outputView({ words, useAsInput }) {
   }
 
   function remember(url) {
-    const figure = fileView(url, useAsInput);
+    const figure = fileView(url, id, useAsInput);
     known.set(url, figure);
     return figure;
   }
@@ -57,19 +58,9 @@ export function outputView({ words, useAsInput }) {
   function showText(pieces) {
     const joined = pieces.join("");
     if (!joined) return;
-    if (!text) {
-      text = { node: document.createTextNode(""), pieces: 0 };
-      element.replaceChildren(
-        h("div", { class: "text", data: { testid: "text" } }, text.node),
-        h(
-          "div",
-          { class: "actions" },
-          copyButton(() => text.node.data),
-        ),
-      );
-    }
-    if (joined.startsWith(text.node.data)) text.node.appendData(joined.slice(text.node.data.length));
-    else text.node.data = joined;
+    if (text) return text.show(joined);
+    text = longText(joined);
+    element.replaceChildren(text.element);
   }
 
   return { element, show };
@@ -78,17 +69,40 @@ export function outputView({ words, useAsInput }) {
 const isWords = (output) =>
   typeof output === "string" || (Array.isArray(output) && output.every((item) => typeof item === "string"));
 
-function textBlock(text) {
-  return h(
+/** A text that may grow: `{element, show}`. The rest of a long one is folded. */
+function longText(first) {
+  const node = document.createTextNode("");
+  let whole = "";
+  let limit = LONG;
+  const more = h("button", { type: "button", class: "fold", onclick: unfold });
+  const element = h(
     "div",
     {},
-    h("div", { class: "text" }, text),
+    h("div", { class: "text", data: { testid: "text" } }, node),
     h(
       "div",
       { class: "actions" },
-      copyButton(() => text),
+      more,
+      copyButton(() => whole),
     ),
   );
+
+  function show(text) {
+    whole = text;
+    const shown = text.slice(0, limit);
+    if (shown.startsWith(node.data)) node.appendData(shown.slice(node.data.length));
+    else node.data = shown;
+    more.hidden = text.length <= limit;
+    more.textContent = `… ${(text.length - shown.length).toLocaleString()} more characters`;
+  }
+
+  function unfold() {
+    limit = Number.POSITIVE_INFINITY;
+    show(whole);
+  }
+
+  show(first);
+  return { element, show };
 }
 
 /** Addresses of files in an output, in their order: what this server keeps, and what ends like a file elsewhere. */
@@ -115,7 +129,7 @@ function isFile(text) {
 const isOnlyFiles = (output) =>
   [output].flat().length > 0 && [output].flat().every((item) => typeof item === "string" && isFile(item));
 
-function fileView(url, useAsInput) {
+function fileView(url, id, useAsInput) {
   const name = fileName(url);
   const place = h("div", { class: "shown" });
   const figure = h("figure", { class: "file-output" }, place);
@@ -128,7 +142,7 @@ function fileView(url, useAsInput) {
         "figcaption",
         {},
         h("span", { class: "name" }, name),
-        h("span", { class: "actions" }, use, canLink(url) && links(url, name, media)),
+        h("span", { class: "actions" }, use, canLink(url) && links(url, name, media, `${id.slice(0, 8)}-${name}`)),
       ),
     );
   };
@@ -138,7 +152,8 @@ function fileView(url, useAsInput) {
   return figure;
 }
 
-const links = (url, name, media) => [
+/** A model calls its outputs the same each time: as a `download`, they have their prediction in the name. */
+const links = (url, name, media, download) => [
   media !== "other" &&
     h(
       "a",
@@ -146,7 +161,7 @@ const links = (url, name, media) => [
       "Open",
       h("span", { class: "unseen" }, ` ${name}`),
     ),
-  h("a", { href: url, download: name }, "Download", h("span", { class: "unseen" }, ` ${name}`)),
+  h("a", { href: url, download }, "Download", h("span", { class: "unseen" }, ` ${name}`)),
 ];
 
 async function askType(url) {

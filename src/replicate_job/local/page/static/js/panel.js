@@ -16,7 +16,7 @@ export function panel(first, about) {
   const parts = {
     status: statusLine(),
     bar: progressBar(),
-    output: outputView(about),
+    output: outputView({ id: first.id, ...about }),
     log: logView(first),
     facts: h("dl", { class: "facts" }),
     input: h("div"),
@@ -80,7 +80,7 @@ export function panel(first, about) {
     draw();
   }
 
-  follow(first, { words: about.words, changed, lost: (text) => (lost.textContent = text), signal: about.signal });
+  follow(first, { words: about.words, changed, lost: (text) => lost.textContent === text || (lost.textContent = text), signal: about.signal });
   const clock = setInterval(() => !hasEnded(current) && parts.status.tick(), 100);
   about.signal.addEventListener("abort", () => clearInterval(clock));
   explainWait(() => current, parts.status, about.signal);
@@ -105,7 +105,7 @@ function statusLine() {
   const tick = () => {
     if (!current) return;
     const from = Date.parse(current.started_at ?? current.created_at);
-    time.textContent = duration((Date.now() - from) / 1000);
+    time.textContent = duration(Math.max((Date.now() - from) / 1000, 0.1));
   };
   return {
     element,

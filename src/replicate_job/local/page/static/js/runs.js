@@ -77,8 +77,10 @@ export function recentRuns(slug, signal, { count = 8, current = () => "" } = {})
     try {
       const { results } = await api.request("/v1/predictions", { signal });
       const mine = results.filter((one) => (!slug || one.model === slug) && one.id !== current()).slice(0, count);
-      element.hidden = mine.length === 0;
+      element.hidden = Boolean(slug) && mine.length === 0;
+      more.hidden = mine.length === 0;
       list.replaceChildren(...mine.map((one) => runRow(one, { withModel: !slug })));
+      if (!mine.length) list.append(h("p", { class: "empty" }, "Nothing has run yet. Pick a model."));
     } catch {
       // the list is a convenience; what is wrong with the server shows elsewhere
     }

@@ -101,3 +101,17 @@ export function missing(values, fields) {
     .filter((field) => field.required && field.initial === undefined && values[field.name] === undefined)
     .map((field) => field.name);
 }
+
+/** The name of a field for such a file, by its own name or what it accepts; one that says nothing takes any. */
+export function fileField(fields, media) {
+  return fields.find((field) => field.kind === "file" && fits(field, media))?.name;
+}
+
+function fits(field, media) {
+  const accepts = [field.accept ?? ""].flat().join(",");
+  if (accepts) return accepts.includes(media) || accepts.includes("*/*");
+  const named = ["image", "audio", "video"].find(
+    (kind) => field.name.includes(kind) || (kind === "image" && /img|picture|mask/.test(field.name)),
+  );
+  return (named ?? media) === media;
+}

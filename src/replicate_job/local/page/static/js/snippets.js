@@ -19,6 +19,9 @@ export function snippet(kind, run) {
 /** For the official clients, which do not look up the version of a community model. */
 const target = (run) => (run.official ? run.slug : `${run.slug}:${run.version}`);
 
+/** For ours, which look up the newest one. */
+const own = (run) => (run.pinned ? target(run) : run.slug);
+
 /** What stands in a snippet for a value that is not written out; null for any other. */
 function standIn(value, field, inputName, run) {
   if (field?.kind === "secret") return new StandIn("secret", variable(inputName));
@@ -52,7 +55,7 @@ function command(run) {
   const words = marked(run).flatMap(([name, value, field]) => wordsOf(name, value, field));
   const environment = `REPLICATE_BASE_URL=${shell(run.origin)} REPLICATE_API_TOKEN=${tokenOf(run)}`;
   const unknown = marked(run).some(([, , field]) => !field) ? ["--allow-unknown"] : [];
-  return [environment, `replicate-job run ${run.slug}${run.pieces ? " --stream" : ""}`, ...unknown, ...words].join(
+  return [environment, `replicate-job run ${own(run)}${run.pieces ? " --stream" : ""}`, ...unknown, ...words].join(
     " \\\n  ",
   );
 }
@@ -78,7 +81,7 @@ function pythonOwn(run) {
     (uses.secret || uses.file) && "",
     "from replicate_job import run",
     "",
-    `result = run(${python(run.slug)}, ${input}, ${server}, save_to="outputs")`,
+    `result = run(${python(own(run))}, ${input}, ${server}, save_to="outputs")`,
     "result.raise_for_status()",
     run.pieces ? 'print("".join(result.output))' : "print(result.output, result.files)",
   ]);

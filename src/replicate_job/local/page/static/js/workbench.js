@@ -10,7 +10,8 @@ import { panel } from "./panel.js";
 import { rawInput } from "./rawinput.js";
 import { go } from "./route.js";
 import { recentRuns } from "./runs.js";
-import { fieldsOf, outputKind } from "./schema.js";
+import { fieldsOf, outputKind, same } from "./schema.js";
+import { useIn } from "./usein.js";
 
 const NARROW = "(max-width: 900px)"; // as in views.css
 const RUN_KEYS = /mac|iphone|ipad/i.test(navigator.platform) ? "⌘↵" : "Ctrl ↵";
@@ -21,15 +22,22 @@ const unsaved = new Map();
 const draftOf = (state) => unsaved.get(state.key) ?? state.draft;
 
 /** `/owner/name`. The form starts as it was left, else with the model's own example. */
-export async function modelView({ parameters: [owner, name], signal, state }) {
-  const model = await api.model(`${owner}/${name}`, signal);
-  return new Workbench({ model, signal }).view(draftOf(state) ?? model.default_example?.input ?? {});
+export async function modelView({ parameters: [owner, name], signal, state, query }) {
+  const model = await modelOf(`${owner}/${name}`, query, signal);
+  return new Workbench({ model, signal, said: state.said }).view(draftOf(state) ?? model.default_example?.input ?? {});
+}
+
+/** The model; in its version `?version=` where one is named, which stays `pinned`. */
+async function modelOf(slug, query, signal) {
+  const pinned = query.get("version") ?? "";
+  const [model, version] = await Promise.all([api.model(slug, signal), pinned && api.version(slug, pinned, signal)]);
+  return version ? { ...model, latest_version: version, pinned } : model;
 }
 
 /** `/p/id`. The model may be gone, or have another version now: what the prediction was stays to be seen. */
-export async function predictionView({ parameters: [id], signal, state }) {
+export async function predictionView({ parameters: [id], signal, state, query }) {
   const prediction = await api.prediction(id, signal);
-  const model = await api.model(prediction.model, signal).catch((error) => {
+  const model = await modelOf(prediction.model, query, signal).catch((error) => {
     if (error.status !== 404 && error.status !== 422) throw error;
     return null;
   });
@@ -38,7 +46,7 @@ export async function predictionView({ parameters: [id], signal, state }) {
 
 class Workbench {
   /** Until `signal`; `model` is null where it is gone. */
-  constructor({ model, prediction, signal }) {
+  constructor({ model, prediction, signal, said = "" }) {
     Object.assign(this, { model, prediction, signal });
     const document = model?.latest_version?.openapi_schema;
     this.slug = model ? `${model.owner}/${model.name}` : prediction.model;
@@ -49,7 +57,7 @@ class Workbench {
     this.running = null; // the panel of the prediction that is shown
     this.shown = new AbortController();
     this.stage = h("div", { class: "stage" }, h("p", { class: "empty" }, "What it makes appears here."));
-    this.problem = h("p", { class: "problem", role: "alert" });
+    this.problem = h("p", { class: "problem", role: "alert" }, said);
     this.button = h("button", { class: "primary", type: "submit" }, "Run ", h("kbd", {}, RUN_KEYS));
     this.code = codeView();
     this.form = createForm(this.fields, () => this.edited());
@@ -61,12 +69,14 @@ class Workbench {
   }
 
   view(draft) {
-    this.fill(draft);
+    this.form.set(draft);
+    this.tell();
     if (this.prediction) this.show(this.prediction);
     addEventListener("pagehide", () => this.save.end(true), { signal: this.signal });
     document.addEventListener("keydown", (event) => this.pressed(event), { signal: this.signal });
     const { model, slug, signal } = this;
-    const header = head({ model, slug, signal, fill: (input) => this.fill(input) });
+    const pick = (id) => go(placeOf(`/${slug}`, id), { state: { draft: this.draft() } });
+    const header = head({ model, slug, signal, pick, fill: (input) => this.fill(input) });
     const left = h(
       "div",
       { class: "left" },
@@ -98,21 +108,27 @@ class Workbench {
   }
 
   edited() {
+    this.problem.textContent = "";
+    this.tell();
+    this.save();
+  }
+
+  /** What follows from the form. */
+  tell() {
     const input = this.form.values();
     this.raw.show(input);
-    this.problem.textContent = "";
     this.code.show({
       origin: location.origin,
       slug: this.slug,
       version: this.model?.latest_version?.id,
       official: this.model?.is_official,
+      pinned: Boolean(this.model?.pinned),
       fields: this.fields,
       input,
       pieces: this.output === "pieces",
       nameOf,
       token: "authorization" in api.authorization(),
     });
-    this.save();
   }
 
   /** The form, without secrets. */
@@ -154,7 +170,7 @@ class Workbench {
     this.problem.textContent = "";
     try {
       await this.form.ready();
-      if (this.raw.isWrong() || this.form.incomplete()) return;
+      if (this.raw.isWrong() || !(await this.isCurrent()) || this.form.incomplete()) return;
       const target = this.model.is_official ? this.slug : this.model.latest_version.id;
       this.began(await api.create(target, this.form.values()));
     } catch (error) {
@@ -164,9 +180,19 @@ class Workbench {
     }
   }
 
+  /** Whether this is still the form of the model, whose folder may have been edited; else a new one is shown. */
+  async isCurrent() {
+    if (this.model.is_official || this.model.pinned) return true;
+    const now = await api.model(this.slug, this.signal);
+    const isSame = same(inputOf(now), inputOf(this.model));
+    if (isSame) Object.assign(this.model, { latest_version: now.latest_version });
+    else go(`/${this.slug}`, { state: { draft: this.draft(), said: "The model has changed: look at its form and run again." } });
+    return isSame;
+  }
+
   began(created) {
     this.save.end(true);
-    go(`/p/${created.id}`, { state: { draft: history.state?.draft }, render: false });
+    go(placeOf(`/p/${created.id}`, this.model.pinned), { state: { draft: history.state?.draft }, render: false });
     this.key = history.state.key;
     document.title = `${titleOf(this.slug, created)} · replicate-job`;
     this.show(created);
@@ -199,8 +225,16 @@ class Workbench {
   useButton(media, url) {
     const name = this.form.fileField(media);
     const use = () => this.form.put(name, url);
-    return name && h("button", { type: "button", class: "small", onclick: use }, `Use as ${name}`);
+    return [
+      name && h("button", { type: "button", class: "small", onclick: use }, `Use as ${name}`),
+      useIn(media, url, this.slug),
+    ];
   }
 }
+
+/** What makes the form and the look of outputs. */
+const inputOf = (model) => model.latest_version?.openapi_schema?.components?.schemas;
+
+const placeOf = (path, version) => (version ? `${path}?version=${version}` : path);
 
 const titleOf = (slug, prediction) => (prediction ? `${prediction.id.slice(0, 8)} · ${slug}` : slug);
