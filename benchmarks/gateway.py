@@ -162,7 +162,8 @@ def find_cog(ancestor: int) -> str:
             words = (folder / "cmdline").read_bytes().split(b"\0")
             if b"cog.server.http" in words and words[0].endswith(b"python") and _is_below(int(folder.name), ancestor):
                 pairs = (pair.partition(b"=") for pair in (folder / "environ").read_bytes().split(b"\0"))
-                return f"http://127.0.0.1:{next(int(value) for name, _, value in pairs if name == b'PORT')}"
+                port = next(int(value) for name, _, value in pairs if name == b"PORT")
+                return f"http://{words[words.index(b'--host') + 1].decode()}:{port}"
         except OSError:
             continue
     raise SystemExit("no Cog server was found below the local server")

@@ -321,9 +321,9 @@ async def test_a_version_can_be_looked_up_and_shows_the_models_schema(
 @pytest.mark.parametrize(
     "path", ["/account", "/predictions", "/models/replicate/hello-world", "/files", "/search?query=a"]
 )
-async def test_the_api_answers_without_v1_too(local: Any, path: str) -> None:
+async def test_the_api_answers_without_v1_and_with_two_of_them(local: Any, path: str) -> None:
     async with local() as api:
-        assert await api.get(path) == await api.get(f"/v1{path}")
+        assert await api.get(path) == await api.get(f"/v1{path}") == await api.get(f"/v1/v1{path}")
 
 
 async def test_official_clients_get_output_files_in_the_answer_and_others_their_addresses(
@@ -333,6 +333,6 @@ async def test_official_clients_get_output_files_in_the_answer_and_others_their_
     async with local() as api:
         done = await api.run(picture="data:,x", count=2)
         assert [output.rpartition("/")[2] for output in done["output"]] == ["out-0.webp", "out-1.webp"]
-        for agent in ("replicate-python/1.0.7", "AsyncReplicate/Python 2.0.0b4", "replicate-javascript/1.4.0"):
+        for agent in ("replicate-python/1.0.7", "_ModuleClient/Python 2.0.0b4", "replicate-javascript/1.4.0"):
             seen = await api.get(done["urls"]["get"], user_agent=agent)
             assert seen == done | {"output": ["data:image/webp;base64,eDA=", "data:image/webp;base64,eDE="]}

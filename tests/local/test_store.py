@@ -32,6 +32,12 @@ def test_a_file_that_is_no_store_is_refused_and_an_empty_one_filled(tmp_path: Pa
     Store(tmp_path).close()
 
 
+def test_a_folder_where_the_file_should_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "server.db").mkdir()
+    with pytest.raises(LocalError, match="cannot be read: unable to open database file; move it away"):
+        Store(tmp_path)
+
+
 def test_a_store_of_a_newer_release_is_refused(tmp_path: Path) -> None:
     Store(tmp_path).close()
     with sqlite3.connect(tmp_path / "server.db") as connection:

@@ -187,3 +187,20 @@ async def test_the_page_is_kept_by_browsers_until_it_changes_and_forbids_what_it
     ):
         missing = await get(visit.origin + path)
         assert (missing.status, missing.headers["content-type"]) == (404, "application/json")
+
+
+async def test_what_a_finger_touches_is_large_enough(browser: Any, origin: str) -> None:
+    context = await browser.new_context(viewport={"width": 412, "height": 800}, has_touch=True, is_mobile=True)
+    page = await context.new_page()
+    for path in ("/", "/me/every"):
+        await page.goto(origin + path)
+        await page.locator("main h1").wait_for()
+        small = await page.evaluate(
+            """[...document.querySelectorAll("a, button, summary, select, textarea, input:not([type=checkbox])")]
+            .filter((one) => one.checkVisibility() && !one.matches(".unseen, .skip"))
+            .map((one) => [one.outerHTML.slice(0, 80), one.getBoundingClientRect().height])
+            .filter(([, height]) => height < 43.5)"""
+        )
+        assert small == []
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 412
+    await context.close()

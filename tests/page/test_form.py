@@ -102,6 +102,7 @@ async def test_a_large_file_is_uploaded_and_a_small_one_goes_along(visit: Any, p
     large.write_bytes(picture.read_bytes() + bytes(300_000))  # noqa: ASYNC240 - a moment
     await choose.set_input_files(large)
     await expect(visit.field("image")).to_contain_text("large.png")
+    await expect(visit.field("image").locator("img")).to_have_js_property("naturalWidth", 2)  # though it was uploaded
     await visit.run()
     await visit.status("succeeded")
     prediction = await visit.prediction()

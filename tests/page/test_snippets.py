@@ -70,8 +70,8 @@ async def test_the_official_clients_are_shown_how_to_reach_this_server(visit: An
     await visit.text("prompt").fill('a "fox"')
     code = await visit.snippet("Python client")
     ast.parse(code)
-    assert f'base_url="{visit.origin}"' in code
-    assert 'client.run("black-forest-labs/flux-schnell", input={' in code
+    assert f'"REPLICATE_BASE_URL": "{visit.origin}"' in code
+    assert 'replicate.run("black-forest-labs/flux-schnell", input={' in code
     code = await visit.snippet("JavaScript")
     assert f'baseUrl: "{visit.origin}/v1"' in code
     assert 'prompt: "a \\"fox\\"",' in code

@@ -64,14 +64,15 @@ def build(parts: Parts, *, token: str, faults: Faults, on_request: Callable[[Ask
 
 
 def versioned(app: ASGIApp) -> ASGIApp:
-    """``app`` with the API's addresses also without ``/v1``.
+    """``app`` with the API's addresses also without ``/v1``, and with two.
 
     In REPLICATE_BASE_URL some clients want it (2.0.0b4 for Python) and some do not (1.0.7): one value is right for all.
     """
 
     async def anywhere(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and _UNVERSIONED.fullmatch(scope["path"]):
-            scope = {**scope, "path": f"/v1{scope['path']}"}
+        if scope["type"] == "http":
+            path = scope["path"].removeprefix("/v1") if scope["path"].startswith("/v1/v1/") else scope["path"]
+            scope = {**scope, "path": f"/v1{path}" if _UNVERSIONED.fullmatch(path) else path}
         await app(scope, receive, send)
 
     return anywhere

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import shutil
+import socket
 import tempfile
+import time
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 
 _PASSING = "replicate-job-state-"
+_LONG_AGO = 60.0
 
 
 @asynccontextmanager
@@ -39,7 +43,7 @@ async def assembled(options: Options) -> AsyncIterator[str]:
     """What ``serve`` gives. Raises as it does."""
     faults = options.faults or Faults()
     async with AsyncExitStack() as stack:
-        listening = stack.enter_context(bind(options.host, options.port))
+        listening = stack.enter_context(_bind(options.host, options.port))
         base_url = origin_of(listening)
         parts = await _open(stack, options, base_url, keep=faults.expire)
         left = parts.predictions.recover()
@@ -58,16 +62,29 @@ async def assembled(options: Options) -> AsyncIterator[str]:
         yield base_url
 
 
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        return bind(host, port)
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        advice = "it is in use, maybe by another server: name another port" if taken else error.strerror
+        raise LocalError(f"cannot listen on {host}, port {port}: {advice}") from None
+
+
 async def _open(stack: AsyncExitStack, options: Options, base_url: str, *, keep: float | None) -> Parts:
-    state = options.state or stack.enter_context(_passing_state())
-    store = Store(state)
+    if options.state:
+        store = Store(state := options.state)
+        scratch = stack.enter_context(_scratch(state / "running"))  # nobody else has it now
+    else:
+        scratch = stack.enter_context(_passing())
+        store = Store(state := scratch / "state")
     stack.callback(store.close)
     files = Files(state, base_url, secret=store.secret("files").encode(), allow_private=options.allow_private)
     cache = options.cache_dir or user_cache_path("replicate-job", appauthor=False)
     catalog = Catalog(options.models, versions=cache / "versions")
     await asyncio.to_thread(catalog.models)  # the first look reads every file
     engine = Engine(
-        *(cache, stack.enter_context(_scratch(state / "running")), files, options.on_notice),
+        *(cache, scratch, files, options.on_notice),
         grace=options.grace,
         idle=options.idle,
         max_models=options.max_models,
@@ -90,12 +107,12 @@ async def _open(stack: AsyncExitStack, options: Options, base_url: str, *, keep:
 
 
 @contextmanager
-def _passing_state() -> Iterator[Path]:
-    """A folder for a server that keeps nothing. One that was killed could not remove its own: that is done here."""
-    for left in Path(tempfile.gettempdir()).glob(f"{_PASSING}*"):
-        with suppress(LocalError, OSError):
-            Store(left).close()  # nobody has it
-            shutil.rmtree(left)
+def _passing() -> Iterator[Path]:
+    """The folder of a server that keeps nothing.
+
+    One that was killed could not remove its own: where none of its models did, the next server does.
+    """
+    _remove_left()
     with tempfile.TemporaryDirectory(prefix=_PASSING, ignore_cleanup_errors=True) as own:
         yield Path(own)
 
@@ -104,9 +121,17 @@ def _passing_state() -> Iterator[Path]:
 def _scratch(folder: Path) -> Iterator[Path]:
     """A folder for this run alone: those that remove the last run's, after a kill, may still be at it."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True)
     with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as own:
         yield Path(own)
+
+
+def _remove_left() -> None:
+    for left in Path(tempfile.gettempdir()).glob(f"{_PASSING}*"):
+        with suppress(LocalError, OSError):
+            if time.time() - left.stat().st_mtime > _LONG_AGO:  # one that was just made is not locked yet
+                Store(left / "state").close()  # nobody has it
+                shutil.rmtree(left)
 
 
 def _remover(files: Files) -> Callable[[str], None]:

@@ -60,11 +60,11 @@ class Store:
             self._lock.close()
             raise LocalError(f"{folder} is in use by another local server: stop it, or name another --state") from None
         place = folder / "server.db"
-        self._connection = sqlite3.connect(place, isolation_level=None, check_same_thread=False)
         try:
+            self._connection = sqlite3.connect(place, isolation_level=None, check_same_thread=False)
             self._open()
         except sqlite3.DatabaseError as error:
-            self.close()
+            self._lock.close()
             raise LocalError(f"{place} cannot be read: {error}; move it away to begin anew") from None
 
     def _open(self) -> None:

@@ -25,27 +25,37 @@ _AT_ONCE = 2**16  # bytes
 
 
 async def stream(predictions: Predictions, prediction: Prediction, last: str, here: str) -> AsyncIterator[bytes]:
-    """All that happened and happens to it, after the event whose id is ``last``; ``here`` is this server's address."""
+    """All that happened and happens to it, after the output whose id is ``last``; ``here`` is this server's address.
+
+    Ids count outputs, which is what a client must neither miss nor see twice.
+    """
     yield _OPENING
-    number = _NUMBER.fullmatch(last)
-    start = int(number[1]) + 1 if number else 0
-    async for position, event in predictions.events(prediction, start):
-        if encoded := encode(event, event_id(prediction.created_at, position)):
-            yield placed(encoded, here)
+    seen, number = _seen(last), 0
+    async for _, event in predictions.events(prediction):
+        is_output = isinstance(event, Produced)
+        number += is_output
+        if number > seen or (number == seen and not is_output) or isinstance(event, Ended):
+            yield placed(encode(event, event_id(prediction.created_at, number - 1)), here)
 
 
 async def replay(body: bytes, last: str) -> AsyncIterator[bytes]:
-    """What became of one that ended long ago: its log and its output, and only its end after ``last``."""
+    """What became of one that ended long ago: its log, and its outputs after the one whose id is ``last``."""
     yield _OPENING
     prediction: dict[str, Any] = msgspec.json.decode(body)
     began = datetime.fromisoformat(prediction["created_at"]).timestamp()
-    output = prediction["output"]
+    output, seen = prediction["output"], _seen(last)
     values = output if isinstance(output, list) else [] if output is None else [output]
-    events: list[Event] = [Logged(prediction["logs"])] if prediction["logs"] else []
-    events += map(Produced, values)
-    for position, event in enumerate([] if last else events):
-        yield encode(event, event_id(began, position)) or b""
-    yield encode(Ended(prediction["status"], error=prediction["error"]), "") or b""
+    if prediction["logs"] and not seen:
+        yield encode(Logged(prediction["logs"]), "")
+    for number, value in list(enumerate(values))[seen:]:
+        yield encode(Produced(value), event_id(began, number))
+    yield encode(Ended(prediction["status"], error=prediction["error"]), "")
+
+
+def _seen(last: str) -> int:
+    """How many outputs a client had that saw this id last."""
+    number = _NUMBER.fullmatch(last)
+    return int(number[1]) + 1 if number else 0
 
 
 async def unhurried(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -62,17 +72,17 @@ async def unhurried(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             await asyncio.sleep(0)
 
 
-def encode(event: Event, id: str) -> bytes | None:  # noqa: A002 - the field's own name
-    """None for an event that streams do not have. ``done`` and ``error`` bear no id."""
+def encode(event: Event, id: str) -> bytes:  # noqa: A002 - the field's own name
+    """Empty for an event that streams do not have. Only outputs bear their id."""
     match event:
         case Produced():
             return encode_event("output", _text(event.value), id)
         case Logged():
-            return encode_event("logs", event.text, id)
+            return encode_event("logs", event.text)
         case Ended():
             error = encode_event("error", error_data(event.error)) if event.status == "failed" else b""
             return error + encode_event("done", done_data(event.status))
-    return None
+    return b""
 
 
 def _text(value: Any) -> str:

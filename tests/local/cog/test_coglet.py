@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_job.local.cog.coglet import Messages, call
+from replicate_job.local.cog.coglet import Address, Messages, call
 
 VALUES = st.dictionaries(st.text(), st.none() | st.integers(-9, 9) | st.text())
 
@@ -36,7 +37,7 @@ async def answering(answer: bytes) -> asyncio.Server:
 
 async def test_an_answer_has_a_status_and_a_body() -> None:
     server = await answering(b"HTTP/1.0 422 No\r\na: b\r\n\r\n{}")
-    async with server, call(server.sockets[0].getsockname()[1], "GET", "/") as answer:
+    async with server, call(Address(*server.sockets[0].getsockname()), "GET", "/") as answer:
         assert (answer.status, await answer.read()) == (422, b"{}")
 
 
@@ -44,5 +45,13 @@ async def test_an_answer_has_a_status_and_a_body() -> None:
 async def test_a_connection_without_an_answer_is_an_error(answer: bytes) -> None:
     async with await answering(answer) as server:
         with pytest.raises(ConnectionError, match="no answer"):
-            async with call(server.sockets[0].getsockname()[1], "GET", "/"):
+            async with call(Address(*server.sockets[0].getsockname()), "GET", "/"):
                 pass
+
+
+def test_a_server_listens_where_no_web_page_finds_it() -> None:
+    found = {Address.free() for _ in range(20)}
+    assert len(found) == 20
+    assert all(address.host.startswith("127.") for address in found)
+    if sys.platform == "linux":
+        assert len({address.host for address in found}) > 1

@@ -87,6 +87,12 @@ async def test_where_all_are_busy_a_newcomer_waits_without_starting(bench: Any, 
         assert [run.end.output for run in runs] == ["first", "second", "third"]
 
 
+async def test_a_server_that_starts_takes_all_who_wait_for_it(bench: Any) -> None:
+    async with bench(max_models=2) as engine:
+        servers = await asyncio.gather(*(engine.output(name) for _ in range(10) for name in ("one", "two", "three")))
+        assert len(set(servers)) <= 6
+
+
 @pytest.mark.parametrize("name", ["two", "one"])
 async def test_a_cancellation_while_waiting_ends_the_wait_at_once(bench: Any, gate: Path, name: str) -> None:
     async with bench(max_models=1) as engine:

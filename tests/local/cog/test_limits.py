@@ -29,7 +29,7 @@ def test_an_excerpt_holds_little_of_a_long_log() -> None:
     assert len("".join(excerpt._held)) < 20  # noqa: SLF001 - what it is for cannot be seen from outside
 
 
-@pytest.mark.parametrize(("size", "text"), [(6_000_000_000, "6.0 GB"), (600_000_000, "600 MB")])
+@pytest.mark.parametrize(("size", "text"), [(6 * 2**30, "6.0 GiB"), (300 * 2**20, "300 MiB")])
 def test_amounts_are_said_in_words(size: int, text: str) -> None:
     assert amount(size) == text
 

@@ -79,9 +79,9 @@ async def test_a_model_that_eats_memory_gets_an_error_that_says_how_much_there_i
     write_model: Callable[..., Path], bench: Any
 ) -> None:
     write_model(ILL, CONFIG)
-    async with bench(memory=600_000_000) as engine:
+    async with bench(memory=600 * 2**20) as engine:
         end = (await engine.run(how="eat")).end
-        assert end.error == "MemoryError: out of memory: a model's process may have 600 MB here"
+        assert end.error == "MemoryError: out of memory: a model's process may have 600 MiB here"
         assert await engine.output() == "well"
 
 

@@ -46,6 +46,17 @@ async def test_a_build_that_was_killed_does_not_count(write_model: Callable[...,
     assert not place.exists()
 
 
+async def test_what_a_killed_build_left_is_removed_by_the_next(
+    write_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    model = read_model(write_model("a", NAMED))
+    left = tmp_path / "venvs" / f"{recipe(model).key}.tools"
+    left.mkdir(parents=True)
+    (left / "old").touch()
+    assert (await ensure_venv(model, tmp_path / "venvs", lambda _: None) / "bin" / "python").exists()
+    assert not left.exists()
+
+
 async def test_what_fails_is_said_in_one_line_with_the_end_of_its_output(
     write_model: Callable[..., Path], tmp_path: Path
 ) -> None:

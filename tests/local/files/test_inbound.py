@@ -66,6 +66,7 @@ class Site:
         async def zeros() -> AsyncIterator[bytes]:
             while True:
                 yield bytes(1000)
+                await asyncio.sleep(0)  # to a connection that is gone, a write does not wait: nobody else had a turn
 
         return StreamingResponse(zeros())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -125,8 +126,9 @@ async def test_headers_that_are_too_long_are_refused_and_the_server_goes_on(
     api: Any, raw: Callable[..., bytes]
 ) -> None:
     request = f"GET /v1/account HTTP/1.1\r\nhost: {api.base_url[7:]}\r\nconnection: close\r\nx: {'a' * 2**20}\r\n\r\n"
-    answer = await asyncio.to_thread(raw, api.base_url, request)
-    assert answer.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 400 ", b"HTTP/1.1 431 "))
+    with suppress(ConnectionResetError):  # the server does not read on, and the rest of the request meets a closed door
+        answer = await asyncio.to_thread(raw, api.base_url, request)
+        assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 431 "))
     assert (await api.request("GET", "/v1/account")).status == 200
 
 

@@ -49,7 +49,7 @@ class Catalog:
         folders: Iterable[Path] = (),
         *,
         versions: Path | None = None,
-        interval: float = 1.0,
+        interval: float = 0.2,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._roots = (*(Path(folder).absolute() for folder in folders), BUILT_IN)

@@ -8,6 +8,9 @@ pieces, far ahead of who takes the messages. In HTTP/1.0 an answer is plain byte
 from __future__ import annotations
 
 import asyncio
+import secrets
+import socket
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -51,12 +54,33 @@ class Messages:
         return [message for each in whole if (message := _message(each))]
 
 
+class Address(msgspec.Struct, frozen=True):
+    """Where a Cog server listens on this machine's loopback network."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def free(cls) -> Address:
+        """One that nobody has. On Linux it is one of 16 million, for a Cog server asks nobody who he is.
+
+        It would answer any web page that is shown on this machine and finds it. Other systems have 127.0.0.1 alone.
+        """
+        numbers = [secrets.randbelow(254) + 1 for _ in range(3)] if sys.platform == "linux" else [0, 0, 1]
+        host = ".".join(map(str, (127, *numbers)))
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+            return cls(host, int(probe.getsockname()[1]))
+
+
 @asynccontextmanager
-async def call(port: int, method: str, path: str, body: bytes = b"", accept: str = "*/*") -> AsyncIterator[Answer]:
+async def call(
+    address: Address, method: str, path: str, body: bytes = b"", accept: str = "*/*"
+) -> AsyncIterator[Answer]:
     """Send a request to the server on this machine. Raises OSError, also for an answer that breaks off."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=_AHEAD)
+    reader, writer = await asyncio.open_connection(address.host, address.port, limit=_AHEAD)
     try:
-        head = f"{method} {path} HTTP/1.0\r\nhost: 127.0.0.1:{port}\r\naccept: {accept}\r\n"
+        head = f"{method} {path} HTTP/1.0\r\nhost: {address.host}:{address.port}\r\naccept: {accept}\r\n"
         head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
         writer.write(head.encode() + body)
         try:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from replicate_job.local.catalog.model import Model
+    from replicate_job.local.cog.coglet import Address
 
 # The group's leader is a shell that reads its standard input to the end, which is held by us alone. When we die, by
 # whatever signal, the server and its worker go too, with the folder $0 and what coglet keeps of the predictions that
@@ -111,17 +112,17 @@ class Group:
             return f"exit code {code}"
         return f"{name}; the machine may be out of memory" if name == "SIGKILL" else name
 
-    async def start(self, port: int) -> None:
+    async def start(self, address: Address) -> None:
         room = self._furnish()
         limit = f"ulimit -d {self._memory // 1024}\n" if self._memory else ""
-        server = (str(self._launch.venv / "bin" / "python"), "-m", "cog.server.http", "--host", "127.0.0.1")
+        server = (str(self._launch.venv / "bin" / "python"), "-m", "cog.server.http", "--host", address.host)
         self._process = await asyncio.create_subprocess_exec(
             *("/bin/sh", "-c", limit + _WATCHED.format(scratch=SCRATCH), str(self._folder), *server),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             limit=_LINE,
-            env=self._environment(port),
+            env=self._environment(address.port),
             cwd=room,
             start_new_session=True,
         )

@@ -28,17 +28,27 @@ class Instance:
         self.timer: asyncio.TimerHandle | None = None
 
 
+class Turn:
+    """Of one prediction that waits. It ``joins`` a server that started while it waited."""
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+        self.called = asyncio.Event()
+        self.joins = False
+
+
 class Instances:
     """``most`` servers at once; one without predictions stops after ``idle`` seconds, or when another needs its place.
 
     Where all are busy, whoever needs a new one waits, and whoever comes later waits behind it: without that, models
-    that are always busy would keep the others out for ever.
+    that are always busy would keep the others out for ever. But a server that starts takes all who wait for it then:
+    without that, predictions of more models than ``most`` that come in turns would each start a server.
     """
 
     def __init__(self, make: Callable[[Launch], CogServer], *, idle: float, most: int) -> None:
         self._make, self._idle, self._most = make, idle, most
         self._running: dict[str, Instance] = {}  # by version; the one that was used last is at the end
-        self._queue: deque[asyncio.Event] = deque()
+        self._queue: deque[Turn] = deque()
         self._closing: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
@@ -59,14 +69,15 @@ class Instances:
         await asyncio.gather(*self._closing)
 
     async def _take(self, launch: Launch) -> Instance:
-        turn = asyncio.Event()
+        turn = Turn(launch.model.version)
         self._queue.append(turn)
         try:
             while True:
-                if self._queue[0] is turn and (instance := await self._find(launch)):
+                may = self._queue[0] is turn or (turn.joins and turn.version in self._running)
+                if may and (instance := await self._find(launch)):
                     return instance
-                turn.clear()
-                await turn.wait()
+                turn.called.clear()
+                await turn.called.wait()
         finally:
             self._queue.remove(turn)
             self._call()
@@ -85,6 +96,10 @@ class Instances:
             if self._closing:
                 await asyncio.wait(self._closing)
             instance = Instance(launch, self._make(launch))
+            for turn in self._queue:
+                if turn.version == version:
+                    turn.joins = True
+                    turn.called.set()
         self._running[version] = instance
         instance.users += 1
         if instance.timer:
@@ -127,4 +142,4 @@ class Instances:
     def _call(self) -> None:
         """Whoever is first in the queue looks again."""
         if self._queue:
-            self._queue[0].set()
+            self._queue[0].called.set()

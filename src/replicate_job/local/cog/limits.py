@@ -25,8 +25,8 @@ def default_memory() -> int:
 
 
 def amount(size: int) -> str:
-    """As ``6.0 GB``."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"  # noqa: PLR2004 - a thousand MB
+    """As ``6.0 GiB``, in the units in which it is asked for."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
 class Excerpt:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from replicate_job.errors import LocalError
-from replicate_job.local.cog.coglet import call
+from replicate_job.local.cog.coglet import Address, call
 from replicate_job.local.cog.group import SCRATCH, Group, Launch, scratch
 from replicate_job.local.cog.limits import Excerpt, amount
 from replicate_job.local.prediction import Ended, Event, Logged, Produced, Started
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
 _WRAPPED = re.compile(r"(?:Prediction failed: |Generator iteration error: )*")
 _CRASHED = "Worker crashed"
+_NOT_JSON = "Failed to parse output JSON"
 _READY = {"READY", "BUSY"}
 _PORTS = 3
 _LONG_FOR_A_SLOT = 0.02  # seconds
@@ -49,7 +49,7 @@ class CogServer:
         self._start: asyncio.Task[None] | None = None
         self._group: Group | None = None
         self._is_ready = False
-        self._port, self._forced = 0, ""
+        self._address, self._forced = Address("", 0), ""
 
     @property
     def is_ready(self) -> bool:
@@ -91,7 +91,8 @@ class CogServer:
             await unless(canceled, self.start())
         except LocalError as error:
             if self._group and self._group.printed:
-                yield Logged("".join(f"{line}\n" for line in self._group.printed))
+                log = Excerpt()
+                yield Logged(log.take("".join(f"{line}\n" for line in self._group.printed)) + log.rest())
             yield Ended("failed", error=str(error))
             return
         if canceled.is_set() or self._group is None:
@@ -127,9 +128,9 @@ class CogServer:
         for _ in range(_PORTS):
             await self._stop()
             _share_scratch()
-            self._port, self._forced = _free_port(), ""
+            self._address, self._forced = Address.free(), ""
             self._group = Group(self._launch, self._folder, self._memory)
-            await self._group.start(self._port)
+            await self._group.start(self._address)
             if await self._wait_until_ready(self._group):
                 self._is_ready = True
                 return
@@ -167,7 +168,7 @@ class CogServer:
     async def _health(self) -> str:
         """The server's word for its state; empty where it does not answer."""
         try:
-            async with call(self._port, "GET", "/health-check") as answer:
+            async with call(self._address, "GET", "/health-check") as answer:
                 return str(msgspec.json.decode(await answer.read()).get("status", ""))
         except (OSError, msgspec.DecodeError):
             return ""
@@ -188,7 +189,7 @@ class CogServer:
         body, delay = msgspec.json.encode({"input": given}), 0.001
         while True:
             with suppress(ConnectionRefusedError):  # it died while it was idle
-                async with call(self._port, "PUT", f"/predictions/{id}", body, "text/event-stream") as answer:
+                async with call(self._address, "PUT", f"/predictions/{id}", body, "text/event-stream") as answer:
                     if answer.status != 409:  # noqa: PLR2004 - HTTP's Conflict: the slot is not free yet
                         yield answer
                         return
@@ -203,7 +204,7 @@ class CogServer:
         """Once it is canceled: ask the model to end, and end its server if it does not."""
         await canceled.wait()
         with suppress(OSError):
-            async with call(self._port, "POST", f"/predictions/{id}/cancel"):
+            async with call(self._address, "POST", f"/predictions/{id}/cancel"):
                 pass
         await asyncio.sleep(self._grace)
         if self._group is not None:
@@ -234,7 +235,9 @@ class CogServer:
         if error.startswith("MemoryError") and self._memory:
             words = error.removeprefix("MemoryError").strip(": ") or "out of memory"
             return f"MemoryError: {words}: a model's process may have {amount(self._memory)} here"
-        return error
+        if error.startswith(_NOT_JSON):
+            return "the output holds what JSON cannot: NaN, Infinity, a lone surrogate or too deep nesting"
+        return error.rstrip().removesuffix(":")  # of an exception without words
 
 
 def _look(task: asyncio.Task[None]) -> None:
@@ -259,9 +262,3 @@ def _refusal(status: int, body: bytes) -> str:
     if isinstance(detail, list):
         return "; ".join(f"{'.'.join(map(str, item['loc'][2:]))}: {item['msg']}" for item in detail)
     return str(detail)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

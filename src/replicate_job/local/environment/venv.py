@@ -9,7 +9,6 @@ import os
 import shlex
 import shutil
 import sys
-import tempfile
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -85,14 +84,16 @@ async def ensure_venv(model: Model, folder: Path, on_notice: Callable[[str], Non
         if not (place / "bin" / "python").exists():
             first = f", {model.size}" if model.size else ""
             on_notice(f"preparing {model.slug} (once: its Python environment{first})")
-            unfinished = folder / f"{made.key}.unfinished"
-            for rest in (unfinished, place):
+            unfinished, tools = folder / f"{made.key}.unfinished", folder / f"{made.key}.tools"
+            for rest in (unfinished, tools, place):  # of a build that was killed
                 await asyncio.to_thread(shutil.rmtree, rest, ignore_errors=True)
             try:
-                await _build(model, made, unfinished, on_notice)
+                await _build(model, made, unfinished, tools, on_notice)
             except LocalError:  # the disk may be full of it
                 await asyncio.to_thread(shutil.rmtree, unfinished, ignore_errors=True)
                 raise
+            finally:
+                shutil.rmtree(tools, ignore_errors=True)
             unfinished.rename(place)
     return place
 
@@ -104,7 +105,7 @@ def model_environment(venv: Path, own: dict[str, str]) -> dict[str, str]:
     return {**ours, **own, "PATH": path, "VIRTUAL_ENV": str(venv)}
 
 
-async def _build(model: Model, made: Recipe, place: Path, on_notice: Callable[[str], None]) -> None:
+async def _build(model: Model, made: Recipe, place: Path, tools: Path, on_notice: Callable[[str], None]) -> None:
     try:
         from uv import find_uv_bin  # noqa: PLC0415 - ships a binary of its own, asked for only to build something
 
@@ -129,19 +130,19 @@ async def _build(model: Model, made: Recipe, place: Path, on_notice: Callable[[s
         (tool, "pip", "install", "--python", str(place / "bin" / "python"), *wanted),
     ]
     steps += [("/bin/sh", "-c", command) for command in made.commands]
-    with tempfile.TemporaryDirectory(prefix="replicate-job-") as tools:
-        _write_tools(Path(tools), tool)
-        environment["PATH"] = environment["PATH"].replace(":", f":{tools}:", 1)  # before any other pip
-        for step in steps:
-            code, output = await run(step, environment, model.folder, partial(_tell, model, on_notice))
-            if code:
-                lines = [line.strip() for line in output.splitlines() if line.strip()]
-                tail = " | ".join(lines[-_SHOWN:]) or f"exit code {code}"
-                raise LocalError(f"{model.slug}: its Python environment could not be made: {tail}")
+    _write_tools(tools, tool)
+    environment["PATH"] = environment["PATH"].replace(":", f":{tools}:", 1)  # before any other pip
+    for step in steps:
+        code, output = await run(step, environment, model.folder, partial(_tell, model, on_notice))
+        if code:
+            lines = [line.strip() for line in output.splitlines() if line.strip()]
+            tail = " | ".join(lines[-_SHOWN:]) or f"exit code {code}"
+            raise LocalError(f"{model.slug}: its Python environment could not be made: {tail}")
 
 
 def _write_tools(folder: Path, uv: str) -> None:
     """What commands in ``build.run`` may call besides what is installed: ``uv``, and it under the name of ``pip``."""
+    folder.mkdir()
     for name, words in (("uv", ""), ("pip", " pip"), ("pip3", " pip")):
         (folder / name).write_text(f'#!/bin/sh\nexec {shlex.quote(uv)}{words} "$@"\n', "utf-8")
         (folder / name).chmod(0o755)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LARGEST = 20 * 2**20
 """Bytes of all files of a prediction that are given like this."""
-_CLIENT = re.compile(r"replicate-(?:python|javascript)/|(?:Async)?Replicate/Python ")
+_CLIENT = re.compile(r"replicate-(?:python|javascript)/|\w+/Python ")
 _PATH = re.compile(r"/outputs/([^/]+)/([^/]+)")
 
 

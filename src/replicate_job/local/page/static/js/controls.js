@@ -118,7 +118,7 @@ function sliderFor(field, about) {
 }
 
 function switchControl(field, about, changed) {
-  const said = h("span", {});
+  const said = h("span", { "aria-hidden": "true" }); // the switch itself says it
   const box = h("input", { ...marks(field, about), type: "checkbox", role: "switch", checked: field.initial });
   const tell = () => (said.textContent = box.checked ? "true" : "false");
   box.addEventListener("change", () => {

@@ -15,7 +15,7 @@ export function jsonView(value) {
 function node(value, depth, comma) {
   if (isPlain(value)) return [leaf(value), comma];
   if (!Array.isArray(value)) return branch(Object.entries(value), "{", `}${comma}`, depth);
-  return value.every(isPlain) ? [plainArray(value), comma] : branch(Object.entries(value), "[", `]${comma}`, depth);
+  return value.every(isPlain) ? plainArray(value, comma) : branch(Object.entries(value), "[", `]${comma}`, depth);
 }
 
 const isPlain = (value) => value === null || typeof value !== "object";
@@ -44,20 +44,18 @@ function leaf(value) {
   );
 }
 
-function plainArray(items) {
+function plainArray(items, comma) {
   const element = h("span", { class: "array" }, "[");
   const show = (part) => part.flatMap((item, index) => (index ? [", ", leaf(item)] : [leaf(item)]));
   element.append(...show(items.slice(0, MANY)));
+  // The end stays on the line of what stands before it.
+  const end = h("span", { class: "end" }, `]${comma}`);
   if (items.length > MANY) {
-    const rest = h("span", {}, ", ");
-    rest.append(
-      unfold(`${(items.length - MANY).toLocaleString()} more of ${items.length.toLocaleString()}`, () =>
-        rest.append(...show(items.slice(MANY))),
-      ),
-    );
-    element.append(rest);
+    const label = `${(items.length - MANY).toLocaleString()} more of ${items.length.toLocaleString()}`;
+    element.append(", ");
+    end.prepend(unfold(label, () => end.before(...show(items.slice(MANY)))));
   }
-  element.append("]");
+  element.append(end);
   return element;
 }
 

@@ -80,7 +80,9 @@ export function panel(first, about) {
     draw();
   }
 
-  follow(first, { words: about.words, changed, lost: (text) => lost.textContent === text || (lost.textContent = text), signal: about.signal });
+  // An alert that is written again is read out again.
+  const tellLost = (text) => lost.textContent === text || (lost.textContent = text);
+  follow(first, { words: about.words, changed, lost: tellLost, signal: about.signal });
   const clock = setInterval(() => !hasEnded(current) && parts.status.tick(), 100);
   about.signal.addEventListener("abort", () => clearInterval(clock));
   explainWait(() => current, parts.status, about.signal);

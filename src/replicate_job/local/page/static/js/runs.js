@@ -2,9 +2,9 @@
 
 import * as api from "./api.js";
 import { h, icon } from "./dom.js";
-import { canShow, mediaOf } from "./files.js";
+import { canShow, mediaOf, nameOf } from "./files.js";
 import { hasEnded } from "./follow.js";
-import { ago, cut } from "./format.js";
+import { ago, cut, fileName } from "./format.js";
 import { filesIn } from "./output.js";
 
 /** A link to it, as a row with what was asked. */
@@ -35,6 +35,7 @@ export function asked(prediction) {
     texts.find(([name, text]) => /prompt|text|query/.test(name) && typeof text === "string") ??
     texts.find(([, text]) => typeof text === "string" && !text.startsWith("data:")) ??
     [];
+  if (/^https?:\/\/\S+$/.test(value ?? "")) return cut(nameOf(value) ?? fileName(value), 160);
   if (value) return cut(value.replace(/\s+/g, " "), 160);
   const short = plain(prediction.input ?? {});
   return Object.keys(short).length ? JSON.stringify(short) : "Nothing set";

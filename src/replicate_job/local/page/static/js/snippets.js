@@ -91,12 +91,14 @@ function pythonClient(run) {
   const uses = used(run);
   const write = { file: (name) => `open(${python(name)}, "rb")`, secret: (name) => `os.environ[${python(name)}]` };
   return lines([
-    uses.secret && "import os",
-    uses.secret && "",
+    "import os",
+    "",
+    // Both of its versions read these two, and take no argument of the same name.
+    `os.environ |= {"REPLICATE_BASE_URL": ${python(run.origin)}, "REPLICATE_API_TOKEN": ${python(tokenOf(run))}}`,
+    "",
     "import replicate",
     "",
-    `client = replicate.Client(api_token=${python(tokenOf(run))}, base_url=${python(run.origin)})`,
-    `output = client.run(${python(target(run))}, input=${pythonInput(run, write)})`,
+    `output = replicate.run(${python(target(run))}, input=${pythonInput(run, write)})`,
     run.pieces ? 'print("".join(output))' : "print(output)",
   ]);
 }

@@ -28,7 +28,8 @@ export function useIn(media, url, slug) {
 
   function choice(takers) {
     const options = takers.map(([name]) => h("option", { value: name }, name));
-    const select = h("select", { "aria-label": "Use in", class: "small" }, h("option", { value: "" }, "Use in …"), options);
+    const none = h("option", { value: "" }, "Use in …");
+    const select = h("select", { "aria-label": "Use in", class: "small" }, none, options);
     select.addEventListener("change", () => {
       const [name, field] = takers.find(([one]) => one === select.value);
       go(`/${name}`, { state: { draft: { [field]: url } } });

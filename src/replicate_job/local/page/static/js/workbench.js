@@ -13,6 +13,7 @@ import { recentRuns } from "./runs.js";
 import { fieldsOf, outputKind, same } from "./schema.js";
 import { useIn } from "./usein.js";
 
+const CHANGED = "The model has changed: look at its form and run again.";
 const NARROW = "(max-width: 900px)"; // as in views.css
 const RUN_KEYS = /mac|iphone|ipad/i.test(navigator.platform) ? "⌘↵" : "Ctrl ↵";
 
@@ -186,7 +187,7 @@ class Workbench {
     const now = await api.model(this.slug, this.signal);
     const isSame = same(inputOf(now), inputOf(this.model));
     if (isSame) Object.assign(this.model, { latest_version: now.latest_version });
-    else go(`/${this.slug}`, { state: { draft: this.draft(), said: "The model has changed: look at its form and run again." } });
+    else go(`/${this.slug}`, { state: { draft: this.draft(), said: CHANGED } });
     return isSame;
   }
 
