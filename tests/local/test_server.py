@@ -12,7 +12,6 @@ from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import PyreqwestError
 
 from replicate_job.errors import LocalError
-from replicate_job.local.catalog.catalog import Catalog
 from replicate_job.local.server import Options, serve
 
 if TYPE_CHECKING:
@@ -173,15 +172,16 @@ async def test_a_model_of_ones_own_is_made_ready_from_the_start_and_once_where_t
 async def test_a_create_does_not_wait_for_an_environment_that_takes_its_time(
     write_model: Callable[..., Path], local: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("replicate_job.local.engine._PATIENCE", 0.05)
+    monkeypatch.setattr("replicate_job.local.engine.PATIENCE", 0.05)
     gate = tmp_path / "gate"
     write_model(
         WAITER.replace("time.sleep(60)", "pass"),
         f'build: {{run: ["until [ -e {gate} ]; do sleep 0.05; done"]}}\npredict: "predict.py:Predictor"\n',
     )
     async with local() as api:
-        models = Catalog([tmp_path / "models"]).models()
-        body = {"version": next(model.version for model in models if model.slug == "me/model"), "input": {}}
+        version = (await api.get("/v1/models/me/model"))["latest_version"]
+        assert version["openapi_schema"]["components"] == {"schemas": {}}
+        body = {"version": version["id"], "input": {}}
         made = await (await api.request("POST", "/v1/predictions", body)).json()
         assert made["status"] == "starting"
         gate.touch()

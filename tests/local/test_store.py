@@ -43,7 +43,7 @@ def test_a_store_of_a_newer_release_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "server.db") as connection:
         connection.execute("PRAGMA user_version = 9")
     connection.close()
-    with pytest.raises(LocalError, match="it is of version 9, and this release knows 1"):
+    with pytest.raises(LocalError, match="it is of version 9, and this release knows 2"):
         Store(tmp_path)
 
 

@@ -129,7 +129,7 @@ async def test_a_stream_of_an_earlier_server_is_told_again_whole_or_by_its_end(
         assert [data for kind, data, _ in after if kind == "logs"] == ["log\n"]
         ends = [event for event in before if event[0] in {"error", "done"}]
         assert after[-len(ends) :] == ends
-        first = next(id for kind, _, id in after if kind == "output")
+        first = next(number for kind, _, number in after if kind == "output")
         rest = [data for kind, data, _ in await read(api, done, last_event_id=first) if kind == "output"]
         assert rest == texts[1][1:]
 

@@ -58,9 +58,7 @@ def test_invalid_names_every_field_in_its_list_and_in_its_text() -> None:
         },
         {"type": "enum", "field": "input.a", "description": "no"},
     ]
-    assert body["detail"] == (
-        "- input: prompt is required\n- Additional property x is not allowed\n- input.a: no\n"
-    )
+    assert body["detail"] == ("- input: prompt is required\n- Additional property x is not allowed\n- input.a: no\n")
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 404, 413, 418, 429, 499, 500, 503])

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from replicate_job.local.files.files import Files
 
 
-_PATIENCE = 10.0
-"""Seconds that a create waits for its model's schema: less than any client waits for an answer."""
+PATIENCE = 10.0
+"""Seconds that a request waits for its model's schema: less than any client waits for an answer."""
 
 
 class Engine:
@@ -77,7 +77,7 @@ class Engine:
         A model whose environment is still being made is not waited for long: its own server will check the input.
         """
         with suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(PATIENCE):
                 schema = await self.schema(model)
             if model.version not in self._validators:
                 self._validators[model.version] = Validator(schema)

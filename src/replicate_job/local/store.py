@@ -28,9 +28,9 @@ CREATE INDEX predictions_unfinished ON predictions (number) WHERE ended_at IS NU
 CREATE INDEX predictions_kept ON predictions (ended_at) WHERE NOT removed;
 CREATE TABLE deployments (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, body BLOB NOT NULL);
 CREATE TABLE secrets (name TEXT PRIMARY KEY, secret TEXT NOT NULL);
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 """
-_VERSION = 1
+_VERSION = 2
 
 
 class Row(msgspec.Struct, frozen=True):

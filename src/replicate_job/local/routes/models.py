@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from replicate_job.errors import LocalError
+from replicate_job.local import engine
 from replicate_job.local.environment.venv import COG
 from replicate_job.local.routes.endpoint import found, origin, path, read_bytes
 from replicate_job.serving.answer import NOT_FOUND, Answer, RefusedError, json_answer, problem
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from replicate_job.local.app import Parts
     from replicate_job.local.catalog.catalog import Model
 
+_UNKNOWN: dict[str, Any] = {
+    "openapi": "3.0.2",
+    "info": {"title": "Cog", "version": "0.1.0"},
+    "paths": {},
+    "components": {"schemas": {}},
+}
 _COG_VERSION = COG.partition("==")[2]
 _A_FOLDER = problem(
     501, "A model is a folder here: put owner/name/ with a cog.yaml into a folder of --models", "Not implemented"
@@ -81,11 +88,11 @@ class ModelRoutes:
 
     async def get(self, request: Request) -> Answer:
         model, here = self._model(request), origin(request)
-        return json_answer(_body(model, await self._engine.schema(model), here))
+        return json_answer(_body(model, await self._known(model), here))
 
     async def versions(self, request: Request) -> Answer:
         models = self._catalog.versions(self._community(request))
-        schemas = await asyncio.gather(*(self._schema(model, None) for model in models))
+        schemas = await asyncio.gather(*(self._schema(model, engine.PATIENCE) for model in models))
         bodies = [_version(model, schema) for model, schema in zip(models, schemas, strict=True)]
         return json_answer(page_body(bodies))
 
@@ -93,7 +100,7 @@ class ModelRoutes:
         named, model = self._community(request), self._catalog.version(request.path_params["version"])
         if model is None or model.slug != named.slug:
             raise RefusedError(NOT_FOUND)
-        body = _version(model, await self._engine.schema(model))
+        body = _version(model, await self._known(model))
         return json_answer(body | {"id": request.path_params["version"]})
 
     async def examples(self, request: Request) -> Answer:
@@ -137,6 +144,13 @@ class ModelRoutes:
     async def _bodies(self, models: list[Model], here: str) -> list[dict[str, Any]]:
         schemas = await asyncio.gather(*(self._schema(model) for model in models))
         return [_body(model, schema, here) for model, schema in zip(models, schemas, strict=True)]
+
+    async def _known(self, model: Model) -> dict[str, Any]:
+        """The model's schema, or one that says nothing where it is long in coming. Raises LocalError."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(engine.PATIENCE):
+                return await self._engine.schema(model)
+        return _UNKNOWN
 
     async def _schema(self, model: Model, patience: float | None = _PATIENCE) -> dict[str, Any] | None:
         """None for a model that cannot be made ready, or not soon: it is made ready all the same."""
