@@ -56,7 +56,7 @@ async def read(api: Any, prediction: Any, **headers: str) -> list[tuple[str, str
         (Produced("a\nb\r\nc\rd"), b"event: output\nid: 7:1\ndata: a\ndata: b\ndata: c\ndata: d\n\n"),
         (Produced(["a", 1]), b'event: output\nid: 7:1\ndata: ["a",1]\n\n'),
         (Produced(""), b"event: output\nid: 7:1\ndata: \n\n"),
-        (Logged("a\n"), b"event: logs\ndata: a\ndata: \n\n"),
+        (Logged("a\n"), b"event: logs\nid: 7:1\ndata: a\ndata: \n\n"),
         (Ended("succeeded", "a"), b"event: done\ndata: {}\n\n"),
         (Ended("canceled"), b'event: done\ndata: {"reason":"canceled"}\n\n'),
         (Ended("aborted"), b'event: done\ndata: {"reason":"canceled"}\n\n'),

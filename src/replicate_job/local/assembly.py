@@ -29,13 +29,14 @@ from replicate_job.serving.connection import BreakableProtocol
 from replicate_job.serving.faults import Faults
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from replicate_job.local.server import Options
 
 
 _PASSING = "replicate-job-state-"
 _LONG_AGO = 60.0
+_LONGEST_CLOSE = 10.0  # seconds
 
 
 @asynccontextmanager
@@ -60,6 +61,13 @@ async def assembled(options: Options) -> AsyncIterator[str]:
             if row.webhook:
                 parts.webhooks.send_completed(placed(row.body, base_url), row.webhook)
         yield base_url
+
+
+async def _in_time(close: Callable[[], Awaitable[None]]) -> None:
+    """Close, and give up after a while: what is left of models ends with this process."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LONGEST_CLOSE):
+            await close()
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -90,11 +98,11 @@ async def _open(stack: AsyncExitStack, options: Options, base_url: str, *, keep:
         max_models=options.max_models,
         memory=options.memory,
     )
-    stack.push_async_callback(engine.close)
+    stack.push_async_callback(_in_time, engine.close)
     webhooks = Webhooks(f"whsec_{store.secret('webhooks')}", options.on_notice)
-    stack.push_async_callback(webhooks.close)
+    stack.push_async_callback(_in_time, webhooks.close)
     predictions = Predictions(store, keep=keep, on_removed=_remover(files))
-    stack.push_async_callback(predictions.close)
+    stack.push_async_callback(_in_time, predictions.close)
     return Parts(
         catalog=catalog,
         engine=engine,

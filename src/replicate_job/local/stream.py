@@ -46,7 +46,7 @@ async def replay(body: bytes, last: str) -> AsyncIterator[bytes]:
     output, seen = prediction["output"], _seen(last)
     values = output if isinstance(output, list) else [] if output is None else [output]
     if prediction["logs"] and not seen:
-        yield encode(Logged(prediction["logs"]), "")
+        yield encode(Logged(prediction["logs"]), event_id(began, -1))
     for number, value in list(enumerate(values))[seen:]:
         yield encode(Produced(value), event_id(began, number))
     yield encode(Ended(prediction["status"], error=prediction["error"]), "")
@@ -73,12 +73,15 @@ async def unhurried(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def encode(event: Event, id: str) -> bytes:  # noqa: A002 - the field's own name
-    """Empty for an event that streams do not have. Only outputs bear their id."""
+    """Empty for an event that streams do not have. ``done`` and ``error`` bear no id.
+
+    What was printed bears that of the output before it: Python's client (1.0.7) tells events apart by their ids.
+    """
     match event:
         case Produced():
             return encode_event("output", _text(event.value), id)
         case Logged():
-            return encode_event("logs", event.text)
+            return encode_event("logs", event.text, id)
         case Ended():
             error = encode_event("error", error_data(event.error)) if event.status == "failed" else b""
             return error + encode_event("done", done_data(event.status))

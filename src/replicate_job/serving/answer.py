@@ -43,7 +43,7 @@ class RefusedError(Exception):
 
 
 class InvalidField(msgspec.Struct, frozen=True):
-    """One entry of ``invalid_fields``. ``field`` is ``input`` or a place in it, as ``input.images.0``; empty for the body."""
+    """One entry of ``invalid_fields``. ``field`` is ``input`` or a place in it, as ``input.images.0``; or empty."""
 
     type: str
     field: str

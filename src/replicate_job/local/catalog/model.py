@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,11 @@ from replicate_job.local.catalog.config import Config, read_config
 from replicate_job.local.catalog.folder import entries, fingerprint
 
 _IMAGE = re.compile(r"r8\.im/([a-z0-9][a-z0-9._-]*)/([a-z0-9][a-z0-9._-]*)$")
+_CONCURRENT = re.compile(
+    r"^[ \t]*@(?:cog\.)?concurrent\(\s*max\s*=\s*(\d{1,4})\s*,?\s*\)\s*\n"
+    r"(?:[ \t]*@.*\n)*[ \t]*async\s+def\s",
+    re.MULTILINE,
+)
 _UNSAFE = re.compile(r"[^a-z0-9._-]+")
 
 
@@ -145,21 +149,13 @@ def _concurrency(folder: Path, config: Config) -> int:
     """From ``cog.yaml``, or else from ``@cog.concurrent(max=…)`` where the code has it as a plain number."""
     if config.concurrency:
         return config.concurrency.max
-    file, _, name = config.target.partition(":")
     try:
-        tree = ast.parse((folder / file).read_bytes())
-    except (OSError, SyntaxError, ValueError):  # it is said when the model is used
+        code = (folder / config.target.partition(":")[0]).read_text("utf-8")
+    except (OSError, UnicodeError):  # it is said when the model is used
         return 1
-    for node in ast.walk(tree):
-        if isinstance(node, ast.AsyncFunctionDef) and node.name in {"run", "predict", name}:
-            for mark in node.decorator_list:
-                if isinstance(mark, ast.Call) and ast.unparse(mark.func) in {"concurrent", "cog.concurrent"}:
-                    return next((_count(item.value) for item in mark.keywords if item.arg == "max"), 1)
-    return 1
-
-
-def _count(item: ast.expr) -> int:
-    return item.value if isinstance(item, ast.Constant) and isinstance(item.value, int) else 1
+    # No parser: Python 3.11's, run in a thread while another parses too, raises SystemError at times (seen).
+    found = _CONCURRENT.search(code)
+    return int(found[1]) if found else 1
 
 
 def _first_paragraph(text: str) -> str:
