@@ -76,10 +76,11 @@ async def test_ids_rise_and_each_of_them_is_a_place_to_go_on_from(write_model: C
         done = await api.run(text="a|b|c|d")
         events = await read(api, done)
         marked = [(number, event) for number, event in enumerate(events) if event[2]]
-        assert [event[0] for _, event in marked] == ["output"] * 4
-        assert [event[2].rpartition(":")[2] for _, event in marked] == ["0", "1", "2", "3"]
-        for number, (_, _, id) in marked:  # noqa: A001 - it is one
-            assert await read(api, done, last_event_id=id) == events[number + 1 :]
+        numbers = [(event[0], event[2].rpartition(":")[2]) for _, event in marked]
+        assert numbers == [("logs", "-1"), *(("output", str(number)) for number in range(4))]
+        for number, (kind, _, id) in marked:  # noqa: A001 - it is one
+            rest = events[number + 1 :] if kind == "output" else events
+            assert await read(api, done, last_event_id=id) == rest
 
 
 @pytest.mark.parametrize("last", ["", "nonsense", "1:", ":", "1:x", "1:-5", "1:\xb2", "9" * 5000, "1:" + "9" * 5000])

@@ -71,6 +71,7 @@ class Workbench {
 
   view(draft) {
     this.form.set(draft);
+    if (unsaved.has(this.key)) this.keep(); // it could not be written when it was left, and a reload forgets it
     this.tell();
     if (this.prediction) this.show(this.prediction);
     addEventListener("pagehide", () => this.save.end(true), { signal: this.signal });
