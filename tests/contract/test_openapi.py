@@ -21,16 +21,13 @@ if TYPE_CHECKING:
 
 DOCUMENT = Path(__file__).parents[3] / "shared" / "reference" / "replicate-openapi.json"
 
-pytestmark = pytest.mark.skipif(
-    not DOCUMENT.exists(), reason="Replicate's OpenAPI document is not part of this repository, and not beside it"
-)
+if not DOCUMENT.exists():
+    pytest.skip("Replicate's OpenAPI document is not in this repository, and not beside it", allow_module_level=True)
 load_all_checks()
 
 
 def read() -> dict[str, Any]:
     """The document in the words of its own version of OpenAPI, 3.1: it says ``nullable``, which only 3.0 has."""
-    if not DOCUMENT.exists():
-        return {"openapi": "3.1.0", "info": {"title": "", "version": ""}, "paths": {}}
     document: dict[str, Any] = plain(msgspec.json.decode(DOCUMENT.read_bytes()))
     return document
 
