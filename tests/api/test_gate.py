@@ -3,67 +3,98 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
 from replicate_job.api.gate import Gate
 from replicate_job.api.ratelimit import Bucket
-from replicate_job.clock import SystemClock
+
+MARGIN = 0.03  # a bucket stays a little below its rate
 
 
-async def enter(gate: Gate, name: int, order: list[int], times: list[float]) -> None:
-    await gate.enter()
-    order.append(name)
-    times.append(time.monotonic())
+class Clock:
+    """Time that passes only while somebody sleeps, and only once ``runs`` is set."""
+
+    def __init__(self) -> None:
+        self._now = 100.0
+        self.asleep, self.runs = asyncio.Event(), asyncio.Event()
+        self.runs.set()
+
+    def time(self) -> float:
+        raise NotImplementedError("a gate measures, it writes nothing down")
+
+    def now(self) -> float:
+        return self._now
+
+    async def sleep(self, seconds: float) -> None:
+        self.asleep.set()
+        await self.runs.wait()
+        self._now += seconds
+
+
+class Visitors:
+    """Who came through a gate, in their order, and when."""
+
+    def __init__(self, gate: Gate, clock: Clock) -> None:
+        self._gate, self._clock = gate, clock
+        self.order, self.times = list[int](), list[float]()
+
+    async def enter(self, name: int) -> None:
+        await self._gate.enter()
+        self.order.append(name)
+        self.times.append(self._clock.now() - 100)
 
 
 async def test_without_a_limit_nobody_waits() -> None:
-    gate, order, times = Gate(Bucket(None), SystemClock()), list[int](), list[float]()
+    gate = Gate(Bucket(None), clock := Clock())
+    visitors = Visitors(gate, clock)
     for name in range(1000):
-        await enter(gate, name, order, times)
-    assert times[-1] - times[0] < 1
+        await visitors.enter(name)
+    assert visitors.times == [0] * 1000
+    assert not clock.asleep.is_set()
     assert gate.bucket.pace is None
 
 
 async def test_they_come_through_in_their_order_and_evenly_after_the_burst() -> None:
-    gate, order, times = Gate(Bucket(50, burst=3), SystemClock()), list[int](), list[float]()
-    await asyncio.gather(*(enter(gate, name, order, times) for name in range(20)))
-    assert order == list(range(20))
-    assert times[2] - times[0] < 0.02
-    assert 17 / 50 <= times[-1] - times[0] < 17 / 50 + 0.5
+    visitors = Visitors(Gate(Bucket(50, burst=3), clock := Clock()), clock)
+    await asyncio.gather(*(visitors.enter(name) for name in range(20)))
+    assert visitors.order == list(range(20))
+    assert visitors.times == pytest.approx([0, 0, 0, *(number / 50 for number in range(1, 18))], rel=MARGIN)
 
 
 async def test_who_gives_up_waiting_takes_nobodys_place() -> None:
-    gate, order, times = Gate(Bucket(20, burst=1), SystemClock()), list[int](), list[float]()
-    tasks = [asyncio.create_task(enter(gate, name, order, times)) for name in range(8)]
-    await asyncio.sleep(0.01)
+    visitors = Visitors(Gate(Bucket(20, burst=1), clock := Clock()), clock)
+    clock.runs.clear()
+    tasks = [asyncio.create_task(visitors.enter(name)) for name in range(8)]
+    await clock.asleep.wait()
     for name in (1, 3, 4):
         tasks[name].cancel()
+    clock.runs.set()
     await asyncio.wait(tasks)
-    assert order == [0, 2, 5, 6, 7]
-    assert times[-1] - times[0] < 7 / 20  # as long as it would take with those who gave up
+    assert visitors.order == [0, 2, 5, 6, 7]
+    assert visitors.times == pytest.approx([0, 1 / 20, 2 / 20, 3 / 20, 4 / 20], rel=MARGIN)
 
 
 async def test_a_refusal_holds_all_back_for_as_long_as_the_api_asked_and_is_counted() -> None:
-    gate, order, times = Gate(Bucket(1000), SystemClock()), list[int](), list[float]()
+    gate = Gate(Bucket(1000), clock := Clock())
+    visitors = Visitors(gate, clock)
     ticket = await gate.enter()
     assert (gate.paused, gate.throttled) == (0, 0)
-    refused = time.monotonic()
     gate.refused(ticket, 1)
-    assert gate.paused == pytest.approx(1, abs=0.1)
-    assert gate.throttled == 1
-    await asyncio.gather(*(enter(gate, name, order, times) for name in range(2)))
-    assert times[0] - refused >= 0.99
+    assert (gate.paused, gate.throttled) == (1, 1)
+    await asyncio.gather(*(visitors.enter(name) for name in range(2)))
+    assert visitors.times[0] == pytest.approx(1)
 
 
 async def test_a_refusal_that_comes_while_others_wait_makes_them_wait_longer() -> None:
-    gate, order, times = Gate(Bucket(10, burst=1), SystemClock()), list[int](), list[float]()
+    gate = Gate(Bucket(10, burst=1), clock := Clock())
+    visitors = Visitors(gate, clock)
     ticket = await gate.enter()
-    waiting = asyncio.create_task(enter(gate, 1, order, times))
-    await asyncio.sleep(0.02)
-    assert not order
-    refused = time.monotonic()
+    clock.runs.clear()
+    waiting = asyncio.create_task(visitors.enter(1))
+    await clock.asleep.wait()
+    assert not visitors.order
     gate.refused(ticket, 1)
+    clock.runs.set()
     await waiting
-    assert times[0] - refused >= 0.99
+    assert visitors.times[0] == pytest.approx(1)
