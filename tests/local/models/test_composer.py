@@ -113,6 +113,12 @@ def test_what_was_not_understood_is_told_apart() -> None:
     assert read.missed == ("astronaut", "singing", "opera")
 
 
+def test_words_in_any_letters_are_told() -> None:
+    read = prompt.read("Грустное piano, 悲しい, très lent & it\u2019s slow")
+    assert read.words == ("piano", "slow")
+    assert read.missed == ("грустное", "悲しい", "très", "lent", "it\u2019s")
+
+
 def test_acoustic_pop_is_pop_with_a_guitar() -> None:
     read = prompt.read("acoustic pop")
     assert (read.genre, read.instruments) == ("pop", ("guitar",))
@@ -263,6 +269,7 @@ def test_every_genre_makes_a_sound_that_an_engineer_would_pass(genre: str) -> No
     assert abs(left - right) < 3
     blocks = np.sqrt((middle[: middle.size // 1600 * 1600].reshape(-1, 1600) ** 2).mean(axis=1))
     assert (blocks < 1e-3).mean() < 0.15, "hardly any of it is silent"
+    assert not sound[:, 0].any(), "it begins in silence"
     assert np.abs(sound[:, -40:]).max() < 1e-3, "it ends in silence"
     assert 200 < centroid(sound) < 5000
 

@@ -135,6 +135,15 @@ async def test_the_text_obeys_its_inputs(running: Callable[[str], Any]) -> None:
         assert await write(**counted, stop_sequences="0,7") == " 5, 6, "
 
 
+async def test_a_long_text_does_not_say_its_paragraphs_again(running: Callable[[str], Any]) -> None:
+    async with running(LLAMA_2) as model:
+        prompt = "Write a short poem about open source machine learning."
+        text = "".join(await model.output(prompt=prompt, seed=1, max_tokens=450))
+        said = [sentence for sentence in text.split(". ") if len(sentence) > 40]
+        assert len(said) > 3
+        assert len(set(said)) == len(said)
+
+
 async def test_the_text_comes_token_by_token_and_when_it_is_canceled_it_ends_and_the_next_is_written_at_once(
     running: Callable[[str], Any],
 ) -> None:

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_job.local.catalog.catalog import BUILT_IN, read_model
+from replicate_job.local.catalog.catalog import BUILT_IN
+from replicate_job.local.catalog.model import read_model
 from replicate_job.local.environment.process import run as run_program
 from replicate_job.local.environment.venv import ensure_venv, model_environment
 

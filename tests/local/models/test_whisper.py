@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from replicate_job.local.catalog.catalog import BUILT_IN, read_model
+from replicate_job.local.catalog.catalog import BUILT_IN
+from replicate_job.local.catalog.model import read_model
 from replicate_job.local.environment.venv import ensure_venv
 
 if TYPE_CHECKING:

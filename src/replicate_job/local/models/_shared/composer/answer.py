@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from log import ignored
+
 from composer import imitation, listen, studio
 from composer.prompt import read
 
@@ -25,8 +27,7 @@ def answer(given: Mapping[str, Any]) -> Path:
     """Compose what the inputs ask for; the log says what was understood, what was not, and what is played."""
     studio.announce("MusicGen")
     _check(given)
-    if unheard := [name for name, default in IGNORED.items() if given[name] != default]:
-        studio.say(f"Without effect here: {', '.join(unheard)}")
+    ignored([name for name, default in IGNORED.items() if given[name] != default])
     seconds = studio.bounded(given["duration"])
     seed = studio.seeded(given["seed"])
     request = read(given["prompt"] or "")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from log import say
+
 from composer.harmony import NAMES
 from composer.listen import Heard, joined, last_beat, listen
 from composer.noise import RATE, Array, samples
-from composer.studio import perform, say
+from composer.studio import perform
 
 if TYPE_CHECKING:
     from composer.prompt import Request

@@ -32,6 +32,7 @@ _LOOSE = 0.004  # seconds: how exactly a player plays
 _RELEASED = 0.9
 _PREDELAY = 0.018
 _DUCKED = 1.2  # seconds
+_RISE = 0.001
 
 
 def _panned(sound: Array, side: float) -> Array:
@@ -144,10 +145,13 @@ def _reverberated(sound: Array, seconds: float, seed: int) -> Array:
 
 
 def _fade(piece: Arrangement) -> Array:
-    """Down to nothing at the end, within the last chord."""
+    """Up from nothing within a thousandth of a second, and down to nothing at the end, within the last chord."""
     size = samples(piece.seconds)
     tail = piece.seconds - piece.beats * piece.beat
     fall = min(size, samples(min(2.0, max(0.4, 0.75 * tail))))
     shape = np.ones(size, dtype=np.float32)
+    # The filters ring before a stroke, too: what rang before the first one is cut off there.
+    rise = samples(_RISE)
+    shape[:rise] = np.linspace(0, 1, rise, endpoint=False)
     shape[size - fall :] = np.cos(np.linspace(0, np.pi / 2, fall)) ** 2
     return shape

@@ -34,20 +34,26 @@ DRUMS: dict[str, dict[str, str]] = {
 IN_THREE: dict[str, str] = {"kick": "x...........", "brush": "....o...o...", "hat": "....-...-..."}
 """What any drummer plays in a bar of three."""
 
-_OFF = 2  # sixteenths: the middle of a beat
-
 STROKES = {"x": 1.0, "o": 0.62, "-": 0.34}
 
-COMPS: dict[str, dict[int, tuple[tuple[float, float, str, float], ...]]] = {
+Bar = tuple[tuple[float, float, str, float], ...]
+"""Beat, length in beats, which notes of the chord, how loud."""
+
+
+def _even(step: float, length: float, parts: str, *forces: float, late: float = 0.0) -> Bar:
+    """Strokes ``step`` beats apart, from ``late`` on, as loud as ``forces``, which begin again where they end."""
+    return tuple(
+        (late + number * step, length, part, forces[number % len(forces)]) for number, part in enumerate(parts.split())
+    )
+
+
+COMPS: dict[str, dict[int, Bar]] = {
     "block": {4: ((0, 4, "all", 0.8),), 3: ((0, 3, "all", 0.8),)},
     "pulse": {
-        4: tuple((beat / 2, 0.5, "all", 0.9 if beat % 4 == 0 else 0.65) for beat in range(8)),
-        3: tuple((beat / 2, 0.5, "all", 0.9 if beat == 0 else 0.65) for beat in range(6)),
+        4: _even(0.5, 0.5, 8 * "all ", 0.9, 0.65, 0.65, 0.65),
+        3: _even(0.5, 0.5, 6 * "all ", 0.9, 0.65, 0.65, 0.65, 0.65, 0.65),
     },
-    "offbeat": {
-        4: tuple((beat + 0.5, 0.35, "all", 0.8) for beat in range(4)),
-        3: tuple((beat + 0.5, 0.35, "all", 0.8) for beat in range(3)),
-    },
+    "offbeat": {4: _even(1, 0.35, 4 * "all ", 0.8, late=0.5)},
     "syncopated": {
         4: ((0, 0.6, "all", 0.9), (0.75, 0.5, "all", 0.7), (1.5, 0.8, "all", 0.85), (2.5, 0.6, "all", 0.75),
             (3.25, 0.6, "all", 0.7)),
@@ -72,56 +78,31 @@ COMPS: dict[str, dict[int, tuple[tuple[float, float, str, float], ...]]] = {
         3: ((0, 2.6, "bass", 0.85), (1, 0.8, "all", 0.52), (2, 0.8, "all", 0.48)),
     },
     "alberti": {
-        4: tuple((beat / 2, 0.9, part, 0.75 if beat % 4 == 0 else 0.55)
-                 for beat, part in enumerate(("bass", "2", "1", "2", "0", "2", "1", "2"))),
-        3: tuple((beat / 2, 0.9, part, 0.75 if beat == 0 else 0.55)
-                 for beat, part in enumerate(("bass", "1", "2", "1", "2", "1"))),
+        4: _even(0.5, 0.9, "bass 2 1 2 0 2 1 2", 0.75, 0.55, 0.55, 0.55),
+        3: _even(0.5, 0.9, "bass 1 2 1 2 1", 0.75, 0.55, 0.55, 0.55, 0.55, 0.55),
     },
     "arpeggio": {
-        4: tuple((beat / 2, 1.6, part, 0.75 if beat % 4 == 0 else 0.6)
-                 for beat, part in enumerate(("bass", "0", "1", "2", "3", "2", "1", "0"))),
-        3: tuple((beat / 2, 1.6, part, 0.75 if beat == 0 else 0.6)
-                 for beat, part in enumerate(("bass", "0", "1", "2", "1", "0"))),
+        4: _even(0.5, 1.6, "bass 0 1 2 3 2 1 0", 0.75, 0.6, 0.6, 0.6),
+        3: _even(0.5, 1.6, "bass 0 1 2 1 0", 0.75, 0.6, 0.6, 0.6, 0.6, 0.6),
     },
     "picking": {
-        4: tuple((beat / 2, 1.4, part, 0.8 if beat % 2 == 0 else 0.6)
-                 for beat, part in enumerate(("bass", "2", "1", "3", "0", "2", "1", "2"))),
-        3: tuple((beat / 2, 1.4, part, 0.8 if beat == 0 else 0.6)
-                 for beat, part in enumerate(("bass", "1", "2", "3", "2", "1"))),
+        4: _even(0.5, 1.4, "bass 2 1 3 0 2 1 2", 0.8, 0.6),
+        3: _even(0.5, 1.4, "bass 1 2 3 2 1", 0.8, 0.6, 0.6, 0.6, 0.6, 0.6),
     },
-    "sixteenths": {
-        4: tuple((beat / 4, 0.25, str(beat % 4), 0.8 if beat % 4 == 0 else 0.6) for beat in range(16)),
-        3: tuple((beat / 4, 0.25, str(beat % 4), 0.8 if beat % 4 == 0 else 0.6) for beat in range(12)),
-    },
+    "sixteenths": {4: _even(0.25, 0.25, 4 * "0 1 2 3 ", 0.8, 0.6, 0.6, 0.6)},
 }  # fmt: skip
-"""Beat, length in beats, which notes of the chord, how loud."""
+"""How chords are played, by metre; without an own bar of three, its three beats are the first of the four."""
 
-BASSLINES: dict[str, dict[int, tuple[tuple[float, float, str, float], ...]]] = {
+BASSLINES: dict[str, dict[int, Bar]] = {
     "root": {4: ((0, 4, "root", 0.85),), 3: ((0, 3, "root", 0.85),)},
     "two": {
         4: ((0, 1.8, "root", 0.9), (2, 1.8, "fifth", 0.75)),
         3: ((0, 1.8, "root", 0.9), (2, 0.9, "fifth", 0.65)),
     },
-    "eighths": {
-        4: tuple((beat / 2, 0.46, "root", 0.9 if beat % 2 == 0 else 0.7) for beat in range(8)),
-        3: tuple((beat / 2, 0.46, "root", 0.9 if beat % 2 == 0 else 0.7) for beat in range(6)),
-    },
-    "sixteenths": {
-        4: tuple((beat / 4, 0.2, "root", 0.9 if beat % 4 == _OFF else 0.6) for beat in range(16) if beat % 4),
-        3: tuple((beat / 4, 0.2, "root", 0.9 if beat % 4 == _OFF else 0.6) for beat in range(12) if beat % 4),
-    },
-    "offbeat": {
-        4: tuple((beat + 0.5, 0.45, "root", 0.9) for beat in range(4)),
-        3: tuple((beat + 0.5, 0.45, "root", 0.9) for beat in range(3)),
-    },
-    "octaves": {
-        4: tuple(
-            (beat / 2, 0.42, "octave" if beat % 2 else "root", 0.9 if beat % 2 == 0 else 0.7) for beat in range(8)
-        ),
-        3: tuple(
-            (beat / 2, 0.42, "octave" if beat % 2 else "root", 0.9 if beat % 2 == 0 else 0.7) for beat in range(6)
-        ),
-    },
+    "eighths": {4: _even(0.5, 0.46, 8 * "root ", 0.9, 0.7)},
+    "sixteenths": {4: tuple(one for one in _even(0.25, 0.2, 16 * "root ", 0.6, 0.6, 0.9, 0.6) if one[0] % 1)},
+    "offbeat": {4: _even(1, 0.45, 4 * "root ", 0.9, late=0.5)},
+    "octaves": {4: _even(0.5, 0.42, 4 * "root octave ", 0.9, 0.7)},
     "walk": {
         4: ((0, 0.9, "root", 0.9), (1, 0.9, "third", 0.75), (2, 0.9, "fifth", 0.85), (3, 0.9, "approach", 0.75)),
         3: ((0, 0.9, "root", 0.9), (1, 0.9, "third", 0.75), (2, 0.9, "approach", 0.75)),
@@ -135,7 +116,12 @@ BASSLINES: dict[str, dict[int, tuple[tuple[float, float, str, float], ...]]] = {
         3: ((0, 1.4, "root", 0.9), (1.5, 1.4, "fifth", 0.7)),
     },
 }
-"""Beat, length in beats, which note of the chord, how loud."""
+"""The same for the bass."""
+
+
+def bar_of(patterns: dict[int, Bar], meter: int) -> Bar:
+    """What is played in a bar of ``meter`` beats, 3 or 4."""
+    return patterns.get(meter) or tuple(one for one in patterns[4] if one[0] < meter)
 
 
 def drum_bar(name: str, meter: int) -> dict[str, str]:

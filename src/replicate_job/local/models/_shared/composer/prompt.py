@@ -6,11 +6,13 @@ import re
 import zlib
 from dataclasses import dataclass
 
+from vocabulary import Prompt
+
 GENRES: dict[str, str] = {
     "lullaby": r"lullaby|lullabies|nursery|music box",
     "waltz": r"waltz|waltzes",
     "bossa": r"bossa|bossa nova|bossanova|samba|latin|rumba",
-    "lofi": r"lo-?fi|lo fi|chillhop|chill hop|study beats?|chill beats?",
+    "lofi": r"lo-?fi|lo fi|chillhop|chill hop|study|chill beats?",
     "synthwave": r"synthwave|synth wave|retrowave|vaporwave|outrun|80s|eighties|cyberpunk|new wave|synth-?pop",
     "drum and bass": r"drum and bass|drum & bass|drum n bass|dnb|jungle|breakbeat",
     "techno": r"techno|industrial|acid",
@@ -156,36 +158,18 @@ class Request:
     key: int = 0
 
 
-def _found(text: str, table: dict[str, str], words: set[str]) -> list[str]:
-    """Names in a table whose pattern occurs, in its order; what matched is added to ``words``."""
-    names = []
-    for name, pattern in table.items():
-        hits = [hit.group() for hit in re.finditer(rf"\b(?:{pattern})(?:s|es)?(?![\w])", text)]
-        if hits:
-            names.append(name)
-            words.update(word for hit in hits for word in _words(hit))
-    return names
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[a-z0-9#♯♭&][a-z0-9#♯♭&'-]*", text)
-
-
 def read(prompt: str) -> Request:
     """Read a prompt. What stands after "no" or "without" is left out."""
-    text = prompt.lower()
-    words: set[str] = set()
-    tempo = _tempo(text, words)
-    tonic, mode = _key(prompt, words)
-    meter = _meter(text, words)
-    without = frozenset(_found(" ".join(_UNWANTED.findall(text)), INSTRUMENTS, words))
+    given = Prompt(prompt)
+    text = given.text
+    tempo, (tonic, mode), meter = _tempo(given), _key(prompt, given), _meter(given)
+    without = frozenset(given.names(INSTRUMENTS, " ".join(_UNWANTED.findall(text))))
     wanted = _TEMPO.sub(" ", _UNWANTED.sub(" ", text))
-    paces = _found(wanted, {name: pattern for name, (pattern, _) in PACES.items()}, words)
+    paces = given.names({name: pattern for name, (pattern, _) in PACES.items()}, wanted)
     genres, moods, instruments, ambiences = (
-        _found(wanted, table, words) for table in (GENRES, MOODS, INSTRUMENTS, AMBIENCES)
+        given.names(table, wanted) for table in (GENRES, MOODS, INSTRUMENTS, AMBIENCES)
     )
-    modes = _found(text, MODES, words)
-    said = list(dict.fromkeys(_words(text)))
+    modes = given.names(MODES)
     return Request(
         tempo=tempo,
         pace=PACES[paces[0]][1] if paces else None,
@@ -198,34 +182,34 @@ def read(prompt: str) -> Request:
         without=without,
         solo=bool(re.search(r"\b(?:solo|only|unaccompanied)\b", text)),
         ambiences=tuple(ambiences),
-        words=tuple(word for word in said if word in words),
-        missed=tuple(word for word in said if word not in words and word not in SMALL),
+        words=given.understood,
+        missed=given.missed(SMALL),
         key=zlib.crc32(text.encode()),
     )
 
 
-def _tempo(text: str, words: set[str]) -> float | None:
-    found = _TEMPO.search(text)
+def _tempo(given: Prompt) -> float | None:
+    found = _TEMPO.search(given.text)
     if not found:
         return None
-    words.update(_words(found.group()))
+    given.understand(found.group())
     return min(_FASTEST, max(_SLOWEST, float(found.group(1) or found.group(2))))
 
 
-def _meter(text: str, words: set[str]) -> int | None:
-    found = _METER.search(text)
+def _meter(given: Prompt) -> int | None:
+    found = _METER.search(given.text)
     if not found:
         return None
-    words.update(found.group().split("/"))
+    given.understand(found.group())
     return 4 if found.group(1) == "4" else 3
 
 
-def _key(prompt: str, words: set[str]) -> tuple[int | None, str | None]:
+def _key(prompt: str, given: Prompt) -> tuple[int | None, str | None]:
     """The tonic and mode of "in A minor", "F# major", "key of Bb"; the letter alone must be a capital."""
     found = _KEY.search(prompt)
     if not found:
         return None, None
-    words.update(_words(found.group().lower()))
+    given.understand(found.group().lower())
     letter = (found.group(1) or found.group(4))[-1].lower()
     accidental = (found.group(2) or found.group(5) or "").strip(" -").lower()
     shift = 1 if accidental in {"#", "♯", "sharp"} else -1 if accidental else 0

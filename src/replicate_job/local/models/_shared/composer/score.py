@@ -10,7 +10,7 @@ from composer.harmony import Chord, is_minor, spell, voiced
 from composer.melody import chord_at, tune
 from composer.noise import rng
 from composer.note import Note, Stroke
-from composer.pattern import BASSLINES, STROKES, drum_bar
+from composer.pattern import BASSLINES, STROKES, bar_of, drum_bar
 from composer.pattern import COMPS as PATTERNS
 from composer.voices import VOICES
 
@@ -95,7 +95,7 @@ def _comp(piece: Arrangement, chords: list[Chord], player: str) -> list[Note]:
     name = piece.style.comp
     if player in COMPS and player != piece.style.chords:
         name = COMPS[player]
-    pattern = PATTERNS[name].get(piece.meter, PATTERNS[name][4])
+    pattern = bar_of(PATTERNS[name], piece.meter)
     notes: list[Note] = []
     shape: tuple[int, ...] = ()
     shapes = {}
@@ -150,7 +150,7 @@ def _pad(chords: list[Chord]) -> list[Note]:
 
 
 def _bass(piece: Arrangement, chords: list[Chord]) -> list[Note]:
-    pattern = BASSLINES[piece.style.bassline].get(piece.meter, BASSLINES[piece.style.bassline][4])
+    pattern = bar_of(BASSLINES[piece.style.bassline], piece.meter)
     notes = []
     for bar in range(piece.beats // piece.meter):
         for at, length, part, force in pattern:

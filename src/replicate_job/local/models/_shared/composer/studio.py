@@ -1,16 +1,15 @@
-"""What both models share: seeds, progress in the log, files in a format."""
+"""From a request to a file: seeds, durations, what is logged of them, formats."""
 
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
-import time
 import wave
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from log import Progress, say
 
 from composer.arrangement import arrange
 from composer.loudness import normalised
@@ -35,11 +34,6 @@ _COMPRESSION = 0.5  # 160 kbit/s
 def announce(model: str) -> None:
     """Say in the log, before anything else, that this is not the model whose name it answers to."""
     say(NOTICE.format(model=model))
-
-
-def say(text: str) -> None:
-    """Write one line to the prediction's log."""
-    print(text, flush=True)  # noqa: T201 - stdout is a Cog model's log
 
 
 def seeded(seed: int | None) -> int:
@@ -69,39 +63,14 @@ def describe(request: Request) -> None:
         say("Nothing in the prompt is known to the composer: its words only choose a tune")
 
 
-class Progress:
-    """A progress bar in tqdm's own notation, one line at each change, on standard error."""
-
-    def __init__(self, total: int) -> None:
-        self._total, self._start, self._last = total, time.monotonic(), -1
-
-    def show(self, part: float) -> None:
-        """Report ``part`` (0 to 1) of the whole, where that is a new step."""
-        done = min(self._total, int(part * self._total + 1e-9))
-        if done == self._last:
-            return
-        self._last = done
-        spent = time.monotonic() - self._start
-        rate = done / spent if done and spent else 0
-        left = _clock((self._total - done) / rate) if rate else "?"
-        bar = ("█" * (done * 10 // self._total)).ljust(10)
-        timing = f"{_clock(spent)}<{left}, {f'{rate:.2f}it/s' if rate else '?it/s'}"
-        sys.stderr.write(f"{100 * done // self._total:3d}%|{bar}| {done}/{self._total} [{timing}]\n")
-        sys.stderr.flush()
-
-
-def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
-
-
 def perform(request: Request, seconds: float, seed: int, tune: Sequence[Note] = ()) -> Array:
     """Compose and play, (2, samples), neither normalised nor limited; progress counts the seconds."""
     piece = arrange(request, seconds, seed, tune)
     say(f"Composing: {piece.sentence()}")
-    progress = Progress(max(1, round(seconds)))
-    progress.show(0)
-    sound = Desk(compose(piece), lambda part: progress.show(0.95 * part)).mix()
-    progress.show(1)
+    progress, total = Progress(), max(1, round(seconds))
+    progress.show(0, total)
+    sound = Desk(compose(piece), lambda part: progress.show(0.95 * part * total, total)).mix()
+    progress.show(total, total)
     return sound
 
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 WATER = np.float32(-1e4)
 """Stands for a place under water, which no ray from above stops at."""
+_STEPS = 240
+"""Depths tried on the way to one that is e times as far: a crest between two of them is missed, and its line breaks."""
+_BEHIND = 1.03
+"""How much farther the land above a pixel is, where there is a crest in between."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,9 @@ def albedo(relief: Relief, cover: Cover, steep: Array, seed: int) -> Array:
     return np.clip(mixed + (cover.snow - mixed) * snowy[..., None], 0, 1)
 
 
-def march(view: View, relief: Relief, eye: float, steps: int = 340) -> tuple[Array, Array]:
+def march(view: View, relief: Relief, eye: float) -> tuple[Array, Array]:
     """Find what each column sees: depths tried (steps), and the highest pixel reached by each (steps, width)."""
+    steps = round(_STEPS * float(np.log(relief.far / relief.near)))
     depth = np.geomspace(relief.near, relief.far, steps, dtype=np.float32)
     x = depth[:, None] * view.columns[None, :]
     z = np.broadcast_to(depth[:, None], x.shape)
@@ -84,8 +89,12 @@ def march(view: View, relief: Relief, eye: float, steps: int = 340) -> tuple[Arr
     return depth, np.where((height > 0) | relief.dry, seen, WATER).astype(np.float32)
 
 
-def visible(view: View, relief: Relief, eye: float, below: int) -> tuple[Array, Array]:
-    """Return the depth of the land at each pixel and how much of the pixel it covers, rows upward from ``-below``."""
+def visible(view: View, relief: Relief, eye: float, below: int) -> tuple[Array, Array, Array]:
+    """Look at each pixel, rows upward from ``-below``.
+
+    Returned are how far away its land is, how much of the pixel that covers, and how many pixels above the pixel's
+    lower edge whatever is nearer ends.
+    """
     depth, seen = march(view, relief, eye)
     top = np.maximum.accumulate(seen, axis=0)
     rows = np.arange(-below, view.above, dtype=np.float32) + 0.5
@@ -100,17 +109,18 @@ def visible(view: View, relief: Relief, eye: float, below: int) -> tuple[Array, 
     part = np.clip((np.minimum(rows[:, None], ceiling) - low) / np.maximum(high - low, 1e-3), 0, 1)
     z = depth[before] + (depth[index] - depth[before]) * part
     cover = np.clip(ceiling - rows[:, None] + 0.5, 0, 1)
+    nearer = top[before, columns] - rows[:, None] + 0.5
     if relief.dry:
-        return z, cover
+        return z, cover, nearer
     shore = seen[np.argmax(seen > WATER, axis=0), columns[0]]
-    return z, cover * np.clip(rows[:, None] - np.where(shore > WATER, shore, np.inf) + 1, 0, 1)
+    return z, cover * np.clip(rows[:, None] - np.where(shore > WATER, shore, np.inf) + 1, 0, 1), nearer
 
 
 def land(
     view: View, relief: Relief, colours: Array, palette: Palette, cover: Cover, eye: float, sky: Array, below: int
 ) -> tuple[Array, Array]:
     """Paint the land: colours and coverage, rows upward from ``-below`` (negative rows are under the horizon)."""
-    z, alpha = visible(view, relief, eye, below)
+    z, alpha, nearer = visible(view, relief, eye, below)
     rows, cols = np.nonzero(alpha > 0)
     depth = z[rows, cols]
     x = depth * view.columns[cols]
@@ -123,7 +133,17 @@ def land(
     behind = haze_colour(sky, palette)[cols]
     result = np.zeros((*alpha.shape, 3), dtype=np.float32)
     result[rows, cols] = paint * (1 - air[:, None]) + behind * air[:, None]
+    smooth_crests(result, np.where(alpha > 0, z, 0), nearer)
     return result, alpha
+
+
+def smooth_crests(colours: Array, z: Array, nearer: Array) -> None:
+    """Mix, in place, the two pixels at the edge of a crest by how much of each it covers."""
+    crest = (z[1:] > _BEHIND * z[:-1]) & (z[:-1] > 0)
+    share = np.where(crest, np.clip(nearer[1:], -0.5, 0.5), 0)[..., None].astype(np.float32)
+    difference = colours[:-1] - colours[1:]
+    colours[1:] += np.maximum(share, 0) * difference
+    colours[:-1] += np.minimum(share, 0) * difference
 
 
 def underfoot(depth: Array, x: Array, cover: Cover) -> Array:

@@ -6,6 +6,8 @@ import re
 import zlib
 from dataclasses import dataclass
 
+from vocabulary import Prompt
+
 GROUNDS: dict[str, str] = {
     "street": r"street|alley|avenue|road|crossing|downtown|shibuya|times square",
     "city": r"city|cities|cityscape|skyline|town|metropolis|skyscraper|building|tower block|urban|tokyo"
@@ -113,44 +115,26 @@ class Scene:
     key: int
 
 
-def _found(text: str, table: dict[str, str], words: set[str]) -> list[str]:
-    """Names in a table whose pattern occurs, in its order; what matched is added to ``words``."""
-    names = []
-    for name, pattern in table.items():
-        hits = re.findall(rf"\b((?:{pattern})(?:s|es)?)\b", text)
-        if hits:
-            names.append(name)
-            words.update(word for hit in hits for word in str(hit).split())
-    return names
-
-
 def read(prompt: str, negative: str = "") -> Scene:
     """Read a prompt. What ``negative`` names is left out, where something else remains to be painted."""
-    text, without = prompt.lower(), negative.lower()
-    words: set[str] = set()
-    unwanted: set[str] = set()
+    given, unwanted = Prompt(prompt), Prompt(negative)
 
     def pick(table: dict[str, str]) -> list[str]:
-        banned = set(_found(without, table, unwanted)) if without else set()
-        return [name for name in _found(text, table, words) if name not in banned]
+        banned = unwanted.names(table)
+        return [name for name in given.names(table) if name not in banned]
 
     grounds, hours, sights, skies, moods, tints = (pick(t) for t in (GROUNDS, HOURS, SIGHTS, SKIES, MOODS, TINTS))
-    key = zlib.crc32(text.encode())
-    ground = _ground(grounds, sights, key)
-    said = re.findall(r"[a-z][a-z'-]*", text)
-    missed = tuple(dict.fromkeys(word for word in said if word not in words and word not in SMALL))
-    understood = tuple(dict.fromkeys(word for word in said if word in words))
-    hour = hours[0] if hours else _hour(sights, key)
+    key = zlib.crc32(given.text.encode())
     return Scene(
-        ground,
-        hour,
-        frozenset(skies),
-        frozenset(sights),
-        frozenset(moods),
-        tints[0] if tints else None,
-        understood,
-        missed,
-        key,
+        ground=_ground(grounds, sights, key),
+        hour=hours[0] if hours else _hour(sights, key),
+        skies=frozenset(skies),
+        sights=frozenset(sights),
+        moods=frozenset(moods),
+        tint=tints[0] if tints else None,
+        words=given.understood,
+        missed=given.missed(SMALL),
+        key=key,
     )
 
 

@@ -1,14 +1,13 @@
-"""What both models share: seeds, progress in the log, files in a format and quality."""
+"""What both models share: seeds, pictures and their sizes, files in a format and quality."""
 
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from log import Progress, say
 from PIL import Image, UnidentifiedImageError
 
 from painter.paint import STAGES, paint
@@ -26,12 +25,7 @@ NOTICE = (
 
 def announce(model: str) -> None:
     """Say in the log, before anything else, that this is not the model whose name it answers to."""
-    print(NOTICE.format(model=model), flush=True)  # noqa: T201 - stdout is a Cog model's log
-
-
-def say(text: str) -> None:
-    """Write one line to the prediction's log."""
-    print(text, flush=True)  # noqa: T201 - stdout is a Cog model's log
+    say(NOTICE.format(model=model))
 
 
 def seeded(seed: int | None) -> int:
@@ -60,34 +54,6 @@ def describe(scene: Scene) -> None:
         say("Nothing in the prompt is known to the painter: its words only choose a landscape")
 
 
-class Progress:
-    """A progress bar in tqdm's own notation, one line at each change, on standard error."""
-
-    def __init__(self, total: int) -> None:
-        self._total, self._start, self._last = total, time.monotonic(), -1
-
-    def show(self, part: float) -> None:
-        """Report ``part`` (0 to 1) of the whole, where that is a new step."""
-        done = min(self._total, int(part * self._total + 1e-9))
-        if done == self._last:
-            return
-        self._last = done
-        spent = time.monotonic() - self._start
-        rate = done / spent if done and spent else 0
-        left = clock((self._total - done) / rate) if rate else "?"
-        speed = f"{rate:.2f}it/s" if rate >= 1 or not rate else f"{1 / rate:.2f}s/it"
-        full = done * 80 // self._total
-        bar = ("█" * (full // 8) + " ▏▎▍▌▋▊▉"[full % 8].strip()).ljust(10)
-        timing = f"{clock(spent)}<{left}, {speed if rate else '?it/s'}"
-        sys.stderr.write(f"{100 * done // self._total:3d}%|{bar}| {done}/{self._total} [{timing}]\n")
-        sys.stderr.flush()
-
-
-def clock(seconds: float) -> str:
-    """Write a duration as ``mm:ss``."""
-    return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
-
-
 def bounded(width: int, height: int) -> tuple[int, int]:
     """Return a size that the painter can paint: sides of 64 to 2048 pixels, multiples of 8; a change is logged."""
     size = tuple(min(2048, max(64, side // 8 * 8)) for side in (width, height))
@@ -98,15 +64,15 @@ def bounded(width: int, height: int) -> tuple[int, int]:
 
 def pictures(scene: Scene, size: tuple[int, int], seed: int, count: int, steps: int) -> Iterator[Image.Image]:
     """Paint ``count`` variations at consecutive seeds; progress counts to ``steps``; below 4 the work is coarser."""
-    progress = Progress(steps)
-    progress.show(0)
+    progress = Progress()
+    progress.show(0, steps)
     detail = min(1.0, steps / 4)
     for number in range(count):
         for stage, picture in enumerate(paint(scene, *size, seed + number, detail), 1):
             if picture is None:
-                progress.show((number + stage / (STAGES + 1)) / count)
+                progress.show(steps * (number + stage / (STAGES + 1)) / count, steps)
             else:
-                progress.show((number + 1) / count)
+                progress.show(steps * (number + 1) / count, steps)
                 yield picture
 
 

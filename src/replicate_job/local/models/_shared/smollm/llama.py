@@ -6,6 +6,8 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from log import ignored, say
+
 from smollm.chat import Chat
 from smollm.dialogue import turns
 
@@ -14,7 +16,9 @@ if TYPE_CHECKING:
 
 NOTICE = "This is a stand-in: SmolLM2-135M-Instruct, a very small language model. It is not {model}."
 _USUAL_MOST = 512  # the default of max_tokens: the real models cannot tell it from a value that was given, either
-_REPEAT_PENALTY = 1.1  # a model of this size falls into loops without it
+_COOLER = 0.3  # at the real models' usual 0.7 one of this size rambles; its makers advise 0.2
+_AGAINST_LOOPS = {"repeat_penalty": 1.1, "dry_multiplier": 0.8, "dry_allowed_length": 4}
+"""A model of this size says the same words again without the first, and the same paragraphs without the others."""
 
 
 class Llama:
@@ -28,9 +32,8 @@ class Llama:
 
         Raises ValueError with Replicate's own codes for inputs that it refuses.
         """
-        _say(NOTICE.format(model=self._model))
-        if unheard := _without_effect(given):
-            _say(f"Without effect here: {', '.join(unheard)}")
+        say(NOTICE.format(model=self._model))
+        ignored(_without_effect(given))
         prompt = formatted(given["prompt"], given["system_prompt"], given["prompt_template"])
         options = self._options(given)
         began, first, last = time.monotonic(), None, {}
@@ -54,12 +57,13 @@ class Llama:
         seed = given["seed"]
         return {
             "max_tokens": min(_most(given["max_tokens"], given["max_new_tokens"]), self._chat.context),
-            "temperature": given["temperature"],
+            "temperature": _COOLER * given["temperature"],
             "top_p": given["top_p"],
             "top_k": max(given["top_k"], 0),
             "min_p": 0.0,  # llama.cpp would cut by it, too
             "presence_penalty": given["presence_penalty"],
-            "repeat_penalty": _REPEAT_PENALTY,
+            **_AGAINST_LOOPS,
+            "dry_penalty_last_n": self._chat.context,
             "stop": [end for end in (given["stop_sequences"] or "").split(",") if end],
             # Cog hands an integer beyond 64 bits on as a float; llama.cpp takes 32 bits, the highest for "any".
             "seed": int.from_bytes(os.urandom(2), "big") if seed is None else int(seed) % (2**32 - 1),
@@ -69,15 +73,15 @@ class Llama:
         self, given: dict[str, Any], options: dict[str, Any], prompt: str, count: tuple[int, int], last: dict[str, Any]
     ) -> None:
         if sum(count) >= self._chat.context:
-            _say(f"Ended where the context ends, at {self._chat.context} tokens of prompt and answer")
+            say(f"Ended where the context ends, at {self._chat.context} tokens of prompt and answer")
         if given["log_performance_metrics"]:
             timings = last.get("timings", {})
-            _say(f"Tokens processed: {count[1]}")
-            _say(f"Serverside tokens per second: {timings.get('predicted_per_second', 0):.2f}")
-            _say(f"Serverside time to first token: {timings.get('prompt_ms', 0) / 1000:.2f} seconds")
-        _say(f"Random seed used: `{options['seed']}`")
-        _say("Note: Random seed will not impact output if greedy decoding is used.")
-        _say(f"Formatted prompt: `{prompt}`")
+            say(f"Tokens processed: {count[1]}")
+            say(f"Serverside tokens per second: {timings.get('predicted_per_second', 0):.2f}")
+            say(f"Serverside time to first token: {timings.get('prompt_ms', 0) / 1000:.2f} seconds")
+        say(f"Random seed used: `{options['seed']}`")
+        say("Note: Random seed will not impact output if greedy decoding is used.")
+        say(f"Formatted prompt: `{prompt}`")
 
 
 def formatted(prompt: str, system_prompt: str, template: str) -> str:
@@ -128,7 +132,3 @@ def _counts(last: dict[str, Any]) -> tuple[int, int]:
     """Return how many tokens were read and written."""
     timings = last.get("timings", {})
     return timings.get("prompt_n", 0), timings.get("predicted_n", 0)
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - stdout is a Cog model's log

@@ -3,11 +3,10 @@
 # ruff: noqa: INP001, PLC0415 - a Cog model is a folder, and its signature is read where none of its libraries is loaded
 
 import json
-import sys
-import time
 from typing import List  # noqa: UP035 - read by Cog's own tool, too
 
 from cog import BasePredictor, Input
+from log import Progress, say
 from weights import checked
 
 WEIGHTS = "e5-small-q4.bin"
@@ -45,11 +44,11 @@ class Predictor(BasePredictor):
             say("normalize_embeddings has no effect here: every vector has the length 1")
         if plain := sum(split(text)[0] is None for text in wanted):
             say(f'{plain} of {len(wanted)} texts begin with neither "query: " nor "passage: ": read as queries')
-        start, vectors = time.monotonic(), []
+        progress, vectors = Progress(), []
         for begin in range(0, len(wanted), batch_size):
-            progress(begin, len(wanted), start)
+            progress.show(begin, len(wanted))
             vectors += self.embed(wanted[begin : begin + batch_size])
-        progress(len(wanted), len(wanted), start)
+        progress.show(len(wanted), len(wanted))
         return vectors
 
     def embed(self, texts: list[str]) -> list[list[float]]:
@@ -79,15 +78,3 @@ def split(text: str) -> tuple[str | None, str]:
     """Take off the prefix that the e5 models want to see: query, passage, or none."""
     prefix, colon, rest = text.partition(": ")
     return (prefix, rest) if colon and prefix in {"query", "passage"} else (None, text)
-
-
-def progress(done: int, total: int, start: float) -> None:
-    """Log in the form of tqdm, which clients read their progress from: a line each, not one rewritten."""
-    from tqdm import tqdm
-
-    print(tqdm.format_meter(done, total, time.monotonic() - start), file=sys.stderr, flush=True)  # noqa: T201 - the log
-
-
-def say(text: str) -> None:
-    """Write one line to the prediction's log."""
-    print(text, flush=True)  # noqa: T201 - stdout is a Cog model's log

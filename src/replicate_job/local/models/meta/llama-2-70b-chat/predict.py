@@ -1,97 +1,18 @@
-"""SmolLM2 behind Llama 2 70B Chat's inputs (names, order, bounds and texts as published on Replicate)."""
+"""Llama 2 70B Chat's inputs, and SmolLM2 that answers."""
 
-# ruff: noqa: INP001, PLR0917 - a Cog model is a folder, not a package, and its inputs are positional defaults
+# ruff: noqa: INP001 - a Cog model is a folder, not a package
 
-from cog import BasePredictor, ConcatenateIterator, Input, current_scope
-from smollm.llama import Llama
+from smollm.predictor import stand_in
 
-SYSTEM_PROMPT = (
-    "You are a helpful, respectful and honest assistant. Always answer as helpfully as possible, while being safe. "
-    "Your answers should not include any harmful, unethical, racist, sexist, toxic, dangerous, or illegal content. "
-    "Please ensure that your responses are socially unbiased and positive in nature.\n\n"
-    "If a question does not make any sense, or is not factually coherent, explain why instead of answering something "
-    "not correct. If you don't know the answer to a question, please don't share false information."
+Predictor = stand_in(
+    "Llama 2 70B Chat",
+    context=4096,
+    system_prompt=(
+        "You are a helpful, respectful and honest assistant. Always answer as helpfully as possible, while being "
+        "safe. Your answers should not include any harmful, unethical, racist, sexist, toxic, dangerous, or illegal "
+        "content. Please ensure that your responses are socially unbiased and positive in nature.\n\n"
+        "If a question does not make any sense, or is not factually coherent, explain why instead of answering "
+        "something not correct. If you don't know the answer to a question, please don't share false information."
+    ),
+    prompt_template="<s>[INST] <<SYS>>\n{system_prompt}\n<</SYS>>\n\n{prompt} [/INST]",
 )
-PROMPT_TEMPLATE = "<s>[INST] <<SYS>>\n{system_prompt}\n<</SYS>>\n\n{prompt} [/INST]"
-
-
-class Predictor(BasePredictor):
-    def setup(self) -> None:
-        """Load the model."""
-        self.llama = Llama("Llama 2 70B Chat", context=4096)
-
-    def predict(  # noqa: PLR0913 - the inputs of the real model
-        self,
-        prompt: str = Input(description="Prompt to send to the model."),
-        system_prompt: str = Input(
-            description="System prompt to send to the model. This is prepended to the prompt and helps guide system "
-            "behavior.",
-            default=SYSTEM_PROMPT,
-        ),
-        max_tokens: int = Input(
-            description="Maximum number of tokens to generate. A word is generally 2-3 tokens.", default=512, ge=1
-        ),
-        min_tokens: int = Input(
-            description="Minimum number of tokens to generate. To disable, set to -1. A word is generally 2-3 tokens.",
-            default=None,
-            ge=-1,
-        ),
-        temperature: float = Input(
-            description="Adjusts randomness of outputs, greater than 1 is random and 0 is deterministic, 0.75 is a "
-            "good starting value.",
-            default=0.7,
-            ge=0.0,
-            le=5,
-        ),
-        top_p: float = Input(
-            description="When decoding text, samples from the top p percentage of most likely tokens; lower to ignore "
-            "less likely tokens.",
-            default=0.95,
-            ge=0.0,
-            le=1.0,
-        ),
-        top_k: int = Input(
-            description="When decoding text, samples from the top k most likely tokens; lower to ignore less likely "
-            "tokens.",
-            default=0,
-            ge=-1,
-        ),
-        stop_sequences: str = Input(
-            description="A comma-separated list of sequences to stop generation at. For example, '<end>,<stop>' will "
-            "stop generation at the first instance of 'end' or '<stop>'.",
-            default=None,
-        ),
-        length_penalty: float = Input(
-            description="A parameter that controls how long the outputs are. If < 1, the model will tend to generate "
-            "shorter outputs, and > 1 will tend to generate longer outputs.",
-            default=1.0,
-            ge=0.0,
-            le=5.0,
-        ),
-        presence_penalty: float = Input(
-            description="A parameter that penalizes repeated tokens regardless of the number of appearances. As the "
-            "value increases, the model will be less likely to repeat tokens in the output.",
-            default=0.0,
-        ),
-        seed: int = Input(description="Random seed. Leave blank to randomize the seed.", default=None),
-        prompt_template: str = Input(
-            description="Template for formatting the prompt. Can be an arbitrary string, but must contain the "
-            "substring `{prompt}`.",
-            default=PROMPT_TEMPLATE,
-        ),
-        log_performance_metrics: bool = False,  # noqa: FBT001, FBT002 - an input of the real model
-        max_new_tokens: int = Input(
-            description="This parameter has been renamed to max_tokens. max_new_tokens only exists for backwards "
-            "compatibility purposes. We recommend you use max_tokens instead. Both may not be specified.",
-            default=None,
-            ge=1,
-        ),
-        min_new_tokens: int = Input(
-            description="This parameter has been renamed to min_tokens. min_new_tokens only exists for backwards "
-            "compatibility purposes. We recommend you use min_tokens instead. Both may not be specified.",
-            default=None,
-            ge=-1,
-        ),
-    ) -> ConcatenateIterator[str]:
-        """Write the answer, token by token."""
-        yield from self.llama.write(locals(), current_scope().record_metric)

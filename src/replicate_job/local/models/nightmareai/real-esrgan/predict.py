@@ -3,10 +3,8 @@
 # ruff: noqa: INP001, PLC0415, B008 - a Cog model is a folder, its signature is read where none of its libraries is
 # loaded, and its inputs are positional defaults
 
-import sys
-import time
-
 from cog import BasePredictor, Input, Path
+from log import Progress, say
 from network import FACTOR, FAST, FINE
 
 FINE_UP_TO = 65_536
@@ -42,7 +40,7 @@ class Predictor(BasePredictor):
         network = FINE if given.width * given.height <= FINE_UP_TO else FAST
         say(f"Network: {network.name}, {WHY[network.name]}")
         say(f"From {given.width}x{given.height} to {size[0]}x{size[1]} pixels")
-        made = Image.fromarray(enlarge(np.asarray(given.convert("RGB")), network, FACTOR, Progress()))
+        made = Image.fromarray(enlarge(np.asarray(given.convert("RGB")), network, FACTOR, Progress().show))
         made = made.convert("L") if given.mode.startswith("L") else made
         if made.size != size:
             made = made.resize(size, Image.Resampling.LANCZOS)
@@ -57,20 +55,3 @@ WHY = {
     FAST.name: f"Real-ESRGAN's fast one. The model on Replicate uses {FINE.name}, which would take minutes on a "
     f"processor: here it is used up to {FINE_UP_TO:,} pixels",
 }
-
-
-class Progress:
-    """Logs each tile in the form of tqdm, which clients read their progress from: a line each, not one rewritten."""
-
-    def __init__(self) -> None:
-        self._start = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        from tqdm import tqdm
-
-        print(tqdm.format_meter(done, total, time.monotonic() - self._start), file=sys.stderr, flush=True)  # noqa: T201 - the log
-
-
-def say(text: str) -> None:
-    """Write one line to the prediction's log."""
-    print(text, flush=True)  # noqa: T201 - stdout is a Cog model's log

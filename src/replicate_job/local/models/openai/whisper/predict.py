@@ -2,10 +2,10 @@
 
 # ruff: noqa: INP001, B008, PLR0917 - a Cog model is a folder, not a package, and its inputs are positional defaults
 
-import sys
 from typing import Any, Optional
 
 from cog import BaseModel, BasePredictor, Input, Path, current_scope
+from log import Progress, say
 from speech.languages import LANGUAGES
 from speech.listener import Listener
 from speech.subtitles import srt, vtt
@@ -101,10 +101,13 @@ class Predictor(BasePredictor):
         }
         sound, duration = self.listener.hear(audio)
         say(f"Audio duration: {round(duration)} sec")
+        progress, total = Progress(), max(1, round(duration))
+        progress.show(0, total)
         segments = []
         for segment in self.listener.segments(sound, options):
             segments.append(segment)
-            progress(segment["end"], duration)
+            progress.show(segment["end"], total)
+        progress.show(total, total)
         current_scope().record_metric("audio_duration", duration)
         text = "".join(segment["text"] for segment in segments)
         return Output(
@@ -122,16 +125,3 @@ def rising(first: float, step: float | None) -> list[float]:
     if not step or step < UNCHANGING:
         return [first]
     return [first + step * number for number in range(max(1, int((1 - first) / step + 1 + UNCHANGING)))]
-
-
-def progress(done: float, whole: float) -> None:
-    """Write how many of the seconds are transcribed, in tqdm's own notation."""
-    part = min(1.0, done / whole)
-    bar = ("█" * int(part * 10)).ljust(10)
-    sys.stderr.write(f"{int(part * 100):3d}%|{bar}| {done:.0f}/{whole:.0f} [?, ?s/s]\n")
-    sys.stderr.flush()
-
-
-def say(text: str) -> None:
-    """Write one line to the prediction's log."""
-    print(text, flush=True)  # noqa: T201 - stdout is a Cog model's log

@@ -3,6 +3,7 @@
 # ruff: noqa: INP001, B008, PLR0917 - a Cog model is a folder, not a package, and its inputs are positional defaults
 
 from cog import BasePredictor, Input, Path
+from log import ignored
 from painter import studio
 from painter.blend import over
 from painter.scene import read
@@ -87,8 +88,7 @@ class Predictor(BasePredictor):
         unheard = [name for name, default in IGNORED.items() if given[name] != default]
         if mask and not image:
             unheard.append("mask (there is no image)")
-        if unheard:
-            studio.say(f"Without effect here: {', '.join(unheard)}")
+        ignored(unheard)
         scene = read(prompt, negative_prompt)
         studio.describe(scene)
         under = studio.open_picture("image", image).convert("RGB") if image else None

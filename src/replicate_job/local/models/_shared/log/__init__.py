@@ -1,0 +1,49 @@
+"""What a model writes into its prediction's log: lines, and how far it is."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+
+def say(text: str) -> None:
+    """Write one line."""
+    print(text, flush=True)  # noqa: T201 - stdout is a Cog model's log
+
+
+def ignored(names: Collection[str]) -> None:
+    """Name the inputs that are set and have no effect here, where there are any."""
+    if names:
+        say(f"Without effect here: {', '.join(names)}")
+
+
+class Progress:
+    """A progress bar in tqdm's own notation, from which clients read it: a line each, not one rewritten."""
+
+    def __init__(self) -> None:
+        self._start, self._last = time.monotonic(), -1
+
+    def show(self, done: float, total: int) -> None:
+        """Report how much is done, where that is a new step of ``total``."""
+        step = min(total, int(done + 1e-9))
+        if step == self._last:
+            return
+        self._last = step
+        spent = time.monotonic() - self._start
+        rate = step / spent if step and spent else 0
+        left = _clock((total - step) / rate) if rate else "?"
+        speed = f"{rate:.2f}it/s" if rate >= 1 else f"{1 / rate:.2f}s/it" if rate else "?it/s"
+        # A bar of ten places, in eighths; nothing to do is done.
+        full = step * 80 // total if total else 80
+        bar = ("█" * (full // 8) + " ▏▎▍▌▋▊▉"[full % 8].strip()).ljust(10)
+        part = 100 * step // total if total else 100
+        sys.stderr.write(f"{part:3d}%|{bar}| {step}/{total} [{_clock(spent)}<{left}, {speed}]\n")
+        sys.stderr.flush()
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"

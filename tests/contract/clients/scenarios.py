@@ -1,0 +1,239 @@
+"""Every scenario with an official Python client; how each client is asked is said in its own file."""
+
+import io
+import json
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+facts = json.loads(sys.argv[1])
+HELLO = "replicate/hello-world:5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
+TEXT = "one two\nthree"
+PICTURE = {"prompt": "a hill", "megapixels": "0.25", "num_inference_steps": 1}
+
+
+class Client(Protocol):
+    """One client: its entry point, and what its releases do differently."""
+
+    api: Any
+    refused: type[Exception]
+    """What it raises where the API refuses."""
+    failed: type[Exception]
+    """What its ``run`` raises where the model fails."""
+    held: dict[str, Any]
+    """What makes a create wait for the end."""
+
+    def problem(self, error: Any) -> dict[str, Any]:
+        """What is known of a refusal: its ``status``, and the body's fields."""
+
+    def model(self, name: str) -> Any: ...
+    def version(self, model: Any) -> Any:
+        """Its newest version, read by itself."""
+
+    def versions(self, model: Any) -> Any: ...
+    def models(self) -> Any: ...
+    def found(self, query: str) -> Any:
+        """Models by a search."""
+
+    def prediction(self, id_: str) -> Any: ...
+    def ended(self, prediction: Any) -> Any:
+        """Wait for the end."""
+
+    def cancel(self, prediction: Any) -> None: ...
+    def pages(self) -> list[list[Any]]:
+        """The predictions, page by page."""
+
+    def stream(self, name: str, **given: Any) -> tuple[str, object]:
+        """The text, and the events where it shows them."""
+
+    def upload(self, path: Path) -> Any: ...
+    def files(self) -> Any: ...
+    def sha256(self, file: Any) -> str: ...
+    def secret(self) -> Any: ...
+    def is_valid(self, headers: dict[str, str], body: str, secret: Any) -> bool | None:
+        """Whether a webhook's signature is right; None where the client cannot tell."""
+
+    def deployment(self, owner: str, name: str) -> Any: ...
+    def deploy(self, deployment: Any, **given: Any) -> Any:
+        """A prediction by a deployment."""
+
+    def username(self) -> str: ...
+
+
+def newest(client: Client, name: str) -> str:
+    return str(client.model(name).latest_version.id)
+
+
+def create(client: Client, name: str, given: dict[str, Any], **more: Any) -> Any:
+    return client.api.predictions.create(version=newest(client, name), input=given, **more)
+
+
+def read(output: Any) -> str:
+    if hasattr(output, "read"):
+        return str(output.read().decode("latin-1"))
+    with urllib.request.urlopen(output) as answer:  # noqa: S310 - this machine's own address
+        return str(answer.read().decode("latin-1"))
+
+
+def status_of(client: Client, work: Callable[[], object]) -> int:
+    """The error that the API answers with."""
+    try:
+        work()
+    except client.refused as error:
+        return int(client.problem(error)["status"])
+    return 200
+
+
+def run(client: Client) -> object:
+    return {
+        "official": [read(each)[:4] for each in client.api.run("black-forest-labs/flux-schnell", input=PICTURE)],
+        "version": client.api.run(HELLO, input={"text": "all"}),
+        "community": status_of(client, lambda: client.api.run("me/words", input={"text": "x"})),
+        "words": list(client.api.run(f"me/words:{newest(client, 'me/words')}", input={"text": TEXT})),
+    }
+
+
+def create_and_wait(client: Client) -> object:
+    prediction = create(client, "me/words", {"text": TEXT})
+    created = prediction.status
+    ended = client.ended(prediction)
+    again = client.prediction(prediction.id)
+    return {"created": created, "status": ended.status, "output": again.output, "logs": again.logs}
+
+
+def blocking(client: Client) -> object:
+    prediction = create(client, "me/words", {"text": TEXT}, **client.held)
+    return {"status": prediction.status, "output": prediction.output}
+
+
+def stream(client: Client) -> object:
+    text, events = client.stream("me/words", text=TEXT)
+    return {"text": text, "events": events}
+
+
+def cancel(client: Client) -> object:
+    prediction = create(client, "me/words", {"text": TEXT, "pause": 60})
+    while prediction.status == "starting":
+        time.sleep(0.05)
+        prediction = client.prediction(prediction.id)
+    before = prediction.status
+    client.cancel(prediction)
+    return {"before": before, "after": client.ended(prediction).status}
+
+
+def files(client: Client) -> object:
+    file = client.upload(Path(facts["file"]))
+    return {
+        "file": {"name": file.name, "type": file.content_type, "size": file.size},
+        "metadata": file.metadata or None,
+        "same": client.sha256(client.api.files.get(file_id=file.id)) == client.sha256(file),
+        "sha256": client.sha256(file),
+        "listed": file.id in [each.id for each in client.files()],
+        # One client answers whether it is gone, the other raises where it is not.
+        "deleted": client.api.files.delete(file_id=file.id) is not False,
+        "after": status_of(client, lambda: client.api.files.get(file_id=file.id)),
+    }
+
+
+def file_input(client: Client) -> object:
+    model = f"me/notes:{newest(client, 'me/notes')}"
+    with Path(facts["file"]).open("rb") as file:
+        uploaded = client.api.run(model, input={"file": file})
+    inline = client.api.run(model, input={"file": io.BytesIO(b"inline")}, file_encoding_strategy="base64")
+    return {"uploaded": read(uploaded), "inline": read(inline)}
+
+
+def webhook(client: Client) -> object:
+    create(client, "me/words", {"text": TEXT}, webhook=facts["hook"], webhook_events_filter=["completed"])
+    with urllib.request.urlopen(facts["hook"]) as answer:  # noqa: S310 - this machine's own address
+        seen = json.load(answer)
+    secret = client.secret()
+    valid, tampered = (client.is_valid(seen["headers"], seen["body"] + more, secret) for more in ("", " "))
+    return {"secret": secret.key, "seen": seen, "valid": valid, "tampered": tampered}
+
+
+def models(client: Client) -> object:
+    model = client.model("me/notes")
+    document = client.version(model).openapi_schema
+    return {
+        "name": f"{model.owner}/{model.name}",
+        "version": model.latest_version.id,
+        "inputs": sorted(document["components"]["schemas"]["Input"]["properties"]),
+        "versions": [each.id for each in client.versions(model)],
+        "listed": [f"{each.owner}/{each.name}" for each in client.models()],
+        "found": [f"{each.owner}/{each.name}" for each in client.found("notes")],
+        "missing": status_of(client, lambda: client.model("me/nothing")),
+    }
+
+
+def deployments(client: Client) -> object:
+    known = client.api.deployments
+    scale = {"hardware": "cpu", "min_instances": 0, "max_instances": 1}
+    made = known.create(name=facts["client"], model="me/words", version=newest(client, "me/words"), **scale)
+    place = {"deployment_owner": made.owner, "deployment_name": made.name}
+    ended = client.ended(client.deploy(client.deployment(made.owner, made.name), text=TEXT))
+    updated = known.update(max_instances=2, **place)
+    return {
+        "name": made.name,
+        "model": made.current_release.model,
+        "listed": [each.name for each in known.list()],
+        "output": ended.output,
+        "updated": updated.current_release.configuration.max_instances,
+        "deleted": known.delete(**place) is not False,  # as with files
+        "after": status_of(client, lambda: client.deployment(made.owner, made.name)),
+    }
+
+
+def input_error(client: Client) -> object:
+    try:
+        create(client, "me/notes", {"times": 9, "style": "odd"})
+    except client.refused as error:
+        return client.problem(error)
+    return None
+
+
+def failing(client: Client) -> object:
+    try:
+        client.api.run(f"me/words:{newest(client, 'me/words')}", input={"text": ""})
+    except client.failed as error:
+        ended: Any = error.prediction  # type: ignore[attr-defined] # both clients have it
+        return {"message": str(error), "status": ended.status, "logs": ended.logs}
+    return None
+
+
+def account(client: Client) -> object:
+    return {
+        "name": client.username(),
+        "hardware": [each.sku for each in client.api.hardware.list()],
+        "trainings": status_of(client, lambda: list(client.api.trainings.list())),
+    }
+
+
+def pages(client: Client) -> object:
+    made = [create(client, "replicate/hello-world", {"text": str(n)}).id for n in range(105)]
+    found = client.pages()
+    return {
+        "sizes": [len(page) for page in found],
+        "made": made,
+        "listed": [each.id for page in found for each in page],
+    }
+
+
+SCENARIOS: tuple[Callable[[Client], object], ...] = (
+    run, create_and_wait, blocking, stream, cancel, files, file_input, webhook, models, deployments, input_error,
+    failing, account, pages,
+)  # fmt: skip
+
+
+def tell(client: Client) -> None:
+    """Print what each scenario gave."""
+    given: dict[str, object] = {}
+    for scenario in SCENARIOS:
+        try:
+            given[scenario.__name__] = scenario(client)
+        except Exception as error:  # noqa: BLE001 - it is the scenario's result; the others go on
+            given[scenario.__name__] = {"raised": f"{type(error).__name__}: {error}"}
+    print(json.dumps(given))  # noqa: T201 - this is what it is for
