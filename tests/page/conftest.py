@@ -184,6 +184,11 @@ class Visit:
         )
         return await answer.json()
 
+    async def create(self, prompt: str, **others: str) -> Any:
+        """A prediction of me/words that was made elsewhere."""
+        version = (await self.api("/v1/models/me/words"))["latest_version"]["id"]
+        return await self.api("/v1/predictions", {"version": version, "input": {"prompt": prompt, **others}})
+
     async def prediction(self) -> Any:
         """The one whose address the page has."""
         return await self.api(f"/v1/predictions/{self.page.url.rpartition('/')[2]}")

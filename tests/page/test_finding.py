@@ -1,4 +1,4 @@
-"""Models and predictions are found again: lists, filters, addresses, the keyboard, small screens."""
+"""Models and predictions are found again: lists, filters, addresses, the keyboard."""
 
 from __future__ import annotations
 
@@ -16,11 +16,6 @@ if TYPE_CHECKING:
 expect = pytest.importorskip("playwright.async_api", reason="playwright is not installed").expect
 
 
-async def create(visit: Any, prompt: str) -> Any:
-    version = (await visit.api("/v1/models/me/words"))["latest_version"]["id"]
-    return await visit.api("/v1/predictions", {"version": version, "input": {"prompt": prompt}})
-
-
 async def test_models_are_searched_by_name_and_description(visit: Any) -> None:
     page = (await visit.to("/")).page
     await page.get_by_label("Search models").fill("paint schnell")
@@ -35,8 +30,8 @@ async def test_models_are_searched_by_name_and_description(visit: Any) -> None:
 
 
 async def test_history_is_endless_and_has_filters(visit: Any) -> None:
-    await asyncio.gather(*(create(visit, f"number {count}") for count in range(120)))
-    failing = await create(visit, "the needle is to fail")
+    await asyncio.gather(*(visit.create(f"number {count}") for count in range(120)))
+    failing = await visit.create("the needle is to fail")
     page = (await visit.to("/history")).page
     rows = page.locator(".run")
     while await rows.count() < 121:
@@ -57,8 +52,32 @@ async def test_history_is_endless_and_has_filters(visit: Any) -> None:
     await expect(page.get_by_label("Status")).to_have_value("failed")
 
 
+async def test_a_run_in_a_list_is_followed_to_its_end(visit: Any, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    running = await visit.create("one two", gate=str(gate))
+    page = (await visit.to("/")).page
+    row = page.locator(f'.run[data-id="{running["id"]}"]')
+    await expect(row).to_contain_text("processing")
+    gate.touch()
+    await expect(row).to_contain_text("succeeded")
+
+
+async def test_a_run_is_listed_by_what_was_asked_for(visit: Any) -> None:
+    inputs = [
+        ({"audio": "data:audio/mpeg;base64,AA==", "format": "plain text"}, "audio.mp3"),
+        ({"image": "https://a.example/b/c%20d.png?e", "mode": "x"}, "c d.png"),
+        ({"image": "http://127.0.0.1/v1/files/y7i6jcnzfjclnfdvpqiyn37zai", "mode": "x"}, "image"),
+        ({"mode": "fast", "prompt": "a  fox"}, "a fox"),
+        ({"mode": "fast"}, "fast"),
+        ({"steps": 4, "data": [1] * 99}, '{"steps":4}'),
+        ({}, "No input"),
+    ]
+    shown = await visit.pure("runs", "given.map((input) => m.asked({ input }))", [one for one, _ in inputs])
+    assert shown == [words for _, words in inputs]
+
+
 async def test_an_old_prediction_is_run_again_with_a_change(visit: Any) -> None:
-    old = await create(visit, "one two three")
+    old = await visit.create("one two three")
     page = (await visit.to(f"/p/{old['id']}")).page
     await visit.status("succeeded")
     await expect(page.get_by_test_id("text")).to_have_text("one two three")
@@ -98,27 +117,6 @@ async def test_everything_can_be_done_with_the_keyboard(visit: Any, tmp_path: Pa
     await visit.status("canceled")
 
 
-async def test_nothing_is_wider_than_a_small_phone(visit: Any) -> None:
-    await visit.page.set_viewport_size({"width": 360, "height": 740})
-    for path in ("/", "/history", "/me/every", "/black-forest-labs/flux-schnell"):
-        await visit.to(path)
-        assert await visit.page.evaluate("document.documentElement.scrollWidth") <= 360
-
-
-async def test_on_a_phone_a_prediction_stands_above_its_form_and_comes_into_view(visit: Any) -> None:
-    await visit.page.set_viewport_size({"width": 360, "height": 740})
-    await visit.to(f"/p/{(await create(visit, 'word ' * 99))['id']}")
-    await visit.status("succeeded")
-    assert await visit.page.evaluate("document.documentElement.scrollWidth") <= 360
-    stage, form = visit.page.locator(".stage"), visit.page.locator("form.inputs")
-    assert (await stage.bounding_box())["y"] < (await form.bounding_box())["y"]
-    await visit.to("/me/words")
-    await visit.text("prompt").fill("word " * 300)
-    await visit.page.get_by_role("button", name="Run").click()
-    await visit.status("succeeded")
-    await expect(visit.page.get_by_test_id("status")).to_be_in_viewport()
-
-
 async def test_every_field_has_a_name_for_those_who_do_not_see_it(visit: Any) -> None:
     page = (await visit.to("/me/every")).page
     nameless = await page.locator("main").evaluate(
@@ -131,10 +129,12 @@ async def test_every_field_has_a_name_for_those_who_do_not_see_it(visit: Any) ->
 async def test_a_readme_is_shown_and_none_of_it_runs(visit: Any) -> None:
     page = (await visit.to("/me/words")).page
     await page.get_by_text("About this model").click()
-    shown = page.locator(".markdown")
-    await expect(shown.locator("code")).to_have_text("words")
-    await expect(shown).to_contain_text("<b>see</b> here")
-    assert await shown.locator("a, b").count() == 0
+    for shown in (page.locator(".markdown"), page.locator(".description")):
+        await expect(shown.locator("code")).to_have_text("words")
+        await expect(shown).to_contain_text("<b>see</b> here")
+        assert await shown.locator("a, b").count() == 0
+    await visit.to("/")
+    await expect(page.locator('a[href="/me/words"] .description')).to_have_text("Says words again: <b>see</b> here.")
 
 
 async def test_what_is_not_there_is_said(visit: Any) -> None:
@@ -187,20 +187,3 @@ async def test_the_page_is_kept_by_browsers_until_it_changes_and_forbids_what_it
     ):
         missing = await get(visit.origin + path)
         assert (missing.status, missing.headers["content-type"]) == (404, "application/json")
-
-
-async def test_what_a_finger_touches_is_large_enough(browser: Any, origin: str) -> None:
-    context = await browser.new_context(viewport={"width": 412, "height": 800}, has_touch=True, is_mobile=True)
-    page = await context.new_page()
-    for path in ("/", "/me/every"):
-        await page.goto(origin + path)
-        await page.locator("main h1").wait_for()
-        small = await page.evaluate(
-            """[...document.querySelectorAll("a, button, summary, select, textarea, input:not([type=checkbox])")]
-            .filter((one) => one.checkVisibility() && !one.matches(".unseen, .skip"))
-            .map((one) => [one.outerHTML.slice(0, 80), one.getBoundingClientRect().height])
-            .filter(([, height]) => height < 43.5)"""
-        )
-        assert small == []
-        assert await page.evaluate("document.documentElement.scrollWidth") <= 412
-    await context.close()

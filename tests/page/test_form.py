@@ -41,6 +41,16 @@ async def test_only_what_was_set_is_sent(visit: Any) -> None:
     }
 
 
+async def test_items_of_a_list_keep_their_numbers_in_order(visit: Any) -> None:
+    page = (await visit.to("/me/every")).page
+    await page.get_by_role("button", name="Remove item 1 of words").click()
+    await expect(visit.text("words, item 1")).to_have_value("b")
+    await page.get_by_role("button", name="Add an item to words").click()
+    await expect(visit.text("words, item 2")).to_be_focused()
+    await page.get_by_role("button", name="Remove item 2 of words").click()
+    await expect(visit.text("words, item 1")).to_have_value("b")
+
+
 async def test_a_slider_and_its_number_move_together(visit: Any) -> None:
     page = (await visit.to("/me/every")).page
     slider = page.get_by_role("slider", name="strength")

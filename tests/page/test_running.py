@@ -15,6 +15,24 @@ expect = pytest.importorskip("playwright.async_api", reason="playwright is not i
 HOSTILE = "one <b>two</b> <img src=x onerror=document.title='taken'> four five six"
 
 
+async def run_words(visit: Any, prompt: str, gate: Path) -> None:
+    """A run that waits in its middle until the gate is there."""
+    await visit.to("/me/words")
+    await visit.text("prompt").fill(prompt)
+    await visit.text("gate").fill(str(gate))
+    await visit.run()
+
+
+async def run_with_picture(visit: Any, picture: Path) -> str:
+    """A run that gives the picture back, to its end; the address of what it gave."""
+    await visit.to("/me/files")
+    await visit.field("image").locator("input[type=file]").set_input_files(picture)
+    await expect(visit.field("image").locator("img")).to_be_visible()
+    await visit.run()
+    await visit.status("succeeded")
+    return str((await visit.prediction())["output"][0])
+
+
 async def test_the_painter_runs_shows_its_progress_and_then_a_picture(visit: Any) -> None:
     page = (await visit.to("/black-forest-labs/flux-schnell")).page
     await expect(page.get_by_text("stand-in", exact=True)).to_be_visible()
@@ -32,11 +50,8 @@ async def test_the_painter_runs_shows_its_progress_and_then_a_picture(visit: Any
 
 
 async def test_text_appears_as_it_is_said_and_is_never_markup(visit: Any, tmp_path: Path) -> None:
-    page = (await visit.to("/me/words")).page
-    gate = tmp_path / "gate"
-    await visit.text("prompt").fill(HOSTILE)
-    await visit.text("gate").fill(str(gate))
-    await visit.run()
+    page, gate = visit.page, tmp_path / "gate"
+    await run_words(visit, HOSTILE, gate)
     await expect(page.get_by_test_id("text")).to_have_text(" ".join(HOSTILE.split(" ")[:4]))
     await visit.status("processing")
     gate.touch()
@@ -49,11 +64,8 @@ async def test_text_appears_as_it_is_said_and_is_never_markup(visit: Any, tmp_pa
 
 
 async def test_a_reload_in_the_middle_goes_on_with_the_run(visit: Any, tmp_path: Path) -> None:
-    page = (await visit.to("/me/words")).page
-    gate = tmp_path / "gate"
-    await visit.text("prompt").fill("one two three four")
-    await visit.text("gate").fill(str(gate))
-    await visit.run()
+    page, gate = visit.page, tmp_path / "gate"
+    await run_words(visit, "one two three four", gate)
     await expect(page.get_by_test_id("text")).to_have_text("one two")
     await page.reload()
     await visit.status("processing")
@@ -65,10 +77,8 @@ async def test_a_reload_in_the_middle_goes_on_with_the_run(visit: Any, tmp_path:
 
 
 async def test_progress_is_read_from_the_log_and_escape_cancels(visit: Any, tmp_path: Path) -> None:
-    page = (await visit.to("/me/words")).page
-    await visit.text("prompt").fill("one two three four")
-    await visit.text("gate").fill(str(tmp_path / "never"))
-    await visit.run()
+    page = visit.page
+    await run_words(visit, "one two three four", tmp_path / "never")
     await expect(page.get_by_test_id("progress")).to_have_text("50 % · words · 2/4 · 00:02 left")
     await expect(page.get_by_test_id("log")).to_have_text(
         "said to one two three four\nwords:  50%|##| 2/4 [00:01<00:02]"
@@ -91,6 +101,18 @@ async def test_a_failure_shows_its_reason_and_the_log(visit: Any) -> None:
     await expect(page.get_by_test_id("log")).to_contain_text("said to to fail")
 
 
+async def test_a_run_comes_into_view_from_the_end_of_a_long_form(visit: Any) -> None:
+    page = (await visit.to("/me/every")).page
+    await visit.text("prompt").fill("x")
+    await page.get_by_role("button", name="Run").focus()
+    assert await page.evaluate("scrollY") == 0  # it is in view always
+    await page.get_by_label("key", exact=True).focus()
+    await expect(page.locator("h1")).not_to_be_in_viewport()
+    await visit.run()
+    await visit.status("succeeded")
+    await expect(page.get_by_test_id("status")).to_be_in_viewport()
+
+
 async def test_files_are_played_read_or_offered(visit: Any) -> None:
     page = (await visit.to("/me/files")).page
     await visit.run()
@@ -111,17 +133,14 @@ async def test_json_is_a_tree_with_long_lists_folded(visit: Any) -> None:
     tree = page.locator(".output .json")
     await expect(tree).to_contain_text('"said": "<img src=x onerror=alert(1)>"')
     await expect(tree).not_to_contain_text("399")
+    await expect(tree).to_contain_text("23, 376 more of 400]", use_inner_text=True)  # the end stands on its line
     await tree.get_by_role("button", name="376 more of 400").click()
-    await expect(tree).to_contain_text("398, 399]")
+    await expect(tree).to_contain_text("398, 399]", use_inner_text=True)
 
 
 async def test_a_picture_becomes_the_input_of_the_next_run(visit: Any, picture: Path) -> None:
-    page = (await visit.to("/me/files")).page
-    await visit.field("image").locator("input[type=file]").set_input_files(picture)
-    await expect(visit.field("image").locator("img")).to_be_visible()
-    await visit.run()
-    await visit.status("succeeded")
-    given = (await visit.prediction())["output"][0]
+    page = visit.page
+    given = await run_with_picture(visit, picture)
     await page.get_by_role("button", name="Use as image").click()
     await visit.run()
     await expect(page).not_to_have_url(f"{visit.origin}/p/{given.split('/')[4]}")
@@ -130,11 +149,8 @@ async def test_a_picture_becomes_the_input_of_the_next_run(visit: Any, picture: 
 
 
 async def test_what_waits_for_its_turn_says_so(visit: Any, tmp_path: Path) -> None:
-    page = (await visit.to("/me/words")).page
-    gate = tmp_path / "gate"
-    await visit.text("prompt").fill("one two")
-    await visit.text("gate").fill(str(gate))
-    await visit.run()
+    page, gate = visit.page, tmp_path / "gate"
+    await run_words(visit, "one two", gate)
     await visit.status("processing")
     first = page.url
     await visit.run()
@@ -159,11 +175,8 @@ async def test_a_very_long_text_is_folded(visit: Any) -> None:
 
 
 async def test_a_picture_goes_to_another_model(visit: Any, picture: Path) -> None:
-    page = (await visit.to("/me/files")).page
-    await visit.field("image").locator("input[type=file]").set_input_files(picture)
-    await visit.run()
-    await visit.status("succeeded")
-    given = (await visit.prediction())["output"][0]
+    page = visit.page
+    given = await run_with_picture(visit, picture)
     await page.get_by_role("button", name="Use in").click()
     await page.get_by_label("Use in", exact=True).select_option("nightmareai/real-esrgan")
     await expect(page).to_have_url(f"{visit.origin}/nightmareai/real-esrgan")

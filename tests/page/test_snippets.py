@@ -7,6 +7,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,23 @@ async def test_what_was_copied_sends_the_same_input(visit: Any, kind: str, pictu
     }
 
 
+async def test_files_that_are_on_no_disk_can_be_saved_for_what_was_copied(visit: Any, picture: Path) -> None:
+    """Those of an example, or of a prediction that was made elsewhere."""
+    urls = [f"data:image/png;base64,{b64encode(bytes([count] * 999)).decode()}" for count in (1, 2)]
+    version = (await visit.api("/v1/models/me/every"))["latest_version"]["id"]
+    sent = {"prompt": "x", "images": urls}
+    created = await visit.api("/v1/predictions", {"version": version, "input": sent})
+    page = (await visit.to(f"/p/{created['id']}")).page
+    snippet = await visit.snippet("Command")
+    for name in ("images-1.png", "images-2.png"):
+        assert f"images=@{name}" in snippet
+        async with page.expect_download() as download:
+            await page.locator(".code").get_by_role("link", name=name).click()
+        await (await download.value).save_as(picture.with_name(name))
+    await run(["sh", "-c", snippet], picture.parent)
+    assert (await newest(visit))["input"] == sent
+
+
 async def test_the_official_clients_are_shown_how_to_reach_this_server(visit: Any) -> None:
     await visit.to("/black-forest-labs/flux-schnell")
     await visit.text("prompt").fill('a "fox"')
@@ -75,6 +93,19 @@ async def test_the_official_clients_are_shown_how_to_reach_this_server(visit: An
     code = await visit.snippet("JavaScript")
     assert f'baseUrl: "{visit.origin}/v1"' in code
     assert 'prompt: "a \\"fox\\"",' in code
+
+
+async def test_files_from_the_official_clients_are_written_down(visit: Any) -> None:
+    await visit.to("/black-forest-labs/flux-schnell")
+    assert "write_bytes(file.read())" in await visit.snippet("Python client")
+    assert "await writeFile(`output-${place}.webp`, file);" in await visit.snippet("JavaScript")
+    await visit.page.get_by_label("output_format", exact=True).select_option("png")
+    code = await visit.snippet("Python client")
+    assert 'Path(f"output-{place}.png")' in code
+    ast.parse(code)
+    await visit.to("/meta/musicgen")
+    assert 'Path("output.wav").write_bytes(output.read())' in await visit.snippet("Python client")
+    assert 'await writeFile("output.wav", output);' in await visit.snippet("JavaScript")
 
 
 async def test_a_word_of_the_shell_is_that_word(visit: Any) -> None:

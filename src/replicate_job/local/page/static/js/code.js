@@ -1,7 +1,7 @@
 /** The snippets of a form, which follow what is set in it. */
 
 import { copyButton, h } from "./dom.js";
-import { KINDS, snippet } from "./snippets.js";
+import { filesOf, KINDS, snippet } from "./snippets.js";
 
 const KEY = "replicate-job snippet";
 
@@ -15,7 +15,12 @@ export function codeView() {
     localStorage.setItem(KEY, picked);
     draw();
   });
-  const draw = () => run && (pre.textContent = snippet(kind, run));
+  const needs = h("p", { class: "quiet actions" });
+  function draw() {
+    if (!run) return;
+    pre.textContent = snippet(kind, run);
+    needs.replaceChildren(...needed(filesOf(run)));
+  }
   const element = h(
     "section",
     { class: "code" },
@@ -26,6 +31,7 @@ export function codeView() {
       copyButton(() => pre.textContent),
     ),
     pre,
+    needs,
   );
   return {
     element,
@@ -34,6 +40,13 @@ export function codeView() {
       draw();
     },
   };
+}
+
+/** What to have in the folder where a snippet is run. What this page alone has can be saved there. */
+function needed(files) {
+  if (!files.length) return [];
+  const names = files.map(({ name, url }) => (url ? h("a", { href: url, download: name }, `Save ${name}`) : h("code", {}, name)));
+  return ["Reads from the folder it runs in:", ...names];
 }
 
 /** Tabs for `[[key, label], …]`: one stop for Tab, arrows between them. */

@@ -24,7 +24,7 @@ const MAKERS = {
   list: (field, about, changed) => listControl(field, about, changed, controlFor),
 };
 
-export function marks(field, about) {
+function marks(field, about) {
   return {
     id: about.id,
     "aria-describedby": about.describedBy,
@@ -35,14 +35,21 @@ export function marks(field, about) {
 
 function textControl(field, about, changed) {
   const initial = field.initial ?? "";
-  const area = h("textarea", {
-    ...marks(field, about),
-    rows: 1,
-    value: initial,
-    spellcheck: true,
-    class: "grows",
-    oninput: edited,
-  });
+  const look = { ...marks(field, about), rows: 1, spellcheck: true, class: "grows" };
+  const read = (text) => (text === "" && initial === "" ? undefined : text);
+  return areaControl(look, { initial, write: String, read }, changed);
+}
+
+function jsonControl(field, about, changed) {
+  const write = (value) => JSON.stringify(value, null, 2);
+  const initial = field.initial === undefined ? "" : write(field.initial);
+  const look = { ...marks(field, about), rows: 2, spellcheck: false, class: "code grows", placeholder: "JSON" };
+  return areaControl(look, { initial, write, read: readJson }, changed);
+}
+
+/** A field for text of any length. `write(value)` is the text of a value, `read(text)` the value of a text. */
+function areaControl(look, { initial, write, read }, changed) {
+  const area = h("textarea", { ...look, value: initial, oninput: edited });
   function edited() {
     grow(area);
     changed();
@@ -50,9 +57,9 @@ function textControl(field, about, changed) {
   return {
     element: area,
     focus: () => area.focus(),
-    get: () => (area.value === "" && initial === "" ? undefined : area.value),
+    get: () => read(area.value),
     set(value) {
-      area.value = value === undefined ? initial : String(value);
+      area.value = value === undefined ? initial : write(value);
       grow(area);
     },
   };
@@ -104,7 +111,7 @@ function numberControl(field, about, changed) {
 function readNumber(text) {
   if (text.trim() === "") return undefined;
   const number = Number(text);
-  return Number.isFinite(number) && String(text).trim() !== "" ? number : text;
+  return Number.isFinite(number) ? number : text;
 }
 
 function sliderFor(field, about) {
@@ -162,32 +169,6 @@ function secretControl(field, about, changed) {
     focus: () => input.focus(),
     get: () => input.value || undefined,
     set: (value) => (input.value = value ?? ""),
-  };
-}
-
-function jsonControl(field, about, changed) {
-  const shown = field.initial === undefined ? "" : JSON.stringify(field.initial, null, 2);
-  const area = h("textarea", {
-    ...marks(field, about),
-    rows: 2,
-    value: shown,
-    spellcheck: false,
-    class: "code grows",
-    placeholder: "JSON",
-    oninput: edited,
-  });
-  function edited() {
-    grow(area);
-    changed();
-  }
-  return {
-    element: area,
-    focus: () => area.focus(),
-    get: () => readJson(area.value),
-    set(value) {
-      area.value = value === undefined ? shown : JSON.stringify(value, null, 2);
-      grow(area);
-    },
   };
 }
 

@@ -40,7 +40,7 @@ export function fileControl(field, about, changed) {
     const isFile = Boolean(url && (url.startsWith("data:") || nameOf(url)));
     if (address.value !== url) address.value = url && !isFile ? url : "";
     zone.classList.toggle("has-file", isFile);
-    shown.replaceChildren(...(url ? preview(url, clear) : []));
+    shown.replaceChildren(...(url ? preview(url, field.name, clear) : []));
   }
 
   function clear() {
@@ -103,8 +103,8 @@ function onFiles(zone, act) {
   });
 }
 
-function preview(url, clear) {
-  const name = nameOf(url) ?? fileName(url);
+function preview(url, stem, clear) {
+  const name = nameOf(url) ?? fileName(url, stem);
   const { media, url: source } = localOf(url) ?? { media: canShow(url) ? mediaOf(url) : "other", url };
   const remove = h(
     "button",

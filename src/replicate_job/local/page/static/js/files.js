@@ -1,6 +1,8 @@
 /** Files of this computer as addresses that an input can have. */
 
 import { upload } from "./api.js";
+import { dataType } from "./format.js";
+import { mediaOfType, typeOf } from "./media.js";
 
 const INLINE = 256_000; // bytes; the API wants larger files uploaded
 const KEY = "replicate-job files";
@@ -13,7 +15,7 @@ export const filesFrom = (list) => [...(list ?? [])];
 /** A data URL, or for a larger file the address of its upload. Its name is remembered. */
 export async function urlOf(file) {
   const url = file.size <= INLINE ? await dataUrl(file) : await upload(file);
-  if (file.size > INLINE) local.set(url, { url: URL.createObjectURL(file), media: byType(file.type) });
+  if (file.size > INLINE) local.set(url, { url: URL.createObjectURL(file), media: mediaOfType(file.type) });
   remember(url, file.name);
   return url;
 }
@@ -51,26 +53,7 @@ export const localOf = (url) => local.get(url);
 export const nameOf = (url) => known()[markOf(url)];
 
 /** `image`, `audio`, `video`, `text` or `other`, by a data URL's type or an address's ending. */
-export function mediaOf(url) {
-  const type = /^data:([^;,]*)/i.exec(url)?.[1];
-  if (type !== undefined) return byType(type);
-  const ending = /\.([a-z0-9]+)$/i.exec(pathOf(url))?.[1]?.toLowerCase() ?? "";
-  return Object.keys(ENDINGS).find((kind) => ENDINGS[kind].includes(ending)) ?? "other";
-}
-
-export function byType(type) {
-  const [kind] = type.toLowerCase().split("/");
-  if (type.includes("svg")) return "image";
-  if (["image", "audio", "video"].includes(kind)) return kind;
-  return kind === "text" || /json|xml|csv|yaml|subrip/.test(type) ? "text" : "other";
-}
-
-const ENDINGS = {
-  image: ["png", "jpg", "jpeg", "webp", "gif", "avif", "bmp", "svg"],
-  audio: ["wav", "mp3", "ogg", "oga", "flac", "m4a", "aac", "opus"],
-  video: ["mp4", "webm", "mov", "m4v", "mkv"],
-  text: ["txt", "csv", "tsv", "json", "jsonl", "md", "srt", "vtt", "log", "yaml", "yml", "xml", "html"],
-};
+export const mediaOf = (url) => mediaOfType(dataType(url) ?? typeOf(pathOf(url)));
 
 function pathOf(url) {
   try {

@@ -87,7 +87,7 @@ function fieldRow(field, changed) {
     "div",
     { class: "head" },
     isGroup ? h("span", { class: "name" }, field.name) : h("label", { htmlFor: id }, field.name),
-    field.required && h("span", { class: "required" }, "required"),
+    field.required && h("span", { class: "type required" }, "required"),
     h("span", { class: "type" }, typeName(field)),
     reset,
   );
@@ -140,13 +140,18 @@ function help(field) {
   if (field.minimum !== undefined && field.maximum !== undefined) facts.push(`${field.minimum} to ${field.maximum}`);
   else if (field.minimum !== undefined) facts.push(`at least ${field.minimum}`);
   else if (field.maximum !== undefined) facts.push(`at most ${field.maximum}`);
-  const initial = field.initial === undefined || field.initial === "" ? "" : JSON.stringify(field.initial);
+  const initial = shown(field.initial);
   if (initial && initial.length <= 60) facts.push(`default ${initial}`); // a long one stands in its field
   if (field.deprecated) facts.push("deprecated");
   const text = field.help.trim();
   return [
     text && inline(text),
-    text && facts.length > 0 && " · ",
-    facts.length > 0 && h("span", { class: "facts" }, facts.join(" · ")),
+    text && facts.length > 0 && DOT,
+    facts.length > 0 && h("span", { class: "facts" }, facts.join(DOT)),
   ];
 }
+
+const DOT = "\u00a0· "; // never begins a line
+
+/** A value in words; empty where there is nothing to see. */
+const shown = (value) => (typeof value === "string" && value.trim() === value ? value : JSON.stringify(value));

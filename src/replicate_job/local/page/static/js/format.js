@@ -1,5 +1,7 @@
 /** Times, sizes and names, as people read them. */
 
+import { endingOf } from "./media.js";
+
 /** Seconds as `4 ms`, `0.4 s`, `12 s`, `3 min 5 s`. */
 export function duration(seconds) {
   if (seconds < 0.095) return `${Math.max(Math.round(seconds * 1000), 0)} ms`;
@@ -35,9 +37,13 @@ export function size(bytes) {
   return `${value < 10 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
 }
 
-/** The last part of an address, as a file's name. */
-export function fileName(url) {
-  if (url.startsWith("data:")) return `file.${/^data:\w+\/([a-z0-9]+)/.exec(url)?.[1] ?? "bin"}`;
+/** The type of a data URL; undefined for any other. */
+export const dataType = (url) => /^data:([^;,]*)/i.exec(url)?.[1];
+
+/** The last part of an address, as a file's name; for a data URL, `stem` with the ending of its type. */
+export function fileName(url, stem = "file") {
+  const type = dataType(url);
+  if (type !== undefined) return `${stem}.${endingOf(type)}`;
   const last = new URL(url, location.href).pathname.split("/").pop();
   try {
     return decodeURIComponent(last) || "file";

@@ -5,7 +5,7 @@ import { h } from "./dom.js";
 import { hasEnded } from "./follow.js";
 import { onSlash } from "./home.js";
 import { setQuery } from "./route.js";
-import { runRow } from "./runs.js";
+import { keepFresh, runRow } from "./runs.js";
 
 const BATCH = 24; // matches that one step shows
 
@@ -62,7 +62,7 @@ export async function historyView({ signal, query }) {
       note.textContent = shown.count
         ? `${shown.count} in all`
         : source.loaded.length
-          ? "None is like that."
+          ? "No prediction is like that."
           : "Nothing has run yet.";
   }
 
@@ -156,17 +156,4 @@ function endless(more, step, signal) {
   );
   seen.observe(more);
   signal.addEventListener("abort", () => seen.disconnect());
-}
-
-/** Rows of what still runs are read again, until it has ended. */
-async function keepFresh(list, signal) {
-  while (!signal.aborted) {
-    await new Promise((resolve) => setTimeout(resolve, 2000));
-    if (document.hidden) continue;
-    for (const row of list.querySelectorAll('[data-status="starting"], [data-status="processing"]')) {
-      const found = await api.prediction(row.dataset.id, signal).catch(() => null);
-      if (found && (hasEnded(found) || found.status !== row.dataset.status) && !row.matches(":focus"))
-        row.replaceWith(runRow(found));
-    }
-  }
 }

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { h, spaced } from "./dom.js";
+import { plain } from "./markdown.js";
 import { about, slugLine } from "./modelhead.js";
 import { setQuery } from "./route.js";
 import { recentRuns } from "./runs.js";
@@ -67,7 +68,7 @@ function group({ name, slug, models }) {
 
 function card(model) {
   const slug = slugOf(model);
-  return h("li", {}, h("a", { class: "model", href: `/${slug}` }, slugLine(slug), about(model)));
+  return h("li", {}, h("a", { class: "model", href: `/${slug}` }, slugLine(slug), about(model, plain)));
 }
 
 /** `/` goes to the search. */

@@ -49,7 +49,7 @@ function plainArray(items, comma) {
   const show = (part) => part.flatMap((item, index) => (index ? [", ", leaf(item)] : [leaf(item)]));
   element.append(...show(items.slice(0, MANY)));
   // The end stays on the line of what stands before it.
-  const end = h("span", { class: "end" }, `]${comma}`);
+  const end = h("span", { class: "last" }, `]${comma}`);
   if (items.length > MANY) {
     const label = `${(items.length - MANY).toLocaleString()} more of ${items.length.toLocaleString()}`;
     element.append(", ");

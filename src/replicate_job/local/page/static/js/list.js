@@ -4,7 +4,17 @@ import { h } from "./dom.js";
 import { filesFrom, urlOf } from "./files.js";
 
 let made = 0;
-const number = () => ++made; // an id of its own; crypto has none to give on plain http
+const newNumber = () => ++made; // for an id of its own; crypto has none to give on plain http
+
+const ITEM = "item #";
+
+/** Gives what has a label with ITEM in it another number. */
+function numbered(element) {
+  const labels = [...element.querySelectorAll("[aria-label]")].map((one) => [one, one.getAttribute("aria-label")]);
+  return (number) => {
+    for (const [one, label] of labels) one.setAttribute("aria-label", label.replace(ITEM, `item ${number}`));
+  };
+}
 
 export function listControl(field, about, changed, controlFor) {
   const rows = [];
@@ -12,22 +22,19 @@ export function listControl(field, about, changed, controlFor) {
   const plain = { ...field.item, name: field.name, initial: undefined, required: false };
 
   function add(value) {
-    const own = {
-      id: `${about.id}-${number()}`,
-      describedBy: about.describedBy,
-      label: `${field.name}, item ${rows.length + 1}`,
-    };
+    const own = { id: `${about.id}-${newNumber()}`, describedBy: about.describedBy, label: `${field.name}, ${ITEM}` };
     const control = controlFor(plain, own, changed);
     const remove = h(
       "button",
-      { type: "button", class: "small bare", "aria-label": `Remove item ${rows.length + 1} of ${field.name}` },
+      { type: "button", class: "small bare", "aria-label": `Remove ${ITEM} of ${field.name}` },
       "×",
     );
-    const row = { control, element: h("li", {}, h("div", { class: "item" }, control.element), remove) };
+    const element = h("li", {}, h("div", { class: "item" }, control.element), remove);
+    const row = { control, element, number: numbered(element) };
     remove.addEventListener("click", () => take(row));
     if (value !== undefined) control.set(value);
-    rows.push(row);
-    list.append(row.element);
+    row.number(rows.push(row));
+    list.append(element);
     return row;
   }
 
@@ -35,6 +42,7 @@ export function listControl(field, about, changed, controlFor) {
     const place = rows.indexOf(row);
     rows.splice(place, 1);
     row.element.remove();
+    rows.forEach((one, index) => one.number(index + 1));
     (rows[Math.min(place, rows.length - 1)]?.control ?? { focus: () => more.focus() }).focus();
     changed();
   }

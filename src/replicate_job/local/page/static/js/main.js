@@ -68,7 +68,7 @@ function missingView() {
       { class: "notice" },
       h("h1", { tabIndex: -1 }, "There is nothing here"),
       h("p", {}, "No model and no prediction of this server has this address."),
-      h("a", { href: "/" }, "All models"),
+      h("p", { class: "actions" }, h("a", { href: "/" }, "All models"), h("a", { href: "/history" }, "History")),
     ),
   };
 }

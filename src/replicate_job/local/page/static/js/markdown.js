@@ -67,6 +67,9 @@ export function inline(text) {
   return [...parts, text.slice(from)].filter((part) => part !== "");
 }
 
+/** The words of one paragraph alone. */
+export const plain = (text) => h("p", {}, inline(text)).textContent;
+
 const link = (target, label) =>
   /^https?:/.test(target) && canLink(target)
     ? h("a", { href: target, target: "_blank", rel: "noopener noreferrer" }, label)

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { h } from "./dom.js";
 import { moment, standsIn } from "./format.js";
-import { markdown } from "./markdown.js";
+import { inline, markdown } from "./markdown.js";
 
 /** `fill(input)` puts an example into the form; `pick(id)` shows another version, the newest where it is empty. */
 export function head({ model, slug, signal, fill, pick }) {
@@ -14,32 +14,28 @@ export function head({ model, slug, signal, fill, pick }) {
 
 export function slugLine(slug) {
   const [owner, name] = slug.split("/");
-  return h("span", { class: "slug" }, h("span", { class: "owner" }, `${owner}/`), name);
+  return h("span", { class: "slug" }, h("span", { class: "owner" }, `${owner}/`), h("span", { class: "name" }, name));
 }
 
-export function about(model) {
+/** Its description; `write` makes children of the Markdown that it may have. */
+export function about(model, write = inline) {
   const text = model.description ?? "";
-  const mark = standsIn(text) ? h("span", { class: "badge stands-in" }, "stand-in") : null;
-  return h(
-    "p",
-    { class: "description" },
-    mark,
-    mark && " ",
-    standsIn(text) ? text.replace(/^a stand-in,?\s*/i, "").replace(/^./, (first) => first.toUpperCase()) : text,
-  );
+  if (!standsIn(text)) return h("p", { class: "description" }, write(text));
+  const rest = text.replace(/^a stand-in,?\s*/i, "").replace(/^./, (first) => first.toUpperCase());
+  return h("p", { class: "description" }, h("span", { class: "badge" }, "stand-in"), " ", write(rest));
 }
 
 async function addExtras(extras, { model, slug, signal, fill, pick }) {
   const id = model.latest_version?.id ?? "";
-  const version = h("span", {}, id && [" · version ", h("code", { title: id }, short(id))]);
-  extras.append(h("span", { class: "quiet" }, model.is_official ? "official" : "community", version));
+  const version = h("span", {}, id && ["version ", h("code", { title: id }, short(id))]);
+  extras.append(h("p", { class: "quiet" }, h("span", {}, model.is_official ? "official" : "community"), version));
   const [examples, readme, versions] = await Promise.all([
     api.examples(slug, signal).catch(() => []),
     model.description ? api.readme(slug, signal).catch(() => "") : "", // its first paragraph
     model.is_official ? [] : api.versions(slug, signal).catch(() => []),
   ]);
   if (signal.aborted) return;
-  if (versions.length > 1) version.replaceChildren(" · ", versionChoice(versions, model.pinned, pick));
+  if (versions.length > 1) version.replaceChildren(versionChoice(versions, model.pinned, pick));
   examples.slice(0, 5).forEach((example, index) => {
     const label = examples.length > 1 ? `Example ${index + 1}` : "Fill in the example";
     extras.append(h("button", { type: "button", class: "small", onclick: () => fill(example.input) }, label));

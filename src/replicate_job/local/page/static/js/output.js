@@ -2,9 +2,10 @@
 
 import { authorization } from "./api.js";
 import { copyButton, h } from "./dom.js";
-import { byType, canLink, canShow, mediaOf } from "./files.js";
+import { canLink, canShow, mediaOf } from "./files.js";
 import { fileName } from "./format.js";
 import { jsonView } from "./json.js";
+import { mediaOfType } from "./media.js";
 
 const EXCERPT = 20_000; // bytes shown of a text file
 const LONG = 100_000; // characters shown of a text; a browser takes seconds to lay out a few megabytes
@@ -167,7 +168,7 @@ const links = (url, name, media, download) => [
 async function askType(url) {
   try {
     const answer = await fetch(url, { method: "HEAD" });
-    return byType(answer.headers.get("content-type") ?? "");
+    return mediaOfType(answer.headers.get("content-type") ?? "");
   } catch {
     return "other";
   }

@@ -213,12 +213,12 @@ async function saveLog(id) {
 
 function facts(prediction) {
   const rows = [
-    ["Id", prediction.id],
+    ["ID", prediction.id],
     ["Model", prediction.model],
     ["Version", prediction.version !== "hidden" && prediction.version],
     ["Created", moment(prediction.created_at)],
     ["Predict time", prediction.metrics?.predict_time !== undefined && duration(prediction.metrics.predict_time)],
-    ["In all", prediction.metrics?.total_time !== undefined && duration(prediction.metrics.total_time)],
+    ["Total time", prediction.metrics?.total_time !== undefined && duration(prediction.metrics.total_time)],
     ["Deadline", prediction.deadline && moment(prediction.deadline)],
   ];
   return rows.filter(([, value]) => value).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)));

@@ -1,10 +1,12 @@
 /** Values as the words of other languages. Pure. */
 
+import { typeOf } from "./media.js";
+
 /** A value that is not written out: a `file` of this name, or a `secret` in this variable. */
 export class StandIn {
-  constructor(kind, name) {
-    this.kind = kind;
-    this.name = name;
+  /** `url` has the content of a file that may be on no disk. */
+  constructor(kind, name, url = "") {
+    Object.assign(this, { kind, name, url });
   }
 }
 
@@ -68,7 +70,7 @@ export function jsonTemplate(value) {
     if (item instanceof StandIn) {
       expands = true;
       return item.kind === "file"
-        ? `"data:${mediaType(item.name)};base64,$(base64 < ${shell(item.name)} | tr -d '\\n')"`
+        ? `"data:${typeOf(item.name)};base64,$(base64 < ${shell(item.name)} | tr -d '\\n')"`
         : `"$${item.name}"`;
     }
     const inner = `${indent}  `;
@@ -84,23 +86,3 @@ export function jsonTemplate(value) {
   const text = write(value, "");
   return { text, expands };
 }
-
-const TYPES = {
-  png: "image/png",
-  jpg: "image/jpeg",
-  jpeg: "image/jpeg",
-  webp: "image/webp",
-  gif: "image/gif",
-  wav: "audio/wav",
-  mp3: "audio/mpeg",
-  flac: "audio/flac",
-  ogg: "audio/ogg",
-  mp4: "video/mp4",
-  webm: "video/webm",
-  txt: "text/plain",
-  json: "application/json",
-  csv: "text/csv",
-  pdf: "application/pdf",
-};
-
-const mediaType = (name) => TYPES[name.split(".").pop().toLowerCase()] ?? "application/octet-stream";

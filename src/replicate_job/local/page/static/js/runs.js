@@ -28,17 +28,27 @@ export function runRow(prediction, { withModel = true } = {}) {
   );
 }
 
-/** The first text of its input. */
+/** The text of its input that says most: a prompt, the name of a file, or any. */
 export function asked(prediction) {
-  const texts = Object.entries(prediction.input ?? {});
-  const [, value] =
-    texts.find(([name, text]) => /prompt|text|query/.test(name) && typeof text === "string") ??
-    texts.find(([, text]) => typeof text === "string" && !text.startsWith("data:")) ??
+  const texts = Object.entries(prediction.input ?? {}).filter(([, value]) => typeof value === "string" && value);
+  const called = (pattern) => texts.find(([key, value]) => pattern.test(key) && !isFile(value));
+  const [name, text] =
+    called(/^(prompt|text|query)$/) ??
+    called(/prompt|text|query/) ??
+    texts.find(([, value]) => isFile(value)) ??
+    texts[0] ??
     [];
-  if (/^https?:\/\/\S+$/.test(value ?? "")) return cut(nameOf(value) ?? fileName(value), 160);
-  if (value) return cut(value.replace(/\s+/g, " "), 160);
+  if (text) return cut(isFile(text) ? named(text, name) : text.replace(/\s+/g, " "), 160);
   const short = plain(prediction.input ?? {});
-  return Object.keys(short).length ? JSON.stringify(short) : "Nothing set";
+  return Object.keys(short).length ? JSON.stringify(short) : "No input";
+}
+
+const isFile = (text) => /^(data:|https?:\/\/\S+$)/.test(text);
+
+/** An address may end in an id, which says less than the name of the input. */
+function named(url, input) {
+  const name = nameOf(url) ?? fileName(url, input);
+  return name.includes(".") ? name : input;
 }
 
 /** The input without what would fill the page. */
@@ -88,5 +98,19 @@ export function recentRuns(slug, signal, { count = 8, current = () => "" } = {})
   }
 
   refresh();
+  keepFresh(list, signal, { withModel: !slug });
   return { element, refresh };
+}
+
+/** Rows of what still runs are read again, until it has ended. */
+export async function keepFresh(list, signal, look) {
+  while (!signal.aborted) {
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+    if (document.hidden) continue;
+    for (const row of list.querySelectorAll('[data-status="starting"], [data-status="processing"]')) {
+      const found = await api.prediction(row.dataset.id, signal).catch(() => null);
+      if (found && (hasEnded(found) || found.status !== row.dataset.status) && !row.matches(":focus"))
+        row.replaceWith(runRow(found, look));
+    }
+  }
 }

@@ -67,18 +67,22 @@ function typeOf(schema, schemas) {
 }
 
 function stringOf(schema) {
-  if (schema.format === "uri") return { kind: "file", accept: schema["x-cog-accept"] };
+  if (isFile(schema)) return { kind: "file", accept: schema["x-cog-accept"] };
   if (schema["x-cog-secret"] || schema.format === "password") return { kind: "secret" };
   return { kind: "text", longest: schema.maxLength };
 }
 
-/** `pieces` (of text, to join as they come), `text` or `any`. */
+/** `pieces` (of text, to join as they come), `text`, `file`, `files` or `any`. */
 export function outputKind(document) {
   const schemas = document?.components?.schemas ?? {};
   const output = resolve(schemas.Output, schemas);
   if (output["x-cog-array-display"] === "concatenate") return "pieces";
-  return output.type === "string" && output.format !== "uri" ? "text" : "any";
+  if (output.type === "array") return isFile(resolve(output.items, schemas)) ? "files" : "any";
+  if (isFile(output)) return "file";
+  return output.type === "string" ? "text" : "any";
 }
+
+const isFile = (schema) => schema.type === "string" && schema.format === "uri";
 
 /** Whether two JSON values are the same. */
 export function same(a, b) {

@@ -1,9 +1,11 @@
 /** The same run from elsewhere: a command, Python, JavaScript, curl. Pure.
  *
- * `run` is `{origin, slug, version, official, fields, input, pieces, nameOf, token}`. Files are named as they were
- * chosen, and secrets by a variable, so that what is copied holds neither megabytes nor keys.
+ * `run` is `{origin, slug, version, official, pinned, fields, input, output, nameOf, token}`, where `output` is its
+ * kind. Files are named as they were chosen, and secrets by a variable, so that what is copied holds neither megabytes
+ * nor keys.
  */
 
+import { fileName } from "./format.js";
 import { js, jsonTemplate, python, shell, StandIn, variable } from "./quote.js";
 
 export const KINDS = { shell: "Command", python: "Python", client: "Python client", node: "JavaScript", curl: "curl" };
@@ -11,10 +13,11 @@ export const KINDS = { shell: "Command", python: "Python", client: "Python clien
 /** The token itself is on no page; without one, any will do. */
 const tokenOf = (run) => (run.token ? "YOUR_TOKEN" : "local");
 
-/** `{name: text}` of one kind each. */
-export function snippet(kind, run) {
-  return MAKERS[kind](run);
-}
+/** The text of one kind. */
+export const snippet = (kind, run) => MAKERS[kind](run);
+
+/** Files that the snippets read: `{name, url}`, where `url` is the content of one that may be on no disk. */
+export const filesOf = (run) => standIns(run).filter((one) => one.kind === "file");
 
 /** For the official clients, which do not look up the version of a community model. */
 const target = (run) => (run.official ? run.slug : `${run.slug}:${run.version}`);
@@ -28,12 +31,8 @@ function standIn(value, field, inputName, run) {
   if (field?.kind !== "file" || typeof value !== "string") return null;
   const name = run.nameOf(value);
   if (name) return new StandIn("file", name);
-  return value.startsWith("data:") && value.length > 500 ? new StandIn("file", dataName(inputName, value)) : null;
-}
-
-function dataName(name, url) {
-  const kind = /^data:\w+\/([a-z0-9]+)/i.exec(url)?.[1] ?? "bin";
-  return `${name}.${kind === "jpeg" ? "jpg" : kind}`;
+  const isLong = value.startsWith("data:") && value.length > 500;
+  return isLong ? new StandIn("file", fileName(value, inputName), value) : null;
 }
 
 /** The input with stand-ins in it, as `[name, value, field]`. */
@@ -41,7 +40,9 @@ function marked(run) {
   const fields = new Map(run.fields.map((field) => [field.name, field]));
   const mark = (value, field, name) =>
     standIn(value, field, name, run) ??
-    (field?.kind === "list" && Array.isArray(value) ? value.map((item) => mark(item, field.item, name)) : value);
+    (field?.kind === "list" && Array.isArray(value)
+      ? value.map((item, index) => mark(item, field.item, `${name}-${index + 1}`))
+      : value);
   return Object.entries(run.input).map(([name, value]) => [
     name,
     mark(value, fields.get(name), name),
@@ -55,7 +56,7 @@ function command(run) {
   const words = marked(run).flatMap(([name, value, field]) => wordsOf(name, value, field));
   const environment = `REPLICATE_BASE_URL=${shell(run.origin)} REPLICATE_API_TOKEN=${tokenOf(run)}`;
   const unknown = marked(run).some(([, , field]) => !field) ? ["--allow-unknown"] : [];
-  return [environment, `replicate-job run ${own(run)}${run.pieces ? " --stream" : ""}`, ...unknown, ...words].join(
+  return [environment, `replicate-job run ${own(run)}${run.output === "pieces" ? " --stream" : ""}`, ...unknown, ...words].join(
     " \\\n  ",
   );
 }
@@ -83,7 +84,7 @@ function pythonOwn(run) {
     "",
     `result = run(${python(own(run))}, ${input}, ${server}, save_to="outputs")`,
     "result.raise_for_status()",
-    run.pieces ? 'print("".join(result.output))' : "print(result.output, result.files)",
+    run.output === "pieces" ? 'print("".join(result.output))' : "print(result.output, result.files)",
   ]);
 }
 
@@ -92,6 +93,7 @@ function pythonClient(run) {
   const write = { file: (name) => `open(${python(name)}, "rb")`, secret: (name) => `os.environ[${python(name)}]` };
   return lines([
     "import os",
+    isWritten(run) && "from pathlib import Path",
     "",
     // Both of its versions read these two, and take no argument of the same name.
     `os.environ |= {"REPLICATE_BASE_URL": ${python(run.origin)}, "REPLICATE_API_TOKEN": ${python(tokenOf(run))}}`,
@@ -99,8 +101,27 @@ function pythonClient(run) {
     "import replicate",
     "",
     `output = replicate.run(${python(target(run))}, input=${pythonInput(run, write)})`,
-    run.pieces ? 'print("".join(output))' : "print(output)",
+    pythonOutput(run),
   ]);
+}
+
+function pythonOutput(run) {
+  const name = `output${endingFor(run)}`;
+  if (run.output === "file") return `Path(${python(name)}).write_bytes(output.read())`;
+  if (run.output !== "files") return run.output === "pieces" ? 'print("".join(output))' : "print(output)";
+  return lines([
+    "for place, file in enumerate(output):",
+    `    Path(f"output-{place}${endingFor(run)}").write_bytes(file.read())`,
+  ]);
+}
+
+/** Whether the output is files, which the official clients give as objects to read from. */
+const isWritten = (run) => ["file", "files"].includes(run.output);
+
+/** The ending of output files, as far as the input says it. */
+function endingFor(run) {
+  const format = run.input.output_format ?? run.fields.find((field) => field.name === "output_format")?.initial;
+  return /^\w+$/.test(format ?? "") ? `.${format}` : "";
 }
 
 function pythonInput(run, write) {
@@ -114,15 +135,24 @@ function node(run) {
   const entries = marked(run).map(
     ([name, value]) => `  ${/^[a-z_]\w*$/i.test(name) ? name : js(name)}: ${js(value, write)},\n`,
   );
+  const ofFiles = [uses.file && "readFile", isWritten(run) && "writeFile"].filter(Boolean);
   return lines([
-    uses.file && 'import { readFile } from "node:fs/promises";',
+    ofFiles.length > 0 && `import { ${ofFiles.join(", ")} } from "node:fs/promises";`,
     'import Replicate from "replicate";',
     "",
     `const replicate = new Replicate({ auth: ${js(tokenOf(run))}, baseUrl: ${js(`${run.origin}/v1`)} });`,
     `const input = ${entries.length ? `{\n${entries.join("")}}` : "{}"};`,
     `const output = await replicate.run(${js(target(run))}, { input });`,
-    run.pieces ? 'console.log(output.join(""));' : "console.log(output);",
+    nodeOutput(run),
   ]);
+}
+
+function nodeOutput(run) {
+  const ending = endingFor(run);
+  if (run.output === "file") return `await writeFile(${js(`output${ending}`)}, output);`;
+  if (run.output === "files")
+    return `for (const [place, file] of output.entries()) await writeFile(\`output-\${place}${ending}\`, file);`;
+  return run.output === "pieces" ? 'console.log(output.join(""));' : "console.log(output);";
 }
 
 function curl(run) {
@@ -143,9 +173,14 @@ function curl(run) {
     : `${start} \\\n  -d ${shell(JSON.stringify(body, null, 2))}`;
 }
 
+const standIns = (run) =>
+  marked(run)
+    .flatMap(([, value]) => value)
+    .filter((value) => value instanceof StandIn);
+
 function used(run) {
-  const all = marked(run).flatMap(([, value]) => [value].flat());
-  return { file: all.some((value) => isA(value, "file")), secret: all.some((value) => isA(value, "secret")) };
+  const kinds = standIns(run).map((one) => one.kind);
+  return { file: kinds.includes("file"), secret: kinds.includes("secret") };
 }
 
 const lines = (parts) => parts.filter((part) => part !== false && part !== undefined).join("\n");

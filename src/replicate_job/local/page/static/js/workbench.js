@@ -57,7 +57,7 @@ class Workbench {
     this.secrets = this.fields.filter((field) => field.kind === "secret").map((field) => field.name);
     this.running = null; // the panel of the prediction that is shown
     this.shown = new AbortController();
-    this.stage = h("div", { class: "stage" }, h("p", { class: "empty" }, "What it makes appears here."));
+    this.stage = h("div", { class: "stage" }, h("p", { class: "empty" }, "The output appears here."));
     this.problem = h("p", { class: "problem", role: "alert" }, said);
     this.button = h("button", { class: "primary", type: "submit" }, "Run ", h("kbd", {}, RUN_KEYS));
     this.code = codeView();
@@ -127,7 +127,7 @@ class Workbench {
       pinned: Boolean(this.model?.pinned),
       fields: this.fields,
       input,
-      pieces: this.output === "pieces",
+      output: this.output,
       nameOf,
       token: "authorization" in api.authorization(),
     });
@@ -199,9 +199,10 @@ class Workbench {
     document.title = `${titleOf(this.slug, created)} · replicate-job`;
     this.show(created);
     this.runs.refresh();
-    if (!matchMedia(NARROW).matches) return;
-    document.activeElement?.blur(); // a keyboard on the screen would cover it
-    this.stage.scrollIntoView({ block: "start" });
+    const isNarrow = matchMedia(NARROW).matches;
+    if (isNarrow) document.activeElement?.blur(); // a keyboard on the screen would cover it
+    const { top } = this.stage.getBoundingClientRect();
+    if (isNarrow || top < 0 || top > innerHeight / 2) this.stage.scrollIntoView({ block: "start" });
   }
 
   refused(error) {
@@ -215,7 +216,7 @@ class Workbench {
     this.shown.abort();
     this.shown = new AbortController();
     this.running = panel(prediction, {
-      words: this.output !== "any",
+      words: ["pieces", "text"].includes(this.output),
       secrets: this.secrets,
       useAsInput: this.model && ((media, url) => this.useButton(media, url)),
       ended: () => this.runs.refresh(),
