@@ -1,4 +1,4 @@
-"""What both users of the HTTP library must know of it: the API's transport, and the downloads.
+"""What all users of the HTTP library must know of it: the API's transport, the downloads, the local server.
 
 The facts are of pyreqwest 0.15, each seen in ``tests/api/test_transport.py``.
 """
@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import timedelta
 
+from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import BuilderError, PyreqwestError, RedirectError, RequestTimeoutError
 from pyreqwest.response import Response
 
@@ -16,6 +19,8 @@ from replicate_job.errors import NoAnswerError, NotSentError, TransportError
 
 NEVER_CONNECTED = "client error (Connect)"
 """The cause that hyper names when a request failed before its first byte was sent."""
+_CONNECT = timedelta(seconds=10)
+_READ = timedelta(seconds=60)  # without a byte
 _LOOPBACK = re.compile(r"(?:.+\.)?localhost|127(?:\.\d{1,3}){3}|::1", re.ASCII | re.IGNORECASE)
 
 
@@ -69,6 +74,22 @@ def read_headers(response: Response) -> dict[str, str]:
         with suppress(ValueError):
             found[name.lower()] = response.headers[name]
     return found
+
+
+def downloader() -> ClientBuilder:
+    """Of a client for files: it asks for plain bytes and sends no Referer; 10 s to connect, 60 s between two reads."""
+    builder = ClientBuilder().user_agent("replicate-job").referer(False).connect_timeout(_CONNECT).read_timeout(_READ)
+    return builder.gzip(False).brotli(False).zstd(False).deflate(False)
+
+
+async def chunks(response: Response, host: str) -> AsyncIterator[bytes]:
+    """The body as it comes from there. Raises NoAnswerError when it breaks off or stalls."""
+    while True:
+        with Exchange(f"the transfer from {host}"):
+            chunk = await response.body_reader.read_chunk()
+        if chunk is None:
+            return
+        yield chunk.to_bytes()
 
 
 def causes(error: PyreqwestError) -> list[str]:

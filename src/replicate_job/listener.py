@@ -58,18 +58,24 @@ async def listen(
         timeout_keep_alive=KEEP_ALIVE,
     )
     config.load()
-    state = ServerState()
+    state, is_over = ServerState(), False
 
-    def connection() -> HttpToolsProtocol:
-        made = protocol(config, state, {})
-        made.access_log = False
-        return made
+    class Connection(protocol):  # type: ignore[misc, valid-type]  # whichever it is
+        access_log = False
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(transport)
+            if is_over:  # it was accepted before, and nobody knew of it yet
+                transport.abort()
 
     clock = asyncio.create_task(_keep_date(state))
-    server = await asyncio.get_running_loop().create_server(connection, sock=listening, backlog=2048)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Connection(config, state, {}), sock=listening, backlog=2048
+    )
     try:
         yield
     finally:
+        is_over = True
         clock.cancel()
         server.close()
         for each in list(state.connections):

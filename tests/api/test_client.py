@@ -169,8 +169,9 @@ async def test_the_link_to_the_next_page_leads_to_our_origin_or_is_an_error(
     api: ScriptedAPI, client: Client, link: str
 ) -> None:
     """Never to another host, and never to a silent end: that would read as "there is no such prediction"."""
-    page = msgspec.json.encode({"results": [], "next": link})
-    api.faults.next("list", Fault.answering(Answer(200, page)))
+    for following in (link, None):
+        page = msgspec.json.encode({"results": [], "next": following})
+        api.faults.next("list", Fault.answering(Answer(200, page)))
     try:
         pages = [page async for page in client.list_predictions(**AGES)]
     except NoAnswerError:

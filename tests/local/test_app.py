@@ -336,3 +336,15 @@ async def test_official_clients_get_output_files_in_the_answer_and_others_their_
         for agent in ("replicate-python/1.0.7", "_ModuleClient/Python 2.0.0b4", "replicate-javascript/1.4.0"):
             seen = await api.get(done["urls"]["get"], user_agent=agent)
             assert seen == done | {"output": ["data:image/webp;base64,eDA=", "data:image/webp;base64,eDE="]}
+
+
+async def test_an_output_file_that_has_just_gone_is_an_address_to_official_clients_too(
+    write_model: Callable[..., Path], local: Any, tmp_path: Path
+) -> None:
+    write_model(FILES)
+    async with local(state=tmp_path / "state") as api:
+        done = await api.run(picture="data:,x", count=2)
+        (content,) = (tmp_path / "state").rglob("out-0.webp/content")
+        content.unlink()
+        seen = await api.get(done["urls"]["get"], user_agent="replicate-python/1.0.7")
+        assert seen["output"] == [done["output"][0], "data:image/webp;base64,eDE="]

@@ -16,11 +16,12 @@ from starlette.responses import RedirectResponse, Response
 
 from replicate_job.listener import bind, listen, origin_of
 from replicate_job.local.prediction import Ended, Logged, Produced, Started
-from replicate_job.local.webhooks import EVENTS, Webhooks, is_receiver
+from replicate_job.local.webhooks import Webhooks
+from replicate_job.serving.creation import EVENTS, is_receiver
 from replicate_job.wire.webhook import verify_webhook
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     from starlette.types import Receive, Scope, Send
 
@@ -109,7 +110,7 @@ class Story:
     def body(self) -> bytes:
         return msgspec.json.encode(self._state)
 
-    async def events(self) -> AsyncIterator[tuple[int, Event]]:
+    async def events(self) -> AsyncGenerator[tuple[int, Event]]:
         position = 0
         while True:
             yield position, (event := await self._told.get())

@@ -54,6 +54,20 @@ def test_objects_are_searched_through_references_and_unions() -> None:
     assert found(output, schema) == [("images", 0), ("images", 1), ("audio",)]
 
 
+@pytest.mark.parametrize(
+    "output",
+    [
+        {"$ref": "#/components/schemas/Picture"},
+        {"allOf": [{"$ref": "#/components/schemas/Picture"}], "title": "Output"},
+        {"anyOf": [{"$ref": "#/components/schemas/Picture"}, {"type": "null"}]},
+        {"type": ["string", "null"], "format": "uri"},
+    ],
+)
+def test_an_output_that_is_one_file_may_be_described_elsewhere_or_be_missing(output: dict[str, Any]) -> None:
+    assert found(ELSEWHERE, document(output, Picture=URI)) == [()]
+    assert found(DELIVERED, document(output, Picture={"type": "string"})) == ([()] if "format" in output else [])
+
+
 def test_text_that_starts_with_https_is_text() -> None:
     assert found(DELIVERED, document({"type": "string"})) == []
     assert found([DELIVERED], document({"type": "array", "items": {"type": "string"}})) == []

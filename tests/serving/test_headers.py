@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate_job.serving.answer import RefusedError
-from replicate_job.serving.headers import read_cancel_after, read_prefer, read_time
+from replicate_job.serving.headers import read_cancel_after, read_prefer, read_times
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,8 @@ def test_any_other_cancel_after_is_refused_and_never_an_exception_of_another_kin
 
 
 def test_a_time_without_a_zone_is_utc_and_nonsense_is_refused() -> None:
-    assert read_time("created_after", "2026-01-01T00:00:00") == read_time("created_after", "2026-01-01T00:00:00Z")
+    local, utc = {"created_after": "2026-01-01T00:00:00"}, {"created_after": "2026-01-01T00:00:00Z"}
+    assert read_times(local) == read_times(utc) == {"created_after": 1767225600.0}
+    assert read_times({"created_before": "", "cursor": "x"}) == {}
     with pytest.raises(RefusedError, match="created_after must be"):
-        read_time("created_after", "yesterday")
+        read_times({"created_after": "yesterday"})

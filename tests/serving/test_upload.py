@@ -64,7 +64,7 @@ async def test_fields_for_the_name_and_the_type_go_before_those_of_the_part() ->
     assert (form.name, form.content_type) == ("höhle.bin", "application/zip")
 
 
-@pytest.mark.parametrize("kind", ["", "nonsense", "text/html\r\nset-cookie: a=b", "tëxt/html"])
+@pytest.mark.parametrize("kind", ["", "nonsense", "text/html\r\nset-cookie: a=b", "tëxt/html", "a/b; \x00"])
 async def test_a_type_that_is_none_becomes_bytes(kind: str) -> None:
     form = await posted(part("content", b"x", filename="x"), part("type", kind.encode()))
     assert form.content_type == "application/octet-stream"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from base64 import b64encode, urlsafe_b64encode
-from urllib.parse import quote
+import binascii
+from base64 import b64decode, b64encode, urlsafe_b64encode
+from urllib.parse import quote, unquote_to_bytes
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_job.wire.data_url import Head, decode, encode, read_head
+from replicate_job.wire.data_url import Head, decode, encode, read_blocks, read_head
 
 
 @given(st.binary(max_size=200), st.sampled_from(["image/png", "audio/x-wav", "application/vnd.a+json"]))
@@ -41,6 +42,38 @@ def test_a_data_url_without_a_type_is_text() -> None:
 def test_a_broken_data_url_is_a_value_error(url: str) -> None:
     with pytest.raises(ValueError, match="data URL"):
         decode(url)
+
+
+HEADS = ["data:,", "data:;base64,", "data:image/png;base64,", "data:text/plain;charset=utf-8,"]
+CONTENTS = st.one_of(
+    st.binary(max_size=40).map(lambda content: b64encode(content).decode()),
+    st.text("AZaz09+/-_=% \n\t2B3dé", max_size=40),
+)
+
+
+def at_once(content: str) -> bytes:
+    """Base64 as the standard library reads it."""
+    plain = unquote_to_bytes(content).translate(bytes.maketrans(b"-_", b"+/"), b" \t\r\n\f").rstrip(b"=")
+    return b64decode(plain + b"=" * (-len(plain) % 4), validate=True)
+
+
+@given(st.sampled_from(HEADS), CONTENTS, st.integers(1, 12))
+def test_in_blocks_of_any_length_the_content_is_the_same_or_refused(head: str, content: str, block: int) -> None:
+    kind, blocks = read_blocks(head + content, block)
+    assert kind == (head[5:].partition(";")[0].rstrip(",") or "text/plain")
+    try:
+        expected = at_once(content) if "base64" in head else unquote_to_bytes(content)
+    except binascii.Error:
+        with pytest.raises(ValueError, match="data URL"):
+            b"".join(blocks)
+    else:
+        assert b"".join(blocks) == expected
+
+
+def test_no_block_is_much_larger_than_asked_for() -> None:
+    sizes = [len(block) for block in read_blocks(encode("image/png", bytes(5_000_000)))[1]]
+    assert sum(sizes) == 5_000_000
+    assert max(sizes) <= 2**20
 
 
 def test_the_head_is_read_without_the_content() -> None:

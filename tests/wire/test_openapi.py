@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from replicate_job.wire.openapi import MOST, alternatives, is_sound, json_schema
+from replicate_job.wire.openapi import MOST, Text, alternatives, is_sound, json_schema, texts
 
 NULL = {"type": "null"}
 TEXT = {"type": "string"}
@@ -99,3 +99,45 @@ def test_references_that_multiply_are_followed_to_a_bound() -> None:
     document = {"components": {"schemas": schemas}}
     assert is_sound(document)
     assert len(list(alternatives(document, schemas["S0"]))) == MOST
+
+
+def test_every_text_is_found_in_order_with_what_the_schemas_of_its_place_say() -> None:
+    file = TEXT | {"format": "uri"}
+    made = {
+        "title": TEXT,
+        "pictures": {"type": "array", "items": {"$ref": "#/components/schemas/Picture"}},
+        "either": {"anyOf": [file, TEXT]},
+    }
+    document = {"components": {"schemas": {"Output": {"type": "object", "properties": made}, "Picture": file}}}
+    value = {"pictures": ["a", None, "b"], "title": "c", "either": "d", "more": [{"deep": "e"}], "none": 5}
+
+    assert list(texts(value, document, "Output")) == [
+        Text(("pictures", 0), "a", may_be_file=True, may_be_other=False),
+        Text(("pictures", 2), "b", may_be_file=True, may_be_other=False),
+        Text(("title",), "c", may_be_file=False, may_be_other=True),
+        Text(("either",), "d", may_be_file=True, may_be_other=True),
+        Text(("more", 0, "deep"), "e", may_be_file=False, may_be_other=False),
+    ]
+    assert list(texts("a", document, "Output", ("pictures", 7))) == [
+        Text(("pictures", 7), "a", may_be_file=True, may_be_other=False)
+    ]
+    assert list(texts("a", None, "Output")) == [Text((), "a", may_be_file=False, may_be_other=False)]
+
+
+def test_a_value_may_be_nested_deeper_than_functions_may_be() -> None:
+    value: Any = "a"
+    for _ in range(5000):
+        value = [value]
+
+    assert [len(text.position) for text in texts(value, {}, "Output")] == [5000]
+
+
+def test_schemas_that_multiply_at_each_level_of_a_value_are_followed_to_a_bound() -> None:
+    again = {"type": "array", "items": {"$ref": "#/components/schemas/Output"}}
+    schema = {"anyOf": [TEXT | {"format": "uri"}, again, again]}
+    value: Any = "a"
+    for _ in range(100):
+        value = [value]
+
+    [text] = texts(value, {"components": {"schemas": {"Output": schema}}}, "Output")
+    assert text.may_be_file

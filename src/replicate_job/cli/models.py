@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from replicate_job.cli.exits import SUCCEEDED
-from replicate_job.cli.folders import warnings
 from replicate_job.cli.output import print_json
 from replicate_job.cli.streams import plain, tell, write
-from replicate_job.errors import LocalError
+from replicate_job.local.extra import missing
 
 if TYPE_CHECKING:
     from replicate_job.local.catalog.model import Model
@@ -33,12 +32,11 @@ def command(folder: tuple[Path, ...], *, as_json: bool) -> int:
     try:
         from replicate_job.local.catalog.catalog import Catalog  # noqa: PLC0415 - an extra that may not be installed
     except ModuleNotFoundError as error:
-        raise LocalError(
-            f"local models need {error.name}, which is not here: pip install 'replicate-job[local]'"
-        ) from None
-    models = Catalog(folder).models()
-    for line in warnings(folder):
-        tell(line)
+        raise missing(error.name) from None
+    catalog = Catalog(folder)
+    models = catalog.models()
+    for fault in catalog.faults:
+        tell(f"warning: {fault}")
     if as_json:
         print_json([_facts(model) for model in models])
         return SUCCEEDED

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from replicate_job.cli.exits import SUCCEEDED
-from replicate_job.cli.folders import warnings
 from replicate_job.cli.options import Common, common
 from replicate_job.cli.streams import tell, write
 from replicate_job.local.server import Options, serve
@@ -20,7 +19,7 @@ from replicate_job.loop import new_loop
 from replicate_job.wire.duration import parse_seconds
 
 if TYPE_CHECKING:
-    from replicate_job.local.requests import Asked
+    from replicate_job.local.access_log import Access
     from replicate_job.serving.faults import Faults
 
 TOKEN = "REPLICATE_JOB_SERVE_TOKEN"  # noqa: S105 - the name of the variable
@@ -120,7 +119,7 @@ async def command(  # noqa: PLR0913, PLR0917 - one argument an option
     async with serve(options) as base_url:
         write(f"{base_url}\n")
         if not shared.quiet:
-            for line in (*welcome(base_url, host, secured=bool(token)), *warnings((*folder, *models))):
+            for line in welcome(base_url, host, secured=bool(token)):
                 tell(line)
         try:
             await asyncio.Event().wait()
@@ -130,8 +129,9 @@ async def command(  # noqa: PLR0913, PLR0917 - one argument an option
     return SUCCEEDED
 
 
-def _tell_request(asked: Asked) -> None:
-    tell(f"{time.strftime('%H:%M:%S')} {asked.method} {asked.path} {asked.status or '-'} {asked.seconds * 1000:.0f} ms")
+def _tell_request(access: Access) -> None:
+    at, took = time.strftime("%H:%M:%S"), f"{access.seconds * 1000:.0f} ms"
+    tell(f"{at} {access.method} {access.path} {access.status or '-'} {took}")
 
 
 def welcome(base_url: str, host: str, *, secured: bool) -> list[str]:

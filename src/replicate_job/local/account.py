@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from replicate_job.serving.resource import account_body
+
 USERNAME = "local"
+ACCOUNT = account_body(USERNAME, "This machine")
 HARDWARE = {
     "cpu": "This machine",
     "gpu-t4": "Nvidia T4 (in name: all runs on this machine)",
@@ -13,7 +16,3 @@ HARDWARE = {
     "gpu-h100": "Nvidia H100 (in name: all runs on this machine)",
 }
 """By SKU. Those of Replicate are taken, so that a deployment that is written for it can be made here."""
-
-
-def person() -> dict[str, str]:
-    return {"type": "user", "username": USERNAME, "name": "This machine"}

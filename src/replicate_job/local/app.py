@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import msgspec
 from starlette.routing import Router
 
+from replicate_job.local.access_log import AccessLog
 from replicate_job.local.guard import Guard
 from replicate_job.local.page import routes as page_routes
-from replicate_job.local.requests import Noted
 from replicate_job.local.routes.account import AccountRoutes
 from replicate_job.local.routes.deployments import DeploymentRoutes
 from replicate_job.local.routes.files import FileRoutes
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from replicate_job.local.catalog.catalog import Catalog
+    from replicate_job.local.access_log import Access
+    from replicate_job.local.catalog.register import Register
     from replicate_job.local.deployments import Deployments
     from replicate_job.local.engine import Engine
     from replicate_job.local.files.files import Files
     from replicate_job.local.predictions import Predictions
-    from replicate_job.local.requests import Asked
     from replicate_job.local.webhooks import Webhooks
     from replicate_job.serving.faults import Faults
 
@@ -43,7 +43,7 @@ _UNVERSIONED = re.compile(
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """What the endpoints speak for."""
 
-    catalog: Catalog
+    catalog: Register
     engine: Engine
     predictions: Predictions
     deployments: Deployments
@@ -53,14 +53,14 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """Where the server listens: for addresses in what it sends by itself."""
 
 
-def build(parts: Parts, *, token: str, faults: Faults, on_request: Callable[[Asked], None] | None = None) -> ASGIApp:
+def build(parts: Parts, *, token: str, faults: Faults, on_request: Callable[[Access], None] | None = None) -> ASGIApp:
     """The app, to be served with BreakableProtocol."""
     kinds = (PredictionRoutes, ModelRoutes, DeploymentRoutes, FileRoutes, AccountRoutes)
     endpoints = [route for kind in kinds for route in kind(parts).routes()]
     # Not a Starlette: its layers take longer than most of what is done here.
     router = Router([*endpoints, *page_routes()], default=NOT_FOUND)
     app = versioned(Guard(FaultMiddleware(router, faults), token))
-    return Noted(app, on_request) if on_request else app
+    return AccessLog(app, on_request) if on_request else app
 
 
 def versioned(app: ASGIApp) -> ASGIApp:

@@ -18,6 +18,7 @@ from replicate_job.errors import LocalError
 from replicate_job.listener import bind, listen, origin_of
 from replicate_job.local.app import Parts, build
 from replicate_job.local.catalog.catalog import Catalog
+from replicate_job.local.catalog.register import Register
 from replicate_job.local.deployments import Deployments
 from replicate_job.local.engine import Engine
 from replicate_job.local.files.files import Files
@@ -31,6 +32,7 @@ from replicate_job.serving.faults import Faults
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
+    from replicate_job.local.catalog.model import Model
     from replicate_job.local.server import Options
 
 
@@ -47,20 +49,36 @@ async def assembled(options: Options) -> AsyncIterator[str]:
         listening = stack.enter_context(_bind(options.host, options.port))
         base_url = origin_of(listening)
         parts = await _open(stack, options, base_url, keep=faults.expire)
+        models = await parts.catalog.models()  # the first look reads every file
         left = parts.predictions.recover()
         # Before the first request, whose client would not wait for minutes.
-        if model := parts.catalog.find(*options.warm.partition("/")[::2]):
+        if model := await parts.catalog.find(*options.warm.partition("/")[::2]):
             await parts.engine.schema(model)
             parts.engine.warm(model)
         app = build(parts, token=options.token, faults=faults, on_request=options.on_request)
         await stack.enter_async_context(listen(app, listening, BreakableProtocol))
-        for model in parts.catalog.models():
-            if not model.is_built_in:
-                parts.engine.prepare(model)
+        settling = asyncio.create_task(_settle(parts, models, options.on_notice))
+        stack.push_async_callback(_end, settling)
         for row in left:
             if row.webhook:
                 parts.webhooks.send_completed(placed(row.body, base_url), row.webhook)
         yield base_url
+
+
+async def _settle(parts: Parts, models: list[Model], on_notice: Callable[[str], None]) -> None:
+    """What need not be done before it listens."""
+    for fault in parts.catalog.faults:
+        on_notice(f"warning: {fault}")
+    for model in models:
+        if not model.is_built_in:
+            parts.engine.prepare(model)
+    with suppress(OSError):  # another time will do
+        await parts.catalog.prune()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait((task,))
 
 
 async def _in_time(close: Callable[[], Awaitable[None]]) -> None:
@@ -89,8 +107,8 @@ async def _open(stack: AsyncExitStack, options: Options, base_url: str, *, keep:
     stack.callback(store.close)
     files = Files(state, base_url, secret=store.secret("files").encode(), allow_private=options.allow_private)
     cache = options.cache_dir or user_cache_path("replicate-job", appauthor=False)
-    catalog = Catalog(options.models, versions=cache / "versions")
-    await asyncio.to_thread(catalog.models)  # the first look reads every file
+    catalog = Register(Catalog(options.models, versions=cache / "versions"))
+    stack.callback(catalog.close)
     engine = Engine(
         *(cache, scratch, files, options.on_notice),
         grace=options.grace,
@@ -101,7 +119,7 @@ async def _open(stack: AsyncExitStack, options: Options, base_url: str, *, keep:
     stack.push_async_callback(_in_time, engine.close)
     webhooks = Webhooks(f"whsec_{store.secret('webhooks')}", options.on_notice)
     stack.push_async_callback(_in_time, webhooks.close)
-    predictions = Predictions(store, keep=keep, on_removed=_remover(files))
+    predictions = Predictions(store, keep=keep, on_removed=files.outputs.remove)
     stack.push_async_callback(_in_time, predictions.close)
     return Parts(
         catalog=catalog,
@@ -140,15 +158,3 @@ def _remove_left() -> None:
             if time.time() - left.stat().st_mtime > _LONG_AGO:  # one that was just made is not locked yet
                 Store(left / "state").close()  # nobody has it
                 shutil.rmtree(left)
-
-
-def _remover(files: Files) -> Callable[[str], None]:
-    """Removes a prediction's files in the background."""
-    removing: set[asyncio.Task[None]] = set()
-
-    def remove(prediction: str) -> None:
-        task = asyncio.get_running_loop().create_task(files.remove(prediction))
-        removing.add(task)
-        task.add_done_callback(removing.discard)
-
-    return remove

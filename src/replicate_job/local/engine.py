@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from replicate_job.errors import LocalError
-from replicate_job.local.cog.group import Launch
 from replicate_job.local.cog.instances import Instances
 from replicate_job.local.cog.limits import default_memory
 from replicate_job.local.cog.server import CogServer
-from replicate_job.local.environment.preparation import Preparation
+from replicate_job.local.environment.preparation import Launch, Preparation
 from replicate_job.local.environment.schema import ensure_schema, shipped_schema
 from replicate_job.local.environment.venv import ensure_venv, unheeded
 from replicate_job.local.prediction import Ended, Event, Logged, Produced
@@ -53,6 +52,7 @@ class Engine:
         memory: int | None = None,
     ) -> None:
         self._cache, self._files, self._on_notice = cache, files, on_notice
+        self._outputs = files.outputs
         limit = default_memory() if memory is None else memory
 
         def make(launch: Launch) -> CogServer:
@@ -110,17 +110,22 @@ class Engine:
                 yield Logged(f"{line}\n")
         try:
             launch = await unless(canceled, preparation.result())
-        except LocalError as error:
-            yield Ended("failed", error=str(error))
-            return
-        if launch is None:
-            return
-        if model.stands_in:
-            self._on_notice(f"{model.slug}: {model.description}")
-        try:
-            async with aclosing(self._run(launch, given, id, canceled)) as events:
-                async for event in events:
-                    yield event
+            if launch is None:
+                return
+            if model.stands_in:
+                self._on_notice(f"{model.slug}: {model.description}")
+            async with (
+                self._files.resolved(id, given, launch.schema, canceled) as resolved,
+                self._instances.use(launch, canceled) as server,
+            ):
+                if server is None:
+                    return
+                async with (
+                    aclosing(server.predict(id, resolved, canceled)) as events,
+                    aclosing(self._kept(id, events, launch.schema)) as kept,
+                ):
+                    async for event in kept:
+                        yield event
         except LocalError as error:
             yield Ended("failed", error=str(error))
 
@@ -130,26 +135,6 @@ class Engine:
         await asyncio.gather(*self._warming, return_exceptions=True)
         await asyncio.gather(*(preparation.close() for preparation in self._preparations.values()))
         await self._instances.close()
-
-    async def _run(
-        self,
-        launch: Launch,
-        given: dict[str, Any],
-        id: str,  # noqa: A002 - the API's own name
-        canceled: asyncio.Event,
-    ) -> AsyncGenerator[Event]:
-        async with (
-            self._files.resolved(id, given, launch.schema, canceled) as resolved,
-            self._instances.use(launch, canceled) as server,
-        ):
-            if server is None:
-                return
-            async with (
-                aclosing(server.predict(id, resolved, canceled)) as events,
-                aclosing(self._kept(id, events, launch.schema)) as kept,
-            ):
-                async for event in kept:
-                    yield event
 
     async def _kept(
         self,
@@ -162,13 +147,13 @@ class Engine:
         async for event in events:
             match event:
                 case Produced(part=True):
-                    value = await self._files.keep(id, event.value, schema, part)
+                    value = await self._outputs.keep(id, event.value, schema, part)
                     part += 1
                     yield msgspec.structs.replace(event, value=value)
                 case Produced():
-                    yield msgspec.structs.replace(event, value=await self._files.keep(id, event.value, schema))
+                    yield msgspec.structs.replace(event, value=await self._outputs.keep(id, event.value, schema))
                 case Ended():
-                    yield msgspec.structs.replace(event, output=await self._files.keep(id, event.output, schema))
+                    yield msgspec.structs.replace(event, output=await self._outputs.keep(id, event.output, schema))
                 case _:
                     yield event
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hmac
 import re
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from replicate_job.serving.answer import UNAUTHENTICATED, Answer, problem
+from replicate_job.serving.token import has_token
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -47,13 +47,10 @@ class Guard:
             return problem(403, "This server answers to 127.0.0.1 and localhost only.", "Forbidden")
         if _is_of_another_page(scope, headers, host):
             return problem(403, "This server takes no requests from other web pages.", "Forbidden")
-        if self._token and _is_api(scope["path"]) and not self._is_known(headers.get(b"authorization", b"")):
+        asks = self._token and _is_api(scope["path"])
+        if asks and not has_token(headers.get(b"authorization", b""), self._token):
             return UNAUTHENTICATED
         return None
-
-    def _is_known(self, given: bytes) -> bool:
-        scheme, _, token = given.partition(b" ")
-        return scheme.lower() in {b"bearer", b"token"} and hmac.compare_digest(token.strip(), self._token)
 
 
 def _is_api(path: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
+import sqlite3
 import time
 from collections import OrderedDict
 from contextlib import aclosing, suppress
@@ -14,37 +14,28 @@ import msgspec
 from replicate_job.local.origin import placed
 from replicate_job.local.prediction import Call, Ended, Event, Prediction, new_id
 from replicate_job.local.store import Row
+from replicate_job.serving.page import Page, read_page
 from replicate_job.serving.resource import iso
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from replicate_job.local.store import Store
 
-PAGE = 100
-"""Predictions on a page of the list, as the API has it."""
 STOPPED = "the server was stopped before this ended"
 _SWEPT = 100  # at a time, so that requests come between
-_LONGEST_CURSOR = 19  # a letter and a number that SQLite can hold
-
-
+_AGAIN = 1.0  # seconds until the store is tried again
+_AT_ONCE = 2**16  # bytes of a list that are read before others have their turn
 _RECENT, _LARGE = 256, 2**20
 """So many that have ended stay at hand for readers of their events, unless they are larger than this (bytes)."""
-
-
-class Page(msgspec.Struct, frozen=True):
-    """Bodies, newest first. ``next`` (older ones) and ``previous`` are cursors, None where there is nothing more."""
-
-    bodies: list[bytes]
-    next: str | None
-    previous: str | None
 
 
 class Predictions:
     """Every prediction of this server: those that run, and from the store those that have ended.
 
     With ``keep``, a prediction's data are removed so many seconds after its end, and ``on_removed`` hears its id.
-    ``clock`` gives Unix time.
+    ``clock`` gives Unix time. An end that the store cannot take, as on a full disk, is kept in memory and tried again:
+    at the next end, every second, and when it is closed.
     """
 
     def __init__(
@@ -60,6 +51,7 @@ class Predictions:
         newest = store.last()
         self._number, self._latest = (newest.number + 1, newest.created_at) if newest else (0, 0.0)
         self._running: dict[str, Prediction] = {}
+        self._unwritten: dict[str, tuple[bytes, float]] = {}  # bodies, and when they ended
         self._ended: OrderedDict[str, Prediction] = OrderedDict()
         self._cancels: dict[str, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -68,11 +60,13 @@ class Predictions:
 
     def recover(self) -> list[Row]:
         """End, as ``failed``, what an earlier server left unfinished, and give it."""
-        left, now = self._store.unfinished(), self._clock()
-        for row in left:
-            self._store.end(row.id, _abandoned(row, now), now)
+        now = self._clock()
+        left = [
+            msgspec.structs.replace(row, ended_at=now, body=_abandoned(row, now)) for row in self._store.unfinished()
+        ]
+        self._unwritten |= {row.id: (row.body, now) for row in left}
         self._sweep()
-        return [found for row in left if (found := self._store.get(row.id))]
+        return left
 
     def create(self, call: Call, work: Callable[[str, asyncio.Event], AsyncGenerator[Event]]) -> Prediction:
         """Start ``work(id, canceled)``, whose events make the prediction, in the running event loop.
@@ -119,30 +113,48 @@ class Predictions:
         if not prediction.apply(event, now) or not prediction.is_terminal:
             return
         body = prediction.encode()
-        self._store.end(prediction.id, body, now)
+        self._unwritten[prediction.id] = body, now
         del self._running[prediction.id]
         if len(body) <= _LARGE:
             self._ended[prediction.id] = prediction
             if len(self._ended) > _RECENT:
                 self._ended.popitem(last=False)
-        if self._timer is None:
+        if not self._write() or self._timer is None:
             self._sweep()
 
+    def _write(self) -> bool:
+        """Whether the store now has every end."""
+        with suppress(sqlite3.Error):
+            # The smallest first: where it does not fit, nothing does.
+            for id, (body, ended) in sorted(self._unwritten.items(), key=_size):  # noqa: A001 - the API's own name
+                self._store.end(id, body, ended)
+                del self._unwritten[id]
+        return not self._unwritten
+
     def _sweep(self) -> None:
-        """Remove the data whose time is over, and come back when the next's is."""
+        """Write what ended, remove the data whose time is over, and come back when there is more to do."""
         if self._timer:
             self._timer.cancel()
         self._timer = None
-        if self._keep is None or self._is_closed:
+        if self._is_closed:
             return
+        try:
+            wait = self._remove_due() if self._write() else _AGAIN
+        except sqlite3.Error:
+            wait = _AGAIN
+        if wait is not None:
+            self._timer = asyncio.get_running_loop().call_later(wait, self._sweep)
+
+    def _remove_due(self) -> float | None:
+        """Seconds until there are more; None where nothing is to be removed any more."""
+        if self._keep is None:
+            return None
         for row in self._store.due(self._clock() - self._keep, _SWEPT):
             self._ended.pop(row.id, None)
+            self._on_removed(row.id)  # first: what is noted as done is not done again after a crash
             self._store.remove(row.id, _emptied(row))
-            self._on_removed(row.id)
         ended = self._store.next_due()
-        if ended is not None:
-            wait = max(ended + self._keep - self._clock(), 0.0)
-            self._timer = asyncio.get_running_loop().call_later(wait, self._sweep)
+        return None if ended is None else max(ended + self._keep - self._clock(), 0.0)
 
     def _stop(self, prediction: Prediction, status: str, error: str | None = None) -> None:
         self._apply(prediction, Ended(status, error=error))
@@ -163,6 +175,8 @@ class Predictions:
         """Any of them as it is now, with addresses as the client of ``here`` reaches them."""
         if running := self._running.get(id):
             return placed(running.encode(), here)
+        if unwritten := self._unwritten.get(id):
+            return placed(unwritten[0], here)
         row = self._store.get(id)
         return placed(row.body, here) if row else None
 
@@ -179,7 +193,7 @@ class Predictions:
                     await prediction.changed.wait()
         return prediction.is_terminal
 
-    async def events(self, prediction: Prediction, start: int = 0) -> AsyncIterator[tuple[int, Event]]:
+    async def events(self, prediction: Prediction, start: int = 0) -> AsyncGenerator[tuple[int, Event]]:
         """Everything that happened and happens to it from the event at ``start`` on, to its end."""
         position = max(start, 0)
         while True:
@@ -190,33 +204,30 @@ class Predictions:
                 return
             await prediction.changed.wait()
 
-    def page(
+    async def page(
         self,
         here: str,
         cursor: str | None = None,
         created_after: float | None = None,
         created_before: float | None = None,
-    ) -> Page:
-        """One page of the list: created at or after the one time, and before the other; ``here`` as in ``body``.
+    ) -> Page[bytes]:
+        """Bodies of those created at or after the one time, and before the other; ``here`` as in ``body``.
 
-        Raises ValueError for a cursor that is not from here.
+        Raises RefusedError for a cursor that is not from here.
         """
-        low, high = self._store.bounds(created_after, created_before)
-        end, start = high, max(high - PAGE, low)
-        if cursor is not None:
-            older, number = _read_cursor(cursor)
-            if older:
-                end = min(max(number, low), high)
-                start = max(end - PAGE, low)
-            else:
-                start = min(max(number, low), high)
-                end = min(start + PAGE, high)
-        rows = self._store.between(start, end)
-        return Page(
-            [placed(self._running[row.id].encode() if row.id in self._running else row.body, here) for row in rows],
-            next=_cursor("o", start) if start > low else None,
-            previous=_cursor("n", end) if end < high else None,
-        )
+        page = read_page(range(*self._store.bounds(created_after, created_before)), int, cursor)
+        start, end = (page.items[-1], page.items[0] + 1) if page.items else (0, 0)
+        # As of now, all of them: others have their turns while the rest is read, and predictions end in these.
+        fresh = {id: body for id, (body, _) in self._unwritten.items()}  # noqa: A001 - the API's own name
+        fresh |= {each.id: each.encode() for each in self._running.values() if start <= each.number < end}
+        bodies, size = [], 0
+        for row in self._store.between(start, end):
+            bodies.append(placed(fresh.get(row.id, row.body), here))
+            size += len(bodies[-1])
+            if size > _AT_ONCE:
+                size = 0
+                await asyncio.sleep(0)
+        return Page(bodies, page.next, page.previous)
 
     async def close(self) -> None:
         """End what still runs: as ``failed``, with the reason."""
@@ -224,9 +235,14 @@ class Predictions:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._write()
         self._is_closed = True
         if self._timer:
             self._timer.cancel()
+
+
+def _size(item: tuple[str, tuple[bytes, float]]) -> int:
+    return len(item[1][0])
 
 
 def _abandoned(row: Row, now: float) -> bytes:
@@ -242,14 +258,3 @@ def _abandoned(row: Row, now: float) -> bytes:
 def _emptied(row: Row) -> bytes:
     nothing: dict[str, Any] = {"input": {}, "output": None, "logs": "", "data_removed": True}
     return msgspec.json.encode(msgspec.json.decode(row.body, type=dict[str, Any]) | nothing)
-
-
-def _cursor(direction: str, number: int) -> str:
-    return base64.urlsafe_b64encode(f"{direction}{number}".encode()).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str) -> tuple[bool, int]:
-    text = base64.urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)).decode()
-    if text[:1] not in {"o", "n"} or not text[1:].isdecimal() or len(text) > _LONGEST_CURSOR:
-        raise ValueError(f"{cursor!r} is not a cursor of this list")
-    return text[0] == "o", int(text[1:])

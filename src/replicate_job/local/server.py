@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from replicate_job.errors import LocalError
+from replicate_job.local.extra import missing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from replicate_job.local.requests import Asked
+    from replicate_job.local.access_log import Access
     from replicate_job.serving.faults import Faults
 
 
@@ -45,7 +46,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     faults: Faults | None = None
     allow_private: bool = False
     on_notice: Callable[[str], None] = lambda _: None
-    on_request: Callable[[Asked], None] | None = None
+    on_request: Callable[[Access], None] | None = None
 
 
 @asynccontextmanager
@@ -59,8 +60,6 @@ async def serve(options: Options = Options()) -> AsyncIterator[str]:  # noqa: B0
     try:
         from replicate_job.local.assembly import assembled  # noqa: PLC0415 - needs an extra that may not be installed
     except ModuleNotFoundError as error:
-        raise LocalError(
-            f"the local server needs {error.name}, which is not here: pip install 'replicate-job[local]'"
-        ) from None
+        raise missing(error.name) from None
     async with assembled(options) as base_url:
         yield base_url

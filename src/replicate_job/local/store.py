@@ -113,17 +113,17 @@ class Store:
 
     def bounds(self, created_after: float | None, created_before: float | None) -> tuple[int, int]:
         """The numbers, first and after the last, of what was created at or after the one time, before the other."""
-        newest = self.last()
-        low, high = 0, newest.number + 1 if newest else 0
+        newest = self._connection.execute("SELECT max(number) FROM predictions").fetchone()[0]
+        low, high = 0, 0 if newest is None else int(newest) + 1
         if created_after is not None:
             low = self._first_since(created_after, high)
         if created_before is not None:
             high = max(self._first_since(created_before, high), low)
         return low, high
 
-    def between(self, low: int, high: int) -> list[Row]:
-        """Those with numbers from ``low`` up to ``high`` (not included), newest first."""
-        return list(self._rows("WHERE number >= ? AND number < ? ORDER BY number DESC", low, high))
+    def between(self, low: int, high: int) -> Iterator[Row]:
+        """Those with numbers from ``low`` up to ``high`` (not included), newest first, read one by one."""
+        return self._rows("WHERE number >= ? AND number < ? ORDER BY number DESC", low, high)
 
     def _first_since(self, at: float, default: int) -> int:
         query = "SELECT number FROM predictions WHERE created_at >= ? ORDER BY created_at, number LIMIT 1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import aclosing
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +32,12 @@ async def stream(predictions: Predictions, prediction: Prediction, last: str, he
     """
     yield _OPENING
     seen, number = _seen(last), 0
-    async for _, event in predictions.events(prediction):
-        is_output = isinstance(event, Produced)
-        number += is_output
-        if number > seen or (number == seen and not is_output) or isinstance(event, Ended):
-            yield placed(encode(event, event_id(prediction.created_at, number - 1)), here)
+    async with aclosing(predictions.events(prediction)) as events:
+        async for _, event in events:
+            is_output = isinstance(event, Produced)
+            number += is_output
+            if number > seen or (number == seen and not is_output) or isinstance(event, Ended):
+                yield placed(encode(event, event_id(prediction.created_at, number - 1)), here)
 
 
 async def replay(body: bytes, last: str) -> AsyncIterator[bytes]:

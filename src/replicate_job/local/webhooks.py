@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -15,32 +15,22 @@ from pyreqwest.http import Url
 from replicate_job.errors import TransportError
 from replicate_job.http import Exchange, is_loopback
 from replicate_job.local.prediction import Ended, Logged, Produced, Started, new_id
+from replicate_job.serving.creation import BY_DEFAULT, is_receiver
 from replicate_job.wire.webhook import sign
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 
     from pyreqwest.client import Client
 
     from replicate_job.local.prediction import Event
 
-EVENTS = frozenset({"start", "output", "logs", "completed"})
-"""What a caller can ask for."""
-BY_DEFAULT = frozenset({"output", "completed"})
-"""What it gets where it asks for nothing."""
 _KINDS = {Started: "start", Produced: "output", Logged: "logs", Ended: "completed"}
 _DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # a minute in all
 _AT_ONCE = 20  # requests to one receiver
 _LAST_MOMENT = 1.0  # seconds
 _TAKEN = range(200, 300)
 _GONE = 410  # the scheme's word for "never again"
-
-
-def is_receiver(url: str) -> bool:
-    """Whether webhooks can be sent there, as the parser says that also sends them."""
-    with suppress(ValueError):
-        return (Url(url).origin_ascii or "").startswith(("http://", "https://"))
-    return False
 
 
 class Webhooks:
@@ -69,7 +59,7 @@ class Webhooks:
 
     def watch(
         self,
-        events: AsyncIterator[tuple[int, Event]],
+        events: AsyncGenerator[tuple[int, Event]],
         body: Callable[[], bytes],
         url: str,
         filter: frozenset[str] = BY_DEFAULT,  # noqa: A002 - the API's own word
@@ -177,23 +167,24 @@ class _Watch:
         self._is_behind = self._is_completed = self._is_over = False
         self._news = asyncio.Event()
 
-    async def run(self, events: AsyncIterator[tuple[int, Event]]) -> None:
+    async def run(self, events: AsyncGenerator[tuple[int, Event]]) -> None:
         async with asyncio.TaskGroup() as both:
             both.create_task(self._read(events))
             both.create_task(self._send())
 
-    async def _read(self, events: AsyncIterator[tuple[int, Event]]) -> None:
-        async for _, event in events:
-            match kind := _KINDS[type(event)]:
-                case _ if kind not in self._filter:
-                    continue
-                case "start":
-                    self._start = self._body()
-                case "completed":
-                    self._is_completed = True
-                case _:
-                    self._is_behind = True
-            self._news.set()
+    async def _read(self, events: AsyncGenerator[tuple[int, Event]]) -> None:
+        async with aclosing(events):
+            async for _, event in events:
+                match kind := _KINDS[type(event)]:
+                    case _ if kind not in self._filter:
+                        continue
+                    case "start":
+                        self._start = self._body()
+                    case "completed":
+                        self._is_completed = True
+                    case _:
+                        self._is_behind = True
+                self._news.set()
         self._is_over = True
         self._news.set()
 

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from replicate_job.wire.data_url import read_head
-from replicate_job.wire.openapi import Schema, alternatives, definition
+from replicate_job.wire.openapi import Position, Text, alternatives, definition, texts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 DELIVERY = "replicate.delivery"
 """The host, with its subdomains, that output files live at."""
@@ -21,9 +21,7 @@ _REMOTE = re.compile(r"https?://\S+", re.IGNORECASE)
 
 
 class OutputFile(msgspec.Struct, frozen=True):
-    """``position`` leads to the value in the output: ``()`` for the output itself, ``("images", 0)`` inside it."""
-
-    position: tuple[str | int, ...]
+    position: Position
     url: str
 
 
@@ -37,11 +35,8 @@ def find_files(
     or at ``origin`` (the API's own, such as ``http://127.0.0.1:5000``), or is a data URL with a
     media type or in base64.
     """
-    schema = definition(document, "Output")
-    try:
-        return list(_walk(output, (), [schema or {}], document or {}, _origin(origin) if origin else None))
-    except RecursionError:  # no model nests its files a thousand deep
-        return []
+    own = _origin(origin) if origin else None
+    return [OutputFile(one.position, one.text) for one in texts(output, document, "Output") if _is_file(one, own)]
 
 
 def as_text(output: Any, document: Mapping[str, Any] | None = None, *, origin: str | None = None) -> str | None:
@@ -69,50 +64,14 @@ def is_text(document: Mapping[str, Any] | None) -> bool:
     )
 
 
-def _walk(
-    value: Any,
-    position: tuple[str | int, ...],
-    schemas: list[Schema],
-    document: Mapping[str, Any],
-    origin: tuple[str, str] | None,
-) -> Iterator[OutputFile]:
-    if isinstance(value, str):
-        if _is_file(value, schemas, origin):
-            yield OutputFile(position, value)
-        return
-    children: Iterator[tuple[str | int, Any]]
-    if isinstance(value, list):
-        children = iter(enumerate(value))
-    elif isinstance(value, dict):
-        children = iter(value.items())
-    else:
-        return
-    for step, child in children:
-        below = [one for schema in schemas for one in _below(schema, step, document)]
-        yield from _walk(child, (*position, step), below or [{}], document, origin)
-
-
-def _below(schema: Schema, step: str | int, document: Mapping[str, Any]) -> Iterator[Schema]:
-    """The schemas of a list's items, or of an object's member."""
-    for one in alternatives(document, schema):
-        if isinstance(step, int):
-            found = one.get("items")
-        else:
-            found = (one.get("properties") or {}).get(step, one.get("additionalProperties"))
-        if isinstance(found, dict):
-            yield from alternatives(document, found)
-
-
-def _is_file(value: str, schemas: list[Schema], origin: tuple[str, str] | None) -> bool:
-    says_file = any(one.get("format") == "uri" for one in schemas)
-    says_text = any(one.get("type") == "string" and one.get("format") != "uri" for one in schemas)
-    if says_text and not says_file:
+def _is_file(found: Text, origin: tuple[str, str] | None) -> bool:
+    if found.may_be_other and not found.may_be_file:
         return False
-    if data := read_head(value):
-        return says_file or bool(data.media_type) or data.is_base64
-    if not _REMOTE.fullmatch(value):
+    if data := read_head(found.text):
+        return found.may_be_file or bool(data.media_type) or data.is_base64
+    if not _REMOTE.fullmatch(found.text):
         return False
-    return (says_file and not says_text) or _delivers(value, origin)
+    return (found.may_be_file and not found.may_be_other) or _delivers(found.text, origin)
 
 
 def _delivers(url: str, origin: tuple[str, str] | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -12,6 +12,7 @@ from replicate_job.errors import OutputError, OutputExpiredError, TransportError
 from replicate_job.outputs.names import stems
 from replicate_job.outputs.part import Part
 from replicate_job.outputs.resume import Known, judge, request_headers
+from replicate_job.threads import in_thread
 from replicate_job.wire import data_url
 
 if TYPE_CHECKING:
@@ -27,9 +28,6 @@ _TOGETHER = 4
 _BLOCK = 512 * 1024  # bytes a write: large enough that a thread hop costs nothing, small enough to lose little
 _LONGEST_WAIT = 30.0  # seconds
 _SHOWN = 200  # characters
-
-_Value = TypeVar("_Value")
-_Arguments = TypeVarTuple("_Arguments")
 
 
 class SavedFile(msgspec.Struct, frozen=True):
@@ -74,7 +72,7 @@ async def save(
     order. A file appears under its name only when it is whole; nothing else stays in the folder.
     """
     try:
-        await _in_thread(_make, folder)
+        await in_thread(_make, folder)
     except OSError as error:
         raise OutputError(f"the folder {folder} cannot be made: {error.strerror}") from error
     gate = asyncio.Semaphore(_TOGETHER)
@@ -114,12 +112,12 @@ def _together(errors: Sequence[BaseException], kept: Sequence[SavedFile]) -> Bas
 async def _keep(file: OutputFile, stem: str, folder: Path, remote: _Remote) -> SavedFile:
     part, media_type = Part(folder, stem), None
     try:
-        await _in_thread(part.open)
+        await in_thread(part.open)
         if file.url[:5].lower() == "data:":
-            url, media_type = file.url.partition(",")[0], await _in_thread(_decode, file.url, part)
+            url, media_type = file.url.partition(",")[0], await in_thread(_decode, file.url, part)
         else:
             url, media_type = file.url, await remote.download(file.url, part)
-        path = await _in_thread(part.commit, url, media_type)
+        path = await in_thread(part.commit, url, media_type)
     except OSError as error:
         raise OutputError(f"{stem} cannot be written in {folder}: {error.strerror or error}") from error
     finally:
@@ -129,10 +127,11 @@ async def _keep(file: OutputFile, stem: str, folder: Path, remote: _Remote) -> S
 
 def _decode(url: str, part: Part) -> str:
     try:
-        media_type, content = data_url.decode(url)
+        media_type, blocks = data_url.read_blocks(url)
+        for block in blocks:
+            part.write(block)
     except ValueError as error:
         raise OutputError(f"{part.stem} cannot be read: {error}") from error
-    part.write(content)
     return media_type
 
 
@@ -177,10 +176,10 @@ class _Remote:
                     case "done":
                         return "", verdict.known, None
                     case "restart":
-                        await _in_thread(part.restart)
+                        await in_thread(part.restart)
                     case "again":
                         if verdict.anew:
-                            await _in_thread(part.restart)
+                            await in_thread(part.restart)
                         return verdict.reason, verdict.known, verdict.after
                 known = verdict.known
                 await _pour(response.chunks(), part)
@@ -190,7 +189,7 @@ class _Remote:
             return "", known, None
         if part.size > known.total:
             reason = f"{part.size} bytes came where {known.total} were announced"
-            await _in_thread(part.restart)
+            await in_thread(part.restart)
             return reason, Known(), None
         return f"the transfer ended after {part.size} of {known.total} bytes", known, None
 
@@ -203,11 +202,11 @@ async def _pour(chunks: AsyncIterator[bytes], part: Part) -> None:
             block += chunk
             if len(block) >= _BLOCK:
                 full, block = block, bytearray()
-                await _in_thread(part.write, full)
+                await in_thread(part.write, full)
     except TransportError:
-        await _in_thread(part.write, block)
+        await in_thread(part.write, block)
         raise
-    await _in_thread(part.write, block)
+    await in_thread(part.write, block)
 
 
 def wait(barren: int, after: float | None) -> float:
@@ -219,14 +218,3 @@ def shown(url: str) -> str:
     """A URL for a message: without its query, which may be a signature, and of bearable length."""
     plain = url.partition("?")[0]
     return plain if len(plain) <= _SHOWN else f"{plain[: _SHOWN - 60]}…{plain[-60:]}"
-
-
-async def _in_thread(work: Callable[[*_Arguments], _Value], *arguments: *_Arguments) -> _Value:
-    """Like ``asyncio.to_thread``, but cancelled only when the thread is through: no file is closed under a write."""
-    task = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        task.exception()  # looked at, for nobody else will
-        raise

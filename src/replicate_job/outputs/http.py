@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import RedirectError
 
 from replicate_job.errors import OutputError
-from replicate_job.http import Exchange, is_loopback, read_headers, reason
+from replicate_job.http import Exchange, chunks, downloader, is_loopback, read_headers, reason
 from replicate_job.outputs.download import shown
 
 if TYPE_CHECKING:
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
     from pyreqwest.client import Client
     from pyreqwest.response import Response as RustResponse
 
-_CONNECT = timedelta(seconds=10)
-_READ = timedelta(seconds=60)  # without a byte
 _REDIRECTS = 10
 
 
@@ -32,15 +28,8 @@ class HttpResponse:
         self.status = response.status
         self.headers = read_headers(response)
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises NoAnswerError when it breaks off or stalls."""
-        reader = self._response.body_reader
-        while True:
-            with Exchange(f"the transfer from {shown(self._url)}"):
-                chunk = await reader.read_chunk()
-            if chunk is None:
-                return
-            yield chunk.to_bytes()
+    def chunks(self) -> AsyncIterator[bytes]:
+        return chunks(self._response, shown(self._url))
 
 
 class HttpFetch:
@@ -83,21 +72,6 @@ class HttpFetch:
         """Built at first use: it reads the system's certificates."""
         direct = is_loopback(host)
         if direct not in self._clients:
-            self._clients[direct] = (_builder().no_proxy() if direct else _builder()).build()
+            builder = downloader().follow_redirects(True).max_redirects(_REDIRECTS)
+            self._clients[direct] = (builder.no_proxy() if direct else builder).build()
         return self._clients[direct]
-
-
-def _builder() -> ClientBuilder:
-    return (
-        ClientBuilder()
-        .user_agent("replicate-job")
-        .gzip(enable=False)
-        .brotli(enable=False)
-        .zstd(enable=False)
-        .deflate(enable=False)
-        .follow_redirects(enable=True)
-        .max_redirects(_REDIRECTS)
-        .referer(enable=False)
-        .connect_timeout(_CONNECT)
-        .read_timeout(_READ)
-    )

@@ -71,6 +71,8 @@ NO_VERSION = problem(
     "Invalid version or not permitted",
 )
 TOO_LARGE = problem(413, "Files must be less than 100MB in size")
+NO_FILE = msgspec.structs.replace(problem(404, "File not found"), content_type=PROBLEM)
+"""The one 404 that is documented with this media type."""
 DELETED = Answer(204, content_type="")
 HTML = Answer(502, b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>", "text/html")
 EMPTY = Answer(503, content_type="")

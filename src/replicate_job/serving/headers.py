@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from replicate_job.serving.answer import RefusedError, problem
 from replicate_job.wire.duration import parse_cancel_after
 from replicate_job.wire.prediction import parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _PREFER = re.compile(r"wait(?:=(\d{1,9}))?")
 _LONGEST_HOLD = 60
@@ -28,9 +32,13 @@ def read_cancel_after(text: str | None) -> float | None:
         raise RefusedError(problem(422, f"Cancel-After {error}", "Invalid header")) from None
 
 
-def read_time(name: str, text: str) -> float:
-    """Unix time of an ISO 8601 query parameter. Raises RefusedError."""
-    found = parse_time(text)
-    if found is None:
-        raise RefusedError(problem(400, f"{name} must be a time in ISO 8601 format", "Bad request"))
-    return found.timestamp()
+def read_times(query: Mapping[str, str]) -> dict[str, float]:
+    """``created_after`` and ``created_before`` of a list, as Unix times, where they are given. Raises RefusedError."""
+    times = {}
+    for name in ("created_after", "created_before"):
+        if text := query.get(name):
+            found = parse_time(text)
+            if found is None:
+                raise RefusedError(problem(400, f"{name} must be a time in ISO 8601 format", "Bad request"))
+            times[name] = found.timestamp()
+    return times

@@ -48,12 +48,8 @@ def prediction_body(  # noqa: PLR0913 - the fields' own names, one argument a fa
         "created_at": iso(created_at),
         "urls": urls,
     }
-    if started_at is not None:
-        body["started_at"] = iso(started_at)
-    if completed_at is not None:
-        body["completed_at"] = iso(completed_at)
-    if deadline is not None:
-        body["deadline"] = iso(deadline)
+    times = {"started_at": started_at, "completed_at": completed_at, "deadline": deadline}
+    body |= {name: iso(at) for name, at in times.items() if at is not None}
     if metrics:
         body["metrics"] = metrics
     if deployment:

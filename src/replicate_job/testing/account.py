@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import random
-import re
 import time
 from bisect import bisect_left
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from replicate_job.serving.answer import (
-    NO_VERSION,
-    NOT_FOUND,
-    InvalidField,
-    RefusedError,
-    additional,
-    invalid,
-    problem,
-    required,
-)
-from replicate_job.serving.headers import read_cancel_after, read_time
+from replicate_job.serving.answer import NO_VERSION, NOT_FOUND, RefusedError
+from replicate_job.serving.creation import read_creation, read_version
+from replicate_job.serving.headers import read_cancel_after
+from replicate_job.serving.page import Page, read_page
 from replicate_job.serving.resource import prediction_urls
 from replicate_job.testing.models import WEB
 from replicate_job.testing.predictions import Script, ScriptedPrediction
@@ -32,10 +22,6 @@ if TYPE_CHECKING:
     from replicate_job.testing.delivery import Delivery
     from replicate_job.testing.models import Deployment, Model
     from replicate_job.testing.record import Request
-
-PAGE = 100
-_VERSION = re.compile(r"(?:(?P<model>[^/:]+/[^/:]+))?(?P<colon>:)?(?P<version>[0-9a-f]{64})?")
-_FIELDS = {"version", "input", "webhook", "webhook_events_filter", "stream"}
 
 
 class Account:
@@ -59,21 +45,14 @@ class Account:
 
     def create(self, request: Request, *, model: str = "", deployment: str = "") -> ScriptedPrediction:
         """From a request whose ``body`` is set; ``model`` or ``deployment`` where the path names one."""
-        body = _decode(request.body)
-        given = bytes(body.get("input", b""))
-        if unknown := body.keys() - _FIELDS:
-            raise RefusedError(invalid(*map(additional, sorted(unknown))))
-        if not given:
-            raise RefusedError(invalid(required("input")))
-        if not given.startswith(b"{"):
-            raise RefusedError(invalid(InvalidField("invalid_type", "input", "Invalid type. Expected: object")))
-        found, version = self._resolve(body, model, deployment)
-        found.validator.check(msgspec.json.decode(given))
+        creation = read_creation(request.body, names_version=not model and not deployment)
+        found, version = self._resolve(model, deployment) if model or deployment else self._named(creation.version)
+        found.validator.check(creation.input)
         prediction = ScriptedPrediction(
             model=found.name,
             version="hidden" if found.official else version,
-            raw_input=msgspec.Raw(given),
-            script=self._next_script(found, given),
+            raw_input=creation.raw_input,
+            script=self._next_script(found, creation.input),
             request=request,
             deployment=deployment,
             cancel_after=read_cancel_after(request.headers.get("cancel-after")),
@@ -91,24 +70,14 @@ class Account:
             raise RefusedError(NOT_FOUND)
         return prediction
 
-    def page(self, after: str | None, before: str | None, cursor: str) -> tuple[list[ScriptedPrediction], str]:
-        """Newest first, and the cursor of the next page, empty on the last. Times are ISO 8601: [after, before)."""
-        now = time.time()
-        found: list[ScriptedPrediction] = []
-        first = bisect_left(self.predictions, read_time("created_after", after), key=_created) if after else 0
-        end = bisect_left(self.predictions, read_time("created_before", before), key=_created) if before else None
-        # A cursor is the number of a prediction, for places shift when older ones are forgotten.
-        index = bisect_left(self.predictions, int(cursor), key=_number) if cursor.isdigit() else len(self.predictions)
-        index = min(index, len(self.predictions) if end is None else end)
-        while index > first:
-            index -= 1
-            prediction = self.predictions[index]
-            if now < prediction.listed:
-                continue
-            if len(found) == PAGE:
-                return found, str(prediction.number + 1)
-            found.append(prediction)
-        return found, ""
+    def page(self, after: float | None, before: float | None, cursor: str | None) -> Page[ScriptedPrediction]:
+        """One page of those created in [after, before), Unix times."""
+        now, items = time.time(), self.predictions
+        if after is not None:
+            items = items[bisect_left(items, after, key=_created) :]
+        if before is not None:
+            items = items[: bisect_left(items, before, key=_created)]
+        return read_page(items, _number, cursor, lambda prediction: now >= prediction.listed)
 
     def model(self, name: str) -> Model:
         if name not in self.models:
@@ -121,31 +90,29 @@ class Account:
         deployment = self.deployments[name]
         return deployment.describe(deployment.version or self.model(deployment.model).version_ids[0])
 
-    def _resolve(self, body: dict[str, msgspec.Raw], name: str, deployment: str) -> tuple[Model, str]:
-        """What is called, in any of the three ways, and which version of it."""
+    def _resolve(self, name: str, deployment: str) -> tuple[Model, str]:
+        """What a path names, and which version of it."""
         if deployment:
             release = self.deployment(deployment)["current_release"]
             return self.model(release["model"]), release["version"]
-        if name:
-            model = self.model(name)
-            if not model.official:
-                raise RefusedError(NOT_FOUND)
-            return model, model.version_ids[0]
-        text = msgspec.json.decode(body.get("version", msgspec.Raw(b"null")))
-        if not isinstance(text, str):
-            raise RefusedError(invalid(required("version")))
-        found = _VERSION.fullmatch(text)
-        if found and found["model"] and not found["colon"] and not found["version"]:
-            return self._resolve(body, found["model"], "")
-        if found and found["version"] and bool(found["colon"]) == bool(found["model"]):
-            for model in [self.model(found["model"])] if found["model"] else self.models.values():
-                if found["version"] in model.version_ids:
-                    return model, found["version"]
+        model = self.model(name)
+        if not model.official:
+            raise RefusedError(NOT_FOUND)
+        return model, model.version_ids[0]
+
+    def _named(self, text: str) -> tuple[Model, str]:
+        """The same of a ``version``."""
+        target = read_version(text)
+        if target.kind == "model":
+            return self._resolve(target.slug, "")
+        for model in [self.model(target.slug)] if target.slug else self.models.values():
+            if target.version in model.version_ids:
+                return model, target.version
         raise RefusedError(NO_VERSION)
 
-    def _next_script(self, model: Model, given: bytes) -> Script:
+    def _next_script(self, model: Model, given: dict[str, Any]) -> Script:
         script = self.scripts.popleft() if self.scripts else self.script or model.script
-        return script if isinstance(script, Script) else script(msgspec.json.decode(given))
+        return script if isinstance(script, Script) else script(given)
 
     def _add(self, prediction: ScriptedPrediction) -> None:
         stream = self._delivery.origin if prediction.script.stream else ""
@@ -176,10 +143,3 @@ def _created(prediction: ScriptedPrediction) -> float:
 
 def _number(prediction: ScriptedPrediction) -> int:
     return prediction.number
-
-
-def _decode(body: bytes) -> dict[str, msgspec.Raw]:
-    try:
-        return msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise RefusedError(problem(400, "Request body must be a JSON object", "Bad request")) from None

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
 from starlette.requests import Request as HTTPRequest
-from starlette.routing import Route, Router
+from starlette.routing import Router
 
-from replicate_job.serving.answer import DELETED, NOT_FOUND, UNAUTHENTICATED, Answer, RefusedError, json_answer
-from replicate_job.serving.headers import read_prefer
+from replicate_job.serving.answer import (
+    DELETED,
+    NO_FILE,
+    NOT_FOUND,
+    UNAUTHENTICATED,
+    Answer,
+    RefusedError,
+    json_answer,
+)
+from replicate_job.serving.endpoint import found, path, read_bytes
+from replicate_job.serving.headers import read_prefer, read_times
+from replicate_job.serving.page import page_answer
 from replicate_job.serving.resource import page_body
+from replicate_job.serving.token import has_token
 from replicate_job.testing.models import ACCOUNT
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from replicate_job.testing.account import Account
@@ -28,26 +36,11 @@ class Authenticated:
     """``app`` for who has the token, 401 for everybody else."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
-        self.app = app
-        self._accepted = {f"{scheme} {token}".encode() for scheme in ("Bearer", "Token")}
+        self.app, self._token = app, token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        given = dict(scope["headers"]).get(b"authorization")
-        await (self.app if given in self._accepted else UNAUTHENTICATED)(scope, receive, send)
-
-
-class _Answering:
-    """An ASGI app of an endpoint, with what it refuses as an answer too."""
-
-    def __init__(self, endpoint: Callable[[HTTPRequest], Awaitable[Answer]]) -> None:
-        self._endpoint = endpoint
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            answer = await self._endpoint(HTTPRequest(scope, receive))
-        except RefusedError as refused:
-            answer = refused.answer
-        await answer(scope, receive, send)
+        known = has_token(dict(scope["headers"]).get(b"authorization", b""), self._token)
+        await (self.app if known else UNAUTHENTICATED)(scope, receive, send)
 
 
 class Endpoints:
@@ -57,27 +50,23 @@ class Endpoints:
         self.account, self.uploads = account, uploads
 
     def app(self) -> Router:
-        named = "/{owner}/{name}"
-        get, post, delete = ["GET"], ["POST"], ["DELETE"]
-        routes: list[tuple[str, list[str], Callable[[HTTPRequest], Awaitable[Answer]]]] = [
-            ("/v1/predictions", post, self.create),
-            (f"/v1/models{named}/predictions", post, self.create_by_model),
-            (f"/v1/deployments{named}/predictions", post, self.create_by_deployment),
-            ("/v1/predictions/{id}", get, self.prediction),
-            ("/v1/predictions", get, self.predictions),
-            ("/v1/predictions/{id}/cancel", post, self.cancel),
-            (f"/v1/models{named}", get, self.model),
-            (f"/v1/models{named}/versions", get, self.versions),
-            (f"/v1/models{named}/versions/{{id}}", get, self.version),
-            (f"/v1/deployments{named}", get, self.deployment),
-            ("/v1/files", post, self.upload),
-            ("/v1/files/{id}", get, self.file),
-            ("/v1/files/{id}", delete, self.delete_file),
-            ("/v1/account", get, self.whoami),
-        ]
+        model, deployment = "/v1/models/{owner}/{name}", "/v1/deployments/{owner}/{name}"
         # Not a Starlette: its layers take longer than all that is done here.
-        answering = [Route(path, _Answering(endpoint), methods=methods) for path, methods, endpoint in routes]
-        return Router(answering, default=NOT_FOUND)
+        routes = [
+            path("/v1/predictions", get=self.predictions, post=self.create),
+            path(f"{model}/predictions", post=self.create_by_model),
+            path(f"{deployment}/predictions", post=self.create_by_deployment),
+            path("/v1/predictions/{id}", get=self.prediction),
+            path("/v1/predictions/{id}/cancel", post=self.cancel),
+            path(model, get=self.model),
+            path(f"{model}/versions", get=self.versions),
+            path(f"{model}/versions/{{id}}", get=self.version),
+            path(deployment, get=self.deployment),
+            path("/v1/files", post=self.upload),
+            path("/v1/files/{id}", get=self.file, delete=self.delete_file),
+            path("/v1/account", get=self.whoami),
+        ]
+        return Router(routes, default=NOT_FOUND)
 
     async def create(self, request: HTTPRequest) -> Answer:
         return await self._create(request)
@@ -90,14 +79,14 @@ class Endpoints:
 
     async def _create(self, request: HTTPRequest, **called: str) -> Answer:
         recorded = request.scope["replicate_job.request"]
-        recorded.body = await request.body()
+        recorded.body = await read_bytes(request)
         prediction = self.account.create(recorded, **called)
-        hold = read_prefer(request.headers.get("prefer", ""))
-        if hold is None:
-            return json_answer(prediction.encode(), 201)
-        await prediction.hold(hold)
-        now = time.time()
-        return json_answer(prediction.encode(now), 201 if now >= prediction.ended else 202)
+        hold, now = read_prefer(request.headers.get("prefer", "")), None
+        if hold is not None:
+            await prediction.hold(hold)
+            now = time.time()
+        status = 201 if now is None or now >= prediction.ended else 202
+        return json_answer(prediction.encode(now), status, ("location", prediction.urls["get"]))
 
     async def prediction(self, request: HTTPRequest) -> Answer:
         return json_answer(self._prediction(request).encode())
@@ -108,15 +97,14 @@ class Endpoints:
         return json_answer(prediction.encode())
 
     async def predictions(self, request: HTTPRequest) -> Answer:
-        asked = request.query_params
-        after, before = asked.get("created_after"), asked.get("created_before")
-        found, cursor = self.account.page(after, before, asked.get("cursor", ""))
+        asked, now = request.query_params, time.time()
+        times = read_times(asked)
+        page = self.account.page(times.get("created_after"), times.get("created_before"), asked.get("cursor"))
         if asked.get("source") == "web":
-            found, cursor = [], ""
-        now = time.time()
-        following = urlencode([*((k, v) for k, v in asked.items() if k != "cursor"), ("cursor", cursor)])
-        older = f"{self.account.origin}/v1/predictions?{following}" if cursor else None
-        return json_answer(page_body([prediction.encode(now) for prediction in found], next=older))
+            return json_answer(page_body([]))
+        kept = {name: asked[name] for name in times}
+        bodies = [bytes(prediction.encode(now)) for prediction in page.items]
+        return await page_answer(bodies, page, f"{self.account.origin}/v1/predictions", **kept)
 
     async def model(self, request: HTTPRequest) -> Answer:
         return json_answer(self.account.model(_name(request)).describe())
@@ -141,14 +129,11 @@ class Endpoints:
         return json_answer(upload.describe(self.account.origin), 201)
 
     async def file(self, request: HTTPRequest) -> Answer:
-        upload = self.uploads.live().get(request.path_params["id"])
-        if upload is None:
-            raise RefusedError(NOT_FOUND)
+        upload = found(self.uploads.live().get(request.path_params["id"]), NO_FILE)
         return json_answer(upload.describe(self.account.origin))
 
     async def delete_file(self, request: HTTPRequest) -> Answer:
-        if self.uploads.files.pop(request.path_params["id"], None) is None:
-            raise RefusedError(NOT_FOUND)
+        found(self.uploads.files.pop(request.path_params["id"], None), NO_FILE)
         return DELETED
 
     async def whoami(self, request: HTTPRequest) -> Answer:  # noqa: ARG002 - every endpoint takes one

@@ -5,12 +5,19 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode, b64encode
+from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
 _HEAD = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?P<parameters>(?:;[^;,\s]+)*),", re.ASCII | re.IGNORECASE)
 _WHITESPACE = b" \t\r\n\f"
+_STANDARD = bytes.maketrans(b"-_", b"+/")
+_ESCAPE = 3  # characters of a percent escape
+_BLOCK = 2**20  # characters
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -34,19 +41,49 @@ def read_head(text: str) -> Head | None:
 
 
 def decode(url: str) -> tuple[str, bytes]:
-    """The media type (lower case, without parameters) and the content.
+    """What ``read_blocks`` gives, at once. Raises ValueError as it does."""
+    media_type, blocks = read_blocks(url)
+    return media_type, b"".join(blocks)
+
+
+def read_blocks(url: str, block: int = _BLOCK) -> tuple[str, Iterator[bytes]]:
+    """The media type (lower case, without parameters) and the content, of which no more than a block is in memory.
 
     Takes what models really write: base64 with line breaks, percent escapes, the URL-safe alphabet, or without
-    padding. Raises ValueError for what is no data URL, or whose base64 has another character or a wrong length.
+    padding. Raises ValueError for what is no data URL; while the content is read, for base64 that has another
+    character or a wrong length.
     """
     head = read_head(url)
     if head is None:
         raise ValueError("not a data URL")
-    content = unquote_to_bytes(url[head.length :])
-    if head.is_base64:
-        content = content.translate(bytes.maketrans(b"-_", b"+/"), _WHITESPACE).rstrip(b"=")
-        try:
-            content = b64decode(content + b"=" * (-len(content) % 4), validate=True)
-        except binascii.Error as error:
-            raise ValueError(f"broken base64 in a data URL: {error}") from None
-    return head.media_type or "text/plain", content
+    content = _unquoted(url, head.length, block)
+    return head.media_type or "text/plain", _decoded(content) if head.is_base64 else content
+
+
+def _unquoted(url: str, start: int, block: int) -> Iterator[bytes]:
+    while start < len(url):
+        end = start + max(block, _ESCAPE)
+        cut = url.rfind("%", end - _ESCAPE + 1, end) if end < len(url) else -1  # an escape stays whole
+        end = end if cut < 0 else cut
+        yield unquote_to_bytes(url[start:end])
+        start = end
+
+
+def _decoded(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    left = b""
+    for block in blocks:
+        left += block.translate(_STANDARD, _WHITESPACE)
+        content = left.rstrip(b"=")
+        if b"=" in content:
+            raise ValueError("broken base64 in a data URL: content after its padding")
+        whole = len(content) // 4 * 4
+        yield _plain(content[:whole])
+        left = left[whole:]
+    yield _plain(left.rstrip(b"="))
+
+
+def _plain(base64: bytes) -> bytes:
+    try:
+        return b64decode(base64 + b"=" * (-len(base64) % 4), validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"broken base64 in a data URL: {error}") from None

@@ -9,10 +9,14 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 Schema = dict[str, Any]
+Position = tuple[str | int, ...]
+"""The steps that lead to a value: ``()`` for the whole, ``("images", 0)`` inside it."""
 
 _LOCAL = "#/components/schemas/"
 _NULL: Schema = {"type": "null"}
@@ -23,6 +27,7 @@ DEEPEST = 50
 _ONE = {"items", "additionalProperties", "not"}
 _SEVERAL = {"allOf", "anyOf", "oneOf"}
 _NAMED = {"properties", "patternProperties"}
+_HOLDERS = (str, list, dict)  # not the numbers, of which there may be millions
 
 
 def definition(document: Mapping[str, Any] | None, name: str) -> Schema | None:
@@ -80,6 +85,58 @@ def _bases(document: Mapping[str, Any], schema: Schema, seen: frozenset[str]) ->
         for alternative in alternatives(document, choice, seen):
             for left in merged:
                 yield left | alternative
+
+
+class Text(msgspec.Struct, frozen=True):
+    """A text in an input or output, and what the schemas of its place say that it is. Neither: they say nothing."""
+
+    position: Position
+    text: str
+    may_be_file: bool
+    may_be_other: bool
+
+
+def texts(value: Any, document: Mapping[str, Any] | None, name: str, position: Position = ()) -> Iterator[Text]:
+    """Every text of a value, however deep, in the value's order.
+
+    ``name`` is the definition that the whole follows, and ``position`` is where in the whole the value is.
+    """
+    document = document or {}
+    schemas = list(alternatives(document, definition(document, name) or {}))
+    for step in position:
+        schemas = _below(document, schemas, step)
+    left = [(position, value, schemas)]
+    while left:
+        here, found, schemas = left.pop()
+        if isinstance(found, str):
+            yield _text(here, found, schemas)
+        elif isinstance(found, list):
+            items = _below(document, schemas, 0)
+            inside = [((*here, step), item, items) for step, item in enumerate(found) if isinstance(item, _HOLDERS)]
+            left += reversed(inside)
+        elif isinstance(found, dict):
+            left += [((*here, key), item, _below(document, schemas, key)) for key, item in reversed(found.items())]
+
+
+def _text(position: Position, text: str, schemas: list[Schema]) -> Text:
+    is_file = [one.get("format") == "uri" for one in schemas]
+    is_other = [one.get("type") == "string" and one.get("format") != "uri" for one in schemas]
+    return Text(position, text, any(is_file), any(is_other))
+
+
+def _below(document: Mapping[str, Any], schemas: list[Schema], step: str | int) -> list[Schema]:
+    """The schemas of a list's items, or of an object's member. Of very many the first: they multiply at each step."""
+
+    def every() -> Iterator[Schema]:
+        for one in schemas:
+            if isinstance(step, int):
+                found = one.get("items")
+            else:
+                found = (one.get("properties") or {}).get(step, one.get("additionalProperties"))
+            if isinstance(found, dict):
+                yield from alternatives(document, found)
+
+    return list(islice(every(), MOST))
 
 
 def is_sound(document: Any) -> bool:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import fcntl
 import os
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from replicate_job.errors import LocalError
-from replicate_job.local.catalog.catalog import BUILT_IN, Catalog, read_model
+from replicate_job.local.catalog.catalog import BUILT_IN, Catalog
+from replicate_job.local.catalog.model import read_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -190,6 +193,92 @@ def test_shared_folders_are_kept_with_the_version(write_model: Callable[..., Pat
 def read_text(folder: str, name: str) -> str:
     with open(f"{folder}/{name}") as handle:  # noqa: PTH123 - a path as the environment has it
         return handle.read()
+
+
+def edited(folder: Path, kept: Kept, count: int) -> list[str]:
+    """So many versions, of which the first was used 100 days ago and each a day after the one before."""
+    ids = []
+    for number in range(count):
+        (folder / "predict.py").write_text(f"code {number}")
+        found = kept().find("me", "model")
+        assert found
+        at = time.time() - (100 - number) * 24 * 3600
+        os.utime(found.folder.parent, (at, at))
+        ids.append(found.version)
+    return ids
+
+
+def test_versions_that_were_not_used_for_long_are_removed_but_for_the_last_ten(
+    write_model: Callable[..., Path], kept: Kept, tmp_path: Path
+) -> None:
+    folder = write_model("code", tool_dot_py="the same in all")
+    ids = edited(folder, kept, 13)
+    assert kept().version(ids[0])  # used now
+    kept().prune()
+    catalog = kept()
+    assert [version for version in ids if catalog.version(version)] == [ids[0], *ids[4:]]
+    left = [file.read_text() for file in (tmp_path / "versions" / "files").iterdir()]
+    assert "the same in all" in left
+    assert {text for text in left if text.startswith("code")} == {f"code {n}" for n in (0, *range(4, 13))}
+    (folder / "predict.py").write_text("code 1")
+    again = kept().find("me", "model")
+    assert again
+    assert again.version == ids[1]
+    assert (again.folder / "predict.py").read_text() == "code 1"
+
+
+def test_a_version_that_another_process_removed_is_none_and_is_kept_again_when_it_is_back(
+    write_model: Callable[..., Path], kept: Kept
+) -> None:
+    folder = write_model("code")
+    catalog = kept()
+    ids = edited(folder, kept, 12)
+    assert catalog.version(ids[0])
+    os.utime(folder.parents[2] / "versions" / ids[0], (0, 0))
+    kept().prune()
+    assert catalog.version(ids[0]) is None
+    (folder / "predict.py").write_text("code 0")
+    again = catalog.find("me", "model")
+    assert again
+    assert (again.folder / "predict.py").read_text() == "code 0"
+
+
+def test_nothing_is_removed_while_another_process_keeps_a_version(
+    write_model: Callable[..., Path], kept: Kept, tmp_path: Path
+) -> None:
+    folder = write_model("code")
+    ids = edited(folder, kept, 12)
+    (left := tmp_path / "versions" / "unfinished-x").mkdir()
+    with (tmp_path / "versions" / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        kept().prune()
+        assert left.exists()
+    kept().prune()
+    assert not left.exists()
+    assert kept().version(ids[0]) is None
+
+
+def test_what_is_wrong_with_folders_is_said_and_the_rest_can_be_run(
+    write_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = write_model("code")
+    root = folder.parent.parent
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "hidden" / "me").mkdir(parents=True)
+    (tmp_path / "hidden" / "me" / "model").symlink_to(folder)
+    (folder.parent / "torn").mkdir()
+    (folder.parent / "torn" / "cog.yaml").write_text("build: {}")
+    catalog = Catalog([root, tmp_path / "hidden", tmp_path / "empty"], interval=0.0)
+    assert "me/model" in [model.slug for model in catalog.models()]
+    torn, empty = catalog.faults
+    assert torn.startswith(f"{folder.parent / 'torn' / 'cog.yaml'} names no predictor")
+    assert empty == (
+        f"no model in {tmp_path / 'empty'}: name a folder with a cog.yaml, or one that holds owner/name/cog.yaml"
+    )
+    (folder.parent / "torn" / "cog.yaml").write_text("predict: a.py:A")
+    (tmp_path / "empty" / "cog.yaml").write_text("predict: a.py:A")
+    catalog.models()
+    assert catalog.faults == []
 
 
 @pytest.mark.parametrize("id", ["", "0" * 64, "../../etc", "x" * 64])

@@ -99,7 +99,7 @@ def bench(tmp_path: Path, cache: Path) -> Callable[..., Any]:
         own = tmp_path / "own"
         own.mkdir(exist_ok=True)
         notices: list[str] = []
-        files = Files(tmp_path / "files", "http://127.0.0.1:1")
+        files = Files(tmp_path / "files", "http://127.0.0.1:1", secret=b"secret")
         catalog = Catalog(roots or [tmp_path / "models"], versions=tmp_path / "versions", interval=interval)
         engine = Engine(cache, own, files, notices.append, **{"grace": 0.2, **options})
         try:

@@ -49,6 +49,29 @@ async def test_a_connection_without_an_answer_is_an_error(answer: bytes) -> None
                 pass
 
 
+async def test_a_request_that_nobody_reads_can_be_given_up() -> None:
+    begun, over = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        begun.set()
+        await over.wait()
+        writer.transport.abort()
+
+    async def ask(address: Address) -> None:
+        async with call(address, "PUT", "/", bytes(2**26)):
+            pass
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        asking = asyncio.create_task(ask(Address(*server.sockets[0].getsockname())))
+        await begun.wait()
+        asking.cancel()
+        given_up, _ = await asyncio.wait((asking,), timeout=20)
+        over.set()
+        assert given_up
+
+
 def test_a_server_listens_where_no_web_page_finds_it() -> None:
     found = {Address.free() for _ in range(20)}
     assert len(found) == 20

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,58 @@ def test_it_ends_on_any_event_loop() -> None:
     for loop in (asyncio.new_event_loop, new_loop):
         with asyncio.Runner(loop_factory=loop) as runner:
             assert runner.run(asyncio.wait_for(run(("/bin/sh", "-c", "exit 7"), os.environ), 20)) == (7, "")
+
+
+def test_many_at_once_do_not_close_each_others_files() -> None:
+    async def run_one(number: int) -> tuple[int, str]:
+        async with asyncio.timeout(number % 7 * 0.004 if number % 3 == 0 else 60):
+            return await run(("/bin/sh", "-c", f"echo {number}; sleep 0.01"), os.environ)
+
+    async def run_many() -> None:
+        for _ in range(10):
+            found = await asyncio.gather(*map(run_one, range(20)), return_exceptions=True)
+            for number, each in enumerate(found):
+                assert each == (0, f"{number}\n") or (number % 3 == 0 and isinstance(each, TimeoutError))
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(run_many())
+
+
+async def test_a_cancellation_at_any_step_of_the_start_ends_the_program() -> None:
+    async with asyncio.timeout(60):
+        for steps in range(20):
+            task = asyncio.create_task(run(("/bin/sh", "-c", "exec sleep 100"), os.environ))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+
+async def test_a_cancellation_ends_a_program_of_whose_output_much_is_not_read_yet() -> None:
+    flows = asyncio.Event()
+
+    def stop(_: str) -> None:
+        if not flows.is_set():
+            flows.set()
+            task.cancel()
+            time.sleep(0.05)  # it goes on printing, and fills every buffer
+
+    async with asyncio.timeout(60):
+        task = asyncio.create_task(run(("yes",), os.environ, None, stop))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def test_what_left_the_programs_session_is_not_waited_for(tmp_path: Path) -> None:
+    left, end = tmp_path / "left", tmp_path / "end"
+    os.mkfifo(left)
+    os.mkfifo(end)
+    leaver = f"setsid sh -c 'echo gone >{left}; read _ <{end}' & cat {left}; echo done; exit 3"
+    async with asyncio.timeout(60):
+        code, printed = await run(("/bin/sh", "-c", leaver), os.environ)
+    assert (code, printed) == (3, "gone\ndone\n")
+    end.write_text("end\n")
 
 
 async def test_a_cancellation_ends_the_program_and_its_children(tmp_path: Path) -> None:

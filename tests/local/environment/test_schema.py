@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from replicate_job.errors import LocalError
-from replicate_job.local.catalog.catalog import read_model
+from replicate_job.local.catalog.model import read_model
 from replicate_job.local.environment.schema import ensure_schema
 from replicate_job.local.environment.venv import ensure_venv
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from replicate_job.errors import LocalError
-from replicate_job.local.catalog.catalog import read_model
+from replicate_job.local.catalog.model import read_model
 from replicate_job.local.environment.venv import ensure_venv, recipe, unheeded
 
 if TYPE_CHECKING:

@@ -13,6 +13,8 @@ from replicate_job.listener import bind, listen, origin_of
 from replicate_job.local.files.download import file_response
 from replicate_job.local.files.shelf import File
 
+SHA256 = "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882"
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -22,7 +24,7 @@ def path(tmp_path: Path) -> Path:
 
 async def ask(path: Path, content_type: str, method: str = "GET", **headers: str) -> Response:
     """The answer of a real server."""
-    file = File(id="a", name="x.bin", path=path, content_type=content_type, size=10, sha256="", created_at=0.0)
+    file = File(id="a", name="x.bin", path=path, content_type=content_type, size=10, sha256=SHA256, created_at=0.0)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await file_response(file)(scope, receive, send)
@@ -39,6 +41,37 @@ async def test_ranges_and_head_work(path: Path) -> None:
     assert (head.status, head.headers["content-length"], await head.text()) == (200, "10", "")
     assert head.headers["accept-ranges"] == "bytes"
     assert (await ask(path, "image/png", range="bytes=99-")).status == 416
+
+
+async def test_a_part_is_of_the_file_that_was_begun_or_all_of_it_is_sent(path: Path) -> None:
+    whole = await ask(path, "audio/wav", range="bytes=0-")
+    assert (whole.status, whole.headers["etag"]) == (206, f'"{SHA256}"')
+    for etag, status in ((f'"{SHA256}"', 206), (f'W/"{SHA256}"', 200), ('"another"', 200)):
+        answer = await ask(path, "audio/wav", **{"range": "bytes=0-1", "if-range": etag})
+        assert (answer.status, answer.headers["content-length"]) == (status, "2" if status == 206 else "10")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("etags", "status"),
+    [
+        (f'"{SHA256}"', 304),
+        (f'"another", W/"{SHA256}"', 304),
+        ("*", 304),
+        ('"another"', 200),
+        (SHA256, 200),
+        ("", 200),
+    ],
+)
+async def test_who_has_the_file_already_is_not_sent_it_again(path: Path, method: str, etags: str, status: int) -> None:
+    answer = await ask(path, "image/png", method, **{"if-none-match": etags})
+    assert (answer.status, answer.headers["etag"]) == (status, f'"{SHA256}"')
+    assert await answer.text() == ("0123456789" if (method, status) == ("GET", 200) else "")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_file_that_is_removed_before_it_is_sent_is_not_found(path: Path, method: str) -> None:
+    assert (await ask(path.with_name("gone"), "image/png", method)).status == 404
 
 
 @pytest.mark.parametrize(

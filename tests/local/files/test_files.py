@@ -31,6 +31,10 @@ DOCUMENT = {"components": {"schemas": {"Input": {"type": "object", "properties":
 ID = "p" * 26
 
 
+def open_files(folder: Path, own_origin: str = OWN, **options: Any) -> Files:
+    return Files(folder, own_origin, secret=b"secret", **options)
+
+
 async def resolve(files: Files, given: dict[str, Any]) -> Any:
     async with files.resolved(ID, given, DOCUMENT, asyncio.Event()) as resolved:
         return resolved
@@ -67,17 +71,19 @@ async def site() -> AsyncIterator[Site]:
 
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
-    return Files(tmp_path, OWN)
+    return open_files(tmp_path)
 
 
 @pytest.mark.parametrize("origin", [OWN, ORIGIN, "http://localhost:5999", "HTTP://[::1]:5999", "https://me.example"])
 async def test_uploads_and_outputs_are_read_from_disk_whatever_the_server_is_called(files: Files, origin: str) -> None:
     upload = await files.uploads.add(b"x", "cat.png", "image/png", {})
-    output = await files.keep("q" * 26, "data:image/webp;base64,eA==", DOCUMENT)
-    query = files.uploads.download_query(upload, "local")
+    output = await files.outputs.keep("q" * 26, "data:image/webp;base64,eA==", DOCUMENT)
     given = {
         "image": f"{origin}/v1/files/{upload.id}",
-        "masks": [f"{origin}/files/{upload.id}/cat.png", f"{origin}/v1/files/{upload.id}/download?{query}"],
+        "masks": [
+            f"{origin}/files/{upload.id}/cat.png",
+            f"{origin}/v1/files/{upload.id}/download?owner=me&signature=x",
+        ],
         "maybe": output.replace(ORIGIN, origin),
     }
     content = f"{OWN}/files/{upload.id}/cat.png"
@@ -90,7 +96,7 @@ async def test_uploads_and_outputs_are_read_from_disk_whatever_the_server_is_cal
 
 async def test_an_address_of_an_earlier_run_of_the_server_is_still_good(tmp_path: Path, files: Files) -> None:
     upload = await files.uploads.add(b"x", "cat.png", "image/png", {})
-    again = Files(tmp_path, "http://127.0.0.1:6001")
+    again = open_files(tmp_path, "http://127.0.0.1:6001")
     resolved = await resolve(again, {"image": f"{OWN}/v1/files/{upload.id}"})
     assert resolved == {"image": f"http://127.0.0.1:6001/files/{upload.id}/cat.png"}
 
@@ -104,7 +110,7 @@ async def test_what_this_server_does_not_have_is_said_and_never_asked_of_itself(
     path: str,
     allow_private: bool,  # noqa: FBT001 - a table's column
 ) -> None:
-    files = Files(tmp_path, OWN, allow_private=allow_private)
+    files = open_files(tmp_path, allow_private=allow_private)
     with pytest.raises(LocalError, match=rf"^input\.image: there is no file at {path} on this server"):
         await resolve(files, {"image": OWN + path})
 
@@ -143,7 +149,7 @@ async def test_a_private_address_fails_the_prediction_with_the_name_of_the_input
 
 
 async def test_where_it_is_allowed_files_are_fetched_once_and_removed_at_the_end(tmp_path: Path, site: Site) -> None:
-    files = Files(tmp_path, OWN, allow_private=True)
+    files = open_files(tmp_path, allow_private=True)
     cat, dog = f"{site.origin}/cat.txt", f"{site.origin}/a/dog.txt"
     async with files.resolved(ID, {"image": cat, "masks": [dog, cat]}, DOCUMENT, asyncio.Event()) as resolved:
         assert resolved == {
@@ -161,7 +167,7 @@ async def test_where_it_is_allowed_files_are_fetched_once_and_removed_at_the_end
 
 
 async def test_one_input_that_cannot_be_had_is_named_and_the_others_leave_nothing(tmp_path: Path, site: Site) -> None:
-    files = Files(tmp_path, OWN, allow_private=True)
+    files = open_files(tmp_path, allow_private=True)
     given = {"image": f"{site.origin}/cat.txt", "masks": [f"{site.origin}/waits", f"{site.origin}/gone"]}
     with pytest.raises(LocalError, match=r"^input\.masks\.1: 127\.0\.0\.1 answered 404$"):
         await resolve(files, given)
@@ -169,7 +175,7 @@ async def test_one_input_that_cannot_be_had_is_named_and_the_others_leave_nothin
 
 
 async def test_fetching_ends_when_the_prediction_is_canceled(tmp_path: Path, site: Site) -> None:
-    files, canceled = Files(tmp_path, OWN, allow_private=True), asyncio.Event()
+    files, canceled = open_files(tmp_path, allow_private=True), asyncio.Event()
 
     async def cancel() -> None:
         await site.is_reached.wait()
@@ -184,14 +190,14 @@ async def test_fetching_ends_when_the_prediction_is_canceled(tmp_path: Path, sit
 
 
 async def test_what_a_dead_server_had_fetched_is_removed_at_the_next_start(tmp_path: Path, site: Site) -> None:
-    files = Files(tmp_path, OWN, allow_private=True)
+    files = open_files(tmp_path, allow_private=True)
     async with files.resolved(ID, {"image": f"{site.origin}/cat.txt"}, DOCUMENT, asyncio.Event()):
-        Files(tmp_path, OWN)
+        open_files(tmp_path)
         assert files.get_input(ID, "0-cat.txt") is None
 
 
 async def test_an_output_is_removed_with_its_prediction(tmp_path: Path, files: Files) -> None:
-    await files.keep(ID, "data:,x", DOCUMENT)
-    await files.remove(ID)
+    await files.outputs.keep(ID, "data:,x", DOCUMENT)
+    files.outputs.remove(ID)
     assert files.outputs.get(ID, "output.txt") is None
     assert not list((tmp_path / "outputs").iterdir())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_address
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any
 
 import pytest
@@ -98,7 +100,7 @@ def inbound(tmp_path: Path) -> Callable[..., Inbound]:
 
 
 async def fetch(inbound: Inbound, folder: Path, url: str) -> File:
-    return await inbound.fetch(parse_address(url), folder / "inputs", "0", id="p", at=1.0)
+    return await inbound.fetch(parse_address(url), folder / "inputs", "0")
 
 
 async def test_a_file_is_fetched_under_its_own_name_without_a_token(
@@ -258,4 +260,41 @@ async def test_a_fetch_that_is_canceled_leaves_nothing(
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert not list((tmp_path / "unfinished").iterdir())
+
+
+class SlowShelf(PosixPath):
+    """A place on a disk that takes its time."""
+
+    is_begun, is_done = threading.Event(), threading.Event()
+
+    def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - as of Path
+        self.is_begun.set()
+        time.sleep(0.1)
+        super().mkdir(mode, parents, exist_ok)
+        self.is_done.set()
+
+
+async def test_a_fetch_that_is_canceled_while_its_file_is_put_in_place_ends_after_that(
+    tmp_path: Path, site: Site, inbound: Callable[..., Inbound]
+) -> None:
+    """Whoever removes the folder then has nobody make it again."""
+    shelf = SlowShelf(tmp_path / "inputs")
+    url = parse_address(f"{site.origin}/pictures/cat.png")
+    task = asyncio.create_task(inbound().fetch(url, shelf, "0"))
+    await asyncio.to_thread(shelf.is_begun.wait, 10)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert shelf.is_done.is_set()
+
+
+async def test_a_file_that_takes_too_long_is_given_up(
+    tmp_path: Path, site: Site, inbound: Callable[..., Inbound], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However steadily it comes: a server that sends a byte now and then never stalls."""
+    monkeypatch.setattr("replicate_job.local.files.inbound._WHOLE", 0.2)
+    for path in ("/endless", "/waits"):
+        with pytest.raises(LocalError, match=r"^127\.0\.0\.1 took longer than 0\.2 seconds$"):
+            await fetch(inbound(), tmp_path, site.origin + path)
     assert not list((tmp_path / "unfinished").iterdir())

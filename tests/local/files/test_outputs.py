@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
 from replicate_job.local.files.outputs import Outputs
-from replicate_job.local.files.shelf import Drafts
+from replicate_job.local.files.shelf import Draft, Drafts
 from replicate_job.local.origin import ORIGIN
 from replicate_job.wire import data_url
 
@@ -121,15 +124,40 @@ async def test_a_large_file_takes_little_memory_beside_its_own_text(outputs: Out
     assert file.size == 30_000_000
 
 
+class SlowDrafts(Drafts):
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._loop, self.is_begun, self.goes_on = asyncio.get_running_loop(), asyncio.Event(), Event()
+
+    def new(self, limit: int | None = None) -> Draft:
+        self._loop.call_soon_threadsafe(self.is_begun.set)
+        self.goes_on.wait(10)
+        return super().new(limit)
+
+
+async def test_what_is_written_after_a_cancellation_is_forgotten_with_the_rest(tmp_path: Path) -> None:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))  # what comes second waits for the first
+    drafts, listed = SlowDrafts(tmp_path / "unfinished"), document({"type": "array", "items": FILE})
+    outputs = Outputs(tmp_path / "outputs", drafts)
+    begun = asyncio.create_task(outputs.keep(ID, [url("first"), url("second")], listed))
+    await drafts.is_begun.wait()
+    begun.cancel()
+    await asyncio.wait([begun])
+    outputs.forget(ID)
+    drafts.goes_on.set()
+    again = await outputs.keep(ID, [url("third"), url("fourth")], listed)
+    assert list(names(outputs, again).values()) == ["third", "fourth"]
+
+
 async def test_removed_outputs_are_gone_and_others_stay(tmp_path: Path, outputs: Outputs) -> None:
     other = "q" * 26
     for prediction in (ID, other):
         await outputs.keep(prediction, url("x"), document(FILE))
-    await outputs.remove(ID)
-    await outputs.remove(ID)
+    outputs.remove(ID)
+    assert [path.name for path in (tmp_path / "outputs").iterdir()] == [other]
+    outputs.remove(ID)
     assert outputs.get(ID, "output.txt") is None
     assert outputs.get(other, "output.txt")
-    assert [path.name for path in (tmp_path / "outputs").iterdir()] == [other]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +170,7 @@ async def test_names_that_lead_elsewhere_find_and_remove_nothing(
     await outputs.keep(ID, url("x"), document(FILE))
     assert outputs.get(prediction, name) is None
     if prediction != ID:
-        await outputs.remove(prediction)
+        outputs.remove(prediction)
     assert (tmp_path / "outputs" / ID / "output.txt" / "content").is_file()
 
 

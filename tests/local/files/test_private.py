@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_job.local.files.private import is_public, lookup
+from replicate_job.local.files.private import is_elsewhere, is_own, is_public, lookup
 
 PUBLIC = ["1.1.1.1", "93.184.216.34", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::1.1.1.1", "2a00:1450::1"]
 NOT_PUBLIC = [
@@ -73,6 +74,23 @@ def test_a_private_address_stays_one_inside_every_form_that_carries_it(address: 
 def test_a_mapped_or_translated_address_is_judged_as_the_one_that_it_leads_to(address: IPv4Address) -> None:
     for prefix in (0xFFFF << 32, 0x64FF9B << 96):
         assert is_public(IPv6Address(int(address) | prefix)) == is_public(address)
+
+
+def test_this_machines_own_addresses_are_known_whatever_they_are() -> None:
+    assert is_own(IPv4Address("127.0.0.1"))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # nothing is sent
+        try:
+            probe.connect(("1.1.1.1", 9))
+        except OSError:
+            pass  # no way out, hence no address of its own
+        else:
+            assert is_own(ip_address(probe.getsockname()[0]))
+
+
+@pytest.mark.parametrize("text", PUBLIC)
+def test_a_public_address_of_another_machine_is_elsewhere(text: str) -> None:
+    assert not is_own(ip_address(text))
+    assert is_elsewhere(ip_address(text))
 
 
 async def test_a_host_is_looked_up_and_an_address_is_its_own() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from replicate_job.local.routes.endpoint import LARGEST_BODY
+from replicate_job.serving.endpoint import LARGEST_BODY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

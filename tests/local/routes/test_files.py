@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from replicate_job.local.files.uploads import PAGE
+from replicate_job.serving.page import PAGE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 from pyreqwest.exceptions import PyreqwestError
 
-from replicate_job.local.predictions import PAGE
+from replicate_job.serving.page import PAGE
 from replicate_job.wire.prediction import parse_time
 
 if TYPE_CHECKING:
@@ -98,6 +98,30 @@ async def test_an_official_model_runs_by_its_name_in_two_ways_and_hides_its_vers
         made = await answer.json()
         assert (answer.status, made["version"], made["model"]) == (201, "hidden", FLUX)
         await api.request("POST", made["urls"]["cancel"])
+
+
+async def test_an_official_model_hides_its_version_also_where_it_is_called_by_it(api: Any) -> None:
+    version, given = await api.version(FLUX), {"prompt": "a", "go_fast": True}
+    facts = {"name": "own", "model": FLUX, "version": version, "hardware": "cpu"}
+    await api.request("POST", "/v1/deployments", facts | {"min_instances": 0, "max_instances": 1})
+    by_id = await post(api, version, given)
+    named = await post(api, f"{FLUX}:{version}", given)
+    deployed = await api.request("POST", "/v1/deployments/local/own/predictions", {"input": given})
+    for answer in (by_id, named, deployed):
+        made = await answer.json()
+        assert (answer.status, made["version"], made["model"]) == (201, "hidden", FLUX)
+        await api.request("POST", made["urls"]["cancel"])
+
+
+async def test_every_fault_of_the_body_is_named_at_once(api: Any) -> None:
+    answer = await api.request("POST", ALL, {"webhook": "nowhere", "extra": 1})
+    assert answer.status == 422
+    assert (await answer.json())["detail"].splitlines() == [
+        "- Additional property extra is not allowed",
+        "- version is required",
+        "- input is required",
+        "- webhook: Does not match format 'uri'",
+    ]
 
 
 async def test_a_version_of_another_model_than_the_one_named_with_it_is_refused(api: Any) -> None:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from replicate_job.local.catalog.folder import Entry
 
-__all__ = ["BUILT_IN", "Catalog", "Model", "read_model"]
-
 BUILT_IN = Path(__file__).parents[1] / "models"
 _TRIES = 5
 
@@ -40,8 +38,8 @@ class Catalog:
 
     A folder holds ``owner/name/cog.yaml``, or is a Cog project itself. ``versions`` is where every version that was
     seen is kept, so that it can be run after its folder was edited; without it, only what is there now can be run.
-    Folders are looked at again after ``interval`` seconds; the built-in ones are not. The first look reads every
-    file: give ``models()`` to a thread before anybody waits for it.
+    Folders are looked at again after ``interval`` seconds; the built-in ones are not. To look at one that is new or was
+    edited reads every file of it: one thread at a time may do that, while others ask for what is ``unchanged``.
     """
 
     def __init__(
@@ -58,36 +56,57 @@ class Catalog:
         self._known: dict[tuple[str, str], _Known] = {}
         self._by_id: dict[str, Model] = {}
         self._places: dict[tuple[str, str], Path] = {}
+        self._empty: list[Path] = []
         self._listed_at = -interval - 1.0
+        self.faults: list[str] = []
+        """Folders without a model, and why models could not be read, as of the last ``models()``; a line each."""
 
     def find(self, owner: str, name: str) -> Model | None:
         """The model of that name; None where there is none. Raises LocalError for one that cannot be read."""
-        known = self._known.get((owner, name))
-        if known and (known.model.is_built_in or self._clock() - known.looked_at < self._interval):
-            return known.model
+        if model := self.unchanged(owner, name):
+            return model
         # The name comes from a request: it picks one of the folders that are there, and never becomes a path.
         place = self._list().get((owner, name))
         if place is None:
             self._known.pop((owner, name), None)
             return None
-        if known and known.place == place:
-            known.looked_at = self._clock()
-            with suppress(OSError):
-                if [entries(folder) for folder in known.folders] == known.seen:
-                    return known.model
         return self._read(owner, name, place)
+
+    def unchanged(self, owner: str, name: str) -> Model | None:
+        """The model of that name if it was seen and its files are as they were then. Reads none of them."""
+        known = self._known.get((owner, name))
+        if known is None:
+            return None
+        now = self._clock()
+        if known.model.is_built_in or now - known.looked_at < self._interval:
+            return known.model
+        with suppress(OSError):
+            is_there = self._list().get((owner, name)) == known.place
+            if is_there and [entries(folder) for folder in known.folders] == known.seen:
+                known.looked_at = now
+                return known.model
+        return None
+
+    def seen(self, id: str) -> Model | None:  # noqa: A002 - the API's own name
+        """The model of this version if it was asked for before. Reads nothing."""
+        found = self._by_id.get(id)
+        if found and not found.is_built_in and self._versions and not self._versions.touch(id):
+            del self._by_id[id]
+            return None
+        return found
 
     def version(self, id: str) -> Model | None:  # noqa: A002 - the API's own name
         """The model of this version: one there is or was, or a built-in one that answers for it."""
-        if id not in self._by_id:
-            models = self.models()
-            stands_in = next((model for model in models if id in model.published), None)
-            if found := stands_in or (self._versions.find(id) if self._versions else None):
-                self._by_id[id] = found
-        return self._by_id.get(id)
+        if found := self.seen(id):
+            return found
+        models = self.models()
+        stands_in = next((model for model in models if id in model.published), None)
+        if found := stands_in or (self._versions.find(id) if self._versions else None):
+            self._by_id[id] = found
+        return self.seen(id)
 
     def versions(self, model: Model) -> list[Model]:
-        """All that were seen of this model, newest first."""
+        """All that are kept of this model, the last one that was seen first."""
         current = self.find(model.owner, model.name)
         kept = self._versions.of(model.owner, model.name) if self._versions else []
         older = [each for each in kept if current is None or each.version != current.version]
@@ -95,12 +114,21 @@ class Catalog:
 
     def models(self) -> list[Model]:
         """All that can be read, by name."""
-        found = []
+        found, faults = [], []
         for owner, name in sorted(self._list()):
-            with suppress(LocalError):  # it is said to those who name it
+            try:
                 model = self.find(owner, name)
                 found += [model] if model else []
+            except LocalError as error:
+                faults.append(str(error))
+        advice = "name a folder with a cog.yaml, or one that holds owner/name/cog.yaml"
+        self.faults = faults + [f"no model in {root}: {advice}" for root in self._empty]
         return found
+
+    def prune(self) -> None:
+        """Remove what ``versions`` holds in vain."""
+        if self._versions:
+            self._versions.prune()
 
     def _read(self, owner: str, name: str, place: Path) -> Model:
         for _ in range(_TRIES):
@@ -124,11 +152,15 @@ class Catalog:
 
     def _list(self) -> dict[tuple[str, str], Path]:
         if self._clock() - self._listed_at > self._interval:
-            self._places, self._listed_at = {}, self._clock()
+            places: dict[tuple[str, str], Path] = {}
+            empty: list[Path] = []
             for root in reversed(self._roots):
                 if (root / "cog.yaml").is_file():
-                    self._places[project_name(root)] = root
-                    continue
-                for config in root.glob("*/*/cog.yaml"):
-                    self._places[config.parent.parent.name, config.parent.name] = config.parent
+                    found = {project_name(root): root}
+                else:
+                    folders = [config.parent for config in root.glob("*/*/cog.yaml")]
+                    found = {(folder.parent.name, folder.name): folder for folder in folders}
+                places |= found
+                empty += [] if found else [root]
+            self._places, self._empty, self._listed_at = places, empty, self._clock()
         return self._places

@@ -27,7 +27,7 @@ class Model(msgspec.Struct, frozen=True):
     ``config`` is its ``cog.yaml``, and ``environment`` that section of it, where relative folders in PYTHONPATH have
     become absolute. A model that ``is_official`` can be run by its name alone. ``is_built_in`` is one of this
     package's: it says how much its first use downloads (``size``, as ``195 MB``), and which versions of the real
-    model it answers for (``published``).
+    model it answers for (``published``). ``example`` is the input in its ``example.json``, where it has one.
     """
 
     owner: str
@@ -43,6 +43,7 @@ class Model(msgspec.Struct, frozen=True):
     size: str = ""
     published: tuple[str, ...] = ()
     concurrency: int = 1
+    example: dict[str, Any] | None = None
 
     @property
     def slug(self) -> str:
@@ -58,14 +59,6 @@ class Model(msgspec.Struct, frozen=True):
         """The whole README.md; empty where there is none."""
         place = self.folder / "README.md"
         return place.read_text("utf-8", "replace") if place.is_file() else ""
-
-    @property
-    def example(self) -> dict[str, Any] | None:
-        """The input in its ``example.json``, for models that have one."""
-        try:
-            return msgspec.json.decode((self.folder / "example.json").read_bytes(), type=_Example).input
-        except (OSError, msgspec.DecodeError):
-            return None
 
     @property
     def target(self) -> str:
@@ -109,6 +102,7 @@ def read_model(folder: Path, owner: str = "", name: str = "", *, version: str = 
             size=about.size,
             published=about.published,
             concurrency=_concurrency(folder, config),
+            example=_example(folder),
         )
     except (OSError, UnicodeError) as error:
         raise LocalError(f"{folder} cannot be read: {error}") from None
@@ -156,6 +150,13 @@ def _concurrency(folder: Path, config: Config) -> int:
     # No parser: Python 3.11's, run in a thread while another parses too, raises SystemError at times (seen).
     found = _CONCURRENT.search(code)
     return int(found[1]) if found else 1
+
+
+def _example(folder: Path) -> dict[str, Any] | None:
+    try:
+        return msgspec.json.decode((folder / "example.json").read_bytes(), type=_Example).input
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 def _first_paragraph(text: str) -> str:

@@ -90,7 +90,7 @@ async def call(
             raise ConnectionError("no answer") from error
         yield Answer(status, reader)
     finally:
-        writer.close()
+        writer.transport.abort()  # nothing is left to be sent, or nobody reads it
         with suppress(OSError):
             await writer.wait_closed()
 

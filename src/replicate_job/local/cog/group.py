@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shlex
 import shutil
 import signal
 import tempfile
 from collections import deque
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from replicate_job.local.environment.document import streaming
+from replicate_job.local.environment.process import Program
 from replicate_job.local.environment.venv import model_environment
 from replicate_job.wire.openapi import json_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator
 
-    from replicate_job.local.catalog.model import Model
     from replicate_job.local.cog.coglet import Address
+    from replicate_job.local.environment.preparation import Launch
 
 # The group's leader is a shell that reads its standard input to the end, which is held by us alone. When we die, by
 # whatever signal, the server and its worker go too, with the folder $0 and what coglet keeps of the predictions that
@@ -48,15 +48,14 @@ exit "$code"
 """
 _PRELUDE = Path(__file__).with_name("worker.py")
 _LAST_LINES = 200
-_LAST_WORDS = 0.5  # seconds
 _PAUSE, _MOST_PAUSES = 0.15, 10  # seconds
 _ABOVE_SIGNALS = 128
 _LINE = 2**20
 _OWN_WORDS = {"coglet::setup", "coglet::user"}  # where Cog's server logs what the model's code prints
 
 
-@contextmanager
-def scratch(id: str, folder: Path) -> Iterator[None]:  # noqa: A002 - the API's own name
+@asynccontextmanager
+async def scratch(id: str, folder: Path) -> AsyncIterator[None]:  # noqa: A002 - the API's own name
     """Around a prediction: what coglet keeps of it is removed at its end, or when we die with groups in ``folder``.
 
     ``id`` becomes a folder's name: it must be one that we made.
@@ -67,16 +66,8 @@ def scratch(id: str, folder: Path) -> Iterator[None]:  # noqa: A002 - the API's 
     try:
         yield
     finally:
-        shutil.rmtree(SCRATCH / id, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, SCRATCH / id, ignore_errors=True)  # a model may leave a great deal
         mark.unlink(missing_ok=True)
-
-
-class Launch(msgspec.Struct, frozen=True):
-    """What a model is started from. ``schema`` is its OpenAPI document."""
-
-    model: Model
-    venv: Path
-    schema: dict[str, Any]
 
 
 class Group:
@@ -85,7 +76,7 @@ class Group:
     def __init__(self, launch: Launch, folder: Path, memory: int) -> None:
         self._launch, self._folder, self._memory = launch, folder, memory
         self._work = Path(tempfile.mkdtemp(prefix="model-", dir=folder))
-        self._process: asyncio.subprocess.Process | None = None
+        self._program: Program | None = None
         self._reader: asyncio.Task[None] | None = None
         self._count = 0
         self.said: deque[str] = deque(maxlen=_LAST_LINES)
@@ -94,8 +85,7 @@ class Group:
     @property
     def is_up(self) -> bool:
         """Whether the server and its worker run, as far as is known."""
-        running = self._process is not None and self._process.returncode is None
-        return running and not self._ended.exists()
+        return self._program is not None and self._program.is_up and not self._ended.exists()
 
     @property
     def crash(self) -> str:
@@ -112,21 +102,14 @@ class Group:
             return f"exit code {code}"
         return f"{name}; the machine may be out of memory" if name == "SIGKILL" else name
 
-    async def start(self, address: Address) -> None:
+    def start(self, address: Address) -> None:
         room = self._furnish()
         limit = f"ulimit -d {self._memory // 1024}\n" if self._memory else ""
         server = (str(self._launch.venv / "bin" / "python"), "-m", "cog.server.http", "--host", address.host)
-        self._process = await asyncio.create_subprocess_exec(
-            *("/bin/sh", "-c", limit + _WATCHED.format(scratch=SCRATCH), str(self._folder), *server),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            limit=_LINE,
-            env=self._environment(address.port),
-            cwd=room,
-            start_new_session=True,
-        )
-        self._reader = asyncio.create_task(self._read(self._process.stdout))
+        script = limit + _WATCHED.format(scratch=SCRATCH)
+        words = (str(self._folder), *server)
+        self._program = Program(script, words, self._environment(address.port), room, _LINE)
+        self._reader = asyncio.create_task(self._read(self._program.output))
 
     async def settle(self) -> None:
         """After a setup that failed, wait until all is said: what the model printed can come after what became of it.
@@ -143,19 +126,15 @@ class Group:
 
     def kill(self) -> None:
         """End every process at once."""
-        if self._process is not None:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        if self._program is not None:
+            self._program.kill()
 
     async def close(self) -> None:
         """End it, and remove what it wrote."""
-        self.kill()
-        if self._process is not None:
-            await self._process.wait()
-        if self._reader is not None:
-            # Its end comes with the last process that holds the pipe, which may have left the group.
-            await asyncio.wait((self._reader,), timeout=_LAST_WORDS)
-            self._reader.cancel()
+        if self._program is not None and self._reader is not None:
+            await self._program.close()
+            await self._reader
+            self._program.leave()
         await asyncio.to_thread(shutil.rmtree, self._work, ignore_errors=True)
 
     @property
@@ -208,9 +187,9 @@ class Group:
             "no_proxy": direct,  # where both are set, most libraries take this one
         }
 
-    async def _read(self, pipe: asyncio.StreamReader | None) -> None:
+    async def _read(self, pipe: asyncio.StreamReader) -> None:
         """Keep the pipe empty, or the model would stop on a full one; remember the end of what was said."""
-        while pipe is not None:
+        while True:
             try:
                 line = await pipe.readline()
             except ValueError:  # a line longer than the limit: the reader has dropped it

@@ -13,7 +13,7 @@ from replicate_job.local.unless import unless
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from replicate_job.local.cog.group import Launch
+    from replicate_job.local.environment.preparation import Launch
 
 _SOON = 5.0
 """Seconds that a server stays which is not ready, or whose model has a newer version that runs."""

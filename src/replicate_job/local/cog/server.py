@@ -16,7 +16,7 @@ import msgspec
 
 from replicate_job.errors import LocalError
 from replicate_job.local.cog.coglet import Address, call
-from replicate_job.local.cog.group import SCRATCH, Group, Launch, scratch
+from replicate_job.local.cog.group import SCRATCH, Group, scratch
 from replicate_job.local.cog.limits import Excerpt, amount
 from replicate_job.local.prediction import Ended, Event, Logged, Produced, Started
 from replicate_job.local.unless import unless
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from replicate_job.local.cog.coglet import Answer
+    from replicate_job.local.environment.preparation import Launch
 
 _WRAPPED = re.compile(r"(?:Prediction failed: |Generator iteration error: )*")
 _CRASHED = "Worker crashed"
@@ -99,12 +100,12 @@ class CogServer:
             return
         stopping = asyncio.create_task(self._cancel(id, canceled))
         try:
-            with scratch(id, self._folder):
-                async with aclosing(self._bounded(id, given)) as events:
-                    async for event in events:
-                        yield event
+            async with scratch(id, self._folder), aclosing(self._bounded(id, given)) as events:
+                async for event in events:
+                    yield event
         finally:
             stopping.cancel()
+            await asyncio.wait((stopping,))
 
     async def _bounded(self, id: str, given: Mapping[str, Any]) -> AsyncGenerator[Event]:  # noqa: A002 - the API's own name
         """The prediction's events, with no more of its log than is worth keeping."""
@@ -130,7 +131,7 @@ class CogServer:
             _share_scratch()
             self._address, self._forced = Address.free(), ""
             self._group = Group(self._launch, self._folder, self._memory)
-            await self._group.start(self._address)
+            self._group.start(self._address)
             if await self._wait_until_ready(self._group):
                 self._is_ready = True
                 return

@@ -10,6 +10,8 @@ It runs in the model's own environment, where nothing of this package can be imp
   copied, where predictions do not run side by side.
 - The worker's standard input is the server's pipe to it, and whoever reads it waits for ever. Here the model and the
   programs that it starts find an empty one.
+- For each number of an output, Cog's server imports numpy; where there is none, the whole path is searched each time.
+  Here that is remembered for a second.
 - One prediction's change of the working directory stays for the next, and a setup's keeps the server from its own
   files. Here each prediction starts where the setup ended.
 """
@@ -40,6 +42,7 @@ _LARGE = 2**16  # characters
 _LAST_WORDS = 0.2  # seconds
 _FAILURE = sys.argv[1]
 _BEFORE_STDIN = 3  # arguments of Popen
+_ABSENT = 1.0  # seconds
 
 Function = typing.Any  # one that can be called with anything
 Enter = typing.Callable[[], contextlib.AbstractContextManager[None]]
@@ -86,6 +89,23 @@ class Gathered:
             self._size = 0
             if text:
                 self._real.write(text)
+
+
+class Absent:
+    """A finder of modules that knows when numpy is not there."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    def find_spec(self, name: str, *_: object) -> None:
+        """Nothing: the next finder is asked. Raises ModuleNotFoundError where that would be in vain."""
+        if name != "numpy":
+            return
+        if time.monotonic() >= self._until:
+            if any(finder.find_spec(name, None) for finder in sys.meta_path if finder is not self):
+                return
+            self._until = time.monotonic() + _ABSENT
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
 def unchanged(value: object) -> object:
@@ -261,6 +281,7 @@ def without_input(start: Function) -> Function:
 def main() -> None:
     sys.stdin = pathlib.Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - as long as the process lives
     subprocess.Popen.__init__ = without_input(subprocess.Popen.__init__)  # type: ignore[method-assign]
+    sys.meta_path.insert(0, Absent())
     cog.predictor.load_predictor_from_ref = prepared(cog.predictor.load_predictor_from_ref)
     code = sys.argv[3]
     del sys.argv[1:]

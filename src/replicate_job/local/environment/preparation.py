@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
-from replicate_job.local.cog.group import Launch
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from pathlib import Path
+
+    from replicate_job.local.catalog.model import Model
+
+
+class Launch(msgspec.Struct, frozen=True):
+    """What a model is started from. ``schema`` is its OpenAPI document."""
+
+    model: Model
+    venv: Path
+    schema: dict[str, Any]
 
 
 class Preparation:

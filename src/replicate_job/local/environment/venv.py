@@ -18,6 +18,7 @@ import msgspec
 
 from replicate_job.errors import LocalError
 from replicate_job.local.environment.process import run
+from replicate_job.local.extra import missing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -111,7 +112,7 @@ async def _build(model: Model, made: Recipe, place: Path, tools: Path, on_notice
 
         tool = find_uv_bin()
     except (ModuleNotFoundError, FileNotFoundError):
-        raise LocalError("the local server needs uv, which is not here: pip install 'replicate-job[local]'") from None
+        raise missing("uv") from None
     environment = model_environment(place, {"UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"})
     python, running = made.python, "{}.{}.{}".format(*sys.version_info)
     if not python or f"{running}.".startswith(f"{python}."):

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
 from typing import TYPE_CHECKING
 
-from starlette.responses import FileResponse
+from starlette.datastructures import Headers
+from starlette.responses import FileResponse, Response
 
+from replicate_job.serving.answer import NOT_FOUND
 from replicate_job.wire.media import UNKNOWN
 
 if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
     from replicate_job.local.files.shelf import File
 
 _PLAIN = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
@@ -28,13 +34,38 @@ def file_response(file: File) -> FileResponse:
     """
     own = file.content_type.partition(";")[0].strip().lower()
     kind, is_shown = _safe(own if _PLAIN.fullmatch(own) else UNKNOWN)
-    return FileResponse(
+    return _Handed(
         file.path,
         media_type=kind,
         filename=file.name,
         content_disposition_type="inline" if is_shown else "attachment",
-        headers={"x-content-type-options": "nosniff", "content-security-policy": _policy(kind)},
+        headers={
+            "etag": f'"{file.sha256}"',
+            "x-content-type-options": "nosniff",
+            "content-security-policy": _policy(kind),
+        },
     )
+
+
+class _Handed(FileResponse):
+    """Starlette's answer, but not for who has the file already, and not for a file that was just removed."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        etag = self.headers["etag"]
+        if _names(Headers(scope=scope).get("if-none-match", ""), etag):
+            await Response(status_code=304, headers={"etag": etag})(scope, receive, send)
+            return
+        try:
+            self.stat_result = await asyncio.to_thread(os.stat, self.path)
+        except FileNotFoundError:
+            await NOT_FOUND(scope, receive, send)
+            return
+        self.set_stat_headers(self.stat_result)
+        await super().__call__(scope, receive, send)
+
+
+def _names(etags: str, etag: str) -> bool:
+    return etags.strip() == "*" or any(one.strip().removeprefix("W/") == etag for one in etags.split(","))
 
 
 def _policy(content_type: str) -> str:

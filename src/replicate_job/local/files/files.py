@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import time
 from contextlib import asynccontextmanager
@@ -13,55 +12,46 @@ from urllib.parse import urlsplit
 from replicate_job.errors import LocalError
 from replicate_job.local.files.inbound import Inbound, parse_address
 from replicate_job.local.files.outputs import Outputs
-from replicate_job.local.files.places import Position, is_data, is_web, replace_files
-from replicate_job.local.files.private import is_public
+from replicate_job.local.files.places import find_files, is_data, is_web, replaced
+from replicate_job.local.files.private import is_elsewhere
 from replicate_job.local.files.shelf import Drafts, File, is_key, is_name, read_file
 from replicate_job.local.files.uploads import Uploads
 from replicate_job.local.origin import ORIGIN
 from replicate_job.local.unless import unless
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from pyreqwest.http import Url
+
+    from replicate_job.wire.openapi import Position
 
 _UPLOAD = re.compile(r"/(?:v1/files/([^/]+)(?:/download)?|files/([^/]+)/[^/]+)")
 _OUTPUT = re.compile(r"/outputs/([^/]+)/([^/]+)")
 _DATA = "data:"
 """As Cog's server writes it: in capitals, it takes a data URL for a path."""
 _AT_ONCE = 4  # files that one prediction fetches
+_KEPT_FOR = 24 * 3600.0  # seconds for an upload, as at Replicate
 
 
 class Files:
     """All files of a server, below ``folder``: uploads and outputs are there again after a restart.
 
-    ``own_origin`` is where model servers on this machine reach this server, ``origins`` where else it is reached, all
-    without a slash at their ends. ``allow_private`` lets http inputs lead into private networks. ``keep_for`` is how
-    long uploads live, in seconds. ``secret`` signs the addresses that download them; without one, they are good until
-    the server ends. ``clock`` gives Unix time. One server at a time may have a folder.
+    ``own_origin`` is where model servers on this machine reach this server, without a slash at its end. ``secret``
+    signs the addresses that download uploads. ``allow_private`` lets http inputs lead into private networks. One
+    server at a time may have a folder.
     """
 
-    def __init__(  # noqa: PLR0913 - one argument a fact
-        self,
-        folder: Path,
-        own_origin: str,
-        *,
-        secret: bytes | None = None,
-        origins: Iterable[str] = (),
-        allow_private: bool = False,
-        keep_for: float = 24 * 3600.0,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._own_origin, self._clock = own_origin, clock
-        self._origins = {*_same_origins(own_origin), *origins, ORIGIN}
+    def __init__(self, folder: Path, own_origin: str, *, secret: bytes, allow_private: bool = False) -> None:
+        self._own_origin = own_origin
+        self._origins = {*_same_origins(own_origin), ORIGIN}
         self._drafts = Drafts(folder / "unfinished")
         self._inputs = folder / "inputs"
         self._drafts.remove([self._inputs])
-        signing = secret or os.urandom(32)
-        self.uploads = Uploads(folder / "files", signing, self._drafts, keep_for=keep_for, clock=clock)
+        self.uploads = Uploads(folder / "files", secret, self._drafts, keep_for=_KEPT_FOR, clock=time.time)
         self.outputs = Outputs(folder / "outputs", self._drafts)
-        self._inbound = Inbound(self._drafts, (lambda _: True) if allow_private else is_public)
+        self._inbound = Inbound(self._drafts, (lambda _: True) if allow_private else is_elsewhere)
 
     @asynccontextmanager
     async def resolved(
@@ -76,33 +66,22 @@ class Files:
         What other addresses name is fetched first, and removed at the end. Raises LocalError, which names the input
         field, for what cannot be had or may not be asked for; and when ``canceled`` is set before all is there.
         """
-        wanted: dict[str, Position] = {}
-
-        def note(position: Position, text: str) -> str:
+        places = find_files(given, document, "Input")
+        wanted: dict[str, Position] = {}  # each once, where it comes first
+        for position, text in places.items():
             if not text.startswith(_DATA):
                 wanted.setdefault(text, position)
-            return text
-
-        replace_files(given, document, "Input", note)
         try:
             if wanted:
                 found = await unless(canceled, self._find_all(id, wanted))
                 if found is None:
                     raise LocalError("the prediction was canceled")
-                given = replace_files(given, document, "Input", lambda _, text: found.get(text, text))
+                given = replaced(given, {position: found.get(text, text) for position, text in places.items()})
             yield given
         finally:
             self.outputs.forget(id)
             if wanted:
                 await asyncio.to_thread(self._drafts.remove, [self._inputs / id])
-
-    async def keep(self, prediction: str, value: Any, document: dict[str, Any], part: int | None = None) -> Any:
-        """An output with its files kept and replaced by their addresses: see ``Outputs.keep``."""
-        return await self.outputs.keep(prediction, value, document, part)
-
-    async def remove(self, prediction: str) -> None:
-        """The prediction's data is removed: its outputs too."""
-        await self.outputs.remove(prediction)
 
     def get_input(self, prediction: str, key: str) -> File | None:
         """A file that was fetched for a prediction which still runs."""
@@ -138,7 +117,7 @@ class Files:
         url = parse_address(text)
         if own := self._own(url):
             return f"{self._own_origin}{own}"
-        file = await self._inbound.fetch(url, self._inputs / id, str(number), id=id, at=self._clock())
+        file = await self._inbound.fetch(url, self._inputs / id, str(number))
         return f"{self._own_origin}/inputs/{id}/{number}-{file.name}"
 
     def _own(self, url: Url) -> str:

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from pyreqwest.client import ClientBuilder
 from pyreqwest.http import Url
 
 from replicate_job.errors import LocalError, NotSentError, TransportError
-from replicate_job.http import Exchange, read_headers
+from replicate_job.http import Exchange, chunks, downloader, read_headers
 from replicate_job.local.files.private import lookup
 from replicate_job.local.files.shelf import TooLargeError, safe_name
+from replicate_job.threads import in_thread
 from replicate_job.wire.media import UNKNOWN, extension, sniff
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 LARGEST = 1_000_000_000
 """Bytes of a fetched input. Replicate names no limit; this one keeps a disk from being filled by one address."""
 
-_CONNECT = timedelta(seconds=10)
-_READ = timedelta(seconds=60)  # without a byte
 _WHOLE = 600  # seconds for one file with all its redirects
 _REDIRECTS = 5
 _TRIED = 4  # addresses of one host
@@ -59,11 +58,14 @@ class Inbound:
     ) -> None:
         self._drafts, self._admits, self._find, self._limit = drafts, admits, find, limit
 
-    async def fetch(self, url: Url, shelf: Path, key: str, *, id: str, at: float) -> File:  # noqa: A002 - as in File
-        """The file behind the address, in its place on the shelf. Raises LocalError with the reason."""
+    async def fetch(self, url: Url, shelf: Path, key: str) -> File:
+        """The file behind the address, in its place on the shelf, whose name is the file's ``id``.
+
+        Raises LocalError with the reason.
+        """
         try:
             async with asyncio.timeout(_WHOLE):
-                return await self._follow(url, shelf, key, id, at)
+                return await self._follow(url, shelf, key)
         except TimeoutError:
             raise LocalError(f"{url.host_str} took longer than {_WHOLE} seconds") from None
         except TransportError as error:
@@ -73,7 +75,7 @@ class Inbound:
         except OSError as error:
             raise LocalError(f"the file cannot be written: {error.strerror or error}") from error
 
-    async def _follow(self, url: Url, shelf: Path, key: str, id: str, at: float) -> File:  # noqa: A002 - as in File
+    async def _follow(self, url: Url, shelf: Path, key: str) -> File:
         for _ in range(_REDIRECTS + 1):
             async with self._open(url) as response:
                 headers = read_headers(response)
@@ -81,11 +83,11 @@ class Inbound:
                     url = _join(url, headers["location"])
                     continue
                 _check(response.status, headers, url, self._limit)
-                async with self._drafts.filled(_chunks(response, url), self._limit) as draft:
+                async with self._drafts.filled(chunks(response, url.host_str or ""), self._limit) as draft:
                     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
                     kind = kind if _CONTENT_TYPE.fullmatch(kind) else sniff(draft.head) or UNKNOWN
-                    facts = {"id": id, "name": _name(url, kind, draft), "content_type": kind, "created_at": at}
-                    return await asyncio.to_thread(draft.keep, shelf, key, **facts)
+                    facts = {"id": shelf.name, "name": _name(url, kind, draft), "content_type": kind}
+                    return await in_thread(partial(draft.keep, shelf, key, created_at=time.time(), **facts))
         raise LocalError(f"{url.host_str}: more than {_REDIRECTS} redirects")
 
     @asynccontextmanager
@@ -145,21 +147,8 @@ def _plain(url: Url) -> tuple[Url, str]:
 
 
 def _client(host: str, address: Address) -> Client:
-    return (
-        ClientBuilder()
-        .user_agent("replicate-job")
-        .no_proxy()
-        .resolve(host, str(address), 0)  # 0 is the port of the address that is asked for
-        .follow_redirects(enable=False)
-        .referer(enable=False)
-        .gzip(enable=False)
-        .brotli(enable=False)
-        .zstd(enable=False)
-        .deflate(enable=False)
-        .connect_timeout(_CONNECT)
-        .read_timeout(_READ)
-        .build()
-    )
+    builder = downloader().no_proxy().follow_redirects(False)
+    return builder.resolve(host, str(address), 0).build()  # 0 is the port of the address that is asked for
 
 
 def _check(status: int, headers: dict[str, str], url: Url, limit: int) -> None:
@@ -171,15 +160,6 @@ def _check(status: int, headers: dict[str, str], url: Url, limit: int) -> None:
     length = headers.get("content-length", "").strip()
     if length.isascii() and length.isdigit() and int(length[:19]) > limit:
         raise TooLargeError(f"it is larger than {limit:,} bytes")
-
-
-async def _chunks(response: Response, url: Url) -> AsyncIterator[bytes]:
-    while True:
-        with Exchange(f"the transfer from {url.host_str}"):
-            chunk = await response.body_reader.read_chunk()
-        if chunk is None:
-            return
-        yield chunk.to_bytes()
 
 
 def _name(url: Url, content_type: str, draft: Draft) -> str:

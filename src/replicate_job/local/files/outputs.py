@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from replicate_job.local.files.data_content import read_data_url
-from replicate_job.local.files.places import Position, replace_files
+from replicate_job.local.files.places import find_files, replaced
 from replicate_job.local.files.shelf import File, is_key, is_name, read_file, safe_name
 from replicate_job.local.origin import ORIGIN
+from replicate_job.wire.data_url import read_blocks
 from replicate_job.wire.media import extension
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from replicate_job.local.files.shelf import Drafts
+    from replicate_job.wire.openapi import Position
 
 
 class Outputs:
@@ -36,39 +38,32 @@ class Outputs:
         if not is_key(prediction):
             raise ValueError(f"{prediction!r} is not the id of a prediction")
 
-        found: list[str] = []
-
-        def note(_: Position, text: str) -> str:
-            found.append(text)
-            return text
-
-        def kept(position: Position, text: str) -> str:
-            made = self._made.setdefault(prediction, {})
-            file = made.get(position) or self._write(prediction, position, text)
-            if file is None:
-                return text
-            made[position] = file
-            return f"{ORIGIN}/outputs/{prediction}/{file.name}"
-
         position = () if part is None else (part,)
-        replace_files(value, document, "Output", note, position=position)
+        found = find_files(value, document, "Output", position)
         if not found:  # as of the words of a text, for each of which a thread would be too much
             return value
-        return await asyncio.to_thread(replace_files, value, document, "Output", kept, position=position)
+        made = self._made.setdefault(prediction, {})
+        await asyncio.to_thread(self._write_all, prediction, found, made)
+        addresses = {place: f"{ORIGIN}/outputs/{prediction}/{made[place].name}" for place in found if place in made}
+        return replaced(value, addresses, position)
+
+    def _write_all(self, prediction: str, found: dict[Position, str], made: dict[Position, File]) -> None:
+        for position, text in found.items():
+            if position not in made and (file := self._write(prediction, position, text)):
+                made[position] = file
 
     def _write(self, prediction: str, position: Position, text: str) -> File | None:
         """The file, or None for what is no data URL."""
+        shelf = self._shelves / prediction
         with suppress(ValueError):
-            content_type, blocks = read_data_url(text)
-            shelf = self._shelves / prediction
+            content_type, blocks = read_blocks(text)
             draft = self._drafts.new()
             try:
                 for block in blocks:
                     draft.write(block)
                 name = _free_name(shelf, _stem(position), extension(content_type) or ".bin")
-                return draft.keep(
-                    shelf, name, id=prediction, name=name, content_type=content_type, created_at=time.time()
-                )
+                facts = {"id": prediction, "name": name, "content_type": content_type, "created_at": time.time()}
+                return draft.keep(shelf, name, **facts)
             finally:
                 draft.discard()
         return None
@@ -81,11 +76,10 @@ class Outputs:
         """It has ended: nothing follows that could be known already."""
         self._made.pop(prediction, None)
 
-    async def remove(self, prediction: str) -> None:
-        """Its data is removed."""
-        self.forget(prediction)
-        if is_key(prediction):
-            await asyncio.to_thread(self._drafts.remove, [self._shelves / prediction])
+    def remove(self, prediction: str) -> None:
+        """Its data is removed: at once for all who look, and from the disk by and by."""
+        if is_key(prediction) and (away := self._drafts.take(self._shelves / prediction)):
+            asyncio.get_running_loop().run_in_executor(None, shutil.rmtree, away, True)
 
 
 def _stem(position: Position) -> str:

@@ -29,6 +29,22 @@ def is_public(address: Address) -> bool:
     return known and not any(address in network for network in _NOT_PUBLIC)
 
 
+def is_elsewhere(address: Address) -> bool:
+    """Whether it is public and leads to another machine. This one's own may pass by what a firewall keeps out."""
+    return is_public(address) and not is_own(address)
+
+
+def is_own(address: Address) -> bool:
+    """Whether this machine has the address: to nothing else would it send from it. Nothing is sent."""
+    family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((str(address), 9))
+            return ip_address(probe.getsockname()[0]) == address
+    except OSError:  # there is no way to it
+        return False
+
+
 async def lookup(host: str) -> list[Address]:
     """The addresses of a host in the system's order, or the one that it is. Raises OSError where there is none."""
     try:

@@ -6,7 +6,6 @@ segment of a path, which leads nowhere else.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import re
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from replicate_job.errors import LocalError
+from replicate_job.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -29,7 +29,6 @@ _LONGEST_STEM, _LONGEST_SUFFIX = 100, 16
 _CONTENT, _FACTS = "content", "facts.json"
 _HEAD = 32  # bytes kept to tell the type by
 _BLOCK = 2**20
-
 
 _Time = Annotated[float, msgspec.Meta(ge=0, lt=253402300800)]  # up to the year 9999
 
@@ -143,19 +142,25 @@ class Drafts:
                 block += chunk
                 if len(block) >= _BLOCK:
                     full, block = block, bytearray()
-                    await asyncio.to_thread(draft.write, full)
-            await asyncio.to_thread(draft.write, block)
+                    await in_thread(draft.write, full)
+            await in_thread(draft.write, block)
             yield draft
         finally:
-            await asyncio.to_thread(draft.discard)
+            await in_thread(draft.discard)
 
     def remove(self, folders: Iterable[Path]) -> None:
         """Each is gone at once for all who look, and from the disk by and by. Blocks."""
         for folder in folders:
-            away = self._place()
-            with suppress(OSError):
-                folder.rename(away)
+            if away := self.take(folder):
                 shutil.rmtree(away, ignore_errors=True)
+
+    def take(self, folder: Path) -> Path | None:
+        """Where it is now, gone for all who look: to be removed from there, which the next start does at the latest."""
+        away = self._place()
+        with suppress(OSError):
+            folder.rename(away)
+            return away
+        return None
 
     def _place(self) -> Path:
         return self._folder / os.urandom(12).hex()

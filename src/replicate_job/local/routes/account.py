@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicate_job.local.account import HARDWARE, person
-from replicate_job.local.routes.endpoint import path
+from replicate_job.local.account import ACCOUNT, HARDWARE
 from replicate_job.serving.answer import Answer, json_answer, problem
+from replicate_job.serving.endpoint import path
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -34,7 +34,7 @@ class AccountRoutes:
         ]
 
     async def account(self, _: Request) -> Answer:
-        return json_answer(person())
+        return json_answer(ACCOUNT)
 
     async def hardware(self, _: Request) -> Answer:
         return json_answer([{"name": name, "sku": sku} for sku, name in HARDWARE.items()])

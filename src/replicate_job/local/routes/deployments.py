@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from replicate_job.local.account import HARDWARE, USERNAME, person
-from replicate_job.local.routes.endpoint import found, path, read_object
+from replicate_job.local.account import ACCOUNT, HARDWARE, USERNAME
 from replicate_job.serving.answer import (
     DELETED,
     NO_VERSION,
@@ -19,6 +18,7 @@ from replicate_job.serving.answer import (
     json_answer,
     problem,
 )
+from replicate_job.serving.endpoint import found, path, read_bytes, read_object
 from replicate_job.serving.resource import deployment_body, page_body
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class DeploymentRoutes:
         return json_answer(page_body([_body(each) for each in self._deployments.all()]))
 
     async def create(self, request: Request) -> Answer:
-        new = _read(await read_object(request), _New)
+        new = _read(await read_bytes(request), _New)
         if not _NAME.fullmatch(new.name):
             raise RefusedError(invalid(_NO_NAME))
         name = f"{USERNAME}/{new.name}"
@@ -72,7 +72,7 @@ class DeploymentRoutes:
             raise RefusedError(problem(409, f"There is a deployment {name} already", "Conflict"))
         facts = msgspec.structs.asdict(new)
         del facts["name"]
-        self._check(new.model, facts)
+        await self._check(new.model, facts)
         _check_counts(facts)
         return json_answer(_body(self._deployments.release(name, **facts)))
 
@@ -81,8 +81,8 @@ class DeploymentRoutes:
 
     async def update(self, request: Request) -> Answer:
         known = self._deployment(request)
-        facts = msgspec.to_builtins(_read(await read_object(request), _Changes))
-        self._check(known.model, facts)
+        facts = msgspec.to_builtins(_read(await read_bytes(request), _Changes))
+        await self._check(known.model, facts)
         _check_counts(msgspec.structs.asdict(known) | facts)
         return json_answer(_body(self._deployments.release(known.name, **facts)))
 
@@ -90,9 +90,9 @@ class DeploymentRoutes:
         self._deployments.delete(self._deployment(request).name)
         return DELETED
 
-    def _check(self, model: str, facts: dict[str, Any]) -> None:
+    async def _check(self, model: str, facts: dict[str, Any]) -> None:
         """What changes must be there; what stays may be gone. Raises RefusedError."""
-        known = self._catalog.version(facts["version"]) if "version" in facts else None
+        known = await self._catalog.version(facts["version"]) if "version" in facts else None
         if "version" in facts and (known is None or known.slug != model):
             raise RefusedError(NO_VERSION)
         if facts.get("hardware", "cpu") not in HARDWARE:
@@ -103,9 +103,9 @@ class DeploymentRoutes:
         return found(self._deployments.get(f"{request.path_params['owner']}/{request.path_params['name']}"))
 
 
-def _read(body: dict[str, Any], kind: type[Any]) -> Any:
+def _read(body: bytes, kind: type[Any]) -> Any:
     try:
-        return msgspec.convert(body, kind)
+        return msgspec.convert(read_object(body), kind)
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at `$.")
         raise RefusedError(invalid(InvalidField("invalid", place.rstrip("`") or "deployment", message))) from None
@@ -124,7 +124,7 @@ def _body(deployment: Deployment) -> dict[str, Any]:
         model=deployment.model,
         version=deployment.version,
         created_at=deployment.created_at,
-        created_by=person(),
+        created_by=ACCOUNT,
         hardware=deployment.hardware,
         min_instances=deployment.min_instances,
         max_instances=deployment.max_instances,

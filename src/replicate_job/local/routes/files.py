@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
 import msgspec
 
 from replicate_job.local.files.download import file_response
-from replicate_job.local.routes.endpoint import BAD_CURSOR, found, origin, path
-from replicate_job.serving.answer import DELETED, PROBLEM, Answer, RefusedError, json_answer, problem
-from replicate_job.serving.resource import file_body, page_body
+from replicate_job.serving.answer import DELETED, NO_FILE, Answer, json_answer
+from replicate_job.serving.endpoint import found, origin, path
+from replicate_job.serving.page import page_answer
+from replicate_job.serving.resource import file_body
 from replicate_job.serving.upload import read_upload
 
 if TYPE_CHECKING:
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 
     from replicate_job.local.app import Parts
     from replicate_job.local.files.shelf import File
-
-
-_NO_FILE = msgspec.structs.replace(problem(404, "File not found"), content_type=PROBLEM)
-"""The one 404 that is documented with this media type."""
 
 
 class FileRoutes:
@@ -42,16 +38,9 @@ class FileRoutes:
 
     async def all(self, request: Request) -> Answer:
         here = origin(request)
-        try:
-            page = await self._uploads.page(request.query_params.get("cursor"))
-        except ValueError:
-            raise RefusedError(BAD_CURSOR) from None
-
-        def link(cursor: str | None) -> str | None:
-            return cursor and f"{here}/v1/files?{urlencode({'cursor': cursor})}"
-
-        bodies = [_body(file, here) for file in page.files]
-        return json_answer(page_body(bodies, next=link(page.next), previous=link(page.previous)))
+        page = await self._uploads.page(request.query_params.get("cursor"))
+        bodies = [msgspec.json.encode(_body(file, here)) for file in page.items]
+        return await page_answer(bodies, page, f"{here}/v1/files")
 
     async def upload(self, request: Request) -> Answer:
         form = await read_upload(request)
@@ -67,7 +56,7 @@ class FileRoutes:
 
     async def download(self, request: Request) -> ASGIApp:
         query = [request.query_params.get(name, "") for name in ("owner", "expiry", "signature")]
-        return file_response(found(self._uploads.download(request.path_params["id"], *query), _NO_FILE))
+        return file_response(found(self._uploads.download(request.path_params["id"], *query), NO_FILE))
 
     async def content(self, request: Request) -> ASGIApp:
         return file_response(self._upload(request))
@@ -79,7 +68,7 @@ class FileRoutes:
         return file_response(found(self._outputs.get(request.path_params["id"], request.path_params["name"])))
 
     def _upload(self, request: Request) -> File:
-        return found(self._uploads.get(request.path_params["id"]), _NO_FILE)
+        return found(self._uploads.get(request.path_params["id"]), NO_FILE)
 
 
 def _body(file: File, here: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -49,7 +50,10 @@ def _inline(body: bytes, here: str, outputs: Outputs) -> bytes:
         file = outputs.get(path[1], path[2]) if path else None
         if file is None or file.size > left:
             return value
-        left -= file.size
-        return data_url.encode(file.content_type, file.path.read_bytes())
+        with suppress(FileNotFoundError):  # its data are being removed
+            content = file.path.read_bytes()
+            left -= len(content)
+            return data_url.encode(file.content_type, content)
+        return value
 
     return msgspec.json.encode(prediction | {"output": replaced(prediction["output"])})

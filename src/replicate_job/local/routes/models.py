@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from replicate_job.errors import LocalError
 from replicate_job.local import engine
 from replicate_job.local.environment.venv import COG
-from replicate_job.local.routes.endpoint import found, origin, path, read_bytes
 from replicate_job.serving.answer import NOT_FOUND, Answer, RefusedError, json_answer, problem
+from replicate_job.serving.endpoint import found, origin, path, read_bytes
 from replicate_job.serving.resource import model_body, page_body, prediction_body, prediction_urls, version_body
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from replicate_job.local.app import Parts
-    from replicate_job.local.catalog.catalog import Model
+    from replicate_job.local.catalog.model import Model
 
 _UNKNOWN: dict[str, Any] = {
     "openapi": "3.0.2",
@@ -66,13 +66,13 @@ class ModelRoutes:
         if sort not in _SORTS or direction not in _DIRECTIONS:
             raise RefusedError(problem(400, "sort_by or sort_direction has a value that there is not", "Bad request"))
         # A model is as old as its latest version here.
-        models = sorted(self._catalog.models(), key=lambda model: model.created_at, reverse=direction == "desc")
+        models = sorted(await self._catalog.models(), key=lambda model: model.created_at, reverse=direction == "desc")
         return json_answer(page_body(await self._bodies(models, origin(request))))
 
     async def query(self, request: Request) -> Answer:
         # Plain text by its documentation; JavaScript's and Python's clients send it as a JSON string.
         words = (await read_bytes(request)).decode(errors="replace").strip().strip('"')
-        return json_answer(page_body(await self._bodies(self._matching(words), origin(request))))
+        return json_answer(page_body(await self._bodies(await self._matching(words), origin(request))))
 
     async def search(self, request: Request) -> Answer:
         words, limit = request.query_params.get("query", ""), request.query_params.get("limit", "20")
@@ -80,35 +80,35 @@ class ModelRoutes:
             raise RefusedError(_bad_query('Query parameter "query" is required'))
         if not _LIMIT.fullmatch(limit) or not 1 <= int(limit) <= _MOST_RESULTS:
             raise RefusedError(_bad_query(f'Query parameter "limit" must be from 1 to {_MOST_RESULTS}'))
-        models = self._matching(words)[: int(limit)]
+        models = (await self._matching(words))[: int(limit)]
         bodies = await self._bodies(models, origin(request))
         metadata = [{"generated_description": model.description, "tags": [], "score": 1.0} for model in models]
         results = [{"model": body, "metadata": facts} for body, facts in zip(bodies, metadata, strict=True)]
         return json_answer({"query": words, "models": results, "collections": [], "pages": []})
 
     async def get(self, request: Request) -> Answer:
-        model, here = self._model(request), origin(request)
+        model, here = await self._model(request), origin(request)
         return json_answer(_body(model, await self._known(model), here))
 
     async def versions(self, request: Request) -> Answer:
-        models = self._catalog.versions(self._community(request))
+        models = await self._catalog.versions(await self._community(request))
         schemas = await asyncio.gather(*(self._schema(model, engine.PATIENCE) for model in models))
         bodies = [_version(model, schema) for model, schema in zip(models, schemas, strict=True)]
         return json_answer(page_body(bodies))
 
     async def version(self, request: Request) -> Answer:
-        named, model = self._community(request), self._catalog.version(request.path_params["version"])
+        named, model = await self._community(request), await self._catalog.version(request.path_params["version"])
         if model is None or model.slug != named.slug:
             raise RefusedError(NOT_FOUND)
         body = _version(model, await self._known(model))
         return json_answer(body | {"id": request.path_params["version"]})
 
     async def examples(self, request: Request) -> Answer:
-        example = _example(self._model(request), origin(request))
+        example = _example(await self._model(request), origin(request))
         return json_answer(page_body([example] if example else []))
 
     async def readme(self, request: Request) -> Answer:
-        text = found(self._model(request).readme or None)
+        text = found((await self._model(request)).readme or None)
         return Answer(200, text.encode(), "text/plain; charset=utf-8")
 
     async def collections(self, _: Request) -> Answer:
@@ -118,27 +118,27 @@ class ModelRoutes:
         slug = request.path_params["slug"]
         if slug not in _COLLECTIONS:
             raise RefusedError(NOT_FOUND)
-        models = [model for model in self._catalog.models() if model.is_built_in == (slug == "built-in")]
+        models = [model for model in await self._catalog.models() if model.is_built_in == (slug == "built-in")]
         bodies = await self._bodies(models, origin(request))
         return json_answer(_collection(slug) | {"full_description": None, "models": bodies})
 
     async def unmade(self, _: Request) -> Answer:
         return _A_FOLDER
 
-    def _model(self, request: Request) -> Model:
-        return found(self._catalog.find(request.path_params["owner"], request.path_params["name"]))
+    async def _model(self, request: Request) -> Model:
+        return found(await self._catalog.find(request.path_params["owner"], request.path_params["name"]))
 
-    def _community(self, request: Request) -> Model:
+    async def _community(self, request: Request) -> Model:
         """An official model shows no versions."""
-        model = self._model(request)
+        model = await self._model(request)
         if model.is_official:
             raise RefusedError(NOT_FOUND)
         return model
 
-    def _matching(self, query: str) -> list[Model]:
+    async def _matching(self, query: str) -> list[Model]:
         """Those that have every word in their name or description."""
         words = query.lower().split()
-        texts = [(model, f"{model.slug} {model.description}".lower()) for model in self._catalog.models()]
+        texts = [(model, f"{model.slug} {model.description}".lower()) for model in await self._catalog.models()]
         return [model for model, text in texts if all(word in text for word in words)]
 
     async def _bodies(self, models: list[Model], here: str) -> list[dict[str, Any]]:

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 LARGEST_BODY = 100 * 1024 * 1024
 """Bytes of a JSON body: what a Cog server takes."""
 _TOO_LARGE = problem(413, f"The request body must be at most {LARGEST_BODY // 2**20} MB", "Content too large")
+_ROOM = 30
+"""Calls: what could just be read is written where the stack is deeper."""
 _NOTHING = Answer(204)
 """To a client that has gone: nobody reads it."""
-BAD_CURSOR = problem(400, "Invalid cursor", "Bad request")
 
 Thing = TypeVar("Thing")
 
@@ -69,7 +70,7 @@ def found(thing: Thing | None, missing: Answer = NOT_FOUND) -> Thing:
 
 
 def origin(request: Request) -> str:
-    """Where the client reached this server, without a slash at its end. The guard has checked the name."""
+    """Where the client reached this server, without a slash at its end. Whether the name is its own is not asked."""
     return f"{request.url.scheme}://{request.headers['host']}"
 
 
@@ -86,9 +87,13 @@ async def read_bytes(request: Request) -> bytes:
     return bytes(body)
 
 
-async def read_object(request: Request) -> dict[str, Any]:
-    """The body as a JSON object. Raises RefusedError."""
+def read_object(body: bytes) -> dict[str, Any]:
+    """A body as a JSON object. Raises RefusedError."""
     try:
-        return msgspec.json.decode(await read_bytes(request), type=dict[str, Any])
+        return _decode(body, _ROOM)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RefusedError(problem(400, f"The request body is not a JSON object: {error}", "Invalid JSON")) from None
+
+
+def _decode(body: bytes, room: int) -> dict[str, Any]:
+    return _decode(body, room - 1) if room else msgspec.json.decode(body, type=dict[str, Any])

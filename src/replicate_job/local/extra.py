@@ -1,0 +1,10 @@
+"""The packages that the local server needs and a plain installation does not bring."""
+
+from __future__ import annotations
+
+from replicate_job.errors import LocalError
+
+
+def missing(name: str | None) -> LocalError:
+    """The error to raise where this package is not there."""
+    return LocalError(f"the local server needs {name}, which is not here: pip install 'replicate-job[local]'")

@@ -1,0 +1,25 @@
+"""What the endpoints' own tests cannot see: they run on the local server, in ``tests/local/routes``."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from replicate_job.serving.answer import RefusedError
+from replicate_job.serving.endpoint import read_object
+
+
+def encode(value: Any, calls: int) -> bytes:
+    return encode(value, calls - 1) if calls else msgspec.json.encode(value)
+
+
+def test_what_was_read_can_be_written_again_however_many_levels_it_has() -> None:
+    written = 0
+    for levels in range(sys.getrecursionlimit() - 200, sys.getrecursionlimit()):
+        with suppress(RefusedError):
+            value = read_object(b'{"a":' + b"[" * levels + b"]" * levels + b"}")
+            written += bool(encode({"input": value}, 20))
+    assert written < 200 or sys.version_info >= (3, 12)  # there is a limit
