@@ -70,6 +70,18 @@ def test_what_is_no_part_of_a_model_makes_no_version(write_model: Callable[..., 
     assert read_model(folder).version != version
 
 
+def test_a_folder_that_goes_between_two_looks_is_no_model_that_cannot_be_read(write_model: Callable[..., Path]) -> None:
+    folder, now = write_model("code"), [0.0]
+    catalog = Catalog([folder.parent.parent], interval=1.0, clock=lambda: now[0])
+    assert catalog.find("me", "model")
+    now[0] = 1.5
+    assert catalog.find("no", "body") is None  # the folders are listed anew
+    folder.rename(folder.with_name("away"))
+    now[0] = 2.0
+    assert catalog.find("me", "model") is None
+    assert catalog.find("me", "away")
+
+
 def test_two_equal_folders_have_each_their_own_version(write_model: Callable[..., Path]) -> None:
     one, two = write_model("code", name="one"), write_model("code", name="two")
     assert read_model(one).version != read_model(two).version

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -57,7 +58,7 @@ class Catalog:
         self._by_id: dict[str, Model] = {}
         self._places: dict[tuple[str, str], Path] = {}
         self._empty: list[Path] = []
-        self._listed_at = -interval - 1.0
+        self._listed_at = -math.inf
         self.faults: list[str] = []
         """Folders without a model, and why models could not be read, as of the last ``models()``; a line each."""
 
@@ -66,11 +67,15 @@ class Catalog:
         if model := self.unchanged(owner, name):
             return model
         # The name comes from a request: it picks one of the folders that are there, and never becomes a path.
-        place = self._list().get((owner, name))
-        if place is None:
-            self._known.pop((owner, name), None)
-            return None
-        return self._read(owner, name, place)
+        if place := self._list().get((owner, name)):
+            try:
+                return self._read(owner, name, place)
+            except LocalError:
+                if (place / "cog.yaml").exists():
+                    raise
+                self._listed_at = -math.inf  # it went since the folders were listed
+        self._known.pop((owner, name), None)
+        return None
 
     def unchanged(self, owner: str, name: str) -> Model | None:
         """The model of that name if it was seen and its files are as they were then. Reads none of them."""
