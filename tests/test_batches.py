@@ -117,11 +117,9 @@ def test_a_csv_takes_its_types_from_the_schema(tmp_path: Path) -> None:
 
 
 def test_a_batch_that_is_left_early_goes_on_with_its_key(api: ScriptedAPI) -> None:
-    began = time.monotonic()
     for result in batch("acme/private", rows(30), key="mine", rate="none", concurrency=2):
         assert result.line
         break
-    assert time.monotonic() - began < 5
     assert api.created < 10
     results = batch("acme/private", rows(30), key="mine", rate="none")
     assert sorted(result.line for result in results) == list(range(1, 31))

@@ -329,8 +329,9 @@ async def test_a_receiver_that_hangs_holds_up_no_other(receiver: Receiver, start
         await other.until(2)
         assert len(await receiver.until(20)) == 20
         begun = time.monotonic()
-        await sender.webhooks.close()
-        assert 0.5 < time.monotonic() - begun < 3
+        async with asyncio.timeout(30):
+            await sender.webhooks.close()
+        assert time.monotonic() - begun > 0.5
         assert len(receiver.seen) == 20
 
 

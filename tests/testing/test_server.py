@@ -6,9 +6,8 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from urllib.parse import urlsplit
 
 import pytest
@@ -20,9 +19,7 @@ from replicate_job.testing import LoopbackServer, Script, ScriptedAPI
 def test_it_answers_from_start_to_close_and_leaves_no_thread_behind(api: ScriptedAPI) -> None:
     names = [thread.name for thread in threading.enumerate()]
     assert names.count("scripted-api") == 1
-    began = time.monotonic()
     api.close()
-    assert time.monotonic() - began < 0.5
     assert "scripted-api" not in [thread.name for thread in threading.enumerate()]
     host, port = urlsplit(api.base_url).netloc.split(":")
     with pytest.raises(ConnectionRefusedError):
@@ -43,9 +40,10 @@ def test_close_does_not_wait_for_held_requests_hanging_clients_or_idle_connectio
         holding.sendall(f'{held}{{"input":{{}}}}'.encode())
         hanging.sendall(f"GET /v1/predictions/1 HTTP/1.1\r\n{auth}\r\n".encode())
         api.wait_until(lambda: api.predictions and api.count("get"))
-        began = time.monotonic()
         api.close()
-        assert time.monotonic() - began < 0.5
+        for connection in (holding, hanging):
+            with suppress(ConnectionResetError):
+                assert connection.recv(1) == b""  # cut off; whoever is waited for gets an answer
 
 
 def test_close_comes_twice_or_without_a_start_and_does_no_harm() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import time
 from typing import TYPE_CHECKING
 
@@ -205,6 +206,20 @@ def test_shared_folders_are_kept_with_the_version(write_model: Callable[..., Pat
 def read_text(folder: str, name: str) -> str:
     with open(f"{folder}/{name}") as handle:  # noqa: PTH123 - a path as the environment has it
         return handle.read()
+
+
+def test_what_another_process_removed_is_kept_again_from_its_folder(
+    write_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    catalog = Catalog([write_model("one").parent.parent], versions=tmp_path / "versions", interval=0.0)
+    model = catalog.find("me", "model")
+    assert model
+    shutil.rmtree(tmp_path / "versions")
+    assert catalog.find("me", "model") == model
+    assert (model.folder / "predict.py").read_text() == "one"
+    shutil.rmtree(tmp_path / "versions")
+    assert catalog.version(model.version) == model
+    assert (model.folder / "predict.py").read_text() == "one"
 
 
 def edited(folder: Path, kept: Kept, count: int) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -90,9 +89,7 @@ async def test_a_body_of_unsaid_length_is_413_where_it_passes_the_limit(api: Any
 async def test_half_a_body_holds_up_nobody_else_and_is_no_error(api: Any, caplog: pytest.LogCaptureFixture) -> None:
     reader, writer = await asyncio.open_connection(*api.base_url[7:].split(":"))
     writer.write(b"POST /v1/predictions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{")
-    began = time.monotonic()
     assert (await api.request("GET", "/v1/account")).status == 200
-    assert time.monotonic() - began < 5
     writer.close()
     assert await reader.read() == b""
     assert (await api.get("/v1/predictions"))["results"] == []

@@ -87,7 +87,8 @@ class Catalog:
             return known.model
         with suppress(OSError):
             is_there = self._list().get((owner, name)) == known.place
-            if is_there and [entries(folder) for folder in known.folders] == known.seen:
+            is_kept = known.model.folder.exists()  # another process may have removed the copy
+            if is_there and is_kept and [entries(folder) for folder in known.folders] == known.seen:
                 known.looked_at = now
                 return known.model
         return None
