@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
@@ -14,6 +15,8 @@ from replicate_job.local.catalog.register import Register
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from replicate_job.local.catalog.model import Model
 
 
 @pytest.fixture
@@ -50,6 +53,25 @@ async def test_while_an_edited_model_is_read_the_others_are_there_at_once(
     assert new
     assert new.version != old.version
     assert again == [new, new]
+
+
+class Watched(Catalog):
+    """Knows the threads in which folders were walked through."""
+
+    walkers: ClassVar[set[int]] = set()
+
+    def unchanged(self, owner: str, name: str) -> Model | None:
+        if not self.fresh(owner, name):
+            self.walkers.add(threading.get_ident())
+        return super().unchanged(owner, name)
+
+
+async def test_no_folder_is_walked_through_in_the_event_loop(write_model: Callable[..., Path]) -> None:
+    register = Register(Watched([write_model("code").parent.parent], interval=0.0))
+    assert await register.find("me", "model") == await register.find("me", "model")
+    assert Watched.walkers
+    assert threading.get_ident() not in Watched.walkers
+    register.close()
 
 
 async def test_a_look_that_nobody_waits_for_any_more_goes_on_alone(

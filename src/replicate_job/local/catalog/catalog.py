@@ -77,14 +77,20 @@ class Catalog:
         self._known.pop((owner, name), None)
         return None
 
+    def fresh(self, owner: str, name: str) -> Model | None:
+        """The model of that name if it was looked at within the interval. Reads nothing."""
+        known = self._known.get((owner, name))
+        if known and (known.model.is_built_in or self._clock() - known.looked_at < self._interval):
+            return known.model
+        return None
+
     def unchanged(self, owner: str, name: str) -> Model | None:
         """The model of that name if it was seen and its files are as they were then. Reads none of them."""
-        known = self._known.get((owner, name))
+        if model := self.fresh(owner, name):
+            return model
+        known, now = self._known.get((owner, name)), self._clock()
         if known is None:
             return None
-        now = self._clock()
-        if known.model.is_built_in or now - known.looked_at < self._interval:
-            return known.model
         with suppress(OSError):
             is_there = self._list().get((owner, name)) == known.place
             is_kept = known.model.folder.exists()  # another process may have removed the copy
@@ -143,18 +149,11 @@ class Catalog:
                 folders = [place, *shared_folders(place, model.config)]
                 seen = [entries(folder) for folder in folders]
                 if self._versions and not model.is_built_in:
-                    model = self._keep(model)
+                    model = _kept(model, self._versions)
                 self._known[owner, name] = _Known(model, place, folders, seen, self._clock())
                 self._by_id[model.version] = model
                 return model
         raise LocalError(f"{place} is being written: try again when it rests")
-
-    def _keep(self, model: Model) -> Model:
-        assert self._versions is not None  # noqa: S101 - for the type checker; its caller asked
-        try:
-            return self._versions.keep(model)
-        except OSError as error:
-            raise LocalError(f"{model.slug} cannot be kept: {error.filename}: {error.strerror}") from None
 
     def _list(self) -> dict[tuple[str, str], Path]:
         if self._clock() - self._listed_at > self._interval:
@@ -170,3 +169,10 @@ class Catalog:
                 empty += [] if found else [root]
             self._places, self._empty, self._listed_at = places, empty, self._clock()
         return self._places
+
+
+def _kept(model: Model, versions: Versions) -> Model:
+    try:
+        return versions.keep(model)
+    except OSError as error:
+        raise LocalError(f"{model.slug} cannot be kept: {error.filename}: {error.strerror}") from None

@@ -16,7 +16,7 @@ Found = TypeVar("Found")
 
 
 class Register:
-    """What is known and unchanged comes at once. For the rest a thread reads files, one look after the other.
+    """What was looked at just now comes at once. All else is up to threads, of which one reads what was edited.
 
     The methods are those of ``Catalog``.
     """
@@ -27,7 +27,10 @@ class Register:
 
     async def find(self, owner: str, name: str) -> Model | None:
         """Raises LocalError for a model that cannot be read."""
-        return self._catalog.unchanged(owner, name) or await self._look(lambda: self._catalog.find(owner, name))
+        if model := self._catalog.fresh(owner, name):
+            return model
+        unchanged = await asyncio.to_thread(self._catalog.unchanged, owner, name)  # walks through its folder
+        return unchanged or await self._look(lambda: self._catalog.find(owner, name))
 
     async def version(self, id: str) -> Model | None:  # noqa: A002 - the API's own name
         return self._catalog.seen(id) or await self._look(lambda: self._catalog.version(id))
