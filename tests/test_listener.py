@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from starlette.responses import PlainTextResponse
 
 from replicate_job.listener import bind, listen
 from replicate_job.loop import new_loop
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from starlette.types import Receive, Scope, Send
 
 REQUEST = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n"
@@ -48,3 +52,38 @@ def test_it_ends_and_answers_nobody_more_whenever_a_connection_is_made(
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(connect_at_the_end())
     assert asked == []
+
+
+class Kept(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@pytest.fixture
+def access_log() -> Iterator[Kept]:
+    """What a program that runs uvicorn itself has for its requests."""
+    logger, kept = logging.getLogger("uvicorn.access"), Kept()
+    level = logger.level
+    logger.addHandler(kept)
+    logger.setLevel(logging.INFO)
+    yield kept
+    logger.setLevel(level)
+    logger.removeHandler(kept)
+
+
+async def test_it_notes_no_request_and_leaves_the_access_log_of_another_uvicorn_as_it_was(access_log: Kept) -> None:
+    logger, listening = logging.getLogger("uvicorn.access"), bind()
+    reached_others = logger.propagate
+    async with listen(PlainTextResponse("here"), listening):
+        reader, writer = await asyncio.open_connection(*listening.getsockname())
+        writer.write(REQUEST)
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        writer.close()
+        await writer.wait_closed()
+        logger.info("of another")
+    assert access_log.lines == ["of another"]
+    assert logger.propagate == reached_others

@@ -1,4 +1,4 @@
-"""An ASGI app on a loopback port, inside the running event loop. Needs uvicorn, of the extra ``[local]``."""
+"""An ASGI app on a listening socket, inside the running event loop. Needs uvicorn, of the extra ``[local]``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from email.utils import formatdate
+from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config
@@ -42,26 +43,12 @@ async def listen(
 
     At the end connections are broken, and requests under way cut off.
     """
-
-    async def until_closed(scope: Scope, receive: Receive, send: Send) -> None:
-        with suppress(asyncio.CancelledError):
-            await app(scope, receive, send)
-
-    config = Config(
-        until_closed,
-        lifespan="off",
-        ws="none",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        interface="asgi3",
-        timeout_keep_alive=KEEP_ALIVE,
-    )
-    config.load()
-    state, is_over = ServerState(), False
+    config, state, is_over = _config(app), ServerState(), False
 
     class Connection(protocol):  # type: ignore[misc, valid-type]  # whichever it is
-        access_log = False
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            self.access_log = False  # not in Config: that takes it from every uvicorn of this process
 
         def connection_made(self, transport: asyncio.Transport) -> None:
             super().connection_made(transport)
@@ -78,14 +65,37 @@ async def listen(
         is_over = True
         clock.cancel()
         server.close()
-        for each in list(state.connections):
-            each.transport.abort()
-        while state.connections:  # noqa: ASYNC110 - uvicorn keeps this set and tells nobody; it is a turn or two
-            await asyncio.sleep(0)
-        tasks = list(state.tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _break(state)
+
+
+def _config(app: ASGIApp) -> Config:
+    async def until_closed(scope: Scope, receive: Receive, send: Send) -> None:
+        with suppress(asyncio.CancelledError):
+            await app(scope, receive, send)
+
+    config = Config(
+        until_closed,
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        proxy_headers=False,
+        interface="asgi3",
+        timeout_keep_alive=KEEP_ALIVE,
+    )
+    config.load()
+    return config
+
+
+async def _break(state: ServerState) -> None:
+    """End the connections, and then what still runs for them."""
+    for each in list(state.connections):
+        each.transport.abort()
+    while state.connections:  # noqa: ASYNC110 - uvicorn keeps this set and tells nobody; it is a turn or two
+        await asyncio.sleep(0)
+    tasks = list(state.tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _keep_date(state: ServerState) -> None:

@@ -151,5 +151,5 @@ def test_a_second_ctrl_c_leaves_while_the_journal_is_held(command: Command) -> N
         process.interrupt()
         assert not process.ends_within(0.7)
         process.interrupt()
-        assert process.ends_within(3)
+        assert process.ends_within(7)  # whoever waits for the journal does so for 10 s
         assert process.end().code == 130

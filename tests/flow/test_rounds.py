@@ -48,15 +48,28 @@ def by_id(api: ScriptedAPI) -> dict[str, ScriptedPrediction]:
     return {prediction.id: prediction for prediction in api.predictions}
 
 
-async def test_five_hundred_cost_a_few_pages_and_no_request_each(connect: Connect) -> None:
+@pytest.fixture
+def timed(fast: Any) -> Any:
+    """A clock that goes as any other, and lists the waits."""
+    fast.speed = 1
+    return fast
+
+
+def after_the_end(api: ScriptedAPI) -> int:
+    """How many requests it took to see that all had ended."""
+    end = max(prediction.ended for prediction in api.predictions)
+    return sum(request.time > end for request in api.requests)
+
+
+async def test_five_hundred_cost_a_few_pages_and_no_request_each(connect: Connect, timed: Any) -> None:
     with ScriptedAPI(script=SHORT) as api:
-        async with connect(api) as context, watching(context) as rounds:
+        async with connect(api, clock=timed) as context, watching(context) as rounds:
             made = await create(context, 500)
             ends = await wait_all(rounds, made)
-            seen = time.time()
         assert [end.id for end in ends] == [each.id for each in made]
         assert {(end.status, end.output) for end in ends} == {("succeeded", "done")}
-        assert seen - max(prediction.ended for prediction in api.predictions) < 2
+        assert after_the_end(api) <= 2 * 8
+        assert max(timed.slept) <= 1
     # Six pages a second, or a few more where many were made at once, for the three seconds or so that they take.
     assert api.count("list") <= 8 * 5
     assert api.count("get") <= 15
@@ -98,16 +111,16 @@ async def test_one_that_is_over_already_costs_no_request(api: ScriptedAPI, conne
     assert api.requests == []
 
 
-async def test_one_that_the_list_never_shows_is_asked_for_singly(connect: Connect) -> None:
+async def test_one_that_the_list_never_shows_is_asked_for_singly(connect: Connect, timed: Any) -> None:
     with ScriptedAPI(script=Script(duration=5, output="done")) as api:
-        async with connect(api) as context, watching(context) as rounds:
+        async with connect(api, clock=timed) as context, watching(context) as rounds:
             made = await create(context, 40)
             for number in (0, 17, 39):
                 by_id(api)[made[number].id].listed = float("inf")
             ends = await wait_all(rounds, made)
-            late = time.time() - max(prediction.ended for prediction in api.predictions)
     assert {end.status for end in ends} == {"succeeded"}
-    assert late < 3
+    assert after_the_end(api) <= 8  # two rounds or three
+    assert max(timed.slept) <= 1
     assert api.count("get") < 30
 
 

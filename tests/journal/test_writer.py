@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import queue
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -238,23 +240,31 @@ async def test_what_was_acknowledged_before_a_kill_is_there_after_it(path: Path,
 
 
 async def test_the_beat_is_done_however_busy_or_idle_the_writer_is_and_not_after_the_end(path: Path) -> None:
-    beats: list[float] = []
-    writer = Writer(path, lambda _: beats.append(time.monotonic()), every=0.05)
+    beats: queue.Queue[None] = queue.Queue()
+    writer = Writer(path, lambda _: beats.put(None), every=0.05)
     await writer.run(lambda _: None)
     await asyncio.sleep(0.2)
-    assert beats == []  # nothing needs it yet
+    assert beats.empty()  # nothing needs it yet
     writer.beats = True
-    time.sleep(0.3)  # noqa: ASYNC251 - the event loop is busy with something else
-    idle = len(beats)
-    assert idle >= 3
-    until = time.monotonic() + 0.3
-    while time.monotonic() < until:
-        await writer.run(lambda db: db.execute("SELECT 1").fetchone())
-    assert len(beats) >= idle + 3
+    for _ in range(3):
+        beats.get(timeout=20)  # the event loop is busy with something else
+    idle = beats.qsize()
+
+    loop, begun = asyncio.get_running_loop(), asyncio.Event()
+
+    def work(_: sqlite3.Connection) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        time.sleep(0.01)  # meanwhile the next comes: there is always one that waits
+
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        while beats.qsize() < idle + 3:
+            tasks.create_task(writer.run(work))
+            await begun.wait()
+            begun.clear()
     await writer.close()
-    ended = len(beats)
+    ended = beats.qsize()
     await asyncio.sleep(0.15)
-    assert len(beats) == ended
+    assert beats.qsize() == ended
 
 
 async def test_a_beat_that_fails_is_tried_again_and_costs_no_work(path: Path) -> None:
@@ -274,15 +284,11 @@ async def test_a_beat_that_fails_is_tried_again_and_costs_no_work(path: Path) ->
 
 
 async def test_an_idle_writer_beats_no_more_often_than_it_is_to(path: Path) -> None:
-    beats = 0
-
-    def beat(_: sqlite3.Connection) -> None:
-        nonlocal beats
-        beats += 1
-
-    writer = Writer(path, beat, every=0.1)
+    beats: queue.Queue[float] = queue.Queue()
+    writer = Writer(path, lambda _: beats.put(time.monotonic()), every=0.1)
     writer.beats = True
+    times = [time.monotonic()]
     await writer.run(lambda _: None)
-    await asyncio.sleep(0.55)
+    times += [await asyncio.to_thread(beats.get, timeout=20) for _ in range(5)]
     await writer.close()
-    assert 2 <= beats <= 6
+    assert all(later - earlier >= 0.1 for earlier, later in pairwise(times))

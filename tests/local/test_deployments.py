@@ -45,8 +45,7 @@ def test_they_are_listed_the_newest_first_whatever_is_released_later(deployments
 
 def test_one_that_was_removed_is_not_there_and_begins_anew(deployments: Deployments) -> None:
     deployments.release("local/a", **FACTS)
-    assert deployments.delete("local/a")
-    assert not deployments.delete("local/a")
+    deployments.delete("local/a")
     assert deployments.get("local/a") is None
     assert deployments.all() == []
     assert deployments.release("local/a", **FACTS).number == 1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -110,3 +111,22 @@ async def test_two_fields_that_would_share_a_file_name_keep_their_own_files(
         texts = [await (await api.request("GET", output[name])).text() for name in ("a b", "a-b", "../up")]
         assert texts == ["one", "two", "three"]
         assert output["../up"].endswith("/up.txt")
+
+
+async def test_an_environment_that_was_removed_meanwhile_is_made_again(
+    write_model: Callable[..., Path], local: Any, tmp_path: Path
+) -> None:
+    code = """
+        import os
+        from cog import BasePredictor
+
+        class Predictor(BasePredictor):
+            def predict(self, crash: bool = False) -> str:
+                return os._exit(3) if crash else "well"
+    """
+    write_model(code)
+    async with local(cache_dir=tmp_path / "cache") as api:
+        await api.run(crash=True)  # so that the next one needs a new process
+        shutil.rmtree(tmp_path / "cache" / "venvs")
+        done = await api.run()
+        assert (done["error"], done["output"]) == (None, "well")

@@ -208,7 +208,7 @@ async def test_data_are_removed_when_their_time_is_over_and_the_rest_stays(tmp_p
     with opened(tmp_path) as store:
         predictions = Predictions(store, keep=0.01, on_removed=gone.put_nowait)
         one = create(predictions, echo)
-        assert await asyncio.wait_for(gone.get(), 5) == one.id
+        assert await asyncio.wait_for(gone.get(), 20) == one.id
         found = read(predictions, one.id)
         assert (found["input"], found["output"], found["logs"], found["data_removed"]) == ({}, None, "", True)
         assert (found["status"], found["id"]) == ("succeeded", one.id)
@@ -224,7 +224,7 @@ async def test_a_restart_removes_what_should_have_been_removed_meanwhile(tmp_pat
         assert gone.empty()
     with opened(tmp_path) as store:
         Predictions(store, keep=0, on_removed=gone.put_nowait).recover()
-        assert await asyncio.wait_for(gone.get(), 5) == one.id
+        assert await asyncio.wait_for(gone.get(), 20) == one.id
 
 
 async def test_memory_keeps_the_events_of_the_latest_ends_only_and_of_none_that_is_large(store: Store) -> None:
@@ -331,7 +331,7 @@ async def test_data_are_removed_at_the_next_chance_where_the_disk_was_full(tmp_p
             one = create(predictions, says("a" * 100_000))
             assert await predictions.wait(one, 5)
             assert gone.empty()
-        assert await asyncio.wait_for(gone.get(), 10) == one.id
+        assert await asyncio.wait_for(gone.get(), 20) == one.id
         assert read(predictions, one.id)["data_removed"]
         await predictions.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from base64 import b64encode
 from contextlib import asynccontextmanager
@@ -270,10 +271,15 @@ async def test_after_the_last_try_it_is_given_up_with_a_notice(
     sender.webhooks.send_completed(b'{"id": "x"}', f"{receiver.origin}/hook?token=sesame")
     await sender.sent()
     assert [each.body for each in receiver.seen] == [{"id": "x"}] * 3
-    assert sender.notices == [
-        f"a webhook did not get through: {receiver.origin}: answered 404",
-        f"the webhook of a prediction's end was given up after 0 s: {receiver.origin}: answered 404",
-    ]
+    first, last = sender.notices
+    assert first == f"a webhook did not get through: {receiver.origin}: answered 404"
+    assert is_given_up(last, f"{receiver.origin}: answered 404")
+
+
+def is_given_up(notice: str, reason: str) -> bool:
+    """How many seconds that took, the machine decides."""
+    given_up = r"the webhook of a prediction's end was given up after \d+ s: "
+    return re.fullmatch(given_up + re.escape(reason), notice) is not None
 
 
 async def answered(status: int) -> Response:
@@ -316,7 +322,7 @@ async def test_nobody_there_is_a_notice(start: Callable[..., Sender]) -> None:
     await sender.sent()
     first, last = sender.notices
     assert first.startswith(f"a webhook did not get through: {origin}: no connection (")
-    assert last.startswith(f"the webhook of a prediction's end was given up after 0 s: {origin}: no connection (")
+    assert is_given_up(last, first.removeprefix("a webhook did not get through: "))
 
 
 async def test_a_receiver_that_hangs_holds_up_no_other(receiver: Receiver, start: Callable[..., Sender]) -> None:
@@ -342,7 +348,7 @@ async def test_a_request_that_gets_no_answer_in_time_is_over_and_its_order_is_ke
         return await (hang if len(receiver.seen) == 1 else take)(seen)
 
     receiver.answer = hang_once
-    sender = start(timeout=0.3, window=0.01)
+    sender = start(timeout=3, window=0.01)  # long enough for those that are answered
     story = sender.watch(receiver.origin)
     story.tell(Started())
     await receiver.until(1)

@@ -128,6 +128,7 @@ async def origin(folders: tuple[Path, Path]) -> AsyncIterator[str]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     api = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
+    api.expect.set_options(timeout=30_000)  # a model that starts takes its time
     async with api.async_playwright() as playwright:
         try:
             path = CHROMIUM or None
@@ -171,7 +172,7 @@ class Visit:
     async def status(self, status: str) -> None:
         from playwright.async_api import expect  # noqa: PLC0415 - not everywhere
 
-        await expect(self.page.get_by_test_id("status")).to_have_text(status, timeout=30_000)
+        await expect(self.page.get_by_test_id("status")).to_have_text(status)
 
     async def snippet(self, kind: str) -> str:
         await self.page.get_by_role("tab", name=kind, exact=True).click()
@@ -213,7 +214,7 @@ async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
 async def visit(context: BrowserContext, origin: str) -> AsyncIterator[Visit]:
     """A new visitor. At the end, the console has to be as empty as the test expects."""
     page = await context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(30_000)
     visitor = Visit(page, origin)
     yield visitor
     assert [text for text in visitor.complaints if not re.search(visitor.expected, text)] == []

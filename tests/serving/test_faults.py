@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate_job.serving.answer import Answer
-from replicate_job.serving.faults import OPERATIONS, WORDS, Fault, Faults, parse_seconds
+from replicate_job.serving.faults import OPERATIONS, WORDS, Fault, Faults, _parse_seconds
 
 
 def test_the_language_reads_faults_by_operation_and_settings_for_all() -> None:
@@ -150,4 +150,4 @@ def test_the_rates_of_creates_and_of_the_rest_are_apart_and_downloads_have_none(
 @given(st.floats(min_value=0, max_value=1e6).map(lambda number: round(number, 3)))
 def test_seconds_read_back_in_every_unit(number: float) -> None:
     for unit, factor in {"ms": 0.001, "s": 1, "": 1, "m": 60, "h": 3600}.items():
-        assert parse_seconds(f"{number:f}{unit}") == pytest.approx(number * factor)
+        assert _parse_seconds(f"{number:f}{unit}") == pytest.approx(number * factor)

@@ -1,16 +1,15 @@
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
 import pytest
 from pyreqwest.client import ClientBuilder
-from pyreqwest.exceptions import RequestError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -130,9 +129,10 @@ def test_429_says_when_to_come_back_in_each_of_the_known_ways(
 
 def test_429_can_give_a_date_or_hide_the_seconds_in_its_text(app: Counted, raw: Callable[..., bytes]) -> None:
     app.faults.next("get", "429(date=60)", "429(detail=5)")
+    before = time.time()
     head = raw(app.origin, GET).partition(b"\r\n\r\n")[0]
     line = next(line for line in head.decode().splitlines() if line.startswith("retry-after: "))
-    assert parsedate_to_datetime(line.partition(": ")[2]).timestamp() == pytest.approx(time.time() + 60, abs=3)
+    assert int(before) <= parsedate_to_datetime(line.partition(": ")[2]).timestamp() - 60 <= time.time()
     assert b"Your rate limit resets in ~5s." in raw(app.origin, GET)
 
 
@@ -152,13 +152,19 @@ def test_slow_gives_the_right_answer_late(app: Counted, raw: Callable[..., bytes
 async def test_hang_lasts_until_the_client_leaves(app: Counted) -> None:
     app.faults.next("get", "hang-after", None)
     async with ClientBuilder().build() as client:
-        began = time.monotonic()
-        with pytest.raises(RequestError):
-            await client.get(f"{app.origin}/v1/predictions/1").timeout(timedelta(milliseconds=150)).build().send()
-        assert time.monotonic() - began >= 0.15
+
+        async def ask() -> tuple[int, str]:
+            answer = await client.get(f"{app.origin}/v1/predictions/1").build().send()
+            return answer.status, await answer.text()
+
+        asking = asyncio.create_task(ask())
+        while app.done == 0 and not asking.done():  # noqa: ASYNC110 - the app is in a thread of its own
+            await asyncio.sleep(0.005)
+        answered, _ = await asyncio.wait([asking], timeout=0.15)
+        assert not answered
         assert app.done == 1
-        answer = await client.get(f"{app.origin}/v1/predictions/1").build().send()
-        assert (answer.status, await answer.text()) == (200, BODY)
+        asking.cancel()
+        assert await ask() == (200, BODY)
 
 
 def test_what_is_done_before_its_fault_is_done_without_the_hold(app: Counted, raw: Callable[..., bytes]) -> None:

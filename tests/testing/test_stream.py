@@ -86,7 +86,7 @@ def test_a_cancel_ends_the_stream_with_its_reason(api: ScriptedAPI, create: Crea
         reading = pool.submit(ask, api, "GET", url)
         api.wait_until(lambda: api.count("stream"))
         ask(api, "POST", api.predictions[0].urls["cancel"])
-        assert reading.result(timeout=5).body.endswith(b'event: done\ndata: {"reason":"canceled"}\n\n')
+        assert reading.result().body.endswith(b'event: done\ndata: {"reason":"canceled"}\n\n')
 
 
 def test_done_waits_for_the_end_of_the_prediction(api: ScriptedAPI, create: Create, ask: Ask) -> None:
@@ -96,7 +96,7 @@ def test_done_waits_for_the_end_of_the_prediction(api: ScriptedAPI, create: Crea
         api.wait_until(lambda: api.count("stream"))
         assert not reading.done()
         api.predictions[0].finish()
-        assert reading.result(timeout=5).body.endswith(b"event: done\ndata: {}\n\n")
+        assert reading.result().body.endswith(b"event: done\ndata: {}\n\n")
 
 
 def test_a_prediction_without_a_stream_has_no_url_for_one(api: ScriptedAPI, create: Create, ask: Ask) -> None:

@@ -9,6 +9,7 @@ import socket
 import tempfile
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,7 @@ async def assembled(options: Options) -> AsyncIterator[str]:
         app = build(parts, token=options.token, faults=faults, on_request=options.on_request)
         await stack.enter_async_context(listen(app, listening, BreakableProtocol))
         settling = asyncio.create_task(_settle(parts, models, options.on_notice))
+        settling.add_done_callback(partial(_tell, options.on_notice))
         stack.push_async_callback(_end, settling)
         for row in left:
             if row.webhook:
@@ -74,6 +76,12 @@ async def _settle(parts: Parts, models: list[Model], on_notice: Callable[[str], 
             parts.engine.prepare(model)
     with suppress(OSError):  # another time will do
         await parts.catalog.prune()
+
+
+def _tell(on_notice: Callable[[str], None], settled: asyncio.Task[None]) -> None:
+    """Nobody waits for it: what went wrong would be left to asyncio, which prints a traceback, some time."""
+    if not settled.cancelled() and (error := settled.exception()):
+        on_notice(f"warning: not all was made ready: {error}")
 
 
 async def _end(task: asyncio.Task[None]) -> None:
@@ -110,7 +118,10 @@ async def _open(stack: AsyncExitStack, options: Options, base_url: str, *, keep:
     catalog = Register(Catalog(options.models, versions=cache / "versions"))
     stack.callback(catalog.close)
     engine = Engine(
-        *(cache, scratch, files, options.on_notice),
+        cache,
+        scratch,
+        files,
+        options.on_notice,
         grace=options.grace,
         idle=options.idle,
         max_models=options.max_models,

@@ -33,7 +33,7 @@ class Deployments:
         return msgspec.json.decode(body, type=Deployment) if body else None
 
     def all(self) -> list[Deployment]:
-        """By name."""
+        """The newest first."""
         return [msgspec.json.decode(body, type=Deployment) for body in self._store.deployments()]
 
     def release(self, name: str, **facts: str | int) -> Deployment:
@@ -45,6 +45,5 @@ class Deployments:
         self._store.put_deployment(name, msgspec.json.encode(made))
         return made
 
-    def delete(self, name: str) -> bool:
-        """Whether it was there."""
-        return self._store.delete_deployment(name)
+    def delete(self, name: str) -> None:
+        self._store.delete_deployment(name)

@@ -64,12 +64,13 @@ class Engine:
         self._schemas: dict[str, dict[str, Any] | None] = {}  # of those that ship one, by version
         self._validators: dict[str, Validator] = {}
 
-    async def schema(self, model: Model, *, again: bool = True) -> dict[str, Any]:
+    async def schema(self, model: Model, *, again: bool = True, patience: float | None = None) -> dict[str, Any]:
         """The model's OpenAPI document. Makes its environment first, if need be; ``again``: also if that failed.
 
-        Raises LocalError.
+        Raises LocalError; TimeoutError after ``patience`` seconds, and it is made ready all the same.
         """
-        return self._shipped(model) or (await self._prepared(model, again=again).result()).schema
+        async with asyncio.timeout(patience):
+            return self._shipped(model) or (await self._prepared(model, again=again).result()).schema
 
     async def check(self, model: Model, given: dict[str, Any]) -> None:
         """Raises RefusedError for an input that the model does not take; LocalError for a model that has no schema.
@@ -77,8 +78,7 @@ class Engine:
         A model whose environment is still being made is not waited for long: its own server will check the input.
         """
         with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE):
-                schema = await self.schema(model)
+            schema = await self.schema(model, patience=PATIENCE)
             if model.version not in self._validators:
                 self._validators[model.version] = Validator(schema)
             self._validators[model.version].check(given)
@@ -128,6 +128,8 @@ class Engine:
                         yield event
         except LocalError as error:
             yield Ended("failed", error=str(error))
+        except OSError as error:
+            yield Ended("failed", error=f"{model.slug} could not be run here: {_in_words(error)}")
 
     async def close(self) -> None:
         for task in self._warming:
@@ -170,9 +172,9 @@ class Engine:
         return self._schemas[model.version]
 
     def _prepared(self, model: Model, *, again: bool = True) -> Preparation:
-        """Made ready once, however many ask at the same time; ``again``, if it failed."""
+        """Made ready once, however many ask at the same time; ``again``, if it failed or was removed."""
         found = self._preparations.get(model.version)
-        if found is None or (again and found.has_failed):
+        if found is None or (again and (found.has_failed or found.is_lost)):
             found = self._preparations[model.version] = Preparation(lambda say: self._prepare(model, say))
         return found
 
@@ -187,6 +189,10 @@ class Engine:
             venv = await ensure_venv(model, self._cache / "venvs", tell)
             document = self._shipped(model) or await ensure_schema(model, venv, self._cache / "schemas")
         except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            raise LocalError(f"{model.slug} cannot be prepared: {where}{error.strerror or error}") from error
+            raise LocalError(f"{model.slug} cannot be prepared: {_in_words(error)}") from error
         return Launch(model, venv, document)
+
+
+def _in_words(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"

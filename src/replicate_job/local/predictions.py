@@ -15,7 +15,7 @@ from replicate_job.local.origin import placed
 from replicate_job.local.prediction import Call, Ended, Event, Prediction, new_id
 from replicate_job.local.store import Row
 from replicate_job.serving.page import Page, read_page
-from replicate_job.serving.resource import iso
+from replicate_job.serving.resource import REMOVED, iso
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -256,5 +256,4 @@ def _abandoned(row: Row, now: float) -> bytes:
 
 
 def _emptied(row: Row) -> bytes:
-    nothing: dict[str, Any] = {"input": {}, "output": None, "logs": "", "data_removed": True}
-    return msgspec.json.encode(msgspec.json.decode(row.body, type=dict[str, Any]) | nothing)
+    return msgspec.json.encode(msgspec.json.decode(row.body, type=dict[str, Any]) | REMOVED)

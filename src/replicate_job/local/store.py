@@ -1,4 +1,4 @@
-"""What outlives the server: predictions, deployments and a secret, in one SQLite file."""
+"""What outlives the server: predictions, deployments and secrets, in one SQLite file."""
 
 from __future__ import annotations
 
@@ -149,9 +149,8 @@ class Store:
             (name, body),
         )
 
-    def delete_deployment(self, name: str) -> bool:
-        """Whether it was there."""
-        return self._connection.execute("DELETE FROM deployments WHERE name = ?", (name,)).rowcount > 0
+    def delete_deployment(self, name: str) -> None:
+        self._connection.execute("DELETE FROM deployments WHERE name = ?", (name,))
 
     def secret(self, name: str) -> str:
         """One that is made at its first use: base64 of 24 random bytes."""

@@ -22,7 +22,7 @@ MOST_WAITING = 100
 
 
 class BreakableProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1, with the connection's transport among the ASGI extensions: ``Config(http=…)``.
+    """uvicorn's HTTP/1.1, with the connection's transport among the ASGI extensions, for ``listen``.
 
     What a client sends before a request is there, and how many it sends before it reads an answer, has limits: beyond
     them the connection ends.
@@ -64,7 +64,7 @@ def transport_of(scope: Scope) -> asyncio.Transport:
     try:
         transport: asyncio.Transport = scope["extensions"][_TRANSPORT]["transport"]
     except KeyError:
-        raise RuntimeError("faults need a server that runs replicate_job.testing's BreakableProtocol") from None
+        raise RuntimeError("faults need a server that runs BreakableProtocol") from None
     return transport
 
 

@@ -23,21 +23,26 @@ BY_DEFAULT = frozenset({"output", "completed"})
 _FIELDS = {"input", "webhook", "webhook_events_filter", "stream"}
 
 
+class _Raw(msgspec.Struct):
+    input: msgspec.Raw
+
+
 class Creation(msgspec.Struct, frozen=True):
-    """``raw_input`` is the very text of ``input``. ``version`` is empty where the path names what runs.
+    """``body`` is what was sent. ``version`` is empty where the path names what runs.
 
     ``webhook`` is an address, or empty; ``events`` those that it hears of.
     """
 
     input: dict[str, Any]
-    raw_input: msgspec.Raw
+    body: bytes
     version: str
     webhook: str
     events: frozenset[str]
 
-
-class _Raw(msgspec.Struct):
-    input: msgspec.Raw
+    @property
+    def raw_input(self) -> msgspec.Raw:
+        """The very text of ``input``. Reads the body once more."""
+        return msgspec.json.decode(self.body, type=_Raw).input
 
 
 def read_creation(body: bytes, *, names_version: bool = False) -> Creation:
@@ -51,7 +56,7 @@ def read_creation(body: bytes, *, names_version: bool = False) -> Creation:
     events = given.get("webhook_events_filter")
     return Creation(
         input=given["input"],
-        raw_input=msgspec.json.decode(body, type=_Raw).input,
+        body=body,
         version=given.get("version", ""),
         webhook=given.get("webhook") or "",
         events=BY_DEFAULT if events is None else frozenset(events),

@@ -14,7 +14,7 @@ from replicate_job.errors import LocalError
 from replicate_job.serving.answer import NOT_FOUND, Answer, RefusedError, problem
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -76,15 +76,27 @@ def origin(request: Request) -> str:
 
 async def read_bytes(request: Request) -> bytes:
     """The whole body. Raises RefusedError (413) beyond the limit, without reading on."""
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > LARGEST_BODY:
-        raise RefusedError(_TOO_LARGE)
     body = bytearray()
-    async for chunk in request.stream():
+    async for chunk in limited(request, LARGEST_BODY, _TOO_LARGE):
         body += chunk
-        if len(body) > LARGEST_BODY:
-            raise RefusedError(_TOO_LARGE)
     return bytes(body)
+
+
+def limited(request: Request, most: int, refused: Answer) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises RefusedError with ``refused`` beyond ``most`` bytes, at once if a header tells."""
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > most:
+        raise RefusedError(refused)
+    return _counted(request.stream(), most, refused)
+
+
+async def _counted(chunks: AsyncIterator[bytes], most: int, refused: Answer) -> AsyncIterator[bytes]:
+    read = 0
+    async for chunk in chunks:
+        read += len(chunk)
+        if read > most:
+            raise RefusedError(refused)
+        yield chunk
 
 
 def read_object(body: bytes) -> dict[str, Any]:

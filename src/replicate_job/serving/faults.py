@@ -77,7 +77,7 @@ class Fault(msgspec.Struct, frozen=True):
         kind, after, argument = found["kind"], found["when"] == "after", found["argument"] or ""
         match kind:
             case "drop" | "close" | "slow" | "hang":
-                return cls(text, kind, after, parse_seconds(argument) if argument else 0.0)
+                return cls(text, kind, after, _parse_seconds(argument) if argument else 0.0)
             case "truncate" | "half":
                 return cls(text, kind, after=True)
             case "redirect":
@@ -180,7 +180,7 @@ class Faults:
         return None
 
 
-def parse_seconds(text: str) -> float:
+def _parse_seconds(text: str) -> float:
     """``50ms``, ``2s``, ``5m``, ``1h``, or a bare number of seconds. Raises ValueError."""
     if found := _SECONDS.fullmatch(text):
         return float(found["number"]) * {"ms": 0.001, "s": 1, "": 1, "m": 60, "h": 3600}[found["unit"]]
@@ -208,7 +208,7 @@ def _parse_probability(text: str) -> float:
 
 def _parse_setting(name: str, text: str) -> float:
     if name in ("latency", "expire"):
-        return parse_seconds(text)
+        return _parse_seconds(text)
     if name == "burst" and text.isdigit():
         return float(text)
     if name in ("rate", "other-rate") and (found := _RATE.fullmatch(text)):

@@ -8,6 +8,9 @@ from typing import Any
 
 Body = dict[str, Any]
 
+REMOVED: Body = {"input": {}, "output": None, "logs": "", "data_removed": True}
+"""What is left in place of a prediction's data once they are removed."""
+
 
 def iso(at: float) -> str:
     """A Unix time as the API writes times."""
@@ -38,10 +41,10 @@ def prediction_body(  # noqa: PLR0913 - the fields' own names, one argument a fa
         "id": id,
         "model": model,
         "version": version,
-        "input": {} if data_removed else input,
-        "logs": "" if data_removed else logs,
-        "output": None if data_removed else output,
-        "data_removed": data_removed,
+        "input": input,
+        "logs": logs,
+        "output": output,
+        "data_removed": False,
         "error": error,
         "source": "api",
         "status": status,
@@ -50,11 +53,9 @@ def prediction_body(  # noqa: PLR0913 - the fields' own names, one argument a fa
     }
     times = {"started_at": started_at, "completed_at": completed_at, "deadline": deadline}
     body |= {name: iso(at) for name, at in times.items() if at is not None}
-    if metrics:
-        body["metrics"] = metrics
-    if deployment:
-        body["deployment"] = deployment
-    return body
+    told = {"metrics": metrics, "deployment": deployment}
+    body |= {name: fact for name, fact in told.items() if fact}
+    return body | REMOVED if data_removed else body
 
 
 def prediction_urls(id: str, *, api: str, web: str, stream: str = "") -> dict[str, str]:  # noqa: A002 - the field's own name
@@ -72,11 +73,6 @@ def model_body(  # noqa: PLR0913 - the fields' own names, one argument a fact
     is_official: bool,
     description: str = "",
     visibility: str = "public",
-    github_url: str | None = None,
-    paper_url: str | None = None,
-    license_url: str | None = None,
-    run_count: int = 0,
-    cover_image_url: str | None = None,
     default_example: Body | None = None,
 ) -> Body:
     """``slug`` is ``owner/name``, ``web`` the origin of its page."""
@@ -88,11 +84,11 @@ def model_body(  # noqa: PLR0913 - the fields' own names, one argument a fact
         "description": description or None,
         "visibility": visibility,
         "is_official": is_official,
-        "github_url": github_url,
-        "paper_url": paper_url,
-        "license_url": license_url,
-        "run_count": run_count,
-        "cover_image_url": cover_image_url,
+        "github_url": None,
+        "paper_url": None,
+        "license_url": None,
+        "run_count": 0,
+        "cover_image_url": None,
         "default_example": default_example,
         "latest_version": latest_version,
     }

@@ -6,13 +6,15 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from replicate_job.serving.answer import TOO_LARGE, InvalidField, RefusedError, invalid, problem, required
+from replicate_job.serving.endpoint import limited
+from replicate_job.wire.media import ESSENCE, UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from starlette.requests import Request
 
@@ -20,7 +22,7 @@ LARGEST = 100 * 1024**2
 """Bytes of a file that the API takes."""
 _AROUND = 1024**2  # bytes that a form may have besides the file
 _LONGEST_NAME = 255  # bytes
-_MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(?:;[ -~]*)?", re.ASCII)
+_MEDIA_TYPE = re.compile(rf"{ESSENCE}(?:;[ -~]*)?", re.ASCII)
 
 
 class FileForm(msgspec.Struct, frozen=True):
@@ -34,13 +36,11 @@ class FileForm(msgspec.Struct, frozen=True):
 
 async def read_upload(request: Request, limit: int = LARGEST) -> FileForm:
     """Raises RefusedError with 400, 413 or 422. Of a form that is too large, no more than ``limit`` or so is read."""
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > limit + _AROUND:
-        raise RefusedError(TOO_LARGE)
+    chunks = limited(request, limit + _AROUND, TOO_LARGE)
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise RefusedError(problem(400, "A file is sent as multipart/form-data", "Bad request"))
     try:
-        form = await _Parser(request, limit + _AROUND).parse()
+        form = await _Parser(request.headers, chunks).parse()
     except MultiPartException as error:
         raise RefusedError(problem(400, error.message, "Bad request")) from None
     try:
@@ -50,21 +50,17 @@ async def read_upload(request: Request, limit: int = LARGEST) -> FileForm:
 
 
 class _Parser(MultiPartParser):
-    """Reads a form of at most ``limit`` bytes, to its end: without this, one that breaks off would pass for whole."""
+    """Reads a form to its end: without this, one that breaks off would pass for whole."""
 
-    def __init__(self, request: Request, limit: int) -> None:
-        super().__init__(request.headers, self._read(request, limit))
+    def __init__(self, headers: Headers, chunks: AsyncIterator[bytes]) -> None:
+        super().__init__(headers, self._read(chunks))
         self._ended = False
 
     def on_end(self) -> None:
         self._ended = True
 
-    async def _read(self, request: Request, limit: int) -> AsyncGenerator[bytes, None]:
-        read = 0
-        async for chunk in request.stream():
-            read += len(chunk)
-            if read > limit:
-                raise RefusedError(TOO_LARGE)
+    async def _read(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+        async for chunk in chunks:
             yield chunk
         if not self._ended:
             raise MultiPartException("The form breaks off.")
@@ -83,7 +79,7 @@ async def _read(form: FormData, limit: int) -> FileForm:
     metadata = _metadata(await _text(form, "metadata"))
     kind = (await _text(form, "type")).decode("latin-1") or content.content_type or ""
     if not _MEDIA_TYPE.fullmatch(kind):
-        kind = "application/octet-stream"
+        kind = UNKNOWN
     return FileForm(await content.read(), name.decode("utf-8", "replace"), kind, metadata)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_job.serving.answer import NO_VERSION, NOT_FOUND, RefusedError
 from replicate_job.serving.creation import read_creation, read_version
+from replicate_job.serving.endpoint import found
 from replicate_job.serving.headers import read_cancel_after
 from replicate_job.serving.page import Page, read_page
 from replicate_job.serving.resource import prediction_urls
@@ -46,13 +47,13 @@ class Account:
     def create(self, request: Request, *, model: str = "", deployment: str = "") -> ScriptedPrediction:
         """From a request whose ``body`` is set; ``model`` or ``deployment`` where the path names one."""
         creation = read_creation(request.body, names_version=not model and not deployment)
-        found, version = self._resolve(model, deployment) if model or deployment else self._named(creation.version)
-        found.validator.check(creation.input)
+        known, version = self._resolve(model, deployment) if model or deployment else self._named(creation.version)
+        known.validator.check(creation.input)
         prediction = ScriptedPrediction(
-            model=found.name,
-            version="hidden" if found.official else version,
+            model=known.name,
+            version="hidden" if known.official else version,
             raw_input=creation.raw_input,
-            script=self._next_script(found, creation.input),
+            script=self._next_script(known, creation.input),
             request=request,
             deployment=deployment,
             cancel_after=read_cancel_after(request.headers.get("cancel-after")),
@@ -80,14 +81,10 @@ class Account:
         return read_page(items, _number, cursor, lambda prediction: now >= prediction.listed)
 
     def model(self, name: str) -> Model:
-        if name not in self.models:
-            raise RefusedError(NOT_FOUND)
-        return self.models[name]
+        return found(self.models.get(name))
 
     def deployment(self, name: str) -> dict[str, Any]:
-        if name not in self.deployments:
-            raise RefusedError(NOT_FOUND)
-        deployment = self.deployments[name]
+        deployment = found(self.deployments.get(name))
         return deployment.describe(deployment.version or self.model(deployment.model).version_ids[0])
 
     def _resolve(self, name: str, deployment: str) -> tuple[Model, str]:

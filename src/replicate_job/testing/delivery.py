@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 import secrets
@@ -13,6 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from replicate_job.serving.answer import Answer
+from replicate_job.wire.data_url import encode
 from replicate_job.wire.media import media_type
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def data_url(self) -> str:
-        return f"data:{self.media_type};base64,{base64.b64encode(self.content).decode()}"
+        return encode(self.media_type, self.content)
 
 
 class Delivery:

@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import threading
 from typing import TYPE_CHECKING, Self
 
 from replicate_job.listener import bind, listen, origin_of
+from replicate_job.loop import new_loop
 from replicate_job.serving.connection import BreakableProtocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from starlette.types import ASGIApp
-
-
-def new_loop() -> Callable[[], asyncio.AbstractEventLoop]:
-    if sys.platform == "win32":
-        return asyncio.new_event_loop
-    import uvloop  # noqa: PLC0415 - does not exist on Windows
-
-    return uvloop.new_event_loop
 
 
 class LoopbackServer:
@@ -33,7 +23,7 @@ class LoopbackServer:
     """
 
     def __init__(self, *apps: ASGIApp) -> None:
-        self._apps, self._loop_factory = apps, new_loop()
+        self._apps = apps
         self._sockets = [bind() for _ in apps]
         self.origins = tuple(map(origin_of, self._sockets))
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -55,7 +45,7 @@ class LoopbackServer:
 
     def _run(self) -> None:
         try:
-            with asyncio.Runner(loop_factory=self._loop_factory) as runner:
+            with asyncio.Runner(loop_factory=new_loop) as runner:
                 runner.run(self._serve())
         finally:
             self._ready.set()

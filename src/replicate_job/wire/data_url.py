@@ -10,10 +10,12 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from replicate_job.wire.media import ESSENCE
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_HEAD = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?P<parameters>(?:;[^;,\s]+)*),", re.ASCII | re.IGNORECASE)
+_HEAD = re.compile(rf"data:(?P<type>{ESSENCE})?(?P<parameters>(?:;[^;,\s]+)*),", re.ASCII | re.IGNORECASE)
 _WHITESPACE = b" \t\r\n\f"
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 _ESCAPE = 3  # characters of a percent escape

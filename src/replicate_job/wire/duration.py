@@ -1,4 +1,4 @@
-"""``Cancel-After``: how long a prediction may take, as Replicate's API writes it."""
+"""Durations as Replicate's API writes them: its header ``Cancel-After``, and options of the commands."""
 
 from __future__ import annotations
 

@@ -8,6 +8,8 @@ Python 3.13. The rest is left to it.
 from __future__ import annotations
 
 UNKNOWN = "application/octet-stream"
+ESSENCE = r"[\w.+-]+/[\w.+-]+"
+"""A media type without its parameters, as a regular expression for ASCII."""
 
 _TYPES = {
     ".webp": "image/webp",

@@ -220,6 +220,24 @@ async def test_each_prediction_starts_in_the_folder_that_the_setup_left(
         assert await engine.output() == "home"
 
 
+async def test_a_setup_may_run_a_prediction_and_a_prediction_another(
+    write_model: Callable[..., Path], bench: Any
+) -> None:
+    code = """
+        from cog import BaseRunner
+
+        class Runner(BaseRunner):
+            def setup(self) -> None:
+                self.warm = self.run(1)
+
+            def run(self, depth: int) -> int:
+                return self.run(depth - 1) + 1 if depth else 0
+    """
+    write_model(code, CONFIG)
+    async with bench() as engine:
+        assert await engine.output(depth=2) == 2
+
+
 async def test_numbers_of_an_output_are_not_looked_up_in_a_numpy_that_is_not_there_one_by_one(
     write_model: Callable[..., Path], bench: Any
 ) -> None:

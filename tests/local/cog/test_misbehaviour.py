@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +59,73 @@ FILE = """
             path.write_bytes(b"z" * 100_000_000)
             return path
 """
+DEAF = """
+    import asyncio, ctypes, os
+    from cog import BaseRunner
+
+    class Runner(BaseRunner):
+        running = 0
+
+        async def run(self, how: str = "") -> str:
+            self.running += 1
+            seen = self.running
+            try:
+                await self.act(how)
+            finally:
+                self.running -= 1
+            return f"{seen} at once"
+
+        async def act(self, how: str) -> None:
+            print(os.getpid() if how == "who" else how, flush=True)
+            match how:
+                case "waits":
+                    await asyncio.sleep(1000)
+                case "tidies":
+                    try:
+                        await asyncio.sleep(1000)
+                    finally:
+                        await asyncio.sleep(0.3)
+                case "swallows":
+                    while True:
+                        try:
+                            await asyncio.sleep(1000)
+                        except asyncio.CancelledError:
+                            pass
+                case "blocks":
+                    while True:
+                        ctypes.CDLL(None).sleep(60)
+"""
+YIELDS = """
+    import asyncio, os
+    from typing import AsyncIterator
+    from cog import BaseRunner
+
+    class Runner(BaseRunner):
+        running = 0
+
+        async def run(self, how: str = "") -> AsyncIterator[str]:
+            self.running += 1
+            try:
+                print(os.getpid() if how == "who" else how, flush=True)
+                yield f"{self.running} at once"
+                if how == "yields":
+                    await asyncio.sleep(1000)
+            finally:
+                self.running -= 1
+"""
+STOPPER = """
+    import os, signal, time
+    from cog import BaseRunner
+
+    class Runner(BaseRunner):
+        def run(self, fifo: str = "") -> str:
+            if fifo:
+                shell = open(f"/proc/{os.getppid()}/stat").read()
+                os.kill(int(shell.rpartition(")")[2].split()[1]), signal.SIGSTOP)
+                open(fifo, "w").close()
+                time.sleep(1000)
+            return "well"
+"""
 SCRATCH = Path("/tmp/coglet/predictions")  # noqa: S108 - the place is coglet's choice
 
 
@@ -98,6 +167,65 @@ async def test_a_model_that_does_not_hear_its_cancellation_is_ended_by_force(
         assert await engine.output() == "well"
 
 
+@pytest.mark.parametrize("how", ["swallows", "blocks"])
+async def test_an_async_model_that_goes_on_after_its_cancellation_is_ended_by_force_before_the_next_prediction(
+    write_model: Callable[..., Path], bench: Any, how: str
+) -> None:
+    write_model(DEAF, CONFIG)
+    async with bench() as engine:
+        run, task = engine.start(how=how)
+        await run.until(Logged)
+        run.canceled.set()
+        assert await asyncio.wait_for(engine.output(), 20) == "1 at once"
+        await task
+
+
+@pytest.mark.parametrize("how", ["tidies", "yields"])
+async def test_an_async_model_that_hears_its_cancellation_ends_in_peace_before_the_next_prediction(
+    write_model: Callable[..., Path], bench: Any, how: str
+) -> None:
+    write_model(YIELDS if how == "yields" else DEAF, CONFIG)
+    async with bench(grace=60) as engine:
+        process = (await engine.run(how="who")).log
+        run, task = engine.start(how=how)
+        await run.until(Logged)
+        run.canceled.set()
+        assert await asyncio.wait_for(engine.output(), 20) in ("1 at once", ["1 at once"])
+        await task
+        assert (await engine.run(how="who")).log == process
+
+
+async def test_who_is_ended_with_a_canceled_neighbour_that_went_on_is_told_so(
+    write_model: Callable[..., Path], bench: Any
+) -> None:
+    write_model(DEAF, f"{CONFIG}concurrency:\n  max: 2\n")
+    async with bench() as engine:
+        beside, waiting = engine.start(how="waits")
+        await beside.until(Logged)
+        run, task = engine.start(how="blocks")
+        await run.until(Logged)
+        run.canceled.set()
+        await asyncio.wait_for(asyncio.gather(task, waiting), 20)
+        reason = "the model's process was ended: another prediction went on after its cancellation"
+        assert (beside.end.status, beside.end.error) == ("failed", reason)
+        assert await engine.output() == "1 at once"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_a_model_server_that_answers_nothing_any_more_is_ended_by_a_cancellation(
+    write_model: Callable[..., Path], bench: Any, tmp_path: Path
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    write_model(STOPPER, CONFIG)
+    async with bench() as engine:
+        run, task = engine.start(fifo=str(fifo))
+        (await asyncio.to_thread(fifo.open)).close()  # opens once the server is stopped
+        run.canceled.set()
+        await asyncio.wait_for(task, 20)
+        assert await engine.output() == "well"
+
+
 async def test_of_fifty_megabytes_of_log_the_beginning_and_the_end_are_kept(
     write_model: Callable[..., Path], bench: Any
 ) -> None:
@@ -128,6 +256,18 @@ async def test_a_file_of_a_hundred_megabytes_comes_whole(write_model: Callable[.
     async with bench() as engine:
         address = await engine.output()
         assert engine.read(address) == b"z" * 100_000_000
+
+
+async def test_an_output_that_cannot_be_written_here_fails_in_words_and_names_the_place(
+    write_model: Callable[..., Path], bench: Any, tmp_path: Path
+) -> None:
+    write_model(FILE, CONFIG)
+    async with bench() as engine:
+        shutil.rmtree(tmp_path / "files", ignore_errors=True)
+        (tmp_path / "files").touch()
+        end = (await engine.run()).end
+        assert end.error.startswith(f"me/model could not be run here: {tmp_path}/files/")
+        assert end.error.endswith(": Not a directory")
 
 
 BROKEN = """

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from replicate_job.local.environment.process import run
+from replicate_job.local.environment.process import Program, run
 from replicate_job.loop import new_loop
 
 
@@ -110,6 +110,22 @@ async def test_a_cancellation_ends_the_program_and_its_children(tmp_path: Path) 
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await asyncio.to_thread(end.read) == b""  # its end of the pipe is closed: every holder is gone
+    end.close()
+
+
+async def test_the_group_ends_with_its_leader(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    program = Program(f"sleep 100 9>{fifo} & echo $$; wait", (), os.environ)
+    try:
+        async with asyncio.timeout(60):
+            end = await asyncio.to_thread(fifo.open, "rb")
+            os.kill(int(await program.output.readline()), signal.SIGKILL)
+            assert await program.wait() == -signal.SIGKILL
+            assert await asyncio.to_thread(end.read) == b""
+    finally:
+        await program.close()
+        program.leave()
     end.close()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_address
 from pathlib import Path, PosixPath
@@ -263,30 +262,31 @@ async def test_a_fetch_that_is_canceled_leaves_nothing(
     assert not list((tmp_path / "unfinished").iterdir())
 
 
-class SlowShelf(PosixPath):
-    """A place on a disk that takes its time."""
-
-    is_begun, is_done = threading.Event(), threading.Event()
-
-    def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - as of Path
-        self.is_begun.set()
-        time.sleep(0.1)
-        super().mkdir(mode, parents, exist_ok)
-        self.is_done.set()
-
-
 async def test_a_fetch_that_is_canceled_while_its_file_is_put_in_place_ends_after_that(
     tmp_path: Path, site: Site, inbound: Callable[..., Inbound]
 ) -> None:
     """Whoever removes the folder then has nobody make it again."""
-    shelf = SlowShelf(tmp_path / "inputs")
+    is_begun, may_go, is_done = (threading.Event() for _ in range(3))
+
+    class SlowShelf(PosixPath):
+        """A place on a disk that takes its time."""
+
+        def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - as of Path
+            is_begun.set()
+            assert may_go.wait(60)
+            super().mkdir(mode, parents, exist_ok)
+            is_done.set()
+
     url = parse_address(f"{site.origin}/pictures/cat.png")
-    task = asyncio.create_task(inbound().fetch(url, shelf, "0"))
-    await asyncio.to_thread(shelf.is_begun.wait, 10)
+    task = asyncio.create_task(inbound().fetch(url, SlowShelf(tmp_path / "inputs"), "0"))
+    assert await asyncio.to_thread(is_begun.wait, 60)
     task.cancel()
+    ended, _ = await asyncio.wait([task], timeout=0.1)
+    assert not ended
+    may_go.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert shelf.is_done.is_set()
+    assert is_done.is_set()
 
 
 async def test_a_file_that_takes_too_long_is_given_up(

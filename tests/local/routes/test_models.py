@@ -169,10 +169,13 @@ async def test_an_official_model_shows_no_versions_though_its_latest(api: Any) -
 
 
 async def test_a_community_model_lists_its_versions_and_an_edit_makes_a_new_one(
-    write_model: Callable[..., Path], local: Any
+    write_model: Callable[..., Path], local: Any, cache: Path, tmp_path: Path
 ) -> None:
     folder = write_model(ECHO)
-    async with local() as api:
+    own = tmp_path / "cache"  # in the other one are versions of other tests' models of that name
+    own.mkdir()
+    (own / "venvs").symlink_to(cache / "venvs")
+    async with local(cache_dir=own) as api:
         first = await api.get("/v1/models/me/model/versions")
         before = first["results"][0]["id"]
         (folder / "predict.py").write_text((folder / "predict.py").read_text().replace("text: str", "words: str"))

@@ -41,7 +41,7 @@ SCRATCH = Path("/tmp/coglet/predictions")  # noqa: S108 - the place is coglet's 
 # Cog's server starts its worker as "python", from PATH, where this comes first. How the worker ended is written down
 # before the server can know of it, for its pipes are closed when this shell ends.
 _WORKER = """#!/bin/sh
-PATH={path} {python} -c {prelude} {failure} "$@"
+PATH={path} {python} -c {prelude} {folder} "$@"
 code=$?
 echo "$code" >{ended}
 exit "$code"
@@ -102,10 +102,14 @@ class Group:
             return f"exit code {code}"
         return f"{name}; the machine may be out of memory" if name == "SIGKILL" else name
 
+    def runs(self, id: str) -> bool:  # noqa: A002 - the API's own name
+        """Whether the model still works at this prediction, whatever Cog's server says of it."""
+        return self.is_up and (self._work / "running" / id).exists()
+
     def start(self, address: Address) -> None:
         room = self._furnish()
         limit = f"ulimit -d {self._memory // 1024}\n" if self._memory else ""
-        server = (str(self._launch.venv / "bin" / "python"), "-m", "cog.server.http", "--host", address.host)
+        server = (str(self._launch.python), "-m", "cog.server.http", "--host", address.host)
         script = limit + _WATCHED.format(scratch=SCRATCH)
         words = (str(self._folder), *server)
         self._program = Program(script, words, self._environment(address.port), room, _LINE)
@@ -122,7 +126,7 @@ class Group:
             if self._count == before:
                 break
         with suppress(FileNotFoundError):
-            self.printed.extend(self._failure.read_text("utf-8").splitlines())
+            self.printed.extend((self._work / "failure").read_text("utf-8").splitlines())
 
     def kill(self) -> None:
         """End every process at once."""
@@ -141,10 +145,6 @@ class Group:
     def _ended(self) -> Path:
         return self._work / "ended"
 
-    @property
-    def _failure(self) -> Path:
-        return self._work / "failure"
-
     def _furnish(self) -> Path:
         """Make its folders; gives the one that it runs in.
 
@@ -152,7 +152,7 @@ class Group:
         a folder of links.
         """
         room, tools = self._work / "model", self._work / "bin"
-        for made in (room / ".cog", self._work / "tmp", tools):
+        for made in (room / ".cog", self._work / "tmp", self._work / "running", tools):
             made.mkdir(parents=True)
         for entry in self._launch.model.folder.iterdir():
             if entry.name not in {".cog", "__pycache__"}:
@@ -161,9 +161,9 @@ class Group:
         (room / ".cog" / "openapi_schema.json").write_bytes(msgspec.json.encode(document))
         worker = {
             "path": model_environment(self._launch.venv, self._launch.model.environment)["PATH"],
-            "python": str(self._launch.venv / "bin" / "python"),
+            "python": str(self._launch.python),
             "prelude": _PRELUDE.read_text("utf-8"),
-            "failure": str(self._failure),
+            "folder": str(self._work),
             "ended": str(self._ended),
         }
         script = _WORKER.format(**{name: shlex.quote(text) for name, text in worker.items()})

@@ -2,7 +2,7 @@
 
 What is known of its ways (coglet 0.23.1), and why this looks as it does: a worker that died is never restarted, so
 the whole server is; its slot frees after the answer was sent, so 409 can follow a single client; cancel is a request
-that a model may not hear.
+that a model may not hear, and of an async model the answer ends with it all the same.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _CRASHED = "Worker crashed"
 _NOT_JSON = "Failed to parse output JSON"
 _READY = {"READY", "BUSY"}
 _PORTS = 3
-_LONG_FOR_A_SLOT = 0.02  # seconds
+_LONG_FOR_A_SLOT, _LONG_FOR_A_WORD, _PAUSE = 0.02, 5.0, 0.01  # seconds
 
 
 class CogServer:
@@ -106,10 +106,20 @@ class CogServer:
         finally:
             stopping.cancel()
             await asyncio.wait((stopping,))
+        await self._free(id)
+
+    async def _free(self, id: str) -> None:  # noqa: A002 - the API's own name
+        """Once Cog's server knows no more of it, wait until the model does not either; end the server if that lasts."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._grace):
+                while self._group is not None and self._group.runs(id):  # noqa: ASYNC110 - a file tells nobody
+                    await asyncio.sleep(_PAUSE)
+                return
+        self._force()
 
     async def _bounded(self, id: str, given: Mapping[str, Any]) -> AsyncGenerator[Event]:  # noqa: A002 - the API's own name
         """The prediction's events, with no more of its log than is worth keeping."""
-        log, end = Excerpt(), Ended("failed", error="the model's server stopped in the middle of the prediction")
+        log, end, reason = Excerpt(), None, "the model's server stopped in the middle of the prediction"
         try:
             async with aclosing(self._stream(id, given)) as events:
                 async for event in events:
@@ -120,10 +130,10 @@ class CogServer:
                     elif text := log.take(event.text):
                         yield Logged(text)
         except OSError as error:
-            end = Ended("failed", error=self._forced or f"the model's server stopped ({error})")
+            reason = f"the model's server stopped ({error})"
         if text := log.rest():
             yield Logged(text)
-        yield end
+        yield end or Ended("failed", error=self._forced or reason)
 
     async def _restart(self) -> None:
         for _ in range(_PORTS):
@@ -167,9 +177,9 @@ class CogServer:
         raise LocalError(f"{self._launch.model.slug} could not be set up: {self._explained(reason)}")
 
     async def _health(self) -> str:
-        """The server's word for its state; empty where it does not answer."""
+        """The server's word for its state; empty where it does not answer, or not soon."""
         try:
-            async with call(self._address, "GET", "/health-check") as answer:
+            async with asyncio.timeout(_LONG_FOR_A_WORD), call(self._address, "GET", "/health-check") as answer:
                 return str(msgspec.json.decode(await answer.read()).get("status", ""))
         except (OSError, msgspec.DecodeError):
             return ""
@@ -187,7 +197,7 @@ class CogServer:
 
     @asynccontextmanager
     async def _put(self, id: str, given: Mapping[str, Any]) -> AsyncIterator[Answer]:  # noqa: A002 - the API's own name
-        body, delay = msgspec.json.encode({"input": given}), 0.001
+        body, delay = msgspec.json.encode({"input": given, "context": {"id": id}}), 0.001
         while True:
             with suppress(ConnectionRefusedError):  # it died while it was idle
                 async with call(self._address, "PUT", f"/predictions/{id}", body, "text/event-stream") as answer:
@@ -204,10 +214,16 @@ class CogServer:
     async def _cancel(self, id: str, canceled: asyncio.Event) -> None:  # noqa: A002 - the API's own name
         """Once it is canceled: ask the model to end, and end its server if it does not."""
         await canceled.wait()
-        with suppress(OSError):
-            async with call(self._address, "POST", f"/predictions/{id}/cancel"):
-                pass
-        await asyncio.sleep(self._grace)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._grace):
+                with suppress(OSError):
+                    async with call(self._address, "POST", f"/predictions/{id}/cancel"):
+                        pass
+                await asyncio.Event().wait()  # for what is left of it
+        self._force()
+
+    def _force(self) -> None:
+        """End the server, with all that runs there."""
         if self._group is not None:
             self._forced = "the model's process was ended: another prediction went on after its cancellation"
             self._is_ready = False

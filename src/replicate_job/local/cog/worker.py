@@ -1,8 +1,9 @@
-"""Run what Cog's server starts as its worker, with its gaps filled: ``python -c THIS FILE FAILURE -c CODE``.
+"""Run what Cog's server starts as its worker, with its gaps filled: ``python -c THIS FILE FOLDER -c CODE``.
 
 It runs in the model's own environment, where nothing of this package can be imported. The gaps:
 
-- Of a setup that fails, Cog's server tells the exception's message only. Here the traceback goes into FAILURE.
+- Of a setup that fails, Cog's server tells the exception's message only. Here the traceback goes into
+  FOLDER/failure.
 - A model that prints faster than the server's event stream goes is canceled. Here what is printed very fast goes out
   in fewer and larger pieces.
 - Files that cannot be read are left out of an output without a word. Here the prediction fails.
@@ -14,6 +15,8 @@ It runs in the model's own environment, where nothing of this package can be imp
   Here that is remembered for a second.
 - One prediction's change of the working directory stays for the next, and a setup's keeps the server from its own
   files. Here each prediction starts where the setup ended.
+- An async prediction that was canceled is over for Cog's server at once, whether the model heard it or not. Here there
+  is a file FOLDER/running/ID until it is.
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ _SPAN = 0.1  # seconds
 _CALM = 200  # writes in a span that go out as they are
 _LARGE = 2**16  # characters
 _LAST_WORDS = 0.2  # seconds
-_FAILURE = sys.argv[1]
+_FOLDER = pathlib.Path(sys.argv[1])
 _BEFORE_STDIN = 3  # arguments of Popen
 _ABSENT = 1.0  # seconds
 
@@ -156,7 +159,7 @@ def telling() -> typing.Iterator[None]:
     try:
         yield
     except BaseException:
-        pathlib.Path(_FAILURE).write_text(traceback.format_exc(), "utf-8")
+        (_FOLDER / "failure").write_text(traceback.format_exc(), "utf-8")
         time.sleep(_LAST_WORDS)  # what was printed before is on its way through threads of this process, which ends
         raise
 
@@ -182,9 +185,12 @@ class Turns:
         os.chdir(self._place)
         for copy in self._copies.iterdir() if self._copies else ():  # the last one's: nobody reads them any more
             shutil.rmtree(copy, ignore_errors=True)
+        mark = _FOLDER / "running" / cog.current_scope().context.get("id", "setup")
+        mark.touch()
         try:
             yield
         finally:
+            mark.unlink(missing_ok=True)  # a model may call itself
             for stream in (sys.stdout, sys.stderr):
                 if isinstance(stream, Gathered):
                     stream.hand_on()

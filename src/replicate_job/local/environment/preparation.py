@@ -21,6 +21,10 @@ class Launch(msgspec.Struct, frozen=True):
     venv: Path
     schema: dict[str, Any]
 
+    @property
+    def python(self) -> Path:
+        return self.venv / "bin" / "python"
+
 
 class Preparation:
     """Begins at once. ``prepare`` gets a function for what it has to say, a line at a time."""
@@ -30,6 +34,11 @@ class Preparation:
         self._changed = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._run(prepare))
         self._task.add_done_callback(self._finish)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether what was made is not there any more."""
+        return self._task.done() and not self.has_failed and not self._task.result().python.exists()
 
     @property
     def has_failed(self) -> bool:

@@ -7,6 +7,7 @@ import codecs
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -90,6 +91,7 @@ class Program:
         assert self._process.stdout  # noqa: S101 - for the type checker
         self.output = asyncio.StreamReader(limit)
         self._pipe = _Pipe(self._process.stdout, self.output)
+        self._reaping = threading.Lock()
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
         threading.Thread(target=self._await, daemon=True).start()
 
@@ -104,8 +106,9 @@ class Program:
 
     def kill(self) -> None:
         """End the whole group at once."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        with self._reaping:
+            if self._process.returncode is None:  # from then on its id may be that of a stranger
+                self._end_group()
 
     async def close(self) -> None:
         """End the whole group, and wait for it. The end of ``output`` can still be read, until ``leave``."""
@@ -117,11 +120,23 @@ class Program:
         self._pipe.close()
 
     def _await(self) -> None:
-        self._process.wait()
+        """Nothing of a group is wanted after its leader, of whom nobody else has the id until it is reaped."""
+        if sys.platform == "darwin":  # has no waitid before Python 3.13: for a moment its id is free
+            self._process.wait()
+            self._end_group()
+        else:
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+            with self._reaping:
+                self._end_group()
+                self._process.wait()
         if self._process.stdin:
             self._process.stdin.close()
         with suppress(RuntimeError):  # the loop is closed: nobody waits
             self._loop.call_soon_threadsafe(self._over)
+
+    def _end_group(self) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _over(self) -> None:
         self._ended.set()

@@ -11,14 +11,14 @@ from starlette.datastructures import Headers
 from starlette.responses import FileResponse, Response
 
 from replicate_job.serving.answer import NOT_FOUND
-from replicate_job.wire.media import UNKNOWN
+from replicate_job.wire.media import ESSENCE, UNKNOWN
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from replicate_job.local.files.shelf import File
 
-_PLAIN = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
+_PLAIN = re.compile(ESSENCE, re.ASCII)
 _PICTURE_THAT_RUNS = "image/svg+xml"
 _PLAYED = ("audio/", "video/")
 _SHOWN = ("image/", *_PLAYED)

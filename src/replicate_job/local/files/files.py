@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from replicate_job.wire.openapi import Position
 
 _UPLOAD = re.compile(r"/(?:v1/files/([^/]+)(?:/download)?|files/([^/]+)/[^/]+)")
-_OUTPUT = re.compile(r"/outputs/([^/]+)/([^/]+)")
 _DATA = "data:"
 """As Cog's server writes it: in capitals, it takes a data URL for a path."""
 _AT_ONCE = 4  # files that one prediction fetches
@@ -128,7 +127,7 @@ class Files:
         """
         if (found := _UPLOAD.fullmatch(url.path)) and (file := self.uploads.get(found[1] or found[2])):
             return f"/files/{file.id}/{file.name}"
-        if (found := _OUTPUT.fullmatch(url.path)) and self.outputs.get(found[1], found[2]):
+        if self.outputs.find(url.path):
             return url.path
         if url.origin_ascii in self._origins:
             raise LocalError(f"there is no file at {url.path} on this server (any more)")

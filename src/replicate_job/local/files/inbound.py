@@ -21,7 +21,7 @@ from replicate_job.http import Exchange, chunks, downloader, read_headers
 from replicate_job.local.files.private import lookup
 from replicate_job.local.files.shelf import TooLargeError, safe_name
 from replicate_job.threads import in_thread
-from replicate_job.wire.media import UNKNOWN, extension, sniff
+from replicate_job.wire.media import ESSENCE, UNKNOWN, extension, sniff
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -42,7 +42,7 @@ _TRIED = 4  # addresses of one host
 _MOVED = {301, 302, 303, 307, 308}
 _OK = 200
 _SUFFIX = re.compile(r".+\.(?=[A-Za-z0-9]*[A-Za-z])[A-Za-z0-9]{1,12}", re.ASCII)
-_CONTENT_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
+_CONTENT_TYPE = re.compile(ESSENCE, re.ASCII)
 
 
 class Inbound:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import time
 from contextlib import suppress
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from replicate_job.local.files.shelf import Drafts
     from replicate_job.wire.openapi import Position
+
+_PATH = re.compile(r"/outputs/([^/]+)/([^/]+)")
 
 
 class Outputs:
@@ -71,6 +74,11 @@ class Outputs:
     def get(self, prediction: str, name: str) -> File | None:
         known = is_key(prediction) and is_name(name)
         return read_file(self._shelves / prediction / name) if known else None
+
+    def find(self, path: str) -> File | None:
+        """The same by the path of its address; None for any other path."""
+        found = _PATH.fullmatch(path)
+        return self.get(found[1], found[2]) if found else None
 
     def forget(self, prediction: str) -> None:
         """It has ended: nothing follows that could be known already."""

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 LARGEST = 20 * 2**20
 """Bytes of all files of a prediction that are given like this."""
 _CLIENT = re.compile(r"replicate-(?:python|javascript)/|\w+/Python ")
-_PATH = re.compile(r"/outputs/([^/]+)/([^/]+)")
 
 
 def takes_no_http(user_agent: str) -> bool:
@@ -46,8 +45,7 @@ def _inline(body: bytes, here: str, outputs: Outputs) -> bytes:
         if isinstance(value, dict):
             return {name: replaced(item) for name, item in value.items()}
         is_here = isinstance(value, str) and value.startswith(here)
-        path = _PATH.fullmatch(value, len(here)) if is_here else None
-        file = outputs.get(path[1], path[2]) if path else None
+        file = outputs.find(value[len(here) :]) if is_here else None
         if file is None or file.size > left:
             return value
         with suppress(FileNotFoundError):  # its data are being removed

@@ -148,15 +148,13 @@ class ModelRoutes:
     async def _known(self, model: Model) -> dict[str, Any]:
         """The model's schema, or one that says nothing where it is long in coming. Raises LocalError."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(engine.PATIENCE):
-                return await self._engine.schema(model)
+            return await self._engine.schema(model, patience=engine.PATIENCE)
         return _UNKNOWN
 
     async def _schema(self, model: Model, patience: float | None = _PATIENCE) -> dict[str, Any] | None:
         """None for a model that cannot be made ready, or not soon: it is made ready all the same."""
         with suppress(LocalError, TimeoutError):
-            async with asyncio.timeout(patience):
-                return await self._engine.schema(model, again=False)
+            return await self._engine.schema(model, again=False, patience=patience)
         return None
 
 
