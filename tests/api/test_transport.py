@@ -187,13 +187,12 @@ async def test_a_stream_is_read_as_it_comes_and_raises_as_a_request_does(server:
 
 async def test_a_cancelled_request_ends_at_once(server: Any) -> None:
     server.hang()
-    async with asyncio.timeout(5):
-        task = asyncio.create_task(post(server.url, timeout=60))
-        while not server.received:  # noqa: ASYNC110 - the server tells nobody
-            await asyncio.sleep(0.001)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+    task = asyncio.create_task(post(server.url, timeout=60))
+    while not server.received:  # noqa: ASYNC110 - the server tells nobody
+        await asyncio.sleep(0.001)
+    task.cancel()
+    await asyncio.wait((task,), timeout=20)
+    assert task.cancelled()
 
 
 async def test_a_cancellation_just_as_the_answer_arrives_is_never_swallowed(server: Any) -> None:

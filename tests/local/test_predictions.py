@@ -125,13 +125,12 @@ async def test_a_model_that_raises_or_just_stops_has_failed_with_the_reason(stor
     assert (second.status, second.error) == ("failed", "the model ended without a result")
 
 
-async def test_events_can_be_read_from_any_position_while_they_come_and_afterwards(store: Store) -> None:
+async def test_events_can_be_read_while_they_come_and_afterwards(store: Store) -> None:
     predictions = Predictions(store)
     one = create(predictions, echo)
-    live = [event async for _, event in predictions.events(one)]
+    live = [event async for event in predictions.events(one)]
     assert live == [Started(), Logged("hello\n"), Produced(one.id), Ended("succeeded", one.id)]
-    assert [position async for position, _ in predictions.events(one, 2)] == [2, 3]
-    assert [position async for position, _ in predictions.events(one, 99)] == []
+    assert [event async for event in predictions.events(one)] == live
 
 
 async def test_pages_of_100_go_newest_first_to_the_oldest_and_back(store: Store) -> None:

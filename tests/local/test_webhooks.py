@@ -111,11 +111,9 @@ class Story:
     def body(self) -> bytes:
         return msgspec.json.encode(self._state)
 
-    async def events(self) -> AsyncGenerator[tuple[int, Event]]:
-        position = 0
+    async def events(self) -> AsyncGenerator[Event]:
         while True:
-            yield position, (event := await self._told.get())
-            position += 1
+            yield (event := await self._told.get())
             if isinstance(event, Ended):
                 return
 

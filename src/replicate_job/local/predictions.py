@@ -193,12 +193,12 @@ class Predictions:
                     await prediction.changed.wait()
         return prediction.is_terminal
 
-    async def events(self, prediction: Prediction, start: int = 0) -> AsyncGenerator[tuple[int, Event]]:
-        """Everything that happened and happens to it from the event at ``start`` on, to its end."""
-        position = max(start, 0)
+    async def events(self, prediction: Prediction) -> AsyncGenerator[Event]:
+        """Everything that happened and happens to it, to its end."""
+        position = 0
         while True:
             while position < len(prediction.events):
-                yield position, prediction.events[position]
+                yield prediction.events[position]
                 position += 1
             if prediction.is_terminal:
                 return

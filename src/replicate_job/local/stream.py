@@ -33,7 +33,7 @@ async def stream(predictions: Predictions, prediction: Prediction, last: str, he
     yield _OPENING
     seen, number = _seen(last), 0
     async with aclosing(predictions.events(prediction)) as events:
-        async for _, event in events:
+        async for event in events:
             is_output = isinstance(event, Produced)
             number += is_output
             if number > seen or (number == seen and not is_output) or isinstance(event, Ended):

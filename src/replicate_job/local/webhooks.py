@@ -59,7 +59,7 @@ class Webhooks:
 
     def watch(
         self,
-        events: AsyncGenerator[tuple[int, Event]],
+        events: AsyncGenerator[Event],
         body: Callable[[], bytes],
         url: str,
         filter: frozenset[str] = BY_DEFAULT,  # noqa: A002 - the API's own word
@@ -167,14 +167,14 @@ class _Watch:
         self._is_behind = self._is_completed = self._is_over = False
         self._news = asyncio.Event()
 
-    async def run(self, events: AsyncGenerator[tuple[int, Event]]) -> None:
+    async def run(self, events: AsyncGenerator[Event]) -> None:
         async with asyncio.TaskGroup() as both:
             both.create_task(self._read(events))
             both.create_task(self._send())
 
-    async def _read(self, events: AsyncGenerator[tuple[int, Event]]) -> None:
+    async def _read(self, events: AsyncGenerator[Event]) -> None:
         async with aclosing(events):
-            async for _, event in events:
+            async for event in events:
                 match kind := _KINDS[type(event)]:
                     case _ if kind not in self._filter:
                         continue
