@@ -73,6 +73,9 @@ async def test_a_server_killed_while_idle_is_started_again(write_model: Callable
         folder = (await api.run(how="where"))["output"]
         for process in processes_in(folder):
             os.kill(process, signal.SIGKILL)
+        async with asyncio.timeout(60):
+            while processes_in(folder):  # noqa: ASYNC110 - a process that is killed lives on for a moment
+                await asyncio.sleep(0.01)
         assert (await api.run())["output"] == "well"
 
 

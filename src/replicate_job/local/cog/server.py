@@ -106,7 +106,8 @@ class CogServer:
         finally:
             stopping.cancel()
             await asyncio.wait((stopping,))
-        await self._free(id)
+        if self._group is not None and self._group.runs(id):
+            await self._free(id)
 
     async def _free(self, id: str) -> None:  # noqa: A002 - the API's own name
         """Once Cog's server knows no more of it, wait until the model does not either; end the server if that lasts."""
