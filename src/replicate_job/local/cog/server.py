@@ -106,14 +106,17 @@ class CogServer:
         finally:
             stopping.cancel()
             await asyncio.wait((stopping,))
-        if self._group is not None and self._group.runs(id):
+        if self._is_at_work(id):
             await self._free(id)
+
+    def _is_at_work(self, id: str) -> bool:  # noqa: A002 - the API's own name
+        return self._group is not None and self._group.runs(id)
 
     async def _free(self, id: str) -> None:  # noqa: A002 - the API's own name
         """Once Cog's server knows no more of it, wait until the model does not either; end the server if that lasts."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._grace):
-                while self._group is not None and self._group.runs(id):  # noqa: ASYNC110 - a file tells nobody
+                while self._is_at_work(id):  # noqa: ASYNC110 - a file tells nobody
                     await asyncio.sleep(_PAUSE)
                 return
         self._force()
