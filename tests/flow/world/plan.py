@@ -1,0 +1,217 @@
+"""What happens in one life of the world: drawn from a seed, and made smaller when it shows a fault."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from replicate_job.job import Job
+
+from .account import NAME, OWNER, SLUG, VERSION, Nature
+from .clocks import Jump
+from .disk import Fault
+from .process import Interruption
+from .wire import Answer, Dates, Network
+
+PICTURES = ("data:text/plain;base64,b25l", "data:text/plain;base64,dHdv")
+STATUSES = (101, 301, 302, 307, 400, 401, 402, 403, 404, 408, 409, 413, 418, 422, 425, 429, 499, 500, 502, 503, 504, 529)
+
+
+class Life(msgspec.Struct, frozen=True):
+    """A process that runs all jobs, ``after`` so many seconds since the one before it was disturbed or was over.
+
+    ``stranger``: with another account's token. ``reboots``: on a machine that was started anew.
+    """
+
+    interruptions: tuple[Interruption, ...] = ()
+    after: float = 0.0
+    stranger: bool = False
+    reboots: bool = False
+
+
+class Foreign(msgspec.Struct, frozen=True):
+    """Another program of the same account makes a prediction of the same model at ``at``, in world seconds."""
+
+    at: float
+    input: dict[str, Any]
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """``inputs`` of the jobs, one or two; ``model`` is what they name. ``rest`` is the pause before the last process.
+
+    That one runs undisturbed, and must bring all to an end. ``way`` is how jobs are run (``shape.run``).
+    """
+
+    seed: int
+    model: str
+    inputs: tuple[dict[str, Any], ...]
+    nature: Nature = Nature()
+    network: Network = Network()
+    foreign: tuple[Foreign, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    jumps: tuple[Jump, ...] = ()
+    lives: tuple[Life, ...] = (Life(),)
+    rest: float = 0.0
+    way: str = "held"
+
+    @property
+    def jobs(self) -> dict[str, Job]:
+        """By their keys."""
+        return {
+            key: Job(self.model, given, poll_interval=1, max_poll_attempts=120)
+            for key, given in zip("ab", self.inputs, strict=False)
+        }
+
+
+def draw(seed: int) -> Plan:
+    return _Draw(seed).plan()
+
+
+class _Draw:
+    def __init__(self, seed: int) -> None:
+        self._seed, self._random = seed, random.Random(seed)  # noqa: S311 - repeatable, not secret
+
+    def plan(self) -> Plan:
+        inputs = self._inputs()
+        jumps = self._jumps() if self._chance(0.3) else ()
+        model = self._pick(SLUG, SLUG, f"{OWNER}/{NAME}".title(), f"{SLUG}:{VERSION}", f"deployments/{OWNER}/dep")
+        return Plan(
+            seed=self._seed,
+            model=model,
+            inputs=inputs,
+            nature=self._nature(),
+            network=self._network(may_be_wrong=not jumps),
+            foreign=self._foreign(inputs[0]),
+            faults=self._some(0.35, 2, self._fault),
+            jumps=jumps,
+            lives=self._lives(),
+            way=self._pick("held", "held", "polled", "row"),
+            rest=self._pick(0.0, 0.0, 5.0, 70.0, 400.0, 4000.0),
+        )
+
+    def _chance(self, share: float) -> bool:
+        return self._random.random() < share
+
+    def _pick(self, *values: Any) -> Any:
+        return self._random.choice(values)
+
+    def _some(self, share: float, most: int, make: Any) -> tuple[Any, ...]:
+        return tuple(make() for _ in range(self._random.randint(1, most))) if self._chance(share) else ()
+
+    def _inputs(self) -> tuple[dict[str, Any], ...]:
+        first: dict[str, Any] = {"n": 1}
+        if self._chance(0.3):
+            first["key"] = "secret one"
+        if self._chance(0.3):
+            first["image"] = PICTURES[0]
+        if self._chance(0.5):
+            return (first,)
+        return (first, self._other(first))
+
+    def _other(self, given: dict[str, Any]) -> dict[str, Any]:
+        """The same again, or almost, or another."""
+        kinds: list[dict[str, Any]] = [{}, {}, {"n": 2}, {"steps": 4}]
+        kinds += [{"key": "secret two"}] * 2 if "key" in given else []
+        kinds += [{"image": PICTURES[1]}] * 2 if "image" in given else []
+        return given | self._random.choice(kinds)
+
+    def _nature(self) -> Nature:
+        lags = tuple(self._pick(0.0, 0.0, 2.0, 9.0, 30.0, 59.0) for _ in range(6)) if self._chance(0.5) else (0.0,)
+        return Nature(
+            official=self._chance(0.5),
+            echoes_default=self._chance(0.1),
+            readable=self._chance(0.7),
+            duration=self._pick(0.0, 1.0, 1.0, 30.0, 100.0),
+            end=self._pick("succeeded", "succeeded", "succeeded", "failed"),
+            lags=lags,
+            order=self._pick("newest", "newest", "odd", "oldest"),
+            per_page=self._pick(1, 2, 100),
+            filters=self._chance(0.8),
+        )
+
+    def _network(self, *, may_be_wrong: bool) -> Network:
+        wrong = self._pick(3.0, -3.0, 30.0, -200.0, 7200.0) if may_be_wrong and self._chance(0.1) else 0.0
+        start = self._random.uniform(0, 10)
+        return Network(
+            creates=tuple(self._answer() for _ in range(self._random.randint(0, 4))),
+            reads=self._some(0.4, 6, lambda: self._pick(200, 200, 500, 503, 429, "reset", "cut")),
+            outage=(start, start + self._pick(20.0, 50.0, 200.0)) if self._chance(0.1) else (0.0, 0.0),
+            dates=Dates(self._pick(1, 1, 1, 1, 1, 1, 2, 0), wrong),
+        )
+
+    def _answer(self) -> Answer:
+        kind = self._pick(201, "refused", "garbage", *["reset", "timeout"] * 3, *[self._pick(*STATUSES)] * 4)
+        return Answer(kind, acts=kind == 201 or self._chance(0.5), late=self._chance(0.3))
+
+    def _foreign(self, given: dict[str, Any]) -> tuple[Foreign, ...]:
+        def make() -> Foreign:
+            same = self._chance(0.3)
+            return Foreign(self._random.uniform(-500, 30), self._other(given) if same else {"n": self._pick(3, 4, 5)})
+
+        return self._some(0.5, 6, make)
+
+    def _fault(self) -> Fault:
+        if self._chance(0.5):
+            return Fault(self._random.randint(0, 20), "full", self._pick(1, 1, 2, 3, 10))
+        return Fault(self._random.randint(0, 20), "locked", self._pick(1.0, 9.0, 12.0, 33.0))
+
+    def _jumps(self) -> tuple[Jump, ...]:
+        amount = self._pick(-1, 1) * self._pick(2.0, 20.0, 90.0, 3600.0, 86400.0)
+        if self._chance(0.5):  # wrong from the start, and set right
+            return (Jump(-1000, amount), Jump(self._random.uniform(0.1, 15), -amount))
+        return (Jump(self._random.uniform(0.1, 15), amount),)
+
+    def _lives(self) -> tuple[Life, ...]:
+        lives = []
+        for number in range(self._pick(1, 1, 2, 2, 3, 4)):
+            first = number == 0
+            lives.append(
+                Life(
+                    self._some(0.7, 2, self._interruption),
+                    after=0.0 if first else self._pick(0.0, 0.0, 1.0, 20.0, 70.0, 400.0),
+                    stranger=not first and self._chance(0.05),
+                    reboots=not first and self._chance(0.1),
+                )
+            )
+        return tuple(lives)
+
+    def _interruption(self) -> Interruption:
+        kind = self._pick("kill", "kill", "stop", "stop", "ctrl-c", "term")
+        step = min(self._random.randint(0, 30), self._random.randint(0, 30))
+        return Interruption(step, kind, self._pick(3.0, 16.0, 40.0, 100.0) if kind == "stop" else 0.0)
+
+
+def smaller(plan: Plan) -> Iterator[Plan]:
+    """Plans with one thing less, or one thing simpler."""
+    change = msgspec.structs.replace
+    for name in ("lives", "faults", "foreign", "jumps", "inputs"):
+        values = getattr(plan, name)
+        for index in range(len(values)):
+            if len(values) > 1 or name not in {"lives", "inputs"}:
+                yield change(plan, **{name: values[:index] + values[index + 1 :]})
+    for index, life in enumerate(plan.lives):
+        simpler = [change(life, interruptions=life.interruptions[:i] + life.interruptions[i + 1 :]) for i in range(len(life.interruptions))]
+        simpler += [change(life, **{name: value}) for name, value in (("after", 0.0), ("stranger", False), ("reboots", False))]
+        for each in simpler:
+            if each != life:
+                yield change(plan, lives=(*plan.lives[:index], each, *plan.lives[index + 1 :]))
+    network, nature = plan.network, plan.nature
+    for index in range(len(network.creates)):
+        yield change(plan, network=change(network, creates=network.creates[:index] + network.creates[index + 1 :]))
+    plain = [(network, Network(), "network"), (nature, Nature(), "nature")]
+    for part, default, name in plain:
+        for field in part.__struct_fields__:
+            if getattr(part, field) != getattr(default, field):
+                yield change(plan, **{name: change(part, **{field: getattr(default, field)})})
+    if plan.rest:
+        yield change(plan, rest=0.0)
+    if plan.way != "held":
+        yield change(plan, way="held")
+    if plan.model != SLUG:
+        yield change(plan, model=SLUG)
+    for name in ("key", "image", "steps"):
+        if any(name in given for given in plan.inputs):
+            yield change(plan, inputs=tuple({k: v for k, v in given.items() if k != name} for given in plan.inputs))

@@ -1,0 +1,41 @@
+"""One plan from its start to its judgement."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from .judge import judge
+from .plan import Plan, smaller
+from .play import World
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - a folder in memory, where there is one
+
+
+def verdict(plan: Plan, *, keep_log: bool = False) -> tuple[list[str], World]:
+    folder = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
+    world = World(plan, folder, keep_log=keep_log)
+    try:
+        world.play()
+        return judge(world), world
+    except AssertionError as error:
+        return [f"hangs: {error}"], world
+    finally:
+        world.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def kind(problem: str) -> str:
+    return problem.partition(":")[0]
+
+
+def shrink(plan: Plan, problem: str) -> Plan:
+    """The smallest plan found that breaks the same promise."""
+    while True:
+        for candidate in smaller(plan):
+            if kind(problem) in map(kind, verdict(candidate)[0]):
+                plan = candidate
+                break
+        else:
+            return plan
