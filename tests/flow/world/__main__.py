@@ -8,7 +8,8 @@ import sys
 import time
 
 from .plan import draw
-from .trial import kind, shrink, verdict
+from .trial import kind, shrink, story, verdict
+
 
 def main() -> None:
     parser = argparse.ArgumentParser()
@@ -28,10 +29,7 @@ def main() -> None:
     for seed, problem in firsts.values():
         print(f"seed {seed}: {problem}")
         if chosen.show:
-            plan = shrink(draw(seed), problem)
-            print(plan)
-            problems, world = verdict(plan, keep_log=True)
-            print(*world.lines, *problems, sep="\n")
+            print(story(shrink(draw(seed), problem)))
     sys.exit(bool(kinds))
 
 

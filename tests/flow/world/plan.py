@@ -17,7 +17,30 @@ from .process import Interruption
 from .wire import Answer, Dates, Network
 
 PICTURES = ("data:text/plain;base64,b25l", "data:text/plain;base64,dHdv")
-STATUSES = (101, 301, 302, 307, 400, 401, 402, 403, 404, 408, 409, 413, 418, 422, 425, 429, 499, 500, 502, 503, 504, 529)
+STATUSES = (
+    101,
+    301,
+    302,
+    307,
+    400,
+    401,
+    402,
+    403,
+    404,
+    408,
+    409,
+    413,
+    418,
+    422,
+    425,
+    429,
+    499,
+    500,
+    502,
+    503,
+    504,
+    529,
+)
 
 
 class Life(msgspec.Struct, frozen=True):
@@ -193,8 +216,13 @@ def smaller(plan: Plan) -> Iterator[Plan]:
             if len(values) > 1 or name not in {"lives", "inputs"}:
                 yield change(plan, **{name: values[:index] + values[index + 1 :]})
     for index, life in enumerate(plan.lives):
-        simpler = [change(life, interruptions=life.interruptions[:i] + life.interruptions[i + 1 :]) for i in range(len(life.interruptions))]
-        simpler += [change(life, **{name: value}) for name, value in (("after", 0.0), ("stranger", False), ("reboots", False))]
+        simpler = [
+            change(life, interruptions=life.interruptions[:i] + life.interruptions[i + 1 :])
+            for i in range(len(life.interruptions))
+        ]
+        simpler += [
+            change(life, **{name: value}) for name, value in (("after", 0.0), ("stranger", False), ("reboots", False))
+        ]
         for each in simpler:
             if each != life:
                 yield change(plan, lives=(*plan.lives[:index], each, *plan.lives[index + 1 :]))

@@ -68,6 +68,7 @@ class World:
             self._play()
         finally:
             random.setstate(state)
+
     def close(self) -> None:
         for process in self._processes:
             process.close()
@@ -132,7 +133,9 @@ class World:
             if due:
                 due[0].go_on()
                 continue
-            moment = min(self._events[0][0] if self._events else math.inf, *(each.due for each in self._processes), math.inf)
+            moment = min(
+                self._events[0][0] if self._events else math.inf, *(each.due for each in self._processes), math.inf
+            )
             assert moment < given_up, f"waits in vain at {self.now}"
             self.now = max(self.now, moment)
             while self._events and self._events[0][0] <= self.now:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 from .judge import judge
@@ -11,6 +12,9 @@ from .plan import Plan, smaller
 from .play import World
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder in memory, where there is one
+
+
+SHRINKING, SHOWN = 30.0, 100
 
 
 def verdict(plan: Plan, *, keep_log: bool = False) -> tuple[list[str], World]:
@@ -31,11 +35,21 @@ def kind(problem: str) -> str:
 
 
 def shrink(plan: Plan, problem: str) -> Plan:
-    """The smallest plan found that breaks the same promise."""
+    """The smallest plan that breaks the same promise, as far as it is found in half a minute."""
+    given_up = time.monotonic() + SHRINKING
     while True:
         for candidate in smaller(plan):
+            if time.monotonic() > given_up:
+                return plan
             if kind(problem) in map(kind, verdict(candidate)[0]):
                 plan = candidate
                 break
         else:
             return plan
+
+
+def story(plan: Plan) -> str:
+    """What happens in it, and what is wrong with that."""
+    problems, world = verdict(plan, keep_log=True)
+    lines = world.lines if len(world.lines) <= 2 * SHOWN else [*world.lines[:SHOWN], "...", *world.lines[-SHOWN:]]
+    return "\n".join([repr(plan), *lines, *problems])
