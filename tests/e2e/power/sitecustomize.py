@@ -11,7 +11,7 @@ import os
 import sqlite3
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 HEADER, FRAME = 32, 24
 FULL = 2
@@ -27,10 +27,10 @@ class SyncedConnection(sqlite3.Connection):
             self._note()
         return cursor
 
-    def __exit__(self, *error: Any) -> Any:
-        result = super().__exit__(*error)
+    def __exit__(self, *error: object) -> Literal[False]:
+        super().__exit__(*error)  # type: ignore[arg-type]
         self._note()
-        return result
+        return False
 
     def _note(self) -> None:
         if super().execute("PRAGMA synchronous").fetchone()[0] < FULL:
@@ -59,7 +59,8 @@ _connect = sqlite3.connect
 
 
 def connect(*arguments: Any, **named: Any) -> sqlite3.Connection:
-    return _connect(*arguments, **{"factory": SyncedConnection, **named})
+    database: sqlite3.Connection = _connect(*arguments, **{"factory": SyncedConnection, **named})
+    return database
 
 
 sqlite3.connect = connect  # type: ignore[assignment]

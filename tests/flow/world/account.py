@@ -39,7 +39,7 @@ SCHEMA = {
 }
 
 
-class Nature(msgspec.Struct, frozen=True):
+class Nature(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     """How this account's API behaves.
 
     ``official``: the model is created by name; else by its version. ``echoes_default``: inputs come back with one more
@@ -86,6 +86,7 @@ class Account:
         self._prefix = name[0]
         self._by_id: dict[str, Made] = {}
         self._pages: dict[str, list[Made]] = {}
+        self._bodies: dict[tuple[str, bool, bool], msgspec.Raw] = {}
 
     @property
     def time(self) -> float:
@@ -111,16 +112,21 @@ class Account:
         if self.time < made.ends:
             made.ends, made.canceled = self.time, True
 
-    def body(self, made: Made) -> dict[str, Any]:
-        """The prediction as the API gives it."""
-        now = self.time
-        ended = now >= made.ends
+    def body(self, made: Made) -> msgspec.Raw:
+        """The prediction as the API gives it, in JSON."""
+        stage = made.id, self.time >= made.ends, self.has_removed(made)
+        if stage not in self._bodies:
+            self._bodies[stage] = msgspec.Raw(msgspec.json.encode(self._body(made)))
+        return self._bodies[stage]
+
+    def _body(self, made: Made) -> dict[str, Any]:
+        ended = self.time >= made.ends
         end = "canceled" if made.canceled else self.nature.end
         return prediction_body(
             id=made.id,
             model=SLUG,
             version="hidden" if self.nature.official else VERSION,
-            input=self._shown(made.input),
+            input=self.shown(made.input),
             status=end if ended else "processing",
             created_at=made.created,
             urls={"get": f"https://api.test/v1/predictions/{made.id}"},
@@ -134,7 +140,8 @@ class Account:
     def has_removed(self, made: Made) -> bool:
         return self.time >= made.ends + KEPT
 
-    def _shown(self, given: dict[str, Any]) -> dict[str, Any]:
+    def shown(self, given: dict[str, Any]) -> dict[str, Any]:
+        """An input as it comes back."""
         shown = dict(given)
         if "key" in shown:
             shown["key"] = REDACTED

@@ -11,7 +11,7 @@ EPOCH = 1_770_000_000.0
 """Unix time at which the world begins."""
 
 
-class Jump(msgspec.Struct, frozen=True):
+class Jump(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     """At ``at`` (seconds of the world) the wall clock is set forward by ``seconds``, which can be negative."""
 
     at: float
@@ -19,7 +19,10 @@ class Jump(msgspec.Struct, frozen=True):
 
 
 class MachineClock:
-    """A ``Clock``: ``time`` jumps as planned, ``now`` does not. ``started`` is when the machine was, in world seconds."""
+    """A ``Clock``: ``time`` jumps as planned, ``now`` does not.
+
+    The machine was ``started`` at that time, in world seconds.
+    """
 
     def __init__(self, now: Callable[[], float], jumps: tuple[Jump, ...], *, started: float = -1000.0) -> None:
         self._now, self._jumps, self._started = now, jumps, started

@@ -20,7 +20,7 @@ BUSY = 10.0
 REAL_BUSY = 0.002
 
 
-class Fault(msgspec.Struct, frozen=True):
+class Fault(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     """From the world's journal call number ``at`` on (they are counted from 0).
 
     ``full``: nothing can be written for so many calls (``amount``). ``locked``: another program holds the write lock

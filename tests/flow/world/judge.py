@@ -10,6 +10,10 @@ from replicate_job.journal.entry import Entry
 
 from .account import Account, Made, Nature
 from .play import World
+from .wire import Dates
+
+SAFE = 3000.0
+"""World seconds until which no prediction's input is removed, also none of those made before the world began."""
 
 
 def relation(sent: dict[str, Any], other: dict[str, Any], nature: Nature) -> str:
@@ -17,7 +21,7 @@ def relation(sent: dict[str, Any], other: dict[str, Any], nature: Nature) -> str
 
     ``same``, ``almost`` (it could be it, for all that can be compared), or ``other``.
     """
-    shown = Account(lambda: 0.0, nature, seed=0)._shown(other)  # noqa: SLF001 - one world
+    shown = Account(lambda: 0.0, nature, seed=0).shown(other)
     verdict = "same"
     if sent.keys() - shown.keys():
         return "other"
@@ -53,17 +57,20 @@ def _errors(world: World) -> Iterator[str]:
 
 def _payments(world: World) -> Iterator[str]:
     """At most one prediction a job, and each from that job's input."""
-    jobs = world.plan.jobs
-    inputs = [job.input_data for job in jobs.values()]
-    for given in [given for number, given in enumerate(inputs) if given not in inputs[:number]]:
-        keys = [key for key, job in jobs.items() if job.input_data == given]
-        made = [each for each in _made(world) if each.job in keys]
+    alike: dict[str, list[str]] = {}
+    for key, job in world.plan.jobs.items():
+        alike.setdefault(repr(job.input_data), []).append(key)
+    made_for: dict[str, list[Made]] = {}
+    for made in _made(world):
+        made_for.setdefault(made.job, []).append(made)
+    for keys in alike.values():
+        made_by = [made for key in keys for made in made_for.get(key, [])]
         asleep = sum(key in keys for key in world.asleep_while_sending)
-        if len(made) > len(keys) + asleep:
-            yield f"paid twice: {keys} have {[each.id for each in made]}"
-        elif left := [each for each in made if not each.cancel_asked and not _is_lost(world, each)]:
-            if len(left) > len(keys):
-                yield f"second not canceled: {keys} have {[each.id for each in left]}"
+        left = [made for made in made_by if not made.cancel_asked and not _is_lost(world, made)]
+        if len(made_by) > len(keys) + asleep:
+            yield f"paid twice: {keys} have {[made.id for made in made_by]}"
+        elif len(left) > len(keys):
+            yield f"second not canceled: {keys} have {[made.id for made in left]}"
 
 
 def _is_lost(world: World, made: Made) -> bool:
@@ -84,8 +91,7 @@ def _rows(world: World) -> Iterator[str]:
             yield f"left open: {key} is {row.state}"
         if row.prediction_id and made[row.prediction_id].input != job.input_data:
             yield f"another's prediction: {key} has {row.prediction_id}"
-        excuses = list(_excuses(world, key))
-        if row.state == "uncertain" and not excuses:
+        if row.state == "uncertain" and not any(_excuses(world, key)):
             yield f"uncertain though it could be known: {key}: {row.problem}"
         yield from _unaccounted(world, key, row, owned)
 
@@ -105,26 +111,21 @@ def _by_id(world: World, prediction_id: str) -> Made:
 
 def _excuses(world: World, key: str) -> Iterator[str]:
     """Why it may be that it cannot be known whether this job has a prediction."""
-    plan, jobs = world.plan, world.plan.jobs
-    given, nature, dates = jobs[key].input_data, plan.nature, plan.network.dates
-    if dates.every != 1 or dates.wrong:
-        yield "the API's time was not known, or wrong"
-    if nature.echoes_default and "steps" not in given:
-        yield "inputs come back with more than was sent"
-    if "image" in given and not nature.readable:
-        yield "its picture cannot be read"
-    if any(life.stranger for life in plan.lives):
-        yield "another account's token"
-    if any(life.reboots for life in plan.lives):
-        yield "when it was sent may be known by a wrong clock alone"
-    if world.now > 3000:
-        yield "inputs may be removed"
-    for foreign in plan.foreign:
-        if relation(given, foreign.input, nature) != "other":
-            yield "another program's prediction is like it"
-    for other, job in jobs.items():
-        if other != key and job.input_data != given and relation(given, job.input_data, nature) != "other":
-            yield "another job is like it"
+    plan, nature = world.plan, world.plan.nature
+    given = plan.jobs[key].input_data
+    facts = {
+        "the API's time was not known, or wrong": plan.network.dates != Dates(),
+        "inputs come back with more than was sent": nature.echoes_default and "steps" not in given,
+        "its picture cannot be read": "image" in given and not nature.readable,
+        "another account's token": any(life.stranger for life in plan.lives),
+        "a clock that may be wrong alone knows when it was sent": any(life.reboots for life in plan.lives),
+        "inputs may be removed": world.now > SAFE,
+    }
+    yield from (excuse for excuse, holds in facts.items() if holds)
+    others = [foreign.input for foreign in plan.foreign]
+    others += [job.input_data for job in plan.jobs.values() if job.input_data != given]
+    if any(relation(given, other, nature) != "other" for other in others):
+        yield "another prediction is like it"
 
 
 def _replays(world: World) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -16,6 +16,7 @@ from .disk import Fault
 from .process import Interruption
 from .wire import Answer, Dates, Network
 
+Struct = TypeVar("Struct", bound=msgspec.Struct)
 PICTURES = ("data:text/plain;base64,b25l", "data:text/plain;base64,dHdv")
 STATUSES = (
     101,
@@ -43,7 +44,7 @@ STATUSES = (
 )
 
 
-class Life(msgspec.Struct, frozen=True):
+class Life(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     """A process that runs all jobs, ``after`` so many seconds since the one before it was disturbed or was over.
 
     ``stranger``: with another account's token. ``reboots``: on a machine that was started anew.
@@ -55,17 +56,19 @@ class Life(msgspec.Struct, frozen=True):
     reboots: bool = False
 
 
-class Foreign(msgspec.Struct, frozen=True):
+class Foreign(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     """Another program of the same account makes a prediction of the same model at ``at``, in world seconds."""
 
     at: float
     input: dict[str, Any]
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """``inputs`` of the jobs, one or two; ``model`` is what they name. ``rest`` is the pause before the last process.
+class Plan(msgspec.Struct, frozen=True, repr_omit_defaults=True):
+    """All that goes wrong, and on what.
 
-    That one runs undisturbed, and must bring all to an end. ``way`` is how jobs are run (``shape.run``).
+    ``inputs`` of the jobs, of which ``together`` run at a time in a process; ``model`` is what they name, ``way`` how
+    they are run (``shape.run``). ``rest`` is the pause before the last process, which runs undisturbed and must bring
+    all to an end.
     """
 
     seed: int
@@ -79,13 +82,14 @@ class Plan(msgspec.Struct, frozen=True):
     lives: tuple[Life, ...] = (Life(),)
     rest: float = 0.0
     way: str = "held"
+    together: int = 2
 
     @property
     def jobs(self) -> dict[str, Job]:
         """By their keys."""
         return {
-            key: Job(self.model, given, poll_interval=1, max_poll_attempts=120)
-            for key, given in zip("ab", self.inputs, strict=False)
+            f"job-{number}": Job(self.model, given, poll_interval=1, max_poll_attempts=120)
+            for number, given in enumerate(self.inputs)
         }
 
 
@@ -209,37 +213,39 @@ class _Draw:
 
 def smaller(plan: Plan) -> Iterator[Plan]:
     """Plans with one thing less, or one thing simpler."""
-    change = msgspec.structs.replace
-    for name in ("lives", "faults", "foreign", "jumps", "inputs"):
-        values = getattr(plan, name)
-        for index in range(len(values)):
-            if len(values) > 1 or name not in {"lives", "inputs"}:
-                yield change(plan, **{name: values[:index] + values[index + 1 :]})
-    for index, life in enumerate(plan.lives):
-        simpler = [
-            change(life, interruptions=life.interruptions[:i] + life.interruptions[i + 1 :])
-            for i in range(len(life.interruptions))
-        ]
-        simpler += [
-            change(life, **{name: value}) for name, value in (("after", 0.0), ("stranger", False), ("reboots", False))
-        ]
-        for each in simpler:
-            if each != life:
-                yield change(plan, lives=(*plan.lives[:index], each, *plan.lives[index + 1 :]))
-    network, nature = plan.network, plan.nature
-    for index in range(len(network.creates)):
-        yield change(plan, network=change(network, creates=network.creates[:index] + network.creates[index + 1 :]))
-    plain = [(network, Network(), "network"), (nature, Nature(), "nature")]
-    for part, default, name in plain:
-        for field in part.__struct_fields__:
-            if getattr(part, field) != getattr(default, field):
-                yield change(plan, **{name: change(part, **{field: getattr(default, field)})})
-    if plan.rest:
-        yield change(plan, rest=0.0)
-    if plan.way != "held":
-        yield change(plan, way="held")
-    if plan.model != SLUG:
-        yield change(plan, model=SLUG)
+    for name in ("lives", "inputs"):
+        yield from (_with(plan, name, rest) for rest in _without_one(getattr(plan, name)) if rest)
+    for name in ("faults", "foreign", "jumps"):
+        yield from (_with(plan, name, rest) for rest in _without_one(getattr(plan, name)))
+    for number, life in enumerate(plan.lives):
+        simpler = [_with(life, "interruptions", rest) for rest in _without_one(life.interruptions)]
+        for changed in [*simpler, *_plainer(life, Life(interruptions=life.interruptions))]:
+            yield _with(plan, "lives", (*plan.lives[:number], changed, *plan.lives[number + 1 :]))
+    yield from (
+        _with(plan, "network", _with(plan.network, "creates", rest)) for rest in _without_one(plan.network.creates)
+    )
+    yield from (_with(plan, "network", each) for each in _plainer(plan.network, Network()))
+    yield from (_with(plan, "nature", each) for each in _plainer(plan.nature, Nature()))
+    plain = Plan(
+        plan.seed, SLUG, plan.inputs, plan.nature, plan.network, plan.foreign, plan.faults, plan.jumps, plan.lives
+    )
+    yield from _plainer(plan, plain)
     for name in ("key", "image", "steps"):
         if any(name in given for given in plan.inputs):
-            yield change(plan, inputs=tuple({k: v for k, v in given.items() if k != name} for given in plan.inputs))
+            fewer = tuple({field: value for field, value in given.items() if field != name} for given in plan.inputs)
+            yield _with(plan, "inputs", fewer)
+
+
+def _with(struct: Struct, name: str, value: Any) -> Struct:
+    return msgspec.structs.replace(struct, **{name: value})
+
+
+def _without_one(values: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    return (values[:number] + values[number + 1 :] for number in range(len(values)))
+
+
+def _plainer(struct: Struct, plain: Struct) -> Iterator[Struct]:
+    """With one field as ``plain`` has it."""
+    for name in struct.__struct_fields__:
+        if getattr(struct, name) != getattr(plain, name):
+            yield _with(struct, name, getattr(plain, name))

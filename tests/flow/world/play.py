@@ -23,8 +23,11 @@ LONGEST = 1500.0
 
 
 class World:
-    """``ends`` are what all processes came to; ``asleep_while_sending`` lists the jobs whose process was stopped when
-    it had looked at its claim for the last time and was about to send."""
+    """One life of the world.
+
+    ``ends`` are what all processes came to. ``asleep_while_sending`` lists the jobs whose process was stopped when it
+    had looked at its claim for the last time and was about to send. ``rows`` are the journal's in the end.
+    """
 
     def __init__(self, plan: Plan, folder: Path, *, keep_log: bool = False) -> None:
         self.plan, self.now = plan, 0.0

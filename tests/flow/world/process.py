@@ -35,7 +35,7 @@ class KilledError(BaseException):
     """Unwinds the tasks of a process that is dead: none of them does anything any more."""
 
 
-class Interruption(msgspec.Struct, frozen=True):
+class Interruption(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     """At step number ``step`` of a process: ``stop`` for ``seconds``, ``kill``, ``ctrl-c`` or ``term``."""
 
     step: int
@@ -43,7 +43,7 @@ class Interruption(msgspec.Struct, frozen=True):
     seconds: float = 0.0
 
 
-class Ended(msgspec.Struct, frozen=True):
+class Ended(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     """How a process left a job: with a result, an error, or neither when it was interrupted."""
 
     process: int
@@ -142,6 +142,7 @@ class Process:
                 raise error
 
     async def _run(self) -> None:
+        self._room = asyncio.Semaphore(self._world.plan.together)
         beat = asyncio.create_task(self._beat())
         self._tasks = [asyncio.create_task(self._job(key, job)) for key, job in self._jobs.items()]
         await asyncio.gather(*self._tasks)
@@ -162,7 +163,8 @@ class Process:
         JOB.set(key)
         end = Ended(self.number, key)
         try:
-            result = await run(self.context, key, job, self._world.plan.way, leave=lambda: self.is_leaving)
+            async with self._room:
+                result = await run(self.context, key, job, self._world.plan.way, leave=lambda: self.is_leaving)
             end = Ended(self.number, key, result)
         except asyncio.CancelledError:
             pass

@@ -39,4 +39,4 @@ def test_the_world_is_the_same_each_time() -> None:
 def test_a_world_in_which_nothing_goes_wrong_has_one_prediction() -> None:
     problems, world = verdict(Plan(seed=0, model="acme/painter", inputs=({"n": 1},)))
     assert not problems
-    assert [made.job for made in world.accounts[0].made] == ["a"]
+    assert [made.job for made in world.accounts[0].made] == ["job-0"]

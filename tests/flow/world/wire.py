@@ -25,13 +25,14 @@ JOB: ContextVar[str] = ContextVar("JOB", default="")
 BASE_URL = "https://api.test/v1"
 CERTAIN = {400, 401, 402, 403, 404, 413, 422, 429}
 """Statuses that the API gives before it acts."""
+NEVER = "2000-01-01T00:00:00Z"
 SPAN = ("created_after", "created_before")
 TRIP = 0.05
 """Seconds that a request takes to get there, and its answer back."""
 CONNECTING = 5.0
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     """How a create request goes.
 
     ``kind`` is a status, or ``refused`` (no connection), ``reset``, ``timeout``, ``garbage`` (201 with no JSON), and
@@ -48,14 +49,14 @@ class Answer(msgspec.Struct, frozen=True):
         return self.acts and self.kind != "refused" and self.kind not in CERTAIN
 
 
-class Dates(msgspec.Struct, frozen=True):
+class Dates(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     """The ``Date`` header: on every ``every``-th answer (0: on none), and ``wrong`` seconds ahead of the truth."""
 
     every: int = 1
     wrong: float = 0.0
 
 
-class Network(msgspec.Struct, frozen=True):
+class Network(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     """``creates`` says how the create requests go, one after the other, and ``reads`` how those for the list go.
 
     A read is a status, ``reset``, or ``cut`` for a body that breaks off; those that follow the last are answered.
@@ -116,7 +117,7 @@ class Wire:
     def clock_offset(self) -> float | None:
         return self._offset
 
-    async def send(
+    async def send(  # noqa: PLR0913 - as the transport's
         self,
         method: str,
         path: str,
@@ -187,8 +188,8 @@ class Wire:
         if kind == "reset":
             return NoAnswerError("GET /predictions: the connection broke")
         fields = {name: values[0] for name, values in parse_qs(query).items()}
-        spans = [datetime.fromisoformat(fields[name]).timestamp() if name in fields else 0.0 for name in SPAN]
-        page = _json(200, self._account.page(*spans, fields.get("cursor", "")))
+        after, before = (datetime.fromisoformat(fields.get(name, NEVER)).timestamp() for name in SPAN)
+        page = _json(200, self._account.page(after, before, fields.get("cursor", "")))
         if kind == "cut":
             return Response(200, {}, page.body[: len(page.body) // 2])
         return page if kind == 200 else _json(int(kind), {"detail": "planned", "status": kind})
