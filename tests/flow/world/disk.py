@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import resource
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ REAL_BUSY = 0.002
 
 
 class Fault(msgspec.Struct, frozen=True, repr_omit_defaults=True):
-    """From the world's journal call number ``at`` on (they are counted from 0).
+    """From the journal's call number ``at`` on (counted from 0), of that name where ``call`` is given.
 
     ``full``: nothing can be written for so many calls (``amount``). ``locked``: another program holds the write lock
     for ``amount`` seconds.
@@ -30,12 +31,13 @@ class Fault(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     at: int
     kind: str
     amount: float
+    call: str = ""
 
 
 class Disk:
     def __init__(self, path: Path, faults: tuple[Fault, ...], now: Callable[[], float]) -> None:
         self.path, self._faults, self._now = path, faults, now
-        self._calls = 0
+        self._calls = Counter[str]()
         self._full_until = -1
         self._locked_until = -1.0
         self._locks = self._fills = 0
@@ -43,17 +45,20 @@ class Disk:
     def heal(self) -> None:
         self._faults, self._full_until, self._locked_until = (), -1, -1.0
 
-    def count(self) -> None:
+    def count(self, name: str) -> None:
+        """A call of that name comes."""
         for fault in self._faults:
-            if fault.at == self._calls and fault.kind == "full":
-                self._full_until = self._calls + int(fault.amount)
-            elif fault.at == self._calls:
+            if fault.call not in {"", name} or fault.at != self._calls[fault.call]:
+                continue
+            if fault.kind == "full":
+                self._full_until = self._calls[""] + int(fault.amount)
+            else:
                 self._locked_until = self._now() + fault.amount
-        self._calls += 1
+        self._calls.update(["", name])
 
     @property
     def is_full(self) -> bool:
-        return self._calls <= self._full_until
+        return self._calls[""] <= self._full_until
 
     @property
     def locked(self) -> float:
@@ -104,7 +109,7 @@ class DiskJournal:
 
         async def call(*arguments: Any, **named: Any) -> Any:
             await self._process.point(f"before {name}")
-            self._disk.count()
+            self._disk.count(name)
             try:
                 return await self._call(method, *arguments, **named)
             finally:

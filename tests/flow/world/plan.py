@@ -18,6 +18,7 @@ from .wire import Answer, Dates, Network
 
 Struct = TypeVar("Struct", bound=msgspec.Struct)
 PICTURES = ("data:text/plain;base64,b25l", "data:text/plain;base64,dHdv")
+CALLS = ("claim", "intend", "created", "created", "ended", "collected", "adopt", "refused", "uncertain", "unsent")
 STATUSES = (
     101,
     301,
@@ -100,6 +101,7 @@ def draw(seed: int) -> Plan:
 class _Draw:
     def __init__(self, seed: int) -> None:
         self._seed, self._random = seed, random.Random(seed)  # noqa: S311 - repeatable, not secret
+        self._density = self._random.choice((0.3, 0.6, 1.0))
 
     def plan(self) -> Plan:
         inputs = self._inputs()
@@ -120,7 +122,8 @@ class _Draw:
         )
 
     def _chance(self, share: float) -> bool:
-        return self._random.random() < share
+        """In how many plans: fewer where less goes wrong together."""
+        return self._random.random() < share * self._density
 
     def _pick(self, *values: Any) -> Any:
         return self._random.choice(values)
@@ -134,7 +137,7 @@ class _Draw:
             first["key"] = "secret one"
         if self._chance(0.3):
             first["image"] = PICTURES[0]
-        if self._chance(0.5):
+        if self._pick(True, False):
             return (first,)
         return (first, self._other(first))
 
@@ -148,15 +151,15 @@ class _Draw:
     def _nature(self) -> Nature:
         lags = tuple(self._pick(0.0, 0.0, 2.0, 9.0, 30.0, 59.0) for _ in range(6)) if self._chance(0.5) else (0.0,)
         return Nature(
-            official=self._chance(0.5),
+            official=self._pick(True, False),
             echoes_default=self._chance(0.1),
-            readable=self._chance(0.7),
+            readable=not self._chance(0.3),
             duration=self._pick(0.0, 1.0, 1.0, 30.0, 100.0),
             end=self._pick("succeeded", "succeeded", "succeeded", "failed"),
             lags=lags,
             order=self._pick("newest", "newest", "odd", "oldest"),
             per_page=self._pick(1, 2, 100),
-            filters=self._chance(0.8),
+            filters=not self._chance(0.2),
         )
 
     def _network(self, *, may_be_wrong: bool) -> Network:
@@ -164,30 +167,32 @@ class _Draw:
         start = self._random.uniform(0, 10)
         return Network(
             creates=tuple(self._answer() for _ in range(self._random.randint(0, 4))),
-            reads=self._some(0.4, 6, lambda: self._pick(200, 200, 500, 503, 429, "reset", "cut")),
+            reads=self._some(0.5, 6, lambda: self._pick(200, 200, 500, 503, 429, "reset", "cut")),
             outage=(start, start + self._pick(20.0, 50.0, 200.0)) if self._chance(0.1) else (0.0, 0.0),
             dates=Dates(self._pick(1, 1, 1, 1, 1, 1, 2, 0), wrong),
         )
 
     def _answer(self) -> Answer:
         kind = self._pick(201, "refused", "garbage", *["reset", "timeout"] * 3, *[self._pick(*STATUSES)] * 4)
-        return Answer(kind, acts=kind == 201 or self._chance(0.5), late=self._chance(0.3))
+        return Answer(kind, acts=kind == 201 or self._pick(True, False), late=self._chance(0.3))
 
     def _foreign(self, given: dict[str, Any]) -> tuple[Foreign, ...]:
         def make() -> Foreign:
-            same = self._chance(0.3)
+            same = self._random.random() < 0.3
             return Foreign(self._random.uniform(-500, 30), self._other(given) if same else {"n": self._pick(3, 4, 5)})
 
         return self._some(0.5, 6, make)
 
     def _fault(self) -> Fault:
-        if self._chance(0.5):
-            return Fault(self._random.randint(0, 20), "full", self._pick(1, 1, 2, 3, 10))
-        return Fault(self._random.randint(0, 20), "locked", self._pick(1.0, 9.0, 12.0, 33.0))
+        call = self._pick("", "", *CALLS)
+        at = self._random.randint(0, 20) if not call else self._pick(0, 0, 0, 1, 2)
+        if self._random.random() < 0.6:
+            return Fault(at, "full", self._pick(1, 1, 1, 2, 2, 3, 10), call)
+        return Fault(at, "locked", self._pick(1.0, 9.0, 12.0, 33.0), call)
 
     def _jumps(self) -> tuple[Jump, ...]:
         amount = self._pick(-1, 1) * self._pick(2.0, 20.0, 90.0, 3600.0, 86400.0)
-        if self._chance(0.5):  # wrong from the start, and set right
+        if self._pick(True, False):  # wrong from the start, and set right
             return (Jump(-1000, amount), Jump(self._random.uniform(0.1, 15), -amount))
         return (Jump(self._random.uniform(0.1, 15), amount),)
 

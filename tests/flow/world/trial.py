@@ -14,7 +14,7 @@ from .play import World
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder in memory, where there is one
 
 
-SHRINKING, SHOWN = 30.0, 100
+SHRINKING, SHOWN = 15.0, 100
 
 
 def verdict(plan: Plan, *, keep_log: bool = False) -> tuple[list[str], World]:
@@ -35,7 +35,7 @@ def kind(problem: str) -> str:
 
 
 def shrink(plan: Plan, problem: str) -> Plan:
-    """The smallest plan that breaks the same promise, as far as it is found in half a minute."""
+    """The smallest plan that breaks the same promise, as far as it is found in 15 seconds."""
     given_up = time.monotonic() + SHRINKING
     while True:
         for candidate in smaller(plan):
