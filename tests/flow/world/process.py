@@ -182,19 +182,25 @@ class Process:
             self._world.ends.append(Ended(self.number, "", error=error or RuntimeError(told["message"])))
 
     async def point(self, name: str) -> None:
-        """A step, at which the plan may interrupt it."""
+        """A step, at which the plan may interrupt it. What else it does goes on until its own next step."""
         self.check_alive()
         found = self._interruptions.pop(self.steps, None)
         self.steps += 1
         self._world.log(f"{self.number}: {name}" + (f" -- {found.kind} {found.seconds:g}" if found else ""))
-        if found is None:
-            return
+        if found:
+            self._interrupt(found)
+        self.check_alive()
+        if found or self.is_stopped:
+            left = max(0.0, self.stopped_until - self._world.now)
+            if name in {"before the first byte", "request sent"} and left > CONNECTING:
+                self._world.asleep_while_sending.append(JOB.get())
+            await asyncio.sleep(left)
+
+    def _interrupt(self, found: Interruption) -> None:
         self.disturbed = self._world.now if self.disturbed is None else self.disturbed
         match found.kind:
             case "stop":
                 self.stopped_until = self._world.now + found.seconds
-                if name in {"before the first byte", "request sent"} and found.seconds > CONNECTING:
-                    self._world.asleep_while_sending.append(JOB.get())
             case "kill":
                 self.kill()
             case "ctrl-c" | "term":
@@ -202,9 +208,6 @@ class Process:
                 self.is_leaving = found.kind == "term"
                 for task in self._tasks:
                     self.loop.call_soon(task.cancel)
-        self.loop.stop()
-        await asyncio.sleep(0)
-        self.check_alive()
 
     def check_alive(self) -> None:
         if self.is_dead:

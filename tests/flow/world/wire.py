@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 JOB: ContextVar[str] = ContextVar("JOB", default="")
 """The key of the job for which a task works."""
 BASE_URL = "https://api.test/v1"
+OK = range(200, 300)
 CERTAIN = {400, 401, 402, 403, 404, 413, 422, 429}
 """Statuses that the API gives before it acts."""
 NEVER = "2000-01-01T00:00:00Z"
@@ -35,8 +36,8 @@ CONNECTING = 5.0
 class Answer(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     """How a create request goes.
 
-    ``kind`` is a status, or ``refused`` (no connection), ``reset``, ``timeout``, ``garbage`` (201 with no JSON), and
-    ``held`` for one that is answered when the prediction has ended. ``acts``: whether a prediction is made, where the
+    ``kind`` is a status, or ``refused`` (no connection), ``reset``, ``timeout``, ``garbage`` (201 with no JSON), or
+    ``bare`` (201 with an id and nothing else). ``acts``: whether a prediction is made, where the
     kind leaves that open. ``late``: it acts at the last moment before the request ends.
     """
 
@@ -46,6 +47,8 @@ class Answer(msgspec.Struct, frozen=True, repr_omit_defaults=True):
 
     @property
     def may_act(self) -> bool:
+        if self.kind in OK or self.kind == "bare":
+            return True
         return self.acts and self.kind != "refused" and self.kind not in CERTAIN
 
 
@@ -160,7 +163,7 @@ class Wire:
             if answer.kind in {"reset", "timeout"}:
                 raise NoAnswerError("POST: the connection broke")
             response = self._answer(answer, flight)
-            if flight.made and response.status == 201:
+            if flight.made and response.status in OK and answer.kind != "garbage":
                 hold = float(headers.get("prefer", "wait=0").removeprefix("wait="))
                 left = flight.made.ends - self._account.time
                 await asyncio.sleep(min(hold, max(0.0, left)))
@@ -177,9 +180,11 @@ class Wire:
         if answer.kind == "garbage":
             return Response(201, {}, b"<html>")
         status = answer.kind if isinstance(answer.kind, int) else 201
-        if status == 201:
+        if answer.kind == "bare" and flight.made:
+            return _json(201, {"id": flight.made.id})
+        if status in OK:
             assert flight.made
-            return _json(201, self._account.body(flight.made))
+            return _json(status, self._account.body(flight.made))
         return _json(status, {"title": "", "detail": f"planned {status}", "status": status})
 
     def _list(self, query: str) -> Response | TransportError:
@@ -197,7 +202,7 @@ class Wire:
     def _other(self, method: str, place: str) -> Response:
         words = place.strip("/").split("/")
         account = self._account
-        if words[0] == "predictions" and (made := account.find(words[1])):
+        if words[0] == "predictions" and (made := account.find(words[1])) and account.time >= made.found:
             if method == "POST":
                 account.cancel(made)
             return _json(200, account.body(made))
