@@ -9,8 +9,8 @@ import click
 from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.options import Common, common, local
 from replicate_job.cli.streams import write
+from replicate_job.flow.lifecycle import UNFINISHED
 from replicate_job.flow.retry import read
-from replicate_job.journal.entry import UNFINISHED
 
 
 @click.command("check")
