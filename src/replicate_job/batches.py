@@ -45,7 +45,8 @@ class BatchOptions(TypedDict, total=False):
     rows from elsewhere start anew. ``id`` is the column that names a row, so that rows may come in another order.
     ``save_to``: the folder for output files; without it nothing is saved. ``concurrency``: predictions under way
     together. ``rate``: the most creates, as ``"600/min"``, ``"10/s"``, ``"none"``. ``limit``: rows that are taken.
-    ``retry_failed``, ``fail_fast``, ``max_predict_time`` (seconds): see ``replicate-job batch --help``.
+    ``retry_failed``, ``retry_uncertain`` (may pay twice), ``fail_fast``, ``max_predict_time`` (seconds): see
+    ``replicate-job batch --help``.
     ``token``, ``base_url``, ``journal``, ``local`` and those of ``Job``: as for ``run``.
     """
 
@@ -56,6 +57,7 @@ class BatchOptions(TypedDict, total=False):
     rate: str
     limit: int | None
     retry_failed: bool
+    retry_uncertain: bool
     fail_fast: bool
     max_predict_time: float | None
     token: str | None
@@ -170,6 +172,7 @@ class _Call:
             id_column=options.get("id"),
             limit=options.get("limit"),
             retry_failed=options.get("retry_failed", False),
+            retry_uncertain=options.get("retry_uncertain", False),
             fail_fast=options.get("fail_fast", False),
             max_predict_time=options.get("max_predict_time"),
         )
