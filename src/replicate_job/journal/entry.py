@@ -23,6 +23,7 @@ status. ``collected``: its outputs are kept, or were not to be. ``refused``: cer
 UNFINISHED: tuple[State, ...] = ("claimed", "intended", "uncertain", "created", "ended")
 
 _FILE = "replicate-job:file"
+_MARK = _FILE.encode()
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -116,8 +117,14 @@ class Adoption(msgspec.Struct, frozen=True):
 
 
 def encode_job(job: Job) -> bytes:
-    """JSON of a Job; a local file (``pathlib.Path``) is kept as ``{"replicate-job:file": "/its/path"}``."""
-    return msgspec.json.encode(job, enc_hook=_encode_path)
+    """JSON of a Job; a local file (``pathlib.Path``) is kept as ``{"replicate-job:file": "/its/path"}``.
+
+    An input's own object that looks so is data: its name gets a ``!`` more.
+    """
+    text = _json(job)
+    if _MARK in text:
+        text = _json(msgspec.structs.replace(job, input_data=_with_marks(job.input_data)))
+    return text
 
 
 def decode_job(text: str | bytes) -> Job:
@@ -128,13 +135,19 @@ def decode_job(text: str | bytes) -> Job:
 
 def fingerprint(job: Job) -> str:
     """The same for two jobs that ask for the same prediction, whatever they say about waiting."""
-    asked = [job.model, job.input_data]
-    return hashlib.sha256(msgspec.json.encode(asked, enc_hook=_encode_path, order="deterministic")).hexdigest()
+    text = _json([job.model, job.input_data], order="deterministic")
+    if _MARK in text:
+        text = _json([job.model, _with_marks(job.input_data)], order="deterministic")
+    return hashlib.sha256(text).hexdigest()
 
 
 def is_same(job: Job, other: Job) -> bool:
     """Whether both ask for the same prediction."""
     return (job.model, job.input_data) == (other.model, other.input_data) or fingerprint(job) == fingerprint(other)
+
+
+def _json(value: Any, *, order: Literal["deterministic"] | None = None) -> bytes:
+    return msgspec.json.encode(value, enc_hook=_encode_path, order=order)
 
 
 def _encode_path(value: Any) -> Any:
@@ -143,9 +156,22 @@ def _encode_path(value: Any) -> Any:
     raise JobError(f"an input cannot hold a {type(value).__name__}: it must be JSON, or a pathlib.Path for a file")
 
 
+def _is_marked(value: dict[str, Any]) -> bool:
+    """Whether it is a file's mark, or an object that looks so: there is one name, with any number of ``!``."""
+    return len(value) == 1 and str(next(iter(value))).rstrip("!") == _FILE
+
+
+def _with_marks(value: Any) -> Any:
+    if isinstance(value, dict):
+        mark = "!" if _is_marked(value) else ""
+        return {f"{name}{mark}" if mark else name: _with_marks(item) for name, item in value.items()}
+    return [_with_marks(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def _with_paths(value: Any) -> Any:
     if isinstance(value, dict):
         if value.keys() == {_FILE} and isinstance(value[_FILE], str):
             return Path(value[_FILE])
-        return {name: _with_paths(item) for name, item in value.items()}
+        marked = _is_marked(value) and _FILE not in value
+        return {name[:-1] if marked else name: _with_paths(item) for name, item in value.items()}
     return [_with_paths(item) for item in value] if isinstance(value, list) else value
