@@ -18,6 +18,7 @@
     ├── TransportError              no answer that can be read
     │   ├── NotSentError            certainly never reached the API (no connection)
     │   └── NoAnswerError           may have reached it (reset, time-out, unreadable body)
+    │       └── AnswerTooLargeError its answer is larger than is read; asking again gives the same
     ├── UncertainError              a prediction may exist and cannot be told apart; it is never sent again by itself
     ├── PredictionError             raised by ``Result.raise_for_status``
     │   ├── PredictionFailedError
@@ -147,6 +148,10 @@ class NotSentError(TransportError):
 
 
 class NoAnswerError(TransportError):
+    pass
+
+
+class AnswerTooLargeError(NoAnswerError):
     pass
 
 

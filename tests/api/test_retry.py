@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate_job.api.retry import backoff, is_ambiguous, is_transient, wait_asked
-from replicate_job.errors import APIError, NoAnswerError, NotSentError, RateLimitError
+from replicate_job.errors import AnswerTooLargeError, APIError, NoAnswerError, NotSentError, RateLimitError
 from replicate_job.wire.problem import Problem
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -76,6 +76,7 @@ def test_waits_double_up_to_a_ceiling_and_jitter_takes_off_at_most_half(
     [
         (NotSentError("x"), True, False),
         (NoAnswerError("x"), True, True),
+        (AnswerTooLargeError("x"), False, True),
         (RateLimitError("x", status=429), True, False),
         (APIError("x", status=500), True, True),
         (APIError("x", status=503), True, True),

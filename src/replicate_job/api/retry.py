@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from replicate_job.errors import APIError, NoAnswerError, NotSentError, RateLimitError, ReplicateJobError
+from replicate_job.errors import (
+    AnswerTooLargeError,
+    APIError,
+    NoAnswerError,
+    NotSentError,
+    RateLimitError,
+    ReplicateJobError,
+)
 from replicate_job.wire.problem import Problem
 
 REQUEST_TIMEOUT = 408
@@ -53,6 +60,8 @@ def backoff(attempt: int, jitter: float | None = None, *, base: float = 0.5, cei
 
 def is_transient(error: ReplicateJobError) -> bool:
     """Whether asking the same again may be answered otherwise. For reads only: a create is never decided by this."""
+    if isinstance(error, AnswerTooLargeError):
+        return False
     if isinstance(error, NotSentError | NoAnswerError | RateLimitError):
         return True
     return isinstance(error, APIError) and (error.status >= 500 or error.status == REQUEST_TIMEOUT)  # noqa: PLR2004 - HTTP's server errors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -14,11 +15,13 @@ from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.http import Url
 from pyreqwest.multipart import FormBuilder
 from pyreqwest.request import RequestBuilder
+from pyreqwest.response import Response as RustResponse
 
 from replicate_job.clock import Clock, SystemClock
-from replicate_job.errors import JobError, NotSentError
+from replicate_job.errors import AnswerTooLargeError, JobError, NotSentError
 from replicate_job.http import Exchange, is_loopback, read_headers
 from replicate_job.settings import DEFAULT_BASE_URL
+from replicate_job.wire.bounds import LARGEST, is_heavy
 
 CONNECT_TIMEOUT = 5.0
 """Seconds. A third of a claim's lease: what is sent while that much is left arrives before another may take over."""
@@ -37,14 +40,20 @@ SHOWN = 200
 """Characters of an address that a message repeats."""
 EPOCHS = (1577836800.0, 4102444800.0)
 """Unix times (2020 to 2100) between which an API's clock can be believed to be one."""
+PORTION = 1024**2
+"""Bytes of a body that are read at once. Usual answers are smaller; of an error no more is read."""
 
 
 class Response(msgspec.Struct, frozen=True):
-    """An answer read to its end. ``headers``, by names in lower case, are those of answers that are errors."""
+    """``headers``, by names in lower case, are those of answers that are errors.
+
+    ``cut``: the answer was larger than is read, and ``body`` is its beginning.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    cut: bool = False
 
 
 class Transport:
@@ -69,6 +78,7 @@ class Transport:
         self._ahead: float | None = None
         self._date: str | None = ""
         self._judged: dict[str, tuple[Url, bool]] = {}
+        self._large = asyncio.Lock()
 
     def _build(self, user_agent: str) -> Client:
         builder = (
@@ -119,29 +129,58 @@ class Transport:
                 request = request.header("content-type", "application/json").body_bytes(body)
             if form is not None:
                 request = request.multipart(form)
-            built = request.build()
+            exchange = request.build_streamed()
             if guard:
                 guard()
-            response = await built.send()
-            payload = bytes(await response.bytes())
+            async with exchange as response:
+                payload, cut = await self._read(response)
         with suppress(ValueError):  # what is no text is no date
             self._note_date(response.get_header("date"))
-        return Response(response.status, read_headers(response) if response.status >= FAULTY else {}, payload)
+        headers = read_headers(response) if response.status >= FAULTY else {}
+        return Response(response.status, headers, payload, cut)
+
+    async def _read(self, response: RustResponse) -> tuple[bytes, bool]:
+        """The body, and whether it is only the beginning: of one that is too large, or of a long error.
+
+        Large ones are read one after the other: the limit holds for all of them together.
+        """
+        portion = await response.body_reader.read(PORTION) or b""
+        if len(portion) < PORTION:
+            return bytes(portion), False
+        if response.status >= FAULTY:
+            return bytes(portion), True
+        portions, size = [portion], len(portion)
+        async with self._large:
+            while portion and size <= LARGEST:
+                portion = await response.body_reader.read(PORTION) or b""
+                portions.append(portion)
+                size += len(portion)
+            if size > LARGEST:
+                return bytes(portions[0]), True
+            body = b"".join(portions)
+            return (body[:PORTION], True) if is_heavy(body) else (body, False)
 
     @asynccontextmanager
     async def stream(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
-        """Open a GET whose body is read as it comes: its status and its chunks. Raises as ``send`` does."""
+        """Open a GET whose body is read as it comes: its status and its chunks, up to the same size in all.
+
+        Raises as ``send`` does, and AnswerTooLargeError.
+        """
         what = f"GET {url.partition('?')[0][:SHOWN]}"
         with Exchange(what):
             request = self._request("GET", url, headers).streamed_read_buffer_limit(0).build_streamed()
             response = await request.__aenter__()
 
         async def chunks() -> AsyncIterator[bytes]:
+            size = 0
             while True:
                 with Exchange(what):
                     chunk = await response.body_reader.read_chunk()
                 if chunk is None:
                     return
+                size += len(chunk)
+                if size > LARGEST:
+                    raise AnswerTooLargeError(f"{what}: more than {LARGEST // 1024**2} MB came")
                 yield bytes(chunk)
 
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -17,6 +17,7 @@ from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target
 
 _FILE = "replicate-job:file"
+_MARK = _FILE.encode()
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -120,8 +121,14 @@ class Adoption(msgspec.Struct, frozen=True):
 
 
 def encode_job(job: Job) -> bytes:
-    """JSON of a Job; a local file (``pathlib.Path``) is kept as ``{"replicate-job:file": "/its/path"}``."""
-    return msgspec.json.encode(job, enc_hook=_encode_path)
+    """JSON of a Job; a local file (``pathlib.Path``) is kept as ``{"replicate-job:file": "/its/path"}``.
+
+    An input's own object that looks so is data: its name gets a ``!`` more.
+    """
+    text = _json(job)
+    if _MARK in text:
+        text = _json(msgspec.structs.replace(job, input_data=_with_marks(job.input_data)))
+    return text
 
 
 def decode_job(text: str | bytes) -> Job:
@@ -137,7 +144,12 @@ def fingerprint(job: Job) -> str:
 
 def encode_values(values: Any) -> bytes:
     """JSON of what a job holds, with sorted names."""
-    return msgspec.json.encode(values, enc_hook=_encode_path, order="deterministic")
+    text = _json(values, order="deterministic")
+    return _json(_with_marks(values), order="deterministic") if _MARK in text else text
+
+
+def _json(value: Any, *, order: Literal["deterministic"] | None = None) -> bytes:
+    return msgspec.json.encode(value, enc_hook=_encode_path, order=order)
 
 
 def _encode_path(value: Any) -> Any:
@@ -146,9 +158,22 @@ def _encode_path(value: Any) -> Any:
     raise JobError(f"an input cannot hold a {type(value).__name__}: it must be JSON, or a pathlib.Path for a file")
 
 
+def _is_marked(value: dict[str, Any]) -> bool:
+    """Whether it is a file's mark, or an object that looks so: there is one name, with any number of ``!``."""
+    return len(value) == 1 and str(next(iter(value))).rstrip("!") == _FILE
+
+
+def _with_marks(value: Any) -> Any:
+    if isinstance(value, dict):
+        mark = "!" if _is_marked(value) else ""
+        return {f"{name}{mark}" if mark else name: _with_marks(item) for name, item in value.items()}
+    return [_with_marks(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def _with_paths(value: Any) -> Any:
     if isinstance(value, dict):
         if value.keys() == {_FILE} and isinstance(value[_FILE], str):
             return Path(value[_FILE])
-        return {name: _with_paths(item) for name, item in value.items()}
+        marked = _is_marked(value) and _FILE not in value
+        return {name[:-1] if marked else name: _with_paths(item) for name, item in value.items()}
     return [_with_paths(item) for item in value] if isinstance(value, list) else value
