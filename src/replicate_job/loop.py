@@ -5,11 +5,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import suppress
 from typing import Self, TypeVar
+
+from replicate_job.errors import ForkedError
+from replicate_job.forks import Owner
 
 _T = TypeVar("_T")
 _HEED = 0.5
 """Seconds between two looks for signals. One that comes just before a wait, or in another thread, does not end it."""
+
+_stranded: list[object] = []
+"""What forks have of other processes' loops: collected as garbage, it would run here, and fail."""
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
@@ -30,6 +37,7 @@ class LoopThread:
     def __init__(self, new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop) -> None:
         self.is_interrupted = False
         """Whether Ctrl-C ended the work, rather than another exception of a signal handler."""
+        self._owner = Owner()
         self._loop = new_loop()
         self._ended = _Ended()
         self._thread = threading.Thread(target=self._serve, name="replicate-job", daemon=True)
@@ -39,6 +47,8 @@ class LoopThread:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if not self._owner.is_here:  # the thread is another process's
+            return
         self._note(kind)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._ended.wait()
@@ -47,8 +57,11 @@ class LoopThread:
     def run(self, work: Awaitable[_T]) -> _T:
         """Block until it is done. What a signal handler raises cancels it, and is raised after its clean-up.
 
-        A second such exception is raised at once.
+        A second such exception is raised at once. Raises ForkedError in a fork of the process that made the loop.
         """
+        if not self._owner.is_here:
+            _stranded.append((self, work))
+            raise ForkedError
         ended, tasks = _Ended(), list[asyncio.Task[_T]]()
 
         async def main() -> _T:
@@ -113,5 +126,6 @@ def iterate(
             try:
                 yield item
             except GeneratorExit:
-                loop.run(items.aclose())
+                with suppress(ForkedError):  # what a fork has of them is a copy, without a thread
+                    loop.run(items.aclose())
                 raise

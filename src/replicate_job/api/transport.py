@@ -18,7 +18,7 @@ from pyreqwest.multipart import FormBuilder
 from pyreqwest.request import RequestBuilder
 
 from replicate_job.errors import JobError, NotSentError
-from replicate_job.http import Exchange, is_loopback, read_headers
+from replicate_job.http import Exchange, build, is_loopback, read_headers
 from replicate_job.settings import DEFAULT_BASE_URL
 
 CONNECT_TIMEOUT = 10.0
@@ -69,7 +69,7 @@ class Transport:
             .follow_redirects(False)
             .referer(False)
         )
-        return (builder.no_proxy() if is_loopback(urlsplit(self.base_url).hostname) else builder).build()
+        return build(builder.no_proxy() if is_loopback(urlsplit(self.base_url).hostname) else builder)
 
     async def __aenter__(self) -> Self:
         return self
