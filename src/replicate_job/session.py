@@ -13,7 +13,7 @@ from replicate_job.clock import Clock, SystemClock
 from replicate_job.errors import ModelNotFoundError
 from replicate_job.flow.account import AccountNote
 from replicate_job.flow.context import Context, Patience, Reporter, command_line
-from replicate_job.http import is_loopback
+from replicate_job.http import check_fork, is_loopback
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.outputs.http import HttpFetch
 from replicate_job.settings import TOKEN, Settings, check_environment
@@ -40,8 +40,9 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
 
     ``model`` is what will be run, for the local server to start it at once; ``rate`` is creates a second, None for no
     limit of any kind but what the API's refusals teach; ``line`` writes commands for hints.
-    Raises MissingVariableError without a token, unless the API is on this machine; LocalError.
+    Raises MissingVariableError without a token, unless the API is on this machine; ForkedError; LocalError.
     """
+    check_fork()
     async with AsyncExitStack() as stack:
         base_url = settings.base_url
         if settings.local:

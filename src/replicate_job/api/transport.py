@@ -19,7 +19,7 @@ from pyreqwest.response import Response as RustResponse
 
 from replicate_job.clock import Clock, SystemClock
 from replicate_job.errors import AnswerTooLargeError, JobError, NotSentError
-from replicate_job.http import Exchange, is_loopback, read_headers
+from replicate_job.http import Exchange, build, is_loopback, read_headers
 from replicate_job.settings import DEFAULT_BASE_URL
 from replicate_job.wire.bounds import LARGEST, is_heavy
 
@@ -90,7 +90,7 @@ class Transport:
             .follow_redirects(False)
             .referer(False)
         )
-        return (builder.no_proxy() if is_loopback(urlsplit(self.base_url).hostname) else builder).build()
+        return build(builder.no_proxy() if is_loopback(urlsplit(self.base_url).hostname) else builder)
 
     async def __aenter__(self) -> Self:
         return self

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from replicate_job.errors import JournalError
+from replicate_job.forks import Owner
 from replicate_job.journal.migrations import migrate
 
 BUSY_TIMEOUT = 10.0
@@ -90,8 +91,10 @@ class Writer:
         self._is_busy = self._is_synced = False
         self._tasks: queue.SimpleQueue[list[_Task] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._owner = Owner()
 
     async def run(self, work: Work[T], *, synced: bool = False) -> T:
+        self._owner.check()
         if self._thread is None:
             # A daemon: a second Ctrl-C must be able to leave while SQLite waits for a lock.
             self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
