@@ -29,6 +29,7 @@ from replicate_job.flow.drive import Drive
 from replicate_job.flow.prepare import check_job
 from replicate_job.flow.resolve import resolve
 from replicate_job.flow.tally import Tally
+from replicate_job.inputs.at_path import Reading, Readings
 from replicate_job.job import Job, Result
 from replicate_job.loop import new_loop
 from replicate_job.results.file import STDOUT, ResultsFile
@@ -154,7 +155,7 @@ class _Command:
     def __init__(self, shared: Common, job: Job, options: _Options) -> None:
         self._shared, self._job, self._options = shared, job, options
         self._rows = open_rows(options.inputs)
-        self._tally, self._summary = Tally(), Summary()
+        self._tally, self._summary, self._readings = Tally(), Summary(), Readings()
         self._drive: Drive | None = None
 
     async def run(self) -> int:
@@ -193,10 +194,15 @@ class _Command:
         # Rows of a pipe have no name; their results may have.
         source = options.results if options.inputs == STDOUT else options.inputs
         named = batch_id(context.api, self._job, Path(source).resolve())
+
+        def observe(reading: Reading) -> None:
+            if self._readings.add(reading) and reading.kind in {"text", "typed"}:
+                context.reporter.tell(str(reading))
+
         return Batch(
             id=f"batch-{uuid.uuid4().hex[:16]}" if source == STDOUT else named,
             job=self._job,
-            read=partial(InputReader, typed=typed),
+            read=partial(InputReader, typed=typed, within=self._text_folders(), observe=observe),
             save=options.save,
             concurrency=options.concurrency or (LOCAL_CONCURRENCY if context.forgetful else CONCURRENCY),
             id_column=options.id_column,
@@ -209,6 +215,11 @@ class _Command:
             cancels=lambda: options.cancel_on_interrupt and not self._shared.terminated.came,
         )
 
+    def _text_folders(self) -> list[Path]:
+        """Where rows may take text from with ``@path``: a file of rows may be somebody else's."""
+        source = self._options.inputs
+        return [Path.cwd(), *([] if source == STDOUT else [Path(source).resolve().parent])]
+
     async def _replay(self, context: Context, batch: Batch, file: ResultsFile) -> None:
         """Make the results file anew from the journal; the rows of a pipe come only once."""
         with file.rewriting() as write:
@@ -216,6 +227,7 @@ class _Command:
                 async with aclosing(self._drive.replay(self._rows)) as results:
                     async for some in results:
                         write(self._records(file, some))
+        self._readings.clear()  # the same rows come again
 
     def _write(self, file: ResultsFile, results: list[Result]) -> None:
         file.write(self._records(file, results))
@@ -245,7 +257,7 @@ class _Command:
             lines = lines[1:]  # what a check counts is on stdout
         elif not self._summary.rows and not is_whole:
             lines = []
-        for line in lines:
+        for line in [*lines, *self._readings.lines()]:
             tell(line)
         nameless = self._options.inputs == self._options.results == STDOUT  # and so every run is another batch
         if self._drive and not nameless:

@@ -129,6 +129,10 @@ class LineReporter:
         if not self._quiet:
             self.line(f"warning: {line}")
 
+    def tell(self, line: str) -> None:
+        if not self._quiet:
+            self.line(line)
+
     def note(self, line: str) -> None:
         if self._verbose:
             self.line(line)

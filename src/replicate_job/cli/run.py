@@ -20,7 +20,8 @@ from replicate_job.flow.context import Context
 from replicate_job.flow.prepare import check_job, resolve_and_check
 from replicate_job.flow.resolve import Resolved, resolve
 from replicate_job.flow.run import LONGEST_HOLD, Ask, new_key
-from replicate_job.inputs.pairs import parse_pairs
+from replicate_job.inputs.at_path import AtPaths, Reading, existing_file, has_at
+from replicate_job.inputs.pairs import parse_pairs, split_pair
 from replicate_job.inputs.upload import check_files
 from replicate_job.job import Job
 from replicate_job.settings import check_environment
@@ -28,6 +29,17 @@ from replicate_job.wire.target import parse_target
 
 WATCHED_HOLD = 2
 """Seconds to hold a create open where somebody watches: after them there is a status and a bar to show."""
+
+
+class _Given(msgspec.Struct, frozen=True):
+    """The input beside the job's own: the object of ``--input``, and the words of the command line."""
+
+    values: dict[str, Any]
+    pairs: tuple[str, ...]
+
+    @property
+    def needs_schema(self) -> bool:
+        return bool(self.pairs) or any(map(has_at, self.values.values()))
 
 
 class _Options(msgspec.Struct, frozen=True):
@@ -60,19 +72,20 @@ def command(
     """Run TARGET: a job file (.xs, .toml, .json), or a model (owner/name, owner/name:version, a version id,
     deployments/owner/name).
 
-    KEY=VALUE is an input, with the type that the model gives it; KEY=@path sends a file.
+    KEY=VALUE is an input, with the type that the model gives it. KEY=@path sends that file, or its text where the input
+    takes text; KEY=@@text is text that starts with @.
     """  # noqa: D205 - the first paragraph is the help's
     overrides = {name: value for name in Job.__struct_fields__ if (value := given.get(name)) is not None}
     job = msgspec.structs.replace(read_job(target), **overrides)
     if shared.local and not job.wait_for_completion:
         raise click.UsageError("a local run ends with its command: --local needs --wait")
     check_pairs(pairs, model=job.model)
-    if file is not None:
-        job = msgspec.structs.replace(job, input_data=job.input_data | read_input(file))
-    check_job(job)
+    given_input = read_input(file) if file is not None else {}
+    check_job(msgspec.structs.replace(job, input_data=job.input_data | given_input))
     check_environment(job.env, shared.settings)
     place = folder(given["save"], no_save=given["no_save"])
-    return _run(shared, job, pairs, _Options(place, given["key"], given["stream"], given["dry_run"]))
+    options = _Options(place, given["key"], given["stream"], given["dry_run"])
+    return _run(shared, job, _Given(given_input, pairs), options)
 
 
 def read_job(target: str) -> Job:
@@ -92,14 +105,16 @@ def read_job(target: str) -> Job:
 
 
 def check_pairs(pairs: tuple[str, ...], *, model: str) -> None:
-    """Look for what is wrong with the words whatever the model's schema says: their form, and files.
+    """Look for what is wrong with the words whatever the model's schema says: their form, and files that are too large.
 
-    Raises JobError with every problem. One by one, as only the schema says whether an input may be given twice.
+    Raises JobError with every problem.
     """
     problems: list[str] = []
     for pair in pairs:
         try:
-            check_files(parse_pairs([pair]), model=model)
+            name, text = split_pair(pair)
+            if text.startswith("@") and (path := existing_file(text[1:])):
+                check_files({name: path}, model=model)
         except InputError as error:
             problems += error.problems
         except JobError as error:
@@ -122,11 +137,11 @@ def read_input(name: str) -> dict[str, Any]:
     return found
 
 
-async def _run(shared: Common, job: Job, pairs: tuple[str, ...], options: _Options) -> int:
+async def _run(shared: Common, job: Job, given: _Given, options: _Options) -> int:
     text = Text() if options.stream else None
     with print_carried(text):
         async with shared.session(model=job.model, still=options.stream) as context:
-            job, resolved = await _with_inputs(context, job, pairs)
+            job, resolved = await _with_inputs(context, job, given)
             if options.dry_run:
                 return await _dry_run(context, job, resolved)
             ask = Ask(
@@ -142,13 +157,19 @@ async def _run(shared: Common, job: Job, pairs: tuple[str, ...], options: _Optio
     return conclude(result, job, line=None if context.forgetful else shared.line)
 
 
-async def _with_inputs(context: Context, job: Job, pairs: tuple[str, ...]) -> tuple[Job, Resolved | None]:
-    """The job with the words of the command line; these get their types from the schema, so it is looked up first."""
-    if not pairs:
-        return job, None
+async def _with_inputs(context: Context, job: Job, given: _Given) -> tuple[Job, Resolved | None]:
+    """The job with what was given beside it. The schema says what a word and an ``@`` are, so it is looked up first."""
+    if not given.needs_schema:
+        return msgspec.structs.replace(job, input_data=job.input_data | given.values), None
+
+    def observe(reading: Reading) -> None:
+        if reading.kind in {"text", "typed"}:
+            context.reporter.tell(str(reading))
+
     resolved = await resolve(context, parse_target(job.model))
-    given = parse_pairs(pairs, resolved.schema)
-    return msgspec.structs.replace(job, input_data=job.input_data | given), resolved
+    values = given.values | parse_pairs(given.pairs, resolved.schema)
+    read = AtPaths(resolved.schema, observe=observe).read(values)
+    return msgspec.structs.replace(job, input_data=job.input_data | read), resolved
 
 
 async def _dry_run(context: Context, job: Job, resolved: Resolved | None) -> int:
