@@ -183,7 +183,6 @@ def test_a_target_that_is_none_is_an_error_of_one_line(api: ScriptedAPI, command
         (["run", "jobs/run.yaml"], "jobs/run.yaml: the name of a job file ends in .xs, .toml or .json"),
         (["run", "none.toml"], "none.toml: cannot read this file"),
         (["run", FLUX, "prompt", "x=1", "=y"], "'prompt' is not KEY=VALUE; '=y' is not KEY=VALUE"),
-        (["run", FLUX, "image=@none"], "image: there is no file 'none'"),
         (["run", FLUX, "--cancel-after", "soon"], "'soon'"),
         (["schema", "flux"], "'flux' names no model"),
     ],

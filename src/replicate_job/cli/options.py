@@ -109,6 +109,11 @@ def local(function: _F) -> _F:
     return click.option("--local", is_flag=True, help="Run on this machine, without a token.")(function)
 
 
+def output_only(function: _F) -> _F:
+    text = "Print the output alone: its text, or the paths of its files."
+    return click.option("--output-only", is_flag=True, help=text)(function)
+
+
 def waiting(function: _F) -> _F:
     """How often to ask, and for how long; None where it was not given."""
     for option in (

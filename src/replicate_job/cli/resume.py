@@ -10,7 +10,7 @@ import msgspec
 
 from replicate_job.cli.exits import SUCCEEDED, exit_code, explain
 from replicate_job.cli.options import Common, common, local, waiting
-from replicate_job.cli.output import conclude, print_carried, report
+from replicate_job.cli.output import conclude, print_carried, print_response
 from replicate_job.cli.streams import tell
 from replicate_job.errors import ReplicateJobError
 from replicate_job.flow.context import Context
@@ -44,7 +44,7 @@ async def command(shared: Common, **given: float | None) -> int:
             except ReplicateJobError as error:
                 tell(f"{entry.key}: {explain(error)}")
                 return exit_code(error)
-        report(result)
+        print_response(result)
         return conclude(result, job, line=None if context.forgetful else shared.line)
 
     stopped = f"stopped; the jobs are left as they are: {shared.line('resume')} finishes them"

@@ -12,8 +12,8 @@ import click
 import msgspec
 
 from replicate_job.cli.exits import SUCCEEDED
-from replicate_job.cli.options import Common, common, folder, local, saving, waiting
-from replicate_job.cli.output import Text, conclude, print_carried, print_json, report
+from replicate_job.cli.options import Common, common, folder, local, output_only, saving, waiting
+from replicate_job.cli.output import Shown, Text, conclude, print_carried, print_json
 from replicate_job.errors import InputError, JobError
 from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.context import Context
@@ -49,6 +49,7 @@ class _Options(msgspec.Struct, frozen=True):
     key: str | None
     stream: bool
     dry_run: bool
+    output_only: bool
 
 
 @click.command("run")
@@ -60,6 +61,7 @@ class _Options(msgspec.Struct, frozen=True):
 @click.option("--cancel-after", metavar="TIME", help="Cancel if it takes longer: 30s, 5m, 1h30m.")
 @saving("outputs")
 @click.option("--stream", is_flag=True, help="Print the output's text as it comes.")
+@output_only
 @click.option("--key", metavar="KEY", help="The job's name: the same key never creates a second prediction.")
 @click.option("--allow-unknown", is_flag=True, default=None, help="Send inputs that the model's schema lacks.")
 @click.option("--dry-run", is_flag=True, help="Resolve and check, create nothing.")
@@ -84,7 +86,9 @@ def command(
     check_job(msgspec.structs.replace(job, input_data=job.input_data | given_input))
     check_environment(job.env, shared.settings)
     place = folder(given["save"], no_save=given["no_save"])
-    options = _Options(place, given["key"], given["stream"], given["dry_run"])
+    options = msgspec.convert(given | {"save": place}, _Options)
+    if options.output_only and not job.wait_for_completion:
+        raise click.UsageError("--output-only needs --wait: without it there is no output yet")
     return _run(shared, job, _Given(given_input, pairs), options)
 
 
@@ -138,38 +142,47 @@ def read_input(name: str) -> dict[str, Any]:
 
 
 async def _run(shared: Common, job: Job, given: _Given, options: _Options) -> int:
-    text = Text() if options.stream else None
-    with print_carried(text):
+    shown = Shown(Text() if options.stream else None, options.output_only)
+    with print_carried(shown):
         async with shared.session(model=job.model, still=options.stream) as context:
-            job, resolved = await _with_inputs(context, job, given)
+            resolved = None
+            if given.needs_schema or shown.needs_schema:
+                resolved = await resolve(context, parse_target(job.model))
+                shown = msgspec.structs.replace(shown, schema=resolved.schema)
+            job = _with_inputs(context, job, given, resolved)
             if options.dry_run:
                 return await _dry_run(context, job, resolved)
             ask = Ask(
                 job,
                 new_key() if options.key is None else options.key,
                 options.save,
-                emit=text.emit if text else None,
+                emit=shown.text.emit if shown.text else None,
                 hold=WATCHED_HOLD if sys.stderr.isatty() and not shared.quiet else LONGEST_HOLD,
                 resolved=resolved,
             )
             result = await run_or_cancel(context, ask, leave=lambda: shared.terminated.came)
-    report(result, text)
+    shown.report(result)
     return conclude(result, job, line=None if context.forgetful else shared.line)
 
 
-async def _with_inputs(context: Context, job: Job, given: _Given) -> tuple[Job, Resolved | None]:
-    """The job with what was given beside it. The schema says what a word and an ``@`` are, so it is looked up first."""
-    if not given.needs_schema:
-        return msgspec.structs.replace(job, input_data=job.input_data | given.values), None
+def _with_inputs(context: Context, job: Job, given: _Given, resolved: Resolved | None) -> Job:
+    """The job with what was given beside it. The schema says what a word and an ``@`` are."""
+    schema = resolved.schema if resolved else None
 
     def observe(reading: Reading) -> None:
         if reading.kind in {"text", "typed"}:
             context.reporter.tell(str(reading))
 
-    resolved = await resolve(context, parse_target(job.model))
-    values = given.values | parse_pairs(given.pairs, resolved.schema)
-    read = AtPaths(resolved.schema, observe=observe).read(values)
-    return msgspec.structs.replace(job, input_data=job.input_data | read), resolved
+    values = given.values | parse_pairs(given.pairs, schema)
+    return msgspec.structs.replace(job, input_data=job.input_data | AtPaths(schema, observe=observe).read(values))
+
+
+def _shown_input(job: Job) -> dict[str, Any]:
+    if not sys.stdout.isatty():
+        return job.input_data
+    from replicate_job.cli.brief import short_input  # noqa: PLC0415 - for those who see it
+
+    return short_input(job.input_data, {})
 
 
 async def _dry_run(context: Context, job: Job, resolved: Resolved | None) -> int:
@@ -179,7 +192,7 @@ async def _dry_run(context: Context, job: Job, resolved: Resolved | None) -> int
             "model": str(resolved.target),
             "request": f"POST /v1{resolved.path}",
             "version": resolved.version or None,
-            "input": job.input_data,
+            "input": _shown_input(job),
             "checked": resolved.schema is not None,
         }
     )
