@@ -11,6 +11,8 @@ from replicate_job.errors import PredictionCanceledError, PredictionFailedError,
 
 FUNCTION = "replicate_run_prediction"
 """The one function that a job file can name here."""
+EVENTS = ("start", "output", "logs", "completed")
+"""What a webhook can be sent for: the words of ``webhook_events_filter``."""
 
 
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -17,6 +17,7 @@ import msgspec
 
 from replicate_job.api.ratelimit import parse_rate
 from replicate_job.cli.exits import FAILED, SUCCEEDED, UNFINISHED
+from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, folder, local, saving
 from replicate_job.cli.output import print_json
 from replicate_job.cli.progress import open_progress
@@ -89,7 +90,14 @@ class _Duration(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
-@click.command("batch")
+@click.command(
+    "batch",
+    epilog=examples(
+        "replicate-job batch black-forest-labs/flux-schnell prompts.csv --results results.jsonl",
+        "replicate-job batch run.xs rows.jsonl --results results.jsonl --dry-run",
+        "cat rows.jsonl | replicate-job batch run.xs - --results - --no-save",
+    ),
+)
 @click.argument("target")
 @click.argument("inputs")
 @click.option("--results", required=True, metavar="FILE", help="Where results go, as JSON Lines; - for stdout.")

@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from replicate_job.cli.exits import SUCCEEDED, exit_code, explain
+from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, local, waiting
 from replicate_job.cli.output import conclude, print_carried, print_response
 from replicate_job.cli.streams import tell
@@ -22,7 +23,13 @@ TOGETHER = 8
 """Jobs that are finished at the same time."""
 
 
-@click.command("resume")
+@click.command(
+    "resume",
+    epilog=examples(
+        "replicate-job resume",
+        "replicate-job resume --max-poll-attempts 3600  # wait for an hour, not for a minute",
+    ),
+)
 @waiting
 @local
 @common

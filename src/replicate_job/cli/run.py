@@ -6,12 +6,13 @@ import os.path
 import sys
 from collections.abc import Coroutine
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from replicate_job.cli.exits import SUCCEEDED
+from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, folder, local, output_only, saving, waiting
 from replicate_job.cli.output import Shown, Text, conclude, print_carried, print_json
 from replicate_job.errors import InputError, JobError
@@ -23,9 +24,12 @@ from replicate_job.flow.run import LONGEST_HOLD, Ask, new_key
 from replicate_job.inputs.at_path import AtPaths, Reading, existing_file, has_at
 from replicate_job.inputs.pairs import parse_pairs, split_pair
 from replicate_job.inputs.upload import check_files
-from replicate_job.job import Job
+from replicate_job.job import EVENTS, Job
 from replicate_job.settings import check_environment
 from replicate_job.wire.target import parse_target
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 WATCHED_HOLD = 2
 """Seconds to hold a create open where somebody watches: after them there is a status and a bar to show."""
@@ -42,6 +46,26 @@ class _Given(msgspec.Struct, frozen=True):
         return bool(self.pairs) or any(map(has_at, self.values.values()))
 
 
+class _Events(click.ParamType[tuple[str, ...]]):
+    """A webhook's events, with commas between them."""
+
+    name = "events"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        events = tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+        if wrong := [event for event in events if event not in EVENTS]:
+            self.fail(f"{wrong[0]!r} is not an event: there are {', '.join(EVENTS)}", param, ctx)
+        if not events:
+            self.fail(f"name one or more of {', '.join(EVENTS)}", param, ctx)
+        return tuple(dict.fromkeys(events))
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002 - click's signature
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - for a shell that asks
+
+        before, comma, begun = incomplete.rpartition(",")
+        return [CompletionItem(f"{before}{comma}{event}") for event in EVENTS if event.startswith(begun)]
+
+
 class _Options(msgspec.Struct, frozen=True):
     """The options of ``run`` that are not the job's own."""
 
@@ -52,7 +76,17 @@ class _Options(msgspec.Struct, frozen=True):
     output_only: bool
 
 
-@click.command("run")
+@click.command(
+    "run",
+    epilog=examples(
+        "replicate-job run run.xs --local",
+        'replicate-job run black-forest-labs/flux-schnell prompt="a fox" seed=7',
+        "replicate-job run stability-ai/sdxl prompt=@prompt.txt image=@sketch.png",
+        'replicate-job run meta/meta-llama-3-8b-instruct prompt="Hi" --stream',
+        "replicate-job run deployments/acme/flux --input input.json --key order-17",
+        "replicate-job run openai/whisper audio=@talk.mp3 --output-only > talk.json",
+    ),
+)
 @click.argument("target")
 @click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--input", "file", metavar="FILE", help="A JSON object of inputs, - for stdin; KEY=VALUE wins.")
@@ -66,6 +100,13 @@ class _Options(msgspec.Struct, frozen=True):
 @click.option("--allow-unknown", is_flag=True, default=None, help="Send inputs that the model's schema lacks.")
 @click.option("--dry-run", is_flag=True, help="Resolve and check, create nothing.")
 @click.option("--webhook", metavar="URL", help="Have the API post the prediction there.")
+@click.option(
+    "--webhook-events",
+    "webhook_events_filter",
+    type=_Events(),
+    metavar="EVENTS",
+    help=f"The events to post at: {','.join(EVENTS)}; default the API's own.",
+)
 @local
 @common
 def command(
@@ -79,6 +120,8 @@ def command(
     """  # noqa: D205 - the first paragraph is the help's
     overrides = {name: value for name in Job.__struct_fields__ if (value := given.get(name)) is not None}
     job = msgspec.structs.replace(read_job(target), **overrides)
+    if given["webhook_events_filter"] and not job.webhook:
+        raise click.UsageError("--webhook-events needs --webhook, or a job file with a webhook")
     if shared.local and not job.wait_for_completion:
         raise click.UsageError("a local run ends with its command: --local needs --wait")
     check_pairs(pairs, model=job.model)

@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from replicate_job.cli.exits import SUCCEEDED
+from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, local
 from replicate_job.cli.output import print_json
 from replicate_job.cli.streams import write
@@ -18,7 +19,13 @@ from replicate_job.wire.openapi import alternatives, definition
 from replicate_job.wire.target import parse_target
 
 
-@click.command("schema")
+@click.command(
+    "schema",
+    epilog=examples(
+        "replicate-job schema black-forest-labs/flux-schnell",
+        "replicate-job schema openai/whisper --local --json",
+    ),
+)
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="The OpenAPI schemas of the model, as they are.")
 @local

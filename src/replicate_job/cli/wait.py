@@ -7,6 +7,8 @@ from typing import Any
 import click
 import msgspec
 
+from replicate_job.cli.exits import looking_for
+from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, folder, output_only, saving, waiting
 from replicate_job.cli.output import Shown, conclude, print_carried
 from replicate_job.flow.adopt import take_over
@@ -14,7 +16,13 @@ from replicate_job.flow.resolve import find_schema
 from replicate_job.flow.run import Ask, run_job
 
 
-@click.command("wait")
+@click.command(
+    "wait",
+    epilog=examples(
+        "replicate-job wait gm3qorzdhgbfurvjtvhg6dckhu",
+        "replicate-job wait gm3qorzdhgbfurvjtvhg6dckhu --save pictures --output-only",
+    ),
+)
 @click.argument("prediction_id", metavar="ID")
 @waiting
 @saving("the job's own, else outputs")
@@ -27,7 +35,7 @@ async def command(shared: Common, prediction_id: str, save: str | None, key: str
     budget = {name: value for name, value in given.items() if value is not None}
     place = folder(save, no_save=no_save)
     stopped = f"stopped; {prediction_id} is left as it is: {shared.line('wait', prediction_id)} goes on"
-    with print_carried(shown):
+    with looking_for(prediction_id), print_carried(shown):
         async with shared.session(stopped=stopped) as context:
             entry = await take_over(context, prediction_id, key=key, save=place)
             job = msgspec.structs.replace(entry.job, wait_for_completion=True, **budget)
