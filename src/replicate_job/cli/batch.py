@@ -7,7 +7,7 @@ import shlex
 import sys
 import uuid
 from collections.abc import Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from replicate_job.cli.options import Common, common, folder, local, saving
 from replicate_job.cli.output import print_json
 from replicate_job.cli.progress import open_progress
 from replicate_job.cli.run import read_job
-from replicate_job.cli.streams import tell
+from replicate_job.cli.streams import aside, tell
 from replicate_job.errors import JobError
 from replicate_job.flow.batch import CONCURRENCY, LOCAL_CONCURRENCY, Batch, batch_id
 from replicate_job.flow.context import Context
@@ -238,7 +238,8 @@ class _Command:
         self._readings.clear()  # the same rows come again
 
     def _write(self, file: ResultsFile, results: list[Result]) -> None:
-        file.write(self._records(file, results))
+        with aside() if self._options.results == STDOUT and sys.stdout.isatty() else nullcontext():
+            file.write(self._records(file, results))
 
     def _records(self, file: ResultsFile, results: list[Result]) -> list[dict[str, Any]]:
         for result in results:
