@@ -16,6 +16,7 @@ import click
 import msgspec
 
 from replicate_job.api.ratelimit import parse_rate
+from replicate_job.cli.completion import files, targets
 from replicate_job.cli.exits import FAILED, SUCCEEDED, UNFINISHED
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, folder, local, saving
@@ -98,9 +99,15 @@ class _Duration(click.ParamType[int]):
         "cat rows.jsonl | replicate-job batch run.xs - --results - --no-save",
     ),
 )
-@click.argument("target")
-@click.argument("inputs")
-@click.option("--results", required=True, metavar="FILE", help="Where results go, as JSON Lines; - for stdout.")
+@click.argument("target", shell_complete=targets)
+@click.argument("inputs", shell_complete=files)
+@click.option(
+    "--results",
+    required=True,
+    metavar="FILE",
+    shell_complete=files,
+    help="Where results go, as JSON Lines; - for stdout.",
+)
 @click.option(
     "--concurrency", type=click.IntRange(1), metavar="N", help="Predictions under way together; default 1000."
 )
@@ -121,7 +128,12 @@ class _Duration(click.ParamType[int]):
 @click.option("--allow-unknown", is_flag=True, default=None, help="Send inputs that the model's schema lacks.")
 @click.option("--dry-run", is_flag=True, help="Check all rows, create nothing.")
 @click.option("--cancel-on-interrupt", is_flag=True, help="Have Ctrl-C cancel what runs, instead of leaving it.")
-@click.option("--report", metavar="FILE", help="Where the report goes; default report.html beside the results.")
+@click.option(
+    "--report",
+    metavar="FILE",
+    shell_complete=files,
+    help="Where the report goes; default report.html beside the results.",
+)
 @click.option("--no-report", is_flag=True, help="Write no report.")
 @local
 @partial(common, loop=new_loop)

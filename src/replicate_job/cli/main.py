@@ -84,7 +84,7 @@ def main() -> None:
     open_missing()
     try:
         _check_words(sys.argv[1:])
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="replicate-job", standalone_mode=False)
     except Exception as error:  # noqa: BLE001 - one that is not in the table is our mistake, and is shown whole
         message = explain(error)
         tell(message or traceback.format_exc())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from replicate_job.cli.completion import files, targets
 from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, folder, local, output_only, saving, waiting
@@ -87,9 +88,15 @@ class _Options(msgspec.Struct, frozen=True):
         "replicate-job run openai/whisper audio=@talk.mp3 --output-only > talk.json",
     ),
 )
-@click.argument("target")
+@click.argument("target", shell_complete=targets)
 @click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--input", "file", metavar="FILE", help="A JSON object of inputs, - for stdin; KEY=VALUE wins.")
+@click.option(
+    "--input",
+    "file",
+    metavar="FILE",
+    shell_complete=files,
+    help="A JSON object of inputs, - for stdin; KEY=VALUE wins.",
+)
 @click.option("--wait/--no-wait", "wait_for_completion", default=None, help="Whether to wait for the end; default yes.")
 @waiting
 @click.option("--cancel-after", metavar="TIME", help="Cancel if it takes longer: 30s, 5m, 1h30m.")

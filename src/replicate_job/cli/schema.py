@@ -8,6 +8,7 @@ from typing import Any
 import click
 import msgspec
 
+from replicate_job.cli.completion import models
 from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, local
@@ -26,7 +27,7 @@ from replicate_job.wire.target import parse_target
         "replicate-job schema openai/whisper --local --json",
     ),
 )
-@click.argument("model")
+@click.argument("model", shell_complete=models)
 @click.option("--json", "as_json", is_flag=True, help="The OpenAPI schemas of the model, as they are.")
 @local
 @common
