@@ -173,7 +173,8 @@ def _open(
     """The rows, how to read one as an input, and the file that they are from."""
     if isinstance(rows, str | PathLike):
         found = open_rows(rows)
-        return found, partial(InputReader, typed=found.typed), Path(rows).resolve()
+        source = Path(rows).resolve()
+        return found, partial(InputReader, typed=found.typed, within=(Path.cwd(), source.parent)), source
     numbered = _number(rows) if isinstance(rows, AsyncIterable) else map(_row, count(1), rows)
     return numbered, lambda _: attrgetter("values"), None
 

@@ -58,6 +58,9 @@ class LogReporter:
     def warn(self, line: str) -> None:
         _log.warning("%s", line)
 
+    def tell(self, line: str) -> None:
+        _log.info("%s", line)
+
     def note(self, line: str) -> None:
         _log.info("%s", line)
 

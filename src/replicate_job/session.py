@@ -49,7 +49,8 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
             rate = None
             from replicate_job.local.server import Options, serve  # noqa: PLC0415 - an extra, and slow to import
 
-            base_url = await stack.enter_async_context(serve(Options(warm=model, on_notice=reporter.warn)))
+            options = Options(warm=model, on_notice=reporter.tell, on_warning=reporter.warn)
+            base_url = await stack.enter_async_context(serve(options))
         elif not is_loopback(urlsplit(normalize(base_url)).hostname):
             check_environment((TOKEN,), settings)
         agent = f"replicate-job/{__version__}"

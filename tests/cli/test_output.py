@@ -59,13 +59,14 @@ async def test_a_silence_is_broken_once_a_heartbeat() -> None:
     beating.cancel()
 
 
-def test_warnings_are_for_everyone_and_notes_for_who_asks(capsys: pytest.CaptureFixture[str]) -> None:
+def test_warnings_and_news_are_for_everyone_and_notes_for_who_asks(capsys: pytest.CaptureFixture[str]) -> None:
     for reporter, told in (
-        (LineReporter(), "warning: a\n"),
-        (LineReporter(verbose=True), "warning: a\nb\np starting\n"),
+        (LineReporter(), "warning: a\nc\n"),
+        (LineReporter(verbose=True), "warning: a\nc\nb\np starting\n"),
         (LineReporter(quiet=True), ""),
     ):
         reporter.warn("a")
+        reporter.tell("c")
         reporter.note("b")
         reporter.saw(prediction("starting"))
         captured = capsys.readouterr()

@@ -57,6 +57,9 @@ def test_the_seeds_job_paints_a_picture_of_its_shape(command: Command, environme
     outcome = command("run", str(seed), "--local", env=environment)
     assert outcome.response["status"] == "succeeded"
     assert outcome.code == 0
-    assert "A stand-in, not FLUX" in outcome.err
+    told = outcome.err.splitlines()
+    (warning,) = [line for line in told if line.startswith("warning: ")]
+    assert warning.startswith("warning: black-forest-labs/flux-schnell: A stand-in, not FLUX")
+    assert told[0].startswith("preparing black-forest-labs/flux-schnell (once: ")
     with Image.open(command.folder / outcome.response["files"][0]) as picture:
         assert (picture.format, picture.size) == ("WEBP", (1344, 768))

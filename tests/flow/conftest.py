@@ -24,6 +24,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
+        self.told: list[str] = []
         self.notes: list[str] = []
         self.statuses: list[str] = []
 
@@ -32,6 +33,9 @@ class Heard:
 
     def warn(self, line: str) -> None:
         self.warnings.append(line)
+
+    def tell(self, line: str) -> None:
+        self.told.append(line)
 
     def note(self, line: str) -> None:
         self.notes.append(line)

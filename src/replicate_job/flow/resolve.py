@@ -6,13 +6,13 @@ from typing import Any
 
 import msgspec
 
-from replicate_job.errors import AuthenticationError, ModelNotFoundError, NotFoundError
+from replicate_job.errors import AuthenticationError, ModelNotFoundError, NotFoundError, ReplicateJobError
 from replicate_job.flow.context import Context
 from replicate_job.flow.retry import read
 from replicate_job.flow.schemas import keep_schema, load_schema
 from replicate_job.wire.model import Version
 from replicate_job.wire.openapi import is_sound, secret_inputs
-from replicate_job.wire.target import Target
+from replicate_job.wire.target import Target, parse_target
 
 
 class Resolved(msgspec.Struct, frozen=True):
@@ -44,6 +44,14 @@ async def resolve(context: Context, target: Target) -> Resolved:
         case "deployment":
             resolved = await _deployment(context, target)
     return msgspec.structs.replace(resolved, secrets=secret_inputs(resolved.schema))
+
+
+async def find_schema(context: Context, model: str) -> dict[str, Any] | None:
+    """The model's schema, for what is shown of a result; None where it cannot be had."""
+    try:
+        return (await resolve(context, parse_target(model))).schema
+    except ReplicateJobError:
+        return None
 
 
 async def _model(context: Context, target: Target) -> Resolved:
