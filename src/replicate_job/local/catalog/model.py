@@ -26,8 +26,9 @@ class Model(msgspec.Struct, frozen=True):
 
     ``config`` is its ``cog.yaml``, and ``environment`` that section of it, where relative folders in PYTHONPATH have
     become absolute. A model that ``is_official`` can be run by its name alone. ``is_built_in`` is one of this
-    package's: it says how much its first use downloads (``size``, as ``195 MB``), and which versions of the real
-    model it answers for (``published``, the newest last), and where it stands among them (``rank``). ``example`` is the input in its ``example.json``, where it has one.
+    package's: it says how much its first use downloads (``size``, as ``195 MB``), which versions of the real model it
+    answers for (``published``, the newest first), and where it stands among them (``rank``). ``example`` is the input
+    in its ``example.json``, where it has one.
     """
 
     owner: str

@@ -176,7 +176,7 @@ def _body(model: Model, schema: dict[str, Any] | None, here: str) -> dict[str, A
         default_example=_example(model, here),
     )
     # Of this server's own, for those who write down a call that runs on Replicate too.
-    return body | {"published_version": model.published[-1] if model.published else None}
+    return body | {"published_version": model.published[0] if model.published else None}
 
 
 def _version(model: Model, schema: dict[str, Any] | None) -> dict[str, Any]:
