@@ -97,6 +97,9 @@ class Store:
         """Note that its data are removed: ``body`` is what is left."""
         self._connection.execute("UPDATE predictions SET body = ?, removed = 1 WHERE id = ?", (body, id))
 
+    def delete(self, id: str) -> None:  # noqa: A002 - the API's own name
+        self._connection.execute("DELETE FROM predictions WHERE id = ?", (id,))
+
     def last(self) -> Row | None:
         """The newest."""
         return next(self._rows("ORDER BY number DESC LIMIT 1"), None)
