@@ -20,7 +20,7 @@ from replicate_job.journal.entry import Entry
 from .clocks import MachineClock
 from .disk import REAL_BUSY, Disk, DiskJournal
 from .loop import VirtualLoop
-from .shape import open_journal, run, shared_scans
+from .shape import ask_account, open_journal, run, shared_scans
 from .wire import BASE_URL, CONNECTING, JOB, Flight, Traffic, Wire
 
 if TYPE_CHECKING:
@@ -70,6 +70,9 @@ class Silent:
     def warn(self, line: str) -> None:
         self._say(f"warning: {line}")
 
+    def tell(self, line: str) -> None:
+        self._say(f"told: {line}")
+
     def note(self, line: str) -> None:
         self._say(f"note: {line}")
 
@@ -103,12 +106,15 @@ class Process:
         self.rows: dict[str, Entry] = {}
         self._flights: set[Flight] = set()
         self._tasks: list[asyncio.Task[None]] = []
-        self._journal = open_journal(disk.path, clock, REAL_BUSY)
+        self._journal = open_journal(disk.path, clock, REAL_BUSY, account.name)
         self.journal = DiskJournal(self._journal, disk, self)
         wire = Wire(self, account, traffic)
+        client = Client(wire, clock=clock)
+        self._account_note = ask_account(client, self.journal)
         self.context = Context(
             api=BASE_URL,
-            client=Client(cast("Any", wire), clock=clock),
+            client=client,
+            account=self._account_note,
             journal=cast("Any", self.journal),
             fetch=cast("Any", wire.fetch),
             reporter=Silent(lambda line: world.log(f"{self.number}: {line}")),
@@ -146,6 +152,7 @@ class Process:
         beat = asyncio.create_task(self._beat())
         self._tasks = [asyncio.create_task(self._job(key, job)) for key, job in self._jobs.items()]
         await asyncio.gather(*self._tasks)
+        await self._account_note.close()
         beat.cancel()
         self.loop.works += 1
         with suppress(ReplicateJobError):

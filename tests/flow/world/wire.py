@@ -7,13 +7,15 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from datetime import datetime
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import msgspec
 
-from replicate_job.api.transport import Response
+from replicate_job.api.transport import Guard, Response, Transport
 from replicate_job.errors import NoAnswerError, NotFoundError, NotSentError, TransportError
+from replicate_job.wire.data_url import decode
 
 from .account import NAME, OWNER, Account, Made, file_url
 
@@ -107,18 +109,15 @@ class Flight:
             )
 
 
-class Wire:
-    """Does for ``api.client.Client`` what ``api.transport.Transport`` does."""
-
-    base_url = BASE_URL
+class Wire(Transport):
+    """The client's ``Transport``, but that it sends to an account of this world."""
 
     def __init__(self, process: Process, account: Account, traffic: Traffic) -> None:
+        super().__init__(BASE_URL, account.name, user_agent="world", clock=process.clock)
         self._process, self._account, self._traffic = process, account, traffic
-        self._offset: float | None = None
 
-    @property
-    def clock_offset(self) -> float | None:
-        return self._offset
+    def _build(self, _user_agent: str) -> Any:
+        """Open no connections."""
 
     async def send(  # noqa: PLR0913 - as the transport's
         self,
@@ -129,12 +128,16 @@ class Wire:
         body: bytes | None = None,
         form: object = None,
         headers: Mapping[str, str] | None = None,
+        guard: Guard | None = None,
     ) -> Response:
         del form
         self._process.check_alive()
         place, _, query = path.partition("?")
         place = place.removeprefix(BASE_URL)
         if method == "POST" and place.endswith("/predictions"):
+            await self._process.point("before the guard")
+            if guard:
+                guard()
             return await self._create(place, body or b"", headers or {}, timeout)
         await self._process.point(f"before {method} {place}")
         await asyncio.sleep(TRIP)
@@ -221,10 +224,8 @@ class Wire:
         """Note the ``Date`` header, as the transport does."""
         dates = self._traffic.network.dates
         self._traffic.answers += 1
-        if dates.every and self._traffic.answers % dates.every == 0:
-            self._offset = round(self._account.time + dates.wrong - 0.5) - self._process.clock.time()
-        else:
-            self._offset = self._offset or 0.0
+        has_date = dates.every and self._traffic.answers % dates.every == 0
+        self._note_date(formatdate(self._account.time + dates.wrong, usegmt=True) if has_date else None)
         return response
 
     @asynccontextmanager
@@ -246,7 +247,7 @@ class Download:
     status = 200
 
     def __init__(self, data_url: str) -> None:
-        self._content = data_url.partition(",")[2].encode()
+        self._content = decode(data_url)[1]
         self.headers = {"content-length": str(len(self._content)), "content-type": "text/plain"}
 
     async def chunks(self) -> AsyncIterator[bytes]:
