@@ -65,8 +65,8 @@ def describe(entry: Entry) -> dict[str, Any]:
 
 def _status(entry: Entry) -> str:
     """The prediction's status, or the job's own state while there is no prediction."""
-    if entry.prediction:
-        return entry.prediction.status
+    if entry.status:
+        return entry.status
     return "starting" if entry.prediction_id else entry.state
 
 

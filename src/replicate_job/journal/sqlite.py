@@ -15,9 +15,10 @@ from replicate_job.errors import ClaimLostError, JobHeldError, JournalError, Key
 from replicate_job.flow.lifecycle import UNFINISHED, State, lacking, state_of
 from replicate_job.inputs.upload import FileInfo
 from replicate_job.job import Job
-from replicate_job.journal.entry import Adoption, BatchEntry, Claim, Entry, Request, decode_job, encode_job
+from replicate_job.journal.entry import Adoption, BatchEntry, Claim, Entry, Pruned, Request, decode_job, encode_job
 from replicate_job.journal.lease import Lease, Process
 from replicate_job.journal.prints import print_job, print_request, print_text
+from replicate_job.journal.strip import needs_strip, strip_job, strip_prediction, strip_request
 from replicate_job.journal.writer import BUSY_TIMEOUT, Writer
 from replicate_job.wire.prediction import Prediction
 
@@ -250,6 +251,8 @@ class SQLiteJournal:
         def work(db: sqlite3.Connection) -> str:
             # Nearly always all is as it was at the claim, and one statement does.
             if _write_created(db, claim, prediction, encoded, collected=collected):
+                if collected and needs_strip(claim.entry.request):
+                    _strip(db, claim.key)
                 return prediction.id
             query = "SELECT claimed_at, prediction_id FROM jobs WHERE key = ?"
             row = db.execute(query, (claim.key,)).fetchone()
@@ -298,9 +301,11 @@ class SQLiteJournal:
     ) -> None:
         paths = msgspec.json.encode([str(path) for path in files]).decode()
         done = "state='collected', holder=NULL, files=?, problem=?, save=coalesce(?, save)"
-        await self._finish(claim, prediction, done, paths, problem, save)
+        await self._finish(claim, prediction, done, paths, problem, save, is_last=True)
 
-    async def _finish(self, claim: Claim, prediction: Prediction, assignments: str, *values: Any) -> None:
+    async def _finish(
+        self, claim: Claim, prediction: Prediction, assignments: str, *values: Any, is_last: bool = False
+    ) -> None:
         """Write a fact about the end, and with it what an earlier fact failed to write: the id and the prediction."""
         if missing := lacking("ended", prediction.id, prediction.status):
             raise JournalError(f"the job {claim.key!r} cannot be finished without {missing}")
@@ -316,6 +321,8 @@ class SQLiteJournal:
                 f"UPDATE jobs SET {assignments}, prediction_id=?, status=?, prediction=? WHERE key=?",  # noqa: S608 - our own columns
                 (*values, prediction.id, prediction.status, encoded, claim.key),
             )
+            if is_last:
+                _strip(db, claim.key)
 
         await self._writer.run(work)
 
@@ -335,6 +342,8 @@ class SQLiteJournal:
             if known := _held(db, claim).prediction_id:
                 raise ClaimLostError(f"the job {claim.key!r} has the prediction {known}")
             db.execute("UPDATE jobs SET state = ?, problem = ? WHERE key = ?", (state, problem, claim.key))
+            if state == "refused":
+                _strip(db, claim.key)
 
         await self._writer.run(work)
 
@@ -417,6 +426,27 @@ class SQLiteJournal:
     async def _select(self, query: str, *values: Any) -> list[Entry]:
         return await self._writer.run(lambda db: [read_entry(row) for row in db.execute(query, values)])
 
+    async def prune(self, before: float, *, forget: bool = False, dry_run: bool = False) -> Pruned:
+        def work(db: sqlite3.Connection) -> Pruned:
+            over = "state IN ('collected', 'refused') AND claimed_at < ?"
+            bare = " AND (state = 'refused' OR request IS NOT NULL OR prediction IS NOT NULL)"
+            jobs = f"FROM jobs WHERE {over}" + ("" if forget else bare)
+            uploads = "FROM uploads WHERE coalesce(expires_at, 0) < ?"
+            counts = [
+                int(db.execute(f"SELECT count(*) {what}", (moment,)).fetchone()[0])
+                for what, moment in ((jobs, before), (uploads, self._clock.time()))
+            ]
+            if not dry_run:
+                _prune(db, jobs, before, forget=forget)
+                db.execute(f"DELETE {uploads}", (self._clock.time(),))
+                db.execute("DELETE FROM holders WHERE lease_until < ?", (min(before, self._clock.time()),))
+            return Pruned(*counts)
+
+        pruned = await self._writer.run(work)
+        if not dry_run:
+            await self._writer.vacuum()
+        return pruned
+
     async def find_upload(self, api: str, sha256: str) -> FileInfo | None:
         def work(db: sqlite3.Connection) -> FileInfo | None:
             query = "SELECT url, expires_at FROM uploads WHERE api = ? AND sha256 = ?"
@@ -465,6 +495,41 @@ def _held(db: sqlite3.Connection, claim: Claim) -> Entry:
     if row is None or row["fence"] != claim.fence:
         raise ClaimLostError(f"another process has taken over the job {claim.key!r}")
     return read_entry(row)
+
+
+def _prune(db: sqlite3.Connection, jobs: str, before: float, *, forget: bool) -> None:
+    """Delete these jobs; unless they are to be forgotten, of each one that ran its key, id and status stay."""
+    if not forget:
+        keys = [(row["key"],) for row in db.execute(f"SELECT key {jobs} AND state = 'collected'", (before,))]
+        model = "json_object('model', json_extract(job, '$.model'))"
+        tombstone = f"job={model}, request=NULL, prediction=NULL, files='[]', problem='', save=NULL, holder=NULL"
+        db.executemany(f"UPDATE jobs SET {tombstone} WHERE key = ?", keys)  # noqa: S608 - our own columns
+        db.execute("DELETE FROM jobs WHERE state = 'refused' AND claimed_at < ?", (before,))
+    else:
+        db.execute(f"DELETE {jobs}", (before,))
+    db.execute(
+        "DELETE FROM batches WHERE started_at < ? AND NOT EXISTS"
+        " (SELECT 1 FROM jobs WHERE batch = id AND (request IS NOT NULL OR prediction IS NOT NULL))",
+        (before,),
+    )
+
+
+def _strip(db: sqlite3.Connection, key: str) -> None:
+    """Take out what no further request can need: the job is over, or certainly never ran."""
+    entry = _get(db, key)
+    request = entry.request
+    if request is None or not needs_strip(request):
+        return
+    prediction = entry.prediction and strip_prediction(entry.prediction, entry.job, request)
+    db.execute(
+        "UPDATE jobs SET job=?, request=?, prediction=? WHERE key=?",
+        (
+            encode_job(strip_job(entry.job, request)).decode(),
+            msgspec.json.encode(strip_request(entry.job, request)).decode(),
+            msgspec.json.encode(prediction).decode() if prediction else None,
+            key,
+        ),
+    )
 
 
 def _owned(db: sqlite3.Connection, api: str, ids: Sequence[str]) -> set[str]:
