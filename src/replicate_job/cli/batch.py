@@ -273,9 +273,9 @@ class _Command:
 
     def _write_report(self) -> None:
         options = self._options
-        if options.no_report or options.dry_run or options.results == STDOUT:
-            return
         results = Path(options.results)
+        if options.no_report or options.dry_run or not results.is_file():  # what went to a pipe or a terminal is gone
+            return
         report = Path(options.report) if options.report else results.with_name(REPORT)
         title = f"{self._job.model}, {Path(options.inputs).name}"
         write_report(results, report, title=title, command=_again())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import Any
 import msgspec
 
 from replicate_job.cli.exits import status_code
-from replicate_job.cli.streams import can_draw, tell, write
+from replicate_job.cli.streams import can_draw, is_shown, tell, write
 from replicate_job.errors import JournalError, OutputError
 from replicate_job.job import Job, Result
 from replicate_job.wire.prediction import Prediction
@@ -26,7 +25,7 @@ HEARTBEAT = 15.0
 def print_json(value: Any) -> None:
     """Indented on a terminal, one line elsewhere."""
     text = msgspec.json.encode(value, enc_hook=str)
-    if sys.stdout.isatty():
+    if is_shown():
         text = msgspec.json.format(text, indent=2)
     write(text + b"\n")
 
@@ -59,7 +58,7 @@ class Text:
 
     def close(self) -> None:
         """End the last line, so that a prompt does not follow on it."""
-        if sys.stdout.isatty() and not self.last.endswith("\n"):
+        if is_shown() and not self.last.endswith("\n"):
             write("\n")
 
 

@@ -14,6 +14,7 @@ import msgspec
 from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.options import Common, common, folder, local, saving, waiting
 from replicate_job.cli.output import Text, conclude, print_carried, print_json, report
+from replicate_job.cli.streams import is_watched
 from replicate_job.errors import InputError, JobError
 from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.context import Context
@@ -134,7 +135,7 @@ async def _run(shared: Common, job: Job, pairs: tuple[str, ...], options: _Optio
                 new_key() if options.key is None else options.key,
                 options.save,
                 emit=text.emit if text else None,
-                hold=WATCHED_HOLD if sys.stderr.isatty() and not shared.quiet else LONGEST_HOLD,
+                hold=WATCHED_HOLD if is_watched() and not shared.quiet else LONGEST_HOLD,
                 resolved=resolved,
             )
             result = await run_or_cancel(context, ask, leave=lambda: shared.terminated.came)

@@ -1,11 +1,38 @@
-"""Stdout and stderr, also where they are closed, full, or nobody reads them any more."""
+"""Stdout and stderr, also where they are closed, full, or nobody reads them any more.
+
+The linter lets no other module have them: what a terminal gets was made plain here.
+"""
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from contextlib import suppress
-from typing import NoReturn
+from typing import NoReturn, TextIO
+
+from replicate_job.terminal import plain
+
+
+class _Terminal(io.TextIOWrapper):
+    """A terminal that text cannot steer, whichever library writes it. ``bare`` is the stream before."""
+
+    def __init__(self, bare: TextIO) -> None:
+        super().__init__(bare.buffer, bare.encoding, "backslashreplace", line_buffering=True)
+        self.bare = bare
+
+    def write(self, text: str, /) -> int:
+        super().write(plain(text))
+        return len(text)
+
+
+def open_streams() -> None:
+    """Open what was closed, and guard what is a terminal. To be called once, before anything is said."""
+    open_missing()
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream.isatty():
+            setattr(sys, name, _Terminal(stream))
 
 
 def open_missing() -> None:
@@ -18,13 +45,33 @@ def open_missing() -> None:
             setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - open to the end
 
 
+def is_shown() -> bool:
+    """Whether stdout is a terminal."""
+    return sys.stdout.isatty()
+
+
+def is_watched() -> bool:
+    """Whether stderr is a terminal."""
+    return sys.stderr.isatty()
+
+
 def can_draw() -> bool:
     """Whether stderr is a terminal that a live line can be drawn on."""
-    return sys.stderr.isatty() and os.environ.get("TERM") not in {"dumb", "unknown"}
+    return is_watched() and os.environ.get("TERM") not in {"dumb", "unknown"}
+
+
+def bare_stderr() -> TextIO:
+    """Stderr for our own control sequences."""
+    return sys.stderr.bare if isinstance(sys.stderr, _Terminal) else sys.stderr
 
 
 def write(data: bytes | str) -> None:
-    """Write to stdout at once, as UTF-8 whatever the locale says. Raises OSError where it takes no more."""
+    """Write to stdout at once, as UTF-8 whatever the locale says; on a terminal plain, to others as it is.
+
+    Raises OSError where it takes no more.
+    """
+    if is_shown():
+        data = plain(data if isinstance(data, str) else data.decode())
     data = data.encode() if isinstance(data, str) else data
     try:
         sys.stdout.buffer.write(data)
@@ -43,11 +90,6 @@ def tell(line: str) -> None:
         sys.stderr.flush()
 
 
-def plain(line: str) -> str:
-    """The line without control characters: what a server says must not steer the terminal."""
-    return "".join(each if each.isprintable() or each in "\n\t" else f"\\x{ord(each):02x}" for each in line)
-
-
 def leave(code: int) -> NoReturn:
     """End the process at once, without tearing the interpreter down.
 
@@ -62,6 +104,8 @@ def leave(code: int) -> NoReturn:
 
 def give_up(code: int) -> NoReturn:
     """Leave in the middle of everything. A terminal gets its cursor back, which the live line hides."""
-    if sys.stderr.isatty():
-        tell("\x1b[?25h")
+    if is_watched():
+        with suppress(OSError):
+            bare_stderr().write("\x1b[?25h")
+            bare_stderr().flush()
     leave(code)
