@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from replicate_job.testing import Script
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 MOST = 300 * 1024
 """Kilobytes."""
 BLOCK = b" " * 2**20
+HELLO = "replicate/hello-world"
 ID = "abcdefghijklmnopqrstuvwxyz"
 VERSION = "a" * 64
 START = b'{"id":"%s","status":"starting","input":{},"output":' % ID.encode()
@@ -182,6 +184,37 @@ def test_a_stream_that_has_no_end_is_left_for_polling(
     outcome = measured(command, "run", f"acme/any:{VERSION}", "--stream", "--no-save")
     assert outcome.code == 0
     assert outcome.out.endswith(b"hello") or b"what was streamed is not how the output begins" in outcome.err.encode()
+
+
+TABLES: dict[str, Callable[[], pa.Array]] = {
+    "a cell": lambda: pa.array(["x" * 120_000_000]),
+    "a value that all rows have": lambda: pa.DictionaryArray.from_arrays(pa.array([0] * 64), ["x" * 8_000_000]),
+    "a list": lambda: pa.array([pa.nulls(12_000_000, pa.int8()).fill_null(0)], pa.list_(pa.int8())),
+}
+
+
+@pytest.mark.usefixtures("hostile")
+@pytest.mark.parametrize("column", TABLES)
+def test_a_small_table_that_describes_a_large_one_is_read_in_bounded_memory(command: Command, column: str) -> None:
+    parquet.write_table(
+        pa.table({"text": TABLES[column]()}),
+        command.folder / "rows.parquet",
+        compression="zstd",
+        use_dictionary=column == "a value that all rows have",
+    )
+    outcome = measured(command, "batch", f"acme/any:{VERSION}", "rows.parquet", "--results", "-", "--dry-run")
+    assert outcome.code == (0 if column == "a value that all rows have" else 1)
+    if outcome.code:
+        assert b"is larger than" in outcome.out + outcome.err.encode()
+
+
+@pytest.mark.parametrize(("name", "words"), [("job.toml", ["job.toml"]), ("in.json", [HELLO, "--input", "in.json"])])
+def test_a_file_of_a_job_that_is_too_large_is_not_read(command: Command, name: str, words: list[str]) -> None:
+    with (command.folder / name).open("wb") as file:
+        file.truncate(400 * 2**20)
+    outcome = measured(command, "run", *words)
+    assert outcome.code == 2
+    assert "larger than 64 MB" in outcome.error
 
 
 def test_a_create_without_an_answer_is_found_in_a_list_whose_page_is_too_large(

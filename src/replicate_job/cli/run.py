@@ -25,6 +25,7 @@ from replicate_job.inputs.pairs import parse_pairs
 from replicate_job.inputs.upload import check_files
 from replicate_job.job import Job
 from replicate_job.settings import check_environment
+from replicate_job.wire.bounds import LARGEST
 from replicate_job.wire.target import parse_target
 
 WATCHED_HOLD = 2
@@ -112,10 +113,18 @@ def check_pairs(pairs: tuple[str, ...], *, model: str) -> None:
 def read_input(name: str) -> dict[str, Any]:
     """Read a JSON object from a file, or from stdin for ``-``. Raises JobError."""
     try:
-        text = sys.stdin.buffer.read() if name == "-" else Path(name).expanduser().read_bytes()
+        if name == "-":
+            text = sys.stdin.buffer.read(LARGEST + 1)
+        else:
+            with Path(name).expanduser().open("rb") as opened:
+                text = opened.read(LARGEST + 1)
+        if len(text) > LARGEST:
+            raise JobError(f"--input {name}: larger than {LARGEST // 1024**2} MB; give files as @path or URLs")
         found = msgspec.json.decode(text.removeprefix(b"\xef\xbb\xbf"))
     except OSError as error:
         raise JobError(f"--input {name}: {error.strerror}") from None
+    except RecursionError:
+        raise JobError(f"--input {name}: the JSON is nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise JobError(f"--input {name}: not JSON: {error}") from None
     if not isinstance(found, dict):
