@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import sys
 import threading
+import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,7 +20,7 @@ from pyarrow import parquet
 from replicate_job.testing import Script
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Command, Outcome
+    from tests.e2e.conftest import Command, Outcome, Process
 
     from replicate_job.testing import ScriptedAPI
 
@@ -120,10 +121,18 @@ def hostile(command: Command) -> Iterator[Hostile]:
 
 def measured(command: Command, *words: str | Path) -> Outcome:
     """Run it, and hold it to its memory."""
-    peak = command.folder / "peak"
-    launched = [sys.executable, "-c", LAUNCH, str(peak), *command.program, *map(str, words)]
-    outcome = command.execute(launched).end()
-    assert int(peak.read_text()) < MOST, outcome
+    return ended(command, launch(command, *words))
+
+
+def launch(command: Command, *words: str | Path) -> Process:
+    return command.execute(
+        [sys.executable, "-c", LAUNCH, str(command.folder / "peak"), *command.program, *map(str, words)]
+    )
+
+
+def ended(command: Command, process: Process) -> Outcome:
+    outcome = process.end()
+    assert int((command.folder / "peak").read_text()) < MOST, outcome
     return outcome
 
 
@@ -141,11 +150,11 @@ def test_an_answer_that_is_too_large_is_one_clear_error_in_bounded_memory(
 def test_an_error_that_has_no_end_is_the_error_that_its_status_says(
     hostile: Hostile, command: Command, bomb: str
 ) -> None:
-    hostile.status = 404
+    hostile.status = 403
     hostile.throw(bomb)
     outcome = measured(command, "show", ID)
     assert outcome.code == 3
-    assert "answered 404" in outcome.error
+    assert "answered 403" in outcome.error
 
 
 def test_an_answer_that_is_just_small_enough_is_read(hostile: Hostile, command: Command) -> None:
@@ -217,15 +226,31 @@ def test_a_file_of_a_job_that_is_too_large_is_not_read(command: Command, name: s
     assert "larger than 64 MB" in outcome.error
 
 
+def test_a_batch_whose_pages_are_too_large_is_waited_for_in_smaller_ones(api: ScriptedAPI, command: Command) -> None:
+    api.next(*[Script(duration=1.5, output="x" * 2**21)] * 40)
+    (command.folder / "rows.jsonl").write_text('{"text":"x"}\n' * 40)
+    outcome = measured(command, "batch", HELLO, "rows.jsonl", "--results", "results.jsonl")
+    assert outcome.code == 0
+    assert api.created == 40
+
+
 def test_a_create_without_an_answer_is_found_in_a_list_whose_page_is_too_large(
     api: ScriptedAPI, command: Command
 ) -> None:
-    api.next(*[Script(duration=1.5, output="x" * 2**21)] * 40)
-    batch = command.folder / "others.jsonl"
-    batch.write_text('{"text":"theirs"}\n' * 40)
-    assert measured(command, "batch", "replicate/hello-world", batch, "--results", "others.out").code == 0
     api.faults.next("create", "drop-after")
-    outcome = measured(command, "run", "replicate/hello-world", "text=ours", "--no-save")
-    assert outcome.code == 0
+    api.faults.next("list", *["503"] * 99)
+    process = launch(command, "run", HELLO, "text=ours", "--no-save")
+    api.wait_until(lambda: api.created, seconds=30)
+    api.next(*[Script(output="x" * 2**21)] * 40)
+    request = urllib.request.Request(  # noqa: S310 - the scripted API
+        f"{api.base_url}/v1/models/meta/llama-2-70b-chat/predictions",
+        b'{"input":{"prompt":"theirs"}}',
+        {"authorization": f"Bearer {api.token}", "content-type": "application/json"},
+    )
+    for _ in range(40):
+        urllib.request.urlopen(request).close()  # noqa: S310 - likewise
+    listed = api.count("list")
+    api.faults.clear()
+    assert ended(command, process).code == 0
     assert api.created == 41
-    assert api.count("list") > 1
+    assert api.count("list") > listed + 1  # the page was too large

@@ -70,11 +70,12 @@ def test_a_file_of_more_than_100_mb_is_refused_before_any_request(api: ScriptedA
         ("image=@.", ". is not a file"),
         ("image=@", "there is no file ''"),
         ("image=@" + "x" * 5000, "names no file"),
-        ("prompt=@a.txt", "takes no file"),
+        ("prompt=@a.bin", "a.bin is not UTF-8 text (byte 1), and this input takes text"),
     ],
 )
 def test_a_file_that_cannot_be_sent_is_named(api: ScriptedAPI, command: Command, word: str, said: str) -> None:
     (command.folder / "a.txt").write_text("hello")
+    (command.folder / "a.bin").write_bytes(b"\xff")
     outcome = command("run", SDXL, word)
     assert outcome.code == 2
     assert said in outcome.err

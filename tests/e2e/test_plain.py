@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -85,13 +84,6 @@ def test_the_results_of_a_batch_are_shown_and_not_obeyed(api: ScriptedAPI, comma
     (command.folder / "rows.jsonl").write_bytes(msgspec.json.encode({"text": EVIL}) + b"\n")
     api.next(Script(end="failed", error=EVIL, logs=EVIL))
     told(command.on_terminal("batch", HELLO, "rows.jsonl", "--results", results, "-v"))
-
-
-def test_a_command_that_is_left_at_once_gives_the_cursor_back(command: Command) -> None:
-    code = "from replicate_job.cli.streams import give_up, open_streams; open_streams(); give_up(130)"
-    command.program = (sys.executable, "-c", code)
-    outcome = command.on_terminal()
-    assert (outcome.code, outcome.err) == (130, "\x1b[?25h")
 
 
 def test_what_is_piped_is_untouched(api: ScriptedAPI, command: Command) -> None:

@@ -17,7 +17,7 @@ from pyreqwest.multipart import FormBuilder, PartBuilder
 from replicate_job.api.gate import Gate
 from replicate_job.api.ratelimit import Bucket, Ticket
 from replicate_job.api.retry import wait_asked
-from replicate_job.api.transport import Response, Transport
+from replicate_job.api.transport import Guard, Response, Transport
 from replicate_job.clock import Clock, SystemClock
 from replicate_job.errors import (
     AnswerTooLargeError,
@@ -92,9 +92,9 @@ class Client:
         return self._transport.base_url
 
     @property
-    def clock_offset(self) -> float | None:
-        """Seconds that the API's clock is ahead of this machine's; None before its first answer."""
-        return self._transport.clock_offset
+    def api_time(self) -> float | None:
+        """The API's clock as of now (Unix seconds); None before an answer told it."""
+        return self._transport.api_time
 
     async def turn(self) -> None:
         """Wait until the rate limit allows a create. The task that comes back is to send one, and at once."""
@@ -103,11 +103,18 @@ class Client:
             self._turns[task] = ticket
 
     async def create_prediction(
-        self, path: str, body: bytes, *, hold: int = 0, cancel_after: str | None = None
+        self,
+        path: str,
+        body: bytes,
+        *,
+        hold: int = 0,
+        cancel_after: str | None = None,
+        guard: Guard | None = None,
     ) -> Prediction:
-        """Send one create, after a ``turn``.
+        """Send one create request, after a ``turn``.
 
-        ``hold`` (seconds, up to 60) keeps the request open until the end: ``Prefer: wait``.
+        ``hold`` (seconds, up to 60) keeps the request open until the end: ``Prefer: wait``. ``guard`` is called right
+        before the first byte, and raises NotSentError where it must not be sent any more.
         """
         headers = {"prefer": f"wait={hold}"} if hold else {}
         if cancel_after:
@@ -117,7 +124,9 @@ class Client:
         async with nullcontext() if hold else self._at_once:
             task = asyncio.current_task()
             ticket = self._turns.pop(task, None) if task else None
-            response = await self._transport.send("POST", path, timeout=timeout, body=body, headers=headers)
+            response = await self._transport.send(
+                "POST", path, timeout=timeout, body=body, headers=headers, guard=guard
+            )
         _learn(self.creates, ticket, response)
         try:
             return self._read(f"POST {path}", response, Prediction)

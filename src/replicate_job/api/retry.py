@@ -19,6 +19,8 @@ from replicate_job.errors import (
 from replicate_job.wire.problem import Problem
 
 REQUEST_TIMEOUT = 408
+CERTAIN = frozenset({400, 401, 402, 403, 404, 413, 422, 429})
+"""Statuses with which a server refuses a create request before it acts on it."""
 
 
 def wait_asked(problem: Problem, headers: Mapping[str, str], now: datetime) -> float | None:
@@ -66,10 +68,11 @@ def is_transient(error: ReplicateJobError) -> bool:
 
 
 def is_ambiguous(error: ReplicateJobError) -> bool:
-    """Whether a create that ended so may have made a prediction all the same.
+    """Whether a create request that ended so may have made a prediction all the same.
 
-    No connection, a 429 and every other 4xx certainly made none. A 408 comes from a gateway that waited.
+    Only what a server says before it acts on a request certainly made none: see ``CERTAIN``. A gateway may answer
+    anything else, a redirect included, after it has passed the request on.
     """
-    if isinstance(error, NoAnswerError):
-        return True
-    return is_transient(error) and not isinstance(error, NotSentError | RateLimitError)
+    if isinstance(error, APIError):
+        return error.status not in CERTAIN
+    return isinstance(error, NoAnswerError)

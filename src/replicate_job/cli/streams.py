@@ -8,8 +8,9 @@ from __future__ import annotations
 import io
 import os
 import sys
-from contextlib import suppress
-from typing import NoReturn, TextIO
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from typing import NoReturn, Protocol, TextIO
 
 from replicate_job.terminal import plain
 
@@ -55,6 +56,38 @@ def is_watched() -> bool:
     return sys.stderr.isatty()
 
 
+class Drawing(Protocol):
+    """What is drawn on the terminal below the lines, and can be taken off it for one."""
+
+    def hide(self) -> None: ...
+    def reveal(self) -> None: ...
+
+
+_drawings: list[Drawing] = []
+
+
+@contextmanager
+def drawing(shown: Drawing) -> Iterator[None]:
+    """Whatever is written meanwhile, is written on lines of its own."""
+    _drawings.append(shown)
+    try:
+        yield
+    finally:
+        _drawings.remove(shown)
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Take what is drawn off the terminal, for others that write to it."""
+    for shown in _drawings:
+        shown.hide()
+    try:
+        yield
+    finally:
+        for shown in _drawings:
+            shown.reveal()
+
+
 def can_draw() -> bool:
     """Whether stderr is a terminal that a live line can be drawn on."""
     return is_watched() and os.environ.get("TERM") not in {"dumb", "unknown"}
@@ -74,8 +107,9 @@ def write(data: bytes | str) -> None:
         data = plain(data if isinstance(data, str) else data.decode())
     data = data.encode() if isinstance(data, str) else data
     try:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        with aside() if is_shown() else nullcontext():
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
     except BrokenPipeError:
         # The reader has enough, as `head` has. The job goes on, and Python must not complain at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -85,7 +119,7 @@ def write(data: bytes | str) -> None:
 
 def tell(line: str) -> None:
     """Write a line to stderr. No job ends because nobody listens."""
-    with suppress(OSError):
+    with suppress(OSError), aside():
         sys.stderr.write(f"{plain(line)}\n")
         sys.stderr.flush()
 
@@ -103,9 +137,7 @@ def leave(code: int) -> NoReturn:
 
 
 def give_up(code: int) -> NoReturn:
-    """Leave in the middle of everything. A terminal gets its cursor back, which the live line hides."""
-    if is_watched():
-        with suppress(OSError):
-            bare_stderr().write("\x1b[?25h")
-            bare_stderr().flush()
+    """Leave in the middle of everything. A terminal gets back its cursor, which is hidden while something is drawn."""
+    for shown in _drawings:
+        shown.hide()
     leave(code)
