@@ -79,7 +79,7 @@ def _predict_time(entry: Entry) -> float | None:
 
 
 def _table(entries: list[Entry]) -> str:
-    rows = [_HEADINGS, *(_row(entry) for entry in entries)]
+    rows = [_HEADINGS, *([" ".join(cell.splitlines()) for cell in _row(entry)] for entry in entries)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
     return "\n".join(lines) + "\n"

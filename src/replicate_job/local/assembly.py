@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from platformdirs import user_cache_path
 
+from replicate_job.connections import allow_files
 from replicate_job.errors import LocalError
 from replicate_job.listener import bind, listen, origin_of
 from replicate_job.local.app import Parts, build
@@ -57,6 +58,7 @@ async def assembled(options: Options) -> AsyncIterator[str]:
             await parts.engine.schema(model)
             parts.engine.warm(model)
         app = build(parts, token=options.token, faults=faults, on_request=options.on_request)
+        allow_files()
         await stack.enter_async_context(listen(app, listening, BreakableProtocol))
         settling = asyncio.create_task(_settle(parts, models, options.on_warning))
         settling.add_done_callback(partial(_tell, options.on_warning))
