@@ -5,7 +5,7 @@ from __future__ import annotations
 import os.path
 import sys
 from collections.abc import Coroutine
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 import click
@@ -20,6 +20,7 @@ from replicate_job.flow.context import Context
 from replicate_job.flow.prepare import check_job, resolve_and_check
 from replicate_job.flow.resolve import Resolved, resolve
 from replicate_job.flow.run import LONGEST_HOLD, Ask, new_key
+from replicate_job.folders import expand
 from replicate_job.inputs.pairs import parse_pairs
 from replicate_job.inputs.upload import check_files
 from replicate_job.job import Job
@@ -111,7 +112,7 @@ def check_pairs(pairs: tuple[str, ...], *, model: str) -> None:
 def read_input(name: str) -> dict[str, Any]:
     """Read a JSON object from a file, or from stdin for ``-``. Raises JobError."""
     try:
-        text = sys.stdin.buffer.read() if name == "-" else Path(name).expanduser().read_bytes()
+        text = sys.stdin.buffer.read() if name == "-" else expand(name).read_bytes()
         found = msgspec.json.decode(text.removeprefix(b"\xef\xbb\xbf"))
     except OSError as error:
         raise JobError(f"--input {name}: {error.strerror}") from None

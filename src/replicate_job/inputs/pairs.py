@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from replicate_job.errors import JobError
+from replicate_job.folders import expand
 from replicate_job.wire.openapi import Schema, alternatives, definition
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _value(name: str, text: str, schemas: list[Schema], document: Mapping[str, A
 def local_file(text: str) -> Path:
     """The file that ``@text`` names. Raises JobError unless it is there and can be read."""
     try:
-        path = Path(text).expanduser()
+        path = expand(text)
         if not text or not path.exists():
             problem = f"there is no file {text!r}"
         elif not path.is_file():
@@ -90,7 +91,7 @@ def local_file(text: str) -> Path:
             problem = f"{text} may not be read"
         else:
             return path
-    except (OSError, RuntimeError, ValueError) as error:  # a name too long, no home directory, a null byte
+    except (OSError, ValueError) as error:  # a name too long, a null byte
         problem = f"{text!r} names no file: {error}"
     raise JobError(problem)
 
