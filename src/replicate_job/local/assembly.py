@@ -113,7 +113,7 @@ async def _open(stack: AsyncExitStack, options: Options, base_url: str, *, keep:
         store = Store(state := scratch / "state")
     stack.callback(store.close)
     files = Files(state, base_url, secret=store.secret("files").encode(), allow_private=options.allow_private)
-    cache = _make_cache(options.cache_dir or cache_folder())
+    cache = options.cache_dir or _own_cache()
     catalog = Register(Catalog(options.models, versions=cache / "versions"))
     stack.callback(catalog.close)
     engine = Engine(
@@ -142,8 +142,8 @@ async def _open(stack: AsyncExitStack, options: Options, base_url: str, *, keep:
     )
 
 
-def _make_cache(folder: Path | None) -> Path:
-    if folder is None:
+def _own_cache() -> Path:
+    if (folder := cache_folder()) is None:
         raise LocalError(
             "there is no home folder for the models' environments: set HOME, or XDG_CACHE_HOME to a folder"
         )
