@@ -5,7 +5,7 @@ from __future__ import annotations
 import os.path
 import sys
 from collections.abc import Coroutine
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,6 +23,7 @@ from replicate_job.flow.context import Context
 from replicate_job.flow.prepare import check_job, resolve_and_check
 from replicate_job.flow.resolve import Resolved, resolve
 from replicate_job.flow.run import LONGEST_HOLD, Ask, new_key
+from replicate_job.folders import expand
 from replicate_job.inputs.at_path import AtPaths, Reading, existing_file, has_at
 from replicate_job.inputs.pairs import parse_pairs, split_pair
 from replicate_job.inputs.upload import check_files
@@ -185,7 +186,7 @@ def read_input(name: str) -> dict[str, Any]:
         if name == "-":
             text = sys.stdin.buffer.read(LARGEST + 1)
         else:
-            with Path(name).expanduser().open("rb") as opened:
+            with expand(name).open("rb") as opened:
                 text = opened.read(LARGEST + 1)
         if len(text) > LARGEST:
             raise JobError(f"--input {name}: larger than {LARGEST // 1024**2} MB; give files as @path or URLs")

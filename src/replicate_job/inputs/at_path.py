@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from replicate_job.errors import JobError
+from replicate_job.folders import expand
 from replicate_job.inputs.pairs import input_schemas, type_name
 from replicate_job.wire.openapi import Schema, alternatives
 
@@ -169,7 +170,7 @@ def has_at(value: Any) -> bool:
 def existing_file(text: str) -> Path | None:
     """The file of that name, None where there is none: a text that starts with ``@`` may be any text."""
     try:
-        path = Path(text).expanduser()
+        path = expand(text)
         return path if text and path.is_file() else None
     except (OSError, RuntimeError, ValueError):  # a name too long, no home directory, a null byte
         return None
@@ -178,7 +179,7 @@ def existing_file(text: str) -> Path | None:
 def local_file(text: str) -> Path:
     """The file that ``@text`` names. Raises JobError unless it is there and can be read."""
     try:
-        path = Path(text).expanduser()
+        path = expand(text)
         if not text or not path.exists():
             problem = f"there is no file {text!r}"
         elif not path.is_file():

@@ -55,7 +55,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 async def serve(options: Options = Options()) -> AsyncIterator[str]:  # noqa: B008 - it is frozen
     """Serve Replicate's API, by default on a free loopback port; gives its origin, ``http://127.0.0.1:PORT``.
 
-    At the end, every model's process is gone. Raises LocalError; OSError where ``state`` cannot be written.
+    At the end, every model's process is gone. Raises LocalError.
     """
     if sys.platform == "win32":
         raise LocalError("the local server needs a POSIX system: use Linux, macOS or WSL")

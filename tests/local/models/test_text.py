@@ -116,8 +116,8 @@ async def test_the_text_obeys_its_inputs(running: Callable[[str], Any]) -> None:
             return "".join(await model.output(**given))
 
         question = {"prompt": "What is the capital of France?", "max_tokens": 10}
+        assert "Paris" in await write(**question, temperature=0)  # what is drawn differs between processors
         first = await write(**question, seed=7, temperature=1)
-        assert "Paris" in first
         ended = await model(**question, seed=7, temperature=1, log_performance_metrics=True, min_tokens=5)
         assert "".join(ended["output"]) == first
         assert len(ended["output"]) > 3

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from replicate_job.errors import LocalError
+from replicate_job.folders import has_home
 from replicate_job.local.environment.process import run
 from replicate_job.local.extra import missing
 
@@ -113,7 +114,10 @@ async def _build(model: Model, made: Recipe, place: Path, tools: Path, on_notice
         tool = find_uv_bin()
     except (ModuleNotFoundError, FileNotFoundError):
         raise missing("uv") from None
-    environment = model_environment(place, {"UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"})
+    own = {"UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
+    if not has_home() and "UV_CACHE_DIR" not in os.environ:
+        own["UV_CACHE_DIR"] = str(place.with_name("uv"))  # else it would be in the model's own folder
+    environment = model_environment(place, own)
     python, running = made.python, "{}.{}.{}".format(*sys.version_info)
     if not python or f"{running}.".startswith(f"{python}."):
         python = sys.executable
