@@ -61,5 +61,14 @@ def test_the_seeds_job_paints_a_picture_of_its_shape(command: Command, environme
     (warning,) = [line for line in told if line.startswith("warning: ")]
     assert warning.startswith("warning: black-forest-labs/flux-schnell: A stand-in, not FLUX")
     assert told[0].startswith("preparing black-forest-labs/flux-schnell (once: ")
+    assert len(told) == 2
     with Image.open(command.folder / outcome.response["files"][0]) as picture:
         assert (picture.format, picture.size) == ("WEBP", (1344, 768))
+
+
+def test_a_model_that_is_not_there_gets_a_suggestion(command: Command, environment: dict[str, str]) -> None:
+    outcome = command("run", "replicate/hello-wrld", "text=x", "--local", env=environment)
+    assert outcome.code == 2
+    assert outcome.error.endswith(": did you mean replicate/hello-world?")
+    stranger = command("run", "zzz/qqq", "text=x", "--local", env=environment)
+    assert stranger.error.endswith("stability-ai/sdxl; leave --local out for the others")
