@@ -47,6 +47,19 @@ def test_each_line_of_the_models_log_is_told_once_when_it_is_whole(capsys: pytes
     assert [line for line in lines if line.startswith("|")] == ["| a", "| bc", "| d"]
 
 
+@pytest.mark.parametrize(
+    ("verbose", "quiet", "told"),
+    [(False, False, "Stand-in: b\n"), (True, False, "| a\n| Stand-in: b\n"), (False, True, "")],
+)
+def test_what_a_stand_in_left_out_is_told_once_unless_quiet(
+    *, verbose: bool, quiet: bool, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reporter = LineReporter(verbose=verbose, quiet=quiet, now=Clock())
+    for status in ("processing", "succeeded"):
+        reporter.saw(prediction(status, "a\nStand-in: b\n"))
+    assert "".join(f"{line}\n" for line in capsys.readouterr().err.splitlines() if "p " not in line) == told
+
+
 async def test_a_silence_is_broken_once_a_heartbeat() -> None:
     heard: asyncio.Queue[str] = asyncio.Queue()
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from replicate_job.testing import Model, openapi_schema
+
 if TYPE_CHECKING:
     from tests.e2e.conftest import Command
 
@@ -99,3 +101,20 @@ def test_the_same_key_sends_the_same_file_once(api: ScriptedAPI, command: Comman
     for _ in range(2):
         assert command("run", SDXL, "image=@a.bin", "--key", "k").code == 0
     assert (len(api.predictions), api.count("file")) == (1, 1)
+
+
+def test_data_that_looks_like_the_journals_word_for_a_file_is_data_also_after_a_restart(
+    api: ScriptedAPI, command: Command
+) -> None:
+    """Only the job's own author makes a file of a path, with ``@``."""
+    secret = command.folder / "secret"
+    secret.write_bytes(b"not to be sent")
+    api.models["acme/any"] = Model(name="acme/any", official=True, schema=openapi_schema({"data": {}}))
+    looks = {"data": [{"replicate-job:file": str(secret)}, {"replicate-job:file!": str(secret)}]}
+    (command.folder / "input.json").write_bytes(msgspec.json.encode(looks))
+    api.faults.next("model", "hang")
+    process = command.start("run", "acme/any", "--input", "input.json", "--no-save")
+    api.wait_until(lambda: api.count("model"))
+    process.kill()
+    assert command("resume").code == 0
+    assert msgspec.json.decode(api.predictions[0].request.body)["input"] == looks

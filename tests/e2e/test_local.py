@@ -72,3 +72,14 @@ def test_a_model_that_is_not_there_gets_a_suggestion(command: Command, environme
     assert outcome.error.endswith(": did you mean replicate/hello-world?")
     stranger = command("run", "zzz/qqq", "text=x", "--local", env=environment)
     assert stranger.error.endswith("stability-ai/sdxl; leave --local out for the others")
+
+
+def test_a_prompt_that_is_not_painted_is_said_to_be_a_card(command: Command, environment: dict[str, str]) -> None:
+    outcome = command(
+        "run", "black-forest-labs/flux-schnell", "prompt=a red car by a lake", "aspect_ratio=9:16", "--local",
+        env=environment,
+    )  # fmt: skip
+    assert outcome.code == 0
+    assert "Stand-in: a card, not a picture: it can't paint car\n" in outcome.err
+    with Image.open(command.folder / outcome.response["files"][0]) as picture:
+        assert picture.size == (768, 1344)

@@ -62,6 +62,7 @@ class _Options(msgspec.Struct, frozen=True):
     rate: float | None
     limit: int | None
     retry_failed: bool
+    retry_uncertain: bool
     fail_fast: bool
     max_predict_time: int | None
     id_column: str | None
@@ -116,6 +117,11 @@ class _Duration(click.ParamType[int]):
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Run the first N rows only.")
 @click.option("--retry-failed", is_flag=True, help="Make a new prediction for each row whose last one failed.")
+@click.option(
+    "--retry-uncertain",
+    is_flag=True,
+    help="Make a new prediction also for each row of which it is not known whether it has one: that may pay twice.",
+)
 @click.option("--fail-fast", is_flag=True, help="Create nothing more once a row has failed.")
 @click.option(
     "--max-predict-time", type=_Duration(), metavar="TIME", help="Create nothing more once 30m, 2h are spent."
@@ -228,6 +234,7 @@ class _Command:
             id_column=options.id_column,
             limit=options.limit,
             retry_failed=options.retry_failed,
+            retry_uncertain=options.retry_uncertain,
             fail_fast=options.fail_fast,
             max_predict_time=options.max_predict_time,
             source=options.inputs if options.inputs == STDOUT else str(Path(options.inputs).resolve()),

@@ -10,8 +10,8 @@ from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, local
 from replicate_job.cli.streams import write
+from replicate_job.flow.lifecycle import UNFINISHED
 from replicate_job.flow.retry import read
-from replicate_job.journal.entry import UNFINISHED
 
 
 @click.command(

@@ -21,6 +21,9 @@ from replicate_job.outputs.discover import find_files
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.progress import read_progress
 
+STAND_IN = "Stand-in: "
+"""Begins a line of a model's logs that everybody should see: what a stand-in did not do of what it was asked for."""
+
 HEARTBEAT = 15.0
 """Seconds between two lines about the same status, under ``-v``."""
 
@@ -143,7 +146,9 @@ def conclude(result: Result, job: Job, *, line: Callable[..., str] | None) -> in
 
 
 class LineReporter:
-    """Lines to stderr: warnings; with ``verbose`` notes, the model's logs and a heartbeat; with ``quiet`` nothing.
+    """Lines to stderr: warnings, and what a stand-in left out; with ``quiet`` nothing.
+
+    With ``verbose`` there are notes, the model's logs and a heartbeat too.
 
     ``every`` is in seconds: the longest silence under ``verbose``.
     """
@@ -184,11 +189,14 @@ class LineReporter:
                 self.note(f"waiting, {self._told - start:.0f} s so far")
 
     def show_logs(self, prediction: Prediction) -> None:
-        """Note the lines that are new since the last time."""
+        """Note the lines that are new since the last time; those of a stand-in are shown in any case but ``quiet``."""
         logs = prediction.logs or ""
         whole = logs.rfind("\n") + 1 if not prediction.is_terminal else len(logs)
         for line in logs[self._shown : whole].splitlines():
-            self.note(f"| {line}")
+            if line.startswith(STAND_IN) and not (self._verbose or self._quiet):
+                self.line(line)
+            else:
+                self.note(f"| {line}")
         self._shown = max(self._shown, whole)
 
     def saw(self, prediction: Prediction) -> None:

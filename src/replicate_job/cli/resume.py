@@ -15,8 +15,9 @@ from replicate_job.cli.output import conclude, print_carried, print_response
 from replicate_job.cli.streams import tell
 from replicate_job.errors import ReplicateJobError
 from replicate_job.flow.context import Context
+from replicate_job.flow.lifecycle import UNFINISHED
 from replicate_job.flow.run import Ask, run_job
-from replicate_job.journal.entry import UNFINISHED, Entry
+from replicate_job.journal.entry import Entry
 from replicate_job.session import LOCAL
 
 TOGETHER = 8

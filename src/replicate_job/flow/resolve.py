@@ -11,7 +11,7 @@ from replicate_job.flow.context import Context
 from replicate_job.flow.retry import read
 from replicate_job.flow.schemas import keep_schema, load_schema
 from replicate_job.wire.model import Version
-from replicate_job.wire.openapi import is_sound
+from replicate_job.wire.openapi import is_sound, secret_inputs
 from replicate_job.wire.target import Target, parse_target
 
 
@@ -19,6 +19,7 @@ class Resolved(msgspec.Struct, frozen=True):
     """``path`` is where to send the create, ``version`` what its body names (empty: nothing).
 
     ``schema`` is the version's OpenAPI document, None where the API does not show it. ``tried`` lists the look-ups.
+    ``secrets`` are the inputs that the API never gives back.
     """
 
     target: Target
@@ -26,6 +27,7 @@ class Resolved(msgspec.Struct, frozen=True):
     version: str = ""
     schema: dict[str, Any] | None = None
     tried: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
 
 
 async def resolve(context: Context, target: Target) -> Resolved:
@@ -36,11 +38,12 @@ async def resolve(context: Context, target: Target) -> Resolved:
     """
     match target.kind:
         case "model":
-            return await _model(context, target)
+            resolved = await _model(context, target)
         case "version":
-            return await _version(context, target)
+            resolved = await _version(context, target)
         case "deployment":
-            return await _deployment(context, target)
+            resolved = await _deployment(context, target)
+    return msgspec.structs.replace(resolved, secrets=secret_inputs(resolved.schema))
 
 
 async def find_schema(context: Context, model: str) -> dict[str, Any] | None:
@@ -60,6 +63,9 @@ async def _model(context: Context, target: Target) -> Resolved:
     latest = model.latest_version
     schema = _keep(context, latest)
     tried = (f"GET {asked}",)
+    if model.owner and model.name:  # as the API writes it, and lists it
+        target = msgspec.structs.replace(target, owner=model.owner, name=model.name)
+        asked = f"/models/{target.slug}"
     if model.is_official or latest is None:
         return Resolved(target, f"{asked}/predictions", schema=schema, tried=tried)
     named = Target("version", target.owner, target.name, latest.id)

@@ -1,0 +1,55 @@
+"""One plan from its start to its judgement."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from .judge import judge
+from .plan import Plan, smaller
+from .play import World
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - a folder in memory, where there is one
+
+
+SHRINKING, SHOWN = 15.0, 100
+
+
+def verdict(plan: Plan, *, keep_log: bool = False) -> tuple[list[str], World]:
+    folder = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
+    world = World(plan, folder, keep_log=keep_log)
+    try:
+        world.play()
+        return judge(world), world
+    except AssertionError as error:
+        return [f"hangs: {error}"], world
+    finally:
+        world.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def kind(problem: str) -> str:
+    return problem.partition(":")[0]
+
+
+def shrink(plan: Plan, problem: str) -> Plan:
+    """The smallest plan that breaks the same promise, as far as it is found in 15 seconds."""
+    given_up = time.monotonic() + SHRINKING
+    while True:
+        for candidate in smaller(plan):
+            if time.monotonic() > given_up:
+                return plan
+            if kind(problem) in map(kind, verdict(candidate)[0]):
+                plan = candidate
+                break
+        else:
+            return plan
+
+
+def story(plan: Plan) -> str:
+    """What happens in it, and what is wrong with that."""
+    problems, world = verdict(plan, keep_log=True)
+    lines = world.lines if len(world.lines) <= 2 * SHOWN else [*world.lines[:SHOWN], "...", *world.lines[-SHOWN:]]
+    return "\n".join([repr(plan), *lines, *problems])
