@@ -139,11 +139,11 @@ def test_an_answer_that_is_too_large_is_one_clear_error_in_bounded_memory(
 def test_an_error_that_has_no_end_is_the_error_that_its_status_says(
     hostile: Hostile, command: Command, bomb: str
 ) -> None:
-    hostile.status = 404
+    hostile.status = 403
     hostile.throw(bomb)
     outcome = measured(command, "show", ID)
     assert outcome.code == 3
-    assert "answered 404" in outcome.error
+    assert "answered 403" in outcome.error
 
 
 def test_an_answer_that_is_just_small_enough_is_read(hostile: Hostile, command: Command) -> None:
