@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import sys
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -191,6 +192,8 @@ def test_a_create_without_an_answer_is_found_in_a_list_whose_page_is_too_large(
     batch = command.folder / "others.jsonl"
     batch.write_text('{"text":"theirs"}\n' * 40)
     assert measured(command, "batch", "replicate/hello-world", batch, "--results", "others.out").code == 0
+    for prediction in api.predictions:
+        prediction.created = time.time() - 2
     api.faults.next("create", "drop-after")
     outcome = measured(command, "run", "replicate/hello-world", "text=ours", "--no-save")
     assert outcome.code == 0

@@ -45,7 +45,8 @@ class Nature(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     ``official``: the model is created by name; else by its version. ``echoes_default``: inputs come back with one more
     field. ``readable``: the files that stand for data URLs can be read. ``lags`` are seconds until the list shows a
     prediction, one each in order of creation, the last one for all that follow. ``order`` is of what a page lists,
-    ``per_page`` how many; ``filters``: whether ``created_after`` and ``created_before`` are heeded.
+    ``per_page`` how many; ``filters``: whether ``created_after`` and ``created_before`` are heeded. ``missing``:
+    seconds for which a prediction just created is not found by its id.
     """
 
     official: bool = True
@@ -57,19 +58,22 @@ class Nature(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     order: str = "newest"
     per_page: int = 100
     filters: bool = True
+    missing: float = 0.0
 
 
 class Made(msgspec.Struct):
-    """A prediction. ``job`` is the key of the job whose request made it, empty for another program's.
+    """A prediction. All times are Unix times.
 
-    ``created`` and ``ends`` are Unix times. ``maker`` is the number of the process; ``told``: it
-    got the answer that names this prediction.
+    From ``shown`` on it is in the list, from ``found`` on it is found by its id; it ``ends`` by itself or by a cancel.
+    ``job`` is the key of the job whose request made it, empty for another program's; ``maker`` is the number of the
+    process, and ``told`` says that it got the answer that names this prediction.
     """
 
     id: str
     input: dict[str, Any]
     created: float
     shown: float
+    found: float
     ends: float
     job: str = ""
     maker: int = -1
@@ -98,8 +102,17 @@ class Account:
         lags = self.nature.lags
         lag = min(ALONE, lags[min(number, len(lags) - 1)])
         now = self.time
-        made = Made(f"{self._prefix}{number}", given, now, now + lag, now + self.nature.duration, job, maker)
-        made.deployment = deployment
+        made = Made(
+            id=f"{self._prefix}{number}",
+            input=given,
+            created=now,
+            shown=now + lag,
+            found=now + self.nature.missing,
+            ends=now + self.nature.duration,
+            job=job,
+            maker=maker,
+            deployment=deployment,
+        )
         self.made.append(made)
         self._by_id[made.id] = made
         return made

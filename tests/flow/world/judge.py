@@ -9,6 +9,7 @@ from replicate_job.errors import ReplicateJobError
 from replicate_job.journal.entry import Entry
 
 from .account import Account, Made, Nature
+from .plan import Plan
 from .play import World
 from .wire import Dates
 
@@ -116,6 +117,7 @@ def _excuses(world: World, key: str) -> Iterator[str]:
     facts = {
         "the API's time was not known, or wrong": plan.network.dates != Dates(),
         "inputs come back with more than was sent": nature.echoes_default and "steps" not in given,
+        "which inputs are secret is not shown": "key" in given and _hides_schema(plan),
         "its picture cannot be read": "image" in given and not nature.readable,
         "another account's token": any(life.stranger for life in plan.lives),
         "a clock that may be wrong alone knows when it was sent": any(life.reboots for life in plan.lives),
@@ -126,6 +128,11 @@ def _excuses(world: World, key: str) -> Iterator[str]:
     others += [job.input_data for job in plan.jobs.values() if job.input_data != given]
     if any(relation(given, other, nature) != "other" for other in others):
         yield "another prediction is like it"
+
+
+def _hides_schema(plan: Plan) -> bool:
+    """An official model shows no versions, hence no schema of what a deployment runs."""
+    return plan.model.startswith("deployments/") and plan.nature.official
 
 
 def _replays(world: World) -> Iterator[str]:

@@ -65,5 +65,4 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._now()
 
     def run_until_idle(self) -> None:
-        self.wakes = -math.inf  # of a loop that is stopped amid its work
         self.run_forever()

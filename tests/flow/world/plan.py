@@ -160,6 +160,7 @@ class _Draw:
             order=self._pick("newest", "newest", "odd", "oldest"),
             per_page=self._pick(1, 2, 100),
             filters=not self._chance(0.2),
+            missing=2.0 if self._chance(0.15) else 0.0,
         )
 
     def _network(self, *, may_be_wrong: bool) -> Network:
@@ -173,8 +174,10 @@ class _Draw:
         )
 
     def _answer(self) -> Answer:
-        kind = self._pick(201, "refused", "garbage", *["reset", "timeout"] * 3, *[self._pick(*STATUSES)] * 4)
-        return Answer(kind, acts=kind == 201 or self._pick(True, False), late=self._chance(0.3))
+        kind = self._pick(
+            201, 202, "bare", "refused", "garbage", *["reset", "timeout"] * 3, *[self._pick(*STATUSES)] * 4
+        )
+        return Answer(kind, acts=self._pick(True, False), late=self._chance(0.3))
 
     def _foreign(self, given: dict[str, Any]) -> tuple[Foreign, ...]:
         def make() -> Foreign:

@@ -20,7 +20,7 @@ from replicate_job.journal.entry import Entry
 from .clocks import MachineClock
 from .disk import REAL_BUSY, Disk, DiskJournal
 from .loop import VirtualLoop
-from .shape import open_journal, run, shared_scans
+from .shape import ask_account, open_journal, run, shared_scans
 from .wire import BASE_URL, CONNECTING, JOB, Flight, Traffic, Wire
 
 if TYPE_CHECKING:
@@ -70,6 +70,9 @@ class Silent:
     def warn(self, line: str) -> None:
         self._say(f"warning: {line}")
 
+    def tell(self, line: str) -> None:
+        self._say(f"told: {line}")
+
     def note(self, line: str) -> None:
         self._say(f"note: {line}")
 
@@ -103,12 +106,15 @@ class Process:
         self.rows: dict[str, Entry] = {}
         self._flights: set[Flight] = set()
         self._tasks: list[asyncio.Task[None]] = []
-        self._journal = open_journal(disk.path, clock, REAL_BUSY)
+        self._journal = open_journal(disk.path, clock, REAL_BUSY, account.name)
         self.journal = DiskJournal(self._journal, disk, self)
         wire = Wire(self, account, traffic)
+        client = Client(wire, clock=clock)
+        self._account_note = ask_account(client, self.journal)
         self.context = Context(
             api=BASE_URL,
-            client=Client(cast("Any", wire), clock=clock),
+            client=client,
+            account=self._account_note,
             journal=cast("Any", self.journal),
             fetch=cast("Any", wire.fetch),
             reporter=Silent(lambda line: world.log(f"{self.number}: {line}")),
@@ -146,6 +152,7 @@ class Process:
         beat = asyncio.create_task(self._beat())
         self._tasks = [asyncio.create_task(self._job(key, job)) for key, job in self._jobs.items()]
         await asyncio.gather(*self._tasks)
+        await self._account_note.close()
         beat.cancel()
         self.loop.works += 1
         with suppress(ReplicateJobError):
@@ -182,19 +189,25 @@ class Process:
             self._world.ends.append(Ended(self.number, "", error=error or RuntimeError(told["message"])))
 
     async def point(self, name: str) -> None:
-        """A step, at which the plan may interrupt it."""
+        """A step, at which the plan may interrupt it. What else it does goes on until its own next step."""
         self.check_alive()
         found = self._interruptions.pop(self.steps, None)
         self.steps += 1
         self._world.log(f"{self.number}: {name}" + (f" -- {found.kind} {found.seconds:g}" if found else ""))
-        if found is None:
-            return
+        if found:
+            self._interrupt(found)
+        self.check_alive()
+        if found or self.is_stopped:
+            left = max(0.0, self.stopped_until - self._world.now)
+            if name in {"before the first byte", "request sent"} and left > CONNECTING:
+                self._world.asleep_while_sending.append(JOB.get())
+            await asyncio.sleep(left)
+
+    def _interrupt(self, found: Interruption) -> None:
         self.disturbed = self._world.now if self.disturbed is None else self.disturbed
         match found.kind:
             case "stop":
                 self.stopped_until = self._world.now + found.seconds
-                if name in {"before the first byte", "request sent"} and found.seconds > CONNECTING:
-                    self._world.asleep_while_sending.append(JOB.get())
             case "kill":
                 self.kill()
             case "ctrl-c" | "term":
@@ -202,9 +215,6 @@ class Process:
                 self.is_leaving = found.kind == "term"
                 for task in self._tasks:
                     self.loop.call_soon(task.cancel)
-        self.loop.stop()
-        await asyncio.sleep(0)
-        self.check_alive()
 
     def check_alive(self) -> None:
         if self.is_dead:

@@ -8,7 +8,9 @@ from typing import Any
 
 import msgspec
 
+from replicate_job.api.client import Client
 from replicate_job.clock import Clock
+from replicate_job.flow.account import AccountNote
 from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.context import Context
 from replicate_job.flow.prepare import write_request
@@ -19,9 +21,15 @@ from replicate_job.job import Job, Result
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.wire.target import parse_target
 
+from .wire import BASE_URL
 
-def open_journal(path: Path, clock: Clock, busy_timeout: float) -> Any:
-    return SQLiteJournal(path, now=clock.time, busy_timeout=busy_timeout)
+
+def open_journal(path: Path, clock: Clock, busy_timeout: float, token: str) -> Any:
+    return SQLiteJournal(path, clock=clock, busy_timeout=busy_timeout, token=token)
+
+
+def ask_account(client: Client, journal: Any) -> AccountNote:
+    return AccountNote(BASE_URL, client, journal, is_needed=True)
 
 
 async def run(context: Context, key: str, job: Job, way: str, *, leave: Callable[[], bool]) -> Result:

@@ -1,6 +1,6 @@
 """The promise that no job is paid for twice, none is lost, and only what cannot be known is uncertain.
 
-``REPLICATE_JOB_SEQUENCES`` says how many lives of the world are tried (3,000), ``REPLICATE_JOB_SEED`` from which seed
+``REPLICATE_JOB_SEQUENCES`` says how many lives of the world are tried (2,000), ``REPLICATE_JOB_SEED`` from which seed
 on (0). ``python -m tests.flow.world --sequences 100000`` does the same by hand.
 """
 
@@ -14,7 +14,7 @@ from .plan import Plan, draw
 from .trial import shrink, story, verdict
 
 SEQUENCES, FIRST = (
-    int(os.environ.get("REPLICATE_JOB_SEQUENCES", "3000")),
+    int(os.environ.get("REPLICATE_JOB_SEQUENCES", "2000")),
     int(os.environ.get("REPLICATE_JOB_SEED", "0")),
 )
 TESTS = 40

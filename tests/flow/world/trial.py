@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 
 from .judge import judge
@@ -14,7 +16,9 @@ from .play import World
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder in memory, where there is one
 
 
-SHRINKING, SHOWN = 15.0, 100
+SHRINKING = 15.0
+ROUND, CLOCK = 12, 9
+"""Lines of a story that can come again and again, and characters of the time before each."""
 
 
 def verdict(plan: Plan, *, keep_log: bool = False) -> tuple[list[str], World]:
@@ -51,5 +55,14 @@ def shrink(plan: Plan, problem: str) -> Plan:
 def story(plan: Plan) -> str:
     """What happens in it, and what is wrong with that."""
     problems, world = verdict(plan, keep_log=True)
-    lines = world.lines if len(world.lines) <= 2 * SHOWN else [*world.lines[:SHOWN], "...", *world.lines[-SHOWN:]]
-    return "\n".join([repr(plan), *lines, *problems])
+    return "\n".join([repr(plan), *_without_rounds(world.lines), *problems])
+
+
+def _without_rounds(lines: list[str]) -> Iterator[str]:
+    """Leave out what only comes again, as polling does."""
+    recent = deque[str](maxlen=ROUND)
+    for line in lines:
+        what = line[CLOCK:]
+        if what not in recent:
+            yield line
+        recent.append(what)

@@ -7,13 +7,15 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from datetime import datetime
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import msgspec
 
-from replicate_job.api.transport import Response
+from replicate_job.api.transport import Guard, Response, Transport
 from replicate_job.errors import NoAnswerError, NotFoundError, NotSentError, TransportError
+from replicate_job.wire.data_url import decode
 
 from .account import NAME, OWNER, Account, Made, file_url
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 JOB: ContextVar[str] = ContextVar("JOB", default="")
 """The key of the job for which a task works."""
 BASE_URL = "https://api.test/v1"
+OK = range(200, 300)
 CERTAIN = {400, 401, 402, 403, 404, 413, 422, 429}
 """Statuses that the API gives before it acts."""
 NEVER = "2000-01-01T00:00:00Z"
@@ -35,8 +38,8 @@ CONNECTING = 5.0
 class Answer(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     """How a create request goes.
 
-    ``kind`` is a status, or ``refused`` (no connection), ``reset``, ``timeout``, ``garbage`` (201 with no JSON), and
-    ``held`` for one that is answered when the prediction has ended. ``acts``: whether a prediction is made, where the
+    ``kind`` is a status, or ``refused`` (no connection), ``reset``, ``timeout``, ``garbage`` (201 with no JSON), or
+    ``bare`` (201 with an id and nothing else). ``acts``: whether a prediction is made, where the
     kind leaves that open. ``late``: it acts at the last moment before the request ends.
     """
 
@@ -46,6 +49,8 @@ class Answer(msgspec.Struct, frozen=True, repr_omit_defaults=True):
 
     @property
     def may_act(self) -> bool:
+        if self.kind in OK or self.kind == "bare":
+            return True
         return self.acts and self.kind != "refused" and self.kind not in CERTAIN
 
 
@@ -104,18 +109,15 @@ class Flight:
             )
 
 
-class Wire:
-    """Does for ``api.client.Client`` what ``api.transport.Transport`` does."""
-
-    base_url = BASE_URL
+class Wire(Transport):
+    """The client's ``Transport``, but that it sends to an account of this world."""
 
     def __init__(self, process: Process, account: Account, traffic: Traffic) -> None:
+        super().__init__(BASE_URL, account.name, user_agent="world", clock=process.clock)
         self._process, self._account, self._traffic = process, account, traffic
-        self._offset: float | None = None
 
-    @property
-    def clock_offset(self) -> float | None:
-        return self._offset
+    def _build(self, _user_agent: str) -> Any:
+        """Open no connections."""
 
     async def send(  # noqa: PLR0913 - as the transport's
         self,
@@ -126,12 +128,16 @@ class Wire:
         body: bytes | None = None,
         form: object = None,
         headers: Mapping[str, str] | None = None,
+        guard: Guard | None = None,
     ) -> Response:
         del form
         self._process.check_alive()
         place, _, query = path.partition("?")
         place = place.removeprefix(BASE_URL)
         if method == "POST" and place.endswith("/predictions"):
+            await self._process.point("before the guard")
+            if guard:
+                guard()
             return await self._create(place, body or b"", headers or {}, timeout)
         await self._process.point(f"before {method} {place}")
         await asyncio.sleep(TRIP)
@@ -160,7 +166,7 @@ class Wire:
             if answer.kind in {"reset", "timeout"}:
                 raise NoAnswerError("POST: the connection broke")
             response = self._answer(answer, flight)
-            if flight.made and response.status == 201:
+            if flight.made and response.status in OK and answer.kind != "garbage":
                 hold = float(headers.get("prefer", "wait=0").removeprefix("wait="))
                 left = flight.made.ends - self._account.time
                 await asyncio.sleep(min(hold, max(0.0, left)))
@@ -177,9 +183,11 @@ class Wire:
         if answer.kind == "garbage":
             return Response(201, {}, b"<html>")
         status = answer.kind if isinstance(answer.kind, int) else 201
-        if status == 201:
+        if answer.kind == "bare" and flight.made:
+            return _json(201, {"id": flight.made.id})
+        if status in OK:
             assert flight.made
-            return _json(201, self._account.body(flight.made))
+            return _json(status, self._account.body(flight.made))
         return _json(status, {"title": "", "detail": f"planned {status}", "status": status})
 
     def _list(self, query: str) -> Response | TransportError:
@@ -197,7 +205,7 @@ class Wire:
     def _other(self, method: str, place: str) -> Response:
         words = place.strip("/").split("/")
         account = self._account
-        if words[0] == "predictions" and (made := account.find(words[1])):
+        if words[0] == "predictions" and (made := account.find(words[1])) and account.time >= made.found:
             if method == "POST":
                 account.cancel(made)
             return _json(200, account.body(made))
@@ -216,10 +224,8 @@ class Wire:
         """Note the ``Date`` header, as the transport does."""
         dates = self._traffic.network.dates
         self._traffic.answers += 1
-        if dates.every and self._traffic.answers % dates.every == 0:
-            self._offset = round(self._account.time + dates.wrong - 0.5) - self._process.clock.time()
-        else:
-            self._offset = self._offset or 0.0
+        has_date = dates.every and self._traffic.answers % dates.every == 0
+        self._note_date(formatdate(self._account.time + dates.wrong, usegmt=True) if has_date else None)
         return response
 
     @asynccontextmanager
@@ -241,7 +247,7 @@ class Download:
     status = 200
 
     def __init__(self, data_url: str) -> None:
-        self._content = data_url.partition(",")[2].encode()
+        self._content = decode(data_url)[1]
         self.headers = {"content-length": str(len(self._content)), "content-type": "text/plain"}
 
     async def chunks(self) -> AsyncIterator[bytes]:
