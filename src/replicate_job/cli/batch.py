@@ -254,7 +254,7 @@ class _Command:
                 async with aclosing(self._drive.replay(self._rows)) as results:
                     async for some in results:
                         write(self._records(file, some))
-        self._readings.clear()  # the same rows come again
+        self._readings.restart()
 
     def _write(self, file: ResultsFile, results: list[Result]) -> None:
         with aside() if self._options.results == STDOUT and is_shown() else nullcontext():

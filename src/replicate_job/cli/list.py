@@ -15,6 +15,7 @@ from replicate_job.cli.output import print_json, shorten
 from replicate_job.cli.streams import tell, write
 from replicate_job.journal.entry import Entry
 from replicate_job.journal.sqlite import SQLiteJournal
+from replicate_job.results.quantity import count
 
 BATCHES = 20
 """The newest batches, of which the last lines tell. Their rows are in their results."""
@@ -108,6 +109,5 @@ def _totals(entries: list[Entry]) -> str:
     counts = Counter(_status(entry) for entry in entries)
     predict = sum(_predict_time(entry) or 0 for entry in entries)
     files = sum(len(entry.files) for entry in entries)
-    jobs = f"{len(entries)} job{'s' if len(entries) > 1 else ''}"
-    each = ", ".join(f"{count} {status}" for status, count in counts.most_common())
-    return f"{jobs}: {each}; {predict:.1f} s predict time, {files} files"
+    each = ", ".join(f"{many} {status}" for status, many in counts.most_common())
+    return f"{count(len(entries), 'job')}: {each}; {predict:.1f} s predict time, {count(files, 'file')}"

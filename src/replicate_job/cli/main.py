@@ -23,6 +23,7 @@ COMMANDS = {
     "resume": "Finish every job that was interrupted.",
     "list": "List the jobs of the journal.",
     "prune": "Delete old jobs from the journal.",
+    "delete": "Delete jobs from the journal.",
     "schema": "Show what a model takes and gives.",
     "serve": "Serve Replicate's API on this machine, with real models.",
     "models": "List the models that run on this machine.",

@@ -96,9 +96,11 @@ class Shown(msgspec.Struct, frozen=True):
     alone: bool = False
     schema: dict[str, Any] | None = None
 
-    @property
-    def needs_schema(self) -> bool:
-        return self.alone or is_shown()
+    def lacks_schema(self, result: Result) -> bool:
+        """Whether only the model's schema can say what the output is: a file or text, or one text in pieces."""
+        is_list = isinstance(result.output, list)
+        found = is_list or isinstance(result.output, str) if self.alone else is_list and is_shown()
+        return found and self.schema is None
 
     def report(self, result: Result) -> None:
         """Print the response, or the output alone; with ``--stream`` only where there was no text."""

@@ -21,7 +21,7 @@ from replicate_job.errors import InputError, JobError
 from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.context import Context
 from replicate_job.flow.prepare import check_job, resolve_and_check
-from replicate_job.flow.resolve import Resolved, resolve
+from replicate_job.flow.resolve import Resolved, find_schema, resolve
 from replicate_job.flow.run import LONGEST_HOLD, Ask, new_key
 from replicate_job.folders import expand
 from replicate_job.inputs.at_path import AtPaths, Reading, existing_file, has_at
@@ -206,10 +206,7 @@ async def _run(shared: Common, job: Job, given: _Given, options: _Options) -> in
     shown = Shown(Text() if options.stream else None, options.output_only)
     with print_carried(shown):
         async with shared.session(model=job.model, still=options.stream) as context:
-            resolved = None
-            if given.needs_schema or shown.needs_schema:
-                resolved = await resolve(context, parse_target(job.model))
-                shown = msgspec.structs.replace(shown, schema=resolved.schema)
+            resolved = await resolve(context, parse_target(job.model)) if given.needs_schema else None
             job = _with_inputs(context, job, given, resolved)
             if options.dry_run:
                 return await _dry_run(context, job, resolved)
@@ -222,6 +219,10 @@ async def _run(shared: Common, job: Job, given: _Given, options: _Options) -> in
                 resolved=resolved,
             )
             result = await run_or_cancel(context, ask, leave=lambda: shared.terminated.came)
+            schema = resolved.schema if resolved else None
+            if shown.lacks_schema(result):
+                schema = schema or await find_schema(context, job.model)
+            shown = msgspec.structs.replace(shown, schema=schema)
     shown.report(result)
     return conclude(result, job, line=None if context.forgetful else shared.line)
 

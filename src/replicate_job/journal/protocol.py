@@ -133,6 +133,14 @@ class Journal(Protocol):
     async def entries(self, limit: int | None = None) -> list[Entry]:
         """Newest first, without the rows of batches."""
 
+    async def forget(self, key: str) -> None:
+        """Delete what is known of a finished job: its input, its prediction, which files were kept.
+
+        The key, a fingerprint of the job, the id and the status stay: the same key never creates a second prediction.
+        ``entries`` is without it. A refused job goes as a whole. Raises JobError for a job that is unfinished, or a
+        row of a batch, or is not known.
+        """
+
     async def begin_batch(self, batch: BatchEntry) -> None:
         """Write down that a batch is run, with what goes on with it."""
 

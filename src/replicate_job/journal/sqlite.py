@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from replicate_job.clock import Clock, Moment, SystemClock
-from replicate_job.errors import ClaimLostError, JobHeldError, JournalError, KeyInUseError
+from replicate_job.errors import ClaimLostError, JobError, JobHeldError, JournalError, KeyInUseError
 from replicate_job.flow.lifecycle import UNFINISHED, State, lacking, state_of
 from replicate_job.inputs.upload import FileInfo
 from replicate_job.job import Job
@@ -170,10 +170,11 @@ class SQLiteJournal:
             raise KeyInUseError(
                 f"the key {row['key']!r} belongs to a job at {row['api']}, not {new.api}: choose another key"
             )
-        job = decode_job(row["job"])
-        if (row["job_print"] or print_job(self._key, job)) != print_job(self._key, new.job):
+        entry = read_entry(row)
+        if not self.is_same(entry, new.job):
             raise KeyInUseError(
-                f"the key {row['key']!r} belongs to another job ({job.model}, with its own input): choose another key"
+                f"the key {entry.key!r} belongs to another job ({entry.job.model}, with its own input): "
+                "choose another key"
             )
 
     def is_same(self, entry: Entry, job: Job) -> bool:
@@ -405,9 +406,27 @@ class SQLiteJournal:
 
     async def entries(self, limit: int | None = None) -> list[Entry]:
         return await self._select(
-            "SELECT * FROM jobs WHERE batch IS NULL ORDER BY claimed_at DESC, seq DESC LIMIT ?",
+            "SELECT * FROM jobs WHERE batch IS NULL AND (state != 'collected' OR prediction IS NOT NULL)"
+            " ORDER BY claimed_at DESC, seq DESC LIMIT ?",
             -1 if limit is None else limit,
         )
+
+    async def forget(self, key: str) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            row = db.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone()
+            entry = read_entry(row) if row else None
+            if entry is None or (problem := _kept_for(entry)):
+                raise JobError(problem if entry else f"there is no job {key!r}")
+            if entry.state == "refused":
+                db.execute("DELETE FROM jobs WHERE key = ?", (key,))
+                return
+            named = entry.job_print or print_job(self._key, entry.job)
+            db.execute(
+                "UPDATE jobs SET job=?, job_print=?, request=NULL, prediction=NULL, files='[]', problem='' WHERE key=?",
+                (encode_job(Job(entry.job.model)).decode(), named, key),
+            )
+
+        await self._writer.run(work)
 
     async def begin_batch(self, batch: BatchEntry) -> None:
         values = (batch.id, batch.api, batch.source, batch.command, batch.started_at)
@@ -465,6 +484,15 @@ class SQLiteJournal:
 
 def _get(db: sqlite3.Connection, key: str) -> Entry:
     return read_entry(db.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone())
+
+
+def _kept_for(entry: Entry) -> str:
+    """Why a job cannot be forgotten; empty where it can."""
+    if entry.batch is not None:
+        return f"{entry.key!r} is a row of the batch {entry.batch}, which needs it to do nothing twice"
+    if entry.state in UNFINISHED:
+        return f"the job {entry.key!r} is {entry.state}, and may have to be looked for: finish or cancel it first"
+    return ""
 
 
 def _write_created(  # noqa: PLR0913 - what to write, and under which conditions

@@ -124,6 +124,7 @@ async def _open(stack: AsyncExitStack, options: Options, base_url: str, *, keep:
         files,
         on_notice=options.on_notice,
         on_warning=options.on_warning,
+        on_detail=options.on_detail,
         grace=options.grace,
         idle=options.idle,
         max_models=options.max_models,
