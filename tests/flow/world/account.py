@@ -160,7 +160,11 @@ class Account:
             shown["key"] = REDACTED
         if str(shown.get("image", "")).startswith("data:"):
             shown["image"] = file_url(shown["image"])
-        return shown | ({"steps": 4} if self.nature.echoes_default and "steps" not in shown else {})
+        return self.meant(shown)
+
+    def meant(self, given: dict[str, Any]) -> dict[str, Any]:
+        """An input with the default that the API adds."""
+        return {"steps": 4} | given if self.nature.echoes_default else given
 
     def listed(self) -> list[Made]:
         """What the list shows by now, oldest first."""

@@ -58,9 +58,10 @@ def _errors(world: World) -> Iterator[str]:
 
 def _payments(world: World) -> Iterator[str]:
     """At most one prediction a job, and each from that job's input."""
+    meant = world.accounts[0].meant
     alike: dict[str, list[str]] = {}
     for key, job in world.plan.jobs.items():
-        alike.setdefault(repr(job.input_data), []).append(key)
+        alike.setdefault(repr(sorted(meant(job.input_data).items())), []).append(key)
     made_for: dict[str, list[Made]] = {}
     for made in _made(world):
         made_for.setdefault(made.job, []).append(made)
@@ -81,6 +82,7 @@ def _is_lost(world: World, made: Made) -> bool:
 
 
 def _rows(world: World) -> Iterator[str]:
+    meant = world.accounts[0].meant
     owned = {row.prediction_id for row in world.rows.values()}
     made = {each.id: each for each in _made(world)}
     for key, job in world.plan.jobs.items():
@@ -90,7 +92,7 @@ def _rows(world: World) -> Iterator[str]:
             continue
         if row.state not in {"collected", "uncertain", "refused"}:
             yield f"left open: {key} is {row.state}"
-        if row.prediction_id and made[row.prediction_id].input != job.input_data:
+        if row.prediction_id and meant(made[row.prediction_id].input) != meant(job.input_data):
             yield f"another's prediction: {key} has {row.prediction_id}"
         if row.state == "uncertain" and not any(_excuses(world, key)):
             yield f"uncertain though it could be known: {key}: {row.problem}"
