@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from replicate_job.errors import ReplicateJobError
-from replicate_job.journal.entry import Entry
 
 from .account import Account, Made, Nature
+from .clocks import EPOCH
 from .plan import Plan
 from .play import World
 from .wire import Dates
 
+NEAR = 10.0
+"""Seconds before the world began, in which a prediction can still be taken for a job's."""
 SAFE = 3000.0
 """World seconds until which no prediction's input is removed, also none of those made before the world began."""
 
@@ -82,30 +84,39 @@ def _is_lost(world: World, made: Made) -> bool:
 
 
 def _rows(world: World) -> Iterator[str]:
-    meant = world.accounts[0].meant
-    owned = {row.prediction_id for row in world.rows.values()}
-    made = {each.id: each for each in _made(world)}
-    for key, job in world.plan.jobs.items():
+    for key in world.plan.jobs:
         row = world.rows.get(key)
         if row is None:
             yield f"no row: {key}"
             continue
         if row.state not in {"collected", "uncertain", "refused"}:
             yield f"left open: {key} is {row.state}"
-        if row.prediction_id and meant(made[row.prediction_id].input) != meant(job.input_data):
+        if row.prediction_id and not _may_have(world, key, _by_id(world, row.prediction_id)):
             yield f"another's prediction: {key} has {row.prediction_id}"
         if row.state == "uncertain" and not any(_excuses(world, key)):
             yield f"uncertain though it could be known: {key}: {row.problem}"
-        yield from _unaccounted(world, key, row, owned)
+    yield from _unaccounted(world)
 
 
-def _unaccounted(world: World, key: str, row: Entry, owned: set[str | None]) -> Iterator[str]:
-    adopted_foreign = row.prediction_id is not None and not _by_id(world, row.prediction_id).job
-    if row.state == "uncertain" or adopted_foreign:
+def _may_have(world: World, key: str, made: Made) -> bool:
+    """Whether this prediction is of the job's own input, or another program's that just then looked like it."""
+    given, meant = world.plan.jobs[key].input_data, world.accounts[0].meant
+    if meant(made.input) == meant(given):
+        return True
+    return not made.job and made.created > EPOCH - NEAR and relation(given, made.input, world.plan.nature) == "same"
+
+
+def _unaccounted(world: World) -> Iterator[str]:
+    """What jobs have made and no row has, where no row says that this is not known."""
+    rows = list(world.rows.values())
+    owned = {row.prediction_id for row in rows}
+    if any(row.state == "uncertain" for row in rows):
         return
-    for each in _made(world):
-        if each.job == key and each.id not in owned and not each.cancel_asked and not _is_lost(world, each):
-            yield f"unaccounted: {key} is {row.state}, and {each.id} is no row's"
+    if any(row.prediction_id and not _by_id(world, row.prediction_id).job for row in rows):
+        return  # another program's that looked like it was taken for it
+    for made in _made(world):
+        if made.job and made.id not in owned and not made.cancel_asked and not _is_lost(world, made):
+            yield f"unaccounted: {made.id} of {made.job} is no row's: {[row.state for row in rows]}"
 
 
 def _by_id(world: World, prediction_id: str) -> Made:
@@ -141,12 +152,12 @@ def _replays(world: World) -> Iterator[str]:
     """A key that comes again gives the same prediction, and costs nothing."""
     if any(life.stranger for life in world.plan.lives):
         return  # what the other account made cannot be read with this one's token
-    if world.creates_of_replay and all(row.state != "refused" for row in world.rows.values()):
+    if world.creates_of_replay and all(row.state == "collected" for row in world.last_rows.values()):
         yield f"a replay sent {world.creates_of_replay} creates"
     for key in world.plan.jobs:
         ids = [end.result.prediction_id for end in world.ends if end.key == key and end.result]
         last = [end.prediction_id for end in world.replayed if end.key == key and end.prediction_id]
-        row = world.rows.get(key)
+        row = world.last_rows.get(key)
         if ids and row and row.state == "collected" and not last:
             yield f"a replay gave nothing: {key}"
         if len(set(ids)) > 1:
