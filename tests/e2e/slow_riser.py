@@ -2,8 +2,8 @@
 
 ``python slow_riser.py JOURNAL BUDGET PLACE``: the budget is in seconds.
 PLACE is ``claimed`` (the journal has the claim, nothing else), ``intended``
-(the intent is written, the create not sent), ``answered`` (the API has answered, nothing of it is written), or
-``nowhere``. The job's result goes to stdout.
+(the intent is written, the create not sent), ``guarded`` (the lease was looked at, the first byte is next),
+``answered`` (the API has answered, nothing of it is written), or ``nowhere``. The job's result goes to stdout.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.outputs.http import HttpFetch
 
 if TYPE_CHECKING:
+    from replicate_job.api.transport import Guard
     from replicate_job.clock import Moment
     from replicate_job.journal.entry import Claim, Request
     from replicate_job.wire.prediction import Prediction
@@ -56,8 +57,12 @@ class StoppingJournal(SQLiteJournal):
 
 
 class StoppingClient(Client):
-    async def create_prediction(self, *args: Any, **options: Any) -> Prediction:
-        prediction = await super().create_prediction(*args, **options)
+    async def create_prediction(self, *args: Any, guard: Guard, **options: Any) -> Prediction:
+        def guarded() -> None:
+            guard()
+            stop("guarded")
+
+        prediction = await super().create_prediction(*args, guard=guarded, **options)
         stop("answered")
         return prediction
 

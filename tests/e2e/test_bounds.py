@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import sys
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -139,11 +140,11 @@ def test_an_answer_that_is_too_large_is_one_clear_error_in_bounded_memory(
 def test_an_error_that_has_no_end_is_the_error_that_its_status_says(
     hostile: Hostile, command: Command, bomb: str
 ) -> None:
-    hostile.status = 404
+    hostile.status = 403
     hostile.throw(bomb)
     outcome = measured(command, "show", ID)
     assert outcome.code == 3
-    assert "answered 404" in outcome.error
+    assert "answered 403" in outcome.error
 
 
 def test_an_answer_that_is_just_small_enough_is_read(hostile: Hostile, command: Command) -> None:
@@ -191,6 +192,8 @@ def test_a_create_without_an_answer_is_found_in_a_list_whose_page_is_too_large(
     batch = command.folder / "others.jsonl"
     batch.write_text('{"text":"theirs"}\n' * 40)
     assert measured(command, "batch", "replicate/hello-world", batch, "--results", "others.out").code == 0
+    for prediction in api.predictions:
+        prediction.created = time.time() - 2
     api.faults.next("create", "drop-after")
     outcome = measured(command, "run", "replicate/hello-world", "text=ours", "--no-save")
     assert outcome.code == 0

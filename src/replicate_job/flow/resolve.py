@@ -111,12 +111,9 @@ async def _deployment(context: Context, target: Target) -> Resolved:
         deployment = await read(context, lambda: context.client.get_deployment(target.owner, target.name))
         release = deployment.current_release
         if release and release.version:
-            schema = load_schema(context.cache, release.version)
-            if schema is None and release.model and "/" in release.model:
-                owner, _, name = release.model.partition("/")
-                version = release.version
-                schema = _keep(context, await read(context, lambda: context.client.get_version(owner, name, version)))
-    except (NotFoundError, AuthenticationError) as error:
+            owner, _, name = (release.model or "").partition("/")
+            schema = (await _version(context, Target("version", owner, name, release.version))).schema
+    except (NotFoundError, AuthenticationError, ModelNotFoundError) as error:
         context.reporter.note(f"{target} does not show its schema: {error}")
     return Resolved(target, f"{asked}/predictions", schema=schema, tried=(f"GET {asked}",))
 
