@@ -86,18 +86,19 @@ class _LookUp:
         """Read the list once: the id that was found, and whether there certainly is none."""
         started = self._context.clock.now()
         listing = await self._read(span.after, span.before)
+        span = self._span()  # this very answer may have told the API's time
         adoption = await self._adopt(listing, span)
         if adoption.prediction_id:
             return adoption.prediction_id, True
         if not self._has_settled(listing, started, adoption):
-            return None, False
-        if not span.is_trusted and self._span().is_trusted:  # this very answer told the API's time
             return None, False
         await self._check_sure(span, listing, adoption)
         # A clock that is minutes off could have put it beside the span: there it cannot be told from another's.
         beside = await self._adopt(await self._read(*span.wider), span, beside=True)
         if beside.prediction_id:
             return beside.prediction_id, True
+        if beside.unclear and not self._has_settled(listing, started, beside):
+            return None, False  # a rival is at work just now, and may have made it
         if beside.unclear:
             await self._give_up("a prediction could be it, but for the time when it was made", beside.unclear)
         return None, True
@@ -112,13 +113,15 @@ class _LookUp:
         """Take the prediction that is this job's; ``beside``: what lies outside the span is no more than possible."""
         same: list[Prediction] = []
         almost: list[Prediction] = []
+        # A secret is not listed: in a span that is a day wide, equal in all the rest is not enough.
+        is_exact = span.is_trusted or not self._request.secrets
         for prediction in listing.predictions:
             is_inside = span.covers(parse_time(prediction.created_at))
             if not is_inside and not beside:
                 continue
             match await judge(prediction, self._request, self._read_content):
                 case "same":
-                    (same if is_inside else almost).append(prediction)
+                    (same if is_inside and is_exact else almost).append(prediction)
                 case "almost" if is_inside and span.is_trusted:
                     almost.append(prediction)
         return await self._context.journal.adopt(self._claim, _oldest_first(same), _oldest_first(almost))

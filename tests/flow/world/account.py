@@ -66,7 +66,8 @@ class Made(msgspec.Struct):
 
     From ``shown`` on it is in the list, from ``found`` on it is found by its id; it ``ends`` by itself or by a cancel.
     ``job`` is the key of the job whose request made it, empty for another program's; ``maker`` is the number of the
-    process, and ``told`` says that it got the answer that names this prediction.
+    process, and ``told`` says that it got the answer that names this prediction. ``overslept``: the process had been
+    stopped since it looked at its claim for the last time, so that another may have taken over.
     """
 
     id: str
@@ -80,6 +81,7 @@ class Made(msgspec.Struct):
     canceled: bool = False
     cancel_asked: bool = False
     told: bool = False
+    overslept: bool = False
     deployment: str = ""
 
 

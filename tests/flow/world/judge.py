@@ -69,7 +69,7 @@ def _payments(world: World) -> Iterator[str]:
         made_for.setdefault(made.job, []).append(made)
     for keys in alike.values():
         made_by = [made for key in keys for made in made_for.get(key, [])]
-        asleep = sum(key in keys for key in world.asleep_while_sending)
+        asleep = sum(made.overslept for made in made_by)
         left = [made for made in made_by if not made.cancel_asked and not _is_lost(world, made)]
         if len(made_by) > len(keys) + asleep:
             yield f"paid twice: {keys} have {[made.id for made in made_by]}"
@@ -79,8 +79,7 @@ def _payments(world: World) -> Iterator[str]:
 
 def _is_lost(world: World, made: Made) -> bool:
     """Whether the process that made it cannot have canceled it: it was not told its id, or ended before it could."""
-    slept = made.job in world.asleep_while_sending
-    return slept and not (made.told and world.ended_by_itself(made.maker))
+    return made.overslept and not (made.told and world.ended_by_itself(made.maker))
 
 
 def _rows(world: World) -> Iterator[str]:
@@ -138,7 +137,10 @@ def _excuses(world: World, key: str) -> Iterator[str]:
     }
     yield from (excuse for excuse, holds in facts.items() if holds)
     others = [foreign.input for foreign in plan.foreign]
-    others += [job.input_data for job in plan.jobs.values() if job.input_data != given]
+    # Whose prediction another job's is, the journal knows once that job has it.
+    others += [
+        plan.jobs[other].input_data for other, row in world.rows.items() if other != key and not row.prediction_id
+    ]
     if any(relation(given, other, nature) != "other" for other in others):
         yield "another prediction is like it"
 

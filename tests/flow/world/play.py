@@ -25,15 +25,13 @@ LONGEST = 1500.0
 class World:
     """One life of the world.
 
-    ``ends`` are what all processes came to. ``asleep_while_sending`` lists the jobs whose process was stopped when it
-    had looked at its claim for the last time and was about to send. ``rows`` are the journal's after the undisturbed
-    process, ``last_rows`` those after two more, of which the last must change nothing.
+    ``ends`` are what all processes came to. ``rows`` are the journal's after the undisturbed process, ``last_rows``
+    those after two more, of which the last must change nothing.
     """
 
     def __init__(self, plan: Plan, folder: Path, *, keep_log: bool = False) -> None:
         self.plan, self.now = plan, 0.0
         self.ends: list[Ended] = []
-        self.asleep_while_sending: list[str] = []
         self.replayed: list[Ended] = []
         self.creates_of_replay = 0
         self.rows: dict[str, Entry] = {}
