@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from replicate_job.errors import ReplicateJobError
+from replicate_job.errors import ReplicateJobError, UncertainError
 
 from .account import Account, Made, Nature
 from .clocks import EPOCH
@@ -13,6 +13,7 @@ from .plan import Plan
 from .play import World
 from .wire import Dates
 
+NEVER = (0.0, 0.0)
 NEAR = 10.0
 """Seconds before the world began, in which a prediction can still be taken for a job's."""
 SAFE = 3000.0
@@ -45,7 +46,7 @@ def relation(sent: dict[str, Any], other: dict[str, Any], nature: Nature) -> str
 
 def judge(world: World) -> list[str]:
     """A line for each promise that was broken."""
-    return [*_errors(world), *(list(_payments(world)) or _rows(world)), *_replays(world)]
+    return [*_errors(world), *(list(_payments(world)) or [*_rows(world), *_doubts(world)]), *_replays(world)]
 
 
 def _made(world: World) -> list[Made]:
@@ -56,6 +57,17 @@ def _errors(world: World) -> Iterator[str]:
     for end in world.ends:
         if end.error and not isinstance(end.error, ReplicateJobError):
             yield f"traceback: {end.key}: {end.error!r}"
+
+
+def _doubts(world: World) -> Iterator[str]:
+    """A process that could read the list all the time has no doubt that its user need not have."""
+    network = world.plan.network
+    if network.reads or network.outage != NEVER:
+        return
+    for end in world.ends:
+        is_doubt = isinstance(end.error, UncertainError) and "not known yet" not in str(end.error)
+        if is_doubt and not any(_excuses(world, end.key)):
+            yield f"uncertain for a while though it could be known: {end.key} in process {end.process}: {end.error}"
 
 
 def _payments(world: World) -> Iterator[str]:
@@ -138,9 +150,8 @@ def _excuses(world: World, key: str) -> Iterator[str]:
     yield from (excuse for excuse, holds in facts.items() if holds)
     others = [foreign.input for foreign in plan.foreign]
     # Whose prediction another job's is, the journal knows once that job has it.
-    others += [
-        plan.jobs[other].input_data for other, row in world.rows.items() if other != key and not row.prediction_id
-    ]
+    unknown = [other for other, row in world.rows.items() if not row.prediction_id]
+    others += [plan.jobs[other].input_data for other in unknown if plan.jobs[other].input_data != given]
     if any(relation(given, other, nature) != "other" for other in others):
         yield "another prediction is like it"
 
