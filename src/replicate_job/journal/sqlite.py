@@ -405,6 +405,9 @@ class SQLiteJournal:
         query = f"SELECT * FROM jobs WHERE state IN ({marks}) AND api = ? AND batch IS NULL ORDER BY seq"  # noqa: S608 - only marks
         return await self._select(query, *UNFINISHED, api)
 
+    async def under_way(self, api: str) -> list[Entry]:
+        return await self._select("SELECT * FROM jobs WHERE state = 'intended' AND api = ?", api)
+
     async def entries(self, limit: int | None = None) -> list[Entry]:
         return await self._select(
             "SELECT * FROM jobs WHERE batch IS NULL ORDER BY claimed_at DESC, seq DESC LIMIT ?",
