@@ -86,18 +86,22 @@ class _LookUp:
         """Read the list once: the id that was found, and whether there certainly is none."""
         started = self._context.clock.now()
         listing = await self._read(span.after, span.before)
+        span = self._span()  # this very answer may have told the API's time
         adoption = await self._adopt(listing, span)
         if adoption.prediction_id:
             return adoption.prediction_id, True
         if not self._has_settled(listing, started, adoption):
             return None, False
-        if not span.is_trusted and self._span().is_trusted:  # this very answer told the API's time
+        if await self._are_others(adoption.unclear, listing):
             return None, False
         await self._check_sure(span, listing, adoption)
         # A clock that is minutes off could have put it beside the span: there it cannot be told from another's.
-        beside = await self._adopt(await self._read(*span.wider), span, beside=True)
+        listing = await self._read(*span.wider)
+        beside = await self._adopt(listing, span, beside=True)
         if beside.prediction_id:
             return beside.prediction_id, True
+        if await self._are_others(beside.unclear, listing):
+            return None, False
         if beside.unclear:
             await self._give_up("a prediction could be it, but for the time when it was made", beside.unclear)
         return None, True
@@ -112,13 +116,15 @@ class _LookUp:
         """Take the prediction that is this job's; ``beside``: what lies outside the span is no more than possible."""
         same: list[Prediction] = []
         almost: list[Prediction] = []
+        # A secret is not listed: in a span that is a day wide, equal in all the rest is not enough.
+        is_exact = span.is_trusted or not self._request.secrets
         for prediction in listing.predictions:
             is_inside = span.covers(parse_time(prediction.created_at))
             if not is_inside and not beside:
                 continue
             match await judge(prediction, self._request, self._read_content):
                 case "same":
-                    (same if is_inside else almost).append(prediction)
+                    (same if is_inside and is_exact else almost).append(prediction)
                 case "almost" if is_inside and span.is_trusted:
                     almost.append(prediction)
         return await self._context.journal.adopt(self._claim, _oldest_first(same), _oldest_first(almost))
@@ -136,6 +142,28 @@ class _LookUp:
         now = context.clock.now()
         overtaken = api_time - (now - since) + context.patience.overtaken + DATE_STEP
         return overtaken <= listing.newest.timestamp() <= api_time + DATE_STEP
+
+    async def _are_others(self, unclear: Sequence[str], listing: Listing) -> bool:
+        """Whether other jobs' create requests, under way by now, may have made all of these: those jobs will tell."""
+        candidates = [prediction for prediction in listing.predictions if prediction.id in unclear]
+        requests = await self._under_way() if candidates else []
+        for prediction in candidates:
+            for request in requests:
+                if await judge(prediction, request, self._read_content) == "same":
+                    break
+            else:
+                return False
+        return bool(candidates)
+
+    async def _under_way(self) -> list[Request]:
+        """Requests of other jobs, sent so lately that their answer or the list can still tell what they made."""
+        context, longest = self._context, LONGEST_REQUEST + self._context.patience.settle
+        return [
+            entry.request
+            for entry in await context.journal.under_way(context.api)
+            if entry.key != self._claim.key and entry.request and entry.last_sent
+            if (age := entry.last_sent.age(context.clock)) is not None and age < longest
+        ]
 
     async def _check_sure(self, span: Span, listing: Listing, adoption: Adoption) -> None:
         """Raise UncertainError where a list that shows nothing does not prove that there is nothing."""

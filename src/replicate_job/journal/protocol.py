@@ -130,6 +130,9 @@ class Journal(Protocol):
     async def unfinished(self, api: str) -> list[Entry]:
         """Oldest first, without the rows of batches."""
 
+    async def under_way(self, api: str) -> list[Entry]:
+        """Jobs of which it is not known yet what their create request made, rows of batches too."""
+
     async def entries(self, limit: int | None = None) -> list[Entry]:
         """Newest first, without the rows of batches."""
 

@@ -66,6 +66,7 @@ class SQLiteJournal:
         self._process = Process.current(clock)
         self._holder = self._process.holder
         self._held: Lease | None = None
+        self._watched: dict[str, tuple[float | None, float]] = {}
         self._key = b""
         self._token_print = ""
 
@@ -197,11 +198,21 @@ class SQLiteJournal:
         if holder.boot and holder.boot == self._process.boot:
             left = lease["boot_until"] - self._clock.now()
         else:
-            left = lease["lease_until"] - self._clock.time()
+            left = min(lease["lease_until"] - self._clock.time(), self._watch(lease))
         if left <= 0 or self._process.is_dead(holder):
             return
         running = f"the job {row['key']!r} is being run by process {holder.pid} on {holder.host}"
         raise JobHeldError(running, until=self._clock.time() + left)
+
+    def _watch(self, lease: sqlite3.Row) -> float:
+        """Seconds after which a lease that is not renewed is over, whatever its holder's clock said when it was.
+
+        That clock may have been wrong, and this machine started again since.
+        """
+        holder, until, now = lease["holder"], lease["lease_until"], self._clock.now()
+        if self._watched.get(holder, (None, 0.0))[0] != until:
+            self._watched[holder] = until, now
+        return self.lease - (now - self._watched[holder][1])
 
     def _hold(self, db: sqlite3.Connection) -> Lease:
         """Make sure that this process has a lease for what it claims."""
@@ -403,6 +414,9 @@ class SQLiteJournal:
         marks = ",".join("?" * len(UNFINISHED))
         query = f"SELECT * FROM jobs WHERE state IN ({marks}) AND api = ? AND batch IS NULL ORDER BY seq"  # noqa: S608 - only marks
         return await self._select(query, *UNFINISHED, api)
+
+    async def under_way(self, api: str) -> list[Entry]:
+        return await self._select("SELECT * FROM jobs WHERE state = 'intended' AND api = ?", api)
 
     async def entries(self, limit: int | None = None) -> list[Entry]:
         return await self._select(

@@ -66,7 +66,8 @@ class Made(msgspec.Struct):
 
     From ``shown`` on it is in the list, from ``found`` on it is found by its id; it ``ends`` by itself or by a cancel.
     ``job`` is the key of the job whose request made it, empty for another program's; ``maker`` is the number of the
-    process, and ``told`` says that it got the answer that names this prediction.
+    process, and ``told`` says that it got the answer that names this prediction. ``overslept``: the process had been
+    stopped since it looked at its claim for the last time, so that another may have taken over.
     """
 
     id: str
@@ -80,6 +81,7 @@ class Made(msgspec.Struct):
     canceled: bool = False
     cancel_asked: bool = False
     told: bool = False
+    overslept: bool = False
     deployment: str = ""
 
 
@@ -160,7 +162,11 @@ class Account:
             shown["key"] = REDACTED
         if str(shown.get("image", "")).startswith("data:"):
             shown["image"] = file_url(shown["image"])
-        return shown | ({"steps": 4} if self.nature.echoes_default and "steps" not in shown else {})
+        return self.meant(shown)
+
+    def meant(self, given: dict[str, Any]) -> dict[str, Any]:
+        """An input with the default that the API adds."""
+        return {"steps": 4} | given if self.nature.echoes_default else given
 
     def listed(self) -> list[Made]:
         """What the list shows by now, oldest first."""

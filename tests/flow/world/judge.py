@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from replicate_job.errors import ReplicateJobError
-from replicate_job.journal.entry import Entry
+from replicate_job.errors import ReplicateJobError, UncertainError
 
 from .account import Account, Made, Nature
+from .clocks import EPOCH
 from .plan import Plan
 from .play import World
 from .wire import Dates
 
+NEVER = (0.0, 0.0)
+NEAR = 10.0
+"""Seconds before the world began, in which a prediction can still be taken for a job's."""
 SAFE = 3000.0
 """World seconds until which no prediction's input is removed, also none of those made before the world began."""
 
@@ -43,7 +46,7 @@ def relation(sent: dict[str, Any], other: dict[str, Any], nature: Nature) -> str
 
 def judge(world: World) -> list[str]:
     """A line for each promise that was broken."""
-    return [*_errors(world), *(list(_payments(world)) or _rows(world)), *_replays(world)]
+    return [*_errors(world), *(list(_payments(world)) or [*_rows(world), *_doubts(world)]), *_replays(world)]
 
 
 def _made(world: World) -> list[Made]:
@@ -56,17 +59,29 @@ def _errors(world: World) -> Iterator[str]:
             yield f"traceback: {end.key}: {end.error!r}"
 
 
+def _doubts(world: World) -> Iterator[str]:
+    """A process that could read the list all the time has no doubt that its user need not have."""
+    network = world.plan.network
+    if network.reads or network.outage != NEVER:
+        return
+    for end in world.ends:
+        is_doubt = isinstance(end.error, UncertainError) and "not known yet" not in str(end.error)
+        if is_doubt and not any(_excuses(world, end.key)):
+            yield f"uncertain for a while though it could be known: {end.key} in process {end.process}: {end.error}"
+
+
 def _payments(world: World) -> Iterator[str]:
     """At most one prediction a job, and each from that job's input."""
+    meant = world.accounts[0].meant
     alike: dict[str, list[str]] = {}
     for key, job in world.plan.jobs.items():
-        alike.setdefault(repr(job.input_data), []).append(key)
+        alike.setdefault(repr(sorted(meant(job.input_data).items())), []).append(key)
     made_for: dict[str, list[Made]] = {}
     for made in _made(world):
         made_for.setdefault(made.job, []).append(made)
     for keys in alike.values():
         made_by = [made for key in keys for made in made_for.get(key, [])]
-        asleep = sum(key in keys for key in world.asleep_while_sending)
+        asleep = sum(made.overslept for made in made_by)
         left = [made for made in made_by if not made.cancel_asked and not _is_lost(world, made)]
         if len(made_by) > len(keys) + asleep:
             yield f"paid twice: {keys} have {[made.id for made in made_by]}"
@@ -76,34 +91,43 @@ def _payments(world: World) -> Iterator[str]:
 
 def _is_lost(world: World, made: Made) -> bool:
     """Whether the process that made it cannot have canceled it: it was not told its id, or ended before it could."""
-    slept = made.job in world.asleep_while_sending
-    return slept and not (made.told and world.ended_by_itself(made.maker))
+    return made.overslept and not (made.told and world.ended_by_itself(made.maker))
 
 
 def _rows(world: World) -> Iterator[str]:
-    owned = {row.prediction_id for row in world.rows.values()}
-    made = {each.id: each for each in _made(world)}
-    for key, job in world.plan.jobs.items():
+    for key in world.plan.jobs:
         row = world.rows.get(key)
         if row is None:
             yield f"no row: {key}"
             continue
         if row.state not in {"collected", "uncertain", "refused"}:
             yield f"left open: {key} is {row.state}"
-        if row.prediction_id and made[row.prediction_id].input != job.input_data:
+        if row.prediction_id and not _may_have(world, key, _by_id(world, row.prediction_id)):
             yield f"another's prediction: {key} has {row.prediction_id}"
         if row.state == "uncertain" and not any(_excuses(world, key)):
             yield f"uncertain though it could be known: {key}: {row.problem}"
-        yield from _unaccounted(world, key, row, owned)
+    yield from _unaccounted(world)
 
 
-def _unaccounted(world: World, key: str, row: Entry, owned: set[str | None]) -> Iterator[str]:
-    adopted_foreign = row.prediction_id is not None and not _by_id(world, row.prediction_id).job
-    if row.state == "uncertain" or adopted_foreign:
+def _may_have(world: World, key: str, made: Made) -> bool:
+    """Whether this prediction is of the job's own input, or another program's that just then looked like it."""
+    given, meant = world.plan.jobs[key].input_data, world.accounts[0].meant
+    if meant(made.input) == meant(given):
+        return True
+    return not made.job and made.created > EPOCH - NEAR and relation(given, made.input, world.plan.nature) == "same"
+
+
+def _unaccounted(world: World) -> Iterator[str]:
+    """What jobs have made and no row has, where no row says that this is not known."""
+    rows = list(world.rows.values())
+    owned = {row.prediction_id for row in rows}
+    if any(row.state == "uncertain" for row in rows):
         return
-    for each in _made(world):
-        if each.job == key and each.id not in owned and not each.cancel_asked and not _is_lost(world, each):
-            yield f"unaccounted: {key} is {row.state}, and {each.id} is no row's"
+    if any(row.prediction_id and not _by_id(world, row.prediction_id).job for row in rows):
+        return  # another program's that looked like it was taken for it
+    for made in _made(world):
+        if made.job and made.id not in owned and not made.cancel_asked and not _is_lost(world, made):
+            yield f"unaccounted: {made.id} of {made.job} is no row's: {[row.state for row in rows]}"
 
 
 def _by_id(world: World, prediction_id: str) -> Made:
@@ -125,7 +149,9 @@ def _excuses(world: World, key: str) -> Iterator[str]:
     }
     yield from (excuse for excuse, holds in facts.items() if holds)
     others = [foreign.input for foreign in plan.foreign]
-    others += [job.input_data for job in plan.jobs.values() if job.input_data != given]
+    # Whose prediction another job's is, the journal knows once that job has it.
+    unknown = [other for other, row in world.rows.items() if not row.prediction_id]
+    others += [plan.jobs[other].input_data for other in unknown if plan.jobs[other].input_data != given]
     if any(relation(given, other, nature) != "other" for other in others):
         yield "another prediction is like it"
 
@@ -139,12 +165,12 @@ def _replays(world: World) -> Iterator[str]:
     """A key that comes again gives the same prediction, and costs nothing."""
     if any(life.stranger for life in world.plan.lives):
         return  # what the other account made cannot be read with this one's token
-    if world.creates_of_replay and all(row.state != "refused" for row in world.rows.values()):
+    if world.creates_of_replay and all(row.state == "collected" for row in world.last_rows.values()):
         yield f"a replay sent {world.creates_of_replay} creates"
     for key in world.plan.jobs:
         ids = [end.result.prediction_id for end in world.ends if end.key == key and end.result]
         last = [end.prediction_id for end in world.replayed if end.key == key and end.prediction_id]
-        row = world.rows.get(key)
+        row = world.last_rows.get(key)
         if ids and row and row.state == "collected" and not last:
             yield f"a replay gave nothing: {key}"
         if len(set(ids)) > 1:

@@ -25,17 +25,17 @@ LONGEST = 1500.0
 class World:
     """One life of the world.
 
-    ``ends`` are what all processes came to. ``asleep_while_sending`` lists the jobs whose process was stopped when it
-    had looked at its claim for the last time and was about to send. ``rows`` are the journal's in the end.
+    ``ends`` are what all processes came to. ``rows`` are the journal's after the undisturbed process, ``last_rows``
+    those after two more, of which the last must change nothing.
     """
 
     def __init__(self, plan: Plan, folder: Path, *, keep_log: bool = False) -> None:
         self.plan, self.now = plan, 0.0
         self.ends: list[Ended] = []
-        self.asleep_while_sending: list[str] = []
         self.replayed: list[Ended] = []
         self.creates_of_replay = 0
         self.rows: dict[str, Entry] = {}
+        self.last_rows: dict[str, Entry] = {}
         self.lines: list[str] = []
         self._keep_log = keep_log
         self._events: list[tuple[float, int, Callable[[], object]]] = []
@@ -92,13 +92,11 @@ class World:
         self._wait(self.plan.rest)
         self._disk.heal()
         self.traffic.heal()
+        self.rows = self._last()
         self._last()
-        created = self.traffic.created
-        before = len(self.ends)
-        last = self._last()
-        self.replayed = self.ends[before:]
-        self.creates_of_replay = self.traffic.created - created
-        self.rows = last
+        created, ended = self.traffic.created, len(self.ends)
+        self.last_rows = self._last()
+        self.replayed, self.creates_of_replay = self.ends[ended:], self.traffic.created - created
 
     def _last(self) -> dict[str, Entry]:
         process = self._start(Life())

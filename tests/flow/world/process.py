@@ -101,6 +101,7 @@ class Process:
         self.loop.set_exception_handler(self._unheard)
         self.steps = 0
         self.stopped_until = -math.inf
+        self._stops: list[float] = []
         self.is_dead = self.is_over = self.is_leaving = self.is_cut_short = False
         self.disturbed: float | None = None
         self.rows: dict[str, Entry] = {}
@@ -198,16 +199,15 @@ class Process:
             self._interrupt(found)
         self.check_alive()
         if found or self.is_stopped:
-            left = max(0.0, self.stopped_until - self._world.now)
-            if name in {"before the first byte", "request sent"} and left > CONNECTING:
-                self._world.asleep_while_sending.append(JOB.get())
-            await asyncio.sleep(left)
+            await asyncio.sleep(max(0.0, self.stopped_until - self._world.now))
 
     def _interrupt(self, found: Interruption) -> None:
         self.disturbed = self._world.now if self.disturbed is None else self.disturbed
         match found.kind:
             case "stop":
                 self.stopped_until = self._world.now + found.seconds
+                if found.seconds > CONNECTING:
+                    self._stops.append(self._world.now)
             case "kill":
                 self.kill()
             case "ctrl-c" | "term":
@@ -219,6 +219,10 @@ class Process:
     def check_alive(self) -> None:
         if self.is_dead:
             raise KilledError
+
+    def has_slept(self, since: float) -> bool:
+        """Whether it was stopped since then, and so long ago that another process may have taken over."""
+        return any(since <= moment < self._world.now - CONNECTING for moment in self._stops)
 
     def take_off(self, flight: Flight, after: float) -> None:
         self._flights.add(flight)

@@ -94,11 +94,15 @@ class Traffic:
 
 
 class Flight:
-    """A create request under way: it acts once, or never."""
+    """A create request under way: it acts once, or never.
 
-    def __init__(self, process: Process, body: bytes, answer: Answer, deployment: str) -> None:
+    ``guarded`` is the world's second at which its process had looked at its claim for the last time.
+    """
+
+    def __init__(self, process: Process, body: bytes, answer: Answer, deployment: str, guarded: float) -> None:
         self._process, self._acts, self._deployment = process, answer.may_act, deployment
         self._input = msgspec.json.decode(body)["input"]
+        self._guarded = guarded
         self.made: Made | None = None
         self.job = JOB.get()
 
@@ -107,6 +111,7 @@ class Flight:
             self.made = self._process.account.create(
                 self._input, job=self.job, maker=self._process.number, deployment=self._deployment
             )
+            self.made.overslept = self._process.has_slept(self._guarded)
 
 
 class Wire(Transport):
@@ -149,13 +154,14 @@ class Wire(Transport):
         return self._dated(response)
 
     async def _create(self, place: str, body: bytes, headers: Mapping[str, str], timeout: float) -> Response:  # noqa: ASYNC109 - as above
+        guarded = self._process.world_time
         await self._process.point("before the first byte")
         answer, process = self._traffic.next_create(), self._process
         if answer.kind == "refused":
             await asyncio.sleep(CONNECTING)
             raise NotSentError("POST: no connection")
         deployment = place.split("/deployments/")[1].removesuffix("/predictions") if "/deployments/" in place else ""
-        flight = Flight(process, body, answer, deployment)
+        flight = Flight(process, body, answer, deployment, guarded)
         duration = timeout if answer.kind == "timeout" else 4 * TRIP
         process.take_off(flight, duration - TRIP / 2 if answer.late else TRIP)
         try:
