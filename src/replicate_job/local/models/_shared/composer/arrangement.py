@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from composer.harmony import NAMES, is_minor
-from composer.melody import fitting
 from composer.noise import rng
 from composer.style import (
     MOOD_BRIGHTNESS,
@@ -21,20 +20,14 @@ from composer.style import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from composer.note import Note
     from composer.prompt import Request
 
-TUNEFUL = ("violin", "flute", "reed", "brass", "music box", "bells", "square lead", "synth", "cello", "marimba",
-           "electric guitar")  # fmt: skip
+TUNEFUL = ("flute", "reed", "brass", "bells", "square lead", "synth", "electric guitar")
 """Instruments that lead rather than accompany."""
-CHORDAL = ("piano", "electric piano", "guitar", "harp", "organ", "electric guitar", "synth", "marimba",
-           "square lead")  # fmt: skip
-LASTING = ("strings", "choir", "pad", "organ")
-BASSES = ("bass", "synth bass", "cello")
-COMPS = {"harp": "arpeggio", "music box": "arpeggio", "marimba": "arpeggio", "organ": "block", "pad": "block",
-         "strings": "block", "choir": "block"}  # fmt: skip
+CHORDAL = ("piano", "electric piano", "guitar", "electric guitar", "synth", "square lead")
+LASTING = ("strings", "pad")
+BASSES = ("bass", "synth bass")
+COMPS = {"pad": "block", "strings": "block"}
 """How an instrument accompanies that cannot play what the genre asks of its usual one."""
 
 _TAIL = 0.8  # seconds: the least that the last chord rings
@@ -57,11 +50,8 @@ class Arrangement:
     progression: tuple[str, ...]
     players: dict[str, str]
     drums: str | None
-    ambiences: tuple[str, ...]
     brightness: float
     seed: int
-    tune: tuple[Note, ...] = ()
-    """A melody to play instead of one that is made up."""
 
     @property
     def beat(self) -> float:
@@ -72,15 +62,13 @@ class Arrangement:
         """What will be played, in words."""
         players = ", ".join(f"{name} ({role})" for role, name in self.players.items())
         drums = f", drums ({self.drums})" if self.drums else ""
-        place = f", and {' and '.join(self.ambiences)}" if self.ambiences else ""
         return (
-            f"{self.genre}, {self.tempo:.4g} BPM in {self.meter}/4, {NAMES[self.tonic]} {self.mode}: "
-            f"{players}{drums}{place}"
+            f"{self.genre}, {self.tempo:.4g} BPM in {self.meter}/4, {NAMES[self.tonic]} {self.mode}: {players}{drums}"
         )
 
 
-def arrange(request: Request, seconds: float, seed: int, tune: Sequence[Note] = ()) -> Arrangement:
-    """Decide what the request leaves open, by its moods first, then by ``seed``. ``tune`` is to be its melody."""
+def arrange(request: Request, seconds: float, seed: int) -> Arrangement:
+    """Decide what the request leaves open, by its moods first, then by ``seed``."""
     chance = rng(seed, "arrangement", request.key)
     genre = request.genre or _genre(request, chance)
     style = STYLES[genre]
@@ -89,13 +77,10 @@ def arrange(request: Request, seconds: float, seed: int, tune: Sequence[Note] = 
     meter = request.meter or style.meter
     family = "minor" if is_minor(mode) else "major"
     progression = tuple(str(chance.choice(PROGRESSIONS[style.progressions][family])).split())
-    if tune:
-        progression = fitting(tune, meter, tonic, mode)
     asked = _tempo(request, style, chance)
     tempo = asked if request.tempo else _fitted(asked, meter, seconds)
     brightness = float(np.prod([MOOD_BRIGHTNESS.get(mood, 1.0) for mood in request.moods]))
     players = _players(request, style)
-    ambiences = tuple(dict.fromkeys((*request.ambiences, *([style.ambience] if style.ambience else []))))
     return Arrangement(
         style=style,
         genre=genre,
@@ -108,10 +93,8 @@ def arrange(request: Request, seconds: float, seed: int, tune: Sequence[Note] = 
         progression=progression,
         players=players,
         drums=_drums(request, style),
-        ambiences=ambiences,
         brightness=min(1.5, max(0.5, brightness)),
         seed=seed,
-        tune=tuple(tune),
     )
 
 
@@ -122,7 +105,7 @@ def _genre(request: Request, chance: np.random.Generator) -> str:
     if named:
         return named[0]
     acoustic = {"piano": "classical", "guitar": "folk", "strings": "classical", "synth": "synthwave",
-                "electric guitar": "rock", "harp": "lullaby"}  # fmt: skip
+                "electric guitar": "rock"}  # fmt: skip
     for instrument, genre in acoustic.items():
         if instrument in request.instruments:
             return genre

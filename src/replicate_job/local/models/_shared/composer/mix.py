@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from composer.ambience import LEVELS as AMBIENCE_LEVELS
-from composer.ambience import ambience
 from composer.kit import PLACES, Kit
 from composer.loudness import raised
 from composer.noise import RATE, Array, banded, rng, samples
@@ -31,7 +29,6 @@ _LOW_SIDE = -0.2  # low notes stay near the middle
 _LOOSE = 0.004  # seconds: how exactly a player plays
 _RELEASED = 0.9
 _PREDELAY = 0.018
-_DUCKED = 1.2  # seconds
 _RISE = 0.001
 
 
@@ -55,9 +52,6 @@ class Desk:
         """The whole piece, (2, samples), neither normalised nor limited."""
         piece = self._piece
         stems = {part: self._part(part) for part in self._score.parts}
-        if piece.style.pump and piece.drums:
-            duck = self._ducking()
-            stems = {part: stem * duck for part, stem in stems.items()}
         if self._score.strokes:
             stems["drums"] = self._drums()
         share, seconds = piece.style.room
@@ -69,8 +63,6 @@ class Desk:
         whole = dry + np.float32(share) * _reverberated(wet, seconds, piece.seed)
         if piece.style.treble:
             whole = banded(whole, 0, piece.style.treble, slope=1.5)
-        for name in piece.ambiences:
-            whole = whole + raised(ambience(name, self._size, piece.seed), AMBIENCE_LEVELS[name])
         return banded(whole, 28, 0) * _fade(piece)
 
     def _part(self, part: str) -> Array:
@@ -108,18 +100,6 @@ class Desk:
                 stem[:, at:end] += sound[:, : end - at] * np.float32(stroke.force)
             self._count()
         return stem
-
-    def _ducking(self) -> Array:
-        """How loud the rest may be beside the bass drum."""
-        since = np.arange(samples(_DUCKED)) / RATE
-        dip = np.minimum(1, since / 0.01) * np.exp(-since / 0.13)
-        duck = np.zeros(self._size)
-        for stroke in self._score.strokes:
-            if stroke.drum == "kick":
-                at = samples(max(0.0, self._score.seconds(stroke.start) - 0.01))
-                place = duck[at : at + dip.size]
-                np.maximum(place, dip[: place.size], out=place)
-        return (1 - self._piece.style.pump * duck).astype(np.float32)
 
     def _count(self) -> None:
         self._done += 1

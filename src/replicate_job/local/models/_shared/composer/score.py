@@ -112,7 +112,7 @@ def _comp(piece: Arrangement, chords: list[Chord], player: str) -> list[Note]:
                     later = chord_at(chords, end)
                     notes += _strike(shapes[later.start], later.root, part, end, start + length - end, force)
     last = chords[-1]
-    slow = name in {"arpeggio", "alberti", "picking", "waltz", "strum"}
+    slow = name in {"alberti", "picking", "waltz", "strum"}
     notes += _strike(shapes[last.start], last.root, "roll" if slow else "all", last.start, last.length, 0.75)
     return notes
 
@@ -123,10 +123,8 @@ def _strike(  # noqa: PLR0913, PLR0917 - a chord, and how it is struck
     low = _ROOT_LOW + (root - _ROOT_LOW) % 12
     spread = {"strum": _STRUM, "upstroke": -_STRUM, "roll": 0.12}.get(part, 0.0)
     match part:
-        case "bass" | "low":
+        case "bass":
             pitches: tuple[int, ...] = (low,)
-        case "high":
-            pitches = shape[-3:]
         case "strum" | "upstroke" | "roll":
             pitches = (low, *shape)
         case "all":
@@ -192,6 +190,6 @@ def _drums(piece: Arrangement) -> list[Stroke]:
                     strokes.append(Stroke(number * piece.meter + step / 4, drum, force))
         if number % 4 == 3 and "snare" in bar and piece.meter == 4:  # noqa: PLR2004 - a fill ends every fourth bar
             strokes += [Stroke(number * 4 + 3.5 + step / 4, "snare", 0.45 + 0.2 * step) for step in range(2)]
-    if bars and ("snare" in bar or "clap" in bar or "tom" in bar):
+    if bars and ("snare" in bar or "tom" in bar):
         strokes += [Stroke(float(piece.beats), drum, 0.8) for drum in ("kick", "crash")]
     return strokes
