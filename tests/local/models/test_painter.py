@@ -132,6 +132,11 @@ def test_a_colour_that_is_named_changes_the_picture() -> None:
         assert np.abs(pixels(replace(plain, tints=(code,))) - pixels(plain)).mean() > 0.02
 
 
+def test_a_blue_sky_makes_no_blue_flowers() -> None:
+    assert scene.read("flowers under a blue sky").scene.tints == ()
+    assert scene.read("blue flowers").scene.tints == ("#3460d0",)
+
+
 def test_the_negative_prompt_takes_things_out() -> None:
     read = scene.read("snowy mountains, clouds", "snow, clouds, blurry")
     assert read.scene.shows == {"mountains"}

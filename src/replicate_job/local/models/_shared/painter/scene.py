@@ -54,7 +54,7 @@ TINTS: dict[str, str] = {
     "#e8c030": r"yellow",
     "#3c9c50": r"green|emerald",
     "#20a8a8": r"teal|turquoise",
-    "#3460d0": r"blue|azure",
+    "#3460d0": r"blue(?! sky)(?! skies)(?! hour)|azure",
     "#7840c8": r"purple|violet",
     "#e85a98": r"pink|magenta",
 }
