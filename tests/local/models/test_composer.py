@@ -29,7 +29,6 @@ sys.path.insert(0, str(MODELS / "_shared"))
 from composer import prompt, studio  # type: ignore[import-not-found,unused-ignore]
 from composer.arrangement import arrange  # type: ignore[import-not-found,unused-ignore]
 from composer.harmony import SCALES  # type: ignore[import-not-found,unused-ignore]
-from composer.kit import Kit  # type: ignore[import-not-found,unused-ignore]
 from composer.loudness import CEILING, limited, loudness, normalised  # type: ignore[import-not-found,unused-ignore]
 from composer.noise import RATE  # type: ignore[import-not-found,unused-ignore]
 from composer.score import Score, compose  # type: ignore[import-not-found,unused-ignore]
@@ -75,10 +74,10 @@ def pulse(sound: Any) -> Any:
     ("text", "tempo", "meter"),
     [
         (WALTZ, 90, 3),
-        ("techno, 130BPM", 130, 4),
+        ("pop, 130BPM", 130, 4),
         ("tempo: 72.5, sad piano", 72.5, 4),
         ("an allegro sonata", 138, 4),
-        ("jazz at 9000 bpm", None, 4),
+        ("pop at 9000 bpm", None, 4),
         ("folk song in 6/8 with 100 beats per minute", 100, 3),
     ],
 )
@@ -93,7 +92,7 @@ def test_the_prompt_chooses_tempo_and_metre(text: str, tempo: float | None, mete
     [
         ("piano in A minor", 9, "minor"),
         ("a song in f sharp major", 6, "major"),
-        ("Bb dorian funk", 10, "dorian"),
+        ("Bb dorian folk", 10, "dorian"),
         ("key of Eb", 3, None),
         ("C#maj pop", 1, "major"),
         ("a minor key, dark", None, "minor"),
@@ -110,13 +109,13 @@ def told(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The words of a prompt that are played, and those that are not."""
     read = prompt.read(text)
     piece = arrange(read, 8, 1)
-    played, missed = read.played({*piece.players.values(), *(["drums"] if piece.drums else [])})
+    played, missed = read.played(piece.players.values())
     return played, missed
 
 
 def test_what_is_not_played_is_told_apart() -> None:
-    assert told("An astronaut singing sad opera over a fast house beat in D minor") == (
-        ("sad", "fast", "house", "beat", "in", "d", "minor"), ("astronaut", "singing", "opera"))  # fmt: skip
+    assert told("An astronaut singing sad opera over a fast waltz with drums in D minor") == (
+        ("sad", "fast", "waltz", "in", "d", "minor"), ("astronaut", "singing", "opera", "drums"))  # fmt: skip
 
 
 def test_words_in_any_letters_are_told() -> None:
@@ -128,14 +127,14 @@ def test_words_in_any_letters_are_told() -> None:
 @pytest.mark.parametrize(
     ("text", "missed"),
     [
-        ("jazz and rock", ("rock",)),
+        ("folk and pop", ("pop",)),
         ("a fast waltz, slow", ("fast",)),
-        ("piano, flute, brass, bells and saxophone", ("brass", "bells", "saxophone")),
+        ("piano, flute, bells and saxophone", ("bells", "saxophone")),
         ("solo flute with strings", ("strings",)),
         ("120 bpm, slow", ("slow",)),
         ("dorian lydian piano", ("lydian",)),
-        ("a waltz without drums", ()),
-        ("folk with drums", ()),
+        ("a waltz without bass", ()),
+        ("folk with drums", ("drums",)),
         ("violin and rain", ("violin", "rain")),
     ],
 )
@@ -146,7 +145,7 @@ def test_no_word_is_called_played_that_another_one_kept_out(text: str, missed: t
 @settings(max_examples=40, deadline=None)
 @given(
     words=st.lists(
-        st.sampled_from(["piano", "guitar", "strings", "flute", "saxophone", "brass", "bells", "pad", "bass", "drums"]),
+        st.sampled_from(["piano", "guitar", "strings", "flute", "bells", "pad", "bass"]),
         min_size=1, max_size=5, unique=True,
     ),
 )  # fmt: skip
@@ -154,10 +153,9 @@ def test_an_instrument_is_called_played_where_it_has_notes(words: list[str]) -> 
     read = prompt.read(", ".join(words))
     score = compose(arrange(read, 20, 1))
     sounding = {score.piece.players[part] for part, notes in score.parts.items() if notes}
-    sounding |= {"drums"} if score.strokes else set()
     played, _ = read.played(sounding)
     assert set(played) == {said for name, said in read.instruments.items() if name in sounding}
-    assert read.played({*score.piece.players.values(), *(["drums"] if score.piece.drums else [])})[0] == played
+    assert read.played(score.piece.players.values())[0] == played
 
 
 def test_acoustic_pop_is_pop_with_a_guitar() -> None:
@@ -165,21 +163,17 @@ def test_acoustic_pop_is_pop_with_a_guitar() -> None:
     assert (read.genre, list(read.instruments)) == ("pop", ["guitar"])
 
 
-def test_beats_per_minute_are_not_a_beat() -> None:
-    assert prompt.read("90 beats per minute").genre is None
-
-
 def test_named_instruments_take_the_parts_they_can() -> None:
-    players = arrange(prompt.read("pop with flute, acoustic guitar, strings and synth bass"), 8, 1).players
-    assert players == {"melody": "flute", "chords": "guitar", "pad": "strings", "bass": "synth bass"}
-    assert arrange(prompt.read("solo piano jazz"), 8, 1).players == {"melody": "piano", "chords": "piano"}
+    players = arrange(prompt.read("pop with flute, acoustic guitar, strings and bass"), 8, 1).players
+    assert players == {"melody": "flute", "chords": "guitar", "pad": "strings", "bass": "bass"}
+    assert arrange(prompt.read("solo piano pop"), 8, 1).players == {"melody": "piano", "chords": "piano"}
 
 
 def test_what_is_unwanted_stays_out() -> None:
-    piece = arrange(prompt.read("rock without drums, and no bass or jazz piano"), 8, 1)
-    assert piece.drums is None
+    piece = arrange(prompt.read("pop without bass, and no guitar or pad"), 8, 1)
     assert "bass" not in piece.players
-    assert arrange(prompt.read("rock"), 8, 1).drums == "rock"
+    assert "guitar" not in piece.players.values()
+    assert arrange(prompt.read("pop"), 8, 1).players["bass"] == "bass"
 
 
 @pytest.mark.parametrize("genre", sorted(STYLES))
@@ -204,10 +198,9 @@ def test_no_note_lies_beyond_its_instrument_or_the_piece(genre: str) -> None:
         if part == "melody":
             low, high = VOICES[score.piece.players[part]].melody
             assert all(low <= one.pitch <= high for one in notes)
-    assert all(score.seconds(stroke.start) < end for stroke in score.strokes)
 
 
-@pytest.mark.parametrize("genre", ["waltz", "pop", "epic", "chiptune", "jazz", "folk"])
+@pytest.mark.parametrize("genre", ["waltz", "pop", "epic", "folk"])
 def test_a_melody_sings(genre: str) -> None:
     """It moves by step more than it leaps, says its motif again, and has long notes on the chord."""
     steps, leaps, repeated, bars = 0, 0, 0, 0
@@ -243,12 +236,9 @@ def test_chords_move_no_further_than_they_must() -> None:
     ("text", "tempo"),
     [
         (WALTZ, 90),
-        ("pop with guitar and drums 120 bpm", 120),
-        ("house 124 bpm", 124),
-        ("lofi 75 bpm", 75),
-        ("drum and bass at 172 bpm", 172),
+        ("pop with guitar 120 bpm", 120),
         ("solo piano arpeggios 104 bpm", 104),
-        ("chiptune 140 bpm", 140),
+        ("cinematic 100 bpm", 100),
     ],
 )
 def test_the_tempo_that_was_asked_for_is_the_tempo_that_is_heard(text: str, tempo: int) -> None:
@@ -345,7 +335,7 @@ def test_sad_is_minor_and_happy_is_major() -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     words=st.lists(
-        st.sampled_from([*STYLES, *VOICES, "3/4", "slow", "presto", "no drums", "solo", "in F# minor", "xyzzy"]),
+        st.sampled_from([*STYLES, *VOICES, "3/4", "slow", "presto", "no bass", "solo", "in F# minor", "xyzzy"]),
         max_size=6,
     ),
     seconds=st.integers(1, 40),
@@ -372,7 +362,7 @@ def test_the_same_seed_makes_the_same_bytes_and_another_seed_does_not(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
     def made(seed: int) -> bytes:
-        read = prompt.read("lofi")
+        read = prompt.read("folk")
         path: Path = studio.save(studio.finish(studio.perform(read, 3, seed), "peak", stereo=True), "wav")
         return path.read_bytes()
 
@@ -429,13 +419,6 @@ def test_each_strategy_has_its_level() -> None:
     assert loudness(normalised(sound, "loudness")) == pytest.approx(-14, abs=0.3)
     assert np.array_equal(normalised(sound, "clip"), sound)
     assert np.abs(normalised(sound * 20, "clip")).max() <= CEILING
-
-
-@pytest.mark.parametrize("drum", ["kick", "snare", "hat", "ride", "crash", "tom"])
-def test_drums_begin_at_once_and_end_in_silence(drum: str) -> None:
-    sound = Kit(1).stroke(drum, 0)
-    assert np.abs(sound[: RATE // 30]).max() > 0.3 * np.abs(sound).max() > 0.01
-    assert np.abs(sound[-8:]).max() < 1e-3
 
 
 def test_a_long_prompt_is_read_at_once() -> None:

@@ -22,11 +22,10 @@ from composer.style import (
 if TYPE_CHECKING:
     from composer.prompt import Request
 
-TUNEFUL = ("flute", "reed", "brass", "bells", "square lead", "synth", "electric guitar")
+TUNEFUL = ("flute", "bells")
 """Instruments that lead rather than accompany."""
-CHORDAL = ("piano", "electric piano", "guitar", "electric guitar", "synth", "square lead")
+CHORDAL = ("piano", "guitar")
 LASTING = ("strings", "pad")
-BASSES = ("bass", "synth bass")
 COMPS = {"pad": "block", "strings": "block"}
 """How an instrument accompanies that cannot play what the genre asks of its usual one."""
 
@@ -49,7 +48,6 @@ class Arrangement:
     beats: int
     progression: tuple[str, ...]
     players: dict[str, str]
-    drums: str | None
     brightness: float
     seed: int
 
@@ -61,10 +59,7 @@ class Arrangement:
     def sentence(self) -> str:
         """What will be played, in words."""
         players = ", ".join(f"{name} ({role})" for role, name in self.players.items())
-        drums = f", drums ({self.drums})" if self.drums else ""
-        return (
-            f"{self.genre}, {self.tempo:.4g} BPM in {self.meter}/4, {NAMES[self.tonic]} {self.mode}: {players}{drums}"
-        )
+        return f"{self.genre}, {self.tempo:.4g} BPM in {self.meter}/4, {NAMES[self.tonic]} {self.mode}: {players}"
 
 
 def arrange(request: Request, seconds: float, seed: int) -> Arrangement:
@@ -92,7 +87,6 @@ def arrange(request: Request, seconds: float, seed: int) -> Arrangement:
         beats=_beats(tempo, meter, seconds),
         progression=progression,
         players=players,
-        drums=_drums(request, style),
         brightness=min(1.5, max(0.5, brightness)),
         seed=seed,
     )
@@ -104,8 +98,7 @@ def _genre(request: Request, chance: np.random.Generator) -> str:
         return "waltz"
     if named:
         return named[0]
-    acoustic = {"piano": "classical", "guitar": "folk", "strings": "classical", "synth": "synthwave",
-                "electric guitar": "rock"}  # fmt: skip
+    acoustic = {"piano": "classical", "guitar": "folk", "strings": "classical"}
     for instrument, genre in acoustic.items():
         if instrument in request.instruments:
             return genre
@@ -145,20 +138,14 @@ def _beats(tempo: float, meter: int, seconds: float) -> int:
     return beats - beats % meter if beats >= meter else beats
 
 
-def _drums(request: Request, style: Style) -> str | None:
-    if "drums" in request.without or (request.solo and "drums" not in request.instruments):
-        return None
-    return style.drums or ("pop" if "drums" in request.instruments else None)
-
-
 def _players(request: Request, style: Style) -> dict[str, str]:
     """Who plays which part. Named instruments take the parts they can; the genre's own fill the rest."""
-    named = [name for name in request.instruments if name != "drums"]
+    named = list(request.instruments)
     if not named:
         own = {"melody": style.lead, "chords": style.chords, "pad": style.pad, "bass": style.bass}
         players = {part: name for part, name in own.items() if name and name not in request.without}
         return players or {"melody": "piano"}
-    leads = [*(name for name in TUNEFUL if name in named), *(name for name in named if name not in BASSES)]
+    leads = [*(name for name in TUNEFUL if name in named), *(name for name in named if name != "bass")]
     lead = leads[0] if leads else style.lead
     chordal = [name for name in named if name in CHORDAL]
     chords = next((name for name in chordal if name != lead), None) or (lead if lead in CHORDAL else None)
@@ -173,7 +160,7 @@ def _players(request: Request, style: Style) -> dict[str, str]:
     pad = lasting[0] if lasting else style.pad if request.genre else None
     if pad and pad not in request.without and pad not in players.values():
         players["pad"] = pad
-    bass = next((name for name in named if name in BASSES and name != lead), None) or style.bass
+    bass = "bass" if "bass" in named and lead != "bass" else style.bass
     if bass and "bass" not in request.without and (request.genre or bass in named):
         players["bass"] = bass
     return players

@@ -14,15 +14,9 @@ if TYPE_CHECKING:
 
 GENRES: dict[str, str] = {
     "waltz": r"waltz|waltzes",
-    "lofi": r"lo-?fi|lo fi|chillhop|chill hop|chill beats?",
-    "synthwave": r"synthwave|synth wave|retrowave|outrun|synth-?pop",
-    "house": r"house|edm|dance|club|electronic|electronica",
-    "chiptune": r"chiptune|8-?bit|8 bit|video ?game|retro game|arcade",
-    "epic": r"epic|cinematic|orchestral|orchestra|trailer|soundtrack|film score|symphonic",
+    "epic": r"epic|cinematic|trailer|soundtrack|film score",
     "ambient": r"ambient|meditation|meditative|new age|soundscape|atmospheric",
-    "jazz": r"jazz|jazzy|swing",
     "folk": r"folk|celtic|campfire",
-    "rock": r"rock|indie",
     "classical": r"classical|sonata|nocturne|minuet|etude|prelude",
     "pop": r"pop|commercial|corporate|jingle",
 }
@@ -45,21 +39,13 @@ MOODS: dict[str, str] = {
 }
 
 INSTRUMENTS: dict[str, str] = {
-    "electric piano": r"electric piano|e-?piano|rhodes|wurlitzer",
     "piano": r"(?<!electric )piano|grand piano",
-    "electric guitar": r"electric guitar|distorted guitar|guitar riff",
     "guitar": r"(?<!electric )(?<!distorted )guitar|acoustic(?! piano)(?! bass)|fingerpicking|fingerpicked",
     "strings": r"strings|string section|string quartet",
     "flute": r"flute",
-    "reed": r"saxophone|sax|clarinet|oboe",
-    "brass": r"brass|trumpet|trombone|horn|french horn",
     "bells": r"bell|chime|glockenspiel|vibraphone",
     "pad": r"pad|synth pad",
-    "square lead": r"square wave|chip lead|pulse wave",
-    "synth": r"synth|synthesizer|synthesiser|lead synth",
-    "synth bass": r"synth bass|sub bass|bassline",
-    "bass": r"(?<!synth )(?<!sub )(?<!and )(?<!& )bass(?! drum)|upright bass|double bass|bass guitar",
-    "drums": r"drum|drums|percussion|beat|kick|snare|hi-?hat|cymbal",
+    "bass": r"bass(?! drum)|upright bass|double bass|bass guitar",
 }
 
 PACES: dict[str, tuple[str, float]] = {

@@ -53,7 +53,7 @@ def bounded(seconds: int) -> int:
 
 def describe(request: Request, piece: Arrangement) -> None:
     """Log which words of the prompt are played, and which are not."""
-    played, missed = request.played({*piece.players.values(), *(["drums"] if piece.drums else [])})
+    played, missed = request.played(piece.players.values())
     if played:
         say(f"Played: {', '.join(played)}")
     if missed:

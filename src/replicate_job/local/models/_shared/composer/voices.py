@@ -50,25 +50,8 @@ def _piano(height: float, size: int, force: float, bright: float, chance: np.ran
     return sound * np.float32(0.5)
 
 
-def _electric_piano(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
-    del chance
-    sound = ring(
-        height * np.array([1, 1.0007, 2, 3, 4, 7.13]),
-        np.array([0.7, 0.3, 0.16 * force, 0.10 * force, 0.04 * force, 0.10 * force**2 * bright]),
-        np.array([0.9, 0.8, 1.8, 2.6, 4, 13]),
-        size,
-    )
-    return np.tanh(np.float32(0.6 + 0.9 * force) * sound) / np.float32(1.2)
-
-
 def _guitar(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
     return pluck(height, size, chance, soft=min(1.0, 0.75 / bright - 0.35 * force + 0.2), lasting=3.4)
-
-
-def _electric_guitar(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
-    string = pluck(height, size, chance, soft=0.5, lasting=6.0)
-    driven = np.tanh(np.float32(3.0 + 2.0 * force) * string)
-    return banded(driven, 90, 3400 * bright, slope=2.5) * np.float32(0.8)
 
 
 def _section(height: float, size: int, chance: np.random.Generator, levels: Array, number: Array) -> Array:
@@ -96,48 +79,10 @@ def _flute(height: float, size: int, force: float, bright: float, chance: np.ran
     return (tone + np.float32(0.035 + 0.02 * force) * breath) * np.float32(0.6)
 
 
-def _reed(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
-    number = _overtones(height, 8000, 22)
-    levels = np.where(number % 2, 1.0, 0.55) * number**-0.85 / (1 + (number * height / (1700 * bright)) ** 2)
-    turns = chance.uniform(0, 2 * np.pi, number.size)
-    sound = ring(height * number, levels, 0.0, size, turns)
-    ground = ring(height, 1.0, 0.0, size, turns[:1])
-    return vibrato(ground + _swelling(size, 0.05) * (sound - ground), 5.2, 12, 0.3) * np.float32(0.45 + 0.15 * force)
-
-
-def _brass(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
-    number = _overtones(height, 7500, 22)
-    levels = number**-0.6 / (1 + (number * height / (1150 * bright * (0.5 + 0.7 * force))) ** 2.4)
-    turns = chance.uniform(0, 2 * np.pi, (2, number.size))
-    ground = ring(height, levels[0], 0.0, size)
-    both = sum(
-        ring(height * number * tune, levels / 2, 0.0, size, turn) for tune, turn in zip((1, 1.003), turns, strict=True)
-    )
-    swell = _swelling(size, 0.09)
-    return (ground * (1 - swell) + swell * both).astype(np.float32) * np.float32(0.5)
-
-
 def _pad(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
     number = _overtones(height, 5000, 18)
     levels = number**-1.0 / (1 + (number * height / (950 * bright * (0.7 + 0.3 * force))) ** 2)
     return _section(height, size, chance, levels, number)
-
-
-def _synth(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
-    number = _overtones(height, 9500, 40)
-    place = number * height
-    dark = number**-1.0 / (1 + (place / (900 * bright)) ** 2)
-    open_ = number**-1.0 / (1 + (place / (3400 * bright * (0.5 + force))) ** 2) - dark
-    pitches = np.concatenate([place * 0.9975, place * 1.0025])
-    turns = chance.uniform(0, 2 * np.pi, pitches.size)
-    sound = ring(pitches, np.tile(dark, 2), 0.0, size, turns) + ring(pitches, np.tile(open_, 2), 5.0, size, turns)
-    return sound * np.float32(0.5)
-
-
-def _square(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
-    del chance
-    number = _overtones(height, 9000 * min(1.0, bright), 60)[::2]
-    return ring(height * number, 1.0 / number, 0.9 + 0.4 * (1 - force), size) * np.float32(0.6)
 
 
 def _bass(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
@@ -148,14 +93,6 @@ def _bass(height: float, size: int, force: float, bright: float, chance: np.rand
     return sound + ring((180, 420, 900), (0.05 * force, 0.05 * force, 0.03 * force), (60, 80, 120), size)
 
 
-def _synth_bass(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
-    del chance
-    number = _overtones(height, 3600, 40)
-    dark = number**-1.0 / (1 + (number * height / (260 * bright)) ** 2)
-    open_ = number**-1.0 / (1 + (number * height / (1300 * bright * (0.4 + force))) ** 2) - dark
-    return ring(height * number, dark, 0.0, size) + ring(height * number, open_, 9.0, size)
-
-
 def _bells(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
     ratios = np.array([1, 1.0015, 2.0, 3.01, 4.17, 5.43, 6.79])
     levels = np.array([0.6, 0.4, 0.42, 0.22, 0.14 * bright, 0.08 * force * bright, 0.05 * force * bright])
@@ -164,19 +101,12 @@ def _bells(height: float, size: int, force: float, bright: float, chance: np.ran
 
 VOICES: dict[str, Voice] = {
     "piano": Voice(_piano, (67, 91), 0.003, 0.22),
-    "electric piano": Voice(_electric_piano, (66, 88), 0.004, 0.18),
     "guitar": Voice(_guitar, (64, 85), 0.002, 0.14),
-    "electric guitar": Voice(_electric_guitar, (62, 84), 0.003, 0.1),
     "strings": Voice(_strings, (65, 86), 0.12, 0.4, wide=True),
     "flute": Voice(_flute, (69, 91), 0.05, 0.1),
-    "reed": Voice(_reed, (62, 83), 0.03, 0.09),
-    "brass": Voice(_brass, (60, 80), 0.035, 0.12),
     "bells": Voice(_bells, (72, 93), 0.002, 1.0),
     "pad": Voice(_pad, (60, 81), 0.3, 0.8, wide=True),
-    "synth": Voice(_synth, (66, 88), 0.006, 0.16),
-    "square lead": Voice(_square, (67, 88), 0.003, 0.03),
     "bass": Voice(_bass, (40, 62), 0.005, 0.06),
-    "synth bass": Voice(_synth_bass, (40, 62), 0.005, 0.05),
 }
 
 
