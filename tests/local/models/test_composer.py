@@ -471,7 +471,7 @@ def test_a_prediction_says_first_that_it_is_a_stand_in_then_what_it_ignores_its_
     first, ignored, seed, played, missed, composing, name = done.stdout.splitlines()
     assert first.startswith("This is a stand-in")
     assert "It is not MusicGen" in first
-    assert ignored == "Without effect here: top_k"
+    assert ignored == "Stand-in: without effect here: top_k"
     assert seed.startswith("Using seed ")
     assert (played, missed) == ("Played: sad, piano", "Stand-in: not played: opera")
     assert composing.startswith("Composing: classical, ")

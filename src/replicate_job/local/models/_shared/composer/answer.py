@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from log import ignored, say
+from log import ignored, left_out
 
 from composer import studio
 from composer.prompt import read
@@ -32,7 +32,7 @@ def answer(given: Mapping[str, Any]) -> Path:
     _check(given)
     ignored([name for name, default in IGNORED.items() if given[name] != default])
     if given["input_audio"]:
-        say("Stand-in: input_audio is not heard: the piece is made from the prompt alone")
+        left_out("input_audio is not heard: the piece is made from the prompt alone")
     seconds = studio.bounded(given["duration"])
     seed = studio.seeded(given["seed"])
     request = read(given["prompt"] or "")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from log import Progress, say
+from log import Progress, left_out, say
 
 from composer.arrangement import arrange
 from composer.loudness import normalised
@@ -57,7 +57,7 @@ def describe(request: Request, piece: Arrangement) -> None:
     if played:
         say(f"Played: {', '.join(played)}")
     if missed:
-        say(f"Stand-in: not played: {', '.join(missed)}")
+        left_out(f"not played: {', '.join(missed)}")
 
 
 def perform(request: Request, seconds: float, seed: int) -> Array:
