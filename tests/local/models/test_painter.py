@@ -35,7 +35,8 @@ ORDINARY = [
     "the Golden Gate Bridge in fog", "a mountain bike", "sunrise and sunset over the sea", "stars at noon",
     "the sun at night", "a desert at noon", "mountains without snow", "Tokyo street by day", "a sunny street",
     "two lakes",
-    "horses in a meadow", "ships on a stormy sea", "a castle on a hill", "", "photo", "red", "vivid", "夕日の海",
+    "horses in a meadow",
+    "a lake by the sea", "ships on a stormy sea", "a castle on a hill", "", "photo", "red", "vivid", "夕日の海",
 ]  # fmt: skip
 """Prompts that ask for something that the painter can't paint."""
 
@@ -63,6 +64,9 @@ def pixels(asked: Any, seed: int = 1, width: int = 336, height: int = 192) -> An
         ("a full moon", "mountains", "night"),
         ("snow on the mountains, trees", "mountains", None),
         ("trees", "forest", None),
+        ("a mountain range on a sunny day", "mountains", "day"),
+        ("aurora borealis over mountains", "mountains", "night"),
+        ("neon signs in the street", "street", "night"),
     ],
 )
 def test_the_prompt_chooses_ground_and_hour(prompt: str, ground: str, hour: str | None) -> None:
