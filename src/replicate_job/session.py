@@ -15,6 +15,7 @@ from replicate_job.flow.account import AccountNote
 from replicate_job.flow.context import Context, Patience, Reporter, command_line
 from replicate_job.http import check_fork, is_loopback
 from replicate_job.journal.sqlite import SQLiteJournal
+from replicate_job.journal.writer import is_readable_by_others
 from replicate_job.outputs.http import HttpFetch
 from replicate_job.settings import TOKEN, Settings, check_environment
 
@@ -57,6 +58,8 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
         transport = await stack.enter_async_context(Transport(base_url, settings.token, user_agent=agent, clock=clock))
         api = LOCAL if settings.local else transport.base_url
         client = Client(transport, creates=rate, others=OTHERS if rate else None, clock=clock)
+        if is_readable_by_others(settings.journal):
+            reporter.warn(f"other users can read the journal {settings.journal}: chmod 600 it if that is not wanted")
         journal = await stack.enter_async_context(SQLiteJournal(settings.journal, clock=clock, token=settings.token))
         account = AccountNote(api, client, journal, is_needed=bool(settings.token) and not settings.local)
         stack.push_async_callback(account.close)

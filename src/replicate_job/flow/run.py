@@ -130,12 +130,12 @@ class _Run:
 
     async def advance(self) -> Result:
         entry = self._entry
-        if entry.step == "done" and not lacks_files(entry, self._ask.save):
-            return self._stored(entry)
-        if entry.step in {"collect", "done"} and entry.prediction:
+        if entry.step == "done" and entry.prediction and not lacks_files(entry, self._ask.save):
+            return self._stored(entry, entry.prediction)
+        if entry.step in {"collect", "done"}:
             if self._context.forgetful:
                 await self._start_over("its outputs were not kept")
-            return await self._collect(entry.prediction)
+            return await self._collect(entry.prediction or await self._ask_again(entry))
         created = await self._created()
         self._fault = created.fault
         if created.prediction and created.collected:
@@ -160,10 +160,19 @@ class _Run:
         await self._context.journal.restart(self._claim, problem)
         raise _GoneError
 
-    def _stored(self, entry: Entry) -> Result:
-        prediction = entry.prediction
-        if prediction is None:
+    async def _ask_again(self, entry: Entry) -> Prediction:
+        """The prediction of a job whose data were pruned, while the API has it. Raises OutputExpiredError."""
+        try:
+            prediction = await read(
+                self._context, partial(self._context.client.get_prediction, str(entry.prediction_id))
+            )
+        except NotFoundError:
+            raise _pruned(entry) from None
+        if prediction.data_removed or not prediction.is_terminal:
             raise _pruned(entry)
+        return prediction
+
+    def _stored(self, entry: Entry, prediction: Prediction) -> Result:
         if self._emit:
             schema, origin = self._kept_schema(prediction), self._context.client.base_url
             if whole := as_text(prediction.output, schema, origin=origin):
