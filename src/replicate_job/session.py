@@ -18,6 +18,7 @@ from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.journal.writer import is_readable_by_others
 from replicate_job.outputs.http import HttpFetch
 from replicate_job.settings import TOKEN, Settings, check_environment
+from replicate_job.threads import check_threads
 
 LOCAL = "local"
 CREATES, OTHERS = 600 / 60, 3000 / 60
@@ -44,6 +45,7 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
     Raises MissingVariableError without a token, unless the API is on this machine; ForkedError; LocalError.
     """
     check_fork()
+    check_threads()
     async with AsyncExitStack() as stack:
         base_url = settings.base_url
         if settings.local:
