@@ -23,6 +23,7 @@ from replicate_job.flow.item import ReadRow
 from replicate_job.flow.prepare import check_job
 from replicate_job.flow.resolve import resolve
 from replicate_job.flow.tally import Tally
+from replicate_job.folders import expand
 from replicate_job.job import Job, Result
 from replicate_job.loop import iterate, new_loop
 from replicate_job.rows import InputReader, Row, open_rows
@@ -155,7 +156,7 @@ class _Call:
             id=options.get("key") or named,
             job=self._job,
             read=self._read,
-            save=str(Path(folder).expanduser().absolute()) if folder else None,
+            save=str(expand(folder).absolute()) if folder else None,
             concurrency=options.get("concurrency") or (LOCAL_CONCURRENCY if context.forgetful else CONCURRENCY),
             source=str(self._source or ""),
             id_column=options.get("id"),

@@ -15,6 +15,7 @@ from replicate_job.errors import JobError
 from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.context import Context
 from replicate_job.flow.run import Ask, new_key, run_job
+from replicate_job.folders import expand
 from replicate_job.job import Job, Result
 from replicate_job.loop import LoopThread, iterate
 from replicate_job.session import open_session
@@ -99,7 +100,7 @@ def _call(job: Job | str, input_data: Mapping[str, Any] | None, options: Options
     folder = options.get("save_to")
     if folder is None and settings.local:
         folder = settings.state / "outputs"  # the server's own files end with it
-    save = str(Path(folder).expanduser().absolute()) if folder else None
+    save = str(expand(folder).absolute()) if folder else None
     key = options.get("key")
     return _Call(Ask(job, new_key() if key is None else key, save), settings)
 

@@ -49,7 +49,7 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
             rate = None
             from replicate_job.local.server import Options, serve  # noqa: PLC0415 - an extra, and slow to import
 
-            options = Options(warm=model, on_notice=reporter.tell, on_warning=reporter.warn)
+            options = Options(warm=model, on_notice=reporter.tell, on_warning=reporter.warn, on_detail=reporter.note)
             base_url = await stack.enter_async_context(serve(options))
         elif not is_loopback(urlsplit(normalize(base_url)).hostname):
             check_environment((TOKEN,), settings)
@@ -78,7 +78,7 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
         except ModelNotFoundError as error:
             if not settings.local:
                 raise
-            raise ModelNotFoundError(error.target, error.tried, _local_advice()) from None
+            raise ModelNotFoundError(error.target, error.tried, _local_advice(error.target)) from None
 
 
 def _patience(list_lag: float) -> Patience:
@@ -86,8 +86,12 @@ def _patience(list_lag: float) -> Patience:
     return Patience(settle=list_lag, overtaken=list_lag / 6)
 
 
-def _local_advice() -> str:
+def _local_advice(name: str) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - for mistakes only
+
     from replicate_job.local.catalog.catalog import Catalog  # noqa: PLC0415 - an extra, and rarely needed
 
-    names = ", ".join(model.slug for model in Catalog().models())
-    return f"with --local there are {names}; leave --local out for the others"
+    names = [model.slug for model in Catalog().models()]
+    if close := get_close_matches(name, names, n=1):
+        return f"did you mean {close[0]}?"
+    return f"with --local there are {', '.join(names)}; leave --local out for the others"

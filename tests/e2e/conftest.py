@@ -129,7 +129,7 @@ class Process:
 class Command:
     """``command("run", "owner/name", "text=hi")`` runs it in ``folder``; ``environment`` can be changed before."""
 
-    program = (sys.executable, "-W", "error", "-m", "replicate_job")
+    program: tuple[str, ...] = (sys.executable, "-W", "error", "-m", "replicate_job")
 
     def __init__(self, folder: Path, api: ScriptedAPI) -> None:
         self.folder, self.journal, self._token = folder, folder / "state" / "journal.db", api.token

@@ -57,9 +57,10 @@ class StoppingJournal(SQLiteJournal):
 
 
 class StoppingClient(Client):
-    async def create_prediction(self, *args: Any, guard: Guard, **options: Any) -> Prediction:
+    async def create_prediction(self, *args: Any, guard: Guard | None = None, **options: Any) -> Prediction:
         def guarded() -> None:
-            guard()
+            if guard:
+                guard()
             stop("guarded")
 
         prediction = await super().create_prediction(*args, guard=guarded, **options)

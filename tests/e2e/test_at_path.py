@@ -17,7 +17,7 @@ HELLO = "replicate/hello-world"
 
 @pytest.fixture(autouse=True)
 def notes(command: Command) -> None:
-    (command.folder / "notes.txt").write_text("from the file")
+    (command.folder / "notes.txt").write_text("from the file\n")
 
 
 def given(api: ScriptedAPI) -> list[Any]:
@@ -69,6 +69,8 @@ def test_rows_take_it_too_and_the_end_counts_them(api: ScriptedAPI, command: Com
     assert dry.err.splitlines()[-3:] == counted
     again = command("batch", HELLO, f"rows.{suffix}", "--results", "r.jsonl")
     assert again.err.splitlines()[-3:] == counted
+    assert again.err.splitlines()[:2] == told[:2]
+    assert again.err.count("the text of the file notes.txt") == 1
     assert len(api.predictions) == 5
 
 

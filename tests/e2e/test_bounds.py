@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import sys
 import threading
-import time
+import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -15,17 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from replicate_job.testing import Script
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Command, Outcome
+    from tests.e2e.conftest import Command, Outcome, Process
 
     from replicate_job.testing import ScriptedAPI
 
 MOST = 300 * 1024
 """Kilobytes."""
 BLOCK = b" " * 2**20
+HELLO = "replicate/hello-world"
 ID = "abcdefghijklmnopqrstuvwxyz"
 VERSION = "a" * 64
 START = b'{"id":"%s","status":"starting","input":{},"output":' % ID.encode()
@@ -119,10 +121,18 @@ def hostile(command: Command) -> Iterator[Hostile]:
 
 def measured(command: Command, *words: str | Path) -> Outcome:
     """Run it, and hold it to its memory."""
-    peak = command.folder / "peak"
-    launched = [sys.executable, "-c", LAUNCH, str(peak), *command.program, *map(str, words)]
-    outcome = command.execute(launched).end()
-    assert int(peak.read_text()) < MOST, outcome
+    return ended(command, launch(command, *words))
+
+
+def launch(command: Command, *words: str | Path) -> Process:
+    return command.execute(
+        [sys.executable, "-c", LAUNCH, str(command.folder / "peak"), *command.program, *map(str, words)]
+    )
+
+
+def ended(command: Command, process: Process) -> Outcome:
+    outcome = process.end()
+    assert int((command.folder / "peak").read_text()) < MOST, outcome
     return outcome
 
 
@@ -185,17 +195,62 @@ def test_a_stream_that_has_no_end_is_left_for_polling(
     assert outcome.out.endswith(b"hello") or b"what was streamed is not how the output begins" in outcome.err.encode()
 
 
+TABLES: dict[str, Callable[[], pa.Array]] = {
+    "a cell": lambda: pa.array(["x" * 120_000_000]),
+    "a value that all rows have": lambda: pa.DictionaryArray.from_arrays(pa.array([0] * 64), ["x" * 8_000_000]),
+    "a list": lambda: pa.array([pa.nulls(12_000_000, pa.int8()).fill_null(0)], pa.list_(pa.int8())),
+}
+
+
+@pytest.mark.usefixtures("hostile")
+@pytest.mark.parametrize("column", TABLES)
+def test_a_small_table_that_describes_a_large_one_is_read_in_bounded_memory(command: Command, column: str) -> None:
+    parquet.write_table(
+        pa.table({"text": TABLES[column]()}),
+        command.folder / "rows.parquet",
+        compression="zstd",
+        use_dictionary=column == "a value that all rows have",
+    )
+    outcome = measured(command, "batch", f"acme/any:{VERSION}", "rows.parquet", "--results", "-", "--dry-run")
+    assert outcome.code == (0 if column == "a value that all rows have" else 1)
+    if outcome.code:
+        assert b"is larger than" in outcome.out + outcome.err.encode()
+
+
+@pytest.mark.parametrize(("name", "words"), [("job.toml", ["job.toml"]), ("in.json", [HELLO, "--input", "in.json"])])
+def test_a_file_of_a_job_that_is_too_large_is_not_read(command: Command, name: str, words: list[str]) -> None:
+    with (command.folder / name).open("wb") as file:
+        file.truncate(400 * 2**20)
+    outcome = measured(command, "run", *words)
+    assert outcome.code == 2
+    assert "larger than 64 MB" in outcome.error
+
+
+def test_a_batch_whose_pages_are_too_large_is_waited_for_in_smaller_ones(api: ScriptedAPI, command: Command) -> None:
+    api.next(*[Script(duration=1.5, output="x" * 2**21)] * 40)
+    (command.folder / "rows.jsonl").write_text('{"text":"x"}\n' * 40)
+    outcome = measured(command, "batch", HELLO, "rows.jsonl", "--results", "results.jsonl")
+    assert outcome.code == 0
+    assert api.created == 40
+
+
 def test_a_create_without_an_answer_is_found_in_a_list_whose_page_is_too_large(
     api: ScriptedAPI, command: Command
 ) -> None:
-    api.next(*[Script(duration=1.5, output="x" * 2**21)] * 40)
-    batch = command.folder / "others.jsonl"
-    batch.write_text('{"text":"theirs"}\n' * 40)
-    assert measured(command, "batch", "replicate/hello-world", batch, "--results", "others.out").code == 0
-    for prediction in api.predictions:
-        prediction.created = time.time() - 2
     api.faults.next("create", "drop-after")
-    outcome = measured(command, "run", "replicate/hello-world", "text=ours", "--no-save")
-    assert outcome.code == 0
+    api.faults.next("list", *["503"] * 99)
+    process = launch(command, "run", HELLO, "text=ours", "--no-save")
+    api.wait_until(lambda: api.created, seconds=30)
+    api.next(*[Script(output="x" * 2**21)] * 40)
+    request = urllib.request.Request(  # noqa: S310 - the scripted API
+        f"{api.base_url}/v1/models/meta/llama-2-70b-chat/predictions",
+        b'{"input":{"prompt":"theirs"}}',
+        {"authorization": f"Bearer {api.token}", "content-type": "application/json"},
+    )
+    for _ in range(40):
+        urllib.request.urlopen(request).close()  # noqa: S310 - likewise
+    listed = api.count("list")
+    api.faults.clear()
+    assert ended(command, process).code == 0
     assert api.created == 41
-    assert api.count("list") > 1
+    assert api.count("list") > listed + 1  # the page was too large

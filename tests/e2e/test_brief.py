@@ -142,3 +142,14 @@ def test_the_output_alone_of_what_failed_is_nothing_and_needs_the_end(api: Scrip
     refused = command("run", HELLO, "text=x", "--output-only", "--no-wait")
     assert refused.code == 2
     assert "--output-only needs --wait" in refused.err
+
+
+def test_a_finished_job_costs_no_request_on_a_terminal_either(api: ScriptedAPI, command: Command) -> None:
+    (command.folder / "job.toml").write_text(f'model = "{HELLO}"\n[input_data]\ntext = "x"\n')
+    words = ("run", "job.toml", "--key", "k")
+    first = shown(command, *words)
+    before = len(api.requests)
+    assert shown(command, *words) == first
+    assert command(*words, "--output-only", "-q").out == b"hello x\n"
+    asked = [request.operation for request in api.requests[before:]]
+    assert asked == ["model"]  # whether the output is a file

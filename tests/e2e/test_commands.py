@@ -81,10 +81,11 @@ def test_wait_keeps_nothing_of_a_job_that_was_to_keep_nothing(api: ScriptedAPI, 
 
 @pytest.mark.parametrize("verb", ["wait", "show", "cancel"])
 @pytest.mark.parametrize("name", ["abc", "../../account", "a b?c#d"])
-def test_an_id_that_is_none_is_the_callers_mistake(command: Command, verb: str, name: str) -> None:
+def test_an_id_that_is_none_is_the_callers_mistake(api: ScriptedAPI, command: Command, verb: str, name: str) -> None:
     outcome = command(verb, name)
     assert outcome.code == 2
-    assert outcome.error == f"error: no prediction {name}: `replicate-job list` has those of this machine"
+    known = "`replicate-job list` has those of this machine"
+    assert outcome.error == f"error: no prediction {name} at {api.base_url}/v1: {known}"
     assert outcome.out == b""
 
 

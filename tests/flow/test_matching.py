@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_job.flow.matching import REDACTED, Verdict, judge
+from replicate_job.flow.matching import Verdict, judge
+from replicate_job.inputs.secrets import REDACTED
 from replicate_job.journal.entry import Request
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import parse_target

@@ -52,12 +52,20 @@ def read(name: str, value: Any, document: dict[str, Any] | None = DOCUMENT, **op
     return AtPaths(document, **options).read({name: value})[name]
 
 
-TEXT = "a cat,\r\nasleep\n"
+TEXT = "a cat,\r\nasleep"
 
 
 @pytest.mark.parametrize("name", ["prompt", "maybe", "either"])
 def test_a_text_input_gets_the_text_of_the_file(name: str) -> None:
     assert read(name, "@cat.txt") == TEXT
+
+
+@pytest.mark.parametrize(
+    ("content", "text"), [("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), ("a", "a"), ("", ""), ("\n", "")]
+)
+def test_the_end_of_the_last_line_is_no_part_of_the_text(content: str, text: str) -> None:
+    Path("a.txt").write_bytes(content.encode())
+    assert read("prompt", "@a.txt") == text
 
 
 @pytest.mark.parametrize("text", ["@alice said", "@", "@.", "@none.txt", "@a\0b", "@" + "x" * 5000, "@~nobody-there/x"])

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from replicate_job.clock import Moment
-from replicate_job.errors import ClaimLostError, JobHeldError, JournalError, KeyInUseError
+from replicate_job.errors import ClaimLostError, JobError, JobHeldError, JournalError, KeyInUseError
 from replicate_job.inputs.upload import FileInfo
 from replicate_job.job import Job
 from replicate_job.journal.entry import Adoption, Claim, Request
@@ -681,3 +681,50 @@ async def test_a_new_journal_and_its_folder_are_its_owners_alone(journal: SQLite
     await claim(journal)
     assert oct(path.parent.stat().st_mode & 0o777) == "0o700"
     assert {oct(file.stat().st_mode & 0o777) for file in path.parent.iterdir()} == {"0o600"}
+
+
+async def finished(journal: SQLiteJournal, key: str = "job", job: Job = JOB) -> None:
+    taken = await claim(journal, key, job)
+    done = Prediction(id=f"id-{key}", status="succeeded", output="secret output")
+    await journal.created(taken, done)
+    await journal.collected(taken, done, [Path("/kept/secret.png")])
+
+
+async def test_a_forgotten_job_leaves_its_key_its_id_and_its_status(journal: SQLiteJournal) -> None:
+    await finished(journal)
+    await journal.forget("job")
+    assert await journal.entries() == []
+    entry = await journal.get("job")
+    assert entry
+    assert (entry.prediction_id, entry.status, entry.state, entry.step) == ("id-job", "succeeded", "collected", "done")
+    assert (entry.job, entry.prediction, entry.request, entry.files) == (Job("acme/model"), None, None, ())
+    with closing(sqlite3.connect(journal.path)) as database:
+        assert "secret" not in "\n".join(database.iterdump())
+
+
+async def test_the_key_of_a_forgotten_job_names_the_same_job_still(journal: SQLiteJournal) -> None:
+    await finished(journal)
+    await journal.forget("job")
+    with pytest.raises(KeyInUseError):
+        await claim(journal, "job", Job("acme/model", {"prompt": "y"}))
+    assert (await claim(journal, "job")).entry.prediction_id == "id-job"
+
+
+async def test_what_is_unfinished_is_not_forgotten_and_what_was_refused_goes_whole(journal: SQLiteJournal) -> None:
+    with pytest.raises(JobError, match="there is no job 'job'"):
+        await journal.forget("job")
+    taken = await claim(journal)
+    with pytest.raises(JobError, match="'job' is claimed"):
+        await journal.forget("job")
+    await journal.refused(taken, "no")
+    await journal.forget("job")
+    assert await journal.get("job") is None
+
+
+async def test_a_row_of_a_batch_is_not_forgotten_alone(journal: SQLiteJournal) -> None:
+    taken = await journal.claim("b/1", API, JOB, None, batch="b")
+    done = Prediction(id="p", status="succeeded")
+    await journal.created(taken, done)
+    await journal.collected(taken, done)
+    with pytest.raises(JobError, match="is a row of the batch b"):
+        await journal.forget("b/1")

@@ -112,8 +112,8 @@ def test_what_an_error_says_stays_one_short_line_and_steers_no_terminal(make: Ma
     )
 
     first, second = summary.lines()
-    assert "1 \\x1b[m" in first
-    assert second.startswith("  1 × \\x1b[2Jgone now\\x202e word")  # noqa: RUF001 - times
+    assert "1 \\u001b[m" in first
+    assert second.startswith("  1 × \\u001b[2Jgone now\\u202e word")  # noqa: RUF001 - times
     assert len(second) < 130
 
 

@@ -8,15 +8,16 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderResult  # noqa: TID251 - the type
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.segment import Segment
 from rich.text import Text
 
 from replicate_job.cli.amounts import rate, roughly
+from replicate_job.cli.console import LiveConsole
 from replicate_job.cli.progress import ProgressReporter, Speed, done, failed, ongoing, predict_time, seconds_paused
-from replicate_job.cli.streams import drawing, plain
+from replicate_job.cli.streams import drawing
 from replicate_job.flow.tally import Tally
 
 NARROWEST, WIDEST = 10, 40
@@ -85,7 +86,7 @@ class LiveProgress(ProgressReporter):
 
     def __init__(self, tally: Tally, *, verbose: bool = False, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__(tally, verbose=verbose, now=now)
-        self._console = Console(stderr=True, highlight=False)
+        self._console = LiveConsole()
         self._block = Block(tally, self._speed)
         self._live = self._new_live()
         self._drawing = drawing(self)
@@ -132,12 +133,12 @@ class LiveProgress(ProgressReporter):
         lines, self._lines, self._drawn = self._lines, [], now
         with suppress(OSError):  # nobody listens
             if lines:
-                self._console.print("\n".join(lines), markup=False, soft_wrap=True)
+                self._console.tell("\n".join(lines))
             else:
                 self._live.refresh()
 
     def line(self, text: str) -> None:
         """Draw at once, but thousands of lines a second together: each drawing takes a millisecond."""
-        self._lines.append(plain(text))
+        self._lines.append(text)
         if self._now() - self._drawn >= self.every / 2:
             self.show(self._now())

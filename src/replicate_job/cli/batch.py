@@ -23,7 +23,7 @@ from replicate_job.cli.options import Common, common, folder, local, saving
 from replicate_job.cli.output import print_json
 from replicate_job.cli.progress import open_progress
 from replicate_job.cli.run import read_job
-from replicate_job.cli.streams import aside, tell
+from replicate_job.cli.streams import aside, is_shown, tell
 from replicate_job.errors import JobError
 from replicate_job.flow.batch import CONCURRENCY, LOCAL_CONCURRENCY, Batch, batch_id
 from replicate_job.flow.context import Context
@@ -254,10 +254,10 @@ class _Command:
                 async with aclosing(self._drive.replay(self._rows)) as results:
                     async for some in results:
                         write(self._records(file, some))
-        self._readings.clear()  # the same rows come again
+        self._readings.restart()
 
     def _write(self, file: ResultsFile, results: list[Result]) -> None:
-        with aside() if self._options.results == STDOUT and sys.stdout.isatty() else nullcontext():
+        with aside() if self._options.results == STDOUT and is_shown() else nullcontext():
             file.write(self._records(file, results))
 
     def _records(self, file: ResultsFile, results: list[Result]) -> list[dict[str, Any]]:
@@ -313,9 +313,9 @@ class _Command:
 
     def _write_report(self) -> None:
         options = self._options
-        if options.no_report or options.dry_run or options.results == STDOUT:
-            return
         results = Path(options.results)
+        if options.no_report or options.dry_run or not results.is_file():  # what went to a pipe or a terminal is gone
+            return
         report = Path(options.report) if options.report else results.with_name(REPORT)
         title = f"{self._job.model}, {Path(options.inputs).name}"
         write_report(results, report, title=title, command=_again())

@@ -24,7 +24,7 @@ from replicate_job.flow.collect import result_of
 async def command(shared: Common, prediction_id: str) -> int:
     """Cancel the prediction ID; one that has ended already stays as it is."""
     async with shared.session() as context:
-        with looking_for(prediction_id):
+        with looking_for(prediction_id, context.client.base_url):
             prediction = await cancel_known(context, prediction_id)
         entry = await context.journal.find(prediction_id, context.api)
     if prediction.status not in {"canceled", "aborted"} and not shared.quiet:

@@ -27,13 +27,13 @@ def exit_code(error: BaseException) -> int:
 
 
 @contextmanager
-def looking_for(prediction_id: str) -> Iterator[None]:
+def looking_for(prediction_id: str, api: str) -> Iterator[None]:
     """Say of an id that the API does not know that there is no such prediction: the mistake is the caller's."""
     try:
         yield
     except errors.NotFoundError:
         made_here = "`replicate-job list` has those of this machine"
-        raise errors.JobError(f"no prediction {prediction_id}: {made_here}") from None
+        raise errors.JobError(f"no prediction {prediction_id} at {api}: {made_here}") from None
 
 
 def status_code(status: str, *, waited: bool = True) -> int:

@@ -6,12 +6,12 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from replicate_job.cli.console import LiveConsole
 from replicate_job.cli.output import LineReporter
-from replicate_job.cli.streams import drawing, plain
+from replicate_job.cli.streams import drawing
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.progress import read_progress
 
@@ -32,7 +32,7 @@ class LiveReporter(LineReporter):
 
     def __init__(self, *, verbose: bool = False) -> None:
         super().__init__(verbose=verbose)
-        self._console = Console(stderr=True, highlight=False)
+        self._console = LiveConsole()
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
@@ -67,7 +67,7 @@ class LiveReporter(LineReporter):
     def saw(self, prediction: Prediction) -> None:
         self.show_logs(prediction)
         progress = read_progress(prediction.logs)
-        described = plain(f"{prediction.status} {prediction.id}")
+        described = f"{prediction.status} {prediction.id}"
         if progress and progress.total:
             steps = f"{progress.current}/{progress.total}"
             self._progress.update(
@@ -80,4 +80,4 @@ class LiveReporter(LineReporter):
         """Do nothing: the line itself shows that it goes on."""
 
     def line(self, text: str) -> None:
-        self._console.print(plain(text), markup=False, soft_wrap=True)
+        self._console.tell(text)

@@ -12,7 +12,7 @@ import click
 from replicate_job import __version__
 from replicate_job.cli.exits import INTERRUPTED, UNREACHABLE, exit_code, explain
 from replicate_job.cli.help import examples
-from replicate_job.cli.streams import leave, open_missing, tell
+from replicate_job.cli.streams import leave, open_streams, tell
 
 COMMANDS = {
     "run": "Run a job file or a model, and keep its outputs.",
@@ -22,6 +22,8 @@ COMMANDS = {
     "cancel": "Cancel a prediction.",
     "resume": "Finish every job that was interrupted.",
     "list": "List the jobs of the journal.",
+    "prune": "Delete old jobs from the journal.",
+    "delete": "Delete jobs from the journal.",
     "schema": "Show what a model takes and gives.",
     "serve": "Serve Replicate's API on this machine, with real models.",
     "models": "List the models that run on this machine.",
@@ -81,7 +83,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line. Every error becomes one message on stderr and an exit code."""
-    open_missing()
+    open_streams()
     try:
         _check_words(sys.argv[1:])
         code = cli.main(prog_name="replicate-job", standalone_mode=False)

@@ -6,7 +6,6 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractContextManager, asynccontextmanager
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import click
@@ -18,6 +17,7 @@ from replicate_job.cli.output import open_reporter
 from replicate_job.cli.signals import Terminated, run_async
 from replicate_job.cli.streams import tell
 from replicate_job.flow.context import Context, Reporter, command_line
+from replicate_job.folders import expand
 from replicate_job.session import CREATES, open_session
 from replicate_job.settings import Settings, read_settings
 
@@ -150,4 +150,4 @@ def saving(default: str, place: str = "DIR/<prediction id>/") -> Callable[[_F], 
 
 def folder(save: str | None, *, no_save: bool) -> str | None:
     """The folder for outputs, absolute: a job may be resumed from elsewhere."""
-    return None if no_save else str(Path(OUTPUTS if save is None else save).expanduser().absolute())
+    return None if no_save else str(expand(OUTPUTS if save is None else save).absolute())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from replicate_job.cli.exits import status_code
-from replicate_job.cli.streams import can_draw, tell, write
+from replicate_job.cli.streams import can_draw, is_shown, tell, write
 from replicate_job.errors import JournalError, OutputError
 from replicate_job.job import Job, Result
 from replicate_job.outputs.discover import find_files
@@ -31,7 +30,7 @@ HEARTBEAT = 15.0
 def print_json(value: Any) -> None:
     """Indented on a terminal, one line elsewhere."""
     text = msgspec.json.encode(value, enc_hook=str)
-    if sys.stdout.isatty():
+    if is_shown():
         text = msgspec.json.format(text, indent=2)
     write(text + b"\n")
 
@@ -41,7 +40,7 @@ def print_response(result: Result, schema: dict[str, Any] | None = None) -> None
     response = result.to_dict()
     if result.files:
         response["files"] = [shorten(path) for path in result.files]
-    if sys.stdout.isatty():
+    if is_shown():
         from replicate_job.cli.brief import brief  # noqa: PLC0415 - for those who see it
 
         response = brief(result, response, schema)
@@ -86,7 +85,7 @@ class Text:
 
     def close(self) -> None:
         """End the last line, so that a prompt does not follow on it."""
-        if sys.stdout.isatty() and not self.last.endswith("\n"):
+        if is_shown() and not self.last.endswith("\n"):
             write("\n")
 
 
@@ -97,9 +96,11 @@ class Shown(msgspec.Struct, frozen=True):
     alone: bool = False
     schema: dict[str, Any] | None = None
 
-    @property
-    def needs_schema(self) -> bool:
-        return self.alone or sys.stdout.isatty()
+    def lacks_schema(self, result: Result) -> bool:
+        """Whether only the model's schema can say what the output is: a file or text, or one text in pieces."""
+        is_list = isinstance(result.output, list)
+        found = is_list or isinstance(result.output, str) if self.alone else is_list and is_shown()
+        return found and self.schema is None
 
     def report(self, result: Result) -> None:
         """Print the response, or the output alone; with ``--stream`` only where there was no text."""

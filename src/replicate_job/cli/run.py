@@ -5,7 +5,7 @@ from __future__ import annotations
 import os.path
 import sys
 from collections.abc import Coroutine
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,17 +16,20 @@ from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, folder, local, output_only, saving, waiting
 from replicate_job.cli.output import Shown, Text, conclude, print_carried, print_json
+from replicate_job.cli.streams import is_shown, is_watched
 from replicate_job.errors import InputError, JobError
 from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.context import Context
 from replicate_job.flow.prepare import check_job, resolve_and_check
-from replicate_job.flow.resolve import Resolved, resolve
+from replicate_job.flow.resolve import Resolved, find_schema, resolve
 from replicate_job.flow.run import LONGEST_HOLD, Ask, new_key
+from replicate_job.folders import expand
 from replicate_job.inputs.at_path import AtPaths, Reading, existing_file, has_at
 from replicate_job.inputs.pairs import parse_pairs, split_pair
 from replicate_job.inputs.upload import check_files
 from replicate_job.job import EVENTS, Job
 from replicate_job.settings import check_environment
+from replicate_job.wire.bounds import LARGEST
 from replicate_job.wire.target import parse_target
 
 if TYPE_CHECKING:
@@ -180,10 +183,18 @@ def check_pairs(pairs: tuple[str, ...], *, model: str) -> None:
 def read_input(name: str) -> dict[str, Any]:
     """Read a JSON object from a file, or from stdin for ``-``. Raises JobError."""
     try:
-        text = sys.stdin.buffer.read() if name == "-" else Path(name).expanduser().read_bytes()
+        if name == "-":
+            text = sys.stdin.buffer.read(LARGEST + 1)
+        else:
+            with expand(name).open("rb") as opened:
+                text = opened.read(LARGEST + 1)
+        if len(text) > LARGEST:
+            raise JobError(f"--input {name}: larger than {LARGEST // 1024**2} MB; give files as @path or URLs")
         found = msgspec.json.decode(text.removeprefix(b"\xef\xbb\xbf"))
     except OSError as error:
         raise JobError(f"--input {name}: {error.strerror}") from None
+    except RecursionError:
+        raise JobError(f"--input {name}: the JSON is nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise JobError(f"--input {name}: not JSON: {error}") from None
     if not isinstance(found, dict):
@@ -195,10 +206,7 @@ async def _run(shared: Common, job: Job, given: _Given, options: _Options) -> in
     shown = Shown(Text() if options.stream else None, options.output_only)
     with print_carried(shown):
         async with shared.session(model=job.model, still=options.stream) as context:
-            resolved = None
-            if given.needs_schema or shown.needs_schema:
-                resolved = await resolve(context, parse_target(job.model))
-                shown = msgspec.structs.replace(shown, schema=resolved.schema)
+            resolved = await resolve(context, parse_target(job.model)) if given.needs_schema else None
             job = _with_inputs(context, job, given, resolved)
             if options.dry_run:
                 return await _dry_run(context, job, resolved)
@@ -207,10 +215,14 @@ async def _run(shared: Common, job: Job, given: _Given, options: _Options) -> in
                 new_key() if options.key is None else options.key,
                 options.save,
                 emit=shown.text.emit if shown.text else None,
-                hold=WATCHED_HOLD if sys.stderr.isatty() and not shared.quiet else LONGEST_HOLD,
+                hold=WATCHED_HOLD if is_watched() and not shared.quiet else LONGEST_HOLD,
                 resolved=resolved,
             )
             result = await run_or_cancel(context, ask, leave=lambda: shared.terminated.came)
+            schema = resolved.schema if resolved else None
+            if shown.lacks_schema(result):
+                schema = schema or await find_schema(context, job.model)
+            shown = msgspec.structs.replace(shown, schema=schema)
     shown.report(result)
     return conclude(result, job, line=None if context.forgetful else shared.line)
 
@@ -228,7 +240,7 @@ def _with_inputs(context: Context, job: Job, given: _Given, resolved: Resolved |
 
 
 def _shown_input(job: Job) -> dict[str, Any]:
-    if not sys.stdout.isatty():
+    if not is_shown():
         return job.input_data
     from replicate_job.cli.brief import short_input  # noqa: PLC0415 - for those who see it
 

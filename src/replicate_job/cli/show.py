@@ -33,11 +33,11 @@ async def command(shared: Common, prediction_id: str, *, output_only: bool) -> i
     """Show the prediction ID as it is now; what the API has deleted comes from the journal."""
     async with shared.session() as context:
         entry = await context.journal.find(prediction_id, context.api)
-        with looking_for(prediction_id):
+        with looking_for(prediction_id, context.client.base_url):
             prediction = await _read(context, prediction_id, entry)
         result = result_of(prediction, entry, entry.files if entry else ())
         shown = Shown(alone=output_only)
-        if shown.needs_schema:
+        if shown.lacks_schema(result):
             shown = msgspec.structs.replace(shown, schema=await find_schema(context, result.model))
     shown.report(result)
     return SUCCEEDED

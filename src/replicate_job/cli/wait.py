@@ -35,13 +35,14 @@ async def command(shared: Common, prediction_id: str, save: str | None, key: str
     budget = {name: value for name, value in given.items() if value is not None}
     place = folder(save, no_save=no_save)
     stopped = f"stopped; {prediction_id} is left as it is: {shared.line('wait', prediction_id)} goes on"
-    with looking_for(prediction_id), print_carried(shown):
+    with print_carried(shown):
         async with shared.session(stopped=stopped) as context:
-            entry = await take_over(context, prediction_id, key=key, save=place)
-            job = msgspec.structs.replace(entry.job, wait_for_completion=True, **budget)
-            keep = place if save is not None or no_save else entry.save
-            result = await run_job(context, Ask(job, entry.key, keep))
-            if shown.needs_schema:
+            with looking_for(prediction_id, context.client.base_url):
+                entry = await take_over(context, prediction_id, key=key, save=place)
+                job = msgspec.structs.replace(entry.job, wait_for_completion=True, **budget)
+                keep = place if save is not None or no_save else entry.save
+                result = await run_job(context, Ask(job, entry.key, keep))
+            if shown.lacks_schema(result):
                 shown = msgspec.structs.replace(shown, schema=await find_schema(context, entry.job.model))
     shown.report(result)
     return conclude(result, job, line=shared.line)

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from replicate_job.errors import OutputError
+from replicate_job.inputs.secrets import hide
 from replicate_job.inputs.sent_file import name_files, names_of
 from replicate_job.job import Result
 from replicate_job.journal.entry import Entry
@@ -31,7 +32,7 @@ def result_of(prediction: Prediction, entry: Entry | None = None, files: tuple[P
         prediction_id=prediction.id,
         status=prediction.status,
         model=prediction.model or (request.target.slug if request else "") or (entry.job.model if entry else ""),
-        input=prediction.input or (request.input if request else {}),
+        input=hide(prediction.input or (request.input if request else {}), request.secrets if request else ()),
         output=prediction.output,
         error=prediction.error,
         created_at=prediction.created_at,

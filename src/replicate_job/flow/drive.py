@@ -109,7 +109,7 @@ class Drive:
     async def _make_items(self, rows: RowSource) -> AsyncGenerator[tuple[list[Item], dict[str, Entry]], None]:
         """Some rows at a time as they come, and what the journal has of them, by name."""
         left = self._batch.limit
-        async with aclosing(feed(rows)) as chunks:
+        async with aclosing(feed(rows, _size)) as chunks:
             async for chunk in chunks:
                 items = [self._items.make(row) for row in chunk[:left]]
                 yield items, await self._look_up(items)
@@ -319,3 +319,8 @@ class Drive:
             with suppress(OSError):
                 tally.bytes += path.stat().st_size
                 tally.saved += 1
+
+
+def _size(row: Row) -> int:
+    """About the bytes of a row: what is large is text."""
+    return sum(len(value) for value in row.values.values() if isinstance(value, str))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
+from replicate_job.inputs.secrets import REDACTED
 from replicate_job.journal.entry import Request
 from replicate_job.journal.prints import content_print
 from replicate_job.wire.prediction import Prediction
@@ -12,9 +13,6 @@ from replicate_job.wire.prediction import Prediction
 Verdict = Literal["same", "almost", "other"]
 """``same``: everything that can be compared is equal. ``almost``: it is equal but for additions, or something could not
 be compared. ``other``: another request made it."""
-
-REDACTED = "This value was redacted after being sent to the model."
-"""What the API lists in place of a secret (https://replicate.com/docs/topics/models/secrets)."""
 
 ReadContent = Callable[[str, int], Awaitable[str | None]]
 """The SHA-256 (hex) of what an address holds, up to so many bytes; empty where it is longer,

@@ -94,6 +94,16 @@ async def run_job(context: Context, ask: Ask) -> Result:
                 await release(context, claim)
 
 
+def _pruned(entry: Entry) -> OutputExpiredError:
+    """Of this job the journal holds no more than that it is over: its key pays for nothing again."""
+    assert entry.prediction_id  # noqa: S101 - its state implies it
+    assert entry.status  # noqa: S101
+    gone = f"the job {entry.key!r} is over ({entry.prediction_id}, {entry.status}), and its data were pruned"
+    model = entry.job.model
+    result = Result(prediction_id=entry.prediction_id, status=entry.status, model=model, input={}, key=entry.key)
+    return OutputExpiredError(f"{gone}: use another key, or `prune --forget` to free this one", result)
+
+
 def _known(resolved: Resolved | None, claim: Claim) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
     """The schema and the look-ups, where what was created is what the model's name means now."""
     request = claim.entry.request
@@ -120,8 +130,8 @@ class _Run:
 
     async def advance(self) -> Result:
         entry = self._entry
-        if entry.step == "done" and entry.prediction and not lacks_files(entry, self._ask.save):
-            return self._stored(entry, entry.prediction)
+        if entry.step == "done" and not lacks_files(entry, self._ask.save):
+            return self._stored(entry)
         if entry.step in {"collect", "done"} and entry.prediction:
             if self._context.forgetful:
                 await self._start_over("its outputs were not kept")
@@ -150,7 +160,10 @@ class _Run:
         await self._context.journal.restart(self._claim, problem)
         raise _GoneError
 
-    def _stored(self, entry: Entry, prediction: Prediction) -> Result:
+    def _stored(self, entry: Entry) -> Result:
+        prediction = entry.prediction
+        if prediction is None:
+            raise _pruned(entry)
         if self._emit:
             schema, origin = self._kept_schema(prediction), self._context.client.base_url
             if whole := as_text(prediction.output, schema, origin=origin):

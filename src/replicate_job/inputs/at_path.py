@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from replicate_job.errors import JobError
+from replicate_job.folders import expand
 from replicate_job.inputs.pairs import input_schemas, type_name
 from replicate_job.wire.openapi import Schema, alternatives
 
@@ -18,6 +20,7 @@ LARGEST_TEXT = 4 * 1024**2
 """Bytes of a file whose text becomes an input: more than any model reads, and less than its request may have."""
 
 _ESCAPE = "(text that starts with @ is written @@…)"
+_END = re.compile(r"\r?\n\Z")
 _LONGEST = 40  # characters of a text that a message repeats
 
 
@@ -44,14 +47,18 @@ class Readings:
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
+        self._seen: set[tuple[str, str]] = set()
 
     def add(self, reading: Reading) -> bool:
         """Whether it is the first of its kind for that input."""
         kind = (reading.where.partition("[")[0], reading.kind)
+        is_first = kind not in self._seen
+        self._seen.add(kind)
         self._counts[kind] += 1
-        return self._counts[kind] == 1
+        return is_first
 
-    def clear(self) -> None:
+    def restart(self) -> None:
+        """Count anew, for the same inputs come again."""
         self._counts.clear()
 
     def lines(self) -> list[str]:
@@ -74,7 +81,8 @@ class AtPaths:
     """Reads the texts that start with ``@`` in the inputs of one model.
 
     - Where the input takes a file, or anything, ``@path`` is that file, a ``pathlib.Path``, which must be there.
-    - Where it takes text, ``@path`` is the text of that file (UTF-8) if there is such a file, else the text as given.
+    - Where it takes text, ``@path`` is the text of that file (UTF-8, without the end of its last line) if there is such
+      a file, else the text as given.
     - ``@@name`` is the text ``@name`` in both. Other inputs, as numbers, know no ``@``.
 
     A path is relative to the working directory; ``~`` is the home directory. Items of lists are read as values are.
@@ -149,7 +157,7 @@ class AtPaths:
         try:
             if path.stat().st_size > LARGEST_TEXT:
                 raise JobError(f"{path} is longer than the {LARGEST_TEXT // 1024**2} MB that a text may have")
-            return path.read_bytes().decode("utf-8-sig")
+            return _END.sub("", path.read_bytes().decode("utf-8-sig"))
         except OSError as error:
             raise JobError(f"{path} cannot be read: {error.strerror}") from None
         except UnicodeDecodeError as error:
@@ -169,7 +177,7 @@ def has_at(value: Any) -> bool:
 def existing_file(text: str) -> Path | None:
     """The file of that name, None where there is none: a text that starts with ``@`` may be any text."""
     try:
-        path = Path(text).expanduser()
+        path = expand(text)
         return path if text and path.is_file() else None
     except (OSError, RuntimeError, ValueError):  # a name too long, no home directory, a null byte
         return None
@@ -178,7 +186,7 @@ def existing_file(text: str) -> Path | None:
 def local_file(text: str) -> Path:
     """The file that ``@text`` names. Raises JobError unless it is there and can be read."""
     try:
-        path = Path(text).expanduser()
+        path = expand(text)
         if not text or not path.exists():
             problem = f"there is no file {text!r}"
         elif not path.is_file():

@@ -29,29 +29,32 @@ def names_of(values: Any) -> dict[str, str]:
     return {place: value.name for place, value in _leaves(values, "") if isinstance(value, Path)}
 
 
-def name_files(values: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """A copy of an input in which every data URL in base64 is a ``SentFile``; the rest is as it was."""
+def name_files(values: dict[str, Any], names: Mapping[str, str], *, texts: bool = False) -> dict[str, Any]:
+    """A copy of an input in which every data URL in base64 is a ``SentFile``; the rest is as it was.
+
+    ``texts``: data URLs that can be read as they stand are named too.
+    """
     try:
-        return {name: _named(value, names, name) for name, value in values.items()}
+        return {name: _named(value, names, name, texts=texts) for name, value in values.items()}
     except RecursionError:  # what is nested so deep holds no files
         return values
 
 
-def _named(value: Any, names: Mapping[str, str], place: str) -> Any:
+def _named(value: Any, names: Mapping[str, str], place: str, *, texts: bool) -> Any:
     match value:
         case dict():
-            return {key: _named(item, names, _inside(place, str(key))) for key, item in value.items()}
+            return {key: _named(item, names, _inside(place, str(key)), texts=texts) for key, item in value.items()}
         case list():
-            return [_named(item, names, f"{place}[{index}]") for index, item in enumerate(value)]
+            return [_named(item, names, f"{place}[{index}]", texts=texts) for index, item in enumerate(value)]
         case str() if value[:5].lower() == "data:":
-            return sent_file(value, names.get(place)) or value
+            return sent_file(value, names.get(place), texts=texts) or value
     return value
 
 
-def sent_file(url: str, name: str | None = None) -> SentFile | None:
-    """None for what is no data URL in base64, or a broken one."""
+def sent_file(url: str, name: str | None = None, *, texts: bool = False) -> SentFile | None:
+    """None for a broken data URL, and without ``texts`` for one that is not in base64."""
     head = data_url.read_head(url)
-    if head is None or not head.is_base64:
+    if head is None or not (texts or head.is_base64):
         return None
     try:
         media_type, content = data_url.decode(url)

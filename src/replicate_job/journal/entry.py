@@ -92,6 +92,13 @@ class BatchEntry(msgspec.Struct, frozen=True):
     unfinished: int = 0
 
 
+class Pruned(msgspec.Struct, frozen=True):
+    """How many jobs, and remembered uploads, were taken out of the journal."""
+
+    jobs: int
+    uploads: int
+
+
 class Claim(msgspec.Struct, frozen=True):
     """The right to act for a job. ``fence`` grows with every claim; facts of an older one are refused.
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from replicate_job.clock import Moment
 from replicate_job.inputs.upload import FileInfo
 from replicate_job.job import Job
-from replicate_job.journal.entry import Adoption, BatchEntry, Claim, Entry, Request
+from replicate_job.journal.entry import Adoption, BatchEntry, Claim, Entry, Pruned, Request
 from replicate_job.wire.prediction import Prediction
 
 
@@ -136,11 +136,26 @@ class Journal(Protocol):
     async def entries(self, limit: int | None = None) -> list[Entry]:
         """Newest first, without the rows of batches."""
 
+    async def forget(self, key: str) -> None:
+        """Delete what is known of a finished job: its input, its prediction, which files were kept.
+
+        The key, a fingerprint of the job, the id and the status stay: the same key never creates a second prediction.
+        ``entries`` is without it. A refused job goes as a whole. Raises JobError for a job that is unfinished, or a
+        row of a batch, or is not known.
+        """
+
     async def begin_batch(self, batch: BatchEntry) -> None:
         """Write down that a batch is run, with what goes on with it."""
 
     async def batches(self) -> list[BatchEntry]:
         """Newest first."""
+
+    async def prune(self, before: float, *, forget: bool = False, dry_run: bool = False) -> Pruned:
+        """Take out jobs that are over and were claimed before that Unix time, and make the file smaller.
+
+        A job that ran leaves its key, its prediction's id and its status, so that the key pays for nothing again; with
+        ``forget`` it leaves nothing, and the key is free. ``dry_run`` counts only.
+        """
 
     async def find_upload(self, api: str, sha256: str) -> FileInfo | None:
         """Find a file with this content that was uploaded to this API before; it may have expired."""

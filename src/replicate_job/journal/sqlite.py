@@ -11,13 +11,14 @@ from typing import Any
 import msgspec
 
 from replicate_job.clock import Clock, Moment, SystemClock
-from replicate_job.errors import ClaimLostError, JobHeldError, JournalError, KeyInUseError
+from replicate_job.errors import ClaimLostError, JobError, JobHeldError, JournalError, KeyInUseError
 from replicate_job.flow.lifecycle import UNFINISHED, State, lacking, state_of
 from replicate_job.inputs.upload import FileInfo
 from replicate_job.job import Job
-from replicate_job.journal.entry import Adoption, BatchEntry, Claim, Entry, Request, decode_job, encode_job
+from replicate_job.journal.entry import Adoption, BatchEntry, Claim, Entry, Pruned, Request, decode_job, encode_job
 from replicate_job.journal.lease import Lease, Process
 from replicate_job.journal.prints import print_job, print_request, print_text
+from replicate_job.journal.strip import needs_strip, strip_job, strip_prediction, strip_request
 from replicate_job.journal.writer import BUSY_TIMEOUT, Writer
 from replicate_job.wire.prediction import Prediction
 
@@ -170,10 +171,11 @@ class SQLiteJournal:
             raise KeyInUseError(
                 f"the key {row['key']!r} belongs to a job at {row['api']}, not {new.api}: choose another key"
             )
-        job = decode_job(row["job"])
-        if (row["job_print"] or print_job(self._key, job)) != print_job(self._key, new.job):
+        entry = read_entry(row)
+        if not self.is_same(entry, new.job):
             raise KeyInUseError(
-                f"the key {row['key']!r} belongs to another job ({job.model}, with its own input): choose another key"
+                f"the key {entry.key!r} belongs to another job ({entry.job.model}, with its own input): "
+                "choose another key"
             )
 
     def is_same(self, entry: Entry, job: Job) -> bool:
@@ -261,6 +263,8 @@ class SQLiteJournal:
         def work(db: sqlite3.Connection) -> str:
             # Nearly always all is as it was at the claim, and one statement does.
             if _write_created(db, claim, prediction, encoded, collected=collected):
+                if collected and needs_strip(claim.entry.request):
+                    _strip(db, claim.key)
                 return prediction.id
             query = "SELECT claimed_at, prediction_id FROM jobs WHERE key = ?"
             row = db.execute(query, (claim.key,)).fetchone()
@@ -309,9 +313,11 @@ class SQLiteJournal:
     ) -> None:
         paths = msgspec.json.encode([str(path) for path in files]).decode()
         done = "state='collected', holder=NULL, files=?, problem=?, save=coalesce(?, save)"
-        await self._finish(claim, prediction, done, paths, problem, save)
+        await self._finish(claim, prediction, done, paths, problem, save, is_last=True)
 
-    async def _finish(self, claim: Claim, prediction: Prediction, assignments: str, *values: Any) -> None:
+    async def _finish(
+        self, claim: Claim, prediction: Prediction, assignments: str, *values: Any, is_last: bool = False
+    ) -> None:
         """Write a fact about the end, and with it what an earlier fact failed to write: the id and the prediction."""
         if missing := lacking("ended", prediction.id, prediction.status):
             raise JournalError(f"the job {claim.key!r} cannot be finished without {missing}")
@@ -327,6 +333,8 @@ class SQLiteJournal:
                 f"UPDATE jobs SET {assignments}, prediction_id=?, status=?, prediction=? WHERE key=?",  # noqa: S608 - our own columns
                 (*values, prediction.id, prediction.status, encoded, claim.key),
             )
+            if is_last:
+                _strip(db, claim.key)
 
         await self._writer.run(work)
 
@@ -346,6 +354,8 @@ class SQLiteJournal:
             if known := _held(db, claim).prediction_id:
                 raise ClaimLostError(f"the job {claim.key!r} has the prediction {known}")
             db.execute("UPDATE jobs SET state = ?, problem = ? WHERE key = ?", (state, problem, claim.key))
+            if state == "refused":
+                _strip(db, claim.key)
 
         await self._writer.run(work)
 
@@ -410,9 +420,27 @@ class SQLiteJournal:
 
     async def entries(self, limit: int | None = None) -> list[Entry]:
         return await self._select(
-            "SELECT * FROM jobs WHERE batch IS NULL ORDER BY claimed_at DESC, seq DESC LIMIT ?",
+            "SELECT * FROM jobs WHERE batch IS NULL AND (state != 'collected' OR prediction IS NOT NULL)"
+            " ORDER BY claimed_at DESC, seq DESC LIMIT ?",
             -1 if limit is None else limit,
         )
+
+    async def forget(self, key: str) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            row = db.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone()
+            entry = read_entry(row) if row else None
+            if entry is None or (problem := _kept_for(entry)):
+                raise JobError(problem if entry else f"there is no job {key!r}")
+            if entry.state == "refused":
+                db.execute("DELETE FROM jobs WHERE key = ?", (key,))
+                return
+            named = entry.job_print or print_job(self._key, entry.job)
+            db.execute(
+                "UPDATE jobs SET job=?, job_print=?, request=NULL, prediction=NULL, files='[]', problem='' WHERE key=?",
+                (encode_job(Job(entry.job.model)).decode(), named, key),
+            )
+
+        await self._writer.run(work)
 
     async def begin_batch(self, batch: BatchEntry) -> None:
         values = (batch.id, batch.api, batch.source, batch.command, batch.started_at)
@@ -430,6 +458,27 @@ class SQLiteJournal:
 
     async def _select(self, query: str, *values: Any) -> list[Entry]:
         return await self._writer.run(lambda db: [read_entry(row) for row in db.execute(query, values)])
+
+    async def prune(self, before: float, *, forget: bool = False, dry_run: bool = False) -> Pruned:
+        def work(db: sqlite3.Connection) -> Pruned:
+            over = "state IN ('collected', 'refused') AND claimed_at < ?"
+            bare = " AND (state = 'refused' OR request IS NOT NULL OR prediction IS NOT NULL)"
+            jobs = f"FROM jobs WHERE {over}" + ("" if forget else bare)
+            uploads = "FROM uploads WHERE coalesce(expires_at, 0) < ?"
+            counts = [
+                int(db.execute(f"SELECT count(*) {what}", (moment,)).fetchone()[0])
+                for what, moment in ((jobs, before), (uploads, self._clock.time()))
+            ]
+            if not dry_run:
+                _prune(db, jobs, before, forget=forget)
+                db.execute(f"DELETE {uploads}", (self._clock.time(),))
+                db.execute("DELETE FROM holders WHERE lease_until < ?", (min(before, self._clock.time()),))
+            return Pruned(*counts)
+
+        pruned = await self._writer.run(work)
+        if not dry_run:
+            await self._writer.vacuum()
+        return pruned
 
     async def find_upload(self, api: str, sha256: str) -> FileInfo | None:
         def work(db: sqlite3.Connection) -> FileInfo | None:
@@ -449,6 +498,15 @@ class SQLiteJournal:
 
 def _get(db: sqlite3.Connection, key: str) -> Entry:
     return read_entry(db.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone())
+
+
+def _kept_for(entry: Entry) -> str:
+    """Why a job cannot be forgotten; empty where it can."""
+    if entry.batch is not None:
+        return f"{entry.key!r} is a row of the batch {entry.batch}, which needs it to do nothing twice"
+    if entry.state in UNFINISHED:
+        return f"the job {entry.key!r} is {entry.state}, and may have to be looked for: finish or cancel it first"
+    return ""
 
 
 def _write_created(  # noqa: PLR0913 - what to write, and under which conditions
@@ -479,6 +537,41 @@ def _held(db: sqlite3.Connection, claim: Claim) -> Entry:
     if row is None or row["fence"] != claim.fence:
         raise ClaimLostError(f"another process has taken over the job {claim.key!r}")
     return read_entry(row)
+
+
+def _prune(db: sqlite3.Connection, jobs: str, before: float, *, forget: bool) -> None:
+    """Delete these jobs; unless they are to be forgotten, of each one that ran its key, id and status stay."""
+    if not forget:
+        keys = [(row["key"],) for row in db.execute(f"SELECT key {jobs} AND state = 'collected'", (before,))]
+        model = "json_object('model', json_extract(job, '$.model'))"
+        tombstone = f"job={model}, request=NULL, prediction=NULL, files='[]', problem='', save=NULL, holder=NULL"
+        db.executemany(f"UPDATE jobs SET {tombstone} WHERE key = ?", keys)  # noqa: S608 - our own columns
+        db.execute("DELETE FROM jobs WHERE state = 'refused' AND claimed_at < ?", (before,))
+    else:
+        db.execute(f"DELETE {jobs}", (before,))
+    db.execute(
+        "DELETE FROM batches WHERE started_at < ? AND NOT EXISTS"
+        " (SELECT 1 FROM jobs WHERE batch = id AND (request IS NOT NULL OR prediction IS NOT NULL))",
+        (before,),
+    )
+
+
+def _strip(db: sqlite3.Connection, key: str) -> None:
+    """Take out what no further request can need: the job is over, or certainly never ran."""
+    entry = _get(db, key)
+    request = entry.request
+    if request is None or not needs_strip(request):
+        return
+    prediction = entry.prediction and strip_prediction(entry.prediction, entry.job, request)
+    db.execute(
+        "UPDATE jobs SET job=?, request=?, prediction=? WHERE key=?",
+        (
+            encode_job(strip_job(entry.job, request)).decode(),
+            msgspec.json.encode(strip_request(entry.job, request)).decode(),
+            msgspec.json.encode(prediction).decode() if prediction else None,
+            key,
+        ),
+    )
 
 
 def _owned(db: sqlite3.Connection, api: str, ids: Sequence[str]) -> set[str]:

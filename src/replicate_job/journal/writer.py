@@ -31,6 +31,10 @@ T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
 
+def _VACUUM(_: sqlite3.Connection) -> None:  # noqa: N802 - a work of its own, told from others by identity
+    """Stand for a VACUUM, which SQLite does outside of transactions only."""
+
+
 Outcome = tuple[Any, BaseException | None]
 
 
@@ -107,6 +111,10 @@ class Writer:
         result: T = await task.done
         return result
 
+    async def vacuum(self) -> None:
+        """Give what is free in the file back to the disk. Raises JournalError, as where another process writes."""
+        await self.run(_VACUUM)
+
     def _hand_over(self) -> None:
         """Give the thread what has come: waking it costs more than the work itself."""
         tasks, self._pending = self._pending, []
@@ -138,6 +146,8 @@ class Writer:
             try:
                 database = database or self._open()
                 self._set_synced(database, wanted=any(task.synced for task in tasks))
+                if _VACUUM in works:
+                    self._vacuum(database)
                 outcomes = self._transact(database, works) if works else []
             except Exception as error:  # noqa: BLE001 - whatever it is, someone waits for the outcome
                 failure = explain(error, self._path, self._busy_timeout)
@@ -198,6 +208,10 @@ class Writer:
                 time.sleep(0.01)
             else:
                 return
+
+    def _vacuum(self, database: sqlite3.Connection) -> None:
+        database.execute("VACUUM")
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _transact(self, database: sqlite3.Connection, works: list[Work[Any]]) -> list[Outcome]:
         """Do all in one transaction. It is rare that one is refused: only then is each kept apart from the others."""

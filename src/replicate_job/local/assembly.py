@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from platformdirs import user_cache_path
-
+from replicate_job.connections import allow_files
 from replicate_job.errors import LocalError
+from replicate_job.folders import cache_folder
 from replicate_job.listener import bind, listen, origin_of
 from replicate_job.local.app import Parts, build
 from replicate_job.local.catalog.catalog import Catalog
@@ -57,6 +57,7 @@ async def assembled(options: Options) -> AsyncIterator[str]:
             await parts.engine.schema(model)
             parts.engine.warm(model)
         app = build(parts, token=options.token, faults=faults, on_request=options.on_request)
+        allow_files()
         await stack.enter_async_context(listen(app, listening, BreakableProtocol))
         settling = asyncio.create_task(_settle(parts, models, options.on_warning))
         settling.add_done_callback(partial(_tell, options.on_warning))
@@ -114,7 +115,7 @@ async def _open(stack: AsyncExitStack, options: Options, base_url: str, *, keep:
         store = Store(state := scratch / "state")
     stack.callback(store.close)
     files = Files(state, base_url, secret=store.secret("files").encode(), allow_private=options.allow_private)
-    cache = options.cache_dir or user_cache_path("replicate-job", appauthor=False)
+    cache = options.cache_dir or _own_cache()
     catalog = Register(Catalog(options.models, versions=cache / "versions"))
     stack.callback(catalog.close)
     engine = Engine(
@@ -123,6 +124,7 @@ async def _open(stack: AsyncExitStack, options: Options, base_url: str, *, keep:
         files,
         on_notice=options.on_notice,
         on_warning=options.on_warning,
+        on_detail=options.on_detail,
         grace=options.grace,
         idle=options.idle,
         max_models=options.max_models,
@@ -142,6 +144,19 @@ async def _open(stack: AsyncExitStack, options: Options, base_url: str, *, keep:
         webhooks=webhooks,
         base_url=base_url,
     )
+
+
+def _own_cache() -> Path:
+    if (folder := cache_folder()) is None:
+        raise LocalError(
+            "there is no home folder for the models' environments: set HOME, or XDG_CACHE_HOME to a folder"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        advice = "set XDG_CACHE_HOME to a folder that can be written"
+        raise LocalError(f"{folder} cannot be made for the models' environments ({error.strerror}): {advice}") from None
+    return folder
 
 
 @contextmanager

@@ -47,12 +47,14 @@ class Engine:
         *,
         on_notice: Callable[[str], None],
         on_warning: Callable[[str], None],
+        on_detail: Callable[[str], None] = lambda _: None,
         grace: float,
         idle: float = 600.0,
         max_models: int = 4,
         memory: int | None = None,
     ) -> None:
-        self._cache, self._files, self._on_notice, self._on_warning = cache, files, on_notice, on_warning
+        self._cache, self._files = cache, files
+        self._on_notice, self._on_warning, self._on_detail = on_notice, on_warning, on_detail
         self._outputs = files.outputs
         limit = default_memory() if memory is None else memory
 
@@ -190,10 +192,14 @@ class Engine:
             self._on_notice(line)
             say(line)
 
+        def tell_detail(line: str) -> None:
+            self._on_detail(line)
+            say(line)
+
         if line := unheeded(model):
             tell(line)
         try:
-            venv = await ensure_venv(model, self._cache / "venvs", tell)
+            venv = await ensure_venv(model, self._cache / "venvs", tell, tell_detail)
             document = self._shipped(model) or await ensure_schema(model, venv, self._cache / "schemas")
         except OSError as error:
             raise LocalError(f"{model.slug} cannot be prepared: {_in_words(error)}") from error

@@ -48,12 +48,15 @@ class Store:
     """Works below ``folder``, for one process at a time. Not for use by several threads.
 
     A write is on its way to the disk when it returns: it survives this process, whatever ends it.
-    Raises LocalError where another process has the folder, or what is in it is not from here.
+    Raises LocalError where another process has the folder, it cannot be written, or what is in it is not from here.
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # what people ask of models is theirs
-        self._lock = (folder / "lock").open("wb")
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # what people ask of models is theirs
+            self._lock = (folder / "lock").open("wb")
+        except OSError as error:
+            raise LocalError(f"{folder} cannot be written ({error.strerror}): name another --state") from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -35,7 +35,8 @@ ORDINARY = [
     "the Golden Gate Bridge in fog", "a mountain bike", "sunrise and sunset over the sea", "stars at noon",
     "the sun at night", "a desert at noon", "mountains without snow", "Tokyo street by day", "a sunny street",
     "two lakes",
-    "horses in a meadow", "ships on a stormy sea", "a castle on a hill", "", "photo", "red", "vivid", "夕日の海",
+    "horses in a meadow",
+    "a lake by the sea", "ships on a stormy sea", "a castle on a hill", "", "photo", "red", "vivid", "夕日の海",
 ]  # fmt: skip
 """Prompts that ask for something that the painter can't paint."""
 
@@ -63,6 +64,9 @@ def pixels(asked: Any, seed: int = 1, width: int = 336, height: int = 192) -> An
         ("a full moon", "mountains", "night"),
         ("snow on the mountains, trees", "mountains", None),
         ("trees", "forest", None),
+        ("a mountain range on a sunny day", "mountains", "day"),
+        ("aurora borealis over mountains", "mountains", "night"),
+        ("neon signs in the street", "street", "night"),
     ],
 )
 def test_the_prompt_chooses_ground_and_hour(prompt: str, ground: str, hour: str | None) -> None:
@@ -130,6 +134,11 @@ def test_a_colour_that_is_named_changes_the_picture() -> None:
     plain = scene.Scene("hills", "day", frozenset(), (), 7)
     for code in scene.TINTS:
         assert np.abs(pixels(replace(plain, tints=(code,))) - pixels(plain)).mean() > 0.02
+
+
+def test_a_blue_sky_makes_no_blue_flowers() -> None:
+    assert scene.read("flowers under a blue sky").scene.tints == ()
+    assert scene.read("blue flowers").scene.tints == ("#3460d0",)
 
 
 def test_the_negative_prompt_takes_things_out() -> None:

@@ -69,7 +69,7 @@ def draw(prompt: str, seed: int, key: int, width: int, height: int) -> tuple[Ima
     rule = max(1, round(0.009 * side))
     pen.rectangle([margin, margin, margin + round(0.1 * side), margin + rule], fill=colours.mark)
     top = margin + rule + round(0.05 * side)
-    box = width - 2 * margin, height - margin - round(1.9 * small) - top
+    box = width - 2 * margin, height - margin - round(2.7 * small) - top
     left = max(0, len(prompt) - _MOST)
     for setting in _settings(text or "(an empty prompt)", box, side, small):
         for line in setting.lines:

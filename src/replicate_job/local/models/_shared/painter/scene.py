@@ -15,14 +15,14 @@ HOURS: dict[str, str] = {
     "dusk": r"dusk|twilight|blue hour|nightfall",
     "night": r"night|midnight|nighttime",
     "morning": r"morning",
-    "day": r"daylight|daytime|noon|midday|afternoon|blue sky",
+    "day": r"day|daylight|daytime|noon|midday|afternoon|blue sky",
 }
 
 WORDS: dict[str, str] = HOURS | {
-    "mountains": r"mountain|mountainous|mountain range|peak|alp|alpine|summit",
+    "mountains": r"mountain range|mountain|mountainous|peak|alp|alpine|summit",
     "sea": r"sea|ocean|seascape",
     "hills": r"rolling hill|hill|meadow|grassland|prairie|field",
-    "forest": r"forest|wood|woodland|tree|pine|spruce|fir|conifer|taiga|redwood",
+    "forest": r"forest|wood|woodland|tree|pine|spruce|fir|conifer|taiga",
     "street": r"street|alley|city|cities|cityscape|downtown|urban|metropolis|skyscraper|building|road",
     "rain": r"rain|rainy|raining|drizzle|downpour",
     "snow": r"snow|snowy|winter|wintry|snow-capped|snow-covered",
@@ -31,17 +31,18 @@ WORDS: dict[str, str] = HOURS | {
     "storm": r"storm|stormy|thunderstorm|lightning",
     "cloudy": r"cloud|cloudy|overcast",
     "clear": r"clear sky|clear skies|clear|cloudless",
-    "water": r"lake|pond|reflection|reflecting|reflected|mirrored|tarn|water",
+    "lake": r"lake|pond|tarn",
+    "water": r"reflection|reflecting|reflected|mirrored|water",
     "waves": r"wave",
     "valley": r"valley",
     "moon": r"full moon|moon|moonlit|moonlight",
     "stars": r"star|starry|starlit|milky way",
-    "aurora": r"aurora|aurora borealis|northern lights",
+    "aurora": r"aurora borealis|aurora|northern lights",
     "sun": r"sun|sunlight|sunny|sunshine",
     "birds": r"bird|seagull|gull|flock of birds",
     "grass": r"grass|grassy",
     "flowers": r"flower|wildflower",
-    "neon": r"neon|cyberpunk|neon sign",
+    "neon": r"neon sign|neon|cyberpunk",
     "windows": r"window|lit window",
     "vivid": r"vivid|vibrant|colou?rful|saturated",
     "grey": r"black and white|monochrome|black-and-white|grayscale|greyscale",
@@ -54,7 +55,7 @@ TINTS: dict[str, str] = {
     "#e8c030": r"yellow",
     "#3c9c50": r"green|emerald",
     "#20a8a8": r"teal|turquoise",
-    "#3460d0": r"blue|azure",
+    "#3460d0": r"blue(?! sky)(?! skies)(?! hour)|azure",
     "#7840c8": r"purple|violet",
     "#e85a98": r"pink|magenta",
 }
@@ -64,7 +65,7 @@ _OPEN = frozenset(HOURS) | frozenset(
 )
 _LOOKS = frozenset({"vivid", "grey"})
 GROUNDS: dict[str, frozenset[str]] = {
-    "mountains": _OPEN | _LOOKS | {"mountains", "forest", "water", "valley", "snow"},
+    "mountains": _OPEN | _LOOKS | {"mountains", "forest", "lake", "water", "valley", "snow"},
     "sea": _OPEN | _LOOKS | {"sea", "water", "waves"},
     "hills": _OPEN | _LOOKS | {"hills", "grass", "flowers", "snow"},
     "forest": (_OPEN - {"sun"}) | _LOOKS | {"forest", "snow"},  # the sun is behind the trees
@@ -72,7 +73,9 @@ GROUNDS: dict[str, frozenset[str]] = {
 }
 """The places that can be painted, and all that can be seen there; the first are taken where several would do."""
 
-INHERENT = frozenset({"mountains", "sea", "hills", "forest", "street", "water", "waves", "valley", "windows", "grass"})
+INHERENT = frozenset(
+    {"mountains", "sea", "hills", "forest", "street", "lake", "water", "waves", "valley", "windows", "grass"}
+)
 """What is there whether it is asked for or not, where nothing clashes with it."""
 
 _VEILS = {"rain", "storm", "fog"}

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from log import Progress, say
+from log import Progress, left_out, say
 from PIL import Image, UnidentifiedImageError
 
 from painter import card
@@ -51,11 +51,11 @@ def describe(request: Request) -> None:
     if request.scene:
         say(f"Painted: {', '.join(request.painted)}")
         if request.missed:
-            say(f"Stand-in: not painted: {', '.join(request.missed)}")
+            left_out(f"not painted: {', '.join(request.missed)}")
     elif request.missed:
-        say(f"Stand-in: a card, not a picture: it can't paint {', '.join(request.missed)}")
+        left_out(f"a card, not a picture: it can't paint {', '.join(request.missed)}")
     else:
-        say("Stand-in: a card, not a picture: the prompt names no place that it paints")
+        left_out("a card, not a picture: the prompt names no place that it paints")
 
 
 def bounded(width: int, height: int) -> tuple[int, int]:
@@ -86,9 +86,9 @@ def pictures(request: Request, size: tuple[int, int], seed: int, count: int, ste
 def _card(request: Request, size: tuple[int, int], seed: int, *, first: bool) -> Image.Image:
     picture, missing, left = card.draw(request.text, seed, request.key, *size)
     if missing and first:
-        say(f"Stand-in: its font has no letters for {missing}")
+        left_out(f"its font has no letters for {missing}")
     if left and first:
-        say(f"Stand-in: the card has no room for the last {left} characters of the prompt")
+        left_out(f"the card has no room for the last {left} characters of the prompt")
     return picture
 
 
