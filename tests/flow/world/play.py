@@ -26,7 +26,7 @@ class World:
     """One life of the world.
 
     ``ends`` are what all processes came to. ``rows`` are the journal's after the undisturbed process, ``last_rows``
-    those after two more, of which the last must change nothing.
+    those after more of these, of which the last must change nothing.
     """
 
     def __init__(self, plan: Plan, folder: Path, *, keep_log: bool = False) -> None:
@@ -93,7 +93,8 @@ class World:
         self._disk.heal()
         self.traffic.heal()
         self.rows = self._last()
-        self._last()
+        if any(row.state == "uncertain" for row in self.rows.values()):
+            self._last()
         created, ended = self.traffic.created, len(self.ends)
         self.last_rows = self._last()
         self.replayed, self.creates_of_replay = self.ends[ended:], self.traffic.created - created
