@@ -15,6 +15,7 @@ from replicate_job.flow.context import Context, Patience, Reporter, command_line
 from replicate_job.http import is_loopback
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.outputs.http import HttpFetch
+from replicate_job.outputs.reach import Reach
 from replicate_job.settings import TOKEN, Settings, check_environment
 
 LOCAL = "local"
@@ -56,7 +57,9 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
             api=LOCAL if settings.local else transport.base_url,
             client=Client(transport, creates=rate, others=OTHERS if rate else None, clock=clock),
             journal=await stack.enter_async_context(SQLiteJournal(settings.journal)),
-            fetch=await stack.enter_async_context(HttpFetch()),
+            fetch=await stack.enter_async_context(
+                HttpFetch(Reach(transport.base_url, allow_private=settings.allow_private_outputs))
+            ),
             reporter=reporter,
             cache=settings.state,
             forgetful=settings.local,

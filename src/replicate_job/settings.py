@@ -19,22 +19,27 @@ TOKEN_ADVICE = "get a token at https://replicate.com/account/api-tokens, or run 
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """``state`` is the folder of the journal's default place and of cached schemas. A ``local`` run needs no token."""
+    """``state`` is the folder of the journal's default place and of cached schemas. A ``local`` run needs no token.
+
+    ``allow_private_outputs``: outputs may lie on this machine or in a private network although the API does not.
+    """
 
     token: str | None
     base_url: str
     journal: Path
     state: Path
     local: bool = False
+    allow_private_outputs: bool = False
 
 
-def read_settings(
+def read_settings(  # noqa: PLR0913 - each may come as an argument
     environment: Mapping[str, str] = os.environ,
     *,
     token: str | None = None,
     base_url: str | None = None,
     journal: str | Path | None = None,
     local: bool = False,
+    allow_private_outputs: bool = False,
 ) -> Settings:
     """Arguments win over the environment. Raises JobError for a token that no HTTP header can carry."""
     state = _state_folder(environment)
@@ -47,6 +52,7 @@ def read_settings(
         journal=Path(journal or environment.get(JOURNAL) or state / "journal.db").expanduser(),
         state=state,
         local=local,
+        allow_private_outputs=allow_private_outputs,
     )
 
 

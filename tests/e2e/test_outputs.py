@@ -56,10 +56,30 @@ def test_names_never_lead_out_of_the_folder(api: ScriptedAPI, command: Command, 
 
 
 def test_a_file_without_an_extension_gets_it_from_its_media_type(api: ScriptedAPI, command: Command) -> None:
-    kinds = {"image/png": ".png", "audio/x-wav": ".wav", "text/plain; charset=utf-8": ".txt", "": ".webp"}
-    api.next(Script(output=[File(content=b"RIFF0000WEBP", name="out", content_type=kind) for kind in kinds]))
+    kinds = {"image/png": ".png", "audio/x-wav": ".wav", "text/plain; charset=utf-8": ".txt", "": ".bin"}
+    api.next(Script(output=[File(content=b"says nothing", name="out", content_type=kind) for kind in kinds]))
     response = command("run", FLUX, "prompt=x").response
     assert [Path(name).suffix for name in response["files"]] == list(kinds.values())
+
+
+def test_a_files_suffix_says_what_its_bytes_are(api: ScriptedAPI, command: Command) -> None:
+    files = [
+        File(content=b"\xff\xd8\xff\xe0", name="out.png", content_type="image/png"),
+        File(content=b"PK\x03\x04", name="out.npz", content_type="application/zip"),
+        File(content=b"{}", name="out.geojson", content_type="application/json"),
+        File(content=b"RIFF0000WEBP", name="out", content_type="image/png"),
+    ]
+    api.next(Script(output=files))
+    response = command("run", FLUX, "prompt=x").response
+    assert [Path(name).suffix for name in response["files"]] == [".jpg", ".npz", ".geojson", ".webp"]
+
+
+def test_a_page_that_came_in_place_of_a_picture_is_not_kept(api: ScriptedAPI, command: Command) -> None:
+    api.next(Script(output=[PICTURE]))
+    api.faults.next("download", "nonsense")
+    response = command("run", FLUX, "prompt=x").response
+    assert (command.folder / response["files"][0]).read_bytes() == PICTURE.content
+    assert api.count("download") == 2
 
 
 def test_outputs_inside_the_answer_are_kept_too(api: ScriptedAPI, command: Command) -> None:

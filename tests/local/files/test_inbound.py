@@ -15,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from replicate_job.address import Address, is_public, lookup
 from replicate_job.errors import LocalError
 from replicate_job.listener import bind, listen, origin_of
 from replicate_job.local.files.inbound import Inbound, parse_address
-from replicate_job.local.files.private import Address, is_public, lookup
 from replicate_job.local.files.shelf import Drafts, File
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)

@@ -16,12 +16,13 @@ from urllib.parse import unquote
 
 from pyreqwest.http import Url
 
+from replicate_job.address import lookup
 from replicate_job.errors import LocalError, NotSentError, TransportError
-from replicate_job.http import Exchange, chunks, downloader, read_headers
-from replicate_job.local.files.private import lookup
+from replicate_job.http import Exchange, chunks, pinned, read_headers
 from replicate_job.local.files.shelf import TooLargeError, safe_name
 from replicate_job.threads import in_thread
-from replicate_job.wire.media import ESSENCE, UNKNOWN, extension, sniff
+from replicate_job.wire.media import ESSENCE, UNKNOWN, extension
+from replicate_job.wire.signature import sniff
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from pyreqwest.client import Client
     from pyreqwest.response import Response
 
-    from replicate_job.local.files.private import Address
+    from replicate_job.address import Address
     from replicate_job.local.files.shelf import Draft, Drafts, File
 
 LARGEST = 1_000_000_000
@@ -147,8 +148,7 @@ def _plain(url: Url) -> tuple[Url, str]:
 
 
 def _client(host: str, address: Address) -> Client:
-    builder = downloader().no_proxy().follow_redirects(False)
-    return builder.resolve(host, str(address), 0).build()  # 0 is the port of the address that is asked for
+    return pinned(host, address).follow_redirects(False).build()
 
 
 def _check(status: int, headers: dict[str, str], url: Url, limit: int) -> None:
