@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from replicate_job import Job, Result, arun, replicate_run_prediction, run, stream
+from replicate_job import Job, Result, arun, batch, replicate_run_prediction, run, stream
 from replicate_job.errors import (
     JobError,
     MissingVariableError,
+    OutputError,
     OutputExpiredError,
     PredictionFailedError,
     PredictionUnfinishedError,
@@ -98,6 +99,26 @@ async def test_errors_cross_the_thread_as_they_are(tmp_path: Path) -> None:
         with pytest.raises(OutputExpiredError) as caught:
             run("facebook/musicgen", {"prompt": "x"}, base_url=gone.base_url, token=gone.token, save_to=tmp_path)
     assert caught.value.result.status == "succeeded"
+
+
+async def _run_all(save_to: Path, *, allowed: bool) -> list[Result]:
+    """The same through each way in from Python."""
+    model, given = "black-forest-labs/flux-schnell", {"prompt": "x"}
+    results = [await arun(model, given, save_to=save_to, allow_private_outputs=allowed)]
+    results += [run(model, given, save_to=save_to, allow_private_outputs=allowed)]
+    results += [one async for one in batch(model, [given], save_to=save_to, allow_private_outputs=allowed)]
+    return results
+
+
+async def test_outputs_on_this_machine_are_allowed_where_the_api_is_elsewhere(
+    api: ScriptedAPI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", api.base_url)
+    monkeypatch.setenv("REPLICATE_BASE_URL", "http://replicate.example")
+    with pytest.raises(OutputError, match="allow_private_outputs=True"):
+        await _run_all(tmp_path / "out", allowed=False)
+    results = await _run_all(tmp_path / "out", allowed=True)
+    assert [len(result.files) for result in results] == [1, 1, 1]
 
 
 async def test_arun_is_the_coroutine_and_many_go_together(api: ScriptedAPI) -> None:

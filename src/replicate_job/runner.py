@@ -33,6 +33,7 @@ class Options(TypedDict, total=False):
     local runs, whose files go to the user's state folder.
     ``key``: names the job in the journal; the same key never creates a second prediction.
     ``token``, ``base_url``, ``journal``: in place of the environment's. ``local``: run on this machine.
+    ``allow_private_outputs``: fetch outputs also from this machine and private networks where the API is elsewhere.
     The others replace the job's own; see ``Job``.
     """
 
@@ -42,6 +43,7 @@ class Options(TypedDict, total=False):
     base_url: str | None
     journal: str | Path | None
     local: bool
+    allow_private_outputs: bool
     wait_for_completion: bool
     poll_interval: float
     max_poll_attempts: int
@@ -93,6 +95,7 @@ def _call(job: Job | str, input_data: Mapping[str, Any] | None, options: Options
         base_url=options.get("base_url"),
         journal=options.get("journal"),
         local=options.get("local", False),
+        allow_private_outputs=options.get("allow_private_outputs", False),
     )
     check_environment(job.env, settings)
     folder = options.get("save_to")

@@ -170,3 +170,43 @@ def test_the_token_goes_to_no_redirect_and_no_other_host(api: ScriptedAPI, comma
     assert command("run", FLUX, "prompt=x", "-v").code == 3
     assert api.count("download") >= 4
     assert not api.strayed_token()
+
+
+@pytest.fixture
+def far(api: ScriptedAPI, command: Command) -> ScriptedAPI:
+    """The API as one on another machine, which a proxy leads to; its outputs lie on this one."""
+    command.environment |= {"http_proxy": api.base_url, "REPLICATE_BASE_URL": "http://replicate.example"}
+    return api
+
+
+def test_outputs_on_this_machine_are_not_fetched_for_an_api_elsewhere(far: ScriptedAPI, command: Command) -> None:
+    far.next(Script(output=[PICTURE]))
+    outcome = command("run", FLUX, "prompt=x", "--key", "k")
+    assert outcome.code == 3
+    assert "127.0.0.1 is on this machine or in a private network" in outcome.error
+    assert outcome.response["status"] == "succeeded"
+    assert far.count("download") == 0
+    resumed = command("resume", "--allow-private-outputs")
+    assert (resumed.code, len(resumed.response["files"]), len(far.predictions)) == (0, 1, 1)
+
+
+@pytest.mark.parametrize("verb", ["run", "batch", "wait"])
+def test_private_outputs_can_be_allowed(far: ScriptedAPI, command: Command, verb: str) -> None:
+    far.next(Script(output=[PICTURE]), Script(output=[PICTURE]))
+    (command.folder / "rows.jsonl").write_text('{"prompt": "x"}\n')
+    if verb == "wait":
+        prediction = command("run", FLUX, "prompt=x", "--no-wait").response["prediction_id"]
+        words = ("wait", prediction)
+    else:
+        words = (verb, FLUX, *(("prompt=x",) if verb == "run" else ("rows.jsonl", "--results", "r.jsonl")))
+    assert command(*words, "--allow-private-outputs").code == 0
+    assert far.count("download") == 1
+
+
+def test_a_row_whose_outputs_lie_on_this_machine_says_so(far: ScriptedAPI, command: Command) -> None:
+    far.next(Script(output=[PICTURE]))
+    (command.folder / "rows.jsonl").write_text('{"prompt": "x"}\n')
+    outcome = command("batch", FLUX, "rows.jsonl", "--results", "-")
+    assert outcome.code == 1
+    assert "in a private network" in outcome.json["problem"]
+    assert far.count("download") == 0

@@ -17,7 +17,7 @@ import msgspec
 
 from replicate_job.api.ratelimit import parse_rate
 from replicate_job.cli.exits import FAILED, SUCCEEDED, UNFINISHED
-from replicate_job.cli.options import Common, common, folder, local, saving
+from replicate_job.cli.options import Common, common, fetching, folder, local, saving
 from replicate_job.cli.output import print_json
 from replicate_job.cli.progress import open_progress
 from replicate_job.cli.run import read_job
@@ -114,6 +114,7 @@ class _Duration(click.ParamType[int]):
 @click.option("--cancel-on-interrupt", is_flag=True, help="Have Ctrl-C cancel what runs, instead of leaving it.")
 @click.option("--report", metavar="FILE", help="Where the report goes; default report.html beside the results.")
 @click.option("--no-report", is_flag=True, help="Write no report.")
+@fetching
 @local
 @partial(common, loop=new_loop)
 def command(shared: Common, target: str, **given: Any) -> Coroutine[Any, Any, int]:

@@ -33,17 +33,20 @@ class _Beating(Reporter, Protocol):
 
 
 class Common(msgspec.Struct, frozen=True):
-    """``--journal``, ``-q``, ``-v`` and ``--local`` of any command, and whether SIGTERM has come since it began."""
+    """``--journal``, ``-q``, ``-v``, ``--local`` and ``--allow-private-outputs`` of any command, and whether SIGTERM
+    has come since it began.
+    """  # noqa: D205 - one sentence
 
     journal: str | None
     quiet: bool
     verbose: bool
     local: bool
+    allow_private_outputs: bool
     terminated: Terminated
 
     @property
     def settings(self) -> Settings:
-        return read_settings(journal=self.journal, local=self.local)
+        return read_settings(journal=self.journal, local=self.local, allow_private_outputs=self.allow_private_outputs)
 
     def line(self, *words: str) -> str:
         """A command line for a hint: ``words``, where these jobs are."""
@@ -90,9 +93,17 @@ def common(
     """
 
     @functools.wraps(command)
-    def run(journal: str | None, *, quiet: bool, verbose: bool, local: bool = False, **own: Any) -> int:
+    def run(
+        journal: str | None,
+        *,
+        quiet: bool,
+        verbose: bool,
+        local: bool = False,
+        allow_private_outputs: bool = False,
+        **own: Any,
+    ) -> int:
         terminated = Terminated()
-        shared = Common(journal, quiet, verbose, local, terminated)
+        shared = Common(journal, quiet, verbose, local, allow_private_outputs, terminated)
         return run_async(command(shared, **own), terminated, loop)
 
     for option in (
@@ -107,6 +118,12 @@ def common(
 
 def local(function: _F) -> _F:
     return click.option("--local", is_flag=True, help="Run on this machine, without a token.")(function)
+
+
+def fetching(function: _F) -> _F:
+    """Where outputs may be fetched from."""
+    told = "Fetch outputs also from this machine and private networks."
+    return click.option("--allow-private-outputs", is_flag=True, help=told)(function)
 
 
 def waiting(function: _F) -> _F:

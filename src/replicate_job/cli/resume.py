@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from replicate_job.cli.exits import SUCCEEDED, exit_code, explain
-from replicate_job.cli.options import Common, common, local, waiting
+from replicate_job.cli.options import Common, common, fetching, local, waiting
 from replicate_job.cli.output import conclude, print_carried, report
 from replicate_job.cli.streams import tell
 from replicate_job.errors import ReplicateJobError
@@ -24,6 +24,7 @@ TOGETHER = 8
 
 @click.command("resume")
 @waiting
+@fetching
 @local
 @common
 async def command(shared: Common, **given: float | None) -> int:

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from replicate_job.cli.exits import SUCCEEDED
-from replicate_job.cli.options import Common, common, folder, local, saving, waiting
+from replicate_job.cli.options import Common, common, fetching, folder, local, saving, waiting
 from replicate_job.cli.output import Text, conclude, print_carried, print_json, report
 from replicate_job.errors import InputError, JobError
 from replicate_job.flow.cancel import run_or_cancel
@@ -52,6 +52,7 @@ class _Options(msgspec.Struct, frozen=True):
 @click.option("--allow-unknown", is_flag=True, default=None, help="Send inputs that the model's schema lacks.")
 @click.option("--dry-run", is_flag=True, help="Resolve and check, create nothing.")
 @click.option("--webhook", metavar="URL", help="Have the API post the prediction there.")
+@fetching
 @local
 @common
 def command(

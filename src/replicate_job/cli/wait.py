@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
-from replicate_job.cli.options import Common, common, folder, saving, waiting
+from replicate_job.cli.options import Common, common, fetching, folder, saving, waiting
 from replicate_job.cli.output import conclude, print_carried, report
 from replicate_job.flow.adopt import take_over
 from replicate_job.flow.run import Ask, run_job
@@ -16,6 +16,7 @@ from replicate_job.flow.run import Ask, run_job
 @waiting
 @saving("the job's own, else outputs")
 @click.option("--key", metavar="KEY", help="Make it the prediction of the journal's job KEY, which has none yet.")
+@fetching
 @common
 async def command(
     shared: Common, prediction_id: str, save: str | None, key: str | None, *, no_save: bool, **given: float | None

@@ -11,7 +11,7 @@ import msgspec
 from pyreqwest.http import Url
 
 from replicate_job.address import is_elsewhere, is_near, lookup
-from replicate_job.errors import OutputError
+from replicate_job.errors import NotSentError, OutputError
 from replicate_job.http import is_loopback
 from replicate_job.outputs.discover import DELIVERY
 
@@ -49,7 +49,7 @@ class Reach:
         self._known: Sequence[Address] | None = None
 
     async def route(self, url: Url) -> Route:
-        """Raises OutputError for a host that is refused. A host that cannot be looked up is left to the connection."""
+        """Raises OutputError for a host that is refused, and NotSentError for one that cannot be looked up."""
         host = host_of(url)
         if self._allow_private or _is_delivery(host) or (self._api and host == host_of(self._api)):
             return Route()
@@ -58,8 +58,8 @@ class Reach:
             return Route(proxy)
         try:
             found = [literal] if literal else await self._find(host)
-        except OSError:
-            return Route()
+        except OSError as error:
+            raise NotSentError(f"no connection ({host} cannot be looked up: {error.strerror or error})") from None
         for address in found:
             if not is_elsewhere(address) and not await self._is_near(address):
                 raise OutputError(
