@@ -6,16 +6,17 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
 
 import msgspec
 
-from replicate_job.errors import JobError
+from replicate_job.errors import JobError, JournalError, OutputError
 from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.context import Context
+from replicate_job.flow.follow import Emit
 from replicate_job.flow.run import Ask, new_key, run_job
 from replicate_job.job import Job, Result
 from replicate_job.session import open_session
@@ -131,19 +132,101 @@ def run(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: 
     return _block(work())
 
 
-async def astream(
-    job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[Options]
-) -> AsyncGenerator[str, None]:
+def astream(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> AsyncTextStream:
     """Yield the output's text as the model writes it; for a model that does not stream, whole at the end.
 
-    Ends with the prediction; raises PredictionError unless it succeeded, and what ``arun`` raises.
+    Ends with the prediction; raises PredictionError unless it succeeded, and what ``arun`` raises. What is no text
+    (numbers, objects, files) is in the stream's ``result``; an output without any text is logged as a warning.
     """
-    call = _call(job, input_data, options)
+    return AsyncTextStream(_call(job, input_data, options))
+
+
+def stream(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> TextStream:
+    """Do as ``astream`` does, blocking between pieces; a stream that is left early leaves the prediction running."""
+    return TextStream(_call(job, input_data, options))
+
+
+class _Outcome:
+    """Where a stream leaves its result. Apart from the stream, which then ends as soon as nothing refers to it."""
+
+    def __init__(self) -> None:
+        self._result: Result | None = None
+
+    async def run(self, context: Context, call: _Call, emit: Emit) -> Result:
+        try:
+            self._result = await run_job(context, msgspec.structs.replace(call.ask, emit=emit))
+        except (OutputError, JournalError) as error:
+            self._result = error.result
+            raise
+        return self._result.raise_for_status()
+
+    @property
+    def result(self) -> Result:
+        if self._result is None:
+            raise JobError("the stream has no result yet: read it to its end first")
+        return self._result
+
+
+class AsyncTextStream(AsyncIterator[str]):
+    """The text of a prediction, for one ``async for``; the prediction is created when that begins.
+
+    ``result`` is the whole Result, with what is no text and the files that were kept, once the stream has ended, also
+    with an error; before, it raises JobError. ``async with`` closes what is left early.
+    """
+
+    def __init__(self, call: _Call) -> None:
+        self._outcome = _Outcome()
+        self._pieces = _read(call, self._outcome)
+
+    async def __anext__(self) -> str:
+        return await anext(self._pieces)
+
+    @property
+    def result(self) -> Result:
+        return self._outcome.result
+
+    async def aclose(self) -> None:
+        """Stop following. The prediction is left running and journaled."""
+        await self._pieces.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+class TextStream(Iterator[str]):
+    """The text of a prediction, for one ``for``; see ``AsyncTextStream``."""
+
+    def __init__(self, call: _Call) -> None:
+        self._outcome = _Outcome()
+        self._pieces = _block_between(call, self._outcome)
+
+    def __next__(self) -> str:
+        return next(self._pieces)
+
+    @property
+    def result(self) -> Result:
+        return self._outcome.result
+
+    def close(self) -> None:
+        """Stop following. The prediction is left running and journaled."""
+        self._pieces.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+async def _read(call: _Call, outcome: _Outcome) -> AsyncGenerator[str, None]:
     pieces: asyncio.Queue[str | None] = asyncio.Queue()
 
-    async def work(context: Context) -> Result:
+    async def work(context: Context) -> None:
         try:
-            return await run_job(context, msgspec.structs.replace(call.ask, emit=pieces.put_nowait))
+            await outcome.run(context, call, pieces.put_nowait)
         finally:
             pieces.put_nowait(None)
 
@@ -152,23 +235,20 @@ async def astream(
         try:
             while (piece := await pieces.get()) is not None:
                 yield piece
-            (await running).raise_for_status()
+            await running
         finally:
             running.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await running
 
 
-def stream(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> Iterator[str]:
-    """Do as ``astream`` does, blocking between pieces; a generator that is left early leaves the prediction running."""
-    call = _call(job, input_data, options)
+def _block_between(call: _Call, outcome: _Outcome) -> Generator[str, None, None]:
     pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
     async def work() -> None:
         try:
             async with call.open() as context:
-                result = await run_job(context, msgspec.structs.replace(call.ask, emit=pieces.put))
-            result.raise_for_status()
+                await outcome.run(context, call, pieces.put)
         finally:
             pieces.put(None)
 

@@ -33,10 +33,14 @@ def print_json(value: Any) -> None:
 
 def print_response(result: Result) -> None:
     """Print the ten fields, and the files by their shortest path."""
+    print_json(_response(result))
+
+
+def _response(result: Result) -> dict[str, Any]:
     response = result.to_dict()
     if result.files:
         response["files"] = [shorten(path) for path in result.files]
-    print_json(response)
+    return response
 
 
 def shorten(path: Path) -> str:
@@ -51,24 +55,34 @@ class Text:
     """Streamed text on its way to stdout."""
 
     def __init__(self) -> None:
-        self.last = ""
+        self.whole = ""
 
     def emit(self, piece: str) -> None:
         write(piece)
-        self.last = piece
+        self.whole += piece
 
     def close(self) -> None:
         """End the last line, so that a prompt does not follow on it."""
-        if sys.stdout.isatty() and not self.last.endswith("\n"):
+        if sys.stdout.isatty() and not self.whole.endswith("\n"):
             write("\n")
+
+    def has_all_of(self, result: Result) -> bool:
+        """Whether nothing of the output is missing in the text."""
+        output = result.output
+        if isinstance(output, list) and all(isinstance(item, str) for item in output):
+            return self.whole in {"".join(output), "\n".join(output)}
+        return output in {None, self.whole} if isinstance(output, str | None) else False
 
 
 def report(result: Result, text: Text | None = None) -> None:
-    """Print the response; with ``--stream`` only where there was no text."""
-    if text and text.last:
-        text.close()
-    else:
+    """Print the response; after text that was streamed only where there is more to the output, and to stderr."""
+    if text is None or not text.whole:
         print_response(result)
+        return
+    text.close()
+    is_over = result.status not in {"starting", "processing"}
+    if result.files or (is_over and not text.has_all_of(result)):
+        tell(msgspec.json.encode(_response(result), enc_hook=str).decode())
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from replicate_job.flow.claim import release, take
 from replicate_job.flow.collect import collect, lacks_files, result_of
 from replicate_job.flow.context import Context
 from replicate_job.flow.create import Created, create
-from replicate_job.flow.follow import Emit, follow
+from replicate_job.flow.follow import Emit, follow, tell_rest
 from replicate_job.flow.prepare import check_job, prepare, resolve_and_check
 from replicate_job.flow.reconcile import reconcile
 from replicate_job.flow.resolve import Resolved, resolve
@@ -33,7 +33,7 @@ from replicate_job.flow.schemas import load_schema
 from replicate_job.flow.wait import Watch, wait
 from replicate_job.job import Job, Result
 from replicate_job.journal.entry import Claim, Entry, Request
-from replicate_job.outputs.discover import as_text, find_files
+from replicate_job.outputs.discover import find_files
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import parse_target
 
@@ -152,9 +152,7 @@ class _Run:
 
     def _stored(self, entry: Entry, prediction: Prediction) -> Result:
         if self._emit:
-            schema, origin = self._kept_schema(prediction), self._context.client.base_url
-            if whole := as_text(prediction.output, schema, origin=origin):
-                self._emit(whole)
+            tell_rest(self._context, prediction, self._kept_schema(prediction), self._emit)
         result = result_of(prediction, entry, entry.files)
         if entry.files and self._ask.save not in {None, entry.save}:
             self._context.reporter.warn(f"this job is finished: its outputs are in {entry.save}")
