@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from replicate_job.testing import File, Script, ScriptedAPI
@@ -116,28 +118,72 @@ def test_a_job_whose_data_were_removed_before_it_was_resumed_says_so(command: Co
         assert command("resume").error == "no unfinished jobs"
 
 
-def test_a_folder_that_cannot_be_made_is_an_error_that_resume_can_mend(api: ScriptedAPI, command: Command) -> None:
-    (command.folder / "outputs").write_text("in the way")
-    outcome = command("run", FLUX, "prompt=x")
+def _in_the_way(folder: Path) -> None:
+    folder.write_text("in the way")
+
+
+def _a_link_to_nowhere(folder: Path) -> None:
+    folder.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize("spoil", [_in_the_way, _a_link_to_nowhere])
+@pytest.mark.parametrize("inside", ["", "deep/er"])
+@pytest.mark.parametrize("verb", ["run", "batch"])
+def test_a_folder_that_takes_no_outputs_is_told_before_anything_is_paid_for(
+    api: ScriptedAPI, command: Command, spoil: Callable[[Path], None], inside: str, verb: str
+) -> None:
+    spoil(command.folder / "kept")
+    (command.folder / "rows.jsonl").write_text('{"prompt": "x"}\n')
+    words = ("run", FLUX, "prompt=x") if verb == "run" else ("batch", FLUX, "rows.jsonl", "--results", "r.jsonl", "-q")
+    outcome = command(*words, "--save", f"kept/{inside}")
+    assert outcome.code == 2
+    assert outcome.error.startswith("error: outputs cannot be kept in ")
+    assert outcome.error.endswith("kept is not a folder; name another")
+    assert not api.predictions
+    assert command("resume").error == "no unfinished jobs", "the key is free again"
+
+
+@pytest.mark.parametrize("folder", ["/proc/kept", "x" * 300])
+def test_a_folder_that_cannot_be_made_is_told_before_anything_is_paid_for(
+    api: ScriptedAPI, command: Command, folder: str
+) -> None:
+    for more in ((), ("--dry-run",)):
+        outcome = command("run", FLUX, "prompt=x", "--save", folder, *more)
+        assert outcome.code == 2
+        assert "outputs cannot be kept in" in outcome.error
+    assert not api.predictions
+
+
+def test_the_look_at_the_folder_leaves_nothing_behind(api: ScriptedAPI, command: Command) -> None:
+    api.next(Script(end="failed"))
+    assert command("run", FLUX, "prompt=x", "--save", "a/b").code == 1
+    assert not (command.folder / "a").exists()
+    assert not list(command.folder.glob(".replicate-job*"))
+
+
+def test_resume_keeps_outputs_elsewhere_when_their_folder_is_gone(api: ScriptedAPI, command: Command) -> None:
+    """A file lies in the folder's place by the time that the prediction has ended, as after a disk was taken away."""
+    api.next(Script(output=[PICTURE]), Script(output=[PICTURE]))
+    command("run", FLUX, "prompt=x", "--no-wait", "--save", "kept")
+    command("run", FLUX, "prompt=y", "--no-wait", "--no-save")
+    (command.folder / "kept").write_text("in the way")
+    outcome = command("resume")
     assert outcome.code == 3
-    assert outcome.error.startswith("error: the folder ")
-    assert "cannot be made: Not a directory" in outcome.error or "File exists" in outcome.error
-    assert outcome.response["output"] == api.predictions[0].output
-    assert command.rows("state") == [{"state": "ended"}]
-    (command.folder / "outputs").unlink()
-    resumed = command("resume")
-    assert resumed.code == 0
-    assert len(resumed.response["files"]) == 1
-    assert len(api.predictions) == 1
+    assert "cannot be made: Not a directory; " in outcome.err
+    assert "resume --save DIR" in outcome.err
+    resumed = command("resume", "--save", "other")
+    assert (resumed.code, len(resumed.response["files"])) == (0, 1)
+    assert resumed.response["files"][0].startswith("other/")
+    assert len(api.predictions) == 2
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_permission_is_an_error(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "outputs").mkdir(mode=0o500)
     outcome = command("run", FLUX, "prompt=x")
-    assert outcome.code == 3
+    assert outcome.code == 2
     assert "Permission denied" in outcome.error
-    assert outcome.response["prediction_id"] == api.predictions[0].id
+    assert not api.predictions
 
 
 def test_a_disk_that_is_full_is_an_error_that_resume_can_mend(api: ScriptedAPI, command: Command) -> None:
@@ -162,6 +208,37 @@ def test_a_host_that_keeps_failing_is_given_up_and_resume_fetches_later(api: Scr
     assert outcome.code == 3
     assert "cannot be fetched: HTTP 403" in outcome.error
     assert command("resume").response["files"]
+
+
+@pytest.mark.parametrize("output", [None, []])
+def test_a_success_without_the_files_that_the_schema_promises_is_warned_of(
+    api: ScriptedAPI, command: Command, output: object
+) -> None:
+    api.next(Script(output=output), Script(output=output))
+    outcome = command("run", FLUX, "prompt=x", "--key", "k")
+    assert outcome.code == 0
+    assert "it succeeded without a file that the model's schema promises" in outcome.error
+    again = command("run", FLUX, "prompt=x", "--key", "k")
+    assert (again.code, again.error) == (0, outcome.error)
+    assert "succeeded without a file" in command("run", FLUX, "prompt=x", "--no-save").error
+
+
+@pytest.mark.parametrize("output", [None, []])
+def test_a_row_without_the_files_that_the_schema_promises_is_a_problem(
+    api: ScriptedAPI, command: Command, output: object
+) -> None:
+    (command.folder / "rows.jsonl").write_text('{"prompt": "x"}\n{"prompt": "y"}\n')
+    words = ("batch", FLUX, "rows.jsonl", "--results", "r.jsonl", "--concurrency", "1")
+    api.next(Script(output=output), Script(output=[PICTURE]))
+    for more in ((), ("--no-save",), ()):
+        assert command(*words, *more).code == 1
+        records = [msgspec.json.decode(line) for line in (command.folder / "r.jsonl").read_bytes().splitlines()]
+        assert [record["status"] for record in records] == ["succeeded", "succeeded"]
+        assert "succeeded without a file" in records[0]["problem"]
+        assert "problem" not in records[1]
+    assert len(api.predictions) == 2
+    api.next(Script(output=[PICTURE]))
+    assert command(*words, "--retry-failed").code == 0
 
 
 def test_the_token_goes_to_no_redirect_and_no_other_host(api: ScriptedAPI, command: Command) -> None:

@@ -23,6 +23,7 @@ from replicate_job.flow.run import LONGEST_HOLD, Ask, new_key
 from replicate_job.inputs.pairs import parse_pairs
 from replicate_job.inputs.upload import check_files
 from replicate_job.job import Job
+from replicate_job.outputs.folder import check_folder
 from replicate_job.settings import check_environment
 from replicate_job.wire.target import parse_target
 
@@ -129,7 +130,7 @@ async def _run(shared: Common, job: Job, pairs: tuple[str, ...], options: _Optio
         async with shared.session(model=job.model, still=options.stream) as context:
             job, resolved = await _with_inputs(context, job, pairs)
             if options.dry_run:
-                return await _dry_run(context, job, resolved)
+                return await _dry_run(context, job, resolved, options.save)
             ask = Ask(
                 job,
                 new_key() if options.key is None else options.key,
@@ -152,7 +153,9 @@ async def _with_inputs(context: Context, job: Job, pairs: tuple[str, ...]) -> tu
     return msgspec.structs.replace(job, input_data=job.input_data | given), resolved
 
 
-async def _dry_run(context: Context, job: Job, resolved: Resolved | None) -> int:
+async def _dry_run(context: Context, job: Job, resolved: Resolved | None, save: str | None) -> int:
+    if save:
+        check_folder(Path(save))
     resolved = await resolve_and_check(context, job, resolved)
     print_json(
         {

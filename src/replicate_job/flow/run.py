@@ -34,6 +34,9 @@ from replicate_job.flow.wait import Watch, wait
 from replicate_job.job import Job, Result
 from replicate_job.journal.entry import Claim, Entry, Request
 from replicate_job.outputs.discover import find_files
+from replicate_job.outputs.folder import check_folder
+from replicate_job.outputs.promise import broken_promise
+from replicate_job.threads import in_thread
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import parse_target
 
@@ -158,6 +161,8 @@ class _Run:
             self._context.reporter.warn(f"this job is finished: its outputs are in {entry.save}")
         if entry.problem:
             raise OutputExpiredError(entry.problem, result)
+        if problem := self._lack(prediction):
+            self._context.reporter.warn(f"{prediction.id}: {problem}")
         return result
 
     async def _created(self) -> Created:
@@ -171,6 +176,7 @@ class _Run:
         elif entry.request and entry.state in {"intended", "uncertain"}:
             if found := await reconcile(self._context, self._claim, entry, elapsed=age):
                 return Created(found, clock.now(), age=age)
+            await self._check_folder()
             request = entry.request
         else:
             request = await self._prepare()
@@ -182,7 +188,14 @@ class _Run:
     def _is_all(self, prediction: Prediction) -> bool:
         """Whether nothing of the prediction has to be waited for, shown or kept."""
         over = prediction.is_terminal and not prediction.data_removed
-        return over and self._emit is None and not self._keeps(prediction)
+        return over and self._emit is None and not self._keeps(prediction) and not self._lack(prediction)
+
+    def _lack(self, prediction: Prediction) -> str:
+        """What it should have made and did not, as far as a schema is known."""
+        if prediction.status != "succeeded" or prediction.data_removed:
+            return ""
+        schema = self._schema if self._schema or self._ask.resolved else self._kept_schema(prediction)
+        return broken_promise(prediction.output, schema)
 
     def _keeps(self, prediction: Prediction) -> bool:
         """Whether there is anything to save of it."""
@@ -197,8 +210,14 @@ class _Run:
             return 0
         return int(min(self._ask.hold, LONGEST_HOLD, self._job.budget))
 
+    async def _check_folder(self) -> None:
+        """A batch has looked at its own."""
+        if self._ask.save and not self._context.batch:
+            await in_thread(check_folder, Path(self._ask.save))
+
     async def _prepare(self) -> Request:
         try:
+            await self._check_folder()
             resolved = await resolve_and_check(self._context, self._entry.job, self._ask.resolved)
             request = await prepare(self._context, self._entry.job, resolved)
         except ReplicateJobError as error:
@@ -264,15 +283,28 @@ class _Run:
                 async with context.saves.turn(end) if context.saves else nullcontext():
                     result = await collect(context.fetch, result, schema, folder=folder, origin=origin)
             except OutputError as error:
+                self._advise(error)
                 if isinstance(error, OutputExpiredError):
                     await self._write(context.journal.collected(self._claim, error.result.files, str(error)))
                 if end.status == "succeeded":
                     raise
                 context.reporter.warn(str(error))  # that it failed is the news
                 return self._sum_up(error.result)
-        await self._write(context.journal.collected(self._claim, result.files, save=self._ask.save))
+        problem = self._lack(end)
+        if problem and not context.batch:  # a row says so in its record
+            context.reporter.warn(f"{end.id}: {problem}")
+            problem = ""
+        await self._write(context.journal.collected(self._claim, result.files, problem, save=self._ask.save))
         self.finished = self._fault is None
-        return self._sum_up(result)
+        return self._sum_up(msgspec.structs.replace(result, problem=problem))
+
+    def _advise(self, error: OutputError) -> None:
+        """Say how to keep elsewhere what the disk here does not take."""
+        is_disks = isinstance(error.__cause__, OSError) or isinstance(
+            getattr(error.__cause__, "__cause__", None), OSError
+        )
+        if is_disks and not self._context.batch and not self._context.forgetful:
+            error.args = (f"{error}; {self._context.line('resume', '--save', 'DIR')} keeps it elsewhere",)
 
     async def _write(self, fact: Awaitable[None]) -> None:
         """Write a fact about a prediction that exists: a journal that fails now must not cost its result."""

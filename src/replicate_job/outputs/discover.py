@@ -76,6 +76,11 @@ def is_text(document: Mapping[str, Any] | None) -> bool:
     )
 
 
+def can_be_fetched(text: str) -> bool:
+    """Whether it is an http(s) or data URL."""
+    return _REMOTE.fullmatch(text) is not None or read_head(text) is not None
+
+
 def _is_file(found: Text, origin: tuple[str, str] | None) -> bool:
     if found.may_be_other and not found.may_be_file:
         return False
