@@ -223,6 +223,15 @@ def test_a_success_without_the_files_that_the_schema_promises_is_warned_of(
     assert "succeeded without a file" in command("run", FLUX, "prompt=x", "--no-save").error
 
 
+def test_a_resumed_job_that_succeeded_without_its_files_is_warned_of(api: ScriptedAPI, command: Command) -> None:
+    """The model is an official one, which hides its version: its schema is looked up again."""
+    api.next(Script(output=[]))
+    command("run", FLUX, "prompt=x", "--no-wait")
+    outcome = command("resume")
+    assert outcome.code == 0
+    assert "it succeeded without a file that the model's schema promises" in outcome.err
+
+
 @pytest.mark.parametrize("output", [None, []])
 def test_a_row_without_the_files_that_the_schema_promises_is_a_problem(
     api: ScriptedAPI, command: Command, output: object

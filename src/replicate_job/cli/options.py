@@ -23,6 +23,8 @@ from replicate_job.settings import Settings, read_settings
 OUTPUTS = "outputs"
 """The folder of outputs where none is named."""
 
+_FETCHING = {"run", "batch", "resume", "wait"}
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -50,6 +52,8 @@ class Common(msgspec.Struct, frozen=True):
 
     def line(self, *words: str) -> str:
         """A command line for a hint: ``words``, where these jobs are."""
+        fetches = self.allow_private_outputs and words[0] in _FETCHING
+        words += ("--allow-private-outputs",) if fetches else ()
         words += ("--local",) if self.local else ()
         words += ("--journal", self.journal) if self.journal else ()
         return command_line(*words)

@@ -194,8 +194,8 @@ class _Run:
         """What it should have made and did not, as far as a schema is known."""
         if prediction.status != "succeeded" or prediction.data_removed:
             return ""
-        schema = self._schema if self._schema or self._ask.resolved else self._kept_schema(prediction)
-        return broken_promise(prediction.output, schema)
+        is_resolved = self._schema or self._tried or self._ask.resolved
+        return broken_promise(prediction.output, self._schema if is_resolved else self._kept_schema(prediction))
 
     def _keeps(self, prediction: Prediction) -> bool:
         """Whether there is anything to save of it."""
@@ -290,6 +290,8 @@ class _Run:
                     raise
                 context.reporter.warn(str(error))  # that it failed is the news
                 return self._sum_up(error.result)
+        if end.status == "succeeded" and not (end.output or self._tried or self._ask.resolved):
+            await self._find_schema(end)  # an interrupted job has not asked yet whether there should be more
         problem = self._lack(end)
         if problem and not context.batch:  # a row says so in its record
             context.reporter.warn(f"{end.id}: {problem}")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from replicate_job.outputs.coding import KNOWN as CODINGS
-from replicate_job.outputs.coding import coding_of
+from replicate_job.coding import KNOWN as CODINGS
+from replicate_job.coding import coding_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -50,11 +50,12 @@ _MAGIC = (
 _WITHIN = {"image/webp": b"RIFF", "audio/wav": b"R", "video/x-msvideo": b"RIFF", "audio/aiff": b"FORM"}
 """How files begin whose signature lies further on: of sound, ``RIFF`` or ``RF64``."""
 _MATROSKA = b"\x1a\x45\xdf\xa3"
-_HTML = re.compile(rb"<(?:!doctype\s+html|html|head|body|script|title|meta|center|h[1-6]|div|p|pre)\b", re.IGNORECASE)
-_SVG = re.compile(rb"<(?:!doctype\s+)?svg\b", re.IGNORECASE)
-_PROLOGUE = re.compile(rb"<(?:\?xml\s|!--)", re.IGNORECASE)
-_JSON = re.compile(rb'\{\s*["}]|\[\s*(?:["\[{\]\-0-9]|true|false|null)')
-_CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+# Compiled at first use: few commands get so far.
+_HTML = rb"(?i)<(?:!doctype\s+html|html|head|body|script|title|meta|center|h[1-6]|div|p|pre)\b"
+_SVG = rb"(?i)<(?:!doctype\s+)?svg\b"
+_PROLOGUE = rb"(?i)<(?:\?xml\s|!--)"
+_JSON = rb'\{\s*["}]|\[\s*(?:["\[{\]\-0-9]|true|false|null)'
+_CONTROLS = rb"[\x00-\x08\x0b\x0c\x0e-\x1f]"
 
 DEFINITE = frozenset(
     {"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/heic", "image/x-exr", "audio/wav"}
@@ -104,12 +105,11 @@ def sniff(head: bytes) -> str | None:
 def _sniff_text(head: bytes) -> str | None:
     """Markup and JSON, which have no signature, by how they begin."""
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if not text.startswith((b"<", b"{", b"[")) or _CONTROLS.search(text):
+    if not text.startswith((b"<", b"{", b"[")) or re.search(_CONTROLS, text):
         return None
-    if _JSON.match(text):
+    if re.match(_JSON, text):
         return "application/json" if _is_utf8(text) else None
-    has_prologue = _PROLOGUE.match(text) is not None
-    found = re.Pattern.search if has_prologue else re.Pattern.match
+    found = re.search if re.match(_PROLOGUE, text) else re.match
     for pattern, media_type in ((_SVG, "image/svg+xml"), (_HTML, "text/html")):
         if found(pattern, text):
             return media_type

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from replicate_job.coding import decoded
 from replicate_job.errors import NoAnswerError
-from replicate_job.outputs.coding import decoded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

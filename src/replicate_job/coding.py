@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 LIBRARYS = frozenset({"br", "zstd"})
 """Those that the HTTP library decodes, and Python does not."""
-KNOWN = LIBRARYS | {"gzip", "x-gzip", "deflate"}
+ZLIBS = frozenset({"gzip", "x-gzip", "deflate"})
+KNOWN = LIBRARYS | ZLIBS
 
 _STEP = 1024 * 1024  # bytes that come out at once: a small body can unfold to a large file
 _GZIP_MAGIC = 0x1F
