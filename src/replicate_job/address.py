@@ -40,7 +40,7 @@ def _plain(address: Address) -> Address:
 
 
 def is_near(address: Address, other: Address) -> bool:
-    """Whether who serves at ``other`` may name ``address`` too, although that is not public.
+    """Whether an API at ``other`` may name ``address``, although that is not public.
 
     From this machine that is what is here and in its private networks, but not their links, where clouds hand out
     their machines' credentials; from a private network it is the same network.

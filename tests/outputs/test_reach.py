@@ -176,7 +176,7 @@ async def test_a_name_that_a_proxy_looks_up_is_the_proxys(monkeypatch: pytest.Mo
     monkeypatch.setenv("http_proxy", files.url)
     monkeypatch.setenv("no_proxy", "near.example")
     reach = Reach(PUBLIC_API, find=names(near_example="10.0.0.1"))
-    assert await reach.route(Url("http://inside.corp/a")) == Route(files.url)
+    assert await reach.route(Url("http://inside.corp/a")) == Route(f"{files.url}/")
     assert await refused(reach, "http://near.example/a")
     assert await refused(reach, "http://10.0.0.1/a"), "there is nothing to look up"
     async with HttpFetch(reach) as fetch, fetch("http://inside.corp/a", {}) as response:
@@ -184,10 +184,19 @@ async def test_a_name_that_a_proxy_looks_up_is_the_proxys(monkeypatch: pytest.Mo
     assert [path for path, _ in files.requests] == ["http://inside.corp/a"]
 
 
-@pytest.mark.parametrize(("named", "expected"), [("proxy:1", "http://proxy:1"), ("socks5://p:1", "socks5h://p:1")])
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [("proxy:1", "http://proxy:1/"), ("http://u:p@proxy", "http://u:p@proxy/"), ("socks5://p:1", "socks5h://p:1")],
+)
 async def test_a_proxy_is_made_to_look_up_names(monkeypatch: pytest.MonkeyPatch, named: str, expected: str) -> None:
     monkeypatch.setenv("all_proxy", named)
     assert await Reach(PUBLIC_API, find=names()).route(Url("https://inside.corp/a")) == Route(expected)
+
+
+@pytest.mark.parametrize("named", ["http://[", "ftp://proxy", "http://a b"])
+async def test_a_proxy_that_is_none_is_none(monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+    monkeypatch.setenv("all_proxy", named)
+    assert await refused(Reach(PUBLIC_API, find=names(inside_corp="10.0.0.1")), "https://inside.corp/a")
 
 
 @given(st.ip_addresses(v=4), st.ip_addresses(v=4))

@@ -80,7 +80,7 @@ def test_compressed_bytes_are_a_whole_file_of_which_no_range_can_be_asked(coding
     assert request_headers(4, verdict.known) == {"accept-encoding": "identity"}
 
 
-def test_what_nobody_can_decode_is_refused() -> None:
+def test_what_cannot_be_decoded_is_refused() -> None:
     assert judge(200, {"content-encoding": "compress"}, 0, Known()).action == "refused"
     assert judge(200, {"content-encoding": "gzip, gzip"}, 0, Known()).action == "refused"
     assert judge(200, {"content-encoding": "identity"}, 0, Known()).action == "restart"

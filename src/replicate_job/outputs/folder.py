@@ -42,7 +42,10 @@ def check_folder(folder: Path) -> None:
 def _write_in(folder: Path) -> None:
     probe = folder / f".replicate-job.{os.urandom(6).hex()}.part"
     try:
-        probe.write_bytes(_PROBE)
+        with probe.open("xb", buffering=0) as file:
+            with suppress(PermissionError):  # Windows removes no file that is open
+                probe.unlink()  # before it is written: a process that is killed leaves nothing behind
+            file.write(_PROBE)
     finally:
         with suppress(OSError):
             probe.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -110,16 +110,16 @@ class HttpFetch:
         ways = [_Way(is_loopback(host), route.proxy, decodes=decodes)]
         if route.addresses:
             ways = [_Way(host=host, address=str(address), decodes=decodes) for address in route.addresses]
-        for way in ways:
-            # Nothing is read ahead: a body that breaks early is still an answer, with the bytes that came.
-            request = (await self._client(way)).get(url).headers(dict(headers)).streamed_read_buffer_limit(0)
-            try:
-                with Exchange(f"GET {shown(str(url))}"):
-                    return await stack.enter_async_context(request.build_streamed())
-            except NotSentError:
-                if way is ways[-1]:
-                    raise
-        raise AssertionError("there is always a way")
+        for way in ways[:-1]:
+            with suppress(NotSentError):
+                return await self._ask(stack, way, url, headers)
+        return await self._ask(stack, ways[-1], url, headers)
+
+    async def _ask(self, stack: AsyncExitStack, way: _Way, url: Url, headers: Mapping[str, str]) -> RustResponse:
+        # Nothing is read ahead: a body that breaks early is still an answer, with the bytes that came.
+        request = (await self._client(way)).get(url).headers(dict(headers)).streamed_read_buffer_limit(0)
+        with Exchange(f"GET {shown(str(url))}"):
+            return await stack.enter_async_context(request.build_streamed())
 
     async def _client(self, way: _Way) -> Client:
         if way not in self._clients:

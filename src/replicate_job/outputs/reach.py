@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from replicate_job.address import Address
 
 _TRIED = 4  # addresses of one host
+_LOOKS_UP = {"http": "http", "https": "https", "socks5": "socks5h", "socks5h": "socks5h", "socks4": "socks4a"}
+"""The schemes of proxies, and those with which a proxy looks up names itself."""
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -112,5 +114,9 @@ def _proxy(url: Url) -> str:
     found = proxies.get(url.scheme) or proxies.get("all") or ""
     if not found or proxy_bypass(host_of(url)):
         return ""
-    whole = found if "://" in found else f"http://{found}"
-    return whole.replace("socks5://", "socks5h://", 1)
+    try:
+        proxy = Url(found if "://" in found else f"http://{found}")
+    except ValueError:
+        return ""  # as the library does with what is no address
+    scheme = _LOOKS_UP.get(proxy.scheme)
+    return str(proxy.with_scheme(scheme)) if scheme else ""
