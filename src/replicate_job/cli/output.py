@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
 from replicate_job.cli.exits import status_code
-from replicate_job.cli.streams import can_draw, tell, write
+from replicate_job.cli.streams import can_draw, is_shown, tell, write
 from replicate_job.errors import JournalError, OutputError
 from replicate_job.job import Job, Result
+from replicate_job.outputs.discover import find_files
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.progress import read_progress
+
+STAND_IN = "Stand-in: "
+"""Begins a line of a model's logs that everybody should see: what a stand-in did not do of what it was asked for."""
 
 HEARTBEAT = 15.0
 """Seconds between two lines about the same status, under ``-v``."""
@@ -26,14 +30,19 @@ HEARTBEAT = 15.0
 def print_json(value: Any) -> None:
     """Indented on a terminal, one line elsewhere."""
     text = msgspec.json.encode(value, enc_hook=str)
-    if sys.stdout.isatty():
+    if is_shown():
         text = msgspec.json.format(text, indent=2)
     write(text + b"\n")
 
 
-def print_response(result: Result) -> None:
-    """Print the ten fields, and the files by their shortest path."""
-    print_json(_response(result))
+def print_response(result: Result, schema: dict[str, Any] | None = None) -> None:
+    """Print the ten fields, and the files by their shortest path; on a terminal, long values in short."""
+    response = _response(result)
+    if is_shown():
+        from replicate_job.cli.brief import brief  # noqa: PLC0415 - for those who see it
+
+        response = brief(result, response, schema)
+    print_json(response)
 
 
 def _response(result: Result) -> dict[str, Any]:
@@ -41,6 +50,24 @@ def _response(result: Result) -> dict[str, Any]:
     if result.files:
         response["files"] = [shorten(path) for path in result.files]
     return response
+
+
+def print_output(result: Result, schema: dict[str, Any] | None = None) -> None:
+    """Print the output alone: its text, or a line for each of its files, or JSON; nothing where there is none."""
+    from replicate_job.cli.brief import text_of  # noqa: PLC0415 - for those who ask for it
+
+    if result.output is None:
+        return
+    origin = "{0.scheme}://{0.netloc}".format(urlsplit(result.urls.get("get", "")))
+    words = text_of(result.output, schema, origin=origin)
+    items = result.output if isinstance(result.output, list) else [result.output]
+    if words is not None:
+        write(words if words.endswith("\n") else f"{words}\n")
+    elif len(files := find_files(result.output, schema, origin=origin)) == len(items) > 0:
+        places = [shorten(path) for path in result.files] if result.files else [file.url for file in files]
+        write("".join(f"{place}\n" for place in places))
+    else:
+        print_json(result.output)
 
 
 def shorten(path: Path) -> str:
@@ -63,7 +90,7 @@ class Text:
 
     def close(self) -> None:
         """End the last line, so that a prompt does not follow on it."""
-        if sys.stdout.isatty() and not self.whole.endswith("\n"):
+        if is_shown() and not self.whole.endswith("\n"):
             write("\n")
 
     def has_all_of(self, result: Result) -> bool:
@@ -74,25 +101,40 @@ class Text:
         return output in {None, self.whole} if isinstance(output, str | None) else False
 
 
-def report(result: Result, text: Text | None = None) -> None:
-    """Print the response; after text that was streamed only where there is more to the output, and to stderr."""
-    if text is None or not text.whole:
-        print_response(result)
-        return
-    text.close()
-    is_over = result.status not in {"starting", "processing"}
-    if result.files or (is_over and not text.has_all_of(result)):
-        tell(msgspec.json.encode(_response(result), enc_hook=str).decode())
+class Shown(msgspec.Struct, frozen=True):
+    """How a result is printed. ``text`` is what was streamed; ``schema`` is the model's, None where it is not known."""
+
+    text: Text | None = None
+    alone: bool = False
+    schema: dict[str, Any] | None = None
+
+    def lacks_schema(self, result: Result) -> bool:
+        """Whether only the model's schema can say what the output is: a file or text, or one text in pieces."""
+        is_list = isinstance(result.output, list)
+        found = is_list or isinstance(result.output, str) if self.alone else is_list and is_shown()
+        return found and self.schema is None
+
+    def report(self, result: Result) -> None:
+        """Print the response, or the output alone; with ``--stream`` only what is more than the text, to stderr."""
+        if self.text and self.text.whole:
+            self.text.close()
+            is_over = result.status not in {"starting", "processing"}
+            if result.files or (is_over and not self.text.has_all_of(result)):
+                tell(msgspec.json.encode(_response(result), enc_hook=str).decode())
+        elif self.alone:
+            print_output(result, self.schema)
+        else:
+            print_response(result, self.schema)
 
 
 @contextmanager
-def print_carried(text: Text | None = None) -> Iterator[None]:
+def print_carried(shown: Shown = Shown()) -> Iterator[None]:  # noqa: B008 - it is frozen
     """Print the result that an error carries: what was paid for is shown, whatever went wrong after it."""
     try:
         yield
     except (OutputError, JournalError) as error:
         if error.result:
-            report(error.result, text)
+            shown.report(error.result)
         raise
 
 
@@ -120,7 +162,9 @@ def conclude(result: Result, job: Job, *, line: Callable[..., str] | None) -> in
 
 
 class LineReporter:
-    """Lines to stderr: warnings; with ``verbose`` notes, the model's logs and a heartbeat; with ``quiet`` nothing.
+    """Lines to stderr: warnings, and what a stand-in left out; with ``quiet`` nothing.
+
+    With ``verbose`` there are notes, the model's logs and a heartbeat too.
 
     ``every`` is in seconds: the longest silence under ``verbose``.
     """
@@ -143,6 +187,10 @@ class LineReporter:
         if not self._quiet:
             self.line(f"warning: {line}")
 
+    def tell(self, line: str) -> None:
+        if not self._quiet:
+            self.line(line)
+
     def note(self, line: str) -> None:
         if self._verbose:
             self.line(line)
@@ -157,11 +205,14 @@ class LineReporter:
                 self.note(f"waiting, {self._told - start:.0f} s so far")
 
     def show_logs(self, prediction: Prediction) -> None:
-        """Note the lines that are new since the last time."""
+        """Note the lines that are new since the last time; those of a stand-in are shown in any case but ``quiet``."""
         logs = prediction.logs or ""
         whole = logs.rfind("\n") + 1 if not prediction.is_terminal else len(logs)
         for line in logs[self._shown : whole].splitlines():
-            self.note(f"| {line}")
+            if line.startswith(STAND_IN) and not (self._verbose or self._quiet):
+                self.line(line)
+            else:
+                self.note(f"| {line}")
         self._shown = max(self._shown, whole)
 
     def saw(self, prediction: Prediction) -> None:

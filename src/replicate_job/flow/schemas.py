@@ -28,6 +28,16 @@ def keep_schema(cache: Path, version: str, schema: dict[str, Any]) -> None:
         part.replace(path)
 
 
+def old_schemas(cache: Path, before: float) -> list[Path]:
+    """Files of schemas that were kept before that Unix time."""
+    found = []
+    for path in (cache / "schemas").glob("**/*.json"):
+        with suppress(OSError):
+            if path.stat().st_mtime < before:
+                found.append(path)
+    return found
+
+
 def _path(cache: Path, version: str) -> Path:
     # Ids come from an API's answer: anything but letters and digits never becomes part of a path.
     return cache / "schemas" / ("".join(filter(str.isalnum, version))[:64] + ".json")

@@ -12,7 +12,7 @@ from pyreqwest.proxy import ProxyBuilder
 
 from replicate_job.coding import LIBRARYS, coding_of, decoded
 from replicate_job.errors import NotSentError, OutputError
-from replicate_job.http import Exchange, chunks, downloader, is_loopback, pinned, read_headers
+from replicate_job.http import Exchange, build, chunks, downloader, is_loopback, pinned, read_headers
 from replicate_job.outputs.download import shown
 from replicate_job.outputs.reach import host_of
 
@@ -140,7 +140,7 @@ def _build(way: _Way) -> Client:
         builder = downloader().no_proxy() if way.is_direct else downloader()
     if way.decodes:
         builder = builder.brotli(True).zstd(True)
-    return builder.follow_redirects(False).build()
+    return build(builder.follow_redirects(False))
 
 
 def _address(text: str, first: str, base: Url | None = None) -> Url:

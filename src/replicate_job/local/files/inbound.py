@@ -19,7 +19,7 @@ from pyreqwest.http import Url
 from replicate_job.address import lookup
 from replicate_job.coding import ZLIBS, coding_of, decoded
 from replicate_job.errors import LocalError, NotSentError, TransportError
-from replicate_job.http import Exchange, chunks, pinned, read_headers
+from replicate_job.http import Exchange, build, chunks, pinned, read_headers
 from replicate_job.local.files.shelf import TooLargeError, safe_name
 from replicate_job.threads import in_thread
 from replicate_job.wire.media import ESSENCE, UNKNOWN, extension
@@ -149,7 +149,7 @@ def _plain(url: Url) -> tuple[Url, str]:
 
 
 def _client(host: str, address: Address) -> Client:
-    return pinned(host, address).follow_redirects(False).build()
+    return build(pinned(host, address).follow_redirects(False))
 
 
 def _check(status: int, headers: dict[str, str], url: Url, limit: int) -> None:
