@@ -17,6 +17,7 @@ from replicate_job.http import check_fork, is_loopback
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.journal.writer import is_readable_by_others
 from replicate_job.outputs.http import HttpFetch
+from replicate_job.outputs.reach import Reach
 from replicate_job.settings import TOKEN, Settings, check_environment
 from replicate_job.threads import check_threads
 
@@ -69,7 +70,9 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
             api=api,
             client=client,
             journal=journal,
-            fetch=await stack.enter_async_context(HttpFetch()),
+            fetch=await stack.enter_async_context(
+                HttpFetch(Reach(transport.base_url, allow_private=settings.allow_private_outputs))
+            ),
             reporter=reporter,
             cache=settings.state,
             account=account,
