@@ -142,6 +142,9 @@ async def _look_for(context: Context, claim: Claim, broken: ReplicateJobError | 
 
 
 async def cancel_surplus(context: Context, prediction_id: str) -> None:
+    """Cancel a prediction that came second, unless another job has taken it for its own."""
+    if await context.journal.find(prediction_id, context.api):
+        return
     for attempt in range(context.patience.connects):
         try:
             await context.client.cancel_prediction(prediction_id)
