@@ -126,12 +126,12 @@ class DiskJournal:
         self._process.check_alive()
         wait = self._disk.locked
         broken: Any = contextlib.nullcontext()
-        if wait > BUSY:
+        if self._disk.is_full:
+            broken = self._disk.fill()
+        elif wait > BUSY:
             broken = self._disk.lock()
         elif wait:
             await self._process.clock.sleep(wait)
-        if self._disk.is_full:
-            broken = self._disk.fill()
         loop = self._process.loop
         try:
             with broken:

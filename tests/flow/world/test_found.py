@@ -44,6 +44,9 @@ FOUND = {
         network=Network((Answer(529),), dates=Dates(every=0)),
         foreign=(Foreign(-67, OTHER_SECRET),),
     ),
+    "whose token it was is known only after the first look": Plan(
+        34901, SLUG, TWO, lives=(Life((Interruption(16, "term"),)), Life(stranger=True))
+    ),
     "one that is like it is being made just now": Plan(
         1, SLUG, MORE, HELD, NOTHING, foreign=(Foreign(14, {"n": 9}), Foreign(30, {"n": 9}))
     ),
