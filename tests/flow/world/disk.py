@@ -70,7 +70,8 @@ class Disk:
         """Another connection holds the write lock."""
         if self._locks == 0:
             self._other = sqlite3.connect(self.path, isolation_level=None, timeout=1)
-            self._other.execute("BEGIN IMMEDIATE")
+            with contextlib.suppress(sqlite3.OperationalError):  # the disk is full for another call: that is as bad
+                self._other.execute("BEGIN IMMEDIATE")
         self._locks += 1
         try:
             yield
