@@ -2,15 +2,34 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTHONS ?= 3.11 3.12 3.13
 
-.PHONY: demo test check format clean
+.PHONY: demo test suite quick matrix check format clean
 
 demo: $(VENV)/local
 	$(BIN)/replicate-job run run.xs --local
 
-test: $(VENV)/test check
+test: check suite
+
+suite: $(VENV)/test
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest -m alone -n 0
+
+# What needs no browser, no other clients, no model's environment and no command of its own.
+quick: $(VENV)/test
+	$(BIN)/python -m pytest -m 'not alone and not cog' --hypothesis-profile quick \
+	  --ignore tests/e2e --ignore tests/page --ignore tests/contract
+
+# The suite on every Python that is found, in PATH or with pyenv, each in an environment of its own.
+matrix:
+	@tried=; failed=; for version in $(PYTHONS); do \
+	  for python in python$$version $(HOME)/.pyenv/versions/$$version.*/bin/python; do \
+	    $$python -c '' 2>/dev/null || continue; \
+	    echo "Python $$version: $$python"; tried="$$tried $$version"; \
+	    $(MAKE) --no-print-directory suite PYTHON=$$python VENV=.venv-$$version || failed="$$failed $$version"; \
+	    break; \
+	  done; \
+	done; echo "tried:$${tried:- none}; failed:$${failed:- none}"; test -n "$$tried" -a -z "$$failed"
 
 check: $(VENV)/test
 	$(BIN)/ruff check .
@@ -35,4 +54,4 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-* .mypy_cache .pytest_cache .ruff_cache .hypothesis

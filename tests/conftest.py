@@ -11,7 +11,15 @@ from hypothesis import HealthCheck, settings
 
 # The machine that runs the tests may be busy with others: how long an example takes says nothing about the code.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("patient"), max_examples=10)
 settings.load_profile("patient")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what runs Cog: all that uses the models' environments."""
+    for item in items:
+        if "cache" in getattr(item, "fixturenames", ()):
+            item.add_marker("cog")
 
 
 @pytest.fixture

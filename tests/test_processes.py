@@ -223,3 +223,38 @@ def test_a_program_that_used_the_http_library_by_itself_gets_the_same_error() ->
 def test_what_was_opened_before_the_fork_says_so_where_it_is_used() -> None:
     told = says(OPENED)
     assert [line.startswith(FORKED) for line in told] == [True, True]
+
+
+PATCHED = """
+import gevent.monkey
+gevent.monkey.patch_all(thread=THREADS)
+import asyncio, os, sys
+from replicate_job import arun, batch, run, stream
+from replicate_job.errors import ReplicateJobError
+CALLS = {
+    "run": lambda: run("acme/private", {"n": 1}).status,
+    "arun": lambda: asyncio.run(arun("acme/private", {"n": 1})).status,
+    "batch": lambda: [result.status for result in batch("acme/private", [{"n": 1}])][0],
+    "stream": lambda: "".join(stream("acme/private", {"n": 1})) and "succeeded",
+}
+try:
+    print(CALLS[sys.argv[1]]())
+except ReplicateJobError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("threads", ["True", "False"])
+@pytest.mark.parametrize("way", WAYS)
+def test_in_a_patched_process_one_line_says_that_it_does_not_work(api: ScriptedAPI, way: str, threads: str) -> None:
+    (told,) = says(PATCHED.replace("THREADS", threads), way)
+    assert told.startswith("gevent has patched this process, and replicate-job needs its threads as they were: ")
+    assert api.requests == []
+
+
+UNPATCHED = f"import gevent.monkey\n{FORKS}\nprint(CALLS['run']())"
+
+
+@pytest.mark.usefixtures("api")
+def test_where_gevent_is_only_imported_it_works() -> None:
+    assert says(UNPATCHED) == ["succeeded"]

@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from replicate_job import Job, Result, arun, replicate_run_prediction, run, stream
+from replicate_job import Job, Result, arun, batch, replicate_run_prediction, run, stream
 from replicate_job.errors import (
     JobError,
     MissingVariableError,
+    OutputError,
     OutputExpiredError,
     PredictionFailedError,
     PredictionUnfinishedError,
@@ -100,6 +101,26 @@ async def test_errors_cross_the_thread_as_they_are(tmp_path: Path) -> None:
     assert caught.value.result.status == "succeeded"
 
 
+async def _run_all(save_to: Path, *, allowed: bool) -> list[Result]:
+    """The same through each way in from Python."""
+    model, given = "black-forest-labs/flux-schnell", {"prompt": "x"}
+    results = [await arun(model, given, save_to=save_to, allow_private_outputs=allowed)]
+    results += [run(model, given, save_to=save_to, allow_private_outputs=allowed)]
+    results += [one async for one in batch(model, [given], save_to=save_to, allow_private_outputs=allowed)]
+    return results
+
+
+async def test_outputs_on_this_machine_are_allowed_where_the_api_is_elsewhere(
+    api: ScriptedAPI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", api.base_url)
+    monkeypatch.setenv("REPLICATE_BASE_URL", "http://replicate.example")
+    with pytest.raises(OutputError, match="allow_private_outputs=True"):
+        await _run_all(tmp_path / "out", allowed=False)
+    results = await _run_all(tmp_path / "out", allowed=True)
+    assert [len(result.files) for result in results] == [1, 1, 1]
+
+
 async def test_arun_is_the_coroutine_and_many_go_together(api: ScriptedAPI) -> None:
     results = await asyncio.gather(*(arun("acme/private", {"n": number}) for number in range(5)))
     assert {result.input["n"] for result in results} == set(range(5))
@@ -145,6 +166,65 @@ def test_stream_of_a_model_that_does_not_stream_is_its_output(api: ScriptedAPI) 
     assert len(api.predictions) == 1
 
 
+@pytest.mark.parametrize(
+    ("output", "texts"),
+    [
+        (["a", None, 3, "b"], ["ab"]),
+        ([None, "a", {"n": 1}, ["x"]], ["a"]),
+        ([1, 2], []),
+        ({"text": "a", "n": 1}, []),
+        (7, []),
+        ([], []),
+        (None, []),
+        ("", []),
+        ([""], []),
+    ],
+)
+def test_what_is_no_text_is_in_the_streams_result(
+    api: ScriptedAPI, caplog: pytest.LogCaptureFixture, output: Any, texts: list[str]
+) -> None:
+    api.next(Script(output=output))
+    followed = stream("acme/private")
+    assert list(followed) == texts
+    assert followed.result.output == output
+    told = any("holds no text to stream" in record.message for record in caplog.records)
+    assert told == (not texts and bool(output) and output != [""])
+
+
+def test_files_of_a_stream_are_kept_and_in_its_result(api: ScriptedAPI, tmp_path: Path) -> None:
+    api.next(Script(output=["a caption", File(content=b"x", name="a.txt", inline=True)]))
+    with stream("acme/private", save_to=tmp_path) as followed:
+        assert list(followed) == ["a caption"]
+    assert [path.read_bytes() for path in followed.result.files] == [b"x"]
+
+
+async def test_files_of_an_astream_are_kept_and_in_its_result(api: ScriptedAPI, tmp_path: Path) -> None:
+    api.next(Script(output=["a caption", File(content=b"x", name="a.txt", inline=True)]))
+    async with astream("acme/private", save_to=tmp_path) as followed:
+        assert [piece async for piece in followed] == ["a caption"]
+    assert [path.read_bytes() for path in followed.result.files] == [b"x"]
+
+
+def test_a_stream_has_its_result_at_its_end_only_and_then_also_after_an_error(api: ScriptedAPI) -> None:
+    api.next(Script(duration=0.1, end="failed", error="boom", output=["a"], stream=Stream()))
+    followed = stream(LLAMA)
+    assert next(followed) == "a"
+    with pytest.raises(JobError, match="read it to its end first"):
+        _ = followed.result
+    with pytest.raises(PredictionFailedError, match="boom"):
+        list(followed)
+    assert (followed.result.status, followed.result.error) == ("failed", "boom")
+
+
+def test_the_stream_of_a_finished_job_says_what_is_no_text_too(
+    api: ScriptedAPI, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.next(Script(output={"n": 1}))
+    for times in (1, 2):
+        assert list(stream("acme/private", key="mine")) == []
+        assert sum("holds no text to stream" in record.message for record in caplog.records) == times
+
+
 def test_stream_raises_what_run_would_and_what_is_unfinished(api: ScriptedAPI) -> None:
     with pytest.raises(JobError, match="names no model"):
         list(stream("flux"))
@@ -171,7 +251,7 @@ def test_a_stream_that_is_left_early_leaves_the_prediction_running_and_no_thread
 
 
 def test_a_stream_that_was_never_begun_does_nothing(api: ScriptedAPI) -> None:
-    stream(LLAMA).close()  # type: ignore[attr-defined]
+    stream(LLAMA).close()
     assert api.requests == []
 
 

@@ -14,14 +14,24 @@ if TYPE_CHECKING:
     from replicate_job.errors import ReplicateJobError
     from replicate_job.job import Job, Result
     from replicate_job.jobfile import load_job
-    from replicate_job.runner import arun, astream, replicate_run_prediction, run, stream
+    from replicate_job.runner import (
+        AsyncTextStream,
+        TextStream,
+        arun,
+        astream,
+        replicate_run_prediction,
+        run,
+        stream,
+    )
     from replicate_job.wire.webhook import verify_webhook
 
 __version__ = "0.1.0"
 __all__ = [
+    "AsyncTextStream",
     "Job",
     "ReplicateJobError",
     "Result",
+    "TextStream",
     "__version__",
     "arun",
     "astream",
@@ -40,7 +50,8 @@ _HOMES = {
     "errors": "errors",
     "batch": "batches",
     "load_job": "jobfile",
-    **dict.fromkeys(["arun", "astream", "replicate_run_prediction", "run", "stream"], "runner"),
+    **dict.fromkeys(["AsyncTextStream", "TextStream", "arun", "astream"], "runner"),
+    **dict.fromkeys(["replicate_run_prediction", "run", "stream"], "runner"),
     "verify_webhook": "wire.webhook",
 }
 

@@ -44,7 +44,7 @@ class BatchOptions(TypedDict, total=False):
     together. ``rate``: the most creates, as ``"600/min"``, ``"10/s"``, ``"none"``. ``limit``: rows that are taken.
     ``retry_failed``, ``retry_uncertain`` (may pay twice), ``fail_fast``, ``max_predict_time`` (seconds): see
     ``replicate-job batch --help``.
-    ``token``, ``base_url``, ``journal``, ``local`` and those of ``Job``: as for ``run``.
+    ``token``, ``base_url``, ``journal``, ``local``, ``allow_private_outputs`` and those of ``Job``: as for ``run``.
     """
 
     key: str | None
@@ -61,6 +61,7 @@ class BatchOptions(TypedDict, total=False):
     base_url: str | None
     journal: str | Path | None
     local: bool
+    allow_private_outputs: bool
     cancel_after: str | None
     webhook: str | None
     webhook_events_filter: tuple[Literal["start", "output", "logs", "completed"], ...]
@@ -128,6 +129,7 @@ class _Call:
             base_url=options.get("base_url"),
             journal=options.get("journal"),
             local=options.get("local", False),
+            allow_private_outputs=options.get("allow_private_outputs", False),
         )
         for name in ("concurrency", "limit"):
             if (given := options.get(name)) is not None and (not isinstance(given, int) or given < 1):

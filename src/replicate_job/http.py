@@ -106,6 +106,11 @@ def downloader() -> ClientBuilder:
     return builder.gzip(False).brotli(False).zstd(False).deflate(False)
 
 
+def pinned(host: str, address: object) -> ClientBuilder:
+    """Of a client for files that connects to this address of the host, whatever its name leads to later. No proxy."""
+    return downloader().no_proxy().resolve(host, str(address), 0)  # 0 is the port of the URL that is asked for
+
+
 async def chunks(response: Response, host: str) -> AsyncIterator[bytes]:
     """The body as it comes from there. Raises NoAnswerError when it breaks off or stalls."""
     while True:

@@ -10,6 +10,7 @@ from typing import Self, TypeVar
 
 from replicate_job.errors import ForkedError
 from replicate_job.forks import Owner
+from replicate_job.threads import check_threads
 
 _T = TypeVar("_T")
 _HEED = 0.5
@@ -37,6 +38,7 @@ class LoopThread:
     def __init__(self, new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop) -> None:
         self.is_interrupted = False
         """Whether Ctrl-C ended the work, rather than another exception of a signal handler."""
+        check_threads()
         self._owner = Owner()
         self._loop = new_loop()
         self._ended = _Ended()

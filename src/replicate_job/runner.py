@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 import msgspec
 
-from replicate_job.errors import JobError
+from replicate_job.errors import JobError, JournalError, OutputError
 from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.context import Context
+from replicate_job.flow.follow import Emit
 from replicate_job.flow.run import Ask, new_key, run_job
 from replicate_job.folders import expand
 from replicate_job.job import Job, Result
@@ -32,6 +33,7 @@ class Options(TypedDict, total=False):
     local runs, whose files go to the user's state folder.
     ``key``: names the job in the journal; the same key never creates a second prediction.
     ``token``, ``base_url``, ``journal``: in place of the environment's. ``local``: run on this machine.
+    ``allow_private_outputs``: fetch outputs also from this machine and private networks where the API is elsewhere.
     The others replace the job's own; see ``Job``.
     """
 
@@ -41,6 +43,7 @@ class Options(TypedDict, total=False):
     base_url: str | None
     journal: str | Path | None
     local: bool
+    allow_private_outputs: bool
     wait_for_completion: bool
     poll_interval: float
     max_poll_attempts: int
@@ -95,6 +98,7 @@ def _call(job: Job | str, input_data: Mapping[str, Any] | None, options: Options
         base_url=options.get("base_url"),
         journal=options.get("journal"),
         local=options.get("local", False),
+        allow_private_outputs=options.get("allow_private_outputs", False),
     )
     check_environment(job.env, settings)
     folder = options.get("save_to")
@@ -132,19 +136,101 @@ def run(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: 
         return loop.run(work())
 
 
-async def astream(
-    job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[Options]
-) -> AsyncGenerator[str, None]:
+def astream(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> AsyncTextStream:
     """Yield the output's text as the model writes it; for a model that does not stream, whole at the end.
 
-    Ends with the prediction; raises PredictionError unless it succeeded, and what ``arun`` raises.
+    Ends with the prediction; raises PredictionError unless it succeeded, and what ``arun`` raises. What is no text
+    (numbers, objects, files) is in the stream's ``result``; an output without any text is logged as a warning.
     """
-    call = _call(job, input_data, options)
+    return AsyncTextStream(_call(job, input_data, options))
+
+
+def stream(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> TextStream:
+    """Do as ``astream`` does, blocking between pieces; a stream that is left early leaves the prediction running."""
+    return TextStream(_call(job, input_data, options))
+
+
+class _Outcome:
+    """Where a stream leaves its result. Apart from the stream, which then ends as soon as nothing refers to it."""
+
+    def __init__(self) -> None:
+        self._result: Result | None = None
+
+    async def run(self, context: Context, call: _Call, emit: Emit) -> Result:
+        try:
+            self._result = await run_job(context, msgspec.structs.replace(call.ask, emit=emit))
+        except (OutputError, JournalError) as error:
+            self._result = error.result
+            raise
+        return self._result.raise_for_status()
+
+    @property
+    def result(self) -> Result:
+        if self._result is None:
+            raise JobError("the stream has no result yet: read it to its end first")
+        return self._result
+
+
+class AsyncTextStream(AsyncIterator[str]):
+    """The text of a prediction, for one ``async for``; the prediction is created when that begins.
+
+    ``result`` is the whole Result, with what is no text and the files that were kept, once the stream has ended, also
+    with an error; before, it raises JobError. ``async with`` closes what is left early.
+    """
+
+    def __init__(self, call: _Call) -> None:
+        self._outcome = _Outcome()
+        self._pieces = _read(call, self._outcome)
+
+    async def __anext__(self) -> str:
+        return await anext(self._pieces)
+
+    @property
+    def result(self) -> Result:
+        return self._outcome.result
+
+    async def aclose(self) -> None:
+        """Stop following. The prediction is left running and journaled."""
+        await self._pieces.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+class TextStream(Iterator[str]):
+    """The text of a prediction, for one ``for``; see ``AsyncTextStream``."""
+
+    def __init__(self, call: _Call) -> None:
+        self._outcome = _Outcome()
+        self._pieces = iterate(_read(call, self._outcome))
+
+    def __next__(self) -> str:
+        return next(self._pieces)
+
+    @property
+    def result(self) -> Result:
+        return self._outcome.result
+
+    def close(self) -> None:
+        """Stop following. The prediction is left running and journaled."""
+        self._pieces.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+async def _read(call: _Call, outcome: _Outcome) -> AsyncGenerator[str, None]:
     pieces: asyncio.Queue[str | None] = asyncio.Queue()
 
-    async def work(context: Context) -> Result:
+    async def work(context: Context) -> None:
         try:
-            return await run_job(context, msgspec.structs.replace(call.ask, emit=pieces.put_nowait))
+            await outcome.run(context, call, pieces.put_nowait)
         finally:
             pieces.put_nowait(None)
 
@@ -153,16 +239,11 @@ async def astream(
         try:
             while (piece := await pieces.get()) is not None:
                 yield piece
-            (await running).raise_for_status()
+            await running
         finally:
             running.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await running
-
-
-def stream(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> Iterator[str]:
-    """Do as ``astream`` does, blocking between pieces; a generator that is left early leaves the prediction running."""
-    yield from iterate(astream(job, input_data, **options))
 
 
 def replicate_run_prediction(

@@ -15,8 +15,11 @@ from replicate_job.flow.account import AccountNote
 from replicate_job.flow.context import Context, Patience, Reporter, command_line
 from replicate_job.http import check_fork, is_loopback
 from replicate_job.journal.sqlite import SQLiteJournal
+from replicate_job.journal.writer import is_readable_by_others
 from replicate_job.outputs.http import HttpFetch
+from replicate_job.outputs.reach import Reach
 from replicate_job.settings import TOKEN, Settings, check_environment
+from replicate_job.threads import check_threads
 
 LOCAL = "local"
 CREATES, OTHERS = 600 / 60, 3000 / 60
@@ -43,6 +46,7 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
     Raises MissingVariableError without a token, unless the API is on this machine; ForkedError; LocalError.
     """
     check_fork()
+    check_threads()
     async with AsyncExitStack() as stack:
         base_url = settings.base_url
         if settings.local:
@@ -57,6 +61,8 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
         transport = await stack.enter_async_context(Transport(base_url, settings.token, user_agent=agent, clock=clock))
         api = LOCAL if settings.local else transport.base_url
         client = Client(transport, creates=rate, others=OTHERS if rate else None, clock=clock)
+        if is_readable_by_others(settings.journal):
+            reporter.warn(f"other users can read the journal {settings.journal}: chmod 600 it if that is not wanted")
         journal = await stack.enter_async_context(SQLiteJournal(settings.journal, clock=clock, token=settings.token))
         account = AccountNote(api, client, journal, is_needed=bool(settings.token) and not settings.local)
         stack.push_async_callback(account.close)
@@ -64,7 +70,9 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
             api=api,
             client=client,
             journal=journal,
-            fetch=await stack.enter_async_context(HttpFetch()),
+            fetch=await stack.enter_async_context(
+                HttpFetch(Reach(transport.base_url, allow_private=settings.allow_private_outputs))
+            ),
             reporter=reporter,
             cache=settings.state,
             account=account,

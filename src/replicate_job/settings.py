@@ -26,7 +26,8 @@ class Settings(msgspec.Struct, frozen=True):
 
     ``state`` is the folder of the journal's default place and of cached schemas; for a user without a home it is the
     journal's own. A ``local`` run needs no token. ``list_lag`` is how many seconds the account's list of predictions
-    may be late.
+    may be late. ``allow_private_outputs``: outputs may lie on this machine or in a private network although the API
+    does not.
     """
 
     token: str | None
@@ -35,15 +36,17 @@ class Settings(msgspec.Struct, frozen=True):
     state: Path
     local: bool = False
     list_lag: float = SLOWEST_LIST
+    allow_private_outputs: bool = False
 
 
-def read_settings(
+def read_settings(  # noqa: PLR0913 - each may come as an argument
     environment: Mapping[str, str] = os.environ,
     *,
     token: str | None = None,
     base_url: str | None = None,
     journal: str | Path | None = None,
     local: bool = False,
+    allow_private_outputs: bool = False,
 ) -> Settings:
     """Arguments win over the environment.
 
@@ -64,6 +67,7 @@ def read_settings(
         state=state or file.parent,
         local=local,
         list_lag=_read_seconds(environment, LIST_LAG, SLOWEST_LIST),
+        allow_private_outputs=allow_private_outputs,
     )
 
 

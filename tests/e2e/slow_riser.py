@@ -26,6 +26,7 @@ from replicate_job.flow.run import Ask, run_job
 from replicate_job.job import Job
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.outputs.http import HttpFetch
+from replicate_job.outputs.reach import Reach
 
 if TYPE_CHECKING:
     from replicate_job.api.transport import Guard
@@ -71,7 +72,7 @@ class StoppingClient(Client):
 async def main() -> None:
     journal = StoppingJournal(Path(sys.argv[1]), lease=LEASE)
     transport = Transport(os.environ["REPLICATE_BASE_URL"], os.environ["REPLICATE_API_TOKEN"], user_agent="test")
-    async with transport, journal, HttpFetch() as fetch:
+    async with transport, journal, HttpFetch(Reach(transport.base_url)) as fetch:
         client = StoppingClient(transport)
         context = Context(
             api=transport.base_url,

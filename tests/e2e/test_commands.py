@@ -146,9 +146,9 @@ def test_resume_finishes_several_and_ends_with_the_worst_code(api: ScriptedAPI, 
 
 
 def test_resume_goes_on_after_a_job_that_cannot_be_finished(api: ScriptedAPI, command: Command) -> None:
-    (command.folder / "blocked").touch()
     stuck = created(api, command, FLUX, "prompt=x", "--save", "blocked", "--key", "stuck", script=PAINTING)
     good = created(api, command)
+    (command.folder / "blocked").touch()
     for prediction in api.predictions:
         prediction.finish()
     outcome = command("resume")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from replicate_job.testing import File, Script, ScriptedAPI
@@ -56,10 +58,30 @@ def test_names_never_lead_out_of_the_folder(api: ScriptedAPI, command: Command, 
 
 
 def test_a_file_without_an_extension_gets_it_from_its_media_type(api: ScriptedAPI, command: Command) -> None:
-    kinds = {"image/png": ".png", "audio/x-wav": ".wav", "text/plain; charset=utf-8": ".txt", "": ".webp"}
-    api.next(Script(output=[File(content=b"RIFF0000WEBP", name="out", content_type=kind) for kind in kinds]))
+    kinds = {"image/png": ".png", "audio/x-wav": ".wav", "text/plain; charset=utf-8": ".txt", "": ".bin"}
+    api.next(Script(output=[File(content=b"says nothing", name="out", content_type=kind) for kind in kinds]))
     response = command("run", FLUX, "prompt=x").response
     assert [Path(name).suffix for name in response["files"]] == list(kinds.values())
+
+
+def test_a_files_suffix_says_what_its_bytes_are(api: ScriptedAPI, command: Command) -> None:
+    files = [
+        File(content=b"\xff\xd8\xff\xe0", name="out.png", content_type="image/png"),
+        File(content=b"PK\x03\x04", name="out.npz", content_type="application/zip"),
+        File(content=b"{}", name="out.geojson", content_type="application/json"),
+        File(content=b"RIFF0000WEBP", name="out", content_type="image/png"),
+    ]
+    api.next(Script(output=files))
+    response = command("run", FLUX, "prompt=x").response
+    assert [Path(name).suffix for name in response["files"]] == [".jpg", ".npz", ".geojson", ".webp"]
+
+
+def test_a_page_that_came_in_place_of_a_picture_is_not_kept(api: ScriptedAPI, command: Command) -> None:
+    api.next(Script(output=[PICTURE]))
+    api.faults.next("download", "nonsense")
+    response = command("run", FLUX, "prompt=x").response
+    assert (command.folder / response["files"][0]).read_bytes() == PICTURE.content
+    assert api.count("download") == 2
 
 
 def test_outputs_inside_the_answer_are_kept_too(api: ScriptedAPI, command: Command) -> None:
@@ -96,28 +118,72 @@ def test_a_job_whose_data_were_removed_before_it_was_resumed_says_so(command: Co
         assert command("resume").error == "no unfinished jobs"
 
 
-def test_a_folder_that_cannot_be_made_is_an_error_that_resume_can_mend(api: ScriptedAPI, command: Command) -> None:
-    (command.folder / "outputs").write_text("in the way")
-    outcome = command("run", FLUX, "prompt=x")
+def _in_the_way(folder: Path) -> None:
+    folder.write_text("in the way")
+
+
+def _a_link_to_nowhere(folder: Path) -> None:
+    folder.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize("spoil", [_in_the_way, _a_link_to_nowhere])
+@pytest.mark.parametrize("inside", ["", "deep/er"])
+@pytest.mark.parametrize("verb", ["run", "batch"])
+def test_a_folder_that_takes_no_outputs_is_told_before_anything_is_paid_for(
+    api: ScriptedAPI, command: Command, spoil: Callable[[Path], None], inside: str, verb: str
+) -> None:
+    spoil(command.folder / "kept")
+    (command.folder / "rows.jsonl").write_text('{"prompt": "x"}\n')
+    words = ("run", FLUX, "prompt=x") if verb == "run" else ("batch", FLUX, "rows.jsonl", "--results", "r.jsonl", "-q")
+    outcome = command(*words, "--save", f"kept/{inside}")
+    assert outcome.code == 2
+    assert outcome.error.startswith("error: outputs cannot be kept in ")
+    assert outcome.error.endswith("kept is not a folder; name another")
+    assert not api.predictions
+    assert command("resume").error == "no unfinished jobs", "the key is free again"
+
+
+@pytest.mark.parametrize("folder", ["/proc/kept", "x" * 300])
+def test_a_folder_that_cannot_be_made_is_told_before_anything_is_paid_for(
+    api: ScriptedAPI, command: Command, folder: str
+) -> None:
+    for more in ((), ("--dry-run",)):
+        outcome = command("run", FLUX, "prompt=x", "--save", folder, *more)
+        assert outcome.code == 2
+        assert "outputs cannot be kept in" in outcome.error
+    assert not api.predictions
+
+
+def test_the_look_at_the_folder_leaves_nothing_behind(api: ScriptedAPI, command: Command) -> None:
+    api.next(Script(end="failed"))
+    assert command("run", FLUX, "prompt=x", "--save", "a/b").code == 1
+    assert not (command.folder / "a").exists()
+    assert not list(command.folder.glob(".replicate-job*"))
+
+
+def test_resume_keeps_outputs_elsewhere_when_their_folder_is_gone(api: ScriptedAPI, command: Command) -> None:
+    """A file lies in the folder's place by the time that the prediction has ended, as after a disk was taken away."""
+    api.next(Script(output=[PICTURE]), Script(output=[PICTURE]))
+    command("run", FLUX, "prompt=x", "--no-wait", "--save", "kept")
+    command("run", FLUX, "prompt=y", "--no-wait", "--no-save")
+    (command.folder / "kept").write_text("in the way")
+    outcome = command("resume")
     assert outcome.code == 3
-    assert outcome.error.startswith("error: the folder ")
-    assert "cannot be made: Not a directory" in outcome.error or "File exists" in outcome.error
-    assert outcome.response["output"] == api.predictions[0].output
-    assert command.rows("state") == [{"state": "ended"}]
-    (command.folder / "outputs").unlink()
-    resumed = command("resume")
-    assert resumed.code == 0
-    assert len(resumed.response["files"]) == 1
-    assert len(api.predictions) == 1
+    assert "cannot be made: Not a directory; " in outcome.err
+    assert "resume --save DIR" in outcome.err
+    resumed = command("resume", "--save", "other")
+    assert (resumed.code, len(resumed.response["files"])) == (0, 1)
+    assert resumed.response["files"][0].startswith("other/")
+    assert len(api.predictions) == 2
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_permission_is_an_error(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "outputs").mkdir(mode=0o500)
     outcome = command("run", FLUX, "prompt=x")
-    assert outcome.code == 3
+    assert outcome.code == 2
     assert "Permission denied" in outcome.error
-    assert outcome.response["prediction_id"] == api.predictions[0].id
+    assert not api.predictions
 
 
 def test_a_disk_that_is_full_is_an_error_that_resume_can_mend(api: ScriptedAPI, command: Command) -> None:
@@ -144,9 +210,89 @@ def test_a_host_that_keeps_failing_is_given_up_and_resume_fetches_later(api: Scr
     assert command("resume").response["files"]
 
 
+@pytest.mark.parametrize("output", [None, []])
+def test_a_success_without_the_files_that_the_schema_promises_is_warned_of(
+    api: ScriptedAPI, command: Command, output: object
+) -> None:
+    api.next(Script(output=output), Script(output=output))
+    outcome = command("run", FLUX, "prompt=x", "--key", "k")
+    assert outcome.code == 0
+    assert "it succeeded without a file that the model's schema promises" in outcome.error
+    again = command("run", FLUX, "prompt=x", "--key", "k")
+    assert (again.code, again.error) == (0, outcome.error)
+    assert "succeeded without a file" in command("run", FLUX, "prompt=x", "--no-save").error
+
+
+def test_a_resumed_job_that_succeeded_without_its_files_is_warned_of(api: ScriptedAPI, command: Command) -> None:
+    """The model is an official one, which hides its version: its schema is looked up again."""
+    api.next(Script(output=[]))
+    command("run", FLUX, "prompt=x", "--no-wait")
+    outcome = command("resume")
+    assert outcome.code == 0
+    assert "it succeeded without a file that the model's schema promises" in outcome.err
+
+
+@pytest.mark.parametrize("output", [None, []])
+def test_a_row_without_the_files_that_the_schema_promises_is_a_problem(
+    api: ScriptedAPI, command: Command, output: object
+) -> None:
+    (command.folder / "rows.jsonl").write_text('{"prompt": "x"}\n{"prompt": "y"}\n')
+    words = ("batch", FLUX, "rows.jsonl", "--results", "r.jsonl", "--concurrency", "1")
+    api.next(Script(output=output), Script(output=[PICTURE]))
+    for more in ((), ("--no-save",), ()):
+        assert command(*words, *more).code == 1
+        records = [msgspec.json.decode(line) for line in (command.folder / "r.jsonl").read_bytes().splitlines()]
+        assert [record["status"] for record in records] == ["succeeded", "succeeded"]
+        assert "succeeded without a file" in records[0]["problem"]
+        assert "problem" not in records[1]
+    assert len(api.predictions) == 2
+    api.next(Script(output=[PICTURE]))
+    assert command(*words, "--retry-failed").code == 0
+
+
 def test_the_token_goes_to_no_redirect_and_no_other_host(api: ScriptedAPI, command: Command) -> None:
     other = f"{api.files_url}/elsewhere"
     api.next(Script(output=[File(content=b"x", name="a.webp", redirect=True), File(content=b"y", redirect=other)]))
     assert command("run", FLUX, "prompt=x", "-v").code == 3
     assert api.count("download") >= 4
     assert not api.strayed_token()
+
+
+@pytest.fixture
+def far(api: ScriptedAPI, command: Command) -> ScriptedAPI:
+    """The API as one on another machine, which a proxy leads to; its outputs lie on this one."""
+    command.environment |= {"http_proxy": api.base_url, "REPLICATE_BASE_URL": "http://replicate.example"}
+    return api
+
+
+def test_outputs_on_this_machine_are_not_fetched_for_an_api_elsewhere(far: ScriptedAPI, command: Command) -> None:
+    far.next(Script(output=[PICTURE]))
+    outcome = command("run", FLUX, "prompt=x", "--key", "k")
+    assert outcome.code == 3
+    assert "127.0.0.1 is on this machine or in a private network" in outcome.error
+    assert outcome.response["status"] == "succeeded"
+    assert far.count("download") == 0
+    resumed = command("resume", "--allow-private-outputs")
+    assert (resumed.code, len(resumed.response["files"]), len(far.predictions)) == (0, 1, 1)
+
+
+@pytest.mark.parametrize("verb", ["run", "batch", "wait"])
+def test_private_outputs_can_be_allowed(far: ScriptedAPI, command: Command, verb: str) -> None:
+    far.next(Script(output=[PICTURE]), Script(output=[PICTURE]))
+    (command.folder / "rows.jsonl").write_text('{"prompt": "x"}\n')
+    if verb == "wait":
+        prediction = command("run", FLUX, "prompt=x", "--no-wait").response["prediction_id"]
+        words = ("wait", prediction)
+    else:
+        words = (verb, FLUX, *(("prompt=x",) if verb == "run" else ("rows.jsonl", "--results", "r.jsonl")))
+    assert command(*words, "--allow-private-outputs").code == 0
+    assert far.count("download") == 1
+
+
+def test_a_row_whose_outputs_lie_on_this_machine_says_so(far: ScriptedAPI, command: Command) -> None:
+    far.next(Script(output=[PICTURE]))
+    (command.folder / "rows.jsonl").write_text('{"prompt": "x"}\n')
+    outcome = command("batch", FLUX, "rows.jsonl", "--results", "-")
+    assert outcome.code == 1
+    assert "in a private network" in outcome.json["problem"]
+    assert far.count("download") == 0

@@ -407,6 +407,22 @@ def test_a_stream_without_text_prints_the_response(command: Command) -> None:
     assert len(outcome.response["files"]) == 1
 
 
+def test_a_stream_that_is_not_all_text_prints_the_response_to_stderr(api: ScriptedAPI, command: Command) -> None:
+    api.next(Script(output=["a caption", None, 3, File(content=b"x", name="a.txt", inline=True)]))
+    outcome = command("run", "acme/private", "--stream")
+    assert (outcome.code, outcome.out) == (0, b"a caption")
+    response = msgspec.json.decode(outcome.error)
+    assert response["output"] == api.predictions[0].output
+    assert [(command.folder / name).read_bytes() for name in response["files"]] == [b"x"]
+
+
+def test_a_stream_without_any_text_says_so(api: ScriptedAPI, command: Command) -> None:
+    api.next(Script(output={"label": "cat"}))
+    outcome = command("run", "acme/private", "--stream")
+    assert outcome.response["output"] == {"label": "cat"}
+    assert "holds no text to stream" in outcome.error
+
+
 def test_a_failed_stream_keeps_its_text_and_its_exit_code(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(end="failed", error="no memory", output=["Once"], stream=Stream()))
     outcome = command("run", LLAMA, "prompt=x", "--stream")

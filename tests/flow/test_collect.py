@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import math
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -143,10 +145,13 @@ async def test_expired_files_are_an_error_that_keeps_the_record_and_the_other_fi
 async def test_a_folder_that_cannot_be_written_loses_nothing_and_the_key_tries_again(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
-    api.next(Script(output=[File(content=PICTURE, name="a.png")]))
+    api.next(Script(output=[File(content=PICTURE, name="a.png")], duration=math.inf))
+    running = asyncio.create_task(keep(connect, api, tmp_path / "out"))
+    await asyncio.to_thread(api.wait_until, lambda: api.predictions)
     (tmp_path / "out").write_text("a file in the way")
-    with pytest.raises(OutputError, match="out") as caught:
-        await keep(connect, api, tmp_path / "out")
+    api.predictions[0].finish()
+    with pytest.raises(OutputError, match=r"out/.* cannot be made: .*--save DIR` keeps it elsewhere") as caught:
+        await running
     assert caught.value.result.status == "succeeded"
     assert caught.value.result.output
     assert (await entry_of(connect, api)).state == "ended"

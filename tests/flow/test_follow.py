@@ -146,6 +146,25 @@ async def test_files_are_no_text(api: ScriptedAPI, connect: Connect) -> None:
     assert pieces == []
 
 
+async def test_numbers_that_were_streamed_are_not_taken_for_a_break(
+    api: ScriptedAPI, connect: Connect, heard: Any
+) -> None:
+    events = tuple(Event(data=word, id=str(number)) for number, word in enumerate(["a", "3"]))
+    api.next(Script(duration=0.1, output=["a", 3, None, "b"], stream=Stream(events=events)))
+    _, pieces = await follow(connect, api)
+    assert pieces == ["a", "3", "b"]
+    assert heard.warnings == []
+
+
+async def test_text_that_was_streamed_of_an_output_that_is_an_object_is_warned_of(
+    api: ScriptedAPI, connect: Connect, heard: Any
+) -> None:
+    api.next(Script(duration=0.1, output={"text": "ab"}, stream=Stream(events=("a", "b"))))
+    _, pieces = await follow(connect, api)
+    assert pieces == ["a", "b"]
+    assert any("not how the output begins" in line for line in heard.warnings)
+
+
 async def test_what_was_streamed_and_is_not_in_the_output_is_warned_of(
     api: ScriptedAPI, connect: Connect, heard: Any
 ) -> None:

@@ -69,6 +69,32 @@ async def test_a_large_file_is_uploaded_with_its_name_type_and_hash(tmp_path: Pa
     assert storage.uploads == [(movie, "übung.mp4", "video/mp4", hashlib.sha256(content).hexdigest())]
 
 
+@pytest.mark.parametrize("name", ["a.npz", "a.safetensors", "a.pt", "a.tar.gz", "a.srt", "a.what"])
+async def test_a_file_that_only_its_name_tells_is_uploaded_however_small(tmp_path: Path, name: str) -> None:
+    storage = Storage()
+
+    assert await send_files({"x": file(tmp_path, name, b"PK\x03\x04")}, storage) == {"x": "https://files.example/1"}
+    assert [upload[1] for upload in storage.uploads] == [name]
+
+
+async def test_one_content_under_names_that_tell_different_things_keeps_both(tmp_path: Path) -> None:
+    storage, names = Storage(), ["a.npz", "a.pt", "b.pt"]
+
+    sent = await send_files({"x": [file(tmp_path, name, b"PK\x03\x04") for name in names]}, storage)
+
+    assert sent == {"x": [f"https://files.example/{number}" for number in (1, 2, 2)]}
+    assert [upload[1] for upload in storage.uploads] == ["a.npz", "a.pt"]
+
+
+async def test_a_file_is_called_what_its_content_is(tmp_path: Path) -> None:
+    small, large, storage = b"\xff\xd8\xff", b"\xff\xd8\xff" + bytes(INLINE), Storage()
+
+    sent = await send_files({"x": file(tmp_path, "a.png", small), "y": file(tmp_path, "b.png", large)}, storage)
+
+    assert sent["x"].startswith("data:image/jpeg;base64,")
+    assert [upload[1:3] for upload in storage.uploads] == [("b.jpg", "image/jpeg")]
+
+
 async def test_one_content_is_uploaded_once_whatever_its_names(tmp_path: Path) -> None:
     content, storage = b"c" * (INLINE + 1), Storage()
     first, second = file(tmp_path, "a.png", content), file(tmp_path, "b.png", content)

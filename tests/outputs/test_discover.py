@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from replicate_job.outputs.discover import OutputFile, as_text, find_files, is_text
+from replicate_job.outputs.discover import OutputFile, as_text, find_files, is_text, text_in
 
 URI = {"type": "string", "format": "uri"}
 DELIVERED = "https://replicate.delivery/xezq/abc/out-0.webp"
@@ -156,6 +156,29 @@ TOKENS = document(
 )
 def test_text_is_joined_where_the_schema_or_its_absence_says_so(output: Any, schema: Any, joined: str | None) -> None:
     assert as_text(output, schema) == joined
+
+
+WORDS = document({"type": "array", "items": {"type": "string"}})
+
+
+@pytest.mark.parametrize(
+    ("output", "schema", "text"),
+    [
+        (["a", None, 1, "b"], TOKENS, "ab"),
+        (["a", None, 1, "b"], None, "ab"),
+        (["a cat", None, "a dog"], WORDS, "a cat\na dog"),
+        (["a", DELIVERED, "b"], None, "ab"),
+        ([DELIVERED], WORDS, DELIVERED),
+        ([{"a": "b"}, ["c"]], None, ""),
+        ("a", None, "a"),
+        (DELIVERED, None, ""),
+        ({"a": "b"}, None, ""),
+        (3, None, ""),
+        (None, None, ""),
+    ],
+)
+def test_the_text_of_an_output_is_found_beside_other_things(output: Any, schema: Any, text: str) -> None:
+    assert text_in(output, schema) == text
 
 
 def test_a_stream_of_pieces_is_known_before_there_is_output() -> None:

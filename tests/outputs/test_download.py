@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gzip
 import hashlib
 import os
 import random
 import stat
 import sys
+import zlib
 from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -19,6 +21,7 @@ from replicate_job.errors import NoAnswerError, NotSentError, OutputError, Outpu
 from replicate_job.outputs.discover import OutputFile
 from replicate_job.outputs.download import SavedFile, save, shown, wait
 from replicate_job.outputs.http import HttpFetch, HttpResponse
+from replicate_job.outputs.reach import Reach
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -36,7 +39,7 @@ class Fault:
         status: int = 0,
         *,
         cut: int | None = None,
-        headers: dict[str, str | None] | None = None,
+        headers: Mapping[str, str | None] | None = None,
         body: bytes | None = None,
         chunked: bool = False,
         whole: bool = False,
@@ -113,7 +116,7 @@ async def files() -> AsyncIterator[Files]:
 
 @pytest.fixture
 async def fetch() -> AsyncIterator[HttpFetch]:
-    async with HttpFetch() as client:
+    async with HttpFetch(Reach("http://127.0.0.1")) as client:
         yield client
 
 
@@ -197,6 +200,184 @@ async def test_a_file_that_changed_meanwhile_is_not_patched_together(
     assert saved.path.read_bytes() == b"new" * 50_000
 
 
+async def test_a_part_with_another_etag_is_not_patched_onto_the_first(
+    files: Files, fetch: HttpFetch, tmp_path: Path
+) -> None:
+    """Whatever If-Range says, this host sends the rest of what it has now, which is as long."""
+    new = bytes(reversed(CONTENT))
+    rest = {"etag": '"two"', "content-range": f"bytes 100000-{len(new) - 1}/{len(new)}"}
+    files.faults += [Fault(cut=100_000), Fault(206, body=new[100_000:], headers=rest)]
+    files.faults.append(Fault(body=new, headers={"etag": '"two"'}, whole=True))
+
+    (saved,) = await save(outputs(f"{files.url}/a.png"), tmp_path, fetch, sleep=Sleeps())
+
+    assert saved.path.read_bytes() == new
+
+
+async def test_a_part_that_is_longer_than_it_says_starts_over(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
+    rest = {"content-range": f"bytes 100000-199999/{len(CONTENT)}"}
+    files.faults += [Fault(cut=100_000), Fault(206, body=b"x" * 200_000, headers=rest), Fault()]
+
+    (saved,) = await save(outputs(f"{files.url}/a.png"), tmp_path, fetch, sleep=Sleeps())
+
+    assert saved.path.read_bytes() == CONTENT
+
+
+async def test_a_part_of_an_unknown_whole_is_not_taken_for_all_of_the_rest(
+    files: Files, fetch: HttpFetch, tmp_path: Path
+) -> None:
+    end = len(CONTENT)
+    part = Fault(206, body=CONTENT[200_000:250_000], headers={"content-range": "bytes 200000-249999/*"})
+    last = Fault(206, body=CONTENT[250_000:], headers={"content-range": f"bytes 250000-{end - 1}/*"})
+    over = Fault(416, body=b"", headers={"content-range": f"bytes */{end}"})
+    files.faults += [Fault(chunked=True, cut=200_007), part, last, over]
+
+    (saved,) = await save(outputs(f"{files.url}/a.png"), tmp_path, fetch, sleep=Sleeps())
+
+    assert saved.path.read_bytes() == CONTENT
+    assert files.requests[-1][1]["range"] == f"bytes={end}-"
+
+
+PACKED = {
+    "gzip": gzip.compress(CONTENT),
+    "x-gzip": gzip.compress(CONTENT[:1000]) + gzip.compress(CONTENT[1000:]) + bytes(8),
+    "deflate": zlib.compress(CONTENT),
+    "Deflate": zlib.compress(CONTENT)[2:-4],
+}
+PICTURE = b"RIFF\x1a\0\0\0WEBP" + b"p" * 3000
+FOREIGN = {
+    "br": b"\x1b\xc3\x0b\xf8\x9d\tv\xec:\x88,\xe3\xa6\x04\x90\xba*!\xa3*Jj\r#(8\x05\xcbk\x05\x00\x02\xb48n\x00`\x1a",
+    "zstd": b"(\xb5/\xfd`\xc4\n\xa5\x00\x00hRIFF\x1a\x00\x00\x00WEBPp\x01\x00\xb4\xf3\xc1\x17",
+}
+
+
+@pytest.mark.parametrize("coding", PACKED)
+async def test_a_host_that_compresses_unasked_still_gives_the_file(
+    coding: str, files: Files, fetch: HttpFetch, tmp_path: Path
+) -> None:
+    packed = Fault(body=PACKED[coding], headers={"content-encoding": coding})
+    files.faults += [Fault(body=packed.body, headers=packed.headers, cut=1000), packed]
+
+    (saved,) = await save(outputs(f"{files.url}/a.png"), tmp_path, fetch, sleep=Sleeps())
+
+    assert saved.path.read_bytes() == CONTENT
+    assert saved.sha256 == hashlib.sha256(CONTENT).hexdigest()
+    assert not any("range" in headers for _, headers in files.requests), "what is kept is not what the host counts"
+
+
+@pytest.mark.parametrize("coding", FOREIGN)
+async def test_what_the_http_library_alone_decodes_is_asked_for_once_more(
+    coding: str, files: Files, fetch: HttpFetch, tmp_path: Path
+) -> None:
+    body, headers = FOREIGN[coding], {"content-encoding": coding}
+    whole, cut = Fault(body=body, headers=headers), Fault(body=body, headers=headers, cut=len(body) - 3)
+    files.faults += [whole, cut, whole, whole]
+
+    (saved,) = await save(outputs(f"{files.url}/a.webp"), tmp_path, fetch, sleep=Sleeps())
+
+    assert saved.path.read_bytes() == PICTURE
+    assert len(files.requests) == 4
+    assert {headers["accept-encoding"] for _, headers in files.requests} == {"identity"}
+
+
+async def test_a_host_that_changes_its_coding_between_two_answers_is_still_read_right(
+    files: Files, fetch: HttpFetch, tmp_path: Path
+) -> None:
+    packed = Fault(body=PACKED["gzip"], headers={"content-encoding": "gzip"})
+    files.faults += [Fault(body=FOREIGN["br"], headers={"content-encoding": "br"}), packed]
+
+    (saved,) = await save(outputs(f"{files.url}/a.png"), tmp_path, fetch, sleep=Sleeps())
+
+    assert saved.path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("gzip", PACKED["gzip"][:-9]),
+        ("gzip", PACKED["gzip"][:5000] + b"damaged" + PACKED["gzip"][5007:]),
+        ("gzip", CONTENT),
+        ("gzip", b""),
+        ("deflate", PACKED["deflate"][:-2]),
+        ("br", FOREIGN["br"][:-3]),
+        ("zstd", b"not that"),
+    ],
+)
+async def test_what_cannot_be_decoded_to_its_end_is_a_failed_download(
+    coding: str, body: bytes, files: Files, fetch: HttpFetch, tmp_path: Path
+) -> None:
+    files.choose = lambda: Fault(body=body, headers={"content-encoding": coding})
+
+    with pytest.raises(OutputError, match=r"could not be fetched"):
+        await save(outputs(f"{files.url}/a.png"), tmp_path, fetch, sleep=Sleeps(), attempts=2)
+
+    assert listing(tmp_path) == []
+
+
+PAGE = b"<!DOCTYPE html><title>Blocked by policy</title>"
+PROBLEM = b'{"detail": "blocked by policy"}'
+DENIED = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>"
+
+
+@pytest.mark.parametrize("body", [PAGE, PROBLEM, DENIED])
+@pytest.mark.parametrize("name", ["a.png", "a.mp4", "a.safetensors", "a.tar.gz", "a.glb", "a.txt", "a.csv"])
+async def test_a_page_in_place_of_a_file_is_asked_for_again(
+    name: str, body: bytes, files: Files, fetch: HttpFetch, tmp_path: Path
+) -> None:
+    kinds = {PAGE: "text/html; charset=utf-8", PROBLEM: "application/json", DENIED: "application/xml"}
+    files.faults += [Fault(body=body, headers={"content-type": kinds[body]})] * 2
+
+    (saved,) = await save(outputs(f"{files.url}/{name}"), tmp_path, fetch, sleep=Sleeps())
+
+    assert saved.path.read_bytes() == CONTENT
+    assert len(files.requests) == 3
+
+
+@pytest.mark.parametrize("kind", ["image/png", "application/octet-stream", None])
+async def test_a_page_that_stays_is_a_failed_download_that_is_named(
+    kind: str | None, files: Files, fetch: HttpFetch, tmp_path: Path
+) -> None:
+    files.choose = lambda: Fault(body=PAGE, headers={"content-type": kind})
+
+    with pytest.raises(OutputError, match=r"3 requests without a new byte: a web page came in place of a \.png file"):
+        await save(outputs(f"{files.url}/a.png"), tmp_path, fetch, sleep=Sleeps(), attempts=3)
+
+    assert listing(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "body"),
+    [
+        ("a.html", "text/html", PAGE),
+        ("a.htm", "text/html", PAGE),
+        ("a.json", "application/json", PROBLEM),
+        ("a.gltf", "application/json", PROBLEM),
+        ("a.geojson", "application/json", PROBLEM),
+        ("a.jsonl", "application/json", PROBLEM),
+        ("a.xml", "application/xml", DENIED),
+        ("a.svg", "image/svg+xml", b"<svg/>"),
+        ("a.txt", "text/plain", PAGE),
+        ("a.md", "text/plain", PROBLEM),
+        ("a", "text/html", PAGE),
+        ("a", "application/json", PROBLEM),
+        ("a.bin", "text/html", PAGE),
+        ("a.php", "text/html", PAGE),
+        ("a.png", "text/html", b"\x89PNG\r\n\x1a\n"),
+        ("a.png", "text/html", b"\0\1\2"),
+    ],
+)
+async def test_a_page_that_is_the_output_is_kept(  # noqa: PLR0913, PLR0917 - fixtures and a table's columns
+    name: str, kind: str, body: bytes, files: Files, fetch: HttpFetch, tmp_path: Path
+) -> None:
+    files.content = body
+    files.faults.append(Fault(headers={"content-type": kind}))
+
+    (saved,) = await save(outputs(f"{files.url}/{name}"), tmp_path, fetch)
+
+    assert saved.path.read_bytes() == body
+    assert len(files.requests) == 1
+
+
 async def test_without_a_validator_a_cut_file_is_fetched_anew(files: Files, fetch: HttpFetch, tmp_path: Path) -> None:
     files.faults += [Fault(cut=100_000, headers={"etag": None}), Fault()]
 
@@ -262,7 +443,7 @@ async def test_a_file_that_is_gone_says_so_at_once(status: int, files: Files, fe
     [
         Fault(403),
         Fault(204, body=b""),
-        Fault(headers={"content-encoding": "gzip"}),
+        Fault(headers={"content-encoding": "compress"}),
         Fault(302, headers={"location": "/x"}),
     ],
 )
@@ -345,7 +526,7 @@ async def test_names_and_headers_of_the_server_never_leave_the_folder(
     files: Files, fetch: HttpFetch, tmp_path: Path
 ) -> None:
     bad = {"content-disposition": 'attachment; filename="../../evil.sh"', "content-type": "image/png"}
-    files.choose = lambda: Fault(headers=bad)  # type: ignore[arg-type]
+    files.choose = lambda: Fault(headers=bad)
     urls = [
         f"{files.url}/{path}" for path in ("../../x", "a" * 300, "same.png", "same.png", "..%2f..%2fetc%2fx.png", "")
     ]
@@ -407,11 +588,12 @@ from replicate_job.errors import OutputError
 from replicate_job.outputs.discover import OutputFile
 from replicate_job.outputs.download import save
 from replicate_job.outputs.http import HttpFetch
+from replicate_job.outputs.reach import Reach
 
 url, folder, limit = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 
 async def main():
-    async with HttpFetch() as fetch:
+    async with HttpFetch(Reach("http://127.0.0.1")) as fetch:
         await save([OutputFile((), url)], folder, fetch)
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -504,6 +686,7 @@ def test_waits_double_and_stay_bearable() -> None:
 
 def test_a_url_in_a_message_has_no_signature_and_is_short() -> None:
     assert shown("https://a/b.png?X-Signature=secret") == "https://a/b.png"
+    assert shown("https://user:secret@a/b@c.png") == "https://a/b@c.png"
     assert len(shown("https://a/" + "b" * 5000)) < 250
 
 
@@ -568,7 +751,7 @@ class TestHttpFetch:
                 monkeypatch.setenv(name, proxy.url)
             for name in ("NO_PROXY", "no_proxy"):
                 monkeypatch.delenv(name, raising=False)
-            async with HttpFetch() as fetch:
+            async with HttpFetch(Reach("http://127.0.0.1")) as fetch:
                 for host in (files.url, files.url.replace("127.0.0.1", "localhost")):
                     async with fetch(f"{host}/a", {}) as response:
                         assert response.status == 200

@@ -71,6 +71,64 @@ def test_a_server_that_is_busy_says_when() -> None:
     assert judge(503, {}, 4, WHOLE).known == WHOLE
 
 
-def test_compressed_bytes_are_refused() -> None:
-    assert judge(200, {"content-encoding": "gzip"}, 0, Known()).action == "refused"
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "deflate", "br", "zstd", "GZIP"])
+def test_compressed_bytes_are_a_whole_file_of_which_no_range_can_be_asked(coding: str) -> None:
+    headers = {"content-encoding": coding, "content-length": "9", "etag": '"v1"', "content-type": "image/png"}
+    verdict = judge(200, headers, 4, WHOLE)
+
+    assert (verdict.action, verdict.known, verdict.end) == ("restart", Known(media_type="image/png"), None)
+    assert request_headers(4, verdict.known) == {"accept-encoding": "identity"}
+
+
+def test_what_cannot_be_decoded_is_refused() -> None:
+    assert judge(200, {"content-encoding": "compress"}, 0, Known()).action == "refused"
+    assert judge(200, {"content-encoding": "gzip, gzip"}, 0, Known()).action == "refused"
     assert judge(200, {"content-encoding": "identity"}, 0, Known()).action == "restart"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"etag": '"v2"'},
+        {"etag": 'W/"v1"'},
+        {"last-modified": "Tue, 02 Jan 2024 00:00:00 GMT"},
+        {"content-encoding": "gzip"},
+        {"content-range": "bytes 4-9/11"},
+        {"content-range": "bytes 4-3/10"},
+        {"content-range": "bytes 4-10/10"},
+    ],
+)
+def test_a_part_of_another_file_starts_over(headers: dict[str, str]) -> None:
+    known = Known('"v1"', 10, "image/png", "Mon, 01 Jan 2024 00:00:00 GMT")
+    same = {"content-range": "bytes 4-9/10"}
+
+    assert judge(206, same, 4, known).action == "append"
+    assert judge(206, same | {"etag": '"v1"'}, 4, known).action == "append"
+    verdict = judge(206, same | headers, 4, known)
+    assert (verdict.action, verdict.anew, verdict.known) == ("again", True, Known())
+    if "content-range" not in headers:
+        assert judge(416, {"content-range": "bytes */4"} | headers, 4, known).action == "again"
+
+
+def test_the_end_of_another_file_is_not_the_end_of_this_one() -> None:
+    assert judge(416, {"content-range": "bytes */4"}, 4, Known('"v1"', 10)).anew
+    assert judge(416, {"content-range": "bytes */4"}, 4, Known('"v1"')).action == "done"
+
+
+def test_a_part_that_was_not_asked_for_is_not_taken() -> None:
+    """Without a validator no range is asked for, whatever comes."""
+    assert judge(206, {"content-range": "bytes 4-9/10"}, 4, Known(None, 10)).anew
+    assert judge(416, {"content-range": "bytes */4"}, 4, Known(None, 4)).anew
+
+
+def test_a_file_that_may_change_again_in_the_same_second_is_not_named_by_its_date() -> None:
+    modified = {"last-modified": "Mon, 01 Jan 2024 00:00:00 GMT"}
+
+    assert judge(200, modified | {"date": "Mon, 01 Jan 2024 00:00:00 GMT"}, 0, Known()).known.validator is None
+    assert judge(200, modified | {"date": "Mon, 01 Jan 2024 00:00:01 GMT"}, 0, Known()).known.validator
+    assert judge(200, modified | {"date": "no date"}, 0, Known()).known.validator is None
+
+
+def test_the_length_of_the_same_file_stays_known_when_it_is_not_said_again() -> None:
+    assert judge(200, {"etag": '"v1"'}, 4, WHOLE).known.total == 10
+    assert judge(200, {"etag": '"v2"'}, 4, WHOLE).known.total is None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from replicate_job.wire.media import extension, media_type, sniff
+from replicate_job.wire.media import extension, is_given_back, media_type, right_name
+from replicate_job.wire.signature import sniff
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 32
 
@@ -17,6 +18,14 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 32
         ("a.wav", b"", "audio/wav"),
         ("a", PNG, "image/png"),
         ("a.what", PNG, "image/png"),
+        ("shot.png", b"\xff\xd8\xff\xe0", "image/jpeg"),
+        ("shot.PNG", PNG, "image/png"),
+        ("a.svg", b"<svg/>", "image/svg+xml"),
+        ("a.txt", b"<html>", "text/plain"),
+        ("a.npz", b"PK\x03\x04", "application/octet-stream"),
+        ("a.m4a", b"\0\0\0\x18ftypisom", "audio/mp4"),
+        ("a.mp4", b"\0\0\0\x18ftypM4A ", "video/mp4"),
+        ("a.png", b"PK\x03\x04", "application/zip"),
         ("photo", b"\xff\xd8\xff\xe0", "image/jpeg"),
         ("song", b"RIFF\0\0\0\0WAVEfmt ", "audio/wav"),
         ("clip", b"\0\0\0\x18ftypisom", "video/mp4"),
@@ -24,7 +33,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 32
         ("archive.tar.gz", b"", "application/gzip"),
     ],
 )
-def test_the_media_type_comes_from_the_suffix_and_then_from_the_content(name: str, head: bytes, expected: str) -> None:
+def test_the_media_type_is_the_contents_and_then_the_suffixs(name: str, head: bytes, expected: str) -> None:
     assert media_type(name, head) == expected
 
 
@@ -35,3 +44,51 @@ def test_extensions_are_the_usual_ones() -> None:
     assert extension("application/octet-stream") is None
     assert extension("what/ever") is None
     assert sniff(b"plain words") is None
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (b"\xef\xbb\xbf \n<!DOCTYPE html><p>", "text/html"),
+        (b"<!-- x --><HTML>", "text/html"),
+        (b'<?xml version="1.0"?><html xmlns="x">', "text/html"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code>', "application/xml"),
+        (b'<?xml version="1.0"?><!DOCTYPE svg PUBLIC "x"><svg>', "image/svg+xml"),
+        (b'{"detail": "blocked"', "application/json"),
+        (b'[{"a": "\xc3', "application/json"),
+        (b"[INST] a prompt", None),
+        (b"{hello}", None),
+        (b'{"a"\0\1', None),
+        (b'{"a": "\xff\xfe\xfd"}', None),
+        (b"<3 is a heart", None),
+        (b"----WEBP", None),
+    ],
+)
+def test_pages_and_documents_are_known_by_how_they_begin(head: bytes, expected: str | None) -> None:
+    assert sniff(head) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "expected"),
+    [
+        ("shot.png", b"\xff\xd8\xff", "shot.jpg"),
+        ("shot.jpeg", b"\xff\xd8\xff", "shot.jpeg"),
+        ("shot", PNG, "shot.png"),
+        ("a.b.PNG", b"\xff\xd8\xff", "a.b.jpg"),
+        ("weights.pt", b"PK\x03\x04", "weights.pt"),
+        ("weights", b"PK\x03\x04", "weights"),
+        ("notes.md", b"<html>", "notes.md"),
+        (".png", b"\xff\xd8\xff", ".png.jpg"),
+    ],
+)
+def test_a_name_gets_the_suffix_that_the_content_says(name: str, head: bytes, expected: str) -> None:
+    assert right_name(name, head) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a.jpeg", True), ("a.wav", True), ("a.txt", True), ("a", True), ("a.pdf", True)]
+    + [(name, False) for name in ("a.npz", "a.safetensors", "a.pt", "a.tar.gz", "a.bin", "a.srt", "a.docx", "a.GGUF")],
+)
+def test_few_suffixes_come_back_from_a_media_type(name: str, expected: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    assert is_given_back(name) is expected

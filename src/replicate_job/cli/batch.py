@@ -19,7 +19,7 @@ from replicate_job.api.ratelimit import parse_rate
 from replicate_job.cli.completion import files, targets
 from replicate_job.cli.exits import FAILED, SUCCEEDED, UNFINISHED
 from replicate_job.cli.help import examples
-from replicate_job.cli.options import Common, common, folder, local, saving
+from replicate_job.cli.options import Common, common, fetching, folder, local, saving
 from replicate_job.cli.output import print_json
 from replicate_job.cli.progress import open_progress
 from replicate_job.cli.run import read_job
@@ -141,6 +141,7 @@ class _Duration(click.ParamType[int]):
     help="Where the report goes; default report.html beside the results.",
 )
 @click.option("--no-report", is_flag=True, help="Write no report.")
+@fetching
 @local
 @partial(common, loop=new_loop)
 def command(shared: Common, target: str, **given: Any) -> Coroutine[Any, Any, int]:

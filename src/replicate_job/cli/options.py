@@ -24,6 +24,8 @@ from replicate_job.settings import Settings, read_settings
 OUTPUTS = "outputs"
 """The folder of outputs where none is named."""
 
+_FETCHING = {"run", "batch", "resume", "wait"}
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -34,20 +36,25 @@ class _Beating(Reporter, Protocol):
 
 
 class Common(msgspec.Struct, frozen=True):
-    """``--journal``, ``-q``, ``-v`` and ``--local`` of any command, and whether SIGTERM has come since it began."""
+    """``--journal``, ``-q``, ``-v``, ``--local`` and ``--allow-private-outputs`` of any command, and whether SIGTERM
+    has come since it began.
+    """  # noqa: D205 - one sentence
 
     journal: str | None
     quiet: bool
     verbose: bool
     local: bool
+    allow_private_outputs: bool
     terminated: Terminated
 
     @property
     def settings(self) -> Settings:
-        return read_settings(journal=self.journal, local=self.local)
+        return read_settings(journal=self.journal, local=self.local, allow_private_outputs=self.allow_private_outputs)
 
     def line(self, *words: str) -> str:
         """A command line for a hint: ``words``, where these jobs are."""
+        fetches = self.allow_private_outputs and words[0] in _FETCHING
+        words += ("--allow-private-outputs",) if fetches else ()
         words += ("--local",) if self.local else ()
         words += ("--journal", self.journal) if self.journal else ()
         return command_line(*words)
@@ -91,9 +98,17 @@ def common(
     """
 
     @functools.wraps(command)
-    def run(journal: str | None, *, quiet: bool, verbose: bool, local: bool = False, **own: Any) -> int:
+    def run(
+        journal: str | None,
+        *,
+        quiet: bool,
+        verbose: bool,
+        local: bool = False,
+        allow_private_outputs: bool = False,
+        **own: Any,
+    ) -> int:
         terminated = Terminated()
-        shared = Common(journal, quiet, verbose, local, terminated)
+        shared = Common(journal, quiet, verbose, local, allow_private_outputs, terminated)
         return run_async(command(shared, **own), terminated, loop)
 
     for option in (
@@ -110,6 +125,12 @@ def common(
 
 def local(function: _F) -> _F:
     return click.option("--local", is_flag=True, help="Run on this machine, without a token.")(function)
+
+
+def fetching(function: _F) -> _F:
+    """Where outputs may be fetched from."""
+    told = "Fetch outputs also from this machine and private networks."
+    return click.option("--allow-private-outputs", is_flag=True, help=told)(function)
 
 
 def output_only(function: _F) -> _F:

@@ -37,14 +37,19 @@ def print_json(value: Any) -> None:
 
 def print_response(result: Result, schema: dict[str, Any] | None = None) -> None:
     """Print the ten fields, and the files by their shortest path; on a terminal, long values in short."""
-    response = result.to_dict()
-    if result.files:
-        response["files"] = [shorten(path) for path in result.files]
+    response = _response(result)
     if is_shown():
         from replicate_job.cli.brief import brief  # noqa: PLC0415 - for those who see it
 
         response = brief(result, response, schema)
     print_json(response)
+
+
+def _response(result: Result) -> dict[str, Any]:
+    response = result.to_dict()
+    if result.files:
+        response["files"] = [shorten(path) for path in result.files]
+    return response
 
 
 def print_output(result: Result, schema: dict[str, Any] | None = None) -> None:
@@ -77,16 +82,23 @@ class Text:
     """Streamed text on its way to stdout."""
 
     def __init__(self) -> None:
-        self.last = ""
+        self.whole = ""
 
     def emit(self, piece: str) -> None:
         write(piece)
-        self.last = piece
+        self.whole += piece
 
     def close(self) -> None:
         """End the last line, so that a prompt does not follow on it."""
-        if is_shown() and not self.last.endswith("\n"):
+        if is_shown() and not self.whole.endswith("\n"):
             write("\n")
+
+    def has_all_of(self, result: Result) -> bool:
+        """Whether nothing of the output is missing in the text."""
+        output = result.output
+        if isinstance(output, list) and all(isinstance(item, str) for item in output):
+            return self.whole in {"".join(output), "\n".join(output)}
+        return output in {None, self.whole} if isinstance(output, str | None) else False
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -103,9 +115,12 @@ class Shown(msgspec.Struct, frozen=True):
         return found and self.schema is None
 
     def report(self, result: Result) -> None:
-        """Print the response, or the output alone; with ``--stream`` only where there was no text."""
-        if self.text and self.text.last:
+        """Print the response, or the output alone; with ``--stream`` only what is more than the text, to stderr."""
+        if self.text and self.text.whole:
             self.text.close()
+            is_over = result.status not in {"starting", "processing"}
+            if result.files or (is_over and not self.text.has_all_of(result)):
+                tell(msgspec.json.encode(_response(result), enc_hook=str).decode())
         elif self.alone:
             print_output(result, self.schema)
         else:

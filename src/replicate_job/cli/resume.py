@@ -10,7 +10,7 @@ import msgspec
 
 from replicate_job.cli.exits import SUCCEEDED, exit_code, explain
 from replicate_job.cli.help import examples
-from replicate_job.cli.options import Common, common, local, waiting
+from replicate_job.cli.options import Common, common, fetching, folder, local, waiting
 from replicate_job.cli.output import conclude, print_carried, print_response
 from replicate_job.cli.streams import tell
 from replicate_job.errors import ReplicateJobError
@@ -32,14 +32,17 @@ TOGETHER = 8
     ),
 )
 @waiting
+@click.option("--save", metavar="DIR", help="Keep outputs there, and not in each job's own folder.")
+@fetching
 @local
 @common
-async def command(shared: Common, **given: float | None) -> int:
+async def command(shared: Common, save: str | None, **given: float | None) -> int:
     """Finish every unfinished job of the journal: wait for what runs, keep outputs, create what never was.
 
     Each waits as long as it was made to, or as the options say. Batches are not touched, but named with what goes on
     with them.
     """
+    place = folder(save, no_save=save is None)
     budget = {name: value for name, value in given.items() if value is not None}
     gate = asyncio.Semaphore(TOGETHER)
 
@@ -48,7 +51,7 @@ async def command(shared: Common, **given: float | None) -> int:
         async with gate:
             try:
                 with print_carried():
-                    result = await run_job(context, Ask(job, entry.key, entry.save))
+                    result = await run_job(context, Ask(job, entry.key, entry.save and (place or entry.save)))
             except ReplicateJobError as error:
                 tell(f"{entry.key}: {explain(error)}")
                 return exit_code(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os.path
 import sys
 from collections.abc import Coroutine
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +14,7 @@ import msgspec
 from replicate_job.cli.completion import files, targets
 from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.help import examples
-from replicate_job.cli.options import Common, common, folder, local, output_only, saving, waiting
+from replicate_job.cli.options import Common, common, fetching, folder, local, output_only, saving, waiting
 from replicate_job.cli.output import Shown, Text, conclude, print_carried, print_json
 from replicate_job.cli.streams import is_shown, is_watched
 from replicate_job.errors import InputError, JobError
@@ -28,6 +28,7 @@ from replicate_job.inputs.at_path import AtPaths, Reading, existing_file, has_at
 from replicate_job.inputs.pairs import parse_pairs, split_pair
 from replicate_job.inputs.upload import check_files
 from replicate_job.job import EVENTS, Job
+from replicate_job.outputs.folder import check_folder
 from replicate_job.settings import check_environment
 from replicate_job.wire.bounds import LARGEST
 from replicate_job.wire.target import parse_target
@@ -117,6 +118,7 @@ class _Options(msgspec.Struct, frozen=True):
     metavar="EVENTS",
     help=f"The events to post at: {','.join(EVENTS)}; default the API's own.",
 )
+@fetching
 @local
 @common
 def command(
@@ -209,7 +211,7 @@ async def _run(shared: Common, job: Job, given: _Given, options: _Options) -> in
             resolved = await resolve(context, parse_target(job.model)) if given.needs_schema else None
             job = _with_inputs(context, job, given, resolved)
             if options.dry_run:
-                return await _dry_run(context, job, resolved)
+                return await _dry_run(context, job, resolved, options.save)
             ask = Ask(
                 job,
                 new_key() if options.key is None else options.key,
@@ -247,7 +249,9 @@ def _shown_input(job: Job) -> dict[str, Any]:
     return short_input(job.input_data, {})
 
 
-async def _dry_run(context: Context, job: Job, resolved: Resolved | None) -> int:
+async def _dry_run(context: Context, job: Job, resolved: Resolved | None, save: str | None) -> int:
+    if save:
+        check_folder(Path(save))
     resolved = await resolve_and_check(context, job, resolved)
     print_json(
         {

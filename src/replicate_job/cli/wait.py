@@ -9,7 +9,7 @@ import msgspec
 
 from replicate_job.cli.exits import looking_for
 from replicate_job.cli.help import examples
-from replicate_job.cli.options import Common, common, folder, output_only, saving, waiting
+from replicate_job.cli.options import Common, common, fetching, folder, output_only, saving, waiting
 from replicate_job.cli.output import Shown, conclude, print_carried
 from replicate_job.flow.adopt import take_over
 from replicate_job.flow.resolve import find_schema
@@ -28,6 +28,7 @@ from replicate_job.flow.run import Ask, run_job
 @saving("the job's own, else outputs")
 @output_only
 @click.option("--key", metavar="KEY", help="Make it the prediction of the journal's job KEY, which has none yet.")
+@fetching
 @common
 async def command(shared: Common, prediction_id: str, save: str | None, key: str | None, **given: Any) -> int:
     """Wait for the prediction ID to end, and keep its outputs."""

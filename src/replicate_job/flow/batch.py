@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from replicate_job.errors import JobError
 from replicate_job.flow.item import ReadRow
 from replicate_job.job import Job
 from replicate_job.journal.entry import fingerprint
@@ -57,10 +55,3 @@ def batch_id(api: str, job: Job, source: Path) -> str:
     """Name the batch of this job and this file: the same tomorrow, and from another folder."""
     digest = hashlib.sha256(f"{api}\0{fingerprint(job)}\0{source}".encode(errors="surrogateescape")).hexdigest()
     return f"{source.stem[:40]}-{digest[:12]}"
-
-
-def check_folder(folder: Path) -> None:
-    """Raise JobError where no outputs could be kept, before any of them is paid for."""
-    nearest = next((each for each in (folder, *folder.parents) if each.exists()), folder)
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise JobError(f"outputs cannot be kept in {folder}: {nearest} is no folder that can be written; name another")

@@ -12,7 +12,7 @@ import msgspec
 
 from replicate_job.errors import JobError, KeyInUseError, OutputError, ReplicateJobError
 from replicate_job.flow.attempt import attempt_key, attempt_of, has_failed, latest
-from replicate_job.flow.batch import Batch, check_folder
+from replicate_job.flow.batch import Batch
 from replicate_job.flow.collect import lacks_files, result_of
 from replicate_job.flow.context import Context
 from replicate_job.flow.fault import is_the_rows
@@ -32,8 +32,10 @@ from replicate_job.flow.turns import Turns
 from replicate_job.inputs.upload import has_files
 from replicate_job.job import Result
 from replicate_job.journal.entry import BatchEntry, Entry
+from replicate_job.outputs.folder import check_folder
 from replicate_job.results.quantity import seconds
 from replicate_job.rows.row import Row
+from replicate_job.threads import in_thread
 
 RowSource = Iterable[Row] | AsyncIterable[Row]
 
@@ -125,7 +127,7 @@ class Drive:
         """
         batch = self._batch
         if batch.save:
-            check_folder(Path(batch.save))
+            await in_thread(check_folder, Path(batch.save))
         before = await self._context.journal.api_of(f"{batch.id}/")
         if before not in {None, self._context.api}:
             raise JobError(f"the batch {batch.id} belongs to {before}, not {self._context.api}: choose another key")

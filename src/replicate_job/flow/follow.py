@@ -7,10 +7,12 @@ from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 
+import msgspec
+
 from replicate_job.errors import AnswerTooLargeError, ReplicateJobError
 from replicate_job.flow.context import Context
 from replicate_job.flow.wait import Watch, wait
-from replicate_job.outputs.discover import as_text, is_text
+from replicate_job.outputs.discover import is_text, text_in
 from replicate_job.wire.bounds import LARGEST
 from replicate_job.wire.openapi import alternatives, definition
 from replicate_job.wire.prediction import Prediction
@@ -22,6 +24,8 @@ EVENT = 100
 """Bytes that an event takes besides its text and its id. All of a stream may take as much as one answer."""
 BARREN = 3
 """Connections in a row without a new event, after which polling takes over."""
+
+_EMPTY: tuple[Any, ...] = (None, "", [], {}, [""])
 
 Emit = Callable[[str], None]
 
@@ -38,7 +42,7 @@ async def follow(  # noqa: PLR0913 - what to follow, whom to tell, how long
     """Call ``emit`` with each piece of the output text, every piece once, until the end or until ``until``.
 
     A stream that breaks, or that there never was, is replaced by polling: then the rest comes in one piece at the
-    end. Comes back with the prediction as last seen, like ``wait``.
+    end. An end without text is reported. Comes back with the prediction as last seen, like ``wait``.
     """
     told = ""
 
@@ -53,13 +57,32 @@ async def follow(  # noqa: PLR0913 - what to follow, whom to tell, how long
         await _Stream(context, url, tell, until).run()
     watch = Watch(context, last.id)
     end = await wait(watch, None if told else last, until=until, interval=interval, soon=True) or last
-    whole = as_text(end.output, schema, origin=context.client.base_url)
-    if whole is not None and whole.startswith(told):
-        tell(whole[len(told) :])
-    elif whole is not None:
-        advice = f"{context.line('show', last.id)} has it whole"
-        context.reporter.warn(f"what was streamed is not how the output begins: {advice}")
+    tell_rest(context, end, schema, emit, told)
     return end
+
+
+def tell_rest(context: Context, end: Prediction, schema: dict[str, Any] | None, emit: Emit, told: str = "") -> None:
+    """Call ``emit`` with the text of the output that follows on what was told, and report text that is missing."""
+    whole = text_in(end.output, schema, origin=context.client.base_url)
+    if told and not whole.startswith(told):
+        whole = _as_events(end.output)
+    if whole.startswith(told):
+        if rest := whole[len(told) :]:
+            emit(rest)
+        elif not told and end.is_terminal and end.output not in _EMPTY:
+            context.reporter.warn(f"the output of {end.id} holds no text to stream: it comes whole with the result")
+    elif end.output is not None:
+        advice = f"{context.line('show', end.id)} has it whole"
+        context.reporter.warn(f"what was streamed is not how the output begins: {advice}")
+
+
+def _as_events(output: Any) -> str:
+    """What a stream makes of a list in which not all is text: numbers are written like text."""
+    if not isinstance(output, list):
+        return ""
+    return "".join(
+        item if isinstance(item, str) else msgspec.json.encode(item).decode() for item in output if item is not None
+    )
 
 
 def may_be_text(schema: dict[str, Any] | None) -> bool:

@@ -24,7 +24,7 @@ from replicate_job.flow.claim import release, take
 from replicate_job.flow.collect import collect, lacks_files, result_of
 from replicate_job.flow.context import Context
 from replicate_job.flow.create import Created, create
-from replicate_job.flow.follow import Emit, follow
+from replicate_job.flow.follow import Emit, follow, tell_rest
 from replicate_job.flow.prepare import check_job, prepare, resolve_and_check
 from replicate_job.flow.reconcile import reconcile
 from replicate_job.flow.resolve import Resolved, resolve
@@ -33,7 +33,10 @@ from replicate_job.flow.schemas import load_schema
 from replicate_job.flow.wait import Watch, wait
 from replicate_job.job import Job, Result
 from replicate_job.journal.entry import Claim, Entry, Request
-from replicate_job.outputs.discover import as_text, find_files
+from replicate_job.outputs.discover import find_files
+from replicate_job.outputs.folder import check_folder
+from replicate_job.outputs.promise import broken_promise
+from replicate_job.threads import in_thread
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import parse_target
 
@@ -130,12 +133,12 @@ class _Run:
 
     async def advance(self) -> Result:
         entry = self._entry
-        if entry.step == "done" and not lacks_files(entry, self._ask.save):
-            return self._stored(entry)
-        if entry.step in {"collect", "done"} and entry.prediction:
+        if entry.step == "done" and entry.prediction and not lacks_files(entry, self._ask.save):
+            return self._stored(entry, entry.prediction)
+        if entry.step in {"collect", "done"}:
             if self._context.forgetful:
                 await self._start_over("its outputs were not kept")
-            return await self._collect(entry.prediction)
+            return await self._collect(entry.prediction or await self._ask_again(entry))
         created = await self._created()
         self._fault = created.fault
         if created.prediction and created.collected:
@@ -160,19 +163,28 @@ class _Run:
         await self._context.journal.restart(self._claim, problem)
         raise _GoneError
 
-    def _stored(self, entry: Entry) -> Result:
-        prediction = entry.prediction
-        if prediction is None:
+    async def _ask_again(self, entry: Entry) -> Prediction:
+        """The prediction of a job whose data were pruned, while the API has it. Raises OutputExpiredError."""
+        try:
+            prediction = await read(
+                self._context, partial(self._context.client.get_prediction, str(entry.prediction_id))
+            )
+        except NotFoundError:
+            raise _pruned(entry) from None
+        if prediction.data_removed or not prediction.is_terminal:
             raise _pruned(entry)
+        return prediction
+
+    def _stored(self, entry: Entry, prediction: Prediction) -> Result:
         if self._emit:
-            schema, origin = self._kept_schema(prediction), self._context.client.base_url
-            if whole := as_text(prediction.output, schema, origin=origin):
-                self._emit(whole)
+            tell_rest(self._context, prediction, self._kept_schema(prediction), self._emit)
         result = result_of(prediction, entry, entry.files)
         if entry.files and self._ask.save not in {None, entry.save}:
             self._context.reporter.warn(f"this job is finished: its outputs are in {entry.save}")
         if entry.problem:
             raise OutputExpiredError(entry.problem, result)
+        if problem := self._lack(prediction):
+            self._context.reporter.warn(f"{prediction.id}: {problem}")
         return result
 
     async def _created(self) -> Created:
@@ -186,6 +198,7 @@ class _Run:
         elif entry.step == "look up":
             if found := await reconcile(self._context, self._claim):
                 return Created(found, clock.now(), age=age)
+            await self._check_folder()
             request = entry.request or await self._prepare()
         else:
             request = await self._prepare()
@@ -197,7 +210,14 @@ class _Run:
     def _is_all(self, prediction: Prediction) -> bool:
         """Whether nothing of the prediction has to be waited for, shown or kept."""
         over = prediction.is_terminal and not prediction.data_removed
-        return over and self._emit is None and not self._keeps(prediction)
+        return over and self._emit is None and not self._keeps(prediction) and not self._lack(prediction)
+
+    def _lack(self, prediction: Prediction) -> str:
+        """What it should have made and did not, as far as a schema is known."""
+        if prediction.status != "succeeded" or prediction.data_removed:
+            return ""
+        is_resolved = self._schema or self._tried or self._ask.resolved
+        return broken_promise(prediction.output, self._schema if is_resolved else self._kept_schema(prediction))
 
     def _keeps(self, prediction: Prediction) -> bool:
         """Whether there is anything to save of it."""
@@ -212,8 +232,14 @@ class _Run:
             return 0
         return int(min(self._ask.hold, LONGEST_HOLD, self._job.budget))
 
+    async def _check_folder(self) -> None:
+        """A batch has looked at its own."""
+        if self._ask.save and not self._context.batch:
+            await in_thread(check_folder, Path(self._ask.save))
+
     async def _prepare(self) -> Request:
         try:
+            await self._check_folder()
             resolved = await resolve_and_check(self._context, self._entry.job, self._ask.resolved)
             request = await prepare(self._context, self._entry.job, resolved)
         except ReplicateJobError as error:
@@ -279,15 +305,30 @@ class _Run:
                 async with context.saves.turn(end) if context.saves else nullcontext():
                     result = await collect(context.fetch, result, schema, folder=folder, origin=origin)
             except OutputError as error:
+                self._advise(error)
                 if isinstance(error, OutputExpiredError):
                     await self._write(context.journal.collected(self._claim, end, error.result.files, str(error)))
                 if end.status == "succeeded":
                     raise
                 context.reporter.warn(str(error))  # that it failed is the news
                 return self._sum_up(error.result)
-        await self._write(context.journal.collected(self._claim, end, result.files, save=self._ask.save))
+        if end.status == "succeeded" and not (end.output or self._tried or self._ask.resolved):
+            await self._find_schema(end)  # an interrupted job has not asked yet whether there should be more
+        problem = self._lack(end)
+        if problem and not context.batch:  # a row says so in its record
+            context.reporter.warn(f"{end.id}: {problem}")
+            problem = ""
+        await self._write(context.journal.collected(self._claim, end, result.files, problem, save=self._ask.save))
         self.finished = self._fault is None
-        return self._sum_up(result)
+        return self._sum_up(msgspec.structs.replace(result, problem=problem))
+
+    def _advise(self, error: OutputError) -> None:
+        """Say how to keep elsewhere what the disk here does not take."""
+        is_disks = isinstance(error.__cause__, OSError) or isinstance(
+            getattr(error.__cause__, "__cause__", None), OSError
+        )
+        if is_disks and not self._context.batch and not self._context.forgetful:
+            error.args = (f"{error}; {self._context.line('resume', '--save', 'DIR')} keeps it elsewhere",)
 
     async def _write(self, fact: Awaitable[None]) -> None:
         """Write a fact about a prediction that exists: a journal that fails now must not cost its result.

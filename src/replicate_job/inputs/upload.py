@@ -13,7 +13,7 @@ import msgspec
 
 from replicate_job.errors import InputError
 from replicate_job.wire import data_url
-from replicate_job.wire.media import media_type
+from replicate_job.wire.media import is_given_back, media_type, right_name, suffix_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -41,7 +41,7 @@ class FileInfo(msgspec.Struct, frozen=True):
 
 
 class Uploads(Protocol):
-    """Where files go. ``sha256`` is a content's, in hex."""
+    """Where files go. ``sha256`` is a content's, in hex, with the file's suffix where only its name tells the kind."""
 
     async def find(self, sha256: str) -> FileInfo | None:
         """An earlier upload of this content, whether it still lives or not; None where there is none."""
@@ -67,10 +67,11 @@ async def send_files(
 ) -> dict[str, Any]:
     """A copy of the input in which every ``pathlib.Path`` is a URL; the given input is left as it is.
 
-    A file of up to ``INLINE`` bytes becomes a data URL. A larger one is uploaded, once for each content, unless an
-    earlier upload lives for another ``MARGIN``; ``now`` gives Unix time. Raises InputError, before any request, naming
-    every file that cannot be sent (missing, not a file, unreadable, larger than ``LARGEST``); and whatever ``uploads``
-    raises.
+    A file of up to ``INLINE`` bytes becomes a data URL, which has a media type and no name. One that is larger, or
+    whose suffix the media type does not give back (``.npz``, ``.safetensors``), is uploaded, once for each content,
+    unless an earlier upload lives for another ``MARGIN``; ``now`` gives Unix time. Types and suffixes are what the
+    first bytes say. Raises InputError, before any request, naming every file that cannot be sent (missing, not a file,
+    unreadable, larger than ``LARGEST``); and whatever ``uploads`` raises.
     """
     await asyncio.to_thread(check_files, values, model=model)
     found = dict(_paths(dict(values)))
@@ -81,16 +82,18 @@ async def send_files(
             content = await asyncio.to_thread(_read, path)
         except OSError as error:
             raise InputError(model, [f"{where}: {path} cannot be read: {error.strerror}"]) from error
-        kind = media_type(path.name, content.head)
-        if content.size <= INLINE:
+        name = file_name(path, content.head)
+        kind = media_type(name, content.head)
+        if content.size <= INLINE and is_given_back(name):
             urls[path] = data_url.encode(kind, content.head)
             continue
-        if content.sha256 not in sent:
-            known = await uploads.find(content.sha256)
+        identity = _identity(content.sha256, name)
+        if identity not in sent:
+            known = await uploads.find(identity)
             if known is None or (known.expires_at is not None and known.expires_at <= now() + MARGIN):
-                known = await uploads.upload(path, file_name(path), kind, content.sha256)
-            sent[content.sha256] = known.url
-        urls[path] = sent[content.sha256]
+                known = await uploads.upload(path, name, kind, identity)
+            sent[identity] = known.url
+        urls[path] = sent[identity]
     return {name: _replace(value, urls) for name, value in values.items()}
 
 
@@ -109,13 +112,17 @@ def has_files(value: Any) -> bool:
     return False
 
 
-def file_name(path: Path) -> str:
-    """The file's own name, as UTF-8 of at most 255 bytes that keeps its suffix."""
-    name = path.name.encode(errors="replace").decode()
+def file_name(path: Path, head: bytes = b"") -> str:
+    """The file's own name, as UTF-8 of at most 255 bytes that keeps its suffix, which is what the first bytes say."""
+    name = right_name(path.name.encode(errors="replace").decode(), head)
     if len(name.encode()) <= _NAME:
         return name
-    suffix = path.suffix.encode(errors="replace")[-20:]
+    suffix = Path(name).suffix.encode()[-20:]
     return name.encode()[: _NAME - len(suffix)].decode(errors="ignore") + suffix.decode(errors="ignore")
+
+
+def _identity(sha256: str, name: str) -> str:
+    return sha256 if is_given_back(name) else sha256 + suffix_of(name)
 
 
 def _paths(value: Any, where: str = "") -> Iterator[tuple[Path, str]]:

@@ -272,6 +272,14 @@ def make_private(path: Path) -> list[Path]:
     return changed
 
 
+def is_readable_by_others(path: Path) -> bool:
+    """Whether other users of this machine may read the file; False where there is none, or no such thing as modes."""
+    try:
+        return os.name == "posix" and bool(path.stat().st_mode & 0o044)
+    except OSError:
+        return False
+
+
 def sync_folder(folder: Path) -> None:
     """Put a folder's new entries on the disk: a file that is synced can still be missing from it."""
     with suppress(OSError):  # Windows, and file systems that cannot

@@ -55,6 +55,18 @@ def as_text(output: Any, document: Mapping[str, Any] | None = None, *, origin: s
     return "".join(output) if is_text(document) else None
 
 
+def text_in(output: Any, document: Mapping[str, Any] | None = None, *, origin: str | None = None) -> str:
+    """The text of an output, also beside numbers, objects and files in a list; empty where there is none.
+
+    The items of a list that the schema does not call pieces of one text are lines of it.
+    """
+    if not isinstance(output, list):
+        return as_text(output, document, origin=origin) or ""
+    files = {file.position for file in find_files(output, document, origin=origin)}
+    found = [item for index, item in enumerate(output) if isinstance(item, str) and (index,) not in files]
+    return ("" if definition(document, "Output") is None or is_text(document) else "\n").join(found)
+
+
 def is_text(document: Mapping[str, Any] | None) -> bool:
     """Whether the schema says that the output's items are pieces of one text."""
     schema = definition(document, "Output")
@@ -62,6 +74,11 @@ def is_text(document: Mapping[str, Any] | None) -> bool:
         one.get("x-cog-array-type") == "iterator" and one.get("x-cog-array-display") == "concatenate"
         for one in alternatives(document or {}, schema)
     )
+
+
+def can_be_fetched(text: str) -> bool:
+    """Whether it is an http(s) or data URL."""
+    return _REMOTE.fullmatch(text) is not None or read_head(text) is not None
 
 
 def _is_file(found: Text, origin: tuple[str, str] | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,8 +11,9 @@ import msgspec
 
 from replicate_job.errors import OutputError, OutputExpiredError, TransportError
 from replicate_job.outputs.names import stems
+from replicate_job.outputs.page import page_in_place_of
 from replicate_job.outputs.part import Part
-from replicate_job.outputs.resume import Known, judge, request_headers
+from replicate_job.outputs.resume import Known, Verdict, judge, request_headers
 from replicate_job.threads import in_thread
 from replicate_job.wire import data_url
 
@@ -28,6 +30,7 @@ _TOGETHER = 4
 _BLOCK = 512 * 1024  # bytes a write: large enough that a thread hop costs nothing, small enough to lose little
 _LONGEST_WAIT = 30.0  # seconds
 _SHOWN = 200  # characters
+_USER = re.compile(r"(?<=://)[^/\\#]*@")
 
 
 class SavedFile(msgspec.Struct, frozen=True):
@@ -173,8 +176,6 @@ class _Remote:
                         )
                     case "refused":
                         raise OutputError(f"{shown(url)} cannot be fetched: {verdict.reason}")
-                    case "done":
-                        return "", verdict.known, None
                     case "restart":
                         await in_thread(part.restart)
                     case "again":
@@ -182,16 +183,26 @@ class _Remote:
                             await in_thread(part.restart)
                         return verdict.reason, verdict.known, verdict.after
                 known = verdict.known
-                await _pour(response.chunks(), part)
+                if verdict.action != "done":
+                    await _pour(response.chunks(), part)
         except TransportError as error:
             return str(error) or "the transfer broke", known, None
-        if known.total is None or part.size == known.total:
-            return "", known, None
-        if part.size > known.total:
-            reason = f"{part.size} bytes came where {known.total} were announced"
+        reason, known = _whole(url, part, known, verdict)
+        if reason and not known.validator:
             await in_thread(part.restart)
-            return reason, Known(), None
-        return f"the transfer ended after {part.size} of {known.total} bytes", known, None
+        return reason, known, None
+
+
+def _whole(url: str, part: Part, known: Known, verdict: Verdict) -> tuple[str, Known]:
+    """Why what came to its end is not the file, empty when it is, and what stays known: nothing of another file."""
+    if verdict.end is not None and part.size > verdict.end:
+        return f"{part.size} bytes came where {verdict.end} were announced", Known()
+    if known.total is not None and part.size < known.total:
+        return f"the transfer ended after {part.size} of {known.total} bytes", known
+    if verdict.action == "append" and known.total is None:
+        return "the server does not say whether that was all", known
+    page = page_in_place_of(url, known.media_type, part.head)
+    return page, Known() if page else known
 
 
 async def _pour(chunks: AsyncIterator[bytes], part: Part) -> None:
@@ -215,6 +226,6 @@ def wait(barren: int, after: float | None) -> float:
 
 
 def shown(url: str) -> str:
-    """A URL for a message: without its query, which may be a signature, and of bearable length."""
-    plain = url.partition("?")[0]
+    """A URL for a message: without user, password and query, which may be secrets, and of bearable length."""
+    plain = _USER.sub("", url.partition("?")[0])
     return plain if len(plain) <= _SHOWN else f"{plain[: _SHOWN - 60]}…{plain[-60:]}"

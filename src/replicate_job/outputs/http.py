@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-from pyreqwest.exceptions import RedirectError
+import msgspec
+from pyreqwest.http import Url
+from pyreqwest.proxy import ProxyBuilder
 
-from replicate_job.errors import OutputError
-from replicate_job.http import Exchange, build, chunks, downloader, is_loopback, read_headers, reason
+from replicate_job.coding import LIBRARYS, coding_of, decoded
+from replicate_job.errors import NotSentError, OutputError
+from replicate_job.http import Exchange, build, chunks, downloader, is_loopback, pinned, read_headers
 from replicate_job.outputs.download import shown
+from replicate_job.outputs.reach import host_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -19,28 +23,50 @@ if TYPE_CHECKING:
     from pyreqwest.client import Client
     from pyreqwest.response import Response as RustResponse
 
+    from replicate_job.outputs.reach import Reach, Route
+
 _REDIRECTS = 10
+_MOVED = {301, 302, 303, 307, 308}
+_CLIENTS = 64  # that are kept: each is a pool of connections, pinned ones of a single host
 
 
 class HttpResponse:
-    def __init__(self, response: RustResponse, url: str) -> None:
+    """``coding`` is the Content-Encoding that the library has taken off already."""
+
+    def __init__(self, response: RustResponse, url: str, coding: str = "") -> None:
         self._response, self._url = response, url
-        self.status = response.status
-        self.headers = read_headers(response)
+        self.status, self.headers = response.status, read_headers(response)
+        self._is_decoded = bool(coding) and not coding_of(self.headers)
+        if self._is_decoded:
+            self.headers["content-encoding"] = coding
 
     def chunks(self) -> AsyncIterator[bytes]:
-        return chunks(self._response, shown(self._url))
+        """The file's own bytes, also where the host compresses them."""
+        found, coding = chunks(self._response, shown(self._url)), coding_of(self.headers)
+        return decoded(found, coding) if coding and not self._is_decoded else found
+
+
+class _Way(msgspec.Struct, frozen=True):
+    """What a client is built for."""
+
+    is_direct: bool = False
+    proxy: str = ""
+    host: str = ""
+    address: str = ""
+    decodes: bool = False
 
 
 class HttpFetch:
-    """The ``Fetch`` of ``download.save``, over one pool of connections; an async context manager.
+    """The ``Fetch`` of ``download.save``, over pools of connections; an async context manager.
 
-    Follows up to 10 redirects, asks for plain bytes, sends no Referer and no credentials; 10 s to connect, 60 s
-    between two reads. Honours ``HTTP_PROXY`` and its kin, except for this machine itself.
+    Follows up to 10 redirects, each judged by ``reach``, and connects to the very addresses that were judged. Asks for
+    plain bytes and decodes others; sends no Referer and no credentials, not even an address's own; 10 s to connect,
+    60 s between two reads. Honours ``HTTP_PROXY`` and its kin, except for this machine itself.
     """
 
-    def __init__(self) -> None:
-        self._clients: dict[bool, Client] = {}
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+        self._clients: dict[_Way, Client] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -52,26 +78,83 @@ class HttpFetch:
     @asynccontextmanager
     async def __call__(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[HttpResponse]:
         """Raises NotSentError, NoAnswerError, or OutputError for an address or redirects that lead nowhere."""
-        try:
-            host = urlsplit(url).hostname or ""
-            # Nothing is read ahead: a body that breaks early is still an answer, with the bytes that came.
-            request = self._client(host).get(url).headers(headers).streamed_read_buffer_limit(0).build_streamed()
-        except ValueError as error:  # pyreqwest's BuilderError is one
-            raise OutputError(f"{shown(url)} is not an address that can be fetched") from error
-        try:
-            with Exchange(f"GET {shown(url)}"):
-                response = await request.__aenter__()
-            try:
+        async with AsyncExitStack() as stack:
+            response = await self._follow(stack, url, headers)
+            coding = coding_of(read_headers(response))
+            if coding in LIBRARYS:  # the library decodes as it reads, so that it must know before
+                await stack.aclose()
+                yield HttpResponse(await self._follow(stack, url, headers, decodes=True), url, coding)
+            else:
                 yield HttpResponse(response, url)
-            finally:
-                await request.__aexit__(None, None, None)
-        except RedirectError as error:
-            raise OutputError(f"{shown(url)} leads nowhere: {reason(error)}") from error
 
-    def _client(self, host: str) -> Client:
-        """Built at first use: it reads the system's certificates."""
-        direct = is_loopback(host)
-        if direct not in self._clients:
-            builder = downloader().follow_redirects(True).max_redirects(_REDIRECTS)
-            self._clients[direct] = build(builder.no_proxy() if direct else builder)
-        return self._clients[direct]
+    async def _follow(
+        self, stack: AsyncExitStack, url: str, headers: Mapping[str, str], *, decodes: bool = False
+    ) -> RustResponse:
+        """The answer behind all redirects, which ends with the stack."""
+        here = _address(url, url)
+        for _ in range(_REDIRECTS + 1):
+            route = await self._reach.route(here)
+            response = await self._open(stack, here, route, headers, decodes=decodes)
+            target = read_headers(response).get("location")
+            if response.status not in _MOVED or target is None:
+                return response
+            await stack.aclose()
+            here = _address(target, url, here)
+        raise OutputError(f"{shown(url)} leads nowhere: more than {_REDIRECTS} redirects")
+
+    async def _open(
+        self, stack: AsyncExitStack, url: Url, route: Route, headers: Mapping[str, str], *, decodes: bool
+    ) -> RustResponse:
+        """The answer of the first address that takes a connection."""
+        host = host_of(url)
+        ways = [_Way(is_loopback(host), route.proxy, decodes=decodes)]
+        if route.addresses:
+            ways = [_Way(host=host, address=str(address), decodes=decodes) for address in route.addresses]
+        for way in ways[:-1]:
+            with suppress(NotSentError):
+                return await self._ask(stack, way, url, headers)
+        return await self._ask(stack, ways[-1], url, headers)
+
+    async def _ask(self, stack: AsyncExitStack, way: _Way, url: Url, headers: Mapping[str, str]) -> RustResponse:
+        # Nothing is read ahead: a body that breaks early is still an answer, with the bytes that came.
+        request = (await self._client(way)).get(url).headers(dict(headers)).streamed_read_buffer_limit(0)
+        with Exchange(f"GET {shown(str(url))}"):
+            return await stack.enter_async_context(request.build_streamed())
+
+    async def _client(self, way: _Way) -> Client:
+        if way not in self._clients:
+            # Reading the system's certificates takes 10 ms: not in the event loop.
+            built = await asyncio.to_thread(_build, way)
+            if len(self._clients) >= _CLIENTS:
+                del self._clients[next(iter(self._clients))]  # it ends with the last transfer that it serves
+            self._clients.setdefault(way, built)
+        return self._clients[way]
+
+
+def _build(way: _Way) -> Client:
+    if way.address:
+        builder = pinned(way.host, way.address)
+    elif way.proxy:
+        builder = downloader().no_proxy().proxy(ProxyBuilder.all(way.proxy))
+    else:
+        builder = downloader().no_proxy() if way.is_direct else downloader()
+    if way.decodes:
+        builder = builder.brotli(True).zstd(True)
+    return build(builder.follow_redirects(False))
+
+
+def _address(text: str, first: str, base: Url | None = None) -> Url:
+    """The one reading of an address that is both judged and fetched, without a user and a password.
+
+    Raises OutputError that names ``first``, the output's own.
+    """
+    try:
+        url = base.join(text) if base else Url(text)
+    except ValueError:
+        url = None
+    if url is None or url.scheme not in {"http", "https"} or not url.host_str:
+        kind = "leads nowhere: it redirects to what is no address" if base else "is not an address that can be fetched"
+        raise OutputError(f"{shown(first)} {kind}")
+    # A complete name would be looked up under its dot, past the address that its host is pinned to.
+    bare = url.with_username("").with_password(None)
+    return bare.with_host(bare.host_str.rstrip(".")) if bare.host_str and bare.host_str.endswith(".") else bare

@@ -6,15 +6,18 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from replicate_job.wire.media import agrees, essence
 from replicate_job.wire.media import extension as usual_extension
-from replicate_job.wire.media import sniff
+from replicate_job.wire.signature import sniff
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _LONGEST = 64  # characters of a stem; with the extension far below every file system's 255 bytes
 _UNSAFE = re.compile(r"[^A-Za-z0-9]+")
-_SUFFIX = re.compile(r"(?:\.tar)?\.(?=[a-z0-9]*[a-z])[a-z0-9]{1,8}", re.ASCII)
+_PART = r"\.(?=[a-z0-9]*[a-z])[a-z0-9]{1,12}"
+_SUFFIX = re.compile(rf"(?:{_PART}(?=\.(?:gz|bz2|xz|zst)$))?{_PART}$", re.ASCII)
+"""Of compressed files the suffix before it belongs to it: ``.tar.gz``."""
 _SAYS_NOTHING = {".bin", ".part", ".tmp"}
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(10))}
 RESERVED = frozenset({"result"})
@@ -42,17 +45,29 @@ def stems(positions: Iterable[tuple[str | int, ...]]) -> list[str]:
 
 
 def extension(url: str, media_type: str | None = None, head: bytes = b"") -> str:
-    """From the last segment of the URL's path, else the media type, else the first bytes, else ``.bin``."""
-    from_url = "" if url[:5].lower() == "data:" else _url_suffix(url)
-    sniffed = sniff(head)
-    return from_url or usual_extension(media_type or "") or (usual_extension(sniffed) if sniffed else None) or ".bin"
+    """What the first bytes say, else the media type, else the last segment of the URL's path, else ``.bin``.
+
+    The URL's suffix stays where it agrees with what comes before it: it may be the finer one.
+    """
+    usual = usual_extension(media_type or "")
+    known = sniff(head) or (essence(media_type or "") if usual else None)
+    for suffix in (url_suffix(url), usual):
+        if suffix and (known is None or agrees(_last(suffix), known)):
+            return suffix
+    return usual_extension(known or "") or ".bin"
 
 
-def _url_suffix(url: str) -> str:
+def _last(suffix: str) -> str:
+    return suffix[suffix.rfind(".") :]
+
+
+def url_suffix(url: str) -> str:
+    """The suffix, in lower case with its dot, of the URL's path; empty where it has none that says anything."""
+    if url[:5].lower() == "data:":
+        return ""
     try:
         name = urlsplit(url).path.rpartition("/")[2].lower()
     except ValueError:
         return ""
-    dot = name.rfind(".tar.") if ".tar." in name else name.rfind(".")
-    suffix = name[dot:] if dot > 0 else ""
-    return suffix if _SUFFIX.fullmatch(suffix) and suffix not in _SAYS_NOTHING else ""
+    found = _SUFFIX.search(name, 1)
+    return found[0] if found and found[0] not in _SAYS_NOTHING else ""

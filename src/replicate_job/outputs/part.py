@@ -8,12 +8,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from replicate_job.outputs.names import extension
+from replicate_job.wire.signature import LONGEST
 
 if TYPE_CHECKING:
     from io import BufferedWriter
     from pathlib import Path
-
-_HEAD = 32  # bytes kept to tell the type by
 
 
 class Part:
@@ -37,8 +36,8 @@ class Part:
         self._file.write(data)
         self._digest.update(data)
         self.size += len(data)
-        if len(self.head) < _HEAD:
-            self.head += bytes(data[: _HEAD - len(self.head)])
+        if len(self.head) < LONGEST:
+            self.head += bytes(data[: LONGEST - len(self.head)])
 
     def restart(self) -> None:
         self._file.seek(0)
@@ -46,7 +45,7 @@ class Part:
         self._digest, self.size, self.head = hashlib.sha256(), 0, b""
 
     def commit(self, url: str, media_type: str | None) -> Path:
-        """On disk, then under its name, whose extension the URL, the media type or the content gives."""
+        """On disk, then under its name, whose extension the content, the media type or the URL gives."""
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()

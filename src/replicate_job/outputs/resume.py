@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
+
+from replicate_job.coding import KNOWN as CODINGS
+from replicate_job.coding import coding_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,11 +21,17 @@ _RETRIED = {408, 425, 429}
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What earlier answers told. ``validator`` (a strong ETag, else Last-Modified) names one state of the file."""
+    """What earlier answers told of one state of the file. ``total`` is in bytes."""
 
-    validator: str | None = None
+    etag: str | None = None
     total: int | None = None
     media_type: str | None = None
+    modified: str | None = None
+
+    @property
+    def validator(self) -> str | None:
+        """What names these very bytes: a strong ETag, else Last-Modified. None for a file that no range is asked of."""
+        return self.etag if self.etag and self.etag.startswith('"') else self.modified
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -29,7 +39,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
     ``restart``: its body is the whole file; ``append``: its body goes on from what is there; ``done``: nothing is
     missing; ``again``: ask once more, after ``after`` seconds where the server says when, and from the start if
-    ``anew``; ``expired``: the file is gone; ``refused``: asking again would not help.
+    ``anew``; ``expired``: the file is gone; ``refused``: asking again would not help. ``end`` is how many bytes are
+    there after this body, None where it does not say.
     """
 
     action: Literal["restart", "append", "done", "again", "expired", "refused"]
@@ -37,6 +48,7 @@ class Verdict(msgspec.Struct, frozen=True):
     reason: str = ""
     after: float | None = None
     anew: bool = False
+    end: int | None = None
 
 
 def request_headers(have: int, known: Known) -> dict[str, str]:
@@ -49,13 +61,15 @@ def request_headers(have: int, known: Known) -> dict[str, str]:
 
 def judge(status: int, headers: Mapping[str, str], have: int, known: Known) -> Verdict:
     """``headers`` have lower-case names; ``have`` is the number of bytes already on disk."""
-    encoding = headers.get("content-encoding", "").lower()
-    if status in {_WHOLE, _PART} and encoding not in {"", "identity"}:
-        return Verdict("refused", reason=f"it came as {encoding} though plain bytes were asked for")
+    coding = coding_of(headers)
+    if status in {_WHOLE, _PART} and coding and coding not in CODINGS:
+        return Verdict("refused", reason=f"it came encoded as {coding}, which cannot be decoded")
     if status == _WHOLE:
-        return Verdict("restart", _read(headers))
+        whole = _read(headers, known, is_plain=not coding)
+        return Verdict("restart", whole, end=whole.total)
     if status in {_PART, _BEYOND}:
-        return _ranged(status, headers, have, known)
+        asked = have if known.validator else 0
+        return _ranged(status, headers, asked, known) if not coding else _anew("the server sent another encoding")
     if status in _GONE:
         return Verdict("expired", reason=f"HTTP {status}")
     if status in _RETRIED or status >= _SERVER:
@@ -63,28 +77,61 @@ def judge(status: int, headers: Mapping[str, str], have: int, known: Known) -> V
     return Verdict("refused", reason=f"HTTP {status}")
 
 
-def _ranged(status: int, headers: Mapping[str, str], have: int, known: Known) -> Verdict:
+def _ranged(status: int, headers: Mapping[str, str], asked: int, known: Known) -> Verdict:
+    """``asked`` is where the range begins that was asked for, 0 for none."""
     found = _RANGE.fullmatch(headers.get("content-range", "").strip())
+    if not _is_same(headers, known):
+        return _anew("the file changed")
+    total = int(found[3]) if found and found[3] != "*" else None
+    if total is not None and known.total not in {None, total}:
+        return _anew("the file changed its length")
     if status == _BEYOND:
-        nothing_missing = found is not None and have > 0 and found[3] == str(have)
-        return Verdict("done", known) if nothing_missing else Verdict("again", reason="no such range", anew=True)
-    if not found or found[1] is None or int(found[1]) != have or not have:
-        return Verdict("again", reason="the server sent another range than asked for", anew=True)
-    total = None if found[3] == "*" else int(found[3])
-    if total is not None and known.total is not None and total != known.total:
-        return Verdict("again", reason="the file changed its length", anew=True)
-    return Verdict("append", msgspec.structs.replace(known, total=known.total if total is None else total))
+        return Verdict("done", known) if asked and total == asked else _anew("no such range")
+    if not found or found[1] is None or int(found[1]) != asked or not asked:
+        return _anew("the server sent another range than asked for")
+    end = int(found[2]) + 1
+    if end <= asked or (total is not None and end > total):
+        return _anew("the server sent a range that cannot be")
+    return Verdict("append", msgspec.structs.replace(known, total=known.total if total is None else total), end=end)
 
 
-def _read(headers: Mapping[str, str]) -> Known:
-    etag = headers.get("etag", "").strip()
-    strong = etag if etag.startswith('"') else None
+def _anew(reason: str) -> Verdict:
+    return Verdict("again", reason=reason, anew=True)
+
+
+def _is_same(headers: Mapping[str, str], known: Known) -> bool:
+    """Whether the answer is about the file that was begun. A server that has honored If-Range need not say it again."""
+    etag, modified = headers.get("etag", "").strip(), headers.get("last-modified", "").strip()
+    if etag and known.etag:
+        return etag == known.etag
+    return not modified or not known.modified or modified == known.modified
+
+
+def _read(headers: Mapping[str, str], known: Known, *, is_plain: bool) -> Known:
+    """``is_plain``: the bytes on disk are those that the server counts; of decoded ones it can give no range."""
+    if not is_plain:
+        return Known(media_type=headers.get("content-type"))
     length = headers.get("content-length", "").strip()
-    return Known(
-        strong or headers.get("last-modified"),
+    found = Known(
+        headers.get("etag", "").strip() or None,
         int(length) if length.isascii() and length.isdigit() else None,
         headers.get("content-type"),
+        _modified(headers),
     )
+    if found.total is None and found.validator and found.validator == known.validator:
+        return msgspec.structs.replace(found, total=known.total)
+    return found
+
+
+def _modified(headers: Mapping[str, str]) -> str | None:
+    """Last-Modified, unless the file may have changed again in the second that it names (RFC 9110, 8.8.2.2)."""
+    text, date = headers.get("last-modified", "").strip(), headers.get("date", "").strip()
+    try:
+        if date and parsedate_to_datetime(date) <= parsedate_to_datetime(text):
+            return None
+    except (ValueError, TypeError):  # no time, or one that lacks its zone
+        return None
+    return text or None
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -7,6 +7,8 @@ Python 3.13. The rest is left to it.
 
 from __future__ import annotations
 
+from replicate_job.wire.signature import DEFINITE, FAMILIES, sniff
+
 UNKNOWN = "application/octet-stream"
 ESSENCE = r"[\w.+-]+/[\w.+-]+"
 """A media type without its parameters, as a regular expression for ASCII."""
@@ -36,6 +38,7 @@ _TYPES = {
     ".opus": "audio/opus",
     ".m4a": "audio/mp4",
     ".aac": "audio/aac",
+    ".aiff": "audio/aiff",
     ".mid": "audio/midi",
     ".txt": "text/plain",
     ".md": "text/markdown",
@@ -43,6 +46,7 @@ _TYPES = {
     ".srt": "application/x-subrip",
     ".vtt": "text/vtt",
     ".html": "text/html",
+    ".htm": "text/html",
     ".xml": "application/xml",
     ".json": "application/json",
     ".jsonl": "application/jsonl",
@@ -51,6 +55,13 @@ _TYPES = {
     ".tar": "application/x-tar",
     ".gz": "application/gzip",
     ".safetensors": UNKNOWN,
+    ".npz": UNKNOWN,
+    ".npy": UNKNOWN,
+    ".pt": UNKNOWN,
+    ".pth": UNKNOWN,
+    ".ckpt": UNKNOWN,
+    ".onnx": UNKNOWN,
+    ".gguf": UNKNOWN,
     ".glb": "model/gltf-binary",
     ".gltf": "model/gltf+json",
     ".obj": "model/obj",
@@ -71,54 +82,91 @@ _SYNONYMS = {
 }
 _EXTENSIONS = {media_type: suffix for suffix, media_type in reversed(_TYPES.items())} | _SYNONYMS
 
-# (offset, bytes, media type), from the formats' own specifications; the first that fits wins.
-_MAGIC = (
-    (0, b"\x89PNG\r\n\x1a\n", "image/png"),
-    (0, b"\xff\xd8\xff", "image/jpeg"),
-    (0, b"GIF8", "image/gif"),
-    (8, b"WEBP", "image/webp"),
-    (8, b"WAVE", "audio/wav"),
-    (8, b"AVI ", "video/x-msvideo"),
-    (4, b"ftypavif", "image/avif"),
-    (4, b"ftypheic", "image/heic"),
-    (4, b"ftypM4A", "audio/mp4"),
-    (4, b"ftypqt", "video/quicktime"),
-    (4, b"ftyp", "video/mp4"),
-    (0, b"\x1a\x45\xdf\xa3", "video/webm"),
-    (0, b"ID3", "audio/mpeg"),
-    (0, b"\xff\xfb", "audio/mpeg"),
-    (0, b"fLaC", "audio/flac"),
-    (0, b"OggS", "audio/ogg"),
-    (0, b"%PDF-", "application/pdf"),
-    (0, b"PK\x03\x04", "application/zip"),
-    (0, b"\x1f\x8b", "application/gzip"),
-    (0, b"glTF", "model/gltf-binary"),
-    (0, b"II*\0", "image/tiff"),
-    (0, b"MM\0*", "image/tiff"),
-)
-
-
-def sniff(head: bytes) -> str | None:
-    """The media type that a file's first bytes show (16 are enough); None where they show nothing."""
-    for offset, magic, media_type in _MAGIC:
-        if head.startswith(magic, offset):
-            return media_type
-    return None
+_SIGNED = ("image/", "audio/", "video/", "application/pdf", "model/gltf-binary")
+"""Beginnings of the types whose files all begin with a signature. The exception is SVG, which is text."""
+_SVG = "image/svg+xml"
+_GIVEN_BACK = {
+    "text/plain",
+    "text/csv",
+    "text/html",
+    "text/vtt",
+    "application/json",
+    "application/pdf",
+    "application/zip",
+}
+"""Of other types, those to which ``mimetypes`` of every supported Python gives the suffix listed here."""
 
 
 def media_type(name: str, head: bytes = b"") -> str:
-    """By the name's suffix, else by the first bytes, else ``application/octet-stream``."""
-    stem, dot, suffix = name.lower().rpartition(".")
-    if not stem or not dot:
-        return sniff(head) or UNKNOWN
-    if dot + suffix in _TYPES:
-        return _TYPES[dot + suffix]
+    """By the first bytes, else by the name's suffix, else ``application/octet-stream``.
+
+    A suffix that agrees with the first bytes tells more than they do: ``.docx`` is a zip archive.
+    """
+    suffix, sniffed = suffix_of(name), sniff(head)
+    if sniffed and not agrees(suffix, sniffed):
+        return sniffed
+    return _guess(suffix) or sniffed or UNKNOWN
+
+
+def right_name(name: str, head: bytes) -> str:
+    """The file's name with the suffix that its first bytes say, where they contradict its own or it has none."""
+    suffix, sniffed = suffix_of(name), sniff(head)
+    usual = extension(sniffed) if sniffed else None
+    if usual is None or (suffix and agrees(suffix, sniffed or "")) or (not suffix and sniffed not in DEFINITE):
+        return name
+    return name.removesuffix(name[len(name) - len(suffix) :]) + usual
+
+
+def _guess(suffix: str) -> str | None:
+    if suffix in _TYPES or not suffix:
+        return _TYPES.get(suffix)
     from mimetypes import guess_type  # noqa: PLC0415 - reads system tables, and is rarely needed
 
-    return guess_type(f"x.{suffix}")[0] or sniff(head) or UNKNOWN
+    return guess_type(f"x{suffix}")[0]
+
+
+def listed_type(suffix: str) -> str | None:
+    """The media type that a suffix, with its dot and in lower case, stands for everywhere; None for an unknown one."""
+    return _TYPES.get(suffix)
+
+
+def suffix_of(name: str) -> str:
+    """The last suffix of a file's name, with its dot, in lower case; empty where there is none."""
+    stem, dot, suffix = name.lower().rpartition(".")
+    return dot + suffix if stem and suffix else ""
+
+
+def agrees(suffix: str, media_type: str) -> bool:
+    """Whether a file of this type may have this suffix: one of the type's own, or one of which nothing is known.
+
+    A type that others are made of (zip, gzip, XML, JSON, ISO media, text) contradicts only a suffix whose files begin
+    with a signature: ``.npz`` and ``.docx`` stay zip archives. A definite one, such as JPEG, contradicts all others.
+    """
+    own = _TYPES.get(suffix)
+    if not suffix or own == media_type or suffix in FAMILIES.get(media_type, ()):
+        return bool(suffix)
+    return media_type not in DEFINITE and (own is None or own == _SVG or not own.startswith(_SIGNED))
+
+
+def is_given_back(name: str) -> bool:
+    """Whether a model that gets a file's media type and no name can give it the suffix again, or needs none.
+
+    Cog asks Python's ``mimetypes``, which knows few types for sure; pictures, sound and film are told by their content.
+    """
+    suffix = suffix_of(name)
+    own = _TYPES.get(suffix)
+    if not suffix or own is None:
+        return not suffix
+    return own in _GIVEN_BACK or (own.startswith(("image/", "audio/", "video/")) and own != "image/x-exr")
 
 
 def extension(media_type: str) -> str | None:
     """The usual suffix, with its dot, of a media type (parameters are ignored); None for one that says nothing."""
-    essence = media_type.partition(";")[0].strip().lower()
-    return None if essence == UNKNOWN else _EXTENSIONS.get(essence)
+    kind = essence(media_type)
+    return None if kind == UNKNOWN else _EXTENSIONS.get(kind)
+
+
+def essence(media_type: str) -> str:
+    """The media type without its parameters, in lower case, by the name that it has here."""
+    kind = media_type.partition(";")[0].strip().lower()
+    return _TYPES[_SYNONYMS[kind]] if kind in _SYNONYMS else kind

@@ -116,18 +116,18 @@ def texts(value: Any, document: Mapping[str, Any] | None, name: str, position: P
     document = document or {}
     schemas = list(alternatives(document, definition(document, name) or {}))
     for step in position:
-        schemas = _below(document, schemas, step)
+        schemas = below(document, schemas, step)
     left = [(position, value, schemas)]
     while left:
         here, found, schemas = left.pop()
         if isinstance(found, str):
             yield _text(here, found, schemas)
         elif isinstance(found, list):
-            items = _below(document, schemas, 0)
+            items = below(document, schemas, 0)
             inside = [((*here, step), item, items) for step, item in enumerate(found) if isinstance(item, _HOLDERS)]
             left += reversed(inside)
         elif isinstance(found, dict):
-            left += [((*here, key), item, _below(document, schemas, key)) for key, item in reversed(found.items())]
+            left += [((*here, key), item, below(document, schemas, key)) for key, item in reversed(found.items())]
 
 
 def _text(position: Position, text: str, schemas: list[Schema]) -> Text:
@@ -136,7 +136,7 @@ def _text(position: Position, text: str, schemas: list[Schema]) -> Text:
     return Text(position, text, any(is_file), any(is_other))
 
 
-def _below(document: Mapping[str, Any], schemas: list[Schema], step: str | int) -> list[Schema]:
+def below(document: Mapping[str, Any], schemas: list[Schema], step: str | int) -> list[Schema]:
     """The schemas of a list's items, or of an object's member. Of very many the first: they multiply at each step."""
 
     def every() -> Iterator[Schema]:

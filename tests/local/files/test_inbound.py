@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import threading
 from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_address
@@ -15,10 +16,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from replicate_job.address import Address, is_public, lookup
 from replicate_job.errors import LocalError
 from replicate_job.listener import bind, listen, origin_of
 from replicate_job.local.files.inbound import Inbound, parse_address
-from replicate_job.local.files.private import Address, is_public, lookup
 from replicate_job.local.files.shelf import Drafts, File
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
@@ -60,8 +61,9 @@ class Site:
         self.requests.append(request)
         return RedirectResponse("/round")
 
-    async def packed(self, _: Request) -> Response:
-        return Response(b"x", headers={"content-encoding": "gzip"})
+    async def packed(self, request: Request) -> Response:
+        coding = request.query_params["as"]
+        return Response(gzip.compress(PNG), headers={"content-encoding": coding}, media_type="image/png")
 
     async def endless(self, _: Request) -> Response:
         async def zeros() -> AsyncIterator[bytes]:
@@ -216,6 +218,13 @@ async def test_a_redirect_to_another_scheme_is_not_followed(
         await fetch(inbound(), tmp_path, f"{site.origin}/to?url={url}")
 
 
+async def test_a_host_that_compresses_unasked_still_gives_the_file(
+    tmp_path: Path, site: Site, inbound: Callable[..., Inbound]
+) -> None:
+    file = await fetch(inbound(), tmp_path, f"{site.origin}/packed?as=gzip")
+    assert file.path.read_bytes() == PNG
+
+
 async def test_redirects_in_a_circle_end(tmp_path: Path, site: Site, inbound: Callable[..., Inbound]) -> None:
     with pytest.raises(LocalError, match="more than 5 redirects"):
         await fetch(inbound(), tmp_path, f"{site.origin}/round")
@@ -232,7 +241,10 @@ async def test_a_file_that_is_too_large_is_refused_and_leaves_nothing(
     assert not (tmp_path / "inputs").exists()
 
 
-@pytest.mark.parametrize(("path", "reason"), [("/none", "answered 404"), ("/packed", "sent it as gzip")])
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("/none", "answered 404"), ("/packed?as=br", "sent it as br"), ("/packed?as=deflate", "cannot be decoded")],
+)
 async def test_an_answer_that_is_not_the_file_is_the_reason(
     tmp_path: Path, site: Site, inbound: Callable[..., Inbound], path: str, reason: str
 ) -> None:

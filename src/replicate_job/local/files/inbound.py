@@ -16,12 +16,14 @@ from urllib.parse import unquote
 
 from pyreqwest.http import Url
 
+from replicate_job.address import lookup
+from replicate_job.coding import ZLIBS, coding_of, decoded
 from replicate_job.errors import LocalError, NotSentError, TransportError
-from replicate_job.http import Exchange, build, chunks, downloader, read_headers
-from replicate_job.local.files.private import lookup
+from replicate_job.http import Exchange, build, chunks, pinned, read_headers
 from replicate_job.local.files.shelf import TooLargeError, safe_name
 from replicate_job.threads import in_thread
-from replicate_job.wire.media import ESSENCE, UNKNOWN, extension, sniff
+from replicate_job.wire.media import ESSENCE, UNKNOWN, extension
+from replicate_job.wire.signature import sniff
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from pyreqwest.client import Client
     from pyreqwest.response import Response
 
-    from replicate_job.local.files.private import Address
+    from replicate_job.address import Address
     from replicate_job.local.files.shelf import Draft, Drafts, File
 
 LARGEST = 1_000_000_000
@@ -83,7 +85,7 @@ class Inbound:
                     url = _join(url, headers["location"])
                     continue
                 _check(response.status, headers, url, self._limit)
-                async with self._drafts.filled(chunks(response, url.host_str or ""), self._limit) as draft:
+                async with self._drafts.filled(_content(response, headers, url), self._limit) as draft:
                     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
                     kind = kind if _CONTENT_TYPE.fullmatch(kind) else sniff(draft.head) or UNKNOWN
                     facts = {"id": shelf.name, "name": _name(url, kind, draft), "content_type": kind}
@@ -147,19 +149,24 @@ def _plain(url: Url) -> tuple[Url, str]:
 
 
 def _client(host: str, address: Address) -> Client:
-    builder = downloader().no_proxy().follow_redirects(False)
-    return build(builder.resolve(host, str(address), 0))  # 0 is the port of the address that is asked for
+    return build(pinned(host, address).follow_redirects(False))
 
 
 def _check(status: int, headers: dict[str, str], url: Url, limit: int) -> None:
     if status != _OK:
         raise LocalError(f"{url.host_str} answered {status}")
-    encoding = headers.get("content-encoding", "").strip().lower()
-    if encoding not in {"", "identity"}:
-        raise LocalError(f"{url.host_str} sent it as {encoding} though plain bytes were asked for")
+    coding = coding_of(headers)
+    if coding and coding not in ZLIBS:
+        raise LocalError(f"{url.host_str} sent it as {coding} though plain bytes were asked for")
     length = headers.get("content-length", "").strip()
     if length.isascii() and length.isdigit() and int(length[:19]) > limit:
         raise TooLargeError(f"it is larger than {limit:,} bytes")
+
+
+def _content(response: Response, headers: dict[str, str], url: Url) -> AsyncIterator[bytes]:
+    """The file's own bytes, also where the host compresses them although plain ones were asked for."""
+    found, coding = chunks(response, url.host_str or ""), coding_of(headers)
+    return decoded(found, coding) if coding else found
 
 
 def _name(url: Url, content_type: str, draft: Draft) -> str:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_job.local.files.private import is_elsewhere, is_own, is_public, lookup
+from replicate_job.address import is_elsewhere, is_own, is_public, lookup
 
 PUBLIC = ["1.1.1.1", "93.184.216.34", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::1.1.1.1", "2a00:1450::1"]
 NOT_PUBLIC = [

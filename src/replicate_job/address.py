@@ -8,6 +8,12 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 Address = IPv4Address | IPv6Address
 
+_NETWORKS = tuple(
+    map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16"))
+) + tuple(map(ip_network, ("fc00::/7", "fe80::/10")))
+"""The networks that are private to somebody. Two machines in one of them may be neighbours."""
+_LINKS = tuple(map(ip_network, ("169.254.0.0/16", "fe80::/10")))
+_METADATA = ip_address("fd00:ec2::254")
 _TRANSLATED = ip_network("64:ff9b::/96")  # NAT64: the last 32 bits are the IPv4 address that is reached
 _UNICAST = ip_network("2000::/3")  # all that is given out of IPv6
 # Beside what the standard library of every supported Python knows: protocol assignments, the host of Azure's machines,
@@ -19,14 +25,42 @@ _NOT_PUBLIC = tuple(
 
 def is_public(address: Address) -> bool:
     """Whether the address is a public unicast one. What embeds an IPv4 address is judged by that one."""
-    if isinstance(address, IPv6Address):
-        embedded = address.ipv4_mapped or (IPv4Address(int(address) & 0xFFFFFFFF) if address in _TRANSLATED else None)
-        if embedded is not None:
-            return is_public(embedded)
-        if address not in _UNICAST:
-            return False
+    address = _plain(address)
+    if isinstance(address, IPv6Address) and address not in _UNICAST:
+        return False
     known = address.is_global and not address.is_multicast and not address.is_reserved
     return known and not any(address in network for network in _NOT_PUBLIC)
+
+
+def _plain(address: Address) -> Address:
+    """The IPv4 address that an IPv6 one stands for, or the address itself."""
+    if isinstance(address, IPv4Address):
+        return address
+    return address.ipv4_mapped or (IPv4Address(int(address) & 0xFFFFFFFF) if address in _TRANSLATED else address)
+
+
+def is_near(address: Address, other: Address) -> bool:
+    """Whether an API at ``other`` may name ``address``, although that is not public.
+
+    From this machine that is what is here and in its private networks, but not their links, where clouds hand out
+    their machines' credentials; from a private network it is the same network.
+    """
+    address, other = _plain(address), _plain(other)
+    if _is_here(other):
+        return _is_here(address) or (_is_private(address) and not _is_link(address))
+    return any(address in network and other in network for network in _NETWORKS) and not _is_here(address)
+
+
+def _is_here(address: Address) -> bool:
+    return address.is_loopback or address.is_unspecified or is_own(address)
+
+
+def _is_private(address: Address) -> bool:
+    return any(address in network for network in _NETWORKS)
+
+
+def _is_link(address: Address) -> bool:
+    return address == _METADATA or any(address in network for network in _LINKS)
 
 
 def is_elsewhere(address: Address) -> bool:

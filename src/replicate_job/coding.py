@@ -1,0 +1,78 @@
+"""Content codings (RFC 9110, 8.4): what a host sends that compresses although plain bytes were asked for."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+from replicate_job.errors import NoAnswerError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+LIBRARYS = frozenset({"br", "zstd"})
+"""Those that the HTTP library decodes, and Python does not."""
+ZLIBS = frozenset({"gzip", "x-gzip", "deflate"})
+KNOWN = LIBRARYS | ZLIBS
+
+_STEP = 1024 * 1024  # bytes that come out at once: a small body can unfold to a large file
+_GZIP_MAGIC = 0x1F
+_GZIP, _RAW = 16 + zlib.MAX_WBITS, -zlib.MAX_WBITS
+_ZLIB_METHOD, _ZLIB_CHECK = 8, 31  # RFC 1950: how a stream begins that has the wrapper which RFC 9110 asks for
+
+
+def coding_of(headers: Mapping[str, str]) -> str:
+    """The Content-Encoding, empty for plain bytes."""
+    found = headers.get("content-encoding", "").strip().lower()
+    return "" if found == "identity" else found
+
+
+async def decoded(chunks: AsyncIterator[bytes], coding: str) -> AsyncIterator[bytes]:
+    """What ``gzip`` or ``deflate`` bytes hold. Raises NoAnswerError where they are damaged or end early.
+
+    By zlib and not by the HTTP library, which takes the end of gzip's first member for the end of the file.
+    """
+    members = _Members(coding)
+    try:
+        async for chunk in chunks:
+            for block in members.feed(chunk):
+                yield block
+    except zlib.error as error:
+        raise NoAnswerError(f"it came as {coding} and cannot be decoded: {error}") from None
+    if not members.are_whole:
+        raise NoAnswerError(f"it came as {coding} and ends too early")
+
+
+class _Members:
+    """The members of a gzip file one after the other, or the one stream of ``deflate``. Padding is ignored."""
+
+    def __init__(self, coding: str) -> None:
+        self._coding, self._count = coding, 0
+        self._current: zlib._Decompress | None = None
+
+    @property
+    def are_whole(self) -> bool:
+        return self._count > 0 and self._current is None
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while data and (self._current or self._begins(data)):
+            if self._current is None:
+                self._current, self._count = zlib.decompressobj(_window(self._coding, data)), self._count + 1
+            member = self._current
+            yield (block := member.decompress(data, _STEP))
+            data = member.unconsumed_tail
+            while len(block) == _STEP and not data:  # all is taken, and there may be more to give
+                yield (block := member.decompress(b"", _STEP))
+            if member.eof:
+                data, self._current = member.unused_data, None
+
+    def _begins(self, data: bytes) -> bool:
+        return not self._count or (self._coding != "deflate" and data[0] == _GZIP_MAGIC)
+
+
+def _window(coding: str, data: bytes) -> int:
+    """How to read it. Some servers send ``deflate`` without its wrapper, as browsers know."""
+    if coding != "deflate":
+        return _GZIP
+    is_wrapped = data[0] & 15 == _ZLIB_METHOD and (len(data) == 1 or int.from_bytes(data[:2], "big") % _ZLIB_CHECK == 0)
+    return zlib.MAX_WBITS if is_wrapped else _RAW

@@ -1,0 +1,39 @@
+"""Web pages and error documents that a host sends with a good status in place of a file."""
+
+from __future__ import annotations
+
+from replicate_job.outputs.names import url_suffix
+from replicate_job.wire.media import essence, listed_type
+from replicate_job.wire.signature import sniff
+
+_WORDS = {
+    "text/html": "a web page",
+    "application/xml": "an XML document",
+    "application/json": "a JSON document",
+}
+_HELD_BY = {
+    "text/html": {"text/html", "application/xml"},
+    "application/xml": {"text/html", "application/xml", "image/svg+xml"},
+    "application/json": {"application/json", "application/jsonl", "model/gltf+json"},
+}
+"""The types of files that may begin so."""
+_DECLARED = {
+    "text/html": ("text/html", "application/xhtml+xml"),
+    "application/xml": ("application/xml", "text/xml"),
+    "application/json": ("application/json", "application/problem+json"),
+}
+
+
+def page_in_place_of(url: str, media_type: str | None, head: bytes) -> str:
+    """What came where the URL's suffix names another kind, for a message; empty where it may be the file.
+
+    A file of text can hold anything: of it the host's media type must say the same as its first bytes. An address
+    without a suffix, or with an unknown one, names no kind.
+    """
+    suffix, page = url_suffix(url), sniff(head)
+    named = listed_type(suffix[suffix.rfind(".") :])
+    if named is None or page not in _WORDS or named in _HELD_BY[page]:
+        return ""
+    if named.startswith("text/") and essence(media_type or "") not in _DECLARED[page]:
+        return ""
+    return f"{_WORDS[page]} came in place of a {suffix} file"

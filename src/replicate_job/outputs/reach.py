@@ -1,0 +1,122 @@
+"""Which hosts outputs are fetched from: a model must not use whoever runs it to reach into private networks."""
+
+from __future__ import annotations
+
+import os
+import sys
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+import msgspec
+from pyreqwest.http import Url
+
+from replicate_job.address import is_elsewhere, is_near, lookup
+from replicate_job.errors import NotSentError, OutputError
+from replicate_job.http import is_loopback
+from replicate_job.outputs.discover import DELIVERY
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from replicate_job.address import Address
+
+_TRIED = 4  # addresses of one host
+_LOOKS_UP = {"http": "http", "https": "https", "socks5": "socks5h", "socks5h": "socks5h", "socks4": "socks4a"}
+"""The schemes of proxies, and those with which a proxy looks up names itself."""
+
+
+class Route(msgspec.Struct, frozen=True):
+    """How to get to a host: over a proxy, which looks it up itself, to one of these addresses, or as is usual."""
+
+    proxy: str = ""
+    addresses: tuple[Address, ...] = ()
+
+
+class Reach:
+    """Judges hosts for an API at ``api``, a URL; None: of a public one. ``find`` gives a host's addresses.
+
+    Refused is what leads to this machine or into a private network, unless the API is there too. Exempt are the
+    delivery hosts, the API's own host and names that a proxy looks up. With ``allow_private`` nothing is refused.
+    """
+
+    def __init__(
+        self,
+        api: str | None = None,
+        *,
+        allow_private: bool = False,
+        find: Callable[[str], Awaitable[list[Address]]] = lookup,
+    ) -> None:
+        self._api = Url(api) if api else None
+        self._allow_private, self._find = allow_private, find
+        self._known: Sequence[Address] | None = None
+
+    async def route(self, url: Url) -> Route:
+        """Raises OutputError for a host that is refused, and NotSentError for one that cannot be looked up."""
+        host = host_of(url)
+        if self._allow_private or _is_delivery(host) or (self._api and host == host_of(self._api)):
+            return Route()
+        literal = _literal(host)
+        if literal is None and (proxy := _proxy(url)):
+            return Route(proxy)
+        try:
+            found = [literal] if literal else await self._find(host)
+        except OSError as error:
+            raise NotSentError(f"no connection ({host} cannot be looked up: {error.strerror or error})") from None
+        for address in found:
+            if not is_elsewhere(address) and not await self._is_near(address):
+                raise OutputError(
+                    f"{host} is on this machine or in a private network, where outputs are not fetched from: if that "
+                    "is meant, allow it with --allow-private-outputs (allow_private_outputs=True)"
+                )
+        return Route() if literal else Route(addresses=tuple(found[:_TRIED]))
+
+    async def _is_near(self, address: Address) -> bool:
+        return any(is_near(address, other) for other in await self._api_addresses())
+
+    async def _api_addresses(self) -> Sequence[Address]:
+        """Those of the API, as far as it is this machine that looks it up."""
+        if self._known is None:
+            host = host_of(self._api) if self._api else ""
+            try:
+                is_direct = self._api and (_literal(host) or not _proxy(self._api))
+                self._known = await self._find(host) if is_direct else ()
+            except OSError:
+                self._known = ()
+        return self._known
+
+
+def host_of(url: Url) -> str:
+    """The host's name in lower case, without the dot of a complete name; an IPv6 address without its brackets."""
+    return (url.host_str or "").rstrip(".").strip("[]")
+
+
+def _is_delivery(host: str) -> bool:
+    return host == DELIVERY or host.endswith("." + DELIVERY)
+
+
+def _literal(host: str) -> Address | None:
+    """The address that the host is; the library's parser has brought every spelling of one to the usual form."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+def _proxy(url: Url) -> str:
+    """The proxy that this machine's settings name for it, empty for none. A SOCKS proxy is made to look up names."""
+    if is_loopback(host_of(url)):
+        return ""
+    if sys.platform == "linux" and not any(name.lower().endswith("_proxy") for name in os.environ):
+        return ""
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - slow to import, and rarely needed
+
+    proxies = getproxies()
+    found = proxies.get(url.scheme) or proxies.get("all") or ""
+    if not found or proxy_bypass(host_of(url)):
+        return ""
+    try:
+        proxy = Url(found if "://" in found else f"http://{found}")
+    except ValueError:
+        return ""  # as the library does with what is no address
+    scheme = _LOOKS_UP.get(proxy.scheme)
+    return str(proxy.with_scheme(scheme)) if scheme else ""
