@@ -47,6 +47,13 @@ FOUND = {
     "whose token it was is known only after the first look": Plan(
         34901, SLUG, TWO, lives=(Life((Interruption(16, "term"),)), Life(stranger=True))
     ),
+    "what a rival made just now is not found by its id": Plan(
+        34923,
+        SLUG,
+        TWO,
+        Nature(missing=2),
+        Network((Answer("garbage", acts=False), Answer(400)), dates=Dates(every=0)),
+    ),
     "one that is like it is being made just now": Plan(
         1, SLUG, MORE, HELD, NOTHING, foreign=(Foreign(14, {"n": 9}), Foreign(30, {"n": 9}))
     ),
