@@ -41,7 +41,8 @@ FOUND = {
         3206,
         SLUG,
         (SECRET,),
-        network=Network((Answer(529),), dates=Dates(every=0)),
+        Nature(lags=(0.0, 2.0)),
+        Network((Answer(529),), dates=Dates(every=0)),
         foreign=(Foreign(-67, OTHER_SECRET),),
     ),
     "whose token it was is known only after the first look": Plan(
