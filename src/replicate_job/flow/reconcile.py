@@ -55,8 +55,7 @@ class _LookUp:
 
     async def run(self, within: float | None) -> str | None:
         context, clock, attempt = self._context, self._context.clock, 0
-        if await is_same_account(context, self._claim.entry) is False:
-            await self._give_up("it was sent with the token of another account: run it again with that one")
+        await self._check_account(must_be_known=False)
         given_up = max(self._ended + context.patience.settle, self._began) + context.patience.listing
         while True:
             span, delay = self._span(), backoff(attempt, ceiling=2)
@@ -172,7 +171,14 @@ class _LookUp:
             await self._give_up(several, adoption.unclear)
         if not span.is_trusted:
             await self._give_up(f"none of the {len(listing.predictions)} listed is it, and the API's time is not known")
-        if await is_same_account(self._context, self._claim.entry) is None:
+        await self._check_account(must_be_known=True)
+
+    async def _check_account(self, *, must_be_known: bool) -> None:
+        """Whose token it was can become known while the list is read: another process writes it down."""
+        is_same = await is_same_account(self._context, self._claim.entry)
+        if is_same is False:
+            await self._give_up("it was sent with the token of another account: run it again with that one")
+        if is_same is None and must_be_known:
             await self._give_up("it was sent with another token, and of which account is not known")
 
     async def _give_up(self, reason: str, candidates: Sequence[str] = ()) -> NoReturn:

@@ -197,7 +197,7 @@ class _Run:
             request = entry.request
         elif entry.step == "look up":
             if found := await reconcile(self._context, self._claim):
-                return Created(found, clock.now(), age=age)
+                return Created(found, clock.now())  # a rival may have made it just now: its id may not be found yet
             await self._check_folder()
             request = entry.request or await self._prepare()
         else:

@@ -70,7 +70,8 @@ class Disk:
         """Another connection holds the write lock."""
         if self._locks == 0:
             self._other = sqlite3.connect(self.path, isolation_level=None, timeout=1)
-            self._other.execute("BEGIN IMMEDIATE")
+            with contextlib.suppress(sqlite3.OperationalError):  # the disk is full for another call: that is as bad
+                self._other.execute("BEGIN IMMEDIATE")
         self._locks += 1
         try:
             yield
@@ -126,12 +127,12 @@ class DiskJournal:
         self._process.check_alive()
         wait = self._disk.locked
         broken: Any = contextlib.nullcontext()
-        if wait > BUSY:
+        if self._disk.is_full:
+            broken = self._disk.fill()
+        elif wait > BUSY:
             broken = self._disk.lock()
         elif wait:
             await self._process.clock.sleep(wait)
-        if self._disk.is_full:
-            broken = self._disk.fill()
         loop = self._process.loop
         try:
             with broken:

@@ -41,8 +41,19 @@ FOUND = {
         3206,
         SLUG,
         (SECRET,),
-        network=Network((Answer(529),), dates=Dates(every=0)),
+        Nature(lags=(0.0, 2.0)),
+        Network((Answer(529),), dates=Dates(every=0)),
         foreign=(Foreign(-67, OTHER_SECRET),),
+    ),
+    "whose token it was is known only after the first look": Plan(
+        34901, SLUG, TWO, lives=(Life((Interruption(16, "term"),)), Life(stranger=True))
+    ),
+    "what a rival made just now is not found by its id": Plan(
+        34923,
+        SLUG,
+        TWO,
+        Nature(missing=2),
+        Network((Answer("garbage", acts=False), Answer(400)), dates=Dates(every=0)),
     ),
     "one that is like it is being made just now": Plan(
         1, SLUG, MORE, HELD, NOTHING, foreign=(Foreign(14, {"n": 9}), Foreign(30, {"n": 9}))
