@@ -175,6 +175,23 @@ def test_a_stream_that_was_never_begun_does_nothing(api: ScriptedAPI) -> None:
     assert api.requests == []
 
 
+def test_a_stream_for_which_there_is_no_event_loop_is_an_error(api: ScriptedAPI) -> None:
+    program = """
+import resource
+from replicate_job import stream
+pieces = stream("acme/private", {})
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+try:
+    next(pieces)
+except OSError as error:
+    print(error.strerror)
+"""
+    words = [sys.executable, "-c", program]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.stdout, ended.returncode) == ("Too many open files\n", 0)
+    assert not api.predictions
+
+
 def test_without_a_token_nothing_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("REPLICATE_API_TOKEN", raising=False)
     monkeypatch.delenv("REPLICATE_BASE_URL", raising=False)

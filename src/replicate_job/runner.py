@@ -6,7 +6,7 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar, Unpack
@@ -162,14 +162,11 @@ def stream(job: Job | str, input_data: Mapping[str, Any] | None = None, **option
     pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
     async def work() -> None:
-        try:
-            async with call.open() as context:
-                result = await run_job(context, msgspec.structs.replace(call.ask, emit=pieces.put))
-            result.raise_for_status()
-        finally:
-            pieces.put(None)
+        async with call.open() as context:
+            result = await run_job(context, msgspec.structs.replace(call.ask, emit=pieces.put))
+        result.raise_for_status()
 
-    thread = _Thread(work())
+    thread = _Thread(work(), at_end=lambda: pieces.put(None))
     try:
         while (piece := pieces.get()) is not None:
             yield piece
@@ -195,9 +192,10 @@ def replicate_run_prediction(
 
 
 class _Thread:
-    """A coroutine on an event loop in a thread of its own."""
+    """A coroutine on an event loop in a thread of its own. ``at_end`` is called in it, whatever the end was."""
 
-    def __init__(self, work: Coroutine[Any, Any, Any]) -> None:
+    def __init__(self, work: Coroutine[Any, Any, Any], at_end: Callable[[], object] = lambda: None) -> None:
+        self._at_end = at_end
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
         self._started, self._ended = threading.Event(), threading.Event()
@@ -212,12 +210,17 @@ class _Thread:
             self._started.set()
             return await work
 
+        running = main()
         try:
-            self.value = asyncio.run(main())
+            self.value = asyncio.run(running)
         except BaseException as error:  # noqa: BLE001 - raised again by ``result``
             self.error = error
         finally:
+            for coroutine in (running, work):  # where no loop could be made, neither has begun
+                coroutine.close()
+            self._started.set()
             self._ended.set()
+            self._at_end()
 
     def stop(self) -> None:
         """Cancel the coroutine and wait for its clean-up."""
