@@ -11,11 +11,12 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from replicate_job.errors import AuthenticationError, JobError, OutputError, PaymentRequiredError
 from replicate_job.flow.batch import Batch, batch_id
-from replicate_job.flow.context import Context
+from replicate_job.flow.context import Context, Reporter
 from replicate_job.flow.drive import Drive, RowSource
 from replicate_job.flow.item import Items
 from replicate_job.flow.prepare import write_request
@@ -606,3 +607,15 @@ async def test_a_row_of_which_nobody_knows_is_made_anew_only_where_that_is_asked
         [made] = await run(make(context, retry_failed=True), rows(1))
     assert made.status == "succeeded"
     assert api.created == 3
+
+
+async def test_whatever_ends_the_watching_of_a_batch_ends_the_batch(
+    connect: Connect, breaking: Callable[[str], Reporter]
+) -> None:
+    with ScriptedAPI(script=Script(duration=3, output="done")) as api:
+        async with connect(api) as context, asyncio.timeout(20):
+            api.faults.next("list", "503")
+            api.faults.next("get", "503")
+            drive = make(msgspec.structs.replace(context, reporter=breaking("note")))
+            with pytest.raises(ZeroDivisionError):
+                await run(drive, rows(100))

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 
 from replicate_job.errors import AuthenticationError, NotFoundError
-from replicate_job.flow.context import Context
+from replicate_job.flow.context import Context, Reporter
 from replicate_job.flow.rounds import Rounds
 from replicate_job.testing import Script, ScriptedAPI
 from replicate_job.testing.predictions import ScriptedPrediction
@@ -238,3 +239,18 @@ async def test_who_stops_waiting_is_asked_for_no_more(connect: Connect) -> None:
             await asyncio.sleep(1.5)
             assert api.count("list") == asked
             assert api.count("get") == 0
+
+
+@pytest.mark.parametrize(("word", "count"), [("note", 20), ("saw", 2)], ids=["in the list", "singly"])
+async def test_whatever_ends_the_rounds_reaches_all_who_wait(
+    connect: Connect, breaking: Callable[[str], Reporter], word: str, count: int
+) -> None:
+    with ScriptedAPI(script=Script(duration=30)) as api:
+        async with connect(api) as context:
+            made = await create(context, count)
+            api.faults.next("list", "503")
+            broken = msgspec.structs.replace(context, reporter=breaking(word))
+            async with watching(broken) as rounds, asyncio.timeout(10):
+                waiting = (rounds.wait(each.id, each, age=0) for each in made)
+                outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {ZeroDivisionError}

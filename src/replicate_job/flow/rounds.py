@@ -9,6 +9,7 @@ import msgspec
 
 from replicate_job.api.retry import backoff, is_transient
 from replicate_job.errors import ReplicateJobError
+from replicate_job.flow.background import Background
 from replicate_job.flow.context import Context
 from replicate_job.flow.wait import Watch
 from replicate_job.wire.prediction import Prediction, parse_time
@@ -42,7 +43,7 @@ class _Waiting(msgspec.Struct, eq=False):
         if prediction.is_terminal and not self.end.done():
             self.end.set_result(prediction)
 
-    def failed(self, error: ReplicateJobError) -> None:
+    def failed(self, error: BaseException) -> None:
         if not self.end.done():
             self.end.set_exception(error)
 
@@ -53,12 +54,13 @@ class Rounds:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._waiting: dict[str, _Waiting] = {}
+        self._background = Background(self._fail)
         self._work: asyncio.Task[None] | None = None
 
     async def wait(self, prediction_id: str, last: Prediction | None, *, age: float) -> Prediction:
         """Come back with the prediction at its end, however long it takes; ``last`` is what is known already.
 
-        Raises the APIError that asking again cannot mend.
+        Raises the APIError that asking again cannot mend, and whatever else ended the rounds.
         """
         if last and last.is_terminal:
             return last
@@ -66,16 +68,18 @@ class Rounds:
         watch = Watch(self._context, prediction_id, age=age)
         self._waiting[prediction_id] = _Waiting(watch, future, parse_time(last.created_at) if last else None)
         if self._work is None or self._work.done():
-            self._work = asyncio.create_task(self._go_round())
+            self._work = self._background.start(self._go_round())
         try:
             return await future
         finally:
             del self._waiting[prediction_id]
 
+    def _fail(self, error: BaseException) -> None:
+        for one in self._waiting.values():
+            one.failed(error)
+
     async def close(self) -> None:
-        if self._work:
-            self._work.cancel()
-            await asyncio.wait([self._work])
+        await self._background.close()
 
     async def _go_round(self) -> None:
         clock, failures = self._context.clock, 0
