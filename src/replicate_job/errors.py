@@ -27,6 +27,7 @@
     ├── OutputError                 the prediction ended, its outputs could not all be kept; carries the result
     │   └── OutputExpiredError      they are gone from the API (404, 410, data_removed)
     ├── JournalError                the journal cannot be used
+    │   ├── TooLargeError           one job holds more than the journal takes
     │   ├── JobHeldError            another live process holds this job
     │   └── ClaimLostError          another process took this job over
     ├── WebhookVerificationError    a webhook that is not to be trusted, or a secret that cannot be read
@@ -204,6 +205,10 @@ class JournalError(ReplicateJobError):
     def __init__(self, message: str, result: Any = None) -> None:
         self.result = result
         super().__init__(message)
+
+
+class TooLargeError(JournalError):
+    pass
 
 
 class JobHeldError(JournalError):

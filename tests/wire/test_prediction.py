@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from replicate_job.wire.prediction import KNOWN, TERMINAL, Prediction, PredictionPage, parse_time
@@ -37,11 +37,21 @@ def test_what_lacks_them_is_no_prediction(body: bytes) -> None:
         msgspec.json.decode(body, type=Prediction)
 
 
-@given(st.datetimes(timezones=st.just(UTC)))
+@given(st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31), timezones=st.just(UTC)))  # noqa: DTZ001 - hypothesis wants them so
 def test_times_read_back(time: datetime) -> None:
     assert parse_time(time.isoformat()) == time
     assert parse_time(time.isoformat().replace("+00:00", "Z")) == time
     assert parse_time(time.replace(tzinfo=None).isoformat()) == time
+
+
+@example(datetime(1, 1, 1), 14)  # noqa: DTZ001 - its zone is the other number
+@example(datetime(1, 1, 1), 0)  # noqa: DTZ001 - the same
+@example(datetime(9999, 12, 31), -12)  # noqa: DTZ001 - the same
+@given(st.datetimes(), st.integers(-14, 14))
+def test_any_time_that_is_read_can_be_counted_with(time: datetime, hours: int) -> None:
+    found = parse_time(f"{time.isoformat()}{hours:+03}:00")
+    assert found is None or (found - timedelta(days=300) < found.astimezone(UTC) < found + timedelta(days=300))
+    assert found or time.year in {1, 2, 9998, 9999}
 
 
 def test_other_zones_are_the_same_moment() -> None:

@@ -117,6 +117,8 @@ def read_input(name: str) -> dict[str, Any]:
         raise JobError(f"--input {name}: {error.strerror}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise JobError(f"--input {name}: not JSON: {error}") from None
+    except RecursionError:
+        raise JobError(f"--input {name}: its objects and lists are nested too deep") from None
     if not isinstance(found, dict):
         raise JobError(f"--input {name}: a JSON object of inputs is needed, this is {type(found).__name__}")
     return found

@@ -12,6 +12,7 @@ from replicate_job.errors import (
     PaymentRequiredError,
     RateLimitError,
     ReplicateJobError,
+    TooLargeError,
     UncertainError,
 )
 
@@ -31,6 +32,6 @@ def is_the_rows(error: ReplicateJobError) -> bool:
             return error.status < 500  # noqa: PLR2004 - HTTP's server errors
         case OutputError():
             return not isinstance(error.__cause__, OSError)
-        case JobError() | UncertainError():
+        case JobError() | UncertainError() | TooLargeError():
             return True
     return False

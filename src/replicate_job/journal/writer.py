@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from replicate_job.errors import JournalError
+from replicate_job.errors import JournalError, TooLargeError
 from replicate_job.journal.migrations import migrate
 
 BUSY_TIMEOUT = 10.0
@@ -24,6 +24,9 @@ MANY, GATHERING = 4, 0.002
 """Works that came together, and seconds that more are awaited after them: of many jobs, none is in a hurry."""
 SHARED = 256
 """Pieces of work after which a transaction waits for no more."""
+
+OWN = (sqlite3.IntegrityError, sqlite3.DataError, OverflowError)
+"""Errors of one piece of work, where SQLite's others are about the file. The last two say that it is too large."""
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -178,7 +181,7 @@ class Writer:
         try:
             with self._transaction(database):
                 return [(work(database), None) for work in works]
-        except sqlite3.IntegrityError:
+        except OWN:
             pass
         except sqlite3.Error:
             raise
@@ -191,7 +194,7 @@ class Writer:
         database.execute("SAVEPOINT work")
         try:
             outcome: Outcome = work(database), None
-        except sqlite3.IntegrityError as error:
+        except OWN as error:
             database.execute("ROLLBACK TO work")
             outcome = None, explain(error, self._path, self._busy_timeout)
         except sqlite3.Error:
@@ -218,6 +221,9 @@ def explain(error: Exception, path: Path, waited: float) -> JournalError:
     """One line about what is wrong with the journal and what to do."""
     if isinstance(error, JournalError):
         return error
+    if isinstance(error, sqlite3.DataError | OverflowError):
+        advice = "send files as @file, or give URLs, in place of their contents"
+        return TooLargeError(f"the job is too large for the journal {path}, whose limit is 1 GB a job: {advice}")
     match getattr(error, "sqlite_errorcode", -1) & 0xFF:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return JournalError(f"the journal {path} is held by another process (waited {waited:g} s for it)")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -57,9 +57,13 @@ class PredictionPage(msgspec.Struct, frozen=True):
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """Read one of the API's times (ISO 8601, UTC where it names no zone); None where there is none to read."""
+    """Read one of the API's times (ISO 8601, UTC where it names no zone), as UTC; None where there is none to read.
+
+    At either end of the calendar there is none: nothing could be added to it or taken from it.
+    """
     try:
         found = datetime.fromisoformat(text or "")
-    except ValueError:
+        found = found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return found if MINYEAR < found.year < MAXYEAR else None
