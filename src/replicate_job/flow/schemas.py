@@ -12,7 +12,7 @@ import msgspec
 
 def load_schema(cache: Path, version: str) -> dict[str, Any] | None:
     """The schema kept for this version id, None where there is none that can be read."""
-    with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
+    with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         found = msgspec.json.decode(_path(cache, version).read_bytes())
         return found if isinstance(found, dict) else None
     return None

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from replicate_job.errors import ClaimLostError, JobHeldError, KeyInUseError
+from replicate_job.errors import ClaimLostError, DamagedError, JobHeldError, KeyInUseError
 from replicate_job.inputs.upload import FileInfo
 from replicate_job.job import Job
 from replicate_job.journal.entry import (
@@ -26,6 +26,8 @@ from replicate_job.journal.entry import (
     Claim,
     Entry,
     Request,
+    check_entry,
+    damaged,
     decode_job,
     encode_job,
     is_same,
@@ -72,6 +74,7 @@ class SQLiteJournal:
         self._host = socket.gethostname()
         self._holder = f"{self._host} {os.getpid()} {uuid.uuid4().hex[:8]}"
         self._leased_until = 0.0
+        self.damaged: dict[str, str] = {}
 
     async def __aenter__(self) -> SQLiteJournal:  # noqa: PYI034 - nobody subclasses it
         return self
@@ -126,14 +129,15 @@ class SQLiteJournal:
             assert entry  # noqa: S101 - there is none of that key
             self._hold(db)
             return Claim(entry, row["fence"] + 1, intends=request is not None)
-        self._check_same(row, new)
+        entry = read_entry(row)
+        self._check_same(entry, new)
         self._check_free(db, row)
         self._hold(db)
         save = row["save"] if row["state"] == "collected" else new.save
         db.execute(
             "UPDATE jobs SET fence = fence + 1, holder = ?, save = ? WHERE key = ?", (self._holder, save, new.key)
         )
-        return Claim(msgspec.structs.replace(read_entry(row), save=save), row["fence"] + 1)
+        return Claim(msgspec.structs.replace(entry, save=save), row["fence"] + 1)
 
     def _insert(self, db: sqlite3.Connection, new: _New, request: Request | None, fence: int = 1) -> Entry | None:
         """A row for a new job, and none where there is one of that key."""
@@ -166,16 +170,14 @@ class SQLiteJournal:
         return entry if inserted.rowcount else None
 
     @staticmethod
-    def _check_same(row: sqlite3.Row, new: _New) -> None:
-        if row["api"] != new.api:
+    def _check_same(entry: Entry, new: _New) -> None:
+        if entry.api != new.api:
             raise KeyInUseError(
-                f"the key {row['key']!r} belongs to a job at {row['api']}, not {new.api}: choose another key"
+                f"the key {entry.key!r} belongs to a job at {entry.api}, not {new.api}: choose another key"
             )
-        job = decode_job(row["job"])
-        if not is_same(job, new.job):
-            raise KeyInUseError(
-                f"the key {row['key']!r} belongs to another job ({job.model}, with its own input): choose another key"
-            )
+        if not is_same(entry.job, new.job):
+            other = f"another job ({entry.job.model}, with its own input)"
+            raise KeyInUseError(f"the key {entry.key!r} belongs to {other}: choose another key")
 
     def _check_free(self, db: sqlite3.Connection, row: sqlite3.Row) -> None:
         if row["holder"] is None or row["state"] == "collected":
@@ -296,7 +298,7 @@ class SQLiteJournal:
         for start in range(0, len(keys), LOOKED_UP):
             some = keys[start : start + LOOKED_UP]
             query = f"SELECT * FROM jobs WHERE key IN ({','.join('?' * len(some))})"  # noqa: S608 - only marks
-            found += await self._select(query, *some)
+            found += await self._select_sound(query, *some)
         return {entry.key: entry for entry in found}
 
     async def api_of(self, start: str) -> str | None:
@@ -316,10 +318,10 @@ class SQLiteJournal:
     async def unfinished(self, api: str) -> list[Entry]:
         marks = ",".join("?" * len(UNFINISHED))
         query = f"SELECT * FROM jobs WHERE state IN ({marks}) AND api = ? AND batch IS NULL ORDER BY seq"  # noqa: S608 - only marks
-        return await self._select(query, *UNFINISHED, api)
+        return await self._select_sound(query, *UNFINISHED, api)
 
     async def entries(self, limit: int | None = None) -> list[Entry]:
-        return await self._select(
+        return await self._select_sound(
             "SELECT * FROM jobs WHERE batch IS NULL ORDER BY claimed_at DESC, seq DESC LIMIT ?",
             -1 if limit is None else limit,
         )
@@ -340,6 +342,20 @@ class SQLiteJournal:
 
     async def _select(self, query: str, *values: Any) -> list[Entry]:
         return await self._writer.run(lambda db: [read_entry(row) for row in db.execute(query, values)])
+
+    async def _select_sound(self, query: str, *values: Any) -> list[Entry]:
+        """Without the damaged rows, which are put into ``damaged``."""
+
+        def work(db: sqlite3.Connection) -> list[Entry]:
+            found: list[Entry] = []
+            for row in db.execute(query, values):
+                try:
+                    found.append(read_entry(row))
+                except DamagedError as error:
+                    self.damaged[error.key] = str(error)
+            return found
+
+        return await self._writer.run(work)
 
     async def find_upload(self, api: str, sha256: str) -> FileInfo | None:
         def work(db: sqlite3.Connection) -> FileInfo | None:
@@ -417,6 +433,14 @@ def _rivals_sent(db: sqlite3.Connection, entry: Entry) -> float | None:
 
 
 def read_entry(row: sqlite3.Row) -> Entry:
+    """Raises DamagedError for a row as no release writes it."""
+    try:
+        return check_entry(_read_entry(row))
+    except (ValueError, TypeError, KeyError, RecursionError) as error:  # msgspec's errors are ValueErrors
+        raise damaged(row["key"], row["prediction_id"], error) from None
+
+
+def _read_entry(row: sqlite3.Row) -> Entry:
     prediction, request = row["prediction"], row["request"]
     return Entry(
         key=row["key"],
@@ -431,7 +455,7 @@ def read_entry(row: sqlite3.Row) -> Entry:
         last_sent=row["last_sent"],
         prediction_id=row["prediction_id"],
         prediction=msgspec.json.decode(prediction, type=Prediction) if prediction else None,
-        files=tuple(Path(path) for path in msgspec.json.decode(row["files"])),
+        files=tuple(Path(path) for path in msgspec.json.decode(row["files"], type=list[str])),
         problem=row["problem"],
         batch=row["batch"],
     )

@@ -183,6 +183,10 @@ class Writer:
                 return [(work(database), None) for work in works]
         except OWN:
             pass
+        except sqlite3.OperationalError as error:
+            if database.text_factory is not str or "decode to UTF-8" not in str(error):
+                raise
+            database.text_factory = _as_it_is  # a damaged row must not hide the others
         except sqlite3.Error:
             raise
         except Exception:  # noqa: BLE001, S110 - it comes again below, to be told to the one who awaits that work
@@ -217,7 +221,11 @@ class Writer:
             raise
 
 
-def explain(error: Exception, path: Path, waited: float) -> JournalError:
+def _as_it_is(data: bytes) -> str:
+    return data.decode(errors="surrogateescape")
+
+
+def explain(error: Exception, path: Path, waited: float) -> JournalError:  # noqa: PLR0911 - one for each thing that can be wrong
     """One line about what is wrong with the journal and what to do."""
     if isinstance(error, JournalError):
         return error
