@@ -13,9 +13,10 @@ from typing import Any
 import msgspec
 
 from replicate_job.cli.exits import status_code
-from replicate_job.cli.streams import can_draw, tell, write
+from replicate_job.cli.streams import can_draw, plain, tell, write
 from replicate_job.errors import JournalError, OutputError
 from replicate_job.job import Job, Result
+from replicate_job.journal.protocol import Journal
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.progress import read_progress
 
@@ -31,12 +32,26 @@ def print_json(value: Any) -> None:
     write(text + b"\n")
 
 
+def print_text(text: str) -> None:
+    """Print text that a model wrote: as it came, but on a terminal in whole lines that do not steer it."""
+    if sys.stdout.isatty():
+        lines = text.splitlines()  # a progress bar draws over its line again and again
+        text = "".join(f"{plain(line)}\n" for line in lines)
+    write(text)
+
+
 def print_response(result: Result) -> None:
     """Print the ten fields, and the files by their shortest path."""
     response = result.to_dict()
     if result.files:
         response["files"] = [shorten(path) for path in result.files]
     print_json(response)
+
+
+def name_damaged(journal: Journal) -> None:
+    """Say on stderr which jobs were left out, and why."""
+    for line in journal.damaged.values():
+        tell(f"error: {line}")
 
 
 def shorten(path: Path) -> str:

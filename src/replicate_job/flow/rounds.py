@@ -36,10 +36,13 @@ class _Waiting(msgspec.Struct, eq=False):
     watch: Watch
     end: asyncio.Future[Prediction]
     created: datetime | None = None
+    logs: str | None = None
     misses: int = 0
 
     def saw(self, prediction: Prediction) -> None:
         self.created, self.misses = self.created or parse_time(prediction.created_at), 0
+        prediction = prediction.with_logs(self.logs)
+        self.logs = prediction.logs
         if prediction.is_terminal and not self.end.done():
             self.end.set_result(prediction)
 
@@ -66,7 +69,8 @@ class Rounds:
             return last
         future: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
         watch = Watch(self._context, prediction_id, age=age)
-        self._waiting[prediction_id] = _Waiting(watch, future, parse_time(last.created_at) if last else None)
+        created, logs = (parse_time(last.created_at), last.logs) if last else (None, None)
+        self._waiting[prediction_id] = _Waiting(watch, future, created, logs)
         if self._work is None or self._work.done():
             self._work = self._background.start(self._go_round())
         try:

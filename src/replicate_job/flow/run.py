@@ -135,7 +135,7 @@ class _Run:
         try:
             if not self._job.wait_for_completion:
                 return await self._announce(created)
-            end = await self._wait(created)
+            end = (await self._wait(created)).with_logs(self._entry.prediction.logs if self._entry.prediction else None)
         except NotFoundError as error:
             if self._context.forgetful:
                 await self._start_over(str(error))

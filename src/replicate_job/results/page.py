@@ -157,6 +157,12 @@ def _figure(plot: Plot) -> str:
     )
 
 
+def _logs(cause: Cause) -> str:
+    if not cause.logs:
+        return ""
+    return f"<details><summary>Logs of line {cause.logged}</summary><pre>{escape(cause.logs)}</pre></details>"
+
+
 def _causes(causes: list[Cause]) -> Iterator[str]:
     if not causes:
         return
@@ -166,5 +172,5 @@ def _causes(causes: list[Cause]) -> Iterator[str]:
     )
     for cause in causes:
         lines = ", ".join(map(str, cause.lines)) + (", …" if cause.count > len(cause.lines) else "")
-        yield f"<tr><td>{cause.count:,}</td><td>{escape(cause.text)}</td><td>{lines}</td></tr>\n"
+        yield f"<tr><td>{cause.count:,}</td><td>{escape(cause.text)}{_logs(cause)}</td><td>{lines}</td></tr>\n"
     yield "</tbody></table></div></section>\n"

@@ -44,6 +44,21 @@ class Prediction(msgspec.Struct, frozen=True):
         """Whether this is the end. Only the status tells: a complete ``output`` does not."""
         return self.status in TERMINAL
 
+    def with_logs(self, seen: str | None) -> Prediction:
+        """With logs that were seen before where these are longer: the API deletes them an hour after the end."""
+        if len(seen or "") <= len(self.logs or ""):
+            return self
+        return msgspec.structs.replace(self, logs=seen)
+
+    def with_data(self, seen: Prediction | None) -> Prediction:
+        """With what the API has removed since the prediction was ``seen``."""
+        if seen is None:
+            return self
+        found = self.with_logs(seen.logs)
+        if not self.data_removed:
+            return found
+        return msgspec.structs.replace(found, input=self.input or seen.input, output=self.output or seen.output)
+
     def url(self, name: str) -> str | None:
         return (self.urls or {}).get(name)
 
