@@ -264,6 +264,14 @@ def test_a_hostile_value_is_an_error_of_its_row_and_the_others_go_on(
     assert api.created == created + 6 - len(hostile)
 
 
+def test_a_rows_dictionary_says_which_row_it_is_and_what_is_wrong_with_it() -> None:
+    found = sorted(batch("acme/private", [{"n": 1}, {"n": math.nan}], key="k", rate="none"), key=lambda row: row.line)
+    fine, wrong = (result.to_dict() for result in found)
+    assert list(fine)[-3:] == ["line", "key", "problem"]
+    assert (fine["line"], fine["problem"], fine["key"][:4]) == (1, "", "k/1-")
+    assert (wrong["line"], wrong["problem"]) == (2, "n: nan is not a number that JSON can carry")
+
+
 def test_outputs_are_saved_where_that_is_asked_for(tmp_path: Path) -> None:
     for result in batch("acme/images", rows(3), rate="none", save_to=tmp_path / "out"):
         assert [path.read_bytes() for path in result.files] == [b"image"]

@@ -254,3 +254,11 @@ async def test_whatever_ends_the_rounds_reaches_all_who_wait(
                 waiting = (rounds.wait(each.id, each, age=0) for each in made)
                 outcomes = await asyncio.gather(*waiting, return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {ZeroDivisionError}
+
+
+async def test_logs_that_were_seen_before_the_api_removed_them_are_kept(connect: Connect) -> None:
+    lines = "".join(f"step {number}\n" for number in range(1, 31))
+    with ScriptedAPI(script=Script(duration=2.5, boot=0, end="failed", logs=lines), expire=0) as api:
+        async with connect(api) as context, watching(context) as rounds:
+            ends = await wait_all(rounds, await create(context, 5))
+    assert all(end.logs and lines.startswith(end.logs) for end in ends)

@@ -16,7 +16,7 @@ from replicate_job.wire.target import Target
 
 API = "https://api"
 REQUEST = Request(Target("model", "a", "b"), "/models/a/b/predictions", b'{"input":{}}')
-DAMAGES = {
+DAMAGES: dict[str, list[Any]] = {
     "job": ["", "{", "[]", '{"model": 1}', '{"model":"a/b","input_data":' + '{"a":' * 2000 + "1" + "}" * 2000 + "}"],
     "request": [
         "{",

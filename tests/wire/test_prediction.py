@@ -63,3 +63,16 @@ def test_other_zones_are_the_same_moment() -> None:
 @pytest.mark.parametrize("text", [None, "", "yesterday", "2026-13-01T00:00:00Z", "0"])
 def test_no_time_is_none(text: str | None) -> None:
     assert parse_time(text) is None
+
+
+def test_data_that_the_api_has_removed_come_from_what_was_seen_before() -> None:
+    seen = Prediction("x", "processing", input={"a": 1}, output=["b"], logs="step 1\n")
+    gone = Prediction("x", "failed", input={}, logs="", error="it broke", data_removed=True)
+    assert gone.with_data(None) is gone
+    found = gone.with_data(seen)
+    assert (found.status, found.error, found.input, found.output, found.logs) == (
+        "failed", "it broke", {"a": 1}, ["b"], "step 1\n",
+    )  # fmt: skip
+    later = Prediction("x", "failed", input={"a": 1}, logs="step 1\nstep 2\n")
+    assert later.with_data(seen) is later
+    assert seen.with_logs(None) is seen
