@@ -60,7 +60,7 @@ async def _model(context: Context, target: Target) -> Resolved:
 
 async def _version(context: Context, target: Target) -> Resolved:
     tried: tuple[str, ...] = ()
-    schema = load_schema(context.cache, target.version)
+    schema = load_schema(context, target.version)
     if schema is None and target.slug:
         asked = f"/models/{target.slug}/versions/{target.version}"
         tried = (f"GET {asked}",)
@@ -97,7 +97,7 @@ async def _deployment(context: Context, target: Target) -> Resolved:
         deployment = await read(context, lambda: context.client.get_deployment(target.owner, target.name))
         release = deployment.current_release
         if release and release.version:
-            schema = load_schema(context.cache, release.version)
+            schema = load_schema(context, release.version)
             if schema is None and release.model and "/" in release.model:
                 owner, _, name = release.model.partition("/")
                 version = release.version
@@ -113,5 +113,5 @@ def _keep(context: Context, version: Version | None) -> dict[str, Any] | None:
     if not is_sound(version.openapi_schema):
         context.reporter.warn(f"the schema of version {version.id} is malformed: it is not used")
         return None
-    keep_schema(context.cache, version.id, version.openapi_schema)
+    keep_schema(context, version.id, version.openapi_schema)
     return version.openapi_schema

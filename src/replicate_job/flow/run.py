@@ -250,7 +250,7 @@ class _Run:
         """The schema of the prediction's version, where it was seen before."""
         request = self._entry.request
         version = (request.version if request else "") or prediction.version
-        return load_schema(self._context.cache, version) if version else None
+        return load_schema(self._context, version) if version else None
 
     async def _collect(self, end: Prediction) -> Result:
         context, entry = self._context, self._entry
