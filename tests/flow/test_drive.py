@@ -672,3 +672,22 @@ async def test_an_answer_that_is_nested_too_deep_costs_no_other_row_its_result(c
     assert len(api.predictions) == len(depths)
     assert {statuses[1], statuses[2], statuses[800]} == {"succeeded"}
     assert statuses[1200] == "error"
+
+
+UNREADABLE = ({"logs": 5}, {"id": None}, {"output": msgspec.Raw(b"[" * 2000 + b"]" * 2000)})
+
+
+@pytest.mark.parametrize("overrides", UNREADABLE, ids=["another type", "no id", "nested too deep"])
+async def test_a_listed_prediction_that_cannot_be_read_holds_up_its_own_row_alone(
+    connect: Connect, overrides: dict[str, Any]
+) -> None:
+    with ScriptedAPI(script=Script(duration=3, output="done")) as api:
+        async with connect(api) as context, asyncio.timeout(30):  # the last rows are watched in the list
+            drive = make(context)
+            running = asyncio.create_task(run(drive, rows(85), most=84))
+            await asyncio.to_thread(api.wait_until, lambda: api.created == 85)
+            poisoned = next(each for each in api.predictions if each.input == {"n": 80})
+            poisoned.script = msgspec.structs.replace(poisoned.script, overrides=overrides)
+            results = await running
+    assert lines(results) == [line for line in range(1, 86) if line != 80]
+    assert {result.status for result in results} == {"succeeded"}

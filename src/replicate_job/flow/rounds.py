@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from replicate_job.api.retry import backoff, is_transient
-from replicate_job.errors import ReplicateJobError
+from replicate_job.errors import NoAnswerError, ReplicateJobError
 from replicate_job.flow.background import Background
 from replicate_job.flow.context import Context
 from replicate_job.flow.wait import Watch
@@ -126,6 +126,9 @@ class Rounds:
                 if not is_transient(error):
                     for one in group:
                         one.failed(error)
+                if isinstance(error, NoAnswerError):  # one of them may be why
+                    for one in group:
+                        one.misses += 1
                 self._context.reporter.note(f"{error}; asking again")
                 return cost + 1, True
             cost += 1
