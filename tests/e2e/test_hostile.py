@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from replicate_job.testing import Script
+
 if TYPE_CHECKING:
     from tests.e2e.conftest import Command
 
@@ -69,3 +71,21 @@ def test_a_hostile_word_is_one_line(api: ScriptedAPI, command: Command, value: s
     assert outcome.code == 2
     assert "text: " in outcome.err
     assert not api.predictions
+
+
+@pytest.mark.parametrize("created", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59.999999-12:00"])
+def test_hostile_times_and_numbers_of_an_answer_stop_no_command(
+    api: ScriptedAPI, command: Command, created: str
+) -> None:
+    metrics = {"predict_time": 10**300, "total_time": -1}
+    overrides = {"created_at": created, "completed_at": created, "metrics": metrics}
+    api.next(Script(duration=0, boot=0, output="done", overrides=overrides))
+    api.faults.next("create", "drop-after")
+    outcome = command("run", PRIVATE)
+    assert (outcome.code, outcome.response["output"]) == (0, "done")
+    assert len(api.predictions) == 1
+    assert command("show", api.predictions[0].id).response["created_at"] == created
+    assert command("list").code == command("list", "--json").code == command("resume").code == 0
+    (command.folder / "rows.jsonl").write_text("{}\n{}\n")
+    api.next(*[Script(duration=0, boot=0, output="done", overrides=overrides)] * 2)
+    assert command("batch", PRIVATE, "rows.jsonl", "--results", "results.jsonl").code == 0
