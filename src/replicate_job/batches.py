@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Iterable, Iterator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import aclosing, closing
 from functools import partial
 from itertools import count
 from operator import attrgetter
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 import msgspec
 
@@ -22,19 +20,18 @@ from replicate_job.flow.batch import CONCURRENCY, LOCAL_CONCURRENCY, Batch, batc
 from replicate_job.flow.context import Context
 from replicate_job.flow.drive import Drive
 from replicate_job.flow.item import ReadRow
-from replicate_job.flow.leave import LONGEST
 from replicate_job.flow.prepare import check_job
 from replicate_job.flow.resolve import resolve
 from replicate_job.flow.tally import Tally
+from replicate_job.folders import expand
 from replicate_job.job import Job, Result
-from replicate_job.loop import new_loop
+from replicate_job.loop import iterate, new_loop
 from replicate_job.rows import InputReader, Row, open_rows
 from replicate_job.runner import LogReporter
 from replicate_job.session import open_session
 from replicate_job.settings import Settings, check_environment, read_settings
 from replicate_job.wire.target import parse_target
 
-_T = TypeVar("_T")
 RowInput = Mapping[str, Any]
 
 
@@ -45,7 +42,8 @@ class BatchOptions(TypedDict, total=False):
     rows from elsewhere start anew. ``id`` is the column that names a row, so that rows may come in another order.
     ``save_to``: the folder for output files; without it nothing is saved. ``concurrency``: predictions under way
     together. ``rate``: the most creates, as ``"600/min"``, ``"10/s"``, ``"none"``. ``limit``: rows that are taken.
-    ``retry_failed``, ``fail_fast``, ``max_predict_time`` (seconds): see ``replicate-job batch --help``.
+    ``retry_failed``, ``retry_uncertain`` (may pay twice), ``fail_fast``, ``max_predict_time`` (seconds): see
+    ``replicate-job batch --help``.
     ``token``, ``base_url``, ``journal``, ``local`` and those of ``Job``: as for ``run``.
     """
 
@@ -56,6 +54,7 @@ class BatchOptions(TypedDict, total=False):
     rate: str
     limit: int | None
     retry_failed: bool
+    retry_uncertain: bool
     fail_fast: bool
     max_predict_time: float | None
     token: str | None
@@ -103,16 +102,9 @@ class Results(AsyncIterable[Result], Iterable[Result]):
                     yield result
 
     def __iter__(self) -> Iterator[Result]:
-        loop = _Loop()
-        results = self._call.run()
-        try:
-            while some := loop.run(anext(results, None)):
+        with closing(iterate(self._call.run(), new_loop)) as results:
+            for some in results:
                 yield from some
-        finally:
-            try:
-                loop.run(results.aclose())
-            finally:
-                loop.close()
 
 
 class _Call:
@@ -164,12 +156,13 @@ class _Call:
             id=options.get("key") or named,
             job=self._job,
             read=self._read,
-            save=str(Path(folder).expanduser().absolute()) if folder else None,
+            save=str(expand(folder).absolute()) if folder else None,
             concurrency=options.get("concurrency") or (LOCAL_CONCURRENCY if context.forgetful else CONCURRENCY),
             source=str(self._source or ""),
             id_column=options.get("id"),
             limit=options.get("limit"),
             retry_failed=options.get("retry_failed", False),
+            retry_uncertain=options.get("retry_uncertain", False),
             fail_fast=options.get("fail_fast", False),
             max_predict_time=options.get("max_predict_time"),
         )
@@ -181,7 +174,8 @@ def _open(
     """The rows, how to read one as an input, and the file that they are from."""
     if isinstance(rows, str | PathLike):
         found = open_rows(rows)
-        return found, partial(InputReader, typed=found.typed), Path(rows).resolve()
+        source = Path(rows).resolve()
+        return found, partial(InputReader, typed=found.typed, within=(Path.cwd(), source.parent)), source
     numbered = _number(rows) if isinstance(rows, AsyncIterable) else map(_row, count(1), rows)
     return numbered, lambda _: attrgetter("values"), None
 
@@ -197,35 +191,3 @@ def _row(line: int, values: RowInput) -> Row:
     if not isinstance(values, Mapping):
         return Row(line, {}, f"a row is a mapping of inputs, this is a {type(values).__name__}")
     return Row(line, dict(values))
-
-
-class _Loop:
-    """An event loop in a thread of its own, for a caller that blocks."""
-
-    def __init__(self) -> None:
-        self._loop = new_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="replicate-job", daemon=True)
-        self._thread.start()
-
-    def run(self, work: Awaitable[_T]) -> _T:
-        """Block until it is done. Ctrl-C cancels it and waits for its clean-up."""
-        ended = threading.Event()
-
-        async def wait() -> _T:
-            try:
-                return await work
-            finally:
-                ended.set()
-
-        running = asyncio.run_coroutine_threadsafe(wait(), self._loop)
-        try:
-            return running.result()
-        except KeyboardInterrupt:
-            running.cancel()
-            ended.wait(2 * LONGEST)
-            raise
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()

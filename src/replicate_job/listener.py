@@ -14,14 +14,16 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-KEEP_ALIVE = 3600
-"""Seconds that an idle connection stays: longer than any client waits between two requests."""
+from replicate_job.connections import Limits, Waiting, Watched
+
+BACKLOG = 2048
+"""Connections that the system holds until they are accepted."""
 
 
 def bind(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
     """Listen, by default on a free port of 127.0.0.1. Raises OSError where the port is taken or no address of ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.create_server((host, port), family=family, backlog=2048)
+    listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
     # asyncio asks for no delay only on sockets that say they are TCP, and this one does not: 44 ms a request (seen).
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
@@ -37,38 +39,45 @@ def origin_of(listening: socket.socket) -> str:
 
 @asynccontextmanager
 async def listen(
-    app: ASGIApp, listening: socket.socket, protocol: type[HttpToolsProtocol] = HttpToolsProtocol
+    app: ASGIApp,
+    listening: socket.socket,
+    protocol: type[HttpToolsProtocol] = HttpToolsProtocol,
+    limits: Limits = Limits(),  # noqa: B008 - it is frozen
 ) -> AsyncIterator[None]:
     """Answer on this socket with uvicorn's HTTP, and none of its signal handlers and its loop.
 
     At the end connections are broken, and requests under way cut off.
     """
-    config, state, is_over = _config(app), ServerState(), False
+    config, state, clients, is_over = _config(app, limits), ServerState(), Waiting(limits), False
 
-    class Connection(protocol):  # type: ignore[misc, valid-type]  # whichever it is
+    class Connection(Watched, protocol):  # type: ignore[misc, valid-type]  # whichever it is
+        waiting = clients
+
         def __init__(self, *given: Any) -> None:
             super().__init__(*given)
             self.access_log = False  # not in Config: that takes it from every uvicorn of this process
 
-        def connection_made(self, transport: asyncio.Transport) -> None:
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
             super().connection_made(transport)
             if is_over:  # it was accepted before, and nobody knew of it yet
                 transport.abort()
 
-    clock = asyncio.create_task(_keep_date(state))
+    clocks = asyncio.create_task(_keep_date(state)), asyncio.create_task(clients.sweep())
     server = await asyncio.get_running_loop().create_server(
-        lambda: Connection(config, state, {}), sock=listening, backlog=2048
+        lambda: Connection(config, state, {}), sock=listening, backlog=clients.together
     )
+    listening.listen(BACKLOG)  # asyncio's number is also how many it accepts before it does anything else
     try:
         yield
     finally:
         is_over = True
-        clock.cancel()
+        for clock in clocks:
+            clock.cancel()
         server.close()
         await _break(state)
 
 
-def _config(app: ASGIApp) -> Config:
+def _config(app: ASGIApp, limits: Limits) -> Config:
     async def until_closed(scope: Scope, receive: Receive, send: Send) -> None:
         with suppress(asyncio.CancelledError):
             await app(scope, receive, send)
@@ -80,7 +89,7 @@ def _config(app: ASGIApp) -> Config:
         log_config=None,
         proxy_headers=False,
         interface="asgi3",
-        timeout_keep_alive=KEEP_ALIVE,
+        timeout_keep_alive=int(limits.kept),
     )
     config.load()
     return config

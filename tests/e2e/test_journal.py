@@ -61,8 +61,9 @@ def torn(command: Command) -> str:
     with closing(sqlite3.connect(command.journal)) as database:
         database.execute("PRAGMA journal_mode = DELETE")
     with command.journal.open("r+b") as file:
+        size = file.seek(0, 2)
         file.seek(4096)
-        file.write(b"\xff" * 8192)
+        file.write(b"\xff" * (size - 4096))
     return "is damaged (database disk image is malformed)"
 
 

@@ -188,7 +188,7 @@ def test_a_state_that_is_a_file_or_cannot_be_written_is_one_line(command: Comman
     (command.folder / "file").touch()
     outcome = command("serve", "--port", "0", "--state", command.folder / "file" / "below", env=environment)
     assert outcome.code == 3
-    assert outcome.error.startswith(f"error: {command.folder / 'file' / 'below'}: ")
+    assert outcome.error.startswith(f"error: {command.folder / 'file' / 'below'} cannot be written (Not a directory)")
 
 
 @pytest.mark.parametrize(

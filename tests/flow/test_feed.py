@@ -10,7 +10,7 @@ from contextlib import aclosing
 
 import pytest
 
-from replicate_job.flow.feed import AHEAD, feed
+from replicate_job.flow.feed import AHEAD, FULL, feed
 
 
 async def test_everything_comes_once_and_in_order() -> None:
@@ -41,6 +41,26 @@ async def test_no_more_than_so_many_are_read_ahead() -> None:
         second = await anext(chunks)
         assert second[0] == first[-1] + 1
         assert len(second) <= AHEAD
+
+
+async def test_of_large_rows_fewer_are_read_ahead() -> None:
+    taken, full = 0, threading.Event()
+
+    def endless() -> Iterator[int]:
+        nonlocal taken
+        while True:
+            taken += 1
+            if taken > 4:
+                full.set()
+            yield taken
+
+    async with aclosing(feed(endless(), lambda _: FULL // 4)) as chunks:
+        first = await anext(chunks)
+        assert await asyncio.to_thread(full.wait, 10)
+        second = await anext(chunks)
+        assert second[0] == first[-1] + 1
+        assert len(first) <= 4
+        assert len(second) <= 4
 
 
 @pytest.mark.parametrize("count", [0, 1, 1000])

@@ -34,6 +34,8 @@ DAMAGES: dict[str, list[Any]] = {
     "files": ["", "[1]", "{}", "null", "3"],
     "state": ["", "finished"],
     "claimed_at": [1e300, -1e300, float("inf")],
+    "first_sent": ["{", "{}", "[]", "[-1.0]", "[1e300]", '[1.0,"",0.0,1e300]'],
+    "last_sent": ["3", "[null]", '["a"]'],
     "problem": [b"\xff"],
 }
 CASES = [(column, value) for column, values in DAMAGES.items() for value in values]
@@ -41,8 +43,9 @@ CASES = [(column, value) for column, values in DAMAGES.items() for value in valu
 
 async def fill(journal: SQLiteJournal, key: str) -> None:
     claim = await journal.claim(key, API, Job("a/b"), None, request=REQUEST)
-    await journal.created(claim, Prediction(f"prediction-{key}", "succeeded", output="done"))
-    await journal.collected(claim, ())
+    prediction = Prediction(f"prediction-{key}", "succeeded", output="done")
+    await journal.created(claim, prediction)
+    await journal.collected(claim, prediction)
 
 
 def write(column: str, value: Any) -> Any:

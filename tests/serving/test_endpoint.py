@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
+import pytest
 
 from replicate_job.serving.answer import RefusedError
 from replicate_job.serving.endpoint import read_object
@@ -23,3 +24,9 @@ def test_what_was_read_can_be_written_again_however_many_levels_it_has() -> None
             value = read_object(b'{"a":' + b"[" * levels + b"]" * levels + b"}")
             written += bool(encode({"input": value}, 20))
     assert written < 200 or sys.version_info >= (3, 12)  # there is a limit
+
+
+def test_a_body_of_very_many_values_is_too_large_whatever_its_size() -> None:
+    with pytest.raises(RefusedError) as caught:
+        read_object(b'{"input":[' + b'{"":0},' * 2**20 + b"0]}")
+    assert caught.value.answer.status == 413

@@ -7,7 +7,7 @@ import shlex
 import sys
 import uuid
 from collections.abc import Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ import click
 import msgspec
 
 from replicate_job.api.ratelimit import parse_rate
+from replicate_job.cli.completion import files, targets
 from replicate_job.cli.exits import FAILED, SUCCEEDED, UNFINISHED
+from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, folder, local, saving
 from replicate_job.cli.output import print_json
 from replicate_job.cli.progress import open_progress
 from replicate_job.cli.run import read_job
-from replicate_job.cli.streams import tell
+from replicate_job.cli.streams import aside, is_shown, tell
 from replicate_job.errors import JobError
 from replicate_job.flow.batch import CONCURRENCY, LOCAL_CONCURRENCY, Batch, batch_id
 from replicate_job.flow.context import Context
@@ -29,6 +31,7 @@ from replicate_job.flow.drive import Drive
 from replicate_job.flow.prepare import check_job
 from replicate_job.flow.resolve import resolve
 from replicate_job.flow.tally import Tally
+from replicate_job.inputs.at_path import Reading, Readings
 from replicate_job.job import Job, Result
 from replicate_job.loop import new_loop
 from replicate_job.results.file import STDOUT, ResultsFile
@@ -59,6 +62,7 @@ class _Options(msgspec.Struct, frozen=True):
     rate: float | None
     limit: int | None
     retry_failed: bool
+    retry_uncertain: bool
     fail_fast: bool
     max_predict_time: int | None
     id_column: str | None
@@ -94,10 +98,23 @@ class _Duration(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
-@click.command("batch")
-@click.argument("target")
-@click.argument("inputs")
-@click.option("--results", required=True, metavar="FILE", help="Where results go, as JSON Lines; - for stdout.")
+@click.command(
+    "batch",
+    epilog=examples(
+        "replicate-job batch black-forest-labs/flux-schnell prompts.csv --results results.jsonl",
+        "replicate-job batch run.xs rows.jsonl --results results.jsonl --dry-run",
+        "cat rows.jsonl | replicate-job batch run.xs - --results - --no-save",
+    ),
+)
+@click.argument("target", shell_complete=targets)
+@click.argument("inputs", shell_complete=files)
+@click.option(
+    "--results",
+    required=True,
+    metavar="FILE",
+    shell_complete=files,
+    help="Where results go, as JSON Lines; - for stdout.",
+)
 @click.option(
     "--concurrency", type=click.IntRange(1), metavar="N", help="Predictions under way together; default 1000."
 )
@@ -106,6 +123,11 @@ class _Duration(click.ParamType[int]):
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Run the first N rows only.")
 @click.option("--retry-failed", is_flag=True, help="Make a new prediction for each row whose last one failed.")
+@click.option(
+    "--retry-uncertain",
+    is_flag=True,
+    help="Make a new prediction also for each row of which it is not known whether it has one: that may pay twice.",
+)
 @click.option("--fail-fast", is_flag=True, help="Create nothing more once a row has failed.")
 @click.option(
     "--max-predict-time", type=_Duration(), metavar="TIME", help="Create nothing more once 30m, 2h are spent."
@@ -118,7 +140,12 @@ class _Duration(click.ParamType[int]):
 @click.option("--allow-unknown", is_flag=True, default=None, help="Send inputs that the model's schema lacks.")
 @click.option("--dry-run", is_flag=True, help="Check all rows, create nothing.")
 @click.option("--cancel-on-interrupt", is_flag=True, help="Have Ctrl-C cancel what runs, instead of leaving it.")
-@click.option("--report", metavar="FILE", help="Where the report goes; default report.html beside the results.")
+@click.option(
+    "--report",
+    metavar="FILE",
+    shell_complete=files,
+    help="Where the report goes; default report.html beside the results.",
+)
 @click.option("--no-report", is_flag=True, help="Write no report.")
 @local
 @partial(common, loop=new_loop)
@@ -160,7 +187,7 @@ class _Command:
     def __init__(self, shared: Common, job: Job, options: _Options) -> None:
         self._shared, self._job, self._options = shared, job, options
         self._rows = open_rows(options.inputs)
-        self._tally, self._summary = Tally(), Summary()
+        self._tally, self._summary, self._readings = Tally(), Summary(), Readings()
         self._drive: Drive | None = None
         self._report: _Report | None = None
 
@@ -201,21 +228,32 @@ class _Command:
         # Rows of a pipe have no name; their results may have.
         source = options.results if options.inputs == STDOUT else options.inputs
         named = batch_id(context.api, self._job, Path(source).resolve())
+
+        def observe(reading: Reading) -> None:
+            if self._readings.add(reading) and reading.kind in {"text", "typed"}:
+                context.reporter.tell(str(reading))
+
         return Batch(
             id=f"batch-{uuid.uuid4().hex[:16]}" if source == STDOUT else named,
             job=self._job,
-            read=partial(InputReader, typed=typed),
+            read=partial(InputReader, typed=typed, within=self._text_folders(), observe=observe),
             save=options.save,
             concurrency=options.concurrency or (LOCAL_CONCURRENCY if context.forgetful else CONCURRENCY),
             id_column=options.id_column,
             limit=options.limit,
             retry_failed=options.retry_failed,
+            retry_uncertain=options.retry_uncertain,
             fail_fast=options.fail_fast,
             max_predict_time=options.max_predict_time,
             source=options.inputs if options.inputs == STDOUT else str(Path(options.inputs).resolve()),
             command=_again(),
             cancels=lambda: options.cancel_on_interrupt and not self._shared.terminated.came,
         )
+
+    def _text_folders(self) -> list[Path]:
+        """Where rows may take text from with ``@path``: a file of rows may be somebody else's."""
+        source = self._options.inputs
+        return [Path.cwd(), *([] if source == STDOUT else [Path(source).resolve().parent])]
 
     async def _replay(self, context: Context, batch: Batch, file: ResultsFile) -> None:
         """Make the results file anew from the journal; the rows of a pipe come only once."""
@@ -224,9 +262,11 @@ class _Command:
                 async with aclosing(self._drive.replay(self._rows)) as results:
                     async for some in results:
                         write(self._records(file, some))
+        self._readings.restart()
 
     def _write(self, file: ResultsFile, results: list[Result]) -> None:
-        file.write(self._records(file, results))
+        with aside() if self._options.results == STDOUT and is_shown() else nullcontext():
+            file.write(self._records(file, results))
 
     def _records(self, file: ResultsFile, results: list[Result]) -> list[dict[str, Any]]:
         for result in results:
@@ -253,7 +293,7 @@ class _Command:
             lines = lines[1:]  # what a check counts is on stdout
         elif not self._summary.rows and not is_whole:
             lines = []
-        for line in lines:
+        for line in [*lines, *self._readings.lines()]:
             tell(line)
         nameless = self._options.inputs == self._options.results == STDOUT  # and so every run is another batch
         if self._drive and not nameless:
@@ -282,9 +322,10 @@ class _Command:
     def _place_report(self, batch: str) -> _Report | None:
         """Where the report goes, looked at before anything is paid for; None where there is to be none."""
         options = self._options
-        if options.no_report or options.results == STDOUT:
+        results = Path(options.results)
+        if options.no_report or not results.is_file():  # what went to a pipe or a terminal is gone
             return None
-        path = Path(options.report) if options.report else Path(options.results).with_name(REPORT)
+        path = Path(options.report) if options.report else results.with_name(REPORT)
         report = _Report(path, f"{self._job.model}, {Path(options.inputs).name}", batch)
         check_report(report.path, title=report.title, batch=batch)
         return report

@@ -9,18 +9,26 @@ from typing import Any
 import click
 
 from replicate_job.cli.exits import SUCCEEDED, UNREACHABLE
+from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common
 from replicate_job.cli.output import name_damaged, print_json, shorten
 from replicate_job.cli.streams import tell, write
 from replicate_job.journal.entry import Entry
 from replicate_job.journal.sqlite import SQLiteJournal
+from replicate_job.results.quantity import count
 
 BATCHES = 20
 """The newest batches, of which the last lines tell. Their rows are in their results."""
 _HEADINGS = ("TIME", "PREDICTION", "MODEL", "STATUS", "PREDICT", "FILES")
 
 
-@click.command("list")
+@click.command(
+    "list",
+    epilog=examples(
+        "replicate-job list --limit 20",
+        "replicate-job list --json | jq '.[] | select(.status == \"failed\")'",
+    ),
+)
 @click.option("--json", "as_json", is_flag=True, help="An array of objects.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="The newest N only; default all.")
 @common
@@ -59,8 +67,8 @@ def describe(entry: Entry) -> dict[str, Any]:
 
 def _status(entry: Entry) -> str:
     """The prediction's status, or the job's own state while there is no prediction."""
-    if entry.prediction:
-        return entry.prediction.status
+    if entry.status:
+        return entry.status
     return "starting" if entry.prediction_id else entry.state
 
 
@@ -73,7 +81,7 @@ def _predict_time(entry: Entry) -> float | None:
 
 
 def _table(entries: list[Entry]) -> str:
-    rows = [_HEADINGS, *(_row(entry) for entry in entries)]
+    rows = [_HEADINGS, *([" ".join(cell.splitlines()) for cell in _row(entry)] for entry in entries)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
     return "\n".join(lines) + "\n"
@@ -105,6 +113,5 @@ def _totals(entries: list[Entry]) -> str:
     counts = Counter(_status(entry) for entry in entries)
     predict = sum(_predict_time(entry) or 0 for entry in entries)
     files = sum(len(entry.files) for entry in entries)
-    jobs = f"{len(entries)} job{'s' if len(entries) > 1 else ''}"
-    each = ", ".join(f"{count} {status}" for status, count in counts.most_common())
-    return f"{jobs}: {each}; {predict:.1f} s predict time, {files} files"
+    each = ", ".join(f"{many} {status}" for status, many in counts.most_common())
+    return f"{count(len(entries), 'job')}: {each}; {predict:.1f} s predict time, {count(files, 'file')}"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from replicate_job.cli.console import LiveConsole
 from replicate_job.cli.output import LineReporter
-from replicate_job.cli.streams import plain
+from replicate_job.cli.streams import drawing
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.progress import read_progress
 
@@ -31,7 +32,7 @@ class LiveReporter(LineReporter):
 
     def __init__(self, *, verbose: bool = False) -> None:
         super().__init__(verbose=verbose)
-        self._console = Console(stderr=True, highlight=False)
+        self._console = LiveConsole()
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
@@ -44,18 +45,29 @@ class LiveReporter(LineReporter):
             redirect_stderr=False,
         )
         self._task = self._progress.add_task("starting", total=None, steps="")
+        self._drawing = drawing(self)
 
     def __enter__(self) -> Self:
         self._progress.start()
+        self._drawing.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._progress.stop()
+        self._drawing.__exit__(kind, error, at)
+        self.hide()
+
+    def hide(self) -> None:
+        with suppress(OSError):  # nobody listens
+            self._progress.stop()
+
+    def reveal(self) -> None:
+        with suppress(OSError):
+            self._progress.start()
 
     def saw(self, prediction: Prediction) -> None:
         self.show_logs(prediction)
         progress = read_progress(prediction.logs)
-        described = plain(f"{prediction.status} {prediction.id}")
+        described = f"{prediction.status} {prediction.id}"
         if progress and progress.total:
             steps = f"{progress.current}/{progress.total}"
             self._progress.update(
@@ -68,4 +80,4 @@ class LiveReporter(LineReporter):
         """Do nothing: the line itself shows that it goes on."""
 
     def line(self, text: str) -> None:
-        self._console.print(plain(text), markup=False, soft_wrap=True)
+        self._console.tell(text)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 import traceback
 from importlib import import_module
+from pathlib import PurePath
 
 import click
 
 from replicate_job import __version__
 from replicate_job.cli.exits import INTERRUPTED, UNREACHABLE, exit_code, explain
-from replicate_job.cli.streams import leave, open_missing, tell
+from replicate_job.cli.help import examples
+from replicate_job.cli.streams import leave, open_streams, tell
 
 COMMANDS = {
     "run": "Run a job file or a model, and keep its outputs.",
@@ -20,6 +22,8 @@ COMMANDS = {
     "cancel": "Cancel a prediction.",
     "resume": "Finish every job that was interrupted.",
     "list": "List the jobs of the journal.",
+    "prune": "Delete old jobs from the journal.",
+    "delete": "Delete jobs from the journal.",
     "schema": "Show what a model takes and gives.",
     "serve": "Serve Replicate's API on this machine, with real models.",
     "models": "List the models that run on this machine.",
@@ -37,12 +41,38 @@ class _Commands(click.Group):
         command: click.Command = import_module(f"replicate_job.cli.{cmd_name}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name in COMMANDS or name.startswith("-") or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        raise click.UsageError(f"there is no command {name!r}{_meant(name)}", ctx)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def _meant(name: str) -> str:
+    if "/" in name or PurePath(name).suffix:
+        return f": to run it, write `replicate-job run {name}`"
+    from difflib import get_close_matches  # noqa: PLC0415 - for mistakes only
+
+    close = get_close_matches(name.lower(), COMMANDS, n=1)
+    return f", did you mean {close[0]}?" if close else f"; there are {', '.join(COMMANDS)}"
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        "replicate-job run run.xs --local",
+        'replicate-job run black-forest-labs/flux-schnell prompt="a fox"',
+        "replicate-job serve",
+        "replicate-job COMMAND --help",
+    ),
+)
 @click.version_option(__version__, prog_name="replicate-job")
 def cli() -> None:
     """Run AI models on Replicate as jobs that finish: created once, waited for, outputs kept.
@@ -53,10 +83,10 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line. Every error becomes one message on stderr and an exit code."""
-    open_missing()
+    open_streams()
     try:
         _check_words(sys.argv[1:])
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="replicate-job", standalone_mode=False)
     except Exception as error:  # noqa: BLE001 - one that is not in the table is our mistake, and is shown whole
         message = explain(error)
         tell(message or traceback.format_exc())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from replicate_job.cli.exits import SUCCEEDED
+from replicate_job.cli.help import examples
 from replicate_job.cli.output import print_json
-from replicate_job.cli.streams import plain, tell, write
+from replicate_job.cli.streams import is_shown, tell, write
 from replicate_job.local.extra import missing
 
 if TYPE_CHECKING:
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 _NARROWEST = 40  # columns that notes take at least
 
 
-@click.command("models")
+@click.command(
+    "models",
+    epilog=examples(
+        "replicate-job models",
+        "replicate-job models --json | jq -r '.[].model'",
+    ),
+)
 @click.argument("folder", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 def command(folder: tuple[Path, ...], *, as_json: bool) -> int:
@@ -40,7 +46,7 @@ def command(folder: tuple[Path, ...], *, as_json: bool) -> int:
     if as_json:
         print_json([_facts(model) for model in models])
         return SUCCEEDED
-    write(_stacked(models) if sys.stdout.isatty() else _lines(models))
+    write(_stacked(models) if is_shown() else _lines(models))
     return SUCCEEDED
 
 
@@ -51,13 +57,13 @@ def _stacked(models: list[Model]) -> str:
     for model, line in zip([None, *models], _aligned(models), strict=True):
         shown.append(line)
         if model:
-            shown += textwrap.wrap(plain(model.description), width, initial_indent="  ", subsequent_indent="  ")
+            shown += textwrap.wrap(model.description, width, initial_indent="  ", subsequent_indent="  ")
     return "\n".join(shown) + "\n"
 
 
 def _lines(models: list[Model]) -> str:
     """For programs: a line a model, however long."""
-    notes = ["WHAT IT IS", *(plain(model.description) for model in models)]
+    notes = ["WHAT IT IS", *(model.description for model in models)]
     width = max(map(len, heads := _aligned(models)))
     return "".join(f"{f'{head:{width}}  {note}'.rstrip()}\n" for head, note in zip(heads, notes, strict=True))
 

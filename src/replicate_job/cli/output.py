@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
 from replicate_job.cli.exits import status_code
-from replicate_job.cli.streams import can_draw, plain, tell, write
+from replicate_job.cli.streams import can_draw, is_shown, tell, write
 from replicate_job.errors import JournalError, OutputError
 from replicate_job.job import Job, Result
 from replicate_job.journal.protocol import Journal
+from replicate_job.outputs.discover import find_files
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.progress import read_progress
+
+STAND_IN = "Stand-in: "
+"""Begins a line of a model's logs that everybody should see: what a stand-in did not do of what it was asked for."""
 
 HEARTBEAT = 15.0
 """Seconds between two lines about the same status, under ``-v``."""
@@ -27,25 +31,46 @@ HEARTBEAT = 15.0
 def print_json(value: Any) -> None:
     """Indented on a terminal, one line elsewhere."""
     text = msgspec.json.encode(value, enc_hook=str)
-    if sys.stdout.isatty():
+    if is_shown():
         text = msgspec.json.format(text, indent=2)
     write(text + b"\n")
 
 
 def print_text(text: str) -> None:
-    """Print text that a model wrote: as it came, but on a terminal in whole lines that do not steer it."""
-    if sys.stdout.isatty():
-        lines = text.splitlines()  # a progress bar draws over its line again and again
-        text = "".join(f"{plain(line)}\n" for line in lines)
+    """Print text that a model wrote: as it came, but on a terminal in whole lines."""
+    if is_shown():  # a progress bar draws over its line again and again
+        text = "".join(f"{line}\n" for line in text.splitlines())
     write(text)
 
 
-def print_response(result: Result) -> None:
-    """Print the ten fields, and the files by their shortest path."""
+def print_response(result: Result, schema: dict[str, Any] | None = None) -> None:
+    """Print the ten fields, and the files by their shortest path; on a terminal, long values in short."""
     response = result.to_dict()
     if result.files:
         response["files"] = [shorten(path) for path in result.files]
+    if is_shown():
+        from replicate_job.cli.brief import brief  # noqa: PLC0415 - for those who see it
+
+        response = brief(result, response, schema)
     print_json(response)
+
+
+def print_output(result: Result, schema: dict[str, Any] | None = None) -> None:
+    """Print the output alone: its text, or a line for each of its files, or JSON; nothing where there is none."""
+    from replicate_job.cli.brief import text_of  # noqa: PLC0415 - for those who ask for it
+
+    if result.output is None:
+        return
+    origin = "{0.scheme}://{0.netloc}".format(urlsplit(result.urls.get("get", "")))
+    words = text_of(result.output, schema, origin=origin)
+    items = result.output if isinstance(result.output, list) else [result.output]
+    if words is not None:
+        write(words if words.endswith("\n") else f"{words}\n")
+    elif len(files := find_files(result.output, schema, origin=origin)) == len(items) > 0:
+        places = [shorten(path) for path in result.files] if result.files else [file.url for file in files]
+        write("".join(f"{place}\n" for place in places))
+    else:
+        print_json(result.output)
 
 
 def name_damaged(journal: Journal) -> None:
@@ -74,26 +99,41 @@ class Text:
 
     def close(self) -> None:
         """End the last line, so that a prompt does not follow on it."""
-        if sys.stdout.isatty() and not self.last.endswith("\n"):
+        if is_shown() and not self.last.endswith("\n"):
             write("\n")
 
 
-def report(result: Result, text: Text | None = None) -> None:
-    """Print the response; with ``--stream`` only where there was no text."""
-    if text and text.last:
-        text.close()
-    else:
-        print_response(result)
+class Shown(msgspec.Struct, frozen=True):
+    """How a result is printed. ``text`` is what was streamed; ``schema`` is the model's, None where it is not known."""
+
+    text: Text | None = None
+    alone: bool = False
+    schema: dict[str, Any] | None = None
+
+    def lacks_schema(self, result: Result) -> bool:
+        """Whether only the model's schema can say what the output is: a file or text, or one text in pieces."""
+        is_list = isinstance(result.output, list)
+        found = is_list or isinstance(result.output, str) if self.alone else is_list and is_shown()
+        return found and self.schema is None
+
+    def report(self, result: Result) -> None:
+        """Print the response, or the output alone; with ``--stream`` only where there was no text."""
+        if self.text and self.text.last:
+            self.text.close()
+        elif self.alone:
+            print_output(result, self.schema)
+        else:
+            print_response(result, self.schema)
 
 
 @contextmanager
-def print_carried(text: Text | None = None) -> Iterator[None]:
+def print_carried(shown: Shown = Shown()) -> Iterator[None]:  # noqa: B008 - it is frozen
     """Print the result that an error carries: what was paid for is shown, whatever went wrong after it."""
     try:
         yield
     except (OutputError, JournalError) as error:
         if error.result:
-            report(error.result, text)
+            shown.report(error.result)
         raise
 
 
@@ -121,7 +161,9 @@ def conclude(result: Result, job: Job, *, line: Callable[..., str] | None) -> in
 
 
 class LineReporter:
-    """Lines to stderr: warnings; with ``verbose`` notes, the model's logs and a heartbeat; with ``quiet`` nothing.
+    """Lines to stderr: warnings, and what a stand-in left out; with ``quiet`` nothing.
+
+    With ``verbose`` there are notes, the model's logs and a heartbeat too.
 
     ``every`` is in seconds: the longest silence under ``verbose``.
     """
@@ -144,6 +186,10 @@ class LineReporter:
         if not self._quiet:
             self.line(f"warning: {line}")
 
+    def tell(self, line: str) -> None:
+        if not self._quiet:
+            self.line(line)
+
     def note(self, line: str) -> None:
         if self._verbose:
             self.line(line)
@@ -158,11 +204,14 @@ class LineReporter:
                 self.note(f"waiting, {self._told - start:.0f} s so far")
 
     def show_logs(self, prediction: Prediction) -> None:
-        """Note the lines that are new since the last time."""
+        """Note the lines that are new since the last time; those of a stand-in are shown in any case but ``quiet``."""
         logs = prediction.logs or ""
         whole = logs.rfind("\n") + 1 if not prediction.is_terminal else len(logs)
         for line in logs[self._shown : whole].splitlines():
-            self.note(f"| {line}")
+            if line.startswith(STAND_IN) and not (self._verbose or self._quiet):
+                self.line(line)
+            else:
+                self.note(f"| {line}")
         self._shown = max(self._shown, whole)
 
     def saw(self, prediction: Prediction) -> None:

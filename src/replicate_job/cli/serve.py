@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from replicate_job.cli.exits import SUCCEEDED
+from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common
 from replicate_job.cli.streams import tell, write
+from replicate_job.errors import LocalError
+from replicate_job.folders import state_folder
 from replicate_job.local.server import Options, serve
 from replicate_job.loop import new_loop
 from replicate_job.wire.duration import parse_seconds
@@ -59,7 +62,14 @@ class _Faults(click.ParamType["Faults | None"]):
             self.fail(str(error), param, ctx)
 
 
-@click.command("serve")
+@click.command(
+    "serve",
+    epilog=examples(
+        "replicate-job serve",
+        "replicate-job serve --models models --port 8080  # models/owner/name/cog.yaml",
+        "replicate-job serve --fault create:503=0.1,rate=600/min",
+    ),
+)
 @click.argument("folder", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--models",
@@ -108,11 +118,13 @@ async def command(  # noqa: PLR0913, PLR0917 - one argument an option
     options = Options(
         models=(*folder, *models),
         faults=fault,
-        state=state or shared.settings.state / "local",
+        state=state or _own_state(),
         host=host,
         port=port,
         token=token or "",
         on_notice=(lambda _: None) if shared.quiet else tell,
+        on_warning=(lambda _: None) if shared.quiet else (lambda line: tell(f"warning: {line}")),
+        on_detail=tell if shared.verbose else (lambda _: None),
         on_request=_tell_request if shared.verbose else None,
         **limits,
     )
@@ -149,3 +161,9 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _own_state() -> Path:
+    if folder := state_folder():
+        return folder / "local"
+    raise LocalError("there is no home folder for predictions and files: name a folder with --state")

@@ -1,11 +1,39 @@
-"""Stdout and stderr, also where they are closed, full, or nobody reads them any more."""
+"""Stdout and stderr, also where they are closed, full, or nobody reads them any more.
+
+The linter lets no other module have them: what a terminal gets was made plain here.
+"""
 
 from __future__ import annotations
 
+import io
 import os
 import sys
-from contextlib import suppress
-from typing import NoReturn
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from typing import NoReturn, Protocol, TextIO
+
+from replicate_job.terminal import plain
+
+
+class _Terminal(io.TextIOWrapper):
+    """A terminal that text cannot steer, whichever library writes it. ``bare`` is the stream before."""
+
+    def __init__(self, bare: TextIO) -> None:
+        super().__init__(bare.buffer, bare.encoding, "backslashreplace", line_buffering=True)
+        self.bare = bare
+
+    def write(self, text: str, /) -> int:
+        super().write(plain(text))
+        return len(text)
+
+
+def open_streams() -> None:
+    """Open what was closed, and guard what is a terminal. To be called once, before anything is said."""
+    open_missing()
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream.isatty():
+            setattr(sys, name, _Terminal(stream))
 
 
 def open_missing() -> None:
@@ -18,17 +46,70 @@ def open_missing() -> None:
             setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - open to the end
 
 
+def is_shown() -> bool:
+    """Whether stdout is a terminal."""
+    return sys.stdout.isatty()
+
+
+def is_watched() -> bool:
+    """Whether stderr is a terminal."""
+    return sys.stderr.isatty()
+
+
+class Drawing(Protocol):
+    """What is drawn on the terminal below the lines, and can be taken off it for one."""
+
+    def hide(self) -> None: ...
+    def reveal(self) -> None: ...
+
+
+_drawings: list[Drawing] = []
+
+
+@contextmanager
+def drawing(shown: Drawing) -> Iterator[None]:
+    """Whatever is written meanwhile, is written on lines of its own."""
+    _drawings.append(shown)
+    try:
+        yield
+    finally:
+        _drawings.remove(shown)
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Take what is drawn off the terminal, for others that write to it."""
+    for shown in _drawings:
+        shown.hide()
+    try:
+        yield
+    finally:
+        for shown in _drawings:
+            shown.reveal()
+
+
 def can_draw() -> bool:
     """Whether stderr is a terminal that a live line can be drawn on."""
-    return sys.stderr.isatty() and os.environ.get("TERM") not in {"dumb", "unknown"}
+    return is_watched() and os.environ.get("TERM") not in {"dumb", "unknown"}
+
+
+def bare_stderr() -> TextIO:
+    """Stderr for our own control sequences."""
+    return sys.stderr.bare if isinstance(sys.stderr, _Terminal) else sys.stderr
 
 
 def write(data: bytes | str) -> None:
-    """Write to stdout at once, as UTF-8 whatever the locale says. Raises OSError where it takes no more."""
+    """Write to stdout at once, as UTF-8 whatever the locale says; on a terminal plain, to others as it is.
+
+    Raises OSError where it takes no more.
+    """
+    if is_shown():
+        data = plain(data if isinstance(data, str) else data.decode())
     data = data.encode() if isinstance(data, str) else data
     try:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        with aside() if is_shown() else nullcontext():
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
     except BrokenPipeError:
         # The reader has enough, as `head` has. The job goes on, and Python must not complain at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -38,14 +119,9 @@ def write(data: bytes | str) -> None:
 
 def tell(line: str) -> None:
     """Write a line to stderr. No job ends because nobody listens."""
-    with suppress(OSError):
+    with suppress(OSError), aside():
         sys.stderr.write(f"{plain(line)}\n")
         sys.stderr.flush()
-
-
-def plain(line: str) -> str:
-    """The line without control characters: what a server says must not steer the terminal."""
-    return "".join(each if each.isprintable() or each in "\n\t" else f"\\x{ord(each):02x}" for each in line)
 
 
 def leave(code: int) -> NoReturn:
@@ -61,7 +137,7 @@ def leave(code: int) -> NoReturn:
 
 
 def give_up(code: int) -> NoReturn:
-    """Leave in the middle of everything. A terminal gets its cursor back, which the live line hides."""
-    if sys.stderr.isatty():
-        tell("\x1b[?25h")
+    """Leave in the middle of everything. A terminal gets back its cursor, which is hidden while something is drawn."""
+    for shown in _drawings:
+        shown.hide()
     leave(code)

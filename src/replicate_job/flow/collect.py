@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 
 from replicate_job.errors import OutputError
+from replicate_job.inputs.secrets import hide
+from replicate_job.inputs.sent_file import name_files, names_of
 from replicate_job.job import Result
 from replicate_job.journal.entry import Entry
 from replicate_job.outputs.discover import find_files
@@ -30,7 +32,7 @@ def result_of(prediction: Prediction, entry: Entry | None = None, files: tuple[P
         prediction_id=prediction.id,
         status=prediction.status,
         model=prediction.model or (request.target.slug if request else "") or (entry.job.model if entry else ""),
-        input=prediction.input or (request.input if request else {}),
+        input=hide(prediction.input or (request.input if request else {}), request.secrets if request else ()),
         output=prediction.output,
         error=prediction.error,
         created_at=prediction.created_at,
@@ -40,6 +42,7 @@ def result_of(prediction: Prediction, entry: Entry | None = None, files: tuple[P
         files=files,
         key=entry.key if entry else "",
         logs=prediction.logs or "",
+        sent=names_of(entry.job.input_data) if entry else {},
     )
 
 
@@ -90,10 +93,11 @@ def folder_name(prediction_id: str) -> str:
 def write_record(result: Result, place: Path, saved: Sequence[SavedFile]) -> None:
     """Write the response as ``result.json``, with ``files`` by name alone, so that the folder can be moved.
 
-    ``sha256`` (hex, by name) comes on top where there are files, and ``logs`` where the model wrote some.
+    A file inside of the request is named, not repeated. ``sha256`` (hex, by name) comes on top where there are files,
+    and ``logs`` where the model wrote some.
     """
     place.mkdir(parents=True, exist_ok=True)
-    record = result.to_dict()
+    record = result.to_dict() | {"input": name_files(result.input, result.sent)}
     if saved:
         record["files"] = [file.path.name for file in saved]
         record["sha256"] = {file.path.name: file.sha256 for file in saved}

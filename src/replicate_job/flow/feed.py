@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from contextlib import suppress
 from typing import Generic, TypeVar
 
 AHEAD = 256
 """Rows that are read ahead at most, and handed over together."""
+FULL = 16 * 1024**2
+"""Bytes of rows after which fewer are read ahead: one of them may be a picture."""
 
 T = TypeVar("T")
 
 
-async def feed(rows: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[list[T], None]:
+async def feed(
+    rows: Iterable[T] | AsyncIterable[T], size: Callable[[T], int] = lambda _: 0
+) -> AsyncGenerator[list[T], None]:
     """Yield what has come, some at a time. Raises what the iterable raises, after the rows that it gave before.
 
-    An iterable that may block is read in one thread of its own.
+    ``size`` says about how many bytes a row takes. An iterable that may block is read in one thread of its own.
     """
     if isinstance(rows, AsyncIterable):
         async for row in rows:
             yield [row]
         return
-    reader = _Reader(rows)
+    reader = _Reader(rows, size)
     try:
         while chunk := await reader.take():
             yield chunk
@@ -34,8 +38,8 @@ async def feed(rows: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[list[T], 
 class _Reader(Generic[T]):
     """Its thread is a daemon, as a process must be able to end while a read blocks."""
 
-    def __init__(self, rows: Iterable[T]) -> None:
-        self._rows = rows
+    def __init__(self, rows: Iterable[T], size: Callable[[T], int]) -> None:
+        self._rows, self._size_of, self._size = rows, size, 0
         self._chunk: list[T] = []
         self._ended, self._stopped = False, False
         self._failure: BaseException | None = None
@@ -48,7 +52,7 @@ class _Reader(Generic[T]):
         while True:
             self._news.clear()
             with self._taken:
-                chunk, self._chunk, ended = self._chunk, [], self._ended
+                chunk, self._chunk, self._size, ended = self._chunk, [], 0, self._ended
                 self._taken.notify()
             if chunk:
                 return chunk
@@ -67,10 +71,11 @@ class _Reader(Generic[T]):
         try:
             for row in self._rows:
                 with self._taken:
-                    self._taken.wait_for(lambda: len(self._chunk) < AHEAD or self._stopped)
+                    self._taken.wait_for(lambda: self._has_room() or self._stopped)
                     if self._stopped:
                         return
                     self._chunk.append(row)
+                    self._size += self._size_of(row)
                     is_news = len(self._chunk) == 1
                 if is_news:
                     self._tell()
@@ -80,6 +85,9 @@ class _Reader(Generic[T]):
             with self._taken:
                 self._ended = True
             self._tell()
+
+    def _has_room(self) -> bool:
+        return len(self._chunk) < AHEAD and self._size < FULL
 
     def _tell(self) -> None:
         with suppress(RuntimeError):  # the loop has been closed: nobody takes any more

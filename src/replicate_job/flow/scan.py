@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
 from datetime import datetime
 
 import msgspec
@@ -12,7 +11,7 @@ import msgspec
 from replicate_job.errors import ReplicateJobError
 from replicate_job.flow.background import Background
 from replicate_job.flow.context import API
-from replicate_job.wire.prediction import Prediction, parse_time
+from replicate_job.flow.listing import Listing, read_list
 
 REMEMBERED = 20_000
 """Ids that are known to be some job's already. One that is forgotten only costs a look into the journal."""
@@ -21,7 +20,7 @@ REMEMBERED = 20_000
 class _Asked(msgspec.Struct, eq=False):
     after: datetime
     before: datetime
-    found: asyncio.Future[list[Prediction]]
+    found: asyncio.Future[Listing]
 
     def failed(self, error: BaseException) -> None:
         if not self.found.done():
@@ -47,8 +46,8 @@ class Scans:
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
 
-    async def read(self, *, after: datetime, before: datetime) -> AsyncGenerator[list[Prediction], None]:
-        """Yield the predictions of that span, newest first, that are not known.
+    async def read(self, *, after: datetime, before: datetime) -> Listing:
+        """The predictions of that span, or of a wider one, that are not known.
 
         Raises as the list does, and whatever else ended the reading.
         """
@@ -56,7 +55,7 @@ class Scans:
         self._asked.append(asked)
         if self._reading is None or self._reading.done():
             self._reading = self._background.start(self._serve())
-        yield await asked.found
+        return await asked.found
 
     def _fail(self, error: BaseException) -> None:
         failed, self._served, self._asked = [*self._served, *self._asked], [], []
@@ -71,7 +70,8 @@ class Scans:
             asked = self._served = self._asked
             self._asked = []
             try:
-                found = await self._read(min(each.after for each in asked), max(each.before for each in asked))
+                after, before = min(each.after for each in asked), max(each.before for each in asked)
+                found = await read_list(self._client, after=after, before=before, known=self._known)
             except ReplicateJobError as error:
                 for each in asked:
                     each.failed(error)
@@ -79,12 +79,3 @@ class Scans:
                 for each in asked:
                     if not each.found.done():
                         each.found.set_result(found)
-
-    async def _read(self, after: datetime, before: datetime) -> list[Prediction]:
-        found: list[Prediction] = []
-        async for page in self._client.list_predictions(after=after, before=before):
-            found += [each for each in page if each.id not in self._known]
-            oldest = parse_time(page[-1].created_at) if page else None
-            if oldest and oldest < after:  # a server that knows no filter goes on to the account's first day
-                break
-        return found

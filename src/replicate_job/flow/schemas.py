@@ -40,6 +40,16 @@ def keep_schema(context: Context, version: str, schema: dict[str, Any]) -> None:
         part.replace(path)
 
 
+def old_schemas(cache: Path, before: float) -> list[Path]:
+    """Files of schemas that were kept before that Unix time."""
+    found = []
+    for path in (cache / "schemas").glob("**/*.json"):
+        with suppress(OSError):
+            if path.stat().st_mtime < before:
+                found.append(path)
+    return found
+
+
 def _path(context: Context, version: str) -> Path | None:
     if context.forgetful or is_loopback(urlsplit(context.client.base_url).hostname):
         return None

@@ -10,6 +10,7 @@ from replicate_job.errors import JobFileError
 from replicate_job.jobfile.fields import to_job
 from replicate_job.jobfile.printing import to_xanoscript
 from replicate_job.jobfile.source import Source
+from replicate_job.wire.bounds import LARGEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,11 +56,14 @@ def _format(file: str) -> Callable[[Source], RunJob]:
 
 def _text(file: str) -> str:
     try:
-        data = Path(file).read_bytes()
+        with Path(file).open("rb") as opened:
+            data = opened.read(LARGEST + 1)
     except OSError as error:
         raise JobFileError(f"cannot read this file: {(error.strerror or str(error)).lower()}", file=file) from None
     except ValueError:
         raise JobFileError("cannot read this file: its name has a NUL character", file=file) from None
+    if len(data) > LARGEST:
+        raise JobFileError(f"larger than {LARGEST // 1024**2} MB", file=file)
     try:
         return data.decode()
     except UnicodeDecodeError as error:

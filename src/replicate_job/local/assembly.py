@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from platformdirs import user_cache_path
-
+from replicate_job.connections import allow_files
 from replicate_job.errors import LocalError
+from replicate_job.folders import cache_folder
 from replicate_job.listener import bind, listen, origin_of
 from replicate_job.local.app import Parts, build
 from replicate_job.local.catalog.catalog import Catalog
@@ -57,9 +57,10 @@ async def assembled(options: Options) -> AsyncIterator[str]:
             await parts.engine.schema(model)
             parts.engine.warm(model)
         app = build(parts, token=options.token, faults=faults, on_request=options.on_request)
+        allow_files()
         await stack.enter_async_context(listen(app, listening, BreakableProtocol))
-        settling = asyncio.create_task(_settle(parts, models, options.on_notice))
-        settling.add_done_callback(partial(_tell, options.on_notice))
+        settling = asyncio.create_task(_settle(parts, models, options.on_warning))
+        settling.add_done_callback(partial(_tell, options.on_warning))
         stack.push_async_callback(_end, settling)
         for row in left:
             if row.webhook:
@@ -67,10 +68,10 @@ async def assembled(options: Options) -> AsyncIterator[str]:
         yield base_url
 
 
-async def _settle(parts: Parts, models: list[Model], on_notice: Callable[[str], None]) -> None:
+async def _settle(parts: Parts, models: list[Model], on_warning: Callable[[str], None]) -> None:
     """What need not be done before it listens."""
     for fault in parts.catalog.faults:
-        on_notice(f"warning: {fault}")
+        on_warning(fault)
     for model in models:
         if not model.is_built_in:
             parts.engine.prepare(model)
@@ -78,10 +79,10 @@ async def _settle(parts: Parts, models: list[Model], on_notice: Callable[[str], 
         await parts.catalog.prune()
 
 
-def _tell(on_notice: Callable[[str], None], settled: asyncio.Task[None]) -> None:
+def _tell(on_warning: Callable[[str], None], settled: asyncio.Task[None]) -> None:
     """Nobody waits for it: what went wrong would be left to asyncio, which prints a traceback, some time."""
     if not settled.cancelled() and (error := settled.exception()):
-        on_notice(f"warning: not all was made ready: {error}")
+        on_warning(f"not all was made ready: {error}")
 
 
 async def _end(task: asyncio.Task[None]) -> None:
@@ -114,21 +115,23 @@ async def _open(stack: AsyncExitStack, options: Options, base_url: str, *, keep:
         store = Store(state := scratch / "state")
     stack.callback(store.close)
     files = Files(state, base_url, secret=store.secret("files").encode(), allow_private=options.allow_private)
-    cache = options.cache_dir or user_cache_path("replicate-job", appauthor=False)
+    cache = options.cache_dir or _own_cache()
     catalog = Register(Catalog(options.models, versions=cache / "versions"))
     stack.callback(catalog.close)
     engine = Engine(
         cache,
         scratch,
         files,
-        options.on_notice,
+        on_notice=options.on_notice,
+        on_warning=options.on_warning,
+        on_detail=options.on_detail,
         grace=options.grace,
         idle=options.idle,
         max_models=options.max_models,
         memory=options.memory,
     )
     stack.push_async_callback(_in_time, engine.close)
-    webhooks = Webhooks(f"whsec_{store.secret('webhooks')}", options.on_notice)
+    webhooks = Webhooks(f"whsec_{store.secret('webhooks')}", options.on_warning)
     stack.push_async_callback(_in_time, webhooks.close)
     predictions = Predictions(store, keep=keep, on_removed=files.outputs.remove)
     stack.push_async_callback(_in_time, predictions.close)
@@ -141,6 +144,19 @@ async def _open(stack: AsyncExitStack, options: Options, base_url: str, *, keep:
         webhooks=webhooks,
         base_url=base_url,
     )
+
+
+def _own_cache() -> Path:
+    if (folder := cache_folder()) is None:
+        raise LocalError(
+            "there is no home folder for the models' environments: set HOME, or XDG_CACHE_HOME to a folder"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        advice = "set XDG_CACHE_HOME to a folder that can be written"
+        raise LocalError(f"{folder} cannot be made for the models' environments ({error.strerror}): {advice}") from None
+    return folder
 
 
 @contextmanager

@@ -29,7 +29,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     server starts at once. A model's server ends after ``idle`` without work; there are ``max_models`` at most, of
     ``memory`` bytes a process (None: three quarters of the machine's); a canceled model may go on for ``grace``.
     ``faults`` strike requests. With ``allow_private``, inputs are fetched from private networks too. ``on_notice``
-    hears lines for a person, and ``on_request`` of every request once it is over.
+    hears lines for a person, ``on_warning`` those where something is not as it should be, ``on_detail`` what the tools
+    print that make an environment, and ``on_request`` of every request once it is over.
     """
 
     models: Sequence[Path] = ()
@@ -46,6 +47,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     faults: Faults | None = None
     allow_private: bool = False
     on_notice: Callable[[str], None] = lambda _: None
+    on_warning: Callable[[str], None] = lambda _: None
+    on_detail: Callable[[str], None] = lambda _: None
     on_request: Callable[[Access], None] | None = None
 
 
@@ -53,7 +56,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 async def serve(options: Options = Options()) -> AsyncIterator[str]:  # noqa: B008 - it is frozen
     """Serve Replicate's API, by default on a free loopback port; gives its origin, ``http://127.0.0.1:PORT``.
 
-    At the end, every model's process is gone. Raises LocalError; OSError where ``state`` cannot be written.
+    At the end, every model's process is gone. Raises LocalError.
     """
     if sys.platform == "win32":
         raise LocalError("the local server needs a POSIX system: use Linux, macOS or WSL")

@@ -14,6 +14,7 @@ from typing import Any, Self
 from replicate_job.errors import JobError, OutputError, ReplicateJobError
 from replicate_job.results.lock import Lock
 from replicate_job.results.record import encode, is_record
+from replicate_job.terminal import plain
 
 STDOUT = "-"
 
@@ -96,10 +97,15 @@ class ResultsFile:
         """Append them in one system call: once it returns, no end of the process loses one. None is written in part."""
         lines = encode(records)
         with _told(OutputError, self._name):
+            if self._is_stream and self._is_terminal():
+                lines = plain(lines.decode()).encode()
             if self._is_stdout:
                 _print(lines)
             else:
                 self._append(lines)
+
+    def _is_terminal(self) -> bool:
+        return sys.stdout.isatty() if self._is_stdout else self._file.isatty()
 
     def _append(self, lines: bytes) -> None:
         end = None if self._is_stream else self._file.seek(0, os.SEEK_END)

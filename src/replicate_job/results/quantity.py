@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from replicate_job.terminal import plain
+
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _STEP = 1000
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -60,6 +62,5 @@ def seconds(value: Any) -> float | None:
 
 def one_line(text: str, length: int) -> str:
     """The text without line breaks and, made visible, without control characters; cut where it is longer."""
-    line = " ".join(text[: 4 * length].split())
-    line = "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in line)
+    line = plain(" ".join(text[: 4 * length].split()))
     return line if len(line) <= length else line[: length - 1] + "…"

@@ -13,6 +13,7 @@ from uuid import UUID
 from replicate_job.errors import JobError
 from replicate_job.rows.opening import BLOCK, check_columns, reading
 from replicate_job.rows.row import Row
+from replicate_job.wire.bounds import LARGEST
 
 try:
     import pyarrow as pa
@@ -23,7 +24,10 @@ except ImportError:
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_BATCH = 64  # rows that are decoded at once; each may hold a picture
+_BATCH = 64  # rows that are decoded at once
+_DECODED = 16 * 1024**2  # bytes that are, where rows are of a size; each may hold a picture
+_NESTED = LARGEST // 8  # bytes of a cell with lists or objects: as JSON they are many times as large
+_BINARY = (pa.types.is_string, pa.types.is_binary, pa.types.is_large_string, pa.types.is_large_binary)
 _BROKEN = (pa.ArrowException, OSError, ValueError, OverflowError, LookupError)  # the last for an unknown time zone
 
 
@@ -62,6 +66,8 @@ class ParquetRows:
         with reading(self._file) as file:
             try:
                 opened = parquet.ParquetFile(file, buffer_size=BLOCK)
+                if shared := _shared(opened):  # a value that all rows have is in memory once
+                    opened = parquet.ParquetFile(file, buffer_size=BLOCK, read_dictionary=shared)
                 check_columns(self._file, opened.schema_arrow.names)
                 counts = [opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)]
                 if sum(counts) != opened.metadata.num_rows or min(counts, default=0) < 0:
@@ -71,9 +77,38 @@ class ParquetRows:
             yield opened, counts
 
 
+def _shared(opened: parquet.ParquetFile) -> list[str]:
+    """The columns of text or bytes whose values stand in a dictionary."""
+    groups = [opened.metadata.row_group(group) for group in range(opened.num_row_groups)]
+    return [
+        field.name
+        for at, field in enumerate(opened.schema_arrow)
+        if not _has_nested(opened) and _is_binary(field.type)
+        if any(group.column(at).has_dictionary_page for group in groups)
+    ]
+
+
+def _has_nested(opened: parquet.ParquetFile) -> bool:
+    """Whether its columns are others than those of its schema, of which some have several."""
+    return any(pa.types.is_nested(field.type) for field in opened.schema_arrow)
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    is_binary: bool = any(is_one(kind) for is_one in _BINARY)
+    return is_binary
+
+
 def _read(opened: parquet.ParquetFile, group: int) -> Iterator[tuple[dict[str, Any], str]]:
     """The rows of a row group, with the problem of each; ends early where it is damaged."""
-    batches = opened.iter_batches(_BATCH, row_groups=[group], use_threads=False)
+    facts = opened.metadata.row_group(group)
+    columns = [facts.column(at) for at in range(facts.num_columns)]
+    size = max((column.total_uncompressed_size for column in columns), default=0)
+    values = max((column.num_values for column in columns), default=0)  # which say nothing of their size: it may be 0
+    if size > LARGEST * facts.num_rows or values > _NESTED * facts.num_rows:
+        yield from repeat(({}, _too_large("a cell", LARGEST if size > LARGEST else _NESTED)), facts.num_rows)
+        return
+    together = _DECODED * facts.num_rows // max(1, facts.total_byte_size, 8 * values)
+    batches = opened.iter_batches(max(1, min(_BATCH, together)), row_groups=[group], use_threads=False)
     while True:
         try:
             batch = next(batches, None)
@@ -82,8 +117,37 @@ def _read(opened: parquet.ParquetFile, group: int) -> Iterator[tuple[dict[str, A
         if batch is None:
             return
         batch = batch.cast(pa.schema([field.with_type(_readable(field.type)) for field in batch.schema]), safe=False)
-        for row in _pylist(batch):
-            yield _json_row(row) if isinstance(row, dict) else ({}, row)
+        yield from _rows(batch)
+
+
+def _rows(batch: pa.RecordBatch) -> Iterator[tuple[dict[str, Any], str]]:
+    if batch.nbytes <= BLOCK:
+        yield from map(_read_row, _pylist(batch))
+        return
+    for index in range(batch.num_rows):
+        row = batch.slice(index, 1)
+        problem = _oversize(row)
+        yield _read_row(problem or _pylist(row)[0])
+
+
+def _oversize(row: pa.RecordBatch) -> str:
+    """What is wrong with a row that has a cell too large to be read."""
+    for name, cell in zip(row.schema.names, row.columns, strict=True):
+        most = _NESTED if pa.types.is_nested(cell.type) else LARGEST
+        if _size(cell) > most:
+            return f"{name}: {_too_large('the cell', most)}"
+    return ""
+
+
+def _too_large(what: str, most: int) -> str:
+    return f"{what} is larger than {most // 1024**2} MB"
+
+
+def _size(cell: pa.Array) -> int:
+    """Bytes of an array of one value."""
+    if not pa.types.is_dictionary(cell.type):
+        return int(cell.nbytes)
+    return 0 if cell.null_count else int(cell.dictionary[cell.indices[0].as_py()].as_buffer().size)
 
 
 def _readable(kind: pa.DataType) -> pa.DataType:
@@ -105,6 +169,10 @@ def _pylist(batch: pa.RecordBatch) -> list[dict[str, Any] | str]:
         if batch.num_rows == 1:
             return [_line(error)]
         return [row for index in range(batch.num_rows) for row in _pylist(batch.slice(index, 1))]
+
+
+def _read_row(row: dict[str, Any] | str) -> tuple[dict[str, Any], str]:
+    return _json_row(row) if isinstance(row, dict) else ({}, row)
 
 
 def _json_row(row: dict[str, Any]) -> tuple[dict[str, Any], str]:

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from replicate_job.errors import LocalError
 from replicate_job.serving.answer import NOT_FOUND, Answer, RefusedError, problem
+from replicate_job.wire.bounds import is_heavy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -100,7 +101,9 @@ async def _counted(chunks: AsyncIterator[bytes], most: int, refused: Answer) -> 
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    """A body as a JSON object. Raises RefusedError."""
+    """A body as a JSON object. Raises RefusedError, also where its values would fill the memory."""
+    if is_heavy(body):
+        raise RefusedError(_TOO_LARGE)
     try:
         return _decode(body, _ROOM)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

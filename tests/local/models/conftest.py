@@ -21,7 +21,10 @@ class Running:
         self.api, self._name = api, name
 
     async def __call__(self, **given: Any) -> Any:
-        return await self.create("wait", **given)
+        prediction = await self.create("wait", **given)
+        if prediction["status"] not in {"starting", "processing"}:
+            return prediction
+        return await self.api.until(prediction, lambda found: "completed_at" in found)  # a busy machine takes longer
 
     async def create(self, prefer: str = "respond-async", **given: Any) -> Any:
         """By version, which official and community models take alike."""

@@ -26,11 +26,9 @@ np: Any = pytest.importorskip("numpy")
 
 sys.path.insert(0, str(MODELS / "_shared"))
 
-from composer import imitation, listen, prompt, studio  # type: ignore[import-not-found,unused-ignore]
-from composer.ambience import ambience  # type: ignore[import-not-found,unused-ignore]
+from composer import prompt, studio  # type: ignore[import-not-found,unused-ignore]
 from composer.arrangement import arrange  # type: ignore[import-not-found,unused-ignore]
 from composer.harmony import SCALES  # type: ignore[import-not-found,unused-ignore]
-from composer.kit import Kit  # type: ignore[import-not-found,unused-ignore]
 from composer.loudness import CEILING, limited, loudness, normalised  # type: ignore[import-not-found,unused-ignore]
 from composer.noise import RATE  # type: ignore[import-not-found,unused-ignore]
 from composer.score import Score, compose  # type: ignore[import-not-found,unused-ignore]
@@ -76,10 +74,10 @@ def pulse(sound: Any) -> Any:
     ("text", "tempo", "meter"),
     [
         (WALTZ, 90, 3),
-        ("techno, 130BPM", 130, 4),
+        ("pop, 130BPM", 130, 4),
         ("tempo: 72.5, sad piano", 72.5, 4),
         ("an allegro sonata", 138, 4),
-        ("jazz at 9000 bpm", None, 4),
+        ("pop at 9000 bpm", None, 4),
         ("folk song in 6/8 with 100 beats per minute", 100, 3),
     ],
 )
@@ -94,7 +92,7 @@ def test_the_prompt_chooses_tempo_and_metre(text: str, tempo: float | None, mete
     [
         ("piano in A minor", 9, "minor"),
         ("a song in f sharp major", 6, "major"),
-        ("Bb dorian funk", 10, "dorian"),
+        ("Bb dorian folk", 10, "dorian"),
         ("key of Eb", 3, None),
         ("C#maj pop", 1, "major"),
         ("a minor key, dark", None, "minor"),
@@ -107,38 +105,75 @@ def test_the_prompt_chooses_the_key(text: str, tonic: int | None, mode: str | No
     assert (read.tonic, read.mode) == (tonic, mode)
 
 
-def test_what_was_not_understood_is_told_apart() -> None:
-    read = prompt.read("An astronaut singing sad opera over a fast techno beat in D minor at 128 bpm")
-    assert read.words == ("sad", "fast", "techno", "beat", "in", "d", "minor", "128", "bpm")
-    assert read.missed == ("astronaut", "singing", "opera")
+def told(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The words of a prompt that are played, and those that are not."""
+    read = prompt.read(text)
+    piece = arrange(read, 8, 1)
+    played, missed = read.played(piece.players.values())
+    return played, missed
+
+
+def test_what_is_not_played_is_told_apart() -> None:
+    assert told("An astronaut singing sad opera over a fast waltz with drums in D minor") == (
+        ("sad", "fast", "waltz", "in", "d", "minor"), ("astronaut", "singing", "opera", "drums"))  # fmt: skip
 
 
 def test_words_in_any_letters_are_told() -> None:
-    read = prompt.read("Грустное piano, 悲しい, très lent & it\u2019s slow")
-    assert read.words == ("piano", "slow")
-    assert read.missed == ("грустное", "悲しい", "très", "lent", "it\u2019s")
+    played, missed = told("Грустное piano, 悲しい, très lent & it\u2019s slow")
+    assert played == ("piano", "slow")
+    assert missed == ("грустное", "悲しい", "très", "lent", "it\u2019s")
+
+
+@pytest.mark.parametrize(
+    ("text", "missed"),
+    [
+        ("folk and pop", ("pop",)),
+        ("a fast waltz, slow", ("fast",)),
+        ("piano, flute, bells and saxophone", ("bells", "saxophone")),
+        ("solo flute with strings", ("strings",)),
+        ("120 bpm, slow", ("slow",)),
+        ("dorian lydian piano", ("lydian",)),
+        ("a waltz without bass", ()),
+        ("folk with drums", ("drums",)),
+        ("violin and rain", ("violin", "rain")),
+    ],
+)
+def test_no_word_is_called_played_that_another_one_kept_out(text: str, missed: tuple[str, ...]) -> None:
+    assert told(text)[1] == missed
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    words=st.lists(
+        st.sampled_from(["piano", "guitar", "strings", "flute", "bells", "pad", "bass"]),
+        min_size=1, max_size=5, unique=True,
+    ),
+)  # fmt: skip
+def test_an_instrument_is_called_played_where_it_has_notes(words: list[str]) -> None:
+    read = prompt.read(", ".join(words))
+    score = compose(arrange(read, 20, 1))
+    sounding = {score.piece.players[part] for part, notes in score.parts.items() if notes}
+    played, _ = read.played(sounding)
+    assert set(played) == {said for name, said in read.instruments.items() if name in sounding}
+    assert read.played(score.piece.players.values())[0] == played
 
 
 def test_acoustic_pop_is_pop_with_a_guitar() -> None:
     read = prompt.read("acoustic pop")
-    assert (read.genre, read.instruments) == ("pop", ("guitar",))
-
-
-def test_beats_per_minute_are_not_a_beat() -> None:
-    assert prompt.read("90 beats per minute").genre is None
+    assert (read.genre, list(read.instruments)) == ("pop", ["guitar"])
 
 
 def test_named_instruments_take_the_parts_they_can() -> None:
-    players = arrange(prompt.read("pop with flute, acoustic guitar, strings and synth bass"), 8, 1).players
-    assert players == {"melody": "flute", "chords": "guitar", "pad": "strings", "bass": "synth bass"}
-    assert arrange(prompt.read("solo piano jazz"), 8, 1).players == {"melody": "piano", "chords": "piano"}
+    players = arrange(prompt.read("pop with flute, acoustic guitar, strings and bass"), 8, 1).players
+    assert players == {"melody": "flute", "chords": "guitar", "pad": "strings", "bass": "bass"}
+    assert arrange(prompt.read("solo piano pop"), 8, 1).players == {"melody": "piano", "chords": "piano"}
 
 
 def test_what_is_unwanted_stays_out() -> None:
-    piece = arrange(prompt.read("rock without drums, and no bass or jazz piano"), 8, 1)
-    assert piece.drums is None
+    piece = arrange(prompt.read("pop without bass, and no guitar or pad"), 8, 1)
     assert "bass" not in piece.players
-    assert arrange(prompt.read("rock"), 8, 1).drums == "rock"
+    assert "guitar" not in piece.players.values()
+    assert arrange(prompt.read("pop"), 8, 1).players["bass"] == "bass"
 
 
 @pytest.mark.parametrize("genre", sorted(STYLES))
@@ -163,10 +198,9 @@ def test_no_note_lies_beyond_its_instrument_or_the_piece(genre: str) -> None:
         if part == "melody":
             low, high = VOICES[score.piece.players[part]].melody
             assert all(low <= one.pitch <= high for one in notes)
-    assert all(score.seconds(stroke.start) < end for stroke in score.strokes)
 
 
-@pytest.mark.parametrize("genre", ["waltz", "pop", "epic", "chiptune", "jazz", "folk"])
+@pytest.mark.parametrize("genre", ["waltz", "pop", "epic", "folk"])
 def test_a_melody_sings(genre: str) -> None:
     """It moves by step more than it leaps, says its motif again, and has long notes on the chord."""
     steps, leaps, repeated, bars = 0, 0, 0, 0
@@ -189,7 +223,7 @@ def test_a_melody_sings(genre: str) -> None:
 
 def test_chords_move_no_further_than_they_must() -> None:
     for seed in range(10):
-        chords = [one for one in written("choir and pad, slow", 40, seed).parts["chords"] if one.length > 1]
+        chords = [one for one in written("strings and pad, slow", 40, seed).parts["chords"] if one.length > 1]
         shapes: dict[float, list[int]] = {}
         for one in chords:
             shapes.setdefault(one.start, []).append(one.pitch)
@@ -202,12 +236,9 @@ def test_chords_move_no_further_than_they_must() -> None:
     ("text", "tempo"),
     [
         (WALTZ, 90),
-        ("pop with guitar and drums 120 bpm", 120),
-        ("house 124 bpm", 124),
-        ("lofi 75 bpm", 75),
-        ("drum and bass at 172 bpm", 172),
+        ("pop with guitar 120 bpm", 120),
         ("solo piano arpeggios 104 bpm", 104),
-        ("chiptune 140 bpm", 140),
+        ("cinematic 100 bpm", 100),
     ],
 )
 def test_the_tempo_that_was_asked_for_is_the_tempo_that_is_heard(text: str, tempo: int) -> None:
@@ -254,7 +285,7 @@ def test_every_instrument_is_in_tune_and_comes_and_goes_without_a_click(name: st
 
 @pytest.mark.parametrize("genre", sorted(STYLES))
 def test_every_genre_makes_a_sound_that_an_engineer_would_pass(genre: str) -> None:
-    sound = heard(f"{genre} with rain" if genre == "waltz" else genre, 6, 3)
+    sound = heard(genre, 6, 3)
     assert sound.shape == (2, 6 * RATE)
     assert np.isfinite(sound).all()
     peak, rms = np.abs(sound).max(), float(np.sqrt((sound**2).mean()))
@@ -304,9 +335,7 @@ def test_sad_is_minor_and_happy_is_major() -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     words=st.lists(
-        st.sampled_from(
-            [*STYLES, *VOICES, "3/4", "slow", "presto", "no drums", "solo", "rain", "in F# minor", "xyzzy"]
-        ),
+        st.sampled_from([*STYLES, *VOICES, "3/4", "slow", "presto", "no bass", "solo", "in F# minor", "xyzzy"]),
         max_size=6,
     ),
     seconds=st.integers(1, 40),
@@ -333,7 +362,7 @@ def test_the_same_seed_makes_the_same_bytes_and_another_seed_does_not(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
     def made(seed: int) -> bytes:
-        read = prompt.read("lofi with rain")
+        read = prompt.read("folk")
         path: Path = studio.save(studio.finish(studio.perform(read, 3, seed), "peak", stereo=True), "wav")
         return path.read_bytes()
 
@@ -358,7 +387,7 @@ def test_an_mp3_file_sounds_like_the_wav(tmp_path: Path, monkeypatch: pytest.Mon
     assert path.suffix == ".mp3"
     assert soundfile.info(path).format == "MP3"
     assert path.stat().st_size < sound.size
-    again = listen.opened(path)
+    again = soundfile.read(path, dtype="float32")[0].T
     assert abs(again.shape[1] / RATE - 4) < 0.1
     assert centroid(again) == pytest.approx(centroid(sound), rel=0.05)
     assert loudness(again) == pytest.approx(loudness(sound), abs=0.6)  # the encoder takes 5% off
@@ -392,102 +421,8 @@ def test_each_strategy_has_its_level() -> None:
     assert np.abs(normalised(sound * 20, "clip")).max() <= CEILING
 
 
-@pytest.mark.parametrize("drum", ["kick", "snare", "clap", "hat", "open", "pedal", "ride", "crash", "rim", "brush",
-                                  "shaker", "tom"])  # fmt: skip
-def test_drums_begin_at_once_and_end_in_silence(drum: str) -> None:
-    sound = Kit(1).stroke(drum, 0)
-    assert np.abs(sound[: RATE // 30]).max() > 0.3 * np.abs(sound).max() > 0.01
-    assert np.abs(sound[-8:]).max() < 1e-3
-
-
-@pytest.mark.parametrize("name", sorted(prompt.AMBIENCES))
-def test_every_ambience_is_wide_and_without_direct_current(name: str) -> None:
-    bed = ambience(name, 4 * RATE, 1)
-    assert bed.shape == (2, 4 * RATE)
-    assert np.isfinite(bed).all()
-    assert bed.std() > 0
-    assert np.corrcoef(bed)[0, 1] < 0.9
-    assert abs(bed.mean()) < 0.02 * bed.std()
-
-
-@pytest.mark.parametrize(
-    ("text", "tempo", "tonic"),
-    [("piano in C major at 120 bpm with drums, pop", 120, 0), ("folk guitar in G major at 100 bpm", 100, 7)],
-)
-def test_a_recording_is_heard_in_its_tempo_and_key(text: str, tempo: int, tonic: int) -> None:
-    found = listen.listen(heard(text, 14))
-    assert any(found.tempo == pytest.approx(tempo * factor, rel=0.03) for factor in (0.5, 1, 2))
-    assert found.tonic in {tonic, (tonic + 9) % 12, (tonic + 7) % 12}, "its key, or one beside it"
-
-
-def test_a_scale_is_heard_note_by_note_and_played_anew() -> None:
-    """Eight notes of a flute at 120 BPM, a beat each."""
-    scale = [60 + step for step in (0, 2, 4, 5, 7, 9, 11, 12)]
-    sound = np.zeros((2, 4 * RATE), dtype=np.float32)
-    for number, pitch in enumerate(scale):
-        one = note(VOICES["flute"], hertz(pitch), RATE // 2, 0.8, 1.0, 1)
-        sound[:, number * RATE // 2 :][:, : one.size] += one
-    found = listen.listen(sound)
-    pitches = [one.pitch for one in found.tune]
-    assert sum(pitch in pitches for pitch in scale) >= 7
-    assert pitches == sorted(pitches)
-    again = compose(arrange(prompt.read("piano"), 8, 1, found.tune))
-    assert {one.pitch % 12 for one in again.parts["melody"][:-1]} == {pitch % 12 for pitch in pitches}
-    low, high = VOICES["piano"].melody
-    assert all(low <= one.pitch <= high for one in again.parts["melody"])
-
-
-def test_a_recording_goes_on_from_its_last_beat_without_a_jump() -> None:
-    before = heard("piano in C major at 120 bpm", 6)
-    after = imitation.go_on(prompt.read("piano"), before, 12, 1)
-    assert after.shape == (2, 12 * RATE)
-    kept = before[:, : 4 * RATE]
-    assert np.corrcoef(after[0, : 4 * RATE], kept[0])[0, 1] > 0.999
-    assert loudness(after[:, 8 * RATE :]) > loudness(after[:, : 5 * RATE]) - 9
-    assert np.abs(np.diff(after[:, 4 * RATE : 8 * RATE])).max() < 4 * np.abs(np.diff(after[:, : 4 * RATE])).max()
-
-
-@pytest.mark.parametrize("sound", [
-    np.zeros((2, 3 * RATE), dtype=np.float32), np.zeros((2, 40), dtype=np.float32),
-    np.eye(2, 2 * RATE, RATE, dtype=np.float32), np.random.default_rng(1).standard_normal((2, RATE)).astype(np.float32),
-], ids=["silence", "an instant", "a click", "noise"])  # fmt: skip
-def test_a_recording_without_music_is_no_obstacle(sound: Any) -> None:
-    for made in (imitation.go_on, imitation.play_anew):
-        finished = studio.finish(made(prompt.read("piano"), sound, 4, 1), "loudness", stereo=True)
-        assert finished.shape == (2, 4 * RATE)
-        assert np.isfinite(finished).all()
-        assert np.abs(finished[:, 3 * RATE :]).max() > 0
-
-
 def test_a_long_prompt_is_read_at_once() -> None:
     assert prompt.read("a calm piano waltz, not too sad, " * 4000 + "in D minor").tonic == 2
-
-
-def test_a_recording_that_leaves_no_room_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"duration counts input_audio too, which has 6\.0 s"):
-        imitation.go_on(prompt.read("piano"), heard("piano in C major at 120 bpm", 6), 6, 1)
-    with pytest.raises(ValueError, match=r"must be less than or equal to `continuation_end`"):
-        imitation.clipped(heard("piano", 3), 2, 1)
-    with pytest.raises(ValueError, match=r"continuation_start is 9 s, and input_audio ends after 2\.0 s"):
-        imitation.clipped(heard("piano", 2), 9, None)
-
-
-@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
-def test_a_recording_of_any_rate_and_any_number_of_channels_keeps_its_pitch(rate: int, tmp_path: Path) -> None:
-    soundfile: Any = pytest.importorskip("soundfile")
-    time = np.arange(2 * rate) / rate
-    soundfile.write(tmp_path / "in.wav", np.sin(2 * np.pi * 440 * time) * 0.5, rate)
-    sound = listen.opened(tmp_path / "in.wav")
-    assert sound.shape == (2, 2 * RATE)
-    assert abs(int(np.abs(np.fft.rfft(sound[0])).argmax()) - 880) <= 1
-    assert np.abs(sound[:, RATE // 2 : -RATE // 2]).max() == pytest.approx(0.5, rel=0.02)
-
-
-def test_what_is_no_audio_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    pytest.importorskip("soundfile")
-    (tmp_path / "in.mp3").write_bytes(b"not audio")
-    with pytest.raises(ValueError, match=r"^input_audio is not audio that can be read"):
-        listen.opened(tmp_path / "in.mp3")
 
 
 def test_the_log_counts_seconds_as_tqdm_does(capsys: pytest.CaptureFixture[str]) -> None:
@@ -533,12 +468,12 @@ def test_a_prediction_says_first_that_it_is_a_stand_in_then_what_it_ignores_its_
     model: str, tmp_path: Path
 ) -> None:
     done = run(model, "print(run(prompt='sad piano opera', duration=2, top_k=5, model_version='large').name)", tmp_path)
-    first, ignored, seed, understood, missed, composing, name = done.stdout.splitlines()
+    first, ignored, seed, played, missed, composing, name = done.stdout.splitlines()
     assert first.startswith("This is a stand-in")
     assert "It is not MusicGen" in first
-    assert ignored == "Without effect here: top_k"
+    assert ignored == "Stand-in: without effect here: top_k"
     assert seed.startswith("Using seed ")
-    assert (understood, missed) == ("Understood: sad, piano", "Not played: opera")
+    assert (played, missed) == ("Played: sad, piano", "Stand-in: not played: opera")
     assert composing.startswith("Composing: classical, ")
     assert name == "out.wav"
     assert done.stderr.endswith("]\n")
@@ -562,24 +497,6 @@ for given in ({}, {"prompt": "x", "continuation": True}, {"input_audio": Path("x
         ["`stereo-large`", "and", "`large`"],
         ["Multi-Band", "Diffusion", "is"],
     ]
-
-
-def test_a_recording_is_continued_and_played_anew_by_the_model(tmp_path: Path) -> None:
-    pytest.importorskip("soundfile")
-    code = """
-first = run(prompt="folk guitar in G major at 100 bpm", duration=4, seed=1)
-on = run(prompt="flute", input_audio=first, duration=7, seed=1, continuation=True)
-anew = run(input_audio=first, duration=5, seed=1, output_format="mp3")
-print("NAMES", on.name, anew.name)
-"""
-    lines = run("meta/musicgen", code, tmp_path).stdout.splitlines()
-    assert lines[-1] == "NAMES out.wav out.mp3"
-    assert sum(line.startswith("Heard: about ") for line in lines) == 2
-    lengths = []
-    for path in tmp_path.glob("composer-*/out.wav"):
-        with wave.open(str(path)) as file:
-            lengths.append(file.getnframes() // RATE)
-    assert sorted(lengths) == [4, 7]
 
 
 def test_both_names_are_one_model() -> None:

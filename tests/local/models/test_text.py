@@ -116,8 +116,8 @@ async def test_the_text_obeys_its_inputs(running: Callable[[str], Any]) -> None:
             return "".join(await model.output(**given))
 
         question = {"prompt": "What is the capital of France?", "max_tokens": 10}
+        assert "Paris" in await write(**question, temperature=0)  # what is drawn differs between processors
         first = await write(**question, seed=7, temperature=1)
-        assert "Paris" in first
         ended = await model(**question, seed=7, temperature=1, log_performance_metrics=True, min_tokens=5)
         assert "".join(ended["output"]) == first
         assert len(ended["output"]) > 3
@@ -127,7 +127,11 @@ async def test_the_text_obeys_its_inputs(running: Callable[[str], Any]) -> None:
         assert metrics["tokens_per_second"] > 0
         assert 0 < metrics["time_to_first_token"] < metrics["predict_time"]
         assert logs.startswith("This is a stand-in: SmolLM2-135M-Instruct")
-        for line in ("Without effect here: min_tokens\n", "Random seed used: `7`", "Serverside tokens per second: "):
+        for line in (
+            "Stand-in: without effect here: min_tokens\n",
+            "Random seed used: `7`",
+            "Serverside tokens per second: ",
+        ):
             assert line in logs
         story = {"prompt": "Write a story.", "max_new_tokens": 8}
         assert await write(**story, seed=1, temperature=1) != await write(**story, seed=2, temperature=1)

@@ -25,6 +25,8 @@ from speech.subtitles import srt, vtt  # type: ignore[import-not-found,unused-ig
 NAME = "openai/whisper"
 FOLDER = BUILT_IN / NAME
 SPOKEN = "good morning the small models on this computer can speak listen and write without any network"
+MISHEARD = 0.2
+"""A word error rate from which on something is wrong with the reading of the file, and not with an ear."""
 SEGMENTS = [
     {"start": 0.0, "end": 2.5, "text": " Good --> morning."},
     {"start": 3599.9996, "end": 3661.02, "text": " Bye."},
@@ -71,9 +73,28 @@ def data_url(content: bytes, kind: str = "audio/x") -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def words(text: str) -> str:
-    """Small letters and no marks."""
-    return " ".join("".join(letter for letter in text.lower() if letter.isalpha() or letter == " ").split())
+def misheard(text: str) -> float:
+    """The word error rate, without case and marks: words that are wrong, missing or too many, by words spoken.
+
+    A codec and a processor may turn a vowel: "the small models" was also heard as "this small models".
+    """
+    said = SPOKEN.split()
+    heard = "".join(letter for letter in text.lower() if letter.isalpha() or letter == " ").split()
+    costs = list(range(len(heard) + 1))
+    for row, word in enumerate(said, 1):
+        before, costs[0] = costs[0], row
+        for column, other in enumerate(heard, 1):
+            change = before + (word != other)
+            before, costs[column] = costs[column], min(change, costs[column] + 1, costs[column - 1] + 1)
+    return costs[-1] / len(said)
+
+
+def test_the_word_error_rate_counts_what_is_wrong_missing_and_too_many() -> None:
+    assert misheard(f" {SPOKEN.capitalize()}.") == 0
+    assert misheard(SPOKEN.replace("the small", "this small")) == 1 / 16
+    assert misheard(SPOKEN.replace("good ", "")) == 1 / 16
+    assert misheard(SPOKEN + " at all") == 2 / 16
+    assert misheard("") == 1
 
 
 async def recordings(cache: Path, folder: Path) -> dict[str, bytes]:
@@ -95,7 +116,7 @@ async def test_the_same_words_are_heard_in_every_format(
     async with running(NAME) as model:
         for suffix, content in files.items():
             output = await model.output(audio=data_url(content))
-            assert words(output["transcription"]) == SPOKEN, suffix
+            assert misheard(output["transcription"]) < MISHEARD, suffix
 
 
 async def test_the_output_has_the_real_models_shape_and_the_log_says_what_was_not_done(
@@ -109,16 +130,20 @@ async def test_the_output_has_the_real_models_shape_and_the_log_says_what_was_no
         }  # fmt: skip
         assert output["detected_language"] == "english"
         assert output["translation"] == output["transcription"]
-        (segment,) = output["segments"]
+        segment, *others = output["segments"]
         assert set(segment) == {
             "id", "seek", "start", "end", "text", "tokens", "temperature", "avg_logprob", "compression_ratio",
             "no_speech_prob",
         }  # fmt: skip
         assert segment["id"] == 0
-        assert 4 < segment["end"] < 6
-        assert segment["text"] == output["transcription"]
+        assert 4 < [segment, *others][-1]["end"] < 6
+        assert "".join(each["text"] for each in [segment, *others]) == output["transcription"]
         assert ended["metrics"]["audio_duration"] == pytest.approx(5.42, abs=0.05)
-        for line in ("It is not Whisper large-v3.\n", "Without effect here: language German.", "Nothing is translated"):
+        for line in (
+            "It is not Whisper large-v3.\n",
+            "Stand-in: without effect here: language German.",
+            "Stand-in: nothing is translated",
+        ):
             assert line in ended["logs"]
         assert "%|" in ended["logs"]
         given = {"audio": example(), "initial_prompt": "The following was said", "temperature": 0.2, "patience": 2}
@@ -138,4 +163,4 @@ async def test_what_cannot_be_heard_fails_in_one_line_and_the_next_recording_is_
             ({"suppress_tokens": "99999"}, "suppress_tokens: 99999 is not a token; they go from 0 to 51863"),
         ]:
             assert await model.failure(**{"audio": example()} | given) == said
-        assert words((await model.output(audio=example()))["transcription"]) == SPOKEN
+        assert misheard((await model.output(audio=example()))["transcription"]) < MISHEARD

@@ -262,3 +262,26 @@ async def test_a_model_that_there_is_not_is_not_found(api: Any, rest: str) -> No
     method = "POST" if rest == "/predictions" else "GET"
     body: dict[str, Any] | None = {"input": {}} if method == "POST" else None
     assert (await api.request(method, f"/v1/models/no/body{rest}", body)).status == 404
+
+
+async def test_the_built_in_models_come_in_their_rank_and_one_has_a_picture(local: Any) -> None:
+    async with local() as api:
+        models = (await api.get("/v1/collections/built-in"))["models"]
+        first = models[0]
+        assert (first["owner"], first["name"]) == ("black-forest-labs", "flux-schnell")
+        picture = await api.request("GET", first["cover_image_url"])
+        assert (picture.status, picture.headers["content-type"]) == (200, "image/webp")
+        assert bytes(await picture.bytes())[8:12] == b"WEBP"
+        for path in ("/covers/replicate/hello-world", "/covers/none/none"):
+            assert (await api.request("GET", path)).status == 404
+        assert (await api.get("/v1/models/replicate/hello-world"))["cover_image_url"] is None
+
+
+async def test_a_built_in_model_says_which_version_runs_on_replicate_too(write_model: Any, local: Any) -> None:
+    write_model(ECHO)
+    async with local() as api:
+        version = (await api.get(HELLO))["published_version"]
+        body = {"version": version, "input": {"text": "you"}}
+        done = await (await api.request("POST", "/v1/predictions", body, prefer="wait")).json()
+        assert done["output"] == "hello you"
+        assert (await api.get("/v1/models/me/model"))["published_version"] is None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from replicate_job.errors import LocalError
+from replicate_job.folders import has_home
 from replicate_job.local.environment.process import run
 from replicate_job.local.extra import missing
 
@@ -70,11 +71,14 @@ def unheeded(model: Model) -> str:
     return f"{model.slug}: what cog.yaml says of {', '.join(asked)} is not done here: it runs with what this system has"
 
 
-async def ensure_venv(model: Model, folder: Path, on_notice: Callable[[str], None]) -> Path:
+async def ensure_venv(
+    model: Model, folder: Path, on_notice: Callable[[str], None], on_detail: Callable[[str], None] = lambda _: None
+) -> Path:
     """The model's environment below ``folder``, built first where it is not there yet.
 
     It counts once it has its final name, so a build that was killed is built again; two processes that want the
-    same one build it once. Raises LocalError with the last lines of what failed.
+    same one build it once. ``on_detail`` gets what the tools print. Raises LocalError with the last lines of what
+    failed.
     """
     made = recipe(model)
     place = folder / made.key
@@ -89,7 +93,7 @@ async def ensure_venv(model: Model, folder: Path, on_notice: Callable[[str], Non
             for rest in (unfinished, tools, place):  # of a build that was killed
                 await asyncio.to_thread(shutil.rmtree, rest, ignore_errors=True)
             try:
-                await _build(model, made, unfinished, tools, on_notice)
+                await _build(model, made, unfinished, tools, on_notice, on_detail)
             except LocalError:  # the disk may be full of it
                 await asyncio.to_thread(shutil.rmtree, unfinished, ignore_errors=True)
                 raise
@@ -106,14 +110,24 @@ def model_environment(venv: Path, own: dict[str, str]) -> dict[str, str]:
     return {**ours, **own, "PATH": path, "VIRTUAL_ENV": str(venv)}
 
 
-async def _build(model: Model, made: Recipe, place: Path, tools: Path, on_notice: Callable[[str], None]) -> None:
+async def _build(  # noqa: PLR0913, PLR0917 - where it is made, and who is told what
+    model: Model,
+    made: Recipe,
+    place: Path,
+    tools: Path,
+    on_notice: Callable[[str], None],
+    on_detail: Callable[[str], None],
+) -> None:
     try:
         from uv import find_uv_bin  # noqa: PLC0415 - ships a binary of its own, asked for only to build something
 
         tool = find_uv_bin()
     except (ModuleNotFoundError, FileNotFoundError):
         raise missing("uv") from None
-    environment = model_environment(place, {"UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"})
+    own = {"UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
+    if not has_home() and "UV_CACHE_DIR" not in os.environ:
+        own["UV_CACHE_DIR"] = str(place.with_name("uv"))  # else it would be in the model's own folder
+    environment = model_environment(place, own)
     python, running = made.python, "{}.{}.{}".format(*sys.version_info)
     if not python or f"{running}.".startswith(f"{python}."):
         python = sys.executable
@@ -134,7 +148,7 @@ async def _build(model: Model, made: Recipe, place: Path, tools: Path, on_notice
     _write_tools(tools, tool)
     environment["PATH"] = environment["PATH"].replace(":", f":{tools}:", 1)  # before any other pip
     for step in steps:
-        code, output = await run(step, environment, model.folder, partial(_tell, model, on_notice))
+        code, output = await run(step, environment, model.folder, partial(_tell, model, on_detail))
         if code:
             lines = [line.strip() for line in output.splitlines() if line.strip()]
             tail = " | ".join(lines[-_SHOWN:]) or f"exit code {code}"
@@ -149,10 +163,10 @@ def _write_tools(folder: Path, uv: str) -> None:
         (folder / name).chmod(0o755)
 
 
-def _tell(model: Model, on_notice: Callable[[str], None], line: str) -> None:
+def _tell(model: Model, on_detail: Callable[[str], None], line: str) -> None:
     words = line.strip()
     if words and not words.startswith(_UNTOLD):
-        on_notice(f"{model.slug}: {words}")
+        on_detail(f"{model.slug}: {words}")
 
 
 @asynccontextmanager

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from log import ignored
+from log import ignored, left_out
 
-from composer import imitation, listen, studio
+from composer import studio
 from composer.prompt import read
 
 if TYPE_CHECKING:
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 IGNORED = {
+    "continuation": False,
+    "continuation_start": 0,
+    "continuation_end": None,
     "multi_band_diffusion": False,
     "top_k": 250,
     "top_p": 0.0,
@@ -24,22 +27,16 @@ IGNORED = {
 
 
 def answer(given: Mapping[str, Any]) -> Path:
-    """Compose what the inputs ask for; the log says what was understood, what was not, and what is played."""
+    """Compose what the inputs ask for; the log says what is played of it and what is not."""
     studio.announce("MusicGen")
     _check(given)
     ignored([name for name, default in IGNORED.items() if given[name] != default])
+    if given["input_audio"]:
+        left_out("input_audio is not heard: the piece is made from the prompt alone")
     seconds = studio.bounded(given["duration"])
     seed = studio.seeded(given["seed"])
     request = read(given["prompt"] or "")
-    if given["prompt"]:
-        studio.describe(request)
-    if given["input_audio"]:
-        sound = listen.opened(given["input_audio"])
-        part = imitation.clipped(sound, given["continuation_start"] or 0, given["continuation_end"])
-        play = imitation.go_on if given["continuation"] else imitation.play_anew
-        made = play(request, part, seconds, seed)
-    else:
-        made = studio.perform(request, seconds, seed)
+    made = studio.perform(request, seconds, seed)
     stereo = given["model_version"].startswith("stereo")
     return studio.save(studio.finish(made, given["normalization_strategy"], stereo=stereo), given["output_format"])
 

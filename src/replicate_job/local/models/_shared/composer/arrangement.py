@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from composer.harmony import NAMES, is_minor
-from composer.melody import fitting
 from composer.noise import rng
 from composer.style import (
     MOOD_BRIGHTNESS,
@@ -21,20 +20,13 @@ from composer.style import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from composer.note import Note
     from composer.prompt import Request
 
-TUNEFUL = ("violin", "flute", "reed", "brass", "music box", "bells", "square lead", "synth", "cello", "marimba",
-           "electric guitar")  # fmt: skip
+TUNEFUL = ("flute", "bells")
 """Instruments that lead rather than accompany."""
-CHORDAL = ("piano", "electric piano", "guitar", "harp", "organ", "electric guitar", "synth", "marimba",
-           "square lead")  # fmt: skip
-LASTING = ("strings", "choir", "pad", "organ")
-BASSES = ("bass", "synth bass", "cello")
-COMPS = {"harp": "arpeggio", "music box": "arpeggio", "marimba": "arpeggio", "organ": "block", "pad": "block",
-         "strings": "block", "choir": "block"}  # fmt: skip
+CHORDAL = ("piano", "guitar")
+LASTING = ("strings", "pad")
+COMPS = {"pad": "block", "strings": "block"}
 """How an instrument accompanies that cannot play what the genre asks of its usual one."""
 
 _TAIL = 0.8  # seconds: the least that the last chord rings
@@ -56,12 +48,8 @@ class Arrangement:
     beats: int
     progression: tuple[str, ...]
     players: dict[str, str]
-    drums: str | None
-    ambiences: tuple[str, ...]
     brightness: float
     seed: int
-    tune: tuple[Note, ...] = ()
-    """A melody to play instead of one that is made up."""
 
     @property
     def beat(self) -> float:
@@ -71,16 +59,11 @@ class Arrangement:
     def sentence(self) -> str:
         """What will be played, in words."""
         players = ", ".join(f"{name} ({role})" for role, name in self.players.items())
-        drums = f", drums ({self.drums})" if self.drums else ""
-        place = f", and {' and '.join(self.ambiences)}" if self.ambiences else ""
-        return (
-            f"{self.genre}, {self.tempo:.4g} BPM in {self.meter}/4, {NAMES[self.tonic]} {self.mode}: "
-            f"{players}{drums}{place}"
-        )
+        return f"{self.genre}, {self.tempo:.4g} BPM in {self.meter}/4, {NAMES[self.tonic]} {self.mode}: {players}"
 
 
-def arrange(request: Request, seconds: float, seed: int, tune: Sequence[Note] = ()) -> Arrangement:
-    """Decide what the request leaves open, by its moods first, then by ``seed``. ``tune`` is to be its melody."""
+def arrange(request: Request, seconds: float, seed: int) -> Arrangement:
+    """Decide what the request leaves open, by its moods first, then by ``seed``."""
     chance = rng(seed, "arrangement", request.key)
     genre = request.genre or _genre(request, chance)
     style = STYLES[genre]
@@ -89,13 +72,10 @@ def arrange(request: Request, seconds: float, seed: int, tune: Sequence[Note] = 
     meter = request.meter or style.meter
     family = "minor" if is_minor(mode) else "major"
     progression = tuple(str(chance.choice(PROGRESSIONS[style.progressions][family])).split())
-    if tune:
-        progression = fitting(tune, meter, tonic, mode)
     asked = _tempo(request, style, chance)
     tempo = asked if request.tempo else _fitted(asked, meter, seconds)
     brightness = float(np.prod([MOOD_BRIGHTNESS.get(mood, 1.0) for mood in request.moods]))
     players = _players(request, style)
-    ambiences = tuple(dict.fromkeys((*request.ambiences, *([style.ambience] if style.ambience else []))))
     return Arrangement(
         style=style,
         genre=genre,
@@ -107,11 +87,8 @@ def arrange(request: Request, seconds: float, seed: int, tune: Sequence[Note] = 
         beats=_beats(tempo, meter, seconds),
         progression=progression,
         players=players,
-        drums=_drums(request, style),
-        ambiences=ambiences,
         brightness=min(1.5, max(0.5, brightness)),
         seed=seed,
-        tune=tuple(tune),
     )
 
 
@@ -121,8 +98,7 @@ def _genre(request: Request, chance: np.random.Generator) -> str:
         return "waltz"
     if named:
         return named[0]
-    acoustic = {"piano": "classical", "guitar": "folk", "strings": "classical", "synth": "synthwave",
-                "electric guitar": "rock", "harp": "lullaby"}  # fmt: skip
+    acoustic = {"piano": "classical", "guitar": "folk", "strings": "classical"}
     for instrument, genre in acoustic.items():
         if instrument in request.instruments:
             return genre
@@ -162,20 +138,14 @@ def _beats(tempo: float, meter: int, seconds: float) -> int:
     return beats - beats % meter if beats >= meter else beats
 
 
-def _drums(request: Request, style: Style) -> str | None:
-    if "drums" in request.without or (request.solo and "drums" not in request.instruments):
-        return None
-    return style.drums or ("pop" if "drums" in request.instruments else None)
-
-
 def _players(request: Request, style: Style) -> dict[str, str]:
     """Who plays which part. Named instruments take the parts they can; the genre's own fill the rest."""
-    named = [name for name in request.instruments if name != "drums"]
+    named = list(request.instruments)
     if not named:
         own = {"melody": style.lead, "chords": style.chords, "pad": style.pad, "bass": style.bass}
         players = {part: name for part, name in own.items() if name and name not in request.without}
         return players or {"melody": "piano"}
-    leads = [*(name for name in TUNEFUL if name in named), *(name for name in named if name not in BASSES)]
+    leads = [*(name for name in TUNEFUL if name in named), *(name for name in named if name != "bass")]
     lead = leads[0] if leads else style.lead
     chordal = [name for name in named if name in CHORDAL]
     chords = next((name for name in chordal if name != lead), None) or (lead if lead in CHORDAL else None)
@@ -190,7 +160,7 @@ def _players(request: Request, style: Style) -> dict[str, str]:
     pad = lasting[0] if lasting else style.pad if request.genre else None
     if pad and pad not in request.without and pad not in players.values():
         players["pad"] = pad
-    bass = next((name for name in named if name in BASSES and name != lead), None) or style.bass
+    bass = "bass" if "bass" in named and lead != "bass" else style.bass
     if bass and "bass" not in request.without and (request.genre or bass in named):
         players["bass"] = bass
     return players

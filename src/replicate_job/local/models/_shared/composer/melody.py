@@ -6,7 +6,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from composer.harmony import Chord, ladder, spell
+from composer.harmony import Chord, ladder
 from composer.noise import rng
 from composer.note import Note
 
@@ -148,44 +148,6 @@ def chord_at(chords: Sequence[Chord], beat: float) -> Chord:
 def tune(piece: Arrangement, chords: Sequence[Chord], low: int, high: int) -> list[Note]:
     """Write the melody of the whole piece, its last note on the last chord."""
     writer = _Tune(piece, chords, low, high)
-    notes = _repeated(piece, low, high) if piece.tune else writer.write(piece.beats // piece.meter)
+    notes = writer.write(piece.beats // piece.meter)
     end = chords[-1]
     return [*notes, writer.final(end.start, end.length, notes[-1].pitch if notes else (low + high) // 2)]
-
-
-def _repeated(piece: Arrangement, low: int, high: int) -> list[Note]:
-    """The given tune from the start, again where it is over, in the octave that this instrument has."""
-    span = _bars(piece.tune, piece.meter) * piece.meter
-    middle = sum(note.pitch for note in piece.tune) / len(piece.tune)
-    shift = 12 * round(((low + high) / 2 - middle) / 12)
-    rounds = range(0, piece.beats, span)
-    return [
-        Note(start, min(note.length, piece.beats - start), _folded(note.pitch + shift, low, high), note.force)
-        for turn in rounds for note in piece.tune if (start := note.start + turn) < piece.beats
-    ]  # fmt: skip
-
-
-def _folded(pitch: int, low: int, high: int) -> int:
-    """The same note in an octave that lies between ``low`` and ``high``."""
-    if pitch < low:
-        return pitch + 12 * -(-(low - pitch) // 12)
-    return pitch - 12 * -(-(pitch - high) // 12) if pitch > high else pitch
-
-
-def _bars(tune: Sequence[Note], meter: int) -> int:
-    """How many bars a tune takes."""
-    return max(1, round((tune[-1].start + tune[-1].length) / meter))
-
-
-def fitting(tune: Sequence[Note], meter: int, tonic: int, mode: str) -> tuple[str, ...]:
-    """A chord for each bar of a tune: the one that holds most of it, simple ones first."""
-    symbols = []
-    for bar in range(_bars(tune, meter)):
-        inside = [note for note in tune if bar * meter <= note.start < (bar + 1) * meter]
-
-        def held(symbol: str, notes: Sequence[Note] = inside) -> float:
-            tones = spell(symbol, tonic, mode, sevenths=False)
-            return sum(note.length for note in notes if note.pitch % 12 in tones)
-
-        symbols.append(max("145623", key=held))
-    return tuple(symbols)

@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from composer.ambience import LEVELS as AMBIENCE_LEVELS
-from composer.ambience import ambience
-from composer.kit import PLACES, Kit
 from composer.loudness import raised
 from composer.noise import RATE, Array, banded, rng, samples
 from composer.tone import hertz
@@ -21,9 +18,9 @@ if TYPE_CHECKING:
     from composer.arrangement import Arrangement
     from composer.score import Score
 
-LEVELS = {"melody": -20.5, "chords": -24.0, "pad": -28.0, "bass": -24.0, "drums": -22.5}
+LEVELS = {"melody": -20.5, "chords": -24.0, "pad": -28.0, "bass": -24.0}
 """How loud each part is, in LUFS."""
-_SENDS = {"melody": 1.0, "chords": 0.9, "pad": 1.0, "bass": 0.12, "drums": 0.35}
+_SENDS = {"melody": 1.0, "chords": 0.9, "pad": 1.0, "bass": 0.12}
 _SIDES = {"melody": -0.02, "chords": 0.0, "pad": 0.0, "bass": 0.0}
 _SPREAD = {"melody": 0.25, "chords": 0.45, "pad": 0.0, "bass": 0.0}
 _CENTRES = {"melody": 76, "chords": 60, "pad": 60, "bass": 40}
@@ -31,7 +28,6 @@ _LOW_SIDE = -0.2  # low notes stay near the middle
 _LOOSE = 0.004  # seconds: how exactly a player plays
 _RELEASED = 0.9
 _PREDELAY = 0.018
-_DUCKED = 1.2  # seconds
 _RISE = 0.001
 
 
@@ -48,18 +44,13 @@ class Desk:
     def __init__(self, score: Score, played: Callable[[float], None]) -> None:
         self._score, self._piece, self._played = score, score.piece, played
         self._size = samples(score.piece.seconds)
-        self._total = sum(map(len, score.parts.values())) + len(score.strokes)
+        self._total = sum(map(len, score.parts.values()))
         self._done = 0
 
     def mix(self) -> Array:
         """The whole piece, (2, samples), neither normalised nor limited."""
         piece = self._piece
         stems = {part: self._part(part) for part in self._score.parts}
-        if piece.style.pump and piece.drums:
-            duck = self._ducking()
-            stems = {part: stem * duck for part, stem in stems.items()}
-        if self._score.strokes:
-            stems["drums"] = self._drums()
         share, seconds = piece.style.room
         dry, wet = np.zeros((2, self._size), dtype=np.float32), np.zeros((2, self._size), dtype=np.float32)
         for part, stem in stems.items():
@@ -67,10 +58,6 @@ class Desk:
             dry += level
             wet += level * np.float32(_SENDS[part])
         whole = dry + np.float32(share) * _reverberated(wet, seconds, piece.seed)
-        if piece.style.treble:
-            whole = banded(whole, 0, piece.style.treble, slope=1.5)
-        for name in piece.ambiences:
-            whole = whole + raised(ambience(name, self._size, piece.seed), AMBIENCE_LEVELS[name])
         return banded(whole, 28, 0) * _fade(piece)
 
     def _part(self, part: str) -> Array:
@@ -96,30 +83,6 @@ class Desk:
                 stem[:, at:end] += sound[:, : end - at]
             self._count()
         return stem
-
-    def _drums(self) -> Array:
-        stem = np.zeros((2, self._size), dtype=np.float32)
-        kit = Kit(self._piece.seed)
-        for number, stroke in enumerate(self._score.strokes):
-            at = samples(self._score.seconds(stroke.start))
-            sound = _panned(kit.stroke(stroke.drum, number), PLACES.get(stroke.drum, 0.0))
-            end = min(self._size, at + sound.shape[-1])
-            if at < end:
-                stem[:, at:end] += sound[:, : end - at] * np.float32(stroke.force)
-            self._count()
-        return stem
-
-    def _ducking(self) -> Array:
-        """How loud the rest may be beside the bass drum."""
-        since = np.arange(samples(_DUCKED)) / RATE
-        dip = np.minimum(1, since / 0.01) * np.exp(-since / 0.13)
-        duck = np.zeros(self._size)
-        for stroke in self._score.strokes:
-            if stroke.drum == "kick":
-                at = samples(max(0.0, self._score.seconds(stroke.start) - 0.01))
-                place = duck[at : at + dip.size]
-                np.maximum(place, dip[: place.size], out=place)
-        return (1 - self._piece.style.pump * duck).astype(np.float32)
 
     def _count(self) -> None:
         self._done += 1

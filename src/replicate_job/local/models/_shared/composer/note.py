@@ -1,4 +1,4 @@
-"""What is played: notes and strokes."""
+"""What is played."""
 
 from __future__ import annotations
 
@@ -12,13 +12,4 @@ class Note:
     start: float
     length: float
     pitch: int
-    force: float
-
-
-@dataclass(frozen=True)
-class Stroke:
-    """A drum's stroke: ``start`` in beats, ``force`` from 0 to 1."""
-
-    start: float
-    drum: str
     force: float

@@ -1,49 +1,15 @@
-"""Who strikes when in a bar: drums, chords and bass."""
+"""What is struck when in a bar: chords and bass."""
 
 from __future__ import annotations
-
-DRUMS: dict[str, dict[str, str]] = {
-    "pop": {"kick": "x.....o.x.......", "snare": "....x.......x...", "hat": "x.-.x.-.x.-.x.-."},
-    "rock": {"kick": "x.....x.x.o.....", "snare": "....x.......x...", "hat": "x.o.x.o.x.o.x.o."},
-    "house": {
-        "kick": "x...x...x...x...",
-        "clap": "....x.......x...",
-        "open": "..o...o...o...o.",
-        "hat": "x-.-x-.-x-.-x-.-",
-    },
-    "synthwave": {"kick": "x...x...x...x...", "snare": "....x.......x...", "hat": "o.o.o.o.o.o.o.o."},
-    "drum and bass": {"kick": "x.........x.....", "snare": "....x..-.-..x...", "hat": "x.o.x.o.x.o.x.o."},
-    "hip hop": {"kick": "x.....x...x.....", "snare": "....x.......x...", "hat": "x.o.x.oox.o.x.o."},
-    "lofi": {"kick": "x......o..x.....", "snare": "....o.......o..-", "hat": "o.-.o.-.o.-.o.-."},
-    "chip": {"kick": "x...x...x...x...", "snare": "....x.......x.x.", "hat": "..o...o...o...o."},
-    "swing": {
-        "ride": "x...x.o.x...x.o.",
-        "kick": "-...-...-...-...",
-        "pedal": "....o.......o...",
-        "brush": "..........-.....",
-    },
-    "shuffle": {"kick": "x.......x.....o.", "snare": "....x.......x...", "ride": "x.o.x.o.x.o.x.o."},
-    "bossa": {"kick": "x.....oox.....oo", "rim": "x.....x.....x...", "shaker": "o-x-o-x-o-x-o-x-"},
-    "one drop": {"kick": "........x.......", "rim": "........x.......", "hat": "x.o.x.o.x.o.x.o."},
-    "funk": {"kick": "x.....x...x..x..", "snare": "....x..-.-..x..-", "hat": "xoxoxoxoxoxoxoxo"},
-    "country": {"kick": "x.......x.......", "brush": "-.-.x.-.-.-.x.-."},
-    "epic": {"tom": "x..o..o.x..o..oo", "kick": "x.......x......."},
-}
-"""Sixteenths of a bar of four: ``x`` is a full stroke, ``o`` a lighter one, ``-`` barely there."""
-
-IN_THREE: dict[str, str] = {"kick": "x...........", "brush": "....o...o...", "hat": "....-...-..."}
-"""What any drummer plays in a bar of three."""
-
-STROKES = {"x": 1.0, "o": 0.62, "-": 0.34}
 
 Bar = tuple[tuple[float, float, str, float], ...]
 """Beat, length in beats, which notes of the chord, how loud."""
 
 
-def _even(step: float, length: float, parts: str, *forces: float, late: float = 0.0) -> Bar:
-    """Strokes ``step`` beats apart, from ``late`` on, as loud as ``forces``, which begin again where they end."""
+def _even(step: float, length: float, parts: str, *forces: float) -> Bar:
+    """Strokes ``step`` beats apart, as loud as ``forces``, which begin again where they end."""
     return tuple(
-        (late + number * step, length, part, forces[number % len(forces)]) for number, part in enumerate(parts.split())
+        (number * step, length, part, forces[number % len(forces)]) for number, part in enumerate(parts.split())
     )
 
 
@@ -52,21 +18,6 @@ COMPS: dict[str, dict[int, Bar]] = {
     "pulse": {
         4: _even(0.5, 0.5, 8 * "all ", 0.9, 0.65, 0.65, 0.65),
         3: _even(0.5, 0.5, 6 * "all ", 0.9, 0.65, 0.65, 0.65, 0.65, 0.65),
-    },
-    "offbeat": {4: _even(1, 0.35, 4 * "all ", 0.8, late=0.5)},
-    "syncopated": {
-        4: ((0, 0.6, "all", 0.9), (0.75, 0.5, "all", 0.7), (1.5, 0.8, "all", 0.85), (2.5, 0.6, "all", 0.75),
-            (3.25, 0.6, "all", 0.7)),
-        3: ((0, 0.8, "all", 0.9), (1.5, 0.8, "all", 0.8), (2.5, 0.4, "all", 0.7)),
-    },
-    "charleston": {
-        4: ((0, 1.3, "all", 0.85), (1.5, 2.0, "all", 0.7)),
-        3: ((0, 1.3, "all", 0.85), (1.5, 1.3, "all", 0.7)),
-    },
-    "bossa": {
-        4: ((0, 0.9, "low", 0.8), (0.5, 0.7, "high", 0.6), (1.5, 0.9, "high", 0.75), (2, 0.9, "low", 0.7),
-            (3, 0.9, "high", 0.7)),
-        3: ((0, 0.9, "low", 0.8), (1, 0.9, "high", 0.7), (2, 0.9, "high", 0.6)),
     },
     "strum": {
         4: ((0, 1.0, "strum", 0.9), (1, 0.5, "strum", 0.7), (1.5, 1.0, "upstroke", 0.5), (2.5, 0.5, "upstroke", 0.6),
@@ -81,15 +32,10 @@ COMPS: dict[str, dict[int, Bar]] = {
         4: _even(0.5, 0.9, "bass 2 1 2 0 2 1 2", 0.75, 0.55, 0.55, 0.55),
         3: _even(0.5, 0.9, "bass 1 2 1 2 1", 0.75, 0.55, 0.55, 0.55, 0.55, 0.55),
     },
-    "arpeggio": {
-        4: _even(0.5, 1.6, "bass 0 1 2 3 2 1 0", 0.75, 0.6, 0.6, 0.6),
-        3: _even(0.5, 1.6, "bass 0 1 2 1 0", 0.75, 0.6, 0.6, 0.6, 0.6, 0.6),
-    },
     "picking": {
         4: _even(0.5, 1.4, "bass 2 1 3 0 2 1 2", 0.8, 0.6),
         3: _even(0.5, 1.4, "bass 1 2 3 2 1", 0.8, 0.6, 0.6, 0.6, 0.6, 0.6),
     },
-    "sixteenths": {4: _even(0.25, 0.25, 4 * "0 1 2 3 ", 0.8, 0.6, 0.6, 0.6)},
 }  # fmt: skip
 """How chords are played, by metre; without an own bar of three, its three beats are the first of the four."""
 
@@ -100,21 +46,6 @@ BASSLINES: dict[str, dict[int, Bar]] = {
         3: ((0, 1.8, "root", 0.9), (2, 0.9, "fifth", 0.65)),
     },
     "eighths": {4: _even(0.5, 0.46, 8 * "root ", 0.9, 0.7)},
-    "sixteenths": {4: tuple(one for one in _even(0.25, 0.2, 16 * "root ", 0.6, 0.6, 0.9, 0.6) if one[0] % 1)},
-    "offbeat": {4: _even(1, 0.45, 4 * "root ", 0.9, late=0.5)},
-    "octaves": {4: _even(0.5, 0.42, 4 * "root octave ", 0.9, 0.7)},
-    "walk": {
-        4: ((0, 0.9, "root", 0.9), (1, 0.9, "third", 0.75), (2, 0.9, "fifth", 0.85), (3, 0.9, "approach", 0.75)),
-        3: ((0, 0.9, "root", 0.9), (1, 0.9, "third", 0.75), (2, 0.9, "approach", 0.75)),
-    },
-    "synco": {
-        4: ((0, 1.3, "root", 0.95), (1.5, 0.45, "root", 0.65), (2.5, 0.9, "root", 0.85), (3.5, 0.45, "fifth", 0.65)),
-        3: ((0, 1.3, "root", 0.95), (1.5, 0.45, "root", 0.65), (2, 0.9, "fifth", 0.75)),
-    },
-    "bossa": {
-        4: ((0, 1.4, "root", 0.9), (1.5, 0.45, "fifth", 0.7), (2, 1.4, "fifth", 0.85), (3.5, 0.45, "root", 0.7)),
-        3: ((0, 1.4, "root", 0.9), (1.5, 1.4, "fifth", 0.7)),
-    },
 }
 """The same for the bass."""
 
@@ -122,8 +53,3 @@ BASSLINES: dict[str, dict[int, Bar]] = {
 def bar_of(patterns: dict[int, Bar], meter: int) -> Bar:
     """What is played in a bar of ``meter`` beats, 3 or 4."""
     return patterns.get(meter) or tuple(one for one in patterns[4] if one[0] < meter)
-
-
-def drum_bar(name: str, meter: int) -> dict[str, str]:
-    """What the drummer plays in a bar of ``meter`` beats."""
-    return DRUMS[name] if meter == 4 else IN_THREE  # noqa: PLR2004 - every pattern is written in four

@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from vocabulary import Prompt
 
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
 GENRES: dict[str, str] = {
-    "lullaby": r"lullaby|lullabies|nursery|music box",
     "waltz": r"waltz|waltzes",
-    "bossa": r"bossa|bossa nova|bossanova|samba|latin|rumba",
-    "lofi": r"lo-?fi|lo fi|chillhop|chill hop|study|chill beats?",
-    "synthwave": r"synthwave|synth wave|retrowave|vaporwave|outrun|80s|eighties|cyberpunk|new wave|synth-?pop",
-    "drum and bass": r"drum and bass|drum & bass|drum n bass|dnb|jungle|breakbeat",
-    "techno": r"techno|industrial|acid",
-    "house": r"house|edm|dance|club|electro|electronic|electronica|trance|rave|dubstep|garage|dj|festival",
-    "hip hop": r"hip-?hop|hip hop|trap|rap|boom bap|r&b|rnb|phonk|beat",
-    "chiptune": r"chiptune|8-?bit|8 bit|16-?bit|video ?game|retro game|arcade|game boy|nintendo",
-    "epic": r"epic|cinematic|orchestral|orchestra|trailer|soundtrack|film score|movie|heroic|battle|symphony|symphonic",
-    "ambient": r"ambient|drone|meditation|meditative|new age|spa|yoga|sleep|soundscape|atmospheric|space|ethereal",
-    "blues": r"blues|bluesy|shuffle|boogie",
-    "jazz": r"jazz|jazzy|swing|bebop|big band|lounge|smooth jazz",
-    "reggae": r"reggae|dub|ska|dancehall",
-    "funk": r"funk|funky|disco|soul|groove|groovy|motown",
-    "metal": r"metal|hard rock|heavy|punk|grunge",
-    "country": r"country|bluegrass|western|americana|banjo",
-    "folk": r"folk|celtic|irish|medieval|campfire|singer-songwriter",
-    "rock": r"rock|indie|alternative|britpop",
-    "classical": r"classical|baroque|romantic era|sonata|nocturne|minuet|chamber|mozart|bach|chopin|etude|prelude",
-    "pop": r"pop|radio|commercial|corporate|jingle|advert|ballad",
+    "epic": r"epic|cinematic|trailer|soundtrack|film score",
+    "ambient": r"ambient|meditation|meditative|new age|soundscape|atmospheric",
+    "folk": r"folk|celtic|campfire",
+    "classical": r"classical|sonata|nocturne|minuet|etude|prelude",
+    "pop": r"pop|commercial|corporate|jingle",
 }
 """Kinds of music, the most telling first."""
 
@@ -51,38 +39,13 @@ MOODS: dict[str, str] = {
 }
 
 INSTRUMENTS: dict[str, str] = {
-    "electric piano": r"electric piano|e-?piano|rhodes|wurlitzer|keys",
-    "piano": r"(?<!electric )piano|pianist|grand piano|keyboard",
-    "electric guitar": r"electric guitar|distorted guitar|guitar riff|power chord|guitar solo",
-    "guitar": r"(?<!electric )(?<!distorted )guitar|acoustic(?! piano)(?! bass)|ukulele|banjo|mandolin|nylon"
-    r"|fingerpicking|fingerpicked|lute",
-    "harp": r"harp|lyre|koto|zither|kalimba|sitar|harpsichord|clavichord",
-    "violin": r"violin|fiddle|viola",
-    "cello": r"cello|celli|contrabass",
+    "piano": r"(?<!electric )piano|grand piano",
+    "guitar": r"(?<!electric )(?<!distorted )guitar|acoustic(?! piano)(?! bass)|fingerpicking|fingerpicked",
     "strings": r"strings|string section|string quartet",
-    "flute": r"flute|piccolo|whistle|recorder|pan ?pipe|ocarina|shakuhachi",
-    "reed": r"saxophone|sax|clarinet|oboe|bassoon|accordion|harmonica|bandoneon",
-    "brass": r"brass|trumpet|trombone|horn|french horn|tuba",
-    "music box": r"music box|celesta",
-    "bells": r"bell|chime|glockenspiel|vibraphone|tubular",
-    "marimba": r"marimba|xylophone|steel drum|steelpan|balafon",
-    "organ": r"organ|hammond",
-    "choir": r"choir|choral|chorus|angelic|voices",
-    "pad": r"pad|synth pad|atmosphere|texture",
-    "square lead": r"square wave|chip lead|pulse wave",
-    "synth": r"synth|synthesizer|synthesiser|lead synth|arpeggiator|arp|moog",
-    "synth bass": r"synth bass|808|sub bass|bassline|reese",
-    "bass": r"(?<!synth )(?<!sub )(?<!and )(?<!& )bass(?! drum)|upright bass|double bass|bass guitar",
-    "drums": r"drum|drums|percussion|beat|kick|snare|hi-?hat|cymbal|bongo|conga|taiko|timpani",
-}
-
-AMBIENCES: dict[str, str] = {
-    "rain": r"rain|rainy|raining|rainfall|drizzle|thunderstorm|storm",
-    "waves": r"waves|ocean|sea|beach|shore|seaside",
-    "wind": r"wind|windy|breeze|breezy",
-    "birds": r"bird|birdsong|forest",
-    "fire": r"fire|fireplace|campfire|bonfire",
-    "vinyl": r"vinyl|crackle|record player|turntable|dusty",
+    "flute": r"flute",
+    "bells": r"bell|chime|glockenspiel|vibraphone",
+    "pad": r"pad|synth pad",
+    "bass": r"bass(?! drum)|upright bass|double bass|bass guitar",
 }
 
 PACES: dict[str, tuple[str, float]] = {
@@ -138,10 +101,12 @@ _METER = re.compile(r"\b([346])/([48])\b|\b(?:triple meter|three-four)\b")
 class Request:
     """What is asked for; None and empty leave it to the composer.
 
-    ``tempo`` is in beats per minute, ``pace`` a number as in PACES, ``tonic`` a pitch class (C is 0). ``words`` were
-    understood, ``missed`` were not; ``key`` is a number made from the whole prompt.
+    ``tempo`` is in beats per minute, ``pace`` a number as in PACES, ``tonic`` a pitch class (C is 0). ``instruments``
+    and ``without`` have the words that named each. ``given`` counts what is done for certain; ``key`` is a number made
+    from the whole prompt.
     """
 
+    given: Prompt
     tempo: float | None = None
     pace: float | None = None
     meter: int | None = None
@@ -149,13 +114,20 @@ class Request:
     mode: str | None = None
     genre: str | None = None
     moods: tuple[str, ...] = ()
-    instruments: tuple[str, ...] = ()
-    without: frozenset[str] = frozenset()
+    instruments: Mapping[str, str] = field(default_factory=dict)
+    without: Mapping[str, str] = field(default_factory=dict)
     solo: bool = False
-    ambiences: tuple[str, ...] = ()
-    words: tuple[str, ...] = ()
-    missed: tuple[str, ...] = ()
     key: int = 0
+
+    def played(self, players: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The words that a piece for these players does, and those that it does not."""
+        for name, said in self.instruments.items():
+            if name in players:
+                self.given.did(said)
+        for name, said in self.without.items():
+            if name not in players:
+                self.given.did(said)
+        return self.given.done, self.given.missed(SMALL)
 
 
 def read(prompt: str) -> Request:
@@ -163,36 +135,42 @@ def read(prompt: str) -> Request:
     given = Prompt(prompt)
     text = given.text
     tempo, (tonic, mode), meter = _tempo(given), _key(prompt, given), _meter(given)
-    without = frozenset(given.names(INSTRUMENTS, " ".join(_UNWANTED.findall(text))))
+    without = given.find(INSTRUMENTS, " ".join(_UNWANTED.findall(text)))
     wanted = _TEMPO.sub(" ", _UNWANTED.sub(" ", text))
-    paces = given.names({name: pattern for name, (pattern, _) in PACES.items()}, wanted)
-    genres, moods, instruments, ambiences = (
-        given.names(table, wanted) for table in (GENRES, MOODS, INSTRUMENTS, AMBIENCES)
-    )
-    modes = given.names(MODES)
+    pace = None if tempo else _first(given, {name: pattern for name, (pattern, _) in PACES.items()}, wanted)
+    moods = given.find(MOODS, wanted)
+    for said in moods.values():
+        given.did(said)
+    instruments = given.find(INSTRUMENTS, wanted)
     return Request(
+        given=given,
         tempo=tempo,
-        pace=PACES[paces[0]][1] if paces else None,
+        pace=PACES[pace][1] if pace else None,
         meter=meter,
         tonic=tonic,
-        mode=mode or (modes[0] if modes else None),
-        genre=genres[0] if genres else None,
+        mode=mode or _first(given, MODES, text),
+        genre=_first(given, GENRES, wanted),
         moods=tuple(moods),
-        instruments=tuple(name for name in instruments if name not in without),
+        instruments={name: said for name, said in instruments.items() if name not in without},
         without=without,
         solo=bool(re.search(r"\b(?:solo|only|unaccompanied)\b", text)),
-        ambiences=tuple(ambiences),
-        words=given.understood,
-        missed=given.missed(SMALL),
         key=zlib.crc32(text.encode()),
     )
+
+
+def _first(given: Prompt, table: Mapping[str, str], part: str) -> str | None:
+    """The first name of a table that is found, which alone is done."""
+    for name, said in given.find(table, part).items():
+        given.did(said)
+        return name
+    return None
 
 
 def _tempo(given: Prompt) -> float | None:
     found = _TEMPO.search(given.text)
     if not found:
         return None
-    given.understand(found.group())
+    given.did(found.group())
     return min(_FASTEST, max(_SLOWEST, float(found.group(1) or found.group(2))))
 
 
@@ -200,7 +178,7 @@ def _meter(given: Prompt) -> int | None:
     found = _METER.search(given.text)
     if not found:
         return None
-    given.understand(found.group())
+    given.did(found.group())
     return 4 if found.group(1) == "4" else 3
 
 
@@ -209,7 +187,7 @@ def _key(prompt: str, given: Prompt) -> tuple[int | None, str | None]:
     found = _KEY.search(prompt)
     if not found:
         return None, None
-    given.understand(found.group().lower())
+    given.did(found.group().lower())
     letter = (found.group(1) or found.group(4))[-1].lower()
     accidental = (found.group(2) or found.group(5) or "").strip(" -").lower()
     shift = 1 if accidental in {"#", "♯", "sharp"} else -1 if accidental else 0

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from composer.arrangement import COMPS
 from composer.harmony import Chord, is_minor, spell, voiced
 from composer.melody import chord_at, tune
-from composer.noise import rng
-from composer.note import Note, Stroke
-from composer.pattern import BASSLINES, STROKES, bar_of, drum_bar
+from composer.note import Note
+from composer.pattern import BASSLINES, bar_of
 from composer.pattern import COMPS as PATTERNS
 from composer.voices import VOICES
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from composer.arrangement import Arrangement
 
 _SHORT = 4  # bars: in a shorter piece there are two chords a bar
-_LONG, _LEAD_IN = 8, 2  # bars: in a longer piece the drums come in later
 _STRUM = 0.03  # beats between the strings
 _BASS_LOW = 33
 _ROOT_LOW = 40
@@ -26,21 +24,14 @@ _ROOT_LOW = 40
 
 @dataclass(frozen=True)
 class Score:
-    """The notes of each part and the strokes of the drums, all in beats."""
+    """The notes of each part, in beats."""
 
     piece: Arrangement
     chords: tuple[Chord, ...]
     parts: dict[str, tuple[Note, ...]]
-    strokes: tuple[Stroke, ...]
 
     def seconds(self, beat: float) -> float:
-        """When a beat falls; the off-beats of a swinging piece come late."""
-        whole, rest = divmod(beat, 1.0)
-        late = self.piece.style.swing
-        if late:
-            turn = 0.5 + late
-            rest = rest * turn / 0.5 if rest <= 0.5 else turn + (rest - 0.5) * (1 - turn) / 0.5  # noqa: PLR2004 - half a beat
-        return (whole + rest) * self.piece.beat
+        return beat * self.piece.beat
 
 
 def compose(piece: Arrangement) -> Score:
@@ -57,7 +48,7 @@ def compose(piece: Arrangement) -> Score:
             parts[part] = tuple(_pad(chords))
         else:
             parts[part] = tuple(_bass(piece, chords))
-    return Score(piece, tuple(chords), parts, tuple(_drums(piece)))
+    return Score(piece, tuple(chords), parts)
 
 
 def _chords(piece: Arrangement) -> list[Chord]:
@@ -87,7 +78,7 @@ def _cadence(piece: Arrangement) -> str:
     """The chord before the last: a dominant, in minor with its leading note where the genre has one."""
     if not is_minor(piece.mode):
         return "4" if piece.style.progressions == "ambient" or piece.mode == "mixolydian" else "5"
-    return "5#" if piece.style.progressions in {"classical", "jazz"} else "7"
+    return "5#" if piece.style.progressions == "classical" else "7"
 
 
 def _comp(piece: Arrangement, chords: list[Chord], player: str) -> list[Note]:
@@ -112,7 +103,7 @@ def _comp(piece: Arrangement, chords: list[Chord], player: str) -> list[Note]:
                     later = chord_at(chords, end)
                     notes += _strike(shapes[later.start], later.root, part, end, start + length - end, force)
     last = chords[-1]
-    slow = name in {"arpeggio", "alberti", "picking", "waltz", "strum"}
+    slow = name in {"alberti", "picking", "waltz", "strum"}
     notes += _strike(shapes[last.start], last.root, "roll" if slow else "all", last.start, last.length, 0.75)
     return notes
 
@@ -123,10 +114,8 @@ def _strike(  # noqa: PLR0913, PLR0917 - a chord, and how it is struck
     low = _ROOT_LOW + (root - _ROOT_LOW) % 12
     spread = {"strum": _STRUM, "upstroke": -_STRUM, "roll": 0.12}.get(part, 0.0)
     match part:
-        case "bass" | "low":
+        case "bass":
             pitches: tuple[int, ...] = (low,)
-        case "high":
-            pitches = shape[-3:]
         case "strum" | "upstroke" | "roll":
             pitches = (low, *shape)
         case "all":
@@ -156,42 +145,14 @@ def _bass(piece: Arrangement, chords: list[Chord]) -> list[Note]:
         for at, length, part, force in pattern:
             start = bar * piece.meter + at
             chord = chord_at(chords, start)
-            following = chord_at(chords, chord.start + chord.length)
             end = min(start + length, chord.start + chord.length) if piece.style.bassline == "root" else start + length
-            notes.append(Note(start, end - start, _bass_pitch(chord, following, part), force))
+            notes.append(Note(start, end - start, _bass_pitch(chord, part), force))
             if end < start + length - 1e-6:
-                notes.append(Note(end, start + length - end, _bass_pitch(following, following, "root"), force))
+                notes.append(Note(end, start + length - end, _bass_pitch(chord_at(chords, end), "root"), force))
     last = chords[-1]
-    return [*notes, Note(last.start, last.length, _bass_pitch(last, last, "root"), 0.8)]
+    return [*notes, Note(last.start, last.length, _bass_pitch(last, "root"), 0.8)]
 
 
-def _bass_pitch(chord: Chord, following: Chord, part: str) -> int:
+def _bass_pitch(chord: Chord, part: str) -> int:
     root = _BASS_LOW + (chord.root - _BASS_LOW) % 12
-    if part == "octave":
-        return root + 12
-    if part in {"third", "fifth"}:
-        return root + (chord.tones[1 if part == "third" else 2] - root) % 12
-    if part == "approach":  # the fifth of what comes leads there, and is in the key
-        return _BASS_LOW + (following.tones[2] - _BASS_LOW) % 12
-    return root
-
-
-def _drums(piece: Arrangement) -> list[Stroke]:
-    if not piece.drums:
-        return []
-    bar = drum_bar(piece.drums, piece.meter)
-    chance = rng(piece.seed, "drums")
-    bars = piece.beats // piece.meter
-    first = _LEAD_IN if bars >= _LONG else 0
-    strokes = [Stroke(float(first * piece.meter), "crash", 0.5)] if first and "snare" in bar else []
-    for number in range(first, bars):
-        for drum, steps in bar.items():
-            for step, sign in enumerate(steps):
-                if sign in STROKES:
-                    force = STROKES[sign] * float(chance.uniform(0.9, 1.0))
-                    strokes.append(Stroke(number * piece.meter + step / 4, drum, force))
-        if number % 4 == 3 and "snare" in bar and piece.meter == 4:  # noqa: PLR2004 - a fill ends every fourth bar
-            strokes += [Stroke(number * 4 + 3.5 + step / 4, "snare", 0.45 + 0.2 * step) for step in range(2)]
-    if bars and ("snare" in bar or "clap" in bar or "tom" in bar):
-        strokes += [Stroke(float(piece.beats), drum, 0.8) for drum in ("kick", "crash")]
-    return strokes
+    return root + (chord.tones[2] - root) % 12 if part == "fifth" else root

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from log import Progress, say
+from log import Progress, left_out, say
 
 from composer.arrangement import arrange
 from composer.loudness import normalised
@@ -18,9 +18,7 @@ from composer.noise import RATE, Array
 from composer.score import compose
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from composer.note import Note
+    from composer.arrangement import Arrangement
     from composer.prompt import Request
 
 NOTICE = (
@@ -53,19 +51,19 @@ def bounded(seconds: int) -> int:
     return min(_LONGEST, int(seconds))
 
 
-def describe(request: Request) -> None:
-    """Log what was understood of the prompt and what was not."""
-    if request.words:
-        say(f"Understood: {', '.join(request.words)}")
-        if request.missed:
-            say(f"Not played: {', '.join(request.missed)}")
-    else:
-        say("Nothing in the prompt is known to the composer: its words only choose a tune")
+def describe(request: Request, piece: Arrangement) -> None:
+    """Log which words of the prompt are played, and which are not."""
+    played, missed = request.played(piece.players.values())
+    if played:
+        say(f"Played: {', '.join(played)}")
+    if missed:
+        left_out(f"not played: {', '.join(missed)}")
 
 
-def perform(request: Request, seconds: float, seed: int, tune: Sequence[Note] = ()) -> Array:
+def perform(request: Request, seconds: float, seed: int) -> Array:
     """Compose and play, (2, samples), neither normalised nor limited; progress counts the seconds."""
-    piece = arrange(request, seconds, seed, tune)
+    piece = arrange(request, seconds, seed)
+    describe(request, piece)
     say(f"Composing: {piece.sentence()}")
     progress, total = Progress(), max(1, round(seconds))
     progress.show(0, total)

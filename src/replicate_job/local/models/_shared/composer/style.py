@@ -9,9 +9,8 @@ from dataclasses import dataclass
 class Style:
     """How a genre is played.
 
-    ``tempo`` is its slowest and fastest in beats per minute, ``swing`` how late the second eighth of a beat comes (a
-    share of the beat), ``busy`` 0 to 2 how many notes the melody has, ``room`` the reverb's share and seconds,
-    ``pump`` how far everything ducks under the bass drum, ``treble`` where the sound ends in Hz (0: nowhere).
+    ``tempo`` is its slowest and fastest in beats per minute, ``busy`` 0 to 2 how many notes the melody has, ``room``
+    the reverb's share and seconds.
     """
 
     progressions: str
@@ -21,64 +20,23 @@ class Style:
     chords: str
     pad: str | None = None
     bass: str | None = None
-    drums: str | None = None
     comp: str = "block"
     bassline: str = "root"
     meter: int = 4
-    swing: float = 0.0
     sevenths: bool = False
     pentatonic: bool = False
     busy: int = 1
     room: tuple[float, float] = (0.22, 1.6)
-    pump: float = 0.0
-    treble: int = 0
-    ambience: str | None = None
 
 
 STYLES: dict[str, Style] = {
-    "lullaby": Style("classical", (72, 92), "major", "music box", "harp", "strings", None, None, "arpeggio", meter=3,
-                     room=(0.32, 2.4)),
-    "waltz": Style("classical", (84, 160), "major", "piano", "piano", None, None, None, "waltz", meter=3,
-                   room=(0.26, 2.0)),
-    "bossa": Style("jazz", (118, 140), "major", "flute", "guitar", None, "bass", "bossa", "bossa", "bossa",
-                   sevenths=True),
-    "lofi": Style("jazz", (70, 88), "dorian", "electric piano", "electric piano", "pad", "bass", "lofi", "charleston",
-                  "synco", swing=0.12, sevenths=True, pentatonic=True, treble=7000, ambience="vinyl"),
-    "synthwave": Style("pop", (84, 116), "minor", "synth", "pad", "strings", "synth bass", "synthwave", "block",
-                       "eighths", room=(0.3, 2.2), pump=0.35),
-    "drum and bass": Style("pop", (168, 176), "minor", "synth", "pad", None, "synth bass", "drum and bass", "block",
-                           "synco", pentatonic=True, busy=0, pump=0.2),
-    "techno": Style("ambient", (126, 138), "minor", "synth", "synth", "pad", "synth bass", "house", "offbeat",
-                    "sixteenths", pentatonic=True, pump=0.45),
-    "house": Style("pop", (118, 128), "minor", "synth", "piano", "pad", "synth bass", "house", "syncopated", "offbeat",
-                   pump=0.45),
-    "hip hop": Style("pop", (78, 96), "minor", "electric piano", "electric piano", "strings", "synth bass", "hip hop",
-                     "charleston", "synco", swing=0.06, sevenths=True, pentatonic=True),
-    "chiptune": Style("pop", (126, 152), "major", "square lead", "square lead", None, "square lead", "chip",
-                      "sixteenths", "octaves", busy=2, room=(0.14, 0.9)),
-    "epic": Style("epic", (84, 124), "minor", "brass", "strings", "choir", "cello", "epic", "pulse", "root",
-                  room=(0.36, 2.8)),
-    "ambient": Style("ambient", (56, 76), "major", "bells", "pad", "strings", "synth bass", None, "block", "root",
-                     sevenths=True, pentatonic=True, busy=0, room=(0.5, 4.0)),
-    "blues": Style("blues", (84, 120), "mixolydian", "electric guitar", "organ", None, "bass", "shuffle", "charleston",
-                   "walk", swing=0.16, pentatonic=True),
-    "jazz": Style("jazz", (104, 168), "major", "reed", "piano", None, "bass", "swing", "charleston", "walk", swing=0.16,
-                  sevenths=True),
-    "reggae": Style("pop", (72, 88), "major", "organ", "guitar", None, "bass", "one drop", "offbeat", "synco",
-                    pentatonic=True),
-    "funk": Style("modal", (102, 120), "dorian", "brass", "electric piano", None, "bass", "funk", "syncopated",
-                  "octaves", sevenths=True, pentatonic=True),
-    "metal": Style("epic", (132, 172), "minor", "electric guitar", "electric guitar", None, "bass", "rock", "pulse",
-                   "eighths", pentatonic=True, room=(0.15, 1.2)),
-    "rock": Style("pop", (108, 140), "major", "electric guitar", "electric guitar", None, "bass", "rock", "pulse",
-                  "eighths", pentatonic=True, room=(0.16, 1.2)),
-    "country": Style("modal", (96, 126), "major", "guitar", "guitar", None, "bass", "country", "strum", "two",
-                     pentatonic=True),
-    "folk": Style("modal", (84, 116), "major", "flute", "guitar", None, "bass", None, "picking", "two",
-                  pentatonic=True),
-    "classical": Style("classical", (80, 126), "major", "piano", "piano", "strings", None, None, "alberti",
-                       room=(0.3, 2.2)),
-    "pop": Style("pop", (96, 124), "major", "piano", "guitar", "pad", "bass", "pop", "strum", "eighths"),
+    "waltz": Style("classical", (84, 160), "major", "piano", "piano", comp="waltz", meter=3, room=(0.26, 2.0)),
+    "epic": Style("epic", (84, 124), "minor", "strings", "piano", "pad", "bass", "pulse", room=(0.36, 2.8)),
+    "ambient": Style("ambient", (56, 76), "major", "bells", "pad", "strings", "bass", sevenths=True, pentatonic=True,
+                     busy=0, room=(0.5, 4.0)),
+    "folk": Style("modal", (84, 116), "major", "flute", "guitar", None, "bass", "picking", "two", pentatonic=True),
+    "classical": Style("classical", (80, 126), "major", "piano", "piano", "strings", comp="alberti", room=(0.3, 2.2)),
+    "pop": Style("pop", (96, 124), "major", "piano", "guitar", "pad", "bass", "strum", "eighths"),
 }  # fmt: skip
 
 PROGRESSIONS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -90,11 +48,6 @@ PROGRESSIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "major": ("1 4 5 1", "1 6 2 5", "1 5 6 3 4 1 4 5", "1 2 5 1", "1 6 4 5"),
         "minor": ("1 4 5# 1", "1 6 4 5#", "1 7 6 5#", "1 4 7 3 6 4 5# 1"),
     },
-    "jazz": {
-        "major": ("2 5 1 6", "1 6 2 5", "3 6 2 5", "1 2 3 4"),
-        "minor": ("1 4 7 3", "1 6 4 5", "4 7 3 6", "1 3 4 5"),
-    },
-    "blues": {"major": ("1 4 1 1 4 4 1 1 5# 4 1 5#",), "minor": ("1 1 1 1 4 4 1 1 5 4 1 5",)},
     "epic": {"major": ("1 5 6 4", "6 4 1 5", "1 4 6 5"), "minor": ("1 6 3 7", "1 7 6 7", "1 6 4 7", "6 7 1 1")},
     "ambient": {"major": ("1 4 6 5", "4 1 2 6", "1 3 6 4", "1 2 4 1"), "minor": ("1 6 3 7", "1 4 6 7", "1 7 4 6")},
     "modal": {"major": ("1 4 1 5", "1 5 4 1", "1 4 5 4", "1 6 4 5"), "minor": ("1 4 1 4", "1 7 4 1", "1 7 6 7")},

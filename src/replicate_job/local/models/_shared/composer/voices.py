@@ -50,29 +50,8 @@ def _piano(height: float, size: int, force: float, bright: float, chance: np.ran
     return sound * np.float32(0.5)
 
 
-def _electric_piano(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
-    del chance
-    sound = ring(
-        height * np.array([1, 1.0007, 2, 3, 4, 7.13]),
-        np.array([0.7, 0.3, 0.16 * force, 0.10 * force, 0.04 * force, 0.10 * force**2 * bright]),
-        np.array([0.9, 0.8, 1.8, 2.6, 4, 13]),
-        size,
-    )
-    return np.tanh(np.float32(0.6 + 0.9 * force) * sound) / np.float32(1.2)
-
-
 def _guitar(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
     return pluck(height, size, chance, soft=min(1.0, 0.75 / bright - 0.35 * force + 0.2), lasting=3.4)
-
-
-def _harp(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
-    return pluck(height, size, chance, soft=min(1.0, 1.1 / bright - 0.2 * force), lasting=4.2)
-
-
-def _electric_guitar(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
-    string = pluck(height, size, chance, soft=0.5, lasting=6.0)
-    driven = np.tanh(np.float32(3.0 + 2.0 * force) * string)
-    return banded(driven, 90, 3400 * bright, slope=2.5) * np.float32(0.8)
 
 
 def _section(height: float, size: int, chance: np.random.Generator, levels: Array, number: Array) -> Array:
@@ -93,22 +72,6 @@ def _strings(height: float, size: int, force: float, bright: float, chance: np.r
     return _section(height, size, chance, levels, number) * np.float32(0.9)
 
 
-def _bowed(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
-    number = _overtones(height, 9000, 30)
-    body = (
-        1
-        + 0.9 * np.exp(-(((number * height - 460) / 160) ** 2))
-        + 0.8 * np.exp(-(((number * height - 2600) / 900) ** 2))
-    )
-    levels = number**-1.05 * body / (1 + (number * height / (3600 * bright)) ** 2)
-    turns = chance.uniform(0, 2 * np.pi, number.size)
-    low, high = number <= 2, number > 2  # noqa: PLR2004 - the ground tone and its octave speak first
-    sound = ring(height * number[low], levels[low], 0.0, size, turns[low])
-    if high.any():
-        sound = sound + _swelling(size, 0.07) * ring(height * number[high], levels[high], 0.0, size, turns[high])
-    return vibrato(sound, 5.4, 14, 0.18) * np.float32(0.45 + 0.15 * force)
-
-
 def _flute(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
     levels = np.array([1.0, 0.30 * bright, 0.14 * bright, 0.05, 0.025])
     tone = vibrato(ring(height * np.arange(1, 6), levels, 0.0, size), 5.0, 11, 0.25)
@@ -116,66 +79,10 @@ def _flute(height: float, size: int, force: float, bright: float, chance: np.ran
     return (tone + np.float32(0.035 + 0.02 * force) * breath) * np.float32(0.6)
 
 
-def _reed(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
-    number = _overtones(height, 8000, 22)
-    levels = np.where(number % 2, 1.0, 0.55) * number**-0.85 / (1 + (number * height / (1700 * bright)) ** 2)
-    turns = chance.uniform(0, 2 * np.pi, number.size)
-    sound = ring(height * number, levels, 0.0, size, turns)
-    ground = ring(height, 1.0, 0.0, size, turns[:1])
-    return vibrato(ground + _swelling(size, 0.05) * (sound - ground), 5.2, 12, 0.3) * np.float32(0.45 + 0.15 * force)
-
-
-def _brass(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
-    number = _overtones(height, 7500, 22)
-    levels = number**-0.6 / (1 + (number * height / (1150 * bright * (0.5 + 0.7 * force))) ** 2.4)
-    turns = chance.uniform(0, 2 * np.pi, (2, number.size))
-    ground = ring(height, levels[0], 0.0, size)
-    both = sum(
-        ring(height * number * tune, levels / 2, 0.0, size, turn) for tune, turn in zip((1, 1.003), turns, strict=True)
-    )
-    swell = _swelling(size, 0.09)
-    return (ground * (1 - swell) + swell * both).astype(np.float32) * np.float32(0.5)
-
-
-def _organ(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
-    ratios = np.array([0.5, 1, 1.5, 2, 3, 4, 6, 8])
-    levels = np.array([0.5, 0.9, 0.25, 0.45, 0.25, 0.14 * bright, 0.06 * bright, 0.04 * force * bright])
-    turns = chance.uniform(0, 2 * np.pi, (2, 8))
-    return ring(
-        np.concatenate([height * ratios, height * ratios * 1.0016]), np.tile(levels, 2) / 4, 0.0, size, turns.ravel()
-    )
-
-
-def _choir(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
-    number = _overtones(height, 5000, 24)
-    place = number * height
-    vowel = sum(gain * np.exp(-(((place - peak) / width) ** 2))
-                for peak, width, gain in ((650, 220, 1.0), (1080, 240, 0.55), (2600, 420, 0.16 * bright)))  # fmt: skip
-    levels = number**-0.7 * (0.12 + vowel) * (0.8 + 0.2 * force)
-    return _section(height, size, chance, levels, number) * np.float32(1.2)
-
-
 def _pad(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
     number = _overtones(height, 5000, 18)
     levels = number**-1.0 / (1 + (number * height / (950 * bright * (0.7 + 0.3 * force))) ** 2)
     return _section(height, size, chance, levels, number)
-
-
-def _synth(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
-    number = _overtones(height, 9500, 40)
-    place = number * height
-    dark = number**-1.0 / (1 + (place / (900 * bright)) ** 2)
-    open_ = number**-1.0 / (1 + (place / (3400 * bright * (0.5 + force))) ** 2) - dark
-    pitches = np.concatenate([place * 0.9975, place * 1.0025])
-    turns = chance.uniform(0, 2 * np.pi, pitches.size)
-    sound = ring(pitches, np.tile(dark, 2), 0.0, size, turns) + ring(pitches, np.tile(open_, 2), 5.0, size, turns)
-    return sound * np.float32(0.5)
-
-
-def _square(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
-    del chance
-    number = _overtones(height, 9000 * min(1.0, bright), 60)[::2]
-    return ring(height * number, 1.0 / number, 0.9 + 0.4 * (1 - force), size) * np.float32(0.6)
 
 
 def _bass(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
@@ -186,55 +93,20 @@ def _bass(height: float, size: int, force: float, bright: float, chance: np.rand
     return sound + ring((180, 420, 900), (0.05 * force, 0.05 * force, 0.03 * force), (60, 80, 120), size)
 
 
-def _synth_bass(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
-    del chance
-    number = _overtones(height, 3600, 40)
-    dark = number**-1.0 / (1 + (number * height / (260 * bright)) ** 2)
-    open_ = number**-1.0 / (1 + (number * height / (1300 * bright * (0.4 + force))) ** 2) - dark
-    return ring(height * number, dark, 0.0, size) + ring(height * number, open_, 9.0, size)
-
-
 def _bells(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
     ratios = np.array([1, 1.0015, 2.0, 3.01, 4.17, 5.43, 6.79])
     levels = np.array([0.6, 0.4, 0.42, 0.22, 0.14 * bright, 0.08 * force * bright, 0.05 * force * bright])
     return ring(height * ratios, levels, 0.9 * ratios**0.9, size, chance.uniform(0, 2 * np.pi, 7)) * np.float32(0.6)
 
 
-def _music_box(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
-    ratios = np.array([1, 2.0, 3.0, 5.9, 9.8])
-    levels = np.array([0.9, 0.16, 0.08, 0.10 * force * bright, 0.04 * force * bright])
-    return ring(
-        height * ratios, levels, (2.0, 3.5, 5.0, 16.0, 30.0), size, chance.uniform(0, 2 * np.pi, 5)
-    ) * np.float32(0.7)
-
-
-def _marimba(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
-    ratios, levels = np.array([1, 3.93, 9.2]), np.array([1.0, 0.28 * force * bright, 0.08 * force * bright])
-    return ring(height * ratios, levels, (4.5, 14.0, 40.0), size, chance.uniform(0, 2 * np.pi, 3)) * np.float32(0.8)
-
-
 VOICES: dict[str, Voice] = {
     "piano": Voice(_piano, (67, 91), 0.003, 0.22),
-    "electric piano": Voice(_electric_piano, (66, 88), 0.004, 0.18),
     "guitar": Voice(_guitar, (64, 85), 0.002, 0.14),
-    "electric guitar": Voice(_electric_guitar, (62, 84), 0.003, 0.1),
-    "harp": Voice(_harp, (67, 91), 0.002, 0.5),
-    "violin": Voice(_bowed, (66, 90), 0.06, 0.14),
-    "cello": Voice(_bowed, (52, 74), 0.07, 0.16),
     "strings": Voice(_strings, (65, 86), 0.12, 0.4, wide=True),
     "flute": Voice(_flute, (69, 91), 0.05, 0.1),
-    "reed": Voice(_reed, (62, 83), 0.03, 0.09),
-    "brass": Voice(_brass, (60, 80), 0.035, 0.12),
-    "music box": Voice(_music_box, (74, 95), 0.002, 0.6),
     "bells": Voice(_bells, (72, 93), 0.002, 1.0),
-    "marimba": Voice(_marimba, (67, 88), 0.002, 0.25),
-    "organ": Voice(_organ, (65, 86), 0.01, 0.07, wide=True),
-    "choir": Voice(_choir, (63, 82), 0.22, 0.5, wide=True),
     "pad": Voice(_pad, (60, 81), 0.3, 0.8, wide=True),
-    "synth": Voice(_synth, (66, 88), 0.006, 0.16),
-    "square lead": Voice(_square, (67, 88), 0.003, 0.03),
     "bass": Voice(_bass, (40, 62), 0.005, 0.06),
-    "synth bass": Voice(_synth_bass, (40, 62), 0.005, 0.05),
 }
 
 

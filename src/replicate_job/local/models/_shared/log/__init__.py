@@ -15,10 +15,15 @@ def say(text: str) -> None:
     print(text, flush=True)  # noqa: T201 - stdout is a Cog model's log
 
 
+def left_out(text: str) -> None:
+    """Say what a stand-in does not do of what it was asked for. Clients show lines that begin so."""
+    say(f"Stand-in: {text}")
+
+
 def ignored(names: Collection[str]) -> None:
     """Name the inputs that are set and have no effect here, where there are any."""
     if names:
-        say(f"Without effect here: {', '.join(names)}")
+        left_out(f"without effect here: {', '.join(names)}")
 
 
 class Progress:

@@ -6,7 +6,7 @@ import json
 from typing import List  # noqa: UP035 - read by Cog's own tool, too
 
 from cog import BasePredictor, Input
-from log import Progress, say
+from log import Progress, left_out, say
 from weights import checked
 
 WEIGHTS = "e5-small-q4.bin"
@@ -41,7 +41,7 @@ class Predictor(BasePredictor):
         if batch_size < 1:
             raise ValueError("batch_size must be 1 or more")
         if not normalize_embeddings:
-            say("normalize_embeddings has no effect here: every vector has the length 1")
+            left_out("normalize_embeddings has no effect here: every vector has the length 1")
         if plain := sum(split(text)[0] is None for text in wanted):
             say(f'{plain} of {len(wanted)} texts begin with neither "query: " nor "passage: ": read as queries')
         progress, vectors = Progress(), []

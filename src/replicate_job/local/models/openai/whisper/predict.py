@@ -5,7 +5,7 @@
 from typing import Any, Optional
 
 from cog import BaseModel, BasePredictor, Input, Path, current_scope
-from log import Progress, say
+from log import Progress, left_out, say
 from speech.languages import LANGUAGES
 from speech.listener import Listener
 from speech.subtitles import srt, vtt
@@ -86,9 +86,9 @@ class Predictor(BasePredictor):
         """Transcribe a recording."""
         say(NOTICE)
         if language not in {"auto", "en", "English"}:
-            say(f"Without effect here: language {language}. What is heard is written down as if it were English")
+            left_out(f"without effect here: language {language}. What is heard is written down as if it were English")
         if translate:
-            say("Nothing is translated here: the translation is the transcription")
+            left_out("nothing is translated here: the translation is the transcription")
         options = {
             "temperature": rising(temperature, temperature_increment_on_fallback),
             "patience": patience or 1,

@@ -1,0 +1,70 @@
+"""``replicate-job prune``: take old jobs out of the journal, and schemas out of the cache."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from replicate_job.cli.exits import SUCCEEDED
+from replicate_job.cli.help import examples
+from replicate_job.cli.options import Common, common
+from replicate_job.cli.streams import tell
+from replicate_job.flow.schemas import old_schemas
+from replicate_job.journal.sqlite import SQLiteJournal
+from replicate_job.wire.duration import parse_seconds
+
+DAY = 24 * 3600
+_DAYS = re.compile(r"(\d{1,6})([dw])", re.ASCII)
+
+
+class _Age(click.ParamType[int]):
+    name = "age"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        if days := _DAYS.fullmatch(value.strip()):
+            return int(days[1]) * DAY * (7 if days[2] == "w" else 1)
+        try:
+            return parse_seconds(value)
+        except ValueError:
+            self.fail(f"{value!r} must be like 30d, 2w or 12h", param, ctx)
+
+
+@click.command(
+    "prune",
+    epilog=examples(
+        "replicate-job prune --older-than 30d --dry-run",
+        "replicate-job prune --older-than 1w --forget  # their keys may be used, and paid for, again",
+    ),
+)
+@click.option("--older-than", type=_Age(), required=True, metavar="AGE", help="Such as 30d, 2w or 12h.")
+@click.option("--forget", is_flag=True, help="Leave nothing of them: the same keys may pay again.")
+@click.option("--dry-run", is_flag=True, help="Count, and change nothing.")
+@common
+async def command(shared: Common, older_than: int, *, forget: bool, dry_run: bool) -> int:
+    """Delete the data of jobs that are over: inputs, outputs as the API told them, logs, and cached schemas.
+
+    Of each job its key, its prediction's id and its status stay, so that the same key pays for nothing again. Files
+    that were kept are not touched, and jobs that are not over stay as they are.
+    """
+    settings, before = shared.settings, time.time() - older_than
+    async with SQLiteJournal(settings.journal) as journal:
+        pruned = await journal.prune(before, forget=forget, dry_run=dry_run)
+    schemas = old_schemas(settings.state, before)
+    if not dry_run:
+        _delete(schemas)
+    if not shared.quiet:
+        done = "would be deleted" if dry_run else "deleted"
+        left = "nothing is left of them" if forget else "their keys stay taken"
+        tell(f"{pruned.jobs:,} jobs ({left}), {pruned.uploads:,} remembered uploads, {len(schemas):,} schemas: {done}")
+    return SUCCEEDED
+
+
+def _delete(files: list[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)

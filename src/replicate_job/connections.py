@@ -1,0 +1,164 @@
+"""Connections of a server that wait for their clients: for how long, and how many."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from enum import Enum
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MOST = 4096
+"""Connections at once, where the process may open twice as many files; else half as many as it may."""
+FILES = 4 * MOST
+"""Files that a server asks the system to let it open."""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Seconds for which a client may keep a connection waiting, and the ``most`` connections at once.
+
+    ``head``: until its request's head is whole; ``body``: until more of a body comes; ``reading``: until it takes more
+    of an answer; ``kept``: between two requests, longer than any client waits. Where there is no room, the connection
+    goes that has waited longest for a request.
+    """
+
+    head: float = 10
+    body: float = 60
+    reading: float = 60
+    kept: float = 3600
+    most: int = 0
+
+
+class _Wait(Enum):
+    """What a connection waits for; of one at work it is nothing."""
+
+    HEAD = "head"
+    BODY = "body"
+    READING = "reading"
+    KEPT = "kept"
+
+
+class Waiting:
+    """The connections that wait for their clients, each kind in the order in which they began to."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits, self._loop = limits, asyncio.get_running_loop()
+        self.most = limits.most or min(MOST, _files() // 2)
+        self.together = max(16, self.most // 4)
+        """Connections that may be accepted before one of them can be broken."""
+        self._since: dict[_Wait, dict[HttpToolsProtocol, float]] = {kind: {} for kind in _Wait}
+
+    def note(self, connection: HttpToolsProtocol, kind: _Wait | None) -> None:
+        """What a connection waits for from now on; None for nothing."""
+        for waiting in self._since.values():
+            waiting.pop(connection, None)
+        if kind:
+            self._since[kind][connection] = self._loop.time()
+
+    def make_room(self) -> bool:
+        """Break the connection that has waited longest for its first request, else for another. False if none waits."""
+        for kind in (_Wait.HEAD, _Wait.KEPT, _Wait.BODY, _Wait.READING):
+            if oldest := next(iter(self._since[kind]), None):
+                self._break(oldest)
+                return True
+        return False
+
+    async def sweep(self) -> None:
+        """Break those that have waited too long, again and again."""
+        limits = {kind: getattr(self._limits, kind.value) for kind in _Wait}
+        while True:
+            await asyncio.sleep(min(1, *(limit / 4 for limit in limits.values())))
+            now = self._loop.time()
+            for kind, limit in limits.items():
+                for connection, since in list(self._since[kind].items()):
+                    if now - since < limit:
+                        break
+                    if kind is _Wait.BODY and connection.flow.read_paused:  # it is the app that takes its time
+                        self.note(connection, kind)
+                    else:
+                        self._break(connection)
+
+    def _break(self, connection: HttpToolsProtocol) -> None:
+        self.note(connection, None)
+        connection.transport.abort()
+
+
+class Watched(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1, whose connections are ``waiting`` whenever they wait for their client."""
+
+    waiting: Waiting
+    _begun = False  # whether the head of a request is on its way
+    _kind: _Wait | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        if len(self.connections) > self.waiting.most and not self.waiting.make_room():
+            transport.abort()
+        self._note()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.waiting.note(self, None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._note()
+
+    def on_message_begin(self) -> None:
+        self._begun = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._begun = False
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._note()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._note()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._note()
+
+    def _note(self) -> None:
+        kind = None if self.transport.is_closing() else self._waits()
+        if kind is not self._kind or kind is _Wait.BODY:  # of a body, each part is news
+            self._kind = kind
+            self.waiting.note(self, kind)
+
+    def _waits(self) -> _Wait | None:
+        if self.cycle is None:
+            return _Wait.HEAD
+        if self.flow.write_paused:
+            return _Wait.READING
+        if self.cycle.response_complete:
+            return _Wait.HEAD if self._begun else _Wait.KEPT
+        return _Wait.BODY if self.cycle.more_body else None
+
+
+def _files() -> int:
+    """How many files this process may open."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return 2 * MOST
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 2 * MOST if soft == resource.RLIM_INFINITY else soft
+
+
+def allow_files() -> None:
+    """Ask the system for the files that many connections need: a shell's 1024 are soon gone."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -1,0 +1,54 @@
+"""The user's folders, and paths that begin there. A user may have none: ``docker run -u 12345``, some services."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from replicate_job.errors import JobError
+
+NAME = "replicate-job"
+
+
+def expand(path: str | Path) -> Path:
+    """With the home folder for ``~``. Raises JobError where there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise JobError(f"{path}: there is no home folder to stand for ~: write the whole path, or set HOME") from None
+
+
+def has_home() -> bool:
+    return _at_home(Path("~")) is not None
+
+
+def state_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """For state that outlives a program: below ``$XDG_STATE_HOME`` on Linux. None for a user without a home."""
+    if sys.platform == "linux":
+        return _below(environment.get("XDG_STATE_HOME", ""), "~/.local/state")
+    from platformdirs import user_state_path  # noqa: PLC0415 - takes 4 ms at every start
+
+    return _at_home(user_state_path(NAME, appauthor=False))
+
+
+def cache_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """For what can be made again: below ``$XDG_CACHE_HOME`` on Linux. None for a user without a home."""
+    if sys.platform == "linux":
+        return _below(environment.get("XDG_CACHE_HOME", ""), "~/.cache")
+    from platformdirs import user_cache_path  # noqa: PLC0415 - as above
+
+    return _at_home(user_cache_path(NAME, appauthor=False))
+
+
+def _below(chosen: str, usual: str) -> Path | None:
+    folder = _at_home(Path(chosen.strip() or usual))
+    return folder and folder / NAME
+
+
+def _at_home(path: Path) -> Path | None:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return None

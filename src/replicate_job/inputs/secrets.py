@@ -1,0 +1,16 @@
+"""Inputs that no record may show."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+REDACTED = "This value was redacted after being sent to the model."
+"""What the API lists in place of a secret (https://replicate.com/docs/topics/models/secrets)."""
+
+
+def hide(values: dict[str, Any], secrets: Collection[str]) -> dict[str, Any]:
+    """A copy of an input in which that note stands in the place of every secret that was given."""
+    if not secrets:
+        return values
+    return {name: REDACTED if name in secrets and value is not None else value for name, value in values.items()}

@@ -1,0 +1,59 @@
+"""Plans that broke a promise once, each as small as it could be made."""
+
+from __future__ import annotations
+
+import pytest
+
+from .account import SLUG, Nature
+from .clocks import Jump
+from .disk import Fault
+from .plan import Foreign, Life, Plan
+from .process import Interruption
+from .trial import story, verdict
+from .wire import Answer, Dates, Network
+
+ONE, TWO = ({"n": 1},), ({"n": 1}, {"n": 1})
+SECRET, OTHER_SECRET = {"n": 1, "key": "secret one"}, {"n": 1, "key": "secret two"}
+MORE = ({"n": 1}, {"n": 1, "steps": 4})
+HELD = Nature(duration=100)
+LATE = Nature(lags=(30.0,))
+BROKEN, NOTHING = Network((Answer("reset"),)), Network((Answer("reset", acts=False),))
+
+
+def killed(step: int) -> tuple[Life, ...]:
+    return (Life((Interruption(step, "kill"),)),)
+
+
+FOUND = {
+    "a secret does not come back": Plan(4, SLUG, (SECRET,), network=BROKEN),
+    "a redirect has acted": Plan(39, SLUG, ONE, network=Network((Answer(301),))),
+    "a default is added": Plan(60, SLUG, ONE, Nature(echoes_default=True), BROKEN),
+    "other capitals": Plan(178, "Acme/Painter", ONE, network=BROKEN),
+    "the list is late": Plan(230, SLUG, ONE, LATE, BROKEN),
+    "the id was never written": Plan(211, SLUG, ONE, faults=(Fault(0, "full", 2, "created"),)),
+    "stopped before the guard": Plan(2847, SLUG, ONE, lives=(Life((Interruption(5, "stop", 100.0),)), Life())),
+    "a clock set back outlives a lease": Plan(27, SLUG, ONE, jumps=(Jump(1, -86400.0),), lives=killed(6)),
+    "and a restart of the machine too": Plan(
+        158, SLUG, ONE, jumps=(Jump(1, -3600.0),), lives=(*killed(8), Life(reboots=True))
+    ),
+    "a clock set back keeps rivals waiting": Plan(23, SLUG, TWO, network=NOTHING, jumps=(Jump(5, -3600.0),)),
+    "without a date, an older one with another secret is taken": Plan(
+        3206,
+        SLUG,
+        (SECRET,),
+        network=Network((Answer(529),), dates=Dates(every=0)),
+        foreign=(Foreign(-67, OTHER_SECRET),),
+    ),
+    "one that is like it is being made just now": Plan(
+        1, SLUG, MORE, HELD, NOTHING, foreign=(Foreign(14, {"n": 9}), Foreign(30, {"n": 9}))
+    ),
+    "the same is being made just now, much later": Plan(
+        3401, SLUG, TWO, lives=(Life((Interruption(9, "term"),)),), rest=400.0
+    ),
+}
+
+
+@pytest.mark.parametrize("plan", FOUND.values(), ids=FOUND.keys())
+def test_what_once_broke_a_promise_breaks_none(plan: Plan) -> None:
+    problems, _ = verdict(plan)
+    assert not problems, story(plan)

@@ -1,0 +1,128 @@
+"""What is relied upon in libraries beyond what they document. They are capped: a new release is let in once these pass.
+
+Of pyreqwest:
+
+- The chain of causes, and it alone, tells a request that was never sent ("client error (Connect)"):
+  ``tests/api/test_transport.py``.
+- A cancellation just as the answer arrives may be swallowed: ``tests/api/test_transport.py``.
+- Its ``Url`` is the parser that also sends: ``tests/api/test_transport.py``.
+- In a fork of a process that made a client it raises a RuntimeError with "before fork()", and a client that was made
+  before never answers: ``tests/test_processes.py``.
+- Nothing is read ahead with ``streamed_read_buffer_limit(0)``; an address that cannot be is a ValueError; headers that
+  are no text raise ValueError; ``details["causes"]`` holds messages; ``resolve`` pins an address: below.
+
+Of uvicorn: the attributes and hooks of ``HttpToolsProtocol`` that ``listener`` and ``serving.connection`` use: below.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from importlib.metadata import requires, version
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from pyreqwest.client import ClientBuilder
+from pyreqwest.exceptions import BuilderError, PyreqwestError, RedirectError, RequestTimeoutError
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from replicate_job.http import causes
+
+CAPPED = ["pyreqwest", "uvicorn"]
+
+
+@pytest.mark.parametrize("name", CAPPED)
+def test_a_library_whose_inner_behaviour_is_relied_upon_is_capped(name: str) -> None:
+    (versions,) = {each.specifier for each in map(Requirement, requires("replicate-job") or ()) if each.name == name}
+    assert "<" in {each.operator for each in versions}
+    assert version(name) in versions
+
+
+async def answering(answer: bytes) -> asyncio.Server:
+    """A server that gives this to everyone and hangs up."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    return await asyncio.start_server(serve, "127.0.0.1", 0)
+
+
+def port_of(server: asyncio.Server) -> int:
+    return int(server.sockets[0].getsockname()[1])
+
+
+async def test_what_came_of_a_body_that_breaks_is_given_where_nothing_is_read_ahead() -> None:
+    async with (
+        await answering(b"HTTP/1.1 206 Partial Content\r\ncontent-length: 10\r\n\r\nabc") as server,
+        ClientBuilder().no_proxy().build() as client,
+    ):
+        request = client.get(f"http://127.0.0.1:{port_of(server)}").streamed_read_buffer_limit(0).build_streamed()
+        response = await request.__aenter__()
+        assert response.status == 206
+        chunk = await response.body_reader.read_chunk()
+        assert chunk is not None
+        assert bytes(chunk) == b"abc"
+        with pytest.raises(PyreqwestError) as broken:
+            await response.body_reader.read_chunk()
+        assert len(causes(broken.value)) > 1
+        await request.__aexit__(None, None, None)
+
+
+async def test_a_header_that_is_no_text_is_a_value_error() -> None:
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx-odd: \xff\r\nx-plain: yes\r\n\r\n"
+    async with await answering(answer) as server, ClientBuilder().no_proxy().build() as client:
+        response = await client.get(f"http://127.0.0.1:{port_of(server)}").build().send()
+        with pytest.raises(ValueError, match="header"):
+            response.headers["x-odd"]
+        assert response.headers["x-plain"] == "yes"
+
+
+async def test_an_address_is_pinned_to_a_name_with_the_port_that_is_asked_for() -> None:
+    async with (
+        await answering(b"HTTP/1.1 204 No Content\r\n\r\n") as server,
+        ClientBuilder().no_proxy().resolve("there.invalid", "127.0.0.1", 0).build() as client,
+    ):
+        response = await client.get(f"http://there.invalid:{port_of(server)}").build().send()
+        assert response.status == 204
+
+
+def test_its_errors_have_the_relations_that_are_told_apart() -> None:
+    assert issubclass(BuilderError, ValueError)
+    assert issubclass(RedirectError, PyreqwestError)
+    assert issubclass(RequestTimeoutError, PyreqwestError)
+
+
+HOOKS = {
+    "connection_made": ["transport"],
+    "data_received": ["data"],
+    "on_message_begin": [],
+    "on_header": ["name", "value"],
+    "on_headers_complete": [],
+    "on_body": ["body"],
+    "send_400_response": ["msg"],
+}
+"""What a subclass overrides or calls, with its arguments."""
+
+
+async def test_uvicorns_connections_have_what_ours_are_made_of() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        pass
+
+    config, state = Config(app, lifespan="off", ws="none", log_config=None, interface="asgi3"), ServerState()
+    config.load()
+    connection = HttpToolsProtocol(config, state, {})
+    for name, arguments in HOOKS.items():
+        assert list(inspect.signature(getattr(connection, name)).parameters) == arguments
+    assert connection.connections is state.connections
+    assert connection.tasks is state.tasks
+    assert connection.access_log in {True, False}
+    assert len(connection.pipeline) == 0
+    assert state.default_headers == []
+    connection.on_message_begin()
+    assert isinstance(connection.scope, dict)
