@@ -8,10 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from replicate_job import Job, batch
 from replicate_job.batches import BatchOptions
@@ -204,6 +207,69 @@ def test_a_row_that_is_no_input_is_an_error_of_that_row(api: ScriptedAPI, row: A
     with pytest.raises(RowError, match="line 2: "):
         found[1].raise_for_status()
     assert api.created == 2
+
+
+def nested(depth: int, leaf: Any = 1) -> Any:
+    for level in range(depth):
+        leaf = [leaf] if level % 2 else {"a": leaf}
+    return leaf
+
+
+def round_about() -> list[Any]:
+    found: list[Any] = []
+    found += [found, found]
+    return found
+
+
+HOSTILE: st.SearchStrategy[Any] = st.one_of(
+    st.integers(201, 1500).map(nested),
+    st.sampled_from(
+        [math.nan, math.inf, -math.inf, 10**400, -(10**5000), "\ud800", "a\udfffb", b"x", {1, 2}, object()]
+    ),
+    st.sampled_from([{"\ud800": 1}, {1: 2}, {(1,): 2}, {None: 1}, round_about(), complex(1), range(3), Decimal("NaN")]),
+)
+"""Values that no request can carry."""
+ODD: st.SearchStrategy[Any] = st.one_of(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**70), 2**70)
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(),
+        lambda inside: st.lists(inside, max_size=3) | st.dictionaries(st.text(), inside, max_size=3),
+        max_leaves=8,
+    ),
+    st.integers(0, 199).map(nested),
+)
+"""Values that a request can carry, if rarely."""
+
+
+@pytest.mark.parametrize("id_column", [None, "id"])
+@settings(max_examples=20, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_a_hostile_value_is_an_error_of_its_row_and_the_others_go_on(
+    api: ScriptedAPI, data: st.DataObject, id_column: str | None
+) -> None:
+    hostile = data.draw(st.sets(st.integers(1, 6), max_size=4))
+    values = [data.draw(HOSTILE if line in hostile else ODD) for line in range(1, 7)]
+    rows = [{"id": line, "n": value} for line, value in enumerate(values, 1)]
+    if hostile and id_column:
+        rows[min(hostile) - 1] = {"id": values[min(hostile) - 1], "n": 1}
+    created = api.created
+    results = sorted(batch("acme/private", rows, rate="none", id=id_column), key=lambda result: result.line)
+    assert [result.status for result in results] == [
+        "error" if line in hostile else "succeeded" for line in range(1, 7)
+    ]
+    assert all("\n" not in result.problem and result.problem.isprintable() for result in results)
+    assert api.created == created + 6 - len(hostile)
+
+
+def test_a_rows_dictionary_says_which_row_it_is_and_what_is_wrong_with_it() -> None:
+    found = sorted(batch("acme/private", [{"n": 1}, {"n": math.nan}], key="k", rate="none"), key=lambda row: row.line)
+    fine, wrong = (result.to_dict() for result in found)
+    assert list(fine)[-3:] == ["line", "key", "problem"]
+    assert (fine["line"], fine["problem"], fine["key"][:4]) == (1, "", "k/1-")
+    assert (wrong["line"], wrong["problem"]) == (2, "n: nan is not a number that JSON can carry")
 
 
 def test_outputs_are_saved_where_that_is_asked_for(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from replicate_job import Job, Result, arun, batch, replicate_run_prediction, run, stream
@@ -25,7 +26,7 @@ from replicate_job.errors import (
     PredictionUnfinishedError,
 )
 from replicate_job.runner import astream
-from replicate_job.testing import File, Script, ScriptedAPI, Stream
+from replicate_job.testing import File, Model, Script, ScriptedAPI, Stream, openapi_schema
 
 TEN = ["prediction_id", "status", "model", "input", "output", "error", "created_at", "completed_at", "urls", "metrics"]
 LLAMA = Job("meta/llama-2-70b-chat", {"prompt": "x"}, poll_interval=0.05, max_poll_attempts=200)
@@ -253,6 +254,35 @@ def test_a_stream_that_is_left_early_leaves_the_prediction_running_and_no_thread
 def test_a_stream_that_was_never_begun_does_nothing(api: ScriptedAPI) -> None:
     stream(LLAMA).close()
     assert api.requests == []
+
+
+def test_what_a_stand_in_says_of_a_version_is_not_believed_of_the_real_one(api: ScriptedAPI, tmp_path: Path) -> None:
+    name = f"acme/model:{'a' * 64}"
+    text, file = openapi_schema({}, {"type": "string"}), openapi_schema({}, {"type": "string", "format": "uri"})
+    stand_in = Model(name="acme/model", versions=("a" * 64,), schema=text, script=Script(output="words"))
+    with ScriptedAPI(stand_in) as local:
+        assert run(name, {}, base_url=local.base_url, token=local.token).output == "words"
+    real = msgspec.structs.replace(stand_in, schema=file, script=Script(output=File(content=b"x", name="a.bin")))
+    api.models["acme/model"] = real
+    result = run(name, {}, save_to=tmp_path / "out")
+    assert [path.read_bytes() for path in result.files] == [b"x"]
+
+
+def test_a_stream_for_which_there_is_no_event_loop_is_an_error(api: ScriptedAPI) -> None:
+    program = """
+import resource
+from replicate_job import stream
+pieces = stream("acme/private", {})
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+try:
+    next(pieces)
+except OSError as error:
+    print(error.strerror)
+"""
+    words = [sys.executable, "-c", program]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.stdout, ended.returncode) == ("Too many open files\n", 0)
+    assert not api.predictions
 
 
 def test_without_a_token_nothing_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

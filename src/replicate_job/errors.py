@@ -28,6 +28,8 @@
     ├── OutputError                 the prediction ended, its outputs could not all be kept; carries the result
     │   └── OutputExpiredError      they are gone from the API (404, 410, data_removed)
     ├── JournalError                the journal cannot be used
+    │   ├── DamagedError            what the journal holds of one job cannot be read
+    │   ├── TooLargeError           one job holds more than the journal takes
     │   ├── JobHeldError            another live process holds this job
     │   └── ClaimLostError          another process took this job over
     ├── ForkedError                 this process was forked from one that had used what it needs
@@ -224,6 +226,18 @@ class JournalError(ReplicateJobError):
     def __init__(self, message: str, result: Any = None) -> None:
         self.result = result
         super().__init__(message)
+
+
+class DamagedError(JournalError):
+    """``key`` names the job whose row of the journal cannot be read."""
+
+    def __init__(self, message: str, *, key: str = "") -> None:
+        self.key = key
+        super().__init__(message)
+
+
+class TooLargeError(JournalError):
+    pass
 
 
 class JobHeldError(JournalError):

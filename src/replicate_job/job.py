@@ -75,10 +75,15 @@ class Result(msgspec.Struct, frozen=True):
     sent: dict[str, str] = {}
 
     def to_dict(self) -> dict[str, Any]:
-        """The ten fields in the seed's order, and ``files`` as strings where files were saved."""
+        """The ten fields in the seed's order, and ``files`` as strings where files were saved.
+
+        Of a row of a batch, ``line``, ``key`` and ``problem`` too.
+        """
         response = {name: getattr(self, name) for name in self.__struct_fields__[:10]}
         if self.files:
             response["files"] = [str(path) for path in self.files]
+        if self.line:
+            response |= {"line": self.line, "key": self.key, "problem": self.problem}
         return response
 
     def raise_for_status(self) -> Result:

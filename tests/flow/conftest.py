@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from replicate_job.clock import SystemClock
-from replicate_job.flow.context import Context, Patience
+from replicate_job.flow.context import Context, Patience, Reporter
 from replicate_job.session import open_session
 from replicate_job.settings import Settings
 from replicate_job.testing import ScriptedAPI
@@ -44,6 +44,32 @@ class Heard:
         self.statuses.append(prediction.status)
 
 
+class Breaking:
+    """A reporter that fails at one word, as one of a caller's own may."""
+
+    def __init__(self, word: str) -> None:
+        self._word = word
+
+    def error(self, line: str) -> None:
+        self._hear("error", line)
+
+    def warn(self, line: str) -> None:
+        self._hear("warn", line)
+
+    def tell(self, line: str) -> None:
+        self._hear("tell", line)
+
+    def note(self, line: str) -> None:
+        self._hear("note", line)
+
+    def saw(self, prediction: Prediction) -> None:
+        self._hear("saw", prediction.id)
+
+    def _hear(self, word: str, said: str) -> None:
+        if word == self._word:
+            raise ZeroDivisionError(said)
+
+
 class FastClock:
     """A clock whose waiting goes ``speed`` times as fast.
 
@@ -72,6 +98,12 @@ class FastClock:
 @pytest.fixture
 def heard() -> Heard:
     return Heard()
+
+
+@pytest.fixture
+def breaking() -> Callable[[str], Reporter]:
+    """``breaking("note")`` fails at the first note."""
+    return Breaking
 
 
 @pytest.fixture

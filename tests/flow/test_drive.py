@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing
@@ -11,11 +12,12 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from replicate_job.errors import AuthenticationError, JobError, OutputError, PaymentRequiredError
 from replicate_job.flow.batch import Batch, batch_id
-from replicate_job.flow.context import Context, moment
+from replicate_job.flow.context import Context, Reporter, moment
 from replicate_job.flow.drive import Drive, RowSource
 from replicate_job.flow.item import Items
 from replicate_job.flow.prepare import write_request
@@ -24,6 +26,7 @@ from replicate_job.flow.tally import Tally
 from replicate_job.job import Job, Result
 from replicate_job.rows import Row
 from replicate_job.testing import File, Script, ScriptedAPI, openapi_schema
+from replicate_job.testing.models import Model
 from replicate_job.wire.target import Target
 
 Connect = Callable[..., AbstractAsyncContextManager[Context]]
@@ -608,3 +611,85 @@ async def test_a_row_of_which_nobody_knows_is_made_anew_only_where_that_is_asked
         [made] = await run(make(context, retry_uncertain=True), rows(1))
     assert made.status == "succeeded"
     assert api.created == 3
+
+
+async def test_whatever_ends_the_watching_of_a_batch_ends_the_batch(
+    connect: Connect, breaking: Callable[[str], Reporter]
+) -> None:
+    with ScriptedAPI(script=Script(duration=3, output="done")) as api:
+        async with connect(api) as context, asyncio.timeout(20):
+            api.faults.next("list", "503")
+            api.faults.next("get", "503")
+            drive = make(msgspec.structs.replace(context, reporter=breaking("note")))
+            with pytest.raises(ZeroDivisionError):
+                await run(drive, rows(100))
+
+
+async def test_a_row_that_is_too_large_for_the_journal_is_an_error_of_that_row(
+    api: ScriptedAPI, connect: Connect
+) -> None:
+    async with connect(api) as context:
+        await context.journal._writer.run(  # type: ignore[attr-defined]  # noqa: SLF001 - the limit of a gigabyte takes too long to reach
+            lambda db: db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 50_000)
+        )
+        given = [*rows(2), Row(3, {"n": "x" * 60_000}), *rows(2, first=4)]
+        results = await run(make(context), given)
+    assert [result.status for result in results] == ["succeeded", "succeeded", "error", "succeeded", "succeeded"]
+    assert "the job is too large for the journal" in results[2].problem
+    assert len(api.predictions) == 4
+
+
+STRANGE = (
+    {"created_at": "0001-01-01T00:00:00Z"},
+    {"created_at": "9999-12-31T23:59:59.999999Z"},
+    {"created_at": "0001-01-01T00:00:00+14:00"},
+    {"created_at": "9999-12-31T23:59:59-12:00", "completed_at": "9999-12-31T23:59:59-12:00"},
+    {"created_at": "yesterday"},
+)
+
+
+async def test_listed_times_that_nothing_can_be_added_to_hold_nobody_up(connect: Connect) -> None:
+    def script(given: dict[str, Any]) -> Script:
+        """The last rows are created without a wait, and watched in the list."""
+        strange = STRANGE[given["n"] % len(STRANGE)] if given["n"] > 70 else {}
+        return Script(duration=3, output="done", overrides=strange)
+
+    model = Model(name="acme/private", official=True, script=script)
+    with ScriptedAPI(model) as api:
+        async with connect(api) as context, asyncio.timeout(30):
+            results = await run(make(context), rows(85))
+    check_once(api, results, 85)
+
+
+async def test_an_answer_that_is_nested_too_deep_costs_no_other_row_its_result(connect: Connect) -> None:
+    def script(given: dict[str, Any]) -> Script:
+        deep = msgspec.Raw(b"[" * given["n"] + b"]" * given["n"])
+        return Script(duration=0, boot=0, output="done", overrides={"output": deep} if given["n"] > 10 else {})
+
+    depths = [1, 800, 1200, 2]
+    with ScriptedAPI(Model(name="acme/private", official=True, script=script)) as api:
+        async with connect(api, listing=0.1) as context:
+            results = await run(make(context), [Row(line, {"n": depth}) for line, depth in enumerate(depths, 1)])
+    statuses = {depth: result.status for depth, result in zip(depths, results, strict=True)}
+    assert len(api.predictions) == len(depths)
+    assert {statuses[1], statuses[2], statuses[800]} == {"succeeded"}
+    assert statuses[1200] == "error"
+
+
+UNREADABLE = ({"logs": 5}, {"id": None}, {"output": msgspec.Raw(b"[" * 2000 + b"]" * 2000)})
+
+
+@pytest.mark.parametrize("overrides", UNREADABLE, ids=["another type", "no id", "nested too deep"])
+async def test_a_listed_prediction_that_cannot_be_read_holds_up_its_own_row_alone(
+    connect: Connect, overrides: dict[str, Any]
+) -> None:
+    with ScriptedAPI(script=Script(duration=3, output="done")) as api:
+        async with connect(api) as context, asyncio.timeout(30):  # the last rows are watched in the list
+            drive = make(context)
+            running = asyncio.create_task(run(drive, rows(85), most=84))
+            await asyncio.to_thread(api.wait_until, lambda: api.created == 85)
+            poisoned = next(each for each in api.predictions if each.input == {"n": 80})
+            poisoned.script = msgspec.structs.replace(poisoned.script, overrides=overrides)
+            results = await running
+    assert lines(results) == [line for line in range(1, 86) if line != 80]
+    assert {result.status for result in results} == {"succeeded"}

@@ -73,7 +73,7 @@ def deep() -> dict[str, Any]:
     ("row", "problem"),
     [
         (Row(2, {}, "it is no JSON"), "it is no JSON"),
-        (Row(2, {"prompt": "a\ud800b"}), "the row holds text that is no Unicode: '\\ud800'"),
+        (Row(2, {"prompt": "a\ud800b"}), "prompt: 'a\\ud800b' is not valid Unicode"),
     ],
     ids=["unreadable", "surrogate"],
 )
@@ -85,7 +85,7 @@ def test_a_row_that_cannot_be_an_input_says_why(row: Row, problem: str) -> None:
 
 
 def test_a_row_that_is_nested_too_deep_says_so() -> None:
-    assert make().make(Row(2, deep())).problem == "the row is nested too deep"
+    assert make().make(Row(2, deep())).problem == "prompt: it is nested more than 200 deep"
 
 
 def test_a_reader_that_refuses_a_row_says_why() -> None:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 
 from replicate_job.errors import AuthenticationError, NotFoundError
-from replicate_job.flow.context import Context
+from replicate_job.flow.context import Context, Reporter
 from replicate_job.flow.rounds import Rounds
 from replicate_job.testing import Script, ScriptedAPI
 from replicate_job.testing.predictions import ScriptedPrediction
@@ -238,3 +239,26 @@ async def test_who_stops_waiting_is_asked_for_no_more(connect: Connect) -> None:
             await asyncio.sleep(1.5)
             assert api.count("list") == asked
             assert api.count("get") == 0
+
+
+@pytest.mark.parametrize(("word", "count"), [("note", 20), ("saw", 2)], ids=["in the list", "singly"])
+async def test_whatever_ends_the_rounds_reaches_all_who_wait(
+    connect: Connect, breaking: Callable[[str], Reporter], word: str, count: int
+) -> None:
+    with ScriptedAPI(script=Script(duration=30)) as api:
+        async with connect(api) as context:
+            made = await create(context, count)
+            api.faults.next("list", "503")
+            broken = msgspec.structs.replace(context, reporter=breaking(word))
+            async with watching(broken) as rounds, asyncio.timeout(10):
+                waiting = (rounds.wait(each.id, each, age=0) for each in made)
+                outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {ZeroDivisionError}
+
+
+async def test_logs_that_were_seen_before_the_api_removed_them_are_kept(connect: Connect) -> None:
+    lines = "".join(f"step {number}\n" for number in range(1, 31))
+    with ScriptedAPI(script=Script(duration=2.5, boot=0, end="failed", logs=lines), expire=0) as api:
+        async with connect(api) as context, watching(context) as rounds:
+            ends = await wait_all(rounds, await create(context, 5))
+    assert all(end.logs and lines.startswith(end.logs) for end in ends)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from replicate_job.errors import AuthenticationError
-from replicate_job.flow.context import Context
+from replicate_job.flow.context import API, Context
 from replicate_job.flow.scan import REMEMBERED, Scans
 from replicate_job.testing import Script, ScriptedAPI
+from replicate_job.wire.prediction import Prediction
 
 Connect = Callable[..., AbstractAsyncContextManager[Context]]
 HOUR = timedelta(hours=1)
@@ -133,3 +134,30 @@ async def test_a_scan_that_is_closed_reads_no_more(connect: Connect) -> None:
                 await scans.close()
             task.cancel()
             await asyncio.wait([task])
+
+
+class Broken:
+    """The API's client, but for its list."""
+
+    def __init__(self, client: API) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    async def list_predictions(self, *, after: datetime, before: datetime) -> AsyncIterator[list[Prediction]]:
+        async for _ in self._client.list_predictions(after=after, before=before):
+            raise MemoryError
+        yield []
+
+
+async def test_whatever_ends_a_reading_reaches_all_who_wait_and_the_next_who_asks_is_served(
+    api: ScriptedAPI, connect: Connect
+) -> None:
+    async with connect(api) as context, asyncio.timeout(10):
+        await create(context, 1)
+        scans = Scans(Broken(context.client))
+        for _ in range(2):
+            outcomes = await asyncio.gather(*(read(scans) for _ in range(5)), return_exceptions=True)
+            assert {type(outcome) for outcome in outcomes} == {MemoryError}
+        await scans.close()

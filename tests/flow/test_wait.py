@@ -191,3 +191,17 @@ async def test_not_waited_for_after_a_broken_create_that_the_api_hides_for_a_mom
         async with connect(api) as context:
             result = await run_job(context, msgspec.structs.replace(POLLED, job=job))
         assert result.prediction_id == api.predictions[0].id
+
+
+async def test_logs_that_were_seen_before_the_api_removed_them_are_kept(connect: Connect) -> None:
+    lines = "".join(f"step {number}\n" for number in range(1, 11))
+    with ScriptedAPI(script=Script(duration=1, boot=0, end="failed", logs=lines), expire=0) as api:
+        async with connect(api) as context:
+            result = await run_job(context, POLLED)
+            entry = await context.journal.get("job")
+    assert result.status == "failed"
+    assert result.logs
+    assert lines.startswith(result.logs)
+    assert entry
+    assert entry.prediction
+    assert entry.prediction.logs == result.logs

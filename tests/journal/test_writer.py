@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from replicate_job.errors import JournalError
+from replicate_job.errors import JournalError, TooLargeError
 from replicate_job.job import Job
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.journal.writer import SHARED, Writer
@@ -292,3 +292,18 @@ async def test_an_idle_writer_beats_no_more_often_than_it_is_to(path: Path) -> N
     times += [await asyncio.to_thread(beats.get, timeout=20) for _ in range(5)]
     await writer.close()
     assert all(later - earlier >= 0.1 for earlier, later in pairwise(times))
+
+
+async def test_a_fact_that_is_too_large_for_sqlite_fails_alone(path: Path) -> None:
+    writer = Writer(path, lambda _: None, every=60)
+    await writer.run(lambda db: db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000))
+    outcomes = await asyncio.gather(
+        writer.run(lambda db: db.execute(insert("a")).rowcount),
+        writer.run(lambda db: (db.execute(insert("b")), db.execute("SELECT ?", ("x" * 20_000,)))),
+        writer.run(lambda db: db.execute(insert("c")).rowcount),
+        writer.run(lambda db: db.execute("SELECT ?", (2**64,))),
+        return_exceptions=True,
+    )
+    assert [type(outcome) for outcome in outcomes] == [int, TooLargeError, int, TooLargeError]
+    assert await count(writer) == 2
+    await writer.close()

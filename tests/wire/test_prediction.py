@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from replicate_job.wire.prediction import KNOWN, TERMINAL, Prediction, PredictionPage, parse_time
@@ -37,11 +37,21 @@ def test_what_lacks_them_is_no_prediction(body: bytes) -> None:
         msgspec.json.decode(body, type=Prediction)
 
 
-@given(st.datetimes(timezones=st.just(UTC)))
+@given(st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31), timezones=st.just(UTC)))  # noqa: DTZ001 - hypothesis wants them so
 def test_times_read_back(time: datetime) -> None:
     assert parse_time(time.isoformat()) == time
     assert parse_time(time.isoformat().replace("+00:00", "Z")) == time
     assert parse_time(time.replace(tzinfo=None).isoformat()) == time
+
+
+@example(datetime(1, 1, 1), 14)  # noqa: DTZ001 - its zone is the other number
+@example(datetime(1, 1, 1), 0)  # noqa: DTZ001 - the same
+@example(datetime(9999, 12, 31), -12)  # noqa: DTZ001 - the same
+@given(st.datetimes(), st.integers(-14, 14))
+def test_any_time_that_is_read_can_be_counted_with(time: datetime, hours: int) -> None:
+    found = parse_time(f"{time.isoformat()}{hours:+03}:00")
+    assert found is None or (found - timedelta(days=300) < found.astimezone(UTC) < found + timedelta(days=300))
+    assert found or time.year in {1, 2, 9998, 9999}
 
 
 def test_other_zones_are_the_same_moment() -> None:
@@ -53,3 +63,16 @@ def test_other_zones_are_the_same_moment() -> None:
 @pytest.mark.parametrize("text", [None, "", "yesterday", "2026-13-01T00:00:00Z", "0"])
 def test_no_time_is_none(text: str | None) -> None:
     assert parse_time(text) is None
+
+
+def test_data_that_the_api_has_removed_come_from_what_was_seen_before() -> None:
+    seen = Prediction("x", "processing", input={"a": 1}, output=["b"], logs="step 1\n")
+    gone = Prediction("x", "failed", input={}, logs="", error="it broke", data_removed=True)
+    assert gone.with_data(None) is gone
+    found = gone.with_data(seen)
+    assert (found.status, found.error, found.input, found.output, found.logs) == (
+        "failed", "it broke", {"a": 1}, ["b"], "step 1\n",
+    )  # fmt: skip
+    later = Prediction("x", "failed", input={"a": 1}, logs="step 1\nstep 2\n")
+    assert later.with_data(seen) is later
+    assert seen.with_logs(None) is seen

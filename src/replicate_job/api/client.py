@@ -67,6 +67,14 @@ class _Named(msgspec.Struct, frozen=True):
     id: PredictionId
 
 
+class _Page(msgspec.Struct, frozen=True):
+    """A page whose items are not read yet."""
+
+    results: list[msgspec.Raw]
+    next: str | None = None
+    previous: str | None = None
+
+
 class Client:
     """Every method raises NotSentError, NoAnswerError (also for a body that is not what it should be), or APIError.
 
@@ -179,8 +187,16 @@ class Client:
                 raise NoAnswerError(f"{self.base_url}/predictions: the link to its next page cannot be read")
 
     async def page_predictions(self, *, after: datetime, before: datetime) -> PredictionPage:
-        """The newest page of that span, and with it whether there are more."""
-        return await self._get(f"/predictions?{_span(after, before)}", PredictionPage)
+        """The newest page of that span, and with it whether there are more.
+
+        Unlike ``list_predictions`` it leaves out what cannot be read: who misses a prediction asks for that one.
+        """
+        page = await self._get(f"/predictions?{_span(after, before)}", _Page)
+        results: list[Prediction] = []
+        for each in page.results:
+            with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                results.append(msgspec.json.decode(each, type=Prediction))
+        return PredictionPage(results, page.next, page.previous)
 
     async def get_model(self, owner: str, name: str) -> Model:
         return await self._get(f"/models/{owner}/{name}", Model)

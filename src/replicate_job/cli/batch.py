@@ -36,7 +36,7 @@ from replicate_job.job import Job, Result
 from replicate_job.loop import new_loop
 from replicate_job.results.file import STDOUT, ResultsFile
 from replicate_job.results.record import read_records, to_record
-from replicate_job.results.report import write_report
+from replicate_job.results.report import check_report, write_report
 from replicate_job.results.summary import Summary
 from replicate_job.rows import InputReader, open_rows
 from replicate_job.settings import check_environment
@@ -70,6 +70,12 @@ class _Options(msgspec.Struct, frozen=True):
     cancel_on_interrupt: bool
     report: str | None
     no_report: bool
+
+
+class _Report(msgspec.Struct, frozen=True):
+    path: Path
+    title: str
+    batch: str
 
 
 class _Rate(click.ParamType[float | None]):
@@ -184,6 +190,7 @@ class _Command:
         self._rows = open_rows(options.inputs)
         self._tally, self._summary, self._readings = Tally(), Summary(), Readings()
         self._drive: Drive | None = None
+        self._report: _Report | None = None
 
     async def run(self) -> int:
         # Rows come and go by the thousand and leave no cycles: looking for these all the time takes a tenth of it.
@@ -209,6 +216,7 @@ class _Command:
                 return await self._check(drive)
             with ResultsFile(Path(options.results)) as file:
                 check_owner(Path(options.results), batch.id)
+                self._report = self._place_report(batch.id)
                 self._drive = drive
                 await self._replay(context, batch, file)
                 async with aclosing(drive.run(self._rows)) as results:
@@ -312,14 +320,21 @@ class _Command:
         total, begun = self._tally.total, drive.left.total() - drive.left["unsent"]
         return bool(drive.stopped) if total is None else self._tally.over + begun < total
 
-    def _write_report(self) -> None:
+    def _place_report(self, batch: str) -> _Report | None:
+        """Where the report goes, looked at before anything is paid for; None where there is to be none."""
         options = self._options
         results = Path(options.results)
-        if options.no_report or options.dry_run or not results.is_file():  # what went to a pipe or a terminal is gone
-            return
-        report = Path(options.report) if options.report else results.with_name(REPORT)
-        title = f"{self._job.model}, {Path(options.inputs).name}"
-        write_report(results, report, title=title, command=_again())
+        if options.no_report or not results.is_file():  # what went to a pipe or a terminal is gone
+            return None
+        path = Path(options.report) if options.report else results.with_name(REPORT)
+        report = _Report(path, f"{self._job.model}, {Path(options.inputs).name}", batch)
+        check_report(report.path, title=report.title, batch=batch)
+        return report
+
+    def _write_report(self) -> None:
+        if report := self._report:
+            results = Path(self._options.results)
+            write_report(results, report.path, title=report.title, command=_again(), batch=report.batch)
 
     def _exit_code(self, drive: Drive) -> int:
         if self._tally.failed or self._tally.wrong:

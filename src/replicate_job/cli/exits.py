@@ -16,6 +16,7 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (click.ClickException, WRONG),
     (errors.JobError, WRONG),
     (errors.InvalidRequestError, WRONG),
+    (errors.TooLargeError, WRONG),
     (errors.ReplicateJobError, UNREACHABLE),
     (OSError, UNREACHABLE),
 )

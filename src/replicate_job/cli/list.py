@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from replicate_job.cli.exits import SUCCEEDED
+from replicate_job.cli.exits import SUCCEEDED, UNREACHABLE
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common
-from replicate_job.cli.output import print_json, shorten
+from replicate_job.cli.output import name_damaged, print_json, shorten
 from replicate_job.cli.streams import tell, write
 from replicate_job.journal.entry import Entry
 from replicate_job.journal.sqlite import SQLiteJournal
@@ -36,6 +36,7 @@ async def command(shared: Common, limit: int | None, *, as_json: bool) -> int:
     """List the jobs of the journal with their time, model, status, predict time and files."""
     async with SQLiteJournal(shared.settings.journal) as journal:
         entries, batches = await journal.entries(limit), await journal.batches()
+    name_damaged(journal)
     if as_json:
         print_json([describe(entry) for entry in entries])
     elif entries:
@@ -45,7 +46,7 @@ async def command(shared: Common, limit: int | None, *, as_json: bool) -> int:
         for batch in batches[:BATCHES]:
             left = f", {batch.unfinished} unfinished" if batch.unfinished else ""
             tell(f"batch of {_moment(batch.started_at)}: {batch.source or batch.id}{left}")
-    return SUCCEEDED
+    return UNREACHABLE if journal.damaged else SUCCEEDED
 
 
 def describe(entry: Entry) -> dict[str, Any]:
@@ -100,7 +101,10 @@ def _row(entry: Entry) -> tuple[str, ...]:
 
 
 def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):  # a damaged row
+        return "an unknown time"
 
 
 def _totals(entries: list[Entry]) -> str:

@@ -16,6 +16,7 @@ from replicate_job.cli.exits import status_code
 from replicate_job.cli.streams import can_draw, is_shown, tell, write
 from replicate_job.errors import JournalError, OutputError
 from replicate_job.job import Job, Result
+from replicate_job.journal.protocol import Journal
 from replicate_job.outputs.discover import find_files
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.progress import read_progress
@@ -33,6 +34,13 @@ def print_json(value: Any) -> None:
     if is_shown():
         text = msgspec.json.format(text, indent=2)
     write(text + b"\n")
+
+
+def print_text(text: str) -> None:
+    """Print text that a model wrote: as it came, but on a terminal in whole lines."""
+    if is_shown():  # a progress bar draws over its line again and again
+        text = "".join(f"{line}\n" for line in text.splitlines())
+    write(text)
 
 
 def print_response(result: Result, schema: dict[str, Any] | None = None) -> None:
@@ -68,6 +76,12 @@ def print_output(result: Result, schema: dict[str, Any] | None = None) -> None:
         write("".join(f"{place}\n" for place in places))
     else:
         print_json(result.output)
+
+
+def name_damaged(journal: Journal) -> None:
+    """Say on stderr which jobs were left out, and why."""
+    for line in journal.damaged.values():
+        tell(f"error: {line}")
 
 
 def shorten(path: Path) -> str:

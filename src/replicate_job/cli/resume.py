@@ -8,10 +8,10 @@ from collections import Counter
 import click
 import msgspec
 
-from replicate_job.cli.exits import SUCCEEDED, exit_code, explain
+from replicate_job.cli.exits import SUCCEEDED, UNREACHABLE, exit_code, explain
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, fetching, folder, local, waiting
-from replicate_job.cli.output import conclude, print_carried, print_response
+from replicate_job.cli.output import conclude, name_damaged, print_carried, print_response
 from replicate_job.cli.streams import tell
 from replicate_job.errors import ReplicateJobError
 from replicate_job.flow.context import Context
@@ -65,6 +65,7 @@ async def command(shared: Common, save: str | None, **given: float | None) -> in
         batches = [each for each in await context.journal.batches() if each.unfinished and each.api == context.api]
         elsewhere = Counter(each.api for each in known if each.state in UNFINISHED and each.api != context.api)
         codes = await asyncio.gather(*(finish(context, entry) for entry in entries))
+    name_damaged(context.journal)
     if not shared.quiet:
         finished = sum(code == SUCCEEDED for code in codes)
         tell(f"{finished} of {len(codes)} unfinished jobs succeeded" if codes else "no unfinished jobs")
@@ -73,4 +74,4 @@ async def command(shared: Common, save: str | None, **given: float | None) -> in
             tell(f"unfinished rows of the batch {batch.source or batch.id}: {batch.unfinished}; {goes_on} goes on")
         for api, count in elsewhere.items():
             tell(f"{count} more at {api}: {'--local' if api == LOCAL else f'REPLICATE_BASE_URL={api}'} finishes them")
-    return max(codes, default=SUCCEEDED)
+    return max(*codes, UNREACHABLE if context.journal.damaged else SUCCEEDED, SUCCEEDED)

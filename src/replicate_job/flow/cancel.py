@@ -61,7 +61,11 @@ async def _note_end(context: Context, claim: Claim, prediction: Prediction) -> N
     """Write a terminal status down; where it left nothing to keep, the job is finished."""
     if not prediction.is_terminal or claim.entry.state == "collected":
         return
-    await context.journal.ended(claim, prediction)
+    known = claim.entry.prediction
+    if known and known.is_terminal:
+        prediction = known  # the API may have removed its data since
+    else:
+        await context.journal.ended(claim, prediction.with_logs(known.logs if known else None))
     if prediction.status != "succeeded" and prediction.output is None:
         await context.journal.collected(claim, prediction)
 

@@ -93,13 +93,16 @@ def folder_name(prediction_id: str) -> str:
 def write_record(result: Result, place: Path, saved: Sequence[SavedFile]) -> None:
     """Write the response as ``result.json``, with ``files`` by name alone, so that the folder can be moved.
 
-    A file inside of the request is named, not repeated. ``sha256`` (hex, by name) comes on top where there are files.
+    A file inside of the request is named, not repeated. ``sha256`` (hex, by name) comes on top where there are files,
+    and ``logs`` where the model wrote some.
     """
     place.mkdir(parents=True, exist_ok=True)
     record = result.to_dict() | {"input": name_files(result.input, result.sent)}
     if saved:
         record["files"] = [file.path.name for file in saved]
         record["sha256"] = {file.path.name: file.sha256 for file in saved}
+    if result.logs:
+        record["logs"] = result.logs
     part = place / f".{RECORD}.{os.getpid()}.part"
     part.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
     part.replace(place / RECORD)

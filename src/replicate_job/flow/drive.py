@@ -12,6 +12,7 @@ import msgspec
 
 from replicate_job.errors import JobError, KeyInUseError, OutputError, ReplicateJobError
 from replicate_job.flow.attempt import attempt_key, attempt_of, has_failed, latest
+from replicate_job.flow.background import Background
 from replicate_job.flow.batch import Batch
 from replicate_job.flow.collect import lacks_files, result_of
 from replicate_job.flow.context import Context
@@ -78,6 +79,8 @@ class Drive:
         self._ended = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
         self._fault: BaseException | None = None
+        self._is_finished = False
+        self._background = Background(self._fail)
 
     async def check(self, rows: RowSource) -> AsyncGenerator[list[Result], None]:
         """Check every row and create nothing: yield the failures; ``tally`` counts the others as ``waiting``."""
@@ -133,15 +136,17 @@ class Drive:
             raise JobError(f"the batch {batch.id} belongs to {before}, not {self._context.api}: choose another key")
         started = BatchEntry(batch.id, self._context.api, batch.source, batch.command, self._began)
         await self._context.journal.begin_batch(started)
-        work, ticking = asyncio.create_task(self._work(rows)), asyncio.create_task(self._tick())
+        self._background.start(self._tick())
+        work = self._background.start(self._work(rows))
+        work.add_done_callback(self._finish)
         try:
             while results := await self._take():
                 yield results
             if self._fault:
                 raise self._fault
         finally:
-            ticking.cancel()
-            await self._leave(work)
+            await self._background.close()
+            await self._leave()
 
     def stop(self, reason: str) -> None:
         """Create nothing more. What runs goes on to its end."""
@@ -154,12 +159,22 @@ class Drive:
         """What there is, at least one; nothing at the end."""
         taken: list[Result] = []
         while not taken or not self._results.empty():
-            result = await self._results.get()
-            if result is None:
-                self._results.put_nowait(None)
+            if self._is_finished and self._results.empty():
                 break
-            taken.append(result)
+            if result := await self._results.get():
+                taken.append(result)
         return taken
+
+    def _finish(self, _: asyncio.Task[None]) -> None:
+        """End the taking, whatever ended the work."""
+        self._is_finished = True
+        with suppress(asyncio.QueueFull):  # then there is something to take, and that it is over shows after it
+            self._results.put_nowait(None)
+
+    def _fail(self, error: BaseException) -> None:
+        """Bring the batch to its end after an error that is no single row's."""
+        self._fault = self._fault or error
+        self.stop(str(error))
 
     async def _tick(self) -> None:
         while True:
@@ -175,14 +190,14 @@ class Drive:
             self._fault = self._fault or self._reading.exception()
         while self._tasks:
             await asyncio.wait(self._tasks)
-        await self._results.put(None)
 
-    async def _leave(self, work: asyncio.Task[None]) -> None:
+    async def _leave(self) -> None:
         flying = list(self._started)
-        tasks = [work, *self._tasks, *([self._reading] if self._reading else [])]
+        tasks = [*self._tasks, *([self._reading] if self._reading else [])]
         for task in tasks:
             task.cancel()
-        await asyncio.wait(tasks)
+        if tasks:
+            await asyncio.wait(tasks)
         try:
             if flying:
                 self.left = await leave(self._context, flying, cancel=self._batch.cancels())
@@ -223,8 +238,7 @@ class Drive:
         self._tasks.discard(task)
         self._ended.set()
         if not task.cancelled() and (error := task.exception()):
-            self._fault = self._fault or error
-            self.stop(str(error))
+            self._fail(error)
 
     def _is_over(self, item: Item, entry: Entry) -> bool:
         """Whether there is nothing to do. What another input left under this name is told by the claim."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from replicate_job.errors import (
     APIError,
     AuthenticationError,
+    DamagedError,
     JobError,
     MissingVariableError,
     ModelNotFoundError,
@@ -12,6 +13,7 @@ from replicate_job.errors import (
     PaymentRequiredError,
     RateLimitError,
     ReplicateJobError,
+    TooLargeError,
     UncertainError,
 )
 
@@ -31,6 +33,6 @@ def is_the_rows(error: ReplicateJobError) -> bool:
             return error.status < 500  # noqa: PLR2004 - HTTP's server errors
         case OutputError():
             return not isinstance(error.__cause__, OSError)
-        case JobError() | UncertainError():
+        case JobError() | UncertainError() | TooLargeError() | DamagedError():
             return True
     return False

@@ -10,6 +10,7 @@ import msgspec
 
 from replicate_job.errors import InputError, JobError
 from replicate_job.flow.resolve import Resolved
+from replicate_job.inputs.flaws import flaws
 from replicate_job.inputs.schema import Checker
 from replicate_job.job import Job, Result
 from replicate_job.rows.row import Row
@@ -62,17 +63,13 @@ class Items:
             return Item(row.line, "", self._job, row.problem)
         try:
             name, row = self._take_id(row)
-            # Of the row as it stands: what it is read as changes with the model's schema.
-            name = name or f"{row.line}-{_hash(row.values)}"
             values = self._read(row)
-            job = msgspec.structs.replace(self._job, input_data={**self._job.input_data, **values})
+            _check(values)
         except JobError as error:
             return Item(row.line, "", self._job, str(error))
-        except RecursionError:
-            return Item(row.line, "", self._job, "the row is nested too deep")
-        except UnicodeEncodeError as error:
-            text = error.object[error.start : error.end]
-            return Item(row.line, "", self._job, f"the row holds text that is no Unicode: {text!r}")
+        # Of the row as it stands: what it is read as changes with the model's schema.
+        name = name or f"{row.line}-{_hash(row.values)}"
+        job = msgspec.structs.replace(self._job, input_data={**self._job.input_data, **values})
         return Item(row.line, name, job)
 
     def check(self, item: Item) -> str:
@@ -88,8 +85,14 @@ class Items:
         given = row.values.get(self._id_column)
         if given is None or given == "" or isinstance(given, dict | list):
             raise JobError(f"the column {self._id_column!r} names the row, and holds no text or number here")
+        _check({self._id_column: given})
         values = {name: value for name, value in row.values.items() if name != self._id_column or not self._drops_id}
         return str(given), msgspec.structs.replace(row, values=values)
+
+
+def _check(values: dict[str, Any]) -> None:
+    if problems := flaws(values):
+        raise JobError("; ".join(problems))
 
 
 def _hash(values: dict[str, Any]) -> str:

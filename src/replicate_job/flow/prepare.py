@@ -11,10 +11,11 @@ import msgspec
 from replicate_job.errors import InputError, JobError, NoAnswerError
 from replicate_job.flow.context import Context
 from replicate_job.flow.resolve import Resolved, resolve
+from replicate_job.inputs.flaws import flaws
 from replicate_job.inputs.schema import check
 from replicate_job.inputs.upload import FileInfo, check_files, send_files
 from replicate_job.job import Job
-from replicate_job.journal.entry import Request, decode_job, encode_job
+from replicate_job.journal.entry import Request
 from replicate_job.wire.duration import parse_cancel_after
 from replicate_job.wire.prediction import parse_time
 from replicate_job.wire.target import Target, parse_target
@@ -34,12 +35,10 @@ def check_job(job: Job) -> Target:
         raise JobError(f"cancel_after: {error}") from None
     if not math.isfinite(job.budget):
         raise JobError(f"poll_interval is {job.poll_interval:g}: it must be finite")
-    try:
-        decode_job(encode_job(job))
-    except RecursionError:
-        raise JobError("the input is nested too deep") from None
-    except UnicodeEncodeError as error:
-        raise JobError(f"the job holds text that is no Unicode: {error.object[error.start : error.end]!r}") from None
+    if problems := flaws(job.input_data):
+        raise InputError(job.model, problems)
+    if problems := flaws({"model": job.model, "webhook": job.webhook, "title": job.title, "env": job.env}):
+        raise JobError(f"the job is wrong: {problems[0]}")
     target = parse_target(job.model)
     check_files(job.input_data, model=job.model)
     return target

@@ -74,7 +74,7 @@ async def _model(context: Context, target: Target) -> Resolved:
 
 async def _version(context: Context, target: Target) -> Resolved:
     tried: tuple[str, ...] = ()
-    schema = load_schema(context.cache, target.version)
+    schema = load_schema(context, target.version)
     if schema is None and target.slug:
         asked = f"/models/{target.slug}/versions/{target.version}"
         tried = (f"GET {asked}",)
@@ -124,5 +124,5 @@ def _keep(context: Context, version: Version | None) -> dict[str, Any] | None:
     if not is_sound(version.openapi_schema):
         context.reporter.warn(f"the schema of version {version.id} is malformed: it is not used")
         return None
-    keep_schema(context.cache, version.id, version.openapi_schema)
+    keep_schema(context, version.id, version.openapi_schema)
     return version.openapi_schema

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 import msgspec
 
 from replicate_job.api.retry import backoff, is_transient
-from replicate_job.errors import AnswerTooLargeError, ReplicateJobError
+from replicate_job.errors import AnswerTooLargeError, NoAnswerError, ReplicateJobError
+from replicate_job.flow.background import Background
 from replicate_job.flow.context import Context
 from replicate_job.flow.wait import Watch
 from replicate_job.wire.prediction import Prediction, parse_time
@@ -35,14 +36,17 @@ class _Waiting(msgspec.Struct, eq=False):
     watch: Watch
     end: asyncio.Future[Prediction]
     created: datetime | None = None
+    logs: str | None = None
     misses: int = 0
 
     def saw(self, prediction: Prediction) -> None:
         self.created, self.misses = self.created or parse_time(prediction.created_at), 0
+        prediction = prediction.with_logs(self.logs)
+        self.logs = prediction.logs
         if prediction.is_terminal and not self.end.done():
             self.end.set_result(prediction)
 
-    def failed(self, error: ReplicateJobError) -> None:
+    def failed(self, error: BaseException) -> None:
         if not self.end.done():
             self.end.set_exception(error)
 
@@ -53,30 +57,34 @@ class Rounds:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._waiting: dict[str, _Waiting] = {}
+        self._background = Background(self._fail)
         self._work: asyncio.Task[None] | None = None
         self._most = GROUP
 
     async def wait(self, prediction_id: str, last: Prediction | None, *, age: float) -> Prediction:
         """Come back with the prediction at its end, however long it takes; ``last`` is what is known already.
 
-        Raises the APIError that asking again cannot mend.
+        Raises the APIError that asking again cannot mend, and whatever else ended the rounds.
         """
         if last and last.is_terminal:
             return last
         future: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
         watch = Watch(self._context, prediction_id, age=age)
-        self._waiting[prediction_id] = _Waiting(watch, future, parse_time(last.created_at) if last else None)
+        created, logs = (parse_time(last.created_at), last.logs) if last else (None, None)
+        self._waiting[prediction_id] = _Waiting(watch, future, created, logs)
         if self._work is None or self._work.done():
-            self._work = asyncio.create_task(self._go_round())
+            self._work = self._background.start(self._go_round())
         try:
             return await future
         finally:
             del self._waiting[prediction_id]
 
+    def _fail(self, error: BaseException) -> None:
+        for one in self._waiting.values():
+            one.failed(error)
+
     async def close(self) -> None:
-        if self._work:
-            self._work.cancel()
-            await asyncio.wait([self._work])
+        await self._background.close()
 
     async def _go_round(self) -> None:
         clock, failures = self._context.clock, 0
@@ -125,6 +133,9 @@ class Rounds:
                 if not is_transient(error):
                     for one in group:
                         one.failed(error)
+                if isinstance(error, NoAnswerError):  # one of them may be why
+                    for one in group:
+                        one.misses += 1
                 self._context.reporter.note(f"{error}; asking again")
                 return cost + 1, True
             cost += 1

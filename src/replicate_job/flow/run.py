@@ -148,7 +148,7 @@ class _Run:
         try:
             if not self._job.wait_for_completion:
                 return await self._announce(created)
-            end = await self._wait(created)
+            end = (await self._wait(created)).with_logs(self._entry.prediction.logs if self._entry.prediction else None)
         except NotFoundError as error:
             if self._context.forgetful:
                 await self._start_over(str(error))
@@ -289,7 +289,7 @@ class _Run:
         """The schema of the prediction's version, where it was seen before."""
         request = self._entry.request
         version = (request.version if request else "") or prediction.version
-        return load_schema(self._context.cache, version) if version else None
+        return load_schema(self._context, version) if version else None
 
     async def _collect(self, end: Prediction) -> Result:
         context, entry = self._context, self._entry

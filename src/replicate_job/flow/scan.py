@@ -9,6 +9,7 @@ from datetime import datetime
 import msgspec
 
 from replicate_job.errors import ReplicateJobError
+from replicate_job.flow.background import Background
 from replicate_job.flow.context import API
 from replicate_job.flow.listing import Listing, read_list
 
@@ -21,6 +22,10 @@ class _Asked(msgspec.Struct, eq=False):
     before: datetime
     found: asyncio.Future[Listing]
 
+    def failed(self, error: BaseException) -> None:
+        if not self.found.done():
+            self.found.set_exception(error)
+
 
 class Scans:
     """While a reading goes on, whoever asks is served by the next one: each answer is of after its question."""
@@ -28,6 +33,8 @@ class Scans:
     def __init__(self, client: API) -> None:
         self._client = client
         self._asked: list[_Asked] = []
+        self._served: list[_Asked] = []
+        self._background = Background(self._fail)
         self._known: OrderedDict[str, None] = OrderedDict()
         self._reading: asyncio.Task[None] | None = None
         self.created = 0
@@ -40,28 +47,34 @@ class Scans:
             self._known.popitem(last=False)
 
     async def read(self, *, after: datetime, before: datetime) -> Listing:
-        """The predictions of that span, or of a wider one, that are not known. Raises as the list does."""
+        """The predictions of that span, or of a wider one, that are not known.
+
+        Raises as the list does, and whatever else ended the reading.
+        """
         asked = _Asked(after, before, asyncio.get_running_loop().create_future())
         self._asked.append(asked)
         if self._reading is None or self._reading.done():
-            self._reading = asyncio.create_task(self._serve())
+            self._reading = self._background.start(self._serve())
         return await asked.found
 
+    def _fail(self, error: BaseException) -> None:
+        failed, self._served, self._asked = [*self._served, *self._asked], [], []
+        for each in failed:
+            each.failed(error)
+
     async def close(self) -> None:
-        if self._reading:
-            self._reading.cancel()
-            await asyncio.wait([self._reading])
+        await self._background.close()
 
     async def _serve(self) -> None:
         while self._asked:
-            asked, self._asked = self._asked, []
+            asked = self._served = self._asked
+            self._asked = []
             try:
                 after, before = min(each.after for each in asked), max(each.before for each in asked)
                 found = await read_list(self._client, after=after, before=before, known=self._known)
             except ReplicateJobError as error:
                 for each in asked:
-                    if not each.found.done():
-                        each.found.set_exception(error)
+                    each.failed(error)
             else:
                 for each in asked:
                     if not each.found.done():

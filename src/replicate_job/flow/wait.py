@@ -23,6 +23,7 @@ class Watch:
         self.id = prediction_id
         self._born = context.clock.now() - age
         self._warned: set[str] = set()
+        self._logs: str | None = None
         self.asked_to_wait = 0.0
         self.trouble: ReplicateJobError | None = None
 
@@ -41,9 +42,10 @@ class Watch:
             return None
         self.trouble = None
         self.saw(prediction)
-        return prediction
+        return prediction.with_logs(self._logs)
 
     def saw(self, prediction: Prediction) -> None:
+        self._logs = prediction.with_logs(self._logs).logs
         if prediction.status not in KNOWN:
             self.warn_once(f"unknown status {prediction.status!r}: waiting on")
         self._context.reporter.saw(prediction)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from replicate_job.inputs.flaws import flaws, is_unicode
 from replicate_job.wire.openapi import Schema, definition, json_schema
 
 if TYPE_CHECKING:
@@ -52,8 +54,8 @@ class Checker:
             return []
         if self._validator and self._fits(values):
             return []
-        problems: list[str] = []
-        instance = _json(values, "", problems)
+        problems = flaws(values)
+        instance = _json(values)
         known = self._properties
         if known is not None:
             unknown = [name for name in instance if name not in known]
@@ -86,23 +88,19 @@ def _unknown(name: str, known: Sequence[str]) -> str:
     )
 
 
-def _json(value: Any, where: str, problems: list[str]) -> Any:
-    """The value as JSON types, files as marked strings; notes in ``problems`` what has no JSON form."""
+def _json(value: Any) -> Any:
+    """The value as JSON types, files as marked strings; null where it has no JSON form."""
     match value:
         case Path():
             return f"{_FILE}{value}"
-        case float() if value in {float("inf"), float("-inf")} or value != value:  # noqa: PLR0124 - NaN is what differs from itself
-            problems.append(f"{where}: {value} is not a number that JSON can carry")
-        case str() if not _is_unicode(value):
-            problems.append(f"{where}: {value!a} is not valid Unicode")
+        case float() if not isfinite(value):
+            return None
         case str() | bool() | int() | float() | None:
-            return value
+            return value if not isinstance(value, str) or is_unicode(value) else None
         case dict():
-            return {str(key): _json(item, _join(where, str(key)), problems) for key, item in value.items()}
+            return {str(key): _json(item) for key, item in value.items()}
         case list() | tuple():
-            return [_json(item, f"{where}[{index}]", problems) for index, item in enumerate(value)]
-        case _:
-            problems.append(f"{where}: a {type(value).__name__} is not a JSON value; a local file is a pathlib.Path")
+            return [_json(item) for item in value]
     return None
 
 
@@ -130,14 +128,6 @@ def _checked(schema: Schema) -> Schema:
         if checked.get("type") == "string":
             checked = {"not": {"type": "string", "pattern": f"^{_FILE}"}, **checked}
     return checked
-
-
-def _is_unicode(text: str) -> bool:
-    """A word of the command line that is no UTF-8 has lone surrogates, which JSON cannot carry."""
-    try:
-        return text.isascii() or bool(text.encode())
-    except UnicodeEncodeError:
-        return False
 
 
 def _is_uri(text: str) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from replicate_job.clock import Moment
-from replicate_job.errors import JobError
+from replicate_job.errors import DamagedError, JobError
 from replicate_job.flow.lifecycle import State, Step, next_step
 from replicate_job.job import Job
 from replicate_job.journal.lease import Lease
@@ -18,6 +18,7 @@ from replicate_job.wire.target import Target
 
 _FILE = "replicate-job:file"
 _MARK = _FILE.encode()
+_LATEST = 32_503_680_000.0  # the year 3000
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -125,6 +126,29 @@ class Adoption(msgspec.Struct, frozen=True):
     prediction_id: str | None = None
     unclear: tuple[str, ...] = ()
     rivals_sent: Moment | None = None
+
+
+def check_entry(entry: Entry) -> Entry:
+    """The entry itself. Raises ValueError, TypeError or KeyError for one as no release writes it."""
+    if entry.state not in get_args(State):
+        raise ValueError(f"its state is {entry.state!a}")
+    sent = [time for moment in (entry.first_sent, entry.last_sent) if moment for time in (moment.wall, moment.best)]
+    for time in (entry.claimed_at, *sent):
+        if not 0 <= time < _LATEST:
+            raise ValueError(f"one of its times is {time:g}")
+    if entry.request:
+        entry.request.input  # noqa: B018 - a body that cannot be read raises here
+    for text in (entry.key, entry.api, entry.save, entry.prediction_id, entry.status, entry.problem, entry.batch):
+        (text or "").encode()
+    return entry
+
+
+def damaged(key: str, prediction_id: str | None, error: Exception) -> DamagedError:
+    """The error for a row that could not be read, and ``error`` says why."""
+    kept = f"`replicate-job show {prediction_id}` shows its prediction" if prediction_id else "to run it, name it anew"
+    why = "nested too deep" if isinstance(error, RecursionError) else str(error)
+    line = f"the journal's row of the job {key!r} is damaged ({why}): nothing is done for it; {kept}"
+    return DamagedError(line.encode(errors="backslashreplace").decode(), key=key)
 
 
 def encode_job(job: Job) -> bytes:

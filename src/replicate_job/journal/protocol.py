@@ -25,6 +25,13 @@ class Journal(Protocol):
     def lease(self) -> float:
         """Seconds that claims hold when their process says nothing more."""
 
+    @property
+    def damaged(self) -> dict[str, str]:
+        """The jobs whose rows could not be read and were left out of a list so far: a line about each, by its key.
+
+        To ask for such a job alone raises DamagedError, as does a claim: nothing is created for it.
+        """
+
     async def claim(  # noqa: PLR0913 - what a row holds from the start
         self,
         key: str,

@@ -11,11 +11,22 @@ from typing import Any
 import msgspec
 
 from replicate_job.clock import Clock, Moment, SystemClock
-from replicate_job.errors import ClaimLostError, JobError, JobHeldError, JournalError, KeyInUseError
+from replicate_job.errors import ClaimLostError, DamagedError, JobError, JobHeldError, JournalError, KeyInUseError
 from replicate_job.flow.lifecycle import UNFINISHED, State, lacking, state_of
 from replicate_job.inputs.upload import FileInfo
 from replicate_job.job import Job
-from replicate_job.journal.entry import Adoption, BatchEntry, Claim, Entry, Pruned, Request, decode_job, encode_job
+from replicate_job.journal.entry import (
+    Adoption,
+    BatchEntry,
+    Claim,
+    Entry,
+    Pruned,
+    Request,
+    check_entry,
+    damaged,
+    decode_job,
+    encode_job,
+)
 from replicate_job.journal.lease import Lease, Process
 from replicate_job.journal.prints import print_job, print_request, print_text
 from replicate_job.journal.strip import needs_strip, strip_job, strip_prediction, strip_request
@@ -69,6 +80,7 @@ class SQLiteJournal:
         self._watched: dict[str, tuple[float | None, float]] = {}
         self._key = b""
         self._token_print = ""
+        self.damaged: dict[str, str] = {}
 
     async def __aenter__(self) -> SQLiteJournal:  # noqa: PYI034 - nobody subclasses it
         return self
@@ -124,14 +136,15 @@ class SQLiteJournal:
             entry = self._insert(db, new, request, sent, fence=row["fence"] + 1)
             assert entry  # noqa: S101 - there is none of that key
             return Claim(entry, row["fence"] + 1, self._hold(db), intends=request is not None)
-        self._check_same(row, new)
+        entry = read_entry(row)
+        self._check_same(entry, new)
         self._check_free(db, row)
         lease = self._hold(db)
         save = row["save"] if row["state"] == "collected" else new.save
         db.execute(
             "UPDATE jobs SET fence = fence + 1, holder = ?, save = ? WHERE key = ?", (self._holder, save, new.key)
         )
-        return Claim(msgspec.structs.replace(read_entry(row), save=save), row["fence"] + 1, lease)
+        return Claim(msgspec.structs.replace(entry, save=save), row["fence"] + 1, lease)
 
     def _insert(
         self, db: sqlite3.Connection, new: _New, request: Request | None, sent: Moment | None, fence: int = 1
@@ -166,17 +179,14 @@ class SQLiteJournal:
         )
         return entry if inserted.rowcount else None
 
-    def _check_same(self, row: sqlite3.Row, new: _New) -> None:
-        if row["api"] != new.api:
+    def _check_same(self, entry: Entry, new: _New) -> None:
+        if entry.api != new.api:
             raise KeyInUseError(
-                f"the key {row['key']!r} belongs to a job at {row['api']}, not {new.api}: choose another key"
+                f"the key {entry.key!r} belongs to a job at {entry.api}, not {new.api}: choose another key"
             )
-        entry = read_entry(row)
         if not self.is_same(entry, new.job):
-            raise KeyInUseError(
-                f"the key {entry.key!r} belongs to another job ({entry.job.model}, with its own input): "
-                "choose another key"
-            )
+            other = f"another job ({entry.job.model}, with its own input)"
+            raise KeyInUseError(f"the key {entry.key!r} belongs to {other}: choose another key")
 
     def is_same(self, entry: Entry, job: Job) -> bool:
         if (entry.job.model, entry.job.input_data) == (job.model, job.input_data):
@@ -393,7 +403,7 @@ class SQLiteJournal:
         for start in range(0, len(keys), LOOKED_UP):
             some = keys[start : start + LOOKED_UP]
             query = f"SELECT * FROM jobs WHERE key IN ({','.join('?' * len(some))})"  # noqa: S608 - only marks
-            found += await self._select(query, *some)
+            found += await self._select_sound(query, *some)
         return {entry.key: entry for entry in found}
 
     async def api_of(self, start: str) -> str | None:
@@ -413,13 +423,13 @@ class SQLiteJournal:
     async def unfinished(self, api: str) -> list[Entry]:
         marks = ",".join("?" * len(UNFINISHED))
         query = f"SELECT * FROM jobs WHERE state IN ({marks}) AND api = ? AND batch IS NULL ORDER BY seq"  # noqa: S608 - only marks
-        return await self._select(query, *UNFINISHED, api)
+        return await self._select_sound(query, *UNFINISHED, api)
 
     async def under_way(self, api: str) -> list[Entry]:
-        return await self._select("SELECT * FROM jobs WHERE state = 'intended' AND api = ?", api)
+        return await self._select_sound("SELECT * FROM jobs WHERE state = 'intended' AND api = ?", api)
 
     async def entries(self, limit: int | None = None) -> list[Entry]:
-        return await self._select(
+        return await self._select_sound(
             "SELECT * FROM jobs WHERE batch IS NULL AND (state != 'collected' OR prediction IS NOT NULL)"
             " ORDER BY claimed_at DESC, seq DESC LIMIT ?",
             -1 if limit is None else limit,
@@ -458,6 +468,20 @@ class SQLiteJournal:
 
     async def _select(self, query: str, *values: Any) -> list[Entry]:
         return await self._writer.run(lambda db: [read_entry(row) for row in db.execute(query, values)])
+
+    async def _select_sound(self, query: str, *values: Any) -> list[Entry]:
+        """Without the damaged rows, which are put into ``damaged``."""
+
+        def work(db: sqlite3.Connection) -> list[Entry]:
+            found: list[Entry] = []
+            for row in db.execute(query, values):
+                try:
+                    found.append(read_entry(row))
+                except DamagedError as error:
+                    self.damaged[error.key] = str(error)
+            return found
+
+        return await self._writer.run(work)
 
     async def prune(self, before: float, *, forget: bool = False, dry_run: bool = False) -> Pruned:
         def work(db: sqlite3.Connection) -> Pruned:
@@ -607,6 +631,14 @@ def _moment(text: str | None) -> Moment | None:
 
 
 def read_entry(row: sqlite3.Row) -> Entry:
+    """Raises DamagedError for a row as no release writes it."""
+    try:
+        return check_entry(_read_entry(row))
+    except (ValueError, TypeError, KeyError, RecursionError) as error:  # msgspec's errors are ValueErrors
+        raise damaged(row["key"], row["prediction_id"], error) from None
+
+
+def _read_entry(row: sqlite3.Row) -> Entry:
     prediction, request = row["prediction"], row["request"]
     return Entry(
         key=row["key"],
@@ -622,7 +654,7 @@ def read_entry(row: sqlite3.Row) -> Entry:
         prediction_id=row["prediction_id"],
         status=row["status"],
         prediction=msgspec.json.decode(prediction, type=Prediction) if prediction else None,
-        files=tuple(Path(path) for path in msgspec.json.decode(row["files"])),
+        files=tuple(Path(path) for path in msgspec.json.decode(row["files"], type=list[str])),
         problem=row["problem"],
         batch=row["batch"],
         token=row["token"],

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from replicate_job.errors import JournalError
+from replicate_job.errors import JournalError, TooLargeError
 from replicate_job.forks import Owner
 from replicate_job.journal.migrations import migrate
 
@@ -26,6 +26,9 @@ MANY, GATHERING = 4, 0.002
 """Works that came together, and seconds that more are awaited after them: of many jobs, none is in a hurry."""
 SHARED = 256
 """Pieces of work after which a transaction waits for no more."""
+
+OWN = (sqlite3.IntegrityError, sqlite3.DataError, OverflowError)
+"""Errors of one piece of work, where SQLite's others are about the file. The last two say that it is too large."""
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -218,8 +221,12 @@ class Writer:
         try:
             with self._transaction(database):
                 return [(work(database), None) for work in works]
-        except sqlite3.IntegrityError:
+        except OWN:
             pass
+        except sqlite3.OperationalError as error:
+            if database.text_factory is not str or "decode to UTF-8" not in str(error):
+                raise
+            database.text_factory = _as_it_is  # a damaged row must not hide the others
         except sqlite3.Error:
             raise
         except Exception:  # noqa: BLE001, S110 - it comes again below, to be told to the one who awaits that work
@@ -231,7 +238,7 @@ class Writer:
         database.execute("SAVEPOINT work")
         try:
             outcome: Outcome = work(database), None
-        except sqlite3.IntegrityError as error:
+        except OWN as error:
             database.execute("ROLLBACK TO work")
             outcome = None, explain(error, self._path, self._busy_timeout)
         except sqlite3.Error:
@@ -252,6 +259,10 @@ class Writer:
             if database.in_transaction:
                 database.execute("ROLLBACK")
             raise
+
+
+def _as_it_is(data: bytes) -> str:
+    return data.decode(errors="surrogateescape")
 
 
 def make_private(path: Path) -> list[Path]:
@@ -290,10 +301,13 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def explain(error: Exception, path: Path, waited: float) -> JournalError:
+def explain(error: Exception, path: Path, waited: float) -> JournalError:  # noqa: PLR0911 - one for each thing that can be wrong
     """One line about what is wrong with the journal and what to do."""
     if isinstance(error, JournalError):
         return error
+    if isinstance(error, sqlite3.DataError | OverflowError):
+        advice = "send files as @file, or give URLs, in place of their contents"
+        return TooLargeError(f"the job is too large for the journal {path}, whose limit is 1 GB a job: {advice}")
     match getattr(error, "sqlite_errorcode", -1) & 0xFF:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return JournalError(f"the journal {path} is held by another process (waited {waited:g} s for it)")

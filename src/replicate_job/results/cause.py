@@ -10,7 +10,7 @@ import msgspec
 
 from replicate_job.job import Result
 from replicate_job.results.quantity import one_line
-from replicate_job.results.record import NO_PREDICTION
+from replicate_job.results.record import NO_PREDICTION, tail
 
 DISTINCT = 50
 """Causes kept apart; those that appear later are counted together."""
@@ -18,6 +18,7 @@ DISTINCT = 50
 _READ = 600  # characters of an error that tell it from others
 _LENGTH = 200  # characters kept of it
 _LINES = 5
+_LOGS = 2000  # characters of the first row's logs
 
 # A status is the error itself; an address, a quotation, a path, and each word with a digit (an id, a number, a file's
 # name) or of hex digits alone is a particular of it.
@@ -32,11 +33,16 @@ _PARTICULARS = re.compile(
 
 
 class Cause(msgspec.Struct):
-    """``text`` is the first error of its kind; ``lines`` are its first few rows, of ``count``."""
+    """``text`` is the first error of its kind; ``lines`` are its first few rows, of ``count``.
+
+    ``logs`` is the end of what the model wrote for the first of these rows that has any, which is ``logged``.
+    """
 
     text: str
     count: int = 0
     lines: list[int] = []
+    logs: str = ""
+    logged: int = 0
 
 
 class Causes:
@@ -60,6 +66,8 @@ class Causes:
         cause.count += 1
         if len(cause.lines) < _LINES:
             cause.lines.append(result.line)
+        if result.logs and not cause.logs:
+            cause.logs, cause.logged = tail(result.logs, _LOGS), result.line
 
     def __iter__(self) -> Iterator[Cause]:
         yield from sorted(self._causes.values(), key=lambda cause: -cause.count)

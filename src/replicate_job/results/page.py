@@ -22,10 +22,10 @@ _CLASSES = {"succeeded": "good", "failed": "bad", NO_PREDICTION: "wrong"}
 _LABELS = {"succeeded": "Succeeded", "failed": "Failed", "canceled": "Canceled", NO_PREDICTION: "Errors"}
 
 
-def render(findings: Findings, folder: Path, *, title: str, command: str) -> Iterator[str]:
-    """The page in pieces; ``folder`` is the one it will lie in."""
+def render(findings: Findings, folder: Path, *, title: str, command: str, batch: str = "") -> Iterator[str]:
+    """The page in pieces; ``folder`` is the one it will lie in, and ``batch`` the id by which it is known again."""
     summary = findings.summary
-    yield _head(title)
+    yield _head(title, batch)
     yield from _header(summary, title, command)
     if not summary.rows:
         yield "<p>No row has a result yet.</p>\n"
@@ -44,7 +44,16 @@ def _style() -> str:
     return Path(__file__).with_name("page.css").read_text("utf-8")
 
 
-def _head(title: str) -> str:
+def name_batch(batch: str) -> str:
+    """The line of a page that says of which batch it is."""
+    return f'<meta name="replicate-job-batch" content="{escape(batch)}">'
+
+
+def name_title(title: str) -> str:
+    return f"<title>{escape(one_line(title, 200))}</title>"
+
+
+def _head(title: str, batch: str) -> str:
     digest = b64encode(sha256(_style().encode()).digest()).decode()
     files = "'self' file: data:"
     policy = (
@@ -56,7 +65,7 @@ def _head(title: str) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">\n'
-        f"<title>{escape(one_line(title, 200))}</title>\n<style>{_style()}</style></head>\n<body>\n"
+        f"{name_batch(batch)}\n{name_title(title)}\n<style>{_style()}</style></head>\n<body>\n"
     )
 
 
@@ -159,6 +168,12 @@ def _figure(plot: Plot) -> str:
     )
 
 
+def _logs(cause: Cause) -> str:
+    if not cause.logs:
+        return ""
+    return f"<details><summary>Logs of line {cause.logged}</summary><pre>{escape(cause.logs)}</pre></details>"
+
+
 def _causes(causes: list[Cause]) -> Iterator[str]:
     if not causes:
         return
@@ -168,5 +183,5 @@ def _causes(causes: list[Cause]) -> Iterator[str]:
     )
     for cause in causes:
         lines = ", ".join(map(str, cause.lines)) + (", …" if cause.count > len(cause.lines) else "")
-        yield f"<tr><td>{cause.count:,}</td><td>{escape(cause.text)}</td><td>{lines}</td></tr>\n"
+        yield f"<tr><td>{cause.count:,}</td><td>{escape(cause.text)}{_logs(cause)}</td><td>{lines}</td></tr>\n"
     yield "</tbody></table></div></section>\n"

@@ -16,6 +16,8 @@ from replicate_job.job import Result
 
 NO_PREDICTION = "error"
 """The status of a row that no prediction is known of."""
+LOGS = 16_000
+"""Characters of a row's logs that are kept: an error comes last, and of a million rows all may have failed."""
 
 
 class _Record(msgspec.Struct):
@@ -35,6 +37,7 @@ class _Record(msgspec.Struct):
     metrics: dict[str, Any] | None = None
     files: tuple[str, ...] | None = None
     problem: str | None = None
+    logs: str | None = None
 
 
 _encoder = msgspec.json.Encoder(enc_hook=str)
@@ -44,11 +47,13 @@ _decoder = msgspec.json.Decoder(_Record)
 def to_record(result: Result, folder: Path) -> dict[str, Any]:
     """``line``, ``key``, the ten fields of the seed's response, ``files``, and ``problem`` where there is one.
 
-    A file that was sent inside the request is named (``SentFile``), not repeated. ``files`` are relative to
-    ``folder``, the one of the results file, where they lie below it, else absolute. Where no prediction is known, the
-    fields that it would have told are null, and ``error`` is the problem.
+    A file that was sent inside the request is named (``SentFile``), not repeated. The last ``LOGS`` characters of the
+    model's ``logs`` come on top where the row is no success. ``files`` are relative to ``folder``, the one of the
+    results file, where they lie below it, else absolute. Where no prediction is known, the fields that it would have
+    told are null, and ``error`` is the problem.
     """
     record: dict[str, Any] = {"line": result.line, "key": result.key} | result.to_dict()
+    record.pop("problem", None)
     record["input"] = name_files(result.input, result.sent)
     if result.status == NO_PREDICTION:
         record |= {name: value or None for name, value in record.items() if name != "line"}
@@ -56,7 +61,17 @@ def to_record(result: Result, folder: Path) -> dict[str, Any]:
     record["files"] = [_place(path, folder) for path in result.files]
     if result.problem:
         record["problem"] = result.problem
+    if result.logs and (result.problem or result.status != "succeeded"):
+        record["logs"] = tail(result.logs, LOGS)
     return record
+
+
+def tail(text: str, most: int) -> str:
+    """The end of the text, from the start of a line on: ``most`` characters at most."""
+    if len(text) <= most:
+        return text
+    end = text[-most:]
+    return end.partition("\n")[2] or end
 
 
 def _place(path: Path, folder: Path) -> str:
@@ -120,4 +135,5 @@ def _result(record: _Record, folder: Path) -> Result:
         key=record.key or "",
         line=record.line,
         problem=record.problem or "",
+        logs=record.logs or "",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -44,6 +44,21 @@ class Prediction(msgspec.Struct, frozen=True):
         """Whether this is the end. Only the status tells: a complete ``output`` does not."""
         return self.status in TERMINAL
 
+    def with_logs(self, seen: str | None) -> Prediction:
+        """With logs that were seen before where these are longer: the API deletes them an hour after the end."""
+        if len(seen or "") <= len(self.logs or ""):
+            return self
+        return msgspec.structs.replace(self, logs=seen)
+
+    def with_data(self, seen: Prediction | None) -> Prediction:
+        """With what the API has removed since the prediction was ``seen``."""
+        if seen is None:
+            return self
+        found = self.with_logs(seen.logs)
+        if not self.data_removed:
+            return found
+        return msgspec.structs.replace(found, input=self.input or seen.input, output=self.output or seen.output)
+
     def url(self, name: str) -> str | None:
         return (self.urls or {}).get(name)
 
@@ -57,9 +72,13 @@ class PredictionPage(msgspec.Struct, frozen=True):
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """Read one of the API's times (ISO 8601, UTC where it names no zone); None where there is none to read."""
+    """Read one of the API's times (ISO 8601, UTC where it names no zone), as UTC; None where there is none to read.
+
+    At either end of the calendar there is none: nothing could be added to it or taken from it.
+    """
     try:
         found = datetime.fromisoformat(text or "")
-    except ValueError:
+        found = found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return found if MINYEAR < found.year < MAXYEAR else None

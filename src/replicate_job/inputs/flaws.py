@@ -1,0 +1,92 @@
+"""What of an input can be carried by no request and no journal, whatever the model takes."""
+
+from __future__ import annotations
+
+from enum import Enum
+from itertools import islice
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+DEEPEST = 200
+"""Objects and lists inside each other: far more than inputs have, and less than Python's recursion can follow."""
+HUGE = 10**300
+"""From here on no number is sent: readers of JSON refuse it, and Python refuses to write it at some length."""
+MOST = 10
+"""Lines about one input: in a list of numbers, each may be wrong."""
+
+_Place = tuple["_Place", str | int] | None
+"""The holder's own place, and the step from there; None for the whole."""
+
+
+def flaws(values: Mapping[str, Any]) -> list[str]:
+    """A line for each part that JSON cannot carry, naming the input. A ``pathlib.Path`` is a file to send.
+
+    Ends at the first part that is nested too deep, for one that holds itself has no end.
+    """
+    return list(islice(_flaws(values), MOST))
+
+
+def _flaws(values: Mapping[str, Any]) -> Iterator[str]:
+    left: list[tuple[Any, _Place, int]] = [(values, None, 0)]
+    while left:
+        holder, place, depth = left.pop()
+        if depth > DEEPEST:
+            yield f"{_first(place)}: it is nested more than {DEEPEST} deep"
+            return
+        for name, value in _items(holder):
+            if isinstance(holder, dict) and (fault := _fault_of_name(name)):
+                yield f"{_show((place, ascii(name)))}: {fault}"
+            if isinstance(value, dict | list | tuple):
+                left.append((value, (place, name), depth + 1))
+            elif fault := _fault(value):
+                yield f"{_show((place, name))}: {fault}"
+
+
+def _items(holder: Any) -> Iterable[tuple[Any, Any]]:
+    return holder.items() if isinstance(holder, dict) else enumerate(holder)
+
+
+def _fault_of_name(name: object) -> str:
+    return _fault(name) if isinstance(name, str) else f"a name is text, and this is of the type {type(name).__name__}"
+
+
+def _fault(value: Any) -> str:
+    """What is wrong with a value that holds no others; empty where nothing is."""
+    match value:
+        case str() if not is_unicode(value):
+            return f"{value!a} is not valid Unicode"
+        case float() if not isfinite(value):
+            return f"{value} is not a number that JSON can carry"
+        case int() if not -HUGE < value < HUGE:
+            return "a number of more than 300 digits is none that JSON can carry"
+        case Path() | None | bool():
+            return ""
+        case str() | int() | float() if isinstance(value, Enum) or type(value) in {str, int, float}:
+            return ""
+    return f"a {type(value).__name__} is not a JSON value; a local file is a pathlib.Path"
+
+
+def is_unicode(text: str) -> bool:
+    """A word of the command line that is no UTF-8 has lone surrogates, which JSON cannot carry."""
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _show(place: _Place) -> str:
+    steps: list[str] = []
+    while place:
+        place, step = place
+        steps.append(f"[{step}]" if isinstance(step, int) else f".{step}")
+    return "".join(reversed(steps)).removeprefix(".")
+
+
+def _first(place: _Place) -> str:
+    while place and place[0]:
+        place = place[0]
+    return _show(place)

@@ -1,0 +1,91 @@
+"""Values that nobody should send: one line, and nothing else is held up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from replicate_job.testing import Script
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Command
+
+    from replicate_job.testing import ScriptedAPI
+
+PRIVATE = "acme/private"  # it shows no schema
+DEEP = "[" * 600 + "1" + "]" * 600
+ENDLESS = "[" * 100_000 + "1" + "]" * 100_000
+JSON = (DEEP, ENDLESS, "9" * 400, "9" * 5000, "NaN", "1e999", r'"\ud800"', r'{"\udfff": 1}', "{")
+
+
+@pytest.mark.parametrize("target", [PRIVATE, "replicate/hello-world"])
+def test_hostile_lines_are_their_rows_errors(api: ScriptedAPI, command: Command, target: str) -> None:
+    lines = [f'{{"text": {value}}}' for value in (*JSON[:-1], '"a"', "{", '"b"')]
+    (command.folder / "rows.jsonl").write_text("\n".join(lines))
+    outcome = command("batch", target, "rows.jsonl", "--results", "results.jsonl")
+    records = [msgspec.json.decode(line) for line in (command.folder / "results.jsonl").read_bytes().splitlines()]
+    assert outcome.code == 1
+    assert {record["line"]: record["status"] for record in records} == {
+        line: "succeeded" if '"a"' in text or '"b"' in text else "error" for line, text in enumerate(lines, 1)
+    }
+    assert sorted(prediction.input["text"] for prediction in api.predictions) == ["a", "b"]
+
+
+def test_hostile_cells_are_their_rows_errors(api: ScriptedAPI, command: Command) -> None:
+    (command.folder / "rows.csv").write_text("x\n1\n" + "".join(f"{value}\n" for value in (DEEP, "9" * 400)) + "2\n")
+    outcome = command("batch", PRIVATE, "rows.csv", "--results", "-")
+    records = [msgspec.json.decode(line) for line in outcome.out.splitlines()]
+    assert sorted((record["line"], record["status"]) for record in records) == [
+        (2, "succeeded"),
+        (3, "error"),
+        (4, "error"),
+        (5, "succeeded"),
+    ]
+    assert sorted(prediction.input["x"] for prediction in api.predictions) == [1, 2]
+
+
+@pytest.mark.parametrize("value", JSON, ids=range(len(JSON)))
+@pytest.mark.parametrize("way", ["input", "job.json", "job.toml"])
+def test_a_hostile_input_of_one_job_is_one_line(api: ScriptedAPI, command: Command, way: str, value: str) -> None:
+    if way == "input":
+        (command.folder / "input.json").write_text(f'{{"text": {value}}}')
+        outcome = command("run", PRIVATE, "--input", "input.json")
+    elif way == "job.json":
+        (command.folder / way).write_text(f'{{"model": "{PRIVATE}", "input_data": {{"text": {value}}}}}')
+        outcome = command("run", way)
+    else:
+        (command.folder / way).write_text(f'model = "{PRIVATE}"\n[input_data]\ntext = {value}\n')
+        outcome = command("run", way)
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: ")
+    assert outcome.err.count("\n") <= 2, "one line, and one more for a list of problems"
+    assert outcome.out == b""
+    assert not api.predictions
+
+
+@pytest.mark.parametrize("value", [DEEP, "9" * 400])
+def test_a_hostile_word_is_one_line(api: ScriptedAPI, command: Command, value: str) -> None:
+    outcome = command("run", PRIVATE, f"text={value}")
+    assert outcome.code == 2
+    assert "text: " in outcome.err
+    assert not api.predictions
+
+
+@pytest.mark.parametrize("created", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59.999999-12:00"])
+def test_hostile_times_and_numbers_of_an_answer_stop_no_command(
+    api: ScriptedAPI, command: Command, created: str
+) -> None:
+    metrics = {"predict_time": 10**300, "total_time": -1}
+    overrides = {"created_at": created, "completed_at": created, "metrics": metrics}
+    api.next(Script(duration=0, boot=0, output="done", overrides=overrides))
+    api.faults.next("create", "drop-after")
+    outcome = command("run", PRIVATE)
+    assert (outcome.code, outcome.response["output"]) == (0, "done")
+    assert len(api.predictions) == 1
+    assert command("show", api.predictions[0].id).response["created_at"] == created
+    assert command("list").code == command("list", "--json").code == command("resume").code == 0
+    (command.folder / "rows.jsonl").write_text("{}\n{}\n")
+    api.next(*[Script(duration=0, boot=0, output="done", overrides=overrides)] * 2)
+    assert command("batch", PRIVATE, "rows.jsonl", "--results", "results.jsonl").code == 0
