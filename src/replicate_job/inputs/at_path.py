@@ -179,7 +179,7 @@ def existing_file(text: str) -> Path | None:
     try:
         path = expand(text)
         return path if text and path.is_file() else None
-    except (OSError, RuntimeError, ValueError):  # a name too long, no home directory, a null byte
+    except (JobError, OSError, ValueError):  # no home folder, a name too long, a null byte
         return None
 
 
@@ -195,7 +195,7 @@ def local_file(text: str) -> Path:
             problem = f"{text} may not be read"
         else:
             return path
-    except (OSError, RuntimeError, ValueError) as error:  # a name too long, no home directory, a null byte
+    except (OSError, ValueError) as error:  # a name too long, a null byte
         problem = f"{text!r} names no file: {error}"
     raise JobError(problem)
 
