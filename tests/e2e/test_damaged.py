@@ -39,6 +39,9 @@ def test_a_damaged_job_is_named_and_the_rest_is_listed(
     assert (listed.code, [job["key"] for job in listed.json]) == (3, ["c", "a"])
     assert listed.err.startswith("error: the journal's row of the job 'b' is damaged (")
     assert "nothing is done for it; `replicate-job show" in listed.err.splitlines()[0]
+    checked = command("check")
+    assert checked.code == 3
+    assert checked.err.startswith("error: the journal's row of the job 'b' is damaged (")
     again = command("run", PRIVATE, "n=b", "--key", "b")
     assert again.code == 3
     assert "the journal's row of the job 'b' is damaged" in again.error

@@ -43,7 +43,7 @@ def test_show_prints_logs_that_the_api_has_deleted(api: ScriptedAPI, command: Co
     outcome = command("show", made, "--logs")
     assert (outcome.code, outcome.out.decode(), outcome.err) == (0, LINES, "")
     on_terminal = command.on_terminal("show", made, "--logs").out.decode()
-    assert on_terminal == "loading\n 50%\n100%\nTraceback: \\x1b[31mno memory\nlast words\n"
+    assert on_terminal == "loading\n 50%\n100%\nTraceback: \\u001b[31mno memory\nlast words\n"
     assert command("show", made).response["status"] == "failed"
 
 
@@ -79,3 +79,9 @@ def test_a_failed_row_has_its_logs_in_its_record_and_in_the_report(api: Scripted
         assert "<summary>Logs of line 2</summary>" in page
         assert "no memory\nlast words" in page
         gone(api)
+
+
+def test_show_prints_the_logs_or_the_output_alone(command: Command) -> None:
+    outcome = command("show", "x" * 26, "--logs", "--output-only")
+    assert outcome.code == 2
+    assert "--logs and --output-only exclude each other" in outcome.err

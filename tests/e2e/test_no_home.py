@@ -44,7 +44,7 @@ def test_without_a_home_a_given_journal_is_enough(api: ScriptedAPI, homeless: Co
     again = homeless(*RUN, "--key", "mine", env={"REPLICATE_JOB_JOURNAL": str(journal)})
     assert again.response["prediction_id"] == first.response["prediction_id"]
     assert (again.code, len(api.predictions)) == (0, 1)
-    assert names(journal.parent) >= {"journal.db", "schemas"}
+    assert "journal.db" in names(journal.parent)
     assert "~" not in names(homeless.folder)
 
 

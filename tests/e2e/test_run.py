@@ -71,6 +71,7 @@ def test_files_are_kept_beside_their_record_and_named_in_the_response(api: Scrip
     assert response["files"] == [f"{place}/output-0.webp", f"{place}/output-1.webp"]
     record = msgspec.json.decode((command.folder / place / "result.json").read_bytes())
     sums = {name: sha256((command.folder / place / name).read_bytes()).hexdigest() for name in record["files"]}
+    assert record.pop("logs").splitlines()[-1].strip().startswith("100%")
     assert record == response | {"files": ["output-0.webp", "output-1.webp"], "sha256": sums}
 
 

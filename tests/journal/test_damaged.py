@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -75,3 +76,15 @@ async def test_a_damaged_row_is_left_out_and_named(journal: SQLiteJournal, colum
         assert raised.value.key == "b"
     await fill(journal, "d")
     assert {entry.key for entry in await journal.entries()} == {"a", "c", "d"}
+
+
+@pytest.mark.parametrize("forget", [False, True])
+async def test_a_damaged_row_holds_up_no_pruning(journal: SQLiteJournal, *, forget: bool) -> None:
+    for key in ("a", "b", "c"):
+        await fill(journal, key)
+    await journal._writer.run(write("job", "{"))  # noqa: SLF001 - the store's own connection
+    counted = await journal.prune(4e9, forget=forget, dry_run=True)
+    assert counted == await journal.prune(4e9, forget=forget)
+    assert counted.jobs == (3 if forget else 2)
+    with pytest.raises(DamagedError) if not forget else nullcontext():
+        assert await journal.get("b") is None

@@ -6,9 +6,10 @@ import time
 
 import click
 
-from replicate_job.cli.exits import SUCCEEDED
+from replicate_job.cli.exits import SUCCEEDED, UNREACHABLE
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, local
+from replicate_job.cli.output import name_damaged
 from replicate_job.cli.streams import write
 from replicate_job.flow.lifecycle import UNFINISHED
 from replicate_job.flow.retry import read
@@ -34,4 +35,5 @@ async def command(shared: Common) -> int:
         entries = await context.journal.entries()
         unfinished = sum(entry.state in UNFINISHED for entry in entries)
         write(f"journal  {shared.settings.journal}: {len(entries)} jobs, {unfinished} unfinished\n")
-    return SUCCEEDED
+    name_damaged(context.journal)
+    return UNREACHABLE if context.journal.damaged else SUCCEEDED

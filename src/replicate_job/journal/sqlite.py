@@ -486,7 +486,8 @@ class SQLiteJournal:
     async def prune(self, before: float, *, forget: bool = False, dry_run: bool = False) -> Pruned:
         def work(db: sqlite3.Connection) -> Pruned:
             over = "state IN ('collected', 'refused') AND claimed_at < ?"
-            bare = " AND (state = 'refused' OR request IS NOT NULL OR prediction IS NOT NULL)"
+            # What a damaged row still says of its model cannot be read: it stays as it is.
+            bare = " AND (state = 'refused' OR json_valid(job) AND (request IS NOT NULL OR prediction IS NOT NULL))"
             jobs = f"FROM jobs WHERE {over}" + ("" if forget else bare)
             uploads = "FROM uploads WHERE coalesce(expires_at, 0) < ?"
             counts = [
