@@ -24,7 +24,7 @@ FAULTS = "create:drop-after=0.2,get:503=0.025,get:drop=0.025,list:503=0.025,list
 @pytest.fixture
 def api() -> Iterator[ScriptedAPI]:
     """Each prompt has a picture of its own, so that a mix-up shows."""
-    with ScriptedAPI(list_lag=2, faults=FAULTS) as api:
+    with ScriptedAPI(list_lag=1, faults=FAULTS) as api:
         api.models[SDXL] = msgspec.structs.replace(api.models[SDXL], script=_paint)
         yield api
         assert not api.strayed_token()

@@ -26,7 +26,7 @@ FLUX = "black-forest-labs/flux-schnell"
 @pytest.fixture
 def api() -> Iterator[ScriptedAPI]:
     """Each prompt has a picture of its own, so that a mix-up shows. The list lags, and not every create is held."""
-    with ScriptedAPI(list_lag=(0.0, 1.0), faults="create:slow-after(1ms)=0.4,create:drop-after=0.1") as api:
+    with ScriptedAPI(list_lag=(0.0, 0.5), faults="create:slow-after(1ms)=0.4,create:drop-after=0.1") as api:
         api.models[FLUX] = msgspec.structs.replace(api.models[FLUX], script=_paint)
         yield api
         assert not api.strayed_token()

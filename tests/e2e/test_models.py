@@ -60,7 +60,7 @@ def test_ones_own_models_are_told_from_the_others_and_steer_no_terminal(command:
     assert mine["folder"] == str(own / "me" / "mine")
     assert "me/mine" not in {model["model"] for model in listed(command)}
     out = command("models", own).out
-    assert b"Does \\x1b[31mwhat it can." in out
+    assert b"Does \\u001b[31mwhat it can." in out
     assert b"\x1b" not in out
 
 

@@ -67,8 +67,8 @@ def test_a_schema_a_list_and_an_account_are_shown_and_not_obeyed(api: ScriptedAP
     api.next(Script(output=EVIL))
     command("run", "acme/evil", "--key", EVIL, "--no-save")
     with closing(sqlite3.connect(command.journal, isolation_level=None)) as journal:
-        journal.execute("UPDATE jobs SET prediction = replace(prediction, 'succeeded', ?)", ["x\u202e\x9b\\ny"])
-    assert r"x\u202e\u009b y" in told(command.on_terminal("list"))
+        journal.execute("UPDATE jobs SET job = replace(job, 'acme/evil', ?)", ["acme/x\u202e\x9b\\ny"])
+    assert r"acme/x\u202e\u009b y" in told(command.on_terminal("list"))
     assert SHOWN in unnamed(told(command.on_terminal("list", "--json")))
 
 

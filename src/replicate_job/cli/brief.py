@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
+import msgspec
+
 from replicate_job.inputs.sent_file import SentFile, name_files, sent_file
 from replicate_job.job import Result
 from replicate_job.outputs.discover import as_text
@@ -45,6 +47,16 @@ def text_of(output: Any, schema: Mapping[str, Any] | None, *, origin: str | None
     return words if blanks * 4 >= len(output) else None
 
 
+def _recorded(value: dict[str, Any]) -> SentFile | None:
+    """The file that a record names so; None for any other object."""
+    if not {"media_type", "size", "sha256"} <= value.keys() <= {"name", "media_type", "size", "sha256"}:
+        return None
+    try:
+        return msgspec.convert(value, SentFile)
+    except msgspec.ValidationError:
+        return None
+
+
 def _short(value: Any, *, cut: bool) -> Any:
     match value:
         case SentFile():
@@ -54,7 +66,8 @@ def _short(value: Any, *, cut: bool) -> Any:
         case str() if cut and len(value) > TEXT:
             return f"{value[:TEXT]}… ({len(value):,} characters)"
         case dict():
-            return {name: _short(item, cut=cut) for name, item in value.items()}
+            file = _recorded(value)
+            return _short(file, cut=cut) if file else {name: _short(item, cut=cut) for name, item in value.items()}
         case list():
             most = NUMBERS if all(isinstance(item, int | float) for item in value) else ITEMS
             rest = [f"… {len(value) - most:,} more"] if len(value) > most else []

@@ -47,6 +47,7 @@ class _LookUp:
         self._began = context.clock.now()
         self._ended = self._bound(claim.entry) if ended is None else ended
         self._contents: dict[str, str | None] = {}
+        self._is_settled = False
 
     def _bound(self, entry: Entry) -> float:
         """When the last request had ended at the latest, by this clock's ``now``."""
@@ -60,7 +61,7 @@ class _LookUp:
         while True:
             span, delay = self._span(), backoff(attempt, ceiling=2)
             try:
-                found, is_over = await self._look(span)
+                found, is_over = await (self._look_beside(span) if self._is_settled else self._look(span))
             except (UncertainError, JournalError):
                 raise
             except ReplicateJobError as error:
@@ -94,7 +95,14 @@ class _LookUp:
         if await self._are_others(adoption.unclear, listing):
             return None, False
         await self._check_sure(span, listing, adoption)
-        # A clock that is minutes off could have put it beside the span: there it cannot be told from another's.
+        self._is_settled = True
+        return await self._look_beside(span)
+
+    async def _look_beside(self, span: Span) -> tuple[str | None, bool]:
+        """Do the same over a wider span, in which a clock that is minutes off could have put it.
+
+        There it cannot be told from another's. A reading that fails is made again alone.
+        """
         listing = await self._read(*span.wider)
         beside = await self._adopt(listing, span, beside=True)
         if beside.prediction_id:
