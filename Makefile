@@ -15,9 +15,9 @@ suite: $(VENV)/test
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest -m alone -n 0
 
-# What needs no browser, no other clients, no model's environment and no command of its own.
+# What needs no browser, no other clients, no model's environment, no command of its own and little of the processor.
 quick: $(VENV)/test
-	$(BIN)/python -m pytest -m 'not alone and not cog' --hypothesis-profile quick \
+	$(BIN)/python -m pytest -m 'not alone and not cog and not long' --hypothesis-profile quick \
 	  --ignore tests/e2e --ignore tests/page --ignore tests/contract
 
 # The suite on every Python that is found, in PATH or with pyenv, each in an environment of its own.

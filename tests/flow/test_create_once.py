@@ -14,6 +14,8 @@ from replicate_job.flow.run import Ask, run_job
 from replicate_job.job import Job, Result
 from replicate_job.testing import Faults, Script, ScriptedAPI
 
+pytestmark = pytest.mark.long
+
 Connect = Callable[..., AbstractAsyncContextManager[Context]]
 FAULTS = "create:drop-after=0.2,create:drop-before=0.1,create:500-after=0.1,create:500-before=0.05"
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from .account import SLUG, Nature
 from .plan import Foreign, Plan
 from .trial import verdict
 from .wire import Answer, Network
+
+pytestmark = pytest.mark.long
 
 JOBS = 1000
 BREAKS = [

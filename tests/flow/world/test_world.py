@@ -13,6 +13,8 @@ import pytest
 from .plan import Plan, draw
 from .trial import shrink, story, verdict
 
+pytestmark = pytest.mark.long
+
 SEQUENCES, FIRST = (
     int(os.environ.get("REPLICATE_JOB_SEQUENCES", "2000")),
     int(os.environ.get("REPLICATE_JOB_SEED", "0")),
