@@ -152,7 +152,7 @@ async def test_nobody_there_does_not_matter_to_the_prediction(write_model: Calla
     async with receiving() as gone:
         pass
     notices: list[str] = []
-    async with local(on_notice=notices.append) as api:
+    async with local(on_warning=notices.append) as api:
         made = await create(api, gone)
         done = await api.until(made, lambda found: "completed_at" in found)
         assert done["status"] == "succeeded"
