@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gc
 import shlex
 import sys
@@ -20,7 +21,7 @@ from replicate_job.cli.exits import FAILED, SUCCEEDED, UNFINISHED
 from replicate_job.cli.options import Common, common, folder, local, saving
 from replicate_job.cli.output import print_json
 from replicate_job.cli.progress import open_progress
-from replicate_job.cli.run import read_job
+from replicate_job.cli.run import check_pairs, read_job
 from replicate_job.cli.streams import tell
 from replicate_job.errors import JobError
 from replicate_job.flow.batch import CONCURRENCY, LOCAL_CONCURRENCY, Batch, batch_id
@@ -29,13 +30,14 @@ from replicate_job.flow.drive import Drive
 from replicate_job.flow.prepare import check_job
 from replicate_job.flow.resolve import resolve
 from replicate_job.flow.tally import Tally
+from replicate_job.inputs.pairs import parse_pairs
 from replicate_job.job import Job, Result
 from replicate_job.loop import new_loop
 from replicate_job.results.file import STDOUT, ResultsFile
 from replicate_job.results.record import read_records, to_record
 from replicate_job.results.report import write_report
 from replicate_job.results.summary import Summary
-from replicate_job.rows import InputReader, open_rows
+from replicate_job.rows import FORMATS, ReadOptions, RowReader, open_rows, parse_columns
 from replicate_job.settings import check_environment
 from replicate_job.wire.duration import parse_seconds
 from replicate_job.wire.target import parse_target
@@ -66,6 +68,19 @@ class _Options(msgspec.Struct, frozen=True):
     cancel_on_interrupt: bool
     report: str | None
     no_report: bool
+    rename: tuple[str, ...]
+    ignore_columns: tuple[str, ...]
+    format: str | None
+    delimiter: str | None
+    encoding: str | None
+    header: str | None
+    no_header: bool
+    no_quotes: bool
+
+    @property
+    def reading(self) -> ReadOptions:
+        header = tuple(next(csv.reader([self.header]))) if self.header else not self.no_header
+        return ReadOptions(self.format, self.delimiter, self.encoding, header, quotes=not self.no_quotes)
 
 
 class _Rate(click.ParamType[float | None]):
@@ -91,6 +106,7 @@ class _Duration(click.ParamType[int]):
 @click.command("batch")
 @click.argument("target")
 @click.argument("inputs")
+@click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--results", required=True, metavar="FILE", help="Where results go, as JSON Lines; - for stdout.")
 @click.option(
     "--concurrency", type=click.IntRange(1), metavar="N", help="Predictions under way together; default 1000."
@@ -108,6 +124,16 @@ class _Duration(click.ParamType[int]):
 @click.option(
     "--id", "id_column", metavar="COLUMN", help="The column that names a row: then rows may move in the file."
 )
+@click.option("--rename", multiple=True, metavar="OLD=NEW", help="Take the column OLD for the input NEW: a=b,c=d.")
+@click.option(
+    "--ignore-columns", multiple=True, metavar="A,B", help="Leave columns out; * is all that the model lacks."
+)
+@click.option("--format", metavar="FORMAT", help=f"What INPUTS is, whatever its name: {', '.join(FORMATS)}.")
+@click.option("--delimiter", metavar="CHAR", help="What divides cells; by default it is recognised.")
+@click.option("--encoding", metavar="NAME", help="The encoding of INPUTS: cp1252, latin-1; default UTF-8.")
+@click.option("--no-header", is_flag=True, help="The first line is a row: columns are named 1, 2, 3.")
+@click.option("--header", metavar="A,B", help="The columns, where the first line is a row: ,,A names the third.")
+@click.option("--no-quotes", is_flag=True, help="A quote is text, as in most tab-separated files.")
 @click.option("--cancel-after", metavar="TIME", help="Cancel a prediction that takes longer: 30s, 5m, 1h30m.")
 @click.option("--allow-unknown", is_flag=True, default=None, help="Send inputs that the model's schema lacks.")
 @click.option("--dry-run", is_flag=True, help="Check all rows, create nothing.")
@@ -116,20 +142,24 @@ class _Duration(click.ParamType[int]):
 @click.option("--no-report", is_flag=True, help="Write no report.")
 @local
 @partial(common, loop=new_loop)
-def command(shared: Common, target: str, **given: Any) -> Coroutine[Any, Any, int]:
-    """Run TARGET (a job file or a model, as in run) for every row of INPUTS: .jsonl, .csv, .tsv, .parquet, or - for
-    JSON Lines on stdin.
+def command(shared: Common, target: str, pairs: tuple[str, ...], **given: Any) -> Coroutine[Any, Any, int]:
+    """Run TARGET (a job file or a model, as in run) for every row of INPUTS: .jsonl, .json, .csv, .tsv, .txt, .parquet,
+    .arrow, .gz of each, or - for stdin, by default JSON Lines.
 
-    A row is an input, merged over the job's. The same command again does what is not done yet, and nothing twice.
+    A row is an input, merged over the job's; KEY=VALUE is the same for all rows. The same
+    command again does what is not done yet, and nothing twice.
     """  # noqa: D205 - the first paragraph is the help's
     overrides = {name: value for name in Job.__struct_fields__ if (value := given.get(name)) is not None}
     job = msgspec.structs.replace(read_job(target), **overrides)
     check_job(job)
     check_environment(job.env, shared.settings)
+    check_pairs(pairs, model=job.model)
+    if given["no_header"] and given["header"]:
+        raise click.UsageError("--header names the columns, and --no-header leaves them without names: give one")
     place = folder(given.pop("save"), no_save=given.pop("no_save"))
     options = msgspec.convert(given | {"save": place}, _Options, strict=False)
     shared.terminated.farewell = "stopping, and finding out what runs; Ctrl-C leaves at once"
-    return _Command(shared, job, options).run()
+    return _Command(shared, job, pairs, options).run()
 
 
 def _again() -> str:
@@ -151,9 +181,14 @@ def check_owner(results: Path, batch: str) -> None:
 class _Command:
     """One call of the command."""
 
-    def __init__(self, shared: Common, job: Job, options: _Options) -> None:
-        self._shared, self._job, self._options = shared, job, options
-        self._rows = open_rows(options.inputs)
+    def __init__(self, shared: Common, job: Job, pairs: tuple[str, ...], options: _Options) -> None:
+        self._shared, self._job, self._pairs, self._options = shared, job, pairs, options
+        self._rows = open_rows(options.inputs, options.reading)
+        self._columns = msgspec.structs.replace(
+            parse_columns(options.rename, options.ignore_columns),
+            id=options.id_column,
+            constants=frozenset(pair.partition("=")[0] for pair in pairs),
+        )
         self._tally, self._summary = Tally(), Summary()
         self._drive: Drive | None = None
 
@@ -170,11 +205,13 @@ class _Command:
 
     async def _run(self) -> int:
         shared, options = self._shared, self._options
-        count = self._rows.count()
-        self._tally.total = count if count is None or options.limit is None else min(count, options.limit)
+        self._tally.total = self._rows.count(options.limit)
         progress = open_progress(self._tally, verbose=shared.verbose, quiet=shared.quiet)
         async with shared.session(progress, model=self._job.model, rate=options.rate) as context:
             resolved = await resolve(context, parse_target(self._job.model))
+            if self._pairs:
+                given = parse_pairs(self._pairs, resolved.schema)
+                self._job = msgspec.structs.replace(self._job, input_data=self._job.input_data | given)
             batch = self._batch(context)
             drive = Drive(context, batch, resolved, self._tally)
             if options.dry_run:
@@ -189,14 +226,14 @@ class _Command:
         return self._exit_code(drive)
 
     def _batch(self, context: Context) -> Batch:
-        options, typed = self._options, self._rows.typed
+        options, rows, columns = self._options, self._rows, self._columns
         # Rows of a pipe have no name; their results may have.
         source = options.results if options.inputs == STDOUT else options.inputs
-        named = batch_id(context.api, self._job, Path(source).resolve())
+        named = batch_id(context.api, self._job, Path(source).resolve(), columns.identity)
         return Batch(
             id=f"batch-{uuid.uuid4().hex[:16]}" if source == STDOUT else named,
             job=self._job,
-            read=partial(InputReader, typed=typed),
+            read=partial(RowReader, job=self._job, options=columns, header=rows.header(), typed=rows.typed),
             save=options.save,
             concurrency=options.concurrency or (LOCAL_CONCURRENCY if context.forgetful else CONCURRENCY),
             id_column=options.id_column,
@@ -233,6 +270,8 @@ class _Command:
                     self._summary.add(result)
         tally = self._tally
         counts = {"rows": tally.read, "done": tally.stored, "to_run": tally.waiting, "wrong": tally.wrong}
+        if repeated := tally.read - tally.stored - tally.waiting - tally.wrong:
+            counts["repeated"] = repeated  # rows that share the prediction of another
         print_json({"model": self._job.model, **counts})
         return FAILED if tally.wrong else SUCCEEDED
 

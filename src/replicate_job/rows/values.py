@@ -1,64 +1,88 @@
-"""The model input of a row."""
+"""The value that an input takes from a cell, or from a JSON value."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from math import isnan
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from replicate_job.errors import JobError
 from replicate_job.inputs.pairs import input_schemas, local_file, type_name, typed_text
 from replicate_job.wire.openapi import Schema, alternatives
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from replicate_job.rows.row import Row
+_OWN = {"integer": int, "number": int, "boolean": bool}
+NOTHING: Final = object()
+"""The input is not given."""
 
 
-class InputReader:
-    """Reads rows as inputs of one model; ``document`` is its OpenAPI document, None where it is not known.
+class ValueReader:
+    """Gives the reader of each input's values; ``document`` is the model's OpenAPI document.
 
-    - Where ``typed`` is False, a cell takes the type that the schema gives its column, as a ``KEY=VALUE`` word does,
-      and an empty cell is an input that is not given.
+    - Where ``typed`` is False, a value is the text of a cell: without its outer blanks, it takes the type that the
+      schema gives its input, as a ``KEY=VALUE`` word does. An empty one is an input that is not given.
+    - Else it is a JSON value. A null is an input that is not given. A text is read as a cell's where the schema takes
+      no text; a number becomes text where it takes only text.
     - A text ``@path`` is a file, a ``pathlib.Path``, where the schema takes a file or anything, also in a list; there
       ``@@name`` is the text ``@name``. Where the schema takes other text, both are what they say.
+
+    A reader raises JobError for a file that is none. What cannot be read as its type stays as it is, to be reported by
+    the check.
     """
 
     def __init__(self, document: Mapping[str, Any] | None, *, typed: bool) -> None:
         self._document, self._typed = document or {}, typed
         self._inputs = input_schemas(self._document)
-        self._schemas: dict[str, list[Schema]] = {}
-        self._problems: list[str] = []
 
-    def __call__(self, row: Row) -> dict[str, Any]:
-        """Raises JobError, with every problem in its one line; also for a row that has a ``problem``."""
-        if row.problem:
-            raise JobError(row.problem)
-        self._problems = []
-        values = {name: self._value(name, given) for name, given in row.values.items() if self._typed or given != ""}
-        if self._problems:
-            raise JobError("; ".join(self._problems))
-        return values
-
-    def _alternatives(self, name: str) -> list[Schema]:
-        if name not in self._inputs:  # of these there is no end
-            return list(alternatives(self._document, None))
-        if name not in self._schemas:
-            self._schemas[name] = list(alternatives(self._document, self._inputs[name]))
-        return self._schemas[name]
-
-    def _value(self, name: str, given: Any) -> Any:
+    def reader(self, name: str) -> tuple[Callable[[Any], Any], type | None]:
+        """What reads a value, and the type of those that stay as they are; None where all are to be read."""
         try:
-            schemas = self._alternatives(name)
-            value = given if self._typed else typed_text(given, schemas, self._document)
-            return self._with_files(name, value, schemas)
+            # Of what the schema lacks there is no end, and any value is taken.
+            schemas = list(alternatives(self._document, self._inputs.get(name)))
         except RecursionError:  # a schema that contains itself says nothing
-            return given if self._typed else typed_text(given, [{}], {})
+            schemas = [{}]
+        kinds = {type_name(schema) for schema in schemas}
+        if kinds == {"string"} and not any(map(_takes_file, schemas)):
+            return (_typed_plain, str) if self._typed else (_plain_cell, None)
+        if self._typed:
+            return partial(self._typed_value, schemas=schemas, kinds=kinds), _OWN.get("".join(kinds))
+        return partial(self._cell, schemas=schemas), None
 
-    def _with_files(self, where: str, value: Any, schemas: list[Schema]) -> Any:
+    def _cell(self, given: str, schemas: Sequence[Schema]) -> Any:
+        text = given.strip()
+        return self._with_files(self._read(text, schemas), schemas) if text else NOTHING
+
+    def _typed_value(self, given: Any, schemas: Sequence[Schema], kinds: set[str]) -> Any:
+        if isinstance(given, str):
+            text = given.strip()
+            if any(map(_takes_text, schemas)):
+                value: Any = given
+            elif not text:
+                return NOTHING
+            else:
+                value = text if "string" in kinds else self._read(text, schemas)
+        else:
+            value = _typed_plain(given) if kinds <= {"string", "null"} else _typed_number(given, kinds)
+        try:
+            return self._with_files(value, schemas)
+        except RecursionError:
+            return value
+
+    def _read(self, text: str, schemas: Sequence[Schema]) -> Any:
+        try:
+            return typed_text(text, list(schemas), self._document)
+        except RecursionError:
+            return typed_text(text, [{}], {})
+
+    def _with_files(self, value: Any, schemas: Sequence[Schema]) -> Any:
         if isinstance(value, list):
             lists = [schema for schema in schemas if type_name(schema) in {"", "array"}]
             inside = [item for schema in lists for item in alternatives(self._document, schema.get("items"))]
-            return [self._with_files(f"{where}[{index}]", item, inside) for index, item in enumerate(value)]
+            return [self._in_list(index, item, inside) for index, item in enumerate(value)]
         if not isinstance(value, str) or not value.startswith("@") or not any(map(_takes_file, schemas)):
             return value
         if value.startswith("@@"):
@@ -66,8 +90,54 @@ class InputReader:
         try:
             return local_file(value[1:])
         except JobError as problem:
-            self._problems.append(f"{where}: {problem} (text that starts with @ is written @@…)")
-            return value
+            raise JobError(f"{problem} (text that starts with @ is written @@…)") from None
+
+    def _in_list(self, index: int, value: Any, schemas: Sequence[Schema]) -> Any:
+        try:
+            return self._with_files(value, schemas)
+        except JobError as problem:
+            inside = "" if str(problem).startswith("[") else ": "
+            raise JobError(f"[{index}]{inside}{problem}") from None
+
+
+def _plain_cell(given: str) -> Any:
+    """Text for an input of text."""
+    return given.strip() or NOTHING
+
+
+def _typed_plain(given: Any) -> Any:
+    """A JSON value for an input of text."""
+    if isinstance(given, str | bool):
+        return given
+    if given is None:
+        return NOTHING
+    if isinstance(given, int | float):
+        return NOTHING if _is_nan(given) else msgspec.json.encode(_whole(given)).decode()
+    return given
+
+
+def _typed_number(given: Any, kinds: set[str]) -> Any:
+    """A JSON value for an input that takes more than text: the same number, in the type that the input has."""
+    if given is None or _is_nan(given):
+        return NOTHING
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        return given
+    if kinds <= {"boolean", "null"}:
+        return bool(given) if given in {0, 1} else given
+    return given if "number" in kinds or "" in kinds else _whole(given)
+
+
+def _whole(number: float) -> float:
+    """The number, without a point that says nothing: integers with gaps between them are floats in many libraries."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and isnan(value)
+
+
+def _takes_text(schema: Schema) -> bool:
+    return schema.get("format") != "uri" and type_name(schema) in {"", "string"}
 
 
 def _takes_file(schema: Schema) -> bool:
