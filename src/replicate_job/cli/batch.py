@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gc
+import os
 import shlex
 import sys
 import uuid
@@ -33,6 +34,7 @@ from replicate_job.flow.tally import Tally
 from replicate_job.inputs.pairs import parse_pairs
 from replicate_job.job import Job, Result
 from replicate_job.loop import new_loop
+from replicate_job.results.cause import error_of
 from replicate_job.results.file import STDOUT, ResultsFile
 from replicate_job.results.record import read_records, to_record
 from replicate_job.results.report import write_report
@@ -190,6 +192,7 @@ class _Command:
             constants=frozenset(pair.partition("=")[0] for pair in pairs),
         )
         self._tally, self._summary = Tally(), Summary()
+        self._progress = open_progress(self._tally, verbose=shared.verbose, quiet=shared.quiet)
         self._drive: Drive | None = None
 
     async def run(self) -> int:
@@ -206,8 +209,7 @@ class _Command:
     async def _run(self) -> int:
         shared, options = self._shared, self._options
         self._tally.total = self._rows.count(options.limit)
-        progress = open_progress(self._tally, verbose=shared.verbose, quiet=shared.quiet)
-        async with shared.session(progress, model=self._job.model, rate=options.rate) as context:
+        async with shared.session(self._progress, model=self._job.model, rate=options.rate) as context:
             resolved = await resolve(context, parse_target(self._job.model))
             if self._pairs:
                 given = parse_pairs(self._pairs, resolved.schema)
@@ -259,15 +261,20 @@ class _Command:
 
     def _records(self, file: ResultsFile, results: list[Result]) -> list[dict[str, Any]]:
         for result in results:
-            self._summary.add(result)
+            self._add(result)
         folder = file.folder
         return [to_record(result, folder) for result in results]
+
+    def _add(self, result: Result) -> None:
+        self._summary.add(result)
+        if self._shared.verbose and (error := error_of(result)):
+            self._progress.note(f"line {result.line}: {error}")
 
     async def _check(self, drive: Drive) -> int:
         async with aclosing(drive.check(self._rows)) as failures:
             async for some in failures:
                 for result in some:
-                    self._summary.add(result)
+                    self._add(result)
         tally = self._tally
         counts = {"rows": tally.read, "done": tally.stored, "to_run": tally.waiting, "wrong": tally.wrong}
         if repeated := tally.read - tally.stored - tally.waiting - tally.wrong:
@@ -279,16 +286,21 @@ class _Command:
         """``is_whole``: nothing broke it off, and what did is not to be told after this."""
         if self._shared.quiet or (self._drive is None and not self._options.dry_run):
             return
-        lines = self._summary.lines()
+        lines = self._summary.lines(self._columns_of_terminal())
         if self._drive is None:
             lines = lines[1:]  # what a check counts is on stdout
         elif not self._summary.rows and not is_whole:
             lines = []
-        for line in lines:
+        for line in (*lines, *self._rows.remarks()):
             tell(line)
         nameless = self._options.inputs == self._options.results == STDOUT  # and so every run is another batch
         if self._drive and not nameless:
             self._tell_how_to_go_on(self._drive, is_whole=is_whole)
+
+    def _columns_of_terminal(self) -> int | None:
+        """None where a line may be of any length."""
+        is_narrow = sys.stderr.isatty() and not self._shared.verbose
+        return os.get_terminal_size(sys.stderr.fileno()).columns if is_narrow else None
 
     def _tell_how_to_go_on(self, drive: Drive, *, is_whole: bool) -> None:
         again, is_short = f"`{_again()}", self._is_short(drive)

@@ -16,7 +16,7 @@ DISTINCT = 50
 """Causes kept apart; those that appear later are counted together."""
 
 _READ = 600  # characters of an error that tell it from others
-_LENGTH = 200  # characters kept of it
+_LENGTH = 2000  # characters kept of it: a page that a server sent is not
 _LINES = 5
 
 # A status is the error itself; an address, a quotation, a path, and each word with a digit (an id, a number, a file's

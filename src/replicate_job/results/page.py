@@ -19,6 +19,7 @@ from replicate_job.results.record import NO_PREDICTION
 from replicate_job.results.summary import Summary, told
 
 _CLASSES = {"succeeded": "good", "failed": "bad", NO_PREDICTION: "wrong"}
+_CAUSE = 300  # characters of an error
 _LABELS = {"succeeded": "Succeeded", "failed": "Failed", "canceled": "Canceled", NO_PREDICTION: "Errors"}
 
 
@@ -166,5 +167,5 @@ def _causes(causes: list[Cause]) -> Iterator[str]:
     )
     for cause in causes:
         lines = ", ".join(map(str, cause.lines)) + (", …" if cause.count > len(cause.lines) else "")
-        yield f"<tr><td>{cause.count:,}</td><td>{escape(cause.text)}</td><td>{lines}</td></tr>\n"
+        yield f"<tr><td>{cause.count:,}</td><td>{escape(one_line(cause.text, _CAUSE))}</td><td>{lines}</td></tr>\n"
     yield "</tbody></table></div></section>\n"

@@ -45,8 +45,8 @@ class RowReader:
         )
         self._values = ValueReader(document, typed=typed)
         self._plan: dict[str, _Place | None] = {}
-        self._is_met = header.names is not None
-        if self._is_met:
+        self._is_begun = False
+        if header.names is not None:
             self._columns.meet(header)
         # What the job has for all rows alike is somebody's choice, and not the model's own.
         self._has_own = not knows or not self._inputs or not self._inputs.keys().isdisjoint(job.input_data)
@@ -56,8 +56,8 @@ class RowReader:
         """The input. Raises JobError with every problem in its one line, also for a row that has a ``problem``."""
         if row.problem:
             raise JobError(row.problem)
-        if not self._is_met:
-            self._meet(row)
+        if not self._is_begun:
+            self._begin(row)
         plan = self._plan
         values: dict[str, Any] = {}
         problems: list[str] = []
@@ -76,14 +76,27 @@ class RowReader:
             self._check_known(row, values)
         return values
 
-    def _meet(self, row: Row) -> None:
-        """Learn the columns from the first row."""
-        self._is_met = True
+    def _begin(self, row: Row) -> None:
+        """Learn the columns from the first row, where they are not known."""
+        self._is_begun = True
+        if self._header.names is not None:
+            self._check_no_header(row)
+            return
         names = [name for name, value in row.values.items() if value is not None]
         try:
             self._columns.meet(msgspec.structs.replace(self._header, names=names))
         except ColumnsError as error:
             raise ColumnsError(str(error).replace(": ", f": line {row.line}: ", 1)) from None
+
+    def _check_no_header(self, row: Row) -> None:
+        """Raise ColumnsError where the first row of a file without a header is one."""
+        for name, given in row.values.items() if not self._header.is_named else ():
+            found = self._columns.input_of(name)
+            if found and isinstance(given, str) and given.strip().casefold() == found.casefold():
+                raise ColumnsError(
+                    f"{self._header.source}: line {row.line} is a header, as it names the input {found}: read it as one"
+                    " with --format csv, or without --no-header"
+                )
 
     def _find(self, name: str) -> _Place | None:
         found = self._columns.input_of(name)

@@ -26,7 +26,7 @@ class ValueReader:
     - Where ``typed`` is False, a value is the text of a cell: without its outer blanks, it takes the type that the
       schema gives its input, as a ``KEY=VALUE`` word does. An empty one is an input that is not given.
     - Else it is a JSON value. A null is an input that is not given. A text is read as a cell's where the schema takes
-      no text; a number becomes text where it takes only text.
+      no text; a number is text where it can only be one of the choices.
     - A text ``@path`` is a file, a ``pathlib.Path``, where the schema takes a file or anything, also in a list; there
       ``@@name`` is the text ``@name``. Where the schema takes other text, both are what they say.
 
@@ -47,7 +47,8 @@ class ValueReader:
             schemas = [{}]
         kinds = {type_name(schema) for schema in schemas}
         if kinds == {"string"} and not any(map(_takes_file, schemas)):
-            return (_typed_plain, str) if self._typed else (_plain_cell, None)
+            read = _typed_choice if any("enum" in schema for schema in schemas) else _typed_plain
+            return (read, str) if self._typed else (_plain_cell, None)
         if self._typed:
             return partial(self._typed_value, schemas=schemas, kinds=kinds), _OWN.get("".join(kinds))
         return partial(self._cell, schemas=schemas), None
@@ -66,7 +67,8 @@ class ValueReader:
             else:
                 value = text if "string" in kinds else self._read(text, schemas)
         else:
-            value = _typed_plain(given) if kinds <= {"string", "null"} else _typed_number(given, kinds)
+            is_choice = kinds <= {"string", "null"} and any("enum" in schema for schema in schemas)
+            value = _typed_choice(given) if is_choice else _typed_number(given, kinds)
         try:
             return self._with_files(value, schemas)
         except RecursionError:
@@ -107,24 +109,25 @@ def _plain_cell(given: str) -> Any:
 
 def _typed_plain(given: Any) -> Any:
     """A JSON value for an input of text."""
-    if isinstance(given, str | bool):
-        return given
-    if given is None:
-        return NOTHING
-    if isinstance(given, int | float):
-        return NOTHING if _is_nan(given) else msgspec.json.encode(_whole(given)).decode()
-    return given
+    return NOTHING if given is None or _is_nan(given) else given
+
+
+def _typed_choice(given: Any) -> Any:
+    """A JSON value for an input of some texts: libraries take ``"4"`` for a number."""
+    value = _typed_plain(given)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return msgspec.json.encode(_whole(value)).decode() if is_number else value
 
 
 def _typed_number(given: Any, kinds: set[str]) -> Any:
     """A JSON value for an input that takes more than text: the same number, in the type that the input has."""
-    if given is None or _is_nan(given):
-        return NOTHING
+    if (value := _typed_plain(given)) is NOTHING:
+        return value
     if isinstance(given, bool) or not isinstance(given, int | float):
         return given
     if kinds <= {"boolean", "null"}:
         return bool(given) if given in {0, 1} else given
-    return given if "number" in kinds or "" in kinds else _whole(given)
+    return _whole(given) if kinds <= {"integer", "null"} else given
 
 
 def _whole(number: float) -> float:
