@@ -267,6 +267,7 @@ def test_the_failed_are_tried_again_where_that_is_asked_for(api: ScriptedAPI) ->
 INTERRUPTED = """
 import os, signal, threading
 from replicate_job import batch
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a program in the background of a shell ignores it
 results = iter(batch("acme/private", [{"n": n} for n in range(8)], key="left", rate="none"))
 next(results)
 threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()

@@ -193,35 +193,75 @@ def test_a_programme_is_told_through_its_log(api: ScriptedAPI, caplog: pytest.Lo
     assert api.token not in caplog.text
 
 
-BLOCKS = """
-import sys
+START = """
+import asyncio, os, signal, sys, threading
 from replicate_job import run
-try:
-    run("acme/private", {"n": 1}, key="mine")
-except KeyboardInterrupt:
-    print("interrupted", flush=True)
-"""
-IN_A_LOOP = """
-import asyncio, signal
-from replicate_job import run
-async def notebook():
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a kernel, whose cells get KeyboardInterrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a program in the background of a shell ignores it
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
+
+def work():
     try:
         run("acme/private", {"n": 1}, key="mine")
     except KeyboardInterrupt:
         print("interrupted", flush=True)
+"""
+BLOCKS = f"{START}\nwork()"
+IN_A_LOOP = f"""{START}
+async def notebook():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a kernel, whose cells get KeyboardInterrupt
+    work()
 asyncio.run(notebook())
 """
+IN_ANOTHER_THREAD = f"""{START}
+def interrupt():
+    sys.stdin.read(1)
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+    sys.stdin.read(1)
+threading.Thread(target=interrupt, daemon=True).start()
+work()
+"""
+"""The signal comes to a thread that is not the one that waits, as systems may have it: no wait is interrupted."""
+
+
+def started(program: str) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
 @pytest.mark.parametrize("program", [BLOCKS, IN_A_LOOP], ids=["a script", "a notebook"])
 def test_ctrl_c_in_run_cancels_at_the_api(api: ScriptedAPI, program: str) -> None:
     """It strikes during the hold of the create, when no id is known yet."""
     api.next(Script(duration=math.inf))
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+    with started(program) as process:
         api.wait_until(lambda: api.predictions)
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=30)
     assert said == "interrupted\n"
     assert process.returncode == 0
     assert [prediction.status for prediction in api.predictions] == ["canceled"]
+
+
+def test_a_signal_that_another_thread_gets_is_heeded_all_the_same(api: ScriptedAPI) -> None:
+    api.next(Script(duration=math.inf))
+    with started(IN_ANOTHER_THREAD) as process:
+        api.wait_until(lambda: api.predictions)
+        assert process.stdin
+        process.stdin.write("x")
+        process.stdin.flush()
+        assert process.stdout
+        assert process.stdout.readline() == "interrupted\n"
+    assert [prediction.status for prediction in api.predictions] == ["canceled"]
+
+
+def test_what_another_signals_handler_raises_leaves_the_prediction_to_the_next_of_its_key(api: ScriptedAPI) -> None:
+    """As a server of workers ends them, or a limit of time."""
+    api.next(Script(duration=math.inf))
+    with started(BLOCKS) as process:
+        api.wait_until(lambda: api.predictions)
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=30)
+    assert "terminated" in told
+    assert api.count("cancel") == 0
+    api.predictions[0].finish()
+    assert run("acme/private", {"n": 1}, key="mine").prediction_id == api.predictions[0].id
+    assert len(api.predictions) == 1

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Iterable, Iterator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import aclosing, closing
 from functools import partial
 from itertools import count
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 import msgspec
 
@@ -21,13 +19,12 @@ from replicate_job.flow.batch import CONCURRENCY, LOCAL_CONCURRENCY, Batch, batc
 from replicate_job.flow.context import Context
 from replicate_job.flow.drive import Drive
 from replicate_job.flow.item import ReadRow
-from replicate_job.flow.leave import LONGEST
 from replicate_job.flow.prepare import check_job
 from replicate_job.flow.resolve import resolve
 from replicate_job.flow.tally import Tally
 from replicate_job.inputs.plain import native, plain_values
 from replicate_job.job import Job, Result
-from replicate_job.loop import new_loop
+from replicate_job.loop import iterate, new_loop
 from replicate_job.rows import ColumnOptions, Header, ReadOptions, Row, RowReader, open_rows
 from replicate_job.rows.frame import Frame, frame_names, frame_rows
 from replicate_job.runner import LogReporter
@@ -35,7 +32,6 @@ from replicate_job.session import open_session
 from replicate_job.settings import Settings, check_environment, read_settings
 from replicate_job.wire.target import parse_target
 
-_T = TypeVar("_T")
 RowInput = Mapping[str, Any]
 RowSource = Iterable[RowInput] | AsyncIterable[RowInput] | Frame | str | PathLike[str]
 
@@ -50,7 +46,8 @@ class BatchOptions(TypedDict, total=False):
     they are not recognised; see ``replicate-job batch --help``.
     ``save_to``: the folder for output files; without it nothing is saved. ``concurrency``: predictions under way
     together. ``rate``: the most creates, as ``"600/min"``, ``"10/s"``, ``"none"``. ``limit``: rows that are taken.
-    ``retry_failed``, ``fail_fast``, ``max_predict_time`` (seconds): see ``replicate-job batch --help``.
+    ``retry_failed``, ``retry_uncertain`` (may pay twice), ``fail_fast``, ``max_predict_time`` (seconds): see
+    ``replicate-job batch --help``.
     ``token``, ``base_url``, ``journal``, ``local`` and those of ``Job``: as for ``run``.
     """
 
@@ -68,6 +65,7 @@ class BatchOptions(TypedDict, total=False):
     rate: str
     limit: int | None
     retry_failed: bool
+    retry_uncertain: bool
     fail_fast: bool
     max_predict_time: float | None
     token: str | None
@@ -115,16 +113,9 @@ class Results(AsyncIterable[Result], Iterable[Result]):
                     yield result
 
     def __iter__(self) -> Iterator[Result]:
-        loop = _Loop()
-        results = self._call.run()
-        try:
-            while some := loop.run(anext(results, None)):
+        with closing(iterate(self._call.run(), new_loop)) as results:
+            for some in results:
                 yield from some
-        finally:
-            try:
-                loop.run(results.aclose())
-            finally:
-                loop.close()
 
 
 class _Call:
@@ -168,8 +159,9 @@ class _Call:
         """The rows, how to read one as an input, and the file that they are from."""
         how = partial(RowReader, job=self._job, options=self._columns)
         if isinstance(rows, str | PathLike):
-            file = open_rows(rows, self._reading())
-            return file, partial(how, header=file.header(), typed=file.typed), Path(rows).resolve()
+            file, source = open_rows(rows, self._reading()), Path(rows).resolve()
+            read = partial(how, header=file.header(), typed=file.typed, within=(Path.cwd(), source.parent))
+            return file, read, source
         if self._reading() != ReadOptions():
             raise JobError("format, delimiter, encoding, header and quotes are for the path of a file")
         if isinstance(rows, AsyncIterable):
@@ -212,6 +204,7 @@ class _Call:
             id_column=options.get("id"),
             limit=options.get("limit"),
             retry_failed=options.get("retry_failed", False),
+            retry_uncertain=options.get("retry_uncertain", False),
             fail_fast=options.get("fail_fast", False),
             max_predict_time=options.get("max_predict_time"),
         )
@@ -233,35 +226,3 @@ def _row(line: int, values: RowInput) -> Row:
         return Row(line, plain_values(values))
     except ValueError as error:
         return Row(line, {}, str(error))
-
-
-class _Loop:
-    """An event loop in a thread of its own, for a caller that blocks."""
-
-    def __init__(self) -> None:
-        self._loop = new_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="replicate-job", daemon=True)
-        self._thread.start()
-
-    def run(self, work: Awaitable[_T]) -> _T:
-        """Block until it is done. Ctrl-C cancels it and waits for its clean-up."""
-        ended = threading.Event()
-
-        async def wait() -> _T:
-            try:
-                return await work
-            finally:
-                ended.set()
-
-        running = asyncio.run_coroutine_threadsafe(wait(), self._loop)
-        try:
-            return running.result()
-        except KeyboardInterrupt:
-            running.cancel()
-            ended.wait(2 * LONGEST)
-            raise
-
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()

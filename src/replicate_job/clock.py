@@ -3,24 +3,96 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
+from functools import cache
+from pathlib import Path
 from typing import Protocol
+
+import msgspec
 
 
 class Clock(Protocol):
-    """``time`` is Unix seconds, to be written down; ``now`` only ever grows, to measure by. All in seconds."""
+    """Time in seconds.
 
+    ``time`` is Unix time, to be written down; somebody may set it. ``now`` only grows, and also while the machine
+    sleeps. It counts from the machine's start: two readings can be compared where both are of the same ``boot``,
+    which is empty where the system does not tell.
+    """
+
+    @property
+    def boot(self) -> str: ...
     def time(self) -> float: ...
     def now(self) -> float: ...
     async def sleep(self, seconds: float) -> None: ...
 
 
+class Moment(msgspec.Struct, frozen=True, array_like=True):
+    """A point in time as a clock read it.
+
+    ``wall`` is Unix time, ``since`` the clock's ``now`` of that ``boot``. ``api`` is the API's own time (Unix seconds),
+    None where no answer had told it yet.
+    """
+
+    wall: float
+    boot: str = ""
+    since: float = 0.0
+    api: float | None = None
+
+    @property
+    def best(self) -> float:
+        """Unix seconds by the API's clock where it was known, else by this machine's."""
+        return self.wall if self.api is None else self.api
+
+    def age(self, clock: Clock) -> float | None:
+        """Seconds since then; None after a restart of the machine, where only a clock that may be wrong could tell."""
+        return max(0.0, clock.now() - self.since) if self.boot and self.boot == clock.boot else None
+
+
 class SystemClock:
+    """The operating system's clocks: ``CLOCK_BOOTTIME`` where there is one."""
+
+    @property
+    def boot(self) -> str:
+        return _boot()
+
     def time(self) -> float:
         return time.time()
 
     def now(self) -> float:
-        return time.monotonic()
+        return _since_boot()
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+if sys.platform == "linux":
+
+    def _since_boot() -> float:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    @cache
+    def _boot() -> str:
+        try:
+            return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            return ""
+
+else:
+
+    def _since_boot() -> float:
+        """On macOS ``CLOCK_MONOTONIC`` goes on in sleep, unlike ``time.monotonic``."""
+        clock = getattr(time, "CLOCK_MONOTONIC", None)
+        return time.clock_gettime(clock) if clock is not None else time.monotonic()
+
+    @cache
+    def _boot() -> str:
+        import ctypes  # noqa: PLC0415 - for this alone
+
+        name, size = b"kern.bootsessionuuid", ctypes.c_size_t(64)
+        found = ctypes.create_string_buffer(size.value)
+        try:
+            failed = ctypes.CDLL(None).sysctlbyname(name, found, ctypes.byref(size), None, 0)
+        except (AttributeError, OSError, TypeError):  # no such function outside macOS and the BSDs
+            return ""
+        return "" if failed else found.value.decode("ascii", "replace")

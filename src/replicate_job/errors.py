@@ -19,6 +19,7 @@
     ├── TransportError              no answer that can be read
     │   ├── NotSentError            certainly never reached the API (no connection)
     │   └── NoAnswerError           may have reached it (reset, time-out, unreadable body)
+    │       └── AnswerTooLargeError its answer is larger than is read; asking again gives the same
     ├── UncertainError              a prediction may exist and cannot be told apart; it is never sent again by itself
     ├── PredictionError             raised by ``Result.raise_for_status``
     │   ├── PredictionFailedError
@@ -30,6 +31,7 @@
     ├── JournalError                the journal cannot be used
     │   ├── JobHeldError            another live process holds this job
     │   └── ClaimLostError          another process took this job over
+    ├── ForkedError                 this process was forked from one that had used what it needs
     ├── WebhookVerificationError    a webhook that is not to be trusted, or a secret that cannot be read
     └── LocalError                  the built-in server or one of its models cannot start
 """
@@ -44,7 +46,21 @@ if TYPE_CHECKING:
 
 
 class ReplicateJobError(Exception):
-    """Base of every error here. ``str(error)`` is one line for a person: what is wrong, where, what to do."""
+    """Base of every error here. ``str(error)`` is one line for a person: what is wrong, where, what to do.
+
+    It can be pickled, with its fields: it crosses pools of processes.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As exceptions do it, the constructor would be called with the message for all its arguments.
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(kind: type[ReplicateJobError], args: tuple[Any, ...], fields: dict[str, Any]) -> ReplicateJobError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
 
 
 class JobError(ReplicateJobError):
@@ -155,6 +171,10 @@ class NoAnswerError(TransportError):
     pass
 
 
+class AnswerTooLargeError(NoAnswerError):
+    pass
+
+
 class UncertainError(ReplicateJobError):
     """``key`` names the job in the journal; ``candidates`` are ids of predictions that may be it."""
 
@@ -221,6 +241,16 @@ class JobHeldError(JournalError):
 
 class ClaimLostError(JournalError):
     pass
+
+
+class ForkedError(ReplicateJobError):
+    """Threads do not come along with a fork: those of the HTTP library, of the journal and of a blocking call."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this process was forked from one that had used replicate-job, whose threads stayed behind: open it after "
+            'the fork, or start processes with multiprocessing\'s "spawn" or "forkserver"'
+        )
 
 
 class WebhookVerificationError(ReplicateJobError):

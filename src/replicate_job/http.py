@@ -6,19 +6,23 @@ The facts are of pyreqwest 0.15, each seen in ``tests/api/test_transport.py``.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import timedelta
 
-from pyreqwest.client import ClientBuilder
+from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import BuilderError, PyreqwestError, RedirectError, RequestTimeoutError
 from pyreqwest.response import Response
 
-from replicate_job.errors import NoAnswerError, NotSentError, TransportError
+from replicate_job.errors import ForkedError, NoAnswerError, NotSentError, TransportError
 
 NEVER_CONNECTED = "client error (Connect)"
 """The cause that hyper names when a request failed before its first byte was sent."""
+FORKED = "before fork()"
+"""What the library says of its runtime in a forked process."""
+_users = set[int]()  # processes that made clients: this one, or one that it was forked from
 _CONNECT = timedelta(seconds=10)
 _READ = timedelta(seconds=60)  # without a byte
 _LOOPBACK = re.compile(r"(?:.+\.)?localhost|127(?:\.\d{1,3}){3}|::1", re.ASCII | re.IGNORECASE)
@@ -40,6 +44,7 @@ class Exchange:
         self._what = what
 
     def __enter__(self) -> None:
+        check_fork()
         self._cancellations = _cancellations()
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
@@ -74,6 +79,25 @@ def read_headers(response: Response) -> dict[str, str]:
         with suppress(ValueError):
             found[name.lower()] = response.headers[name]
     return found
+
+
+def build(builder: ClientBuilder) -> Client:
+    """Make the client. Raises ForkedError in a fork of a process that made one, whose runtime cannot be used here."""
+    check_fork()
+    try:
+        client = builder.build()
+    except RuntimeError as error:
+        if FORKED in str(error):  # the program used the library by itself
+            raise ForkedError from None
+        raise
+    _users.add(os.getpid())
+    return client
+
+
+def check_fork() -> None:
+    """Raise ForkedError where a client was made before this process was forked: its requests would never end."""
+    if _users and os.getpid() not in _users:
+        raise ForkedError
 
 
 def downloader() -> ClientBuilder:

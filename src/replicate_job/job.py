@@ -11,6 +11,8 @@ from replicate_job.errors import PredictionCanceledError, PredictionFailedError,
 
 FUNCTION = "replicate_run_prediction"
 """The one function that a job file can name here."""
+EVENTS = ("start", "output", "logs", "completed")
+"""What a webhook can be sent for: the words of ``webhook_events_filter``."""
 
 
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,7 +49,8 @@ class Result(msgspec.Struct, frozen=True):
 
     ``created_at`` and ``completed_at`` are ISO 8601 as the API wrote them; ``metrics`` holds seconds
     (``predict_time``, ``total_time``). ``files`` is empty where nothing was saved. ``key`` is the job's
-    name in the journal.
+    name in the journal. ``sent`` names the local files of the input by their place in it, as
+    ``{"images[1]": "cat.png"}``.
 
     In a batch, ``line`` is the row's (from 1), and ``problem`` says what kept the row from a result that can be used:
     with the status ``error`` no prediction is known (then ``prediction_id`` is empty), with another the outputs could
@@ -69,6 +72,7 @@ class Result(msgspec.Struct, frozen=True):
     logs: str = ""
     line: int = 0
     problem: str = ""
+    sent: dict[str, str] = {}
 
     def to_dict(self) -> dict[str, Any]:
         """The ten fields in the seed's order, and ``files`` as strings where files were saved."""

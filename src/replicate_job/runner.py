@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import queue
-import threading
-from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 import msgspec
 
@@ -19,12 +17,12 @@ from replicate_job.flow.context import Context
 from replicate_job.flow.run import Ask, new_key, run_job
 from replicate_job.inputs.plain import native
 from replicate_job.job import Job, Result
+from replicate_job.loop import LoopThread, iterate
 from replicate_job.session import open_session
 from replicate_job.settings import Settings, check_environment, read_settings
 from replicate_job.wire.prediction import Prediction
 
 _log = logging.getLogger("replicate_job")
-_T = TypeVar("_T")
 
 
 class Options(TypedDict, total=False):
@@ -60,6 +58,9 @@ class LogReporter:
 
     def warn(self, line: str) -> None:
         _log.warning("%s", line)
+
+    def tell(self, line: str) -> None:
+        _log.info("%s", line)
 
     def note(self, line: str) -> None:
         _log.info("%s", line)
@@ -118,15 +119,17 @@ async def arun(job: Job | str, input_data: Mapping[str, Any] | None = None, **op
 def run(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> Result:
     """Do as ``arun`` does and block until the end; also where an event loop already runs, as in a notebook.
 
-    Ctrl-C cancels the prediction at the API before it raises KeyboardInterrupt.
+    Ctrl-C cancels the prediction at the API before it raises KeyboardInterrupt. Another exception of a signal handler,
+    as SystemExit at SIGTERM, leaves it running and journaled.
     """
     call = _call(job, input_data, options)
+    with LoopThread() as loop:
 
-    async def work() -> Result:
-        async with call.open() as context:
-            return await run_or_cancel(context, call.ask)
+        async def work() -> Result:
+            async with call.open() as context:
+                return await run_or_cancel(context, call.ask, leave=lambda: not loop.is_interrupted)
 
-    return _block(work())
+        return loop.run(work())
 
 
 async def astream(
@@ -159,24 +162,7 @@ async def astream(
 
 def stream(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> Iterator[str]:
     """Do as ``astream`` does, blocking between pieces; a generator that is left early leaves the prediction running."""
-    call = _call(job, input_data, options)
-    pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-
-    async def work() -> None:
-        try:
-            async with call.open() as context:
-                result = await run_job(context, msgspec.structs.replace(call.ask, emit=pieces.put))
-            result.raise_for_status()
-        finally:
-            pieces.put(None)
-
-    thread = _Thread(work())
-    try:
-        while (piece := pieces.get()) is not None:
-            yield piece
-        thread.result()
-    finally:
-        thread.stop()
+    yield from iterate(astream(job, input_data, **options))
 
 
 def replicate_run_prediction(
@@ -193,57 +179,3 @@ def replicate_run_prediction(
         "max_poll_attempts": max_poll_attempts,
     }
     return run(model, input_data, **options).to_dict()
-
-
-class _Thread:
-    """A coroutine on an event loop in a thread of its own."""
-
-    def __init__(self, work: Coroutine[Any, Any, Any]) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[Any] | None = None
-        self._started, self._ended = threading.Event(), threading.Event()
-        self.value: Any = None
-        self.error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(work,), name="replicate-job", daemon=True)
-        self._thread.start()
-
-    def _run(self, work: Coroutine[Any, Any, Any]) -> None:
-        async def main() -> Any:
-            self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
-            self._started.set()
-            return await work
-
-        try:
-            self.value = asyncio.run(main())
-        except BaseException as error:  # noqa: BLE001 - raised again by ``result``
-            self.error = error
-        finally:
-            self._ended.set()
-
-    def stop(self) -> None:
-        """Cancel the coroutine and wait for its clean-up."""
-        self._started.wait()
-        if self._loop and self._task:
-            with suppress(RuntimeError):  # it has ended, and its loop is closed
-                self._loop.call_soon_threadsafe(self._task.cancel)
-        self._ended.wait()
-
-    def result(self) -> Any:
-        # Not by join: one that Ctrl-C interrupts makes CPython 3.11 take the thread for ended.
-        try:
-            self._ended.wait()
-        except KeyboardInterrupt:
-            self.stop()
-            raise
-        if self.error:
-            raise self.error
-        return self.value
-
-
-def _block(work: Coroutine[Any, Any, _T]) -> _T:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    value: _T = _Thread(work).result()
-    return value

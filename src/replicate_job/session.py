@@ -11,8 +11,9 @@ from replicate_job.api.client import Client
 from replicate_job.api.transport import Transport, normalize
 from replicate_job.clock import Clock, SystemClock
 from replicate_job.errors import ModelNotFoundError
+from replicate_job.flow.account import AccountNote
 from replicate_job.flow.context import Context, Patience, Reporter, command_line
-from replicate_job.http import is_loopback
+from replicate_job.http import check_fork, is_loopback
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.outputs.http import HttpFetch
 from replicate_job.settings import TOKEN, Settings, check_environment
@@ -20,7 +21,7 @@ from replicate_job.settings import TOKEN, Settings, check_environment
 LOCAL = "local"
 CREATES, OTHERS = 600 / 60, 3000 / 60
 """Requests a second that Replicate allows: creates, and all others (https://replicate.com/docs/topics/predictions/rate-limits)."""
-LOCAL_PATIENCE = Patience(settle=0.5, appear=0)
+LOCAL_PATIENCE = Patience(settle=0.5, overtaken=0.5, appear=0)
 """The local server shows and lists a prediction at once."""
 
 
@@ -39,28 +40,36 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
 
     ``model`` is what will be run, for the local server to start it at once; ``rate`` is creates a second, None for no
     limit of any kind but what the API's refusals teach; ``line`` writes commands for hints.
-    Raises MissingVariableError without a token, unless the API is on this machine; LocalError.
+    Raises MissingVariableError without a token, unless the API is on this machine; ForkedError; LocalError.
     """
+    check_fork()
     async with AsyncExitStack() as stack:
         base_url = settings.base_url
         if settings.local:
             rate = None
             from replicate_job.local.server import Options, serve  # noqa: PLC0415 - an extra, and slow to import
 
-            base_url = await stack.enter_async_context(serve(Options(warm=model, on_notice=reporter.warn)))
+            options = Options(warm=model, on_notice=reporter.tell, on_warning=reporter.warn)
+            base_url = await stack.enter_async_context(serve(options))
         elif not is_loopback(urlsplit(normalize(base_url)).hostname):
             check_environment((TOKEN,), settings)
         agent = f"replicate-job/{__version__}"
-        transport = await stack.enter_async_context(Transport(base_url, settings.token, user_agent=agent))
+        transport = await stack.enter_async_context(Transport(base_url, settings.token, user_agent=agent, clock=clock))
+        api = LOCAL if settings.local else transport.base_url
+        client = Client(transport, creates=rate, others=OTHERS if rate else None, clock=clock)
+        journal = await stack.enter_async_context(SQLiteJournal(settings.journal, clock=clock, token=settings.token))
+        account = AccountNote(api, client, journal, is_needed=bool(settings.token) and not settings.local)
+        stack.push_async_callback(account.close)
         context = Context(
-            api=LOCAL if settings.local else transport.base_url,
-            client=Client(transport, creates=rate, others=OTHERS if rate else None, clock=clock),
-            journal=await stack.enter_async_context(SQLiteJournal(settings.journal)),
+            api=api,
+            client=client,
+            journal=journal,
             fetch=await stack.enter_async_context(HttpFetch()),
             reporter=reporter,
             cache=settings.state,
+            account=account,
             forgetful=settings.local,
-            patience=patience or (LOCAL_PATIENCE if settings.local else Patience()),
+            patience=patience or (LOCAL_PATIENCE if settings.local else _patience(settings.list_lag)),
             line=line,
             clock=clock,
         )
@@ -70,6 +79,11 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
             if not settings.local:
                 raise
             raise ModelNotFoundError(error.target, error.tried, _local_advice()) from None
+
+
+def _patience(list_lag: float) -> Patience:
+    """An item is behind newer ones by a sixth of the time that it may be late alone."""
+    return Patience(settle=list_lag, overtaken=list_lag / 6)
 
 
 def _local_advice() -> str:

@@ -14,18 +14,25 @@ from replicate_job.errors import JobError, MissingVariableError
 TOKEN = "REPLICATE_API_TOKEN"  # noqa: S105 - the name of the variable
 BASE_URL = "REPLICATE_BASE_URL"
 JOURNAL = "REPLICATE_JOB_JOURNAL"
+LIST_LAG = "REPLICATE_JOB_LIST_LAG"
+SLOWEST_LIST = 60.0
+"""Seconds that the account's list of predictions may be late, where nothing else is said."""
 DEFAULT_BASE_URL = "https://api.replicate.com"
 TOKEN_ADVICE = "get a token at https://replicate.com/account/api-tokens, or run with --local, which needs none"  # noqa: S105 - advice
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """``state`` is the folder of the journal's default place and of cached schemas. A ``local`` run needs no token."""
+    """``state`` is the folder of the journal's default place and of cached schemas. A ``local`` run needs no token.
+
+    ``list_lag`` is how many seconds the account's list of predictions may be late.
+    """
 
     token: str | None
     base_url: str
     journal: Path
     state: Path
     local: bool = False
+    list_lag: float = SLOWEST_LIST
 
 
 def read_settings(
@@ -47,7 +54,19 @@ def read_settings(
         journal=Path(journal or environment.get(JOURNAL) or state / "journal.db").expanduser(),
         state=state,
         local=local,
+        list_lag=_read_seconds(environment, LIST_LAG, SLOWEST_LIST),
     )
+
+
+def _read_seconds(environment: Mapping[str, str], name: str, default: float) -> float:
+    text = environment.get(name, "").strip()
+    try:
+        seconds = float(text) if text else default
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise JobError(f"{name} is {text!r}: it must be a number of seconds, such as {default:g}")
+    return seconds
 
 
 def _state_folder(environment: Mapping[str, str]) -> Path:

@@ -15,6 +15,8 @@ MARGIN = 0.03  # a bucket stays a little below its rate
 class Clock:
     """Time that passes only while somebody sleeps, and only once ``runs`` is set."""
 
+    boot = "this boot"
+
     def __init__(self) -> None:
         self._now = 100.0
         self.asleep, self.runs = asyncio.Event(), asyncio.Event()

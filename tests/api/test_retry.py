@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate_job.api.retry import backoff, is_ambiguous, is_transient, wait_asked
-from replicate_job.errors import APIError, NoAnswerError, NotSentError, RateLimitError
+from replicate_job.errors import AnswerTooLargeError, APIError, NoAnswerError, NotSentError, RateLimitError
 from replicate_job.wire.problem import Problem
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -76,15 +76,14 @@ def test_waits_double_up_to_a_ceiling_and_jitter_takes_off_at_most_half(
     [
         (NotSentError("x"), True, False),
         (NoAnswerError("x"), True, True),
+        (AnswerTooLargeError("x"), False, True),
         (RateLimitError("x", status=429), True, False),
         (APIError("x", status=500), True, True),
         (APIError("x", status=503), True, True),
         (APIError("x", status=524), True, True),
         (APIError("x", status=408), True, True),
-        (APIError("x", status=307), False, False),
-        (APIError("x", status=402), False, False),
-        (APIError("x", status=404), False, False),
-        (APIError("x", status=422), False, False),
+        *((APIError("x", status=status), False, True) for status in (101, 300, 307, 405, 409, 418, 425, 499)),
+        *((APIError("x", status=status), False, False) for status in (400, 401, 402, 403, 404, 413, 422)),
     ],
 )
 def test_what_may_be_answered_otherwise_and_what_may_have_been_done(

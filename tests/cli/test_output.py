@@ -47,6 +47,19 @@ def test_each_line_of_the_models_log_is_told_once_when_it_is_whole(capsys: pytes
     assert [line for line in lines if line.startswith("|")] == ["| a", "| bc", "| d"]
 
 
+@pytest.mark.parametrize(
+    ("verbose", "quiet", "told"),
+    [(False, False, "Stand-in: b\n"), (True, False, "| a\n| Stand-in: b\n"), (False, True, "")],
+)
+def test_what_a_stand_in_left_out_is_told_once_unless_quiet(
+    *, verbose: bool, quiet: bool, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reporter = LineReporter(verbose=verbose, quiet=quiet, now=Clock())
+    for status in ("processing", "succeeded"):
+        reporter.saw(prediction(status, "a\nStand-in: b\n"))
+    assert "".join(f"{line}\n" for line in capsys.readouterr().err.splitlines() if "p " not in line) == told
+
+
 async def test_a_silence_is_broken_once_a_heartbeat() -> None:
     heard: asyncio.Queue[str] = asyncio.Queue()
 
@@ -59,13 +72,14 @@ async def test_a_silence_is_broken_once_a_heartbeat() -> None:
     beating.cancel()
 
 
-def test_warnings_are_for_everyone_and_notes_for_who_asks(capsys: pytest.CaptureFixture[str]) -> None:
+def test_warnings_and_news_are_for_everyone_and_notes_for_who_asks(capsys: pytest.CaptureFixture[str]) -> None:
     for reporter, told in (
-        (LineReporter(), "warning: a\n"),
-        (LineReporter(verbose=True), "warning: a\nb\np starting\n"),
+        (LineReporter(), "warning: a\nc\n"),
+        (LineReporter(verbose=True), "warning: a\nc\nb\np starting\n"),
         (LineReporter(quiet=True), ""),
     ):
         reporter.warn("a")
+        reporter.tell("c")
         reporter.note("b")
         reporter.saw(prediction("starting"))
         captured = capsys.readouterr()

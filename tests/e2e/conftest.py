@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import signal
 import sqlite3
 import struct
@@ -40,6 +41,8 @@ FIELDS = [
     "metrics",
 ]
 EMPTY: Mapping[str, str] = MappingProxyType({})
+_SEAT = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+"""Makes stdin the terminal of its session, whose keys are signals, and becomes the program that its words name."""
 PATIENCE = 30
 """Seconds after which a process that should have ended is a failure."""
 
@@ -176,6 +179,22 @@ class Command:
         assert self._token.encode() not in out + err
         return Outcome(code, out.replace(b"\r\n", b"\n"), err.decode())
 
+    def on_one_terminal(self, *words: str | Path, width: int = 80) -> Seated:
+        """Start it with stdin, stdout and stderr on the same terminal, as a person does."""
+        screen = Screen(width)
+        popen = subprocess.Popen(
+            [sys.executable, "-c", _SEAT, *self.program, *map(str, words)],
+            cwd=self.folder,
+            env={**self.environment, "TERM": "xterm-256color"},
+            stdin=screen.side,
+            stdout=screen.side,
+            stderr=screen.side,
+            start_new_session=True,
+        )
+        process = Process(popen, self._token)
+        self._started.append(process)
+        return Seated(process, popen, screen)
+
     def rows(self, columns: str = "*") -> list[dict[str, Any]]:
         """The rows of the journal, oldest first."""
         with closing(sqlite3.connect(self.journal, timeout=10)) as database:
@@ -195,6 +214,9 @@ class Screen:
         self._own, self.side = pty.openpty()
         fcntl.ioctl(self.side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
 
+    def type(self, keys: bytes) -> None:
+        os.write(self._own, keys)
+
     def read(self) -> bytes:
         """Everything, until the last process that writes has gone."""
         os.close(self.side)
@@ -204,6 +226,46 @@ class Screen:
                 shown += part
         os.close(self._own)
         return shown
+
+
+class Seated:
+    """A command at whose terminal somebody sits."""
+
+    def __init__(self, process: Process, popen: subprocess.Popen[bytes], screen: Screen) -> None:
+        self.process, self._popen, self._screen = process, popen, screen
+
+    def type(self, keys: bytes) -> None:
+        self._screen.type(keys)
+
+    def end(self) -> tuple[int, list[str]]:
+        """The exit code, and the lines that are on the terminal at the end, without the empty ones."""
+        written = self._screen.read()
+        code = self._popen.wait(PATIENCE)
+        assert b"Traceback" not in written, written.decode()
+        return code, [line for line in rendered(written.decode()) if line]
+
+
+_CONTROL = re.compile(r"\x1b\[(?P<amount>\d*)(?P<what>[A-K])|\x1b\[[0-9;?]*[A-Za-z]|\r|\n|[^\x1b\r\n]+")
+
+
+def rendered(written: str) -> list[str]:
+    """What a terminal shows that never scrolls or wraps."""
+    lines, row, column = [""], 0, 0
+    for found in _CONTROL.finditer(written):
+        part, what = found[0], found["what"]
+        if part == "\r":
+            column = 0
+        elif part == "\n":
+            row += 1
+            lines += [""] * (row + 1 - len(lines))
+        elif what == "A":
+            row = max(0, row - int(found["amount"] or 1))
+        elif what == "K":
+            lines[row] = "" if found["amount"] == "2" else lines[row][:column]
+        elif not part.startswith("\x1b"):
+            lines[row] = lines[row][:column].ljust(column) + part + lines[row][column + len(part) :]
+            column += len(part)
+    return [line.rstrip() for line in lines]
 
 
 @pytest.fixture

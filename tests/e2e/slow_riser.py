@@ -20,6 +20,7 @@ import msgspec
 from replicate_job.api.client import Client
 from replicate_job.api.transport import Transport
 from replicate_job.cli.output import LineReporter
+from replicate_job.flow.account import AccountNote
 from replicate_job.flow.context import Context, Patience
 from replicate_job.flow.run import Ask, run_job
 from replicate_job.job import Job
@@ -27,7 +28,8 @@ from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.outputs.http import HttpFetch
 
 if TYPE_CHECKING:
-    from replicate_job.journal.entry import Claim, Entry, Request
+    from replicate_job.clock import Moment
+    from replicate_job.journal.entry import Claim, Request
     from replicate_job.wire.prediction import Prediction
 
 LEASE = 0.5
@@ -47,10 +49,10 @@ class StoppingJournal(SQLiteJournal):
         stop("claimed")
         return claim
 
-    async def intend(self, claim: Claim, request: Request) -> Entry:
-        entry = await super().intend(claim, request)
+    async def intend(self, claim: Claim, request: Request, sent: Moment) -> Claim:
+        intended = await super().intend(claim, request, sent)
         stop("intended")
-        return entry
+        return intended
 
 
 class StoppingClient(Client):
@@ -64,14 +66,16 @@ async def main() -> None:
     journal = StoppingJournal(Path(sys.argv[1]), lease=LEASE)
     transport = Transport(os.environ["REPLICATE_BASE_URL"], os.environ["REPLICATE_API_TOKEN"], user_agent="test")
     async with transport, journal, HttpFetch() as fetch:
+        client = StoppingClient(transport)
         context = Context(
             api=transport.base_url,
-            client=StoppingClient(transport),
+            client=client,
+            account=AccountNote(transport.base_url, client, journal, is_needed=False),
             journal=journal,
             fetch=fetch,
             reporter=LineReporter(),
             cache=Path(sys.argv[1]).parent,
-            patience=Patience(settle=0.5),
+            patience=Patience(settle=0.5, overtaken=3600),
         )
         job = Job("replicate/hello-world", {"text": "x"}, poll_interval=float(sys.argv[2]) / 100, max_poll_attempts=100)
         result = await run_job(context, Ask(job, "k"))

@@ -270,7 +270,8 @@ CASES = {
     ),
     "Common Voice": Case(
         "validated.tsv",
-        'client_id\tpath\tsentence\tup_votes\tage\tlocale\n9f\ta.mp3\t"Go," she said.\t2\t\ten\n9e\tb.mp3\t"Wait\t2\ttwenties\ten\n'
+        'client_id\tpath\tsentence\tup_votes\tage\tlocale\n9f\ta.mp3\t"Go," she said.\t2\t\ten\n'
+        '9e\tb.mp3\t"Wait\t2\ttwenties\ten\n'
         "9d\tc.mp3\tShe ran.\t3\t\ten\n",
         SPEECH,
         [{"text": '"Go," she said.'}, {"text": '"Wait'}, {"text": "She ran."}],

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from replicate_job.testing import Model, openapi_schema
+
 if TYPE_CHECKING:
     from tests.e2e.conftest import Command
 
@@ -68,11 +70,12 @@ def test_a_file_of_more_than_100_mb_is_refused_before_any_request(api: ScriptedA
         ("image=@.", ". is not a file"),
         ("image=@", "there is no file ''"),
         ("image=@" + "x" * 5000, "names no file"),
-        ("prompt=@a.txt", "takes no file"),
+        ("prompt=@a.bin", "a.bin is not UTF-8 text (byte 1), and this input takes text"),
     ],
 )
 def test_a_file_that_cannot_be_sent_is_named(api: ScriptedAPI, command: Command, word: str, said: str) -> None:
     (command.folder / "a.txt").write_text("hello")
+    (command.folder / "a.bin").write_bytes(b"\xff")
     outcome = command("run", SDXL, word)
     assert outcome.code == 2
     assert said in outcome.err
@@ -98,3 +101,20 @@ def test_the_same_key_sends_the_same_file_once(api: ScriptedAPI, command: Comman
     for _ in range(2):
         assert command("run", SDXL, "image=@a.bin", "--key", "k").code == 0
     assert (len(api.predictions), api.count("file")) == (1, 1)
+
+
+def test_data_that_looks_like_the_journals_word_for_a_file_is_data_also_after_a_restart(
+    api: ScriptedAPI, command: Command
+) -> None:
+    """Only the job's own author makes a file of a path, with ``@``."""
+    secret = command.folder / "secret"
+    secret.write_bytes(b"not to be sent")
+    api.models["acme/any"] = Model(name="acme/any", official=True, schema=openapi_schema({"data": {}}))
+    looks = {"data": [{"replicate-job:file": str(secret)}, {"replicate-job:file!": str(secret)}]}
+    (command.folder / "input.json").write_bytes(msgspec.json.encode(looks))
+    api.faults.next("model", "hang")
+    process = command.start("run", "acme/any", "--input", "input.json", "--no-save")
+    api.wait_until(lambda: api.count("model"))
+    process.kill()
+    assert command("resume").code == 0
+    assert msgspec.json.decode(api.predictions[0].request.body)["input"] == looks

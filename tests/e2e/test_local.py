@@ -57,6 +57,20 @@ def test_the_seeds_job_paints_a_picture_of_its_shape(command: Command, environme
     outcome = command("run", str(seed), "--local", env=environment)
     assert outcome.response["status"] == "succeeded"
     assert outcome.code == 0
-    assert "A stand-in, not FLUX" in outcome.err
+    told = outcome.err.splitlines()
+    (warning,) = [line for line in told if line.startswith("warning: ")]
+    assert warning.startswith("warning: black-forest-labs/flux-schnell: A stand-in, not FLUX")
+    assert told[0].startswith("preparing black-forest-labs/flux-schnell (once: ")
     with Image.open(command.folder / outcome.response["files"][0]) as picture:
         assert (picture.format, picture.size) == ("WEBP", (1344, 768))
+
+
+def test_a_prompt_that_is_not_painted_is_said_to_be_a_card(command: Command, environment: dict[str, str]) -> None:
+    outcome = command(
+        "run", "black-forest-labs/flux-schnell", "prompt=a red car by a lake", "aspect_ratio=9:16", "--local",
+        env=environment,
+    )  # fmt: skip
+    assert outcome.code == 0
+    assert "Stand-in: a card, not a picture: it can't paint car\n" in outcome.err
+    with Image.open(command.folder / outcome.response["files"][0]) as picture:
+        assert picture.size == (768, 1344)

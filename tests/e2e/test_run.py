@@ -183,7 +183,6 @@ def test_a_target_that_is_none_is_an_error_of_one_line(api: ScriptedAPI, command
         (["run", "jobs/run.yaml"], "jobs/run.yaml: the name of a job file ends in .xs, .toml or .json"),
         (["run", "none.toml"], "none.toml: cannot read this file"),
         (["run", FLUX, "prompt", "x=1", "=y"], "'prompt' is not KEY=VALUE; '=y' is not KEY=VALUE"),
-        (["run", FLUX, "image=@none"], "image: there is no file 'none'"),
         (["run", FLUX, "--cancel-after", "soon"], "'soon'"),
         (["schema", "flux"], "'flux' names no model"),
     ],
@@ -489,3 +488,49 @@ def test_no_command_shows_the_help(command: Command) -> None:
     outcome = command()
     assert outcome.code == 2
     assert "resume" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("shwo", "there is no command 'shwo', did you mean show?"),
+        ("RUN", "there is no command 'RUN', did you mean run?"),
+        ("zzz", "there is no command 'zzz'; there are run, batch, wait, "),
+        (FLUX, f"there is no command '{FLUX}': to run it, write `replicate-job run {FLUX}`"),
+        ("run.xs", "there is no command 'run.xs': to run it, write `replicate-job run run.xs`"),
+    ],
+)
+def test_a_command_that_is_none_gets_a_suggestion(command: Command, word: str, said: str) -> None:
+    outcome = command(word, "prompt=x")
+    assert outcome.code == 2
+    assert f"error: {said}" in outcome.err
+
+
+def test_an_option_that_is_none_gets_a_suggestion(command: Command) -> None:
+    outcome = command("run", FLUX, "--savee", "x")
+    assert outcome.code == 2
+    assert "--save" in outcome.err.splitlines()[-1]
+
+
+def test_the_events_of_a_webhook_are_chosen(api: ScriptedAPI, command: Command) -> None:
+    hook = ("--webhook", "https://example.com/hook")
+    assert command("run", HELLO, "text=x", *hook, "--webhook-events", "start, completed,start").code == 0
+    assert sent(api)["webhook_events_filter"] == ["start", "completed"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--webhook-events", "completed"], "--webhook-events needs --webhook, or a job file with a webhook"),
+        (
+            ["--webhook", "https://x", "--webhook-events", "end"],
+            "'end' is not an event: there are start, output, logs, ",
+        ),
+        (["--webhook", "https://x", "--webhook-events", ","], "name one or more of start, output, logs, completed"),
+    ],
+)
+def test_events_that_cannot_be_are_refused(api: ScriptedAPI, command: Command, words: list[str], said: str) -> None:
+    outcome = command("run", HELLO, "text=x", *words)
+    assert outcome.code == 2
+    assert said in outcome.err
+    assert not api.requests

@@ -24,6 +24,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
+        self.told: list[str] = []
         self.notes: list[str] = []
         self.statuses: list[str] = []
 
@@ -33,6 +34,9 @@ class Heard:
     def warn(self, line: str) -> None:
         self.warnings.append(line)
 
+    def tell(self, line: str) -> None:
+        self.told.append(line)
+
     def note(self, line: str) -> None:
         self.notes.append(line)
 
@@ -41,14 +45,21 @@ class Heard:
 
 
 class FastClock:
-    """A clock whose waiting goes ``speed`` times as fast; ``slept`` lists the waits in its own seconds."""
+    """A clock whose waiting goes ``speed`` times as fast.
+
+    ``slept`` lists the waits in its own seconds, ``set_by`` is by how much its wall clock is off. Of another boot than
+    any other, for its seconds are its own.
+    """
+
+    boot = "fast"
 
     def __init__(self, speed: float) -> None:
         self.speed = speed
         self.slept: list[float] = []
+        self.set_by = 0.0
 
     def time(self) -> float:
-        return time.time()
+        return time.time() + self.set_by
 
     def now(self) -> float:
         return time.monotonic() * self.speed
@@ -67,6 +78,12 @@ def heard() -> Heard:
 def fast() -> FastClock:
     """Fifty seconds of waiting in one."""
     return FastClock(50)
+
+
+@pytest.fixture
+def still() -> FastClock:
+    """As fast as any other; only its wall clock can be off."""
+    return FastClock(1)
 
 
 @pytest.fixture
@@ -133,7 +150,7 @@ def connect(tmp_path: Path, heard: Heard) -> Callable[..., AbstractAsyncContextM
         **patience: float,
     ) -> AsyncIterator[Context]:
         settings = Settings(api.token, base_url or api.base_url, journal=tmp_path / journal, state=tmp_path / "state")
-        chosen = msgspec.convert({"settle": 0.2} | patience, Patience)
+        chosen = msgspec.convert({"settle": 0.2, "overtaken": 3600} | patience, Patience)
         chosen_clock = clock or SystemClock()
         async with open_session(settings, heard, patience=chosen, rate=rate, clock=chosen_clock) as context:
             yield context

@@ -15,7 +15,7 @@ import pytest
 
 from replicate_job.errors import AuthenticationError, JobError, OutputError, PaymentRequiredError
 from replicate_job.flow.batch import Batch, batch_id
-from replicate_job.flow.context import Context
+from replicate_job.flow.context import Context, moment
 from replicate_job.flow.drive import Drive, RowSource
 from replicate_job.flow.item import Items
 from replicate_job.flow.prepare import write_request
@@ -594,15 +594,17 @@ async def test_a_row_of_which_nobody_knows_is_made_anew_only_where_that_is_asked
         request = write_request(Job("acme/private", {"n": 1}), RESOLVED, {"n": 1})
         [item] = [Items(JOB, RESOLVED, lambda _: attrgetter("values"), None).make(row) for row in rows(1)]
         claim = await context.journal.claim(
-            f"batch/{item.name}", context.api, item.job, None, request=request, batch="batch"
+            f"batch/{item.name}", context.api, item.job, None, request=request, sent=moment(context), batch="batch"
         )
         await context.journal.uncertain(claim, "several could be it")
         await context.journal.release(claim)
         for _ in range(2):  # with this very request, and no job to tell them apart by
             await context.client.create_prediction(request.path, request.body)
         [unknown] = await run(make(context), rows(1))
-        assert "with --retry-failed makes a new one" in unknown.problem
+        assert "with --retry-uncertain makes a new one" in unknown.problem
         assert api.created == 2
-        [made] = await run(make(context, retry_failed=True), rows(1))
+        [unknown] = await run(make(context, retry_failed=True), rows(1))
+        assert (unknown.status, api.created) == ("error", 2)
+        [made] = await run(make(context, retry_uncertain=True), rows(1))
     assert made.status == "succeeded"
     assert api.created == 3

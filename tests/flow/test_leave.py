@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from replicate_job.flow import leave as module
-from replicate_job.flow.context import Context
+from replicate_job.flow.context import Context, moment
 from replicate_job.flow.leave import leave
 from replicate_job.job import Job
 from replicate_job.journal.entry import Request
@@ -32,7 +32,7 @@ def request(number: int) -> Request:
 async def begin(context: Context, number: int, *, sent: bool = True, answered: bool = False) -> str:
     """A row whose create is recorded, ``sent`` or not, and whose answer came or did not."""
     key, job = f"b/{number}", Job("acme/private", {"n": number})
-    claim = await context.journal.claim(key, context.api, job, None, request=request(number))
+    claim = await context.journal.claim(key, context.api, job, None, request=request(number), sent=moment(context))
     if sent:
         await context.client.turn()
         prediction = await context.client.create_prediction(PATH, request(number).body)

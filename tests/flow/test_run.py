@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -26,7 +25,7 @@ from replicate_job.errors import (
     NoAnswerError,
 )
 from replicate_job.flow.claim import held
-from replicate_job.flow.context import Context
+from replicate_job.flow.context import Context, moment
 from replicate_job.flow.run import Ask, run_job
 from replicate_job.job import Job
 from replicate_job.journal.entry import Claim, Request
@@ -145,7 +144,7 @@ async def leave_at(context: Context, state: str) -> Claim:
     claim = await journal.claim("job", context.api, JOB, None)
     if state == "claimed":
         return claim
-    await journal.intend(claim, REQUEST)
+    await journal.intend(claim, REQUEST, moment(context))
     if state == "intended, not sent":
         return claim
     prediction = await client.create_prediction(REQUEST.path, REQUEST.body)
@@ -195,6 +194,19 @@ async def test_while_another_process_runs_the_job_this_one_waits_for_its_result(
     assert [line for line in heard.warnings if "is being run by process" in line]
 
 
+class LaterClock(SystemClock):
+    """A clock on which it is so many seconds later."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def time(self) -> float:
+        return super().time() + self._seconds
+
+    def now(self) -> float:
+        return super().now() + self._seconds
+
+
 class Paused:
     """A client whose process is stopped (SIGSTOP) with the create in hand, until ``go``."""
 
@@ -220,7 +232,7 @@ async def test_a_process_that_wakes_with_a_create_in_hand_cancels_what_came_seco
         sleeping = asyncio.create_task(run(msgspec.structs.replace(sleeper, client=paused), job=short))
         await paused.reached.wait()
         # For the other one, the lease of the sleeper ended long ago.
-        async with SQLiteJournal(tmp_path / "journal.db", now=lambda: time.time() + 60) as journal:
+        async with SQLiteJournal(tmp_path / "journal.db", clock=LaterClock(60)) as journal:
             api.next(Script(duration=0.2, output="first"), Script(duration=30, output="second"))
             taken = await run(msgspec.structs.replace(opened, journal=journal))
         paused.go.set()
@@ -238,10 +250,10 @@ async def test_a_process_that_wakes_before_its_intent_creates_nothing(
     async with connect(api) as sleeper, connect(api) as opened:
         await sleeper.client.get_account()
         claim = await sleeper.journal.claim("job", sleeper.api, JOB, None)
-        async with SQLiteJournal(tmp_path / "journal.db", now=lambda: time.time() + 60) as journal:
+        async with SQLiteJournal(tmp_path / "journal.db", clock=LaterClock(60)) as journal:
             await run(msgspec.structs.replace(opened, journal=journal))
         with pytest.raises(JournalError, match="taken over"):
-            await sleeper.journal.intend(claim, REQUEST)
+            await sleeper.journal.intend(claim, REQUEST, moment(sleeper))
     assert api.count("create") == 1
 
 
@@ -262,7 +274,21 @@ class Failing:
         return fail
 
 
-@pytest.mark.parametrize("fact", ["created", "ended", "collected"])
+@pytest.mark.parametrize("fact", ["created", "ended"])
+async def test_what_a_failing_journal_could_not_write_is_written_with_the_next_fact(
+    api: ScriptedAPI, connect: Connect, fact: str
+) -> None:
+    async with connect(api) as context:
+        failing: Any = Failing(context.journal, fact)
+        result = await run(msgspec.structs.replace(context, journal=failing), hold=0)
+        entry = await context.journal.get("job")
+        assert await run(context) == result
+    assert entry
+    assert (entry.state, entry.prediction_id, entry.status) == ("collected", result.prediction_id, "succeeded")
+    assert [prediction.id for prediction in api.predictions] == [result.prediction_id]
+
+
+@pytest.mark.parametrize("fact", ["collected"])
 async def test_a_journal_that_fails_under_way_does_not_cost_the_result(
     api: ScriptedAPI, connect: Connect, fact: str
 ) -> None:

@@ -31,7 +31,8 @@ async def create(context: Context, count: int) -> list[str]:
 
 async def read(scans: Scans, *, before: timedelta = HOUR, after: timedelta = -HOUR) -> list[str]:
     now = datetime.now(UTC)
-    return [each.id async for page in scans.read(after=now + after, before=now + before) for each in page]
+    listing = await scans.read(after=now + after, before=now + before)
+    return [each.id for each in listing.predictions]
 
 
 async def test_many_who_ask_together_cost_one_or_two_readings(api: ScriptedAPI, connect: Connect) -> None:
@@ -113,11 +114,11 @@ async def test_a_server_that_knows_no_filter_is_read_no_further_than_needed(conn
         page = account.page
         account.page = lambda after, before, cursor: page(None, None, cursor)  # type: ignore[method-assign]  # noqa: ARG005 - they are ignored
         async with connect(api) as context:
-            made = await create(context, 310)
-            for prediction in api.predictions[:290]:
+            made = await create(context, 710)
+            for prediction in api.predictions[:690]:
                 prediction.created = time.time() - 2 * 3600
-            assert set(made[290:]) <= set(await read(Scans(context.client)))
-        assert api.count("list") == 1
+            assert set(made[690:]) <= set(await read(Scans(context.client)))
+        assert api.count("list") == 4
 
 
 async def test_a_scan_that_is_closed_reads_no_more(connect: Connect) -> None:

@@ -3,12 +3,15 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from replicate_job.clock import Moment
 from replicate_job.errors import JournalError
+from replicate_job.job import Job
 from replicate_job.journal.migrations import MIGRATIONS, migrate
 from replicate_job.journal.sqlite import SQLiteJournal
 
@@ -99,3 +102,37 @@ async def test_processes_that_open_a_new_journal_together_all_can(path: Path) ->
     assert [error.decode()[-300:] for _, error in said] == [""] * 6
     async with SQLiteJournal(path) as journal:
         assert {entry.key for entry in await journal.entries()} == {f"job-{number}" for number in range(6)}
+
+
+OLD_ROWS = {
+    "finished": ("collected", "p1", '{"id":"p1","status":"succeeded"}', "collected"),
+    "without an id": ("collected", None, None, "uncertain"),
+    "without an end": ("collected", "p2", '{"id":"p2","status":"processing"}', "created"),
+    "ended without an end": ("ended", "p3", None, "created"),
+    "damaged": ("ended", "p4", "{", "created"),
+    "sent": ("intended", None, None, "intended"),
+}
+
+
+async def test_an_old_row_that_lacks_a_fact_is_doubtful_and_not_absent(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        for statement in MIGRATIONS[0].split(";"):
+            database.execute(statement)
+        database.execute("PRAGMA user_version = 1")
+        job = '{"model":"a/b"}'
+        for key, (state, prediction_id, prediction, _) in OLD_ROWS.items():
+            values = (key, job, state, prediction_id, prediction)
+            database.execute(
+                "INSERT INTO jobs (key, api, job, state, claimed_at, first_sent, last_sent, prediction_id, prediction)"
+                " VALUES (?, 'api', ?, ?, 1, 2, 3, ?, ?)",
+                values,
+            )
+        migrate(database, str(path))
+        states = dict(database.execute("SELECT key, state FROM jobs").fetchall())
+    assert states == {key: expected for key, (*_, expected) in OLD_ROWS.items()}
+    async with SQLiteJournal(path) as journal:
+        entry = await journal.get("sent")
+        assert entry
+        assert (entry.first_sent, entry.last_sent, entry.token) == (Moment(2.0), Moment(3.0), None)
+        await journal.claim("sent", "api", Job("a/b"), None)

@@ -19,10 +19,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from replicate_job.errors import ClaimLostError, JobHeldError, KeyInUseError
+from replicate_job.clock import Moment
+from replicate_job.errors import ClaimLostError, JobHeldError, JournalError, KeyInUseError
 from replicate_job.inputs.upload import FileInfo
 from replicate_job.job import Job
 from replicate_job.journal.entry import Adoption, Claim, Request
+from replicate_job.journal.lease import Process
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target
@@ -33,33 +35,54 @@ REQUEST = Request(Target("model", "acme", "model"), "/models/acme/model/predicti
 OTHER = msgspec.structs.replace(REQUEST, body=b'{"input":{"prompt":"y"}}')
 
 
+SENT = Moment(1_000_000.0, "this boot", 1_000_000.0)
+
+
+class Still:
+    """A clock that stands still."""
+
+    boot = "this boot"
+
+    def now(self) -> float:
+        return 1_000_000.0
+
+    def time(self) -> float:
+        return 1_000_000.0
+
+    async def sleep(self, seconds: float) -> None:
+        raise NotImplementedError
+
+
+def moment(now: Any) -> Moment:
+    return Moment(now.time(), now.boot, now.now())
+
+
 async def claim(journal: SQLiteJournal, key: str = "job", job: Job = JOB) -> Claim:
     return await journal.claim(key, API, job, "/out")
 
 
 async def intended(journal: SQLiteJournal, key: str, request: Request = REQUEST) -> Claim:
-    held = await claim(journal, key)
-    await journal.intend(held, request)
-    return held
+    return await journal.intend(await claim(journal, key), request, SENT)
 
 
 async def test_a_jobs_life_is_written_down_fact_by_fact(journal: SQLiteJournal, now: Any, path: Path) -> None:
     held = await claim(journal)
     assert (held.entry.state, held.entry.job, held.entry.save, held.entry.sends) == ("claimed", JOB, "/out", 0)
     now.seconds += 1
-    entry = await journal.intend(held, REQUEST)
+    first = moment(now)
+    entry = (await journal.intend(held, REQUEST, first)).entry
     assert (entry.state, entry.request, entry.sends, entry.first_sent, entry.last_sent) == (
-        "intended", REQUEST, 1, now(), now(),
+        "intended", REQUEST, 1, first, first,
     )  # fmt: skip
     now.seconds += 5
-    entry = await journal.intend(held, REQUEST)
-    assert (entry.sends, entry.first_sent, entry.last_sent) == (2, now() - 5, now())
+    entry = (await journal.intend(held, REQUEST, moment(now))).entry
+    assert (entry.sends, entry.first_sent, entry.last_sent) == (2, first, moment(now))
     prediction = Prediction("p1", "processing", model="acme/model", input={"prompt": "x"})
     assert await journal.created(held, prediction) == "p1"
     end = msgspec.structs.replace(prediction, status="succeeded", output=["x"])
     await journal.ended(held, end)
     assert [entry.state for entry in await journal.unfinished(API)] == ["ended"]
-    await journal.collected(held, [Path("/out/a.png")], "b.png is gone")
+    await journal.collected(held, end, [Path("/out/a.png")], "b.png is gone")
     await journal.release(held)
     async with SQLiteJournal(path) as again:
         found = await again.find("p1", API)
@@ -83,11 +106,11 @@ async def test_lists_are_in_order_and_by_api(journal: SQLiteJournal) -> None:
 
 
 FACTS: dict[str, Callable[[SQLiteJournal, Claim], Any]] = {
-    "intend": lambda journal, held: journal.intend(held, REQUEST),
+    "intend": lambda journal, held: journal.intend(held, REQUEST, SENT),
     "unsent": lambda journal, held: journal.unsent(held),
     "adopt": lambda journal, held: journal.adopt(held, ["p1"]),
     "ended": lambda journal, held: journal.ended(held, Prediction("p1", "succeeded")),
-    "collected": lambda journal, held: journal.collected(held, []),
+    "collected": lambda journal, held: journal.collected(held, Prediction("p1", "succeeded")),
     "refused": lambda journal, held: journal.refused(held, "no"),
     "uncertain": lambda journal, held: journal.uncertain(held, "who knows"),
 }
@@ -147,7 +170,7 @@ from pathlib import Path
 from replicate_job.job import Job
 from replicate_job.journal.sqlite import SQLiteJournal
 async def main():
-    journal = SQLiteJournal(Path(sys.argv[1]), now=lambda: 1_000_000.0)
+    journal = SQLiteJournal(Path(sys.argv[1]))
     await journal.claim("job", "https://api.example.com/v1", Job("acme/model", {"prompt": "x"}), "/out")
     print("held", flush=True)
     sys.stdin.read()
@@ -155,24 +178,23 @@ asyncio.run(main())
 """
 
 
-async def test_the_claim_of_a_process_that_lives_holds_and_of_one_that_died_does_not(
-    journal: SQLiteJournal, path: Path
-) -> None:
-    await journal.entries()
-    with start(HOLDER, path) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "held\n"
-        with pytest.raises(JobHeldError, match=rf"run by process {process.pid} on {socket.gethostname()}"):
-            await claim(journal)
-        process.kill()
-    await claim(journal)
+async def test_the_claim_of_a_process_that_lives_holds_and_of_one_that_died_does_not(path: Path) -> None:
+    async with SQLiteJournal(path) as journal:
+        await journal.entries()
+        with start(HOLDER, path) as process:
+            assert process.stdout
+            assert process.stdout.readline() == "held\n"
+            with pytest.raises(JobHeldError, match=rf"run by process {process.pid} on {socket.gethostname()}"):
+                await claim(journal)
+            process.kill()
+        await claim(journal)
 
 
 async def test_the_claim_of_another_machine_holds_until_its_lease_ends(
     journal: SQLiteJournal, now: Any, monkeypatch: pytest.MonkeyPatch, path: Path
 ) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere with a space")
-    async with SQLiteJournal(path, now=now) as elsewhere:
+    async with SQLiteJournal(path, clock=now) as elsewhere:
         await claim(elsewhere)
     with pytest.raises(JobHeldError, match="elsewhere"):
         await claim(journal)
@@ -203,7 +225,7 @@ async def test_a_finished_job_can_be_read_while_somebody_holds_it(journal: SQLit
     held = await intended(journal, "job")
     await journal.created(held, Prediction("p1", "succeeded"))
     await journal.ended(held, Prediction("p1", "succeeded"))
-    await journal.collected(held, [])
+    await journal.collected(held, Prediction("p1", "succeeded"))
     assert (await claim(journal)).entry.state == "collected"
 
 
@@ -214,7 +236,7 @@ async def test_the_first_id_of_a_job_stays_also_against_an_older_claim(journal: 
     assert await journal.created(newer, Prediction("p1", "starting")) == "p1"
     assert await journal.created(older, Prediction("p2", "starting")) == "p1"
     assert await journal.created(newer, Prediction("p1", "starting")) == "p1"
-    entry = await journal.intend(newer, REQUEST)
+    entry = (await journal.intend(newer, REQUEST, SENT)).entry
     assert (entry.prediction_id, entry.state, entry.sends) == ("p1", "created", 1)
     assert await journal.find("p2", API) is None
 
@@ -224,7 +246,7 @@ async def test_an_older_claim_may_tell_the_id_that_nobody_knows(journal: SQLiteJ
     now.seconds += journal.lease
     newer = await claim(journal)
     assert await journal.created(older, Prediction("p1", "starting")) == "p1"
-    assert (await journal.intend(newer, REQUEST)).prediction_id == "p1"
+    assert (await journal.intend(newer, REQUEST, SENT)).entry.prediction_id == "p1"
 
 
 async def test_an_id_that_comes_late_does_not_land_on_a_different_job_of_the_same_key(
@@ -257,13 +279,13 @@ async def test_the_end_tells_the_id_where_nothing_told_it_before(journal: SQLite
     assert found
     assert found.prediction_id == "p1"
     other = await intended(journal, "two")
-    assert await journal.adopt(other, ["p1"]) == Adoption(rivals_sent=1_000_000)
+    assert await journal.adopt(other, ["p1"]) == Adoption(rivals_sent=SENT)
 
 
 async def test_adoption_takes_the_oldest_that_is_free(journal: SQLiteJournal) -> None:
     await journal.created(await intended(journal, "one"), Prediction("p1", "starting"))
     two, three = await intended(journal, "two"), await intended(journal, "three")
-    assert await journal.adopt(two, ["p1"]) == Adoption(rivals_sent=1_000_000)
+    assert await journal.adopt(two, ["p1"]) == Adoption(rivals_sent=SENT)
     assert await journal.adopt(two, ["p1", "p2", "p3"]) == Adoption("p2")
     assert await journal.adopt(two, ["p3"]) == Adoption("p2")
     assert await journal.adopt(three, ["p1", "p2", "p3"]) == Adoption("p3")
@@ -290,15 +312,16 @@ async def test_a_job_that_certainly_sent_nothing_does_not_make_it_clear(journal:
 async def test_a_job_of_long_ago_does_not_make_it_clear(journal: SQLiteJournal, now: Any) -> None:
     await intended(journal, "old")
     now.seconds += 600
-    one = await intended(journal, "one")
+    one = await claim(journal, "one")
+    await journal.intend(one, REQUEST, moment(now))
     assert await journal.adopt(one, ["p1", "p2"]) == Adoption(unclear=("p1", "p2"))
 
 
 async def test_predictions_whose_input_is_gone_are_never_taken(journal: SQLiteJournal) -> None:
     await journal.created(await intended(journal, "other"), Prediction("d1", "starting"))
     one = await intended(journal, "one")
-    assert await journal.adopt(one, [], ["d1", "d2"]) == Adoption(unclear=("d2",), rivals_sent=1_000_000)
-    assert await journal.adopt(one, [], ["d1"]) == Adoption(rivals_sent=1_000_000)
+    assert await journal.adopt(one, [], ["d1", "d2"]) == Adoption(unclear=("d2",), rivals_sent=SENT)
+    assert await journal.adopt(one, [], ["d1"]) == Adoption(rivals_sent=SENT)
     assert await journal.adopt(one, ["p1"], ["d2"]) == Adoption("p1")
 
 
@@ -323,8 +346,7 @@ async def _life(
     held = await claim(journal, key)
     while True:
         yield
-        entry = await journal.intend(held, REQUEST)
-        if entry.prediction_id:
+        if (await journal.intend(held, REQUEST, SENT)).entry.prediction_id:
             return
         yield
         what = outcome()
@@ -379,7 +401,7 @@ async def test_uploads_are_remembered_by_content_until_they_expire(journal: SQLi
 
 
 async def test_two_processes_write_one_journal(journal: SQLiteJournal, path: Path, now: Any) -> None:
-    async with SQLiteJournal(path, now=now) as other:
+    async with SQLiteJournal(path, clock=now) as other:
         claims = await asyncio.gather(
             *(claim(journal if number % 2 else other, f"job-{number}") for number in range(40))
         )
@@ -395,33 +417,33 @@ async def test_what_was_written_can_be_read_with_sqlite_alone(journal: SQLiteJou
 
 
 async def test_a_new_job_can_be_claimed_with_its_create(journal: SQLiteJournal, now: Any) -> None:
-    held = await journal.claim("b/1", API, JOB, None, request=REQUEST, batch="b")
+    held = await journal.claim("b/1", API, JOB, None, request=REQUEST, sent=SENT, batch="b")
     assert held.intends
     entry = await journal.get("b/1")
     assert entry == held.entry
     assert entry
     assert (entry.state, entry.request, entry.sends, entry.first_sent, entry.last_sent, entry.batch) == (
-        "intended", REQUEST, 1, now(), now(), "b",
+        "intended", REQUEST, 1, SENT, SENT, "b",
     )  # fmt: skip
     now.seconds += 3
-    again = await journal.intend(held, REQUEST)
-    assert (again.sends, again.first_sent, again.last_sent) == (2, now() - 3, now())
+    again = (await journal.intend(held, REQUEST, moment(now))).entry
+    assert (again.sends, again.first_sent, again.last_sent) == (2, SENT, moment(now))
 
 
 async def test_a_job_that_is_known_already_is_claimed_without_sending_its_create_again(journal: SQLiteJournal) -> None:
-    held = await journal.claim("b/1", API, JOB, None, request=REQUEST)
+    held = await journal.claim("b/1", API, JOB, None, request=REQUEST, sent=SENT)
     await journal.release(held)
-    again = await journal.claim("b/1", API, JOB, None, request=OTHER)
+    again = await journal.claim("b/1", API, JOB, None, request=OTHER, sent=SENT)
     assert not again.intends
     assert (again.entry.state, again.entry.request, again.entry.sends) == ("intended", REQUEST, 1)
     await journal.created(again, Prediction("p1", "succeeded"), collected=True)
-    assert not (await journal.claim("b/1", API, JOB, None, request=REQUEST)).intends
+    assert not (await journal.claim("b/1", API, JOB, None, request=REQUEST, sent=SENT)).intends
 
 
 async def test_a_refused_job_is_new_again_and_its_older_claim_is_lost(journal: SQLiteJournal) -> None:
-    first = await journal.claim("b/1", API, JOB, None, request=REQUEST)
+    first = await journal.claim("b/1", API, JOB, None, request=REQUEST, sent=SENT)
     await journal.refused(first, "no credit")
-    second = await journal.claim("b/1", API, JOB, None, request=OTHER)
+    second = await journal.claim("b/1", API, JOB, None, request=OTHER, sent=SENT)
     assert second.intends
     assert second.fence > first.fence
     assert (second.entry.request, second.entry.sends, second.entry.problem) == (OTHER, 1, "")
@@ -430,9 +452,9 @@ async def test_a_refused_job_is_new_again_and_its_older_claim_is_lost(journal: S
 
 
 async def test_a_claim_with_its_create_is_a_rival_of_the_same_request(journal: SQLiteJournal) -> None:
-    first = await journal.claim("b/1", API, JOB, None, request=REQUEST)
+    first = await journal.claim("b/1", API, JOB, None, request=REQUEST, sent=SENT)
     assert await journal.adopt(first, ["p1", "p2"]) == Adoption(unclear=("p1", "p2"))
-    await journal.claim("b/2", API, JOB, None, request=REQUEST)
+    await journal.claim("b/2", API, JOB, None, request=REQUEST, sent=SENT)
     assert await journal.adopt(first, ["p1", "p2"]) == Adoption("p1")
 
 
@@ -448,13 +470,13 @@ async def test_a_claim_with_its_create_is_a_rival_of_the_same_request(journal: S
 async def test_what_a_create_answers_is_written_down_at_once_as_far_as_it_goes(
     journal: SQLiteJournal, path: Path, status: str, *, collected: bool, state: str
 ) -> None:
-    held = await journal.claim("b/1", API, JOB, None, request=REQUEST)
+    held = await journal.claim("b/1", API, JOB, None, request=REQUEST, sent=SENT)
     prediction = Prediction("p1", status, output="x")
     assert await journal.created(held, prediction, collected=collected) == "p1"
     entry = await journal.get("b/1")
     assert entry
     assert (entry.state, entry.prediction_id, entry.prediction) == (state, "p1", prediction)
-    async with SQLiteJournal(path, now=lambda: 1_000_000.0) as other:
+    async with SQLiteJournal(path, clock=Still()) as other:
         if collected:  # it is over: nobody has to wait for who did it
             assert (await other.claim("b/1", API, JOB, None)).entry.state == "collected"
         else:
@@ -465,7 +487,7 @@ async def test_what_a_create_answers_is_written_down_at_once_as_far_as_it_goes(
 async def test_an_older_claim_records_what_it_created_but_not_that_the_job_is_over(
     journal: SQLiteJournal, now: Any
 ) -> None:
-    older = await journal.claim("b/1", API, JOB, None, request=REQUEST)
+    older = await journal.claim("b/1", API, JOB, None, request=REQUEST, sent=SENT)
     now.seconds += journal.lease
     newer = await journal.claim("b/1", API, JOB, None)
     assert await journal.created(older, Prediction("p1", "succeeded"), collected=True) == "p1"
@@ -505,8 +527,8 @@ def await_renewal(path: Path, until: float) -> None:
 
 
 async def test_what_was_claimed_stays_claimed_while_its_journal_lives_and_no_longer(path: Path, now: Any) -> None:
-    async with SQLiteJournal(path, lease=0.3, now=now) as other:
-        async with SQLiteJournal(path, lease=0.3, now=now) as journal:
+    async with SQLiteJournal(path, lease=0.3, clock=now) as other:
+        async with SQLiteJournal(path, lease=0.3, clock=now) as journal:
             await claim(journal)
             for _ in range(4):
                 now.seconds += 0.2
@@ -533,13 +555,129 @@ async def test_a_process_that_was_killed_and_not_yet_reaped_holds_nothing(path: 
     with start(ZOMBIE, path) as parent:
         assert parent.stdout
         zombie = int(parent.stdout.readline())
-        async with SQLiteJournal(path, now=now) as journal:
+        async with SQLiteJournal(path, clock=now) as journal:
             await claim(journal)
         with sqlite3.connect(path) as database:
             held = f"{socket.gethostname()} {zombie} 0123abcd"
             database.execute("UPDATE jobs SET holder = ?", (held,))
-            database.execute("INSERT INTO holders VALUES (?, ?)", (held, now() + 1000))
+            process = msgspec.structs.replace(Process.current(now), pid=zombie, started="long ago")
+            values = (held, now() + 1000, now() + 1000, msgspec.json.encode(process).decode())
+            database.execute("INSERT INTO holders VALUES (?, ?, ?, ?)", values)
         database.close()
-        async with SQLiteJournal(path, now=now) as journal:
+        async with SQLiteJournal(path, clock=now) as journal:
             await claim(journal)
         parent.kill()
+
+
+async def test_a_clock_that_is_set_ends_no_lease_of_this_boot(journal: SQLiteJournal, now: Any, path: Path) -> None:
+    await claim(journal)
+    now.set_by = 3600.0
+    async with SQLiteJournal(path, clock=now) as other:
+        with pytest.raises(JobHeldError):
+            await claim(other)
+
+
+async def test_a_container_with_the_same_host_name_is_not_taken_for_dead(
+    journal: SQLiteJournal, now: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process numbers are of another namespace: there may be no process of that number here."""
+    elsewhere = msgspec.structs.replace(Process.current(now), pid=2**22 + 1, namespace="pid:[1]", started="1")
+    monkeypatch.setattr(Process, "current", classmethod(lambda *_: elsewhere))
+    async with SQLiteJournal(path, clock=now) as other:
+        await claim(other)
+    with pytest.raises(JobHeldError):
+        await claim(journal)
+
+
+async def test_a_number_that_was_given_to_another_process_since_holds_nothing(
+    journal: SQLiteJournal, now: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = msgspec.structs.replace(Process.current(now), started="1")
+    monkeypatch.setattr(Process, "current", classmethod(lambda *_: earlier))
+    async with SQLiteJournal(path, clock=now) as other:
+        await claim(other)
+    await claim(journal)
+
+
+async def test_a_lease_that_lapsed_sends_nothing_though_it_is_renewed(journal: SQLiteJournal, now: Any) -> None:
+    """A process that was stopped renews when it wakes: what it held may be another's by then."""
+    held = await intended(journal, "job")
+    assert held.lease.may_send
+    now.seconds += journal.lease
+    await journal.renew()
+    assert not held.lease.may_send
+    assert (await journal.intend(held, REQUEST, SENT)).lease.may_send
+
+
+@pytest.mark.parametrize("moved", ["seconds", "set_by"])
+async def test_nothing_is_sent_once_either_clock_says_that_the_lease_is_nearly_over(
+    journal: SQLiteJournal, now: Any, moved: str
+) -> None:
+    held = await intended(journal, "job")
+    setattr(now, moved, getattr(now, moved) + journal.lease - 5)
+    assert not held.lease.may_send
+
+
+async def test_what_an_earlier_fact_could_not_write_is_written_with_the_next(journal: SQLiteJournal) -> None:
+    end = Prediction("p1", "succeeded", output="x")
+    for key, fact in {"one": journal.ended, "two": journal.collected}.items():
+        prediction = msgspec.structs.replace(end, id=key)
+        await fact(await intended(journal, key), prediction)
+        entry = await journal.get(key)
+        assert entry
+        assert (entry.prediction_id, entry.status, entry.prediction) == (key, "succeeded", prediction)
+
+
+async def test_the_store_takes_no_state_without_its_facts(journal: SQLiteJournal, path: Path) -> None:
+    held = await intended(journal, "job")
+    with pytest.raises(JournalError, match="without the prediction's end"):
+        await journal.ended(held, Prediction("p1", "processing"))
+    with closing(sqlite3.connect(path)) as database:
+        for state in ("created", "ended", "collected"):
+            with pytest.raises(sqlite3.IntegrityError):
+                database.execute("UPDATE jobs SET state = ?", (state,))
+
+
+async def test_a_job_that_has_a_prediction_is_neither_refused_nor_uncertain(journal: SQLiteJournal) -> None:
+    held = await intended(journal, "job")
+    await journal.created(held, Prediction("p1", "starting"))
+    for fact in (journal.refused(held, "no"), journal.uncertain(held, "perhaps"), journal.unsent(held)):
+        with pytest.raises(ClaimLostError, match="has the prediction p1"):
+            await fact
+
+
+async def test_a_prediction_of_another_job_finishes_none(journal: SQLiteJournal) -> None:
+    await journal.created(await intended(journal, "one"), Prediction("p1", "starting"))
+    with pytest.raises(JournalError, match="p1 is the prediction of another job"):
+        await journal.ended(await intended(journal, "two"), Prediction("p1", "succeeded"))
+
+
+async def test_rivals_that_differ_in_what_the_list_cannot_show_are_not_told_apart(journal: SQLiteJournal) -> None:
+    one, other = (
+        msgspec.structs.replace(REQUEST, body=b'{"input":{"prompt":"x","key":"%s"}}' % key, secrets=("key",))
+        for key in (b"a", b"b")
+    )
+    held = await intended(journal, "one", one)
+    await intended(journal, "two", other)
+    assert await journal.adopt(held, ["p1"]) == Adoption(unclear=("p1",))
+    await journal.adopt(await intended(journal, "three", OTHER), ["p2"])
+
+
+async def test_the_token_is_kept_as_a_keyed_hash_alone(path: Path, now: Any) -> None:
+    async with SQLiteJournal(path, clock=now, token="r8_secret") as journal:  # noqa: S106 - no token of anyone
+        held = await intended(journal, "job")
+        assert journal.uses_token(held.entry) or journal.uses_token(await journal.get("job"))  # type: ignore[arg-type]
+        await journal.note_account(API, "alice")
+    async with SQLiteJournal(path, clock=now, token="r8_other") as other:  # noqa: S106 - no token of anyone
+        entry = await other.get("job")
+        assert entry
+        assert not other.uses_token(entry)
+        assert await other.account(API, entry.token) == "alice"
+        assert await other.account(API) is None
+    assert all(b"r8_secret" not in file.read_bytes() for file in path.parent.iterdir())
+
+
+async def test_a_new_journal_and_its_folder_are_its_owners_alone(journal: SQLiteJournal, path: Path) -> None:
+    await claim(journal)
+    assert oct(path.parent.stat().st_mode & 0o777) == "0o700"
+    assert {oct(file.stat().st_mode & 0o777) for file in path.parent.iterdir()} == {"0o600"}

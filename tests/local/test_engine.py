@@ -130,3 +130,27 @@ async def test_an_environment_that_was_removed_meanwhile_is_made_again(
         shutil.rmtree(tmp_path / "cache" / "venvs")
         done = await api.run()
         assert (done["error"], done["output"]) == (None, "well")
+
+
+async def test_a_stand_in_is_told_once_a_server_and_preparation_is_no_warning(
+    write_model: Callable[..., Path], local: Any
+) -> None:
+    code = """
+        from cog import BasePredictor
+
+
+        class Predictor(BasePredictor):
+            def predict(self, text: str) -> str:
+                return text
+    """
+    for name in ("model", "other"):
+        write_model(code, name=name, README_dot_md=f"A stand-in, not {name}: it repeats.\n")
+    notices: list[str] = []
+    warnings: list[str] = []
+    async with local(on_notice=notices.append, on_warning=warnings.append) as api:
+        for name in ("me/model", "me/model", "me/other", "me/model"):
+            body = {"version": await api.version(name), "input": {"text": "x"}}
+            done = await (await api.request("POST", "/v1/predictions", body, prefer="wait")).json()
+            assert done["status"] == "succeeded", done
+    assert warnings == [f"me/{name}: A stand-in, not {name}: it repeats." for name in ("model", "other")]
+    assert all(line.startswith("preparing me/") for line in notices)

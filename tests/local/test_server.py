@@ -167,9 +167,9 @@ async def test_what_goes_wrong_once_it_listens_is_said_in_a_line_and_stops_nothi
         if "unreadable" in line:
             raise ValueError("no room for this line")
 
-    async with local(on_notice=hear) as api:
+    async with local(on_warning=hear) as api:
         assert "cog.yaml cannot be read" in await asyncio.wait_for(heard.get(), 60)
-        assert await asyncio.wait_for(heard.get(), 60) == "warning: not all was made ready: no room for this line"
+        assert await asyncio.wait_for(heard.get(), 60) == "not all was made ready: no room for this line"
         assert (await api.request("GET", "/v1/account")).status == 200
     assert not caplog.records
 

@@ -69,6 +69,19 @@ MODELS = {
             def run(self, prompt: str = "a") -> str:
                 return "old " + prompt
         """,
+    "heard": """
+        from cog import BaseModel, BasePredictor
+
+        class Output(BaseModel):
+            language: str
+            transcription: str
+            segments: list[dict]
+
+        class Predictor(BasePredictor):
+            def predict(self) -> Output:
+                print("Stand-in: not heard: <b>music</b>")
+                return Output(language="english", transcription=" Good day.\\nHow are you? ", segments=[{"id": 0}])
+        """,
     "every": """
         from typing import Literal, Optional
         from cog import BasePredictor, Input, Path, Secret

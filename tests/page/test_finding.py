@@ -187,3 +187,24 @@ async def test_the_page_is_kept_by_browsers_until_it_changes_and_forbids_what_it
     ):
         missing = await get(visit.origin + path)
         assert (missing.status, missing.headers["content-type"]) == (404, "application/json")
+
+
+async def test_the_first_model_is_shown_with_a_picture_that_it_made(visit: Any) -> None:
+    page = (await visit.to("/")).page
+    first = page.locator('section[aria-labelledby="group-built-in"] .model').first
+    await expect(first).to_contain_text("black-forest-labs/flux-schnell")
+    assert await first.locator("img").evaluate("async (img) => { await img.decode(); return img.naturalWidth; }") == 640
+
+
+async def test_a_prediction_is_deleted_when_it_was_asked_for_twice(visit: Any) -> None:
+    made = [await visit.create(f"number {number}") for number in (1, 2)]
+    page = (await visit.to(f"/p/{made[0]['id']}")).page
+    await visit.status("succeeded")
+    await page.get_by_role("button", name="Delete", exact=True).click()
+    await expect(visit.text("prompt")).to_have_value("number 1")
+    await page.get_by_role("button", name="Delete it for good?").click()
+    await expect(page).to_have_url(f"{visit.origin}/me/words")
+    await expect(visit.text("prompt")).to_have_value("number 1")
+    await expect(page.locator(f'[data-id="{made[1]["id"]}"]')).to_be_visible()
+    await expect(page.locator(f'[data-id="{made[0]["id"]}"]')).to_have_count(0)
+    assert (await visit.api(f"/v1/predictions/{made[0]['id']}"))["status"] == 404

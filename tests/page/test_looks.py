@@ -93,3 +93,14 @@ async def test_what_a_finger_touches_is_large_enough(browser: Any, origin: str, 
         assert small == []
         assert await page.evaluate("document.documentElement.scrollWidth") <= 412
     await context.close()
+
+
+@pytest.mark.parametrize("phone", [{"has_touch": True, "is_mobile": True}, {}], ids=["touched", "narrow"])
+async def test_no_key_is_named_on_a_phone(browser: Any, origin: str, phone: Any) -> None:
+    context = await browser.new_context(viewport={"width": 390, "height": 844}, **phone)
+    page = await context.new_page()
+    await page.goto(f"{origin}/me/every")
+    run = page.get_by_role("button", name="Run")
+    await expect(run).to_be_visible()
+    await expect(run.locator("kbd")).to_be_hidden()
+    await context.close()

@@ -138,6 +138,18 @@ async def test_json_is_a_tree_with_long_lists_folded(visit: Any) -> None:
     await expect(tree).to_contain_text("398, 399]", use_inner_text=True)
 
 
+async def test_a_transcription_is_read_as_text_with_the_rest_folded_and_what_a_stand_in_left_out(visit: Any) -> None:
+    page = (await visit.to("/me/heard")).page
+    await visit.run()
+    await visit.status("succeeded")
+    await expect(page.get_by_test_id("text")).to_have_text("Good day.\nHow are you?")
+    await expect(page.get_by_test_id("left-out")).to_have_text("Stand-in: not heard: <b>music</b>.")
+    tree = page.locator(".output .json")
+    await expect(tree).to_be_hidden()
+    await page.get_by_text("The whole output").click()
+    await expect(tree).to_contain_text('"language": "english"')
+
+
 async def test_a_picture_becomes_the_input_of_the_next_run(visit: Any, picture: Path) -> None:
     page = visit.page
     given = await run_with_picture(visit, picture)

@@ -95,6 +95,38 @@ async def test_the_official_clients_are_shown_how_to_reach_this_server(visit: An
     assert 'prompt: "a \\"fox\\"",' in code
 
 
+async def test_what_runs_on_replicate_names_its_version_and_neither_this_server_nor_a_token(visit: Any) -> None:
+    published = (await visit.api("/v1/models/stability-ai/sdxl"))["published_version"]
+    page = (await visit.to("/stability-ai/sdxl")).page
+    await visit.text("prompt").fill("a fox")
+    place = page.get_by_label("Runs on")
+    for kind in ("Python client", "JavaScript", "curl"):
+        assert published in await visit.snippet(kind)
+    await place.select_option("On Replicate")
+    for kind in ("Command", "Python", "Python client", "JavaScript", "curl"):
+        code = await visit.snippet(kind)
+        assert "stability-ai/sdxl" in code or published in code
+        assert "127.0.0.1" not in code
+        assert "local" not in code
+        if "Python" in kind:
+            ast.parse(code)
+    assert "https://api.replicate.com/v1/predictions" in code
+    assert '"Authorization: Bearer $REPLICATE_API_TOKEN"' in code
+    await expect(page.get_by_text("with your token in REPLICATE_API_TOKEN")).to_be_visible()
+    await visit.to("/black-forest-labs/flux-schnell")
+    await expect(place).to_have_value("away")
+    await visit.to("/me/every")
+    await expect(place).to_be_hidden()
+    assert visit.origin in await visit.snippet("Command")
+
+
+async def test_a_version_of_replicates_is_one_of_this_server_too(visit: Any) -> None:
+    await visit.to("/replicate/hello-world")
+    await visit.text("text").fill("you")
+    said = await run(["sh", "-c", await visit.snippet("curl")], Path.cwd())
+    assert '"output":"hello you"' in said
+
+
 async def test_files_from_the_official_clients_are_written_down(visit: Any) -> None:
     await visit.to("/black-forest-labs/flux-schnell")
     assert "write_bytes(file.read())" in await visit.snippet("Python client")

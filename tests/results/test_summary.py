@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from replicate_job.job import Result
 from replicate_job.results.cause import DISTINCT, pattern
 from replicate_job.results.quantity import duration, one_line, per, rounded, size
+from replicate_job.results.spans import PAUSE, Spans
 from replicate_job.results.summary import Summary
 
 Make = Callable[..., Result]
@@ -132,8 +135,51 @@ def test_first_and_last_are_of_all_whatever_their_order(make: Make) -> None:
 
     assert summary.first == datetime(2025, 3, 14, 9, tzinfo=UTC)
     assert summary.last == datetime(2025, 3, 14, 10, 30, tzinfo=UTC)
-    assert summary.wall_time == 5400
+    assert summary.wall_time == 0  # a moment each, with pauses between them
+    assert summary.spans.pauses == 5400
     assert summed([make(1, created_at=None)]).wall_time is None
+
+
+def test_wall_time_is_without_the_pauses_of_a_batch_that_went_on_the_next_day(make: Make) -> None:
+    start = datetime(2025, 3, 14, 9, tzinfo=UTC).timestamp()
+
+    def row(second: float, took: float = 10) -> Result:
+        times = (datetime.fromtimestamp(start + at, UTC).isoformat() for at in (second, second + took))
+        return make(1, created_at=next(times), completed_at=next(times))
+
+    evening = [row(second) for second in range(0, 600, 30)]  # a prediction, and 20 s until the next
+    morning = [row(12 * 3600 + second) for second in range(0, 600, 30)]
+    assert summed(evening).wall_time == 580
+    for order in (evening + morning, morning + evening):
+        summary = summed(order)
+        assert summary.wall_time == 1160
+        assert summary.spans.pauses == 12 * 3600 - 580
+    assert summed([row(0, 12 * 3600), *morning]).wall_time == 12 * 3600 + 580
+    assert summed([row(0), row(100, -50)]).wall_time == 10  # a clock that was set back
+
+
+@given(st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 300)), min_size=1, max_size=60))
+def test_work_and_pauses_are_those_of_a_second_by_second_count(rows: list[tuple[int, int]]) -> None:
+    spans = Spans()
+    for start, length in rows:
+        spans.add(start, start + length)
+    work, last = 0, -1
+    for start, end in sorted((start, start + length) for start, length in rows):
+        if last >= 0 and start - last <= PAUSE:
+            work += max(0, end - last)
+        else:
+            work += end - start
+        last = max(last, end)
+    whole = last - min(start for start, _ in rows)
+    assert (spans.work, spans.pauses) == (work, whole - work)
+
+
+def test_many_pauses_take_no_memory() -> None:
+    spans = Spans()
+    for number in range(20_000):
+        spans.add(number * 100, number * 100 + 1)
+    assert len(spans._starts) <= 1000  # noqa: SLF001 - what takes the memory
+    assert spans.work + spans.pauses == 19_999 * 100 + 1
 
 
 def test_an_api_that_invents_statuses_takes_no_memory(make: Make) -> None:

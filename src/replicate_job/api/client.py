@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import nullcontext, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -16,9 +17,10 @@ from pyreqwest.multipart import FormBuilder, PartBuilder
 from replicate_job.api.gate import Gate
 from replicate_job.api.ratelimit import Bucket, Ticket
 from replicate_job.api.retry import wait_asked
-from replicate_job.api.transport import Response, Transport
+from replicate_job.api.transport import Guard, Response, Transport
 from replicate_job.clock import Clock, SystemClock
 from replicate_job.errors import (
+    AnswerTooLargeError,
     APIError,
     AuthenticationError,
     InvalidRequestError,
@@ -28,6 +30,7 @@ from replicate_job.errors import (
     PaymentRequiredError,
     RateLimitError,
 )
+from replicate_job.wire.bounds import LARGEST
 from replicate_job.wire.model import Account, Deployment, Model, UploadedFile, Version
 from replicate_job.wire.prediction import Prediction, PredictionId, PredictionPage
 from replicate_job.wire.problem import read_problem
@@ -37,11 +40,15 @@ ANSWER_TIMEOUT = 30.0
 UPLOAD_TIMEOUT = 600.0
 MOST_PAGES = 1000
 """A hundred predictions each, of a few minutes: far more than the API lets anyone create."""
+NARROWEST, OVERLAP = timedelta(milliseconds=10), timedelta(milliseconds=2)
+"""The span of a list that is not halved any more, and what two halves have in common."""
 OK, REDIRECT, THROTTLED = range(200, 300), range(300, 400), 429
 AT_ONCE = 64
 """Requests under way together, those apart that are held open. More of them would only queue at the other side."""
 
 _T = TypeVar("_T")
+_ID_FIRST = re.compile(rb'\s*\{\s*"id"\s*:\s*"(\w+)"')
+"""The beginning of a prediction, as the API writes it."""
 _ERRORS: dict[int, tuple[type[APIError], str]] = {
     400: (InvalidRequestError, ""),
     401: (AuthenticationError, "check REPLICATE_API_TOKEN (https://replicate.com/account/api-tokens)"),
@@ -85,9 +92,9 @@ class Client:
         return self._transport.base_url
 
     @property
-    def clock_offset(self) -> float | None:
-        """Seconds that the API's clock is ahead of this machine's; None before its first answer."""
-        return self._transport.clock_offset
+    def api_time(self) -> float | None:
+        """The API's clock as of now (Unix seconds); None before an answer told it."""
+        return self._transport.api_time
 
     async def turn(self) -> None:
         """Wait until the rate limit allows a create. The task that comes back is to send one, and at once."""
@@ -96,11 +103,18 @@ class Client:
             self._turns[task] = ticket
 
     async def create_prediction(
-        self, path: str, body: bytes, *, hold: int = 0, cancel_after: str | None = None
+        self,
+        path: str,
+        body: bytes,
+        *,
+        hold: int = 0,
+        cancel_after: str | None = None,
+        guard: Guard | None = None,
     ) -> Prediction:
-        """Send one create, after a ``turn``.
+        """Send one create request, after a ``turn``.
 
-        ``hold`` (seconds, up to 60) keeps the request open until the end: ``Prefer: wait``.
+        ``hold`` (seconds, up to 60) keeps the request open until the end: ``Prefer: wait``. ``guard`` is called right
+        before the first byte, and raises NotSentError where it must not be sent any more.
         """
         headers = {"prefer": f"wait={hold}"} if hold else {}
         if cancel_after:
@@ -110,14 +124,16 @@ class Client:
         async with nullcontext() if hold else self._at_once:
             task = asyncio.current_task()
             ticket = self._turns.pop(task, None) if task else None
-            response = await self._transport.send("POST", path, timeout=timeout, body=body, headers=headers)
+            response = await self._transport.send(
+                "POST", path, timeout=timeout, body=body, headers=headers, guard=guard
+            )
         _learn(self.creates, ticket, response)
         try:
             return self._read(f"POST {path}", response, Prediction)
         except NoAnswerError:
             # Whatever else is wrong with the answer: an id means that there is a prediction, and which.
-            with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                return Prediction(msgspec.json.decode(response.body, type=_Named).id, "starting")
+            if named := _named(response):
+                return Prediction(named, "starting")
             raise
 
     async def get_prediction(self, prediction_id: str) -> Prediction:
@@ -136,10 +152,22 @@ class Client:
         """Pages of predictions created in that span, newest first, 100 at most each.
 
         Of a page's ``next`` only the query is used: behind a proxy it names another host, which must not get the token,
-        and a list that ends early would be taken for a prediction that is not there.
+        and a list that ends early would be taken for a prediction that is not there. Where a page is too large to be
+        read, its span is read in halves, and what stood before it in that span comes twice.
         """
-        query = urlencode({"created_after": _iso(after), "created_before": _iso(before)})
+        spans = [(after, before)]
         asked: set[str] = set()
+        while spans:
+            since, until = spans.pop()
+            try:
+                async for page in self._pages(_span(since, until), asked):
+                    yield page
+            except AnswerTooLargeError:
+                if until - since < NARROWEST:
+                    raise
+                spans += _halves(since, until)
+
+    async def _pages(self, query: str, asked: set[str]) -> AsyncIterator[list[Prediction]]:
         while query:
             if query in asked or len(asked) >= MOST_PAGES:
                 raise NoAnswerError(f"{self.base_url}/predictions: its pages have no end")
@@ -152,8 +180,7 @@ class Client:
 
     async def page_predictions(self, *, after: datetime, before: datetime) -> PredictionPage:
         """The newest page of that span, and with it whether there are more."""
-        query = urlencode({"created_after": _iso(after), "created_before": _iso(before)})
-        return await self._get(f"/predictions?{query}", PredictionPage)
+        return await self._get(f"/predictions?{_span(after, before)}", PredictionPage)
 
     async def get_model(self, owner: str, name: str) -> Model:
         return await self._get(f"/models/{owner}/{name}", Model)
@@ -209,11 +236,24 @@ class Client:
     def _read(self, what: str, response: Response, kind: type[_T]) -> _T:
         if response.status not in OK:
             raise api_error(what, response)
+        if response.cut:
+            most = LARGEST // 1024**2
+            raise AnswerTooLargeError(f"{what}: {self.base_url} answered with more than the {most} MB that are read")
         try:
             return msgspec.json.decode(response.body, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             expected = f"{self.base_url} answered {response.status} with a body that is not a {kind.__name__.lower()}"
             raise NoAnswerError(f"{what}: {expected}") from None
+
+
+def _named(response: Response) -> str | None:
+    """The id of the prediction in a body that is wrong or cut."""
+    if response.cut:
+        found = _ID_FIRST.match(response.body)
+        return found[1].decode() if found else None
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return msgspec.json.decode(response.body, type=_Named).id
+    return None
 
 
 def _learn(gate: Gate, ticket: Ticket | None, response: Response) -> None:
@@ -250,6 +290,16 @@ def api_error(what: str, response: Response) -> APIError:
         invalid_fields=problem.invalid_fields,
         retry_after=wait_asked(problem, response.headers, datetime.now(UTC)),
     )
+
+
+def _span(after: datetime, before: datetime) -> str:
+    return urlencode({"created_after": _iso(after), "created_before": _iso(before)})
+
+
+def _halves(after: datetime, before: datetime) -> list[tuple[datetime, datetime]]:
+    """The older half, then the newer: they overlap, as whether its ends belong to a span is not documented."""
+    middle = after + (before - after) / 2
+    return [(after, middle + OVERLAP), (middle - OVERLAP, before)]
 
 
 def _iso(moment: datetime) -> str:

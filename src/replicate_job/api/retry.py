@@ -8,10 +8,19 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from replicate_job.errors import APIError, NoAnswerError, NotSentError, RateLimitError, ReplicateJobError
+from replicate_job.errors import (
+    AnswerTooLargeError,
+    APIError,
+    NoAnswerError,
+    NotSentError,
+    RateLimitError,
+    ReplicateJobError,
+)
 from replicate_job.wire.problem import Problem
 
 REQUEST_TIMEOUT = 408
+CERTAIN = frozenset({400, 401, 402, 403, 404, 413, 422, 429})
+"""Statuses with which a server refuses a create request before it acts on it."""
 
 
 def wait_asked(problem: Problem, headers: Mapping[str, str], now: datetime) -> float | None:
@@ -51,14 +60,19 @@ def backoff(attempt: int, jitter: float | None = None, *, base: float = 0.5, cei
 
 def is_transient(error: ReplicateJobError) -> bool:
     """Whether asking the same again may be answered otherwise. For reads only: a create is never decided by this."""
+    if isinstance(error, AnswerTooLargeError):
+        return False
     if isinstance(error, NotSentError | NoAnswerError | RateLimitError):
         return True
     return isinstance(error, APIError) and (error.status >= 500 or error.status == REQUEST_TIMEOUT)  # noqa: PLR2004 - HTTP's server errors
 
 
 def is_ambiguous(error: ReplicateJobError) -> bool:
-    """Whether a create that ended so may have made a prediction all the same.
+    """Whether a create request that ended so may have made a prediction all the same.
 
-    No connection, a 429 and every other 4xx certainly made none. A 408 comes from a gateway that waited.
+    Only what a server says before it acts on a request certainly made none: see ``CERTAIN``. A gateway may answer
+    anything else, a redirect included, after it has passed the request on.
     """
-    return is_transient(error) and not isinstance(error, NotSentError | RateLimitError)
+    if isinstance(error, APIError):
+        return error.status not in CERTAIN
+    return isinstance(error, NoAnswerError)

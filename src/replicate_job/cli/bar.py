@@ -16,7 +16,7 @@ from rich.text import Text
 
 from replicate_job.cli.amounts import rate, roughly
 from replicate_job.cli.progress import ProgressReporter, Speed, done, failed, ongoing, predict_time, seconds_paused
-from replicate_job.cli.streams import plain
+from replicate_job.cli.streams import drawing, plain
 from replicate_job.flow.tally import Tally
 
 NARROWEST, WIDEST = 10, 40
@@ -86,26 +86,42 @@ class LiveProgress(ProgressReporter):
     def __init__(self, tally: Tally, *, verbose: bool = False, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__(tally, verbose=verbose, now=now)
         self._console = Console(stderr=True, highlight=False)
-        self._live = Live(
-            Block(tally, self._speed),
+        self._block = Block(tally, self._speed)
+        self._live = self._new_live()
+        self._drawing = drawing(self)
+        self._lines: list[str] = []
+        self._drawn = now()
+
+    def _new_live(self) -> Live:
+        return Live(
+            self._block,
             console=self._console,
             auto_refresh=False,
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._lines: list[str] = []
-        self._drawn = now()
 
     def __enter__(self) -> Self:
         self._live.start(refresh=True)
+        self._drawing.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         super().__exit__(kind, error, at)
+        self._drawing.__exit__(kind, error, at)
         self.show(self._now())
-        with suppress(OSError):
+        self.hide()
+
+    def hide(self) -> None:
+        with suppress(OSError):  # nobody listens
             self._live.stop()
+
+    def reveal(self) -> None:
+        """Draw it below what has been written meanwhile: one that was stopped would go to its old place."""
+        self._live = self._new_live()
+        with suppress(OSError):
+            self._live.start(refresh=True)
 
     def error(self, line: str) -> None:
         super().error(line)

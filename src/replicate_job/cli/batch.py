@@ -9,7 +9,7 @@ import shlex
 import sys
 import uuid
 from collections.abc import Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,14 @@ import click
 import msgspec
 
 from replicate_job.api.ratelimit import parse_rate
+from replicate_job.cli.completion import files, targets
 from replicate_job.cli.exits import FAILED, SUCCEEDED, UNFINISHED
+from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, folder, local, saving
 from replicate_job.cli.output import print_json
 from replicate_job.cli.progress import open_progress
 from replicate_job.cli.run import check_pairs, read_job
-from replicate_job.cli.streams import tell
+from replicate_job.cli.streams import aside, tell
 from replicate_job.errors import JobError
 from replicate_job.flow.batch import CONCURRENCY, LOCAL_CONCURRENCY, Batch, batch_id
 from replicate_job.flow.context import Context
@@ -31,6 +33,7 @@ from replicate_job.flow.drive import Drive
 from replicate_job.flow.prepare import check_job
 from replicate_job.flow.resolve import resolve
 from replicate_job.flow.tally import Tally
+from replicate_job.inputs.at_path import AtPaths, Reading, Readings
 from replicate_job.inputs.pairs import parse_pairs
 from replicate_job.job import Job, Result
 from replicate_job.loop import new_loop
@@ -63,6 +66,7 @@ class _Options(msgspec.Struct, frozen=True):
     rate: float | None
     limit: int | None
     retry_failed: bool
+    retry_uncertain: bool
     fail_fast: bool
     max_predict_time: int | None
     id_column: str | None
@@ -105,11 +109,25 @@ class _Duration(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
-@click.command("batch")
-@click.argument("target")
-@click.argument("inputs")
+@click.command(
+    "batch",
+    epilog=examples(
+        "replicate-job batch black-forest-labs/flux-schnell prompts.csv --results results.jsonl",
+        "replicate-job batch owner/name questions.csv --rename question=prompt,*= --results results.jsonl --dry-run",
+        "replicate-job batch run.xs rows.jsonl --results results.jsonl --dry-run",
+        "cat rows.jsonl | replicate-job batch run.xs - --results - --no-save",
+    ),
+)
+@click.argument("target", shell_complete=targets)
+@click.argument("inputs", shell_complete=files)
 @click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--results", required=True, metavar="FILE", help="Where results go, as JSON Lines; - for stdout.")
+@click.option(
+    "--results",
+    required=True,
+    metavar="FILE",
+    shell_complete=files,
+    help="Where results go, as JSON Lines; - for stdout.",
+)
 @click.option(
     "--concurrency", type=click.IntRange(1), metavar="N", help="Predictions under way together; default 1000."
 )
@@ -118,6 +136,11 @@ class _Duration(click.ParamType[int]):
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Run the first N rows only.")
 @click.option("--retry-failed", is_flag=True, help="Make a new prediction for each row whose last one failed.")
+@click.option(
+    "--retry-uncertain",
+    is_flag=True,
+    help="Make a new prediction also for each row of which it is not known whether it has one: that may pay twice.",
+)
 @click.option("--fail-fast", is_flag=True, help="Create nothing more once a row has failed.")
 @click.option(
     "--max-predict-time", type=_Duration(), metavar="TIME", help="Create nothing more once 30m, 2h are spent."
@@ -140,7 +163,12 @@ class _Duration(click.ParamType[int]):
 @click.option("--allow-unknown", is_flag=True, default=None, help="Send inputs that the model's schema lacks.")
 @click.option("--dry-run", is_flag=True, help="Check all rows, create nothing.")
 @click.option("--cancel-on-interrupt", is_flag=True, help="Have Ctrl-C cancel what runs, instead of leaving it.")
-@click.option("--report", metavar="FILE", help="Where the report goes; default report.html beside the results.")
+@click.option(
+    "--report",
+    metavar="FILE",
+    shell_complete=files,
+    help="Where the report goes; default report.html beside the results.",
+)
 @click.option("--no-report", is_flag=True, help="Write no report.")
 @local
 @partial(common, loop=new_loop)
@@ -191,7 +219,7 @@ class _Command:
             id=options.id_column,
             constants=frozenset(pair.partition("=")[0] for pair in pairs),
         )
-        self._tally, self._summary = Tally(), Summary()
+        self._tally, self._summary, self._readings = Tally(), Summary(), Readings()
         self._progress = open_progress(self._tally, verbose=shared.verbose, quiet=shared.quiet)
         self._drive: Drive | None = None
 
@@ -212,8 +240,9 @@ class _Command:
         async with shared.session(self._progress, model=self._job.model, rate=options.rate) as context:
             resolved = await resolve(context, parse_target(self._job.model))
             if self._pairs:
-                given = parse_pairs(self._pairs, resolved.schema)
-                self._job = msgspec.structs.replace(self._job, input_data=self._job.input_data | given)
+                constants = parse_pairs(self._pairs, resolved.schema)
+                read = AtPaths(resolved.schema, observe=partial(self._observe, context)).read(constants)
+                self._job = msgspec.structs.replace(self._job, input_data=self._job.input_data | read)
             batch = self._batch(context)
             drive = Drive(context, batch, resolved, self._tally)
             if options.dry_run:
@@ -232,21 +261,32 @@ class _Command:
         # Rows of a pipe have no name; their results may have.
         source = options.results if options.inputs == STDOUT else options.inputs
         named = batch_id(context.api, self._job, Path(source).resolve(), columns.identity)
+        read = partial(RowReader, job=self._job, options=columns, header=rows.header(), typed=rows.typed)
         return Batch(
             id=f"batch-{uuid.uuid4().hex[:16]}" if source == STDOUT else named,
             job=self._job,
-            read=partial(RowReader, job=self._job, options=columns, header=rows.header(), typed=rows.typed),
+            read=partial(read, within=self._text_folders(), observe=partial(self._observe, context)),
             save=options.save,
             concurrency=options.concurrency or (LOCAL_CONCURRENCY if context.forgetful else CONCURRENCY),
             id_column=options.id_column,
             limit=options.limit,
             retry_failed=options.retry_failed,
+            retry_uncertain=options.retry_uncertain,
             fail_fast=options.fail_fast,
             max_predict_time=options.max_predict_time,
             source=options.inputs if options.inputs == STDOUT else str(Path(options.inputs).resolve()),
             command=_again(),
             cancels=lambda: options.cancel_on_interrupt and not self._shared.terminated.came,
         )
+
+    def _observe(self, context: Context, reading: Reading) -> None:
+        if self._readings.add(reading) and reading.kind in {"text", "typed"}:
+            context.reporter.tell(str(reading))
+
+    def _text_folders(self) -> list[Path]:
+        """Where rows may take text from with ``@path``: a file of rows may be somebody else's."""
+        source = self._options.inputs
+        return [Path.cwd(), *([] if source == STDOUT else [Path(source).resolve().parent])]
 
     async def _replay(self, context: Context, batch: Batch, file: ResultsFile) -> None:
         """Make the results file anew from the journal; the rows of a pipe come only once."""
@@ -255,9 +295,11 @@ class _Command:
                 async with aclosing(self._drive.replay(self._rows)) as results:
                     async for some in results:
                         write(self._records(file, some))
+        self._readings.clear()  # the same rows come again
 
     def _write(self, file: ResultsFile, results: list[Result]) -> None:
-        file.write(self._records(file, results))
+        with aside() if self._options.results == STDOUT and sys.stdout.isatty() else nullcontext():
+            file.write(self._records(file, results))
 
     def _records(self, file: ResultsFile, results: list[Result]) -> list[dict[str, Any]]:
         for result in results:
@@ -291,7 +333,7 @@ class _Command:
             lines = lines[1:]  # what a check counts is on stdout
         elif not self._summary.rows and not is_whole:
             lines = []
-        for line in (*lines, *self._rows.remarks()):
+        for line in (*lines, *self._readings.lines(), *self._rows.remarks()):
             tell(line)
         nameless = self._options.inputs == self._options.results == STDOUT  # and so every run is another batch
         if self._drive and not nameless:

@@ -7,13 +7,20 @@ import time
 import click
 
 from replicate_job.cli.exits import SUCCEEDED
+from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, local
 from replicate_job.cli.streams import write
+from replicate_job.flow.lifecycle import UNFINISHED
 from replicate_job.flow.retry import read
-from replicate_job.journal.entry import UNFINISHED
 
 
-@click.command("check")
+@click.command(
+    "check",
+    epilog=examples(
+        "replicate-job check",
+        "replicate-job check --local",
+    ),
+)
 @local
 @common
 async def command(shared: Common) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import click
 
 from replicate_job import errors
@@ -21,6 +24,16 @@ _STATUSES = {"succeeded": SUCCEEDED, "failed": FAILED, "canceled": CANCELED, "ab
 
 def exit_code(error: BaseException) -> int:
     return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)
+
+
+@contextmanager
+def looking_for(prediction_id: str) -> Iterator[None]:
+    """Say of an id that the API does not know that there is no such prediction: the mistake is the caller's."""
+    try:
+        yield
+    except errors.NotFoundError:
+        made_here = "`replicate-job list` has those of this machine"
+        raise errors.JobError(f"no prediction {prediction_id}: {made_here}") from None
 
 
 def status_code(status: str, *, waited: bool = True) -> int:

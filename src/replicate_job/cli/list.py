@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from replicate_job.cli.exits import SUCCEEDED
+from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common
 from replicate_job.cli.output import print_json, shorten
 from replicate_job.cli.streams import tell, write
@@ -20,7 +21,13 @@ BATCHES = 20
 _HEADINGS = ("TIME", "PREDICTION", "MODEL", "STATUS", "PREDICT", "FILES")
 
 
-@click.command("list")
+@click.command(
+    "list",
+    epilog=examples(
+        "replicate-job list --limit 20",
+        "replicate-job list --json | jq '.[] | select(.status == \"failed\")'",
+    ),
+)
 @click.option("--json", "as_json", is_flag=True, help="An array of objects.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="The newest N only; default all.")
 @common

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -10,7 +11,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.text import Text
 
 from replicate_job.cli.output import LineReporter
-from replicate_job.cli.streams import plain
+from replicate_job.cli.streams import drawing, plain
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.progress import read_progress
 
@@ -44,13 +45,24 @@ class LiveReporter(LineReporter):
             redirect_stderr=False,
         )
         self._task = self._progress.add_task("starting", total=None, steps="")
+        self._drawing = drawing(self)
 
     def __enter__(self) -> Self:
         self._progress.start()
+        self._drawing.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._progress.stop()
+        self._drawing.__exit__(kind, error, at)
+        self.hide()
+
+    def hide(self) -> None:
+        with suppress(OSError):  # nobody listens
+            self._progress.stop()
+
+    def reveal(self) -> None:
+        with suppress(OSError):
+            self._progress.start()
 
     def saw(self, prediction: Prediction) -> None:
         self.show_logs(prediction)

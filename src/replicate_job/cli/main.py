@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 import traceback
 from importlib import import_module
+from pathlib import PurePath
 
 import click
 
 from replicate_job import __version__
 from replicate_job.cli.exits import INTERRUPTED, UNREACHABLE, exit_code, explain
+from replicate_job.cli.help import examples
 from replicate_job.cli.streams import leave, open_missing, tell
 
 COMMANDS = {
@@ -37,12 +39,38 @@ class _Commands(click.Group):
         command: click.Command = import_module(f"replicate_job.cli.{cmd_name}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name in COMMANDS or name.startswith("-") or ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
+        raise click.UsageError(f"there is no command {name!r}{_meant(name)}", ctx)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def _meant(name: str) -> str:
+    if "/" in name or PurePath(name).suffix:
+        return f": to run it, write `replicate-job run {name}`"
+    from difflib import get_close_matches  # noqa: PLC0415 - for mistakes only
+
+    close = get_close_matches(name.lower(), COMMANDS, n=1)
+    return f", did you mean {close[0]}?" if close else f"; there are {', '.join(COMMANDS)}"
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        "replicate-job run run.xs --local",
+        'replicate-job run black-forest-labs/flux-schnell prompt="a fox"',
+        "replicate-job serve",
+        "replicate-job COMMAND --help",
+    ),
+)
 @click.version_option(__version__, prog_name="replicate-job")
 def cli() -> None:
     """Run AI models on Replicate as jobs that finish: created once, waited for, outputs kept.
@@ -56,7 +84,7 @@ def main() -> None:
     open_missing()
     try:
         _check_words(sys.argv[1:])
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="replicate-job", standalone_mode=False)
     except Exception as error:  # noqa: BLE001 - one that is not in the table is our mistake, and is shown whole
         message = explain(error)
         tell(message or traceback.format_exc())

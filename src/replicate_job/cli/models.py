@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from replicate_job.cli.exits import SUCCEEDED
+from replicate_job.cli.help import examples
 from replicate_job.cli.output import print_json
 from replicate_job.cli.streams import plain, tell, write
 from replicate_job.local.extra import missing
@@ -21,7 +22,13 @@ if TYPE_CHECKING:
 _NARROWEST = 40  # columns that notes take at least
 
 
-@click.command("models")
+@click.command(
+    "models",
+    epilog=examples(
+        "replicate-job models",
+        "replicate-job models --json | jq -r '.[].model'",
+    ),
+)
 @click.argument("folder", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 def command(folder: tuple[Path, ...], *, as_json: bool) -> int:

@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from replicate_job import __version__
+from replicate_job.cli.completion import files, folders
 from replicate_job.cli.output import open_reporter
 from replicate_job.cli.signals import Terminated, run_async
 from replicate_job.cli.streams import tell
@@ -99,7 +100,9 @@ def common(
         click.version_option(__version__, prog_name="replicate-job"),
         click.option("-v", "--verbose", is_flag=True, help="Tell more on stderr."),
         click.option("-q", "--quiet", is_flag=True, help="Tell nothing but errors on stderr."),
-        click.option("--journal", metavar="PATH", help="The journal's file. [env: REPLICATE_JOB_JOURNAL]"),
+        click.option(
+            "--journal", metavar="PATH", shell_complete=files, help="The journal's file. [env: REPLICATE_JOB_JOURNAL]"
+        ),
     ):
         run = option(run)
     return run
@@ -107,6 +110,11 @@ def common(
 
 def local(function: _F) -> _F:
     return click.option("--local", is_flag=True, help="Run on this machine, without a token.")(function)
+
+
+def output_only(function: _F) -> _F:
+    text = "Print the output alone: its text, or the paths of its files."
+    return click.option("--output-only", is_flag=True, help=text)(function)
 
 
 def waiting(function: _F) -> _F:
@@ -135,7 +143,7 @@ def saving(default: str, place: str = "DIR/<prediction id>/") -> Callable[[_F], 
     def add(function: _F) -> _F:
         where = f"Outputs go to {place}; default {default}."
         function = click.option("--no-save", is_flag=True, help="Keep no outputs.")(function)
-        return click.option("--save", metavar="DIR", help=where)(function)
+        return click.option("--save", metavar="DIR", shell_complete=folders, help=where)(function)
 
     return add
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -16,8 +17,12 @@ from replicate_job.cli.exits import status_code
 from replicate_job.cli.streams import can_draw, tell, write
 from replicate_job.errors import JournalError, OutputError
 from replicate_job.job import Job, Result
+from replicate_job.outputs.discover import find_files
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.progress import read_progress
+
+STAND_IN = "Stand-in: "
+"""Begins a line of a model's logs that everybody should see: what a stand-in did not do of what it was asked for."""
 
 HEARTBEAT = 15.0
 """Seconds between two lines about the same status, under ``-v``."""
@@ -31,12 +36,34 @@ def print_json(value: Any) -> None:
     write(text + b"\n")
 
 
-def print_response(result: Result) -> None:
-    """Print the ten fields, and the files by their shortest path."""
+def print_response(result: Result, schema: dict[str, Any] | None = None) -> None:
+    """Print the ten fields, and the files by their shortest path; on a terminal, long values in short."""
     response = result.to_dict()
     if result.files:
         response["files"] = [shorten(path) for path in result.files]
+    if sys.stdout.isatty():
+        from replicate_job.cli.brief import brief  # noqa: PLC0415 - for those who see it
+
+        response = brief(result, response, schema)
     print_json(response)
+
+
+def print_output(result: Result, schema: dict[str, Any] | None = None) -> None:
+    """Print the output alone: its text, or a line for each of its files, or JSON; nothing where there is none."""
+    from replicate_job.cli.brief import text_of  # noqa: PLC0415 - for those who ask for it
+
+    if result.output is None:
+        return
+    origin = "{0.scheme}://{0.netloc}".format(urlsplit(result.urls.get("get", "")))
+    words = text_of(result.output, schema, origin=origin)
+    items = result.output if isinstance(result.output, list) else [result.output]
+    if words is not None:
+        write(words if words.endswith("\n") else f"{words}\n")
+    elif len(files := find_files(result.output, schema, origin=origin)) == len(items) > 0:
+        places = [shorten(path) for path in result.files] if result.files else [file.url for file in files]
+        write("".join(f"{place}\n" for place in places))
+    else:
+        print_json(result.output)
 
 
 def shorten(path: Path) -> str:
@@ -63,22 +90,35 @@ class Text:
             write("\n")
 
 
-def report(result: Result, text: Text | None = None) -> None:
-    """Print the response; with ``--stream`` only where there was no text."""
-    if text and text.last:
-        text.close()
-    else:
-        print_response(result)
+class Shown(msgspec.Struct, frozen=True):
+    """How a result is printed. ``text`` is what was streamed; ``schema`` is the model's, None where it is not known."""
+
+    text: Text | None = None
+    alone: bool = False
+    schema: dict[str, Any] | None = None
+
+    @property
+    def needs_schema(self) -> bool:
+        return self.alone or sys.stdout.isatty()
+
+    def report(self, result: Result) -> None:
+        """Print the response, or the output alone; with ``--stream`` only where there was no text."""
+        if self.text and self.text.last:
+            self.text.close()
+        elif self.alone:
+            print_output(result, self.schema)
+        else:
+            print_response(result, self.schema)
 
 
 @contextmanager
-def print_carried(text: Text | None = None) -> Iterator[None]:
+def print_carried(shown: Shown = Shown()) -> Iterator[None]:  # noqa: B008 - it is frozen
     """Print the result that an error carries: what was paid for is shown, whatever went wrong after it."""
     try:
         yield
     except (OutputError, JournalError) as error:
         if error.result:
-            report(error.result, text)
+            shown.report(error.result)
         raise
 
 
@@ -106,7 +146,9 @@ def conclude(result: Result, job: Job, *, line: Callable[..., str] | None) -> in
 
 
 class LineReporter:
-    """Lines to stderr: warnings; with ``verbose`` notes, the model's logs and a heartbeat; with ``quiet`` nothing.
+    """Lines to stderr: warnings, and what a stand-in left out; with ``quiet`` nothing.
+
+    With ``verbose`` there are notes, the model's logs and a heartbeat too.
 
     ``every`` is in seconds: the longest silence under ``verbose``.
     """
@@ -129,6 +171,10 @@ class LineReporter:
         if not self._quiet:
             self.line(f"warning: {line}")
 
+    def tell(self, line: str) -> None:
+        if not self._quiet:
+            self.line(line)
+
     def note(self, line: str) -> None:
         if self._verbose:
             self.line(line)
@@ -143,11 +189,14 @@ class LineReporter:
                 self.note(f"waiting, {self._told - start:.0f} s so far")
 
     def show_logs(self, prediction: Prediction) -> None:
-        """Note the lines that are new since the last time."""
+        """Note the lines that are new since the last time; those of a stand-in are shown in any case but ``quiet``."""
         logs = prediction.logs or ""
         whole = logs.rfind("\n") + 1 if not prediction.is_terminal else len(logs)
         for line in logs[self._shown : whole].splitlines():
-            self.note(f"| {line}")
+            if line.startswith(STAND_IN) and not (self._verbose or self._quiet):
+                self.line(line)
+            else:
+                self.note(f"| {line}")
         self._shown = max(self._shown, whole)
 
     def saw(self, prediction: Prediction) -> None:

@@ -145,6 +145,10 @@ class ProgressReporter:
         if not self._quiet and (self._verbose or self._repeats.hear(line, self._now())):
             self.line(f"warning: {line}")
 
+    def tell(self, line: str) -> None:
+        if not self._quiet:
+            self.line(line)
+
     def note(self, line: str) -> None:
         if self._verbose:
             self.line(line)

@@ -9,20 +9,28 @@ import click
 import msgspec
 
 from replicate_job.cli.exits import SUCCEEDED, exit_code, explain
+from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, local, waiting
-from replicate_job.cli.output import conclude, print_carried, report
+from replicate_job.cli.output import conclude, print_carried, print_response
 from replicate_job.cli.streams import tell
 from replicate_job.errors import ReplicateJobError
 from replicate_job.flow.context import Context
+from replicate_job.flow.lifecycle import UNFINISHED
 from replicate_job.flow.run import Ask, run_job
-from replicate_job.journal.entry import UNFINISHED, Entry
+from replicate_job.journal.entry import Entry
 from replicate_job.session import LOCAL
 
 TOGETHER = 8
 """Jobs that are finished at the same time."""
 
 
-@click.command("resume")
+@click.command(
+    "resume",
+    epilog=examples(
+        "replicate-job resume",
+        "replicate-job resume --max-poll-attempts 3600  # wait for an hour, not for a minute",
+    ),
+)
 @waiting
 @local
 @common
@@ -44,7 +52,7 @@ async def command(shared: Common, **given: float | None) -> int:
             except ReplicateJobError as error:
                 tell(f"{entry.key}: {explain(error)}")
                 return exit_code(error)
-        report(result)
+        print_response(result)
         return conclude(result, job, line=None if context.forgetful else shared.line)
 
     stopped = f"stopped; the jobs are left as they are: {shared.line('resume')} finishes them"

@@ -6,28 +6,65 @@ import os.path
 import sys
 from collections.abc import Coroutine
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
+from replicate_job.cli.completion import files, targets
 from replicate_job.cli.exits import SUCCEEDED
-from replicate_job.cli.options import Common, common, folder, local, saving, waiting
-from replicate_job.cli.output import Text, conclude, print_carried, print_json, report
+from replicate_job.cli.help import examples
+from replicate_job.cli.options import Common, common, folder, local, output_only, saving, waiting
+from replicate_job.cli.output import Shown, Text, conclude, print_carried, print_json
 from replicate_job.errors import InputError, JobError
 from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.context import Context
 from replicate_job.flow.prepare import check_job, resolve_and_check
 from replicate_job.flow.resolve import Resolved, resolve
 from replicate_job.flow.run import LONGEST_HOLD, Ask, new_key
-from replicate_job.inputs.pairs import parse_pairs
+from replicate_job.inputs.at_path import AtPaths, Reading, existing_file, has_at
+from replicate_job.inputs.pairs import parse_pairs, split_pair
 from replicate_job.inputs.upload import check_files
-from replicate_job.job import Job
+from replicate_job.job import EVENTS, Job
 from replicate_job.settings import check_environment
 from replicate_job.wire.target import parse_target
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 WATCHED_HOLD = 2
 """Seconds to hold a create open where somebody watches: after them there is a status and a bar to show."""
+
+
+class _Given(msgspec.Struct, frozen=True):
+    """The input beside the job's own: the object of ``--input``, and the words of the command line."""
+
+    values: dict[str, Any]
+    pairs: tuple[str, ...]
+
+    @property
+    def needs_schema(self) -> bool:
+        return bool(self.pairs) or any(map(has_at, self.values.values()))
+
+
+class _Events(click.ParamType[tuple[str, ...]]):
+    """A webhook's events, with commas between them."""
+
+    name = "events"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        events = tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+        if wrong := [event for event in events if event not in EVENTS]:
+            self.fail(f"{wrong[0]!r} is not an event: there are {', '.join(EVENTS)}", param, ctx)
+        if not events:
+            self.fail(f"name one or more of {', '.join(EVENTS)}", param, ctx)
+        return tuple(dict.fromkeys(events))
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002 - click's signature
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - for a shell that asks
+
+        before, comma, begun = incomplete.rpartition(",")
+        return [CompletionItem(f"{before}{comma}{event}") for event in EVENTS if event.startswith(begun)]
 
 
 class _Options(msgspec.Struct, frozen=True):
@@ -37,21 +74,46 @@ class _Options(msgspec.Struct, frozen=True):
     key: str | None
     stream: bool
     dry_run: bool
+    output_only: bool
 
 
-@click.command("run")
-@click.argument("target")
+@click.command(
+    "run",
+    epilog=examples(
+        "replicate-job run run.xs --local",
+        'replicate-job run black-forest-labs/flux-schnell prompt="a fox" seed=7',
+        "replicate-job run stability-ai/sdxl prompt=@prompt.txt image=@sketch.png",
+        'replicate-job run meta/meta-llama-3-8b-instruct prompt="Hi" --stream',
+        "replicate-job run deployments/acme/flux --input input.json --key order-17",
+        "replicate-job run openai/whisper audio=@talk.mp3 --output-only > talk.json",
+    ),
+)
+@click.argument("target", shell_complete=targets)
 @click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--input", "file", metavar="FILE", help="A JSON object of inputs, - for stdin; KEY=VALUE wins.")
+@click.option(
+    "--input",
+    "file",
+    metavar="FILE",
+    shell_complete=files,
+    help="A JSON object of inputs, - for stdin; KEY=VALUE wins.",
+)
 @click.option("--wait/--no-wait", "wait_for_completion", default=None, help="Whether to wait for the end; default yes.")
 @waiting
 @click.option("--cancel-after", metavar="TIME", help="Cancel if it takes longer: 30s, 5m, 1h30m.")
 @saving("outputs")
 @click.option("--stream", is_flag=True, help="Print the output's text as it comes.")
+@output_only
 @click.option("--key", metavar="KEY", help="The job's name: the same key never creates a second prediction.")
 @click.option("--allow-unknown", is_flag=True, default=None, help="Send inputs that the model's schema lacks.")
 @click.option("--dry-run", is_flag=True, help="Resolve and check, create nothing.")
 @click.option("--webhook", metavar="URL", help="Have the API post the prediction there.")
+@click.option(
+    "--webhook-events",
+    "webhook_events_filter",
+    type=_Events(),
+    metavar="EVENTS",
+    help=f"The events to post at: {','.join(EVENTS)}; default the API's own.",
+)
 @local
 @common
 def command(
@@ -60,19 +122,24 @@ def command(
     """Run TARGET: a job file (.xs, .toml, .json), or a model (owner/name, owner/name:version, a version id,
     deployments/owner/name).
 
-    KEY=VALUE is an input, with the type that the model gives it; KEY=@path sends a file.
+    KEY=VALUE is an input, with the type that the model gives it. KEY=@path sends that file, or its text where the input
+    takes text; KEY=@@text is text that starts with @.
     """  # noqa: D205 - the first paragraph is the help's
     overrides = {name: value for name in Job.__struct_fields__ if (value := given.get(name)) is not None}
     job = msgspec.structs.replace(read_job(target), **overrides)
+    if given["webhook_events_filter"] and not job.webhook:
+        raise click.UsageError("--webhook-events needs --webhook, or a job file with a webhook")
     if shared.local and not job.wait_for_completion:
         raise click.UsageError("a local run ends with its command: --local needs --wait")
     check_pairs(pairs, model=job.model)
-    if file is not None:
-        job = msgspec.structs.replace(job, input_data=job.input_data | read_input(file))
-    check_job(job)
+    given_input = read_input(file) if file is not None else {}
+    check_job(msgspec.structs.replace(job, input_data=job.input_data | given_input))
     check_environment(job.env, shared.settings)
     place = folder(given["save"], no_save=given["no_save"])
-    return _run(shared, job, pairs, _Options(place, given["key"], given["stream"], given["dry_run"]))
+    options = msgspec.convert(given | {"save": place}, _Options)
+    if options.output_only and not job.wait_for_completion:
+        raise click.UsageError("--output-only needs --wait: without it there is no output yet")
+    return _run(shared, job, _Given(given_input, pairs), options)
 
 
 def read_job(target: str) -> Job:
@@ -92,14 +159,16 @@ def read_job(target: str) -> Job:
 
 
 def check_pairs(pairs: tuple[str, ...], *, model: str) -> None:
-    """Look for what is wrong with the words whatever the model's schema says: their form, and files.
+    """Look for what is wrong with the words whatever the model's schema says: their form, and files that are too large.
 
-    Raises JobError with every problem. One by one, as only the schema says whether an input may be given twice.
+    Raises JobError with every problem.
     """
     problems: list[str] = []
     for pair in pairs:
         try:
-            check_files(parse_pairs([pair]), model=model)
+            name, text = split_pair(pair)
+            if text.startswith("@") and (path := existing_file(text[1:])):
+                check_files({name: path}, model=model)
         except InputError as error:
             problems += error.problems
         except JobError as error:
@@ -122,33 +191,48 @@ def read_input(name: str) -> dict[str, Any]:
     return found
 
 
-async def _run(shared: Common, job: Job, pairs: tuple[str, ...], options: _Options) -> int:
-    text = Text() if options.stream else None
-    with print_carried(text):
+async def _run(shared: Common, job: Job, given: _Given, options: _Options) -> int:
+    shown = Shown(Text() if options.stream else None, options.output_only)
+    with print_carried(shown):
         async with shared.session(model=job.model, still=options.stream) as context:
-            job, resolved = await _with_inputs(context, job, pairs)
+            resolved = None
+            if given.needs_schema or shown.needs_schema:
+                resolved = await resolve(context, parse_target(job.model))
+                shown = msgspec.structs.replace(shown, schema=resolved.schema)
+            job = _with_inputs(context, job, given, resolved)
             if options.dry_run:
                 return await _dry_run(context, job, resolved)
             ask = Ask(
                 job,
                 new_key() if options.key is None else options.key,
                 options.save,
-                emit=text.emit if text else None,
+                emit=shown.text.emit if shown.text else None,
                 hold=WATCHED_HOLD if sys.stderr.isatty() and not shared.quiet else LONGEST_HOLD,
                 resolved=resolved,
             )
             result = await run_or_cancel(context, ask, leave=lambda: shared.terminated.came)
-    report(result, text)
+    shown.report(result)
     return conclude(result, job, line=None if context.forgetful else shared.line)
 
 
-async def _with_inputs(context: Context, job: Job, pairs: tuple[str, ...]) -> tuple[Job, Resolved | None]:
-    """The job with the words of the command line; these get their types from the schema, so it is looked up first."""
-    if not pairs:
-        return job, None
-    resolved = await resolve(context, parse_target(job.model))
-    given = parse_pairs(pairs, resolved.schema)
-    return msgspec.structs.replace(job, input_data=job.input_data | given), resolved
+def _with_inputs(context: Context, job: Job, given: _Given, resolved: Resolved | None) -> Job:
+    """The job with what was given beside it. The schema says what a word and an ``@`` are."""
+    schema = resolved.schema if resolved else None
+
+    def observe(reading: Reading) -> None:
+        if reading.kind in {"text", "typed"}:
+            context.reporter.tell(str(reading))
+
+    values = given.values | parse_pairs(given.pairs, schema)
+    return msgspec.structs.replace(job, input_data=job.input_data | AtPaths(schema, observe=observe).read(values))
+
+
+def _shown_input(job: Job) -> dict[str, Any]:
+    if not sys.stdout.isatty():
+        return job.input_data
+    from replicate_job.cli.brief import short_input  # noqa: PLC0415 - for those who see it
+
+    return short_input(job.input_data, {})
 
 
 async def _dry_run(context: Context, job: Job, resolved: Resolved | None) -> int:
@@ -158,7 +242,7 @@ async def _dry_run(context: Context, job: Job, resolved: Resolved | None) -> int
             "model": str(resolved.target),
             "request": f"POST /v1{resolved.path}",
             "version": resolved.version or None,
-            "input": job.input_data,
+            "input": _shown_input(job),
             "checked": resolved.schema is not None,
         }
     )

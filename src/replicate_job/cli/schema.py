@@ -8,7 +8,9 @@ from typing import Any
 import click
 import msgspec
 
+from replicate_job.cli.completion import models
 from replicate_job.cli.exits import SUCCEEDED
+from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, local
 from replicate_job.cli.output import print_json
 from replicate_job.cli.streams import write
@@ -18,8 +20,14 @@ from replicate_job.wire.openapi import alternatives, definition
 from replicate_job.wire.target import parse_target
 
 
-@click.command("schema")
-@click.argument("model")
+@click.command(
+    "schema",
+    epilog=examples(
+        "replicate-job schema black-forest-labs/flux-schnell",
+        "replicate-job schema openai/whisper --local --json",
+    ),
+)
+@click.argument("model", shell_complete=models)
 @click.option("--json", "as_json", is_flag=True, help="The OpenAPI schemas of the model, as they are.")
 @local
 @common

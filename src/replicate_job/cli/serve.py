@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from replicate_job.cli.exits import SUCCEEDED
+from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common
 from replicate_job.cli.streams import tell, write
 from replicate_job.local.server import Options, serve
@@ -59,7 +60,14 @@ class _Faults(click.ParamType["Faults | None"]):
             self.fail(str(error), param, ctx)
 
 
-@click.command("serve")
+@click.command(
+    "serve",
+    epilog=examples(
+        "replicate-job serve",
+        "replicate-job serve --models models --port 8080  # models/owner/name/cog.yaml",
+        "replicate-job serve --fault create:503=0.1,rate=600/min",
+    ),
+)
 @click.argument("folder", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--models",
@@ -113,6 +121,7 @@ async def command(  # noqa: PLR0913, PLR0917 - one argument an option
         port=port,
         token=token or "",
         on_notice=(lambda _: None) if shared.quiet else tell,
+        on_warning=(lambda _: None) if shared.quiet else (lambda line: tell(f"warning: {line}")),
         on_request=_tell_request if shared.verbose else None,
         **limits,
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
-from typing import NoReturn
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from typing import NoReturn, Protocol
 
 
 def open_missing() -> None:
@@ -18,6 +19,38 @@ def open_missing() -> None:
             setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - open to the end
 
 
+class Drawing(Protocol):
+    """What is drawn on the terminal below the lines, and can be taken off it for one."""
+
+    def hide(self) -> None: ...
+    def reveal(self) -> None: ...
+
+
+_drawings: list[Drawing] = []
+
+
+@contextmanager
+def drawing(shown: Drawing) -> Iterator[None]:
+    """Whatever is written meanwhile, is written on lines of its own."""
+    _drawings.append(shown)
+    try:
+        yield
+    finally:
+        _drawings.remove(shown)
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Take what is drawn off the terminal, for others that write to it."""
+    for shown in _drawings:
+        shown.hide()
+    try:
+        yield
+    finally:
+        for shown in _drawings:
+            shown.reveal()
+
+
 def can_draw() -> bool:
     """Whether stderr is a terminal that a live line can be drawn on."""
     return sys.stderr.isatty() and os.environ.get("TERM") not in {"dumb", "unknown"}
@@ -27,8 +60,9 @@ def write(data: bytes | str) -> None:
     """Write to stdout at once, as UTF-8 whatever the locale says. Raises OSError where it takes no more."""
     data = data.encode() if isinstance(data, str) else data
     try:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        with aside() if sys.stdout.isatty() else nullcontext():
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
     except BrokenPipeError:
         # The reader has enough, as `head` has. The job goes on, and Python must not complain at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -38,7 +72,7 @@ def write(data: bytes | str) -> None:
 
 def tell(line: str) -> None:
     """Write a line to stderr. No job ends because nobody listens."""
-    with suppress(OSError):
+    with suppress(OSError), aside():
         sys.stderr.write(f"{plain(line)}\n")
         sys.stderr.flush()
 
@@ -61,7 +95,7 @@ def leave(code: int) -> NoReturn:
 
 
 def give_up(code: int) -> NoReturn:
-    """Leave in the middle of everything. A terminal gets its cursor back, which the live line hides."""
-    if sys.stderr.isatty():
-        tell("\x1b[?25h")
+    """Leave in the middle of everything. A terminal gets back its cursor, which is hidden while something is drawn."""
+    for shown in _drawings:
+        shown.hide()
     leave(code)

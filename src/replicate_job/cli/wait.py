@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 import msgspec
 
-from replicate_job.cli.options import Common, common, folder, saving, waiting
-from replicate_job.cli.output import conclude, print_carried, report
+from replicate_job.cli.exits import looking_for
+from replicate_job.cli.help import examples
+from replicate_job.cli.options import Common, common, folder, output_only, saving, waiting
+from replicate_job.cli.output import Shown, conclude, print_carried
 from replicate_job.flow.adopt import take_over
+from replicate_job.flow.resolve import find_schema
 from replicate_job.flow.run import Ask, run_job
 
 
-@click.command("wait")
+@click.command(
+    "wait",
+    epilog=examples(
+        "replicate-job wait gm3qorzdhgbfurvjtvhg6dckhu",
+        "replicate-job wait gm3qorzdhgbfurvjtvhg6dckhu --save pictures --output-only",
+    ),
+)
 @click.argument("prediction_id", metavar="ID")
 @waiting
 @saving("the job's own, else outputs")
+@output_only
 @click.option("--key", metavar="KEY", help="Make it the prediction of the journal's job KEY, which has none yet.")
 @common
-async def command(
-    shared: Common, prediction_id: str, save: str | None, key: str | None, *, no_save: bool, **given: float | None
-) -> int:
+async def command(shared: Common, prediction_id: str, save: str | None, key: str | None, **given: Any) -> int:
     """Wait for the prediction ID to end, and keep its outputs."""
+    no_save, shown = given.pop("no_save"), Shown(alone=given.pop("output_only"))
     budget = {name: value for name, value in given.items() if value is not None}
     place = folder(save, no_save=no_save)
     stopped = f"stopped; {prediction_id} is left as it is: {shared.line('wait', prediction_id)} goes on"
-    with print_carried():
+    with looking_for(prediction_id), print_carried(shown):
         async with shared.session(stopped=stopped) as context:
             entry = await take_over(context, prediction_id, key=key, save=place)
             job = msgspec.structs.replace(entry.job, wait_for_completion=True, **budget)
             keep = place if save is not None or no_save else entry.save
             result = await run_job(context, Ask(job, entry.key, keep))
-    report(result)
+            if shown.needs_schema:
+                shown = msgspec.structs.replace(shown, schema=await find_schema(context, entry.job.model))
+    shown.report(result)
     return conclude(result, job, line=shared.line)

@@ -27,18 +27,13 @@ async def latest(context: Context, batch: str, names: Iterable[str]) -> dict[str
         entries = await context.journal.look_up(list(keys))
         current = {keys[key]: entry for key, entry in entries.items() if entry.state != "refused"}
         found |= current
-        asked = [name for name, entry in current.items() if has_failed(entry)]
+        asked = [name for name, entry in current.items() if has_failed(entry) or entry.state == "uncertain"]
         attempt += 1
     return found
 
 
 def has_failed(entry: Entry) -> bool:
-    """Whether there is nothing good to show for it and nothing to come, so that it may be tried again.
-
-    That it is not known whether there is a prediction counts as that: it was looked for as long as it makes sense.
-    """
-    if entry.state == "uncertain":
-        return True
-    if entry.state != "collected" or entry.prediction is None:
+    """Whether there is nothing good to show for it and nothing to come, so that it may be tried again."""
+    if entry.step != "done" or entry.prediction is None:
         return False
     return bool(entry.problem) or entry.prediction.status != "succeeded"

@@ -26,7 +26,8 @@ class Batch(msgspec.Struct, frozen=True):
     """What to run, and how.
 
     ``id`` names the batch in the journal. ``save`` is the folder for outputs, None to keep none. ``limit`` is how many
-    rows are taken, from the first on. ``retry_failed`` makes a new prediction for each row whose last one failed;
+    rows are taken, from the first on. ``retry_failed`` makes a new prediction for each row whose last one failed,
+    ``retry_uncertain`` for each of which it is not known whether it has one, and may pay twice;
     ``fail_fast`` creates nothing more once one fails, and ``max_predict_time`` (seconds, of the whole batch) once so
     much is spent. Where the batch is left while predictions run, they are canceled if ``cancels()``. ``source`` and
     ``command`` are for people who look for it in the journal.
@@ -40,6 +41,7 @@ class Batch(msgspec.Struct, frozen=True):
     id_column: str | None = None
     limit: int | None = None
     retry_failed: bool = False
+    retry_uncertain: bool = False
     fail_fast: bool = False
     max_predict_time: float | None = None
     cancels: Callable[[], bool] = lambda: False

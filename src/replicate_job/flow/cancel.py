@@ -17,14 +17,17 @@ from replicate_job.job import Result
 from replicate_job.journal.entry import Claim, Entry
 from replicate_job.wire.prediction import Prediction
 
+SEARCHED = 10.0
+"""Seconds that Ctrl-C looks for a prediction whose create request was not answered."""
 CONFIRM = 10.0
 """Seconds to wait for a cancelled prediction to say so."""
 
 
-async def cancel_job(context: Context, entry: Entry) -> Prediction | None:
+async def cancel_job(context: Context, entry: Entry, *, within: float | None = None) -> Prediction | None:
     """Cancel the prediction of this job, looking for it where its create was never answered.
 
-    None where there is none: then the job's key is free again. Raises UncertainError, and the API's errors.
+    None where there is none: then the job's key is free again. Raises UncertainError, also where it is not known
+    ``within`` so many seconds, and the API's errors.
     """
     claim = await take(context, entry.key, entry.job, entry.save)
     async with held(context, claim):
@@ -32,8 +35,8 @@ async def cancel_job(context: Context, entry: Entry) -> Prediction | None:
         if now.prediction and now.prediction.is_terminal:
             return now.prediction
         found = now.prediction_id
-        if found is None and now.state in {"intended", "uncertain"}:
-            found = await reconcile(context, claim, now)
+        if found is None and now.step == "look up":
+            found = await reconcile(context, claim, within=within)
         if found is None:
             await context.journal.refused(claim, "interrupted before anything was created")
             return None
@@ -60,7 +63,7 @@ async def _note_end(context: Context, claim: Claim, prediction: Prediction) -> N
         return
     await context.journal.ended(claim, prediction)
     if prediction.status != "succeeded" and prediction.output is None:
-        await context.journal.collected(claim, ())
+        await context.journal.collected(claim, prediction)
 
 
 async def cancel_prediction(context: Context, prediction_id: str, *, young: bool = False) -> Prediction:
@@ -97,7 +100,7 @@ async def _cancel_interrupted(context: Context, key: str) -> None:
     if entry.prediction_id is None and entry.state != "claimed":
         context.reporter.warn("interrupted: looking for the prediction that was being created, to cancel it")
     try:
-        prediction = await cancel_job(context, entry)
+        prediction = await cancel_job(context, entry, within=SEARCHED)
     except ReplicateJobError as error:
         context.reporter.error(f"interrupted, and not canceled: {error}")
     else:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from replicate_job.errors import JobHeldError, JournalError
-from replicate_job.flow.context import Context
+from replicate_job.flow.context import Context, moment
 from replicate_job.job import Job
 from replicate_job.journal.entry import Claim, Request
 from replicate_job.wire.prediction import Prediction
@@ -30,7 +30,14 @@ async def take(  # noqa: PLR0913 - what the journal's claim takes
     while True:
         try:
             return await context.journal.claim(
-                key, context.api, job, save, prediction=prediction, request=request, batch=context.batch
+                key,
+                context.api,
+                job,
+                save,
+                prediction=prediction,
+                request=request,
+                sent=moment(context) if request else None,
+                batch=context.batch,
             )
         except JobHeldError as held:
             if context.clock.now() >= until:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from replicate_job.errors import OutputError
+from replicate_job.inputs.sent_file import name_files, names_of
 from replicate_job.job import Result
 from replicate_job.journal.entry import Entry
 from replicate_job.outputs.discover import find_files
@@ -40,6 +41,7 @@ def result_of(prediction: Prediction, entry: Entry | None = None, files: tuple[P
         files=files,
         key=entry.key if entry else "",
         logs=prediction.logs or "",
+        sent=names_of(entry.job.input_data) if entry else {},
     )
 
 
@@ -90,10 +92,10 @@ def folder_name(prediction_id: str) -> str:
 def write_record(result: Result, place: Path, saved: Sequence[SavedFile]) -> None:
     """Write the response as ``result.json``, with ``files`` by name alone, so that the folder can be moved.
 
-    ``sha256`` (hex, by name) comes on top where there are files.
+    A file inside of the request is named, not repeated. ``sha256`` (hex, by name) comes on top where there are files.
     """
     place.mkdir(parents=True, exist_ok=True)
-    record = result.to_dict()
+    record = result.to_dict() | {"input": name_files(result.input, result.sent)}
     if saved:
         record["files"] = [file.path.name for file in saved]
         record["sha256"] = {file.path.name: file.sha256 for file in saved}

@@ -14,7 +14,8 @@ from typing import Protocol
 import msgspec
 
 from replicate_job.api.gate import Gate
-from replicate_job.clock import Clock, SystemClock
+from replicate_job.clock import Clock, Moment, SystemClock
+from replicate_job.flow.listing import Listing
 from replicate_job.journal.protocol import Journal
 from replicate_job.outputs.download import Fetch
 from replicate_job.wire.model import Account, Deployment, Model, UploadedFile, Version
@@ -28,14 +29,20 @@ class API(Protocol):
     @property
     def base_url(self) -> str: ...
     @property
-    def clock_offset(self) -> float | None: ...
+    def api_time(self) -> float | None: ...
     @property
     def creates(self) -> Gate: ...
     @property
     def others(self) -> Gate: ...
     async def turn(self) -> None: ...
     async def create_prediction(
-        self, path: str, body: bytes, *, hold: int = 0, cancel_after: str | None = None
+        self,
+        path: str,
+        body: bytes,
+        *,
+        hold: int = 0,
+        cancel_after: str | None = None,
+        guard: Callable[[], None] | None = None,
     ) -> Prediction: ...
     async def get_prediction(self, prediction_id: str) -> Prediction: ...
     async def cancel_prediction(self, prediction_id: str) -> Prediction: ...
@@ -59,7 +66,14 @@ class Scans(Protocol):
     """Reads the account's list once for all who look for a prediction in it."""
 
     def know(self, prediction_id: str) -> None: ...
-    def read(self, *, after: datetime, before: datetime) -> AsyncIterator[list[Prediction]]: ...
+    async def read(self, *, after: datetime, before: datetime) -> Listing: ...
+
+
+class AccountSource(Protocol):
+    """Whose token this is: asked for once, beside the first create request."""
+
+    def begin(self) -> None: ...
+    async def find(self) -> str | None: ...
 
 
 class Saves(Protocol):
@@ -71,11 +85,13 @@ class Saves(Protocol):
 class Reporter(Protocol):
     """Hears what goes on. ``warn`` lines matter to everyone, ``note`` lines to those who ask for more.
 
-    ``error`` lines are about money: they are told also to those who asked for silence.
+    ``tell`` lines are for everyone too, and nothing is wrong. ``error`` lines are about money: they are told also to
+    those who asked for silence.
     """
 
     def error(self, line: str) -> None: ...
     def warn(self, line: str) -> None: ...
+    def tell(self, line: str) -> None: ...
     def note(self, line: str) -> None: ...
     def saw(self, prediction: Prediction) -> None: ...
 
@@ -83,13 +99,15 @@ class Reporter(Protocol):
 class Patience(msgspec.Struct, frozen=True):
     """How long to go on, in seconds, or tries.
 
-    ``settle``: how long the account's list may take to show a prediction that a broken create made. ``listing``: how
-    long a list that fails is asked again. ``throttle``: how long, in all, to wait at the API's request before a
+    ``settle``: how long the account's list may take to show a prediction that a broken create request made, and
+    ``overtaken`` by how much newer another has to be that it shows already. ``listing``: how long a list that fails is
+    asked again. ``throttle``: how long, in all, to wait at the API's request before a
     create. ``connects``: tries to get a connection. ``sends``: creates sent, when each was found to have made nothing.
     ``appear``: how long a prediction just created may be unknown to the API (404, seen).
     """
 
-    settle: float = 10
+    settle: float = 60
+    overtaken: float = 10
     listing: float = 60
     throttle: float = 120
     connects: int = 6
@@ -119,6 +137,7 @@ class Context(msgspec.Struct, frozen=True):
     fetch: Fetch
     reporter: Reporter
     cache: Path
+    account: AccountSource
     forgetful: bool = False
     line: Callable[..., str] = command_line
     clock: Clock = SystemClock()
@@ -127,3 +146,9 @@ class Context(msgspec.Struct, frozen=True):
     rounds: Rounds | None = None
     scans: Scans | None = None
     saves: Saves | None = None
+
+
+def moment(context: Context) -> Moment:
+    """Now, by every clock there is."""
+    clock = context.clock
+    return Moment(clock.time(), clock.boot, clock.now(), context.client.api_time)

@@ -6,6 +6,7 @@ The intent is written down first, and an answer that never came is looked into b
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
 import msgspec
@@ -20,9 +21,9 @@ from replicate_job.errors import (
     RateLimitError,
     ReplicateJobError,
 )
-from replicate_job.flow.context import Context
+from replicate_job.flow.context import Context, moment
 from replicate_job.flow.reconcile import be_uncertain, reconcile
-from replicate_job.journal.entry import Claim, Entry, Request
+from replicate_job.journal.entry import Claim, Request
 from replicate_job.wire.prediction import Prediction
 
 
@@ -57,20 +58,21 @@ async def create(  # noqa: PLR0913 - what to send, and what to do around it
     ``intends`` has had its ``turn``. Raises the API's error where it refused (nothing was created), UncertainError,
     ClaimLostError.
     """
-    tries, intends, entry = _Tries(context, claim), claim.intends, claim.entry
+    tries = _Tries(context, claim)
     while True:
-        if not intends:
+        if not claim.intends:
             await context.client.turn()
-            entry = await context.journal.intend(claim, request)
-        intends = False
+            claim = await context.journal.intend(claim, request, moment(context))
         sent_at = context.clock.now()
-        if entry.prediction_id:
-            return Created(entry.prediction_id, sent_at)
+        if claim.entry.prediction_id:
+            return Created(claim.entry.prediction_id, sent_at)
+        guard = partial(_check_lease, context, claim)
+        claim = msgspec.structs.replace(claim, intends=False)
         broken: ReplicateJobError | None = None
         foreign = ""
         try:
             prediction = await context.client.create_prediction(
-                request.path, request.body, hold=hold, cancel_after=request.cancel_after
+                request.path, request.body, hold=hold, cancel_after=request.cancel_after, guard=guard
             )
         except (NotSentError, RateLimitError) as error:
             await tries.pause(error)
@@ -83,9 +85,19 @@ async def create(  # noqa: PLR0913 - what to send, and what to do around it
             if created := await _record(context, claim, prediction, sent_at, collected=is_all(prediction)):
                 return created
             foreign = prediction.id
-        if found := await _look_for(context, claim, entry, broken):
+        if found := await _look_for(context, claim, broken):
             return Created(found, sent_at)
         await tries.count(broken, foreign)
+
+
+def _check_lease(context: Context, claim: Claim) -> None:
+    """Send nothing once another process may have taken the job over: this one may have been stopped since the intent.
+
+    A stop after this moment is seen when the prediction is recorded: the second one is canceled, and told.
+    """
+    if not claim.lease.may_send:
+        raise NotSentError(f"the claim of the job {claim.key!r} was about to end, so nothing was sent")
+    context.account.begin()
 
 
 def _not_found(error: ReplicateJobError, request: Request, tried: tuple[str, ...]) -> ReplicateJobError:
@@ -119,10 +131,10 @@ async def _record(
     return Created(own, sent_at, prediction, collected=collected) if own else None
 
 
-async def _look_for(context: Context, claim: Claim, entry: Entry, broken: ReplicateJobError | None) -> str | None:
+async def _look_for(context: Context, claim: Claim, broken: ReplicateJobError | None) -> str | None:
     if broken:
         context.reporter.warn(f"{broken}; looking whether the prediction was created")
-    found = await reconcile(context, claim, entry)
+    found = await reconcile(context, claim, ended=context.clock.now())
     context.reporter.note(f"it was created: {found}" if found else "it was not created")
     if found and context.scans:
         context.scans.know(found)
@@ -190,5 +202,10 @@ class _Tries:
         """Free the job's key, for certainly nothing was created, and raise ``error``."""
         if reason:
             error.args = (reason,)
-        await self._context.journal.refused(self._claim, str(error))
+        try:
+            await self._context.journal.refused(self._claim, str(error))
+        except ClaimLostError:
+            raise
+        except JournalError as fault:  # the row says that a request was sent, and will be looked into
+            self._context.reporter.error(str(fault))
         raise error

@@ -31,7 +31,7 @@ from replicate_job.flow.tally import Tally
 from replicate_job.flow.turns import Turns
 from replicate_job.inputs.upload import has_files
 from replicate_job.job import Result
-from replicate_job.journal.entry import BatchEntry, Entry, is_same
+from replicate_job.journal.entry import BatchEntry, Entry
 from replicate_job.results.quantity import seconds
 from replicate_job.rows.row import Row
 
@@ -100,7 +100,7 @@ class Drive:
         """What keeps the row from a prediction of its own, before one is created; empty where nothing does."""
         if entry is None:
             return self._items.check(item)
-        if is_same(entry.job, item.job) or self._is_retried(entry):
+        if self._context.journal.is_same(entry, item.job) or self._is_retried(entry):
             return ""
         return another_input(item.name)
 
@@ -244,13 +244,17 @@ class Drive:
 
     def _is_over(self, item: Item, entry: Entry) -> bool:
         """Whether there is nothing to do. What another input left under this name is told by the claim."""
-        if entry.state != "collected" or self._is_retried(entry) or lacks_files(entry, self._batch.save):
+        if entry.step != "done" or entry.prediction is None:
             return False
-        return is_same(entry.job, item.job)
+        if self._is_retried(entry) or lacks_files(entry, self._batch.save):
+            return False
+        return self._context.journal.is_same(entry, item.job)
 
     def _is_retried(self, entry: Entry) -> bool:
         """Whether a new attempt is due; what failed in this very run has had it."""
-        return self._batch.retry_failed and has_failed(entry) and entry.claimed_at < self._began
+        due = entry.state == "uncertain" if self._batch.retry_uncertain else False
+        due |= self._batch.retry_failed and has_failed(entry)
+        return due and entry.claimed_at < self._began
 
     def _stored(self, item: Item, entry: Entry) -> Result:
         assert entry.prediction  # noqa: S101 - it is over

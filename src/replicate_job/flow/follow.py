@@ -7,16 +7,19 @@ from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 
-from replicate_job.errors import ReplicateJobError
+from replicate_job.errors import AnswerTooLargeError, ReplicateJobError
 from replicate_job.flow.context import Context
 from replicate_job.flow.wait import Watch, wait
 from replicate_job.outputs.discover import as_text, is_text
+from replicate_job.wire.bounds import LARGEST
 from replicate_job.wire.openapi import alternatives, definition
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.sse import Event
 
 IDLE = 45.0
 """Seconds without an event after which a stream counts as broken: Replicate closes an idle one after about 30."""
+EVENT = 100
+"""Bytes that an event takes besides its text and its id. All of a stream may take as much as one answer."""
 BARREN = 3
 """Connections in a row without a new event, after which polling takes over."""
 
@@ -75,6 +78,7 @@ class _Stream:
         self._seen: set[str] = set()
         self._last_id = ""
         self._resumable = True
+        self._size = 0
 
     async def run(self) -> None:
         """Read until ``done``, until time is up, or until going on would lose or repeat text."""
@@ -85,6 +89,9 @@ class _Stream:
                 if await self._connection():
                     return
                 trouble = "the stream was closed"
+            except AnswerTooLargeError as error:
+                self._context.reporter.note(str(error))
+                break
             except ReplicateJobError as error:
                 trouble = str(error)
             if not self._resumable:
@@ -113,6 +120,9 @@ class _Stream:
         """Whether this event is the end of the stream. The prediction's end is another matter."""
         if event.type in {"done", "error"}:
             return True
+        self._size += len(event.data) + len(event.id) + EVENT
+        if self._size > LARGEST:
+            raise AnswerTooLargeError(f"the stream is longer than {LARGEST // 1024**2} MB")
         if event.own_id:
             if event.id in self._seen:
                 return False

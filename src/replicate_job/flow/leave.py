@@ -49,7 +49,7 @@ async def leave(context: Context, keys: Sequence[str], *, cancel: bool) -> Count
 async def _find(context: Context, entry: Entry) -> str | None:
     claim = await take(context, entry.key, entry.job, entry.save)
     async with held(context, claim):
-        found = claim.entry.prediction_id or await reconcile(context, claim, claim.entry)
+        found = claim.entry.prediction_id or await reconcile(context, claim)
         if found is None:
             await context.journal.unsent(claim)
         return found

@@ -72,7 +72,11 @@ def write_request(job: Job, resolved: Resolved, sent: dict[str, Any]) -> Request
     }
     body |= {name: value for name, value in optional.items() if value}
     return Request(
-        target=resolved.target, path=resolved.path, body=msgspec.json.encode(body), cancel_after=job.cancel_after
+        target=resolved.target,
+        path=resolved.path,
+        body=msgspec.json.encode(body),
+        cancel_after=job.cancel_after,
+        secrets=tuple(name for name in resolved.secrets if name in sent),
     )
 
 

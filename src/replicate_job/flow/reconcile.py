@@ -1,73 +1,189 @@
-"""After a create whose answer never came: find out, from the account's list, whether it made a prediction."""
+"""After a create request whose answer never came: find out, from the account's list, whether it made a prediction."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any, NoReturn
-
-import msgspec
+from datetime import datetime
+from hashlib import sha256
+from typing import NoReturn
 
 from replicate_job.api.retry import backoff, is_transient
-from replicate_job.errors import ReplicateJobError, UncertainError
+from replicate_job.errors import JournalError, ReplicateJobError, UncertainError
+from replicate_job.flow.account import is_same_account
 from replicate_job.flow.context import Context
-from replicate_job.journal.entry import Claim, Entry, Request
+from replicate_job.flow.listing import Listing, read_list
+from replicate_job.flow.matching import judge
+from replicate_job.flow.span import Span, span_of
+from replicate_job.journal.entry import Adoption, Claim, Entry, Request
 from replicate_job.wire.prediction import Prediction, parse_time
 
-SLACK = 5.0
-"""Seconds by which two clocks may still differ after the ``Date`` header was taken into account."""
-LATEST = 300.0
-"""Seconds after the last send in which a create that was sent can still have been acted upon."""
+LONGEST_REQUEST = 95.0
+"""Seconds after which a create request that was sent has ended, whoever sent it: 60 of a blocking wait, 30 for the
+answer, 5 to connect."""
+DATE_STEP = 2.0
+"""Seconds by which a ``Date`` is behind: it names whole seconds, and has travelled."""
 
 
-class _Found(msgspec.Struct, frozen=True):
-    """Ids, oldest first: those with this very request, and those whose input the API has removed."""
+async def reconcile(
+    context: Context, claim: Claim, *, ended: float | None = None, within: float | None = None
+) -> str | None:
+    """The id of the prediction that this job's create requests made, or None where they certainly made none.
 
-    same: Sequence[str]
-    doubtful: Sequence[str]
-
-
-async def reconcile(context: Context, claim: Claim, entry: Entry, *, elapsed: float = 0) -> str | None:
-    """The id of the prediction that this job's create made, or None where it certainly made none.
-
-    The list is asked until it shows the prediction, or until it had ``settle`` seconds to do so, of which ``elapsed``
-    have passed since the create was under way. Raises UncertainError where it cannot be told, and ClaimLostError.
+    ``ended`` is the clock's ``now`` when the last of them had ended; None: another process sent it. The list is read
+    until it shows the prediction, or until it must have shown it. Raises UncertainError where it cannot be told, and
+    also where it is not known ``within`` so many seconds: then the job stays as it is. Raises ClaimLostError.
     """
-    clock, patience = context.clock, context.patience
-    now = clock.now()
-    settled = now + patience.settle - max(0.0, elapsed)
-    given_up = max(settled, now) + patience.listing
-    attempt = 0
-    while True:
-        settled_before = clock.now() >= settled and context.client.clock_offset is not None
-        delay = backoff(attempt, ceiling=2)
-        try:
-            found = await _search(context, entry)
-        except ReplicateJobError as error:
-            if not is_transient(error) or clock.now() >= given_up:
-                await be_uncertain(context, claim, f"the list of predictions cannot be read: {error}")
-            delay = max(delay, getattr(error, "retry_after", None) or 0)
-        else:
-            adoption = await context.journal.adopt(claim, found.same, found.doubtful)
-            if adoption.prediction_id:
-                return adoption.prediction_id
-            sent = adoption.rivals_sent
-            settled_before &= sent is None or clock.time() - sent >= patience.settle
-            if settled_before and not adoption.unclear:
+    entry = claim.entry
+    if entry.request is None or entry.first_sent is None or entry.last_sent is None:
+        if entry.sends == 0 and entry.state == "claimed":
+            return None
+        await be_uncertain(context, claim, "the journal does not hold what was sent")
+    return await _LookUp(context, claim, entry.request, ended).run(within)
+
+
+class _LookUp:
+    def __init__(self, context: Context, claim: Claim, request: Request, ended: float | None) -> None:
+        self._context, self._claim, self._request = context, claim, request
+        self._began = context.clock.now()
+        self._ended = self._bound(claim.entry) if ended is None else ended
+        self._contents: dict[str, str | None] = {}
+
+    def _bound(self, entry: Entry) -> float:
+        """When the last request had ended at the latest, by this clock's ``now``."""
+        age = entry.last_sent.age(self._context.clock) if entry.last_sent else None
+        return self._began - max(0.0, (age or 0.0) - LONGEST_REQUEST)
+
+    async def run(self, within: float | None) -> str | None:
+        context, clock, attempt = self._context, self._context.clock, 0
+        if await is_same_account(context, self._claim.entry) is False:
+            await self._give_up("it was sent with the token of another account: run it again with that one")
+        given_up = max(self._ended + context.patience.settle, self._began) + context.patience.listing
+        while True:
+            span, delay = self._span(), backoff(attempt, ceiling=2)
+            try:
+                found, is_over = await self._look(span)
+            except (UncertainError, JournalError):
+                raise
+            except ReplicateJobError as error:
+                if not is_transient(error) or clock.now() >= given_up:
+                    await self._give_up(f"the list of predictions cannot be read: {error}")
+                delay = max(delay, getattr(error, "retry_after", None) or 0)
+            else:
+                if found or is_over:
+                    return found
+            if within is not None and clock.now() >= self._began + within:
+                raise UncertainError(_not_yet(context), key=self._claim.key)
+            attempt += 1
+            await clock.sleep(max(0.05, delay))
+
+    def _span(self) -> Span:
+        entry = self._claim.entry
+        assert entry.first_sent  # noqa: S101 - a request was sent
+        assert entry.last_sent  # noqa: S101
+        return span_of(entry.first_sent, entry.last_sent, self._context.clock, self._context.client.api_time)
+
+    async def _look(self, span: Span) -> tuple[str | None, bool]:
+        """Read the list once: the id that was found, and whether there certainly is none."""
+        started = self._context.clock.now()
+        listing = await self._read(span.after, span.before)
+        adoption = await self._adopt(listing, span)
+        if adoption.prediction_id:
+            return adoption.prediction_id, True
+        if not self._has_settled(listing, started, adoption):
+            return None, False
+        if not span.is_trusted and self._span().is_trusted:  # this very answer told the API's time
+            return None, False
+        await self._check_sure(span, listing, adoption)
+        # A clock that is minutes off could have put it beside the span: there it cannot be told from another's.
+        beside = await self._adopt(await self._read(*span.wider), span, beside=True)
+        if beside.prediction_id:
+            return beside.prediction_id, True
+        if beside.unclear:
+            await self._give_up("a prediction could be it, but for the time when it was made", beside.unclear)
+        return None, True
+
+    async def _read(self, after: datetime, before: datetime) -> Listing:
+        scans = self._context.scans
+        if scans:
+            return await scans.read(after=after, before=before)
+        return await read_list(self._context.client, after=after, before=before)
+
+    async def _adopt(self, listing: Listing, span: Span, *, beside: bool = False) -> Adoption:
+        """Take the prediction that is this job's; ``beside``: what lies outside the span is no more than possible."""
+        same: list[Prediction] = []
+        almost: list[Prediction] = []
+        for prediction in listing.predictions:
+            is_inside = span.covers(parse_time(prediction.created_at))
+            if not is_inside and not beside:
+                continue
+            match await judge(prediction, self._request, self._read_content):
+                case "same":
+                    (same if is_inside else almost).append(prediction)
+                case "almost" if is_inside and span.is_trusted:
+                    almost.append(prediction)
+        return await self._context.journal.adopt(self._claim, _oldest_first(same), _oldest_first(almost))
+
+    def _has_settled(self, listing: Listing, started: float, adoption: Adoption) -> bool:
+        """Whether the list must have shown the prediction: it shows one made well after, or had the time for it."""
+        context, since = self._context, self._ended
+        if adoption.rivals_sent and (age := adoption.rivals_sent.age(context.clock)) is not None:
+            since = max(since, started - age)
+        if started >= since + context.patience.settle:
+            return True
+        api_time = context.client.api_time
+        if api_time is None or listing.newest is None:
+            return False
+        now = context.clock.now()
+        overtaken = api_time - (now - since) + context.patience.overtaken + DATE_STEP
+        return overtaken <= listing.newest.timestamp() <= api_time + DATE_STEP
+
+    async def _check_sure(self, span: Span, listing: Listing, adoption: Adoption) -> None:
+        """Raise UncertainError where a list that shows nothing does not prove that there is nothing."""
+        if adoption.unclear:
+            several = "several predictions could be it" if len(adoption.unclear) > 1 else "a prediction could be it"
+            await self._give_up(several, adoption.unclear)
+        if not span.is_trusted:
+            await self._give_up(f"none of the {len(listing.predictions)} listed is it, and the API's time is not known")
+        if await is_same_account(self._context, self._claim.entry) is None:
+            await self._give_up("it was sent with another token, and of which account is not known")
+
+    async def _give_up(self, reason: str, candidates: Sequence[str] = ()) -> NoReturn:
+        await be_uncertain(self._context, self._claim, reason, candidates)
+
+    async def _read_content(self, url: str, longest: int) -> str | None:
+        """The hash of a listed file. It is asked for without the token; a failure is no answer, and is asked again."""
+        if url not in self._contents:
+            digest, size = sha256(), 0
+            try:
+                async with self._context.fetch(url, {}) as response:
+                    if response.status != 200:  # noqa: PLR2004 - OK
+                        return None
+                    async for chunk in response.chunks():
+                        digest.update(chunk)
+                        size += len(chunk)
+                        if size > longest:
+                            return ""
+            except ReplicateJobError:
                 return None
-            if settled_before:
-                reason = "several predictions could be it" if found.same else "the API has removed the inputs already"
-                await be_uncertain(context, claim, reason, adoption.unclear)
-        attempt += 1
-        await clock.sleep(max(0.05, min(delay, given_up - clock.now())))
+            self._contents[url] = digest.hexdigest()
+        return self._contents[url]
+
+
+def _not_yet(context: Context) -> str:
+    return (
+        "it is not known yet whether a prediction was created, for the list of predictions may be late; "
+        f"{context.line('resume')} looks again"
+    )
 
 
 async def be_uncertain(context: Context, claim: Claim, reason: str, candidates: Sequence[str] = ()) -> NoReturn:
+    """Record that it cannot be told, and raise UncertainError with what to do."""
     which = f" ({', '.join(candidates[:5])})" if candidates else ""
     problem = f"it is not known whether a prediction was created: {reason}{which}"
     await context.journal.uncertain(claim, problem)
     advice = (
-        "nothing is sent again by itself: the same batch looks again, and with --retry-failed makes a new one"
+        "nothing is sent again by itself: the same batch looks again, and with --retry-uncertain makes a new one, "
+        "which may be a second"
         if context.batch
         else f"nothing is sent again by itself: {context.line('resume')} looks again, "
         f"{context.line('wait', 'ID', '--key', claim.key)} takes that prediction for this job"
@@ -75,69 +191,6 @@ async def be_uncertain(context: Context, claim: Claim, reason: str, candidates: 
     raise UncertainError(f"{problem}; {advice}", key=claim.key, candidates=candidates)
 
 
-async def _search(context: Context, entry: Entry) -> _Found:
-    request, first, last = entry.request, entry.first_sent, entry.last_sent
-    if request is None or first is None or last is None:
-        return _Found((), ())
-    # A gateway's Date may be wrong where the predictions' times are right: the span covers both clocks.
-    offset = context.client.clock_offset or 0.0
-    after = datetime.fromtimestamp(first + min(offset, 0.0) - SLACK, UTC)
-    before = datetime.fromtimestamp(last + max(offset, 0.0) + LATEST, UTC)
-    same: list[Prediction] = []
-    doubtful: list[Prediction] = []
-    read = context.scans.read if context.scans else context.client.list_predictions
-    async for page in read(after=after, before=before):
-        for prediction in page:
-            created = parse_time(prediction.created_at)
-            if created and not after <= created <= before:
-                continue
-            verdict = is_answer(prediction, request)
-            if verdict is None:
-                doubtful.append(prediction)
-            elif verdict:
-                same.append(prediction)
-        oldest = parse_time(page[-1].created_at) if page else None
-        if oldest and oldest < after:  # a server that knows no filter goes on to the account's first day
-            break
-    return _Found(_oldest_first(same), _oldest_first(doubtful))
-
-
 def _oldest_first(predictions: list[Prediction]) -> list[str]:
     ordered = sorted(predictions, key=lambda each: each.created_at or "")
     return list(dict.fromkeys(each.id for each in ordered))
-
-
-def is_answer(prediction: Prediction, request: Request) -> bool | None:
-    """Whether this request could have made that prediction; None where its input is gone and only the rest fits."""
-    target = request.target
-    match target.kind:
-        case "deployment":
-            fits = prediction.deployment in {None, target.slug}
-        case "model" if not request.version:
-            fits = prediction.model in {None, target.slug} and not prediction.deployment
-        case _:
-            # An official model hides its versions, also when it was created by one.
-            named = prediction.model in {None, target.slug} or not target.slug
-            hidden = prediction.version in {None, "hidden"} and named
-            fits = (hidden or prediction.version == request.version) and not prediction.deployment
-    if not fits:
-        return False
-    if prediction.data_removed or (not prediction.input and request.input):
-        return None
-    return same_input(request.input, prediction.input or {})
-
-
-def same_input(sent: Any, listed: Any) -> bool:
-    """Whether an input that the API lists is the one that was sent.
-
-    Numbers are compared by value; a data URL also equals an http URL, for the API may keep it as a file.
-    """
-    if isinstance(sent, dict) and isinstance(listed, dict):
-        return sent.keys() == listed.keys() and all(same_input(value, listed[name]) for name, value in sent.items())
-    if isinstance(sent, list) and isinstance(listed, list):
-        return len(sent) == len(listed) and all(map(same_input, sent, listed))
-    if isinstance(sent, str) and isinstance(listed, str) and sent.startswith("data:"):
-        return listed == sent or listed.startswith(("http:", "https:"))
-    if isinstance(sent, bool) or isinstance(listed, bool):
-        return sent is listed
-    return bool(sent == listed)

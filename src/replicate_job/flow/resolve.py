@@ -6,19 +6,20 @@ from typing import Any
 
 import msgspec
 
-from replicate_job.errors import AuthenticationError, ModelNotFoundError, NotFoundError
+from replicate_job.errors import AuthenticationError, ModelNotFoundError, NotFoundError, ReplicateJobError
 from replicate_job.flow.context import Context
 from replicate_job.flow.retry import read
 from replicate_job.flow.schemas import keep_schema, load_schema
 from replicate_job.wire.model import Version
-from replicate_job.wire.openapi import is_sound
-from replicate_job.wire.target import Target
+from replicate_job.wire.openapi import is_sound, secret_inputs
+from replicate_job.wire.target import Target, parse_target
 
 
 class Resolved(msgspec.Struct, frozen=True):
     """``path`` is where to send the create, ``version`` what its body names (empty: nothing).
 
     ``schema`` is the version's OpenAPI document, None where the API does not show it. ``tried`` lists the look-ups.
+    ``secrets`` are the inputs that the API never gives back.
     """
 
     target: Target
@@ -26,6 +27,7 @@ class Resolved(msgspec.Struct, frozen=True):
     version: str = ""
     schema: dict[str, Any] | None = None
     tried: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
 
 
 async def resolve(context: Context, target: Target) -> Resolved:
@@ -36,11 +38,20 @@ async def resolve(context: Context, target: Target) -> Resolved:
     """
     match target.kind:
         case "model":
-            return await _model(context, target)
+            resolved = await _model(context, target)
         case "version":
-            return await _version(context, target)
+            resolved = await _version(context, target)
         case "deployment":
-            return await _deployment(context, target)
+            resolved = await _deployment(context, target)
+    return msgspec.structs.replace(resolved, secrets=secret_inputs(resolved.schema))
+
+
+async def find_schema(context: Context, model: str) -> dict[str, Any] | None:
+    """The model's schema, for what is shown of a result; None where it cannot be had."""
+    try:
+        return (await resolve(context, parse_target(model))).schema
+    except ReplicateJobError:
+        return None
 
 
 async def _model(context: Context, target: Target) -> Resolved:
@@ -52,6 +63,9 @@ async def _model(context: Context, target: Target) -> Resolved:
     latest = model.latest_version
     schema = _keep(context, latest)
     tried = (f"GET {asked}",)
+    if model.owner and model.name:  # as the API writes it, and lists it
+        target = msgspec.structs.replace(target, owner=model.owner, name=model.name)
+        asked = f"/models/{target.slug}"
     if model.is_official or latest is None:
         return Resolved(target, f"{asked}/predictions", schema=schema, tried=tried)
     named = Target("version", target.owner, target.name, latest.id)
@@ -97,12 +111,9 @@ async def _deployment(context: Context, target: Target) -> Resolved:
         deployment = await read(context, lambda: context.client.get_deployment(target.owner, target.name))
         release = deployment.current_release
         if release and release.version:
-            schema = load_schema(context.cache, release.version)
-            if schema is None and release.model and "/" in release.model:
-                owner, _, name = release.model.partition("/")
-                version = release.version
-                schema = _keep(context, await read(context, lambda: context.client.get_version(owner, name, version)))
-    except (NotFoundError, AuthenticationError) as error:
+            owner, _, name = (release.model or "").partition("/")
+            schema = (await _version(context, Target("version", owner, name, release.version))).schema
+    except (NotFoundError, AuthenticationError, ModelNotFoundError) as error:
         context.reporter.note(f"{target} does not show its schema: {error}")
     return Resolved(target, f"{asked}/predictions", schema=schema, tried=(f"GET {asked}",))
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from replicate_job.api.retry import backoff, is_transient
-from replicate_job.errors import ReplicateJobError
+from replicate_job.errors import AnswerTooLargeError, ReplicateJobError
 from replicate_job.flow.context import Context
 from replicate_job.flow.wait import Watch
 from replicate_job.wire.prediction import Prediction, parse_time
@@ -54,6 +54,7 @@ class Rounds:
         self._context = context
         self._waiting: dict[str, _Waiting] = {}
         self._work: asyncio.Task[None] | None = None
+        self._most = GROUP
 
     async def wait(self, prediction_id: str, last: Prediction | None, *, age: float) -> Prediction:
         """Come back with the prediction at its end, however long it takes; ``last`` is what is known already.
@@ -91,7 +92,8 @@ class Rounds:
         """Ask for all once. Comes back with the number of requests, and whether a list could not be read."""
         listed = [one for one in self._waiting.values() if one.created and one.misses < MISSES]
         listed.sort(key=_created, reverse=True)
-        groups = [listed[start : start + GROUP] for start in range(0, len(listed), GROUP)]
+        self._most = min(GROUP, self._most + 1)  # halved where a page was too large to be read
+        groups = [listed[start : start + self._most] for start in range(0, len(listed), self._most)]
         singly = [one for one in self._waiting.values() if one.created is None or one.misses >= MISSES]
         outcomes = await asyncio.gather(*map(self._ask_listed, groups), *map(self._ask_singly, singly))
         return sum(cost for cost, _ in outcomes), any(failed for _, failed in outcomes)
@@ -114,6 +116,11 @@ class Rounds:
         while len(group) > SINGLY:
             try:
                 group = await self._ask_page(group)
+            except AnswerTooLargeError:
+                middle = len(group) // 2
+                self._most = min(self._most, max(SINGLY, middle))
+                outcomes = [await self._ask_listed(half) for half in (group[:middle], group[middle:])]
+                return cost + 1 + sum(asked for asked, _ in outcomes), any(failed for _, failed in outcomes)
             except ReplicateJobError as error:
                 if not is_transient(error):
                     for one in group:

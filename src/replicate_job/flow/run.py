@@ -116,13 +116,13 @@ class _Run:
         self._job, self._emit, self._entry = ask.job, ask.emit, claim.entry
         self._schema, self._tried = _known(ask.resolved, claim)
         self._fault: JournalError | None = None
-        self.finished = claim.entry.state == "collected"
+        self.finished = claim.entry.step == "done"
 
     async def advance(self) -> Result:
         entry = self._entry
-        if entry.state == "collected" and entry.prediction and not lacks_files(entry, self._ask.save):
+        if entry.step == "done" and entry.prediction and not lacks_files(entry, self._ask.save):
             return self._stored(entry, entry.prediction)
-        if entry.state in {"ended", "collected"} and entry.prediction:
+        if entry.step in {"collect", "done"} and entry.prediction:
             if self._context.forgetful:
                 await self._start_over("its outputs were not kept")
             return await self._collect(entry.prediction)
@@ -147,7 +147,7 @@ class _Run:
         return await self._collect(end)
 
     async def _start_over(self, problem: str) -> NoReturn:
-        await self._context.journal.refused(self._claim, problem)
+        await self._context.journal.restart(self._claim, problem)
         raise _GoneError
 
     def _stored(self, entry: Entry, prediction: Prediction) -> Result:
@@ -165,15 +165,15 @@ class _Run:
     async def _created(self) -> Created:
         """The prediction of this job, created now if it never was."""
         entry, clock = self._entry, self._context.clock
-        age = max(0.0, clock.time() - (entry.last_sent or 0))
+        age = (entry.last_sent.age(clock) if entry.last_sent else None) or 0.0
         if entry.prediction_id:
             return Created(entry.prediction_id, clock.now(), age=age)
         if entry.request and self._claim.intends:
             request = entry.request
-        elif entry.request and entry.state in {"intended", "uncertain"}:
-            if found := await reconcile(self._context, self._claim, entry, elapsed=age):
+        elif entry.step == "look up":
+            if found := await reconcile(self._context, self._claim):
                 return Created(found, clock.now(), age=age)
-            request = entry.request
+            request = entry.request or await self._prepare()
         else:
             request = await self._prepare()
             self._entry = msgspec.structs.replace(entry, request=request)
@@ -257,7 +257,7 @@ class _Run:
         result = result_of(end, entry)
         if end.data_removed and end.output is None and end.status == "succeeded":
             gone = f"the outputs of {end.id} were deleted before they were kept: the API keeps them for an hour"
-            await self._write(context.journal.collected(self._claim, (), gone))
+            await self._write(context.journal.collected(self._claim, end, (), gone))
             raise OutputExpiredError(gone, result)
         if self._keeps(end):
             schema, origin = await self._find_schema(end), context.client.base_url
@@ -267,23 +267,28 @@ class _Run:
                     result = await collect(context.fetch, result, schema, folder=folder, origin=origin)
             except OutputError as error:
                 if isinstance(error, OutputExpiredError):
-                    await self._write(context.journal.collected(self._claim, error.result.files, str(error)))
+                    await self._write(context.journal.collected(self._claim, end, error.result.files, str(error)))
                 if end.status == "succeeded":
                     raise
                 context.reporter.warn(str(error))  # that it failed is the news
                 return self._sum_up(error.result)
-        await self._write(context.journal.collected(self._claim, result.files, save=self._ask.save))
+        await self._write(context.journal.collected(self._claim, end, result.files, save=self._ask.save))
         self.finished = self._fault is None
         return self._sum_up(result)
 
     async def _write(self, fact: Awaitable[None]) -> None:
-        """Write a fact about a prediction that exists: a journal that fails now must not cost its result."""
+        """Write a fact about a prediction that exists: a journal that fails now must not cost its result.
+
+        Each fact holds those before it: one that is written makes up for all that could not be.
+        """
         try:
             await fact
         except ClaimLostError:
             raise
         except JournalError as error:
             self._fault = self._fault or error
+        else:
+            self._fault = None
 
     def _sum_up(self, result: Result) -> Result:
         if self._fault:

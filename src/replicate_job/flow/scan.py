@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
 from datetime import datetime
 
 import msgspec
 
 from replicate_job.errors import ReplicateJobError
 from replicate_job.flow.context import API
-from replicate_job.wire.prediction import Prediction, parse_time
+from replicate_job.flow.listing import Listing, read_list
 
 REMEMBERED = 20_000
 """Ids that are known to be some job's already. One that is forgotten only costs a look into the journal."""
@@ -20,7 +19,7 @@ REMEMBERED = 20_000
 class _Asked(msgspec.Struct, eq=False):
     after: datetime
     before: datetime
-    found: asyncio.Future[list[Prediction]]
+    found: asyncio.Future[Listing]
 
 
 class Scans:
@@ -40,13 +39,13 @@ class Scans:
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
 
-    async def read(self, *, after: datetime, before: datetime) -> AsyncGenerator[list[Prediction], None]:
-        """Yield the predictions of that span, newest first, that are not known. Raises as the list does."""
+    async def read(self, *, after: datetime, before: datetime) -> Listing:
+        """The predictions of that span, or of a wider one, that are not known. Raises as the list does."""
         asked = _Asked(after, before, asyncio.get_running_loop().create_future())
         self._asked.append(asked)
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._serve())
-        yield await asked.found
+        return await asked.found
 
     async def close(self) -> None:
         if self._reading:
@@ -57,7 +56,8 @@ class Scans:
         while self._asked:
             asked, self._asked = self._asked, []
             try:
-                found = await self._read(min(each.after for each in asked), max(each.before for each in asked))
+                after, before = min(each.after for each in asked), max(each.before for each in asked)
+                found = await read_list(self._client, after=after, before=before, known=self._known)
             except ReplicateJobError as error:
                 for each in asked:
                     if not each.found.done():
@@ -66,12 +66,3 @@ class Scans:
                 for each in asked:
                     if not each.found.done():
                         each.found.set_result(found)
-
-    async def _read(self, after: datetime, before: datetime) -> list[Prediction]:
-        found: list[Prediction] = []
-        async for page in self._client.list_predictions(after=after, before=before):
-            found += [each for each in page if each.id not in self._known]
-            oldest = parse_time(page[-1].created_at) if page else None
-            if oldest and oldest < after:  # a server that knows no filter goes on to the account's first day
-                break
-        return found

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -33,7 +31,7 @@ def parse_pairs(pairs: Iterable[str], document: Mapping[str, Any] | None = None)
       text, for ``check`` to report with the rest.
     - Without a schema, and for a name that it lacks, a value is what it says in JSON, else text, as in Replicate's
       own CLI; ``KEY='"4"'`` is the text ``4``.
-    - ``KEY=@path`` is a file, a ``pathlib.Path``; ``~`` is the home directory. ``KEY=@@name`` is the text ``@name``.
+    - An ``@`` has no meaning here; see ``at_path``.
 
     Raises JobError, with every problem in its one line.
     """
@@ -41,15 +39,13 @@ def parse_pairs(pairs: Iterable[str], document: Mapping[str, Any] | None = None)
     values: dict[str, Any] = {}
     problems: list[str] = []
     for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals or not name:
-            problems.append(f"{pair!r} is not KEY=VALUE")
-            continue
         try:
-            value = _value(name, text, list(alternatives(document or {}, properties.get(name))), document or {})
+            name, text = split_pair(pair)
         except JobError as problem:
             problems.append(str(problem))
             continue
+        try:
+            value = typed_text(text, list(alternatives(document or {}, properties.get(name))), document or {})
         except RecursionError:  # a schema that contains itself says nothing
             value = _any(text)
         if name not in values:
@@ -68,59 +64,38 @@ def input_schemas(document: Mapping[str, Any] | None) -> dict[str, Schema]:
     return (definition(document, "Input") or {}).get("properties") or {}
 
 
-def _value(name: str, text: str, schemas: list[Schema], document: Mapping[str, Any]) -> Any:
-    if text.startswith("@") and not text.startswith("@@"):
-        try:
-            value: Any = local_file(text[1:])
-        except JobError as problem:
-            raise JobError(f"{name}: {problem} (text that starts with @ is written {name}=@@…)") from None
-        return [value] if schemas and all(schema.get("type") in {"array", "null"} for schema in schemas) else value
-    literal = text.startswith("@@")
-    return typed_text(text[1:] if literal else text, schemas, document, literal=literal)
+def split_pair(pair: str) -> tuple[str, str]:
+    """Key and value. Raises JobError."""
+    name, equals, text = pair.partition("=")
+    if not equals or not name:
+        raise JobError(f"{pair!r} is not KEY=VALUE")
+    return name, text
 
 
-def local_file(text: str) -> Path:
-    """The file that ``@text`` names. Raises JobError unless it is there and can be read."""
-    try:
-        path = Path(text).expanduser()
-        if not text or not path.exists():
-            problem = f"there is no file {text!r}"
-        elif not path.is_file():
-            problem = f"{text} is not a file"
-        elif not os.access(path, os.R_OK):
-            problem = f"{text} may not be read"
-        else:
-            return path
-    except (OSError, RuntimeError, ValueError) as error:  # a name too long, no home directory, a null byte
-        problem = f"{text!r} names no file: {error}"
-    raise JobError(problem)
-
-
-def typed_text(text: str, schemas: list[Schema], document: Mapping[str, Any], *, literal: bool = False) -> Any:
+def typed_text(text: str, schemas: list[Schema], document: Mapping[str, Any]) -> Any:
     """The first reading that succeeds, text last, so that ``4`` is a number where both are allowed.
 
-    An ``@`` has no meaning here. ``literal`` text is read as text alone, or as a list with it. Raises RecursionError
-    for a schema that contains itself.
+    Raises RecursionError for a schema that contains itself.
     """
     by_type = {type_name(schema): schema for schema in schemas}
-    if "" in by_type and not literal:
+    if "" in by_type:
         return _any(text)
     for kind, read in _READERS.items():
-        if kind in by_type and not literal:
+        if kind in by_type:
             try:
                 return read(text)
             except _Unfit:
                 continue
-    if by_type.keys() <= {"boolean", "null"} and text.lower() in _SWITCHES and not literal:
+    if by_type.keys() <= {"boolean", "null"} and text.lower() in _SWITCHES:
         return _SWITCHES[text.lower()]
     if "array" in by_type and "string" not in by_type:
         items = by_type["array"].get("items")
-        return _items(text, list(alternatives(document, items)), document, literal=literal)
+        return _items(text, list(alternatives(document, items)), document)
     return text
 
 
-def _items(text: str, schemas: list[Schema], document: Mapping[str, Any], *, literal: bool) -> list[Any]:
-    if text.startswith("[") and not literal:
+def _items(text: str, schemas: list[Schema], document: Mapping[str, Any]) -> list[Any]:
+    if text.startswith("["):
         try:
             found = msgspec.json.decode(text)
         except msgspec.DecodeError:
@@ -128,7 +103,7 @@ def _items(text: str, schemas: list[Schema], document: Mapping[str, Any], *, lit
         else:
             if isinstance(found, list):
                 return found
-    return [typed_text(text, schemas, document, literal=literal)]
+    return [typed_text(text, schemas, document)]
 
 
 def type_name(schema: Schema) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from replicate_job.errors import JobError
-from replicate_job.job import FUNCTION, Job
+from replicate_job.job import EVENTS, FUNCTION, Job
 from replicate_job.jobfile.runjob import did_you_mean, shown
 from replicate_job.wire.duration import parse_cancel_after
 from replicate_job.wire.target import parse_target
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from replicate_job.errors import JobFileError
     from replicate_job.jobfile.runjob import RunJob
     from replicate_job.jobfile.source import Source
-
-_EVENTS = ("start", "output", "logs", "completed")
 
 
 def _is_seconds(value: Any) -> bool:
@@ -54,7 +52,7 @@ def _is_url(value: Any) -> bool:
 
 
 def _is_events(value: Any) -> bool:
-    return isinstance(value, list) and all(event in _EVENTS for event in value)
+    return isinstance(value, list) and all(event in EVENTS for event in value)
 
 
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -66,7 +64,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "cancel_after": (_is_duration, 'a string such as "30", "5m" or "1h30m" (5 s to 24 h)'),
     "webhook": (_is_url, "an http or https URL"),
     "allow_unknown": (_is_bool, "true or false"),
-    "webhook_events_filter": (_is_events, f"an array of {', '.join(_EVENTS)}"),
+    "webhook_events_filter": (_is_events, f"an array of {', '.join(EVENTS)}"),
 }
 _NULLABLE = {"cancel_after", "webhook"}
 
@@ -98,8 +96,8 @@ def _check(name: str, value: Any, source: Source) -> None:
     good, wanted = _RULES[name]
     at = source.marks.get(f"input.{name}")
     if name == "webhook_events_filter" and isinstance(value, list) and not good(value):
-        event = next(event for event in value if event not in _EVENTS)
-        hint = did_you_mean(event, _EVENTS) if isinstance(event, str) else ""
+        event = next(event for event in value if event not in EVENTS)
+        hint = did_you_mean(event, EVENTS) if isinstance(event, str) else ""
         raise source.error(f"{name} must be {wanted}, found {shown(event)} in it", at, hint)
     if not good(value):
         raise source.error(f"{name} must be {wanted}, found {shown(value)}", at, _advice(name, value))

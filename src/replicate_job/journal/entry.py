@@ -8,35 +8,29 @@ from typing import Any, Literal
 
 import msgspec
 
+from replicate_job.clock import Moment
 from replicate_job.errors import JobError
+from replicate_job.flow.lifecycle import State, Step, next_step
 from replicate_job.job import Job
+from replicate_job.journal.lease import Lease
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target
 
-State = Literal["claimed", "intended", "uncertain", "created", "ended", "collected", "refused"]
-"""How far a job came.
-
-``claimed``: taken up, nothing sent. ``intended``: a create was sent or is about to be; the answer is not known.
-``uncertain``: it could not be found out. ``created``: the prediction's id is known. ``ended``: it reached a terminal
-status. ``collected``: its outputs are kept, or were not to be. ``refused``: certainly never created.
-"""
-UNFINISHED: tuple[State, ...] = ("claimed", "intended", "uncertain", "created", "ended")
-
 _FILE = "replicate-job:file"
+_MARK = _FILE.encode()
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A create exactly as it is sent: its path, its body (JSON), and whom it names."""
+    """A create request exactly as it is sent: its path, its body (JSON), and whom it names.
+
+    ``secrets`` are the names of inputs that the API never gives back.
+    """
 
     target: Target
     path: str
     body: bytes
     cancel_after: str | None = None
-
-    @property
-    def fingerprint(self) -> int:
-        """The same 60 bits for two creates that the API's list cannot tell apart."""
-        return int(hashlib.sha256(self.path.encode() + b"\0" + self.body).hexdigest()[:15], 16)
+    secrets: tuple[str, ...] = ()
 
     @property
     def input(self) -> dict[str, Any]:
@@ -50,11 +44,13 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One job's row. Times are Unix seconds; ``api`` is the base URL it belongs to.
+    """One job's row. ``claimed_at`` is Unix seconds; ``api`` is the base URL it belongs to.
 
     ``save`` is the folder for outputs, None where they are not kept. ``batch`` is the id of the batch that the job is a
-    row of. ``sends`` counts the creates that were sent
-    or were about to be. ``first_sent`` and ``last_sent`` are the times of the first and the latest of them.
+    row of. ``sends`` counts the create requests that were sent or were about to be; ``first_sent`` and ``last_sent``
+    are the moments of the first and the latest of them, and ``token`` is the keyed hash of the token of the latest
+    (empty: none was sent with it; None: not known). ``status`` is the prediction's as last seen. ``job_print`` is the
+    job's keyed fingerprint, None in rows of earlier releases.
     """
 
     key: str
@@ -65,13 +61,21 @@ class Entry(msgspec.Struct, frozen=True):
     save: str | None = None
     request: Request | None = None
     sends: int = 0
-    first_sent: float | None = None
-    last_sent: float | None = None
+    first_sent: Moment | None = None
+    last_sent: Moment | None = None
     prediction_id: str | None = None
+    status: str | None = None
     prediction: Prediction | None = None
     files: tuple[Path, ...] = ()
     problem: str = ""
     batch: str | None = None
+    token: str | None = None
+    job_print: str | None = None
+
+    @property
+    def step(self) -> Step:
+        """What the job needs next."""
+        return next_step(self.state, self.prediction_id, self.status)
 
 
 class BatchEntry(msgspec.Struct, frozen=True):
@@ -91,11 +95,12 @@ class BatchEntry(msgspec.Struct, frozen=True):
 class Claim(msgspec.Struct, frozen=True):
     """The right to act for a job. ``fence`` grows with every claim; facts of an older one are refused.
 
-    ``intends``: its create was recorded with the claim, and is to be sent now.
+    ``intends``: its create request was recorded, and is to be sent now, while ``lease`` ``may_send``.
     """
 
     entry: Entry
     fence: int
+    lease: Lease
     intends: bool = False
 
     @property
@@ -106,18 +111,24 @@ class Claim(msgspec.Struct, frozen=True):
 class Adoption(msgspec.Struct, frozen=True):
     """What comparing the account's list with the journal gave: one id, none, or several that cannot be told apart.
 
-    ``rivals_sent`` is when another job last sent the same request: these jobs take each other's predictions, so that
-    only once the list shows all of them does it show that there is none for this one.
+    ``rivals_sent`` is when another job last sent a request that the list cannot tell from this one: these jobs take
+    each other's predictions, so that only once the list shows all of them does it show that there is none for this one.
     """
 
     prediction_id: str | None = None
     unclear: tuple[str, ...] = ()
-    rivals_sent: float | None = None
+    rivals_sent: Moment | None = None
 
 
 def encode_job(job: Job) -> bytes:
-    """JSON of a Job; a local file (``pathlib.Path``) is kept as ``{"replicate-job:file": "/its/path"}``."""
-    return msgspec.json.encode(job, enc_hook=_encode_path)
+    """JSON of a Job; a local file (``pathlib.Path``) is kept as ``{"replicate-job:file": "/its/path"}``.
+
+    An input's own object that looks so is data: its name gets a ``!`` more.
+    """
+    text = _json(job)
+    if _MARK in text:
+        text = _json(msgspec.structs.replace(job, input_data=_with_marks(job.input_data)))
+    return text
 
 
 def decode_job(text: str | bytes) -> Job:
@@ -128,13 +139,17 @@ def decode_job(text: str | bytes) -> Job:
 
 def fingerprint(job: Job) -> str:
     """The same for two jobs that ask for the same prediction, whatever they say about waiting."""
-    asked = [job.model, job.input_data]
-    return hashlib.sha256(msgspec.json.encode(asked, enc_hook=_encode_path, order="deterministic")).hexdigest()
+    return hashlib.sha256(encode_values([job.model, job.input_data])).hexdigest()
 
 
-def is_same(job: Job, other: Job) -> bool:
-    """Whether both ask for the same prediction."""
-    return (job.model, job.input_data) == (other.model, other.input_data) or fingerprint(job) == fingerprint(other)
+def encode_values(values: Any) -> bytes:
+    """JSON of what a job holds, with sorted names."""
+    text = _json(values, order="deterministic")
+    return _json(_with_marks(values), order="deterministic") if _MARK in text else text
+
+
+def _json(value: Any, *, order: Literal["deterministic"] | None = None) -> bytes:
+    return msgspec.json.encode(value, enc_hook=_encode_path, order=order)
 
 
 def _encode_path(value: Any) -> Any:
@@ -143,9 +158,22 @@ def _encode_path(value: Any) -> Any:
     raise JobError(f"an input cannot hold a {type(value).__name__}: it must be JSON, or a pathlib.Path for a file")
 
 
+def _is_marked(value: dict[str, Any]) -> bool:
+    """Whether it is a file's mark, or an object that looks so: there is one name, with any number of ``!``."""
+    return len(value) == 1 and str(next(iter(value))).rstrip("!") == _FILE
+
+
+def _with_marks(value: Any) -> Any:
+    if isinstance(value, dict):
+        mark = "!" if _is_marked(value) else ""
+        return {f"{name}{mark}" if mark else name: _with_marks(item) for name, item in value.items()}
+    return [_with_marks(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def _with_paths(value: Any) -> Any:
     if isinstance(value, dict):
         if value.keys() == {_FILE} and isinstance(value[_FILE], str):
             return Path(value[_FILE])
-        return {name: _with_paths(item) for name, item in value.items()}
+        marked = _is_marked(value) and _FILE not in value
+        return {name[:-1] if marked else name: _with_paths(item) for name, item in value.items()}
     return [_with_paths(item) for item in value] if isinstance(value, list) else value

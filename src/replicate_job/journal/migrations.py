@@ -53,6 +53,75 @@ MIGRATIONS = (
         PRIMARY KEY (api, sha256)
     ) STRICT, WITHOUT ROWID;
     """,
+    # 2: no state without its facts; times of sends as moments; what may be compared without keeping it
+    """
+    CREATE TABLE facts (
+        name  TEXT PRIMARY KEY,
+        value BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO facts VALUES ('key', randomblob(32));
+    CREATE TABLE jobs_2 (
+        seq           INTEGER PRIMARY KEY,
+        key           TEXT NOT NULL UNIQUE,
+        api           TEXT NOT NULL,
+        job           TEXT NOT NULL,
+        job_print     TEXT,
+        save          TEXT,
+        state         TEXT NOT NULL,
+        claimed_at    REAL NOT NULL,
+        request       TEXT,
+        request_hash  INTEGER,
+        shown_hash    INTEGER,
+        sends         INTEGER NOT NULL DEFAULT 0,
+        first_sent    TEXT,
+        last_sent     TEXT,
+        sent_at       REAL,
+        token         TEXT,
+        prediction_id TEXT CHECK (prediction_id IS NOT NULL OR state NOT IN ('created', 'ended', 'collected')),
+        status        TEXT CHECK (coalesce(status, '') IN ('succeeded', 'failed', 'canceled', 'aborted')
+                                  OR state NOT IN ('ended', 'collected')),
+        prediction    TEXT,
+        files         TEXT NOT NULL DEFAULT '[]',
+        problem       TEXT NOT NULL DEFAULT '',
+        fence         INTEGER NOT NULL DEFAULT 1,
+        holder        TEXT,
+        batch         TEXT
+    ) STRICT;
+    INSERT INTO jobs_2 SELECT
+        seq, key, api, job, NULL, save,
+        CASE
+            WHEN state NOT IN ('created', 'ended', 'collected') THEN state
+            WHEN prediction_id IS NULL THEN 'uncertain'
+            WHEN iif(json_valid(prediction), json_extract(prediction, '$.status'), '')
+                IN ('succeeded', 'failed', 'canceled', 'aborted') THEN state
+            ELSE 'created'
+        END,
+        claimed_at, request, request_hash, NULL, sends,
+        CASE WHEN first_sent IS NOT NULL THEN json_array(first_sent) END,
+        CASE WHEN last_sent IS NOT NULL THEN json_array(last_sent) END,
+        last_sent, NULL, prediction_id, iif(json_valid(prediction), json_extract(prediction, '$.status'), NULL),
+        prediction, files, problem, fence, holder, batch
+    FROM jobs;
+    DROP TABLE jobs;
+    ALTER TABLE jobs_2 RENAME TO jobs;
+    CREATE UNIQUE INDEX jobs_by_prediction ON jobs (prediction_id, api) WHERE prediction_id IS NOT NULL;
+    CREATE INDEX jobs_by_shown ON jobs (shown_hash, sent_at) WHERE shown_hash IS NOT NULL;
+    CREATE INDEX jobs_unfinished ON jobs (seq) WHERE state NOT IN ('collected', 'refused');
+    CREATE INDEX jobs_alone ON jobs (seq) WHERE batch IS NULL;
+    DROP TABLE holders;
+    CREATE TABLE holders (
+        holder      TEXT PRIMARY KEY,
+        lease_until REAL NOT NULL,
+        boot_until  REAL NOT NULL,
+        process     TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE accounts (
+        token   TEXT NOT NULL,
+        api     TEXT NOT NULL,
+        account TEXT NOT NULL,
+        PRIMARY KEY (token, api)
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from replicate_job.clock import Moment
 from replicate_job.inputs.upload import FileInfo
 from replicate_job.job import Job
 from replicate_job.journal.entry import Adoption, BatchEntry, Claim, Entry, Request
@@ -33,12 +34,14 @@ class Journal(Protocol):
         *,
         prediction: Prediction | None = None,
         request: Request | None = None,
+        sent: Moment | None = None,
         batch: str | None = None,
     ) -> Claim:
         """Take up a job: a new one, one left unfinished, or a finished one to read its result.
 
         With ``prediction``, one that exists already becomes the job's, unless it has another or that is another job's.
-        With ``request``, the create of a new job is recorded at once, as ``intend`` does, and the claim ``intends``.
+        With ``request``, the create request of a new job is recorded at once, as ``intend`` does, and the claim
+        ``intends``; ``sent`` is by the journal's own clock where it is not given.
         Raises JobHeldError while another live process has it, KeyInUseError when ``key`` names a different job.
         """
 
@@ -48,42 +51,71 @@ class Journal(Protocol):
     async def release(self, claim: Claim) -> None:
         """Let others take the job up at once."""
 
-    async def intend(self, claim: Claim, request: Request) -> Entry:
-        """Record that this create is about to be sent, and check the claim in the same transaction.
+    async def intend(self, claim: Claim, request: Request, sent: Moment) -> Claim:
+        """Record that this create request is about to be sent, and check the claim in the same transaction.
 
-        An entry that comes back with a prediction has been created meanwhile: then nothing may be sent.
+        On the disk when it comes back: a power cut does not undo it. The claim that comes back ``intends``, unless its
+        job has a prediction: then it has been created meanwhile, and nothing may be sent.
         """
 
     async def unsent(self, claim: Claim) -> None:
-        """Record that the create which was intended, and every one before it, certainly made nothing."""
+        """Record that the create request that was intended, and every one before it, certainly made nothing."""
 
     async def created(self, claim: Claim, prediction: Prediction, *, collected: bool = False) -> str:
         """Record the prediction. The first id that is recorded for a job stays: it is what comes back.
 
         A terminal prediction is ``ended`` with it, and with ``collected`` the job is finished: nothing is to be kept.
+        On the disk when it comes back.
 
         A claim that was lost may record too, unless the key was freed and given to a new job (ClaimLostError). Comes
         back empty when another job of this journal has that id.
         """
 
-    async def adopt(self, claim: Claim, candidates: Sequence[str], doubtful: Sequence[str] = ()) -> Adoption:
-        """Take one of these predictions (oldest first), made with this job's very request, for this job.
+    async def adopt(self, claim: Claim, same: Sequence[str], almost: Sequence[str] = ()) -> Adoption:
+        """Take one of these predictions for this job: ``same`` were made by its very request (oldest first).
 
-        Those that other jobs own are skipped. It is unclear which one it is when more are left than there are
-        jobs with the same request and no prediction yet, or when only ``doubtful`` ones are left (predictions of
-        this model whose input the API has removed already).
+        Those that other jobs own are skipped. It is unclear which one it is when more are left than there are jobs
+        with the same request and no prediction yet; when one of these jobs differs in what the list cannot show; and
+        when only ``almost`` ones are left, which can be told neither from this job's nor from another's.
         """
 
-    async def ended(self, claim: Claim, prediction: Prediction) -> None: ...
+    async def ended(self, claim: Claim, prediction: Prediction) -> None:
+        """Record a terminal prediction, with its id where ``created`` could not be written."""
 
     async def collected(
-        self, claim: Claim, files: Sequence[Path], problem: str = "", *, save: str | None = None
+        self,
+        claim: Claim,
+        prediction: Prediction,
+        files: Sequence[Path] = (),
+        problem: str = "",
+        *,
+        save: str | None = None,
     ) -> None:
-        """Record the files that were kept, and in which folder; ``problem`` says why others never can be."""
+        """Record the files that were kept, and in which folder; ``problem`` says why others never can be.
 
-    async def refused(self, claim: Claim, problem: str) -> None: ...
+        ``prediction`` is terminal; what earlier facts could not write of it is written with this one.
+        """
 
-    async def uncertain(self, claim: Claim, problem: str) -> None: ...
+    async def refused(self, claim: Claim, problem: str) -> None:
+        """Record that there is certainly no prediction: the key is free. Raises ClaimLostError where there is one."""
+
+    async def uncertain(self, claim: Claim, problem: str) -> None:
+        """Record that it cannot be told whether there is a prediction. Raises ClaimLostError where there is one."""
+
+    async def restart(self, claim: Claim, problem: str) -> None:
+        """Free the key of a job whose prediction is gone with the server that ran it; nothing was paid for it."""
+
+    def is_same(self, entry: Entry, job: Job) -> bool:
+        """Whether the entry's job asks for the same prediction."""
+
+    async def account(self, api: str, token: str | None = None) -> str | None:
+        """The account of this journal's token, or of another's keyed hash (``Entry.token``); None: not known."""
+
+    async def note_account(self, api: str, account: str) -> None:
+        """Record whose token this journal was opened with."""
+
+    def uses_token(self, entry: Entry) -> bool:
+        """Whether the entry's last create request was sent with the token that this journal was opened with."""
 
     async def get(self, key: str) -> Entry | None: ...
 

@@ -3,40 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 import sqlite3
-import sys
-import time
-import uuid
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from replicate_job.errors import ClaimLostError, JobHeldError, KeyInUseError
+from replicate_job.clock import Clock, Moment, SystemClock
+from replicate_job.errors import ClaimLostError, JobHeldError, JournalError, KeyInUseError
+from replicate_job.flow.lifecycle import UNFINISHED, State, lacking, state_of
 from replicate_job.inputs.upload import FileInfo
 from replicate_job.job import Job
-from replicate_job.journal.entry import (
-    UNFINISHED,
-    Adoption,
-    BatchEntry,
-    Claim,
-    Entry,
-    Request,
-    decode_job,
-    encode_job,
-    is_same,
-)
+from replicate_job.journal.entry import Adoption, BatchEntry, Claim, Entry, Request, decode_job, encode_job
+from replicate_job.journal.lease import Lease, Process
+from replicate_job.journal.prints import print_job, print_request, print_text
 from replicate_job.journal.writer import BUSY_TIMEOUT, Writer
 from replicate_job.wire.prediction import Prediction
 
 LEASE = 15.0
 """Seconds that a claim holds without being renewed. A holder that is dead on this machine loses it at once."""
 RIVAL_SPAN = 120.0
-"""Two creates further apart than this many seconds cannot be mistaken for each other in the account's list."""
+"""Two create requests further apart than this many seconds cannot be mistaken for each other in the account's list."""
 
 
 FORGOTTEN = 24 * 3600.0
@@ -57,7 +45,10 @@ class _New(msgspec.Struct, frozen=True):
 
 
 class SQLiteJournal:
-    """A ``Journal`` in one file, shared by any number of processes. Use it as an async context manager."""
+    """A ``Journal`` in one file, shared by any number of processes. Use it as an async context manager.
+
+    ``token`` is the API's: of it the journal keeps a keyed hash, to know later whose list of predictions to read.
+    """
 
     def __init__(
         self,
@@ -65,13 +56,17 @@ class SQLiteJournal:
         *,
         lease: float = LEASE,
         busy_timeout: float = BUSY_TIMEOUT,
-        now: Callable[[], float] = time.time,
+        clock: Clock = SystemClock(),  # noqa: B008 - it has no state
+        token: str | None = None,
     ) -> None:
-        self.path, self.lease, self._now = path, lease, now
-        self._writer = Writer(path, self._renew, every=lease / 3, busy_timeout=busy_timeout)
-        self._host = socket.gethostname()
-        self._holder = f"{self._host} {os.getpid()} {uuid.uuid4().hex[:8]}"
-        self._leased_until = 0.0
+        self.path, self.lease = path, lease
+        self._clock, self._token = clock, token
+        self._writer = Writer(path, self._beat, every=lease / 3, busy_timeout=busy_timeout, opened=self._read_key)
+        self._process = Process.current(clock)
+        self._holder = self._process.holder
+        self._held: Lease | None = None
+        self._key = b""
+        self._token_print = ""
 
     async def __aenter__(self) -> SQLiteJournal:  # noqa: PYI034 - nobody subclasses it
         return self
@@ -88,18 +83,21 @@ class SQLiteJournal:
         *,
         prediction: Prediction | None = None,
         request: Request | None = None,
+        sent: Moment | None = None,
         batch: str | None = None,
     ) -> Claim:
         new = _New(key, api, job, save, batch, encode_job(job).decode())
+        if request and sent is None:
+            sent = Moment(self._clock.time(), self._clock.boot, self._clock.now())
 
         taken: list[Claim] = []
 
         def work(db: sqlite3.Connection) -> Claim:
-            claim = self._claim(db, new, request)
+            claim = self._claim(db, new, request, sent)
             taken.append(claim)
             if prediction and claim.entry.prediction_id is None:
                 _write_created(db, claim, prediction, msgspec.json.encode(prediction).decode())
-                claim = Claim(_get(db, key), claim.fence)
+                claim = msgspec.structs.replace(claim, entry=_get(db, key))
             return claim
 
         def let_go(db: sqlite3.Connection) -> None:
@@ -108,121 +106,143 @@ class SQLiteJournal:
                 db.execute(query, (claim.intends, key, claim.fence))
 
         try:
-            return await self._writer.run(work)
+            return await self._writer.run(work, synced=bool(request or prediction))
         except asyncio.CancelledError:
-            # It was or will be written all the same, and nobody would ever let it go.
+            # It was or will be written all the same, and its claim would last as long as this process.
             await asyncio.shield(self._writer.run(let_go))
             raise
 
-    def _claim(self, db: sqlite3.Connection, new: _New, request: Request | None) -> Claim:
-        if entry := self._insert(db, new, request):
-            self._hold(db)
-            return Claim(entry, 1, intends=request is not None)
+    def _claim(self, db: sqlite3.Connection, new: _New, request: Request | None, sent: Moment | None) -> Claim:
+        if entry := self._insert(db, new, request, sent):
+            return Claim(entry, 1, self._hold(db), intends=request is not None)
         row = db.execute("SELECT * FROM jobs WHERE key = ?", (new.key,)).fetchone()
         if row["state"] == "refused":
             # It certainly never ran, so its key is free again, for a job that was mended too.
             db.execute("DELETE FROM jobs WHERE key = ?", (new.key,))
-            entry = self._insert(db, new, request, fence=row["fence"] + 1)
+            entry = self._insert(db, new, request, sent, fence=row["fence"] + 1)
             assert entry  # noqa: S101 - there is none of that key
-            self._hold(db)
-            return Claim(entry, row["fence"] + 1, intends=request is not None)
+            return Claim(entry, row["fence"] + 1, self._hold(db), intends=request is not None)
         self._check_same(row, new)
         self._check_free(db, row)
-        self._hold(db)
+        lease = self._hold(db)
         save = row["save"] if row["state"] == "collected" else new.save
         db.execute(
             "UPDATE jobs SET fence = fence + 1, holder = ?, save = ? WHERE key = ?", (self._holder, save, new.key)
         )
-        return Claim(msgspec.structs.replace(read_entry(row), save=save), row["fence"] + 1)
+        return Claim(msgspec.structs.replace(read_entry(row), save=save), row["fence"] + 1, lease)
 
-    def _insert(self, db: sqlite3.Connection, new: _New, request: Request | None, fence: int = 1) -> Entry | None:
+    def _insert(
+        self, db: sqlite3.Connection, new: _New, request: Request | None, sent: Moment | None, fence: int = 1
+    ) -> Entry | None:
         """A row for a new job, and none where there is one of that key."""
-        now = self._now()
-        sent = now if request else None
         entry = Entry(
             key=new.key,
             api=new.api,
             job=new.job,
             state="intended" if request else "claimed",
-            claimed_at=now,
+            claimed_at=self._clock.time(),
             save=new.save,
             request=request,
             sends=1 if request else 0,
             first_sent=sent,
             last_sent=sent,
             batch=new.batch,
+            token=self._token_print if request else None,
+            job_print=print_job(self._key, new.job),
         )
+        moment = msgspec.json.encode(sent).decode() if sent else None
         inserted = db.execute(
-            "INSERT INTO jobs (key, api, job, save, batch, state, claimed_at, request, request_hash,"
-            " sends, first_sent, last_sent, fence, holder) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
-            " ON CONFLICT DO NOTHING",
+            "INSERT INTO jobs (key, api, job, job_print, save, batch, state, claimed_at, request, request_hash,"
+            " shown_hash, sends, first_sent, last_sent, sent_at, token, fence, holder)"
+            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
             (
-                *(new.key, new.api, new.encoded, new.save, new.batch, entry.state, now),
+                *(new.key, new.api, new.encoded, entry.job_print, new.save, new.batch, entry.state, entry.claimed_at),
                 msgspec.json.encode(request).decode() if request else None,
-                request.fingerprint if request else None,
-                *(entry.sends, sent, sent, fence, self._holder),
+                *(print_request(self._key, request) if request else (None, None)),
+                *(entry.sends, moment, moment, sent.best if sent else None, entry.token, fence, self._holder),
             ),
         )
         return entry if inserted.rowcount else None
 
-    @staticmethod
-    def _check_same(row: sqlite3.Row, new: _New) -> None:
+    def _check_same(self, row: sqlite3.Row, new: _New) -> None:
         if row["api"] != new.api:
             raise KeyInUseError(
                 f"the key {row['key']!r} belongs to a job at {row['api']}, not {new.api}: choose another key"
             )
         job = decode_job(row["job"])
-        if not is_same(job, new.job):
+        if (row["job_print"] or print_job(self._key, job)) != print_job(self._key, new.job):
             raise KeyInUseError(
                 f"the key {row['key']!r} belongs to another job ({job.model}, with its own input): choose another key"
             )
 
+    def is_same(self, entry: Entry, job: Job) -> bool:
+        if (entry.job.model, entry.job.input_data) == (job.model, job.input_data):
+            return True
+        return (entry.job_print or print_job(self._key, entry.job)) == print_job(self._key, job)
+
+    def _read_key(self, db: sqlite3.Connection) -> None:
+        """The journal's own key for fingerprints; the token's is made with it."""
+        self._key = bytes(db.execute("SELECT value FROM facts WHERE name = 'key'").fetchone()[0])
+        self._token_print = print_text(self._key, self._token.encode()) if self._token else ""
+
     def _check_free(self, db: sqlite3.Connection, row: sqlite3.Row) -> None:
         if row["holder"] is None or row["state"] == "collected":
             return
-        lease = db.execute("SELECT lease_until FROM holders WHERE holder = ?", (row["holder"],)).fetchone()
-        if lease is None or lease["lease_until"] <= self._now():
+        lease = db.execute("SELECT * FROM holders WHERE holder = ?", (row["holder"],)).fetchone()
+        if lease is None:
             return
-        host, pid, _ = row["holder"].rsplit(" ", 2)
-        if host == self._host and not _alive(int(pid)):
+        holder = msgspec.json.decode(lease["process"], type=Process)
+        if holder.boot and holder.boot == self._process.boot:
+            left = lease["boot_until"] - self._clock.now()
+        else:
+            left = lease["lease_until"] - self._clock.time()
+        if left <= 0 or self._process.is_dead(holder):
             return
-        until = lease["lease_until"]
-        raise JobHeldError(f"the job {row['key']!r} is being run by process {pid} on {host}", until=until)
+        running = f"the job {row['key']!r} is being run by process {holder.pid} on {holder.host}"
+        raise JobHeldError(running, until=self._clock.time() + left)
 
-    def _hold(self, db: sqlite3.Connection) -> None:
+    def _hold(self, db: sqlite3.Connection) -> Lease:
         """Make sure that this process has a lease for what it claims."""
-        if self._leased_until < self._now() + self.lease / 2:
-            self._renew(db)
+        if self._held is None or self._held.is_short:
+            self._beat(db)
+        assert self._held  # noqa: S101 - it was taken just now
+        return self._held
 
-    def _renew(self, db: sqlite3.Connection) -> None:
-        now = self._now()
-        self._leased_until, self._writer.beats = now + self.lease, True
-        db.execute("INSERT OR REPLACE INTO holders VALUES (?, ?)", (self._holder, self._leased_until))
-        db.execute("DELETE FROM holders WHERE lease_until < ?", (now - FORGOTTEN,))
+    def _beat(self, db: sqlite3.Connection) -> None:
+        self._writer.beats = True
+        if self._held is None or not self._held.renew():
+            self._held = Lease(self._clock, self.lease)
+        held, process = self._held, msgspec.json.encode(self._process).decode()
+        values = (self._holder, held.until_wall, held.until, process)
+        db.execute("INSERT OR REPLACE INTO holders VALUES (?, ?, ?, ?)", values)
+        db.execute("DELETE FROM holders WHERE lease_until < ?", (self._clock.time() - FORGOTTEN,))
 
     async def renew(self) -> None:
-        await self._writer.run(self._renew)
+        await self._writer.run(self._beat)
 
     async def release(self, claim: Claim) -> None:
-        with suppress(ClaimLostError):
-            await self._fact(claim, "holder = NULL")
+        query = "UPDATE jobs SET holder = NULL WHERE key = ? AND fence = ?"
+        await self._writer.run(lambda db: db.execute(query, (claim.key, claim.fence)).rowcount)
 
-    async def intend(self, claim: Claim, request: Request) -> Entry:
-        def work(db: sqlite3.Connection) -> Entry:
-            now = self._now()
-            entry = _held(db, claim)
-            if entry.prediction_id is None:
-                db.execute(
-                    "UPDATE jobs SET state='intended', request=?, request_hash=?, sends=sends+1,"
-                    " first_sent=coalesce(first_sent, ?), last_sent=? WHERE key=?",
-                    (msgspec.json.encode(request).decode(), request.fingerprint, now, now, claim.key),
-                )
-            return _get(db, claim.key)
+    async def intend(self, claim: Claim, request: Request, sent: Moment) -> Claim:
+        moment = msgspec.json.encode(sent).decode()
 
-        return await self._writer.run(work)
+        def work(db: sqlite3.Connection) -> Claim:
+            lease, entry = self._hold(db), _held(db, claim)
+            if entry.prediction_id is not None:
+                return Claim(entry, claim.fence, lease)
+            whole, shown = print_request(self._key, request)
+            db.execute(
+                "UPDATE jobs SET state='intended', request=?, request_hash=?, shown_hash=?, sends=sends+1,"
+                " first_sent=coalesce(first_sent, ?), last_sent=?, sent_at=?, token=? WHERE key=?",
+                (
+                    *(msgspec.json.encode(request).decode(), whole, shown, moment, moment),
+                    *(sent.best, self._token_print, claim.key),
+                ),
+            )
+            return Claim(_get(db, claim.key), claim.fence, lease, intends=True)
 
-    async def unsent(self, claim: Claim) -> None:
-        await self._fact(claim, "state='claimed'")
+        return await self._writer.run(work, synced=True)
 
     async def created(self, claim: Claim, prediction: Prediction, *, collected: bool = False) -> str:
         encoded = msgspec.json.encode(prediction).decode()
@@ -233,7 +253,7 @@ class SQLiteJournal:
                 return prediction.id
             query = "SELECT claimed_at, prediction_id FROM jobs WHERE key = ?"
             row = db.execute(query, (claim.key,)).fetchone()
-            if row["claimed_at"] != claim.entry.claimed_at:
+            if row is None or row["claimed_at"] != claim.entry.claimed_at:
                 raise ClaimLostError(f"the key {claim.key!r} was freed and has been given to another job")
             if row["prediction_id"] is not None:
                 return str(row["prediction_id"])
@@ -243,49 +263,105 @@ class SQLiteJournal:
             _write_created(db, claim, prediction, encoded, fenced=False)
             return prediction.id
 
-        return await self._writer.run(work)
+        return await self._writer.run(work, synced=True)
 
-    async def adopt(self, claim: Claim, candidates: Sequence[str], doubtful: Sequence[str] = ()) -> Adoption:
+    async def adopt(self, claim: Claim, same: Sequence[str], almost: Sequence[str] = ()) -> Adoption:
         def work(db: sqlite3.Connection) -> Adoption:
             entry = _held(db, claim)
             if entry.prediction_id is not None:
                 return Adoption(entry.prediction_id)
-            owned = _owned(db, entry.api, candidates)
-            free = [candidate for candidate in candidates if candidate not in owned]
+            if entry.request is None:
+                return Adoption()
+            whole, shown = print_request(self._key, entry.request)
+            free = _not_owned(db, entry.api, same)
             if not free:
-                blurred = _owned(db, entry.api, doubtful)
-                unclear = tuple(each for each in doubtful if each not in blurred)
-                return Adoption(unclear=unclear, rivals_sent=_rivals_sent(db, entry))
-            if len(free) > _rivals(db, entry):
-                return Adoption(unclear=tuple(free))
+                return Adoption(unclear=_not_owned(db, entry.api, almost), rivals_sent=_rivals_sent(db, entry, shown))
+            rivals = _rivals(db, entry, shown)
+            if len(free) > len(rivals) + 1 or any(rival != whole for rival in rivals):
+                return Adoption(unclear=free)
             db.execute("UPDATE jobs SET state='created', prediction_id=?, problem='' WHERE key=?", (free[0], claim.key))
             return Adoption(free[0])
 
-        return await self._writer.run(work)
+        return await self._writer.run(work, synced=True)
 
     async def ended(self, claim: Claim, prediction: Prediction) -> None:
-        known = "state='ended', prediction=?, prediction_id=coalesce(prediction_id, ?)"
-        await self._fact(claim, known, msgspec.json.encode(prediction).decode(), prediction.id)
+        await self._finish(claim, prediction, "state='ended'")
 
     async def collected(
-        self, claim: Claim, files: Sequence[Path], problem: str = "", *, save: str | None = None
+        self,
+        claim: Claim,
+        prediction: Prediction,
+        files: Sequence[Path] = (),
+        problem: str = "",
+        *,
+        save: str | None = None,
     ) -> None:
         paths = msgspec.json.encode([str(path) for path in files]).decode()
         done = "state='collected', holder=NULL, files=?, problem=?, save=coalesce(?, save)"
-        await self._fact(claim, done, paths, problem, save)
+        await self._finish(claim, prediction, done, paths, problem, save)
 
-    async def refused(self, claim: Claim, problem: str) -> None:
-        await self._fact(claim, "state='refused', problem=?", problem)
+    async def _finish(self, claim: Claim, prediction: Prediction, assignments: str, *values: Any) -> None:
+        """Write a fact about the end, and with it what an earlier fact failed to write: the id and the prediction."""
+        if missing := lacking("ended", prediction.id, prediction.status):
+            raise JournalError(f"the job {claim.key!r} cannot be finished without {missing}")
+        encoded = msgspec.json.encode(prediction).decode()
 
-    async def uncertain(self, claim: Claim, problem: str) -> None:
-        await self._fact(claim, "state='uncertain', problem=?", problem)
-
-    async def _fact(self, claim: Claim, assignments: str, *values: Any) -> None:
         def work(db: sqlite3.Connection) -> None:
-            _held(db, claim)
-            db.execute(f"UPDATE jobs SET {assignments} WHERE key = ?", (*values, claim.key))  # noqa: S608 - our own columns
+            known = _held(db, claim).prediction_id
+            if known is None and _owned(db, claim.entry.api, [prediction.id]):
+                raise JournalError(f"{prediction.id} is the prediction of another job of this journal already")
+            if known not in {None, prediction.id}:
+                raise ClaimLostError(f"the job {claim.key!r} has the prediction {known} already")
+            db.execute(
+                f"UPDATE jobs SET {assignments}, prediction_id=?, status=?, prediction=? WHERE key=?",  # noqa: S608 - our own columns
+                (*values, prediction.id, prediction.status, encoded, claim.key),
+            )
 
         await self._writer.run(work)
+
+    async def refused(self, claim: Claim, problem: str) -> None:
+        await self._never_created(claim, "refused", problem)
+
+    async def uncertain(self, claim: Claim, problem: str) -> None:
+        await self._never_created(claim, "uncertain", problem)
+
+    async def unsent(self, claim: Claim) -> None:
+        await self._never_created(claim, "claimed", "")
+
+    async def _never_created(self, claim: Claim, state: State, problem: str) -> None:
+        """Write a state that implies that no prediction is known: where one is, another process recorded it."""
+
+        def work(db: sqlite3.Connection) -> None:
+            if known := _held(db, claim).prediction_id:
+                raise ClaimLostError(f"the job {claim.key!r} has the prediction {known}")
+            db.execute("UPDATE jobs SET state = ?, problem = ? WHERE key = ?", (state, problem, claim.key))
+
+        await self._writer.run(work)
+
+    async def restart(self, claim: Claim, problem: str) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            _held(db, claim)
+            clear = "state='refused', problem=?, prediction_id=NULL, status=NULL, prediction=NULL"
+            db.execute(f"UPDATE jobs SET {clear} WHERE key = ?", (problem, claim.key))  # noqa: S608 - our own columns
+
+        await self._writer.run(work)
+
+    async def account(self, api: str, token: str | None = None) -> str | None:
+        def work(db: sqlite3.Connection) -> str | None:
+            query = "SELECT account FROM accounts WHERE token = ? AND api = ?"
+            row = db.execute(query, (self._token_print if token is None else token, api)).fetchone()
+            return row["account"] if row else None
+
+        return await self._writer.run(work)
+
+    async def note_account(self, api: str, account: str) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("INSERT OR REPLACE INTO accounts VALUES (?,?,?)", (self._token_print, api, account))
+
+        await self._writer.run(work)
+
+    def uses_token(self, entry: Entry) -> bool:
+        return entry.token == self._token_print
 
     async def get(self, key: str) -> Entry | None:
         found = await self._select("SELECT * FROM jobs WHERE key = ?", key)
@@ -351,7 +427,7 @@ class SQLiteJournal:
 
     async def remember_upload(self, api: str, sha256: str, info: FileInfo) -> None:
         def work(db: sqlite3.Connection) -> None:
-            db.execute("DELETE FROM uploads WHERE expires_at < ?", (self._now(),))
+            db.execute("DELETE FROM uploads WHERE expires_at < ?", (self._clock.time(),))
             db.execute("INSERT OR REPLACE INTO uploads VALUES (?,?,?,?)", (api, sha256, info.url, info.expires_at))
 
         await self._writer.run(work)
@@ -371,13 +447,13 @@ def _write_created(  # noqa: PLR0913 - what to write, and under which conditions
     fenced: bool = True,
 ) -> bool:
     """Whether it was written: the job has no prediction yet, that one is no other job's, and the claim holds."""
-    state = "collected" if collected else "ended" if prediction.is_terminal else "created"
+    state = state_of(prediction.status, collected=collected)
     changed = db.execute(
-        "UPDATE jobs SET state=?, prediction_id=?, prediction=?, problem='', holder=iif(?, NULL, holder)"
+        "UPDATE jobs SET state=?, prediction_id=?, status=?, prediction=?, problem='', holder=iif(?, NULL, holder)"
         " WHERE key=? AND claimed_at=? AND prediction_id IS NULL AND (fence=? OR NOT ?)"
         " AND NOT EXISTS (SELECT 1 FROM jobs WHERE prediction_id=? AND api=?)",
         (
-            *(state, prediction.id, encoded, collected),
+            *(state, prediction.id, prediction.status, encoded, state == "collected"),
             *(claim.key, claim.entry.claimed_at, claim.fence, fenced, prediction.id, claim.entry.api),
         ),
     )
@@ -392,28 +468,35 @@ def _held(db: sqlite3.Connection, claim: Claim) -> Entry:
 
 
 def _owned(db: sqlite3.Connection, api: str, ids: Sequence[str]) -> set[str]:
-    query = "SELECT prediction_id FROM jobs WHERE prediction_id = ? AND api = ?"
+    query = "SELECT 1 FROM jobs WHERE prediction_id = ? AND api = ?"
     return {each for each in ids if db.execute(query, (each, api)).fetchone()}
 
 
-def _rivals(db: sqlite3.Connection, entry: Entry) -> int:
-    """How many jobs, this one among them, wait for a prediction with the same request from about the same time."""
-    if entry.request is None or entry.first_sent is None:
-        return 0
+def _not_owned(db: sqlite3.Connection, api: str, ids: Sequence[str]) -> tuple[str, ...]:
+    owned = _owned(db, api, ids)
+    return tuple(each for each in ids if each not in owned)
+
+
+def _rivals(db: sqlite3.Connection, entry: Entry, shown: int) -> list[int]:
+    """Whole fingerprints of other jobs that wait for a prediction which the list cannot tell from this one's."""
+    if entry.first_sent is None:
+        return []
     query = (
-        "SELECT count(*) FROM jobs WHERE request_hash = ? AND api = ? AND prediction_id IS NULL"
-        " AND state IN ('intended', 'uncertain') AND last_sent >= ?"
+        "SELECT request_hash FROM jobs WHERE shown_hash = ? AND api = ? AND prediction_id IS NULL AND key != ?"
+        " AND state IN ('intended', 'uncertain') AND sent_at >= ?"
     )
-    values = (entry.request.fingerprint, entry.api, entry.first_sent - RIVAL_SPAN)
-    return int(db.execute(query, values).fetchone()[0])
+    values = (shown, entry.api, entry.key, entry.first_sent.best - RIVAL_SPAN)
+    return [row["request_hash"] for row in db.execute(query, values)]
 
 
-def _rivals_sent(db: sqlite3.Connection, entry: Entry) -> float | None:
-    if entry.request is None:
-        return None
-    query = "SELECT last_sent FROM jobs WHERE request_hash = ? AND api = ? AND key != ? ORDER BY last_sent DESC LIMIT 1"
-    row = db.execute(query, (entry.request.fingerprint, entry.api, entry.key)).fetchone()
-    return row["last_sent"] if row else None
+def _rivals_sent(db: sqlite3.Connection, entry: Entry, shown: int) -> Moment | None:
+    query = "SELECT last_sent FROM jobs WHERE shown_hash = ? AND api = ? AND key != ? ORDER BY sent_at DESC LIMIT 1"
+    row = db.execute(query, (shown, entry.api, entry.key)).fetchone()
+    return _moment(row["last_sent"]) if row else None
+
+
+def _moment(text: str | None) -> Moment | None:
+    return msgspec.json.decode(text, type=Moment) if text else None
 
 
 def read_entry(row: sqlite3.Row) -> Entry:
@@ -427,26 +510,14 @@ def read_entry(row: sqlite3.Row) -> Entry:
         save=row["save"],
         request=msgspec.json.decode(request, type=Request) if request else None,
         sends=row["sends"],
-        first_sent=row["first_sent"],
-        last_sent=row["last_sent"],
+        first_sent=_moment(row["first_sent"]),
+        last_sent=_moment(row["last_sent"]),
         prediction_id=row["prediction_id"],
+        status=row["status"],
         prediction=msgspec.json.decode(prediction, type=Prediction) if prediction else None,
         files=tuple(Path(path) for path in msgspec.json.decode(row["files"])),
         problem=row["problem"],
         batch=row["batch"],
+        token=row["token"],
+        job_print=row["job_print"],
     )
-
-
-def _alive(pid: int) -> bool:
-    if sys.platform == "win32":  # os.kill(pid, 0) would send it a Ctrl-C there: the lease decides alone
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    with suppress(OSError):  # there is no /proc elsewhere
-        # One that was killed and whose parent has not looked yet still has its number.
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1] not in {b"Z", b"X"}
-    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import sqlite3
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from replicate_job.errors import JournalError
+from replicate_job.forks import Owner
 from replicate_job.journal.migrations import migrate
 
 BUSY_TIMEOUT = 10.0
@@ -33,10 +35,10 @@ Outcome = tuple[Any, BaseException | None]
 
 
 class _Task:
-    __slots__ = ("done", "loop", "work")
+    __slots__ = ("done", "loop", "synced", "work")
 
-    def __init__(self, work: Work[Any]) -> None:
-        self.work = work
+    def __init__(self, work: Work[Any], *, synced: bool) -> None:
+        self.work, self.synced = work, synced
         self.loop = asyncio.get_running_loop()
         self.done: asyncio.Future[Any] = self.loop.create_future()
 
@@ -66,27 +68,38 @@ def _settle(tasks: list[_Task], outcomes: list[Outcome]) -> None:
 class Writer:
     """``await writer.run(work)`` calls ``work(connection)`` inside an IMMEDIATE transaction and returns its value.
 
-    The value comes back once the transaction is committed. An exception of ``work`` undoes that work alone; others that
-    shared its transaction may be done twice, the first time in vain.
-    SQLite's own errors come back as JournalError. While ``beats``, ``beat`` is done every ``every`` seconds, whatever
-    the event loop is busy with.
+    The value comes back once the transaction is committed, and with ``synced`` once it is on the disk: a power cut does
+    not undo it. Work that shares a transaction shares its sync. An exception of ``work`` undoes that work alone; others
+    that shared its transaction may be done twice, the first time in vain. SQLite's own errors come back as
+    JournalError. ``opened`` is called with each new connection. While ``beats``, ``beat`` is done every ``every``
+    seconds, whatever the event loop is busy with.
     """
 
-    def __init__(self, path: Path, beat: Work[None], *, every: float, busy_timeout: float = BUSY_TIMEOUT) -> None:
+    def __init__(
+        self,
+        path: Path,
+        beat: Work[None],
+        *,
+        every: float,
+        busy_timeout: float = BUSY_TIMEOUT,
+        opened: Work[None] = lambda _: None,
+    ) -> None:
         self._path = path
-        self._busy_timeout = busy_timeout
+        self._busy_timeout, self._opened = busy_timeout, opened
         self._beat, self._every, self.beats = beat, every, False
         self._pending: list[_Task] = []
-        self._is_busy = False
+        self._is_busy = self._is_synced = False
         self._tasks: queue.SimpleQueue[list[_Task] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._owner = Owner()
 
-    async def run(self, work: Work[T]) -> T:
+    async def run(self, work: Work[T], *, synced: bool = False) -> T:
+        self._owner.check()
         if self._thread is None:
             # A daemon: a second Ctrl-C must be able to leave while SQLite waits for a lock.
             self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
             self._thread.start()
-        task = _Task(work)
+        task = _Task(work, synced=synced)
         if not self._pending or self._pending[0].loop is not task.loop:
             self._pending = []
             task.loop.call_later(GATHERING if self._is_busy else 0, self._hand_over)
@@ -124,6 +137,7 @@ class Writer:
             works = [each.work for each in tasks] + [self._beat] * (is_due and self.beats)
             try:
                 database = database or self._open()
+                self._set_synced(database, wanted=any(task.synced for task in tasks))
                 outcomes = self._transact(database, works) if works else []
             except Exception as error:  # noqa: BLE001 - whatever it is, someone waits for the outcome
                 failure = explain(error, self._path, self._busy_timeout)
@@ -147,18 +161,30 @@ class Writer:
         return tasks
 
     def _open(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        folders = make_private(self._path)
         database = sqlite3.connect(self._path, timeout=self._busy_timeout, isolation_level=None)
         try:
             database.row_factory = sqlite3.Row
             self._use_wal(database)
-            database.execute("PRAGMA synchronous = NORMAL")
+            self._is_synced = True
+            self._set_synced(database, wanted=False)
+            database.execute("PRAGMA fullfsync = ON")  # macOS: through the disk's own cache
+            database.execute("PRAGMA secure_delete = ON")  # what is taken out is gone from the file too
             database.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
             migrate(database, str(self._path))
+            self._opened(database)
+            for folder in folders:
+                sync_folder(folder)
         except BaseException:
             database.close()
             raise
         return database
+
+    def _set_synced(self, database: sqlite3.Connection, *, wanted: bool) -> None:
+        """In WAL mode a commit reaches the disk with FULL; with NORMAL it does at the next that is FULL."""
+        if wanted != self._is_synced:
+            database.execute(f"PRAGMA synchronous = {'FULL' if wanted else 'NORMAL'}")
+            self._is_synced = wanted
 
     def _use_wal(self, database: sqlite3.Connection) -> None:
         """Turn the write-ahead log on, which SQLite does not wait for where another process is doing it just now."""
@@ -212,6 +238,34 @@ class Writer:
             if database.in_transaction:
                 database.execute("ROLLBACK")
             raise
+
+
+def make_private(path: Path) -> list[Path]:
+    """Make an empty file for its owner alone, and its folders; list the folders whose entries changed.
+
+    A file or folder that exists stays as it is.
+    """
+    if path.exists():
+        return []
+    changed = [path.parent]
+    for folder in [path.parent, *path.parent.parents]:
+        if folder.exists():
+            break
+        changed.append(folder.parent)
+    for folder in reversed(changed[:-1]):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o600))
+    return changed
+
+
+def sync_folder(folder: Path) -> None:
+    """Put a folder's new entries on the disk: a file that is synced can still be missing from it."""
+    with suppress(OSError):  # Windows, and file systems that cannot
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def explain(error: Exception, path: Path, waited: float) -> JournalError:

@@ -58,8 +58,8 @@ async def assembled(options: Options) -> AsyncIterator[str]:
             parts.engine.warm(model)
         app = build(parts, token=options.token, faults=faults, on_request=options.on_request)
         await stack.enter_async_context(listen(app, listening, BreakableProtocol))
-        settling = asyncio.create_task(_settle(parts, models, options.on_notice))
-        settling.add_done_callback(partial(_tell, options.on_notice))
+        settling = asyncio.create_task(_settle(parts, models, options.on_warning))
+        settling.add_done_callback(partial(_tell, options.on_warning))
         stack.push_async_callback(_end, settling)
         for row in left:
             if row.webhook:
@@ -67,10 +67,10 @@ async def assembled(options: Options) -> AsyncIterator[str]:
         yield base_url
 
 
-async def _settle(parts: Parts, models: list[Model], on_notice: Callable[[str], None]) -> None:
+async def _settle(parts: Parts, models: list[Model], on_warning: Callable[[str], None]) -> None:
     """What need not be done before it listens."""
     for fault in parts.catalog.faults:
-        on_notice(f"warning: {fault}")
+        on_warning(fault)
     for model in models:
         if not model.is_built_in:
             parts.engine.prepare(model)
@@ -78,10 +78,10 @@ async def _settle(parts: Parts, models: list[Model], on_notice: Callable[[str], 
         await parts.catalog.prune()
 
 
-def _tell(on_notice: Callable[[str], None], settled: asyncio.Task[None]) -> None:
+def _tell(on_warning: Callable[[str], None], settled: asyncio.Task[None]) -> None:
     """Nobody waits for it: what went wrong would be left to asyncio, which prints a traceback, some time."""
     if not settled.cancelled() and (error := settled.exception()):
-        on_notice(f"warning: not all was made ready: {error}")
+        on_warning(f"not all was made ready: {error}")
 
 
 async def _end(task: asyncio.Task[None]) -> None:
@@ -121,14 +121,15 @@ async def _open(stack: AsyncExitStack, options: Options, base_url: str, *, keep:
         cache,
         scratch,
         files,
-        options.on_notice,
+        on_notice=options.on_notice,
+        on_warning=options.on_warning,
         grace=options.grace,
         idle=options.idle,
         max_models=options.max_models,
         memory=options.memory,
     )
     stack.push_async_callback(_in_time, engine.close)
-    webhooks = Webhooks(f"whsec_{store.secret('webhooks')}", options.on_notice)
+    webhooks = Webhooks(f"whsec_{store.secret('webhooks')}", options.on_warning)
     stack.push_async_callback(_in_time, webhooks.close)
     predictions = Predictions(store, keep=keep, on_removed=files.outputs.remove)
     stack.push_async_callback(_in_time, predictions.close)

@@ -44,14 +44,15 @@ class Engine:
         cache: Path,
         folder: Path,
         files: Files,
-        on_notice: Callable[[str], None],
         *,
+        on_notice: Callable[[str], None],
+        on_warning: Callable[[str], None],
         grace: float,
         idle: float = 600.0,
         max_models: int = 4,
         memory: int | None = None,
     ) -> None:
-        self._cache, self._files, self._on_notice = cache, files, on_notice
+        self._cache, self._files, self._on_notice, self._on_warning = cache, files, on_notice, on_warning
         self._outputs = files.outputs
         limit = default_memory() if memory is None else memory
 
@@ -63,6 +64,7 @@ class Engine:
         self._warming: set[asyncio.Task[None]] = set()
         self._schemas: dict[str, dict[str, Any] | None] = {}  # of those that ship one, by version
         self._validators: dict[str, Validator] = {}
+        self._told: set[str] = set()  # stand-ins
 
     async def schema(self, model: Model, *, again: bool = True, patience: float | None = None) -> dict[str, Any]:
         """The model's OpenAPI document. Makes its environment first, if need be; ``again``: also if that failed.
@@ -112,8 +114,7 @@ class Engine:
             launch = await unless(canceled, preparation.result())
             if launch is None:
                 return
-            if model.stands_in:
-                self._on_notice(f"{model.slug}: {model.description}")
+            self._tell_stand_in(model)
             async with (
                 self._files.resolved(id, given, launch.schema, canceled) as resolved,
                 self._instances.use(launch, canceled) as server,
@@ -165,6 +166,12 @@ class Engine:
             async with self._instances.use(launch, asyncio.Event()) as server:
                 if server is not None:
                     await server.start()
+
+    def _tell_stand_in(self, model: Model) -> None:
+        """Once a server. Each prediction's own log says it too."""
+        if model.stands_in and model.slug not in self._told:
+            self._told.add(model.slug)
+            self._on_warning(f"{model.slug}: {model.description}")
 
     def _shipped(self, model: Model) -> dict[str, Any] | None:
         if model.version not in self._schemas:

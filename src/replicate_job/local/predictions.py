@@ -185,6 +185,15 @@ class Predictions:
         if running := self._running.get(id):
             self._give_up(running, "canceled")
 
+    def delete(self, id: str) -> None:  # noqa: A002 - the API's own name
+        """Remove one that has ended, with its files. Another one stays."""
+        if id in self._running or self._store.get(id) is None:
+            return
+        self._on_removed(id)  # first: the row is how a second attempt finds what is left after a crash
+        self._store.delete(id)
+        self._unwritten.pop(id, None)
+        self._ended.pop(id, None)
+
     async def wait(self, prediction: Prediction, seconds: float) -> bool:
         """Whether it ended within this time."""
         with suppress(TimeoutError):

@@ -29,7 +29,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     server starts at once. A model's server ends after ``idle`` without work; there are ``max_models`` at most, of
     ``memory`` bytes a process (None: three quarters of the machine's); a canceled model may go on for ``grace``.
     ``faults`` strike requests. With ``allow_private``, inputs are fetched from private networks too. ``on_notice``
-    hears lines for a person, and ``on_request`` of every request once it is over.
+    hears lines for a person, ``on_warning`` those where something is not as it should be, and ``on_request`` of every
+    request once it is over.
     """
 
     models: Sequence[Path] = ()
@@ -46,6 +47,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     faults: Faults | None = None
     allow_private: bool = False
     on_notice: Callable[[str], None] = lambda _: None
+    on_warning: Callable[[str], None] = lambda _: None
     on_request: Callable[[Access], None] | None = None
 
 

@@ -61,20 +61,10 @@ class Store:
             raise LocalError(f"{folder} is in use by another local server: stop it, or name another --state") from None
         place = folder / "server.db"
         try:
-            self._connection = sqlite3.connect(place, isolation_level=None, check_same_thread=False)
-            self._open()
+            self._connection = _connect(place)
         except sqlite3.DatabaseError as error:
             self._lock.close()
             raise LocalError(f"{place} cannot be read: {error}; move it away to begin anew") from None
-
-    def _open(self) -> None:
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = NORMAL")
-        found = int(self._connection.execute("PRAGMA user_version").fetchone()[0])
-        if found == 0:
-            self._connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-        elif found != _VERSION:
-            raise sqlite3.DatabaseError(f"it is of version {found}, and this release knows {_VERSION}")
 
     def close(self) -> None:
         self._connection.close()
@@ -106,6 +96,9 @@ class Store:
     def remove(self, id: str, body: bytes) -> None:  # noqa: A002 - the API's own name
         """Note that its data are removed: ``body`` is what is left."""
         self._connection.execute("UPDATE predictions SET body = ?, removed = 1 WHERE id = ?", (body, id))
+
+    def delete(self, id: str) -> None:  # noqa: A002 - the API's own name
+        self._connection.execute("DELETE FROM predictions WHERE id = ?", (id,))
 
     def last(self) -> Row | None:
         """The newest."""
@@ -157,3 +150,24 @@ class Store:
         made = b64encode(secrets.token_bytes(24)).decode()
         self._connection.execute("INSERT OR IGNORE INTO secrets VALUES (?, ?)", (name, made))
         return str(self._connection.execute("SELECT secret FROM secrets WHERE name = ?", (name,)).fetchone()[0])
+
+
+def _connect(place: Path) -> sqlite3.Connection:
+    """To a store that has its tables. Raises sqlite3.DatabaseError for what is no store of this release."""
+    connection = sqlite3.connect(place, isolation_level=None, check_same_thread=False)
+    try:
+        _prepare(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    found = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if found == 0:
+        connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+    elif found != _VERSION:
+        raise sqlite3.DatabaseError(f"it is of version {found}, and this release knows {_VERSION}")

@@ -13,7 +13,7 @@ from pyreqwest.client import ClientBuilder
 from pyreqwest.http import Url
 
 from replicate_job.errors import TransportError
-from replicate_job.http import Exchange, is_loopback
+from replicate_job.http import Exchange, build, is_loopback
 from replicate_job.local.prediction import Ended, Logged, Produced, Started, new_id
 from replicate_job.serving.creation import BY_DEFAULT, is_receiver
 from replicate_job.wire.webhook import sign
@@ -115,7 +115,7 @@ class Webhooks:
             # Each on a connection of its own: one that is kept may be closed just as it is used, and most webhooks
             # are tried once.
             builder = ClientBuilder().user_agent("replicate-job").follow_redirects(False).pool_max_idle_per_host(0)
-            self._clients[direct] = (builder.no_proxy() if direct else builder).build()
+            self._clients[direct] = build(builder.no_proxy() if direct else builder)
         return self._clients[direct]
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pyreqwest.exceptions import RedirectError
 
 from replicate_job.errors import OutputError
-from replicate_job.http import Exchange, chunks, downloader, is_loopback, read_headers, reason
+from replicate_job.http import Exchange, build, chunks, downloader, is_loopback, read_headers, reason
 from replicate_job.outputs.download import shown
 
 if TYPE_CHECKING:
@@ -73,5 +73,5 @@ class HttpFetch:
         direct = is_loopback(host)
         if direct not in self._clients:
             builder = downloader().follow_redirects(True).max_redirects(_REDIRECTS)
-            self._clients[direct] = (builder.no_proxy() if direct else builder).build()
+            self._clients[direct] = build(builder.no_proxy() if direct else builder)
         return self._clients[direct]

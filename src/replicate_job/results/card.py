@@ -38,8 +38,11 @@ class Cards:
     def add(self, result: Result, latency: float | None) -> None:
         if result.status != "succeeded" or (not result.files and result.output in (None, "", [], {})):
             return
+        card = _card(result, latency)
+        if not (card.files or card.urls or card.text):  # a text of blanks shows nothing
+            return
         if self._seen % self._stride == 0:
-            self._cards.append(_card(result, latency))
+            self._cards.append(card)
         self._seen += 1
         if len(self._cards) > 2 * LIMIT:
             self._cards, self._stride = self._cards[::2], self._stride * 2

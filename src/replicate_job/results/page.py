@@ -122,7 +122,9 @@ def _numbers(findings: Findings) -> Iterator[str]:
         yield _number("95th percentile", duration(latency.quantile(0.95)), f"slowest {duration(latency.most)}")
     yield _number("Predict time", duration(summary.predict_time), "in all")
     if summary.wall_time is not None:
-        yield _number("Wall time", duration(summary.wall_time), _pace(summary.rows, summary.wall_time))
+        pauses = f"without {duration(summary.spans.pauses)} of pauses" if summary.spans.pauses else ""
+        note = ", ".join(filter(None, (_pace(summary.rows, summary.wall_time), pauses)))
+        yield _number("Wall time", duration(summary.wall_time), note)
     if summary.files:
         yield _number("Files", f"{summary.files:,}", size(summary.size))
     yield "</dl>\n"

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import msgspec
 
 from replicate_job.errors import JobError
+from replicate_job.inputs.sent_file import name_files
 from replicate_job.job import Result
 
 NO_PREDICTION = "error"
@@ -43,10 +44,12 @@ _decoder = msgspec.json.Decoder(_Record)
 def to_record(result: Result, folder: Path) -> dict[str, Any]:
     """``line``, ``key``, the ten fields of the seed's response, ``files``, and ``problem`` where there is one.
 
-    ``files`` are relative to ``folder``, the one of the results file, where they lie below it, else absolute. Where no
-    prediction is known, the fields that it would have told are null, and ``error`` is the problem.
+    A file that was sent inside the request is named (``SentFile``), not repeated. ``files`` are relative to
+    ``folder``, the one of the results file, where they lie below it, else absolute. Where no prediction is known, the
+    fields that it would have told are null, and ``error`` is the problem.
     """
     record: dict[str, Any] = {"line": result.line, "key": result.key} | result.to_dict()
+    record["input"] = name_files(result.input, result.sent)
     if result.status == NO_PREDICTION:
         record |= {name: value or None for name, value in record.items() if name != "line"}
         record["error"] = result.error or result.problem

@@ -10,6 +10,7 @@ from replicate_job.job import Result
 from replicate_job.results.cause import Causes
 from replicate_job.results.quantity import count, duration, one_line, seconds, size
 from replicate_job.results.record import NO_PREDICTION
+from replicate_job.results.spans import Spans
 from replicate_job.wire.prediction import parse_time
 
 _STATUS = 100  # characters of a status
@@ -23,7 +24,7 @@ class Summary:
 
     ``statuses`` counts rows by status; ``predict_time`` is in seconds; ``files`` counts the files saved, with ``size``
     bytes in those that are still there. ``first`` is when the first prediction was created, ``last`` when the last one
-    ended.
+    ended, and ``spans`` the time in which there were any.
     """
 
     def __init__(self) -> None:
@@ -33,6 +34,7 @@ class Summary:
         self.files = self.size = 0
         self.first: datetime | None = None
         self.last: datetime | None = None
+        self.spans = Spans()
 
     @property
     def rows(self) -> int:
@@ -40,8 +42,8 @@ class Summary:
 
     @property
     def wall_time(self) -> float | None:
-        """Seconds from the first creation to the last end; None where the API told neither."""
-        return max(0.0, (self.last - self.first).total_seconds()) if self.first and self.last else None
+        """Seconds in which there was a prediction, pauses left out; None where the API told no times."""
+        return self.spans.work if self.first and self.last else None
 
     def add(self, result: Result) -> None:
         status = f"{result.status} without its files" if result.problem and result.prediction_id else result.status
@@ -53,10 +55,13 @@ class Summary:
         for path in result.files:
             with suppress(OSError):
                 self.size += path.stat().st_size
-        if created := parse_time(result.created_at):
+        created, completed = parse_time(result.created_at), parse_time(result.completed_at)
+        if created:
             self.first = min(created, self.first or created)
-        if completed := parse_time(result.completed_at):
+        if completed:
             self.last = max(completed, self.last or completed)
+        if created and completed:
+            self.spans.add(created.timestamp(), max(created, completed).timestamp())
 
     def lines(self, columns: int | None = None) -> list[str]:
         """For the end of a command: the counts, then each error with its number, an example, and where that is.

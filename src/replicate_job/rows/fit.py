@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from replicate_job.errors import ColumnsError, JobError
+from replicate_job.inputs.at_path import AtPaths, Reading
 from replicate_job.inputs.pairs import input_schemas
 from replicate_job.rows.columns import ColumnOptions, Columns
 from replicate_job.rows.row import Header
@@ -14,7 +15,8 @@ from replicate_job.rows.values import NOTHING, ValueReader
 from replicate_job.wire.openapi import definition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from replicate_job.job import Job
     from replicate_job.rows.row import Row
@@ -26,13 +28,24 @@ class RowReader:
     """Reads rows as inputs of one model; ``document`` is its OpenAPI document, None where it is not known.
 
     The columns are looked at once: where ``header`` does not name them, the first row does. ``typed`` is False where
-    values are text; see ``ValueReader``. Raises ColumnsError for columns that are no inputs.
+    values are text; see ``ValueReader``. ``@path`` and ``@@`` are read as ``AtPaths`` does, of which ``within`` and
+    ``observe`` are; without ``within`` they have no meaning. A file of rows may be somebody else's: what its texts may
+    be taken from is for the caller to say. Raises ColumnsError for columns that are no inputs.
     """
 
-    def __init__(
-        self, document: Mapping[str, Any] | None, job: Job, options: ColumnOptions, header: Header, *, typed: bool
+    def __init__(  # noqa: PLR0913 - what is known of the model, of the columns, and of an @
+        self,
+        document: Mapping[str, Any] | None,
+        job: Job,
+        options: ColumnOptions,
+        header: Header,
+        *,
+        typed: bool,
+        within: Sequence[Path] | None = None,
+        observe: Callable[[Reading], None] = lambda _: None,
     ) -> None:
         self._header, self._job = header, job
+        self._at = None if within is None else AtPaths(document, within=within, observe=observe)
         self._inputs = input_schemas(document)
         schema = definition(document, "Input")
         knows = schema is not None and isinstance(schema.get("properties"), dict)
@@ -60,18 +73,18 @@ class RowReader:
             self._begin(row)
         plan = self._plan
         values: dict[str, Any] = {}
-        problems: list[str] = []
+        has_at = False
         for name, given in row.values.items():
             place = plan[name] if name in plan else self._find(name)
             if place is None:
                 continue
-            found, _, plain = place
-            if type(given) is plain:
-                values[found] = given
-            elif (value := _read(place, given, problems)) is not NOTHING:
+            found, read, plain = place
+            value = given if type(given) is plain else read(given)
+            if value is not NOTHING:
                 values[found] = value
-        if problems:
-            raise JobError("; ".join(problems))
+                has_at = has_at or type(value) is list or (type(value) is str and value[:1] == "@")
+        if has_at and self._at:
+            values = self._at.read(values)
         if not values or self._has_strangers:
             self._check_known(row, values)
         return values
@@ -113,13 +126,3 @@ class RowReader:
         is_empty = not values and not self._has_own
         if is_empty or (values and self._job.allow_unknown and self._inputs.keys().isdisjoint(values)):
             raise JobError(f"it gives no input of {self._job.model}, which takes {', '.join(self._inputs)}")
-
-
-def _read(place: _Place, given: Any, problems: list[str]) -> Any:
-    try:
-        return place[1](given)
-    except JobError as problem:
-        problems.append(
-            f"{place[0]}{'' if str(problem).startswith('[') else ': '}{problem}"
-        )  # [1] is a place in a list
-    return NOTHING

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from replicate_job.errors import JobError
-from replicate_job.inputs.pairs import input_schemas, local_file, type_name, typed_text
+from replicate_job.inputs.pairs import input_schemas, type_name, typed_text
 from replicate_job.wire.openapi import Schema, alternatives
 
 if TYPE_CHECKING:
@@ -27,11 +26,8 @@ class ValueReader:
       schema gives its input, as a ``KEY=VALUE`` word does. An empty one is an input that is not given.
     - Else it is a JSON value. A null is an input that is not given. A text is read as a cell's where the schema takes
       no text; a number is text where it can only be one of the choices.
-    - A text ``@path`` is a file, a ``pathlib.Path``, where the schema takes a file or anything, also in a list; there
-      ``@@name`` is the text ``@name``. Where the schema takes other text, both are what they say.
 
-    A reader raises JobError for a file that is none. What cannot be read as its type stays as it is, to be reported by
-    the check.
+    What cannot be read as its type stays as it is, to be reported by the check. An ``@`` has no meaning here.
     """
 
     def __init__(self, document: Mapping[str, Any] | None, *, typed: bool) -> None:
@@ -46,7 +42,7 @@ class ValueReader:
         except RecursionError:  # a schema that contains itself says nothing
             schemas = [{}]
         kinds = {type_name(schema) for schema in schemas}
-        if kinds == {"string"} and not any(map(_takes_file, schemas)):
+        if all(map(_takes_text, schemas)) and kinds == {"string"}:
             read = _typed_choice if any("enum" in schema for schema in schemas) else _typed_plain
             return (read, str) if self._typed else (_plain_cell, None)
         if self._typed:
@@ -55,51 +51,24 @@ class ValueReader:
 
     def _cell(self, given: str, schemas: Sequence[Schema]) -> Any:
         text = given.strip()
-        return self._with_files(self._read(text, schemas), schemas) if text else NOTHING
+        return self._read(text, schemas) if text else NOTHING
 
     def _typed_value(self, given: Any, schemas: Sequence[Schema], kinds: set[str]) -> Any:
         if isinstance(given, str):
             text = given.strip()
             if any(map(_takes_text, schemas)):
-                value: Any = given
-            elif not text:
+                return given
+            if not text:
                 return NOTHING
-            else:
-                value = text if "string" in kinds else self._read(text, schemas)
-        else:
-            is_choice = kinds <= {"string", "null"} and any("enum" in schema for schema in schemas)
-            value = _typed_choice(given) if is_choice else _typed_number(given, kinds)
-        try:
-            return self._with_files(value, schemas)
-        except RecursionError:
-            return value
+            return text if "string" in kinds else self._read(text, schemas)
+        is_choice = kinds <= {"string", "null"} and any("enum" in schema for schema in schemas)
+        return _typed_choice(given) if is_choice else _typed_number(given, kinds)
 
     def _read(self, text: str, schemas: Sequence[Schema]) -> Any:
         try:
             return typed_text(text, list(schemas), self._document)
         except RecursionError:
             return typed_text(text, [{}], {})
-
-    def _with_files(self, value: Any, schemas: Sequence[Schema]) -> Any:
-        if isinstance(value, list):
-            lists = [schema for schema in schemas if type_name(schema) in {"", "array"}]
-            inside = [item for schema in lists for item in alternatives(self._document, schema.get("items"))]
-            return [self._in_list(index, item, inside) for index, item in enumerate(value)]
-        if not isinstance(value, str) or not value.startswith("@") or not any(map(_takes_file, schemas)):
-            return value
-        if value.startswith("@@"):
-            return value[1:]
-        try:
-            return local_file(value[1:])
-        except JobError as problem:
-            raise JobError(f"{problem} (text that starts with @ is written @@…)") from None
-
-    def _in_list(self, index: int, value: Any, schemas: Sequence[Schema]) -> Any:
-        try:
-            return self._with_files(value, schemas)
-        except JobError as problem:
-            inside = "" if str(problem).startswith("[") else ": "
-            raise JobError(f"[{index}]{inside}{problem}") from None
 
 
 def _plain_cell(given: str) -> Any:
@@ -141,7 +110,3 @@ def _is_nan(value: Any) -> bool:
 
 def _takes_text(schema: Schema) -> bool:
     return schema.get("format") != "uri" and type_name(schema) in {"", "string"}
-
-
-def _takes_file(schema: Schema) -> bool:
-    return schema.get("format") == "uri" or not type_name(schema)

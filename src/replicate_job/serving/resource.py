@@ -74,8 +74,9 @@ def model_body(  # noqa: PLR0913 - the fields' own names, one argument a fact
     description: str = "",
     visibility: str = "public",
     default_example: Body | None = None,
+    cover: str | None = None,
 ) -> Body:
-    """``slug`` is ``owner/name``, ``web`` the origin of its page."""
+    """``slug`` is ``owner/name``, ``web`` the origin of its page, ``cover`` the address of a picture."""
     owner, _, name = slug.partition("/")
     return {
         "url": f"{web}/{slug}",
@@ -88,7 +89,7 @@ def model_body(  # noqa: PLR0913 - the fields' own names, one argument a fact
         "paper_url": None,
         "license_url": None,
         "run_count": 0,
-        "cover_image_url": None,
+        "cover_image_url": cover,
         "default_example": default_example,
         "latest_version": latest_version,
     }

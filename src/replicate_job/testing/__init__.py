@@ -12,18 +12,25 @@
 predictions. ``replicate_job.serving.faults`` documents the words for faults.
 """
 
-from replicate_job.serving.answer import Answer, problem, throttled
-from replicate_job.serving.connection import BreakableProtocol
-from replicate_job.serving.faults import Fault, Faults
-from replicate_job.serving.middleware import FaultMiddleware
-from replicate_job.testing.api import ScriptedAPI
-from replicate_job.testing.delivery import File
-from replicate_job.testing.models import Deployment, Model, openapi_schema
-from replicate_job.testing.predictions import Script, ScriptedPrediction
-from replicate_job.testing.record import Request
-from replicate_job.testing.server import LoopbackServer
-from replicate_job.testing.stream import Event, Stream
-from replicate_job.testing.uploads import Upload
+try:
+    from replicate_job.serving.answer import Answer, problem, throttled
+    from replicate_job.serving.connection import BreakableProtocol
+    from replicate_job.serving.faults import Fault, Faults
+    from replicate_job.serving.middleware import FaultMiddleware
+    from replicate_job.testing.api import ScriptedAPI
+    from replicate_job.testing.delivery import File
+    from replicate_job.testing.models import Deployment, Model, openapi_schema
+    from replicate_job.testing.predictions import Script, ScriptedPrediction
+    from replicate_job.testing.record import Request
+    from replicate_job.testing.server import LoopbackServer
+    from replicate_job.testing.stream import Event, Stream
+    from replicate_job.testing.uploads import Upload
+except ModuleNotFoundError as error:
+    needed = str(error.name).partition(".")[0]
+    advice = "pip install 'replicate-job[local]'"
+    raise ModuleNotFoundError(
+        f"replicate_job.testing needs {needed}, which is not here: {advice}", name=error.name
+    ) from None
 
 __all__ = [
     "Answer",

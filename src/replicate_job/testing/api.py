@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
     from replicate_job.testing.predictions import Script, ScriptedPrediction
 
+SHORTEST_LAG = 3.0
+"""Seconds for a list that is never late."""
+OVERTAKING = 6.0
+"""How many times longer an item may be late alone than behind newer ones."""
+
 
 class ScriptedAPI:
     """Replicate's HTTP API on a free loopback port, where predictions go as scripts say and faults strike on request.
@@ -118,8 +123,17 @@ class ScriptedAPI:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The variables with which a subprocess reaches this server: REPLICATE_API_TOKEN and REPLICATE_BASE_URL."""
-        return {"REPLICATE_API_TOKEN": self.token, "REPLICATE_BASE_URL": self.base_url}
+        """The variables with which a subprocess reaches this server.
+
+        REPLICATE_API_TOKEN, REPLICATE_BASE_URL, and in REPLICATE_JOB_LIST_LAG how late its list can be: so much is
+        waited for it after a create request that broke.
+        """
+        lag = max(SHORTEST_LAG, OVERTAKING * max(self._account.list_lag))
+        return {
+            "REPLICATE_API_TOKEN": self.token,
+            "REPLICATE_BASE_URL": self.base_url,
+            "REPLICATE_JOB_LIST_LAG": f"{lag:g}",
+        }
 
     def count(self, operation: str) -> int:
         """How many requests of this operation (``create``, ``get``, ``list`` …) came so far."""

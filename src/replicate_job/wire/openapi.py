@@ -38,6 +38,18 @@ def definition(document: Mapping[str, Any] | None, name: str) -> Schema | None:
     return found if isinstance(found, dict) else None
 
 
+def secret_inputs(document: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Names of inputs that the API never gives back: ``format: password``, ``writeOnly``, ``x-cog-secret``."""
+    properties = (definition(document, "Input") or {}).get("properties")
+    if document is None or not isinstance(properties, dict):
+        return ()
+    return tuple(name for name, schema in properties.items() if any(map(_is_secret, alternatives(document, schema))))
+
+
+def _is_secret(schema: Schema) -> bool:
+    return schema.get("format") == "password" or schema.get("writeOnly") is True or bool(schema.get("x-cog-secret"))
+
+
 def alternatives(document: Mapping[str, Any], schema: Any, _seen: frozenset[str] = frozenset()) -> Iterator[Schema]:
     """The plain schemas that a value may follow, each with one ``type`` at most.
 

@@ -10,6 +10,11 @@ import re
 
 import msgspec
 
+from replicate_job.errors import AnswerTooLargeError
+
+LONGEST = 16 * 1024**2
+"""Characters of an event, comments before it included."""
+
 _LINE = re.compile(r"\r\n|\n|\r")
 
 
@@ -32,11 +37,18 @@ class Decoder:
         self._type = ""
         self._data: list[str] = []
         self._own_id = False
+        self._size = 0
         self.last_event_id = ""
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """Events completed by this portion; an event that the stream's end cuts short is never delivered."""
+        """Events completed by this portion; an event that the stream's end cuts short is never delivered.
+
+        Raises AnswerTooLargeError.
+        """
         text = self._text.decode(chunk)
+        self._size += len(text)
+        if self._size > LONGEST:
+            raise AnswerTooLargeError(f"an event of the stream is longer than {LONGEST // 1024**2} million characters")
         if "\n" not in text and "\r" not in text and not self._rest.endswith("\r"):
             self._pieces.append(text)  # joined once: a line of many portions must not cost their square
             return []
@@ -66,5 +78,5 @@ class Decoder:
     def _dispatch(self) -> Event | None:
         event = Event(self._type or "message", "\n".join(self._data), self.last_event_id, self._own_id)
         empty = not self._data and not self._type
-        self._type, self._data, self._own_id = "", [], False
+        self._type, self._data, self._own_id, self._size = "", [], False, 0
         return None if empty else event

@@ -101,7 +101,9 @@ def bench(tmp_path: Path, cache: Path) -> Callable[..., Any]:
         notices: list[str] = []
         files = Files(tmp_path / "files", "http://127.0.0.1:1", secret=b"secret")
         catalog = Catalog(roots or [tmp_path / "models"], versions=tmp_path / "versions", interval=interval)
-        engine = Engine(cache, own, files, notices.append, **{"grace": 0.2, **options})
+        engine = Engine(
+            cache, own, files, on_notice=notices.append, on_warning=notices.append, **{"grace": 0.2, **options}
+        )
         try:
             yield Bench(catalog, engine, files, notices, own)
         finally:

@@ -24,6 +24,8 @@ async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
 @example("a/..")
 @example(".\\..\\x.png")
 @example("\0.png")
+@example("0:.0.")
+@example("0:.0.----------------x")
 def test_every_name_becomes_one_plain_segment_of_a_path(text: str) -> None:
     name = safe_name(text)
     assert is_name(name)

@@ -31,6 +31,7 @@ import predict
 
 def run(model: str, code: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
     pytest.importorskip("numpy")
+    pytest.importorskip("font_source_sans_pro")
     environment = {
         "PYTHONPATH": "../../_shared",
         "PYTHONDONTWRITEBYTECODE": "1",

@@ -26,7 +26,7 @@ async def api(local: Any) -> AsyncIterator[Any]:
     ("method", "path", "allowed"),
     [
         ("PATCH", "/v1/account", "GET"),
-        ("DELETE", "/v1/predictions/none", "GET"),
+        ("PUT", "/v1/predictions/none", "DELETE, GET"),
         ("GET", "/v1/predictions/none/cancel", "POST"),
         ("PUT", "/v1/predictions", "GET, POST"),
         ("DELETE", "/v1/models", "GET, POST, QUERY"),

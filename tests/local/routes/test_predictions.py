@@ -212,6 +212,41 @@ async def test_a_cancel_of_one_that_has_ended_shows_it_as_it_is_and_of_none_is_4
     assert (await api.request("POST", f"{ALL}/none/cancel")).status == 404
 
 
+async def test_one_that_has_ended_is_deleted_with_its_files_and_one_that_runs_is_not(
+    write_model: Callable[..., Path], local: Any, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    write_model("""
+        import os, time
+        from cog import BasePredictor, Path
+
+        class Predictor(BasePredictor):
+            def predict(self, gate: str = "") -> Path:
+                while gate and not os.path.exists(gate):
+                    time.sleep(0.01)
+                Path("a.txt").write_text("hello")
+                return Path("a.txt")
+    """)
+    async with local(state=tmp_path / "state") as api:
+        done, kept = await api.run(), await api.run()
+        running = await api.create({"gate": str(gate)})
+        refused = await api.request("DELETE", running["urls"]["get"])
+        assert (refused.status, (await refused.json())["detail"]) == (
+            409, "The prediction has not ended yet: cancel it first")  # fmt: skip
+        assert (await api.request("DELETE", done["urls"]["get"])).status == 204
+        assert (await api.request("DELETE", done["urls"]["get"])).status == 404
+        for gone in (done["urls"]["get"], done["urls"]["stream"], done["output"]):
+            assert (await api.request("GET", gone)).status == 404
+        assert [each["id"] for each in (await api.get(ALL))["results"]] == [running["id"], kept["id"]]
+        assert (await api.request("GET", kept["output"])).status == 200
+        gate.touch()
+        await api.until(running, lambda found: found["status"] == "succeeded")
+        assert (await api.request("DELETE", running["urls"]["get"])).status == 204
+    async with local(state=tmp_path / "state") as api:
+        assert [each["id"] for each in (await api.get(ALL))["results"]] == [kept["id"]]
+        assert len(list((tmp_path / "state").rglob("a.txt")) + list((tmp_path / "state").rglob("facts.json"))) == 1
+
+
 async def test_a_client_that_leaves_during_the_hold_leaves_its_prediction_running(
     write_model: Callable[..., Path], local: Any
 ) -> None:

@@ -26,8 +26,9 @@ class Model(msgspec.Struct, frozen=True):
 
     ``config`` is its ``cog.yaml``, and ``environment`` that section of it, where relative folders in PYTHONPATH have
     become absolute. A model that ``is_official`` can be run by its name alone. ``is_built_in`` is one of this
-    package's: it says how much its first use downloads (``size``, as ``195 MB``), and which versions of the real
-    model it answers for (``published``). ``example`` is the input in its ``example.json``, where it has one.
+    package's: it says how much its first use downloads (``size``, as ``195 MB``), which versions of the real model it
+    answers for (``published``, the newest first), and where it stands among them (``rank``). ``example`` is the input
+    in its ``example.json``, where it has one.
     """
 
     owner: str
@@ -42,6 +43,7 @@ class Model(msgspec.Struct, frozen=True):
     is_built_in: bool = False
     size: str = ""
     published: tuple[str, ...] = ()
+    rank: int = 99
     concurrency: int = 1
     example: dict[str, Any] | None = None
 
@@ -61,6 +63,12 @@ class Model(msgspec.Struct, frozen=True):
         return place.read_text("utf-8", "replace") if place.is_file() else ""
 
     @property
+    def cover(self) -> Path | None:
+        """A picture of what it does."""
+        place = self.folder / "cover.webp"
+        return place if place.is_file() else None
+
+    @property
     def target(self) -> str:
         """``file.py:Class``, from ``run`` or the older ``predict``."""
         return self.config.target
@@ -76,6 +84,7 @@ class About(msgspec.Struct, frozen=True):
     official: bool = True
     size: str = ""
     published: tuple[str, ...] = ()
+    rank: int = 99
 
 
 def read_model(folder: Path, owner: str = "", name: str = "", *, version: str = "", is_built_in: bool = False) -> Model:
@@ -101,6 +110,7 @@ def read_model(folder: Path, owner: str = "", name: str = "", *, version: str = 
             is_built_in=is_built_in,
             size=about.size,
             published=about.published,
+            rank=about.rank,
             concurrency=_concurrency(folder, config),
             example=_example(folder),
         )

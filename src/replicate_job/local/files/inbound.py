@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from pyreqwest.http import Url
 
 from replicate_job.errors import LocalError, NotSentError, TransportError
-from replicate_job.http import Exchange, chunks, downloader, read_headers
+from replicate_job.http import Exchange, build, chunks, downloader, read_headers
 from replicate_job.local.files.private import lookup
 from replicate_job.local.files.shelf import TooLargeError, safe_name
 from replicate_job.threads import in_thread
@@ -148,7 +148,7 @@ def _plain(url: Url) -> tuple[Url, str]:
 
 def _client(host: str, address: Address) -> Client:
     builder = downloader().no_proxy().follow_redirects(False)
-    return builder.resolve(host, str(address), 0).build()  # 0 is the port of the address that is asked for
+    return build(builder.resolve(host, str(address), 0))  # 0 is the port of the address that is asked for
 
 
 def _check(status: int, headers: dict[str, str], url: Url, limit: int) -> None:

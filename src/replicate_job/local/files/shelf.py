@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _KEY = re.compile(r"[a-z0-9]{1,64}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_ENDING_WELL = re.compile(r"\A(.*[A-Za-z0-9_])?.*", re.DOTALL)
 _LONGEST_STEM, _LONGEST_SUFFIX = 100, 16
 _CONTENT, _FACTS = "content", "facts.json"
 _HEAD = 32  # bytes kept to tell the type by
@@ -66,10 +67,10 @@ def is_name(text: str) -> bool:
 
 def safe_name(text: str, default: str = "file") -> str:
     """A name that passes ``is_name`` and keeps what it can of the given one, its extension above all."""
-    stem, dot, suffix = text.replace("\\", "/").rpartition("/")[2].rpartition(".")
+    stem, dot, suffix = _ENDING_WELL.sub(r"\1", text.replace("\\", "/").rpartition("/")[2]).rpartition(".")
     if not dot or not stem:
         stem, suffix = stem or suffix, ""
-    suffix = _UNSAFE.sub("", suffix)[:_LONGEST_SUFFIX].strip("-")
+    suffix = _UNSAFE.sub("", suffix).strip("-")[:_LONGEST_SUFFIX].rstrip("-")
     # A name may begin with what it may not end with: an underscore.
     plain = _UNSAFE.sub("-", stem).strip("-.")[:_LONGEST_STEM].rstrip("-.") or default
     return f"{plain}.{suffix}" if suffix else plain

@@ -31,7 +31,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_TAKEN = {"v1", "p", "page", "stream", "files", "inputs", "outputs"}
+_TAKEN = {"v1", "p", "page", "stream", "files", "inputs", "outputs", "covers"}
 """First parts of addresses that are no owner: below them, what is not there is a 404 of the API."""
 # Pictures come from elsewhere too: outputs of a prediction that ran there, and inputs that are named by an address.
 _POLICY = (

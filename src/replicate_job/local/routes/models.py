@@ -55,6 +55,7 @@ class ModelRoutes:
             path(f"{one}/versions/{{version}}", get=self.version, delete=self.unmade),
             path(f"{one}/examples", get=self.examples),
             path(f"{one}/readme", get=self.readme),
+            path("/covers/{owner}/{name}", get=self.cover),
             path("/v1/search", get=self.search),
             path("/v1/collections", get=self.collections),
             path("/v1/collections/{slug}", get=self.collection),
@@ -111,6 +112,11 @@ class ModelRoutes:
         text = found((await self._model(request)).readme or None)
         return Answer(200, text.encode(), "text/plain; charset=utf-8")
 
+    async def cover(self, request: Request) -> Answer:
+        place = found((await self._model(request)).cover)
+        headers = (("cache-control", "no-cache"), ("x-content-type-options", "nosniff"))
+        return Answer(200, await asyncio.to_thread(place.read_bytes), "image/webp", headers=headers)
+
     async def collections(self, _: Request) -> Answer:
         return json_answer(page_body([_collection(slug) for slug in _COLLECTIONS]))
 
@@ -119,6 +125,7 @@ class ModelRoutes:
         if slug not in _COLLECTIONS:
             raise RefusedError(NOT_FOUND)
         models = [model for model in await self._catalog.models() if model.is_built_in == (slug == "built-in")]
+        models.sort(key=lambda model: (model.rank, model.slug))
         bodies = await self._bodies(models, origin(request))
         return json_answer(_collection(slug) | {"full_description": None, "models": bodies})
 
@@ -159,14 +166,17 @@ class ModelRoutes:
 
 
 def _body(model: Model, schema: dict[str, Any] | None, here: str) -> dict[str, Any]:
-    return model_body(
+    body = model_body(
         model.slug,
         web=here,
+        cover=f"{here}/covers/{model.slug}" if model.cover else None,
         latest_version=None if schema is None else _version(model, schema),  # v1 for Python needs a schema in one
         is_official=model.is_official,
         description=model.description,
         default_example=_example(model, here),
     )
+    # Of this server's own, for those who write down a call that runs on Replicate too.
+    return body | {"published_version": model.published[0] if model.published else None}
 
 
 def _version(model: Model, schema: dict[str, Any] | None) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class PredictionRoutes:
         one = "/v1/predictions/{id}"
         return [
             path("/v1/predictions", get=self.all, post=self.create),
-            path(one, get=self.get),
+            path(one, get=self.get, delete=self.delete),
             path(f"{one}/cancel", post=self.cancel),
             path("/v1/models/{owner}/{name}/predictions", post=self.create_official),
             path("/v1/deployments/{owner}/{name}/predictions", post=self.create_deployed),
@@ -124,6 +124,15 @@ class PredictionRoutes:
 
     async def get(self, request: Request) -> Answer:
         return await self._shown(request, request.path_params["id"])
+
+    async def delete(self, request: Request) -> Answer:
+        """Of this server's own: Replicate has no such call."""
+        id = request.path_params["id"]  # noqa: A001 - the API's own name
+        found(self._predictions.body(id, ""))
+        if (running := self._predictions.get(id)) and not running.is_terminal:
+            raise RefusedError(problem(409, "The prediction has not ended yet: cancel it first", "Conflict"))
+        self._predictions.delete(id)
+        return Answer(204)
 
     async def cancel(self, request: Request) -> Answer:
         self._predictions.cancel(request.path_params["id"])

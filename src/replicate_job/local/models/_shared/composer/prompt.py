@@ -163,13 +163,13 @@ def read(prompt: str) -> Request:
     given = Prompt(prompt)
     text = given.text
     tempo, (tonic, mode), meter = _tempo(given), _key(prompt, given), _meter(given)
-    without = frozenset(given.names(INSTRUMENTS, " ".join(_UNWANTED.findall(text))))
+    without = frozenset(_found(given, INSTRUMENTS, " ".join(_UNWANTED.findall(text))))
     wanted = _TEMPO.sub(" ", _UNWANTED.sub(" ", text))
-    paces = given.names({name: pattern for name, (pattern, _) in PACES.items()}, wanted)
+    paces = _found(given, {name: pattern for name, (pattern, _) in PACES.items()}, wanted)
     genres, moods, instruments, ambiences = (
-        given.names(table, wanted) for table in (GENRES, MOODS, INSTRUMENTS, AMBIENCES)
+        _found(given, table, wanted) for table in (GENRES, MOODS, INSTRUMENTS, AMBIENCES)
     )
-    modes = given.names(MODES)
+    modes = _found(given, MODES)
     return Request(
         tempo=tempo,
         pace=PACES[paces[0]][1] if paces else None,
@@ -182,17 +182,24 @@ def read(prompt: str) -> Request:
         without=without,
         solo=bool(re.search(r"\b(?:solo|only|unaccompanied)\b", text)),
         ambiences=tuple(ambiences),
-        words=given.understood,
+        words=given.done,
         missed=given.missed(SMALL),
         key=zlib.crc32(text.encode()),
     )
+
+
+def _found(given: Prompt, table: dict[str, str], part: str | None = None) -> list[str]:
+    found = given.find(table, part)
+    for said in found.values():
+        given.did(said)
+    return list(found)
 
 
 def _tempo(given: Prompt) -> float | None:
     found = _TEMPO.search(given.text)
     if not found:
         return None
-    given.understand(found.group())
+    given.did(found.group())
     return min(_FASTEST, max(_SLOWEST, float(found.group(1) or found.group(2))))
 
 
@@ -200,7 +207,7 @@ def _meter(given: Prompt) -> int | None:
     found = _METER.search(given.text)
     if not found:
         return None
-    given.understand(found.group())
+    given.did(found.group())
     return 4 if found.group(1) == "4" else 3
 
 
@@ -209,7 +216,7 @@ def _key(prompt: str, given: Prompt) -> tuple[int | None, str | None]:
     found = _KEY.search(prompt)
     if not found:
         return None, None
-    given.understand(found.group().lower())
+    given.did(found.group().lower())
     letter = (found.group(1) or found.group(4))[-1].lower()
     accidental = (found.group(2) or found.group(5) or "").strip(" -").lower()
     shift = 1 if accidental in {"#", "♯", "sharp"} else -1 if accidental else 0

@@ -1,1 +1,1 @@
-"""A procedural landscape painter: numpy and Pillow, no trained weights."""
+"""A procedural painter: numpy and Pillow, no trained weights. What it can't paint becomes a card."""

@@ -76,9 +76,7 @@ def wall(style: Style, box: Box, along: Array, up: Array, scale: Array | float, 
     lit = base * (style.above + style.street * np.exp(-up * 0.6)[..., None] + wash * soft * 3.2)
     lit = lit * (0.8 + 0.2 * np.clip(np.abs(high) * 6 - 2.2, -1, 1) * near)[..., None]
     shine = shine * (0.62 + 0.9 * np.clip(high + 0.25, 0, 1))
-    return lit * (1 - glass)[..., None] + shine[..., None] * power[..., None] * lamp * (0.55 + 0.5 * style.neon) * (
-        style.lit > 0
-    )
+    return lit * (1 - glass)[..., None] + shine[..., None] * power[..., None] * lamp * (0.55 + 0.5 * style.neon)
 
 
 def span(start: float, stop: float, limit: int) -> slice:
@@ -174,32 +172,13 @@ def canyon(dice: np.random.Generator) -> list[Box]:
     return sorted(boxes, key=lambda box: -box.near)
 
 
-def skyline(dice: np.random.Generator) -> list[Box]:
-    """Stand rows of buildings on a far bank, towers towards the middle; the farthest first."""
-    boxes = []
-    middle = dice.uniform(-1.6, 1.6)
-    for z, count, low in ((15.0, 46, 1.3), (11.5, 44, 0.75), (8.6, 40, 0.4)):
-        for x in np.linspace(-z * 0.72, z * 0.72, count) + dice.normal(0, 0.12, count):
-            centre = np.exp(-(((x - middle) / (0.3 * z)) ** 2))
-            tall = low * dice.uniform(0.6, 1.5) + centre * dice.gamma(1.6, 0.62) * z / 11
-            wide = dice.uniform(0.14, 0.3) * (0.7 if tall > 2.2 else 1.0)  # noqa: PLR2004 - towers are slender
-            boxes.append(Box(x - wide, x + wide, z + dice.uniform(-0.5, 0.5), 0.5, tall, int(dice.integers(1, 9999))))
-    return sorted(boxes, key=lambda box: -box.near)
-
-
-def styled(hour: str, sky: Array, shade: Array, sun: Array, *, neon: bool) -> Style:
-    """Choose how the walls look at an hour; neon light belongs to the dark."""
-    dark = hour in {"night", "dusk"} or neon
+def styled(sky: Array, shade: Array, *, neon: bool) -> Style:
+    """Choose how the walls look at night, in plain light or in that of neon signs."""
     low = sky[: max(4, sky.shape[0] // 8)].mean(axis=(0, 1))
     if neon:
-        street = linear("#c03a9a") * 1.5
         haze = low * 0.75 + linear("#8a3ab0") * 0.1
-        return Style(linear("#34364c"), shade * 0.7 + 0.07, street, 0.27, 1.0, haze, 0.085)
-    if dark:
-        return Style(linear("#30343f"), shade * 0.7 + 0.02, linear("#c08048") * 0.7, 0.36, 0.12, low * 0.8, 0.05)
-    if hour in {"sunset", "sunrise", "golden"}:  # against the light, walls and the air before them are in shadow
-        return Style(linear("#5c5f72"), shade * 0.6, sun * 0.03, 0.16, 0.0, low * 0.3 + shade * 0.55, 0.03)
-    return Style(linear("#6a6a72"), shade * 0.55 + sun * 0.02, sun * 0.04, 0.0, 0.0, low * 0.9, 0.03)
+        return Style(linear("#34364c"), shade * 0.7 + 0.07, linear("#c03a9a") * 1.5, 0.27, 1.0, haze, 0.085)
+    return Style(linear("#30343f"), shade * 0.7 + 0.02, linear("#c08048") * 0.7, 0.36, 0.12, low * 0.8, 0.05)
 
 
 def haze_band(canvas: Array, view: View, colour: Array, strength: float) -> None:

@@ -36,8 +36,6 @@ class Cover:
     treeline: float
     haze: float = 0.075
     grain: float = 1.0
-    ripples: float = 0.0
-    """How clearly the wind has left its waves in sand or snow."""
 
 
 def lit(relief: Relief, cover: Cover, palette: Palette, side: float, seed: int) -> Array:
@@ -150,10 +148,8 @@ def underfoot(depth: Array, x: Array, cover: Cover) -> Array:
     """Light and dark of the ground near the viewer, finer than the field's cells: a factor for each place."""
     texture = tile(rng(0, "underfoot"), 256, 8, 5, 0.62) - 0.5
     bend, speck = lookup(texture, depth * 44, x * 36), lookup(texture, depth * 420, x * 330)
-    wave = np.sin(2 * np.pi * (depth * 19 + x * 6 + 2.6 * bend))
-    patchy = np.clip(0.55 + 1.3 * lookup(texture, depth * 23 + 90, x * 19), 0, 1.1)
     near = np.exp(-((depth / 1.5) ** 2))
-    return 1 + near * (0.13 * cover.ripples * wave * patchy + (0.12 + 0.2 * cover.grain) * speck + 0.14 * bend)
+    return 1 + near * ((0.12 + 0.2 * cover.grain) * speck + 0.14 * bend)
 
 
 def haze_colour(sky: Array, palette: Palette) -> Array:

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from painter import cloud, figure, relief, sky, trees, weather
+from painter import cloud, relief, sky, trees, weather
 from painter.land import Cover, haze_colour, land, lit
 from painter.noise import Array, line, octave, resize, rng
 from painter.palette import linear
@@ -24,18 +25,24 @@ if TYPE_CHECKING:
     from painter.view import View
 
 
+GREEN = "#3c9c50"
+"""The tint that is for the grass, not for flowers."""
+
+
 def paint(
     scene: Scene, light: Palette, width: int, height: int, seed: int, detail: float
 ) -> Iterator[tuple[Array, int] | None]:
     """Paint a landscape; yields ``None`` seven times, then the canvas (linear light) and its horizon row."""
     dice = rng(seed, "landscape")
-    flooded = scene.ground == "sea" or (scene.ground == "mountains" and "dunes" not in scene.sights)
+    flooded = scene.ground in {"sea", "mountains"}
     tall = height > width
-    horizon = {"sea": 0.52, "mountains": 0.54, "hills": 0.46, "dunes": 0.44, "forest": 0.6}[scene.ground]
+    horizon = {"sea": 0.52, "mountains": 0.54, "hills": 0.46, "forest": 0.6}[scene.ground]
     view = framed(
         width, height, horizon + (0.04 if tall else 0) + dice.uniform(-0.025, 0.025), 0.13 if flooded else 0.42
     )
     bearing = float(dice.choice([-1, 1]) * dice.uniform(0.05, 0.3)) * (0.55 if tall else 1)
+    if "sun" in scene.shows:  # above the ridges, and below the upper edge
+        light = replace(light, elevation=float(np.clip(light.elevation, 0.15, 0.8 * view.horizon / view.focal)))
     air = heavens(scene, light, view, seed, bearing)
     yield None
     vapour(scene, light, air, view, seed, bearing)
@@ -56,15 +63,13 @@ def paint(
         mirrored = air * (1 - cover_up[..., None]) + mirrored * cover_up[..., None]
         if far_woods:
             shore(mirrored, view, light, air, seed, 0)
-        rough = 0.62 if scene.ground == "sea" else 0.07 if "calm" in scene.moods or "lake" in scene.sights else 0.13
-        rough *= 1.6 if "storm" in scene.skies else 0.45 if scene.ground == "sea" and "calm" in scene.moods else 1.0
+        rough = (0.62 if scene.ground == "sea" else 0.09) * (1.6 if "storm" in scene.shows else 1.0)
         body = linear("#1d6f86") if scene.ground == "sea" and light.elevation > 0.15 else linear("#1c3a48")  # noqa: PLR2004 - under a high sun
         canvas[view.horizon :] = water(view, mirrored, light, seed, bearing, rough=rough, body=body)
     yield None
     whole, mask = picture[: below + view.horizon], alpha[: below + view.horizon]
     upward = canvas[::-1]
-    upward *= 1 - mask[..., None]
-    upward += whole * mask[..., None]
+    trees.cover(upward, mask, whole)
     if far_woods:
         shore(upward, view, light, air, seed, below)
     yield None
@@ -76,17 +81,15 @@ def paint(
 def heavens(scene: Scene, light: Palette, view: View, seed: int, bearing: float) -> Array:
     """Paint the sky without clouds."""
     air = sky.gradient(view, light)
-    hidden = bool(scene.skies & {"rain", "storm", "fog"})
+    hidden = bool(scene.shows & {"rain", "storm", "fog"})
     night = scene.hour == "night"
     if light.stars and not hidden:
-        sky.stars(air, view, light.stars * (1.15 if "stars" in scene.sights else 0.8), seed)
+        sky.stars(air, view, light.stars * (1.15 if "stars" in scene.shows else 0.8), seed)
     if not night:
         sky.glow(air, view, light, bearing)
-    if "aurora" in scene.sights:
+    if "aurora" in scene.shows:
         sky.aurora(air, view, seed)
-    if "moon" in scene.sights or (
-        night and not hidden and "stars" not in scene.sights and "aurora" not in scene.sights
-    ):
+    if "moon" in scene.shows or (night and not hidden and "stars" not in scene.shows and "aurora" not in scene.shows):
         top = (view.horizon / view.focal) * 0.74
         sky.moon(air, view, bearing, top, 0.042 if night else 0.03, seed)
     if not night and not hidden:
@@ -97,29 +100,25 @@ def heavens(scene: Scene, light: Palette, view: View, seed: int, bearing: float)
 def vapour(scene: Scene, light: Palette, air: Array, view: View, seed: int, bearing: float) -> None:
     """Add clouds by the weather; a storm has lightning."""
     cover = rng(seed, "cover").uniform(0.42, 0.62)
-    for name, amount in (("clear", 0.05), ("cloudy", 0.75), ("rain", 0.85), ("storm", 0.92)):
-        if name in scene.skies:
+    for name, amount in (("sun", 0.15), ("clear", 0.05), ("cloudy", 0.75), ("rain", 0.85), ("storm", 0.92)):
+        if name in scene.shows:
             cover = amount
-    if scene.hour == "night" and not scene.skies & {"cloudy", "rain", "storm"}:
-        cover = 0.0 if {"stars", "aurora"} & scene.sights else 0.34
+    if scene.hour == "night" and not scene.shows & {"cloudy", "rain", "storm"}:
+        cover = 0.0 if {"stars", "aurora"} & scene.shows else 0.1 if "moon" in scene.shows else 0.34
     cloud.clouds(air, view, light, bearing, cover, seed)
-    if "storm" in scene.skies:
+    if "storm" in scene.shows:
         weather.lightning(air, seed)
 
 
 def terrain(scene: Scene, seed: int, fine: float, bearing: float) -> tuple[Relief, Cover]:
     """Shape the land and choose what covers it."""
-    winter, autumn = "snow" in scene.skies, "autumn" in scene.sights
-    green = linear("#8a6a34" if autumn else "#4c5f35")
+    winter, green = "snow" in scene.shows, linear("#4c5f35")
     snow, rock = linear("#eef3fa"), linear("#6f6a68")
     if scene.ground == "sea":
         return relief.islands(seed, fine), Cover(linear("#3d5240"), linear("#6b655c"), snow, 9.0, 0.6, 0.11)
-    if scene.ground == "dunes":
-        sand = linear("#d8a468")
-        return relief.dunes(seed, fine), Cover(sand, sand * 0.93, sand, 99, 99, 0.055, 0.14, 1.0)
     if scene.ground in {"hills", "forest"}:
-        grass = snow * 0.9 if winter else linear("#a07e3c") if autumn else linear("#6d8a3a")
-        return relief.hills(seed, fine), Cover(grass, grass * 0.8, snow, 99, 99, 0.07, 0.5, 0.4 if winter else 0.0)
+        grass = snow * 0.9 if winter else linear("#6d8a3a")
+        return relief.hills(seed, fine), Cover(grass, grass * 0.8, snow, 99, 99, 0.07, 0.5)
     line_of_snow = 0.25 if winter else rng(seed, "snowline").uniform(0.85, 1.35)
     return relief.mountains(seed, fine, bearing), Cover(
         snow * 0.8 if winter else green * 0.7, rock, snow, line_of_snow, 0.5, 0.075
@@ -140,37 +139,34 @@ def shore(upward: Array, view: View, light: Palette, air: Array, seed: int, belo
     height = np.clip((rows - base) / tall, 0, 1)[..., None]
     haze = haze_colour(air, light)[None, :, :]
     tone = dark * (0.75 + 0.6 * height) * 0.8 + haze * (0.13 + 0.06 * (1 - height))
-    upward *= 1 - mask[..., None]
-    upward += tone * mask[..., None]
+    trees.cover(upward, mask, tone)
 
 
 def foreground(scene: Scene, light: Palette, canvas: Array, view: View, seed: int, bearing: float, air: Array) -> None:
-    """Stand the near things in front: a bank with trees, what the prompt names, birds."""
+    """Stand the near things in front: birds, a bank with trees, a forest, a meadow."""
     dice = rng(seed, "foreground")
     side = -1 if bearing > 0 else 1
     haze = haze_colour(air, light).mean(axis=0)
     if scene.ground == "forest":
         forest(scene, light, canvas, view, dice, haze)
     pen = trees.Stencil(view.width, view.height)
-    lamps = things(scene, pen, view, dice, side, bearing)
-    if scene.ground == "mountains" or (scene.ground == "sea" and "palms" in scene.sights):
-        bank(scene, pen, view, dice, side)
+    if "birds" in scene.shows:
+        place = view.width * (0.5 + bearing * 0.9), view.height * 0.26
+        trees.birds(pen, dice, *place, view.width * 0.1, int(dice.integers(5, 12)))
+    if scene.ground == "mountains":
+        bank(pen, view, dice, side)
     high = min(1.0, max(0.0, light.elevation - 0.08) / 0.14)
     dark = (
         linear("#1c2018") * (light.shade * 0.5 + light.sun * 0.045)
         + haze * 0.012
         + linear("#2c3a20") * light.sun * 0.22 * high
     )
-    mask = pen.mask()[..., None]
-    canvas *= 1 - mask
-    canvas += dark * mask
-    for left, top, right, bottom in lamps:
-        canvas[max(0, round(top)) : round(bottom) + 1, max(0, round(left)) : round(right) + 1] = linear("#ffb850") * 2.2
-    if scene.ground == "hills" and "snow" not in scene.skies:
+    trees.cover(canvas, pen.mask(), dark)
+    if scene.ground == "hills" and "snow" not in scene.shows:
         meadow(scene, light, canvas, view, dice)
 
 
-def bank(scene: Scene, pen: trees.Stencil, view: View, dice: np.random.Generator, side: int) -> None:
+def bank(pen: trees.Stencil, view: View, dice: np.random.Generator, side: int) -> None:
     """Draw the near shore in one lower corner, with grass and a few trees."""
     width, height = view.width, view.height
     reach = dice.uniform(0.42, 0.62)
@@ -187,102 +183,52 @@ def bank(scene: Scene, pen: trees.Stencil, view: View, dice: np.random.Generator
         place = (at if side < 0 else 1 - at) * width
         tall = height * dice.uniform(0.24, 0.62) * (1 - at * 0.75)
         base = float(ground[int(np.clip(place, 0, width - 1))]) + 4
-        if "palms" in scene.sights:
-            trees.palm(pen, dice, place, base, tall)
-        elif "autumn" in scene.sights:
-            trees.broadleaf(pen, dice, place, base, tall * 0.8)
-        else:
-            trees.conifer(pen, dice, place, base, tall)
-
-
-def things(
-    scene: Scene, pen: trees.Stencil, view: View, dice: np.random.Generator, side: int, bearing: float
-) -> list[tuple[float, float, float, float]]:
-    """Draw what the prompt names; return lit windows as rectangles."""
-    width, height, lamps = view.width, view.height, []
-    away = 0.5 - side * dice.uniform(0.08, 0.2)
-    base = view.horizon + height * 0.13
-    if "boat" in scene.sights:
-        draw = figure.sailboat if scene.ground == "sea" else figure.rowboat
-        draw(pen, width * away, base, height * (0.2 if scene.ground == "sea" else 0.13))
-    if "lighthouse" in scene.sights:
-        x = width * (0.5 + side * 0.3)
-        pen.polygon(
-            [
-                (x - width * 0.2, view.horizon + height * 0.06),
-                (x - width * 0.06, view.horizon - height * 0.05),
-                (x + width * 0.07, view.horizon - height * 0.055),
-                (x + width * 0.2, view.horizon + height * 0.06),
-            ]
-        )
-        lamp = figure.lighthouse(pen, x, view.horizon - height * 0.045, height * 0.3)
-        lamps.append((lamp[0] - 4, lamp[1] - 4, lamp[0] + 4, lamp[1] + 4))
-    if "castle" in scene.sights:
-        x, foot = width * (0.5 + side * 0.22), view.horizon - height * 0.06
-        pen.polygon(
-            [
-                (x - width * 0.2, view.horizon + height * 0.03),
-                (x - width * 0.11, foot),
-                (x + width * 0.11, foot),
-                (x + width * 0.2, view.horizon + height * 0.03),
-            ]
-        )
-        lamps += figure.castle(pen, dice, x, foot + 4, height * 0.26)
-    if "house" in scene.sights:
-        lamps += figure.house(pen, width * (0.5 + side * 0.2), base + height * 0.03, height * 0.12)
-    if "person" in scene.sights:
-        figure.person(pen, width * (0.5 + side * 0.12), height * 0.985, height * 0.22)
-    if "birds" in scene.sights or (scene.hour in {"sunset", "golden", "sunrise"} and dice.random() < 0.4):  # noqa: PLR2004 - now and then
-        figure.birds(pen, dice, width * (0.5 + bearing * 0.9), height * 0.26, width * 0.1, int(dice.integers(5, 12)))
-    return lamps
+        trees.conifer(pen, dice, place, base, tall)
 
 
 def forest(scene: Scene, light: Palette, canvas: Array, view: View, dice: np.random.Generator, haze: Array) -> None:
     """Stand rows of trees, each nearer row darker and taller, with light in the air between them."""
     width, height = view.width, view.height
-    leaf = linear("#d0701c" if "autumn" in scene.sights else "#2c4028") * (light.shade * 0.6 + light.sun * 0.09)
+    snow = linear("#eef3fa") * (light.shade * 0.5 + light.sun * 0.05) if "snow" in scene.shows else None
+    leaf = linear("#2c4028") * (light.shade * 0.6 + light.sun * 0.09)
     for row, depth in enumerate((1.0, 0.76, 0.55, 0.34, 0.16)):
         pen = trees.Stencil(width, height)
         base = view.horizon + height * (0.4 * (1 - depth) ** 1.5 + 0.015)
         ground = base + line(dice, width, 4, 4) * height * 0.02
-        pen.polygon([(0, height), *zip(range(width), ground.tolist(), strict=True), (width, height)])
+        soil = [(0, height), *zip(range(width), ground.tolist(), strict=True), (width, height)]
+        if snow is None:
+            pen.polygon(soil)
+        else:
+            field = trees.Stencil(width, height)
+            field.polygon(soil)
+            trees.cover(canvas, field.mask(), snow * (1.2 - 0.5 * depth) + haze * depth * 0.72)
         for _ in range(int((46, 34, 22, 11, 5)[row] * width / 1344 * (1.0 if width > height else 1.5))):
             x = dice.uniform(-0.02, 1.02)
             if row > 1 and abs(x - 0.5) < 0.07 + 0.05 * row:
                 continue
             tall = height * (0.17 + 0.8 * (1 - depth) ** 1.25) * dice.uniform(0.7, 1.2)
             foot = float(ground[int(np.clip(x * width, 0, width - 1))]) + 4
-            if "autumn" in scene.sights or ("pines" not in scene.sights and row > 1):
-                trees.broadleaf(pen, dice, x * width, foot, tall * 0.8)
-            else:
-                trees.conifer(pen, dice, x * width, foot, tall)
-        mask = pen.mask()[..., None]
+            trees.conifer(pen, dice, x * width, foot, tall)
         tone = leaf * (1.5 - depth * 1.3) + haze * depth * 0.72
         down = np.clip((np.arange(height) - base + height * 0.2) / (height * 0.3), 0, 1)[:, None, None]
-        canvas *= 1 - mask
-        canvas += (tone * (1 + 0.25 * depth * down) + haze * 0.1 * depth * down) * mask
+        trees.cover(canvas, pen.mask(), tone * (1 + 0.25 * depth * down) + haze * 0.1 * depth * down)
 
 
 def meadow(scene: Scene, light: Palette, canvas: Array, view: View, dice: np.random.Generator) -> None:
-    """Cover the near ground with grass and, in spring and summer, flowers; the blades are lit by the sky."""
+    """Cover the near ground with grass and, where asked for, flowers; the blades are lit by the sky."""
     width, height = view.width, view.height
     for layer, at in enumerate((0.9, 0.955, 1.01)):
         pen = trees.Stencil(width, height)
         ground = height * at + line(dice, width, 5, 4) * height * 0.012
         trees.grass(pen, dice, ground, height * (0.04 + 0.028 * layer), int(1500 * width / 1344))
         pen.polygon([(0, height), *zip(range(width), (ground + 1).tolist(), strict=True), (width, height)])
-        tone = linear("#4f6a26" if "autumn" not in scene.sights else "#7c5c24") * (
-            light.shade * 0.5 + light.sun * (0.2 - 0.06 * layer)
-        )
-        mask = pen.mask()[..., None]
-        canvas *= 1 - mask
-        canvas += tone * mask
-        if "flowers" in scene.sights or "spring" in scene.sights:
+        tone = linear("#4f6a26") * (light.shade * 0.5 + light.sun * (0.2 - 0.06 * layer))
+        trees.cover(canvas, pen.mask(), tone)
+        if "flowers" in scene.shows:
             bloom = trees.Stencil(width, height)
             for _ in range(int(170 * width / 1344)):
                 size = height * dice.uniform(0.003, 0.0065) * (1 + layer * 0.4)
                 bloom.dot(dice.uniform(0, width), height * (at - dice.uniform(-0.01, 0.06)), size, size * 0.8)
-            colour = linear(scene.tint or str(dice.choice(["#e04a3a", "#f0c840", "#b070e0", "#f4f0f8"])))
-            spots = bloom.mask()[..., None]
-            canvas *= 1 - spots
-            canvas += colour * (light.shade * 0.5 + light.sun * 0.3) * spots
+            tints = [code for code in scene.tints if code != GREEN]
+            colour = linear(str(dice.choice(tints or ("#e04a3a", "#f0c840", "#b070e0", "#f4f0f8"))))
+            trees.cover(canvas, bloom.mask(), colour * (light.shade * 0.5 + light.sun * 0.3))

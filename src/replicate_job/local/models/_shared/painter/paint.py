@@ -8,7 +8,6 @@ import numpy as np
 
 from painter import landscape, town, weather
 from painter.grade import develop
-from painter.noise import rng
 from painter.palette import HOURS, linear
 
 if TYPE_CHECKING:
@@ -26,14 +25,12 @@ STAGES = 8
 def palette(scene: Scene) -> Palette:
     """Choose the light: the hour, then the weather, then a colour or a mood that the prompt names."""
     light = HOURS[scene.hour]
-    if scene.skies & {"storm", "rain", "fog", "cloudy"}:
-        light = light.overcast(
-            {"storm": 0.85, "rain": 0.6, "fog": 0.4, "cloudy": 0.3}[
-                min(scene.skies & {"storm", "rain", "fog", "cloudy"}, key="storm rain fog cloudy".find)
-            ]
-        )
-    if scene.tint:
-        light = light.tinted(linear(scene.tint), 0.34)
+    for veil, amount in (("storm", 0.85), ("rain", 0.6), ("fog", 0.4), ("cloudy", 0.3)):
+        if veil in scene.shows:
+            light = light.overcast(amount)
+            break
+    if scene.tints:
+        light = light.tinted(np.mean([linear(code) for code in scene.tints], axis=0), 0.34)
     return light
 
 
@@ -44,22 +41,20 @@ def paint(scene: Scene, width: int, height: int, seed: int, detail: float = 1.0)
     """
     light = palette(scene)
     mix = seed ^ (scene.key << 20)
-    parts = (town if scene.ground in {"street", "city"} else landscape).paint(scene, light, width, height, mix, detail)
+    place = town if scene.ground == "street" else landscape
+    parts = place.paint(scene, light, width, height, mix, detail)
     for part in parts:
         if part is None:
             yield None
         else:
             canvas, horizon = part
-    if "fog" in scene.skies:
+    if "fog" in scene.shows:
         weather.fog(canvas, light.haze * 0.9 + 0.03, horizon, mix, 0.75)
-    if scene.skies & {"rain"} and "snow" not in scene.skies:
+    if "rain" in scene.shows:
         weather.rain(canvas, mix, 0.9)
-    if "snow" in scene.skies and rng(mix, "flakes").random() < 0.85 and scene.hour != "sunset":  # noqa: PLR2004 - some snow has fallen already
+    if "snowfall" in scene.shows:
         weather.snow(canvas, mix, float(np.clip(light.haze.mean() * 2.4, 0.3, 1.1)))
     yield None
-    colour = 0.0 if "grey" in scene.moods else 1.18 if "vivid" in scene.moods else 1.0
-    neon = "neon" in scene.sights
-    exposure = light.exposure * (0.82 if "dark" in scene.moods and scene.hour != "night" else 1.0)
-    yield develop(
-        canvas, mix, exposure=exposure, glow=1.5 if neon else 0.75 if scene.hour == "night" else 0.55, colour=colour
-    )
+    colour = 0.0 if "grey" in scene.shows else 1.4 if "vivid" in scene.shows else 1.0
+    glow = 1.5 if "neon" in scene.shows else 0.75 if scene.hour == "night" else 0.55
+    yield develop(canvas, mix, exposure=light.exposure, glow=glow, colour=colour)

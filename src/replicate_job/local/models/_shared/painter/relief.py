@@ -65,7 +65,7 @@ def eroded(dice: np.random.Generator, shape: tuple[int, int], cells: tuple[float
     return total
 
 
-def mountains(seed: int, fine: float, bearing: float, *, jagged: float = 1.0) -> Relief:
+def mountains(seed: int, fine: float, bearing: float) -> Relief:
     """Raise a range across the far shore, with a valley where the sun stands and higher peaks behind."""
     near, far, side = 4.2, 19.0, 12.0
     shape = int(720 * fine), int(1080 * fine)
@@ -77,7 +77,7 @@ def mountains(seed: int, fine: float, bearing: float, *, jagged: float = 1.0) ->
     opening = 0.26 + 0.74 * ramp(0.15, 2.1, valley)
     rise = ramp(0.0, 6.4, z - shore) * 2.1 + ramp(0.0, 1.5, z - shore) * 0.2
     massif = 0.85 + 0.5 * fbm(dice, shape, (2.2, 3.4), 3)
-    height = rise * opening * (0.7 + 0.62 * rough * jagged) * massif
+    height = rise * opening * (0.7 + 0.62 * rough) * massif
     bank = np.minimum((z - shore) * 0.3, 0.045)
     return Relief((height + bank).astype(np.float32), near, far, side)
 
@@ -105,20 +105,3 @@ def hills(seed: int, fine: float) -> Relief:
     lane = 0.5 * fbm(dice, shape, (11, 13), 5, 0.45)
     height = (0.12 + 0.055 * z) * (swell + 0.3 * lane) * ramp(0.5, 4, z) + 0.012 * z + 0.0 * x
     return Relief(height.astype(np.float32), near, far, side, dry=True)
-
-
-def dunes(seed: int, fine: float) -> Relief:
-    """Pile dunes with long windward backs and sharp crests."""
-    near, far, side = FEET, 16.0, 11.0
-    shape = int(820 * fine), int(980 * fine)
-    dice = rng(seed, "dunes")
-    z, x = axes(shape, near, far, side)
-    wind = dice.uniform(0.35, 0.8) * dice.choice([-1, 1])
-    warp = 1.5 * octave(dice, shape, (3, 4)) + 0.5 * octave(dice, shape, (8, 10))
-    height = np.zeros(shape, dtype=np.float32)
-    for size, amount in ((3.4, 1.0), (1.5, 0.33)):
-        phase = ((x * wind + z * 0.9 + warp * (1 if size > 2 else 0.8)) / size) % 1.0  # noqa: PLR2004 - large dunes bend more
-        crest = np.where(phase < 0.72, ramp(0, 0.72, phase) ** 1.3, 1 - ramp(0.72, 1, phase))  # noqa: PLR2004 - where the slip face starts
-        height += amount * crest * (0.75 + 0.5 * octave(dice, shape, (4, 5)))
-    height *= (0.16 + 0.075 * z) * ramp(0.4, 3.5, z)
-    return Relief((height + 0.006 * z).astype(np.float32), near, far, side, dry=True)

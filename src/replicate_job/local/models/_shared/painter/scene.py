@@ -1,4 +1,4 @@
-"""Prompt to scene: which of the things that this painter knows are asked for."""
+"""Prompt to scene: what of it this painter can paint."""
 
 from __future__ import annotations
 
@@ -8,159 +8,171 @@ from dataclasses import dataclass
 
 from vocabulary import Prompt
 
-GROUNDS: dict[str, str] = {
-    "street": r"street|alley|avenue|road|crossing|downtown|shibuya|times square",
-    "city": r"city|cities|cityscape|skyline|town|metropolis|skyscraper|building|tower block|urban|tokyo"
-    r"|manhattan|new york"
-    r"|hong kong|shanghai|london|paris|chicago|singapore",
-    "dunes": r"desert|dune|sahara|sand dune|arrakis",
-    "mountains": r"mountain|mountainous|peak|alp|alpine|himalaya|summit|range|fjord|volcano|glacier|cliff"
-    r"|canyon|everest|patagonia",
-    "sea": r"sea|ocean|beach|wave|coast|coastal|seaside|seascape|shore|island|tropical|surf|harbor|harbour"
-    r"|lighthouse|sail\w*|maldives",
-    "forest": r"forest|wood|woodland|jungle|tree|pine|spruce|fir|redwood|birch|taiga|grove",
-    "hills": r"hill|field|meadow|countryside|grassland|prairie|valley|farm|pasture|tuscany|vineyard|plain"
-    r"|steppe|savanna|lavender"
-    r"|garden|park|flower|wildflower|moor|village|cottage|landscape",
-}
-"""Grounds a picture can stand on, the most telling first."""
-
 HOURS: dict[str, str] = {
-    "sunset": r"sunset|sundown|evening|setting sun|afterglow|alpenglow",
-    "sunrise": r"sunrise|dawn|daybreak|early morning|rising sun|first light",
-    "golden": r"golden hour|golden light|late afternoon|warm light|golden",
-    "dusk": r"dusk|twilight|blue hour|nightfall|gloaming",
-    "night": r"night|midnight|nighttime|nocturnal|moonlit|moonlight|starlit|starry|aurora|northern lights"
-    r"|milky way|dark",
+    "sunset": r"sunset|sundown|evening|setting sun",
+    "sunrise": r"sunrise|dawn|daybreak|rising sun",
+    "golden": r"golden hour|golden light",
+    "dusk": r"dusk|twilight|blue hour|nightfall",
+    "night": r"night|midnight|nighttime",
     "morning": r"morning",
-    "day": r"day|daylight|noon|midday|afternoon|sunny|bright|summer|blue sky",
+    "day": r"daylight|daytime|noon|midday|afternoon|blue sky",
 }
 
-SKIES: dict[str, str] = {
-    "rain": r"rain|rainy|raining|drizzle|downpour|wet",
-    "snow": r"snow|snowy|snowing|snowfall|blizzard|winter|frozen|ice|icy|snow-capped",
-    "fog": r"fog|foggy|mist|misty|haze|hazy|smoke|smoky",
-    "storm": r"storm|stormy|thunder|thunderstorm|lightning|tempest|dramatic|ominous",
-    "cloudy": r"cloud|clouds|cloudy|overcast",
-    "clear": r"clear|cloudless",
-}
-
-SIGHTS: dict[str, str] = {
-    "lake": r"lake|pond|reflection|reflecting|reflected|mirror|lagoon|tarn|loch",
-    "river": r"river|stream|creek|canal|waterfront|bay",
-    "moon": r"moon|moonlit|moonlight",
-    "stars": r"star|starry|starlit|milky way|galaxy|constellation|cosmos|cosmic|space|universe|nebula",
-    "aurora": r"aurora|northern lights|borealis",
-    "sun": r"sun|sunlight|sunny|sunbeam|sun ray|god ray|sunshine",
-    "boat": r"boat|sailboat|ship|sail|canoe|sailing|yacht",
-    "birds": r"bird|seagull|gull|flock|geese|goose|swallow|crow|raven|eagle",
-    "house": r"house|cabin|cottage|hut|barn|farmhouse|chalet|home|village",
-    "castle": r"castle|fortress|palace|ruin|citadel",
-    "lighthouse": r"lighthouse",
-    "person": r"person|man|woman|girl|boy|traveler|traveller|hiker|figure|silhouette|people|wanderer|couple",
-    "flowers": r"flower|wildflower|lavender|poppy|poppies|tulip|blossom|bloom|daisy|daisies|sunflower|rose",
-    "pines": r"pine|spruce|fir|conifer|forest|woods|tree|taiga|redwood",
-    "palms": r"palm|tropical|beach|maldives|island|coconut|paradise",
-    "autumn": r"autumn|autumnal|fall|october|maple",
-    "spring": r"spring|cherry|sakura|blossom",
-    "neon": r"neon|cyberpunk|synthwave|vaporwave|blade runner|futuristic|sci-fi|science fiction|hologram|outrun",
-    "cars": r"car|traffic|taxi|vehicle",
-}
-
-TINTS: dict[str, str] = {
-    "#d8323c": r"red|crimson|scarlet|ruby",
-    "#f07828": r"orange|amber|copper",
-    "#e8c030": r"yellow",
-    "#3c9c50": r"green|emerald|verdant",
-    "#20a8a8": r"teal|turquoise|cyan|aqua",
-    "#3460d0": r"blue|azure|cobalt|sapphire|navy",
-    "#7840c8": r"purple|violet|lavender|indigo",
-    "#e85a98": r"pink|magenta|rose|fuchsia",
-    "#b89468": r"sepia|vintage|brown",
-}
-
-MOODS: dict[str, str] = {
-    "calm": r"serene|calm|peaceful|tranquil|quiet|still|gentle|soft|dreamy|ethereal|idyllic",
-    "vivid": r"vivid|vibrant|colou?rful|saturated|epic|dramatic|stunning|magical|fantasy|psychedelic",
-    "dark": r"dark|gloomy|moody|ominous|eerie|haunted|noir|melancholic|brooding|gothic",
+WORDS: dict[str, str] = HOURS | {
+    "mountains": r"mountain|mountainous|mountain range|peak|alp|alpine|summit",
+    "sea": r"sea|ocean|seascape",
+    "hills": r"rolling hill|hill|meadow|grassland|prairie|field",
+    "forest": r"forest|wood|woodland|tree|pine|spruce|fir|conifer|taiga|redwood",
+    "street": r"street|alley|city|cities|cityscape|downtown|urban|metropolis|skyscraper|building|road",
+    "rain": r"rain|rainy|raining|drizzle|downpour",
+    "snow": r"snow|snowy|winter|wintry|snow-capped|snow-covered",
+    "snowfall": r"snowing|snowfall|falling snow|snowflake|blizzard",
+    "fog": r"fog|foggy|mist|misty|haze|hazy",
+    "storm": r"storm|stormy|thunderstorm|lightning",
+    "cloudy": r"cloud|cloudy|overcast",
+    "clear": r"clear sky|clear skies|clear|cloudless",
+    "water": r"lake|pond|reflection|reflecting|reflected|mirrored|tarn|water",
+    "waves": r"wave",
+    "valley": r"valley",
+    "moon": r"full moon|moon|moonlit|moonlight",
+    "stars": r"star|starry|starlit|milky way",
+    "aurora": r"aurora|aurora borealis|northern lights",
+    "sun": r"sun|sunlight|sunny|sunshine",
+    "birds": r"bird|seagull|gull|flock of birds",
+    "grass": r"grass|grassy",
+    "flowers": r"flower|wildflower",
+    "neon": r"neon|cyberpunk|neon sign",
+    "windows": r"window|lit window",
+    "vivid": r"vivid|vibrant|colou?rful|saturated",
     "grey": r"black and white|monochrome|black-and-white|grayscale|greyscale",
 }
+"""What can be on a picture, or how it can look, and how prompts name it."""
+
+TINTS: dict[str, str] = {
+    "#d8323c": r"red|crimson|scarlet",
+    "#f07828": r"orange|amber",
+    "#e8c030": r"yellow",
+    "#3c9c50": r"green|emerald",
+    "#20a8a8": r"teal|turquoise",
+    "#3460d0": r"blue|azure",
+    "#7840c8": r"purple|violet",
+    "#e85a98": r"pink|magenta",
+}
+
+_OPEN = frozenset(HOURS) | frozenset(
+    {"rain", "snowfall", "fog", "storm", "cloudy", "clear", "moon", "stars", "aurora", "sun", "birds"}
+)
+_LOOKS = frozenset({"vivid", "grey"})
+GROUNDS: dict[str, frozenset[str]] = {
+    "mountains": _OPEN | _LOOKS | {"mountains", "forest", "water", "valley", "snow"},
+    "sea": _OPEN | _LOOKS | {"sea", "water", "waves"},
+    "hills": _OPEN | _LOOKS | {"hills", "grass", "flowers", "snow"},
+    "forest": (_OPEN - {"sun"}) | _LOOKS | {"forest", "snow"},  # the sun is behind the trees
+    "street": _LOOKS | {"street", "night", "rain", "snowfall", "fog", "neon", "windows"},
+}
+"""The places that can be painted, and all that can be seen there; the first are taken where several would do."""
+
+INHERENT = frozenset({"mountains", "sea", "hills", "forest", "street", "water", "waves", "valley", "windows", "grass"})
+"""What is there whether it is asked for or not, where nothing clashes with it."""
+
+_VEILS = {"rain", "storm", "fog"}
+_BRIGHT = {"day", "morning", "golden", "sunrise", "sunset"}
+CLASHES: dict[str, set[str]] = {
+    "stars": _BRIGHT | _VEILS | {"cloudy"},
+    "aurora": _BRIGHT | _VEILS | {"cloudy"},
+    "moon": _BRIGHT | _VEILS | {"dusk", "cloudy"},
+    "sun": {"night", "dusk", "cloudy"} | _VEILS,
+    "birds": {"night"} | _VEILS,
+    "cloudy": _VEILS,
+    "clear": _VEILS | {"cloudy"},
+    "grass": {"snow"},
+    "flowers": {"snow"},
+    "vivid": {"grey"},
+}
+"""What cannot be seen, nor told apart, beside what: the name is not painted then."""
 
 SMALL = frozenset(
     re.findall(
         r"\w+",
         """
         a an the of in on at with and or by to from over under near into for as is are it its very some this that
-        through above below beautiful photo picture image painting photograph realistic highly detailed 8k 4k hd
-        cinematic style view scene wide shot light lights water sky nature award winning masterpiece render high
-        quality ultra behind across between along around up down
+        through above below behind across between along around up down during horizon
+        beautiful serene calm peaceful tranquil quiet gentle dramatic epic stunning majestic breathtaking scenic
+        photo photograph photography picture image painting landscape scenery view scene wallpaper
+        realistic photorealistic highly detailed 8k 4k hd cinematic wide shot light lights sky nature
+        award winning masterpiece high quality ultra resolution
         """,
     )
 )
-"""Words that ask for nothing in particular: not understood, but nothing is missed either."""
+"""Words that ask for nothing in particular: not painted, but nothing is missed either."""
+
+MANNERS = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        style oil watercolor watercolour acrylic gouache sketch drawing illustration digital art concept artwork render
+        impressionist impressionism minimalist minimalism aerial drone panorama panoramic closeup telephoto bokeh film
+        35mm 50mm 85mm grain lens long exposure depth moody vintage retro golden pixel lush vast distant distance
+        foreground background atmospheric dreamy ethereal magical soft warm cold cool dark bright
+        """,
+    )
+)
+"""Words for how a picture is made or feels: they are not painted, and a scene can do without them."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What to paint. ``words`` were understood, ``missed`` were not; ``key`` is a number made from the whole prompt."""
+    """A place with what can be seen there. ``tint`` is the mean of the colours that the prompt names."""
 
     ground: str
     hour: str
-    skies: frozenset[str]
-    sights: frozenset[str]
-    moods: frozenset[str]
-    tint: str | None
-    words: tuple[str, ...]
+    shows: frozenset[str]
+    tints: tuple[str, ...]
+    key: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for: ``scene``, or None where a word of the prompt is neither painted nor to be done without.
+
+    ``painted`` are the words that the scene paints. ``missed`` are those that nothing on it stands for, or, without a
+    scene, those that are the reason. ``key`` is a number made from the whole prompt.
+    """
+
+    text: str
+    scene: Scene | None
+    painted: tuple[str, ...]
     missed: tuple[str, ...]
     key: int
 
 
-def read(prompt: str, negative: str = "") -> Scene:
+def read(prompt: str, negative: str = "") -> Request:
     """Read a prompt. What ``negative`` names is left out, where something else remains to be painted."""
-    given, unwanted = Prompt(prompt), Prompt(negative)
-
-    def pick(table: dict[str, str]) -> list[str]:
-        banned = unwanted.names(table)
-        return [name for name in given.names(table) if name not in banned]
-
-    grounds, hours, sights, skies, moods, tints = (pick(t) for t in (GROUNDS, HOURS, SIGHTS, SKIES, MOODS, TINTS))
+    given = Prompt(prompt)
+    banned, named = Prompt(negative).find(WORDS), given.find(WORDS)
+    found = {name: said for name, said in named.items() if name not in banned}
+    unwanted = re.findall(r"[\w-]+", " ".join(said for name, said in named.items() if name in banned))
+    colours = given.find(TINTS)
     key = zlib.crc32(given.text.encode())
-    return Scene(
-        ground=_ground(grounds, sights, key),
-        hour=hours[0] if hours else _hour(sights, key),
-        skies=frozenset(skies),
-        sights=frozenset(sights),
-        moods=frozenset(moods),
-        tint=tints[0] if tints else None,
-        words=given.understood,
-        missed=given.missed(SMALL),
-        key=key,
+    if not found.keys() - _LOOKS:
+        return Request(prompt, None, (), given.missed(SMALL), key)
+    ground = max(GROUNDS, key=lambda name: (len(GROUNDS[name] & found.keys()), name in found))
+    hour = next((name for name in HOURS if name in found and name in GROUNDS[ground]), None) or _hour(
+        ground, found, key
     )
+    seen = {name for name in found if name in GROUNDS[ground] and (name not in HOURS or name == hour)}
+    seen -= {name for name in seen if CLASHES.get(name, set()) & (seen | {hour})}
+    tints = tuple(colours) if ground != "street" and "grey" not in seen else ()
+    for said in [*(found[name] for name in seen), *(colours[code] for code in tints)]:
+        given.did(said)
+    missed = given.missed(SMALL.union(unwanted))
+    if unpainted := tuple(word for word in missed if word not in MANNERS):
+        return Request(prompt, None, (), unpainted, key)
+    return Request(prompt, Scene(ground, hour, frozenset(seen), tints, key), given.done, missed, key)
 
 
-def _ground(  # noqa: PLR0911 - a list of rules, the first that fits
-    grounds: list[str], sights: list[str], key: int
-) -> str:
-    """Choose the one ground: a street needs a city's night or neon; water or nothing at all still needs a place."""
-    if "street" in grounds and not {"mountains", "hills", "forest", "dunes", "sea"} & set(grounds):
-        return "street"
-    if "city" in grounds and "neon" in sights:
-        return "street"
-    chosen = [ground for ground in grounds if ground != "street"]
-    if "mountains" in chosen and "sea" in chosen and "city" not in chosen:
-        return "mountains"
-    if chosen:
-        return chosen[0]
-    if "neon" in sights:
-        return "street"
-    if {"lake", "aurora", "castle"} & set(sights):
-        return "mountains"
-    if {"boat", "palms"} & set(sights):
-        return "sea"
-    return ("mountains", "hills", "sea", "dunes", "forest")[key % 5]
-
-
-def _hour(sights: list[str], key: int) -> str:
-    if {"stars", "aurora", "moon", "neon"} & set(sights):
+def _hour(ground: str, found: dict[str, str], key: int) -> str:
+    """Choose the hour that a prompt leaves open."""
+    if ground == "street" or {"stars", "aurora", "moon"} & found.keys():
         return "night"
     return ("day", "golden", "morning", "sunset", "day")[key // 5 % 5]

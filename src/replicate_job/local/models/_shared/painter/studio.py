@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 from log import Progress, say
 from PIL import Image, UnidentifiedImageError
 
+from painter import card
 from painter.paint import STAGES, paint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from painter.scene import Scene
+    from painter.scene import Request
 
 NOTICE = (
     "This is a stand-in: the built-in painter of replicate-job, made of numpy and noise. "
-    "It is not {model}, has no trained weights, and paints landscapes and cities only."
+    "It is not {model}, has no trained weights, and paints some landscapes and city streets; every other prompt "
+    "becomes a card that shows it as type."
 )
 
 
@@ -44,14 +46,16 @@ def open_picture(name: str, path: str | os.PathLike[str]) -> Image.Image:
         raise ValueError(f"{name} is not a picture that can be read") from None
 
 
-def describe(scene: Scene) -> None:
-    """Log what was understood of the prompt and what was not."""
-    if scene.words:
-        say(f"Understood: {', '.join(scene.words)}")
-        if scene.missed:
-            say(f"Not painted: {', '.join(scene.missed)}")
+def describe(request: Request) -> None:
+    """Log which words are on the picture, and which are not."""
+    if request.scene:
+        say(f"Painted: {', '.join(request.painted)}")
+        if request.missed:
+            say(f"Stand-in: not painted: {', '.join(request.missed)}")
+    elif request.missed:
+        say(f"Stand-in: a card, not a picture: it can't paint {', '.join(request.missed)}")
     else:
-        say("Nothing in the prompt is known to the painter: its words only choose a landscape")
+        say("Stand-in: a card, not a picture: the prompt names no place that it paints")
 
 
 def bounded(width: int, height: int) -> tuple[int, int]:
@@ -62,18 +66,30 @@ def bounded(width: int, height: int) -> tuple[int, int]:
     return size
 
 
-def pictures(scene: Scene, size: tuple[int, int], seed: int, count: int, steps: int) -> Iterator[Image.Image]:
-    """Paint ``count`` variations at consecutive seeds; progress counts to ``steps``; below 4 the work is coarser."""
+def pictures(request: Request, size: tuple[int, int], seed: int, count: int, steps: int) -> Iterator[Image.Image]:
+    """Make ``count`` pictures at consecutive seeds; progress counts to ``steps``; below 4 a scene is coarser."""
     progress = Progress()
     progress.show(0, steps)
-    detail = min(1.0, steps / 4)
     for number in range(count):
-        for stage, picture in enumerate(paint(scene, *size, seed + number, detail), 1):
-            if picture is None:
-                progress.show(steps * (number + stage / (STAGES + 1)) / count, steps)
-            else:
-                progress.show(steps * (number + 1) / count, steps)
-                yield picture
+        if request.scene is None:
+            picture = _card(request, size, seed + number, first=number == 0)
+        else:
+            for stage, part in enumerate(paint(request.scene, *size, seed + number, min(1.0, steps / 4)), 1):
+                if part is None:
+                    progress.show(steps * (number + stage / (STAGES + 1)) / count, steps)
+                else:
+                    picture = part
+        progress.show(steps * (number + 1) / count, steps)
+        yield picture
+
+
+def _card(request: Request, size: tuple[int, int], seed: int, *, first: bool) -> Image.Image:
+    picture, missing, left = card.draw(request.text, seed, request.key, *size)
+    if missing and first:
+        say(f"Stand-in: its font has no letters for {missing}")
+    if left and first:
+        say(f"Stand-in: the card has no room for the last {left} characters of the prompt")
+    return picture
 
 
 def save(picture: Image.Image, name: str, quality: int) -> Path:

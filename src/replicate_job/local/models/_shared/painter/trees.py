@@ -1,6 +1,6 @@
-"""Plants as silhouettes: conifers, broad trees, palms, grass, and the line of woods on a far shore."""
+"""Silhouettes: conifers, grass, birds, and the line of woods on a far shore."""
 
-# ruff: noqa: PLR0913 - what stands where, in which light, from where
+# ruff: noqa: PLR0913, PLR0917 - what stands where, in which light, from where
 
 from __future__ import annotations
 
@@ -36,6 +36,12 @@ class Stencil:
         return np.asarray(self._image.reduce(FINE), dtype=np.float32) / 255
 
 
+def cover(canvas: Array, mask: Array, tone: Array) -> None:
+    """Paint a tone over a canvas where a mask is 1, and in part where it is less."""
+    canvas *= 1 - mask[..., None]
+    canvas += tone * mask[..., None]
+
+
 def conifer(pen: Stencil, dice: np.random.Generator, x: float, base: float, tall: float) -> None:
     """Draw a spruce: a trunk and whorls of drooping, ragged branches."""
     wide = tall * dice.uniform(0.15, 0.2)
@@ -53,49 +59,6 @@ def conifer(pen: Stencil, dice: np.random.Generator, x: float, base: float, tall
             outline.append((middle + side * reach * dice.uniform(0.18, 0.42), y + reach * 0.02))
         outline.append((x, base - tall * 0.08))
         pen.polygon(outline)
-
-
-def broadleaf(
-    pen: Stencil, dice: np.random.Generator, x: float, base: float, tall: float, *, bare: bool = False
-) -> None:
-    """Draw a deciduous tree by branching; leaves are clusters of dots at the twigs."""
-
-    def grow(at: tuple[float, float], angle: float, length: float, width: float) -> None:
-        end = at[0] + np.sin(angle) * length, at[1] - np.cos(angle) * length
-        pen.stroke([at, end], width)
-        if length < tall * 0.055 or width < 0.45:  # noqa: PLR2004 - a twig
-            if not bare:
-                for _ in range(5):
-                    size = tall * dice.uniform(0.012, 0.032)
-                    pen.dot(
-                        end[0] + dice.normal(0, tall * 0.022), end[1] + dice.normal(0, tall * 0.02), size, size * 0.85
-                    )
-            return
-        for turn in (-1, 1) if dice.random() < 0.72 else (-1, 0.1, 1):  # noqa: PLR2004 - how often a branch forks in three
-            grow(end, angle * 0.9 + turn * dice.uniform(0.22, 0.58), length * dice.uniform(0.66, 0.84), width * 0.66)
-
-    grow((x, base), dice.normal(0, 0.05), tall * 0.26, tall * 0.045)
-
-
-def palm(pen: Stencil, dice: np.random.Generator, x: float, base: float, tall: float) -> None:
-    """Draw a leaning palm."""
-    bend = dice.choice([-1, 1]) * dice.uniform(0.12, 0.3) * tall
-    trunk = [(x + bend * t**1.7, base - tall * t) for t in np.linspace(0, 1, 14)]
-    pen.stroke(trunk, tall * 0.026)
-    top = trunk[-1]
-    for frond in np.linspace(-2.5, 2.5, 11) + dice.normal(0, 0.12, 11):
-        reach = tall * dice.uniform(0.3, 0.42)
-        turn = frond * 0.62
-        spine = [
-            (top[0] + np.sin(turn) * reach * t, top[1] - np.cos(turn) * reach * 0.5 * t + reach * 0.62 * t * t)
-            for t in np.linspace(0, 1, 12)
-        ]
-        pen.stroke(spine, tall * 0.009)
-        for px, py in spine[2:]:
-            droop = tall * 0.058 * dice.uniform(0.7, 1.2)
-            pen.polygon(
-                [(px - droop * 0.14, py), (px + droop * 0.14, py), (px + np.sin(frond * 0.6) * droop * 0.6, py + droop)]
-            )
 
 
 def grass(pen: Stencil, dice: np.random.Generator, ground: Array, tall: float, count: int) -> None:
@@ -126,3 +89,20 @@ def woods(dice: np.random.Generator, width: int, tall: float, density: float) ->
         near = 1 - np.abs(columns[first:last] - x) / half
         top[first:last] = np.maximum(top[first:last], size * np.clip(near, 0, 1) ** 0.8)
     return top
+
+
+def birds(pen: Stencil, dice: np.random.Generator, x: float, y: float, spread: float, count: int) -> None:
+    """Draw a loose flock, each a pair of bent wings."""
+    for _ in range(count):
+        size = spread * dice.uniform(0.045, 0.1)
+        cx, cy = x + dice.normal(0, spread * 0.6), y + dice.normal(0, spread * 0.22)
+        lift = dice.uniform(0.15, 0.75)
+        for side in (-1, 1):
+            wing = [
+                (cx, cy),
+                (cx + side * size * 0.5, cy - size * lift * 0.62),
+                (cx + side * size, cy - size * lift * 0.35),
+            ]
+            pen.polygon(
+                [*wing, (cx + side * size * 0.48, cy - size * lift * 0.62 + size * 0.13), (cx, cy + size * 0.12)]
+            )

@@ -63,11 +63,11 @@ class Predictor(BasePredictor):
         """Paint the prompt."""
         studio.announce("FLUX.1 [schnell]")
         seed = studio.seeded(seed)
-        scene = read(prompt)
-        studio.describe(scene)
+        request = read(prompt)
+        studio.describe(request)
         width, height = SIZES[aspect_ratio]
         size = (width, height) if megapixels == "1" else (width // 2, height // 2)
-        painted = studio.pictures(scene, size, seed, num_outputs, num_inference_steps)
+        painted = studio.pictures(request, size, seed, num_outputs, num_inference_steps)
         return [
             Path(studio.save(picture, f"out-{number}.{output_format}", output_quality))
             for number, picture in enumerate(painted)

@@ -88,15 +88,17 @@ class Predictor(BasePredictor):
         unheard = [name for name, default in IGNORED.items() if given[name] != default]
         if mask and not image:
             unheard.append("mask (there is no image)")
+        request = read(prompt, negative_prompt)
+        if negative_prompt and not request.scene:
+            unheard.append("negative_prompt (there is no scene)")
         ignored(unheard)
-        scene = read(prompt, negative_prompt)
-        studio.describe(scene)
+        studio.describe(request)
         under = studio.open_picture("image", image).convert("RGB") if image else None
         if under and not mask:
             width, height = under.size
         size = studio.bounded(width, height)
         where = studio.open_picture("mask", mask).convert("L").resize(size) if mask and under else None
-        painted = studio.pictures(scene, size, seed, num_outputs, num_inference_steps)
+        painted = studio.pictures(request, size, seed, num_outputs, num_inference_steps)
         finished = (
             over(under.resize(size), picture, prompt_strength, where) if under else picture for picture in painted
         )

@@ -112,6 +112,8 @@ export const prediction = (id, signal) => request(`/v1/predictions/${encodeURICo
 
 export const cancel = (id) => request(`/v1/predictions/${encodeURIComponent(id)}/cancel`, { method: "POST" });
 
+export const remove = (id) => request(`/v1/predictions/${encodeURIComponent(id)}`, { method: "DELETE" });
+
 /** The address of a file, once it is there. */
 export async function upload(file) {
   const body = new FormData();

@@ -1,9 +1,10 @@
 /** The snippets of a form, which follow what is set in it. */
 
 import { copyButton, h } from "./dom.js";
-import { filesOf, KINDS, snippet } from "./snippets.js";
+import { filesOf, isElsewhere, KINDS, snippet } from "./snippets.js";
 
 const KEY = "replicate-job snippet";
+const PLACE = "replicate-job snippet runs";
 
 /** `{element, show(run)}`. */
 export function codeView() {
@@ -16,10 +17,23 @@ export function codeView() {
     draw();
   });
   const needs = h("p", { class: "quiet actions" });
+  const place = h(
+    "select",
+    { class: "small", "aria-label": "Runs on" },
+    h("option", { value: "here" }, "On this machine"),
+    h("option", { value: "away" }, "On Replicate"),
+  );
+  place.value = localStorage.getItem(PLACE) === "away" ? "away" : "here";
+  place.addEventListener("change", () => {
+    localStorage.setItem(PLACE, place.value);
+    draw();
+  });
   function draw() {
     if (!run) return;
-    pre.textContent = snippet(kind, run);
-    needs.replaceChildren(...needed(filesOf(run)));
+    place.hidden = !isElsewhere(run);
+    const shown = { ...run, away: !place.hidden && place.value === "away" };
+    pre.textContent = snippet(kind, shown);
+    needs.replaceChildren(...needed(filesOf(shown), shown.away));
   }
   const element = h(
     "section",
@@ -31,7 +45,7 @@ export function codeView() {
       copyButton(() => pre.textContent),
     ),
     pre,
-    needs,
+    h("div", { class: "actions" }, place, needs),
   );
   return {
     element,
@@ -43,10 +57,11 @@ export function codeView() {
 }
 
 /** What to have in the folder where a snippet is run. What this page alone has can be saved there. */
-function needed(files) {
-  if (!files.length) return [];
+function needed(files, away) {
+  const token = away ? ["with your token in ", h("code", {}, "REPLICATE_API_TOKEN")] : [];
+  if (!files.length) return token;
   const names = files.map(({ name, url }) => (url ? h("a", { href: url, download: name }, `Save ${name}`) : h("code", {}, name)));
-  return ["Reads from the folder it runs in:", ...names];
+  return [...token, "Reads from the folder it runs in:", ...names];
 }
 
 /** Tabs for `[[key, label], …]`: one stop for Tab, arrows between them. */

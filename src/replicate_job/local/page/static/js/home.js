@@ -46,7 +46,7 @@ const slugOf = (model) => `${model.owner}/${model.name}`;
 
 /** Models of one collection: `filter(words)` shows those that have them all, and says whether there are any. */
 function group({ name, slug, models }) {
-  const cards = models.toSorted((a, b) => slugOf(a).localeCompare(slugOf(b))).map((model) => [model, card(model)]);
+  const cards = models.map((model) => [model, card(model)]);
   const list = h(
     "ul",
     { class: "models" },
@@ -68,7 +68,18 @@ function group({ name, slug, models }) {
 
 function card(model) {
   const slug = slugOf(model);
-  return h("li", {}, h("a", { class: "model", href: `/${slug}` }, slugLine(slug), about(model, plain)));
+  const cover = model.cover_image_url && api.samePath(model.cover_image_url);
+  return h(
+    "li",
+    {},
+    h(
+      "a",
+      { class: "model", href: `/${slug}` },
+      cover && h("img", { class: "cover", src: cover, alt: `A picture that ${slug} made`, width: 640, height: 360 }),
+      slugLine(slug),
+      about(model, plain),
+    ),
+  );
 }
 
 /** `/` goes to the search. */

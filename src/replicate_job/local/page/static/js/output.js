@@ -8,6 +8,7 @@ import { jsonView } from "./json.js";
 import { mediaOfType } from "./media.js";
 
 const EXCERPT = 20_000; // bytes shown of a text file
+const TEXTS = ["transcription", "transcript", "text", "caption"]; // fields that are what an output is about
 const LONG = 100_000; // characters shown of a text; a browser takes seconds to lay out a few megabytes
 
 /** An element that shows outputs of one prediction; `show` may be called with a growing output. */
@@ -32,21 +33,9 @@ export function outputView({ id, words, useAsInput }) {
     if (shown === (shown = JSON.stringify(output))) return; // what is unfolded stays so
     const files = filesIn(output);
     const parts = files.map((url) => known.get(url) ?? remember(url, useAsInput));
-    const rest = isOnlyFiles(output)
-      ? null
-      : typeof output === "string"
-        ? longText(output).element
-        : [
-            jsonView(output),
-            h(
-              "div",
-              { class: "actions" },
-              copyButton(() => JSON.stringify(output, null, 2)),
-            ),
-          ];
     element.replaceChildren(
       ...(parts.length ? [h("div", { class: "media", data: { count: parts.length } }, parts)] : []),
-      ...[rest ?? []].flat(),
+      ...(isOnlyFiles(output) ? [] : written(output)),
     );
   }
 
@@ -65,6 +54,16 @@ export function outputView({ id, words, useAsInput }) {
   }
 
   return { element, show };
+}
+
+/** What is no file: text as text, also where it is one field of many; the rest as JSON. */
+function written(output) {
+  if (typeof output === "string") return [longText(output).element];
+  const copy = copyButton(() => JSON.stringify(output, null, 2), "Copy JSON");
+  const json = [jsonView(output), h("div", { class: "actions" }, copy)];
+  const main = TEXTS.map((name) => output?.[name]).find((text) => typeof text === "string" && text.trim());
+  if (!main) return json;
+  return [longText(main.trim()).element, h("details", { class: "more" }, h("summary", {}, "The whole output"), json)];
 }
 
 const isWords = (output) =>

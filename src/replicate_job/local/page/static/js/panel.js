@@ -8,9 +8,13 @@ import { jsonView } from "./json.js";
 import { foldLog, progressOf, tailOf } from "./log.js";
 import { outputView } from "./output.js";
 
+const STAND_IN = /^Stand-in: (.*)$/gm; // lines of a log that say what a stand-in left out
 const SHOWN = 100_000; // characters of the log on the page
 
-/** `{element, cancel}`. `about` has `words`, `useAsInput`, `secrets` (names), `ended(prediction)` and `signal`. */
+/** `{element, cancel}`.
+ *
+ * `about` has `words`, `useAsInput`, `secrets` (names), `ended(prediction)`, `removed()` and `signal`.
+ */
 export function panel(first, about) {
   let current = first;
   const parts = {
@@ -27,18 +31,21 @@ export function panel(first, about) {
     "Cancel ",
     h("kbd", {}, "Esc"),
   );
+  const deleteButton = confirmed("Delete", "Delete it for good?", remove);
+  const left = h("p", { class: "left-out quiet", hidden: true, data: { testid: "left-out" } });
   const problem = h("div", { class: "failure", role: "alert", hidden: true });
   const lost = h("p", { class: "problem", role: "alert" });
   const gone = h("p", { class: "quiet", hidden: true }, "Its input, output and log have been removed.");
   const element = h(
     "article",
     { class: "prediction", data: { id: first.id }, "aria-label": `Prediction ${first.id}` },
-    h("header", {}, parts.status.element, cancelButton),
+    h("header", {}, parts.status.element, cancelButton, deleteButton),
     lost,
     gone,
     parts.bar.element,
     problem,
     parts.output.element,
+    left,
     parts.log.element,
     h("details", { class: "more" }, h("summary", {}, "Details"), parts.facts, parts.input),
   );
@@ -54,11 +61,25 @@ export function panel(first, about) {
     }
   }
 
+  async function remove() {
+    try {
+      await api.remove(current.id);
+      announce("Deleted");
+      about.removed();
+    } catch (error) {
+      lost.textContent = error.message;
+    }
+  }
+
   const draw = framed(() => {
     const over = hasEnded(current);
     element.dataset.status = current.status;
     parts.status.show(current);
     cancelButton.hidden = over;
+    deleteButton.hidden = !over;
+    const leftOut = [...(current.logs ?? "").matchAll(STAND_IN)].map(([, text]) => text);
+    left.hidden = leftOut.length === 0;
+    left.textContent = leftOut.length ? `Stand-in: ${leftOut.join(". ")}.` : "";
     parts.bar.show(over ? null : progressOf(current.logs ?? ""));
     gone.hidden = !current.data_removed;
     problem.hidden = !current.error;
@@ -87,6 +108,19 @@ export function panel(first, about) {
   about.signal.addEventListener("abort", () => clearInterval(clock));
   explainWait(() => current, parts.status, about.signal);
   return { id: first.id, element, cancel, isLive: () => !hasEnded(current) };
+}
+
+/** A button that asks once more before it acts. */
+function confirmed(label, question, act) {
+  const button = h("button", { type: "button", class: "small", hidden: true }, label);
+  const calm = () => (button.textContent = label);
+  button.addEventListener("click", () => {
+    if (button.textContent === question) return act();
+    button.textContent = question;
+    announce(question);
+  });
+  button.addEventListener("blur", calm);
+  return button;
 }
 
 const SAID = {

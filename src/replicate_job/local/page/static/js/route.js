@@ -55,6 +55,6 @@ function follow(event) {
   go(link.pathname + link.search);
 }
 
-const OTHERS = /^\/(v1|page|stream|files|inputs|outputs)\//;
+const OTHERS = /^\/(v1|page|stream|files|inputs|outputs|covers)\//;
 
 const isView = (path) => /^\/([^/]+(\/[^/]+)?)?$/.test(path) && !OTHERS.test(path);

@@ -1,7 +1,8 @@
 /** The same run from elsewhere: a command, Python, JavaScript, curl. Pure.
  *
- * `run` is `{origin, slug, version, official, pinned, fields, input, output, nameOf, token}`, where `output` is its
- * kind. Files are named as they were chosen, and secrets by a variable, so that what is copied holds neither megabytes
+ * `run` is `{origin, slug, version, official, pinned, published, fields, input, output, nameOf, token, away}`, where
+ * `output` is its kind, `published` a version that Replicate has too, and `away` whether it is to run on Replicate
+ * instead of this server. Files are named as they were chosen, and secrets by a variable, so that what is copied holds neither megabytes
  * nor keys.
  */
 
@@ -19,8 +20,14 @@ export const snippet = (kind, run) => MAKERS[kind](run);
 /** Files that the snippets read: `{name, url}`, where `url` is the content of one that may be on no disk. */
 export const filesOf = (run) => standIns(run).filter((one) => one.kind === "file");
 
+/** Whether Replicate has the model too. */
+export const isElsewhere = (run) => Boolean(run.official || (run.published && !run.pinned));
+
+/** One that both have, where there is one. */
+const versionOf = (run) => (run.published && !run.pinned ? run.published : run.version);
+
 /** For the official clients, which do not look up the version of a community model. */
-const target = (run) => (run.official ? run.slug : `${run.slug}:${run.version}`);
+const target = (run) => (run.official ? run.slug : `${run.slug}:${versionOf(run)}`);
 
 /** For ours, which look up the newest one. */
 const own = (run) => (run.pinned ? target(run) : run.slug);
@@ -32,7 +39,8 @@ function standIn(value, field, inputName, run) {
   const name = run.nameOf(value);
   if (name) return new StandIn("file", name);
   const isLong = value.startsWith("data:") && value.length > 500;
-  return isLong ? new StandIn("file", fileName(value, inputName), value) : null;
+  const isOutOfReach = run.away && value.startsWith(`${run.origin}/`);
+  return isLong || isOutOfReach ? new StandIn("file", fileName(value, inputName), value) : null;
 }
 
 /** The input with stand-ins in it, as `[name, value, field]`. */
@@ -54,9 +62,10 @@ const isA = (value, kind) => value instanceof StandIn && value.kind === kind;
 
 function command(run) {
   const words = marked(run).flatMap(([name, value, field]) => wordsOf(name, value, field));
-  const environment = `REPLICATE_BASE_URL=${shell(run.origin)} REPLICATE_API_TOKEN=${tokenOf(run)}`;
+  const here = `REPLICATE_BASE_URL=${shell(run.origin)} REPLICATE_API_TOKEN=${tokenOf(run)}`;
+  const environment = run.away ? [] : [here];
   const unknown = marked(run).some(([, , field]) => !field) ? ["--allow-unknown"] : [];
-  return [environment, `replicate-job run ${own(run)}${run.output === "pieces" ? " --stream" : ""}`, ...unknown, ...words].join(
+  return [...environment, `replicate-job run ${own(run)}${run.output === "pieces" ? " --stream" : ""}`, ...unknown, ...words].join(
     " \\\n  ",
   );
 }
@@ -75,14 +84,14 @@ function pythonOwn(run) {
   const uses = used(run);
   const write = { file: (name) => `Path(${python(name)})`, secret: (name) => `os.environ[${python(name)}]` };
   const input = pythonInput(run, write);
-  const server = `base_url=${python(run.origin)}, token=${python(tokenOf(run))}`;
+  const server = run.away ? "" : `base_url=${python(run.origin)}, token=${python(tokenOf(run))}, `;
   return lines([
     uses.secret && "import os",
     uses.file && "from pathlib import Path",
     (uses.secret || uses.file) && "",
     "from replicate_job import run",
     "",
-    `result = run(${python(own(run))}, ${input}, ${server}, save_to="outputs")`,
+    `result = run(${python(own(run))}, ${input}, ${server}save_to="outputs")`,
     "result.raise_for_status()",
     run.output === "pieces" ? 'print("".join(result.output))' : "print(result.output, result.files)",
   ]);
@@ -91,13 +100,14 @@ function pythonOwn(run) {
 function pythonClient(run) {
   const uses = used(run);
   const write = { file: (name) => `open(${python(name)}, "rb")`, secret: (name) => `os.environ[${python(name)}]` };
+  // Both of its versions read these two, and take no argument of the same name.
+  const server = `{"REPLICATE_BASE_URL": ${python(run.origin)}, "REPLICATE_API_TOKEN": ${python(tokenOf(run))}}`;
+  const isFirst = run.away && !uses.secret && !isWritten(run);
   return lines([
-    "import os",
+    (!run.away || uses.secret) && "import os",
     isWritten(run) && "from pathlib import Path",
-    "",
-    // Both of its versions read these two, and take no argument of the same name.
-    `os.environ |= {"REPLICATE_BASE_URL": ${python(run.origin)}, "REPLICATE_API_TOKEN": ${python(tokenOf(run))}}`,
-    "",
+    !isFirst && "",
+    !run.away && `os.environ |= ${server}\n`,
     "import replicate",
     "",
     `output = replicate.run(${python(target(run))}, input=${pythonInput(run, write)})`,
@@ -135,12 +145,13 @@ function node(run) {
   const entries = marked(run).map(
     ([name, value]) => `  ${/^[a-z_]\w*$/i.test(name) ? name : js(name)}: ${js(value, write)},\n`,
   );
+  const server = run.away ? "" : `{ auth: ${js(tokenOf(run))}, baseUrl: ${js(`${run.origin}/v1`)} }`;
   const ofFiles = [uses.file && "readFile", isWritten(run) && "writeFile"].filter(Boolean);
   return lines([
     ofFiles.length > 0 && `import { ${ofFiles.join(", ")} } from "node:fs/promises";`,
     'import Replicate from "replicate";',
     "",
-    `const replicate = new Replicate({ auth: ${js(tokenOf(run))}, baseUrl: ${js(`${run.origin}/v1`)} });`,
+    `const replicate = new Replicate(${server});`,
     `const input = ${entries.length ? `{\n${entries.join("")}}` : "{}"};`,
     `const output = await replicate.run(${js(target(run))}, { input });`,
     nodeOutput(run),
@@ -158,16 +169,17 @@ function nodeOutput(run) {
 function curl(run) {
   const path = run.official ? `/v1/models/${run.slug}/predictions` : "/v1/predictions";
   const input = Object.fromEntries(marked(run));
-  const body = run.official ? { input } : { version: run.version, input };
+  const body = run.official ? { input } : { version: versionOf(run), input };
   const template = jsonTemplate(body);
   const headers = [
     `-H 'Content-Type: application/json'`,
     `-H 'Prefer: wait'`,
-    run.token && `-H 'Authorization: Bearer ${tokenOf(run)}'`,
+    run.away && `-H "Authorization: Bearer $REPLICATE_API_TOKEN"`,
+    !run.away && run.token && `-H 'Authorization: Bearer ${tokenOf(run)}'`,
   ]
     .filter(Boolean)
     .join(" ");
-  const start = `curl -sS ${shell(run.origin + path)} \\\n  ${headers}`;
+  const start = `curl -sS ${shell((run.away ? "https://api.replicate.com" : run.origin) + path)} \\\n  ${headers}`;
   return template.expands
     ? `${start} \\\n  --data-binary @- <<JSON\n${template.text}\nJSON`
     : `${start} \\\n  -d ${shell(JSON.stringify(body, null, 2))}`;

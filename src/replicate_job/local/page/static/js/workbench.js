@@ -125,6 +125,7 @@ class Workbench {
       version: this.model?.latest_version?.id,
       official: this.model?.is_official,
       pinned: Boolean(this.model?.pinned),
+      published: this.model?.published_version,
       fields: this.fields,
       input,
       output: this.output,
@@ -220,9 +221,15 @@ class Workbench {
       secrets: this.secrets,
       useAsInput: this.model && ((media, url) => this.useButton(media, url)),
       ended: () => this.runs.refresh(),
+      removed: () => this.removed(),
       signal: this.shown.signal,
     });
     this.stage.replaceChildren(this.running.element);
+  }
+
+  removed() {
+    if (!this.model) return go("/history");
+    go(placeOf(`/${this.slug}`, this.model.pinned), { state: { draft: this.draft() } });
   }
 
   useButton(media, url) {

@@ -1,0 +1,62 @@
+"""A response as short as a person reads it: for a terminal; what goes into a pipe stays whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+from replicate_job.inputs.sent_file import SentFile, name_files, sent_file
+from replicate_job.job import Result
+from replicate_job.outputs.discover import as_text
+from replicate_job.results.quantity import size
+
+TEXT = 400
+"""Characters of a text in the input. The text of an output is what was asked for, and is whole."""
+ITEMS = 20
+"""Items of a list, but of numbers fewer: embeddings have thousands."""
+NUMBERS = 4
+
+
+def brief(result: Result, response: dict[str, Any], schema: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The response with the name and size of a file in place of its content, and long lists and inputs cut.
+
+    ``schema`` is the model's, which says whether a list of texts is one text in pieces.
+    """
+    words = text_of(result.output, schema)
+    output = words if words is not None else _short(result.output, cut=False)
+    return response | {"input": short_input(result.input, result.sent), "output": output}
+
+
+def short_input(values: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = _short(name_files(values, names), cut=True)
+    return found
+
+
+def text_of(output: Any, schema: Mapping[str, Any] | None, *, origin: str | None = None) -> str | None:
+    """The output as one text; None where it is something else.
+
+    Without a schema, a list of texts is one text in pieces where they have blanks at their ends, as captions have not.
+    """
+    words = as_text(output, schema, origin=origin)
+    if schema is not None or words is None or isinstance(output, str):
+        return words
+    blanks = sum(left[-1:].isspace() or right[:1].isspace() for left, right in pairwise(output))
+    return words if blanks * 4 >= len(output) else None
+
+
+def _short(value: Any, *, cut: bool) -> Any:
+    match value:
+        case SentFile():
+            return f"{value.name or value.media_type} ({size(value.size)})"
+        case str() if value[:5].lower() == "data:" and (file := sent_file(value)):
+            return _short(file, cut=cut)
+        case str() if cut and len(value) > TEXT:
+            return f"{value[:TEXT]}… ({len(value):,} characters)"
+        case dict():
+            return {name: _short(item, cut=cut) for name, item in value.items()}
+        case list():
+            most = NUMBERS if all(isinstance(item, int | float) for item in value) else ITEMS
+            rest = [f"… {len(value) - most:,} more"] if len(value) > most else []
+            return [_short(item, cut=cut) for item in value[:most]] + rest
+    return value

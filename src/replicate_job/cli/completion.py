@@ -1,0 +1,39 @@
+"""What a shell offers for a word: models, files and folders. Commands and options are click's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import click
+    from click.shell_completion import CompletionItem
+
+
+def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001 - click's signature
+    """The models that run on this machine, by the names that they have on Replicate too."""
+    from click.shell_completion import CompletionItem  # noqa: PLC0415 - for a shell that asks
+
+    try:
+        from replicate_job.local.catalog.catalog import BUILT_IN  # noqa: PLC0415 - an extra that may not be installed
+    except ModuleNotFoundError:
+        return []
+    names = sorted("/".join(place.parts[-3:-1]) for place in BUILT_IN.glob("*/*/cog.yaml"))
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def targets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Models and job files."""
+    # In this order: to bash, "file" means the files where nothing else fits.
+    return [*files(ctx, param, incomplete), *models(ctx, param, incomplete)]
+
+
+def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001 - click's signature
+    from click.shell_completion import CompletionItem  # noqa: PLC0415 - for a shell that asks
+
+    return [CompletionItem(incomplete, type="file")]
+
+
+def folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001 - click's signature
+    from click.shell_completion import CompletionItem  # noqa: PLC0415 - for a shell that asks
+
+    return [CompletionItem(incomplete, type="dir")]

@@ -1,0 +1,59 @@
+"""Whose token this is: a list of predictions proves nothing about another account's."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from replicate_job.errors import ReplicateJobError
+from replicate_job.flow.context import API, Context
+from replicate_job.journal.entry import Entry
+from replicate_job.journal.protocol import Journal
+
+GRACE = 1.0
+"""Seconds that a session waits at its end for an answer which is under way."""
+
+
+class AccountNote:
+    """Asks for the token's account once, beside the first create request, and writes it into the journal.
+
+    A token that is withdrawn later could not be asked about any more. ``is_needed``: the API knows accounts.
+    """
+
+    def __init__(self, api: str, client: API, journal: Journal, *, is_needed: bool) -> None:
+        self._api, self._client, self._journal = api, client, journal
+        self._is_needed = is_needed
+        self._work: asyncio.Task[str | None] | None = None
+
+    def begin(self) -> None:
+        """Begin to ask, unless that was done."""
+        if self._is_needed and self._work is None:
+            self._work = asyncio.create_task(self.find())
+
+    async def find(self) -> str | None:
+        """The account, from the journal or else from the API; None where neither tells."""
+        with suppress(ReplicateJobError):
+            if known := await self._journal.account(self._api):
+                return known
+            account = (await self._client.get_account()).username
+            await self._journal.note_account(self._api, account)
+            return account
+        return None
+
+    async def close(self) -> None:
+        if self._work:
+            _, slow = await asyncio.wait([self._work], timeout=GRACE)
+            for task in slow:
+                task.cancel()
+                await asyncio.wait([task])
+
+
+async def is_same_account(context: Context, entry: Entry) -> bool | None:
+    """Whether the entry's create request was sent for the account whose list can be read; None: not known."""
+    if context.forgetful or context.journal.uses_token(entry):
+        return True
+    if entry.token is None:
+        return None
+    sender = await context.journal.account(context.api, entry.token)
+    reader = await context.account.find()
+    return sender == reader if sender and reader else None

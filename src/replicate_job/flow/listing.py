@@ -1,0 +1,44 @@
+"""The account's list of predictions, read over a span of time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Container
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from replicate_job.wire.prediction import Prediction, parse_time
+
+OLD_PAGES = 3
+"""Pages on end that hold nothing of the span, after which a server that knows no filter is read no further."""
+
+
+class Pages(Protocol):
+    def list_predictions(self, *, after: datetime, before: datetime) -> AsyncIterator[list[Prediction]]: ...
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """What a reading showed. ``newest`` is when the newest prediction of the span was made, those left out included."""
+
+    predictions: list[Prediction]
+    newest: datetime | None
+
+
+async def read_list(client: Pages, *, after: datetime, before: datetime, known: Container[str] = ()) -> Listing:
+    """Every prediction of that span but the ``known`` ones. Raises as ``list_predictions`` does.
+
+    The order within the list is not relied on: a page may end with an old item, and go on with newer ones.
+    """
+    found: list[Prediction] = []
+    newest: datetime | None = None
+    old = 0
+    async for page in client.list_predictions(after=after, before=before):
+        times = [created for each in page if (created := parse_time(each.created_at))]
+        found += [each for each in page if each.id not in known]
+        inside = [created for created in times if after <= created <= before]
+        newest = max([*inside, *([newest] if newest else [])], default=None)
+        old = old + 1 if times and max(times) < after else 0
+        if old == OLD_PAGES:
+            break
+    return Listing(found, newest)

@@ -1,0 +1,93 @@
+"""Whether a prediction that the API lists was made by a given create request."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+from replicate_job.journal.entry import Request
+from replicate_job.journal.prints import content_print
+from replicate_job.wire.prediction import Prediction
+
+Verdict = Literal["same", "almost", "other"]
+"""``same``: everything that can be compared is equal. ``almost``: it is equal but for additions, or something could not
+be compared. ``other``: another request made it."""
+
+REDACTED = "This value was redacted after being sent to the model."
+"""What the API lists in place of a secret (https://replicate.com/docs/topics/models/secrets)."""
+
+ReadContent = Callable[[str, int], Awaitable[str | None]]
+"""The SHA-256 (hex) of what an address holds, up to so many bytes; empty where it is longer,
+None where it cannot be read."""
+
+
+async def judge(prediction: Prediction, request: Request, read: ReadContent) -> Verdict:
+    """Compare target and input. A file that was sent inside the request is compared by its content."""
+    named = _judge_target(prediction, request)
+    if named == "other":
+        return "other"
+    sent = {name: value for name, value in request.input.items() if name not in request.secrets}
+    if prediction.data_removed or (not prediction.input and sent) or (request.secrets and not sent):
+        return "almost"
+    listed = {name: value for name, value in (prediction.input or {}).items() if name not in request.secrets}
+    comparison = _Comparison()
+    if not comparison.fits(sent, listed):
+        return "other"
+    for data, url in comparison.files:
+        content = await read(url, len(data))
+        if content is not None and content != content_print(data):
+            return "other"
+        comparison.is_blurred |= content is None
+    return "almost" if comparison.is_blurred else named
+
+
+def _judge_target(prediction: Prediction, request: Request) -> Verdict:
+    """The names of owners and models are the same in any capitals; one that is left out says nothing."""
+    slug, wanted = (prediction.model or "").lower(), request.target.slug.lower()
+    deployment = (prediction.deployment or "").lower()
+    if request.target.kind == "deployment":
+        return "almost" if not deployment else "same" if deployment == wanted else "other"
+    if request.version and prediction.version not in {None, "hidden"}:
+        fits = prediction.version == request.version
+    else:
+        # An official model hides its versions, also when it was created by one.
+        fits = slug in {"", wanted} or not wanted
+    if not fits:
+        return "other"
+    return "almost" if deployment or not (slug or prediction.version) else "same"
+
+
+class _Comparison:
+    """Of a sent input with a listed one. ``files`` are data URLs and the addresses that are listed for them."""
+
+    def __init__(self) -> None:
+        self.is_blurred = False
+        self.files: list[tuple[str, str]] = []
+
+    def fits(self, sent: Any, listed: Any) -> bool:
+        """Numbers are compared by value, null as not given."""
+        if isinstance(sent, dict) and isinstance(listed, dict):
+            return self._fits_object(sent, listed)
+        if isinstance(sent, list) and isinstance(listed, list):
+            return len(sent) == len(listed) and all(map(self.fits, sent, listed))
+        if isinstance(sent, str) and isinstance(listed, str):
+            return self._fits_text(sent, listed)
+        if isinstance(sent, bool) or isinstance(listed, bool):
+            return sent is listed
+        return bool(sent == listed)
+
+    def _fits_object(self, sent: dict[str, Any], listed: dict[str, Any]) -> bool:
+        added = [name for name, value in listed.items() if value is not None and sent.get(name) is None]
+        self.is_blurred |= bool(added)
+        return all(value is None or self.fits(value, listed.get(name)) for name, value in sent.items())
+
+    def _fits_text(self, sent: str, listed: str) -> bool:
+        if sent == listed:
+            return True
+        if listed == REDACTED:
+            self.is_blurred = True
+            return True
+        if sent.startswith("data:") and listed.startswith(("http:", "https:")):
+            self.files.append((sent, listed))
+            return True
+        return False

@@ -1,0 +1,200 @@
+"""``@path`` in an input: a file to send, or the text of a file. The model's schema decides which."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from replicate_job.errors import JobError
+from replicate_job.inputs.pairs import input_schemas, type_name
+from replicate_job.wire.openapi import Schema, alternatives
+
+LARGEST_TEXT = 4 * 1024**2
+"""Bytes of a file whose text becomes an input: more than any model reads, and less than its request may have."""
+
+_ESCAPE = "(text that starts with @ is written @@…)"
+_LONGEST = 40  # characters of a text that a message repeats
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What an ``@`` was taken for. ``where`` is the input, as ``images[1]``; ``text`` is what was given, whole.
+
+    ``file``: a file to send. ``text``: the text of a file. ``typed``: there is no such file, so the text as given.
+    ``escaped``: ``@@``, so the text without its first ``@``.
+    """
+
+    where: str
+    kind: Literal["file", "text", "typed", "escaped"]
+    text: str
+
+    def __str__(self) -> str:
+        shown = self.text if len(self.text) <= _LONGEST else f"{self.text[:_LONGEST]}…"
+        if self.kind == "typed":
+            return f"{self.where}: {shown!r} is sent as it is, for there is no such file"
+        return f"{self.where}: the text of the file {shown[1:]}"
+
+
+class Readings:
+    """Counts what the ``@`` of many inputs were taken for, by input."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def add(self, reading: Reading) -> bool:
+        """Whether it is the first of its kind for that input."""
+        kind = (reading.where.partition("[")[0], reading.kind)
+        self._counts[kind] += 1
+        return self._counts[kind] == 1
+
+    def clear(self) -> None:
+        self._counts.clear()
+
+    def lines(self) -> list[str]:
+        """For the end of a command: a line an input and kind."""
+        return [
+            f"{name}: {count:,} × {_COUNTED[kind]}"  # noqa: RUF001 - times
+            for (name, kind), count in sorted(self._counts.items())
+        ]
+
+
+_COUNTED = {
+    "file": "a local file (@path)",
+    "text": "the text of a local file (@path)",
+    "typed": "text that starts with @, sent as it is, for there is no such file",
+    "escaped": "text that starts with @@, sent as @",
+}
+
+
+class AtPaths:
+    """Reads the texts that start with ``@`` in the inputs of one model.
+
+    - Where the input takes a file, or anything, ``@path`` is that file, a ``pathlib.Path``, which must be there.
+    - Where it takes text, ``@path`` is the text of that file (UTF-8) if there is such a file, else the text as given.
+    - ``@@name`` is the text ``@name`` in both. Other inputs, as numbers, know no ``@``.
+
+    A path is relative to the working directory; ``~`` is the home directory. Items of lists are read as values are.
+    ``document`` is the model's OpenAPI document, None where it is not known. With ``within``, a text comes from files
+    in or below these folders only. ``observe`` gets what was taken for what.
+    """
+
+    def __init__(
+        self,
+        document: Mapping[str, Any] | None,
+        *,
+        within: Sequence[Path] = (),
+        observe: Callable[[Reading], None] = lambda _: None,
+    ) -> None:
+        self._document = document or {}
+        self._inputs = input_schemas(document)
+        self._within = [folder.resolve() for folder in within]
+        self._observe = observe
+
+    def read(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """A copy of the input. Raises JobError, with every problem in its one line."""
+        problems: list[str] = []
+        read = {name: self._read_input(name, value, problems) for name, value in values.items()}
+        if problems:
+            raise JobError("; ".join(problems))
+        return read
+
+    def _read_input(self, name: str, value: Any, problems: list[str]) -> Any:
+        if not has_at(value):
+            return value
+        try:
+            schemas = list(alternatives(self._document, self._inputs.get(name)))
+            return self._read(name, value, schemas, problems)
+        except RecursionError:  # a schema or a list without an end
+            return value
+
+    def _read(self, where: str, value: Any, schemas: list[Schema], problems: list[str]) -> Any:
+        if isinstance(value, list):
+            items = list(self._items(schemas))
+            return [self._read(f"{where}[{index}]", item, items, problems) for index, item in enumerate(value)]
+        takes_file, takes_text = any(map(_takes_file, schemas)), any(map(_takes_text, schemas))
+        if not has_at(value) or not (takes_file or takes_text):
+            return value
+        try:
+            reading, read = self._resolve(where, value, takes_file=takes_file, takes_text=takes_text)
+        except JobError as problem:
+            problems.append(f"{where}: {problem} {_ESCAPE}")
+            return value
+        self._observe(reading)
+        return read
+
+    def _items(self, schemas: list[Schema]) -> Iterator[Schema]:
+        for schema in schemas:
+            if type_name(schema) in {"", "array"}:
+                yield from alternatives(self._document, schema.get("items"))
+
+    def _resolve(self, where: str, text: str, *, takes_file: bool, takes_text: bool) -> tuple[Reading, Any]:
+        if text.startswith("@@"):
+            return Reading(where, "escaped", text), text[1:]
+        if not takes_text:
+            return Reading(where, "file", text), local_file(text[1:])
+        path = existing_file(text[1:])
+        if path is None:
+            return Reading(where, "typed", text), text
+        if takes_file:
+            return Reading(where, "file", text), path
+        return Reading(where, "text", text), self._read_text(path)
+
+    def _read_text(self, path: Path) -> str:
+        if self._within and not any(map(path.resolve().is_relative_to, self._within)):
+            raise JobError(f"{path} is not in this folder, from where a row may take text: run from one that holds it")
+        try:
+            if path.stat().st_size > LARGEST_TEXT:
+                raise JobError(f"{path} is longer than the {LARGEST_TEXT // 1024**2} MB that a text may have")
+            return path.read_bytes().decode("utf-8-sig")
+        except OSError as error:
+            raise JobError(f"{path} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise JobError(f"{path} is not UTF-8 text (byte {error.start + 1}), and this input takes text") from None
+
+
+def has_at(value: Any) -> bool:
+    """Whether it is a text that starts with ``@``, or a list that holds one."""
+    if isinstance(value, list):
+        try:
+            return any(map(has_at, value))
+        except RecursionError:
+            return False
+    return isinstance(value, str) and value[:1] == "@"
+
+
+def existing_file(text: str) -> Path | None:
+    """The file of that name, None where there is none: a text that starts with ``@`` may be any text."""
+    try:
+        path = Path(text).expanduser()
+        return path if text and path.is_file() else None
+    except (OSError, RuntimeError, ValueError):  # a name too long, no home directory, a null byte
+        return None
+
+
+def local_file(text: str) -> Path:
+    """The file that ``@text`` names. Raises JobError unless it is there and can be read."""
+    try:
+        path = Path(text).expanduser()
+        if not text or not path.exists():
+            problem = f"there is no file {text!r}"
+        elif not path.is_file():
+            problem = f"{text} is not a file"
+        elif not os.access(path, os.R_OK):
+            problem = f"{text} may not be read"
+        else:
+            return path
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long, no home directory, a null byte
+        problem = f"{text!r} names no file: {error}"
+    raise JobError(problem)
+
+
+def _takes_file(schema: Schema) -> bool:
+    return schema.get("format") == "uri" or not type_name(schema)
+
+
+def _takes_text(schema: Schema) -> bool:
+    return schema.get("format") != "uri" and type_name(schema) == "string"

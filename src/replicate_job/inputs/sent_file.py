@@ -1,0 +1,77 @@
+"""The local files of an input after they were sent: by name, in place of the data URLs that carried them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from replicate_job.wire import data_url
+
+
+class SentFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A file that travelled inside a request. ``name`` is None where it was given as a data URL, without one.
+
+    ``size`` is in bytes, ``sha256`` in hex.
+    """
+
+    name: str | None = None
+    media_type: str
+    size: int
+    sha256: str
+
+
+def names_of(values: Any) -> dict[str, str]:
+    """The name of each local file (``pathlib.Path``) in an input by its place, as ``images[1]``."""
+    return {place: value.name for place, value in _leaves(values, "") if isinstance(value, Path)}
+
+
+def name_files(values: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """A copy of an input in which every data URL in base64 is a ``SentFile``; the rest is as it was."""
+    try:
+        return {name: _named(value, names, name) for name, value in values.items()}
+    except RecursionError:  # what is nested so deep holds no files
+        return values
+
+
+def _named(value: Any, names: Mapping[str, str], place: str) -> Any:
+    match value:
+        case dict():
+            return {key: _named(item, names, _inside(place, str(key))) for key, item in value.items()}
+        case list():
+            return [_named(item, names, f"{place}[{index}]") for index, item in enumerate(value)]
+        case str() if value[:5].lower() == "data:":
+            return sent_file(value, names.get(place)) or value
+    return value
+
+
+def sent_file(url: str, name: str | None = None) -> SentFile | None:
+    """None for what is no data URL in base64, or a broken one."""
+    head = data_url.read_head(url)
+    if head is None or not head.is_base64:
+        return None
+    try:
+        media_type, content = data_url.decode(url)
+    except ValueError:
+        return None
+    digest = hashlib.sha256(content).hexdigest()
+    return SentFile(name=name, media_type=media_type, size=len(content), sha256=digest)
+
+
+def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    match value:
+        case dict():
+            for key, item in value.items():
+                yield from _leaves(item, _inside(place, str(key)))
+        case list() | tuple():
+            for index, item in enumerate(value):
+                yield from _leaves(item, f"{place}[{index}]")
+        case _:
+            yield place, value
+
+
+def _inside(place: str, key: str) -> str:
+    return f"{place}.{key}" if place else key

@@ -1,0 +1,97 @@
+"""For how long a process's claims hold: the lease that it renews, and whether another's is over."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from replicate_job.clock import Clock
+
+
+class Lease:
+    """The one of this process. Once it has lapsed it is never renewed: others may have taken what it held."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock, self._seconds = clock, seconds
+        self.until = self.until_wall = 0.0
+        self._extend()
+
+    def _extend(self) -> None:
+        self.until, self.until_wall = self._clock.now() + self._seconds, self._clock.time() + self._seconds
+
+    def renew(self) -> bool:
+        """Whether it could be renewed."""
+        if self.left <= 0:
+            return False
+        self._extend()
+        return True
+
+    @property
+    def left(self) -> float:
+        """Seconds until it is over, by the clock that moved more: one of them may have stood still or been set."""
+        return min(self.until - self._clock.now(), self.until_wall - self._clock.time())
+
+    @property
+    def is_short(self) -> bool:
+        return self.left < self._seconds / 2
+
+    @property
+    def may_send(self) -> bool:
+        """Whether a request that is sent now reaches the API before another process may take over.
+
+        A third of the lease is left for the connection, which takes 5 seconds at most.
+        """
+        return self.left > self._seconds / 3
+
+
+class Process(msgspec.Struct, frozen=True):
+    """What tells a process from all others that ever were: ``namespace`` and ``started`` are empty where not known."""
+
+    host: str
+    pid: int
+    boot: str
+    namespace: str
+    started: str
+
+    @classmethod
+    def current(cls, clock: Clock) -> Process:
+        pid = os.getpid()
+        namespace = ""
+        with suppress(OSError):
+            namespace = str(Path("/proc/self/ns/pid").readlink())
+        return cls(socket.gethostname(), pid, clock.boot, namespace, _started(pid))
+
+    @property
+    def holder(self) -> str:
+        """A name for one opening of the journal by this process."""
+        return f"{self.host} {self.pid} {uuid.uuid4().hex[:8]}"
+
+    def is_dead(self, other: Process) -> bool:
+        """Whether the other has certainly ended, seen from this one.
+
+        Numbers of processes mean the same only inside one namespace of one start of a machine. Elsewhere, as in
+        another container that shares a folder and a host name, the lease alone decides.
+        """
+        if not self.boot or not self.namespace:
+            return False
+        if (self.boot, self.namespace) != (other.boot, other.namespace):
+            return False
+        return _started(other.pid) != other.started
+
+
+def _started(pid: int) -> str:
+    """When it started, in ticks since the machine did; empty where there is no such process, or it is dead already."""
+    if sys.platform != "linux":
+        return ""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2].split()
+    except OSError:
+        return ""
+    # One that was killed and whose parent has not looked yet still has its number.
+    return "" if fields[0] in {b"Z", b"X"} else fields[19].decode()

@@ -1,0 +1,90 @@
+"""Keyed fingerprints: whether two jobs are the same, told without keeping what they hold.
+
+The key is the journal's own. Without it nobody can try out which secret or picture a fingerprint belongs to.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from replicate_job.journal.entry import encode_values
+from replicate_job.wire import data_url
+
+if TYPE_CHECKING:
+    from replicate_job.job import Job
+    from replicate_job.journal.entry import Request
+
+_SIZE = 15
+"""Hex digits: 60 bits, which fit into an integer of SQLite."""
+_DATA = b'"data:'
+
+
+def print_text(key: bytes, text: bytes) -> str:
+    return blake2b(text, key=key, digest_size=20).hexdigest()
+
+
+def print_job(key: bytes, job: Job) -> str:
+    """The same for two jobs that ask for the same prediction, whatever they say about waiting."""
+    return print_text(key, _canonical([job.model, job.input_data]))
+
+
+def print_request(key: bytes, request: Request) -> tuple[int, int]:
+    """Two numbers: of the request as it is sent, and of what the API's list can show of it.
+
+    The list shows no secrets, and of a file its content at best.
+    """
+    place = request.path.lower().encode() + b"\0"
+    body = msgspec.json.decode(request.body)
+    whole = _number(key, place + _canonical(body))
+    if not request.secrets and _DATA not in request.body:
+        return whole, whole
+    listed = {name: value for name, value in body["input"].items() if name not in request.secrets}
+    return whole, _number(key, place + _canonical([body.get("version"), _by_content(listed)]))
+
+
+def _number(key: bytes, text: bytes) -> int:
+    return int(print_text(key, text)[:_SIZE], 16)
+
+
+def _canonical(value: Any) -> bytes:
+    """JSON that is the same for values that compare equal: names sorted, 1.0 as 1."""
+    text = encode_values(value)
+    return encode_values(_whole(value)) if b".0" in text or b"e" in text else text
+
+
+def _whole(value: Any) -> Any:
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case dict():
+            return {name: _whole(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_whole(item) for item in value]
+    return value
+
+
+def _by_content(value: Any) -> Any:
+    match value:
+        case str() if value.startswith("data:"):
+            return content_print(value) or value
+        case dict():
+            return {name: _by_content(item) for name, item in value.items()}
+        case list():
+            return [_by_content(item) for item in value]
+    return value
+
+
+def content_print(url: str) -> str | None:
+    """The SHA-256 of a data URL's content, in hex; None where it cannot be read."""
+    import hashlib  # noqa: PLC0415 - OpenSSL's, for those who send files
+
+    digest = hashlib.sha256()
+    try:
+        for block in data_url.read_blocks(url)[1]:
+            digest.update(block)
+    except ValueError:
+        return None
+    return digest.hexdigest()

@@ -1,0 +1,50 @@
+"""When a batch was at work: stretches of time, and the pauses between them."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+
+PAUSE = 60.0
+"""Seconds without a prediction that make a pause; what is shorter is part of the work."""
+_LIMIT = 1000
+
+
+class Spans:
+    """Flat in memory: of more than 1,000 pauses, the shortest count as work."""
+
+    def __init__(self) -> None:
+        self._starts: list[float] = []
+        self._ends: list[float] = []
+        self._pause = PAUSE
+
+    @property
+    def work(self) -> float:
+        """Seconds in all stretches."""
+        return sum(self._ends) - sum(self._starts)
+
+    @property
+    def pauses(self) -> float:
+        """Seconds between them."""
+        return self._ends[-1] - self._starts[0] - self.work if self._starts else 0.0
+
+    def add(self, start: float, end: float) -> None:
+        """Add a prediction's time, in any order; ``end`` is not before ``start``."""
+        first = bisect_left(self._ends, start - self._pause)
+        last = bisect_right(self._starts, end + self._pause)
+        if first < last:
+            start, end = min(start, self._starts[first]), max(end, self._ends[last - 1])
+        self._starts[first:last], self._ends[first:last] = [start], [end]
+        while len(self._starts) > _LIMIT:
+            self._widen()
+
+    def _widen(self) -> None:
+        """Take pauses that are up to twice as long as work."""
+        self._pause *= 2
+        pairs = list(zip(self._starts, self._ends, strict=True))
+        self._starts, self._ends = [], []
+        for start, end in pairs:
+            if self._ends and start - self._ends[-1] <= self._pause:
+                self._ends[-1] = end
+            else:
+                self._starts.append(start)
+                self._ends.append(end)

@@ -1,0 +1,198 @@
+"""Answers without an end, and small ones that describe large ones: a clear error, in bounded memory."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+
+from replicate_job.testing import Script
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Command, Outcome
+
+    from replicate_job.testing import ScriptedAPI
+
+MOST = 300 * 1024
+"""Kilobytes."""
+BLOCK = b" " * 2**20
+ID = "abcdefghijklmnopqrstuvwxyz"
+VERSION = "a" * 64
+START = b'{"id":"%s","status":"starting","input":{},"output":' % ID.encode()
+LAUNCH = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[2:])
+open(sys.argv[1], "w").write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(code)
+"""
+"""A small process in between: a child's own peak begins with its parent's size."""
+
+
+def squeeze(wbits: int, blocks: int = 300) -> bytes:
+    squeezer = zlib.compressobj(1, zlib.DEFLATED, wbits)
+    return b"".join([squeezer.compress(START), *(squeezer.compress(BLOCK) for _ in range(blocks)), squeezer.flush()])
+
+
+def zstd(blocks: int = 300) -> bytes:
+    """A frame with the largest window that readers allow, of blocks that each say a byte 128 Ki times."""
+    block = ((2**17 << 3) | 2).to_bytes(3, "little") + b" "
+    return b"\x28\xb5\x2f\xfd\x00" + bytes([17 << 3]) + block * (8 * blocks) + (1).to_bytes(3, "little")
+
+
+def plain(body: bytes, **headers: str) -> bytes:
+    named = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"{named}content-length: {len(body)}\r\n\r\n".encode() + body
+
+
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "gzip": lambda: plain(squeeze(31), **{"content-encoding": "gzip"}),
+    "deflate": lambda: plain(squeeze(15), **{"content-encoding": "deflate"}),
+    "brotli": lambda: plain(pa.Codec("brotli").compress(BLOCK * 300, asbytes=True), **{"content-encoding": "br"}),
+    "zstd": lambda: plain(zstd(), **{"content-encoding": "zstd"}),
+    "no end": lambda: b"transfer-encoding: chunked\r\n\r\n" + b"100000\r\n" + BLOCK + b"\r\n",
+    "a length that no machine has": lambda: b"content-length: 999999999999999\r\n\r\n" + START,
+    "many values": lambda: plain(
+        gzip.compress(START + b"[" + b'{"":0},' * (63 * 2**20 // 7) + b"0]}", 1), **{"content-encoding": "gzip"}
+    ),
+}
+ENDLESS = {"no end": b"100000\r\n" + BLOCK + b"\r\n", "a length that no machine has": BLOCK}
+
+
+class Hostile(ThreadingHTTPServer):
+    """Answers with ``status``, ``answer``, and ``more`` without an end; or with what ``others`` has for the path."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.status, self.answer, self.more = 200, b"", b""
+        self.others = {"/versions/": plain(b'{"id":"%s"}' % VERSION.encode())}
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+    def throw(self, bomb: str) -> None:
+        self.answer, self.more = BOMBS[bomb](), ENDLESS.get(bomb, b"")
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Do nothing: that the client hangs up is what is tested."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Hostile
+
+    def do_GET(self) -> None:
+        hostile = self.server
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        answer = next((answer for path, answer in hostile.others.items() if path in self.path), None)
+        more = hostile.more if answer is None else b""
+        self.wfile.write(f"HTTP/1.1 {hostile.status} X\r\nconnection: close\r\n".encode() + (answer or hostile.answer))
+        with suppress(OSError):
+            while more:
+                self.wfile.write(more)
+
+    do_POST = do_GET  # noqa: N815 - the library's name
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def hostile(command: Command) -> Iterator[Hostile]:
+    server = Hostile()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    command.environment["REPLICATE_BASE_URL"] = server.url
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def measured(command: Command, *words: str | Path) -> Outcome:
+    """Run it, and hold it to its memory."""
+    peak = command.folder / "peak"
+    launched = [sys.executable, "-c", LAUNCH, str(peak), *command.program, *map(str, words)]
+    outcome = command.execute(launched).end()
+    assert int(peak.read_text()) < MOST, outcome
+    return outcome
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_an_answer_that_is_too_large_is_one_clear_error_in_bounded_memory(
+    hostile: Hostile, command: Command, bomb: str
+) -> None:
+    hostile.throw(bomb)
+    outcome = measured(command, "show", ID)
+    assert outcome.code == 3
+    assert "answered with more than the 64 MB that are read" in outcome.error
+
+
+@pytest.mark.parametrize("bomb", ["gzip", "zstd", "no end"])
+def test_an_error_that_has_no_end_is_the_error_that_its_status_says(
+    hostile: Hostile, command: Command, bomb: str
+) -> None:
+    hostile.status = 404
+    hostile.throw(bomb)
+    outcome = measured(command, "show", ID)
+    assert outcome.code == 3
+    assert "answered 404" in outcome.error
+
+
+def test_an_answer_that_is_just_small_enough_is_read(hostile: Hostile, command: Command) -> None:
+    text = START + b'"' + b"a,{[" * (2**24 - 2**10) + b'"}'
+    hostile.answer = plain(gzip.compress(text, 1), **{"content-encoding": "gzip"})
+    outcome = command("show", ID)
+    assert outcome.code == 0
+    assert len(outcome.response["output"]) == 4 * (2**24 - 2**10)
+
+
+def test_a_create_whose_answer_is_too_large_is_known_by_its_beginning_and_never_sent_again(
+    hostile: Hostile, command: Command
+) -> None:
+    hostile.throw("gzip")
+    outcome = measured(command, "run", f"acme/any:{VERSION}", "--no-save")
+    assert outcome.code == 3
+    assert f"GET /predictions/{ID}: " in outcome.error
+    assert command.rows("state, prediction_id, sends") == [{"state": "created", "prediction_id": ID, "sends": 1}]
+
+
+@pytest.mark.parametrize(
+    ("start", "more"),
+    [(b"data: ", BLOCK), (b"", b"data: x\n" * 2**17), (b"", b"id: %s\ndata: x\n\n" % (b"1" * 1000) * 2**10)],
+    ids=["line", "event", "stream"],
+)
+def test_a_stream_that_has_no_end_is_left_for_polling(
+    hostile: Hostile, command: Command, start: bytes, more: bytes
+) -> None:
+    made = b'{"id":"%s","status":"%s","input":{},"output":%s,"urls":{"stream":"%s/stream"}}'
+    url = hostile.url.encode()
+    hostile.others |= {
+        f"/predictions/{ID}": plain(made % (ID.encode(), b"succeeded", b'"hello"', url)),
+        "/predictions": plain(made % (ID.encode(), b"starting", b"null", url)),
+    }
+    hostile.answer, hostile.more = b"content-type: text/event-stream\r\n\r\n" + start, more
+    outcome = measured(command, "run", f"acme/any:{VERSION}", "--stream", "--no-save")
+    assert outcome.code == 0
+    assert outcome.out.endswith(b"hello") or b"what was streamed is not how the output begins" in outcome.err.encode()
+
+
+def test_a_create_without_an_answer_is_found_in_a_list_whose_page_is_too_large(
+    api: ScriptedAPI, command: Command
+) -> None:
+    api.next(*[Script(duration=1.5, output="x" * 2**21)] * 40)
+    batch = command.folder / "others.jsonl"
+    batch.write_text('{"text":"theirs"}\n' * 40)
+    assert measured(command, "batch", "replicate/hello-world", batch, "--results", "others.out").code == 0
+    api.faults.next("create", "drop-after")
+    outcome = measured(command, "run", "replicate/hello-world", "text=ours", "--no-save")
+    assert outcome.code == 0
+    assert api.created == 41
+    assert api.count("list") > 1

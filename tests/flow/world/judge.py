@@ -1,0 +1,151 @@
+"""Whether every promise was kept, by the world's own truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from replicate_job.errors import ReplicateJobError
+from replicate_job.journal.entry import Entry
+
+from .account import Account, Made, Nature
+from .plan import Plan
+from .play import World
+from .wire import Dates
+
+SAFE = 3000.0
+"""World seconds until which no prediction's input is removed, also none of those made before the world began."""
+
+
+def relation(sent: dict[str, Any], other: dict[str, Any], nature: Nature) -> str:
+    """What the list can say about a prediction made with ``other`` to someone who sent ``sent``.
+
+    ``same``, ``almost`` (it could be it, for all that can be compared), or ``other``.
+    """
+    shown = Account(lambda: 0.0, nature, seed=0).shown(other)
+    verdict = "same"
+    if sent.keys() - shown.keys():
+        return "other"
+    if shown.keys() - sent.keys():
+        verdict = "almost"
+    for name, value in sent.items():
+        if name == "key":
+            continue
+        if name == "image":
+            if not nature.readable:
+                verdict = "almost"
+            elif other["image"] != value:
+                return "other"
+        elif shown[name] != value:
+            return "other"
+    return verdict
+
+
+def judge(world: World) -> list[str]:
+    """A line for each promise that was broken."""
+    return [*_errors(world), *(list(_payments(world)) or _rows(world)), *_replays(world)]
+
+
+def _made(world: World) -> list[Made]:
+    return [made for account in world.accounts for made in account.made]
+
+
+def _errors(world: World) -> Iterator[str]:
+    for end in world.ends:
+        if end.error and not isinstance(end.error, ReplicateJobError):
+            yield f"traceback: {end.key}: {end.error!r}"
+
+
+def _payments(world: World) -> Iterator[str]:
+    """At most one prediction a job, and each from that job's input."""
+    alike: dict[str, list[str]] = {}
+    for key, job in world.plan.jobs.items():
+        alike.setdefault(repr(job.input_data), []).append(key)
+    made_for: dict[str, list[Made]] = {}
+    for made in _made(world):
+        made_for.setdefault(made.job, []).append(made)
+    for keys in alike.values():
+        made_by = [made for key in keys for made in made_for.get(key, [])]
+        asleep = sum(key in keys for key in world.asleep_while_sending)
+        left = [made for made in made_by if not made.cancel_asked and not _is_lost(world, made)]
+        if len(made_by) > len(keys) + asleep:
+            yield f"paid twice: {keys} have {[made.id for made in made_by]}"
+        elif len(left) > len(keys):
+            yield f"second not canceled: {keys} have {[made.id for made in left]}"
+
+
+def _is_lost(world: World, made: Made) -> bool:
+    """Whether the process that made it cannot have canceled it: it was not told its id, or ended before it could."""
+    slept = made.job in world.asleep_while_sending
+    return slept and not (made.told and world.ended_by_itself(made.maker))
+
+
+def _rows(world: World) -> Iterator[str]:
+    owned = {row.prediction_id for row in world.rows.values()}
+    made = {each.id: each for each in _made(world)}
+    for key, job in world.plan.jobs.items():
+        row = world.rows.get(key)
+        if row is None:
+            yield f"no row: {key}"
+            continue
+        if row.state not in {"collected", "uncertain", "refused"}:
+            yield f"left open: {key} is {row.state}"
+        if row.prediction_id and made[row.prediction_id].input != job.input_data:
+            yield f"another's prediction: {key} has {row.prediction_id}"
+        if row.state == "uncertain" and not any(_excuses(world, key)):
+            yield f"uncertain though it could be known: {key}: {row.problem}"
+        yield from _unaccounted(world, key, row, owned)
+
+
+def _unaccounted(world: World, key: str, row: Entry, owned: set[str | None]) -> Iterator[str]:
+    adopted_foreign = row.prediction_id is not None and not _by_id(world, row.prediction_id).job
+    if row.state == "uncertain" or adopted_foreign:
+        return
+    for each in _made(world):
+        if each.job == key and each.id not in owned and not each.cancel_asked and not _is_lost(world, each):
+            yield f"unaccounted: {key} is {row.state}, and {each.id} is no row's"
+
+
+def _by_id(world: World, prediction_id: str) -> Made:
+    return next(each for each in _made(world) if each.id == prediction_id)
+
+
+def _excuses(world: World, key: str) -> Iterator[str]:
+    """Why it may be that it cannot be known whether this job has a prediction."""
+    plan, nature = world.plan, world.plan.nature
+    given = plan.jobs[key].input_data
+    facts = {
+        "the API's time was not known, or wrong": plan.network.dates != Dates(),
+        "inputs come back with more than was sent": nature.echoes_default and "steps" not in given,
+        "which inputs are secret is not shown": "key" in given and _hides_schema(plan),
+        "its picture cannot be read": "image" in given and not nature.readable,
+        "another account's token": any(life.stranger for life in plan.lives),
+        "a clock that may be wrong alone knows when it was sent": any(life.reboots for life in plan.lives),
+        "inputs may be removed": world.now > SAFE,
+    }
+    yield from (excuse for excuse, holds in facts.items() if holds)
+    others = [foreign.input for foreign in plan.foreign]
+    others += [job.input_data for job in plan.jobs.values() if job.input_data != given]
+    if any(relation(given, other, nature) != "other" for other in others):
+        yield "another prediction is like it"
+
+
+def _hides_schema(plan: Plan) -> bool:
+    """An official model shows no versions, hence no schema of what a deployment runs."""
+    return plan.model.startswith("deployments/") and plan.nature.official
+
+
+def _replays(world: World) -> Iterator[str]:
+    """A key that comes again gives the same prediction, and costs nothing."""
+    if any(life.stranger for life in world.plan.lives):
+        return  # what the other account made cannot be read with this one's token
+    if world.creates_of_replay and all(row.state != "refused" for row in world.rows.values()):
+        yield f"a replay sent {world.creates_of_replay} creates"
+    for key in world.plan.jobs:
+        ids = [end.result.prediction_id for end in world.ends if end.key == key and end.result]
+        last = [end.prediction_id for end in world.replayed if end.key == key and end.prediction_id]
+        row = world.rows.get(key)
+        if ids and row and row.state == "collected" and not last:
+            yield f"a replay gave nothing: {key}"
+        if len(set(ids)) > 1:
+            yield f"answered differently: {key} with {sorted(set(ids))}"

@@ -1,0 +1,68 @@
+"""An event loop that runs until all of its tasks are asleep, in a time that passes only when the world says so."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import selectors
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+GATHERING = 0.0021
+"""Seconds that the journal's writer waits for more work to share a transaction with, and a little."""
+STUCK = 30.0
+"""Real seconds after which a journal's thread that does not answer is a failure."""
+
+
+class _Selector(selectors.DefaultSelector):
+    loop: VirtualLoop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        events = super().select(0)
+        if events or (timeout is not None and timeout <= 0):
+            return events
+        if self.loop.works and timeout is not None and timeout <= GATHERING:
+            self.loop.advance(timeout)
+            return []
+        if self.loop.works:
+            events = super().select(STUCK)
+            assert events, "the journal's thread is stuck"
+            return events
+        self.loop.wakes = math.inf if timeout is None else self.loop.time() + timeout
+        self.loop.stop()
+        return []
+
+
+class _Inline(ThreadPoolExecutor):
+    """Does at once what would be done in a thread: the order of things is then always the same."""
+
+    def submit(self, work: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(work(*arguments, **named))
+        except BaseException as error:  # noqa: BLE001 - it belongs to whoever asks for the result
+            future.set_exception(error)
+        return future
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """``now`` tells the time and ``advance`` moves it, both in seconds.
+
+    ``works`` counts what threads do for its tasks, which takes real time and no virtual time. ``wakes`` is when the
+    first task wants to go on, after a ``run_until_idle``.
+    """
+
+    def __init__(self, now: Callable[[], float], advance: Callable[[float], None]) -> None:
+        self._now, self.advance = now, advance
+        self.works, self.wakes = 0, -math.inf
+        selector = _Selector()
+        selector.loop = self
+        super().__init__(selector)
+        self.set_default_executor(_Inline())
+
+    def time(self) -> float:
+        return self._now()
+
+    def run_until_idle(self) -> None:
+        self.run_forever()

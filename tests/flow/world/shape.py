@@ -1,0 +1,52 @@
+"""Where the world meets interfaces of the product that may change: one function a meeting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from replicate_job.api.client import Client
+from replicate_job.clock import Clock
+from replicate_job.flow.account import AccountNote
+from replicate_job.flow.cancel import run_or_cancel
+from replicate_job.flow.context import Context
+from replicate_job.flow.prepare import write_request
+from replicate_job.flow.resolve import resolve
+from replicate_job.flow.run import Ask
+from replicate_job.flow.scan import Scans
+from replicate_job.job import Job, Result
+from replicate_job.journal.sqlite import SQLiteJournal
+from replicate_job.wire.target import parse_target
+
+from .wire import BASE_URL
+
+
+def open_journal(path: Path, clock: Clock, busy_timeout: float, token: str) -> Any:
+    return SQLiteJournal(path, clock=clock, busy_timeout=busy_timeout, token=token)
+
+
+def ask_account(client: Client, journal: Any) -> AccountNote:
+    return AccountNote(BASE_URL, client, journal, is_needed=True)
+
+
+async def run(context: Context, key: str, job: Job, way: str, *, leave: Callable[[], bool]) -> Result:
+    """Run a job to its end.
+
+    ``way``: ``held`` with its create held open, ``polled`` without, ``row`` as a batch does: the create request is made
+    before the job is claimed, and recorded with the claim.
+    """
+    ask = Ask(job, key=key, hold=0 if way == "polled" else 60)
+    if way == "row" and not await context.journal.look_up([key]):
+        resolved = await resolve(context, parse_target(job.model))
+        request = write_request(job, resolved, job.input_data)
+        ask = msgspec.structs.replace(ask, resolved=resolved, request=request)
+        await context.client.turn()
+    return await run_or_cancel(context, ask, leave=leave)
+
+
+def shared_scans(context: Context) -> Context:
+    """Read the list once for all jobs of a process, as a batch does."""
+    return msgspec.structs.replace(context, scans=Scans(context.client))

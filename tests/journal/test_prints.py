@@ -1,0 +1,59 @@
+"""Fingerprints that tell whether two jobs are the same, and cannot be tried out without the journal's key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from replicate_job.job import Job
+from replicate_job.journal.entry import Request
+from replicate_job.journal.prints import print_job, print_request
+from replicate_job.wire.target import Target
+
+KEY = b"key"
+
+
+def request(given: dict[str, Any], *, path: str = "/models/a/b/predictions", secrets: tuple[str, ...] = ()) -> Request:
+    return Request(Target("model", "a", "b"), path, msgspec.json.encode({"input": given}), secrets=secrets)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ({"n": 1, "m": 2}, {"m": 2, "n": 1.0}, True),
+        ({"n": [1.0, {"x": 2}]}, {"n": [1, {"x": 2.0}]}, True),
+        ({"n": 1}, {"n": 2}, False),
+        ({"n": 1}, {"n": True}, False),
+        ({"n": 1}, {"n": "1"}, False),
+        ({"text": "1.0"}, {"text": "1"}, False),
+    ],
+)
+def test_jobs_and_requests_that_compare_equal_have_the_same_prints(
+    one: dict[str, Any], other: dict[str, Any], *, is_same: bool
+) -> None:
+    assert (print_job(KEY, Job("a/b", one)) == print_job(KEY, Job("a/b", other))) is is_same
+    assert (print_request(KEY, request(one)) == print_request(KEY, request(other))) is is_same
+
+
+def test_another_journals_key_gives_another_print() -> None:
+    assert print_job(KEY, Job("a/b")) != print_job(b"other", Job("a/b"))
+    assert print_request(KEY, request({})) != print_request(b"other", request({}))
+
+
+def test_another_model_or_place_is_another_request() -> None:
+    assert print_request(KEY, request({})) != print_request(KEY, request({}, path="/deployments/a/b/predictions"))
+    assert print_request(KEY, request({})) == print_request(KEY, request({}, path="/models/A/B/predictions"))
+
+
+def test_requests_that_differ_in_their_secrets_look_alike_in_the_list() -> None:
+    one, other = (request({"n": 1, "key": key}, secrets=("key",)) for key in ("hush", "husher"))
+    (whole, shown), (other_whole, other_shown) = print_request(KEY, one), print_request(KEY, other)
+    assert shown == other_shown
+    assert whole != other_whole
+
+
+def test_files_inside_a_request_are_told_apart_by_their_content_however_it_is_written() -> None:
+    text, base64, other = (request({"file": url}) for url in ("data:,hi", "data:;base64,aGk=", "data:,ho"))
+    assert print_request(KEY, text)[1] == print_request(KEY, base64)[1] != print_request(KEY, other)[1]

@@ -1,0 +1,17 @@
+"""The scripted Replicate where its packages are not installed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize("name", ["starlette", "uvicorn", "httptools"])
+def test_without_the_extra_the_import_says_what_to_install(name: str) -> None:
+    code = f"import sys; sys.modules[{name!r}] = None; import replicate_job.testing"
+    outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert outcome.returncode == 1
+    said = f"replicate_job.testing needs {name}, which is not here: pip install 'replicate-job[local]'"
+    assert outcome.stderr.splitlines()[-1] == f"ModuleNotFoundError: {said}"
