@@ -42,9 +42,8 @@ def test_a_name_is_the_line_and_the_row_as_it_stands() -> None:
     assert len(others | {name}) == 3
 
 
-def test_a_column_names_the_row_and_is_no_input() -> None:
-    item = make(id_column="id").make(Row(3, {"prompt": "y", "id": "first"}))
-    assert (item.name, item.job.input_data) == ("first", {"prompt": "y", "seed": 1})
+def test_a_column_names_the_row() -> None:
+    assert make(id_column="id").make(Row(3, {"prompt": "y", "id": "first"})).name == "first"
     assert make(id_column="id").make(Row(9, {"prompt": "y", "id": 7})).name == "7"
     assert make(id_column="id").make(Row(9, {"prompt": "y", "id": 0})).name == "0"
 
