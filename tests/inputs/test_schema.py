@@ -264,3 +264,28 @@ def test_bounds_agree_with_arithmetic(n: float) -> None:
     schema = document({"n": {"type": "number", "minimum": -5, "maximum": 1000}})
 
     assert (check({"n": n}, schema) == []) == (-5 <= n <= 1000)
+
+
+SECRETS = document(
+    {
+        "prompt": {"type": "string"},
+        "api_key": {"type": "string", "format": "password", "enum": ["hush-a", "hush-b"]},
+        "token": {"x-cog-secret": True, "anyOf": [{"type": "string", "pattern": "^r8_"}, {"type": "null"}]},
+        "pair": {"type": "array", "writeOnly": True, "items": {"type": "string", "maxLength": 3}},
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"api_key": "hush"}, "api_key: the secret does not fit (enum)"),
+        ({"token": "hush"}, "token: the secret does not fit (anyOf)"),
+        ({"pair": ["a", "hush"]}, "pair: the secret does not fit (maxLength)"),
+        ({"api_key": Path("key.txt")}, "api_key: takes no file, and key.txt is one"),
+        ({"api_key": "hush\udcff"}, "api_key: the secret holds what JSON cannot carry"),
+        ({"prompt": "\udcff"}, "prompt: '\\udcff' is not valid Unicode"),
+    ],
+)
+def test_a_secret_that_does_not_fit_is_not_shown(values: dict[str, Any], problem: str) -> None:
+    assert check(values, SECRETS) == [problem]

@@ -7,7 +7,7 @@ import gc
 import shlex
 import sys
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from contextlib import aclosing, nullcontext
 from functools import partial
 from pathlib import Path
@@ -198,11 +198,6 @@ def command(shared: Common, target: str, pairs: tuple[str, ...], **given: Any) -
     return _Command(shared, job, pairs, options).run()
 
 
-def _again() -> str:
-    """The command as it was given, for a shell."""
-    return shlex.join(["replicate-job", *sys.argv[1:]])
-
-
 def check_owner(results: Path, batch: str) -> None:
     """Raise JobError where the file holds the results of another batch: they would be replaced."""
     if not results.is_file():
@@ -229,6 +224,7 @@ class _Command:
         self._progress = open_progress(self._tally, verbose=shared.verbose, quiet=shared.quiet)
         self._drive: Drive | None = None
         self._report: _Report | None = None
+        self._secrets: Collection[str] = ()
 
     async def run(self) -> int:
         # Rows come and go by the thousand and leave no cycles: looking for these all the time takes a tenth of it.
@@ -246,6 +242,7 @@ class _Command:
         self._tally.total = self._rows.count(options.limit)
         async with shared.session(self._progress, model=self._job.model, rate=options.rate) as context:
             resolved = await resolve(context, parse_target(self._job.model))
+            self._secrets = resolved.secrets
             if self._pairs:
                 constants = parse_pairs(self._pairs, resolved.schema)
                 read = AtPaths(resolved.schema, observe=partial(self._observe, context)).read(constants)
@@ -263,6 +260,12 @@ class _Command:
                     async for some in results:
                         self._write(file, some)
         return self._exit_code(drive)
+
+    def _again(self) -> str:
+        """The command as it was given, for a shell, but for its secrets."""
+        names = {pair: pair.partition("=")[0] for pair in self._pairs}
+        words = [f"{names[word]}=SECRET" if names.get(word) in self._secrets else word for word in sys.argv[1:]]
+        return shlex.join(["replicate-job", *words])
 
     def _batch(self, context: Context) -> Batch:
         options, rows, columns = self._options, self._rows, self._columns
@@ -283,7 +286,7 @@ class _Command:
             fail_fast=options.fail_fast,
             max_predict_time=options.max_predict_time,
             source=options.inputs if options.inputs == STDOUT else str(Path(options.inputs).resolve()),
-            command=_again(),
+            command=self._again(),
             cancels=lambda: options.cancel_on_interrupt and not self._shared.terminated.came,
         )
 
@@ -352,7 +355,7 @@ class _Command:
         return None if self._shared.verbose else width()
 
     def _tell_how_to_go_on(self, drive: Drive, *, is_whole: bool) -> None:
-        again, is_short = f"`{_again()}", self._is_short(drive)
+        again, is_short = f"`{self._again()}", self._is_short(drive)
         if is_whole and is_short and drive.stopped:
             tell(f"stopped: {drive.stopped}")
         left = ", ".join(f"{count:,} {_LEFT[what]}" for what, count in drive.left.items() if what in _LEFT)
@@ -385,7 +388,7 @@ class _Command:
     def _write_report(self) -> None:
         if report := self._report:
             results = Path(self._options.results)
-            write_report(results, report.path, title=report.title, command=_again(), batch=report.batch)
+            write_report(results, report.path, title=report.title, command=self._again(), batch=report.batch)
 
     def _exit_code(self, drive: Drive) -> int:
         if self._tally.failed or self._tally.wrong:

@@ -12,6 +12,7 @@ from replicate_job.errors import ColumnsError, InputError, JobError
 from replicate_job.flow.resolve import Resolved
 from replicate_job.inputs.flaws import flaws
 from replicate_job.inputs.schema import Checker
+from replicate_job.inputs.secrets import hide
 from replicate_job.job import Job, Result
 from replicate_job.journal.entry import fingerprint
 from replicate_job.rows.row import Row
@@ -23,12 +24,16 @@ ReadRow = Callable[[dict[str, Any] | None], Callable[[Row], dict[str, Any]]]
 
 
 class Item(msgspec.Struct, frozen=True):
-    """``name`` is the row's within its batch; empty where the row cannot be read, and ``problem`` says why."""
+    """``name`` is the row's within its batch; empty where the row cannot be read, and ``problem`` says why.
+
+    ``secrets`` are the inputs that no result may show.
+    """
 
     line: int
     name: str
     job: Job
     problem: str = ""
+    secrets: tuple[str, ...] = ()
 
     def failure(self, problem: str, key: str = "") -> Result:
         """The result of a row that has no prediction."""
@@ -36,7 +41,7 @@ class Item(msgspec.Struct, frozen=True):
             prediction_id="",
             status="error",
             model=self.job.model,
-            input=self.job.input_data,
+            input=hide(self.job.input_data, self.secrets),
             error=problem,
             key=key,
             line=self.line,
@@ -54,23 +59,23 @@ class Items:
     def __init__(self, job: Job, resolved: Resolved, read: ReadRow, id_column: str | None) -> None:
         self._job, self._read = job, read(resolved.schema)
         self._checker = Checker(resolved.schema, allow_unknown=job.allow_unknown)
-        self._id_column = id_column
+        self._id_column, self._secrets = id_column, resolved.secrets
 
     def make(self, row: Row) -> Item:
         if row.problem:
-            return Item(row.line, "", self._job, row.problem)
+            return self._wrong(row, row.problem)
         try:
             values = self._read(row)
-            _check(values)
+            _check(values, self._secrets)
             name = "" if self._id_column is None else self._id(row)
         except ColumnsError:
             raise
         except JobError as error:
-            return Item(row.line, "", self._job, str(error))
+            return self._wrong(row, str(error))
         # Of the row as it stands: what it is read as changes with the model's schema.
         name = name or f"{row.line}-{_hash(row.values)}"
         job = msgspec.structs.replace(self._job, input_data={**self._job.input_data, **values})
-        return Item(row.line, name, job)
+        return Item(row.line, name, job, secrets=self._secrets)
 
     def check(self, item: Item) -> str:
         """What is wrong with the row's input, in one line; empty when it fits the model."""
@@ -79,10 +84,15 @@ class Items:
         problems = self._checker.check(item.job.input_data)
         return str(InputError(item.job.model, problems)) if problems else ""
 
+    def _wrong(self, row: Row, problem: str) -> Item:
+        return Item(row.line, "", self._job, problem, self._secrets)
+
     def _id(self, row: Row) -> str:
         given = row.values.get(self._id_column or "")
         if given is not None and not isinstance(given, dict | list):
-            _check({self._id_column or "": given})  # first, as Python makes no text of a number that is too long
+            _check(
+                {self._id_column or "": given}, self._secrets
+            )  # first, as Python makes no text of a number that is too long
         if given is None or isinstance(given, dict | list) or not str(given).strip():
             raise JobError(f"the column {self._id_column!r} names the row, and holds no text or number here")
         return str(given)
@@ -107,10 +117,14 @@ def another_input(name: str) -> str:
     return f"a row named {name!r} has run with another input: give this one another name"
 
 
-def _check(values: dict[str, Any]) -> None:
-    if problems := flaws(values):
+def _check(values: dict[str, Any], secrets: tuple[str, ...]) -> None:
+    if problems := flaws(values, secrets):
         raise JobError("; ".join(problems))
 
 
 def _hash(values: dict[str, Any]) -> str:
-    return hashlib.sha256(_encoder.encode(values)).hexdigest()[:8]
+    try:
+        encoded = _encoder.encode(values)
+    except (RecursionError, ValueError, OverflowError):  # a column that is left out may hold anything
+        encoded = _encoder.encode({name: value for name, value in values.items() if not flaws({name: value})})
+    return hashlib.sha256(encoded).hexdigest()[:8]

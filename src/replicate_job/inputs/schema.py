@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from replicate_job.inputs.flaws import flaws, is_unicode
-from replicate_job.wire.openapi import Schema, definition, json_schema
+from replicate_job.wire.openapi import Schema, definition, json_schema, secret_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from jsonschema_rs import Draft202012Validator, ValidationError
 
@@ -39,7 +39,7 @@ class Checker:
 
     ``allow_unknown`` lets names pass that the schema does not have, but for those that look like one of its own: what
     was mistyped would be paid for as a default. Where the document has no
-    ``Input``, or a broken one, only what can be known is checked.
+    ``Input``, or a broken one, only what can be known is checked. No line shows the value of a secret input.
     """
 
     def __init__(self, document: Mapping[str, Any] | None, *, allow_unknown: bool = False) -> None:
@@ -49,6 +49,7 @@ class Checker:
         self._allow_unknown, self._knows = allow_unknown, schema is not None
         self._validator = _compile(document) if document and self._knows else None
         self._likes: dict[str, str] = {}
+        self._secrets = secret_inputs(document)
 
     def check(self, values: Mapping[str, Any]) -> list[str]:
         """One line for each thing that is wrong, naming the input; empty when all fits.
@@ -60,7 +61,7 @@ class Checker:
             return []
         if self._validator and self._fits(values):
             return []
-        problems = flaws(values)
+        problems = flaws(values, self._secrets)
         instance = _json(values)
         known = self._properties
         if known is not None:
@@ -71,7 +72,7 @@ class Checker:
             return [_printable(problem) for problem in problems]
         # A value that is not JSON is reported already; what stands in for it would be reported twice.
         wrong = {problem.partition(":")[0] for problem in problems}
-        found = (line for error in self._validator.iter_errors(instance) for line in _explain(error))
+        found = (line for error in self._validator.iter_errors(instance) for line in _explain(error, self._secrets))
         problems += dict.fromkeys(line for line in found if line.partition(":")[0] not in wrong)
         return [_printable(problem) for problem in problems]
 
@@ -169,32 +170,38 @@ def _uri_problem(text: str) -> str:
     return "" if _HOST.match(rest) else "names no host"
 
 
-def _explain(error: ValidationError) -> Iterator[str]:
-    where = ""
-    for step in error.instance_path:
+def _explain(error: ValidationError, secrets: Collection[str]) -> Iterator[str]:
+    where, path = "", list(error.instance_path)
+    for step in path:
         where = f"{where}[{step}]" if isinstance(step, int) else _join(where, step)
     found, kind = error.instance, error.kind
-    if kind.name == "anyOf":
-        yield from _closest(error, where)
+    file = found.removeprefix(_FILE) if isinstance(found, str) and found.startswith(_FILE) else ""
+    if path and path[0] in secrets and not file:
+        yield f"{path[0]}: the secret does not fit ({kind.name})"
+    elif kind.name == "anyOf":
+        yield from _closest(error, where, secrets)
     elif kind.name == "required":
         yield f"{_join(where, kind.as_dict()['property'])} is required"
-    elif isinstance(found, str) and found.startswith(_FILE) and kind.name in {"not", "type", "enum"}:
-        yield f"{where}: takes no file, and {found.removeprefix(_FILE)} is one"
+    elif file and kind.name in {"not", "type", "enum"}:
+        yield f"{where}: takes no file, and {file} is one"
     else:
         say = _SAYINGS.get(kind.name)
         yield f"{where}: " + (say(found, kind.as_dict()) if say else error.message.removeprefix("it "))
 
 
-def _closest(error: ValidationError, where: str) -> Iterator[str]:
+def _closest(error: ValidationError, where: str, secrets: Collection[str]) -> Iterator[str]:
     """The errors of the one alternative that was meant, or one line with what all of them say."""
     branches = [branch for branch in error.kind.as_dict()["context"] if not _wants_null(branch)]
     typed = [branch for branch in branches if all(problem.kind.name != "type" for problem in branch)] or branches
     if len(typed) == 1:
         for problem in typed[0]:
-            yield from _explain(problem)
+            yield from _explain(problem, secrets)
     else:
         lines = [
-            line.removeprefix(f"{where}: ") for branch in typed for problem in branch for line in _explain(problem)
+            line.removeprefix(f"{where}: ")
+            for branch in typed
+            for problem in branch
+            for line in _explain(problem, secrets)
         ]
         yield f"{where}: " + ", and ".join(dict.fromkeys(lines))
 
