@@ -14,6 +14,8 @@ from pyarrow import feather, ipc
 
 from replicate_job.errors import JobError
 from replicate_job.rows import ReadOptions, Row, open_rows
+from replicate_job.rows.tables import NESTED
+from replicate_job.wire.bounds import LARGEST
 
 TABLE = pa.table({"a": ["x", None, "z"], "n": pa.array([1, 2, None], pa.int64())})
 ROWS = [Row(1, {"a": "x", "n": 1}), Row(2, {"n": 2}), Row(3, {"a": "z"})]
@@ -88,3 +90,43 @@ def test_two_columns_of_one_name_are_refused_at_once(tmp_path: Path) -> None:
 
     with pytest.raises(JobError, match="two columns are named 'a'"):
         open_rows(tmp_path / "two.arrow")
+
+
+@pytest.mark.parametrize(
+    ("column", "problem"),
+    [
+        (pa.array(["x" * (LARGEST + 1)]), "a: the cell is larger than 64 MB"),
+        (
+            pa.array([pa.nulls(NESTED + 1, pa.int8()).fill_null(0)], pa.list_(pa.int8())),
+            "a: the cell is larger than 8 MB",
+        ),
+        (pa.array([[""] * (NESTED // 16 + 1)], pa.list_(pa.string_view())), "a: the cell is larger than 8 MB"),
+        (pa.DictionaryArray.from_arrays([0], [[0] * (NESTED // 8 + 1)]), "a: the cell is larger than 8 MB"),
+    ],
+    ids=["text", "list", "list of views", "list of a dictionary"],
+)
+def test_a_cell_that_is_too_large_is_the_problem_of_its_row(tmp_path: Path, column: pa.Array, problem: str) -> None:
+    assert list(open_rows(write(tmp_path, column))) == [Row(1, {}, problem)]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        (pa.array(["x" * 100_000] * 100, pa.string_view()), "x" * 100_000),
+        (pa.array([["x" * 100_000]] * 100, pa.list_(pa.string_view())), ["x" * 100_000]),
+        (pa.DictionaryArray.from_arrays([0] * 100, ["x" * 2_000_000]), "x" * 2_000_000),
+        (pa.DictionaryArray.from_arrays([1] * 100, pa.array(range(300_000))), 1),
+    ],
+    ids=["views", "lists of views", "a dictionary of text", "a dictionary of numbers"],
+)
+def test_what_rows_share_counts_for_each_as_its_own(tmp_path: Path, column: pa.Array, value: Any) -> None:
+    rows = list(open_rows(write(tmp_path, column)))
+    assert len(rows) == 100
+    assert all((row.values, row.problem) == ({"a": value}, "") for row in rows)
+
+
+def write(folder: Path, column: pa.Array) -> Path:
+    table = pa.table({"a": column})
+    with ipc.new_file(str(folder / "rows.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    return folder / "rows.arrow"
