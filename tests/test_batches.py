@@ -12,13 +12,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from replicate_job import Job, batch
+from replicate_job import Job, batch, run
 from replicate_job.batches import BatchOptions
-from replicate_job.errors import JobError, ModelNotFoundError, PaymentRequiredError, RowError
+from replicate_job.errors import ColumnsError, JobError, ModelNotFoundError, PaymentRequiredError, RowError
 from replicate_job.testing import File, Script, ScriptedAPI, openapi_schema
 from replicate_job.testing.models import Model
 
@@ -350,3 +352,131 @@ def test_ctrl_c_in_a_for_loop_leaves_what_runs_to_be_adopted(api: ScriptedAPI) -
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "interrupted\n", "")
     assert len(list(batch("acme/private", ({"n": n} for n in range(8)), key="left", rate="none"))) == 8
     assert api.created == 8
+
+
+WORDS = Model(
+    name="acme/words",
+    official=True,
+    script=INSTANT,
+    schema=openapi_schema(
+        {
+            "prompt": {"type": "string"},
+            "seed": {"type": "integer"},
+            "scale": {"type": "number"},
+            "fast": {"type": "boolean"},
+        }
+    ),
+)
+
+
+@pytest.fixture
+def words(api: ScriptedAPI) -> str:
+    api.models[WORDS.name] = WORDS
+    return WORDS.name
+
+
+def inputs(rows: Any, model: str, **options: Any) -> list[dict[str, Any]]:
+    found = sorted(batch(model, rows, rate="none", **options), key=lambda result: result.line)
+    assert [result.problem for result in found] == [""] * len(found)
+    return [result.input for result in found]
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    """Columns as pandas reads them of a file with gaps: integers are floats, and what lacks is NaN, NaT, NA or None."""
+    return pd.DataFrame(
+        {
+            "Prompt": ["x", "y", "z"],
+            "seed": [1.0, math.nan, 3.0],
+            "scale": pd.array([1.5, None, 2], dtype="Float64"),
+            "fast": pd.array([True, None, False], dtype="boolean"),
+        },
+        index=[7, 8, 9],
+    )
+
+
+EXPECTED = [
+    {"prompt": "x", "seed": 1, "scale": 1.5, "fast": True},
+    {"prompt": "y"},
+    {"prompt": "z", "seed": 3, "scale": 2.0, "fast": False},
+]
+
+
+def test_a_data_frame_is_its_rows_and_what_lacks_is_not_given(words: str, frame: pd.DataFrame) -> None:
+    assert inputs(frame, words) == EXPECTED
+    assert all(type(given.get("seed", 1)) is int for given in inputs(frame, words))
+
+
+def test_rows_of_a_data_frame_may_come_one_by_one(words: str, frame: pd.DataFrame) -> None:
+    renamed = frame.rename(columns=str.lower)
+
+    assert inputs(renamed.to_dict("records"), words) == EXPECTED
+    assert inputs((row for _, row in renamed.iterrows()), words) == EXPECTED
+    assert inputs((renamed.iloc[place] for place in range(3)), words) == EXPECTED
+
+
+def test_the_columns_of_a_data_frame_are_checked_once(api: ScriptedAPI, words: str, frame: pd.DataFrame) -> None:
+    frame["note"] = ["a", "b", "c"]
+
+    with pytest.raises(ColumnsError, match="rows: note is no input of acme/words; it takes prompt, seed"):
+        list(batch(words, frame, rate="none"))
+    assert api.created == 0
+    assert inputs(frame, words, ignore_columns=["note"]) == EXPECTED
+    assert inputs(frame, words, ignore_columns="*")[1] == {"prompt": "y"}
+    assert inputs(frame[["note"]], words, rename={"note": "prompt"}) == [
+        {"prompt": "a"},
+        {"prompt": "b"},
+        {"prompt": "c"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        (np.int64(3), 3),
+        (np.float32(0.5), 0.5),
+        (np.str_("s"), "s"),
+        (np.bool_(True), True),
+        (np.array([1, 2]), [1, 2]),
+        ([np.int8(1), {"a": np.float64(2.0)}], [1, {"a": 2.0}]),
+        (pd.Timestamp("2024-05-01T12:00:00"), "2024-05-01T12:00:00"),
+        (np.float32("nan"), None),
+        (np.datetime64("NaT"), None),
+        (pd.NaT, None),
+        (pd.NA, None),
+        (None, None),
+    ],
+    ids=str,
+)
+def test_scalars_of_numpy_and_pandas_are_values(value: Any, read: Any) -> None:
+    given = {} if read is None else {"n": read}
+
+    (result,) = batch("acme/private", [{"n": value, "a": 1}], rate="none")
+
+    assert result.input == {"a": 1, **given}
+
+
+def test_scalars_of_numpy_are_values_of_a_single_job_too(words: str) -> None:
+    job = Job(words, {"prompt": np.str_("x")})
+
+    assert run(job, {"seed": np.int64(3), "fast": np.bool_(True)}).input == {
+        "prompt": "x",
+        "seed": 3,
+        "fast": True,
+    }
+    (result,) = batch(Job(words, {"prompt": "x", "seed": np.int64(3)}), [{"scale": 1}], rate="none")
+    assert result.input == {"prompt": "x", "seed": 3, "scale": 1}
+
+
+def test_a_mistyped_name_in_the_first_row_is_told_of_all(api: ScriptedAPI, words: str) -> None:
+    with pytest.raises(ColumnsError, match="line 1: promt is no input of acme/words"):
+        list(batch(words, [{"promt": str(number)} for number in range(500)], rate="none", allow_unknown=True))
+    assert api.created == 0
+
+
+def test_what_is_said_of_a_file_is_for_files(tmp_path: Path, words: str) -> None:
+    (tmp_path / "rows.txt").write_text("x|1\n")
+
+    assert inputs(tmp_path / "rows.txt", words, format="csv", header=("prompt", "seed")) == [{"prompt": "x", "seed": 1}]
+    with pytest.raises(JobError, match="are for the path of a file"):
+        batch(words, [], format="csv")

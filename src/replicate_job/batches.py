@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterab
 from contextlib import aclosing, closing
 from functools import partial
 from itertools import count
-from operator import attrgetter
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
@@ -24,15 +23,18 @@ from replicate_job.flow.prepare import check_job
 from replicate_job.flow.resolve import resolve
 from replicate_job.flow.tally import Tally
 from replicate_job.folders import expand
+from replicate_job.inputs.plain import native, plain_values
 from replicate_job.job import Job, Result
 from replicate_job.loop import iterate, new_loop
-from replicate_job.rows import InputReader, Row, open_rows
+from replicate_job.rows import ColumnOptions, Header, ReadOptions, Row, RowReader, open_rows
+from replicate_job.rows.frame import Frame, frame_names, frame_rows
 from replicate_job.runner import LogReporter
 from replicate_job.session import open_session
 from replicate_job.settings import Settings, check_environment, read_settings
 from replicate_job.wire.target import parse_target
 
 RowInput = Mapping[str, Any]
+RowSource = Iterable[RowInput] | AsyncIterable[RowInput] | Frame | str | PathLike[str]
 
 
 class BatchOptions(TypedDict, total=False):
@@ -40,6 +42,9 @@ class BatchOptions(TypedDict, total=False):
 
     ``key`` names the batch: the same key goes on where an earlier call stopped. Without it a file names itself, and
     rows from elsewhere start anew. ``id`` is the column that names a row, so that rows may come in another order.
+    ``rename`` says which input a column is, and ``ignore_columns`` which are left out, ``"*"`` for all that the model
+    lacks. ``format``, ``delimiter``, ``encoding``, ``header`` (False, or the names) and ``quotes`` are of a file, where
+    they are not recognised; see ``replicate-job batch --help``.
     ``save_to``: the folder for output files; without it nothing is saved. ``concurrency``: predictions under way
     together. ``rate``: the most creates, as ``"600/min"``, ``"10/s"``, ``"none"``. ``limit``: rows that are taken.
     ``retry_failed``, ``retry_uncertain`` (may pay twice), ``fail_fast``, ``max_predict_time`` (seconds): see
@@ -49,6 +54,13 @@ class BatchOptions(TypedDict, total=False):
 
     key: str | None
     id: str | None
+    rename: Mapping[str, str]
+    ignore_columns: Iterable[str]
+    format: str | None
+    delimiter: str | None
+    encoding: str | None
+    header: bool | Iterable[str]
+    quotes: bool
     save_to: str | Path | None
     concurrency: int | None
     rate: str
@@ -70,7 +82,7 @@ class BatchOptions(TypedDict, total=False):
 
 def batch(
     job: Job | str,
-    rows: Iterable[RowInput] | AsyncIterable[RowInput] | str | PathLike[str],
+    rows: RowSource,
     **options: Unpack[BatchOptions],
 ) -> Results:
     """Run a job, or a model by its name, for every row: an input that is merged over the job's.
@@ -78,8 +90,8 @@ def batch(
     ``for result in batch(...)`` blocks between results, ``async for`` awaits them; they come in the order of their
     ends, with their ``line`` (from 1). What is wrong with one row is its result's ``problem``; an error that all rows
     would share (no credit, no network) is raised once everything under way has ended. Rows are taken as they are
-    needed, at most a few hundred ahead: an iterable in a thread of its own. ``rows`` may also be the path of a JSONL,
-    CSV, TSV or Parquet file.
+    needed, at most a few hundred ahead: an iterable in a thread of its own. ``rows`` may also be a DataFrame, or the
+    path of a file that ``replicate-job batch`` takes. None, NaN, NaT and NA are inputs that are not given.
 
     Leaving the loop early leaves predictions running and journaled: the same ``key``, or the same file, adopts them.
     """
@@ -114,7 +126,7 @@ class _Call:
     def __init__(
         self,
         job: Job | str,
-        rows: Iterable[RowInput] | AsyncIterable[RowInput] | str | PathLike[str],
+        rows: RowSource,
         options: BatchOptions,
     ) -> None:
         if unknown := options.keys() - BatchOptions.__annotations__.keys():
@@ -122,7 +134,8 @@ class _Call:
         if isinstance(job, str) and job.endswith((".xs", ".toml", ".json")):
             raise JobError(f"{job} is a job file: batch(load_job({job!r}), ...)")
         own = {name: value for name, value in options.items() if name in Job.__struct_fields__}
-        self._job = msgspec.structs.replace(Job(job) if isinstance(job, str) else job, **own)
+        job = Job(job) if isinstance(job, str) else job
+        self._job = msgspec.structs.replace(job, input_data=native(job.input_data), **own)
         self._options, self.tally = options, Tally()
         self._settings = read_settings(
             token=options.get("token"),
@@ -140,7 +153,36 @@ class _Call:
             self._rate = parse_rate(options.get("rate", "600/min"))
         except ValueError as error:
             raise JobError(f"rate: {error}") from None
-        self._rows, self._read, self._source = _open(rows)
+        self._columns = ColumnOptions(
+            dict(options.get("rename", {})), frozenset(options.get("ignore_columns", ())), options.get("id")
+        )
+        self._rows, self._read, self._source = self._open(rows)
+
+    def _open(self, rows: RowSource) -> tuple[Iterable[Row] | AsyncIterable[Row], ReadRow, Path | None]:
+        """The rows, how to read one as an input, and the file that they are from."""
+        how = partial(RowReader, job=self._job, options=self._columns)
+        if isinstance(rows, str | PathLike):
+            file, source = open_rows(rows, self._reading()), Path(rows).resolve()
+            read = partial(how, header=file.header(), typed=file.typed, within=(Path.cwd(), source.parent))
+            return file, read, source
+        if self._reading() != ReadOptions():
+            raise JobError("format, delimiter, encoding, header and quotes are for the path of a file")
+        if isinstance(rows, AsyncIterable):
+            return _number(rows), partial(how, header=Header("rows"), typed=True), None
+        names, found = (frame_names(rows), frame_rows(rows)) if isinstance(rows, Frame) else (None, rows)
+        header = Header("rows", names, is_whole=names is not None)
+        return map(_row, count(1), found), partial(how, header=header, typed=True), None
+
+    def _reading(self) -> ReadOptions:
+        options = self._options
+        header = options.get("header", True)
+        return ReadOptions(
+            options.get("format"),
+            options.get("delimiter"),
+            options.get("encoding"),
+            header if isinstance(header, bool) else tuple(header),
+            quotes=options.get("quotes", True),
+        )
 
     async def run(self) -> AsyncGenerator[list[Result], None]:
         async with open_session(self._settings, LogReporter(), model=self._job.model, rate=self._rate) as context:
@@ -152,7 +194,8 @@ class _Call:
 
     def _batch(self, context: Context, settings: Settings) -> Batch:
         options = self._options
-        named = batch_id(context.api, self._job, self._source) if self._source else f"batch-{uuid.uuid4().hex[:16]}"
+        source, columns = self._source, self._columns.identity
+        named = batch_id(context.api, self._job, source, columns) if source else f"batch-{uuid.uuid4().hex[:16]}"
         folder = options.get("save_to") or (settings.state / "outputs" if settings.local else None)
         return Batch(
             id=options.get("key") or named,
@@ -170,18 +213,6 @@ class _Call:
         )
 
 
-def _open(
-    rows: Iterable[RowInput] | AsyncIterable[RowInput] | str | PathLike[str],
-) -> tuple[Iterable[Row] | AsyncIterable[Row], ReadRow, Path | None]:
-    """The rows, how to read one as an input, and the file that they are from."""
-    if isinstance(rows, str | PathLike):
-        found = open_rows(rows)
-        source = Path(rows).resolve()
-        return found, partial(InputReader, typed=found.typed, within=(Path.cwd(), source.parent)), source
-    numbered = _number(rows) if isinstance(rows, AsyncIterable) else map(_row, count(1), rows)
-    return numbered, lambda _: attrgetter("values"), None
-
-
 async def _number(rows: AsyncIterable[RowInput]) -> AsyncIterator[Row]:
     line = 0
     async for values in rows:
@@ -191,5 +222,10 @@ async def _number(rows: AsyncIterable[RowInput]) -> AsyncIterator[Row]:
 
 def _row(line: int, values: RowInput) -> Row:
     if not isinstance(values, Mapping):
-        return Row(line, {}, f"a row is a mapping of inputs, this is a {type(values).__name__}")
-    return Row(line, dict(values))
+        if not hasattr(values, "to_dict"):  # as a row of a DataFrame has, a Series
+            return Row(line, {}, f"a row is a mapping of inputs, this is a {type(values).__name__}")
+        values = values.to_dict()
+    try:
+        return Row(line, plain_values(values))
+    except ValueError as error:
+        return Row(line, {}, str(error))

@@ -5,6 +5,7 @@
     ReplicateJobError
     ├── JobError                    the job is wrong; nothing was sent
     │   ├── JobFileError            a job file does not parse; file, line, column
+    │   ├── ColumnsError            the columns of a file of rows are not the model's inputs
     │   ├── InputError              inputs do not fit the model's schema; every problem at once
     │   ├── MissingVariableError    a variable that the job needs is not set
     │   ├── ModelNotFoundError      no model, version or deployment of that name
@@ -91,6 +92,10 @@ class InputError(JobError):
     def __init__(self, model: str, problems: Sequence[str]) -> None:
         self.model, self.problems = model, tuple(problems)
         super().__init__(f"the input does not fit {model}: " + "; ".join(self.problems))
+
+
+class ColumnsError(JobError):
+    """What is wrong with all rows alike: their columns, and which inputs these are."""
 
 
 class MissingVariableError(JobError):

@@ -17,6 +17,7 @@ from replicate_job.flow.context import Context
 from replicate_job.flow.follow import Emit
 from replicate_job.flow.run import Ask, new_key, run_job
 from replicate_job.folders import expand
+from replicate_job.inputs.plain import native
 from replicate_job.job import Job, Result
 from replicate_job.loop import LoopThread, iterate
 from replicate_job.session import open_session
@@ -92,7 +93,7 @@ def _call(job: Job | str, input_data: Mapping[str, Any] | None, options: Options
     elif input_data:
         job = msgspec.structs.replace(job, input_data={**job.input_data, **input_data})
     own = {name: value for name, value in options.items() if name in Job.__struct_fields__}
-    job = msgspec.structs.replace(job, **own)
+    job = msgspec.structs.replace(job, input_data=native(job.input_data), **own)
     settings = read_settings(
         token=options.get("token"),
         base_url=options.get("base_url"),

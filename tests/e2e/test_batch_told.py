@@ -89,7 +89,7 @@ def test_results_of_another_batch_are_not_replaced(api: ScriptedAPI, command: Co
     texts(command, 1)
     command(*WORDS)
     before = (command.folder / "results.jsonl").read_bytes()
-    outcome = command("batch", "meta/llama-2-70b-chat", *WORDS[2:])
+    outcome = command("batch", "meta/llama-2-70b-chat", *WORDS[2:], "--rename", "text=prompt")
     assert outcome.code == 2
     assert outcome.error.startswith("error: results.jsonl holds the results of another batch")
     assert (command.folder / "results.jsonl").read_bytes() == before

@@ -11,6 +11,7 @@ import pytest
 from replicate_job.errors import JobError
 from replicate_job.flow.item import Items
 from replicate_job.flow.resolve import Resolved
+from replicate_job.inputs.secrets import REDACTED
 from replicate_job.job import Job
 from replicate_job.rows import Row
 from replicate_job.testing import openapi_schema
@@ -42,9 +43,8 @@ def test_a_name_is_the_line_and_the_row_as_it_stands() -> None:
     assert len(others | {name}) == 3
 
 
-def test_a_column_names_the_row_and_is_no_input() -> None:
-    item = make(id_column="id").make(Row(3, {"prompt": "y", "id": "first"}))
-    assert (item.name, item.job.input_data) == ("first", {"prompt": "y", "seed": 1})
+def test_a_column_names_the_row() -> None:
+    assert make(id_column="id").make(Row(3, {"prompt": "y", "id": "first"})).name == "first"
     assert make(id_column="id").make(Row(9, {"prompt": "y", "id": 7})).name == "7"
     assert make(id_column="id").make(Row(9, {"prompt": "y", "id": 0})).name == "0"
 
@@ -118,3 +118,37 @@ def test_a_failure_carries_the_line_and_the_input() -> None:
         3, "error", "it broke", "key", "",
     )  # fmt: skip
     assert result.input == {"prompt": "y", "seed": 1}
+
+
+SECRET = openapi_schema({"prompt": {"type": "string"}, "key": {"type": "string", "format": "password"}})
+
+
+def make_secret(job: Job = JOB) -> Items:
+    resolved = Resolved(Target("model", "acme", "model"), "/predictions", schema=SECRET, secrets=("key",))
+    return Items(job, resolved, lambda _: attrgetter("values"), None)
+
+
+@pytest.mark.parametrize("row", [Row(1, {"key": "r8_hush"}), Row(1, {}, "broken"), Row(1, {"prompt": "\ud800"})])
+def test_a_failure_shows_no_secret_of_the_row_or_of_the_job(row: Row) -> None:
+    result = make_secret(Job("acme/model", {"key": "r8_hush"})).make(row).failure("it broke")
+    assert result.input["key"] == REDACTED
+    assert "r8_hush" not in repr(result)
+
+
+def test_a_secret_that_cannot_be_carried_is_not_shown() -> None:
+    assert (
+        make_secret().make(Row(1, {"key": "r8_hush\ud800"})).problem == "key: the secret holds what JSON cannot carry"
+    )
+
+
+@pytest.mark.parametrize("given", ["a\ud800b", float("nan"), 10**5000], ids=["surrogate", "NaN", "huge"])
+def test_a_name_that_cannot_be_carried_is_wrong(given: Any) -> None:
+    assert make(id_column="id").make(Row(3, {"prompt": "y", "id": given})).problem.startswith("id: ")
+
+
+def test_a_column_that_is_left_out_may_hold_anything() -> None:
+    resolved = Resolved(Target("model", "acme", "model"), "/predictions", schema=SCHEMA)
+    items = Items(JOB, resolved, lambda _: lambda row: {"prompt": row.values["prompt"]}, None)
+    for other in ("\ud800", deep()["prompt"], 10**5000):
+        item = items.make(Row(3, {"prompt": "y", "other": other}))
+        assert (item.problem, item.name[:2]) == ("", "3-")

@@ -70,7 +70,9 @@ DOCUMENT = {
         ("cfg=nan", "nan"),
         ("fast=true", True),
         ("fast=False", False),
-        ("fast=1", "1"),
+        ("fast=1", True),
+        ("fast=No", False),
+        ("fast=2", "2"),
         ("seed=null", None),
         ("seed=3", 3),
         ("scheduler=1", "1"),
@@ -144,9 +146,9 @@ def test_every_problem_is_in_the_one_message() -> None:
 
 
 def test_what_could_not_be_read_is_reported_by_the_check() -> None:
-    assert check(parse_pairs(["n=lots", "fast=1"], DOCUMENT), DOCUMENT) == [
+    assert check(parse_pairs(["n=lots", "fast=2"], DOCUMENT), DOCUMENT) == [
         'n: "lots" is not an integer',
-        'fast: "1" is not true or false',
+        'fast: "2" is not true or false',
     ]
 
 

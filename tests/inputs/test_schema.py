@@ -66,7 +66,25 @@ FLUX = document(
         ({"prompt": "x", "guidance": float("nan")}, "guidance: nan is not a number that JSON can carry"),
         (
             {"prompt": "x", "image": "cat.png"},
-            'image: "cat.png" is neither an http(s) nor a data URL; send a local file as KEY=@path, or a pathlib.Path',
+            'image: "cat.png" is neither an http(s) nor a data URL; a local file is @path (in Python a pathlib.Path)',
+        ),
+        *[
+            ({"prompt": "x", "image": text}, f'image: "{text}" {problem}')
+            for text, problem in (
+                ("https://", "names no host"),
+                ("https:///a.png", "names no host"),
+                ("http:a.png", "names no host"),
+                ("https://a/x y.png", "has blanks, which a URL has as %20"),
+                ("https://a/x.png ", "has blanks, which a URL has as %20"),
+                ("https://a/x.png https://a/y.png", "holds several URLs, and this takes one"),
+                ("https://a/x.png,https://a/y.png", "holds several URLs, and this takes one"),
+                ("https://a/x.png|HTTPS://a/y.png", "holds several URLs, and this takes one"),
+                ("data:", "is a data URL without data"),
+            )
+        ],
+        (
+            {"prompt": "x", "images": ["https://a/x.png", "https://"]},
+            'images[1]: "https://" names no host',
         ),
         (
             {"prompt": datetime(2025, 1, 1, tzinfo=UTC)},
@@ -86,6 +104,9 @@ def test_a_problem_is_one_line_that_names_the_input(values: dict[str, Any], prob
         {"prompt": "x", "image": Path("cat.png"), "images": [Path("a.png"), "https://example.com/b.png"]},
         {"prompt": "x", "image": "data:image/png;base64,aGk=", "images": ("HTTP://example.com/b",)},
         {"prompt": "https://example.com is text here"},
+        {"prompt": "x", "image": "https://me:secret@host:80/fetch/https://other/a.png?u=https://x"},
+        {"prompt": "x", "image": "http://127.0.0.1:5000/a,b;c|d.png"},
+        {"prompt": "x", "image": "https://[::1]/é.png"},
     ],
 )
 def test_what_fits_has_no_problem(values: dict[str, Any]) -> None:
@@ -107,10 +128,17 @@ def test_every_problem_is_reported_at_once() -> None:
 
 
 def test_allowing_unknown_names_silences_nothing_else() -> None:
-    assert check({"promt": 1, "num_outputs": 0}, FLUX, allow_unknown=True) == [
+    assert check({"hidden": 1, "num_outputs": 0}, FLUX, allow_unknown=True) == [
         "prompt is required",
         "num_outputs: 0 is below the minimum of 1",
     ]
+
+
+def test_a_mistyped_name_is_refused_also_where_unknown_ones_are_allowed() -> None:
+    said = ["go_fats is not an input of this model, did you mean go_fast?"]
+
+    assert check({"prompt": "x", "go_fats": True}, FLUX, allow_unknown=True) == said
+    assert check({"prompt": "x", "prompt_2": "y"}, FLUX, allow_unknown=True) == []
 
 
 def test_unknown_names_have_one_line_also_where_the_schema_forbids_them_itself() -> None:
@@ -236,3 +264,28 @@ def test_bounds_agree_with_arithmetic(n: float) -> None:
     schema = document({"n": {"type": "number", "minimum": -5, "maximum": 1000}})
 
     assert (check({"n": n}, schema) == []) == (-5 <= n <= 1000)
+
+
+SECRETS = document(
+    {
+        "prompt": {"type": "string"},
+        "api_key": {"type": "string", "format": "password", "enum": ["hush-a", "hush-b"]},
+        "token": {"x-cog-secret": True, "anyOf": [{"type": "string", "pattern": "^r8_"}, {"type": "null"}]},
+        "pair": {"type": "array", "writeOnly": True, "items": {"type": "string", "maxLength": 3}},
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"api_key": "hush"}, "api_key: the secret does not fit (enum)"),
+        ({"token": "hush"}, "token: the secret does not fit (anyOf)"),
+        ({"pair": ["a", "hush"]}, "pair: the secret does not fit (maxLength)"),
+        ({"api_key": Path("key.txt")}, "api_key: takes no file, and key.txt is one"),
+        ({"api_key": "hush\udcff"}, "api_key: the secret holds what JSON cannot carry"),
+        ({"prompt": "\udcff"}, "prompt: '\\udcff' is not valid Unicode"),
+    ],
+)
+def test_a_secret_that_does_not_fit_is_not_shown(values: dict[str, Any], problem: str) -> None:
+    assert check(values, SECRETS) == [problem]

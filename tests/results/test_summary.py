@@ -106,7 +106,7 @@ def test_two_batches_in_one_process_share_nothing(make: Make) -> None:
     assert [cause.lines for cause in first.causes] == [cause.lines for cause in second.causes] == [[1]]
 
 
-def test_what_an_error_says_stays_one_short_line_and_steers_no_terminal(make: Make) -> None:
+def test_what_an_error_says_stays_one_line_and_steers_no_terminal(make: Make) -> None:
     summary = summed(
         [make(1, status="failed", error="\x1b[2Jgone\n\nnow\u202e " + "word " * 999), make(2, status="\x1b[m")]
     )
@@ -114,7 +114,9 @@ def test_what_an_error_says_stays_one_short_line_and_steers_no_terminal(make: Ma
     first, second = summary.lines()
     assert "1 \\u001b[m" in first
     assert second.startswith("  1 × \\u001b[2Jgone now\\u202e word")  # noqa: RUF001 - times
-    assert len(second) < 130
+    assert 1900 < len(second) < 2100
+    assert len(summary.lines(columns=90)[1]) == 90
+    assert summary.lines(columns=90)[1].endswith("… (line 1)")
 
 
 @pytest.mark.parametrize("error", [None, {"detail": "x"}, ["a"], 5])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from replicate_job.errors import JobError
 from replicate_job.rows import Row, lines, open_rows
-from replicate_job.rows.opening import BLOCK
+from replicate_job.rows.source import BLOCK
 
 Read = Callable[..., list[Row]]
 
@@ -50,8 +52,8 @@ def test_a_byte_order_mark_windows_line_ends_and_a_last_line_without_its_end(rea
         (b'{"a":1e999}', "broken JSON: number out of range"),
         (b"[1]", "not a JSON object: expected object, got array"),
         (b"null", "not a JSON object: expected object, got null"),
-        (b'{"a":"\xff"}', "not UTF-8 text at column 7"),
-        ('{"é":"'.encode() + b'\xff"}', "not UTF-8 text at column 7"),
+        (b'{"a":"\xff"}', "not UTF-8 text at column 7 (--encoding cp1252, or what it is, reads it)"),
+        ('{"é":"'.encode() + b'\xff"}', "not UTF-8 text at column 7 (--encoding cp1252, or what it is, reads it)"),
         (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "the JSON is nested too deeply"),
     ],
 )
@@ -121,7 +123,8 @@ def test_rows_are_read_back_as_they_were_written(tmp_path_factory: pytest.TempPa
 @given(st.binary(max_size=200))
 def test_no_bytes_crash_the_reading(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     file = tmp_path_factory.mktemp("rows") / "rows.jsonl"
-    file.write_bytes(b"{" + content)  # so that it is not refused as UTF-16
+    file.write_bytes(content)
     rows = open_rows(file)
 
-    assert rows.count() == len(list(rows))
+    with suppress(JobError):  # what is no JSON Lines at all
+        assert rows.count() == len(list(rows))

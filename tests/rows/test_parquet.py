@@ -71,8 +71,8 @@ def test_a_null_and_a_nan_are_inputs_that_are_not_given(tmp_path: Path, value: A
     ("value", "kind", "problem"),
     [
         (b"\xff\xd8\xff", pa.binary(), "a: bytes that are not UTF-8 text; give a path (@path) or a URL instead"),
-        (float("inf"), pa.float64(), "a: inf is nothing that JSON can carry"),
-        ([float("nan")], pa.list_(pa.float64()), "a: nan is nothing that JSON can carry"),
+        (float("inf"), pa.float64(), "a: inf is not a number that JSON can carry"),
+        ([float("nan")], pa.list_(pa.float64()), "a: nan is not a number that JSON can carry"),
     ],
 )
 def test_a_value_that_json_cannot_carry_is_one_bad_row(
@@ -147,7 +147,7 @@ def test_a_damaged_file_is_refused_or_has_every_row_that_it_says(
 def test_two_columns_of_one_name_are_refused_at_once(tmp_path: Path) -> None:
     parquet.write_table(pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["a", "a"]), tmp_path / "rows.parquet")
 
-    with pytest.raises(JobError, match=r"two columns are named 'a'$"):
+    with pytest.raises(JobError, match=r"two columns are named 'a'; give one another name$"):
         open_rows(tmp_path / "rows.parquet")
 
 
@@ -164,4 +164,7 @@ def test_without_pyarrow_the_message_says_how_to_install_it(tmp_path: Path) -> N
 
     done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=True)
 
-    assert done.stdout.splitlines() == ["reading Parquet needs pyarrow: pip install 'replicate-job[parquet]'"] * 2
+    assert (
+        done.stdout.splitlines()
+        == ["reading Parquet and Arrow needs pyarrow: pip install 'replicate-job[parquet]'"] * 2
+    )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import gc
 import shlex
 import sys
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from contextlib import aclosing, nullcontext
 from functools import partial
 from pathlib import Path
@@ -22,8 +23,8 @@ from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, fetching, folder, local, saving
 from replicate_job.cli.output import print_json
 from replicate_job.cli.progress import open_progress
-from replicate_job.cli.run import read_job
-from replicate_job.cli.streams import aside, is_shown, tell
+from replicate_job.cli.run import check_pairs, read_job
+from replicate_job.cli.streams import aside, is_shown, tell, width
 from replicate_job.errors import JobError
 from replicate_job.flow.batch import CONCURRENCY, LOCAL_CONCURRENCY, Batch, batch_id
 from replicate_job.flow.context import Context
@@ -31,14 +32,16 @@ from replicate_job.flow.drive import Drive
 from replicate_job.flow.prepare import check_job
 from replicate_job.flow.resolve import resolve
 from replicate_job.flow.tally import Tally
-from replicate_job.inputs.at_path import Reading, Readings
+from replicate_job.inputs.at_path import AtPaths, Reading, Readings
+from replicate_job.inputs.pairs import parse_pairs
 from replicate_job.job import Job, Result
 from replicate_job.loop import new_loop
+from replicate_job.results.cause import error_of
 from replicate_job.results.file import STDOUT, ResultsFile
 from replicate_job.results.record import read_records, to_record
 from replicate_job.results.report import check_report, write_report
 from replicate_job.results.summary import Summary
-from replicate_job.rows import InputReader, open_rows
+from replicate_job.rows import FORMATS, ReadOptions, RowReader, open_rows, parse_columns
 from replicate_job.settings import check_environment
 from replicate_job.wire.duration import parse_seconds
 from replicate_job.wire.target import parse_target
@@ -70,6 +73,19 @@ class _Options(msgspec.Struct, frozen=True):
     cancel_on_interrupt: bool
     report: str | None
     no_report: bool
+    rename: tuple[str, ...]
+    ignore_columns: tuple[str, ...]
+    format: str | None
+    delimiter: str | None
+    encoding: str | None
+    header: str | None
+    no_header: bool
+    no_quotes: bool
+
+    @property
+    def reading(self) -> ReadOptions:
+        header = tuple(next(csv.reader([self.header]))) if self.header else not self.no_header
+        return ReadOptions(self.format, self.delimiter, self.encoding, header, quotes=not self.no_quotes)
 
 
 class _Report(msgspec.Struct, frozen=True):
@@ -102,12 +118,14 @@ class _Duration(click.ParamType[int]):
     "batch",
     epilog=examples(
         "replicate-job batch black-forest-labs/flux-schnell prompts.csv --results results.jsonl",
+        "replicate-job batch owner/name questions.csv --rename question=prompt,*= --results results.jsonl --dry-run",
         "replicate-job batch run.xs rows.jsonl --results results.jsonl --dry-run",
         "cat rows.jsonl | replicate-job batch run.xs - --results - --no-save",
     ),
 )
 @click.argument("target", shell_complete=targets)
 @click.argument("inputs", shell_complete=files)
+@click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
     "--results",
     required=True,
@@ -136,6 +154,16 @@ class _Duration(click.ParamType[int]):
 @click.option(
     "--id", "id_column", metavar="COLUMN", help="The column that names a row: then rows may move in the file."
 )
+@click.option("--rename", multiple=True, metavar="OLD=NEW", help="Take the column OLD for the input NEW: a=b,c=d.")
+@click.option(
+    "--ignore-columns", multiple=True, metavar="A,B", help="Leave columns out; * is all that the model lacks."
+)
+@click.option("--format", metavar="FORMAT", help=f"What INPUTS is, whatever its name: {', '.join(FORMATS)}.")
+@click.option("--delimiter", metavar="CHAR", help="What divides cells; by default it is recognised.")
+@click.option("--encoding", metavar="NAME", help="The encoding of INPUTS: cp1252, latin-1; default UTF-8.")
+@click.option("--no-header", is_flag=True, help="The first line is a row: columns are named 1, 2, 3.")
+@click.option("--header", metavar="A,B", help="The columns, where the first line is a row: ,,A names the third.")
+@click.option("--no-quotes", is_flag=True, help="A quote is text, as in most tab-separated files.")
 @click.option("--cancel-after", metavar="TIME", help="Cancel a prediction that takes longer: 30s, 5m, 1h30m.")
 @click.option("--allow-unknown", is_flag=True, default=None, help="Send inputs that the model's schema lacks.")
 @click.option("--dry-run", is_flag=True, help="Check all rows, create nothing.")
@@ -150,25 +178,24 @@ class _Duration(click.ParamType[int]):
 @fetching
 @local
 @partial(common, loop=new_loop)
-def command(shared: Common, target: str, **given: Any) -> Coroutine[Any, Any, int]:
-    """Run TARGET (a job file or a model, as in run) for every row of INPUTS: .jsonl, .csv, .tsv, .parquet, or - for
-    JSON Lines on stdin.
+def command(shared: Common, target: str, pairs: tuple[str, ...], **given: Any) -> Coroutine[Any, Any, int]:
+    """Run TARGET (a job file or a model, as in run) for every row of INPUTS: .jsonl, .json, .csv, .tsv, .txt, .parquet,
+    .arrow, .gz of each, or - for stdin, by default JSON Lines.
 
-    A row is an input, merged over the job's. The same command again does what is not done yet, and nothing twice.
+    A row is an input, merged over the job's; KEY=VALUE is the same for all rows. The same
+    command again does what is not done yet, and nothing twice.
     """  # noqa: D205 - the first paragraph is the help's
     overrides = {name: value for name in Job.__struct_fields__ if (value := given.get(name)) is not None}
     job = msgspec.structs.replace(read_job(target), **overrides)
     check_job(job)
     check_environment(job.env, shared.settings)
+    check_pairs(pairs, model=job.model)
+    if given["no_header"] and given["header"]:
+        raise click.UsageError("--header names the columns, and --no-header leaves them without names: give one")
     place = folder(given.pop("save"), no_save=given.pop("no_save"))
     options = msgspec.convert(given | {"save": place}, _Options, strict=False)
     shared.terminated.farewell = "stopping, and finding out what runs; Ctrl-C leaves at once"
-    return _Command(shared, job, options).run()
-
-
-def _again() -> str:
-    """The command as it was given, for a shell."""
-    return shlex.join(["replicate-job", *sys.argv[1:]])
+    return _Command(shared, job, pairs, options).run()
 
 
 def check_owner(results: Path, batch: str) -> None:
@@ -185,12 +212,19 @@ def check_owner(results: Path, batch: str) -> None:
 class _Command:
     """One call of the command."""
 
-    def __init__(self, shared: Common, job: Job, options: _Options) -> None:
-        self._shared, self._job, self._options = shared, job, options
-        self._rows = open_rows(options.inputs)
+    def __init__(self, shared: Common, job: Job, pairs: tuple[str, ...], options: _Options) -> None:
+        self._shared, self._job, self._pairs, self._options = shared, job, pairs, options
+        self._rows = open_rows(options.inputs, options.reading)
+        self._columns = msgspec.structs.replace(
+            parse_columns(options.rename, options.ignore_columns),
+            id=options.id_column,
+            constants=frozenset(pair.partition("=")[0] for pair in pairs),
+        )
         self._tally, self._summary, self._readings = Tally(), Summary(), Readings()
+        self._progress = open_progress(self._tally, verbose=shared.verbose, quiet=shared.quiet)
         self._drive: Drive | None = None
         self._report: _Report | None = None
+        self._secrets: Collection[str] = ()
 
     async def run(self) -> int:
         # Rows come and go by the thousand and leave no cycles: looking for these all the time takes a tenth of it.
@@ -205,11 +239,14 @@ class _Command:
 
     async def _run(self) -> int:
         shared, options = self._shared, self._options
-        count = self._rows.count()
-        self._tally.total = count if count is None or options.limit is None else min(count, options.limit)
-        progress = open_progress(self._tally, verbose=shared.verbose, quiet=shared.quiet)
-        async with shared.session(progress, model=self._job.model, rate=options.rate) as context:
+        self._tally.total = self._rows.count(options.limit)
+        async with shared.session(self._progress, model=self._job.model, rate=options.rate) as context:
             resolved = await resolve(context, parse_target(self._job.model))
+            self._secrets = resolved.secrets
+            if self._pairs:
+                constants = parse_pairs(self._pairs, resolved.schema)
+                read = AtPaths(resolved.schema, observe=partial(self._observe, context)).read(constants)
+                self._job = msgspec.structs.replace(self._job, input_data=self._job.input_data | read)
             batch = self._batch(context)
             drive = Drive(context, batch, resolved, self._tally)
             if options.dry_run:
@@ -224,20 +261,22 @@ class _Command:
                         self._write(file, some)
         return self._exit_code(drive)
 
+    def _again(self) -> str:
+        """The command as it was given, for a shell, but for its secrets."""
+        names = {pair: pair.partition("=")[0] for pair in self._pairs}
+        words = [f"{names[word]}=SECRET" if names.get(word) in self._secrets else word for word in sys.argv[1:]]
+        return shlex.join(["replicate-job", *words])
+
     def _batch(self, context: Context) -> Batch:
-        options, typed = self._options, self._rows.typed
+        options, rows, columns = self._options, self._rows, self._columns
         # Rows of a pipe have no name; their results may have.
         source = options.results if options.inputs == STDOUT else options.inputs
-        named = batch_id(context.api, self._job, Path(source).resolve())
-
-        def observe(reading: Reading) -> None:
-            if self._readings.add(reading) and reading.kind in {"text", "typed"}:
-                context.reporter.tell(str(reading))
-
+        named = batch_id(context.api, self._job, Path(source).resolve(), columns.identity)
+        read = partial(RowReader, job=self._job, options=columns, header=rows.header(), typed=rows.typed)
         return Batch(
             id=f"batch-{uuid.uuid4().hex[:16]}" if source == STDOUT else named,
             job=self._job,
-            read=partial(InputReader, typed=typed, within=self._text_folders(), observe=observe),
+            read=partial(read, within=self._text_folders(), observe=partial(self._observe, context)),
             save=options.save,
             concurrency=options.concurrency or (LOCAL_CONCURRENCY if context.forgetful else CONCURRENCY),
             id_column=options.id_column,
@@ -247,9 +286,13 @@ class _Command:
             fail_fast=options.fail_fast,
             max_predict_time=options.max_predict_time,
             source=options.inputs if options.inputs == STDOUT else str(Path(options.inputs).resolve()),
-            command=_again(),
+            command=self._again(),
             cancels=lambda: options.cancel_on_interrupt and not self._shared.terminated.came,
         )
+
+    def _observe(self, context: Context, reading: Reading) -> None:
+        if self._readings.add(reading) and reading.kind in {"text", "typed"}:
+            context.reporter.tell(str(reading))
 
     def _text_folders(self) -> list[Path]:
         """Where rows may take text from with ``@path``: a file of rows may be somebody else's."""
@@ -271,17 +314,24 @@ class _Command:
 
     def _records(self, file: ResultsFile, results: list[Result]) -> list[dict[str, Any]]:
         for result in results:
-            self._summary.add(result)
+            self._add(result)
         folder = file.folder
         return [to_record(result, folder) for result in results]
+
+    def _add(self, result: Result) -> None:
+        self._summary.add(result)
+        if self._shared.verbose and (error := error_of(result)):
+            self._progress.note(f"line {result.line}: {error}")
 
     async def _check(self, drive: Drive) -> int:
         async with aclosing(drive.check(self._rows)) as failures:
             async for some in failures:
                 for result in some:
-                    self._summary.add(result)
+                    self._add(result)
         tally = self._tally
         counts = {"rows": tally.read, "done": tally.stored, "to_run": tally.waiting, "wrong": tally.wrong}
+        if repeated := tally.read - tally.stored - tally.waiting - tally.wrong:
+            counts["repeated"] = repeated  # rows that share the prediction of another
         print_json({"model": self._job.model, **counts})
         return FAILED if tally.wrong else SUCCEEDED
 
@@ -289,19 +339,23 @@ class _Command:
         """``is_whole``: nothing broke it off, and what did is not to be told after this."""
         if self._shared.quiet or (self._drive is None and not self._options.dry_run):
             return
-        lines = self._summary.lines()
+        lines = self._summary.lines(self._columns_of_terminal())
         if self._drive is None:
             lines = lines[1:]  # what a check counts is on stdout
         elif not self._summary.rows and not is_whole:
             lines = []
-        for line in [*lines, *self._readings.lines()]:
+        for line in (*lines, *self._readings.lines(), *self._rows.remarks()):
             tell(line)
         nameless = self._options.inputs == self._options.results == STDOUT  # and so every run is another batch
         if self._drive and not nameless:
             self._tell_how_to_go_on(self._drive, is_whole=is_whole)
 
+    def _columns_of_terminal(self) -> int | None:
+        """None where a line may be of any length."""
+        return None if self._shared.verbose else width()
+
     def _tell_how_to_go_on(self, drive: Drive, *, is_whole: bool) -> None:
-        again, is_short = f"`{_again()}", self._is_short(drive)
+        again, is_short = f"`{self._again()}", self._is_short(drive)
         if is_whole and is_short and drive.stopped:
             tell(f"stopped: {drive.stopped}")
         left = ", ".join(f"{count:,} {_LEFT[what]}" for what, count in drive.left.items() if what in _LEFT)
@@ -334,7 +388,7 @@ class _Command:
     def _write_report(self) -> None:
         if report := self._report:
             results = Path(self._options.results)
-            write_report(results, report.path, title=report.title, command=_again(), batch=report.batch)
+            write_report(results, report.path, title=report.title, command=self._again(), batch=report.batch)
 
     def _exit_code(self, drive: Drive) -> int:
         if self._tally.failed or self._tally.wrong:

@@ -56,6 +56,11 @@ def is_watched() -> bool:
     return sys.stderr.isatty()
 
 
+def width() -> int | None:
+    """The columns of the terminal that stderr is; None where it is none."""
+    return os.get_terminal_size(sys.stderr.fileno()).columns if is_watched() else None
+
+
 class Drawing(Protocol):
     """What is drawn on the terminal below the lines, and can be taken off it for one."""
 

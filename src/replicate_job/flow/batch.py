@@ -51,7 +51,11 @@ class Batch(msgspec.Struct, frozen=True):
         return str(Path(self.save, f"{line // SHARD:04d}")) if self.save else None
 
 
-def batch_id(api: str, job: Job, source: Path) -> str:
-    """Name the batch of this job and this file: the same tomorrow, and from another folder."""
-    digest = hashlib.sha256(f"{api}\0{fingerprint(job)}\0{source}".encode(errors="surrogateescape")).hexdigest()
+def batch_id(api: str, job: Job, source: Path, columns: str = "") -> str:
+    """Name the batch of this job and this file: the same tomorrow, and from another folder.
+
+    ``columns`` is what was said of them, where that makes other inputs of the rows.
+    """
+    parts = [api, fingerprint(job), str(source), *([columns] if columns else [])]
+    digest = hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
     return f"{source.stem[:40]}-{digest[:12]}"

@@ -19,7 +19,7 @@ from replicate_job.flow.context import Context
 from replicate_job.flow.fault import is_the_rows
 from replicate_job.flow.feed import feed
 from replicate_job.flow.hold import Holds
-from replicate_job.flow.item import Item, Items
+from replicate_job.flow.item import Item, Items, Names, another_input
 from replicate_job.flow.leave import leave
 from replicate_job.flow.lines import Lines
 from replicate_job.flow.prepare import write_request
@@ -83,23 +83,41 @@ class Drive:
         self._background = Background(self._fail)
 
     async def check(self, rows: RowSource) -> AsyncGenerator[list[Result], None]:
-        """Check every row and create nothing: yield the failures; ``tally`` counts the others as ``waiting``."""
-        async for results, others in self._pass(rows):
+        """Check every row and create nothing: yield the failures.
+
+        ``tally`` counts as ``waiting`` the predictions that a run would make: rows of one name and input share one.
+        """
+        names = Names() if self._batch.id_column is not None else None
+        async for results, others, entries in self._pass(rows):
             self.tally.read += len(results) + len(others)
-            failures = [item.failure(problem) for item in others if (problem := self._items.check(item))]
+            failures = []
+            for item in others:
+                if problem := self._find_problem(item, entries.get(item.name)):
+                    failures.append(item.failure(problem))
+                elif names is None or (same := names.has_same(item)) is None:
+                    self.tally.waiting += 1
+                elif not same:
+                    failures.append(item.failure(another_input(item.name)))
             self.tally.wrong += len(failures)
-            self.tally.waiting += len(others) - len(failures)
             yield failures
+
+    def _find_problem(self, item: Item, entry: Entry | None) -> str:
+        """What keeps the row from a prediction of its own, before one is created; empty where nothing does."""
+        if entry is None:
+            return self._items.check(item)
+        if self._context.journal.is_same(entry, item.job) or self._is_retried(entry):
+            return ""
+        return another_input(item.name)
 
     async def replay(self, rows: RowSource) -> AsyncGenerator[list[Result], None]:
         """Yield the results of rows that are over, in the order of the rows, without a request."""
-        async for results, _ in self._pass(rows):
+        async for results, _, _ in self._pass(rows):
             for result in results:
                 self._told.add(result.line)
             yield results
 
-    async def _pass(self, rows: RowSource) -> AsyncGenerator[tuple[list[Result], list[Item]], None]:
-        """Some rows at a time: the results of those that are over, and the others."""
+    async def _pass(self, rows: RowSource) -> AsyncGenerator[tuple[list[Result], list[Item], dict[str, Entry]], None]:
+        """Some rows at a time: the results of those that are over, the others, and what the journal has of all."""
         async with aclosing(self._make_items(rows)) as chunks:
             async for items, entries in chunks:
                 over = [
@@ -109,7 +127,7 @@ class Drive:
                 for result in results:
                     self._count(result, stored=True)
                 finished = {result.line for result in results}
-                yield results, [item for item in items if item.line not in finished]
+                yield results, [item for item in items if item.line not in finished], entries
 
     async def _make_items(self, rows: RowSource) -> AsyncGenerator[tuple[list[Item], dict[str, Entry]], None]:
         """Some rows at a time as they come, and what the journal has of them, by name."""
@@ -272,7 +290,7 @@ class Drive:
             carried = error.result if isinstance(error, OutputError) else None
             problem = str(error)
             if isinstance(error, KeyInUseError):
-                problem = f"a row named {item.name!r} has run with another input: give this one another name"
+                problem = another_input(item.name)
             result = msgspec.structs.replace(carried, problem=problem) if carried else item.failure(problem)
         finally:
             if self._by_name.get(item.name) is asyncio.current_task():

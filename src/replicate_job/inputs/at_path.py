@@ -14,7 +14,7 @@ import msgspec
 from replicate_job.errors import JobError
 from replicate_job.folders import expand
 from replicate_job.inputs.pairs import input_schemas, type_name
-from replicate_job.wire.openapi import Schema, alternatives
+from replicate_job.wire.openapi import Schema, alternatives, secret_inputs
 
 LARGEST_TEXT = 4 * 1024**2
 """Bytes of a file whose text becomes an input: more than any model reads, and less than its request may have."""
@@ -28,15 +28,18 @@ class Reading(msgspec.Struct, frozen=True):
     """What an ``@`` was taken for. ``where`` is the input, as ``images[1]``; ``text`` is what was given, whole.
 
     ``file``: a file to send. ``text``: the text of a file. ``typed``: there is no such file, so the text as given.
-    ``escaped``: ``@@``, so the text without its first ``@``.
+    ``escaped``: ``@@``, so the text without its first ``@``. ``is_secret``: the text is not to be shown.
     """
 
     where: str
     kind: Literal["file", "text", "typed", "escaped"]
     text: str
+    is_secret: bool = False
 
     def __str__(self) -> str:
         shown = self.text if len(self.text) <= _LONGEST else f"{self.text[:_LONGEST]}…"
+        if self.kind == "typed" and self.is_secret:
+            return f"{self.where}: the secret is sent as it is, for there is no file of that name"
         if self.kind == "typed":
             return f"{self.where}: {shown!r} is sent as it is, for there is no such file"
         return f"{self.where}: the text of the file {shown[1:]}"
@@ -98,7 +101,7 @@ class AtPaths:
         observe: Callable[[Reading], None] = lambda _: None,
     ) -> None:
         self._document = document or {}
-        self._inputs = input_schemas(document)
+        self._inputs, self._secrets = input_schemas(document), secret_inputs(document)
         self._within = [folder.resolve() for folder in within]
         self._observe = observe
 
@@ -131,6 +134,8 @@ class AtPaths:
         except JobError as problem:
             problems.append(f"{where}: {problem} {_ESCAPE}")
             return value
+        if where in self._secrets:
+            reading = msgspec.structs.replace(reading, is_secret=True)
         self._observe(reading)
         return read
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
 DEEPEST = 200
 """Objects and lists inside each other: far more than inputs have, and less than Python's recursion can follow."""
@@ -22,12 +22,17 @@ _Place = tuple["_Place", str | int] | None
 """The holder's own place, and the step from there; None for the whole."""
 
 
-def flaws(values: Mapping[str, Any]) -> list[str]:
+def flaws(values: Mapping[str, Any], secrets: Collection[str] = ()) -> list[str]:
     """A line for each part that JSON cannot carry, naming the input. A ``pathlib.Path`` is a file to send.
 
-    Ends at the first part that is nested too deep, for one that holds itself has no end.
+    Ends at the first part that is nested too deep, for one that holds itself has no end. Of ``secrets``, which are
+    names of inputs, nothing is shown.
     """
-    return list(islice(_flaws(values), MOST))
+    if not secrets:
+        return list(islice(_flaws(values), MOST))
+    shown = {name: value for name, value in values.items() if name not in secrets}
+    hidden = [name for name in secrets if name in values and any(_flaws({name: values[name]}))]
+    return [*islice(_flaws(shown), MOST), *(f"{name}: the secret holds what JSON cannot carry" for name in hidden)]
 
 
 def _flaws(values: Mapping[str, Any]) -> Iterator[str]:

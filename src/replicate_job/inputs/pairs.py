@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 _NUMBER = re.compile(r"[+-]?(\d{1,400}(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
+_SWITCHES = {"yes": True, "no": False, "1": True, "0": False}  # where nothing but true and false can be meant
 _EXACT = 2**53  # a float beyond it no longer names one integer
 
 
@@ -24,10 +25,10 @@ class _Unfit(ValueError):  # noqa: N818 - control flow between the readers below
 def parse_pairs(pairs: Iterable[str], document: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Read ``KEY=VALUE`` words; ``document`` is the model's OpenAPI document, None where it is not known.
 
-    - A value takes the type that the schema gives its input. Text stays text, ``true`` and ``false`` are booleans,
-      an integer may be written ``4.0`` or ``1e3``, objects are JSON, ``null`` is null where the schema allows it.
-      A list is JSON, or its items one by one: ``KEY=a KEY=b``. What cannot be read so stays text, for ``check``
-      to report with the rest.
+    - A value takes the type that the schema gives its input. Text stays text; ``true``, ``yes``, ``1`` and their
+      opposites are booleans, an integer may be written ``4.0`` or ``1e3``, objects are JSON, ``null`` is null where
+      the schema allows it. A list is JSON, or its items one by one: ``KEY=a KEY=b``. What cannot be read so stays
+      text, for ``check`` to report with the rest.
     - Without a schema, and for a name that it lacks, a value is what it says in JSON, else text, as in Replicate's
       own CLI; ``KEY='"4"'`` is the text ``4``.
     - An ``@`` has no meaning here; see ``at_path``.
@@ -85,6 +86,8 @@ def typed_text(text: str, schemas: list[Schema], document: Mapping[str, Any]) ->
                 return read(text)
             except _Unfit:
                 continue
+    if by_type.keys() <= {"boolean", "null"} and text.lower() in _SWITCHES:
+        return _SWITCHES[text.lower()]
     if "array" in by_type and "string" not in by_type:
         items = by_type["array"].get("items")
         return _items(text, list(alternatives(document, items)), document)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
@@ -10,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from replicate_job.inputs.flaws import flaws, is_unicode
-from replicate_job.wire.openapi import Schema, definition, json_schema
+from replicate_job.wire.openapi import Schema, definition, json_schema, secret_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from jsonschema_rs import Draft202012Validator, ValidationError
 
 _FILE = "\0file:"  # stands for a pathlib.Path inside the validator, which knows JSON only; no input can type it
+_HOST = re.compile(r"//[^\s/?#]*[^\s/?#@:][^\s/?#]*")
+_SEVERAL = re.compile(r"[\s,;|]https?://", re.IGNORECASE)
+_REMEMBERED = 1000  # unknown names of which the one that is like it is kept
 _SHOWN = 60  # characters of a value that a message repeats
 _NAMED = {"integer": "an integer", "object": "an object", "array": "a list", "boolean": "true or false"}
 _RENAMED = {"oneOf": "anyOf"}  # 3 is valid as both integer and number: no mistake
@@ -33,8 +37,9 @@ def check(values: Mapping[str, Any], document: Mapping[str, Any] | None, *, allo
 class Checker:
     """Checks any number of inputs against a model version's ``openapi_schema``.
 
-    ``allow_unknown`` lets names pass that the schema does not have, and nothing else. Where the document has no
-    ``Input``, or a broken one, only what can be known is checked.
+    ``allow_unknown`` lets names pass that the schema does not have, but for those that look like one of its own: what
+    was mistyped would be paid for as a default. Where the document has no
+    ``Input``, or a broken one, only what can be known is checked. No line shows the value of a secret input.
     """
 
     def __init__(self, document: Mapping[str, Any] | None, *, allow_unknown: bool = False) -> None:
@@ -43,6 +48,8 @@ class Checker:
         self._properties: dict[str, Any] | None = found if isinstance(found, dict) else None
         self._allow_unknown, self._knows = allow_unknown, schema is not None
         self._validator = _compile(document) if document and self._knows else None
+        self._likes: dict[str, str] = {}
+        self._secrets = secret_inputs(document)
 
     def check(self, values: Mapping[str, Any]) -> list[str]:
         """One line for each thing that is wrong, naming the input; empty when all fits.
@@ -54,21 +61,43 @@ class Checker:
             return []
         if self._validator and self._fits(values):
             return []
-        problems = flaws(values)
+        problems = flaws(values, self._secrets)
         instance = _json(values)
         known = self._properties
         if known is not None:
             unknown = [name for name in instance if name not in known]
             instance = {name: value for name, value in instance.items() if name in known}
-            if not self._allow_unknown:
-                problems += [_unknown(name, list(known)) for name in unknown]
+            problems += self._judge_unknown(unknown, instance)
         if self._validator is None:
             return [_printable(problem) for problem in problems]
         # A value that is not JSON is reported already; what stands in for it would be reported twice.
         wrong = {problem.partition(":")[0] for problem in problems}
-        found = (line for error in self._validator.iter_errors(instance) for line in _explain(error))
+        found = (line for error in self._validator.iter_errors(instance) for line in _explain(error, self._secrets))
         problems += dict.fromkeys(line for line in found if line.partition(":")[0] not in wrong)
         return [_printable(problem) for problem in problems]
+
+    def _judge_unknown(self, unknown: Sequence[str], given: Mapping[str, Any]) -> list[str]:
+        """A line for each name that is not let pass: with ``allow_unknown``, what looks like a known one mistyped.
+
+        Beside the known one that it looks like, which is ``given``, it is another.
+        """
+        lines = []
+        for name in unknown:
+            close = self._close(name)
+            if close and not (self._allow_unknown and close in given):
+                lines.append(f"{name} is not an input of this model, did you mean {close}?")
+            elif not self._allow_unknown:
+                takes = _listed(list(self._properties or ()))
+                lines.append(f"{name} is not an input of this model, which takes {takes}")
+        return lines
+
+    def _close(self, name: str) -> str:
+        """The input that is most like the name, as every row of a batch may ask for it again; empty for none."""
+        if name not in self._likes:
+            if len(self._likes) >= _REMEMBERED:
+                self._likes.clear()
+            self._likes[name] = next(iter(get_close_matches(name.lower(), list(self._properties or ()), n=1)), "")
+        return self._likes[name]
 
     def _fits(self, values: Mapping[str, Any]) -> bool:
         """Whether all is well without a doubt, as most of a batch's rows are: known names, plain values."""
@@ -79,13 +108,6 @@ class Checker:
 
 def _is_plain(value: Any) -> bool:
     return type(value) in _PLAIN and (type(value) is not str or value.isascii())
-
-
-def _unknown(name: str, known: Sequence[str]) -> str:
-    close = get_close_matches(name.lower(), known, n=1)
-    return f"{name} is not an input of this model" + (
-        f", did you mean {close[0]}?" if close else f", which takes {_listed(known)}"
-    )
 
 
 def _json(value: Any) -> Any:
@@ -131,35 +153,55 @@ def _checked(schema: Schema) -> Schema:
 
 
 def _is_uri(text: str) -> bool:
-    return text.startswith(_FILE) or text.partition(":")[0].lower() in {"http", "https", "data"}
+    return text.startswith(_FILE) or not _uri_problem(text)
 
 
-def _explain(error: ValidationError) -> Iterator[str]:
-    where = ""
-    for step in error.instance_path:
+def _uri_problem(text: str) -> str:
+    """Why the text is not one address that a model can read."""
+    scheme, _, rest = text.partition(":")
+    if scheme.lower() == "data":
+        return "" if "," in rest else "is a data URL without data"
+    if scheme.lower() not in {"http", "https"}:
+        return "is neither an http(s) nor a data URL; a local file is @path (in Python a pathlib.Path)"
+    if _SEVERAL.search(text):
+        return "holds several URLs, and this takes one"
+    if any(map(str.isspace, text)):
+        return "has blanks, which a URL has as %20"
+    return "" if _HOST.match(rest) else "names no host"
+
+
+def _explain(error: ValidationError, secrets: Collection[str]) -> Iterator[str]:
+    where, path = "", list(error.instance_path)
+    for step in path:
         where = f"{where}[{step}]" if isinstance(step, int) else _join(where, step)
     found, kind = error.instance, error.kind
-    if kind.name == "anyOf":
-        yield from _closest(error, where)
+    file = found.removeprefix(_FILE) if isinstance(found, str) and found.startswith(_FILE) else ""
+    if path and path[0] in secrets and not file:
+        yield f"{path[0]}: the secret does not fit ({kind.name})"
+    elif kind.name == "anyOf":
+        yield from _closest(error, where, secrets)
     elif kind.name == "required":
         yield f"{_join(where, kind.as_dict()['property'])} is required"
-    elif isinstance(found, str) and found.startswith(_FILE) and kind.name in {"not", "type", "enum"}:
-        yield f"{where}: takes no file, and {found.removeprefix(_FILE)} is one"
+    elif file and kind.name in {"not", "type", "enum"}:
+        yield f"{where}: takes no file, and {file} is one"
     else:
         say = _SAYINGS.get(kind.name)
         yield f"{where}: " + (say(found, kind.as_dict()) if say else error.message.removeprefix("it "))
 
 
-def _closest(error: ValidationError, where: str) -> Iterator[str]:
+def _closest(error: ValidationError, where: str, secrets: Collection[str]) -> Iterator[str]:
     """The errors of the one alternative that was meant, or one line with what all of them say."""
     branches = [branch for branch in error.kind.as_dict()["context"] if not _wants_null(branch)]
     typed = [branch for branch in branches if all(problem.kind.name != "type" for problem in branch)] or branches
     if len(typed) == 1:
         for problem in typed[0]:
-            yield from _explain(problem)
+            yield from _explain(problem, secrets)
     else:
         lines = [
-            line.removeprefix(f"{where}: ") for branch in typed for problem in branch for line in _explain(problem)
+            line.removeprefix(f"{where}: ")
+            for branch in typed
+            for problem in branch
+            for line in _explain(problem, secrets)
         ]
         yield f"{where}: " + ", and ".join(dict.fromkeys(lines))
 
@@ -197,7 +239,7 @@ def _not_choice(value: Any, kind: Mapping[str, Any]) -> str:
 
 
 def _not_uri(value: Any, _: Mapping[str, Any]) -> str:
-    return f"{_show(value)} is neither an http(s) nor a data URL; send a local file as KEY=@path, or a pathlib.Path"
+    return f"{_show(value)} {_uri_problem(value)}"
 
 
 _SAYINGS: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {

@@ -16,7 +16,7 @@ DISTINCT = 50
 """Causes kept apart; those that appear later are counted together."""
 
 _READ = 600  # characters of an error that tell it from others
-_LENGTH = 200  # characters kept of it
+_LENGTH = 2000  # characters kept of it: a page that a server sent is not
 _LINES = 5
 _LOGS = 2000  # characters of the first row's logs
 

@@ -19,6 +19,7 @@ from replicate_job.results.record import NO_PREDICTION
 from replicate_job.results.summary import Summary, told
 
 _CLASSES = {"succeeded": "good", "failed": "bad", NO_PREDICTION: "wrong"}
+_CAUSE = 300  # characters of an error
 _LABELS = {"succeeded": "Succeeded", "failed": "Failed", "canceled": "Canceled", NO_PREDICTION: "Errors"}
 
 
@@ -183,5 +184,6 @@ def _causes(causes: list[Cause]) -> Iterator[str]:
     )
     for cause in causes:
         lines = ", ".join(map(str, cause.lines)) + (", …" if cause.count > len(cause.lines) else "")
-        yield f"<tr><td>{cause.count:,}</td><td>{escape(cause.text)}{_logs(cause)}</td><td>{lines}</td></tr>\n"
+        text = escape(one_line(cause.text, _CAUSE))
+        yield f"<tr><td>{cause.count:,}</td><td>{text}{_logs(cause)}</td><td>{lines}</td></tr>\n"
     yield "</tbody></table></div></section>\n"

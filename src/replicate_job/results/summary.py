@@ -13,7 +13,8 @@ from replicate_job.results.record import NO_PREDICTION
 from replicate_job.results.spans import Spans
 from replicate_job.wire.prediction import parse_time
 
-_ERROR = 100  # characters of an error on a terminal
+_STATUS = 100  # characters of a status
+_ERROR = 40  # characters of an error, however narrow the terminal
 _WORDS = {NO_PREDICTION: ("error", "errors")}
 _KINDS = 20  # statuses kept apart: an API has a handful, and a broken one no end of them
 
@@ -62,22 +63,24 @@ class Summary:
         if created and completed:
             self.spans.add(created.timestamp(), max(created, completed).timestamp())
 
-    def lines(self) -> list[str]:
-        """For the end of a command: the counts, then each error with its number, an example, and where that is."""
+    def lines(self, columns: int | None = None) -> list[str]:
+        """For the end of a command: the counts, then each error with its number, an example, and where that is.
+
+        ``columns`` are those of a terminal, into whose lines an error is cut; None to tell all of it.
+        """
         if not self.rows:
             return ["no rows"]
-        each = ", ".join(one_line(told(status, many), _ERROR) for status, many in self.statuses.most_common())
+        each = ", ".join(one_line(told(status, many), _STATUS) for status, many in self.statuses.most_common())
         files = f"{count(self.files, 'file')} ({size(self.size)})" if self.files else "no files"
         first = f"{count(self.rows, 'row')}: {each}; {duration(self.predict_time)} predict time, {files}"
         causes = list(self.causes)
         width = max((len(f"{cause.count:,}") for cause in causes), default=0)
-        return [
-            first,
-            *(
-                f"  {cause.count:>{width},} × {one_line(cause.text, _ERROR)} (line {cause.lines[0]})"  # noqa: RUF001 - times
-                for cause in causes
-            ),
-        ]
+        lines = [first]
+        for cause in causes:
+            before, after = f"  {cause.count:>{width},} × ", f" (line {cause.lines[0]})"  # noqa: RUF001 - times
+            room = len(cause.text) if columns is None else max(_ERROR, columns - len(before) - len(after))
+            lines.append(before + one_line(cause.text, room) + after)
+        return lines
 
 
 def told(status: str, many: int) -> str:

@@ -1,4 +1,8 @@
-"""The rows of a batch's input file, one model input each, read as they are needed: JSONL, CSV, TSV or Parquet."""
+"""The rows of a batch's input file, read as they are needed, and fitted to what a model takes.
+
+``open_rows`` reads: what holds the rows (JSON Lines, JSON, CSV and its like, text, Parquet, Arrow; packed or not),
+its encoding, its quotes. ``RowReader`` fits: columns to inputs, and values to their types.
+"""
 
 from __future__ import annotations
 
@@ -7,39 +11,53 @@ import stat
 from pathlib import Path
 
 from replicate_job.errors import JobError
-from replicate_job.rows.row import Row, Rows
-from replicate_job.rows.values import InputReader
+from replicate_job.rows.columns import ColumnOptions, parse_columns
+from replicate_job.rows.fit import RowReader
+from replicate_job.rows.options import FORMATS, ReadOptions, format_of
+from replicate_job.rows.row import Header, Row, Rows
 
-__all__ = ["SUFFIXES", "InputReader", "Row", "Rows", "open_rows"]
+__all__ = [
+    "FORMATS",
+    "ColumnOptions",
+    "Header",
+    "ReadOptions",
+    "Row",
+    "RowReader",
+    "Rows",
+    "open_rows",
+    "parse_columns",
+]
 
-SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
-"""The endings of an input file's name; each is a format."""
 
-_UTF16 = {b"\xff\xfe", b"\xfe\xff"}
-
-
-def open_rows(source: str | os.PathLike[str]) -> Rows:
+def open_rows(source: str | os.PathLike[str], options: ReadOptions | None = None) -> Rows:
     """The rows of a file, or of stdin (``-``), which is JSONL, as is a pipe whose name ends in no known suffix.
 
-    Raises JobError for what cannot be read at all: no such file, a directory, an unknown suffix, UTF-16, a CSV without
-    a proper header, a damaged Parquet file, or one without pyarrow to read it.
+    Raises JobError for what cannot be read at all: no such file, a directory, an unknown suffix, a CSV without a
+    header, a damaged Parquet file, or one without pyarrow to read it.
     """
-    file = os.fspath(source)
-    suffix, regular = (".jsonl", False) if file == "-" else (Path(file).suffix.lower(), _is_regular(file))
-    match suffix:
-        case ".csv" | ".tsv":
+    file, how = os.fspath(source), options or ReadOptions()
+    regular = file != "-" and _is_regular(file)
+    match format_of(file, how, regular=regular):
+        case "csv" | "tsv" as kind:
             from replicate_job.rows.delimited import DelimitedRows  # noqa: PLC0415
 
-            return DelimitedRows(file, "\t" if suffix == ".tsv" else ",", regular=regular)
-        case ".parquet":
+            return DelimitedRows(file, "\t" if kind == "tsv" else ",", how, regular=regular)
+        case "txt":
+            from replicate_job.rows.text import TextRows  # noqa: PLC0415
+
+            return TextRows(file, regular=regular, encoding=how.encoding)
+        case "parquet":
             from replicate_job.rows.parquet import ParquetRows  # noqa: PLC0415
 
             return ParquetRows(file, regular=regular)
-        case _ if suffix in SUFFIXES or not regular:
-            from replicate_job.rows.lines import LineRows  # noqa: PLC0415
+        case "arrow":
+            from replicate_job.rows.arrow import ArrowRows  # noqa: PLC0415
 
-            return LineRows(file, regular=regular)
-    raise JobError(f"{file}: the name of a file of rows ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+            return ArrowRows(file, regular=regular)
+        case kind:
+            from replicate_job.rows.document import JSONRows  # noqa: PLC0415
+
+            return JSONRows(file, regular=regular, encoding=how.encoding, lines=kind == "jsonl")
 
 
 def _is_regular(file: str) -> bool:
@@ -48,13 +66,11 @@ def _is_regular(file: str) -> bool:
         mode = Path(file).stat().st_mode
         if stat.S_ISDIR(mode):
             raise JobError(f"{file} is a directory, not a file of rows")
-        if not stat.S_ISREG(mode):
-            return False
-        with Path(file).open("rb") as opened:
-            if opened.read(2) in _UTF16:
-                raise JobError(f"{file} is UTF-16; save it as UTF-8")
+        if stat.S_ISREG(mode):
+            with Path(file).open("rb"):
+                return True
     except OSError as error:
         raise JobError(f"cannot read {file}: {(error.strerror or str(error)).lower()}") from None
     except ValueError:
         raise JobError(f"cannot read {file!r}: its name has a NUL character") from None
-    return True
+    return False
