@@ -61,8 +61,6 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
         transport = await stack.enter_async_context(Transport(base_url, settings.token, user_agent=agent, clock=clock))
         api = LOCAL if settings.local else transport.base_url
         client = Client(transport, creates=rate, others=OTHERS if rate else None, clock=clock)
-        if is_readable_by_others(settings.journal):
-            reporter.warn(f"other users can read the journal {settings.journal}: chmod 600 it if that is not wanted")
         journal = await stack.enter_async_context(SQLiteJournal(settings.journal, clock=clock, token=settings.token))
         account = AccountNote(api, client, journal, is_needed=bool(settings.token) and not settings.local)
         stack.push_async_callback(account.close)
@@ -87,6 +85,8 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
             if not settings.local:
                 raise
             raise ModelNotFoundError(error.target, error.tried, _local_advice(error.target)) from None
+        if is_readable_by_others(settings.journal):
+            reporter.warn(f"other users can read the journal {settings.journal}: chmod 600 it if that is not wanted")
 
 
 def _patience(list_lag: float) -> Patience:
