@@ -226,7 +226,7 @@ def round_about() -> list[Any]:
 HOSTILE: st.SearchStrategy[Any] = st.one_of(
     st.integers(201, 1500).map(nested),
     st.sampled_from(
-        [math.nan, math.inf, -math.inf, 10**400, -(10**5000), "\ud800", "a\udfffb", b"x", {1, 2}, object()]
+        [[math.nan], math.inf, -math.inf, 10**400, -(10**5000), "\ud800", "a\udfffb", b"\xff", {1, 2}, object()]
     ),
     st.sampled_from([{"\ud800": 1}, {1: 2}, {(1,): 2}, {None: 1}, round_about(), complex(1), range(3), Decimal("NaN")]),
 )
@@ -267,11 +267,11 @@ def test_a_hostile_value_is_an_error_of_its_row_and_the_others_go_on(
 
 
 def test_a_rows_dictionary_says_which_row_it_is_and_what_is_wrong_with_it() -> None:
-    found = sorted(batch("acme/private", [{"n": 1}, {"n": math.nan}], key="k", rate="none"), key=lambda row: row.line)
+    found = sorted(batch("acme/private", [{"n": 1}, {"n": math.inf}], key="k", rate="none"), key=lambda row: row.line)
     fine, wrong = (result.to_dict() for result in found)
     assert list(fine)[-3:] == ["line", "key", "problem"]
     assert (fine["line"], fine["problem"], fine["key"][:4]) == (1, "", "k/1-")
-    assert (wrong["line"], wrong["problem"]) == (2, "n: nan is not a number that JSON can carry")
+    assert (wrong["line"], wrong["problem"]) == (2, "n: inf is not a number that JSON can carry")
 
 
 def test_outputs_are_saved_where_that_is_asked_for(tmp_path: Path) -> None:

@@ -35,7 +35,10 @@ def test_commands_are_offered(command: Command) -> None:
     [
         (("run", "--out"), {"--output-only"}),
         (("run", FLUX, "--web"), {"--webhook", "--webhook-events"}),
-        (("batch", FLUX, "rows.csv", "--re"), {"--results", "--retry-failed", "--retry-uncertain", "--report"}),
+        (
+            ("batch", FLUX, "rows.csv", "--re"),
+            {"--rename", "--results", "--retry-failed", "--retry-uncertain", "--report"},
+        ),
         (("serve", "--max"), {"--max-models"}),
         (("list", "--js"), {"--json"}),
     ],

@@ -68,11 +68,16 @@ def plain_value(value: Any) -> Any:
         return value
     match value := _native(value):
         case [(_, _), *_] if isinstance(value, list) and isinstance(value[0], tuple):  # a map, as pyarrow gives it
-            return plain_value(dict(value))
+            return {str(key): plain_value(item) for key, item in value if item is not None}
         case list() | tuple():
             return [plain_value(item) for item in value]
         case dict():
-            return {str(key): plain_value(item) for key, item in value.items() if item is not None}
+            # A name that is no text stays, for ``flaws`` to tell.
+            return {
+                str(key) if isinstance(key, str) else key: plain_value(item)
+                for key, item in value.items()
+                if item is not None
+            }
     for kind, form in _FORMS.items():
         if isinstance(value, kind):
             return form(value)
