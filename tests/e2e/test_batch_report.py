@@ -33,17 +33,20 @@ OTHERS = {
 def test_a_report_does_not_take_the_place_of_something_else(api: ScriptedAPI, command: Command, text: str) -> None:
     write(command, "a")
     (command.folder / "report.html").write_text(text)
-    outcome = batch(command)
+    outcome = batch(command, "--report", "report.html")
     assert outcome.code == 2
     assert outcome.error == (
         "error: report.html is there and is no report of this batch: "
         "name another file with --report, or write none with --no-report"
     )
-    assert (command.folder / "report.html").read_text() == text
     assert not api.predictions
     assert batch(command, "--no-report").code == 0
     assert batch(command, "--report", "mine.html").code == 0
     assert "replicate-job" in (command.folder / "mine.html").read_text()
+    outcome = batch(command)
+    assert "report.html is no report of this batch and stays: this one's report is results.html" in outcome.err
+    assert "replicate-job" in (command.folder / "results.html").read_text()
+    assert (command.folder / "report.html").read_text() == text
 
 
 def test_a_report_of_another_batch_stays(api: ScriptedAPI, command: Command) -> None:
@@ -51,9 +54,10 @@ def test_a_report_of_another_batch_stays(api: ScriptedAPI, command: Command) -> 
     assert batch(command).code == 0
     before = (command.folder / "report.html").read_bytes()
     write(command, "b", name="other.jsonl")
-    outcome = command("batch", HELLO, "other.jsonl", "--results", "other-results.jsonl")
-    assert (outcome.code, len(api.predictions)) == (2, 1)
-    assert "report.html is there and is no report of this batch" in outcome.error
+    outcome = command("batch", HELLO, "other.jsonl", "--results", "other.out.jsonl")
+    assert (outcome.code, len(api.predictions)) == (0, 2)
+    assert "report.html is no report of this batch and stays: this one's report is other.out.html" in outcome.err
+    assert (command.folder / "other.out.html").exists()
     assert (command.folder / "report.html").read_bytes() == before
 
 

@@ -172,7 +172,7 @@ class _Duration(click.ParamType[int]):
     "--report",
     metavar="FILE",
     shell_complete=files,
-    help="Where the report goes; default report.html beside the results.",
+    help="Where the report goes; default report.html beside the results, or where that is another's, their own name.",
 )
 @click.option("--no-report", is_flag=True, help="Write no report.")
 @fetching
@@ -380,10 +380,18 @@ class _Command:
         results = Path(options.results)
         if options.no_report or not results.is_file():  # what went to a pipe or a terminal is gone
             return None
+        title = f"{self._job.model}, {Path(options.inputs).name}"
         path = Path(options.report) if options.report else results.with_name(REPORT)
-        report = _Report(path, f"{self._job.model}, {Path(options.inputs).name}", batch)
-        check_report(report.path, title=report.title, batch=batch)
-        return report
+        try:
+            check_report(path, title=title, batch=batch)
+        except JobError:
+            if options.report:
+                raise
+            other = results.with_suffix(".html")
+            check_report(other, title=title, batch=batch)
+            tell(f"{path} is no report of this batch and stays: this one's report is {other}")
+            path = other
+        return _Report(path, title, batch)
 
     def _write_report(self) -> None:
         if report := self._report:
