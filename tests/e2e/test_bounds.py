@@ -249,7 +249,7 @@ def test_a_create_without_an_answer_is_found_in_a_list_whose_page_is_too_large(
     )
     for _ in range(40):
         urllib.request.urlopen(request).close()  # noqa: S310 - likewise
-    api.wait_until(lambda: all(each.snapshot()["completed_at"] for each in api.predictions), seconds=30)
+    api.wait_until(lambda: all("completed_at" in each.snapshot() for each in api.predictions), seconds=30)
     listed = api.count("list")
     api.faults.clear()
     assert ended(command, process).code == 0
