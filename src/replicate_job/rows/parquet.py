@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_job.errors import JobError
 from replicate_job.rows.columns import check_doubles
+from replicate_job.rows.pages import pages_of
 from replicate_job.rows.row import Header, Row
 from replicate_job.rows.source import BINARY, BLOCK, reading
-from replicate_job.rows.tables import BATCH, BROKEN, NESTED, is_binary, line_of, rows_of, too_large
+from replicate_job.rows.tables import BATCH, BROKEN, NESTED, line_of, rows_of, too_large
 from replicate_job.wire.bounds import LARGEST
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Iterator
 
     from pyarrow import parquet
 
 _DECODED = 16 * 1024**2  # bytes that are decoded at once, where rows are of a size; each may hold a picture
+_PAGE = LARGEST + 2 * BLOCK  # a cell, and what a writer puts before it into the page
 
 
 class ParquetRows:
@@ -37,69 +40,57 @@ class ParquetRows:
         self.count()
 
     def header(self) -> Header:
-        with self._opened() as (opened, _):
+        with self._opened() as (_, opened, _):
             return Header(self._file, opened.schema_arrow.names, is_whole=True)
 
     def __iter__(self) -> Iterator[Row]:
-        with self._opened() as (opened, counts):
+        with self._opened() as (file, opened, counts):
             first = 1
             for group, count in enumerate(counts):
-                rows = chain(_read(opened, group), repeat(({}, "the file is damaged here")))
+                rows = chain(_read(file, opened, group), repeat(({}, "the file is damaged here")))
                 for line, (values, problem) in enumerate(islice(rows, count), first):
                     yield Row(line, values, problem)
                 first += count
 
     def count(self, most: int | None = None) -> int | None:
-        with self._opened() as (_, counts):
+        with self._opened() as (_, _, counts):
             return sum(counts) if most is None else min(most, sum(counts))
 
     def remarks(self) -> list[str]:
         return []
 
     @contextmanager
-    def _opened(self) -> Iterator[tuple[parquet.ParquetFile, list[int]]]:
-        """The file, and the number of rows of each of its row groups."""
+    def _opened(self) -> Iterator[tuple[io.BufferedReader, parquet.ParquetFile, list[int]]]:
+        """The file, as bytes and as Parquet, and the number of rows of each of its row groups."""
         from pyarrow import parquet  # noqa: PLC0415 - tables says what to do where it is not there
 
         with reading(self._file, BINARY) as file:
             try:
                 opened = parquet.ParquetFile(file, buffer_size=BLOCK)
-                if shared := _shared(opened):  # a value that all rows have is in memory once
-                    opened = parquet.ParquetFile(file, buffer_size=BLOCK, read_dictionary=shared)
                 check_doubles(self._file, opened.schema_arrow.names)
                 counts = [opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)]
                 if sum(counts) != opened.metadata.num_rows or min(counts, default=0) < 0:
                     raise ValueError("its row groups have another number of rows than it says")
             except BROKEN as error:
                 raise JobError(f"{self._file} is not a Parquet file, or is damaged: {line_of(error)}") from None
-            yield opened, counts
+            yield file, opened, counts
 
 
-def _shared(opened: parquet.ParquetFile) -> list[str]:
-    """The columns of text or bytes whose values stand in a dictionary."""
-    from pyarrow.types import is_nested  # noqa: PLC0415 - likewise
-
-    if any(is_nested(field.type) for field in opened.schema_arrow):
-        return []  # such a field may have several columns, and then the columns are others than the fields
-    groups = [opened.metadata.row_group(group) for group in range(opened.num_row_groups)]
-    return [
-        field.name
-        for at, field in enumerate(opened.schema_arrow)
-        if is_binary(field.type) and any(group.column(at).has_dictionary_page for group in groups)
-    ]
-
-
-def _read(opened: parquet.ParquetFile, group: int) -> Iterator[tuple[dict[str, Any], str]]:
+def _read(file: io.BufferedReader, opened: parquet.ParquetFile, group: int) -> Iterator[tuple[dict[str, Any], str]]:
     """The rows of a row group, with the problem of each; ends early where it is damaged."""
     facts = opened.metadata.row_group(group)
     columns = [facts.column(at) for at in range(facts.num_columns)]
-    size = max((column.total_uncompressed_size for column in columns), default=0)
     values = max((column.num_values for column in columns), default=0)  # which say nothing of their size: it may be 0
-    if size > LARGEST * facts.num_rows or values > NESTED * facts.num_rows:
-        yield from repeat(({}, too_large("a cell", LARGEST if size > LARGEST else NESTED)), facts.num_rows)
+    try:
+        shared, problem = _pages(file, columns)
+    except BROKEN:
+        return
+    if problem := _oversize(facts.num_rows, columns, values) or problem:
+        yield from repeat(({}, problem), facts.num_rows)
         return
     together = _DECODED * facts.num_rows // max(1, facts.total_byte_size, 8 * values)
-    batches = opened.iter_batches(max(1, min(BATCH, together)), row_groups=[group], use_threads=False)
+    together = max(1, min(BATCH, together, _DECODED // max(1, shared)))
+    batches = opened.iter_batches(together, row_groups=[group], use_threads=False)
     while True:
         try:
             batch = next(batches, None)
@@ -108,3 +99,29 @@ def _read(opened: parquet.ParquetFile, group: int) -> Iterator[tuple[dict[str, A
         if batch is None:
             return
         yield from rows_of(batch)
+
+
+def _oversize(rows: int, columns: list[Any], values: int) -> str:
+    """What is wrong with a row group whose cells are too large on average."""
+    size = max((column.total_uncompressed_size for column in columns), default=0)
+    if size > LARGEST * rows or values > NESTED * rows:
+        return too_large("a cell", LARGEST if size > LARGEST else NESTED)
+    return ""
+
+
+def _pages(file: io.BufferedReader, columns: list[Any]) -> tuple[int, str]:
+    """Bytes that a row may take of pages whose bytes rows share; and what is wrong with a page that is too large.
+
+    The headers of all pages are read: what a file says of a column as a whole need not be true.
+    """
+    shared = 0
+    for column in columns:
+        common = 0
+        for page in pages_of(file, column):
+            if page.size > _PAGE:
+                what = too_large(f"{column.path_in_schema}: a page of the row group", LARGEST)
+                return 0, f"{what}; write the table with fewer rows a row group, or smaller cells"
+            if page.is_shared and column.physical_type.endswith("BYTE_ARRAY"):
+                common = max(common, page.unpacked)
+        shared += common
+    return shared, ""

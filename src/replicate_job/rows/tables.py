@@ -22,7 +22,6 @@ BATCH = 64
 NESTED = LARGEST // 8
 """Bytes of a cell with lists or objects: as JSON they are many times as large."""
 BROKEN = (pa.ArrowException, OSError, ValueError, OverflowError, LookupError)  # the last for an unknown time zone
-_BINARY = (pa.types.is_string, pa.types.is_binary, pa.types.is_large_string, pa.types.is_large_binary)
 _VIEW = 16  # bytes of one, besides what it shows
 _VIEWS = (pa.types.is_string_view, pa.types.is_binary_view)
 
@@ -37,12 +36,6 @@ def rows_of(batch: pa.RecordBatch) -> Iterator[tuple[dict[str, Any], str]]:
         row = batch.slice(index, 1)
         problem = _oversize(row)
         yield _read_row(problem or _pylist(row)[0])
-
-
-def is_binary(kind: pa.DataType) -> bool:
-    """Whether its values are text or bytes, each with a place of its own."""
-    found: bool = any(is_one(kind) for is_one in _BINARY)
-    return found
 
 
 def too_large(what: str, most: int) -> str:
