@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pyarrow import parquet
 
 _DECODED = 16 * 1024**2  # bytes that are decoded at once, where rows are of a size; each may hold a picture
-_PAGE = LARGEST + 2 * BLOCK  # a cell, and what a writer puts before it into the page
+_PAGE = 4 * LARGEST  # bytes, unpacked: writers put 1,024 cells into a page, and these may hold pictures
 
 
 class ParquetRows:
@@ -119,7 +119,7 @@ def _pages(file: io.BufferedReader, columns: list[Any]) -> tuple[int, str]:
         common = 0
         for page in pages_of(file, column):
             if page.size > _PAGE:
-                what = too_large(f"{column.path_in_schema}: a page of the row group", LARGEST)
+                what = too_large(f"{column.path_in_schema}: a page of the row group", _PAGE)
                 return 0, f"{what}; write the table with fewer rows a row group, or smaller cells"
             if page.is_shared and column.physical_type.endswith("BYTE_ARRAY"):
                 common = max(common, page.unpacked)
