@@ -43,7 +43,7 @@ FIELDS = [
 EMPTY: Mapping[str, str] = MappingProxyType({})
 _SEAT = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 """Makes stdin the terminal of its session, whose keys are signals, and becomes the program that its words name."""
-PATIENCE = 30
+PATIENCE = 60
 """Seconds after which a process that should have ended is a failure."""
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import Command
 
 SDXL = "stability-ai/sdxl"
-FAULTS = "create:drop-after=0.2,get:503=0.025,get:drop=0.025,list:503=0.025,list:drop=0.025"
+FAULTS = "create:drop-after=0.2,get:503=0.025,get:drop=0.025,list:503=0.01,list:drop=0.01"
 
 
 @pytest.fixture
