@@ -47,7 +47,7 @@ class _LookUp:
         self._began = context.clock.now()
         self._ended = self._bound(claim.entry) if ended is None else ended
         self._contents: dict[str, str | None] = {}
-        self._is_settled = False
+        self._is_settled = self._is_date_wrong = False
 
     def _bound(self, entry: Entry) -> float:
         """When the last request had ended at the latest, by this clock's ``now``."""
@@ -146,9 +146,13 @@ class _LookUp:
         api_time = context.client.api_time
         if api_time is None or listing.newest is None:
             return False
+        # A prediction from the future tells that the Date is wrong: then no time can be compared with it.
+        self._is_date_wrong |= listing.newest.timestamp() > api_time + DATE_STEP
+        if self._is_date_wrong:
+            return False
         now = context.clock.now()
         overtaken = api_time - (now - since) + context.patience.overtaken + DATE_STEP
-        return overtaken <= listing.newest.timestamp() <= api_time + DATE_STEP
+        return overtaken <= listing.newest.timestamp()
 
     async def _are_others(self, unclear: Sequence[str], listing: Listing) -> bool:
         """Whether other jobs' create requests, under way by now, may have made all of these: those jobs will tell."""

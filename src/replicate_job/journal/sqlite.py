@@ -302,7 +302,7 @@ class SQLiteJournal:
             if not free:
                 return Adoption(unclear=_not_owned(db, entry.api, almost), rivals_sent=_rivals_sent(db, entry, shown))
             rivals = _rivals(db, entry, shown)
-            if len(free) > len(rivals) + 1 or any(rival != whole for rival in rivals):
+            if len(free) > sum(rivals.values()) + 1 or rivals.keys() - {whole}:
                 return Adoption(unclear=free)
             db.execute("UPDATE jobs SET state='created', prediction_id=?, problem='' WHERE key=?", (free[0], claim.key))
             return Adoption(free[0])
@@ -609,16 +609,20 @@ def _not_owned(db: sqlite3.Connection, api: str, ids: Sequence[str]) -> tuple[st
     return tuple(each for each in ids if each not in owned)
 
 
-def _rivals(db: sqlite3.Connection, entry: Entry, shown: int) -> list[int]:
-    """Whole fingerprints of other jobs that wait for a prediction which the list cannot tell from this one's."""
+def _rivals(db: sqlite3.Connection, entry: Entry, shown: int) -> dict[int, int]:
+    """Other jobs that wait for a prediction which the list cannot tell from this one's.
+
+    By whole fingerprint, how many sent at about the same time. A clock may have been set since: one that differs in
+    what the list cannot show is named whenever it was sent.
+    """
     if entry.first_sent is None:
-        return []
+        return {}
     query = (
-        "SELECT request_hash FROM jobs WHERE shown_hash = ? AND api = ? AND prediction_id IS NULL AND key != ?"
-        " AND state IN ('intended', 'uncertain') AND sent_at >= ?"
+        "SELECT request_hash, sum(sent_at >= ?) FROM jobs WHERE shown_hash = ? AND api = ? AND prediction_id IS NULL"
+        " AND key != ? AND state IN ('intended', 'uncertain') GROUP BY request_hash"
     )
-    values = (shown, entry.api, entry.key, entry.first_sent.best - RIVAL_SPAN)
-    return [row["request_hash"] for row in db.execute(query, values)]
+    values = (entry.first_sent.best - RIVAL_SPAN, shown, entry.api, entry.key)
+    return {row[0]: row[1] for row in db.execute(query, values)}
 
 
 def _rivals_sent(db: sqlite3.Connection, entry: Entry, shown: int) -> Moment | None:
