@@ -20,6 +20,8 @@ from replicate_job.wire.prediction import Prediction, parse_time
 LONGEST_REQUEST = 95.0
 """Seconds after which a create request that was sent has ended, whoever sent it: 60 of a blocking wait, 30 for the
 answer, 5 to connect."""
+FUTURE = 10.0
+"""Seconds by which a listed prediction may be ahead of the API's time, as an answer that was long under way told it."""
 DATE_STEP = 2.0
 """Seconds by which a ``Date`` is behind: it names whole seconds, and has travelled."""
 
@@ -147,7 +149,7 @@ class _LookUp:
         if api_time is None or listing.newest is None:
             return False
         # A prediction from the future tells that the Date is wrong: then no time can be compared with it.
-        self._is_date_wrong |= listing.newest.timestamp() > api_time + DATE_STEP
+        self._is_date_wrong |= listing.newest.timestamp() > api_time + FUTURE
         if self._is_date_wrong:
             return False
         now = context.clock.now()
