@@ -6,7 +6,6 @@ The facts are of pyreqwest 0.15, each seen in ``tests/api/test_transport.py``.
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -17,12 +16,13 @@ from pyreqwest.exceptions import BuilderError, PyreqwestError, RedirectError, Re
 from pyreqwest.response import Response
 
 from replicate_job.errors import ForkedError, NoAnswerError, NotSentError, TransportError
+from replicate_job.forks import Owner
 
 NEVER_CONNECTED = "client error (Connect)"
 """The cause that hyper names when a request failed before its first byte was sent."""
 FORKED = "before fork()"
 """What the library says of its runtime in a forked process."""
-_users = set[int]()  # processes that made clients: this one, or one that it was forked from
+_user: Owner | None = None  # the process that made the first client: this one, or one that it was forked from
 _CONNECT = timedelta(seconds=10)
 _READ = timedelta(seconds=60)  # without a byte
 _LOOPBACK = re.compile(r"(?:.+\.)?localhost|127(?:\.\d{1,3}){3}|::1", re.ASCII | re.IGNORECASE)
@@ -45,18 +45,14 @@ class Exchange:
 
     def __enter__(self) -> None:
         check_fork()
-        self._cancellations = _cancellations()
+        self._task = asyncio.current_task()
+        self._cancellations = self._task.cancelling() if self._task else 0
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, PyreqwestError) and not isinstance(error, RedirectError):
             raise translate(error, self._what) from None
-        if error is None and _cancellations() > self._cancellations:
+        if error is None and self._task and self._task.cancelling() > self._cancellations:
             raise asyncio.CancelledError
-
-
-def _cancellations() -> int:
-    task = asyncio.current_task()
-    return task.cancelling() if task else 0
 
 
 def translate(error: PyreqwestError, what: str) -> TransportError:
@@ -83,6 +79,7 @@ def read_headers(response: Response) -> dict[str, str]:
 
 def build(builder: ClientBuilder) -> Client:
     """Make the client. Raises ForkedError in a fork of a process that made one, whose runtime cannot be used here."""
+    global _user  # noqa: PLW0603 - the library's runtime is the process's too
     check_fork()
     try:
         client = builder.build()
@@ -90,14 +87,14 @@ def build(builder: ClientBuilder) -> Client:
         if FORKED in str(error):  # the program used the library by itself
             raise ForkedError from None
         raise
-    _users.add(os.getpid())
+    _user = _user or Owner()
     return client
 
 
 def check_fork() -> None:
     """Raise ForkedError where a client was made before this process was forked: its requests would never end."""
-    if _users and os.getpid() not in _users:
-        raise ForkedError
+    if _user:
+        _user.check()
 
 
 def downloader() -> ClientBuilder:
