@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,10 +32,6 @@ OWN = (sqlite3.IntegrityError, sqlite3.DataError, OverflowError)
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
-
-
-def _VACUUM(_: sqlite3.Connection) -> None:  # noqa: N802 - a work of its own, told from others by identity
-    """Stand for a VACUUM, which SQLite does outside of transactions only."""
 
 
 Outcome = tuple[Any, BaseException | None]
@@ -116,7 +112,16 @@ class Writer:
 
     async def vacuum(self) -> None:
         """Give what is free in the file back to the disk. Raises JournalError, as where another process writes."""
-        await self.run(_VACUUM)
+        await asyncio.to_thread(self._vacuum)
+
+    def _vacuum(self) -> None:
+        """Outside of any transaction, hence on a connection of its own."""
+        try:
+            with closing(sqlite3.connect(self._path, timeout=self._busy_timeout, isolation_level=None)) as database:
+                database.execute("VACUUM")
+                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise explain(error, self._path, self._busy_timeout) from None
 
     def _hand_over(self) -> None:
         """Give the thread what has come: waking it costs more than the work itself."""
@@ -149,8 +154,6 @@ class Writer:
             try:
                 database = database or self._open()
                 self._set_synced(database, wanted=any(task.synced for task in tasks))
-                if _VACUUM in works:
-                    self._vacuum(database)
                 outcomes = self._transact(database, works) if works else []
             except Exception as error:  # noqa: BLE001 - whatever it is, someone waits for the outcome
                 failure = explain(error, self._path, self._busy_timeout)
@@ -211,10 +214,6 @@ class Writer:
                 time.sleep(0.01)
             else:
                 return
-
-    def _vacuum(self, database: sqlite3.Connection) -> None:
-        database.execute("VACUUM")
-        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _transact(self, database: sqlite3.Connection, works: list[Work[Any]]) -> list[Outcome]:
         """Do all in one transaction. It is rare that one is refused: only then is each kept apart from the others."""
