@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Protocol
 
@@ -67,9 +67,7 @@ class SystemClock:
 
 
 if sys.platform == "linux":
-
-    def _since_boot() -> float:
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    _since_boot = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
     @cache
     def _boot() -> str:
@@ -79,11 +77,10 @@ if sys.platform == "linux":
             return ""
 
 else:
-
-    def _since_boot() -> float:
-        """On macOS ``CLOCK_MONOTONIC`` goes on in sleep, unlike ``time.monotonic``."""
-        clock = getattr(time, "CLOCK_MONOTONIC", None)
-        return time.clock_gettime(clock) if clock is not None else time.monotonic()
+    # On macOS it goes on in sleep, unlike time.monotonic.
+    _since_boot = (
+        partial(time.clock_gettime, time.CLOCK_MONOTONIC) if hasattr(time, "CLOCK_MONOTONIC") else time.monotonic
+    )
 
     @cache
     def _boot() -> str:

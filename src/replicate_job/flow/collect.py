@@ -14,7 +14,7 @@ import msgspec
 
 from replicate_job.errors import OutputError
 from replicate_job.inputs.secrets import hide
-from replicate_job.inputs.sent_file import name_files, names_of
+from replicate_job.inputs.sent_file import file_names, name_files
 from replicate_job.job import Result
 from replicate_job.journal.entry import Entry
 from replicate_job.outputs.discover import find_files
@@ -42,7 +42,7 @@ def result_of(prediction: Prediction, entry: Entry | None = None, files: tuple[P
         files=files,
         key=entry.key if entry else "",
         logs=prediction.logs or "",
-        sent=names_of(entry.job.input_data) if entry else {},
+        sent=file_names(entry.job.input_data) if entry else {},
     )
 
 

@@ -74,7 +74,7 @@ class Drive:
         self._holds = Holds(self._started, context.clock.now)
         self._told, self._began = Lines(), context.clock.time()
         self._results: asyncio.Queue[Result | None] = asyncio.Queue(UNTAKEN)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], str] = {}
         self._by_name: dict[str, asyncio.Task[None]] = {}
         self._ended = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
@@ -249,11 +249,13 @@ class Drive:
             await self._ended.wait()
         task = asyncio.create_task(self._job(item, entry, self._by_name.get(item.name)))
         self._by_name[item.name] = task
-        self._tasks.add(task)
+        self._tasks[task] = item.name
         task.add_done_callback(self._end)
 
     def _end(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        name = self._tasks.pop(task)
+        if self._by_name.get(name) is task:
+            del self._by_name[name]
         self._ended.set()
         if not task.cancelled() and (error := task.exception()):
             self._fail(error)
@@ -268,9 +270,9 @@ class Drive:
 
     def _is_retried(self, entry: Entry) -> bool:
         """Whether a new attempt is due; what failed in this very run has had it."""
-        due = entry.state == "uncertain" if self._batch.retry_uncertain else False
-        due |= self._batch.retry_failed and has_failed(entry)
-        return due and entry.claimed_at < self._began
+        wanted = self._batch.retry_uncertain if entry.state == "uncertain" else self._batch.retry_failed
+        is_due = entry.state == "uncertain" or has_failed(entry)
+        return wanted and is_due and entry.claimed_at < self._began
 
     def _stored(self, item: Item, entry: Entry) -> Result:
         assert entry.prediction  # noqa: S101 - it is over
@@ -292,9 +294,6 @@ class Drive:
             if isinstance(error, KeyInUseError):
                 problem = another_input(item.name)
             result = msgspec.structs.replace(carried, problem=problem) if carried else item.failure(problem)
-        finally:
-            if self._by_name.get(item.name) is asyncio.current_task():
-                del self._by_name[item.name]
         await self._give(msgspec.structs.replace(result, line=item.line))
 
     async def _result(self, item: Item, entry: Entry | None) -> Result:

@@ -10,6 +10,7 @@ from replicate_job.errors import AuthenticationError, ModelNotFoundError, NotFou
 from replicate_job.flow.context import Context
 from replicate_job.flow.retry import read
 from replicate_job.flow.schemas import keep_schema, load_schema
+from replicate_job.outputs.promise import can_promise
 from replicate_job.wire.model import Version
 from replicate_job.wire.openapi import is_sound, secret_inputs
 from replicate_job.wire.target import Target, parse_target
@@ -19,7 +20,8 @@ class Resolved(msgspec.Struct, frozen=True):
     """``path`` is where to send the create, ``version`` what its body names (empty: nothing).
 
     ``schema`` is the version's OpenAPI document, None where the API does not show it. ``tried`` lists the look-ups.
-    ``secrets`` are the inputs that the API never gives back.
+    ``secrets`` are the inputs that the API never gives back. ``makes_files`` is False where the schema allows no file
+    in the output.
     """
 
     target: Target
@@ -28,6 +30,7 @@ class Resolved(msgspec.Struct, frozen=True):
     schema: dict[str, Any] | None = None
     tried: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
+    makes_files: bool = True
 
 
 async def resolve(context: Context, target: Target) -> Resolved:
@@ -43,7 +46,8 @@ async def resolve(context: Context, target: Target) -> Resolved:
             resolved = await _version(context, target)
         case "deployment":
             resolved = await _deployment(context, target)
-    return msgspec.structs.replace(resolved, secrets=secret_inputs(resolved.schema))
+    schema = resolved.schema
+    return msgspec.structs.replace(resolved, secrets=secret_inputs(schema), makes_files=can_promise(schema))
 
 
 async def find_schema(context: Context, model: str) -> dict[str, Any] | None:

@@ -190,8 +190,8 @@ class _Run:
     async def _created(self) -> Created:
         """The prediction of this job, created now if it never was."""
         entry, clock = self._entry, self._context.clock
-        age = (entry.last_sent.age(clock) if entry.last_sent else None) or 0.0
         if entry.prediction_id:
+            age = (entry.last_sent.age(clock) if entry.last_sent else None) or 0.0
             return Created(entry.prediction_id, clock.now(), age=age)
         if entry.request and self._claim.intends:
             request = entry.request
@@ -215,6 +215,8 @@ class _Run:
     def _lack(self, prediction: Prediction) -> str:
         """What it should have made and did not, as far as a schema is known."""
         if prediction.status != "succeeded" or prediction.data_removed:
+            return ""
+        if self._ask.resolved and not self._ask.resolved.makes_files:
             return ""
         is_resolved = self._schema or self._tried or self._ask.resolved
         return broken_promise(prediction.output, self._schema if is_resolved else self._kept_schema(prediction))

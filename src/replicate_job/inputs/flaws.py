@@ -22,12 +22,24 @@ _Place = tuple["_Place", str | int] | None
 """The holder's own place, and the step from there; None for the whole."""
 
 
+def is_plain(value: Any) -> bool:
+    """Whether all is well without a doubt, as most values of a batch's rows are: no more than a look at each."""
+    kind = type(value)
+    if kind is str:
+        return bool(value.isascii())
+    if kind is float:
+        return isfinite(value)
+    return value is None or kind is bool or (kind is int and -HUGE < value < HUGE)
+
+
 def flaws(values: Mapping[str, Any], secrets: Collection[str] = ()) -> list[str]:
     """A line for each part that JSON cannot carry, naming the input. A ``pathlib.Path`` is a file to send.
 
     Ends at the first part that is nested too deep, for one that holds itself has no end. Of ``secrets``, which are
     names of inputs, nothing is shown.
     """
+    if all(type(name) is str and name.isascii() and is_plain(value) for name, value in values.items()):
+        return []
     if not secrets:
         return list(islice(_flaws(values), MOST))
     shown = {name: value for name, value in values.items() if name not in secrets}

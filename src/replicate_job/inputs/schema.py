@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from replicate_job.inputs.flaws import flaws, is_unicode
+from replicate_job.inputs.flaws import flaws, is_plain, is_unicode
 from replicate_job.wire.openapi import Schema, definition, json_schema, secret_inputs
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ _REMEMBERED = 1000  # unknown names of which the one that is like it is kept
 _SHOWN = 60  # characters of a value that a message repeats
 _NAMED = {"integer": "an integer", "object": "an object", "array": "a list", "boolean": "true or false"}
 _RENAMED = {"oneOf": "anyOf"}  # 3 is valid as both integer and number: no mistake
-_PLAIN = {str, int, bool, type(None)}
 _ANNOTATIONS = {"default", "example", "examples", "title", "description"}
 
 
@@ -102,12 +101,8 @@ class Checker:
     def _fits(self, values: Mapping[str, Any]) -> bool:
         """Whether all is well without a doubt, as most of a batch's rows are: known names, plain values."""
         known = self._properties or {}
-        plain = all(name in known and _is_plain(value) for name, value in values.items())
+        plain = all(name in known and is_plain(value) for name, value in values.items())
         return plain and self._validator is not None and self._validator.is_valid(values)
-
-
-def _is_plain(value: Any) -> bool:
-    return type(value) in _PLAIN and (type(value) is not str or value.isascii())
 
 
 def _json(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from replicate_job.inputs.upload import has_files
 from replicate_job.wire import data_url
 
 
@@ -24,8 +25,10 @@ class SentFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sha256: str
 
 
-def names_of(values: Any) -> dict[str, str]:
+def file_names(values: Any) -> dict[str, str]:
     """The name of each local file (``pathlib.Path``) in an input by its place, as ``images[1]``."""
+    if not has_files(values):
+        return {}
     return {place: value.name for place, value in _leaves(values, "") if isinstance(value, Path)}
 
 

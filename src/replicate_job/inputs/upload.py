@@ -31,6 +31,8 @@ MARGIN = 15 * 60
 
 _NAME = 255  # bytes of UTF-8 that the API takes as a file name
 _BLOCK = 1024**2
+_ALONE = {str, int, float, bool, type(None)}  # what most inputs are
+_HOLDERS = (dict, list, tuple)
 
 
 class FileInfo(msgspec.Struct, frozen=True):
@@ -107,7 +109,7 @@ def check_files(values: Mapping[str, Any], *, model: str = "the model") -> None:
 def has_files(value: Any) -> bool:
     """Whether there is a ``pathlib.Path`` in it."""
     for item in value.values() if isinstance(value, dict) else value:
-        if isinstance(item, Path) or (isinstance(item, dict | list | tuple) and has_files(item)):
+        if type(item) not in _ALONE and (isinstance(item, Path) or (isinstance(item, _HOLDERS) and has_files(item))):
             return True
     return False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import msgspec
 
@@ -156,9 +156,9 @@ def encode_job(job: Job) -> bytes:
 
     An input's own object that looks so is data: its name gets a ``!`` more.
     """
-    text = _json(job)
+    text = _plain.encode(job)
     if _MARK in text:
-        text = _json(msgspec.structs.replace(job, input_data=_with_marks(job.input_data)))
+        text = _plain.encode(msgspec.structs.replace(job, input_data=_with_marks(job.input_data)))
     return text
 
 
@@ -175,18 +175,17 @@ def fingerprint(job: Job) -> str:
 
 def encode_values(values: Any) -> bytes:
     """JSON of what a job holds, with sorted names."""
-    text = _json(values, order="deterministic")
-    return _json(_with_marks(values), order="deterministic") if _MARK in text else text
-
-
-def _json(value: Any, *, order: Literal["deterministic"] | None = None) -> bytes:
-    return msgspec.json.encode(value, enc_hook=_encode_path, order=order)
+    text = _sorted.encode(values)
+    return _sorted.encode(_with_marks(values)) if _MARK in text else text
 
 
 def _encode_path(value: Any) -> Any:
     if isinstance(value, Path):
         return {_FILE: str(value.absolute())}
     raise JobError(f"an input cannot hold a {type(value).__name__}: it must be JSON, or a pathlib.Path for a file")
+
+
+_plain, _sorted = (msgspec.json.Encoder(enc_hook=_encode_path, order=order) for order in (None, "deterministic"))
 
 
 def _is_marked(value: dict[str, Any]) -> bool:

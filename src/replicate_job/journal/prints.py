@@ -5,6 +5,7 @@ The key is the journal's own. Without it nobody can try out which secret or pict
 
 from __future__ import annotations
 
+import re
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _SIZE = 15
 """Hex digits: 60 bits, which fit into an integer of SQLite."""
 _DATA = b'"data:'
+_FLOAT = re.compile(rb"[:,\[]-?\d+(?:\.0|(?:\.\d+)?e)")  # a number that may be whole, or a text that looks like one
 
 
 def print_text(key: bytes, text: bytes) -> str:
@@ -52,7 +54,7 @@ def _number(key: bytes, text: bytes) -> int:
 def _canonical(value: Any) -> bytes:
     """JSON that is the same for values that compare equal: names sorted, 1.0 as 1."""
     text = encode_values(value)
-    return encode_values(_whole(value)) if b".0" in text or b"e" in text else text
+    return encode_values(_whole(value)) if _FLOAT.search(text) else text
 
 
 def _whole(value: Any) -> Any:

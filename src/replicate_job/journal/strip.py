@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from replicate_job.inputs.secrets import hide
-from replicate_job.inputs.sent_file import name_files, names_of
+from replicate_job.inputs.sent_file import file_names, name_files
 
 if TYPE_CHECKING:
     from replicate_job.job import Job
@@ -40,4 +40,4 @@ def strip_prediction(prediction: Prediction, job: Job, request: Request) -> Pred
 
 def _strip(values: dict[str, Any], job: Job, request: Request) -> dict[str, Any]:
     """Of a file its name, media type, size and SHA-256 stay."""
-    return name_files(hide(values, request.secrets), names_of(job.input_data), texts=True)
+    return name_files(hide(values, request.secrets), file_names(job.input_data), texts=True)

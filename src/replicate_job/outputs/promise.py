@@ -33,6 +33,22 @@ def broken_promise(output: Any, document: Mapping[str, Any] | None) -> str:
     return f"it succeeded without a file that the model's schema promises: {where} is {_shown(value)}"
 
 
+def can_promise(document: Mapping[str, Any] | None) -> bool:
+    """Whether there is a file anywhere in what the schema allows. Where not, no output needs to be looked at."""
+    schema = definition(document, "Output")
+    return document is not None and schema is not None and _names_file(document, schema, 0)
+
+
+def _names_file(document: Mapping[str, Any], schema: Schema, depth: int) -> bool:
+    if depth > _DEEPEST:
+        return True
+    for one in alternatives(document, schema):
+        inside = [one.get("items"), one.get("additionalProperties"), *(one.get("properties") or {}).values()]
+        if _is_file(one) or any(isinstance(part, dict) and _names_file(document, part, depth + 1) for part in inside):
+            return True
+    return False
+
+
 def _missing(
     document: Mapping[str, Any], position: Position, value: Any, schemas: list[Schema]
 ) -> Iterator[tuple[Position, Any]]:
