@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from replicate_job.clock import Moment
-from replicate_job.errors import JournalError
+from replicate_job.errors import JournalError, KeyInUseError
 from replicate_job.job import Job
 from replicate_job.journal.migrations import MIGRATIONS, migrate
 from replicate_job.journal.sqlite import SQLiteJournal
@@ -136,3 +136,23 @@ async def test_an_old_row_that_lacks_a_fact_is_doubtful_and_not_absent(tmp_path:
         assert entry
         assert (entry.first_sent, entry.last_sent, entry.token) == (Moment(2.0), Moment(3.0), None)
         await journal.claim("sent", "api", Job("a/b"), None)
+
+
+async def test_the_key_of_an_old_job_that_was_pruned_is_still_known_to_be_the_same_job(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        for statement in MIGRATIONS[0].split(";"):
+            database.execute(statement)
+        database.execute("PRAGMA user_version = 1")
+        ended = '{"id":"p1","status":"succeeded"}'
+        database.execute(
+            "INSERT INTO jobs (key, api, job, state, claimed_at, prediction_id, prediction)"
+            """ VALUES ('old', 'api', '{"model":"a/b","input_data":{"prompt":"hi"}}', 'collected', 1, 'p1', ?)""",
+            (ended,),
+        )
+    async with SQLiteJournal(path) as journal:
+        assert (await journal.prune(10.0)).jobs == 1
+        claim = await journal.claim("old", "api", Job("a/b", {"prompt": "hi"}), None)
+        assert claim.entry.prediction_id == "p1"
+        with pytest.raises(KeyInUseError):
+            await journal.claim("old", "api", Job("a/b", {"prompt": "ho"}), None)

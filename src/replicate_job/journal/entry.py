@@ -51,7 +51,7 @@ class Entry(msgspec.Struct, frozen=True):
     row of. ``sends`` counts the create requests that were sent or were about to be; ``first_sent`` and ``last_sent``
     are the moments of the first and the latest of them, and ``token`` is the keyed hash of the token of the latest
     (empty: none was sent with it; None: not known). ``status`` is the prediction's as last seen. ``job_print`` is the
-    job's keyed fingerprint, None in rows of earlier releases.
+    job's keyed fingerprint.
     """
 
     key: str

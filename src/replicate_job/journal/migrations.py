@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 
 from replicate_job.errors import JournalError
+from replicate_job.journal.entry import decode_job
+from replicate_job.journal.prints import print_job
 
 MIGRATIONS = (
     # 1
@@ -122,6 +124,10 @@ MIGRATIONS = (
         PRIMARY KEY (token, api)
     ) STRICT, WITHOUT ROWID;
     """,
+    # 3: a fingerprint for each job
+    """
+    UPDATE jobs SET job_print = print_job((SELECT value FROM facts WHERE name = 'key'), job) WHERE job_print IS NULL
+    """,
 )
 
 
@@ -132,6 +138,7 @@ def migrate(database: sqlite3.Connection, path: str) -> None:
         raise JournalError(f"the journal {path} was written by a newer release of replicate-job: update this one")
     if version == len(MIGRATIONS):
         return
+    database.create_function("print_job", 2, _print_job, deterministic=True)
     database.execute("BEGIN IMMEDIATE")
     with database:
         # Another process may have done it while this one waited for the lock.
@@ -142,6 +149,14 @@ def migrate(database: sqlite3.Connection, path: str) -> None:
                 if statement.strip():
                     database.execute(statement)
             database.execute(f"PRAGMA user_version = {number}")
+
+
+def _print_job(key: bytes, job: str) -> str | None:
+    """The fingerprint of a stored job; None where a damaged row cannot be read."""
+    try:
+        return print_job(key, decode_job(job))
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
 
 
 def _version(database: sqlite3.Connection) -> int:

@@ -191,7 +191,7 @@ class SQLiteJournal:
     def is_same(self, entry: Entry, job: Job) -> bool:
         if (entry.job.model, entry.job.input_data) == (job.model, job.input_data):
             return True
-        return (entry.job_print or print_job(self._key, entry.job)) == print_job(self._key, job)
+        return entry.job_print == print_job(self._key, job)
 
     def _read_key(self, db: sqlite3.Connection) -> None:
         """The journal's own key for fingerprints; the token's is made with it."""
@@ -274,7 +274,7 @@ class SQLiteJournal:
             # Nearly always all is as it was at the claim, and one statement does.
             if _write_created(db, claim, prediction, encoded, collected=collected):
                 if collected and needs_strip(claim.entry.request):
-                    _strip(db, claim.key)
+                    _strip(db, msgspec.structs.replace(claim.entry, prediction=prediction))
                 return prediction.id
             query = "SELECT claimed_at, prediction_id FROM jobs WHERE key = ?"
             row = db.execute(query, (claim.key,)).fetchone()
@@ -334,7 +334,8 @@ class SQLiteJournal:
         encoded = msgspec.json.encode(prediction).decode()
 
         def work(db: sqlite3.Connection) -> None:
-            known = _held(db, claim).prediction_id
+            entry = _held(db, claim)
+            known = entry.prediction_id
             if known is None and _owned(db, claim.entry.api, [prediction.id]):
                 raise JournalError(f"{prediction.id} is the prediction of another job of this journal already")
             if known not in {None, prediction.id}:
@@ -344,7 +345,7 @@ class SQLiteJournal:
                 (*values, prediction.id, prediction.status, encoded, claim.key),
             )
             if is_last:
-                _strip(db, claim.key)
+                _strip(db, msgspec.structs.replace(entry, prediction=prediction))
 
         await self._writer.run(work)
 
@@ -361,11 +362,12 @@ class SQLiteJournal:
         """Write a state that implies that no prediction is known: where one is, another process recorded it."""
 
         def work(db: sqlite3.Connection) -> None:
-            if known := _held(db, claim).prediction_id:
+            entry = _held(db, claim)
+            if known := entry.prediction_id:
                 raise ClaimLostError(f"the job {claim.key!r} has the prediction {known}")
             db.execute("UPDATE jobs SET state = ?, problem = ? WHERE key = ?", (state, problem, claim.key))
             if state == "refused":
-                _strip(db, claim.key)
+                _strip(db, entry)
 
         await self._writer.run(work)
 
@@ -444,11 +446,7 @@ class SQLiteJournal:
             if entry.state == "refused":
                 db.execute("DELETE FROM jobs WHERE key = ?", (key,))
                 return
-            named = entry.job_print or print_job(self._key, entry.job)
-            db.execute(
-                "UPDATE jobs SET job=?, job_print=?, request=NULL, prediction=NULL, files='[]', problem='' WHERE key=?",
-                (encode_job(Job(entry.job.model)).decode(), named, key),
-            )
+            _bury(db, key)
 
         await self._writer.run(work)
 
@@ -567,10 +565,9 @@ def _held(db: sqlite3.Connection, claim: Claim) -> Entry:
 def _prune(db: sqlite3.Connection, jobs: str, before: float, *, forget: bool) -> None:
     """Delete these jobs; unless they are to be forgotten, of each one that ran its key, id and status stay."""
     if not forget:
-        keys = [(row["key"],) for row in db.execute(f"SELECT key {jobs} AND state = 'collected'", (before,))]
-        model = "json_object('model', json_extract(job, '$.model'))"
-        tombstone = f"job={model}, request=NULL, prediction=NULL, files='[]', problem='', save=NULL, holder=NULL"
-        db.executemany(f"UPDATE jobs SET {tombstone} WHERE key = ?", keys)  # noqa: S608 - our own columns
+        query = f"SELECT key {jobs} AND state = 'collected'"
+        for row in db.execute(query, (before,)).fetchall():
+            _bury(db, row["key"])
         db.execute("DELETE FROM jobs WHERE state = 'refused' AND claimed_at < ?", (before,))
     else:
         db.execute(f"DELETE {jobs}", (before,))
@@ -581,9 +578,15 @@ def _prune(db: sqlite3.Connection, jobs: str, before: float, *, forget: bool) ->
     )
 
 
-def _strip(db: sqlite3.Connection, key: str) -> None:
+def _bury(db: sqlite3.Connection, key: str) -> None:
+    """Leave of a job that ran what a key that comes again needs to pay nothing: its fingerprint, id and status."""
+    model = "json_object('model', json_extract(job, '$.model'))"
+    rest = "request=NULL, prediction=NULL, files='[]', problem='', save=NULL, holder=NULL"
+    db.execute(f"UPDATE jobs SET job={model}, {rest} WHERE key = ?", (key,))  # noqa: S608 - our own columns
+
+
+def _strip(db: sqlite3.Connection, entry: Entry) -> None:
     """Take out what no further request can need: the job is over, or certainly never ran."""
-    entry = _get(db, key)
     request = entry.request
     if request is None or not needs_strip(request):
         return
@@ -594,7 +597,7 @@ def _strip(db: sqlite3.Connection, key: str) -> None:
             encode_job(strip_job(entry.job, request)).decode(),
             msgspec.json.encode(strip_request(entry.job, request)).decode(),
             msgspec.json.encode(prediction).decode() if prediction else None,
-            key,
+            entry.key,
         ),
     )
 
