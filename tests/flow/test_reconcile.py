@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from replicate_job.errors import UncertainError
+from replicate_job.errors import NotFoundError, UncertainError
 from replicate_job.flow.account import AccountNote
 from replicate_job.flow.context import Context, moment
 from replicate_job.flow.reconcile import reconcile
@@ -285,6 +285,27 @@ async def test_absent_is_concluded_from_the_list_of_the_account_that_sent_it(
         else:
             with pytest.raises(UncertainError, match=expected):
                 await look(context, claim)
+
+
+@pytest.mark.parametrize(
+    ("sender", "expected"), [("alice", "the token of another account: run it again with that one"), (None, "another")]
+)
+async def test_a_prediction_that_another_account_made_says_which_token_it_needs(
+    api: ScriptedAPI, connect: Connect, tmp_path: Any, sender: str | None, expected: str
+) -> None:
+    async with connect(api) as context:
+        if sender:
+            await context.journal.note_account(context.api, sender)
+        claim = await intended(context, "job", make_request())
+        prediction = await context.client.get_prediction(api.predictions[0].id)
+        await context.journal.created(claim, msgspec.structs.replace(prediction, status="processing"))
+        await context.journal.release(claim)
+    api.faults.next("get", "404")  # the other account has no such prediction
+    async with connect(api, appear=0) as opened, SQLiteJournal(tmp_path / "journal.db", token="another") as journal:  # noqa: S106 - no token
+        account = AccountNote(opened.api, opened.client, journal, is_needed=True)
+        await journal.note_account(opened.api, "bob")
+        with pytest.raises(NotFoundError, match=f"it was created with {expected}"):
+            await run_job(msgspec.structs.replace(opened, journal=journal, account=account), Ask(JOB, key="job"))
 
 
 async def test_a_newer_prediction_in_the_list_ends_the_waiting_for_it(api: ScriptedAPI, connect: Connect) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from replicate_job.errors import ReplicateJobError
+from replicate_job.errors import JournalError, NotFoundError, ReplicateJobError
 from replicate_job.flow.context import API, Context
 from replicate_job.journal.entry import Entry
 from replicate_job.journal.protocol import Journal
@@ -57,3 +57,12 @@ async def is_same_account(context: Context, entry: Entry) -> bool | None:
     sender = await context.journal.account(context.api, entry.token)
     reader = await context.account.find()
     return sender == reader if sender and reader else None
+
+
+async def explain_missing(context: Context, entry: Entry, error: NotFoundError) -> None:
+    """Say it in the error where the prediction may be another account's, which the API answers with 404 too."""
+    with suppress(JournalError):
+        is_same = await is_same_account(context, entry)
+        if not is_same:
+            whose = "the token of another account" if is_same is False else "another token"
+            error.args = (f"{error}; it was created with {whose}: run it again with that one",)

@@ -20,6 +20,7 @@ from replicate_job.errors import (
     OutputExpiredError,
     ReplicateJobError,
 )
+from replicate_job.flow.account import explain_missing
 from replicate_job.flow.claim import release, take
 from replicate_job.flow.collect import collect, lacks_files, result_of
 from replicate_job.flow.context import Context
@@ -152,6 +153,7 @@ class _Run:
         except NotFoundError as error:
             if self._context.forgetful:
                 await self._start_over(str(error))
+            await explain_missing(self._context, self._entry, error)
             raise
         if not end.is_terminal:
             return self._sum_up(result_of(end, self._entry))

@@ -100,13 +100,20 @@ def _rows(world: World) -> Iterator[str]:
         if row is None:
             yield f"no row: {key}"
             continue
-        if row.state not in {"collected", "uncertain", "refused"}:
+        if row.state not in {"collected", "uncertain", "refused"} and not _is_out_of_reach(world, key):
             yield f"left open: {key} is {row.state}"
         if row.prediction_id and not _may_have(world, key, _by_id(world, row.prediction_id)):
             yield f"another's prediction: {key} has {row.prediction_id}"
         if row.state == "uncertain" and not any(_excuses(world, key)):
             yield f"uncertain though it could be known: {key}: {row.problem}"
     yield from _unaccounted(world)
+
+
+def _is_out_of_reach(world: World, key: str) -> bool:
+    """Whether its prediction is the other account's, and the last process said so: it had this one's token."""
+    made = world.rows[key].prediction_id
+    last = next((str(end.error) for end in reversed(world.ends) if end.key == key), "")
+    return any(each.id == made for each in world.accounts[1].made) and "it was created with" in last
 
 
 def _may_have(world: World, key: str, made: Made) -> bool:
