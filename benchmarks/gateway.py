@@ -26,7 +26,7 @@ import msgspec
 from pyreqwest.client import Client, ClientBuilder
 from report import describe, keep, machine, table
 
-from replicate_job.local.cog.group import SCRATCH
+from replicate_job.local.cog.process_group import SCRATCH
 from replicate_job.local.prediction import Call, Ended, Prediction, new_id
 from replicate_job.local.store import Row, Store
 

@@ -15,8 +15,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from replicate_job.connections import Limits
-from replicate_job.listener import bind, listen
 from replicate_job.serving.connection import BreakableProtocol
+from replicate_job.serving.listener import bind, listen
 
 REQUEST = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n"
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -133,8 +133,8 @@ SERVE = """
 import asyncio, resource
 from starlette.responses import PlainTextResponse
 from replicate_job.connections import allow_files
-from replicate_job.listener import bind, listen
-from replicate_job.loop import new_loop
+from replicate_job.serving.listener import bind, listen
+from replicate_job.aio import new_loop
 
 async def main():
     listening = bind()

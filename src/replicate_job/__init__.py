@@ -10,15 +10,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from replicate_job.batches import batch
     from replicate_job.errors import ReplicateJobError
     from replicate_job.job import Job, Result
     from replicate_job.jobfile import load_job
-    from replicate_job.runner import (
+    from replicate_job.oneshot import (
         AsyncTextStream,
         TextStream,
         arun,
         astream,
+        batch,
         replicate_run_prediction,
         run,
         stream,
@@ -48,10 +48,9 @@ _HOMES = {
     "Result": "job",
     "ReplicateJobError": "errors",
     "errors": "errors",
-    "batch": "batches",
     "load_job": "jobfile",
-    **dict.fromkeys(["AsyncTextStream", "TextStream", "arun", "astream"], "runner"),
-    **dict.fromkeys(["replicate_run_prediction", "run", "stream"], "runner"),
+    **dict.fromkeys(["AsyncTextStream", "TextStream", "arun", "astream"], "oneshot"),
+    **dict.fromkeys(["batch", "replicate_run_prediction", "run", "stream"], "oneshot"),
     "verify_webhook": "wire.webhook",
 }
 

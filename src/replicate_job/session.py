@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import urlsplit
 
 from replicate_job import __version__
+from replicate_job.aio import check_threads
 from replicate_job.api.client import Client
 from replicate_job.api.transport import Transport, normalize
 from replicate_job.clock import Clock, SystemClock
@@ -19,7 +20,6 @@ from replicate_job.journal.writer import is_readable_by_others
 from replicate_job.outputs.http import HttpFetch
 from replicate_job.outputs.reach import Reach
 from replicate_job.settings import TOKEN, Settings, check_environment
-from replicate_job.threads import check_threads
 
 LOCAL = "local"
 CREATES, OTHERS = 600 / 60, 3000 / 60
@@ -51,7 +51,8 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
         base_url = settings.base_url
         if settings.local:
             rate = None
-            from replicate_job.local.server import Options, serve  # noqa: PLC0415 - an extra, and slow to import
+            from replicate_job.local.options import Options  # noqa: PLC0415 - an extra, and slow to import
+            from replicate_job.local.server import serve  # noqa: PLC0415 - an extra, and slow to import
 
             options = Options(warm=model, on_notice=reporter.tell, on_warning=reporter.warn, on_detail=reporter.note)
             base_url = await stack.enter_async_context(serve(options))

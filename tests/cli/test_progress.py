@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from replicate_job.batches.progress import Tally
 from replicate_job.cli import repeats
 from replicate_job.cli.amounts import count, duration, rate, roughly
 from replicate_job.cli.bar import Block, fit
@@ -31,7 +32,6 @@ from replicate_job.cli.progress import (
     time_left,
 )
 from replicate_job.cli.repeats import KINDS, MINUTE, Repeats, kind_of
-from replicate_job.flow.tally import Tally
 from replicate_job.wire.prediction import Prediction
 
 HOUR = 3600.0
@@ -450,8 +450,8 @@ def test_the_block_is_two_lines_within_the_width_whatever_they_say(tally: Tally,
 
 BATCH = """
 import asyncio
-from replicate_job.cli.progress import open_progress
-from replicate_job.flow.tally import Tally
+from replicate_job.cli.reporters import open_progress
+from replicate_job.batches.progress import Tally
 
 tally = Tally(total=1_000, running=30, waiting=8, pace=10.0)
 

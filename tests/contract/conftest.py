@@ -22,8 +22,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from uv import find_uv_bin
 
-from replicate_job.listener import bind, listen, origin_of
-from replicate_job.local.server import Options, serve
+from replicate_job.local.options import Options
+from replicate_job.local.server import serve
+from replicate_job.serving.listener import bind, listen, origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from replicate_job.results.record import LOGS
+from replicate_job.batches.results.record import LOGS
 from replicate_job.testing import File, Script, ScriptedAPI
 
 if TYPE_CHECKING:

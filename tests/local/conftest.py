@@ -10,7 +10,8 @@ import msgspec
 import pytest
 from pyreqwest.client import Client, ClientBuilder
 
-from replicate_job.local.server import Options, serve
+from replicate_job.local.options import Options
+from replicate_job.local.server import serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

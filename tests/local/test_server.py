@@ -13,7 +13,8 @@ from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import PyreqwestError
 
 from replicate_job.errors import LocalError
-from replicate_job.local.server import Options, serve
+from replicate_job.local.options import Options
+from replicate_job.local.server import serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +44,7 @@ async def test_nothing_answers_after_the_end_and_signal_handlers_stay_as_they_we
 @pytest.fixture
 def never_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that waits for its parts until they are closed: none is left behind unseen."""
-    monkeypatch.setattr("replicate_job.local.assembly._LONGEST_CLOSE", 3600.0)
+    monkeypatch.setattr("replicate_job.local.build._LONGEST_CLOSE", 3600.0)
 
 
 @pytest.mark.usefixtures("never_given_up")

@@ -15,10 +15,10 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from replicate_job.listener import bind, listen, origin_of
 from replicate_job.local.prediction import Ended, Logged, Produced, Started
 from replicate_job.local.webhooks import Webhooks
 from replicate_job.serving.creation import EVENTS, is_receiver
+from replicate_job.serving.listener import bind, listen, origin_of
 from replicate_job.wire.webhook import verify_webhook
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from replicate_job.local.server import Options, serve
+from replicate_job.local.options import Options
+from replicate_job.local.server import serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

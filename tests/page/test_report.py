@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from replicate_job.batches.report.report import write_report
+from replicate_job.batches.results.record import encode, to_record
 from replicate_job.job import Result
-from replicate_job.results.record import encode, to_record
-from replicate_job.results.report import write_report
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from replicate_job.local.server import Options, serve
+from replicate_job.local.options import Options
+from replicate_job.local.server import serve
 
 if TYPE_CHECKING:
     from pathlib import Path

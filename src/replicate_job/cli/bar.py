@@ -14,11 +14,11 @@ from rich.progress_bar import ProgressBar
 from rich.segment import Segment
 from rich.text import Text
 
+from replicate_job.batches.progress import Tally
 from replicate_job.cli.amounts import rate, roughly
 from replicate_job.cli.console import LiveConsole
 from replicate_job.cli.progress import ProgressReporter, Speed, done, failed, ongoing, predict_time, seconds_paused
 from replicate_job.cli.streams import drawing
-from replicate_job.flow.tally import Tally
 
 NARROWEST, WIDEST = 10, 40
 """Cells of the bar."""

@@ -16,32 +16,32 @@ from typing import Any
 import click
 import msgspec
 
+from replicate_job.aio import new_loop
 from replicate_job.api.ratelimit import parse_rate
+from replicate_job.batches.progress import Tally
+from replicate_job.batches.report.report import check_report, write_report
+from replicate_job.batches.results.cause import error_of
+from replicate_job.batches.results.file import STDOUT, ResultsFile
+from replicate_job.batches.results.record import read_records, to_record
+from replicate_job.batches.results.summary import Summary
+from replicate_job.batches.rows import FORMATS, ReadOptions, RowReader, open_rows, parse_columns
+from replicate_job.batches.runner import Drive
+from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, Batch, batch_id
 from replicate_job.cli.completion import files, targets
 from replicate_job.cli.exits import FAILED, SUCCEEDED, UNFINISHED
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, fetching, folder, local, saving
 from replicate_job.cli.output import print_json
-from replicate_job.cli.progress import open_progress
+from replicate_job.cli.reporters import open_progress
 from replicate_job.cli.run import check_pairs, read_job
 from replicate_job.cli.streams import aside, is_shown, tell, width
 from replicate_job.errors import JobError
-from replicate_job.flow.batch import CONCURRENCY, LOCAL_CONCURRENCY, Batch, batch_id
 from replicate_job.flow.context import Context
-from replicate_job.flow.drive import Drive
 from replicate_job.flow.prepare import check_job
 from replicate_job.flow.resolve import resolve
-from replicate_job.flow.tally import Tally
 from replicate_job.inputs.at_path import AtPaths, Reading, Readings
 from replicate_job.inputs.pairs import parse_pairs
 from replicate_job.job import Job, Result
-from replicate_job.loop import new_loop
-from replicate_job.results.cause import error_of
-from replicate_job.results.file import STDOUT, ResultsFile
-from replicate_job.results.record import read_records, to_record
-from replicate_job.results.report import check_report, write_report
-from replicate_job.results.summary import Summary
-from replicate_job.rows import FORMATS, ReadOptions, RowReader, open_rows, parse_columns
 from replicate_job.settings import check_environment
 from replicate_job.wire.duration import parse_seconds
 from replicate_job.wire.target import parse_target

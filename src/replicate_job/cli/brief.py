@@ -11,7 +11,7 @@ import msgspec
 from replicate_job.inputs.sent_file import SentFile, name_files, sent_file
 from replicate_job.job import Result
 from replicate_job.outputs.discover import as_text
-from replicate_job.results.quantity import size
+from replicate_job.quantity import size
 
 TEXT = 400
 """Characters of a text in the input. The text of an output is what was asked for, and is whole."""

@@ -13,7 +13,7 @@ from replicate_job.cli.streams import tell
 from replicate_job.errors import JobError
 from replicate_job.journal.entry import Entry
 from replicate_job.journal.sqlite import SQLiteJournal
-from replicate_job.results.quantity import count
+from replicate_job.quantity import count
 
 
 @click.command(

@@ -15,7 +15,7 @@ from replicate_job.cli.output import name_damaged, print_json, shorten
 from replicate_job.cli.streams import tell, write
 from replicate_job.journal.entry import Entry
 from replicate_job.journal.sqlite import SQLiteJournal
-from replicate_job.results.quantity import count
+from replicate_job.quantity import count
 
 BATCHES = 20
 """The newest batches, of which the last lines tell. Their rows are in their results."""

@@ -13,7 +13,7 @@ import msgspec
 
 from replicate_job import __version__
 from replicate_job.cli.completion import files, folders
-from replicate_job.cli.output import open_reporter
+from replicate_job.cli.reporters import open_reporter
 from replicate_job.cli.signals import Terminated, run_async
 from replicate_job.cli.streams import tell
 from replicate_job.flow.context import Context, Reporter, command_line

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from replicate_job.cli.exits import status_code
-from replicate_job.cli.streams import can_draw, is_shown, tell, write
+from replicate_job.cli.streams import is_shown, tell, write
 from replicate_job.errors import JournalError, OutputError
 from replicate_job.job import Job, Result
 from replicate_job.journal.protocol import Journal
@@ -240,15 +240,3 @@ class LineReporter:
 
     def line(self, text: str) -> None:
         tell(text)
-
-
-@contextmanager
-def open_reporter(*, verbose: bool, quiet: bool, still: bool = False) -> Iterator[LineReporter]:
-    """A live line on a terminal, plain lines elsewhere. ``still`` when the terminal shows the output itself."""
-    if still or quiet or not can_draw():
-        yield LineReporter(verbose=verbose, quiet=quiet)
-        return
-    from replicate_job.cli.live import LiveReporter  # noqa: PLC0415 - rich is for those who see it
-
-    with LiveReporter(verbose=verbose) as reporter:
-        yield reporter

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from replicate_job.batches.progress import Tally
 from replicate_job.cli.amounts import count, rate, roughly
 from replicate_job.cli.repeats import Repeats
-from replicate_job.cli.streams import can_draw, tell
-from replicate_job.flow.tally import Tally
-from replicate_job.results.quantity import duration
+from replicate_job.cli.streams import tell
+from replicate_job.quantity import duration
 from replicate_job.wire.prediction import Prediction
 
 FIRST, EVERY = 5.0, 15.0
@@ -179,12 +179,3 @@ class ProgressReporter:
 
     def line(self, text: str) -> None:
         tell(text)
-
-
-def open_progress(tally: Tally, *, verbose: bool, quiet: bool) -> ProgressReporter:
-    """A live block on a terminal, plain lines elsewhere; to be entered."""
-    if quiet or not can_draw():
-        return ProgressReporter(tally, verbose=verbose, quiet=quiet)
-    from replicate_job.cli.bar import LiveProgress  # noqa: PLC0415 - rich is for those who see it
-
-    return LiveProgress(tally, verbose=verbose)

@@ -13,7 +13,7 @@ from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common
 from replicate_job.cli.streams import tell
-from replicate_job.flow.schemas import old_schemas
+from replicate_job.flow.schema_cache import old_schemas
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.wire.duration import parse_seconds
 

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from replicate_job.aio import new_loop
 from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common
 from replicate_job.cli.streams import tell, write
 from replicate_job.errors import LocalError
 from replicate_job.folders import state_folder
-from replicate_job.local.server import Options, serve
-from replicate_job.loop import new_loop
+from replicate_job.local.options import Options
+from replicate_job.local.server import serve
 from replicate_job.wire.duration import parse_seconds
 
 if TYPE_CHECKING:

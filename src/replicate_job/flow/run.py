@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from replicate_job.aio import in_thread
 from replicate_job.errors import (
     ClaimLostError,
     JobError,
@@ -30,14 +31,13 @@ from replicate_job.flow.prepare import check_job, prepare, resolve_and_check
 from replicate_job.flow.reconcile import reconcile
 from replicate_job.flow.resolve import Resolved, resolve
 from replicate_job.flow.retry import read
-from replicate_job.flow.schemas import load_schema
+from replicate_job.flow.schema_cache import load_schema
 from replicate_job.flow.wait import Watch, wait
 from replicate_job.job import Job, Result
 from replicate_job.journal.entry import Claim, Entry, Request
 from replicate_job.outputs.discover import find_files
 from replicate_job.outputs.folder import check_folder
 from replicate_job.outputs.promise import broken_promise
-from replicate_job.threads import in_thread
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import parse_target
 

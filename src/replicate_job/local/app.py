@@ -1,15 +1,14 @@
-"""The local server as an ASGI app: what it is made of, and its endpoints."""
+"""The local server as an ASGI app: its endpoints."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
-import msgspec
 from starlette.routing import Router
 
+from replicate_job.local.access import Guard
 from replicate_job.local.access_log import AccessLog
-from replicate_job.local.guard import Guard
 from replicate_job.local.page import routes as page_routes
 from replicate_job.local.routes.account import AccountRoutes
 from replicate_job.local.routes.deployments import DeploymentRoutes
@@ -25,12 +24,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from replicate_job.local.access_log import Access
-    from replicate_job.local.catalog.register import Register
-    from replicate_job.local.deployments import Deployments
-    from replicate_job.local.engine import Engine
-    from replicate_job.local.files.files import Files
-    from replicate_job.local.predictions import Predictions
-    from replicate_job.local.webhooks import Webhooks
+    from replicate_job.local.parts import Parts
     from replicate_job.serving.faults import Faults
 
 
@@ -40,20 +34,9 @@ _UNVERSIONED = re.compile(
 )
 
 
-class Parts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the endpoints speak for."""
-
-    catalog: Register
-    engine: Engine
-    predictions: Predictions
-    deployments: Deployments
-    files: Files
-    webhooks: Webhooks
-    base_url: str
-    """Where the server listens: for addresses in what it sends by itself."""
-
-
-def build(parts: Parts, *, token: str, faults: Faults, on_request: Callable[[Access], None] | None = None) -> ASGIApp:
+def make_app(
+    parts: Parts, *, token: str, faults: Faults, on_request: Callable[[Access], None] | None = None
+) -> ASGIApp:
     """The app, to be served with BreakableProtocol."""
     kinds = (PredictionRoutes, ModelRoutes, DeploymentRoutes, FileRoutes, AccountRoutes)
     endpoints = [route for kind in kinds for route in kind(parts).routes()]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from replicate_job.aio import unless
 from replicate_job.errors import LocalError
 from replicate_job.local.cog.instances import Instances
 from replicate_job.local.cog.limits import default_memory
@@ -16,7 +17,6 @@ from replicate_job.local.environment.preparation import Launch, Preparation
 from replicate_job.local.environment.schema import ensure_schema, shipped_schema
 from replicate_job.local.environment.venv import ensure_venv, unheeded
 from replicate_job.local.prediction import Ended, Event, Logged, Produced
-from replicate_job.local.unless import unless
 from replicate_job.serving.validation import Validator
 
 if TYPE_CHECKING:

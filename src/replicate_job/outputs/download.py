@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from replicate_job.aio import in_thread
 from replicate_job.errors import OutputError, OutputExpiredError, TransportError
 from replicate_job.outputs.names import stems
 from replicate_job.outputs.page import page_in_place_of
 from replicate_job.outputs.part import Part
 from replicate_job.outputs.resume import Known, Verdict, judge, request_headers
-from replicate_job.threads import in_thread
 from replicate_job.wire import data_url
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Self
 
-from replicate_job.listener import bind, listen, origin_of
-from replicate_job.loop import new_loop
+from replicate_job.aio import new_loop
 from replicate_job.serving.connection import BreakableProtocol
+from replicate_job.serving.listener import bind, listen, origin_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from replicate_job.api.client import Client
+from replicate_job.batches.listing import Scans
 from replicate_job.clock import Clock
 from replicate_job.flow.account import AccountNote
 from replicate_job.flow.cancel import run_or_cancel
@@ -16,7 +17,6 @@ from replicate_job.flow.context import Context
 from replicate_job.flow.prepare import write_request
 from replicate_job.flow.resolve import resolve
 from replicate_job.flow.run import Ask
-from replicate_job.flow.scan import Scans
 from replicate_job.job import Job, Result
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.wire.target import parse_target

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from replicate_job.aio import new_loop
 from replicate_job.local.environment.process import Program, run
-from replicate_job.loop import new_loop
 
 
 async def test_the_exit_code_and_all_that_was_printed_come_back() -> None:

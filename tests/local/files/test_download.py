@@ -9,9 +9,9 @@ from pyreqwest.client import ClientBuilder
 from pyreqwest.response import Response
 from starlette.types import Receive, Scope, Send
 
-from replicate_job.listener import bind, listen, origin_of
 from replicate_job.local.files.download import file_response
-from replicate_job.local.files.shelf import File
+from replicate_job.local.files.file_store import File
+from replicate_job.serving.listener import bind, listen, origin_of
 
 SHA256 = "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882"
 

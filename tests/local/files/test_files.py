@@ -14,9 +14,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from replicate_job.errors import LocalError
-from replicate_job.listener import bind, listen, origin_of
 from replicate_job.local.files.files import Files
 from replicate_job.local.origin import ORIGIN
+from replicate_job.serving.listener import bind, listen, origin_of
 
 OWN = "http://127.0.0.1:5999"
 FILE = {"type": "string", "format": "uri"}

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from replicate_job.listener import bind, listen, origin_of
+from replicate_job.serving.listener import bind, listen, origin_of
 
 SHOW = """
     from cog import BasePredictor, Path

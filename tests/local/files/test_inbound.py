@@ -18,9 +18,9 @@ from starlette.routing import Route
 
 from replicate_job.address import Address, is_public, lookup
 from replicate_job.errors import LocalError
-from replicate_job.listener import bind, listen, origin_of
+from replicate_job.local.files.file_store import Drafts, File
 from replicate_job.local.files.inbound import Inbound, parse_address
-from replicate_job.local.files.shelf import Drafts, File
+from replicate_job.serving.listener import bind, listen, origin_of
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 

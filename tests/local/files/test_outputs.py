@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from replicate_job.local.files.file_store import Draft, Drafts
 from replicate_job.local.files.outputs import Outputs
-from replicate_job.local.files.shelf import Draft, Drafts
 from replicate_job.local.origin import ORIGIN
 from replicate_job.wire import data_url
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from replicate_job.local.files.shelf import Drafts, File, TooLargeError
+from replicate_job.local.files.file_store import Drafts, File, TooLargeError
 from replicate_job.local.files.uploads import Uploads
 from replicate_job.serving.answer import RefusedError
 from replicate_job.serving.upload import LARGEST

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from replicate_job.errors import WebhookVerificationError
-from replicate_job.listener import bind, listen, origin_of
+from replicate_job.serving.listener import bind, listen, origin_of
 from replicate_job.wire.webhook import verify_webhook
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from replicate_job.local.catalog.folder import Entry
 
-BUILT_IN = Path(__file__).parents[1] / "models"
+BUILT_IN = Path(__file__).parents[2] / "builtin_models"
 _TRIES = 5
 
 

@@ -7,8 +7,8 @@ from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from replicate_job.aio import unless
 from replicate_job.local.cog.server import CogServer
-from replicate_job.local.unless import unless
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from replicate_job.aio import unless
 from replicate_job.errors import LocalError
-from replicate_job.local.cog.coglet import Address, call
-from replicate_job.local.cog.group import SCRATCH, Group, scratch
+from replicate_job.local.cog.coglet_client import Address, call
 from replicate_job.local.cog.limits import Excerpt, amount
+from replicate_job.local.cog.process_group import SCRATCH, ProcessGroup, scratch
 from replicate_job.local.prediction import Ended, Event, Logged, Produced, Started
-from replicate_job.local.unless import unless
 from replicate_job.wire.openapi import definition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
     from pathlib import Path
 
-    from replicate_job.local.cog.coglet import Answer
+    from replicate_job.local.cog.coglet_client import Answer
     from replicate_job.local.environment.preparation import Launch
 
 _WRAPPED = re.compile(r"(?:Prediction failed: |Generator iteration error: )*")
@@ -48,7 +48,7 @@ class CogServer:
         self._launch, self._folder, self._grace, self._memory = launch, folder, grace, memory
         self._slots = asyncio.Semaphore(launch.model.concurrency)
         self._start: asyncio.Task[None] | None = None
-        self._group: Group | None = None
+        self._group: ProcessGroup | None = None
         self._is_ready = False
         self._address, self._forced = Address("", 0), ""
 
@@ -144,7 +144,7 @@ class CogServer:
             await self._stop()
             _share_scratch()
             self._address, self._forced = Address.free(), ""
-            self._group = Group(self._launch, self._folder, self._memory)
+            self._group = ProcessGroup(self._launch, self._folder, self._memory)
             self._group.start(self._address)
             if await self._wait_until_ready(self._group):
                 self._is_ready = True
@@ -156,7 +156,7 @@ class CogServer:
         if group is not None:
             await group.close()
 
-    async def _wait_until_ready(self, group: Group) -> bool:
+    async def _wait_until_ready(self, group: ProcessGroup) -> bool:
         """False when another program took the port first. Raises LocalError when the model's setup fails."""
         delay = 0.01
         while True:

@@ -16,7 +16,7 @@ from replicate_job.wire.media import ESSENCE, UNKNOWN
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-    from replicate_job.local.files.shelf import File
+    from replicate_job.local.files.file_store import File
 
 _PLAIN = re.compile(ESSENCE, re.ASCII)
 _PICTURE_THAT_RUNS = "image/svg+xml"

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from replicate_job.address import is_elsewhere
+from replicate_job.aio import unless
 from replicate_job.errors import LocalError
+from replicate_job.local.files.file_store import Drafts, File, is_key, is_name, read_file
 from replicate_job.local.files.inbound import Inbound, parse_address
 from replicate_job.local.files.outputs import Outputs
 from replicate_job.local.files.places import find_files, is_data, is_web, replaced
-from replicate_job.local.files.shelf import Drafts, File, is_key, is_name, read_file
 from replicate_job.local.files.uploads import Uploads
 from replicate_job.local.origin import ORIGIN
-from replicate_job.local.unless import unless
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

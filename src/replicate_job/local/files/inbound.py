@@ -17,11 +17,11 @@ from urllib.parse import unquote
 from pyreqwest.http import Url
 
 from replicate_job.address import lookup
+from replicate_job.aio import in_thread
 from replicate_job.coding import ZLIBS, coding_of, decoded
 from replicate_job.errors import LocalError, NotSentError, TransportError
 from replicate_job.http import Exchange, build, chunks, pinned, read_headers
-from replicate_job.local.files.shelf import TooLargeError, safe_name
-from replicate_job.threads import in_thread
+from replicate_job.local.files.file_store import TooLargeError, safe_name
 from replicate_job.wire.media import ESSENCE, UNKNOWN, extension
 from replicate_job.wire.signature import sniff
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pyreqwest.response import Response
 
     from replicate_job.address import Address
-    from replicate_job.local.files.shelf import Draft, Drafts, File
+    from replicate_job.local.files.file_store import Draft, Drafts, File
 
 LARGEST = 1_000_000_000
 """Bytes of a fetched input. Replicate names no limit; this one keeps a disk from being filled by one address."""

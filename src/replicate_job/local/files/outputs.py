@@ -10,8 +10,8 @@ from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from replicate_job.local.files.file_store import File, is_key, is_name, read_file, safe_name
 from replicate_job.local.files.places import find_files, replaced
-from replicate_job.local.files.shelf import File, is_key, is_name, read_file, safe_name
 from replicate_job.local.origin import ORIGIN
 from replicate_job.wire.data_url import read_blocks
 from replicate_job.wire.media import extension
@@ -19,7 +19,7 @@ from replicate_job.wire.media import extension
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from replicate_job.local.files.shelf import Drafts
+    from replicate_job.local.files.file_store import Drafts
     from replicate_job.wire.openapi import Position
 
 _PATH = re.compile(r"/outputs/([^/]+)/([^/]+)")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from replicate_job.local.files.shelf import File, is_key, read_file, safe_name
+from replicate_job.local.files.file_store import File, is_key, read_file, safe_name
 from replicate_job.local.prediction import new_id
 from replicate_job.serving.page import Page, read_page
 from replicate_job.serving.upload import LARGEST
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from replicate_job.local.files.shelf import Drafts
+    from replicate_job.local.files.file_store import Drafts
 
 _TICK = 1e-6  # seconds between two uploads
 _UNIX_TIME = re.compile(r"\d{1,15}", re.ASCII)

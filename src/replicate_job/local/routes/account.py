@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
-    from replicate_job.local.app import Parts
+    from replicate_job.local.parts import Parts
 
 _NO_TRAININGS = problem(501, "Models are not trained on this machine: train on replicate.com", "Not implemented")
 

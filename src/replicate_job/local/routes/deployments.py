@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
-    from replicate_job.local.app import Parts
     from replicate_job.local.deployments import Deployment
+    from replicate_job.local.parts import Parts
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _NO_NAME = InvalidField(

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
     from starlette.types import ASGIApp
 
-    from replicate_job.local.app import Parts
-    from replicate_job.local.files.shelf import File
+    from replicate_job.local.files.file_store import File
+    from replicate_job.local.parts import Parts
 
 
 class FileRoutes:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
-    from replicate_job.local.app import Parts
     from replicate_job.local.catalog.model import Model
+    from replicate_job.local.parts import Parts
 
 _UNKNOWN: dict[str, Any] = {
     "openapi": "3.0.2",

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
     from starlette.types import ASGIApp
 
-    from replicate_job.local.app import Parts
     from replicate_job.local.catalog.model import Model
+    from replicate_job.local.parts import Parts
     from replicate_job.local.prediction import Prediction
     from replicate_job.serving.creation import Creation
 

@@ -1,0 +1,1 @@
+"""Many jobs: rows of a file, run within the account's limit."""

@@ -1,0 +1,58 @@
+"""Saving the outputs of many predictions: a few at a time, those first that the API deletes first."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from replicate_job.batches.progress import Tally
+from replicate_job.wire.prediction import Prediction
+
+AT_ONCE = 16
+"""Predictions whose files are fetched together; the files of one are fetched several at a time too."""
+
+
+class Saves:
+    """Outputs live for an hour from the prediction's end: the order is that of the ends."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally, self._free, self._number = tally, AT_ONCE, 0
+        self._queue: list[tuple[str, int, asyncio.Future[None]]] = []
+
+    @asynccontextmanager
+    async def turn(self, prediction: Prediction) -> AsyncIterator[None]:
+        self._tally.running -= 1
+        self._tally.saving += 1
+        try:
+            await self._enter(prediction.completed_at or "")
+            try:
+                yield
+            finally:
+                self._leave()
+        finally:
+            self._tally.saving -= 1
+            self._tally.running += 1
+
+    async def _enter(self, end: str) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._number += 1
+        heapq.heappush(self._queue, (end, self._number, mine))
+        try:
+            await mine
+        except asyncio.CancelledError:
+            if mine.done() and not mine.cancelled():  # its turn had just come
+                self._leave()
+            raise
+
+    def _leave(self) -> None:
+        while self._queue:
+            _, _, first = heapq.heappop(self._queue)
+            if not first.done():
+                first.set_result(None)
+                return
+        self._free += 1

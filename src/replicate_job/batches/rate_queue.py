@@ -1,0 +1,44 @@
+"""Rows that wait for the rate limit to let their creates through."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from replicate_job.batches.progress import Tally
+from replicate_job.flow.context import Context
+
+
+class Turns:
+    """They can be called off together: nothing of them has been sent."""
+
+    def __init__(self, context: Context, tally: Tally) -> None:
+        self._client, self._tally = context.client, tally
+        self._queued: set[asyncio.Task[Any]] = set()
+        self._is_off = False
+
+    async def wait(self) -> None:
+        """Come back when this task is to send its create. Raises CancelledError when that is called off."""
+        task = asyncio.current_task()
+        assert task  # noqa: S101 - coroutines run in one
+        if self._is_off:
+            raise asyncio.CancelledError
+        self._tally.waiting += 1
+        self._queued.add(task)
+        try:
+            await self._client.turn()
+        finally:
+            self._queued.discard(task)
+            self._tally.waiting -= 1
+
+    def cancel(self) -> None:
+        """Call off those that wait, and all that come later."""
+        self._is_off = True
+        for task in self._queued:
+            task.cancel()
+
+    def tell(self) -> None:
+        """Bring the tally up to date about the limit."""
+        creates, tally = self._client.creates, self._tally
+        tally.pace, tally.paused = creates.bucket.pace, creates.paused
+        tally.throttled = creates.throttled + self._client.others.throttled

@@ -1,0 +1,43 @@
+"""What a report tells, gathered from results one by one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from replicate_job.batches.report.card import Cards
+from replicate_job.batches.report.distribution import Distribution
+from replicate_job.batches.report.series import Series
+from replicate_job.batches.results.summary import Summary
+from replicate_job.job import Result
+from replicate_job.quantity import seconds
+from replicate_job.wire.prediction import parse_time
+
+_EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+
+
+class Findings:
+    """Flat in memory however many results are added. ``latency`` is of what succeeded, in seconds."""
+
+    def __init__(self) -> None:
+        self.summary = Summary()
+        self.latency = Distribution()
+        self.series = Series()
+        self.cards = Cards()
+
+    def add(self, result: Result) -> None:
+        self.summary.add(result)
+        latency, succeeded = latency_of(result), result.status == "succeeded"
+        if succeeded and latency is not None:
+            self.latency.add(latency)
+        ended = parse_time(result.completed_at)
+        if ended and _EARLIEST < ended < _LATEST:  # a broken clock would leave no room for the others
+            self.series.add(ended.timestamp(), latency, succeeded=succeeded)
+        self.cards.add(result, latency)
+
+
+def latency_of(result: Result) -> float | None:
+    """Seconds from the creation of the prediction to its end, as the API tells them; None where it does not."""
+    created, completed = parse_time(result.created_at), parse_time(result.completed_at)
+    if created and completed:
+        return seconds((completed - created).total_seconds())
+    return seconds(result.metrics.get("total_time"))

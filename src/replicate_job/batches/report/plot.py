@@ -1,0 +1,171 @@
+"""Plots of a batch over time, as SVG that fits any width.
+
+The curves live in a stretched system of 1000 by 1000; what must keep its shape (text, grid) is placed in percent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from html import escape
+from itertools import pairwise
+
+import msgspec
+
+from replicate_job.batches.report.axis import Tick, duration_ticks, number_ticks, time_ticks
+from replicate_job.batches.report.series import Bin, Series
+from replicate_job.quantity import duration, per, rounded
+
+_SIDE = 1000
+
+_Point = tuple[float, float]
+
+
+class Plot(msgspec.Struct, frozen=True):
+    """``note`` says what the vertical axis counts; ``legend`` names the classes of what is drawn."""
+
+    title: str
+    note: str
+    legend: tuple[tuple[str, str], ...]
+    svg: str
+
+
+class _Scale:
+    """From the bins' numbers and the values to the plot's coordinates, whose y points down."""
+
+    def __init__(self, series: Series, top: float) -> None:
+        self._start, self._bins, self._top = series.span.start, len(series.span), top
+
+    def x(self, number: float) -> float:
+        return (number - self._start) / self._bins * _SIDE
+
+    def y(self, value: float) -> float:
+        return (1 - min(value / self._top, 1)) * _SIDE
+
+    def level(self, run: Sequence[int], values: Sequence[float]) -> list[_Point]:
+        """Through the middle of each bin; a bin that stands alone gets its own width."""
+        if len(run) == 1:
+            return [(self.x(run[0]), self.y(values[0])), (self.x(run[0] + 1), self.y(values[0]))]
+        return [(self.x(number + 0.5), self.y(value)) for number, value in zip(run, values, strict=True)]
+
+    def steps(self, values: Sequence[float]) -> list[_Point]:
+        """Along the top of every bin, from the first on."""
+        width = _SIDE / self._bins
+        return [(x, self.y(value)) for at, value in enumerate(values) for x in (round(at * width, 1), (at + 1) * width)]
+
+
+def plot_latency(series: Series) -> Plot | None:
+    """The median as a line, in a band from the least to the 95th percentile. None where no latency is known."""
+    known = {number: one.latency for number, one in sorted(series.bins.items()) if one.latency.number}
+    if not known:
+        return None
+    high = {number: latency.quantile(0.95) for number, latency in known.items()}
+    ticks = duration_ticks(max(high.values()))
+    scale = _Scale(series, ticks[-1].value)
+    drawn = []
+    for run in _runs(list(known)):
+        upper = scale.level(run, [high[number] for number in run])
+        lower = scale.level(run, [known[number].least for number in run])
+        middle = scale.level(run, [known[number].quantile(0.5) for number in run])
+        drawn.append(f'<path class="band" d="{_path([*upper, *reversed(lower)])}Z"/>')
+        drawn.append(f'<path class="line" d="{_path(middle)}"/>')
+    legend = (("line", "median"), ("band", "fastest to 95th percentile"))
+    label = f"Latency over time, from 0 to {ticks[-1].label}"
+    return Plot("Latency", "of what succeeded", legend, _frame(label, series, ticks, drawn, _tell_latency))
+
+
+def plot_throughput(series: Series) -> Plot:
+    """Ends in a unit of time: those that succeeded, and on top of them the others."""
+    most = max(one.succeeded + one.other for one in series.bins.values()) / series.width
+    seconds, unit = per(most)
+    factor = seconds / series.width
+    ticks = number_ticks(most * seconds)
+    scale = _Scale(series, ticks[-1].value)
+    empty = Bin()
+    bins = [series.bins.get(number, empty) for number in series.span]
+    good = [one.succeeded * factor for one in bins]
+    every = [(one.succeeded + one.other) * factor for one in bins]
+    layers = [("good", "succeeded", good, [0.0] * len(bins)), ("bad", "failed or canceled", every, good)]
+    layers = [layer for layer in layers if layer[2] != layer[3]]
+    drawn = [
+        f'<path class="{name}" d="{_path([*scale.steps(upper), *reversed(scale.steps(lower))])}Z"/>'
+        for name, _, upper, lower in layers
+    ]
+
+    def tell(one: Bin) -> str:
+        rate = f"{rounded((one.succeeded + one.other) * factor)} {unit}"
+        return f"{rate}: {one.succeeded:,} succeeded" + (f", {one.other:,} did not" if one.other else "")
+
+    legend = tuple((name, words) for name, words, *_ in layers)
+    label = f"Throughput over time, from 0 to {ticks[-1].label} {unit}"
+    return Plot("Throughput", f"ended {unit}", legend, _frame(label, series, ticks, drawn, tell))
+
+
+def _runs(numbers: list[int]) -> Iterator[list[int]]:
+    """Stretches of bins without a gap."""
+    run = numbers[:1]
+    for before, number in pairwise(numbers):
+        if number != before + 1:
+            yield run
+            run = []
+        run.append(number)
+    yield run
+
+
+def _path(points: Sequence[_Point]) -> str:
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+
+
+def _frame(
+    label: str, series: Series, ticks: Sequence[Tick], drawn: Sequence[str], tell: Callable[[Bin], str | None]
+) -> str:
+    """Grid, curves, and for every bin a place that tells its numbers to the mouse."""
+    stretched = f'viewBox="0 0 {_SIDE} {_SIDE}" preserveAspectRatio="none"'
+    return "\n".join(
+        [
+            f'<svg class="plot" role="img" aria-label="{escape(label)}">',
+            *_grid(ticks),
+            *_times(series),
+            f'<svg width="100%" height="100%" {stretched}>',
+            *drawn,
+            *_places(series, tell),
+            "</svg></svg>",
+        ]
+    )
+
+
+def _grid(ticks: Sequence[Tick]) -> Iterator[str]:
+    for tick in ticks:
+        y = f"{100 - tick.value / ticks[-1].value * 100:.2f}%"
+        yield f'<line x1="0" x2="100%" y1="{y}" y2="{y}"/><text x="-8" y="{y}" dy=".32em">{escape(tick.label)}</text>'
+
+
+def _times(series: Series) -> Iterator[str]:
+    start, end = series.span.start * series.width, series.span.stop * series.width
+    for number, tick in enumerate(time_ticks(start, end)):
+        x = f"{(tick.value - start) / (end - start) * 100:.2f}%"
+        kind = "time odd" if number % 2 else "time"
+        yield f'<line class="mark" x1="{x}" x2="{x}" y1="100%" y2="102%"/>'
+        yield f'<text class="{kind}" x="{x}" y="100%" dy="1.6em">{escape(tick.label)}</text>'
+
+
+def _places(series: Series, tell: Callable[[Bin], str | None]) -> Iterator[str]:
+    width = _SIDE / len(series.span)
+    for number, one in sorted(series.bins.items()):
+        if told := tell(one):
+            x, when = (number - series.span.start) * width, _moment(number * series.width)
+            title = f"<title>{when} UTC\n{escape(told)}</title>"
+            yield f'<rect x="{x:.1f}" width="{width:.1f}" height="{_SIDE}">{title}</rect>'
+
+
+def _moment(time: float) -> str:
+    moment = datetime.fromtimestamp(time, UTC)
+    return f"{moment.day} {moment:%b %H:%M:%S}"
+
+
+def _tell_latency(one: Bin) -> str | None:
+    latency = one.latency
+    if not latency.number:
+        return None
+    median, high = latency.quantile(0.5), latency.quantile(0.95)
+    return f"median {duration(median)}, 95 % within {duration(high)}, fastest {duration(latency.least)}"

@@ -1,0 +1,1 @@
+"""The results of a batch, a line a row."""

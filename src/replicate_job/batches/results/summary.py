@@ -1,0 +1,88 @@
+"""What a batch came to, counted as its results come."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+from datetime import datetime
+
+from replicate_job.batches.results.cause import Causes
+from replicate_job.batches.results.record import NO_PREDICTION
+from replicate_job.batches.results.spans import Spans
+from replicate_job.job import Result
+from replicate_job.quantity import count, duration, one_line, seconds, size
+from replicate_job.wire.prediction import parse_time
+
+_STATUS = 100  # characters of a status
+_ERROR = 40  # characters of an error, however narrow the terminal
+_WORDS = {NO_PREDICTION: ("error", "errors")}
+_KINDS = 20  # statuses kept apart: an API has a handful, and a broken one no end of them
+
+
+class Summary:
+    """Flat in memory however many results are added.
+
+    ``statuses`` counts rows by status; ``predict_time`` is in seconds; ``files`` counts the files saved, with ``size``
+    bytes in those that are still there. ``first`` is when the first prediction was created, ``last`` when the last one
+    ended, and ``spans`` the time in which there were any.
+    """
+
+    def __init__(self) -> None:
+        self.statuses: Counter[str] = Counter()
+        self.causes = Causes()
+        self.predict_time = 0.0
+        self.files = self.size = 0
+        self.first: datetime | None = None
+        self.last: datetime | None = None
+        self.spans = Spans()
+
+    @property
+    def rows(self) -> int:
+        return self.statuses.total()
+
+    @property
+    def wall_time(self) -> float | None:
+        """Seconds in which there was a prediction, pauses left out; None where the API told no times."""
+        return self.spans.work if self.first and self.last else None
+
+    def add(self, result: Result) -> None:
+        status = f"{result.status} without its files" if result.problem and result.prediction_id else result.status
+        known = status in self.statuses or len(self.statuses) < _KINDS
+        self.statuses[status if known else "other"] += 1
+        self.causes.add(result)
+        self.predict_time += seconds(result.metrics.get("predict_time")) or 0.0
+        self.files += len(result.files)
+        for path in result.files:
+            with suppress(OSError):
+                self.size += path.stat().st_size
+        created, completed = parse_time(result.created_at), parse_time(result.completed_at)
+        if created:
+            self.first = min(created, self.first or created)
+        if completed:
+            self.last = max(completed, self.last or completed)
+        if created and completed:
+            self.spans.add(created.timestamp(), max(created, completed).timestamp())
+
+    def lines(self, columns: int | None = None) -> list[str]:
+        """For the end of a command: the counts, then each error with its number, an example, and where that is.
+
+        ``columns`` are those of a terminal, into whose lines an error is cut; None to tell all of it.
+        """
+        if not self.rows:
+            return ["no rows"]
+        each = ", ".join(one_line(told(status, many), _STATUS) for status, many in self.statuses.most_common())
+        files = f"{count(self.files, 'file')} ({size(self.size)})" if self.files else "no files"
+        first = f"{count(self.rows, 'row')}: {each}; {duration(self.predict_time)} predict time, {files}"
+        causes = list(self.causes)
+        width = max((len(f"{cause.count:,}") for cause in causes), default=0)
+        lines = [first]
+        for cause in causes:
+            before, after = f"  {cause.count:>{width},} × ", f" (line {cause.lines[0]})"  # noqa: RUF001 - times
+            room = len(cause.text) if columns is None else max(_ERROR, columns - len(before) - len(after))
+            lines.append(before + one_line(cause.text, room) + after)
+        return lines
+
+
+def told(status: str, many: int) -> str:
+    """``3 failed``, ``2 errors``."""
+    return count(many, *_WORDS.get(status, (status, status)))

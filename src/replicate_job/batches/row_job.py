@@ -1,0 +1,130 @@
+"""A row of a batch as a job."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from replicate_job.batches.rows.row import Row
+from replicate_job.errors import ColumnsError, InputError, JobError
+from replicate_job.flow.resolve import Resolved
+from replicate_job.inputs.flaws import flaws
+from replicate_job.inputs.schema import Checker
+from replicate_job.inputs.secrets import hide
+from replicate_job.job import Job, Result
+from replicate_job.journal.entry import fingerprint
+
+_encoder = msgspec.json.Encoder(enc_hook=str, order="deterministic")
+
+ReadRow = Callable[[dict[str, Any] | None], Callable[[Row], dict[str, Any]]]
+"""From the model's schema to what reads a row as an input, which raises JobError."""
+
+
+class Item(msgspec.Struct, frozen=True):
+    """``name`` is the row's within its batch; empty where the row cannot be read, and ``problem`` says why.
+
+    ``secrets`` are the inputs that no result may show.
+    """
+
+    line: int
+    name: str
+    job: Job
+    problem: str = ""
+    secrets: tuple[str, ...] = ()
+
+    def failure(self, problem: str, key: str = "") -> Result:
+        """The result of a row that has no prediction."""
+        return Result(
+            prediction_id="",
+            status="error",
+            model=self.job.model,
+            input=hide(self.job.input_data, self.secrets),
+            error=problem,
+            key=key,
+            line=self.line,
+            problem=problem,
+        )
+
+
+class Items:
+    """Merges rows over one job's input.
+
+    A row's name is its line and a hash of its input; with an ``id_column``, what that column holds. What is wrong with
+    all rows alike (ColumnsError) is raised.
+    """
+
+    def __init__(self, job: Job, resolved: Resolved, read: ReadRow, id_column: str | None) -> None:
+        self._job, self._read = job, read(resolved.schema)
+        self._checker = Checker(resolved.schema, allow_unknown=job.allow_unknown)
+        self._id_column, self._secrets = id_column, resolved.secrets
+
+    def make(self, row: Row) -> Item:
+        if row.problem:
+            return self._wrong(row, row.problem)
+        try:
+            values = self._read(row)
+            _check(values, self._secrets)
+            name = "" if self._id_column is None else self._id(row)
+        except ColumnsError:
+            raise
+        except JobError as error:
+            return self._wrong(row, str(error))
+        # Of the row as it stands: what it is read as changes with the model's schema.
+        name = name or f"{row.line}-{_hash(row.values)}"
+        job = msgspec.structs.replace(self._job, input_data={**self._job.input_data, **values})
+        return Item(row.line, name, job, secrets=self._secrets)
+
+    def check(self, item: Item) -> str:
+        """What is wrong with the row's input, in one line; empty when it fits the model."""
+        if item.problem:
+            return item.problem
+        problems = self._checker.check(item.job.input_data)
+        return str(InputError(item.job.model, problems)) if problems else ""
+
+    def _wrong(self, row: Row, problem: str) -> Item:
+        return Item(row.line, "", self._job, problem, self._secrets)
+
+    def _id(self, row: Row) -> str:
+        given = row.values.get(self._id_column or "")
+        if given is not None and not isinstance(given, dict | list):
+            _check(
+                {self._id_column or "": given}, self._secrets
+            )  # first, as Python makes no text of a number that is too long
+        if given is None or isinstance(given, dict | list) or not str(given).strip():
+            raise JobError(f"the column {self._id_column!r} names the row, and holds no text or number here")
+        return str(given)
+
+
+class Names:
+    """The rows of one file by their names, to find a name that is there twice."""
+
+    def __init__(self) -> None:
+        self._inputs: dict[int, int] = {}  # hashes alone, as there may be a million
+
+    def has_same(self, item: Item) -> bool | None:
+        """Whether an earlier row of that name has the same input; None where there is no such row."""
+        name, own = hash(item.name), hash(fingerprint(item.job))
+        if name in self._inputs:
+            return self._inputs[name] == own
+        self._inputs[name] = own
+        return None
+
+
+def another_input(name: str) -> str:
+    return f"a row named {name!r} has run with another input: give this one another name"
+
+
+def _check(values: dict[str, Any], secrets: tuple[str, ...]) -> None:
+    if problems := flaws(values, secrets):
+        raise JobError("; ".join(problems))
+
+
+def _hash(values: dict[str, Any]) -> str:
+    try:
+        encoded = _encoder.encode(values)
+    except (RecursionError, ValueError, OverflowError):  # a column that is left out may hold anything
+        encoded = _encoder.encode({name: value for name, value in values.items() if not flaws({name: value})})
+    return hashlib.sha256(encoded).hexdigest()[:8]

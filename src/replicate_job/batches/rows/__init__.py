@@ -1,0 +1,76 @@
+"""The rows of a batch's input file, read as they are needed, and fitted to what a model takes.
+
+``open_rows`` reads: what holds the rows (JSON Lines, JSON, CSV and its like, text, Parquet, Arrow; packed or not),
+its encoding, its quotes. ``RowReader`` fits: columns to inputs, and values to their types.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from replicate_job.batches.rows.columns import ColumnOptions, parse_columns
+from replicate_job.batches.rows.fit import RowReader
+from replicate_job.batches.rows.options import FORMATS, ReadOptions, format_of
+from replicate_job.batches.rows.row import Header, Row, Rows
+from replicate_job.errors import JobError
+
+__all__ = [
+    "FORMATS",
+    "ColumnOptions",
+    "Header",
+    "ReadOptions",
+    "Row",
+    "RowReader",
+    "Rows",
+    "open_rows",
+    "parse_columns",
+]
+
+
+def open_rows(source: str | os.PathLike[str], options: ReadOptions | None = None) -> Rows:
+    """The rows of a file, or of stdin (``-``), which is JSONL, as is a pipe whose name ends in no known suffix.
+
+    Raises JobError for what cannot be read at all: no such file, a directory, an unknown suffix, a CSV without a
+    header, a damaged Parquet file, or one without pyarrow to read it.
+    """
+    file, how = os.fspath(source), options or ReadOptions()
+    regular = file != "-" and _is_regular(file)
+    match format_of(file, how, regular=regular):
+        case "csv" | "tsv" as kind:
+            from replicate_job.batches.rows.delimited import DelimitedRows  # noqa: PLC0415
+
+            return DelimitedRows(file, "\t" if kind == "tsv" else ",", how, regular=regular)
+        case "txt":
+            from replicate_job.batches.rows.text import TextRows  # noqa: PLC0415
+
+            return TextRows(file, regular=regular, encoding=how.encoding)
+        case "parquet":
+            from replicate_job.batches.rows.parquet import ParquetRows  # noqa: PLC0415
+
+            return ParquetRows(file, regular=regular)
+        case "arrow":
+            from replicate_job.batches.rows.arrow import ArrowRows  # noqa: PLC0415
+
+            return ArrowRows(file, regular=regular)
+        case kind:
+            from replicate_job.batches.rows.document import JSONRows  # noqa: PLC0415
+
+            return JSONRows(file, regular=regular, encoding=how.encoding, lines=kind == "jsonl")
+
+
+def _is_regular(file: str) -> bool:
+    """Whether it is a file that can be read again. Raises JobError unless it is that, or something like a pipe."""
+    try:
+        mode = Path(file).stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise JobError(f"{file} is a directory, not a file of rows")
+        if stat.S_ISREG(mode):
+            with Path(file).open("rb"):
+                return True
+    except OSError as error:
+        raise JobError(f"cannot read {file}: {(error.strerror or str(error)).lower()}") from None
+    except ValueError:
+        raise JobError(f"cannot read {file!r}: its name has a NUL character") from None
+    return False

@@ -1,0 +1,359 @@
+"""Many jobs from rows, each created once, whatever happened to the batch before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from contextlib import aclosing, suppress
+from pathlib import Path
+
+import msgspec
+
+from replicate_job.aio import in_thread
+from replicate_job.batches.attempts import attempt_key, attempt_of, has_failed, latest
+from replicate_job.batches.blocking_wait import Holds
+from replicate_job.batches.detach import leave
+from replicate_job.batches.download_queue import Saves
+from replicate_job.batches.fault import is_the_rows
+from replicate_job.batches.lines import Lines
+from replicate_job.batches.listing import Scans
+from replicate_job.batches.poller import Rounds
+from replicate_job.batches.progress import Tally
+from replicate_job.batches.rate_queue import Turns
+from replicate_job.batches.reader import feed
+from replicate_job.batches.row_job import Item, Items, Names, another_input
+from replicate_job.batches.rows.row import Row
+from replicate_job.batches.spec import Batch
+from replicate_job.errors import JobError, KeyInUseError, OutputError, ReplicateJobError
+from replicate_job.flow.background import Background
+from replicate_job.flow.collect import lacks_files, result_of
+from replicate_job.flow.context import Context
+from replicate_job.flow.prepare import write_request
+from replicate_job.flow.resolve import Resolved
+from replicate_job.flow.run import Ask, run_job
+from replicate_job.inputs.upload import has_files
+from replicate_job.job import Result
+from replicate_job.journal.entry import BatchEntry, Entry
+from replicate_job.outputs.folder import check_folder
+from replicate_job.quantity import seconds
+
+RowSource = Iterable[Row] | AsyncIterable[Row]
+
+UNTAKEN = 1000
+"""Results that may wait for whoever reads them, before the batch takes no more rows."""
+UNHURRIED = {"connects": 40, "throttle": 1e9}
+"""A batch outlasts a network that is away for five minutes, and waits for its rate limit as long as that takes."""
+A_WEEK = 7 * 24 * 3600
+"""Seconds that a row waits for its end: the model's own limit comes before."""
+TICK = 0.2
+"""Seconds between two looks at what changes with time alone: the rate limit, and how much room there is."""
+
+
+class Drive:
+    """One run of a batch: ``replay`` gives what was over before, ``run`` the rest as it comes.
+
+    ``tally`` says where it stands, ``stopped`` why it takes no more rows, and ``left`` what became of the predictions
+    that ran when it was left (see ``leave``).
+    """
+
+    def __init__(self, context: Context, batch: Batch, resolved: Resolved, tally: Tally) -> None:
+        self.tally, self.stopped, self.left = tally, "", Counter[str]()
+        job = msgspec.structs.replace(batch.job, wait_for_completion=True, poll_interval=1, max_poll_attempts=A_WEEK)
+        self._batch, self._resolved = batch, resolved
+        self._items = Items(job, resolved, batch.read, batch.id_column)
+        self._scans = Scans(context.client)
+        patience = msgspec.structs.replace(context.patience, **UNHURRIED)
+        shared = msgspec.structs.replace(
+            context, batch=batch.id, patience=patience, scans=self._scans, saves=Saves(tally)
+        )
+        self._rounds = Rounds(shared)
+        self._context = msgspec.structs.replace(shared, rounds=self._rounds)
+        self._turns = Turns(self._context, tally)
+        self._started: dict[str, float] = {}
+        self._holds = Holds(self._started, context.clock.now)
+        self._told, self._began = Lines(), context.clock.time()
+        self._results: asyncio.Queue[Result | None] = asyncio.Queue(UNTAKEN)
+        self._tasks: dict[asyncio.Task[None], str] = {}
+        self._by_name: dict[str, asyncio.Task[None]] = {}
+        self._ended = asyncio.Event()
+        self._reading: asyncio.Task[None] | None = None
+        self._fault: BaseException | None = None
+        self._is_finished = False
+        self._background = Background(self._fail)
+
+    async def check(self, rows: RowSource) -> AsyncGenerator[list[Result], None]:
+        """Check every row and create nothing: yield the failures.
+
+        ``tally`` counts as ``waiting`` the predictions that a run would make: rows of one name and input share one.
+        """
+        names = Names() if self._batch.id_column is not None else None
+        async for results, others, entries in self._pass(rows):
+            self.tally.read += len(results) + len(others)
+            failures = []
+            for item in others:
+                if problem := self._find_problem(item, entries.get(item.name)):
+                    failures.append(item.failure(problem))
+                elif names is None or (same := names.has_same(item)) is None:
+                    self.tally.waiting += 1
+                elif not same:
+                    failures.append(item.failure(another_input(item.name)))
+            self.tally.wrong += len(failures)
+            yield failures
+
+    def _find_problem(self, item: Item, entry: Entry | None) -> str:
+        """What keeps the row from a prediction of its own, before one is created; empty where nothing does."""
+        if entry is None:
+            return self._items.check(item)
+        if self._context.journal.is_same(entry, item.job) or self._is_retried(entry):
+            return ""
+        return another_input(item.name)
+
+    async def replay(self, rows: RowSource) -> AsyncGenerator[list[Result], None]:
+        """Yield the results of rows that are over, in the order of the rows, without a request."""
+        async for results, _, _ in self._pass(rows):
+            for result in results:
+                self._told.add(result.line)
+            yield results
+
+    async def _pass(self, rows: RowSource) -> AsyncGenerator[tuple[list[Result], list[Item], dict[str, Entry]], None]:
+        """Some rows at a time: the results of those that are over, the others, and what the journal has of all."""
+        async with aclosing(self._make_items(rows)) as chunks:
+            async for items, entries in chunks:
+                over = [
+                    (item, entry) for item in items if (entry := entries.get(item.name)) and self._is_over(item, entry)
+                ]
+                results = [self._stored(item, entry) for item, entry in over]
+                for result in results:
+                    self._count(result, stored=True)
+                finished = {result.line for result in results}
+                yield results, [item for item in items if item.line not in finished], entries
+
+    async def _make_items(self, rows: RowSource) -> AsyncGenerator[tuple[list[Item], dict[str, Entry]], None]:
+        """Some rows at a time as they come, and what the journal has of them, by name."""
+        left = self._batch.limit
+        async with aclosing(feed(rows, _size)) as chunks:
+            async for chunk in chunks:
+                items = [self._items.make(row) for row in chunk[:left]]
+                yield items, await self._look_up(items)
+                left = None if left is None else left - len(items)
+                if left == 0:
+                    return
+
+    async def run(self, rows: RowSource) -> AsyncGenerator[list[Result], None]:
+        """Yield results as they come, whatever is ready together; those of bad rows too.
+
+        Raises the error that stopped the batch, once all that was under way has ended: what a row alone is guilty of
+        is in its result. Closed early, it leaves what runs, written down to be adopted.
+        """
+        batch = self._batch
+        if batch.save:
+            await in_thread(check_folder, Path(batch.save))
+        before = await self._context.journal.api_of(f"{batch.id}/")
+        if before not in {None, self._context.api}:
+            raise JobError(f"the batch {batch.id} belongs to {before}, not {self._context.api}: choose another key")
+        started = BatchEntry(batch.id, self._context.api, batch.source, batch.command, self._began)
+        await self._context.journal.begin_batch(started)
+        self._background.start(self._tick())
+        work = self._background.start(self._work(rows))
+        work.add_done_callback(self._finish)
+        try:
+            while results := await self._take():
+                yield results
+            if self._fault:
+                raise self._fault
+        finally:
+            await self._background.close()
+            await self._leave()
+
+    def stop(self, reason: str) -> None:
+        """Create nothing more. What runs goes on to its end."""
+        self.stopped = self.stopped or reason
+        if self._reading:
+            self._reading.cancel()
+        self._turns.cancel()
+
+    async def _take(self) -> list[Result]:
+        """What there is, at least one; nothing at the end."""
+        taken: list[Result] = []
+        while not taken or not self._results.empty():
+            if self._is_finished and self._results.empty():
+                break
+            if result := await self._results.get():
+                taken.append(result)
+        return taken
+
+    def _finish(self, _: asyncio.Task[None]) -> None:
+        """End the taking, whatever ended the work."""
+        self._is_finished = True
+        with suppress(asyncio.QueueFull):  # then there is something to take, and that it is over shows after it
+            self._results.put_nowait(None)
+
+    def _fail(self, error: BaseException) -> None:
+        """Bring the batch to its end after an error that is no single row's."""
+        self._fault = self._fault or error
+        self.stop(str(error))
+
+    async def _tick(self) -> None:
+        while True:
+            self._turns.tell()
+            self._ended.set()
+            await asyncio.sleep(TICK)
+
+    async def _work(self, rows: RowSource) -> None:
+        self._reading = asyncio.create_task(self._read(rows))
+        self._check_budget()  # what was replayed may have spent it
+        await asyncio.wait([self._reading])
+        if not self._reading.cancelled():
+            self._fault = self._fault or self._reading.exception()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _leave(self) -> None:
+        flying = list(self._started)
+        tasks = [*self._tasks, *([self._reading] if self._reading else [])]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        try:
+            if flying:
+                self.left = await leave(self._context, flying, cancel=self._batch.cancels())
+        finally:
+            await self._rounds.close()
+            await self._scans.close()
+
+    async def _read(self, rows: RowSource) -> None:
+        async with aclosing(self._make_items(rows)) as chunks:
+            async for items, entries in chunks:
+                for item in items:
+                    self.tally.read += 1
+                    await self._begin(item, entries.get(item.name))
+
+    async def _look_up(self, items: list[Item]) -> dict[str, Entry]:
+        return await latest(self._context, self._batch.id, {item.name for item in items if item.name})
+
+    async def _begin(self, item: Item, entry: Entry | None) -> None:
+        """Start the row's job when there is room, or give its result at once where it is over."""
+        if entry and self._is_over(item, entry):
+            if item.line not in self._told:
+                result = self._stored(item, entry)
+                self._count(result, stored=True)
+                await self._results.put(result)
+            return
+        if entry is None and (problem := self._items.check(item)):
+            await self._give(item.failure(problem))
+            return
+        while len(self._tasks) >= self._holds.room(self._batch.concurrency):
+            self._ended.clear()
+            await self._ended.wait()
+        task = asyncio.create_task(self._job(item, entry, self._by_name.get(item.name)))
+        self._by_name[item.name] = task
+        self._tasks[task] = item.name
+        task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        name = self._tasks.pop(task)
+        if self._by_name.get(name) is task:
+            del self._by_name[name]
+        self._ended.set()
+        if not task.cancelled() and (error := task.exception()):
+            self._fail(error)
+
+    def _is_over(self, item: Item, entry: Entry) -> bool:
+        """Whether there is nothing to do. What another input left under this name is told by the claim."""
+        if entry.step != "done" or entry.prediction is None:
+            return False
+        if self._is_retried(entry) or lacks_files(entry, self._batch.save):
+            return False
+        return self._context.journal.is_same(entry, item.job)
+
+    def _is_retried(self, entry: Entry) -> bool:
+        """Whether a new attempt is due; what failed in this very run has had it."""
+        wanted = self._batch.retry_uncertain if entry.state == "uncertain" else self._batch.retry_failed
+        is_due = entry.state == "uncertain" or has_failed(entry)
+        return wanted and is_due and entry.claimed_at < self._began
+
+    def _stored(self, item: Item, entry: Entry) -> Result:
+        assert entry.prediction  # noqa: S101 - it is over
+        result = result_of(entry.prediction, entry, entry.files)
+        return msgspec.structs.replace(result, line=item.line, problem=entry.problem)
+
+    async def _job(self, item: Item, entry: Entry | None, before: asyncio.Task[None] | None) -> None:
+        """Run the row's job. One of the same name in an earlier line comes first, and then this finds its result."""
+        try:
+            if before:
+                await asyncio.wait([before])
+                entry = (await self._look_up([item])).get(item.name)
+            result = await self._result(item, entry)
+        except ReplicateJobError as error:
+            if not is_the_rows(error):
+                raise
+            carried = error.result if isinstance(error, OutputError) else None
+            problem = str(error)
+            if isinstance(error, KeyInUseError):
+                problem = another_input(item.name)
+            result = msgspec.structs.replace(carried, problem=problem) if carried else item.failure(problem)
+        await self._give(msgspec.structs.replace(result, line=item.line))
+
+    async def _result(self, item: Item, entry: Entry | None) -> Result:
+        key, request = attempt_key(self._batch.id, item.name), None
+        if entry and self._is_retried(entry):
+            key, entry = attempt_key(self._batch.id, item.name, attempt_of(self._batch.id, entry) + 1), None
+        elif entry:
+            key = entry.key
+        if entry is None and not has_files(item.job.input_data):
+            request = write_request(item.job, self._resolved, item.job.input_data)
+            await self._turns.wait()
+        begun = self._started[key] = self._context.clock.now()
+        self.tally.running += 1
+        ask = Ask(
+            item.job,
+            key,
+            self._batch.folder(item.line),
+            hold=self._holds.choose(),
+            resolved=self._resolved,
+            request=request,
+            bare=True,
+        )
+        try:
+            result = await run_job(self._context, ask)
+        finally:
+            self.tally.running -= 1
+            del self._started[key]
+        if entry is None:
+            self._holds.took(self._context.clock.now() - begun)
+        return result
+
+    async def _give(self, result: Result) -> None:
+        self._count(result)
+        await self._results.put(result)
+        if self._batch.fail_fast and (result.status != "succeeded" or result.problem):
+            self.stop(f"line {result.line} failed, and nothing is created after the first failure")
+        self._check_budget()
+
+    def _check_budget(self) -> None:
+        spent, most = self.tally.predict_time, self._batch.max_predict_time
+        if most is not None and spent >= most:
+            self.stop(f"{spent:.0f} s of predict time are spent, and {most:.0f} s is the limit")
+
+    def _count(self, result: Result, *, stored: bool = False) -> None:
+        tally = self.tally
+        tally.stored += stored
+        tally.created = self._scans.created
+        if result.status == "error":
+            tally.wrong += 1
+        elif result.status == "succeeded" and not result.problem:
+            tally.succeeded += 1
+        else:
+            tally.failed += 1
+        tally.predict_time += seconds(result.metrics.get("predict_time")) or 0.0
+        for path in result.files:
+            with suppress(OSError):
+                tally.bytes += path.stat().st_size
+                tally.saved += 1
+
+
+def _size(row: Row) -> int:
+    """About the bytes of a row: what is large is text."""
+    return sum(len(value) for value in row.values.values() if isinstance(value, str))

@@ -1,0 +1,61 @@
+"""What a batch is: a job, and how to run it for rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from replicate_job.batches.row_job import ReadRow
+from replicate_job.job import Job
+from replicate_job.journal.entry import fingerprint
+
+CONCURRENCY = 1000
+"""Predictions under way together where nothing else is said: at 600 a minute, those of a minute and a half."""
+LOCAL_CONCURRENCY = 8
+"""The same on this machine, where more would only queue for its processors."""
+SHARD = 1000
+"""Rows whose outputs lie in one folder."""
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What to run, and how.
+
+    ``id`` names the batch in the journal. ``save`` is the folder for outputs, None to keep none. ``limit`` is how many
+    rows are taken, from the first on. ``retry_failed`` makes a new prediction for each row whose last one failed,
+    ``retry_uncertain`` for each of which it is not known whether it has one, and may pay twice;
+    ``fail_fast`` creates nothing more once one fails, and ``max_predict_time`` (seconds, of the whole batch) once so
+    much is spent. Where the batch is left while predictions run, they are canceled if ``cancels()``. ``source`` and
+    ``command`` are for people who look for it in the journal.
+    """
+
+    id: str
+    job: Job
+    read: ReadRow
+    save: str | None = None
+    concurrency: int = CONCURRENCY
+    id_column: str | None = None
+    limit: int | None = None
+    retry_failed: bool = False
+    retry_uncertain: bool = False
+    fail_fast: bool = False
+    max_predict_time: float | None = None
+    cancels: Callable[[], bool] = lambda: False
+    source: str = ""
+    command: str = ""
+
+    def folder(self, line: int) -> str | None:
+        """Where the outputs of that row go: with a thousand rows to a folder, each can still be looked at."""
+        return str(Path(self.save, f"{line // SHARD:04d}")) if self.save else None
+
+
+def batch_id(api: str, job: Job, source: Path, columns: str = "") -> str:
+    """Name the batch of this job and this file: the same tomorrow, and from another folder.
+
+    ``columns`` is what was said of them, where that makes other inputs of the rows.
+    """
+    parts = [api, fingerprint(job), str(source), *([columns] if columns else [])]
+    digest = hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
+    return f"{source.stem[:40]}-{digest[:12]}"

@@ -1,0 +1,32 @@
+"""Which reporter a command has: a live one on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from replicate_job.batches.progress import Tally
+from replicate_job.cli.output import LineReporter
+from replicate_job.cli.progress import ProgressReporter
+from replicate_job.cli.streams import can_draw
+
+
+@contextmanager
+def open_reporter(*, verbose: bool, quiet: bool, still: bool = False) -> Iterator[LineReporter]:
+    """A live line on a terminal, plain lines elsewhere. ``still`` when the terminal shows the output itself."""
+    if still or quiet or not can_draw():
+        yield LineReporter(verbose=verbose, quiet=quiet)
+        return
+    from replicate_job.cli.live import LiveReporter  # noqa: PLC0415 - rich is for those who see it
+
+    with LiveReporter(verbose=verbose) as reporter:
+        yield reporter
+
+
+def open_progress(tally: Tally, *, verbose: bool, quiet: bool) -> ProgressReporter:
+    """A live block on a terminal, plain lines elsewhere; to be entered."""
+    if quiet or not can_draw():
+        return ProgressReporter(tally, verbose=verbose, quiet=quiet)
+    from replicate_job.cli.bar import LiveProgress  # noqa: PLC0415 - rich is for those who see it
+
+    return LiveProgress(tally, verbose=verbose)

@@ -1,0 +1,25 @@
+"""What the local server is made of."""
+
+from __future__ import annotations
+
+import msgspec
+
+from replicate_job.local.catalog.async_catalog import AsyncCatalog
+from replicate_job.local.deployments import Deployments
+from replicate_job.local.engine import Engine
+from replicate_job.local.files.files import Files
+from replicate_job.local.predictions import Predictions
+from replicate_job.local.webhooks import Webhooks
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the endpoints speak for."""
+
+    catalog: AsyncCatalog
+    engine: Engine
+    predictions: Predictions
+    deployments: Deployments
+    files: Files
+    webhooks: Webhooks
+    base_url: str
+    """Where the server listens: for addresses in what it sends by itself."""

@@ -1,0 +1,212 @@
+"""Jobs and batches from Python, a session for each call: coroutines, and blocking functions that run them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import aclosing, closing, suppress
+from typing import Any, Self, Unpack
+
+import msgspec
+
+from replicate_job.aio import LoopThread, iterate, new_loop
+from replicate_job.client import BatchCall, BatchOptions, Options, RowSource, RunCall, read_call
+from replicate_job.errors import JobError, JournalError, OutputError
+from replicate_job.flow.cancel import run_or_cancel
+from replicate_job.flow.context import Context
+from replicate_job.flow.follow import Emit
+from replicate_job.flow.run import run_job
+from replicate_job.job import Job, Result
+
+
+async def arun(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> Result:
+    """Run a job, or a model by its name, and give its Result, whatever its status. See ``Options``.
+
+    A task that is cancelled leaves the prediction running and journaled: the same ``key``, or ``replicate-job
+    resume``, finishes it. Raises the errors of ``replicate_job.errors``.
+    """
+    call = read_call(job, input_data, options)
+    async with call.open() as context:
+        return await run_job(context, call.ask)
+
+
+def run(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> Result:
+    """Do as ``arun`` does and block until the end; also where an event loop already runs, as in a notebook.
+
+    Ctrl-C cancels the prediction at the API before it raises KeyboardInterrupt. Another exception of a signal handler,
+    as SystemExit at SIGTERM, leaves it running and journaled.
+    """
+    call = read_call(job, input_data, options)
+    with LoopThread() as loop:
+
+        async def work() -> Result:
+            async with call.open() as context:
+                return await run_or_cancel(context, call.ask, leave=lambda: not loop.is_interrupted)
+
+        return loop.run(work())
+
+
+def astream(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> AsyncTextStream:
+    """Yield the output's text as the model writes it; for a model that does not stream, whole at the end.
+
+    Ends with the prediction; raises PredictionError unless it succeeded, and what ``arun`` raises. What is no text
+    (numbers, objects, files) is in the stream's ``result``; an output without any text is logged as a warning.
+    """
+    return AsyncTextStream(read_call(job, input_data, options))
+
+
+def stream(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> TextStream:
+    """Do as ``astream`` does, blocking between pieces; a stream that is left early leaves the prediction running."""
+    return TextStream(read_call(job, input_data, options))
+
+
+class _Outcome:
+    """Where a stream leaves its result. Apart from the stream, which then ends as soon as nothing refers to it."""
+
+    def __init__(self) -> None:
+        self._result: Result | None = None
+
+    async def run(self, context: Context, call: RunCall, emit: Emit) -> Result:
+        try:
+            self._result = await run_job(context, msgspec.structs.replace(call.ask, emit=emit))
+        except (OutputError, JournalError) as error:
+            self._result = error.result
+            raise
+        return self._result.raise_for_status()
+
+    @property
+    def result(self) -> Result:
+        if self._result is None:
+            raise JobError("the stream has no result yet: read it to its end first")
+        return self._result
+
+
+class AsyncTextStream(AsyncIterator[str]):
+    """The text of a prediction, for one ``async for``; the prediction is created when that begins.
+
+    ``result`` is the whole Result, with what is no text and the files that were kept, once the stream has ended, also
+    with an error; before, it raises JobError. ``async with`` closes what is left early.
+    """
+
+    def __init__(self, call: RunCall) -> None:
+        self._outcome = _Outcome()
+        self._pieces = _read(call, self._outcome)
+
+    async def __anext__(self) -> str:
+        return await anext(self._pieces)
+
+    @property
+    def result(self) -> Result:
+        return self._outcome.result
+
+    async def aclose(self) -> None:
+        """Stop following. The prediction is left running and journaled."""
+        await self._pieces.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+class TextStream(Iterator[str]):
+    """The text of a prediction, for one ``for``; see ``AsyncTextStream``."""
+
+    def __init__(self, call: RunCall) -> None:
+        self._outcome = _Outcome()
+        self._pieces = iterate(_read(call, self._outcome))
+
+    def __next__(self) -> str:
+        return next(self._pieces)
+
+    @property
+    def result(self) -> Result:
+        return self._outcome.result
+
+    def close(self) -> None:
+        """Stop following. The prediction is left running and journaled."""
+        self._pieces.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+async def _read(call: RunCall, outcome: _Outcome) -> AsyncGenerator[str, None]:
+    pieces: asyncio.Queue[str | None] = asyncio.Queue()
+
+    async def work(context: Context) -> None:
+        try:
+            await outcome.run(context, call, pieces.put_nowait)
+        finally:
+            pieces.put_nowait(None)
+
+    async with call.open() as context:
+        running = asyncio.create_task(work(context))
+        try:
+            while (piece := await pieces.get()) is not None:
+                yield piece
+            await running
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await running
+
+
+def replicate_run_prediction(
+    model: str,
+    input_data: Mapping[str, Any],
+    wait_for_completion: bool = True,  # noqa: FBT001, FBT002 - the seed's signature
+    poll_interval: float = 1,
+    max_poll_attempts: int = 60,
+) -> dict[str, Any]:
+    """Run the seed's function, and give its response of ten fields."""
+    options: Options = {
+        "wait_for_completion": wait_for_completion,
+        "poll_interval": poll_interval,
+        "max_poll_attempts": max_poll_attempts,
+    }
+    return run(model, input_data, **options).to_dict()
+
+
+def batch(
+    job: Job | str,
+    rows: RowSource,
+    **options: Unpack[BatchOptions],
+) -> Results:
+    """Run a job, or a model by its name, for every row: an input that is merged over the job's.
+
+    ``for result in batch(...)`` blocks between results, ``async for`` awaits them; they come in the order of their
+    ends, with their ``line`` (from 1). What is wrong with one row is its result's ``problem``; an error that all rows
+    would share (no credit, no network) is raised once everything under way has ended. Rows are taken as they are
+    needed, at most a few hundred ahead: an iterable in a thread of its own. ``rows`` may also be a DataFrame, or the
+    path of a file that ``replicate-job batch`` takes. None, NaN, NaT and NA are inputs that are not given.
+
+    Leaving the loop early leaves predictions running and journaled: the same ``key``, or the same file, adopts them.
+    """
+    return Results(BatchCall(job, rows, options))
+
+
+class Results(AsyncIterable[Result], Iterable[Result]):
+    """The results of a batch, to be iterated over once, with ``for`` or ``async for``. ``tally`` says how far it is."""
+
+    def __init__(self, call: BatchCall) -> None:
+        self._call = call
+        self.tally = call.tally
+
+    def __aiter__(self) -> AsyncIterator[Result]:
+        return self._each()
+
+    async def _each(self) -> AsyncGenerator[Result, None]:
+        async with aclosing(self._call.run()) as results:
+            async for some in results:
+                for result in some:
+                    yield result
+
+    def __iter__(self) -> Iterator[Result]:
+        with closing(iterate(self._call.run(), new_loop)) as results:
+            for some in results:
+                yield from some

@@ -1,0 +1,106 @@
+"""A row's result as a line, and back."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicate_job.batches.results.record import encode, read_records, to_record
+from replicate_job.errors import JobError
+from replicate_job.job import Result
+
+TEN = ["prediction_id", "status", "model", "input", "output", "error", "created_at", "completed_at", "urls", "metrics"]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def test_a_record_is_the_row_the_ten_fields_and_the_files(make: Callable[..., Result], tmp_path: Path) -> None:
+    record = to_record(make(7), tmp_path)
+
+    assert list(record) == ["line", "key", *TEN, "files"]
+    assert (record["line"], record["key"], record["prediction_id"], record["files"]) == (7, "b-7", "id7", [])
+
+
+def test_files_below_the_folder_are_named_from_it_and_others_whole(
+    make: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = (tmp_path / "r" / "out" / "a b.png", Path("r/b.png"), tmp_path / "rx" / "c.png")
+
+    record = to_record(make(files=files), Path("r"))
+
+    assert record["files"] == ["out/a b.png", "b.png", str(tmp_path / "rx" / "c.png")]
+
+
+def test_a_row_without_a_prediction_has_null_for_what_is_unknown_and_its_problem_as_error(tmp_path: Path) -> None:
+    row = Result("", "error", "", {}, line=3, key="b-3", problem="no such file")
+
+    record = to_record(row, tmp_path)
+
+    assert [name for name in TEN if record[name] is not None] == ["status", "error"]
+    assert (record["line"], record["key"], record["error"], record["problem"]) == (
+        3,
+        "b-3",
+        "no such file",
+        "no such file",
+    )
+
+
+def test_a_problem_with_the_outputs_leaves_the_prediction_as_it_is(make: Callable[..., Result], tmp_path: Path) -> None:
+    record = to_record(make(problem="disk full"), tmp_path)
+
+    assert (record["status"], record["error"], record["problem"]) == ("succeeded", None, "disk full")
+
+
+@given(JSON, JSON, st.dictionaries(st.text(), JSON, max_size=3), st.lists(st.sampled_from(["a.png", "é/b c.txt"])))
+def test_what_is_written_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, output: object, error: object, given: dict[str, object], names: list[str]
+) -> None:
+    folder = tmp_path_factory.mktemp("r")
+    files = tuple(folder / name for name in names)
+    row = Result("id", "failed", "m", given, output, error, "t", None, {"get": "u"}, {"n": 1}, files, "k", line=4)
+    path = folder / "r.jsonl"
+    path.write_bytes(encode([to_record(row, folder)]))
+
+    assert list(read_records(path)) == [row]
+
+
+def test_lines_that_are_no_record_are_skipped(make: Callable[..., Result], tmp_path: Path) -> None:
+    good = [encode([to_record(make(line), tmp_path)]) for line in (1, 2, 3)]
+    bad = [b"\n", b"null\n", b"[1]\n", b'{"line":1}\n', b'{"line":"1","status":"x"}\n', b'{"line":-1,"status":"x"}\n']
+    bad += [b'{"line":1,"status":"x","files":"a"}\n', b"\xff\xfe\n", b"[" * 100_000 + b"\n", b"{\n", b"\0\0\0\n"]
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(good[0] + b"".join(bad) + good[1] + good[2][:-20])
+
+    assert [result.line for result in read_records(path)] == [1, 2]
+
+
+def test_a_line_with_null_for_everything_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_text(json.dumps({"line": 2, "status": "error", "key": None} | dict.fromkeys(["input", "urls", "files"])))
+
+    assert list(read_records(path)) == [Result("", "error", "", {}, line=2)]
+
+
+def test_a_file_name_that_is_no_text_does_not_keep_a_row_from_its_line(
+    make: Callable[..., Result], tmp_path: Path
+) -> None:
+    odd = make(files=(tmp_path / os.fsdecode(b"\xff.png"),))
+
+    lines = encode([to_record(odd, tmp_path), to_record(make(2), tmp_path)]).splitlines()
+
+    assert [json.loads(line)["files"] for line in lines] == [["?.png"], []]
+
+
+def test_a_results_file_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match=r"r\.jsonl cannot be read: No such file or directory; name a file"):
+        list(read_records(tmp_path / "r.jsonl"))

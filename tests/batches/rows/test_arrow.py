@@ -1,0 +1,132 @@
+"""Rows of Arrow and Feather files, and of Arrow streams."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import feather, ipc
+
+from replicate_job.batches.rows import ReadOptions, Row, open_rows
+from replicate_job.batches.rows.tables import NESTED
+from replicate_job.errors import JobError
+from replicate_job.wire.bounds import LARGEST
+
+TABLE = pa.table({"a": ["x", None, "z"], "n": pa.array([1, 2, None], pa.int64())})
+ROWS = [Row(1, {"a": "x", "n": 1}), Row(2, {"n": 2}), Row(3, {"a": "z"})]
+
+
+def _file(sink: Any) -> None:
+    with ipc.new_file(sink, TABLE.schema) as writer:
+        writer.write_table(TABLE, max_chunksize=2)
+
+
+def _stream(sink: Any) -> None:
+    with ipc.new_stream(sink, TABLE.schema) as writer:
+        writer.write_table(TABLE, max_chunksize=2)
+
+
+def _feather(sink: Any) -> None:
+    feather.write_feather(TABLE, sink)
+
+
+@pytest.mark.parametrize("write", [_file, _stream, _feather])
+@pytest.mark.parametrize("suffix", [".arrow", ".feather"])
+def test_files_streams_and_feather_have_the_same_rows(
+    tmp_path: Path, write: Callable[[Any], None], suffix: str
+) -> None:
+    file = tmp_path / f"rows{suffix}"
+    write(str(file))
+
+    rows = open_rows(file)
+
+    assert list(rows) == list(rows) == ROWS
+    assert (rows.count(), rows.count(2), rows.typed) == (3, 2, True)
+    assert list(rows.header().names or ()) == ["a", "n"]
+
+
+def test_a_stream_comes_through_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = io.BytesIO()
+    _stream(sink)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(sink.getvalue())))
+
+    rows = open_rows("-", ReadOptions("arrow"))
+
+    assert rows.count() is None
+    assert list(rows) == ROWS
+
+
+@pytest.mark.parametrize("content", [b"", b"ARROW1", b"FEA1", b"a,b\n1,2\n", b"ARROW1" + b"\xff" * 100 + b"ARROW1"])
+def test_what_is_no_arrow_file_is_refused_at_once(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "rows.arrow").write_bytes(content)
+
+    with pytest.raises(JobError, match=r"rows\.arrow is not an Arrow file, or is damaged: [^\n]+$"):
+        open_rows(tmp_path / "rows.arrow")
+
+
+def test_the_rows_before_a_damage_are_read(tmp_path: Path) -> None:
+    sink = io.BytesIO()
+    _stream(sink)
+    content = sink.getvalue()
+    (tmp_path / "rows.arrow").write_bytes(content[: len(content) * 2 // 3])
+
+    rows = open_rows(tmp_path / "rows.arrow")
+    found = list(rows)
+
+    assert found[:2] == ROWS[:2]
+    assert found[2:] == [Row(3, {}, "the file is damaged here, and ends")]
+    assert rows.count() == 3
+
+
+def test_two_columns_of_one_name_are_refused_at_once(tmp_path: Path) -> None:
+    feather.write_feather(pa.table([[1], [2]], names=["a", "b"]), tmp_path / "rows.feather")
+    with ipc.new_file(str(tmp_path / "two.arrow"), pa.schema([("a", pa.int64()), ("a", pa.int64())])):
+        pass
+
+    with pytest.raises(JobError, match="two columns are named 'a'"):
+        open_rows(tmp_path / "two.arrow")
+
+
+@pytest.mark.parametrize(
+    ("column", "problem"),
+    [
+        (pa.array(["x" * (LARGEST + 1)]), "a: the cell is larger than 64 MB"),
+        (
+            pa.array([pa.nulls(NESTED + 1, pa.int8()).fill_null(0)], pa.list_(pa.int8())),
+            "a: the cell is larger than 8 MB",
+        ),
+        (pa.array([[""] * (NESTED // 16 + 1)], pa.list_(pa.string_view())), "a: the cell is larger than 8 MB"),
+        (pa.DictionaryArray.from_arrays([0], [[0] * (NESTED // 8 + 1)]), "a: the cell is larger than 8 MB"),
+    ],
+    ids=["text", "list", "list of views", "list of a dictionary"],
+)
+def test_a_cell_that_is_too_large_is_the_problem_of_its_row(tmp_path: Path, column: pa.Array, problem: str) -> None:
+    assert list(open_rows(write(tmp_path, column))) == [Row(1, {}, problem)]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        (pa.array(["x" * 100_000] * 100, pa.string_view()), "x" * 100_000),
+        (pa.array([["x" * 100_000]] * 100, pa.list_(pa.string_view())), ["x" * 100_000]),
+        (pa.DictionaryArray.from_arrays([0] * 100, ["x" * 2_000_000]), "x" * 2_000_000),
+        (pa.DictionaryArray.from_arrays([1] * 100, pa.array(range(300_000))), 1),
+    ],
+    ids=["views", "lists of views", "a dictionary of text", "a dictionary of numbers"],
+)
+def test_what_rows_share_counts_for_each_as_its_own(tmp_path: Path, column: pa.Array, value: Any) -> None:
+    rows = list(open_rows(write(tmp_path, column)))
+    assert len(rows) == 100
+    assert all((row.values, row.problem) == ({"a": value}, "") for row in rows)
+
+
+def write(folder: Path, column: pa.Array) -> Path:
+    table = pa.table({"a": column})
+    with ipc.new_file(str(folder / "rows.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    return folder / "rows.arrow"

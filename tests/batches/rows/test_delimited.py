@@ -1,0 +1,266 @@
+"""Rows of CSV and TSV files."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicate_job.batches.rows import ReadOptions, Row, delimited, open_rows
+from replicate_job.errors import JobError
+
+Read = Callable[..., list[Row]]
+
+
+def test_a_row_has_the_text_of_its_cells_by_column(read: Read) -> None:
+    assert read(b"prompt,n\na cat,4\n", ".csv") == [Row(2, {"prompt": "a cat", "n": "4"})]
+
+
+def test_quoted_cells_hold_commas_quotes_and_newlines_and_lines_are_counted_on(read: Read) -> None:
+    assert read(b'prompt,n\n"a, ""b""\nc\r\nd",1\ne,2\n', ".csv") == [
+        Row(2, {"prompt": 'a, "b"\nc\r\nd', "n": "1"}),
+        Row(5, {"prompt": "e", "n": "2"}),
+    ]
+
+
+def test_tabs_divide_the_cells_of_a_tsv(read: Read) -> None:
+    assert read(b"prompt\tn\na, b\t4\n", ".tsv") == [Row(2, {"prompt": "a, b", "n": "4"})]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_any_line_end_ends_a_row_and_the_last_may_lack_its_own(read: Read, end: bytes) -> None:
+    assert read(end.join([b"a,b", b"1,2", b"", b"3,4"]), ".csv") == [
+        Row(2, {"a": "1", "b": "2"}),
+        Row(4, {"a": "3", "b": "4"}),
+    ]
+
+
+@pytest.mark.parametrize("start", [b"\xef\xbb\xbf", b"\n", b"\xef\xbb\xbf \r\n\n", b" , \n", b"\t\n"])
+def test_a_byte_order_mark_blank_first_lines_and_blanks_around_a_name_are_skipped(read: Read, start: bytes) -> None:
+    (row,) = read(start + b" a ,b\t\n1, 2\n", ".csv")
+
+    assert row.values == {"a": "1", "b": " 2"}  # a cell is as it stands: only what is read of it has no blanks
+
+
+def test_rows_in_which_no_cell_says_anything_are_skipped(read: Read) -> None:
+    assert read(b'a,b\n\n,\n"",""\n ,\t\n1,\n', ".csv") == [Row(6, {"a": "1", "b": ""})]
+
+
+@pytest.mark.parametrize(
+    ("separator", "suffix"), [*((each, ".csv") for each in ",;\t|"), *((each, ".tsv") for each in ",;\t|")]
+)
+@pytest.mark.parametrize("quoted", [True, False])
+def test_what_divides_the_cells_is_recognised(read: Read, separator: str, suffix: str, *, quoted: bool) -> None:
+    others = "".join({",", ";", "|"} - {separator})
+    cell = f'"x{separator} ""y"" {others}"' if quoted else f"x {others} y"
+    lines = [f"a{separator}b", f"1{separator}{cell}", f"2{separator}z", f"3{separator}"]
+
+    found = read("\n".join(lines).encode(), suffix)
+
+    assert [row.values["a"] for row in found] == ["1", "2", "3"]
+    assert found[0].values["b"] == (f'x{separator} "y" {others}' if quoted else cell)
+
+
+def test_bars_are_recognised_where_the_text_has_many_commas(read: Read) -> None:
+    found = read(b"a|b\n1|one, two, three\n2|four, five\n3|six\n", ".csv")
+
+    assert [row.values["b"] for row in found] == ["one, two, three", "four, five", "six"]
+
+
+def test_a_first_line_that_tells_excel_the_separator_is_no_header(read: Read) -> None:
+    assert read(b"sep=;\na;b\n1;2\n", ".csv") == [Row(3, {"a": "1", "b": "2"})]
+
+
+def test_a_table_of_one_column_has_no_separator(read: Read) -> None:
+    assert [row.values for row in read(b'a\nx, y; z\n"v, w"\nt\tu\n', ".csv")] == [
+        {"a": "x, y; z"},
+        {"a": "v, w"},
+        {"a": "t\tu"},
+    ]
+
+
+def test_columns_and_cells_that_are_not_there_are_dropped(read: Read) -> None:
+    found = read(b"a,,b,,\n1,,2,,\n3,,4\n5, ,6,,,,\n", ".csv")
+
+    assert [row.values for row in found] == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}, {"a": "5", "b": "6"}]
+
+
+def test_a_column_without_a_name_that_has_text_is_named_by_its_place(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes(b",a\n0,x\n1,y\n")
+    rows = open_rows(tmp_path / "rows.csv")
+
+    assert rows.header().names == ["a", "1"]
+    assert [row.values for row in rows] == [{"1": "0", "a": "x"}, {"1": "1", "a": "y"}]
+
+
+def test_without_a_header_columns_are_named_by_place_or_as_is_said(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes(b"x|y|z\nu|v|w\n")
+
+    numbered = open_rows(tmp_path / "rows.csv", ReadOptions(header=False))
+    named = open_rows(tmp_path / "rows.csv", ReadOptions(header=("", "a", "")))
+
+    assert [(row.line, row.values) for row in numbered] == [
+        (1, {"1": "x", "2": "y", "3": "z"}),
+        (2, {"1": "u", "2": "v", "3": "w"}),
+    ]
+    assert numbered.count() == named.count() == 2
+    assert [row.values for row in named] == [{"a": "y"}, {"a": "v"}]
+    assert (numbered.header().is_named, named.header().names) == (False, ["a"])
+
+
+UNEVEN = (
+    "and the header has 2 (cells are divided by commas; --delimiter names another, and text that has one is quoted)"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (b"1", f"1 cells, {UNEVEN}"),
+        (b"1,2,3", f"3 cells, {UNEVEN}"),
+        (b"1,\xff", "not UTF-8 text (save it as CSV UTF-8, or give its --encoding, as cp1252)"),
+        (b"1,\0", "a NUL character"),
+        (
+            b'"a, x" b,2',
+            "text after a closing quote (a quote inside a quoted cell is written twice; --no-quotes reads all)",
+        ),
+        (b'1,"never closed', "a quote that opens a cell here is never closed (--no-quotes reads quotes as text)"),
+    ],
+)
+def test_a_row_that_cannot_be_read_says_why_and_the_rest_goes_on(read: Read, line: bytes, problem: str) -> None:
+    assert read(b"a,b\n1,2\n" + line + b"\n3,4\n5,6\n", ".csv") == [
+        Row(2, {"a": "1", "b": "2"}),
+        Row(3, {}, problem),
+        Row(4, {"a": "3", "b": "4"}),
+        Row(5, {"a": "5", "b": "6"}),
+    ]
+
+
+def test_what_a_broken_quote_ran_over_is_read_again_line_by_line(read: Read) -> None:
+    found = read(b'a,b\n1,"x\n2,y\n3,"z" and more\n4,w\n', ".csv")
+
+    assert [(row.line, row.values) for row in found] == [
+        (2, {}),
+        (3, {"a": "2", "b": "y"}),
+        (4, {"a": "3", "b": '"z" and more'}),
+        (5, {"a": "4", "b": "w"}),
+    ]
+    assert found[0].problem.startswith("text after a closing quote in line 4, to which the cell goes on")
+
+
+def test_a_quote_that_makes_a_row_of_too_many_cells_swallows_none(read: Read) -> None:
+    found = read(b'a,b\n1,"x\n2,y\n3,z",5\n4,w\n', ".csv")
+
+    assert [(row.line, bool(row.problem)) for row in found] == [(2, True), (3, False), (4, True), (5, False)]
+    assert "a quoted cell goes on to line 4; what it ran over is read anew" in found[0].problem
+
+
+@pytest.mark.parametrize("separator", ["\t", "|"])
+@pytest.mark.parametrize("second", ['3\t"z', '3\tz"', '3\t"z" said', '3\t"', "3\tz"])
+def test_a_stray_quote_between_tabs_or_bars_is_text(tmp_path: Path, separator: str, second: str) -> None:
+    lines = ["a\tb", '1\t"x', "2\ty", second, "4\tw"]
+    (tmp_path / "rows.tsv").write_text("\n".join(lines).replace("\t", separator))
+    rows = open_rows(tmp_path / "rows.tsv")
+
+    found = list(rows)
+
+    assert [row.values for row in found] == [
+        {"a": line[0], "b": line.partition("\t")[2]} for line in lines[1:] if not line.startswith("a")
+    ]
+    (remark,) = rows.remarks()
+    assert "(the first in line 2) a quote is text" in remark
+
+
+def test_a_quoted_cell_of_several_lines_is_one_cell_between_tabs_too(read: Read) -> None:
+    assert read(b'a\tb\n1\t"x\ny"\n2\tz\n', ".tsv") == [
+        Row(2, {"a": "1", "b": "x\ny"}),
+        Row(4, {"a": "2", "b": "z"}),
+    ]
+
+
+def test_a_quoted_cell_whose_lines_look_like_rows_is_a_cell_and_is_told(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes(b'a,b\n1,"x\n2,y\n3,z"\n4,w\n')
+    rows = open_rows(tmp_path / "rows.csv")
+
+    assert [row.values["b"] for row in rows] == ["x\n2,y\n3,z", "w"]
+    (remark,) = rows.remarks()
+    assert "in 1 row (the first in line 2) a quoted cell goes over lines that look like rows" in remark
+    assert [row.values["a"] for row in open_rows(tmp_path / "rows.csv", ReadOptions(quotes=False))] == list("1234")
+
+
+def test_a_quote_that_is_not_closed_for_very_long_ends_with_its_line(read: Read) -> None:
+    count = delimited.LONGEST // 1000 + 100
+    lines = (b"x" * 996 + b",1\n") * count
+
+    found = read(b'a,b\n"open,1\n' + lines, ".csv")
+
+    assert found[0] == Row(2, {}, "longer than 16 million characters; a quote may not be closed")
+    assert [row.line for row in found[1:]] == list(range(3, count + 3))
+    assert not any(row.problem for row in found[1:])
+
+
+def test_a_line_of_any_length_is_one_bad_row_also_inside_a_quote_that_is_not_closed(read: Read) -> None:
+    long = b"x" * (2 * delimited.LONGEST + 5)
+
+    found = read(b'a,b\n"open,1\n2,2\n' + long + b"\n3,3\n", ".csv")
+
+    assert [(row.line, row.values) for row in found] == [
+        (2, {}),
+        (3, {"a": "2", "b": "2"}),
+        (4, {}),
+        (5, {"a": "3", "b": "3"}),
+    ]
+
+
+def test_a_large_cell_is_read_whole(read: Read) -> None:
+    (row,) = read(b"a\n" + b"x" * 10_000_000 + b"\n", ".csv")
+
+    assert len(row.values["a"]) == 10_000_000
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "has no header; its first line names the columns"),
+        (b"\n\n", "has no header; its first line names the columns"),
+        (b"a,b,a \n1,2,3\n", "two columns are named 'a'; give one another name$"),
+        (b"a,\xff\n", "line 1: not UTF-8 text"),
+        (b'\n"a" b,c\n', "line 2: text after a closing quote"),
+    ],
+)
+def test_a_header_that_names_no_columns_well_is_refused_at_once(tmp_path: Path, content: bytes, problem: str) -> None:
+    (tmp_path / "rows.csv").write_bytes(content)
+
+    with pytest.raises(JobError, match=problem):
+        open_rows(tmp_path / "rows.csv")
+
+
+@given(st.lists(st.tuples(st.text(), st.text(min_size=1)), max_size=5))
+def test_what_the_csv_module_writes_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]]
+) -> None:
+    rows = [(left.replace("\0", ""), right.replace("\0", "0")) for left, right in rows]
+    file = tmp_path_factory.mktemp("rows") / "rows.csv"
+    with file.open("w", encoding="utf-8", newline="") as opened:
+        csv.writer(opened).writerows([("a", "b"), *rows])
+
+    assert [row.values for row in open_rows(file)] == [
+        {"a": left, "b": right} for left, right in rows if left.strip() or right.strip()
+    ]
+
+
+@given(st.lists(st.sampled_from([b'"', b",", b"\n", b"\r", b"x", b"\0", b"\xff"]), max_size=40).map(b"".join))
+def test_every_line_of_a_broken_file_is_read_and_none_twice(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    file = tmp_path_factory.mktemp("rows") / "rows.csv"
+    file.write_bytes(b"a,b\n" + content)
+    rows = open_rows(file)
+    found = [row.line for row in rows]
+
+    assert found == sorted(set(found))
+    assert rows.count() == len(found)

@@ -1,0 +1,119 @@
+"""A batch that is left: what its open creates made is found out, and written down or canceled."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import pytest
+
+from replicate_job.batches.detach import leave
+from replicate_job.batches import detach as module
+from replicate_job.flow.context import Context, moment
+from replicate_job.job import Job
+from replicate_job.journal.entry import Request
+from replicate_job.testing import Script, ScriptedAPI
+from replicate_job.wire.prediction import Prediction
+from replicate_job.wire.target import Target
+
+Connect = Callable[..., AbstractAsyncContextManager[Context]]
+PATH = "/models/acme/private/predictions"
+FOREVER = Script(duration=math.inf)
+
+
+def request(number: int) -> Request:
+    return Request(Target("model", "acme", "private"), PATH, b'{"input":{"n":%d}}' % number)
+
+
+async def begin(context: Context, number: int, *, sent: bool = True, answered: bool = False) -> str:
+    """A row whose create is recorded, ``sent`` or not, and whose answer came or did not."""
+    key, job = f"b/{number}", Job("acme/private", {"n": number})
+    claim = await context.journal.claim(key, context.api, job, None, request=request(number), sent=moment(context))
+    if sent:
+        await context.client.turn()
+        prediction = await context.client.create_prediction(PATH, request(number).body)
+        if answered:
+            await context.journal.created(claim, prediction)
+    await context.journal.release(claim)
+    return key
+
+
+async def states(context: Context, keys: list[str]) -> dict[str, str]:
+    return {key: entry.state for key, entry in (await context.journal.look_up(keys)).items()}
+
+
+async def test_what_was_created_is_found_and_written_down_and_what_was_not_is_known_to_be_unsent(
+    connect: Connect,
+) -> None:
+    with ScriptedAPI(script=FOREVER) as api:
+        async with connect(api) as context:
+            keys = [
+                await begin(context, 1, answered=True),
+                await begin(context, 2),
+                await begin(context, 3, sent=False),
+            ]
+            assert await leave(context, [*keys, "b/never"], cancel=False) == Counter(running=2, unsent=1)
+            assert await states(context, keys) == {"b/1": "created", "b/2": "created", "b/3": "claimed"}
+            found = await context.journal.look_up(keys)
+        assert [found[key].prediction_id for key in keys[:2]] == [each.id for each in api.predictions]
+
+
+async def test_what_runs_is_canceled_where_that_is_asked_for(connect: Connect) -> None:
+    with ScriptedAPI(script=FOREVER) as api:
+        async with connect(api) as context:
+            keys = [
+                await begin(context, 1, answered=True),
+                await begin(context, 2),
+                await begin(context, 3, sent=False),
+            ]
+            assert await leave(context, keys, cancel=True) == Counter(canceled=2, unsent=1)
+            assert (await states(context, keys))["b/3"] == "refused"
+        assert {prediction.status for prediction in api.predictions} == {"canceled"}
+
+
+async def test_what_is_over_is_left_alone(api: ScriptedAPI, connect: Connect) -> None:
+    async with connect(api) as context:
+        claim = await context.journal.claim("b/1", context.api, Job("acme/private"), None)
+        await context.journal.created(claim, Prediction("p", "succeeded"), collected=True)
+        assert await leave(context, ["b/1"], cancel=True) == Counter()
+        assert await leave(context, [], cancel=True) == Counter()
+    assert api.requests == []
+
+
+async def test_where_it_cannot_be_found_out_that_is_said(connect: Connect) -> None:
+    with ScriptedAPI(script=FOREVER) as api:
+        async with connect(api) as context:
+            keys = [await begin(context, 1), await begin(context, 2, answered=True)]
+            api.faults.next("list", "401")
+            assert await leave(context, keys, cancel=False) == Counter(running=1, unknown=1)
+            assert await states(context, keys) == {"b/1": "uncertain", "b/2": "created"}
+
+
+async def test_leaving_takes_no_longer_than_its_time(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LONGEST", 0.5)
+    with ScriptedAPI(script=FOREVER) as api:
+        async with connect(api) as context:
+            keys = [await begin(context, 1), await begin(context, 2, answered=True)]
+            api.faults.next("list", "hang")
+            async with asyncio.timeout(5):
+                assert await leave(context, keys, cancel=False) == Counter(running=1, unknown=1)
+            # Nothing is held by who has left: the next one finds it.
+            assert await leave(context, keys, cancel=False) == Counter(running=2)
+
+
+async def test_a_row_that_another_process_has_is_waited_for(connect: Connect, heard: Any) -> None:
+    with ScriptedAPI(script=FOREVER) as api:
+        async with connect(api) as context, connect(api) as other:
+            key = await begin(context, 1)
+            entry = (await context.journal.look_up([key]))[key]
+            claim = await other.journal.claim(key, other.api, entry.job, None)
+            task = asyncio.create_task(leave(context, [key], cancel=False))
+            async with asyncio.timeout(10):
+                while not any("is being run by process" in line for line in heard.warnings):  # noqa: ASYNC110 - a reporter only hears
+                    await asyncio.sleep(0.01)
+            await other.journal.release(claim)
+            assert await task == Counter(running=1)

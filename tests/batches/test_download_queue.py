@@ -1,0 +1,123 @@
+"""A few save at a time; of those that wait, the one whose outputs go first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from replicate_job.batches.download_queue import AT_ONCE, Saves
+from replicate_job.batches.progress import Tally
+from replicate_job.wire.prediction import Prediction
+
+
+def ended(minute: int | None) -> Prediction:
+    return Prediction(f"p{minute}", "succeeded", completed_at=None if minute is None else f"2026-01-01T10:{minute:02}Z")
+
+
+class Work:
+    """Saves that take until they are told to end. ``began`` and ``most`` are of those that have had their turn."""
+
+    def __init__(self) -> None:
+        self.tally = Tally(running=1000)
+        self.saves = Saves(self.tally)
+        self.began: list[str] = []
+        self.now = self.most = 0
+        self.tasks: list[asyncio.Task[None]] = []
+        self._ends: list[asyncio.Event] = []
+
+    async def begin(self, predictions: Sequence[Prediction]) -> None:
+        for prediction in predictions:
+            event = asyncio.Event()
+            self._ends.append(event)
+            self.tasks.append(asyncio.create_task(self._save(prediction, event)))
+        await self.settle()
+
+    async def _save(self, prediction: Prediction, event: asyncio.Event) -> None:
+        async with self.saves.turn(prediction):
+            self.began.append(prediction.id)
+            self.now += 1
+            self.most = max(self.most, self.now)
+            try:
+                await event.wait()
+            finally:
+                self.now -= 1
+
+    async def settle(self) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    async def end(self, number: int) -> None:
+        self._ends[number].set()
+        await self.settle()
+
+
+@pytest.fixture
+def work() -> Work:
+    return Work()
+
+
+async def test_those_that_ended_first_come_first_whoever_asked_first(work: Work) -> None:
+    await work.begin([ended(0)] * AT_ONCE)
+    await work.begin([ended(minute) for minute in (30, 10, 20, None, 10)])
+    assert work.began == ["p0"] * AT_ONCE
+    for number in range(5):
+        await work.end(number)
+    assert work.began[AT_ONCE:] == ["pNone", "p10", "p10", "p20", "p30"]
+    assert work.most == AT_ONCE
+
+
+async def test_who_waits_or_saves_is_counted_as_saving_and_not_as_running(work: Work) -> None:
+    await work.begin([ended(1)] * (AT_ONCE + 4))
+    assert (work.tally.running, work.tally.saving) == (1000 - AT_ONCE - 4, AT_ONCE + 4)
+    for number in range(AT_ONCE + 4):
+        await work.end(number)
+    assert (work.tally.running, work.tally.saving) == (1000, 0)
+
+
+async def test_who_stops_waiting_costs_no_turn(work: Work) -> None:
+    await work.begin([ended(0)] * AT_ONCE)
+    await work.begin([ended(minute) for minute in range(1, 7)])
+    for task in work.tasks[AT_ONCE : AT_ONCE + 3]:
+        task.cancel()
+    await work.settle()
+    await work.end(0)
+    assert work.began[AT_ONCE:] == ["p4"]
+    for number in range(1, AT_ONCE + 6):
+        await work.end(number)
+    assert (work.tally.running, work.tally.saving, work.now) == (1000, 0, 0)
+    await work.begin([ended(9)] * (AT_ONCE + 1))
+    assert work.now == AT_ONCE
+
+
+async def test_who_is_stopped_as_its_turn_comes_hands_it_on(work: Work) -> None:
+    await work.begin([ended(0)] * (AT_ONCE - 1))
+    event = asyncio.Event()
+
+    async def stop_the_next() -> None:
+        async with work.saves.turn(ended(0)):
+            await event.wait()
+        work.tasks[AT_ONCE - 1].cancel()  # it has been given the turn just now, and has not gone on yet
+
+    last = asyncio.create_task(stop_the_next())
+    await work.settle()
+    await work.begin([ended(1), ended(2)])
+    event.set()
+    await last
+    await work.settle()
+    assert work.tasks[AT_ONCE - 1].cancelled()
+    assert work.began[AT_ONCE - 1 :] == ["p2"]
+    assert work.tally.saving == work.now == AT_ONCE
+
+
+async def test_a_save_that_fails_or_is_stopped_makes_room(work: Work) -> None:
+    await work.begin([ended(0)] * AT_ONCE)
+    await work.begin([ended(1), ended(2)])
+    work.tasks[3].cancel()
+    await work.settle()
+    assert work.began[AT_ONCE:] == ["p1"]
+    with pytest.raises(OSError, match="disk"):
+        async with Saves(work.tally).turn(ended(5)):
+            raise OSError("disk")
+    assert work.tally.saving == AT_ONCE + 1

@@ -1,0 +1,163 @@
+"""One reading of the account's list serves all who look for a prediction in it at that time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from replicate_job.batches.listing import REMEMBERED, Scans
+from replicate_job.errors import AuthenticationError
+from replicate_job.flow.context import API, Context
+from replicate_job.testing import Script, ScriptedAPI
+from replicate_job.wire.prediction import Prediction
+
+Connect = Callable[..., AbstractAsyncContextManager[Context]]
+HOUR = timedelta(hours=1)
+
+
+async def create(context: Context, count: int) -> list[str]:
+    async def one(number: int) -> str:
+        await context.client.turn()
+        body = b'{"input":{"n":%d}}' % number
+        return (await context.client.create_prediction("/models/acme/private/predictions", body)).id
+
+    return [await one(number) for number in range(count)]
+
+
+async def read(scans: Scans, *, before: timedelta = HOUR, after: timedelta = -HOUR) -> list[str]:
+    now = datetime.now(UTC)
+    listing = await scans.read(after=now + after, before=now + before)
+    return [each.id for each in listing.predictions]
+
+
+async def test_many_who_ask_together_cost_one_or_two_readings(api: ScriptedAPI, connect: Connect) -> None:
+    async with connect(api) as context:
+        made, scans = await create(context, 5), Scans(context.client)
+        for found in await asyncio.gather(*(read(scans) for _ in range(50))):
+            assert found == made[::-1]
+    assert api.count("list") <= 2
+
+
+async def test_who_asks_while_a_reading_goes_on_is_served_by_the_next(connect: Connect) -> None:
+    with ScriptedAPI() as api:
+        async with connect(api) as context:
+            scans = Scans(context.client)
+            api.faults.next("list", "slow-after(500ms)")
+            first = asyncio.create_task(read(scans))
+            await asyncio.to_thread(api.wait_until, lambda: api.count("list") == 1)
+            made = await create(context, 1)
+            later = list(await asyncio.gather(read(scans), read(scans)))
+            assert await first == []
+            assert later == [made, made]
+        assert api.count("list") == 2
+
+
+async def test_a_reading_goes_through_all_pages(api: ScriptedAPI, connect: Connect) -> None:
+    async with connect(api) as context:
+        made = await create(context, 230)
+        assert await read(Scans(context.client)) == made[::-1]
+    assert api.count("list") == 3
+
+
+async def test_those_that_are_known_are_left_out(api: ScriptedAPI, connect: Connect) -> None:
+    async with connect(api) as context:
+        made, scans = await create(context, 3), Scans(context.client)
+        scans.know(made[1])
+        assert await read(scans) == [made[2], made[0]]
+        for number in range(REMEMBERED):
+            scans.know(f"another {number}")
+        assert await read(scans) == made[::-1]
+
+
+async def test_a_reading_covers_the_span_of_all_who_ask(api: ScriptedAPI, connect: Connect) -> None:
+    async with connect(api) as context:
+        made, scans = await create(context, 2), Scans(context.client)
+        api.predictions[0].created = time.time() - 1800
+        found = await asyncio.gather(read(scans, before=-timedelta(minutes=20)), read(scans, after=-HOUR / 60))
+    assert list(map(set, found)) == [set(made), set(made)]
+
+
+@pytest.mark.parametrize("fault", ["401", "redirect(http://127.0.0.1:9)"])
+async def test_what_goes_wrong_reaches_all_who_asked_and_the_next_ask_reads_anew(connect: Connect, fault: str) -> None:
+    with ScriptedAPI() as api:
+        async with connect(api) as context:
+            scans = Scans(context.client)
+            api.faults.next("list", fault)
+            outcomes = await asyncio.gather(*(read(scans) for _ in range(3)), return_exceptions=True)
+            assert all(isinstance(outcome, Exception) for outcome in outcomes)
+            if fault == "401":
+                assert {type(outcome) for outcome in outcomes} == {AuthenticationError}
+            assert await read(scans) == []
+
+
+async def test_one_who_stops_asking_does_not_stop_the_others(connect: Connect) -> None:
+    with ScriptedAPI() as api:
+        async with connect(api) as context:
+            made, scans = await create(context, 1), Scans(context.client)
+            api.faults.next("list", "slow(300ms)")
+            tasks = [asyncio.create_task(read(scans)) for _ in range(3)]
+            await asyncio.to_thread(api.wait_until, lambda: api.count("list") == 1)
+            tasks[1].cancel()
+            outcomes: list[Any] = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(outcomes[1], asyncio.CancelledError)
+        assert [outcomes[0], outcomes[2]] == [made, made]
+
+
+async def test_a_server_that_knows_no_filter_is_read_no_further_than_needed(connect: Connect) -> None:
+    with ScriptedAPI(script=Script(duration=0)) as api:
+        account = api._account  # noqa: SLF001 - made to do as servers do that only resemble the API
+        page = account.page
+        account.page = lambda after, before, cursor: page(None, None, cursor)  # type: ignore[method-assign]  # noqa: ARG005 - they are ignored
+        async with connect(api) as context:
+            made = await create(context, 710)
+            for prediction in api.predictions[:690]:
+                prediction.created = time.time() - 2 * 3600
+            assert set(made[690:]) <= set(await read(Scans(context.client)))
+        assert api.count("list") == 4
+
+
+async def test_a_scan_that_is_closed_reads_no_more(connect: Connect) -> None:
+    with ScriptedAPI() as api:
+        async with connect(api) as context:
+            scans = Scans(context.client)
+            await scans.close()
+            api.faults.next("list", "hang")
+            task = asyncio.create_task(read(scans))
+            await asyncio.to_thread(api.wait_until, lambda: api.count("list") == 1)
+            async with asyncio.timeout(5):
+                await scans.close()
+            task.cancel()
+            await asyncio.wait([task])
+
+
+class Broken:
+    """The API's client, but for its list."""
+
+    def __init__(self, client: API) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    async def list_predictions(self, *, after: datetime, before: datetime) -> AsyncIterator[list[Prediction]]:
+        async for _ in self._client.list_predictions(after=after, before=before):
+            raise MemoryError
+        yield []
+
+
+async def test_whatever_ends_a_reading_reaches_all_who_wait_and_the_next_who_asks_is_served(
+    api: ScriptedAPI, connect: Connect
+) -> None:
+    async with connect(api) as context, asyncio.timeout(10):
+        await create(context, 1)
+        scans = Scans(Broken(context.client))
+        for _ in range(2):
+            outcomes = await asyncio.gather(*(read(scans) for _ in range(5)), return_exceptions=True)
+            assert {type(outcome) for outcome in outcomes} == {MemoryError}
+        await scans.close()

@@ -1,0 +1,264 @@
+"""Waiting for many predictions: a page of the list tells of a hundred, and whom it does not show is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+
+from replicate_job.batches.poller import Rounds
+from replicate_job.errors import AuthenticationError, NotFoundError
+from replicate_job.flow.context import Context, Reporter
+from replicate_job.testing import Script, ScriptedAPI
+from replicate_job.testing.predictions import ScriptedPrediction
+from replicate_job.wire.prediction import Prediction
+
+Connect = Callable[..., AbstractAsyncContextManager[Context]]
+SHORT = Script(duration=2.5, output="done")
+
+
+async def create(context: Context, count: int, *, together: int = 32) -> list[Prediction]:
+    gate = asyncio.Semaphore(together)
+
+    async def one(number: int) -> Prediction:
+        async with gate:
+            await context.client.turn()
+            body = b'{"input":{"n":%d}}' % number
+            return await context.client.create_prediction("/models/acme/private/predictions", body)
+
+    return await asyncio.gather(*map(one, range(count)))
+
+
+@asynccontextmanager
+async def watching(context: Context) -> Any:
+    rounds = Rounds(context)
+    yield rounds
+    await rounds.close()
+
+
+async def wait_all(rounds: Rounds, predictions: Sequence[Prediction], *, age: float = 0) -> list[Prediction]:
+    return await asyncio.gather(*(rounds.wait(each.id, each, age=age) for each in predictions))
+
+
+def by_id(api: ScriptedAPI) -> dict[str, ScriptedPrediction]:
+    return {prediction.id: prediction for prediction in api.predictions}
+
+
+@pytest.fixture
+def timed(fast: Any) -> Any:
+    """A clock that goes as any other, and lists the waits."""
+    fast.speed = 1
+    return fast
+
+
+def after_the_end(api: ScriptedAPI) -> int:
+    """How many requests it took to see that all had ended."""
+    end = max(prediction.ended for prediction in api.predictions)
+    return sum(request.time > end for request in api.requests)
+
+
+async def test_five_hundred_cost_a_few_pages_and_no_request_each(connect: Connect, timed: Any) -> None:
+    with ScriptedAPI(script=SHORT) as api:
+        async with connect(api, clock=timed) as context, watching(context) as rounds:
+            made = await create(context, 500)
+            ends = await wait_all(rounds, made)
+        assert [end.id for end in ends] == [each.id for each in made]
+        assert {(end.status, end.output) for end in ends} == {("succeeded", "done")}
+        assert after_the_end(api) <= 2 * 8
+        assert max(timed.slept) <= 1
+    # Six pages a second, or a few more where many were made at once, for the three seconds or so that they take.
+    assert api.count("list") <= 8 * 5
+    assert api.count("get") <= 15
+
+
+async def test_those_of_others_in_between_only_cost_more_pages(connect: Connect) -> None:
+    with ScriptedAPI(script=SHORT) as api:
+        async with connect(api) as ours, connect(api, journal="other.db") as others, watching(ours) as rounds:
+            made, _ = await asyncio.gather(create(ours, 150, together=4), create(others, 400, together=12))
+            ends = await wait_all(rounds, made)
+    assert {end.status for end in ends} == {"succeeded"}
+    assert api.created == 550
+    assert api.count("get") <= 15
+    assert api.count("list") <= 8 * 6
+
+
+async def test_one_or_two_are_asked_for_singly(connect: Connect) -> None:
+    with ScriptedAPI(script=Script(duration=0.5)) as api:
+        async with connect(api) as context, watching(context) as rounds:
+            await wait_all(rounds, await create(context, 2))
+    assert api.count("list") == 0
+    assert api.count("get") <= 4
+
+
+async def test_one_whose_time_is_not_known_is_asked_for_singly_once_and_then_listed(connect: Connect) -> None:
+    with ScriptedAPI(script=SHORT) as api:
+        async with connect(api) as context, watching(context) as rounds:
+            made = await create(context, 50)
+            ends = await asyncio.gather(*(rounds.wait(each.id, None, age=0) for each in made))
+    assert {end.status for end in ends} == {"succeeded"}
+    assert 50 <= api.count("get") <= 56
+    assert api.count("list") <= 6
+
+
+async def test_one_that_is_over_already_costs_no_request(api: ScriptedAPI, connect: Connect) -> None:
+    async with connect(api) as context, watching(context) as rounds:
+        end = Prediction("p", "succeeded")
+        assert await rounds.wait("p", end, age=0) is end
+    assert api.requests == []
+
+
+async def test_one_that_the_list_never_shows_is_asked_for_singly(connect: Connect, timed: Any) -> None:
+    with ScriptedAPI(script=Script(duration=5, output="done")) as api:
+        async with connect(api, clock=timed) as context, watching(context) as rounds:
+            made = await create(context, 40)
+            for number in (0, 17, 39):
+                by_id(api)[made[number].id].listed = float("inf")
+            ends = await wait_all(rounds, made)
+    assert {end.status for end in ends} == {"succeeded"}
+    assert after_the_end(api) <= 8  # two rounds or three
+    assert max(timed.slept) <= 1
+    assert api.count("get") < 30
+
+
+async def test_a_list_that_lags_delays_the_end_and_loses_nothing(connect: Connect) -> None:
+    with ScriptedAPI(script=Script(duration=1, output="done"), list_lag=(0, 3)) as api:
+        async with connect(api) as context, watching(context) as rounds:
+            ends = await wait_all(rounds, await create(context, 120))
+    assert {end.status for end in ends} == {"succeeded"}
+
+
+async def test_once_the_list_has_caught_up_it_is_asked_again_instead_of_each(connect: Connect) -> None:
+    with ScriptedAPI(script=Script(duration=7, output="done"), list_lag=3.5) as api:
+        async with connect(api) as context, watching(context) as rounds:
+            made = await create(context, 80)
+            await wait_all(rounds, made)
+    # Each is asked for a time or two while the list does not show it, and not every second to the end.
+    assert api.count("get") <= 2 * 80
+
+
+async def test_a_prediction_that_is_unknown_at_first_is_waited_for(connect: Connect) -> None:
+    with ScriptedAPI(script=Script(duration=1), missing_for=1.5, list_lag=1.5) as api:
+        async with connect(api) as context, watching(context) as rounds:
+            made = await create(context, 2)
+            ends = await wait_all(rounds, made)
+    assert {end.status for end in ends} == {"succeeded"}
+
+
+async def test_a_prediction_that_is_gone_fails_who_waits_for_it_alone(connect: Connect) -> None:
+    with ScriptedAPI(script=SHORT) as api:
+        async with connect(api, appear=0) as context, watching(context) as rounds:
+            made = await create(context, 10)
+            never = rounds.wait("gone", None, age=60)
+            *ends, failure = await asyncio.gather(
+                *(rounds.wait(each.id, each, age=0) for each in made), never, return_exceptions=True
+            )
+    assert isinstance(failure, NotFoundError)
+    assert [end.status for end in ends if isinstance(end, Prediction)] == ["succeeded"] * 10
+
+
+async def test_a_list_that_fails_for_a_while_is_asked_again(connect: Connect, heard: Any) -> None:
+    with ScriptedAPI(script=Script(duration=0.5)) as api:
+        async with connect(api) as context, watching(context) as rounds:
+            made = await create(context, 30)
+            api.faults.next("list", "503", "nonsense")
+            ends = await wait_all(rounds, made)
+    assert {end.status for end in ends} == {"succeeded"}
+    assert sum("asking again" in line for line in heard.notes) == 2
+    assert api.count("list") <= 4
+
+
+async def test_a_token_that_is_no_longer_taken_reaches_all_who_wait(connect: Connect) -> None:
+    with ScriptedAPI(script=Script(duration=30)) as api:
+        async with connect(api) as context, watching(context) as rounds:
+            made = await create(context, 120)
+            api.faults.next("list", *["401"] * 50)
+            api.faults.next("get", *["401"] * 50)
+            unknown = rounds.wait("someone", None, age=0)
+            async with asyncio.timeout(10):
+                outcomes = await asyncio.gather(
+                    *(rounds.wait(each.id, each, age=0) for each in made), unknown, return_exceptions=True
+                )
+    assert {type(outcome) for outcome in outcomes} == {AuthenticationError}
+
+
+@pytest.mark.parametrize("apart", [0.0, 0.001], ids=["the same moment", "a millisecond later"])
+async def test_a_crowd_of_others_made_at_the_same_moment_hides_nothing(connect: Connect, apart: float) -> None:
+    with ScriptedAPI(script=Script(duration=3, output="done")) as api:
+        async with connect(api) as context, watching(context) as rounds:
+            made = await create(context, 10, together=1)
+            await create(context, 250)
+            moment = by_id(api)[made[0].id].created
+            for number, prediction in enumerate(api.predictions):
+                prediction.created = moment + (apart if number >= 10 else 0)
+            made = [await context.client.get_prediction(each.id) for each in made]
+            async with asyncio.timeout(20):
+                ends = await wait_all(rounds, made)
+    assert {end.status for end in ends} == {"succeeded"}
+    assert api.count("list") < 30
+
+
+async def test_a_server_that_knows_no_filter_is_not_asked_without_end(connect: Connect) -> None:
+    with ScriptedAPI(script=Script(duration=2, output="done")) as api:
+        account = api._account  # noqa: SLF001 - made to do as servers do that only resemble the API
+        page = account.page
+        account.page = lambda after, before, cursor: page(None, None, cursor)  # type: ignore[method-assign]  # noqa: ARG005 - they are ignored
+        async with connect(api) as context, watching(context) as rounds:
+            made = await create(context, 20, together=1)
+            await create(context, 250)
+            async with asyncio.timeout(20):
+                ends = await wait_all(rounds, made)
+    assert {end.status for end in ends} == {"succeeded"}
+    assert api.count("list") < 30
+
+
+async def test_it_stays_inside_its_share_of_the_limit(connect: Connect) -> None:
+    with ScriptedAPI(script=Script(duration=3, output="done"), list_lag=60) as api:
+        async with connect(api) as context, watching(context) as rounds:
+            made = await create(context, 150)
+            began = time.time()
+            await wait_all(rounds, made)
+            took = time.time() - began
+    # 50 a second are allowed, of which the rounds take 80 %; one round may be under way.
+    assert api.count("get") + api.count("list") <= 0.8 * 50 * took + 150
+
+
+async def test_who_stops_waiting_is_asked_for_no_more(connect: Connect) -> None:
+    with ScriptedAPI(script=Script(duration=30)) as api:
+        async with connect(api) as context, watching(context) as rounds:
+            made = await create(context, 30)
+            task = asyncio.create_task(wait_all(rounds, made))
+            await asyncio.to_thread(api.wait_until, lambda: api.count("list") >= 1)
+            task.cancel()
+            await asyncio.wait([task])
+            asked = api.count("list")
+            await asyncio.sleep(1.5)
+            assert api.count("list") == asked
+            assert api.count("get") == 0
+
+
+@pytest.mark.parametrize(("word", "count"), [("note", 20), ("saw", 2)], ids=["in the list", "singly"])
+async def test_whatever_ends_the_rounds_reaches_all_who_wait(
+    connect: Connect, breaking: Callable[[str], Reporter], word: str, count: int
+) -> None:
+    with ScriptedAPI(script=Script(duration=30)) as api:
+        async with connect(api) as context:
+            made = await create(context, count)
+            api.faults.next("list", "503")
+            broken = msgspec.structs.replace(context, reporter=breaking(word))
+            async with watching(broken) as rounds, asyncio.timeout(10):
+                waiting = (rounds.wait(each.id, each, age=0) for each in made)
+                outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {ZeroDivisionError}
+
+
+async def test_logs_that_were_seen_before_the_api_removed_them_are_kept(connect: Connect) -> None:
+    lines = "".join(f"step {number}\n" for number in range(1, 31))
+    with ScriptedAPI(script=Script(duration=2.5, boot=0, end="failed", logs=lines), expire=0) as api:
+        async with connect(api) as context, watching(context) as rounds:
+            ends = await wait_all(rounds, await create(context, 5))
+    assert all(end.logs and lines.startswith(end.logs) for end in ends)

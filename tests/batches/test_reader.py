@@ -1,0 +1,128 @@
+"""Rows are taken as they are needed, from whatever gives them, and the event loop goes on meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+
+import pytest
+
+from replicate_job.batches.reader import AHEAD, FULL, feed
+
+
+async def test_everything_comes_once_and_in_order() -> None:
+    assert [row async for chunk in feed(range(5000)) for row in chunk] == list(range(5000))
+
+
+async def test_nothing_gives_nothing() -> None:
+    nothing: list[int] = []
+    assert [chunk async for chunk in feed(nothing)] == []
+
+
+async def test_no_more_than_so_many_are_read_ahead() -> None:
+    taken, full = 0, threading.Event()
+
+    def endless() -> Iterator[int]:
+        nonlocal taken
+        while True:
+            taken += 1
+            if taken > AHEAD:
+                full.set()
+            yield taken
+
+    async with aclosing(feed(endless())) as chunks:
+        first = await anext(chunks)
+        assert await asyncio.to_thread(full.wait, 10)
+        await asyncio.sleep(0.1)  # time in which a reader without a bound would go on
+        assert taken <= len(first) + AHEAD + 1
+        second = await anext(chunks)
+        assert second[0] == first[-1] + 1
+        assert len(second) <= AHEAD
+
+
+async def test_of_large_rows_fewer_are_read_ahead() -> None:
+    taken, full = 0, threading.Event()
+
+    def endless() -> Iterator[int]:
+        nonlocal taken
+        while True:
+            taken += 1
+            if taken > 4:
+                full.set()
+            yield taken
+
+    async with aclosing(feed(endless(), lambda _: FULL // 4)) as chunks:
+        first = await anext(chunks)
+        assert await asyncio.to_thread(full.wait, 10)
+        second = await anext(chunks)
+        assert second[0] == first[-1] + 1
+        assert len(first) <= 4
+        assert len(second) <= 4
+
+
+@pytest.mark.parametrize("count", [0, 1, 1000])
+async def test_what_an_iterable_raises_comes_after_all_that_it_gave(count: int) -> None:
+    def broken() -> Iterator[int]:
+        yield from range(count)
+        raise LookupError("no more")
+
+    found: list[int] = []
+
+    async def take() -> None:
+        async for chunk in feed(broken()):
+            found.extend(chunk)
+
+    with pytest.raises(LookupError, match="no more"):
+        await take()
+    assert found == list(range(count))
+
+
+async def test_an_iterable_that_blocks_hands_over_what_it_has_and_lets_the_loop_go_on() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as pipe, os.fdopen(writing, "w") as other_end:
+        async with aclosing(feed(pipe)) as chunks:
+            for number in range(3):
+                other_end.write(f"{number}\n")
+                other_end.flush()
+                assert await asyncio.wait_for(anext(chunks), 10) == [f"{number}\n"]
+            waiting = asyncio.ensure_future(anext(chunks))
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert not waiting.done()
+            other_end.write("last\n")
+            other_end.close()
+            assert await asyncio.wait_for(waiting, 10) == ["last\n"]
+            assert [chunk async for chunk in chunks] == []
+
+
+async def test_a_feed_that_is_left_takes_no_more() -> None:
+    ended = threading.Event()
+
+    def endless() -> Iterator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            ended.set()
+
+    async with aclosing(feed(endless())) as chunks:
+        await anext(chunks)
+    assert await asyncio.to_thread(ended.wait, 10)
+
+
+async def test_an_async_iterable_is_taken_row_by_row() -> None:
+    taken = 0
+
+    async def come() -> AsyncIterator[int]:
+        nonlocal taken
+        for number in range(10):
+            taken += 1
+            yield number
+
+    async with aclosing(feed(come())) as chunks:
+        assert await anext(chunks) == [0]
+        assert taken == 1
+        assert [chunk async for chunk in chunks] == [[number] for number in range(1, 10)]

@@ -1,0 +1,328 @@
+"""The painter paints what it says it paints, makes a card of every other prompt, and obeys seeds and sizes."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+np: Any = pytest.importorskip("numpy")
+pytest.importorskip("font_source_sans_pro")
+Image: Any = pytest.importorskip("PIL.Image")
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "src/replicate_job/builtin_models/_shared"))
+
+from painter import (  # type: ignore[import-not-found,unused-ignore] # noqa: E402 - found by the path above
+    card,
+    scene,
+    studio,
+    typeset,
+)
+from painter.paint import STAGES, paint  # type: ignore[import-not-found,unused-ignore] # noqa: E402
+
+LAKE = "A serene mountain landscape at sunset with a lake reflection"
+NEON = "A cyberpunk city at night with neon lights"
+
+
+ORDINARY = [
+    "a product shot of a perfume bottle on a beach at sunset", "a red car on a road in the mountains",
+    "An astronaut riding a rainbow unicorn by a lake", "portrait of a woman in a forest", "a fox",
+    "a lighthouse at night",
+    "the Golden Gate Bridge in fog", "a mountain bike", "sunrise and sunset over the sea", "stars at noon",
+    "the sun at night", "a desert at noon", "mountains without snow", "Tokyo street by day", "a sunny street",
+    "two lakes",
+    "horses in a meadow",
+    "a lake by the sea", "ships on a stormy sea", "a castle on a hill", "", "photo", "red", "vivid", "夕日の海",
+]  # fmt: skip
+"""Prompts that ask for something that the painter can't paint."""
+
+
+@cache
+def painted(prompt: str, seed: int = 1, width: int = 336, height: int = 192) -> Any:
+    """Paint small, as floats from 0 to 1."""
+    return pixels(scene.read(prompt).scene, seed, width, height)
+
+
+def pixels(asked: Any, seed: int = 1, width: int = 336, height: int = 192) -> Any:
+    *_, picture = paint(asked, width, height, seed)
+    assert picture is not None
+    return np.asarray(picture, dtype=np.float32) / 255
+
+
+@pytest.mark.parametrize(
+    ("prompt", "ground", "hour"),
+    [
+        (LAKE, "mountains", "sunset"),
+        (NEON, "street", "night"),
+        ("stormy ocean waves, dusk", "sea", "dusk"),
+        ("Misty pine forest at dawn", "forest", "sunrise"),
+        ("green hills in the morning", "hills", "morning"),
+        ("a full moon", "mountains", "night"),
+        ("snow on the mountains, trees", "mountains", None),
+        ("trees", "forest", None),
+        ("a mountain range on a sunny day", "mountains", "day"),
+        ("aurora borealis over mountains", "mountains", "night"),
+        ("neon signs in the street", "street", "night"),
+    ],
+)
+def test_the_prompt_chooses_ground_and_hour(prompt: str, ground: str, hour: str | None) -> None:
+    read = scene.read(prompt)
+    assert read.scene is not None
+    assert read.scene.ground == ground
+    assert hour in (None, read.scene.hour)
+    assert read.missed == ()
+
+
+@pytest.mark.parametrize("prompt", ORDINARY)
+def test_a_prompt_with_a_word_that_is_not_painted_becomes_a_card(
+    prompt: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read = scene.read(prompt)
+    assert read.scene is None
+    assert read.painted == ()
+    studio.describe(read)
+    said = capsys.readouterr().out
+    assert said.startswith("Stand-in: a card, not a picture: ")
+    assert said.count("\n") == 1
+
+
+def test_the_reason_for_a_card_is_the_words_that_can_not_be_painted() -> None:
+    assert scene.read("An astronaut riding a unicorn by a lake").missed == ("astronaut", "riding", "unicorn")
+    assert scene.read("car, road").missed == ("car",)
+    assert scene.read("stars over the sea at noon").missed == ("stars",)
+    assert scene.read("Горы, 山 and a Köhlerhütte by the lake, 8k").missed == ("горы", "山", "köhlerhütte")
+
+
+def test_words_match_whole_and_in_the_plural() -> None:
+    assert scene.read("stars over mountains").scene.shows >= {"stars", "mountains"}
+    assert scene.read("a starting line").missed == ("starting", "line")
+
+
+def test_words_for_the_manner_make_no_card_and_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    read = scene.read("oil painting of a mountain lake, 35mm")
+    studio.describe(read)
+    assert capsys.readouterr().out == "Painted: mountain, lake\nStand-in: not painted: oil, 35mm\n"
+
+
+@pytest.mark.parametrize(
+    ("ground", "name"),
+    [
+        (ground, name)
+        for ground, names in scene.GROUNDS.items()
+        for name in sorted(names - scene.INHERENT)
+        if (ground, name) != ("street", "night")
+    ],
+)
+def test_whatever_a_place_can_show_changes_its_picture(ground: str, name: str) -> None:
+    """The words of a prompt are called painted by this table alone."""
+    dark = ground == "street" or name in {"stars", "aurora", "moon"}
+    plain = scene.Scene(ground, "night" if dark else "day", frozenset(), (), 7)
+    if name in scene.HOURS:
+        shown, other = replace(plain, hour=name), replace(plain, hour="night" if name == "day" else "day")
+    else:
+        around = {"moon"} & {name} and {"stars"}  # without stars there is a moon at night in any case
+        shown, other = replace(plain, shows=frozenset({name, *around})), replace(plain, shows=frozenset(around))
+    for seed in (1, 2, 3):
+        assert np.abs(pixels(shown, seed) - pixels(other, seed)).max() > 0.05
+
+
+def test_a_colour_that_is_named_changes_the_picture() -> None:
+    plain = scene.Scene("hills", "day", frozenset(), (), 7)
+    for code in scene.TINTS:
+        assert np.abs(pixels(replace(plain, tints=(code,))) - pixels(plain)).mean() > 0.02
+
+
+def test_a_blue_sky_makes_no_blue_flowers() -> None:
+    assert scene.read("flowers under a blue sky").scene.tints == ()
+    assert scene.read("blue flowers").scene.tints == ("#3460d0",)
+
+
+def test_the_negative_prompt_takes_things_out() -> None:
+    read = scene.read("snowy mountains, clouds", "snow, clouds, blurry")
+    assert read.scene.shows == {"mountains"}
+    assert (read.painted, read.missed) == (("mountains",), ())
+
+
+@pytest.mark.parametrize("prompt", [LAKE, NEON, "aurora and stars over snowy mountains", "rain in the city"])
+def test_the_same_seed_paints_the_same_pixels_and_another_seed_does_not(prompt: str) -> None:
+    first = painted(prompt)
+    assert np.array_equal(pixels(scene.read(prompt).scene), first)
+    assert np.abs(painted(prompt, seed=2) - first).mean() > 0.03
+
+
+def test_each_stage_is_reported_before_the_picture() -> None:
+    *stages, picture = paint(scene.read(LAKE).scene, 128, 96, 1)
+    assert stages == [None] * STAGES
+    assert picture is not None
+    assert picture.size == (128, 96)
+
+
+def test_a_sunset_is_warm_at_the_horizon_and_cooler_above() -> None:
+    for seed in range(1, 5):
+        picture = painted(LAKE, seed)
+        horizon, top = picture[78:92].mean(axis=(0, 1)), picture[:12].mean(axis=(0, 1))
+        assert horizon[0] > horizon[2] * 1.15
+        assert horizon[0] / horizon[2] > top[0] / top[2]
+
+
+def test_the_lake_mirrors_the_sky_and_the_mountains() -> None:
+    for seed in range(1, 5):
+        picture = painted(LAKE, seed).mean(axis=-1)
+        scores = {}
+        for row in range(88, 125):
+            span = 60
+            above, below = picture[row - span : row - 14, 60:-60], picture[row + 14 : row + span, 60:-60][::-1]
+            scores[row] = float(np.corrcoef(above.ravel(), below.ravel())[0, 1])
+        assert max(scores.values()) > 0.5
+
+
+@pytest.mark.parametrize(
+    "size",
+    [(128, 128), (168, 96), (192, 80), (152, 104), (104, 152), (112, 136), (112, 144), (96, 168), (80, 192), (64, 640)],
+)
+@pytest.mark.parametrize(
+    ("prompt", "most"),
+    [("snowy hills", 0.03), ("snowy hills at sunset", 0.03), ("green hills", 0.12)],
+)
+def test_dry_land_reaches_the_lower_edge_in_every_shape(prompt: str, most: float, size: tuple[int, int]) -> None:
+    """No row of the lowest fifth is a step across the width from the next; blades of grass begin less sharply."""
+    width, height = size
+    for seed in (1, 7):
+        lowest = painted(prompt, seed, width, height)[height * 4 // 5 :]
+        steps = np.abs(np.median(np.diff(lowest, axis=0), axis=1)).max(axis=-1)
+        assert steps.max() < most
+
+
+def test_night_is_darker_than_day() -> None:
+    assert painted("mountains at night").mean() < 0.55 * painted("mountains at noon").mean()
+
+
+def test_neon_is_dark_with_saturated_lights() -> None:
+    for seed in range(1, 4):
+        picture = painted(NEON, seed)
+        assert np.median(picture.mean(axis=-1)) < 0.3
+        chroma = picture.max(axis=-1) - picture.min(axis=-1)
+        assert np.percentile(chroma, 98) > 0.4
+        lights = picture[chroma > 0.4]
+        assert len(set(lights.argmax(axis=-1))) == 3, "red, green and blue lights"
+
+
+def test_black_and_white_has_no_colour() -> None:
+    picture = painted("black and white photo of mountains")
+    assert np.abs(picture.max(axis=-1) - picture.min(axis=-1)).max() < 0.01
+
+
+def test_fog_lowers_the_contrast() -> None:
+    assert painted("foggy pine forest").std() < 0.8 * painted("pine forest").std()
+
+
+@pytest.mark.parametrize("size", [(64, 64), (640, 160), (96, 320)])
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "birds, storm at sea", "hills with flowers", "snowy forest, falling snow", "street in rain",
+        "aurora, stars, mountains", "a perfume bottle", "supercalifragilisticexpialidocious", "夕日",
+    ],
+)  # fmt: skip
+def test_every_subject_fits_every_shape(prompt: str, size: tuple[int, int]) -> None:
+    [picture] = studio.pictures(scene.read(prompt), size, 3, 1, 4)
+    assert picture.size == size
+    assert np.asarray(picture).std() > 5
+
+
+def test_files_differ_by_format_and_quality(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    *_, picture = paint(scene.read(LAKE).scene, 160, 96, 1)
+    assert picture is not None
+    files = {
+        (suffix, quality): studio.save(picture, f"out-0.{suffix}", quality)
+        for suffix in ("webp", "jpg", "png") for quality in (10, 90)
+    }  # fmt: skip
+    for (suffix, _), path in files.items():
+        with Image.open(path) as opened:
+            assert opened.format == {"webp": "WEBP", "jpg": "JPEG", "png": "PNG"}[suffix]
+    assert files["webp", 10].stat().st_size * 2 < files["webp", 90].stat().st_size
+    assert files["jpg", 10].stat().st_size * 2 < files["jpg", 90].stat().st_size
+    assert files["png", 10].read_bytes() == files["png", 90].read_bytes()
+
+
+def test_the_log_counts_steps_as_tqdm_does(capsys: pytest.CaptureFixture[str]) -> None:
+    pictures = list(studio.pictures(scene.read(LAKE), (64, 64), 1, 2, 4))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(pictures) == 2
+    assert lines[0] == "  0%|          | 0/4 [00:00<?, ?it/s]"
+    assert [line.split("|")[2].split()[0] for line in lines] == ["0/4", "1/4", "2/4", "3/4", "4/4"]
+    assert lines[-1].startswith("100%|██████████| 4/4 [")
+
+
+def test_an_interruption_while_painting_reaches_the_caller() -> None:
+    class StopPaintingError(BaseException):
+        """Stands for Cog's cancelation, which is raised inside whatever runs."""
+
+    painting = paint(scene.read(LAKE).scene, 64, 64, 1)
+    next(painting)
+    with pytest.raises(StopPaintingError):
+        painting.throw(StopPaintingError())
+
+
+def test_every_card_has_type_that_can_be_read() -> None:
+    for seed in range(300):
+        colours = card.scheme(seed)
+        assert min(card.contrast(colours.ink, under) for under in (colours.paper, *colours.shapes)) >= card.CONTRAST
+
+
+def test_cards_differ_by_prompt_and_by_seed_and_are_the_same_for_the_same() -> None:
+    def made(prompt: str, seed: int) -> bytes:
+        [picture] = studio.pictures(scene.read(prompt), (160, 120), seed, 1, 4)
+        return bytes(picture.tobytes())
+
+    assert made("a fox", 1) == made("a fox", 1)
+    assert len({made("a fox", 1), made("a fox", 2), made("a cat", 1)}) == 3
+
+
+@pytest.mark.parametrize(
+    "text", ["a fox", "a product shot of a perfume bottle", "word " * 300, "x" * 500, "Übergrößen, naïve"]
+)
+@pytest.mark.parametrize("box", [(400, 300), (90, 500), (60, 40)])
+def test_type_stays_in_its_box_and_nothing_of_it_is_lost(text: str, box: tuple[int, int]) -> None:
+    text, missing = typeset.settable(text)
+    assert missing == ""
+    setting = typeset.fit(text, "Semibold", box, (9, 80), 1.1)
+    wide = typeset.font("Semibold", setting.size)
+    assert setting.height <= box[1]
+    assert all(wide.getlength(line) <= box[0] * 1.03 for line in setting.lines)
+    shown = "".join(setting.lines).replace(" ", "")
+    if setting.left:
+        assert text.replace(" ", "").startswith(shown.removesuffix("…"))
+        assert shown.endswith("…")
+    else:
+        assert shown == text.replace(" ", "")
+
+
+def test_short_type_is_large_and_its_lines_are_about_equally_long() -> None:
+    setting = typeset.fit("a product shot of a perfume bottle", "Semibold", (400, 400), (9, 90), 1.1)
+    assert setting.size > 50
+    lengths = [typeset.font("Semibold", setting.size).getlength(line) for line in setting.lines]
+    assert min(lengths) > 0.5 * max(lengths)
+
+
+def test_letters_that_the_font_lacks_are_counted_on_the_card_and_named_in_the_log(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert (
+        typeset.settable("夕日の海 with a नमस्ते 😀")[0]
+        == "[4\u00a0characters] with a [6\u00a0characters] [1\u00a0character]"
+    )
+    assert typeset.settable("Жизнь, ελιά, Tiếng Việt, façade — 5 €\u0007") == (
+        "Жизнь, ελιά, Tiếng Việt, façade — 5 €", "")  # fmt: skip
+    list(studio.pictures(scene.read("夕日 with a boat"), (160, 120), 1, 2, 4))
+    assert capsys.readouterr().out == "Stand-in: its font has no letters for 夕日\n"
+
+
+def test_what_a_card_has_no_room_for_is_counted_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    list(studio.pictures(scene.read("a cat " * 400), (128, 128), 1, 1, 4))
+    assert "the card has no room for the last " in capsys.readouterr().out

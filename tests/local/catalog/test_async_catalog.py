@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, ClassVar
+
+import pytest
+
+from replicate_job.errors import LocalError
+from replicate_job.local.catalog.async_catalog import AsyncCatalog
+from replicate_job.local.catalog.catalog import Catalog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from replicate_job.local.catalog.model import Model
+
+
+@pytest.fixture
+def register(tmp_path: Path) -> Iterator[AsyncCatalog]:
+    made = AsyncCatalog(Catalog([tmp_path / "models"], versions=tmp_path / "versions", interval=0.0))
+    yield made
+    made.close()
+
+
+@contextmanager
+def held_up(versions: Path) -> Iterator[None]:
+    """Whoever keeps a version here has to wait."""
+    with (versions / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+async def test_while_an_edited_model_is_read_the_others_are_there_at_once(
+    write_model: Callable[..., Path], register: AsyncCatalog, tmp_path: Path
+) -> None:
+    folder = write_model("one", name="edited")
+    write_model("code", name="other")
+    old, other = await register.find("me", "edited"), await register.find("me", "other")
+    assert old
+    assert other
+    (folder / "predict.py").write_text("another")
+    with held_up(tmp_path / "versions"):
+        looks = [asyncio.create_task(register.find("me", "edited")) for _ in range(3)]
+        for _ in range(100):
+            assert await register.find("me", "other") == other
+            assert await register.version(old.version) == old
+        assert not any(look.done() for look in looks)
+    new, *again = await asyncio.gather(*looks)
+    assert new
+    assert new.version != old.version
+    assert again == [new, new]
+
+
+class Watched(Catalog):
+    """Knows the threads in which folders were walked through."""
+
+    walkers: ClassVar[set[int]] = set()
+
+    def unchanged(self, owner: str, name: str) -> Model | None:
+        if not self.fresh(owner, name):
+            self.walkers.add(threading.get_ident())
+        return super().unchanged(owner, name)
+
+
+async def test_no_folder_is_walked_through_in_the_event_loop(write_model: Callable[..., Path]) -> None:
+    register = AsyncCatalog(Watched([write_model("code").parent.parent], interval=0.0))
+    assert await register.find("me", "model") == await register.find("me", "model")
+    assert Watched.walkers
+    assert threading.get_ident() not in Watched.walkers
+    register.close()
+
+
+async def test_a_look_that_nobody_waits_for_any_more_goes_on_alone(
+    write_model: Callable[..., Path], register: AsyncCatalog, tmp_path: Path
+) -> None:
+    folder = write_model("one")
+    old = await register.find("me", "model")
+    (folder / "predict.py").write_text("another")
+    with held_up(tmp_path / "versions"):
+        look = asyncio.create_task(register.find("me", "model"))
+        await asyncio.sleep(0)
+        look.cancel()
+        await asyncio.wait((look,))
+        again = asyncio.create_task(register.find("me", "model"))
+        await asyncio.sleep(0)
+    new = await again
+    assert new
+    assert await register.versions(new) == [new, old]
+
+
+async def test_what_is_wrong_is_raised_where_it_is_asked_for(
+    write_model: Callable[..., Path], register: AsyncCatalog
+) -> None:
+    write_model("code", "predict: [")
+    assert not [model for model in await register.models() if not model.is_built_in]
+    assert len(register.faults) == 1
+    with pytest.raises(LocalError, match="cannot be read"):
+        await register.find("me", "model")
+    assert await register.find("me", "none") is None
+    assert await register.version("0" * 64) is None

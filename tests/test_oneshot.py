@@ -1,0 +1,377 @@
+"""Running jobs from Python: blocking, in a coroutine, in a notebook's loop, piece by piece."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from replicate_job import Job, Result, arun, batch, replicate_run_prediction, run, stream
+from replicate_job.errors import (
+    JobError,
+    MissingVariableError,
+    OutputError,
+    OutputExpiredError,
+    PredictionFailedError,
+    PredictionUnfinishedError,
+)
+from replicate_job.oneshot import astream
+from replicate_job.testing import File, Model, Script, ScriptedAPI, Stream, openapi_schema
+
+TEN = ["prediction_id", "status", "model", "input", "output", "error", "created_at", "completed_at", "urls", "metrics"]
+LLAMA = Job("meta/llama-2-70b-chat", {"prompt": "x"}, poll_interval=0.05, max_poll_attempts=200)
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ScriptedAPI]:
+    """The environment names it, and a journal of its own."""
+    with ScriptedAPI() as api:
+        for name, value in api.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+        monkeypatch.setenv("REPLICATE_JOB_JOURNAL", str(tmp_path / "journal.db"))
+        yield api
+
+
+def test_run_blocks_until_the_end(api: ScriptedAPI, tmp_path: Path) -> None:
+    result = run("black-forest-labs/flux-schnell", {"prompt": "x"}, save_to=tmp_path / "out")
+    assert isinstance(result, Result)
+    assert result.raise_for_status() is result
+    assert [path.parent for path in result.files] == [tmp_path / "out" / result.prediction_id]
+    assert list(result.to_dict()) == [*TEN, "files"]
+    assert api.predictions[0].input == {"prompt": "x"}
+
+
+def test_a_job_takes_more_input_and_other_options(api: ScriptedAPI) -> None:
+    job = Job("acme/private", {"a": 1, "b": 1}, cancel_after="5m")
+    result = run(job, {"b": 2}, key="mine", webhook="https://example.com/x")
+    assert (result.key, result.input) == ("mine", {"a": 1, "b": 2})
+    create = next(request for request in api.requests if request.operation == "create")
+    assert create.headers["cancel-after"] == "5m"
+    assert b'"webhook":"https://example.com/x"' in create.body
+    assert run(job, {"b": 2}, key="mine") == result
+    assert len(api.predictions) == 1
+
+
+def test_the_seeds_function_gives_the_ten_fields_in_order(api: ScriptedAPI) -> None:
+    response = replicate_run_prediction(
+        "black-forest-labs/flux-schnell",
+        {
+            "prompt": "A serene mountain landscape",
+            "aspect_ratio": "16:9",
+            "output_format": "webp",
+            "output_quality": 80,
+        },
+        wait_for_completion=True,
+        poll_interval=1,
+        max_poll_attempts=60,
+    )
+    assert list(response) == TEN
+    assert response["status"] == "succeeded"
+    assert response["prediction_id"] == api.predictions[0].id
+    assert response["metrics"]["predict_time"] >= 0
+    api.next(Script(duration=math.inf))
+    assert replicate_run_prediction("acme/private", {}, wait_for_completion=False)["status"] == "starting"
+    api.next(Script(duration=math.inf))
+    unfinished = replicate_run_prediction("acme/private", {}, poll_interval=0.1, max_poll_attempts=2)
+    assert (list(unfinished), unfinished["output"], unfinished["completed_at"]) == (TEN, None, None)
+
+
+async def test_run_works_where_a_loop_already_runs(api: ScriptedAPI) -> None:
+    result = run("acme/private", {"n": 1})
+    assert (result.status, result.prediction_id) == ("succeeded", api.predictions[0].id)
+    with pytest.raises(JobError, match="names no model"):
+        run("flux")
+
+
+@pytest.mark.usefixtures("api")
+async def test_errors_cross_the_thread_as_they_are(tmp_path: Path) -> None:
+    with ScriptedAPI(script=Script(output=File(content=b"x", expires=0))) as gone:  # noqa: SIM117 - one setting, one claim
+        with pytest.raises(OutputExpiredError) as caught:
+            run("facebook/musicgen", {"prompt": "x"}, base_url=gone.base_url, token=gone.token, save_to=tmp_path)
+    assert caught.value.result.status == "succeeded"
+
+
+async def _run_all(save_to: Path, *, allowed: bool) -> list[Result]:
+    """The same through each way in from Python."""
+    model, given = "black-forest-labs/flux-schnell", {"prompt": "x"}
+    results = [await arun(model, given, save_to=save_to, allow_private_outputs=allowed)]
+    results += [run(model, given, save_to=save_to, allow_private_outputs=allowed)]
+    results += [one async for one in batch(model, [given], save_to=save_to, allow_private_outputs=allowed)]
+    return results
+
+
+async def test_outputs_on_this_machine_are_allowed_where_the_api_is_elsewhere(
+    api: ScriptedAPI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", api.base_url)
+    monkeypatch.setenv("REPLICATE_BASE_URL", "http://replicate.example")
+    with pytest.raises(OutputError, match="allow_private_outputs=True"):
+        await _run_all(tmp_path / "out", allowed=False)
+    results = await _run_all(tmp_path / "out", allowed=True)
+    assert [len(result.files) for result in results] == [1, 1, 1]
+
+
+async def test_arun_is_the_coroutine_and_many_go_together(api: ScriptedAPI) -> None:
+    results = await asyncio.gather(*(arun("acme/private", {"n": number}) for number in range(5)))
+    assert {result.input["n"] for result in results} == set(range(5))
+    assert len(api.predictions) == 5
+
+
+async def test_a_cancelled_arun_leaves_the_prediction_to_the_next_of_its_key(api: ScriptedAPI) -> None:
+    api.next(Script(duration=math.inf, output="x"))
+    task = asyncio.create_task(arun("acme/private", key="mine"))
+    await asyncio.to_thread(api.wait_until, lambda: api.predictions)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert api.count("cancel") == 0
+    api.predictions[0].finish()
+    assert (await arun("acme/private", key="mine")).status == "succeeded"
+    assert len(api.predictions) == 1
+
+
+async def test_astream_yields_text_and_raises_unless_it_succeeded(api: ScriptedAPI) -> None:
+    api.next(Script(duration=0.2, output=["a", "b"], stream=Stream(interval=0.05)))
+    assert [piece async for piece in astream(LLAMA)] == ["a", "b"]
+    api.next(Script(duration=0.1, end="failed", error="boom", output=["a"], stream=Stream()))
+    pieces: list[str] = []
+    with pytest.raises(PredictionFailedError, match="boom"):  # noqa: PT012 - it is the loop that raises
+        async for piece in astream(LLAMA):
+            pieces.append(piece)  # noqa: PERF401 - what came before the error counts
+    assert pieces == ["a"]
+
+
+def test_stream_yields_text_as_it_comes(api: ScriptedAPI) -> None:
+    api.next(Script(duration=math.inf, output=["a", "b"], stream=Stream()))
+    texts = stream(LLAMA)
+    assert next(texts) == "a"
+    assert api.predictions[0].status in {"starting", "processing"}
+    assert next(texts) == "b"
+    api.predictions[0].finish()
+    assert list(texts) == []
+
+
+def test_stream_of_a_model_that_does_not_stream_is_its_output(api: ScriptedAPI) -> None:
+    assert list(stream("replicate/hello-world", {"text": "you"})) == ["hello you"]
+    assert len(api.predictions) == 1
+
+
+@pytest.mark.parametrize(
+    ("output", "texts"),
+    [
+        (["a", None, 3, "b"], ["ab"]),
+        ([None, "a", {"n": 1}, ["x"]], ["a"]),
+        ([1, 2], []),
+        ({"text": "a", "n": 1}, []),
+        (7, []),
+        ([], []),
+        (None, []),
+        ("", []),
+        ([""], []),
+    ],
+)
+def test_what_is_no_text_is_in_the_streams_result(
+    api: ScriptedAPI, caplog: pytest.LogCaptureFixture, output: Any, texts: list[str]
+) -> None:
+    api.next(Script(output=output))
+    followed = stream("acme/private")
+    assert list(followed) == texts
+    assert followed.result.output == output
+    told = any("holds no text to stream" in record.message for record in caplog.records)
+    assert told == (not texts and bool(output) and output != [""])
+
+
+def test_files_of_a_stream_are_kept_and_in_its_result(api: ScriptedAPI, tmp_path: Path) -> None:
+    api.next(Script(output=["a caption", File(content=b"x", name="a.txt", inline=True)]))
+    with stream("acme/private", save_to=tmp_path) as followed:
+        assert list(followed) == ["a caption"]
+    assert [path.read_bytes() for path in followed.result.files] == [b"x"]
+
+
+async def test_files_of_an_astream_are_kept_and_in_its_result(api: ScriptedAPI, tmp_path: Path) -> None:
+    api.next(Script(output=["a caption", File(content=b"x", name="a.txt", inline=True)]))
+    async with astream("acme/private", save_to=tmp_path) as followed:
+        assert [piece async for piece in followed] == ["a caption"]
+    assert [path.read_bytes() for path in followed.result.files] == [b"x"]
+
+
+def test_a_stream_has_its_result_at_its_end_only_and_then_also_after_an_error(api: ScriptedAPI) -> None:
+    api.next(Script(duration=0.1, end="failed", error="boom", output=["a"], stream=Stream()))
+    followed = stream(LLAMA)
+    assert next(followed) == "a"
+    with pytest.raises(JobError, match="read it to its end first"):
+        _ = followed.result
+    with pytest.raises(PredictionFailedError, match="boom"):
+        list(followed)
+    assert (followed.result.status, followed.result.error) == ("failed", "boom")
+
+
+def test_the_stream_of_a_finished_job_says_what_is_no_text_too(
+    api: ScriptedAPI, caplog: pytest.LogCaptureFixture
+) -> None:
+    api.next(Script(output={"n": 1}))
+    for times in (1, 2):
+        assert list(stream("acme/private", key="mine")) == []
+        assert sum("holds no text to stream" in record.message for record in caplog.records) == times
+
+
+def test_stream_raises_what_run_would_and_what_is_unfinished(api: ScriptedAPI) -> None:
+    with pytest.raises(JobError, match="names no model"):
+        list(stream("flux"))
+    api.next(Script(duration=math.inf, output=["a"], stream=Stream()))
+    with pytest.raises(PredictionUnfinishedError):
+        list(stream(LLAMA, poll_interval=0.1, max_poll_attempts=4))
+
+
+async def test_stream_works_where_a_loop_already_runs(api: ScriptedAPI) -> None:
+    assert "".join(stream(LLAMA)) == "Once upon a time."
+    assert len(api.predictions) == 1
+
+
+def test_a_stream_that_is_left_early_leaves_the_prediction_running_and_no_thread(api: ScriptedAPI) -> None:
+    api.next(Script(duration=math.inf, output=["a", "b"], stream=Stream()))
+    texts: Any = stream(LLAMA, key="mine")
+    assert next(texts) == "a"
+    texts.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "replicate-job"]
+    assert api.count("cancel") == 0
+    api.predictions[0].finish()
+    assert list(stream(LLAMA, key="mine")) == ["ab"]
+    assert len(api.predictions) == 1
+
+
+def test_a_stream_that_was_never_begun_does_nothing(api: ScriptedAPI) -> None:
+    stream(LLAMA).close()
+    assert api.requests == []
+
+
+def test_what_a_stand_in_says_of_a_version_is_not_believed_of_the_real_one(api: ScriptedAPI, tmp_path: Path) -> None:
+    name = f"acme/model:{'a' * 64}"
+    text, file = openapi_schema({}, {"type": "string"}), openapi_schema({}, {"type": "string", "format": "uri"})
+    stand_in = Model(name="acme/model", versions=("a" * 64,), schema=text, script=Script(output="words"))
+    with ScriptedAPI(stand_in) as local:
+        assert run(name, {}, base_url=local.base_url, token=local.token).output == "words"
+    real = msgspec.structs.replace(stand_in, schema=file, script=Script(output=File(content=b"x", name="a.bin")))
+    api.models["acme/model"] = real
+    result = run(name, {}, save_to=tmp_path / "out")
+    assert [path.read_bytes() for path in result.files] == [b"x"]
+
+
+def test_a_stream_for_which_there_is_no_event_loop_is_an_error(api: ScriptedAPI) -> None:
+    program = """
+import resource
+from replicate_job import stream
+pieces = stream("acme/private", {})
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+try:
+    next(pieces)
+except OSError as error:
+    print(error.strerror)
+"""
+    words = [sys.executable, "-c", program]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.stdout, ended.returncode) == ("Too many open files\n", 0)
+    assert not api.predictions
+
+
+def test_without_a_token_nothing_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("REPLICATE_API_TOKEN", raising=False)
+    monkeypatch.delenv("REPLICATE_BASE_URL", raising=False)
+    with pytest.raises(MissingVariableError, match="api-tokens"):
+        run("acme/private", journal=tmp_path / "journal.db")
+    with pytest.raises(MissingVariableError, match="MY_SECRET"):
+        run(Job("acme/private", env=("MY_SECRET",)), journal=tmp_path / "journal.db")
+
+
+def test_a_programme_is_told_through_its_log(api: ScriptedAPI, caplog: pytest.LogCaptureFixture) -> None:
+    api.faults.next("create", "429(body=0)")
+    with caplog.at_level(logging.DEBUG, logger="replicate_job"):
+        run("acme/private")
+    assert any("429" in record.message for record in caplog.records if record.levelno == logging.WARNING)
+    assert any("is succeeded" in record.message for record in caplog.records if record.levelno == logging.DEBUG)
+    assert api.token not in caplog.text
+
+
+START = """
+import asyncio, os, signal, sys, threading
+from replicate_job import run
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a program in the background of a shell ignores it
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
+
+def work():
+    try:
+        run("acme/private", {"n": 1}, key="mine")
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+"""
+BLOCKS = f"{START}\nwork()"
+IN_A_LOOP = f"""{START}
+async def notebook():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a kernel, whose cells get KeyboardInterrupt
+    work()
+asyncio.run(notebook())
+"""
+IN_ANOTHER_THREAD = f"""{START}
+def interrupt():
+    sys.stdin.read(1)
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+    sys.stdin.read(1)
+threading.Thread(target=interrupt, daemon=True).start()
+work()
+"""
+"""The signal comes to a thread that is not the one that waits, as systems may have it: no wait is interrupted."""
+
+
+def started(program: str) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
+@pytest.mark.parametrize("program", [BLOCKS, IN_A_LOOP], ids=["a script", "a notebook"])
+def test_ctrl_c_in_run_cancels_at_the_api(api: ScriptedAPI, program: str) -> None:
+    """It strikes during the hold of the create, when no id is known yet."""
+    api.next(Script(duration=math.inf))
+    with started(program) as process:
+        api.wait_until(lambda: api.predictions)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=30)
+    assert said == "interrupted\n"
+    assert process.returncode == 0
+    assert [prediction.status for prediction in api.predictions] == ["canceled"]
+
+
+def test_a_signal_that_another_thread_gets_is_heeded_all_the_same(api: ScriptedAPI) -> None:
+    api.next(Script(duration=math.inf))
+    with started(IN_ANOTHER_THREAD) as process:
+        api.wait_until(lambda: api.predictions)
+        assert process.stdin
+        process.stdin.write("x")
+        process.stdin.flush()
+        assert process.stdout
+        assert process.stdout.readline() == "interrupted\n"
+    assert [prediction.status for prediction in api.predictions] == ["canceled"]
+
+
+def test_what_another_signals_handler_raises_leaves_the_prediction_to_the_next_of_its_key(api: ScriptedAPI) -> None:
+    """As a server of workers ends them, or a limit of time."""
+    api.next(Script(duration=math.inf))
+    with started(BLOCKS) as process:
+        api.wait_until(lambda: api.predictions)
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=30)
+    assert "terminated" in told
+    assert api.count("cancel") == 0
+    api.predictions[0].finish()
+    assert run("acme/private", {"n": 1}, key="mine").prediction_id == api.predictions[0].id
+    assert len(api.predictions) == 1
