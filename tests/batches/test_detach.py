@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from replicate_job.batches.detach import leave
 from replicate_job.batches import detach as module
+from replicate_job.batches.detach import leave
 from replicate_job.flow.context import Context, moment
 from replicate_job.job import Job
 from replicate_job.journal.entry import Request

@@ -22,7 +22,7 @@ from replicate_job.errors import (
     ReplicateJobError,
 )
 from replicate_job.flow.context import Context, moment
-from replicate_job.flow.reconcile import be_uncertain, reconcile
+from replicate_job.flow.reconcile import be_uncertain, cancel_surplus, reconcile
 from replicate_job.journal.entry import Claim, Request
 from replicate_job.wire.prediction import Prediction
 
@@ -139,21 +139,6 @@ async def _look_for(context: Context, claim: Claim, broken: ReplicateJobError | 
     if found and context.scans:
         context.scans.know(found)
     return found
-
-
-async def cancel_surplus(context: Context, prediction_id: str) -> None:
-    """Cancel a prediction that came second, unless another job has taken it for its own."""
-    if await context.journal.find(prediction_id, context.api):
-        return
-    for attempt in range(context.patience.connects):
-        try:
-            await context.client.cancel_prediction(prediction_id)
-        except ReplicateJobError as error:
-            problem = error
-            await context.clock.sleep(backoff(attempt))
-        else:
-            return
-    context.reporter.error(f"{prediction_id} could not be canceled and may be charged: {problem}")
 
 
 class _Tries:

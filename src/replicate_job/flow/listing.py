@@ -10,8 +10,9 @@ import msgspec
 
 from replicate_job.wire.prediction import Prediction, parse_time
 
-OLD_PAGES = 3
-"""Pages on end that hold nothing of the span, after which a server that knows no filter is read no further."""
+OLD = 100
+"""Predictions on end, newest first and all older than the span, after which a server that knows no filter is read no
+further."""
 
 
 class Pages(Protocol):
@@ -32,13 +33,15 @@ async def read_list(client: Pages, *, after: datetime, before: datetime, known: 
     """
     found: list[Prediction] = []
     newest: datetime | None = None
-    old = 0
+    old, last = 0, None
     async for page in client.list_predictions(after=after, before=before):
         times = [created for each in page if (created := parse_time(each.created_at))]
         found += [each for each in page if each.id not in known]
         inside = [created for created in times if after <= created <= before]
         newest = max([*inside, *([newest] if newest else [])], default=None)
-        old = old + 1 if times and max(times) < after else 0
-        if old == OLD_PAGES:
+        for created in times:
+            old = old + 1 if created < after and (last is None or created <= last) else 0
+            last = created
+        if old >= OLD:
             break
     return Listing(found, newest)

@@ -136,7 +136,16 @@ class _LookUp:
                     (same if is_inside and is_exact else almost).append(prediction)
                 case "almost" if is_inside and span.is_trusted:
                     almost.append(prediction)
-        return await self._context.journal.adopt(self._claim, _oldest_first(same), _oldest_first(almost))
+        adoption = await self._context.journal.adopt(self._claim, _oldest_first(same), _oldest_first(almost))
+        for surplus in adoption.surplus:
+            await self._cancel(surplus, str(adoption.prediction_id))
+        return adoption
+
+    async def _cancel(self, surplus: str, own: str) -> None:
+        """A process that was stopped after its look at the lease sends when it wakes: the job has two then."""
+        key = self._claim.key
+        self._context.reporter.warn(f"the job {key!r} was created twice: {own} is its prediction, canceling {surplus}")
+        await cancel_surplus(self._context, surplus)
 
     def _has_settled(self, listing: Listing, started: float, adoption: Adoption) -> bool:
         """Whether the list must have shown the prediction: it shows one made well after, or had the time for it."""
@@ -157,7 +166,7 @@ class _LookUp:
         return overtaken <= listing.newest.timestamp()
 
     async def _are_others(self, unclear: Sequence[str], listing: Listing) -> bool:
-        """Whether other jobs' create requests, under way by now, may have made all of these: those jobs will tell."""
+        """Whether all of these are other jobs' by now, or may be made by their create requests that are under way."""
         candidates = [prediction for prediction in listing.predictions if prediction.id in unclear]
         requests = await self._under_way() if candidates else []
         for prediction in candidates:
@@ -165,7 +174,8 @@ class _LookUp:
                 if await judge(prediction, request, self._read_content) == "same":
                     break
             else:
-                return False
+                if not await self._context.journal.find(prediction.id, self._context.api):
+                    return False
         return bool(candidates)
 
     async def _under_way(self) -> list[Request]:
@@ -237,6 +247,21 @@ async def be_uncertain(context: Context, claim: Claim, reason: str, candidates: 
         f"{context.line('wait', 'ID', '--key', claim.key)} takes that prediction for this job"
     )
     raise UncertainError(f"{problem}; {advice}", key=claim.key, candidates=candidates)
+
+
+async def cancel_surplus(context: Context, prediction_id: str) -> None:
+    """Cancel a prediction that came second, unless another job has taken it for its own."""
+    if await context.journal.find(prediction_id, context.api):
+        return
+    for attempt in range(context.patience.connects):
+        try:
+            await context.client.cancel_prediction(prediction_id)
+        except ReplicateJobError as error:
+            problem = error
+            await context.clock.sleep(backoff(attempt))
+        else:
+            return
+    context.reporter.error(f"{prediction_id} could not be canceled and may be charged: {problem}")
 
 
 def _oldest_first(predictions: list[Prediction]) -> list[str]:

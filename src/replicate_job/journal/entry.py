@@ -121,9 +121,11 @@ class Adoption(msgspec.Struct, frozen=True):
 
     ``rivals_sent`` is when another job last sent a request that the list cannot tell from this one: these jobs take
     each other's predictions, so that only once the list shows all of them does it show that there is none for this one.
+    ``surplus`` are what further requests of this very job have made.
     """
 
     prediction_id: str | None = None
+    surplus: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
     rivals_sent: Moment | None = None
 

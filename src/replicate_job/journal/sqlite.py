@@ -116,7 +116,8 @@ class SQLiteJournal:
 
         def let_go(db: sqlite3.Connection) -> None:
             for claim in taken:  # with ``request``, nothing was sent
-                query = "UPDATE jobs SET holder=NULL, state=iif(?, 'claimed', state) WHERE key=? AND fence=?"
+                free = "holder=NULL, state=iif(?1, 'claimed', state), sends=sends-?1"
+                query = f"UPDATE jobs SET {free} WHERE key=?2 AND fence=?3"  # noqa: S608 - our own columns
                 db.execute(query, (claim.intends, key, claim.fence))
 
         try:
@@ -293,19 +294,19 @@ class SQLiteJournal:
     async def adopt(self, claim: Claim, same: Sequence[str], almost: Sequence[str] = ()) -> Adoption:
         def work(db: sqlite3.Connection) -> Adoption:
             entry = _held(db, claim)
-            if entry.prediction_id is not None:
-                return Adoption(entry.prediction_id)
             if entry.request is None:
-                return Adoption()
+                return Adoption(entry.prediction_id)
             whole, shown = print_request(self._key, entry.request)
-            free = _not_owned(db, entry.api, same)
+            free, rivals = _not_owned(db, entry.api, same), _rivals(db, entry, shown)
+            if entry.prediction_id is not None:  # a process that was stopped before it sent has recorded what it made
+                return Adoption(entry.prediction_id, free if not rivals and len(free) < entry.sends else ())
             if not free:
                 return Adoption(unclear=_not_owned(db, entry.api, almost), rivals_sent=_rivals_sent(db, entry, shown))
-            rivals = _rivals(db, entry, shown)
-            if len(free) > sum(rivals.values()) + 1 or rivals.keys() - {whole}:
+            possible = sum(rivals.values()) + 1 if rivals else entry.sends
+            if len(free) > possible or rivals.keys() - {whole}:
                 return Adoption(unclear=free)
             db.execute("UPDATE jobs SET state='created', prediction_id=?, problem='' WHERE key=?", (free[0], claim.key))
-            return Adoption(free[0])
+            return Adoption(free[0], () if rivals else free[1:])
 
         return await self._writer.run(work, synced=True)
 
@@ -365,7 +366,8 @@ class SQLiteJournal:
             entry = _held(db, claim)
             if known := entry.prediction_id:
                 raise ClaimLostError(f"the job {claim.key!r} has the prediction {known}")
-            db.execute("UPDATE jobs SET state = ?, problem = ? WHERE key = ?", (state, problem, claim.key))
+            query = "UPDATE jobs SET state = ?, problem = ?, sends = sends - ? WHERE key = ?"
+            db.execute(query, (state, problem, state == "claimed", claim.key))
             if state == "refused":
                 _strip(db, entry)
 

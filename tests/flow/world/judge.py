@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from replicate_job.errors import ReplicateJobError, UncertainError
+from replicate_job.errors import JournalError, ReplicateJobError, UncertainError
 
 from .account import Account, Made, Nature
 from .clocks import EPOCH
 from .plan import Plan
 from .play import World
+from .process import Ended
 from .wire import Dates
 
 NEVER = (0.0, 0.0)
@@ -64,9 +65,9 @@ def _doubts(world: World) -> Iterator[str]:
     network = world.plan.network
     if network.reads or network.outage != NEVER:
         return
-    for end in world.ends:
+    for index, end in enumerate(world.ends):
         is_doubt = isinstance(end.error, UncertainError) and "not known yet" not in str(end.error)
-        if is_doubt and not any(_excuses(world, end.key)):
+        if is_doubt and not any(_excuses(world, index)):
             yield f"uncertain for a while though it could be known: {end.key} in process {end.process}: {end.error}"
 
 
@@ -104,7 +105,7 @@ def _rows(world: World) -> Iterator[str]:
             yield f"left open: {key} is {row.state}"
         if row.prediction_id and not _may_have(world, key, _by_id(world, row.prediction_id)):
             yield f"another's prediction: {key} has {row.prediction_id}"
-        if row.state == "uncertain" and not any(_excuses(world, key)):
+        if row.state == "uncertain" and not any(_excuses(world, _last_doubt(world, key))):
             yield f"uncertain though it could be known: {key}: {row.problem}"
     yield from _unaccounted(world)
 
@@ -144,8 +145,19 @@ def _by_id(world: World, prediction_id: str) -> Made:
     return next(each for each in _made(world) if each.id == prediction_id)
 
 
-def _excuses(world: World, key: str) -> Iterator[str]:
-    """Why it may be that it cannot be known whether this job has a prediction."""
+def _last_doubt(world: World, key: str) -> int:
+    """The last end of this job that left it uncertain; one that no process told of was at the very end."""
+    doubts = [n for n, end in enumerate(world.ends) if end.key == key and isinstance(end.error, UncertainError)]
+    return max(doubts, default=max(n for n, end in enumerate(world.ends) if end.key == key))
+
+
+def _is_recorded(end: Ended) -> bool:
+    return bool(end.prediction_id) and not isinstance(end.error, JournalError)
+
+
+def _excuses(world: World, index: int) -> Iterator[str]:
+    """Why it may be that at this end of a job it could not be known whether it has a prediction."""
+    key = world.ends[index].key
     plan, nature = world.plan, world.plan.nature
     given = plan.jobs[key].input_data
     facts = {
@@ -160,7 +172,7 @@ def _excuses(world: World, key: str) -> Iterator[str]:
     yield from (excuse for excuse, holds in facts.items() if holds)
     others = [foreign.input for foreign in plan.foreign]
     # Whose prediction another job's is, the journal knows once that job has it.
-    unknown = [other for other, row in world.rows.items() if not row.prediction_id]
+    unknown = world.rows.keys() - {end.key for end in world.ends[:index] if _is_recorded(end)}
     others += [plan.jobs[other].input_data for other in unknown if plan.jobs[other].input_data != given]
     if any(relation(given, other, nature) != "other" for other in others):
         yield "another prediction is like it"

@@ -61,6 +61,21 @@ FOUND = {
     "the same is being made just now, much later": Plan(
         3401, SLUG, TWO, lives=(Life((Interruption(9, "term"),)),), rest=400.0
     ),
+    "a process that overslept has recorded its own": Plan(
+        435424,
+        "deployments/acme/dep",
+        ONE,
+        network=Network((Answer("timeout"),)),
+        lives=(Life((Interruption(11, "stop", 100.0),)), Life()),
+    ),
+    "a process that overslept was not answered either": Plan(
+        417629,
+        SLUG,
+        ONE,
+        Nature(lags=(59.0, 2.0, 0.0)),
+        Network((Answer("reset"), Answer("timeout"))),
+        lives=(Life((Interruption(7, "stop", 40.0),)), Life()),
+    ),
 }
 
 
