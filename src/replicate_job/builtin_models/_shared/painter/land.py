@@ -4,15 +4,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from painter.noise import Array, fbm, lookup, octave, ramp, rng, soften, tile
+from painter.noise import Array, fbm, lookup, octave, ramp, rng, soften
+from painter.palette import linear
 
 if TYPE_CHECKING:
-    from painter.palette import Palette
     from painter.relief import Relief
     from painter.view import View
 
@@ -21,27 +20,16 @@ WATER = np.float32(-1e4)
 """Stands for a place under water, which no ray from above stops at."""
 _STEPS = 240
 """Depths tried on the way to one that is e times as far: a crest between two of them is missed, and its line breaks."""
+_HAZE = 0.075
 _BEHIND = 1.03
 """How much farther the land above a pixel is, where there is a crest in between."""
 
 
-@dataclass(frozen=True)
-class Cover:
-    """What grows or lies on the land: linear colours, and heights (world units) where one gives way to the next."""
-
-    low: Array
-    rock: Array
-    snow: Array
-    snowline: float
-    treeline: float
-    haze: float = 0.075
-    grain: float = 1.0
-
-
-def lit(relief: Relief, cover: Cover, palette: Palette, side: float, seed: int) -> Array:
+def lit(field: Relief, view: View) -> Array:
     """Colour the whole field as lit by a low sun from one side: (rows, cols, 3)."""
-    height = relief.height
-    depth, width = relief.cell
+    height, palette = field.height, view.light
+    side = 1 if view.bearing > 0 else -1
+    depth, width = field.cell
     down, across = np.gradient(height)
     down, across = down / depth, across / width
     steep = np.sqrt(down * down + across * across)
@@ -50,30 +38,32 @@ def lit(relief: Relief, cover: Cover, palette: Palette, side: float, seed: int) 
     light = np.array([side * 0.86, low, -0.42], dtype=np.float32)
     light /= np.linalg.norm(light)
     face = np.clip((-across * light[0] + light[1] - down * light[2]) * norm, 0, 1)
-    ray = height + np.arange(height.shape[1], dtype=np.float32)[None, :] * width * (low * 0.62) * (
-        1 if side < 0 else -1
-    )
-    wall = np.maximum.accumulate(ray, axis=1) if side < 0 else np.maximum.accumulate(ray[:, ::-1], axis=1)[:, ::-1]
+    # Towards the sun, whatever rises above the ray is what shades a place.
+    ray = height - side * np.arange(height.shape[1], dtype=np.float32)[None, :] * width * (low * 0.62)
+    wall = np.maximum.accumulate(ray[:, ::-side], axis=1)[:, ::-side]
     open_sun = 1 - ramp(0.0, 0.055, wall - ray)
     hollow = np.clip((soften(height, 26) - height) * 2.1, -0.35, 0.5)
     fill = (0.52 + 0.48 * norm) * (1 - hollow) * (1 - 0.35 * ramp(0.2, 1.2, -down * 0.5))
-    colour = albedo(relief, cover, steep, seed)
-    return colour * (palette.sun * (face * open_sun)[..., None] * 0.82 + palette.shade * fill[..., None] * 0.95)
+    return _cover(height, steep, view) * (
+        palette.sun * (face * open_sun)[..., None] * 0.82 + palette.shade * fill[..., None] * 0.95
+    )
 
 
-def albedo(relief: Relief, cover: Cover, steep: Array, seed: int) -> Array:
+def _cover(height: Array, steep: Array, view: View) -> Array:
     """Choose between low growth, rock and snow by height, slope and chance."""
-    dice = rng(seed, "cover")
-    shape = relief.height.shape
-    patch = fbm(dice, shape, (22, 30), 5, 0.62)
-    speck = octave(dice, shape, (shape[0] / 2.1, shape[1] / 2.1))
-    height = relief.height
-    rocky = ramp(-0.1, 0.1, (height - cover.treeline) * 0.55 + (steep - 0.95) * 0.22 + patch * 0.13)
-    snowy = ramp(-0.09, 0.09, (height - cover.snowline) * 0.45 - (steep - 0.85) * 0.36 + patch * 0.13)
-    low = cover.low * (1 + cover.grain * (0.3 * patch + 0.28 * speck))[..., None]
-    rock = cover.rock * (1 + cover.grain * (0.28 * patch + 0.12 * speck))[..., None]
-    mixed = low + (rock - low) * rocky[..., None]
-    return np.clip(mixed + (cover.snow - mixed) * snowy[..., None], 0, 1)
+    dice = rng(view.seed, "cover")
+    winter = "snow" in view.scene.shows
+    snowline = 0.25 if winter else rng(view.seed, "snowline").uniform(0.85, 1.35)
+    snow = linear("#eef3fa")
+    growth = snow * 0.8 if winter else linear("#4c5f35") * 0.7
+    patch = fbm(dice, height.shape, (22, 30), 5, 0.62)
+    speck = octave(dice, height.shape, (height.shape[0] / 2.1, height.shape[1] / 2.1))
+    rocky = ramp(-0.1, 0.1, (height - 0.5) * 0.55 + (steep - 0.95) * 0.22 + patch * 0.13)[..., None]
+    snowy = ramp(-0.09, 0.09, (height - snowline) * 0.45 - (steep - 0.85) * 0.36 + patch * 0.13)[..., None]
+    low = growth * (1 + 0.3 * patch + 0.28 * speck)[..., None]
+    rock = linear("#6f6a68") * (1 + 0.28 * patch + 0.12 * speck)[..., None]
+    mixed = low + (rock - low) * rocky
+    return np.clip(mixed + (snow - mixed) * snowy, 0, 1)
 
 
 def march(view: View, relief: Relief, eye: float) -> tuple[Array, Array]:
@@ -84,7 +74,7 @@ def march(view: View, relief: Relief, eye: float) -> tuple[Array, Array]:
     z = np.broadcast_to(depth[:, None], x.shape)
     height = lookup(relief.height, *relief.at(z, x))
     seen = (height - np.float32(eye)) * np.float32(view.focal) / depth[:, None]
-    return depth, np.where((height > 0) | relief.dry, seen, WATER).astype(np.float32)
+    return depth, np.where(height > 0, seen, WATER).astype(np.float32)
 
 
 def visible(view: View, relief: Relief, eye: float, below: int) -> tuple[Array, Array, Array]:
@@ -108,31 +98,25 @@ def visible(view: View, relief: Relief, eye: float, below: int) -> tuple[Array, 
     z = depth[before] + (depth[index] - depth[before]) * part
     cover = np.clip(ceiling - rows[:, None] + 0.5, 0, 1)
     nearer = top[before, columns] - rows[:, None] + 0.5
-    if relief.dry:
-        return z, cover, nearer
     shore = seen[np.argmax(seen > WATER, axis=0), columns[0]]
     return z, cover * np.clip(rows[:, None] - np.where(shore > WATER, shore, np.inf) + 1, 0, 1), nearer
 
 
-def land(
-    view: View, relief: Relief, colours: Array, palette: Palette, cover: Cover, eye: float, sky: Array, below: int
-) -> tuple[Array, Array]:
-    """Paint the land: colours and coverage, rows upward from ``-below`` (negative rows are under the horizon)."""
-    z, alpha, nearer = visible(view, relief, eye, below)
+def land(canvas: Array, view: View, field: Relief, colours: Array, eye: float, sky: Array) -> None:
+    """Paint the land as seen from a height (negative: in the mirror); the top row of the canvas is the highest."""
+    below = canvas.shape[0] - view.above
+    z, alpha, nearer = visible(view, field, eye, below)
     rows, cols = np.nonzero(alpha > 0)
     depth = z[rows, cols]
-    x = depth * view.columns[cols]
-    place = relief.at(depth, x)
-    paint = lookup(colours, *place)
-    if relief.dry:
-        paint *= underfoot(depth, x, cover)[:, None]
-    altitude = np.clip(lookup(relief.height, *place), 0, None)
-    air = 1 - np.exp(-np.maximum(depth - relief.near * 0.7, 0) * cover.haze * (0.35 + 0.95 * np.exp(-altitude * 1.5)))
-    behind = haze_colour(sky, palette)[cols]
-    result = np.zeros((*alpha.shape, 3), dtype=np.float32)
-    result[rows, cols] = paint * (1 - air[:, None]) + behind * air[:, None]
-    smooth_crests(result, np.where(alpha > 0, z, 0), nearer)
-    return result, alpha
+    place = field.at(depth, depth * view.columns[cols])
+    altitude = np.clip(lookup(field.height, *place), 0, None)
+    air = 1 - np.exp(-np.maximum(depth - field.near * 0.7, 0) * _HAZE * (0.35 + 0.95 * np.exp(-altitude * 1.5)))
+    picture = np.zeros((*alpha.shape, 3), dtype=np.float32)
+    behind = haze_colour(sky, view)[cols]
+    picture[rows, cols] = lookup(colours, *place) * (1 - air[:, None]) + behind * air[:, None]
+    smooth_crests(picture, np.where(alpha > 0, z, 0), nearer)
+    canvas *= 1 - alpha[..., None]
+    canvas += picture * alpha[..., None]
 
 
 def smooth_crests(colours: Array, z: Array, nearer: Array) -> None:
@@ -144,15 +128,7 @@ def smooth_crests(colours: Array, z: Array, nearer: Array) -> None:
     colours[:-1] += np.minimum(share, 0) * difference
 
 
-def underfoot(depth: Array, x: Array, cover: Cover) -> Array:
-    """Light and dark of the ground near the viewer, finer than the field's cells: a factor for each place."""
-    texture = tile(rng(0, "underfoot"), 256, 8, 5, 0.62) - 0.5
-    bend, speck = lookup(texture, depth * 44, x * 36), lookup(texture, depth * 420, x * 330)
-    near = np.exp(-((depth / 1.5) ** 2))
-    return 1 + near * ((0.12 + 0.2 * cover.grain) * speck + 0.14 * bend)
-
-
-def haze_colour(sky: Array, palette: Palette) -> Array:
+def haze_colour(sky: Array, view: View) -> Array:
     """Colour of distant air in each column: the sky low above the horizon, drawn towards the palette's haze."""
     rows = sky.shape[0]
     band = np.minimum(sky[: rows // 3], 1.1)
@@ -162,4 +138,4 @@ def haze_colour(sky: Array, palette: Palette) -> Array:
     kernel /= kernel.sum()
     padded = np.pad(low, ((len(kernel) // 2,) * 2, (0, 0)), mode="edge")
     wide = np.stack([np.convolve(padded[:, c], kernel, mode="valid") for c in range(3)], axis=-1)
-    return (wide * 0.62 + palette.haze * 0.3).astype(np.float32)
+    return (wide * 0.62 + view.light.haze * 0.3).astype(np.float32)

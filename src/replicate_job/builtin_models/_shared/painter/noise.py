@@ -112,11 +112,3 @@ def ramp(low: float, high: float, value: Array | float) -> Array:
     """Rise smoothly from 0 at ``low`` to 1 at ``high``."""
     part = np.clip((np.asarray(value, dtype=np.float32) - low) / (high - low), 0, 1)
     return part * part * (3 - 2 * part)
-
-
-def scatter(down: Array, across: Array, salt: int) -> Array:
-    """Return a fixed random number, 0 to 1, for each pair of whole numbers."""
-    mixed = down.astype(np.int64) * 374761393 + across.astype(np.int64) * 668265263 + salt * 1442695041
-    mixed = (mixed ^ (mixed >> 13)) * 1274126177 & 0x7FFFFFFF
-    mixed = (mixed ^ (mixed >> 16)) * 668265263 & 0x7FFFFFFF
-    return ((mixed >> 7) & 0xFFFF).astype(np.float32) / 65535

@@ -1,4 +1,4 @@
-"""Land as a height field: how it is shaped."""
+"""Mountains as a height field: how they are shaped."""
 
 from __future__ import annotations
 
@@ -7,12 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from painter.noise import Array, fbm, octave, ramp, rng
-
-FEET = 0.4
-"""Where land that reaches the viewer begins (world units): nearer than the lower edge of any shape of picture shows.
-
-Seen from 0.42 above it, level ground meets that edge at 0.5 in the tallest pictures and at 0.59 in square ones.
-"""
 
 
 @dataclass(frozen=True)
@@ -23,8 +17,6 @@ class Relief:
     near: float
     far: float
     side: float
-    dry: bool = False
-    """Whether land below zero is still land, not under water."""
 
     @property
     def cell(self) -> tuple[float, float]:
@@ -40,13 +32,7 @@ class Relief:
         return np.clip(down, 0, rows - 1.001), np.clip(across, 0, cols - 1.001)
 
 
-def axes(shape: tuple[int, int], near: float, far: float, side: float) -> tuple[Array, Array]:
-    """Return the depth of each row as a column, and the sideways place of each column as a row."""
-    z = np.linspace(near, far, shape[0], dtype=np.float32)[:, None]
-    return z, np.linspace(-side, side, shape[1], dtype=np.float32)[None, :]
-
-
-def eroded(dice: np.random.Generator, shape: tuple[int, int], cells: tuple[float, float], octaves: int) -> Array:
+def _eroded(dice: np.random.Generator, shape: tuple[int, int], cells: tuple[float, float], octaves: int) -> Array:
     """Fractal noise whose steep places take less detail, as if water had run down them: ridges and valleys."""
     total = np.zeros(shape, dtype=np.float32)
     slope_y, slope_x = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
@@ -70,8 +56,9 @@ def mountains(seed: int, fine: float, bearing: float) -> Relief:
     near, far, side = 4.2, 19.0, 12.0
     shape = int(720 * fine), int(1080 * fine)
     dice = rng(seed, "mountains")
-    z, x = axes(shape, near, far, side)
-    rough = eroded(dice, shape, (5.2, 8.4), 9)
+    z = np.linspace(near, far, shape[0], dtype=np.float32)[:, None]
+    x = np.linspace(-side, side, shape[1], dtype=np.float32)[None, :]
+    rough = _eroded(dice, shape, (5.2, 8.4), 9)
     shore = 5.0 + 0.55 * octave(dice, shape, (2, 5)) + 0.25 * octave(dice, shape, (2, 14))
     valley = np.abs(x - bearing * z) / (0.16 * z + 0.5)
     opening = 0.26 + 0.74 * ramp(0.15, 2.1, valley)
@@ -80,28 +67,3 @@ def mountains(seed: int, fine: float, bearing: float) -> Relief:
     height = rise * opening * (0.7 + 0.62 * rough) * massif
     bank = np.minimum((z - shore) * 0.3, 0.045)
     return Relief((height + bank).astype(np.float32), near, far, side)
-
-
-def islands(seed: int, fine: float) -> Relief:
-    """Raise a few low islands or headlands far out at sea."""
-    near, far, side = 7.0, 22.0, 14.0
-    shape = int(420 * fine), int(840 * fine)
-    dice = rng(seed, "islands")
-    z, x = axes(shape, near, far, side)
-    rough = eroded(dice, shape, (4, 6), 8)
-    place = dice.choice([-1, 1]) * dice.uniform(4.5, 7.5)
-    bulk = np.exp(-(((x - place) / 3.4) ** 2)) + 0.6 * np.exp(-(((x + place * 1.15) / 2.2) ** 2))
-    height = (0.3 + 0.85 * rough) * bulk * ramp(9, 12, z) * 1.1 - 0.2
-    return Relief(height.astype(np.float32), near, far, side)
-
-
-def hills(seed: int, fine: float) -> Relief:
-    """Roll soft hills from the viewer's feet to the distance."""
-    near, far, side = FEET, 16.0, 11.0
-    shape = int(760 * fine), int(900 * fine)
-    dice = rng(seed, "hills")
-    z, x = axes(shape, near, far, side)
-    swell = fbm(dice, shape, (5, 6.5), 4, 0.42)
-    lane = 0.5 * fbm(dice, shape, (11, 13), 5, 0.45)
-    height = (0.12 + 0.055 * z) * (swell + 0.3 * lane) * ramp(0.5, 4, z) + 0.012 * z + 0.0 * x
-    return Relief(height.astype(np.float32), near, far, side, dry=True)

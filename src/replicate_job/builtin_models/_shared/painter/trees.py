@@ -1,4 +1,4 @@
-"""Silhouettes: conifers, grass, birds, and the line of woods on a far shore."""
+"""Silhouettes: conifers, grass, and the line of woods on a far shore."""
 
 # ruff: noqa: PLR0913, PLR0917 - what stands where, in which light, from where
 
@@ -20,17 +20,13 @@ class Stencil:
         self._image = Image.new("L", (width * FINE, height * FINE))
         self.pen = ImageDraw.Draw(self._image)
 
+    def ground(self, rows: Array) -> None:
+        """Fill everything below a line of ground, which has a row for each column."""
+        edge = [(float(column), float(row)) for column, row in enumerate(rows)]
+        self.polygon([(0, 1e5), *edge, (len(rows), edge[-1][1]), (len(rows), 1e5)])
+
     def polygon(self, points: list[tuple[float, float]]) -> None:
         self.pen.polygon([(x * FINE, y * FINE) for x, y in points], fill=255)
-
-    def stroke(self, points: list[tuple[float, float]], width: float) -> None:
-        self.pen.line(
-            [(x * FINE, y * FINE) for x, y in points], fill=255, width=max(1, round(width * FINE)), joint="curve"
-        )
-
-    def dot(self, x: float, y: float, across: float, down: float | None = None) -> None:
-        down = across if down is None else down
-        self.pen.ellipse([(x - across) * FINE, (y - down) * FINE, (x + across) * FINE, (y + down) * FINE], fill=255)
 
     def mask(self) -> Array:
         return np.asarray(self._image.reduce(FINE), dtype=np.float32) / 255
@@ -46,7 +42,8 @@ def conifer(pen: Stencil, dice: np.random.Generator, x: float, base: float, tall
     """Draw a spruce: a trunk and whorls of drooping, ragged branches."""
     wide = tall * dice.uniform(0.15, 0.2)
     lean = dice.normal(0, 0.012) * tall
-    pen.stroke([(x, base), (x + lean, base - tall * 0.98)], max(0.6, tall * 0.014))
+    half = max(0.3, tall * 0.007)
+    pen.polygon([(x - half, base), (x + half, base), (x + lean, base - tall)])
     whorls = int(np.clip(tall / 3.4, 8, 90))
     for side in (-1, 1):
         outline = [(x + lean, base - tall)]
@@ -89,20 +86,3 @@ def woods(dice: np.random.Generator, width: int, tall: float, density: float) ->
         near = 1 - np.abs(columns[first:last] - x) / half
         top[first:last] = np.maximum(top[first:last], size * np.clip(near, 0, 1) ** 0.8)
     return top
-
-
-def birds(pen: Stencil, dice: np.random.Generator, x: float, y: float, spread: float, count: int) -> None:
-    """Draw a loose flock, each a pair of bent wings."""
-    for _ in range(count):
-        size = spread * dice.uniform(0.045, 0.1)
-        cx, cy = x + dice.normal(0, spread * 0.6), y + dice.normal(0, spread * 0.22)
-        lift = dice.uniform(0.15, 0.75)
-        for side in (-1, 1):
-            wing = [
-                (cx, cy),
-                (cx + side * size * 0.5, cy - size * lift * 0.62),
-                (cx + side * size, cy - size * lift * 0.35),
-            ]
-            pen.polygon(
-                [*wing, (cx + side * size * 0.48, cy - size * lift * 0.62 + size * 0.13), (cx, cy + size * 0.12)]
-            )

@@ -1,4 +1,4 @@
-"""Rain, snow, fog and lightning between the viewer and the scene."""
+"""Rain, snow and fog between the viewer and the scene."""
 
 from __future__ import annotations
 
@@ -53,25 +53,3 @@ def snow(light: Array, seed: int, brightness: float) -> None:
     flakes = soften(np.asarray(image, dtype=np.float32) / 255, 1.6 * rows / 768)[..., None] * 0.85
     light *= 1 - flakes
     light += flakes * brightness * np.array([0.95, 0.98, 1.04], dtype=np.float32)
-
-
-def lightning(sky: Array, seed: int) -> None:
-    """Strike a branching bolt from the clouds; ``sky`` has its rows upward from the horizon."""
-    dice = rng(seed, "lightning")
-    rows, cols = sky.shape[:2]
-    image = Image.new("L", (cols, rows))
-    pen = ImageDraw.Draw(image)
-
-    def fork(x: float, y: float, end: float, width: int) -> None:
-        while y < end:
-            step = dice.uniform(6, 16) * rows / 480
-            there = x + dice.normal(0, 1.1) * step, y + step
-            pen.line([(x, y), there], fill=255, width=width)
-            x, y = there
-            if width > 1 and dice.random() < 0.09:  # noqa: PLR2004 - how often a bolt branches
-                fork(x, y, min(end, y + rows * dice.uniform(0.1, 0.3)), 1)
-
-    fork(cols * dice.uniform(0.2, 0.8), rows * 0.12, rows - 2, 3)
-    bolt = np.asarray(image, dtype=np.float32)[::-1] / 255
-    violet = np.array([0.8, 0.78, 1.2], dtype=np.float32)
-    sky += (bolt * 3)[..., None] * violet + (soften(bolt, 22) * 2.2 + soften(bolt, 110) * 1.6)[..., None] * violet

@@ -5,7 +5,6 @@
 from cog import BasePredictor, Input, Path
 from log import ignored
 from painter import studio
-from painter.blend import over
 from painter.scene import read
 
 IGNORED = {
@@ -100,6 +99,6 @@ class Predictor(BasePredictor):
         where = studio.open_picture("mask", mask).convert("L").resize(size) if mask and under else None
         painted = studio.pictures(request, size, seed, num_outputs, num_inference_steps)
         finished = (
-            over(under.resize(size), picture, prompt_strength, where) if under else picture for picture in painted
+            studio.over(under.resize(size), picture, prompt_strength, where) if under else picture for picture in painted
         )
         return [Path(studio.save(picture, f"out-{number}.png", 0)) for number, picture in enumerate(finished)]
