@@ -52,7 +52,7 @@ def paint(scene: Scene, width: int, height: int, seed: int, detail: float = 1.0)
         case "city":
             skyline.stand(air, view, haze_colour(air, view).mean(axis=0))
             upward[view.below :] = air
-            upward[: view.below] = water(view, air, rough=0.2, body=linear("#1c3a48"))[::-1]
+            upward[: view.below] = water(view, air, rough=0.28, body=linear("#1c3a48"))[::-1]
         case "hills":
             _hills(canvas, view, air)
         case _:
