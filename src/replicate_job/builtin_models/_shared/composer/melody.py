@@ -35,7 +35,7 @@ class Note:
 
 
 class Tune:
-    """Writes a melody, its last note on the last chord; ``chords`` has the tones of each bar's chord, and of that one."""
+    """Writes a melody that ends on the last chord; ``chords`` has the tones of each bar's chord, and of that one."""
 
     def __init__(self, piece: Arrangement, scale: Sequence[int], chords: Sequence[Sequence[int]]) -> None:
         low, high = VOICES[piece.players["melody"]].melody

@@ -64,11 +64,12 @@ _TEMPO = re.compile(
     r"\b(\d{2,3}(?:\.\d+)?)\s*-?\s*(?:bpm|beats per minute)\b|\b(?:bpm|tempo)\s*(?:of|:|=|at)?\s*(\d{2,3}(?:\.\d+)?)\b"
 )
 _KEY = re.compile(
-    r"\b((?i:in|key of|key:)\s+[a-gA-G]|[A-G])(#|♯|b\b|♭|[- ](?i:sharp|flat))?[- ]?(?i:(major|maj|minor|min))\b(?!\s+key)"
+    r"\b((?i:in|key of|key:)\s+[a-gA-G]|[A-G])(#|♯|b\b|♭|[- ](?i:sharp|flat))?[- ]?"
+    r"(?i:(major|maj|minor|min))\b(?!\s+key)"
     r"|\b(?i:key of|key:)\s*([a-gA-G])(#|♯|b\b|♭|[- ](?i:sharp|flat))?(?![a-zA-Z])"
 )
 _UNWANTED = re.compile(r"\b(?:no|without|not) (?:any )?[\w-]+(?: (?:or|and) [\w-]+)?")
-_METER = re.compile(r"\b([346])/([48])\b|\b(?:triple meter|three-four)\b")
+_METER = re.compile(r"\b([34])/4\b")
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def _meter(given: Prompt) -> int | None:
     if not found:
         return None
     given.did(found.group())
-    return 4 if found.group(1) == "4" else 3
+    return int(found.group(1))
 
 
 def _key(prompt: str, given: Prompt) -> tuple[int | None, str | None]:

@@ -25,7 +25,7 @@ _ROLL = 0.12  # beats between the notes of the last chord
 
 @dataclass(frozen=True)
 class Chord:
-    """Notes over ``length`` beats from ``start``. ``tones`` are pitch classes, root first; ``shape`` is MIDI pitches."""
+    """``start`` and ``length`` in beats; ``tones`` are pitch classes, root first; ``shape`` is MIDI pitches."""
 
     start: float
     length: float

@@ -53,8 +53,9 @@ def answer(given: Mapping[str, Any]) -> Path:
     seed = seeded(given["seed"])
     request = read(given["prompt"] or "")
     made = perform(request, seconds, seed)
-    stereo = given["model_version"].startswith("stereo")
-    return save(finish(made, given["normalization_strategy"], stereo=stereo), given["output_format"])
+    if not given["model_version"].startswith("stereo"):
+        made = made.mean(axis=0, keepdims=True)
+    return save(normalised(made, given["normalization_strategy"]), given["output_format"])
 
 
 def _check(given: Mapping[str, Any]) -> None:
@@ -104,11 +105,6 @@ def perform(request: Request, seconds: float, seed: int) -> Array:
     sound = mix(piece, compose(piece), lambda part: progress.show(0.95 * part * total, total))
     progress.show(total, total)
     return sound
-
-
-def finish(sound: Array, strategy: str, *, stereo: bool) -> Array:
-    """Normalise; a model that is not stereo gives one channel."""
-    return normalised(sound if stereo else sound.mean(axis=0, keepdims=True), strategy)
 
 
 def save(sound: Array, suffix: str) -> Path:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import colorsys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
 from PIL import Image, ImageDraw
 
 from painter.noise import rng
 from painter.typeset import fit, font, settable
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Colour = tuple[int, int, int]
 
@@ -27,22 +31,22 @@ class Scheme:
 
 
 def scheme(seed: int) -> Scheme:
-    """Choose colours; consecutive seeds have hues that are far apart."""
-    hue = seed * 137.508 % 360  # the golden angle
+    """Choose colours, light on dark or dark on light; consecutive seeds have hues that are far apart."""
+    hue = seed * 0.381966 % 1  # the golden angle
     dice = rng(seed, "scheme")
-    turn = hue + dice.choice([-1, 1]) * dice.uniform(25, 60)
-    paper, first, second, ink, mark = (
-        ((0.24, 0.055), (0.3, 0.075), (0.35, 0.085), (0.96, 0.025), (0.78, 0.14)),
-        ((0.95, 0.028), (0.9, 0.055), (0.86, 0.07), (0.27, 0.065), (0.6, 0.19)),
-        ((0.4, 0.115), (0.35, 0.11), (0.43, 0.12), (0.985, 0.02), (0.85, 0.15)),
-        ((0.88, 0.1), (0.83, 0.11), (0.92, 0.075), (0.22, 0.05), (0.45, 0.16)),
-    )[int(dice.integers(4))]
+    turn = hue + dice.choice([-1, 1]) * dice.uniform(0.07, 0.17)
+    paper, first, second, ink, mark = ((0.13, 0.16, 0.19, 0.95, 0.7), (0.95, 0.9, 0.87, 0.09, 0.45))[dice.integers(2)]
     return Scheme(
-        _oklch(*paper, hue),
-        (_oklch(*first, turn), _oklch(*second, hue)),
-        _oklch(*ink, hue),
-        _oklch(*mark, hue + 180 + dice.uniform(-50, 50)),
+        _colour(hue, paper, 0.6),
+        (_colour(turn, first, 0.6), _colour(hue, second, 0.6)),
+        _colour(hue, ink, 0.5),
+        _colour(hue + 0.5 + dice.uniform(-0.14, 0.14), mark, 0.8),
     )
+
+
+def _colour(hue: float, lightness: float, saturation: float) -> Colour:
+    red, green, blue = (round(255 * part) for part in colorsys.hls_to_rgb(hue % 1, lightness, saturation))
+    return red, green, blue
 
 
 def draw(prompt: str, seed: int, key: int, width: int, height: int) -> tuple[Image.Image, str, int]:
@@ -85,20 +89,3 @@ def _shapes(pen: ImageDraw.ImageDraw, colours: Scheme, dice: np.random.Generator
     step = side * dice.uniform(0.07, 0.12)
     for number in range(9, 0, -1):
         pen.circle((x, y), step * number, fill=(first, second, colours.paper)[number % 3])
-
-
-def _oklch(light: float, chroma: float, hue: float) -> Colour:
-    """Convert OKLCH (Ottosson 2020; hue in degrees) to sRGB; what lies outside loses chroma, not lightness."""
-    a, b = chroma * np.cos(np.radians(hue)), chroma * np.sin(np.radians(hue))
-    roots = np.array(
-        [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.291485548]]
-    )
-    back = np.array([[4.0767416621, -3.3077115913, 0.2309699292], [-1.2684380046, 2.6097574011, -0.3413193965],
-                     [-0.0041960863, -0.7034186147, 1.707614701]])  # fmt: skip
-    rgb = back @ (roots @ np.array([light, a, b])) ** 3
-    if chroma > 0 and (rgb.min() < 0 or rgb.max() > 1):
-        return _oklch(light, max(0.0, chroma - 0.005), hue)
-    rgb = np.clip(rgb, 0, 1)
-    coded = np.where(rgb <= 0.0031308, rgb * 12.92, 1.055 * rgb ** (1 / 2.4) - 0.055)  # noqa: PLR2004 - the sRGB curve
-    red, green, blue = (int(value * 255 + 0.5) for value in coded)
-    return red, green, blue

@@ -1,4 +1,4 @@
-"""Seeded noise: the grain of everything that is painted.
+"""Seeded noise, the grain of everything that is painted, and what else is done to arrays of light.
 
 Values come from small random grids that are enlarged smoothly, so the same seed gives the same shapes at
 every picture size: only the fineness differs.
@@ -79,19 +79,7 @@ def tile(dice: np.random.Generator, size: int, cells: int, octaves: int = 6, gai
 
 def line(dice: np.random.Generator, length: int, cells: float, octaves: int = 6, gain: float = 0.5) -> Array:
     """Return one row of fractal noise, about -1 to 1."""
-    x = np.linspace(0, 1, length, dtype=np.float32)
-    total = np.zeros(length, dtype=np.float32)
-    weight = 1.0
-    for level in range(octaves):
-        count = max(2, round(cells * 2**level))
-        knots = dice.uniform(-1, 1, count + 1)
-        position = x * count
-        index = np.minimum(position.astype(int), count - 1)
-        part = position - index
-        part = part * part * (3 - 2 * part)
-        total += weight * (knots[index] * (1 - part) + knots[index + 1] * part)
-        weight *= gain
-    return total
+    return fbm(dice, (64, length), (2, max(2.0, cells)), octaves, gain)[0]
 
 
 def lookup(texture: Array, down: Array, across: Array) -> Array:
@@ -112,3 +100,9 @@ def ramp(low: float, high: float, value: Array | float) -> Array:
     """Rise smoothly from 0 at ``low`` to 1 at ``high``."""
     part = np.clip((np.asarray(value, dtype=np.float32) - low) / (high - low), 0, 1)
     return part * part * (3 - 2 * part)
+
+
+def cover(canvas: Array, mask: Array, tone: Array) -> None:
+    """Paint a tone over a canvas where a mask is 1, and in part where it is less."""
+    canvas *= 1 - mask[..., None]
+    canvas += tone * mask[..., None]

@@ -43,10 +43,7 @@ class Palette:
             stops=tuple(grey(stop) for stop in self.stops),
             sun=self.sun * (1 - 0.8 * amount),
             glow=self.glow * (1 - 0.7 * amount),
-            shade=grey(self.shade),
-            haze=grey(self.haze),
-            lit_cloud=grey(self.lit_cloud),
-            dark_cloud=grey(self.dark_cloud),
+            **{name: grey(getattr(self, name)) for name in ("shade", "haze", "lit_cloud", "dark_cloud")},
         )
 
 

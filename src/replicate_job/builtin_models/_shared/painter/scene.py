@@ -24,7 +24,6 @@ WORDS: dict[str, str] = HOURS | {
     "city": r"city|cities|city skyline|skyline|cityscape|downtown|metropolis|skyscraper|building",
     "rain": r"rain|rainy|raining|drizzle|downpour",
     "snow": r"snow|snowy|winter|wintry|snow-capped|snow-covered",
-    "snowfall": r"snowing|snowfall|falling snow|snowflake|blizzard",
     "fog": r"fog|foggy|mist|misty|haze|hazy",
     "cloudy": r"cloud|cloudy|overcast",
     "clear": r"clear sky|clear skies|clear|cloudless",
@@ -41,7 +40,7 @@ WORDS: dict[str, str] = HOURS | {
 }
 """What can be on a picture, or how it can look, and how prompts name it."""
 
-_ANYWHERE = frozenset(HOURS) | {"rain", "snowfall", "fog", "cloudy", "clear", "grey"}
+_ANYWHERE = frozenset(HOURS) | {"rain", "fog", "cloudy", "clear", "grey"}
 _OPEN = _ANYWHERE | {"moon", "stars"}
 GROUNDS: dict[str, frozenset[str]] = {
     "mountains": _OPEN | {"sun", "mountains", "forest", "lake", "water", "valley", "snow"},

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from painter.noise import Array, fbm, lookup, ramp, rng, tile
+from painter.noise import Array, cover, fbm, lookup, ramp, rng, tile
 
 if TYPE_CHECKING:
     from painter.view import View
@@ -71,10 +71,9 @@ def _moon(sky: Array, view: View, elevation: float, radius: float) -> None:
     seas = fbm(rng(view.seed, "moon"), away.shape, cells, 4, 0.62)
     limb = np.sqrt(np.clip(1 - (away / radius) ** 2, 0, 1))
     face = (0.55 + 0.45 * limb) * (1.35 - 0.6 * ramp(-0.2, 0.5, seas))
-    disc = (1 - ramp(radius - 0.0008, radius + 0.0008, away))[..., None]
     sky += halo[..., None] * np.array([0.16, 0.2, 0.28], dtype=np.float32)
-    sky *= 1 - disc
-    sky += disc * face[..., None] * np.array([1.72, 1.65, 1.47], dtype=np.float32)
+    colour = face[..., None] * np.array([1.72, 1.65, 1.47], dtype=np.float32)
+    cover(sky, 1 - ramp(radius - 0.0008, radius + 0.0008, away), colour)
 
 
 def _stars(sky: Array, view: View, amount: float) -> None:
@@ -94,8 +93,8 @@ def clouds(sky: Array, view: View) -> None:
     dice = rng(view.seed, "clouds")
     light, shows = view.light, view.scene.shows
     usual = 0.34 if view.scene.hour == "night" else dice.uniform(0.42, 0.62)
-    cover = next((amount for name, amount in _COVERS.items() if name in shows), usual)
-    if not cover:
+    dense = next((amount for name, amount in _COVERS.items() if name in shows), usual)
+    if not dense:
         return
     vapour, wisps = tile(dice, 512, 5, 7, 0.53), tile(dice, 512, 3, 7, 0.6)
     far = np.broadcast_to(1 / (heights(view)[:, None] + np.float32(0.055)), sky.shape[:2])
@@ -104,13 +103,24 @@ def clouds(sky: Array, view: View) -> None:
     density = lookup(vapour, far * 30 + shift[0], across * 30 + shift[1])
     density += (lookup(wisps, far * 64 + shift[2], across * 19 + shift[3]) - 0.5) * 0.42
     ahead = lookup(vapour, far * 30 + shift[0] + 6, across * 30 + shift[1] + 6 * np.sign(view.bearing))
-    edge = 0.74 - 0.62 * cover
+    edge = 0.74 - 0.62 * dense
     body = ramp(edge, edge + 0.34, density)
     bright = np.clip(0.56 + (density - ahead) * 1.5 - 0.3 * ramp(edge + 0.18, edge + 0.7, density), 0, 1.2)
     near = np.exp(-_distance(view, light.elevation, 1.9) * 2.6)[..., None]
     lit = light.lit_cloud * 0.82 + near * light.sun * 0.42
     shade = light.dark_cloud * 0.9 + near * light.glow * 0.12
     colour = shade + (lit - shade) * bright[..., None]
-    alpha = (body * (ramp(0.0, 0.1, heights(view))[:, None] * 0.55 + 0.4))[..., None]
-    sky *= 1 - alpha
-    sky += colour * alpha
+    cover(sky, body * (ramp(0.0, 0.1, heights(view))[:, None] * 0.55 + 0.4), colour)
+
+
+def haze_colour(sky: Array, view: View) -> Array:
+    """Colour of distant air in each column: the sky low above the horizon, drawn towards the palette's haze."""
+    rows = sky.shape[0]
+    band = np.minimum(sky[: rows // 3], 1.1)
+    weight = np.linspace(1.0, 0.5, len(band), dtype=np.float32)[:, None, None]
+    low = (band * weight).sum(axis=0) / weight.sum()
+    kernel = np.hanning(2 * (len(low) // 14) + 1).astype(np.float32)
+    kernel /= kernel.sum()
+    padded = np.pad(low, ((len(kernel) // 2,) * 2, (0, 0)), mode="edge")
+    wide = np.stack([np.convolve(padded[:, c], kernel, mode="valid") for c in range(3)], axis=-1)
+    return (wide * 0.62 + view.light.haze * 0.3).astype(np.float32)

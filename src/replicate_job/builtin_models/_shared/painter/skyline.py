@@ -28,22 +28,16 @@ def stand(sky: Array, view: View, haze: Array) -> None:
             wide = size * dice.uniform(0.06, 0.13)
             near = np.exp(-(((column / view.width - middle) / 0.3) ** 2))
             tall = view.horizon * high * (0.3 + 0.7 * near) * dice.uniform(0.45, 1.0)
-            _tower(sky, view, dice, (column, wide, tall), depth, haze)
+            _tower(sky, view, dice, (column, wide, tall, depth), haze)
             column += wide * dice.uniform(0.85, 1.2)
     quay = max(1, round(0.006 * view.height))
     sky[:quay] = linear("#20242c") * (view.light.shade + view.light.sun * 0.1)
 
 
-def _tower(
-    sky: Array,
-    view: View,
-    dice: np.random.Generator,
-    box: tuple[float, float, float],
-    depth: float,
-    haze: Array,
-) -> None:
+def _tower(sky: Array, view: View, dice: np.random.Generator, box: tuple[float, ...], haze: Array) -> None:
     """Paint one tower: its column, width and height in pixels, and how much haze is before it, 0 to 1."""
-    column, wide, tall = (round(side) for side in box)
+    column, wide, tall = (round(side) for side in box[:3])
+    depth = box[3]
     cell = max(3, round(min(view.width, view.height) * (0.016 - 0.006 * depth)))
     rows, across = max(2, tall // cell), max(2, wide // cell)
     light = view.light

@@ -66,11 +66,12 @@ def fit(text: str, weight: str, box: tuple[float, float], sizes: tuple[int, int]
         leading = max(size, round(size * 1.08))
         if longest <= wide / size and leading * len(lines) <= high:
             return Setting(size, leading, lines)
-    kept = lines[: max(1, int(high / leading))]
+    room = max(1, int(high / leading))
+    if len(lines) <= room:
+        return Setting(size, leading, lines)
+    kept = lines[:room]
     left = len(text) - len(" ".join(kept))
-    return Setting(size, leading, (*kept[:-1], kept[-1][:-1].rstrip() + "…"), left) if left > 0 else (
-        Setting(size, leading, lines)
-    )
+    return Setting(size, leading, (*kept[:-1], kept[-1][:-1].rstrip() + "…"), left)
 
 
 @cache
