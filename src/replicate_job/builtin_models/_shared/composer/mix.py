@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,21 +29,21 @@ def mix(piece: Arrangement, parts: dict[str, list[Note]], played: Callable[[floa
     """The whole piece, (2, samples), neither normalised nor limited; ``played`` is told the share that is done."""
     share, seconds = piece.style.room
     dry, wet = np.zeros((2, samples(piece.seconds)), dtype=np.float32), np.float32(0)
-    for number, (part, notes) in enumerate(parts.items(), 1):
-        level = raised(_part(piece, part, notes), LEVELS[part])
+    total, counter = sum(map(len, parts.values())), count(1)
+    for part, notes in parts.items():
+        level = raised(_part(piece, part, notes, lambda: played(next(counter) / total)), LEVELS[part])
         dry += level
         wet = wet + level * np.float32(_SENDS[part])
-        played(number / len(parts))
     whole = dry + np.float32(share) * _reverberated(wet, seconds, piece.seed)
     return banded(whole, 28, 0) * _fade(piece)
 
 
-def _part(piece: Arrangement, part: str, notes: list[Note]) -> Array:
+def _part(piece: Arrangement, part: str, notes: list[Note], played: Callable[[], None]) -> Array:
     voice = VOICES[piece.players[part]]
     stem = np.zeros((2, samples(piece.seconds)), dtype=np.float32)
 
     @cache
-    def played(pitch: int, size: int, force: float) -> Array:
+    def sound(pitch: int, size: int, force: float) -> Array:
         return note(voice, hertz(pitch), size, force, piece.brightness, piece.seed)
 
     for one in notes:
@@ -52,7 +53,8 @@ def _part(piece: Arrangement, part: str, notes: list[Note]) -> Array:
         if size and at < stem.shape[1]:
             side = min(0.5, max(-0.2, _SPREAD[part] * (one.pitch - _CENTRE) / 24))  # low notes stay in the middle
             end = min(stem.shape[1], at + size)
-            stem[:, at:end] += (played(one.pitch, size, round(one.force, 1)) * _sides(side))[:, : end - at]
+            stem[:, at:end] += (sound(one.pitch, size, round(one.force, 1)) * _sides(side))[:, : end - at]
+        played()
     return stem
 
 

@@ -52,7 +52,7 @@ SMALL = frozenset(
         a an the of in on at with and or by to from over under for as is are it its very some this that into through
         music song track tune piece melody composition instrumental loop background sound sounds audio style style's
         bpm tempo key time signature beats per minute featuring feat using like vibe vibes feel feeling mood light
-        recording high quality professional hq studio solo no without not only just minute second seconds
+        recording high quality professional hq studio no without not only just minute second seconds
         """,
     )
 )
@@ -100,6 +100,8 @@ class Request:
         for name, said in self.without.items():
             if name not in players:
                 self.given.did(said)
+        if len(set(players)) == 1:
+            self.given.did("solo unaccompanied")
         return self.given.done, self.given.missed(SMALL)
 
 

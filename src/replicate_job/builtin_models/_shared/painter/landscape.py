@@ -20,7 +20,6 @@ from painter.water import water
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from painter.palette import Palette
     from painter.scene import Scene
 
 _FINE = 2
@@ -75,15 +74,10 @@ def _framed(scene: Scene, width: int, height: int, seed: int) -> View:
     horizon = _HORIZONS[scene.ground] + (0.04 if tall else 0) + dice.uniform(-0.025, 0.025)
     focal = 0.82 * max(width, 0.8 * height)
     bearing = float(dice.choice([-1, 1]) * dice.uniform(0.05, 0.3)) * (0.55 if tall else 1)
-    light = _light(scene)
+    light = HOURS[scene.hour].overcast(max((_VEILS[veil] for veil in _VEILS.keys() & scene.shows), default=0.0))
     if "sun" in scene.shows:  # above the ridges, and below the upper edge
         light = replace(light, elevation=float(np.clip(light.elevation, 0.15, 0.8 * horizon * height / focal)))
     return View(width, height, round(horizon * height), focal, 0.13, bearing, scene, light, seed)
-
-
-def _light(scene: Scene) -> Palette:
-    """Choose the light: the hour, then the weather."""
-    return HOURS[scene.hour].overcast(max((_VEILS[veil] for veil in _VEILS.keys() & scene.shows), default=0.0))
 
 
 def _bank(canvas: Array, view: View, air: Array) -> None:

@@ -33,9 +33,13 @@ def settable(text: str) -> tuple[str, str]:
     """Return the text with counts in brackets where the font has no letters, and those letters."""
     words = " ".join(unicodedata.normalize("NFC", text).split())
     plain = "".join(letter for letter in words if letter.isprintable())
+    lacks: list[bool] = []
+    for letter in plain:
+        mark = unicodedata.category(letter).startswith("M")  # it belongs to the letter before it
+        lacks.append(bool(lacks) and lacks[-1] if mark else letter != " " and not _has(letter))
     pieces, missing = [], []
-    for lacking, letters in groupby(plain, key=lambda letter: letter != " " and not _has(letter)):
-        run = "".join(letters)
+    for lacking, pairs in groupby(zip(lacks, plain, strict=True), key=lambda pair: pair[0]):
+        run = "".join(letter for _, letter in pairs)
         if lacking:
             missing.append(run)
             run = f"[{len(run)}\u00a0character{'s' if len(run) > 1 else ''}]"
