@@ -181,6 +181,15 @@ def test_dry_land_reaches_the_lower_edge_in_every_shape(prompt: str, most: float
         assert steps.max() < most
 
 
+@pytest.mark.parametrize("prompt", [LAKE, CITY, "snowy hills", "a forest at noon", "a sea at dusk"])
+def test_fewer_steps_paint_more_coarsely(prompt: str) -> None:
+    def fine(steps: int) -> float:
+        [picture] = studio.pictures(scene.read(prompt), (336, 192), 1, 1, steps)
+        return float(np.abs(np.diff(np.asarray(picture, dtype=np.float32), axis=1)).mean())
+
+    assert fine(1) < fine(2) < fine(4)
+
+
 def test_night_is_darker_than_day() -> None:
     assert painted("mountains at night").mean() < 0.55 * painted("mountains at noon").mean()
 

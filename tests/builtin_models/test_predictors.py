@@ -128,12 +128,13 @@ for ratio in predict.SIZES:
 
 def test_flux_says_first_that_it_is_a_stand_in_then_its_seed_and_writes_the_files(tmp_path: Path) -> None:
     code = """
-paths = predict.Predictor().predict("hills", "21:9", 2, 1, None, "jpg", 80, False, True, "0.25")
+paths = predict.Predictor().predict("hills", "21:9", 2, 1, None, "jpg", 80, False, False, "0.25")
 print(*(path.name for path in paths))
 """
     done = run("black-forest-labs/flux-schnell", code, tmp_path)
-    first, second, *_, names = done.stdout.splitlines()
+    first, second, third, *_, names = done.stdout.splitlines()
     assert first.startswith("This is a stand-in")
+    assert third == "Stand-in: without effect here: go_fast"
     assert "It is not FLUX.1 [schnell]" in first
     assert second.startswith("Using seed: ")
     assert names == "out-0.jpg out-1.jpg"

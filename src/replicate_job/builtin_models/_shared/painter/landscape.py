@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from painter import sky, skyline
 from painter.develop import develop, fog, rain
 from painter.mountains import raise_mountains
-from painter.noise import Array, cover, fbm, line, rng
+from painter.noise import Array, cover, fbm, line, rng, soften
 from painter.palette import HOURS, linear
 from painter.sky import haze_colour
 from painter.view import View
@@ -34,7 +34,7 @@ _SNOW = "#eef3fa"
 def paint(scene: Scene, width: int, height: int, seed: int, detail: float = 1.0) -> Iterator[Image.Image | None]:
     """Yield ``None`` as each stage ends, ``STAGES`` times, then the picture.
 
-    ``detail``, 0 to 1, is how finely the shapes are worked out. The same arguments give the same pixels.
+    ``detail``, 0 to 1, is how finely the picture is worked out. The same arguments give the same pixels.
     """
     view = _framed(scene, width, height, seed ^ (scene.key << 20))
     air = sky.clear(view)
@@ -45,7 +45,7 @@ def paint(scene: Scene, width: int, height: int, seed: int, detail: float = 1.0)
     canvas = upward[:height][::-1]
     match scene.ground:
         case "mountains":
-            raise_mountains(upward, view, air, detail)
+            raise_mountains(upward, view, air)
             _bank(canvas, view, air)
         case "sea":
             deep = linear("#1d6f86" if scene.hour == "day" else "#1c3a48")
@@ -64,7 +64,7 @@ def paint(scene: Scene, width: int, height: int, seed: int, detail: float = 1.0)
     if "rain" in scene.shows:
         rain(canvas, view)
     yield None
-    yield develop(canvas, view)
+    yield develop(canvas if detail == 1 else soften(canvas, 4 - 3 * detail), view)
 
 
 def _framed(scene: Scene, width: int, height: int, seed: int) -> View:

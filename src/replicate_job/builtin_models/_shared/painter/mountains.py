@@ -25,9 +25,9 @@ _STEPS = 240
 _HAZE = 0.075
 
 
-def raise_mountains(upward: Array, view: View, air: Array, detail: float) -> None:
+def raise_mountains(upward: Array, view: View, air: Array) -> None:
     """Raise mountains behind a lake, and mirror them in it."""
-    fine = (0.55 + 0.45 * detail) * min(1.0, 0.45 + 0.55 * max(view.width, view.height) / 1344)
+    fine = min(1.0, 0.45 + 0.55 * max(view.width, view.height) / 1344)
     field = _range(view.seed, fine, view.bearing)
     colours = _lit(field, view)
     mirrored = air.copy()
