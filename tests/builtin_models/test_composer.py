@@ -175,6 +175,7 @@ def test_what_is_unwanted_stays_out() -> None:
     assert "guitar" not in arrange(prompt.read("folk with no guitar"), 8, 1).players.values()
     assert arrange(prompt.read("folk"), 8, 1).players["bass"] == "bass"
     assert arrange(prompt.read("a waltz without piano"), 8, 1).players == {"melody": "guitar"}
+    assert arrange(prompt.read("folk, no flute"), 8, 1).players["melody"] == "guitar", "there is still a tune"
 
 
 @pytest.mark.parametrize("genre", sorted(STYLES))

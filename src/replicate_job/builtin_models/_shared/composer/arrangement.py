@@ -138,7 +138,8 @@ def _players(request: Request, style: Style) -> dict[str, str]:
     named = list(request.instruments)
     if not named:
         players = {part: name for part, name in style.players.items() if name not in request.without}
-        return players or {"melody": next((name for name in INSTRUMENTS if name not in request.without), "piano")}
+        other = next((name for name in INSTRUMENTS if name not in request.without), "piano")
+        return {"melody": players.get("chords", other)} | players
     lead = next((name for name in ("flute", "bells", *named) if name in named and name != "bass"), "bass")
     players = {"melody": lead}
     chordal = [name for name in ("piano", "guitar", "strings") if name in named and name != lead]
