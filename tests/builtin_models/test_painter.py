@@ -22,10 +22,10 @@ from painter import (  # type: ignore[import-not-found,unused-ignore] # noqa: E4
     studio,
     typeset,
 )
-from painter.paint import STAGES, paint  # type: ignore[import-not-found,unused-ignore] # noqa: E402
+from painter.landscape import STAGES, paint  # type: ignore[import-not-found,unused-ignore] # noqa: E402
 
 LAKE = "A serene mountain landscape at sunset with a lake reflection"
-NEON = "A cyberpunk city at night with neon lights"
+CITY = "A city at night in the rain"
 
 
 ORDINARY = [
@@ -33,7 +33,9 @@ ORDINARY = [
     "An astronaut riding a rainbow unicorn by a lake", "portrait of a woman in a forest", "a fox",
     "a lighthouse at night",
     "the Golden Gate Bridge in fog", "a mountain bike", "sunrise and sunset over the sea", "stars at noon",
-    "the sun at night", "a desert at noon", "mountains without snow", "Tokyo street by day", "a sunny street",
+    "the sun at night", "a desert at noon", "mountains without snow", "Tokyo street by day", "a sunny city",
+    "A cyberpunk city at night with neon lights", "aurora over the mountains", "a storm at sea", "birds over a lake",
+    "green mountains", "a meadow with flowers", "a forest in falling snow", "the moon at noon", "stars over a city",
     "two lakes",
     "horses in a meadow",
     "a lake by the sea", "ships on a stormy sea", "a castle on a hill", "", "photo", "red", "vivid", "夕日の海",
@@ -57,16 +59,15 @@ def pixels(asked: Any, seed: int = 1, width: int = 336, height: int = 192) -> An
     ("prompt", "ground", "hour"),
     [
         (LAKE, "mountains", "sunset"),
-        (NEON, "street", "night"),
-        ("stormy ocean waves, dusk", "sea", "dusk"),
+        (CITY, "city", "night"),
+        ("ocean waves, dusk", "sea", "dusk"),
+        ("a city skyline at golden hour", "city", "sunset"),
         ("Misty pine forest at dawn", "forest", "sunrise"),
-        ("green hills in the morning", "hills", "morning"),
+        ("green hills in the morning", "hills", "day"),
         ("a full moon", "mountains", "night"),
         ("snow on the mountains, trees", "mountains", None),
         ("trees", "forest", None),
         ("a mountain range on a sunny day", "mountains", "day"),
-        ("aurora borealis over mountains", "mountains", "night"),
-        ("neon signs in the street", "street", "night"),
     ],
 )
 def test_the_prompt_chooses_ground_and_hour(prompt: str, ground: str, hour: str | None) -> None:
@@ -92,7 +93,7 @@ def test_a_prompt_with_a_word_that_is_not_painted_becomes_a_card(
 
 def test_the_reason_for_a_card_is_the_words_that_can_not_be_painted() -> None:
     assert scene.read("An astronaut riding a unicorn by a lake").missed == ("astronaut", "riding", "unicorn")
-    assert scene.read("car, road").missed == ("car",)
+    assert scene.read("car, lake").missed == ("car",)
     assert scene.read("stars over the sea at noon").missed == ("stars",)
     assert scene.read("Горы, 山 and a Köhlerhütte by the lake, 8k").missed == ("горы", "山", "köhlerhütte")
 
@@ -110,17 +111,11 @@ def test_words_for_the_manner_make_no_card_and_are_told_apart(capsys: pytest.Cap
 
 @pytest.mark.parametrize(
     ("ground", "name"),
-    [
-        (ground, name)
-        for ground, names in scene.GROUNDS.items()
-        for name in sorted(names - scene.INHERENT)
-        if (ground, name) != ("street", "night")
-    ],
+    [(ground, name) for ground, names in scene.GROUNDS.items() for name in sorted(names - scene.INHERENT)],
 )
 def test_whatever_a_place_can_show_changes_its_picture(ground: str, name: str) -> None:
     """The words of a prompt are called painted by this table alone."""
-    dark = ground == "street" or name in {"stars", "aurora", "moon"}
-    plain = scene.Scene(ground, "night" if dark else "day", frozenset(), (), 7)
+    plain = scene.Scene(ground, "night" if name in {"stars", "moon"} else "day", frozenset(), 7)
     if name in scene.HOURS:
         shown, other = replace(plain, hour=name), replace(plain, hour="night" if name == "day" else "day")
     else:
@@ -130,28 +125,17 @@ def test_whatever_a_place_can_show_changes_its_picture(ground: str, name: str) -
         assert np.abs(pixels(shown, seed) - pixels(other, seed)).max() > 0.05
 
 
-def test_a_colour_that_is_named_changes_the_picture() -> None:
-    plain = scene.Scene("hills", "day", frozenset(), (), 7)
-    for code in scene.TINTS:
-        assert np.abs(pixels(replace(plain, tints=(code,))) - pixels(plain)).mean() > 0.02
-
-
-def test_a_blue_sky_makes_no_blue_flowers() -> None:
-    assert scene.read("flowers under a blue sky").scene.tints == ()
-    assert scene.read("blue flowers").scene.tints == ("#3460d0",)
-
-
 def test_the_negative_prompt_takes_things_out() -> None:
     read = scene.read("snowy mountains, clouds", "snow, clouds, blurry")
     assert read.scene.shows == {"mountains"}
     assert (read.painted, read.missed) == (("mountains",), ())
 
 
-@pytest.mark.parametrize("prompt", [LAKE, NEON, "aurora and stars over snowy mountains", "rain in the city"])
+@pytest.mark.parametrize("prompt", [LAKE, CITY, "stars over snowy mountains", "foggy hills", "a sea at dusk"])
 def test_the_same_seed_paints_the_same_pixels_and_another_seed_does_not(prompt: str) -> None:
     first = painted(prompt)
     assert np.array_equal(pixels(scene.read(prompt).scene), first)
-    assert np.abs(painted(prompt, seed=2) - first).mean() > 0.03
+    assert np.abs(painted(prompt, seed=2) - first).mean() > 0.02
 
 
 def test_each_stage_is_reported_before_the_picture() -> None:
@@ -197,18 +181,26 @@ def test_dry_land_reaches_the_lower_edge_in_every_shape(prompt: str, most: float
         assert steps.max() < most
 
 
+@pytest.mark.parametrize("prompt", [LAKE, CITY, "snowy hills", "a forest at noon", "a sea at dusk"])
+def test_fewer_steps_paint_more_coarsely(prompt: str) -> None:
+    def fine(steps: int) -> float:
+        [picture] = studio.pictures(scene.read(prompt), (336, 192), 1, 1, steps)
+        return float(np.abs(np.diff(np.asarray(picture, dtype=np.float32), axis=1)).mean())
+
+    assert fine(1) < fine(2) < fine(4)
+
+
 def test_night_is_darker_than_day() -> None:
     assert painted("mountains at night").mean() < 0.55 * painted("mountains at noon").mean()
 
 
-def test_neon_is_dark_with_saturated_lights() -> None:
-    for seed in range(1, 4):
-        picture = painted(NEON, seed)
-        assert np.median(picture.mean(axis=-1)) < 0.3
-        chroma = picture.max(axis=-1) - picture.min(axis=-1)
-        assert np.percentile(chroma, 98) > 0.4
-        lights = picture[chroma > 0.4]
-        assert len(set(lights.argmax(axis=-1))) == 3, "red, green and blue lights"
+def test_a_city_has_lights_at_night_and_none_by_day() -> None:
+    def lit(prompt: str) -> float:
+        picture = painted(prompt, 1, 336, 336)[120:230]
+        return float((picture.min(axis=-1) < picture.max(axis=-1) - 0.25).mean())
+
+    assert painted("a city at night").mean() < 0.55 * painted("a city at noon").mean()
+    assert lit("a city at night") > 2 * lit("a city at noon")
 
 
 def test_black_and_white_has_no_colour() -> None:
@@ -224,8 +216,8 @@ def test_fog_lowers_the_contrast() -> None:
 @pytest.mark.parametrize(
     "prompt",
     [
-        "birds, storm at sea", "hills with flowers", "snowy forest, falling snow", "street in rain",
-        "aurora, stars, mountains", "a perfume bottle", "supercalifragilisticexpialidocious", "夕日",
+        "sea in the rain", "green hills", "snowy forest", "city in fog", "stars, mountains", "a perfume bottle",
+        "supercalifragilisticexpialidocious", "夕日",
     ],
 )  # fmt: skip
 def test_every_subject_fits_every_shape(prompt: str, size: tuple[int, int]) -> None:
@@ -269,10 +261,23 @@ def test_an_interruption_while_painting_reaches_the_caller() -> None:
         painting.throw(StopPaintingError())
 
 
+def contrast(one: tuple[int, int, int], other: tuple[int, int, int]) -> float:
+    """The contrast of two colours as WCAG 2 defines it, 1 to 21."""
+
+    def luminance(colour: tuple[int, int, int]) -> float:
+        coded = np.array(colour) / 255
+        linear = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
+        return float(linear @ np.array([0.2126, 0.7152, 0.0722]))
+
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
 def test_every_card_has_type_that_can_be_read() -> None:
+    """Level AAA of WCAG 2 with everything under it."""
     for seed in range(300):
         colours = card.scheme(seed)
-        assert min(card.contrast(colours.ink, under) for under in (colours.paper, *colours.shapes)) >= card.CONTRAST
+        assert min(contrast(colours.ink, under) for under in (colours.paper, *colours.shapes)) >= 7
 
 
 def test_cards_differ_by_prompt_and_by_seed_and_are_the_same_for_the_same() -> None:
@@ -291,9 +296,9 @@ def test_cards_differ_by_prompt_and_by_seed_and_are_the_same_for_the_same() -> N
 def test_type_stays_in_its_box_and_nothing_of_it_is_lost(text: str, box: tuple[int, int]) -> None:
     text, missing = typeset.settable(text)
     assert missing == ""
-    setting = typeset.fit(text, "Semibold", box, (9, 80), 1.1)
+    setting = typeset.fit(text, "Semibold", box, (9, 80))
     wide = typeset.font("Semibold", setting.size)
-    assert setting.height <= box[1]
+    assert setting.leading * len(setting.lines) <= box[1]
     assert all(wide.getlength(line) <= box[0] * 1.03 for line in setting.lines)
     shown = "".join(setting.lines).replace(" ", "")
     if setting.left:
@@ -304,7 +309,7 @@ def test_type_stays_in_its_box_and_nothing_of_it_is_lost(text: str, box: tuple[i
 
 
 def test_short_type_is_large_and_its_lines_are_about_equally_long() -> None:
-    setting = typeset.fit("a product shot of a perfume bottle", "Semibold", (400, 400), (9, 90), 1.1)
+    setting = typeset.fit("a product shot of a perfume bottle", "Semibold", (400, 400), (9, 90))
     assert setting.size > 50
     lengths = [typeset.font("Semibold", setting.size).getlength(line) for line in setting.lines]
     assert min(lengths) > 0.5 * max(lengths)

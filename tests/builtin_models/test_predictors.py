@@ -128,12 +128,13 @@ for ratio in predict.SIZES:
 
 def test_flux_says_first_that_it_is_a_stand_in_then_its_seed_and_writes_the_files(tmp_path: Path) -> None:
     code = """
-paths = predict.Predictor().predict("hills", "21:9", 2, 1, None, "jpg", 80, False, True, "0.25")
+paths = predict.Predictor().predict("hills", "21:9", 2, 1, None, "jpg", 80, False, False, "0.25")
 print(*(path.name for path in paths))
 """
     done = run("black-forest-labs/flux-schnell", code, tmp_path)
-    first, second, *_, names = done.stdout.splitlines()
+    first, second, third, *_, names = done.stdout.splitlines()
     assert first.startswith("This is a stand-in")
+    assert third == "Stand-in: without effect here: go_fast"
     assert "It is not FLUX.1 [schnell]" in first
     assert second.startswith("Using seed: ")
     assert names == "out-0.jpg out-1.jpg"
@@ -144,15 +145,17 @@ def test_sdxl_blends_over_an_image_and_names_what_it_ignores(tmp_path: Path) -> 
     code = f"""
 from PIL import Image
 Image.new("RGB", (128, 64), (255, 0, 0)).save({str(tmp_path / "in.png")!r})
+Image.new("L", (128, 64)).save({str(tmp_path / "black.png")!r})
 def out(strength, **more):
     [path] = predict.Predictor().predict("night sea", image=Path({str(tmp_path / "in.png")!r}), num_outputs=1,
         num_inference_steps=4, prompt_strength=strength,
         seed=1, width=512, height=512, **({{"mask": None, "negative_prompt": ""}} | more))
     return Image.open(path)
 kept, half, gone = out(0.0), out(0.5, guidance_scale=3.0), out(1.0)
+masked = out(1.0, mask=Path({str(tmp_path / "black.png")!r})).getpixel((5, 5))
 red, _, blue = gone.getpixel((5, 5))
-print("SEEN", *kept.size, kept.getpixel((5, 5)), half.getpixel((5, 5))[0] < 220, red < blue)
+print("SEEN", *kept.size, kept.getpixel((5, 5)), half.getpixel((5, 5))[0] < 220, red < blue, masked)
 """
     output = run("stability-ai/sdxl", code, tmp_path).stdout
-    assert "SEEN 128 64 (255, 0, 0) True True" in output
+    assert "SEEN 128 64 (255, 0, 0) True True (255, 0, 0)" in output
     assert "Stand-in: without effect here: guidance_scale" in output

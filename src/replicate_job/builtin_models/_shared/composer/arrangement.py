@@ -5,38 +5,70 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from composer.harmony import NAMES, is_minor
 from composer.noise import rng
-from composer.style import (
-    MOOD_BRIGHTNESS,
-    MOOD_GENRES,
-    MOOD_MODES,
-    MOOD_PACES,
-    PROGRESSIONS,
-    STYLES,
-    Style,
-)
+from composer.prompt import INSTRUMENTS
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from composer.prompt import Request
 
-TUNEFUL = ("flute", "bells")
-"""Instruments that lead rather than accompany."""
-CHORDAL = ("piano", "guitar")
-LASTING = ("strings", "pad")
-COMPS = {"pad": "block", "strings": "block"}
-"""How an instrument accompanies that cannot play what the genre asks of its usual one."""
+NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+PACES = {"slow": 0.0, "medium": 0.5, "fast": 1.0}
+PROGRESSIONS = {
+    "major": ("1 5 6 4", "1 6 4 5", "1 4 1 5", "1 6 2 5", "1 5 6 3 4 1 4 5", "1 3 4 5"),
+    "minor": ("1 6 3 7", "1 4 6 7", "1 4 7 3 6 4 7 1", "1 7 6 7", "1 6 4 7"),
+}
+"""Chords a bar, as steps of the scale."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a genre is played.
+
+    ``tempo`` is its slowest and fastest in beats per minute, ``players`` has a name for each part, ``comp`` is how the
+    chords are played, ``room`` the reverb's share and seconds.
+    """
+
+    tempo: tuple[int, int]
+    players: dict[str, str]
+    comp: str
+    meter: int = 4
+    room: tuple[float, float] = (0.26, 2.0)
+
+
+STYLES: dict[str, Style] = {
+    "waltz": Style((84, 160), {"melody": "piano", "chords": "piano"}, "waltz", meter=3),
+    "ambient": Style((56, 76), {"melody": "bells", "chords": "strings", "bass": "bass"}, "block", room=(0.5, 4.0)),
+    "folk": Style((84, 132), {"melody": "flute", "chords": "guitar", "bass": "bass"}, "picking"),
+    "classical": Style((72, 126), {"melody": "piano", "chords": "piano"}, "broken"),
+}
+
+
+@dataclass(frozen=True)
+class Mood:
+    """What a mood decides where a prompt does not: mode, a place between slow and fast, timbre, genre."""
+
+    mode: str
+    pace: float
+    brightness: float
+    genre: str
+
+
+MOODS: dict[str, Mood] = {
+    "sad": Mood("minor", 0.1, 0.75, "classical"),
+    "dark": Mood("minor", 0.3, 0.55, "ambient"),
+    "happy": Mood("major", 0.7, 1.25, "folk"),
+    "calm": Mood("major", 0.1, 0.8, "classical"),
+    "energetic": Mood("major", 1.0, 1.3, "folk"),
+}
 
 _TAIL = 0.8  # seconds: the least that the last chord rings
-_RING = 2.2
-_STRETCH = np.linspace(0.93, 1.07, 57)
 
 
 @dataclass(frozen=True)
 class Arrangement:
-    """A piece of ``seconds``: ``beats`` of music at ``tempo``, then a last chord that rings to the end."""
+    """A piece of ``seconds``: ``bars`` of music at ``tempo``, then a last chord that rings to the end."""
 
     style: Style
     genre: str
@@ -45,7 +77,7 @@ class Arrangement:
     tonic: int
     mode: str
     seconds: float
-    beats: int
+    bars: int
     progression: tuple[str, ...]
     players: dict[str, str]
     brightness: float
@@ -56,6 +88,11 @@ class Arrangement:
         """A beat's length in seconds."""
         return 60 / self.tempo
 
+    @property
+    def beats(self) -> int:
+        """Beats before the last chord."""
+        return self.bars * self.meter
+
     def sentence(self) -> str:
         """What will be played, in words."""
         players = ", ".join(f"{name} ({role})" for role, name in self.players.items())
@@ -63,19 +100,17 @@ class Arrangement:
 
 
 def arrange(request: Request, seconds: float, seed: int) -> Arrangement:
-    """Decide what the request leaves open, by its moods first, then by ``seed``."""
+    """Decide what the request leaves open, by its mood first, then by ``seed``."""
     chance = rng(seed, "arrangement", request.key)
-    genre = request.genre or _genre(request, chance)
+    mood = MOODS.get(request.mood or "")
+    genre = request.genre or _genre(request, mood, chance)
     style = STYLES[genre]
-    mode = request.mode or _mode(request, style)
+    mode = request.mode or (mood.mode if mood else str(chance.choice(["major", "major", "minor"])))
     tonic = int(chance.integers(12)) if request.tonic is None else request.tonic
     meter = request.meter or style.meter
-    family = "minor" if is_minor(mode) else "major"
-    progression = tuple(str(chance.choice(PROGRESSIONS[style.progressions][family])).split())
-    asked = _tempo(request, style, chance)
-    tempo = asked if request.tempo else _fitted(asked, meter, seconds)
-    brightness = float(np.prod([MOOD_BRIGHTNESS.get(mood, 1.0) for mood in request.moods]))
-    players = _players(request, style)
+    place = PACES[request.pace] if request.pace else mood.pace if mood else chance.uniform(0.3, 0.7)
+    slow, fast = style.tempo
+    tempo = request.tempo or float(round(slow + (fast - slow) * place))
     return Arrangement(
         style=style,
         genre=genre,
@@ -84,83 +119,32 @@ def arrange(request: Request, seconds: float, seed: int) -> Arrangement:
         tonic=tonic,
         mode=mode,
         seconds=seconds,
-        beats=_beats(tempo, meter, seconds),
-        progression=progression,
-        players=players,
-        brightness=min(1.5, max(0.5, brightness)),
+        bars=max(0, int((seconds - _TAIL) * tempo / 60 / meter + 1e-6)),
+        progression=tuple(str(chance.choice(PROGRESSIONS[mode])).split()),
+        players=_players(request, style),
+        brightness=mood.brightness if mood else 1.0,
         seed=seed,
     )
 
 
-def _genre(request: Request, chance: np.random.Generator) -> str:
-    named = [MOOD_GENRES[mood] for mood in request.moods if mood in MOOD_GENRES]
+def _genre(request: Request, mood: Mood | None, chance: np.random.Generator) -> str:
     if request.meter == 3:  # noqa: PLR2004 - three-four time
         return "waltz"
-    if named:
-        return named[0]
-    acoustic = {"piano": "classical", "guitar": "folk", "strings": "classical"}
-    for instrument, genre in acoustic.items():
-        if instrument in request.instruments:
-            return genre
-    return str(chance.choice(["pop", "folk", "classical", "ambient"]))
-
-
-def _mode(request: Request, style: Style) -> str:
-    for mood in request.moods:
-        if mood in MOOD_MODES:
-            wanted = MOOD_MODES[mood]
-            # A genre's own mode stays where it has the same third: a blues is no major scale when it is happy.
-            return style.mode if is_minor(wanted) == is_minor(style.mode) else wanted
-    return style.mode
-
-
-def _tempo(request: Request, style: Style, chance: np.random.Generator) -> float:
-    if request.tempo:
-        return request.tempo
-    if request.pace is not None and request.pace > 1:
-        return request.pace
-    paces = [MOOD_PACES[mood] for mood in request.moods if mood in MOOD_PACES]
-    place = request.pace if request.pace is not None else float(np.mean(paces)) if paces else chance.uniform(0.3, 0.7)
-    slow, fast = style.tempo
-    return float(round(slow + (fast - slow) * place))
-
-
-def _fitted(tempo: float, meter: int, seconds: float) -> float:
-    """The tempo near ``tempo`` whose last chord rings for about two seconds: a piece is neither cut nor idle."""
-    tempos = tempo * _STRETCH
-    rings = [seconds - _beats(float(one), meter, seconds) * 60 / one for one in tempos]
-    return float(round(tempos[int(np.argmin([abs(ring - _RING) for ring in rings]))], 1))
-
-
-def _beats(tempo: float, meter: int, seconds: float) -> int:
-    """Beats before the last chord: whole bars where there is room for one."""
-    beats = max(0, int((seconds - _TAIL) * tempo / 60 + 1e-6))
-    return beats - beats % meter if beats >= meter else beats
+    return mood.genre if mood else str(chance.choice(["folk", "classical", "ambient"]))
 
 
 def _players(request: Request, style: Style) -> dict[str, str]:
-    """Who plays which part. Named instruments take the parts they can; the genre's own fill the rest."""
+    """Who plays which part: the instruments that are named, and no others; without any, the genre's own."""
     named = list(request.instruments)
     if not named:
-        own = {"melody": style.lead, "chords": style.chords, "pad": style.pad, "bass": style.bass}
-        players = {part: name for part, name in own.items() if name and name not in request.without}
-        return players or {"melody": "piano"}
-    leads = [*(name for name in TUNEFUL if name in named), *(name for name in named if name != "bass")]
-    lead = leads[0] if leads else style.lead
-    chordal = [name for name in named if name in CHORDAL]
-    chords = next((name for name in chordal if name != lead), None) or (lead if lead in CHORDAL else None)
-    lasting = [name for name in named if name in LASTING and name not in {lead, chords}]
-    if request.solo:
-        return {"melody": lead} | ({"chords": chords} if chords else {})
+        players = {part: name for part, name in style.players.items() if name not in request.without}
+        other = next((name for name in INSTRUMENTS if name not in request.without), "piano")
+        return {"melody": players.get("chords", other)} | players
+    lead = next((name for name in ("flute", "bells", *named) if name in named and name != "bass"), "bass")
     players = {"melody": lead}
-    if chords or not lasting:
-        players["chords"] = chords or style.chords
-    else:
-        players["chords"] = lasting.pop(0)
-    pad = lasting[0] if lasting else style.pad if request.genre else None
-    if pad and pad not in request.without and pad not in players.values():
-        players["pad"] = pad
-    bass = "bass" if "bass" in named and lead != "bass" else style.bass
-    if bass and "bass" not in request.without and (request.genre or bass in named):
-        players["bass"] = bass
+    chordal = [name for name in ("piano", "guitar", "strings") if name in named and name != lead]
+    if chordal or lead in {"piano", "guitar"}:
+        players["chords"] = chordal[0] if chordal else lead
+    if "bass" in named and lead != "bass":
+        players["bass"] = "bass"
     return players

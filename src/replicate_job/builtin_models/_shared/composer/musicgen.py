@@ -8,7 +8,7 @@ from cog import BasePredictor, Input, Path
 class Predictor(BasePredictor):
     def setup(self) -> None:
         """Load numpy: this file's inputs are read where nothing but Cog is installed."""
-        from composer.answer import answer  # noqa: PLC0415 - see above
+        from composer.studio import answer  # noqa: PLC0415 - see above
 
         self.answer = answer
 

@@ -1,4 +1,4 @@
-"""Random numbers that a seed and a purpose decide, and arrays of sound."""
+"""Arrays of sound, and random numbers that a seed and a purpose decide."""
 
 from __future__ import annotations
 

@@ -14,28 +14,18 @@ if TYPE_CHECKING:
 
 GENRES: dict[str, str] = {
     "waltz": r"waltz|waltzes",
-    "epic": r"epic|cinematic|trailer|soundtrack|film score",
-    "ambient": r"ambient|meditation|meditative|new age|soundscape|atmospheric",
+    "ambient": r"ambient|meditation|meditative|new age|soundscape|atmospheric|dreamy|floating",
     "folk": r"folk|celtic|campfire",
-    "classical": r"classical|sonata|nocturne|minuet|etude|prelude",
-    "pop": r"pop|commercial|corporate|jingle",
+    "classical": r"classical|sonata|nocturne|minuet|etude|prelude|romantic",
 }
 """Kinds of music, the most telling first."""
 
 MOODS: dict[str, str] = {
-    "sad": r"sad|sadness|melancholy|melancholic|sorrow|sorrowful|mournful|lonely|heartbreak|nostalgic|wistful|tearful"
-    r"|bittersweet|rainy",
-    "dark": r"dark|ominous|eerie|scary|horror|haunting|haunted|sinister|gloomy|evil|creepy|gothic|brooding|moody",
-    "tense": r"tense|tension|suspense|suspenseful|dramatic|intense|thrilling|urgent|aggressive|angry",
-    "mysterious": r"mysterious|mystery|mystical|magical|enchanted|fantasy|exotic",
-    "happy": r"happy|happiness|cheerful|joyful|joyous|uplifting|bright|sunny|fun|positive|optimistic|feel-?good|summer",
-    "playful": r"playful|quirky|whimsical|cute|bouncy|silly|comic|comedy|childlike",
-    "triumphant": r"triumphant|victorious|victory|inspiring|inspirational|motivational|hopeful|majestic|proud",
-    "romantic": r"romantic|love|loving|tender|warm|sweet|sentimental|emotional|beautiful",
-    "dreamy": r"dreamy|dream|floating|hazy|celestial|surreal",
-    "calm": r"calm|calming|peaceful|relaxing|relaxed|relax|serene|soothing|gentle|soft|quiet|tranquil|mellow|chill"
-    r"|chilled|slow-?moving|cozy|cosy",
-    "energetic": r"energetic|energy|powerful|driving|exciting|upbeat|lively|vibrant|party|hype|pumping",
+    "sad": r"sad|sadness|melancholy|melancholic|sorrow|sorrowful|mournful|lonely|heartbreak|nostalgic|wistful",
+    "dark": r"dark|ominous|eerie|haunting|haunted|sinister|gloomy|brooding|moody|mysterious",
+    "happy": r"happy|happiness|cheerful|joyful|joyous|uplifting|bright|sunny|fun|positive|playful",
+    "calm": r"calm|calming|peaceful|relaxing|relaxed|relax|serene|soothing|gentle|soft|quiet|tranquil|mellow",
+    "energetic": r"energetic|energy|driving|exciting|upbeat|lively|vibrant",
 }
 
 INSTRUMENTS: dict[str, str] = {
@@ -43,32 +33,17 @@ INSTRUMENTS: dict[str, str] = {
     "guitar": r"(?<!electric )(?<!distorted )guitar|acoustic(?! piano)(?! bass)|fingerpicking|fingerpicked",
     "strings": r"strings|string section|string quartet",
     "flute": r"flute",
-    "bells": r"bell|chime|glockenspiel|vibraphone",
-    "pad": r"pad|synth pad",
+    "bells": r"bell|chime|glockenspiel",
     "bass": r"bass(?! drum)|upright bass|double bass|bass guitar",
 }
 
-PACES: dict[str, tuple[str, float]] = {
-    "largo": (r"largo|lento|grave", 50),
-    "adagio": (r"adagio", 68),
-    "andante": (r"andante", 88),
-    "moderato": (r"moderato", 108),
-    "allegro": (r"allegro|vivace", 138),
-    "presto": (r"presto|prestissimo", 176),
-    "slow": (r"very slow|slow|slowly|down-?tempo|sluggish|unhurried|ballad", 0.0),
-    "medium": (r"mid-?tempo|medium tempo|moderate", 0.5),
-    "fast": (r"fast|fast-?paced|up-?tempo|upbeat|quick|rapid|high-?speed|brisk|lively", 1.0),
+PACES: dict[str, str] = {
+    "slow": r"very slow|slow|slowly|down-?tempo|unhurried|ballad|largo|lento|adagio",
+    "medium": r"mid-?tempo|medium tempo|moderate|andante|moderato",
+    "fast": r"fast|fast-?paced|up-?tempo|upbeat|quick|rapid|brisk|lively|allegro|vivace|presto",
 }
-"""Words for a tempo: beats per minute, or (up to 1) a place between the slowest and fastest that a genre allows."""
 
-MODES = {
-    "major": r"major|maj|ionian",
-    "minor": r"minor|min|aeolian",
-    "dorian": r"dorian",
-    "lydian": r"lydian",
-    "mixolydian": r"mixolydian",
-    "phrygian": r"phrygian",
-}
+MODES = {"major": r"major|maj", "minor": r"minor|min"}
 
 SMALL = frozenset(
     re.findall(
@@ -77,7 +52,7 @@ SMALL = frozenset(
         a an the of in on at with and or by to from over under for as is are it its very some this that into through
         music song track tune piece melody composition instrumental loop background sound sounds audio style style's
         bpm tempo key time signature beats per minute featuring feat using like vibe vibes feel feeling mood light
-        recording high quality professional hq studio solo no without not only just minute second seconds
+        recording high quality professional hq studio no without not only just minute second seconds
         """,
     )
 )
@@ -88,35 +63,33 @@ _SLOWEST, _FASTEST = 30.0, 240.0
 _TEMPO = re.compile(
     r"\b(\d{2,3}(?:\.\d+)?)\s*-?\s*(?:bpm|beats per minute)\b|\b(?:bpm|tempo)\s*(?:of|:|=|at)?\s*(\d{2,3}(?:\.\d+)?)\b"
 )
-_MODE_NAMES = "|".join(MODES.values())
 _KEY = re.compile(
-    rf"\b((?i:in|key of|key:)\s+[a-gA-G]|[A-G])(#|♯|b\b|♭|[- ](?i:sharp|flat))?[- ]?(?i:({_MODE_NAMES}))\b(?!\s+key)"
+    r"\b((?i:in|key of|key:)\s+[a-gA-G]|[A-G])(#|♯|b\b|♭|[- ](?i:sharp|flat))?[- ]?"
+    r"(?i:(major|maj|minor|min))\b(?!\s+key)"
     r"|\b(?i:key of|key:)\s*([a-gA-G])(#|♯|b\b|♭|[- ](?i:sharp|flat))?(?![a-zA-Z])"
 )
 _UNWANTED = re.compile(r"\b(?:no|without|not) (?:any )?[\w-]+(?: (?:or|and) [\w-]+)?")
-_METER = re.compile(r"\b([346])/([48])\b|\b(?:triple meter|three-four)\b")
+_METER = re.compile(r"\b([34])/4\b")
 
 
 @dataclass(frozen=True)
 class Request:
     """What is asked for; None and empty leave it to the composer.
 
-    ``tempo`` is in beats per minute, ``pace`` a number as in PACES, ``tonic`` a pitch class (C is 0). ``instruments``
-    and ``without`` have the words that named each. ``given`` counts what is done for certain; ``key`` is a number made
-    from the whole prompt.
+    ``tempo`` is in beats per minute, ``tonic`` a pitch class (C is 0). ``instruments`` and ``without`` have the words
+    that named each. ``given`` counts what is done for certain; ``key`` is a number made from the whole prompt.
     """
 
     given: Prompt
     tempo: float | None = None
-    pace: float | None = None
+    pace: str | None = None
     meter: int | None = None
     tonic: int | None = None
     mode: str | None = None
     genre: str | None = None
-    moods: tuple[str, ...] = ()
+    mood: str | None = None
     instruments: Mapping[str, str] = field(default_factory=dict)
     without: Mapping[str, str] = field(default_factory=dict)
-    solo: bool = False
     key: int = 0
 
     def played(self, players: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -127,6 +100,8 @@ class Request:
         for name, said in self.without.items():
             if name not in players:
                 self.given.did(said)
+        if len(set(players)) == 1:
+            self.given.did("solo unaccompanied")
         return self.given.done, self.given.missed(SMALL)
 
 
@@ -137,23 +112,18 @@ def read(prompt: str) -> Request:
     tempo, (tonic, mode), meter = _tempo(given), _key(prompt, given), _meter(given)
     without = given.find(INSTRUMENTS, " ".join(_UNWANTED.findall(text)))
     wanted = _TEMPO.sub(" ", _UNWANTED.sub(" ", text))
-    pace = None if tempo else _first(given, {name: pattern for name, (pattern, _) in PACES.items()}, wanted)
-    moods = given.find(MOODS, wanted)
-    for said in moods.values():
-        given.did(said)
     instruments = given.find(INSTRUMENTS, wanted)
     return Request(
         given=given,
         tempo=tempo,
-        pace=PACES[pace][1] if pace else None,
+        pace=None if tempo else _first(given, PACES, wanted),
         meter=meter,
         tonic=tonic,
-        mode=mode or _first(given, MODES, text),
+        mode=mode or _first(given, MODES, wanted),
         genre=_first(given, GENRES, wanted),
-        moods=tuple(moods),
+        mood=_first(given, MOODS, wanted),
         instruments={name: said for name, said in instruments.items() if name not in without},
         without=without,
-        solo=bool(re.search(r"\b(?:solo|only|unaccompanied)\b", text)),
         key=zlib.crc32(text.encode()),
     )
 
@@ -179,7 +149,7 @@ def _meter(given: Prompt) -> int | None:
     if not found:
         return None
     given.did(found.group())
-    return 4 if found.group(1) == "4" else 3
+    return int(found.group(1))
 
 
 def _key(prompt: str, given: Prompt) -> tuple[int | None, str | None]:
@@ -191,6 +161,5 @@ def _key(prompt: str, given: Prompt) -> tuple[int | None, str | None]:
     letter = (found.group(1) or found.group(4))[-1].lower()
     accidental = (found.group(2) or found.group(5) or "").strip(" -").lower()
     shift = 1 if accidental in {"#", "♯", "sharp"} else -1 if accidental else 0
-    named = (found.group(3) or "").lower()
-    mode = next((name for name, pattern in MODES.items() if named and re.fullmatch(pattern, named)), None)
-    return (_LETTERS[letter] + shift) % 12, mode
+    mode = (found.group(3) or "").lower()[:3]
+    return (_LETTERS[letter] + shift) % 12, {"maj": "major", "min": "minor"}.get(mode)

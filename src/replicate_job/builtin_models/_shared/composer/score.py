@@ -5,154 +5,109 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from composer.arrangement import COMPS
-from composer.harmony import Chord, is_minor, spell, voiced
-from composer.melody import chord_at, tune
-from composer.note import Note
-from composer.pattern import BASSLINES, bar_of
-from composer.pattern import COMPS as PATTERNS
-from composer.voices import VOICES
+from composer.melody import Note, Tune
 
 if TYPE_CHECKING:
     from composer.arrangement import Arrangement
 
-_SHORT = 4  # bars: in a shorter piece there are two chords a bar
-_STRUM = 0.03  # beats between the strings
-_BASS_LOW = 33
-_ROOT_LOW = 40
+SCALES: dict[str, tuple[int, ...]] = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
+COMPS: dict[str, tuple[float, float, str]] = {
+    "block": (4, 4, "all"),
+    "waltz": (1, 0.85, "bass all all all"),
+    "broken": (0.5, 0.9, "bass 2 1 2 0 2 1 2"),
+    "picking": (0.5, 1.4, "bass 2 1 3 0 2 1 2"),
+}
+"""How chords are played: beats from a stroke to the next, beats that each lasts, notes of the chord."""
+_MIDDLE = 60
+_BASS_LOW, _ROOT_LOW = 33, 40
+_ROLL = 0.12  # beats between the notes of the last chord
 
 
 @dataclass(frozen=True)
-class Score:
-    """The notes of each part, in beats."""
+class Chord:
+    """``start`` and ``length`` in beats; ``tones`` are pitch classes, root first; ``shape`` is MIDI pitches."""
 
-    piece: Arrangement
-    chords: tuple[Chord, ...]
-    parts: dict[str, tuple[Note, ...]]
-
-    def seconds(self, beat: float) -> float:
-        return beat * self.piece.beat
+    start: float
+    length: float
+    tones: tuple[int, ...]
+    shape: tuple[int, ...]
 
 
-def compose(piece: Arrangement) -> Score:
+def compose(piece: Arrangement) -> dict[str, list[Note]]:
     """Write all parts of a piece."""
     chords = _chords(piece)
-    parts: dict[str, tuple[Note, ...]] = {}
+    scale = tuple((step + piece.tonic) % 12 for step in SCALES[piece.mode])
+    parts: dict[str, list[Note]] = {}
     for part, player in piece.players.items():
         if part == "melody":
-            low, high = VOICES[player].melody
-            parts[part] = tuple(tune(piece, chords, low, high))
+            parts[part] = Tune(piece, scale, [chord.tones for chord in chords]).write()
         elif part == "chords":
-            parts[part] = tuple(_comp(piece, chords, player))
-        elif part == "pad":
-            parts[part] = tuple(_pad(chords))
+            parts[part] = _comp(piece, chords, "block" if player == "strings" else piece.style.comp)
         else:
-            parts[part] = tuple(_bass(piece, chords))
-    return Score(piece, tuple(chords), parts)
+            parts[part] = [Note(one.start, one.length, _low(one, _BASS_LOW), 0.8) for one in chords]
+    return parts
 
 
 def _chords(piece: Arrangement) -> list[Chord]:
-    """The progression, a chord a bar (two where the piece is short), then a dominant, and the tonic at the end."""
-    bars = piece.beats // piece.meter
-    length = float(piece.meter)
-    if 0 < bars < _SHORT and piece.meter % 2 == 0:
-        length /= 2
-    count = round(bars * piece.meter / length)
-    symbols = [piece.progression[number % len(piece.progression)] for number in range(count)]
-    if count > 1:
-        symbols[0] = piece.progression[0]
-        symbols[-1] = _cadence(piece)
-    chords = []
-    for number, symbol in enumerate(symbols):
-        tones = spell(symbol, piece.tonic, piece.mode, sevenths=piece.style.sevenths)
-        chords.append(Chord(number * length, length, tones[0], tones))
-    start = float(piece.beats)
-    ring = piece.seconds / piece.beat - start
-    last = spell("1", piece.tonic, piece.mode, sevenths=piece.style.sevenths)
-    if not bars and piece.beats:
-        chords.append(Chord(0.0, start, last[0], last))
-    return [*chords, Chord(start, ring, last[0], last)]
+    """The progression, a chord a bar, then the chord that leads home, and the tonic, which rings to the end."""
+    steps = [piece.progression[bar % len(piece.progression)] for bar in range(piece.bars)]
+    if piece.bars > 1:
+        steps[-1] = "5" if piece.mode == "major" else "7"
+    chords: list[Chord] = []
+    for number, step in enumerate([*steps, "1"]):
+        start = float(number * piece.meter)
+        length = piece.meter if number < piece.bars else piece.seconds / piece.beat - start
+        tones = _spelled(int(step) - 1, piece)
+        chords.append(Chord(start, length, tones, _voiced(tones, chords[-1].shape if chords else ())))
+    return chords
 
 
-def _cadence(piece: Arrangement) -> str:
-    """The chord before the last: a dominant, in minor with its leading note where the genre has one."""
-    if not is_minor(piece.mode):
-        return "4" if piece.style.progressions == "ambient" or piece.mode == "mixolydian" else "5"
-    return "5#" if piece.style.progressions == "classical" else "7"
+def _spelled(step: int, piece: Arrangement) -> tuple[int, ...]:
+    scale = SCALES[piece.mode]
+    return tuple((scale[(step + third) % 7] + piece.tonic) % 12 for third in (0, 2, 4))
 
 
-def _comp(piece: Arrangement, chords: list[Chord], player: str) -> list[Note]:
-    """The chords as this player strikes, strums or breaks them."""
-    name = piece.style.comp
-    if player in COMPS and player != piece.style.chords:
-        name = COMPS[player]
-    pattern = bar_of(PATTERNS[name], piece.meter)
-    notes: list[Note] = []
-    shape: tuple[int, ...] = ()
-    shapes = {}
-    for chord in chords:
-        shapes[chord.start] = shape = voiced(chord.tones, shape)
-    for bar in range(max(1, piece.beats // piece.meter) if piece.beats else 0):
-        for at, length, part, force in pattern:
-            start = bar * piece.meter + at
-            chord = chord_at(chords, start)
-            if start < piece.beats:
-                end = min(start + length, chord.start + chord.length) if name == "block" else start + length
-                notes += _strike(shapes[chord.start], chord.root, part, start, end - start, force)
-                if name == "block" and end < start + length - 1e-6:
-                    later = chord_at(chords, end)
-                    notes += _strike(shapes[later.start], later.root, part, end, start + length - end, force)
-    last = chords[-1]
-    slow = name in {"alberti", "picking", "waltz", "strum"}
-    notes += _strike(shapes[last.start], last.root, "roll" if slow else "all", last.start, last.length, 0.75)
-    return notes
+def _voiced(tones: tuple[int, ...], before: tuple[int, ...]) -> tuple[int, ...]:
+    """Put a chord around middle C so that its notes move as little as they can from those ``before``."""
+    shapes = []
+    for turn in range(len(tones)):
+        shape = [_MIDDLE - 12 + tones[turn]]
+        for tone in (*tones[turn + 1 :], *tones[:turn]):
+            shape.append(shape[-1] + (tone - shape[-1]) % 12)
+        shapes += [tuple(shape), tuple(pitch + 12 for pitch in shape)]
+
+    def movement(shape: tuple[int, ...]) -> float:
+        moved = sum(min(abs(pitch - old) for old in before) for pitch in shape) if before else 0
+        return moved + abs(sum(shape) / len(shape) - _MIDDLE)
+
+    return min(shapes, key=movement)
 
 
-def _strike(  # noqa: PLR0913, PLR0917 - a chord, and how it is struck
-    shape: tuple[int, ...], root: int, part: str, start: float, length: float, force: float
-) -> list[Note]:
-    low = _ROOT_LOW + (root - _ROOT_LOW) % 12
-    spread = {"strum": _STRUM, "upstroke": -_STRUM, "roll": 0.12}.get(part, 0.0)
-    match part:
-        case "bass":
-            pitches: tuple[int, ...] = (low,)
-        case "strum" | "upstroke" | "roll":
-            pitches = (low, *shape)
-        case "all":
-            pitches = shape
-        case _:
-            step = int(part)
-            pitches = (shape[step % len(shape)] + 12 * (step // len(shape)),)
-    ordered = pitches if spread >= 0 else pitches[::-1]
-    return [
-        Note(start + abs(spread) * number, length, pitch, force * (1 - 0.06 * number if spread else 1))
-        for number, pitch in enumerate(ordered)
-    ]
-
-
-def _pad(chords: list[Chord]) -> list[Note]:
-    notes, shape = [], ()
-    for chord in chords:
-        shape = voiced(chord.tones, shape)
-        notes += [Note(chord.start, chord.length, pitch, 0.7) for pitch in shape]
-    return notes
-
-
-def _bass(piece: Arrangement, chords: list[Chord]) -> list[Note]:
-    pattern = bar_of(BASSLINES[piece.style.bassline], piece.meter)
+def _comp(piece: Arrangement, chords: list[Chord], name: str) -> list[Note]:
+    """The chords, struck or broken, and the last one from its lowest note to its highest."""
+    step, length, parts = COMPS[name]
     notes = []
-    for bar in range(piece.beats // piece.meter):
-        for at, length, part, force in pattern:
-            start = bar * piece.meter + at
-            chord = chord_at(chords, start)
-            end = min(start + length, chord.start + chord.length) if piece.style.bassline == "root" else start + length
-            notes.append(Note(start, end - start, _bass_pitch(chord, part), force))
-            if end < start + length - 1e-6:
-                notes.append(Note(end, start + length - end, _bass_pitch(chord_at(chords, end), "root"), force))
+    for chord in chords[:-1]:
+        for number, part in enumerate(parts.split()):
+            at = number * step
+            if at < piece.meter:
+                lasting, force = min(length, piece.meter), 0.55 if number else 0.8
+                notes += [Note(chord.start + at, lasting, pitch, force) for pitch in _pitches(chord, part)]
     last = chords[-1]
-    return [*notes, Note(last.start, last.length, _bass_pitch(last, "root"), 0.8)]
+    roll = 0.0 if name == "block" else _ROLL
+    rolled = (*_pitches(last, "bass"), *last.shape)
+    return notes + [Note(last.start + roll * number, last.length, pitch, 0.7) for number, pitch in enumerate(rolled)]
 
 
-def _bass_pitch(chord: Chord, part: str) -> int:
-    root = _BASS_LOW + (chord.root - _BASS_LOW) % 12
-    return root + (chord.tones[2] - root) % 12 if part == "fifth" else root
+def _pitches(chord: Chord, part: str) -> tuple[int, ...]:
+    if part == "all":
+        return chord.shape
+    if part == "bass":
+        return (_low(chord, _ROOT_LOW),)
+    octave, step = divmod(int(part), len(chord.shape))
+    return (chord.shape[step] + 12 * octave,)
+
+
+def _low(chord: Chord, least: int) -> int:
+    """The chord's root, as the lowest pitch from ``least`` on."""
+    return least + (chord.tones[0] - least) % 12

@@ -1,4 +1,4 @@
-"""From a request to a file: seeds, durations, what is logged of them, formats."""
+"""From MusicGen's inputs to a file: seeds, durations, what is logged of them, formats."""
 
 from __future__ import annotations
 
@@ -6,32 +6,72 @@ import os
 import tempfile
 import wave
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from log import Progress, left_out, say
+from log import Progress, ignored, left_out, say
 
 from composer.arrangement import arrange
 from composer.loudness import normalised
-from composer.mix import Desk
+from composer.mix import mix
 from composer.noise import RATE, Array
+from composer.prompt import read
 from composer.score import compose
 
 if TYPE_CHECKING:
-    from composer.arrangement import Arrangement
+    from collections.abc import Mapping
+
     from composer.prompt import Request
 
 NOTICE = (
     "This is a stand-in: the built-in composer of replicate-job, made of numpy and rules of harmony. "
-    "It is not {model}, has no trained weights, and plays simple tunes only."
+    "It is not MusicGen, has no trained weights, and plays simple tunes only."
 )
+IGNORED = {
+    "continuation": False,
+    "continuation_start": 0,
+    "continuation_end": None,
+    "multi_band_diffusion": False,
+    "top_k": 250,
+    "top_p": 0.0,
+    "temperature": 1.0,
+    "classifier_free_guidance": 3,
+}
+"""Inputs without effect here, and their defaults: the log names those that were set to something else."""
 _LONGEST = 120  # seconds
 _COMPRESSION = 0.5  # 160 kbit/s
 
 
-def announce(model: str) -> None:
-    """Say in the log, before anything else, that this is not the model whose name it answers to."""
-    say(NOTICE.format(model=model))
+def answer(given: Mapping[str, Any]) -> Path:
+    """Compose what the inputs ask for; the log says what is played of it and what is not."""
+    say(NOTICE)
+    _check(given)
+    ignored([name for name, default in IGNORED.items() if given[name] != default])
+    if given["input_audio"]:
+        left_out("input_audio is not heard: the piece is made from the prompt alone")
+    seconds = bounded(given["duration"])
+    seed = seeded(given["seed"])
+    request = read(given["prompt"] or "")
+    made = perform(request, seconds, seed)
+    if not given["model_version"].startswith("stereo"):
+        made = made.mean(axis=0, keepdims=True)
+    return save(normalised(made, given["normalization_strategy"]), given["output_format"])
+
+
+def _check(given: Mapping[str, Any]) -> None:
+    """Refuse what the real model refuses, in its words."""
+    version, audio, continuation = given["model_version"], given["input_audio"], given["continuation"]
+    if given["prompt"] is None and audio is None:
+        raise ValueError("Must provide either prompt or input_audio")
+    if continuation and not audio:
+        raise ValueError("Must provide `input_audio` if continuation is `True`.")
+    if version in {"stereo-large", "large"} and audio and not continuation:
+        raise ValueError(
+            "`stereo-large` and `large` model does not support melody input. Set `model_version='stereo-melody-large'` "
+            "or `model_version='melody-large'` to condition on audio input."
+        )
+    if "stereo" in version and given["multi_band_diffusion"]:
+        raise ValueError("Multi-Band Diffusion is only available with non-stereo models.")
 
 
 def seeded(seed: int | None) -> int:
@@ -51,30 +91,20 @@ def bounded(seconds: int) -> int:
     return min(_LONGEST, int(seconds))
 
 
-def describe(request: Request, piece: Arrangement) -> None:
-    """Log which words of the prompt are played, and which are not."""
+def perform(request: Request, seconds: float, seed: int) -> Array:
+    """Compose and play, (2, samples), neither normalised nor limited; progress counts the seconds."""
+    piece = arrange(request, seconds, seed)
     played, missed = request.played(piece.players.values())
     if played:
         say(f"Played: {', '.join(played)}")
     if missed:
         left_out(f"not played: {', '.join(missed)}")
-
-
-def perform(request: Request, seconds: float, seed: int) -> Array:
-    """Compose and play, (2, samples), neither normalised nor limited; progress counts the seconds."""
-    piece = arrange(request, seconds, seed)
-    describe(request, piece)
     say(f"Composing: {piece.sentence()}")
     progress, total = Progress(), max(1, round(seconds))
     progress.show(0, total)
-    sound = Desk(compose(piece), lambda part: progress.show(0.95 * part * total, total)).mix()
+    sound = mix(piece, compose(piece), lambda part: progress.show(0.95 * part * total, total))
     progress.show(total, total)
     return sound
-
-
-def finish(sound: Array, strategy: str, *, stereo: bool) -> Array:
-    """Normalise; a model that is not stereo gives one channel."""
-    return normalised(sound if stereo else sound.mean(axis=0, keepdims=True), strategy)
 
 
 def save(sound: Array, suffix: str) -> Path:

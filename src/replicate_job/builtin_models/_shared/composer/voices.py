@@ -1,124 +1,92 @@
-"""The instruments. Each makes one note; all of them are sums of sine waves or plucked strings."""
+"""The instruments: sums of sine waves, each with its own overtones, and the shapes that they come and go in."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from composer.noise import RATE, Array, banded, rng
-from composer.pluck import pluck
-from composer.tone import envelope, ring, vibrato
+from composer.noise import RATE, Array, rng
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-_DETUNED = np.array([-6.5, -2.0, 2.5, 7.0])  # cents: the players of a section
+_BLOCK = 256
+_PLAYERS = (-6.5, -2.0, 2.5, 7.0)  # cents: a section plays a little beside itself
+_HARMONIC = tuple(range(1, 29))
+_PLUCKED = 0.21  # of a string's length
 
 
 @dataclass(frozen=True)
 class Voice:
-    """An instrument. ``melody`` is where a tune lies on it, as MIDI pitches; a ``wide`` one differs left and right."""
+    """An instrument.
 
-    play: Callable[[float, int, float, float, np.random.Generator], Array]
+    ``melody`` is where a tune lies on it, as MIDI pitches; ``attack`` and ``release`` are seconds. An overtone's level
+    falls as its number to the power of ``slope``, and faster above ``cut`` Hz; it decays by ``decay`` a second at
+    middle C, higher ones sooner. ``ratios`` are the overtones over the ground tone.
+    """
+
     melody: tuple[int, int]
     attack: float
     release: float
-    wide: bool = False
-
-
-def _overtones(height: float, top: float, most: int) -> Array:
-    return np.arange(1, max(2, min(most, int(top / height)) + 1))
-
-
-def _piano(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
-    number = _overtones(height, 9000, 28)
-    stiff = 2.2e-4 * (height / 262) ** 1.1
-    pitches = height * number * np.sqrt(1 + stiff * number**2)
-    levels = number ** -(1.0 + 0.9 * (1.15 - force) / bright) * (0.25 + np.abs(np.sin(np.pi * number / 7.4)))
-    falls = 0.75 * (height / 262) ** 0.65 * (1 + 0.14 * number + 0.012 * number**2)
-    turns = chance.uniform(0, 2 * np.pi, number.size)
-    # Two strings a note, not quite alike: the first sound goes fast, what stays goes slowly.
-    sound = ring(
-        np.concatenate([pitches, pitches * 1.0005, (95, 160, 270)]),
-        np.concatenate([levels, 0.45 * levels, np.full(3, 0.10 * force)]),
-        np.concatenate([2.6 * falls, 0.7 * falls, (42, 55, 70)]),
-        size,
-        np.concatenate([turns, turns + 0.4, (0, 0, 0)]),
-    )
-    return sound * np.float32(0.5)
-
-
-def _guitar(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
-    return pluck(height, size, chance, soft=min(1.0, 0.75 / bright - 0.35 * force + 0.2), lasting=3.4)
-
-
-def _section(height: float, size: int, chance: np.random.Generator, levels: Array, number: Array) -> Array:
-    """Several players of the same note, each a little beside it."""
-    pitches = np.outer(2 ** (_DETUNED / 1200), height * number)
-    turns = chance.uniform(0, 2 * np.pi, pitches.shape)
-    return ring(pitches.ravel(), np.tile(levels, _DETUNED.size) / _DETUNED.size, 0.0, size, turns.ravel())
-
-
-def _swelling(size: int, seconds: float) -> Array:
-    """How far the overtones have come: they speak later than the ground tone."""
-    return (1 - np.exp(-np.arange(size) / (seconds * RATE))).astype(np.float32)
-
-
-def _strings(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
-    number = _overtones(height, 8000, 26)
-    levels = number**-0.95 / (1 + (number * height / (2300 * bright * (0.6 + 0.6 * force))) ** 2)
-    return _section(height, size, chance, levels, number) * np.float32(0.9)
-
-
-def _flute(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
-    levels = np.array([1.0, 0.30 * bright, 0.14 * bright, 0.05, 0.025])
-    tone = vibrato(ring(height * np.arange(1, 6), levels, 0.0, size), 5.0, 11, 0.25)
-    breath = banded(chance.standard_normal(size).astype(np.float32), 0.8 * height, 3.2 * height)
-    return (tone + np.float32(0.035 + 0.02 * force) * breath) * np.float32(0.6)
-
-
-def _pad(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
-    number = _overtones(height, 5000, 18)
-    levels = number**-1.0 / (1 + (number * height / (950 * bright * (0.7 + 0.3 * force))) ** 2)
-    return _section(height, size, chance, levels, number)
-
-
-def _bass(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
-    del chance
-    number = _overtones(height, 2600, 18)
-    levels = number**-1.25 / (1 + (number * height / (650 * bright * (0.6 + 0.6 * force))) ** 2)
-    sound = ring(height * number, levels, 1.1 + 0.55 * number, size)
-    return sound + ring((180, 420, 900), (0.05 * force, 0.05 * force, 0.03 * force), (60, 80, 120), size)
-
-
-def _bells(height: float, size: int, force: float, bright: float, chance: np.random.Generator) -> Array:
-    ratios = np.array([1, 1.0015, 2.0, 3.01, 4.17, 5.43, 6.79])
-    levels = np.array([0.6, 0.4, 0.42, 0.22, 0.14 * bright, 0.08 * force * bright, 0.05 * force * bright])
-    return ring(height * ratios, levels, 0.9 * ratios**0.9, size, chance.uniform(0, 2 * np.pi, 7)) * np.float32(0.6)
+    slope: float
+    cut: float
+    decay: float = 0.0
+    ratios: tuple[float, ...] = _HARMONIC
+    plucked: bool = False
+    section: bool = False
+    gain: float = 0.6
 
 
 VOICES: dict[str, Voice] = {
-    "piano": Voice(_piano, (67, 91), 0.003, 0.22),
-    "guitar": Voice(_guitar, (64, 85), 0.002, 0.14),
-    "strings": Voice(_strings, (65, 86), 0.12, 0.4, wide=True),
-    "flute": Voice(_flute, (69, 91), 0.05, 0.1),
-    "bells": Voice(_bells, (72, 93), 0.002, 1.0),
-    "pad": Voice(_pad, (60, 81), 0.3, 0.8, wide=True),
-    "bass": Voice(_bass, (40, 62), 0.005, 0.06),
+    "piano": Voice((67, 91), 0.003, 0.22, 1.25, 3500, 1.0),
+    "guitar": Voice((64, 85), 0.002, 0.14, 0.9, 2600, 1.6, plucked=True),
+    "strings": Voice((65, 86), 0.12, 0.4, 0.95, 2000, section=True),
+    "flute": Voice((69, 91), 0.05, 0.1, 2.0, 3000),
+    "bells": Voice((72, 93), 0.002, 1.0, 0.9, 6000, 0.8, (1, 1.0015, 2.0, 3.01, 4.17, 5.43)),
+    "bass": Voice((40, 62), 0.005, 0.06, 1.25, 650, 2.2),
 }
 
 
-def note(  # noqa: PLR0913, PLR0917 - an instrument, a note on it, and how it is played
-    voice: Voice, height: float, size: int, force: float, bright: float, seed: int
-) -> Array:
-    """One note with its end: (2, size) for a wide voice, else (size,)."""
+def hertz(pitch: float) -> float:
+    """The frequency of a MIDI pitch; 69 is 440 Hz."""
+    return 440.0 * 2 ** ((pitch - 69) / 12)
+
+
+def note(voice: Voice, height: float, size: int, force: float, bright: float, seed: int) -> Array:  # noqa: PLR0913, PLR0917 - an instrument, a note on it, and how it is played
+    """One note of ``height`` Hz with its end: (2, size) for a section, which differs left and right, else (1, size)."""
+    ratios = np.array([ratio for ratio in voice.ratios if ratio * height < RATE * 0.45])
+    pitches = height * ratios
+    levels = ratios**-voice.slope / (1 + (pitches / (voice.cut * bright * (0.5 + 0.7 * force))) ** 2)
+    if voice.plucked:
+        levels *= np.abs(np.sin(np.pi * ratios * _PLUCKED)) + 0.12
+    decays = voice.decay * (height / 262) ** 0.65 * (1 + 0.16 * ratios)
+    if voice.section:
+        detuned = 2 ** (np.array(_PLAYERS) / 1200)
+        pitches = np.outer(detuned, pitches).ravel()
+        levels, decays = np.tile(levels, detuned.size) / detuned.size, np.tile(decays, detuned.size)
+    sides = []
+    for side in range(2 if voice.section else 1):
+        phases = rng(seed, f"note {side}", round(height)).uniform(0, 2 * np.pi, pitches.size)
+        sides.append(_ring(pitches, levels, decays, phases, size))
     # A slow voice in a short note has to speak at once.
-    attack = min(voice.attack, 0.3 * size / RATE)
-    shape = envelope(size, attack, voice.release) * np.float32(force**1.3)
-    sides = [
-        voice.play(height, size, force, bright, rng(seed, f"note {side}", round(height)))
-        for side in range(2 if voice.wide else 1)
-    ]
-    return np.stack(sides) * shape if voice.wide else sides[0] * shape
+    shape = _envelope(size, min(voice.attack, 0.3 * size / RATE), voice.release)
+    return np.stack(sides) * shape * np.float32(voice.gain * force**1.3)
+
+
+def _ring(pitches: Array, levels: Array, decays: Array, phases: Array, size: int) -> Array:
+    """Sum sine waves (Hz) that decay (per second), ``size`` samples of them.
+
+    One matrix product: a wave at sample a*BLOCK + b is the product of what it is at a*BLOCK and at b.
+    """
+    speed = (2j * np.pi * pitches - decays) / RATE
+    coarse = np.exp(np.outer(np.arange(-(-size // _BLOCK)) * _BLOCK, speed)) * (levels * np.exp(1j * phases))
+    fine = np.exp(np.outer(speed, np.arange(_BLOCK)))
+    left = np.concatenate([coarse.real, coarse.imag], axis=1).astype(np.float32)
+    right = np.concatenate([fine.imag, fine.real], axis=0).astype(np.float32)
+    return (left @ right).reshape(-1)[:size]
+
+
+def _envelope(size: int, attack: float, release: float) -> Array:
+    """From 0 up within ``attack`` seconds and down to 0 in the last ``release`` seconds, without a corner."""
+    time = np.arange(size) / RATE
+    rise = np.clip(time / max(attack, 2 / RATE), 0, 1)
+    fall = np.clip((size / RATE - time) / min(release, size / RATE / 2), 0, 1)
+    return (np.sin(np.pi / 2 * rise) ** 2 * np.sin(np.pi / 2 * fall) ** 2).astype(np.float32)

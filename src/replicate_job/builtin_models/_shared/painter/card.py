@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import re
+import colorsys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
 from PIL import Image, ImageDraw
 
 from painter.noise import rng
-from painter.typeset import Setting, fit, font, settable
+from painter.typeset import fit, font, settable
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Colour = tuple[int, int, int]
 
-CONTRAST = 7.0
-"""The least contrast of the type with everything under it: level AAA of WCAG 2."""
 _MOST = 4000  # characters of a prompt that are looked at: no card has room for more
 _FINE = 2  # shapes are drawn this many times larger and averaged down
-_HEAD = re.compile(r"(.{3,90}?)(?:[,;:.!?|]|\s[-\u2013\u2014])\s+(?=\S)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -31,28 +31,22 @@ class Scheme:
 
 
 def scheme(seed: int) -> Scheme:
-    """Choose colours; consecutive seeds have hues that are far apart."""
-    hue = seed * 137.508 % 360  # the golden angle
+    """Choose colours, light on dark or dark on light; consecutive seeds have hues that are far apart."""
+    hue = seed * 0.381966 % 1  # the golden angle
     dice = rng(seed, "scheme")
-    turn = hue + dice.choice([-1, 1]) * dice.uniform(25, 60)
-    paper, first, second, ink, mark = (
-        ((0.24, 0.055), (0.3, 0.075), (0.35, 0.085), (0.96, 0.025), (0.78, 0.14)),
-        ((0.95, 0.028), (0.9, 0.055), (0.86, 0.07), (0.27, 0.065), (0.6, 0.19)),
-        ((0.4, 0.115), (0.35, 0.11), (0.43, 0.12), (0.985, 0.02), (0.85, 0.15)),
-        ((0.88, 0.1), (0.83, 0.11), (0.92, 0.075), (0.22, 0.05), (0.45, 0.16)),
-    )[int(dice.integers(4))]
+    turn = hue + dice.choice([-1, 1]) * dice.uniform(0.07, 0.17)
+    paper, first, second, ink, mark = ((0.13, 0.16, 0.19, 0.95, 0.7), (0.95, 0.9, 0.87, 0.09, 0.45))[dice.integers(2)]
     return Scheme(
-        _oklch(*paper, hue),
-        (_oklch(*first, turn), _oklch(*second, hue)),
-        _oklch(*ink, hue),
-        _oklch(*mark, hue + 180 + dice.uniform(-50, 50)),
+        _colour(hue, paper, 0.6),
+        (_colour(turn, first, 0.6), _colour(hue, second, 0.6)),
+        _colour(hue, ink, 0.5),
+        _colour(hue + 0.5 + dice.uniform(-0.14, 0.14), mark, 0.8),
     )
 
 
-def contrast(one: Colour, other: Colour) -> float:
-    """Return the contrast of two colours as WCAG 2 defines it, 1 to 21."""
-    light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
+def _colour(hue: float, lightness: float, saturation: float) -> Colour:
+    red, green, blue = (round(255 * part) for part in colorsys.hls_to_rgb(hue % 1, lightness, saturation))
+    return red, green, blue
 
 
 def draw(prompt: str, seed: int, key: int, width: int, height: int) -> tuple[Image.Image, str, int]:
@@ -70,86 +64,28 @@ def draw(prompt: str, seed: int, key: int, width: int, height: int) -> tuple[Ima
     pen.rectangle([margin, margin, margin + round(0.1 * side), margin + rule], fill=colours.mark)
     top = margin + rule + round(0.05 * side)
     box = width - 2 * margin, height - margin - round(2.7 * small) - top
-    left = max(0, len(prompt) - _MOST)
-    for setting in _settings(text or "(an empty prompt)", box, side, small):
-        for line in setting.lines:
-            pen.text((margin, top), line, fill=colours.ink, font=font(setting.weight, setting.size))
-            top += setting.leading
-        top += round(0.5 * setting.leading)
-        left += setting.left
+    setting = fit(text or "(an empty prompt)", "Semibold", box, (small, max(small, round(0.2 * side))))
+    for number, line in enumerate(setting.lines):
+        place = margin, top + number * setting.leading
+        pen.text(place, line, fill=colours.ink, font=font("Semibold", setting.size))
     foot = height - margin
     pen.text((margin, foot), "stand-in", fill=colours.ink, font=font("Regular", small), anchor="ls")
     note = f"seed {seed}"
     if font("Regular", small).getlength(f"stand-in   {note}") < box[0]:
         pen.text((width - margin, foot), note, fill=colours.ink, font=font("Regular", small), anchor="rs")
-    return image, missing, left
-
-
-def _settings(text: str, box: tuple[int, int], side: int, small: int) -> list[Setting]:
-    """Set what comes before the first pause large, and the rest below it."""
-    wide, high = box
-    sizes = small, max(small, round(0.2 * side))
-    found = _HEAD.match(text)
-    if not found:
-        return [fit(text, "Semibold", (wide, high), sizes, 1.08)]
-    rest = text[found.end() :]
-    share = 0.72 if len(rest) < 2 * found.end() else 0.4
-    head = fit(found.group().rstrip(" ,;:|-\u2013\u2014"), "Semibold", (wide, high * share), sizes, 1.08)
-    below = high - head.height - head.leading // 2
-    return [head, fit(rest, "Regular", (wide, below), (small, max(small, round(0.48 * head.size))), 1.3)]
+    return image, missing, max(0, len(prompt) - _MOST) + setting.left
 
 
 def _shapes(pen: ImageDraw.ImageDraw, colours: Scheme, dice: np.random.Generator, width: int, height: int) -> None:
-    """Lay one kind of large shape over the paper."""
+    """Lay discs or rings over the paper."""
     side = min(width, height)
     first, second = colours.shapes
     x, y = dice.uniform(0.45, 1.0) * width, dice.uniform(0.3, 1.0) * height
-    match int(dice.integers(4)):
-        case 0:  # two discs
-            for colour, size in ((first, dice.uniform(0.5, 0.8)), (second, dice.uniform(0.2, 0.4))):
-                pen.circle((x, y), size * side, fill=colour)
-                x, y = x - size * side * dice.uniform(0.7, 1.2), y - size * side * dice.uniform(-0.5, 0.8)
-        case 1:  # rings
-            step = side * dice.uniform(0.07, 0.12)
-            for number in range(9, 0, -1):
-                pen.circle((x, y), step * number, fill=(first, second, colours.paper)[number % 3])
-        case 2:  # slanted bands
-            slant, at, wide = dice.uniform(-0.9, 0.9) * height, dice.uniform(0.2, 0.5), dice.uniform(0.12, 0.3)
-            for number, colour in enumerate((first, second)):
-                left = (at + number * wide) * width
-                right = left + wide * width
-                pen.polygon([(left, 0), (right, 0), (right + slant, height), (left + slant, height)], fill=colour)
-        case _:  # quarter discs on a grid
-            cell = side / float(dice.integers(3, 6))
-            for row in range(int(height / cell) + 1):
-                for column in range(int(width / cell) + 1):
-                    corner = column * cell, row * cell
-                    box = [corner[0] - cell, corner[1] - cell, corner[0] + cell, corner[1] + cell]
-                    if dice.random() < 0.2 + 0.5 * column * cell / width:  # fewer under the beginnings of lines
-                        turn = int(dice.integers(4)) * 90
-                        shift = [(0, 0, 0, 0), (cell, 0, cell, 0), (cell, cell, cell, cell), (0, cell, 0, cell)]
-                        place = [edge + move for edge, move in zip(box, shift[turn // 90], strict=True)]
-                        pen.pieslice(place, turn, turn + 90, fill=(first, second)[int(dice.integers(2))])
-
-
-def _oklch(light: float, chroma: float, hue: float) -> Colour:
-    """Convert OKLCH (Ottosson 2020; hue in degrees) to sRGB; what lies outside loses chroma, not lightness."""
-    a, b = chroma * np.cos(np.radians(hue)), chroma * np.sin(np.radians(hue))
-    roots = np.array(
-        [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.291485548]]
-    )
-    back = np.array([[4.0767416621, -3.3077115913, 0.2309699292], [-1.2684380046, 2.6097574011, -0.3413193965],
-                     [-0.0041960863, -0.7034186147, 1.707614701]])  # fmt: skip
-    rgb = back @ (roots @ np.array([light, a, b])) ** 3
-    if chroma > 0 and (rgb.min() < 0 or rgb.max() > 1):
-        return _oklch(light, max(0.0, chroma - 0.005), hue)
-    rgb = np.clip(rgb, 0, 1)
-    coded = np.where(rgb <= 0.0031308, rgb * 12.92, 1.055 * rgb ** (1 / 2.4) - 0.055)  # noqa: PLR2004 - the sRGB curve
-    red, green, blue = (int(value * 255 + 0.5) for value in coded)
-    return red, green, blue
-
-
-def _luminance(colour: Colour) -> float:
-    coded = np.array(colour) / 255
-    linear = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)  # noqa: PLR2004 - the sRGB curve
-    return float(linear @ np.array([0.2126, 0.7152, 0.0722]))
+    if dice.random() < 0.5:  # noqa: PLR2004 - half of the cards
+        for colour, size in ((first, dice.uniform(0.5, 0.8)), (second, dice.uniform(0.2, 0.4))):
+            pen.circle((x, y), size * side, fill=colour)
+            x, y = x - size * side * dice.uniform(0.7, 1.2), y - size * side * dice.uniform(-0.5, 0.8)
+        return
+    step = side * dice.uniform(0.07, 0.12)
+    for number in range(9, 0, -1):
+        pen.circle((x, y), step * number, fill=(first, second, colours.paper)[number % 3])

@@ -1,4 +1,4 @@
-"""Seeded noise: the grain of everything that is painted.
+"""Seeded noise, the grain of everything that is painted, and what else is done to arrays of light.
 
 Values come from small random grids that are enlarged smoothly, so the same seed gives the same shapes at
 every picture size: only the fineness differs.
@@ -79,19 +79,7 @@ def tile(dice: np.random.Generator, size: int, cells: int, octaves: int = 6, gai
 
 def line(dice: np.random.Generator, length: int, cells: float, octaves: int = 6, gain: float = 0.5) -> Array:
     """Return one row of fractal noise, about -1 to 1."""
-    x = np.linspace(0, 1, length, dtype=np.float32)
-    total = np.zeros(length, dtype=np.float32)
-    weight = 1.0
-    for level in range(octaves):
-        count = max(2, round(cells * 2**level))
-        knots = dice.uniform(-1, 1, count + 1)
-        position = x * count
-        index = np.minimum(position.astype(int), count - 1)
-        part = position - index
-        part = part * part * (3 - 2 * part)
-        total += weight * (knots[index] * (1 - part) + knots[index + 1] * part)
-        weight *= gain
-    return total
+    return fbm(dice, (64, length), (2, max(2.0, cells)), octaves, gain)[0]
 
 
 def lookup(texture: Array, down: Array, across: Array) -> Array:
@@ -114,9 +102,7 @@ def ramp(low: float, high: float, value: Array | float) -> Array:
     return part * part * (3 - 2 * part)
 
 
-def scatter(down: Array, across: Array, salt: int) -> Array:
-    """Return a fixed random number, 0 to 1, for each pair of whole numbers."""
-    mixed = down.astype(np.int64) * 374761393 + across.astype(np.int64) * 668265263 + salt * 1442695041
-    mixed = (mixed ^ (mixed >> 13)) * 1274126177 & 0x7FFFFFFF
-    mixed = (mixed ^ (mixed >> 16)) * 668265263 & 0x7FFFFFFF
-    return ((mixed >> 7) & 0xFFFF).astype(np.float32) / 65535
+def cover(canvas: Array, mask: Array, tone: Array) -> None:
+    """Paint a tone over a canvas where a mask is 1, and in part where it is less."""
+    canvas *= 1 - mask[..., None]
+    canvas += tone * mask[..., None]

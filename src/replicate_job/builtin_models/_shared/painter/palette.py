@@ -8,6 +8,8 @@ import numpy as np
 
 from painter.noise import Array
 
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
+
 
 def linear(code: str) -> Array:
     """Read ``#rrggbb`` as linear light, three values from 0 to 1."""
@@ -27,88 +29,44 @@ class Palette:
     lit_cloud: Array
     dark_cloud: Array
     elevation: float
-    stars: float = 0.0
-    exposure: float = 1.0
-
-    def tinted(self, colour: Array, amount: float) -> Palette:
-        """Return the palette with every colour moved towards one hue, brightness kept."""
-
-        def shift(value: Array) -> Array:
-            light = float(value @ np.array([0.2126, 0.7152, 0.0722], dtype=np.float32))
-            hue = colour / max(float(colour.max()), 1e-3)
-            level = float(hue @ np.array([0.2126, 0.7152, 0.0722], dtype=np.float32))
-            return value * (1 - amount) + hue * (light / max(level, 0.12)) * amount
-
-        moved = {
-            name: shift(getattr(self, name)) for name in ("sun", "glow", "shade", "haze", "lit_cloud", "dark_cloud")
-        }
-        return replace(self, stops=tuple(shift(stop) for stop in self.stops), **moved)
+    exposure: float
 
     def overcast(self, amount: float) -> Palette:
         """Return the palette under cloud: greyer, darker, the sun weaker."""
-        grey = {}
-        for name in ("haze", "lit_cloud", "dark_cloud", "shade"):
-            grey[name] = dull(getattr(self, name), amount * 0.75) * (1 - 0.35 * amount)
-        stops = tuple(dull(stop, amount * 0.75) * (1 - 0.4 * amount) for stop in self.stops)
+
+        def grey(colour: Array) -> Array:
+            cool = np.array([0.92, 1.0, 1.1], dtype=np.float32) * float(colour @ LUMINANCE)
+            return (colour + (cool - colour) * amount * 0.75) * (1 - 0.37 * amount)
+
         return replace(
-            self, stops=stops, sun=self.sun * (1 - 0.8 * amount), glow=self.glow * (1 - 0.7 * amount), **grey
+            self,
+            stops=tuple(grey(stop) for stop in self.stops),
+            sun=self.sun * (1 - 0.8 * amount),
+            glow=self.glow * (1 - 0.7 * amount),
+            **{name: grey(getattr(self, name)) for name in ("shade", "haze", "lit_cloud", "dark_cloud")},
         )
 
 
-def dull(colour: Array, amount: float) -> Array:
-    """Move a colour towards a cool grey of its own brightness."""
-    light = float(colour @ np.array([0.2126, 0.7152, 0.0722], dtype=np.float32))
-    return colour * (1 - amount) + np.array([0.92, 1.0, 1.1], dtype=np.float32) * light * amount
-
-
-def _palette(codes: str, elevation: float, *, sun: float = 1.0, stars: float = 0.0, exposure: float = 1.0) -> Palette:
-    colours = [linear(code) for code in codes.split()]
-    *stops, light, glow, shade, haze, lit, dark = colours
-    return Palette(tuple(stops), light * sun, glow, shade, haze, lit, dark, elevation, stars, exposure)
+def _palette(codes: str, elevation: float, sun: float, exposure: float = 1.0) -> Palette:
+    *stops, light, glow, shade, haze, lit, dark = [linear(code) for code in codes.split()]
+    return Palette(tuple(stops), light * sun, glow, shade, haze, lit, dark, elevation, exposure)
 
 
 # Five sky colours from the horizon up, then sun, glow, shade, haze, lit cloud, dark cloud.
 HOURS: dict[str, Palette] = {
     "sunrise": _palette(
-        "#ffd9a0 #ffc3a0 #e9b3bd #9fb0d8 #5d86c0 #ffd2a0 #ffb070 #7f8fb8 #f3c4b4 #ffd9c4 #a892b4",
-        0.035,
-        sun=2.2,
-        exposure=1.05,
-    ),
-    "morning": _palette(
-        "#dfeaf0 #c3dcf0 #9cc6ec #6aa6e0 #3d7fc8 #fff0d0 #fff0d0 #7f9cc4 #c9dcea #ffffff #aebccf",
-        0.22,
-        sun=2.6,
+        "#ffd9a0 #ffc3a0 #e9b3bd #9fb0d8 #5d86c0 #ffd2a0 #ffb070 #7f8fb8 #f3c4b4 #ffd9c4 #a892b4", 0.035, 2.2, 1.05
     ),
     "day": _palette(
-        "#d3e6f2 #b4d6f0 #86bcec #5096de #2b6fc0 #fff6e4 #fff4dc #7a9ccb #bcd6ea #ffffff #a9b8cc",
-        0.42,
-        sun=2.9,
-    ),
-    "golden": _palette(
-        "#ffd690 #fbd3a0 #dcc9b4 #9db9d4 #6394c4 #ffcf86 #ffbf66 #8590ac #efcfa4 #fff0d2 #b09c9c",
-        0.085,
-        sun=2.7,
-        exposure=1.05,
+        "#d3e6f2 #b4d6f0 #86bcec #5096de #2b6fc0 #fff6e4 #fff4dc #7a9ccb #bcd6ea #ffffff #a9b8cc", 0.42, 2.9
     ),
     "sunset": _palette(
-        "#ffb868 #f7a070 #c98590 #7c7ca8 #3a5590 #ffab60 #ff7c34 #6a76b0 #a8809c #ffa070 #77608a",
-        0.03,
-        sun=2.5,
-        exposure=1.05,
+        "#ffb868 #f7a070 #c98590 #7c7ca8 #3a5590 #ffab60 #ff7c34 #6a76b0 #a8809c #ffa070 #77608a", 0.03, 2.5, 1.05
     ),
     "dusk": _palette(
-        "#f09a78 #c87a92 #83689e #46508e #1f2f62 #f0a080 #e07868 #454f86 #98769a #e090a0 #43406c",
-        0.004,
-        sun=0.9,
-        stars=0.35,
-        exposure=1.1,
+        "#f09a78 #c87a92 #83689e #46508e #1f2f62 #f0a080 #e07868 #454f86 #98769a #e090a0 #43406c", 0.004, 0.9, 1.1
     ),
     "night": _palette(
-        "#33507c #27426e #1a3058 #101f42 #081230 #c6d8ff #6c8cc8 #2c4470 #2b4670 #8fa6d0 #1b2a4a",
-        0.3,
-        sun=0.42,
-        stars=1.0,
-        exposure=1.15,
+        "#33507c #27426e #1a3058 #101f42 #081230 #c6d8ff #6c8cc8 #2c4470 #2b4670 #8fa6d0 #1b2a4a", 0.3, 0.42, 1.15
     ),
 }

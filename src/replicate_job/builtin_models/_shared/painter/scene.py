@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from vocabulary import Prompt
 
 HOURS: dict[str, str] = {
-    "sunset": r"sunset|sundown|evening|setting sun",
+    "sunset": r"sunset|sundown|evening|setting sun|golden hour",
     "sunrise": r"sunrise|dawn|daybreak|rising sun",
-    "golden": r"golden hour|golden light",
     "dusk": r"dusk|twilight|blue hour|nightfall",
     "night": r"night|midnight|nighttime",
-    "morning": r"morning",
-    "day": r"day|daylight|daytime|noon|midday|afternoon|blue sky",
+    "day": r"day|daylight|daytime|morning|noon|midday|afternoon|blue sky",
 }
 
 WORDS: dict[str, str] = HOURS | {
@@ -23,12 +21,10 @@ WORDS: dict[str, str] = HOURS | {
     "sea": r"sea|ocean|seascape",
     "hills": r"rolling hill|hill|meadow|grassland|prairie|field",
     "forest": r"forest|wood|woodland|tree|pine|spruce|fir|conifer|taiga",
-    "street": r"street|alley|city|cities|cityscape|downtown|urban|metropolis|skyscraper|building|road",
+    "city": r"city|cities|city skyline|skyline|cityscape|downtown|metropolis|skyscraper|building",
     "rain": r"rain|rainy|raining|drizzle|downpour",
     "snow": r"snow|snowy|winter|wintry|snow-capped|snow-covered",
-    "snowfall": r"snowing|snowfall|falling snow|snowflake|blizzard",
     "fog": r"fog|foggy|mist|misty|haze|hazy",
-    "storm": r"storm|stormy|thunderstorm|lightning",
     "cloudy": r"cloud|cloudy|overcast",
     "clear": r"clear sky|clear skies|clear|cloudless",
     "lake": r"lake|pond|tarn",
@@ -36,61 +32,39 @@ WORDS: dict[str, str] = HOURS | {
     "waves": r"wave",
     "valley": r"valley",
     "moon": r"full moon|moon|moonlit|moonlight",
-    "stars": r"star|starry|starlit|milky way",
-    "aurora": r"aurora borealis|aurora|northern lights",
+    "stars": r"star|starry|starlit",
     "sun": r"sun|sunlight|sunny|sunshine",
-    "birds": r"bird|seagull|gull|flock of birds",
-    "grass": r"grass|grassy",
-    "flowers": r"flower|wildflower",
-    "neon": r"neon sign|neon|cyberpunk",
+    "grass": r"grass|grassy|green",
     "windows": r"window|lit window",
-    "vivid": r"vivid|vibrant|colou?rful|saturated",
     "grey": r"black and white|monochrome|black-and-white|grayscale|greyscale",
 }
 """What can be on a picture, or how it can look, and how prompts name it."""
 
-TINTS: dict[str, str] = {
-    "#d8323c": r"red|crimson|scarlet",
-    "#f07828": r"orange|amber",
-    "#e8c030": r"yellow",
-    "#3c9c50": r"green|emerald",
-    "#20a8a8": r"teal|turquoise",
-    "#3460d0": r"blue(?! sky)(?! skies)(?! hour)|azure",
-    "#7840c8": r"purple|violet",
-    "#e85a98": r"pink|magenta",
-}
-
-_OPEN = frozenset(HOURS) | frozenset(
-    {"rain", "snowfall", "fog", "storm", "cloudy", "clear", "moon", "stars", "aurora", "sun", "birds"}
-)
-_LOOKS = frozenset({"vivid", "grey"})
+_ANYWHERE = frozenset(HOURS) | {"rain", "fog", "cloudy", "clear", "grey"}
+_OPEN = _ANYWHERE | {"moon", "stars"}
 GROUNDS: dict[str, frozenset[str]] = {
-    "mountains": _OPEN | _LOOKS | {"mountains", "forest", "lake", "water", "valley", "snow"},
-    "sea": _OPEN | _LOOKS | {"sea", "water", "waves"},
-    "hills": _OPEN | _LOOKS | {"hills", "grass", "flowers", "snow"},
-    "forest": (_OPEN - {"sun"}) | _LOOKS | {"forest", "snow"},  # the sun is behind the trees
-    "street": _LOOKS | {"street", "night", "rain", "snowfall", "fog", "neon", "windows"},
+    "mountains": _OPEN | {"sun", "mountains", "forest", "lake", "water", "valley", "snow"},
+    "sea": _OPEN | {"sun", "sea", "water", "waves"},
+    "hills": _OPEN | {"sun", "hills", "grass", "snow"},
+    "forest": _OPEN | {"forest", "snow"},
+    "city": _ANYWHERE | {"city", "water", "windows"},
 }
 """The places that can be painted, and all that can be seen there; the first are taken where several would do."""
 
 INHERENT = frozenset(
-    {"mountains", "sea", "hills", "forest", "street", "lake", "water", "waves", "valley", "windows", "grass"}
+    {"mountains", "sea", "hills", "forest", "city", "lake", "water", "waves", "valley", "windows", "grass"}
 )
 """What is there whether it is asked for or not, where nothing clashes with it."""
 
-_VEILS = {"rain", "storm", "fog"}
-_BRIGHT = {"day", "morning", "golden", "sunrise", "sunset"}
+_VEILS = {"rain", "fog"}
+_LIGHT = {"day", "sunrise", "sunset", "dusk"}
 CLASHES: dict[str, set[str]] = {
-    "stars": _BRIGHT | _VEILS | {"cloudy"},
-    "aurora": _BRIGHT | _VEILS | {"cloudy"},
-    "moon": _BRIGHT | _VEILS | {"dusk", "cloudy"},
+    "stars": _LIGHT | _VEILS | {"cloudy"},
+    "moon": _LIGHT | _VEILS | {"cloudy"},
     "sun": {"night", "dusk", "cloudy"} | _VEILS,
-    "birds": {"night"} | _VEILS,
     "cloudy": _VEILS,
     "clear": _VEILS | {"cloudy"},
     "grass": {"snow"},
-    "flowers": {"snow"},
-    "vivid": {"grey"},
 }
 """What cannot be seen, nor told apart, beside what: the name is not painted then."""
 
@@ -116,7 +90,8 @@ MANNERS = frozenset(
         style oil watercolor watercolour acrylic gouache sketch drawing illustration digital art concept artwork render
         impressionist impressionism minimalist minimalism aerial drone panorama panoramic closeup telephoto bokeh film
         35mm 50mm 85mm grain lens long exposure depth moody vintage retro golden pixel lush vast distant distance
-        foreground background atmospheric dreamy ethereal magical soft warm cold cool dark bright
+        foreground background atmospheric dreamy ethereal magical soft warm cold cool dark bright vivid vibrant
+        colorful colourful saturated
         """,
     )
 )
@@ -125,12 +100,11 @@ MANNERS = frozenset(
 
 @dataclass(frozen=True)
 class Scene:
-    """A place with what can be seen there. ``tint`` is the mean of the colours that the prompt names."""
+    """A place with what can be seen there. ``key`` is a number made from the whole prompt."""
 
     ground: str
     hour: str
     shows: frozenset[str]
-    tints: tuple[str, ...]
     key: int
 
 
@@ -155,27 +129,23 @@ def read(prompt: str, negative: str = "") -> Request:
     banned, named = Prompt(negative).find(WORDS), given.find(WORDS)
     found = {name: said for name, said in named.items() if name not in banned}
     unwanted = re.findall(r"[\w-]+", " ".join(said for name, said in named.items() if name in banned))
-    colours = given.find(TINTS)
     key = zlib.crc32(given.text.encode())
-    if not found.keys() - _LOOKS:
+    if not found.keys() - {"grey"}:
         return Request(prompt, None, (), given.missed(SMALL), key)
     ground = max(GROUNDS, key=lambda name: (len(GROUNDS[name] & found.keys()), name in found))
-    hour = next((name for name in HOURS if name in found and name in GROUNDS[ground]), None) or _hour(
-        ground, found, key
-    )
+    hour = next((name for name in HOURS if name in found), None) or _hour(found, key)
     seen = {name for name in found if name in GROUNDS[ground] and (name not in HOURS or name == hour)}
     seen -= {name for name in seen if CLASHES.get(name, set()) & (seen | {hour})}
-    tints = tuple(colours) if ground != "street" and "grey" not in seen else ()
-    for said in [*(found[name] for name in seen), *(colours[code] for code in tints)]:
-        given.did(said)
+    for name in seen:
+        given.did(found[name])
     missed = given.missed(SMALL.union(unwanted))
     if unpainted := tuple(word for word in missed if word not in MANNERS):
         return Request(prompt, None, (), unpainted, key)
-    return Request(prompt, Scene(ground, hour, frozenset(seen), tints, key), given.done, missed, key)
+    return Request(prompt, Scene(ground, hour, frozenset(seen), key), given.done, missed, key)
 
 
-def _hour(ground: str, found: dict[str, str], key: int) -> str:
+def _hour(found: dict[str, str], key: int) -> str:
     """Choose the hour that a prompt leaves open."""
-    if ground == "street" or {"stars", "aurora", "moon"} & found.keys():
+    if {"stars", "moon", "windows"} & found.keys():
         return "night"
-    return ("day", "golden", "morning", "sunset", "day")[key // 5 % 5]
+    return ("day", "sunrise", "sunset")[key // 5 % 3]

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from log import Progress, left_out, say
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFilter, UnidentifiedImageError
 
 from painter import card
-from painter.paint import STAGES, paint
+from painter.landscape import STAGES, paint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NOTICE = (
     "This is a stand-in: the built-in painter of replicate-job, made of numpy and noise. "
-    "It is not {model}, has no trained weights, and paints some landscapes and city streets; every other prompt "
+    "It is not {model}, has no trained weights, and paints some landscapes and skylines; every other prompt "
     "becomes a card that shows it as type."
 )
 
@@ -90,6 +90,12 @@ def _card(request: Request, size: tuple[int, int], seed: int, *, first: bool) ->
     if left and first:
         left_out(f"the card has no room for the last {left} characters of the prompt")
     return picture
+
+
+def over(image: Image.Image, painting: Image.Image, strength: float, mask: Image.Image | None) -> Image.Image:
+    """Blend a painting over an image of the same size, under a mask only where it is white; 1 leaves no image."""
+    mixed = Image.blend(image, painting, strength)
+    return Image.composite(mixed, image, mask.filter(ImageFilter.GaussianBlur(2))) if mask else mixed
 
 
 def save(picture: Image.Image, name: str, quality: int) -> Path:

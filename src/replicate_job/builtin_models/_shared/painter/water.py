@@ -1,7 +1,5 @@
 """Still and moving water: a mirror broken by ripples."""
 
-# ruff: noqa: PLR0913 - what stands where, in which light, from where
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -11,7 +9,6 @@ import numpy as np
 from painter.noise import Array, lookup, ramp, rng, tile
 
 if TYPE_CHECKING:
-    from painter.palette import Palette
     from painter.view import View
 
 
@@ -19,11 +16,11 @@ CHOPPY = 0.3
 """How rough water must be for its waves to be seen one by one: the open sea, not a lake or a harbour."""
 
 
-def surface(view: View, seed: int, scale: float) -> Array:
+def surface(view: View, scale: float) -> Array:
     """Return the slope of the ripples, about -1 to 1, rows down from the horizon."""
-    rows = np.arange(view.height - view.horizon, dtype=np.float32) + 0.7
+    rows = np.arange(view.below, dtype=np.float32) + 0.7
     far = np.minimum(view.eye * view.focal / rows, 60)[:, None]
-    dice = rng(seed, "water")
+    dice = rng(view.seed, "water")
     small, large = tile(dice, 256, 8, 5, 0.6), tile(dice, 256, 4, 4, 0.5)
     across = view.columns[None, :] * far
     deep = np.broadcast_to(far, across.shape)
@@ -36,7 +33,7 @@ def surface(view: View, seed: int, scale: float) -> Array:
 
 def mirror(view: View, reflected: Array, slope: Array, rough: float) -> Array:
     """Read the mirrored picture (rows upward from the horizon) through the ripples."""
-    rows = np.arange(view.height - view.horizon, dtype=np.float32)[:, None]
+    rows = np.arange(view.below, dtype=np.float32)[:, None]
     spread = (0.006 + 0.055 * rough + 0.14 * ramp(CHOPPY, 0.65, rough)) * view.focal * (0.12 + 1.1 * rows / view.height)
     up = rows + slope * spread + rough * 0.035 * view.focal
     top = reflected.shape[0] - 1
@@ -48,23 +45,18 @@ def mirror(view: View, reflected: Array, slope: Array, rough: float) -> Array:
     return reflected[low, column] * (1 - part) + reflected[low + 1, column] * part
 
 
-def water(
-    view: View, reflected: Array, palette: Palette, seed: int, bearing: float, *, rough: float, body: Array
-) -> Array:
+def water(view: View, reflected: Array, *, rough: float, body: Array) -> Array:
     """Paint the water, rows down from the horizon: its own colour near the viewer, the mirror at a flat angle."""
-    slope = surface(view, seed, 2.4 if rough > CHOPPY else 1.0)
-    picture = mirror(view, reflected, slope, rough)
-    rows = np.arange(view.height - view.horizon, dtype=np.float32)[:, None]
+    palette = view.light
+    slope = surface(view, 2.4 if rough > CHOPPY else 1.0)
+    rows = np.arange(view.below, dtype=np.float32)[:, None]
     steep = rows / view.focal
     fresnel = 0.93 - 0.5 * ramp(0.02, 0.62, steep) - 0.22 * rough * np.clip(slope + 0.5, 0, 1.2) * ramp(0, 0.2, steep)
     fresnel *= 1 - 0.42 * ramp(CHOPPY, 0.65, rough) * ramp(0, 0.12, steep)  # waves turn their faces to the viewer
-    light = palette.shade * 0.6 + palette.haze * 0.25
-    colour = picture * fresnel[..., None] + (body * light) * (1 - fresnel)[..., None]
+    colour = mirror(view, reflected, slope, rough) * fresnel[..., None]
+    colour += body * (palette.shade * 0.6 + palette.haze * 0.25) * (1 - fresnel)[..., None]
     swell = rough * np.clip(1.5 - 6 * steep, 0.85 if rough > CHOPPY else 0.35, 1.2)
     colour *= (1 + 0.85 * swell * slope)[..., None]
-    caps = ramp(0.6, 0.95, slope) * ramp(0.3, 1.0, rough) * ramp(0.01, 0.08, steep)
-    colour += caps[..., None] * (palette.haze + palette.shade) * 0.35
-    path = np.exp(-(((view.columns[None, :] - bearing) / (0.03 + 0.16 * rough + 0.05 * steep)) ** 2))
+    path = np.exp(-(((view.columns[None, :] - view.bearing) / (0.03 + 0.16 * rough + 0.05 * steep)) ** 2))
     sparkle = ramp(0.22, 0.62, slope) * path * (0.25 + rough)
-    colour += sparkle[..., None] * palette.sun * (0.5 if palette.elevation < 0.3 else 0.3)  # noqa: PLR2004 - a high sun glitters less
-    return colour
+    return colour + sparkle[..., None] * palette.sun * 0.4

@@ -3,6 +3,7 @@
 # ruff: noqa: INP001, PLR0917 - a Cog model is a folder, not a package, and its inputs are positional defaults
 
 from cog import BasePredictor, Input, Path
+from log import ignored
 from painter import studio
 from painter.scene import read
 
@@ -20,6 +21,9 @@ SIZES = {
     "9:21": (640, 1536),
 }
 """Width and height at one megapixel, those of the real model (replicate/cog-flux); a quarter halves both."""
+
+IGNORED = {"disable_safety_checker": False, "go_fast": True}
+"""Inputs without effect here, and their defaults: the log names those that were set to something else."""
 
 
 class Predictor(BasePredictor):
@@ -48,10 +52,10 @@ class Predictor(BasePredictor):
             ge=0,
             le=100,
         ),
-        disable_safety_checker: bool = Input(  # noqa: ARG002, FBT001 - an input of the real model
+        disable_safety_checker: bool = Input(  # noqa: FBT001 - an input of the real model
             description="Disable safety checker for generated images.", default=False
         ),
-        go_fast: bool = Input(  # noqa: ARG002, FBT001 - an input of the real model
+        go_fast: bool = Input(  # noqa: FBT001 - an input of the real model
             description="Run faster predictions with model optimized for speed (currently fp8 quantized); disable to "
             "run in original bf16",
             default=True,
@@ -61,8 +65,10 @@ class Predictor(BasePredictor):
         ),
     ) -> list[Path]:
         """Paint the prompt."""
+        given = locals()
         studio.announce("FLUX.1 [schnell]")
         seed = studio.seeded(seed)
+        ignored([name for name, default in IGNORED.items() if given[name] != default])
         request = read(prompt)
         studio.describe(request)
         width, height = SIZES[aspect_ratio]

@@ -5,7 +5,6 @@
 from cog import BasePredictor, Input, Path
 from log import ignored
 from painter import studio
-from painter.blend import over
 from painter.scene import read
 
 IGNORED = {
@@ -99,7 +98,7 @@ class Predictor(BasePredictor):
         size = studio.bounded(width, height)
         where = studio.open_picture("mask", mask).convert("L").resize(size) if mask and under else None
         painted = studio.pictures(request, size, seed, num_outputs, num_inference_steps)
-        finished = (
-            over(under.resize(size), picture, prompt_strength, where) if under else picture for picture in painted
-        )
-        return [Path(studio.save(picture, f"out-{number}.png", 0)) for number, picture in enumerate(finished)]
+        if under:
+            below = under.resize(size)
+            painted = (studio.over(below, picture, prompt_strength, where) for picture in painted)
+        return [Path(studio.save(picture, f"out-{number}.png", 0)) for number, picture in enumerate(painted)]
