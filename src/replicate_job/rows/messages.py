@@ -15,8 +15,8 @@ from replicate_job.wire.bounds import LARGEST
 if TYPE_CHECKING:
     import io
 
-LARGEST_BATCH = 2 * LARGEST
-"""Bytes of a batch of rows, unpacked, with all dictionaries."""
+LARGEST_BATCH = 3 * LARGEST // 2
+"""Bytes of a batch of rows, unpacked, with all dictionaries, each of which is in memory three times."""
 _MARK = b"ARROW1\0\0"
 _GOES_ON = b"\xff\xff\xff\xff"  # begins a message, but for those of before 2019
 _DICTIONARY, _ROWS = 2, 3  # types of messages
@@ -91,7 +91,7 @@ class Messages:
             unpacked += self._dictionaries.get(number, 0) if is_more else 0
             self._dictionaries[number] = unpacked
             unpacked = 0
-        if unpacked + sum(self._dictionaries.values()) > LARGEST_BATCH:
+        if unpacked + 3 * sum(self._dictionaries.values()) > LARGEST_BATCH:
             raise _too_large()
 
 

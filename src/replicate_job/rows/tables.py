@@ -66,7 +66,7 @@ def _oversize(row: pa.RecordBatch) -> str:
     return ""
 
 
-def weight(array: pa.Array) -> int:
+def weight(array: pa.Array) -> int:  # noqa: PLR0911 - a kind a line
     """Bytes that Python takes for the values, about: what rows share counts for each. Nothing is unpacked for it."""
     kind, count = array.type, len(array)
     if pa.types.is_dictionary(kind):
@@ -80,7 +80,7 @@ def weight(array: pa.Array) -> int:
         # Of a kind that has no lists, as if each value had all bytes.
         return _LIST * count + weight(array.flatten()) if hasattr(array, "flatten") else count * (_LIST + array.nbytes)
     if kind in _OFFSETS or pa.types.is_fixed_size_binary(kind):
-        return _TEXT * count + (pc.sum(pc.binary_length(array)).as_py() or 0)
+        return _TEXT * count + int(pc.sum(pc.binary_length(array)).as_py() or 0)
     if kind in {pa.string_view(), pa.binary_view()} and count <= VALUES:
         return _TEXT * count + sum(value.as_buffer().size for value in array if value.is_valid)
     return _VALUE * count
