@@ -257,7 +257,7 @@ BATCHES: dict[str, Callable[[], pa.Array]] = {
     "the largest batch": lambda: pa.array(["x" * MB] * 100),
     "the largest cell": lambda: pa.array(["\N{PARROT}" + "x" * 16 * MB]),
     "a dictionary": lambda: pa.DictionaryArray.from_arrays([0], ["x" * 140 * MB]),
-    "the largest dictionary": lambda: pa.DictionaryArray.from_arrays([0] * 64, ["x" * 14 * MB] * 2),
+    "the largest dictionary": lambda: pa.DictionaryArray.from_arrays([0] * 64, ["x" * 7 * MB] * 4),
     "a value that all lists have": TABLES["a value that all lists have"],
     "a list": TABLES["a list"],
     "a list of nulls": TABLES["a list of nulls"],
@@ -330,6 +330,22 @@ def test_a_file_of_a_job_that_is_too_large_is_not_read(command: Command, name: s
     outcome = measured(command, "run", *words)
     assert outcome.code == 2
     assert "larger than 64 MB" in outcome.error
+
+
+@pytest.mark.parametrize(
+    ("start", "value"),
+    [('{"x":[', "{},"), ('{"x":"\N{PARROT}', "xxx"), ('{"x":[', '"",')],
+    ids=["objects", "emoji", "texts"],
+)
+@pytest.mark.parametrize("name", ["job.json", "in.json"])
+def test_a_file_of_a_job_whose_values_take_too_much_memory_is_not_decoded(
+    command: Command, name: str, start: str, value: str
+) -> None:
+    text = start + value * (4 * 2**20) + ("0]}" if "[" in start else '"}')
+    (command.folder / name).write_text('{"model":"a/b","input_data":%s}' % text if name == "job.json" else text)
+    outcome = measured(command, "run", *([name] if name == "job.json" else [HELLO, "--input", name]))
+    assert outcome.code == 2
+    assert "take more than 32 MB of memory" in outcome.error
 
 
 def test_a_batch_whose_pages_are_too_large_is_waited_for_in_smaller_ones(api: ScriptedAPI, command: Command) -> None:

@@ -82,7 +82,7 @@ def weight(array: pa.Array) -> int:  # noqa: PLR0911 - a kind a line
     if kind in _OFFSETS or pa.types.is_fixed_size_binary(kind):
         return _TEXT * count + int(pc.sum(pc.binary_length(array)).as_py() or 0)
     if kind in {pa.string_view(), pa.binary_view()} and count <= VALUES:
-        return _TEXT * count + sum(value.as_buffer().size for value in array if value.is_valid)
+        return _TEXT * count + sum(int(value.as_buffer().size) for value in array if value.is_valid)
     return _VALUE * count
 
 
