@@ -342,7 +342,7 @@ def test_a_file_of_a_job_whose_values_take_too_much_memory_is_not_decoded(
     command: Command, name: str, start: str, value: str
 ) -> None:
     text = start + value * (4 * 2**20) + ("0]}" if "[" in start else '"}')
-    (command.folder / name).write_text('{"model":"a/b","input_data":%s}' % text if name == "job.json" else text)
+    (command.folder / name).write_text(f'{{"model":"a/b","input_data":{text}}}' if name == "job.json" else text)
     outcome = measured(command, "run", *([name] if name == "job.json" else [HELLO, "--input", name]))
     assert outcome.code == 2
     assert "take more than 32 MB of memory" in outcome.error
