@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
-from pyarrow import parquet
+from pyarrow import ipc, parquet
 
 from replicate_job.testing import Script
 
@@ -195,16 +195,47 @@ def test_a_stream_that_has_no_end_is_left_for_polling(
     assert outcome.out.endswith(b"hello") or b"what was streamed is not how the output begins" in outcome.err.encode()
 
 
+MB = 10**6
+LISTS = pa.array([0] * 40 * 64), pa.array(["x" * 6 * MB])
 TABLES: dict[str, Callable[[], pa.Array]] = {
-    "a cell": lambda: pa.array(["x" * 120_000_000]),
-    "a value that all rows have": lambda: pa.DictionaryArray.from_arrays(pa.array([0] * 64), ["x" * 8_000_000]),
-    "a list": lambda: pa.array([pa.nulls(12_000_000, pa.int8()).fill_null(0)], pa.list_(pa.int8())),
-    "a cell among small ones": lambda: pa.array(["x"] * 63 + ["x" * 300_000_000]),
-    "a dictionary": lambda: pa.array(["x"] * 63 + ["x" * 300_000_000]),
-    "cells that begin alike": lambda: pa.array(["x" * 8_000_000] * 40),
+    "a cell": lambda: pa.array(["x" * 60 * MB]),
+    "the largest cells": lambda: pa.array(["x" * 16 * MB] * 3),
+    "the largest cell, with an emoji": lambda: pa.array(["\N{PARROT}" + "x" * 16 * MB]),
+    "a page": lambda: pa.array(["x" * MB] * 250),
+    "the largest page": lambda: pa.array(["x" * MB] * 66),
+    "a value that all rows have": lambda: pa.DictionaryArray.from_arrays([0] * 64, ["x" * 8 * MB]),
+    "a value that all lists have": lambda: pa.ListArray.from_arrays(
+        pa.array(range(0, 65 * 40, 40), pa.int32()), pa.DictionaryArray.from_arrays(*LISTS)
+    ),
+    "a value that all lists of text have": lambda: pa.array([["x" * MB] * 40] * 4),
+    "categories": lambda: pa.DictionaryArray.from_arrays([0, 1], ["x" * 30 * MB, "y" * 30 * MB]),
+    "many categories": lambda: pa.DictionaryArray.from_arrays(
+        pa.array(range(7_000)), [f"{number:01100}" for number in range(7_000)]
+    ),
+    "a list": lambda: pa.array([pa.nulls(12 * MB, pa.int8()).fill_null(0)], pa.list_(pa.int8())),
+    "a list of nulls": lambda: pa.ListArray.from_arrays(
+        pa.array([0, 12 * MB], pa.int32()), pa.nulls(12 * MB, pa.null())
+    ),
+    "a cell among small ones": lambda: pa.array(["x"] * 63 + ["x" * 300 * MB]),
+    "a dictionary": lambda: pa.array(["x"] * 63 + ["x" * 60 * MB]),
+    "cells that begin alike": lambda: pa.array(["x" * 8 * MB] * 8),
 }
-WITH_DICTIONARY = {"a value that all rows have", "a dictionary"}
-READ = {"a value that all rows have", "cells that begin alike"}
+WITH_DICTIONARY = {
+    "a value that all rows have",
+    "a value that all lists have",
+    "a value that all lists of text have",
+    "categories",
+    "many categories",
+    "a dictionary",
+}
+READ = {
+    "the largest cells",
+    "the largest cell, with an emoji",
+    "the largest page",
+    "a value that all rows have",
+    "many categories",
+    "cells that begin alike",
+}
 
 
 @pytest.mark.usefixtures("hostile")
@@ -216,11 +247,80 @@ def test_a_small_table_that_describes_a_large_one_is_read_in_bounded_memory(comm
         compression="zstd",
         use_dictionary=column in WITH_DICTIONARY,
         column_encoding={"text": "DELTA_BYTE_ARRAY"} if column == "cells that begin alike" else None,
+        dictionary_pagesize_limit=2**30,
     )
-    outcome = measured(command, "batch", f"acme/any:{VERSION}", "rows.parquet", "--results", "-", "--dry-run")
-    assert outcome.code == (0 if column in READ else 1)
-    if outcome.code:
-        assert b"is larger than" in outcome.out + outcome.err.encode()
+    check(command, "rows.parquet", is_read=column in READ)
+
+
+BATCHES: dict[str, Callable[[], pa.Array]] = {
+    "a batch": lambda: pa.array(["x" * MB] * 250),
+    "the largest batch": lambda: pa.array(["x" * MB] * 100),
+    "the largest cell": lambda: pa.array(["\N{PARROT}" + "x" * 16 * MB]),
+    "a dictionary": lambda: pa.DictionaryArray.from_arrays([0], ["x" * 140 * MB]),
+    "the largest dictionary": lambda: pa.DictionaryArray.from_arrays([0] * 64, ["x" * 7 * MB] * 4),
+    "a value that all lists have": TABLES["a value that all lists have"],
+    "a list": TABLES["a list"],
+    "a list of nulls": TABLES["a list of nulls"],
+}
+
+
+@pytest.mark.usefixtures("hostile")
+@pytest.mark.parametrize("kind", [ipc.new_file, ipc.new_stream])
+@pytest.mark.parametrize("column", BATCHES)
+def test_a_packed_batch_of_arrow_is_read_in_bounded_memory(
+    command: Command, column: str, kind: Callable[..., ipc.RecordBatchStreamWriter]
+) -> None:
+    table = pa.table({"text": BATCHES[column]()})
+    options = ipc.IpcWriteOptions(compression="zstd")
+    with kind(str(command.folder / "rows.arrow"), table.schema, options=options) as writer:
+        writer.write_table(table)
+    check(command, "rows.arrow", is_read=column.startswith("the largest"))
+
+
+LINES: dict[str, tuple[str, bytes, bytes, int]] = {
+    "a line of JSON": ("jsonl", b'{"text":"', BLOCK, 200),
+    "the largest line of JSON": ("jsonl", b'{"text":"\xf0\x9f\x98\x80', BLOCK, 7),
+    "many values in a line": ("jsonl", b'{"text":[', b"{}," * 2**18, 15),
+    "values in a line": ("jsonl", b'{"text":[', b'"",' * 2**18, 1),
+    "an element": ("json", b'[{"text":"', BLOCK, 60),
+    "a document": ("json", b'[{"text":"', BLOCK, 200),
+    "many elements": ("json", b'[{"text":"x"}', b",{}" * 2**18, 60),
+    "a line of text": ("txt", b"x", BLOCK, 200),
+    "the largest line of text": ("txt", b"\xf0\x9f\x98\x80", BLOCK, 15),
+    "a row of CSV": ("csv", b"text\n", BLOCK.replace(b" ", b"x"), 200),
+    "the largest row of CSV": ("csv", b"text\n\xf0\x9f\x98\x80", BLOCK.replace(b" ", b"x"), 15),
+    "a quote that is not closed": ("csv", b'text,a\nx,"', b"\r\n" * 2**19, 6),
+    "columns": ("csv", b"text", b"".join(b",%d" % at for at in range(150_000)), 15),
+}
+ENDS = {"jsonl": b'"}\n', "json": b'"}]', "txt": b"x\n", "csv": b"\n"}
+
+
+@pytest.mark.usefixtures("hostile")
+@pytest.mark.parametrize("line", LINES)
+def test_a_packed_text_that_describes_a_large_one_is_read_in_bounded_memory(command: Command, line: str) -> None:
+    kind, start, block, count = LINES[line]
+    end = b"0]}\n" if "values" in line else b"]" if line == "many elements" else ENDS[kind]
+    name = f"rows.{kind}.gz"
+    with gzip.open(command.folder / name, "wb", 1) as file:
+        file.write(start)
+        for _ in range(count):
+            file.write(block)
+        file.write(end)
+    check(command, name, is_read=line.startswith("the largest") or line == "values in a line")
+
+
+def check(command: Command, name: str, *, is_read: bool) -> None:
+    """Its rows are read, or there is a line that says why not."""
+    outcome = measured(command, "batch", f"acme/any:{VERSION}", name, "--results", "-", "--dry-run")
+    if is_read:
+        assert outcome.code == 0, outcome
+    else:
+        assert outcome.code in {1, 2}
+        assert "Traceback" not in outcome.err
+        assert any(word in outcome.err for word in WORDS), outcome
+
+
+WORDS = ("larger than", "longer than", "too large", "memory", "values", "never closed", "two columns are named")
 
 
 @pytest.mark.parametrize(("name", "words"), [("job.toml", ["job.toml"]), ("in.json", [HELLO, "--input", "in.json"])])
@@ -230,6 +330,22 @@ def test_a_file_of_a_job_that_is_too_large_is_not_read(command: Command, name: s
     outcome = measured(command, "run", *words)
     assert outcome.code == 2
     assert "larger than 64 MB" in outcome.error
+
+
+@pytest.mark.parametrize(
+    ("start", "value"),
+    [('{"x":[', "{},"), ('{"x":"\N{PARROT}', "xxx"), ('{"x":[', '"",')],
+    ids=["objects", "emoji", "texts"],
+)
+@pytest.mark.parametrize("name", ["job.json", "in.json"])
+def test_a_file_of_a_job_whose_values_take_too_much_memory_is_not_decoded(
+    command: Command, name: str, start: str, value: str
+) -> None:
+    text = start + value * (4 * 2**20) + ("0]}" if "[" in start else '"}')
+    (command.folder / name).write_text(f'{{"model":"a/b","input_data":{text}}}' if name == "job.json" else text)
+    outcome = measured(command, "run", *([name] if name == "job.json" else [HELLO, "--input", name]))
+    assert outcome.code == 2
+    assert "take more than 32 MB of memory" in outcome.error
 
 
 def test_a_batch_whose_pages_are_too_large_is_waited_for_in_smaller_ones(api: ScriptedAPI, command: Command) -> None:

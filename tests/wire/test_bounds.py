@@ -18,6 +18,14 @@ def test_many_small_values_are_heavy(value: bytes) -> None:
     assert is_heavy(repeated(value))
 
 
+@pytest.mark.parametrize("character", ["\N{PARROT}".encode(), rb"\ud83e\udd9c"], ids=["itself", "escaped"])
+def test_a_long_text_is_four_times_as_heavy_with_one_emoji(character: bytes) -> None:
+    body = b'"' + character + b"x" * SIZE + b'"'
+    assert is_heavy(body, 3 * SIZE)
+    assert not is_heavy(body, 5 * SIZE)
+    assert not is_heavy(body.replace(character, b""), 3 * SIZE)
+
+
 @pytest.mark.parametrize(
     "body",
     [

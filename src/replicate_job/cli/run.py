@@ -30,7 +30,7 @@ from replicate_job.inputs.upload import check_files
 from replicate_job.job import EVENTS, Job
 from replicate_job.outputs.folder import check_folder
 from replicate_job.settings import check_environment
-from replicate_job.wire.bounds import LARGEST
+from replicate_job.wire.bounds import LARGEST, ROW_HEAVIEST, is_heavy
 from replicate_job.wire.target import parse_target
 
 if TYPE_CHECKING:
@@ -192,6 +192,11 @@ def read_input(name: str) -> dict[str, Any]:
                 text = opened.read(LARGEST + 1)
         if len(text) > LARGEST:
             raise JobError(f"--input {name}: larger than {LARGEST // 1024**2} MB; give files as @path or URLs")
+        if is_heavy(text, ROW_HEAVIEST):
+            most = ROW_HEAVIEST // 1024**2
+            raise JobError(
+                f"--input {name}: its values take more than {most} MB of memory; give files as @path or URLs"
+            )
         found = msgspec.json.decode(text.removeprefix(b"\xef\xbb\xbf"))
     except OSError as error:
         raise JobError(f"--input {name}: {error.strerror}") from None

@@ -10,7 +10,7 @@ from replicate_job.errors import JobFileError
 from replicate_job.jobfile.fields import to_job
 from replicate_job.jobfile.printing import to_xanoscript
 from replicate_job.jobfile.source import Source
-from replicate_job.wire.bounds import LARGEST
+from replicate_job.wire.bounds import LARGEST, ROW_HEAVIEST, is_heavy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +64,9 @@ def _text(file: str) -> str:
         raise JobFileError("cannot read this file: its name has a NUL character", file=file) from None
     if len(data) > LARGEST:
         raise JobFileError(f"larger than {LARGEST // 1024**2} MB", file=file)
+    if is_heavy(data, ROW_HEAVIEST):
+        said = f"its values take more than {ROW_HEAVIEST // 1024**2} MB of memory; give files as @path or URLs"
+        raise JobFileError(said, file=file)
     try:
         return data.decode()
     except UnicodeDecodeError as error:

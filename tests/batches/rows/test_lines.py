@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_job.batches.rows import Row, lines, open_rows
-from replicate_job.batches.rows.source import BLOCK
 from replicate_job.errors import JobError
+from replicate_job.batches.rows import Row, open_rows
+from replicate_job.batches.rows.lines import HEAVY, TOO_LONG
+from replicate_job.batches.rows.source import BLOCK
+from replicate_job.wire.bounds import ROW
 
 Read = Callable[..., list[Row]]
 
@@ -67,12 +69,21 @@ def test_a_line_that_cannot_be_read_says_why_and_the_rest_goes_on(read: Read, li
 
 @pytest.mark.parametrize("end", [b"", b'\n{"a":2}\n'])
 def test_a_line_of_any_length_is_one_bad_row(read: Read, end: bytes) -> None:
-    long = b'{"a":"' + b"x" * (lines.LONGEST + BLOCK) + b'"}'
+    long = b'{"a":"' + b"x" * (ROW + BLOCK) + b'"}'
 
     found = read(long + end, ".jsonl")
 
-    assert found[0] == Row(1, {}, "the line is longer than 64 MB")
+    assert found[0] == Row(1, {}, TOO_LONG)
     assert found[1:] == ([Row(2, {"a": 2})] if end else [])
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json"])
+def test_a_row_whose_values_take_too_much_memory_is_not_decoded(read: Read, suffix: str) -> None:
+    heavy = b'{"a":[' + b"{}," * (2**20) + b"0]}"
+
+    found = read(b'{"b":1}\n' + heavy + b'\n{"b":2}', ".jsonl") if suffix == ".jsonl" else read(b"[%s]" % heavy, suffix)
+
+    assert Row(2 if suffix == ".jsonl" else 1, {}, HEAVY) in found
 
 
 def test_a_file_that_grows_while_it_is_read_is_read_to_its_new_end(tmp_path: Path) -> None:

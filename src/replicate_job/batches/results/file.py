@@ -15,6 +15,7 @@ from replicate_job.batches.results.lock import Lock
 from replicate_job.batches.results.record import encode, is_record
 from replicate_job.errors import JobError, OutputError, ReplicateJobError
 from replicate_job.terminal import plain
+from replicate_job.wire.bounds import LARGEST
 
 STDOUT = "-"
 
@@ -77,7 +78,7 @@ class ResultsFile:
     def _check(self) -> None:
         """A slip of the hand must not add results to a picture, or put them in the place of the rows."""
         with self.path.open("rb") as lines:
-            first = lines.readline()
+            first = lines.readline(LARGEST)
         if first and not first.startswith(_BEGINNING) and not is_record(first):
             raise JobError(f"{self._name} is there and holds something else than results: name another file")
 

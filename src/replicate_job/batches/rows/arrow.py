@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from replicate_job.errors import JobError
 from replicate_job.batches.rows.columns import check_doubles
+from replicate_job.batches.rows.messages import BatchTooLargeError, Messages
 from replicate_job.batches.rows.row import Header, Row
 from replicate_job.batches.rows.source import BINARY, reading
 from replicate_job.batches.rows.tables import BATCH, BROKEN, line_of, rows_of
-from replicate_job.errors import JobError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pyarrow as pa
+    from pyarrow import ipc
 
-_FILE = b"ARROW1"
+_ENDS = "the file is damaged here, and ends"
 
 
 class ArrowRows:
@@ -42,7 +44,7 @@ class ArrowRows:
         with self._opened() as (_, batches):
             line = 0
             for batch in batches:
-                rows = rows_of(batch) if batch is not None else [({}, "the file is damaged here, and ends")]
+                rows = [({}, batch)] if isinstance(batch, str) else rows_of(batch)
                 for line, (values, problem) in enumerate(rows, line + 1):  # noqa: B020 - it counts on through the batches
                     yield Row(line, values, problem)
 
@@ -52,7 +54,7 @@ class ArrowRows:
         number = 0
         with self._opened() as (_, batches):
             for batch in batches:
-                number += 1 if batch is None else batch.num_rows
+                number += 1 if isinstance(batch, str) else batch.num_rows
                 if most is not None and number >= most:
                     return most
         return number
@@ -61,31 +63,31 @@ class ArrowRows:
         return []
 
     @contextmanager
-    def _opened(self) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch | None]]]:
-        """The schema, and the rows, some at a time; None where the file is damaged."""
+    def _opened(self) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch | str]]]:
+        """The schema, and the rows, some at a time; at last what is wrong where no more can be read."""
         from pyarrow import ipc  # noqa: PLC0415 - tables says what to do where it is not there
 
         with reading(self._file, BINARY) as file:
             try:
-                is_file = file.peek(len(_FILE)).startswith(_FILE)
-                opened = ipc.open_file(file) if is_file else ipc.open_stream(file)
+                opened = ipc.open_stream(Messages(file))
                 check_doubles(self._file, opened.schema.names)
             except BROKEN as error:
                 raise JobError(f"{self._file} is not an Arrow file, or is damaged: {line_of(error)}") from None
-            yield opened.schema, _batches(opened, opened.num_record_batches if is_file else None)
+            yield opened.schema, _batches(opened)
 
 
-def _batches(opened: Any, number: int | None) -> Iterator[pa.RecordBatch | None]:
-    """``number`` is that of a file's record batches; None for a stream, which tells its end."""
-    index = 0
-    while number is None or index < number:
+def _batches(opened: ipc.RecordBatchStreamReader) -> Iterator[pa.RecordBatch | str]:
+    while True:
         try:
-            batch = opened.read_next_batch() if number is None else opened.get_batch(index)
+            batch = opened.read_next_batch()
+            batch.validate(full=True)  # else a place beyond the end of a text or dictionary is read
         except StopIteration:
             return
-        except BROKEN:
-            yield None
+        except BatchTooLargeError as error:
+            yield str(error)
             return
-        index += 1
+        except BROKEN:
+            yield _ENDS
+            return
         for start in range(0, batch.num_rows, BATCH):
             yield batch.slice(start, BATCH)

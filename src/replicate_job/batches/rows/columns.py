@@ -59,8 +59,8 @@ def parse_columns(renames: Iterable[str], ignored: Iterable[str]) -> ColumnOptio
 
 def check_doubles(file: str, columns: Sequence[str]) -> None:
     """Raise JobError where two columns have one name."""
-    doubled = next((name for name in columns if columns.count(name) > 1), None)
-    if doubled is not None:
+    if len(set(columns)) < len(columns):
+        doubled = next(name for name in columns if columns.count(name) > 1)
         raise JobError(f"{file}: two columns are named {doubled!r}; give one another name")
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LONGEST = 16 * 1024**2
 """Characters of a row."""
+_LINE = 64  # what a line takes in memory besides its characters
 _EXCEL = re.compile(r"sep=(.)\r?\n")  # a first line by which Excel knows what divides the cells
 
 
@@ -222,7 +223,7 @@ class _Lines:
             raise StopIteration
         self.number += 1
         self.row.append(line)
-        self._size += len(line)
+        self._size += len(line) + _LINE
         if self._size > LONGEST:
             raise _TooLongError
         self.fault = self.fault or fault_of(line)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any, BinaryIO
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from replicate_job.batches.rows.lines import LineRows, problem_of, read_lines
+from replicate_job.errors import JobError
+from replicate_job.batches.rows.lines import TOO_LONG, LineRows, problem_of, read_lines, row_of
 from replicate_job.batches.rows.row import HEAD, Header, Row, names_of
 from replicate_job.batches.rows.source import SAMPLE, reading
-from replicate_job.errors import JobError
+from replicate_job.wire.bounds import ROW
 
 if TYPE_CHECKING:
     import io
@@ -18,8 +20,9 @@ if TYPE_CHECKING:
 
 LARGEST = 1024**3
 """Bytes of a document, which is in memory as a whole."""
+_UNPACKED = 64 * 1024**2  # bytes of one that was packed: a small file must not describe a large document
+_COMMAS = 1024**2  # in one that was packed: a row takes some 80 bytes of memory before it is read
 
-_ROW = msgspec.json.Decoder(dict[str, Any])
 _LIST, _OBJECT = msgspec.json.Decoder(list[msgspec.Raw]), msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -41,7 +44,7 @@ class JSONRows:
     def __iter__(self) -> Iterator[Row]:
         with reading(self._file, self._encoding) as file:
             if is_document(file, lines=self._lines):
-                yield from map(_row, *_numbered(read_document(file, self._file)))
+                yield from map(_row, *_numbered(read_document(file, self._file, self._most())))
             else:
                 yield from read_lines(file)
 
@@ -50,12 +53,16 @@ class JSONRows:
             return None
         with reading(self._file, self._encoding) as file:
             if is_document(file, lines=self._lines):
-                number = len(read_document(file, self._file))
+                number = len(read_document(file, self._file, self._most()))
                 return number if most is None else min(number, most)
         return self._by_line.count(most)
 
     def remarks(self) -> list[str]:
         return []
+
+    def _most(self) -> int:
+        """Bytes of the document that are as real as those of the file."""
+        return min(LARGEST, 2 * Path(self._file).stat().st_size) if self._regular else LARGEST  # UTF-8 may be longer
 
 
 def is_document(file: io.BufferedReader, *, lines: bool) -> bool:
@@ -77,10 +84,13 @@ def _is_whole(line: bytes) -> bool:
     return True
 
 
-def read_document(file: BinaryIO, name: str) -> Sequence[msgspec.Raw]:
-    """The rows, each as it is written. Raises JobError where there is no list that is meant."""
-    text = file.read(LARGEST + 1)
-    if len(text) > LARGEST:
+def read_document(file: BinaryIO, name: str, most: int = LARGEST) -> Sequence[msgspec.Raw]:
+    """The rows, each as it is written. Raises JobError where there is no list that is meant.
+
+    ``most`` bytes are read; but from a file that was packed, as many as it may describe.
+    """
+    text = file.read(max(most, _UNPACKED) + 1)
+    if len(text) > max(most, _UNPACKED) or (len(text) > most and text.count(b",") > _COMMAS):
         raise JobError(f"{name} is too large to be read as a whole: {_jq('.[]', name)} reads it row by row")
     try:
         if text.lstrip().startswith(b"["):
@@ -104,7 +114,9 @@ def read_document(file: BinaryIO, name: str) -> Sequence[msgspec.Raw]:
 
 
 def _jq(expression: str, name: str) -> str:
-    return f"jq -c '{expression}' {'FILE' if name == '-' else name} | replicate-job batch … -"
+    file = "FILE" if name == "-" else name
+    source = f"zcat {file} | jq -c '{expression}'" if file.endswith(".gz") else f"jq -c '{expression}' {file}"
+    return f"{source} | replicate-job batch … -"
 
 
 def _numbered(rows: Sequence[msgspec.Raw]) -> tuple[range, Sequence[msgspec.Raw]]:
@@ -112,7 +124,4 @@ def _numbered(rows: Sequence[msgspec.Raw]) -> tuple[range, Sequence[msgspec.Raw]
 
 
 def _row(number: int, text: msgspec.Raw) -> Row:
-    try:
-        return Row(number, _ROW.decode(text))
-    except (ValueError, RecursionError) as error:
-        return Row(number, {}, problem_of(bytes(text), error))
+    return row_of(number, bytes(text)) if len(memoryview(text)) <= ROW else Row(number, {}, TOO_LONG)

@@ -11,13 +11,13 @@ import msgspec
 
 from replicate_job.batches.rows.row import HEAD, Header, Row, names_of
 from replicate_job.batches.rows.source import BLOCK, reading
+from replicate_job.wire.bounds import ROW, ROW_HEAVIEST, is_heavy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LONGEST = 64 * 1024**2
-"""Bytes of a line."""
-
+TOO_LONG = f"the line is longer than {ROW // 1024**2} MB; give what is large as a file or a URL"
+HEAVY = f"its values take more than {ROW_HEAVIEST // 1024**2} MB of memory; give what is large as a file or a URL"
 _DECODER = msgspec.json.Decoder(dict[str, Any])
 _BYTE = re.compile(r" \(byte (\d+)\)$")
 _MALFORMED = "JSON is malformed: "
@@ -52,12 +52,12 @@ class LineRows:
 
 def read_lines(file: BinaryIO) -> Iterator[Row]:
     """A row for each line that is not blank."""
-    for number, line in enumerate(iter(partial(file.readline, LONGEST + 1), b""), 1):
-        if len(line) > LONGEST:
+    for number, line in enumerate(iter(partial(file.readline, ROW + 1), b""), 1):
+        if len(line) > ROW:
             skip_line(file, line)
-            yield Row(number, {}, f"the line is longer than {LONGEST // 1024**2} MB")
+            yield Row(number, {}, TOO_LONG)
         elif line.strip():
-            yield _row(number, line)
+            yield row_of(number, line)
 
 
 def skip_line(file: BinaryIO, line: bytes) -> None:
@@ -77,7 +77,10 @@ def _count(file: BinaryIO) -> int:
     return count
 
 
-def _row(number: int, text: bytes) -> Row:
+def row_of(number: int, text: bytes) -> Row:
+    """The row that the JSON is, which is no longer than ``ROW``."""
+    if is_heavy(text, ROW_HEAVIEST):
+        return Row(number, {}, HEAVY)
     try:
         return Row(number, _DECODER.decode(text))
     except (ValueError, RecursionError) as error:  # msgspec's errors and UnicodeDecodeError are ValueErrors

@@ -6,22 +6,25 @@ from contextlib import contextmanager
 from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING, Any
 
+from replicate_job.errors import JobError
 from replicate_job.batches.rows.columns import check_doubles
 from replicate_job.batches.rows.pages import pages_of
 from replicate_job.batches.rows.row import Header, Row
 from replicate_job.batches.rows.source import BINARY, BLOCK, reading
-from replicate_job.batches.rows.tables import BATCH, BROKEN, NESTED, line_of, rows_of, too_large
-from replicate_job.errors import JobError
-from replicate_job.wire.bounds import LARGEST
+from replicate_job.batches.rows.tables import BATCH, BROKEN, VALUES, line_of, rows_of, too_large
+from replicate_job.wire.bounds import LARGEST, ROW
 
 if TYPE_CHECKING:
     import io
     from collections.abc import Iterator
 
+    import pyarrow as pa
     from pyarrow import parquet
 
 _DECODED = 16 * 1024**2  # bytes that are decoded at once, where rows are of a size; each may hold a picture
-_PAGE = 4 * LARGEST  # bytes, unpacked: writers put 1,024 cells into a page, and these may hold pictures
+_PAGE = LARGEST  # bytes, unpacked
+_DICTIONARY = _PAGE // 2  # likewise, of a page of what rows share, which is copied once more
+_CATEGORY = _PAGE // 8  # likewise, of a dictionary that is read as one, which takes eight times its size
 
 
 class ParquetRows:
@@ -67,6 +70,10 @@ class ParquetRows:
         with reading(self._file, BINARY) as file:
             try:
                 opened = parquet.ParquetFile(file, buffer_size=BLOCK)
+                if texts := _repeated_texts(opened):
+                    opened = parquet.ParquetFile(
+                        file, metadata=opened.metadata, read_dictionary=texts, buffer_size=BLOCK
+                    )
                 check_doubles(self._file, opened.schema_arrow.names)
                 counts = [opened.metadata.row_group(group).num_rows for group in range(opened.num_row_groups)]
                 if sum(counts) != opened.metadata.num_rows or min(counts, default=0) < 0:
@@ -82,7 +89,7 @@ def _read(file: io.BufferedReader, opened: parquet.ParquetFile, group: int) -> I
     columns = [facts.column(at) for at in range(facts.num_columns)]
     values = max((column.num_values for column in columns), default=0)  # which say nothing of their size: it may be 0
     try:
-        shared, problem = _pages(file, columns)
+        shared, problem = _pages(file, columns, _categories(opened.schema_arrow))
     except BROKEN:
         return
     if problem := _oversize(facts.num_rows, columns, values) or problem:
@@ -104,12 +111,23 @@ def _read(file: io.BufferedReader, opened: parquet.ParquetFile, group: int) -> I
 def _oversize(rows: int, columns: list[Any], values: int) -> str:
     """What is wrong with a row group whose cells are too large on average."""
     size = max((column.total_uncompressed_size for column in columns), default=0)
-    if size > LARGEST * rows or values > NESTED * rows:
-        return too_large("a cell", LARGEST if size > LARGEST else NESTED)
-    return ""
+    if size > LARGEST * rows:
+        return too_large("a cell", ROW)
+    return f"a cell has more than {VALUES:,} values" if values > VALUES * rows else ""
 
 
-def _pages(file: io.BufferedReader, columns: list[Any]) -> tuple[int, str]:
+def _repeated_texts(opened: parquet.ParquetFile) -> list[str]:
+    """Columns of lists of texts. Read as dictionaries, a list that has one text many times does not unpack it."""
+    columns = [opened.schema.column(at) for at in range(len(opened.schema))]
+    return [each.path for each in columns if each.max_repetition_level and each.physical_type == "BYTE_ARRAY"]
+
+
+def _categories(schema: pa.Schema) -> tuple[str, ...]:
+    """How the paths of columns begin that are read as dictionaries."""
+    return tuple(f"{field.name}." for field in schema if "dictionary<" in str(field.type))
+
+
+def _pages(file: io.BufferedReader, columns: list[Any], categories: tuple[str, ...]) -> tuple[int, str]:
     """Bytes that a row may take of pages whose bytes rows share; and what is wrong with a page that is too large.
 
     The headers of all pages are read: what a file says of a column as a whole need not be true.
@@ -117,11 +135,13 @@ def _pages(file: io.BufferedReader, columns: list[Any]) -> tuple[int, str]:
     shared = 0
     for column in columns:
         common = 0
+        is_category = f"{column.path_in_schema}.".startswith(categories)
         for page in pages_of(file, column):
-            if page.size > _PAGE:
-                what = too_large(f"{column.path_in_schema}: a page of the row group", _PAGE)
+            most = (_CATEGORY if is_category else _DICTIONARY) if page.is_shared else _PAGE
+            if page.size > most:
+                what = too_large(f"{column.path_in_schema}: a page of the row group", most)
                 return 0, f"{what}; write the table with fewer rows a row group, or smaller cells"
-            if page.is_shared and column.physical_type.endswith("BYTE_ARRAY"):
+            if page.is_shared and not is_category and column.physical_type.endswith("BYTE_ARRAY"):
                 common = max(common, page.unpacked)
         shared += common
     return shared, ""

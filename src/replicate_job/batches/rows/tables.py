@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from replicate_job.batches.rows.source import BLOCK
 from replicate_job.errors import JobError
 from replicate_job.inputs.plain import plain_values
-from replicate_job.wire.bounds import LARGEST
+from replicate_job.batches.rows.lines import HEAVY
+from replicate_job.batches.rows.source import BLOCK
+from replicate_job.wire.bounds import ROW, ROW_HEAVIEST, WEIGHTS
 
 try:
     import pyarrow as pa
+    import pyarrow.compute as pc
 except ImportError:
     raise JobError("reading Parquet and Arrow needs pyarrow: pip install 'replicate-job[parquet]'") from None
 
@@ -19,17 +21,25 @@ if TYPE_CHECKING:
 
 BATCH = 64
 """Rows that are decoded at once."""
-NESTED = LARGEST // 8
-"""Bytes of a cell with lists or objects: as JSON they are many times as large."""
 BROKEN = (pa.ArrowException, OSError, ValueError, OverflowError, LookupError)  # the last for an unknown time zone
-_VIEW = 16  # bytes of one, besides what it shows
-_VIEWS = (pa.types.is_string_view, pa.types.is_binary_view)
+_OBJECT, _LIST, _TEXT, _VALUE = (WEIGHTS[ord(sign)] for sign in '{[",')
+VALUES = ROW_HEAVIEST // _VALUE
+"""Values of a cell."""
+_OFFSETS = {
+    pa.string(): pa.int32(),
+    pa.binary(): pa.int32(),
+    pa.large_string(): pa.int64(),
+    pa.large_binary(): pa.int64(),
+}
 
 
 def rows_of(batch: pa.RecordBatch) -> Iterator[tuple[dict[str, Any], str]]:
     """The values of each row, with its problem; see ``plain_values``."""
-    batch = batch.cast(pa.schema([field.with_type(_readable(field.type)) for field in batch.schema]), safe=False)
-    if batch.nbytes <= BLOCK:
+    kinds = [_readable(field.type) for field in batch.schema]
+    if kinds != batch.schema.types:  # else categories are copied
+        fields = [field.with_type(kind) for field, kind in zip(batch.schema, kinds, strict=True)]
+        batch = batch.cast(pa.schema(fields), safe=False)
+    if batch.nbytes <= BLOCK and sum(map(weight, filter(_is_deep, batch.columns))) <= ROW_HEAVIEST:
         yield from map(_read_row, _pylist(batch))
         return
     for index in range(batch.num_rows):
@@ -49,24 +59,47 @@ def line_of(error: Exception) -> str:
 def _oversize(row: pa.RecordBatch) -> str:
     """What is wrong with a row that has a cell too large to be read."""
     for name, cell in zip(row.schema.names, row.columns, strict=True):
-        if pa.types.is_dictionary(cell.type):
-            cell = cell.dictionary.take(cell.indices)  # noqa: PLW2901 - the value in the place of its number
-        most = NESTED if pa.types.is_nested(cell.type) else LARGEST
-        if _size(cell) > most:
-            return f"{name}: {too_large('the cell', most)}"
+        inner = cell.type.value_type if pa.types.is_dictionary(cell.type) else cell.type
+        is_nested = pa.types.is_nested(inner)
+        if weight(cell) > (ROW_HEAVIEST if is_nested else ROW + _TEXT):
+            return f"{name}: {HEAVY if is_nested else too_large('the cell', ROW)}"
     return ""
 
 
-def _size(cell: pa.Array) -> int:
-    """Bytes of an array of one value."""
-    is_list = pa.types.is_list(cell.type) or pa.types.is_large_list(cell.type)
-    if not any(is_one(cell.type.value_type if is_list else cell.type) for is_one in _VIEWS):
-        return int(cell.nbytes)
-    values = cell.flatten() if is_list else cell
-    if (least := _VIEW * len(values)) > NESTED:
-        return least
-    # Views share their buffers: what an array says of its bytes is all of these.
-    return least + sum(int(value.as_buffer().size) for value in values if value.is_valid)
+def weight(array: pa.Array) -> int:  # noqa: PLR0911 - a kind a line
+    """Bytes that Python takes for the values, about: what rows share counts for each. Nothing is unpacked for it."""
+    kind, count = array.type, len(array)
+    if pa.types.is_dictionary(kind):
+        return _shared(array.dictionary, array.indices.drop_null().cast(pa.int64()))
+    if pa.types.is_map(kind):
+        first, last = array.offsets[0].as_py(), array.offsets[-1].as_py()
+        return _OBJECT * count + sum(weight(each.slice(first, last - first)) for each in (array.keys, array.items))
+    if pa.types.is_struct(kind):
+        return _OBJECT * count + sum(map(weight, array.flatten()))
+    if pa.types.is_nested(kind):
+        # Of a kind that has no lists, as if each value had all bytes.
+        return _LIST * count + weight(array.flatten()) if hasattr(array, "flatten") else count * (_LIST + array.nbytes)
+    if kind in _OFFSETS or pa.types.is_fixed_size_binary(kind):
+        return _TEXT * count + int(pc.sum(pc.binary_length(array)).as_py() or 0)
+    if kind in {pa.string_view(), pa.binary_view()} and count <= VALUES:
+        return _TEXT * count + sum(int(value.as_buffer().size) for value in array if value.is_valid)
+    return _VALUE * count
+
+
+def _shared(values: pa.Array, indices: pa.Array) -> int:
+    """The weight of the values at these places."""
+    if offset := _OFFSETS.get(values.type):
+        offsets = pa.Array.from_buffers(offset, len(values) + 1, [None, values.buffers()[1]], offset=values.offset)
+        lengths = pc.subtract(offsets.take(pc.add(indices, 1)), offsets.take(indices))
+        return _TEXT * len(indices) + int(pc.sum(lengths.cast(pa.int64())).as_py() or 0)
+    if not _is_deep(values) and values.type not in {pa.string_view(), pa.binary_view()}:
+        return _VALUE * len(indices)
+    counts = indices.value_counts()
+    return sum(weight(values.slice(each["values"].as_py(), 1)) * each["counts"].as_py() for each in counts)
+
+
+def _is_deep(array: pa.Array) -> bool:
+    return bool(pa.types.is_nested(array.type) or pa.types.is_dictionary(array.type))
 
 
 def _read_row(row: dict[str, Any] | str) -> tuple[dict[str, Any], str]:

@@ -6,9 +6,10 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from replicate_job.batches.rows.lines import LONGEST, skip_line
+from replicate_job.batches.rows.lines import TOO_LONG, skip_line
 from replicate_job.batches.rows.row import Header, Row
 from replicate_job.batches.rows.source import reading
+from replicate_job.wire.bounds import ROW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,10 +31,10 @@ class TextRows:
 
     def __iter__(self) -> Iterator[Row]:
         with reading(self._file, self._encoding) as file:
-            for number, line in enumerate(iter(partial(file.readline, LONGEST + 1), b""), 1):
-                if len(line) > LONGEST:
+            for number, line in enumerate(iter(partial(file.readline, ROW + 1), b""), 1):
+                if len(line) > ROW:
                     skip_line(file, line)
-                    yield Row(number, {}, f"the line is longer than {LONGEST // 1024**2} MB")
+                    yield Row(number, {}, TOO_LONG)
                 elif line.strip():
                     yield _row(number, line.rstrip(b"\r\n"))
 
