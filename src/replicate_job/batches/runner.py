@@ -42,7 +42,7 @@ RowSource = Iterable[Row] | AsyncIterable[Row]
 
 UNTAKEN = 1000
 """Results that may wait for whoever reads them, before the batch takes no more rows."""
-UNHURRIED = {"connects": 40, "throttle": 1e9}
+PACED = {"connects": 40, "throttle": 1e9}
 """A batch outlasts a network that is away for five minutes, and waits for its rate limit as long as that takes."""
 A_WEEK = 7 * 24 * 3600
 """Seconds that a row waits for its end: the model's own limit comes before."""
@@ -63,9 +63,9 @@ class Drive:
         self._batch, self._resolved = batch, resolved
         self._items = Items(job, resolved, batch.read, batch.id_column)
         self._scans = Scans(context.client)
-        patience = msgspec.structs.replace(context.patience, **UNHURRIED)
+        retry_policy = msgspec.structs.replace(context.retry_policy, **PACED)
         shared = msgspec.structs.replace(
-            context, batch=batch.id, patience=patience, scans=self._scans, saves=Saves(tally)
+            context, batch=batch.id, retry_policy=retry_policy, scans=self._scans, saves=Saves(tally)
         )
         self._rounds = Rounds(shared)
         self._context = msgspec.structs.replace(shared, rounds=self._rounds)

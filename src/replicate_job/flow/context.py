@@ -96,14 +96,14 @@ class Reporter(Protocol):
     def saw(self, prediction: Prediction) -> None: ...
 
 
-class Patience(msgspec.Struct, frozen=True):
-    """How long to go on, in seconds, or tries.
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """How often and for how long a step is tried again: seconds, or a number of tries.
 
-    ``settle``: how long the account's list may take to show a prediction that a broken create request made, and
-    ``overtaken`` by how much newer another has to be that it shows already. ``listing``: how long a list that fails is
-    asked again. ``throttle``: how long, in all, to wait at the API's request before a
-    create. ``connects``: tries to get a connection. ``sends``: creates sent, when each was found to have made nothing.
-    ``appear``: how long a prediction just created may be unknown to the API (404, seen).
+    ``settle`` is how long the account's list may take to show a prediction that a broken create request made.
+    ``overtaken`` replaces it once the list shows a prediction that is newer by so much. ``listing`` is how long a
+    failing list is read again. ``throttle`` is how long to wait, in all, when the API asks for a pause before a create
+    request. ``connects`` is the number of tries to connect. ``sends`` is the number of create requests, each after
+    the one before certainly made nothing. ``appear`` is how long the API may answer 404 for a new prediction.
     """
 
     settle: float = 60
@@ -141,7 +141,7 @@ class Context(msgspec.Struct, frozen=True):
     forgetful: bool = False
     line: Callable[..., str] = command_line
     clock: Clock = SystemClock()
-    patience: Patience = Patience()
+    retry_policy: RetryPolicy = RetryPolicy()
     batch: str | None = None
     rounds: Rounds | None = None
     scans: Scans | None = None

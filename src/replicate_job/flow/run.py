@@ -260,7 +260,7 @@ class _Run:
 
     async def _get_prediction(self, created: Created) -> Prediction:
         ask = partial(self._context.client.get_prediction, created.id)
-        return await read(self._context, ask, young=created.age < self._context.patience.appear)
+        return await read(self._context, ask, young=created.age < self._context.retry_policy.appear)
 
     async def _wait(self, created: Created) -> Prediction:
         context, job, last = self._context, self._job, created.prediction

@@ -57,7 +57,7 @@ class Watch:
 
     def _may_appear(self, error: ReplicateJobError) -> bool:
         """A prediction just created can be unknown for a moment."""
-        young = self._context.clock.now() - self._born < self._context.patience.appear
+        young = self._context.clock.now() - self._born < self._context.retry_policy.appear
         return isinstance(error, NotFoundError) and young
 
 
