@@ -75,7 +75,7 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
             reporter=reporter,
             cache=settings.state,
             account=account,
-            forgetful=settings.local,
+            ephemeral=settings.local,
             retry_policy=retry_policy or (LOCAL_RETRY_POLICY if settings.local else _retry_policy(settings.list_lag)),
             line=line,
             clock=clock,

@@ -226,7 +226,7 @@ async def _run(shared: Common, job: Job, given: _Given, options: _Options) -> in
                 schema = schema or await find_schema(context, job.model)
             shown = msgspec.structs.replace(shown, schema=schema)
     shown.report(result)
-    return conclude(result, job, line=None if context.forgetful else shared.line)
+    return conclude(result, job, line=None if context.ephemeral else shared.line)
 
 
 def _with_inputs(context: Context, job: Job, given: _Given, resolved: Resolved | None) -> Job:

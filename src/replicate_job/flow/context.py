@@ -125,7 +125,7 @@ def command_line(*words: str) -> str:
 class Context(msgspec.Struct, frozen=True):
     """``api`` is the API's name in the journal: its base URL, or ``local``.
 
-    A ``forgetful`` API, as the local one, loses its predictions when it ends, and nothing is paid for them. ``cache``
+    An ``ephemeral`` API, such as the local one, loses its predictions when it ends, and they cost nothing. ``cache``
     is a folder for the schemas of versions. ``line`` writes a command for a hint, with the options that lead to the
     same journal and API. ``batch`` is the id of the batch whose rows the jobs are; these share ``rounds``, ``scans``
     and ``saves``, which a job alone has not.
@@ -138,7 +138,7 @@ class Context(msgspec.Struct, frozen=True):
     reporter: Reporter
     cache: Path
     account: AccountSource
-    forgetful: bool = False
+    ephemeral: bool = False
     line: Callable[..., str] = command_line
     clock: Clock = SystemClock()
     retry_policy: RetryPolicy = RetryPolicy()

@@ -80,9 +80,9 @@ async def run_job(context: Context, ask: Ask) -> Result:
         check_job(ask.job)
     if not ask.key.strip():
         raise JobError("the key is empty: name the job, or give no key")
-    if context.forgetful and not ask.job.wait_for_completion:
+    if context.ephemeral and not ask.job.wait_for_completion:
         raise JobError("a local run ends with its command: it has to wait for the end")
-    if context.forgetful and ask.job.webhook:
+    if context.ephemeral and ask.job.webhook:
         context.reporter.warn("the local server posts no webhooks")
     while True:
         claim = await take(context, ask.key, ask.job, ask.save, request=ask.request)
@@ -137,7 +137,7 @@ class _Run:
         if entry.step == "done" and entry.prediction and not lacks_files(entry, self._ask.save):
             return self._stored(entry, entry.prediction)
         if entry.step in {"collect", "done"}:
-            if self._context.forgetful:
+            if self._context.ephemeral:
                 await self._start_over("its outputs were not kept")
             return await self._collect(entry.prediction or await self._ask_again(entry))
         created = await self._created()
@@ -151,7 +151,7 @@ class _Run:
                 return await self._announce(created)
             end = (await self._wait(created)).with_logs(self._entry.prediction.logs if self._entry.prediction else None)
         except NotFoundError as error:
-            if self._context.forgetful:
+            if self._context.ephemeral:
                 await self._start_over(str(error))
             await explain_missing(self._context, self._entry, error)
             raise
@@ -331,7 +331,7 @@ class _Run:
         is_disks = isinstance(error.__cause__, OSError) or isinstance(
             getattr(error.__cause__, "__cause__", None), OSError
         )
-        if is_disks and not self._context.batch and not self._context.forgetful:
+        if is_disks and not self._context.batch and not self._context.ephemeral:
             error.args = (f"{error}; {self._context.line('resume', '--save', 'DIR')} keeps it elsewhere",)
 
     async def _write(self, fact: Awaitable[None]) -> None:
