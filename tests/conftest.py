@@ -80,7 +80,7 @@ class Heard:
     def note(self, line: str) -> None:
         self.notes.append(line)
 
-    def saw(self, prediction: Prediction) -> None:
+    def observed(self, prediction: Prediction) -> None:
         self.statuses.append(prediction.status)
 
 
@@ -102,8 +102,8 @@ class Breaking:
     def note(self, line: str) -> None:
         self._hear("note", line)
 
-    def saw(self, prediction: Prediction) -> None:
-        self._hear("saw", prediction.id)
+    def observed(self, prediction: Prediction) -> None:
+        self._hear("observed", prediction.id)
 
     def _hear(self, word: str, said: str) -> None:
         if word == self._word:

@@ -82,7 +82,7 @@ class LogReporter:
     def note(self, line: str) -> None:
         _log.info("%s", line)
 
-    def saw(self, prediction: Prediction) -> None:
+    def observed(self, prediction: Prediction) -> None:
         _log.debug("%s is %s", prediction.id, prediction.status)
 
 

@@ -83,17 +83,17 @@ class Saves(Protocol):
 
 
 class Reporter(Protocol):
-    """Hears what goes on. ``warn`` lines matter to everyone, ``note`` lines to those who ask for more.
+    """Receives what happens to a job. A quiet reporter shows ``error`` lines only, for these are about money.
 
-    ``tell`` lines are for everyone too, and nothing is wrong. ``error`` lines are about money: they are told also to
-    those who asked for silence.
+    ``warn`` lines say what may need action, ``tell`` lines what everyone may want to know, ``note`` lines the details.
+    ``observed`` gets every prediction that the API answered with.
     """
 
     def error(self, line: str) -> None: ...
     def warn(self, line: str) -> None: ...
     def tell(self, line: str) -> None: ...
     def note(self, line: str) -> None: ...
-    def saw(self, prediction: Prediction) -> None: ...
+    def observed(self, prediction: Prediction) -> None: ...
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):

@@ -144,7 +144,7 @@ class _Run:
         self._fault = created.fault
         if created.prediction and created.collected:
             self.finished = True
-            self._context.reporter.saw(created.prediction)
+            self._context.reporter.observed(created.prediction)
             return result_of(created.prediction, self._entry)
         try:
             if not self._job.wait_for_completion:
@@ -255,7 +255,7 @@ class _Run:
     async def _announce(self, created: Created) -> Result:
         """The prediction as it was created, without waiting for it."""
         prediction = created.prediction or await self._get_prediction(created)
-        self._context.reporter.saw(prediction)
+        self._context.reporter.observed(prediction)
         return self._sum_up(result_of(prediction, self._entry))
 
     async def _get_prediction(self, created: Created) -> Prediction:
