@@ -40,7 +40,7 @@ class API(Protocol):
         path: str,
         body: bytes,
         *,
-        hold: int = 0,
+        blocking_wait: int = 0,
         cancel_after: str | None = None,
         guard: Callable[[], None] | None = None,
     ) -> Prediction: ...

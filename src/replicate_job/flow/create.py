@@ -47,11 +47,11 @@ async def create(  # noqa: PLR0913 - what to send, and what to do around it
     claim: Claim,
     request: Request,
     *,
-    hold: int,
+    blocking_wait: int,
     tried: tuple[str, ...] = (),
     is_all: Callable[[Prediction], bool] = lambda _: False,
 ) -> Created:
-    """Send ``request`` until exactly one prediction is known to exist. ``hold`` is in seconds, 0 for none.
+    """Send ``request`` until exactly one prediction is known to exist. ``blocking_wait`` is in seconds, 0 for none.
 
     ``tried`` lists the look-ups before it, for the error that says that nothing of that name was found. ``is_all`` says
     whether the job is finished with what the create answered: then the journal records that too. A claim that
@@ -72,7 +72,7 @@ async def create(  # noqa: PLR0913 - what to send, and what to do around it
         foreign = ""
         try:
             prediction = await context.client.create_prediction(
-                request.path, request.body, hold=hold, cancel_after=request.cancel_after, guard=guard
+                request.path, request.body, blocking_wait=blocking_wait, cancel_after=request.cancel_after, guard=guard
             )
         except (NotSentError, RateLimitError) as error:
             await tries.pause(error)

@@ -41,8 +41,8 @@ from replicate_job.outputs.promise import broken_promise
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import parse_target
 
-LONGEST_HOLD = 60
-"""Seconds that the API keeps a create open at most (``Prefer: wait=60``)."""
+LONGEST_BLOCKING_WAIT = 60
+"""Seconds that a create request may block at the API (``Prefer: wait=60``)."""
 
 
 def new_key() -> str:
@@ -52,8 +52,8 @@ def new_key() -> str:
 class Ask(msgspec.Struct, frozen=True):
     """A job, and how to run it.
 
-    ``save`` is the folder for outputs, None to keep none. ``emit`` gets the output text as it comes. ``hold`` is the
-    most seconds that the create may be kept open; a shorter one shows progress sooner and the end later.
+    ``save`` is the folder for outputs, None to keep none. ``emit`` gets the output text as it comes. ``blocking_wait``
+    is the most seconds that the create request may block; a shorter one shows progress sooner and the end later.
     ``resolved`` is what is known of the model already. ``request`` is the create that was made of the job already, and
     may be sent at once; it is for a job that the journal does not know yet. ``bare`` keeps no ``result.json`` where
     there are no files.
@@ -63,7 +63,7 @@ class Ask(msgspec.Struct, frozen=True):
     key: str = msgspec.field(default_factory=new_key)
     save: str | None = None
     emit: Emit | None = None
-    hold: int = LONGEST_HOLD
+    blocking_wait: int = LONGEST_BLOCKING_WAIT
     resolved: Resolved | None = None
     request: Request | None = None
     bare: bool = False
@@ -206,7 +206,12 @@ class _Run:
             request = await self._prepare()
             self._entry = msgspec.structs.replace(entry, request=request)
         return await create(
-            self._context, self._claim, request, hold=self._hold, tried=self._tried, is_all=self._is_all
+            self._context,
+            self._claim,
+            request,
+            blocking_wait=self._blocking_wait,
+            tried=self._tried,
+            is_all=self._is_all,
         )
 
     def _is_all(self, prediction: Prediction) -> bool:
@@ -231,10 +236,10 @@ class _Run:
         return bool(find_files(prediction.output, schema, origin=self._context.client.base_url))
 
     @property
-    def _hold(self) -> int:
+    def _blocking_wait(self) -> int:
         if self._emit or not self._job.wait_for_completion:
             return 0
-        return int(min(self._ask.hold, LONGEST_HOLD, self._job.budget))
+        return int(min(self._ask.blocking_wait, LONGEST_BLOCKING_WAIT, self._job.budget))
 
     async def _check_folder(self) -> None:
         """A batch has looked at its own."""
@@ -271,7 +276,7 @@ class _Run:
             return await follow(context, last, schema, self._emit, until=until, interval=job.poll_interval)
         if context.rounds:
             return await context.rounds.wait(created.id, last or self._entry.prediction, age=created.age)
-        early = context.clock.now() < created.sent_at + max(1, self._hold)
+        early = context.clock.now() < created.sent_at + max(1, self._blocking_wait)
         watch = Watch(context, created.id, age=created.age)
         seen = await wait(watch, last, until=until, interval=job.poll_interval, soon=early)
         return seen or Prediction(id=created.id, status="starting")
