@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 from pyreqwest.client import Client, ClientBuilder
 
 from replicate_job.clock import SystemClock
-from replicate_job.flow.context import Context, Patience, Reporter
+from replicate_job.flow.context import Context, Reporter, RetryPolicy
 from replicate_job.local.options import Options
 from replicate_job.local.server import serve
 from replicate_job.session import open_session
@@ -80,7 +80,7 @@ class Heard:
     def note(self, line: str) -> None:
         self.notes.append(line)
 
-    def saw(self, prediction: Prediction) -> None:
+    def observed(self, prediction: Prediction) -> None:
         self.statuses.append(prediction.status)
 
 
@@ -102,8 +102,8 @@ class Breaking:
     def note(self, line: str) -> None:
         self._hear("note", line)
 
-    def saw(self, prediction: Prediction) -> None:
-        self._hear("saw", prediction.id)
+    def observed(self, prediction: Prediction) -> None:
+        self._hear("observed", prediction.id)
 
     def _hear(self, word: str, said: str) -> None:
         if word == self._word:
@@ -219,12 +219,12 @@ def connect(tmp_path: Path, heard: Heard) -> Callable[..., AbstractAsyncContextM
         journal: str = "journal.db",
         base_url: str = "",
         rate: float | None = None,
-        **patience: float,
+        **retry_policy: float,
     ) -> AsyncIterator[Context]:
         settings = Settings(api.token, base_url or api.base_url, journal=tmp_path / journal, state=tmp_path / "state")
-        chosen = msgspec.convert({"settle": 0.2, "overtaken": 3600} | patience, Patience)
+        chosen = msgspec.convert({"settle": 0.2, "overtaken": 3600} | retry_policy, RetryPolicy)
         chosen_clock = clock or SystemClock()
-        async with open_session(settings, heard, patience=chosen, rate=rate, clock=chosen_clock) as context:
+        async with open_session(settings, heard, retry_policy=chosen, rate=rate, clock=chosen_clock) as context:
             yield context
 
     return connect

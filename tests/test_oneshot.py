@@ -340,7 +340,7 @@ def started(program: str) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("program", [BLOCKS, IN_A_LOOP], ids=["a script", "a notebook"])
 def test_ctrl_c_in_run_cancels_at_the_api(api: ScriptedAPI, program: str) -> None:
-    """It strikes during the hold of the create, when no id is known yet."""
+    """It strikes during the blocking wait of the create request, when no id is known yet."""
     api.next(Script(duration=math.inf))
     with started(program) as process:
         api.wait_until(lambda: api.predictions)

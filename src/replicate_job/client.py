@@ -82,7 +82,7 @@ class LogReporter:
     def note(self, line: str) -> None:
         _log.info("%s", line)
 
-    def saw(self, prediction: Prediction) -> None:
+    def observed(self, prediction: Prediction) -> None:
         _log.debug("%s is %s", prediction.id, prediction.status)
 
 
@@ -248,7 +248,7 @@ class BatchCall:
             job=self._job,
             read=self._read,
             save=str(expand(folder).absolute()) if folder else None,
-            concurrency=options.get("concurrency") or (LOCAL_CONCURRENCY if context.forgetful else CONCURRENCY),
+            concurrency=options.get("concurrency") or (LOCAL_CONCURRENCY if context.ephemeral else CONCURRENCY),
             source=str(self._source or ""),
             id_column=options.get("id"),
             limit=options.get("limit"),

@@ -13,7 +13,7 @@ from replicate_job.api.transport import Transport, normalize
 from replicate_job.clock import Clock, SystemClock
 from replicate_job.errors import ModelNotFoundError
 from replicate_job.flow.account import AccountNote
-from replicate_job.flow.context import Context, Patience, Reporter, command_line
+from replicate_job.flow.context import Context, Reporter, RetryPolicy, command_line
 from replicate_job.http import check_fork, is_loopback
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.journal.writer import is_readable_by_others
@@ -24,7 +24,7 @@ from replicate_job.settings import TOKEN, Settings, check_environment
 LOCAL = "local"
 CREATES, OTHERS = 600 / 60, 3000 / 60
 """Requests a second that Replicate allows: creates, and all others (https://replicate.com/docs/topics/predictions/rate-limits)."""
-LOCAL_PATIENCE = Patience(settle=0.5, overtaken=0.5, appear=0)
+LOCAL_RETRY_POLICY = RetryPolicy(settle=0.5, overtaken=0.5, appear=0)
 """The local server shows and lists a prediction at once."""
 
 
@@ -34,7 +34,7 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
     reporter: Reporter,
     *,
     model: str = "",
-    patience: Patience | None = None,
+    retry_policy: RetryPolicy | None = None,
     rate: float | None = CREATES,
     clock: Clock = SystemClock(),  # noqa: B008 - it has no state
     line: Callable[..., str] = command_line,
@@ -75,8 +75,8 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
             reporter=reporter,
             cache=settings.state,
             account=account,
-            forgetful=settings.local,
-            patience=patience or (LOCAL_PATIENCE if settings.local else _patience(settings.list_lag)),
+            ephemeral=settings.local,
+            retry_policy=retry_policy or (LOCAL_RETRY_POLICY if settings.local else _retry_policy(settings.list_lag)),
             line=line,
             clock=clock,
         )
@@ -90,9 +90,9 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
             reporter.warn(f"other users can read the journal {settings.journal}: chmod 600 it if that is not wanted")
 
 
-def _patience(list_lag: float) -> Patience:
+def _retry_policy(list_lag: float) -> RetryPolicy:
     """An item is behind newer ones by a sixth of the time that it may be late alone."""
-    return Patience(settle=list_lag, overtaken=list_lag / 6)
+    return RetryPolicy(settle=list_lag, overtaken=list_lag / 6)
 
 
 def _local_advice(name: str) -> str:

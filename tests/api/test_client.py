@@ -56,7 +56,7 @@ async def test_every_endpoint_answers(api: ScriptedAPI, client: Client, tmp_path
 
 async def test_the_hold_and_the_deadline_are_headers(api: ScriptedAPI, client: Client) -> None:
     api.next(Script(duration=0.2, output="x"))
-    assert (await client.create_prediction(PATH, BODY, hold=7, cancel_after="5m")).status == "succeeded"
+    assert (await client.create_prediction(PATH, BODY, blocking_wait=7, cancel_after="5m")).status == "succeeded"
     headers = api.requests[0].headers
     assert (headers["prefer"], headers["cancel-after"]) == ("wait=7", "5m")
     assert headers["content-type"] == "application/json"

@@ -241,7 +241,7 @@ async def test_who_stops_waiting_is_asked_for_no_more(connect: Connect) -> None:
             assert api.count("get") == 0
 
 
-@pytest.mark.parametrize(("word", "count"), [("note", 20), ("saw", 2)], ids=["in the list", "singly"])
+@pytest.mark.parametrize(("word", "count"), [("note", 20), ("observed", 2)], ids=["in the list", "singly"])
 async def test_whatever_ends_the_rounds_reaches_all_who_wait(
     connect: Connect, breaking: Callable[[str], Reporter], word: str, count: int
 ) -> None:

@@ -29,20 +29,20 @@ def test_a_status_is_told_when_it_changes_and_then_once_a_heartbeat(capsys: pyte
     clock = Clock()
     reporter = LineReporter(verbose=True, now=clock)
     for status in ("starting", "starting", "processing", "processing"):
-        reporter.saw(prediction(status))
+        reporter.observed(prediction(status))
     assert capsys.readouterr().err == "p starting\np processing\n"
     clock.now += HEARTBEAT - 0.1
-    reporter.saw(prediction("processing"))
+    reporter.observed(prediction("processing"))
     assert capsys.readouterr().err == ""
     clock.now += 0.1
-    reporter.saw(prediction("processing", " 40%|####      | 4/10 [00:01<00:02]\n"))
+    reporter.observed(prediction("processing", " 40%|####      | 4/10 [00:01<00:02]\n"))
     assert capsys.readouterr().err == "|  40%|####      | 4/10 [00:01<00:02]\np processing 40%\n"
 
 
 def test_each_line_of_the_models_log_is_told_once_when_it_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
     reporter = LineReporter(verbose=True, now=Clock())
     for status, logs in (("processing", "a\nb"), ("processing", "a\nbc\n"), ("succeeded", "a\nbc\nd")):
-        reporter.saw(prediction(status, logs))
+        reporter.observed(prediction(status, logs))
     lines = capsys.readouterr().err.splitlines()
     assert [line for line in lines if line.startswith("|")] == ["| a", "| bc", "| d"]
 
@@ -56,7 +56,7 @@ def test_what_a_stand_in_left_out_is_told_once_unless_quiet(
 ) -> None:
     reporter = LineReporter(verbose=verbose, quiet=quiet, now=Clock())
     for status in ("processing", "succeeded"):
-        reporter.saw(prediction(status, "a\nStand-in: b\n"))
+        reporter.observed(prediction(status, "a\nStand-in: b\n"))
     assert "".join(f"{line}\n" for line in capsys.readouterr().err.splitlines() if "p " not in line) == told
 
 
@@ -81,7 +81,7 @@ def test_warnings_and_news_are_for_everyone_and_notes_for_who_asks(capsys: pytes
         reporter.warn("a")
         reporter.tell("c")
         reporter.note("b")
-        reporter.saw(prediction("starting"))
+        reporter.observed(prediction("starting"))
         captured = capsys.readouterr()
         assert captured.err == told
         assert captured.out == ""

@@ -270,7 +270,7 @@ def test_verbose_tells_each_line(capsys: pytest.CaptureFixture[str]) -> None:
         for row in range(3):
             reporter.warn(f"row {row}: broken")
             reporter.note(f"row {row}: looking")
-            reporter.saw(Prediction(id="p", status="starting"))
+            reporter.observed(Prediction(id="p", status="starting"))
     assert told(capsys) == [line for row in range(3) for line in (f"warning: row {row}: broken", f"row {row}: looking")]
 
 

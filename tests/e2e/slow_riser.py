@@ -21,7 +21,7 @@ from replicate_job.api.client import Client
 from replicate_job.api.transport import Transport
 from replicate_job.cli.output import LineReporter
 from replicate_job.flow.account import AccountNote
-from replicate_job.flow.context import Context, Patience
+from replicate_job.flow.context import Context, RetryPolicy
 from replicate_job.flow.run import Ask, run_job
 from replicate_job.job import Job
 from replicate_job.journal.sqlite import SQLiteJournal
@@ -82,7 +82,7 @@ async def main() -> None:
             fetch=fetch,
             reporter=LineReporter(),
             cache=Path(sys.argv[1]).parent,
-            patience=Patience(settle=0.5, overtaken=3600),
+            retry_policy=RetryPolicy(settle=0.5, overtaken=3600),
         )
         job = Job("replicate/hello-world", {"text": "x"}, poll_interval=float(sys.argv[2]) / 100, max_poll_attempts=100)
         result = await run_job(context, Ask(job, "k"))

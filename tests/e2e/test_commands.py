@@ -98,10 +98,10 @@ def test_show_tells_the_status_of_now_and_leaves_the_prediction(api: ScriptedAPI
 
 
 def test_show_has_from_the_journal_what_the_api_has_deleted(command: Command) -> None:
-    with ScriptedAPI(expire=0.3, script=Script(output=[PICTURE])) as forgetful:
-        command.environment |= forgetful.environment
+    with ScriptedAPI(expire=0.3, script=Script(output=[PICTURE])) as expiring:
+        command.environment |= expiring.environment
         whole = command("run", FLUX, "prompt=x").response
-        forgetful.wait_until(lambda: forgetful.predictions[0].snapshot()["data_removed"])
+        expiring.wait_until(lambda: expiring.predictions[0].snapshot()["data_removed"])
         assert command("show", whole["prediction_id"]).response == whole
 
 

@@ -247,7 +247,7 @@ def test_whole_output_while_processing_is_not_the_end(api: ScriptedAPI, command:
 
 def test_an_unknown_status_is_told_and_waited_out(api: ScriptedAPI, command: Command) -> None:
     api.next(Script(timeline=((0, "queued"), (0.1, "processing")), duration=0.3, output="x"))
-    api.faults.next("create", "slow-after(1ms)")  # done without a hold
+    api.faults.next("create", "slow-after(1ms)")  # done without a blocking wait
     outcome = command("run", HELLO, "text=x")
     assert outcome.code == 0
     assert outcome.error == "warning: unknown status 'queued': waiting on"

@@ -38,12 +38,12 @@ async def interrupt(
         await running
 
 
-@pytest.mark.parametrize("hold", [0, 60], ids=["while polling", "during the hold"])
-async def test_ctrl_c_cancels_at_the_api(api: ScriptedAPI, connect: Connect, heard: Any, hold: int) -> None:
+@pytest.mark.parametrize("blocking_wait", [0, 60], ids=["while polling", "during the blocking wait"])
+async def test_ctrl_c_cancels_at_the_api(api: ScriptedAPI, connect: Connect, heard: Any, blocking_wait: int) -> None:
     api.next(ENDLESS)
     async with connect(api) as context:
-        ready = (lambda: api.count("get")) if hold == 0 else (lambda: api.predictions)
-        await interrupt(context, api, ready, Ask(JOB, key="job", hold=hold))
+        ready = (lambda: api.count("get")) if blocking_wait == 0 else (lambda: api.predictions)
+        await interrupt(context, api, ready, Ask(JOB, key="job", blocking_wait=blocking_wait))
         entry = await context.journal.get("job")
     (prediction,) = api.predictions
     assert prediction.status == "canceled"

@@ -228,7 +228,7 @@ async def test_a_process_that_wakes_with_a_create_in_hand_cancels_what_came_seco
 ) -> None:
     async with connect(api) as sleeper, connect(api) as opened:
         paused: Any = Paused(sleeper.client)
-        short = msgspec.structs.replace(JOB, max_poll_attempts=20)  # the hold of what came second uses it all up
+        short = msgspec.structs.replace(JOB, max_poll_attempts=20)  # the blocking wait of the second one uses it all up
         sleeping = asyncio.create_task(run(msgspec.structs.replace(sleeper, client=paused), job=short))
         await paused.reached.wait()
         # For the other one, the lease of the sleeper ended long ago.
@@ -280,7 +280,7 @@ async def test_what_a_failing_journal_could_not_write_is_written_with_the_next_f
 ) -> None:
     async with connect(api) as context:
         failing: Any = Failing(context.journal, fact)
-        result = await run(msgspec.structs.replace(context, journal=failing), hold=0)
+        result = await run(msgspec.structs.replace(context, journal=failing), blocking_wait=0)
         entry = await context.journal.get("job")
         assert await run(context) == result
     assert entry
@@ -295,7 +295,7 @@ async def test_a_journal_that_fails_under_way_does_not_cost_the_result(
     async with connect(api) as context:
         failing: Any = Failing(context.journal, fact)
         with pytest.raises(JournalError, match="held by another process") as caught:
-            await run(msgspec.structs.replace(context, journal=failing), hold=0)
+            await run(msgspec.structs.replace(context, journal=failing), blocking_wait=0)
         assert caught.value.result.status == "succeeded"
         assert caught.value.result.output == "done"
         again = await run(context)

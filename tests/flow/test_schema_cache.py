@@ -57,7 +57,7 @@ async def test_nothing_is_kept_of_what_answers_on_this_machine(
     api: ScriptedAPI, connect: Connect, base_url: str
 ) -> None:
     async with connect(api) as context:
-        for here in (at(context, base_url), msgspec.structs.replace(at(context, REPLICATE), forgetful=True)):
+        for here in (at(context, base_url), msgspec.structs.replace(at(context, REPLICATE), ephemeral=True)):
             keep_schema(here, VERSION, SCHEMA)
             assert load_schema(here, VERSION) is None
         assert not (context.cache / "schemas").exists()

@@ -22,7 +22,7 @@ from replicate_job.wire.target import Target
 Connect = Callable[..., AbstractAsyncContextManager[Context]]
 JOB = Job("acme/private", {"n": 1}, poll_interval=0.05, max_poll_attempts=200)
 RESOLVED = Resolved(Target("model", "acme", "private"), "/models/acme/private/predictions")
-POLLED = Ask(JOB, key="job", resolved=RESOLVED, hold=0)
+POLLED = Ask(JOB, key="job", resolved=RESOLVED, blocking_wait=0)
 HELD = Ask(JOB, key="job", resolved=RESOLVED)
 
 

@@ -44,7 +44,7 @@ NARROWEST, OVERLAP = timedelta(milliseconds=10), timedelta(milliseconds=2)
 """The span of a list that is not halved any more, and what two halves have in common."""
 OK, REDIRECT, THROTTLED = range(200, 300), range(300, 400), 429
 AT_ONCE = 64
-"""Requests under way together, those apart that are held open. More of them would only queue at the other side."""
+"""Requests under way together, without those that block. More of them would only queue at the other side."""
 
 _T = TypeVar("_T")
 _ID_FIRST = re.compile(rb'\s*\{\s*"id"\s*:\s*"(\w+)"')
@@ -115,21 +115,21 @@ class Client:
         path: str,
         body: bytes,
         *,
-        hold: int = 0,
+        blocking_wait: int = 0,
         cancel_after: str | None = None,
         guard: Guard | None = None,
     ) -> Prediction:
         """Send one create request, after a ``turn``.
 
-        ``hold`` (seconds, up to 60) keeps the request open until the end: ``Prefer: wait``. ``guard`` is called right
-        before the first byte, and raises NotSentError where it must not be sent any more.
+        ``blocking_wait`` (seconds, up to 60) keeps it open until the prediction ends (``Prefer: wait``). ``guard`` is
+        called right before the first byte; it raises NotSentError where the request must not be sent any more.
         """
-        headers = {"prefer": f"wait={hold}"} if hold else {}
+        headers = {"prefer": f"wait={blocking_wait}"} if blocking_wait else {}
         if cancel_after:
             headers["cancel-after"] = cancel_after
-        timeout = ANSWER_TIMEOUT + hold
-        # One that is held open waits for its model and not for the network: it does not take another's place.
-        async with nullcontext() if hold else self._at_once:
+        timeout = ANSWER_TIMEOUT + blocking_wait
+        # A request that blocks waits for its model and not for the network: it takes no other request's place.
+        async with nullcontext() if blocking_wait else self._at_once:
             task = asyncio.current_task()
             ticket = self._turns.pop(task, None) if task else None
             response = await self._transport.send(

@@ -1,25 +1,25 @@
-"""How long the create of a batch's row is held open."""
+"""How long the create request of a batch's row may block."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
 
-from replicate_job.flow.run import LONGEST_HOLD
+from replicate_job.flow.run import LONGEST_BLOCKING_WAIT
 
 FEW = 64
-"""Rows in flight up to which each holds its create open to the end, as a single job does: one request each."""
+"""Rows in flight up to which each one blocks to its end, as a single job does: one request each."""
 MANY = 256
-"""Creates that are held open together at most: each is a connection."""
+"""Create requests that block at the same time at most: each has a connection of its own."""
 QUICK = 1.0
-"""Seconds up to which a prediction is quick: such creates are held, however many there are to come."""
+"""Seconds up to which a prediction is quick: its create request blocks, however many rows are left."""
 BRIEF = 2
-"""Seconds to hold the create of a quick one open."""
+"""Seconds of blocking wait for a quick prediction."""
 LATELY = 32
 """Predictions by which this is judged."""
 
 
-class Holds:
+class BlockingWaits:
     """Decides from whether predictions were quick lately. ``started`` maps the rows in flight to when each began."""
 
     def __init__(self, started: dict[str, float], now: Callable[[], float]) -> None:
@@ -30,13 +30,13 @@ class Holds:
         self._lately.append(seconds < QUICK)
 
     def choose(self) -> int:
-        """Seconds to hold the next create open, 0 for not at all."""
+        """Seconds of blocking wait for the next create request, 0 for none."""
         if len(self._started) <= FEW:
-            return LONGEST_HOLD
+            return LONGEST_BLOCKING_WAIT
         return BRIEF if self._are_quick else 0
 
     def room(self, concurrency: int) -> int:
-        """Rows that may be under way together: of quick ones, no more than can be held."""
+        """Rows that may be under way together: where they are quick, no more than may block."""
         return min(concurrency, MANY) if self._are_quick else concurrency
 
     @property

@@ -28,7 +28,7 @@ async def leave(context: Context, keys: Sequence[str], *, cancel: bool) -> Count
         for entry in (await context.journal.look_up(keys)).values()
         if entry.state in {"intended", "uncertain", "created"}
     ]
-    if context.forgetful:
+    if context.ephemeral:
         return Counter()
     left = Counter({"unknown": len(entries)})
 

@@ -39,7 +39,7 @@ class _Waiting(msgspec.Struct, eq=False):
     logs: str | None = None
     misses: int = 0
 
-    def saw(self, prediction: Prediction) -> None:
+    def observed(self, prediction: Prediction) -> None:
         self.created, self.misses = self.created or parse_time(prediction.created_at), 0
         prediction = prediction.with_logs(self.logs)
         self.logs = prediction.logs
@@ -114,7 +114,7 @@ class Rounds:
             return 1, False
         if prediction:
             misses = min(one.misses, MISSES - 1)
-            one.saw(prediction)
+            one.observed(prediction)
             one.misses = misses  # the list may not show it, whatever its own address says: it is asked by turns
         return 1, False
 
@@ -149,7 +149,7 @@ class Rounds:
         page = await self._context.client.page_predictions(after=after, before=before)
         for prediction in page.results:
             if one := self._waiting.get(prediction.id):
-                one.saw(prediction)
+                one.observed(prediction)
         shown = {prediction.id for prediction in page.results}
         reached = parse_time(page.results[-1].created_at) if page.next and page.results else None
         left = [one for one in group if reached and _created(one) < reached]

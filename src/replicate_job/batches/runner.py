@@ -12,7 +12,7 @@ import msgspec
 
 from replicate_job.aio import in_thread
 from replicate_job.batches.attempts import attempt_key, attempt_of, has_failed, latest
-from replicate_job.batches.blocking_wait import Holds
+from replicate_job.batches.blocking_wait import BlockingWaits
 from replicate_job.batches.detach import leave
 from replicate_job.batches.download_queue import Saves
 from replicate_job.batches.fault import is_the_rows
@@ -42,7 +42,7 @@ RowSource = Iterable[Row] | AsyncIterable[Row]
 
 UNTAKEN = 1000
 """Results that may wait for whoever reads them, before the batch takes no more rows."""
-UNHURRIED = {"connects": 40, "throttle": 1e9}
+PACED = {"connects": 40, "throttle": 1e9}
 """A batch outlasts a network that is away for five minutes, and waits for its rate limit as long as that takes."""
 A_WEEK = 7 * 24 * 3600
 """Seconds that a row waits for its end: the model's own limit comes before."""
@@ -63,15 +63,15 @@ class Drive:
         self._batch, self._resolved = batch, resolved
         self._items = Items(job, resolved, batch.read, batch.id_column)
         self._scans = Scans(context.client)
-        patience = msgspec.structs.replace(context.patience, **UNHURRIED)
+        retry_policy = msgspec.structs.replace(context.retry_policy, **PACED)
         shared = msgspec.structs.replace(
-            context, batch=batch.id, patience=patience, scans=self._scans, saves=Saves(tally)
+            context, batch=batch.id, retry_policy=retry_policy, scans=self._scans, saves=Saves(tally)
         )
         self._rounds = Rounds(shared)
         self._context = msgspec.structs.replace(shared, rounds=self._rounds)
         self._turns = Turns(self._context, tally)
         self._started: dict[str, float] = {}
-        self._holds = Holds(self._started, context.clock.now)
+        self._blocking_waits = BlockingWaits(self._started, context.clock.now)
         self._told, self._began = Lines(), context.clock.time()
         self._results: asyncio.Queue[Result | None] = asyncio.Queue(UNTAKEN)
         self._tasks: dict[asyncio.Task[None], str] = {}
@@ -244,7 +244,7 @@ class Drive:
         if entry is None and (problem := self._items.check(item)):
             await self._give(item.failure(problem))
             return
-        while len(self._tasks) >= self._holds.room(self._batch.concurrency):
+        while len(self._tasks) >= self._blocking_waits.room(self._batch.concurrency):
             self._ended.clear()
             await self._ended.wait()
         task = asyncio.create_task(self._job(item, entry, self._by_name.get(item.name)))
@@ -311,7 +311,7 @@ class Drive:
             item.job,
             key,
             self._batch.folder(item.line),
-            hold=self._holds.choose(),
+            blocking_wait=self._blocking_waits.choose(),
             resolved=self._resolved,
             request=request,
             bare=True,
@@ -322,7 +322,7 @@ class Drive:
             self.tally.running -= 1
             del self._started[key]
         if entry is None:
-            self._holds.took(self._context.clock.now() - begun)
+            self._blocking_waits.took(self._context.clock.now() - begun)
         return result
 
     async def _give(self, result: Result) -> None:

@@ -278,7 +278,7 @@ class _Command:
             job=self._job,
             read=partial(read, within=self._text_folders(), observe=partial(self._observe, context)),
             save=options.save,
-            concurrency=options.concurrency or (LOCAL_CONCURRENCY if context.forgetful else CONCURRENCY),
+            concurrency=options.concurrency or (LOCAL_CONCURRENCY if context.ephemeral else CONCURRENCY),
             id_column=options.id_column,
             limit=options.limit,
             retry_failed=options.retry_failed,

@@ -64,7 +64,7 @@ class LiveReporter(LineReporter):
         with suppress(OSError):
             self._progress.start()
 
-    def saw(self, prediction: Prediction) -> None:
+    def observed(self, prediction: Prediction) -> None:
         self.show_logs(prediction)
         progress = read_progress(prediction.logs)
         described = f"{prediction.status} {prediction.id}"

@@ -229,7 +229,7 @@ class LineReporter:
                 self.note(f"| {line}")
         self._shown = max(self._shown, whole)
 
-    def saw(self, prediction: Prediction) -> None:
+    def observed(self, prediction: Prediction) -> None:
         self.show_logs(prediction)
         now = self._now()
         if prediction.status == self._status and now - self._told < self._every:

@@ -153,7 +153,7 @@ class ProgressReporter:
         if self._verbose:
             self.line(line)
 
-    def saw(self, prediction: Prediction) -> None:
+    def observed(self, prediction: Prediction) -> None:
         """Do nothing: the tally has it."""
 
     async def beat(self) -> None:

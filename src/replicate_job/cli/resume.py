@@ -56,7 +56,7 @@ async def command(shared: Common, save: str | None, **given: float | None) -> in
                 tell(f"{entry.key}: {explain(error)}")
                 return exit_code(error)
         print_response(result)
-        return conclude(result, job, line=None if context.forgetful else shared.line)
+        return conclude(result, job, line=None if context.ephemeral else shared.line)
 
     stopped = f"stopped; the jobs are left as they are: {shared.line('resume')} finishes them"
     async with shared.session(stopped=stopped) as context:

@@ -22,7 +22,7 @@ from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.context import Context
 from replicate_job.flow.prepare import check_job, resolve_and_check
 from replicate_job.flow.resolve import Resolved, find_schema, resolve
-from replicate_job.flow.run import LONGEST_HOLD, Ask, new_key
+from replicate_job.flow.run import LONGEST_BLOCKING_WAIT, Ask, new_key
 from replicate_job.folders import expand
 from replicate_job.inputs.at_path import AtPaths, Reading, existing_file, has_at
 from replicate_job.inputs.pairs import parse_pairs, split_pair
@@ -36,8 +36,8 @@ from replicate_job.wire.target import parse_target
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-WATCHED_HOLD = 2
-"""Seconds to hold a create open where somebody watches: after them there is a status and a bar to show."""
+WATCHED_BLOCKING_WAIT = 2
+"""Seconds of blocking wait where a person watches: after them there is a status and a bar to show."""
 
 
 class _Given(msgspec.Struct, frozen=True):
@@ -222,7 +222,7 @@ async def _run(shared: Common, job: Job, given: _Given, options: _Options) -> in
                 new_key() if options.key is None else options.key,
                 options.save,
                 emit=shown.text.emit if shown.text else None,
-                hold=WATCHED_HOLD if is_watched() and not shared.quiet else LONGEST_HOLD,
+                blocking_wait=WATCHED_BLOCKING_WAIT if is_watched() and not shared.quiet else LONGEST_BLOCKING_WAIT,
                 resolved=resolved,
             )
             result = await run_or_cancel(context, ask, leave=lambda: shared.terminated.came)
@@ -231,7 +231,7 @@ async def _run(shared: Common, job: Job, given: _Given, options: _Options) -> in
                 schema = schema or await find_schema(context, job.model)
             shown = msgspec.structs.replace(shown, schema=schema)
     shown.report(result)
-    return conclude(result, job, line=None if context.forgetful else shared.line)
+    return conclude(result, job, line=None if context.ephemeral else shared.line)
 
 
 def _with_inputs(context: Context, job: Job, given: _Given, resolved: Resolved | None) -> Job:

@@ -50,7 +50,7 @@ class AccountNote:
 
 async def is_same_account(context: Context, entry: Entry) -> bool | None:
     """Whether the entry's create request was sent for the account whose list can be read; None: not known."""
-    if context.forgetful or context.journal.uses_token(entry):
+    if context.ephemeral or context.journal.uses_token(entry):
         return True
     if entry.token is None:
         return None

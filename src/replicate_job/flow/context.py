@@ -40,7 +40,7 @@ class API(Protocol):
         path: str,
         body: bytes,
         *,
-        hold: int = 0,
+        blocking_wait: int = 0,
         cancel_after: str | None = None,
         guard: Callable[[], None] | None = None,
     ) -> Prediction: ...
@@ -83,27 +83,27 @@ class Saves(Protocol):
 
 
 class Reporter(Protocol):
-    """Hears what goes on. ``warn`` lines matter to everyone, ``note`` lines to those who ask for more.
+    """Receives what happens to a job. A quiet reporter shows ``error`` lines only, for these are about money.
 
-    ``tell`` lines are for everyone too, and nothing is wrong. ``error`` lines are about money: they are told also to
-    those who asked for silence.
+    ``warn`` lines say what may need action, ``tell`` lines what everyone may want to know, ``note`` lines the details.
+    ``observed`` gets every prediction that the API answered with.
     """
 
     def error(self, line: str) -> None: ...
     def warn(self, line: str) -> None: ...
     def tell(self, line: str) -> None: ...
     def note(self, line: str) -> None: ...
-    def saw(self, prediction: Prediction) -> None: ...
+    def observed(self, prediction: Prediction) -> None: ...
 
 
-class Patience(msgspec.Struct, frozen=True):
-    """How long to go on, in seconds, or tries.
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """How often and for how long a step is tried again: seconds, or a number of tries.
 
-    ``settle``: how long the account's list may take to show a prediction that a broken create request made, and
-    ``overtaken`` by how much newer another has to be that it shows already. ``listing``: how long a list that fails is
-    asked again. ``throttle``: how long, in all, to wait at the API's request before a
-    create. ``connects``: tries to get a connection. ``sends``: creates sent, when each was found to have made nothing.
-    ``appear``: how long a prediction just created may be unknown to the API (404, seen).
+    ``settle`` is how long the account's list may take to show a prediction that a broken create request made.
+    ``overtaken`` replaces it once the list shows a prediction that is newer by so much. ``listing`` is how long a
+    failing list is read again. ``throttle`` is how long to wait, in all, when the API asks for a pause before a create
+    request. ``connects`` is the number of tries to connect. ``sends`` is the number of create requests, each after
+    the one before certainly made nothing. ``appear`` is how long the API may answer 404 for a new prediction.
     """
 
     settle: float = 60
@@ -125,7 +125,7 @@ def command_line(*words: str) -> str:
 class Context(msgspec.Struct, frozen=True):
     """``api`` is the API's name in the journal: its base URL, or ``local``.
 
-    A ``forgetful`` API, as the local one, loses its predictions when it ends, and nothing is paid for them. ``cache``
+    An ``ephemeral`` API, such as the local one, loses its predictions when it ends, and they cost nothing. ``cache``
     is a folder for the schemas of versions. ``line`` writes a command for a hint, with the options that lead to the
     same journal and API. ``batch`` is the id of the batch whose rows the jobs are; these share ``rounds``, ``scans``
     and ``saves``, which a job alone has not.
@@ -138,10 +138,10 @@ class Context(msgspec.Struct, frozen=True):
     reporter: Reporter
     cache: Path
     account: AccountSource
-    forgetful: bool = False
+    ephemeral: bool = False
     line: Callable[..., str] = command_line
     clock: Clock = SystemClock()
-    patience: Patience = Patience()
+    retry_policy: RetryPolicy = RetryPolicy()
     batch: str | None = None
     rounds: Rounds | None = None
     scans: Scans | None = None

@@ -47,11 +47,11 @@ async def create(  # noqa: PLR0913 - what to send, and what to do around it
     claim: Claim,
     request: Request,
     *,
-    hold: int,
+    blocking_wait: int,
     tried: tuple[str, ...] = (),
     is_all: Callable[[Prediction], bool] = lambda _: False,
 ) -> Created:
-    """Send ``request`` until exactly one prediction is known to exist. ``hold`` is in seconds, 0 for none.
+    """Send ``request`` until exactly one prediction is known to exist. ``blocking_wait`` is in seconds, 0 for none.
 
     ``tried`` lists the look-ups before it, for the error that says that nothing of that name was found. ``is_all`` says
     whether the job is finished with what the create answered: then the journal records that too. A claim that
@@ -72,7 +72,7 @@ async def create(  # noqa: PLR0913 - what to send, and what to do around it
         foreign = ""
         try:
             prediction = await context.client.create_prediction(
-                request.path, request.body, hold=hold, cancel_after=request.cancel_after, guard=guard
+                request.path, request.body, blocking_wait=blocking_wait, cancel_after=request.cancel_after, guard=guard
             )
         except (NotSentError, RateLimitError) as error:
             await tries.pause(error)
@@ -142,7 +142,7 @@ async def _look_for(context: Context, claim: Claim, broken: ReplicateJobError | 
 
 
 class _Tries:
-    """Counts what went wrong before anything was created, and gives up when patience ends."""
+    """Counts what went wrong before anything was created, and gives up when the retry policy is exhausted."""
 
     def __init__(self, context: Context, claim: Claim) -> None:
         self._context, self._claim = context, claim
@@ -152,18 +152,18 @@ class _Tries:
 
     async def pause(self, error: NotSentError | RateLimitError) -> None:
         """Wait after a create that certainly did not happen."""
-        patience = self._context.patience
+        retry_policy = self._context.retry_policy
         if isinstance(error, RateLimitError):
             delay = max(backoff(self._throttles), error.retry_after or 0)
             self._throttles += 1
             self._throttled += delay
-            if self._throttled > patience.throttle:
-                limit = f"asked to wait {delay:.3g} s more, and {patience.throttle:g} s in all is the limit"
+            if self._throttled > retry_policy.throttle:
+                limit = f"asked to wait {delay:.3g} s more, and {retry_policy.throttle:g} s in all is the limit"
                 await self.give_up(error, f"{error}; {limit}; nothing was created")
         else:
             delay = backoff(self._unsent)
             self._unsent += 1
-            if self._unsent >= patience.connects:
+            if self._unsent >= retry_policy.connects:
                 await self.give_up(error, f"{error}; tried {self._unsent} times, nothing was created")
         # While this sleeps, whoever cancels or resumes the job need not look for a prediction.
         await self._context.journal.unsent(self._claim)
@@ -177,7 +177,7 @@ class _Tries:
         take each other's predictions, but none of them twice.
         """
         self._sends += 1
-        is_last = self._sends >= self._context.patience.sends
+        is_last = self._sends >= self._context.retry_policy.sends
         if foreign and (is_last or foreign in self._foreign):
             reason = "the API answers each create with a prediction of another job"
             await be_uncertain(self._context, self._claim, reason)

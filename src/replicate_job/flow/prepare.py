@@ -86,7 +86,7 @@ class _Uploads:
         self._context = context
 
     async def find(self, sha256: str) -> FileInfo | None:
-        if self._context.forgetful:
+        if self._context.ephemeral:
             return None
         return await self._context.journal.find_upload(self._context.api, sha256)
 
@@ -97,6 +97,6 @@ class _Uploads:
             raise NoAnswerError(f"the API took {name} and does not say where it is: give a URL to it instead")
         expires = parse_time(sent.expires_at)
         info = FileInfo(address, expires.timestamp() if expires else None)
-        if not self._context.forgetful:
+        if not self._context.ephemeral:
             await self._context.journal.remember_upload(self._context.api, sha256, info)
         return info

@@ -59,7 +59,7 @@ class _LookUp:
     async def run(self, within: float | None) -> str | None:
         context, clock, attempt = self._context, self._context.clock, 0
         await self._check_account(must_be_known=False)
-        given_up = max(self._ended + context.patience.settle, self._began) + context.patience.listing
+        given_up = max(self._ended + context.retry_policy.settle, self._began) + context.retry_policy.listing
         while True:
             span, delay = self._span(), backoff(attempt, ceiling=2)
             try:
@@ -152,7 +152,7 @@ class _LookUp:
         context, since = self._context, self._ended
         if adoption.rivals_sent and (age := adoption.rivals_sent.age(context.clock)) is not None:
             since = max(since, started - age)
-        if started >= since + context.patience.settle:
+        if started >= since + context.retry_policy.settle:
             return True
         api_time = context.client.api_time
         if api_time is None or listing.newest is None:
@@ -162,7 +162,7 @@ class _LookUp:
         if self._is_date_wrong:
             return False
         now = context.clock.now()
-        overtaken = api_time - (now - since) + context.patience.overtaken + DATE_STEP
+        overtaken = api_time - (now - since) + context.retry_policy.overtaken + DATE_STEP
         return overtaken <= listing.newest.timestamp()
 
     async def _are_others(self, unclear: Sequence[str], listing: Listing) -> bool:
@@ -180,7 +180,7 @@ class _LookUp:
 
     async def _under_way(self) -> list[Request]:
         """Requests of other jobs, sent so lately that their answer or the list can still tell what they made."""
-        context, longest = self._context, LONGEST_REQUEST + self._context.patience.settle
+        context, longest = self._context, LONGEST_REQUEST + self._context.retry_policy.settle
         return [
             entry.request
             for entry in await context.journal.under_way(context.api)
@@ -253,7 +253,7 @@ async def cancel_surplus(context: Context, prediction_id: str) -> None:
     """Cancel a prediction that came second, unless another job has taken it for its own."""
     if await context.journal.find(prediction_id, context.api):
         return
-    for attempt in range(context.patience.connects):
+    for attempt in range(context.retry_policy.connects):
         try:
             await context.client.cancel_prediction(prediction_id)
         except ReplicateJobError as error:

@@ -19,7 +19,7 @@ async def read(context: Context, ask: Callable[[], Awaitable[_T]], *, young: boo
 
     ``young``: it was created just now, and may be unknown (404) for a moment.
     """
-    appeared = context.clock.now() + (context.patience.appear if young else 0)
+    appeared = context.clock.now() + (context.retry_policy.appear if young else 0)
     attempt = 0
     while True:
         try:
@@ -31,7 +31,7 @@ async def read(context: Context, ask: Callable[[], Awaitable[_T]], *, young: boo
         except ReplicateJobError as error:
             attempt += 1
             asked_to_wait = (error.retry_after or 0.0) if isinstance(error, APIError) else 0.0
-            if not is_transient(error) or attempt == TRIES or asked_to_wait > context.patience.throttle:
+            if not is_transient(error) or attempt == TRIES or asked_to_wait > context.retry_policy.throttle:
                 raise
             context.reporter.note(f"{error}; asking again")
             await context.clock.sleep(max(asked_to_wait, backoff(attempt - 1)))

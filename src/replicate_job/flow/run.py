@@ -41,8 +41,8 @@ from replicate_job.outputs.promise import broken_promise
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import parse_target
 
-LONGEST_HOLD = 60
-"""Seconds that the API keeps a create open at most (``Prefer: wait=60``)."""
+LONGEST_BLOCKING_WAIT = 60
+"""Seconds that a create request may block at the API (``Prefer: wait=60``)."""
 
 
 def new_key() -> str:
@@ -52,8 +52,8 @@ def new_key() -> str:
 class Ask(msgspec.Struct, frozen=True):
     """A job, and how to run it.
 
-    ``save`` is the folder for outputs, None to keep none. ``emit`` gets the output text as it comes. ``hold`` is the
-    most seconds that the create may be kept open; a shorter one shows progress sooner and the end later.
+    ``save`` is the folder for outputs, None to keep none. ``emit`` gets the output text as it comes. ``blocking_wait``
+    is the most seconds that the create request may block; a shorter one shows progress sooner and the end later.
     ``resolved`` is what is known of the model already. ``request`` is the create that was made of the job already, and
     may be sent at once; it is for a job that the journal does not know yet. ``bare`` keeps no ``result.json`` where
     there are no files.
@@ -63,7 +63,7 @@ class Ask(msgspec.Struct, frozen=True):
     key: str = msgspec.field(default_factory=new_key)
     save: str | None = None
     emit: Emit | None = None
-    hold: int = LONGEST_HOLD
+    blocking_wait: int = LONGEST_BLOCKING_WAIT
     resolved: Resolved | None = None
     request: Request | None = None
     bare: bool = False
@@ -80,9 +80,9 @@ async def run_job(context: Context, ask: Ask) -> Result:
         check_job(ask.job)
     if not ask.key.strip():
         raise JobError("the key is empty: name the job, or give no key")
-    if context.forgetful and not ask.job.wait_for_completion:
+    if context.ephemeral and not ask.job.wait_for_completion:
         raise JobError("a local run ends with its command: it has to wait for the end")
-    if context.forgetful and ask.job.webhook:
+    if context.ephemeral and ask.job.webhook:
         context.reporter.warn("the local server posts no webhooks")
     while True:
         claim = await take(context, ask.key, ask.job, ask.save, request=ask.request)
@@ -137,21 +137,21 @@ class _Run:
         if entry.step == "done" and entry.prediction and not lacks_files(entry, self._ask.save):
             return self._stored(entry, entry.prediction)
         if entry.step in {"collect", "done"}:
-            if self._context.forgetful:
+            if self._context.ephemeral:
                 await self._start_over("its outputs were not kept")
             return await self._collect(entry.prediction or await self._ask_again(entry))
         created = await self._created()
         self._fault = created.fault
         if created.prediction and created.collected:
             self.finished = True
-            self._context.reporter.saw(created.prediction)
+            self._context.reporter.observed(created.prediction)
             return result_of(created.prediction, self._entry)
         try:
             if not self._job.wait_for_completion:
                 return await self._announce(created)
             end = (await self._wait(created)).with_logs(self._entry.prediction.logs if self._entry.prediction else None)
         except NotFoundError as error:
-            if self._context.forgetful:
+            if self._context.ephemeral:
                 await self._start_over(str(error))
             await explain_missing(self._context, self._entry, error)
             raise
@@ -206,7 +206,12 @@ class _Run:
             request = await self._prepare()
             self._entry = msgspec.structs.replace(entry, request=request)
         return await create(
-            self._context, self._claim, request, hold=self._hold, tried=self._tried, is_all=self._is_all
+            self._context,
+            self._claim,
+            request,
+            blocking_wait=self._blocking_wait,
+            tried=self._tried,
+            is_all=self._is_all,
         )
 
     def _is_all(self, prediction: Prediction) -> bool:
@@ -231,10 +236,10 @@ class _Run:
         return bool(find_files(prediction.output, schema, origin=self._context.client.base_url))
 
     @property
-    def _hold(self) -> int:
+    def _blocking_wait(self) -> int:
         if self._emit or not self._job.wait_for_completion:
             return 0
-        return int(min(self._ask.hold, LONGEST_HOLD, self._job.budget))
+        return int(min(self._ask.blocking_wait, LONGEST_BLOCKING_WAIT, self._job.budget))
 
     async def _check_folder(self) -> None:
         """A batch has looked at its own."""
@@ -255,12 +260,12 @@ class _Run:
     async def _announce(self, created: Created) -> Result:
         """The prediction as it was created, without waiting for it."""
         prediction = created.prediction or await self._get_prediction(created)
-        self._context.reporter.saw(prediction)
+        self._context.reporter.observed(prediction)
         return self._sum_up(result_of(prediction, self._entry))
 
     async def _get_prediction(self, created: Created) -> Prediction:
         ask = partial(self._context.client.get_prediction, created.id)
-        return await read(self._context, ask, young=created.age < self._context.patience.appear)
+        return await read(self._context, ask, young=created.age < self._context.retry_policy.appear)
 
     async def _wait(self, created: Created) -> Prediction:
         context, job, last = self._context, self._job, created.prediction
@@ -271,7 +276,7 @@ class _Run:
             return await follow(context, last, schema, self._emit, until=until, interval=job.poll_interval)
         if context.rounds:
             return await context.rounds.wait(created.id, last or self._entry.prediction, age=created.age)
-        early = context.clock.now() < created.sent_at + max(1, self._hold)
+        early = context.clock.now() < created.sent_at + max(1, self._blocking_wait)
         watch = Watch(context, created.id, age=created.age)
         seen = await wait(watch, last, until=until, interval=job.poll_interval, soon=early)
         return seen or Prediction(id=created.id, status="starting")
@@ -331,7 +336,7 @@ class _Run:
         is_disks = isinstance(error.__cause__, OSError) or isinstance(
             getattr(error.__cause__, "__cause__", None), OSError
         )
-        if is_disks and not self._context.batch and not self._context.forgetful:
+        if is_disks and not self._context.batch and not self._context.ephemeral:
             error.args = (f"{error}; {self._context.line('resume', '--save', 'DIR')} keeps it elsewhere",)
 
     async def _write(self, fact: Awaitable[None]) -> None:

@@ -51,7 +51,7 @@ def old_schemas(cache: Path, before: float) -> list[Path]:
 
 
 def _path(context: Context, version: str) -> Path | None:
-    if context.forgetful or is_loopback(urlsplit(context.client.base_url).hostname):
+    if context.ephemeral or is_loopback(urlsplit(context.client.base_url).hostname):
         return None
     api = hashlib.sha256(context.client.base_url.encode()).hexdigest()[:16]
     # Ids come from an API's answer: anything but letters and digits never becomes part of a path.

@@ -41,14 +41,14 @@ class Watch:
             self._context.reporter.note(f"status of {self.id}: {error}; asking again")
             return None
         self.trouble = None
-        self.saw(prediction)
+        self.observed(prediction)
         return prediction.with_logs(self._logs)
 
-    def saw(self, prediction: Prediction) -> None:
+    def observed(self, prediction: Prediction) -> None:
         self._logs = prediction.with_logs(self._logs).logs
         if prediction.status not in KNOWN:
             self.warn_once(f"unknown status {prediction.status!r}: waiting on")
-        self._context.reporter.saw(prediction)
+        self._context.reporter.observed(prediction)
 
     def warn_once(self, line: str) -> None:
         if line not in self._warned:
@@ -57,7 +57,7 @@ class Watch:
 
     def _may_appear(self, error: ReplicateJobError) -> bool:
         """A prediction just created can be unknown for a moment."""
-        young = self._context.clock.now() - self._born < self._context.patience.appear
+        young = self._context.clock.now() - self._born < self._context.retry_policy.appear
         return isinstance(error, NotFoundError) and young
 
 
@@ -73,7 +73,7 @@ async def wait(
     if last is None:
         last = await watch.look()
     else:
-        watch.saw(last)
+        watch.observed(last)
     pauses = [pause for pause in SOON if soon and pause < interval]
     while not (last and last.is_terminal) and (left := until - watch.clock.now()) > 0:
         pause = pauses.pop(0) if pauses else interval

@@ -76,7 +76,7 @@ class Silent:
     def note(self, line: str) -> None:
         self._say(f"note: {line}")
 
-    def saw(self, prediction: Any) -> None:
+    def observed(self, prediction: Any) -> None:
         pass
 
 

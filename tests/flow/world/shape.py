@@ -38,7 +38,7 @@ async def run(context: Context, key: str, job: Job, way: str, *, leave: Callable
     ``way``: ``held`` with its create held open, ``polled`` without, ``row`` as a batch does: the create request is made
     before the job is claimed, and recorded with the claim.
     """
-    ask = Ask(job, key=key, hold=0 if way == "polled" else 60)
+    ask = Ask(job, key=key, blocking_wait=0 if way == "polled" else 60)
     if way == "row" and not await context.journal.look_up([key]):
         resolved = await resolve(context, parse_target(job.model))
         request = write_request(job, resolved, job.input_data)

@@ -173,9 +173,9 @@ class Wire(Transport):
                 raise NoAnswerError("POST: the connection broke")
             response = self._answer(answer, flight)
             if flight.made and response.status in OK and answer.kind != "garbage":
-                hold = float(headers.get("prefer", "wait=0").removeprefix("wait="))
+                blocking_wait = float(headers.get("prefer", "wait=0").removeprefix("wait="))
                 left = flight.made.ends - self._account.time
-                await asyncio.sleep(min(hold, max(0.0, left)))
+                await asyncio.sleep(min(blocking_wait, max(0.0, left)))
                 response = self._answer(answer, flight)
                 flight.made.told = True
         except asyncio.CancelledError:
