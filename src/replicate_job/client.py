@@ -19,13 +19,13 @@ from replicate_job.batches.progress import Tally
 from replicate_job.batches.row_job import ReadRow
 from replicate_job.batches.rows import ColumnOptions, Header, ReadOptions, Row, RowReader, open_rows
 from replicate_job.batches.rows.frame import Frame, frame_names, frame_rows
-from replicate_job.batches.runner import Drive
+from replicate_job.batches.runner import BatchRunner
 from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, Batch, batch_id
 from replicate_job.errors import JobError
 from replicate_job.flow.context import Context
+from replicate_job.flow.job_run import Ask, new_key
 from replicate_job.flow.prepare import check_job
 from replicate_job.flow.resolve import resolve
-from replicate_job.flow.run import Ask, new_key
 from replicate_job.folders import expand
 from replicate_job.inputs.plain import native, plain_values
 from replicate_job.job import Job, Result
@@ -233,7 +233,7 @@ class BatchCall:
     async def run(self) -> AsyncGenerator[list[Result], None]:
         async with open_session(self._settings, LogReporter(), model=self._job.model, rate=self._rate) as context:
             resolved = await resolve(context, parse_target(self._job.model))
-            drive = Drive(context, self._batch(context, self._settings), resolved, self.tally)
+            drive = BatchRunner(context, self._batch(context, self._settings), resolved, self.tally)
             async with aclosing(drive.run(self._rows)) as results:
                 async for some in results:
                     yield some

@@ -13,6 +13,7 @@ from replicate_job.api.transport import Transport, normalize
 from replicate_job.clock import Clock, SystemClock
 from replicate_job.errors import ModelNotFoundError
 from replicate_job.flow.account import AccountNote
+from replicate_job.flow.alone import Alone
 from replicate_job.flow.context import Context, Reporter, RetryPolicy, command_line
 from replicate_job.http import check_fork, is_loopback
 from replicate_job.journal.sqlite import SQLiteJournal
@@ -75,6 +76,7 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
             reporter=reporter,
             cache=settings.state,
             account=account,
+            strategy=Alone(),
             ephemeral=settings.local,
             retry_policy=retry_policy or (LOCAL_RETRY_POLICY if settings.local else _retry_policy(settings.list_lag)),
             line=line,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from replicate_job.batches.blocking_wait import BRIEF, FEW, LATELY, MANY, QUICK, BlockingWaits
-from replicate_job.flow.run import LONGEST_BLOCKING_WAIT
+from replicate_job.flow.job_run import LONGEST_BLOCKING_WAIT
 
 
 class Flight:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from replicate_job.batches.download_queue import AT_ONCE, Saves
+from replicate_job.batches.download_queue import AT_ONCE, DownloadQueue
 from replicate_job.batches.progress import Tally
 from replicate_job.wire.prediction import Prediction
 
@@ -17,11 +17,11 @@ def ended(minute: int | None) -> Prediction:
 
 
 class Work:
-    """Saves that take until they are told to end. ``began`` and ``most`` are of those that have had their turn."""
+    """Downloads that take until they are told to end. ``began`` and ``most`` are of those that have had their turn."""
 
     def __init__(self) -> None:
         self.tally = Tally(running=1000)
-        self.saves = Saves(self.tally)
+        self.saves = DownloadQueue(self.tally)
         self.began: list[str] = []
         self.now = self.most = 0
         self.tasks: list[asyncio.Task[None]] = []
@@ -118,6 +118,6 @@ async def test_a_save_that_fails_or_is_stopped_makes_room(work: Work) -> None:
     await work.settle()
     assert work.began[AT_ONCE:] == ["p1"]
     with pytest.raises(OSError, match="disk"):
-        async with Saves(work.tally).turn(ended(5)):
+        async with DownloadQueue(work.tally).turn(ended(5)):
             raise OSError("disk")
     assert work.tally.saving == AT_ONCE + 1

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from replicate_job.batches.listing import REMEMBERED, Scans
+from replicate_job.batches.listing import REMEMBERED, SharedList
 from replicate_job.errors import AuthenticationError
 from replicate_job.flow.context import API, Context
 from replicate_job.testing import Script, ScriptedAPI
@@ -30,7 +30,7 @@ async def create(context: Context, count: int) -> list[str]:
     return [await one(number) for number in range(count)]
 
 
-async def read(scans: Scans, *, before: timedelta = HOUR, after: timedelta = -HOUR) -> list[str]:
+async def read(scans: SharedList, *, before: timedelta = HOUR, after: timedelta = -HOUR) -> list[str]:
     now = datetime.now(UTC)
     listing = await scans.read(after=now + after, before=now + before)
     return [each.id for each in listing.predictions]
@@ -38,7 +38,7 @@ async def read(scans: Scans, *, before: timedelta = HOUR, after: timedelta = -HO
 
 async def test_many_who_ask_together_cost_one_or_two_readings(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
-        made, scans = await create(context, 5), Scans(context.client)
+        made, scans = await create(context, 5), SharedList(context.client)
         for found in await asyncio.gather(*(read(scans) for _ in range(50))):
             assert found == made[::-1]
     assert api.count("list") <= 2
@@ -47,7 +47,7 @@ async def test_many_who_ask_together_cost_one_or_two_readings(api: ScriptedAPI, 
 async def test_who_asks_while_a_reading_goes_on_is_served_by_the_next(connect: Connect) -> None:
     with ScriptedAPI() as api:
         async with connect(api) as context:
-            scans = Scans(context.client)
+            scans = SharedList(context.client)
             api.faults.next("list", "slow-after(500ms)")
             first = asyncio.create_task(read(scans))
             await asyncio.to_thread(api.wait_until, lambda: api.count("list") == 1)
@@ -61,13 +61,13 @@ async def test_who_asks_while_a_reading_goes_on_is_served_by_the_next(connect: C
 async def test_a_reading_goes_through_all_pages(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         made = await create(context, 230)
-        assert await read(Scans(context.client)) == made[::-1]
+        assert await read(SharedList(context.client)) == made[::-1]
     assert api.count("list") == 3
 
 
 async def test_those_that_are_known_are_left_out(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
-        made, scans = await create(context, 3), Scans(context.client)
+        made, scans = await create(context, 3), SharedList(context.client)
         scans.know(made[1])
         assert await read(scans) == [made[2], made[0]]
         for number in range(REMEMBERED):
@@ -77,7 +77,7 @@ async def test_those_that_are_known_are_left_out(api: ScriptedAPI, connect: Conn
 
 async def test_a_reading_covers_the_span_of_all_who_ask(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
-        made, scans = await create(context, 2), Scans(context.client)
+        made, scans = await create(context, 2), SharedList(context.client)
         api.predictions[0].created = time.time() - 1800
         found = await asyncio.gather(read(scans, before=-timedelta(minutes=20)), read(scans, after=-HOUR / 60))
     assert list(map(set, found)) == [set(made), set(made)]
@@ -87,7 +87,7 @@ async def test_a_reading_covers_the_span_of_all_who_ask(api: ScriptedAPI, connec
 async def test_what_goes_wrong_reaches_all_who_asked_and_the_next_ask_reads_anew(connect: Connect, fault: str) -> None:
     with ScriptedAPI() as api:
         async with connect(api) as context:
-            scans = Scans(context.client)
+            scans = SharedList(context.client)
             api.faults.next("list", fault)
             outcomes = await asyncio.gather(*(read(scans) for _ in range(3)), return_exceptions=True)
             assert all(isinstance(outcome, Exception) for outcome in outcomes)
@@ -99,7 +99,7 @@ async def test_what_goes_wrong_reaches_all_who_asked_and_the_next_ask_reads_anew
 async def test_one_who_stops_asking_does_not_stop_the_others(connect: Connect) -> None:
     with ScriptedAPI() as api:
         async with connect(api) as context:
-            made, scans = await create(context, 1), Scans(context.client)
+            made, scans = await create(context, 1), SharedList(context.client)
             api.faults.next("list", "slow(300ms)")
             tasks = [asyncio.create_task(read(scans)) for _ in range(3)]
             await asyncio.to_thread(api.wait_until, lambda: api.count("list") == 1)
@@ -118,14 +118,14 @@ async def test_a_server_that_knows_no_filter_is_read_no_further_than_needed(conn
             made = await create(context, 710)
             for prediction in api.predictions[:690]:
                 prediction.created = time.time() - 2 * 3600
-            assert set(made[690:]) <= set(await read(Scans(context.client)))
+            assert set(made[690:]) <= set(await read(SharedList(context.client)))
         assert api.count("list") == 2
 
 
 async def test_a_scan_that_is_closed_reads_no_more(connect: Connect) -> None:
     with ScriptedAPI() as api:
         async with connect(api) as context:
-            scans = Scans(context.client)
+            scans = SharedList(context.client)
             await scans.close()
             api.faults.next("list", "hang")
             task = asyncio.create_task(read(scans))
@@ -156,7 +156,7 @@ async def test_whatever_ends_a_reading_reaches_all_who_wait_and_the_next_who_ask
 ) -> None:
     async with connect(api) as context, asyncio.timeout(10):
         await create(context, 1)
-        scans = Scans(Broken(context.client))
+        scans = SharedList(Broken(context.client))
         for _ in range(2):
             outcomes = await asyncio.gather(*(read(scans) for _ in range(5)), return_exceptions=True)
             assert {type(outcome) for outcome in outcomes} == {MemoryError}

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from replicate_job.batches.poller import Rounds
+from replicate_job.batches.poller import Poller
 from replicate_job.errors import AuthenticationError, NotFoundError
 from replicate_job.flow.context import Context, Reporter
 from replicate_job.testing import Script, ScriptedAPI
@@ -36,12 +36,12 @@ async def create(context: Context, count: int, *, together: int = 32) -> list[Pr
 
 @asynccontextmanager
 async def watching(context: Context) -> Any:
-    rounds = Rounds(context)
+    rounds = Poller(context)
     yield rounds
     await rounds.close()
 
 
-async def wait_all(rounds: Rounds, predictions: Sequence[Prediction], *, age: float = 0) -> list[Prediction]:
+async def wait_all(rounds: Poller, predictions: Sequence[Prediction], *, age: float = 0) -> list[Prediction]:
     return await asyncio.gather(*(rounds.wait(each.id, each, age=age) for each in predictions))
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from replicate_job.batches.row_job import Items
+from replicate_job.batches.row_job import RowJobs
 from replicate_job.batches.rows import Row
 from replicate_job.errors import JobError
-from replicate_job.flow.resolve import Resolved
+from replicate_job.flow.resolved import Resolved
 from replicate_job.inputs.secrets import REDACTED
 from replicate_job.job import Job
 from replicate_job.testing import openapi_schema
@@ -21,9 +21,9 @@ SCHEMA = openapi_schema({"prompt": {"type": "string"}, "seed": {"type": "integer
 JOB = Job("acme/model", {"prompt": "x", "seed": 1})
 
 
-def make(job: Job = JOB, schema: dict[str, Any] | None = SCHEMA, id_column: str | None = None) -> Items:
+def make(job: Job = JOB, schema: dict[str, Any] | None = SCHEMA, id_column: str | None = None) -> RowJobs:
     resolved = Resolved(Target("model", "acme", "model"), "/models/acme/model/predictions", schema=schema)
-    return Items(job, resolved, lambda _: attrgetter("values"), id_column)
+    return RowJobs(job, resolved, lambda _: attrgetter("values"), id_column)
 
 
 def test_a_row_is_laid_over_the_jobs_input() -> None:
@@ -93,7 +93,7 @@ def test_a_reader_that_refuses_a_row_says_why() -> None:
         raise JobError(f"no such file in line {row.line}")
 
     resolved = Resolved(Target("model", "acme", "model"), "/models/acme/model/predictions")
-    item = Items(JOB, resolved, lambda _: refuse, None).make(Row(2, {}))
+    item = RowJobs(JOB, resolved, lambda _: refuse, None).make(Row(2, {}))
     assert item.problem == "no such file in line 2"
 
 
@@ -123,9 +123,9 @@ def test_a_failure_carries_the_line_and_the_input() -> None:
 SECRET = openapi_schema({"prompt": {"type": "string"}, "key": {"type": "string", "format": "password"}})
 
 
-def make_secret(job: Job = JOB) -> Items:
+def make_secret(job: Job = JOB) -> RowJobs:
     resolved = Resolved(Target("model", "acme", "model"), "/predictions", schema=SECRET, secrets=("key",))
-    return Items(job, resolved, lambda _: attrgetter("values"), None)
+    return RowJobs(job, resolved, lambda _: attrgetter("values"), None)
 
 
 @pytest.mark.parametrize("row", [Row(1, {"key": "r8_hush"}), Row(1, {}, "broken"), Row(1, {"prompt": "\ud800"})])
@@ -148,7 +148,7 @@ def test_a_name_that_cannot_be_carried_is_wrong(given: Any) -> None:
 
 def test_a_column_that_is_left_out_may_hold_anything() -> None:
     resolved = Resolved(Target("model", "acme", "model"), "/predictions", schema=SCHEMA)
-    items = Items(JOB, resolved, lambda _: lambda row: {"prompt": row.values["prompt"]}, None)
+    items = RowJobs(JOB, resolved, lambda _: lambda row: {"prompt": row.values["prompt"]}, None)
     for other in ("\ud800", deep()["prompt"], 10**5000):
         item = items.make(Row(3, {"prompt": "y", "other": other}))
         assert (item.problem, item.name[:2]) == ("", "3-")

@@ -16,14 +16,14 @@ import msgspec
 import pytest
 
 from replicate_job.batches.progress import Tally
-from replicate_job.batches.row_job import Items
+from replicate_job.batches.row_job import RowJobs
 from replicate_job.batches.rows import Row
-from replicate_job.batches.runner import Drive, RowSource
+from replicate_job.batches.runner import BatchRunner, RowSource
 from replicate_job.batches.spec import Batch, batch_id
 from replicate_job.errors import AuthenticationError, JobError, OutputError, PaymentRequiredError
 from replicate_job.flow.context import Context, Reporter, moment
 from replicate_job.flow.prepare import write_request
-from replicate_job.flow.resolve import Resolved
+from replicate_job.flow.resolved import Resolved
 from replicate_job.job import Job, Result
 from replicate_job.testing import File, Script, ScriptedAPI, openapi_schema
 from replicate_job.testing.models import Model
@@ -38,17 +38,17 @@ SLOW = Script(duration=1.5, output="done")
 FAULTS = "create:drop-after=0.2,create:drop-before=0.1,create:500-after=0.1,get:503=0.05,list:503=0.05"
 
 
-def make(context: Context, *, resolved: Resolved = RESOLVED, **options: Any) -> Drive:
+def make(context: Context, *, resolved: Resolved = RESOLVED, **options: Any) -> BatchRunner:
     chosen: dict[str, Any] = {"id": "batch", "job": JOB, "read": lambda _: attrgetter("values")} | options
     batch = Batch(**chosen)
-    return Drive(context, batch, resolved, Tally())
+    return BatchRunner(context, batch, resolved, Tally())
 
 
 def rows(count: int, first: int = 1) -> list[Row]:
     return [Row(line, {"n": line}) for line in range(first, first + count)]
 
 
-async def run(drive: Drive, given: Iterable[Row], *, most: float = math.inf) -> list[Result]:
+async def run(drive: BatchRunner, given: Iterable[Row], *, most: float = math.inf) -> list[Result]:
     """The results in the order of their lines; left early once there are ``most``."""
     found: list[Result] = []
     async with aclosing(drive.run(given)) as results:
@@ -59,14 +59,14 @@ async def run(drive: Drive, given: Iterable[Row], *, most: float = math.inf) -> 
     return sorted(found, key=lambda result: result.line)
 
 
-async def gather(drive: Drive, given: RowSource, found: list[Result]) -> None:
+async def gather(drive: BatchRunner, given: RowSource, found: list[Result]) -> None:
     """Put results into ``found`` as they come, until an error ends it."""
     async with aclosing(drive.run(given)) as results:
         async for some in results:
             found += some
 
 
-async def replay(drive: Drive, given: Iterable[Row]) -> list[Result]:
+async def replay(drive: BatchRunner, given: Iterable[Row]) -> list[Result]:
     return [result async for some in drive.replay(given) for result in some]
 
 
@@ -594,7 +594,7 @@ async def test_a_row_of_which_nobody_knows_is_made_anew_only_where_that_is_asked
 ) -> None:
     async with connect(api, settle=0.1) as context:
         request = write_request(Job("acme/private", {"n": 1}), RESOLVED, {"n": 1})
-        [item] = [Items(JOB, RESOLVED, lambda _: attrgetter("values"), None).make(row) for row in rows(1)]
+        [item] = [RowJobs(JOB, RESOLVED, lambda _: attrgetter("values"), None).make(row) for row in rows(1)]
         claim = await context.journal.claim(
             f"batch/{item.name}", context.api, item.job, None, request=request, sent=moment(context), batch="batch"
         )

@@ -14,7 +14,8 @@ import pytest
 from replicate_job.errors import JobError, NotFoundError, UncertainError
 from replicate_job.flow.cancel import cancel_job, cancel_known, cancel_prediction, run_or_cancel
 from replicate_job.flow.context import Context
-from replicate_job.flow.run import Ask, run_job
+from replicate_job.flow.job_run import Ask
+from replicate_job.flow.run import run_job
 from replicate_job.flow.take_over import take_over
 from replicate_job.job import Job
 from replicate_job.journal.entry import Request

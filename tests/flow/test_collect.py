@@ -16,7 +16,8 @@ import pytest
 from replicate_job.errors import OutputError, OutputExpiredError
 from replicate_job.flow.collect import folder_name
 from replicate_job.flow.context import Context
-from replicate_job.flow.run import Ask, run_job
+from replicate_job.flow.job_run import Ask
+from replicate_job.flow.run import run_job
 from replicate_job.job import Job, Result
 from replicate_job.journal.entry import Entry
 from replicate_job.testing import File, Script, ScriptedAPI

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -22,9 +22,11 @@ from replicate_job.errors import (
     ReplicateJobError,
     UncertainError,
 )
+from replicate_job.flow.alone import Alone
 from replicate_job.flow.context import Context
-from replicate_job.flow.resolve import Resolved
-from replicate_job.flow.run import Ask, run_job
+from replicate_job.flow.job_run import Ask
+from replicate_job.flow.resolved import Resolved
+from replicate_job.flow.run import run_job
 from replicate_job.job import Job
 from replicate_job.serving.answer import InvalidField, invalid
 from replicate_job.testing import Answer, Fault, Script, ScriptedAPI
@@ -33,6 +35,20 @@ from replicate_job.wire.target import Target
 Connect = Callable[..., AbstractAsyncContextManager[Context]]
 JOB = Job("acme/private", {"n": 1}, poll_interval=0.05, max_poll_attempts=400)
 RESOLVED = Resolved(Target("model", "acme", "private"), "/models/acme/private/predictions")
+
+
+@pytest.fixture
+def connect(connect: Connect) -> Connect:
+    """The model is known already: no request asks for it."""
+
+    @asynccontextmanager
+    async def knowing(api: ScriptedAPI, **options: Any) -> AsyncIterator[Context]:
+        async with connect(api, **options) as context:
+            strategy = Alone()
+            strategy.remember(RESOLVED.target, RESOLVED, now=context.clock.now())
+            yield msgspec.structs.replace(context, strategy=strategy)
+
+    return knowing
 
 
 async def state_of(context: Context, key: str) -> str:
@@ -45,7 +61,7 @@ async def refuse(api: ScriptedAPI, connect: Connect, kind: type[ReplicateJobErro
     """Run a job that is to fail with ``kind``, certainly creating nothing; its one line."""
     async with connect(api, **options) as context:
         with pytest.raises(kind) as caught:
-            await run_job(context, Ask(JOB, key="job", resolved=RESOLVED))
+            await run_job(context, Ask(JOB, key="job"))
         assert await state_of(context, "job") == "refused"
     assert api.predictions == []
     line = str(caught.value)
@@ -60,7 +76,7 @@ async def test_a_throttled_create_waits_as_long_as_it_is_asked_to(
 ) -> None:
     api.faults.next("create", throttled)
     async with connect(api, clock=fast) as context:
-        await run_job(context, Ask(JOB, resolved=RESOLVED))
+        await run_job(context, Ask(JOB))
     assert api.count("create") == 2
     assert len(api.predictions) == 1
     assert max(seconds for seconds in fast.slept if seconds != context.journal.lease / 3) == pytest.approx(2.5, abs=0.6)
@@ -74,7 +90,7 @@ async def test_a_429_that_does_not_say_when_is_sent_again_soon(
 ) -> None:
     api.faults.next("create", throttled)
     async with connect(api, clock=fast) as context:
-        await run_job(context, Ask(JOB, resolved=RESOLVED))
+        await run_job(context, Ask(JOB))
     assert api.count("create") == 2
     assert len(api.predictions) == 1
     assert max(seconds for seconds in fast.slept if seconds != context.journal.lease / 3) <= 1
@@ -120,7 +136,7 @@ async def test_an_input_error_of_the_api_keeps_every_field(api: ScriptedAPI, con
     api.faults.next("create", Fault.answering(invalid(InvalidField("string_lte", "input.prompt", "is too long"))))
     async with connect(api) as context:
         with pytest.raises(InvalidRequestError, match=r"input\.prompt: is too long") as caught:
-            await run_job(context, Ask(JOB, resolved=RESOLVED))
+            await run_job(context, Ask(JOB))
     assert caught.value.invalid_fields[0]["type"] == "string_lte"
 
 
@@ -143,7 +159,7 @@ async def test_no_connection_is_tried_again_until_there_is_one(
 ) -> None:
     clock = OpensWhileItSleeps(relay, fast, 4)
     async with connect(api, base_url=relay.url, clock=clock) as context:
-        result = await run_job(context, Ask(JOB, resolved=RESOLVED))
+        result = await run_job(context, Ask(JOB))
     assert [prediction.id for prediction in api.predictions] == [result.prediction_id]
     assert (api.count("create"), api.count("list")) == (1, 0)
 
@@ -174,7 +190,7 @@ async def test_throttling_does_not_use_up_the_tries_to_connect(api: ScriptedAPI,
 
     async with connect(api, clock=fast, connects=3) as context:
         breaking: Any = Breaks(context.client)
-        await run_job(msgspec.structs.replace(context, client=breaking), Ask(JOB, resolved=RESOLVED))
+        await run_job(msgspec.structs.replace(context, client=breaking), Ask(JOB))
     assert len(api.predictions) == 1
 
 
@@ -189,7 +205,7 @@ async def test_a_prediction_whose_answer_was_lost_is_found(
 ) -> None:
     api.faults.next("create", fault)
     async with connect(api) as context:
-        result = await run_job(context, Ask(JOB, resolved=RESOLVED))
+        result = await run_job(context, Ask(JOB))
     assert [prediction.id for prediction in api.predictions] == [result.prediction_id]
     assert result.status == "succeeded"
     assert api.count("create") == 1
@@ -200,7 +216,7 @@ async def test_a_prediction_whose_answer_was_lost_is_found(
 async def test_a_create_that_made_nothing_is_sent_again(api: ScriptedAPI, connect: Connect, fault: str) -> None:
     api.faults.next("create", fault)
     async with connect(api) as context:
-        result = await run_job(context, Ask(JOB, resolved=RESOLVED))
+        result = await run_job(context, Ask(JOB))
     assert [prediction.id for prediction in api.predictions] == [result.prediction_id]
     assert api.count("create") == 2
 
@@ -209,7 +225,7 @@ async def test_an_unknown_outcome_is_reported_and_not_sent_again_until_it_is_kno
     with ScriptedAPI(faults="list:503=1") as api:
         api.faults.next("create", "drop-after")
         async with connect(api, settle=0, listing=0.2) as context:
-            ask = Ask(JOB, key="job", resolved=RESOLVED)
+            ask = Ask(JOB, key="job")
             with pytest.raises(UncertainError, match="nothing is sent again by itself"):
                 await run_job(context, ask)
             assert await state_of(context, "job") == "uncertain"
@@ -227,9 +243,9 @@ async def test_an_unknown_outcome_that_turns_out_to_be_nothing_is_sent_again(con
         api.faults.next("create", "drop-before")
         async with connect(api, settle=0, listing=0.2) as context:
             with pytest.raises(UncertainError):
-                await run_job(context, Ask(JOB, key="job", resolved=RESOLVED))
+                await run_job(context, Ask(JOB, key="job"))
             api.faults.clear()
-            result = await run_job(context, Ask(JOB, key="job", resolved=RESOLVED))
+            result = await run_job(context, Ask(JOB, key="job"))
         assert [prediction.id for prediction in api.predictions] == [result.prediction_id]
 
 
@@ -243,7 +259,7 @@ async def test_creates_that_make_nothing_come_to_an_end(connect: Connect, fast: 
 async def test_the_hold_asks_for_the_end_in_one_request(api: ScriptedAPI, connect: Connect) -> None:
     api.next(Script(duration=0.3, output="x"))
     async with connect(api) as context:
-        result = await run_job(context, Ask(JOB, resolved=RESOLVED))
+        result = await run_job(context, Ask(JOB))
     assert result.status == "succeeded"
     (request,) = (each for each in api.requests if each.operation == "create")
     assert request.headers["prefer"] == "wait=20"  # the job's budget
@@ -261,14 +277,14 @@ async def test_the_hold_is_within_the_apis_limit_and_the_budget(
     api: ScriptedAPI, connect: Connect, changes: dict[str, Any], prefer: str | None
 ) -> None:
     async with connect(api) as context:
-        await run_job(context, Ask(msgspec.structs.replace(JOB, **changes), resolved=RESOLVED))
+        await run_job(context, Ask(msgspec.structs.replace(JOB, **changes)))
     assert api.requests[0].headers.get("prefer") == prefer
 
 
 async def test_what_the_job_asks_for_is_sent(api: ScriptedAPI, connect: Connect) -> None:
     asked = {"cancel_after": "5m", "webhook": "https://example.com/x", "webhook_events_filter": ("completed",)}
     async with connect(api) as context:
-        await run_job(context, Ask(msgspec.structs.replace(JOB, **asked), resolved=RESOLVED))
+        await run_job(context, Ask(msgspec.structs.replace(JOB, **asked)))
     (request,) = (each for each in api.requests if each.operation == "create")
     assert msgspec.json.decode(request.body) == {
         "input": {"n": 1},
@@ -283,7 +299,7 @@ async def test_identical_jobs_at_once_share_nothing(connect: Connect) -> None:
     with ScriptedAPI(list_lag=0.1) as api:
         api.faults.next("create", "drop-after", "drop-before", None, "500-after", "500-before", None, "drop-after")
         async with connect(api, settle=0.4) as context:
-            asks = [Ask(JOB, key=f"job-{number}", resolved=RESOLVED) for number in range(6)]
+            asks = [Ask(JOB, key=f"job-{number}") for number in range(6)]
             results = await asyncio.gather(*(run_job(context, ask) for ask in asks))
         assert sorted(result.prediction_id for result in results) == sorted(each.id for each in api.predictions)
 
@@ -295,9 +311,9 @@ async def test_an_api_that_gives_every_job_the_same_prediction_is_asked_twice_an
     always = Fault.answering(Answer(201, body))
     api.faults.next("create", always, always, always, always)
     async with connect(api) as context:
-        assert (await run_job(context, Ask(JOB, "one", resolved=RESOLVED))).prediction_id == "same"
+        assert (await run_job(context, Ask(JOB, "one"))).prediction_id == "same"
         with pytest.raises(UncertainError, match="a prediction of another job"):
-            await run_job(context, Ask(JOB, "two", resolved=RESOLVED))
+            await run_job(context, Ask(JOB, "two"))
         assert await state_of(context, "two") == "uncertain"
     assert api.count("create") == 3
 

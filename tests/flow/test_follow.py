@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from replicate_job.flow.context import Context
-from replicate_job.flow.run import Ask, run_job
+from replicate_job.flow.job_run import Ask
+from replicate_job.flow.run import run_job
 from replicate_job.job import Job, Result
 from replicate_job.testing import Event, Script, ScriptedAPI, Stream
 

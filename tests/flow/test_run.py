@@ -26,7 +26,8 @@ from replicate_job.errors import (
 )
 from replicate_job.flow.claim import held
 from replicate_job.flow.context import Context, moment
-from replicate_job.flow.run import Ask, run_job
+from replicate_job.flow.job_run import Ask
+from replicate_job.flow.run import run_job
 from replicate_job.job import Job
 from replicate_job.journal.entry import Claim, Request
 from replicate_job.journal.sqlite import SQLiteJournal

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from replicate_job.flow.run import LONGEST_BLOCKING_WAIT
+from replicate_job.flow.job_run import LONGEST_BLOCKING_WAIT
 
 FEW = 64
 """Rows in flight up to which each one blocks to its end, as a single job does: one request each."""

@@ -14,7 +14,7 @@ AT_ONCE = 16
 """Predictions whose files are fetched together; the files of one are fetched several at a time too."""
 
 
-class Saves:
+class DownloadQueue:
     """Outputs live for an hour from the prediction's end: the order is that of the ends."""
 
     def __init__(self, tally: Tally) -> None:

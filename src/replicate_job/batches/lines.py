@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Lines:
+class LineSet:
     """A set of line numbers, in a bit each."""
 
     def __init__(self) -> None:

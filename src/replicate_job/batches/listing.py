@@ -27,7 +27,7 @@ class _Asked(msgspec.Struct, eq=False):
             self.found.set_exception(error)
 
 
-class Scans:
+class SharedList:
     """While a reading goes on, whoever asks is served by the next one: each answer is of after its question."""
 
     def __init__(self, client: API) -> None:
@@ -37,11 +37,9 @@ class Scans:
         self._background = Background(self._fail)
         self._known: OrderedDict[str, None] = OrderedDict()
         self._reading: asyncio.Task[None] | None = None
-        self.created = 0
 
     def know(self, prediction_id: str) -> None:
         """Leave this one out from now on: a create was answered with it, and the journal has it."""
-        self.created += 1
         self._known[prediction_id] = None
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)

@@ -51,7 +51,7 @@ class _Waiting(msgspec.Struct, eq=False):
             self.end.set_exception(error)
 
 
-class Rounds:
+class Poller:
     """One watcher for all who wait. It is at work only while somebody does."""
 
     def __init__(self, context: Context) -> None:

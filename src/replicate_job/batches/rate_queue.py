@@ -9,7 +9,7 @@ from replicate_job.batches.progress import Tally
 from replicate_job.flow.context import Context
 
 
-class Turns:
+class RateQueue:
     """They can be called off together: nothing of them has been sent."""
 
     def __init__(self, context: Context, tally: Tally) -> None:

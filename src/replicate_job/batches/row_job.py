@@ -10,7 +10,7 @@ import msgspec
 
 from replicate_job.batches.rows.row import Row
 from replicate_job.errors import ColumnsError, InputError, JobError
-from replicate_job.flow.resolve import Resolved
+from replicate_job.flow.resolved import Resolved
 from replicate_job.inputs.flaws import flaws
 from replicate_job.inputs.schema import Checker
 from replicate_job.inputs.secrets import hide
@@ -23,7 +23,7 @@ ReadRow = Callable[[dict[str, Any] | None], Callable[[Row], dict[str, Any]]]
 """From the model's schema to what reads a row as an input, which raises JobError."""
 
 
-class Item(msgspec.Struct, frozen=True):
+class RowJob(msgspec.Struct, frozen=True):
     """``name`` is the row's within its batch; empty where the row cannot be read, and ``problem`` says why.
 
     ``secrets`` are the inputs that no result may show.
@@ -49,7 +49,7 @@ class Item(msgspec.Struct, frozen=True):
         )
 
 
-class Items:
+class RowJobs:
     """Merges rows over one job's input.
 
     A row's name is its line and a hash of its input; with an ``id_column``, what that column holds. What is wrong with
@@ -61,7 +61,7 @@ class Items:
         self._checker = Checker(resolved.schema, allow_unknown=job.allow_unknown)
         self._id_column, self._secrets = id_column, resolved.secrets
 
-    def make(self, row: Row) -> Item:
+    def make(self, row: Row) -> RowJob:
         if row.problem:
             return self._wrong(row, row.problem)
         try:
@@ -75,17 +75,17 @@ class Items:
         # Of the row as it stands: what it is read as changes with the model's schema.
         name = name or f"{row.line}-{_hash(row.values)}"
         job = msgspec.structs.replace(self._job, input_data={**self._job.input_data, **values})
-        return Item(row.line, name, job, secrets=self._secrets)
+        return RowJob(row.line, name, job, secrets=self._secrets)
 
-    def check(self, item: Item) -> str:
+    def check(self, item: RowJob) -> str:
         """What is wrong with the row's input, in one line; empty when it fits the model."""
         if item.problem:
             return item.problem
         problems = self._checker.check(item.job.input_data)
         return str(InputError(item.job.model, problems)) if problems else ""
 
-    def _wrong(self, row: Row, problem: str) -> Item:
-        return Item(row.line, "", self._job, problem, self._secrets)
+    def _wrong(self, row: Row, problem: str) -> RowJob:
+        return RowJob(row.line, "", self._job, problem, self._secrets)
 
     def _id(self, row: Row) -> str:
         given = row.values.get(self._id_column or "")
@@ -104,7 +104,7 @@ class Names:
     def __init__(self) -> None:
         self._inputs: dict[int, int] = {}  # hashes alone, as there may be a million
 
-    def has_same(self, item: Item) -> bool | None:
+    def has_same(self, item: RowJob) -> bool | None:
         """Whether an earlier row of that name has the same input; None where there is no such row."""
         name, own = hash(item.name), hash(fingerprint(item.job))
         if name in self._inputs:

@@ -14,29 +14,29 @@ from replicate_job.aio import in_thread
 from replicate_job.batches.attempts import attempt_key, attempt_of, has_failed, latest
 from replicate_job.batches.blocking_wait import BlockingWaits
 from replicate_job.batches.detach import leave
-from replicate_job.batches.download_queue import Saves
 from replicate_job.batches.fault import is_the_rows
-from replicate_job.batches.lines import Lines
-from replicate_job.batches.listing import Scans
-from replicate_job.batches.poller import Rounds
+from replicate_job.batches.lines import LineSet
 from replicate_job.batches.progress import Tally
-from replicate_job.batches.rate_queue import Turns
+from replicate_job.batches.rate_queue import RateQueue
 from replicate_job.batches.reader import feed
-from replicate_job.batches.row_job import Item, Items, Names, another_input
+from replicate_job.batches.row_job import Names, RowJob, RowJobs, another_input
 from replicate_job.batches.rows.row import Row
 from replicate_job.batches.spec import Batch
+from replicate_job.batches.strategy import RowStrategy
 from replicate_job.errors import JobError, KeyInUseError, OutputError, ReplicateJobError
 from replicate_job.flow.background import Background
 from replicate_job.flow.collect import lacks_files, result_of
 from replicate_job.flow.context import Context
+from replicate_job.flow.job_run import Ask
 from replicate_job.flow.prepare import write_request
-from replicate_job.flow.resolve import Resolved
-from replicate_job.flow.run import Ask, run_job
+from replicate_job.flow.resolved import Resolved
+from replicate_job.flow.run import run_job
 from replicate_job.inputs.upload import has_files
 from replicate_job.job import Result
 from replicate_job.journal.entry import BatchEntry, Entry
 from replicate_job.outputs.folder import check_folder
 from replicate_job.quantity import seconds
+from replicate_job.wire.target import parse_target
 
 RowSource = Iterable[Row] | AsyncIterable[Row]
 
@@ -50,7 +50,7 @@ TICK = 0.2
 """Seconds between two looks at what changes with time alone: the rate limit, and how much room there is."""
 
 
-class Drive:
+class BatchRunner:
     """One run of a batch: ``replay`` gives what was over before, ``run`` the rest as it comes.
 
     ``tally`` says where it stands, ``stopped`` why it takes no more rows, and ``left`` what became of the predictions
@@ -61,18 +61,15 @@ class Drive:
         self.tally, self.stopped, self.left = tally, "", Counter[str]()
         job = msgspec.structs.replace(batch.job, wait_for_completion=True, poll_interval=1, max_poll_attempts=A_WEEK)
         self._batch, self._resolved = batch, resolved
-        self._items = Items(job, resolved, batch.read, batch.id_column)
-        self._scans = Scans(context.client)
+        self._items = RowJobs(job, resolved, batch.read, batch.id_column)
         retry_policy = msgspec.structs.replace(context.retry_policy, **PACED)
-        shared = msgspec.structs.replace(
-            context, batch=batch.id, retry_policy=retry_policy, scans=self._scans, saves=Saves(tally)
-        )
-        self._rounds = Rounds(shared)
-        self._context = msgspec.structs.replace(shared, rounds=self._rounds)
-        self._turns = Turns(self._context, tally)
+        shared = msgspec.structs.replace(context, retry_policy=retry_policy)
+        self._strategy = RowStrategy(shared, batch.id, parse_target(job.model), resolved, tally)
+        self._context = msgspec.structs.replace(shared, strategy=self._strategy)
+        self._turns = RateQueue(self._context, tally)
         self._started: dict[str, float] = {}
         self._blocking_waits = BlockingWaits(self._started, context.clock.now)
-        self._told, self._began = Lines(), context.clock.time()
+        self._told, self._began = LineSet(), context.clock.time()
         self._results: asyncio.Queue[Result | None] = asyncio.Queue(UNTAKEN)
         self._tasks: dict[asyncio.Task[None], str] = {}
         self._by_name: dict[str, asyncio.Task[None]] = {}
@@ -101,7 +98,7 @@ class Drive:
             self.tally.wrong += len(failures)
             yield failures
 
-    def _find_problem(self, item: Item, entry: Entry | None) -> str:
+    def _find_problem(self, item: RowJob, entry: Entry | None) -> str:
         """What keeps the row from a prediction of its own, before one is created; empty where nothing does."""
         if entry is None:
             return self._items.check(item)
@@ -116,7 +113,7 @@ class Drive:
                 self._told.add(result.line)
             yield results
 
-    async def _pass(self, rows: RowSource) -> AsyncGenerator[tuple[list[Result], list[Item], dict[str, Entry]], None]:
+    async def _pass(self, rows: RowSource) -> AsyncGenerator[tuple[list[Result], list[RowJob], dict[str, Entry]], None]:
         """Some rows at a time: the results of those that are over, the others, and what the journal has of all."""
         async with aclosing(self._make_items(rows)) as chunks:
             async for items, entries in chunks:
@@ -129,7 +126,7 @@ class Drive:
                 finished = {result.line for result in results}
                 yield results, [item for item in items if item.line not in finished], entries
 
-    async def _make_items(self, rows: RowSource) -> AsyncGenerator[tuple[list[Item], dict[str, Entry]], None]:
+    async def _make_items(self, rows: RowSource) -> AsyncGenerator[tuple[list[RowJob], dict[str, Entry]], None]:
         """Some rows at a time as they come, and what the journal has of them, by name."""
         left = self._batch.limit
         async with aclosing(feed(rows, _size)) as chunks:
@@ -220,8 +217,7 @@ class Drive:
             if flying:
                 self.left = await leave(self._context, flying, cancel=self._batch.cancels())
         finally:
-            await self._rounds.close()
-            await self._scans.close()
+            await self._strategy.close()
 
     async def _read(self, rows: RowSource) -> None:
         async with aclosing(self._make_items(rows)) as chunks:
@@ -230,10 +226,10 @@ class Drive:
                     self.tally.read += 1
                     await self._begin(item, entries.get(item.name))
 
-    async def _look_up(self, items: list[Item]) -> dict[str, Entry]:
+    async def _look_up(self, items: list[RowJob]) -> dict[str, Entry]:
         return await latest(self._context, self._batch.id, {item.name for item in items if item.name})
 
-    async def _begin(self, item: Item, entry: Entry | None) -> None:
+    async def _begin(self, item: RowJob, entry: Entry | None) -> None:
         """Start the row's job when there is room, or give its result at once where it is over."""
         if entry and self._is_over(item, entry):
             if item.line not in self._told:
@@ -260,7 +256,7 @@ class Drive:
         if not task.cancelled() and (error := task.exception()):
             self._fail(error)
 
-    def _is_over(self, item: Item, entry: Entry) -> bool:
+    def _is_over(self, item: RowJob, entry: Entry) -> bool:
         """Whether there is nothing to do. What another input left under this name is told by the claim."""
         if entry.step != "done" or entry.prediction is None:
             return False
@@ -274,12 +270,12 @@ class Drive:
         is_due = entry.state == "uncertain" or has_failed(entry)
         return wanted and is_due and entry.claimed_at < self._began
 
-    def _stored(self, item: Item, entry: Entry) -> Result:
+    def _stored(self, item: RowJob, entry: Entry) -> Result:
         assert entry.prediction  # noqa: S101 - it is over
         result = result_of(entry.prediction, entry, entry.files)
         return msgspec.structs.replace(result, line=item.line, problem=entry.problem)
 
-    async def _job(self, item: Item, entry: Entry | None, before: asyncio.Task[None] | None) -> None:
+    async def _job(self, item: RowJob, entry: Entry | None, before: asyncio.Task[None] | None) -> None:
         """Run the row's job. One of the same name in an earlier line comes first, and then this finds its result."""
         try:
             if before:
@@ -296,7 +292,7 @@ class Drive:
             result = msgspec.structs.replace(carried, problem=problem) if carried else item.failure(problem)
         await self._give(msgspec.structs.replace(result, line=item.line))
 
-    async def _result(self, item: Item, entry: Entry | None) -> Result:
+    async def _result(self, item: RowJob, entry: Entry | None) -> Result:
         key, request = attempt_key(self._batch.id, item.name), None
         if entry and self._is_retried(entry):
             key, entry = attempt_key(self._batch.id, item.name, attempt_of(self._batch.id, entry) + 1), None
@@ -312,12 +308,9 @@ class Drive:
             key,
             self._batch.folder(item.line),
             blocking_wait=self._blocking_waits.choose(),
-            resolved=self._resolved,
-            request=request,
-            bare=True,
         )
         try:
-            result = await run_job(self._context, ask)
+            result = await run_job(self._context, ask, request)
         finally:
             self.tally.running -= 1
             del self._started[key]
@@ -340,7 +333,6 @@ class Drive:
     def _count(self, result: Result, *, stored: bool = False) -> None:
         tally = self.tally
         tally.stored += stored
-        tally.created = self._scans.created
         if result.status == "error":
             tally.wrong += 1
         elif result.status == "succeeded" and not result.problem:

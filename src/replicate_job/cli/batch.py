@@ -25,7 +25,7 @@ from replicate_job.batches.results.file import STDOUT, ResultsFile
 from replicate_job.batches.results.record import read_records, to_record
 from replicate_job.batches.results.summary import Summary
 from replicate_job.batches.rows import FORMATS, ReadOptions, RowReader, open_rows, parse_columns
-from replicate_job.batches.runner import Drive
+from replicate_job.batches.runner import BatchRunner
 from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, Batch, batch_id
 from replicate_job.cli.completion import files, targets
 from replicate_job.cli.exits import FAILED, SUCCEEDED, UNFINISHED
@@ -222,7 +222,7 @@ class _Command:
         )
         self._tally, self._summary, self._readings = Tally(), Summary(), Readings()
         self._progress = open_progress(self._tally, verbose=shared.verbose, quiet=shared.quiet)
-        self._drive: Drive | None = None
+        self._drive: BatchRunner | None = None
         self._report: _Report | None = None
         self._secrets: Collection[str] = ()
 
@@ -248,7 +248,7 @@ class _Command:
                 read = AtPaths(resolved.schema, observe=partial(self._observe, context)).read(constants)
                 self._job = msgspec.structs.replace(self._job, input_data=self._job.input_data | read)
             batch = self._batch(context)
-            drive = Drive(context, batch, resolved, self._tally)
+            drive = BatchRunner(context, batch, resolved, self._tally)
             if options.dry_run:
                 return await self._check(drive)
             with ResultsFile(Path(options.results)) as file:
@@ -323,7 +323,7 @@ class _Command:
         if self._shared.verbose and (error := error_of(result)):
             self._progress.note(f"line {result.line}: {error}")
 
-    async def _check(self, drive: Drive) -> int:
+    async def _check(self, drive: BatchRunner) -> int:
         async with aclosing(drive.check(self._rows)) as failures:
             async for some in failures:
                 for result in some:
@@ -354,7 +354,7 @@ class _Command:
         """None where a line may be of any length."""
         return None if self._shared.verbose else width()
 
-    def _tell_how_to_go_on(self, drive: Drive, *, is_whole: bool) -> None:
+    def _tell_how_to_go_on(self, drive: BatchRunner, *, is_whole: bool) -> None:
         again, is_short = f"`{self._again()}", self._is_short(drive)
         if is_whole and is_short and drive.stopped:
             tell(f"stopped: {drive.stopped}")
@@ -369,7 +369,7 @@ class _Command:
         if (self._tally.failed or canceled) and not self._options.retry_failed:
             tell(f"{again} --retry-failed` makes a new prediction for each that did not succeed")
 
-    def _is_short(self, drive: Drive) -> bool:
+    def _is_short(self, drive: BatchRunner) -> bool:
         """Whether there are rows that have neither ended nor begun."""
         total, begun = self._tally.total, drive.left.total() - drive.left["unsent"]
         return bool(drive.stopped) if total is None else self._tally.over + begun < total
@@ -398,7 +398,7 @@ class _Command:
             results = Path(self._options.results)
             write_report(results, report.path, title=report.title, command=self._again(), batch=report.batch)
 
-    def _exit_code(self, drive: Drive) -> int:
+    def _exit_code(self, drive: BatchRunner) -> int:
         if self._tally.failed or self._tally.wrong:
             return FAILED
         return UNFINISHED if drive.stopped and self._is_short(drive) else SUCCEEDED

@@ -15,8 +15,9 @@ from replicate_job.cli.output import conclude, name_damaged, print_carried, prin
 from replicate_job.cli.streams import tell
 from replicate_job.errors import ReplicateJobError
 from replicate_job.flow.context import Context
+from replicate_job.flow.job_run import Ask
 from replicate_job.flow.lifecycle import UNFINISHED
-from replicate_job.flow.run import Ask, run_job
+from replicate_job.flow.run import run_job
 from replicate_job.journal.entry import Entry
 from replicate_job.session import LOCAL
 

@@ -20,9 +20,10 @@ from replicate_job.cli.streams import is_shown, is_watched
 from replicate_job.errors import InputError, JobError
 from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.context import Context
+from replicate_job.flow.job_run import LONGEST_BLOCKING_WAIT, Ask, new_key
 from replicate_job.flow.prepare import check_job, resolve_and_check
-from replicate_job.flow.resolve import Resolved, find_schema, resolve
-from replicate_job.flow.run import LONGEST_BLOCKING_WAIT, Ask, new_key
+from replicate_job.flow.resolve import find_schema
+from replicate_job.flow.resolved import Resolved
 from replicate_job.folders import expand
 from replicate_job.inputs.at_path import AtPaths, Reading, existing_file, has_at
 from replicate_job.inputs.pairs import parse_pairs, split_pair
@@ -213,17 +214,16 @@ async def _run(shared: Common, job: Job, given: _Given, options: _Options) -> in
     shown = Shown(Text() if options.stream else None, options.output_only)
     with print_carried(shown):
         async with shared.session(model=job.model, still=options.stream) as context:
-            resolved = await resolve(context, parse_target(job.model)) if given.needs_schema else None
+            resolved = await context.strategy.resolve(context, parse_target(job.model)) if given.needs_schema else None
             job = _with_inputs(context, job, given, resolved)
             if options.dry_run:
-                return await _dry_run(context, job, resolved, options.save)
+                return await _dry_run(context, job, options.save)
             ask = Ask(
                 job,
                 new_key() if options.key is None else options.key,
                 options.save,
                 emit=shown.text.emit if shown.text else None,
                 blocking_wait=WATCHED_BLOCKING_WAIT if is_watched() and not shared.quiet else LONGEST_BLOCKING_WAIT,
-                resolved=resolved,
             )
             result = await run_or_cancel(context, ask, leave=lambda: shared.terminated.came)
             schema = resolved.schema if resolved else None
@@ -254,10 +254,10 @@ def _shown_input(job: Job) -> dict[str, Any]:
     return short_input(job.input_data, {})
 
 
-async def _dry_run(context: Context, job: Job, resolved: Resolved | None, save: str | None) -> int:
+async def _dry_run(context: Context, job: Job, save: str | None) -> int:
     if save:
         check_folder(Path(save))
-    resolved = await resolve_and_check(context, job, resolved)
+    resolved = await resolve_and_check(context, job)
     print_json(
         {
             "model": str(resolved.target),

@@ -11,8 +11,9 @@ from replicate_job.cli.exits import looking_for
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, fetching, folder, output_only, saving, waiting
 from replicate_job.cli.output import Shown, conclude, print_carried
+from replicate_job.flow.job_run import Ask
 from replicate_job.flow.resolve import find_schema
-from replicate_job.flow.run import Ask, run_job
+from replicate_job.flow.run import run_job
 from replicate_job.flow.take_over import take_over
 
 

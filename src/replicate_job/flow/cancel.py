@@ -9,12 +9,13 @@ from contextlib import suppress
 from replicate_job.errors import JobHeldError, ReplicateJobError
 from replicate_job.flow.claim import held, take
 from replicate_job.flow.context import Context
+from replicate_job.flow.job_run import Ask
 from replicate_job.flow.reconcile import reconcile
 from replicate_job.flow.retry import read
-from replicate_job.flow.run import Ask, run_job
+from replicate_job.flow.run import run_job
 from replicate_job.flow.wait import Watch, wait
 from replicate_job.job import Result
-from replicate_job.journal.entry import Claim, Entry
+from replicate_job.journal.entry import Claim, Entry, Request
 from replicate_job.wire.prediction import Prediction
 
 SEARCHED = 10.0
@@ -80,14 +81,16 @@ async def cancel_prediction(context: Context, prediction_id: str, *, young: bool
     return await wait(watch, prediction, until=until, interval=0.5, soon=True) or prediction
 
 
-async def run_or_cancel(context: Context, ask: Ask, *, leave: Callable[[], bool] = lambda: False) -> Result:
+async def run_or_cancel(
+    context: Context, ask: Ask, request: Request | None = None, *, leave: Callable[[], bool] = lambda: False
+) -> Result:
     """``run_job``; a task that is cancelled (Ctrl-C) cancels the prediction at the API first.
 
     Unless ``leave()``: then the prediction runs on. Raises CancelledError either way. A second cancellation leaves at
     once.
     """
     try:
-        return await run_job(context, ask)
+        return await run_job(context, ask, request)
     except asyncio.CancelledError:
         if leave():
             line = context.line("resume")

@@ -37,7 +37,7 @@ async def take(  # noqa: PLR0913 - what the journal's claim takes
                 prediction=prediction,
                 request=request,
                 sent=moment(context) if request else None,
-                batch=context.batch,
+                batch=context.strategy.batch,
             )
         except JobHeldError as held:
             if context.clock.now() >= until:

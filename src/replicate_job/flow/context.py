@@ -16,11 +16,14 @@ import msgspec
 from replicate_job.api.gate import Gate
 from replicate_job.clock import Clock, Moment, SystemClock
 from replicate_job.flow.listing import Listing
+from replicate_job.flow.resolved import Resolved
+from replicate_job.journal.entry import Request
 from replicate_job.journal.protocol import Journal
 from replicate_job.outputs.download import Fetch
 from replicate_job.wire.model import Account, Deployment, Model, UploadedFile, Version
 from replicate_job.wire.prediction import Prediction, PredictionPage
 from replicate_job.wire.sse import Event
+from replicate_job.wire.target import Target
 
 
 class API(Protocol):
@@ -56,19 +59,6 @@ class API(Protocol):
     def stream_events(self, url: str, last_event_id: str = "") -> AsyncGenerator[Event, None]: ...
 
 
-class Rounds(Protocol):
-    """Waits for many predictions at the cost of few requests."""
-
-    async def wait(self, prediction_id: str, last: Prediction | None, *, age: float) -> Prediction: ...
-
-
-class Scans(Protocol):
-    """Reads the account's list once for all who look for a prediction in it."""
-
-    def know(self, prediction_id: str) -> None: ...
-    async def read(self, *, after: datetime, before: datetime) -> Listing: ...
-
-
 class AccountSource(Protocol):
     """Whose token this is: asked for once, beside the first create request."""
 
@@ -76,10 +66,47 @@ class AccountSource(Protocol):
     async def find(self) -> str | None: ...
 
 
-class Saves(Protocol):
-    """Whose outputs are saved next, where many wait."""
+class Strategy(Protocol):
+    """What a job does in its own way alone, and as a row of a batch, which shares requests with the others."""
 
-    def turn(self, prediction: Prediction) -> AbstractAsyncContextManager[None]: ...
+    @property
+    def batch(self) -> str | None:
+        """The id of the batch that the journal is to write down."""
+
+    def known(self, request: Request) -> Resolved | None:
+        """What is known already of the model that this create request is for."""
+
+    async def resolve(self, context: Context, target: Target) -> Resolved: ...
+    async def read_list(self, context: Context, *, after: datetime, before: datetime) -> Listing: ...
+    def recorded(self, prediction_id: str) -> None:
+        """The journal has this prediction now: whoever looks for another may leave it out."""
+
+    async def wait(  # noqa: PLR0913 - what is waited for, and how patiently
+        self,
+        context: Context,
+        prediction_id: str,
+        last: Prediction | None,
+        *,
+        stored: Prediction | None,
+        age: float,
+        until: float,
+        interval: float,
+        soon: bool,
+    ) -> Prediction | None:
+        """Wait for the end as ``flow.wait.wait`` does. ``stored`` is what the journal has of it; ``age`` in seconds."""
+
+    async def check_folder(self, folder: Path) -> None: ...
+    def keeps(self, context: Context, prediction: Prediction) -> bool:
+        """Whether there is anything to save of it."""
+
+    def saving(self, prediction: Prediction) -> AbstractAsyncContextManager[None]:
+        """Its turn to be saved, where many wait for theirs."""
+
+    def settle_problem(self, context: Context, prediction: Prediction, problem: str) -> str:
+        """Report what the prediction lacks, or give it back for the job's record."""
+
+    def advise_uncertain(self, context: Context, key: str) -> str: ...
+    def advise_disk(self, context: Context) -> str: ...
 
 
 class Reporter(Protocol):
@@ -127,8 +154,7 @@ class Context(msgspec.Struct, frozen=True):
 
     An ``ephemeral`` API, such as the local one, loses its predictions when it ends, and they cost nothing. ``cache``
     is a folder for the schemas of versions. ``line`` writes a command for a hint, with the options that lead to the
-    same journal and API. ``batch`` is the id of the batch whose rows the jobs are; these share ``rounds``, ``scans``
-    and ``saves``, which a job alone has not.
+    same journal and API.
     """
 
     api: str
@@ -138,14 +164,11 @@ class Context(msgspec.Struct, frozen=True):
     reporter: Reporter
     cache: Path
     account: AccountSource
+    strategy: Strategy
     ephemeral: bool = False
     line: Callable[..., str] = command_line
     clock: Clock = SystemClock()
     retry_policy: RetryPolicy = RetryPolicy()
-    batch: str | None = None
-    rounds: Rounds | None = None
-    scans: Scans | None = None
-    saves: Saves | None = None
 
 
 def moment(context: Context) -> Moment:

@@ -126,8 +126,8 @@ async def _record(
         context.reporter.warn(f"another process has created {own} for this job meanwhile: canceling {prediction.id}")
         await cancel_surplus(context, prediction.id)
         raise ClaimLostError(f"another process has taken over the job {claim.key!r}")
-    if own and context.scans:
-        context.scans.know(own)
+    if own:
+        context.strategy.recorded(own)
     return Created(own, sent_at, prediction, collected=collected) if own else None
 
 
@@ -136,8 +136,8 @@ async def _look_for(context: Context, claim: Claim, broken: ReplicateJobError | 
         context.reporter.warn(f"{broken}; looking whether the prediction was created")
     found = await reconcile(context, claim, ended=context.clock.now())
     context.reporter.note(f"it was created: {found}" if found else "it was not created")
-    if found and context.scans:
-        context.scans.know(found)
+    if found:
+        context.strategy.recorded(found)
     return found
 
 

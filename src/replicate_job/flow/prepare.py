@@ -10,7 +10,7 @@ import msgspec
 
 from replicate_job.errors import InputError, JobError, NoAnswerError
 from replicate_job.flow.context import Context
-from replicate_job.flow.resolve import Resolved, resolve
+from replicate_job.flow.resolved import Resolved
 from replicate_job.inputs.flaws import flaws
 from replicate_job.inputs.schema import check
 from replicate_job.inputs.upload import FileInfo, check_files, send_files
@@ -44,9 +44,9 @@ def check_job(job: Job) -> Target:
     return target
 
 
-async def resolve_and_check(context: Context, job: Job, resolved: Resolved | None = None) -> Resolved:
+async def resolve_and_check(context: Context, job: Job) -> Resolved:
     """Resolve the job and check its input, without sending anything. Raises InputError with every problem."""
-    resolved = resolved or await resolve(context, parse_target(job.model))
+    resolved = await context.strategy.resolve(context, parse_target(job.model))
     if resolved.schema is None:
         context.reporter.note(f"the API shows no schema for {job.model}: its input is not checked")
     problems = check(job.input_data, resolved.schema, allow_unknown=job.allow_unknown)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from hashlib import sha256
 from typing import NoReturn
 
@@ -11,7 +10,7 @@ from replicate_job.api.retry import backoff, is_transient
 from replicate_job.errors import JournalError, ReplicateJobError, UncertainError
 from replicate_job.flow.account import is_same_account
 from replicate_job.flow.context import Context
-from replicate_job.flow.listing import Listing, read_list
+from replicate_job.flow.listing import Listing
 from replicate_job.flow.matching import judge
 from replicate_job.flow.span import Span, span_of
 from replicate_job.journal.entry import Adoption, Claim, Entry, Request
@@ -87,7 +86,7 @@ class _LookUp:
     async def _look(self, span: Span) -> tuple[str | None, bool]:
         """Read the list once: the id that was found, and whether there certainly is none."""
         started = self._context.clock.now()
-        listing = await self._read(span.after, span.before)
+        listing = await self._context.strategy.read_list(self._context, after=span.after, before=span.before)
         span = self._span()  # this very answer may have told the API's time
         adoption = await self._adopt(listing, span)
         if adoption.prediction_id:
@@ -105,7 +104,8 @@ class _LookUp:
 
         There it cannot be told from another's. A reading that fails is made again alone.
         """
-        listing = await self._read(*span.wider)
+        after, before = span.wider
+        listing = await self._context.strategy.read_list(self._context, after=after, before=before)
         beside = await self._adopt(listing, span, beside=True)
         if beside.prediction_id:
             return beside.prediction_id, True
@@ -114,12 +114,6 @@ class _LookUp:
         if beside.unclear:
             await self._give_up("a prediction could be it, but for the time when it was made", beside.unclear)
         return None, True
-
-    async def _read(self, after: datetime, before: datetime) -> Listing:
-        scans = self._context.scans
-        if scans:
-            return await scans.read(after=after, before=before)
-        return await read_list(self._context.client, after=after, before=before)
 
     async def _adopt(self, listing: Listing, span: Span, *, beside: bool = False) -> Adoption:
         """Take the prediction that is this job's; ``beside``: what lies outside the span is no more than possible."""
@@ -239,13 +233,7 @@ async def be_uncertain(context: Context, claim: Claim, reason: str, candidates: 
     which = f" ({', '.join(candidates[:5])})" if candidates else ""
     problem = f"it is not known whether a prediction was created: {reason}{which}"
     await context.journal.uncertain(claim, problem)
-    advice = (
-        "nothing is sent again by itself: the same batch looks again, and with --retry-uncertain makes a new one, "
-        "which may be a second"
-        if context.batch
-        else f"nothing is sent again by itself: {context.line('resume')} looks again, "
-        f"{context.line('wait', 'ID', '--key', claim.key)} takes that prediction for this job"
-    )
+    advice = context.strategy.advise_uncertain(context, claim.key)
     raise UncertainError(f"{problem}; {advice}", key=claim.key, candidates=candidates)
 
 

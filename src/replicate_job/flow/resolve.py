@@ -8,29 +8,13 @@ import msgspec
 
 from replicate_job.errors import AuthenticationError, ModelNotFoundError, NotFoundError, ReplicateJobError
 from replicate_job.flow.context import Context
+from replicate_job.flow.resolved import Resolved
 from replicate_job.flow.retry import read
 from replicate_job.flow.schema_cache import keep_schema, load_schema
 from replicate_job.outputs.promise import can_promise
 from replicate_job.wire.model import Version
 from replicate_job.wire.openapi import is_sound, secret_inputs
 from replicate_job.wire.target import Target, parse_target
-
-
-class Resolved(msgspec.Struct, frozen=True):
-    """``path`` is where to send the create, ``version`` what its body names (empty: nothing).
-
-    ``schema`` is the version's OpenAPI document, None where the API does not show it. ``tried`` lists the look-ups.
-    ``secrets`` are the inputs that the API never gives back. ``makes_files`` is False where the schema allows no file
-    in the output.
-    """
-
-    target: Target
-    path: str
-    version: str = ""
-    schema: dict[str, Any] | None = None
-    tried: tuple[str, ...] = ()
-    secrets: tuple[str, ...] = ()
-    makes_files: bool = True
 
 
 async def resolve(context: Context, target: Target) -> Resolved:

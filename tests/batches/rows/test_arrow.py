@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import feather, ipc
 
-from replicate_job.errors import JobError
 from replicate_job.batches.rows import ReadOptions, Row, messages, open_rows
 from replicate_job.batches.rows.lines import HEAVY
 from replicate_job.batches.rows.tables import VALUES
+from replicate_job.errors import JobError
 from replicate_job.wire.bounds import ROW
 
 TABLE = pa.table({"a": ["x", None, "z"], "n": pa.array([1, 2, None], pa.int64())})

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_job.errors import JobError
 from replicate_job.batches.rows import Row, open_rows
 from replicate_job.batches.rows.lines import HEAVY, TOO_LONG
 from replicate_job.batches.rows.source import BLOCK
+from replicate_job.errors import JobError
 from replicate_job.wire.bounds import ROW
 
 Read = Callable[..., list[Row]]

@@ -20,7 +20,7 @@ from replicate_job.journal.entry import Entry
 from .clocks import MachineClock
 from .disk import REAL_BUSY, Disk, DiskJournal
 from .loop import VirtualLoop
-from .shape import ask_account, open_journal, run, shared_scans
+from .shape import alone, ask_account, open_journal, run, shared_scans
 from .wire import BASE_URL, CONNECTING, JOB, Flight, Traffic, Wire
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ class Process:
             api=BASE_URL,
             client=client,
             account=self._account_note,
+            strategy=cast("Any", alone()),
             journal=cast("Any", self.journal),
             fetch=cast("Any", wire.fetch),
             reporter=Silent(lambda line: world.log(f"{self.number}: {line}")),

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from replicate_job.api.client import Client
-from replicate_job.batches.listing import Scans
+from replicate_job.batches.listing import SharedList
 from replicate_job.clock import Clock
 from replicate_job.flow.account import AccountNote
+from replicate_job.flow.alone import Alone
 from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.context import Context
+from replicate_job.flow.job_run import Ask
+from replicate_job.flow.listing import Listing
 from replicate_job.flow.prepare import write_request
-from replicate_job.flow.resolve import resolve
-from replicate_job.flow.run import Ask
 from replicate_job.job import Job, Result
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.wire.target import parse_target
@@ -38,15 +40,31 @@ async def run(context: Context, key: str, job: Job, way: str, *, leave: Callable
     ``way``: ``held`` with its create held open, ``polled`` without, ``row`` as a batch does: the create request is made
     before the job is claimed, and recorded with the claim.
     """
-    ask = Ask(job, key=key, blocking_wait=0 if way == "polled" else 60)
+    ask, request = Ask(job, key=key, blocking_wait=0 if way == "polled" else 60), None
     if way == "row" and not await context.journal.look_up([key]):
-        resolved = await resolve(context, parse_target(job.model))
+        resolved = await context.strategy.resolve(context, parse_target(job.model))
         request = write_request(job, resolved, job.input_data)
-        ask = msgspec.structs.replace(ask, resolved=resolved, request=request)
         await context.client.turn()
-    return await run_or_cancel(context, ask, leave=leave)
+    return await run_or_cancel(context, ask, request, leave=leave)
+
+
+def alone() -> Any:
+    return Alone()
+
+
+class _SharingList(Alone):
+    """Reads the list once for all jobs of a process, as a batch does."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__()
+        self._list = SharedList(context.client)
+
+    async def read_list(self, context: Context, *, after: datetime, before: datetime) -> Listing:  # noqa: ARG002 - it has its own
+        return await self._list.read(after=after, before=before)
+
+    def recorded(self, prediction_id: str) -> None:
+        self._list.know(prediction_id)
 
 
 def shared_scans(context: Context) -> Context:
-    """Read the list once for all jobs of a process, as a batch does."""
-    return msgspec.structs.replace(context, scans=Scans(context.client))
+    return msgspec.structs.replace(context, strategy=_SharingList(context))

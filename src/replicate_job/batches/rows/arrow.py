@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from replicate_job.errors import JobError
 from replicate_job.batches.rows.columns import check_doubles
 from replicate_job.batches.rows.messages import BatchTooLargeError, Messages
 from replicate_job.batches.rows.row import Header, Row
 from replicate_job.batches.rows.source import BINARY, reading
 from replicate_job.batches.rows.tables import BATCH, BROKEN, line_of, rows_of
+from replicate_job.errors import JobError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

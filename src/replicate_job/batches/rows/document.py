@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from replicate_job.errors import JobError
 from replicate_job.batches.rows.lines import TOO_LONG, LineRows, problem_of, read_lines, row_of
 from replicate_job.batches.rows.row import HEAD, Header, Row, names_of
 from replicate_job.batches.rows.source import SAMPLE, reading
+from replicate_job.errors import JobError
 from replicate_job.wire.bounds import ROW
 
 if TYPE_CHECKING:

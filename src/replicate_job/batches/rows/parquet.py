@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING, Any
 
-from replicate_job.errors import JobError
 from replicate_job.batches.rows.columns import check_doubles
 from replicate_job.batches.rows.pages import pages_of
 from replicate_job.batches.rows.row import Header, Row
 from replicate_job.batches.rows.source import BINARY, BLOCK, reading
 from replicate_job.batches.rows.tables import BATCH, BROKEN, VALUES, line_of, rows_of, too_large
+from replicate_job.errors import JobError
 from replicate_job.wire.bounds import LARGEST, ROW
 
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from replicate_job.errors import JobError
-from replicate_job.inputs.plain import plain_values
 from replicate_job.batches.rows.lines import HEAVY
 from replicate_job.batches.rows.source import BLOCK
+from replicate_job.errors import JobError
+from replicate_job.inputs.plain import plain_values
 from replicate_job.wire.bounds import ROW, ROW_HEAVIEST, WEIGHTS
 
 try:

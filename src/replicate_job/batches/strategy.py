@@ -1,0 +1,88 @@
+"""How a row's job waits, looks up and keeps: its batch shares requests, downloads and the model's schema."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from pathlib import Path
+
+from replicate_job.batches.download_queue import DownloadQueue
+from replicate_job.batches.listing import SharedList
+from replicate_job.batches.poller import Poller
+from replicate_job.batches.progress import Tally
+from replicate_job.flow.context import Context
+from replicate_job.flow.listing import Listing
+from replicate_job.flow.resolve import resolve
+from replicate_job.flow.resolved import Resolved
+from replicate_job.journal.entry import Request
+from replicate_job.outputs.discover import find_files
+from replicate_job.wire.prediction import Prediction
+from replicate_job.wire.target import Target
+
+
+class RowStrategy:
+    """The ``Strategy`` of a batch's rows, for as long as the batch runs.
+
+    ``batch`` is its id, ``target`` the model as the job names it.
+    """
+
+    def __init__(self, context: Context, batch: str, target: Target, resolved: Resolved, tally: Tally) -> None:
+        self.batch, self._target = batch, target
+        self._resolved, self._tally = resolved, tally
+        self._poller, self._list, self._downloads = Poller(context), SharedList(context.client), DownloadQueue(tally)
+
+    def known(self, request: Request) -> Resolved | None:
+        """The batch's model, where that is what the request was made for: its name may mean another version now."""
+        return self._resolved if self._resolved.makes(request.path, request.version) else None
+
+    async def resolve(self, context: Context, target: Target) -> Resolved:
+        return self._resolved if target == self._target else await resolve(context, target)
+
+    async def read_list(self, context: Context, *, after: datetime, before: datetime) -> Listing:  # noqa: ARG002 - it has its own
+        return await self._list.read(after=after, before=before)
+
+    def recorded(self, prediction_id: str) -> None:
+        self._tally.created += 1
+        self._list.know(prediction_id)
+
+    async def wait(  # noqa: PLR0913 - see the protocol
+        self,
+        context: Context,  # noqa: ARG002 - it has its own
+        prediction_id: str,
+        last: Prediction | None,
+        *,
+        stored: Prediction | None,
+        age: float,
+        until: float,  # noqa: ARG002 - a batch waits for each end
+        interval: float,  # noqa: ARG002
+        soon: bool,  # noqa: ARG002
+    ) -> Prediction | None:
+        return await self._poller.wait(prediction_id, last or stored, age=age)
+
+    async def check_folder(self, folder: Path) -> None:
+        """The batch has looked at it once for all rows."""
+
+    def keeps(self, context: Context, prediction: Prediction) -> bool:
+        """Its files; a row's text is in its record already."""
+        if prediction.output is None:
+            return False
+        return bool(find_files(prediction.output, self._resolved.schema, origin=context.client.base_url))
+
+    def saving(self, prediction: Prediction) -> AbstractAsyncContextManager[None]:
+        return self._downloads.turn(prediction)
+
+    def settle_problem(self, context: Context, prediction: Prediction, problem: str) -> str:  # noqa: ARG002 - its record tells
+        return problem
+
+    def advise_uncertain(self, context: Context, key: str) -> str:  # noqa: ARG002 - the same for all rows
+        return (
+            "nothing is sent again by itself: the same batch looks again, and with --retry-uncertain makes a new one, "
+            "which may be a second"
+        )
+
+    def advise_disk(self, context: Context) -> str:  # noqa: ARG002 - the batch says what it needs
+        return ""
+
+    async def close(self) -> None:
+        await self._poller.close()
+        await self._list.close()

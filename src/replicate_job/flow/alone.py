@@ -1,0 +1,89 @@
+"""How a job does what it does alone: it asks the API itself, and tells its user what to do next."""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractAsyncContextManager, nullcontext
+from datetime import datetime
+from pathlib import Path
+
+from replicate_job.aio import in_thread
+from replicate_job.flow.context import Context
+from replicate_job.flow.listing import Listing, read_list
+from replicate_job.flow.resolve import resolve
+from replicate_job.flow.resolved import Resolved
+from replicate_job.flow.wait import Watch, wait
+from replicate_job.journal.entry import Request
+from replicate_job.outputs.folder import check_folder
+from replicate_job.wire.prediction import Prediction
+from replicate_job.wire.target import Target
+
+REMEMBERED = 300.0
+"""Seconds for which a model's newest version and schema are believed. A name may mean another version after that."""
+
+
+class Alone:
+    """The ``Strategy`` of single jobs, and of what a session asks about models."""
+
+    batch = None
+
+    def __init__(self) -> None:
+        self._models: dict[Target, tuple[float, Resolved]] = {}
+
+    def known(self, request: Request) -> Resolved | None:
+        models = (resolved for _, resolved in self._models.values())
+        return next((resolved for resolved in models if resolved.makes(request.path, request.version)), None)
+
+    async def resolve(self, context: Context, target: Target) -> Resolved:
+        """Ask the API, or remember what it answered within the last five minutes."""
+        asked, resolved = self._models.get(target, (-math.inf, None))
+        if resolved is None or context.clock.now() > asked + REMEMBERED:
+            resolved = await resolve(context, target)
+            self.remember(target, resolved, now=context.clock.now())
+        return resolved
+
+    def remember(self, target: Target, resolved: Resolved, *, now: float) -> None:
+        self._models[target] = now, resolved
+
+    async def read_list(self, context: Context, *, after: datetime, before: datetime) -> Listing:
+        return await read_list(context.client, after=after, before=before)
+
+    def recorded(self, prediction_id: str) -> None:
+        """Nobody else reads the list with it."""
+
+    async def wait(  # noqa: PLR0913 - see the protocol
+        self,
+        context: Context,
+        prediction_id: str,
+        last: Prediction | None,
+        *,
+        stored: Prediction | None,  # noqa: ARG002 - it looks for itself
+        age: float,
+        until: float,
+        interval: float,
+        soon: bool,
+    ) -> Prediction | None:
+        return await wait(Watch(context, prediction_id, age=age), last, until=until, interval=interval, soon=soon)
+
+    async def check_folder(self, folder: Path) -> None:
+        await in_thread(check_folder, folder)
+
+    def keeps(self, context: Context, prediction: Prediction) -> bool:  # noqa: ARG002 - its text too
+        return prediction.output is not None
+
+    def saving(self, prediction: Prediction) -> AbstractAsyncContextManager[None]:  # noqa: ARG002 - it is the only one
+        return nullcontext()
+
+    def settle_problem(self, context: Context, prediction: Prediction, problem: str) -> str:
+        if problem:
+            context.reporter.warn(f"{prediction.id}: {problem}")
+        return ""
+
+    def advise_uncertain(self, context: Context, key: str) -> str:
+        return (
+            f"nothing is sent again by itself: {context.line('resume')} looks again, "
+            f"{context.line('wait', 'ID', '--key', key)} takes that prediction for this job"
+        )
+
+    def advise_disk(self, context: Context) -> str:
+        return "" if context.ephemeral else f"; {context.line('resume', '--save', 'DIR')} keeps it elsewhere"

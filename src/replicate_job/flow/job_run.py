@@ -1,0 +1,144 @@
+"""A job under way in this process: what the journal has of it, and what only this process knows."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable
+from typing import Any
+
+import msgspec
+
+from replicate_job.errors import ClaimLostError, JournalError, ReplicateJobError
+from replicate_job.flow.context import Context
+from replicate_job.flow.create import Created
+from replicate_job.flow.follow import Emit
+from replicate_job.flow.lifecycle import Step
+from replicate_job.flow.resolved import Resolved
+from replicate_job.flow.schema_cache import load_schema
+from replicate_job.job import Job, Result
+from replicate_job.journal.entry import Claim
+from replicate_job.outputs.promise import broken_promise
+from replicate_job.wire.prediction import Prediction
+from replicate_job.wire.target import parse_target
+
+LONGEST_BLOCKING_WAIT = 60
+"""Seconds that the API keeps a create request open at most (``Prefer: wait=60``)."""
+
+
+def new_key() -> str:
+    return f"job-{uuid.uuid4().hex[:16]}"
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """A job, and how to run it.
+
+    ``save`` is the folder for outputs, None to keep none. ``emit`` gets the output text as it comes. ``blocking_wait``
+    is the most seconds that the create request may be kept open; a shorter one shows progress sooner and the end later.
+    """
+
+    job: Job
+    key: str = msgspec.field(default_factory=new_key)
+    save: str | None = None
+    emit: Emit | None = None
+    blocking_wait: int = LONGEST_BLOCKING_WAIT
+
+
+class JobRun:
+    """One claim on a job, and how far it came.
+
+    ``entry`` is the journal's row as this process has brought it forward, ``resolved`` and ``schema`` what is known of
+    the model. ``created`` is what a create request or a look-up has just given, until its end was waited for.
+    ``fault`` is why the journal lacks the latest facts. ``result`` is set once there is nothing more to do.
+    """
+
+    def __init__(self, context: Context, claim: Claim, ask: Ask) -> None:
+        self.context, self.claim, self.ask = context, claim, ask
+        self.entry = claim.entry
+        request = self.entry.request
+        self.resolved: Resolved | None = context.strategy.known(request) if request else None
+        self.schema: dict[str, Any] | None = self.resolved.schema if self.resolved else None
+        self.created: Created | None = None
+        self.fault: JournalError | None = None
+        self.result: Result | None = None
+
+    @property
+    def step(self) -> Step:
+        if self.created:
+            return "wait"
+        is_new = self.claim.intends and self.entry.prediction_id is None
+        return "prepare" if is_new else self.entry.step
+
+    @property
+    def has_claim(self) -> bool:
+        """Whether the claim is still to be let go: the last fact does that by itself."""
+        return self.entry.state != "collected" or self.fault is not None
+
+    @property
+    def blocking_wait(self) -> int:
+        """Seconds; 0 where the prediction is shown as it goes, or not waited for."""
+        if self.ask.emit or not self.ask.job.wait_for_completion:
+            return 0
+        return int(min(self.ask.blocking_wait, LONGEST_BLOCKING_WAIT, self.ask.job.budget))
+
+    def advance(self, **facts: Any) -> None:
+        """Bring the entry forward."""
+        self.entry = msgspec.structs.replace(self.entry, **facts)
+
+    async def write(self, fact: Awaitable[None]) -> None:
+        """Write a fact about a prediction that exists: a journal that fails now must not cost its result.
+
+        Each fact holds those before it: one that is written makes up for all that could not be.
+        """
+        try:
+            await fact
+        except ClaimLostError:
+            raise
+        except JournalError as error:
+            self.fault = self.fault or error
+        else:
+            self.fault = None
+
+    def finish(self) -> Result:
+        """The result. Raises the JournalError that carries it, where the journal lacks a fact."""
+        assert self.result  # noqa: S101 - every last step has set it
+        if self.fault:
+            self.fault.result = self.result
+            raise self.fault
+        return self.result
+
+    async def find_schema(self, prediction: Prediction) -> dict[str, Any] | None:
+        """The model's schema, to tell files from text; an interrupted job asks for it again."""
+        self.schema = self.schema or self.stored_schema(prediction)
+        if self.schema is None and self.resolved is None:
+            # What was created, not what the model's name means by now.
+            request = self.entry.request
+            target = request.target if request else parse_target(self.entry.job.model)
+            try:
+                self.schema = (await self.context.strategy.resolve(self.context, target)).schema
+            except ReplicateJobError as error:
+                self.context.reporter.warn(f"{error}; files are told from text by their addresses alone")
+        return self.schema
+
+    def stored_schema(self, prediction: Prediction) -> dict[str, Any] | None:
+        """The schema of the prediction's version, where it was seen before."""
+        request = self.entry.request
+        version = (request.version if request else "") or prediction.version
+        return load_schema(self.context, version) if version else None
+
+    def keeps(self, prediction: Prediction) -> bool:
+        """Whether there is anything to save of it."""
+        return self.ask.save is not None and self.context.strategy.keeps(self.context, prediction)
+
+    def find_problem(self, prediction: Prediction) -> str:
+        """What it should have made and did not, as far as a schema is known; empty where there is nothing."""
+        if prediction.status != "succeeded" or prediction.data_removed:
+            return ""
+        if self.resolved and not self.resolved.makes_files:
+            return ""
+        is_known = self.schema or self.resolved
+        return broken_promise(prediction.output, self.schema if is_known else self.stored_schema(prediction))
+
+    def is_all(self, prediction: Prediction) -> bool:
+        """Whether nothing of the prediction has to be waited for, shown or kept."""
+        is_over = prediction.is_terminal and not prediction.data_removed
+        return is_over and self.ask.emit is None and not self.keeps(prediction) and not self.find_problem(prediction)

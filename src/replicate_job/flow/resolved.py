@@ -1,0 +1,30 @@
+"""What is known of a model: where its create request goes, and what its schema says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from replicate_job.wire.target import Target
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """``path`` is where the create request goes, ``version`` what its body names (empty: nothing).
+
+    ``schema`` is the version's OpenAPI document, None where the API does not show it. ``tried`` lists the look-ups.
+    ``secrets`` are the inputs that the API never gives back. ``makes_files`` is False where the schema allows no file
+    in the output.
+    """
+
+    target: Target
+    path: str
+    version: str = ""
+    schema: dict[str, Any] | None = None
+    tried: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+    makes_files: bool = True
+
+    def makes(self, path: str, version: str) -> bool:
+        """Whether a create request to that path, for that version, is one that it makes."""
+        return (self.path, self.version) == (path, version)

@@ -1,0 +1,199 @@
+"""The steps of a job. Each takes it from one state to the next, and can be driven on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from replicate_job.errors import NotFoundError, OutputError, OutputExpiredError, ReplicateJobError
+from replicate_job.flow.account import explain_missing
+from replicate_job.flow.collect import collect, result_of
+from replicate_job.flow.create import Created, create
+from replicate_job.flow.follow import follow
+from replicate_job.flow.job_run import JobRun
+from replicate_job.flow.lifecycle import Step
+from replicate_job.flow.prepare import prepare, resolve_and_check
+from replicate_job.flow.reconcile import reconcile
+from replicate_job.flow.retry import read
+from replicate_job.job import Result
+from replicate_job.journal.entry import Entry, Request
+from replicate_job.wire.prediction import Prediction
+
+
+async def create_step(run: JobRun) -> None:
+    """From ``claimed`` to ``created``, or as far as the create request's own answer leads."""
+    await _send(run, run.entry.request if run.entry.request and run.claim.intends else await _prepare(run))
+
+
+async def look_up_step(run: JobRun) -> None:
+    """From ``intended`` or ``uncertain`` to ``created``, by the prediction that there is or else by a new one."""
+    if found := await reconcile(run.context, run.claim):
+        run.created = Created(found, run.context.clock.now())  # a rival may have made it just now: it may be young
+        return
+    await _check_folder(run)
+    await _send(run, run.entry.request or await _prepare(run))
+
+
+async def _prepare(run: JobRun) -> Request:
+    context = run.context
+    try:
+        await _check_folder(run)
+        resolved = await resolve_and_check(context, run.entry.job)
+        request = await prepare(context, run.entry.job, resolved)
+    except ReplicateJobError as error:
+        await context.journal.refused(run.claim, str(error))
+        raise
+    run.resolved, run.schema = resolved, resolved.schema
+    return request
+
+
+async def _check_folder(run: JobRun) -> None:
+    if run.ask.save:
+        await run.context.strategy.check_folder(Path(run.ask.save))
+
+
+async def _send(run: JobRun, request: Request) -> None:
+    tried = run.resolved.tried if run.resolved else ()
+    run.advance(request=request)
+    created = await create(
+        run.context, run.claim, request, blocking_wait=run.blocking_wait, tried=tried, is_all=run.is_all
+    )
+    run.fault = created.fault
+    if created.prediction and created.collected:
+        run.context.reporter.observed(created.prediction)
+        run.advance(state="collected")
+        run.result = result_of(created.prediction, run.entry)
+    else:
+        run.created = created
+
+
+async def wait_step(run: JobRun) -> None:
+    """From ``created`` to ``ended``; the run stops where the job's budget ends before the prediction does."""
+    context, entry = run.context, run.entry
+    created = run.created or _resumed(run)
+    try:
+        if not run.ask.job.wait_for_completion:
+            prediction = created.prediction or await _get_prediction(run, created)
+            context.reporter.observed(prediction)
+            run.result = result_of(prediction, entry)
+            return
+        end = (await _wait(run, created)).with_logs(entry.prediction.logs if entry.prediction else None)
+    except NotFoundError as error:
+        await explain_missing(context, entry, error)
+        raise
+    run.created = None
+    if not end.is_terminal:
+        run.result = result_of(end, entry)
+        return
+    if end is not created.prediction or created.fault:
+        await run.write(context.journal.ended(run.claim, end))
+    run.advance(state="ended", prediction_id=end.id, status=end.status, prediction=end)
+
+
+def _resumed(run: JobRun) -> Created:
+    entry, clock = run.entry, run.context.clock
+    age = (entry.last_sent.age(clock) if entry.last_sent else None) or 0.0
+    return Created(str(entry.prediction_id), clock.now(), age=age)
+
+
+async def _get_prediction(run: JobRun, created: Created) -> Prediction:
+    ask = partial(run.context.client.get_prediction, created.id)
+    return await read(run.context, ask, young=created.age < run.context.retry_policy.appear)
+
+
+async def _wait(run: JobRun, created: Created) -> Prediction:
+    context, job = run.context, run.ask.job
+    until = created.sent_at + job.budget
+    if run.ask.emit:
+        last = created.prediction or await _get_prediction(run, created)
+        schema = await run.find_schema(last)
+        return await follow(context, last, schema, run.ask.emit, until=until, interval=job.poll_interval)
+    end = await context.strategy.wait(
+        context,
+        created.id,
+        created.prediction,
+        stored=run.entry.prediction,
+        age=created.age,
+        until=until,
+        interval=job.poll_interval,
+        soon=context.clock.now() < created.sent_at + max(1, run.blocking_wait),
+    )
+    return end or Prediction(id=created.id, status="starting")
+
+
+async def collect_step(run: JobRun) -> None:
+    """From ``ended`` to ``collected``: the outputs are kept. Raises OutputError with the ``result``."""
+    context, entry = run.context, run.entry
+    end = entry.prediction or await _ask_again(run)
+    result = result_of(end, entry)
+    if end.data_removed and end.output is None and end.status == "succeeded":
+        gone = f"the outputs of {end.id} were deleted before they were kept: the API keeps them for an hour"
+        await run.write(context.journal.collected(run.claim, end, (), gone))
+        raise OutputExpiredError(gone, result)
+    if run.keeps(end):
+        try:
+            result = await _save(run, end, result)
+        except OutputError as error:
+            await _note_loss(run, end, error)
+            return
+    if end.status == "succeeded" and not (end.output or run.resolved):
+        await run.find_schema(end)  # an interrupted job has not asked yet whether there should be more
+    problem = context.strategy.settle_problem(context, end, run.find_problem(end))
+    await run.write(context.journal.collected(run.claim, end, result.files, problem, save=run.ask.save))
+    run.advance(state="collected")
+    run.result = msgspec.structs.replace(result, problem=problem)
+
+
+async def _save(run: JobRun, end: Prediction, result: Result) -> Result:
+    context, schema = run.context, await run.find_schema(end)
+    async with context.strategy.saving(end):
+        return await collect(
+            context.fetch, result, schema, folder=Path(run.ask.save or ""), origin=context.client.base_url
+        )
+
+
+async def _note_loss(run: JobRun, end: Prediction, error: OutputError) -> None:
+    """Raise the error with what to do, unless the prediction has failed: that is the news then."""
+    context = run.context
+    is_disks = isinstance(error.__cause__, OSError) or isinstance(getattr(error.__cause__, "__cause__", None), OSError)
+    if is_disks:
+        error.args = (f"{error}{context.strategy.advise_disk(context)}",)
+    if isinstance(error, OutputExpiredError):
+        await run.write(context.journal.collected(run.claim, end, error.result.files, str(error)))
+    if end.status == "succeeded":
+        raise error
+    context.reporter.warn(str(error))
+    run.result = error.result
+
+
+async def _ask_again(run: JobRun) -> Prediction:
+    """The prediction of a job whose data were pruned, while the API has it. Raises OutputExpiredError."""
+    try:
+        prediction = await read(run.context, partial(run.context.client.get_prediction, str(run.entry.prediction_id)))
+    except NotFoundError:
+        raise _pruned(run.entry) from None
+    if prediction.data_removed or not prediction.is_terminal:
+        raise _pruned(run.entry)
+    return prediction
+
+
+def _pruned(entry: Entry) -> OutputExpiredError:
+    """Of this job the journal holds no more than that it is over: its key pays for nothing again."""
+    assert entry.prediction_id  # noqa: S101 - its state implies it
+    assert entry.status  # noqa: S101
+    gone = f"the job {entry.key!r} is over ({entry.prediction_id}, {entry.status}), and its data were pruned"
+    model = entry.job.model
+    result = Result(prediction_id=entry.prediction_id, status=entry.status, model=model, input={}, key=entry.key)
+    return OutputExpiredError(f"{gone}: use another key, or `prune --forget` to free this one", result)
+
+
+STEPS: dict[Step, Callable[[JobRun], Awaitable[None]]] = {
+    "prepare": create_step,
+    "look up": look_up_step,
+    "wait": wait_step,
+    "collect": collect_step,
+    "done": collect_step,  # of a finished job that files are to be kept of, after all
+}
