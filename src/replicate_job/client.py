@@ -233,8 +233,8 @@ class BatchCall:
     async def run(self) -> AsyncGenerator[list[Result], None]:
         async with open_session(self._settings, LogReporter(), model=self._job.model, rate=self._rate) as context:
             resolved = await resolve(context, parse_target(self._job.model))
-            drive = BatchRunner(context, self._batch(context, self._settings), resolved, self.tally)
-            async with aclosing(drive.run(self._rows)) as results:
+            runner = BatchRunner(context, self._batch(context, self._settings), resolved, self.tally)
+            async with aclosing(runner.run(self._rows)) as results:
                 async for some in results:
                     yield some
 

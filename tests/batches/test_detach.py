@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from replicate_job.batches import detach as module
-from replicate_job.batches.detach import leave
+from replicate_job.batches.detach import detach
 from replicate_job.flow.context import Context, moment
 from replicate_job.job import Job
 from replicate_job.journal.entry import Request
@@ -56,7 +56,7 @@ async def test_what_was_created_is_found_and_written_down_and_what_was_not_is_kn
                 await begin(context, 2),
                 await begin(context, 3, sent=False),
             ]
-            assert await leave(context, [*keys, "b/never"], cancel=False) == Counter(running=2, unsent=1)
+            assert await detach(context, [*keys, "b/never"], cancel=False) == Counter(running=2, unsent=1)
             assert await states(context, keys) == {"b/1": "created", "b/2": "created", "b/3": "claimed"}
             found = await context.journal.look_up(keys)
         assert [found[key].prediction_id for key in keys[:2]] == [each.id for each in api.predictions]
@@ -70,7 +70,7 @@ async def test_what_runs_is_canceled_where_that_is_asked_for(connect: Connect) -
                 await begin(context, 2),
                 await begin(context, 3, sent=False),
             ]
-            assert await leave(context, keys, cancel=True) == Counter(canceled=2, unsent=1)
+            assert await detach(context, keys, cancel=True) == Counter(canceled=2, unsent=1)
             assert (await states(context, keys))["b/3"] == "refused"
         assert {prediction.status for prediction in api.predictions} == {"canceled"}
 
@@ -79,8 +79,8 @@ async def test_what_is_over_is_left_alone(api: ScriptedAPI, connect: Connect) ->
     async with connect(api) as context:
         claim = await context.journal.claim("b/1", context.api, Job("acme/private"), None)
         await context.journal.created(claim, Prediction("p", "succeeded"), collected=True)
-        assert await leave(context, ["b/1"], cancel=True) == Counter()
-        assert await leave(context, [], cancel=True) == Counter()
+        assert await detach(context, ["b/1"], cancel=True) == Counter()
+        assert await detach(context, [], cancel=True) == Counter()
     assert api.requests == []
 
 
@@ -89,7 +89,7 @@ async def test_where_it_cannot_be_found_out_that_is_said(connect: Connect) -> No
         async with connect(api) as context:
             keys = [await begin(context, 1), await begin(context, 2, answered=True)]
             api.faults.next("list", "401")
-            assert await leave(context, keys, cancel=False) == Counter(running=1, unknown=1)
+            assert await detach(context, keys, cancel=False) == Counter(running=1, unknown=1)
             assert await states(context, keys) == {"b/1": "uncertain", "b/2": "created"}
 
 
@@ -100,9 +100,9 @@ async def test_leaving_takes_no_longer_than_its_time(connect: Connect, monkeypat
             keys = [await begin(context, 1), await begin(context, 2, answered=True)]
             api.faults.next("list", "hang")
             async with asyncio.timeout(5):
-                assert await leave(context, keys, cancel=False) == Counter(running=1, unknown=1)
+                assert await detach(context, keys, cancel=False) == Counter(running=1, unknown=1)
             # Nothing is held by who has left: the next one finds it.
-            assert await leave(context, keys, cancel=False) == Counter(running=2)
+            assert await detach(context, keys, cancel=False) == Counter(running=2)
 
 
 async def test_a_row_that_another_process_has_is_waited_for(connect: Connect, heard: Any) -> None:
@@ -111,7 +111,7 @@ async def test_a_row_that_another_process_has_is_waited_for(connect: Connect, he
             key = await begin(context, 1)
             entry = (await context.journal.look_up([key]))[key]
             claim = await other.journal.claim(key, other.api, entry.job, None)
-            task = asyncio.create_task(leave(context, [key], cancel=False))
+            task = asyncio.create_task(detach(context, [key], cancel=False))
             async with asyncio.timeout(10):
                 while not any("is being run by process" in line for line in heard.warnings):  # noqa: ASYNC110 - a reporter only hears
                     await asyncio.sleep(0.01)

@@ -35,7 +35,7 @@ class Work:
         await self.settle()
 
     async def _save(self, prediction: Prediction, event: asyncio.Event) -> None:
-        async with self.saves.turn(prediction):
+        async with self.saves.slot(prediction):
             self.began.append(prediction.id)
             self.now += 1
             self.most = max(self.most, self.now)
@@ -96,7 +96,7 @@ async def test_who_is_stopped_as_its_turn_comes_hands_it_on(work: Work) -> None:
     event = asyncio.Event()
 
     async def stop_the_next() -> None:
-        async with work.saves.turn(ended(0)):
+        async with work.saves.slot(ended(0)):
             await event.wait()
         work.tasks[AT_ONCE - 1].cancel()  # it has been given the turn just now, and has not gone on yet
 
@@ -118,6 +118,6 @@ async def test_a_save_that_fails_or_is_stopped_makes_room(work: Work) -> None:
     await work.settle()
     assert work.began[AT_ONCE:] == ["p1"]
     with pytest.raises(OSError, match="disk"):
-        async with DownloadQueue(work.tally).turn(ended(5)):
+        async with DownloadQueue(work.tally).slot(ended(5)):
             raise OSError("disk")
     assert work.tally.saving == AT_ONCE + 1

@@ -10,16 +10,16 @@ from contextlib import aclosing
 
 import pytest
 
-from replicate_job.batches.reader import AHEAD, FULL, feed
+from replicate_job.batches.reader import AHEAD, FULL, read_ahead
 
 
 async def test_everything_comes_once_and_in_order() -> None:
-    assert [row async for chunk in feed(range(5000)) for row in chunk] == list(range(5000))
+    assert [row async for chunk in read_ahead(range(5000)) for row in chunk] == list(range(5000))
 
 
 async def test_nothing_gives_nothing() -> None:
     nothing: list[int] = []
-    assert [chunk async for chunk in feed(nothing)] == []
+    assert [chunk async for chunk in read_ahead(nothing)] == []
 
 
 async def test_no_more_than_so_many_are_read_ahead() -> None:
@@ -33,7 +33,7 @@ async def test_no_more_than_so_many_are_read_ahead() -> None:
                 full.set()
             yield taken
 
-    async with aclosing(feed(endless())) as chunks:
+    async with aclosing(read_ahead(endless())) as chunks:
         first = await anext(chunks)
         assert await asyncio.to_thread(full.wait, 10)
         await asyncio.sleep(0.1)  # time in which a reader without a bound would go on
@@ -54,7 +54,7 @@ async def test_of_large_rows_fewer_are_read_ahead() -> None:
                 full.set()
             yield taken
 
-    async with aclosing(feed(endless(), lambda _: FULL // 4)) as chunks:
+    async with aclosing(read_ahead(endless(), lambda _: FULL // 4)) as chunks:
         first = await anext(chunks)
         assert await asyncio.to_thread(full.wait, 10)
         second = await anext(chunks)
@@ -72,7 +72,7 @@ async def test_what_an_iterable_raises_comes_after_all_that_it_gave(count: int) 
     found: list[int] = []
 
     async def take() -> None:
-        async for chunk in feed(broken()):
+        async for chunk in read_ahead(broken()):
             found.extend(chunk)
 
     with pytest.raises(LookupError, match="no more"):
@@ -83,7 +83,7 @@ async def test_what_an_iterable_raises_comes_after_all_that_it_gave(count: int) 
 async def test_an_iterable_that_blocks_hands_over_what_it_has_and_lets_the_loop_go_on() -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading) as pipe, os.fdopen(writing, "w") as other_end:
-        async with aclosing(feed(pipe)) as chunks:
+        async with aclosing(read_ahead(pipe)) as chunks:
             for number in range(3):
                 other_end.write(f"{number}\n")
                 other_end.flush()
@@ -108,7 +108,7 @@ async def test_a_feed_that_is_left_takes_no_more() -> None:
         finally:
             ended.set()
 
-    async with aclosing(feed(endless())) as chunks:
+    async with aclosing(read_ahead(endless())) as chunks:
         await anext(chunks)
     assert await asyncio.to_thread(ended.wait, 10)
 
@@ -122,7 +122,7 @@ async def test_an_async_iterable_is_taken_row_by_row() -> None:
             taken += 1
             yield number
 
-    async with aclosing(feed(come())) as chunks:
+    async with aclosing(read_ahead(come())) as chunks:
         assert await anext(chunks) == [0]
         assert taken == 1
         assert [chunk async for chunk in chunks] == [[number] for number in range(1, 10)]

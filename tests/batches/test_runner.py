@@ -124,7 +124,7 @@ async def test_a_batch_that_is_left_again_and_again_does_the_rest_each_time(conn
             async with connect(api, settle=0.7) as context:
                 drive = make(context)
                 found = await run(drive, given, most=left_at)
-                assert drive.left["unknown"] == 0
+                assert drive.detached["unknown"] == 0
                 assert len(found) < 120
         async with connect(api, settle=0.7) as context:
             drive = make(context)
@@ -143,7 +143,7 @@ async def test_a_batch_that_is_left_says_what_runs_and_the_next_one_adopts_it(co
             await wait_for(lambda: len(api.predictions) == 6)
             task.cancel()
             await asyncio.wait([task])
-            assert drive.left == Counter(running=6)
+            assert drive.detached == Counter(running=6)
             for prediction in api.predictions:
                 prediction.finish()
             api.next(*[INSTANT] * 14)
@@ -162,7 +162,7 @@ async def test_a_batch_that_is_left_as_its_rows_are_taken_up_is_left_at_once(con
             task.cancel()
             async with asyncio.timeout(5):
                 await asyncio.wait([task])
-            assert drive.left["unknown"] == 0
+            assert drive.detached["unknown"] == 0
 
 
 async def test_a_batch_that_is_left_cancels_what_runs_where_it_is_told_to(connect: Connect) -> None:
@@ -173,7 +173,7 @@ async def test_a_batch_that_is_left_cancels_what_runs_where_it_is_told_to(connec
             await wait_for(lambda: len(api.predictions) == 4)
             task.cancel()
             await asyncio.wait([task])
-        assert drive.left == Counter(canceled=4)
+        assert drive.detached == Counter(canceled=4)
         assert {prediction.status for prediction in api.predictions} == {"canceled"}
 
 
@@ -308,7 +308,7 @@ async def test_without_credit_what_runs_comes_to_its_end_and_the_rest_is_done_th
             assert {result.status for result in found} == {"succeeded"}
             assert len(found) == api.created == 5
             assert "402" in drive.stopped
-            assert drive.left == Counter()
+            assert drive.detached == Counter()
             assert api.count("create") <= 5 + 8
             api.faults.clear()
             check_once(api, await run(make(context), rows(50)), 50)

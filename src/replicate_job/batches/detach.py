@@ -1,4 +1,4 @@
-"""Leaving a batch while predictions run: they run on, and the journal is to know which they are."""
+"""Detach from a batch whose predictions run on: the journal has to know which they are."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from replicate_job.flow.reconcile import reconcile
 from replicate_job.journal.entry import Entry
 
 LONGEST = 15.0
-"""Seconds that leaving may take."""
+"""Seconds that detaching may take."""
 
 
-async def leave(context: Context, keys: Sequence[str], *, cancel: bool) -> Counter[str]:
-    """Find out what the creates made whose answers are not awaited any more; with ``cancel``, cancel what runs.
+async def detach(context: Context, keys: Sequence[str], *, cancel: bool) -> Counter[str]:
+    """Find out what the unanswered create requests made; with ``cancel``, cancel what runs.
 
-    Comes back with how many are ``running``, ``canceled``, ``unknown``: not found out within ``LONGEST`` seconds.
+    Gives how many are ``running``, ``canceled``, ``unsent`` and ``unknown`` (not found out within ``LONGEST`` seconds).
     """
     entries = [
         entry
@@ -30,7 +30,7 @@ async def leave(context: Context, keys: Sequence[str], *, cancel: bool) -> Count
     ]
     if context.ephemeral:
         return Counter()
-    left = Counter({"unknown": len(entries)})
+    outcomes = Counter({"unknown": len(entries)})
 
     async def settle(entry: Entry) -> None:
         with suppress(ReplicateJobError):
@@ -38,12 +38,12 @@ async def leave(context: Context, keys: Sequence[str], *, cancel: bool) -> Count
                 outcome = "canceled" if await cancel_job(context, entry) else "unsent"
             else:
                 outcome = "running" if entry.prediction_id or await _find(context, entry) else "unsent"
-            left.update({outcome: 1, "unknown": -1})
+            outcomes.update({outcome: 1, "unknown": -1})
 
     with suppress(TimeoutError):
         async with asyncio.timeout(LONGEST):
             await asyncio.gather(*map(settle, entries))
-    return +left
+    return +outcomes
 
 
 async def _find(context: Context, entry: Entry) -> str | None:

@@ -1,4 +1,4 @@
-"""Saving the outputs of many predictions: a few at a time, those first that the API deletes first."""
+"""Downloads of many predictions: a few at a time, and first those that the API deletes first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from replicate_job.batches.progress import Tally
 from replicate_job.wire.prediction import Prediction
 
 AT_ONCE = 16
-"""Predictions whose files are fetched together; the files of one are fetched several at a time too."""
+"""Predictions whose files are fetched at the same time. Of each, several files are."""
 
 
 class DownloadQueue:
@@ -22,7 +22,7 @@ class DownloadQueue:
         self._queue: list[tuple[str, int, asyncio.Future[None]]] = []
 
     @asynccontextmanager
-    async def turn(self, prediction: Prediction) -> AsyncIterator[None]:
+    async def slot(self, prediction: Prediction) -> AsyncIterator[None]:
         self._tally.running -= 1
         self._tally.saving += 1
         try:
@@ -30,7 +30,7 @@ class DownloadQueue:
             try:
                 yield
             finally:
-                self._leave()
+                self._release()
         finally:
             self._tally.saving -= 1
             self._tally.running += 1
@@ -39,17 +39,17 @@ class DownloadQueue:
         if self._free:
             self._free -= 1
             return
-        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        slot: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._number += 1
-        heapq.heappush(self._queue, (end, self._number, mine))
+        heapq.heappush(self._queue, (end, self._number, slot))
         try:
-            await mine
+            await slot
         except asyncio.CancelledError:
-            if mine.done() and not mine.cancelled():  # its turn had just come
-                self._leave()
+            if slot.done() and not slot.cancelled():  # its slot had just become free
+                self._release()
             raise
 
-    def _leave(self) -> None:
+    def _release(self) -> None:
         while self._queue:
             _, _, first = heapq.heappop(self._queue)
             if not first.done():

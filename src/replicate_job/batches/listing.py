@@ -28,7 +28,7 @@ class _Asked(msgspec.Struct, eq=False):
 
 
 class SharedList:
-    """While a reading goes on, whoever asks is served by the next one: each answer is of after its question."""
+    """Reads the list for many at once. A request that comes during a reading gets the next one, which is newer."""
 
     def __init__(self, client: API) -> None:
         self._client = client

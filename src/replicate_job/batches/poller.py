@@ -1,4 +1,4 @@
-"""Waiting for thousands of predictions: rounds through the account's list, a hundred of them a request."""
+"""Poll thousands of predictions: rounds through the account's list, a hundred of them a request."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ PACE = 50.0
 GROUP = 95
 """Predictions that are asked for in one request. A page has 100; made at the same time, a few more get into it."""
 SINGLY = 2
-"""Up to so many are not worth a page."""
+"""Up to so many predictions are asked for one by one."""
 PAD = timedelta(milliseconds=2)
-"""By which the span of a page is wider than its predictions' own: whether its ends belong to it nobody documents."""
+"""How much wider the span of a request is than its predictions: it is not documented whether its ends belong to it."""
 MISSES = 3
 """Rounds in which a list did not show a prediction, after which it is asked for singly every other round."""
 
 
 class _Waiting(msgspec.Struct, eq=False):
-    """``created`` is the API's time, None where no answer told it yet."""
+    """``created`` is the API's time, None until an answer holds it."""
 
     watch: Watch
     end: asyncio.Future[Prediction]
@@ -52,7 +52,7 @@ class _Waiting(msgspec.Struct, eq=False):
 
 
 class Poller:
-    """One watcher for all who wait. It is at work only while somebody does."""
+    """Polls for all that wait. It sends nothing while none does."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -115,7 +115,7 @@ class Poller:
         if prediction:
             misses = min(one.misses, MISSES - 1)
             one.observed(prediction)
-            one.misses = misses  # the list may not show it, whatever its own address says: it is asked by turns
+            one.misses = misses  # the list may still lack it: single requests and lists take turns
         return 1, False
 
     async def _ask_listed(self, group: list[_Waiting]) -> tuple[int, bool]:
@@ -153,7 +153,7 @@ class Poller:
         shown = {prediction.id for prediction in page.results}
         reached = parse_time(page.results[-1].created_at) if page.next and page.results else None
         left = [one for one in group if reached and _created(one) < reached]
-        if len(left) == len(group):  # others made at the same moment, or a server without the filter: no way past them
+        if len(left) == len(group):  # many of one moment, or a server without the filter: no next page would help
             left = []
         for one in group[: len(group) - len(left)]:
             one.misses += one.watch.id not in shown

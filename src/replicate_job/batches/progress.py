@@ -1,4 +1,4 @@
-"""Where a batch stands: numbers for whoever shows its progress."""
+"""The numbers of a batch's progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that wait for the rate limit to let their creates through."""
+"""Rows that wait for a slot of the rate limit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from replicate_job.flow.context import Context
 
 
 class RateQueue:
-    """They can be called off together: nothing of them has been sent."""
+    """They can be called off together, as none has sent anything."""
 
     def __init__(self, context: Context, tally: Tally) -> None:
         self._client, self._tally = context.client, tally
@@ -18,7 +18,7 @@ class RateQueue:
         self._is_off = False
 
     async def wait(self) -> None:
-        """Come back when this task is to send its create. Raises CancelledError when that is called off."""
+        """Wait until this task may send its create request. Raises CancelledError when the queue is called off."""
         task = asyncio.current_task()
         assert task  # noqa: S101 - coroutines run in one
         if self._is_off:
@@ -32,13 +32,13 @@ class RateQueue:
             self._tally.waiting -= 1
 
     def cancel(self) -> None:
-        """Call off those that wait, and all that come later."""
+        """Call off the rows that wait, and all that come later."""
         self._is_off = True
         for task in self._queued:
             task.cancel()
 
-    def tell(self) -> None:
-        """Bring the tally up to date about the limit."""
+    def update_tally(self) -> None:
+        """Write the limit as it is now into the tally."""
         creates, tally = self._client.creates, self._tally
         tally.pace, tally.paused = creates.bucket.pace, creates.paused
         tally.throttled = creates.throttled + self._client.others.throttled

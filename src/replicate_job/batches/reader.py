@@ -16,10 +16,10 @@ FULL = 16 * 1024**2
 T = TypeVar("T")
 
 
-async def feed(
+async def read_ahead(
     rows: Iterable[T] | AsyncIterable[T], size: Callable[[T], int] = lambda _: 0
 ) -> AsyncGenerator[list[T], None]:
-    """Yield what has come, some at a time. Raises what the iterable raises, after the rows that it gave before.
+    """Yield the rows that have come, some at a time. Raises what the iterable raises, after the rows before it.
 
     ``size`` says about how many bytes a row takes. An iterable that may block is read in one thread of its own.
     """
@@ -48,7 +48,7 @@ class _Reader(Generic[T]):
         threading.Thread(target=self._serve, name="rows", daemon=True).start()
 
     async def take(self) -> list[T]:
-        """Everything that has come; none at the end."""
+        """All rows that have come; none at the end."""
         while True:
             self._news.clear()
             with self._taken:
@@ -78,17 +78,33 @@ class _Reader(Generic[T]):
                     self._size += self._size_of(row)
                     is_news = len(self._chunk) == 1
                 if is_news:
-                    self._tell()
+                    self._notify()
         except BaseException as error:  # noqa: BLE001 - it belongs to whoever takes
             self._failure = error
         finally:
             with self._taken:
                 self._ended = True
-            self._tell()
+            self._notify()
 
     def _has_room(self) -> bool:
         return len(self._chunk) < AHEAD and self._size < FULL
 
-    def _tell(self) -> None:
-        with suppress(RuntimeError):  # the loop has been closed: nobody takes any more
+    def _notify(self) -> None:
+        with suppress(RuntimeError):  # the loop has been closed: no more rows are taken
             self._loop.call_soon_threadsafe(self._news.set)
+
+
+class LineSet:
+    """A set of line numbers, in a bit each."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+
+    def add(self, line: int) -> None:
+        missing = (line >> 3) + 1 - len(self._bits)
+        if missing > 0:
+            self._bits.extend(bytes(missing))
+        self._bits[line >> 3] |= 1 << (line & 7)
+
+    def __contains__(self, line: int) -> bool:
+        return line >> 3 < len(self._bits) and bool(self._bits[line >> 3] >> (line & 7) & 1)

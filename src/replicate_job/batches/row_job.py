@@ -9,7 +9,22 @@ from typing import Any
 import msgspec
 
 from replicate_job.batches.rows.row import Row
-from replicate_job.errors import ColumnsError, InputError, JobError
+from replicate_job.errors import (
+    APIError,
+    AuthenticationError,
+    ColumnsError,
+    DamagedError,
+    InputError,
+    JobError,
+    MissingVariableError,
+    ModelNotFoundError,
+    OutputError,
+    PaymentRequiredError,
+    RateLimitError,
+    ReplicateJobError,
+    TooLargeError,
+    UncertainError,
+)
 from replicate_job.flow.resolved import Resolved
 from replicate_job.inputs.flaws import flaws
 from replicate_job.inputs.schema import Checker
@@ -128,3 +143,23 @@ def _hash(values: dict[str, Any]) -> str:
     except (RecursionError, ValueError, OverflowError):  # a column that is left out may hold anything
         encoded = _encoder.encode({name: value for name, value in values.items() if not flaws({name: value})})
     return hashlib.sha256(encoded).hexdigest()[:8]
+
+
+def is_of_row(error: ReplicateJobError) -> bool:
+    """Whether the error is this row's alone. One that all rows share would only fail them one by one.
+
+    Shared by all: no credit, a wrong token, no such model, an API or a network that is down, a journal or a disk that
+    cannot be written.
+    """
+    match error:
+        case AuthenticationError() | PaymentRequiredError() | RateLimitError():
+            return False
+        case ModelNotFoundError() | MissingVariableError():
+            return False
+        case APIError():
+            return error.status < 500  # noqa: PLR2004 - HTTP's server errors
+        case OutputError():
+            return not isinstance(error.__cause__, OSError)
+        case JobError() | UncertainError() | TooLargeError() | DamagedError():
+            return True
+    return False

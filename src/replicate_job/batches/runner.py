@@ -13,13 +13,11 @@ import msgspec
 from replicate_job.aio import in_thread
 from replicate_job.batches.attempts import attempt_key, attempt_of, has_failed, latest
 from replicate_job.batches.blocking_wait import BlockingWaits
-from replicate_job.batches.detach import leave
-from replicate_job.batches.fault import is_the_rows
-from replicate_job.batches.lines import LineSet
+from replicate_job.batches.detach import detach
 from replicate_job.batches.progress import Tally
 from replicate_job.batches.rate_queue import RateQueue
-from replicate_job.batches.reader import feed
-from replicate_job.batches.row_job import Names, RowJob, RowJobs, another_input
+from replicate_job.batches.reader import LineSet, read_ahead
+from replicate_job.batches.row_job import Names, RowJob, RowJobs, another_input, is_of_row
 from replicate_job.batches.rows.row import Row
 from replicate_job.batches.spec import Batch
 from replicate_job.batches.strategy import RowStrategy
@@ -41,7 +39,7 @@ from replicate_job.wire.target import parse_target
 RowSource = Iterable[Row] | AsyncIterable[Row]
 
 UNTAKEN = 1000
-"""Results that may wait for whoever reads them, before the batch takes no more rows."""
+"""Results that may wait to be taken, before the batch takes no more rows."""
 PACED = {"connects": 40, "throttle": 1e9}
 """A batch outlasts a network that is away for five minutes, and waits for its rate limit as long as that takes."""
 A_WEEK = 7 * 24 * 3600
@@ -53,12 +51,12 @@ TICK = 0.2
 class BatchRunner:
     """One run of a batch: ``replay`` gives what was over before, ``run`` the rest as it comes.
 
-    ``tally`` says where it stands, ``stopped`` why it takes no more rows, and ``left`` what became of the predictions
-    that ran when it was left (see ``leave``).
+    ``tally`` says where it stands, ``stopped`` why it takes no more rows, and ``detached`` what became of the
+    predictions that ran when it was closed early (see ``detach``).
     """
 
     def __init__(self, context: Context, batch: Batch, resolved: Resolved, tally: Tally) -> None:
-        self.tally, self.stopped, self.left = tally, "", Counter[str]()
+        self.tally, self.stopped, self.detached = tally, "", Counter[str]()
         job = msgspec.structs.replace(batch.job, wait_for_completion=True, poll_interval=1, max_poll_attempts=A_WEEK)
         self._batch, self._resolved = batch, resolved
         self._items = RowJobs(job, resolved, batch.read, batch.id_column)
@@ -66,10 +64,10 @@ class BatchRunner:
         shared = msgspec.structs.replace(context, retry_policy=retry_policy)
         self._strategy = RowStrategy(shared, batch.id, parse_target(job.model), resolved, tally)
         self._context = msgspec.structs.replace(shared, strategy=self._strategy)
-        self._turns = RateQueue(self._context, tally)
+        self._rate_queue = RateQueue(self._context, tally)
         self._started: dict[str, float] = {}
         self._blocking_waits = BlockingWaits(self._started, context.clock.now)
-        self._told, self._began = LineSet(), context.clock.time()
+        self._replayed, self._began = LineSet(), context.clock.time()
         self._results: asyncio.Queue[Result | None] = asyncio.Queue(UNTAKEN)
         self._tasks: dict[asyncio.Task[None], str] = {}
         self._by_name: dict[str, asyncio.Task[None]] = {}
@@ -99,7 +97,7 @@ class BatchRunner:
             yield failures
 
     def _find_problem(self, item: RowJob, entry: Entry | None) -> str:
-        """What keeps the row from a prediction of its own, before one is created; empty where nothing does."""
+        """Why the row would get no prediction of its own; empty where it would."""
         if entry is None:
             return self._items.check(item)
         if self._context.journal.is_same(entry, item.job) or self._is_retried(entry):
@@ -110,7 +108,7 @@ class BatchRunner:
         """Yield the results of rows that are over, in the order of the rows, without a request."""
         async for results, _, _ in self._pass(rows):
             for result in results:
-                self._told.add(result.line)
+                self._replayed.add(result.line)
             yield results
 
     async def _pass(self, rows: RowSource) -> AsyncGenerator[tuple[list[Result], list[RowJob], dict[str, Entry]], None]:
@@ -129,7 +127,7 @@ class BatchRunner:
     async def _make_items(self, rows: RowSource) -> AsyncGenerator[tuple[list[RowJob], dict[str, Entry]], None]:
         """Some rows at a time as they come, and what the journal has of them, by name."""
         left = self._batch.limit
-        async with aclosing(feed(rows, _size)) as chunks:
+        async with aclosing(read_ahead(rows, _size)) as chunks:
             async for chunk in chunks:
                 items = [self._items.make(row) for row in chunk[:left]]
                 yield items, await self._look_up(items)
@@ -140,8 +138,8 @@ class BatchRunner:
     async def run(self, rows: RowSource) -> AsyncGenerator[list[Result], None]:
         """Yield results as they come, whatever is ready together; those of bad rows too.
 
-        Raises the error that stopped the batch, once all that was under way has ended: what a row alone is guilty of
-        is in its result. Closed early, it leaves what runs, written down to be adopted.
+        Raises the error that stopped the batch, once everything under way has ended. An error of one row is in that
+        row's result. Closed early, it detaches: predictions run on, and the journal knows them.
         """
         batch = self._batch
         if batch.save:
@@ -161,17 +159,17 @@ class BatchRunner:
                 raise self._fault
         finally:
             await self._background.close()
-            await self._leave()
+            await self._detach()
 
     def stop(self, reason: str) -> None:
         """Create nothing more. What runs goes on to its end."""
         self.stopped = self.stopped or reason
         if self._reading:
             self._reading.cancel()
-        self._turns.cancel()
+        self._rate_queue.cancel()
 
     async def _take(self) -> list[Result]:
-        """What there is, at least one; nothing at the end."""
+        """All results that are ready, at least one; none at the end."""
         taken: list[Result] = []
         while not taken or not self._results.empty():
             if self._is_finished and self._results.empty():
@@ -181,19 +179,19 @@ class BatchRunner:
         return taken
 
     def _finish(self, _: asyncio.Task[None]) -> None:
-        """End the taking, whatever ended the work."""
+        """Wake the taker, whatever ended the work."""
         self._is_finished = True
-        with suppress(asyncio.QueueFull):  # then there is something to take, and that it is over shows after it
+        with suppress(asyncio.QueueFull):  # then a taker is not waiting, and sees the end after the results
             self._results.put_nowait(None)
 
     def _fail(self, error: BaseException) -> None:
-        """Bring the batch to its end after an error that is no single row's."""
+        """End the batch after an error that all rows share."""
         self._fault = self._fault or error
         self.stop(str(error))
 
     async def _tick(self) -> None:
         while True:
-            self._turns.tell()
+            self._rate_queue.update_tally()
             self._ended.set()
             await asyncio.sleep(TICK)
 
@@ -206,16 +204,16 @@ class BatchRunner:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _leave(self) -> None:
-        flying = list(self._started)
+    async def _detach(self) -> None:
+        under_way = list(self._started)
         tasks = [*self._tasks, *([self._reading] if self._reading else [])]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
         try:
-            if flying:
-                self.left = await leave(self._context, flying, cancel=self._batch.cancels())
+            if under_way:
+                self.detached = await detach(self._context, under_way, cancel=self._batch.cancels())
         finally:
             await self._strategy.close()
 
@@ -232,7 +230,7 @@ class BatchRunner:
     async def _begin(self, item: RowJob, entry: Entry | None) -> None:
         """Start the row's job when there is room, or give its result at once where it is over."""
         if entry and self._is_over(item, entry):
-            if item.line not in self._told:
+            if item.line not in self._replayed:
                 result = self._stored(item, entry)
                 self._count(result, stored=True)
                 await self._results.put(result)
@@ -257,7 +255,7 @@ class BatchRunner:
             self._fail(error)
 
     def _is_over(self, item: RowJob, entry: Entry) -> bool:
-        """Whether there is nothing to do. What another input left under this name is told by the claim."""
+        """Whether there is nothing to do. A name that another input has used is left to the claim, which refuses it."""
         if entry.step != "done" or entry.prediction is None:
             return False
         if self._is_retried(entry) or lacks_files(entry, self._batch.save):
@@ -283,7 +281,7 @@ class BatchRunner:
                 entry = (await self._look_up([item])).get(item.name)
             result = await self._result(item, entry)
         except ReplicateJobError as error:
-            if not is_the_rows(error):
+            if not is_of_row(error):
                 raise
             carried = error.result if isinstance(error, OutputError) else None
             problem = str(error)
@@ -300,7 +298,7 @@ class BatchRunner:
             key = entry.key
         if entry is None and not has_files(item.job.input_data):
             request = write_request(item.job, self._resolved, item.job.input_data)
-            await self._turns.wait()
+            await self._rate_queue.wait()
         begun = self._started[key] = self._context.clock.now()
         self.tally.running += 1
         ask = Ask(

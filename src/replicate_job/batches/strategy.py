@@ -69,7 +69,7 @@ class RowStrategy:
         return bool(find_files(prediction.output, self._resolved.schema, origin=context.client.base_url))
 
     def saving(self, prediction: Prediction) -> AbstractAsyncContextManager[None]:
-        return self._downloads.turn(prediction)
+        return self._downloads.slot(prediction)
 
     def settle_problem(self, context: Context, prediction: Prediction, problem: str) -> str:  # noqa: ARG002 - its record tells
         return problem

@@ -248,18 +248,18 @@ class _Command:
                 read = AtPaths(resolved.schema, observe=partial(self._observe, context)).read(constants)
                 self._job = msgspec.structs.replace(self._job, input_data=self._job.input_data | read)
             batch = self._batch(context)
-            drive = BatchRunner(context, batch, resolved, self._tally)
+            runner = BatchRunner(context, batch, resolved, self._tally)
             if options.dry_run:
-                return await self._check(drive)
+                return await self._check(runner)
             with ResultsFile(Path(options.results)) as file:
                 check_owner(Path(options.results), batch.id)
                 self._report = self._place_report(batch.id)
-                self._drive = drive
+                self._drive = runner
                 await self._replay(context, batch, file)
-                async with aclosing(drive.run(self._rows)) as results:
+                async with aclosing(runner.run(self._rows)) as results:
                     async for some in results:
                         self._write(file, some)
-        return self._exit_code(drive)
+        return self._exit_code(runner)
 
     def _again(self) -> str:
         """The command as it was given, for a shell, but for its secrets."""
@@ -323,8 +323,8 @@ class _Command:
         if self._shared.verbose and (error := error_of(result)):
             self._progress.note(f"line {result.line}: {error}")
 
-    async def _check(self, drive: BatchRunner) -> int:
-        async with aclosing(drive.check(self._rows)) as failures:
+    async def _check(self, runner: BatchRunner) -> int:
+        async with aclosing(runner.check(self._rows)) as failures:
             async for some in failures:
                 for result in some:
                     self._add(result)
@@ -354,25 +354,25 @@ class _Command:
         """None where a line may be of any length."""
         return None if self._shared.verbose else width()
 
-    def _tell_how_to_go_on(self, drive: BatchRunner, *, is_whole: bool) -> None:
-        again, is_short = f"`{self._again()}", self._is_short(drive)
-        if is_whole and is_short and drive.stopped:
-            tell(f"stopped: {drive.stopped}")
-        left = ", ".join(f"{count:,} {_LEFT[what]}" for what, count in drive.left.items() if what in _LEFT)
+    def _tell_how_to_go_on(self, runner: BatchRunner, *, is_whole: bool) -> None:
+        again, is_short = f"`{self._again()}", self._is_short(runner)
+        if is_whole and is_short and runner.stopped:
+            tell(f"stopped: {runner.stopped}")
+        left = ", ".join(f"{count:,} {_LEFT[what]}" for what, count in runner.detached.items() if what in _LEFT)
         if left:
             tell(f"{left}: {again}` goes on with them" + (", and does the rest" if is_short else ""))
         elif is_short:
             tell(f"{again}` does the rest")
-        canceled = drive.left["canceled"]
+        canceled = runner.detached["canceled"]
         if canceled:
             tell(f"{canceled:,} canceled")
         if (self._tally.failed or canceled) and not self._options.retry_failed:
             tell(f"{again} --retry-failed` makes a new prediction for each that did not succeed")
 
-    def _is_short(self, drive: BatchRunner) -> bool:
+    def _is_short(self, runner: BatchRunner) -> bool:
         """Whether there are rows that have neither ended nor begun."""
-        total, begun = self._tally.total, drive.left.total() - drive.left["unsent"]
-        return bool(drive.stopped) if total is None else self._tally.over + begun < total
+        total, begun = self._tally.total, runner.detached.total() - runner.detached["unsent"]
+        return bool(runner.stopped) if total is None else self._tally.over + begun < total
 
     def _place_report(self, batch: str) -> _Report | None:
         """Where the report goes, looked at before anything is paid for; None where there is to be none."""
@@ -398,7 +398,7 @@ class _Command:
             results = Path(self._options.results)
             write_report(results, report.path, title=report.title, command=self._again(), batch=report.batch)
 
-    def _exit_code(self, drive: BatchRunner) -> int:
+    def _exit_code(self, runner: BatchRunner) -> int:
         if self._tally.failed or self._tally.wrong:
             return FAILED
-        return UNFINISHED if drive.stopped and self._is_short(drive) else SUCCEEDED
+        return UNFINISHED if runner.stopped and self._is_short(runner) else SUCCEEDED

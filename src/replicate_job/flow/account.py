@@ -1,4 +1,4 @@
-"""Whose token this is: a list of predictions proves nothing about another account's."""
+"""The account of a token. Each account lists its own predictions only: a list proves nothing about another's."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from replicate_job.journal.entry import Entry
 from replicate_job.journal.protocol import Journal
 
 GRACE = 1.0
-"""Seconds that a session waits at its end for an answer which is under way."""
+"""Seconds that a session waits at its end for the answer of a request which is under way."""
 
 
 class AccountNote:
     """Asks for the token's account once, beside the first create request, and writes it into the journal.
 
-    A token that is withdrawn later could not be asked about any more. ``is_needed``: the API knows accounts.
+    Later may be too late: a token that was withdrawn gets no answer. ``is_needed``: the API knows accounts.
     """
 
     def __init__(self, api: str, client: API, journal: Journal, *, is_needed: bool) -> None:
@@ -31,7 +31,7 @@ class AccountNote:
             self._work = asyncio.create_task(self.find())
 
     async def find(self) -> str | None:
-        """The account, from the journal or else from the API; None where neither tells."""
+        """The account, from the journal or else from the API; None where neither knows it."""
         with suppress(ReplicateJobError):
             if known := await self._journal.account(self._api):
                 return known

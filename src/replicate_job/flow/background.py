@@ -1,4 +1,4 @@
-"""Tasks that run beside those who wait for what they do. None ends unheard."""
+"""Background tasks whose failure reaches all that wait for their work."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 class Background:
-    """The background tasks of one owner. ``fail`` gets whatever ends one of them before its time.
+    """The background tasks of one owner. ``fail`` gets the error that ends one of them early.
 
-    Waiters hold futures or queues that a task is to fill, and not the task itself: ``fail`` has to reach them all.
+    The waiters hold futures or queues that a task fills, not the task itself. So ``fail`` has to reach them all.
     """
 
     def __init__(self, fail: Callable[[BaseException], object]) -> None:

@@ -1,4 +1,4 @@
-"""Cancel a job, also one whose create is not answered yet."""
+"""Cancel a job, also while its create request is not answered yet."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ CONFIRM = 10.0
 
 
 async def cancel_job(context: Context, entry: Entry, *, within: float | None = None) -> Prediction | None:
-    """Cancel the prediction of this job, looking for it where its create was never answered.
+    """Cancel the prediction of this job. Where the create request was not answered, look for the prediction first.
 
-    None where there is none: then the job's key is free again. Raises UncertainError, also where it is not known
-    ``within`` so many seconds, and the API's errors.
+    None where there is no prediction: then the job's key is free again. Raises UncertainError, also where it is not
+    known ``within`` so many seconds, and the API's errors.
     """
     claim = await take(context, entry.key, entry.job, entry.save)
     async with held(context, claim):
@@ -47,10 +47,10 @@ async def cancel_job(context: Context, entry: Entry, *, within: float | None = N
 
 
 async def cancel_known(context: Context, prediction_id: str) -> Prediction:
-    """Cancel a prediction, of this journal or not; what the journal has of it is brought up to date."""
+    """Cancel a prediction, and bring the journal up to date where it has a job of it."""
     prediction = await cancel_prediction(context, prediction_id)
     if entry := await context.journal.find(prediction_id, context.api):
-        # A process that waits for it sees the end itself.
+        # A process that waits for it observes the end itself.
         with suppress(JobHeldError):
             claim = await context.journal.claim(entry.key, context.api, entry.job, entry.save)
             async with held(context, claim):
@@ -59,7 +59,7 @@ async def cancel_known(context: Context, prediction_id: str) -> Prediction:
 
 
 async def _note_end(context: Context, claim: Claim, prediction: Prediction) -> None:
-    """Write a terminal status down; where it left nothing to keep, the job is finished."""
+    """Record a terminal status. Where there is no output to keep, the job is finished with it."""
     if not prediction.is_terminal or claim.entry.state == "collected":
         return
     known = claim.entry.prediction
@@ -72,9 +72,9 @@ async def _note_end(context: Context, claim: Claim, prediction: Prediction) -> N
 
 
 async def cancel_prediction(context: Context, prediction_id: str, *, young: bool = False) -> Prediction:
-    """Cancel at the API and wait a moment for the end, which may be another one if it was quicker.
+    """Cancel at the API and wait a moment for the end. A prediction that was quicker may have succeeded.
 
-    ``young``: it may have been created just now.
+    ``young``: it may have been created just now, and may not be found yet.
     """
     prediction = await read(context, lambda: context.client.cancel_prediction(prediction_id), young=young)
     watch, until = Watch(context, prediction_id), context.clock.now() + CONFIRM

@@ -1,4 +1,4 @@
-"""The right to act for a job: taken when no other live process has it."""
+"""The claim on a job: one process at a time may act for it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def take(  # noqa: PLR0913 - what the journal's claim takes
 
     Raises JobHeldError where that takes longer than the job's budget.
     """
-    told, until = False, context.clock.now() + job.budget
+    has_warned, until = False, context.clock.now() + job.budget
     while True:
         try:
             return await context.journal.claim(
@@ -42,21 +42,21 @@ async def take(  # noqa: PLR0913 - what the journal's claim takes
         except JobHeldError as held:
             if context.clock.now() >= until:
                 raise
-            if not told:
+            if not has_warned:
                 context.reporter.warn(f"{held}: waiting for it")
-            told = True
+            has_warned = True
             await context.clock.sleep(min(0.5, max(0.05, held.until - context.clock.time())))
 
 
 async def release(context: Context, claim: Claim) -> None:
-    """Let the claim go, also while this task is being cancelled."""
+    """Release the claim, also while this task is being cancelled."""
     with suppress(JournalError):
         await asyncio.shield(context.journal.release(claim))
 
 
 @asynccontextmanager
 async def held(context: Context, claim: Claim) -> AsyncIterator[None]:
-    """Let the claim go after it."""
+    """Release the claim after the block."""
     try:
         yield
     finally:

@@ -26,7 +26,7 @@ _SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def result_of(prediction: Prediction, entry: Entry | None = None, files: tuple[Path, ...] = ()) -> Result:
-    """The response about a prediction; what the API has removed or leaves out is filled in from the journal."""
+    """The prediction as a Result. The journal's entry fills in what the API has removed or leaves out."""
     request = entry.request if entry else None
     return Result(
         prediction_id=prediction.id,
@@ -47,7 +47,7 @@ def result_of(prediction: Prediction, entry: Entry | None = None, files: tuple[P
 
 
 def lacks_files(entry: Entry, save: str | None) -> bool:
-    """Whether files are to be kept that a finished job did not keep, or that are no longer there."""
+    """Whether a finished job lacks files that are wanted now: it kept none, or they are gone."""
     if not save or entry.problem or entry.prediction is None:
         return False
     if entry.files:
@@ -84,7 +84,7 @@ def _with_files(result: Result, saved: Sequence[SavedFile]) -> Result:
 
 
 def folder_name(prediction_id: str) -> str:
-    """The id itself when it is one; an API's answer never gets to choose another place."""
+    """The id, or its hash where it is not one of the usual form: an answer of the API never chooses another folder."""
     if _SAFE_ID.fullmatch(prediction_id):
         return prediction_id
     return hashlib.sha256(prediction_id.encode()).hexdigest()[:32]

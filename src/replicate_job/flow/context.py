@@ -1,7 +1,4 @@
-"""What a job needs from outside: the API, the journal, a clock, someone to tell.
-
-Small protocols, so that each can be another.
-"""
+"""What a job needs from outside: the API, the journal, a clock, a reporter, and a strategy."""
 
 from __future__ import annotations
 
@@ -60,7 +57,7 @@ class API(Protocol):
 
 
 class AccountSource(Protocol):
-    """Whose token this is: asked for once, beside the first create request."""
+    """The account of the token, asked for once, beside the first create request."""
 
     def begin(self) -> None: ...
     async def find(self) -> str | None: ...
@@ -79,7 +76,7 @@ class Strategy(Protocol):
     async def resolve(self, context: Context, target: Target) -> Resolved: ...
     async def read_list(self, context: Context, *, after: datetime, before: datetime) -> Listing: ...
     def recorded(self, prediction_id: str) -> None:
-        """The journal has this prediction now: whoever looks for another may leave it out."""
+        """The journal has this prediction now. A job that looks for its own may leave it out."""
 
     async def wait(  # noqa: PLR0913 - what is waited for, and how patiently
         self,
@@ -100,7 +97,7 @@ class Strategy(Protocol):
         """Whether there is anything to save of it."""
 
     def saving(self, prediction: Prediction) -> AbstractAsyncContextManager[None]:
-        """Its turn to be saved, where many wait for theirs."""
+        """Wait until there is room for one more download."""
 
     def settle_problem(self, context: Context, prediction: Prediction, problem: str) -> str:
         """Report what the prediction lacks, or give it back for the job's record."""

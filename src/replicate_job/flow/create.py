@@ -1,6 +1,7 @@
 """Create a prediction once.
 
-The intent is written down first, and an answer that never came is looked into before anything is sent again.
+The intent is recorded first. After a create request without an answer, the account's list is read before anything is
+sent again.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from replicate_job.wire.prediction import Prediction
 
 
 class Created(msgspec.Struct, frozen=True):
-    """``prediction`` is what the create's own answer held; None where the id was learned otherwise.
+    """``prediction`` is the answer to the create request; None where the id was found in the account's list.
 
-    ``sent_at`` is the clock's ``now`` to count the budget from; ``age`` how many seconds ago it was made. ``fault`` is
-    why the journal does not know of it.
+    ``sent_at`` is the clock's ``now`` from which the budget counts; ``age`` how many seconds ago it was made.
+    ``fault`` is why the journal lacks the id.
     """
 
     id: str
@@ -91,9 +92,9 @@ async def create(  # noqa: PLR0913 - what to send, and what to do around it
 
 
 def _check_lease(context: Context, claim: Claim) -> None:
-    """Send nothing once another process may have taken the job over: this one may have been stopped since the intent.
+    """Raise NotSentError where another process may have taken the job over: this one may have been stopped meanwhile.
 
-    A stop after this moment is seen when the prediction is recorded: the second one is canceled, and told.
+    A stop after this check shows when the prediction is recorded: then the second one is canceled, and reported.
     """
     if not claim.lease.may_send:
         raise NotSentError(f"the claim of the job {claim.key!r} was about to end, so nothing was sent")
@@ -101,7 +102,7 @@ def _check_lease(context: Context, claim: Claim) -> None:
 
 
 def _not_found(error: ReplicateJobError, request: Request, tried: tuple[str, ...]) -> ReplicateJobError:
-    """A create's 404 means that what it names is not there."""
+    """A 404 to a create request means that the model does not exist."""
     if isinstance(error, NotFoundError):
         return ModelNotFoundError(str(request.target), [*tried, f"POST {request.path}"])
     return error
@@ -110,10 +111,10 @@ def _not_found(error: ReplicateJobError, request: Request, tried: tuple[str, ...
 async def _record(
     context: Context, claim: Claim, prediction: Prediction, sent_at: float, *, collected: bool
 ) -> Created | None:
-    """Write the id down; cancel a prediction that came second, after another process took this job over.
+    """Record the id. Cancel the prediction if another process has taken this job over and created one as well.
 
-    None when a job with the same request has taken this prediction for its own. That is as good: this job's is then
-    the one that the other had made, if it had.
+    None where a job with the same request has adopted this prediction. The other job's own prediction, if there is
+    one, is then for this job to adopt.
     """
     try:
         own = await context.journal.created(claim, prediction, collected=collected)
@@ -151,7 +152,7 @@ class _Tries:
         self._foreign: set[str] = set()
 
     async def pause(self, error: NotSentError | RateLimitError) -> None:
-        """Wait after a create that certainly did not happen."""
+        """Wait after a create request that certainly made nothing."""
         retry_policy = self._context.retry_policy
         if isinstance(error, RateLimitError):
             delay = max(backoff(self._throttles), error.retry_after or 0)
@@ -165,16 +166,16 @@ class _Tries:
             self._unsent += 1
             if self._unsent >= retry_policy.connects:
                 await self.give_up(error, f"{error}; tried {self._unsent} times, nothing was created")
-        # While this sleeps, whoever cancels or resumes the job need not look for a prediction.
+        # Another process that cancels or resumes the job meanwhile need not look for a prediction.
         await self._context.journal.unsent(self._claim)
         self._context.reporter.warn(f"{error}; nothing was created, trying again in {delay:.3g} s")
         await self._context.clock.sleep(delay)
 
     async def count(self, broken: ReplicateJobError | None, foreign: str) -> None:
-        """Count a create that was sent and found to have made nothing for this job.
+        """Count a create request that was found to have made nothing for this job.
 
-        ``foreign`` is the id it was answered with, where that is another job's by now. Jobs with the same request can
-        take each other's predictions, but none of them twice.
+        ``foreign`` is the id of its answer, where another job has adopted that. Jobs with the same request may adopt
+        each other's predictions, but a job meets the same foreign id once only.
         """
         self._sends += 1
         is_last = self._sends >= self._context.retry_policy.sends
@@ -187,7 +188,7 @@ class _Tries:
         await self._context.clock.sleep(backoff(self._sends - 1))
 
     async def give_up(self, error: ReplicateJobError, reason: str = "") -> NoReturn:
-        """Free the job's key, for certainly nothing was created, and raise ``error``."""
+        """Free the job's key, as certainly nothing was created, and raise ``error``."""
         if reason:
             error.args = (reason,)
         try:

@@ -41,7 +41,7 @@ async def follow(  # noqa: PLR0913 - what to follow, whom to tell, how long
 ) -> Prediction:
     """Call ``emit`` with each piece of the output text, every piece once, until the end or until ``until``.
 
-    A stream that breaks, or that there never was, is replaced by polling: then the rest comes in one piece at the
+    Polling replaces a stream that breaks, or that the API does not offer: then the rest comes in one piece at the
     end. An end without text is reported. Comes back with the prediction as last seen, like ``wait``.
     """
     told = ""
@@ -62,7 +62,7 @@ async def follow(  # noqa: PLR0913 - what to follow, whom to tell, how long
 
 
 def tell_rest(context: Context, end: Prediction, schema: dict[str, Any] | None, emit: Emit, told: str = "") -> None:
-    """Call ``emit`` with the text of the output that follows on what was told, and report text that is missing."""
+    """Call ``emit`` with the rest of the output's text, after what was streamed. Report text that is missing."""
     whole = text_in(end.output, schema, origin=context.client.base_url)
     if told and not whole.startswith(told):
         whole = _as_events(end.output)

@@ -57,7 +57,7 @@ def next_step(state: State, prediction_id: str | None, status: str | None) -> St
 
 
 def state_of(status: str, *, collected: bool = False) -> State:
-    """The state of a job whose prediction was just seen with this status; ``collected``: nothing is left to do."""
+    """The state of a job by its prediction's status; ``collected``: there is nothing left to do."""
     if status not in TERMINAL:
         return "created"
     return "collected" if collected else "ended"

@@ -22,7 +22,7 @@ from replicate_job.wire.target import Target, parse_target
 
 
 def check_job(job: Job) -> Target:
-    """Read what can be wrong without asking anybody. Raises JobError."""
+    """Check what can be checked without a request. Raises JobError."""
     if isinstance(job.webhook, str) and not job.webhook.startswith(("http://", "https://")):
         raise JobError(f"webhook is {job.webhook!r}: it must be a URL like https://example.com/hook")
     try:

@@ -1,4 +1,4 @@
-"""After a create request whose answer never came: find out, from the account's list, whether it made a prediction."""
+"""Find out from the account's list whether a create request without an answer made a prediction."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from replicate_job.journal.entry import Adoption, Claim, Entry, Request
 from replicate_job.wire.prediction import Prediction, parse_time
 
 LONGEST_REQUEST = 95.0
-"""Seconds after which a create request that was sent has ended, whoever sent it: 60 of a blocking wait, 30 for the
+"""Seconds after which a create request has ended, whichever process sent it: 60 of a blocking wait, 30 for the
 answer, 5 to connect."""
 FUTURE = 10.0
-"""Seconds by which a listed prediction may be ahead of the API's time, as an answer that was long under way told it."""
+"""Seconds by which a listed prediction may be ahead of the API's time: the answer that holds both may be old."""
 DATE_STEP = 2.0
 """Seconds by which a ``Date`` is behind: it names whole seconds, and has travelled."""
 
@@ -87,7 +87,7 @@ class _LookUp:
         """Read the list once: the id that was found, and whether there certainly is none."""
         started = self._context.clock.now()
         listing = await self._context.strategy.read_list(self._context, after=span.after, before=span.before)
-        span = self._span()  # this very answer may have told the API's time
+        span = self._span()  # the API's time may be known since this answer
         adoption = await self._adopt(listing, span)
         if adoption.prediction_id:
             return adoption.prediction_id, True
@@ -116,7 +116,7 @@ class _LookUp:
         return None, True
 
     async def _adopt(self, listing: Listing, span: Span, *, beside: bool = False) -> Adoption:
-        """Take the prediction that is this job's; ``beside``: what lies outside the span is no more than possible."""
+        """Adopt this job's prediction. With ``beside``, those outside the span count as possible, never as certain."""
         same: list[Prediction] = []
         almost: list[Prediction] = []
         # A secret is not listed: in a span that is a day wide, equal in all the rest is not enough.
@@ -203,7 +203,7 @@ class _LookUp:
         await be_uncertain(self._context, self._claim, reason, candidates)
 
     async def _read_content(self, url: str, longest: int) -> str | None:
-        """The hash of a listed file. It is asked for without the token; a failure is no answer, and is asked again."""
+        """The hash of a listed file, fetched without the token. A failure is not remembered, and is tried again."""
         if url not in self._contents:
             digest, size = sha256(), 0
             try:
@@ -229,7 +229,7 @@ def _not_yet(context: Context) -> str:
 
 
 async def be_uncertain(context: Context, claim: Claim, reason: str, candidates: Sequence[str] = ()) -> NoReturn:
-    """Record that it cannot be told, and raise UncertainError with what to do."""
+    """Record that it cannot be known, and raise UncertainError with what to do."""
     which = f" ({', '.join(candidates[:5])})" if candidates else ""
     problem = f"it is not known whether a prediction was created: {reason}{which}"
     await context.journal.uncertain(claim, problem)

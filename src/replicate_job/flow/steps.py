@@ -31,7 +31,8 @@ async def create_step(run: JobRun) -> None:
 async def look_up_step(run: JobRun) -> None:
     """From ``intended`` or ``uncertain`` to ``created``, by the prediction that there is or else by a new one."""
     if found := await reconcile(run.context, run.claim):
-        run.created = Created(found, run.context.clock.now())  # a rival may have made it just now: it may be young
+        # A rival may have made it just now, so that its id is not found yet: its age counts from now.
+        run.created = Created(found, run.context.clock.now())
         return
     await _check_folder(run)
     await _send(run, run.entry.request or await _prepare(run))
@@ -156,7 +157,7 @@ async def _save(run: JobRun, end: Prediction, result: Result) -> Result:
 
 
 async def _note_loss(run: JobRun, end: Prediction, error: OutputError) -> None:
-    """Raise the error with what to do, unless the prediction has failed: that is the news then."""
+    """Raise the error with what to do. Where the prediction failed itself, only warn: its failure is the result."""
     context = run.context
     is_disks = isinstance(error.__cause__, OSError) or isinstance(getattr(error.__cause__, "__cause__", None), OSError)
     if is_disks:
@@ -181,7 +182,7 @@ async def _ask_again(run: JobRun) -> Prediction:
 
 
 def _pruned(entry: Entry) -> OutputExpiredError:
-    """Of this job the journal holds no more than that it is over: its key pays for nothing again."""
+    """The error of a job that is over and whose data were pruned: its key creates nothing again."""
     assert entry.prediction_id  # noqa: S101 - its state implies it
     assert entry.status  # noqa: S101
     gone = f"the job {entry.key!r} is over ({entry.prediction_id}, {entry.status}), and its data were pruned"

@@ -1,4 +1,4 @@
-"""Take over a prediction that was made elsewhere, or whose create was never answered."""
+"""Take over a prediction that was made elsewhere, or whose create request was never answered."""
 
 from __future__ import annotations
 

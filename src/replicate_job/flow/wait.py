@@ -8,11 +8,11 @@ from replicate_job.flow.context import Context
 from replicate_job.wire.prediction import KNOWN, Prediction
 
 SOON = (0.1, 0.2, 0.4, 0.8)
-"""First pauses, in seconds, where the end may be moments away: a held create came back early, or broke."""
+"""First pauses, in seconds, where the end may be moments away: the blocking wait ended early, or broke."""
 
 
 class Watch:
-    """Asks for a prediction's status. Failed requests are not failed jobs: they are noted and made again.
+    """Asks for a prediction's status. A failed request is not a failed job: it is noted and made again.
 
     ``age`` is how many seconds ago the prediction was created.
     """
@@ -28,7 +28,7 @@ class Watch:
         self.trouble: ReplicateJobError | None = None
 
     async def look(self) -> Prediction | None:
-        """One request; None where it gave no news. Raises the APIError that asking again cannot mend."""
+        """Ask once; None where the request failed and may be made again. Raises the APIError that is final."""
         self.asked_to_wait = 0.0
         try:
             prediction = await self._context.client.get_prediction(self.id)
