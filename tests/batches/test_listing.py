@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from replicate_job.api.client import Client
 from replicate_job.batches.listing import REMEMBERED, SharedList
 from replicate_job.errors import AuthenticationError
-from replicate_job.flow.context import API, Context
+from replicate_job.flow.context import Context
 from replicate_job.testing import Script, ScriptedAPI
 from replicate_job.wire.prediction import Prediction
 
@@ -139,7 +140,7 @@ async def test_a_scan_that_is_closed_reads_no_more(connect: Connect) -> None:
 class Broken:
     """The API's client, but for its list."""
 
-    def __init__(self, client: API) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
 
     def __getattr__(self, name: str) -> Any:

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from replicate_job.flow.context import API, Context
+from replicate_job.api.client import Client
+from replicate_job.flow.context import Context
 from replicate_job.flow.resolve import resolve
 from replicate_job.flow.schema_cache import keep_schema, load_schema
 from replicate_job.testing import Model, ScriptedAPI, openapi_schema
@@ -24,7 +25,7 @@ REPLICATE, PROXY = "https://api.replicate.com/v1", "https://gateway.example.com/
 class Elsewhere:
     """The client of an API that is not on this machine, as far as its address says."""
 
-    def __init__(self, client: API, base_url: str) -> None:
+    def __init__(self, client: Client, base_url: str) -> None:
         self._client, self.base_url = client, base_url
 
     def __getattr__(self, name: str) -> Any:

@@ -10,8 +10,7 @@ import msgspec
 
 from replicate_job.errors import ReplicateJobError
 from replicate_job.flow.background import Background
-from replicate_job.flow.context import API
-from replicate_job.flow.listing import Listing, read_list
+from replicate_job.flow.listing import Listing, Pages, read_list
 
 REMEMBERED = 20_000
 """Ids that are known to be some job's already. One that is forgotten only costs a look into the journal."""
@@ -30,7 +29,7 @@ class _Asked(msgspec.Struct, eq=False):
 class SharedList:
     """Reads the list for many at once. A request that comes during a reading gets the next one, which is newer."""
 
-    def __init__(self, client: API) -> None:
+    def __init__(self, client: Pages) -> None:
         self._client = client
         self._asked: list[_Asked] = []
         self._served: list[_Asked] = []

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from replicate_job.errors import JournalError, NotFoundError, ReplicateJobError
-from replicate_job.flow.context import API, Context
-from replicate_job.journal.entry import Entry
+from replicate_job.api.client import Client
+from replicate_job.errors import ReplicateJobError
 from replicate_job.journal.protocol import Journal
 
 GRACE = 1.0
@@ -20,7 +19,7 @@ class AccountNote:
     Later may be too late: a token that was withdrawn gets no answer. ``is_needed``: the API knows accounts.
     """
 
-    def __init__(self, api: str, client: API, journal: Journal, *, is_needed: bool) -> None:
+    def __init__(self, api: str, client: Client, journal: Journal, *, is_needed: bool) -> None:
         self._api, self._client, self._journal = api, client, journal
         self._is_needed = is_needed
         self._work: asyncio.Task[str | None] | None = None
@@ -46,23 +45,3 @@ class AccountNote:
             for task in slow:
                 task.cancel()
                 await asyncio.wait([task])
-
-
-async def is_same_account(context: Context, entry: Entry) -> bool | None:
-    """Whether the entry's create request was sent for the account whose list can be read; None: not known."""
-    if context.ephemeral or context.journal.uses_token(entry):
-        return True
-    if entry.token is None:
-        return None
-    sender = await context.journal.account(context.api, entry.token)
-    reader = await context.account.find()
-    return sender == reader if sender and reader else None
-
-
-async def explain_missing(context: Context, entry: Entry, error: NotFoundError) -> None:
-    """Say it in the error where the prediction may be another account's, which the API answers with 404 too."""
-    with suppress(JournalError):
-        is_same = await is_same_account(context, entry)
-        if not is_same:
-            whose = "the token of another account" if is_same is False else "another token"
-            error.args = (f"{error}; it was created with {whose}: run it again with that one",)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
@@ -10,57 +10,16 @@ from typing import Protocol
 
 import msgspec
 
-from replicate_job.api.gate import Gate
+from replicate_job.api.client import Client
 from replicate_job.clock import Clock, Moment, SystemClock
+from replicate_job.flow.account import AccountNote
 from replicate_job.flow.listing import Listing
 from replicate_job.flow.resolved import Resolved
 from replicate_job.journal.entry import Request
 from replicate_job.journal.protocol import Journal
 from replicate_job.outputs.download import Fetch
-from replicate_job.wire.model import Account, Deployment, Model, UploadedFile, Version
-from replicate_job.wire.prediction import Prediction, PredictionPage
-from replicate_job.wire.sse import Event
+from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target
-
-
-class API(Protocol):
-    """The part of ``api.client.Client`` that the flow uses."""
-
-    @property
-    def base_url(self) -> str: ...
-    @property
-    def api_time(self) -> float | None: ...
-    @property
-    def creates(self) -> Gate: ...
-    @property
-    def others(self) -> Gate: ...
-    async def turn(self) -> None: ...
-    async def create_prediction(
-        self,
-        path: str,
-        body: bytes,
-        *,
-        blocking_wait: int = 0,
-        cancel_after: str | None = None,
-        guard: Callable[[], None] | None = None,
-    ) -> Prediction: ...
-    async def get_prediction(self, prediction_id: str) -> Prediction: ...
-    async def cancel_prediction(self, prediction_id: str) -> Prediction: ...
-    def list_predictions(self, *, after: datetime, before: datetime) -> AsyncIterator[list[Prediction]]: ...
-    async def page_predictions(self, *, after: datetime, before: datetime) -> PredictionPage: ...
-    async def get_model(self, owner: str, name: str) -> Model: ...
-    async def get_version(self, owner: str, name: str, version: str) -> Version: ...
-    async def get_deployment(self, owner: str, name: str) -> Deployment: ...
-    async def get_account(self) -> Account: ...
-    async def upload_file(self, path: Path, *, name: str, media_type: str) -> UploadedFile: ...
-    def stream_events(self, url: str, last_event_id: str = "") -> AsyncGenerator[Event, None]: ...
-
-
-class AccountSource(Protocol):
-    """The account of the token, asked for once, beside the first create request."""
-
-    def begin(self) -> None: ...
-    async def find(self) -> str | None: ...
 
 
 class Strategy(Protocol):
@@ -155,12 +114,12 @@ class Context(msgspec.Struct, frozen=True):
     """
 
     api: str
-    client: API
+    client: Client
     journal: Journal
     fetch: Fetch
     reporter: Reporter
     cache: Path
-    account: AccountSource
+    account: AccountNote
     strategy: Strategy
     ephemeral: bool = False
     line: Callable[..., str] = command_line

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import sha256
 from typing import NoReturn
 
 from replicate_job.api.retry import backoff, is_transient
-from replicate_job.errors import JournalError, ReplicateJobError, UncertainError
-from replicate_job.flow.account import is_same_account
+from replicate_job.errors import JournalError, NotFoundError, ReplicateJobError, UncertainError
 from replicate_job.flow.context import Context
 from replicate_job.flow.listing import Listing
 from replicate_job.flow.matching import judge
@@ -219,6 +219,26 @@ class _LookUp:
                 return None
             self._contents[url] = digest.hexdigest()
         return self._contents[url]
+
+
+async def is_same_account(context: Context, entry: Entry) -> bool | None:
+    """Whether the entry's create request was sent for the account whose list can be read; None: not known."""
+    if context.ephemeral or context.journal.uses_token(entry):
+        return True
+    if entry.token is None:
+        return None
+    sender = await context.journal.account(context.api, entry.token)
+    reader = await context.account.find()
+    return sender == reader if sender and reader else None
+
+
+async def explain_missing(context: Context, entry: Entry, error: NotFoundError) -> None:
+    """Say it in the error where the prediction may be another account's, which the API answers with 404 too."""
+    with suppress(JournalError):
+        is_same = await is_same_account(context, entry)
+        if not is_same:
+            whose = "the token of another account" if is_same is False else "another token"
+            error.args = (f"{error}; it was created with {whose}: run it again with that one",)
 
 
 def _not_yet(context: Context) -> str:

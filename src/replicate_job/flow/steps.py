@@ -9,14 +9,13 @@ from pathlib import Path
 import msgspec
 
 from replicate_job.errors import NotFoundError, OutputError, OutputExpiredError, ReplicateJobError
-from replicate_job.flow.account import explain_missing
 from replicate_job.flow.collect import collect, result_of
 from replicate_job.flow.create import Created, create
 from replicate_job.flow.follow import follow
 from replicate_job.flow.job_run import JobRun
 from replicate_job.flow.lifecycle import Step
 from replicate_job.flow.prepare import prepare, resolve_and_check
-from replicate_job.flow.reconcile import reconcile
+from replicate_job.flow.reconcile import explain_missing, reconcile
 from replicate_job.flow.retry import read
 from replicate_job.job import Result
 from replicate_job.journal.entry import Entry, Request
