@@ -79,7 +79,8 @@ async def test_a_throttled_create_waits_as_long_as_it_is_asked_to(
         await run_job(context, Ask(JOB))
     assert api.count("create") == 2
     assert len(api.predictions) == 1
-    assert max(seconds for seconds in fast.slept if seconds != context.journal.lease / 3) == pytest.approx(2.5, abs=0.6)
+    # A date is in whole seconds, and the answer that holds it may have been under way for a while.
+    assert 1 < max(seconds for seconds in fast.slept if seconds != context.journal.lease / 3) <= 3.1
 
 
 @pytest.mark.parametrize(
