@@ -1,0 +1,60 @@
+"""The fenced blocks of a Markdown page, and what the HTML comments above them ask for."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+
+ROOT = Path(__file__).resolve().parents[2]
+NOT_DOCUMENTS = ("decisions", "architecture.md")
+"""Prose about the code, without examples to run."""
+FENCE = re.compile(
+    r"(?P<comments>(?:^<!--(?:(?!-->).)*-->\n+)*)^(?P<indent> *)```(?P<language>\S*)[^\n]*\n(?P<text>.*?)^(?P=indent)```$",
+    re.MULTILINE | re.DOTALL,
+)
+COMMENT = re.compile(r"<!-- ((?:(?!-->).)*?)(?:: ((?:(?!-->).)*))? -->", re.DOTALL)
+ASKS = {"not run", "exits", "background", "with", "output"}
+"""``not run: why``. ``exits: 1``, where it is not 0. ``background``: it runs until the page ends or another does.
+``with: replicate==1.0.7``: a package that it needs. ``output``: what the block before printed; … is any text.
+"""
+
+
+class Block(msgspec.Struct, frozen=True):
+    """``line`` is that of its first fence, from 1. ``asks`` is what the comments say, by their first words."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+    asks: dict[str, str]
+
+    @property
+    def place(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+    @property
+    def file(self) -> str:
+        """The file that the block is, where its first line is a comment with a file's name; else empty."""
+        found = re.match(r"(?:#|//|run\.job .*//) ?([\w./-]+\.\w+)\n", self.text)
+        return found[1] if found else ""
+
+
+def pages() -> list[Path]:
+    below = sorted((ROOT / "docs").rglob("*.md"))
+    return [ROOT / "README.md", *(page for page in below if page.relative_to(ROOT / "docs").parts[0] not in NOT_DOCUMENTS)]
+
+
+def blocks(page: Path) -> list[Block]:
+    content = page.read_text("utf-8")
+    return [
+        Block(
+            page,
+            content.count("\n", 0, found.start("language")) + 1,
+            found["language"],
+            found["text"],
+            {asked[1]: asked[2] or "" for asked in COMMENT.finditer(found["comments"])},
+        )
+        for found in FENCE.finditer(content)
+    ]

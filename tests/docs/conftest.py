@@ -1,0 +1,205 @@
+"""A place where the blocks of a page run: a folder, an environment and a Replicate, all of the page's own."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+import yaml
+from uv import find_uv_bin
+
+from replicate_job import load_job
+from replicate_job.serving.listener import bind
+from replicate_job.testing import Model, Script, ScriptedAPI, Stream, openapi_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.docs.blocks import Block
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = {
+    "prompts.csv": "prompt,seed\na fox,1\na lake,2\n",
+    "questions.txt": "Who invented the zip?\nHow deep is the sea?\n",
+    "question.txt": "Why is the sky blue?\n",
+    "input.json": '{"prompt": "a fox", "seed": 7}',
+    "names.jsonl": '{"text": "Ada"}\n{"text": "Grace"}\n{"text": "Mary"}\n',
+}
+"""What a page may take for granted in the folder of its reader."""
+TEXT = {"type": "array", "items": {"type": "string"}, "x-cog-array-type": "iterator", "x-cog-array-display": "concatenate"}
+LLAMA = Model(
+    name="meta/meta-llama-3-8b-instruct",
+    official=True,
+    script=Script(output=["Once", " upon", " a", " time", "."], stream=Stream()),
+    schema=openapi_schema(
+        {"prompt": {"type": "string"}, "max_tokens": {"type": "integer"}}, TEXT, required=["prompt"]
+    ),
+)
+LONGEST = 60
+"""Seconds that a block may take."""
+SHELL = """
+replicate-job() {
+  [ "$1" != serve ] || { shift; set -- serve --port "$PORT" "$@"; }
+  command replicate-job "$@"
+}
+"""
+
+
+class Reader:
+    """Somebody who follows a page, block after block. The environment of one is that of the next."""
+
+    def __init__(self, folder: Path, cache: Path, api: ScriptedAPI) -> None:
+        self._folder, self._said, self._running = folder, "", []  # type: tuple[Path, str, list[subprocess.Popen[bytes]]]
+        self._notes = folder.with_name("notes")
+        self._notes.mkdir()
+        with bind() as listening:
+            self._port = str(listening.getsockname()[1])
+        home = folder.with_name("home")
+        (home / ".cache").mkdir(parents=True)
+        (home / ".cache" / "replicate-job").symlink_to(cache)
+        given = {name: value for name, value in os.environ.items() if not name.startswith(("REPLICATE_", "XDG_"))}
+        self._environment = {
+            **given,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(home),
+            "LANG": "C.UTF-8",
+            "TMPDIR": str(self._notes),
+            "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(Path("~/.cache/uv").expanduser())),
+            "PORT": self._port,
+            **api.environment,
+        }
+
+    def follow(self, block: Block) -> None:
+        match block.language:
+            case _ if "output" in block.asks:
+                self._compare(block)
+            case _ if "not run" in block.asks:
+                assert len(block.asks["not run"]) > 10, f"{block.place}: say why it is not run"
+            case "sh" | "python":
+                self._run(block)
+            case "json":
+                msgspec.json.decode(block.text)
+            case "yaml":
+                yaml.safe_load(block.text)
+            case "toml" | "xs":
+                self._load(block)
+            case language:
+                assert language in ("text", "mermaid"), f"{block.place}: a block of {language or 'no language'}"
+
+    def _load(self, block: Block) -> None:
+        path = self._write(block, block.file or f"job.{block.language}")
+        if block.language == "xs" or "model" in msgspec.toml.decode(block.text):
+            load_job(path)
+
+    def _write(self, block: Block, name: str) -> Path:
+        path = self._folder / name
+        path.write_text(block.text.replace("5005", self._port))
+        return path
+
+    def _run(self, block: Block) -> None:
+        script = self._notes / f"{block.line}.{block.language}"
+        text = block.text.replace("5005", self._port)
+        if block.language == "python":
+            if block.file:
+                self._write(block, block.file)  # the page goes on to run it
+                return
+            words = ["python", str(script)]
+        else:
+            text = f"set -e\n{SHELL}cd {self._folder}\n{text}\nexport -p > {self._notes}/environment\n"
+            words = ["bash", str(script)]
+        script.write_text(text)
+        if package := block.asks.get("with"):
+            words = [find_uv_bin(), "run", "--quiet", "--no-project", "--python", sys.executable, "--with", package, *words]
+        if "background" in block.asks:
+            self.stop()
+            self._start(words, block)
+            self._await_port(block)
+            return
+        running = self._start(words, block)
+        try:
+            code = running.wait(LONGEST)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"{block.place} takes longer than {LONGEST} s: {self._printed(block)}")
+        self._said = self._printed(block)
+        wanted = int(block.asks.get("exits", "0"))
+        assert code == wanted, f"{block.place} exits with {code}, not {wanted}:\n{block.text}\n{self._said}"
+        assert "Traceback" not in self._said, f"{block.place}:\n{self._said}"
+
+    def _start(self, words: list[str], block: Block) -> subprocess.Popen[bytes]:
+        with (self._notes / f"{block.line}.out").open("wb") as out:
+            self._running.append(
+                subprocess.Popen(
+                    words,
+                    cwd=self._folder,
+                    env=self._known(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            )
+        return self._running[-1]
+
+    def _known(self) -> dict[str, str]:
+        """The environment, with what blocks before this one exported."""
+        exported = self._notes / "environment"
+        if not exported.exists():
+            return self._environment
+        words = ["bash", "-c", f"set -a; . {exported}; exec env -0"]
+        found = subprocess.run(words, env=self._environment, stdout=subprocess.PIPE, check=True).stdout
+        return dict(entry.split("=", 1) for entry in found.decode().split("\0") if entry)
+
+    def _await_port(self, block: Block) -> None:
+        end = time.monotonic() + LONGEST
+        while self._running[-1].poll() is None and time.monotonic() < end:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", int(self._port)), timeout=1):
+                return
+            with suppress(subprocess.TimeoutExpired):
+                self._running[-1].wait(0.05)
+        pytest.fail(f"{block.place} does not listen:\n{self._printed(block)}")
+
+    def _printed(self, block: Block) -> str:
+        return (self._notes / f"{block.line}.out").read_text("utf-8", "replace").replace(self._port, "5005")
+
+    def _compare(self, block: Block) -> None:
+        pattern = ".*?".join(map(re.escape, block.text.strip().split("…")))
+        said = self._said.strip().replace(str(self._folder), "/home/me")
+        assert re.fullmatch(pattern, said, re.DOTALL), f"{block.place} is not what was printed:\n{said}"
+
+    def stop(self) -> None:
+        """End what runs, with all that it started."""
+        for process in self._running:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT if process.poll() is None else signal.SIGKILL)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        self._running.clear()
+
+
+@pytest.fixture
+def reader(tmp_path: Path, cache: Path) -> Iterator[Reader]:
+    folder = tmp_path / "work"
+    (folder / "docs").mkdir(parents=True)
+    shutil.copy(ROOT / "run.xs", folder)
+    shutil.copy(ROOT / "docs" / "demo.webp", folder / "docs")
+    shutil.copy(ROOT / "docs" / "demo.webp", folder / "sketch.png")
+    for name, content in FILES.items():
+        (folder / name).write_text(content)
+    with ScriptedAPI(LLAMA) as api:
+        reader = Reader(folder, cache, api)
+        yield reader
+        reader.stop()

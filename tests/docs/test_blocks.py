@@ -1,0 +1,35 @@
+"""Every block of the README and of the documentation does what its page says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.docs.blocks import ASKS, ROOT, blocks, pages
+
+if TYPE_CHECKING:
+    from tests.docs.conftest import Reader
+
+PAGES = {str(page.relative_to(ROOT)): page for page in pages()}
+
+
+@pytest.mark.parametrize("name", [name for name, page in PAGES.items() if blocks(page)])
+def test_a_reader_who_follows_the_page_gets_what_it_promises(name: str, reader: Reader) -> None:
+    for block in blocks(PAGES[name]):
+        assert block.asks.keys() <= ASKS, f"{block.place}: {block.asks}"
+        reader.follow(block)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_fence_of_a_page_is_overlooked(name: str) -> None:
+    text = PAGES[name].read_text("utf-8")
+    assert len(re.findall(r"^ *```", text, re.MULTILINE)) == 2 * len(blocks(PAGES[name]))
+
+
+def test_the_readme_links_to_pages_that_are_there() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / "README.md").read_text("utf-8"))
+    assert links
+    assert [link for link in links if not Path(ROOT, link).exists()] == []
