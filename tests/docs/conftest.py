@@ -63,8 +63,9 @@ class Reader:
         self._folder, self._said, self._running = folder, "", []  # type: tuple[Path, str, list[subprocess.Popen[bytes]]]
         self._notes = folder.with_name("notes")
         self._notes.mkdir()
-        with bind() as listening:
-            self._port = str(listening.getsockname()[1])
+        with bind() as server, bind() as receiver:
+            self._ports = {"5005": str(server.getsockname()[1]), "8000": str(receiver.getsockname()[1])}
+        self._port = self._ports["5005"]
         home = folder.with_name("home")
         (home / ".cache").mkdir(parents=True)
         (home / ".cache" / "replicate-job").symlink_to(cache)
@@ -102,21 +103,27 @@ class Reader:
         if block.language == "xs" or "model" in msgspec.toml.decode(block.text):
             load_job(path)
 
+    def _with_ports(self, text: str) -> str:
+        for written, port in self._ports.items():
+            text = re.sub(rf"\b{written}\b", port, text)
+        return text
+
     def _write(self, block: Block, name: str) -> Path:
         path = self._folder / name
-        path.write_text(block.text.replace("5005", self._port))
+        path.write_text(self._with_ports(block.text))
         return path
 
     def _run(self, block: Block) -> None:
         script = self._notes / f"{block.line}.{block.language}"
-        text = block.text.replace("5005", self._port)
+        text = self._with_ports(block.text)
         if block.language == "python":
             if block.file:
                 self._write(block, block.file)  # the page goes on to run it
                 return
             words = ["python", str(script)]
         else:
-            text = f"set -e\n{SHELL}cd {self._folder}\n{text}\nexport -p > {self._notes}/environment\n"
+            kept = "" if "background" in block.asks else f"export -p > {self._notes}/environment\n"
+            text = f"set -e\n{SHELL}cd {self._folder}\n{text}\n{kept}"
             words = ["bash", str(script)]
         script.write_text(text)
         if package := block.asks.get("with"):
