@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHONS ?= 3.11 3.12 3.13
 
-.PHONY: demo test suite quick matrix check format clean
+.PHONY: demo test suite quick matrix check docs format clean
 
 demo: $(VENV)/local
 	$(BIN)/replicate-job run run.xs --local
@@ -18,7 +18,7 @@ suite: $(VENV)/test
 # What needs no browser, no other clients, no model's environment, no command of its own and little of the processor.
 quick: $(VENV)/test
 	$(BIN)/python -m pytest -m 'not alone and not cog and not long' --hypothesis-profile quick \
-	  --ignore tests/e2e --ignore tests/page --ignore tests/contract
+	  --ignore tests/e2e --ignore tests/page --ignore tests/contract --ignore tests/docs
 
 # The suite on every Python that is found, in PATH or with pyenv, each in an environment of its own.
 matrix:
@@ -37,6 +37,10 @@ check: $(VENV)/test
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+# The site, in site/. Every warning is an error: a link that leads nowhere, a page that nothing links to.
+docs: $(VENV)/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
 format: $(VENV)/test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -49,9 +53,13 @@ $(VENV)/test: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@ $(VENV)/local
 
+$(VENV)/docs: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@ $(VENV)/local
+
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) $(VENV)-* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-* site .mypy_cache .pytest_cache .ruff_cache .hypothesis
