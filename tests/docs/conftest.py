@@ -177,7 +177,10 @@ class Reader:
         pytest.fail(f"{block.place} does not listen:\n{self._printed(block)}")
 
     def _printed(self, block: Block) -> str:
-        return (self._notes / f"{block.line}.out").read_text("utf-8", "replace").replace(self._port, "5005")
+        said = (self._notes / f"{block.line}.out").read_text("utf-8", "replace")
+        for written, port in self._ports.items():
+            said = said.replace(port, written)
+        return said
 
     def _compare(self, block: Block) -> None:
         pattern = ".*?".join(map(re.escape, block.text.strip().split("…")))
