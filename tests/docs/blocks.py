@@ -8,10 +8,9 @@ from pathlib import Path
 import msgspec
 
 ROOT = Path(__file__).resolve().parents[2]
-NOT_DOCUMENTS = ("decisions", "architecture.md")
-"""Prose about the code, without examples to run."""
 FENCE = re.compile(
-    r"(?P<comments>(?:^<!--(?:(?!-->).)*-->\n+)*)^(?P<indent> *)```(?P<language>\S*)[^\n]*\n(?P<text>.*?)^(?P=indent)```$",
+    r"(?P<comments>(?:^<!--(?:(?!-->).)*-->\n+)*)"
+    r"^(?P<indent> *)```(?P<language>\S*)[^\n]*\n(?P<text>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
 COMMENT = re.compile(r"<!-- ((?:(?!-->).)*?)(?:: ((?:(?!-->).)*))? -->", re.DOTALL)
@@ -42,8 +41,7 @@ class Block(msgspec.Struct, frozen=True):
 
 
 def pages() -> list[Path]:
-    below = sorted((ROOT / "docs").rglob("*.md"))
-    return [ROOT / "README.md", *(page for page in below if page.relative_to(ROOT / "docs").parts[0] not in NOT_DOCUMENTS)]
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks(page: Path) -> list[Block]:

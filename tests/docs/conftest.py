@@ -12,7 +12,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -37,14 +37,12 @@ FILES = {
     "names.jsonl": '{"text": "Ada"}\n{"text": "Grace"}\n{"text": "Mary"}\n',
 }
 """What a page may take for granted in the folder of its reader."""
-TEXT = {"type": "array", "items": {"type": "string"}, "x-cog-array-type": "iterator", "x-cog-array-display": "concatenate"}
+TEXT = {"type": "array", "items": {"type": "string"}, "x-cog-array-display": "concatenate"}
 LLAMA = Model(
     name="meta/meta-llama-3-8b-instruct",
     official=True,
     script=Script(output=["Once", " upon", " a", " time", "."], stream=Stream()),
-    schema=openapi_schema(
-        {"prompt": {"type": "string"}, "max_tokens": {"type": "integer"}}, TEXT, required=["prompt"]
-    ),
+    schema=openapi_schema({"prompt": {"type": "string"}, "max_tokens": {"type": "integer"}}, TEXT, required=["prompt"]),
 )
 LONGEST = 60
 """Seconds that a block may take."""
@@ -60,7 +58,8 @@ class Reader:
     """Somebody who follows a page, block after block. The environment of one is that of the next."""
 
     def __init__(self, folder: Path, cache: Path, api: ScriptedAPI) -> None:
-        self._folder, self._said, self._running = folder, "", []  # type: tuple[Path, str, list[subprocess.Popen[bytes]]]
+        self._folder, self._said = folder, ""
+        self._running: list[subprocess.Popen[bytes]] = []
         self._notes = folder.with_name("notes")
         self._notes.mkdir()
         with bind() as server, bind() as receiver:
@@ -69,7 +68,8 @@ class Reader:
         home = folder.with_name("home")
         (home / ".cache").mkdir(parents=True)
         (home / ".cache" / "replicate-job").symlink_to(cache)
-        given = {name: value for name, value in os.environ.items() if not name.startswith(("REPLICATE_", "XDG_"))}
+        others = ("REPLICATE_", "XDG_", "PYTHON")
+        given = {name: value for name, value in os.environ.items() if not name.startswith(others)}
         self._environment = {
             **given,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -96,7 +96,7 @@ class Reader:
             case "toml" | "xs":
                 self._load(block)
             case language:
-                assert language in ("text", "mermaid"), f"{block.place}: a block of {language or 'no language'}"
+                assert language in {"text", "mermaid"}, f"{block.place}: a block of {language or 'no language'}"
 
     def _load(self, block: Block) -> None:
         path = self._write(block, block.file or f"job.{block.language}")
@@ -127,7 +127,8 @@ class Reader:
             words = ["bash", str(script)]
         script.write_text(text)
         if package := block.asks.get("with"):
-            words = [find_uv_bin(), "run", "--quiet", "--no-project", "--python", sys.executable, "--with", package, *words]
+            alone = [find_uv_bin(), "run", "--quiet", "--no-project", "--python", sys.executable]
+            words = [*alone, "--with", package, *words]
         if "background" in block.asks:
             self.stop()
             self._start(words, block)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
 from tests.docs.blocks import ASKS, ROOT, blocks, pages
 
 if TYPE_CHECKING:
