@@ -37,7 +37,8 @@ FILES = {
     "names.jsonl": '{"text": "Ada"}\n{"text": "Grace"}\n{"text": "Mary"}\n',
 }
 """What a page may take for granted in the folder of its reader."""
-TEXT = {"type": "array", "items": {"type": "string"}, "x-cog-array-display": "concatenate"}
+STREAMED = {"x-cog-array-type": "iterator", "x-cog-array-display": "concatenate"}
+TEXT = {"type": "array", "items": {"type": "string"}, **STREAMED}
 LLAMA = Model(
     name="meta/meta-llama-3-8b-instruct",
     official=True,
