@@ -28,7 +28,8 @@ def test_no_fence_of_a_page_is_overlooked(name: str) -> None:
     assert len(re.findall(r"^ *```", text, re.MULTILINE)) == 2 * len(blocks(PAGES[name]))
 
 
-def test_the_readme_links_to_pages_that_are_there() -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / "README.md").read_text("utf-8"))
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_pages_outside_the_site_link_to_files_that_are_there(name: str) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / name).read_text("utf-8"))
     assert links
     assert [link for link in links if not Path(ROOT, link).exists()] == []
