@@ -115,6 +115,9 @@ class Reader:
         return path
 
     def _run(self, block: Block) -> None:
+        for tool in ("curl", "jq"):
+            if re.search(rf"\b{tool}\b", block.text) and not shutil.which(tool):
+                pytest.skip(f"{block.place} needs {tool}, which is not installed")
         script = self._notes / f"{block.line}.{block.language}"
         text = self._with_ports(block.text)
         if block.language == "python":
