@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing, suppress
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
-import msgspec
+from msgspec.structs import replace
 
 from replicate_job.aio import unless
 from replicate_job.errors import LocalError
@@ -20,7 +21,7 @@ from replicate_job.local.prediction import Ended, Event, Logged, Produced
 from replicate_job.serving.validation import Validator
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Iterator
     from pathlib import Path
 
     from replicate_job.local.catalog.model import Model
@@ -123,12 +124,10 @@ class Engine:
             ):
                 if server is None:
                     return
-                async with (
-                    aclosing(server.predict(id, resolved, canceled)) as events,
-                    aclosing(self._kept(id, events, launch.schema)) as kept,
-                ):
-                    async for event in kept:
-                        yield event
+                parts = count()
+                async with aclosing(server.predict(id, resolved, canceled)) as events:
+                    async for event in events:
+                        yield await self._with_addresses(id, event, launch.schema, parts)
         except LocalError as error:
             yield Ended("failed", error=str(error))
         except OSError as error:
@@ -141,26 +140,21 @@ class Engine:
         await asyncio.gather(*(preparation.close() for preparation in self._preparations.values()))
         await self._instances.close()
 
-    async def _kept(
+    async def _with_addresses(
         self,
         id: str,  # noqa: A002 - the API's own name
-        events: AsyncGenerator[Event],
+        event: Event,
         schema: dict[str, Any],
-    ) -> AsyncGenerator[Event]:
-        """The events, with addresses in place of files."""
-        part = 0
-        async for event in events:
-            match event:
-                case Produced(part=True):
-                    value = await self._outputs.keep(id, event.value, schema, part)
-                    part += 1
-                    yield msgspec.structs.replace(event, value=value)
-                case Produced():
-                    yield msgspec.structs.replace(event, value=await self._outputs.keep(id, event.value, schema))
-                case Ended():
-                    yield msgspec.structs.replace(event, output=await self._outputs.keep(id, event.output, schema))
-                case _:
-                    yield event
+        parts: Iterator[int],
+    ) -> Event:
+        """The event with addresses in place of files. ``parts`` numbers the items of an output that is a list."""
+        match event:
+            case Produced():
+                part = next(parts) if event.part else None
+                return replace(event, value=await self._outputs.keep(id, event.value, schema, part))
+            case Ended():
+                return replace(event, output=await self._outputs.keep(id, event.output, schema))
+        return event
 
     async def _warm(self, model: Model) -> None:
         with suppress(LocalError, OSError):

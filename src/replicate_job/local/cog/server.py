@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import aclosing, asynccontextmanager, suppress
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
     from pathlib import Path
 
-    from replicate_job.local.cog.coglet_client import Answer
+    from replicate_job.local.cog.coglet_client import Message
     from replicate_job.local.environment.preparation import Launch
 
 _WRAPPED = re.compile(r"(?:Prediction failed: |Generator iteration error: )*")
@@ -35,6 +36,10 @@ _NOT_JSON = "Failed to parse output JSON"
 _READY = {"READY", "BUSY"}
 _PORTS = 3
 _LONG_FOR_A_SLOT, _LONG_FOR_A_WORD, _PAUSE = 0.02, 5.0, 0.01  # seconds
+
+
+class _PredictionRefusedError(Exception):
+    """Cog's server does not take the prediction."""
 
 
 class CogServer:
@@ -46,6 +51,7 @@ class CogServer:
 
     def __init__(self, launch: Launch, folder: Path, *, grace: float, memory: int = 0) -> None:
         self._launch, self._folder, self._grace, self._memory = launch, folder, grace, memory
+        self._gives_list = (definition(launch.schema, "Output") or {}).get("type") == "array"
         self._slots = asyncio.Semaphore(launch.model.concurrency)
         self._start: asyncio.Task[None] | None = None
         self._group: ProcessGroup | None = None
@@ -58,18 +64,36 @@ class CogServer:
         return self._is_ready and self._group is not None and self._group.is_up
 
     async def predict(self, id: str, given: Mapping[str, Any], canceled: asyncio.Event) -> AsyncGenerator[Event]:  # noqa: A002 - the API's own name
-        """Run one prediction when its turn comes. ``id`` becomes a folder's name: it must be one that we made.
+        """Run one prediction when a slot is free. ``id`` becomes a folder's name: it must be one that we made.
 
-        Every failure of the model or its server is an ``Ended`` event with the reason.
+        Every failure of the model or its server is an ``Ended`` event with the reason. A prediction that was canceled
+        before it began has no events.
         """
-        if not await unless(canceled, self._slots.acquire()):
-            return
+        log, end = Excerpt(), None
+        reason = "the model's server stopped in the middle of the prediction"
         try:
-            async with aclosing(self._predict(id, given, canceled)) as events:
-                async for event in events:
-                    yield event
-        finally:
-            self._slots.release()
+            async with self._slot(id, canceled) as is_free:
+                if not is_free:
+                    return
+                try:
+                    async with self._messages(id, given) as messages:
+                        async for kind, data in messages:
+                            event = self._event(kind, data, log)
+                            if isinstance(event, Ended):
+                                end = event  # sent last, after the rest of the log
+                            elif event:
+                                yield event
+                except OSError as error:
+                    reason = f"the model's server stopped ({error})"
+                if text := log.rest():
+                    yield Logged(text)
+                yield end or Ended("failed", error=self._forced or reason)
+        except _PredictionRefusedError as error:
+            yield Ended("failed", error=str(error))
+        except LocalError as error:  # the server could not be started
+            if self._group and self._group.printed:
+                yield Logged(log.take("".join(f"{line}\n" for line in self._group.printed)) + log.rest())
+            yield Ended("failed", error=str(error))
 
     async def start(self) -> None:
         """Make sure that it runs and takes predictions. Raises LocalError when its setup fails."""
@@ -87,27 +111,31 @@ class CogServer:
             await asyncio.wait((self._start,))
         await self._stop()
 
-    async def _predict(self, id: str, given: Mapping[str, Any], canceled: asyncio.Event) -> AsyncGenerator[Event]:  # noqa: A002 - the API's own name
+    @asynccontextmanager
+    async def _slot(self, id: str, canceled: asyncio.Event) -> AsyncIterator[bool]:  # noqa: A002 - the API's own name
+        """Around a prediction: one of the server's slots, once it is ready; False where it was canceled first.
+
+        At the end the slot is free again: the model has stopped, or its server was ended. Raises LocalError.
+        """
+        if not await unless(canceled, self._slots.acquire()):
+            yield False
+            return
         try:
             await unless(canceled, self.start())
-        except LocalError as error:
-            if self._group and self._group.printed:
-                log = Excerpt()
-                yield Logged(log.take("".join(f"{line}\n" for line in self._group.printed)) + log.rest())
-            yield Ended("failed", error=str(error))
-            return
-        if canceled.is_set() or self._group is None:
-            return
-        stopping = asyncio.create_task(self._cancel(id, canceled))
-        try:
-            async with scratch(id, self._folder), aclosing(self._bounded(id, given)) as events:
-                async for event in events:
-                    yield event
+            if canceled.is_set() or self._group is None:
+                yield False
+                return
+            stopping = asyncio.create_task(self._cancel(id, canceled))
+            try:
+                async with scratch(id, self._folder):
+                    yield True
+            finally:
+                stopping.cancel()
+                await asyncio.wait((stopping,))
+            if self._is_at_work(id):
+                await self._free(id)
         finally:
-            stopping.cancel()
-            await asyncio.wait((stopping,))
-        if self._is_at_work(id):
-            await self._free(id)
+            self._slots.release()
 
     def _is_at_work(self, id: str) -> bool:  # noqa: A002 - the API's own name
         return self._group is not None and self._group.runs(id)
@@ -120,24 +148,6 @@ class CogServer:
                     await asyncio.sleep(_PAUSE)
                 return
         self._force()
-
-    async def _bounded(self, id: str, given: Mapping[str, Any]) -> AsyncGenerator[Event]:  # noqa: A002 - the API's own name
-        """The prediction's events, with no more of its log than is worth keeping."""
-        log, end, reason = Excerpt(), None, "the model's server stopped in the middle of the prediction"
-        try:
-            async with aclosing(self._stream(id, given)) as events:
-                async for event in events:
-                    if isinstance(event, Ended):
-                        end = event
-                    elif not isinstance(event, Logged):
-                        yield event
-                    elif text := log.take(event.text):
-                        yield Logged(text)
-        except OSError as error:
-            reason = f"the model's server stopped ({error})"
-        if text := log.rest():
-            yield Logged(text)
-        yield end or Ended("failed", error=self._forced or reason)
 
     async def _restart(self) -> None:
         for _ in range(_PORTS):
@@ -188,26 +198,20 @@ class CogServer:
         except (OSError, msgspec.DecodeError):
             return ""
 
-    async def _stream(self, id: str, given: Mapping[str, Any]) -> AsyncGenerator[Event]:  # noqa: A002 - the API's own name
-        listed = (definition(self._launch.schema, "Output") or {}).get("type") == "array"
-        async with self._put(id, given) as answer:
-            if answer.status != 200:  # noqa: PLR2004 - HTTP's OK
-                yield Ended("failed", error=_refusal(answer.status, await answer.read()))
-                return
-            async with aclosing(answer.messages()) as messages:
-                async for kind, data in messages:
-                    if event := self._event(kind, data, listed=listed):
-                        yield event
-
     @asynccontextmanager
-    async def _put(self, id: str, given: Mapping[str, Any]) -> AsyncIterator[Answer]:  # noqa: A002 - the API's own name
+    async def _messages(self, id: str, given: Mapping[str, Any]) -> AsyncIterator[AsyncGenerator[Message]]:  # noqa: A002 - the API's own name
+        """The messages of one prediction, from its request on. Raises OSError, LocalError."""
         body, delay = msgspec.json.encode({"input": given, "context": {"id": id}}), 0.001
         while True:
             with suppress(ConnectionRefusedError):  # it died while it was idle
                 async with call(self._address, "PUT", f"/predictions/{id}", body, "text/event-stream") as answer:
-                    if answer.status != 409:  # noqa: PLR2004 - HTTP's Conflict: the slot is not free yet
-                        yield answer
+                    if answer.status == HTTPStatus.OK:
+                        async with aclosing(answer.messages()) as messages:
+                            yield messages
                         return
+                    if answer.status != HTTPStatus.CONFLICT:
+                        raise _PredictionRefusedError(_refusal(answer.status, await answer.read()))
+            # Conflict: the slot is not free yet.
             await asyncio.sleep(delay)
             delay = min(delay * 2, 0.1)
             # Most often the slot is free a moment later; it never will be where a worker died in a way unseen.
@@ -233,14 +237,16 @@ class CogServer:
             self._is_ready = False
             self._group.kill()
 
-    def _event(self, kind: str, data: dict[str, Any], *, listed: bool) -> Event | None:
+    def _event(self, kind: str, data: dict[str, Any], log: Excerpt) -> Event | None:
+        """What a message means; None for one that says nothing, and for what ``log`` keeps back."""
         match kind:
             case "start":
                 return Started()
             case "log":
-                return Logged(data.get("data", ""))
+                text = log.take(data.get("data", ""))
+                return Logged(text) if text else None
             case "output":
-                return Produced(data.get("chunk"), part=listed)
+                return Produced(data.get("chunk"), part=self._gives_list)
             case "completed":
                 error = data.get("error") and self._explained(_WRAPPED.sub("", data["error"], count=1))
                 return Ended(data["status"], data.get("output"), error, data.get("metrics") or {})
