@@ -20,10 +20,10 @@ try:
     from replicate_job.testing.api import ScriptedAPI
     from replicate_job.testing.delivery import File
     from replicate_job.testing.models import Deployment, Model, openapi_schema
-    from replicate_job.testing.predictions import Script, ScriptedPrediction
+    from replicate_job.testing.predictions import ScriptedPrediction
     from replicate_job.testing.record import Request
+    from replicate_job.testing.script import Event, Script, Stream
     from replicate_job.testing.server import LoopbackServer
-    from replicate_job.testing.stream import Event, Stream
     from replicate_job.testing.uploads import Upload
 except ModuleNotFoundError as error:
     needed = str(error.name).partition(".")[0]

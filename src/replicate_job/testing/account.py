@@ -15,7 +15,8 @@ from replicate_job.serving.headers import read_cancel_after
 from replicate_job.serving.page import Page, read_page
 from replicate_job.serving.resource import prediction_urls
 from replicate_job.testing.models import WEB
-from replicate_job.testing.predictions import Script, ScriptedPrediction
+from replicate_job.testing.predictions import ScriptedPrediction
+from replicate_job.testing.script import Script
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

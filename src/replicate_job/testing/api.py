@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from replicate_job.testing.predictions import Script, ScriptedPrediction
+    from replicate_job.testing.predictions import ScriptedPrediction
+    from replicate_job.testing.script import Script
 
 SHORTEST_LAG = 3.0
 """Seconds for a list that is never late."""

@@ -13,8 +13,7 @@ import msgspec
 from replicate_job.serving.resource import account_body, deployment_body, model_body, version_body
 from replicate_job.serving.validation import Validator
 from replicate_job.testing.delivery import File
-from replicate_job.testing.predictions import Script
-from replicate_job.testing.stream import Stream
+from replicate_job.testing.script import Script, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

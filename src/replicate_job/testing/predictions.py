@@ -13,39 +13,12 @@ import msgspec
 
 from replicate_job.serving.resource import prediction_body
 from replicate_job.testing.delivery import File
-from replicate_job.testing.stream import Stream
+from replicate_job.testing.script import Script
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from replicate_job.testing.record import Request
-
-
-class Script(msgspec.Struct, frozen=True, kw_only=True):
-    """How a prediction goes. Times are seconds since its creation.
-
-    It is ``starting`` until ``boot``, ``processing`` until ``duration`` and then ``end``; ``duration=math.inf`` never
-    ends. ``timeline`` replaces what comes before the end: ``((0, "starting"), (0.1, "processing"), (0.2, "queued"))``.
-    ``output`` is the value, or a function of the input; a ``File`` anywhere in it becomes a URL. It shows at the
-    end, or whole from ``output_at`` on while still processing, or with ``partial`` a list that grows.
-    ``logs`` (a text, or a function of the input) grow line by line. ``stream`` gives it ``urls.stream``.
-    ``deadline`` replaces the time that ``Cancel-After`` asked for, where it was sent (the API's minimum is 5 s).
-    A cancel takes effect after ``cancel_lag``. ``overrides`` are laid over the prediction object as they are.
-    """
-
-    end: str = "succeeded"
-    duration: float = 0.05
-    boot: float = 0.01
-    timeline: tuple[tuple[float, str], ...] = ()
-    output: Any = None
-    output_at: float | None = None
-    partial: bool = False
-    logs: Any = ""
-    error: Any = None
-    stream: Stream | None = None
-    deadline: float | None = None
-    cancel_lag: float = 0.0
-    overrides: dict[str, Any] = {}
 
 
 class ScriptedPrediction:

@@ -10,7 +10,8 @@ import msgspec
 
 from replicate_job.serving.answer import NOT_FOUND
 from replicate_job.serving.connection import gone, reset
-from replicate_job.serving.stream import done_data, encode_comment, encode_event, error_data, event_id
+from replicate_job.serving.stream import done_data, error_data, event_id
+from replicate_job.testing.script import Event, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,45 +19,6 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from replicate_job.testing.predictions import ScriptedPrediction
-
-
-class Event(msgspec.Struct, frozen=True):
-    """One event; each line of ``data`` goes out as a ``data:`` line of its own.
-
-    ``id`` empty: none is sent. ``comment``: nothing but that comment. ``raw``: these very bytes.
-    """
-
-    event: str = "output"
-    data: str = ""
-    id: str = ""
-    comment: str | None = None
-    raw: bytes = b""
-
-    def encode(self) -> bytes:
-        if self.raw:
-            return self.raw
-        if self.comment is not None:
-            return encode_comment(self.comment)
-        return encode_event(self.event, self.data, self.id)
-
-
-class Stream(msgspec.Struct, frozen=True, kw_only=True):
-    """How a prediction streams.
-
-    ``events``: what is sent; a text is an output event. By default every item of the output, and an ``error`` event
-    where it fails. ``interval`` is the seconds between events, from the start of the prediction on. ``done`` comes
-    last, after the prediction's end, unless it is off. ``breaks=(3, 1)``: the first connection ends after 3 events,
-    the second after one more, later ones stay; ``ending`` is how: ``drop`` (reset) or ``close`` (a comment and a
-    clean end, as after 30 seconds). Output and log events get ids of the API's form, unless ``ids`` is off; a
-    reconnect goes on after ``Last-Event-ID``.
-    """
-
-    events: tuple[Event | str, ...] | None = None
-    interval: float = 0.0
-    done: bool = True
-    breaks: tuple[int, ...] = ()
-    ending: str = "drop"
-    ids: bool = True
 
 
 class Streams:
