@@ -27,8 +27,8 @@ from pyreqwest.client import Client, ClientBuilder
 from report import describe, keep, machine, table
 
 from replicate_job.local.cog.process_group import SCRATCH
-from replicate_job.local.prediction import Call, Ended, Prediction, new_id
-from replicate_job.local.store import Row, Store
+from replicate_job.local.prediction import Ended, LocalPrediction, PredictionRequest, new_id
+from replicate_job.local.store import PredictionRow, Store
 
 MODEL = "replicate/hello-world"
 AT_ONCE = 16
@@ -144,11 +144,11 @@ def fill(folder: Path, count: int) -> None:
     store.close()
 
 
-def _ended(number: int) -> Row:
+def _ended(number: int) -> PredictionRow:
     at = 1.7e9 + number
-    prediction = Prediction(new_id(), number, Call(MODEL, "0" * 64, {"text": f"name {number}"}), at)
+    prediction = LocalPrediction(new_id(), number, PredictionRequest(MODEL, "0" * 64, {"text": f"name {number}"}), at)
     prediction.apply(Ended("succeeded", f"hello name {number}"), at + 1)
-    return Row(number, prediction.id, at, at + 1, "", prediction.encode())
+    return PredictionRow(number, prediction.id, at, at + 1, "", prediction.encode())
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from peers import CACHE, OURS, V1, V2, Peer, install
 from process import Run, run
 from report import Spread, describe, keep, machine, ratios, table
 
-from replicate_job.testing import Model, Script, ScriptedAPI, openapi_schema
+from replicate_job.testing import Script, ScriptedAPI, ScriptedModel, openapi_schema
 
 OFFICIAL = "acme/echo"
 COMMUNITY = "acme/community-echo"
@@ -79,8 +79,8 @@ def contenders(peers: Mapping[str, Peer]) -> dict[str, Contender]:
 def once(contender: Contender, seconds: float, model: str, home: Path) -> Lag:
     """One prediction of ``seconds`` by one client, on a server of its own. ``home`` is the client's."""
     models = (
-        Model(name=OFFICIAL, official=True, schema=INPUTS),
-        Model(name=COMMUNITY, schema=INPUTS, versions=("c0" * 32,)),
+        ScriptedModel(name=OFFICIAL, official=True, schema=INPUTS),
+        ScriptedModel(name=COMMUNITY, schema=INPUTS, versions=("c0" * 32,)),
     )
     home.mkdir(exist_ok=True)
     # The default budget, 60 checks a second apart, ends before a prediction of a minute does.

@@ -19,7 +19,7 @@ from pyreqwest.client import Client, ClientBuilder
 
 from replicate_job.clock import SystemClock
 from replicate_job.flow.context import Context, Reporter, RetryPolicy
-from replicate_job.local.options import Options
+from replicate_job.local.options import ServerOptions
 from replicate_job.local.server import serve
 from replicate_job.session import open_session
 from replicate_job.settings import Settings
@@ -332,7 +332,7 @@ def local(tmp_path: Path, cache: Path, reach: Callable[[str], AbstractAsyncConte
     @asynccontextmanager
     async def start(**options: Any) -> AsyncIterator[Api]:
         settings: dict[str, Any] = {"models": [tmp_path / "models"], "cache_dir": cache, "grace": 0.2} | options
-        async with serve(Options(**settings)) as base_url, reach(base_url) as api:
+        async with serve(ServerOptions(**settings)) as base_url, reach(base_url) as api:
             yield api
 
     return start

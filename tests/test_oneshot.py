@@ -26,7 +26,7 @@ from replicate_job.errors import (
     PredictionUnfinishedError,
 )
 from replicate_job.oneshot import astream
-from replicate_job.testing import File, Model, Script, ScriptedAPI, Stream, openapi_schema
+from replicate_job.testing import OutputFile, Script, ScriptedAPI, ScriptedModel, Stream, openapi_schema
 
 TEN = ["prediction_id", "status", "model", "input", "output", "error", "created_at", "completed_at", "urls", "metrics"]
 LLAMA = Job("meta/llama-2-70b-chat", {"prompt": "x"}, poll_interval=0.05, max_poll_attempts=200)
@@ -96,7 +96,7 @@ async def test_run_works_where_a_loop_already_runs(api: ScriptedAPI) -> None:
 
 @pytest.mark.usefixtures("api")
 async def test_errors_cross_the_thread_as_they_are(tmp_path: Path) -> None:
-    with ScriptedAPI(script=Script(output=File(content=b"x", expires=0))) as gone:  # noqa: SIM117 - one setting, one claim
+    with ScriptedAPI(script=Script(output=OutputFile(content=b"x", expires=0))) as gone:  # noqa: SIM117 - one setting, one claim
         with pytest.raises(OutputExpiredError) as caught:
             run("facebook/musicgen", {"prompt": "x"}, base_url=gone.base_url, token=gone.token, save_to=tmp_path)
     assert caught.value.result.status == "succeeded"
@@ -193,14 +193,14 @@ def test_what_is_no_text_is_in_the_streams_result(
 
 
 def test_files_of_a_stream_are_kept_and_in_its_result(api: ScriptedAPI, tmp_path: Path) -> None:
-    api.next(Script(output=["a caption", File(content=b"x", name="a.txt", inline=True)]))
+    api.next(Script(output=["a caption", OutputFile(content=b"x", name="a.txt", inline=True)]))
     with stream("acme/private", save_to=tmp_path) as followed:
         assert list(followed) == ["a caption"]
     assert [path.read_bytes() for path in followed.result.files] == [b"x"]
 
 
 async def test_files_of_an_astream_are_kept_and_in_its_result(api: ScriptedAPI, tmp_path: Path) -> None:
-    api.next(Script(output=["a caption", File(content=b"x", name="a.txt", inline=True)]))
+    api.next(Script(output=["a caption", OutputFile(content=b"x", name="a.txt", inline=True)]))
     async with astream("acme/private", save_to=tmp_path) as followed:
         assert [piece async for piece in followed] == ["a caption"]
     assert [path.read_bytes() for path in followed.result.files] == [b"x"]
@@ -259,10 +259,10 @@ def test_a_stream_that_was_never_begun_does_nothing(api: ScriptedAPI) -> None:
 def test_what_a_stand_in_says_of_a_version_is_not_believed_of_the_real_one(api: ScriptedAPI, tmp_path: Path) -> None:
     name = f"acme/model:{'a' * 64}"
     text, file = openapi_schema({}, {"type": "string"}), openapi_schema({}, {"type": "string", "format": "uri"})
-    stand_in = Model(name="acme/model", versions=("a" * 64,), schema=text, script=Script(output="words"))
+    stand_in = ScriptedModel(name="acme/model", versions=("a" * 64,), schema=text, script=Script(output="words"))
     with ScriptedAPI(stand_in) as local:
         assert run(name, {}, base_url=local.base_url, token=local.token).output == "words"
-    real = msgspec.structs.replace(stand_in, schema=file, script=Script(output=File(content=b"x", name="a.bin")))
+    real = msgspec.structs.replace(stand_in, schema=file, script=Script(output=OutputFile(content=b"x", name="a.bin")))
     api.models["acme/model"] = real
     result = run(name, {}, save_to=tmp_path / "out")
     assert [path.read_bytes() for path in result.files] == [b"x"]

@@ -21,14 +21,14 @@ from hypothesis import strategies as st
 from replicate_job import Job, batch, run
 from replicate_job.client import BatchOptions
 from replicate_job.errors import ColumnsError, JobError, ModelNotFoundError, PaymentRequiredError, RowError
-from replicate_job.testing import File, Script, ScriptedAPI, openapi_schema
-from replicate_job.testing.models import Model
+from replicate_job.testing import OutputFile, Script, ScriptedAPI, openapi_schema
+from replicate_job.testing.models import ScriptedModel
 
 INSTANT = Script(duration=0, boot=0, output="done")
-IMAGES = Model(
+IMAGES = ScriptedModel(
     name="acme/images",
     official=True,
-    script=Script(output=File(content=b"image", name="a.png")),
+    script=Script(output=OutputFile(content=b"image", name="a.png")),
     schema=openapi_schema(
         {"prompt": {"type": "string"}, "n": {"type": "integer"}}, {"type": "string", "format": "uri"}
     ),
@@ -354,7 +354,7 @@ def test_ctrl_c_in_a_for_loop_leaves_what_runs_to_be_adopted(api: ScriptedAPI) -
     assert api.created == 8
 
 
-WORDS = Model(
+WORDS = ScriptedModel(
     name="acme/words",
     official=True,
     script=INSTANT,

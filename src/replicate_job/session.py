@@ -52,10 +52,12 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
         base_url = settings.base_url
         if settings.local:
             rate = None
-            from replicate_job.local.options import Options  # noqa: PLC0415 - an extra, and slow to import
+            from replicate_job.local.options import ServerOptions  # noqa: PLC0415 - an extra, and slow to import
             from replicate_job.local.server import serve  # noqa: PLC0415 - an extra, and slow to import
 
-            options = Options(warm=model, on_notice=reporter.tell, on_warning=reporter.warn, on_detail=reporter.note)
+            options = ServerOptions(
+                warm=model, on_notice=reporter.tell, on_warning=reporter.warn, on_detail=reporter.note
+            )
             base_url = await stack.enter_async_context(serve(options))
         elif not is_loopback(urlsplit(normalize(base_url)).hostname):
             check_environment((TOKEN,), settings)

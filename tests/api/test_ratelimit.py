@@ -164,7 +164,7 @@ def server(name: str, per_minute: float) -> Server:
     per_second = per_minute / 60
     match kind:
         case "debt":
-            return serving.Bucket(per_second, float(burst))
+            return serving.TokenBucket(per_second, float(burst))
         case "plain":
             return Plain(per_second, float(burst))
         case "sliding":

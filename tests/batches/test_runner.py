@@ -25,8 +25,8 @@ from replicate_job.flow.context import Context, Reporter, moment
 from replicate_job.flow.prepare import write_request
 from replicate_job.flow.resolved import Resolved
 from replicate_job.job import Job, Result
-from replicate_job.testing import File, Script, ScriptedAPI, openapi_schema
-from replicate_job.testing.models import Model
+from replicate_job.testing import OutputFile, Script, ScriptedAPI, openapi_schema
+from replicate_job.testing.models import ScriptedModel
 from replicate_job.wire.target import Target
 
 Connect = Callable[..., AbstractAsyncContextManager[Context]]
@@ -201,7 +201,7 @@ async def test_replay_gives_what_is_over_as_the_run_gave_it_in_the_order_of_the_
     connect: Connect, tmp_path: Path
 ) -> None:
     scripts = [
-        Script(duration=0.2, output=File(content=b"x", name="x.txt"), logs="a\n"),
+        Script(duration=0.2, output=OutputFile(content=b"x", name="x.txt"), logs="a\n"),
         Script(end="failed", error="bad luck"),
         INSTANT,
         Script(end="canceled"),
@@ -393,8 +393,8 @@ async def test_a_row_of_which_it_is_uncertain_whether_it_was_created_is_an_error
 async def test_outputs_that_are_gone_are_a_problem_of_their_row_and_it_is_over(
     connect: Connect, tmp_path: Path
 ) -> None:
-    with ScriptedAPI(script=Script(output=File(content=b"x", name="x.txt"))) as api:
-        api.next(Script(output=File(content=b"x", name="x.txt", expires=0)))
+    with ScriptedAPI(script=Script(output=OutputFile(content=b"x", name="x.txt"))) as api:
+        api.next(Script(output=OutputFile(content=b"x", name="x.txt", expires=0)))
         async with connect(api) as context:
             drive = make(context, concurrency=1, resolved=FILES, save=str(tmp_path))
             results = await run(drive, rows(3))
@@ -408,7 +408,7 @@ async def test_outputs_that_are_gone_are_a_problem_of_their_row_and_it_is_over(
 async def test_files_that_cannot_be_fetched_are_a_problem_of_their_row_and_fetched_the_next_time(
     connect: Connect, tmp_path: Path
 ) -> None:
-    with ScriptedAPI(script=Script(output=File(content=b"x", name="x.txt"))) as api:
+    with ScriptedAPI(script=Script(output=OutputFile(content=b"x", name="x.txt"))) as api:
         api.faults.next("download", "403")
         async with connect(api) as context:
             results = await run(make(context, concurrency=1, resolved=FILES, save=str(tmp_path)), rows(3))
@@ -419,7 +419,7 @@ async def test_files_that_cannot_be_fetched_are_a_problem_of_their_row_and_fetch
 
 
 async def test_a_folder_that_takes_no_files_ends_the_batch_and_loses_nothing(connect: Connect, tmp_path: Path) -> None:
-    with ScriptedAPI(script=Script(output=File(content=b"x", name="x.txt"))) as api:
+    with ScriptedAPI(script=Script(output=OutputFile(content=b"x", name="x.txt"))) as api:
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "0000").write_text("in the way")
         async with connect(api) as context:
@@ -653,7 +653,7 @@ async def test_listed_times_that_nothing_can_be_added_to_hold_nobody_up(connect:
         strange = STRANGE[given["n"] % len(STRANGE)] if given["n"] > 70 else {}
         return Script(duration=3, output="done", overrides=strange)
 
-    model = Model(name="acme/private", official=True, script=script)
+    model = ScriptedModel(name="acme/private", official=True, script=script)
     with ScriptedAPI(model) as api:
         async with connect(api) as context, asyncio.timeout(30):
             results = await run(make(context), rows(85))
@@ -666,7 +666,7 @@ async def test_an_answer_that_is_nested_too_deep_costs_no_other_row_its_result(c
         return Script(duration=0, boot=0, output="done", overrides={"output": deep} if given["n"] > 10 else {})
 
     depths = [1, 800, 1200, 2]
-    with ScriptedAPI(Model(name="acme/private", official=True, script=script)) as api:
+    with ScriptedAPI(ScriptedModel(name="acme/private", official=True, script=script)) as api:
         async with connect(api, listing=0.1) as context:
             results = await run(make(context), [Row(line, {"n": depth}) for line, depth in enumerate(depths, 1)])
     statuses = {depth: result.status for depth, result in zip(depths, results, strict=True)}

@@ -15,7 +15,7 @@ from replicate_job.serving.validation import Validator
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from replicate_job.local.catalog.model import Model
+    from replicate_job.local.catalog.model import LocalModel
 
 MODELS = Catalog().models()
 PAINTERS = {"black-forest-labs/flux-schnell", "stability-ai/sdxl"}
@@ -28,7 +28,7 @@ def test_all_that_are_there_can_be_read() -> None:
 
 @named
 async def test_its_shipped_schema_is_the_one_that_its_code_has(
-    model: Model, cache: Path, tmp_path: Path, models: dict[str, Model]
+    model: LocalModel, cache: Path, tmp_path: Path, models: dict[str, LocalModel]
 ) -> None:
     """All but the painters can be read with nothing but Cog installed."""
     needed = model if model.slug in PAINTERS else models["replicate/hello-world"]
@@ -38,7 +38,7 @@ async def test_its_shipped_schema_is_the_one_that_its_code_has(
 
 
 @named
-def test_its_example_is_an_input_that_it_takes(model: Model) -> None:
+def test_its_example_is_an_input_that_it_takes(model: LocalModel) -> None:
     assert model.example
     document = msgspec.json.decode((model.folder / "openapi.json").read_bytes())
     Validator(document).check(model.example)
@@ -47,7 +47,7 @@ def test_its_example_is_an_input_that_it_takes(model: Model) -> None:
 
 
 @named
-def test_it_says_what_it_is_and_what_its_first_use_downloads(model: Model) -> None:
+def test_it_says_what_it_is_and_what_its_first_use_downloads(model: LocalModel) -> None:
     assert (model.folder / "about.toml").is_file()
     number, unit = model.size.split(" ")
     assert (number.isdecimal(), unit) == (True, "MB")
@@ -57,5 +57,5 @@ def test_it_says_what_it_is_and_what_its_first_use_downloads(model: Model) -> No
 
 
 @pytest.fixture
-def models() -> dict[str, Model]:
+def models() -> dict[str, LocalModel]:
     return {model.slug: model for model in MODELS}

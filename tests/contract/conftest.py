@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from uv import find_uv_bin
 
-from replicate_job.local.options import Options
+from replicate_job.local.options import ServerOptions
 from replicate_job.local.server import serve
 from replicate_job.serving.listener import bind, listen, origin_of
 
@@ -141,7 +141,7 @@ async def talk(folder: Path) -> dict[str, Any]:
         (place / "cog.yaml").write_text(CONFIG)
         (place / "predict.py").write_text(textwrap.dedent(code))
     (folder / "note.txt").write_text("note ")
-    async with serve(Options(models=[folder / "models"], cache_dir=folder / "cache")) as base_url:
+    async with serve(ServerOptions(models=[folder / "models"], cache_dir=folder / "cache")) as base_url:
         said = await asyncio.gather(
             *(listen_to(name, environment, base_url, folder) for name, environment in environments.items())
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from replicate_job.testing import File, Script, ScriptedAPI
+from replicate_job.testing import OutputFile, Script, ScriptedAPI
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ def api() -> Iterator[ScriptedAPI]:
 
 
 def _paint(given: dict[str, Any]) -> Script:
-    return Script(duration=0.5, boot=0.1, output=[File(content=picture(given["prompt"]), name="a.webp")])
+    return Script(duration=0.5, boot=0.1, output=[OutputFile(content=picture(given["prompt"]), name="a.webp")])
 
 
 def picture(prompt: str) -> bytes:

@@ -16,7 +16,7 @@ import pytest
 from pyarrow import feather, parquet
 
 from replicate_job.testing import Script, openapi_schema
-from replicate_job.testing.models import Model
+from replicate_job.testing.models import ScriptedModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -319,7 +319,9 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 def test_a_public_file_runs_with_one_option_at_most(api: ScriptedAPI, command: Command, case: Case) -> None:
-    api.models[case.model] = Model(name=case.model, official=True, script=Script(duration=0), schema=MODELS[case.model])
+    api.models[case.model] = ScriptedModel(
+        name=case.model, official=True, script=Script(duration=0), schema=MODELS[case.model]
+    )
     file = command.folder / case.name
     file.write_bytes(case.content.encode() if isinstance(case.content, str) else case.content)
     (command.folder / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
@@ -340,7 +342,7 @@ def test_of_several_lists_a_person_names_one(api: ScriptedAPI, command: Command)
     captions = [{"image_id": 1, "id": 2, "caption": "A cat on a mat."}]
     coco = {"info": {"year": 2014}, "images": [{"id": 1}], "licenses": [{"id": 1}], "annotations": captions}
     (command.folder / "captions.json").write_bytes(msgspec.json.encode(coco))
-    api.models[IMAGES] = Model(name=IMAGES, official=True, script=Script(duration=0), schema=MODELS[IMAGES])
+    api.models[IMAGES] = ScriptedModel(name=IMAGES, official=True, script=Script(duration=0), schema=MODELS[IMAGES])
 
     refused = command("batch", IMAGES, "captions.json", "--results", "results.jsonl")
     piped = command(

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from replicate_job.inputs.secrets import REDACTED
-from replicate_job.testing import Model, Script, openapi_schema
+from replicate_job.testing import Script, ScriptedModel, openapi_schema
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Command, Outcome
@@ -23,7 +23,7 @@ WORDS = ["batch", "acme/locked", "rows.jsonl", "--results", "results.jsonl"]
 def locked(api: ScriptedAPI) -> None:
     key = {"type": "string", "format": "password", "writeOnly": True, "x-cog-secret": True, "maxLength": 40}
     schema = openapi_schema({"text": {"type": "string"}, "count": {"type": "integer"}, "api_key": key})
-    api.models["acme/locked"] = Model(name="acme/locked", official=True, schema=schema)
+    api.models["acme/locked"] = ScriptedModel(name="acme/locked", official=True, schema=schema)
 
 
 def write(command: Command, *rows: dict[str, object]) -> None:

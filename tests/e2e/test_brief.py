@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from replicate_job.testing import File, Model, Script, ScriptedAPI, openapi_schema
+from replicate_job.testing import OutputFile, Script, ScriptedAPI, ScriptedModel, openapi_schema
 from replicate_job.wire import data_url
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def test_files_in_a_list_are_known_by_their_names(command: Command) -> None:
     images = {"type": "array", "items": {"type": "string", "format": "uri"}}
     for name in ("a.png", "b.png"):
         (command.folder / name).write_bytes(PNG)
-    with ScriptedAPI(Model(name="me/many", schema=openapi_schema({"images": images}))) as api:
+    with ScriptedAPI(ScriptedModel(name="me/many", schema=openapi_schema({"images": images}))) as api:
         command.environment |= api.environment
         words = ("run", "me/many", "images=@a.png", "images=@b.png")
         assert shown(command, *words)["input"] == {"images": ["a.png (128 kB)", "b.png (128 kB)"]}
@@ -125,13 +125,13 @@ def test_the_output_alone(api: ScriptedAPI, command: Command) -> None:
     assert alone(PIECES, LLAMA, "prompt=x") == "".join(PIECES).encode() + b"\n"
     assert alone({"text": "x", "n": [1]}) == b'{"text":"x","n":[1]}\n'
     assert alone(None) == b""
-    pictures = [File(content=PNG, name="a.png"), File(content=PNG, name="b.png")]
+    pictures = [OutputFile(content=PNG, name="a.png"), OutputFile(content=PNG, name="b.png")]
     files = alone(pictures, SDXL, "prompt=x").decode().split()
     assert files == [f"outputs/{api.predictions[-1].id}/output-{index}.png" for index in range(2)]
 
 
 def test_the_output_alone_of_files_that_are_not_kept_is_their_addresses(api: ScriptedAPI, command: Command) -> None:
-    api.next(Script(output=[File(content=PNG, name="a.png")]))
+    api.next(Script(output=[OutputFile(content=PNG, name="a.png")]))
     outcome = command("run", SDXL, "prompt=x", "--output-only", "--no-save")
     assert outcome.out.decode().splitlines() == api.predictions[0].snapshot()["output"]
 

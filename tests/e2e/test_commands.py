@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from replicate_job.testing import File, Model, Script, ScriptedAPI
+from replicate_job.testing import OutputFile, Script, ScriptedAPI, ScriptedModel
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Command
 
 HELLO = "replicate/hello-world"
 FLUX = "black-forest-labs/flux-schnell"
-PICTURE = File(content=b"RIFF0000WEBP", name="a.webp")
+PICTURE = OutputFile(content=b"RIFF0000WEBP", name="a.webp")
 ENDLESS = Script(duration=math.inf, output="done")
 PAINTING = Script(duration=math.inf, output=[PICTURE])
 FAILING = Script(duration=math.inf, end="failed", error="no memory")
@@ -247,7 +247,7 @@ def test_schema_as_json_is_the_models_own(api: ScriptedAPI, command: Command) ->
 
 
 def test_a_model_without_a_schema_says_so(api: ScriptedAPI, command: Command) -> None:
-    api.models["acme/secret"] = Model(name="acme/secret", official=True)
+    api.models["acme/secret"] = ScriptedModel(name="acme/secret", official=True)
     outcome = command("schema", "acme/secret")
     assert outcome.code == 2
     assert outcome.error == "error: the API shows no schema for acme/secret"

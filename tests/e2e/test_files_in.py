@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from replicate_job.testing import Model, openapi_schema
+from replicate_job.testing import ScriptedModel, openapi_schema
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Command
@@ -109,7 +109,7 @@ def test_data_that_looks_like_the_journals_word_for_a_file_is_data_also_after_a_
     """Only the job's own author makes a file of a path, with ``@``."""
     secret = command.folder / "secret"
     secret.write_bytes(b"not to be sent")
-    api.models["acme/any"] = Model(name="acme/any", official=True, schema=openapi_schema({"data": {}}))
+    api.models["acme/any"] = ScriptedModel(name="acme/any", official=True, schema=openapi_schema({"data": {}}))
     looks = {"data": [{"replicate-job:file": str(secret)}, {"replicate-job:file!": str(secret)}]}
     (command.folder / "input.json").write_bytes(msgspec.json.encode(looks))
     api.faults.next("model", "hang")

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from replicate_job.batches.results.record import LOGS
-from replicate_job.testing import File, Script, ScriptedAPI
+from replicate_job.testing import OutputFile, Script, ScriptedAPI
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +55,7 @@ def test_show_prints_the_logs_of_a_prediction_that_is_not_ours(api: ScriptedAPI,
 
 
 def test_a_record_beside_the_files_holds_the_logs(api: ScriptedAPI, command: Command) -> None:
-    api.next(Script(output=File(content=b"x", name="a.png"), logs="step 1\nstep 2\n", boot=0, duration=0))
+    api.next(Script(output=OutputFile(content=b"x", name="a.png"), logs="step 1\nstep 2\n", boot=0, duration=0))
     made = command("run", "stability-ai/sdxl").response["prediction_id"]
     record = msgspec.json.decode((command.folder / "outputs" / made / "result.json").read_bytes())
     assert record["logs"] == "step 1\nstep 2\n"

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from replicate_job.testing import File, Script, ScriptedAPI
+from replicate_job.testing import OutputFile, Script, ScriptedAPI
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Command
 
 FLUX = "black-forest-labs/flux-schnell"
-PICTURE = File(content=b"RIFF0000WEBP", name="a.webp")
+PICTURE = OutputFile(content=b"RIFF0000WEBP", name="a.webp")
 
 
 def digest(content: bytes) -> str:
@@ -25,7 +25,7 @@ def digest(content: bytes) -> str:
 
 
 def test_transfers_that_are_cut_short_still_give_every_file_whole(command: Command) -> None:
-    files = [File(content=bytes([number]) * 200_000, name=f"{number}.bin") for number in range(40)]
+    files = [OutputFile(content=bytes([number]) * 200_000, name=f"{number}.bin") for number in range(40)]
     with ScriptedAPI(script=Script(output=files), faults="download:truncate=0.2,download:drop=0.1", seed=7) as api:
         command.environment |= api.environment
         outcome = command("run", FLUX, "prompt=x")
@@ -40,7 +40,9 @@ def test_transfers_that_are_cut_short_still_give_every_file_whole(command: Comma
 def test_names_never_lead_out_of_the_folder(api: ScriptedAPI, command: Command, redirect: bool) -> None:  # noqa: FBT001 - pytest's
     names = ["../../x", "/etc/passwd", "x" * 300 + ".png", "same.png", "same.png", "", "CON", "a\0b", "-rf", "ü.webp"]
     files = [
-        File(content=name.encode(), name=name, redirect=redirect, disposition='attachment; filename="../../../evil"')
+        OutputFile(
+            content=name.encode(), name=name, redirect=redirect, disposition='attachment; filename="../../../evil"'
+        )
         for name in names
     ]
     api.next(Script(output=files))
@@ -59,17 +61,17 @@ def test_names_never_lead_out_of_the_folder(api: ScriptedAPI, command: Command, 
 
 def test_a_file_without_an_extension_gets_it_from_its_media_type(api: ScriptedAPI, command: Command) -> None:
     kinds = {"image/png": ".png", "audio/x-wav": ".wav", "text/plain; charset=utf-8": ".txt", "": ".bin"}
-    api.next(Script(output=[File(content=b"says nothing", name="out", content_type=kind) for kind in kinds]))
+    api.next(Script(output=[OutputFile(content=b"says nothing", name="out", content_type=kind) for kind in kinds]))
     response = command("run", FLUX, "prompt=x").response
     assert [Path(name).suffix for name in response["files"]] == list(kinds.values())
 
 
 def test_a_files_suffix_says_what_its_bytes_are(api: ScriptedAPI, command: Command) -> None:
     files = [
-        File(content=b"\xff\xd8\xff\xe0", name="out.png", content_type="image/png"),
-        File(content=b"PK\x03\x04", name="out.npz", content_type="application/zip"),
-        File(content=b"{}", name="out.geojson", content_type="application/json"),
-        File(content=b"RIFF0000WEBP", name="out", content_type="image/png"),
+        OutputFile(content=b"\xff\xd8\xff\xe0", name="out.png", content_type="image/png"),
+        OutputFile(content=b"PK\x03\x04", name="out.npz", content_type="application/zip"),
+        OutputFile(content=b"{}", name="out.geojson", content_type="application/json"),
+        OutputFile(content=b"RIFF0000WEBP", name="out", content_type="image/png"),
     ]
     api.next(Script(output=files))
     response = command("run", FLUX, "prompt=x").response
@@ -85,7 +87,7 @@ def test_a_page_that_came_in_place_of_a_picture_is_not_kept(api: ScriptedAPI, co
 
 
 def test_outputs_inside_the_answer_are_kept_too(api: ScriptedAPI, command: Command) -> None:
-    api.next(Script(output=[File(content=b"picture", name="a.png", inline=True)]))
+    api.next(Script(output=[OutputFile(content=b"picture", name="a.png", inline=True)]))
     response = command("run", FLUX, "prompt=x").response
     assert (command.folder / response["files"][0]).read_bytes() == b"picture"
 
@@ -94,7 +96,7 @@ def test_outputs_inside_the_answer_are_kept_too(api: ScriptedAPI, command: Comma
 def test_outputs_that_have_expired_are_told_and_the_response_is_printed(
     api: ScriptedAPI, command: Command, gone: int
 ) -> None:
-    api.next(Script(output=[File(content=b"x", name="a.webp", expires=0, gone=gone), PICTURE]))
+    api.next(Script(output=[OutputFile(content=b"x", name="a.webp", expires=0, gone=gone), PICTURE]))
     outcome = command("run", FLUX, "prompt=x", "--key", "k")
     assert outcome.code == 3
     assert f"is gone (HTTP {gone}): outputs are deleted an hour after the end" in outcome.error
@@ -188,7 +190,7 @@ def test_a_folder_without_permission_is_an_error(api: ScriptedAPI, command: Comm
 
 def test_a_disk_that_is_full_is_an_error_that_resume_can_mend(api: ScriptedAPI, command: Command) -> None:
     """A limit on the size of files stands in for the disk: writing beyond it fails the same way."""
-    api.next(Script(output=[File(content=bytes(3_000_000), name="a.webp")]))
+    api.next(Script(output=[OutputFile(content=bytes(3_000_000), name="a.webp")]))
     words = " ".join([*command.program, "run", FLUX, "prompt=x"])
     outcome = command.execute(["bash", "-c", f"trap '' XFSZ; ulimit -f 2000; exec {words}"]).end()
     assert outcome.code == 3
@@ -252,7 +254,11 @@ def test_a_row_without_the_files_that_the_schema_promises_is_a_problem(
 
 def test_the_token_goes_to_no_redirect_and_no_other_host(api: ScriptedAPI, command: Command) -> None:
     other = f"{api.files_url}/elsewhere"
-    api.next(Script(output=[File(content=b"x", name="a.webp", redirect=True), File(content=b"y", redirect=other)]))
+    api.next(
+        Script(
+            output=[OutputFile(content=b"x", name="a.webp", redirect=True), OutputFile(content=b"y", redirect=other)]
+        )
+    )
     assert command("run", FLUX, "prompt=x", "-v").code == 3
     assert api.count("download") >= 4
     assert not api.strayed_token()

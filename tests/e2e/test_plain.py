@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from replicate_job.testing import Model, Script, Stream, openapi_schema
+from replicate_job.testing import Script, ScriptedModel, Stream, openapi_schema
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Command, Outcome
@@ -61,7 +61,7 @@ def test_text_that_is_streamed_is_shown_and_not_obeyed(api: ScriptedAPI, command
 
 def test_a_schema_a_list_and_an_account_are_shown_and_not_obeyed(api: ScriptedAPI, command: Command) -> None:
     evil = {"te\x9bxt": {"type": "string", "description": EVIL, "default": EVIL}}
-    api.models["acme/evil"] = Model(name="acme/evil", official=True, schema=openapi_schema(evil))
+    api.models["acme/evil"] = ScriptedModel(name="acme/evil", official=True, schema=openapi_schema(evil))
     assert r"te\u009bxt" in told(command.on_terminal("schema", "acme/evil"))
     told(command.on_terminal("schema", "acme/evil", "--json"))
     api.next(Script(output=EVIL))

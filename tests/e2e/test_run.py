@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from replicate_job import __version__
-from replicate_job.testing import Deployment, File, Model, Script, Stream, openapi_schema
+from replicate_job.testing import OutputFile, Script, ScriptedDeployment, ScriptedModel, Stream, openapi_schema
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Command
@@ -154,10 +154,10 @@ def test_allow_unknown_sends_what_the_schema_lacks(api: ScriptedAPI, command: Co
     ],
 )
 def test_every_kind_of_target_runs(api: ScriptedAPI, command: Command, target: str, body: Any) -> None:
-    api.models["acme/flux-fork"] = Model(
+    api.models["acme/flux-fork"] = ScriptedModel(
         name="acme/flux-fork", versions=("a" * 64, "b" * 64), schema=openapi_schema({}), script=Script(output="done")
     )
-    api._account.deployments["acme/fork"] = Deployment(name="acme/fork", model="acme/flux-fork")  # noqa: SLF001
+    api._account.deployments["acme/fork"] = ScriptedDeployment(name="acme/fork", model="acme/flux-fork")  # noqa: SLF001
     assert command("run", target).response["output"] == "done"
     assert sent(api) == body
 
@@ -263,7 +263,7 @@ def test_polls_that_fail_do_not_fail_the_job(api: ScriptedAPI, command: Command)
 
 
 def test_no_wait_returns_at_once_and_resume_finishes_it(api: ScriptedAPI, command: Command) -> None:
-    api.next(Script(duration=math.inf, output=[File(content=b"RIFF0000WEBP", name="a.webp")]))
+    api.next(Script(duration=math.inf, output=[OutputFile(content=b"RIFF0000WEBP", name="a.webp")]))
     outcome = command("run", FLUX, "prompt=x", "--no-wait")
     (prediction,) = api.predictions
     assert outcome.code == 0
@@ -409,7 +409,7 @@ def test_a_stream_without_text_prints_the_response(command: Command) -> None:
 
 
 def test_a_stream_that_is_not_all_text_prints_the_response_to_stderr(api: ScriptedAPI, command: Command) -> None:
-    api.next(Script(output=["a caption", None, 3, File(content=b"x", name="a.txt", inline=True)]))
+    api.next(Script(output=["a caption", None, 3, OutputFile(content=b"x", name="a.txt", inline=True)]))
     outcome = command("run", "acme/private", "--stream")
     assert (outcome.code, outcome.out) == (0, b"a caption")
     response = msgspec.json.decode(outcome.error)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from replicate_job.testing import File, Script, Stream
+from replicate_job.testing import OutputFile, Script, Stream
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Command, Process
@@ -161,7 +161,7 @@ def test_a_resume_that_is_stopped_leaves_the_predictions_and_says_so(
 def test_ctrl_c_while_outputs_are_fetched_leaves_a_job_that_resume_completes(
     api: ScriptedAPI, command: Command
 ) -> None:
-    api.next(Script(output=[File(content=b"x" * 1000, name="a.webp")]))
+    api.next(Script(output=[OutputFile(content=b"x" * 1000, name="a.webp")]))
     api.faults.next("download", "hang")
     process = command.start("run", "black-forest-labs/flux-schnell", "prompt=x")
     api.wait_until(lambda: api.count("download"))

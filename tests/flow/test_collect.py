@@ -20,7 +20,7 @@ from replicate_job.flow.job_run import Ask
 from replicate_job.flow.run import run_job
 from replicate_job.job import Job, Result
 from replicate_job.journal.entry import Entry
-from replicate_job.testing import File, Script, ScriptedAPI
+from replicate_job.testing import OutputFile, Script, ScriptedAPI
 
 Connect = Callable[..., AbstractAsyncContextManager[Context]]
 JOB = Job("stability-ai/sdxl", {"prompt": "x"}, poll_interval=0.05, max_poll_attempts=400)
@@ -46,7 +46,7 @@ def inside(folder: Path) -> dict[str, bytes]:
 async def test_files_lie_in_the_predictions_folder_with_the_record_beside_them(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
-    api.next(Script(output=[File(content=PICTURE, name="a.png"), File(content=SOUND, name="b.wav")]))
+    api.next(Script(output=[OutputFile(content=PICTURE, name="a.png"), OutputFile(content=SOUND, name="b.wav")]))
     result = await keep(connect, api, tmp_path / "out")
     place = tmp_path / "out" / result.prediction_id
     assert result.files == (place / "output-0.png", place / "output-1.wav")
@@ -64,9 +64,9 @@ async def test_nested_outputs_data_urls_and_odd_names_all_land_inside(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
     names = ["../../x", "x" * 300 + ".png", "same.png", "same.png", "", "CON", "result.json", ".png", "%2e%2e%2fy.png"]
-    pictures = [File(content=PICTURE + bytes([number]), name=name) for number, name in enumerate(names)]
-    output = {"images": pictures, "../up": {"sound": File(content=SOUND, name="")}, "note": "text", "n": 1}
-    api.next(Script(output=output | {"inline": File(content=b"hi", name="hi.txt", inline=True)}))
+    pictures = [OutputFile(content=PICTURE + bytes([number]), name=name) for number, name in enumerate(names)]
+    output = {"images": pictures, "../up": {"sound": OutputFile(content=SOUND, name="")}, "note": "text", "n": 1}
+    api.next(Script(output=output | {"inline": OutputFile(content=b"hi", name="hi.txt", inline=True)}))
     api.models["stability-ai/sdxl"] = msgspec.structs.replace(
         api.models["stability-ai/sdxl"], schema=_schema({"type": "object", "properties": _everything()})
     )
@@ -104,7 +104,7 @@ async def test_an_id_that_is_none_does_not_choose_the_place(
     assert folder_name(name) not in {"", ".", "..", "~root"}
     if not name:
         return  # an answer without an id is no prediction
-    api.next(Script(duration=0, output=[File(content=PICTURE, name="a.png")], overrides={"id": name}))
+    api.next(Script(duration=0, output=[OutputFile(content=PICTURE, name="a.png")], overrides={"id": name}))
     result = await keep(connect, api, tmp_path / "out")
     assert result.prediction_id == name
     assert {path.parent.parent for path in result.files} == {tmp_path / "out"}
@@ -130,7 +130,7 @@ async def test_a_prediction_that_failed_leaves_nothing_behind(
 async def test_expired_files_are_an_error_that_keeps_the_record_and_the_other_files(
     api: ScriptedAPI, connect: Connect, tmp_path: Path, gone: int
 ) -> None:
-    files = [File(content=PICTURE, name="a.png"), File(content=SOUND, name="b.wav", expires=0, gone=gone)]
+    files = [OutputFile(content=PICTURE, name="a.png"), OutputFile(content=SOUND, name="b.wav", expires=0, gone=gone)]
     api.next(Script(output=files))
     with pytest.raises(OutputExpiredError, match="gone") as caught:
         await keep(connect, api, tmp_path / "out")
@@ -146,7 +146,7 @@ async def test_expired_files_are_an_error_that_keeps_the_record_and_the_other_fi
 async def test_a_folder_that_cannot_be_written_loses_nothing_and_the_key_tries_again(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
-    api.next(Script(output=[File(content=PICTURE, name="a.png")], duration=math.inf))
+    api.next(Script(output=[OutputFile(content=PICTURE, name="a.png")], duration=math.inf))
     running = asyncio.create_task(keep(connect, api, tmp_path / "out"))
     await asyncio.to_thread(api.wait_until, lambda: api.predictions)
     (tmp_path / "out").write_text("a file in the way")
@@ -165,7 +165,7 @@ async def test_a_folder_that_cannot_be_written_loses_nothing_and_the_key_tries_a
 async def test_a_record_that_cannot_be_written_is_an_error_with_the_files_kept(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
-    api.next(Script(duration=0, output=[File(content=PICTURE, name="a.png")], overrides={"id": "abc"}))
+    api.next(Script(duration=0, output=[OutputFile(content=PICTURE, name="a.png")], overrides={"id": "abc"}))
     (tmp_path / "out" / "abc" / "result.json").mkdir(parents=True)
     with pytest.raises(OutputError, match=r"result.json cannot be written") as caught:
         await keep(connect, api, tmp_path / "out")
@@ -173,7 +173,7 @@ async def test_a_record_that_cannot_be_written_is_an_error_with_the_files_kept(
 
 
 async def test_transfers_that_break_are_taken_up_again(connect: Connect, tmp_path: Path) -> None:
-    files = [File(content=PICTURE + bytes([n]) * 9, name=f"{n}.png") for n in range(4)]
+    files = [OutputFile(content=PICTURE + bytes([n]) * 9, name=f"{n}.png") for n in range(4)]
     with ScriptedAPI(faults="download:truncate=0.2,download:drop=0.1", script=Script(output=files)) as api:
         result = await keep(connect, api, tmp_path / "out")
     assert [path.read_bytes() for path in result.files] == [file.content for file in files]
@@ -182,7 +182,7 @@ async def test_transfers_that_break_are_taken_up_again(connect: Connect, tmp_pat
 async def test_outputs_that_the_api_deleted_before_they_were_kept_are_an_error_with_the_record(
     connect: Connect, tmp_path: Path
 ) -> None:
-    with ScriptedAPI(expire=0, script=Script(duration=0.2, output=[File(content=PICTURE)])) as api:
+    with ScriptedAPI(expire=0, script=Script(duration=0.2, output=[OutputFile(content=PICTURE)])) as api:
         with pytest.raises(OutputExpiredError, match="deleted before they were kept") as caught:
             await keep(connect, api, tmp_path / "out")
         assert caught.value.result.status == "succeeded"
@@ -201,7 +201,7 @@ async def test_a_prediction_that_made_nothing_has_nothing_that_could_expire(
 async def test_the_token_goes_to_no_host_that_an_output_names(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
-    api.next(Script(output=[File(content=PICTURE, name="a.png", redirect=True)]))
+    api.next(Script(output=[OutputFile(content=PICTURE, name="a.png", redirect=True)]))
     result = await keep(connect, api, tmp_path / "out")
     downloads = [request for request in api.requests if request.origin == "files"]
     assert len(downloads) == 2

@@ -14,7 +14,7 @@ from replicate_job.flow.context import Context
 from replicate_job.flow.job_run import Ask
 from replicate_job.flow.run import run_job
 from replicate_job.job import Job, Result
-from replicate_job.testing import Event, Script, ScriptedAPI, Stream
+from replicate_job.testing import Script, ScriptedAPI, Stream, StreamEvent
 
 Connect = Callable[..., AbstractAsyncContextManager[Context]]
 WORDS = ["Once", " upon", " a", " time", "."]
@@ -65,14 +65,14 @@ async def test_a_broken_stream_without_ids_is_polled_and_the_rest_comes_once(
 
 
 async def test_empty_ids_are_no_ids(api: ScriptedAPI, connect: Connect) -> None:
-    events = tuple(Event(raw=f"event: output\nid:\ndata: {word}\n\n".encode()) for word in ("a", "b", "c"))
+    events = tuple(StreamEvent(raw=f"event: output\nid:\ndata: {word}\n\n".encode()) for word in ("a", "b", "c"))
     api.next(Script(duration=0.1, output=["a", "b", "c"], stream=Stream(events=events)))
     _, pieces = await follow(connect, api)
     assert "".join(pieces) == "abc"
 
 
 async def test_events_that_come_again_are_taken_once(api: ScriptedAPI, connect: Connect) -> None:
-    events = tuple(Event(data=word, id=name) for word, name in [("a", "1"), ("b", "2"), ("b", "2"), ("a", "1")])
+    events = tuple(StreamEvent(data=word, id=name) for word, name in [("a", "1"), ("b", "2"), ("b", "2"), ("a", "1")])
     api.next(Script(duration=0.1, output=["a", "b"], stream=Stream(events=events)))
     _, pieces = await follow(connect, api)
     assert pieces == ["a", "b"]
@@ -80,13 +80,13 @@ async def test_events_that_come_again_are_taken_once(api: ScriptedAPI, connect: 
 
 async def test_unknown_events_logs_and_comments_are_no_text_and_lines_join(api: ScriptedAPI, connect: Connect) -> None:
     events = (
-        Event("logs", "loading"),
-        Event("metric", '{"a":1}'),
-        Event(comment="still here"),
-        Event(raw=b"retry: 5\n\n"),
+        StreamEvent("logs", "loading"),
+        StreamEvent("metric", '{"a":1}'),
+        StreamEvent(comment="still here"),
+        StreamEvent(raw=b"retry: 5\n\n"),
         "two\nlines",
-        Event("message", "not output"),
-        Event(raw=b"data: no type\n\n"),
+        StreamEvent("message", "not output"),
+        StreamEvent(raw=b"data: no type\n\n"),
     )
     api.next(Script(duration=0.1, output=["two\nlines"], stream=Stream(events=events)))
     _, pieces = await follow(connect, api)
@@ -116,7 +116,7 @@ async def test_a_stream_that_opens_at_the_second_try_is_followed(api: ScriptedAP
 
 
 async def test_the_end_of_the_stream_is_not_the_end_of_the_prediction(api: ScriptedAPI, connect: Connect) -> None:
-    events = ("a", Event("done", "{}"))
+    events = ("a", StreamEvent("done", "{}"))
     api.next(Script(duration=0.5, output=["a", "b"], stream=Stream(events=events)))
     result, pieces = await follow(connect, api)
     assert (result.status, pieces) == ("succeeded", ["a", "b"])
@@ -150,7 +150,7 @@ async def test_files_are_no_text(api: ScriptedAPI, connect: Connect) -> None:
 async def test_numbers_that_were_streamed_are_not_taken_for_a_break(
     api: ScriptedAPI, connect: Connect, heard: Any
 ) -> None:
-    events = tuple(Event(data=word, id=str(number)) for number, word in enumerate(["a", "3"]))
+    events = tuple(StreamEvent(data=word, id=str(number)) for number, word in enumerate(["a", "3"]))
     api.next(Script(duration=0.1, output=["a", 3, None, "b"], stream=Stream(events=events)))
     _, pieces = await follow(connect, api)
     assert pieces == ["a", "3", "b"]

@@ -31,7 +31,7 @@ from replicate_job.flow.run import run_job
 from replicate_job.job import Job
 from replicate_job.journal.entry import Claim, Request
 from replicate_job.journal.sqlite import SQLiteJournal
-from replicate_job.testing import File, Model, Script, ScriptedAPI
+from replicate_job.testing import OutputFile, Script, ScriptedAPI, ScriptedModel
 from replicate_job.wire.target import Target
 
 Connect = Callable[..., AbstractAsyncContextManager[Context]]
@@ -46,7 +46,7 @@ async def run(context: Context, key: str = "job", job: Job = JOB, **how: Any) ->
 async def test_a_finished_job_gives_its_stored_result_without_a_request(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
-    api.next(Script(output=[File(content=b"\x89PNG\r\n", name="a.png")]))
+    api.next(Script(output=[OutputFile(content=b"\x89PNG\r\n", name="a.png")]))
     job = msgspec.structs.replace(JOB, model="stability-ai/sdxl", input_data={"prompt": "x"})
     async with connect(api) as context:
         first = await run(context, job=job, save=str(tmp_path / "out"))
@@ -126,7 +126,7 @@ async def test_a_model_that_is_not_there_says_what_was_tried(api: ScriptedAPI, c
 async def test_a_community_model_is_created_by_the_version_that_was_looked_up_also_after_a_crash(
     api: ScriptedAPI, connect: Connect
 ) -> None:
-    model = Model(name="acme/changing", versions=("1" * 64,), schema={}, script=Script(output="x"))
+    model = ScriptedModel(name="acme/changing", versions=("1" * 64,), schema={}, script=Script(output="x"))
     api.models["acme/changing"] = model
     job = msgspec.structs.replace(JOB, model="acme/changing")
     async with connect(api) as context:
@@ -345,7 +345,7 @@ async def test_killed_at_its_nth_request_a_job_still_has_one_prediction(
 ) -> None:
     """Requests: the model, the create, polls, two downloads. SIGKILL strikes while the server sits on each answer."""
     picture = b"\x89PNG\r\n\x1a\n" + b"x" * 5000
-    files = [File(content=picture + bytes([number]), name=f"{number}.png") for number in range(2)]
+    files = [OutputFile(content=picture + bytes([number]), name=f"{number}.png") for number in range(2)]
     api.models["stability-ai/sdxl"] = msgspec.structs.replace(
         api.models["stability-ai/sdxl"], script=Script(duration=0.05, output=files)
     )
@@ -388,7 +388,7 @@ async def test_files_that_were_not_kept_or_are_gone_from_the_disk_are_kept_on_th
 async def test_a_failed_prediction_is_told_as_failed_though_its_outputs_are_gone(
     api: ScriptedAPI, connect: Connect, tmp_path: Path
 ) -> None:
-    gone = File(content=b"x", name="a.png", expires=0.0, gone=404)
+    gone = OutputFile(content=b"x", name="a.png", expires=0.0, gone=404)
     api.next(Script(end="failed", error="boom", output=[gone], partial=True, output_at=0.0))
     async with connect(api) as context:
         result = await run_job(context, Ask(Job("stability-ai/sdxl", {"prompt": "x"}), "k", str(tmp_path)))

@@ -13,7 +13,7 @@ from replicate_job.api.client import Client
 from replicate_job.flow.context import Context
 from replicate_job.flow.resolve import resolve
 from replicate_job.flow.schema_cache import keep_schema, load_schema
-from replicate_job.testing import Model, ScriptedAPI, openapi_schema
+from replicate_job.testing import ScriptedAPI, ScriptedModel, openapi_schema
 from replicate_job.wire.target import Target
 
 Connect = Callable[..., AbstractAsyncContextManager[Context]]
@@ -37,7 +37,7 @@ def at(context: Context, base_url: str) -> Context:
 
 
 async def test_a_version_is_asked_for_once(connect: Connect) -> None:
-    with ScriptedAPI(Model(name="acme/model", versions=(VERSION,), schema=SCHEMA)) as api:
+    with ScriptedAPI(ScriptedModel(name="acme/model", versions=(VERSION,), schema=SCHEMA)) as api:
         async with connect(api) as context:
             target = Target("version", "acme", "model", VERSION)
             found = [(await resolve(at(context, REPLICATE), target)).schema for _ in range(3)]

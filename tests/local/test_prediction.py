@@ -5,7 +5,16 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_job.local.prediction import Call, Ended, Event, Logged, Prediction, Produced, Started, new_id
+from replicate_job.local.prediction import (
+    Ended,
+    LocalPrediction,
+    Logged,
+    ModelEvent,
+    PredictionRequest,
+    Produced,
+    Started,
+    new_id,
+)
 
 ENDS = ("succeeded", "failed", "canceled", "aborted")
 EVENTS = st.one_of(
@@ -16,12 +25,12 @@ EVENTS = st.one_of(
 )
 
 
-def prediction() -> Prediction:
-    return Prediction(new_id(), 0, Call("me/model", "v", {}), 100.0)
+def prediction() -> LocalPrediction:
+    return LocalPrediction(new_id(), 0, PredictionRequest("me/model", "v", {}), 100.0)
 
 
 @given(st.lists(EVENTS, max_size=30))
-def test_an_end_is_never_left_and_nothing_changes_after_it(events: list[Event]) -> None:
+def test_an_end_is_never_left_and_nothing_changes_after_it(events: list[ModelEvent]) -> None:
     one = prediction()
     at_end: dict[str, Any] | None = None
     for number, event in enumerate(events):
@@ -38,7 +47,7 @@ def test_an_end_is_never_left_and_nothing_changes_after_it(events: list[Event]) 
 
 
 @given(st.lists(EVENTS, max_size=30))
-def test_times_are_in_order_and_logs_are_whole(events: list[Event]) -> None:
+def test_times_are_in_order_and_logs_are_whole(events: list[ModelEvent]) -> None:
     one = prediction()
     taken = [event for number, event in enumerate(events) if one.apply(event, 101.0 + number)]
     times = [at for at in (one.created_at, one.started_at, one.completed_at) if at is not None]

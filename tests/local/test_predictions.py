@@ -8,7 +8,15 @@ import msgspec
 import pytest
 
 from replicate_job.local.origin import ORIGIN
-from replicate_job.local.prediction import Call, Ended, Event, Logged, Prediction, Produced, Started
+from replicate_job.local.prediction import (
+    Ended,
+    LocalPrediction,
+    Logged,
+    ModelEvent,
+    PredictionRequest,
+    Produced,
+    Started,
+)
 from replicate_job.local.predictions import STOPPED, Predictions
 from replicate_job.local.store import Store
 from replicate_job.serving.answer import RefusedError
@@ -39,21 +47,21 @@ def read(predictions: Predictions, id: str) -> Any:  # noqa: A002 - the API's ow
     return msgspec.json.decode(predictions.body(id, HERE) or b"null")
 
 
-async def nothing(_: str, canceled: asyncio.Event) -> AsyncGenerator[Event]:
+async def nothing(_: str, canceled: asyncio.Event) -> AsyncGenerator[ModelEvent]:
     """A model that runs until nobody wants its result."""
     await canceled.wait()
     yield Ended("succeeded", "too late")
 
 
-async def echo(id: str, _: asyncio.Event) -> AsyncGenerator[Event]:  # noqa: A002 - as the model's own parameter
+async def echo(id: str, _: asyncio.Event) -> AsyncGenerator[ModelEvent]:  # noqa: A002 - as the model's own parameter
     yield Started()
     yield Logged("hello\n")
     yield Produced(id)
     yield Ended("succeeded", id)
 
 
-def create(predictions: Predictions, work: Any = nothing, **facts: Any) -> Prediction:
-    return predictions.create(Call("me/model", "v", {"text": "a"}, **facts), work)
+def create(predictions: Predictions, work: Any = nothing, **facts: Any) -> LocalPrediction:
+    return predictions.create(PredictionRequest("me/model", "v", {"text": "a"}, **facts), work)
 
 
 def numbers(page: Any) -> list[str]:
@@ -95,7 +103,7 @@ async def test_its_deadline_aborts_it_before_the_start_and_cancels_it_after(
     status: str,
     store: Store,
 ) -> None:
-    async def work(id: str, canceled: asyncio.Event) -> AsyncGenerator[Event]:  # noqa: A002 - as the model's own parameter
+    async def work(id: str, canceled: asyncio.Event) -> AsyncGenerator[ModelEvent]:  # noqa: A002 - as the model's own parameter
         if begun:
             yield Started()
         async for event in nothing(id, canceled):
@@ -110,11 +118,11 @@ async def test_its_deadline_aborts_it_before_the_start_and_cancels_it_after(
 
 
 async def test_a_model_that_raises_or_just_stops_has_failed_with_the_reason(store: Store) -> None:
-    async def broken(_: str, __: asyncio.Event) -> AsyncGenerator[Event]:
+    async def broken(_: str, __: asyncio.Event) -> AsyncGenerator[ModelEvent]:
         yield Started()
         raise OSError("no more disk")
 
-    async def quitter(_: str, __: asyncio.Event) -> AsyncGenerator[Event]:
+    async def quitter(_: str, __: asyncio.Event) -> AsyncGenerator[ModelEvent]:
         yield Started()
 
     predictions = Predictions(store)
@@ -191,7 +199,7 @@ async def test_what_has_ended_is_there_again_after_a_restart_and_what_ran_has_fa
 
 
 async def test_addresses_on_the_server_are_those_that_the_client_uses(store: Store) -> None:
-    async def writes(_: str, __: asyncio.Event) -> AsyncGenerator[Event]:
+    async def writes(_: str, __: asyncio.Event) -> AsyncGenerator[ModelEvent]:
         yield Ended("succeeded", [f"{ORIGIN}/outputs/a/b.png"])
 
     predictions = Predictions(store)
@@ -249,8 +257,8 @@ def full(store: Store) -> Iterator[None]:
     connection.execute(f"PRAGMA max_page_count = {most}")
 
 
-def says(text: str) -> Callable[[str, asyncio.Event], AsyncGenerator[Event]]:
-    async def work(_: str, __: asyncio.Event) -> AsyncGenerator[Event]:
+def says(text: str) -> Callable[[str, asyncio.Event], AsyncGenerator[ModelEvent]]:
+    async def work(_: str, __: asyncio.Event) -> AsyncGenerator[ModelEvent]:
         yield Ended("succeeded", text)
 
     return work
@@ -355,7 +363,7 @@ async def test_a_large_page_leaves_others_their_turn_while_it_is_read(store: Sto
 
 
 async def test_a_page_shows_what_ran_when_it_was_asked_for_as_it_was_then(store: Store) -> None:
-    async def works(_: str, __: asyncio.Event) -> AsyncGenerator[Event]:
+    async def works(_: str, __: asyncio.Event) -> AsyncGenerator[ModelEvent]:
         yield Produced("a" * 2**17, part=True)
         await asked.wait()
         yield Ended("succeeded", ["b"])

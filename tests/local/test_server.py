@@ -13,7 +13,7 @@ from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import PyreqwestError
 
 from replicate_job.errors import LocalError
-from replicate_job.local.options import Options
+from replicate_job.local.options import ServerOptions
 from replicate_job.local.server import serve
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ WAITER = """
 
 async def test_nothing_answers_after_the_end_and_signal_handlers_stay_as_they_were(tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    async with serve(Options(cache_dir=tmp_path)) as base_url, ClientBuilder().no_proxy().build() as client:
+    async with serve(ServerOptions(cache_dir=tmp_path)) as base_url, ClientBuilder().no_proxy().build() as client:
         assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
         assert (await client.get(f"{base_url}/v1/account").build().send()).status == 200
     async with ClientBuilder().no_proxy().build() as client:
@@ -201,7 +201,7 @@ async def test_a_model_of_ones_own_is_made_ready_from_the_start_and_once_where_t
 async def test_a_create_does_not_wait_for_an_environment_that_takes_its_time(
     write_model: Callable[..., Path], local: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("replicate_job.local.engine.PATIENCE", 0.05)
+    monkeypatch.setattr("replicate_job.local.engine.SCHEMA_TIMEOUT", 0.05)
     gate = tmp_path / "gate"
     write_model(
         WAITER.replace("time.sleep(60)", "pass"),

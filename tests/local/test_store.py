@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate_job.errors import LocalError
-from replicate_job.local.store import Row, Store
+from replicate_job.local.store import PredictionRow, Store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +59,7 @@ def test_bounds_hold_what_was_created_between_two_times(
     for number, gap in enumerate(gaps):
         at += gap
         times.append(at)
-        store.add(Row(number, str(number), float(at), None, "", b"{}"))
+        store.add(PredictionRow(number, str(number), float(at), None, "", b"{}"))
     low, high = store.bounds(after, before)
     wanted = [
         number for number, at in enumerate(times) if (after is None or at >= after) and (before is None or at < before)

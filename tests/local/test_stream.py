@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from replicate_job.local.prediction import Ended, Logged, Produced, Started
-from replicate_job.local.stream import encode, unhurried
+from replicate_job.local.stream import encode, paced
 from replicate_job.wire.sse import Decoder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from replicate_job.local.prediction import Event
+    from replicate_job.local.prediction import ModelEvent
 
 TEXT = """
     from cog import BasePredictor, ConcatenateIterator
@@ -66,7 +66,7 @@ async def read(api: Any, prediction: Any, **headers: str) -> list[tuple[str, str
         ),
     ],
 )
-def test_each_event_in_the_streams_dialect(event: Event, sent: bytes) -> None:
+def test_each_event_in_the_streams_dialect(event: ModelEvent, sent: bytes) -> None:
     assert encode(event, "7:1") == sent
 
 
@@ -167,7 +167,7 @@ async def test_a_connection_gets_to_say_that_nobody_reads_before_all_of_a_long_s
 
     sizes = [0]
     turning = asyncio.create_task(turn())
-    async for piece in unhurried(pieces()):
+    async for piece in paced(pieces()):
         sizes[-1] += len(piece)
     turning.cancel()
     assert sum(sizes) == 1_000_000

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from replicate_job.local.prediction import Event
+    from replicate_job.local.prediction import ModelEvent
 
 SECRET = "whsec_" + b64encode(b"a key for tests").decode()
 END = Ended("succeeded", "done")
@@ -92,10 +92,10 @@ class Story:
     """What happens to one prediction, as the test tells it."""
 
     def __init__(self) -> None:
-        self._told: asyncio.Queue[Event] = asyncio.Queue()
+        self._told: asyncio.Queue[ModelEvent] = asyncio.Queue()
         self._state: dict[str, Any] = {"status": "starting", "output": None, "logs": ""}
 
-    def tell(self, *events: Event) -> None:
+    def tell(self, *events: ModelEvent) -> None:
         for event in events:
             match event:
                 case Started():
@@ -111,7 +111,7 @@ class Story:
     def body(self) -> bytes:
         return msgspec.json.encode(self._state)
 
-    async def events(self) -> AsyncGenerator[Event]:
+    async def events(self) -> AsyncGenerator[ModelEvent]:
         while True:
             yield (event := await self._told.get())
             if isinstance(event, Ended):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from replicate_job.local.options import Options
+from replicate_job.local.options import ServerOptions
 from replicate_job.local.server import serve
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def origin(folders: tuple[Path, Path]) -> AsyncIterator[str]:
     models, cache = folders
-    async with serve(Options(models=[models], cache_dir=cache, grace=0.2)) as base_url:
+    async with serve(ServerOptions(models=[models], cache_dir=cache, grace=0.2)) as base_url:
         yield base_url
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from replicate_job.local.options import Options
+from replicate_job.local.options import ServerOptions
 from replicate_job.local.server import serve
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ async def test_what_is_not_there_is_said(visit: Any) -> None:
 async def test_a_token_is_asked_for_once_and_kept_for_the_tab(folders: tuple[Path, Path], visit: Any) -> None:
     visit.expected = "status of 401"
     models, cache = folders
-    async with serve(Options(models=[models], cache_dir=cache, grace=0.2, token="s3cret")) as origin:  # noqa: S106 - of this test
+    async with serve(ServerOptions(models=[models], cache_dir=cache, grace=0.2, token="s3cret")) as origin:  # noqa: S106 - of this test
         page = visit.page
         await page.goto(f"{origin}/me/words")
         await page.get_by_label("Token").fill("wrong")

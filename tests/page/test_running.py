@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from replicate_job.local.options import Options
+from replicate_job.local.options import ServerOptions
 from replicate_job.local.server import serve
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ async def test_a_server_that_goes_away_and_comes_back_is_told_and_followed(
 ) -> None:
     visit.expected = "ERR_CONNECTION_REFUSED|ERR_INCOMPLETE|ERR_EMPTY|ERR_CONNECTION_RESET"
     models, cache = folders
-    options = Options(models=[models], cache_dir=cache, grace=0.2, state=tmp_path / "state")
+    options = ServerOptions(models=[models], cache_dir=cache, grace=0.2, state=tmp_path / "state")
     page = visit.page
     async with serve(options) as origin:
         await page.goto(f"{origin}/me/words")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate_job.serving.answer import RefusedError
-from replicate_job.serving.headers import read_cancel_after, read_prefer, read_times
+from replicate_job.serving.headers import has_token, read_cancel_after, read_prefer, read_times
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,26 @@ def test_a_time_without_a_zone_is_utc_and_nonsense_is_refused() -> None:
     assert read_times({"created_before": "", "cursor": "x"}) == {}
     with pytest.raises(RefusedError, match="created_after must be"):
         read_times({"created_after": "yesterday"})
+
+
+@pytest.mark.parametrize("given", [b"Bearer r8_a", b"bearer r8_a", b"Token r8_a", b"TOKEN   r8_a ", b"bEARER r8_a"])
+def test_the_token_is_known_in_both_schemes_in_any_case(given: bytes) -> None:
+    assert has_token(given, b"r8_a")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        b"",
+        b"r8_a",
+        b"Bearer",
+        b"Bearer ",
+        b"Bearer r8_",
+        b"Bearer r8_ab",
+        b"Basic r8_a",
+        b"Bearer\tr8_a",
+        b"Bearer \xff",
+    ],
+)
+def test_any_other_authorization_is_not_the_token(given: bytes) -> None:
+    assert not has_token(given, b"r8_a")

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate_job.serving.answer import RefusedError
-from replicate_job.serving.page import PAGE, Page, page_answer, read_page
+from replicate_job.serving.page import PAGE, ListPage, page_answer, read_page
 
 ITEMS = st.sets(st.integers(0, 400), max_size=330).map(sorted)
 
 
 @given(ITEMS, st.sets(st.integers(0, 400)))
 def test_pages_hold_all_that_is_shown_once_the_newest_first_and_lead_back(items: list[int], hidden: set[int]) -> None:
-    def read(cursor: str | None) -> Page[int]:
+    def read(cursor: str | None) -> ListPage[int]:
         return read_page(items, int, cursor, lambda item: item not in hidden)
 
     pages = [read(None)]
@@ -41,11 +41,11 @@ def test_the_next_page_goes_on_below_the_one_before_though_items_come_and_go(ite
 
 
 def test_a_page_of_nothing_leads_nowhere_and_one_beyond_all_leads_back() -> None:
-    assert read_page([], int, None) == Page([], None, None)
+    assert read_page([], int, None) == ListPage([], None, None)
     below_two = read_page(range(1, 102), int, None).next
     beyond = read_page(range(50, 60), int, below_two)
     assert (beyond.items, beyond.next) == ([], None)
-    assert read_page(range(50, 60), int, beyond.previous) == Page(list(range(59, 49, -1)), None, None)
+    assert read_page(range(50, 60), int, beyond.previous) == ListPage(list(range(59, 49, -1)), None, None)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,9 @@ def test_any_text_is_a_cursor_or_refused(cursor: str) -> None:
 @pytest.mark.parametrize("size", [0, 1, 10, 2**21])
 async def test_a_pages_answer_is_json_with_links_that_keep_the_query(size: int) -> None:
     bodies = [msgspec.json.encode("a" * size)] * (3 if size else 0)
-    answer = await page_answer(bodies, Page([1, 2, 3], "older", None), "http://here/list", created_after="2026-01-01")
+    answer = await page_answer(
+        bodies, ListPage([1, 2, 3], "older", None), "http://here/list", created_after="2026-01-01"
+    )
     said = msgspec.json.decode(answer.body)
     assert said["results"] == ["a" * size] * len(bodies)
     assert said["previous"] is None

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_job.serving.rate import Bucket
+from replicate_job.serving.rate import TokenBucket
 
 RATES = st.floats(min_value=0.01, max_value=1000)
 BURSTS = st.integers(min_value=1, max_value=100)
@@ -11,27 +11,27 @@ BURSTS = st.integers(min_value=1, max_value=100)
 
 @given(RATES, BURSTS)
 def test_a_burst_passes_and_one_more_waits(rate: float, burst: int) -> None:
-    bucket = Bucket(rate, burst)
+    bucket = TokenBucket(rate, burst)
     assert [bucket.take(1.0) for _ in range(burst)] == [0.0] * burst
     assert bucket.take(1.0) > 0
 
 
 @given(RATES, BURSTS, st.integers(min_value=0, max_value=300))
 def test_who_waits_as_long_as_told_passes(rate: float, burst: int, hammered: int) -> None:
-    bucket = Bucket(rate, burst)
+    bucket = TokenBucket(rate, burst)
     waits = [bucket.take(1.0) for _ in range(burst + 1 + hammered)]
     assert bucket.take(1.0 + waits[-1]) == 0.0
 
 
 @given(RATES, BURSTS)
 def test_refused_requests_count_so_that_hammering_makes_the_wait_longer_within_bounds(rate: float, burst: int) -> None:
-    bucket = Bucket(rate, burst)
+    bucket = TokenBucket(rate, burst)
     waits = [bucket.take(1.0) for _ in range(3 * burst)]
     assert waits == sorted(waits)
     assert waits[-1] * rate <= (burst + 1) * 1.001
 
 
 def test_over_a_minute_no_more_pass_than_burst_and_rate_allow() -> None:
-    bucket = Bucket(10.0, 5)
+    bucket = TokenBucket(10.0, 5)
     passed = sum(bucket.take(now / 10) == 0 for now in range(10, 610))
     assert passed <= 5 + 600

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from replicate_job.testing import Deployment, File, Model, Script, ScriptedAPI, Stream
+from replicate_job.testing import OutputFile, Script, ScriptedAPI, ScriptedDeployment, ScriptedModel, Stream
 
 Create = Callable[..., Any]
 Ask = Callable[..., Any]
@@ -30,7 +30,7 @@ HELLO = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
 def test_a_prediction_is_created_in_each_of_the_ways(
     ask: Ask, path: str, version: str | None, model: str, shown: str
 ) -> None:
-    with ScriptedAPI(deployments=[Deployment(name="acme/writer", model="replicate/hello-world")]) as api:
+    with ScriptedAPI(deployments=[ScriptedDeployment(name="acme/writer", model="replicate/hello-world")]) as api:
         body = {"input": {"text": "x"}} | ({"version": version} if version else {})
         reply = ask(api, "POST", path, body)
         assert (reply.status, reply.json["model"], reply.json["version"]) == (201, model, shown)
@@ -187,8 +187,8 @@ def test_pages_hold_still_while_older_predictions_are_forgotten(create: Create, 
 
 
 def test_nothing_holds_on_to_a_prediction_that_is_forgotten_nor_to_its_files(create: Create, ask: Ask) -> None:
-    with ScriptedAPI(script=Script(duration=0, output=File(content=b"x"), stream=Stream()), remember=0) as api:
-        api.next(Script(duration=0.3, output=File(content=b"x"), stream=Stream()))
+    with ScriptedAPI(script=Script(duration=0, output=OutputFile(content=b"x"), stream=Stream()), remember=0) as api:
+        api.next(Script(duration=0.3, output=OutputFile(content=b"x"), stream=Stream()))
         made = create(api)
         first = weakref.ref(api.predictions[0])
         api.wait_until(lambda: api.predictions[0].status == "succeeded")
@@ -203,7 +203,7 @@ def test_nothing_holds_on_to_a_prediction_that_is_forgotten_nor_to_its_files(cre
 
 
 def test_scripts_come_from_the_queue_then_from_the_server_then_from_the_model(create: Create) -> None:
-    model = Model(name="acme/own", official=True, script=lambda given: Script(duration=0, output=given["n"]))
+    model = ScriptedModel(name="acme/own", official=True, script=lambda given: Script(duration=0, output=given["n"]))
     with ScriptedAPI(model) as api:
         api.next(Script(duration=0, output="first"))
         outputs = [create(api, {"n": 5}, model="acme/own")["output"] for _ in range(2)]

@@ -11,7 +11,7 @@ from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import PyreqwestError
 
 from replicate_job.serving.answer import InvalidField, invalid
-from replicate_job.testing import Fault, Faults, File, Script, ScriptedAPI
+from replicate_job.testing import Fault, Faults, OutputFile, Script, ScriptedAPI
 
 Create = Callable[..., Any]
 Ask = Callable[..., Any]
@@ -50,7 +50,7 @@ def test_every_request_is_recorded_with_what_befell_it(api: ScriptedAPI, create:
 def test_the_delivery_host_is_another_origin_and_a_token_that_strays_there_is_seen(
     api: ScriptedAPI, create: Create, ask: Ask
 ) -> None:
-    api.next(Script(duration=0, output=File(content=b"x", name="a.txt")))
+    api.next(Script(duration=0, output=OutputFile(content=b"x", name="a.txt")))
     url = create(api)["output"]
     assert url.startswith(f"{api.files_url}/")
     assert ask(api, "GET", url).body == b"x"

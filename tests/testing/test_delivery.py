@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from replicate_job.testing import File, Script, ScriptedAPI
+from replicate_job.testing import OutputFile, Script, ScriptedAPI
 
 Create = Callable[..., Any]
 Ask = Callable[..., Any]
@@ -14,7 +14,7 @@ CONTENT = bytes(range(256)) * 40
 
 def deliver(api: ScriptedAPI, create: Create, **facts: Any) -> str:
     """The URL of a file in a new prediction's output."""
-    api.next(Script(duration=0, output=File(**({"content": CONTENT} | facts))))
+    api.next(Script(duration=0, output=OutputFile(**({"content": CONTENT} | facts))))
     return str(create(api)["output"])
 
 
@@ -48,8 +48,8 @@ def test_a_disposition_says_what_the_script_says(api: ScriptedAPI, create: Creat
 
 
 def test_files_anywhere_in_an_output_become_urls_or_data_urls(api: ScriptedAPI, create: Create) -> None:
-    inline = File(content=b"\x00", name="a.png", inline=True)
-    output = {"list": [File(content=b"1"), File(content=b"2")], "deep": {"inline": inline}, "n": 1}
+    inline = OutputFile(content=b"\x00", name="a.png", inline=True)
+    output = {"list": [OutputFile(content=b"1"), OutputFile(content=b"2")], "deep": {"inline": inline}, "n": 1}
     api.next(Script(duration=0, output=output))
     body = create(api)["output"]
     assert all(url.startswith(api.files_url) for url in body["list"])
@@ -107,7 +107,7 @@ def test_a_file_is_gone_when_its_time_is_over_or_the_data_are_removed(create: Cr
 
 def deliver_late(api: ScriptedAPI, create: Create, **facts: Any) -> str:
     """The URL of a file whose prediction has lost its data: only the server still knows it."""
-    api.next(Script(duration=0, output=File(content=CONTENT, **facts)))
+    api.next(Script(duration=0, output=OutputFile(content=CONTENT, **facts)))
     create(api)
     return str(api.predictions[0].output)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from replicate_job.testing import Model, ScriptedAPI, openapi_schema
+from replicate_job.testing import ScriptedAPI, ScriptedModel, openapi_schema
 from replicate_job.testing.models import DEFAULT_MODELS, FILE, IMAGE
 
 Ask = Callable[..., Any]
@@ -49,7 +49,7 @@ def test_a_community_model_has_versions_an_official_one_lists_none(api: Scripted
 
 def test_a_private_model_may_show_neither_version_nor_schema(api: ScriptedAPI, ask: Ask) -> None:
     assert ask(api, "GET", "/v1/models/acme/private").json["latest_version"] is None
-    api.models["acme/bare"] = Model(name="acme/bare", versions=(HELLO,))
+    api.models["acme/bare"] = ScriptedModel(name="acme/bare", versions=(HELLO,))
     latest = ask(api, "GET", "/v1/models/acme/bare").json["latest_version"]
     assert (latest["id"], latest["openapi_schema"]) == (HELLO, None)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from replicate_job.testing import Deployment, Model, ScriptedAPI
+from replicate_job.testing import ScriptedAPI, ScriptedDeployment, ScriptedModel
 
 Create = Callable[..., Any]
 Ask = Callable[..., Any]
@@ -104,8 +104,8 @@ def test_the_scheme_of_the_token_may_be_written_in_any_case(api: ScriptedAPI, as
     ],
 )
 def test_an_official_model_hides_its_version_however_it_is_called(ask: Ask, path: str, named: str | None) -> None:
-    model = Model(name="acme/official", official=True, versions=(VERSION,))
-    with ScriptedAPI(model, deployments=[Deployment(name="acme/own", model="acme/official")]) as api:
+    model = ScriptedModel(name="acme/official", official=True, versions=(VERSION,))
+    with ScriptedAPI(model, deployments=[ScriptedDeployment(name="acme/own", model="acme/official")]) as api:
         reply = ask(api, "POST", path, {"input": {}} | ({"version": named} if named else {}))
         assert (reply.status, reply.json["version"]) == (201, "hidden")
 

@@ -17,10 +17,12 @@ from replicate_job.testing import LoopbackServer, Script, ScriptedAPI
 
 
 def test_it_answers_from_start_to_close_and_leaves_no_thread_behind(api: ScriptedAPI) -> None:
-    names = [thread.name for thread in threading.enumerate()]
-    assert names.count("scripted-api") == 1
+    def count() -> int:
+        return [thread.name for thread in threading.enumerate()].count("replicate-job")
+
+    assert count() == 1
     api.close()
-    assert "scripted-api" not in [thread.name for thread in threading.enumerate()]
+    assert count() == 0
     host, port = urlsplit(api.base_url).netloc.split(":")
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((host, int(port)))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from replicate_job.testing import Event, Script, ScriptedAPI, Stream
+from replicate_job.testing import Script, ScriptedAPI, Stream, StreamEvent
 
 Create = Callable[..., Any]
 Ask = Callable[..., Any]
@@ -66,7 +66,13 @@ def test_a_connection_can_end_in_order_without_done(
 
 
 def test_events_can_be_unknown_without_ids_comments_or_any_bytes(api: ScriptedAPI, create: Create, ask: Ask) -> None:
-    events = (Event("mystery", "?"), Event(comment="still here"), Event(raw=b"data:\xff\n\n"), Event("logs", "l"), "x")
+    events = (
+        StreamEvent("mystery", "?"),
+        StreamEvent(comment="still here"),
+        StreamEvent(raw=b"data:\xff\n\n"),
+        StreamEvent("logs", "l"),
+        "x",
+    )
     reply = ask(api, "GET", stream(api, create, events=events, ids=False, done=False)).body
     assert reply == (
         b": opened\n\nevent: mystery\ndata: ?\n\n: still here\n\ndata:\xff\n\nevent: logs\ndata: l\n\n"

@@ -16,7 +16,7 @@ from replicate_job.cli.streams import is_shown, tell, write
 from replicate_job.local.extra import missing
 
 if TYPE_CHECKING:
-    from replicate_job.local.catalog.model import Model
+    from replicate_job.local.catalog.model import LocalModel
 
 _NARROWEST = 40  # columns that notes take at least
 
@@ -50,7 +50,7 @@ def command(folder: tuple[Path, ...], *, as_json: bool) -> int:
     return SUCCEEDED
 
 
-def _stacked(models: list[Model]) -> str:
+def _stacked(models: list[LocalModel]) -> str:
     """For people: what each is below its name, as wide as the terminal."""
     width = max(shutil.get_terminal_size().columns, _NARROWEST)
     shown = []
@@ -61,27 +61,27 @@ def _stacked(models: list[Model]) -> str:
     return "\n".join(shown) + "\n"
 
 
-def _lines(models: list[Model]) -> str:
+def _lines(models: list[LocalModel]) -> str:
     """For programs: a line a model, however long."""
     notes = ["WHAT IT IS", *(model.description for model in models)]
     width = max(map(len, heads := _aligned(models)))
     return "".join(f"{f'{head:{width}}  {note}'.rstrip()}\n" for head, note in zip(heads, notes, strict=True))
 
 
-def _aligned(models: list[Model]) -> list[str]:
+def _aligned(models: list[LocalModel]) -> list[str]:
     """The headings, and for each model its name, kind and size."""
     rows = [("MODEL", "KIND", "SIZE"), *((model.slug, _kind(model), model.size) for model in models)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
-def _kind(model: Model) -> str:
+def _kind(model: LocalModel) -> str:
     if not model.is_built_in:
         return "yours"
     return "official" if model.is_official else "community"
 
 
-def _facts(model: Model) -> dict[str, object]:
+def _facts(model: LocalModel) -> dict[str, object]:
     return {
         "model": model.slug,
         "kind": _kind(model),

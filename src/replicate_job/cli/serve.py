@@ -18,12 +18,12 @@ from replicate_job.cli.options import Common, common
 from replicate_job.cli.streams import tell, write
 from replicate_job.errors import LocalError
 from replicate_job.folders import state_folder
-from replicate_job.local.options import Options
+from replicate_job.local.options import ServerOptions
 from replicate_job.local.server import serve
 from replicate_job.wire.duration import parse_seconds
 
 if TYPE_CHECKING:
-    from replicate_job.local.access_log import Access
+    from replicate_job.local.access_log import LoggedRequest
     from replicate_job.serving.faults import Faults
 
 TOKEN = "REPLICATE_JOB_SERVE_TOKEN"  # noqa: S105 - the name of the variable
@@ -116,7 +116,7 @@ async def command(  # noqa: PLR0913, PLR0917 - one argument an option
     """
     if not token and not _is_loopback(host):
         raise click.UsageError(f"--host {host} opens this machine's models to others: choose a --token, or set {TOKEN}")
-    options = Options(
+    options = ServerOptions(
         models=(*folder, *models),
         faults=fault,
         state=state or _own_state(),
@@ -142,7 +142,7 @@ async def command(  # noqa: PLR0913, PLR0917 - one argument an option
     return SUCCEEDED
 
 
-def _tell_request(access: Access) -> None:
+def _tell_request(access: LoggedRequest) -> None:
     at, took = time.strftime("%H:%M:%S"), f"{access.seconds * 1000:.0f} ms"
     tell(f"{at} {access.method} {access.path} {access.status or '-'} {took}")
 

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from replicate_job.serving.answer import UNAUTHENTICATED, Answer, problem
-from replicate_job.serving.token import has_token
+from replicate_job.serving.headers import has_token
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -21,7 +21,7 @@ _SIGNED = "/download"
 """Downloads are signed, and need no token."""
 
 
-class Guard:
+class AccessGuard:
     """Refuses writes from other origins, and everything from who does not have the token.
 
     Without a ``token`` it refuses hosts that are not this machine's loopback names (DNS rebinding). With one, only

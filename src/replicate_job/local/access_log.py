@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
-class Access(msgspec.Struct, frozen=True):
+class LoggedRequest(msgspec.Struct, frozen=True):
     """``path`` is as it was sent, without its query, which may have a signature in it.
 
     ``status`` is 0 where there was no answer; ``seconds`` are those until the last of it.
@@ -28,7 +28,7 @@ class Access(msgspec.Struct, frozen=True):
 class AccessLog:
     """``app``, and ``on_request`` hears of each request."""
 
-    def __init__(self, app: ASGIApp, on_request: Callable[[Access], None]) -> None:
+    def __init__(self, app: ASGIApp, on_request: Callable[[LoggedRequest], None]) -> None:
         self._app, self._on_request = app, on_request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,4 +43,4 @@ class AccessLog:
             await self._app(scope, receive, note)
         finally:
             path = scope["raw_path"].decode("latin-1")
-            self._on_request(Access(scope["method"], path, status, time.monotonic() - began))
+            self._on_request(LoggedRequest(scope["method"], path, status, time.monotonic() - began))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import Router
 
-from replicate_job.local.access import Guard
+from replicate_job.local.access import AccessGuard
 from replicate_job.local.access_log import AccessLog
 from replicate_job.local.page import routes as page_routes
 from replicate_job.local.routes.account import AccountRoutes
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from replicate_job.local.access_log import Access
+    from replicate_job.local.access_log import LoggedRequest
     from replicate_job.local.parts import Parts
     from replicate_job.serving.faults import Faults
 
@@ -35,14 +35,14 @@ _UNVERSIONED = re.compile(
 
 
 def make_app(
-    parts: Parts, *, token: str, faults: Faults, on_request: Callable[[Access], None] | None = None
+    parts: Parts, *, token: str, faults: Faults, on_request: Callable[[LoggedRequest], None] | None = None
 ) -> ASGIApp:
     """The app, to be served with BreakableProtocol."""
     kinds = (PredictionRoutes, ModelRoutes, DeploymentRoutes, FileRoutes, AccountRoutes)
     endpoints = [route for kind in kinds for route in kind(parts).routes()]
     # Not a Starlette: its layers take longer than most of what is done here.
     router = Router([*endpoints, *page_routes()], default=NOT_FOUND)
-    app = versioned(Guard(FaultMiddleware(router, faults), token))
+    app = versioned(AccessGuard(FaultMiddleware(router, faults), token))
     return AccessLog(app, on_request) if on_request else app
 
 

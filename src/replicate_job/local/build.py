@@ -22,7 +22,7 @@ from replicate_job.local.catalog.catalog import Catalog
 from replicate_job.local.deployments import Deployments
 from replicate_job.local.engine import Engine
 from replicate_job.local.files.files import Files
-from replicate_job.local.origin import placed
+from replicate_job.local.origin import resolve_origin
 from replicate_job.local.parts import Parts
 from replicate_job.local.predictions import Predictions
 from replicate_job.local.store import Store
@@ -34,8 +34,8 @@ from replicate_job.serving.listener import bind, listen, origin_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-    from replicate_job.local.catalog.model import Model
-    from replicate_job.local.options import Options
+    from replicate_job.local.catalog.model import LocalModel
+    from replicate_job.local.options import ServerOptions
 
 
 _PASSING = "replicate-job-state-"
@@ -44,7 +44,7 @@ _LONGEST_CLOSE = 10.0  # seconds
 
 
 @asynccontextmanager
-async def assembled(options: Options) -> AsyncIterator[str]:
+async def running_server(options: ServerOptions) -> AsyncIterator[str]:
     """What ``serve`` gives. Raises as it does."""
     faults = options.faults or Faults()
     async with AsyncExitStack() as stack:
@@ -65,11 +65,11 @@ async def assembled(options: Options) -> AsyncIterator[str]:
         stack.push_async_callback(_end, settling)
         for row in left:
             if row.webhook:
-                parts.webhooks.send_completed(placed(row.body, base_url), row.webhook)
+                parts.webhooks.send_completed(resolve_origin(row.body, base_url), row.webhook)
         yield base_url
 
 
-async def _settle(parts: Parts, models: list[Model], on_warning: Callable[[str], None]) -> None:
+async def _settle(parts: Parts, models: list[LocalModel], on_warning: Callable[[str], None]) -> None:
     """What need not be done before it listens."""
     for fault in parts.catalog.faults:
         on_warning(fault)
@@ -107,7 +107,7 @@ def _bind(host: str, port: int) -> socket.socket:
         raise LocalError(f"cannot listen on {host}, port {port}: {advice}") from None
 
 
-async def _open(stack: AsyncExitStack, options: Options, base_url: str, *, keep: float | None) -> Parts:
+async def _open(stack: AsyncExitStack, options: ServerOptions, base_url: str, *, keep: float | None) -> Parts:
     if options.state:
         store = Store(state := options.state)
         scratch = stack.enter_context(_scratch(state / "running"))  # nobody else has it now

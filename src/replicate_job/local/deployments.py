@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from replicate_job.local.store import Store
 
 
-class Deployment(msgspec.Struct, frozen=True):
+class LocalDeployment(msgspec.Struct, frozen=True):
     """``name`` is ``owner/name``; ``number`` counts its releases, of which this is the current one."""
 
     name: str
@@ -28,20 +28,20 @@ class Deployments:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def get(self, name: str) -> Deployment | None:
+    def get(self, name: str) -> LocalDeployment | None:
         body = self._store.deployment(name)
-        return msgspec.json.decode(body, type=Deployment) if body else None
+        return msgspec.json.decode(body, type=LocalDeployment) if body else None
 
-    def all(self) -> list[Deployment]:
+    def all(self) -> list[LocalDeployment]:
         """The newest first."""
-        return [msgspec.json.decode(body, type=Deployment) for body in self._store.deployments()]
+        return [msgspec.json.decode(body, type=LocalDeployment) for body in self._store.deployments()]
 
-    def release(self, name: str, **facts: str | int) -> Deployment:
+    def release(self, name: str, **facts: str | int) -> LocalDeployment:
         """A new one, or a new release of one that is there; ``facts`` are the fields that change."""
         known = self.get(name)
         before = msgspec.structs.asdict(known) if known else {"name": name}
         changed = before | facts | {"number": known.number + 1 if known else 1, "created_at": time.time()}
-        made = msgspec.convert(changed, Deployment)
+        made = msgspec.convert(changed, LocalDeployment)
         self._store.put_deployment(name, msgspec.json.encode(made))
         return made
 

@@ -16,19 +16,19 @@ from replicate_job.local.cog.limits import default_memory
 from replicate_job.local.cog.server import CogServer
 from replicate_job.local.environment.preparation import Launch, Preparation
 from replicate_job.local.environment.schema import ensure_schema, shipped_schema
-from replicate_job.local.environment.venv import ensure_venv, unheeded
-from replicate_job.local.prediction import Ended, Event, Logged, Produced
+from replicate_job.local.environment.venv import ensure_venv, ignored_settings
+from replicate_job.local.prediction import Ended, Logged, ModelEvent, Produced
 from replicate_job.serving.validation import Validator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
     from pathlib import Path
 
-    from replicate_job.local.catalog.model import Model
+    from replicate_job.local.catalog.model import LocalModel
     from replicate_job.local.files.files import Files
 
 
-PATIENCE = 10.0
+SCHEMA_TIMEOUT = 10.0
 """Seconds that a request waits for its model's schema: less than any client waits for an answer."""
 
 
@@ -69,7 +69,7 @@ class Engine:
         self._validators: dict[str, Validator] = {}
         self._told: set[str] = set()  # stand-ins
 
-    async def schema(self, model: Model, *, again: bool = True, patience: float | None = None) -> dict[str, Any]:
+    async def schema(self, model: LocalModel, *, again: bool = True, patience: float | None = None) -> dict[str, Any]:
         """The model's OpenAPI document. Makes its environment first, if need be; ``again``: also if that failed.
 
         Raises LocalError; TimeoutError after ``patience`` seconds, and it is made ready all the same.
@@ -77,22 +77,22 @@ class Engine:
         async with asyncio.timeout(patience):
             return self._shipped(model) or (await self._prepared(model, again=again).result()).schema
 
-    async def check(self, model: Model, given: dict[str, Any]) -> None:
+    async def check(self, model: LocalModel, given: dict[str, Any]) -> None:
         """Raises RefusedError for an input that the model does not take; LocalError for a model that has no schema.
 
         A model whose environment is still being made is not waited for long: its own server will check the input.
         """
         with suppress(TimeoutError):
-            schema = await self.schema(model, patience=PATIENCE)
+            schema = await self.schema(model, patience=SCHEMA_TIMEOUT)
             if model.version not in self._validators:
                 self._validators[model.version] = Validator(schema)
             self._validators[model.version].check(given)
 
-    def prepare(self, model: Model) -> None:
+    def prepare(self, model: LocalModel) -> None:
         """Make its environment in the background; what goes wrong shows when it is used."""
         self._prepared(model)
 
-    def warm(self, model: Model) -> None:
+    def warm(self, model: LocalModel) -> None:
         """Start the model's server in the background; what goes wrong shows when it is used."""
         task = asyncio.get_running_loop().create_task(self._warm(model))
         self._warming.add(task)
@@ -100,11 +100,11 @@ class Engine:
 
     async def run(
         self,
-        model: Model,
+        model: LocalModel,
         given: dict[str, Any],
         id: str,  # noqa: A002 - the API's own name
         canceled: asyncio.Event,
-    ) -> AsyncGenerator[Event]:
+    ) -> AsyncGenerator[ModelEvent]:
         """One prediction's events. Outputs that are files come as addresses on this server.
 
         What goes wrong is an ``Ended`` event; where it was canceled, the events may stop without an end.
@@ -143,10 +143,10 @@ class Engine:
     async def _with_addresses(
         self,
         id: str,  # noqa: A002 - the API's own name
-        event: Event,
+        event: ModelEvent,
         schema: dict[str, Any],
         parts: Iterator[int],
-    ) -> Event:
+    ) -> ModelEvent:
         """The event with addresses in place of files. ``parts`` numbers the items of an output that is a list."""
         match event:
             case Produced():
@@ -156,32 +156,32 @@ class Engine:
                 return replace(event, output=await self._outputs.keep(id, event.output, schema))
         return event
 
-    async def _warm(self, model: Model) -> None:
+    async def _warm(self, model: LocalModel) -> None:
         with suppress(LocalError, OSError):
             launch = await self._prepared(model).result()
             async with self._instances.use(launch, asyncio.Event()) as server:
                 if server is not None:
                     await server.start()
 
-    def _tell_stand_in(self, model: Model) -> None:
+    def _tell_stand_in(self, model: LocalModel) -> None:
         """Once a server. Each prediction's own log says it too."""
         if model.stands_in and model.slug not in self._told:
             self._told.add(model.slug)
             self._on_warning(f"{model.slug}: {model.description}")
 
-    def _shipped(self, model: Model) -> dict[str, Any] | None:
+    def _shipped(self, model: LocalModel) -> dict[str, Any] | None:
         if model.version not in self._schemas:
             self._schemas[model.version] = shipped_schema(model)
         return self._schemas[model.version]
 
-    def _prepared(self, model: Model, *, again: bool = True) -> Preparation:
+    def _prepared(self, model: LocalModel, *, again: bool = True) -> Preparation:
         """Made ready once, however many ask at the same time; ``again``, if it failed or was removed."""
         found = self._preparations.get(model.version)
         if found is None or (again and (found.has_failed or found.is_lost)):
             found = self._preparations[model.version] = Preparation(lambda say: self._prepare(model, say))
         return found
 
-    async def _prepare(self, model: Model, say: Callable[[str], None]) -> Launch:
+    async def _prepare(self, model: LocalModel, say: Callable[[str], None]) -> Launch:
         def tell(line: str) -> None:
             self._on_notice(line)
             say(line)
@@ -190,7 +190,7 @@ class Engine:
             self._on_detail(line)
             say(line)
 
-        if line := unheeded(model):
+        if line := ignored_settings(model):
             tell(line)
         try:
             venv = await ensure_venv(model, self._cache / "venvs", tell, tell_detail)

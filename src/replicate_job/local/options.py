@@ -10,11 +10,11 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from replicate_job.local.access_log import Access
+    from replicate_job.local.access_log import LoggedRequest
     from replicate_job.serving.faults import Faults
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What kind of server. Times are in seconds.
 
     ``models`` are folders that hold ``owner/name/cog.yaml``, or a ``cog.yaml`` themselves, besides the built-in ones.
@@ -44,4 +44,4 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     on_notice: Callable[[str], None] = lambda _: None
     on_warning: Callable[[str], None] = lambda _: None
     on_detail: Callable[[str], None] = lambda _: None
-    on_request: Callable[[Access], None] | None = None
+    on_request: Callable[[LoggedRequest], None] | None = None

@@ -8,6 +8,6 @@ ORIGIN = "https://replicate-job.invalid"
 _ORIGIN = ORIGIN.encode()
 
 
-def placed(body: bytes, base_url: str) -> bytes:
+def resolve_origin(body: bytes, base_url: str) -> bytes:
     """A body with its addresses on this server as the client of ``base_url`` (no slash at its end) reaches them."""
     return body.replace(_ORIGIN, base_url.encode())

@@ -44,10 +44,10 @@ class Ended(msgspec.Struct, frozen=True):
     metrics: dict[str, Any] = {}
 
 
-Event = Started | Logged | Produced | Ended
+ModelEvent = Started | Logged | Produced | Ended
 
 
-class Call(msgspec.Struct, frozen=True):
+class PredictionRequest(msgspec.Struct, frozen=True):
     """What was asked for. ``deployment`` is ``owner/name``, or empty; ``cancel_after`` is in seconds.
 
     ``webhook`` is an address, or empty; ``webhook_events`` those that it hears of.
@@ -62,13 +62,13 @@ class Call(msgspec.Struct, frozen=True):
     webhook_events: frozenset[str] = frozenset()
 
 
-class Prediction:
+class LocalPrediction:
     """What is known of one prediction; only ``apply`` changes it. Times are Unix times in seconds.
 
     ``events`` is all that happened, in order: a stream is a reading of it from some position on.
     """
 
-    def __init__(self, id: str, number: int, call: Call, at: float) -> None:  # noqa: A002 - the API's own name
+    def __init__(self, id: str, number: int, call: PredictionRequest, at: float) -> None:  # noqa: A002 - the API's own name
         self.id, self.number, self.call, self.created_at = id, number, call, at
         self.started_at: float | None = None
         self.completed_at: float | None = None
@@ -77,7 +77,7 @@ class Prediction:
         self.output: Any = None
         self.error: str | None = None
         self.metrics: dict[str, Any] = {}
-        self.events: list[Event] = []
+        self.events: list[ModelEvent] = []
         self.changed = asyncio.Event()
         self._logs: list[str] = []
         self._parts: list[Any] = []
@@ -92,7 +92,7 @@ class Prediction:
             self._logs = ["".join(self._logs)]
         return self._logs[0] if self._logs else ""
 
-    def apply(self, event: Event, now: float) -> bool:
+    def apply(self, event: ModelEvent, now: float) -> bool:
         """Take an event in; False, and nothing changed, where the prediction had ended already."""
         if self.is_terminal:
             return False

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from replicate_job.local.origin import placed
-from replicate_job.local.prediction import Call, Ended, Event, Prediction, new_id
-from replicate_job.local.store import Row
-from replicate_job.serving.page import Page, read_page
+from replicate_job.local.origin import resolve_origin
+from replicate_job.local.prediction import Ended, LocalPrediction, ModelEvent, PredictionRequest, new_id
+from replicate_job.local.store import PredictionRow
+from replicate_job.serving.page import ListPage, read_page
 from replicate_job.serving.resource import REMOVED, iso
 
 if TYPE_CHECKING:
@@ -50,15 +50,15 @@ class Predictions:
         self._keep, self._on_removed = keep, on_removed
         newest = store.last()
         self._number, self._latest = (newest.number + 1, newest.created_at) if newest else (0, 0.0)
-        self._running: dict[str, Prediction] = {}
+        self._running: dict[str, LocalPrediction] = {}
         self._unwritten: dict[str, tuple[bytes, float]] = {}  # bodies, and when they ended
-        self._ended: OrderedDict[str, Prediction] = OrderedDict()
+        self._ended: OrderedDict[str, LocalPrediction] = OrderedDict()
         self._cancels: dict[str, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
 
-    def recover(self) -> list[Row]:
+    def recover(self) -> list[PredictionRow]:
         """End, as ``failed``, what an earlier server left unfinished, and give it."""
         now = self._clock()
         left = [
@@ -68,7 +68,9 @@ class Predictions:
         self._sweep()
         return left
 
-    def create(self, call: Call, work: Callable[[str, asyncio.Event], AsyncGenerator[Event]]) -> Prediction:
+    def create(
+        self, call: PredictionRequest, work: Callable[[str, asyncio.Event], AsyncGenerator[ModelEvent]]
+    ) -> LocalPrediction:
         """Start ``work(id, canceled)``, whose events make the prediction, in the running event loop.
 
         ``canceled`` is set when nobody wants the result any more; the work goes on reading its model's end, so
@@ -77,12 +79,12 @@ class Predictions:
         # A list that is ordered by time can be searched by time: a clock set back must not disorder it, and what the
         # client sees of the time, microseconds, must be all of it.
         now = self._latest = max(round(self._clock(), 6), self._latest)
-        prediction = Prediction(new_id(), self._number, call, now)
+        prediction = LocalPrediction(new_id(), self._number, call, now)
         if call.cancel_after is not None:
             prediction.deadline = now + call.cancel_after
         body = prediction.encode()
         told = call.webhook if "completed" in call.webhook_events else ""
-        self._store.add(Row(prediction.number, prediction.id, now, None, told, body))
+        self._store.add(PredictionRow(prediction.number, prediction.id, now, None, told, body))
         self._number += 1
         self._running[prediction.id] = prediction
         canceled = self._cancels[prediction.id] = asyncio.Event()
@@ -94,7 +96,7 @@ class Predictions:
             task.add_done_callback(lambda _: timer.cancel())
         return prediction
 
-    async def _drive(self, prediction: Prediction, work: AsyncGenerator[Event]) -> None:
+    async def _drive(self, prediction: LocalPrediction, work: AsyncGenerator[ModelEvent]) -> None:
         try:
             async with aclosing(work) as events:
                 async for event in events:
@@ -108,7 +110,7 @@ class Predictions:
         finally:
             del self._cancels[prediction.id]
 
-    def _apply(self, prediction: Prediction, event: Event) -> None:
+    def _apply(self, prediction: LocalPrediction, event: ModelEvent) -> None:
         now = self._clock()
         if not prediction.apply(event, now) or not prediction.is_terminal:
             return
@@ -156,29 +158,29 @@ class Predictions:
         ended = self._store.next_due()
         return None if ended is None else max(ended + self._keep - self._clock(), 0.0)
 
-    def _stop(self, prediction: Prediction, status: str, error: str | None = None) -> None:
+    def _stop(self, prediction: LocalPrediction, status: str, error: str | None = None) -> None:
         self._apply(prediction, Ended(status, error=error))
 
-    def _expire(self, prediction: Prediction) -> None:
+    def _expire(self, prediction: LocalPrediction) -> None:
         self._give_up(prediction, "aborted" if prediction.started_at is None else "canceled")
 
-    def _give_up(self, prediction: Prediction, status: str) -> None:
+    def _give_up(self, prediction: LocalPrediction, status: str) -> None:
         if canceled := self._cancels.get(prediction.id):
             canceled.set()  # first: what follows may find the disk full
         self._stop(prediction, status)
 
-    def get(self, id: str) -> Prediction | None:  # noqa: A002 - the API's own name
+    def get(self, id: str) -> LocalPrediction | None:  # noqa: A002 - the API's own name
         """One that runs, or ended not long ago: its events are at hand."""
         return self._running.get(id) or self._ended.get(id)
 
     def body(self, id: str, here: str) -> bytes | None:  # noqa: A002 - the API's own name
         """Any of them as it is now, with addresses as the client of ``here`` reaches them."""
         if running := self._running.get(id):
-            return placed(running.encode(), here)
+            return resolve_origin(running.encode(), here)
         if unwritten := self._unwritten.get(id):
-            return placed(unwritten[0], here)
+            return resolve_origin(unwritten[0], here)
         row = self._store.get(id)
-        return placed(row.body, here) if row else None
+        return resolve_origin(row.body, here) if row else None
 
     def cancel(self, id: str) -> None:  # noqa: A002 - the API's own name
         """End it as ``canceled``, if it runs. Its model is told, and stopped by force if it goes on."""
@@ -194,7 +196,7 @@ class Predictions:
         self._unwritten.pop(id, None)
         self._ended.pop(id, None)
 
-    async def wait(self, prediction: Prediction, seconds: float) -> bool:
+    async def wait(self, prediction: LocalPrediction, seconds: float) -> bool:
         """Whether it ended within this time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -202,7 +204,7 @@ class Predictions:
                     await prediction.changed.wait()
         return prediction.is_terminal
 
-    async def events(self, prediction: Prediction) -> AsyncGenerator[Event]:
+    async def events(self, prediction: LocalPrediction) -> AsyncGenerator[ModelEvent]:
         """Everything that happened and happens to it, to its end."""
         position = 0
         while True:
@@ -219,7 +221,7 @@ class Predictions:
         cursor: str | None = None,
         created_after: float | None = None,
         created_before: float | None = None,
-    ) -> Page[bytes]:
+    ) -> ListPage[bytes]:
         """Bodies of those created at or after the one time, and before the other; ``here`` as in ``body``.
 
         Raises RefusedError for a cursor that is not from here.
@@ -231,12 +233,12 @@ class Predictions:
         fresh |= {each.id: each.encode() for each in self._running.values() if start <= each.number < end}
         bodies, size = [], 0
         for row in self._store.between(start, end):
-            bodies.append(placed(fresh.get(row.id, row.body), here))
+            bodies.append(resolve_origin(fresh.get(row.id, row.body), here))
             size += len(bodies[-1])
             if size > _AT_ONCE:
                 size = 0
                 await asyncio.sleep(0)
-        return Page(bodies, page.next, page.previous)
+        return ListPage(bodies, page.next, page.previous)
 
     async def close(self) -> None:
         """End what still runs: as ``failed``, with the reason."""
@@ -254,7 +256,7 @@ def _size(item: tuple[str, tuple[bytes, float]]) -> int:
     return len(item[1][0])
 
 
-def _abandoned(row: Row, now: float) -> bytes:
+def _abandoned(row: PredictionRow, now: float) -> bytes:
     end = {
         "status": "failed",
         "error": STOPPED,
@@ -264,5 +266,5 @@ def _abandoned(row: Row, now: float) -> bytes:
     return msgspec.json.encode(msgspec.json.decode(row.body, type=dict[str, Any]) | end)
 
 
-def _emptied(row: Row) -> bytes:
+def _emptied(row: PredictionRow) -> bytes:
     return msgspec.json.encode(msgspec.json.decode(row.body, type=dict[str, Any]) | REMOVED)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from replicate_job.errors import LocalError
 from replicate_job.local.extra import missing
-from replicate_job.local.options import Options
+from replicate_job.local.options import ServerOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
 @asynccontextmanager
-async def serve(options: Options = Options()) -> AsyncIterator[str]:  # noqa: B008 - it is frozen
+async def serve(options: ServerOptions = ServerOptions()) -> AsyncIterator[str]:  # noqa: B008 - it is frozen
     """Serve Replicate's API, by default on a free loopback port; gives its origin, ``http://127.0.0.1:PORT``.
 
     At the end, every model's process is gone. Raises LocalError.
@@ -23,8 +23,8 @@ async def serve(options: Options = Options()) -> AsyncIterator[str]:  # noqa: B0
     if sys.platform == "win32":
         raise LocalError("the local server needs a POSIX system: use Linux, macOS or WSL")
     try:
-        from replicate_job.local.build import assembled  # noqa: PLC0415 - needs an extra that may not be installed
+        from replicate_job.local.build import running_server  # noqa: PLC0415 - needs an extra that may not be installed
     except ModuleNotFoundError as error:
         raise missing(error.name) from None
-    async with assembled(options) as base_url:
+    async with running_server(options) as base_url:
         yield base_url

@@ -33,7 +33,7 @@ PRAGMA user_version = 2;
 _VERSION = 2
 
 
-class Row(msgspec.Struct, frozen=True):
+class PredictionRow(msgspec.Struct, frozen=True):
     """A stored prediction. ``body`` is the API's object as JSON, with addresses as in ``local.origin``."""
 
     number: int
@@ -73,21 +73,21 @@ class Store:
         self._connection.close()
         self._lock.close()
 
-    def add(self, row: Row) -> None:
+    def add(self, row: PredictionRow) -> None:
         values = msgspec.structs.astuple(row)
         self._connection.execute("INSERT INTO predictions VALUES (?, ?, ?, ?, 0, ?, ?)", values)
 
     def end(self, id: str, body: bytes, at: float) -> None:  # noqa: A002 - the API's own name
         self._connection.execute("UPDATE predictions SET body = ?, ended_at = ? WHERE id = ?", (body, at, id))
 
-    def get(self, id: str) -> Row | None:  # noqa: A002 - the API's own name
+    def get(self, id: str) -> PredictionRow | None:  # noqa: A002 - the API's own name
         return next(self._rows("WHERE id = ?", id), None)
 
-    def unfinished(self) -> list[Row]:
+    def unfinished(self) -> list[PredictionRow]:
         """Those whose end was never written, oldest first."""
         return list(self._rows("WHERE ended_at IS NULL ORDER BY number"))
 
-    def due(self, ended_by: float, most: int) -> list[Row]:
+    def due(self, ended_by: float, most: int) -> list[PredictionRow]:
         """Those that had ended by then and have their data still, at most so many, the first to end first."""
         return list(self._rows("WHERE ended_at <= ? AND NOT removed ORDER BY ended_at LIMIT ?", ended_by, most))
 
@@ -103,7 +103,7 @@ class Store:
     def delete(self, id: str) -> None:  # noqa: A002 - the API's own name
         self._connection.execute("DELETE FROM predictions WHERE id = ?", (id,))
 
-    def last(self) -> Row | None:
+    def last(self) -> PredictionRow | None:
         """The newest."""
         return next(self._rows("ORDER BY number DESC LIMIT 1"), None)
 
@@ -117,7 +117,7 @@ class Store:
             high = max(self._first_since(created_before, high), low)
         return low, high
 
-    def between(self, low: int, high: int) -> Iterator[Row]:
+    def between(self, low: int, high: int) -> Iterator[PredictionRow]:
         """Those with numbers from ``low`` up to ``high`` (not included), newest first, read one by one."""
         return self._rows("WHERE number >= ? AND number < ? ORDER BY number DESC", low, high)
 
@@ -126,10 +126,10 @@ class Store:
         found = self._connection.execute(query, (at,)).fetchone()
         return int(found[0]) if found else default
 
-    def _rows(self, rest: str, *values: object) -> Iterator[Row]:
+    def _rows(self, rest: str, *values: object) -> Iterator[PredictionRow]:
         columns = "number, id, created_at, ended_at, webhook, body"
         query = f"SELECT {columns} FROM predictions {rest}"  # noqa: S608 - written here, no word from outside
-        return (Row(*found) for found in self._connection.execute(query, values))
+        return (PredictionRow(*found) for found in self._connection.execute(query, values))
 
     def deployments(self) -> list[bytes]:
         """All of them, the newest first, as ``put_deployment`` got them."""

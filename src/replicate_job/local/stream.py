@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from replicate_job.local.origin import placed
+from replicate_job.local.origin import resolve_origin
 from replicate_job.local.prediction import Ended, Logged, Produced
 from replicate_job.serving.stream import done_data, encode_comment, encode_event, error_data, event_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from replicate_job.local.prediction import Event, Prediction
+    from replicate_job.local.prediction import LocalPrediction, ModelEvent
     from replicate_job.local.predictions import Predictions
 
 _NUMBER = re.compile(r".*:(\d{1,12})", re.ASCII)
@@ -25,7 +25,7 @@ _OPENING = encode_comment("this machine")
 _AT_ONCE = 2**16  # bytes
 
 
-async def stream(predictions: Predictions, prediction: Prediction, last: str, here: str) -> AsyncIterator[bytes]:
+async def stream(predictions: Predictions, prediction: LocalPrediction, last: str, here: str) -> AsyncIterator[bytes]:
     """All that happened and happens to it, after the output whose id is ``last``; ``here`` is this server's address.
 
     Ids count outputs, which is what a client must neither miss nor see twice.
@@ -37,7 +37,7 @@ async def stream(predictions: Predictions, prediction: Prediction, last: str, he
             is_output = isinstance(event, Produced)
             number += is_output
             if number > seen or (number == seen and not is_output) or isinstance(event, Ended):
-                yield placed(encode(event, event_id(prediction.created_at, number - 1)), here)
+                yield resolve_origin(encode(event, event_id(prediction.created_at, number - 1)), here)
 
 
 async def replay(body: bytes, last: str) -> AsyncIterator[bytes]:
@@ -60,7 +60,7 @@ def _seen(last: str) -> int:
     return int(number[1]) + 1 if number else 0
 
 
-async def unhurried(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def paced(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The pieces, and now and then a turn of the event loop.
 
     A connection says only in the next turn that its client does not read: until then it would take all there is.
@@ -74,7 +74,7 @@ async def unhurried(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             await asyncio.sleep(0)
 
 
-def encode(event: Event, id: str) -> bytes:  # noqa: A002 - the field's own name
+def encode(event: ModelEvent, id: str) -> bytes:  # noqa: A002 - the field's own name
     """Empty for an event that streams do not have. ``done`` and ``error`` bear no id.
 
     What was printed bears that of the output before it: Python's client (1.0.7) tells events apart by their ids.

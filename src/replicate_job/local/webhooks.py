@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pyreqwest.client import Client
 
-    from replicate_job.local.prediction import Event
+    from replicate_job.local.prediction import ModelEvent
 
 _KINDS = {Started: "start", Produced: "output", Logged: "logs", Ended: "completed"}
 _DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # a minute in all
@@ -59,7 +59,7 @@ class Webhooks:
 
     def watch(
         self,
-        events: AsyncGenerator[Event],
+        events: AsyncGenerator[ModelEvent],
         body: Callable[[], bytes],
         url: str,
         filter: frozenset[str] = BY_DEFAULT,  # noqa: A002 - the API's own word
@@ -167,12 +167,12 @@ class _Watch:
         self._is_behind = self._is_completed = self._is_over = False
         self._news = asyncio.Event()
 
-    async def run(self, events: AsyncGenerator[Event]) -> None:
+    async def run(self, events: AsyncGenerator[ModelEvent]) -> None:
         async with asyncio.TaskGroup() as both:
             both.create_task(self._read(events))
             both.create_task(self._send())
 
-    async def _read(self, events: AsyncGenerator[Event]) -> None:
+    async def _read(self, events: AsyncGenerator[ModelEvent]) -> None:
         async with aclosing(events):
             async for event in events:
                 match kind := _KINDS[type(event)]:

@@ -10,7 +10,7 @@ from pyreqwest.http import Url
 
 from replicate_job.errors import JobError
 from replicate_job.serving.answer import NO_VERSION, InvalidField, RefusedError, additional, invalid, required
-from replicate_job.serving.endpoint import read_object
+from replicate_job.serving.body import read_object
 from replicate_job.wire.target import Target, parse_target
 
 if TYPE_CHECKING:

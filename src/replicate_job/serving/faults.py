@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import msgspec
 
 from replicate_job.serving.answer import EMPTY, HTML, NOT_A_PREDICTION, Answer, refusal, throttled
-from replicate_job.serving.rate import Bucket
+from replicate_job.serving.rate import TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -187,8 +187,8 @@ def _parse_seconds(text: str) -> float:
     raise ValueError(f"{text!r} is no duration: write 50ms, 2s, 5m or 1h")
 
 
-def _bucket(per_second: float | None, burst: float | None) -> Bucket | None:
-    return Bucket(per_second, burst or max(1.0, per_second * 6)) if per_second else None
+def _bucket(per_second: float | None, burst: float | None) -> TokenBucket | None:
+    return TokenBucket(per_second, burst or max(1.0, per_second * 6)) if per_second else None
 
 
 def _check_operation(operation: str) -> None:

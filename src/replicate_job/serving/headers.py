@@ -1,7 +1,8 @@
-"""The two request headers that shape a prediction's life, and times in queries."""
+"""The request headers that the API reads (``Authorization``, ``Prefer``, ``Cancel-After``), and times in queries."""
 
 from __future__ import annotations
 
+import hmac
 import re
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _PREFER = re.compile(r"wait(?:=(\d{1,9}))?")
-_LONGEST_HOLD = 60
+_LONGEST_WAIT = 60  # seconds
+
+
+def has_token(authorization: bytes, token: bytes) -> bool:
+    """Whether a header ``Authorization`` brings ``token``, as ``Bearer`` or ``Token``, in any case."""
+    scheme, _, credentials = authorization.partition(b" ")
+    # Compared in constant time: how long it takes must not tell how much of the token was right.
+    return scheme.lower() in {b"bearer", b"token"} and hmac.compare_digest(credentials.strip(), token)
 
 
 def read_prefer(text: str) -> float | None:
-    """Seconds to hold a create open: ``wait`` is 60, ``wait=N`` is N from 1 to 60; None for anything else."""
-    found = next((found for part in text.split(",") if (found := _PREFER.fullmatch(part.strip()))), None)
-    return float(min(max(int(found[1] or _LONGEST_HOLD), 1), _LONGEST_HOLD)) if found else None
+    """Seconds of a blocking wait: 60 for ``wait``, 1 to 60 for ``wait=N``; None for anything else."""
+    wait = next((match for part in text.split(",") if (match := _PREFER.fullmatch(part.strip()))), None)
+    return float(min(max(int(wait[1] or _LONGEST_WAIT), 1), _LONGEST_WAIT)) if wait else None
 
 
 def read_cancel_after(text: str | None) -> float | None:
@@ -33,12 +41,12 @@ def read_cancel_after(text: str | None) -> float | None:
 
 
 def read_times(query: Mapping[str, str]) -> dict[str, float]:
-    """``created_after`` and ``created_before`` of a list, as Unix times, where they are given. Raises RefusedError."""
+    """``created_after`` and ``created_before`` of a list as Unix times, where it has them. Raises RefusedError."""
     times = {}
     for name in ("created_after", "created_before"):
         if text := query.get(name):
-            found = parse_time(text)
-            if found is None:
+            time = parse_time(text)
+            if time is None:
                 raise RefusedError(problem(400, f"{name} must be a time in ISO 8601 format", "Bad request"))
-            times[name] = found.timestamp()
+            times[name] = time.timestamp()
     return times

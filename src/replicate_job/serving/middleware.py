@@ -28,7 +28,7 @@ _OTHERS = re.compile(
 )
 
 
-class Recorded(Protocol):
+class FaultNote(Protocol):
     """A note of the request, which an app around the middleware may leave in the scope as ``replicate_job.request``."""
 
     operation: str
@@ -51,7 +51,7 @@ class FaultMiddleware:
 
     A request's own header ``X-Replicate-Job-Fault`` comes before them; one that names no fault is answered 400.
     A request done before its fault strikes is done without ``Prefer``, so that a connection can die right after
-    a prediction was created and not only after the hold. What struck is noted in a ``Recorded``.
+    a prediction was created and not only after the hold. What struck is noted in a ``FaultNote``.
     """
 
     def __init__(self, app: ASGIApp, faults: Faults, classify: Callable[[Scope], str] = operation) -> None:
@@ -61,7 +61,7 @@ class FaultMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        recorded: Recorded | None = scope.get("replicate_job.request")
+        recorded: FaultNote | None = scope.get("replicate_job.request")
         fault = _asked(scope)
         if fault is None:
             fault = self.faults.draw(recorded.operation if recorded else self.classify(scope), time.monotonic())

@@ -29,7 +29,7 @@ _LARGE = 2**20  # bytes
 Item = TypeVar("Item")
 
 
-class Page(msgspec.Struct, Generic[Item], frozen=True):
+class ListPage(msgspec.Struct, Generic[Item], frozen=True):
     """Items, newest first. ``next`` (older ones) and ``previous`` are cursors, None where there is nothing more."""
 
     items: list[Item]
@@ -42,7 +42,7 @@ def read_page(
     place: Callable[[Item], int],
     cursor: str | None,
     is_shown: Callable[[Item], bool] = lambda _: True,
-) -> Page[Item]:
+) -> ListPage[Item]:
     """One page of ``items``, which are the oldest first; a cursor means a ``place``, which rises along them.
 
     Items may come and go between two pages. Raises RefusedError for a cursor that is none.
@@ -53,14 +53,14 @@ def read_page(
     newer = (item for number in range(index, len(items)) if is_shown(item := items[number]))
     found = list(islice(older, PAGE)) if direction == _OLDER else list(islice(newer, PAGE))[::-1]
     start, end = (place(found[-1]), place(found[0]) + 1) if found else (at, at)
-    return Page(
+    return ListPage(
         found,
         next=None if next(older, None) is None else _cursor(_OLDER, start),
         previous=None if next(newer, None) is None else _cursor(_NEWER, end),
     )
 
 
-async def page_answer(bodies: Iterable[bytes], page: Page[Any], url: str, **query: str) -> Answer:
+async def page_answer(bodies: Iterable[bytes], page: ListPage[Any], url: str, **query: str) -> Answer:
     """The items as JSON texts, in a page at ``url`` whose neighbours are asked for with the same ``query``."""
 
     def link(cursor: str | None) -> str | None:

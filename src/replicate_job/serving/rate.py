@@ -7,7 +7,7 @@ import math
 _ROUNDING = 1e-6
 
 
-class Bucket:
+class TokenBucket:
     """Fills with ``per_second`` tokens up to ``burst``; every request takes one.
 
     A request that finds none is refused and takes one all the same (requests sent while throttled count), so

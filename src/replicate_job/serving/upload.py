@@ -10,7 +10,7 @@ from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from replicate_job.serving.answer import TOO_LARGE, InvalidField, RefusedError, invalid, problem, required
-from replicate_job.serving.endpoint import limited
+from replicate_job.serving.body import limited
 from replicate_job.wire.media import ESSENCE, UNKNOWN
 
 if TYPE_CHECKING:

@@ -18,13 +18,13 @@ try:
     from replicate_job.serving.faults import Fault, Faults
     from replicate_job.serving.middleware import FaultMiddleware
     from replicate_job.testing.api import ScriptedAPI
-    from replicate_job.testing.delivery import File
-    from replicate_job.testing.models import Deployment, Model, openapi_schema
+    from replicate_job.testing.delivery import OutputFile
+    from replicate_job.testing.models import ScriptedDeployment, ScriptedModel, openapi_schema
     from replicate_job.testing.predictions import ScriptedPrediction
-    from replicate_job.testing.record import Request
-    from replicate_job.testing.script import Event, Script, Stream
+    from replicate_job.testing.record import RecordedRequest
+    from replicate_job.testing.script import Script, Stream, StreamEvent
     from replicate_job.testing.server import LoopbackServer
-    from replicate_job.testing.uploads import Upload
+    from replicate_job.testing.uploads import UploadedFile
 except ModuleNotFoundError as error:
     needed = str(error.name).partition(".")[0]
     advice = "pip install 'replicate-job[local]'"
@@ -35,20 +35,20 @@ except ModuleNotFoundError as error:
 __all__ = [
     "Answer",
     "BreakableProtocol",
-    "Deployment",
-    "Event",
     "Fault",
     "FaultMiddleware",
     "Faults",
-    "File",
     "LoopbackServer",
-    "Model",
-    "Request",
+    "OutputFile",
+    "RecordedRequest",
     "Script",
     "ScriptedAPI",
+    "ScriptedDeployment",
+    "ScriptedModel",
     "ScriptedPrediction",
     "Stream",
-    "Upload",
+    "StreamEvent",
+    "UploadedFile",
     "openapi_schema",
     "problem",
     "throttled",

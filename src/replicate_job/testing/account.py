@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_job.serving.answer import NO_VERSION, NOT_FOUND, RefusedError
 from replicate_job.serving.creation import read_creation, read_version
-from replicate_job.serving.endpoint import found
 from replicate_job.serving.headers import read_cancel_after
-from replicate_job.serving.page import Page, read_page
+from replicate_job.serving.page import ListPage, read_page
 from replicate_job.serving.resource import prediction_urls
+from replicate_job.serving.route import or_refuse
 from replicate_job.testing.models import WEB
 from replicate_job.testing.predictions import ScriptedPrediction
 from replicate_job.testing.script import Script
@@ -22,14 +22,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from replicate_job.testing.delivery import Delivery
-    from replicate_job.testing.models import Deployment, Model
-    from replicate_job.testing.record import Request
+    from replicate_job.testing.models import ScriptedDeployment, ScriptedModel
+    from replicate_job.testing.record import RecordedRequest
 
 
-class Account:
+class ScriptedAccount:
     """Raises RefusedError, with the API's answer, for whatever it does not do. Changed by the server's thread alone."""
 
-    def __init__(self, models: Iterable[Model], deployments: Iterable[Deployment], delivery: Delivery) -> None:
+    def __init__(
+        self, models: Iterable[ScriptedModel], deployments: Iterable[ScriptedDeployment], delivery: Delivery
+    ) -> None:
         self.models = {model.name: model for model in models}
         self.deployments = {deployment.name: deployment for deployment in deployments}
         self.predictions: list[ScriptedPrediction] = []
@@ -45,7 +47,7 @@ class Account:
         self._forget_at = 0
         self._random = random.Random(0)  # noqa: S311 - repeatable, not secret
 
-    def create(self, request: Request, *, model: str = "", deployment: str = "") -> ScriptedPrediction:
+    def create(self, request: RecordedRequest, *, model: str = "", deployment: str = "") -> ScriptedPrediction:
         """From a request whose ``body`` is set; ``model`` or ``deployment`` where the path names one."""
         creation = read_creation(request.body, names_version=not model and not deployment)
         known, version = self._resolve(model, deployment) if model or deployment else self._named(creation.version)
@@ -72,7 +74,7 @@ class Account:
             raise RefusedError(NOT_FOUND)
         return prediction
 
-    def page(self, after: float | None, before: float | None, cursor: str | None) -> Page[ScriptedPrediction]:
+    def page(self, after: float | None, before: float | None, cursor: str | None) -> ListPage[ScriptedPrediction]:
         """One page of those created in [after, before), Unix times."""
         now, items = time.time(), self.predictions
         if after is not None:
@@ -81,14 +83,14 @@ class Account:
             items = items[: bisect_left(items, before, key=_created)]
         return read_page(items, _number, cursor, lambda prediction: now >= prediction.listed)
 
-    def model(self, name: str) -> Model:
-        return found(self.models.get(name))
+    def model(self, name: str) -> ScriptedModel:
+        return or_refuse(self.models.get(name))
 
     def deployment(self, name: str) -> dict[str, Any]:
-        deployment = found(self.deployments.get(name))
+        deployment = or_refuse(self.deployments.get(name))
         return deployment.describe(deployment.version or self.model(deployment.model).version_ids[0])
 
-    def _resolve(self, name: str, deployment: str) -> tuple[Model, str]:
+    def _resolve(self, name: str, deployment: str) -> tuple[ScriptedModel, str]:
         """What a path names, and which version of it."""
         if deployment:
             release = self.deployment(deployment)["current_release"]
@@ -98,7 +100,7 @@ class Account:
             raise RefusedError(NOT_FOUND)
         return model, model.version_ids[0]
 
-    def _named(self, text: str) -> tuple[Model, str]:
+    def _named(self, text: str) -> tuple[ScriptedModel, str]:
         """The same of a ``version``."""
         target = read_version(text)
         if target.kind == "model":
@@ -108,7 +110,7 @@ class Account:
                 return model, target.version
         raise RefusedError(NO_VERSION)
 
-    def _next_script(self, model: Model, given: dict[str, Any]) -> Script:
+    def _next_script(self, model: ScriptedModel, given: dict[str, Any]) -> Script:
         script = self.scripts.popleft() if self.scripts else self.script or model.script
         return script if isinstance(script, Script) else script(given)
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Self
 from replicate_job.serving.faults import Faults
 from replicate_job.serving.middleware import FaultMiddleware, operation
 from replicate_job.serving.upload import LARGEST
-from replicate_job.testing.account import Account
+from replicate_job.testing.account import ScriptedAccount
 from replicate_job.testing.delivery import Delivery
-from replicate_job.testing.models import DEFAULT_DEPLOYMENTS, DEFAULT_MODELS, Deployment, Model
-from replicate_job.testing.record import Log, Recorder, Request
+from replicate_job.testing.models import DEFAULT_DEPLOYMENTS, DEFAULT_MODELS, ScriptedDeployment, ScriptedModel
+from replicate_job.testing.record import RecordedRequest, Recorder, RequestLog
 from replicate_job.testing.routes import Authenticated, Endpoints
 from replicate_job.testing.server import LoopbackServer
 from replicate_job.testing.stream import Streams
-from replicate_job.testing.uploads import Upload, Uploads
+from replicate_job.testing.uploads import ScriptedUploads, UploadedFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -52,8 +52,8 @@ class ScriptedAPI:
 
     def __init__(  # noqa: PLR0913 - each is one fact about the server, and none is needed
         self,
-        *models: Model,
-        deployments: Iterable[Deployment] = (),
+        *models: ScriptedModel,
+        deployments: Iterable[ScriptedDeployment] = (),
         script: Script | None = None,
         faults: Faults | str = "",
         seed: int = 0,
@@ -67,9 +67,11 @@ class ScriptedAPI:
     ) -> None:
         self.token = token
         self.faults = Faults.parse(faults, seed=seed) if isinstance(faults, str) else faults
-        self._log = Log(remember)
-        self._delivery, self._uploads = Delivery(), Uploads(file_expire, upload_limit)
-        self._account = Account((*DEFAULT_MODELS, *models), (*DEFAULT_DEPLOYMENTS, *deployments), self._delivery)
+        self._log = RequestLog(remember)
+        self._delivery, self._uploads = Delivery(), ScriptedUploads(file_expire, upload_limit)
+        self._account = ScriptedAccount(
+            (*DEFAULT_MODELS, *models), (*DEFAULT_DEPLOYMENTS, *deployments), self._delivery
+        )
         self._account.script, self._account.remember = script, remember
         self._account.missing_for = missing_for
         self._account.list_lag = list_lag if isinstance(list_lag, tuple) else (list_lag, list_lag)
@@ -98,7 +100,7 @@ class ScriptedAPI:
         self.close()
 
     @property
-    def requests(self) -> list[Request]:
+    def requests(self) -> list[RecordedRequest]:
         """Every request that is remembered, also those that a fault struck, in order of arrival, on both origins."""
         return list(self._log.requests)
 
@@ -113,12 +115,12 @@ class ScriptedAPI:
         return self._account.created
 
     @property
-    def uploads(self) -> list[Upload]:
+    def uploads(self) -> list[UploadedFile]:
         """Every uploaded file that was not deleted, in order."""
         return list(self._uploads.files.values())
 
     @property
-    def models(self) -> dict[str, Model]:
+    def models(self) -> dict[str, ScriptedModel]:
         """By ``owner/name``. Put another in to change one while the server runs."""
         return self._account.models
 
@@ -155,7 +157,7 @@ class ScriptedAPI:
                 raise TimeoutError(f"still not so after {seconds} s and {self._log.counts.total()} requests")
             time.sleep(0.002)
 
-    def strayed_token(self) -> list[Request]:
+    def strayed_token(self) -> list[RecordedRequest]:
         """Requests that brought the token to the delivery host: there must be none."""
         return [
             request

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _RANGE = re.compile(r"bytes=(?P<first>\d+)-(?P<last>\d*)")
 
 
-class File(msgspec.Struct, frozen=True, kw_only=True):
+class OutputFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file in a script's output, and how its host serves it.
 
     ``name`` ends the URL, percent-encoded, so that ``../../x`` arrives there; empty for a URL without a name.
@@ -62,9 +62,9 @@ class Delivery:
 
     def __init__(self) -> None:
         self.origin = ""
-        self._files: dict[str, tuple[File, float, Callable[[float], bool]]] = {}
+        self._files: dict[str, tuple[OutputFile, float, Callable[[float], bool]]] = {}
 
-    def publish(self, file: File, removed: Callable[[float], bool]) -> str:
+    def publish(self, file: OutputFile, removed: Callable[[float], bool]) -> str:
         """The URL of ``file`` from now on, until ``removed`` says of a Unix time that it is gone."""
         if file.inline:
             return file.data_url
@@ -98,7 +98,7 @@ class Delivery:
         return f"{self.origin}{scope['raw_path'].decode().replace('/moved/', '/files/', 1)}"
 
 
-async def _serve(file: File, scope: Scope, send: Send) -> None:
+async def _serve(file: OutputFile, scope: Scope, send: Send) -> None:
     asked = dict(scope["headers"])
     tag = f'"{hashlib.sha256(file.content).hexdigest()[:32]}"'
     headers = [("content-type", file.media_type)] if file.media_type else []

@@ -12,7 +12,7 @@ import msgspec
 
 from replicate_job.serving.resource import account_body, deployment_body, model_body, version_body
 from replicate_job.serving.validation import Validator
-from replicate_job.testing.delivery import File
+from replicate_job.testing.delivery import OutputFile
 from replicate_job.testing.script import Script, Stream
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def openapi_schema(
     return {"openapi": "3.0.2", "info": info, "paths": {}, "components": {"schemas": schemas}}
 
 
-class Model(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+class ScriptedModel(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """A model, called by its ``owner/name``.
 
     An ``official`` one is called by name and has no list of versions, and its predictions have version ``hidden``;
@@ -98,7 +98,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         )
 
 
-class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+class ScriptedDeployment(msgspec.Struct, frozen=True, kw_only=True):
     """``name`` and ``model`` are ``owner/name``; ``version`` is by default the model's latest."""
 
     name: str
@@ -117,12 +117,12 @@ def _made_up(name: str) -> tuple[str, ...]:
 
 def _flux(given: dict[str, Any]) -> Script:
     kind = given.get("output_format", "webp")
-    files = [File(content=IMAGE, name=f"out-{index}.{kind}") for index in range(given.get("num_outputs", 1))]
+    files = [OutputFile(content=IMAGE, name=f"out-{index}.{kind}") for index in range(given.get("num_outputs", 1))]
     return Script(output=files, logs="".join(f" {step * 25}%| {step}/4 [00:00<00:00]\n" for step in range(1, 5)))
 
 
 DEFAULT_MODELS = (
-    Model(
+    ScriptedModel(
         name="black-forest-labs/flux-schnell",
         official=True,
         script=_flux,
@@ -139,31 +139,31 @@ DEFAULT_MODELS = (
             required=["prompt"],
         ),
     ),
-    Model(
+    ScriptedModel(
         name="meta/llama-2-70b-chat",
         official=True,
         script=Script(output=["Once", " upon", " a", " time", "."], stream=Stream()),
         schema=openapi_schema({"prompt": {"type": "string"}}, TEXT, required=["prompt"]),
     ),
-    Model(
+    ScriptedModel(
         name="replicate/hello-world",
         versions=("5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa",),
         script=Script(output=lambda given: f"hello {given.get('text', '')}"),
         schema=openapi_schema({"text": {"type": "string"}}, required=["text"]),
     ),
-    Model(
+    ScriptedModel(
         name="stability-ai/sdxl",
-        script=Script(output=[File(content=IMAGE, name="out-0.png", content_type="image/webp")]),
+        script=Script(output=[OutputFile(content=IMAGE, name="out-0.png", content_type="image/webp")]),
         schema=openapi_schema(
             {"prompt": {"type": "string", "default": "An astronaut"}, "image": FILE},
             {"type": "array", "items": FILE},
         ),
     ),
-    Model(
+    ScriptedModel(
         name="facebook/musicgen",
-        script=Script(output=File(content=b"RIFF\x24\x00\x00\x00WAVE", name="out.wav")),
+        script=Script(output=OutputFile(content=b"RIFF\x24\x00\x00\x00WAVE", name="out.wav")),
         schema=openapi_schema({"prompt": {"type": "string"}, "duration": {"type": "integer", "default": 8}}, FILE),
     ),
-    Model(name="acme/private", official=True, visibility="private", script=Script(output="done")),
+    ScriptedModel(name="acme/private", official=True, visibility="private", script=Script(output="done")),
 )
-DEFAULT_DEPLOYMENTS = (Deployment(name="acme/flux", model="black-forest-labs/flux-schnell"),)
+DEFAULT_DEPLOYMENTS = (ScriptedDeployment(name="acme/flux", model="black-forest-labs/flux-schnell"),)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from replicate_job.serving.resource import prediction_body
-from replicate_job.testing.delivery import File
+from replicate_job.testing.delivery import OutputFile
 from replicate_job.testing.script import Script
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicate_job.testing.record import Request
+    from replicate_job.testing.record import RecordedRequest
 
 
 class ScriptedPrediction:
@@ -37,7 +37,7 @@ class ScriptedPrediction:
         version: str,
         raw_input: msgspec.Raw,
         script: Script,
-        request: Request,
+        request: RecordedRequest,
         deployment: str = "",
         cancel_after: float | None = None,
         keep: float = 3600,
@@ -58,7 +58,7 @@ class ScriptedPrediction:
         self.output: Any = None
         self.logs: str = _call(script.logs, self.input)
 
-    def publish(self, deliver: Callable[[File], str]) -> None:
+    def publish(self, deliver: Callable[[OutputFile], str]) -> None:
         """Make the output, its files turned into URLs by ``deliver``. ``self.output`` is the whole of it."""
         self.output = _with_urls(_call(self.script.output, self.input), deliver)
 
@@ -203,8 +203,8 @@ def _call(value: Any, argument: dict[str, Any]) -> Any:
     return value(argument) if callable(value) else value
 
 
-def _with_urls(value: Any, deliver: Callable[[File], str]) -> Any:
-    if isinstance(value, File):
+def _with_urls(value: Any, deliver: Callable[[OutputFile], str]) -> Any:
+    if isinstance(value, OutputFile):
         return deliver(value)
     if isinstance(value, dict):
         return {name: _with_urls(item, deliver) for name, item in value.items()}

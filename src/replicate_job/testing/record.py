@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 
-class Request(msgspec.Struct):
+class RecordedRequest(msgspec.Struct):
     """``headers`` have lower-case names; ``time`` is Unix time; ``origin`` is ``api`` or ``files``.
 
     ``operation`` is a word of the fault language; ``fault`` names the fault that struck, or is empty; ``client``
@@ -33,15 +33,15 @@ class Request(msgspec.Struct):
     body: bytes = b""
 
 
-class Log:
+class RequestLog:
     """The latest requests, at least ``remember`` of them (None: all), and by operation how many there were at all."""
 
     def __init__(self, remember: int | None = None) -> None:
-        self.requests: list[Request] = []
+        self.requests: list[RecordedRequest] = []
         self.counts: Counter[str] = Counter()
         self._remember = remember
 
-    def add(self, request: Request) -> None:
+    def add(self, request: RecordedRequest) -> None:
         self.counts[request.operation] += 1
         self.requests.append(request)
         # Seldom and many at once: to take one from the front moves all the others.
@@ -52,12 +52,12 @@ class Log:
 class Recorder:
     """``app``, with each request put into ``log`` as it arrives, and into the scope as ``replicate_job.request``."""
 
-    def __init__(self, app: ASGIApp, log: Log, origin: str, classify: Callable[[Scope], str]) -> None:
+    def __init__(self, app: ASGIApp, log: RequestLog, origin: str, classify: Callable[[Scope], str]) -> None:
         self.app, self.log, self.origin, self.classify = app, log, origin, classify
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         host, port = scope["client"] or ("", 0)
-        request = Request(
+        request = RecordedRequest(
             scope["method"],
             scope["path"],
             scope["query_string"].decode(),

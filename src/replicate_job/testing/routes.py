@@ -17,19 +17,19 @@ from replicate_job.serving.answer import (
     RefusedError,
     json_answer,
 )
-from replicate_job.serving.endpoint import found, path, read_bytes
-from replicate_job.serving.headers import read_prefer, read_times
+from replicate_job.serving.body import read_bytes
+from replicate_job.serving.headers import has_token, read_prefer, read_times
 from replicate_job.serving.page import page_answer
 from replicate_job.serving.resource import page_body
-from replicate_job.serving.token import has_token
+from replicate_job.serving.route import or_refuse, route
 from replicate_job.testing.models import ACCOUNT
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from replicate_job.testing.account import Account
+    from replicate_job.testing.account import ScriptedAccount
     from replicate_job.testing.predictions import ScriptedPrediction
-    from replicate_job.testing.uploads import Uploads
+    from replicate_job.testing.uploads import ScriptedUploads
 
 
 class Authenticated:
@@ -46,25 +46,25 @@ class Authenticated:
 class Endpoints:
     """Requests in, answers out."""
 
-    def __init__(self, account: Account, uploads: Uploads) -> None:
+    def __init__(self, account: ScriptedAccount, uploads: ScriptedUploads) -> None:
         self.account, self.uploads = account, uploads
 
     def app(self) -> Router:
         model, deployment = "/v1/models/{owner}/{name}", "/v1/deployments/{owner}/{name}"
         # Not a Starlette: its layers take longer than all that is done here.
         routes = [
-            path("/v1/predictions", get=self.predictions, post=self.create),
-            path(f"{model}/predictions", post=self.create_by_model),
-            path(f"{deployment}/predictions", post=self.create_by_deployment),
-            path("/v1/predictions/{id}", get=self.prediction),
-            path("/v1/predictions/{id}/cancel", post=self.cancel),
-            path(model, get=self.model),
-            path(f"{model}/versions", get=self.versions),
-            path(f"{model}/versions/{{id}}", get=self.version),
-            path(deployment, get=self.deployment),
-            path("/v1/files", post=self.upload),
-            path("/v1/files/{id}", get=self.file, delete=self.delete_file),
-            path("/v1/account", get=self.whoami),
+            route("/v1/predictions", get=self.predictions, post=self.create),
+            route(f"{model}/predictions", post=self.create_by_model),
+            route(f"{deployment}/predictions", post=self.create_by_deployment),
+            route("/v1/predictions/{id}", get=self.prediction),
+            route("/v1/predictions/{id}/cancel", post=self.cancel),
+            route(model, get=self.model),
+            route(f"{model}/versions", get=self.versions),
+            route(f"{model}/versions/{{id}}", get=self.version),
+            route(deployment, get=self.deployment),
+            route("/v1/files", post=self.upload),
+            route("/v1/files/{id}", get=self.file, delete=self.delete_file),
+            route("/v1/account", get=self.whoami),
         ]
         return Router(routes, default=NOT_FOUND)
 
@@ -129,11 +129,11 @@ class Endpoints:
         return json_answer(upload.describe(self.account.origin), 201)
 
     async def file(self, request: HTTPRequest) -> Answer:
-        upload = found(self.uploads.live().get(request.path_params["id"]), NO_FILE)
+        upload = or_refuse(self.uploads.live().get(request.path_params["id"]), NO_FILE)
         return json_answer(upload.describe(self.account.origin))
 
     async def delete_file(self, request: HTTPRequest) -> Answer:
-        found(self.uploads.files.pop(request.path_params["id"], None), NO_FILE)
+        or_refuse(self.uploads.files.pop(request.path_params["id"], None), NO_FILE)
         return DELETED
 
     async def whoami(self, request: HTTPRequest) -> Answer:  # noqa: ARG002 - every endpoint takes one

@@ -9,7 +9,7 @@ import msgspec
 from replicate_job.serving.stream import encode_comment, encode_event
 
 
-class Event(msgspec.Struct, frozen=True):
+class StreamEvent(msgspec.Struct, frozen=True):
     """One event; each line of ``data`` goes out as a ``data:`` line of its own.
 
     ``id`` empty: none is sent. ``comment``: nothing but that comment. ``raw``: these very bytes.
@@ -40,7 +40,7 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
     reconnect goes on after ``Last-Event-ID``.
     """
 
-    events: tuple[Event | str, ...] | None = None
+    events: tuple[StreamEvent | str, ...] | None = None
     interval: float = 0.0
     done: bool = True
     breaks: tuple[int, ...] = ()
@@ -53,7 +53,7 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
 
     It is ``starting`` until ``boot``, ``processing`` until ``duration`` and then ``end``; ``duration=math.inf`` never
     ends. ``timeline`` replaces what comes before the end: ``((0, "starting"), (0.1, "processing"), (0.2, "queued"))``.
-    ``output`` is the value, or a function of the input; a ``File`` anywhere in it becomes a URL. It shows at the
+    ``output`` is the value, or a function of the input; an ``OutputFile`` anywhere in it becomes a URL. It shows at the
     end, or whole from ``output_at`` on while still processing, or with ``partial`` a list that grows.
     ``logs`` (a text, or a function of the input) grow line by line. ``stream`` gives it ``urls.stream``.
     ``deadline`` replaces the time that ``Cancel-After`` asked for, where it was sent (the API's minimum is 5 s).

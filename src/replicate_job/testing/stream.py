@@ -11,7 +11,7 @@ import msgspec
 from replicate_job.serving.answer import NOT_FOUND
 from replicate_job.serving.connection import gone, reset
 from replicate_job.serving.stream import done_data, error_data, event_id
-from replicate_job.testing.script import Event, Stream
+from replicate_job.testing.script import Stream, StreamEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,11 +53,11 @@ class Streams:
 
 
 async def _send_events(
-    prediction: ScriptedPrediction, events: list[Event], position: int, end: int | None, send: Send
+    prediction: ScriptedPrediction, events: list[StreamEvent], position: int, end: int | None, send: Send
 ) -> bool:
     """Send what is due when it is due; False when the connection is to break off at ``end``."""
     stream = prediction.script.stream or Stream()
-    await _write(send, Event(comment="opened"))
+    await _write(send, StreamEvent(comment="opened"))
     for index, event in enumerate(events[position:end], position):
         if not await prediction.reaches(prediction.started + stream.interval * index):
             break
@@ -65,29 +65,29 @@ async def _send_events(
     else:
         if end is not None and end <= len(events):
             if stream.ending == "close":
-                await _write(send, Event(comment="closing"))
+                await _write(send, StreamEvent(comment="closing"))
             return False
     await prediction.reaches(math.inf)
     if stream.done:
-        await _write(send, Event("done", done_data(prediction.status)))
+        await _write(send, StreamEvent("done", done_data(prediction.status)))
     return True
 
 
-def _events(prediction: ScriptedPrediction, stream: Stream) -> list[Event]:
+def _events(prediction: ScriptedPrediction, stream: Stream) -> list[StreamEvent]:
     chosen = stream.events
     if chosen is None:
         output = prediction.output if isinstance(prediction.output, list) else [prediction.output or ""]
         chosen = tuple(str(item) for item in output)
         if prediction.script.end == "failed":
-            chosen += (Event("error", error_data(prediction.script.error)),)
+            chosen += (StreamEvent("error", error_data(prediction.script.error)),)
     events = []
     for index, item in enumerate(chosen):
-        event = Event(data=item) if isinstance(item, str) else item
+        event = StreamEvent(data=item) if isinstance(item, str) else item
         if stream.ids and not event.id and event.event in ("output", "logs"):
             event = msgspec.structs.replace(event, id=event_id(prediction.created, index))
         events.append(event)
     return events
 
 
-async def _write(send: Send, event: Event) -> None:
+async def _write(send: Send, event: StreamEvent) -> None:
     await send({"type": "http.response.body", "body": event.encode(), "more_body": True})

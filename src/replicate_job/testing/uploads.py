@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request as HTTPRequest
 
 
-class Upload(msgspec.Struct, frozen=True):
+class UploadedFile(msgspec.Struct, frozen=True):
     """An uploaded file as it came. ``created`` and ``expires`` are Unix times."""
 
     id: str
@@ -44,21 +44,21 @@ class Upload(msgspec.Struct, frozen=True):
         )
 
 
-class Uploads:
+class ScriptedUploads:
     """``keep`` is the seconds until a file expires, ``limit`` its most bytes."""
 
     def __init__(self, keep: float = 24 * 3600, limit: int = LARGEST) -> None:
         self.keep, self.limit = keep, limit
-        self.files: dict[str, Upload] = {}
+        self.files: dict[str, UploadedFile] = {}
 
-    def live(self) -> Mapping[str, Upload]:
+    def live(self) -> Mapping[str, UploadedFile]:
         now = time.time()
         return {key: upload for key, upload in self.files.items() if now < upload.expires}
 
-    async def receive(self, request: HTTPRequest) -> Upload:
+    async def receive(self, request: HTTPRequest) -> UploadedFile:
         """Raises RefusedError with 400, 413 or 422."""
         form, now = await read_upload(request, self.limit), time.time()
-        upload = Upload(
+        upload = UploadedFile(
             secrets.token_hex(13), form.name, form.content_type, form.content, form.metadata, now, now + self.keep
         )
         self.files[upload.id] = upload

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from replicate_job.local.catalog.model import Model
+    from replicate_job.local.catalog.model import LocalModel
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ class Watched(Catalog):
 
     walkers: ClassVar[set[int]] = set()
 
-    def unchanged(self, owner: str, name: str) -> Model | None:
+    def unchanged(self, owner: str, name: str) -> LocalModel | None:
         if not self.fresh(owner, name):
             self.walkers.add(threading.get_ident())
         return super().unchanged(owner, name)

@@ -11,7 +11,7 @@ import pytest
 from replicate_job.local.catalog.catalog import Catalog
 from replicate_job.local.engine import Engine
 from replicate_job.local.files.files import Files
-from replicate_job.local.prediction import Ended, Event, Logged, Produced, Started, new_id
+from replicate_job.local.prediction import Ended, Logged, ModelEvent, Produced, Started, new_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -24,16 +24,16 @@ class Run:
     def __init__(self) -> None:
         self.id = new_id()
         self.canceled = asyncio.Event()
-        self.events: list[Event] = []
+        self.events: list[ModelEvent] = []
         self._changed = asyncio.Event()
 
-    async def follow(self, events: AsyncGenerator[Event]) -> Run:
+    async def follow(self, events: AsyncGenerator[ModelEvent]) -> Run:
         async for event in events:
             self.events.append(event)
             self._changed.set()
         return self
 
-    async def until(self, kind: type[Event]) -> None:
+    async def until(self, kind: type[ModelEvent]) -> None:
         """Wait for an event of this kind."""
         while not any(isinstance(event, kind) for event in self.events):
             self._changed.clear()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_job.local.cog.coglet_client import Address, Messages, call
+from replicate_job.local.cog.coglet_client import MessageParser, ServerAddress, call
 
 VALUES = st.dictionaries(st.text(), st.none() | st.integers(-9, 9) | st.text())
 
@@ -18,7 +18,7 @@ VALUES = st.dictionaries(st.text(), st.none() | st.integers(-9, 9) | st.text())
 def test_messages_are_the_same_however_their_bytes_are_cut(sent: list[tuple[str, Any]], data: st.DataObject) -> None:
     lines = [f"event: {kind}\ndata: {json.dumps(value)}\n\n" for kind, value in sent]
     stream = ":\n\n".join(lines).encode()
-    messages, found = Messages(), []
+    messages, found = MessageParser(), []
     while stream:
         size = data.draw(st.integers(1, len(stream)))
         found += messages.feed(stream[:size])
@@ -37,7 +37,7 @@ async def answering(answer: bytes) -> asyncio.Server:
 
 async def test_an_answer_has_a_status_and_a_body() -> None:
     server = await answering(b"HTTP/1.0 422 No\r\na: b\r\n\r\n{}")
-    async with server, call(Address(*server.sockets[0].getsockname()), "GET", "/") as answer:
+    async with server, call(ServerAddress(*server.sockets[0].getsockname()), "GET", "/") as answer:
         assert (answer.status, await answer.read()) == (422, b"{}")
 
 
@@ -45,7 +45,7 @@ async def test_an_answer_has_a_status_and_a_body() -> None:
 async def test_a_connection_without_an_answer_is_an_error(answer: bytes) -> None:
     async with await answering(answer) as server:
         with pytest.raises(ConnectionError, match="no answer"):
-            async with call(Address(*server.sockets[0].getsockname()), "GET", "/"):
+            async with call(ServerAddress(*server.sockets[0].getsockname()), "GET", "/"):
                 pass
 
 
@@ -58,13 +58,13 @@ async def test_a_request_that_nobody_reads_can_be_given_up() -> None:
         await over.wait()
         writer.transport.abort()
 
-    async def ask(address: Address) -> None:
+    async def ask(address: ServerAddress) -> None:
         async with call(address, "PUT", "/", bytes(2**26)):
             pass
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
-        asking = asyncio.create_task(ask(Address(*server.sockets[0].getsockname())))
+        asking = asyncio.create_task(ask(ServerAddress(*server.sockets[0].getsockname())))
         await begun.wait()
         asking.cancel()
         given_up, _ = await asyncio.wait((asking,), timeout=20)
@@ -73,7 +73,7 @@ async def test_a_request_that_nobody_reads_can_be_given_up() -> None:
 
 
 def test_a_server_listens_where_no_web_page_finds_it() -> None:
-    found = {Address.free() for _ in range(20)}
+    found = {ServerAddress.free() for _ in range(20)}
     assert len(found) == 20
     assert all(address.host.startswith("127.") for address in found)
     if sys.platform == "linux":

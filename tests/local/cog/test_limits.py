@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_job.local.cog.limits import Excerpt, amount, default_memory
+from replicate_job.local.cog.limits import LogExcerpt, default_memory, memory_text
 
 
 @given(st.lists(st.text(st.characters(codec="ascii", exclude_characters="[]"))), st.integers(0, 9), st.integers(1, 9))
 def test_an_excerpt_is_the_beginning_and_the_end_and_counts_what_is_between(
     texts: list[str], head: int, tail: int
 ) -> None:
-    whole, excerpt = "".join(texts), Excerpt(head, tail)
+    whole, excerpt = "".join(texts), LogExcerpt(head, tail)
     told = "".join(excerpt.take(text) for text in texts) + excerpt.rest()
     if len(whole) <= head + tail:
         assert told == whole
@@ -23,7 +23,7 @@ def test_an_excerpt_is_the_beginning_and_the_end_and_counts_what_is_between(
 
 
 def test_an_excerpt_holds_little_of_a_long_log() -> None:
-    excerpt = Excerpt(10, 10)
+    excerpt = LogExcerpt(10, 10)
     for _ in range(1000):
         excerpt.take("x" * 7)
     assert len("".join(excerpt._held)) < 20  # noqa: SLF001 - what it is for cannot be seen from outside
@@ -31,7 +31,7 @@ def test_an_excerpt_holds_little_of_a_long_log() -> None:
 
 @pytest.mark.parametrize(("size", "text"), [(6 * 2**30, "6.0 GiB"), (300 * 2**20, "300 MiB")])
 def test_amounts_are_said_in_words(size: int, text: str) -> None:
-    assert amount(size) == text
+    assert memory_text(size) == text
 
 
 def test_the_memory_of_a_model_is_less_than_the_machines() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from replicate_job.errors import LocalError
 from replicate_job.local.catalog.model import read_model
-from replicate_job.local.environment.venv import ensure_venv, recipe, unheeded
+from replicate_job.local.environment.venv import ensure_venv, ignored_settings, recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,9 +111,9 @@ async def test_commands_may_call_pip_and_uv_which_install_into_the_environment(
 
 def test_what_is_asked_for_and_not_done_is_said_in_one_line(write_model: Callable[..., Path]) -> None:
     build = 'build:\n  gpu: true\n  cuda: "12.4"\n  system_packages: [ffmpeg, libgl1]\n'
-    said = unheeded(read_model(write_model("a", NAMED + build, name="one")))
+    said = ignored_settings(read_model(write_model("a", NAMED + build, name="one")))
     assert "system_packages (ffmpeg, libgl1), gpu, cuda is not done here" in said
-    assert unheeded(read_model(write_model("a", NAMED + "build:\n  gpu: false\n", name="two"))) == ""
+    assert ignored_settings(read_model(write_model("a", NAMED + "build:\n  gpu: false\n", name="two"))) == ""
 
 
 def test_everything_that_decides_the_content_decides_the_key(write_model: Callable[..., Path]) -> None:

@@ -10,7 +10,7 @@ from pyreqwest.response import Response
 from starlette.types import Receive, Scope, Send
 
 from replicate_job.local.files.download import file_response
-from replicate_job.local.files.file_store import File
+from replicate_job.local.files.file_store import StoredFile
 from replicate_job.serving.listener import bind, listen, origin_of
 
 SHA256 = "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882"
@@ -24,7 +24,9 @@ def path(tmp_path: Path) -> Path:
 
 async def ask(path: Path, content_type: str, method: str = "GET", **headers: str) -> Response:
     """The answer of a real server."""
-    file = File(id="a", name="x.bin", path=path, content_type=content_type, size=10, sha256=SHA256, created_at=0.0)
+    file = StoredFile(
+        id="a", name="x.bin", path=path, content_type=content_type, size=10, sha256=SHA256, created_at=0.0
+    )
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await file_response(file)(scope, receive, send)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from replicate_job.local.files.file_store import Drafts, TooLargeError, is_key, is_name, read_file, safe_name
+from replicate_job.local.files.file_store import Drafts, FileTooLargeError, is_key, is_name, read_file, safe_name
 
 
 async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
@@ -75,7 +75,7 @@ async def test_a_file_is_there_when_it_is_whole_and_never_before(tmp_path: Path)
 
 async def test_of_a_file_that_is_too_large_nothing_stays(tmp_path: Path) -> None:
     drafts = Drafts(tmp_path / "unfinished")
-    with pytest.raises(TooLargeError, match="larger than 5 bytes"):
+    with pytest.raises(FileTooLargeError, match="larger than 5 bytes"):
         async with drafts.filled(chunks(b"one", b"two"), 5):
             pass
     assert list((tmp_path / "unfinished").iterdir()) == []

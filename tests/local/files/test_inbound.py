@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from replicate_job.address import Address, is_public, lookup
 from replicate_job.errors import LocalError
-from replicate_job.local.files.file_store import Drafts, File
+from replicate_job.local.files.file_store import Drafts, StoredFile
 from replicate_job.local.files.inbound import Inbound, parse_address
 from replicate_job.serving.listener import bind, listen, origin_of
 
@@ -100,7 +100,7 @@ def inbound(tmp_path: Path) -> Callable[..., Inbound]:
     return make
 
 
-async def fetch(inbound: Inbound, folder: Path, url: str) -> File:
+async def fetch(inbound: Inbound, folder: Path, url: str) -> StoredFile:
     return await inbound.fetch(parse_address(url), folder / "inputs", "0")
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from replicate_job.local.files.file_store import Drafts, File, TooLargeError
-from replicate_job.local.files.uploads import Uploads
+from replicate_job.local.files.file_store import Drafts, FileTooLargeError, StoredFile
+from replicate_job.local.files.uploads import UploadStore
 from replicate_job.serving.answer import RefusedError
 from replicate_job.serving.upload import LARGEST
 
@@ -27,8 +27,8 @@ class Clock:
         return self.now
 
 
-def open_uploads(folder: Path, clock: Clock, keep_for: float = 3600.0) -> Uploads:
-    return Uploads(folder / "files", SECRET, Drafts(folder / "unfinished"), keep_for=keep_for, clock=clock)
+def open_uploads(folder: Path, clock: Clock, keep_for: float = 3600.0) -> UploadStore:
+    return UploadStore(folder / "files", SECRET, Drafts(folder / "unfinished"), keep_for=keep_for, clock=clock)
 
 
 @pytest.fixture
@@ -37,15 +37,15 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def uploads(tmp_path: Path, clock: Clock) -> Uploads:
+def uploads(tmp_path: Path, clock: Clock) -> UploadStore:
     return open_uploads(tmp_path, clock)
 
 
-async def add(uploads: Uploads, content: bytes = b"x", name: str = "x.txt", **more: Any) -> File:
+async def add(uploads: UploadStore, content: bytes = b"x", name: str = "x.txt", **more: Any) -> StoredFile:
     return await uploads.add(content, name, more.get("content_type", "text/plain"), more.get("metadata", {}))
 
 
-async def test_an_upload_is_the_same_after_a_restart(tmp_path: Path, uploads: Uploads, clock: Clock) -> None:
+async def test_an_upload_is_the_same_after_a_restart(tmp_path: Path, uploads: UploadStore, clock: Clock) -> None:
     made = await add(uploads, b"content", "my voice.wav", content_type="audio/wav", metadata={"a": [1, {"b": None}]})
     assert made.path == tmp_path / "files" / made.id / "content"
     assert (made.name, made.size, made.sha256) == ("my-voice.wav", 7, hashlib.sha256(b"content").hexdigest())
@@ -62,17 +62,19 @@ async def test_a_folder_that_was_moved_is_read_where_it_is(tmp_path: Path, clock
     assert again.path.read_bytes() == b"content"
 
 
-async def test_a_large_upload_goes_to_disk_and_a_larger_one_nowhere(tmp_path: Path, uploads: Uploads) -> None:
+async def test_a_large_upload_goes_to_disk_and_a_larger_one_nowhere(tmp_path: Path, uploads: UploadStore) -> None:
     made = await uploads.add(bytes(LARGEST), "x", "application/zip", {})
     assert made.path.stat().st_size == LARGEST
-    with pytest.raises(TooLargeError):
+    with pytest.raises(FileTooLargeError):
         await uploads.add(bytes(LARGEST + 1), "x", "application/zip", {})
     assert [path.name for path in (tmp_path / "files").iterdir()] == [made.id]
     assert list((tmp_path / "unfinished").iterdir()) == []
     await uploads.remove(made.id)  # it need not lie about until the tests' folders are cleared
 
 
-async def test_the_list_has_the_newest_first_in_pages_of_a_hundred_that_lead_to_each_other(uploads: Uploads) -> None:
+async def test_the_list_has_the_newest_first_in_pages_of_a_hundred_that_lead_to_each_other(
+    uploads: UploadStore,
+) -> None:
     made = [(await add(uploads, str(number).encode())).id for number in range(250)]
     newest = made[::-1]
     first = await uploads.page()
@@ -86,7 +88,7 @@ async def test_the_list_has_the_newest_first_in_pages_of_a_hundred_that_lead_to_
     assert [file.id for file in (await uploads.page(back.previous)).items] == pages[0]
 
 
-async def test_uploads_that_arrive_together_have_their_own_places_in_the_list(uploads: Uploads) -> None:
+async def test_uploads_that_arrive_together_have_their_own_places_in_the_list(uploads: UploadStore) -> None:
     made = await asyncio.gather(*(add(uploads, bytes(2**20 // (number + 1))) for number in range(120)))
     first = await uploads.page()
     second = await uploads.page(first.next)
@@ -95,7 +97,7 @@ async def test_uploads_that_arrive_together_have_their_own_places_in_the_list(up
     assert len(listed) == 120
 
 
-async def test_a_page_goes_on_where_it_was_though_files_come_and_go(uploads: Uploads) -> None:
+async def test_a_page_goes_on_where_it_was_though_files_come_and_go(uploads: UploadStore) -> None:
     made = [(await add(uploads)).id for _ in range(150)]
     first = await uploads.page()
     await uploads.remove(first.items[-1].id)
@@ -104,7 +106,7 @@ async def test_a_page_goes_on_where_it_was_though_files_come_and_go(uploads: Upl
 
 
 async def test_the_list_has_the_same_order_after_a_restart_though_the_clock_stood_still_or_went_back(
-    tmp_path: Path, uploads: Uploads, clock: Clock
+    tmp_path: Path, uploads: UploadStore, clock: Clock
 ) -> None:
     made = [(await add(uploads)).id for _ in range(3)]
     clock.now -= 100
@@ -114,7 +116,7 @@ async def test_the_list_has_the_same_order_after_a_restart_though_the_clock_stoo
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "bzE", "b25hbg", "é", "a" * 1000, "bzEuMA==="])
-async def test_a_cursor_from_elsewhere_is_refused_or_leads_nowhere(uploads: Uploads, cursor: str) -> None:
+async def test_a_cursor_from_elsewhere_is_refused_or_leads_nowhere(uploads: UploadStore, cursor: str) -> None:
     await add(uploads)
     try:
         page = await uploads.page(cursor)
@@ -123,7 +125,7 @@ async def test_a_cursor_from_elsewhere_is_refused_or_leads_nowhere(uploads: Uplo
     assert page.items == []
 
 
-async def test_a_removed_upload_is_gone_from_memory_and_disk(tmp_path: Path, uploads: Uploads) -> None:
+async def test_a_removed_upload_is_gone_from_memory_and_disk(tmp_path: Path, uploads: UploadStore) -> None:
     made = await add(uploads)
     assert await uploads.remove(made.id)
     assert not await uploads.remove(made.id)
@@ -133,7 +135,7 @@ async def test_a_removed_upload_is_gone_from_memory_and_disk(tmp_path: Path, upl
 
 
 async def test_an_expired_upload_is_gone_at_once_and_from_the_disk_at_the_next_occasion(
-    tmp_path: Path, uploads: Uploads, clock: Clock
+    tmp_path: Path, uploads: UploadStore, clock: Clock
 ) -> None:
     made = await add(uploads)
     clock.now += 3599
@@ -147,7 +149,7 @@ async def test_an_expired_upload_is_gone_at_once_and_from_the_disk_at_the_next_o
 
 
 async def test_what_expired_while_the_server_was_down_is_removed_at_its_start(
-    tmp_path: Path, uploads: Uploads, clock: Clock
+    tmp_path: Path, uploads: UploadStore, clock: Clock
 ) -> None:
     made = await add(uploads)
     clock.now += 3600
@@ -156,20 +158,24 @@ async def test_what_expired_while_the_server_was_down_is_removed_at_its_start(
 
 
 @pytest.mark.parametrize("id", ["", ".", "..", "../x", "%2e%2e", "a/b", "files", "\0", "é"])
-async def test_an_id_that_is_none_finds_nothing_and_removes_nothing(tmp_path: Path, uploads: Uploads, id: str) -> None:  # noqa: A002 - what is tried
+async def test_an_id_that_is_none_finds_nothing_and_removes_nothing(
+    tmp_path: Path,
+    uploads: UploadStore,
+    id: str,  # noqa: A002 - what is tried
+) -> None:
     made = await add(uploads)
     assert uploads.get(id) is None
     assert not await uploads.remove(id)
     assert (tmp_path / "files" / made.id).is_dir()
 
 
-def sign(file: File, expiry: str) -> dict[str, str]:
+def sign(file: StoredFile, expiry: str) -> dict[str, str]:
     """The query of a download, in the words of the API's documentation: ``'{owner} {id} {expiry}'``."""
     signature = hmac.new(SECRET, f"local {file.id} {expiry}".encode(), hashlib.sha256).digest()
     return {"owner": "local", "expiry": expiry, "signature": base64.b64encode(signature).decode()}
 
 
-async def test_a_download_is_signed_as_the_api_describes(uploads: Uploads, clock: Clock) -> None:
+async def test_a_download_is_signed_as_the_api_describes(uploads: UploadStore, clock: Clock) -> None:
     made = await add(uploads)
     query = sign(made, str(int(clock.now + 3600)))
     for signature in (query["signature"], query["signature"].replace("+", " ")):
@@ -178,7 +184,7 @@ async def test_a_download_is_signed_as_the_api_describes(uploads: Uploads, clock
         assert (file.id, file.path, file.content_type) == (made.id, made.path, "application/octet-stream")
 
 
-async def test_a_download_needs_every_word_as_it_was_signed_and_time_left(uploads: Uploads, clock: Clock) -> None:
+async def test_a_download_needs_every_word_as_it_was_signed_and_time_left(uploads: UploadStore, clock: Clock) -> None:
     made, other = await add(uploads), await add(uploads)
     query = sign(made, str(int(clock.now + 3600)))
     assert uploads.download(other.id, **query) is None
@@ -192,6 +198,6 @@ async def test_a_download_needs_every_word_as_it_was_signed_and_time_left(upload
     assert uploads.download(made.id, **query) is None
 
 
-async def test_a_download_stays_good_over_a_restart(tmp_path: Path, uploads: Uploads, clock: Clock) -> None:
+async def test_a_download_stays_good_over_a_restart(tmp_path: Path, uploads: UploadStore, clock: Clock) -> None:
     made = await add(uploads)
     assert open_uploads(tmp_path, clock).download(made.id, **sign(made, str(int(clock.now + 3600))))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from replicate_job.serving.endpoint import LARGEST_BODY
+from replicate_job.serving.body import LARGEST_BODY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from replicate_job.local.catalog.catalog import Catalog
-    from replicate_job.local.catalog.model import Model
+    from replicate_job.local.catalog.model import LocalModel
 
 Found = TypeVar("Found")
 
@@ -25,20 +25,20 @@ class AsyncCatalog:
         self._catalog = catalog
         self._thread = ThreadPoolExecutor(1, "catalog")
 
-    async def find(self, owner: str, name: str) -> Model | None:
+    async def find(self, owner: str, name: str) -> LocalModel | None:
         """Raises LocalError for a model that cannot be read."""
         if model := self._catalog.fresh(owner, name):
             return model
         unchanged = await asyncio.to_thread(self._catalog.unchanged, owner, name)  # walks through its folder
         return unchanged or await self._look(lambda: self._catalog.find(owner, name))
 
-    async def version(self, id: str) -> Model | None:  # noqa: A002 - the API's own name
+    async def version(self, id: str) -> LocalModel | None:  # noqa: A002 - the API's own name
         return self._catalog.seen(id) or await self._look(lambda: self._catalog.version(id))
 
-    async def versions(self, model: Model) -> list[Model]:
+    async def versions(self, model: LocalModel) -> list[LocalModel]:
         return await self._look(lambda: self._catalog.versions(model))
 
-    async def models(self) -> list[Model]:
+    async def models(self) -> list[LocalModel]:
         return await self._look(self._catalog.models)
 
     @property

@@ -12,13 +12,13 @@ import msgspec
 
 from replicate_job.errors import LocalError
 from replicate_job.local.catalog.folder import entries
-from replicate_job.local.catalog.model import Model, project_name, read_model, shared_folders
+from replicate_job.local.catalog.model import LocalModel, project_name, read_model, shared_folders
 from replicate_job.local.catalog.versions import ChangedError, Versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from replicate_job.local.catalog.folder import Entry
+    from replicate_job.local.catalog.folder import FolderEntry
 
 BUILT_IN = Path(__file__).parents[2] / "builtin_models"
 _TRIES = 5
@@ -27,10 +27,10 @@ _TRIES = 5
 class _Known(msgspec.Struct):
     """A model as it was last seen. ``folders`` are those that make its version."""
 
-    model: Model
+    model: LocalModel
     place: Path
     folders: list[Path]
-    seen: list[list[Entry]]
+    seen: list[list[FolderEntry]]
     looked_at: float
 
 
@@ -55,14 +55,14 @@ class Catalog:
         self._versions = Versions(versions) if versions else None
         self._interval, self._clock = interval, clock
         self._known: dict[tuple[str, str], _Known] = {}
-        self._by_id: dict[str, Model] = {}
+        self._by_id: dict[str, LocalModel] = {}
         self._places: dict[tuple[str, str], Path] = {}
         self._empty: list[Path] = []
         self._listed_at = -math.inf
         self.faults: list[str] = []
         """Folders without a model, and why models could not be read, as of the last ``models()``; a line each."""
 
-    def find(self, owner: str, name: str) -> Model | None:
+    def find(self, owner: str, name: str) -> LocalModel | None:
         """The model of that name; None where there is none. Raises LocalError for one that cannot be read."""
         if model := self.unchanged(owner, name):
             return model
@@ -77,14 +77,14 @@ class Catalog:
         self._known.pop((owner, name), None)
         return None
 
-    def fresh(self, owner: str, name: str) -> Model | None:
+    def fresh(self, owner: str, name: str) -> LocalModel | None:
         """The model of that name if it was looked at within the interval. Reads nothing."""
         known = self._known.get((owner, name))
         if known and (known.model.is_built_in or self._clock() - known.looked_at < self._interval):
             return known.model
         return None
 
-    def unchanged(self, owner: str, name: str) -> Model | None:
+    def unchanged(self, owner: str, name: str) -> LocalModel | None:
         """The model of that name if it was seen and its files are as they were then. Reads none of them."""
         if model := self.fresh(owner, name):
             return model
@@ -99,7 +99,7 @@ class Catalog:
                 return known.model
         return None
 
-    def seen(self, id: str) -> Model | None:  # noqa: A002 - the API's own name
+    def seen(self, id: str) -> LocalModel | None:  # noqa: A002 - the API's own name
         """The model of this version if it was asked for before. Reads nothing."""
         found = self._by_id.get(id)
         if found and not found.is_built_in and self._versions and not self._versions.touch(id):
@@ -107,7 +107,7 @@ class Catalog:
             return None
         return found
 
-    def version(self, id: str) -> Model | None:  # noqa: A002 - the API's own name
+    def version(self, id: str) -> LocalModel | None:  # noqa: A002 - the API's own name
         """The model of this version: one there is or was, or a built-in one that answers for it."""
         if found := self.seen(id):
             return found
@@ -117,14 +117,14 @@ class Catalog:
             self._by_id[id] = found
         return self.seen(id)
 
-    def versions(self, model: Model) -> list[Model]:
+    def versions(self, model: LocalModel) -> list[LocalModel]:
         """All that are kept of this model, the last one that was seen first."""
         current = self.find(model.owner, model.name)
         kept = self._versions.of(model.owner, model.name) if self._versions else []
         older = [each for each in kept if current is None or each.version != current.version]
         return [*([current] if current else []), *older]
 
-    def models(self) -> list[Model]:
+    def models(self) -> list[LocalModel]:
         """All that can be read, by name."""
         found, faults = [], []
         for owner, name in sorted(self._list()):
@@ -142,7 +142,7 @@ class Catalog:
         if self._versions:
             self._versions.prune()
 
-    def _read(self, owner: str, name: str, place: Path) -> Model:
+    def _read(self, owner: str, name: str, place: Path) -> LocalModel:
         for _ in range(_TRIES):
             with suppress(ChangedError):
                 model = read_model(place, owner, name, is_built_in=place.is_relative_to(BUILT_IN))
@@ -171,7 +171,7 @@ class Catalog:
         return self._places
 
 
-def _kept(model: Model, versions: Versions) -> Model:
+def _kept(model: LocalModel, versions: Versions) -> LocalModel:
     try:
         return versions.keep(model)
     except OSError as error:

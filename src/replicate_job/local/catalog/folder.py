@@ -22,7 +22,7 @@ _IGNORE = ".dockerignore"
 _KNOWN_DIGESTS = 100_000
 
 
-class Entry(msgspec.Struct, frozen=True):
+class FolderEntry(msgspec.Struct, frozen=True):
     """A file, or a link to a folder, at ``name`` below the model's folder (with ``/``).
 
     ``mark`` is its size, time of change and inode: while it stays, so does the content, as far as anyone can tell.
@@ -46,7 +46,7 @@ class Entry(msgspec.Struct, frozen=True):
         return _digest(self.path, self.mark)
 
 
-def entries(folder: Path) -> list[Entry]:
+def entries(folder: Path) -> list[FolderEntry]:
     """The model's files by name, without what ``.dockerignore`` leaves out. Raises OSError."""
     ignored = _patterns(folder)
     return sorted(_walk(folder, folder, ignored), key=lambda entry: entry.name)
@@ -62,7 +62,7 @@ def fingerprint(slug: str, folders: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def _walk(root: Path, folder: Path, ignored: list[tuple[str, bool]]) -> Iterator[Entry]:
+def _walk(root: Path, folder: Path, ignored: list[tuple[str, bool]]) -> Iterator[FolderEntry]:
     with os.scandir(folder) as found:
         for item in found:
             path = Path(item.path)
@@ -73,13 +73,13 @@ def _walk(root: Path, folder: Path, ignored: list[tuple[str, bool]]) -> Iterator
                 continue
             if item.is_dir():
                 if item.is_symlink():
-                    yield Entry(name, path, (0, 0, 0), is_executable=False, is_folder=True)
+                    yield FolderEntry(name, path, (0, 0, 0), is_executable=False, is_folder=True)
                 elif not (path / "pyvenv.cfg").exists():
                     yield from _walk(root, path, ignored)
             elif item.is_file():
                 facts = item.stat()
                 mark = (facts.st_size, facts.st_mtime_ns, facts.st_ino)
-                yield Entry(name, path, mark, is_executable=bool(facts.st_mode & 0o100))
+                yield FolderEntry(name, path, mark, is_executable=bool(facts.st_mode & 0o100))
 
 
 def _patterns(folder: Path) -> list[tuple[str, bool]]:

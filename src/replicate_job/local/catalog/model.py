@@ -21,7 +21,7 @@ _CONCURRENT = re.compile(
 _UNSAFE = re.compile(r"[^a-z0-9._-]+")
 
 
-class Model(msgspec.Struct, frozen=True):
+class LocalModel(msgspec.Struct, frozen=True):
     """A model's folder as it was read. ``version`` is the sha256 of what lies in it; ``created_at`` a Unix time.
 
     ``config`` is its ``cog.yaml``, and ``environment`` that section of it, where relative folders in PYTHONPATH have
@@ -87,7 +87,9 @@ class About(msgspec.Struct, frozen=True):
     rank: int = 99
 
 
-def read_model(folder: Path, owner: str = "", name: str = "", *, version: str = "", is_built_in: bool = False) -> Model:
+def read_model(
+    folder: Path, owner: str = "", name: str = "", *, version: str = "", is_built_in: bool = False
+) -> LocalModel:
     """Read a model's folder; without a name, its last two names are its owner and name. Raises LocalError.
 
     ``version`` is given where it is known, to spare the reading of every file.
@@ -97,7 +99,7 @@ def read_model(folder: Path, owner: str = "", name: str = "", *, version: str = 
     try:
         about = _about(folder) if is_built_in else About(official=False)
         readme = (folder / "README.md").read_text("utf-8") if (folder / "README.md").is_file() else ""
-        return Model(
+        return LocalModel(
             owner=owner,
             name=name,
             folder=folder,

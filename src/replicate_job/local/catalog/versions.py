@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from replicate_job.local.catalog.folder import Entry, entries, fingerprint
-from replicate_job.local.catalog.model import Model, read_model, shared_folders
+from replicate_job.local.catalog.folder import FolderEntry, entries, fingerprint
+from replicate_job.local.catalog.model import LocalModel, read_model, shared_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,9 +50,9 @@ class Versions:
 
     def __init__(self, folder: Path, *, large: int = _LARGE) -> None:
         self._folder, self._large = folder, large
-        self._known: dict[str, Model] = {}
+        self._known: dict[str, LocalModel] = {}
 
-    def keep(self, model: Model) -> Model:
+    def keep(self, model: LocalModel) -> LocalModel:
         """The same version, running from its copy. Raises OSError; ChangedError where it is being written."""
         if found := self.find(model.version):
             self.touch(model.version)
@@ -60,7 +60,7 @@ class Versions:
         with self._lock(fcntl.LOCK_SH):
             return self._add(model)
 
-    def find(self, id: str) -> Model | None:  # noqa: A002 - the API's own name
+    def find(self, id: str) -> LocalModel | None:  # noqa: A002 - the API's own name
         """The version that was kept; None where there is none."""
         place = self._folder / id
         if id in self._known and not place.exists():  # another process removed it
@@ -74,7 +74,7 @@ class Versions:
             self._known[id] = msgspec.structs.replace(model, created_at=about.created_at, environment=about.environment)
         return self._known.get(id)
 
-    def of(self, owner: str, name: str) -> list[Model]:
+    def of(self, owner: str, name: str) -> list[LocalModel]:
         """All of one model, the last one that was seen first."""
         seen = []
         for place in self._kept():
@@ -125,7 +125,7 @@ class Versions:
         """The folder of each version."""
         return (about.parent for about in self._folder.glob("*/about.json") if _ID.fullmatch(about.parent.name))
 
-    def _add(self, model: Model) -> Model:
+    def _add(self, model: LocalModel) -> LocalModel:
         shared = shared_folders(model.folder, model.config)
         with tempfile.TemporaryDirectory(
             dir=self._folder, prefix=_UNFINISHED, ignore_cleanup_errors=True
@@ -162,7 +162,7 @@ class Versions:
             else:
                 place.hardlink_to(self._stored(entry, place))
 
-    def _stored(self, entry: Entry, copy: Path) -> Path:
+    def _stored(self, entry: FolderEntry, copy: Path) -> Path:
         """The one file of this content, made from ``copy`` where it is not there yet."""
         place = self._folder / "files" / (entry.digest + ("x" if entry.is_executable else ""))
         if not place.exists():

@@ -23,7 +23,7 @@ _PIECE = 2**18
 Message = tuple[str, dict[str, Any]]
 
 
-class Answer:
+class CogletResponse:
     def __init__(self, status: int, reader: asyncio.StreamReader) -> None:
         self.status, self._reader = status, reader
 
@@ -32,14 +32,14 @@ class Answer:
 
     async def messages(self) -> AsyncGenerator[Message]:
         """The events of a stream as they come: type and data."""
-        messages = Messages()
+        messages = MessageParser()
         while piece := await self._reader.read(_PIECE):
             for message in messages.feed(piece):
                 yield message
             await asyncio.sleep(0)  # a full buffer is read without waiting: the loop must get to fill it again
 
 
-class Messages:
+class MessageParser:
     """Coglet's event streams: ``event: TYPE``, ``data: JSON`` on one line, and an empty line; bytes in any portions."""
 
     def __init__(self) -> None:
@@ -54,14 +54,14 @@ class Messages:
         return [message for each in whole if (message := _message(each))]
 
 
-class Address(msgspec.Struct, frozen=True):
+class ServerAddress(msgspec.Struct, frozen=True):
     """Where a Cog server listens on this machine's loopback network."""
 
     host: str
     port: int
 
     @classmethod
-    def free(cls) -> Address:
+    def free(cls) -> ServerAddress:
         """One that nobody has. On Linux it is one of 16 million, for a Cog server asks nobody who he is.
 
         It would answer any web page that is shown on this machine and finds it. Other systems have 127.0.0.1 alone.
@@ -75,8 +75,8 @@ class Address(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def call(
-    address: Address, method: str, path: str, body: bytes = b"", accept: str = "*/*"
-) -> AsyncIterator[Answer]:
+    address: ServerAddress, method: str, path: str, body: bytes = b"", accept: str = "*/*"
+) -> AsyncIterator[CogletResponse]:
     """Send a request to the server on this machine. Raises OSError, also for an answer that breaks off."""
     reader, writer = await asyncio.open_connection(address.host, address.port, limit=_AHEAD)
     try:
@@ -88,7 +88,7 @@ async def call(
             status = int(lines.split(maxsplit=2)[1])
         except (asyncio.IncompleteReadError, IndexError, ValueError) as error:
             raise ConnectionError("no answer") from error
-        yield Answer(status, reader)
+        yield CogletResponse(status, reader)
     finally:
         writer.transport.abort()  # nothing is left to be sent, or nobody reads it
         with suppress(OSError):

@@ -28,7 +28,7 @@ class Instance:
         self.timer: asyncio.TimerHandle | None = None
 
 
-class Turn:
+class QueuedPrediction:
     """Of one prediction that waits. It ``joins`` a server that started while it waited."""
 
     def __init__(self, version: str) -> None:
@@ -48,7 +48,7 @@ class Instances:
     def __init__(self, make: Callable[[Launch], CogServer], *, idle: float, most: int) -> None:
         self._make, self._idle, self._most = make, idle, most
         self._running: dict[str, Instance] = {}  # by version; the one that was used last is at the end
-        self._queue: deque[Turn] = deque()
+        self._queue: deque[QueuedPrediction] = deque()
         self._closing: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
@@ -69,7 +69,7 @@ class Instances:
         await asyncio.gather(*self._closing)
 
     async def _take(self, launch: Launch) -> Instance:
-        turn = Turn(launch.model.version)
+        turn = QueuedPrediction(launch.model.version)
         self._queue.append(turn)
         try:
             while True:

@@ -24,12 +24,12 @@ def default_memory() -> int:
     return int(total * _SHARE)
 
 
-def amount(size: int) -> str:
+def memory_text(size: int) -> str:
     """As ``6.0 GiB``, in the units in which it is asked for."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
-class Excerpt:
+class LogExcerpt:
     """A log's beginning as it comes, and at its end its last part; between them, how much was left out.
 
     ``head`` and ``tail`` are in characters.

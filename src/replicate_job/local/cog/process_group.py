@@ -22,7 +22,7 @@ from replicate_job.wire.openapi import json_schema
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from replicate_job.local.cog.coglet_client import Address
+    from replicate_job.local.cog.coglet_client import ServerAddress
     from replicate_job.local.environment.preparation import Launch
 
 # The group's leader is a shell that reads its standard input to the end, which is held by us alone. When we die, by
@@ -118,7 +118,7 @@ class ProcessGroup:
         """Whether the model still works at this prediction, whatever Cog's server says of it."""
         return (self._work / "running" / id).exists() and self.is_up  # in this order: mostly it is not there
 
-    def start(self, address: Address) -> None:
+    def start(self, address: ServerAddress) -> None:
         room = self._furnish()
         limit = f"ulimit -d {self._memory // 1024}\n" if self._memory else ""
         server = (str(self._launch.python), "-m", "cog.server.http", "--host", address.host)

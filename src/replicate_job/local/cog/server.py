@@ -17,10 +17,10 @@ import msgspec
 
 from replicate_job.aio import unless
 from replicate_job.errors import LocalError
-from replicate_job.local.cog.coglet_client import Address, call
-from replicate_job.local.cog.limits import Excerpt, amount
+from replicate_job.local.cog.coglet_client import ServerAddress, call
+from replicate_job.local.cog.limits import LogExcerpt, memory_text
 from replicate_job.local.cog.process_group import SCRATCH, ProcessGroup, scratch
-from replicate_job.local.prediction import Ended, Event, Logged, Produced, Started
+from replicate_job.local.prediction import Ended, Logged, ModelEvent, Produced, Started
 from replicate_job.wire.openapi import definition
 
 if TYPE_CHECKING:
@@ -56,20 +56,20 @@ class CogServer:
         self._start: asyncio.Task[None] | None = None
         self._group: ProcessGroup | None = None
         self._is_ready = False
-        self._address, self._forced = Address("", 0), ""
+        self._address, self._forced = ServerAddress("", 0), ""
 
     @property
     def is_ready(self) -> bool:
         """Whether it takes predictions, as far as is known."""
         return self._is_ready and self._group is not None and self._group.is_up
 
-    async def predict(self, id: str, given: Mapping[str, Any], canceled: asyncio.Event) -> AsyncGenerator[Event]:  # noqa: A002 - the API's own name
+    async def predict(self, id: str, given: Mapping[str, Any], canceled: asyncio.Event) -> AsyncGenerator[ModelEvent]:  # noqa: A002 - the API's own name
         """Run one prediction when a slot is free. ``id`` becomes a folder's name: it must be one that we made.
 
         Every failure of the model or its server is an ``Ended`` event with the reason. A prediction that was canceled
         before it began has no events.
         """
-        log, end = Excerpt(), None
+        log, end = LogExcerpt(), None
         reason = "the model's server stopped in the middle of the prediction"
         try:
             async with self._slot(id, canceled) as is_free:
@@ -153,7 +153,7 @@ class CogServer:
         for _ in range(_PORTS):
             await self._stop()
             _share_scratch()
-            self._address, self._forced = Address.free(), ""
+            self._address, self._forced = ServerAddress.free(), ""
             self._group = ProcessGroup(self._launch, self._folder, self._memory)
             self._group.start(self._address)
             if await self._wait_until_ready(self._group):
@@ -237,7 +237,7 @@ class CogServer:
             self._is_ready = False
             self._group.kill()
 
-    def _event(self, kind: str, data: dict[str, Any], log: Excerpt) -> Event | None:
+    def _event(self, kind: str, data: dict[str, Any], log: LogExcerpt) -> ModelEvent | None:
         """What a message means; None for one that says nothing, and for what ``log`` keeps back."""
         match kind:
             case "start":
@@ -261,7 +261,7 @@ class CogServer:
             return "the model's process crashed" + (f" ({how})" if how else "")
         if error.startswith("MemoryError") and self._memory:
             words = error.removeprefix("MemoryError").strip(": ") or "out of memory"
-            return f"MemoryError: {words}: a model's process may have {amount(self._memory)} here"
+            return f"MemoryError: {words}: a model's process may have {memory_text(self._memory)} here"
         if error.startswith(_NOT_JSON):
             return "the output holds what JSON cannot: NaN, Infinity, a lone surrogate or too deep nesting"
         return error.rstrip().removesuffix(":")  # of an exception without words

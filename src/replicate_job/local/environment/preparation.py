@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
     from pathlib import Path
 
-    from replicate_job.local.catalog.model import Model
+    from replicate_job.local.catalog.model import LocalModel
 
 
 class Launch(msgspec.Struct, frozen=True):
     """What a model is started from. ``schema`` is its OpenAPI document."""
 
-    model: Model
+    model: LocalModel
     venv: Path
     schema: dict[str, Any]
 

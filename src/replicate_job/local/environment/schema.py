@@ -15,12 +15,12 @@ from replicate_job.local.environment.process import run
 from replicate_job.local.environment.venv import model_environment
 
 if TYPE_CHECKING:
-    from replicate_job.local.catalog.model import Model
+    from replicate_job.local.catalog.model import LocalModel
 
 _SCRIPT = Path(__file__).with_name("signature.py")
 
 
-async def ensure_schema(model: Model, venv: Path, folder: Path) -> dict[str, Any]:
+async def ensure_schema(model: LocalModel, venv: Path, folder: Path) -> dict[str, Any]:
     """The document of this version; what it is made of is kept below ``folder``.
 
     Raises LocalError where the model cannot be imported.
@@ -44,7 +44,7 @@ async def ensure_schema(model: Model, venv: Path, folder: Path) -> dict[str, Any
     return make_document(_read(place))
 
 
-def shipped_schema(model: Model) -> dict[str, Any] | None:
+def shipped_schema(model: LocalModel) -> dict[str, Any] | None:
     """The ``openapi.json`` of a built-in model, for which nothing need be installed; None where there is none."""
     if not model.is_built_in:
         return None

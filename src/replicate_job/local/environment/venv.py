@@ -24,7 +24,7 @@ from replicate_job.local.extra import missing
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from replicate_job.local.catalog.model import Model
+    from replicate_job.local.catalog.model import LocalModel
 
 COG = "cog==0.23.1"
 _SHOWN = 6  # lines of a tool's output that an error repeats
@@ -45,7 +45,7 @@ class Recipe(msgspec.Struct, frozen=True):
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:32]
 
 
-def recipe(model: Model) -> Recipe:
+def recipe(model: LocalModel) -> Recipe:
     """Read the ``build`` section. Raises LocalError where its requirements file is missing."""
     build, requirements = model.config.build, ""
     if name := build.python_requirements:
@@ -61,7 +61,7 @@ def recipe(model: Model) -> Recipe:
     )
 
 
-def unheeded(model: Model) -> str:
+def ignored_settings(model: LocalModel) -> str:
     """What the ``build`` section asks for and is not done here, as one line; empty where there is nothing."""
     build = model.config.build
     asked = [f"system_packages ({', '.join(build.system_packages)})"] if build.system_packages else []
@@ -72,7 +72,7 @@ def unheeded(model: Model) -> str:
 
 
 async def ensure_venv(
-    model: Model, folder: Path, on_notice: Callable[[str], None], on_detail: Callable[[str], None] = lambda _: None
+    model: LocalModel, folder: Path, on_notice: Callable[[str], None], on_detail: Callable[[str], None] = lambda _: None
 ) -> Path:
     """The model's environment below ``folder``, built first where it is not there yet.
 
@@ -111,7 +111,7 @@ def model_environment(venv: Path, own: dict[str, str]) -> dict[str, str]:
 
 
 async def _build(  # noqa: PLR0913, PLR0917 - where it is made, and who is told what
-    model: Model,
+    model: LocalModel,
     made: Recipe,
     place: Path,
     tools: Path,
@@ -163,7 +163,7 @@ def _write_tools(folder: Path, uv: str) -> None:
         (folder / name).chmod(0o755)
 
 
-def _tell(model: Model, on_detail: Callable[[str], None], line: str) -> None:
+def _tell(model: LocalModel, on_detail: Callable[[str], None], line: str) -> None:
     words = line.strip()
     if words and not words.startswith(_UNTOLD):
         on_detail(f"{model.slug}: {words}")

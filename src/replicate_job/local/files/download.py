@@ -16,7 +16,7 @@ from replicate_job.wire.media import ESSENCE, UNKNOWN
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-    from replicate_job.local.files.file_store import File
+    from replicate_job.local.files.file_store import StoredFile
 
 _PLAIN = re.compile(ESSENCE, re.ASCII)
 _PICTURE_THAT_RUNS = "image/svg+xml"
@@ -26,7 +26,7 @@ _SHOWN_TEXT = {"text/plain", "text/csv", "text/markdown", "text/vtt", "applicati
 _MARKUP = re.compile(r"text/.*|.*[/+](?:html|xml)|.*(?:java|ecma|j|live)script.*")
 
 
-def file_response(file: File) -> FileResponse:
+def file_response(file: StoredFile) -> FileResponse:
     """The answer to GET and HEAD, with length, ETag and ranges.
 
     Pictures, sound, film and plain text are shown; other text and markup are plain text; an SVG stays one, as pictures

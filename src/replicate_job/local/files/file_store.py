@@ -34,11 +34,11 @@ _BLOCK = 2**20
 _Time = Annotated[float, msgspec.Meta(ge=0, lt=253402300800)]  # up to the year 9999
 
 
-class TooLargeError(LocalError):
+class FileTooLargeError(LocalError):
     """A file has more bytes than it may have."""
 
 
-class File(msgspec.Struct, frozen=True, kw_only=True):
+class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file that is handed out: ``name`` is the last part of its address, safe everywhere.
 
     ``id`` is an upload's own, or that of the prediction it belongs to. Times are Unix times; None: it does not expire.
@@ -76,11 +76,11 @@ def safe_name(text: str, default: str = "file") -> str:
     return f"{plain}.{suffix}" if suffix else plain
 
 
-def read_file(folder: Path) -> File | None:
+def read_file(folder: Path) -> StoredFile | None:
     """The file of this folder of a shelf; None where there is none, or what is there is not ours."""
     with suppress(OSError, msgspec.DecodeError, msgspec.ValidationError):
         facts = msgspec.json.decode((folder / _FACTS).read_bytes(), type=dict[str, Any])
-        return msgspec.convert({**facts, "path": folder / _CONTENT}, File)
+        return msgspec.convert({**facts, "path": folder / _CONTENT}, StoredFile)
     return None
 
 
@@ -98,19 +98,19 @@ class Draft:
         """Raises TooLargeError."""
         self.size += len(block)
         if self._limit is not None and self.size > self._limit:
-            raise TooLargeError(f"it is larger than {self._limit:,} bytes")
+            raise FileTooLargeError(f"it is larger than {self._limit:,} bytes")
         self._file.write(block)
         self._digest.update(block)
         self.head += bytes(block[: max(_HEAD - len(self.head), 0)])
 
-    def keep(self, shelf: Path, key: str, **facts: Any) -> File:
-        """Whole, in its place. ``facts`` are those of ``File`` that the draft does not know."""
+    def keep(self, shelf: Path, key: str, **facts: Any) -> StoredFile:
+        """Whole, in its place. ``facts`` are those of ``StoredFile`` that the draft does not know."""
         self._file.close()
         known = {"size": self.size, "sha256": self._digest.hexdigest(), **facts}
         (self._folder / _FACTS).write_bytes(msgspec.json.encode(known))
         shelf.mkdir(parents=True, exist_ok=True)
         self._folder.rename(shelf / key)
-        return File(path=shelf / key / _CONTENT, **known)
+        return StoredFile(path=shelf / key / _CONTENT, **known)
 
     def discard(self) -> None:
         """Leave nothing behind. After ``keep`` there is nothing to leave."""

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 from replicate_job.address import is_elsewhere
 from replicate_job.aio import unless
 from replicate_job.errors import LocalError
-from replicate_job.local.files.file_store import Drafts, File, is_key, is_name, read_file
+from replicate_job.local.files.file_store import Drafts, StoredFile, is_key, is_name, read_file
 from replicate_job.local.files.inbound import Inbound, parse_address
 from replicate_job.local.files.outputs import Outputs
 from replicate_job.local.files.places import find_files, is_data, is_web, replaced
-from replicate_job.local.files.uploads import Uploads
+from replicate_job.local.files.uploads import UploadStore
 from replicate_job.local.origin import ORIGIN
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Files:
         self._drafts = Drafts(folder / "unfinished")
         self._inputs = folder / "inputs"
         self._drafts.remove([self._inputs])
-        self.uploads = Uploads(folder / "files", secret, self._drafts, keep_for=_KEPT_FOR, clock=time.time)
+        self.uploads = UploadStore(folder / "files", secret, self._drafts, keep_for=_KEPT_FOR, clock=time.time)
         self.outputs = Outputs(folder / "outputs", self._drafts)
         self._inbound = Inbound(self._drafts, (lambda _: True) if allow_private else is_elsewhere)
 
@@ -82,7 +82,7 @@ class Files:
             if wanted:
                 await asyncio.to_thread(self._drafts.remove, [self._inputs / id])
 
-    def get_input(self, prediction: str, key: str) -> File | None:
+    def get_input(self, prediction: str, key: str) -> StoredFile | None:
         """A file that was fetched for a prediction which still runs."""
         known = is_key(prediction) and is_name(key)
         return read_file(self._inputs / prediction / key.partition("-")[0]) if known else None

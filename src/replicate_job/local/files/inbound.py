@@ -21,7 +21,7 @@ from replicate_job.aio import in_thread
 from replicate_job.coding import ZLIBS, coding_of, decoded
 from replicate_job.errors import LocalError, NotSentError, TransportError
 from replicate_job.http import Exchange, build, chunks, pinned, read_headers
-from replicate_job.local.files.file_store import TooLargeError, safe_name
+from replicate_job.local.files.file_store import FileTooLargeError, safe_name
 from replicate_job.wire.media import ESSENCE, UNKNOWN, extension
 from replicate_job.wire.signature import sniff
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pyreqwest.response import Response
 
     from replicate_job.address import Address
-    from replicate_job.local.files.file_store import Draft, Drafts, File
+    from replicate_job.local.files.file_store import Draft, Drafts, StoredFile
 
 LARGEST = 1_000_000_000
 """Bytes of a fetched input. Replicate names no limit; this one keeps a disk from being filled by one address."""
@@ -60,7 +60,7 @@ class Inbound:
     ) -> None:
         self._drafts, self._admits, self._find, self._limit = drafts, admits, find, limit
 
-    async def fetch(self, url: Url, shelf: Path, key: str) -> File:
+    async def fetch(self, url: Url, shelf: Path, key: str) -> StoredFile:
         """The file behind the address, in its place on the shelf, whose name is the file's ``id``.
 
         Raises LocalError with the reason.
@@ -72,12 +72,12 @@ class Inbound:
             raise LocalError(f"{url.host_str} took longer than {_WHOLE} seconds") from None
         except TransportError as error:
             raise LocalError(str(error)) from None
-        except TooLargeError as error:
+        except FileTooLargeError as error:
             raise LocalError(f"the file at {url.host_str} cannot be taken: {error}") from None
         except OSError as error:
             raise LocalError(f"the file cannot be written: {error.strerror or error}") from error
 
-    async def _follow(self, url: Url, shelf: Path, key: str) -> File:
+    async def _follow(self, url: Url, shelf: Path, key: str) -> StoredFile:
         for _ in range(_REDIRECTS + 1):
             async with self._open(url) as response:
                 headers = read_headers(response)
@@ -160,7 +160,7 @@ def _check(status: int, headers: dict[str, str], url: Url, limit: int) -> None:
         raise LocalError(f"{url.host_str} sent it as {coding} though plain bytes were asked for")
     length = headers.get("content-length", "").strip()
     if length.isascii() and length.isdigit() and int(length[:19]) > limit:
-        raise TooLargeError(f"it is larger than {limit:,} bytes")
+        raise FileTooLargeError(f"it is larger than {limit:,} bytes")
 
 
 def _content(response: Response, headers: dict[str, str], url: Url) -> AsyncIterator[bytes]:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from replicate_job.local.files.file_store import File, is_key, is_name, read_file, safe_name
+from replicate_job.local.files.file_store import StoredFile, is_key, is_name, read_file, safe_name
 from replicate_job.local.files.places import find_files, replaced
 from replicate_job.local.origin import ORIGIN
 from replicate_job.wire.data_url import read_blocks
@@ -30,7 +30,7 @@ class Outputs:
 
     def __init__(self, shelves: Path, drafts: Drafts) -> None:
         self._shelves, self._drafts = shelves, drafts
-        self._made: dict[str, dict[Position, File]] = {}  # of the predictions that run
+        self._made: dict[str, dict[Position, StoredFile]] = {}  # of the predictions that run
 
     async def keep(self, prediction: str, value: Any, document: dict[str, Any], part: int | None = None) -> Any:
         """An output with its data URLs written to files and replaced by their addresses.
@@ -50,12 +50,12 @@ class Outputs:
         addresses = {place: f"{ORIGIN}/outputs/{prediction}/{made[place].name}" for place in found if place in made}
         return replaced(value, addresses, position)
 
-    def _write_all(self, prediction: str, found: dict[Position, str], made: dict[Position, File]) -> None:
+    def _write_all(self, prediction: str, found: dict[Position, str], made: dict[Position, StoredFile]) -> None:
         for position, text in found.items():
             if position not in made and (file := self._write(prediction, position, text)):
                 made[position] = file
 
-    def _write(self, prediction: str, position: Position, text: str) -> File | None:
+    def _write(self, prediction: str, position: Position, text: str) -> StoredFile | None:
         """The file, or None for what is no data URL."""
         shelf = self._shelves / prediction
         with suppress(ValueError):
@@ -71,11 +71,11 @@ class Outputs:
                 draft.discard()
         return None
 
-    def get(self, prediction: str, name: str) -> File | None:
+    def get(self, prediction: str, name: str) -> StoredFile | None:
         known = is_key(prediction) and is_name(name)
         return read_file(self._shelves / prediction / name) if known else None
 
-    def find(self, path: str) -> File | None:
+    def find(self, path: str) -> StoredFile | None:
         """The same by the path of its address; None for any other path."""
         found = _PATH.fullmatch(path)
         return self.get(found[1], found[2]) if found else None

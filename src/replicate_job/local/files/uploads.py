@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from replicate_job.local.files.file_store import File, is_key, read_file, safe_name
+from replicate_job.local.files.file_store import StoredFile, is_key, read_file, safe_name
 from replicate_job.local.prediction import new_id
-from replicate_job.serving.page import Page, read_page
+from replicate_job.serving.page import ListPage, read_page
 from replicate_job.serving.upload import LARGEST
 from replicate_job.wire.media import UNKNOWN
 
@@ -27,7 +27,7 @@ _TICK = 1e-6  # seconds between two uploads
 _UNIX_TIME = re.compile(r"\d{1,15}", re.ASCII)
 
 
-class Uploads:
+class UploadStore:
     """``shelf`` keeps them for ``keep_for`` seconds; ``secret`` signs the addresses that download them."""
 
     def __init__(
@@ -41,7 +41,7 @@ class Uploads:
         self._latest = max((file.created_at for file in found), default=0.0)
         drafts.remove(self._take_expired())
 
-    async def add(self, content: bytes, name: str, content_type: str, metadata: dict[str, Any]) -> File:
+    async def add(self, content: bytes, name: str, content_type: str, metadata: dict[str, Any]) -> StoredFile:
         """Raises TooLargeError."""
         await self.sweep()
         id = new_id()  # noqa: A001 - the API's own name
@@ -52,7 +52,7 @@ class Uploads:
         self._known[id] = await asyncio.to_thread(self._keep, content, id, **facts, **times)
         return self._known[id]
 
-    def _keep(self, content: bytes, id: str, **facts: Any) -> File:  # noqa: A002 - the API's own name
+    def _keep(self, content: bytes, id: str, **facts: Any) -> StoredFile:  # noqa: A002 - the API's own name
         draft = self._drafts.new(LARGEST)
         try:
             draft.write(content)
@@ -60,11 +60,11 @@ class Uploads:
         finally:
             draft.discard()
 
-    def get(self, id: str) -> File | None:  # noqa: A002 - the API's own name
+    def get(self, id: str) -> StoredFile | None:  # noqa: A002 - the API's own name
         file = self._known.get(id)
         return file if file and not self._is_expired(file) else None
 
-    async def page(self, cursor: str | None = None) -> Page[File]:
+    async def page(self, cursor: str | None = None) -> ListPage[StoredFile]:
         """One page of the list. Raises RefusedError for a cursor that is not from here."""
         await self.sweep()
         return read_page(sorted(self._known.values(), key=_place), _place, cursor)
@@ -85,10 +85,10 @@ class Uploads:
         expired = [key for key, file in self._known.items() if self._is_expired(file)]
         return [self._known.pop(key).path.parent for key in expired]
 
-    def _is_expired(self, file: File) -> bool:
+    def _is_expired(self, file: StoredFile) -> bool:
         return file.expires_at is not None and self._clock() >= file.expires_at
 
-    def download(self, id: str, owner: str, expiry: str, signature: str) -> File | None:  # noqa: A002 - the API's own name
+    def download(self, id: str, owner: str, expiry: str, signature: str) -> StoredFile | None:  # noqa: A002 - the API's own name
         """The file, if the signature is right for these words and the Unix time ``expiry`` is to come.
 
         The API knows downloads as bytes of no type.
@@ -105,5 +105,5 @@ class Uploads:
         return base64.b64encode(hmac.digest(self._secret, signed, hashlib.sha256)).decode()
 
 
-def _place(file: File) -> int:
+def _place(file: StoredFile) -> int:
     return round(file.created_at * 1e6)

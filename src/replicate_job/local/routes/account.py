@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from replicate_job.local.account import ACCOUNT, HARDWARE
 from replicate_job.serving.answer import Answer, json_answer, problem
-from replicate_job.serving.endpoint import path
+from replicate_job.serving.route import route
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -24,13 +24,13 @@ class AccountRoutes:
     def routes(self) -> list[BaseRoute]:
         trainings = "/v1/trainings"
         return [
-            path("/v1/account", get=self.account),
-            path("/v1/hardware", get=self.hardware),
-            path("/v1/webhooks/default/secret", get=self.secret),
-            path(trainings, get=self.untrained),
-            path(f"{trainings}/{{id}}", get=self.untrained),
-            path(f"{trainings}/{{id}}/cancel", post=self.untrained),
-            path("/v1/models/{owner}/{name}/versions/{version}/trainings", post=self.untrained),
+            route("/v1/account", get=self.account),
+            route("/v1/hardware", get=self.hardware),
+            route("/v1/webhooks/default/secret", get=self.secret),
+            route(trainings, get=self.untrained),
+            route(f"{trainings}/{{id}}", get=self.untrained),
+            route(f"{trainings}/{{id}}/cancel", post=self.untrained),
+            route("/v1/models/{owner}/{name}/versions/{version}/trainings", post=self.untrained),
         ]
 
     async def account(self, _: Request) -> Answer:

@@ -18,14 +18,15 @@ from replicate_job.serving.answer import (
     json_answer,
     problem,
 )
-from replicate_job.serving.endpoint import found, path, read_bytes, read_object
+from replicate_job.serving.body import read_bytes, read_object
 from replicate_job.serving.resource import deployment_body, page_body
+from replicate_job.serving.route import or_refuse, route
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
-    from replicate_job.local.deployments import Deployment
+    from replicate_job.local.deployments import LocalDeployment
     from replicate_job.local.parts import Parts
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -56,8 +57,8 @@ class DeploymentRoutes:
 
     def routes(self) -> list[BaseRoute]:
         return [
-            path("/v1/deployments", get=self.all, post=self.create),
-            path("/v1/deployments/{owner}/{name}", get=self.get, patch=self.update, delete=self.delete),
+            route("/v1/deployments", get=self.all, post=self.create),
+            route("/v1/deployments/{owner}/{name}", get=self.get, patch=self.update, delete=self.delete),
         ]
 
     async def all(self, _: Request) -> Answer:
@@ -99,8 +100,8 @@ class DeploymentRoutes:
             fault = f"hardware must be one of the following: {', '.join(HARDWARE)}"
             raise RefusedError(invalid(InvalidField("enum", "hardware", fault)))
 
-    def _deployment(self, request: Request) -> Deployment:
-        return found(self._deployments.get(f"{request.path_params['owner']}/{request.path_params['name']}"))
+    def _deployment(self, request: Request) -> LocalDeployment:
+        return or_refuse(self._deployments.get(f"{request.path_params['owner']}/{request.path_params['name']}"))
 
 
 def _read(body: bytes, kind: type[Any]) -> Any:
@@ -117,7 +118,7 @@ def _check_counts(facts: dict[str, Any]) -> None:
         raise RefusedError(invalid(fault))
 
 
-def _body(deployment: Deployment) -> dict[str, Any]:
+def _body(deployment: LocalDeployment) -> dict[str, Any]:
     return deployment_body(
         deployment.name,
         number=deployment.number,

@@ -8,9 +8,9 @@ import msgspec
 
 from replicate_job.local.files.download import file_response
 from replicate_job.serving.answer import DELETED, NO_FILE, Answer, json_answer
-from replicate_job.serving.endpoint import found, origin, path
 from replicate_job.serving.page import page_answer
 from replicate_job.serving.resource import file_body
+from replicate_job.serving.route import or_refuse, origin, route
 from replicate_job.serving.upload import read_upload
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
     from starlette.types import ASGIApp
 
-    from replicate_job.local.files.file_store import File
+    from replicate_job.local.files.file_store import StoredFile
     from replicate_job.local.parts import Parts
 
 
@@ -28,12 +28,12 @@ class FileRoutes:
 
     def routes(self) -> list[BaseRoute]:
         return [
-            path("/v1/files", get=self.all, post=self.upload),
-            path("/v1/files/{id}", get=self.get, delete=self.delete),
-            path("/v1/files/{id}/download", get=self.download),
-            path("/files/{id}/{name}", get=self.content),
-            path("/inputs/{id}/{name}", get=self.input),
-            path("/outputs/{id}/{name}", get=self.output),
+            route("/v1/files", get=self.all, post=self.upload),
+            route("/v1/files/{id}", get=self.get, delete=self.delete),
+            route("/v1/files/{id}/download", get=self.download),
+            route("/files/{id}/{name}", get=self.content),
+            route("/inputs/{id}/{name}", get=self.input),
+            route("/outputs/{id}/{name}", get=self.output),
         ]
 
     async def all(self, request: Request) -> Answer:
@@ -56,22 +56,22 @@ class FileRoutes:
 
     async def download(self, request: Request) -> ASGIApp:
         query = [request.query_params.get(name, "") for name in ("owner", "expiry", "signature")]
-        return file_response(found(self._uploads.download(request.path_params["id"], *query), NO_FILE))
+        return file_response(or_refuse(self._uploads.download(request.path_params["id"], *query), NO_FILE))
 
     async def content(self, request: Request) -> ASGIApp:
         return file_response(self._upload(request))
 
     async def input(self, request: Request) -> ASGIApp:
-        return file_response(found(self._files.get_input(request.path_params["id"], request.path_params["name"])))
+        return file_response(or_refuse(self._files.get_input(request.path_params["id"], request.path_params["name"])))
 
     async def output(self, request: Request) -> ASGIApp:
-        return file_response(found(self._outputs.get(request.path_params["id"], request.path_params["name"])))
+        return file_response(or_refuse(self._outputs.get(request.path_params["id"], request.path_params["name"])))
 
-    def _upload(self, request: Request) -> File:
-        return found(self._uploads.get(request.path_params["id"]), NO_FILE)
+    def _upload(self, request: Request) -> StoredFile:
+        return or_refuse(self._uploads.get(request.path_params["id"]), NO_FILE)
 
 
-def _body(file: File, here: str) -> dict[str, Any]:
+def _body(file: StoredFile, here: str) -> dict[str, Any]:
     return file_body(
         id=file.id,
         name=file.name,

@@ -12,14 +12,15 @@ from replicate_job.errors import LocalError
 from replicate_job.local import engine
 from replicate_job.local.environment.venv import COG
 from replicate_job.serving.answer import NOT_FOUND, Answer, RefusedError, json_answer, problem
-from replicate_job.serving.endpoint import found, origin, path, read_bytes
+from replicate_job.serving.body import read_bytes
 from replicate_job.serving.resource import model_body, page_body, prediction_body, prediction_urls, version_body
+from replicate_job.serving.route import or_refuse, origin, route
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
-    from replicate_job.local.catalog.model import Model
+    from replicate_job.local.catalog.model import LocalModel
     from replicate_job.local.parts import Parts
 
 _UNKNOWN: dict[str, Any] = {
@@ -49,16 +50,16 @@ class ModelRoutes:
     def routes(self) -> list[BaseRoute]:
         one = "/v1/models/{owner}/{name}"
         return [
-            path("/v1/models", get=self.all, query=self.query, post=self.unmade),
-            path(one, get=self.get, patch=self.unmade, delete=self.unmade),
-            path(f"{one}/versions", get=self.versions),
-            path(f"{one}/versions/{{version}}", get=self.version, delete=self.unmade),
-            path(f"{one}/examples", get=self.examples),
-            path(f"{one}/readme", get=self.readme),
-            path("/covers/{owner}/{name}", get=self.cover),
-            path("/v1/search", get=self.search),
-            path("/v1/collections", get=self.collections),
-            path("/v1/collections/{slug}", get=self.collection),
+            route("/v1/models", get=self.all, query=self.query, post=self.unmade),
+            route(one, get=self.get, patch=self.unmade, delete=self.unmade),
+            route(f"{one}/versions", get=self.versions),
+            route(f"{one}/versions/{{version}}", get=self.version, delete=self.unmade),
+            route(f"{one}/examples", get=self.examples),
+            route(f"{one}/readme", get=self.readme),
+            route("/covers/{owner}/{name}", get=self.cover),
+            route("/v1/search", get=self.search),
+            route("/v1/collections", get=self.collections),
+            route("/v1/collections/{slug}", get=self.collection),
         ]
 
     async def all(self, request: Request) -> Answer:
@@ -93,7 +94,7 @@ class ModelRoutes:
 
     async def versions(self, request: Request) -> Answer:
         models = await self._catalog.versions(await self._community(request))
-        schemas = await asyncio.gather(*(self._schema(model, engine.PATIENCE) for model in models))
+        schemas = await asyncio.gather(*(self._schema(model, engine.SCHEMA_TIMEOUT) for model in models))
         bodies = [_version(model, schema) for model, schema in zip(models, schemas, strict=True)]
         return json_answer(page_body(bodies))
 
@@ -109,11 +110,11 @@ class ModelRoutes:
         return json_answer(page_body([example] if example else []))
 
     async def readme(self, request: Request) -> Answer:
-        text = found((await self._model(request)).readme or None)
+        text = or_refuse((await self._model(request)).readme or None)
         return Answer(200, text.encode(), "text/plain; charset=utf-8")
 
     async def cover(self, request: Request) -> Answer:
-        place = found((await self._model(request)).cover)
+        place = or_refuse((await self._model(request)).cover)
         headers = (("cache-control", "no-cache"), ("x-content-type-options", "nosniff"))
         return Answer(200, await asyncio.to_thread(place.read_bytes), "image/webp", headers=headers)
 
@@ -132,40 +133,40 @@ class ModelRoutes:
     async def unmade(self, _: Request) -> Answer:
         return _A_FOLDER
 
-    async def _model(self, request: Request) -> Model:
-        return found(await self._catalog.find(request.path_params["owner"], request.path_params["name"]))
+    async def _model(self, request: Request) -> LocalModel:
+        return or_refuse(await self._catalog.find(request.path_params["owner"], request.path_params["name"]))
 
-    async def _community(self, request: Request) -> Model:
+    async def _community(self, request: Request) -> LocalModel:
         """An official model shows no versions."""
         model = await self._model(request)
         if model.is_official:
             raise RefusedError(NOT_FOUND)
         return model
 
-    async def _matching(self, query: str) -> list[Model]:
+    async def _matching(self, query: str) -> list[LocalModel]:
         """Those that have every word in their name or description."""
         words = query.lower().split()
         texts = [(model, f"{model.slug} {model.description}".lower()) for model in await self._catalog.models()]
         return [model for model, text in texts if all(word in text for word in words)]
 
-    async def _bodies(self, models: list[Model], here: str) -> list[dict[str, Any]]:
+    async def _bodies(self, models: list[LocalModel], here: str) -> list[dict[str, Any]]:
         schemas = await asyncio.gather(*(self._schema(model) for model in models))
         return [_body(model, schema, here) for model, schema in zip(models, schemas, strict=True)]
 
-    async def _known(self, model: Model) -> dict[str, Any]:
+    async def _known(self, model: LocalModel) -> dict[str, Any]:
         """The model's schema, or one that says nothing where it is long in coming. Raises LocalError."""
         with suppress(TimeoutError):
-            return await self._engine.schema(model, patience=engine.PATIENCE)
+            return await self._engine.schema(model, patience=engine.SCHEMA_TIMEOUT)
         return _UNKNOWN
 
-    async def _schema(self, model: Model, patience: float | None = _PATIENCE) -> dict[str, Any] | None:
+    async def _schema(self, model: LocalModel, patience: float | None = _PATIENCE) -> dict[str, Any] | None:
         """None for a model that cannot be made ready, or not soon: it is made ready all the same."""
         with suppress(LocalError, TimeoutError):
             return await self._engine.schema(model, again=False, patience=patience)
         return None
 
 
-def _body(model: Model, schema: dict[str, Any] | None, here: str) -> dict[str, Any]:
+def _body(model: LocalModel, schema: dict[str, Any] | None, here: str) -> dict[str, Any]:
     body = model_body(
         model.slug,
         web=here,
@@ -179,11 +180,11 @@ def _body(model: Model, schema: dict[str, Any] | None, here: str) -> dict[str, A
     return body | {"published_version": model.published[0] if model.published else None}
 
 
-def _version(model: Model, schema: dict[str, Any] | None) -> dict[str, Any]:
+def _version(model: LocalModel, schema: dict[str, Any] | None) -> dict[str, Any]:
     return version_body(model.version, created_at=model.created_at, cog_version=_COG_VERSION, openapi_schema=schema)
 
 
-def _example(model: Model, here: str) -> dict[str, Any] | None:
+def _example(model: LocalModel, here: str) -> dict[str, Any] | None:
     """The model's ``example.json`` as a prediction. It was never run: it stays ``starting``, and has no output."""
     if not model.example:
         return None

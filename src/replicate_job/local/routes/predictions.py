@@ -7,24 +7,25 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import StreamingResponse
 
-from replicate_job.local.prediction import Call
+from replicate_job.local.prediction import PredictionRequest
 from replicate_job.local.routes.inline import inline, takes_no_http
-from replicate_job.local.stream import replay, stream, unhurried
+from replicate_job.local.stream import paced, replay, stream
 from replicate_job.serving.answer import NO_VERSION, NOT_FOUND, Answer, RefusedError, json_answer, problem
+from replicate_job.serving.body import read_bytes
 from replicate_job.serving.creation import read_creation, read_version
-from replicate_job.serving.endpoint import found, origin, path, read_bytes
 from replicate_job.serving.headers import read_cancel_after, read_prefer, read_times
 from replicate_job.serving.page import page_answer
 from replicate_job.serving.resource import page_body
+from replicate_job.serving.route import or_refuse, origin, route
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
     from starlette.types import ASGIApp
 
-    from replicate_job.local.catalog.model import Model
+    from replicate_job.local.catalog.model import LocalModel
     from replicate_job.local.parts import Parts
-    from replicate_job.local.prediction import Prediction
+    from replicate_job.local.prediction import LocalPrediction
     from replicate_job.serving.creation import Creation
 
 
@@ -35,12 +36,12 @@ class PredictionRoutes:
     def routes(self) -> list[BaseRoute]:
         one = "/v1/predictions/{id}"
         return [
-            path("/v1/predictions", get=self.all, post=self.create),
-            path(one, get=self.get, delete=self.delete),
-            path(f"{one}/cancel", post=self.cancel),
-            path("/v1/models/{owner}/{name}/predictions", post=self.create_official),
-            path("/v1/deployments/{owner}/{name}/predictions", post=self.create_deployed),
-            path("/stream/{id}", get=self.stream),
+            route("/v1/predictions", get=self.all, post=self.create),
+            route(one, get=self.get, delete=self.delete),
+            route(f"{one}/cancel", post=self.cancel),
+            route("/v1/models/{owner}/{name}/predictions", post=self.create_official),
+            route("/v1/deployments/{owner}/{name}/predictions", post=self.create_deployed),
+            route("/stream/{id}", get=self.stream),
         ]
 
     async def create(self, request: Request) -> Answer:
@@ -54,11 +55,11 @@ class PredictionRoutes:
 
     async def create_deployed(self, request: Request) -> Answer:
         name = f"{request.path_params['owner']}/{request.path_params['name']}"
-        version = found(self._parts.deployments.get(name)).version
+        version = or_refuse(self._parts.deployments.get(name)).version
         model = await self._version(version)
         return await self._create(request, read_creation(await read_bytes(request)), model, version, name)
 
-    async def _runnable(self, named: str) -> tuple[Model, str]:
+    async def _runnable(self, named: str) -> tuple[LocalModel, str]:
         """A version, alone or after its model's name, or an official model and the version that it is at."""
         target = read_version(named)
         if target.kind == "model":
@@ -69,21 +70,23 @@ class PredictionRoutes:
             raise RefusedError(NO_VERSION)
         return model, target.version
 
-    async def _official(self, owner: str, name: str) -> Model:
-        model = found(await self._parts.catalog.find(owner, name))
+    async def _official(self, owner: str, name: str) -> LocalModel:
+        model = or_refuse(await self._parts.catalog.find(owner, name))
         if not model.is_official:
             raise RefusedError(NOT_FOUND)
         return model
 
-    async def _version(self, id: str) -> Model:  # noqa: A002 - the API's own name
-        return found(await self._parts.catalog.version(id), NO_VERSION)
+    async def _version(self, id: str) -> LocalModel:  # noqa: A002 - the API's own name
+        return or_refuse(await self._parts.catalog.version(id), NO_VERSION)
 
-    async def _create(self, request: Request, creation: Creation, model: Model, version: str, name: str = "") -> Answer:
+    async def _create(
+        self, request: Request, creation: Creation, model: LocalModel, version: str, name: str = ""
+    ) -> Answer:
         given, headers = creation.input, request.headers
         hold, life = read_prefer(headers.get("prefer", "")), read_cancel_after(headers.get("cancel-after"))
         await self._parts.engine.check(model, given)
         shown = "hidden" if model.is_official else version
-        call = Call(model.slug, shown, given, name, life, creation.webhook, creation.events)
+        call = PredictionRequest(model.slug, shown, given, name, life, creation.webhook, creation.events)
         prediction = self._predictions.create(call, partial(self._parts.engine.run, model, given))
         if creation.webhook:
             self._notify(prediction)
@@ -91,7 +94,7 @@ class PredictionRoutes:
         location = f"{origin(request)}/v1/predictions/{prediction.id}"
         return await self._shown(request, prediction.id, 202 if waiting else 201, ("location", location))
 
-    def _notify(self, prediction: Prediction) -> None:
+    def _notify(self, prediction: LocalPrediction) -> None:
         call, here = prediction.call, self._parts.base_url
 
         def body() -> bytes:
@@ -107,7 +110,7 @@ class PredictionRoutes:
         *headers: tuple[str, str],
     ) -> Answer:
         here = origin(request)
-        body = found(self._predictions.body(id, here))
+        body = or_refuse(self._predictions.body(id, here))
         if takes_no_http(request.headers.get("user-agent", "")):
             body = await inline(body, here, self._parts.files.outputs)
         return Answer(status, body, headers=headers)
@@ -128,7 +131,7 @@ class PredictionRoutes:
     async def delete(self, request: Request) -> Answer:
         """Of this server's own: Replicate has no such call."""
         id = request.path_params["id"]  # noqa: A001 - the API's own name
-        found(self._predictions.body(id, ""))
+        or_refuse(self._predictions.body(id, ""))
         if (running := self._predictions.get(id)) and not running.is_terminal:
             raise RefusedError(problem(409, "The prediction has not ended yet: cancel it first", "Conflict"))
         self._predictions.delete(id)
@@ -144,6 +147,6 @@ class PredictionRoutes:
         if prediction := self._predictions.get(id):
             events = stream(self._predictions, prediction, last, here)
         else:
-            events = replay(found(self._predictions.body(id, here)), last)
+            events = replay(or_refuse(self._predictions.body(id, here)), last)
         headers = {"cache-control": "no-store"}
-        return StreamingResponse(unhurried(events), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(paced(events), media_type="text/event-stream", headers=headers)

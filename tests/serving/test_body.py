@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from replicate_job.serving.answer import RefusedError
-from replicate_job.serving.endpoint import read_object
+from replicate_job.serving.body import read_object
 
 
 def encode(value: Any, calls: int) -> bytes:
