@@ -62,7 +62,7 @@ class Engine:
         def make(launch: Launch) -> CogServer:
             return CogServer(launch, folder, grace=grace, memory=limit)
 
-        self._instances = Instances(make, idle=idle, most=max_models)
+        self._instances = Instances(make, idle=idle, limit=max_models)
         self._preparations: dict[str, Preparation] = {}
         self._warming: set[asyncio.Task[None]] = set()
         self._schemas: dict[str, dict[str, Any] | None] = {}  # of those that ship one, by version

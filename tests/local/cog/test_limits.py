@@ -14,19 +14,19 @@ def test_an_excerpt_is_the_beginning_and_the_end_and_counts_what_is_between(
     texts: list[str], head: int, tail: int
 ) -> None:
     whole, excerpt = "".join(texts), LogExcerpt(head, tail)
-    told = "".join(excerpt.take(text) for text in texts) + excerpt.rest()
+    excerpted = "".join(excerpt.take(text) for text in texts) + excerpt.rest()
     if len(whole) <= head + tail:
-        assert told == whole
+        assert excerpted == whole
     else:
         left_out = len(whole) - head - tail
-        assert told == f"{whole[:head]}\n[{left_out:,} characters of the log are left out here]\n{whole[-tail:]}"
+        assert excerpted == f"{whole[:head]}\n[{left_out:,} characters of the log are left out here]\n{whole[-tail:]}"
 
 
 def test_an_excerpt_holds_little_of_a_long_log() -> None:
     excerpt = LogExcerpt(10, 10)
     for _ in range(1000):
         excerpt.take("x" * 7)
-    assert len("".join(excerpt._held)) < 20  # noqa: SLF001 - what it is for cannot be seen from outside
+    assert len("".join(excerpt._held_back)) < 20  # noqa: SLF001 - what it is for cannot be seen from outside
 
 
 @pytest.mark.parametrize(("size", "text"), [(6 * 2**30, "6.0 GiB"), (300 * 2**20, "300 MiB")])

@@ -1,8 +1,9 @@
-"""Speaking HTTP to Cog's server (coglet), a connection a request.
+"""A client of Cog's server (coglet): HTTP on loopback, a connection a request.
 
-By hand, for two reasons. An event stream on a reused connection costs 44 ms. And whoever does not read a stream as
-fast as the model prints is cut off, and its prediction canceled: here the event loop reads whatever comes, in large
-pieces, far ahead of who takes the messages. In HTTP/1.0 an answer is plain bytes up to the end of the connection.
+It uses no HTTP library, for two reasons. An event stream on a reused connection costs 44 ms. And coglet cancels a
+prediction whose stream is read more slowly than the model prints: here the event loop reads in large pieces, far ahead
+of the code that takes the messages. The requests are HTTP/1.0, whose responses are plain bytes up to the end of the
+connection.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from typing import Any
 
 import msgspec
 
-_AHEAD = 32 * 2**20
-_PIECE = 2**18
+_READ_AHEAD = 32 * 2**20  # bytes
+_PIECE = 2**18  # bytes
 
 Message = tuple[str, dict[str, Any]]
+"""An event of a stream: its type and its data."""
 
 
 class CogletResponse:
@@ -31,27 +33,32 @@ class CogletResponse:
         return await self._reader.read()
 
     async def messages(self) -> AsyncGenerator[Message]:
-        """The events of a stream as they come: type and data."""
-        messages = MessageParser()
+        """The messages of an event stream as they arrive."""
+        parser = MessageParser()
         while piece := await self._reader.read(_PIECE):
-            for message in messages.feed(piece):
+            for message in parser.feed(piece):
                 yield message
-            await asyncio.sleep(0)  # a full buffer is read without waiting: the loop must get to fill it again
+            # Reading from a full buffer does not wait. Without this, the loop could not fill it again.
+            await asyncio.sleep(0)
 
 
 class MessageParser:
-    """Coglet's event streams: ``event: TYPE``, ``data: JSON`` on one line, and an empty line; bytes in any portions."""
+    """Parses coglet's event streams: ``event: TYPE``, ``data: JSON`` on one line, and an empty line.
+
+    The bytes may come in pieces of any size.
+    """
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
 
     def feed(self, piece: bytes) -> list[Message]:
         self._pieces.append(piece)
-        if b"\n" not in piece:  # joined once: a message of many portions must not cost their square
+        # Pieces are joined once a message. Joined at every piece, a long message would take quadratic time.
+        if b"\n" not in piece:
             return []
-        *whole, rest = b"".join(self._pieces).split(b"\n\n")
+        *complete, rest = b"".join(self._pieces).split(b"\n\n")
         self._pieces = [rest] if rest else []
-        return [message for each in whole if (message := _message(each))]
+        return [message for lines in complete if (message := _message(lines))]
 
 
 class ServerAddress(msgspec.Struct, frozen=True):
@@ -62,9 +69,10 @@ class ServerAddress(msgspec.Struct, frozen=True):
 
     @classmethod
     def free(cls) -> ServerAddress:
-        """One that nobody has. On Linux it is one of 16 million, for a Cog server asks nobody who he is.
+        """An address with a free port; on Linux with one of 16 million hosts.
 
-        It would answer any web page that is shown on this machine and finds it. Other systems have 127.0.0.1 alone.
+        A Cog server asks for no token: it would answer a web page, shown on this machine, that guesses its address.
+        Other systems have only 127.0.0.1.
         """
         numbers = [secrets.randbelow(254) + 1 for _ in range(3)] if sys.platform == "linux" else [0, 0, 1]
         host = ".".join(map(str, (127, *numbers)))
@@ -77,8 +85,8 @@ class ServerAddress(msgspec.Struct, frozen=True):
 async def call(
     address: ServerAddress, method: str, path: str, body: bytes = b"", accept: str = "*/*"
 ) -> AsyncIterator[CogletResponse]:
-    """Send a request to the server on this machine. Raises OSError, also for an answer that breaks off."""
-    reader, writer = await asyncio.open_connection(address.host, address.port, limit=_AHEAD)
+    """Send a request to a Cog server. Raises OSError, also for a response that breaks off."""
+    reader, writer = await asyncio.open_connection(address.host, address.port, limit=_READ_AHEAD)
     try:
         head = f"{method} {path} HTTP/1.0\r\nhost: {address.host}:{address.port}\r\naccept: {accept}\r\n"
         head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -90,7 +98,7 @@ async def call(
             raise ConnectionError("no answer") from error
         yield CogletResponse(status, reader)
     finally:
-        writer.transport.abort()  # nothing is left to be sent, or nobody reads it
+        writer.transport.abort()  # the whole request is sent, or its response is not wanted any more
         with suppress(OSError):
             await writer.wait_closed()
 

@@ -1,4 +1,4 @@
-"""The processes of one model server: a group of its own, in folders of its own, which ends when we do."""
+"""The processes of one model server: a process group of its own, in folders of its own, that dies with this process."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from replicate_job.local.cog.coglet_client import ServerAddress
     from replicate_job.local.environment.preparation import Launch
 
-# The group's leader is a shell that reads its standard input to the end, which is held by us alone. When we die, by
-# whatever signal, the server and its worker go too, with the folder $0 and what coglet keeps of the predictions that
-# are marked in it; when the server ends, so does the rest. A model may write while its folder is being removed: hence
-# twice.
-_WATCHED = """
+# The group's leader is a shell that reads its standard input to the end. Only this process has the other end of that
+# pipe: when it dies, by whatever signal, the shell kills the server and its worker. It also removes the folder $0, and
+# coglet's folders of the predictions that are marked there. When the server ends, the shell and the rest end too.
+# A model may write into a folder while it is being removed: hence "rm" twice.
+_WATCHED_SERVER = """
 ("$@" </dev/null; kill -KILL 0) &
 while read -r _; do :; done
 set -- "$0"
@@ -38,8 +38,8 @@ rm -rf "$@" || rm -rf "$@"
 kill -KILL 0
 """
 SCRATCH = Path("/tmp/coglet/predictions")  # noqa: S108 - the place is coglet's choice
-# Cog's server starts its worker as "python", from PATH, where this comes first. How the worker ended is written down
-# before the server can know of it, for its pipes are closed when this shell ends.
+# Cog's server starts its worker as "python" from PATH, where this script comes first. The script writes the worker's
+# exit code to a file. The server cannot notice the worker's end before that: the script holds the same pipes.
 _WORKER = """#!/bin/sh
 PATH={path} {python} -c {prelude} {folder} "$@"
 code=$?
@@ -49,16 +49,17 @@ exit "$code"
 _PRELUDE = Path(__file__).with_name("worker.py")
 _LAST_LINES = 200
 _PAUSE, _MOST_PAUSES = 0.15, 10  # seconds
-_ABOVE_SIGNALS = 128
-_LINE = 2**20
-_OWN_WORDS = {"coglet::setup", "coglet::user"}  # where Cog's server logs what the model's code prints
+_SIGNAL_BASE = 128  # a shell's exit code for a process that a signal ended is this and the signal's number
+_LONGEST_LINE = 2**20  # bytes
+_MODEL_TARGETS = {"coglet::setup", "coglet::user"}  # the log targets of what the model's code prints
 
 
 @asynccontextmanager
 async def scratch(id: str, folder: Path) -> AsyncIterator[None]:  # noqa: A002 - the API's own name
-    """Around a prediction: what coglet keeps of it is removed at its end, or when we die with groups in ``folder``.
+    """Around a prediction: coglet's folder for it is removed at its end.
 
-    ``id`` becomes a folder's name: it must be one that we made.
+    Should this process die first, a process group that works in ``folder`` removes it: hence the mark. ``id`` becomes
+    a folder's name: it must come from ``new_id``.
     """
     mark = folder / "running" / id
     mark.parent.mkdir(exist_ok=True)
@@ -72,7 +73,10 @@ async def scratch(id: str, folder: Path) -> AsyncIterator[None]:  # noqa: A002 -
 
 
 def _is_removed_empty(folder: Path) -> bool:
-    """Remove it if there are only empty folders in it, as mostly: that takes less than handing it to a thread."""
+    """Try to remove a folder that holds at most empty folders; False where it holds more.
+
+    Most are like that, and handing one to a thread takes longer.
+    """
     try:
         for part in folder.iterdir():
             part.rmdir()
@@ -83,70 +87,74 @@ def _is_removed_empty(folder: Path) -> bool:
 
 
 class ProcessGroup:
-    """Started once. It works below ``folder``, which goes when this process dies; ``memory`` is in bytes, 0 for any."""
+    """To be started once. It works below ``folder``, which is removed when this process dies.
+
+    ``memory`` is the limit of each process in bytes; 0 is no limit. ``log`` has the last lines of the server's log,
+    ``printed`` those of them that the model's own code printed.
+    """
 
     def __init__(self, launch: Launch, folder: Path, memory: int) -> None:
         self._launch, self._folder, self._memory = launch, folder, memory
         self._work = Path(tempfile.mkdtemp(prefix="model-", dir=folder))
         self._program: Program | None = None
         self._reader: asyncio.Task[None] | None = None
-        self._count = 0
-        self.said: deque[str] = deque(maxlen=_LAST_LINES)
+        self._line_count = 0
+        self.log: deque[str] = deque(maxlen=_LAST_LINES)
         self.printed: deque[str] = deque(maxlen=_LAST_LINES)
 
     @property
     def is_up(self) -> bool:
         """Whether the server and its worker run, as far as is known."""
-        return self._program is not None and self._program.is_up and not self._ended.exists()
+        return self._program is not None and self._program.is_up and not self._exit_code.exists()
 
     @property
     def crash(self) -> str:
         """How the worker ended, as in "exit code 3"; empty where that is not known."""
         try:
-            code = int(self._ended.read_text())
+            code = int(self._exit_code.read_text())
         except (OSError, ValueError):
             return ""
-        if code <= _ABOVE_SIGNALS:
+        if code <= _SIGNAL_BASE:
             return f"exit code {code}"
         try:
-            name = signal.Signals(code - _ABOVE_SIGNALS).name
+            name = signal.Signals(code - _SIGNAL_BASE).name
         except ValueError:
             return f"exit code {code}"
         return f"{name}; the machine may be out of memory" if name == "SIGKILL" else name
 
     def runs(self, id: str) -> bool:  # noqa: A002 - the API's own name
-        """Whether the model still works at this prediction, whatever Cog's server says of it."""
-        return (self._work / "running" / id).exists() and self.is_up  # in this order: mostly it is not there
+        """Whether the model still works on this prediction, also after Cog's server answered it."""
+        return (self._work / "running" / id).exists() and self.is_up  # most often the first is False, and enough
 
     def start(self, address: ServerAddress) -> None:
-        room = self._furnish()
+        model_folder = self._prepare_folders()
         limit = f"ulimit -d {self._memory // 1024}\n" if self._memory else ""
         server = (str(self._launch.python), "-m", "cog.server.http", "--host", address.host)
-        script = limit + _WATCHED.format(scratch=SCRATCH)
+        script = limit + _WATCHED_SERVER.format(scratch=SCRATCH)
         words = (str(self._folder), *server)
-        self._program = Program(script, words, self._environment(address.port), room, _LINE)
+        self._program = Program(script, words, self._environment(address.port), model_folder, _LONGEST_LINE)
         self._reader = asyncio.create_task(self._read(self._program.output))
 
     async def settle(self) -> None:
-        """After a setup that failed, wait until all is said: what the model printed can come after what became of it.
+        """Wait for the end of the log after a setup that failed, and add the traceback to ``printed``.
 
-        The traceback is the last of it.
+        The server reports the failure before it has passed on all that the model printed.
         """
         for _ in range(_MOST_PAUSES):
-            before = self._count
+            lines_before = self._line_count
             await asyncio.sleep(_PAUSE)
-            if self._count == before:
+            if self._line_count == lines_before:
                 break
         with suppress(FileNotFoundError):
             self.printed.extend((self._work / "failure").read_text("utf-8").splitlines())
 
     def kill(self) -> None:
-        """End every process at once."""
+        """Kill every process of the group at once."""
         if self._program is not None:
             self._program.kill()
 
     async def close(self) -> None:
-        """End it, and remove what it wrote."""
+        """Kill the group, and remove its folder."""
         if self._program is not None and self._reader is not None:
             await self._program.close()
             await self._reader
@@ -154,39 +162,41 @@ class ProcessGroup:
         await asyncio.to_thread(shutil.rmtree, self._work, ignore_errors=True)
 
     @property
-    def _ended(self) -> Path:
+    def _exit_code(self) -> Path:
+        """The file that holds the worker's exit code, once it has ended."""
         return self._work / "ended"
 
-    def _furnish(self) -> Path:
-        """Make its folders; gives the one that it runs in.
+    def _prepare_folders(self) -> Path:
+        """Make the group's folders, and return the one that the model runs in.
 
-        A model writes where it runs. Its own folder may be read-only, and another server of it may run: so it runs in
-        a folder of links.
+        A model may write into the folder that it runs in. Its own may be read-only, and another server of the model
+        may run there: so the model runs in a folder of links to its files.
         """
-        room, tools = self._work / "model", self._work / "bin"
-        for made in (room / ".cog", self._work / "tmp", self._work / "running", tools):
-            made.mkdir(parents=True)
-        for entry in self._launch.model.folder.iterdir():
-            if entry.name not in {".cog", "__pycache__"}:
-                (room / entry.name).symlink_to(entry)
+        model_folder, tools = self._work / "model", self._work / "bin"
+        for folder in (model_folder / ".cog", self._work / "tmp", self._work / "running", tools):
+            folder.mkdir(parents=True)
+        for item in self._launch.model.folder.iterdir():
+            if item.name not in {".cog", "__pycache__"}:
+                (model_folder / item.name).symlink_to(item)
         document = json_schema(streaming(self._launch.schema))
-        (room / ".cog" / "openapi_schema.json").write_bytes(msgspec.json.encode(document))
+        (model_folder / ".cog" / "openapi_schema.json").write_bytes(msgspec.json.encode(document))
         worker = {
             "path": model_environment(self._launch.venv, self._launch.model.environment)["PATH"],
             "python": str(self._launch.python),
             "prelude": _PRELUDE.read_text("utf-8"),
             "folder": str(self._work),
-            "ended": str(self._ended),
+            "ended": str(self._exit_code),
         }
         script = _WORKER.format(**{name: shlex.quote(text) for name, text in worker.items()})
         (tools / "python").write_text(script, "utf-8")
         (tools / "python").chmod(0o755)
-        return room
+        return model_folder
 
     def _environment(self, port: int) -> dict[str, str]:
         model = self._launch.model
         base = model_environment(self._launch.venv, model.environment)
-        direct = ",".join(filter(None, ("127.0.0.1,localhost", base.get("no_proxy", base.get("NO_PROXY")))))
+        # The model fetches its input files from this server, which no proxy reaches.
+        no_proxy = ",".join(filter(None, ("127.0.0.1,localhost", base.get("no_proxy", base.get("NO_PROXY")))))
         return base | {
             "PATH": f"{self._work / 'bin'}:{base['PATH']}",
             "COG_PREDICT_TYPE_STUB": model.target,
@@ -195,12 +205,12 @@ class ProcessGroup:
             "TMPDIR": str(self._work / "tmp"),
             "PYTHONUNBUFFERED": "1",
             "RUST_LOG": "info,coglet::prediction=warn",  # what predictions print comes in their streams already
-            "NO_PROXY": direct,
-            "no_proxy": direct,  # where both are set, most libraries take this one
+            "NO_PROXY": no_proxy,
+            "no_proxy": no_proxy,  # where both are set, most libraries take this one
         }
 
     async def _read(self, pipe: asyncio.StreamReader) -> None:
-        """Keep the pipe empty, or the model would stop on a full one; remember the end of what was said."""
+        """Read the log to its end, or the model would block on a full pipe; remember its last lines."""
         while True:
             try:
                 line = await pipe.readline()
@@ -208,18 +218,21 @@ class ProcessGroup:
                 continue
             if not line:
                 return
-            words, is_own = _message(line)
-            self._count += 1
-            self.said.append(words)
-            if is_own:
-                self.printed.append(words)
+            text, is_models = _log_text(line)
+            self._line_count += 1
+            self.log.append(text)
+            if is_models:
+                self.printed.append(text)
 
 
-def _message(line: bytes) -> tuple[str, bool]:
-    """The words of a line of coglet's log, which is JSON, or the line as it is; and whether the model printed them."""
+def _log_text(line: bytes) -> tuple[str, bool]:
+    """The text of a line of the log, and whether the model printed it.
+
+    A line of coglet's own is JSON. Any other line stays as it is.
+    """
     try:
-        entry = msgspec.json.decode(line)
-        fields = entry["fields"]
-        return str(fields.get("error") or fields["message"]), entry.get("target") in _OWN_WORDS
+        record = msgspec.json.decode(line)
+        fields = record["fields"]
+        return str(fields.get("error") or fields["message"]), record.get("target") in _MODEL_TARGETS
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
         return line.decode(errors="replace").rstrip(), True

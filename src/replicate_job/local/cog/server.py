@@ -1,8 +1,10 @@
-"""One Cog model server: started, spoken to, restarted.
+"""One Cog model server: started, asked for predictions, restarted.
 
-What is known of its ways (coglet 0.23.1), and why this looks as it does: a worker that died is never restarted, so
-the whole server is; its slot frees after the answer was sent, so 409 can follow a single client; cancel is a request
-that a model may not hear, and of an async model the answer ends with it all the same.
+Three facts about coglet 0.23.1 shape this module:
+
+- It never restarts a worker that died: here the whole server is restarted.
+- It sends an answer before it frees the prediction's slot: even a single client can get 409 for its next prediction.
+- A model may ignore a cancellation. With an async model the answer ends at once all the same, while the model goes on.
 """
 
 from __future__ import annotations
@@ -30,23 +32,26 @@ if TYPE_CHECKING:
     from replicate_job.local.cog.coglet_client import Message
     from replicate_job.local.environment.preparation import Launch
 
-_WRAPPED = re.compile(r"(?:Prediction failed: |Generator iteration error: )*")
+# What coglet puts before a model's own error.
+_ERROR_PREFIXES = re.compile(r"(?:Prediction failed: |Generator iteration error: )*")
 _CRASHED = "Worker crashed"
 _NOT_JSON = "Failed to parse output JSON"
 _READY = {"READY", "BUSY"}
-_PORTS = 3
-_LONG_FOR_A_SLOT, _LONG_FOR_A_WORD, _PAUSE = 0.02, 5.0, 0.01  # seconds
+_PORT_ATTEMPTS = 3
+_SLOT_DELAY = 0.02
+"""Seconds between two attempts at a slot, from which on the server's health is looked at."""
+_HEALTH_TIMEOUT, _POLL_INTERVAL = 5.0, 0.01  # seconds
 
 
 class _PredictionRefusedError(Exception):
-    """Cog's server does not take the prediction."""
+    """Cog's server answered a prediction's request with an error."""
 
 
 class CogServer:
-    """Starts on first use, and again after a crash. It works below ``folder``, which goes when this process dies.
+    """A server that starts at its first use, and again after a crash.
 
-    ``grace`` is how long a canceled model may go on, in seconds; ``memory`` what each of its processes may have, in
-    bytes, 0 for any.
+    It works below ``folder``, which is removed when this process dies. A canceled model may go on for ``grace``
+    seconds. ``memory`` is the limit of each of its processes in bytes; 0 is no limit.
     """
 
     def __init__(self, launch: Launch, folder: Path, *, grace: float, memory: int = 0) -> None:
@@ -56,15 +61,16 @@ class CogServer:
         self._start: asyncio.Task[None] | None = None
         self._group: ProcessGroup | None = None
         self._is_ready = False
-        self._address, self._forced = ServerAddress("", 0), ""
+        self._address = ServerAddress("", 0)
+        self._kill_reason = ""
 
     @property
     def is_ready(self) -> bool:
         """Whether it takes predictions, as far as is known."""
         return self._is_ready and self._group is not None and self._group.is_up
 
-    async def predict(self, id: str, given: Mapping[str, Any], canceled: asyncio.Event) -> AsyncGenerator[ModelEvent]:  # noqa: A002 - the API's own name
-        """Run one prediction when a slot is free. ``id`` becomes a folder's name: it must be one that we made.
+    async def predict(self, id: str, inputs: Mapping[str, Any], canceled: asyncio.Event) -> AsyncGenerator[ModelEvent]:  # noqa: A002 - the API's own name
+        """Run one prediction when a slot is free. ``id`` becomes a folder's name: it must come from ``new_id``.
 
         Every failure of the model or its server is an ``Ended`` event with the reason. A prediction that was canceled
         before it began has no events.
@@ -76,7 +82,7 @@ class CogServer:
                 if not is_free:
                     return
                 try:
-                    async with self._messages(id, given) as messages:
+                    async with self._messages(id, inputs) as messages:
                         async for kind, data in messages:
                             event = self._event(kind, data, log)
                             if isinstance(event, Ended):
@@ -87,7 +93,7 @@ class CogServer:
                     reason = f"the model's server stopped ({error})"
                 if text := log.rest():
                     yield Logged(text)
-                yield end or Ended("failed", error=self._forced or reason)
+                yield end or Ended("failed", error=self._kill_reason or reason)
         except _PredictionRefusedError as error:
             yield Ended("failed", error=str(error))
         except LocalError as error:  # the server could not be started
@@ -96,16 +102,17 @@ class CogServer:
             yield Ended("failed", error=str(error))
 
     async def start(self) -> None:
-        """Make sure that it runs and takes predictions. Raises LocalError when its setup fails."""
+        """Start the server unless it is ready. Raises LocalError when the model's setup fails."""
         if self.is_ready:
             return
         if self._start is None or self._start.done():
             self._start = asyncio.get_running_loop().create_task(self._restart())
-            self._start.add_done_callback(_look)
+            self._start.add_done_callback(_retrieve_error)
+        # One start serves all predictions that wait for it: a cancellation of one of them must not end it.
         await asyncio.shield(self._start)
 
     async def close(self) -> None:
-        """End it and everything it started, at once."""
+        """End the server and all of its processes at once."""
         if self._start is not None:
             self._start.cancel()
             await asyncio.wait((self._start,))
@@ -132,28 +139,28 @@ class CogServer:
             finally:
                 stopping.cancel()
                 await asyncio.wait((stopping,))
-            if self._is_at_work(id):
-                await self._free(id)
+            if self._is_running(id):
+                await self._wait_until_stopped(id)
         finally:
             self._slots.release()
 
-    def _is_at_work(self, id: str) -> bool:  # noqa: A002 - the API's own name
+    def _is_running(self, id: str) -> bool:  # noqa: A002 - the API's own name
         return self._group is not None and self._group.runs(id)
 
-    async def _free(self, id: str) -> None:  # noqa: A002 - the API's own name
-        """Once Cog's server knows no more of it, wait until the model does not either; end the server if that lasts."""
+    async def _wait_until_stopped(self, id: str) -> None:  # noqa: A002 - the API's own name
+        """Wait until the model has stopped, after its answer ended; kill the server if that takes too long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._grace):
-                while self._is_at_work(id):  # noqa: ASYNC110 - a file tells nobody
-                    await asyncio.sleep(_PAUSE)
+                while self._is_running(id):  # noqa: ASYNC110 - a file, which has no event
+                    await asyncio.sleep(_POLL_INTERVAL)
                 return
-        self._force()
+        self._kill()
 
     async def _restart(self) -> None:
-        for _ in range(_PORTS):
+        for _ in range(_PORT_ATTEMPTS):
             await self._stop()
             _share_scratch()
-            self._address, self._forced = ServerAddress.free(), ""
+            self._address, self._kill_reason = ServerAddress.free(), ""
             self._group = ProcessGroup(self._launch, self._folder, self._memory)
             self._group.start(self._address)
             if await self._wait_until_ready(self._group):
@@ -180,65 +187,70 @@ class CogServer:
         await group.settle()
         crash = group.crash
         await group.close()
-        if not state and not crash and any("in use" in line for line in group.said):
+        if not state and not crash and any("in use" in line for line in group.log):
             return False
-        if line := next((line for line in reversed(group.said) if "Setup failed: " in line), ""):
+        if line := next((line for line in reversed(group.log) if "Setup failed: " in line), ""):
             reason = line.rpartition("etup failed: ")[2].removeprefix("failed to load predictor: ")
         elif crash:
             reason = f"its process crashed ({crash})"
         else:
-            reason = next((line for line in reversed(group.said) if "rror" in line), "it ended before it was ready")
+            reason = next((line for line in reversed(group.log) if "rror" in line), "it ended before it was ready")
         raise LocalError(f"{self._launch.model.slug} could not be set up: {self._explained(reason)}")
 
     async def _health(self) -> str:
-        """The server's word for its state; empty where it does not answer, or not soon."""
+        """The server's word for its state; empty where it does not answer in time."""
         try:
-            async with asyncio.timeout(_LONG_FOR_A_WORD), call(self._address, "GET", "/health-check") as answer:
-                return str(msgspec.json.decode(await answer.read()).get("status", ""))
+            async with asyncio.timeout(_HEALTH_TIMEOUT), call(self._address, "GET", "/health-check") as response:
+                return str(msgspec.json.decode(await response.read()).get("status", ""))
         except (OSError, msgspec.DecodeError):
             return ""
 
     @asynccontextmanager
-    async def _messages(self, id: str, given: Mapping[str, Any]) -> AsyncIterator[AsyncGenerator[Message]]:  # noqa: A002 - the API's own name
-        """The messages of one prediction, from its request on. Raises OSError, LocalError."""
-        body, delay = msgspec.json.encode({"input": given, "context": {"id": id}}), 0.001
+    async def _messages(self, id: str, inputs: Mapping[str, Any]) -> AsyncIterator[AsyncGenerator[Message]]:  # noqa: A002 - the API's own name
+        """Send one prediction's request, again until there is a slot for it, and read its messages.
+
+        Raises OSError, LocalError and _PredictionRefusedError.
+        """
+        body, delay = msgspec.json.encode({"input": inputs, "context": {"id": id}}), 0.001
         while True:
-            with suppress(ConnectionRefusedError):  # it died while it was idle
-                async with call(self._address, "PUT", f"/predictions/{id}", body, "text/event-stream") as answer:
-                    if answer.status == HTTPStatus.OK:
-                        async with aclosing(answer.messages()) as messages:
+            with suppress(ConnectionRefusedError):  # the server died while it was idle
+                async with call(self._address, "PUT", f"/predictions/{id}", body, "text/event-stream") as response:
+                    if response.status == HTTPStatus.OK:
+                        async with aclosing(response.messages()) as messages:
                             yield messages
                         return
-                    if answer.status != HTTPStatus.CONFLICT:
-                        raise _PredictionRefusedError(_refusal(answer.status, await answer.read()))
-            # Conflict: the slot is not free yet.
+                    if response.status != HTTPStatus.CONFLICT:
+                        raise _PredictionRefusedError(_refusal(response.status, await response.read()))
             await asyncio.sleep(delay)
             delay = min(delay * 2, 0.1)
-            # Most often the slot is free a moment later; it never will be where a worker died in a way unseen.
-            if delay > _LONG_FOR_A_SLOT and await self._health() not in _READY:
+            # Most often the slot is free a moment later. It never will be where the worker died unnoticed.
+            if delay > _SLOT_DELAY and await self._health() not in _READY:
                 self._is_ready = False
             await self.start()
 
     async def _cancel(self, id: str, canceled: asyncio.Event) -> None:  # noqa: A002 - the API's own name
-        """Once it is canceled: ask the model to end, and end its server if it does not."""
+        """Once the prediction is canceled, ask the model to stop; kill its server after the grace period.
+
+        The task of this coroutine is canceled when the prediction ends before that.
+        """
         await canceled.wait()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._grace):
                 with suppress(OSError):
                     async with call(self._address, "POST", f"/predictions/{id}/cancel"):
                         pass
-                await asyncio.Event().wait()  # for what is left of it
-        self._force()
+                await asyncio.Event().wait()  # never set: only the timeout ends the wait
+        self._kill()
 
-    def _force(self) -> None:
-        """End the server, with all that runs there."""
+    def _kill(self) -> None:
+        """Kill the server, and with it every prediction that runs there."""
         if self._group is not None:
-            self._forced = "the model's process was ended: another prediction went on after its cancellation"
+            self._kill_reason = "the model's process was ended: another prediction went on after its cancellation"
             self._is_ready = False
             self._group.kill()
 
     def _event(self, kind: str, data: dict[str, Any], log: LogExcerpt) -> ModelEvent | None:
-        """What a message means; None for one that says nothing, and for what ``log`` keeps back."""
+        """The event that a message stands for; None for a message of another kind, or a log that is held back."""
         match kind:
             case "start":
                 return Started()
@@ -248,14 +260,14 @@ class CogServer:
             case "output":
                 return Produced(data.get("chunk"), part=self._gives_list)
             case "completed":
-                error = data.get("error") and self._explained(_WRAPPED.sub("", data["error"], count=1))
+                error = data.get("error") and self._explained(_ERROR_PREFIXES.sub("", data["error"], count=1))
                 return Ended(data["status"], data.get("output"), error, data.get("metrics") or {})
             case "error":
                 return Ended("failed", error=f"the model's server gave up: {data.get('error')}")
         return None
 
     def _explained(self, error: str) -> str:
-        """The model's error, with what only we know of it."""
+        """The model's error in plain words, with facts that coglet does not have: the exit code, the memory limit."""
         if error == _CRASHED:
             how = self._group.crash if self._group else ""
             return "the model's process crashed" + (f" ({how})" if how else "")
@@ -264,17 +276,17 @@ class CogServer:
             return f"MemoryError: {words}: a model's process may have {memory_text(self._memory)} here"
         if error.startswith(_NOT_JSON):
             return "the output holds what JSON cannot: NaN, Infinity, a lone surrogate or too deep nesting"
-        return error.rstrip().removesuffix(":")  # of an exception without words
+        return error.rstrip().removesuffix(":")  # left behind by an exception without a message
 
 
-def _look(task: asyncio.Task[None]) -> None:
-    """Take note of an error, which nobody else may do: whoever waited for the start may have been canceled."""
+def _retrieve_error(task: asyncio.Task[None]) -> None:
+    """Mark the error of a start as seen, or asyncio logs it when every prediction that waited was canceled."""
     if not task.cancelled():
         task.exception()
 
 
 def _share_scratch() -> None:
-    """Coglet's folder is one for the whole machine: open to every user, as /tmp is, or the first one has it alone."""
+    """Open coglet's folder to every user of this machine, as /tmp is: coglet makes it for its first user alone."""
     with suppress(OSError):
         SCRATCH.mkdir(parents=True, exist_ok=True)
         for folder in (SCRATCH.parent, SCRATCH):

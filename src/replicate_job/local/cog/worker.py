@@ -1,22 +1,22 @@
-"""Run what Cog's server starts as its worker, with its gaps filled: ``python -c THIS FILE FOLDER -c CODE``.
+"""Cog's worker with its gaps filled: ``python -c THIS FILE FOLDER -c CODE``, where CODE is Cog's own worker.
 
-It runs in the model's own environment, where nothing of this package can be imported. The gaps:
+It runs in the model's own environment, which does not have this package. The gaps of coglet 0.23.1:
 
-- Of a setup that fails, Cog's server tells the exception's message only. Here the traceback goes into
+- Of a setup that fails, Cog's server reports only the exception's message. Here the traceback goes into
   FOLDER/failure.
-- A model that prints faster than the server's event stream goes is canceled. Here what is printed very fast goes out
-  in fewer and larger pieces.
-- Files that cannot be read are left out of an output without a word. Here the prediction fails.
-- Files of an iterator are read later than they are given, when the model may have written over them. Here each is
-  copied, where predictions do not run side by side.
-- The worker's standard input is the server's pipe to it, and whoever reads it waits for ever. Here the model and the
-  programs that it starts find an empty one.
-- For each number of an output, Cog's server imports numpy; where there is none, the whole path is searched each time.
-  Here that is remembered for a second.
-- One prediction's change of the working directory stays for the next, and a setup's keeps the server from its own
-  files. Here each prediction starts where the setup ended.
-- An async prediction that was canceled is over for Cog's server at once, whether the model heard it or not. Here there
-  is a file FOLDER/running/ID until it is.
+- Cog's server cancels the prediction of a model that prints faster than its event stream is sent. Here what is printed
+  very fast goes out in fewer and larger pieces.
+- Files that cannot be read are silently left out of an output. Here the prediction fails.
+- Files that an iterator yields are read later, when the model may have overwritten them. Here each is copied when it is
+  yielded, unless predictions run concurrently.
+- The worker's standard input is the server's pipe to it: a model that reads it blocks for ever. Here the model, and the
+  programs that it starts, have an empty one.
+- For each number of an output, Cog's server imports numpy. Where it is not installed, Python searches the whole path
+  each time. Here the result of the search is remembered for a second.
+- A prediction's change of the working directory stays for the next one, and a setup's hides the server's own files.
+  Here each prediction starts in the directory where the setup ended.
+- When an async prediction is canceled, Cog's server reports its end at once, although the model may go on. Here the
+  file FOLDER/running/ID exists until the model has stopped.
 """
 
 from __future__ import annotations
@@ -40,27 +40,27 @@ import cog.predictor  # type: ignore[import-not-found]
 import cog.types  # type: ignore[import-not-found]
 
 _SPAN = 0.1  # seconds
-_CALM = 200  # writes in a span that go out as they are
+_UNBUFFERED_WRITES = 200  # in a span
 _LARGE = 2**16  # characters
-_LAST_WORDS = 0.2  # seconds
+_FLUSH_TIME = 0.2  # seconds
 _FOLDER = pathlib.Path(sys.argv[1])
-_BEFORE_STDIN = 3  # arguments of Popen
-_ABSENT = 1.0  # seconds
+_ARGUMENTS_BEFORE_STDIN = 3  # of Popen
+_REMEMBERED = 1.0  # seconds
 
-Function = typing.Any  # one that can be called with anything
+Function = typing.Any  # a callable with any arguments
 Enter = typing.Callable[[], contextlib.AbstractContextManager[None]]
 Change = typing.Callable[[object], object]
 
 
-class Gathered:
-    """Standard output or error, which hands on in pieces what is written more than ``_CALM`` times in a span."""
+class BufferedStream:
+    """Standard output or error. In each span, what follows the first ``_UNBUFFERED_WRITES`` is written in pieces."""
 
     def __init__(self, real: typing.Any) -> None:
         self._real = real
         self._lock = threading.RLock()
         self._since = time.monotonic()
         self._count = self._size = 0
-        self._held: list[str] = []
+        self._buffer: list[str] = []
 
     def __getattr__(self, name: str) -> typing.Any:
         return getattr(self._real, name)
@@ -71,43 +71,43 @@ class Gathered:
             if now - self._since > _SPAN:
                 self._since, self._count = now, 0
             self._count += 1
-            if not self._held and self._count > _CALM:
-                timer = threading.Timer(_SPAN, self.hand_on)  # should nothing more be written
+            if not self._buffer and self._count > _UNBUFFERED_WRITES:
+                timer = threading.Timer(_SPAN, self.write_buffer)  # in case nothing more is written
                 timer.daemon = True
-                with contextlib.suppress(RuntimeError):  # no memory for a thread: it goes with what comes next
+                with contextlib.suppress(RuntimeError):  # no memory for a thread: the next write takes it along
                     timer.start()
-            self._held.append(text)
+            self._buffer.append(text)
             self._size += len(text)
-            if self._count <= _CALM or self._size >= _LARGE:
-                self.hand_on()
+            if self._count <= _UNBUFFERED_WRITES or self._size >= _LARGE:
+                self.write_buffer()
         return len(text)
 
     def flush(self) -> None:
         self._real.flush()
 
-    def hand_on(self) -> None:
+    def write_buffer(self) -> None:
         with self._lock:
-            text = "".join(self._held)
-            self._held.clear()
+            text = "".join(self._buffer)
+            self._buffer.clear()
             self._size = 0
             if text:
                 self._real.write(text)
 
 
-class Absent:
-    """A finder of modules that knows when numpy is not there."""
+class NumpyFinder:
+    """An import finder that remembers that numpy is not installed."""
 
     def __init__(self) -> None:
         self._until = 0.0
 
     def find_spec(self, name: str, *_: object) -> None:
-        """Nothing: the next finder is asked. Raises ModuleNotFoundError where that would be in vain."""
+        """Always None, so that the next finder is asked. Raises ModuleNotFoundError where none would find it."""
         if name != "numpy":
             return
         if time.monotonic() >= self._until:
             if any(finder.find_spec(name, None) for finder in sys.meta_path if finder is not self):
                 return
-            self._until = time.monotonic() + _ABSENT
+            self._until = time.monotonic() + _REMEMBERED
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
@@ -115,32 +115,32 @@ def unchanged(value: object) -> object:
     return value
 
 
-class Around:
-    """Something that is entered each time a function is called, whatever kind of function it is.
+class Wrapper:
+    """Wraps functions of any kind: each call runs inside a context that ``enter`` makes.
 
-    What it returns goes through ``returned`` then, what it yields through ``yielded``.
+    ``returned`` changes what a function returns, ``yielded`` each value that it yields.
     """
 
     def __init__(self, enter: Enter, returned: Change = unchanged, yielded: Change = unchanged) -> None:
         self._enter, self._returned, self._yielded = enter, returned, yielded
 
     def __call__(self, function: Function) -> Function:
-        def call(*given: object, **named: object) -> object:
+        def call(*args: object, **options: object) -> object:
             with self._enter():
-                return self._returned(function(*given, **named))
+                return self._returned(function(*args, **options))
 
-        async def wait(*given: object, **named: object) -> object:
+        async def wait(*args: object, **options: object) -> object:
             with self._enter():
-                return self._returned(await function(*given, **named))
+                return self._returned(await function(*args, **options))
 
-        def yield_from(*given: object, **named: object) -> typing.Iterator[object]:
-            with self._enter(), contextlib.closing(function(*given, **named)) as values:
+        def yield_from(*args: object, **options: object) -> typing.Iterator[object]:
+            with self._enter(), contextlib.closing(function(*args, **options)) as values:
                 for value in values:
                     yield self._yielded(value)
 
-        async def yield_each(*given: object, **named: object) -> typing.AsyncIterator[object]:
+        async def yield_each(*args: object, **options: object) -> typing.AsyncIterator[object]:
             with self._enter():
-                async with contextlib.aclosing(function(*given, **named)) as values:
+                async with contextlib.aclosing(function(*args, **options)) as values:
                     async for value in values:
                         yield self._yielded(value)
 
@@ -155,47 +155,52 @@ class Around:
 
 
 @contextlib.contextmanager
-def telling() -> typing.Iterator[None]:
+def traceback_saved() -> typing.Iterator[None]:
     try:
         yield
     except BaseException:
         (_FOLDER / "failure").write_text(traceback.format_exc(), "utf-8")
-        time.sleep(_LAST_WORDS)  # what was printed before is on its way through threads of this process, which ends
+        # The process ends now, but its threads still pass on what was printed.
+        time.sleep(_FLUSH_TIME)
         raise
 
 
-class Turns:
-    """Around what the model does. ``copies`` is a folder for files that are yielded; None where they are not copied."""
+class ModelCalls:
+    """The contexts in which the model's code runs, with the working directory that it expects.
+
+    ``copies`` is the folder for copies of yielded files; None where they are not copied.
+    """
 
     def __init__(self, copies: pathlib.Path | None) -> None:
-        self._room = self._place = pathlib.Path.cwd()
+        self._server_directory = self._model_directory = pathlib.Path.cwd()
         self._copies = copies
 
     @contextlib.contextmanager
-    def prepare(self) -> typing.Iterator[None]:
-        os.chdir(self._place)
-        with telling():
+    def setup(self) -> typing.Iterator[None]:
+        os.chdir(self._model_directory)
+        with traceback_saved():
             yield
-        self._place = pathlib.Path.cwd()
-        os.chdir(self._room)
+        self._model_directory = pathlib.Path.cwd()
+        os.chdir(self._server_directory)
 
     @contextlib.contextmanager
-    def take(self) -> typing.Iterator[None]:
-        """Whatever was printed in it belongs to the prediction that printed it."""
-        os.chdir(self._place)
-        for copy in self._copies.iterdir() if self._copies else ():  # the last one's: nobody reads them any more
+    def prediction(self) -> typing.Iterator[None]:
+        """At its end, all that it printed is written: it must not become part of the next prediction's log."""
+        os.chdir(self._model_directory)
+        for copy in self._copies.iterdir() if self._copies else ():  # of the last prediction, which has been read
             shutil.rmtree(copy, ignore_errors=True)
         mark = _FOLDER / "running" / cog.current_scope().context.get("id", "setup")
         mark.touch()
         try:
             yield
         finally:
-            mark.unlink(missing_ok=True)  # a model may call itself
+            mark.unlink(missing_ok=True)  # it is gone already where the model calls itself
             for stream in (sys.stdout, sys.stderr):
-                if isinstance(stream, Gathered):
-                    stream.hand_on()
+                if isinstance(stream, BufferedStream):
+                    stream.write_buffer()
 
     def copied(self, value: object) -> object:
+        """A yielded value, with a copy in place of a file."""
         checked(value)
         if not (self._copies and is_file(value)):
             return value
@@ -210,19 +215,19 @@ def is_file(value: object) -> typing.TypeGuard[pathlib.Path]:
 def files_in(value: object) -> typing.Iterator[pathlib.Path]:
     if is_file(value):
         yield value
-    if isinstance(value, cog.BaseModel) or hasattr(type(value), "model_fields"):  # or one of pydantic's
+    if isinstance(value, cog.BaseModel) or hasattr(type(value), "model_fields"):  # the latter are pydantic's models
         value = vars(value)
     items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
     for item in items:
-        if not isinstance(item, (str, int, float)):  # there may be a million of them
+        if not isinstance(item, (str, int, float)):  # a call less for each of a million numbers
             yield from files_in(item)
 
 
 def checked(value: object) -> object:
-    """The output itself. Raises OSError for a file in it that cannot be read."""
+    """The output, unchanged. Raises OSError for a file in it that cannot be read."""
     for path in files_in(value):
         try:
-            if path.stat() and (path.is_file() or path.is_dir()):  # no pipe, which would be waited for
+            if path.stat() and (path.is_file() or path.is_dir()):  # opening a pipe would block
                 path.open("rb").close()
                 continue
             reason: object = "it is no file"
@@ -233,65 +238,68 @@ def checked(value: object) -> object:
 
 
 def with_defaults(function: Function) -> Function:
-    """The function with the defaults of its inputs themselves, as Cog's server would have it, which sees another."""
+    """The function with plain defaults in place of ``Input(...)``.
 
-    def bare(default: object) -> object:
+    Cog's server does that to the function that it finds, and it finds our wrapper.
+    """
+
+    def plain(default: object) -> object:
         return default.default if isinstance(default, cog.input.FieldInfo) else default
 
     if function.__defaults__:
-        function.__defaults__ = tuple(bare(default) for default in function.__defaults__)
+        function.__defaults__ = tuple(plain(default) for default in function.__defaults__)
     if function.__kwdefaults__:
-        function.__kwdefaults__ = {name: bare(default) for name, default in function.__kwdefaults__.items()}
+        function.__kwdefaults__ = {name: plain(default) for name, default in function.__kwdefaults__.items()}
     return function
 
 
-def surround(owner: type, names: typing.Iterable[str], around: Around) -> None:
-    """Put this around the first of these methods that is the model's own."""
+def wrap_method(owner: type, names: typing.Iterable[str], wrapper: Wrapper) -> None:
+    """Wrap the first of these methods that the model itself defines."""
     for name in names:
         method = inspect.getattr_static(owner, name, None)
         if inspect.isfunction(method) and method.__module__ != cog.predictor.__name__:
-            setattr(owner, name, around(with_defaults(method)))
+            setattr(owner, name, wrapper(with_defaults(method)))
             return
 
 
-def prepared(load: Function) -> Function:
-    """Cog's function that loads a model, for models that run here."""
+def loads_wrapped(load: Function) -> Function:
+    """Cog's function that loads a model, so that the model's own functions are wrapped."""
 
-    def load_prepared(*given: object) -> object:
-        # Where predictions run side by side, whose text it is, or when a copy is done with, cannot be told.
+    def load_wrapped(*args: object) -> object:
+        # With concurrent predictions, the owner of a printed text is not known, nor when a copy is not needed any more.
         if is_alone := os.environ.get("COG_MAX_CONCURRENCY") == "1":
-            sys.stdout, sys.stderr = Gathered(sys.stdout), Gathered(sys.stderr)
-        turns = Turns(pathlib.Path(tempfile.mkdtemp(prefix="yielded-")) if is_alone else None)
-        preparing, predicting = Around(turns.prepare), Around(turns.take, checked, turns.copied)
-        predictor = preparing(load)(*given)
+            sys.stdout, sys.stderr = BufferedStream(sys.stdout), BufferedStream(sys.stderr)
+        calls = ModelCalls(pathlib.Path(tempfile.mkdtemp(prefix="yielded-")) if is_alone else None)
+        wrap_setup, wrap_prediction = Wrapper(calls.setup), Wrapper(calls.prediction, checked, calls.copied)
+        predictor = wrap_setup(load)(*args)
         if inspect.isfunction(predictor):
-            return predicting(with_defaults(predictor))
-        surround(type(predictor), ("setup",), preparing)
-        surround(type(predictor), ("run", "predict"), predicting)
+            return wrap_prediction(with_defaults(predictor))
+        wrap_method(type(predictor), ("setup",), wrap_setup)
+        wrap_method(type(predictor), ("run", "predict"), wrap_prediction)
         return predictor
 
-    return load_prepared
+    return load_wrapped
 
 
 def without_input(start: Function) -> Function:
-    """The start of a program, which gets an empty standard input where it would have ours."""
+    """``Popen.__init__``, with an empty standard input where the program would inherit the worker's."""
 
-    def started(self: object, *given: object, **named: object) -> None:
-        if len(given) <= _BEFORE_STDIN and named.get("stdin") is None:
-            named["stdin"] = subprocess.DEVNULL
-        start(self, *given, **named)
+    def start_without_input(self: object, *args: object, **options: object) -> None:
+        if len(args) <= _ARGUMENTS_BEFORE_STDIN and options.get("stdin") is None:
+            options["stdin"] = subprocess.DEVNULL
+        start(self, *args, **options)
 
-    return functools.wraps(start)(started)
+    return functools.wraps(start)(start_without_input)
 
 
 def main() -> None:
-    sys.stdin = pathlib.Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - as long as the process lives
+    sys.stdin = pathlib.Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - open until the process ends
     subprocess.Popen.__init__ = without_input(subprocess.Popen.__init__)  # type: ignore[method-assign]
-    sys.meta_path.insert(0, Absent())
-    cog.predictor.load_predictor_from_ref = prepared(cog.predictor.load_predictor_from_ref)
+    sys.meta_path.insert(0, NumpyFinder())
+    cog.predictor.load_predictor_from_ref = loads_wrapped(cog.predictor.load_predictor_from_ref)
     code = sys.argv[3]
     del sys.argv[1:]
-    exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})  # noqa: S102 - it is what would have run
+    exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})  # noqa: S102 - Cog's own code, as it asked for
 
 
 main()
