@@ -213,7 +213,7 @@ async def test_addresses_on_the_server_are_those_that_the_client_uses(store: Sto
 async def test_data_are_removed_when_their_time_is_over_and_the_rest_stays(tmp_path: Path) -> None:
     gone: asyncio.Queue[str] = asyncio.Queue()
     with opened(tmp_path) as store:
-        predictions = Predictions(store, keep=0.01, on_removed=gone.put_nowait)
+        predictions = Predictions(store, retention=0.01, on_removed=gone.put_nowait)
         one = create(predictions, echo)
         assert await asyncio.wait_for(gone.get(), 20) == one.id
         found = read(predictions, one.id)
@@ -225,12 +225,12 @@ async def test_data_are_removed_when_their_time_is_over_and_the_rest_stays(tmp_p
 async def test_a_restart_removes_what_should_have_been_removed_meanwhile(tmp_path: Path) -> None:
     gone: asyncio.Queue[str] = asyncio.Queue()
     with opened(tmp_path) as store:
-        predictions = Predictions(store, keep=3600, on_removed=gone.put_nowait)
+        predictions = Predictions(store, retention=3600, on_removed=gone.put_nowait)
         one = create(predictions, echo)
         await predictions.wait(one, 5)
         assert gone.empty()
     with opened(tmp_path) as store:
-        Predictions(store, keep=0, on_removed=gone.put_nowait).recover()
+        Predictions(store, retention=0, on_removed=gone.put_nowait).recover()
         assert await asyncio.wait_for(gone.get(), 20) == one.id
 
 
@@ -333,7 +333,7 @@ async def test_it_is_written_when_the_server_closes_and_is_no_failure_after_the_
 async def test_data_are_removed_at_the_next_chance_where_the_disk_was_full(tmp_path: Path) -> None:
     gone: asyncio.Queue[str] = asyncio.Queue()
     with opened(tmp_path) as store:
-        predictions = Predictions(store, keep=0.0, on_removed=gone.put_nowait)
+        predictions = Predictions(store, retention=0.0, on_removed=gone.put_nowait)
         with full(store):
             one = create(predictions, says("a" * 100_000))
             assert await predictions.wait(one, 5)

@@ -139,7 +139,7 @@ async def test_a_cache_that_cannot_be_written_is_named_in_one_line(
         answer = await api.request("GET", "/v1/models/me/model")
         problem = (await answer.json())["detail"]
         assert answer.status == 422
-        assert problem.startswith(f"me/model cannot be kept: {place}")
+        assert problem.startswith(f"me/model cannot be stored: {place}")
         assert problem.endswith(": Not a directory")
     with pytest.raises(LocalError) as caught:
         async with local(cache_dir=tmp_path / "cache", warm="me/model"):

@@ -1,4 +1,7 @@
-"""Who may ask: whoever has the token, and without one this machine's own programs, but no page of another site."""
+"""Which requests are admitted: those with the token or, where there is none, those of programs on this machine.
+
+Requests from web pages of other sites are refused in both cases.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +17,18 @@ if TYPE_CHECKING:
 
 _HOST = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?", re.ASCII)
 _HOSTS = {"127.0.0.1", "localhost", "[::1]"}
-_READING = {"GET", "HEAD", "OPTIONS", "QUERY"}
-_ELSEWHERE = {b"cross-site", b"same-site"}
-"""What browsers say of a page of another origin (Sec-Fetch-Site), also where they send no Origin."""
+_READ_METHODS = {"GET", "HEAD", "OPTIONS", "QUERY"}
+_OTHER_ORIGIN = {b"cross-site", b"same-site"}
+"""Values of ``Sec-Fetch-Site`` for a page of another origin. Browsers send it also where they send no ``Origin``."""
 _SIGNED = "/download"
-"""Downloads are signed, and need no token."""
+"""The address of a download is signed, and needs no token."""
 
 
 class AccessGuard:
-    """Refuses writes from other origins, and everything from who does not have the token.
+    """Refuses writes from other origins, and requests without the token.
 
-    Without a ``token`` it refuses hosts that are not this machine's loopback names (DNS rebinding). With one, only
-    ``/v1`` asks for it: other addresses have ids in them that nobody can guess, and the page asks for the token itself.
+    Without a ``token``, it refuses requests to hosts other than this machine's loopback names (DNS rebinding). With
+    one, only ``/v1`` needs it: other addresses hold ids that cannot be guessed, and the page sends the token itself.
     """
 
     def __init__(self, app: ASGIApp, token: str = "") -> None:
@@ -39,16 +42,16 @@ class AccessGuard:
     def _refusal(self, scope: Scope) -> Answer | None:
         headers = dict(scope["headers"])
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
-        host = hosts[0] if len(hosts) == 1 else ""  # of two, another reader might take the other
-        known = _HOST.fullmatch(host)
-        if known is None:  # it becomes part of addresses in what is answered
+        host = hosts[0] if len(hosts) == 1 else ""  # of two, other code might read the other one
+        host_match = _HOST.fullmatch(host)
+        if host_match is None:  # the host becomes part of addresses in the answer
             return problem(400, "The header Host is missing or names no host.", "Bad request")
-        if not self._token and not _is_loopback(known[1].lower()):
+        if not self._token and not _is_loopback(host_match[1].lower()):
             return problem(403, "This server answers to 127.0.0.1 and localhost only.", "Forbidden")
         if _is_of_another_page(scope, headers, host):
             return problem(403, "This server takes no requests from other web pages.", "Forbidden")
-        asks = self._token and _is_api(scope["path"])
-        if asks and not has_token(headers.get(b"authorization", b""), self._token):
+        needs_token = self._token and _is_api(scope["path"])
+        if needs_token and not has_token(headers.get(b"authorization", b""), self._token):
             return UNAUTHENTICATED
         return None
 
@@ -61,18 +64,19 @@ def _is_loopback(host: str) -> bool:
     if host in _HOSTS:
         return True
     try:
-        return IPv4Address(host).is_loopback  # an address, as of --host 127.0.0.2, is no name that leads elsewhere
+        return IPv4Address(host).is_loopback  # as of --host 127.0.0.2; DNS rebinding needs a name
     except ValueError:
         return False
 
 
 def _is_of_another_page(scope: Scope, headers: dict[bytes, bytes], host: str) -> bool:
-    """Whether a page of another origin writes, or one of another site asks the API for more than to be shown.
+    """Whether a page of another origin writes, or a page of another site reads from the API in the background.
 
-    A read has an effect too: it makes a model ready. What it answers no such page gets to see.
+    A browser does not show the answer to such a page, but a read has an effect too: it prepares a model.
     """
     site = headers.get(b"sec-fetch-site")
-    if scope["method"] in _READING:
+    if scope["method"] in _READ_METHODS:
         return site == b"cross-site" and headers.get(b"sec-fetch-dest") != b"document" and _is_api(scope["path"])
-    own = {f"http://{host}".encode(), f"https://{host}".encode(), b""}
-    return site in _ELSEWHERE or any(name == b"origin" and value not in own for name, value in scope["headers"])
+    own_origins = {f"http://{host}".encode(), f"https://{host}".encode(), b""}
+    is_foreign = any(name == b"origin" and value not in own_origins for name, value in scope["headers"])
+    return site in _OTHER_ORIGIN or is_foreign

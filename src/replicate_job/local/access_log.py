@@ -1,4 +1,4 @@
-"""A note of every request, once it is over."""
+"""Reports every request once it has ended."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class LoggedRequest(msgspec.Struct, frozen=True):
-    """``path`` is as it was sent, without its query, which may have a signature in it.
+    """``path`` is as it was sent, without the query, which may hold a signature.
 
-    ``status`` is 0 where there was no answer; ``seconds`` are those until the last of it.
+    ``status`` is 0 where there was no answer; ``seconds`` is the time until the end of the answer.
     """
 
     method: str
@@ -26,7 +26,7 @@ class LoggedRequest(msgspec.Struct, frozen=True):
 
 
 class AccessLog:
-    """``app``, and ``on_request`` hears of each request."""
+    """``app``, with ``on_request`` called at the end of each request."""
 
     def __init__(self, app: ASGIApp, on_request: Callable[[LoggedRequest], None]) -> None:
         self._app, self._on_request = app, on_request

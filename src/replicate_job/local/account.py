@@ -1,4 +1,4 @@
-"""Whose server this is, as the API tells it, and what it runs on."""
+"""The account and the hardware that the API shows for this server."""
 
 from __future__ import annotations
 
@@ -15,4 +15,4 @@ HARDWARE = {
     "gpu-a100-large": "Nvidia A100 80GB (in name: all runs on this machine)",
     "gpu-h100": "Nvidia H100 (in name: all runs on this machine)",
 }
-"""By SKU. Those of Replicate are taken, so that a deployment that is written for it can be made here."""
+"""Names by SKU. Replicate's own are accepted, so that a deployment that is written for Replicate works here."""

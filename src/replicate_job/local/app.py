@@ -1,4 +1,4 @@
-"""The local server as an ASGI app: its endpoints."""
+"""The local server as an ASGI app: its routes, and the layers around them."""
 
 from __future__ import annotations
 
@@ -39,23 +39,24 @@ def make_app(
 ) -> ASGIApp:
     """The app, to be served with BreakableProtocol."""
     kinds = (PredictionRoutes, ModelRoutes, DeploymentRoutes, FileRoutes, AccountRoutes)
-    endpoints = [route for kind in kinds for route in kind(parts).routes()]
-    # Not a Starlette: its layers take longer than most of what is done here.
-    router = Router([*endpoints, *page_routes()], default=NOT_FOUND)
+    api_routes = [route for kind in kinds for route in kind(parts).routes()]
+    # A Router and no Starlette: the latter's own layers would take longer than most requests do.
+    router = Router([*api_routes, *page_routes()], default=NOT_FOUND)
     app = versioned(AccessGuard(FaultMiddleware(router, faults), token))
     return AccessLog(app, on_request) if on_request else app
 
 
 def versioned(app: ASGIApp) -> ASGIApp:
-    """``app`` with the API's addresses also without ``/v1``, and with two.
+    """``app``, which also answers the API's paths without ``/v1``, and with ``/v1/v1``.
 
-    In REPLICATE_BASE_URL some clients want it (2.0.0b4 for Python) and some do not (1.0.7): one value is right for all.
+    Some clients want ``/v1`` in REPLICATE_BASE_URL (2.0.0b4 for Python), others do not (1.0.7). Here both forms of its
+    value work with every client.
     """
 
-    async def anywhere(scope: Scope, receive: Receive, send: Send) -> None:
+    async def with_version(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             path = scope["path"].removeprefix("/v1") if scope["path"].startswith("/v1/v1/") else scope["path"]
             scope = {**scope, "path": f"/v1{path}" if _UNVERSIONED.fullmatch(path) else path}
         await app(scope, receive, send)
 
-    return anywhere
+    return with_version

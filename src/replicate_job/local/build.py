@@ -1,4 +1,4 @@
-"""The parts of a server, put together, set going, and ended in the right order."""
+"""Builds a local server from its parts, starts it, and closes the parts in the right order."""
 
 from __future__ import annotations
 
@@ -38,51 +38,51 @@ if TYPE_CHECKING:
     from replicate_job.local.options import ServerOptions
 
 
-_PASSING = "replicate-job-state-"
-_LONG_AGO = 60.0
-_LONGEST_CLOSE = 10.0  # seconds
+_TEMPORARY_PREFIX = "replicate-job-state-"
+_ABANDONED_AGE = 60.0  # seconds
+_CLOSE_TIMEOUT = 10.0  # seconds
 
 
 @asynccontextmanager
 async def running_server(options: ServerOptions) -> AsyncIterator[str]:
-    """What ``serve`` gives. Raises as it does."""
+    """As ``serve``, which see."""
     faults = options.faults or Faults()
     async with AsyncExitStack() as stack:
         listening = stack.enter_context(_bind(options.host, options.port))
         base_url = origin_of(listening)
-        parts = await _open(stack, options, base_url, keep=faults.expire)
-        models = await parts.catalog.models()  # the first look reads every file
-        left = parts.predictions.recover()
-        # Before the first request, whose client would not wait for minutes.
+        parts = await _open(stack, options, base_url, retention=faults.expire)
+        models = await parts.catalog.models()  # now, because the first listing reads every file
+        abandoned = parts.predictions.recover()
+        # Prepared before the first request: its client would not wait for minutes.
         if model := await parts.catalog.find(*options.warm.partition("/")[::2]):
             await parts.engine.schema(model)
             parts.engine.warm(model)
         app = make_app(parts, token=options.token, faults=faults, on_request=options.on_request)
         allow_files()
         await stack.enter_async_context(listen(app, listening, BreakableProtocol))
-        settling = asyncio.create_task(_settle(parts, models, options.on_warning))
-        settling.add_done_callback(partial(_tell, options.on_warning))
-        stack.push_async_callback(_end, settling)
-        for row in left:
+        preparing = asyncio.create_task(_prepare(parts, models, options.on_warning))
+        preparing.add_done_callback(partial(_report_failure, options.on_warning))
+        stack.push_async_callback(_end, preparing)
+        for row in abandoned:
             if row.webhook:
                 parts.webhooks.send_completed(resolve_origin(row.body, base_url), row.webhook)
         yield base_url
 
 
-async def _settle(parts: Parts, models: list[LocalModel], on_warning: Callable[[str], None]) -> None:
-    """What need not be done before it listens."""
+async def _prepare(parts: Parts, models: list[LocalModel], on_warning: Callable[[str], None]) -> None:
+    """The work that the server does after it began to listen."""
     for fault in parts.catalog.faults:
         on_warning(fault)
     for model in models:
         if not model.is_built_in:
             parts.engine.prepare(model)
-    with suppress(OSError):  # another time will do
+    with suppress(OSError):  # the next start tries again
         await parts.catalog.prune()
 
 
-def _tell(on_warning: Callable[[str], None], settled: asyncio.Task[None]) -> None:
-    """Nobody waits for it: what went wrong would be left to asyncio, which prints a traceback, some time."""
-    if not settled.cancelled() and (error := settled.exception()):
+def _report_failure(on_warning: Callable[[str], None], preparing: asyncio.Task[None]) -> None:
+    """Report the error of a task that is not awaited: otherwise asyncio would print a traceback at some later time."""
+    if not preparing.cancelled() and (error := preparing.exception()):
         on_warning(f"not all was made ready: {error}")
 
 
@@ -91,10 +91,10 @@ async def _end(task: asyncio.Task[None]) -> None:
     await asyncio.wait((task,))
 
 
-async def _in_time(close: Callable[[], Awaitable[None]]) -> None:
-    """Close, and give up after a while: what is left of models ends with this process."""
+async def _within_timeout(close: Callable[[], Awaitable[None]]) -> None:
+    """Close, but give up after a while: models that still run are killed when this process ends."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(_LONGEST_CLOSE):
+        async with asyncio.timeout(_CLOSE_TIMEOUT):
             await close()
 
 
@@ -102,21 +102,22 @@ def _bind(host: str, port: int) -> socket.socket:
     try:
         return bind(host, port)
     except OSError as error:
-        taken = error.errno == errno.EADDRINUSE
-        advice = "it is in use, maybe by another server: name another port" if taken else error.strerror
+        is_in_use = error.errno == errno.EADDRINUSE
+        advice = "it is in use, maybe by another server: name another port" if is_in_use else error.strerror
         raise LocalError(f"cannot listen on {host}, port {port}: {advice}") from None
 
 
-async def _open(stack: AsyncExitStack, options: ServerOptions, base_url: str, *, keep: float | None) -> Parts:
+async def _open(stack: AsyncExitStack, options: ServerOptions, base_url: str, *, retention: float | None) -> Parts:
+    """Open the parts. The stack closes them in reverse: predictions first, as their ends need all the others."""
     if options.state:
         store = Store(state := options.state)
-        scratch = stack.enter_context(_scratch(state / "running"))  # nobody else has it now
+        scratch = stack.enter_context(_scratch(state / "running"))  # the store's lock keeps other servers out
     else:
-        scratch = stack.enter_context(_passing())
+        scratch = stack.enter_context(_temporary_state())
         store = Store(state := scratch / "state")
     stack.callback(store.close)
     files = Files(state, base_url, secret=store.secret("files").encode(), allow_private=options.allow_private)
-    cache = options.cache_dir or _own_cache()
+    cache = options.cache_dir or _default_cache()
     catalog = AsyncCatalog(Catalog(options.models, versions=cache / "versions"))
     stack.callback(catalog.close)
     engine = Engine(
@@ -131,11 +132,11 @@ async def _open(stack: AsyncExitStack, options: ServerOptions, base_url: str, *,
         max_models=options.max_models,
         memory=options.memory,
     )
-    stack.push_async_callback(_in_time, engine.close)
+    stack.push_async_callback(_within_timeout, engine.close)
     webhooks = Webhooks(f"whsec_{store.secret('webhooks')}", options.on_warning)
-    stack.push_async_callback(_in_time, webhooks.close)
-    predictions = Predictions(store, keep=keep, on_removed=files.outputs.remove)
-    stack.push_async_callback(_in_time, predictions.close)
+    stack.push_async_callback(_within_timeout, webhooks.close)
+    predictions = Predictions(store, retention=retention, on_removed=files.outputs.remove)
+    stack.push_async_callback(_within_timeout, predictions.close)
     return Parts(
         catalog=catalog,
         engine=engine,
@@ -147,7 +148,7 @@ async def _open(stack: AsyncExitStack, options: ServerOptions, base_url: str, *,
     )
 
 
-def _own_cache() -> Path:
+def _default_cache() -> Path:
     if (folder := cache_folder()) is None:
         raise LocalError(
             "there is no home folder for the models' environments: set HOME, or XDG_CACHE_HOME to a folder"
@@ -161,28 +162,26 @@ def _own_cache() -> Path:
 
 
 @contextmanager
-def _passing() -> Iterator[Path]:
-    """The folder of a server that keeps nothing.
-
-    One that was killed could not remove its own: where none of its models did, the next server does.
-    """
-    _remove_left()
-    with tempfile.TemporaryDirectory(prefix=_PASSING, ignore_cleanup_errors=True) as own:
-        yield Path(own)
+def _temporary_state() -> Iterator[Path]:
+    """A folder for the state of a server without ``state``, removed at the end."""
+    _remove_abandoned()
+    with tempfile.TemporaryDirectory(prefix=_TEMPORARY_PREFIX, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """A folder for this run alone: those that remove the last run's, after a kill, may still be at it."""
+    """A new folder for each run: after a kill, the last run's processes may still be removing theirs."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as own:
         yield Path(own)
 
 
-def _remove_left() -> None:
-    for left in Path(tempfile.gettempdir()).glob(f"{_PASSING}*"):
+def _remove_abandoned() -> None:
+    """Remove the folders of servers that were killed. Mostly their models did so, but not where none ran."""
+    for abandoned in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY_PREFIX}*"):
         with suppress(LocalError, OSError):
-            if time.time() - left.stat().st_mtime > _LONG_AGO:  # one that was just made is not locked yet
-                Store(left / "state").close()  # nobody has it
-                shutil.rmtree(left)
+            if time.time() - abandoned.stat().st_mtime > _ABANDONED_AGE:  # a new one may not be locked yet
+                Store(abandoned / "state").close()  # raises where a server uses it
+                shutil.rmtree(abandoned)

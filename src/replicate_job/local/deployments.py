@@ -1,4 +1,4 @@
-"""Deployments: names of one's own for a version of a model."""
+"""Deployments: names that users give to a version of a model."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class Deployments:
         return [msgspec.json.decode(body, type=LocalDeployment) for body in self._store.deployments()]
 
     def release(self, name: str, **facts: str | int) -> LocalDeployment:
-        """A new one, or a new release of one that is there; ``facts`` are the fields that change."""
-        known = self.get(name)
-        before = msgspec.structs.asdict(known) if known else {"name": name}
-        changed = before | facts | {"number": known.number + 1 if known else 1, "created_at": time.time()}
-        made = msgspec.convert(changed, LocalDeployment)
-        self._store.put_deployment(name, msgspec.json.encode(made))
-        return made
+        """Create a deployment, or a new release of an existing one; ``facts`` are the fields that change."""
+        last = self.get(name)
+        fields = msgspec.structs.asdict(last) if last else {"name": name}
+        fields |= facts | {"number": last.number + 1 if last else 1, "created_at": time.time()}
+        release = msgspec.convert(fields, LocalDeployment)
+        self._store.put_deployment(name, msgspec.json.encode(release))
+        return release
 
     def delete(self, name: str) -> None:
         self._store.delete_deployment(name)

@@ -1,4 +1,4 @@
-"""Runs models: makes ready what each needs, keeps servers of them, and turns their outputs into files."""
+"""Runs models: prepares their environments, runs them on model servers, and stores their output files."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ if TYPE_CHECKING:
 
 
 SCHEMA_TIMEOUT = 10.0
-"""Seconds that a request waits for its model's schema: less than any client waits for an answer."""
+"""Seconds that a request waits for its model's schema: less than any client's timeout."""
 
 
 class Engine:
-    """``cache`` keeps environments and schemas between runs; model servers work below ``folder``, until the end.
+    """Runs predictions of models.
 
-    ``grace`` is how long a canceled model may go on, and ``idle`` how long a server stays without a prediction, in
-    seconds; at most ``max_models`` servers run at once. ``memory`` is what each process of a server may have, in
-    bytes: three quarters of the machine's where nothing is given, 0 for any.
+    ``cache`` keeps environments and schemas between runs; model servers work below ``folder`` while they run. A
+    canceled model may go on for ``grace`` seconds. At most ``max_models`` servers run at once, and one stops after
+    ``idle`` seconds without a prediction. ``memory`` is the limit of each of their processes in bytes: by default
+    three quarters of the machine's; 0 is no limit.
     """
 
     def __init__(  # noqa: PLR0913 - one argument a limit
@@ -65,35 +66,35 @@ class Engine:
         self._instances = Instances(make, idle=idle, limit=max_models)
         self._preparations: dict[str, Preparation] = {}
         self._warming: set[asyncio.Task[None]] = set()
-        self._schemas: dict[str, dict[str, Any] | None] = {}  # of those that ship one, by version
-        self._validators: dict[str, Validator] = {}
-        self._told: set[str] = set()  # stand-ins
+        self._shipped_schemas: dict[str, dict[str, Any] | None] = {}  # by version; None: it ships none
+        self._validators: dict[str, Validator] = {}  # by version
+        self._reported_stand_ins: set[str] = set()
 
-    async def schema(self, model: LocalModel, *, again: bool = True, patience: float | None = None) -> dict[str, Any]:
-        """The model's OpenAPI document. Makes its environment first, if need be; ``again``: also if that failed.
+    async def schema(self, model: LocalModel, *, again: bool = True, timeout: float | None = None) -> dict[str, Any]:  # noqa: ASYNC109 - the preparation outlives it
+        """The model's OpenAPI document. A model that ships none is prepared first; with ``again`` also after a failure.
 
-        Raises LocalError; TimeoutError after ``patience`` seconds, and it is made ready all the same.
+        Raises LocalError; TimeoutError after ``timeout`` seconds, while the preparation goes on.
         """
-        async with asyncio.timeout(patience):
-            return self._shipped(model) or (await self._prepared(model, again=again).result()).schema
+        async with asyncio.timeout(timeout):
+            return self._shipped_schema(model) or (await self._preparation(model, again=again).result()).schema
 
-    async def check(self, model: LocalModel, given: dict[str, Any]) -> None:
-        """Raises RefusedError for an input that the model does not take; LocalError for a model that has no schema.
+    async def check(self, model: LocalModel, inputs: dict[str, Any]) -> None:
+        """Raises RefusedError for inputs that the model does not take; LocalError for a model that has no schema.
 
-        A model whose environment is still being made is not waited for long: its own server will check the input.
+        Where the model's preparation takes too long, nothing is checked here: its own server will check the inputs.
         """
         with suppress(TimeoutError):
-            schema = await self.schema(model, patience=SCHEMA_TIMEOUT)
+            schema = await self.schema(model, timeout=SCHEMA_TIMEOUT)
             if model.version not in self._validators:
                 self._validators[model.version] = Validator(schema)
-            self._validators[model.version].check(given)
+            self._validators[model.version].check(inputs)
 
     def prepare(self, model: LocalModel) -> None:
-        """Make its environment in the background; what goes wrong shows when it is used."""
-        self._prepared(model)
+        """Prepare the model in the background. An error is reported when the model is used."""
+        self._preparation(model)
 
     def warm(self, model: LocalModel) -> None:
-        """Start the model's server in the background; what goes wrong shows when it is used."""
+        """Start the model's server in the background. An error is reported when the model is used."""
         task = asyncio.get_running_loop().create_task(self._warm(model))
         self._warming.add(task)
         task.add_done_callback(self._warming.discard)
@@ -101,15 +102,16 @@ class Engine:
     async def run(
         self,
         model: LocalModel,
-        given: dict[str, Any],
+        inputs: dict[str, Any],
         id: str,  # noqa: A002 - the API's own name
         canceled: asyncio.Event,
     ) -> AsyncGenerator[ModelEvent]:
-        """One prediction's events. Outputs that are files come as addresses on this server.
+        """One prediction's events, with addresses on this server in place of output files.
 
-        What goes wrong is an ``Ended`` event; where it was canceled, the events may stop without an end.
+        A failure is an ``Ended`` event. Of a canceled prediction, the events may stop without one.
         """
-        preparation = self._prepared(model)
+        preparation = self._preparation(model)
+        # While the model is prepared, the preparation's progress is the prediction's log.
         async with aclosing(preparation.lines()) as lines:
             while line := await unless(canceled, anext(lines, "")):
                 yield Logged(f"{line}\n")
@@ -117,9 +119,9 @@ class Engine:
             launch = await unless(canceled, preparation.result())
             if launch is None:
                 return
-            self._tell_stand_in(model)
+            self._report_stand_in(model)
             async with (
-                self._files.resolved(id, given, launch.schema, canceled) as resolved,
+                self._files.resolved(id, inputs, launch.schema, canceled) as resolved,
                 self._instances.use(launch, canceled) as server,
             ):
                 if server is None:
@@ -131,7 +133,7 @@ class Engine:
         except LocalError as error:
             yield Ended("failed", error=str(error))
         except OSError as error:
-            yield Ended("failed", error=f"{model.slug} could not be run here: {_in_words(error)}")
+            yield Ended("failed", error=f"{model.slug} could not be run here: {_error_text(error)}")
 
     async def close(self) -> None:
         for task in self._warming:
@@ -151,55 +153,61 @@ class Engine:
         match event:
             case Produced():
                 part = next(parts) if event.part else None
-                return replace(event, value=await self._outputs.keep(id, event.value, schema, part))
+                return replace(event, value=await self._outputs.store(id, event.value, schema, part))
             case Ended():
-                return replace(event, output=await self._outputs.keep(id, event.output, schema))
+                return replace(event, output=await self._outputs.store(id, event.output, schema))
         return event
 
     async def _warm(self, model: LocalModel) -> None:
         with suppress(LocalError, OSError):
-            launch = await self._prepared(model).result()
+            launch = await self._preparation(model).result()
             async with self._instances.use(launch, asyncio.Event()) as server:
                 if server is not None:
                     await server.start()
 
-    def _tell_stand_in(self, model: LocalModel) -> None:
-        """Once a server. Each prediction's own log says it too."""
-        if model.stands_in and model.slug not in self._told:
-            self._told.add(model.slug)
+    def _report_stand_in(self, model: LocalModel) -> None:
+        """Warn once that the model is a stand-in. Each prediction's log says so too."""
+        if model.stands_in and model.slug not in self._reported_stand_ins:
+            self._reported_stand_ins.add(model.slug)
             self._on_warning(f"{model.slug}: {model.description}")
 
-    def _shipped(self, model: LocalModel) -> dict[str, Any] | None:
-        if model.version not in self._schemas:
-            self._schemas[model.version] = shipped_schema(model)
-        return self._schemas[model.version]
+    def _shipped_schema(self, model: LocalModel) -> dict[str, Any] | None:
+        if model.version not in self._shipped_schemas:
+            self._shipped_schemas[model.version] = shipped_schema(model)
+        return self._shipped_schemas[model.version]
 
-    def _prepared(self, model: LocalModel, *, again: bool = True) -> Preparation:
-        """Made ready once, however many ask at the same time; ``again``, if it failed or was removed."""
-        found = self._preparations.get(model.version)
-        if found is None or (again and (found.has_failed or found.is_lost)):
-            found = self._preparations[model.version] = Preparation(lambda say: self._prepare(model, say))
-        return found
+    def _preparation(self, model: LocalModel, *, again: bool = True) -> Preparation:
+        """The one preparation of this version, shared by all of its predictions.
 
-    async def _prepare(self, model: LocalModel, say: Callable[[str], None]) -> Launch:
-        def tell(line: str) -> None:
+        With ``again``, a new one takes its place where it failed, or where its environment was removed since.
+        """
+        preparation = self._preparations.get(model.version)
+        if preparation is None or (again and (preparation.has_failed or preparation.is_lost)):
+            preparation = Preparation(lambda report: self._prepare(model, report))
+            self._preparations[model.version] = preparation
+        return preparation
+
+    async def _prepare(self, model: LocalModel, report: Callable[[str], None]) -> Launch:
+        """``report`` takes the lines that become part of the log of each prediction that waits."""
+
+        def report_notice(line: str) -> None:
             self._on_notice(line)
-            say(line)
+            report(line)
 
-        def tell_detail(line: str) -> None:
+        def report_detail(line: str) -> None:
             self._on_detail(line)
-            say(line)
+            report(line)
 
         if line := ignored_settings(model):
-            tell(line)
+            report_notice(line)
         try:
-            venv = await ensure_venv(model, self._cache / "venvs", tell, tell_detail)
-            document = self._shipped(model) or await ensure_schema(model, venv, self._cache / "schemas")
+            venv = await ensure_venv(model, self._cache / "venvs", report_notice, report_detail)
+            document = self._shipped_schema(model) or await ensure_schema(model, venv, self._cache / "schemas")
         except OSError as error:
-            raise LocalError(f"{model.slug} cannot be prepared: {_in_words(error)}") from error
+            raise LocalError(f"{model.slug} cannot be prepared: {_error_text(error)}") from error
         return Launch(model, venv, document)
 
 
-def _in_words(error: OSError) -> str:
+def _error_text(error: OSError) -> str:
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}"

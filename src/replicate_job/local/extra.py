@@ -6,5 +6,5 @@ from replicate_job.errors import LocalError
 
 
 def missing(name: str | None) -> LocalError:
-    """The error to raise where this package is not there."""
+    """The error to raise where the package ``name`` is not installed."""
     return LocalError(f"the local server needs {name}, which is not here: pip install 'replicate-job[local]'")

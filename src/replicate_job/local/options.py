@@ -1,4 +1,4 @@
-"""What kind of local server is wanted."""
+"""The options of a local server."""
 
 from __future__ import annotations
 
@@ -15,17 +15,22 @@ if TYPE_CHECKING:
 
 
 class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What kind of server. Times are in seconds.
+    """Times are in seconds.
 
-    ``models`` are folders that hold ``owner/name/cog.yaml``, or a ``cog.yaml`` themselves, besides the built-in ones.
-    ``state`` keeps predictions and files between runs, for one server at a time; without it they live until the end.
-    ``cache_dir`` keeps environments, schemas and versions. It listens on ``host`` and ``port`` (0: a free one); with a
-    ``token`` every client must have it. ``warm`` names a model (``owner/name``) that is made ready first, and whose
-    server starts at once. A model's server ends after ``idle`` without work; there are ``max_models`` at most, of
-    ``memory`` bytes a process (None: three quarters of the machine's); a canceled model may go on for ``grace``.
-    ``faults`` strike requests. With ``allow_private``, inputs are fetched from private networks too. ``on_notice``
-    hears lines for a person, ``on_warning`` those where something is not as it should be, ``on_detail`` what the tools
-    print that make an environment, and ``on_request`` of every request once it is over.
+    - ``models``: folders that hold ``owner/name/cog.yaml``, or a ``cog.yaml`` themselves; the built-in models are
+      always there.
+    - ``state``: a folder for predictions and files, for one server at a time. Without it they are removed at the end.
+    - ``cache_dir``: a folder for environments, schemas and versions; by default this package's cache.
+    - ``host``, ``port``: where it listens; port 0 is a free one.
+    - ``token``: the token that every client must send; empty: none is asked for.
+    - ``warm``: a model (``owner/name``) that is prepared before the server listens; its own server starts at once.
+    - ``idle``: how long a model's server stays without predictions. At most ``max_models`` of them run at once.
+    - ``memory``: bytes for each process of a model. None: three quarters of the machine's; 0: no limit.
+    - ``grace``: how long a canceled model may go on.
+    - ``faults``: what strikes requests.
+    - ``allow_private``: whether inputs are also fetched from private networks.
+    - ``on_notice`` is called with lines for a person, ``on_warning`` with problems, ``on_detail`` with the output of
+      the tools that make environments, and ``on_request`` with each request once it has ended.
     """
 
     models: Sequence[Path] = ()

@@ -1,13 +1,16 @@
-"""Addresses on this server, as they are kept: with an origin that no client ever sees."""
+"""Addresses on this server are stored with a placeholder as their origin, which no client ever sees.
+
+The real one depends on the client: each may reach the server by another name.
+"""
 
 from __future__ import annotations
 
 ORIGIN = "https://replicate-job.invalid"
-"""Stands for wherever a client reaches this server; ``.invalid`` is a name that nobody has (RFC 2606)."""
+"""The placeholder. The domain ``.invalid`` never exists (RFC 2606)."""
 
 _ORIGIN = ORIGIN.encode()
 
 
 def resolve_origin(body: bytes, base_url: str) -> bytes:
-    """A body with its addresses on this server as the client of ``base_url`` (no slash at its end) reaches them."""
+    """A stored body, with its addresses on this server below ``base_url`` (without a slash at its end)."""
     return body.replace(_ORIGIN, base_url.encode())

@@ -1,4 +1,4 @@
-"""What the local server is made of."""
+"""The parts of the local server that its endpoints use."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from replicate_job.local.webhooks import Webhooks
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the endpoints speak for."""
-
     catalog: AsyncCatalog
     engine: Engine
     predictions: Predictions
@@ -22,4 +20,4 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     files: Files
     webhooks: Webhooks
     base_url: str
-    """Where the server listens: for addresses in what it sends by itself."""
+    """The origin where the server listens, for addresses in webhooks: these answer no client's request."""

@@ -1,7 +1,7 @@
-"""A prediction and its states. Knows no HTTP and no model: what a model does arrives as events.
+"""A prediction and its states. It knows no HTTP and no model: what a model does arrives as events.
 
-``starting`` goes to ``processing`` or to an end, ``processing`` to an end, and an end (``succeeded``, ``failed``,
-``canceled``, ``aborted``) is never left: whatever arrives after it is dropped.
+From ``starting``, a prediction goes to ``processing`` or to an end; from ``processing`` to an end. The ends are
+``succeeded``, ``failed``, ``canceled`` and ``aborted``. Events that arrive after the end are dropped.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class Logged(msgspec.Struct, frozen=True):
 
 
 class Produced(msgspec.Struct, frozen=True):
-    """A piece of the output. ``part`` where the output is a list and this its next item, else the whole of it."""
+    """A piece of the output: its next item where ``part`` is true, for a list; else the whole output so far."""
 
     value: Any
     part: bool = False
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """``output`` is the whole output; the pieces that came before it do not matter any more."""
+    """``output`` is the whole output. It replaces the pieces that came before."""
 
     status: str
     output: Any = None
@@ -48,9 +48,9 @@ ModelEvent = Started | Logged | Produced | Ended
 
 
 class PredictionRequest(msgspec.Struct, frozen=True):
-    """What was asked for. ``deployment`` is ``owner/name``, or empty; ``cancel_after`` is in seconds.
+    """What to run. ``deployment`` is ``owner/name``, or empty; ``cancel_after`` is in seconds.
 
-    ``webhook`` is an address, or empty; ``webhook_events`` those that it hears of.
+    ``webhook`` is an address, or empty; ``webhook_events`` are the events that are sent there.
     """
 
     model: str
@@ -63,13 +63,13 @@ class PredictionRequest(msgspec.Struct, frozen=True):
 
 
 class LocalPrediction:
-    """What is known of one prediction; only ``apply`` changes it. Times are Unix times in seconds.
+    """The state of one prediction, which only ``apply`` changes. Times are Unix times in seconds.
 
-    ``events`` is all that happened, in order: a stream is a reading of it from some position on.
+    ``events`` has all events in order: a stream reads it from some position on.
     """
 
-    def __init__(self, id: str, number: int, call: PredictionRequest, at: float) -> None:  # noqa: A002 - the API's own name
-        self.id, self.number, self.call, self.created_at = id, number, call, at
+    def __init__(self, id: str, number: int, request: PredictionRequest, created_at: float) -> None:  # noqa: A002 - the API's own name
+        self.id, self.number, self.request, self.created_at = id, number, request, created_at
         self.started_at: float | None = None
         self.completed_at: float | None = None
         self.deadline: float | None = None
@@ -88,12 +88,13 @@ class LocalPrediction:
 
     @property
     def logs(self) -> str:
+        # Joined when it is read: joining at each line would take quadratic time.
         if len(self._logs) > 1:
             self._logs = ["".join(self._logs)]
         return self._logs[0] if self._logs else ""
 
     def apply(self, event: ModelEvent, now: float) -> bool:
-        """Take an event in; False, and nothing changed, where the prediction had ended already."""
+        """Change the state by an event; False, without a change, where the prediction had ended already."""
         if self.is_terminal:
             return False
         match event:
@@ -111,6 +112,7 @@ class LocalPrediction:
             case Ended():
                 self._end(event, now)
         self.events.append(event)
+        # Each change has an asyncio.Event of its own, which wakes all that wait for it and is never reset.
         changed, self.changed = self.changed, asyncio.Event()
         changed.set()
         return True
@@ -119,9 +121,9 @@ class LocalPrediction:
         """The API's object as JSON, with addresses as in ``local.origin``."""
         body = prediction_body(
             id=self.id,
-            model=self.call.model,
-            version=self.call.version,
-            input=self.call.input,
+            model=self.request.model,
+            version=self.request.version,
+            input=self.request.input,
             status=self.status,
             created_at=self.created_at,
             urls=prediction_urls(self.id, api=ORIGIN, web=ORIGIN, stream=ORIGIN),
@@ -132,7 +134,7 @@ class LocalPrediction:
             completed_at=self.completed_at,
             deadline=self.deadline,
             metrics=self.metrics,
-            deployment=self.call.deployment,
+            deployment=self.request.deployment,
         )
         return msgspec.json.encode(body)
 
@@ -142,14 +144,15 @@ class LocalPrediction:
 
     def _end(self, event: Ended, now: float) -> None:
         if event.status not in TERMINAL:
-            raise ValueError(f"{event.status!r} is not an end")
+            raise ValueError(f"{event.status!r} is not a terminal status")
         self.status, self.error, self.completed_at = event.status, event.error, now
         if event.status == "succeeded":
             self.output = event.output
-        spent = {} if self.started_at is None else {"predict_time": max(now - self.started_at, 0.0)}
-        self.metrics = {**spent, **event.metrics, "total_time": max(now - self.created_at, 0.0)}
+        # The model's own predict_time goes before ours. The clock may have been set back: no time is negative.
+        measured = {} if self.started_at is None else {"predict_time": max(now - self.started_at, 0.0)}
+        self.metrics = {**measured, **event.metrics, "total_time": max(now - self.created_at, 0.0)}
 
 
 def new_id() -> str:
-    """26 letters and digits, as the API's ids are; no path, no meaning."""
+    """A random id of 26 letters and digits, as the API's are. It is safe as the name of a file."""
     return base64.b32encode(os.urandom(16)).decode().rstrip("=").lower()

@@ -1,4 +1,4 @@
-"""Every prediction of the server: those that run, in memory, and those that have ended, in the store."""
+"""All predictions of the server: the running ones in memory, the ended ones in the store."""
 
 from __future__ import annotations
 
@@ -23,90 +23,93 @@ if TYPE_CHECKING:
     from replicate_job.local.store import Store
 
 STOPPED = "the server was stopped before this ended"
-_SWEPT = 100  # at a time, so that requests come between
-_AGAIN = 1.0  # seconds until the store is tried again
-_AT_ONCE = 2**16  # bytes of a list that are read before others have their turn
-_RECENT, _LARGE = 256, 2**20
-"""So many that have ended stay at hand for readers of their events, unless they are larger than this (bytes)."""
+_REMOVED_AT_ONCE = 100  # predictions, so that requests are answered in between
+_RETRY_DELAY = 1.0  # seconds until a failed write to the store is tried again
+_READ_AT_ONCE = 2**16  # bytes of a list, after which other tasks get to run
+_MOST_RECENT, _LARGE = 256, 2**20
+"""How many ended predictions stay in memory, with their events; and the size (bytes) from which on one does not."""
 
 
 class Predictions:
-    """Every prediction of this server: those that run, and from the store those that have ended.
+    """All predictions of this server.
 
-    With ``keep``, a prediction's data are removed so many seconds after its end, and ``on_removed`` hears its id.
-    ``clock`` gives Unix time. An end that the store cannot take, as on a full disk, is kept in memory and tried again:
-    at the next end, every second, and when it is closed.
+    With ``retention``, a prediction's data are removed so many seconds after its end, and ``on_removed`` is called
+    with its id. ``clock`` returns Unix time.
+
+    Where the store fails to write an end, as on a full disk, the end stays in memory. It is written again at the next
+    end, every second, and on ``close``.
     """
 
     def __init__(
         self,
         store: Store,
         *,
-        keep: float | None = None,
+        retention: float | None = None,
         on_removed: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store, self._clock = store, clock
-        self._keep, self._on_removed = keep, on_removed
+        self._retention, self._on_removed = retention, on_removed
         newest = store.last()
         self._number, self._latest = (newest.number + 1, newest.created_at) if newest else (0, 0.0)
         self._running: dict[str, LocalPrediction] = {}
-        self._unwritten: dict[str, tuple[bytes, float]] = {}  # bodies, and when they ended
-        self._ended: OrderedDict[str, LocalPrediction] = OrderedDict()
+        self._unwritten: dict[str, tuple[bytes, float]] = {}  # by id: the body, and when it ended
+        self._recent: OrderedDict[str, LocalPrediction] = OrderedDict()  # the latest to end, the last one at the end
         self._cancels: dict[str, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
 
     def recover(self) -> list[PredictionRow]:
-        """End, as ``failed``, what an earlier server left unfinished, and give it."""
+        """End the predictions that an earlier server left unfinished, as ``failed``, and return them."""
         now = self._clock()
-        left = [
-            msgspec.structs.replace(row, ended_at=now, body=_abandoned(row, now)) for row in self._store.unfinished()
+        abandoned = [
+            msgspec.structs.replace(row, ended_at=now, body=_failed_body(row, now)) for row in self._store.unfinished()
         ]
-        self._unwritten |= {row.id: (row.body, now) for row in left}
+        self._unwritten |= {row.id: (row.body, now) for row in abandoned}
         self._sweep()
-        return left
+        return abandoned
 
     def create(
-        self, call: PredictionRequest, work: Callable[[str, asyncio.Event], AsyncGenerator[ModelEvent]]
+        self, request: PredictionRequest, work: Callable[[str, asyncio.Event], AsyncGenerator[ModelEvent]]
     ) -> LocalPrediction:
-        """Start ``work(id, canceled)``, whose events make the prediction, in the running event loop.
+        """Create a prediction, and run ``work(id, canceled)`` for it in the running event loop.
 
-        ``canceled`` is set when nobody wants the result any more; the work goes on reading its model's end, so
-        that a model is never left half stopped.
+        The work's events change the prediction. When its result is not wanted any more, ``canceled`` is set: the work
+        is to stop its model and to end by itself.
         """
-        # A list that is ordered by time can be searched by time: a clock set back must not disorder it, and what the
-        # client sees of the time, microseconds, must be all of it.
+        # The list is searched by time, so its times must rise with its numbers, also where the clock is set back.
+        # Clients see microseconds: rounded to these, a time in a query means the same here.
         now = self._latest = max(round(self._clock(), 6), self._latest)
-        prediction = LocalPrediction(new_id(), self._number, call, now)
-        if call.cancel_after is not None:
-            prediction.deadline = now + call.cancel_after
-        body = prediction.encode()
-        told = call.webhook if "completed" in call.webhook_events else ""
-        self._store.add(PredictionRow(prediction.number, prediction.id, now, None, told, body))
+        prediction = LocalPrediction(new_id(), self._number, request, now)
+        if request.cancel_after is not None:
+            prediction.deadline = now + request.cancel_after
+        # Written before it runs: a server that dies leaves no prediction without a trace.
+        receiver = request.webhook if "completed" in request.webhook_events else ""
+        self._store.add(PredictionRow(prediction.number, prediction.id, now, None, receiver, prediction.encode()))
         self._number += 1
         self._running[prediction.id] = prediction
         canceled = self._cancels[prediction.id] = asyncio.Event()
-        task = asyncio.get_running_loop().create_task(self._drive(prediction, work(prediction.id, canceled)))
+        task = asyncio.get_running_loop().create_task(self._run(prediction, work(prediction.id, canceled)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        if call.cancel_after is not None:
-            timer = asyncio.get_running_loop().call_later(call.cancel_after, self._expire, prediction)
+        if request.cancel_after is not None:
+            timer = asyncio.get_running_loop().call_later(request.cancel_after, self._expire, prediction)
             task.add_done_callback(lambda _: timer.cancel())
         return prediction
 
-    async def _drive(self, prediction: LocalPrediction, work: AsyncGenerator[ModelEvent]) -> None:
+    async def _run(self, prediction: LocalPrediction, work: AsyncGenerator[ModelEvent]) -> None:
         try:
             async with aclosing(work) as events:
                 async for event in events:
                     self._apply(prediction, event)
-            self._stop(prediction, "failed", "the model ended without a result")
+            # Each of the ends here has no effect where an event of the work ended the prediction before.
+            self._end(prediction, "failed", "the model ended without a result")
         except asyncio.CancelledError:
-            self._stop(prediction, "failed", STOPPED)
+            self._end(prediction, "failed", STOPPED)
             raise
         except Exception as error:  # noqa: BLE001 - whatever goes wrong behind a prediction, its caller must see an end
-            self._stop(prediction, "failed", str(error) or type(error).__name__)
+            self._end(prediction, "failed", str(error) or type(error).__name__)
         finally:
             del self._cancels[prediction.id]
 
@@ -118,63 +121,64 @@ class Predictions:
         self._unwritten[prediction.id] = body, now
         del self._running[prediction.id]
         if len(body) <= _LARGE:
-            self._ended[prediction.id] = prediction
-            if len(self._ended) > _RECENT:
-                self._ended.popitem(last=False)
-        if not self._write() or self._timer is None:
+            self._recent[prediction.id] = prediction
+            if len(self._recent) > _MOST_RECENT:
+                self._recent.popitem(last=False)
+        if not self._write_ends() or self._timer is None:
             self._sweep()
 
-    def _write(self) -> bool:
-        """Whether the store now has every end."""
+    def _write_ends(self) -> bool:
+        """Write all unwritten ends; whether the store now has every one."""
         with suppress(sqlite3.Error):
-            # The smallest first: where it does not fit, nothing does.
-            for id, (body, ended) in sorted(self._unwritten.items(), key=_size):  # noqa: A001 - the API's own name
-                self._store.end(id, body, ended)
+            # On a full disk, a small end may still fit where a large one does not.
+            for id, (body, ended_at) in sorted(self._unwritten.items(), key=_size):  # noqa: A001 - the API's own name
+                self._store.end(id, body, ended_at)
                 del self._unwritten[id]
         return not self._unwritten
 
     def _sweep(self) -> None:
-        """Write what ended, remove the data whose time is over, and come back when there is more to do."""
+        """Write the unwritten ends, remove data that are due, and set a timer for the next time."""
         if self._timer:
             self._timer.cancel()
         self._timer = None
         if self._is_closed:
             return
         try:
-            wait = self._remove_due() if self._write() else _AGAIN
+            wait = self._remove_due() if self._write_ends() else _RETRY_DELAY
         except sqlite3.Error:
-            wait = _AGAIN
+            wait = _RETRY_DELAY
         if wait is not None:
             self._timer = asyncio.get_running_loop().call_later(wait, self._sweep)
 
     def _remove_due(self) -> float | None:
-        """Seconds until there are more; None where nothing is to be removed any more."""
-        if self._keep is None:
+        """Remove the data that are due. Returns seconds until more are; None where none will be."""
+        if self._retention is None:
             return None
-        for row in self._store.due(self._clock() - self._keep, _SWEPT):
-            self._ended.pop(row.id, None)
-            self._on_removed(row.id)  # first: what is noted as done is not done again after a crash
-            self._store.remove(row.id, _emptied(row))
-        ended = self._store.next_due()
-        return None if ended is None else max(ended + self._keep - self._clock(), 0.0)
+        for row in self._store.due(self._clock() - self._retention, _REMOVED_AT_ONCE):
+            self._recent.pop(row.id, None)
+            self._on_removed(row.id)  # before the note of it: after a crash in between, it is done again
+            self._store.remove(row.id, _emptied_body(row))
+        first_end = self._store.next_due()
+        return None if first_end is None else max(first_end + self._retention - self._clock(), 0.0)
 
-    def _stop(self, prediction: LocalPrediction, status: str, error: str | None = None) -> None:
+    def _end(self, prediction: LocalPrediction, status: str, error: str | None = None) -> None:
         self._apply(prediction, Ended(status, error=error))
 
     def _expire(self, prediction: LocalPrediction) -> None:
-        self._give_up(prediction, "aborted" if prediction.started_at is None else "canceled")
+        """End a prediction at its deadline, as Replicate does: one that has not started is ``aborted``."""
+        self._cancel(prediction, "aborted" if prediction.started_at is None else "canceled")
 
-    def _give_up(self, prediction: LocalPrediction, status: str) -> None:
+    def _cancel(self, prediction: LocalPrediction, status: str) -> None:
         if canceled := self._cancels.get(prediction.id):
-            canceled.set()  # first: what follows may find the disk full
-        self._stop(prediction, status)
+            canceled.set()  # before the end: that may fail on a full disk
+        self._end(prediction, status)
 
     def get(self, id: str) -> LocalPrediction | None:  # noqa: A002 - the API's own name
-        """One that runs, or ended not long ago: its events are at hand."""
-        return self._running.get(id) or self._ended.get(id)
+        """A prediction that is in memory, with its events: it is running, or ended not long ago."""
+        return self._running.get(id) or self._recent.get(id)
 
     def body(self, id: str, here: str) -> bytes | None:  # noqa: A002 - the API's own name
-        """Any of them as it is now, with addresses as the client of ``here`` reaches them."""
+        """Any prediction as it is now, as JSON. ``here`` becomes the origin of its addresses on this server."""
         if running := self._running.get(id):
             return resolve_origin(running.encode(), here)
         if unwritten := self._unwritten.get(id):
@@ -183,21 +187,21 @@ class Predictions:
         return resolve_origin(row.body, here) if row else None
 
     def cancel(self, id: str) -> None:  # noqa: A002 - the API's own name
-        """End it as ``canceled``, if it runs. Its model is told, and stopped by force if it goes on."""
+        """End a running prediction as ``canceled``. Its model is asked to stop, and killed if it goes on."""
         if running := self._running.get(id):
-            self._give_up(running, "canceled")
+            self._cancel(running, "canceled")
 
     def delete(self, id: str) -> None:  # noqa: A002 - the API's own name
-        """Remove one that has ended, with its files. Another one stays."""
+        """Remove an ended prediction, with its files. Does nothing to any other."""
         if id in self._running or self._store.get(id) is None:
             return
-        self._on_removed(id)  # first: the row is how a second attempt finds what is left after a crash
+        self._on_removed(id)  # before the row: after a crash in between, the prediction can be deleted again
         self._store.delete(id)
         self._unwritten.pop(id, None)
-        self._ended.pop(id, None)
+        self._recent.pop(id, None)
 
     async def wait(self, prediction: LocalPrediction, seconds: float) -> bool:
-        """Whether it ended within this time."""
+        """Wait for its end, at most so long; whether it has ended."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not prediction.is_terminal:
@@ -205,7 +209,7 @@ class Predictions:
         return prediction.is_terminal
 
     async def events(self, prediction: LocalPrediction) -> AsyncGenerator[ModelEvent]:
-        """Everything that happened and happens to it, to its end."""
+        """All of a prediction's events, from its first one to its end, as they come."""
         position = 0
         while True:
             while position < len(prediction.events):
@@ -222,31 +226,32 @@ class Predictions:
         created_after: float | None = None,
         created_before: float | None = None,
     ) -> ListPage[bytes]:
-        """Bodies of those created at or after the one time, and before the other; ``here`` as in ``body``.
+        """A page of the bodies of predictions that were created at or after the first time, and before the second.
 
-        Raises RefusedError for a cursor that is not from here.
+        ``here`` is as in ``body``. Raises RefusedError for a cursor that is not from here.
         """
         page = read_page(range(*self._store.bounds(created_after, created_before)), int, cursor)
         start, end = (page.items[-1], page.items[0] + 1) if page.items else (0, 0)
-        # As of now, all of them: others have their turns while the rest is read, and predictions end in these.
+        # Taken before the rows are read: other tasks run in between, and may end predictions.
         fresh = {id: body for id, (body, _) in self._unwritten.items()}  # noqa: A001 - the API's own name
-        fresh |= {each.id: each.encode() for each in self._running.values() if start <= each.number < end}
+        running = [prediction for prediction in self._running.values() if start <= prediction.number < end]
+        fresh |= {prediction.id: prediction.encode() for prediction in running}
         bodies, size = [], 0
         for row in self._store.between(start, end):
             bodies.append(resolve_origin(fresh.get(row.id, row.body), here))
             size += len(bodies[-1])
-            if size > _AT_ONCE:
+            if size > _READ_AT_ONCE:
                 size = 0
                 await asyncio.sleep(0)
         return ListPage(bodies, page.next, page.previous)
 
     async def close(self) -> None:
-        """End what still runs: as ``failed``, with the reason."""
+        """End the running predictions as ``failed``, with the reason."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._write()
+        self._write_ends()
         self._is_closed = True
         if self._timer:
             self._timer.cancel()
@@ -256,7 +261,7 @@ def _size(item: tuple[str, tuple[bytes, float]]) -> int:
     return len(item[1][0])
 
 
-def _abandoned(row: PredictionRow, now: float) -> bytes:
+def _failed_body(row: PredictionRow, now: float) -> bytes:
     end = {
         "status": "failed",
         "error": STOPPED,
@@ -266,5 +271,5 @@ def _abandoned(row: PredictionRow, now: float) -> bytes:
     return msgspec.json.encode(msgspec.json.decode(row.body, type=dict[str, Any]) | end)
 
 
-def _emptied(row: PredictionRow) -> bytes:
+def _emptied_body(row: PredictionRow) -> bytes:
     return msgspec.json.encode(msgspec.json.decode(row.body, type=dict[str, Any]) | REMOVED)

@@ -1,4 +1,4 @@
-"""What outlives the server: predictions, deployments and secrets, in one SQLite file."""
+"""The server's state on disk: predictions, deployments and secrets, in one SQLite file."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ CREATE TABLE predictions (
   id TEXT NOT NULL UNIQUE,
   created_at REAL NOT NULL,        -- Unix time; rises with the number
   ended_at REAL,
-  removed INTEGER NOT NULL,        -- whether its data are, some time after its end
-  webhook TEXT NOT NULL,           -- who is told of the end; empty for nobody
-  body BLOB NOT NULL               -- the prediction object: as created until it ended, then as ended
+  removed INTEGER NOT NULL,        -- whether its data have been removed
+  webhook TEXT NOT NULL,           -- the address for the event "completed"; empty for none
+  body BLOB NOT NULL               -- the prediction object: as it was created; from its end on, as it ended
 );
 CREATE INDEX predictions_created_at ON predictions (created_at);
 CREATE INDEX predictions_unfinished ON predictions (number) WHERE ended_at IS NULL;
@@ -45,15 +45,16 @@ class PredictionRow(msgspec.Struct, frozen=True):
 
 
 class Store:
-    """Works below ``folder``, for one process at a time. Not for use by several threads.
+    """A store below ``folder``, for one process at a time and one thread at a time.
 
-    A write is on its way to the disk when it returns: it survives this process, whatever ends it.
-    Raises LocalError where another process has the folder, it cannot be written, or what is in it is not from here.
+    A write is handed to the system before it returns: it survives the death of this process, but perhaps not a power
+    cut. Raises LocalError where another process uses the folder, where it cannot be written, or where the file in it is
+    not a store of this release.
     """
 
     def __init__(self, folder: Path) -> None:
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # what people ask of models is theirs
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # inputs and outputs are private
             self._lock = (folder / "lock").open("wb")
         except OSError as error:
             raise LocalError(f"{folder} cannot be written ({error.strerror}): name another --state") from None
@@ -62,12 +63,12 @@ class Store:
         except BlockingIOError:
             self._lock.close()
             raise LocalError(f"{folder} is in use by another local server: stop it, or name another --state") from None
-        place = folder / "server.db"
+        file = folder / "server.db"
         try:
-            self._connection = _connect(place)
+            self._connection = _connect(file)
         except sqlite3.DatabaseError as error:
             self._lock.close()
-            raise LocalError(f"{place} cannot be read: {error}; move it away to begin anew") from None
+            raise LocalError(f"{file} cannot be read: {error}; move it away to begin anew") from None
 
     def close(self) -> None:
         self._connection.close()
@@ -84,31 +85,31 @@ class Store:
         return next(self._rows("WHERE id = ?", id), None)
 
     def unfinished(self) -> list[PredictionRow]:
-        """Those whose end was never written, oldest first."""
+        """Predictions whose end was never written, oldest first."""
         return list(self._rows("WHERE ended_at IS NULL ORDER BY number"))
 
-    def due(self, ended_by: float, most: int) -> list[PredictionRow]:
-        """Those that had ended by then and have their data still, at most so many, the first to end first."""
-        return list(self._rows("WHERE ended_at <= ? AND NOT removed ORDER BY ended_at LIMIT ?", ended_by, most))
+    def due(self, ended_by: float, limit: int) -> list[PredictionRow]:
+        """Predictions that ended by this time and still have their data, at most ``limit``, the first to end first."""
+        return list(self._rows("WHERE ended_at <= ? AND NOT removed ORDER BY ended_at LIMIT ?", ended_by, limit))
 
     def next_due(self) -> float | None:
-        """When the first of those that have their data ended."""
-        found = self._connection.execute("SELECT min(ended_at) FROM predictions WHERE NOT removed").fetchone()[0]
-        return None if found is None else float(found)
+        """The earliest end of the predictions that still have their data; None where there are none."""
+        first_end = self._connection.execute("SELECT min(ended_at) FROM predictions WHERE NOT removed").fetchone()[0]
+        return None if first_end is None else float(first_end)
 
     def remove(self, id: str, body: bytes) -> None:  # noqa: A002 - the API's own name
-        """Note that its data are removed: ``body`` is what is left."""
+        """Note that a prediction's data are removed; ``body`` is the object without them."""
         self._connection.execute("UPDATE predictions SET body = ?, removed = 1 WHERE id = ?", (body, id))
 
     def delete(self, id: str) -> None:  # noqa: A002 - the API's own name
         self._connection.execute("DELETE FROM predictions WHERE id = ?", (id,))
 
     def last(self) -> PredictionRow | None:
-        """The newest."""
+        """The newest prediction."""
         return next(self._rows("ORDER BY number DESC LIMIT 1"), None)
 
     def bounds(self, created_after: float | None, created_before: float | None) -> tuple[int, int]:
-        """The numbers, first and after the last, of what was created at or after the one time, before the other."""
+        """The range of numbers (the end not included) of predictions created at or after one time, before another."""
         newest = self._connection.execute("SELECT max(number) FROM predictions").fetchone()[0]
         low, high = 0, 0 if newest is None else int(newest) + 1
         if created_after is not None:
@@ -118,26 +119,26 @@ class Store:
         return low, high
 
     def between(self, low: int, high: int) -> Iterator[PredictionRow]:
-        """Those with numbers from ``low`` up to ``high`` (not included), newest first, read one by one."""
+        """Predictions with numbers from ``low`` up to ``high`` (not included), newest first, read one by one."""
         return self._rows("WHERE number >= ? AND number < ? ORDER BY number DESC", low, high)
 
     def _first_since(self, at: float, default: int) -> int:
         query = "SELECT number FROM predictions WHERE created_at >= ? ORDER BY created_at, number LIMIT 1"
-        found = self._connection.execute(query, (at,)).fetchone()
-        return int(found[0]) if found else default
+        row = self._connection.execute(query, (at,)).fetchone()
+        return int(row[0]) if row else default
 
-    def _rows(self, rest: str, *values: object) -> Iterator[PredictionRow]:
+    def _rows(self, clauses: str, *values: object) -> Iterator[PredictionRow]:
         columns = "number, id, created_at, ended_at, webhook, body"
-        query = f"SELECT {columns} FROM predictions {rest}"  # noqa: S608 - written here, no word from outside
-        return (PredictionRow(*found) for found in self._connection.execute(query, values))
+        query = f"SELECT {columns} FROM predictions {clauses}"  # noqa: S608 - the clauses are constants of this module
+        return (PredictionRow(*row) for row in self._connection.execute(query, values))
 
     def deployments(self) -> list[bytes]:
-        """All of them, the newest first, as ``put_deployment`` got them."""
+        """The bodies of all deployments, as ``put_deployment`` took them, the newest first."""
         return [body for (body,) in self._connection.execute("SELECT body FROM deployments ORDER BY number DESC")]
 
     def deployment(self, name: str) -> bytes | None:
-        found = self._connection.execute("SELECT body FROM deployments WHERE name = ?", (name,)).fetchone()
-        return found and bytes(found[0])
+        row = self._connection.execute("SELECT body FROM deployments WHERE name = ?", (name,)).fetchone()
+        return row and bytes(row[0])
 
     def put_deployment(self, name: str, body: bytes) -> None:
         self._connection.execute(
@@ -149,15 +150,15 @@ class Store:
         self._connection.execute("DELETE FROM deployments WHERE name = ?", (name,))
 
     def secret(self, name: str) -> str:
-        """One that is made at its first use: base64 of 24 random bytes."""
-        made = b64encode(secrets.token_bytes(24)).decode()
-        self._connection.execute("INSERT OR IGNORE INTO secrets VALUES (?, ?)", (name, made))
+        """The secret of that name: base64 of 24 random bytes, made at its first use."""
+        new = b64encode(secrets.token_bytes(24)).decode()
+        self._connection.execute("INSERT OR IGNORE INTO secrets VALUES (?, ?)", (name, new))
         return str(self._connection.execute("SELECT secret FROM secrets WHERE name = ?", (name,)).fetchone()[0])
 
 
-def _connect(place: Path) -> sqlite3.Connection:
-    """To a store that has its tables. Raises sqlite3.DatabaseError for what is no store of this release."""
-    connection = sqlite3.connect(place, isolation_level=None, check_same_thread=False)
+def _connect(file: Path) -> sqlite3.Connection:
+    """Open a store, with its tables. Raises sqlite3.DatabaseError for a file that is no store of this release."""
+    connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
     try:
         _prepare(connection)
     except BaseException:
@@ -168,9 +169,9 @@ def _connect(place: Path) -> sqlite3.Connection:
 
 def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    found = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if found == 0:
+    connection.execute("PRAGMA synchronous = NORMAL")  # no sync at each write: nothing here was paid for
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version == 0:
         connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-    elif found != _VERSION:
-        raise sqlite3.DatabaseError(f"it is of version {found}, and this release knows {_VERSION}")
+    elif version != _VERSION:
+        raise sqlite3.DatabaseError(f"it is of version {version}, and this release knows {_VERSION}")

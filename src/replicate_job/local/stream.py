@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from replicate_job.local.prediction import LocalPrediction, ModelEvent
     from replicate_job.local.predictions import Predictions
 
-_NUMBER = re.compile(r".*:(\d{1,12})", re.ASCII)
+_EVENT_ID = re.compile(r".*:(\d{1,12})", re.ASCII)
 _OPENING = encode_comment("this machine")
-_AT_ONCE = 2**16  # bytes
+_SENT_AT_ONCE = 2**16  # bytes
 
 
 async def stream(predictions: Predictions, prediction: LocalPrediction, last: str, here: str) -> AsyncIterator[bytes]:
-    """All that happened and happens to it, after the output whose id is ``last``; ``here`` is this server's address.
+    """A prediction's events to its end, after the output whose id is ``last``. ``here`` is this server's origin.
 
-    Ids count outputs, which is what a client must neither miss nor see twice.
+    Ids count outputs: these a client must neither miss nor see twice. A log has the id of the output before it.
     """
     yield _OPENING
-    seen, number = _seen(last), 0
+    seen, number = _outputs_seen(last), 0
     async with aclosing(predictions.events(prediction)) as events:
         async for event in events:
             is_output = isinstance(event, Produced)
@@ -41,43 +41,44 @@ async def stream(predictions: Predictions, prediction: LocalPrediction, last: st
 
 
 async def replay(body: bytes, last: str) -> AsyncIterator[bytes]:
-    """What became of one that ended long ago: its log, and its outputs after the one whose id is ``last``."""
+    """A stream of a prediction whose events are not in memory any more: its log, then its outputs after ``last``."""
     yield _OPENING
     prediction: dict[str, Any] = msgspec.json.decode(body)
-    began = datetime.fromisoformat(prediction["created_at"]).timestamp()
-    output, seen = prediction["output"], _seen(last)
+    created_at = datetime.fromisoformat(prediction["created_at"]).timestamp()
+    output, seen = prediction["output"], _outputs_seen(last)
     values = output if isinstance(output, list) else [] if output is None else [output]
     if prediction["logs"] and not seen:
-        yield encode(Logged(prediction["logs"]), event_id(began, -1))
+        yield encode(Logged(prediction["logs"]), event_id(created_at, -1))
     for number, value in list(enumerate(values))[seen:]:
-        yield encode(Produced(value), event_id(began, number))
+        yield encode(Produced(value), event_id(created_at, number))
     yield encode(Ended(prediction["status"], error=prediction["error"]), "")
 
 
-def _seen(last: str) -> int:
-    """How many outputs a client had that saw this id last."""
-    number = _NUMBER.fullmatch(last)
+def _outputs_seen(last: str) -> int:
+    """How many outputs a client has that saw the id ``last``."""
+    number = _EVENT_ID.fullmatch(last)
     return int(number[1]) + 1 if number else 0
 
 
 async def paced(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The pieces, and now and then a turn of the event loop.
+    """The pieces, with a pause for the event loop now and then.
 
-    A connection says only in the next turn that its client does not read: until then it would take all there is.
+    A connection reports only in the loop's next iteration that its client does not read. Without the pause, it would
+    take all pieces into memory before.
     """
     size = 0
     async for piece in pieces:
         yield piece
         size += len(piece)
-        if size > _AT_ONCE:
+        if size > _SENT_AT_ONCE:
             size = 0
             await asyncio.sleep(0)
 
 
 def encode(event: ModelEvent, id: str) -> bytes:  # noqa: A002 - the field's own name
-    """Empty for an event that streams do not have. ``done`` and ``error`` bear no id.
+    """An event as bytes; empty for one that streams do not show. ``done`` and ``error`` have no id.
 
-    What was printed bears that of the output before it: Python's client (1.0.7) tells events apart by their ids.
+    A log has the id of the output before it, not none: Python's client (1.0.7) tells events apart by their ids.
     """
     match event:
         case Produced():

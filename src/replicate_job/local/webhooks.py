@@ -1,4 +1,4 @@
-"""Sends predictions' webhooks: what happened to one, to the address that its caller named."""
+"""Sends webhooks: a prediction's events, to the address that its caller named."""
 
 from __future__ import annotations
 
@@ -27,19 +27,21 @@ if TYPE_CHECKING:
 
 _KINDS = {Started: "start", Produced: "output", Logged: "logs", Ended: "completed"}
 _DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # a minute in all
-_AT_ONCE = 20  # requests to one receiver
-_LAST_MOMENT = 1.0  # seconds
-_TAKEN = range(200, 300)
-_GONE = 410  # the scheme's word for "never again"
+_CONCURRENT = 20  # requests to one receiver
+_CLOSE_TIMEOUT = 1.0  # seconds
+_ACCEPTED = range(200, 300)
+_GONE = 410  # by the webhooks' scheme: do not send again
 
 
 class Webhooks:
     """All webhooks of one server, signed with ``secret`` (``whsec_…``). Times are in seconds.
 
-    ``output`` and ``logs`` are one request for all that a ``window`` brought, and tried once, as ``start`` is;
-    ``completed`` is tried again after each of ``delays``, until the answer is 2xx or 410. A request ends after
-    ``timeout``; redirects are not followed. ``on_notice`` hears a line when a prediction's receiver first fails, and
-    when its ``completed`` is given up; it names the receiver's origin alone, for an address may hold a secret.
+    Events of kind ``output`` and ``logs`` are sent at most once a ``window``. They and ``start`` are sent once;
+    ``completed`` is sent again after each of ``delays``, until the answer is 2xx or 410. A request ends after
+    ``timeout``; redirects are not followed.
+
+    ``on_notice`` is called with a line when a prediction's receiver first fails, and when its ``completed`` is given
+    up. The line names only the receiver's origin, as the address may hold a secret.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class Webhooks:
         self.on_notice, self.window, self.delays = on_notice, window, tuple(delays)
         self.secret, self._timeout = secret, timedelta(seconds=timeout)
         self._clients: dict[bool, Client] = {}
-        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def watch(
@@ -64,20 +66,20 @@ class Webhooks:
         url: str,
         filter: frozenset[str] = BY_DEFAULT,  # noqa: A002 - the API's own word
     ) -> None:
-        """Send what happens to a prediction, in its order. ``body`` gives the prediction's JSON as of now.
+        """Send a prediction's events in their order. ``body`` returns the prediction's JSON as of now.
 
-        Raises ValueError for a ``url`` that is none for ``is_receiver``.
+        Raises ValueError for a ``url`` that ``is_receiver`` does not accept.
         """
         self._begin(_Watch(_Receiver(self, url), body, filter).run(events))
 
     def send_completed(self, body: bytes, url: str) -> None:
-        """Send the end of a prediction that nobody watches. Raises ValueError as ``watch`` does."""
-        self._begin(_Receiver(self, url).insist(body))
+        """Send the end of a prediction that is not watched. Raises ValueError as ``watch`` does."""
+        self._begin(_Receiver(self, url).send_until_accepted(body))
 
     async def close(self) -> None:
-        """Give what is on its way a second. End the predictions before: their ends are on their way then."""
+        """Let requests under way end within a second. End the predictions first, so that their ends are sent too."""
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_LAST_MOMENT)
+            await asyncio.wait(self._tasks, timeout=_CLOSE_TIMEOUT)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -90,12 +92,12 @@ class Webhooks:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def turns(self, origin: str) -> asyncio.Semaphore:
-        """One for each receiver: what one keeps waiting holds up no other."""
-        return self._turns.setdefault(origin, asyncio.Semaphore(_AT_ONCE))
+    def slots(self, origin: str) -> asyncio.Semaphore:
+        """Limits the concurrent requests to one receiver, so that a slow one does not delay the others."""
+        return self._slots.setdefault(origin, asyncio.Semaphore(_CONCURRENT))
 
     async def post(self, url: Url, id: str, body: bytes) -> int:  # noqa: A002 - the scheme's own name
-        """The status of the answer, whose body is not read. Raises TransportError."""
+        """Send one request and return the answer's status; its body is not read. Raises TransportError."""
         at = int(time.time())
         headers = {
             "content-type": "application/json",
@@ -109,47 +111,47 @@ class Webhooks:
                 return response.status
 
     def _client(self, url: Url) -> Client:
-        """Built at first use: it reads the system's certificates."""
+        """Built at its first use, because it reads the system's certificates."""
         direct = is_loopback((url.host_str or "").strip("[]"))
         if direct not in self._clients:
-            # Each on a connection of its own: one that is kept may be closed just as it is used, and most webhooks
-            # are tried once.
+            # A connection a request: a receiver may close an idle one just when it is used, and most webhooks are
+            # sent only once.
             builder = ClientBuilder().user_agent("replicate-job").follow_redirects(False).pool_max_idle_per_host(0)
             self._clients[direct] = build(builder.no_proxy() if direct else builder)
         return self._clients[direct]
 
 
 class _Receiver:
-    """Where one prediction's webhooks go."""
+    """The receiver of one prediction's webhooks."""
 
     def __init__(self, webhooks: Webhooks, url: str) -> None:
         if not is_receiver(url):
             raise ValueError("not an address that webhooks can be sent to")
         self.webhooks, self._url = webhooks, Url(url)
         self._origin = self._url.origin_ascii or ""
-        self._turns = webhooks.turns(self._origin)
+        self._slots = webhooks.slots(self._origin)
         self._has_failed = False
 
-    async def try_once(self, body: bytes) -> None:
-        await self._send(_new_message(), body)
+    async def send_once(self, body: bytes) -> None:
+        await self._send(_new_message_id(), body)
 
-    async def insist(self, body: bytes) -> None:
-        # One message, however often it is sent: whoever takes it twice can tell by its id.
-        message, begun = _new_message(), time.monotonic()
+    async def send_until_accepted(self, body: bytes) -> None:
+        # All attempts have the same id: by it, a receiver knows a message that it has already.
+        message_id, start = _new_message_id(), time.monotonic()
         for delay in self.webhooks.delays:
-            if not await self._send(message, body):
+            if not await self._send(message_id, body):
                 return
             await asyncio.sleep(delay)
-        if fault := await self._send(message, body):
-            spent = time.monotonic() - begun
+        if fault := await self._send(message_id, body):
+            spent = time.monotonic() - start
             self.webhooks.on_notice(f"the webhook of a prediction's end was given up after {spent:.0f} s: {fault}")
 
-    async def _send(self, message: str, body: bytes) -> str:
-        """What went wrong; empty where it is settled."""
+    async def _send(self, message_id: str, body: bytes) -> str:
+        """Send one request. Returns what went wrong; empty where it need not be sent again."""
         try:
-            async with self._turns:
-                status = await self.webhooks.post(self._url, message, body)
-            fault = "" if status in _TAKEN or status == _GONE else f"{self._origin}: answered {status}"
+            async with self._slots:
+                status = await self.webhooks.post(self._url, message_id, body)
+            fault = "" if status in _ACCEPTED or status == _GONE else f"{self._origin}: answered {status}"
         except TransportError as error:
             fault = str(error)
         if fault and not self._has_failed:
@@ -159,13 +161,13 @@ class _Receiver:
 
 
 class _Watch:
-    """Follows one prediction. Reading never waits for sending, and what is sent is not older than it need be."""
+    """Follows one prediction. Events are read without waiting for requests, and each request has the latest state."""
 
     def __init__(self, receiver: _Receiver, body: Callable[[], bytes], filter: frozenset[str]) -> None:  # noqa: A002 - the API's own word
         self._receiver, self._body, self._filter = receiver, body, filter
-        self._start: bytes | None = None
-        self._is_behind = self._is_completed = self._is_over = False
-        self._news = asyncio.Event()
+        self._start: bytes | None = None  # the body to send for "start"
+        self._has_unsent = self._is_completed = self._is_over = False
+        self._changed = asyncio.Event()
 
     async def run(self, events: AsyncGenerator[ModelEvent]) -> None:
         async with asyncio.TaskGroup() as both:
@@ -183,35 +185,35 @@ class _Watch:
                     case "completed":
                         self._is_completed = True
                     case _:
-                        self._is_behind = True
-                self._news.set()
+                        self._has_unsent = True
+                self._changed.set()
         self._is_over = True
-        self._news.set()
+        self._changed.set()
 
     async def _send(self) -> None:
-        clock, free = asyncio.get_running_loop().time, 0.0
+        clock, window_end = asyncio.get_running_loop().time, 0.0
         while True:
             if self._start is not None:
                 body, self._start = self._start, None
-                await self._receiver.try_once(body)
-            elif self._is_completed:
-                await self._receiver.insist(self._body())
+                await self._receiver.send_once(body)
+            elif self._is_completed:  # its body has all output and logs that are not sent yet
+                await self._receiver.send_until_accepted(self._body())
                 return
-            elif self._is_behind and clock() >= free:
-                self._is_behind, free = False, clock() + self._receiver.webhooks.window
-                await self._receiver.try_once(self._body())
-            elif self._is_over and not self._is_behind:
+            elif self._has_unsent and clock() >= window_end:
+                self._has_unsent, window_end = False, clock() + self._receiver.webhooks.window
+                await self._receiver.send_once(self._body())
+            elif self._is_over and not self._has_unsent:
                 return
             else:
-                await self._wait(until=free if self._is_behind else None)
+                await self._wait(until=window_end if self._has_unsent else None)
 
     async def _wait(self, until: float | None) -> None:
-        """For news, or until this time of the loop's clock."""
-        self._news.clear()
+        """Wait for an event, or until this time of the loop's clock."""
+        self._changed.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout_at(until):
-                await self._news.wait()
+                await self._changed.wait()
 
 
-def _new_message() -> str:
+def _new_message_id() -> str:
     return f"msg_{new_id()}"

@@ -123,7 +123,7 @@ async def test_the_group_ends_with_its_leader(tmp_path: Path) -> None:
             assert await asyncio.to_thread(end.read) == b""
     finally:
         await program.close()
-        program.leave()
+        program.stop_reading()
     end.close()
 
 

@@ -67,7 +67,7 @@ async def test_a_file_is_there_when_it_is_whole_and_never_before(tmp_path: Path)
     drafts, shelf = Drafts(tmp_path / "unfinished"), tmp_path / "shelf"
     async with drafts.filled(chunks(b"one", b"two"), 6) as draft:
         assert read_file(shelf / "a") is None
-        made = draft.keep(shelf, "a", id="a", name="x.txt", content_type="text/plain", created_at=1.0)
+        made = draft.store(shelf, "a", id="a", name="x.txt", content_type="text/plain", created_at=1.0)
     assert made == read_file(shelf / "a")
     assert (made.path.read_bytes(), made.size) == (b"onetwo", 6)
     assert list((tmp_path / "unfinished").iterdir()) == []

@@ -77,7 +77,7 @@ def files(tmp_path: Path) -> Files:
 @pytest.mark.parametrize("origin", [OWN, ORIGIN, "http://localhost:5999", "HTTP://[::1]:5999", "https://me.example"])
 async def test_uploads_and_outputs_are_read_from_disk_whatever_the_server_is_called(files: Files, origin: str) -> None:
     upload = await files.uploads.add(b"x", "cat.png", "image/png", {})
-    output = await files.outputs.keep("q" * 26, "data:image/webp;base64,eA==", DOCUMENT)
+    output = await files.outputs.store("q" * 26, "data:image/webp;base64,eA==", DOCUMENT)
     given = {
         "image": f"{origin}/v1/files/{upload.id}",
         "masks": [
@@ -197,7 +197,7 @@ async def test_what_a_dead_server_had_fetched_is_removed_at_the_next_start(tmp_p
 
 
 async def test_an_output_is_removed_with_its_prediction(tmp_path: Path, files: Files) -> None:
-    await files.outputs.keep(ID, "data:,x", DOCUMENT)
+    await files.outputs.store(ID, "data:,x", DOCUMENT)
     files.outputs.remove(ID)
     assert files.outputs.get(ID, "output.txt") is None
     assert not list((tmp_path / "outputs").iterdir())

@@ -51,7 +51,7 @@ def names(outputs: Outputs, kept: list[str]) -> dict[str, str]:
 
 
 async def test_a_file_output_becomes_an_address_and_is_there_after_a_restart(tmp_path: Path, outputs: Outputs) -> None:
-    kept = await outputs.keep(ID, url("hello", "image/webp"), document(FILE))
+    kept = await outputs.store(ID, url("hello", "image/webp"), document(FILE))
     assert kept == f"{ORIGIN}/outputs/{ID}/output.webp"
     file = open_outputs(tmp_path).get(ID, "output.webp")
     assert file
@@ -60,8 +60,8 @@ async def test_a_file_output_becomes_an_address_and_is_there_after_a_restart(tmp
 
 async def test_the_whole_list_follows_its_parts_without_being_written_again(tmp_path: Path, outputs: Outputs) -> None:
     listed = document({"type": "array", "items": FILE})
-    parts = [await outputs.keep(ID, url(str(number)), listed, number) for number in range(3)]
-    whole = await outputs.keep(ID, [url(str(number)) for number in range(3)], listed)
+    parts = [await outputs.store(ID, url(str(number)), listed, number) for number in range(3)]
+    whole = await outputs.store(ID, [url(str(number)) for number in range(3)], listed)
     assert whole == parts
     assert names(outputs, parts) == {f"out-{number}.txt": str(number) for number in range(3)}
     assert len(list((tmp_path / "outputs" / ID).iterdir())) == 3
@@ -83,7 +83,7 @@ async def test_files_inside_objects_and_lists_are_found_by_references_and_altern
         "any": [url("5"), "data", 7],
         "extra": url("6"),
     }
-    kept = await outputs.keep(ID, value, document({"type": "object", "properties": fields}, Picture=FILE))
+    kept = await outputs.store(ID, value, document({"type": "object", "properties": fields}, Picture=FILE))
     assert (kept["text"], kept["any"][1:], kept["deep"][1]) == (url("4"), ["data", 7], {"mask": None})
     files = [kept["picture"], kept["maybe"], kept["deep"][0]["mask"], kept["any"][0], kept["extra"]]
     assert names(outputs, files) == {
@@ -98,7 +98,7 @@ async def test_files_inside_objects_and_lists_are_found_by_references_and_altern
 async def test_fields_whose_names_differ_in_what_no_file_name_shows_keep_their_own_files(outputs: Outputs) -> None:
     fields = ("a b", "a-b", "a/b", "../up", "..", "", "é", "ü", "x" * 500, "x" * 501)
     value = {name: url(str(number)) for number, name in enumerate(fields)}
-    kept = await outputs.keep(ID, value, {})
+    kept = await outputs.store(ID, value, {})
     assert sorted(names(outputs, list(kept.values())).values()) == sorted(map(str, range(len(fields))))
 
 
@@ -106,7 +106,7 @@ async def test_fields_whose_names_differ_in_what_no_file_name_shows_keep_their_o
 async def test_what_is_no_data_url_stays_as_it_is_and_leaves_nothing(
     tmp_path: Path, outputs: Outputs, text: str
 ) -> None:
-    assert await outputs.keep(ID, text, document(FILE)) == text
+    assert await outputs.store(ID, text, document(FILE)) == text
     assert not (tmp_path / "outputs").exists()
     assert not list((tmp_path / "unfinished").iterdir())
 
@@ -115,7 +115,7 @@ async def test_a_large_file_takes_little_memory_beside_its_own_text(outputs: Out
     text = url("x" * 30_000_000, "application/zip")
     tracemalloc.start()
     try:
-        await outputs.keep(ID, text, document(FILE))
+        await outputs.store(ID, text, document(FILE))
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
         tracemalloc.stop()
@@ -139,20 +139,20 @@ async def test_what_is_written_after_a_cancellation_is_forgotten_with_the_rest(t
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))  # what comes second waits for the first
     drafts, listed = SlowDrafts(tmp_path / "unfinished"), document({"type": "array", "items": FILE})
     outputs = Outputs(tmp_path / "outputs", drafts)
-    begun = asyncio.create_task(outputs.keep(ID, [url("first"), url("second")], listed))
+    begun = asyncio.create_task(outputs.store(ID, [url("first"), url("second")], listed))
     await drafts.is_begun.wait()
     begun.cancel()
     await asyncio.wait([begun])
     outputs.forget(ID)
     drafts.goes_on.set()
-    again = await outputs.keep(ID, [url("third"), url("fourth")], listed)
+    again = await outputs.store(ID, [url("third"), url("fourth")], listed)
     assert list(names(outputs, again).values()) == ["third", "fourth"]
 
 
 async def test_removed_outputs_are_gone_and_others_stay(tmp_path: Path, outputs: Outputs) -> None:
     other = "q" * 26
     for prediction in (ID, other):
-        await outputs.keep(prediction, url("x"), document(FILE))
+        await outputs.store(prediction, url("x"), document(FILE))
     outputs.remove(ID)
     assert [path.name for path in (tmp_path / "outputs").iterdir()] == [other]
     outputs.remove(ID)
@@ -167,7 +167,7 @@ async def test_removed_outputs_are_gone_and_others_stay(tmp_path: Path, outputs:
 async def test_names_that_lead_elsewhere_find_and_remove_nothing(
     tmp_path: Path, outputs: Outputs, prediction: str, name: str
 ) -> None:
-    await outputs.keep(ID, url("x"), document(FILE))
+    await outputs.store(ID, url("x"), document(FILE))
     assert outputs.get(prediction, name) is None
     if prediction != ID:
         outputs.remove(prediction)
@@ -176,4 +176,4 @@ async def test_names_that_lead_elsewhere_find_and_remove_nothing(
 
 async def test_nothing_is_written_under_an_id_that_is_none(outputs: Outputs) -> None:
     with pytest.raises(ValueError, match="not the id"):
-        await outputs.keep("../x", url("x"), document(FILE))
+        await outputs.store("../x", url("x"), document(FILE))

@@ -27,8 +27,8 @@ class Clock:
         return self.now
 
 
-def open_uploads(folder: Path, clock: Clock, keep_for: float = 3600.0) -> UploadStore:
-    return UploadStore(folder / "files", SECRET, Drafts(folder / "unfinished"), keep_for=keep_for, clock=clock)
+def open_uploads(folder: Path, clock: Clock, lifetime: float = 3600.0) -> UploadStore:
+    return UploadStore(folder / "files", SECRET, Drafts(folder / "unfinished"), lifetime=lifetime, clock=clock)
 
 
 @pytest.fixture

@@ -1,1 +1,1 @@
-"""The models that there are, and their versions."""
+"""The models that this machine can run, and their versions."""

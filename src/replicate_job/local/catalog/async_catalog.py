@@ -1,4 +1,4 @@
-"""The catalog as an event loop asks it."""
+"""The catalog for an event loop: its work on the file system is done in threads."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from replicate_job.local.catalog.catalog import Catalog
     from replicate_job.local.catalog.model import LocalModel
 
-Found = TypeVar("Found")
+T = TypeVar("T")
 
 
 class AsyncCatalog:
-    """What was looked at just now comes at once. All else is up to threads, of which one reads what was edited.
+    """``Catalog``, with the same methods.
 
-    The methods are those of ``Catalog``.
+    A model that was checked a moment ago is returned at once. Otherwise a thread of any kind checks whether its files
+    have changed, and a single thread reads folders that are new or have changed.
     """
 
     def __init__(self, catalog: Catalog) -> None:
@@ -29,28 +30,28 @@ class AsyncCatalog:
         """Raises LocalError for a model that cannot be read."""
         if model := self._catalog.fresh(owner, name):
             return model
-        unchanged = await asyncio.to_thread(self._catalog.unchanged, owner, name)  # walks through its folder
-        return unchanged or await self._look(lambda: self._catalog.find(owner, name))
+        unchanged = await asyncio.to_thread(self._catalog.unchanged, owner, name)
+        return unchanged or await self._in_thread(lambda: self._catalog.find(owner, name))
 
     async def version(self, id: str) -> LocalModel | None:  # noqa: A002 - the API's own name
-        return self._catalog.seen(id) or await self._look(lambda: self._catalog.version(id))
+        return self._catalog.seen(id) or await self._in_thread(lambda: self._catalog.version(id))
 
     async def versions(self, model: LocalModel) -> list[LocalModel]:
-        return await self._look(lambda: self._catalog.versions(model))
+        return await self._in_thread(lambda: self._catalog.versions(model))
 
     async def models(self) -> list[LocalModel]:
-        return await self._look(self._catalog.models)
+        return await self._in_thread(self._catalog.models)
 
     @property
     def faults(self) -> list[str]:
         return self._catalog.faults
 
     async def prune(self) -> None:
-        await self._look(self._catalog.prune)
+        await self._in_thread(self._catalog.prune)
 
     def close(self) -> None:
-        """Let a look that goes on end by itself; nobody waits for it any more."""
+        """Start no more work in the thread. Work under way ends by itself."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _look(self, work: Callable[[], Found]) -> Found:
+    async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -21,26 +21,28 @@ if TYPE_CHECKING:
     from replicate_job.local.catalog.folder import FolderEntry
 
 BUILT_IN = Path(__file__).parents[2] / "builtin_models"
-_TRIES = 5
+_ATTEMPTS = 5
 
 
-class _Known(msgspec.Struct):
-    """A model as it was last seen. ``folders`` are those that make its version."""
+class _SeenModel(msgspec.Struct):
+    """A model as it was last read from ``source``. Its version depends on ``folders``, which had these ``entries``."""
 
     model: LocalModel
-    place: Path
+    source: Path
     folders: list[Path]
-    seen: list[list[FolderEntry]]
-    looked_at: float
+    entries: list[list[FolderEntry]]
+    checked_at: float
 
 
 class Catalog:
     """Models by name and by version. A name in an earlier folder hides the same name in a later one.
 
-    A folder holds ``owner/name/cog.yaml``, or is a Cog project itself. ``versions`` is where every version that was
-    seen is kept, so that it can be run after its folder was edited; without it, only what is there now can be run.
-    Folders are looked at again after ``interval`` seconds; the built-in ones are not. To look at one that is new or was
-    edited reads every file of it: one thread at a time may do that, while others ask for what is ``unchanged``.
+    A folder holds ``owner/name/cog.yaml``, or is a Cog project itself. Below ``versions``, every version that was seen
+    is stored, so that it can be run after its folder was edited. Without it, only current versions can be run.
+
+    Folders are checked for changes after ``interval`` seconds, the built-in ones never. Reading a folder that is new or
+    has changed reads all its files: only one thread at a time may do that (``find``, ``version``, ``models``), while
+    others call ``unchanged``.
     """
 
     def __init__(
@@ -54,9 +56,9 @@ class Catalog:
         self._roots = (*(Path(folder).absolute() for folder in folders), BUILT_IN)
         self._versions = Versions(versions) if versions else None
         self._interval, self._clock = interval, clock
-        self._known: dict[tuple[str, str], _Known] = {}
+        self._seen: dict[tuple[str, str], _SeenModel] = {}
         self._by_id: dict[str, LocalModel] = {}
-        self._places: dict[tuple[str, str], Path] = {}
+        self._sources: dict[tuple[str, str], Path] = {}
         self._empty: list[Path] = []
         self._listed_at = -math.inf
         self.faults: list[str] = []
@@ -66,113 +68,115 @@ class Catalog:
         """The model of that name; None where there is none. Raises LocalError for one that cannot be read."""
         if model := self.unchanged(owner, name):
             return model
-        # The name comes from a request: it picks one of the folders that are there, and never becomes a path.
-        if place := self._list().get((owner, name)):
+        # The name comes from a request: it selects a folder of the list, and never becomes part of a path.
+        if source := self._list().get((owner, name)):
             try:
-                return self._read(owner, name, place)
+                return self._read(owner, name, source)
             except LocalError:
-                if (place / "cog.yaml").exists():
+                if (source / "cog.yaml").exists():
                     raise
-                self._listed_at = -math.inf  # it went since the folders were listed
-        self._known.pop((owner, name), None)
+                self._listed_at = -math.inf  # the folder was removed after the listing
+        self._seen.pop((owner, name), None)
         return None
 
     def fresh(self, owner: str, name: str) -> LocalModel | None:
-        """The model of that name if it was looked at within the interval. Reads nothing."""
-        known = self._known.get((owner, name))
-        if known and (known.model.is_built_in or self._clock() - known.looked_at < self._interval):
-            return known.model
+        """The model of that name if it was checked within the interval. Reads nothing."""
+        seen = self._seen.get((owner, name))
+        if seen and (seen.model.is_built_in or self._clock() - seen.checked_at < self._interval):
+            return seen.model
         return None
 
     def unchanged(self, owner: str, name: str) -> LocalModel | None:
-        """The model of that name if it was seen and its files are as they were then. Reads none of them."""
+        """The model of that name if its files are as they were when it was read. Reads none of them."""
         if model := self.fresh(owner, name):
             return model
-        known, now = self._known.get((owner, name)), self._clock()
-        if known is None:
+        seen, now = self._seen.get((owner, name)), self._clock()
+        if seen is None:
             return None
         with suppress(OSError):
-            is_there = self._list().get((owner, name)) == known.place
-            is_kept = known.model.folder.exists()  # another process may have removed the copy
-            if is_there and is_kept and [entries(folder) for folder in known.folders] == known.seen:
-                known.looked_at = now
-                return known.model
+            is_listed = self._list().get((owner, name)) == seen.source
+            is_stored = seen.model.folder.exists()  # another process may have removed the copy
+            if is_listed and is_stored and [entries(folder) for folder in seen.folders] == seen.entries:
+                seen.checked_at = now
+                return seen.model
         return None
 
     def seen(self, id: str) -> LocalModel | None:  # noqa: A002 - the API's own name
-        """The model of this version if it was asked for before. Reads nothing."""
-        found = self._by_id.get(id)
-        if found and not found.is_built_in and self._versions and not self._versions.touch(id):
+        """The model of this version if it was read or asked for before. Reads nothing."""
+        model = self._by_id.get(id)
+        if model and not model.is_built_in and self._versions and not self._versions.touch(id):
             del self._by_id[id]
             return None
-        return found
+        return model
 
     def version(self, id: str) -> LocalModel | None:  # noqa: A002 - the API's own name
-        """The model of this version: one there is or was, or a built-in one that answers for it."""
-        if found := self.seen(id):
-            return found
+        """The model of this version: a current one, a stored one, or a built-in one that stands in for it."""
+        if model := self.seen(id):
+            return model
         models = self.models()
-        stands_in = next((model for model in models if id in model.published), None)
-        if found := stands_in or (self._versions.find(id) if self._versions else None):
-            self._by_id[id] = found
+        stand_in = next((model for model in models if id in model.published), None)
+        if model := stand_in or (self._versions.find(id) if self._versions else None):
+            self._by_id[id] = model
         return self.seen(id)
 
     def versions(self, model: LocalModel) -> list[LocalModel]:
-        """All that are kept of this model, the last one that was seen first."""
+        """All versions of this model that can be run, the one that was seen last first."""
         current = self.find(model.owner, model.name)
-        kept = self._versions.of(model.owner, model.name) if self._versions else []
-        older = [each for each in kept if current is None or each.version != current.version]
+        stored = self._versions.of(model.owner, model.name) if self._versions else []
+        older = [version for version in stored if current is None or version.version != current.version]
         return [*([current] if current else []), *older]
 
     def models(self) -> list[LocalModel]:
-        """All that can be read, by name."""
-        found, faults = [], []
+        """All models that can be read, by name."""
+        models, faults = [], []
         for owner, name in sorted(self._list()):
             try:
                 model = self.find(owner, name)
-                found += [model] if model else []
+                models += [model] if model else []
             except LocalError as error:
                 faults.append(str(error))
         advice = "name a folder with a cog.yaml, or one that holds owner/name/cog.yaml"
         self.faults = faults + [f"no model in {root}: {advice}" for root in self._empty]
-        return found
+        return models
 
     def prune(self) -> None:
-        """Remove what ``versions`` holds in vain."""
+        """Remove stored versions that have not been used for long."""
         if self._versions:
             self._versions.prune()
 
-    def _read(self, owner: str, name: str, place: Path) -> LocalModel:
-        for _ in range(_TRIES):
+    def _read(self, owner: str, name: str, source: Path) -> LocalModel:
+        for _ in range(_ATTEMPTS):
             with suppress(ChangedError):
-                model = read_model(place, owner, name, is_built_in=place.is_relative_to(BUILT_IN))
-                folders = [place, *shared_folders(place, model.config)]
-                seen = [entries(folder) for folder in folders]
+                model = read_model(source, owner, name, is_built_in=source.is_relative_to(BUILT_IN))
+                folders = [source, *shared_folders(source, model.config)]
+                # Listed before the copy is made: a change in between is noticed at the next check.
+                listed = [entries(folder) for folder in folders]
                 if self._versions and not model.is_built_in:
-                    model = _kept(model, self._versions)
-                self._known[owner, name] = _Known(model, place, folders, seen, self._clock())
+                    model = _stored(model, self._versions)
+                self._seen[owner, name] = _SeenModel(model, source, folders, listed, self._clock())
                 self._by_id[model.version] = model
                 return model
-        raise LocalError(f"{place} is being written: try again when it rests")
+        raise LocalError(f"{source} is being written: try again when it rests")
 
     def _list(self) -> dict[tuple[str, str], Path]:
+        """The folder of each model, by owner and name."""
         if self._clock() - self._listed_at > self._interval:
-            places: dict[tuple[str, str], Path] = {}
+            sources: dict[tuple[str, str], Path] = {}
             empty: list[Path] = []
             for root in reversed(self._roots):
                 if (root / "cog.yaml").is_file():
-                    found = {project_name(root): root}
+                    in_root = {project_name(root): root}
                 else:
                     folders = [config.parent for config in root.glob("*/*/cog.yaml")]
-                    found = {(folder.parent.name, folder.name): folder for folder in folders}
-                places |= found
-                empty += [] if found else [root]
-            self._places, self._empty, self._listed_at = places, empty, self._clock()
-        return self._places
+                    in_root = {(folder.parent.name, folder.name): folder for folder in folders}
+                sources |= in_root
+                empty += [] if in_root else [root]
+            self._sources, self._empty, self._listed_at = sources, empty, self._clock()
+        return self._sources
 
 
-def _kept(model: LocalModel, versions: Versions) -> LocalModel:
+def _stored(model: LocalModel, versions: Versions) -> LocalModel:
     try:
-        return versions.keep(model)
+        return versions.store(model)
     except OSError as error:
-        raise LocalError(f"{model.slug} cannot be kept: {error.filename}: {error.strerror}") from None
+        raise LocalError(f"{model.slug} cannot be stored: {error.filename}: {error.strerror}") from None

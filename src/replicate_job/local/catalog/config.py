@@ -1,4 +1,4 @@
-"""A model's ``cog.yaml``: what of it is acted on here (https://cog.run/yaml)."""
+"""A model's ``cog.yaml`` (https://cog.run/yaml): the settings that have an effect here, and those that are reported."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from replicate_job.errors import LocalError
 
 
 class Command(msgspec.Struct, frozen=True):
-    """An item of ``build.run`` that is more than a command. What else it has, mounts, is not acted on."""
+    """An item of ``build.run`` in its long form. Its ``mounts`` have no effect here."""
 
     command: str
 
 
 class Build(msgspec.Struct, frozen=True):
-    """How the environment is made. A version may be written as a number."""
+    """How the environment is made. YAML may hold a version as a number."""
 
     python_version: str | float = ""
     python_packages: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Concurrency(msgspec.Struct, frozen=True):
 
 
 class Config(msgspec.Struct, frozen=True):
-    """``environment`` are items ``NAME=value``. ``concurrency`` is None where nothing is said."""
+    """``environment`` has items ``NAME=value``. ``concurrency`` is None where the file does not set it."""
 
     run: str = ""
     predict: str = ""
@@ -59,23 +59,23 @@ class Config(msgspec.Struct, frozen=True):
 
 
 def read_config(folder: Path) -> Config:
-    """Raises LocalError, which says where and what."""
-    place = folder / "cog.yaml"
+    """Raises LocalError, which names the file and the fault."""
+    file = folder / "cog.yaml"
     try:
-        found = msgspec.convert(_stated(yaml.safe_load(place.read_text("utf-8"))), Config)
+        config = msgspec.convert(_without_nulls(yaml.safe_load(file.read_text("utf-8"))), Config)
     except (OSError, UnicodeError, yaml.YAMLError) as error:
-        raise LocalError(f"{place} cannot be read: {' '.join(str(error).split())}") from None
+        raise LocalError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
     except msgspec.ValidationError as error:
-        raise LocalError(f"{place} has something else than Cog asks for: {error}") from None
-    if not found.target:
-        raise LocalError(f'{place} names no predictor: add run: "run.py:Runner" or predict: "predict.py:Predictor"')
-    if wrong := next((item for item in found.environment if "=" not in item), None):
-        raise LocalError(f"{place}: environment has {wrong!r}, which is not NAME=value")
-    return found
+        raise LocalError(f"{file} has something else than Cog asks for: {error}") from None
+    if not config.target:
+        raise LocalError(f'{file} names no predictor: add run: "run.py:Runner" or predict: "predict.py:Predictor"')
+    if wrong := next((item for item in config.environment if "=" not in item), None):
+        raise LocalError(f"{file}: environment has {wrong!r}, which is not NAME=value")
+    return config
 
 
-def _stated(value: Any) -> Any:
-    """Without the keys that have nothing behind them, which YAML reads as null."""
+def _without_nulls(value: Any) -> Any:
+    """A mapping without its keys that have no value, which YAML reads as null: they count as not set."""
     if not isinstance(value, dict):
         return value
-    return {name: _stated(item) for name, item in value.items() if item is not None}
+    return {name: _without_nulls(item) for name, item in value.items() if item is not None}

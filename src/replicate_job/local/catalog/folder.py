@@ -1,4 +1,4 @@
-"""What lies in a model's folder: its files, a fingerprint of them, and what is no part of the model."""
+"""The files of a model's folder, and their fingerprint. Files that are not part of the model are left out."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _NOT_THE_MODEL = frozenset(
         *(".mypy_cache", ".ruff_cache", ".pytest_cache", ".ipynb_checkpoints", ".DS_Store"),
     }
 )
-_WRITTEN_BESIDE = "outputs"  # where our own command saves results, in the folder that it is run in
-_IGNORE = ".dockerignore"
-_KNOWN_DIGESTS = 100_000
+_OWN_OUTPUTS = "outputs"  # where the command replicate-job saves results, in the folder that it is run in
+_IGNORE_FILE = ".dockerignore"
+_CACHED_DIGESTS = 100_000
 
 
 class FolderEntry(msgspec.Struct, frozen=True):
     """A file, or a link to a folder, at ``name`` below the model's folder (with ``/``).
 
-    ``mark`` is its size, time of change and inode: while it stays, so does the content, as far as anyone can tell.
+    ``mark`` is its size, time of change and inode. While these stay, the content is taken to be unchanged.
     """
 
     name: str
@@ -40,20 +40,23 @@ class FolderEntry(msgspec.Struct, frozen=True):
 
     @property
     def digest(self) -> str:
-        """The sha256 of the file, or of where the folder is. Read once as long as the mark stays."""
+        """The sha256 of the file, or of the linked folder's path. A file is read once, as long as its mark stays."""
         if self.is_folder:
             return hashlib.sha256(os.fsencode(self.path.resolve())).hexdigest()
         return _digest(self.path, self.mark)
 
 
 def entries(folder: Path) -> list[FolderEntry]:
-    """The model's files by name, without what ``.dockerignore`` leaves out. Raises OSError."""
+    """The model's files by name, without those that ``.dockerignore`` excludes. Raises OSError."""
     ignored = _patterns(folder)
     return sorted(_walk(folder, folder, ignored), key=lambda entry: entry.name)
 
 
 def fingerprint(slug: str, folders: Iterable[Path]) -> str:
-    """The sha256 of the model's name and of all names and contents: of two equal folders each has its own versions."""
+    """The sha256 of the model's name, and of the names and contents of all files.
+
+    The model's name is part of it, so that two models with equal folders have different versions.
+    """
     digest = hashlib.sha256(f"{slug} ".encode())
     for folder in folders:
         for entry in entries(folder):
@@ -63,18 +66,19 @@ def fingerprint(slug: str, folders: Iterable[Path]) -> str:
 
 
 def _walk(root: Path, folder: Path, ignored: list[tuple[str, bool]]) -> Iterator[FolderEntry]:
-    with os.scandir(folder) as found:
-        for item in found:
+    with os.scandir(folder) as items:
+        for item in items:
             path = Path(item.path)
             name = path.relative_to(root).as_posix()
-            if item.name in _NOT_THE_MODEL or name == _WRITTEN_BESIDE or item.name.endswith(".pyc"):
+            if item.name in _NOT_THE_MODEL or name == _OWN_OUTPUTS or item.name.endswith(".pyc"):
                 continue
-            if _is_ignored(name, ignored) and not (item.is_dir() and any(taken_back for _, taken_back in ignored)):
+            # An ignored folder is searched all the same where a later pattern may include one of its files again.
+            if _is_ignored(name, ignored) and not (item.is_dir() and any(includes for _, includes in ignored)):
                 continue
             if item.is_dir():
                 if item.is_symlink():
                     yield FolderEntry(name, path, (0, 0, 0), is_executable=False, is_folder=True)
-                elif not (path / "pyvenv.cfg").exists():
+                elif not (path / "pyvenv.cfg").exists():  # a virtual environment under any name
                     yield from _walk(root, path, ignored)
             elif item.is_file():
                 facts = item.stat()
@@ -83,28 +87,29 @@ def _walk(root: Path, folder: Path, ignored: list[tuple[str, bool]]) -> Iterator
 
 
 def _patterns(folder: Path) -> list[tuple[str, bool]]:
-    """The patterns of ``.dockerignore``, and whether each takes back what one before it left out."""
+    """The patterns of ``.dockerignore``, and whether each includes files again that an earlier one excluded."""
     try:
-        lines = (folder / _IGNORE).read_text("utf-8").splitlines()
+        lines = (folder / _IGNORE_FILE).read_text("utf-8").splitlines()
     except (OSError, UnicodeError):
         return []
-    words = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    return [(word.removeprefix("!").strip("/").removeprefix("**/"), word.startswith("!")) for word in words]
+    patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    return [(text.removeprefix("!").strip("/").removeprefix("**/"), text.startswith("!")) for text in patterns]
 
 
 def _is_ignored(name: str, patterns: list[tuple[str, bool]]) -> bool:
-    if name in {"cog.yaml", "README.md"}:  # what we read is there, whatever an image leaves out
+    """Whether the last pattern that matches the file, or a folder that it is in, excludes it."""
+    if name in {"cog.yaml", "README.md"}:  # they are read here, also where they do not go into an image
         return False
     parts = name.split("/")
-    own = ["/".join(parts[: end + 1]) for end in range(len(parts))]
+    paths = ["/".join(parts[: end + 1]) for end in range(len(parts))]
     ignored = False
-    for pattern, taken_back in patterns:
-        if any(fnmatch(each, pattern) or fnmatch(each, f"*/{pattern}") for each in own):
-            ignored = not taken_back
+    for pattern, includes in patterns:
+        if any(fnmatch(path, pattern) or fnmatch(path, f"*/{pattern}") for path in paths):
+            ignored = not includes
     return ignored
 
 
-@lru_cache(_KNOWN_DIGESTS)
+@lru_cache(_CACHED_DIGESTS)
 def _digest(path: Path, _: tuple[int, int, int]) -> str:
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()

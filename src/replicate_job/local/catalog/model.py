@@ -1,4 +1,4 @@
-"""A model as its folder describes it."""
+"""A model, read from its folder."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ _UNSAFE = re.compile(r"[^a-z0-9._-]+")
 
 
 class LocalModel(msgspec.Struct, frozen=True):
-    """A model's folder as it was read. ``version`` is the sha256 of what lies in it; ``created_at`` a Unix time.
+    """A model's folder as it was read. ``created_at`` is a Unix time.
 
-    ``config`` is its ``cog.yaml``, and ``environment`` that section of it, where relative folders in PYTHONPATH have
-    become absolute. A model that ``is_official`` can be run by its name alone. ``is_built_in`` is one of this
-    package's: it says how much its first use downloads (``size``, as ``195 MB``), which versions of the real model it
-    answers for (``published``, the newest first), and where it stands among them (``rank``). ``example`` is the input
-    in its ``example.json``, where it has one.
+    ``version`` is the fingerprint of its files. ``config`` is its ``cog.yaml``; ``environment`` are the variables in
+    that, with absolute folders in PYTHONPATH. A model that ``is_official`` can be run by its name alone. ``example`` is
+    the input in its ``example.json``, where it has one.
+
+    A model that ``is_built_in`` is one of this package's. ``size`` is how much its first use downloads, as ``195 MB``;
+    ``published`` are the versions of the real model that it stands in for, the newest first; ``rank`` is its position
+    in the list of the built-in models.
     """
 
     owner: str
@@ -53,20 +55,20 @@ class LocalModel(msgspec.Struct, frozen=True):
 
     @property
     def stands_in(self) -> bool:
-        """Whether its README begins by saying that it is not the model of that name."""
+        """Whether it stands in for the real model of that name: its README begins by saying so."""
         return self.description.startswith("A stand-in")
 
     @property
     def readme(self) -> str:
         """The whole README.md; empty where there is none."""
-        place = self.folder / "README.md"
-        return place.read_text("utf-8", "replace") if place.is_file() else ""
+        file = self.folder / "README.md"
+        return file.read_text("utf-8", "replace") if file.is_file() else ""
 
     @property
     def cover(self) -> Path | None:
-        """A picture of what it does."""
-        place = self.folder / "cover.webp"
-        return place if place.is_file() else None
+        """A picture for the list of models; None where there is none."""
+        file = self.folder / "cover.webp"
+        return file if file.is_file() else None
 
     @property
     def target(self) -> str:
@@ -90,9 +92,9 @@ class About(msgspec.Struct, frozen=True):
 def read_model(
     folder: Path, owner: str = "", name: str = "", *, version: str = "", is_built_in: bool = False
 ) -> LocalModel:
-    """Read a model's folder; without a name, its last two names are its owner and name. Raises LocalError.
+    """Read a model's folder. Without ``owner`` and ``name``, they are the last two parts of its path.
 
-    ``version`` is given where it is known, to spare the reading of every file.
+    With ``version``, where it is known, only a few files are read. Raises LocalError.
     """
     config = read_config(folder)
     owner, name = owner or folder.parent.name, name or folder.name
@@ -121,7 +123,7 @@ def read_model(
 
 
 def shared_folders(folder: Path, config: Config) -> list[Path]:
-    """Folders beside the model's that its PYTHONPATH names with a relative path: they are part of its version."""
+    """Folders outside the model's that its PYTHONPATH names by a relative path. Its version depends on them too."""
     parts = [Path(part) for part in config.variables.get("PYTHONPATH", "").split(":") if part]
     places = [(folder / part).resolve() for part in parts if not part.is_absolute()]
     return [place for place in places if place.is_dir() and not place.is_relative_to(folder.resolve())]
@@ -133,18 +135,18 @@ def project_name(folder: Path) -> tuple[str, str]:
         image = read_config(folder).image
     except LocalError:
         image = ""
-    if found := _IMAGE.match(image):
-        return found[1], found[2]
+    if match := _IMAGE.match(image):
+        return match[1], match[2]
     return "local", _UNSAFE.sub("-", folder.resolve().name.lower()).strip("-._") or "model"
 
 
 def _about(folder: Path) -> About:
-    place = folder / "about.toml"
-    return msgspec.toml.decode(place.read_bytes(), type=About) if place.exists() else About()
+    file = folder / "about.toml"
+    return msgspec.toml.decode(file.read_bytes(), type=About) if file.exists() else About()
 
 
 def _environment(folder: Path, config: Config) -> dict[str, str]:
-    """Its variables; what PYTHONPATH says of the folder has become absolute."""
+    """The model's variables, with PYTHONPATH's relative folders made absolute."""
     variables = config.variables
     if parts := [part for part in variables.get("PYTHONPATH", "").split(":") if part]:
         variables["PYTHONPATH"] = ":".join(str((folder / part).resolve()) for part in parts)
@@ -152,16 +154,16 @@ def _environment(folder: Path, config: Config) -> dict[str, str]:
 
 
 def _concurrency(folder: Path, config: Config) -> int:
-    """From ``cog.yaml``, or else from ``@cog.concurrent(max=…)`` where the code has it as a plain number."""
+    """How many predictions run at once: by ``cog.yaml``, or by ``@cog.concurrent(max=…)`` with a literal number."""
     if config.concurrency:
         return config.concurrency.max
     try:
         code = (folder / config.target.partition(":")[0]).read_text("utf-8")
-    except (OSError, UnicodeError):  # it is said when the model is used
+    except (OSError, UnicodeError):  # using the model reports it
         return 1
-    # No parser: Python 3.11's, run in a thread while another parses too, raises SystemError at times (seen).
-    found = _CONCURRENT.search(code)
-    return int(found[1]) if found else 1
+    # Not with ast: Python 3.11's parser at times raises SystemError when two threads parse at once (seen).
+    match = _CONCURRENT.search(code)
+    return int(match[1]) if match else 1
 
 
 def _example(folder: Path) -> dict[str, Any] | None:

@@ -1,8 +1,8 @@
-"""Every version of a model that was seen, kept as it was: editing a model's folder changes none of them.
+"""Copies of all versions of models that were seen, so that each can be run after the model's folder was edited.
 
-Below one folder: ``files/<sha256>``, each content once, and ``<version>/`` with ``about.json`` and a tree of hard links
-to them. Large files are not copied: there the version has a link to where the file was. When a version was last used
-is the time of its folder.
+Below one folder, ``files/<sha256>`` holds each content once, and ``<version>/`` holds ``about.json`` and a tree of hard
+links to the contents. A large file is not copied: the version has a symbolic link to the original. The modification
+time of a version's folder is when it was last used.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ID = re.compile(r"[0-9a-f]{64}")
-_LARGE = 32 * 2**20
-_LAST = 10  # versions of a model that stay however long they were not used
-_LONG = 30 * 24 * 3600.0  # seconds
+_LARGE = 32 * 2**20  # bytes
+_NEVER_PRUNED = 10  # versions of each model, those that were used last
+_UNUSED_FOR = 30 * 24 * 3600.0  # seconds
 _UNFINISHED = "unfinished-"
 
 
 class ChangedError(Exception):
-    """A file became another one while it was copied."""
+    """A file was changed while it was copied."""
 
 
 class _About(msgspec.Struct, frozen=True):
@@ -46,45 +46,49 @@ class _About(msgspec.Struct, frozen=True):
 
 
 class Versions:
-    """``folder`` may be shared by several processes. A file above ``large`` bytes is linked, not copied."""
+    """Several processes may use the same ``folder``. A file of more than ``large`` bytes is linked, not copied."""
 
     def __init__(self, folder: Path, *, large: int = _LARGE) -> None:
         self._folder, self._large = folder, large
-        self._known: dict[str, LocalModel] = {}
+        self._loaded: dict[str, LocalModel] = {}
 
-    def keep(self, model: LocalModel) -> LocalModel:
-        """The same version, running from its copy. Raises OSError; ChangedError where it is being written."""
-        if found := self.find(model.version):
+    def store(self, model: LocalModel) -> LocalModel:
+        """Copy a model's version, and return it with the copy as its folder.
+
+        Raises OSError; ChangedError where its folder is being written to.
+        """
+        if stored := self.find(model.version):
             self.touch(model.version)
-            return found
+            return stored
         with self._lock(fcntl.LOCK_SH):
             return self._add(model)
 
     def find(self, id: str) -> LocalModel | None:  # noqa: A002 - the API's own name
-        """The version that was kept; None where there is none."""
-        place = self._folder / id
-        if id in self._known and not place.exists():  # another process removed it
-            del self._known[id]
-        if id not in self._known and _ID.fullmatch(id):
+        """The stored version; None where there is none."""
+        folder = self._folder / id
+        if id in self._loaded and not folder.exists():  # another process removed it
+            del self._loaded[id]
+        if id not in self._loaded and _ID.fullmatch(id):
             try:
-                about = _about(place)
+                about = _about(folder)
             except FileNotFoundError:
                 return None
-            model = read_model(place / "0", about.owner, about.name, version=id)
-            self._known[id] = msgspec.structs.replace(model, created_at=about.created_at, environment=about.environment)
-        return self._known.get(id)
+            model = read_model(folder / "0", about.owner, about.name, version=id)
+            facts = {"created_at": about.created_at, "environment": about.environment}
+            self._loaded[id] = msgspec.structs.replace(model, **facts)
+        return self._loaded.get(id)
 
     def of(self, owner: str, name: str) -> list[LocalModel]:
-        """All of one model, the last one that was seen first."""
-        seen = []
-        for place in self._kept():
-            with suppress(FileNotFoundError):  # another process removes it just now
-                seen.append(((place / "about.json").stat().st_mtime_ns, place.name))
-        found = [self.find(name) for _, name in sorted(seen, reverse=True)]
-        return [model for model in found if model and (model.owner, model.name) == (owner, name)]
+        """All stored versions of one model, the one that was stored last first."""
+        stored_at = []
+        for folder in self._version_folders():
+            with suppress(FileNotFoundError):  # another process is removing it
+                stored_at.append(((folder / "about.json").stat().st_mtime_ns, folder.name))
+        models = [self.find(version) for _, version in sorted(stored_at, reverse=True)]
+        return [model for model in models if model and (model.owner, model.name) == (owner, name)]
 
     def touch(self, id: str) -> bool:  # noqa: A002 - the API's own name
-        """Note that it is used now; False where it is not there any more."""
+        """Note that a version is used now. Returns False where it is not stored any more."""
         try:
             os.utime(self._folder / id)
         except OSError as error:  # the folder may be read-only
@@ -92,37 +96,42 @@ class Versions:
         return True
 
     def prune(self) -> None:
-        """Remove versions that nobody used for 30 days, but the last ten of each model, and what only they had.
+        """Remove versions that were not used for 30 days, and the contents that no other version has.
 
-        Does nothing while another process keeps a version: another time will do.
+        The ten versions of each model that were used last stay. Nothing is removed while another process stores a
+        version: the next start tries again.
         """
         with suppress(BlockingIOError), self._lock(fcntl.LOCK_EX | fcntl.LOCK_NB):
-            used: defaultdict[tuple[str, str], list[tuple[float, Path]]] = defaultdict(list)
-            for place in self._kept():
+            by_model: defaultdict[tuple[str, str], list[tuple[float, Path]]] = defaultdict(list)
+            for folder in self._version_folders():
                 with suppress(OSError, msgspec.DecodeError):
-                    about = _about(place)
-                    used[about.owner, about.name].append((place.stat().st_mtime, place))
-            for versions in used.values():
-                for at, place in sorted(versions, reverse=True)[_LAST:]:
-                    if at < time.time() - _LONG:
-                        self._known.pop(place.name, None)
-                        place.rename(self._folder / f"{_UNFINISHED}{place.name}")  # gone at once, or not at all
-            for left in self._folder.glob(f"{_UNFINISHED}*"):
-                shutil.rmtree(left, ignore_errors=True)
+                    about = _about(folder)
+                    by_model[about.owner, about.name].append((folder.stat().st_mtime, folder))
+            for versions in by_model.values():
+                for used_at, folder in sorted(versions, reverse=True)[_NEVER_PRUNED:]:
+                    if used_at < time.time() - _UNUSED_FOR:
+                        self._loaded.pop(folder.name, None)
+                        # Renamed first: a version must never be seen with only some of its files.
+                        folder.rename(self._folder / f"{_UNFINISHED}{folder.name}")
+            for unfinished in self._folder.glob(f"{_UNFINISHED}*"):
+                shutil.rmtree(unfinished, ignore_errors=True)
             for file in self._folder.glob("files/*"):
-                if file.stat().st_nlink == 1:
+                if file.stat().st_nlink == 1:  # no version links to it
                     file.unlink()
 
     @contextmanager
     def _lock(self, kind: int) -> Iterator[None]:
-        """Keeping shares it, pruning has it alone: a content must not go just before it is linked to."""
+        """The lock of the folder: shared while a version is stored, exclusive while versions are pruned.
+
+        Pruning removes contents that no version links to. Without the lock, it could remove one that another process
+        is about to link to.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "lock").open("wb") as handle:
             fcntl.flock(handle, kind)
             yield
 
-    def _kept(self) -> Iterator[Path]:
-        """The folder of each version."""
+    def _version_folders(self) -> Iterator[Path]:
         return (about.parent for about in self._folder.glob("*/about.json") if _ID.fullmatch(about.parent.name))
 
     def _add(self, model: LocalModel) -> LocalModel:
@@ -135,7 +144,7 @@ class Versions:
             if fingerprint(model.slug, (model.folder, *shared)) != model.version:
                 raise ChangedError(str(model.folder))
             final = self._folder / model.version
-            # Where each shared folder's copy will be, in place of the folder itself.
+            # PYTHONPATH names the copies in place of the model's folder and the shared ones.
             path = model.environment.get("PYTHONPATH", "")
             for number, folder in enumerate((model.folder.resolve(), *shared)):
                 path = ":".join(_moved(part, folder, final / str(number)) for part in path.split(":"))
@@ -145,39 +154,39 @@ class Versions:
             try:
                 Path(unfinished).rename(final)
             except OSError:
-                if not final.exists():  # where it does, another process was faster
+                if not final.exists():  # if it exists, another process was faster
                     raise
-        kept = msgspec.structs.replace(model, folder=final / "0", environment=environment)
-        self._known[model.version] = kept
-        return kept
+        stored = msgspec.structs.replace(model, folder=final / "0", environment=environment)
+        self._loaded[model.version] = stored
+        return stored
 
     def _copy(self, source: Path, target: Path) -> None:
         (self._folder / "files").mkdir(exist_ok=True)
         target.mkdir()
         for entry in entries(source):
-            place = target / entry.name
-            place.parent.mkdir(parents=True, exist_ok=True)
+            link = target / entry.name
+            link.parent.mkdir(parents=True, exist_ok=True)
             if entry.is_folder or entry.size > self._large:
-                place.symlink_to(entry.path.resolve())
+                link.symlink_to(entry.path.resolve())
             else:
-                place.hardlink_to(self._stored(entry, place))
+                link.hardlink_to(self._content(entry, link))
 
-    def _stored(self, entry: FolderEntry, copy: Path) -> Path:
-        """The one file of this content, made from ``copy`` where it is not there yet."""
-        place = self._folder / "files" / (entry.digest + ("x" if entry.is_executable else ""))
-        if not place.exists():
-            shutil.copyfile(entry.path, copy)
-            if hashlib.sha256(copy.read_bytes()).hexdigest() != entry.digest:
+    def _content(self, entry: FolderEntry, temporary: Path) -> Path:
+        """The one file with this content. It is copied by way of ``temporary`` where it does not exist yet."""
+        file = self._folder / "files" / (entry.digest + ("x" if entry.is_executable else ""))
+        if not file.exists():
+            shutil.copyfile(entry.path, temporary)
+            if hashlib.sha256(temporary.read_bytes()).hexdigest() != entry.digest:
                 raise ChangedError(str(entry.path))
-            copy.chmod(0o555 if entry.is_executable else 0o444)  # many versions share it: nobody should write to it
+            temporary.chmod(0o555 if entry.is_executable else 0o444)  # read-only, because many versions share it
             with suppress(FileExistsError):  # another process was faster
-                place.hardlink_to(copy)
-            copy.unlink()
-        return place
+                file.hardlink_to(temporary)
+            temporary.unlink()
+        return file
 
 
-def _about(place: Path) -> _About:
-    return msgspec.json.decode((place / "about.json").read_bytes(), type=_About)
+def _about(folder: Path) -> _About:
+    return msgspec.json.decode((folder / "about.json").read_bytes(), type=_About)
 
 
 def _moved(part: str, old: Path, new: Path) -> str:

@@ -158,7 +158,7 @@ class ProcessGroup:
         if self._program is not None and self._reader is not None:
             await self._program.close()
             await self._reader
-            self._program.leave()
+            self._program.stop_reading()
         await asyncio.to_thread(shutil.rmtree, self._work, ignore_errors=True)
 
     @property

@@ -1,6 +1,6 @@
 """The OpenAPI document that Cog's own tool writes around a model's input and output.
 
-Equal to what ``pkg/schema/openapi_spec.go`` of replicate/cog 0.23 makes: the same paths, components and titles.
+It equals the document of ``pkg/schema/openapi_spec.go`` in replicate/cog 0.23: the same paths, components and titles.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ _RESPONSE_FIELDS = {
 }
 
 
-def make_document(read: Json) -> Json:
-    """The document of a signature: its ``schemas`` (``Input``, ``Output``, enumerations) and if it is ``streaming``."""
+def make_document(signature: Json) -> Json:
+    """The document of a model's signature, which ``signature.py`` has read.
+
+    ``schemas`` are ``Input``, ``Output`` and the enumerations; ``streaming`` is whether the model is marked so.
+    """
     predict = _operation("Predict", "predict_predictions_post", _content(_ref("PredictionResponse")))
     predict |= {
         "description": "Run a single prediction on the model",
@@ -53,28 +56,28 @@ def make_document(read: Json) -> Json:
         "openapi": "3.0.2",
         "info": {"title": "Cog", "version": COG.partition("==")[2]},
         "paths": paths,
-        "components": {"schemas": {**read["schemas"], **_components()}},
+        "components": {"schemas": {**signature["schemas"], **_components()}},
     }
-    return streaming(document) if read["streaming"] else document
+    return streaming(document) if signature["streaming"] else document
 
 
 def streaming(document: Json) -> Json:
-    """The document that lets Cog's server answer with an event stream; without the mark it refuses one."""
+    """The document with the mark without which Cog's server refuses to answer with an event stream."""
     paths = document["paths"]
     predict = {"post": paths["/predictions"]["post"] | {"x-cog-streaming": True}}
     return document | {"paths": paths | {"/predictions": predict}}
 
 
 def _components() -> Json:
-    given = {"input": _ref("Input")}
-    request = _object("PredictionRequest", {"id": {"title": "Id", "type": "string"}, **given})
-    response = _object("PredictionResponse", {**given, "output": _ref("Output"), **_RESPONSE_FIELDS})
+    inputs = {"input": _ref("Input")}
+    request = _object("PredictionRequest", {"id": {"title": "Id", "type": "string"}, **inputs})
+    response = _object("PredictionResponse", {**inputs, "output": _ref("Output"), **_RESPONSE_FIELDS})
     details = {"title": "Detail", "type": "array", "items": _ref("ValidationError")}
-    places = {"anyOf": [{"type": "string"}, {"type": "integer"}]}
+    steps = {"anyOf": [{"type": "string"}, {"type": "integer"}]}
     error = _object(
         "ValidationError",
         {
-            "loc": {"title": "Location", "type": "array", "items": places},
+            "loc": {"title": "Location", "type": "array", "items": steps},
             "msg": {"title": "Message", "type": "string"},
             "type": {"title": "Error Type", "type": "string"},
         },

@@ -1,4 +1,4 @@
-"""A model made ready to run: once, however many wait for it, and everyone of them can read how it goes."""
+"""A model's preparation: it runs once for all predictions that wait for it, and each of them can read its progress."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Launch(msgspec.Struct, frozen=True):
-    """What a model is started from. ``schema`` is its OpenAPI document."""
+    """What is needed to start a model. ``schema`` is its OpenAPI document."""
 
     model: LocalModel
     venv: Path
@@ -27,17 +27,17 @@ class Launch(msgspec.Struct, frozen=True):
 
 
 class Preparation:
-    """Begins at once. ``prepare`` gets a function for what it has to say, a line at a time."""
+    """Begins at once. ``prepare`` is called with a function that takes its progress, a line at a time."""
 
     def __init__(self, prepare: Callable[[Callable[[str], None]], Awaitable[Launch]]) -> None:
         self._lines: list[str] = []
         self._changed = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._run(prepare))
-        self._task.add_done_callback(self._finish)
+        self._task.add_done_callback(self._notify)
 
     @property
     def is_lost(self) -> bool:
-        """Whether what was made is not there any more."""
+        """Whether the environment was made and has been removed since."""
         return self._task.done() and not self.has_failed and not self._task.result().python.exists()
 
     @property
@@ -45,11 +45,11 @@ class Preparation:
         return self._task.done() and (self._task.cancelled() or self._task.exception() is not None)
 
     async def result(self) -> Launch:
-        """Raises what went wrong."""
+        """Wait for the end. Raises the preparation's own error."""
         return await asyncio.shield(self._task)
 
     async def lines(self) -> AsyncGenerator[str]:
-        """What was said and is said while it goes on; nothing once it has succeeded."""
+        """All lines of progress until it ends. After a failure all lines again; after success none."""
         position = 0
         while not self._task.done() or (self.has_failed and position < len(self._lines)):
             if position < len(self._lines):
@@ -63,12 +63,13 @@ class Preparation:
         await asyncio.wait((self._task,))
 
     async def _run(self, prepare: Callable[[Callable[[str], None]], Awaitable[Launch]]) -> Launch:
-        return await prepare(self._say)
+        return await prepare(self._report)
 
-    def _say(self, line: str) -> None:
+    def _report(self, line: str) -> None:
         self._lines.append(line)
-        self._finish()
+        self._notify()
 
-    def _finish(self, _: object = None) -> None:
+    def _notify(self, _: object = None) -> None:
+        """Wake all readers of ``lines``."""
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()

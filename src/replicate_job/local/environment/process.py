@@ -1,4 +1,4 @@
-"""Programs that end with us, whatever they do with what they have of ours."""
+"""Programs that end when this process does, however it ends."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-# Beside the program waits a shell for the end of our pipe: when we die, by whatever signal, the group goes too.
-_WATCHED = (
+# A shell beside the program waits for the end of a pipe that only this process holds open. When this process dies, by
+# whatever signal, the shell kills the whole group.
+_WATCHED_PROGRAM = (
     "exec 3<&0; (read _ <&3; kill -KILL 0) >/dev/null 2>&1 & watch=$!; "
     '"$@" </dev/null 3<&-; code=$?; kill "$watch"; exit "$code"'
 )
-_KEPT = 1_000_000  # characters of what is printed: its end
-_LAST_WORDS = 0.5  # seconds
+_LONGEST_OUTPUT = 1_000_000  # characters, from its end
+_OUTPUT_TIMEOUT = 0.5  # seconds
 _PIECE = 2**16  # bytes
 
 
 class _Pipe(asyncio.ReadTransport):
     """The reading end of a pipe, for a ``StreamReader``.
 
-    By hand: uvloop (0.23) closes what it is given to read from twice, and the second time the descriptor may be that of
-    a file which another thread has opened in between (seen).
+    It takes the place of the loop's own. uvloop 0.23 closes the descriptor of a pipe twice. Before the second time,
+    another thread may open a file, which gets the same descriptor and is closed (seen).
     """
 
     def __init__(self, pipe: IO[bytes], output: asyncio.StreamReader) -> None:
@@ -55,19 +56,20 @@ class _Pipe(asyncio.ReadTransport):
         piece = self._pipe.read(_PIECE)
         if piece:
             self._output.feed_data(piece)
-        elif piece is not None:  # which is when there is nothing yet
+        elif piece is not None:  # b"" is the end; None: there is nothing to read yet
             self.close()
 
 
 class Program:
-    """A shell's script and all that it starts: a group of processes in a session of its own. Only on an event loop.
+    """A shell script and all that it starts: a process group in a session of its own. It needs a running event loop.
 
-    ``words`` are the script's ``$0``, ``$1`` and so on. Its standard input is a pipe of ours that nothing is written
-    to, and that ends with us. ``output`` is what is printed, stdout and stderr together, with ``limit`` as of any
-    ``StreamReader``; it ends soon after the script, even where somebody who left the group goes on. Raises OSError.
+    ``words`` are the script's ``$0``, ``$1`` and so on. Its standard input is a pipe that this process holds open and
+    never writes to: it ends when this process does. ``output`` is stdout and stderr together, with ``limit`` as of any
+    ``StreamReader``. It ends soon after the script, also where a process that left the group still prints. Raises
+    OSError.
 
-    The event loops' own subprocesses can be waited for in vain (seen with Python 3.11 and uvloop 0.23): after a
-    cancellation in the midst of their start, and while their output is not read to its end or somebody else holds it.
+    asyncio's own subprocesses are not used. A wait for one may never end (seen with Python 3.11 and uvloop 0.23): after
+    a cancellation during its start, and while its output is not read to the end or another process holds the pipe.
     """
 
     def __init__(
@@ -91,9 +93,9 @@ class Program:
         assert self._process.stdout  # noqa: S101 - for the type checker
         self.output = asyncio.StreamReader(limit)
         self._pipe = _Pipe(self._process.stdout, self.output)
-        self._reaping = threading.Lock()
+        self._reap_lock = threading.Lock()
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
-        threading.Thread(target=self._await, daemon=True).start()
+        threading.Thread(target=self._wait_and_reap, daemon=True).start()
 
     @property
     def is_up(self) -> bool:
@@ -105,42 +107,45 @@ class Program:
         return int(self._process.returncode)
 
     def kill(self) -> None:
-        """End the whole group at once."""
-        with self._reaping:
-            if self._process.returncode is None:  # from then on its id may be that of a stranger
-                self._end_group()
+        """Kill the whole group at once."""
+        with self._reap_lock:
+            if self._process.returncode is None:  # a reaped process's id may belong to another process by now
+                self._kill_group()
 
     async def close(self) -> None:
-        """End the whole group, and wait for it. The end of ``output`` can still be read, until ``leave``."""
+        """Kill the whole group, and wait for it. The rest of ``output`` can be read until ``stop_reading``."""
         self.kill()
         await self._ended.wait()
 
-    def leave(self) -> None:
-        """Read no more, whoever still prints."""
+    def stop_reading(self) -> None:
+        """End ``output``, also where a process still prints."""
         self._pipe.close()
 
-    def _await(self) -> None:
-        """Nothing of a group is wanted after its leader, of whom nobody else has the id until it is reaped."""
-        if sys.platform == "darwin":  # has no waitid before Python 3.13: for a moment its id is free
+    def _wait_and_reap(self) -> None:
+        """Wait for the group's leader, and kill the rest of its group before the leader is reaped.
+
+        Until it is reaped, the system gives its id, which is the group's, to no other process.
+        """
+        if sys.platform == "darwin":  # no waitid before Python 3.13: the id is free for a moment
             self._process.wait()
-            self._end_group()
+            self._kill_group()
         else:
             os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
-            with self._reaping:
-                self._end_group()
+            with self._reap_lock:
+                self._kill_group()
                 self._process.wait()
         if self._process.stdin:
             self._process.stdin.close()
-        with suppress(RuntimeError):  # the loop is closed: nobody waits
-            self._loop.call_soon_threadsafe(self._over)
+        with suppress(RuntimeError):  # the loop is closed already
+            self._loop.call_soon_threadsafe(self._finish)
 
-    def _end_group(self) -> None:
+    def _kill_group(self) -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
-    def _over(self) -> None:
+    def _finish(self) -> None:
         self._ended.set()
-        self._loop.call_later(_LAST_WORDS, self.leave)
+        self._loop.call_later(_OUTPUT_TIMEOUT, self.stop_reading)
 
 
 async def run(
@@ -149,27 +154,28 @@ async def run(
     folder: Path | None = None,
     on_line: Callable[[str], None] = lambda _: None,
 ) -> tuple[int, str]:
-    """The exit code and the last of what was printed, stdout and stderr together; each line as it comes.
+    """Run a command. Returns its exit code and the end of its output, stdout and stderr together.
 
-    A cancellation ends the program first. Raises OSError where ``folder`` is none.
+    ``on_line`` is called with each line as it comes. A cancellation kills the program first. Raises OSError where
+    ``folder`` is no folder.
     """
-    program = Program(_WATCHED, ("sh", *command), environment, folder)
+    program = Program(_WATCHED_PROGRAM, ("sh", *command), environment, folder)
     try:
         output = await _read(program.output, on_line)
         return await program.wait(), output
     finally:
         await program.close()
-        program.leave()
+        program.stop_reading()
 
 
 async def _read(pipe: asyncio.StreamReader, on_line: Callable[[str], None]) -> str:
-    decoder, printed, begun = codecs.getincrementaldecoder("utf-8")("replace"), "", ""
+    decoder, output, unfinished_line = codecs.getincrementaldecoder("utf-8")("replace"), "", ""
     while chunk := await pipe.read(_PIECE):
         text = decoder.decode(chunk)
-        printed = (printed + text)[-_KEPT:]
-        *lines, begun = (begun + text).split("\n")
+        output = (output + text)[-_LONGEST_OUTPUT:]
+        *lines, unfinished_line = (unfinished_line + text).split("\n")
         for line in lines:
-            on_line(line.rpartition("\r")[2])
-    if begun:
-        on_line(begun)
-    return printed
+            on_line(line.rpartition("\r")[2])  # a progress bar overwrites its line
+    if unfinished_line:
+        on_line(unfinished_line)
+    return output

@@ -1,4 +1,4 @@
-"""A model's OpenAPI document, read once a version; a built-in model brings its own."""
+"""A model's OpenAPI document: read from its code once a version, or shipped with a built-in model."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ _SCRIPT = Path(__file__).with_name("signature.py")
 
 
 async def ensure_schema(model: LocalModel, venv: Path, folder: Path) -> dict[str, Any]:
-    """The document of this version; what it is made of is kept below ``folder``.
+    """The document of this version. The signature that it is made from is stored below ``folder``.
 
     Raises LocalError where the model cannot be imported.
     """
-    # The script decides the content too: a newer release of this package must not read what an older one wrote.
+    # The file's name depends on the script too: a newer release of this package must not read an older one's file.
     script = _SCRIPT.read_text("utf-8")
-    place = folder / f"{model.version}-{hashlib.sha256(script.encode()).hexdigest()[:16]}.json"
+    file = folder / f"{model.version}-{hashlib.sha256(script.encode()).hexdigest()[:16]}.json"
     try:
-        return make_document(_read(place))
+        return make_document(_read(file))
     except (OSError, msgspec.DecodeError):
         folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - once a version
     with tempfile.TemporaryDirectory(dir=folder) as unfinished:
-        made = Path(unfinished) / "signature.json"
-        # As text, not as a file: beside the file lies a cog.py, which is not the one that it imports.
-        command = (str(venv / "bin" / "python"), "-c", script, model.target, str(made))
-        code, said = await run(command, model_environment(venv, model.environment), model.folder)
+        new_file = Path(unfinished) / "signature.json"
+        # The script runs as text. Run as a file, it would import modules of this folder in place of the model's.
+        command = (str(venv / "bin" / "python"), "-c", script, model.target, str(new_file))
+        code, output = await run(command, model_environment(venv, model.environment), model.folder)
         if code:
-            reason = next((line.strip() for line in reversed(said.split("\n")) if line.strip()), f"exit code {code}")
+            reason = next((line.strip() for line in reversed(output.split("\n")) if line.strip()), f"exit code {code}")
             raise LocalError(f"{model.slug}: {model.target} cannot be read: {reason}")
-        made.replace(place)
-    return make_document(_read(place))
+        new_file.replace(file)
+    return make_document(_read(file))
 
 
 def shipped_schema(model: LocalModel) -> dict[str, Any] | None:
-    """The ``openapi.json`` of a built-in model, for which nothing need be installed; None where there is none."""
+    """The ``openapi.json`` of a built-in model, which needs no environment; None where the model has none."""
     if not model.is_built_in:
         return None
     try:
@@ -54,5 +54,5 @@ def shipped_schema(model: LocalModel) -> dict[str, Any] | None:
         return None
 
 
-def _read(place: Path) -> dict[str, Any]:
-    return msgspec.json.decode(place.read_bytes(), type=dict[str, Any])
+def _read(file: Path) -> dict[str, Any]:
+    return msgspec.json.decode(file.read_bytes(), type=dict[str, Any])

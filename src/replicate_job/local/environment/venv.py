@@ -1,4 +1,4 @@
-"""A virtual environment a model, made by ``uv`` from its ``cog.yaml``, kept by what went into it."""
+"""The models' virtual environments, which ``uv`` makes from ``cog.yaml``. Models with the same recipe share one."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from replicate_job.local.catalog.model import LocalModel
 
 COG = "cog==0.23.1"
-_SHOWN = 6  # lines of a tool's output that an error repeats
-_UNTOLD = ("+ ", "- ", "~ ", "Using ", "Creating ", "Activate ", "Audited ")  # what uv says besides its progress
+_ERROR_LINES = 6  # of a tool's output, in an error's message
+_NOT_REPORTED = ("+ ", "- ", "~ ", "Using ", "Creating ", "Activate ", "Audited ")  # uv's lines that are no progress
 
 
 class Recipe(msgspec.Struct, frozen=True):
-    """All that decides what is in the environment. ``python`` is empty for the interpreter that runs this."""
+    """All that decides the content of an environment. ``python`` is empty for the Python that runs this package."""
 
     python: str
     packages: tuple[str, ...]
@@ -62,121 +62,124 @@ def recipe(model: LocalModel) -> Recipe:
 
 
 def ignored_settings(model: LocalModel) -> str:
-    """What the ``build`` section asks for and is not done here, as one line; empty where there is nothing."""
+    """A line on the settings of the ``build`` section that have no effect here; empty where there are none."""
     build = model.config.build
-    asked = [f"system_packages ({', '.join(build.system_packages)})"] if build.system_packages else []
-    asked += [name for name in ("gpu", "cuda", "cudnn") if getattr(build, name)]
-    if not asked:
+    ignored = [f"system_packages ({', '.join(build.system_packages)})"] if build.system_packages else []
+    ignored += [name for name in ("gpu", "cuda", "cudnn") if getattr(build, name)]
+    if not ignored:
         return ""
-    return f"{model.slug}: what cog.yaml says of {', '.join(asked)} is not done here: it runs with what this system has"
+    return f"{model.slug}: ignored settings of cog.yaml: {', '.join(ignored)}; it runs with what this system has"
 
 
 async def ensure_venv(
     model: LocalModel, folder: Path, on_notice: Callable[[str], None], on_detail: Callable[[str], None] = lambda _: None
 ) -> Path:
-    """The model's environment below ``folder``, built first where it is not there yet.
+    """The model's environment below ``folder``, built first where it does not exist yet.
 
-    It counts once it has its final name, so a build that was killed is built again; two processes that want the
-    same one build it once. ``on_detail`` gets what the tools print. Raises LocalError with the last lines of what
-    failed.
+    It gets its final name when it is complete: a build that was killed is built again. Two processes that need the
+    same one build it once. ``on_detail`` is called with the tools' output. Raises LocalError, with the last lines of
+    the step that failed.
     """
-    made = recipe(model)
-    place = folder / made.key
-    if (place / "bin" / "python").exists():
-        return place
-    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - asks the file system once, before anything else can go on
-    async with _lock(folder / f"{made.key}.lock"):
-        if not (place / "bin" / "python").exists():
-            first = f", {model.size}" if model.size else ""
-            on_notice(f"preparing {model.slug} (once: its Python environment{first})")
-            unfinished, tools = folder / f"{made.key}.unfinished", folder / f"{made.key}.tools"
-            for rest in (unfinished, tools, place):  # of a build that was killed
-                await asyncio.to_thread(shutil.rmtree, rest, ignore_errors=True)
+    ingredients = recipe(model)
+    venv = folder / ingredients.key
+    if (venv / "bin" / "python").exists():
+        return venv
+    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - a single quick call
+    async with _lock(folder / f"{ingredients.key}.lock"):
+        if not (venv / "bin" / "python").exists():
+            download = f", {model.size}" if model.size else ""
+            on_notice(f"preparing {model.slug} (once: its Python environment{download})")
+            unfinished, tools = folder / f"{ingredients.key}.unfinished", folder / f"{ingredients.key}.tools"
+            for remnant in (unfinished, tools, venv):  # of a build that was killed
+                await asyncio.to_thread(shutil.rmtree, remnant, ignore_errors=True)
             try:
-                await _build(model, made, unfinished, tools, on_notice, on_detail)
+                await _build(model, ingredients, unfinished, tools, on_notice, on_detail)
             except LocalError:  # the disk may be full of it
                 await asyncio.to_thread(shutil.rmtree, unfinished, ignore_errors=True)
                 raise
             finally:
                 shutil.rmtree(tools, ignore_errors=True)
-            unfinished.rename(place)
-    return place
+            unfinished.rename(venv)
+    return venv
 
 
 def model_environment(venv: Path, own: dict[str, str]) -> dict[str, str]:
-    """The variables that a model's code runs with: its own, and ours but for those of this package, as the token."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("REPLICATE_")}
-    path = f"{venv / 'bin'}:{own.get('PATH', ours.get('PATH', os.defpath))}"
-    return {**ours, **own, "PATH": path, "VIRTUAL_ENV": str(venv)}
+    """The environment variables of a model's code: its own, and this process's without those of this package.
+
+    The latter hold the token.
+    """
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("REPLICATE_")}
+    path = f"{venv / 'bin'}:{own.get('PATH', inherited.get('PATH', os.defpath))}"
+    return {**inherited, **own, "PATH": path, "VIRTUAL_ENV": str(venv)}
 
 
-async def _build(  # noqa: PLR0913, PLR0917 - where it is made, and who is told what
+async def _build(  # noqa: PLR0913, PLR0917 - the model, two folders and two callbacks
     model: LocalModel,
-    made: Recipe,
-    place: Path,
+    ingredients: Recipe,
+    venv: Path,
     tools: Path,
     on_notice: Callable[[str], None],
     on_detail: Callable[[str], None],
 ) -> None:
     try:
-        from uv import find_uv_bin  # noqa: PLC0415 - ships a binary of its own, asked for only to build something
+        from uv import find_uv_bin  # noqa: PLC0415 - ships a large binary, and is needed only to build
 
-        tool = find_uv_bin()
+        uv = find_uv_bin()
     except (ModuleNotFoundError, FileNotFoundError):
         raise missing("uv") from None
     own = {"UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
     if not has_home() and "UV_CACHE_DIR" not in os.environ:
-        own["UV_CACHE_DIR"] = str(place.with_name("uv"))  # else it would be in the model's own folder
-    environment = model_environment(place, own)
-    python, running = made.python, "{}.{}.{}".format(*sys.version_info)
-    if not python or f"{running}.".startswith(f"{python}."):
+        own["UV_CACHE_DIR"] = str(venv.with_name("uv"))  # otherwise uv puts its cache into the model's folder
+    environment = model_environment(venv, own)
+    python, running_python = ingredients.python, "{}.{}.{}".format(*sys.version_info)
+    if not python or f"{running_python}.".startswith(f"{python}."):
         python = sys.executable
-    elif (await run((tool, "python", "find", "--no-project", python), environment))[0]:
-        on_notice(f"{model.slug} asks for Python {python}, which is not installed: using {running}")
+    elif (await run((uv, "python", "find", "--no-project", python), environment))[0]:
+        on_notice(f"{model.slug} asks for Python {python}, which is not installed: using {running_python}")
         python = sys.executable
-    wanted = ["--", *made.packages]
-    if made.requirements:
-        listed = place.with_suffix(".requirements")
-        listed.write_text(made.requirements, "utf-8")
-        wanted = ["--requirements", str(listed), *wanted]
-    # Relocatable, since it moves to its final name when it is complete.
+    packages = ["--", *ingredients.packages]
+    if ingredients.requirements:
+        requirements = venv.with_suffix(".requirements")
+        requirements.write_text(ingredients.requirements, "utf-8")
+        packages = ["--requirements", str(requirements), *packages]
+    # Relocatable, because it is renamed when it is complete.
     steps: list[tuple[str, ...]] = [
-        (tool, "venv", "--no-project", "--relocatable", "--python", python, str(place)),
-        (tool, "pip", "install", "--python", str(place / "bin" / "python"), *wanted),
+        (uv, "venv", "--no-project", "--relocatable", "--python", python, str(venv)),
+        (uv, "pip", "install", "--python", str(venv / "bin" / "python"), *packages),
     ]
-    steps += [("/bin/sh", "-c", command) for command in made.commands]
-    _write_tools(tools, tool)
+    steps += [("/bin/sh", "-c", command) for command in ingredients.commands]
+    _write_tools(tools, uv)
     environment["PATH"] = environment["PATH"].replace(":", f":{tools}:", 1)  # before any other pip
     for step in steps:
-        code, output = await run(step, environment, model.folder, partial(_tell, model, on_detail))
+        code, output = await run(step, environment, model.folder, partial(_report_progress, model, on_detail))
         if code:
             lines = [line.strip() for line in output.splitlines() if line.strip()]
-            tail = " | ".join(lines[-_SHOWN:]) or f"exit code {code}"
+            tail = " | ".join(lines[-_ERROR_LINES:]) or f"exit code {code}"
             raise LocalError(f"{model.slug}: its Python environment could not be made: {tail}")
 
 
 def _write_tools(folder: Path, uv: str) -> None:
-    """What commands in ``build.run`` may call besides what is installed: ``uv``, and it under the name of ``pip``."""
+    """Write scripts for the commands in ``build.run``: ``uv``, and ``pip``, which uv's environments do not have."""
     folder.mkdir()
     for name, words in (("uv", ""), ("pip", " pip"), ("pip3", " pip")):
         (folder / name).write_text(f'#!/bin/sh\nexec {shlex.quote(uv)}{words} "$@"\n', "utf-8")
         (folder / name).chmod(0o755)
 
 
-def _tell(model: LocalModel, on_detail: Callable[[str], None], line: str) -> None:
-    words = line.strip()
-    if words and not words.startswith(_UNTOLD):
-        on_detail(f"{model.slug}: {words}")
+def _report_progress(model: LocalModel, on_detail: Callable[[str], None], line: str) -> None:
+    text = line.strip()
+    if text and not text.startswith(_NOT_REPORTED):
+        on_detail(f"{model.slug}: {text}")
 
 
 @asynccontextmanager
-async def _lock(place: Path) -> AsyncIterator[None]:
-    """Held by one process at a time; the system lets go of it when its holder dies."""
-    with place.open("wb") as handle:
+async def _lock(file: Path) -> AsyncIterator[None]:
+    """A lock that one process holds at a time. The system releases it when that process dies."""
+    with file.open("wb") as handle:
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                await asyncio.sleep(0.05)  # no system call waits for a lock without holding a thread
+                await asyncio.sleep(0.05)  # a blocking call would occupy a thread
         yield

@@ -1,4 +1,4 @@
-"""How a file is handed out: with its ranges, and so that no browser runs it as a page of this server."""
+"""The response with a stored file: with ranges, and so that no browser runs the file as a page of this server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from replicate_job.local.files.file_store import StoredFile
 
 _PLAIN = re.compile(ESSENCE, re.ASCII)
-_PICTURE_THAT_RUNS = "image/svg+xml"
+_SVG = "image/svg+xml"
 _PLAYED = ("audio/", "video/")
 _SHOWN = ("image/", *_PLAYED)
 _SHOWN_TEXT = {"text/plain", "text/csv", "text/markdown", "text/vtt", "application/json", "application/jsonl"}
@@ -27,32 +27,32 @@ _MARKUP = re.compile(r"text/.*|.*[/+](?:html|xml)|.*(?:java|ecma|j|live)script.*
 
 
 def file_response(file: StoredFile) -> FileResponse:
-    """The answer to GET and HEAD, with length, ETag and ranges.
+    """The response to GET and HEAD, with length, ETag and ranges.
 
-    Pictures, sound, film and plain text are shown; other text and markup are plain text; an SVG stays one, as pictures
-    of pages, but is a download by itself, like all the rest.
+    A browser shows images, audio, video and plain text, and gets other text and markup as plain text. It downloads all
+    other files. An SVG keeps its type, so that pages can show it as an image, but opened by itself it is a download.
     """
-    own = file.content_type.partition(";")[0].strip().lower()
-    kind, is_shown = _safe(own if _PLAIN.fullmatch(own) else UNKNOWN)
-    return _Handed(
+    own_type = file.content_type.partition(";")[0].strip().lower()
+    content_type, is_shown = _safe_type(own_type if _PLAIN.fullmatch(own_type) else UNKNOWN)
+    return _StoredFileResponse(
         file.path,
-        media_type=kind,
+        media_type=content_type,
         filename=file.name,
         content_disposition_type="inline" if is_shown else "attachment",
         headers={
             "etag": f'"{file.sha256}"',
             "x-content-type-options": "nosniff",
-            "content-security-policy": _policy(kind),
+            "content-security-policy": _policy(content_type),
         },
     )
 
 
-class _Handed(FileResponse):
-    """Starlette's answer, but not for who has the file already, and not for a file that was just removed."""
+class _StoredFileResponse(FileResponse):
+    """Starlette's response, with 304 for a client that has the file already, and 404 for a file that was removed."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         etag = self.headers["etag"]
-        if _names(Headers(scope=scope).get("if-none-match", ""), etag):
+        if _matches(Headers(scope=scope).get("if-none-match", ""), etag):
             await Response(status_code=304, headers={"etag": etag})(scope, receive, send)
             return
         try:
@@ -64,18 +64,22 @@ class _Handed(FileResponse):
         await super().__call__(scope, receive, send)
 
 
-def _names(etags: str, etag: str) -> bool:
-    return etags.strip() == "*" or any(one.strip().removeprefix("W/") == etag for one in etags.split(","))
+def _matches(etags: str, etag: str) -> bool:
+    return etags.strip() == "*" or any(known.strip().removeprefix("W/") == etag for known in etags.split(","))
 
 
 def _policy(content_type: str) -> str:
-    """No script runs. A player by itself asks for its file again, which an origin of nobody's may not (Chromium)."""
+    """The policy lets no script run.
+
+    Audio and video keep the server's origin. Chromium's player requests the file a second time, which it may not do
+    from the sandbox's opaque origin.
+    """
     return "sandbox allow-same-origin" if content_type.startswith(_PLAYED) else "sandbox"
 
 
-def _safe(content_type: str) -> tuple[str, bool]:
-    """A media type to give in its stead, and whether a browser may show it."""
-    if content_type == _PICTURE_THAT_RUNS:
+def _safe_type(content_type: str) -> tuple[str, bool]:
+    """The media type to send, and whether a browser may show the file."""
+    if content_type == _SVG:
         return content_type, False
     if content_type in _SHOWN_TEXT:
         return content_type, True

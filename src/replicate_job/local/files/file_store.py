@@ -1,7 +1,7 @@
-"""Files as they lie on disk: ``<shelf>/<key>/`` with the content and its facts, there as a whole or not at all.
+"""Files on disk. Each is a folder ``<parent>/<key>/`` with the content and its facts, stored completely or not at all.
 
-Keys and names that come from a request are matched against ``is_key`` and ``is_name`` first: what passes is one plain
-segment of a path, which leads nowhere else.
+Keys and names from a request are checked with ``is_key`` and ``is_name`` first. What passes is a plain segment of a
+path, and cannot lead to another folder.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 _KEY = re.compile(r"[a-z0-9]{1,64}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
-_ENDING_WELL = re.compile(r"\A(.*[A-Za-z0-9_])?.*", re.DOTALL)
+_TO_LAST_PLAIN = re.compile(r"\A(.*[A-Za-z0-9_])?.*", re.DOTALL)
 _LONGEST_STEM, _LONGEST_SUFFIX = 100, 16
 _CONTENT, _FACTS = "content", "facts.json"
-_HEAD = 32  # bytes kept to tell the type by
-_BLOCK = 2**20
+_HEAD = 32  # bytes, to detect the type from
+_BLOCK = 2**20  # bytes
 
 _Time = Annotated[float, msgspec.Meta(ge=0, lt=253402300800)]  # up to the year 9999
 
 
 class FileTooLargeError(LocalError):
-    """A file has more bytes than it may have."""
+    """A file is larger than its limit."""
 
 
 class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that is handed out: ``name`` is the last part of its address, safe everywhere.
+    """A file with its facts. ``name`` is the last part of its address, and safe in every file system.
 
     ``id`` is an upload's own, or that of the prediction it belongs to. Times are Unix times; None: it does not expire.
     """
@@ -66,18 +66,18 @@ def is_name(text: str) -> bool:
 
 
 def safe_name(text: str, default: str = "file") -> str:
-    """A name that passes ``is_name`` and keeps what it can of the given one, its extension above all."""
-    stem, dot, suffix = _ENDING_WELL.sub(r"\1", text.replace("\\", "/").rpartition("/")[2]).rpartition(".")
+    """A name that passes ``is_name``, as similar to ``text`` as possible, with the same extension."""
+    stem, dot, suffix = _TO_LAST_PLAIN.sub(r"\1", text.replace("\\", "/").rpartition("/")[2]).rpartition(".")
     if not dot or not stem:
         stem, suffix = stem or suffix, ""
     suffix = _UNSAFE.sub("", suffix).strip("-")[:_LONGEST_SUFFIX].rstrip("-")
-    # A name may begin with what it may not end with: an underscore.
+    # An underscore may be the first character of a name, but not the last.
     plain = _UNSAFE.sub("-", stem).strip("-.")[:_LONGEST_STEM].rstrip("-.") or default
     return f"{plain}.{suffix}" if suffix else plain
 
 
 def read_file(folder: Path) -> StoredFile | None:
-    """The file of this folder of a shelf; None where there is none, or what is there is not ours."""
+    """The file in this folder; None where there is none, or where its facts cannot be read."""
     with suppress(OSError, msgspec.DecodeError, msgspec.ValidationError):
         facts = msgspec.json.decode((folder / _FACTS).read_bytes(), type=dict[str, Any])
         return msgspec.convert({**facts, "path": folder / _CONTENT}, StoredFile)
@@ -85,7 +85,7 @@ def read_file(folder: Path) -> StoredFile | None:
 
 
 class Draft:
-    """A file while it is written, of at most ``limit`` bytes. Every method blocks; OSError where the disk says no."""
+    """A file that is being written, of at most ``limit`` bytes. Every method blocks, and may raise OSError."""
 
     def __init__(self, folder: Path, limit: int | None) -> None:
         self._folder, self._limit = folder, limit
@@ -95,7 +95,7 @@ class Draft:
         self.size, self.head = 0, b""
 
     def write(self, block: bytes | bytearray) -> None:
-        """Raises TooLargeError."""
+        """Raises FileTooLargeError."""
         self.size += len(block)
         if self._limit is not None and self.size > self._limit:
             raise FileTooLargeError(f"it is larger than {self._limit:,} bytes")
@@ -103,26 +103,26 @@ class Draft:
         self._digest.update(block)
         self.head += bytes(block[: max(_HEAD - len(self.head), 0)])
 
-    def keep(self, shelf: Path, key: str, **facts: Any) -> StoredFile:
-        """Whole, in its place. ``facts`` are those of ``StoredFile`` that the draft does not know."""
+    def store(self, parent: Path, key: str, **facts: Any) -> StoredFile:
+        """Move the complete file to ``parent/key``. ``facts`` are the fields of the file besides its size and hash."""
         self._file.close()
-        known = {"size": self.size, "sha256": self._digest.hexdigest(), **facts}
-        (self._folder / _FACTS).write_bytes(msgspec.json.encode(known))
-        shelf.mkdir(parents=True, exist_ok=True)
-        self._folder.rename(shelf / key)
-        return StoredFile(path=shelf / key / _CONTENT, **known)
+        facts = {"size": self.size, "sha256": self._digest.hexdigest(), **facts}
+        (self._folder / _FACTS).write_bytes(msgspec.json.encode(facts))
+        parent.mkdir(parents=True, exist_ok=True)
+        self._folder.rename(parent / key)
+        return StoredFile(path=parent / key / _CONTENT, **facts)
 
     def discard(self) -> None:
-        """Leave nothing behind. After ``keep`` there is nothing to leave."""
+        """Remove the draft, unless it was stored."""
         with suppress(OSError):  # closing flushes, which fails again on a full disk
             self._file.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class Drafts:
-    """What is not whole yet, or not wholly removed: in a folder that is emptied at each start.
+    """Files that are not complete yet, or not completely removed, in a folder that is emptied at each start.
 
-    It lies on the same disk as the shelves, of which each change is one rename.
+    It is on the same disk as the stored files, so that a file is stored or removed by one rename.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -131,12 +131,12 @@ class Drafts:
         folder.mkdir(parents=True)
 
     def new(self, limit: int | None = None) -> Draft:
-        return Draft(self._place(), limit)
+        return Draft(self._new_path(), limit)
 
     @asynccontextmanager
     async def filled(self, chunks: AsyncIterator[bytes], limit: int) -> AsyncIterator[Draft]:
-        """A draft of all the chunks, gone at the end unless it was kept. Raises TooLargeError."""
-        draft = self.new(limit)  # in a thread, a cancellation would leave it there
+        """A draft of all the chunks, removed at the end unless it was stored. Raises FileTooLargeError."""
+        draft = self.new(limit)  # not in a thread: after a cancellation there, it would not be removed
         try:
             block = bytearray()
             async for chunk in chunks:
@@ -150,18 +150,21 @@ class Drafts:
             await in_thread(draft.discard)
 
     def remove(self, folders: Iterable[Path]) -> None:
-        """Each is gone at once for all who look, and from the disk by and by. Blocks."""
+        """Remove folders of files. Each one disappears by a rename, before its content is deleted. Blocks."""
         for folder in folders:
-            if away := self.take(folder):
-                shutil.rmtree(away, ignore_errors=True)
+            if renamed := self.take(folder):
+                shutil.rmtree(renamed, ignore_errors=True)
 
     def take(self, folder: Path) -> Path | None:
-        """Where it is now, gone for all who look: to be removed from there, which the next start does at the latest."""
-        away = self._place()
+        """Rename a folder, so that its files are not found any more, and return the new path; None where it fails.
+
+        The caller removes it there; otherwise the next start does.
+        """
+        renamed = self._new_path()
         with suppress(OSError):
-            folder.rename(away)
-            return away
+            folder.rename(renamed)
+            return renamed
         return None
 
-    def _place(self) -> Path:
+    def _new_path(self) -> Path:
         return self._folder / os.urandom(12).hex()

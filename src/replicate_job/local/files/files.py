@@ -1,4 +1,4 @@
-"""Files that go in (uploads, addresses) and come out (a model's outputs), on disk under names of our own."""
+"""All files of a server: uploads, the files of inputs while their predictions run, and output files."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
     from replicate_job.wire.openapi import Position
 
-_UPLOAD = re.compile(r"/(?:v1/files/([^/]+)(?:/download)?|files/([^/]+)/[^/]+)")
+_UPLOAD_PATH = re.compile(r"/(?:v1/files/([^/]+)(?:/download)?|files/([^/]+)/[^/]+)")
 _DATA = "data:"
-"""As Cog's server writes it: in capitals, it takes a data URL for a path."""
-_AT_ONCE = 4  # files that one prediction fetches
-_KEPT_FOR = 24 * 3600.0  # seconds for an upload, as at Replicate
+"""In small letters: in capitals, Cog's server takes a data URL for a path."""
+_CONCURRENT = 4  # fetches of one prediction
+_UPLOAD_LIFETIME = 24 * 3600.0  # seconds, as at Replicate
 
 
 class Files:
-    """All files of a server, below ``folder``: uploads and outputs are there again after a restart.
+    """All files of a server, below ``folder``. Uploads and outputs survive a restart.
 
     ``own_origin`` is where model servers on this machine reach this server, without a slash at its end. ``secret``
-    signs the addresses that download uploads. ``allow_private`` lets http inputs lead into private networks. One
-    server at a time may have a folder.
+    signs the addresses that download uploads. With ``allow_private``, inputs are also fetched from private networks.
+    One server at a time may use a folder.
     """
 
     def __init__(self, folder: Path, own_origin: str, *, secret: bytes, allow_private: bool = False) -> None:
@@ -48,7 +48,7 @@ class Files:
         self._drafts = Drafts(folder / "unfinished")
         self._inputs = folder / "inputs"
         self._drafts.remove([self._inputs])
-        self.uploads = UploadStore(folder / "files", secret, self._drafts, keep_for=_KEPT_FOR, clock=time.time)
+        self.uploads = UploadStore(folder / "files", secret, self._drafts, lifetime=_UPLOAD_LIFETIME, clock=time.time)
         self.outputs = Outputs(folder / "outputs", self._drafts)
         self._inbound = Inbound(self._drafts, (lambda _: True) if allow_private else is_elsewhere)
 
@@ -56,76 +56,76 @@ class Files:
     async def resolved(
         self,
         id: str,  # noqa: A002 - the API's own name
-        given: dict[str, Any],
+        inputs: dict[str, Any],
         document: dict[str, Any],
         canceled: asyncio.Event,
     ) -> AsyncIterator[dict[str, Any]]:
-        """Around a prediction: its input as its model gets it, with addresses on this server and data URLs only.
+        """Around a prediction: its inputs with every file as an address on this server or a data URL.
 
-        What other addresses name is fetched first, and removed at the end. Raises LocalError, which names the input
-        field, for what cannot be had or may not be asked for; and when ``canceled`` is set before all is there.
+        Files at other addresses are fetched first, and removed at the end. Raises LocalError, which names the input
+        field, for a file that cannot be fetched or is not allowed; and when ``canceled`` is set before all are there.
         """
-        places = find_files(given, document, "Input")
-        wanted: dict[str, Position] = {}  # each once, where it comes first
-        for position, text in places.items():
-            if not text.startswith(_DATA):
-                wanted.setdefault(text, position)
+        addresses = find_files(inputs, document, "Input")
+        to_resolve: dict[str, Position] = {}  # each address once, with its first position, for messages
+        for position, address in addresses.items():
+            if not address.startswith(_DATA):
+                to_resolve.setdefault(address, position)
         try:
-            if wanted:
-                found = await unless(canceled, self._find_all(id, wanted))
-                if found is None:
+            if to_resolve:
+                own = await unless(canceled, self._resolve_all(id, to_resolve))
+                if own is None:
                     raise LocalError("the prediction was canceled")
-                given = replaced(given, {position: found.get(text, text) for position, text in places.items()})
-            yield given
+                inputs = replaced(inputs, {position: own.get(text, text) for position, text in addresses.items()})
+            yield inputs
         finally:
             self.outputs.forget(id)
-            if wanted:
+            if to_resolve:
                 await asyncio.to_thread(self._drafts.remove, [self._inputs / id])
 
     def get_input(self, prediction: str, key: str) -> StoredFile | None:
         """A file that was fetched for a prediction which still runs."""
-        known = is_key(prediction) and is_name(key)
-        return read_file(self._inputs / prediction / key.partition("-")[0]) if known else None
+        is_safe = is_key(prediction) and is_name(key)
+        return read_file(self._inputs / prediction / key.partition("-")[0]) if is_safe else None
 
-    async def _find_all(self, id: str, wanted: dict[str, Position]) -> dict[str, str]:  # noqa: A002 - the API's own name
-        """What the model gets in place of each: an address on this server, or a data URL."""
-        turns = asyncio.Semaphore(_AT_ONCE)
+    async def _resolve_all(self, id: str, to_resolve: dict[str, Position]) -> dict[str, str]:  # noqa: A002 - the API's own name
+        """For each address, what the model gets in its place."""
+        slots = asyncio.Semaphore(_CONCURRENT)
 
-        async def find(number: int, text: str, position: Position) -> str:
+        async def resolve(number: int, address: str, position: Position) -> str:
             try:
-                async with turns:
-                    return await self._find(id, number, text)
+                async with slots:
+                    return await self._resolve(id, number, address)
             except LocalError as error:
                 raise LocalError(f"input.{'.'.join(map(str, position))}: {error}") from None
 
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = {
-                    text: group.create_task(find(number, text, position))
-                    for number, (text, position) in enumerate(wanted.items())
+                    address: group.create_task(resolve(number, address, position))
+                    for number, (address, position) in enumerate(to_resolve.items())
                 }
         except* LocalError as errors:
             raise errors.exceptions[0] from None
-        return {text: task.result() for text, task in tasks.items()}
+        return {address: task.result() for address, task in tasks.items()}
 
-    async def _find(self, id: str, number: int, text: str) -> str:  # noqa: A002 - the API's own name
-        if is_data(text):
-            return _DATA + text[len(_DATA) :]
-        if not is_web(text):
+    async def _resolve(self, id: str, number: int, address: str) -> str:  # noqa: A002 - the API's own name
+        if is_data(address):
+            return _DATA + address[len(_DATA) :]
+        if not is_web(address):
             raise LocalError("it is no http, https or data URL")
-        url = parse_address(text)
-        if own := self._own(url):
-            return f"{self._own_origin}{own}"
+        url = parse_address(address)
+        if path := self._own_path(url):
+            return f"{self._own_origin}{path}"
         file = await self._inbound.fetch(url, self._inputs / id, str(number))
         return f"{self._own_origin}/inputs/{id}/{number}-{file.name}"
 
-    def _own(self, url: Url) -> str:
-        """The path of the content on this server, whatever the name that the server was called by; else nothing.
+    def _own_path(self, url: Url) -> str:
+        """The path of the file on this server, where the address names one; else empty.
 
-        Ids are not to be guessed: who names one that is here means this server. Raises LocalError for what this
-        server does not have though it is called by its name.
+        The address's host does not matter: this server may have names that it does not know, and an id that it has
+        cannot be guessed. Raises LocalError for a file that does not exist at an origin that is this server's.
         """
-        if (found := _UPLOAD.fullmatch(url.path)) and (file := self.uploads.get(found[1] or found[2])):
+        if (match := _UPLOAD_PATH.fullmatch(url.path)) and (file := self.uploads.get(match[1] or match[2])):
             return f"/files/{file.id}/{file.name}"
         if self.outputs.find(url.path):
             return url.path

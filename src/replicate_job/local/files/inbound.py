@@ -1,7 +1,7 @@
-"""Fetches the files that an input names by http(s) addresses, and lets nobody use that to reach into private networks.
+"""Fetches input files from http(s) addresses, but not from private networks.
 
-A host's addresses are looked up here, each is judged, and the connection goes to one of those that were judged: a
-name that leads elsewhere a moment later changes nothing. Each redirect is judged anew. No proxy, no cookie, no token.
+A host's IP addresses are looked up and checked here, and the connection goes to one of those: a name that resolves
+otherwise a moment later (DNS rebinding) has no effect. Each redirect is checked too. No proxy, cookie or token is used.
 """
 
 from __future__ import annotations
@@ -36,40 +36,40 @@ if TYPE_CHECKING:
     from replicate_job.local.files.file_store import Draft, Drafts, StoredFile
 
 LARGEST = 1_000_000_000
-"""Bytes of a fetched input. Replicate names no limit; this one keeps a disk from being filled by one address."""
+"""Bytes of a fetched input. Replicate documents no limit; this one keeps a single address from filling the disk."""
 
-_WHOLE = 600  # seconds for one file with all its redirects
-_REDIRECTS = 5
-_TRIED = 4  # addresses of one host
-_MOVED = {301, 302, 303, 307, 308}
+_TIMEOUT = 600  # seconds, for one file with all its redirects
+_MOST_REDIRECTS = 5
+_MOST_ADDRESSES = 4  # of one host
+_REDIRECTS = {301, 302, 303, 307, 308}
 _OK = 200
 _SUFFIX = re.compile(r".+\.(?=[A-Za-z0-9]*[A-Za-z])[A-Za-z0-9]{1,12}", re.ASCII)
 _CONTENT_TYPE = re.compile(ESSENCE, re.ASCII)
 
 
 class Inbound:
-    """``admits`` says which addresses may be connected to; ``find`` gives a host's, and may raise OSError."""
+    """``is_allowed`` says which IP addresses may be connected to; ``find`` looks a host's up, and may raise OSError."""
 
     def __init__(
         self,
         drafts: Drafts,
-        admits: Callable[[Address], bool],
+        is_allowed: Callable[[Address], bool],
         *,
         find: Callable[[str], Awaitable[list[Address]]] = lookup,
         limit: int = LARGEST,
     ) -> None:
-        self._drafts, self._admits, self._find, self._limit = drafts, admits, find, limit
+        self._drafts, self._is_allowed, self._find, self._limit = drafts, is_allowed, find, limit
 
-    async def fetch(self, url: Url, shelf: Path, key: str) -> StoredFile:
-        """The file behind the address, in its place on the shelf, whose name is the file's ``id``.
+    async def fetch(self, url: Url, parent: Path, key: str) -> StoredFile:
+        """Fetch a file, and store it as ``parent/key``. The name of ``parent`` is the file's ``id``.
 
         Raises LocalError with the reason.
         """
         try:
-            async with asyncio.timeout(_WHOLE):
-                return await self._follow(url, shelf, key)
+            async with asyncio.timeout(_TIMEOUT):
+                return await self._follow(url, parent, key)
         except TimeoutError:
-            raise LocalError(f"{url.host_str} took longer than {_WHOLE} seconds") from None
+            raise LocalError(f"{url.host_str} took longer than {_TIMEOUT} seconds") from None
         except TransportError as error:
             raise LocalError(str(error)) from None
         except FileTooLargeError as error:
@@ -77,40 +77,40 @@ class Inbound:
         except OSError as error:
             raise LocalError(f"the file cannot be written: {error.strerror or error}") from error
 
-    async def _follow(self, url: Url, shelf: Path, key: str) -> StoredFile:
-        for _ in range(_REDIRECTS + 1):
+    async def _follow(self, url: Url, parent: Path, key: str) -> StoredFile:
+        for _ in range(_MOST_REDIRECTS + 1):
             async with self._open(url) as response:
                 headers = read_headers(response)
-                if response.status in _MOVED and "location" in headers:
+                if response.status in _REDIRECTS and "location" in headers:
                     url = _join(url, headers["location"])
                     continue
                 _check(response.status, headers, url, self._limit)
                 async with self._drafts.filled(_content(response, headers, url), self._limit) as draft:
                     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
                     kind = kind if _CONTENT_TYPE.fullmatch(kind) else sniff(draft.head) or UNKNOWN
-                    facts = {"id": shelf.name, "name": _name(url, kind, draft), "content_type": kind}
-                    return await in_thread(partial(draft.keep, shelf, key, created_at=time.time(), **facts))
-        raise LocalError(f"{url.host_str}: more than {_REDIRECTS} redirects")
+                    facts = {"id": parent.name, "name": _name(url, kind, draft), "content_type": kind}
+                    return await in_thread(partial(draft.store, parent, key, created_at=time.time(), **facts))
+        raise LocalError(f"{url.host_str}: more than {_MOST_REDIRECTS} redirects")
 
     @asynccontextmanager
     async def _open(self, url: Url) -> AsyncIterator[Response]:
-        """The answer to a request that goes to an address which was judged."""
-        url, host = _plain(url)
+        """The response to a request that goes to an allowed address."""
+        url, host = _without_final_dot(url)
         try:
-            found = await self._find(host)
+            addresses = await self._find(host)
         except OSError:
-            found = []
-        if not all(map(self._admits, found)):
+            addresses = []
+        if not all(map(self._is_allowed, addresses)):
             raise LocalError(
                 f"{host} is in a private network or on this machine, where http inputs do not reach: send a data URL, "
                 "upload the file, or start the server with --allow-private"
             )
         async with AsyncExitStack() as stack:
-            yield await _connect(stack, url, host, found[:_TRIED])
+            yield await _connect(stack, url, host, addresses[:_MOST_ADDRESSES])
 
 
 async def _connect(stack: AsyncExitStack, url: Url, host: str, addresses: list[Address]) -> Response:
-    """The answer of the first address that takes a connection; it and its client end with the stack."""
+    """The response of the first address that accepts a connection. The stack closes it and its client."""
     for number, address in enumerate(addresses, 1):
         # Reading the system's certificates takes 10 ms: not in the event loop.
         client = await stack.enter_async_context(await asyncio.to_thread(_client, host, address))
@@ -125,7 +125,7 @@ async def _connect(stack: AsyncExitStack, url: Url, host: str, addresses: list[A
 
 
 def parse_address(text: str) -> Url:
-    """The one reading of an address that is both judged and fetched. Raises LocalError."""
+    """Parse an address; what is checked is what is fetched, by the same parser. Raises LocalError."""
     try:
         url = Url(text)
     except ValueError as error:
@@ -142,8 +142,11 @@ def _join(url: Url, location: str) -> Url:
         raise LocalError(f"{url.host_str} redirects to what cannot be fetched: {error}") from None
 
 
-def _plain(url: Url) -> tuple[Url, str]:
-    """With the host's name as it is pinned: without the dot of a complete name, under which it would be looked up."""
+def _without_final_dot(url: Url) -> tuple[Url, str]:
+    """The URL and its host without the final dot of a fully qualified name.
+
+    The checked addresses are pinned to the host without it. With it, the HTTP library would look the host up again.
+    """
     host = (url.host_str or "").rstrip(".")
     return (url if host == url.host_str else url.with_host(host)), host
 
@@ -164,13 +167,13 @@ def _check(status: int, headers: dict[str, str], url: Url, limit: int) -> None:
 
 
 def _content(response: Response, headers: dict[str, str], url: Url) -> AsyncIterator[bytes]:
-    """The file's own bytes, also where the host compresses them although plain ones were asked for."""
-    found, coding = chunks(response, url.host_str or ""), coding_of(headers)
-    return decoded(found, coding) if coding else found
+    """The file's own bytes, also where the host compresses them although plain bytes were asked for."""
+    body, coding = chunks(response, url.host_str or ""), coding_of(headers)
+    return decoded(body, coding) if coding else body
 
 
 def _name(url: Url, content_type: str, draft: Draft) -> str:
-    """The last part of the address; models look at suffixes, so it gets one where it has none."""
+    """The last part of the address, with a suffix by its type where it has none: models look at suffixes."""
     name = safe_name(unquote(url.path.rstrip("/").rpartition("/")[2]), "input")
     if _SUFFIX.fullmatch(name):
         return name

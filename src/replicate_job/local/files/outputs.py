@@ -1,4 +1,4 @@
-"""A model's outputs that are files: written when they arrive, and kept until their prediction's data is removed."""
+"""Output files: written to disk when they arrive, and stored until their prediction's data are removed."""
 
 from __future__ import annotations
 
@@ -26,83 +26,84 @@ _PATH = re.compile(r"/outputs/([^/]+)/([^/]+)")
 
 
 class Outputs:
-    """``shelves`` has a folder for each prediction with files. A prediction's id must be one that we made."""
+    """``folder`` has a folder for each prediction with files. A prediction's id must come from ``new_id``."""
 
-    def __init__(self, shelves: Path, drafts: Drafts) -> None:
-        self._shelves, self._drafts = shelves, drafts
-        self._made: dict[str, dict[Position, StoredFile]] = {}  # of the predictions that run
+    def __init__(self, folder: Path, drafts: Drafts) -> None:
+        self._folder, self._drafts = folder, drafts
+        self._stored: dict[str, dict[Position, StoredFile]] = {}  # of the running predictions
 
-    async def keep(self, prediction: str, value: Any, document: dict[str, Any], part: int | None = None) -> Any:
-        """An output with its data URLs written to files and replaced by their addresses.
+    async def store(self, prediction: str, value: Any, document: dict[str, Any], part: int | None = None) -> Any:
+        """Write the data URLs of an output to files, and return the output with their addresses in place of them.
 
-        ``part`` is the number of one item of a list. What is at a place already is not written again, so that the
-        whole output may follow its parts, until ``forget``. Raises OSError where the disk says no.
+        ``part`` is the number of an item, where ``value`` is one item of a list. Until ``forget``, a file that was
+        stored for a position is not written again: the whole output comes after its items. Raises OSError.
         """
         if not is_key(prediction):
             raise ValueError(f"{prediction!r} is not the id of a prediction")
 
-        position = () if part is None else (part,)
-        found = find_files(value, document, "Output", position)
-        if not found:  # as of the words of a text, for each of which a thread would be too much
+        start = () if part is None else (part,)
+        urls = find_files(value, document, "Output", start)
+        if not urls:  # a thread for each word of a streamed text would cost too much
             return value
-        made = self._made.setdefault(prediction, {})
-        await asyncio.to_thread(self._write_all, prediction, found, made)
-        addresses = {place: f"{ORIGIN}/outputs/{prediction}/{made[place].name}" for place in found if place in made}
-        return replaced(value, addresses, position)
+        stored = self._stored.setdefault(prediction, {})
+        await asyncio.to_thread(self._write_all, prediction, urls, stored)
+        files = {position: stored[position] for position in urls if position in stored}
+        addresses = {position: f"{ORIGIN}/outputs/{prediction}/{file.name}" for position, file in files.items()}
+        return replaced(value, addresses, start)
 
-    def _write_all(self, prediction: str, found: dict[Position, str], made: dict[Position, StoredFile]) -> None:
-        for position, text in found.items():
-            if position not in made and (file := self._write(prediction, position, text)):
-                made[position] = file
+    def _write_all(self, prediction: str, urls: dict[Position, str], stored: dict[Position, StoredFile]) -> None:
+        for position, url in urls.items():
+            if position not in stored and (file := self._write(prediction, position, url)):
+                stored[position] = file
 
-    def _write(self, prediction: str, position: Position, text: str) -> StoredFile | None:
-        """The file, or None for what is no data URL."""
-        shelf = self._shelves / prediction
+    def _write(self, prediction: str, position: Position, url: str) -> StoredFile | None:
+        """The stored file; None for a text that is no data URL."""
+        folder = self._folder / prediction
         with suppress(ValueError):
-            content_type, blocks = read_blocks(text)
+            content_type, blocks = read_blocks(url)
             draft = self._drafts.new()
             try:
                 for block in blocks:
                     draft.write(block)
-                name = _free_name(shelf, _stem(position), extension(content_type) or ".bin")
+                name = _free_name(folder, _stem(position), extension(content_type) or ".bin")
                 facts = {"id": prediction, "name": name, "content_type": content_type, "created_at": time.time()}
-                return draft.keep(shelf, name, **facts)
+                return draft.store(folder, name, **facts)
             finally:
                 draft.discard()
         return None
 
     def get(self, prediction: str, name: str) -> StoredFile | None:
-        known = is_key(prediction) and is_name(name)
-        return read_file(self._shelves / prediction / name) if known else None
+        is_safe = is_key(prediction) and is_name(name)
+        return read_file(self._folder / prediction / name) if is_safe else None
 
     def find(self, path: str) -> StoredFile | None:
-        """The same by the path of its address; None for any other path."""
-        found = _PATH.fullmatch(path)
-        return self.get(found[1], found[2]) if found else None
+        """The file by the path of its address; None for any other path."""
+        match = _PATH.fullmatch(path)
+        return self.get(match[1], match[2]) if match else None
 
     def forget(self, prediction: str) -> None:
-        """It has ended: nothing follows that could be known already."""
-        self._made.pop(prediction, None)
+        """Forget what is stored of a prediction that has ended. Its files stay."""
+        self._stored.pop(prediction, None)
 
     def remove(self, prediction: str) -> None:
-        """Its data is removed: at once for all who look, and from the disk by and by."""
-        if is_key(prediction) and (away := self._drafts.take(self._shelves / prediction)):
-            asyncio.get_running_loop().run_in_executor(None, shutil.rmtree, away, True)
+        """Remove a prediction's files. They are not found from now on; a thread deletes them."""
+        if is_key(prediction) and (renamed := self._drafts.take(self._folder / prediction)):
+            asyncio.get_running_loop().run_in_executor(None, shutil.rmtree, renamed, True)
 
 
 def _stem(position: Position) -> str:
-    """``output``, ``out-0`` for items, a field's own name in an object."""
+    """``output``; ``out-0`` for an item; the name of an object's field."""
     if not position:
         return "output"
     steps = ("out", *position) if isinstance(position[0], int) else position
     return "-".join(map(str, steps)).replace("/", "-")
 
 
-def _free_name(shelf: Path, stem: str, suffix: str) -> str:
-    """Two fields' names may differ in what a file name cannot show."""
+def _free_name(folder: Path, stem: str, suffix: str) -> str:
+    """A name that no other file has: two different field names may become the same file name."""
     name = safe_name(stem + suffix, "output")
     for number in count(2):
-        if not (shelf / name).exists():
+        if not (folder / name).exists():
             break
         name = safe_name(f"{stem[:80]}-{number}{suffix}", "output")
     return name

@@ -1,4 +1,4 @@
-"""Where files are in an input or an output, and putting others in their places."""
+"""Finds the files in an input or an output, by position, and replaces them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 def find_files(value: Any, document: dict[str, Any], name: str, position: Position = ()) -> dict[Position, str]:
-    """The texts of a value that are files, by where they are. ``position`` is where in the whole the value is.
+    """The texts of a value that are files, by their positions. The value itself is at ``position``.
 
-    The document's definition of this ``name`` decides: ``format: uri`` is a file. Where it says nothing at all, a data
-    URL is. A text where the schema allows both is a file if it has the form of an address.
+    The document's definition ``name`` decides: ``format: uri`` is a file. Where the schema allows other texts too, a
+    text is a file if it is an address. Where the schema says nothing, only a data URL is a file.
     """
-    return {found.position: found.text for found in texts(value, document, name, position) if _is_file(found)}
+    return {text.position: text.text for text in texts(value, document, name, position) if _is_file(text)}
 
 
 def replaced(value: Any, files: Mapping[Position, str], position: Position = ()) -> Any:
-    """The value with these texts at their positions, in lists and objects of its own."""
+    """A copy of the value, with ``files`` at their positions. The value itself is at ``position``."""
     if isinstance(value, list):
         return [replaced(item, files, (*position, index)) for index, item in enumerate(value)]
     if isinstance(value, dict):
@@ -30,10 +30,11 @@ def replaced(value: Any, files: Mapping[Position, str], position: Position = ())
     return files.get(position, value)
 
 
-def _is_file(found: Text) -> bool:
-    if found.may_be_file:
-        return not found.may_be_other or is_web(found.text) or is_data(found.text)
-    return is_data(found.text) and not found.may_be_other  # an output of any type is an object by its schema, as in Cog
+def _is_file(text: Text) -> bool:
+    if text.may_be_file:
+        return not text.may_be_other or is_web(text.text) or is_data(text.text)
+    # A schema of neither kind says "object", which is how Cog describes an output of type Any.
+    return is_data(text.text) and not text.may_be_other
 
 
 def is_web(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Files that clients uploaded: kept across restarts of the server, until they expire."""
+"""Files that clients uploaded: they survive restarts of the server, until they expire."""
 
 from __future__ import annotations
 
@@ -28,76 +28,76 @@ _UNIX_TIME = re.compile(r"\d{1,15}", re.ASCII)
 
 
 class UploadStore:
-    """``shelf`` keeps them for ``keep_for`` seconds; ``secret`` signs the addresses that download them."""
+    """Uploads below ``folder``, each for ``lifetime`` seconds. ``secret`` signs the addresses that download them."""
 
     def __init__(
-        self, shelf: Path, secret: bytes, drafts: Drafts, *, keep_for: float, clock: Callable[[], float]
+        self, folder: Path, secret: bytes, drafts: Drafts, *, lifetime: float, clock: Callable[[], float]
     ) -> None:
-        self._shelf, self._drafts, self._keep_for, self._clock = shelf, drafts, keep_for, clock
+        self._folder, self._drafts, self._lifetime, self._clock = folder, drafts, lifetime, clock
         self._secret = secret
-        found = [file for place in shelf.glob("*") if is_key(place.name) and (file := read_file(place))]
-        # An id is the name of its folder, whatever its facts say.
-        self._known = {file.path.parent.name: file for file in found}
-        self._latest = max((file.created_at for file in found), default=0.0)
+        stored = [file for child in folder.glob("*") if is_key(child.name) and (file := read_file(child))]
+        # The folder's name is the id, not what the facts say: both the list and the paths depend on it.
+        self._files = {file.path.parent.name: file for file in stored}
+        self._latest = max((file.created_at for file in stored), default=0.0)
         drafts.remove(self._take_expired())
 
     async def add(self, content: bytes, name: str, content_type: str, metadata: dict[str, Any]) -> StoredFile:
-        """Raises TooLargeError."""
+        """Raises FileTooLargeError."""
         await self.sweep()
         id = new_id()  # noqa: A001 - the API's own name
-        # Microseconds are the places of the list: no two are at the same, whatever the clock says.
+        # A cursor of the list is a time in microseconds: no two uploads may have the same, whatever the clock says.
         now = self._latest = round(max(self._clock(), self._latest + _TICK), 6)
         facts = {"name": safe_name(name), "content_type": content_type, "metadata": metadata}
-        times = {"created_at": now, "expires_at": now + self._keep_for}
-        self._known[id] = await asyncio.to_thread(self._keep, content, id, **facts, **times)
-        return self._known[id]
+        times = {"created_at": now, "expires_at": now + self._lifetime}
+        self._files[id] = await asyncio.to_thread(self._write, content, id, **facts, **times)
+        return self._files[id]
 
-    def _keep(self, content: bytes, id: str, **facts: Any) -> StoredFile:  # noqa: A002 - the API's own name
+    def _write(self, content: bytes, id: str, **facts: Any) -> StoredFile:  # noqa: A002 - the API's own name
         draft = self._drafts.new(LARGEST)
         try:
             draft.write(content)
-            return draft.keep(self._shelf, id, id=id, **facts)
+            return draft.store(self._folder, id, id=id, **facts)
         finally:
             draft.discard()
 
     def get(self, id: str) -> StoredFile | None:  # noqa: A002 - the API's own name
-        file = self._known.get(id)
+        file = self._files.get(id)
         return file if file and not self._is_expired(file) else None
 
     async def page(self, cursor: str | None = None) -> ListPage[StoredFile]:
         """One page of the list. Raises RefusedError for a cursor that is not from here."""
         await self.sweep()
-        return read_page(sorted(self._known.values(), key=_place), _place, cursor)
+        return read_page(sorted(self._files.values(), key=_microseconds), _microseconds, cursor)
 
     async def remove(self, id: str) -> bool:  # noqa: A002 - the API's own name
-        """Whether there was such a file; now there is none."""
-        there = self.get(id) is not None
-        if file := self._known.pop(id, None):
+        """Remove an upload. Returns whether it existed."""
+        existed = self.get(id) is not None
+        if file := self._files.pop(id, None):
             await asyncio.to_thread(self._drafts.remove, [file.path.parent])
-        return there
+        return existed
 
     async def sweep(self) -> None:
-        """Remove from the disk what has expired."""
+        """Remove expired uploads from the disk."""
         if expired := self._take_expired():
             await asyncio.to_thread(self._drafts.remove, expired)
 
     def _take_expired(self) -> list[Path]:
-        expired = [key for key, file in self._known.items() if self._is_expired(file)]
-        return [self._known.pop(key).path.parent for key in expired]
+        expired = [key for key, file in self._files.items() if self._is_expired(file)]
+        return [self._files.pop(key).path.parent for key in expired]
 
     def _is_expired(self, file: StoredFile) -> bool:
         return file.expires_at is not None and self._clock() >= file.expires_at
 
     def download(self, id: str, owner: str, expiry: str, signature: str) -> StoredFile | None:  # noqa: A002 - the API's own name
-        """The file, if the signature is right for these words and the Unix time ``expiry`` is to come.
+        """The file, if the signature fits the other arguments and the Unix time ``expiry`` has not come yet.
 
-        The API knows downloads as bytes of no type.
+        By the API's documentation, a download has no media type.
         """
-        # A plus in a query means a blank; most who write a signature into an address forget that.
-        given = signature.replace(" ", "+").encode(errors="replace")
-        right = hmac.compare_digest(self._sign(owner, id, expiry).encode(), given)
-        lives = _UNIX_TIME.fullmatch(expiry) is not None and int(expiry) > self._clock()
-        file = self.get(id) if right and lives else None
+        # A plus in a query stands for a blank. Clients that do not escape the plus of a signature are let through.
+        sent_signature = signature.replace(" ", "+").encode(errors="replace")
+        is_signed = hmac.compare_digest(self._sign(owner, id, expiry).encode(), sent_signature)
+        is_valid = _UNIX_TIME.fullmatch(expiry) is not None and int(expiry) > self._clock()
+        file = self.get(id) if is_signed and is_valid else None
         return file and msgspec.structs.replace(file, content_type=UNKNOWN)
 
     def _sign(self, *words: str) -> str:
@@ -105,5 +105,5 @@ class UploadStore:
         return base64.b64encode(hmac.digest(self._secret, signed, hashlib.sha256)).decode()
 
 
-def _place(file: StoredFile) -> int:
+def _microseconds(file: StoredFile) -> int:
     return round(file.created_at * 1e6)

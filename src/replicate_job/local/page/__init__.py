@@ -1,8 +1,8 @@
-"""The page of the local server: static files, which speak to the API as any client does.
+"""The page of the local server: static files, which use the API as any client does.
 
 ``/`` has the models, ``/OWNER/NAME`` one of them (a model's own ``url``), ``/p/ID`` one prediction (its
-``urls.web``), ``/history`` all of them. What the page is made of lies below ``/page/VERSION/``, where VERSION changes
-with the files, so that a browser keeps them for good and never mixes two releases.
+``urls.web``), ``/history`` all of them. The page's scripts and styles are below ``/page/VERSION/``. VERSION changes
+with the files: a browser can cache them for ever, and never mixes two releases.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_TAKEN = {"v1", "p", "page", "stream", "files", "inputs", "outputs", "covers"}
-"""First parts of addresses that are no owner: below them, what is not there is a 404 of the API."""
-# Pictures come from elsewhere too: outputs of a prediction that ran there, and inputs that are named by an address.
+_NO_OWNER = {"v1", "p", "page", "stream", "files", "inputs", "outputs", "covers"}
+"""First parts of paths that are not a model's owner: an unknown path below them is a 404 of the API."""
+# Pictures may come from other hosts: an input that is an address, an output of a prediction on Replicate.
 _POLICY = (
     "default-src 'self'; img-src 'self' data: blob: https:; media-src 'self' data: blob: https:; "
     "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -47,7 +47,7 @@ _SAFE = {
 
 
 def routes() -> list[BaseRoute]:
-    """The page's addresses and what they load. To be put after all others: ``/{owner}/{name}`` takes what is left."""
+    """The routes of the page and its files, to be put after all others: ``/{owner}/{name}`` matches any two parts."""
     return [
         Route("/page/{version}/{file:path}", _file),
         Route("/favicon.ico", _icon),
@@ -64,7 +64,7 @@ async def _page(request: Request) -> ASGIApp:
 
 async def _model(request: Request) -> ASGIApp:
     owner, name = request.path_params["owner"], request.path_params["name"]
-    if owner in _TAKEN or not (_NAME.fullmatch(owner) and _NAME.fullmatch(name)):
+    if owner in _NO_OWNER or not (_NAME.fullmatch(owner) and _NAME.fullmatch(name)):
         return NOT_FOUND
     return _answer(request, "index.html", "no-cache")
 
@@ -100,7 +100,7 @@ def _version() -> str:
 
 @cache
 def _contents() -> dict[str, bytes]:
-    """By name: a request's path picks one of them and never becomes a path on disk."""
+    """The files by name: a request's path selects one of them, and never becomes a path on disk."""
     version = _version().encode()
     return {
         name: content.replace(b"{version}", version) if name == "index.html" else content
@@ -109,5 +109,5 @@ def _contents() -> dict[str, bytes]:
 
 
 def _sources() -> dict[str, bytes]:
-    found = sorted(path for path in _STATIC.rglob("*") if path.suffix in _TYPES)
-    return {path.relative_to(_STATIC).as_posix(): path.read_bytes() for path in found}
+    paths = sorted(path for path in _STATIC.rglob("*") if path.suffix in _TYPES)
+    return {path.relative_to(_STATIC).as_posix(): path.read_bytes() for path in paths}

@@ -1,1 +1,1 @@
-"""The endpoints of the local server, a module a noun: requests in, answers out, no state of their own."""
+"""The endpoints of the local server, a module for each of the API's nouns. They have no state of their own."""

@@ -1,4 +1,4 @@
-"""``/v1/account``, ``/v1/hardware``, the webhooks' secret, and what only Replicate does."""
+"""``/v1/account``, ``/v1/hardware``, the webhooks' secret, and trainings, which this server refuses."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class AccountRoutes:
             route("/v1/account", get=self.account),
             route("/v1/hardware", get=self.hardware),
             route("/v1/webhooks/default/secret", get=self.secret),
-            route(trainings, get=self.untrained),
-            route(f"{trainings}/{{id}}", get=self.untrained),
-            route(f"{trainings}/{{id}}/cancel", post=self.untrained),
-            route("/v1/models/{owner}/{name}/versions/{version}/trainings", post=self.untrained),
+            route(trainings, get=self.refuse_training),
+            route(f"{trainings}/{{id}}", get=self.refuse_training),
+            route(f"{trainings}/{{id}}/cancel", post=self.refuse_training),
+            route("/v1/models/{owner}/{name}/versions/{version}/trainings", post=self.refuse_training),
         ]
 
     async def account(self, _: Request) -> Answer:
@@ -42,5 +42,5 @@ class AccountRoutes:
     async def secret(self, _: Request) -> Answer:
         return json_answer({"key": self._webhook_secret})
 
-    async def untrained(self, _: Request) -> Answer:
+    async def refuse_training(self, _: Request) -> Answer:
         return _NO_TRAININGS

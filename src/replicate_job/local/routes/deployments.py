@@ -35,14 +35,14 @@ _NO_NAME = InvalidField(
 )
 
 
-class _Changes(msgspec.Struct, forbid_unknown_fields=True):
+class _DeploymentChanges(msgspec.Struct, forbid_unknown_fields=True):
     version: str | msgspec.UnsetType = msgspec.UNSET
     hardware: str | msgspec.UnsetType = msgspec.UNSET
     min_instances: Annotated[int, msgspec.Meta(ge=0, le=5)] | msgspec.UnsetType = msgspec.UNSET
     max_instances: Annotated[int, msgspec.Meta(ge=0, le=20)] | msgspec.UnsetType = msgspec.UNSET
 
 
-class _New(msgspec.Struct, forbid_unknown_fields=True):
+class _NewDeployment(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     model: str
     version: str
@@ -62,10 +62,10 @@ class DeploymentRoutes:
         ]
 
     async def all(self, _: Request) -> Answer:
-        return json_answer(page_body([_body(each) for each in self._deployments.all()]))
+        return json_answer(page_body([_body(deployment) for deployment in self._deployments.all()]))
 
     async def create(self, request: Request) -> Answer:
-        new = _read(await read_bytes(request), _New)
+        new = _read(await read_bytes(request), _NewDeployment)
         if not _NAME.fullmatch(new.name):
             raise RefusedError(invalid(_NO_NAME))
         name = f"{USERNAME}/{new.name}"
@@ -81,20 +81,23 @@ class DeploymentRoutes:
         return json_answer(_body(self._deployment(request)))
 
     async def update(self, request: Request) -> Answer:
-        known = self._deployment(request)
-        facts = msgspec.to_builtins(_read(await read_bytes(request), _Changes))
-        await self._check(known.model, facts)
-        _check_counts(msgspec.structs.asdict(known) | facts)
-        return json_answer(_body(self._deployments.release(known.name, **facts)))
+        deployment = self._deployment(request)
+        facts = msgspec.to_builtins(_read(await read_bytes(request), _DeploymentChanges))
+        await self._check(deployment.model, facts)
+        _check_counts(msgspec.structs.asdict(deployment) | facts)
+        return json_answer(_body(self._deployments.release(deployment.name, **facts)))
 
     async def delete(self, request: Request) -> Answer:
         self._deployments.delete(self._deployment(request).name)
         return DELETED
 
     async def _check(self, model: str, facts: dict[str, Any]) -> None:
-        """What changes must be there; what stays may be gone. Raises RefusedError."""
-        known = await self._catalog.version(facts["version"]) if "version" in facts else None
-        if "version" in facts and (known is None or known.slug != model):
+        """Raises RefusedError for a new version or hardware that does not exist.
+
+        Fields that stay as they are may name what has been removed since.
+        """
+        version = await self._catalog.version(facts["version"]) if "version" in facts else None
+        if "version" in facts and (version is None or version.slug != model):
             raise RefusedError(NO_VERSION)
         if facts.get("hardware", "cpu") not in HARDWARE:
             fault = f"hardware must be one of the following: {', '.join(HARDWARE)}"
@@ -108,8 +111,8 @@ def _read(body: bytes, kind: type[Any]) -> Any:
     try:
         return msgspec.convert(read_object(body), kind)
     except msgspec.ValidationError as error:
-        message, _, place = str(error).partition(" - at `$.")
-        raise RefusedError(invalid(InvalidField("invalid", place.rstrip("`") or "deployment", message))) from None
+        message, _, field = str(error).partition(" - at `$.")
+        raise RefusedError(invalid(InvalidField("invalid", field.rstrip("`") or "deployment", message))) from None
 
 
 def _check_counts(facts: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""``/v1/files``, and the content of files under their open addresses."""
+"""``/v1/files``, and the content of files at addresses that need no token."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Output files as data URLs, for clients that take no http address for a file.
+"""Output files as data URLs, for clients that do not take an http address for a file.
 
-The official clients make a file object (``output.read()``) of an address with ``https:`` or ``data:`` only (replicate
-1.0.7 and 2.0.0b4 for Python, 1.4.0 for JavaScript); this server speaks http.
+The official clients make a file object (``output.read()``) only of an address with ``https:`` or ``data:`` (replicate
+1.0.7 and 2.0.0b4 for Python, 1.4.0 for JavaScript). The addresses of this server have ``http:``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from replicate_job.local.files.outputs import Outputs
 
 LARGEST = 20 * 2**20
-"""Bytes of all files of a prediction that are given like this."""
+"""Bytes of all files of a prediction that are inlined."""
 _CLIENT = re.compile(r"replicate-(?:python|javascript)/|\w+/Python ")
 
 
@@ -28,7 +28,7 @@ def takes_no_http(user_agent: str) -> bool:
 
 
 async def inline(body: bytes, here: str, outputs: Outputs) -> bytes:
-    """A prediction's body with its output files in it, unless they are large. ``here`` is this server's address."""
+    """A prediction's body with its output files inlined, unless they are large. ``here`` is this server's origin."""
     if f'"{here}/outputs/'.encode() not in body:
         return body
     return await asyncio.to_thread(_inline, body, here, outputs)
@@ -36,22 +36,22 @@ async def inline(body: bytes, here: str, outputs: Outputs) -> bytes:
 
 def _inline(body: bytes, here: str, outputs: Outputs) -> bytes:
     prediction: dict[str, Any] = msgspec.json.decode(body)
-    left = LARGEST
+    remaining = LARGEST
 
-    def replaced(value: Any) -> Any:
-        nonlocal left
+    def inlined(value: Any) -> Any:
+        nonlocal remaining
         if isinstance(value, list):
-            return [replaced(item) for item in value]
+            return [inlined(item) for item in value]
         if isinstance(value, dict):
-            return {name: replaced(item) for name, item in value.items()}
+            return {name: inlined(item) for name, item in value.items()}
         is_here = isinstance(value, str) and value.startswith(here)
         file = outputs.find(value[len(here) :]) if is_here else None
-        if file is None or file.size > left:
+        if file is None or file.size > remaining:
             return value
         with suppress(FileNotFoundError):  # its data are being removed
             content = file.path.read_bytes()
-            left -= len(content)
+            remaining -= len(content)
             return data_url.encode(file.content_type, content)
         return value
 
-    return msgspec.json.encode(prediction | {"output": replaced(prediction["output"])})
+    return msgspec.json.encode(prediction | {"output": inlined(prediction["output"])})

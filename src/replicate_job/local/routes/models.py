@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from replicate_job.local.catalog.model import LocalModel
     from replicate_job.local.parts import Parts
 
-_UNKNOWN: dict[str, Any] = {
+_EMPTY_SCHEMA: dict[str, Any] = {
     "openapi": "3.0.2",
     "info": {"title": "Cog", "version": "0.1.0"},
     "paths": {},
     "components": {"schemas": {}},
 }
 _COG_VERSION = COG.partition("==")[2]
-_A_FOLDER = problem(
+_MODELS_ARE_FOLDERS = problem(
     501, "A model is a folder here: put owner/name/ with a cog.yaml into a folder of --models", "Not implemented"
 )
 _SORTS, _DIRECTIONS = {"model_created_at", "latest_version_created_at"}, {"asc", "desc"}
@@ -39,8 +39,8 @@ _COLLECTIONS = {
     "yours": ("Yours", "The Cog models of your own folders"),
 }
 _MOST_RESULTS, _LIMIT = 50, re.compile(r"\d{1,4}", re.ASCII)
-_PATIENCE = 0.5
-"""Seconds that a list waits for models whose environment is being made; they come without their schema."""
+_LIST_TIMEOUT = 0.5
+"""Seconds that a list waits for the schemas of models that are being prepared. Later ones are left out."""
 
 
 class ModelRoutes:
@@ -48,14 +48,14 @@ class ModelRoutes:
         self._catalog, self._engine = parts.catalog, parts.engine
 
     def routes(self) -> list[BaseRoute]:
-        one = "/v1/models/{owner}/{name}"
+        model = "/v1/models/{owner}/{name}"
         return [
-            route("/v1/models", get=self.all, query=self.query, post=self.unmade),
-            route(one, get=self.get, patch=self.unmade, delete=self.unmade),
-            route(f"{one}/versions", get=self.versions),
-            route(f"{one}/versions/{{version}}", get=self.version, delete=self.unmade),
-            route(f"{one}/examples", get=self.examples),
-            route(f"{one}/readme", get=self.readme),
+            route("/v1/models", get=self.all, query=self.query, post=self.refuse),
+            route(model, get=self.get, patch=self.refuse, delete=self.refuse),
+            route(f"{model}/versions", get=self.versions),
+            route(f"{model}/versions/{{version}}", get=self.version, delete=self.refuse),
+            route(f"{model}/examples", get=self.examples),
+            route(f"{model}/readme", get=self.readme),
             route("/covers/{owner}/{name}", get=self.cover),
             route("/v1/search", get=self.search),
             route("/v1/collections", get=self.collections),
@@ -67,12 +67,12 @@ class ModelRoutes:
         direction = request.query_params.get("sort_direction", "desc")
         if sort not in _SORTS or direction not in _DIRECTIONS:
             raise RefusedError(problem(400, "sort_by or sort_direction has a value that there is not", "Bad request"))
-        # A model is as old as its latest version here.
+        # Both values of sort_by mean the same here: a model's time is that of its latest version.
         models = sorted(await self._catalog.models(), key=lambda model: model.created_at, reverse=direction == "desc")
         return json_answer(page_body(await self._bodies(models, origin(request))))
 
     async def query(self, request: Request) -> Answer:
-        # Plain text by its documentation; JavaScript's and Python's clients send it as a JSON string.
+        # By its documentation, the body is plain text. The clients for JavaScript and Python send a JSON string.
         words = (await read_bytes(request)).decode(errors="replace").strip().strip('"')
         return json_answer(page_body(await self._bodies(await self._matching(words), origin(request))))
 
@@ -90,7 +90,7 @@ class ModelRoutes:
 
     async def get(self, request: Request) -> Answer:
         model, here = await self._model(request), origin(request)
-        return json_answer(_body(model, await self._known(model), here))
+        return json_answer(_body(model, await self._schema_or_empty(model), here))
 
     async def versions(self, request: Request) -> Answer:
         models = await self._catalog.versions(await self._community(request))
@@ -102,7 +102,8 @@ class ModelRoutes:
         named, model = await self._community(request), await self._catalog.version(request.path_params["version"])
         if model is None or model.slug != named.slug:
             raise RefusedError(NOT_FOUND)
-        body = _version(model, await self._known(model))
+        body = _version(model, await self._schema_or_empty(model))
+        # A stand-in shows the version of the real model that was asked for.
         return json_answer(body | {"id": request.path_params["version"]})
 
     async def examples(self, request: Request) -> Answer:
@@ -114,9 +115,9 @@ class ModelRoutes:
         return Answer(200, text.encode(), "text/plain; charset=utf-8")
 
     async def cover(self, request: Request) -> Answer:
-        place = or_refuse((await self._model(request)).cover)
+        file = or_refuse((await self._model(request)).cover)
         headers = (("cache-control", "no-cache"), ("x-content-type-options", "nosniff"))
-        return Answer(200, await asyncio.to_thread(place.read_bytes), "image/webp", headers=headers)
+        return Answer(200, await asyncio.to_thread(file.read_bytes), "image/webp", headers=headers)
 
     async def collections(self, _: Request) -> Answer:
         return json_answer(page_body([_collection(slug) for slug in _COLLECTIONS]))
@@ -130,21 +131,21 @@ class ModelRoutes:
         bodies = await self._bodies(models, origin(request))
         return json_answer(_collection(slug) | {"full_description": None, "models": bodies})
 
-    async def unmade(self, _: Request) -> Answer:
-        return _A_FOLDER
+    async def refuse(self, _: Request) -> Answer:
+        return _MODELS_ARE_FOLDERS
 
     async def _model(self, request: Request) -> LocalModel:
         return or_refuse(await self._catalog.find(request.path_params["owner"], request.path_params["name"]))
 
     async def _community(self, request: Request) -> LocalModel:
-        """An official model shows no versions."""
+        """The model, for endpoints that official models do not have: these show no versions."""
         model = await self._model(request)
         if model.is_official:
             raise RefusedError(NOT_FOUND)
         return model
 
     async def _matching(self, query: str) -> list[LocalModel]:
-        """Those that have every word in their name or description."""
+        """The models that have every word of the query in their name or description."""
         words = query.lower().split()
         texts = [(model, f"{model.slug} {model.description}".lower()) for model in await self._catalog.models()]
         return [model for model, text in texts if all(word in text for word in words)]
@@ -153,16 +154,16 @@ class ModelRoutes:
         schemas = await asyncio.gather(*(self._schema(model) for model in models))
         return [_body(model, schema, here) for model, schema in zip(models, schemas, strict=True)]
 
-    async def _known(self, model: LocalModel) -> dict[str, Any]:
-        """The model's schema, or one that says nothing where it is long in coming. Raises LocalError."""
+    async def _schema_or_empty(self, model: LocalModel) -> dict[str, Any]:
+        """The model's schema, or an empty one while the model is being prepared. Raises LocalError."""
         with suppress(TimeoutError):
-            return await self._engine.schema(model, patience=engine.SCHEMA_TIMEOUT)
-        return _UNKNOWN
+            return await self._engine.schema(model, timeout=engine.SCHEMA_TIMEOUT)
+        return _EMPTY_SCHEMA
 
-    async def _schema(self, model: LocalModel, patience: float | None = _PATIENCE) -> dict[str, Any] | None:
-        """None for a model that cannot be made ready, or not soon: it is made ready all the same."""
+    async def _schema(self, model: LocalModel, timeout: float = _LIST_TIMEOUT) -> dict[str, Any] | None:  # noqa: ASYNC109 - the preparation outlives it
+        """None for a model whose preparation failed, or has not ended after ``timeout`` seconds. It goes on then."""
         with suppress(LocalError, TimeoutError):
-            return await self._engine.schema(model, again=False, patience=patience)
+            return await self._engine.schema(model, again=False, timeout=timeout)
         return None
 
 
@@ -171,12 +172,13 @@ def _body(model: LocalModel, schema: dict[str, Any] | None, here: str) -> dict[s
         model.slug,
         web=here,
         cover=f"{here}/covers/{model.slug}" if model.cover else None,
-        latest_version=None if schema is None else _version(model, schema),  # v1 for Python needs a schema in one
+        # Python's client 1.0.7 cannot read a version without a schema.
+        latest_version=None if schema is None else _version(model, schema),
         is_official=model.is_official,
         description=model.description,
         default_example=_example(model, here),
     )
-    # Of this server's own, for those who write down a call that runs on Replicate too.
+    # A field of this server's own. The page uses it to show code that runs on Replicate too.
     return body | {"published_version": model.published[0] if model.published else None}
 
 
@@ -185,7 +187,7 @@ def _version(model: LocalModel, schema: dict[str, Any] | None) -> dict[str, Any]
 
 
 def _example(model: LocalModel, here: str) -> dict[str, Any] | None:
-    """The model's ``example.json`` as a prediction. It was never run: it stays ``starting``, and has no output."""
+    """The model's ``example.json`` as a prediction object. It was never run, so it is ``starting``."""
     if not model.example:
         return None
     id = b32encode(bytes.fromhex(model.version)[:16]).decode().rstrip("=").lower()  # noqa: A001 - the API's own name
@@ -201,7 +203,7 @@ def _example(model: LocalModel, here: str) -> dict[str, Any] | None:
 
 
 def _bad_query(detail: str) -> Answer:
-    """The one refusal that is documented as plain JSON."""
+    """An error of ``/v1/search``, which is the only one that is documented as plain JSON."""
     return json_answer({"detail": detail, "status": 400}, 400)
 
 

@@ -1,4 +1,4 @@
-"""``/v1/predictions`` and the three ways to create one, and ``/stream``."""
+"""``/v1/predictions``, the three paths that create a prediction, and ``/stream``."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class PredictionRoutes:
         self._parts, self._predictions = parts, parts.predictions
 
     def routes(self) -> list[BaseRoute]:
-        one = "/v1/predictions/{id}"
+        prediction = "/v1/predictions/{id}"
         return [
             route("/v1/predictions", get=self.all, post=self.create),
-            route(one, get=self.get, delete=self.delete),
-            route(f"{one}/cancel", post=self.cancel),
+            route(prediction, get=self.get, delete=self.delete),
+            route(f"{prediction}/cancel", post=self.cancel),
             route("/v1/models/{owner}/{name}/predictions", post=self.create_official),
             route("/v1/deployments/{owner}/{name}/predictions", post=self.create_deployed),
             route("/stream/{id}", get=self.stream),
@@ -46,7 +46,7 @@ class PredictionRoutes:
 
     async def create(self, request: Request) -> Answer:
         creation = read_creation(await read_bytes(request), names_version=True)
-        model, version = await self._runnable(creation.version)
+        model, version = await self._named(creation.version)
         return await self._create(request, creation, model, version)
 
     async def create_official(self, request: Request) -> Answer:
@@ -59,9 +59,12 @@ class PredictionRoutes:
         model = await self._version(version)
         return await self._create(request, read_creation(await read_bytes(request)), model, version, name)
 
-    async def _runnable(self, named: str) -> tuple[LocalModel, str]:
-        """A version, alone or after its model's name, or an official model and the version that it is at."""
-        target = read_version(named)
+    async def _named(self, text: str) -> tuple[LocalModel, str]:
+        """The model and the version that the field ``version`` names.
+
+        It names a version, alone or after its model's name, or an official model, whose current version it is then.
+        """
+        target = read_version(text)
         if target.kind == "model":
             model = await self._official(target.owner, target.name)
             return model, model.version
@@ -82,27 +85,30 @@ class PredictionRoutes:
     async def _create(
         self, request: Request, creation: Creation, model: LocalModel, version: str, name: str = ""
     ) -> Answer:
-        given, headers = creation.input, request.headers
-        hold, life = read_prefer(headers.get("prefer", "")), read_cancel_after(headers.get("cancel-after"))
-        await self._parts.engine.check(model, given)
-        shown = "hidden" if model.is_official else version
-        call = PredictionRequest(model.slug, shown, given, name, life, creation.webhook, creation.events)
-        prediction = self._predictions.create(call, partial(self._parts.engine.run, model, given))
+        inputs, headers = creation.input, request.headers
+        blocking_wait = read_prefer(headers.get("prefer", ""))
+        cancel_after = read_cancel_after(headers.get("cancel-after"))
+        await self._parts.engine.check(model, inputs)
+        shown_version = "hidden" if model.is_official else version
+        prediction = self._predictions.create(
+            PredictionRequest(model.slug, shown_version, inputs, name, cancel_after, creation.webhook, creation.events),
+            partial(self._parts.engine.run, model, inputs),
+        )
         if creation.webhook:
-            self._notify(prediction)
-        waiting = hold is not None and not await self._predictions.wait(prediction, hold)
+            self._send_webhooks(prediction)
+        has_ended = blocking_wait is None or await self._predictions.wait(prediction, blocking_wait)
         location = f"{origin(request)}/v1/predictions/{prediction.id}"
-        return await self._shown(request, prediction.id, 202 if waiting else 201, ("location", location))
+        return await self._answer(request, prediction.id, 201 if has_ended else 202, ("location", location))
 
-    def _notify(self, prediction: LocalPrediction) -> None:
-        call, here = prediction.call, self._parts.base_url
+    def _send_webhooks(self, prediction: LocalPrediction) -> None:
+        receiver, kinds = prediction.request.webhook, prediction.request.webhook_events
 
         def body() -> bytes:
-            return self._predictions.body(prediction.id, here) or b""
+            return self._predictions.body(prediction.id, self._parts.base_url) or b""
 
-        self._parts.webhooks.watch(self._predictions.events(prediction), body, call.webhook, call.webhook_events)
+        self._parts.webhooks.watch(self._predictions.events(prediction), body, receiver, kinds)
 
-    async def _shown(
+    async def _answer(
         self,
         request: Request,
         id: str,  # noqa: A002 - the API's own name
@@ -121,15 +127,15 @@ class PredictionRoutes:
         if query.get("source") not in {None, "web"}:
             raise RefusedError(problem(400, "source must be web", "Bad request"))
         page = await self._predictions.page(here, query.get("cursor"), **times)
-        if query.get("source"):  # all are made through the API, also those of the page
+        if query.get("source"):  # every prediction here was created through the API, also those of the page
             return json_answer(page_body([]))
         return await page_answer(page.items, page, f"{here}/v1/predictions", **{name: query[name] for name in times})
 
     async def get(self, request: Request) -> Answer:
-        return await self._shown(request, request.path_params["id"])
+        return await self._answer(request, request.path_params["id"])
 
     async def delete(self, request: Request) -> Answer:
-        """Of this server's own: Replicate has no such call."""
+        """An endpoint of this server's own: Replicate cannot delete a prediction."""
         id = request.path_params["id"]  # noqa: A001 - the API's own name
         or_refuse(self._predictions.body(id, ""))
         if (running := self._predictions.get(id)) and not running.is_terminal:
@@ -139,7 +145,7 @@ class PredictionRoutes:
 
     async def cancel(self, request: Request) -> Answer:
         self._predictions.cancel(request.path_params["id"])
-        return await self._shown(request, request.path_params["id"])
+        return await self._answer(request, request.path_params["id"])
 
     async def stream(self, request: Request) -> ASGIApp:
         id, here = request.path_params["id"], origin(request)  # noqa: A001 - the API's own name
