@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from replicate_job.serving.connection import LARGEST_HEAD, MOST_WAITING
+from replicate_job.serving.connection import LARGEST_HEAD, MOST_PIPELINED
 from replicate_job.testing import LoopbackServer
 
 START = b"GET / HTTP/1.1\r\nHost: x\r\n"
@@ -67,7 +67,7 @@ def test_a_head_without_an_end_is_cut_off_before_it_fills_the_memory(
 
 def test_requests_that_wait_for_an_answer_without_an_end_are_cut_off(connection: socket.socket) -> None:
     with suppress(ConnectionError):
-        connection.sendall(b"GET /hold HTTP/1.1\r\nHost: x\r\n\r\n" + (START + b"\r\n") * 10 * MOST_WAITING)
+        connection.sendall(b"GET /hold HTTP/1.1\r\nHost: x\r\n\r\n" + (START + b"\r\n") * 10 * MOST_PIPELINED)
     assert ends(connection)
 
 

@@ -1,1 +1,1 @@
-"""What a server that speaks Replicate's HTTP API is made of; the scripted one and the real one share it."""
+"""Building blocks of a server with Replicate's HTTP API, shared by the local server and the scripted one."""

@@ -1,4 +1,4 @@
-"""Whole HTTP answers as values: what the API says when it refuses, and what a gateway in front of it says."""
+"""HTTP answers as values: the API's errors, and those of a gateway in front of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ PROBLEM = "application/problem+json"
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """An answer as it goes out. It is an ASGI app that always says the same; ``headers`` come on top."""
+    """A complete answer, which is also an ASGI app that always sends it.
+
+    ``headers`` are sent besides ``Content-Type`` and ``Content-Length``.
+    """
 
     status: int
     body: bytes = b""
@@ -55,7 +58,7 @@ def json_answer(content: Any, status: int = 200, *headers: tuple[str, str]) -> A
 
 
 def problem(status: int, detail: str = "", title: str = "", **more: Any) -> Answer:
-    """The API's error body: ``{title, detail, status}``, each where there is one, and ``more`` fields."""
+    """The API's error body: ``title``, ``detail`` and ``status``, without empty ones, and ``more`` fields."""
     body = {"title": title, "detail": detail, "status": status} | more
     content = {name: value for name, value in body.items() if value != ""}
     content_type = JSON if status in (401, 404, 429) else PROBLEM
@@ -72,7 +75,7 @@ NO_VERSION = problem(
 )
 TOO_LARGE = problem(413, "Files must be less than 100MB in size")
 NO_FILE = msgspec.structs.replace(problem(404, "File not found"), content_type=PROBLEM)
-"""The one 404 that is documented with this media type."""
+"""The only 404 that is documented with this media type."""
 DELETED = Answer(204, content_type="")
 HTML = Answer(502, b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>", "text/html")
 EMPTY = Answer(503, content_type="")
@@ -80,9 +83,9 @@ NOT_A_PREDICTION = Answer(200, b'{"message":"hello"}')
 
 
 def invalid(*fields: InvalidField) -> Answer:
-    """422 in the form that input errors take, with every one of them."""
-    places = (f"{field.field}: " if field.field else "" for field in fields)
-    detail = "".join(f"- {place}{field.description}\n" for place, field in zip(places, fields, strict=True))
+    """422 with every error of an input, in the API's form."""
+    prefixes = (f"{field.field}: " if field.field else "" for field in fields)
+    detail = "".join(f"- {prefix}{field.description}\n" for prefix, field in zip(prefixes, fields, strict=True))
     return problem(422, detail, "Input validation failed", invalid_fields=fields)
 
 
@@ -96,10 +99,11 @@ def additional(name: str) -> InvalidField:
 
 
 def throttled(*, body: Any = None, header: Any = None, date: float | None = None, detail: Any = None) -> Answer:
-    """429, which says when to come back in any of the ways the API is known to.
+    """429, with the time of the next attempt in any of the forms that the API and its gateways use.
 
-    ``body`` is the field ``retry_after``, ``header`` is ``Retry-After`` as it stands, ``date`` is that header as an
-    HTTP date so many seconds from now, ``detail`` is the text ("resets in ~5s"). Values need not make sense.
+    ``body`` is the field ``retry_after``; ``header`` the value of ``Retry-After``; ``date`` is sent as that header, an
+    HTTP date so many seconds from now; ``detail`` goes into the text ("resets in ~5s"). Any value is sent, also one
+    without a meaning.
     """
     text = "Request was throttled." + (f" Your rate limit resets in ~{detail}s." if detail is not None else "")
     answer = problem(429, text, **({} if body is None else {"retry_after": body}))
@@ -110,12 +114,12 @@ def throttled(*, body: Any = None, header: Any = None, date: float | None = None
 
 
 def refusal(status: int) -> Answer:
-    """The plain answer of this status, 4xx or 5xx."""
-    known = {
+    """The API's own answer with this status, 4xx or 5xx, or a plain one."""
+    own = {
         401: UNAUTHENTICATED,
         402: OUT_OF_CREDIT,
         404: NOT_FOUND,
         413: TOO_LARGE,
         429: throttled(body=1, detail=1),
     }
-    return known.get(status) or problem(status, "A fault on request.", responses.get(status, ""))
+    return own.get(status) or problem(status, "A fault on request.", responses.get(status, ""))

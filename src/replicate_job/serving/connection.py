@@ -16,27 +16,27 @@ if TYPE_CHECKING:
 _TRANSPORT = "replicate_job.transport"
 
 LARGEST_HEAD = 128 * 1024
-"""Bytes of a request's address and headers, or of anything else that leads to no request: uvicorn has no limit."""
-MOST_WAITING = 100
-"""Requests of one connection that wait for the answer to one before them."""
+"""Bytes of a request's address and headers, or of any data that is no request. uvicorn has no limit of its own."""
+MOST_PIPELINED = 100
+"""Requests of one connection that wait for the answer to an earlier one."""
 
 
 class BreakableProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1, with the connection's transport among the ASGI extensions, for ``listen``.
 
-    What a client sends before a request is there, and how many it sends before it reads an answer, has limits: beyond
-    them the connection ends.
+    A request's head has a limit, and so has the number of requests that a client sends before it reads an answer.
+    Beyond a limit, the connection is closed.
     """
 
-    _idle = 0  # bytes since the parser last found something
-    _found = True
+    _unparsed = 0  # bytes since the parser last reported a complete head or a piece of a body
+    _made_progress = True
     _reads_head = True
 
     def data_received(self, data: bytes) -> None:
-        self._found = False
+        self._made_progress = False
         super().data_received(data)
-        self._idle = 0 if self._found else self._idle + len(data)
-        if self._idle > LARGEST_HEAD and not self.transport.is_closing():
+        self._unparsed = 0 if self._made_progress else self._unparsed + len(data)
+        if self._unparsed > LARGEST_HEAD and not self.transport.is_closing():
             self.send_400_response("The request's head is too large.")
 
     def on_message_begin(self) -> None:
@@ -45,22 +45,22 @@ class BreakableProtocol(HttpToolsProtocol):
         self.scope["extensions"] = {_TRANSPORT: {"transport": self.transport}}
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._reads_head:  # trailers are no headers: whoever checked those would not see them
+        if self._reads_head:  # trailers, which come after the body, are dropped: no check of headers would see them
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._found, self._reads_head = True, False
+        self._made_progress, self._reads_head = True, False
         super().on_headers_complete()
-        if len(self.pipeline) > MOST_WAITING:
+        if len(self.pipeline) > MOST_PIPELINED:
             self.transport.abort()
 
     def on_body(self, body: bytes) -> None:
-        self._found = True
+        self._made_progress = True
         super().on_body(body)
 
 
 def transport_of(scope: Scope) -> asyncio.Transport:
-    """The connection that a request came on. Raises RuntimeError where the server does not tell."""
+    """The connection of a request. Raises RuntimeError where the server does not run BreakableProtocol."""
     try:
         transport: asyncio.Transport = scope["extensions"][_TRANSPORT]["transport"]
     except KeyError:
@@ -69,20 +69,20 @@ def transport_of(scope: Scope) -> asyncio.Transport:
 
 
 async def reset(scope: Scope, receive: Receive) -> None:
-    """Break the connection at once (TCP RST), losing what was not yet sent, and wait until it is gone."""
+    """Reset the connection at once (TCP RST), dropping unsent data, and wait until it has ended."""
     transport = transport_of(scope)
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
-    await gone(receive)
+    await until_disconnected(receive)
 
 
 async def hang_up(scope: Scope, receive: Receive) -> None:
-    """Close the connection (TCP FIN) once what was written is sent, and wait until it is gone."""
+    """Close the connection (TCP FIN) once all data is sent, and wait until it has ended."""
     transport_of(scope).close()
-    await gone(receive)
+    await until_disconnected(receive)
 
 
-async def gone(receive: Receive) -> None:
+async def until_disconnected(receive: Receive) -> None:
     """Wait until the client's connection has ended."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""Reading the body of ``POST …/predictions``: what is to run on what, and who is told of it."""
+"""Reading the body of ``POST …/predictions``: the input, the version, and the webhook."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 EVENTS = frozenset({"start", "output", "logs", "completed"})
-"""What a webhook can be told of."""
+"""The events that a webhook can get."""
 BY_DEFAULT = frozenset({"output", "completed"})
-"""What it is told of where nothing is asked for."""
+"""The events that a webhook gets without a filter."""
 _FIELDS = {"input", "webhook", "webhook_events_filter", "stream"}
 
 
@@ -28,9 +28,9 @@ class _Raw(msgspec.Struct):
 
 
 class Creation(msgspec.Struct, frozen=True):
-    """``body`` is what was sent. ``version`` is empty where the path names what runs.
+    """A create request. ``body`` is its body; ``version`` is empty where the path names the model or deployment.
 
-    ``webhook`` is an address, or empty; ``events`` those that it hears of.
+    ``webhook`` is an address, or empty; ``events`` are those that are sent there.
     """
 
     input: dict[str, Any]
@@ -41,57 +41,57 @@ class Creation(msgspec.Struct, frozen=True):
 
     @property
     def raw_input(self) -> msgspec.Raw:
-        """The very text of ``input``. Reads the body once more."""
+        """The JSON text of ``input``, as it was sent. Decodes the body again."""
         return msgspec.json.decode(self.body, type=_Raw).input
 
 
 def read_creation(body: bytes, *, names_version: bool = False) -> Creation:
-    """``names_version`` is for the one path that names nothing itself; the others take no ``version``.
+    """``names_version`` is whether the body must have a ``version``, as for ``POST /v1/predictions``, or must not.
 
-    Raises RefusedError, with every fault of the body but those of the input's own fields.
+    Raises RefusedError with every fault of the body; the fields of ``input`` are not checked here.
     """
-    given = read_object(body)
-    if faults := list(_faults(given, names_version=names_version)):
+    fields = read_object(body)
+    if faults := list(_faults(fields, names_version=names_version)):
         raise RefusedError(invalid(*faults))
-    events = given.get("webhook_events_filter")
+    events = fields.get("webhook_events_filter")
     return Creation(
-        input=given["input"],
+        input=fields["input"],
         body=body,
-        version=given.get("version", ""),
-        webhook=given.get("webhook") or "",
+        version=fields.get("version", ""),
+        webhook=fields.get("webhook") or "",
         events=BY_DEFAULT if events is None else frozenset(events),
     )
 
 
 def read_version(text: str) -> Target:
-    """What a ``version`` names: a model, or one of its versions. Raises RefusedError."""
+    """The target of a field ``version``: a model, or one of its versions. Raises RefusedError."""
     with suppress(JobError):
         target = parse_target(text)
-        # What else can be parsed is written by people, and the API does not know it.
+        # The parser also takes other spellings, which people write in job files. The API does not.
         if target.kind != "deployment" and str(target) == text:
             return target
     raise RefusedError(NO_VERSION)
 
 
 def is_receiver(url: str) -> bool:
-    """Whether webhooks can be sent there, as the parser says that also sends them."""
+    """Whether webhooks can be sent to this address. It is parsed by the library that sends them."""
     with suppress(ValueError):
         return (Url(url).origin_ascii or "").startswith(("http://", "https://"))
     return False
 
 
-def _faults(given: dict[str, Any], *, names_version: bool) -> Iterator[InvalidField]:
-    yield from map(additional, sorted(given.keys() - _FIELDS - ({"version"} if names_version else set())))
-    if names_version and not isinstance(given.get("version"), str):
+def _faults(fields: dict[str, Any], *, names_version: bool) -> Iterator[InvalidField]:
+    yield from map(additional, sorted(fields.keys() - _FIELDS - ({"version"} if names_version else set())))
+    if names_version and not isinstance(fields.get("version"), str):
         yield required("version")
-    if given.get("input") is None:
+    if fields.get("input") is None:
         yield required("input")
-    elif not isinstance(given["input"], dict):
+    elif not isinstance(fields["input"], dict):
         yield InvalidField("invalid_type", "input", "Invalid type. Expected: object")
-    url, events = given.get("webhook"), given.get("webhook_events_filter")
+    url, events = fields.get("webhook"), fields.get("webhook_events_filter")
     if url is not None and not (isinstance(url, str) and is_receiver(url)):
         yield InvalidField("format", "webhook", "Does not match format 'uri'")
-    known = tuple(EVENTS)  # no set: what was sent may be a list, which has no hash
-    if events is not None and not (isinstance(events, list) and all(event in known for event in events)):
+    kinds = tuple(EVENTS)  # not a set: an item of the filter may be a list, which has no hash
+    if events is not None and not (isinstance(events, list) and all(event in kinds for event in events)):
         fault = f"must be a list of the following: {', '.join(sorted(EVENTS))}"
         yield InvalidField("enum", "webhook_events_filter", fault)

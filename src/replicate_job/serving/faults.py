@@ -1,26 +1,27 @@
-"""Which fault strikes which request: a small language, a seeded chance, and a queue. Decisions only, no I/O.
+"""Decides which fault strikes which request, by a small language, seeded chances and a queue. It does no I/O.
 
-``create:drop-after=0.2,create:500-before=0.05,get:503=0.3,rate=600/min,latency=50ms,expire=10s``: an operation,
-what happens to it, and how probable that is; then settings for all of them.
+``create:drop-after=0.2,create:500-before=0.05,get:503=0.3,rate=600/min,latency=50ms,expire=10s``: an operation, its
+fault and the fault's probability; then settings for all operations.
 
 =================== ===============================================================================================
 ``drop`` ``close``  the connection is reset, or closed, without an answer
-``404`` ``503`` …   an answer of this status; ``429(body=5)`` ``429(header=5)`` ``429(date=5)`` ``429(detail=5)``
-                    say when to come back, ``429()`` does not, and ``429(header=soon)`` talks nonsense
-``html`` ``empty``  502 with a page of HTML; 503 with nothing
+``404`` ``503`` …   an answer of this status; ``429(body=5)`` ``429(header=5)`` ``429(date=5)`` ``429(detail=5)`` say
+                    when to try again, ``429()`` does not, and ``429(header=soon)`` is nonsense
+``html`` ``empty``  502 with a page of HTML; 503 without a body
 ``nonsense``        200 with JSON that is no prediction
 ``redirect(URL)``   307 to another place
 ``slow(2s)``        the right answer, late
 ``hang``            no answer for as long as the client stays
 ``truncate``        the answer breaks off: fewer bytes than its ``Content-Length``
-``half``            half of the answer's text, as if that were all
+``half``            half of the answer's text, with a ``Content-Length`` that fits it
 =================== ===============================================================================================
 
-Each can be followed by ``-before`` (nothing was done; the default) or ``-after`` (it was done, and only the answer
-suffers; always so for ``truncate`` and ``half``). ``drop-after(300ms)`` waits first; so do ``close`` and ``hang``.
+Each can be followed by ``-before`` (the request is not carried out; the default) or ``-after`` (it is carried out, and
+only the answer suffers; always so for ``truncate`` and ``half``). ``drop-after(300ms)`` waits first; so do ``close``
+and ``hang``.
 
 Operations: ``create get list cancel`` of predictions, ``model`` (deployments too), ``file`` (uploads), ``stream``,
-``download`` (outputs), ``other``. One request meets the fault that its header ``X-Replicate-Job-Fault`` names.
+``download`` (outputs), ``other``. The header ``X-Replicate-Job-Fault`` names a fault for its own request.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ WORDS = (
     "or a status as 404 or 503, each with -before or -after"
 )
 _CANNED = {"html": HTML, "empty": EMPTY, "nonsense": NOT_A_PREDICTION}
-# What a fault is given may become a header: printable ASCII.
+# An argument may become a header: printable ASCII, without its delimiters.
 _FAULT = re.compile(r"(?P<kind>[a-z]+|[45]\d\d)(?:-(?P<when>before|after))?(?P<called>\((?P<argument>[ -(*-~]*)\))?")
 _ITEM = re.compile(
     r"(?:(?P<operation>[a-z]+):(?P<fault>[^=(,]+(?:\([^)]*\))?)|(?P<name>[a-z-]+))=(?P<value>[^,]*)(?:,|$)"
@@ -57,9 +58,9 @@ _RATE = re.compile(r"(?P<number>\d+(?:\.\d+)?)/(?P<unit>s|min)")
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """What happens to one request. ``after``: it is done first, and only its answer suffers.
+    """What happens to one request. With ``after``, the request is carried out first, and only its answer suffers.
 
-    ``name`` is the fault as it was written; ``seconds`` pass before the action; ``answer`` belongs to ``answer``.
+    ``name`` is the fault as it was written; ``seconds`` pass before the action; the action ``answer`` needs ``answer``.
     """
 
     name: str
@@ -71,10 +72,10 @@ class Fault(msgspec.Struct, frozen=True):
     @classmethod
     def parse(cls, text: str) -> Fault:
         """Read ``drop-after``, ``503``, ``429(body=5)``, ``slow(2s)`` …. Raises ValueError."""
-        found = _FAULT.fullmatch(text)
-        if found is None:
+        parts = _FAULT.fullmatch(text)
+        if parts is None:
             raise ValueError(f"{text!r} is no fault: write {WORDS}")
-        kind, after, argument = found["kind"], found["when"] == "after", found["argument"] or ""
+        kind, after, argument = parts["kind"], parts["when"] == "after", parts["argument"] or ""
         match kind:
             case "drop" | "close" | "slow" | "hang":
                 return cls(text, kind, after, _parse_seconds(argument) if argument else 0.0)
@@ -82,26 +83,28 @@ class Fault(msgspec.Struct, frozen=True):
                 return cls(text, kind, after=True)
             case "redirect":
                 return cls(text, "answer", after, answer=Answer(307, headers=(("location", argument),)))
-            case "429" if found["called"]:
-                return cls(text, "answer", after, answer=throttled(**_told(argument)))
+            case "429" if parts["called"]:
+                return cls(text, "answer", after, answer=throttled(**_retry_time(argument)))
         if kind not in _CANNED and not kind.isdigit():
             raise ValueError(f"{text!r} is no fault: write {WORDS}")
         return cls(text, "answer", after, answer=_CANNED.get(kind) or refusal(int(kind)))
 
     @classmethod
     def answering(cls, answer: Answer, *, after: bool = False) -> Fault:
-        """Any answer at all in place of the right one."""
+        """A fault that sends this answer in place of the right one."""
         return cls(f"{answer.status}-{'after' if after else 'before'}", "answer", after, answer=answer)
 
 
 class Faults:
-    """Decides, request by request. The same ``seed`` and order of requests give the same faults.
+    """Decides for each request. The same ``seed`` and the same order of requests give the same faults.
 
-    ``chances`` maps an operation to ``(fault, probability)`` pairs, of which at most one strikes. ``rate`` and
-    ``other_rate`` are requests a second for creates and for everything else (None: no limit); ``burst`` is how
-    many may come at once, by default a tenth of a minute's worth. A request over the limit meets the fault ``rate``;
-    ``throttled`` counts them. ``latency`` (seconds) comes before everything.
-    ``expire`` is not acted on here: it is for the app, seconds after its end at which a prediction's data go.
+    ``chances`` maps an operation to ``(fault, probability)`` pairs, of which at most one strikes. ``rate`` is the limit
+    of create requests a second, ``other_rate`` that of all others (None: no limit); ``burst`` is how many may come at
+    once, by default as many as in six seconds. A request over a limit is answered 429 by the fault ``rate``, and
+    ``throttled`` counts these.
+
+    ``latency`` is in seconds, before each request. ``expire`` has no effect here. The app reads it: the seconds from a
+    prediction's end until its data are removed.
     """
 
     def __init__(  # noqa: PLR0913 - one argument a word of the language
@@ -128,47 +131,49 @@ class Faults:
 
     @classmethod
     def parse(cls, text: str, *, seed: int = 0) -> Faults:
-        """Read the language of this module. Raises ValueError with the part that is wrong."""
+        """Read the language that this module's docstring describes. Raises ValueError with the part that is wrong."""
         chances: dict[str, list[tuple[Fault, float]]] = {}
         settings: dict[str, float] = {}
         position = 0
         while position < len(text):
-            found = _ITEM.match(text, position)
-            if found is None:
+            item = _ITEM.match(text, position)
+            if item is None:
                 raise ValueError(f"cannot read {text[position:]!r}: write operation:fault=probability, or rate=600/min")
-            if found["operation"]:
-                _check_operation(found["operation"])
-                pair = (Fault.parse(found["fault"]), _parse_probability(found["value"]))
-                chances.setdefault(found["operation"], []).append(pair)
+            if item["operation"]:
+                _check_operation(item["operation"])
+                pair = (Fault.parse(item["fault"]), _parse_probability(item["value"]))
+                chances.setdefault(item["operation"], []).append(pair)
             else:
-                settings[found["name"].replace("-", "_")] = _parse_setting(found["name"], found["value"])
-            position = found.end()
+                settings[item["name"].replace("-", "_")] = _parse_setting(item["name"], item["value"])
+            position = item.end()
         return cls(chances, seed=seed, **settings)
 
     def next(self, operation: str, *faults: Fault | str | None) -> None:
-        """The next requests of this operation meet these, one each and in order; None lets one through unharmed."""
+        """Queue faults for the next requests of this operation, one for each in order. None is no fault."""
         _check_operation(operation)
         for fault in faults:
             self._queues[operation].append(Fault.parse(fault) if isinstance(fault, str) else fault)
 
     def limit(self, *, rate: float | None = None, other_rate: float | None = None, burst: float | None = None) -> None:
-        """From now on these are the limits, as at construction, and nothing is used up yet. From any thread."""
+        """Set new limits, as at construction, with full bursts. It may be called from any thread."""
         self._creates, self._others = _bucket(rate, burst), _bucket(other_rate, burst)
 
     def clear(self) -> None:
-        """From now on everything works: no chances, no queue, no limits, no latency."""
+        """Remove all chances, queued faults, limits and latency."""
         self._chances, self.latency = {}, 0.0
         self.limit()
         self._queues.clear()
 
     def draw(self, operation: str, now: float) -> Fault | None:
-        """The fault that strikes this request: from the queue, else from the rate limit, else by chance."""
+        """The fault of this request: from the queue, else of the rate limit, else by chance; None for no fault.
+
+        ``now`` is any clock that only rises, in seconds.
+        """
         if queue := self._queues.get(operation):
             return queue.popleft()
-        bucket = (
-            self._creates if operation == "create" else None if operation in ("download", "stream") else self._others
-        )
-        if bucket and (wait := bucket.take(now)):
+        limit = self._creates if operation == "create" else self._others
+        is_limited = operation not in ("download", "stream")  # these do not count at Replicate
+        if is_limited and limit and (wait := limit.take(now)):
             self.throttled += 1
             return Fault("rate", "answer", answer=throttled(body=math.ceil(wait), detail=math.ceil(wait)))
         if pairs := self._chances.get(operation):
@@ -182,8 +187,8 @@ class Faults:
 
 def _parse_seconds(text: str) -> float:
     """``50ms``, ``2s``, ``5m``, ``1h``, or a bare number of seconds. Raises ValueError."""
-    if found := _SECONDS.fullmatch(text):
-        return float(found["number"]) * {"ms": 0.001, "s": 1, "": 1, "m": 60, "h": 3600}[found["unit"]]
+    if duration := _SECONDS.fullmatch(text):
+        return float(duration["number"]) * {"ms": 0.001, "s": 1, "": 1, "m": 60, "h": 3600}[duration["unit"]]
     raise ValueError(f"{text!r} is no duration: write 50ms, 2s, 5m or 1h")
 
 
@@ -211,15 +216,15 @@ def _parse_setting(name: str, text: str) -> float:
         return _parse_seconds(text)
     if name == "burst" and text.isdigit():
         return float(text)
-    if name in ("rate", "other-rate") and (found := _RATE.fullmatch(text)):
-        return float(found["number"]) / (60 if found["unit"] == "min" else 1)
+    if name in ("rate", "other-rate") and (rate := _RATE.fullmatch(text)):
+        return float(rate["number"]) / (60 if rate["unit"] == "min" else 1)
     raise ValueError(
         f"cannot read {name}={text}: write rate=600/min, other-rate=50/s, burst=5, latency=50ms, expire=10s"
     )
 
 
-def _told(argument: str) -> dict[str, float]:
-    """How a 429 says when to come back; a value that is no number stays text on purpose."""
+def _retry_time(argument: str) -> dict[str, float]:
+    """The argument of a 429, for ``throttled``. A value that is no number stays text: it is sent as it is."""
     if not argument:
         return {}
     way, _, value = argument.partition("=")

@@ -1,4 +1,4 @@
-"""An ASGI app on a listening socket, inside the running event loop. Needs uvicorn, of the extra ``[local]``."""
+"""Serves an ASGI app on a listening socket, inside the running event loop. Needs uvicorn, of the extra ``[local]``."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ BACKLOG = 2048
 
 
 def bind(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
-    """Listen, by default on a free port of 127.0.0.1. Raises OSError where the port is taken or no address of ours."""
+    """Listen, by default on a free port of 127.0.0.1. Raises OSError where that is not possible."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
-    # asyncio asks for no delay only on sockets that say they are TCP, and this one does not: 44 ms a request (seen).
+    # asyncio sets this only on sockets whose protocol is given as TCP. Without it, a request takes 44 ms (seen).
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
 
 
 def origin_of(listening: socket.socket) -> str:
-    """Where this machine reaches it, as ``http://127.0.0.1:8080``."""
+    """The origin by which this machine reaches the socket, as ``http://127.0.0.1:8080``."""
     host, port = listening.getsockname()[:2]
     if host in {"0.0.0.0", "::"}:  # noqa: S104 - every address, loopback among them
         host = "127.0.0.1"
@@ -44,29 +44,31 @@ async def listen(
     protocol: type[HttpToolsProtocol] = HttpToolsProtocol,
     limits: Limits = Limits(),  # noqa: B008 - it is frozen
 ) -> AsyncIterator[None]:
-    """Answer on this socket with uvicorn's HTTP, and none of its signal handlers and its loop.
+    """Serve ``app`` with uvicorn's HTTP, without its signal handlers and its event loop.
 
-    At the end connections are broken, and requests under way cut off.
+    At the end, connections are reset and running requests canceled.
     """
     config, state, clients, is_over = _config(app, limits), ServerState(), Waiting(limits), False
 
-    class Connection(Watched, protocol):  # type: ignore[misc, valid-type]  # whichever it is
+    class Connection(Watched, protocol):  # type: ignore[misc, valid-type]  # a base class that is a variable
         waiting = clients
 
-        def __init__(self, *given: Any) -> None:
-            super().__init__(*given)
-            self.access_log = False  # not in Config: that takes it from every uvicorn of this process
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            self.access_log = False  # in Config it would silence every other uvicorn of this process
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
             super().connection_made(transport)
-            if is_over:  # it was accepted before, and nobody knew of it yet
+            if is_over:  # accepted before the end, but reported only now
                 transport.abort()
 
     clocks = asyncio.create_task(_keep_date(state)), asyncio.create_task(clients.sweep())
     server = await asyncio.get_running_loop().create_server(
         lambda: Connection(config, state, {}), sock=listening, backlog=clients.together
     )
-    listening.listen(BACKLOG)  # asyncio's number is also how many it accepts before it does anything else
+    # asyncio accepts as many connections at once as its backlog is long, and does nothing else meanwhile. So it gets a
+    # small one, and the system the full one.
+    listening.listen(BACKLOG)
     try:
         yield
     finally:
@@ -79,7 +81,7 @@ async def listen(
 
 def _config(app: ASGIApp, limits: Limits) -> Config:
     async def until_closed(scope: Scope, receive: Receive, send: Send) -> None:
-        with suppress(asyncio.CancelledError):
+        with suppress(asyncio.CancelledError):  # at the end; uvicorn would log it as an error of the app
             await app(scope, receive, send)
 
     config = Config(
@@ -96,10 +98,10 @@ def _config(app: ASGIApp, limits: Limits) -> Config:
 
 
 async def _break(state: ServerState) -> None:
-    """End the connections, and then what still runs for them."""
-    for each in list(state.connections):
-        each.transport.abort()
-    while state.connections:  # noqa: ASYNC110 - uvicorn keeps this set and tells nobody; it is a turn or two
+    """Reset the connections, and then cancel their requests."""
+    for connection in list(state.connections):
+        connection.transport.abort()
+    while state.connections:  # noqa: ASYNC110 - uvicorn has no event for it; it takes an iteration or two of the loop
         await asyncio.sleep(0)
     tasks = list(state.tasks)
     for task in tasks:
@@ -108,7 +110,7 @@ async def _break(state: ServerState) -> None:
 
 
 async def _keep_date(state: ServerState) -> None:
-    """Tell the time in every answer, as any server does; uvicorn leaves that to a part that is not used here."""
+    """Keep the header ``Date`` of all answers up to date. In uvicorn its Server does that, which is not used here."""
     while True:
         state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
         await asyncio.sleep(1)

@@ -1,4 +1,4 @@
-"""Faults acted out around any ASGI app, by the connection itself where that is what breaks."""
+"""Carries out faults around any ASGI app, on the connection itself where a fault is one of the connection."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from replicate_job.serving.answer import Answer, problem
-from replicate_job.serving.connection import gone, hang_up, reset
+from replicate_job.serving.connection import hang_up, reset, until_disconnected
 from replicate_job.serving.faults import Fault
 
 if TYPE_CHECKING:
@@ -29,29 +29,29 @@ _OTHERS = re.compile(
 
 
 class FaultNote(Protocol):
-    """A note of the request, which an app around the middleware may leave in the scope as ``replicate_job.request``."""
+    """Takes note of a request's fault. An app around the middleware may put one into ``replicate_job.request``."""
 
     operation: str
     fault: str
 
 
 def operation(scope: Scope) -> str:
-    """The word of the fault language for a request to Replicate's API, by method and path."""
+    """The operation, in the fault language, of a request to Replicate's API."""
     method, path = scope["method"], scope["path"]
     if _PREDICTIONS.fullmatch(path):
         return "create" if method == "POST" else "list"
-    if found := _PREDICTION.fullmatch(path):
-        return "cancel" if found["cancel"] else "get"
-    found = _OTHERS.fullmatch(path)
-    return (found and found.lastgroup) or "other"
+    if prediction := _PREDICTION.fullmatch(path):
+        return "cancel" if prediction["cancel"] else "get"
+    match = _OTHERS.fullmatch(path)
+    return (match and match.lastgroup) or "other"
 
 
 class FaultMiddleware:
-    """``app`` with ``faults``. It must be served by ``BreakableProtocol``, or another that exposes the transport.
+    """``app`` with ``faults``. It must be served by ``BreakableProtocol``.
 
-    A request's own header ``X-Replicate-Job-Fault`` comes before them; one that names no fault is answered 400.
-    A request done before its fault strikes is done without ``Prefer``, so that a connection can die right after
-    a prediction was created and not only after the hold. What struck is noted in a ``FaultNote``.
+    A request's own header ``X-Replicate-Job-Fault`` replaces them for that request; a value that is no fault is
+    answered 400. A request with a fault ``-after`` is carried out without its header ``Prefer``: the connection then
+    breaks right after a prediction was created, and not after the blocking wait. The fault is noted in a ``FaultNote``.
     """
 
     def __init__(self, app: ASGIApp, faults: Faults, classify: Callable[[Scope], str] = operation) -> None:
@@ -61,44 +61,48 @@ class FaultMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        recorded: FaultNote | None = scope.get("replicate_job.request")
-        fault = _asked(scope)
+        note: FaultNote | None = scope.get("replicate_job.request")
+        fault = _requested_fault(scope)
         if fault is None:
-            fault = self.faults.draw(recorded.operation if recorded else self.classify(scope), time.monotonic())
+            fault = self.faults.draw(note.operation if note else self.classify(scope), time.monotonic())
         if self.faults.latency:
             await asyncio.sleep(self.faults.latency)
         if fault is None:
             await self.app(scope, receive, send)
             return
-        if recorded:
-            recorded.fault = fault.name
-        done = await _Response.of(self.app, scope, receive) if fault.after else None
+        if note:
+            note.fault = fault.name
+        response = await _Response.of(self.app, scope, receive) if fault.after else None
         if fault.seconds:
             await asyncio.sleep(fault.seconds)
-        await self._strike(fault, done, scope, receive, send)
+        await self._strike(fault, response, scope, receive, send)
 
-    async def _strike(self, fault: Fault, done: _Response | None, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _strike(
+        self, fault: Fault, response: _Response | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """``response`` is that of the app, for a fault ``-after``."""
         match fault.action:
             case "drop":
                 await reset(scope, receive)
             case "close":
                 await hang_up(scope, receive)
             case "hang":
-                await gone(receive)
+                await until_disconnected(receive)
             case "answer":
                 await (fault.answer or Answer(500))(scope, receive, send)
             case "slow":
-                await (done.send(send) if done else self.app(scope, receive, send))
-            case "half" if done:
-                await done.send(send, body=done.body[: len(done.body) // 2])
-            case "truncate" if done:
-                await send(done.start(len(done.body)))
-                await send({"type": "http.response.body", "body": done.body[: len(done.body) // 2], "more_body": True})
+                await (response.send(send) if response else self.app(scope, receive, send))
+            case "half" if response:
+                await response.send(send, body=response.body[: len(response.body) // 2])
+            case "truncate" if response:
+                half = response.body[: len(response.body) // 2]
+                await send(response.start(len(response.body)))
+                await send({"type": "http.response.body", "body": half, "more_body": True})
                 await hang_up(scope, receive)
 
 
-def _asked(scope: Scope) -> Fault | None:
-    """The fault that the request itself asks for."""
+def _requested_fault(scope: Scope) -> Fault | None:
+    """The fault that the request's own header names."""
     for name, value in scope["headers"]:
         if name == _HEADER:
             try:
@@ -109,7 +113,7 @@ def _asked(scope: Scope) -> Fault | None:
 
 
 class _Response:
-    """A whole response of an app, kept back."""
+    """A complete response of an app, which is not sent yet."""
 
     def __init__(self) -> None:
         self.body = b""
@@ -126,8 +130,8 @@ class _Response:
             else:
                 body.extend(message.get("body", b""))
 
-        at_once = [(name, value) for name, value in scope["headers"] if name != b"prefer"]
-        await app({**scope, "headers": at_once}, receive, keep)
+        without_prefer = [(name, value) for name, value in scope["headers"] if name != b"prefer"]
+        await app({**scope, "headers": without_prefer}, receive, keep)
         response.body = bytes(body)
         return response
 

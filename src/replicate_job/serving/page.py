@@ -1,4 +1,4 @@
-"""Lists in pages: which part of a list a cursor means, and how a page leads to its neighbours."""
+"""Pages of lists: cursors, and the links from a page to the next and the previous one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Item = TypeVar("Item")
 
 
 class ListPage(msgspec.Struct, Generic[Item], frozen=True):
-    """Items, newest first. ``next`` (older ones) and ``previous`` are cursors, None where there is nothing more."""
+    """Items, newest first. ``next`` (older items) and ``previous`` are cursors; None where there are no more items."""
 
     items: list[Item]
     next: str | None
@@ -43,25 +43,27 @@ def read_page(
     cursor: str | None,
     is_shown: Callable[[Item], bool] = lambda _: True,
 ) -> ListPage[Item]:
-    """One page of ``items``, which are the oldest first; a cursor means a ``place``, which rises along them.
+    """One page of ``items``, which have the oldest first.
 
-    Items may come and go between two pages. Raises RefusedError for a cursor that is none.
+    A cursor is a direction and a number, which ``place`` gives for each item and which rises along the list. So items
+    may be added and removed between two pages. Raises RefusedError for a text that is no cursor.
     """
     direction, at = (_OLDER, None) if cursor is None else _read_cursor(cursor)
     index = len(items) if at is None else bisect_left(items, at, key=place)
+    # Both are lazy, and read one item more than the page has: whether it exists decides on the link.
     older = (item for number in range(index - 1, -1, -1) if is_shown(item := items[number]))
     newer = (item for number in range(index, len(items)) if is_shown(item := items[number]))
-    found = list(islice(older, PAGE)) if direction == _OLDER else list(islice(newer, PAGE))[::-1]
-    start, end = (place(found[-1]), place(found[0]) + 1) if found else (at, at)
+    shown = list(islice(older, PAGE)) if direction == _OLDER else list(islice(newer, PAGE))[::-1]
+    start, end = (place(shown[-1]), place(shown[0]) + 1) if shown else (at, at)
     return ListPage(
-        found,
+        shown,
         next=None if next(older, None) is None else _cursor(_OLDER, start),
         previous=None if next(newer, None) is None else _cursor(_NEWER, end),
     )
 
 
 async def page_answer(bodies: Iterable[bytes], page: ListPage[Any], url: str, **query: str) -> Answer:
-    """The items as JSON texts, in a page at ``url`` whose neighbours are asked for with the same ``query``."""
+    """The answer with a page. ``bodies`` are its items as JSON; the links are ``url`` with ``query`` and a cursor."""
 
     def link(cursor: str | None) -> str | None:
         return cursor and f"{url}?{urlencode({**query, 'cursor': cursor})}"
@@ -71,8 +73,8 @@ async def page_answer(bodies: Iterable[bytes], page: ListPage[Any], url: str, **
     for body in bodies:
         pieces += (body, b",")
     pieces[max(len(pieces) - 1, 1) :] = [b"]}"]
-    large = sum(map(len, pieces)) > _LARGE  # then ``join`` lets other threads go on
-    return Answer(200, await asyncio.to_thread(b"".join, pieces) if large else b"".join(pieces))
+    is_large = sum(map(len, pieces)) > _LARGE  # ``join`` releases the interpreter's lock: the loop goes on meanwhile
+    return Answer(200, await asyncio.to_thread(b"".join, pieces) if is_large else b"".join(pieces))
 
 
 def _cursor(direction: str, place: int | None) -> str:
@@ -82,6 +84,6 @@ def _cursor(direction: str, place: int | None) -> str:
 def _read_cursor(cursor: str) -> tuple[str, int]:
     with suppress(ValueError):
         text = base64.urlsafe_b64decode(cursor.encode() + b"=" * (-len(cursor) % 4)).decode()
-        if found := _CURSOR.fullmatch(text):
-            return found[1], int(found[2])
+        if match := _CURSOR.fullmatch(text):
+            return match[1], int(match[2])
     raise RefusedError(BAD_CURSOR)

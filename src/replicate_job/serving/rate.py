@@ -1,4 +1,4 @@
-"""Token buckets: how many requests a minute an account may send."""
+"""The token bucket that limits an account's requests."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _ROUNDING = 1e-6
 
 
 class TokenBucket:
-    """Fills with ``per_second`` tokens up to ``burst``; every request takes one.
+    """Gets ``per_second`` tokens, and holds at most ``burst``; every request takes one.
 
-    A request that finds none is refused and takes one all the same (requests sent while throttled count), so
-    that a client that hammers waits longer; the debt stops at ``burst``.
+    A request without a token is refused, and takes one all the same, because refused requests count at Replicate too.
+    So a client that does not wait is refused for longer. The debt is at most ``burst``.
     """
 
     def __init__(self, per_second: float, burst: float) -> None:
@@ -19,7 +19,7 @@ class TokenBucket:
         self._tokens, self._seen = burst, math.inf
 
     def take(self, now: float) -> float:
-        """Seconds until a request would pass; 0 when this one does. ``now`` is any clock that only rises."""
+        """Seconds until a request passes; 0 where this one does. ``now`` is any clock that only rises, in seconds."""
         self._tokens = min(self.burst, self._tokens + max(0.0, now - self._seen) * self.per_second)
         self._seen = now
         self._tokens = max(-self.burst, self._tokens - 1)

@@ -1,4 +1,4 @@
-"""The API's objects as JSON bodies, from plain facts. Times are Unix times."""
+"""The API's objects as JSON bodies, made from single values. Times are Unix times."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 Body = dict[str, Any]
 
 REMOVED: Body = {"input": {}, "output": None, "logs": "", "data_removed": True}
-"""What is left in place of a prediction's data once they are removed."""
+"""The fields that replace a prediction's data once they are removed."""
 
 
 def iso(at: float) -> str:
-    """A Unix time as the API writes times."""
+    """A Unix time in the API's format."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
@@ -36,7 +36,7 @@ def prediction_body(  # noqa: PLR0913 - the fields' own names, one argument a fa
     deployment: str = "",
     data_removed: bool = False,
 ) -> Body:
-    """``input`` may be its JSON text (``msgspec.Raw``). Data that are removed are left out here."""
+    """``input`` may be its JSON text (``msgspec.Raw``). With ``data_removed``, the body has none of the data."""
     body = {
         "id": id,
         "model": model,
@@ -53,15 +53,15 @@ def prediction_body(  # noqa: PLR0913 - the fields' own names, one argument a fa
     }
     times = {"started_at": started_at, "completed_at": completed_at, "deadline": deadline}
     body |= {name: iso(at) for name, at in times.items() if at is not None}
-    told = {"metrics": metrics, "deployment": deployment}
-    body |= {name: fact for name, fact in told.items() if fact}
+    optional = {"metrics": metrics, "deployment": deployment}
+    body |= {name: value for name, value in optional.items() if value}
     return body | REMOVED if data_removed else body
 
 
 def prediction_urls(id: str, *, api: str, web: str, stream: str = "") -> dict[str, str]:  # noqa: A002 - the field's own name
-    """``api``, ``web`` and ``stream`` are origins; an empty ``stream`` is a prediction that cannot be streamed."""
-    own = f"{api}/v1/predictions/{id}"
-    urls = {"web": f"{web}/p/{id}", "get": own, "cancel": f"{own}/cancel"}
+    """``api``, ``web`` and ``stream`` are origins. ``stream`` is empty for a prediction that cannot be streamed."""
+    prediction = f"{api}/v1/predictions/{id}"
+    urls = {"web": f"{web}/p/{id}", "get": prediction, "cancel": f"{prediction}/cancel"}
     return urls | {"stream": f"{stream}/stream/{id}"} if stream else urls
 
 
@@ -141,7 +141,7 @@ def file_body(  # noqa: PLR0913 - the fields' own names, one argument a fact
     expires_at: float,
     api: str,
 ) -> Body:
-    """``api`` is the origin of the API. The Python client must have ``name`` and ``etag``, which no document names."""
+    """``api`` is the API's origin. ``name`` and ``etag`` are not documented, but the Python client needs them."""
     return {
         "id": id,
         "name": name,

@@ -11,7 +11,7 @@ _LINE = re.compile(r"\r\n|\n|\r")
 
 
 def encode_event(kind: str, data: str, id: str = "") -> bytes:  # noqa: A002 - the field's own name
-    """Each line of ``data`` goes out as a ``data:`` line of its own; ``id`` empty: none is sent."""
+    """Each line of ``data`` becomes a ``data:`` line of its own. Without ``id``, no id is sent."""
     lines = [f"event: {kind}", *([f"id: {id}"] if id else []), *(f"data: {line}" for line in _LINE.split(data))]
     return ("\n".join(lines) + "\n\n").encode()
 

@@ -1,4 +1,4 @@
-"""Reading ``POST /v1/files``: one file and what is told about it, as multipart form data."""
+"""Reading ``POST /v1/files``: one file with its name, type and metadata, as multipart form data."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 LARGEST = 100 * 1024**2
 """Bytes of a file that the API takes."""
-_AROUND = 1024**2  # bytes that a form may have besides the file
+_FORM_OVERHEAD = 1024**2  # bytes that a form may have besides the file
 _LONGEST_NAME = 255  # bytes
 _MEDIA_TYPE = re.compile(rf"{ESSENCE}(?:;[ -~]*)?", re.ASCII)
 
 
 class FileForm(msgspec.Struct, frozen=True):
-    """What was posted. ``name`` may be anything that a client wrote: it is no path."""
+    """``name`` is as the client sent it: it is not checked, and must not be used as a path."""
 
     content: bytes
     name: str
@@ -35,8 +35,8 @@ class FileForm(msgspec.Struct, frozen=True):
 
 
 async def read_upload(request: Request, limit: int = LARGEST) -> FileForm:
-    """Raises RefusedError with 400, 413 or 422. Of a form that is too large, no more than ``limit`` or so is read."""
-    chunks = limited(request, limit + _AROUND, TOO_LARGE)
+    """Raises RefusedError with 400, 413 or 422. Of a form that is too large, not much more than ``limit`` is read."""
+    chunks = limited(request, limit + _FORM_OVERHEAD, TOO_LARGE)
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise RefusedError(problem(400, "A file is sent as multipart/form-data", "Bad request"))
     try:
@@ -50,7 +50,7 @@ async def read_upload(request: Request, limit: int = LARGEST) -> FileForm:
 
 
 class _Parser(MultiPartParser):
-    """Reads a form to its end: without this, one that breaks off would pass for whole."""
+    """Starlette's parser, which also refuses a form that breaks off before its end."""
 
     def __init__(self, headers: Headers, chunks: AsyncIterator[bytes]) -> None:
         super().__init__(headers, self._read(chunks))
@@ -84,9 +84,9 @@ async def _read(form: FormData, limit: int) -> FileForm:
 
 
 async def _text(form: FormData, name: str) -> bytes:
-    """A field of the form, which some clients send as a file."""
-    given = form.get(name, "")
-    return await given.read() if isinstance(given, UploadFile) else given.encode("utf-8", "replace")
+    """A text field of the form. Some clients send it as a file."""
+    field = form.get(name, "")
+    return await field.read() if isinstance(field, UploadFile) else field.encode("utf-8", "replace")
 
 
 def _metadata(text: bytes) -> dict[str, Any]:

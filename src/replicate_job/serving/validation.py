@@ -1,4 +1,4 @@
-"""What the API refuses in an input, in the words it uses."""
+"""Checks an input against a model's schema, with the API's own messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from jsonschema_rs import Draft202012Validator, ValidationError
 
-_SAYINGS = {
+_MESSAGES = {
     "minimum": ("number_gte", "Must be greater than or equal to {limit}"),
     "maximum": ("number_lte", "Must be less than or equal to {limit}"),
     "exclusiveMinimum": ("number_gt", "Must be greater than {limit}"),
@@ -31,23 +31,25 @@ _NAMES = {type(None): "null", bool: "boolean", int: "integer", float: "number", 
 
 
 class Validator:
-    """Checks any number of inputs against a model's ``openapi_schema``. Without a sound one, everything passes."""
+    """Checks inputs against a model's ``openapi_schema``. Without a valid schema, every input passes."""
 
     def __init__(self, document: Mapping[str, Any] | None) -> None:
         self._validator = _compile(document) if document and definition(document, "Input") else None
 
-    def check(self, given: dict[str, Any]) -> None:
-        """Raise RefusedError with every fault of an input. A name that the model does not have passes, as there."""
+    def check(self, inputs: dict[str, Any]) -> None:
+        """Raise RefusedError with every fault of the inputs. Unknown names pass, as at Replicate."""
         if self._validator is None:
             return
         try:
-            if self._validator.is_valid(given):
+            if self._validator.is_valid(inputs):
                 return
-            found = {field: None for error in self._validator.iter_errors(given) for field in _explain(error)}
+            # A dictionary in place of a set, to keep the order.
+            faults = {field: None for error in self._validator.iter_errors(inputs) for field in _explain(error)}
         except ValueError:
             raise RefusedError(problem(400, "The input has too many levels", "Bad request")) from None
-        mistyped = {field.field for field in found if field.type == "invalid_type"}
-        fields = [field for field in found if field.type == "invalid_type" or field.field not in mistyped]
+        # Where the type is wrong, other faults of the same field say nothing more.
+        mistyped = {fault.field for fault in faults if fault.type == "invalid_type"}
+        fields = [fault for fault in faults if fault.type == "invalid_type" or fault.field not in mistyped]
         raise RefusedError(invalid(*sorted(fields, key=lambda field: field.field)))
 
 
@@ -57,7 +59,7 @@ def _compile(document: Mapping[str, Any]) -> Draft202012Validator | None:
     components = json_schema(document, _without_one_of)["components"]
     root = {"$ref": "#/components/schemas/Input", "components": components}
     try:
-        # offline: a schema comes from whoever wrote the model, and must not make us fetch anything.
+        # offline: the schema comes from the model's author, and must not make this server fetch addresses.
         return jsonschema_rs.Draft202012Validator(
             root, formats={"uri": _is_file_url}, validate_formats=True, offline=True
         )
@@ -66,56 +68,56 @@ def _compile(document: Mapping[str, Any]) -> Draft202012Validator | None:
 
 
 def _without_one_of(schema: Schema) -> Schema:
-    """A value that two alternatives allow, as 3 is an integer and a number, is no mistake."""
+    """The schema with ``anyOf`` for ``oneOf``: a value may fit two alternatives, as 3 is an integer and a number."""
     return {"anyOf" if key == "oneOf" else key: value for key, value in schema.items()}
 
 
 def _is_file_url(text: str) -> bool:
-    """Anything else would reach the model as the path of a file on the server."""
+    """Whether a text is an address. Any other text would reach the model as the path of a file on this machine."""
     return text.partition(":")[0].lower() in {"http", "https", "data"}
 
 
 def _explain(error: ValidationError) -> Iterator[InvalidField]:
-    where, kind, facts = _place(error), error.kind.name, error.kind.as_dict()
+    where, kind, facts = _field(error), error.kind.name, error.kind.as_dict()
     match kind:
         case "anyOf":
             yield from _explain_union(where, facts["context"])
         case "required":
             yield required(facts["property"], where)
         case "type":
-            given = _NAMES.get(type(error.instance), "object")
+            actual = _NAMES.get(type(error.instance), "object")
             expected = ", ".join(facts["types"])
-            yield InvalidField("invalid_type", where, f"Invalid type. Expected: {expected}, given: {given}")
+            yield InvalidField("invalid_type", where, f"Invalid type. Expected: {expected}, given: {actual}")
         case "enum":
             options = ", ".join(msgspec.json.encode(option).decode() for option in facts["options"])
             yield InvalidField(kind, where, f"{where} must be one of the following: {options}")
         case _:
-            name, saying = _SAYINGS.get(kind, (kind, ""))
-            yield InvalidField(name, where, saying.format_map(facts) or error.message)
+            name, message = _MESSAGES.get(kind, (kind, ""))
+            yield InvalidField(name, where, message.format_map(facts) or error.message)
 
 
 def _explain_union(where: str, branches: Iterable[list[ValidationError]]) -> Iterator[InvalidField]:
-    """The faults of the one branch that was meant, or one that says what there is to choose from."""
-    real = [branch for branch in branches if _types(branch, where) != ["null"]]
-    meant = [branch for branch in real if not _types(branch, where)] or real
-    if len(meant) == 1:
-        for error in meant[0]:
+    """The faults of the only branch whose type fits, or a single fault that lists the alternatives."""
+    not_null = [branch for branch in branches if _expected_types(branch, where) != ["null"]]
+    fitting = [branch for branch in not_null if not _expected_types(branch, where)] or not_null
+    if len(fitting) == 1:
+        for error in fitting[0]:
             yield from _explain(error)
     else:
-        choices = dict.fromkeys(_choice(branch, where) for branch in meant)
+        choices = dict.fromkeys(_choice(branch, where) for branch in fitting)
         yield InvalidField("number_any_of", where, f"Does not match any of: {', '.join(choices)}")
 
 
 def _choice(branch: list[ValidationError], where: str) -> str:
-    found = (field.description for error in branch for field in _explain(error))
-    return " or ".join(_types(branch, where)) or " and ".join(found)
+    faults = (field.description for error in branch for field in _explain(error))
+    return " or ".join(_expected_types(branch, where)) or " and ".join(faults)
 
 
-def _types(branch: list[ValidationError], where: str) -> list[str]:
-    """What a branch wants the whole value to be, where that is what the value is not."""
-    mistyped = (error for error in branch if error.kind.name == "type" and _place(error) == where)
+def _expected_types(branch: list[ValidationError], where: str) -> list[str]:
+    """The types that a branch expects of the whole value, where the value has another one; else empty."""
+    mistyped = (error for error in branch if error.kind.name == "type" and _field(error) == where)
     return next((error.kind.as_dict()["types"] for error in mistyped), [])
 
 
-def _place(error: ValidationError) -> str:
+def _field(error: ValidationError) -> str:
     return ".".join(("input", *(str(step) for step in error.instance_path)))

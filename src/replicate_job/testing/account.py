@@ -1,4 +1,4 @@
-"""One account of the scripted API: its models, its predictions, its files. The state, without HTTP."""
+"""The state of the scripted API, without HTTP: one account with its models and predictions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class ScriptedAccount:
-    """Raises RefusedError, with the API's answer, for whatever it does not do. Changed by the server's thread alone."""
+    """Raises RefusedError with the API's answer to what it refuses. Only the server's thread may change it."""
 
     def __init__(
         self, models: Iterable[ScriptedModel], deployments: Iterable[ScriptedDeployment], delivery: Delivery
@@ -39,7 +39,7 @@ class ScriptedAccount:
         self.remember: int | None = None
         self.scripts: deque[Script] = deque()
         self.script: Script | None = None
-        self.keep, self.missing_for = 3600.0, 0.0
+        self.retention, self.missing_for = 3600.0, 0.0
         self.list_lag: tuple[float, float] = (0.0, 0.0)
         self.origin = ""
         self._delivery = delivery
@@ -48,19 +48,19 @@ class ScriptedAccount:
         self._random = random.Random(0)  # noqa: S311 - repeatable, not secret
 
     def create(self, request: RecordedRequest, *, model: str = "", deployment: str = "") -> ScriptedPrediction:
-        """From a request whose ``body`` is set; ``model`` or ``deployment`` where the path names one."""
+        """Create a prediction by a request with its ``body``; ``model`` or ``deployment`` where the path names one."""
         creation = read_creation(request.body, names_version=not model and not deployment)
-        known, version = self._resolve(model, deployment) if model or deployment else self._named(creation.version)
-        known.validator.check(creation.input)
+        target, version = self._resolve(model, deployment) if model or deployment else self._named(creation.version)
+        target.validator.check(creation.input)
         prediction = ScriptedPrediction(
-            model=known.name,
-            version="hidden" if known.official else version,
+            model=target.name,
+            version="hidden" if target.official else version,
             raw_input=creation.raw_input,
-            script=self._next_script(known, creation.input),
+            script=self._next_script(target, creation.input),
             request=request,
             deployment=deployment,
             cancel_after=read_cancel_after(request.headers.get("cancel-after")),
-            keep=self.keep,
+            retention=self.retention,
         )
         self._add(prediction)
         return prediction
@@ -91,7 +91,7 @@ class ScriptedAccount:
         return deployment.describe(deployment.version or self.model(deployment.model).version_ids[0])
 
     def _resolve(self, name: str, deployment: str) -> tuple[ScriptedModel, str]:
-        """What a path names, and which version of it."""
+        """The model and version of a path that names a model or a deployment."""
         if deployment:
             release = self.deployment(deployment)["current_release"]
             return self.model(release["model"]), release["version"]
@@ -101,7 +101,7 @@ class ScriptedAccount:
         return model, model.version_ids[0]
 
     def _named(self, text: str) -> tuple[ScriptedModel, str]:
-        """The same of a ``version``."""
+        """The model and version that the field ``version`` names."""
         target = read_version(text)
         if target.kind == "model":
             return self._resolve(target.slug, "")
@@ -110,9 +110,9 @@ class ScriptedAccount:
                 return model, target.version
         raise RefusedError(NO_VERSION)
 
-    def _next_script(self, model: ScriptedModel, given: dict[str, Any]) -> Script:
+    def _next_script(self, model: ScriptedModel, inputs: dict[str, Any]) -> Script:
         script = self.scripts.popleft() if self.scripts else self.script or model.script
-        return script if isinstance(script, Script) else script(given)
+        return script if isinstance(script, Script) else script(inputs)
 
     def _add(self, prediction: ScriptedPrediction) -> None:
         stream = self._delivery.origin if prediction.script.stream else ""
@@ -127,13 +127,14 @@ class ScriptedAccount:
             self._forget(self.remember)
 
     def _forget(self, remember: int) -> None:
-        """Keep what runs and the latest of what has ended. It looks at all, so it must be seldom."""
+        """Forget all ended predictions but the latest ``remember``. It reads all predictions, so it must be rare."""
         now = time.time()
         ended = [prediction for prediction in self.predictions if now >= prediction.ended]
-        gone = set(ended[: -remember or None])
-        self.predictions = [prediction for prediction in self.predictions if prediction not in gone]
+        forgotten = set(ended[: -remember or None])
+        self.predictions = [prediction for prediction in self.predictions if prediction not in forgotten]
         self._by_id = {prediction.id: prediction for prediction in self.predictions}
-        self._delivery.forget({prediction.removed for prediction in gone})
+        self._delivery.forget({prediction.removed for prediction in forgotten})
+        # Only when there are twice as many: so each creation costs the same on average.
         self._forget_at = 2 * len(self.predictions)
 
 

@@ -27,37 +27,37 @@ if TYPE_CHECKING:
     from replicate_job.testing.script import Script
 
 SHORTEST_LAG = 3.0
-"""Seconds for a list that is never late."""
+"""REPLICATE_JOB_LIST_LAG, in seconds, for a list that shows every prediction at once."""
 OVERTAKING = 6.0
-"""How many times longer an item may be late alone than behind newer ones."""
+"""By how much more than ``list_lag`` that variable is: an item can be listed later than newer ones."""
 
 
 class ScriptedAPI:
-    """Replicate's HTTP API on a free loopback port, where predictions go as scripts say and faults strike on request.
+    """Replicate's HTTP API on a free loopback port, with predictions that follow scripts, and faults on request.
 
-    It listens from construction on and answers inside ``with``, to this process and to others. ``models`` and
-    ``deployments`` come on top of the default ones. ``script`` replaces the scripts of all models. ``faults`` is a
-    ``Faults`` or its text (``create:drop-after=0.2,get:503=0.3``), drawn by ``seed``.
+    It listens from its construction on, and answers inside ``with``, to this process and to others. ``models`` and
+    ``deployments`` are added to the default ones. ``script`` replaces the scripts of all models. ``faults`` is a
+    ``Faults`` or its text (``create:drop-after=0.2,get:503=0.3``), with chances by ``seed``.
 
-    Times are in seconds: ``list_lag`` until a created prediction is listed (a pair: drawn between the two),
-    ``missing_for`` until its GET stops answering 404, ``expire`` from its end until its data are removed (an hour),
-    ``file_expire`` until an upload is gone (a day). ``upload_limit`` is in bytes (100 MiB).
+    Times are in seconds: ``list_lag`` until a created prediction is listed (a pair: drawn between the two);
+    ``missing_for`` until its GET stops answering 404; ``expire`` from its end until its data are removed (an hour);
+    ``file_expire`` until an upload is removed (a day). ``upload_limit`` is in bytes (100 MiB).
 
-    With ``remember``, memory does not grow with what was: the server keeps at least so many of the latest requests,
-    and of the latest predictions that have ended, and at most about twice as many. To a client, a prediction that is
-    forgotten was never there, nor were its files. The counts stay right.
+    With ``remember``, memory stays bounded: the server remembers at least so many of the latest requests, and of the
+    latest ended predictions, and at most about twice as many. A client gets 404 for a forgotten prediction and its
+    files. The counts include what is forgotten.
 
-    ``base_url`` is without ``/v1``; ``files_url`` is the delivery host and the streams, another origin.
+    ``base_url`` is without ``/v1``. ``files_url`` is the origin of the delivery host and of the streams.
     """
 
-    def __init__(  # noqa: PLR0913 - each is one fact about the server, and none is needed
+    def __init__(  # noqa: PLR0913 - one argument for each property of the server, all with defaults
         self,
         *models: ScriptedModel,
         deployments: Iterable[ScriptedDeployment] = (),
         script: Script | None = None,
         faults: Faults | str = "",
         seed: int = 0,
-        token: str = "r8_testing_0123456789abcdefghijklmnopqr",  # noqa: S107 - a token that opens nothing
+        token: str = "r8_testing_0123456789abcdefghijklmnopqr",  # noqa: S107 - not a secret
         list_lag: float | tuple[float, float] = 0.0,
         missing_for: float = 0.0,
         expire: float | None = None,
@@ -75,7 +75,8 @@ class ScriptedAPI:
         self._account.script, self._account.remember = script, remember
         self._account.missing_for = missing_for
         self._account.list_lag = list_lag if isinstance(list_lag, tuple) else (list_lag, list_lag)
-        self._account.keep = next(given for given in (expire, self.faults.expire, 3600.0) if given is not None)
+        retentions = (expire, self.faults.expire, 3600.0)
+        self._account.retention = next(seconds for seconds in retentions if seconds is not None)
         self._streams = Streams(self._account.find)
         api = FaultMiddleware(Authenticated(Endpoints(self._account, self._uploads).app(), token), self.faults)
         files = FaultMiddleware(self._serve_files, self.faults, _files_operation)
@@ -101,35 +102,35 @@ class ScriptedAPI:
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """Every request that is remembered, also those that a fault struck, in order of arrival, on both origins."""
+        """All remembered requests to both origins, with and without faults, in order of arrival."""
         return list(self._log.requests)
 
     @property
     def predictions(self) -> list[ScriptedPrediction]:
-        """Every prediction that is remembered, in order of creation."""
+        """All remembered predictions, in order of creation."""
         return list(self._account.predictions)
 
     @property
     def created(self) -> int:
-        """How many predictions were created so far, also if they are forgotten by now."""
+        """How many predictions were created so far, forgotten ones included."""
         return self._account.created
 
     @property
     def uploads(self) -> list[UploadedFile]:
-        """Every uploaded file that was not deleted, in order."""
+        """All uploaded files that were not deleted, in order."""
         return list(self._uploads.files.values())
 
     @property
     def models(self) -> dict[str, ScriptedModel]:
-        """By ``owner/name``. Put another in to change one while the server runs."""
+        """By ``owner/name``. Models may be added and replaced while the server runs."""
         return self._account.models
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The variables with which a subprocess reaches this server.
+        """The environment variables with which a subprocess uses this server.
 
-        REPLICATE_API_TOKEN, REPLICATE_BASE_URL, and in REPLICATE_JOB_LIST_LAG how late its list can be: so much is
-        waited for it after a create request that broke.
+        REPLICATE_API_TOKEN, REPLICATE_BASE_URL, and REPLICATE_JOB_LIST_LAG: how late this server's list can be, which
+        is how long replicate-job waits for it after a create request without an answer.
         """
         lag = max(SHORTEST_LAG, OVERTAKING * max(self._account.list_lag))
         return {
@@ -139,26 +140,26 @@ class ScriptedAPI:
         }
 
     def count(self, operation: str) -> int:
-        """How many requests of this operation (``create``, ``get``, ``list`` …) came so far."""
+        """How many requests of this operation (``create``, ``get``, ``list`` …) have arrived."""
         return self._log.counts[operation]
 
     def next(self, *scripts: Script) -> None:
-        """The next predictions go like this, one each and in order, whatever their model."""
+        """Queue scripts for the next predictions of any model, one for each in order."""
         self._account.scripts.extend(scripts)
 
     def wait_until(self, condition: Callable[[], object], *, seconds: float = 10) -> None:
-        """Block until ``condition`` holds, looking every 2 ms. Raises TimeoutError.
+        """Block until ``condition`` holds, which is checked every 2 ms. Raises TimeoutError.
 
         ``api.wait_until(lambda: api.predictions)`` waits for the first creation. In a coroutine, call it in a thread.
         """
-        end = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds
         while not condition():
-            if time.monotonic() > end:
+            if time.monotonic() > deadline:
                 raise TimeoutError(f"still not so after {seconds} s and {self._log.counts.total()} requests")
             time.sleep(0.002)
 
     def strayed_token(self) -> list[RecordedRequest]:
-        """Requests that brought the token to the delivery host: there must be none."""
+        """The requests that sent the token to the delivery host. There should be none."""
         return [
             request
             for request in self.requests

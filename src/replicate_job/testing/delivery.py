@@ -1,4 +1,4 @@
-"""Output files on an origin of their own, as the API's delivery hosts serve them: without a token."""
+"""Output files on an origin of their own, served without a token, as by the API's delivery hosts."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ _RANGE = re.compile(r"bytes=(?P<first>\d+)-(?P<last>\d*)")
 class OutputFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file in a script's output, and how its host serves it.
 
-    ``name`` ends the URL, percent-encoded, so that ``../../x`` arrives there; empty for a URL without a name.
-    ``content_type`` is guessed from ``name`` when None and left out when empty. ``disposition`` is the
-    ``Content-Disposition``. ``redirect``: answer 302 first, to another URL of the file, or to the URL given.
-    ``inline``: a data URL instead. ``ranges``, ``etag`` and ``sized`` (``Content-Length``, else chunked) can be
-    turned off. The file answers ``gone`` (404 or 410) from ``expires`` seconds after its prediction's creation,
-    or once the prediction's data are removed.
+    - ``name``: the last part of the URL, percent-encoded, so that ``../../x`` is one part; empty: no such part.
+    - ``content_type``: None: guessed from ``name``; empty: not sent. ``disposition``: the ``Content-Disposition``.
+    - ``redirect``: the URL answers 302 to another URL of the file, or to the URL that ``redirect`` is.
+    - ``inline``: the output has a data URL.
+    - ``ranges``, ``etag``, ``sized`` (``Content-Length``, otherwise chunked): features that can be switched off.
+    - ``gone``: the status (404 or 410) from ``expires`` seconds after the prediction's creation, and once the
+      prediction's data are removed.
     """
 
     content: bytes
@@ -58,14 +59,14 @@ class OutputFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delivery:
-    """An ASGI app that serves what was published: ``/files/<key>/<name>``. ``origin`` is where it listens."""
+    """An ASGI app that serves published files at ``/files/<key>/<name>``. ``origin`` is where it listens."""
 
     def __init__(self) -> None:
         self.origin = ""
         self._files: dict[str, tuple[OutputFile, float, Callable[[float], bool]]] = {}
 
     def publish(self, file: OutputFile, removed: Callable[[float], bool]) -> str:
-        """The URL of ``file`` from now on, until ``removed`` says of a Unix time that it is gone."""
+        """Serve a file, and return its URL. ``removed`` is whether it is removed at a Unix time."""
         if file.inline:
             return file.data_url
         key = secrets.token_hex(8)
@@ -75,11 +76,11 @@ class Delivery:
         return f"{self.origin}/{'moved' if file.redirect else 'files'}/{key}{tail}"
 
     def forget(self, removed: Container[Callable[[float], bool]]) -> None:
-        """Whatever was published with one of these is unknown from now on."""
+        """Answer 404 for the files that were published with one of these functions."""
         self._files = {key: item for key, item in self._files.items() if item[2] not in removed}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        place, _, rest = scope["path"].lstrip("/").partition("/")
+        folder, _, rest = scope["path"].lstrip("/").partition("/")
         key = rest.partition("/")[0]
         if key not in self._files:
             await Answer(404, b"not found", "text/plain")(scope, receive, send)
@@ -88,7 +89,7 @@ class Delivery:
         now = time.time()
         if now >= expires or removed(now):
             await Answer(file.gone, b"gone", "text/plain")(scope, receive, send)
-        elif place == "moved":
+        elif folder == "moved":
             target = file.redirect if isinstance(file.redirect, str) else self._moved(scope)
             await Answer(302, headers=(("location", target),))(scope, receive, send)
         else:
@@ -99,19 +100,19 @@ class Delivery:
 
 
 async def _serve(file: OutputFile, scope: Scope, send: Send) -> None:
-    asked = dict(scope["headers"])
+    request_headers = dict(scope["headers"])
     tag = f'"{hashlib.sha256(file.content).hexdigest()[:32]}"'
     headers = [("content-type", file.media_type)] if file.media_type else []
     if file.disposition is not None:
         headers.append(("content-disposition", file.disposition))
     if file.etag:
         headers.append(("etag", tag))
-    found = _RANGE.fullmatch(asked.get(b"range", b"").decode("latin-1")) if file.ranges else None
-    if found and asked.get(b"if-range", tag.encode()) != tag.encode():
-        found = None
+    part = _RANGE.fullmatch(request_headers.get(b"range", b"").decode("latin-1")) if file.ranges else None
+    if part and request_headers.get(b"if-range", tag.encode()) != tag.encode():
+        part = None
     status, body, size = 200, file.content, len(file.content)
-    if found:
-        first, last = int(found["first"]), min(int(found["last"] or size - 1), size - 1)
+    if part:
+        first, last = int(part["first"]), min(int(part["last"] or size - 1), size - 1)
         if first > last:
             status, body = 416, b""
             headers.append(("content-range", f"bytes */{size}"))

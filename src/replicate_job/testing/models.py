@@ -1,4 +1,4 @@
-"""Models, deployments and their schemas, as the API describes them; and a few that are there by default."""
+"""Scripted models and deployments with their schemas, and the default ones."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def openapi_schema(
     *,
     required: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """The document that Cog publishes for a model, from the properties of its input and the schema of its output.
+    """A model's OpenAPI document, as Cog writes it, from the schemas of its inputs and of its output.
 
-    An input with an ``enum`` becomes an ``allOf`` with a reference, as Cog writes it.
+    An input with an ``enum`` becomes an ``allOf`` with a reference, as in Cog's documents.
     """
     properties, schemas = {}, {}
-    for order, (name, given) in enumerate(inputs.items()):
-        facts = {"title": name.replace("_", " ").title(), "x-order": order} | dict(given)
-        if "enum" in facts:
-            choices = {"type": facts.pop("type", "string"), "enum": facts.pop("enum")}
+    for order, (name, schema) in enumerate(inputs.items()):
+        field = {"title": name.replace("_", " ").title(), "x-order": order} | dict(schema)
+        if "enum" in field:
+            choices = {"type": field.pop("type", "string"), "enum": field.pop("enum")}
             schemas[name] = choices | {"title": name, "description": "An enumeration."}
-            facts["allOf"] = [{"$ref": f"#/components/schemas/{name}"}]
-        properties[name] = facts
+            field["allOf"] = [{"$ref": f"#/components/schemas/{name}"}]
+        properties[name] = field
     schemas["Input"] = {"type": "object", "title": "Input", "properties": properties, "required": list(required)}
     schemas["Output"] = {"title": "Output"} | dict(output or {"type": "string"})
     info = {"title": "Cog", "version": "0.1.0"}
@@ -58,12 +58,12 @@ def openapi_schema(
 
 
 class ScriptedModel(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """A model, called by its ``owner/name``.
+    """A model. Its ``name`` is ``owner/name``.
 
-    An ``official`` one is called by name and has no list of versions, and its predictions have version ``hidden``;
-    any other is called by version. ``versions`` are ids (64 hex digits), the latest first; one is made up by default.
-    Without ``schema`` the API shows none, as for some private models, and without ``versions`` no latest version.
-    ``script`` may be a function of the input.
+    An ``official`` model is run by its name. It has no list of versions, and its predictions have the version
+    ``hidden``. Any other model is run by a version. ``versions`` are ids (64 hex digits), the latest first; by default
+    there is one. Without a ``schema`` the API shows none, as for some private models; without ``versions`` either, it
+    shows no latest version. ``script`` may be a function of the input.
     """
 
     name: str
@@ -99,7 +99,7 @@ class ScriptedModel(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 
 class ScriptedDeployment(msgspec.Struct, frozen=True, kw_only=True):
-    """``name`` and ``model`` are ``owner/name``; ``version`` is by default the model's latest."""
+    """``name`` and ``model`` are ``owner/name``. Without ``version``, it runs the model's latest one."""
 
     name: str
     model: str
@@ -115,9 +115,9 @@ def _made_up(name: str) -> tuple[str, ...]:
     return (hashlib.sha256(name.encode()).hexdigest(),)
 
 
-def _flux(given: dict[str, Any]) -> Script:
-    kind = given.get("output_format", "webp")
-    files = [OutputFile(content=IMAGE, name=f"out-{index}.{kind}") for index in range(given.get("num_outputs", 1))]
+def _flux(inputs: dict[str, Any]) -> Script:
+    kind = inputs.get("output_format", "webp")
+    files = [OutputFile(content=IMAGE, name=f"out-{index}.{kind}") for index in range(inputs.get("num_outputs", 1))]
     return Script(output=files, logs="".join(f" {step * 25}%| {step}/4 [00:00<00:00]\n" for step in range(1, 5)))
 
 
@@ -148,7 +148,7 @@ DEFAULT_MODELS = (
     ScriptedModel(
         name="replicate/hello-world",
         versions=("5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa",),
-        script=Script(output=lambda given: f"hello {given.get('text', '')}"),
+        script=Script(output=lambda inputs: f"hello {inputs.get('text', '')}"),
         schema=openapi_schema({"text": {"type": "string"}}, required=["text"]),
     ),
     ScriptedModel(

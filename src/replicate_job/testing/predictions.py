@@ -1,4 +1,4 @@
-"""Predictions whose life is written down beforehand: what they are at a moment follows from the clock alone."""
+"""Predictions that follow a script: their state at any time is computed from the clock."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ if TYPE_CHECKING:
 
 
 class ScriptedPrediction:
-    """One prediction on the server. ``input`` is what came; ``raw_input`` its very text.
+    """One prediction on the server.
 
-    ``version`` is what the API shows (``hidden`` for official models), ``request`` is the request that created it,
-    ``status`` is as of now, ``number`` counts the predictions before it, ``streamed`` its streams' connections. Unix
-    times: ``created``; ``visible`` and ``listed``, when its GET and the list begin to show it (set them to make that
-    now); ``deadline``.
+    ``raw_input`` is the JSON text of ``input``, as it was sent. ``version`` is the one that the API shows (``hidden``
+    for official models), ``request`` the request that created it, ``status`` its status now. ``number`` is how many
+    predictions were created before it, ``streamed`` how many connections its stream has had.
+
+    Unix times: ``created``; ``visible``, from when on its GET finds it; ``listed``, from when on the list has it (both
+    can be set); ``deadline``.
     """
 
-    def __init__(  # noqa: PLR0913 - one argument a fact
+    def __init__(  # noqa: PLR0913 - one argument for each property
         self,
         *,
         model: str,
@@ -40,31 +42,32 @@ class ScriptedPrediction:
         request: RecordedRequest,
         deployment: str = "",
         cancel_after: float | None = None,
-        keep: float = 3600,
+        retention: float = 3600,
     ) -> None:
         self.id = secrets.token_hex(13)
         self.created = round(time.time(), 6)  # what created_at shows, so that created_after means the same
         self.model, self.version, self.deployment = model, version, deployment
         self.raw_input, self.input = raw_input, msgspec.json.decode(raw_input)
-        self.script, self.request, self.keep = script, request, keep
+        self.script, self.request, self.retention = script, request, retention
         self.deadline = None if cancel_after is None else self.created + cancel_after
         self.urls: dict[str, str] = {}
         self.visible = self.listed = self.created
         self.canceled: float | None = None
         self.number = self.streamed = 0
         self._loop, self._changed = asyncio.get_running_loop(), asyncio.Event()
-        strikes = math.inf if cancel_after is None else script.deadline if script.deadline is not None else cancel_after
-        self._deadline_strikes = self._forced = self.created + strikes
+        # The time at which the deadline has its effect; the script may move it.
+        lifetime = script.deadline if script.deadline is not None else cancel_after
+        self._deadline_end = self._forced_end = self.created + (math.inf if cancel_after is None else lifetime or 0.0)
         self.output: Any = None
         self.logs: str = _call(script.logs, self.input)
 
     def publish(self, deliver: Callable[[OutputFile], str]) -> None:
-        """Make the output, its files turned into URLs by ``deliver``. ``self.output`` is the whole of it."""
+        """Set ``output`` to the whole output, with the URLs that ``deliver`` makes of its files."""
         self.output = _with_urls(_call(self.script.output, self.input), deliver)
 
     @property
     def created(self) -> float:
-        """Unix time of its creation; set it to make it older or younger."""
+        """The Unix time of its creation. Setting it makes the prediction older or younger."""
         return self._created
 
     @created.setter
@@ -74,15 +77,15 @@ class ScriptedPrediction:
 
     @property
     def started(self) -> float:
-        """Unix time of its first status that is not ``starting``."""
+        """The Unix time of its first status that is not ``starting``."""
         if self.script.timeline:
             return self._created + next((at for at, name in self.script.timeline if name != "starting"), math.inf)
         return self._created + self.script.boot
 
     @property
     def ended(self) -> float:
-        """Unix time of its end, by itself or by force, as things stand now."""
-        return min(self._created + self.script.duration, self._forced)
+        """The Unix time of its end: by its script, a cancellation, a deadline or ``finish``."""
+        return min(self._created + self.script.duration, self._forced_end)
 
     @property
     def status(self) -> str:
@@ -90,7 +93,7 @@ class ScriptedPrediction:
 
     @property
     def returns(self) -> float:
-        """Unix time at which a held request returns: at the end, or as soon as the output is whole."""
+        """The Unix time at which a blocking wait returns: at the end, or as soon as the output is complete."""
         return min(self.ended, math.inf if self.script.output_at is None else self.created + self.script.output_at)
 
     def status_at(self, now: float) -> str:
@@ -101,26 +104,26 @@ class ScriptedPrediction:
         return "starting" if now < self.started else "processing"
 
     def cancel(self) -> None:
-        """No effect on a prediction that has ended."""
+        """Cancel it. This has no effect on a prediction that has ended."""
         now = time.time()
         if now < self.ended and self.canceled is None:
             self.canceled = now + self.script.cancel_lag
-            self._forced = min(self._forced, self.canceled)
+            self._forced_end = min(self._forced_end, self.canceled)
             self._changed.set()
 
     def finish(self) -> None:
-        """Let it come to its end now, from any thread: for scripts with ``duration=math.inf``."""
-        self._forced = min(self._forced, time.time())
+        """End it now as its script says, from any thread: for scripts with ``duration=math.inf``."""
+        self._forced_end = min(self._forced_end, time.time())
         self._loop.call_soon_threadsafe(self._changed.set)
 
-    async def hold(self, seconds: float) -> None:
-        """Wait as a held request does: until the end, or until the output is whole, at most so long."""
+    async def blocking_wait(self, seconds: float) -> None:
+        """Wait until ``returns``, at most ``seconds``."""
         until = time.time() + seconds
         while (wait := min(until, self.returns) - time.time()) > 0:
             await self._wait(wait)
 
     async def reaches(self, moment: float) -> bool:
-        """Wait for a Unix time; whether it came before the prediction's end did."""
+        """Wait for a Unix time, or for the prediction's end if that comes first. Returns whether the time came."""
         while (wait := min(moment, self.ended) - time.time()) > 0:
             await self._wait(wait)
         return time.time() >= moment
@@ -131,16 +134,16 @@ class ScriptedPrediction:
             await asyncio.wait_for(self._changed.wait(), None if seconds == math.inf else seconds)
 
     def removed(self, now: float) -> bool:
-        """Whether its data are deleted by now."""
-        return now >= self.ended + self.keep
+        """Whether its data are removed at this Unix time."""
+        return now >= self.ended + self.retention
 
     def encode(self, now: float | None = None) -> msgspec.Raw:
         """The snapshot as JSON."""
         now = time.time() if now is None else now
         ended = self.ended
-        if not ended <= now < ended + self.keep:
+        if not ended <= now < ended + self.retention:
             return msgspec.Raw(msgspec.json.encode(self.snapshot(now)))
-        # From its end until its data are removed it is always the same.
+        # From its end until its data are removed it does not change, and is encoded once.
         self._whole = self._whole or msgspec.Raw(msgspec.json.encode(self.snapshot(now)))
         return self._whole
 
@@ -172,10 +175,10 @@ class ScriptedPrediction:
         return body
 
     def _end(self) -> str:
-        """The terminal status; a deadline before the start aborts, which is free, and after it cancels."""
+        """The terminal status. As at Replicate, a deadline before the start aborts, and a later one cancels."""
         if self.ended == self.canceled:
             return "canceled"
-        if self.ended == self._deadline_strikes:
+        if self.ended == self._deadline_end:
             return "aborted" if self.ended < self.started else "canceled"
         return self.script.end
 

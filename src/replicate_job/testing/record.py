@@ -1,4 +1,4 @@
-"""What was asked of a server: every request, whatever became of it."""
+"""Records every request to a server, also those that a fault struck."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class RecordedRequest(msgspec.Struct):
-    """``headers`` have lower-case names; ``time`` is Unix time; ``origin`` is ``api`` or ``files``.
+    """``headers`` have lower-case names; ``time`` is a Unix time; ``origin`` is ``api`` or ``files``.
 
-    ``operation`` is a word of the fault language; ``fault`` names the fault that struck, or is empty; ``client``
-    is the peer's ``host:port`` (one a connection). ``body`` is kept for creates.
+    ``operation`` is one of the fault language; ``fault`` is the name of the fault that struck, or empty; ``client`` is
+    the connection's ``host:port``. Only create requests have their ``body``.
     """
 
     method: str
@@ -34,7 +34,7 @@ class RecordedRequest(msgspec.Struct):
 
 
 class RequestLog:
-    """The latest requests, at least ``remember`` of them (None: all), and by operation how many there were at all."""
+    """The latest requests, at least ``remember`` of them (None: all), and the count of all by operation."""
 
     def __init__(self, remember: int | None = None) -> None:
         self.requests: list[RecordedRequest] = []
@@ -44,13 +44,13 @@ class RequestLog:
     def add(self, request: RecordedRequest) -> None:
         self.counts[request.operation] += 1
         self.requests.append(request)
-        # Seldom and many at once: to take one from the front moves all the others.
+        # Many at once, because removing the first items moves all the others.
         if self._remember is not None and len(self.requests) > 2 * self._remember:
             del self.requests[: -self._remember or None]
 
 
 class Recorder:
-    """``app``, with each request put into ``log`` as it arrives, and into the scope as ``replicate_job.request``."""
+    """``app``, with each request added to ``log`` when it arrives, and to its scope as ``replicate_job.request``."""
 
     def __init__(self, app: ASGIApp, log: RequestLog, origin: str, classify: Callable[[Scope], str]) -> None:
         self.app, self.log, self.origin, self.classify = app, log, origin, classify

@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 
 class Authenticated:
-    """``app`` for who has the token, 401 for everybody else."""
+    """``app`` for requests with the token, 401 for all others."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self.app, self._token = app, token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        known = has_token(dict(scope["headers"]).get(b"authorization", b""), self._token)
-        await (self.app if known else UNAUTHENTICATED)(scope, receive, send)
+        is_admitted = has_token(dict(scope["headers"]).get(b"authorization", b""), self._token)
+        await (self.app if is_admitted else UNAUTHENTICATED)(scope, receive, send)
 
 
 class Endpoints:
@@ -51,7 +51,7 @@ class Endpoints:
 
     def app(self) -> Router:
         model, deployment = "/v1/models/{owner}/{name}", "/v1/deployments/{owner}/{name}"
-        # Not a Starlette: its layers take longer than all that is done here.
+        # A Router and no Starlette: the latter's own layers would take longer than the endpoints.
         routes = [
             route("/v1/predictions", get=self.predictions, post=self.create),
             route(f"{model}/predictions", post=self.create_by_model),
@@ -81,9 +81,9 @@ class Endpoints:
         recorded = request.scope["replicate_job.request"]
         recorded.body = await read_bytes(request)
         prediction = self.account.create(recorded, **called)
-        hold, now = read_prefer(request.headers.get("prefer", "")), None
-        if hold is not None:
-            await prediction.hold(hold)
+        blocking_wait, now = read_prefer(request.headers.get("prefer", "")), None
+        if blocking_wait is not None:
+            await prediction.blocking_wait(blocking_wait)
             now = time.time()
         status = 201 if now is None or now >= prediction.ended else 202
         return json_answer(prediction.encode(now), status, ("location", prediction.urls["get"]))
@@ -97,14 +97,14 @@ class Endpoints:
         return json_answer(prediction.encode())
 
     async def predictions(self, request: HTTPRequest) -> Answer:
-        asked, now = request.query_params, time.time()
-        times = read_times(asked)
-        page = self.account.page(times.get("created_after"), times.get("created_before"), asked.get("cursor"))
-        if asked.get("source") == "web":
+        query, now = request.query_params, time.time()
+        times = read_times(query)
+        page = self.account.page(times.get("created_after"), times.get("created_before"), query.get("cursor"))
+        if query.get("source") == "web":
             return json_answer(page_body([]))
-        kept = {name: asked[name] for name in times}
         bodies = [bytes(prediction.encode(now)) for prediction in page.items]
-        return await page_answer(bodies, page, f"{self.account.origin}/v1/predictions", **kept)
+        url = f"{self.account.origin}/v1/predictions"
+        return await page_answer(bodies, page, url, **{name: query[name] for name in times})
 
     async def model(self, request: HTTPRequest) -> Answer:
         return json_answer(self.account.model(_name(request)).describe())
@@ -113,7 +113,7 @@ class Endpoints:
         model = self.account.model(_name(request))
         if model.official:
             raise RefusedError(NOT_FOUND)
-        return json_answer(page_body([model.version(one) for one in model.version_ids]))
+        return json_answer(page_body([model.version(version_id) for version_id in model.version_ids]))
 
     async def version(self, request: HTTPRequest) -> Answer:
         model = self.account.model(_name(request))

@@ -1,4 +1,4 @@
-"""How a prediction goes and how it streams, written down beforehand."""
+"""Scripts: how a prediction goes and what it streams."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from replicate_job.serving.stream import encode_comment, encode_event
 
 
 class StreamEvent(msgspec.Struct, frozen=True):
-    """One event; each line of ``data`` goes out as a ``data:`` line of its own.
+    """One event. Each line of ``data`` becomes a ``data:`` line of its own. Without ``id``, no id is sent.
 
-    ``id`` empty: none is sent. ``comment``: nothing but that comment. ``raw``: these very bytes.
+    With ``comment``, only that comment is sent; with ``raw``, only these bytes.
     """
 
     event: str = "output"
@@ -32,12 +32,14 @@ class StreamEvent(msgspec.Struct, frozen=True):
 class Stream(msgspec.Struct, frozen=True, kw_only=True):
     """How a prediction streams.
 
-    ``events``: what is sent; a text is an output event. By default every item of the output, and an ``error`` event
-    where it fails. ``interval`` is the seconds between events, from the start of the prediction on. ``done`` comes
-    last, after the prediction's end, unless it is off. ``breaks=(3, 1)``: the first connection ends after 3 events,
-    the second after one more, later ones stay; ``ending`` is how: ``drop`` (reset) or ``close`` (a comment and a
-    clean end, as after 30 seconds). Output and log events get ids of the API's form, unless ``ids`` is off; a
-    reconnect goes on after ``Last-Event-ID``.
+    ``events`` are sent in order; a text is an output event. By default they are the items of the output, and an
+    ``error`` event where the prediction fails. ``interval`` is the seconds between events, from the prediction's start
+    on. After its end, the event ``done`` is sent, unless that is off.
+
+    ``breaks=(3, 1)``: the first connection ends after 3 events, the second after one more, later ones do not end.
+    ``ending`` is ``drop`` (a reset) or ``close`` (a comment and a clean end, as Replicate's after 30 seconds). Output
+    and log events have ids in the API's form, unless ``ids`` is off. A new connection continues after
+    ``Last-Event-ID``.
     """
 
     events: tuple[StreamEvent | str, ...] | None = None
@@ -51,13 +53,17 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
 class Script(msgspec.Struct, frozen=True, kw_only=True):
     """How a prediction goes. Times are seconds since its creation.
 
-    It is ``starting`` until ``boot``, ``processing`` until ``duration`` and then ``end``; ``duration=math.inf`` never
-    ends. ``timeline`` replaces what comes before the end: ``((0, "starting"), (0.1, "processing"), (0.2, "queued"))``.
-    ``output`` is the value, or a function of the input; an ``OutputFile`` anywhere in it becomes a URL. It shows at the
-    end, or whole from ``output_at`` on while still processing, or with ``partial`` a list that grows.
-    ``logs`` (a text, or a function of the input) grow line by line. ``stream`` gives it ``urls.stream``.
-    ``deadline`` replaces the time that ``Cancel-After`` asked for, where it was sent (the API's minimum is 5 s).
-    A cancel takes effect after ``cancel_lag``. ``overrides`` are laid over the prediction object as they are.
+    - The status is ``starting`` until ``boot``, ``processing`` until ``duration`` and then ``end``; with
+      ``duration=math.inf`` it never ends. ``timeline`` replaces the statuses before the end:
+      ``((0, "starting"), (0.1, "processing"), (0.2, "queued"))``.
+    - ``output`` is a value, or a function of the input; an ``OutputFile`` anywhere in it becomes a URL. It is shown at
+      the end; completely from ``output_at`` on, while the status is ``processing``; or, with ``partial``, as a growing
+      list.
+    - ``logs`` (a text, or a function of the input) grow line by line. With ``stream``, the prediction has
+      ``urls.stream``.
+    - ``deadline`` replaces the time of a ``Cancel-After`` that was sent (the API's minimum is 5 s). A cancellation
+      takes effect after ``cancel_lag``.
+    - ``overrides`` replace fields of the prediction object.
     """
 
     end: str = "succeeded"

@@ -1,4 +1,4 @@
-"""Serve ASGI apps on loopback from a thread, on connections that an app can break."""
+"""Serves ASGI apps on loopback from a thread, on connections that an app can break."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class LoopbackServer:
-    """Runs each app on a free port of 127.0.0.1, all of them on one event loop in one thread of its own.
+    """Serves each app on a free port of 127.0.0.1, all of them on one event loop in a thread.
 
-    Ports are bound when it is made, and requests are answered from ``start`` to ``close``. It installs no signal
-    handlers. ``close`` breaks what is still connected, ends what still runs, and waits for the thread. In a fork,
-    ``close`` closes the fork's copies of the sockets: the server is the other process's.
+    The ports are bound at its construction, and requests are answered from ``start`` to ``close``. It installs no
+    signal handlers. ``close`` resets connections, cancels running requests, and waits for the thread. In a fork of the
+    process, ``close`` only closes the fork's copies of the sockets.
     """
 
     def __init__(self, *apps: ASGIApp) -> None:

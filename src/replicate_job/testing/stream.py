@@ -1,4 +1,4 @@
-"""Event streams (SSE) of scripted predictions: what is sent, when, and where a connection ends."""
+"""Event streams (SSE) of scripted predictions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from replicate_job.serving.answer import NOT_FOUND
-from replicate_job.serving.connection import gone, reset
+from replicate_job.serving.connection import reset, until_disconnected
 from replicate_job.serving.stream import done_data, error_data, event_id
 from replicate_job.testing.script import Stream, StreamEvent
 
@@ -41,7 +41,7 @@ class Streams:
         headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         sending = asyncio.ensure_future(_send_events(prediction, events, position, end, send))
-        leaving = asyncio.ensure_future(gone(receive))
+        leaving = asyncio.ensure_future(until_disconnected(receive))
         try:
             await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
             if sending.done() and not sending.result() and stream.ending == "drop":
@@ -55,7 +55,7 @@ class Streams:
 async def _send_events(
     prediction: ScriptedPrediction, events: list[StreamEvent], position: int, end: int | None, send: Send
 ) -> bool:
-    """Send what is due when it is due; False when the connection is to break off at ``end``."""
+    """Send the events from ``position`` on, each at its time; False where the connection breaks off at ``end``."""
     stream = prediction.script.stream or Stream()
     await _write(send, StreamEvent(comment="opened"))
     for index, event in enumerate(events[position:end], position):

@@ -1,4 +1,4 @@
-"""``/v1/files``: what a client uploads, kept until it expires."""
+"""The files that clients upload, until they expire."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class UploadedFile(msgspec.Struct, frozen=True):
-    """An uploaded file as it came. ``created`` and ``expires`` are Unix times."""
+    """An uploaded file as it was sent. ``created`` and ``expires`` are Unix times."""
 
     id: str
     name: str
@@ -45,10 +45,10 @@ class UploadedFile(msgspec.Struct, frozen=True):
 
 
 class ScriptedUploads:
-    """``keep`` is the seconds until a file expires, ``limit`` its most bytes."""
+    """``lifetime`` is the seconds until a file expires, ``limit`` its largest size in bytes."""
 
-    def __init__(self, keep: float = 24 * 3600, limit: int = LARGEST) -> None:
-        self.keep, self.limit = keep, limit
+    def __init__(self, lifetime: float = 24 * 3600, limit: int = LARGEST) -> None:
+        self.lifetime, self.limit = lifetime, limit
         self.files: dict[str, UploadedFile] = {}
 
     def live(self) -> Mapping[str, UploadedFile]:
@@ -59,7 +59,7 @@ class ScriptedUploads:
         """Raises RefusedError with 400, 413 or 422."""
         form, now = await read_upload(request, self.limit), time.time()
         upload = UploadedFile(
-            secrets.token_hex(13), form.name, form.content_type, form.content, form.metadata, now, now + self.keep
+            secrets.token_hex(13), form.name, form.content_type, form.content, form.metadata, now, now + self.lifetime
         )
         self.files[upload.id] = upload
         return upload

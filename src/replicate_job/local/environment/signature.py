@@ -1,8 +1,8 @@
-"""Write the schemas of a Cog model's input and output, read from its signature: ``python -c THIS FILE.py:NAME RESULT``.
+"""Reads the schemas of a model's input and output from its signature: ``python -c THIS FILE.py:NAME RESULT``.
 
-Runs in the model's own environment and folder, where nothing of this package can be imported. ``cog build`` makes
-the same with its Go tool (``pkg/schema`` of replicate/cog), which reads the text and runs nothing. One difference is
-meant: ``seed: int = Input(default=None)`` may be left out here, as Cog's documentation says; the tool requires it.
+It runs in the model's own environment and folder, which do not have this package. ``cog build`` makes the same schemas
+with a Go tool (``pkg/schema`` of replicate/cog), which parses the code and does not run it. One difference is
+intended: ``seed: int = Input(default=None)`` is optional here, as Cog's documentation says; the Go tool requires it.
 """
 
 from __future__ import annotations
@@ -49,34 +49,38 @@ _without_default: list[object] = []
 
 
 def _input(*default: object, **facts: object) -> typing.Any:
-    """``cog.Input``, which cannot tell ``Input(default=None)``, an optional input, from ``Input()``, a required one."""
-    made = _make_input(*default, **facts)
+    """``cog.Input``, with a note of whether it had a default.
+
+    What ``cog.Input`` returns is the same for ``Input(default=None)``, an optional input, and ``Input()``, a required
+    one.
+    """
+    field = _make_input(*default, **facts)
     if not default and "default" not in facts:
-        _without_default.append(made)
-    return made
+        _without_default.append(field)
+    return field
 
 
 def _streaming(function: typing.Any = None) -> typing.Any:
-    """``cog.streaming``, which leaves no trace of itself."""
+    """``cog.streaming``, with a mark on the function: Cog's own leaves none."""
     if function is None:
         return _streaming
     setattr(function, _STREAMING, True)
     return function
 
 
-class Unsupported(Exception):  # noqa: N818 - it is said as a sentence: "unsupported type …"
+class Unsupported(Exception):  # noqa: N818 - its name begins a message: "Unsupported: …"
     pass
 
 
 class Schemas:
-    """Collects ``components.schemas``."""
+    """Builds ``components.schemas``, in ``definitions``."""
 
     def __init__(self) -> None:
-        self.found: dict[str, object] = {}
-        self._open: list[type] = []
+        self.definitions: dict[str, object] = {}
+        self._open: list[type] = []  # the classes whose fields are being read
 
     def input(self, function: typing.Callable[..., object]) -> None:
-        """Make ``Input`` from the parameters after ``self``."""
+        """Add ``Input``, from the parameters after ``self``."""
         hints = typing.get_type_hints(function, include_extras=True)
         properties, required = {}, []
         parameters = [item for item in inspect.signature(function).parameters.values() if item.name != "self"]
@@ -87,24 +91,24 @@ class Schemas:
             if needed:
                 required.append(parameter.name)
         schema: dict[str, object] = {"title": "Input", "type": "object", "properties": properties}
-        self.found = {"Input": schema | ({"required": required} if required else {}), **self.found}
+        self.definitions = {"Input": schema | ({"required": required} if required else {}), **self.definitions}
 
     def _property(self, parameter: inspect.Parameter, hint: object, order: int) -> tuple[dict[str, object], bool]:
-        given = parameter.default
-        if given is inspect.Parameter.empty:
-            given = _input()
-        facts = given if hasattr(given, "choices") and hasattr(given, "regex") else cog.Input(default=given)
+        default = parameter.default
+        if default is inspect.Parameter.empty:
+            default = _input()
+        facts = default if hasattr(default, "choices") and hasattr(default, "regex") else cog.Input(default=default)
         has_default = not any(facts is item for item in _without_default)
         hint, optional = _optional(hint)
         optional |= has_default and facts.default is None and isinstance(hint, type) and issubclass(hint, cog.Secret)
         choices = [_plain(item) for item in facts.choices or _choices(hint)]
         if choices:
-            self.found[parameter.name] = {
+            self.definitions[parameter.name] = {
                 "title": parameter.name, "description": "An enumeration.", "enum": choices, "type": _kind(hint, choices)
             }  # fmt: skip
             schema: dict[str, object] = {"allOf": [{"$ref": _REF + parameter.name}], "x-order": order}
         else:
-            schema = {"title": _title(parameter.name), **self._given(hint, optional), "x-order": order}
+            schema = {"title": _title(parameter.name), **self._input_value(hint, optional), "x-order": order}
         schema |= {name: value for field, name in _BOUNDS.items() if (value := getattr(facts, field, None)) is not None}
         if has_default and (optional or facts.default is not None):
             schema["default"] = _plain(facts.default)
@@ -114,21 +118,24 @@ class Schemas:
             schema["deprecated"] = True
         return schema, not has_default and not optional
 
-    def _given(self, hint: object, optional: bool) -> dict[str, object]:  # noqa: FBT001 - what the hint said of itself
-        """The schema of an input: a dictionary is any object, and each alternative of a union may be null itself."""
+    def _input_value(self, hint: object, optional: bool) -> dict[str, object]:  # noqa: FBT001 - as _optional returns it
+        """The schema of an input's value.
+
+        Unlike in an output, a dictionary is any object, and the alternatives of an optional union are nullable.
+        """
         origin, arguments = typing.get_origin(hint), typing.get_args(hint)
         if hint is dict or origin is dict or typing.is_typeddict(hint):
             return {"type": "object"}
         if hint is list or origin is list:
-            items = self._given(*_optional(arguments[0])) if arguments else {"type": "object"}
+            items = self._input_value(*_optional(arguments[0])) if arguments else {"type": "object"}
             return {"type": "array", "items": items}
         if origin in (typing.Union, types.UnionType):
             mark: dict[str, object] = {"nullable": True} if optional else {}
-            return {"anyOf": [self._given(_bare(item), False) | mark for item in arguments]}
+            return {"anyOf": [self._input_value(_bare(item), False) | mark for item in arguments]}
         return self.value(hint)
 
     def output(self, hint: object) -> None:
-        """Make ``Output`` from the return annotation."""
+        """Add ``Output``, from the return annotation."""
         hint = _bare(hint)
         origin, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
         if origin in _CONCATENATED or origin in _ITERATORS:
@@ -138,7 +145,7 @@ class Schemas:
                 schema["x-cog-array-display"] = "concatenate"
         else:
             schema = self.value(hint)
-        self.found["Output"] = {"title": "Output", **schema}
+        self.definitions["Output"] = {"title": "Output", **schema}
 
     def value(self, hint: object) -> dict[str, object]:
         """The JSON schema of a value of this type."""
@@ -179,7 +186,7 @@ class Schemas:
         raise Unsupported(f"unsupported type {hint.__name__}")
 
     def _fields(self, hint: type, is_needed: typing.Callable[[str, object], bool]) -> dict[str, object]:
-        if hint in self._open:  # a type inside itself
+        if hint in self._open:  # a recursive type
             return {"type": "object"}
         self._open.append(hint)
         fields = typing.get_type_hints(hint, include_extras=True)
@@ -205,17 +212,17 @@ def _title(name: str) -> str:
 
 
 def _kind(hint: object, values: list[object]) -> str:
-    """The JSON type of an enumeration: the input's own where that is plain, else its values'."""
+    """The JSON type of an enumeration: that of the annotation, or else that of its first value."""
     return _PLAIN.get(hint, "") or _PLAIN.get(type(values[0]), "string")  # type: ignore[call-overload]
 
 
 def _qualified(hint: object) -> object:
-    """Without ``Required`` and ``NotRequired`` of a TypedDict."""
+    """The type without a TypedDict's ``Required`` and ``NotRequired``."""
     return typing.get_args(hint)[0] if typing.get_origin(hint) in _QUALIFIERS else hint
 
 
 def _bare(hint: object) -> object:
-    """Without ``Annotated``; ``Annotated[…, cog.Opaque]`` is any JSON object, or a list of them."""
+    """The type without ``Annotated``. ``Annotated[…, cog.Opaque]`` is any JSON object, or a list of such."""
     if typing.get_origin(hint) is not typing.Annotated:
         return hint
     inner, *marks = typing.get_args(hint)
@@ -231,10 +238,11 @@ def _optional(hint: object) -> tuple[object, bool]:
     hint = _bare(hint)
     if typing.get_origin(hint) not in (typing.Union, types.UnionType):
         return hint, False
-    left = [item for item in typing.get_args(hint) if item is not type(None)]
-    if len(left) == len(typing.get_args(hint)):
+    types_left = [item for item in typing.get_args(hint) if item is not type(None)]
+    if len(types_left) == len(typing.get_args(hint)):
         return hint, False
-    return (_bare(left[0]) if len(left) == 1 else typing.Union[tuple(left)]), True  # noqa: UP007 - made from a list
+    bare = _bare(types_left[0]) if len(types_left) == 1 else typing.Union[tuple(types_left)]  # noqa: UP007 - of a list
+    return bare, True
 
 
 def _choices(hint: object) -> list[object]:
@@ -263,28 +271,29 @@ def read(target: str) -> dict[str, object]:
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     name = name or ("Runner" if hasattr(module, "Runner") else "Predictor")
-    found = getattr(module, name, None)
-    if found is None:
+    model = getattr(module, name, None)
+    if model is None:
         raise Unsupported(f"{file} has no {name}")
-    function = found
-    if inspect.isclass(found):
-        own = [word for word in ("run", "predict") if getattr(found, word) is not getattr(cog.BaseRunner, word, None)]
-        if not own:
+    function = model
+    if inspect.isclass(model):
+        base = cog.BaseRunner
+        defined = [method for method in ("run", "predict") if getattr(model, method) is not getattr(base, method, None)]
+        if not defined:
             raise Unsupported(f"{name} defines neither run nor predict")
-        function = getattr(found, own[0])
+        function = getattr(model, defined[0])
     schemas = Schemas()
     schemas.output(typing.get_type_hints(function, include_extras=True).get("return", typing.Any))
     schemas.input(function)
-    return {"schemas": schemas.found, "streaming": hasattr(function, _STREAMING)}
+    return {"schemas": schemas.definitions, "streaming": hasattr(function, _STREAMING)}
 
 
 def main() -> int:
     try:
-        found = json.dumps(read(sys.argv[1]))
+        signature = json.dumps(read(sys.argv[1]))
     except Exception as error:  # noqa: BLE001 - the model's own code runs here, and may raise anything
         print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201 - the last line is the reason
         return 1
-    pathlib.Path(sys.argv[2]).write_text(found, "utf-8")
+    pathlib.Path(sys.argv[2]).write_text(signature, "utf-8")
     return 0
 
 
