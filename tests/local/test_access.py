@@ -120,14 +120,14 @@ async def test_the_servers_own_page_writes_under_any_name_of_it(api: Any) -> Non
         assert answer.status == 404
 
 
-async def test_a_page_of_another_origin_may_read_but_is_not_told_that_it_may(api: Any) -> None:
+async def test_a_page_of_another_origin_may_request_a_read_but_cannot_see_the_answer(api: Any) -> None:
     answer = await api.request("GET", "/v1/account", origin="http://example.com")
     assert answer.status == 200
     assert "access-control-allow-origin" not in answer.headers
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "Token", "TOKEN"])
-async def test_who_has_the_token_is_let_in(secured: Any, scheme: str) -> None:
+async def test_a_request_with_the_token_is_admitted(secured: Any, scheme: str) -> None:
     assert (await secured.request("GET", "/v1/account", authorization=f"{scheme} {TOKEN}")).status == 200
 
 
@@ -147,7 +147,7 @@ async def test_who_has_the_token_is_let_in(secured: Any, scheme: str) -> None:
         {"cookie": f"token={TOKEN}"},
     ],
 )
-async def test_nobody_else_is(secured: Any, headers: dict[str, str]) -> None:
+async def test_a_request_without_the_token_is_refused(secured: Any, headers: dict[str, str]) -> None:
     answer = await secured.request("GET", "/v1/account", **headers)
     assert (answer.status, await answer.json()) == (
         401,

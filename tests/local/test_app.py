@@ -60,7 +60,9 @@ STREAM = """
 """
 
 
-async def test_a_prediction_by_version_is_held_to_its_end(write_model: Callable[..., Path], local: Any) -> None:
+async def test_a_blocking_wait_for_a_prediction_by_version_lasts_to_its_end(
+    write_model: Callable[..., Path], local: Any
+) -> None:
     write_model(ECHO)
     async with local() as api:
         done = await api.run(text="ab", times=2)
@@ -71,7 +73,7 @@ async def test_a_prediction_by_version_is_held_to_its_end(write_model: Callable[
         assert await api.get(done["urls"]["get"]) == done
 
 
-async def test_without_prefer_it_is_starting_and_with_a_short_hold_unfinished(
+async def test_without_prefer_it_is_starting_and_after_a_short_blocking_wait_unfinished(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model(SLOW)
@@ -284,7 +286,7 @@ async def test_another_host_name_is_refused(local: Any, host: str) -> None:
         assert (await api.request("GET", "/v1/account", host=host)).status in (400, 403)
 
 
-async def test_a_write_from_another_page_is_refused_and_from_its_own_is_not(local: Any) -> None:
+async def test_a_write_from_another_page_is_refused_and_one_from_its_own_page_is_not(local: Any) -> None:
     async with local() as api:
         assert (await api.request("POST", "/v1/predictions", {}, origin="https://example.com")).status == 403
         assert (await api.request("POST", "/v1/predictions", {}, origin="null")).status == 403

@@ -132,7 +132,7 @@ async def test_an_environment_that_was_removed_meanwhile_is_made_again(
         assert (done["error"], done["output"]) == (None, "well")
 
 
-async def test_a_stand_in_is_told_once_a_server_and_preparation_is_no_warning(
+async def test_a_stand_in_is_reported_once_and_preparation_is_no_warning(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     code = """

@@ -30,7 +30,7 @@ def prediction() -> LocalPrediction:
 
 
 @given(st.lists(EVENTS, max_size=30))
-def test_an_end_is_never_left_and_nothing_changes_after_it(events: list[ModelEvent]) -> None:
+def test_nothing_changes_after_an_end(events: list[ModelEvent]) -> None:
     one = prediction()
     at_end: dict[str, Any] | None = None
     for number, event in enumerate(events):
@@ -47,7 +47,7 @@ def test_an_end_is_never_left_and_nothing_changes_after_it(events: list[ModelEve
 
 
 @given(st.lists(EVENTS, max_size=30))
-def test_times_are_in_order_and_logs_are_whole(events: list[ModelEvent]) -> None:
+def test_times_are_in_order_and_logs_are_complete(events: list[ModelEvent]) -> None:
     one = prediction()
     taken = [event for number, event in enumerate(events) if one.apply(event, 101.0 + number)]
     times = [at for at in (one.created_at, one.started_at, one.completed_at) if at is not None]

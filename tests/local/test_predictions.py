@@ -283,7 +283,7 @@ def store_body(store: Store, id: str) -> bytes:  # noqa: A002 - the API's own na
     return found.body
 
 
-async def test_it_is_written_at_the_next_end_that_finds_room(store: Store) -> None:
+async def test_an_unwritten_end_is_written_with_the_next_one_that_fits(store: Store) -> None:
     predictions = Predictions(store)
     with full(store):
         one = create(predictions, says("a" * 100_000))
@@ -295,7 +295,7 @@ async def test_it_is_written_at_the_next_end_that_finds_room(store: Store) -> No
     await predictions.close()
 
 
-async def test_a_large_end_that_does_not_fit_holds_up_no_small_one(store: Store) -> None:
+async def test_a_large_end_that_does_not_fit_on_the_disk_does_not_delay_a_small_one(store: Store) -> None:
     predictions = Predictions(store)
     with full(store):
         large, small = create(predictions, says("a" * 100_000)), create(predictions, echo)
@@ -305,7 +305,7 @@ async def test_a_large_end_that_does_not_fit_holds_up_no_small_one(store: Store)
     await predictions.close()
 
 
-async def test_it_is_written_after_a_while_though_nothing_else_ends(store: Store) -> None:
+async def test_an_unwritten_end_is_written_later_without_another_end(store: Store) -> None:
     predictions = Predictions(store)
     with full(store):
         one = create(predictions, says("a" * 100_000))
@@ -343,7 +343,7 @@ async def test_data_are_removed_at_the_next_chance_where_the_disk_was_full(tmp_p
         await predictions.close()
 
 
-async def test_a_large_page_leaves_others_their_turn_while_it_is_read(store: Store) -> None:
+async def test_other_tasks_run_while_a_large_page_is_read(store: Store) -> None:
     predictions = Predictions(store)
     for _ in range(20):
         await predictions.wait(create(predictions, says("a" * 2**17)), 5)

@@ -48,7 +48,7 @@ def never_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("never_given_up")
-async def test_it_ends_at_once_with_a_prediction_running_and_a_request_held_open(
+async def test_it_ends_at_once_during_a_prediction_and_a_blocking_wait(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model(WAITER)

@@ -52,7 +52,7 @@ def test_a_store_of_a_newer_release_is_refused(tmp_path: Path) -> None:
     after=st.none() | st.integers(-1, 60),
     before=st.none() | st.integers(-1, 60),
 )
-def test_bounds_hold_what_was_created_between_two_times(
+def test_bounds_select_what_was_created_between_two_times(
     tmp_path_factory: pytest.TempPathFactory, gaps: list[int], after: int | None, before: int | None
 ) -> None:
     store, at, times = Store(tmp_path_factory.mktemp("store")), 0, []
@@ -68,7 +68,7 @@ def test_bounds_hold_what_was_created_between_two_times(
     store.close()
 
 
-def test_the_folder_it_makes_is_for_nobody_else(tmp_path: Path) -> None:
+def test_its_folder_is_readable_for_its_user_only(tmp_path: Path) -> None:
     Store(tmp_path / "state").close()
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
 

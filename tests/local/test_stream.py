@@ -93,7 +93,9 @@ async def test_a_last_event_id_that_is_none_begins_at_the_beginning(
         assert await read(api, done, last_event_id=last) == await read(api, done)
 
 
-async def test_one_who_has_seen_all_gets_the_end_alone(write_model: Callable[..., Path], local: Any) -> None:
+async def test_a_client_that_has_seen_all_outputs_gets_only_the_end(
+    write_model: Callable[..., Path], local: Any
+) -> None:
     write_model(TEXT)
     async with local() as api:
         done = await api.run(text="a|b")
@@ -112,7 +114,7 @@ async def test_a_cancel_ends_every_stream_with_its_reason(write_model: Callable[
 
 
 @pytest.mark.parametrize("fail", [False, True])
-async def test_a_stream_of_an_earlier_server_is_told_again_whole_or_by_its_end(
+async def test_a_prediction_of_an_earlier_server_streams_again_from_the_beginning_or_after_an_id(
     write_model: Callable[..., Path],
     local: Any,
     tmp_path: Path,
@@ -155,7 +157,7 @@ async def test_no_stream_of_what_is_not_there(local: Any) -> None:
         assert (await api.request("POST", "/stream/none")).status == 405
 
 
-async def test_a_connection_gets_to_say_that_nobody_reads_before_all_of_a_long_stream_is_in_memory() -> None:
+async def test_a_client_that_does_not_read_stops_a_long_stream_before_all_of_it_is_in_memory() -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(1000):
             yield b"x" * 1000

@@ -180,7 +180,9 @@ async def test_every_event_is_sent_with_the_prediction_as_it_was(
     assert not sender.notices
 
 
-async def test_what_happened_at_once_is_a_start_and_an_end(receiver: Receiver, start: Callable[..., Sender]) -> None:
+async def test_a_prediction_that_ends_at_once_sends_a_start_and_an_end(
+    receiver: Receiver, start: Callable[..., Sender]
+) -> None:
     sender = start()
     sender.watch(receiver.origin).tell(Started(), Logged("x"), Produced(1), Ended("failed", error="no"))
     await sender.sent()
@@ -284,7 +286,9 @@ async def answered(status: int) -> Response:
     return Response(status_code=status)
 
 
-async def test_a_receiver_that_is_gone_for_good_is_left_alone(receiver: Receiver, start: Callable[..., Sender]) -> None:
+async def test_a_receiver_that_answers_410_gets_no_more_attempts(
+    receiver: Receiver, start: Callable[..., Sender]
+) -> None:
     receiver.answer = lambda _: answered(410)
     sender = start()
     sender.webhooks.send_completed(b"{}", receiver.origin)
@@ -312,7 +316,7 @@ async def test_redirects_are_not_followed(receiver: Receiver, start: Callable[..
     assert sender.notices[-1].endswith("answered 307")
 
 
-async def test_nobody_there_is_a_notice(start: Callable[..., Sender]) -> None:
+async def test_an_unreachable_receiver_is_reported(start: Callable[..., Sender]) -> None:
     with bind() as listening:
         origin = origin_of(listening)
     sender = start(delays=(0.01,))
@@ -323,7 +327,7 @@ async def test_nobody_there_is_a_notice(start: Callable[..., Sender]) -> None:
     assert is_given_up(last, first.removeprefix("a webhook did not get through: "))
 
 
-async def test_a_receiver_that_hangs_holds_up_no_other(receiver: Receiver, start: Callable[..., Sender]) -> None:
+async def test_a_receiver_that_hangs_does_not_delay_another(receiver: Receiver, start: Callable[..., Sender]) -> None:
     receiver.answer = hang
     sender = start(timeout=3600)
     async with receiving() as other:
@@ -339,7 +343,7 @@ async def test_a_receiver_that_hangs_holds_up_no_other(receiver: Receiver, start
         assert len(receiver.seen) == 20
 
 
-async def test_a_request_that_gets_no_answer_in_time_is_over_and_its_order_is_kept(
+async def test_a_request_without_an_answer_in_time_ends_and_the_order_stays(
     receiver: Receiver, start: Callable[..., Sender]
 ) -> None:
     async def hang_once(seen: Seen) -> Response:

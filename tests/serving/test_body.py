@@ -17,7 +17,7 @@ def encode(value: Any, calls: int) -> bytes:
     return encode(value, calls - 1) if calls else msgspec.json.encode(value)
 
 
-def test_what_was_read_can_be_written_again_however_many_levels_it_has() -> None:
+def test_a_body_that_was_decoded_can_be_encoded_whatever_its_depth() -> None:
     written = 0
     for levels in range(sys.getrecursionlimit() - 200, sys.getrecursionlimit()):
         with suppress(RefusedError):

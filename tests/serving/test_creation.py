@@ -35,7 +35,7 @@ def test_a_create_is_read_with_the_very_text_of_its_input() -> None:
     assert creation.raw_input == msgspec.Raw(b'{"n": 1.0,  "n": 2e0}')
 
 
-def test_what_is_left_out_or_null_is_no_webhook_and_the_usual_events() -> None:
+def test_a_missing_or_null_webhook_is_none_and_missing_events_are_the_default_ones() -> None:
     for more in ({}, {"webhook": None, "webhook_events_filter": None, "stream": True}):
         creation = read_creation(msgspec.json.encode({"input": {}} | more))
         assert (creation.version, creation.webhook, creation.events) == ("", "", BY_DEFAULT)
@@ -93,6 +93,6 @@ def test_a_version_is_named_in_the_three_ways_of_the_api(named: str) -> None:
         VERSION[:-1],
     ],
 )
-def test_any_other_version_there_is_not(named: str) -> None:
+def test_any_other_version_is_not_found(named: str) -> None:
     with pytest.raises(RefusedError, match="Invalid version or not permitted"):
         read_version(named)

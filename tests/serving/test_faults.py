@@ -28,7 +28,7 @@ def test_every_word_that_a_mistake_is_answered_with_is_one() -> None:
         assert Fault.parse(word).name == word
 
 
-def test_without_a_word_nothing_goes_wrong() -> None:
+def test_an_empty_text_has_no_faults() -> None:
     faults = Faults.parse("")
     assert [faults.draw(operation, 1.0) for operation in OPERATIONS] == [None] * len(OPERATIONS)
 
@@ -127,7 +127,7 @@ def test_creates_over_the_rate_are_answered_429_until_time_has_passed() -> None:
     assert faults.draw("create", 4.5) is None
 
 
-def test_a_new_limit_holds_from_now_on_and_nothing_of_it_is_used_up() -> None:
+def test_a_new_limit_applies_at_once_with_a_full_burst() -> None:
     faults = Faults.parse("rate=1/min,burst=1")
     assert [bool(faults.draw("create", 1.0)) for _ in range(2)] == [False, True]
     faults.limit(rate=1, other_rate=1, burst=2)

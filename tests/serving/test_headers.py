@@ -20,7 +20,7 @@ from replicate_job.serving.headers import has_token, read_cancel_after, read_pre
         ("waits", None),
     ],
 )
-def test_prefer_wait_is_held_between_1_and_60_seconds(text: str, seconds: float | None) -> None:
+def test_prefer_wait_is_from_1_to_60_seconds(text: str, seconds: float | None) -> None:
     assert read_prefer(text) == seconds
 
 

@@ -21,7 +21,7 @@ REQUEST = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n"
 
 
 @pytest.mark.parametrize("turns", range(6))
-def test_it_ends_and_answers_nobody_more_whenever_a_connection_is_made(
+def test_it_ends_and_answers_no_more_requests_whenever_a_connection_is_made(
     turns: int,
 ) -> None:
     asked: list[Scope] = []

@@ -50,7 +50,7 @@ def app() -> Iterator[Counted]:
 
 
 @pytest.mark.parametrize(("fault", "done"), [("drop-before", 0), ("drop-after", 1)])
-def test_drop_resets_the_connection_before_or_after_the_deed(
+def test_drop_resets_the_connection_before_or_after_the_request_is_carried_out(
     app: Counted, raw: Callable[..., bytes], fault: str, done: int
 ) -> None:
     app.faults.next("get", fault)
@@ -98,7 +98,7 @@ def test_truncate_sends_fewer_bytes_than_it_announced(app: Counted, raw: Callabl
     assert body == BODY[: len(BODY) // 2].encode()
 
 
-def test_half_is_a_whole_transfer_of_half_a_text(app: Counted, raw: Callable[..., bytes]) -> None:
+def test_half_is_a_complete_transfer_of_half_a_text(app: Counted, raw: Callable[..., bytes]) -> None:
     app.faults.next("get", "half")
     head, _, body = raw(app.origin, GET).partition(b"\r\n\r\n")
     assert f"content-length: {len(body)}".encode() in head
@@ -167,15 +167,13 @@ async def test_hang_lasts_until_the_client_leaves(app: Counted) -> None:
         assert await ask() == (200, BODY)
 
 
-def test_what_is_done_before_its_fault_is_done_without_the_hold(app: Counted, raw: Callable[..., bytes]) -> None:
+def test_a_request_carried_out_before_its_fault_has_no_blocking_wait(app: Counted, raw: Callable[..., bytes]) -> None:
     app.faults.next("get", "slow-after", "slow-before")
     assert b'"prefer":null' in raw(app.origin, GET)
     assert b'"prefer":"wait"' in raw(app.origin, GET)
 
 
-def test_the_next_request_on_a_kept_connection_is_sound_after_a_refusal(
-    app: Counted, raw: Callable[..., bytes]
-) -> None:
+def test_the_next_request_on_the_same_connection_works_after_a_refusal(app: Counted, raw: Callable[..., bytes]) -> None:
     app.faults.next("get", "half", "503")
     pair = GET.replace("Connection: close\r\n", "")
     reply = raw(app.origin, pair + pair + GET)
@@ -204,14 +202,14 @@ def asking(fault: str) -> str:
         (" html ", b"</html>", 0),
     ],
 )
-def test_a_request_can_ask_for_its_own_fault(
+def test_a_request_can_name_its_own_fault(
     app: Counted, raw: Callable[..., bytes], fault: str, reply: bytes, done: int
 ) -> None:
     assert reply in raw(app.origin, asking(fault))
     assert app.done == done
 
 
-def test_a_request_that_asks_for_a_reset_gets_one_after_the_deed(app: Counted, raw: Callable[..., bytes]) -> None:
+def test_a_request_that_names_a_reset_is_carried_out_before_it(app: Counted, raw: Callable[..., bytes]) -> None:
     with pytest.raises(ConnectionResetError):
         raw(app.origin, asking("drop-after"))
     assert app.done == 1
@@ -231,7 +229,7 @@ def test_what_a_request_asks_for_goes_before_chance_and_leaves_the_queue_and_the
 
 
 @pytest.mark.parametrize("fault", ["explode", "", "503=0.5", "create:503", "slow(soon)", "\xe4"])
-def test_a_request_that_asks_for_what_there_is_not_is_told_what_there_is(
+def test_a_request_that_names_no_fault_gets_the_list_of_faults(
     app: Counted, raw: Callable[..., bytes], fault: str
 ) -> None:
     head, _, body = raw(app.origin, asking(fault)).partition(b"\r\n\r\n")
@@ -286,5 +284,5 @@ async def test_a_server_that_hides_its_connections_cannot_drop_them() -> None:
         ("GET", "/v1/filesystem", "other"),
     ],
 )
-def test_requests_are_told_apart_by_method_and_path(method: str, path: str, word: str) -> None:
+def test_a_request_is_classified_by_method_and_path(method: str, path: str, word: str) -> None:
     assert operation({"method": method, "path": path}) == word

@@ -16,7 +16,7 @@ ITEMS = st.sets(st.integers(0, 400), max_size=330).map(sorted)
 
 
 @given(ITEMS, st.sets(st.integers(0, 400)))
-def test_pages_hold_all_that_is_shown_once_the_newest_first_and_lead_back(items: list[int], hidden: set[int]) -> None:
+def test_pages_have_every_shown_item_once_the_newest_first_and_lead_back(items: list[int], hidden: set[int]) -> None:
     def read(cursor: str | None) -> ListPage[int]:
         return read_page(items, int, cursor, lambda item: item not in hidden)
 

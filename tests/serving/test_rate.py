@@ -17,7 +17,7 @@ def test_a_burst_passes_and_one_more_waits(rate: float, burst: int) -> None:
 
 
 @given(RATES, BURSTS, st.integers(min_value=0, max_value=300))
-def test_who_waits_as_long_as_told_passes(rate: float, burst: int, hammered: int) -> None:
+def test_a_request_passes_after_the_wait_that_was_returned(rate: float, burst: int, hammered: int) -> None:
     bucket = TokenBucket(rate, burst)
     waits = [bucket.take(1.0) for _ in range(burst + 1 + hammered)]
     assert bucket.take(1.0 + waits[-1]) == 0.0

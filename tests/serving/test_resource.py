@@ -88,7 +88,7 @@ def test_a_model_shows_its_latest_version_and_nulls_for_what_is_not_known() -> N
     }
 
 
-def test_a_deployment_shows_its_release_and_who_made_it() -> None:
+def test_a_deployment_shows_its_release_and_its_creator() -> None:
     account = account_body("me", "Me")
     body = deployment_body("me/d", model="me/x", version="v", created_at=0, created_by=account, max_instances=3)
     assert (body["owner"], body["name"]) == ("me", "d")

@@ -35,5 +35,5 @@ def test_done_says_why_where_it_did_not_succeed(status: str, data: str) -> None:
     assert done_data(status) == data
 
 
-def test_an_error_is_told_as_detail() -> None:
+def test_an_error_has_its_message_in_detail() -> None:
     assert error_data('no "memory"') == '{"detail":"no \\"memory\\""}'

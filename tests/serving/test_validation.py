@@ -52,7 +52,7 @@ def faults(schema: dict[str, Any], value: Any) -> list[tuple[str, str, str]]:
         ({"type": "array", "maxItems": 1}, [1, 2], "array_max_items", "Array must have at most 1 items"),
     ],
 )
-def test_a_fault_is_told_as_the_api_tells_it(schema: dict[str, Any], value: Any, kind: str, description: str) -> None:
+def test_a_fault_has_the_apis_message(schema: dict[str, Any], value: Any, kind: str, description: str) -> None:
     assert faults(schema, value) == [(kind, "input.x", description)]
 
 
@@ -73,13 +73,13 @@ def test_a_file_is_a_url_that_every_machine_can_reach(value: str) -> None:
         {"oneOf": [{"anyOf": [{**TEXT, "maxLength": 2}, NULL]}, NULL]},
     ],
 )
-def test_what_may_be_null_is_explained_by_what_it_is_otherwise(schema: dict[str, Any]) -> None:
+def test_a_nullable_value_is_explained_by_its_other_type(schema: dict[str, Any]) -> None:
     assert faults(schema, None) == faults(schema, "ab") == []
     assert [kind for kind, *_ in faults(schema, "abc")] == ["string_lte"]
     assert faults(schema, 3) == [("invalid_type", "input.x", "Invalid type. Expected: string, given: integer")]
 
 
-def test_of_a_union_the_branch_of_the_values_type_explains_and_else_all_are_named() -> None:
+def test_a_unions_fault_is_that_of_the_branch_with_the_values_type_or_names_all_branches() -> None:
     schema = {"anyOf": [{"type": "integer", "maximum": 9}, ENUM, NULL]}
     assert faults(schema, 10) == [("number_lte", "input.x", "Must be less than or equal to 9")]
     assert faults(schema, "xl") == [("enum", "input.x", 'input.x must be one of the following: "s", "m"')]
@@ -95,12 +95,12 @@ def test_a_value_that_two_alternatives_allow_is_no_mistake() -> None:
     assert faults({"oneOf": [{"type": "integer"}, {"type": "number"}]}, 3) == []
 
 
-def test_a_wrong_type_is_told_once_and_not_as_a_wrong_choice_too() -> None:
+def test_a_wrong_type_is_reported_once_and_not_as_a_wrong_choice_too() -> None:
     schema = {"allOf": [{"$ref": "#/components/schemas/size"}], "default": "s"}
     assert faults(schema, 3) == [("invalid_type", "input.x", "Invalid type. Expected: string, given: integer")]
 
 
-def test_places_inside_of_an_input_are_told_by_name_and_number() -> None:
+def test_fields_inside_an_input_are_reported_by_name_and_number() -> None:
     schema = {"type": "array", "items": {"type": "object", "properties": {"a": TEXT}, "required": ["a", "b"]}}
     assert faults(schema, [{"a": "x", "b": 1}, {"a": 3}]) == [
         ("required", "input.x.1", "b is required"),
@@ -108,7 +108,7 @@ def test_places_inside_of_an_input_are_told_by_name_and_number() -> None:
     ]
 
 
-def test_every_fault_is_told_in_the_order_of_its_place_and_unknown_names_pass() -> None:
+def test_every_fault_is_reported_in_the_order_of_the_fields_and_unknown_names_pass() -> None:
     made = document(TEXT, "y")
     with pytest.raises(RefusedError) as caught:
         Validator(made).check({"x": 3, "z": 1})

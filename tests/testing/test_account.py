@@ -93,7 +93,9 @@ def test_inputs_that_break_the_schema_are_refused_all_at_once_and_unknown_ones_p
     create(api, {"prompt": "x", "colour": "red", "seed": 7}, model="black-forest-labs/flux-schnell")
 
 
-def test_the_list_is_newest_first_in_pages_of_100_with_whole_urls(api: ScriptedAPI, create: Create, ask: Ask) -> None:
+def test_the_list_is_newest_first_in_pages_of_100_with_complete_urls(
+    api: ScriptedAPI, create: Create, ask: Ask
+) -> None:
     made = [create(api)["id"] for _ in range(205)]
     url, pages = f"{api.base_url}/v1/predictions", []
     while url:
@@ -104,7 +106,7 @@ def test_the_list_is_newest_first_in_pages_of_100_with_whole_urls(api: ScriptedA
     assert [item for page in pages for item in page] == made[::-1]
 
 
-def test_pages_hold_still_while_new_predictions_come(api: ScriptedAPI, create: Create, ask: Ask) -> None:
+def test_pages_stay_the_same_while_predictions_are_added(api: ScriptedAPI, create: Create, ask: Ask) -> None:
     made = [create(api)["id"] for _ in range(150)]
     first = ask(api, "GET", "/v1/predictions").json
     create(api)
@@ -175,7 +177,7 @@ def test_with_remember_what_ended_long_ago_is_forgotten_and_what_runs_is_not(cre
         assert (api.created, api.count("create"), len(api.predictions)) == (31, 31, len(kept))
 
 
-def test_pages_hold_still_while_older_predictions_are_forgotten(create: Create, ask: Ask) -> None:
+def test_pages_stay_the_same_while_older_predictions_are_forgotten(create: Create, ask: Ask) -> None:
     with ScriptedAPI(script=Script(duration=0), remember=200) as api:
         made = [create(api)["id"] for _ in range(350)]
         first = ask(api, "GET", "/v1/predictions").json
@@ -186,7 +188,7 @@ def test_pages_hold_still_while_older_predictions_are_forgotten(create: Create, 
         assert second["next"] is None
 
 
-def test_nothing_holds_on_to_a_prediction_that_is_forgotten_nor_to_its_files(create: Create, ask: Ask) -> None:
+def test_a_forgotten_prediction_and_its_files_are_freed_from_memory(create: Create, ask: Ask) -> None:
     with ScriptedAPI(script=Script(duration=0, output=OutputFile(content=b"x"), stream=Stream()), remember=0) as api:
         api.next(Script(duration=0.3, output=OutputFile(content=b"x"), stream=Stream()))
         made = create(api)

@@ -28,7 +28,7 @@ def test_without_the_token_everything_is_401(api: ScriptedAPI, ask: Ask, given: 
     assert (reply.status, reply.json["title"]) == (401, "Unauthenticated")
 
 
-def test_every_request_is_recorded_with_what_befell_it(api: ScriptedAPI, create: Create, ask: Ask) -> None:
+def test_every_request_is_recorded_with_its_fault(api: ScriptedAPI, create: Create, ask: Ask) -> None:
     api.faults.next("list", "503")
     create(api, {"n": 1})
     before = time.time()
@@ -75,7 +75,7 @@ def test_unknown_places_answer_404_as_the_api_does(api: ScriptedAPI, ask: Ask) -
         assert ask(api, "GET", path).json == {"detail": "The requested resource could not be found.", "status": 404}
 
 
-def test_the_rate_limit_of_the_language_holds(create: Create) -> None:
+def test_the_rate_limit_of_the_language_limits_requests(create: Create) -> None:
     with ScriptedAPI(faults="rate=6/min,burst=1") as api:
         create(api)
         body = create(api, status=429)
@@ -112,7 +112,7 @@ def test_with_remember_old_requests_are_forgotten_and_still_counted(ask: Ask, re
         assert (api.count("get"), api.count("list"), api.count("create")) == (50, 1, 0)
 
 
-async def test_of_a_thousand_creates_exactly_those_exist_whose_fault_came_after() -> None:
+async def test_a_thousand_create_requests_create_all_but_those_with_a_fault_before_it() -> None:
     faults = "create:drop-after=0.2,create:drop-before=0.1,create:500-after=0.1,create:500-before=0.05"
     with ScriptedAPI(faults=Faults.parse(faults, seed=3)) as api:
         async with ClientBuilder().max_connections(64).build() as client:

@@ -112,7 +112,7 @@ def deliver_late(api: ScriptedAPI, create: Create, **facts: Any) -> str:
     return str(api.predictions[0].output)
 
 
-def test_transfers_are_cut_short_as_often_as_told_and_resumed_ones_too(create: Create, ask: Ask) -> None:
+def test_transfers_are_cut_short_as_often_as_scripted_and_resumed_ones_too(create: Create, ask: Ask) -> None:
     import http.client  # noqa: PLC0415
 
     with ScriptedAPI(faults="download:truncate=1") as api:

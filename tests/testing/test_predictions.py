@@ -35,7 +35,7 @@ def test_it_starts_processes_and_ends_with_times_and_metrics(api: ScriptedAPI, c
     assert end["metrics"] == {"predict_time": pytest.approx(2), "total_time": pytest.approx(3)}
 
 
-def test_a_timeline_can_have_statuses_that_nobody_knows(api: ScriptedAPI, create: Create) -> None:
+def test_a_timeline_can_have_unknown_statuses(api: ScriptedAPI, create: Create) -> None:
     api.next(Script(timeline=((0, "starting"), (1, "processing"), (2, "queued")), duration=3))
     create(api)
     assert [body["status"] for body in moments(api, 0, 1, 2, 3)] == ["starting", "processing", "queued", "succeeded"]
@@ -49,14 +49,14 @@ def test_only_a_failure_has_an_error_and_no_bad_end_has_output(api: ScriptedAPI,
     assert body["error"] == ("out of memory" if end == "failed" else None)
 
 
-def test_output_can_be_whole_while_it_still_says_processing(api: ScriptedAPI, create: Create) -> None:
+def test_the_output_can_be_complete_while_the_status_is_processing(api: ScriptedAPI, create: Create) -> None:
     api.next(Script(boot=0, duration=3600, output=["a", "b"], output_at=0))
     body = create(api, status=202, Prefer="wait")
     assert (body["status"], body["output"]) == ("processing", ["a", "b"])
     assert not {"completed_at", "metrics"} & body.keys()
 
 
-def test_partial_output_and_logs_grow_until_they_are_whole(api: ScriptedAPI, create: Create) -> None:
+def test_partial_output_and_logs_grow_until_they_are_complete(api: ScriptedAPI, create: Create) -> None:
     api.next(Script(boot=0, duration=10, output=list("abcd"), partial=True, logs="1\n2\n3\n4\n"))
     create(api)
     grown = [(body["output"], body["logs"]) for body in moments(api, 1, 5, 10)]
@@ -69,13 +69,13 @@ def test_output_and_logs_can_depend_on_the_input(api: ScriptedAPI, create: Creat
     assert (body["output"], body["logs"]) == (42, "21\n")
 
 
-def test_a_hold_returns_at_the_end_with_201_or_unfinished_with_202(api: ScriptedAPI, create: Create) -> None:
+def test_a_blocking_wait_returns_at_the_end_with_201_or_unfinished_with_202(api: ScriptedAPI, create: Create) -> None:
     api.next(Script(duration=0.05), Script(duration=60))
     assert create(api, status=201, Prefer="wait")["status"] == "succeeded"
     assert create(api, status=202, Prefer="respond-async, wait=1")["status"] == "processing"
 
 
-def test_finish_ends_an_endless_prediction_at_once_also_under_a_hold(api: ScriptedAPI, create: Create) -> None:
+def test_finish_ends_an_endless_prediction_at_once_also_in_a_blocking_wait(api: ScriptedAPI, create: Create) -> None:
     api.next(Script(duration=math.inf, output="x"))
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(create, api, Prefer="wait")
@@ -84,7 +84,9 @@ def test_finish_ends_an_endless_prediction_at_once_also_under_a_hold(api: Script
         assert held.result()["output"] == "x"
 
 
-def test_cancel_ends_it_at_once_also_under_a_hold_and_never_twice(api: ScriptedAPI, create: Create, ask: Ask) -> None:
+def test_cancel_ends_it_at_once_also_in_a_blocking_wait_and_never_twice(
+    api: ScriptedAPI, create: Create, ask: Ask
+) -> None:
     api.next(Script(duration=math.inf))
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(create, api, Prefer="wait")

@@ -28,7 +28,7 @@ def test_it_answers_from_start_to_close_and_leaves_no_thread_behind(api: Scripte
         socket.create_connection((host, int(port)))
 
 
-def test_close_does_not_wait_for_held_requests_hanging_clients_or_idle_connections() -> None:
+def test_close_does_not_wait_for_blocking_waits_hanging_clients_or_idle_connections() -> None:
     api = ScriptedAPI(script=Script(duration=3600)).start()
     api.faults.next("get", "hang")
     host, port = urlsplit(api.base_url).netloc.split(":")
@@ -48,7 +48,7 @@ def test_close_does_not_wait_for_held_requests_hanging_clients_or_idle_connectio
                 assert connection.recv(1) == b""  # cut off; whoever is waited for gets an answer
 
 
-def test_close_comes_twice_or_without_a_start_and_does_no_harm() -> None:
+def test_close_may_be_called_twice_and_without_a_start() -> None:
     ScriptedAPI().close()
     api = ScriptedAPI().start()
     api.close()

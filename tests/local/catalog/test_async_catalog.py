@@ -74,7 +74,7 @@ async def test_no_folder_is_walked_through_in_the_event_loop(write_model: Callab
     register.close()
 
 
-async def test_a_look_that_nobody_waits_for_any_more_goes_on_alone(
+async def test_reading_a_folder_goes_on_after_its_request_was_canceled(
     write_model: Callable[..., Path], register: AsyncCatalog, tmp_path: Path
 ) -> None:
     folder = write_model("one")
@@ -92,7 +92,7 @@ async def test_a_look_that_nobody_waits_for_any_more_goes_on_alone(
     assert await register.versions(new) == [new, old]
 
 
-async def test_what_is_wrong_is_raised_where_it_is_asked_for(
+async def test_a_model_that_cannot_be_read_raises_when_it_is_asked_for(
     write_model: Callable[..., Path], register: AsyncCatalog
 ) -> None:
     write_model("code", "predict: [")

@@ -184,7 +184,7 @@ def test_a_large_file_is_linked_and_a_linked_folder_stays_a_link(write_model: Ca
     assert not (found.folder / "predict.py").is_symlink()
 
 
-def test_shared_folders_are_kept_with_the_version(write_model: Callable[..., Path], kept: Kept) -> None:
+def test_shared_folders_are_stored_with_the_version(write_model: Callable[..., Path], kept: Kept) -> None:
     config = 'predict: "predict.py:P"\nenvironment: ["PYTHONPATH=../../_shared:src:/usr/lib"]\n'
     folder = write_model("code", config)
     for made in (folder.parent.parent / "_shared", folder / "src"):
@@ -208,7 +208,7 @@ def read_text(folder: str, name: str) -> str:
         return handle.read()
 
 
-def test_what_another_process_removed_is_kept_again_from_its_folder(
+def test_a_version_that_another_process_removed_is_stored_again_from_its_folder(
     write_model: Callable[..., Path], tmp_path: Path
 ) -> None:
     catalog = Catalog([write_model("one").parent.parent], versions=tmp_path / "versions", interval=0.0)
@@ -254,7 +254,7 @@ def test_versions_that_were_not_used_for_long_are_removed_but_for_the_last_ten(
     assert (again.folder / "predict.py").read_text() == "code 1"
 
 
-def test_a_version_that_another_process_removed_is_none_and_is_kept_again_when_it_is_back(
+def test_a_version_that_another_process_removed_is_not_found_until_its_folder_is_back(
     write_model: Callable[..., Path], kept: Kept
 ) -> None:
     folder = write_model("code")
@@ -309,7 +309,7 @@ def test_what_is_wrong_with_folders_is_said_and_the_rest_can_be_run(
 
 
 @pytest.mark.parametrize("id", ["", "0" * 64, "../../etc", "x" * 64])
-def test_an_id_that_nobody_has_is_no_version(write_model: Callable[..., Path], kept: Kept, id: str) -> None:  # noqa: A002 - the API's own name
+def test_an_unknown_id_is_no_version(write_model: Callable[..., Path], kept: Kept, id: str) -> None:  # noqa: A002 - the API's own name
     write_model("code")
     assert kept().version(id) is None
 

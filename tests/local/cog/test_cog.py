@@ -141,7 +141,7 @@ async def test_a_model_reads_its_files_past_any_proxy(
         assert (await api.run(how="proxy"))["output"] == " ".join(["127.0.0.1,localhost,example.com"] * 2)
 
 
-async def test_predictions_wait_for_their_turn_and_leave_nothing_behind(
+async def test_predictions_wait_for_a_slot_and_leave_nothing_behind(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model(ILL, CONFIG)

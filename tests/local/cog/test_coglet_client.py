@@ -49,7 +49,7 @@ async def test_a_connection_without_an_answer_is_an_error(answer: bytes) -> None
                 pass
 
 
-async def test_a_request_that_nobody_reads_can_be_given_up() -> None:
+async def test_a_request_whose_response_is_not_read_can_be_closed() -> None:
     begun, over = asyncio.Event(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -142,7 +142,7 @@ async def test_four_run_at_the_same_time(write_model: Callable[..., Path], bench
         assert [run.end.output for run in runs] == [["hello ", name] for name in "abcd"]
 
 
-async def test_an_object_leaves_out_what_it_has_not(write_model: Callable[..., Path], bench: Any) -> None:
+async def test_an_object_leaves_out_missing_fields(write_model: Callable[..., Path], bench: Any) -> None:
     write_model(OBJECT, CONFIG)
     async with bench() as engine:
         scored = await engine.output(scored=True)

@@ -126,7 +126,7 @@ async def test_a_setup_that_exits_keeps_what_it_printed(write_model: Callable[..
         assert run.log.startswith("looking\n")
 
 
-async def test_of_a_long_log_of_a_setup_the_beginning_and_the_end_are_kept(
+async def test_the_beginning_and_the_end_of_a_setups_long_log_stay(
     write_model: Callable[..., Path], bench: Any
 ) -> None:
     write_model(LEAVER.replace('"looking"', '"\\n".join("x" * 9_999 for _ in range(150))'), CONFIG)
@@ -159,14 +159,16 @@ async def test_a_program_that_a_model_starts_has_the_input_it_is_given_or_an_emp
         assert await engine.output() == "well"
 
 
-async def test_an_exception_without_words_is_told_by_its_name(write_model: Callable[..., Path], bench: Any) -> None:
+async def test_an_exception_without_a_message_is_reported_by_its_name(
+    write_model: Callable[..., Path], bench: Any
+) -> None:
     write_model(WORDS, CONFIG)
     async with bench() as engine:
         assert (await engine.run(how="bare")).end.error == "ValueError"
 
 
 @pytest.mark.parametrize("how", ["nan", "infinity", "surrogate", "deep"])
-async def test_an_output_that_json_cannot_hold_is_named_as_that(
+async def test_an_output_that_json_cannot_hold_is_reported_as_such(
     write_model: Callable[..., Path], bench: Any, how: str
 ) -> None:
     write_model(WORDS, CONFIG)
@@ -177,7 +179,7 @@ async def test_an_output_that_json_cannot_hold_is_named_as_that(
         assert await engine.output() == {"score": 1.5}
 
 
-async def test_an_output_that_holds_itself_fails_and_does_not_crash(
+async def test_an_output_that_contains_itself_fails_and_does_not_crash(
     write_model: Callable[..., Path], bench: Any
 ) -> None:
     write_model(WORDS, CONFIG)

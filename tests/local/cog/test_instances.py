@@ -56,7 +56,7 @@ async def gone(process: str) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_server_is_kept_warm_and_stops_when_it_was_idle_long_enough(bench: Any) -> None:
+async def test_a_server_stays_warm_and_stops_when_it_was_idle_long_enough(bench: Any) -> None:
     async with bench(idle=3.0) as engine:
         first = await engine.output("one")
         assert await engine.output("one") == first
@@ -87,7 +87,7 @@ async def test_where_all_are_busy_a_newcomer_waits_without_starting(bench: Any, 
         assert [run.end.output for run in runs] == ["first", "second", "third"]
 
 
-async def test_a_server_that_starts_takes_all_who_wait_for_it(bench: Any) -> None:
+async def test_a_server_that_starts_takes_all_of_its_predictions_in_the_queue(bench: Any) -> None:
     async with bench(max_models=2) as engine:
         servers = await asyncio.gather(*(engine.output(name) for _ in range(10) for name in ("one", "two", "three")))
         assert len(set(servers)) <= 6

@@ -22,7 +22,7 @@ def test_an_excerpt_is_the_beginning_and_the_end_and_counts_what_is_between(
         assert excerpted == f"{whole[:head]}\n[{left_out:,} characters of the log are left out here]\n{whole[-tail:]}"
 
 
-def test_an_excerpt_holds_little_of_a_long_log() -> None:
+def test_an_excerpt_needs_little_memory_for_a_long_log() -> None:
     excerpt = LogExcerpt(10, 10)
     for _ in range(1000):
         excerpt.take("x" * 7)

@@ -181,7 +181,7 @@ async def test_an_async_model_that_goes_on_after_its_cancellation_is_ended_by_fo
 
 
 @pytest.mark.parametrize("how", ["tidies", "yields"])
-async def test_an_async_model_that_hears_its_cancellation_ends_in_peace_before_the_next_prediction(
+async def test_an_async_model_that_obeys_its_cancellation_ends_before_the_next_prediction(
     write_model: Callable[..., Path], bench: Any, how: str
 ) -> None:
     write_model(YIELDS if how == "yields" else DEAF, CONFIG)
@@ -195,7 +195,7 @@ async def test_an_async_model_that_hears_its_cancellation_ends_in_peace_before_t
         assert (await engine.run(how="who")).log == process
 
 
-async def test_who_is_ended_with_a_canceled_neighbour_that_went_on_is_told_so(
+async def test_a_prediction_killed_with_a_canceled_neighbour_that_went_on_reports_it(
     write_model: Callable[..., Path], bench: Any
 ) -> None:
     write_model(DEAF, f"{CONFIG}concurrency:\n  max: 2\n")
@@ -226,7 +226,7 @@ async def test_a_model_server_that_answers_nothing_any_more_is_ended_by_a_cancel
         assert await engine.output() == "well"
 
 
-async def test_of_fifty_megabytes_of_log_the_beginning_and_the_end_are_kept(
+async def test_the_beginning_and_the_end_of_fifty_megabytes_of_log_stay(
     write_model: Callable[..., Path], bench: Any
 ) -> None:
     write_model(ILL, CONFIG)
@@ -244,14 +244,14 @@ async def test_of_fifty_megabytes_of_log_the_beginning_and_the_end_are_kept(
         assert int(found[1].replace(",", "")) + kept == sum(len(f"{number} ") + 1000 for number in range(50_000))
 
 
-async def test_a_hundred_megabytes_of_text_come_whole(write_model: Callable[..., Path], bench: Any) -> None:
+async def test_a_hundred_megabytes_of_text_arrive_completely(write_model: Callable[..., Path], bench: Any) -> None:
     write_model(ILL, CONFIG)
     async with bench() as engine:
         assert await engine.output(how="text") == "y" * 100_000_000
         assert await engine.output() == "well"
 
 
-async def test_a_file_of_a_hundred_megabytes_comes_whole(write_model: Callable[..., Path], bench: Any) -> None:
+async def test_a_file_of_a_hundred_megabytes_arrives_completely(write_model: Callable[..., Path], bench: Any) -> None:
     write_model(FILE, CONFIG)
     async with bench() as engine:
         address = await engine.output()

@@ -21,7 +21,7 @@ async def test_the_exit_code_and_all_that_was_printed_come_back() -> None:
     assert (code, sorted(printed.split())) == (7, ["err", "out"])
 
 
-async def test_each_line_is_told_as_it_comes_with_what_overwrote_it() -> None:
+async def test_each_line_is_reported_as_it_comes_without_the_text_that_it_overwrote() -> None:
     lines: list[str] = []
     told = asyncio.Event()
 
@@ -39,7 +39,7 @@ async def test_each_line_is_told_as_it_comes_with_what_overwrote_it() -> None:
     assert lines == ["a", "b 2%"]
 
 
-async def test_it_runs_where_and_with_what_it_is_told(tmp_path: Path) -> None:
+async def test_it_runs_in_its_folder_with_its_variables(tmp_path: Path) -> None:
     assert await run(("/bin/sh", "-c", "pwd; echo $WORD"), {"WORD": "x"}, tmp_path) == (0, f"{tmp_path}\nx\n")
 
 
@@ -74,7 +74,7 @@ async def test_a_cancellation_at_any_step_of_the_start_ends_the_program() -> Non
         assert task.cancelled()
 
 
-async def test_a_cancellation_ends_a_program_of_whose_output_much_is_not_read_yet() -> None:
+async def test_a_cancellation_ends_a_program_with_much_unread_output() -> None:
     flows = asyncio.Event()
 
     def stop(_: str) -> None:
@@ -88,7 +88,7 @@ async def test_a_cancellation_ends_a_program_of_whose_output_much_is_not_read_ye
     assert task.cancelled()
 
 
-async def test_what_left_the_programs_session_is_not_waited_for(tmp_path: Path) -> None:
+async def test_a_process_that_left_the_programs_session_is_not_waited_for(tmp_path: Path) -> None:
     left, end = tmp_path / "left", tmp_path / "end"
     os.mkfifo(left)
     os.mkfifo(end)

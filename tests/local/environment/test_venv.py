@@ -46,7 +46,7 @@ async def test_a_build_that_was_killed_does_not_count(write_model: Callable[...,
     assert not place.exists()
 
 
-async def test_what_a_killed_build_left_is_removed_by_the_next(
+async def test_the_remnants_of_a_killed_build_are_removed_by_the_next(
     write_model: Callable[..., Path], tmp_path: Path
 ) -> None:
     model = read_model(write_model("a", NAMED))
@@ -109,7 +109,7 @@ async def test_commands_may_call_pip_and_uv_which_install_into_the_environment(
     assert details[-1] == "me/model: done"
 
 
-def test_what_is_asked_for_and_not_done_is_said_in_one_line(write_model: Callable[..., Path]) -> None:
+def test_ignored_settings_are_reported_in_one_line(write_model: Callable[..., Path]) -> None:
     build = 'build:\n  gpu: true\n  cuda: "12.4"\n  system_packages: [ffmpeg, libgl1]\n'
     said = ignored_settings(read_model(write_model("a", NAMED + build, name="one")))
     assert "ignored settings of cog.yaml: system_packages (ffmpeg, libgl1), gpu, cuda; it runs" in said

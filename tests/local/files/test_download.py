@@ -65,7 +65,7 @@ async def test_a_part_is_of_the_file_that_was_begun_or_all_of_it_is_sent(path: P
         ("", 200),
     ],
 )
-async def test_who_has_the_file_already_is_not_sent_it_again(path: Path, method: str, etags: str, status: int) -> None:
+async def test_a_client_that_has_the_file_already_gets_304(path: Path, method: str, etags: str, status: int) -> None:
     answer = await ask(path, "image/png", method, **{"if-none-match": etags})
     assert (answer.status, answer.headers["etag"]) == (status, f'"{SHA256}"')
     assert await answer.text() == ("0123456789" if (method, status) == ("GET", 200) else "")

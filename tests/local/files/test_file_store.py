@@ -63,7 +63,7 @@ def test_a_name_keeps_what_models_look_at(given_name: str, name: str) -> None:
     assert safe_name(given_name) == name
 
 
-async def test_a_file_is_there_when_it_is_whole_and_never_before(tmp_path: Path) -> None:
+async def test_a_file_appears_when_it_is_complete_and_never_before(tmp_path: Path) -> None:
     drafts, shelf = Drafts(tmp_path / "unfinished"), tmp_path / "shelf"
     async with drafts.filled(chunks(b"one", b"two"), 6) as draft:
         assert read_file(shelf / "a") is None
@@ -81,7 +81,7 @@ async def test_of_a_file_that_is_too_large_nothing_stays(tmp_path: Path) -> None
     assert list((tmp_path / "unfinished").iterdir()) == []
 
 
-def test_what_a_dead_server_left_unfinished_is_removed_at_the_next_start(tmp_path: Path) -> None:
+def test_unfinished_files_of_a_dead_server_are_removed_at_the_next_start(tmp_path: Path) -> None:
     draft = Drafts(tmp_path / "unfinished").new()
     draft.write(b"half")
     Drafts(tmp_path / "unfinished")
@@ -106,7 +106,7 @@ FACTS = b'{"id":"a","name":"%b","content_type":"text/plain","size":1,"sha256":""
         FACTS % (b"../a", b"1"),
     ],
 )
-def test_a_folder_whose_facts_are_not_ours_is_no_file(tmp_path: Path, facts: bytes) -> None:
+def test_a_folder_with_unreadable_facts_is_no_file(tmp_path: Path, facts: bytes) -> None:
     (tmp_path / "facts.json").write_bytes(facts)
     (tmp_path / "content").write_bytes(b"x")
     assert read_file(tmp_path) is None

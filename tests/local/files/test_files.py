@@ -105,7 +105,7 @@ async def test_an_address_of_an_earlier_run_of_the_server_is_still_good(tmp_path
     "path", ["/v1/files/none", "/files/none/x", "/outputs/none/x", "/v1/predictions", "/", "/inputs/p/0-x"]
 )
 @pytest.mark.parametrize("allow_private", [False, True])
-async def test_what_this_server_does_not_have_is_said_and_never_asked_of_itself(
+async def test_a_missing_file_of_this_server_is_reported_and_never_fetched_from_itself(
     tmp_path: Path,
     path: str,
     allow_private: bool,  # noqa: FBT001 - a table's column
@@ -189,7 +189,7 @@ async def test_fetching_ends_when_the_prediction_is_canceled(tmp_path: Path, sit
     assert left(tmp_path) == []
 
 
-async def test_what_a_dead_server_had_fetched_is_removed_at_the_next_start(tmp_path: Path, site: Site) -> None:
+async def test_files_that_a_dead_server_had_fetched_are_removed_at_the_next_start(tmp_path: Path, site: Site) -> None:
     files = open_files(tmp_path, allow_private=True)
     async with files.resolved(ID, {"image": f"{site.origin}/cat.txt"}, DOCUMENT, asyncio.Event()):
         open_files(tmp_path)

@@ -145,7 +145,7 @@ async def test_a_name_gets_the_suffix_that_its_type_or_content_tells(  # noqa: P
         *("169.254.169.254", "10.0.0.1", "[fe80::1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "example.com@127.0.0.1"),
     ],
 )
-async def test_no_form_of_a_private_address_is_asked_for_anything(
+async def test_no_form_of_a_private_address_is_connected_to(
     tmp_path: Path, site: Site, inbound: Callable[..., Inbound], host: str
 ) -> None:
     port = site.origin.rpartition(":")[2]
@@ -166,7 +166,7 @@ async def test_a_name_that_leads_to_a_private_address_beside_a_public_one_is_ref
 
 
 @pytest.mark.parametrize("host", ["pinned.invalid", "PINNED.invalid", "pinned.invalid."])
-async def test_the_address_that_was_judged_is_the_one_that_is_asked(
+async def test_the_checked_address_is_the_one_that_is_connected_to(
     tmp_path: Path, site: Site, inbound: Callable[..., Inbound], host: str
 ) -> None:
     """The name cannot be looked up in any other way: it is of a domain that nobody has."""
@@ -200,7 +200,7 @@ async def test_redirects_are_followed_and_the_last_address_names_the_file(
     assert (file.name, file.path.read_bytes()) == ("cat.png", PNG)
 
 
-async def test_each_redirect_is_judged_anew(tmp_path: Path, site: Site, inbound: Callable[..., Inbound]) -> None:
+async def test_each_redirect_is_checked(tmp_path: Path, site: Site, inbound: Callable[..., Inbound]) -> None:
     def first_only(address: Address) -> bool:
         return str(address) == "127.0.0.1"
 

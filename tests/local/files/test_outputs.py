@@ -95,7 +95,7 @@ async def test_files_inside_objects_and_lists_are_found_by_references_and_altern
     }
 
 
-async def test_fields_whose_names_differ_in_what_no_file_name_shows_keep_their_own_files(outputs: Outputs) -> None:
+async def test_fields_whose_names_become_the_same_file_name_have_different_files(outputs: Outputs) -> None:
     fields = ("a b", "a-b", "a/b", "../up", "..", "", "é", "ü", "x" * 500, "x" * 501)
     value = {name: url(str(number)) for number, name in enumerate(fields)}
     kept = await outputs.store(ID, value, {})

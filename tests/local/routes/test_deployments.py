@@ -191,7 +191,7 @@ async def test_a_deployment_goes_on_with_its_version_after_the_model_was_changed
         assert (await api.request("PATCH", ONE, {"max_instances": 2})).status == 200
 
 
-async def test_a_deployment_whose_version_is_nowhere_can_be_scaled_and_removed_but_not_run(
+async def test_a_deployment_of_a_missing_version_can_be_scaled_and_removed_but_not_run(
     write_model: Callable[..., Path], local: Any, tmp_path: Path
 ) -> None:
     write_model(ECHO)

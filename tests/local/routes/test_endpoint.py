@@ -67,7 +67,7 @@ async def test_a_body_that_is_no_json_object_is_400_in_one_line(api: Any, path: 
     assert "\n" not in said["detail"]
 
 
-async def test_a_body_beyond_the_limit_is_413_before_it_was_sent_whole(api: Any, raw: Callable[..., bytes]) -> None:
+async def test_a_body_beyond_the_limit_is_413_before_all_of_it_was_sent(api: Any, raw: Callable[..., bytes]) -> None:
     head = (
         f"POST /v1/predictions HTTP/1.1\r\nhost: {api.base_url[7:]}\r\nconnection: close\r\n"
         f"content-length: {LARGEST_BODY + 1}\r\n\r\n{{"
@@ -86,7 +86,9 @@ async def test_a_body_of_unsaid_length_is_413_where_it_passes_the_limit(api: Any
     assert (answer.status, (await answer.json())["status"]) == (413, 413)
 
 
-async def test_half_a_body_holds_up_nobody_else_and_is_no_error(api: Any, caplog: pytest.LogCaptureFixture) -> None:
+async def test_half_a_body_does_not_delay_other_requests_and_is_no_error(
+    api: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     reader, writer = await asyncio.open_connection(*api.base_url[7:].split(":"))
     writer.write(b"POST /v1/predictions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{")
     assert (await api.request("GET", "/v1/account")).status == 200

@@ -131,7 +131,7 @@ async def test_a_query_that_is_no_text_finds_nothing(api: Any) -> None:
     assert (answer.status, (await answer.json())["results"]) == (200, [])
 
 
-async def test_a_search_gives_models_with_what_is_told_of_them_up_to_its_limit(api: Any) -> None:
+async def test_a_search_returns_models_with_their_metadata_up_to_its_limit(api: Any) -> None:
     found = await api.get("/v1/search?query=hello%20world")
     (result,) = found["models"]
     assert (result["model"]["name"], found["query"]) == ("hello-world", "hello world")

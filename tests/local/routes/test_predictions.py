@@ -80,7 +80,7 @@ async def test_addresses_bear_the_name_that_the_client_uses(api: Any) -> None:
         ("respond-async", 201),
     ],
 )
-async def test_prefer_holds_where_it_says_wait_with_whole_seconds_and_else_does_not(
+async def test_prefer_blocks_for_wait_with_whole_seconds_and_for_nothing_else(
     write_model: Callable[..., Path], local: Any, prefer: str, status: int
 ) -> None:
     write_model(SLOW)
@@ -247,7 +247,7 @@ async def test_one_that_has_ended_is_deleted_with_its_files_and_one_that_runs_is
         assert len(list((tmp_path / "state").rglob("a.txt")) + list((tmp_path / "state").rglob("facts.json"))) == 1
 
 
-async def test_a_client_that_leaves_during_the_hold_leaves_its_prediction_running(
+async def test_a_client_that_disconnects_during_the_blocking_wait_leaves_its_prediction_running(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model(SLOW)
@@ -308,7 +308,7 @@ async def test_none_is_made_on_the_web(api: Any) -> None:
     assert (await api.get(f"{ALL}?created_before=1970-01-01T00:00:00Z"))["results"] == []
 
 
-async def test_files_of_a_prediction_whose_time_is_over_are_gone_with_its_data(
+async def test_the_files_of_an_expired_prediction_are_removed_with_its_data(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     from replicate_job.serving.faults import Faults  # noqa: PLC0415 - only here

@@ -86,7 +86,7 @@ async def secret_of(api: Any) -> str:
     return str((await api.get("/v1/webhooks/default/secret"))["key"])
 
 
-async def test_a_receiver_hears_of_the_start_and_the_end_as_a_reader_would_see_it(
+async def test_a_receiver_gets_the_start_and_the_end_as_a_get_shows_them(
     write_model: Callable[..., Path], local: Any, receiver: Receiver
 ) -> None:
     write_model(TALKER)
@@ -136,7 +136,7 @@ async def test_a_cancel_is_an_end(write_model: Callable[..., Path], local: Any, 
         assert (await receiver.next(await secret_of(api)))["status"] == "canceled"
 
 
-async def test_who_waits_for_a_prediction_hears_of_its_end_when_the_server_stops(
+async def test_a_receiver_gets_the_end_when_the_server_stops(
     write_model: Callable[..., Path], local: Any, receiver: Receiver
 ) -> None:
     write_model(TALKER)
@@ -147,7 +147,9 @@ async def test_who_waits_for_a_prediction_hears_of_its_end_when_the_server_stops
     assert (told["status"], told["error"]) == ("failed", "the server was stopped before this ended")
 
 
-async def test_nobody_there_does_not_matter_to_the_prediction(write_model: Callable[..., Path], local: Any) -> None:
+async def test_an_unreachable_receiver_does_not_change_the_prediction(
+    write_model: Callable[..., Path], local: Any
+) -> None:
     write_model(TALKER)
     async with receiving() as gone:
         pass
