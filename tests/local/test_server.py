@@ -44,7 +44,7 @@ async def test_nothing_answers_after_the_end_and_signal_handlers_stay_as_they_we
 @pytest.fixture
 def never_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that waits for its parts until they are closed: none is left behind unseen."""
-    monkeypatch.setattr("replicate_job.local.build._LONGEST_CLOSE", 3600.0)
+    monkeypatch.setattr("replicate_job.local.build._CLOSE_TIMEOUT", 3600.0)
 
 
 @pytest.mark.usefixtures("never_given_up")

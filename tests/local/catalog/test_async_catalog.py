@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def register(tmp_path: Path) -> Iterator[AsyncCatalog]:
+def catalog(tmp_path: Path) -> Iterator[AsyncCatalog]:
     made = AsyncCatalog(Catalog([tmp_path / "models"], versions=tmp_path / "versions", interval=0.0))
     yield made
     made.close()
@@ -35,19 +35,19 @@ def held_up(versions: Path) -> Iterator[None]:
 
 
 async def test_while_an_edited_model_is_read_the_others_are_there_at_once(
-    write_model: Callable[..., Path], register: AsyncCatalog, tmp_path: Path
+    write_model: Callable[..., Path], catalog: AsyncCatalog, tmp_path: Path
 ) -> None:
     folder = write_model("one", name="edited")
     write_model("code", name="other")
-    old, other = await register.find("me", "edited"), await register.find("me", "other")
+    old, other = await catalog.find("me", "edited"), await catalog.find("me", "other")
     assert old
     assert other
     (folder / "predict.py").write_text("another")
     with held_up(tmp_path / "versions"):
-        looks = [asyncio.create_task(register.find("me", "edited")) for _ in range(3)]
+        looks = [asyncio.create_task(catalog.find("me", "edited")) for _ in range(3)]
         for _ in range(100):
-            assert await register.find("me", "other") == other
-            assert await register.version(old.version) == old
+            assert await catalog.find("me", "other") == other
+            assert await catalog.version(old.version) == old
         assert not any(look.done() for look in looks)
     new, *again = await asyncio.gather(*looks)
     assert new
@@ -67,38 +67,38 @@ class Watched(Catalog):
 
 
 async def test_no_folder_is_walked_through_in_the_event_loop(write_model: Callable[..., Path]) -> None:
-    register = AsyncCatalog(Watched([write_model("code").parent.parent], interval=0.0))
-    assert await register.find("me", "model") == await register.find("me", "model")
+    catalog = AsyncCatalog(Watched([write_model("code").parent.parent], interval=0.0))
+    assert await catalog.find("me", "model") == await catalog.find("me", "model")
     assert Watched.walkers
     assert threading.get_ident() not in Watched.walkers
-    register.close()
+    catalog.close()
 
 
 async def test_reading_a_folder_goes_on_after_its_request_was_canceled(
-    write_model: Callable[..., Path], register: AsyncCatalog, tmp_path: Path
+    write_model: Callable[..., Path], catalog: AsyncCatalog, tmp_path: Path
 ) -> None:
     folder = write_model("one")
-    old = await register.find("me", "model")
+    old = await catalog.find("me", "model")
     (folder / "predict.py").write_text("another")
     with held_up(tmp_path / "versions"):
-        look = asyncio.create_task(register.find("me", "model"))
+        look = asyncio.create_task(catalog.find("me", "model"))
         await asyncio.sleep(0)
         look.cancel()
         await asyncio.wait((look,))
-        again = asyncio.create_task(register.find("me", "model"))
+        again = asyncio.create_task(catalog.find("me", "model"))
         await asyncio.sleep(0)
     new = await again
     assert new
-    assert await register.versions(new) == [new, old]
+    assert await catalog.versions(new) == [new, old]
 
 
 async def test_a_model_that_cannot_be_read_raises_when_it_is_asked_for(
-    write_model: Callable[..., Path], register: AsyncCatalog
+    write_model: Callable[..., Path], catalog: AsyncCatalog
 ) -> None:
     write_model("code", "predict: [")
-    assert not [model for model in await register.models() if not model.is_built_in]
-    assert len(register.faults) == 1
+    assert not [model for model in await catalog.models() if not model.is_built_in]
+    assert len(catalog.faults) == 1
     with pytest.raises(LocalError, match="cannot be read"):
-        await register.find("me", "model")
-    assert await register.find("me", "none") is None
-    assert await register.version("0" * 64) is None
+        await catalog.find("me", "model")
+    assert await catalog.find("me", "none") is None
+    assert await catalog.version("0" * 64) is None

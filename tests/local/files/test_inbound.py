@@ -305,7 +305,7 @@ async def test_a_file_that_takes_too_long_is_given_up(
     tmp_path: Path, site: Site, inbound: Callable[..., Inbound], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However steadily it comes: a server that sends a byte now and then never stalls."""
-    monkeypatch.setattr("replicate_job.local.files.inbound._WHOLE", 0.2)
+    monkeypatch.setattr("replicate_job.local.files.inbound._TIMEOUT", 0.2)
     for path in ("/endless", "/waits"):
         with pytest.raises(LocalError, match=r"^127\.0\.0\.1 took longer than 0\.2 seconds$"):
             await fetch(inbound(), tmp_path, site.origin + path)
