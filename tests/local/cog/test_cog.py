@@ -189,11 +189,11 @@ WRITER = """
 SERVING = """
     import asyncio, sys
     from pathlib import Path
-    from replicate_job.local.options import Options
+    from replicate_job.local.options import ServerOptions
     from replicate_job.local.server import serve
 
     async def main():
-        async with serve(Options(models=[Path(sys.argv[1])], cache_dir=Path(sys.argv[2]))) as url:
+        async with serve(ServerOptions(models=[Path(sys.argv[1])], cache_dir=Path(sys.argv[2]))) as url:
             print(url, flush=True)
             await asyncio.Event().wait()
 
