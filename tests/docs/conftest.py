@@ -21,7 +21,7 @@ from uv import find_uv_bin
 
 from replicate_job import load_job
 from replicate_job.serving.listener import bind
-from replicate_job.testing import Model, Script, ScriptedAPI, Stream, openapi_schema
+from replicate_job.testing import Script, ScriptedAPI, ScriptedModel, Stream, openapi_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ FILES = {
 """What a page may take for granted in the folder of its reader."""
 STREAMED = {"x-cog-array-type": "iterator", "x-cog-array-display": "concatenate"}
 TEXT = {"type": "array", "items": {"type": "string"}, **STREAMED}
-LLAMA = Model(
+LLAMA = ScriptedModel(
     name="meta/meta-llama-3-8b-instruct",
     official=True,
     script=Script(output=["Once", " upon", " a", " time", "."], stream=Stream()),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Callable, Coroutine
     from pathlib import Path
 
     from replicate_job.local.catalog.model import LocalModel
@@ -29,10 +29,10 @@ class Launch(msgspec.Struct, frozen=True):
 class Preparation:
     """Begins at once. ``prepare`` is called with a function that takes its progress, a line at a time."""
 
-    def __init__(self, prepare: Callable[[Callable[[str], None]], Awaitable[Launch]]) -> None:
+    def __init__(self, prepare: Callable[[Callable[[str], None]], Coroutine[Any, Any, Launch]]) -> None:
         self._lines: list[str] = []
         self._changed = asyncio.Event()
-        self._task = asyncio.get_running_loop().create_task(self._run(prepare))
+        self._task = asyncio.get_running_loop().create_task(prepare(self._report))
         self._task.add_done_callback(self._notify)
 
     @property
@@ -61,9 +61,6 @@ class Preparation:
     async def close(self) -> None:
         self._task.cancel()
         await asyncio.wait((self._task,))
-
-    async def _run(self, prepare: Callable[[Callable[[str], None]], Awaitable[Launch]]) -> Launch:
-        return await prepare(self._report)
 
     def _report(self, line: str) -> None:
         self._lines.append(line)
