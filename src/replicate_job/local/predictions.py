@@ -117,6 +117,7 @@ class Predictions:
         now = self._clock()
         if not prediction.apply(event, now) or not prediction.is_terminal:
             return
+        # From here on every reader gets the end, whether or not the store can take it now.
         body = prediction.encode()
         self._unwritten[prediction.id] = body, now
         del self._running[prediction.id]

@@ -112,6 +112,7 @@ class Webhooks:
 
     def _client(self, url: Url) -> Client:
         """Built at its first use, because it reads the system's certificates."""
+        # A proxy cannot reach a receiver on this machine.
         direct = is_loopback((url.host_str or "").strip("[]"))
         if direct not in self._clients:
             # A connection a request: a receiver may close an idle one just when it is used, and most webhooks are

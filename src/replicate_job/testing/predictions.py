@@ -114,7 +114,7 @@ class ScriptedPrediction:
     def finish(self) -> None:
         """End it now as its script says, from any thread: for scripts with ``duration=math.inf``."""
         self._forced_end = min(self._forced_end, time.time())
-        self._loop.call_soon_threadsafe(self._changed.set)
+        self._loop.call_soon_threadsafe(self._changed.set)  # an asyncio.Event must be set on its own loop
 
     async def blocking_wait(self, seconds: float) -> None:
         """Wait until ``returns``, at most ``seconds``."""

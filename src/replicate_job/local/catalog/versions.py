@@ -73,6 +73,7 @@ class Versions:
                 about = _about(folder)
             except FileNotFoundError:
                 return None
+            # The copy's own time and PYTHONPATH are not the model's: those are in about.json.
             model = read_model(folder / "0", about.owner, about.name, version=id)
             facts = {"created_at": about.created_at, "environment": about.environment}
             self._loaded[id] = msgspec.structs.replace(model, **facts)

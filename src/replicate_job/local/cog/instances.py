@@ -124,6 +124,7 @@ class Instances:
         instance.users -= 1
         if not instance.users:
             slug = instance.launch.model.slug
+            # A server whose setup failed, or that was replaced by a newer version, would only occupy memory.
             newest = [running for running in self._running.values() if running.launch.model.slug == slug][-1:]
             stays = instance.server.is_ready and newest in ([], [instance])
             self._set_timer(instance, self._idle if stays else min(self._idle, _SOON))

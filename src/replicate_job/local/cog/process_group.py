@@ -203,7 +203,7 @@ class ProcessGroup:
             "COG_MAX_CONCURRENCY": str(model.concurrency),
             "PORT": str(port),
             "TMPDIR": str(self._work / "tmp"),
-            "PYTHONUNBUFFERED": "1",
+            "PYTHONUNBUFFERED": "1",  # a log arrives while it is printed
             "RUST_LOG": "info,coglet::prediction=warn",  # what predictions print comes in their streams already
             "NO_PROXY": no_proxy,
             "no_proxy": no_proxy,  # where both are set, most libraries take this one

@@ -86,6 +86,7 @@ async def ensure_venv(
         return venv
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - a single quick call
     async with _lock(folder / f"{ingredients.key}.lock"):
+        # Checked again: another process may have built it while this one waited for the lock.
         if not (venv / "bin" / "python").exists():
             download = f", {model.size}" if model.size else ""
             on_notice(f"preparing {model.slug} (once: its Python environment{download})")

@@ -105,7 +105,7 @@ class Files:
                     for number, (address, position) in enumerate(to_resolve.items())
                 }
         except* LocalError as errors:
-            raise errors.exceptions[0] from None
+            raise errors.exceptions[0] from None  # the first fault is enough: it ends the prediction
         return {address: task.result() for address, task in tasks.items()}
 
     async def _resolve(self, id: str, number: int, address: str) -> str:  # noqa: A002 - the API's own name
