@@ -418,7 +418,7 @@ def test_rows_of_a_data_frame_may_come_one_by_one(words: str, frame: pd.DataFram
 def test_the_columns_of_a_data_frame_are_checked_once(api: ScriptedAPI, words: str, frame: pd.DataFrame) -> None:
     frame["note"] = ["a", "b", "c"]
 
-    with pytest.raises(ColumnsError, match="rows: note is no input of acme/words; it takes prompt, seed"):
+    with pytest.raises(ColumnsError, match="rows: note is not an input of acme/words; it takes prompt, seed"):
         list(batch(words, frame, rate="none"))
     assert api.created == 0
     assert inputs(frame, words, ignore_columns=["note"]) == EXPECTED
@@ -469,7 +469,7 @@ def test_scalars_of_numpy_are_values_of_a_single_job_too(words: str) -> None:
 
 
 def test_a_mistyped_name_in_the_first_row_is_told_of_all(api: ScriptedAPI, words: str) -> None:
-    with pytest.raises(ColumnsError, match="line 1: promt is no input of acme/words"):
+    with pytest.raises(ColumnsError, match="line 1: promt is not an input of acme/words"):
         list(batch(words, [{"promt": str(number)} for number in range(500)], rate="none", allow_unknown=True))
     assert api.created == 0
 

@@ -10,7 +10,7 @@ from typing import Any, Self, Unpack
 import msgspec
 
 from replicate_job.aio import LoopThread, iterate, new_loop
-from replicate_job.client import BatchCall, BatchOptions, Options, RowSource, RunCall, read_call
+from replicate_job.client import BatchCall, BatchOptions, RunOptions, RowSource, RunCall, read_call
 from replicate_job.errors import JobError, JournalError, OutputError
 from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.context import Context
@@ -19,8 +19,8 @@ from replicate_job.flow.run import run_job
 from replicate_job.job import Job, Result
 
 
-async def arun(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> Result:
-    """Run a job, or a model by its name, and give its Result, whatever its status. See ``Options``.
+async def arun(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[RunOptions]) -> Result:
+    """Run a job, or a model by its name, and give its Result, whatever its status. See ``RunOptions``.
 
     A task that is cancelled leaves the prediction running and journaled: the same ``key``, or ``replicate-job
     resume``, finishes it. Raises the errors of ``replicate_job.errors``.
@@ -30,7 +30,7 @@ async def arun(job: Job | str, input_data: Mapping[str, Any] | None = None, **op
         return await run_job(context, call.ask)
 
 
-def run(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> Result:
+def run(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[RunOptions]) -> Result:
     """Do as ``arun`` does and block until the end; also where an event loop already runs, as in a notebook.
 
     Ctrl-C cancels the prediction at the API before it raises KeyboardInterrupt. Another exception of a signal handler,
@@ -46,7 +46,7 @@ def run(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: 
         return loop.run(work())
 
 
-def astream(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> AsyncTextStream:
+def astream(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[RunOptions]) -> AsyncTextStream:
     """Yield the output's text as the model writes it; for a model that does not stream, whole at the end.
 
     Ends with the prediction; raises PredictionError unless it succeeded, and what ``arun`` raises. What is no text
@@ -55,7 +55,7 @@ def astream(job: Job | str, input_data: Mapping[str, Any] | None = None, **optio
     return AsyncTextStream(read_call(job, input_data, options))
 
 
-def stream(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> TextStream:
+def stream(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[RunOptions]) -> TextStream:
     """Do as ``astream`` does, blocking between pieces; a stream that is left early leaves the prediction running."""
     return TextStream(read_call(job, input_data, options))
 
@@ -164,7 +164,7 @@ def replicate_run_prediction(
     max_poll_attempts: int = 60,
 ) -> dict[str, Any]:
     """Run the seed's function, and give its response of ten fields."""
-    options: Options = {
+    options: RunOptions = {
         "wait_for_completion": wait_for_completion,
         "poll_interval": poll_interval,
         "max_poll_attempts": max_poll_attempts,

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import feather, ipc
 
-from replicate_job.batches.rows import ReadOptions, Row, messages, open_rows
+from replicate_job.batches.rows import ReadOptions, Row, arrow_messages, open_rows
 from replicate_job.batches.rows.lines import HEAVY
-from replicate_job.batches.rows.tables import VALUES
+from replicate_job.batches.rows.record_batches import MOST_VALUES
 from replicate_job.errors import JobError
 from replicate_job.wire.bounds import ROW
 
@@ -103,14 +103,14 @@ def test_two_columns_of_one_name_are_refused_at_once(tmp_path: Path) -> None:
         (pa.array(["x" * (ROW + 100)]), "the cell is larger than 16 MB"),
         (pa.array(["x" * (ROW + 100)], pa.string_view()), "the cell is larger than 16 MB"),
         (pa.DictionaryArray.from_arrays([0], ["x" * (ROW + 100)]), "the cell is larger than 16 MB"),
-        (pa.array([pa.nulls(VALUES + 1, pa.int8()).fill_null(0)], pa.list_(pa.int8())), HEAVY),
-        (pa.array([[""] * (VALUES + 1)], pa.list_(pa.string_view())), HEAVY),
-        (pa.DictionaryArray.from_arrays([0], [[0] * (VALUES + 1)]), HEAVY),
-        (pa.array([[None] * (VALUES + 1)], pa.list_(pa.null())), HEAVY),
-        (pa.array([[{"a": 1}] * VALUES]), HEAVY),
+        (pa.array([pa.nulls(MOST_VALUES + 1, pa.int8()).fill_null(0)], pa.list_(pa.int8())), HEAVY),
+        (pa.array([[""] * (MOST_VALUES + 1)], pa.list_(pa.string_view())), HEAVY),
+        (pa.DictionaryArray.from_arrays([0], [[0] * (MOST_VALUES + 1)]), HEAVY),
+        (pa.array([[None] * (MOST_VALUES + 1)], pa.list_(pa.null())), HEAVY),
+        (pa.array([[{"a": 1}] * MOST_VALUES]), HEAVY),
         (pa.ListArray.from_arrays([0, 99], pa.DictionaryArray.from_arrays([0] * 99, ["x" * 1_000_000])), HEAVY),
         (pa.ListArray.from_arrays([0, 99], pa.DictionaryArray.from_arrays([0] * 99, [["x" * 1_000_000]])), HEAVY),
-        (pa.array([[(n, 1) for n in range(VALUES)]], pa.map_(pa.int32(), pa.int8())), HEAVY),
+        (pa.array([[(n, 1) for n in range(MOST_VALUES)]], pa.map_(pa.int32(), pa.int8())), HEAVY),
     ],
     ids=[
         "text",
@@ -150,7 +150,7 @@ def test_what_rows_share_counts_for_each_as_its_own(tmp_path: Path, column: pa.A
 def test_a_batch_that_is_too_large_ends_the_reading_with_a_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Any], None]
 ) -> None:
-    monkeypatch.setattr(messages, "LARGEST_BATCH", 20)
+    monkeypatch.setattr(arrow_messages, "LARGEST_BATCH", 20)
     write(str(tmp_path / "rows.arrow"))
 
     rows = open_rows(tmp_path / "rows.arrow")

@@ -77,8 +77,8 @@ def test_what_is_said_of_a_file_goes_before_what_its_name_says(
         (ReadOptions(encoding="klingon"), "there is no encoding 'klingon'"),
         (ReadOptions(encoding="base64"), "there is no encoding 'base64'"),
         (ReadOptions("parquet", encoding="utf-8"), "is read as parquet, which has no encoding"),
-        (ReadOptions("csv", delimiter="ab"), "the delimiter 'ab' is no single character"),
-        (ReadOptions("csv", delimiter='"'), "is no single character"),
+        (ReadOptions("csv", delimiter="ab"), "the delimiter 'ab' is not a single character"),
+        (ReadOptions("csv", delimiter='"'), "is not a single character"),
     ],
 )
 def test_what_cannot_be_said_of_a_file_is_refused(tmp_path: Path, options: ReadOptions, problem: str) -> None:

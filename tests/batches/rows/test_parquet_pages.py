@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from replicate_job.batches.rows import open_rows
 from replicate_job.batches.rows import parquet as ours
-from replicate_job.batches.rows.pages import pages_of
+from replicate_job.batches.rows.parquet_pages import pages_of
 
 TABLES = st.lists(
     st.fixed_dictionaries(
@@ -56,8 +56,8 @@ def test_the_pages_of_a_column_have_all_its_values_and_bytes(
                 pages = list(pages_of(file, column))
                 headers = sum(page.header for page in pages)
                 assert sum(page.values for page in pages) == column.num_values
-                assert sum(page.unpacked for page in pages) == column.total_uncompressed_size - headers
-                assert sum(page.packed for page in pages) == column.total_compressed_size - headers
+                assert sum(page.decompressed for page in pages) == column.total_uncompressed_size - headers
+                assert sum(page.compressed for page in pages) == column.total_compressed_size - headers
                 assert any(page.is_shared for page in pages) == column.has_dictionary_page
 
 
