@@ -10,7 +10,7 @@ from typing import Any, Self, Unpack
 import msgspec
 
 from replicate_job.aio import LoopThread, iterate, new_loop
-from replicate_job.client import BatchCall, BatchOptions, RunOptions, RowSource, RunCall, read_call
+from replicate_job.client import BatchCall, BatchOptions, RowSource, RunCall, RunOptions, read_call
 from replicate_job.errors import JobError, JournalError, OutputError
 from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.context import Context
@@ -46,7 +46,9 @@ def run(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: 
         return loop.run(work())
 
 
-def astream(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[RunOptions]) -> AsyncTextStream:
+def astream(
+    job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[RunOptions]
+) -> AsyncTextStream:
     """Yield the output's text as the model writes it; for a model that does not stream, whole at the end.
 
     Ends with the prediction; raises PredictionError unless it succeeded, and what ``arun`` raises. What is no text

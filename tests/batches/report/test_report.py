@@ -16,14 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_job.batches.report import picture
+from replicate_job.batches.report import gallery, write_report
 from replicate_job.batches.report.axis import duration_ticks, number_ticks, time_ticks
 from replicate_job.batches.report.card import LIMIT as CARDS
 from replicate_job.batches.report.card import prompt_of
-from replicate_job.batches.report.distribution import Distribution
-from replicate_job.batches.report.report import write_report
 from replicate_job.batches.report.series import LIMIT as BINS
-from replicate_job.batches.report.series import Series
+from replicate_job.batches.report.series import Distribution, Series
 from replicate_job.batches.results.record import encode, to_record
 from replicate_job.errors import JobError, OutputError
 from replicate_job.job import Result
@@ -149,7 +147,7 @@ def test_a_small_picture_is_in_the_page_and_a_large_one_beside_it(make: Make, tm
     folder.mkdir()
     small, large = folder / "small.png", folder / "é large.webp"
     small.write_bytes(b"hi")
-    large.write_bytes(b"x" * (picture.LARGEST + 1))
+    large.write_bytes(b"x" * (gallery.LARGEST + 1))
     found = page(tmp_path, [make(1, files=(small,)), make(2, files=(large,))])
 
     first, second = found.all("img", "src")
@@ -164,14 +162,14 @@ def test_a_small_picture_is_in_the_page_and_a_large_one_beside_it(make: Make, tm
 
 
 def test_pictures_fill_a_page_up_to_a_limit(make: Make, tmp_path: Path) -> None:
-    content = b"x" * picture.LARGEST
+    content = b"x" * gallery.LARGEST
     paths = [tmp_path / f"{number}.png" for number in range(40)]
     for path in paths:
         path.write_bytes(content)
     found = page(tmp_path, [make(line, files=(path,)) for line, path in enumerate(paths, 1)])
 
     embedded = [source for source in found.all("img", "src") if source.startswith("data:")]
-    assert len(embedded) == picture.TOTAL // len(embedded[0])
+    assert len(embedded) == gallery.TOTAL // len(embedded[0])
     assert len(found.all("img", "src")) == 40
 
 

@@ -191,7 +191,7 @@ def test_a_file_with_nothing_but_a_torn_line_is_a_results_file(tmp_path: Path) -
 def test_a_file_with_something_else_is_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "inputs.jsonl"
     path.write_bytes(content)
-    with pytest.raises(JobError, match="holds something else than results: name another file"), ResultsFile(path):
+    with pytest.raises(JobError, match="exists and is not a results file: name another file"), ResultsFile(path):
         pass
 
     assert path.read_bytes() == content
