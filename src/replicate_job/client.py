@@ -39,34 +39,37 @@ RowInput = Mapping[str, Any]
 RowSource = Iterable[RowInput] | AsyncIterable[RowInput] | DataFrame | str | PathLike[str]
 
 
-class RunOptions(TypedDict, total=False):
-    """What ``run``, ``arun``, ``stream`` and ``astream`` take besides the job.
-
-    ``save_to``: the folder that gets ``<prediction_id>/`` with the output files. Without it nothing is saved, except
-    that the files of local runs go to the user's state folder.
-    ``key``: names the job in the journal; the same key never creates a second prediction.
-    ``token``, ``base_url``, ``journal``: in place of the environment's. ``local``: run on this machine.
-    ``allow_private_outputs``: fetch outputs also from this machine and private networks where the API is elsewhere.
-    The others replace the job's own; see ``Job``.
-    """
-
-    save_to: str | Path | None
+class _CommonOptions(TypedDict, total=False):
     key: str | None
+    save_to: str | Path | None
     token: str | None
     base_url: str | None
     journal: str | Path | None
     local: bool
     allow_private_outputs: bool
-    wait_for_completion: bool
-    poll_interval: float
-    max_poll_attempts: int
     cancel_after: str | None
     webhook: str | None
     webhook_events_filter: tuple[Literal["start", "output", "logs", "completed"], ...]
     allow_unknown: bool
 
 
-class BatchOptions(TypedDict, total=False):
+class RunOptions(_CommonOptions, total=False):
+    """What ``run``, ``arun``, ``stream`` and ``astream`` take besides the job.
+
+    ``key``: names the job in the journal; the same key never creates a second prediction.
+    ``save_to``: the folder that gets ``<prediction_id>/`` with the output files. Without it nothing is saved, except
+    that the files of local runs go to the user's state folder.
+    ``token``, ``base_url``, ``journal``: in place of the environment's. ``local``: run on this machine.
+    ``allow_private_outputs``: fetch outputs also from this machine and private networks where the API is elsewhere.
+    The others replace the job's own; see ``Job``.
+    """
+
+    wait_for_completion: bool
+    poll_interval: float
+    max_poll_attempts: int
+
+
+class BatchOptions(_CommonOptions, total=False):
     """What ``batch`` takes besides the job and its rows.
 
     ``key`` names the batch: the same key continues where an earlier call stopped. Without it a file names itself, and
@@ -77,11 +80,9 @@ class BatchOptions(TypedDict, total=False):
     ``save_to``: the folder for output files; without it nothing is saved. ``concurrency``: the most predictions that
     run at once. ``rate``: the most create requests, as ``"600/min"``, ``"10/s"``, ``"none"``. ``limit``: the most rows.
     ``retry_failed``, ``retry_uncertain`` (may pay twice), ``fail_fast``, ``max_predict_time`` (seconds): see
-    ``replicate-job batch --help``.
-    ``token``, ``base_url``, ``journal``, ``local``, ``allow_private_outputs`` and those of ``Job``: as for ``run``.
+    ``replicate-job batch --help``. The others are those of ``RunOptions``.
     """
 
-    key: str | None
     id: str | None
     rename: Mapping[str, str]
     ignore_columns: Iterable[str]
@@ -90,7 +91,6 @@ class BatchOptions(TypedDict, total=False):
     encoding: str | None
     header: bool | Iterable[str]
     quotes: bool
-    save_to: str | Path | None
     concurrency: int | None
     rate: str
     limit: int | None
@@ -98,15 +98,6 @@ class BatchOptions(TypedDict, total=False):
     retry_uncertain: bool
     fail_fast: bool
     max_predict_time: float | None
-    token: str | None
-    base_url: str | None
-    journal: str | Path | None
-    local: bool
-    allow_private_outputs: bool
-    cancel_after: str | None
-    webhook: str | None
-    webhook_events_filter: tuple[Literal["start", "output", "logs", "completed"], ...]
-    allow_unknown: bool
 
 
 class LogReporter:
@@ -148,12 +139,12 @@ def read_call(job: Job | str, input_data: Mapping[str, Any] | None, options: Run
     return RunCall(Ask(job, new_key() if key is None else key, _output_folder(options, settings)), settings)
 
 
-def _check_names(options: RunOptions | BatchOptions, known: type) -> None:
+def _check_names(options: _CommonOptions, known: type) -> None:
     if unknown := options.keys() - known.__annotations__.keys():
         raise TypeError(f"there is no option {min(unknown)!r}; there are {', '.join(known.__annotations__)}")
 
 
-def _read_job(job: Job | str, options: RunOptions | BatchOptions, correct_call: str) -> Job:
+def _read_job(job: Job | str, options: _CommonOptions, correct_call: str) -> Job:
     """The job with the options that replace its own. ``correct_call`` is how to pass a job file."""
     if isinstance(job, str):
         if job.endswith((".xs", ".toml", ".json")):
@@ -163,7 +154,7 @@ def _read_job(job: Job | str, options: RunOptions | BatchOptions, correct_call: 
     return msgspec.structs.replace(job, **own)
 
 
-def _read_settings(options: RunOptions | BatchOptions) -> Settings:
+def _read_settings(options: _CommonOptions) -> Settings:
     return read_settings(
         token=options.get("token"),
         base_url=options.get("base_url"),
@@ -173,7 +164,7 @@ def _read_settings(options: RunOptions | BatchOptions) -> Settings:
     )
 
 
-def _output_folder(options: RunOptions | BatchOptions, settings: Settings) -> str | None:
+def _output_folder(options: _CommonOptions, settings: Settings) -> str | None:
     folder = options.get("save_to")
     if folder is None and settings.local:
         folder = settings.state / "outputs"  # the local server deletes its own copies when it ends

@@ -1,4 +1,4 @@
-"""The headers of a Parquet file's pages, held against what pyarrow says of each column."""
+"""The headers of a Parquet file's pages, compared with pyarrow's metadata of each column."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ def test_a_page_that_is_too_large_is_the_error_of_its_row_group_alone(
     table = pa.table({"text": ["a", "b", "c" * 1001, "d", "e"]})
     parquet.write_table(table, tmp_path / "rows.parquet", row_group_size=2, use_dictionary=False)
 
-    found = list(open_rows(tmp_path / "rows.parquet"))
+    read_rows = list(open_rows(tmp_path / "rows.parquet"))
 
     problem = "text: a page of the row group is larger than 0 MB; "
     problem += "write the table with fewer rows a row group, or smaller cells"
-    assert [row.problem for row in found] == ["", "", problem, problem, ""]
-    assert [row.line for row in found] == [1, 2, 3, 4, 5]
+    assert [row.problem for row in read_rows] == ["", "", problem, problem, ""]
+    assert [row.line for row in read_rows] == [1, 2, 3, 4, 5]
 
 
 @given(st.binary(max_size=200))
