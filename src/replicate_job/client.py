@@ -199,6 +199,7 @@ class BatchCall:
         reader = partial(RowReader, job=self._job, options=self._columns)
         if isinstance(rows, str | PathLike):
             file, source = open_rows(rows, self._read_options()), Path(rows).resolve()
+            # ``within`` gives @path its meaning, which only rows of a file have.
             read = partial(reader, header=file.header(), typed=file.typed, within=(Path.cwd(), source.parent))
             return file, read, source
         if self._read_options() != ReadOptions():
@@ -229,6 +230,7 @@ class BatchCall:
     def _batch(self, context: Context) -> Batch:
         options = self._options
         source, columns = self._source, self._columns.identity
+        # Rows of an iterable cannot be recognised in a later call, so their batch gets a new name.
         name = batch_id(context.api, self._job, source, columns) if source else f"batch-{uuid.uuid4().hex[:16]}"
         return Batch(
             id=options.get("key") or name,

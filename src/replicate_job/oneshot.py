@@ -147,14 +147,15 @@ async def _read(call: RunCall, outcome: _Outcome) -> AsyncGenerator[str, None]:
         try:
             await outcome.run(context, call, pieces.put_nowait)
         finally:
-            pieces.put_nowait(None)
+            pieces.put_nowait(None)  # ends the loop below, also after an error
 
     async with call.open() as context:
+        # A task of its own: the job goes on to wait and save while the consumer is busy with a piece.
         running = asyncio.create_task(work(context))
         try:
             while (piece := await pieces.get()) is not None:
                 yield piece
-            await running
+            await running  # raises the error of the job
         finally:
             running.cancel()
             with suppress(asyncio.CancelledError, Exception):

@@ -54,7 +54,7 @@ async def open_session(  # noqa: PLR0913 - independent facts
     async with AsyncExitStack() as stack:
         base_url = settings.base_url
         if settings.local:
-            rate = None
+            rate = None  # Replicate's limits do not hold for this machine
             from replicate_job.local.options import Options  # noqa: PLC0415 - an extra, and slow to import
             from replicate_job.local.server import serve  # noqa: PLC0415 - an extra, and slow to import
 
@@ -68,7 +68,7 @@ async def open_session(  # noqa: PLR0913 - independent facts
         client = Client(transport, creates=rate, others=OTHER_RATE if rate else None, clock=clock)
         journal = await stack.enter_async_context(SQLiteJournal(settings.journal, clock=clock, token=settings.token))
         account = AccountNote(api, client, journal, is_needed=bool(settings.token) and not settings.local)
-        stack.push_async_callback(account.close)
+        stack.push_async_callback(account.close)  # before the journal and the client that it uses
         context = Context(
             api=api,
             client=client,

@@ -45,6 +45,7 @@ def write_report(results: Path, report: Path, *, title: str, command: str = "", 
     for result in read_records(results):
         findings.add(result)
     findings.series.settle()
+    # Two processes may write the report of one batch: each has a temporary file of its own.
     part = report.with_name(f".{report.name}.{os.getpid()}.part")
     try:
         report.parent.mkdir(parents=True, exist_ok=True)

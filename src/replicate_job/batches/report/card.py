@@ -45,6 +45,7 @@ class Cards:
             self._cards.append(card)
         self._seen += 1
         if len(self._cards) > 2 * LIMIT:
+            # The cards stay evenly spread: every second one goes, and from now on results are taken half as often.
             self._cards, self._stride = self._cards[::2], self._stride * 2
 
     def chosen(self) -> list[Card]:

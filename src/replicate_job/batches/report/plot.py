@@ -68,6 +68,7 @@ def plot_latency(series: Series) -> Plot | None:
     ticks = duration_ticks(max(high.values()))
     scale = _Scale(series, ticks[-1].value)
     curves = []
+    # A gap in the bins is a gap in the curve: a line across it would show latencies that were not measured.
     for run in _runs(list(known)):
         upper = scale.level(run, [high[number] for number in run])
         lower = scale.level(run, [known[number].least for number in run])
@@ -91,6 +92,7 @@ def plot_throughput(series: Series) -> Plot:
     good = [item.succeeded * factor for item in bins]
     every = [(item.succeeded + item.other) * factor for item in bins]
     layers = [("good", "succeeded", good, [0.0] * len(bins)), ("bad", "failed or canceled", every, good)]
+    # A layer of no height would still have a place in the legend.
     layers = [layer for layer in layers if layer[2] != layer[3]]
     curves = [
         f'<path class="{name}" d="{_path([*scale.steps(upper), *reversed(scale.steps(lower))])}Z"/>'

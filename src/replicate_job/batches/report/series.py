@@ -97,5 +97,6 @@ class Series:
                     wider[number // 2].merge(narrow)
                 else:
                     wider[number // 2] = narrow
+            # Two neighbours become one, so that no count is ever divided.
             self.bins, self.width = wider, self.width * 2
             self._first, self._last = self._first // 2, self._last // 2

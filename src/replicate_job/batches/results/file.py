@@ -56,7 +56,7 @@ class ResultsFile:
                     self._file = FileIO(self.path, "w")
                 else:
                     self._open()
-        except BaseException:
+        except BaseException:  # __exit__ does not run after an error in __enter__
             self._lock.release()
             raise
         return self
@@ -102,7 +102,7 @@ class ResultsFile:
         lines = encode(records)
         with _translated(OutputError, self._name):
             if self._is_stream and self._is_terminal():
-                lines = plain(lines.decode()).encode()
+                lines = plain(lines.decode()).encode()  # without control characters that a model may have written
             if self._is_stdout:
                 _print(lines)
             else:
@@ -135,7 +135,7 @@ class ResultsFile:
                 with self._part.open("wb") as part:
                     yield lambda records: part.write(encode(records))
                     part.flush()
-                    os.fsync(part.fileno())
+                    os.fsync(part.fileno())  # before the rename, or a power cut may leave an empty file
                 self._replace()
         finally:
             with suppress(OSError):

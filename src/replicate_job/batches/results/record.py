@@ -40,7 +40,7 @@ class _Record(msgspec.Struct):
     logs: str | None = None
 
 
-_encoder = msgspec.json.Encoder(enc_hook=str)
+_encoder = msgspec.json.Encoder(enc_hook=str)  # an input may hold a Path, which becomes text
 _decoder = msgspec.json.Decoder(_Record)
 
 
@@ -53,7 +53,7 @@ def to_record(result: Result, folder: Path) -> dict[str, Any]:
     prediction its fields are null, and ``error`` is the problem.
     """
     record: dict[str, Any] = {"line": result.line, "key": result.key} | result.to_dict()
-    record.pop("problem", None)
+    record.pop("problem", None)  # it comes last, and only where there is one
     record["input"] = name_files(result.input, result.sent)
     if result.status == NO_PREDICTION:
         record |= {name: value or None for name, value in record.items() if name != "line"}

@@ -29,6 +29,7 @@ class Spans:
 
     def add(self, start: float, end: float) -> None:
         """Add the time of a prediction. They come in any order; ``end`` is not before ``start``."""
+        # Of the spans, those from first up to last are so near that no pause is left between them and the new one.
         first = bisect_left(self._ends, start - self._pause)
         last = bisect_right(self._starts, end + self._pause)
         if first < last:

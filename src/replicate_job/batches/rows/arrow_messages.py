@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import io
 
 LARGEST_BATCH = 3 * LARGEST // 2
-"""Bytes of a batch of rows, decompressed, and three times those of all dictionaries, as pyarrow copies each twice."""
-_MAGIC = b"ARROW1\0\0"
+"""Bytes of a batch of rows, decompressed, and of all dictionaries, each of which is in memory three times."""
+_MAGIC = b"ARROW1\0\0"  # of a file; a stream starts with its first message
 _CONTINUATION = b"\xff\xff\xff\xff"  # begins a message, except in files from before 2019
 _DICTIONARY, _ROWS = 2, 3  # types of messages
 _BUFFER = 16  # bytes of the struct that gives the offset and length of a buffer
@@ -75,6 +75,7 @@ class ArrowMessages:
             if not 0 <= size <= LARGEST_BATCH:
                 raise _too_large() if size > 0 else ValueError("a message has a length that cannot be")
             body = self._file.read(size)
+            # Other messages, as the schema, hold no compressed data.
             kind = message.number(1, "<B")
             if kind in {_DICTIONARY, _ROWS}:
                 self._check(message.table(2), body, is_dictionary=kind == _DICTIONARY)

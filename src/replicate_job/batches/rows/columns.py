@@ -96,6 +96,7 @@ class ColumnMap:
         # A renamed column gets its input first, then a column of the input's exact name, then one that is like it.
         for name in sorted(names, key=lambda name: (name not in self._options.rename, name not in self._inputs)):
             self._input_of[name] = self._assign(name)
+        # Only now is it known which inputs are free, and so whether an ignored column may be a misspelt one.
         self._input_of |= {name: self._drop_ignored(name) for name in names}
         if refused := [name for name in names if self._is_refused(name)]:
             raise ColumnsError(self._refusal(header, refused))
@@ -113,6 +114,7 @@ class ColumnMap:
             return None
         if self._column_of.setdefault(input_name, name) == name:
             return input_name
+        # The column keeps its own name, as an unknown input: nothing is overwritten silently.
         self.duplicates[name] = input_name
         return name
 
@@ -126,6 +128,7 @@ class ColumnMap:
             return name
         if self._main_input:
             return self._main_input
+        # A column may differ from its input in case, unless several inputs differ only in case.
         folded, renamed = name.strip().casefold(), options.rename.values()
         alike = [known for known in self._inputs if known.casefold() == folded and known not in renamed]
         return alike[0] if len(alike) == 1 else name
@@ -141,6 +144,7 @@ class ColumnMap:
         input_name = self._input_of[name]
         if input_name is None or not self._is_known or (input_name in self._inputs and name not in self.duplicates):
             return False
+        # A likely mistake is refused even where unknown inputs are allowed: it would be paid for.
         return not self._allow_unknown or name in self.duplicates or bool(self._similar(input_name))
 
     def _find_main_input(self, header: Header) -> str | None:

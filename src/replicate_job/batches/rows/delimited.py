@@ -114,6 +114,7 @@ class DelimitedRows(Rows):
         self._doubts = _QuoteDoubts()
         with reading(self._file, self._options.encoding) as opened:
             sample = opened.peek(SAMPLE).decode(errors="replace")
+            # Where quotes are text, they must not hide a separator from the csv module.
             dialect = self._recognise(sample if self._options.quotes else sample.replace('"', "'"))
             with TextIOWrapper(opened, encoding="utf-8", errors="surrogateescape", newline="") as text:
                 lines = _Lines(text)
@@ -122,6 +123,7 @@ class DelimitedRows(Rows):
                 reader = _TableReader(lines, dialect, self._doubts)
                 table = iter(reader)
                 header, first_rows = self._read_header(table)
+                # The reader can check the number of cells only from here on.
                 reader.width, reader.least = len(header.names), header.least
                 yield header, chain(first_rows, table), dialect
 
@@ -299,6 +301,7 @@ class _TableReader:
         lines, width = self._lines, self.width
         if width is None:
             return _TableRow(start, cells, lines.fault)
+        # Spreadsheets add blank cells to some rows, and leave blank cells at the end out of others.
         if len(cells) > width and not any(map(str.strip, cells[width:])):
             cells = cells[:width]
         elif self.least <= len(cells) < width:

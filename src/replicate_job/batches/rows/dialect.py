@@ -54,6 +54,7 @@ def recognise(sample: str, usual: str) -> str:
     lines = [line for line in sample.splitlines(keepends=True)[:_LINES] if line.strip()]
     if not lines:
         return usual
+    # The usual separator is tried first, then the others by how often they are in the first line.
     order = sorted(SEPARATORS, key=lambda separator: (separator != usual, -lines[0].count(separator)))
     for separator in order:
         if separator in lines[0] and _is_even(lines, separator):
@@ -71,6 +72,6 @@ def _is_even(lines: list[str], separator: str) -> bool:
             widths = {len(cells) for cells in csv.reader(lines, delimiter=separator, quoting=quoting) if cells}
         except csv.Error:
             continue
-        if len(widths) == 1 and widths != {1}:
+        if len(widths) == 1 and widths != {1}:  # a separator that separates nothing is always even
             return True
     return False

@@ -84,7 +84,7 @@ def _is_json(line: bytes) -> bool:
 
 
 def read_document(file: BinaryIO, name: str, largest: int = LARGEST) -> Sequence[msgspec.Raw]:
-    """The rows, each as it is written. Raises JobError for a document that is too large or has not one list.
+    """The rows, each as it is written. Raises JobError for a document that is too large, or has several lists.
 
     A document of more than ``largest`` bytes was compressed; the limits for such documents hold for it.
     """
@@ -101,9 +101,10 @@ def read_document(file: BinaryIO, name: str, largest: int = LARGEST) -> Sequence
             problem = f"several JSON values one after the other; {_jq('.', name)} reads them"
         raise JobError(f"{name} is not a JSON document: {problem}") from None
     lists = {key: raw for key, raw in members.items() if bytes(raw).startswith(b"[")}
+    # Lists of objects go first: an object with rows often has lists of names or numbers beside them.
     tables = {key: raw for key, raw in lists.items() if bytes(raw)[1:].lstrip().startswith(b"{")} or lists
     if not tables:
-        return [msgspec.Raw(text)]
+        return [msgspec.Raw(text)]  # one object without lists is one row
     if len(tables) > 1:
         first = next(iter(tables))
         raise JobError(

@@ -49,6 +49,7 @@ def _frame_rows(frame: DataFrame) -> Iterator[Mapping[str, Any]]:
     if hasattr(whole, "iter_rows"):  # polars
         yield from cast("Iterable[Mapping[str, Any]]", whole.iter_rows(named=True))
         return
+    # In chunks, as a copy of the whole DataFrame as dictionaries may not fit into memory.
     for start in range(0, len(whole), _CHUNK):
         yield from whole.iloc[start : start + _CHUNK].to_dict("records")
 

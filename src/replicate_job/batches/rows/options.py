@@ -73,7 +73,7 @@ def _format_by_suffix(file: str, *, regular: bool) -> str:
     for name, suffixes in FORMATS.items():
         if suffix in suffixes:
             return name
-    if not regular:
+    if not regular:  # a pipe, as <(…) makes it in a shell, has a name that says nothing
         return "jsonl"
     advice = _ADVICE.get(path.suffix, f"or say what it is: --format {', '.join(FORMATS)}")
     known = [suffix for suffixes in FORMATS.values() for suffix in suffixes]

@@ -46,7 +46,7 @@ class ParquetRows(Rows):
         if not regular:
             raise JobError(f"{file}: Parquet cannot be read from a pipe; save it as a file first")
         self._file = file
-        self.count()
+        self.count()  # a damaged file is refused at once, before the batch begins
 
     def header(self) -> Header:
         with self._opened() as (_, opened, _):
@@ -56,6 +56,7 @@ class ParquetRows(Rows):
         with self._opened() as (file, opened, counts):
             first = 1
             for group, count in enumerate(counts):
+                # A damaged group still has its number of rows, so that those after it keep their lines.
                 rows = chain(_read_group(file, opened, group), repeat(({}, "the file is damaged here")))
                 for line, (values, problem) in enumerate(islice(rows, count), first):
                     yield Row(line, values, problem)
@@ -96,7 +97,7 @@ def _read_group(
     try:
         shared, problem = _check_pages(file, columns, _categories(opened.schema_arrow))
     except READ_ERRORS:
-        return
+        return  # the caller fills up with rows that say so
     if problem := _oversize(metadata.num_rows, columns, values) or problem:
         yield from repeat(({}, problem), metadata.num_rows)
         return

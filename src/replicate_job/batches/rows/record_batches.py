@@ -43,6 +43,7 @@ def read_batch(batch: pa.RecordBatch) -> Iterator[tuple[dict[str, Any], str]]:
     if batch.nbytes <= BLOCK and sum(map(weight, filter(_is_deep, batch.columns))) <= ROW_HEAVIEST:
         yield from map(_read_row, _to_python(batch))
         return
+    # Together the rows are too large: one after another they may fit, and one that does not is found.
     for index in range(batch.num_rows):
         row = batch.slice(index, 1)
         problem = _oversize(row)
@@ -133,4 +134,5 @@ def _to_python(batch: pa.RecordBatch) -> list[dict[str, Any] | str]:
     except READ_ERRORS as error:
         if batch.num_rows == 1:
             return [first_line(error)]
+        # One value spoils the whole batch: row by row, only its row is lost.
         return [row for index in range(batch.num_rows) for row in _to_python(batch.slice(index, 1))]

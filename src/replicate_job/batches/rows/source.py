@@ -53,7 +53,7 @@ def _opened(file: str) -> Iterator[BinaryIO]:
     if file == "-":
         yield sys.stdin.buffer
     else:
-        with Path(file).open("rb", SAMPLE) as opened:
+        with Path(file).open("rb", SAMPLE) as opened:  # peek shows no more than the buffer holds
             yield opened
 
 

@@ -43,7 +43,7 @@ class ValueReader:
         kinds = {type_name(schema) for schema in schemas}
         if all(map(_takes_text, schemas)) and kinds == {"string"}:
             read = _typed_choice if any("enum" in schema for schema in schemas) else _typed_plain
-            return (read, str) if self._typed else (_plain_cell, None)
+            return (read, str) if self._typed else (_plain_cell, None)  # a cell must lose its blanks
         if self._typed:
             return partial(self._typed_value, schemas=schemas, kinds=kinds), _PYTHON_TYPES.get("".join(kinds))
         return partial(self._cell, schemas=schemas), None
