@@ -1,9 +1,9 @@
-"""What the local server adds to a prediction, and how many status reads it answers, empty and with much stored.
+"""The time that the local server adds to a prediction, and its status reads a second, with an empty and a full store.
 
-The same Cog server (``replicate/hello-world``) is called in turns directly and through ``replicate-job serve``: POST
-with ``Prefer: wait``, on a kept connection, one after another. Status reads and lists come from 16 clients at once and
-are counted per second of the server's own CPU time, which is what one core can do. On Linux only: it finds the Cog
-server below the other's process.
+One Cog server (``replicate/hello-world``) is called alternately directly and through ``replicate-job serve``: POST with
+``Prefer: wait``, over one connection, one request after another. Status reads and lists come from 16 clients at once.
+They are counted per second of the server's CPU time, which is what one core can do. Linux only, as it finds the Cog
+server among the child processes of the local server in /proc.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 import msgspec
 from pyreqwest.client import Client, ClientBuilder
-from report import describe, keep, machine, table
+from report import describe, machine, table, write_json
 
 from replicate_job.local.cog.process_group import SCRATCH
 from replicate_job.local.prediction import Ended, LocalPrediction, PredictionRequest, new_id
@@ -35,8 +35,8 @@ AT_ONCE = 16
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
-class Measured(msgspec.Struct, frozen=True):
-    """Milliseconds a prediction, directly and through the server, and operations per second of its CPU."""
+class Figures(msgspec.Struct, frozen=True):
+    """Milliseconds of a prediction, directly and through the server; operations a second of CPU time; megabytes."""
 
     stored: int
     direct: float
@@ -56,21 +56,21 @@ def main() -> None:
     parser.add_argument("--stored", type=int, default=100_000, help="predictions in the second server's store")
     parser.add_argument("--rounds", type=int, default=300, help="predictions, each directly and through the server")
     parser.add_argument("--json", type=Path, help="a file for the figures")
-    given = parser.parse_args()
-    measured = [asyncio.run(measure(stored, given.rounds)) for stored in (0, given.stored)]
+    arguments = parser.parse_args()
+    measured = [asyncio.run(measure(stored, arguments.rounds)) for stored in (0, arguments.stored)]
     print(describe(machine()))
     head = ["stored", "direct, ms", "through, ms", "added, ms", "GET/s", "list pages/s", "creates/s", "memory, MB"]
     rows = [
-        [f"{each.stored:,}"]
-        + [f"{number:.2f}" for number in (each.direct, each.through, each.added)]
-        + [f"{number:,.0f}" for number in (each.gets, each.lists, each.creates, each.memory)]
-        for each in measured
+        [f"{figures.stored:,}"]
+        + [f"{number:.2f}" for number in (figures.direct, figures.through, figures.added)]
+        + [f"{number:,.0f}" for number in (figures.gets, figures.lists, figures.creates, figures.memory)]
+        for figures in measured
     ]
     print(table(head, rows))
-    keep(given.json, {"machine": machine(), "measured": msgspec.to_builtins(measured)})
+    write_json(arguments.json, {"machine": machine(), "measured": msgspec.to_builtins(measured)})
 
 
-async def measure(stored: int, rounds: int) -> Measured:
+async def measure(stored: int, rounds: int) -> Figures:
     with tempfile.TemporaryDirectory() as folder:
         fill(Path(folder), stored)
         with server(Path(folder)) as (process, base_url):
@@ -78,17 +78,17 @@ async def measure(stored: int, rounds: int) -> Measured:
                 return await _measure(client, process, base_url, stored, rounds)
 
 
-async def _measure(client: Client, process: int, base_url: str, stored: int, rounds: int) -> Measured:
-    facts = await ask(client, "GET", f"{base_url}/v1/models/{MODEL}")
-    body = {"version": facts["latest_version"]["id"], "input": {"text": "Ada"}}
+async def _measure(client: Client, process: int, base_url: str, stored: int, rounds: int) -> Figures:
+    model = await ask(client, "GET", f"{base_url}/v1/models/{MODEL}")
+    body = {"version": model["latest_version"]["id"], "input": {"text": "Ada"}}
     first = await ask(client, "POST", f"{base_url}/v1/predictions", body, prefer="wait")
-    assert first["output"] == "hello Ada", first  # noqa: S101 - else the figures mean nothing
-    cog, made = find_cog(process), list[str]()
+    assert first["output"] == "hello Ada", first  # noqa: S101 - without it the figures mean nothing
+    cog, ids = find_cog(process), list[str]()
 
     async def direct() -> None:
-        # As its gateway does, on a connection of its own; the answer comes at once and not as a stream.
-        made.append(new_id())
-        await ask(client, "PUT", f"{cog}/predictions/{made[-1]}", {"input": body["input"]})
+        # As the local server calls it, but for the answer, which comes whole and not as a stream.
+        ids.append(new_id())
+        await ask(client, "PUT", f"{cog}/predictions/{ids[-1]}", {"input": body["input"]})
 
     async def through() -> None:
         await ask(client, "POST", f"{base_url}/v1/predictions", body, prefer="wait")
@@ -101,13 +101,13 @@ async def _measure(client: Client, process: int, base_url: str, stored: int, rou
 
     times: dict[Any, list[float]] = {direct: [], through: []}
     for _ in range(rounds):
-        for call, found in times.items():
+        for call, milliseconds in times.items():
             start = time.perf_counter()
             await call()
-            found.append((time.perf_counter() - start) * 1000)
-    for id in made:  # noqa: A001 - the API's own name
-        shutil.rmtree(SCRATCH / id)  # what coglet keeps of a prediction, and only a gateway removes
-    return Measured(
+            milliseconds.append((time.perf_counter() - start) * 1000)
+    for prediction_id in ids:
+        shutil.rmtree(SCRATCH / prediction_id)  # coglet leaves these folders for the local server to remove
+    return Figures(
         stored,
         direct=median(times[direct]),
         through=median(times[through]),
@@ -121,12 +121,12 @@ async def _measure(client: Client, process: int, base_url: str, stored: int, rou
 async def rate(process: int, call: Callable[[], Awaitable[None]], count: int) -> float:
     """Calls per second of the server's CPU time."""
 
-    async def some(number: int) -> None:
+    async def repeat(number: int) -> None:
         for _ in range(number):
             await call()
 
     before = cpu(process)
-    await asyncio.gather(*(some(count // AT_ONCE) for _ in range(AT_ONCE)))
+    await asyncio.gather(*(repeat(count // AT_ONCE) for _ in range(AT_ONCE)))
     return count // AT_ONCE * AT_ONCE / (cpu(process) - before)
 
 
@@ -161,7 +161,7 @@ def server(state: Path) -> Iterator[tuple[int, str]]:
 
 
 def find_cog(ancestor: int) -> str:
-    """The origin of the Cog server that runs below this process."""
+    """The URL of the Cog server among the descendants of this process."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             words = (folder / "cmdline").read_bytes().split(b"\0")
@@ -171,7 +171,7 @@ def find_cog(ancestor: int) -> str:
                 return f"http://{words[words.index(b'--host') + 1].decode()}:{port}"
         except OSError:
             continue
-    raise SystemExit("no Cog server was found below the local server")
+    raise SystemExit("no Cog server was found among the processes of the local server")
 
 
 def _is_below(process: int, ancestor: int) -> bool:
@@ -188,7 +188,7 @@ def cpu(process: int) -> float:
 
 
 def memory(process: int) -> float:
-    """Megabytes that are its own or its share (PSS)."""
+    """Megabytes of memory, with its share of what processes have in common (PSS)."""
     lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 

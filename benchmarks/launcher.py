@@ -1,9 +1,9 @@
-"""Run one command, and print what it cost: a small process, so that nothing of a big one is counted.
+"""Run one command, and print what it cost.
 
 ``python -I -S launcher.py STDOUT COMMAND...`` sends the command's stdout to the file STDOUT and prints six numbers:
 the Unix time of its exit, seconds from its start to its exit, seconds of user and of system CPU time, its peak resident
 memory as ``ru_maxrss`` has it, its exit code. On Linux ``ru_maxrss`` is never below the size of the process that
-started the command, which is why the benchmark itself, with a server inside, does not start it.
+started the command, so this small process starts it, and not the benchmark, which has a server inside.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""A batch too big for memory: does it stay as fast, and as small, from its first row to its last? Linux only.
+"""Whether a batch of a million rows is as fast, and takes as little memory, at its end as at its start. Linux only.
 
-``replicate-job batch`` makes a prediction for each row, over at once, on a scripted API in another process that forgets
-what is over. Every few seconds the rows of its results and its resident memory are noted. Rates are rows a second over
-the first and the last tenth of the rows; memory is that of the first sample after 10%, and of the last one.
+``replicate-job batch`` makes an instant prediction for each row, on a scripted API in another process that forgets
+ended predictions. Every few seconds a sample counts the rows with results and measures the batch's resident memory.
+Rates are rows a second over the first and the last tenth of the rows. Memory is that of the first sample after 10 %,
+and of the last one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 from peers import CACHE, OURS, install
-from report import describe, keep, machine, table
+from report import describe, machine, table, write_json
 from server import Server, Stats
 
 MODEL = "replicate/hello-world"
@@ -26,15 +27,15 @@ ROWS, RESULTS, JOURNAL = "rows.jsonl", "results.jsonl", "journal.db"
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """``at`` is seconds since the start, ``rss`` bytes of memory of the client, ``done`` rows with a result."""
+    """``at`` is seconds since the start, ``rss`` bytes of resident memory of the batch, ``done`` rows with a result."""
 
     at: float
     done: int
     rss: int
 
 
-class Client:
-    """``replicate-job batch`` at work in ``home``."""
+class BatchProcess:
+    """A process of ``replicate-job batch`` in the folder ``home``."""
 
     def __init__(self, program: str, environment: Mapping[str, str], home: Path) -> None:
         command = [program, "batch", MODEL, ROWS, "--results", RESULTS, "--no-save", "--no-report", "--rate", "none"]
@@ -43,7 +44,7 @@ class Client:
         self._results, self._done, self._read = home / RESULTS, 0, 0
 
     def watch(self, every: float) -> list[Sample]:
-        """A sample each ``every`` seconds until the process ends. Raises SystemExit where it does not end well."""
+        """A sample each ``every`` seconds until the process ends. Raises SystemExit if it fails."""
         samples = [Sample(0.0, 0, 0)]
         while self._process.poll() is None:
             samples.append(Sample(time.perf_counter() - self._start, self._count(), self._rss() or samples[-1].rss))
@@ -65,13 +66,13 @@ class Client:
         return self._done
 
     def _rss(self) -> int:
-        """0 when the process is gone."""
+        """Bytes of resident memory; 0 once the process has ended."""
         facts = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
         return next((int(line.split()[1]) * 1024 for line in facts if line.startswith("VmRSS:")), 0)
 
 
 def reached(samples: Sequence[Sample], done: float) -> Sample:
-    """When so many rows were done, between two samples in proportion; the memory is that of the later one."""
+    """When so many rows were done, interpolated between two samples; the memory is that of the later one."""
     for before, after in pairwise(samples):
         if after.done >= done:
             part = (done - before.done) / max(1, after.done - before.done)
@@ -101,8 +102,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=1_000_000, help="rows (1000000)")
     parser.add_argument("--every", type=float, default=5.0, help="seconds between two samples (5)")
-    parser.add_argument("--remember", default="20000", help="ended predictions that the server keeps (20000)")
-    parser.add_argument("--cache", type=Path, default=CACHE, help="where the client's environment is kept")
+    parser.add_argument("--remember", default="20000", help="ended predictions that the server remembers (20000)")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="the folder of the client's environment")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there")
     arguments = parser.parse_args()
     ours = install(arguments.cache)[OURS]
@@ -111,12 +112,12 @@ def main() -> None:
         with (home / ROWS).open("w") as rows:
             rows.writelines(f'{{"text": "row {row}"}}\n' for row in range(arguments.count))
         environment = ours.environment(server, home)
-        samples = Client(ours.program("replicate-job"), environment, home).watch(arguments.every)
+        samples = BatchProcess(ours.program("replicate-job"), environment, home).watch(arguments.every)
         journal, stats = sum(file.stat().st_size for file in home.glob(f"{JOURNAL}*")), server.stats()
     facts = machine()
     print(f"{describe(facts)}\n")
     print(table(["of the whole batch", ""], summary(samples, arguments.count, journal, stats)))
-    keep(arguments.json, {"machine": facts, "count": arguments.count, "journal": journal, "samples": samples})
+    write_json(arguments.json, {"machine": facts, "count": arguments.count, "journal": journal, "samples": samples})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The clients that are compared, each in a virtual environment of its own."""
+"""The clients that are compared, each installed in a virtual environment of its own."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ CACHE = user_cache_path("replicate-job-benchmarks", appauthor=False)
 OURS, V1, V2 = "replicate-job", "replicate==1.0.7", "replicate==2.0.0b4"
 
 
-class Served(Protocol):
-    """An API that runs somewhere, as ``ScriptedAPI`` and ``server.Server`` do."""
+class RunningAPI(Protocol):
+    """A running API: a ``ScriptedAPI`` or a ``server.Server``."""
 
     @property
     def base_url(self) -> str: ...
@@ -28,7 +28,7 @@ class Served(Protocol):
 
 
 class Peer(msgspec.Struct, frozen=True):
-    """A client that is installed, and how to call it."""
+    """An installed client, and how to call it."""
 
     name: str
     bin: Path
@@ -41,8 +41,8 @@ class Peer(msgspec.Struct, frozen=True):
         short = {OURS: "ours", V1: "v1", V2: "v2"}[self.name]
         return [self.program("python"), str(SCRIPTS / f"{work}_{short}.py"), *arguments]
 
-    def environment(self, api: Served, home: Path) -> Mapping[str, str]:
-        """Nothing of the caller's but PATH. ``home`` keeps the state of replicate-job from one run to the next."""
+    def environment(self, api: RunningAPI, home: Path) -> Mapping[str, str]:
+        """The variables of its process, of which only PATH is the caller's. State is in ``home``."""
         return {
             "PATH": os.defpath,
             "HOME": str(home),
@@ -50,15 +50,15 @@ class Peer(msgspec.Struct, frozen=True):
             "LANG": "C.UTF-8",
             "TERM": "xterm-256color",
             **api.environment,
-            # The one client that wants the version in its base URL.
+            # Only this client expects the version in its base URL.
             "REPLICATE_BASE_URL": api.base_url + ("/v1" if self.name == V2 else ""),
         }
 
 
 def install(cache: Path) -> dict[str, Peer]:
-    """Make the environments that are missing, and put this source tree, as it is now, into its own."""
+    """Make the missing environments, and install this source tree as it is now."""
     ours = make_environment(cache, OURS)
-    # Not editable: others' environments hold compiled files in site-packages too, and a tree may change meanwhile.
+    # Not editable: the other clients have compiled files in site-packages too, and the tree may change meanwhile.
     pip_install(ours, str(ROOT))
     peers = {OURS: Peer(OURS, ours)}
     for requirement in (V1, V2):

@@ -1,4 +1,4 @@
-"""What a command, run as a process of its own, took."""
+"""Runs a command in a process of its own, and measures its time and memory."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from pathlib import Path
 import msgspec
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
-# ru_maxrss is in KiB, on macOS in bytes.
-RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes: ru_maxrss is in KiB, on macOS in bytes
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -31,12 +30,12 @@ class Run(msgspec.Struct, frozen=True):
 
 
 def run(command: Sequence[str], environment: Mapping[str, str], folder: Path, *, terminal: bool = False) -> Run:
-    """Run ``command`` in ``folder``. ``terminal``: its stderr is a terminal, as where a person watches."""
+    """Run ``command`` in ``folder``. With ``terminal``, its stderr is a terminal, so that it shows progress."""
     out = folder / "stdout"
-    whole = [sys.executable, "-I", "-S", str(LAUNCHER), str(out), *command]
-    with _screen() if terminal else _pipe() as (stderr, told):
+    launched = [sys.executable, "-I", "-S", str(LAUNCHER), str(out), *command]
+    with _screen() if terminal else _pipe() as (stderr, pieces):
         measured = subprocess.run(
-            whole,
+            launched,
             check=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -45,7 +44,7 @@ def run(command: Sequence[str], environment: Mapping[str, str], folder: Path, *,
             cwd=folder,
         )
     exited, wall, user, system, peak, code = map(float, measured.stdout.split())
-    return Run(exited, wall, user + system, int(peak) * RSS_UNIT, int(code), out.read_text(), b"".join(told).decode())
+    return Run(exited, wall, user + system, int(peak) * RSS_UNIT, int(code), out.read_text(), b"".join(pieces).decode())
 
 
 @contextmanager
@@ -59,20 +58,20 @@ def _screen() -> Iterator[tuple[int, list[bytes]]]:
 
 
 def _read(reading: int, writing: int) -> Iterator[tuple[int, list[bytes]]]:
-    """Give the writing end and, after it, all that came."""
-    told: list[bytes] = []
+    """Yield the writing end, and the pieces that are read from it, which are complete after the ``with``."""
+    pieces: list[bytes] = []
 
     def drain() -> None:
         try:
             while piece := os.read(reading, 65536):
-                told.append(piece)
-        except OSError:  # how Linux says that a terminal's other side is closed
+                pieces.append(piece)
+        except OSError:  # Linux raises it when the other side of a terminal is closed
             return
 
     thread = threading.Thread(target=drain)
     thread.start()
     try:
-        yield writing, told
+        yield writing, pieces
     finally:
         os.close(writing)
         thread.join()

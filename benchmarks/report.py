@@ -13,7 +13,7 @@ import msgspec
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """The middle and the ends of some numbers."""
+    """The median, the least and the most of some numbers."""
 
     median: float
     least: float
@@ -21,20 +21,27 @@ class Spread(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, numbers: Iterable[float]) -> Spread:
-        found = sorted(numbers)
-        return cls(median(found), found[0], found[-1])
+        ordered = sorted(numbers)
+        return cls(median(ordered), ordered[0], ordered[-1])
 
     def show(self, digits: int = 2) -> str:
         return f"**{self.median:.{digits}f}** ({self.least:.{digits}f} to {self.most:.{digits}f})"
 
 
 def ratios(numbers: Sequence[float], base: Sequence[float]) -> Spread:
-    """Of each number to the one that was measured in the same round."""
+    """The ratio of each number to that of the same round in ``base``."""
     return Spread.of(number / other for number, other in zip(numbers, base, strict=True))
 
 
+def rotated(names: Iterable[str], number: int) -> list[str]:
+    """The names in an order of that round's own, so that each client is sometimes first."""
+    names = list(names)
+    start = number % len(names)
+    return names[start:] + names[:start]
+
+
 def machine() -> dict[str, Any]:
-    """What the numbers depend on, without anything that names the machine."""
+    """The facts that the numbers depend on; none of them names the machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"cores": cores, "python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
 
@@ -44,11 +51,11 @@ def describe(facts: dict[str, Any]) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Markdown; all columns but the first are numbers, to the right."""
+    """A table in Markdown; all columns but the first are aligned to the right."""
     rule = ["---", *["---:"] * (len(head) - 1)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
 
 
-def keep(path: Path | None, content: dict[str, Any]) -> None:
+def write_json(path: Path | None, content: dict[str, Any]) -> None:
     if path:
         path.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")

@@ -1,8 +1,8 @@
 """The scripted API in a process of its own, for clients that are measured in another.
 
-It prints one line of JSON, ``{"base_url", "token"}``, and answers until its stdin ends. A line ``stats`` there is
-answered by another: ``requests`` by operation, ``predictions`` created, requests ``throttled`` by the rate limit, and
-``cpu``, the seconds of CPU time that all this took. Predictions are over at once unless ``--duration`` says otherwise.
+It prints one line of JSON, ``{"base_url", "token"}``, and serves until its stdin ends. For a line ``stats`` on stdin
+it prints another line: ``requests`` by operation, ``predictions`` created, requests ``throttled`` by the rate limit,
+and ``cpu``, its CPU time in seconds. Predictions end at once unless ``--duration`` says otherwise.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from replicate_job.serving.faults import OPERATIONS
 from replicate_job.testing import Script, ScriptedAPI
 
 
-class Address(msgspec.Struct, frozen=True):
+class ServerAddress(msgspec.Struct, frozen=True):
     base_url: str
     token: str
 
@@ -34,12 +34,12 @@ class Stats(msgspec.Struct, frozen=True):
 
 
 class Server:
-    """A process that runs this script, until its ``with`` ends."""
+    """A process that runs this script until the ``with`` block ends."""
 
     def __init__(self, *options: str) -> None:
         command = [sys.executable, __file__, *options]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self._address = msgspec.json.decode(self._read(), type=Address)
+        self._address = msgspec.json.decode(self._read(), type=ServerAddress)
 
     @property
     def base_url(self) -> str:
@@ -47,7 +47,7 @@ class Server:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """As ``ScriptedAPI.environment``."""
+        """The variables with which a client uses this API, as in ``ScriptedAPI.environment``."""
         return {"REPLICATE_API_TOKEN": self._address.token, "REPLICATE_BASE_URL": self.base_url}
 
     def stats(self) -> Stats:
@@ -72,16 +72,16 @@ def main() -> None:
     parser.add_argument("--duration", type=float, default=0.0, help="seconds that a prediction takes (0)")
     parser.add_argument("--list-lag", type=float, default=0.0, help="seconds until a prediction is listed (0)")
     parser.add_argument("--faults", default="", help="in the language of replicate_job.serving.faults, as rate=600/min")
-    parser.add_argument("--remember", type=int, help="requests, and ended predictions, that are kept (all)")
+    parser.add_argument("--remember", type=int, help="requests, and ended predictions, that it remembers (all)")
     arguments = parser.parse_args()
     script = Script(duration=arguments.duration, boot=0, output="hello")
     with ScriptedAPI(
         script=script, faults=arguments.faults, list_lag=arguments.list_lag, remember=arguments.remember
     ) as api:
-        tell(Address(api.base_url, api.token))
+        send(ServerAddress(api.base_url, api.token))
         for line in sys.stdin:
             if line == "stats\n":
-                tell(stats(api))
+                send(stats(api))
 
 
 def stats(api: ScriptedAPI) -> Stats:
@@ -89,8 +89,8 @@ def stats(api: ScriptedAPI) -> Stats:
     return Stats(counts, api.created, api.faults.throttled, time.process_time())
 
 
-def tell(what: msgspec.Struct) -> None:
-    print(msgspec.json.encode(what).decode(), flush=True)
+def send(message: msgspec.Struct) -> None:
+    print(msgspec.json.encode(message).decode(), flush=True)
 
 
 if __name__ == "__main__":

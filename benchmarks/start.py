@@ -1,8 +1,8 @@
-"""From nothing to a prediction that exists: the whole process, against the official Python clients.
+"""The time from the start of a process to a created prediction, compared with the official Python clients.
 
-Every round runs each command once, in an order that turns, against one scripted API on loopback; a ratio is taken
-within a round. ``replicate-job run --no-wait`` writes its intent to the journal and checks the input before it sends
-anything, which the others do not do. ``python -c pass`` is the floor.
+Every round runs each command once, in a rotating order, against one scripted API on loopback. Ratios are taken within a
+round. Only ``replicate-job run --no-wait`` writes its intent to a journal and checks the input before it sends it.
+``python -c pass`` is the least that any of them can take.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from peers import CACHE, OURS, V1, V2, Peer, install
 from process import Run, run
-from report import Spread, describe, keep, machine, ratios, table
+from report import Spread, describe, machine, ratios, rotated, table, write_json
 
 from replicate_job.testing import ScriptedAPI
 
@@ -30,8 +30,8 @@ class Contender(msgspec.Struct, frozen=True):
     command: list[str]
 
 
-class Measured(msgspec.Struct, frozen=True):
-    """``requests`` of one run; the runs, one a round."""
+class Runs(msgspec.Struct, frozen=True):
+    """The runs of a command, one in each round, and the requests that each sent."""
 
     runs: list[Run]
     requests: list[int]
@@ -62,50 +62,49 @@ def contenders(peers: Mapping[str, Peer], version: str) -> dict[str, Contender]:
     }
 
 
-def measure(api: ScriptedAPI, peers: Mapping[str, Peer], rounds: int) -> dict[str, Measured]:
-    """Run all, ``rounds`` times after a round that warms the caches and does not count."""
-    found = contenders(peers, api.models[MODEL].version_ids[0])
-    results = {name: Measured([], []) for name in found}
+def measure(api: ScriptedAPI, peers: Mapping[str, Peer], rounds: int) -> dict[str, Runs]:
+    """Run all commands ``rounds`` times, after a round that fills caches and does not count."""
+    commands = contenders(peers, api.models[MODEL].version_ids[0])
+    results = {name: Runs([], []) for name in commands}
     with tempfile.TemporaryDirectory() as home:
         for number in range(-1, rounds):
-            names = list(found)
-            for name in names[number % len(names) :] + names[: number % len(names)]:
-                ran, requests = once(api, found[name], Path(home), created=name != BARE)
+            for name in rotated(commands, number):
+                ended, requests = once(api, commands[name], Path(home), created=name != BARE)
                 if number >= 0:
-                    results[name].runs.append(ran)
+                    results[name].runs.append(ended)
                     results[name].requests.append(requests)
     return results
 
 
 def once(api: ScriptedAPI, contender: Contender, home: Path, *, created: bool) -> tuple[Run, int]:
     requests, predictions = len(api.requests), len(api.predictions)
-    ran = run(contender.command, contender.peer.environment(api, home), home)
-    if ran.code or len(api.predictions) != predictions + created:
-        raise SystemExit(f"{contender.command} exited with {ran.code}: {ran.stderr}")
-    return ran, len(api.requests) - requests
+    ended = run(contender.command, contender.peer.environment(api, home), home)
+    if ended.code or len(api.predictions) != predictions + created:
+        raise SystemExit(f"{contender.command} exited with {ended.code}: {ended.stderr}")
+    return ended, len(api.requests) - requests
 
 
-def rows(results: Mapping[str, Measured]) -> list[list[str]]:
+def rows(results: Mapping[str, Runs]) -> list[list[str]]:
     base = results[BASE]
     return [
         [
             name,
-            ratios(found.wall, base.wall).show(),
-            ratios(found.cpu, base.cpu).show(),
-            f"{ratios(found.peak, base.peak).median:.2f}",
-            f"{max(found.requests)}",
-            f"{Spread.of(found.wall).median * 1000:.0f}",
-            f"{Spread.of(found.cpu).median * 1000:.0f}",
-            f"{Spread.of(found.peak).median:.0f}",
+            ratios(runs.wall, base.wall).show(),
+            ratios(runs.cpu, base.cpu).show(),
+            f"{ratios(runs.peak, base.peak).median:.2f}",
+            f"{max(runs.requests)}",
+            f"{Spread.of(runs.wall).median * 1000:.0f}",
+            f"{Spread.of(runs.cpu).median * 1000:.0f}",
+            f"{Spread.of(runs.peak).median:.0f}",
         ]
-        for name, found in results.items()
+        for name, runs in results.items()
     ]
 
 
-def content(results: Mapping[str, Measured], facts: dict[str, Any]) -> dict[str, Any]:
+def content(results: Mapping[str, Runs], facts: dict[str, Any]) -> dict[str, Any]:
     raw = {
-        name: {"wall": found.wall, "cpu": found.cpu, "peak_mb": found.peak, "requests": found.requests}
-        for name, found in results.items()
+        name: {"wall": runs.wall, "cpu": runs.cpu, "peak_mb": runs.peak, "requests": runs.requests}
+        for name, runs in results.items()
     }
     return {"machine": facts, "base": BASE, "runs": raw}
 
@@ -113,7 +112,7 @@ def content(results: Mapping[str, Measured], facts: dict[str, Any]) -> dict[str,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15, help="rounds that count (default 15)")
-    parser.add_argument("--cache", type=Path, default=CACHE, help="where the clients' environments are kept")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="the folder of the clients' environments")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement there")
     arguments = parser.parse_args()
     peers = install(arguments.cache)
@@ -123,7 +122,7 @@ def main() -> None:
     print(f"{describe(facts)}; {arguments.rounds} rounds; ratios are medians (least to most) of the rounds' own\n")
     head = ["process", "time, ratio", "CPU, ratio", "peak memory, ratio", "requests", "ms", "CPU ms", "peak MB"]
     print(table(head, rows(results)))
-    keep(arguments.json, content(results, facts))
+    write_json(arguments.json, content(results, facts))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ LLAMA = Job("meta/llama-2-70b-chat", {"prompt": "x"}, poll_interval=0.05, max_po
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ScriptedAPI]:
-    """The environment names it, and a journal of its own."""
+    """The environment names this API and a journal of its own."""
     with ScriptedAPI() as api:
         for name, value in api.environment.items():
             monkeypatch.setenv(name, value)
@@ -63,7 +63,7 @@ def test_a_job_takes_more_input_and_other_options(api: ScriptedAPI) -> None:
     assert len(api.predictions) == 1
 
 
-def test_the_seeds_function_gives_the_ten_fields_in_order(api: ScriptedAPI) -> None:
+def test_the_function_of_the_original_run_job_returns_its_ten_fields_in_order(api: ScriptedAPI) -> None:
     response = replicate_run_prediction(
         "black-forest-labs/flux-schnell",
         {
@@ -87,7 +87,7 @@ def test_the_seeds_function_gives_the_ten_fields_in_order(api: ScriptedAPI) -> N
     assert (list(unfinished), unfinished["output"], unfinished["completed_at"]) == (TEN, None, None)
 
 
-async def test_run_works_where_a_loop_already_runs(api: ScriptedAPI) -> None:
+async def test_run_works_inside_a_running_event_loop(api: ScriptedAPI) -> None:
     result = run("acme/private", {"n": 1})
     assert (result.status, result.prediction_id) == ("succeeded", api.predictions[0].id)
     with pytest.raises(JobError, match="names no model"):
@@ -95,7 +95,7 @@ async def test_run_works_where_a_loop_already_runs(api: ScriptedAPI) -> None:
 
 
 @pytest.mark.usefixtures("api")
-async def test_errors_cross_the_thread_as_they_are(tmp_path: Path) -> None:
+async def test_errors_of_the_loop_thread_are_raised_unchanged(tmp_path: Path) -> None:
     with ScriptedAPI(script=Script(output=OutputFile(content=b"x", expires=0))) as gone:  # noqa: SIM117 - one setting, one claim
         with pytest.raises(OutputExpiredError) as caught:
             run("facebook/musicgen", {"prompt": "x"}, base_url=gone.base_url, token=gone.token, save_to=tmp_path)
@@ -103,15 +103,15 @@ async def test_errors_cross_the_thread_as_they_are(tmp_path: Path) -> None:
 
 
 async def _run_all(save_to: Path, *, allowed: bool) -> list[Result]:
-    """The same through each way in from Python."""
-    model, given = "black-forest-labs/flux-schnell", {"prompt": "x"}
-    results = [await arun(model, given, save_to=save_to, allow_private_outputs=allowed)]
-    results += [run(model, given, save_to=save_to, allow_private_outputs=allowed)]
-    results += [one async for one in batch(model, [given], save_to=save_to, allow_private_outputs=allowed)]
+    """The same prediction through each function."""
+    model, inputs = "black-forest-labs/flux-schnell", {"prompt": "x"}
+    results = [await arun(model, inputs, save_to=save_to, allow_private_outputs=allowed)]
+    results += [run(model, inputs, save_to=save_to, allow_private_outputs=allowed)]
+    results += [result async for result in batch(model, [inputs], save_to=save_to, allow_private_outputs=allowed)]
     return results
 
 
-async def test_outputs_on_this_machine_are_allowed_where_the_api_is_elsewhere(
+async def test_private_outputs_can_be_allowed_where_the_api_is_elsewhere(
     api: ScriptedAPI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", api.base_url)
@@ -122,13 +122,13 @@ async def test_outputs_on_this_machine_are_allowed_where_the_api_is_elsewhere(
     assert [len(result.files) for result in results] == [1, 1, 1]
 
 
-async def test_arun_is_the_coroutine_and_many_go_together(api: ScriptedAPI) -> None:
+async def test_many_aruns_work_together(api: ScriptedAPI) -> None:
     results = await asyncio.gather(*(arun("acme/private", {"n": number}) for number in range(5)))
     assert {result.input["n"] for result in results} == set(range(5))
     assert len(api.predictions) == 5
 
 
-async def test_a_cancelled_arun_leaves_the_prediction_to_the_next_of_its_key(api: ScriptedAPI) -> None:
+async def test_a_cancelled_arun_leaves_the_prediction_to_the_next_call_with_its_key(api: ScriptedAPI) -> None:
     api.next(Script(duration=math.inf, output="x"))
     task = asyncio.create_task(arun("acme/private", key="mine"))
     await asyncio.to_thread(api.wait_until, lambda: api.predictions)
@@ -181,32 +181,32 @@ def test_stream_of_a_model_that_does_not_stream_is_its_output(api: ScriptedAPI) 
         ([""], []),
     ],
 )
-def test_what_is_no_text_is_in_the_streams_result(
+def test_output_that_is_not_text_is_in_the_streams_result(
     api: ScriptedAPI, caplog: pytest.LogCaptureFixture, output: Any, texts: list[str]
 ) -> None:
     api.next(Script(output=output))
     followed = stream("acme/private")
     assert list(followed) == texts
     assert followed.result.output == output
-    told = any("holds no text to stream" in record.message for record in caplog.records)
-    assert told == (not texts and bool(output) and output != [""])
+    has_warning = any("holds no text to stream" in record.message for record in caplog.records)
+    assert has_warning == (not texts and bool(output) and output != [""])
 
 
-def test_files_of_a_stream_are_kept_and_in_its_result(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_files_of_a_stream_are_saved_and_in_its_result(api: ScriptedAPI, tmp_path: Path) -> None:
     api.next(Script(output=["a caption", OutputFile(content=b"x", name="a.txt", inline=True)]))
     with stream("acme/private", save_to=tmp_path) as followed:
         assert list(followed) == ["a caption"]
     assert [path.read_bytes() for path in followed.result.files] == [b"x"]
 
 
-async def test_files_of_an_astream_are_kept_and_in_its_result(api: ScriptedAPI, tmp_path: Path) -> None:
+async def test_files_of_an_astream_are_saved_and_in_its_result(api: ScriptedAPI, tmp_path: Path) -> None:
     api.next(Script(output=["a caption", OutputFile(content=b"x", name="a.txt", inline=True)]))
     async with astream("acme/private", save_to=tmp_path) as followed:
         assert [piece async for piece in followed] == ["a caption"]
     assert [path.read_bytes() for path in followed.result.files] == [b"x"]
 
 
-def test_a_stream_has_its_result_at_its_end_only_and_then_also_after_an_error(api: ScriptedAPI) -> None:
+def test_a_stream_has_its_result_only_at_its_end_also_after_an_error(api: ScriptedAPI) -> None:
     api.next(Script(duration=0.1, end="failed", error="boom", output=["a"], stream=Stream()))
     followed = stream(LLAMA)
     assert next(followed) == "a"
@@ -217,7 +217,7 @@ def test_a_stream_has_its_result_at_its_end_only_and_then_also_after_an_error(ap
     assert (followed.result.status, followed.result.error) == ("failed", "boom")
 
 
-def test_the_stream_of_a_finished_job_says_what_is_no_text_too(
+def test_the_stream_of_a_finished_job_warns_of_output_without_text_too(
     api: ScriptedAPI, caplog: pytest.LogCaptureFixture
 ) -> None:
     api.next(Script(output={"n": 1}))
@@ -226,7 +226,7 @@ def test_the_stream_of_a_finished_job_says_what_is_no_text_too(
         assert sum("holds no text to stream" in record.message for record in caplog.records) == times
 
 
-def test_stream_raises_what_run_would_and_what_is_unfinished(api: ScriptedAPI) -> None:
+def test_stream_raises_what_run_raises_and_an_error_for_an_unfinished_prediction(api: ScriptedAPI) -> None:
     with pytest.raises(JobError, match="names no model"):
         list(stream("flux"))
     api.next(Script(duration=math.inf, output=["a"], stream=Stream()))
@@ -234,12 +234,12 @@ def test_stream_raises_what_run_would_and_what_is_unfinished(api: ScriptedAPI) -
         list(stream(LLAMA, poll_interval=0.1, max_poll_attempts=4))
 
 
-async def test_stream_works_where_a_loop_already_runs(api: ScriptedAPI) -> None:
+async def test_stream_works_inside_a_running_event_loop(api: ScriptedAPI) -> None:
     assert "".join(stream(LLAMA)) == "Once upon a time."
     assert len(api.predictions) == 1
 
 
-def test_a_stream_that_is_left_early_leaves_the_prediction_running_and_no_thread(api: ScriptedAPI) -> None:
+def test_closing_a_stream_early_leaves_the_prediction_running_and_ends_the_thread(api: ScriptedAPI) -> None:
     api.next(Script(duration=math.inf, output=["a", "b"], stream=Stream()))
     texts: Any = stream(LLAMA, key="mine")
     assert next(texts) == "a"
@@ -251,12 +251,12 @@ def test_a_stream_that_is_left_early_leaves_the_prediction_running_and_no_thread
     assert len(api.predictions) == 1
 
 
-def test_a_stream_that_was_never_begun_does_nothing(api: ScriptedAPI) -> None:
+def test_a_stream_that_is_never_read_does_nothing(api: ScriptedAPI) -> None:
     stream(LLAMA).close()
     assert api.requests == []
 
 
-def test_what_a_stand_in_says_of_a_version_is_not_believed_of_the_real_one(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_the_schema_of_a_stand_in_is_not_used_for_the_real_model(api: ScriptedAPI, tmp_path: Path) -> None:
     name = f"acme/model:{'a' * 64}"
     text, file = openapi_schema({}, {"type": "string"}), openapi_schema({}, {"type": "string", "format": "uri"})
     stand_in = ScriptedModel(name="acme/model", versions=("a" * 64,), schema=text, script=Script(output="words"))
@@ -268,7 +268,7 @@ def test_what_a_stand_in_says_of_a_version_is_not_believed_of_the_real_one(api: 
     assert [path.read_bytes() for path in result.files] == [b"x"]
 
 
-def test_a_stream_for_which_there_is_no_event_loop_is_an_error(api: ScriptedAPI) -> None:
+def test_a_stream_whose_event_loop_cannot_be_made_raises_an_error(api: ScriptedAPI) -> None:
     program = """
 import resource
 from replicate_job import stream
@@ -285,7 +285,7 @@ except OSError as error:
     assert not api.predictions
 
 
-def test_without_a_token_nothing_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_a_token_nothing_is_sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("REPLICATE_API_TOKEN", raising=False)
     monkeypatch.delenv("REPLICATE_BASE_URL", raising=False)
     with pytest.raises(MissingVariableError, match="api-tokens"):
@@ -294,7 +294,7 @@ def test_without_a_token_nothing_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_p
         run(Job("acme/private", env=("MY_SECRET",)), journal=tmp_path / "journal.db")
 
 
-def test_a_programme_is_told_through_its_log(api: ScriptedAPI, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_program_gets_reports_in_its_log(api: ScriptedAPI, caplog: pytest.LogCaptureFixture) -> None:
     api.faults.next("create", "429(body=0)")
     with caplog.at_level(logging.DEBUG, logger="replicate_job"):
         run("acme/private")
@@ -330,7 +330,7 @@ def interrupt():
 threading.Thread(target=interrupt, daemon=True).start()
 work()
 """
-"""The signal comes to a thread that is not the one that waits, as systems may have it: no wait is interrupted."""
+"""The signal goes to a thread other than the waiting one, as systems may do it: it interrupts no wait."""
 
 
 def started(program: str) -> subprocess.Popen[str]:
@@ -340,18 +340,18 @@ def started(program: str) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("program", [BLOCKS, IN_A_LOOP], ids=["a script", "a notebook"])
 def test_ctrl_c_in_run_cancels_at_the_api(api: ScriptedAPI, program: str) -> None:
-    """It strikes during the blocking wait of the create request, when no id is known yet."""
+    """Ctrl-C comes during the blocking wait of the create request, when no id is known yet."""
     api.next(Script(duration=math.inf))
     with started(program) as process:
         api.wait_until(lambda: api.predictions)
         process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=30)
-    assert said == "interrupted\n"
+        stdout, _ = process.communicate(timeout=30)
+    assert stdout == "interrupted\n"
     assert process.returncode == 0
     assert [prediction.status for prediction in api.predictions] == ["canceled"]
 
 
-def test_a_signal_that_another_thread_gets_is_heeded_all_the_same(api: ScriptedAPI) -> None:
+def test_a_signal_that_another_thread_receives_cancels_too(api: ScriptedAPI) -> None:
     api.next(Script(duration=math.inf))
     with started(IN_ANOTHER_THREAD) as process:
         api.wait_until(lambda: api.predictions)
@@ -363,14 +363,14 @@ def test_a_signal_that_another_thread_gets_is_heeded_all_the_same(api: ScriptedA
     assert [prediction.status for prediction in api.predictions] == ["canceled"]
 
 
-def test_what_another_signals_handler_raises_leaves_the_prediction_to_the_next_of_its_key(api: ScriptedAPI) -> None:
-    """As a server of workers ends them, or a limit of time."""
+def test_an_exception_of_another_signal_leaves_the_prediction_to_the_next_call_with_its_key(api: ScriptedAPI) -> None:
+    """Process managers and time limits end a program so."""
     api.next(Script(duration=math.inf))
     with started(BLOCKS) as process:
         api.wait_until(lambda: api.predictions)
         process.send_signal(signal.SIGTERM)
-        _, told = process.communicate(timeout=30)
-    assert "terminated" in told
+        _, stderr = process.communicate(timeout=30)
+    assert "terminated" in stderr
     assert api.count("cancel") == 0
     api.predictions[0].finish()
     assert run("acme/private", {"n": 1}, key="mine").prediction_id == api.predictions[0].id

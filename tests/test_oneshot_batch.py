@@ -1,4 +1,4 @@
-"""Batches from Python: any rows in, results as they come, left and resumed."""
+"""Batches from Python: rows of any kind, results as they come, batches that are left and resumed."""
 
 from __future__ import annotations
 
@@ -56,20 +56,20 @@ def rows(count: int) -> list[dict[str, Any]]:
 
 def test_a_for_loop_gets_every_result(api: ScriptedAPI) -> None:
     results = batch("acme/private", rows(20), rate="none")
-    found = sorted(results, key=lambda result: result.line)
-    assert [(result.line, result.input["n"], result.output) for result in found] == [
+    ordered = sorted(results, key=lambda result: result.line)
+    assert [(result.line, result.input["n"], result.output) for result in ordered] == [
         (number, number, "done") for number in range(1, 21)
     ]
     assert results.tally.succeeded == results.tally.created == api.created == 20
 
 
 async def test_an_async_for_loop_gets_every_result(api: ScriptedAPI) -> None:
-    found = [result.line async for result in batch("acme/private", rows(20), rate="none")]
-    assert sorted(found) == list(range(1, 21))
+    lines = [result.line async for result in batch("acme/private", rows(20), rate="none")]
+    assert sorted(lines) == list(range(1, 21))
     assert api.created == 20
 
 
-async def test_a_for_loop_works_where_an_event_loop_runs_already() -> None:
+async def test_a_for_loop_works_inside_a_running_event_loop() -> None:
     assert sorted(result.line for result in batch("acme/private", rows(3), rate="none")) == [1, 2, 3]
 
 
@@ -96,18 +96,20 @@ def test_rows_may_come_from_an_async_iterable_in_a_for_loop() -> None:
     assert sorted(result.line for result in batch("acme/private", come(), rate="none")) == [1, 2, 3]
 
 
-def test_rows_are_laid_over_the_jobs_input() -> None:
+def test_rows_are_merged_over_the_jobs_input() -> None:
     job = Job("acme/images", {"prompt": "x", "n": 0})
-    found = sorted(batch(job, rows(2), rate="none"), key=lambda result: result.line)
-    assert [result.input for result in found] == [{"prompt": "x", "n": 1}, {"prompt": "x", "n": 2}]
+    results = sorted(batch(job, rows(2), rate="none"), key=lambda result: result.line)
+    assert [result.input for result in results] == [{"prompt": "x", "n": 1}, {"prompt": "x", "n": 2}]
 
 
-def test_a_file_of_rows_names_its_batch_and_the_same_call_does_nothing_twice(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_a_file_of_rows_names_its_batch_and_the_same_call_creates_nothing_twice(
+    api: ScriptedAPI, tmp_path: Path
+) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"n": 1}\n{"n": 2}\nbroken\n')
     for _ in range(2):
-        found = sorted(batch("acme/private", path, rate="none"), key=lambda result: result.line)
-        assert [result.status for result in found] == ["succeeded", "succeeded", "error"]
+        ordered = sorted(batch("acme/private", path, rate="none"), key=lambda result: result.line)
+        assert [result.status for result in ordered] == ["succeeded", "succeeded", "error"]
     with path.open("a") as file:
         file.write('{"n": 4}\n')
     results = batch("acme/private", str(path), rate="none")
@@ -121,7 +123,7 @@ def test_a_csv_takes_its_types_from_the_schema(tmp_path: Path) -> None:
     assert result.input == {"prompt": "7", "n": 8}
 
 
-def test_a_batch_that_is_left_early_goes_on_with_its_key(api: ScriptedAPI) -> None:
+def test_a_batch_whose_loop_is_left_early_continues_with_its_key(api: ScriptedAPI) -> None:
     for result in batch("acme/private", rows(30), key="mine", rate="none", concurrency=2):
         assert result.line
         break
@@ -132,7 +134,7 @@ def test_a_batch_that_is_left_early_goes_on_with_its_key(api: ScriptedAPI) -> No
     assert results.tally.stored >= 1
 
 
-async def test_a_batch_that_is_left_early_leaves_what_runs_to_be_adopted(api: ScriptedAPI) -> None:
+async def test_predictions_that_run_when_the_loop_is_left_are_adopted(api: ScriptedAPI) -> None:
     api.next(INSTANT, *[Script(duration=math.inf, output="done")] * 3)
     results = aiter(batch("acme/private", rows(4), key="mine", rate="none"))
     await anext(results)
@@ -141,18 +143,18 @@ async def test_a_batch_that_is_left_early_leaves_what_runs_to_be_adopted(api: Sc
     assert {prediction.status for prediction in api.predictions[1:]} <= {"starting", "processing"}
     for prediction in api.predictions[1:]:
         prediction.finish()
-    found = [result.line async for result in batch("acme/private", rows(4), key="mine", rate="none")]
-    assert sorted(found) == [1, 2, 3, 4]
+    lines = [result.line async for result in batch("acme/private", rows(4), key="mine", rate="none")]
+    assert sorted(lines) == [1, 2, 3, 4]
     assert api.created == 4
 
 
-def test_without_a_key_rows_from_elsewhere_start_anew(api: ScriptedAPI) -> None:
+def test_without_a_key_rows_that_are_not_from_a_file_start_a_new_batch(api: ScriptedAPI) -> None:
     for _ in range(2):
         assert len(list(batch("acme/private", rows(2), rate="none"))) == 2
     assert api.created == 4
 
 
-def test_a_consumer_who_is_slow_keeps_the_rows_that_are_taken_few() -> None:
+def test_a_slow_consumer_keeps_the_number_of_rows_that_are_read_ahead_small() -> None:
     taken = 0
 
     def endless() -> Iterator[dict[str, int]]:
@@ -168,12 +170,12 @@ def test_a_consumer_who_is_slow_keeps_the_rows_that_are_taken_few() -> None:
         created = -1
         while created < api.created:
             created = api.created
-            time.sleep(0.5)  # a consumer who is busy with something else
+            time.sleep(0.5)  # the consumer is busy with something else
         assert created <= taken <= 4000
         results.close()  # type: ignore[attr-defined]
 
 
-def test_an_iterable_that_raises_ends_the_loop_after_what_it_gave() -> None:
+def test_an_iterable_that_raises_ends_the_loop_after_the_rows_before() -> None:
     def broken() -> Iterator[dict[str, int]]:
         yield from rows(3)
         raise LookupError("no more")
@@ -202,12 +204,12 @@ def test_an_iterable_that_raises_ends_the_loop_after_what_it_gave() -> None:
     ],
     ids=["text", "none", "type", "unknown", "object", "set", "nan"],
 )
-def test_a_row_that_is_no_input_is_an_error_of_that_row(api: ScriptedAPI, row: Any, problem: str) -> None:
-    found = sorted(batch("acme/images", [{"n": 1}, row, {"n": 3}], rate="none"), key=lambda result: result.line)
-    assert [result.status for result in found] == ["succeeded", "error", "succeeded"]
-    assert problem in found[1].problem
+def test_a_row_that_is_not_an_input_is_an_error_of_that_row(api: ScriptedAPI, row: Any, problem: str) -> None:
+    results = sorted(batch("acme/images", [{"n": 1}, row, {"n": 3}], rate="none"), key=lambda result: result.line)
+    assert [result.status for result in results] == ["succeeded", "error", "succeeded"]
+    assert problem in results[1].problem
     with pytest.raises(RowError, match="line 2: "):
-        found[1].raise_for_status()
+        results[1].raise_for_status()
     assert api.created == 2
 
 
@@ -218,9 +220,9 @@ def nested(depth: int, leaf: Any = 1) -> Any:
 
 
 def round_about() -> list[Any]:
-    found: list[Any] = []
-    found += [found, found]
-    return found
+    items: list[Any] = []
+    items += [items, items]
+    return items
 
 
 HOSTILE: st.SearchStrategy[Any] = st.one_of(
@@ -243,7 +245,7 @@ ODD: st.SearchStrategy[Any] = st.one_of(
     ),
     st.integers(0, 199).map(nested),
 )
-"""Values that a request can carry, if rarely."""
+"""Unusual values that a request can carry."""
 
 
 @pytest.mark.parametrize("id_column", [None, "id"])
@@ -266,15 +268,15 @@ def test_a_hostile_value_is_an_error_of_its_row_and_the_others_go_on(
     assert api.created == created + 6 - len(hostile)
 
 
-def test_a_rows_dictionary_says_which_row_it_is_and_what_is_wrong_with_it() -> None:
-    found = sorted(batch("acme/private", [{"n": 1}, {"n": math.inf}], key="k", rate="none"), key=lambda row: row.line)
-    fine, wrong = (result.to_dict() for result in found)
+def test_the_dictionary_of_a_result_has_its_line_and_problem() -> None:
+    results = sorted(batch("acme/private", [{"n": 1}, {"n": math.inf}], key="k", rate="none"), key=lambda row: row.line)
+    fine, wrong = (result.to_dict() for result in results)
     assert list(fine)[-3:] == ["line", "key", "problem"]
     assert (fine["line"], fine["problem"], fine["key"][:4]) == (1, "", "k/1-")
     assert (wrong["line"], wrong["problem"]) == (2, "n: inf is not a number that JSON can carry")
 
 
-def test_outputs_are_saved_where_that_is_asked_for(tmp_path: Path) -> None:
+def test_outputs_are_saved_in_the_folder_of_save_to(tmp_path: Path) -> None:
     for result in batch("acme/images", rows(3), rate="none", save_to=tmp_path / "out"):
         assert [path.read_bytes() for path in result.files] == [b"image"]
         assert result.files[0].is_relative_to(tmp_path / "out")
@@ -297,18 +299,18 @@ def test_an_error_that_all_rows_share_is_raised(api: ScriptedAPI) -> None:
         ({"limit": -1}, "limit"),
     ],
 )
-def test_an_option_that_cannot_be_is_refused_at_once(api: ScriptedAPI, options: Any, problem: str) -> None:
+def test_an_option_with_an_invalid_value_is_refused_at_once(api: ScriptedAPI, options: Any, problem: str) -> None:
     with pytest.raises(JobError, match=problem):
         batch("acme/private", rows(3), **options)
     assert api.requests == []
 
 
-def test_an_option_that_there_is_not_is_a_type_error() -> None:
-    with pytest.raises(TypeError, match="there is no option 'concurency'; there are key, id, "):
+def test_an_unknown_option_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="there is no option 'concurency'; there are key, save_to, "):
         batch("acme/private", [], concurency=3)  # type: ignore[call-arg]
 
 
-def test_what_is_no_job_is_refused_at_once() -> None:
+def test_an_argument_that_is_not_a_job_or_rows_is_refused_at_once() -> None:
     with pytest.raises(JobError, match="is a job file"):
         batch("run.xs", [])
     with pytest.raises(JobError, match="no such file"):
@@ -323,7 +325,7 @@ def test_no_rows_give_no_results(api: ScriptedAPI) -> None:
     assert api.created == 2
 
 
-def test_the_failed_are_tried_again_where_that_is_asked_for(api: ScriptedAPI) -> None:
+def test_retry_failed_runs_failed_rows_again(api: ScriptedAPI) -> None:
     api.next(Script(end="failed"))
     (first,) = batch("acme/private", rows(1), key="mine")
     (again,) = batch("acme/private", rows(1), key="mine", retry_failed=True)
@@ -346,7 +348,7 @@ except KeyboardInterrupt:
 """
 
 
-def test_ctrl_c_in_a_for_loop_leaves_what_runs_to_be_adopted(api: ScriptedAPI) -> None:
+def test_predictions_that_run_at_ctrl_c_in_a_for_loop_are_adopted(api: ScriptedAPI) -> None:
     api.next(INSTANT, *[Script(duration=2, output="done")] * 7)
     ran = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=60, check=False)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "interrupted\n", "")
@@ -376,14 +378,14 @@ def words(api: ScriptedAPI) -> str:
 
 
 def inputs(rows: Any, model: str, **options: Any) -> list[dict[str, Any]]:
-    found = sorted(batch(model, rows, rate="none", **options), key=lambda result: result.line)
-    assert [result.problem for result in found] == [""] * len(found)
-    return [result.input for result in found]
+    results = sorted(batch(model, rows, rate="none", **options), key=lambda result: result.line)
+    assert [result.problem for result in results] == [""] * len(results)
+    return [result.input for result in results]
 
 
 @pytest.fixture
 def frame() -> pd.DataFrame:
-    """Columns as pandas reads them of a file with gaps: integers are floats, and what lacks is NaN, NaT, NA or None."""
+    """Columns of a file with gaps, as pandas reads them: integers are floats, and gaps are NaN, NA or None."""
     return pd.DataFrame(
         {
             "Prompt": ["x", "y", "z"],
@@ -402,12 +404,12 @@ EXPECTED = [
 ]
 
 
-def test_a_data_frame_is_its_rows_and_what_lacks_is_not_given(words: str, frame: pd.DataFrame) -> None:
+def test_a_data_frame_gives_its_rows_without_missing_values(words: str, frame: pd.DataFrame) -> None:
     assert inputs(frame, words) == EXPECTED
-    assert all(type(given.get("seed", 1)) is int for given in inputs(frame, words))
+    assert all(type(row.get("seed", 1)) is int for row in inputs(frame, words))
 
 
-def test_rows_of_a_data_frame_may_come_one_by_one(words: str, frame: pd.DataFrame) -> None:
+def test_rows_of_a_data_frame_may_be_passed_one_by_one(words: str, frame: pd.DataFrame) -> None:
     renamed = frame.rename(columns=str.lower)
 
     assert inputs(renamed.to_dict("records"), words) == EXPECTED
@@ -418,7 +420,7 @@ def test_rows_of_a_data_frame_may_come_one_by_one(words: str, frame: pd.DataFram
 def test_the_columns_of_a_data_frame_are_checked_once(api: ScriptedAPI, words: str, frame: pd.DataFrame) -> None:
     frame["note"] = ["a", "b", "c"]
 
-    with pytest.raises(ColumnsError, match="rows: note is no input of acme/words; it takes prompt, seed"):
+    with pytest.raises(ColumnsError, match="rows: note is not an input of acme/words; it takes prompt, seed"):
         list(batch(words, frame, rate="none"))
     assert api.created == 0
     assert inputs(frame, words, ignore_columns=["note"]) == EXPECTED
@@ -449,14 +451,14 @@ def test_the_columns_of_a_data_frame_are_checked_once(api: ScriptedAPI, words: s
     ids=str,
 )
 def test_scalars_of_numpy_and_pandas_are_values(value: Any, read: Any) -> None:
-    given = {} if read is None else {"n": read}
+    inputs = {} if read is None else {"n": read}
 
     (result,) = batch("acme/private", [{"n": value, "a": 1}], rate="none")
 
-    assert result.input == {"a": 1, **given}
+    assert result.input == {"a": 1, **inputs}
 
 
-def test_scalars_of_numpy_are_values_of_a_single_job_too(words: str) -> None:
+def test_scalars_of_numpy_are_also_values_of_a_single_job(words: str) -> None:
     job = Job(words, {"prompt": np.str_("x")})
 
     assert run(job, {"seed": np.int64(3), "fast": np.bool_(True)}).input == {
@@ -468,13 +470,13 @@ def test_scalars_of_numpy_are_values_of_a_single_job_too(words: str) -> None:
     assert result.input == {"prompt": "x", "seed": 3, "scale": 1}
 
 
-def test_a_mistyped_name_in_the_first_row_is_told_of_all(api: ScriptedAPI, words: str) -> None:
-    with pytest.raises(ColumnsError, match="line 1: promt is no input of acme/words"):
+def test_a_mistyped_name_in_the_first_row_stops_the_batch(api: ScriptedAPI, words: str) -> None:
+    with pytest.raises(ColumnsError, match="line 1: promt is not an input of acme/words"):
         list(batch(words, [{"promt": str(number)} for number in range(500)], rate="none", allow_unknown=True))
     assert api.created == 0
 
 
-def test_what_is_said_of_a_file_is_for_files(tmp_path: Path, words: str) -> None:
+def test_options_for_files_are_refused_for_other_rows(tmp_path: Path, words: str) -> None:
     (tmp_path / "rows.txt").write_text("x|1\n")
 
     assert inputs(tmp_path / "rows.txt", words, format="csv", header=("prompt", "seed")) == [{"prompt": "x", "seed": 1}]

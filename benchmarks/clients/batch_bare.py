@@ -1,4 +1,4 @@
-"""No client at all: the HTTP library, as many workers as told, and nothing that remembers what was done."""
+"""The HTTP library alone, with a number of workers and without a journal."""
 
 import asyncio
 import os

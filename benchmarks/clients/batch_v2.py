@@ -7,17 +7,17 @@ from replicate import AsyncReplicate, DefaultAioHttpClient, Replicate  # type: i
 version, count, workers, way = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 
 
-def given(row: int) -> dict[str, object]:
+def arguments(row: int) -> dict[str, object]:
     return {"version": version, "input": {"text": f"row {row}"}, "prefer": "wait"}
 
 
 async def in_tasks() -> int:
-    turn = asyncio.Semaphore(workers)
+    slot = asyncio.Semaphore(workers)
     async with AsyncReplicate(http_client=DefaultAioHttpClient()) if way == "aiohttp" else AsyncReplicate() as client:
 
         async def create(row: int) -> bool:
-            async with turn:
-                prediction = await client.predictions.create(**given(row))
+            async with slot:
+                prediction = await client.predictions.create(**arguments(row))
             return bool(prediction.status == "succeeded")
 
         return sum(await asyncio.gather(*map(create, range(count))))
@@ -27,7 +27,7 @@ def in_threads() -> int:
     client = Replicate()
 
     def create(row: int) -> bool:
-        return bool(client.predictions.create(**given(row)).status == "succeeded")
+        return bool(client.predictions.create(**arguments(row)).status == "succeeded")
 
     with ThreadPoolExecutor(workers) as pool:
         return sum(pool.map(create, range(count)))

@@ -1,13 +1,12 @@
-"""A call from Python, taken apart: its options, its job, and the session that it runs in."""
+"""What a call from Python asks for: its options are read into a job, or into a batch of rows, and settings."""
 
 from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
 from functools import partial
-from itertools import count
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -18,7 +17,7 @@ from replicate_job.api.ratelimit import parse_rate
 from replicate_job.batches.progress import Tally
 from replicate_job.batches.row_job import ReadRow
 from replicate_job.batches.rows import ColumnOptions, Header, ReadOptions, Row, RowReader, open_rows
-from replicate_job.batches.rows.frame import Frame, frame_names, frame_rows
+from replicate_job.batches.rows.iterables import DataFrame, anumber_rows, header_of, number_rows
 from replicate_job.batches.runner import BatchRunner
 from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, Batch, batch_id
 from replicate_job.errors import JobError
@@ -27,7 +26,7 @@ from replicate_job.flow.job_run import Ask, new_key
 from replicate_job.flow.prepare import check_job
 from replicate_job.flow.resolve import resolve
 from replicate_job.folders import expand
-from replicate_job.inputs.plain import native, plain_values
+from replicate_job.inputs.plain import native
 from replicate_job.job import Job, Result
 from replicate_job.session import open_session
 from replicate_job.settings import Settings, check_environment, read_settings
@@ -37,38 +36,72 @@ from replicate_job.wire.target import parse_target
 _log = logging.getLogger("replicate_job")
 
 RowInput = Mapping[str, Any]
-RowSource = Iterable[RowInput] | AsyncIterable[RowInput] | Frame | str | PathLike[str]
+RowSource = Iterable[RowInput] | AsyncIterable[RowInput] | DataFrame | str | PathLike[str]
 
 
-class Options(TypedDict, total=False):
-    """What ``run``, ``arun``, ``stream`` and ``astream`` take besides the job.
-
-    ``save_to``: the folder that gets ``<prediction_id>/`` with the output files; without it nothing is saved, but for
-    local runs, whose files go to the user's state folder.
-    ``key``: names the job in the journal; the same key never creates a second prediction.
-    ``token``, ``base_url``, ``journal``: in place of the environment's. ``local``: run on this machine.
-    ``allow_private_outputs``: fetch outputs also from this machine and private networks where the API is elsewhere.
-    The others replace the job's own; see ``Job``.
-    """
-
-    save_to: str | Path | None
+class _CommonOptions(TypedDict, total=False):
     key: str | None
+    save_to: str | Path | None
     token: str | None
     base_url: str | None
     journal: str | Path | None
     local: bool
     allow_private_outputs: bool
-    wait_for_completion: bool
-    poll_interval: float
-    max_poll_attempts: int
     cancel_after: str | None
     webhook: str | None
     webhook_events_filter: tuple[Literal["start", "output", "logs", "completed"], ...]
     allow_unknown: bool
 
 
+class RunOptions(_CommonOptions, total=False):
+    """What ``run``, ``arun``, ``stream`` and ``astream`` take besides the job.
+
+    ``key``: names the job in the journal; the same key never creates a second prediction.
+    ``save_to``: the folder that gets ``<prediction_id>/`` with the output files. Without it nothing is saved, except
+    that the files of local runs go to the user's state folder.
+    ``token``, ``base_url``, ``journal``: in place of the environment's. ``local``: run on this machine.
+    ``allow_private_outputs``: fetch outputs also from this machine and private networks where the API is elsewhere.
+    The others replace the job's own; see ``Job``.
+    """
+
+    wait_for_completion: bool
+    poll_interval: float
+    max_poll_attempts: int
+
+
+class BatchOptions(_CommonOptions, total=False):
+    """What ``batch`` takes besides the job and its rows.
+
+    ``key`` names the batch: the same key continues where an earlier call stopped. Without it a file names itself, and
+    other rows start a new batch. ``id`` is the column that names a row, so that rows may come in another order.
+    ``rename`` maps a column to its input. ``ignore_columns`` are left out; ``"*"`` leaves out all that the model lacks.
+    ``format``, ``delimiter``, ``encoding``, ``header`` (False, or the names) and ``quotes`` are for a file in which
+    they are not recognised; see ``replicate-job batch --help``.
+    ``save_to``: the folder for output files; without it nothing is saved. ``concurrency``: the most predictions that
+    run at once. ``rate``: the most create requests, as ``"600/min"``, ``"10/s"``, ``"none"``. ``limit``: the most rows.
+    ``retry_failed``, ``retry_uncertain`` (may pay twice), ``fail_fast``, ``max_predict_time`` (seconds): see
+    ``replicate-job batch --help``. The others are those of ``RunOptions``.
+    """
+
+    id: str | None
+    rename: Mapping[str, str]
+    ignore_columns: Iterable[str]
+    format: str | None
+    delimiter: str | None
+    encoding: str | None
+    header: bool | Iterable[str]
+    quotes: bool
+    concurrency: int | None
+    rate: str
+    limit: int | None
+    retry_failed: bool
+    retry_uncertain: bool
+    fail_fast: bool
+    max_predict_time: float | None
+
+
 class LogReporter:
-    """Tells the logger ``replicate_job``."""
+    """Reports to the logger ``replicate_job``."""
 
     def error(self, line: str) -> None:
         _log.error("%s", line)
@@ -87,7 +120,7 @@ class LogReporter:
 
 
 class RunCall(msgspec.Struct, frozen=True):
-    """One call of ``run``, with its options taken apart."""
+    """One call of ``run``: what it asks for, and where."""
 
     ask: Ask
     settings: Settings
@@ -96,103 +129,60 @@ class RunCall(msgspec.Struct, frozen=True):
         return open_session(self.settings, LogReporter(), model=self.ask.job.model)
 
 
-def read_call(job: Job | str, input_data: Mapping[str, Any] | None, options: Options) -> RunCall:
-    if unknown := options.keys() - Options.__annotations__.keys():
-        raise TypeError(f"there is no option {min(unknown)!r}; there are {', '.join(Options.__annotations__)}")
+def read_call(job: Job | str, input_data: Mapping[str, Any] | None, options: RunOptions) -> RunCall:
+    _check_names(options, RunOptions)
+    job = _read_job(job, options, "run(load_job({!r}))")
+    job = msgspec.structs.replace(job, input_data=native({**job.input_data, **(input_data or {})}))
+    settings = _read_settings(options)
+    check_environment(job.env, settings)
+    key = options.get("key")
+    return RunCall(Ask(job, new_key() if key is None else key, _output_folder(options, settings)), settings)
+
+
+def _check_names(options: _CommonOptions, known: type) -> None:
+    if unknown := options.keys() - known.__annotations__.keys():
+        raise TypeError(f"there is no option {min(unknown)!r}; there are {', '.join(known.__annotations__)}")
+
+
+def _read_job(job: Job | str, options: _CommonOptions, correct_call: str) -> Job:
+    """The job with the options that replace its own. ``correct_call`` is how to pass a job file."""
     if isinstance(job, str):
         if job.endswith((".xs", ".toml", ".json")):
-            raise JobError(f"{job} is a job file: run(load_job({job!r}))")
-        job = Job(job, dict(input_data or {}))
-    elif input_data:
-        job = msgspec.structs.replace(job, input_data={**job.input_data, **input_data})
+            raise JobError(f"{job} is a job file: {correct_call.format(job)}")
+        job = Job(job)
     own = {name: value for name, value in options.items() if name in Job.__struct_fields__}
-    job = msgspec.structs.replace(job, input_data=native(job.input_data), **own)
-    settings = read_settings(
+    return msgspec.structs.replace(job, **own)
+
+
+def _read_settings(options: _CommonOptions) -> Settings:
+    return read_settings(
         token=options.get("token"),
         base_url=options.get("base_url"),
         journal=options.get("journal"),
         local=options.get("local", False),
         allow_private_outputs=options.get("allow_private_outputs", False),
     )
-    check_environment(job.env, settings)
+
+
+def _output_folder(options: _CommonOptions, settings: Settings) -> str | None:
     folder = options.get("save_to")
     if folder is None and settings.local:
-        folder = settings.state / "outputs"  # the server's own files end with it
-    save = str(expand(folder).absolute()) if folder else None
-    key = options.get("key")
-    return RunCall(Ask(job, new_key() if key is None else key, save), settings)
-
-
-class BatchOptions(TypedDict, total=False):
-    """What ``batch`` takes besides the job and its rows.
-
-    ``key`` names the batch: the same key goes on where an earlier call stopped. Without it a file names itself, and
-    rows from elsewhere start anew. ``id`` is the column that names a row, so that rows may come in another order.
-    ``rename`` says which input a column is, and ``ignore_columns`` which are left out, ``"*"`` for all that the model
-    lacks. ``format``, ``delimiter``, ``encoding``, ``header`` (False, or the names) and ``quotes`` are of a file, where
-    they are not recognised; see ``replicate-job batch --help``.
-    ``save_to``: the folder for output files; without it nothing is saved. ``concurrency``: predictions under way
-    together. ``rate``: the most creates, as ``"600/min"``, ``"10/s"``, ``"none"``. ``limit``: rows that are taken.
-    ``retry_failed``, ``retry_uncertain`` (may pay twice), ``fail_fast``, ``max_predict_time`` (seconds): see
-    ``replicate-job batch --help``.
-    ``token``, ``base_url``, ``journal``, ``local``, ``allow_private_outputs`` and those of ``Job``: as for ``run``.
-    """
-
-    key: str | None
-    id: str | None
-    rename: Mapping[str, str]
-    ignore_columns: Iterable[str]
-    format: str | None
-    delimiter: str | None
-    encoding: str | None
-    header: bool | Iterable[str]
-    quotes: bool
-    save_to: str | Path | None
-    concurrency: int | None
-    rate: str
-    limit: int | None
-    retry_failed: bool
-    retry_uncertain: bool
-    fail_fast: bool
-    max_predict_time: float | None
-    token: str | None
-    base_url: str | None
-    journal: str | Path | None
-    local: bool
-    allow_private_outputs: bool
-    cancel_after: str | None
-    webhook: str | None
-    webhook_events_filter: tuple[Literal["start", "output", "logs", "completed"], ...]
-    allow_unknown: bool
+        folder = settings.state / "outputs"  # the local server deletes its own copies when it ends
+    return str(expand(folder).absolute()) if folder else None
 
 
 class BatchCall:
-    """One call of ``batch``, with its options taken apart."""
+    """One call of ``batch``: what it asks for, and where."""
 
-    def __init__(
-        self,
-        job: Job | str,
-        rows: RowSource,
-        options: BatchOptions,
-    ) -> None:
-        if unknown := options.keys() - BatchOptions.__annotations__.keys():
-            raise TypeError(f"there is no option {min(unknown)!r}; there are {', '.join(BatchOptions.__annotations__)}")
-        if isinstance(job, str) and job.endswith((".xs", ".toml", ".json")):
-            raise JobError(f"{job} is a job file: batch(load_job({job!r}), ...)")
-        own = {name: value for name, value in options.items() if name in Job.__struct_fields__}
-        job = Job(job) if isinstance(job, str) else job
-        self._job = msgspec.structs.replace(job, input_data=native(job.input_data), **own)
+    def __init__(self, job: Job | str, rows: RowSource, options: BatchOptions) -> None:
+        _check_names(options, BatchOptions)
+        job = _read_job(job, options, "batch(load_job({!r}), ...)")
+        self._job = msgspec.structs.replace(job, input_data=native(job.input_data))
         self._options, self.tally = options, Tally()
-        self._settings = read_settings(
-            token=options.get("token"),
-            base_url=options.get("base_url"),
-            journal=options.get("journal"),
-            local=options.get("local", False),
-            allow_private_outputs=options.get("allow_private_outputs", False),
-        )
+        self._settings = _read_settings(options)
         for name in ("concurrency", "limit"):
-            if (given := options.get(name)) is not None and (not isinstance(given, int) or given < 1):
-                raise JobError(f"{name}: {given!r} is no number of rows: give one from 1, or None")
+            if (number := options.get(name)) is not None and (not isinstance(number, int) or number < 1):
+                raise JobError(f"{name}: {number!r} is not a number of rows: give one from 1, or None")
         check_job(self._job)
         check_environment(self._job.env, self._settings)
         try:
@@ -205,21 +195,20 @@ class BatchCall:
         self._rows, self._read, self._source = self._open(rows)
 
     def _open(self, rows: RowSource) -> tuple[Iterable[Row] | AsyncIterable[Row], ReadRow, Path | None]:
-        """The rows, how to read one as an input, and the file that they are from."""
-        how = partial(RowReader, job=self._job, options=self._columns)
+        """The rows, the function that reads one as an input, and the file that they come from."""
+        reader = partial(RowReader, job=self._job, options=self._columns)
         if isinstance(rows, str | PathLike):
-            file, source = open_rows(rows, self._reading()), Path(rows).resolve()
-            read = partial(how, header=file.header(), typed=file.typed, within=(Path.cwd(), source.parent))
+            file, source = open_rows(rows, self._read_options()), Path(rows).resolve()
+            # ``within`` gives @path its meaning, which only rows of a file have.
+            read = partial(reader, header=file.header(), typed=file.typed, within=(Path.cwd(), source.parent))
             return file, read, source
-        if self._reading() != ReadOptions():
+        if self._read_options() != ReadOptions():
             raise JobError("format, delimiter, encoding, header and quotes are for the path of a file")
         if isinstance(rows, AsyncIterable):
-            return _number(rows), partial(how, header=Header("rows"), typed=True), None
-        names, found = (frame_names(rows), frame_rows(rows)) if isinstance(rows, Frame) else (None, rows)
-        header = Header("rows", names, is_whole=names is not None)
-        return map(_row, count(1), found), partial(how, header=header, typed=True), None
+            return anumber_rows(rows), partial(reader, header=Header("rows"), typed=True), None
+        return number_rows(rows), partial(reader, header=header_of(rows), typed=True), None
 
-    def _reading(self) -> ReadOptions:
+    def _read_options(self) -> ReadOptions:
         options = self._options
         header = options.get("header", True)
         return ReadOptions(
@@ -233,23 +222,23 @@ class BatchCall:
     async def run(self) -> AsyncGenerator[list[Result], None]:
         async with open_session(self._settings, LogReporter(), model=self._job.model, rate=self._rate) as context:
             resolved = await resolve(context, parse_target(self._job.model))
-            runner = BatchRunner(context, self._batch(context, self._settings), resolved, self.tally)
-            async with aclosing(runner.run(self._rows)) as results:
-                async for some in results:
-                    yield some
+            runner = BatchRunner(context, self._batch(context), resolved, self.tally)
+            async with aclosing(runner.run(self._rows)) as chunks:
+                async for results in chunks:
+                    yield results
 
-    def _batch(self, context: Context, settings: Settings) -> Batch:
+    def _batch(self, context: Context) -> Batch:
         options = self._options
         source, columns = self._source, self._columns.identity
-        named = batch_id(context.api, self._job, source, columns) if source else f"batch-{uuid.uuid4().hex[:16]}"
-        folder = options.get("save_to") or (settings.state / "outputs" if settings.local else None)
+        # Rows of an iterable cannot be recognised in a later call, so their batch gets a new name.
+        name = batch_id(context.api, self._job, source, columns) if source else f"batch-{uuid.uuid4().hex[:16]}"
         return Batch(
-            id=options.get("key") or named,
+            id=options.get("key") or name,
             job=self._job,
             read=self._read,
-            save=str(expand(folder).absolute()) if folder else None,
+            save=_output_folder(options, self._settings),
             concurrency=options.get("concurrency") or (LOCAL_CONCURRENCY if context.ephemeral else CONCURRENCY),
-            source=str(self._source or ""),
+            source=str(source or ""),
             id_column=options.get("id"),
             limit=options.get("limit"),
             retry_failed=options.get("retry_failed", False),
@@ -257,21 +246,3 @@ class BatchCall:
             fail_fast=options.get("fail_fast", False),
             max_predict_time=options.get("max_predict_time"),
         )
-
-
-async def _number(rows: AsyncIterable[RowInput]) -> AsyncIterator[Row]:
-    line = 0
-    async for values in rows:
-        line += 1
-        yield _row(line, values)
-
-
-def _row(line: int, values: RowInput) -> Row:
-    if not isinstance(values, Mapping):
-        if not hasattr(values, "to_dict"):  # as a row of a DataFrame has, a Series
-            return Row(line, {}, f"a row is a mapping of inputs, this is a {type(values).__name__}")
-        values = values.to_dict()
-    try:
-        return Row(line, plain_values(values))
-    except ValueError as error:
-        return Row(line, {}, str(error))

@@ -1,4 +1,4 @@
-"""Everything that a job needs, opened together and closed together."""
+"""The parts that a job needs (API client, journal, downloads, local server), opened and closed together."""
 
 from __future__ import annotations
 
@@ -23,35 +23,38 @@ from replicate_job.outputs.reach import Reach
 from replicate_job.settings import TOKEN, Settings, check_environment
 
 LOCAL = "local"
-CREATES, OTHERS = 600 / 60, 3000 / 60
-"""Requests a second that Replicate allows: creates, and all others (https://replicate.com/docs/topics/predictions/rate-limits)."""
+CREATE_RATE, OTHER_RATE = 600 / 60, 3000 / 60
+"""Requests a second that Replicate allows: create requests, and all others.
+
+From https://replicate.com/docs/topics/predictions/rate-limits.
+"""
 LOCAL_RETRY_POLICY = RetryPolicy(settle=0.5, overtaken=0.5, appear=0)
-"""The local server shows and lists a prediction at once."""
+"""The local server lists a prediction as soon as it is created."""
 
 
 @asynccontextmanager
-async def open_session(  # noqa: PLR0913 - each is one fact about the session
+async def open_session(  # noqa: PLR0913 - independent facts
     settings: Settings,
     reporter: Reporter,
     *,
     model: str = "",
     retry_policy: RetryPolicy | None = None,
-    rate: float | None = CREATES,
+    rate: float | None = CREATE_RATE,
     clock: Clock = SystemClock(),  # noqa: B008 - it has no state
     line: Callable[..., str] = command_line,
 ) -> AsyncIterator[Context]:
-    """Open the API's client, the journal and the downloads; with ``settings.local`` the local server too.
+    """Open a client of the API, the journal and the downloads; with ``settings.local`` the local server too.
 
-    ``model`` is what will be run, for the local server to start it at once; ``rate`` is creates a second, None for no
-    limit of any kind but what the API's refusals teach; ``line`` writes commands for hints.
-    Raises MissingVariableError without a token, unless the API is on this machine; ForkedError; LocalError.
+    ``model`` is started early by the local server. ``rate`` is create requests a second; with None only the API's own
+    refusals (429) slow requests down. ``line`` writes the commands in hints. Raises MissingVariableError without a
+    token, unless the API is on this machine; ForkedError; LocalError.
     """
     check_fork()
     check_threads()
     async with AsyncExitStack() as stack:
         base_url = settings.base_url
         if settings.local:
-            rate = None
+            rate = None  # Replicate's limits do not hold for this machine
             from replicate_job.local.options import ServerOptions  # noqa: PLC0415 - an extra, and slow to import
             from replicate_job.local.server import serve  # noqa: PLC0415 - an extra, and slow to import
 
@@ -64,10 +67,10 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
         agent = f"replicate-job/{__version__}"
         transport = await stack.enter_async_context(Transport(base_url, settings.token, user_agent=agent, clock=clock))
         api = LOCAL if settings.local else transport.base_url
-        client = Client(transport, creates=rate, others=OTHERS if rate else None, clock=clock)
+        client = Client(transport, creates=rate, others=OTHER_RATE if rate else None, clock=clock)
         journal = await stack.enter_async_context(SQLiteJournal(settings.journal, clock=clock, token=settings.token))
         account = AccountNote(api, client, journal, is_needed=bool(settings.token) and not settings.local)
-        stack.push_async_callback(account.close)
+        stack.push_async_callback(account.close)  # before the journal and the client that it uses
         context = Context(
             api=api,
             client=client,
@@ -95,16 +98,16 @@ async def open_session(  # noqa: PLR0913 - each is one fact about the session
 
 
 def _retry_policy(list_lag: float) -> RetryPolicy:
-    """An item is behind newer ones by a sixth of the time that it may be late alone."""
+    """Once the list shows newer predictions, an older one is late by at most a sixth of ``list_lag`` (seconds)."""
     return RetryPolicy(settle=list_lag, overtaken=list_lag / 6)
 
 
 def _local_advice(name: str) -> str:
-    from difflib import get_close_matches  # noqa: PLC0415 - for mistakes only
+    from difflib import get_close_matches  # noqa: PLC0415 - only an error needs it
 
     from replicate_job.local.catalog.catalog import Catalog  # noqa: PLC0415 - an extra, and rarely needed
 
     names = [model.slug for model in Catalog().models()]
-    if close := get_close_matches(name, names, n=1):
-        return f"did you mean {close[0]}?"
+    if similar := get_close_matches(name, names, n=1):
+        return f"did you mean {similar[0]}?"
     return f"with --local there are {', '.join(names)}; leave --local out for the others"

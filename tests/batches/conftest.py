@@ -1,4 +1,4 @@
-"""Results to write down."""
+"""Results for tests of records, summaries and reports."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def test_a_mistyped_column_is_never_paid_for_as_a_default(
 
     assert outcome.code == 2
     assert outcome.error == (
-        f"error: {name}: promt is no input of {FLUX}; {TAKES}. Did you mean --rename promt=prompt?"
+        f"error: {name}: promt is not an input of {FLUX}; {TAKES}. Did you mean --rename promt=prompt?"
         " To leave out: --ignore-columns promt."
     )
     assert not api.count("create")
@@ -97,7 +97,7 @@ def test_a_header_is_checked_once_and_whole_with_the_way_out(api: ScriptedAPI, c
 
     assert refused.code == 2
     assert refused.error == (
-        f"error: rows.tsv: Category, Note are no inputs of {FLUX}; {TAKES}."
+        f"error: rows.tsv: Category, Note are not inputs of {FLUX}; {TAKES}."
         " If one is an input: --rename Category=aspect_ratio. To leave out: --ignore-columns Category,Note."
         " (Columns are divided by tabs; --delimiter names another.)"
     )
@@ -235,7 +235,9 @@ def test_the_header_of_a_pipe_is_checked_once_too(api: ScriptedAPI, command: Com
     outcome = batch(command, "-", typed=b'{"promt": "a"}\n' * 500)
 
     assert outcome.code == 2
-    assert outcome.error.startswith(f"error: -: line 1: promt is no input of {FLUX}; {TAKES}. Did you mean --rename")
+    assert outcome.error.startswith(
+        f"error: -: line 1: promt is not an input of {FLUX}; {TAKES}. Did you mean --rename"
+    )
     assert not api.count("create")
 
 
@@ -248,7 +250,7 @@ def test_the_header_of_a_pipe_is_checked_once_too(api: ScriptedAPI, command: Com
             "jq -c '.images[]' rows.json | replicate-job",
         ),
         ("rows.json", '{"prompt": "a"\n}{"prompt": "b"}', "jq -c '.' rows.json | replicate-job batch … -"),
-        ("rows.json", '[{"prompt": "a"},', "rows.json is no JSON document: broken JSON"),
+        ("rows.json", '[{"prompt": "a"},', "rows.json is not a JSON document: broken JSON"),
         ("rows.xlsx", b"PK", "save it as CSV UTF-8"),
         ("rows.zst", b"x", "zstdcat FILE | replicate-job batch … - --format csv"),
         ("rows.csv", ",prompt\n0,x\n1,y\n", "pandas writes none with index=False"),

@@ -69,7 +69,7 @@ def test_a_token_that_is_revoked_in_the_middle_is_told_once(api: ScriptedAPI, co
         (["none.jsonl", "--results", "r.jsonl"], "none.jsonl"),
         (["rows.jsonl", "--results", "/proc/none/r.jsonl"], "the folder of /proc/none/r.jsonl cannot be made"),
         (["rows.jsonl", "--results", "."], ". is a folder: name a file in it"),
-        (["rows.jsonl", "--results", "rows.jsonl"], "rows.jsonl is there and holds something else than results"),
+        (["rows.jsonl", "--results", "rows.jsonl"], "rows.jsonl exists and is not a results file"),
         (["rows.txt", "--results", "r.jsonl"], "rows.txt"),
     ],
 )

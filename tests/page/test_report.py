@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from replicate_job.batches.report.report import write_report
+from replicate_job.batches.report import write_report
 from replicate_job.batches.results.record import encode, to_record
 from replicate_job.job import Result
 

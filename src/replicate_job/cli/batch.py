@@ -19,7 +19,7 @@ import msgspec
 from replicate_job.aio import new_loop
 from replicate_job.api.ratelimit import parse_rate
 from replicate_job.batches.progress import Tally
-from replicate_job.batches.report.report import check_report, write_report
+from replicate_job.batches.report import check_report, write_report
 from replicate_job.batches.results.cause import error_of
 from replicate_job.batches.results.file import STDOUT, ResultsFile
 from replicate_job.batches.results.record import read_records, to_record
@@ -389,7 +389,7 @@ class _Command:
                 raise
             other = results.with_suffix(".html")
             check_report(other, title=title, batch=batch)
-            tell(f"{path} is no report of this batch and stays: this one's report is {other}")
+            tell(f"{path} is not the report of this batch and stays: this one's report is {other}")
             path = other
         return _Report(path, title, batch)
 

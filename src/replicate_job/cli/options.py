@@ -18,7 +18,7 @@ from replicate_job.cli.signals import Terminated, run_async
 from replicate_job.cli.streams import tell
 from replicate_job.flow.context import Context, Reporter, command_line
 from replicate_job.folders import expand
-from replicate_job.session import CREATES, open_session
+from replicate_job.session import CREATE_RATE, open_session
 from replicate_job.settings import Settings, read_settings
 
 OUTPUTS = "outputs"
@@ -65,7 +65,7 @@ class Common(msgspec.Struct, frozen=True):
         shown: AbstractContextManager[_Beating] | None = None,
         *,
         model: str = "",
-        rate: float | None = CREATES,
+        rate: float | None = CREATE_RATE,
         still: bool = False,
         stopped: str = "",
     ) -> AsyncIterator[Context]:

@@ -16,14 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_job.batches.report import picture
+from replicate_job.batches.report import gallery, write_report
 from replicate_job.batches.report.axis import duration_ticks, number_ticks, time_ticks
 from replicate_job.batches.report.card import LIMIT as CARDS
 from replicate_job.batches.report.card import prompt_of
-from replicate_job.batches.report.distribution import Distribution
-from replicate_job.batches.report.report import write_report
 from replicate_job.batches.report.series import LIMIT as BINS
-from replicate_job.batches.report.series import Series
+from replicate_job.batches.report.series import Distribution, Series
 from replicate_job.batches.results.record import encode, to_record
 from replicate_job.errors import JobError, OutputError
 from replicate_job.job import Result
@@ -65,16 +63,16 @@ class Page(HTMLParser):
             self.text += data
 
     def all(self, tag: str, name: str) -> list[str]:
-        return [attributes[name] for found, attributes in self.tags if found == tag and name in attributes]
+        return [attributes[name] for name_of_tag, attributes in self.tags if name_of_tag == tag and name in attributes]
 
 
 def page(folder: Path, results: Iterable[Result], title: str = "a batch", command: str = "") -> Page:
     path = folder / "results.jsonl"
     path.write_bytes(encode(to_record(result, folder) for result in results))
     write_report(path, folder / "report.html", title=title, command=command)
-    found = Page(folder / "report.html")
-    assert found.balanced
-    return found
+    parsed = Page(folder / "report.html")
+    assert parsed.balanced
+    return parsed
 
 
 def at(second: float) -> str:
@@ -82,45 +80,47 @@ def at(second: float) -> str:
 
 
 def test_no_results_make_a_page_that_says_so(tmp_path: Path) -> None:
-    found = page(tmp_path, [])
+    parsed = page(tmp_path, [])
 
-    assert "No row has a result yet." in found.text
-    assert "svg" not in [tag for tag, _ in found.tags]
+    assert "No row has a result yet." in parsed.text
+    assert "svg" not in [tag for tag, _ in parsed.tags]
 
 
-def test_one_result_is_shown_without_a_course_of_time(make: Make, tmp_path: Path) -> None:
-    found = page(tmp_path, [make(1)])
+def test_one_result_is_shown_without_plots_over_time(make: Make, tmp_path: Path) -> None:
+    parsed = page(tmp_path, [make(1)])
 
-    assert "1 row, 14 March 2025, 10:00 UTC" in found.text
-    assert "2.5 s" in found.text
-    assert [attributes.get("class") for tag, attributes in found.tags if tag == "svg"] == ["share"]
+    assert "1 row, 14 March 2025, 10:00 UTC" in parsed.text
+    assert "2.5 s" in parsed.text
+    assert [attributes.get("class") for tag, attributes in parsed.tags if tag == "svg"] == ["share"]
 
 
 def test_a_batch_that_failed_shows_its_errors_and_no_grid(make: Make, tmp_path: Path) -> None:
-    found = page(
+    parsed = page(
         tmp_path, [make(n, status="failed", error=f"no file{n}.png", completed_at=at(n)) for n in range(1, 31)]
     )
 
-    assert "no file1.png" in found.text
-    assert "1, 2, 3, 4, 5, …" in found.text
-    assert "Throughput" in found.text
-    assert "Latency" not in found.text
-    assert "article" not in [tag for tag, _ in found.tags]
+    assert "no file1.png" in parsed.text
+    assert "1, 2, 3, 4, 5, …" in parsed.text
+    assert "Throughput" in parsed.text
+    assert "Latency" not in parsed.text
+    assert "article" not in [tag for tag, _ in parsed.tags]
 
 
-def test_the_page_asks_nobody_for_anything(make: Make, tmp_path: Path) -> None:
-    found = page(tmp_path, [make(n, completed_at=at(n), output=f"text {n}") for n in range(1, 50)])
+def test_the_page_loads_nothing_from_elsewhere(make: Make, tmp_path: Path) -> None:
+    parsed = page(tmp_path, [make(n, completed_at=at(n), output=f"text {n}") for n in range(1, 50)])
 
-    assert not {tag for tag, _ in found.tags} & {"script", "link", "iframe", "object", "base", "form"}
-    assert not [name for _, attributes in found.tags for name in attributes if name.startswith("on") or name == "style"]
-    assert "url(" not in found.style
-    assert "@import" not in found.style
-    (policy,) = found.all("meta", "content")[:1]
-    digest = b64encode(sha256(found.style.encode()).digest()).decode()
+    assert not {tag for tag, _ in parsed.tags} & {"script", "link", "iframe", "object", "base", "form"}
+    assert not [
+        name for _, attributes in parsed.tags for name in attributes if name.startswith("on") or name == "style"
+    ]
+    assert "url(" not in parsed.style
+    assert "@import" not in parsed.style
+    (policy,) = parsed.all("meta", "content")[:1]
+    digest = b64encode(sha256(parsed.style.encode()).digest()).decode()
     assert policy.startswith(f"default-src 'none'; style-src 'sha256-{digest}'; img-src 'self' file: data:;")
 
 
-def test_nothing_from_outside_becomes_markup_or_a_link(make: Make, tmp_path: Path) -> None:
+def test_text_of_a_result_never_becomes_markup_or_a_link(make: Make, tmp_path: Path) -> None:
     folder = tmp_path / 'x"><b>'
     folder.mkdir()
     (folder / 'a"><script>.png').write_bytes(b"hi")
@@ -136,58 +136,60 @@ def test_nothing_from_outside_becomes_markup_or_a_link(make: Make, tmp_path: Pat
         make(8, output="data:text/html,<script>alert(1)</script>"),
         make(9, files=(folder / f"gone{EVIL.replace('/', '')}.png",)),
     ]
-    found = page(folder, [*results, *(make(n, completed_at=at(n)) for n in range(10, 40))], title=EVIL, command=EVIL)
+    parsed = page(folder, [*results, *(make(n, completed_at=at(n)) for n in range(10, 40))], title=EVIL, command=EVIL)
 
-    assert {tag for tag, _ in found.tags} <= TAGS
-    assert not [name for _, attributes in found.tags for name in attributes if name.startswith("on") or name == "style"]
-    assert all(link.startswith(("./", "https://replicate.delivery/")) for link in found.all("a", "href"))
-    assert found.text.count("alert(1)") >= 8
+    assert {tag for tag, _ in parsed.tags} <= TAGS
+    assert not [
+        name for _, attributes in parsed.tags for name in attributes if name.startswith("on") or name == "style"
+    ]
+    assert all(link.startswith(("./", "https://replicate.delivery/")) for link in parsed.all("a", "href"))
+    assert parsed.text.count("alert(1)") >= 8
 
 
-def test_a_small_picture_is_in_the_page_and_a_large_one_beside_it(make: Make, tmp_path: Path) -> None:
+def test_a_small_picture_is_embedded_and_a_large_one_is_linked_to(make: Make, tmp_path: Path) -> None:
     folder = tmp_path / "out 100% #1?"
     folder.mkdir()
     small, large = folder / "small.png", folder / "é large.webp"
     small.write_bytes(b"hi")
-    large.write_bytes(b"x" * (picture.LARGEST + 1))
-    found = page(tmp_path, [make(1, files=(small,)), make(2, files=(large,))])
+    large.write_bytes(b"x" * (gallery.LARGEST + 1))
+    parsed = page(tmp_path, [make(1, files=(small,)), make(2, files=(large,))])
 
-    first, second = found.all("img", "src")
+    first, second = parsed.all("img", "src")
     assert first == "data:image/png;base64,aGk="
-    assert [unquote(source) for source in (second, *found.all("a", "href"))] == [
+    assert [unquote(source) for source in (second, *parsed.all("a", "href"))] == [
         "./out 100% #1?/é large.webp",
         "./out 100% #1?/small.png",
         "./out 100% #1?/é large.webp",
     ]
     assert not {"?", "#", " "} & set(second)
-    assert found.all("img", "alt") == ["a cat", "a cat"]
+    assert parsed.all("img", "alt") == ["a cat", "a cat"]
 
 
-def test_pictures_fill_a_page_up_to_a_limit(make: Make, tmp_path: Path) -> None:
-    content = b"x" * picture.LARGEST
+def test_pictures_are_embedded_up_to_a_total_size(make: Make, tmp_path: Path) -> None:
+    content = b"x" * gallery.LARGEST
     paths = [tmp_path / f"{number}.png" for number in range(40)]
     for path in paths:
         path.write_bytes(content)
-    found = page(tmp_path, [make(line, files=(path,)) for line, path in enumerate(paths, 1)])
+    parsed = page(tmp_path, [make(line, files=(path,)) for line, path in enumerate(paths, 1)])
 
-    embedded = [source for source in found.all("img", "src") if source.startswith("data:")]
-    assert len(embedded) == picture.TOTAL // len(embedded[0])
-    assert len(found.all("img", "src")) == 40
+    embedded = [source for source in parsed.all("img", "src") if source.startswith("data:")]
+    assert len(embedded) == gallery.TOTAL // len(embedded[0])
+    assert len(parsed.all("img", "src")) == 40
 
 
-def test_sounds_and_films_are_played_and_documents_linked(make: Make, tmp_path: Path) -> None:
+def test_audio_and_video_have_players_and_documents_have_links(make: Make, tmp_path: Path) -> None:
     for name in ("a.mp3", "b.mp4", "c.pdf", "d.html", "e.svg"):
         (tmp_path / name).write_bytes(b"x")
-    found = page(tmp_path, [make(n, files=(tmp_path / name,)) for n, name in enumerate(("a.mp3", "b.mp4", "c.pdf"))])
-    assert (found.all("audio", "src"), found.all("video", "src")) == (["./a.mp3"], ["./b.mp4"])
-    assert found.all("a", "href") == ["./a.mp3", "./b.mp4", "./c.pdf"]
+    parsed = page(tmp_path, [make(n, files=(tmp_path / name,)) for n, name in enumerate(("a.mp3", "b.mp4", "c.pdf"))])
+    assert (parsed.all("audio", "src"), parsed.all("video", "src")) == (["./a.mp3"], ["./b.mp4"])
+    assert parsed.all("a", "href") == ["./a.mp3", "./b.mp4", "./c.pdf"]
 
     unsafe = page(tmp_path, [make(1, files=(tmp_path / "d.html", tmp_path / "e.svg", tmp_path / "c.pdf"))])
     assert unsafe.all("a", "href") == ["./c.pdf"]
     assert "d.html" in unsafe.text
 
 
-def test_files_are_reached_from_where_the_report_lies(make: Make, tmp_path: Path) -> None:
+def test_links_to_files_are_relative_to_the_report(make: Make, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.zip").write_bytes(b"x")
     results = tmp_path / "results.jsonl"
@@ -198,16 +200,16 @@ def test_files_are_reached_from_where_the_report_lies(make: Make, tmp_path: Path
 
 
 def test_the_grid_is_spread_over_the_whole_batch(make: Make, tmp_path: Path) -> None:
-    lines = [n * 2003 % 5003 for n in range(1, 5001)]  # each once, in no order: both are prime to each other
-    found = page(tmp_path, [make(line, completed_at=at(n / 10)) for n, line in enumerate(lines)])
+    lines = [n * 2003 % 5003 for n in range(1, 5001)]  # each line once, in a scattered order: 2003 and 5003 are coprime
+    parsed = page(tmp_path, [make(line, completed_at=at(n / 10)) for n, line in enumerate(lines)])
 
-    shown = [int(label.removeprefix("Line ")) for label in found.all("article", "aria-label")]
+    shown = [int(label.removeprefix("Line ")) for label in parsed.all("article", "aria-label")]
     assert len(shown) == CARDS
     assert shown == sorted(shown)
     where = sorted(lines.index(line) for line in shown)
     assert where[0] < 100
     assert where[-1] > 4900
-    assert "60 of 5,000" in found.text
+    assert "60 of 5,000" in parsed.text
 
 
 def test_memory_does_not_grow_with_the_batch(make: Make, tmp_path: Path) -> None:
@@ -229,15 +231,15 @@ def test_memory_does_not_grow_with_the_batch(make: Make, tmp_path: Path) -> None
     assert peak(6000) < peak(1500) * 1.3
 
 
-def test_times_that_make_no_sense_are_left_out(make: Make, tmp_path: Path) -> None:
+def test_impossible_times_are_ignored(make: Make, tmp_path: Path) -> None:
     odd = ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "soon", ""]
     results = [make(n, completed_at=time) for n, time in enumerate(odd, 1)]
-    found = page(tmp_path, [*results, *(make(n, completed_at=at(n)) for n in range(5, 30))])
+    parsed = page(tmp_path, [*results, *(make(n, completed_at=at(n)) for n in range(5, 30))])
 
-    assert "Throughput over time" in "".join(found.all("svg", "aria-label"))
+    assert "Throughput over time" in "".join(parsed.all("svg", "aria-label"))
 
 
-def test_a_report_that_cannot_be_written_or_has_nothing_to_read_is_said_in_one_line(make: Make, tmp_path: Path) -> None:
+def test_a_report_that_cannot_be_written_or_has_no_results_is_an_error_of_one_line(make: Make, tmp_path: Path) -> None:
     with pytest.raises(JobError, match="cannot be read"):
         write_report(tmp_path / "none.jsonl", tmp_path / "report.html", title="x")
     page(tmp_path, [make(1)])
@@ -248,42 +250,50 @@ def test_a_report_that_cannot_be_written_or_has_nothing_to_read_is_said_in_one_l
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "results.jsonl"]
 
 
-def test_the_prompt_is_the_first_text_that_is_no_address() -> None:
-    given = {"seed": 1, "image": "https://a.b/c.png", "mask": "data:image/png;base64,AA", "empty": " ", "text": "hello"}
+def test_the_prompt_is_the_first_text_that_is_not_a_url() -> None:
+    inputs = {
+        "seed": 1,
+        "image": "https://a.b/c.png",
+        "mask": "data:image/png;base64,AA",
+        "empty": " ",
+        "text": "hello",
+    }
 
-    assert prompt_of(given) == "hello"
+    assert prompt_of(inputs) == "hello"
     assert prompt_of({"n": 1}) == ""
 
 
 @given(st.lists(st.floats(0.001, 1e6), min_size=1), st.lists(st.floats(0.001, 1e6)), st.floats(0, 1))
-def test_quantiles_are_right_to_one_percent_also_when_merged(one: list[float], other: list[float], part: float) -> None:
+def test_quantiles_are_right_to_one_percent_also_when_merged(
+    some: list[float], others: list[float], part: float
+) -> None:
     first, second = Distribution(), Distribution()
-    for value in one:
+    for value in some:
         first.add(value)
-    for value in other:
+    for value in others:
         second.add(value)
     first.merge(second)
-    exact = sorted(one + other)[max(1, math.ceil(part * len(one + other))) - 1]
+    exact = sorted(some + others)[max(1, math.ceil(part * len(some + others))) - 1]
 
     assert first.quantile(part) == pytest.approx(exact, rel=0.0101)
 
 
 @given(st.lists(st.floats(1e9, 1e9 + 1e7), min_size=1, max_size=300))
-def test_bins_never_lose_an_end_nor_exceed_their_number(times: list[float]) -> None:
+def test_bins_count_every_prediction_and_stay_within_their_limit(times: list[float]) -> None:
     series = Series()
     for number, time in enumerate(times):
         series.add(time, 1.0, succeeded=number % 2 == 0)
         assert len(series.span) <= BINS
     series.settle()
 
-    assert sum(one.succeeded + one.other for one in series.bins.values()) == len(times)
-    assert sum(one.latency.number for one in series.bins.values()) == (len(times) + 1) // 2
+    assert sum(item.succeeded + item.other for item in series.bins.values()) == len(times)
+    assert sum(item.latency.number for item in series.bins.values()) == (len(times) + 1) // 2
     assert set(series.bins) <= set(series.span)
     assert {math.floor(time / series.width) for time in times} == set(series.bins)
 
 
 @given(st.floats(1e-3, 1e9))
-def test_ticks_reach_the_most_in_few_round_steps(most: float) -> None:
+def test_ticks_reach_the_largest_value_in_few_round_steps(most: float) -> None:
     for ticks in (number_ticks(most), duration_ticks(min(most, 1e8))):
         values = [tick.value for tick in ticks]
         assert values[0] == 0
@@ -293,7 +303,7 @@ def test_ticks_reach_the_most_in_few_round_steps(most: float) -> None:
 
 
 @given(st.floats(1e9, 4e9), st.floats(1, 1e8))
-def test_ticks_of_time_lie_within_and_are_few(start: float, span: float) -> None:
+def test_ticks_of_time_are_few_and_within_the_axis(start: float, span: float) -> None:
     ticks = time_ticks(start, start + span)
 
     assert len(ticks) <= 7

@@ -43,7 +43,7 @@ def lines(path: Path) -> list[int]:
 
 @contextmanager
 def another_process(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that has written a record, and goes on to hold the file until it is killed or its stdin ends."""
+    """A process that has written a record, and holds the lock until it is killed or its stdin ends."""
     command = [sys.executable, "-c", HOLDER, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
@@ -67,11 +67,11 @@ def full_disk(size: int) -> Iterator[None]:
 
 def rewrite(file: ResultsFile, records: Iterable[dict[str, Any]]) -> None:
     with file.rewriting() as write:
-        for each in records:
-            write([each])
+        for item in records:
+            write([item])
 
 
-def test_records_are_appended_to_what_is_there_in_a_folder_that_is_made(tmp_path: Path) -> None:
+def test_records_are_appended_and_a_missing_folder_is_made(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "r.jsonl"
     for first in (1, 3):
         with ResultsFile(path) as file:
@@ -81,7 +81,7 @@ def test_records_are_appended_to_what_is_there_in_a_folder_that_is_made(tmp_path
     assert names(path.parent) == ["r.jsonl"]
 
 
-def test_a_record_is_on_its_way_to_the_disk_when_write_returns(tmp_path: Path) -> None:
+def test_a_written_record_survives_the_end_of_its_process(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     with another_process(path) as process:
         process.kill()
@@ -90,7 +90,7 @@ def test_a_record_is_on_its_way_to_the_disk_when_write_returns(tmp_path: Path) -
     assert lines(path) == [9]
 
 
-def test_a_second_process_is_told_which_one_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_writer_gets_an_error_that_names_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     path = Path("r.jsonl")
     with another_process(path) as process:
@@ -107,7 +107,7 @@ def test_a_second_process_is_told_which_one_writes(tmp_path: Path, monkeypatch: 
     assert lines(path) == [9, 1]
 
 
-def test_the_lock_outlives_a_rewrite_and_goes_with_its_holder(tmp_path: Path) -> None:
+def test_the_lock_stays_during_a_rewrite_and_is_released_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     with ResultsFile(path) as file:
         rewrite(file, [record(1)])
@@ -120,7 +120,7 @@ def test_the_lock_outlives_a_rewrite_and_goes_with_its_holder(tmp_path: Path) ->
     assert lines(path) == [1, 2]
 
 
-def test_a_link_is_the_same_file_to_the_lock_and_stays_a_link(tmp_path: Path) -> None:
+def test_a_symbolic_link_shares_the_lock_of_its_target_and_stays_a_link(tmp_path: Path) -> None:
     path, link = tmp_path / "a" / "r.jsonl", tmp_path / "link"
     link.symlink_to(path)
     with ResultsFile(link) as file:
@@ -143,7 +143,7 @@ def test_a_rewrite_replaces_everything_and_may_read_the_old_file(make: Callable[
     assert lines(path) == [1, 3, 5, 6]
 
 
-def test_a_rewrite_that_breaks_off_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_a_failed_rewrite_leaves_only_the_old_file(tmp_path: Path) -> None:
     def broken() -> Iterator[dict[str, Any]]:
         yield record(8)
         raise KeyError("row")
@@ -159,14 +159,14 @@ def test_a_rewrite_that_breaks_off_leaves_the_old_file_and_nothing_else(tmp_path
     assert names(tmp_path) == ["r.jsonl"]
 
 
-def test_what_a_killed_rewrite_left_is_removed(tmp_path: Path) -> None:
+def test_the_temporary_file_of_a_killed_rewrite_is_removed(tmp_path: Path) -> None:
     (tmp_path / ".r.jsonl.part").write_text("half")
     with ResultsFile(tmp_path / "r.jsonl"):
         assert not (tmp_path / ".r.jsonl.part").exists()
 
 
 @pytest.mark.parametrize("length", [10, 3_000_000])
-def test_a_torn_last_line_is_dropped_and_a_whole_one_ended(tmp_path: Path, length: int) -> None:
+def test_a_torn_last_line_is_removed_and_a_whole_one_gets_its_line_end(tmp_path: Path, length: int) -> None:
     path = tmp_path / "r.jsonl"
     path.write_bytes(encode([record(1)]) + b'{"line":2,"output":"' + b"x" * length)
     with ResultsFile(path) as file:
@@ -178,7 +178,7 @@ def test_a_torn_last_line_is_dropped_and_a_whole_one_ended(tmp_path: Path, lengt
     assert path.read_bytes() == encode(map(record, (1, 3, 4)))
 
 
-def test_a_file_with_nothing_but_a_torn_line_is_a_results_file(tmp_path: Path) -> None:
+def test_a_file_of_one_torn_line_is_a_results_file(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     path.write_bytes(b'{"line":2,"out')
     with ResultsFile(path) as file:
@@ -188,17 +188,17 @@ def test_a_file_with_nothing_but_a_torn_line_is_a_results_file(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("content", [b'{"prompt": "a cat"}\n', b"\x89PNG\r\n", b"prompt,seed\n", b"\n"])
-def test_a_file_with_something_else_is_left_alone(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_results_file_is_not_changed(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "inputs.jsonl"
     path.write_bytes(content)
-    with pytest.raises(JobError, match="holds something else than results: name another file"), ResultsFile(path):
+    with pytest.raises(JobError, match="exists and is not a results file: name another file"), ResultsFile(path):
         pass
 
     assert path.read_bytes() == content
     assert names(tmp_path) == ["inputs.jsonl"]
 
 
-def test_a_path_that_cannot_be_written_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "sealed").mkdir(mode=0o500)
     for path, said in [
@@ -212,7 +212,7 @@ def test_a_path_that_cannot_be_written_is_said_in_one_line(tmp_path: Path) -> No
         assert "\n" not in str(caught.value)
 
 
-def test_a_full_disk_is_said_in_one_line_and_leaves_no_torn_line(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_of_one_line_and_leaves_no_torn_line(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     with ResultsFile(path) as file:
         file.write([record(1)])
@@ -227,7 +227,7 @@ def test_a_full_disk_is_said_in_one_line_and_leaves_no_torn_line(tmp_path: Path)
     assert names(tmp_path) == ["r.jsonl"]
 
 
-def test_a_device_that_takes_nothing_is_said_in_one_line() -> None:
+def test_a_full_device_is_an_error_of_one_line() -> None:
     with (
         ResultsFile(Path("/dev/full")) as file,
         pytest.raises(OutputError, match="/dev/full cannot be written: No space"),
@@ -261,7 +261,7 @@ def test_a_dash_is_stdout(
     assert names(tmp_path) == []
 
 
-def test_a_reader_of_stdout_that_has_enough_ends_nothing() -> None:
+def test_a_reader_that_closes_stdout_does_not_stop_the_batch() -> None:
     script = HOLDER.replace("print(", "file.write([]); file.write([{'line': 1}] * 10); sys.exit(7); print(")
     reader, writer = os.pipe()
     os.close(reader)

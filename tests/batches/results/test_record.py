@@ -23,14 +23,14 @@ JSON = st.recursive(
 )
 
 
-def test_a_record_is_the_row_the_ten_fields_and_the_files(make: Callable[..., Result], tmp_path: Path) -> None:
+def test_a_record_has_line_and_key_the_ten_fields_and_the_files(make: Callable[..., Result], tmp_path: Path) -> None:
     record = to_record(make(7), tmp_path)
 
     assert list(record) == ["line", "key", *TEN, "files"]
     assert (record["line"], record["key"], record["prediction_id"], record["files"]) == (7, "b-7", "id7", [])
 
 
-def test_files_below_the_folder_are_named_from_it_and_others_whole(
+def test_files_below_the_folder_have_relative_paths_and_others_absolute_ones(
     make: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -55,7 +55,7 @@ def test_a_row_without_a_prediction_has_null_for_what_is_unknown_and_its_problem
     )
 
 
-def test_a_problem_with_the_outputs_leaves_the_prediction_as_it_is(make: Callable[..., Result], tmp_path: Path) -> None:
+def test_a_problem_with_the_outputs_does_not_change_the_status(make: Callable[..., Result], tmp_path: Path) -> None:
     record = to_record(make(problem="disk full"), tmp_path)
 
     assert (record["status"], record["error"], record["problem"]) == ("succeeded", None, "disk full")
@@ -63,18 +63,18 @@ def test_a_problem_with_the_outputs_leaves_the_prediction_as_it_is(make: Callabl
 
 @given(JSON, JSON, st.dictionaries(st.text(), JSON, max_size=3), st.lists(st.sampled_from(["a.png", "é/b c.txt"])))
 def test_what_is_written_is_read_back(
-    tmp_path_factory: pytest.TempPathFactory, output: object, error: object, given: dict[str, object], names: list[str]
+    tmp_path_factory: pytest.TempPathFactory, output: object, error: object, inputs: dict[str, object], names: list[str]
 ) -> None:
     folder = tmp_path_factory.mktemp("r")
     files = tuple(folder / name for name in names)
-    row = Result("id", "failed", "m", given, output, error, "t", None, {"get": "u"}, {"n": 1}, files, "k", line=4)
+    row = Result("id", "failed", "m", inputs, output, error, "t", None, {"get": "u"}, {"n": 1}, files, "k", line=4)
     path = folder / "r.jsonl"
     path.write_bytes(encode([to_record(row, folder)]))
 
     assert list(read_records(path)) == [row]
 
 
-def test_lines_that_are_no_record_are_skipped(make: Callable[..., Result], tmp_path: Path) -> None:
+def test_lines_that_are_not_records_are_skipped(make: Callable[..., Result], tmp_path: Path) -> None:
     good = [encode([to_record(make(line), tmp_path)]) for line in (1, 2, 3)]
     bad = [b"\n", b"null\n", b"[1]\n", b'{"line":1}\n', b'{"line":"1","status":"x"}\n', b'{"line":-1,"status":"x"}\n']
     bad += [b'{"line":1,"status":"x","files":"a"}\n', b"\xff\xfe\n", b"[" * 100_000 + b"\n", b"{\n", b"\0\0\0\n"]
@@ -91,7 +91,7 @@ def test_a_line_with_null_for_everything_is_read(tmp_path: Path) -> None:
     assert list(read_records(path)) == [Result("", "error", "", {}, line=2)]
 
 
-def test_a_file_name_that_is_no_text_does_not_keep_a_row_from_its_line(
+def test_a_row_with_a_file_name_that_is_not_utf8_still_gets_its_line(
     make: Callable[..., Result], tmp_path: Path
 ) -> None:
     odd = make(files=(tmp_path / os.fsdecode(b"\xff.png"),))
@@ -101,6 +101,6 @@ def test_a_file_name_that_is_no_text_does_not_keep_a_row_from_its_line(
     assert [json.loads(line)["files"] for line in lines] == [["?.png"], []]
 
 
-def test_a_results_file_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_results_file_is_an_error_of_one_line(tmp_path: Path) -> None:
     with pytest.raises(JobError, match=r"r\.jsonl cannot be read: No such file or directory; name a file"):
         list(read_records(tmp_path / "r.jsonl"))

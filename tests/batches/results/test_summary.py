@@ -1,4 +1,4 @@
-"""What a batch came to."""
+"""The counts of a batch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def summed(results: list[Result]) -> Summary:
     return summary
 
 
-def test_the_end_of_a_batch_is_told_in_few_lines(make: Make, tmp_path: Path) -> None:
+def test_a_summary_is_a_few_lines(make: Make, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"x" * 1200)
     results = [make(line, files=(tmp_path / "a.png",)) for line in range(1, 4)]
     results += [
@@ -47,11 +47,11 @@ def test_the_end_of_a_batch_is_told_in_few_lines(make: Make, tmp_path: Path) -> 
     ]
 
 
-def test_no_rows_are_told_too() -> None:
+def test_a_summary_of_no_rows_says_so() -> None:
     assert Summary().lines() == ["no rows"]
 
 
-def test_outputs_that_could_not_be_kept_are_an_error_of_a_success(make: Make) -> None:
+def test_a_success_whose_outputs_could_not_be_saved_has_an_error(make: Make) -> None:
     summary = summed([make(1, problem="the disk is full")])
 
     assert summary.statuses == {"succeeded without its files": 1}
@@ -59,7 +59,7 @@ def test_outputs_that_could_not_be_kept_are_an_error_of_a_success(make: Make) ->
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("error", "other"),
     [
         ("file abc123.png not found", "file def456.png not found"),
         ("img1 is too large", "img12 is too large"),
@@ -74,20 +74,20 @@ def test_outputs_that_could_not_be_kept_are_an_error_of_a_success(make: Make) ->
         ("data:image/png;base64,AAAA is wrong", "data:text/plain,b is wrong"),
     ],
 )
-def test_errors_that_differ_in_particulars_are_one(one: str, other: str) -> None:
-    assert pattern(one) == pattern(other)
+def test_errors_that_differ_only_in_particulars_have_one_cause(error: str, other: str) -> None:
+    assert pattern(error) == pattern(other)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("error", "other"),
     [
         ("HTTP 402: pay", "HTTP 500: pay"),
         ("prompt is missing", "image is missing"),
         ("it can't be read and won't do", "it can't be opened and won't do"),
     ],
 )
-def test_errors_that_differ_in_kind_are_two(one: str, other: str) -> None:
-    assert pattern(one) != pattern(other)
+def test_errors_of_different_kinds_have_two_causes(error: str, other: str) -> None:
+    assert pattern(error) != pattern(other)
 
 
 def test_errors_beyond_the_limit_are_counted_together(make: Make) -> None:
@@ -106,7 +106,7 @@ def test_two_batches_in_one_process_share_nothing(make: Make) -> None:
     assert [cause.lines for cause in first.causes] == [cause.lines for cause in second.causes] == [[1]]
 
 
-def test_what_an_error_says_stays_one_line_and_steers_no_terminal(make: Make) -> None:
+def test_an_error_is_one_line_without_control_characters(make: Make) -> None:
     summary = summed(
         [make(1, status="failed", error="\x1b[2Jgone\n\nnow\u202e " + "word " * 999), make(2, status="\x1b[m")]
     )
@@ -125,11 +125,11 @@ def test_a_failure_always_has_a_cause(make: Make, error: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1, "3", None, True, 10**400, 1e300, [1]])
-def test_a_predict_time_that_is_none_is_not_added(make: Make, value: Any) -> None:
+def test_a_predict_time_that_is_not_a_number_of_seconds_is_not_added(make: Make, value: Any) -> None:
     assert summed([make(1), make(2, metrics={"predict_time": value})]).predict_time == 2.0
 
 
-def test_first_and_last_are_of_all_whatever_their_order(make: Make) -> None:
+def test_first_and_last_do_not_depend_on_the_order_of_results(make: Make) -> None:
     times = ["2025-03-14T10:00:05Z", "2025-03-14T09:00:00+00:00", "2025-03-14T12:30:00+02:00", "nonsense", None]
     summary = summed([make(1, created_at=time, completed_at=time) for time in times])
 
@@ -140,7 +140,7 @@ def test_first_and_last_are_of_all_whatever_their_order(make: Make) -> None:
     assert summed([make(1, created_at=None)]).wall_time is None
 
 
-def test_wall_time_is_without_the_pauses_of_a_batch_that_went_on_the_next_day(make: Make) -> None:
+def test_wall_time_excludes_the_pause_before_a_batch_is_resumed(make: Make) -> None:
     start = datetime(2025, 3, 14, 9, tzinfo=UTC).timestamp()
 
     def row(second: float, took: float = 10) -> Result:
@@ -159,7 +159,7 @@ def test_wall_time_is_without_the_pauses_of_a_batch_that_went_on_the_next_day(ma
 
 
 @given(st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 300)), min_size=1, max_size=60))
-def test_work_and_pauses_are_those_of_a_second_by_second_count(rows: list[tuple[int, int]]) -> None:
+def test_work_and_pauses_add_up_as_a_simple_count_does(rows: list[tuple[int, int]]) -> None:
     spans = Spans()
     for start, length in rows:
         spans.add(start, start + length)
@@ -174,7 +174,7 @@ def test_work_and_pauses_are_those_of_a_second_by_second_count(rows: list[tuple[
     assert (spans.work, spans.pauses) == (work, whole - work)
 
 
-def test_many_pauses_take_no_memory() -> None:
+def test_memory_does_not_grow_with_the_number_of_pauses() -> None:
     spans = Spans()
     for number in range(20_000):
         spans.add(number * 100, number * 100 + 1)
@@ -182,15 +182,15 @@ def test_many_pauses_take_no_memory() -> None:
     assert spans.work + spans.pauses == 19_999 * 100 + 1
 
 
-def test_an_api_that_invents_statuses_takes_no_memory(make: Make) -> None:
+def test_memory_does_not_grow_with_the_number_of_statuses(make: Make) -> None:
     summary = summed([make(line, status=f"s{line}") for line in range(1000)])
 
     assert len(summary.statuses) < 30
     assert summary.rows == 1000
 
 
-def test_durations_read_as_a_person_says_them() -> None:
-    told = {
+def test_durations_are_written_for_people() -> None:
+    expected = {
         0: "0 s",
         0.0004: "0.4 ms",
         0.45: "450 ms",
@@ -200,14 +200,21 @@ def test_durations_read_as_a_person_says_them() -> None:
         60: "1m",
         725: "12m 5s",
     }
-    told |= {3599.7: "1h", 4980: "1h 23m", 7260.4: "2h 1m", 86400: "1d", 183_600: "2d 3h", 1e9: "11574d 1h"}
+    expected |= {3599.7: "1h", 4980: "1h 23m", 7260.4: "2h 1m", 86400: "1d", 183_600: "2d 3h", 1e9: "11574d 1h"}
 
-    assert {seconds: duration(seconds) for seconds in told} == told
+    assert {seconds: duration(seconds) for seconds in expected} == expected
 
 
-def test_sizes_and_paces_read_as_a_person_says_them() -> None:
-    told = {0: "0 B", 999: "999 B", 1000: "1.0 kB", 1_234_567_890: "1.2 GB", 52_400_000: "52 MB", 10**20: "100000 PB"}
-    assert {number: size(number) for number in told} == told
+def test_sizes_and_paces_are_written_for_people() -> None:
+    expected = {
+        0: "0 B",
+        999: "999 B",
+        1000: "1.0 kB",
+        1_234_567_890: "1.2 GB",
+        52_400_000: "52 MB",
+        10**20: "100000 PB",
+    }
+    assert {number: size(number) for number in expected} == expected
     assert [per(pace) for pace in (5, 1, 0.01, 0.0001, 0)] == [
         (1, "a second"),
         (60, "a minute"),

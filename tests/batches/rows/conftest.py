@@ -18,9 +18,9 @@ def read(tmp_path: Path) -> Callable[..., list[Row]]:
         file = tmp_path / f"rows{suffix}"
         file.write_bytes(content)
         rows = open_rows(file)
-        found = list(rows)
-        assert rows.count() == len(found)
-        assert list(rows) == found
-        return found
+        read_rows = list(rows)
+        assert rows.count() == len(read_rows)
+        assert list(rows) == read_rows
+        return read_rows
 
     return read

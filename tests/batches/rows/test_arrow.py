@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import feather, ipc
 
-from replicate_job.batches.rows import ReadOptions, Row, messages, open_rows
+from replicate_job.batches.rows import ReadOptions, Row, arrow_messages, open_rows
 from replicate_job.batches.rows.lines import HEAVY
-from replicate_job.batches.rows.tables import VALUES
+from replicate_job.batches.rows.record_batches import MOST_VALUES
 from replicate_job.errors import JobError
 from replicate_job.wire.bounds import ROW
 
@@ -67,24 +67,24 @@ def test_a_stream_comes_through_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"ARROW1", b"FEA1", b"a,b\n1,2\n", b"ARROW1" + b"\xff" * 100 + b"ARROW1"])
-def test_what_is_no_arrow_file_is_refused_at_once(tmp_path: Path, content: bytes) -> None:
+def test_a_file_in_another_format_than_arrow_is_refused_at_once(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "rows.arrow").write_bytes(content)
 
     with pytest.raises(JobError, match=r"rows\.arrow is not an Arrow file, or is damaged: [^\n]+$"):
         open_rows(tmp_path / "rows.arrow")
 
 
-def test_the_rows_before_a_damage_are_read(tmp_path: Path) -> None:
+def test_the_rows_before_a_damaged_part_are_read(tmp_path: Path) -> None:
     sink = io.BytesIO()
     _stream(sink)
     content = sink.getvalue()
     (tmp_path / "rows.arrow").write_bytes(content[: len(content) * 2 // 3])
 
     rows = open_rows(tmp_path / "rows.arrow")
-    found = list(rows)
+    read_rows = list(rows)
 
-    assert found[:2] == ROWS[:2]
-    assert found[2:] == [Row(3, {}, "the file is damaged here, and ends")]
+    assert read_rows[:2] == ROWS[:2]
+    assert read_rows[2:] == [Row(3, {}, "the file is damaged here, and ends")]
     assert rows.count() == 3
 
 
@@ -103,14 +103,14 @@ def test_two_columns_of_one_name_are_refused_at_once(tmp_path: Path) -> None:
         (pa.array(["x" * (ROW + 100)]), "the cell is larger than 16 MB"),
         (pa.array(["x" * (ROW + 100)], pa.string_view()), "the cell is larger than 16 MB"),
         (pa.DictionaryArray.from_arrays([0], ["x" * (ROW + 100)]), "the cell is larger than 16 MB"),
-        (pa.array([pa.nulls(VALUES + 1, pa.int8()).fill_null(0)], pa.list_(pa.int8())), HEAVY),
-        (pa.array([[""] * (VALUES + 1)], pa.list_(pa.string_view())), HEAVY),
-        (pa.DictionaryArray.from_arrays([0], [[0] * (VALUES + 1)]), HEAVY),
-        (pa.array([[None] * (VALUES + 1)], pa.list_(pa.null())), HEAVY),
-        (pa.array([[{"a": 1}] * VALUES]), HEAVY),
+        (pa.array([pa.nulls(MOST_VALUES + 1, pa.int8()).fill_null(0)], pa.list_(pa.int8())), HEAVY),
+        (pa.array([[""] * (MOST_VALUES + 1)], pa.list_(pa.string_view())), HEAVY),
+        (pa.DictionaryArray.from_arrays([0], [[0] * (MOST_VALUES + 1)]), HEAVY),
+        (pa.array([[None] * (MOST_VALUES + 1)], pa.list_(pa.null())), HEAVY),
+        (pa.array([[{"a": 1}] * MOST_VALUES]), HEAVY),
         (pa.ListArray.from_arrays([0, 99], pa.DictionaryArray.from_arrays([0] * 99, ["x" * 1_000_000])), HEAVY),
         (pa.ListArray.from_arrays([0, 99], pa.DictionaryArray.from_arrays([0] * 99, [["x" * 1_000_000]])), HEAVY),
-        (pa.array([[(n, 1) for n in range(VALUES)]], pa.map_(pa.int32(), pa.int8())), HEAVY),
+        (pa.array([[(n, 1) for n in range(MOST_VALUES)]], pa.map_(pa.int32(), pa.int8())), HEAVY),
     ],
     ids=[
         "text",
@@ -140,17 +140,17 @@ def test_a_cell_that_is_too_large_is_the_problem_of_its_row(tmp_path: Path, colu
     ],
     ids=["views", "lists of views", "a dictionary of text", "a dictionary of numbers"],
 )
-def test_what_rows_share_counts_for_each_as_its_own(tmp_path: Path, column: pa.Array, value: Any) -> None:
+def test_a_value_that_rows_share_counts_for_each_of_them(tmp_path: Path, column: pa.Array, value: Any) -> None:
     rows = list(open_rows(write(tmp_path, column)))
     assert len(rows) == 100
     assert all((row.values, row.problem) == ({"a": value}, "") for row in rows)
 
 
 @pytest.mark.parametrize("write", [_file, _stream, _feather])
-def test_a_batch_that_is_too_large_ends_the_reading_with_a_problem(
+def test_reading_ends_with_a_problem_at_a_batch_that_is_too_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Any], None]
 ) -> None:
-    monkeypatch.setattr(messages, "LARGEST_BATCH", 20)
+    monkeypatch.setattr(arrow_messages, "LARGEST_BATCH", 20)
     write(str(tmp_path / "rows.arrow"))
 
     rows = open_rows(tmp_path / "rows.arrow")

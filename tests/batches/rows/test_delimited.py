@@ -32,7 +32,7 @@ def test_tabs_divide_the_cells_of_a_tsv(read: Read) -> None:
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
-def test_any_line_end_ends_a_row_and_the_last_may_lack_its_own(read: Read, end: bytes) -> None:
+def test_rows_end_with_any_kind_of_line_end_and_the_last_may_have_none(read: Read, end: bytes) -> None:
     assert read(end.join([b"a,b", b"1,2", b"", b"3,4"]), ".csv") == [
         Row(2, {"a": "1", "b": "2"}),
         Row(4, {"a": "3", "b": "4"}),
@@ -46,32 +46,33 @@ def test_a_byte_order_mark_blank_first_lines_and_blanks_around_a_name_are_skippe
     assert row.values == {"a": "1", "b": " 2"}  # a cell is as it stands: only what is read of it has no blanks
 
 
-def test_rows_in_which_no_cell_says_anything_are_skipped(read: Read) -> None:
+def test_rows_of_blank_cells_are_skipped(read: Read) -> None:
     assert read(b'a,b\n\n,\n"",""\n ,\t\n1,\n', ".csv") == [Row(6, {"a": "1", "b": ""})]
 
 
 @pytest.mark.parametrize(
-    ("separator", "suffix"), [*((each, ".csv") for each in ",;\t|"), *((each, ".tsv") for each in ",;\t|")]
+    ("separator", "suffix"),
+    [*((separator, ".csv") for separator in ",;\t|"), *((separator, ".tsv") for separator in ",;\t|")],
 )
 @pytest.mark.parametrize("quoted", [True, False])
-def test_what_divides_the_cells_is_recognised(read: Read, separator: str, suffix: str, *, quoted: bool) -> None:
+def test_the_separator_is_recognised(read: Read, separator: str, suffix: str, *, quoted: bool) -> None:
     others = "".join({",", ";", "|"} - {separator})
     cell = f'"x{separator} ""y"" {others}"' if quoted else f"x {others} y"
     lines = [f"a{separator}b", f"1{separator}{cell}", f"2{separator}z", f"3{separator}"]
 
-    found = read("\n".join(lines).encode(), suffix)
+    read_rows = read("\n".join(lines).encode(), suffix)
 
-    assert [row.values["a"] for row in found] == ["1", "2", "3"]
-    assert found[0].values["b"] == (f'x{separator} "y" {others}' if quoted else cell)
+    assert [row.values["a"] for row in read_rows] == ["1", "2", "3"]
+    assert read_rows[0].values["b"] == (f'x{separator} "y" {others}' if quoted else cell)
 
 
 def test_bars_are_recognised_where_the_text_has_many_commas(read: Read) -> None:
-    found = read(b"a|b\n1|one, two, three\n2|four, five\n3|six\n", ".csv")
+    read_rows = read(b"a|b\n1|one, two, three\n2|four, five\n3|six\n", ".csv")
 
-    assert [row.values["b"] for row in found] == ["one, two, three", "four, five", "six"]
+    assert [row.values["b"] for row in read_rows] == ["one, two, three", "four, five", "six"]
 
 
-def test_a_first_line_that_tells_excel_the_separator_is_no_header(read: Read) -> None:
+def test_a_first_line_that_tells_excel_the_separator_is_not_the_header(read: Read) -> None:
     assert read(b"sep=;\na;b\n1;2\n", ".csv") == [Row(3, {"a": "1", "b": "2"})]
 
 
@@ -83,13 +84,13 @@ def test_a_table_of_one_column_has_no_separator(read: Read) -> None:
     ]
 
 
-def test_columns_and_cells_that_are_not_there_are_dropped(read: Read) -> None:
-    found = read(b"a,,b,,\n1,,2,,\n3,,4\n5, ,6,,,,\n", ".csv")
+def test_empty_columns_without_a_name_are_dropped(read: Read) -> None:
+    read_rows = read(b"a,,b,,\n1,,2,,\n3,,4\n5, ,6,,,,\n", ".csv")
 
-    assert [row.values for row in found] == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}, {"a": "5", "b": "6"}]
+    assert [row.values for row in read_rows] == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}, {"a": "5", "b": "6"}]
 
 
-def test_a_column_without_a_name_that_has_text_is_named_by_its_place(tmp_path: Path) -> None:
+def test_a_column_of_text_without_a_name_is_named_by_its_number(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_bytes(b",a\n0,x\n1,y\n")
     rows = open_rows(tmp_path / "rows.csv")
 
@@ -97,7 +98,7 @@ def test_a_column_without_a_name_that_has_text_is_named_by_its_place(tmp_path: P
     assert [row.values for row in rows] == [{"1": "0", "a": "x"}, {"1": "1", "a": "y"}]
 
 
-def test_without_a_header_columns_are_named_by_place_or_as_is_said(tmp_path: Path) -> None:
+def test_without_a_header_columns_have_numbers_or_the_names_in_the_options(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_bytes(b"x|y|z\nu|v|w\n")
 
     numbered = open_rows(tmp_path / "rows.csv", ReadOptions(header=False))
@@ -131,7 +132,7 @@ UNEVEN = (
         (b'1,"never closed', "a quote that opens a cell here is never closed (--no-quotes reads quotes as text)"),
     ],
 )
-def test_a_row_that_cannot_be_read_says_why_and_the_rest_goes_on(read: Read, line: bytes, problem: str) -> None:
+def test_a_broken_row_has_a_problem_and_the_other_rows_are_read(read: Read, line: bytes, problem: str) -> None:
     assert read(b"a,b\n1,2\n" + line + b"\n3,4\n5,6\n", ".csv") == [
         Row(2, {"a": "1", "b": "2"}),
         Row(3, {}, problem),
@@ -140,23 +141,23 @@ def test_a_row_that_cannot_be_read_says_why_and_the_rest_goes_on(read: Read, lin
     ]
 
 
-def test_what_a_broken_quote_ran_over_is_read_again_line_by_line(read: Read) -> None:
-    found = read(b'a,b\n1,"x\n2,y\n3,"z" and more\n4,w\n', ".csv")
+def test_the_lines_after_a_broken_quote_are_read_again_one_by_one(read: Read) -> None:
+    read_rows = read(b'a,b\n1,"x\n2,y\n3,"z" and more\n4,w\n', ".csv")
 
-    assert [(row.line, row.values) for row in found] == [
+    assert [(row.line, row.values) for row in read_rows] == [
         (2, {}),
         (3, {"a": "2", "b": "y"}),
         (4, {"a": "3", "b": '"z" and more'}),
         (5, {"a": "4", "b": "w"}),
     ]
-    assert found[0].problem.startswith("text after a closing quote in line 4, to which the cell goes on")
+    assert read_rows[0].problem.startswith("text after a closing quote in line 4, to which the cell goes on")
 
 
-def test_a_quote_that_makes_a_row_of_too_many_cells_swallows_none(read: Read) -> None:
-    found = read(b'a,b\n1,"x\n2,y\n3,z",5\n4,w\n', ".csv")
+def test_a_quote_that_makes_too_many_cells_does_not_swallow_the_next_rows(read: Read) -> None:
+    read_rows = read(b'a,b\n1,"x\n2,y\n3,z",5\n4,w\n', ".csv")
 
-    assert [(row.line, bool(row.problem)) for row in found] == [(2, True), (3, False), (4, True), (5, False)]
-    assert "a quoted cell goes on to line 4; what it ran over is read anew" in found[0].problem
+    assert [(row.line, bool(row.problem)) for row in read_rows] == [(2, True), (3, False), (4, True), (5, False)]
+    assert "a quoted cell goes on to line 4; what it ran over is read anew" in read_rows[0].problem
 
 
 @pytest.mark.parametrize("separator", ["\t", "|"])
@@ -166,23 +167,23 @@ def test_a_stray_quote_between_tabs_or_bars_is_text(tmp_path: Path, separator: s
     (tmp_path / "rows.tsv").write_text("\n".join(lines).replace("\t", separator))
     rows = open_rows(tmp_path / "rows.tsv")
 
-    found = list(rows)
+    read_rows = list(rows)
 
-    assert [row.values for row in found] == [
+    assert [row.values for row in read_rows] == [
         {"a": line[0], "b": line.partition("\t")[2]} for line in lines[1:] if not line.startswith("a")
     ]
     (remark,) = rows.remarks()
     assert "(the first in line 2) a quote is text" in remark
 
 
-def test_a_quoted_cell_of_several_lines_is_one_cell_between_tabs_too(read: Read) -> None:
+def test_a_quoted_cell_of_several_lines_is_one_cell_also_between_tabs(read: Read) -> None:
     assert read(b'a\tb\n1\t"x\ny"\n2\tz\n', ".tsv") == [
         Row(2, {"a": "1", "b": "x\ny"}),
         Row(4, {"a": "2", "b": "z"}),
     ]
 
 
-def test_a_quoted_cell_whose_lines_look_like_rows_is_a_cell_and_is_told(tmp_path: Path) -> None:
+def test_a_quoted_cell_whose_lines_look_like_rows_is_a_cell_with_a_remark(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_bytes(b'a,b\n1,"x\n2,y\n3,z"\n4,w\n')
     rows = open_rows(tmp_path / "rows.csv")
 
@@ -192,23 +193,23 @@ def test_a_quoted_cell_whose_lines_look_like_rows_is_a_cell_and_is_told(tmp_path
     assert [row.values["a"] for row in open_rows(tmp_path / "rows.csv", ReadOptions(quotes=False))] == list("1234")
 
 
-def test_a_quote_that_is_not_closed_for_very_long_ends_with_its_line(read: Read) -> None:
+def test_a_quote_that_stays_open_for_too_long_ends_with_its_line(read: Read) -> None:
     count = delimited.LONGEST // 1000 + 100
     lines = (b"x" * 996 + b",1\n") * count
 
-    found = read(b'a,b\n"open,1\n' + lines, ".csv")
+    read_rows = read(b'a,b\n"open,1\n' + lines, ".csv")
 
-    assert found[0] == Row(2, {}, "longer than 16 million characters; a quote may not be closed")
-    assert [row.line for row in found[1:]] == list(range(3, count + 3))
-    assert not any(row.problem for row in found[1:])
+    assert read_rows[0] == Row(2, {}, "longer than 16 million characters; a quote may not be closed")
+    assert [row.line for row in read_rows[1:]] == list(range(3, count + 3))
+    assert not any(row.problem for row in read_rows[1:])
 
 
-def test_a_line_of_any_length_is_one_bad_row_also_inside_a_quote_that_is_not_closed(read: Read) -> None:
+def test_a_line_of_any_length_is_one_bad_row_also_after_an_open_quote(read: Read) -> None:
     long = b"x" * (2 * delimited.LONGEST + 5)
 
-    found = read(b'a,b\n"open,1\n2,2\n' + long + b"\n3,3\n", ".csv")
+    read_rows = read(b'a,b\n"open,1\n2,2\n' + long + b"\n3,3\n", ".csv")
 
-    assert [(row.line, row.values) for row in found] == [
+    assert [(row.line, row.values) for row in read_rows] == [
         (2, {}),
         (3, {"a": "2", "b": "2"}),
         (4, {}),
@@ -232,7 +233,7 @@ def test_a_large_cell_is_read_whole(read: Read) -> None:
         (b'\n"a" b,c\n', "line 2: text after a closing quote"),
     ],
 )
-def test_a_header_that_names_no_columns_well_is_refused_at_once(tmp_path: Path, content: bytes, problem: str) -> None:
+def test_a_header_without_usable_names_is_refused_at_once(tmp_path: Path, content: bytes, problem: str) -> None:
     (tmp_path / "rows.csv").write_bytes(content)
 
     with pytest.raises(JobError, match=problem):
@@ -260,7 +261,7 @@ def test_every_line_of_a_broken_file_is_read_and_none_twice(
     file = tmp_path_factory.mktemp("rows") / "rows.csv"
     file.write_bytes(b"a,b\n" + content)
     rows = open_rows(file)
-    found = [row.line for row in rows]
+    lines = [row.line for row in rows]
 
-    assert found == sorted(set(found))
-    assert rows.count() == len(found)
+    assert lines == sorted(set(lines))
+    assert rows.count() == len(lines)

@@ -21,7 +21,7 @@ from replicate_job.wire.bounds import ROW
 Read = Callable[..., list[Row]]
 
 
-def test_a_line_is_a_row_with_the_values_that_it_says(read: Read) -> None:
+def test_a_line_is_a_row_with_the_values_of_its_json_object(read: Read) -> None:
     assert read(b'{"prompt":"a","n":4}\n{"prompt":null}\n', ".jsonl") == [
         Row(1, {"prompt": "a", "n": 4}),
         Row(2, {"prompt": None}),
@@ -59,7 +59,7 @@ def test_a_byte_order_mark_windows_line_ends_and_a_last_line_without_its_end(rea
         (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "the JSON is nested too deeply"),
     ],
 )
-def test_a_line_that_cannot_be_read_says_why_and_the_rest_goes_on(read: Read, line: bytes, problem: str) -> None:
+def test_a_broken_line_has_a_problem_and_the_other_lines_are_read(read: Read, line: bytes, problem: str) -> None:
     assert read(b'{"b":1}\n' + line + b'\n{"b":2}\n', ".jsonl") == [
         Row(1, {"b": 1}),
         Row(2, {}, problem),
@@ -71,19 +71,21 @@ def test_a_line_that_cannot_be_read_says_why_and_the_rest_goes_on(read: Read, li
 def test_a_line_of_any_length_is_one_bad_row(read: Read, end: bytes) -> None:
     long = b'{"a":"' + b"x" * (ROW + BLOCK) + b'"}'
 
-    found = read(long + end, ".jsonl")
+    read_rows = read(long + end, ".jsonl")
 
-    assert found[0] == Row(1, {}, TOO_LONG)
-    assert found[1:] == ([Row(2, {"a": 2})] if end else [])
+    assert read_rows[0] == Row(1, {}, TOO_LONG)
+    assert read_rows[1:] == ([Row(2, {"a": 2})] if end else [])
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json"])
 def test_a_row_whose_values_take_too_much_memory_is_not_decoded(read: Read, suffix: str) -> None:
     heavy = b'{"a":[' + b"{}," * (2**20) + b"0]}"
 
-    found = read(b'{"b":1}\n' + heavy + b'\n{"b":2}', ".jsonl") if suffix == ".jsonl" else read(b"[%s]" % heavy, suffix)
+    read_rows = (
+        read(b'{"b":1}\n' + heavy + b'\n{"b":2}', ".jsonl") if suffix == ".jsonl" else read(b"[%s]" % heavy, suffix)
+    )
 
-    assert Row(2 if suffix == ".jsonl" else 1, {}, HEAVY) in found
+    assert Row(2 if suffix == ".jsonl" else 1, {}, HEAVY) in read_rows
 
 
 def test_a_file_that_grows_while_it_is_read_is_read_to_its_new_end(tmp_path: Path) -> None:

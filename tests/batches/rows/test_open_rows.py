@@ -20,7 +20,7 @@ from replicate_job.errors import JobError
     ("name", "typed"),
     [("a.jsonl", True), ("a.ndjson", True), ("a.JSONL", True), ("a.csv", False), ("a.CSV", False), ("a.tsv", False)],
 )
-def test_the_suffix_says_the_format_and_so_whether_values_have_types(tmp_path: Path, name: str, *, typed: bool) -> None:
+def test_the_suffix_gives_the_format_and_whether_values_have_types(tmp_path: Path, name: str, *, typed: bool) -> None:
     (tmp_path / name).write_bytes(b"x\n")
 
     assert open_rows(tmp_path / name).typed is typed
@@ -37,7 +37,7 @@ def test_the_suffix_says_the_format_and_so_whether_values_have_types(tmp_path: P
         ("rows.csv.zst", "zstdcat FILE | replicate-job batch … - --format csv"),
     ],
 )
-def test_an_unknown_suffix_is_refused_and_the_way_out_is_named(tmp_path: Path, name: str, advice: str) -> None:
+def test_an_unknown_suffix_is_refused_with_advice(tmp_path: Path, name: str, advice: str) -> None:
     (tmp_path / name).write_bytes(b"{}")
 
     with pytest.raises(JobError, match=r"ends in \.jsonl, \.ndjson, \.json, \.csv, .*and \.gz; ") as caught:
@@ -57,7 +57,7 @@ def test_an_unknown_suffix_is_refused_and_the_way_out_is_named(tmp_path: Path, n
         ("a.csv", b"x\n", ReadOptions(header=("a",))),
     ],
 )
-def test_what_is_said_of_a_file_goes_before_what_its_name_says(
+def test_options_override_what_the_name_of_a_file_stands_for(
     tmp_path: Path, name: str, content: bytes, options: ReadOptions
 ) -> None:
     (tmp_path / name).write_bytes(content)
@@ -77,11 +77,11 @@ def test_what_is_said_of_a_file_goes_before_what_its_name_says(
         (ReadOptions(encoding="klingon"), "there is no encoding 'klingon'"),
         (ReadOptions(encoding="base64"), "there is no encoding 'base64'"),
         (ReadOptions("parquet", encoding="utf-8"), "is read as parquet, which has no encoding"),
-        (ReadOptions("csv", delimiter="ab"), "the delimiter 'ab' is no single character"),
-        (ReadOptions("csv", delimiter='"'), "is no single character"),
+        (ReadOptions("csv", delimiter="ab"), "the delimiter 'ab' is not a single character"),
+        (ReadOptions("csv", delimiter='"'), "is not a single character"),
     ],
 )
-def test_what_cannot_be_said_of_a_file_is_refused(tmp_path: Path, options: ReadOptions, problem: str) -> None:
+def test_options_that_do_not_fit_the_format_are_refused(tmp_path: Path, options: ReadOptions, problem: str) -> None:
     (tmp_path / "a.jsonl").write_bytes(b'{"a": 1}\n')
 
     with pytest.raises(JobError, match=problem):
@@ -98,7 +98,9 @@ def test_what_cannot_be_said_of_a_file_is_refused(tmp_path: Path, options: ReadO
         ("a.json", b'[{"a": "x"}, {"a": "y"}]'),
     ],
 )
-def test_a_packed_file_is_read_as_the_one_inside_whatever_its_name(tmp_path: Path, name: str, content: bytes) -> None:
+def test_a_compressed_file_is_read_as_the_one_inside_whatever_its_name(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
     (tmp_path / name).write_bytes(content)
     (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content))
     (tmp_path / f"packed-{name}").write_bytes(gzip.compress(content))
@@ -113,7 +115,7 @@ def test_a_packed_file_is_read_as_the_one_inside_whatever_its_name(tmp_path: Pat
 
 
 @pytest.mark.parametrize("cut", [5, 30])
-def test_a_packed_file_that_is_not_whole_is_an_error_of_one_line(tmp_path: Path, cut: int) -> None:
+def test_a_compressed_file_that_is_cut_off_is_an_error_of_one_line(tmp_path: Path, cut: int) -> None:
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b'{"a": "x"}\n{"a": "yz"}\n')[:cut])
 
     with pytest.raises(JobError, match=r"a\.jsonl\.gz is not whole: [^\n]+$"):
@@ -121,20 +123,20 @@ def test_a_packed_file_that_is_not_whole_is_an_error_of_one_line(tmp_path: Path,
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".txt", ".json"])
-@pytest.mark.parametrize(("encoding", "told"), [("utf-16", None), ("utf-8-sig", None), ("cp1252", "cp1252")])
-def test_an_encoding_is_recognised_by_its_mark_or_said(
-    tmp_path: Path, suffix: str, encoding: str, told: str | None
+@pytest.mark.parametrize(("encoding", "option"), [("utf-16", None), ("utf-8-sig", None), ("cp1252", "cp1252")])
+def test_an_encoding_is_recognised_by_its_byte_order_mark_or_given(
+    tmp_path: Path, suffix: str, encoding: str, option: str | None
 ) -> None:
     content = {".jsonl": '{"a": "café\u2028"}\n', ".csv": "a\ncafé\n", ".txt": "café\n", ".json": '[{"a": "café"}]'}
-    text = content[suffix].replace("\u2028", "" if told else "\u2028")
+    text = content[suffix].replace("\u2028", "" if option else "\u2028")
     (tmp_path / f"a{suffix}").write_bytes(text.encode(encoding))
 
-    (row,) = open_rows(tmp_path / f"a{suffix}", ReadOptions(encoding=told))
+    (row,) = open_rows(tmp_path / f"a{suffix}", ReadOptions(encoding=option))
 
     assert "".join(row.values.values()).rstrip("\u2028") == "café"
 
 
-def test_text_that_is_not_in_its_encoding_is_told(tmp_path: Path) -> None:
+def test_text_that_is_not_in_its_encoding_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"x\ny\x81\nz\n")
     (tmp_path / "b.txt").write_bytes(b"\xff\xfea\x00\x00\xd8b\x00")
 
@@ -157,7 +159,7 @@ def test_counting_up_to_a_number_reads_no_further(tmp_path: Path, suffix: str) -
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".tsv", ".parquet"])
-def test_what_is_no_file_that_can_be_read_is_refused_at_once(tmp_path: Path, suffix: str) -> None:
+def test_a_path_that_is_not_a_readable_file_is_refused_at_once(tmp_path: Path, suffix: str) -> None:
     (tmp_path / f"folder{suffix}").mkdir()
 
     with pytest.raises(JobError, match=r"^cannot read .*none.*: no such file or directory$"):
@@ -222,7 +224,7 @@ def test_parquet_is_not_read_from_a_pipe(tmp_path: Path) -> None:
         open_rows(tmp_path / "rows.parquet")
 
 
-def test_rows_of_a_pipe_are_given_as_they_come(tmp_path: Path) -> None:
+def test_rows_of_a_pipe_are_read_as_they_arrive(tmp_path: Path) -> None:
     code = "from replicate_job.batches.rows import open_rows\nfor row in open_rows('-'): print(row.line, flush=True)"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path
@@ -235,7 +237,7 @@ def test_rows_of_a_pipe_are_given_as_they_come(tmp_path: Path) -> None:
         assert process.stdout.readline().strip() == b"1"
 
 
-def test_no_reader_of_a_format_is_imported_before_it_is_needed() -> None:
+def test_the_reader_of_a_format_is_imported_when_it_is_needed() -> None:
     code = "import sys, replicate_job.batches.rows; print({'csv', 'pyarrow'} & sys.modules.keys())"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

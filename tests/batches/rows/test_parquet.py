@@ -63,7 +63,7 @@ def test_a_value_is_read_as_json_has_it(tmp_path: Path, value: Any, kind: pa.Dat
 
 
 @pytest.mark.parametrize(("value", "kind"), [(None, pa.string()), (float("nan"), pa.float32())])
-def test_a_null_and_a_nan_are_inputs_that_are_not_given(tmp_path: Path, value: Any, kind: pa.DataType) -> None:
+def test_a_null_and_a_nan_do_not_give_their_input(tmp_path: Path, value: Any, kind: pa.DataType) -> None:
     assert list(open_rows(_written(tmp_path, [value], kind))) == [Row(1, {"id": 0})]
 
 
@@ -78,9 +78,9 @@ def test_a_null_and_a_nan_are_inputs_that_are_not_given(tmp_path: Path, value: A
 def test_a_value_that_json_cannot_carry_is_one_bad_row(
     tmp_path: Path, value: Any, kind: pa.DataType, problem: str
 ) -> None:
-    found = list(open_rows(_written(tmp_path, [None, value, None], kind)))
+    read_rows = list(open_rows(_written(tmp_path, [None, value, None], kind)))
 
-    assert found == [Row(1, {"id": 0}), Row(2, {}, problem), Row(3, {"id": 2})]
+    assert read_rows == [Row(1, {"id": 0}), Row(2, {}, problem), Row(3, {"id": 2})]
 
 
 def test_a_time_beyond_the_calendar_of_python_is_one_bad_row(tmp_path: Path) -> None:
@@ -109,15 +109,15 @@ def test_the_rows_of_a_damaged_row_group_are_bad_and_those_after_it_are_read(tmp
     )
     file.write_bytes(data)
 
-    found = list(open_rows(file))
+    read_rows = list(open_rows(file))
 
-    assert [row.line for row in found] == list(range(1, 301))
-    assert [row.line for row in found if row.problem == "the file is damaged here"] == list(range(101, 201))
-    assert all(row.values == {"n": row.line} for row in found if not row.problem)
+    assert [row.line for row in read_rows] == list(range(1, 301))
+    assert [row.line for row in read_rows if row.problem == "the file is damaged here"] == list(range(101, 201))
+    assert all(row.values == {"n": row.line} for row in read_rows if not row.problem)
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"a,b\n1,2\n", b"PAR1" + b"\xff" * 100 + b"PAR1"])
-def test_what_is_no_parquet_file_is_refused_at_once(tmp_path: Path, content: bytes) -> None:
+def test_a_file_in_another_format_than_parquet_is_refused_at_once(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "rows.parquet").write_bytes(content)
 
     with pytest.raises(JobError, match=r"rows\.parquet is not a Parquet file, or is damaged: [^\n]+$"):

@@ -59,13 +59,13 @@ def _value(name: str, value: Any, document: dict[str, Any] | None = DOCUMENT) ->
 
 
 def _read(values: dict[str, Any], document: dict[str, Any] | None, *, typed: bool) -> dict[str, Any]:
-    """The input; a row that has another than these alone would be refused."""
+    """The input. The row gets a known input besides, as a row without one is refused."""
     job = Job("acme/model", {"filler": 1}, allow_unknown=True)
     header = Header("rows", ["filler"])
     reader = RowReader(_with_filler(document), job, ColumnOptions(), header, typed=typed, within=[Path.cwd()])
-    found = reader(Row(1, {"filler": "1" if not typed else 1, **values}))
-    del found["filler"]
-    return found
+    values = reader(Row(1, {"filler": "1" if not typed else 1, **values}))
+    del values["filler"]
+    return values
 
 
 def _with_filler(document: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -103,12 +103,12 @@ def test_a_cell_of_any_text_is_read_as_the_word_key_value_is(name: str, text: st
 
 
 @pytest.mark.parametrize("name", ["prompt", "n", "images", "any"])
-def test_an_empty_cell_is_an_input_that_is_not_given(name: str) -> None:
+def test_an_empty_cell_does_not_give_its_input(name: str) -> None:
     assert _cell(name, "") == {}
 
 
 @pytest.mark.parametrize("name", ["prompt", "n", "fast", "image", "words", "any"])
-def test_the_blanks_around_a_cell_are_no_part_of_it(name: str) -> None:
+def test_blanks_around_a_cell_are_ignored(name: str) -> None:
     assert _cell(name, " \t\n") == {}
     assert _cell(name, " yes ") == _cell(name, "yes")
     assert _cell(name, "\u00a04\n") == _cell(name, "4")
@@ -120,7 +120,7 @@ def test_values_with_types_stay_as_they_are(values: dict[str, Any]) -> None:
     assert _read(values, None, typed=True) == values
 
 
-def test_text_with_a_type_is_text_and_an_empty_one_is_given() -> None:
+def test_a_json_text_is_text_also_an_empty_one() -> None:
     values = {"prompt": "", "either": "4", "extra": {"a": "@cat.png"}, "any": "4", "words": ["4"]}
 
     assert _read(values, DOCUMENT, typed=True) == values
@@ -128,7 +128,7 @@ def test_text_with_a_type_is_text_and_an_empty_one_is_given() -> None:
 
 @pytest.mark.parametrize("name", list(DOCUMENT["components"]["schemas"]["Input"]["properties"]))
 @pytest.mark.parametrize("value", [None, float("nan")])
-def test_a_null_is_an_input_that_is_not_given(name: str, value: Any) -> None:
+def test_a_null_does_not_give_its_input(name: str, value: Any) -> None:
     assert _read({name: value}, DOCUMENT, typed=True) == {}
 
 
@@ -161,14 +161,14 @@ def test_a_null_is_an_input_that_is_not_given(name: str, value: Any) -> None:
     ],
 )
 def test_a_value_of_another_type_is_read_where_it_can_only_mean_one(name: str, value: Any, read: Any) -> None:
-    found = _value(name, value)
+    result = _value(name, value)
 
-    assert found == read
-    assert type(found) is type(read)
+    assert result == read
+    assert type(result) is type(read)
 
 
 @pytest.mark.parametrize("name", ["n", "fast", "image", "images", "extra"])
-def test_an_empty_text_is_not_given_where_the_schema_takes_no_text(name: str) -> None:
+def test_an_empty_text_does_not_give_an_input_that_takes_no_text(name: str) -> None:
     assert _read({name: " "}, DOCUMENT, typed=True) == {}
 
 
@@ -180,7 +180,7 @@ def test_every_at_sign_of_a_row_is_read(cat: Path, *, typed: bool) -> None:
 
 
 @pytest.mark.parametrize("typed", [True, False])
-def test_every_file_that_is_not_there_is_in_the_one_message(*, typed: bool) -> None:
+def test_one_message_names_every_missing_file(*, typed: bool) -> None:
     with pytest.raises(JobError) as caught:
         _read({"image": "@none.png", "prompt": "@x", "any": "@."}, DOCUMENT, typed=typed)
 
@@ -190,13 +190,13 @@ def test_every_file_that_is_not_there_is_in_the_one_message(*, typed: bool) -> N
     )
 
 
-def test_an_at_sign_of_rows_from_elsewhere_is_text() -> None:
+def test_an_at_sign_is_text_in_rows_that_do_not_come_from_a_file() -> None:
     reader = RowReader(DOCUMENT, Job("acme/model"), ColumnOptions(), Header("rows"), typed=True)
 
     assert reader(Row(1, {"image": "@cat.png", "prompt": "@cat.png"})) == {"image": "@cat.png", "prompt": "@cat.png"}
 
 
-def test_lists_without_end_are_read_as_they_are() -> None:
+def test_deeply_nested_lists_are_read_as_they_are() -> None:
     deep: list[Any] = []
     for _ in range(5000):
         deep = [deep]

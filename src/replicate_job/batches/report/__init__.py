@@ -1,1 +1,59 @@
-"""The report of a batch, a page of HTML."""
+"""The report of a batch: one HTML file that needs no other files, scripts or network."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from replicate_job.batches.report.findings import Findings
+from replicate_job.batches.report.page import batch_tag, render, title_tag
+from replicate_job.batches.results.record import read_records
+from replicate_job.errors import JobError, OutputError
+
+_HEAD = 16_384  # bytes of a page that hold its batch and title
+
+
+def check_report(report: Path, *, title: str, batch: str) -> None:
+    """Raise JobError where the file exists and is not the report of this batch: a mistyped name must destroy no file.
+
+    A report by an older release does not name its batch: one with the same title may be replaced. Raises OutputError
+    where the file cannot be read.
+    """
+    if not report.is_file():
+        return
+    try:
+        with report.open("rb") as page:
+            head = page.read(_HEAD).decode(errors="replace")
+    except OSError as error:
+        raise OutputError(f"{report} cannot be read: {error.strerror}; name another file for the report") from None
+    is_old = batch_tag("").partition("content")[0] not in head
+    if head and batch_tag(batch) not in head and not (is_old and title_tag(title) in head):
+        advice = "name another file with --report, or write none with --no-report"
+        raise JobError(f"{report} exists and is not the report of this batch: {advice}")
+
+
+def write_report(results: Path, report: Path, *, title: str, command: str = "", batch: str = "") -> None:
+    """Write a report about the results in a file. The new report replaces an old one when it is whole.
+
+    The results are read line by line, in a fixed amount of memory. Small pictures are embedded; other files are linked
+    to, relative to the report. ``command`` is shown, and ``batch`` is the batch's id. Raises JobError where the results
+    cannot be read, and for a file that is not the report of this batch; OutputError where it cannot be written.
+    """
+    check_report(report, title=title, batch=batch)
+    findings = Findings()
+    for result in read_records(results):
+        findings.add(result)
+    findings.series.settle()
+    # Two processes may write the report of one batch: each has a temporary file of its own.
+    part = report.with_name(f".{report.name}.{os.getpid()}.part")
+    try:
+        report.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w", encoding="utf-8", errors="replace") as page:
+            page.writelines(render(findings, report.resolve().parent, title=title, command=command, batch=batch))
+        part.replace(report)
+    except OSError as error:
+        raise OutputError(f"{report} cannot be written: {error.strerror}; name another file for the report") from None
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)

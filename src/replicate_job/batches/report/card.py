@@ -1,4 +1,4 @@
-"""What a report shows of single results: a few, spread over the batch."""
+"""The single results that a report shows: a few, spread over the batch."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from replicate_job.job import Result
 from replicate_job.outputs.discover import as_text, find_files
 
 LIMIT = 60
-"""Cards of a report."""
+"""The most cards of a report."""
 
 _TEXT = 400  # characters shown
 _PROMPT = 240
 
 
 class Card(msgspec.Struct, frozen=True):
-    """One result that succeeded. ``urls`` are those of an output that was not saved; ``latency`` is in seconds."""
+    """A result that succeeded. ``urls`` are those of files that were not saved; ``latency`` is in seconds."""
 
     line: int
     prompt: str
@@ -29,7 +29,7 @@ class Card(msgspec.Struct, frozen=True):
 
 
 class Cards:
-    """Every n-th result that can be shown, where n grows with the batch."""
+    """Chooses every n-th result that can be shown; n grows with the batch, so that memory does not."""
 
     def __init__(self) -> None:
         self._cards: list[Card] = []
@@ -39,18 +39,19 @@ class Cards:
         if result.status != "succeeded" or (not result.files and result.output in (None, "", [], {})):
             return
         card = _card(result, latency)
-        if not (card.files or card.urls or card.text):  # a text of blanks shows nothing
+        if not (card.files or card.urls or card.text):  # an output of blanks
             return
         if self._seen % self._stride == 0:
             self._cards.append(card)
         self._seen += 1
         if len(self._cards) > 2 * LIMIT:
+            # The cards stay evenly spread: every second one goes, and from now on results are taken half as often.
             self._cards, self._stride = self._cards[::2], self._stride * 2
 
     def chosen(self) -> list[Card]:
-        """``LIMIT`` of them at most, evenly, in the order of their rows."""
-        many = min(LIMIT, len(self._cards))
-        chosen = [self._cards[at * len(self._cards) // many] for at in range(many)]
+        """At most ``LIMIT`` cards, evenly spread over the batch, in the order of their rows."""
+        number = min(LIMIT, len(self._cards))
+        chosen = [self._cards[index * len(self._cards) // number] for index in range(number)]
         return sorted(chosen, key=lambda card: card.line)
 
 
@@ -60,9 +61,9 @@ def _card(result: Result, latency: float | None) -> Card:
     return Card(result.line, _cut(prompt_of(result.input), _PROMPT), text, result.files, urls, latency)
 
 
-def prompt_of(given: dict[str, Any]) -> str:
-    """The first input that is text, and no address."""
-    texts = (value for value in given.values() if isinstance(value, str) and value.strip())
+def prompt_of(inputs: dict[str, Any]) -> str:
+    """The first input that is text and not a URL."""
+    texts = (value for value in inputs.values() if isinstance(value, str) and value.strip())
     return next((text for text in texts if not (_is_web(text) or text.startswith("data:"))), "")
 
 

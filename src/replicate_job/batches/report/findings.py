@@ -1,12 +1,11 @@
-"""What a report tells, gathered from results one by one."""
+"""The figures of a report, gathered from one result after another."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
 from replicate_job.batches.report.card import Cards
-from replicate_job.batches.report.distribution import Distribution
-from replicate_job.batches.report.series import Series
+from replicate_job.batches.report.series import Distribution, Series
 from replicate_job.batches.results.summary import Summary
 from replicate_job.job import Result
 from replicate_job.quantity import seconds
@@ -16,7 +15,7 @@ _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzin
 
 
 class Findings:
-    """Flat in memory however many results are added. ``latency`` is of what succeeded, in seconds."""
+    """Takes a fixed amount of memory. ``latency`` is that of predictions that succeeded, in seconds."""
 
     def __init__(self) -> None:
         self.summary = Summary()
@@ -30,13 +29,13 @@ class Findings:
         if succeeded and latency is not None:
             self.latency.add(latency)
         ended = parse_time(result.completed_at)
-        if ended and _EARLIEST < ended < _LATEST:  # a broken clock would leave no room for the others
+        if ended and _EARLIEST < ended < _LATEST:  # one broken clock would squeeze all others into one bin
             self.series.add(ended.timestamp(), latency, succeeded=succeeded)
         self.cards.add(result, latency)
 
 
 def latency_of(result: Result) -> float | None:
-    """Seconds from the creation of the prediction to its end, as the API tells them; None where it does not."""
+    """Seconds from the creation of the prediction to its end, by the API's times; None where there are none."""
     created, completed = parse_time(result.created_at), parse_time(result.completed_at)
     if created and completed:
         return seconds((completed - created).total_seconds())

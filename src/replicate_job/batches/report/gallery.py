@@ -1,34 +1,40 @@
-"""The results that a report shows, as a grid."""
+"""The grid of results in a report. Small pictures are embedded in the page, other files are linked to."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 from replicate_job.batches.report.card import Card
-from replicate_job.batches.report.picture import Pictures, address, may_open
 from replicate_job.quantity import count, duration, one_line
+from replicate_job.wire import data_url
 from replicate_job.wire.media import media_type
 
-_ALT = 120  # characters of a prompt that stand for its picture
-_MORE = 8  # further files of a result that are named
+LARGEST = 300_000
+"""Bytes of the largest picture that is embedded."""
+TOTAL = 12_000_000
+"""The most characters of all embedded pictures."""
+_ALT = 120  # characters of a prompt in place of its picture
+_MORE = 8  # further files of a result
 
 
 def gallery(cards: list[Card], folder: Path, succeeded: int) -> Iterator[str]:
-    """A section in pieces, one a card; nothing where there are none. ``folder`` is the page's."""
+    """A section, card by card; nothing without cards. ``folder`` is the page's."""
     if not cards:
         return
     pictures = Pictures(folder)
-    which = f"{len(cards)} of {succeeded:,}, from the whole batch" if len(cards) < succeeded else "all that succeeded"
-    yield f'<section><h2>Results</h2><p class="lead">{which}</p>\n<ul class="grid">\n'
+    share = f"{len(cards)} of {succeeded:,}, from the whole batch" if len(cards) < succeeded else "all that succeeded"
+    yield f'<section><h2>Results</h2><p class="lead">{share}</p>\n<ul class="grid">\n'
     for card in cards:
-        content = f"{_shown(card, folder, pictures)}\n{_told(card)}"
+        content = f"{_output(card, folder, pictures)}\n{_caption(card)}"
         yield f'<li><article aria-label="Line {card.line}">{content}</article></li>\n'
     yield "</ul></section>\n"
 
 
-def _shown(card: Card, folder: Path, pictures: Pictures) -> str:
+def _output(card: Card, folder: Path, pictures: Pictures) -> str:
     if card.files:
         first, *rest = card.files
         return _file(first, card, folder, pictures) + _more(rest, folder)
@@ -42,7 +48,7 @@ def _shown(card: Card, folder: Path, pictures: Pictures) -> str:
 
 
 def _file(path: Path, card: Card, folder: Path, pictures: Pictures) -> str:
-    """The file itself, in a link to it or above one."""
+    """A picture in a link to it, a player above a link, or a link alone."""
     kind, name = media_type(path.name).partition("/")[0], escape(path.name)
     if not path.exists():
         return f'<div class="text missing">{name} is no longer there</div>'
@@ -71,7 +77,41 @@ def _more(rest: list[Path], folder: Path) -> str:
     return f'<div class="more">{names}{beyond}</div>'
 
 
-def _told(card: Card) -> str:
+def _caption(card: Card) -> str:
     latency = f" · {duration(card.latency)}" if card.latency is not None else ""
     prompt = f'<p class="prompt">{escape(card.prompt)}</p>' if card.prompt else ""
     return f'{prompt}<p class="note">line {card.line:,}{latency}</p>'
+
+
+class Pictures:
+    """Gives the sources of ``<img>`` elements, and counts what they embed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._room = folder, TOTAL
+
+    def source(self, path: Path) -> str:
+        """A data URL of a small picture as long as there is room, else its address."""
+        try:
+            if path.stat().st_size <= LARGEST:
+                url = data_url.encode(media_type(path.name), path.read_bytes())
+                if len(url) <= self._room:
+                    self._room -= len(url)
+                    return url
+        except OSError:
+            pass  # the browser may be allowed to read it
+        return address(path, self._folder)
+
+
+def address(path: Path, folder: Path) -> str:
+    """A path relative to the page's folder, so that both can be moved; ``./`` keeps it from being read as a URL."""
+    try:
+        relative = os.path.relpath(path, folder)
+    except ValueError:  # it is on another drive of Windows
+        return path.absolute().as_uri()
+    return "./" + quote(os.fsencode(Path(relative).as_posix()))
+
+
+def may_open(path: Path) -> bool:
+    """Whether a link is safe: scripts in HTML or SVG that a model wrote could read the user's files."""
+    kind = media_type(path.name)
+    return "html" not in kind and "xml" not in kind

@@ -1,4 +1,4 @@
-"""The page of a report: HTML without scripts, addresses or styles from elsewhere."""
+"""The page of a report: HTML without scripts, whose only style is its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from replicate_job.batches.report.gallery import gallery
 from replicate_job.batches.report.plot import Plot, plot_latency, plot_throughput
 from replicate_job.batches.results.cause import Cause
 from replicate_job.batches.results.record import NO_PREDICTION
-from replicate_job.batches.results.summary import Summary, told
+from replicate_job.batches.results.summary import Summary, count_status
 from replicate_job.quantity import count, duration, one_line, per, rounded, size
 
 _CLASSES = {"succeeded": "good", "failed": "bad", NO_PREDICTION: "wrong"}
@@ -24,7 +24,7 @@ _LABELS = {"succeeded": "Succeeded", "failed": "Failed", "canceled": "Canceled",
 
 
 def render(findings: Findings, folder: Path, *, title: str, command: str, batch: str = "") -> Iterator[str]:
-    """The page in pieces; ``folder`` is the one it will lie in, and ``batch`` the id by which it is known again."""
+    """The page, part by part. ``folder`` is the page's; ``batch`` is the id by which its report is recognised."""
     summary = findings.summary
     yield _head(title, batch)
     yield from _header(summary, title, command)
@@ -45,16 +45,17 @@ def _style() -> str:
     return Path(__file__).with_name("page.css").read_text("utf-8")
 
 
-def name_batch(batch: str) -> str:
-    """The line of a page that says of which batch it is."""
+def batch_tag(batch: str) -> str:
+    """The element that names the page's batch."""
     return f'<meta name="replicate-job-batch" content="{escape(batch)}">'
 
 
-def name_title(title: str) -> str:
+def title_tag(title: str) -> str:
     return f"<title>{escape(one_line(title, 200))}</title>"
 
 
 def _head(title: str, batch: str) -> str:
+    # The policy allows this one style and local files: markup that slips through can load or run nothing.
     digest = b64encode(sha256(_style().encode()).digest()).decode()
     files = "'self' file: data:"
     policy = (
@@ -66,7 +67,7 @@ def _head(title: str, batch: str) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">\n'
-        f"{name_batch(batch)}\n{name_title(title)}\n<style>{_style()}</style></head>\n<body>\n"
+        f"{batch_tag(batch)}\n{title_tag(title)}\n<style>{_style()}</style></head>\n<body>\n"
     )
 
 
@@ -94,17 +95,17 @@ def _day(moment: datetime) -> str:
 
 
 def _share(summary: Summary) -> str:
-    """How the rows ended, as parts of one bar."""
+    """A bar whose parts are the shares of the statuses."""
     parts, x = [], 0.0
-    for status, many in _ordered(summary):
-        width = many / summary.rows * 100
-        name = escape(told(status, many))
+    for status, number in _ordered(summary):
+        width = number / summary.rows * 100
+        name = escape(count_status(status, number))
         parts.append(
             f'<rect class="{_CLASSES.get(status, "rest")}" x="{x:.3f}" width="{width:.3f}" height="1">'
             f"<title>{name}</title></rect>"
         )
         x += width
-    label = escape(", ".join(told(status, many) for status, many in _ordered(summary)))
+    label = escape(", ".join(count_status(status, number) for status, number in _ordered(summary)))
     return (
         f'<svg class="share" viewBox="0 0 100 1" preserveAspectRatio="none" role="img" aria-label="{label}">'
         f"{''.join(parts)}</svg>\n"
@@ -121,10 +122,10 @@ def _numbers(findings: Findings) -> Iterator[str]:
     summary, latency = findings.summary, findings.latency
     yield '<dl class="numbers">\n'
     statuses = {"succeeded": 0, "failed": 0, "canceled": 0, NO_PREDICTION: 0} | dict(_ordered(summary))
-    for status, many in statuses.items():
-        kind = _CLASSES.get(status, "rest") if many else "none"
-        share = f"{many / summary.rows:.1%}" if many else ""
-        yield _number(_LABELS.get(status, one_line(status, 30)), f"{many:,}", share, kind)
+    for status, number in statuses.items():
+        kind = _CLASSES.get(status, "rest") if number else "none"
+        share = f"{number / summary.rows:.1%}" if number else ""
+        yield _number(_LABELS.get(status, one_line(status, 30)), f"{number:,}", share, kind)
     yield '</dl>\n<dl class="numbers">\n'
     if latency.number:
         yield _number("Median latency", duration(latency.quantile(0.5)), "created to ended")
@@ -147,12 +148,12 @@ def _pace(rows: int, wall_time: float) -> str:
 
 
 def _number(name: str, value: str, note: str = "", kind: str = "") -> str:
-    behind = f'<dd class="note">{escape(note)}</dd>' if note else ""
-    return f'<div class="{kind}"><dt>{escape(name)}</dt><dd>{escape(value)}</dd>{behind}</div>\n'
+    below = f'<dd class="note">{escape(note)}</dd>' if note else ""
+    return f'<div class="{kind}"><dt>{escape(name)}</dt><dd>{escape(value)}</dd>{below}</div>\n'
 
 
 def _plots(findings: Findings) -> Iterator[str]:
-    """Only where there is a course of time to show."""
+    """The plots over time; nothing where all ended at one moment."""
     if len(findings.series.span) < 2:  # noqa: PLR2004 - one bin is one moment
         return
     latency = plot_latency(findings.series)

@@ -1,6 +1,7 @@
 """Plots of a batch over time, as SVG that fits any width.
 
-The curves live in a stretched system of 1000 by 1000; what must keep its shape (text, grid) is placed in percent.
+Curves have coordinates from 0 to 1000, which are stretched to the plot's size. Text and grid must keep their shape, so
+they are placed in percent outside of the stretched part.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _Point = tuple[float, float]
 
 
 class Plot(msgspec.Struct, frozen=True):
-    """``note`` says what the vertical axis counts; ``legend`` names the classes of what is drawn."""
+    """``note`` says what the vertical axis counts; ``legend`` maps the CSS classes of the curves to names."""
 
     title: str
     note: str
@@ -31,7 +32,7 @@ class Plot(msgspec.Struct, frozen=True):
 
 
 class _Scale:
-    """From the bins' numbers and the values to the plot's coordinates, whose y points down."""
+    """Turns the numbers of bins and the values into coordinates of the plot, whose y points down."""
 
     def __init__(self, series: Series, top: float) -> None:
         self._start, self._bins, self._top = series.span.start, len(series.span), top
@@ -43,66 +44,72 @@ class _Scale:
         return (1 - min(value / self._top, 1)) * _SIDE
 
     def level(self, run: Sequence[int], values: Sequence[float]) -> list[_Point]:
-        """Through the middle of each bin; a bin that stands alone gets its own width."""
+        """Points in the middle of each bin; a single bin becomes a line of its width."""
         if len(run) == 1:
             return [(self.x(run[0]), self.y(values[0])), (self.x(run[0] + 1), self.y(values[0]))]
         return [(self.x(number + 0.5), self.y(value)) for number, value in zip(run, values, strict=True)]
 
     def steps(self, values: Sequence[float]) -> list[_Point]:
-        """Along the top of every bin, from the first on."""
+        """Points along the top of every bin."""
         width = _SIDE / self._bins
-        return [(x, self.y(value)) for at, value in enumerate(values) for x in (round(at * width, 1), (at + 1) * width)]
+        return [
+            (x, self.y(value))
+            for index, value in enumerate(values)
+            for x in (round(index * width, 1), (index + 1) * width)
+        ]
 
 
 def plot_latency(series: Series) -> Plot | None:
-    """The median as a line, in a band from the least to the 95th percentile. None where no latency is known."""
-    known = {number: one.latency for number, one in sorted(series.bins.items()) if one.latency.number}
+    """The median as a line, in a band from the fastest to the 95th percentile. None where no latency is known."""
+    known = {number: item.latency for number, item in sorted(series.bins.items()) if item.latency.number}
     if not known:
         return None
     high = {number: latency.quantile(0.95) for number, latency in known.items()}
     ticks = duration_ticks(max(high.values()))
     scale = _Scale(series, ticks[-1].value)
-    drawn = []
+    curves = []
+    # A gap in the bins is a gap in the curve: a line across it would show latencies that were not measured.
     for run in _runs(list(known)):
         upper = scale.level(run, [high[number] for number in run])
         lower = scale.level(run, [known[number].least for number in run])
         middle = scale.level(run, [known[number].quantile(0.5) for number in run])
-        drawn.append(f'<path class="band" d="{_path([*upper, *reversed(lower)])}Z"/>')
-        drawn.append(f'<path class="line" d="{_path(middle)}"/>')
+        curves.append(f'<path class="band" d="{_path([*upper, *reversed(lower)])}Z"/>')
+        curves.append(f'<path class="line" d="{_path(middle)}"/>')
     legend = (("line", "median"), ("band", "fastest to 95th percentile"))
     label = f"Latency over time, from 0 to {ticks[-1].label}"
-    return Plot("Latency", "of what succeeded", legend, _frame(label, series, ticks, drawn, _tell_latency))
+    return Plot("Latency", "of what succeeded", legend, _frame(label, series, ticks, curves, _describe_latency))
 
 
 def plot_throughput(series: Series) -> Plot:
-    """Ends in a unit of time: those that succeeded, and on top of them the others."""
-    most = max(one.succeeded + one.other for one in series.bins.values()) / series.width
+    """Predictions that ended in a unit of time: those that succeeded, and on top of them the others."""
+    most = max(item.succeeded + item.other for item in series.bins.values()) / series.width
     seconds, unit = per(most)
     factor = seconds / series.width
     ticks = number_ticks(most * seconds)
     scale = _Scale(series, ticks[-1].value)
     empty = Bin()
     bins = [series.bins.get(number, empty) for number in series.span]
-    good = [one.succeeded * factor for one in bins]
-    every = [(one.succeeded + one.other) * factor for one in bins]
+    good = [item.succeeded * factor for item in bins]
+    every = [(item.succeeded + item.other) * factor for item in bins]
     layers = [("good", "succeeded", good, [0.0] * len(bins)), ("bad", "failed or canceled", every, good)]
+    # A layer of no height would still have a place in the legend.
     layers = [layer for layer in layers if layer[2] != layer[3]]
-    drawn = [
+    curves = [
         f'<path class="{name}" d="{_path([*scale.steps(upper), *reversed(scale.steps(lower))])}Z"/>'
         for name, _, upper, lower in layers
     ]
 
-    def tell(one: Bin) -> str:
-        rate = f"{rounded((one.succeeded + one.other) * factor)} {unit}"
-        return f"{rate}: {one.succeeded:,} succeeded" + (f", {one.other:,} did not" if one.other else "")
+    def describe(item: Bin) -> str:
+        rate = f"{rounded((item.succeeded + item.other) * factor)} {unit}"
+        return f"{rate}: {item.succeeded:,} succeeded" + (f", {item.other:,} did not" if item.other else "")
 
     legend = tuple((name, words) for name, words, *_ in layers)
     label = f"Throughput over time, from 0 to {ticks[-1].label} {unit}"
-    return Plot("Throughput", f"ended {unit}", legend, _frame(label, series, ticks, drawn, tell))
+    return Plot("Throughput", f"ended {unit}", legend, _frame(label, series, ticks, curves, describe))
 
 
 def _runs(numbers: list[int]) -> Iterator[list[int]]:
-    """Stretches of bins without a gap."""
+    """Runs of bins without a gap."""
     run = numbers[:1]
     for before, number in pairwise(numbers):
         if number != before + 1:
@@ -117,9 +124,9 @@ def _path(points: Sequence[_Point]) -> str:
 
 
 def _frame(
-    label: str, series: Series, ticks: Sequence[Tick], drawn: Sequence[str], tell: Callable[[Bin], str | None]
+    label: str, series: Series, ticks: Sequence[Tick], curves: Sequence[str], describe: Callable[[Bin], str | None]
 ) -> str:
-    """Grid, curves, and for every bin a place that tells its numbers to the mouse."""
+    """Grid, curves, and for every bin an area whose tooltip describes it."""
     stretched = f'viewBox="0 0 {_SIDE} {_SIDE}" preserveAspectRatio="none"'
     return "\n".join(
         [
@@ -127,8 +134,8 @@ def _frame(
             *_grid(ticks),
             *_times(series),
             f'<svg width="100%" height="100%" {stretched}>',
-            *drawn,
-            *_places(series, tell),
+            *curves,
+            *_areas(series, describe),
             "</svg></svg>",
         ]
     )
@@ -149,12 +156,12 @@ def _times(series: Series) -> Iterator[str]:
         yield f'<text class="{kind}" x="{x}" y="100%" dy="1.6em">{escape(tick.label)}</text>'
 
 
-def _places(series: Series, tell: Callable[[Bin], str | None]) -> Iterator[str]:
+def _areas(series: Series, describe: Callable[[Bin], str | None]) -> Iterator[str]:
     width = _SIDE / len(series.span)
-    for number, one in sorted(series.bins.items()):
-        if told := tell(one):
+    for number, item in sorted(series.bins.items()):
+        if description := describe(item):
             x, when = (number - series.span.start) * width, _moment(number * series.width)
-            title = f"<title>{when} UTC\n{escape(told)}</title>"
+            title = f"<title>{when} UTC\n{escape(description)}</title>"
             yield f'<rect x="{x:.1f}" width="{width:.1f}" height="{_SIDE}">{title}</rect>'
 
 
@@ -163,8 +170,8 @@ def _moment(time: float) -> str:
     return f"{moment.day} {moment:%b %H:%M:%S}"
 
 
-def _tell_latency(one: Bin) -> str | None:
-    latency = one.latency
+def _describe_latency(item: Bin) -> str | None:
+    latency = item.latency
     if not latency.number:
         return None
     median, high = latency.quantile(0.5), latency.quantile(0.95)

@@ -1,21 +1,50 @@
-"""How a batch went over time, in a bounded number of bins."""
+"""The course of a batch over time, in a bounded number of bins, and the distribution of its latencies."""
 
 from __future__ import annotations
 
 import math
-
-from replicate_job.batches.report.distribution import Distribution
+from collections import Counter
 
 LIMIT = 200
-"""Bins at most; a longer batch gets wider ones."""
+"""The most bins; a longer batch gets wider ones."""
 
 _NARROWEST = 0.125  # seconds
-_EACH = 4  # ends a bin, about: fewer show chance, not pace
-_FEW = 12
+_PER_BIN = 4  # predictions a bin on average: with fewer, the curve would show chance
+_FEWEST = 12  # bins to keep in a short batch
+_GROWTH = math.log(1.02)
+_SMALLEST = 1e-3
+
+
+class Distribution:
+    """Counts values from 0 up in buckets, each 2 % wider than the one before: a quantile is right to 1 %."""
+
+    def __init__(self) -> None:
+        self._buckets: Counter[int] = Counter()
+        self.number, self.least, self.most = 0, math.inf, 0.0
+
+    def add(self, value: float) -> None:
+        self._buckets[math.floor(math.log(max(value, _SMALLEST)) / _GROWTH)] += 1
+        self.number += 1
+        self.least, self.most = min(self.least, value), max(self.most, value)
+
+    def merge(self, other: Distribution) -> None:
+        self._buckets += other._buckets
+        self.number += other.number
+        self.least, self.most = min(self.least, other.least), max(self.most, other.most)
+
+    def quantile(self, part: float) -> float:
+        """The value that ``part`` (0 to 1) of all values do not exceed. ``number`` must not be 0."""
+        rank = max(1, math.ceil(part * self.number))
+        for bucket in sorted(self._buckets):
+            rank -= self._buckets[bucket]
+            if rank <= 0:
+                middle = math.exp((bucket + 0.5) * _GROWTH)
+                return min(max(middle, self.least), self.most)
+        return self.most
 
 
 class Bin:
-    """Ends in a stretch of time: how many succeeded, how many did not, and the latency of the former in seconds."""
+    """Predictions that ended in a span of time. ``latency`` is that of those that succeeded, in seconds."""
 
     def __init__(self) -> None:
         self.succeeded = self.other = 0
@@ -28,10 +57,7 @@ class Bin:
 
 
 class Series:
-    """``bins`` by number, without those that are empty.
-
-    Bin ``n`` reaches from ``n * width`` to ``(n + 1) * width``, in Unix time.
-    """
+    """``bins`` by number, without empty ones. Bin ``n`` is from ``n * width`` to ``(n + 1) * width``, in Unix time."""
 
     def __init__(self) -> None:
         self.width = _NARROWEST
@@ -39,37 +65,38 @@ class Series:
         self._total = self._first = self._last = 0
 
     def add(self, time: float, latency: float | None, *, succeeded: bool) -> None:
-        """``time`` is that of the end, ``latency`` None where it is not known."""
+        """``time`` is when the prediction ended; ``latency`` is None where it is not known."""
         self._total += 1
         number = math.floor(time / self.width)
         self._first, self._last = (min(self._first, number), max(self._last, number)) if self.bins else (number, number)
-        found = self.bins.get(number)
-        if found is None:
-            found = self.bins[number] = Bin()
+        target = self.bins.get(number)
+        if target is None:
+            target = self.bins[number] = Bin()
         if succeeded:
-            found.succeeded += 1
+            target.succeeded += 1
             if latency is not None:
-                found.latency.add(latency)
+                target.latency.add(latency)
         else:
-            found.other += 1
+            target.other += 1
         self._fit(LIMIT)
 
     def settle(self) -> None:
-        """Widen the bins until they hold enough to show a pace."""
-        self._fit(min(LIMIT, max(_FEW, self._total // _EACH)))
+        """Widen the bins until they hold enough predictions to show a pace."""
+        self._fit(min(LIMIT, max(_FEWEST, self._total // _PER_BIN)))
 
     @property
     def span(self) -> range:
-        """The numbers of all bins, with the empty ones between them."""
+        """The numbers of all bins, including the empty ones between them."""
         return range(self._first, self._last + 1) if self.bins else range(0)
 
     def _fit(self, limit: int) -> None:
         while len(self.span) > limit:
             wider: dict[int, Bin] = {}
-            for number, one in self.bins.items():
+            for number, narrow in self.bins.items():
                 if number // 2 in wider:
-                    wider[number // 2].merge(one)
+                    wider[number // 2].merge(narrow)
                 else:
-                    wider[number // 2] = one
+                    wider[number // 2] = narrow
+            # Two neighbours become one, so that no count is ever divided.
             self.bins, self.width = wider, self.width * 2
             self._first, self._last = self._first // 2, self._last // 2

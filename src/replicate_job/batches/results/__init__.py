@@ -1,1 +1,1 @@
-"""The results of a batch, a line a row."""
+"""The results of a batch, one line for each row."""

@@ -1,4 +1,4 @@
-"""Why rows came to nothing: errors that differ in their particulars only are one cause."""
+"""Why rows failed: errors that differ only in their particulars have one cause."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from replicate_job.job import Result
 from replicate_job.quantity import one_line
 
 DISTINCT = 50
-"""Causes kept apart; those that appear later are counted together."""
+"""Causes that are counted apart; all later ones are counted together."""
 
-_READ = 600  # characters of an error that tell it from others
-_LENGTH = 2000  # characters kept of it: a page that a server sent is not
+_COMPARED = 600  # characters of an error that are compared with others
+_LENGTH = 2000  # characters of an error that are stored: a server may send a whole page
 _LINES = 5
 _LOGS = 2000  # characters of the first row's logs
 
-# A status is the error itself; an address, a quotation, a path, and each word with a digit (an id, a number, a file's
-# name) or of hex digits alone is a particular of it.
+# An HTTP status is the error itself. Particulars are an address, a quotation, a path, and each word that has a digit
+# (an id, a number, the name of a file) or only hex digits.
 _PARTICULARS = re.compile(
     r"(HTTP \d{3}\b)"
     r"|(?:https?|data|file):\S+"
@@ -33,9 +33,9 @@ _PARTICULARS = re.compile(
 
 
 class Cause(msgspec.Struct):
-    """``text`` is the first error of its kind; ``lines`` are its first few rows, of ``count``.
+    """``text`` is the first error of its kind; ``lines`` are the first few of ``count`` rows.
 
-    ``logs`` is the end of what the model wrote for the first of these rows that has any, which is ``logged``.
+    ``logs`` is the end of the logs of the first of these rows that has any; ``logged`` is that row's line.
     """
 
     text: str
@@ -46,14 +46,14 @@ class Cause(msgspec.Struct):
 
 
 class Causes:
-    """Flat in memory however many errors come. Iterates from the most frequent."""
+    """Counts errors in a fixed amount of memory. Iterating starts with the most frequent cause."""
 
     def __init__(self) -> None:
         self._causes: dict[str, Cause] = {}
         self._other = Cause("other errors")
 
     def add(self, result: Result) -> None:
-        """Nothing for a row that has no error."""
+        """Count the row's error; a row without one changes nothing."""
         text = error_of(result)
         if not text:
             return
@@ -76,13 +76,13 @@ class Causes:
 
 
 def error_of(result: Result) -> str:
-    """What went wrong with the row; empty where nothing did, or where it was canceled without a word."""
-    found: Any = result.problem or result.error
-    if found:
-        return found if isinstance(found, str) else msgspec.json.encode(found, enc_hook=str).decode()
+    """What went wrong with the row; empty where nothing did, or where it was canceled without an error."""
+    error: Any = result.problem or result.error
+    if error:
+        return error if isinstance(error, str) else msgspec.json.encode(error, enc_hook=str).decode()
     return "the API gives no reason" if result.status in {"failed", NO_PREDICTION} else ""
 
 
 def pattern(error: str) -> str:
     """The error without its particulars: equal for two errors of one cause."""
-    return " ".join(_PARTICULARS.sub(lambda found: found[1] or "#", error[:_READ]).split())
+    return " ".join(_PARTICULARS.sub(lambda match: match[1] or "#", error[:_COMPARED]).split())

@@ -11,7 +11,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, Self
 
-from replicate_job.batches.results.lock import Lock
+from replicate_job.batches.results.lock import FileLock
 from replicate_job.batches.results.record import encode, is_record
 from replicate_job.errors import JobError, OutputError, ReplicateJobError
 from replicate_job.terminal import plain
@@ -24,39 +24,39 @@ _BLOCK = 1024 * 1024  # bytes
 
 
 class ResultsFile:
-    """JSON Lines, one a record, appended to what is there already. A context manager; every method blocks.
+    """JSON Lines, a record on each line, appended to the file. A context manager; every method blocks.
 
-    ``path`` is made with its folder if missing. ``-`` is stdout, and any other path that is neither a file nor a
-    folder (a pipe, a device) is written the same way: without a lock, and ``rewriting`` cannot take back what is out.
+    A missing file is made, with its folder. ``-`` is stdout. Any other path that is neither a file nor a folder (a
+    pipe, a device) is written as stdout is: without a lock, and ``rewriting`` cannot replace what was written.
 
-    Entering raises JobError where the path cannot be written, holds something else than results, or is being written by
-    another process; writing raises OutputError.
+    Entering raises JobError where the path cannot be written, holds something other than results, or is being written
+    by another process. Writing raises OutputError.
     """
 
     def __init__(self, path: Path) -> None:
         self._name, self._is_stdout = str(path), str(path) == STDOUT
         self._is_stream = self._is_stdout or _is_special(path)
-        # A link's target is what is locked and replaced, so that the link stays one.
+        # The target of a symbolic link is locked and replaced, so that the link stays a link.
         self.path = path if self._is_stream else Path(os.path.realpath(path))
-        self._lock = Lock(self.path, self._name)
+        self._lock = FileLock(self.path, self._name)
         self._part = self.path.with_name(f".{self.path.name}.part")
         self._file: FileIO
 
     @property
     def folder(self) -> Path:
-        """What the files in the records are relative to."""
+        """The folder that paths in the records are relative to."""
         return self.path.parent
 
     def __enter__(self) -> Self:
         if self._is_stdout:
             return self
         try:
-            with _told(JobError, self._name, "opened", "name another file"):
+            with _translated(JobError, self._name, "opened", "name another file"):
                 if self._is_stream:
                     self._file = FileIO(self.path, "w")
                 else:
                     self._open()
-        except BaseException:
+        except BaseException:  # __exit__ does not run after an error in __enter__
             self._lock.release()
             raise
         return self
@@ -69,37 +69,40 @@ class ResultsFile:
         except OSError as error:
             raise JobError(f"the folder of {self._name} cannot be made: {error.strerror}; name another file") from None
         self._lock.acquire()
-        self._part.unlink(missing_ok=True)  # a rewrite was killed
+        self._part.unlink(missing_ok=True)  # a process was killed while it rewrote the file
         if self.path.exists():
             self._check()
         self._file = FileIO(self.path, "a+")
         _mend(self._file)
 
     def _check(self) -> None:
-        """A slip of the hand must not add results to a picture, or put them in the place of the rows."""
+        """A mistyped name must not add results to a picture, or to the file of rows."""
         with self.path.open("rb") as lines:
             first = lines.readline(LARGEST)
         if first and not first.startswith(_BEGINNING) and not is_record(first):
-            raise JobError(f"{self._name} is there and holds something else than results: name another file")
+            raise JobError(f"{self._name} exists and is not a results file: name another file")
 
     def __exit__(self, *exc_info: object) -> None:
         if self._is_stdout:
             return
         try:
-            if self._file.closed:  # a rewrite broke just there
+            if self._file.closed:  # replacing the file failed
                 return
-            with _told(OutputError, self._name), self._file:
+            with _translated(OutputError, self._name), self._file:
                 if not self._is_stream:
                     os.fsync(self._file.fileno())
         finally:
             self._lock.release()
 
     def write(self, records: Iterable[dict[str, Any]]) -> None:
-        """Append them in one system call: once it returns, no end of the process loses one. None is written in part."""
+        """Append the records in one system call, whole or not at all.
+
+        The operating system has them when this returns: they stay even if the process is killed.
+        """
         lines = encode(records)
-        with _told(OutputError, self._name):
+        with _translated(OutputError, self._name):
             if self._is_stream and self._is_terminal():
-                lines = plain(lines.decode()).encode()
+                lines = plain(lines.decode()).encode()  # without control characters that a model may have written
             if self._is_stdout:
                 _print(lines)
             else:
@@ -115,31 +118,31 @@ class ResultsFile:
         except OSError:
             if end is not None:
                 with suppress(OSError):
-                    self._file.truncate(end)  # no torn line stays behind
+                    self._file.truncate(end)  # no torn line stays in the file
             raise
 
     @contextmanager
     def rewriting(self) -> Iterator[Callable[[Iterable[dict[str, Any]]], object]]:
-        """Replace everything by what is given to the function that comes back, and go on behind it.
+        """Replace the whole file by the records that the yielded function gets; later writes are appended.
 
-        Until the end the old file stays, also where that is an error. Records may come from reading this very file.
+        The old file stays until the end, and after an error. Records may be read from it meanwhile.
         """
         if self._is_stream:
             yield self.write
             return
         try:
-            with _told(OutputError, self._name):
+            with _translated(OutputError, self._name):
                 with self._part.open("wb") as part:
                     yield lambda records: part.write(encode(records))
                     part.flush()
-                    os.fsync(part.fileno())
+                    os.fsync(part.fileno())  # before the rename, or a power cut may leave an empty file
                 self._replace()
         finally:
             with suppress(OSError):
                 self._part.unlink(missing_ok=True)
 
     def _replace(self) -> None:
-        self._file.close()  # Windows replaces no file that is open
+        self._file.close()  # Windows does not replace an open file
         try:
             self._part.replace(self.path)
         finally:
@@ -147,7 +150,7 @@ class ResultsFile:
 
 
 def _is_special(path: Path) -> bool:
-    """Whether there is something other than a file or a folder."""
+    """Whether the path exists and is neither a file nor a folder."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
@@ -156,7 +159,7 @@ def _is_special(path: Path) -> bool:
 
 
 def _mend(file: FileIO) -> None:
-    """End the last line where its end is missing, or drop it where it was torn."""
+    """Complete a last line that lacks only its line end; remove one that was torn when its writer was killed."""
     end = start = file.seek(0, os.SEEK_END)
     tail = b""
     while start and b"\n" not in tail:
@@ -164,11 +167,11 @@ def _mend(file: FileIO) -> None:
         start -= step
         file.seek(start)
         tail = file.read(step) + tail
-    torn = tail[tail.rfind(b"\n") + 1 :]
-    if is_record(torn):
+    last = tail[tail.rfind(b"\n") + 1 :]
+    if is_record(last):
         file.write(b"\n")
-    elif torn:
-        file.truncate(end - len(torn))
+    elif last:
+        file.truncate(end - len(last))
 
 
 def _print(lines: bytes) -> None:
@@ -176,27 +179,27 @@ def _print(lines: bytes) -> None:
         sys.stdout.buffer.write(lines)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        # The reader has enough, as `head` has. The batch goes on, and Python must not complain at its exit.
+        # `head` has read enough and closed the pipe. The batch goes on, and Python must not complain at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _write_all(file: FileIO, data: bytes) -> None:
-    """One call for all of it, which only a disk that fills up, a pipe, or more than 2 GB make several."""
-    left = memoryview(data)
-    while left:
-        left = left[file.write(left) :]
+    """One system call writes it all, unless the disk fills up, it is a pipe, or there are more than 2 GB."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 @contextmanager
-def _told(
+def _translated(
     kind: Callable[[str], ReplicateJobError],
     name: str,
-    done: str = "written",
+    action: str = "written",
     advice: str = "make room for it, and give the same command again",
 ) -> Iterator[None]:
-    """One line in place of an OSError."""
+    """Raise an error of this ``kind``, whose message is one line, in place of an OSError."""
     try:
         yield
     except OSError as error:
-        what = "stdout" if name == STDOUT else name
-        raise kind(f"{what} cannot be {done}: {error.strerror or error}; {advice}") from None
+        file = "stdout" if name == STDOUT else name
+        raise kind(f"{file} cannot be {action}: {error.strerror or error}; {advice}") from None

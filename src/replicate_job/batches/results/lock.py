@@ -1,4 +1,4 @@
-"""One writer for one results file."""
+"""The lock that lets one process at a time write a results file."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if sys.platform != "win32":
     import fcntl
 
 
-class Lock:
-    """Held by one process at a time; the system lets go of it when its holder dies.
+class FileLock:
+    """Held by one process at a time; the operating system releases it when that process dies.
 
-    It is a hidden file beside ``path``, since ``path`` itself is replaced under its writer. It holds the process id of
-    its holder, and is removed at the end. There is no lock on Windows, nor on file systems that know none. ``name`` is
-    what a message calls ``path``.
+    It is a hidden file beside ``path``, since ``path`` itself is replaced while it is locked. The hidden file holds the
+    process id of the holder, and is removed on release. Windows has no lock, nor have file systems without ``flock``.
+    ``name`` is what a message calls ``path``.
     """
 
     def __init__(self, path: Path, name: str) -> None:
@@ -26,7 +26,7 @@ class Lock:
         self._handle: int | None = None
 
     def acquire(self) -> None:
-        """Raises JobError where another process holds it, OSError where it cannot be made."""
+        """Raises JobError where another process holds the lock, OSError where its file cannot be made."""
         while self._handle is None and sys.platform != "win32":
             handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
             try:
@@ -36,7 +36,7 @@ class Lock:
                     os.close(handle)
 
     def _try(self, handle: int) -> None:
-        """Keep ``handle`` if the lock on it is ours now, and the file still the one that others will open."""
+        """Lock the open file, and keep it if ``path`` still leads to it: only then do others open the same one."""
         if sys.platform == "win32":
             return
         try:
@@ -44,8 +44,8 @@ class Lock:
         except BlockingIOError:
             raise self._refusal(handle) from None
         except OSError:
-            pass  # a network file system without locks: the file is written all the same
-        with suppress(FileNotFoundError):  # its last holder has just removed it
+            pass  # a network file system without locks: the results are written without one
+        with suppress(FileNotFoundError):  # its last holder has just removed it: acquire tries again
             if os.path.samestat(os.fstat(handle), self._path.stat()):
                 os.ftruncate(handle, 0)
                 os.write(handle, str(os.getpid()).encode())
@@ -59,7 +59,7 @@ class Lock:
     def release(self) -> None:
         if self._handle is None:
             return
-        with suppress(OSError):  # removed while it is still held, or the next holder's would be removed
+        with suppress(OSError):  # removed before it is released: after that it may be the next holder's
             self._path.unlink()
         os.close(self._handle)
         self._handle = None

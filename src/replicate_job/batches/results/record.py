@@ -15,13 +15,13 @@ from replicate_job.inputs.sent_file import name_files
 from replicate_job.job import Result
 
 NO_PREDICTION = "error"
-"""The status of a row that no prediction is known of."""
+"""The status of a row without a known prediction."""
 LOGS = 16_000
-"""Characters of a row's logs that are kept: an error comes last, and of a million rows all may have failed."""
+"""The last characters of a row's logs that are stored: an error comes last, and a million rows may fail."""
 
 
 class _Record(msgspec.Struct):
-    """What a line must look like; all but ``line`` and ``status`` may be null or missing."""
+    """The form of a line. All fields but ``line`` and ``status`` may be null or missing."""
 
     line: Annotated[int, msgspec.Meta(ge=0)]
     status: str
@@ -40,25 +40,25 @@ class _Record(msgspec.Struct):
     logs: str | None = None
 
 
-_encoder = msgspec.json.Encoder(enc_hook=str)
+_encoder = msgspec.json.Encoder(enc_hook=str)  # an input may hold a Path, which becomes text
 _decoder = msgspec.json.Decoder(_Record)
 
 
 def to_record(result: Result, folder: Path) -> dict[str, Any]:
-    """``line``, ``key``, the ten fields of the seed's response, ``files``, and ``problem`` where there is one.
+    """The fields of a line: ``line``, ``key``, the ten fields of the original run job's response, and ``files``.
 
-    A file that was sent inside the request is named (``SentFile``), not repeated. The last ``LOGS`` characters of the
-    model's ``logs`` come on top where the row is no success. ``files`` are relative to ``folder``, the one of the
-    results file, where they lie below it, else absolute. Where no prediction is known, the fields that it would have
-    told are null, and ``error`` is the problem.
+    ``problem`` follows where there is one, and the last ``LOGS`` characters of the model's ``logs`` unless the row
+    succeeded. A file that was sent inside the request has its name here (``SentFile``), not its content. ``files`` are
+    relative to ``folder``, that of the results file, where they are below it, else absolute. Without a known
+    prediction its fields are null, and ``error`` is the problem.
     """
     record: dict[str, Any] = {"line": result.line, "key": result.key} | result.to_dict()
-    record.pop("problem", None)
+    record.pop("problem", None)  # it comes last, and only where there is one
     record["input"] = name_files(result.input, result.sent)
     if result.status == NO_PREDICTION:
         record |= {name: value or None for name, value in record.items() if name != "line"}
         record["error"] = result.error or result.problem
-    record["files"] = [_place(path, folder) for path in result.files]
+    record["files"] = [_relative(path, folder) for path in result.files]
     if result.problem:
         record["problem"] = result.problem
     if result.logs and (result.problem or result.status != "succeeded"):
@@ -67,36 +67,36 @@ def to_record(result: Result, folder: Path) -> dict[str, Any]:
 
 
 def tail(text: str, most: int) -> str:
-    """The end of the text, from the start of a line on: ``most`` characters at most."""
+    """The last ``most`` characters of the text, without the line that the cut divides."""
     if len(text) <= most:
         return text
     end = text[-most:]
     return end.partition("\n")[2] or end
 
 
-def _place(path: Path, folder: Path) -> str:
-    whole = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() asks the disk about every part of it
+def _relative(path: Path, folder: Path) -> str:
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() asks the disk about every part of it
     try:
-        return whole.relative_to(os.path.abspath(folder)).as_posix()  # noqa: PTH100 - the same
+        return absolute.relative_to(os.path.abspath(folder)).as_posix()  # noqa: PTH100 - the same
     except ValueError:
-        return str(whole)
+        return str(absolute)
 
 
 def encode(records: Iterable[dict[str, Any]]) -> bytes:
-    """Whole lines, each with its end."""
+    """A line of JSON for each record, with its line end."""
     records = list(records)
     try:
         return _encoder.encode_lines(records)
-    except UnicodeEncodeError:  # a file name that is no UTF-8 is in one of them
+    except UnicodeEncodeError:  # a record has a file name that is not UTF-8
         lines = (json.dumps(record, default=str, ensure_ascii=False) + "\n" for record in records)
         return "".join(lines).encode("utf-8", "replace")
 
 
 def read_records(path: Path) -> Iterator[Result]:
-    """The results in a file, in its order, one in memory at a time. ``files`` are whole paths.
+    """The results in a file, in its order, one in memory at a time. ``files`` are absolute paths.
 
-    A line that is no record is skipped, as is one that was torn when its writer was killed. Raises JobError where the
-    file cannot be read.
+    A line that is not a record is skipped: its writer may have been killed. Raises JobError where the file cannot be
+    read.
     """
     folder = Path(os.path.realpath(path)).parent
     try:

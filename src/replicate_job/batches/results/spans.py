@@ -1,16 +1,16 @@
-"""When a batch was at work: stretches of time, and the pauses between them."""
+"""When predictions of a batch were running: spans of time, and the pauses between them."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 
 PAUSE = 60.0
-"""Seconds without a prediction that make a pause; what is shorter is part of the work."""
-_LIMIT = 1000
+"""Seconds without a prediction from which on there is a pause; a shorter gap counts as work."""
+_LIMIT = 1000  # spans
 
 
 class Spans:
-    """Flat in memory: of more than 1,000 pauses, the shortest count as work."""
+    """Takes a fixed amount of memory: beyond 1,000 pauses, the shortest count as work."""
 
     def __init__(self) -> None:
         self._starts: list[float] = []
@@ -19,7 +19,7 @@ class Spans:
 
     @property
     def work(self) -> float:
-        """Seconds in all stretches."""
+        """Seconds in all spans."""
         return sum(self._ends) - sum(self._starts)
 
     @property
@@ -28,7 +28,8 @@ class Spans:
         return self._ends[-1] - self._starts[0] - self.work if self._starts else 0.0
 
     def add(self, start: float, end: float) -> None:
-        """Add a prediction's time, in any order; ``end`` is not before ``start``."""
+        """Add the time of a prediction. They come in any order; ``end`` is not before ``start``."""
+        # Of the spans, those from first up to last are so near that no pause is left between them and the new one.
         first = bisect_left(self._ends, start - self._pause)
         last = bisect_right(self._starts, end + self._pause)
         if first < last:
@@ -38,7 +39,7 @@ class Spans:
             self._widen()
 
     def _widen(self) -> None:
-        """Take pauses that are up to twice as long as work."""
+        """Double the length up to which a pause counts as work, and join the spans around such pauses."""
         self._pause *= 2
         pairs = list(zip(self._starts, self._ends, strict=True))
         self._starts, self._ends = [], []

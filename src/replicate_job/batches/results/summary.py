@@ -1,4 +1,4 @@
-"""What a batch came to, counted as its results come."""
+"""The counts of a batch, made while its results come in."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from replicate_job.quantity import count, duration, one_line, seconds, size
 from replicate_job.wire.prediction import parse_time
 
 _STATUS = 100  # characters of a status
-_ERROR = 40  # characters of an error, however narrow the terminal
+_ERROR = 40  # the fewest characters of an error, on the narrowest terminal
 _WORDS = {NO_PREDICTION: ("error", "errors")}
-_KINDS = 20  # statuses kept apart: an API has a handful, and a broken one no end of them
+_KINDS = 20  # statuses that are counted apart: Replicate has a handful, a broken API may invent any number
 
 
 class Summary:
-    """Flat in memory however many results are added.
+    """Counts any number of results in a fixed amount of memory.
 
-    ``statuses`` counts rows by status; ``predict_time`` is in seconds; ``files`` counts the files saved, with ``size``
-    bytes in those that are still there. ``first`` is when the first prediction was created, ``last`` when the last one
-    ended, and ``spans`` the time in which there were any.
+    ``statuses`` counts rows by status. ``predict_time`` is in seconds. ``files`` counts the saved files; ``size`` is
+    the bytes of those that still exist. ``first`` is when the first prediction was created, ``last`` when the last one
+    ended, and ``spans`` is the time in which predictions ran.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Summary:
 
     @property
     def wall_time(self) -> float | None:
-        """Seconds in which there was a prediction, pauses left out; None where the API told no times."""
+        """Seconds in which predictions ran, without pauses; None where the API gave no times."""
         return self.spans.work if self.first and self.last else None
 
     def add(self, result: Result) -> None:
@@ -64,15 +64,17 @@ class Summary:
             self.spans.add(created.timestamp(), max(created, completed).timestamp())
 
     def lines(self, columns: int | None = None) -> list[str]:
-        """For the end of a command: the counts, then each error with its number, an example, and where that is.
+        """For the end of a command: the counts, then each cause with its number of rows, an example and its line.
 
-        ``columns`` are those of a terminal, into whose lines an error is cut; None to tell all of it.
+        ``columns`` is the width of a terminal, at which errors are cut; None for whole errors.
         """
         if not self.rows:
             return ["no rows"]
-        each = ", ".join(one_line(told(status, many), _STATUS) for status, many in self.statuses.most_common())
+        statuses = ", ".join(
+            one_line(count_status(status, number), _STATUS) for status, number in self.statuses.most_common()
+        )
         files = f"{count(self.files, 'file')} ({size(self.size)})" if self.files else "no files"
-        first = f"{count(self.rows, 'row')}: {each}; {duration(self.predict_time)} predict time, {files}"
+        first = f"{count(self.rows, 'row')}: {statuses}; {duration(self.predict_time)} predict time, {files}"
         causes = list(self.causes)
         width = max((len(f"{cause.count:,}") for cause in causes), default=0)
         lines = [first]
@@ -83,6 +85,6 @@ class Summary:
         return lines
 
 
-def told(status: str, many: int) -> str:
+def count_status(status: str, number: int) -> str:
     """``3 failed``, ``2 errors``."""
-    return count(many, *_WORDS.get(status, (status, status)))
+    return count(number, *_WORDS.get(status, (status, status)))

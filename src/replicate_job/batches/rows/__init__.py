@@ -1,7 +1,7 @@
-"""The rows of a batch's input file, read as they are needed, and fitted to what a model takes.
+"""The rows of a batch's input file, read as they are needed, and fitted to the inputs of a model.
 
-``open_rows`` reads: what holds the rows (JSON Lines, JSON, CSV and its like, text, Parquet, Arrow; packed or not),
-its encoding, its quotes. ``RowReader`` fits: columns to inputs, and values to their types.
+``open_rows`` reads a file in any of ``FORMATS``, also where gzip has compressed it, and finds out its encoding and
+separator. ``RowReader`` fits a row: columns to inputs, and values to their types.
 """
 
 from __future__ import annotations
@@ -30,22 +30,24 @@ __all__ = [
 
 
 def open_rows(source: str | os.PathLike[str], options: ReadOptions | None = None) -> Rows:
-    """The rows of a file, or of stdin (``-``), which is JSONL, as is a pipe whose name ends in no known suffix.
+    """The rows of a file, or of stdin (``-``).
 
-    Raises JobError for what cannot be read at all: no such file, a directory, an unknown suffix, a CSV without a
-    header, a damaged Parquet file, or one without pyarrow to read it.
+    Stdin is JSON Lines by default, as is a pipe whose name ends in no known suffix. Raises JobError for a file that
+    cannot be read at all: a missing file, a directory, an unknown suffix, a CSV without a header, a damaged Parquet
+    file, or a Parquet file without pyarrow to read it.
     """
-    file, how = os.fspath(source), options or ReadOptions()
+    file, options = os.fspath(source), options or ReadOptions()
     regular = file != "-" and _is_regular(file)
-    match format_of(file, how, regular=regular):
+    # Each format's module is imported when a file needs it: pyarrow alone takes longer than a small batch.
+    match format_of(file, options, regular=regular):
         case "csv" | "tsv" as kind:
             from replicate_job.batches.rows.delimited import DelimitedRows  # noqa: PLC0415
 
-            return DelimitedRows(file, "\t" if kind == "tsv" else ",", how, regular=regular)
+            return DelimitedRows(file, "\t" if kind == "tsv" else ",", options, regular=regular)
         case "txt":
-            from replicate_job.batches.rows.text import TextRows  # noqa: PLC0415
+            from replicate_job.batches.rows.lines import TextRows  # noqa: PLC0415
 
-            return TextRows(file, regular=regular, encoding=how.encoding)
+            return TextRows(file, regular=regular, encoding=options.encoding)
         case "parquet":
             from replicate_job.batches.rows.parquet import ParquetRows  # noqa: PLC0415
 
@@ -57,11 +59,11 @@ def open_rows(source: str | os.PathLike[str], options: ReadOptions | None = None
         case kind:
             from replicate_job.batches.rows.document import JSONRows  # noqa: PLC0415
 
-            return JSONRows(file, regular=regular, encoding=how.encoding, lines=kind == "jsonl")
+            return JSONRows(file, regular=regular, encoding=options.encoding, lines=kind == "jsonl")
 
 
 def _is_regular(file: str) -> bool:
-    """Whether it is a file that can be read again. Raises JobError unless it is that, or something like a pipe."""
+    """Whether it is a regular file, which can be read again; a pipe cannot. Raises JobError for a directory."""
     try:
         mode = Path(file).stat().st_mode
         if stat.S_ISDIR(mode):

@@ -1,15 +1,15 @@
-"""Rows of an Arrow file, which Feather is too, or of an Arrow stream; as JSON values."""
+"""Rows of an Arrow file (Feather is one) or an Arrow stream, as JSON values."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from replicate_job.batches.rows.columns import check_doubles
-from replicate_job.batches.rows.messages import BatchTooLargeError, Messages
-from replicate_job.batches.rows.row import Header, Row
+from replicate_job.batches.rows.arrow_messages import ArrowMessages, BatchTooLargeError
+from replicate_job.batches.rows.columns import check_unique
+from replicate_job.batches.rows.record_batches import BATCH_ROWS, READ_ERRORS, first_line, read_batch
+from replicate_job.batches.rows.row import Header, Row, Rows
 from replicate_job.batches.rows.source import BINARY, reading
-from replicate_job.batches.rows.tables import BATCH, BROKEN, line_of, rows_of
 from replicate_job.errors import JobError
 
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyarrow import ipc
 
-_ENDS = "the file is damaged here, and ends"
+_DAMAGED = "the file is damaged here, and ends"
 
 
-class ArrowRows:
+class ArrowRows(Rows):
     """``regular`` is False for a pipe, which has a stream. For values see ``plain_values``.
 
-    Raises JobError for a file that is none, or whose columns have no names of their own.
+    Raises JobError for a file in another format, or with two columns of one name.
     """
 
     typed = True
@@ -44,35 +44,32 @@ class ArrowRows:
         with self._opened() as (_, batches):
             line = 0
             for batch in batches:
-                rows = [({}, batch)] if isinstance(batch, str) else rows_of(batch)
+                rows = [({}, batch)] if isinstance(batch, str) else read_batch(batch)
                 for line, (values, problem) in enumerate(rows, line + 1):  # noqa: B020 - it counts on through the batches
                     yield Row(line, values, problem)
 
-    def count(self, most: int | None = None) -> int | None:
+    def count(self, limit: int | None = None) -> int | None:
         if not self._regular:
             return None
         number = 0
         with self._opened() as (_, batches):
             for batch in batches:
                 number += 1 if isinstance(batch, str) else batch.num_rows
-                if most is not None and number >= most:
-                    return most
+                if limit is not None and number >= limit:
+                    return limit
         return number
-
-    def remarks(self) -> list[str]:
-        return []
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch | str]]]:
-        """The schema, and the rows, some at a time; at last what is wrong where no more can be read."""
-        from pyarrow import ipc  # noqa: PLC0415 - tables says what to do where it is not there
+        """The schema, and the rows in batches; where reading has to stop, the last item is the problem."""
+        from pyarrow import ipc  # noqa: PLC0415 - record_batches has reported it where it is not installed
 
         with reading(self._file, BINARY) as file:
             try:
-                opened = ipc.open_stream(Messages(file))
-                check_doubles(self._file, opened.schema.names)
-            except BROKEN as error:
-                raise JobError(f"{self._file} is not an Arrow file, or is damaged: {line_of(error)}") from None
+                opened = ipc.open_stream(ArrowMessages(file))
+                check_unique(self._file, opened.schema.names)
+            except READ_ERRORS as error:
+                raise JobError(f"{self._file} is not an Arrow file, or is damaged: {first_line(error)}") from None
             yield opened.schema, _batches(opened)
 
 
@@ -80,14 +77,15 @@ def _batches(opened: ipc.RecordBatchStreamReader) -> Iterator[pa.RecordBatch | s
     while True:
         try:
             batch = opened.read_next_batch()
-            batch.validate(full=True)  # else a place beyond the end of a text or dictionary is read
+            # Without it, a wrong offset makes pyarrow read memory beyond the end of a text or a dictionary.
+            batch.validate(full=True)
         except StopIteration:
             return
         except BatchTooLargeError as error:
             yield str(error)
             return
-        except BROKEN:
-            yield _ENDS
+        except READ_ERRORS:
+            yield _DAMAGED
             return
-        for start in range(0, batch.num_rows, BATCH):
-            yield batch.slice(start, BATCH)
+        for start in range(0, batch.num_rows, BATCH_ROWS):
+            yield batch.slice(start, BATCH_ROWS)

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from replicate_job.batches.rows.row import Header
 
 OTHERS = "*"
-"""Among the columns that are left out: all that are no input of the model."""
-_MAIN = ("prompt", "text")
+"""In ``ColumnOptions.ignore``: every column that is not an input of the model."""
+_MAIN = ("prompt", "text")  # what models call the input that a file of plain text is meant for
 _SHOWN = 30  # names in a message
 
 
 class ColumnOptions(msgspec.Struct, frozen=True):
     """What a person says of the columns.
 
-    ``rename`` maps a column to the input that it is; ``ignore`` are left out, where ``*`` is every column that is no
-    input. ``id`` is the column that names a row. ``constants`` are inputs that have one
-    value for all rows: a column of that name is left out.
+    ``rename`` maps a column to its input. ``ignore`` names the columns to leave out; ``*`` leaves out every column that
+    is not an input. ``id`` is the column that names a row. ``constants`` are inputs that have one value for all rows:
+    a column of that name is left out.
     """
 
     rename: Mapping[str, str] = {}
@@ -35,17 +35,21 @@ class ColumnOptions(msgspec.Struct, frozen=True):
 
     @property
     def identity(self) -> str:
-        """What of it makes another input of the same row; empty where nothing does."""
+        """A text that differs where the same row becomes another input; empty for the defaults."""
         parts = (sorted(self.rename.items()), sorted(self.ignore), sorted(self.constants))
         return repr(parts) if any(parts) else ""
 
 
 def parse_columns(renames: Iterable[str], ignored: Iterable[str]) -> ColumnOptions:
-    """Read words like ``old=new`` or ``a=b,c=d``, where ``c=`` leaves c out, and ``a`` or ``a,b``. Raises JobError."""
+    """Read the values of ``--rename`` and ``--ignore-columns``. Raises JobError.
+
+    A rename is ``old=new`` or ``a=b,c=d``; ``c=`` leaves the column c out. Ignored columns are ``a`` or ``a,b``.
+    """
     rename: dict[str, str] = {}
     ignore = {name.strip() for word in ignored for name in (word, *word.split(",")) if name.strip()}
     for word in renames:
         parts = word.split(",")
+        # A comma may be part of a name: it separates pairs only where each part is a pair.
         for part in parts if all("=" in part for part in parts) else [word]:
             old, equals, new = part.rpartition("=")
             if not equals or not old.strip():
@@ -57,15 +61,15 @@ def parse_columns(renames: Iterable[str], ignored: Iterable[str]) -> ColumnOptio
     return ColumnOptions(rename, frozenset(ignore))
 
 
-def check_doubles(file: str, columns: Sequence[str]) -> None:
+def check_unique(file: str, columns: Sequence[str]) -> None:
     """Raise JobError where two columns have one name."""
     if len(set(columns)) < len(columns):
-        doubled = next(name for name in columns if columns.count(name) > 1)
-        raise JobError(f"{file}: two columns are named {doubled!r}; give one another name")
+        repeated = next(name for name in columns if columns.count(name) > 1)
+        raise JobError(f"{file}: two columns are named {repeated!r}; give one another name")
 
 
-class Columns:
-    """Finds the input of each column, for one model; ``inputs`` are the model's, None where they are not known."""
+class ColumnMap:
+    """Finds the input of each column, for one model. ``inputs`` are the model's, None where they are not known."""
 
     def __init__(
         self,
@@ -77,38 +81,41 @@ class Columns:
         allow_unknown: bool,
     ) -> None:
         self._options, self._model, self._required = options, model, required
-        self._inputs, self._knows, self._allow_unknown = inputs or (), inputs is not None, allow_unknown
-        self._found: dict[str, str | None] = {}
-        self._taken: dict[str, str] = {}
-        self._only: str | None = None
-        self.doubles: dict[str, str] = {}
-        """Columns that would be an input which another column is already, and that input."""
+        self._inputs, self._is_known, self._allow_unknown = inputs or (), inputs is not None, allow_unknown
+        self._input_of: dict[str, str | None] = {}
+        self._column_of: dict[str, str] = {}
+        self._main_input: str | None = None
+        self.duplicates: dict[str, str] = {}
+        """Columns whose input another column has already, and that input."""
 
-    def meet(self, header: Header) -> None:
-        """Find the inputs of all columns. Raises ColumnsError, with all that is wrong, unless each has its place."""
+    def read_header(self, header: Header) -> None:
+        """Find the inputs of all columns. Raises one ColumnsError that names every column without an input."""
         names = list(header.names or ())
         self._check_options(header, names)
-        self._only = self._main(header) if not header.is_named and len(names) == 1 else None
+        self._main_input = self._find_main_input(header) if not header.is_named and len(names) == 1 else None
+        # A renamed column gets its input first, then a column of the input's exact name, then one that is like it.
         for name in sorted(names, key=lambda name: (name not in self._options.rename, name not in self._inputs)):
-            self._found[name] = self._place(name)
-        self._found |= {name: self._settled(name) for name in names}
+            self._input_of[name] = self._assign(name)
+        # Only now is it known which inputs are free, and so whether an ignored column may be a misspelt one.
+        self._input_of |= {name: self._drop_ignored(name) for name in names}
         if refused := [name for name in names if self._is_refused(name)]:
             raise ColumnsError(self._refusal(header, refused))
 
     def input_of(self, name: str) -> str | None:
-        """The column's input; its own name where it is none, and None where it is left out."""
-        if name not in self._found:
-            self._found[name] = self._place(name)
-            self._found[name] = self._settled(name)
-        return self._found[name]
+        """The column's input; the column's own name where the model has no such input, None where it is left out."""
+        if name not in self._input_of:
+            self._input_of[name] = self._assign(name)
+            self._input_of[name] = self._drop_ignored(name)
+        return self._input_of[name]
 
-    def _place(self, name: str) -> str | None:
-        found = self._find(name)
-        if found is None or found in self._options.constants:
+    def _assign(self, name: str) -> str | None:
+        input_name = self._find(name)
+        if input_name is None or input_name in self._options.constants:
             return None
-        if self._taken.setdefault(found, name) == name:
-            return found
-        self.doubles[name] = found
+        if self._column_of.setdefault(input_name, name) == name:
+            return input_name
+        # The column keeps its own name, as an unknown input: nothing is overwritten silently.
+        self.duplicates[name] = input_name
         return name
 
     def _find(self, name: str) -> str | None:
@@ -119,32 +126,34 @@ class Columns:
             return None
         if name in self._inputs:
             return name
-        if self._only:
-            return self._only
-        folded = name.strip().casefold()
-        fitting = [each for each in self._inputs if each.casefold() == folded and each not in options.rename.values()]
-        return fitting[0] if len(fitting) == 1 else name
+        if self._main_input:
+            return self._main_input
+        # A column may differ from its input in case, unless several inputs differ only in case.
+        folded, renamed = name.strip().casefold(), options.rename.values()
+        alike = [known for known in self._inputs if known.casefold() == folded and known not in renamed]
+        return alike[0] if len(alike) == 1 else name
 
-    def _settled(self, name: str) -> str | None:
-        """With ``*``, a column that is no input is left out, unless it may be meant for one."""
-        found = self._found[name]
-        if found is None or found in self._inputs or OTHERS not in self._options.ignore or self._close(found):
-            return found
-        return None
+    def _drop_ignored(self, name: str) -> str | None:
+        """With ``*``, leave out a column that is not an input, unless its name looks like a misspelt one."""
+        input_name = self._input_of[name]
+        if input_name is None or input_name in self._inputs or OTHERS not in self._options.ignore:
+            return input_name
+        return input_name if self._similar(input_name) else None
 
     def _is_refused(self, name: str) -> bool:
-        found = self._found[name]
-        if found is None or not self._knows or (found in self._inputs and name not in self.doubles):
+        input_name = self._input_of[name]
+        if input_name is None or not self._is_known or (input_name in self._inputs and name not in self.duplicates):
             return False
-        return not self._allow_unknown or name in self.doubles or bool(self._close(found))
+        # A likely mistake is refused even where unknown inputs are allowed: it would be paid for.
+        return not self._allow_unknown or name in self.duplicates or bool(self._similar(input_name))
 
-    def _main(self, header: Header) -> str | None:
-        """The input of a file that has one for each row, and no name for it."""
+    def _find_main_input(self, header: Header) -> str | None:
+        """The input that the only column is, where that column has no name."""
         (name,) = header.names or ("",)
-        if name in self._options.rename or not self._knows:
+        if name in self._options.rename or not self._is_known:
             return None
-        required = [each for each in self._required if each not in self._options.constants]
-        usual = [each for each in _MAIN if each in self._inputs]
+        required = [known for known in self._required if known not in self._options.constants]
+        usual = [known for known in _MAIN if known in self._inputs]
         for names in (required, usual, list(self._inputs)):
             if len(names) == 1:
                 return names[0]
@@ -160,50 +169,52 @@ class Columns:
             expected += [("--rename", name) for name in options.rename]
         for option, name in expected:
             if name not in names:
-                raise ColumnsError(f"{option}: {header.source} has no column {name!r}; it has {_some(names)}")
+                raise ColumnsError(f"{option}: {header.source} has no column {name!r}; it has {_join(names)}")
         for old, new in options.rename.items():
-            if self._knows and new not in self._inputs and not self._allow_unknown:
+            if self._is_known and new not in self._inputs and not self._allow_unknown:
                 raise ColumnsError(f"--rename {old}={new}: {self._model} has no input {new}; {self._listed()}")
         renamed = list(options.rename.values())
-        if doubled := next((new for new in renamed if renamed.count(new) > 1), None):
-            raise ColumnsError(f"--rename: two columns are to be the input {doubled}; leave one out")
+        if repeated := next((new for new in renamed if renamed.count(new) > 1), None):
+            raise ColumnsError(f"--rename: two columns are to be the input {repeated}; leave one out")
 
-    def _close(self, name: str) -> str:
-        """An input that no column is yet, and that this one may be meant to be."""
-        free = [each for each in self._inputs if each not in self._taken and each not in self._options.constants]
+    def _similar(self, name: str) -> str:
+        """An input with a similar name that has no column yet; empty where there is none."""
+        free = [
+            known for known in self._inputs if known not in self._column_of and known not in self._options.constants
+        ]
         return next(iter(get_close_matches(name.strip().lower(), free, n=1)), "")
 
     def _refusal(self, header: Header, refused: Sequence[str]) -> str:
-        are = "is no input" if len(refused) == 1 else "are no inputs"
-        columns = _some([_column(name) for name in refused])
-        said = f"{header.source}: {columns} {are} of {self._model}; {self._listed()}."
-        close = [f"{name}={found}" for name in refused if (found := self._close(name))]
-        free = [name for name in self._inputs if name not in self._taken]
-        if self.doubles:
-            said = "".join(
-                f"{header.source}: both {_column(self._taken[found])} and {_column(name)} would be the input {found}."
-                for name, found in self.doubles.items()
+        are = "is not an input" if len(refused) == 1 else "are not inputs"
+        columns = _join([_quote(name) for name in refused])
+        message = f"{header.source}: {columns} {are} of {self._model}; {self._listed()}."
+        similar = [f"{name}={known}" for name in refused if (known := self._similar(name))]
+        free = [name for name in self._inputs if name not in self._column_of]
+        if self.duplicates:
+            message = "".join(
+                f"{header.source}: both {_quote(self._column_of[known])} and {_quote(name)} would be the input {known}."
+                for name, known in self.duplicates.items()
             )
-        elif close:
-            said += f" Did you mean --rename {shlex.quote(','.join(close))}?"
+        elif similar:
+            message += f" Did you mean --rename {shlex.quote(','.join(similar))}?"
         elif free:
-            said += f" If one is an input: --rename {shlex.quote(f'{refused[0]}={free[0]}')}."
+            message += f" If one is an input: --rename {shlex.quote(f'{refused[0]}={free[0]}')}."
         ignored = ",".join(refused) if len(refused) <= _SHOWN else OTHERS
-        said += f" To leave out: --ignore-columns {shlex.quote(ignored)}."
+        message += f" To leave out: --ignore-columns {shlex.quote(ignored)}."
         if header.is_named and any(map(str.isdecimal, refused)):
-            said += " (A number is the place of a column without a name; pandas writes none with index=False.)"
+            message += " (A number is the place of a column without a name; pandas writes none with index=False.)"
         if header.separator:
-            said += f" (Columns are divided by {header.separator}; --delimiter names another.)"
-        return said
+            message += f" (Columns are divided by {header.separator}; --delimiter names another.)"
+        return message
 
     def _listed(self) -> str:
-        return f"it takes {_some(list(self._inputs or ()))}"
+        return f"it takes {_join(list(self._inputs))}"
 
 
-def _column(name: str) -> str:
+def _quote(name: str) -> str:
     return name if name.isidentifier() else f"'{name}'"
 
 
-def _some(names: Sequence[str]) -> str:
+def _join(names: Sequence[str]) -> str:
     more = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "") if names else "none"

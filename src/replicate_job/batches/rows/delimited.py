@@ -1,4 +1,4 @@
-"""Rows of a table of text: CSV (RFC 4180), TSV, and what is near them. Every cell is text."""
+"""Rows of a table of text: CSV (RFC 4180), TSV and their variants. Every cell is text."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, TextIO
 
 import msgspec
 
-from replicate_job.batches.rows.columns import check_doubles
+from replicate_job.batches.rows.columns import check_unique
 from replicate_job.batches.rows.dialect import Dialect, parse_separator, recognise
-from replicate_job.batches.rows.row import HEAD, Header, Row
+from replicate_job.batches.rows.row import SAMPLE_ROWS, Header, Row, Rows
 from replicate_job.batches.rows.source import SAMPLE, reading
 from replicate_job.errors import JobError
 
@@ -25,171 +25,180 @@ if TYPE_CHECKING:
 
 LONGEST = 16 * 1024**2
 """Characters of a row."""
-_LINE = 64  # what a line takes in memory besides its characters
-_EXCEL = re.compile(r"sep=(.)\r?\n")  # a first line by which Excel knows what divides the cells
+_LINE = 64  # bytes of memory of a line besides its characters
+_EXCEL = re.compile(r"sep=(.)\r?\n")  # a first line that tells Excel the separator
 
 
 class _TooLongError(Exception):
     """The row has more characters than ``LONGEST``."""
 
 
-class _Record(msgspec.Struct, frozen=True, gc=False):
-    """The cells of a row that starts in ``line``, or the problem that they have."""
+class _TableRow(msgspec.Struct, frozen=True, gc=False):
+    """The cells of the row that starts in ``line``, or the problem with them."""
 
     line: int
     cells: list[str]
     problem: str = ""
 
 
-class _Columns(msgspec.Struct, frozen=True):
-    """``names`` of all columns; the ``nameless`` have only their place for one. ``is_told``: these are left out."""
+class _TableHeader(msgspec.Struct, frozen=True):
+    """``names`` of all columns. Those in ``nameless`` have no name in the file but their number.
+
+    ``drops_nameless``: a person has given the names, and leaves the columns without one out.
+    """
 
     names: Sequence[str]
     nameless: tuple[str, ...] = ()
-    is_told: bool = False
+    drops_nameless: bool = False
 
     @property
     def least(self) -> int:
-        """The place of the last column that has a name."""
-        return max((place for place, name in enumerate(self.names, 1) if name not in self.nameless), default=0)
+        """The fewest cells of a row: columns without a name at the end may be missing."""
+        return max((number for number, name in enumerate(self.names, 1) if name not in self.nameless), default=0)
 
 
-class DelimitedRows:
-    """``usual`` divides the cells where nothing else is told or recognised; ``regular`` is False for a pipe.
+class DelimitedRows(Rows):
+    """``usual`` is the separator where none is named or recognised; ``regular`` is False for a pipe.
 
-    A column without a name is named by its place, from ``1``, and is there only where it has text. Raises JobError for
-    a header that names two columns alike, or cannot be read.
+    A column without a name is named by its number, from ``1``, and a row has it only where its cell has text. Raises
+    JobError for a header that cannot be read, or names two columns alike.
     """
 
     typed = False
 
-    def __init__(self, file: str, usual: str, how: ReadOptions, *, regular: bool) -> None:
-        self._file, self._usual, self._how, self._regular = file, usual, how, regular
-        self._separator = None if how.delimiter is None else parse_separator(how.delimiter)
-        self._lines: _Lines | None = None
-        self._doubts = _Doubts()
+    def __init__(self, file: str, usual: str, options: ReadOptions, *, regular: bool) -> None:
+        self._file, self._usual, self._options, self._regular = file, usual, options, regular
+        self._separator = None if options.delimiter is None else parse_separator(options.delimiter)
+        self._doubts = _QuoteDoubts()
         if regular:
             with self._opened():
                 pass
 
     def header(self) -> Header:
-        how = self._how
+        is_named = self._options.header is not False
         if not self._regular:
-            return Header(self._file, is_named=how.header is not False)
-        with self._opened() as (columns, _, dialect):
-            names = [name for name in columns.names if name not in columns.nameless]
-            told = {name for row in islice(self, HEAD) for name in row.values} if columns.nameless else set()
-            names += [name for name in columns.nameless if name in told]
-            return Header(self._file, names, True, how.header is not False, dialect.words)
+            return Header(self._file, is_named=is_named)
+        with self._opened() as (header, _, dialect):
+            names = [name for name in header.names if name not in header.nameless]
+            used = {name for row in islice(self, SAMPLE_ROWS) for name in row.values} if header.nameless else set()
+            names += [name for name in header.nameless if name in used]
+            return Header(self._file, names, True, is_named, dialect.words)
 
     def __iter__(self) -> Iterator[Row]:
-        with self._opened() as (columns, records, dialect):
-            names, nameless, width = columns.names, columns.nameless, len(columns.names)
-            for record in records:
-                if record.problem:
-                    yield Row(record.line, {}, record.problem)
-                elif len(record.cells) != width:
-                    yield Row(record.line, {}, _uneven(record.cells, width, dialect))
+        with self._opened() as (header, table, dialect):
+            names, nameless, width = header.names, header.nameless, len(header.names)
+            for row in table:
+                if row.problem:
+                    yield Row(row.line, {}, row.problem)
+                elif len(row.cells) != width:
+                    yield Row(row.line, {}, _uneven(row.cells, width, dialect))
                 else:
-                    values = dict(zip(names, record.cells, strict=True))
+                    values = dict(zip(names, row.cells, strict=True))
                     for name in nameless:
-                        if columns.is_told or not values[name].strip():
+                        if header.drops_nameless or not values[name].strip():
                             del values[name]
-                    yield Row(record.line, values)
+                    yield Row(row.line, values)
 
-    def count(self, most: int | None = None) -> int | None:
+    def count(self, limit: int | None = None) -> int | None:
         if not self._regular:
             return None
-        with self._opened() as (_, records, _):
-            return sum(1 for _ in islice(records, most))
+        with self._opened() as (_, table, _):
+            return sum(1 for _ in islice(table, limit))
 
     def remarks(self) -> list[str]:
-        return self._doubts.lines(self._file)
+        return self._doubts.remarks(self._file)
 
     @contextmanager
-    def _opened(self) -> Iterator[tuple[_Columns, Iterator[_Record], Dialect]]:
-        """The columns, and what follows their line."""
-        self._doubts = _Doubts()
-        with reading(self._file, self._how.encoding) as opened:
+    def _opened(self) -> Iterator[tuple[_TableHeader, Iterator[_TableRow], Dialect]]:
+        """The header, and the rows after it."""
+        self._doubts = _QuoteDoubts()
+        with reading(self._file, self._options.encoding) as opened:
             sample = opened.peek(SAMPLE).decode(errors="replace")
-            dialect = self._recognise(sample if self._how.quotes else sample.replace('"', "'"))
+            # Where quotes are text, they must not hide a separator from the csv module.
+            dialect = self._recognise(sample if self._options.quotes else sample.replace('"', "'"))
             with TextIOWrapper(opened, encoding="utf-8", errors="surrogateescape", newline="") as text:
                 lines = _Lines(text)
                 if _EXCEL.match(sample):
                     next(lines)
-                records = _Records(lines, dialect, self._doubts)
-                found = iter(records)
-                columns, first = self._columns(found)
-                records.width, records.least = len(columns.names), columns.least
-                yield columns, chain(first, found), dialect
+                reader = _TableReader(lines, dialect, self._doubts)
+                table = iter(reader)
+                header, first_rows = self._read_header(table)
+                # The reader can check the number of cells only from here on.
+                reader.width, reader.least = len(header.names), header.least
+                yield header, chain(first_rows, table), dialect
 
     def _recognise(self, sample: str) -> Dialect:
         if self._separator is not None:
-            return Dialect(self._separator, quotes=self._how.quotes)
-        if told := _EXCEL.match(sample):
-            return Dialect(told[1], quotes=self._how.quotes)
-        whole = sample[: sample.rfind("\n") + 1] or sample  # what was read may end within a line
-        return Dialect(recognise(whole, self._usual), quotes=self._how.quotes)
+            return Dialect(self._separator, quotes=self._options.quotes)
+        if named := _EXCEL.match(sample):
+            return Dialect(named[1], quotes=self._options.quotes)
+        whole_lines = sample[: sample.rfind("\n") + 1] or sample  # the sample may end within a line
+        return Dialect(recognise(whole_lines, self._usual), quotes=self._options.quotes)
 
-    def _columns(self, records: Iterator[_Record]) -> tuple[_Columns, list[_Record]]:
-        """The columns, and the record that was taken to know them where it is a row."""
-        if isinstance(self._how.header, tuple):
-            return msgspec.structs.replace(_named(self._file, self._how.header), is_told=True), []
-        first = next(records, None)
-        if first is None and self._how.header is False:
-            return _Columns(()), []
+    def _read_header(self, table: Iterator[_TableRow]) -> tuple[_TableHeader, list[_TableRow]]:
+        """The header, and the row that was read to number the columns of a file without one."""
+        if isinstance(self._options.header, tuple):
+            return msgspec.structs.replace(_named(self._file, self._options.header), drops_nameless=True), []
+        first = next(table, None)
+        if first is None and self._options.header is False:
+            return _TableHeader(()), []
         if first is None:
             raise JobError(f"{self._file} has no header; its first line names the columns after inputs of the model")
         if first.problem:
             raise JobError(f"{self._file}: line {first.line}: {first.problem}")
-        if self._how.header is False:
-            return _Columns([str(place) for place in range(1, len(first.cells) + 1)]), [first]
+        if self._options.header is False:
+            return _TableHeader([str(number) for number in range(1, len(first.cells) + 1)]), [first]
         return _named(self._file, first.cells), []
 
 
-def _named(file: str, header: Sequence[str]) -> _Columns:
-    given = [name.strip() for name in header]
-    names = [name or str(place) for place, name in enumerate(given, 1)]
-    check_doubles(file, names)
-    return _Columns(names, tuple(name for name, text in zip(names, given, strict=True) if not text))
+def _named(file: str, cells: Sequence[str]) -> _TableHeader:
+    stripped = [cell.strip() for cell in cells]
+    names = [name or str(number) for number, name in enumerate(stripped, 1)]
+    check_unique(file, names)
+    return _TableHeader(names, tuple(name for name, text in zip(names, stripped, strict=True) if not text))
 
 
 def _uneven(cells: Sequence[str], width: int, dialect: Dialect) -> str:
-    said = f"{len(cells)} cells, and the header has {width}"
+    problem = f"{len(cells)} cells, and the header has {width}"
     if not dialect.words:
-        return said
-    return f"{said} (cells are divided by {dialect.words}; --delimiter names another, and text that has one is quoted)"
+        return problem
+    hint = f"cells are divided by {dialect.words}; --delimiter names another, and text that has one is quoted"
+    return f"{problem} ({hint})"
 
 
-class _Doubts:
-    """Rows in which a quote may mean something else than it was read as."""
+class _QuoteDoubts:
+    """Counts the rows in which a quote may mean something else than it was read as.
+
+    In ``literal`` rows a quote was read as text, in ``long`` rows a quoted cell goes over several lines. Each is a
+    number of rows and the first row's line.
+    """
 
     def __init__(self) -> None:
         self.literal: list[int] = [0, 0]
         self.long: list[int] = [0, 0]
 
-    def lines(self, file: str) -> list[str]:
-        found = []
-        for (many, first), said in (
+    def remarks(self, file: str) -> list[str]:
+        lines = []
+        for (number, first), remark in (
             (self.literal, "a quote is text, as it closes no cell; --no-quotes reads every quote so"),
             (self.long, "a quoted cell goes over lines that look like rows; if they are, --no-quotes reads them"),
         ):
-            if many:
-                rows = "1 row" if many == 1 else f"{many:,} rows"
-                found.append(f"{file}: in {rows} (the first in line {first}) {said}")
-        return found
+            if number:
+                rows = "1 row" if number == 1 else f"{number:,} rows"
+                lines.append(f"{file}: in {rows} (the first in line {first}) {remark}")
+        return lines
 
     @staticmethod
-    def note(doubt: list[int], line: int) -> None:
+    def add(doubt: list[int], line: int) -> None:
         doubt[0] += 1
         doubt[1] = doubt[1] or line
 
 
 class _Lines:
-    """The physical lines of a text, for a reader that takes as many as a row has; they can be given again.
+    """The physical lines of a text. ``csv.reader`` takes as many as a row has, and they can be read again.
 
-    ``number`` is the line given last, from 1. ``row`` are those of this row, and ``fault`` says what is wrong with
-    their characters.
+    ``number`` is that of the last line read, from 1. ``row`` holds the lines of the current row, and ``fault`` says
+    what is wrong with their characters.
     """
 
     def __init__(self, text: TextIO) -> None:
@@ -207,8 +216,8 @@ class _Lines:
         self._size, self.fault = 0, ""
         return self.number + 1
 
-    def give_again(self) -> None:
-        """Give the lines of this row once more, but the first."""
+    def rewind(self) -> None:
+        """Go back to the second line of the current row."""
         self._again.extendleft(reversed(self.row[1:]))
         self.number -= len(self.row) - 1
         del self.row[1:]
@@ -226,18 +235,18 @@ class _Lines:
         self._size += len(line) + _LINE
         if self._size > LONGEST:
             raise _TooLongError
-        self.fault = self.fault or fault_of(line)
+        self.fault = self.fault or _fault_of(line)
         return line
 
     def _read(self) -> str:
-        """A line; of one that is too long, its beginning."""
+        """A line; only the beginning of one that is too long."""
         line = rest = self._text.readline(LONGEST + 1)
         while len(rest) > LONGEST:
             rest = self._text.readline(LONGEST + 1)
         return line
 
 
-def fault_of(line: str) -> str:
+def _fault_of(line: str) -> str:
     """What is wrong with the line's characters; empty where nothing is."""
     if "\0" in line:
         return "a NUL character"
@@ -249,26 +258,26 @@ def fault_of(line: str) -> str:
 def _is_utf8(line: str) -> bool:
     try:
         line.encode()
-    except UnicodeEncodeError:  # a byte that is no UTF-8 became half of a surrogate pair
+    except UnicodeEncodeError:  # surrogateescape made half of a surrogate pair of a byte that is not UTF-8
         return False
     return True
 
 
-class _Records:
-    """Every row in which a cell says something. A row that is broken has its problem, and the others follow.
+class _TableReader:
+    """Reads every row that has text. A broken row has its problem, and the rows after it follow.
 
-    ``width`` is how many cells a row has, None until that is known; ``least``, without columns at the end that have no
-    name. A quote that is not what it seems ends with its
-    line: what it ran over is read again.
+    ``width`` is the number of cells of a row, None until the header is read; ``least`` is that without the nameless
+    columns at the end. A cell whose quote is wrong ends with its first line: the other lines are read again as rows.
     """
 
-    def __init__(self, lines: _Lines, dialect: Dialect, doubts: _Doubts) -> None:
+    def __init__(self, lines: _Lines, dialect: Dialect, doubts: _QuoteDoubts) -> None:
         self._lines, self._dialect, self._doubts = lines, dialect, doubts
         self.width: int | None = None
         self.least = 0
-        csv.field_size_limit(max(csv.field_size_limit(), LONGEST))  # of the process; the lines hold to it themselves
+        # The csv module has one limit for the process and no other way to raise it; ``_Lines`` keeps ours.
+        csv.field_size_limit(max(csv.field_size_limit(), LONGEST))
 
-    def __iter__(self) -> Iterator[_Record]:
+    def __iter__(self) -> Iterator[_TableRow]:
         lines, dialect = self._lines, self._dialect
         quote = '"' if dialect.quotes else None
         reader = csv.reader(lines, delimiter=dialect.separator, quotechar=quote, strict=True)
@@ -279,51 +288,54 @@ class _Records:
             except StopIteration:
                 return
             except _TooLongError:
-                said = f"longer than {LONGEST // 1024**2} million characters; a quote may not be closed"
-                yield self._broken(start, said)
+                problem = f"longer than {LONGEST // 1024**2} million characters; a quote may not be closed"
+                yield self._broken(start, problem)
             except csv.Error:
-                yield self._broken(start, _quoting(start, lines))
+                yield self._broken(start, _quote_problem(start, lines))
             else:
                 if lines.fault or (cells and (cells[0].strip() or any(map(str.strip, cells)))):
                     yield self._whole(start, cells)
 
-    def _whole(self, start: int, cells: list[str]) -> _Record:
-        """A row that has been read, unless its quotes say that it is none."""
+    def _whole(self, start: int, cells: list[str]) -> _TableRow:
+        """A row that the csv module has read, unless its quotes show that it is none."""
         lines, width = self._lines, self.width
         if width is None:
-            return _Record(start, cells, lines.fault)
+            return _TableRow(start, cells, lines.fault)
+        # Spreadsheets add blank cells to some rows, and leave blank cells at the end out of others.
         if len(cells) > width and not any(map(str.strip, cells[width:])):
             cells = cells[:width]
         elif self.least <= len(cells) < width:
             cells += [""] * (width - len(cells))
         if lines.number > start:
             if len(cells) != width:
-                ran = f" (a quoted cell goes on to line {lines.number}; what it ran over is read anew)"
-                return self._broken(start, _uneven(cells, width, self._dialect) + ran)
+                hint = f" (a quoted cell goes on to line {lines.number}; what it ran over is read anew)"
+                return self._broken(start, _uneven(cells, width, self._dialect) + hint)
             if width > 1 and all(len(self._dialect.split(line)) == width for line in lines.row):
-                if self._dialect.is_plain:
+                # Each line is a row by itself. Where quotes are seldom used, that is the likelier reading.
+                if self._dialect.is_seldom_quoted:
                     return self._broken(start, "")
-                self._doubts.note(self._doubts.long, start)
-        return _Record(start, cells, lines.fault)
+                self._doubts.add(self._doubts.long, start)
+        return _TableRow(start, cells, lines.fault)
 
-    def _broken(self, start: int, problem: str) -> _Record:
-        """The first line of this row; the others are given again.
+    def _broken(self, start: int, problem: str) -> _TableRow:
+        """The first line of the current row; the others are read again.
 
-        Where quotes are seldom used, or all of it is in one line, a quote may be text.
+        The line is a row after all if it has the right number of cells with its quotes as text, and either quotes are
+        seldom used or the quote is closed in this line.
         """
         lines = self._lines
         ran_over, ended = lines.number > start, lines.ended
-        lines.give_again()
+        lines.rewind()
         (line,) = lines.row
-        fault = fault_of(line)
+        fault = _fault_of(line)
         cells = self._dialect.split(line) if len(line) <= LONGEST else []
-        if len(cells) == self.width and (self._dialect.is_plain or not (ran_over or ended)):
-            self._doubts.note(self._doubts.literal, start)
-            return _Record(start, cells, fault)
-        return _Record(start, [], fault or problem)
+        if len(cells) == self.width and (self._dialect.is_seldom_quoted or not (ran_over or ended)):
+            self._doubts.add(self._doubts.literal, start)
+            return _TableRow(start, cells, fault)
+        return _TableRow(start, [], fault or problem)
 
 
-def _quoting(start: int, lines: _Lines) -> str:
+def _quote_problem(start: int, lines: _Lines) -> str:
     if lines.ended:
         return "a quote that opens a cell here is never closed (--no-quotes reads quotes as text)"
     where = f" in line {lines.number}, to which the cell goes on" if lines.number > start else ""

@@ -1,4 +1,4 @@
-"""What divides the cells of a table: told, or recognised by its first lines."""
+"""What separates the cells of a table, and whether a quote is text: named, or recognised in the first lines."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ import msgspec
 from replicate_job.errors import JobError
 
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars (|)"}
-"""What is recognised, in words for people."""
+"""The separators that are recognised, and their names in messages."""
 NONE = "\x1f"
-"""A separator that no text has, for a table of one column: a comma in it is text then."""
-_PLAIN = {"\t", "|"}
+"""A separator that occurs in no text, for a table of one column: a comma in it is text then."""
+_SELDOM_QUOTED = {"\t", "|"}
 _WORDS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "bar": "|", "space": " "}
-_LINES = 200  # that are looked at
+_LINES = 200  # lines in which the separator is looked for
 
 
 class Dialect(msgspec.Struct, frozen=True):
-    """``is_told``: someone has said what divides the cells. Without ``quotes``, a quote is text."""
+    """Without ``quotes``, a quote is text."""
 
     separator: str
     quotes: bool = True
-    is_told: bool = False
 
     @property
     def words(self) -> str:
+        """The separator's name in messages; empty for a table of one column."""
         return SEPARATORS.get(self.separator, repr(self.separator)) if self.separator != NONE else ""
 
     @property
-    def is_plain(self) -> bool:
-        """Whether such tables are mostly written without quotes, so that text seldom has what divides its cells."""
-        return self.separator in _PLAIN
+    def is_seldom_quoted(self) -> bool:
+        """Whether most such tables are written without quotes: their text seldom holds the separator."""
+        return self.separator in _SELDOM_QUOTED
 
     def split(self, line: str) -> list[str]:
         """The cells of a line in which quotes are text."""
@@ -39,29 +39,30 @@ class Dialect(msgspec.Struct, frozen=True):
 
 
 def parse_separator(text: str) -> str:
-    """Read a character, or a word for one. Raises JobError for what is neither."""
-    found = _WORDS.get(text.lower(), text)
-    if len(found) != 1 or found in '"\r\n\0':
-        raise JobError(f"the delimiter {text!r} is no single character: give one, or tab, semicolon, pipe")
-    return found
+    """Read a character, or a word for one. Raises JobError for anything else."""
+    separator = _WORDS.get(text.lower(), text)
+    if len(separator) != 1 or separator in '"\r\n\0':
+        raise JobError(f"the delimiter {text!r} is not a single character: give one, or tab, semicolon, pipe")
+    return separator
 
 
 def recognise(sample: str, usual: str) -> str:
-    """The separator with which all first lines have as many cells, else the most frequent one of the first line.
+    """The separator with which every line has as many cells as the first, else the most frequent in the first line.
 
-    ``sample`` is how the file begins, ``usual`` what its suffix promises.
+    ``sample`` is the beginning of the file; ``usual`` is the separator that its suffix stands for.
     """
     lines = [line for line in sample.splitlines(keepends=True)[:_LINES] if line.strip()]
     if not lines:
         return usual
-    order = sorted(SEPARATORS, key=lambda each: (each != usual, -lines[0].count(each)))
+    # The usual separator is tried first, then the others by how often they are in the first line.
+    order = sorted(SEPARATORS, key=lambda separator: (separator != usual, -lines[0].count(separator)))
     for separator in order:
         if separator in lines[0] and _is_even(lines, separator):
             return separator
-    most = max(order, key=lines[0].count)
     if usual in lines[0]:
         return usual
-    return most if most in lines[0] else NONE
+    most_frequent = max(order, key=lines[0].count)
+    return most_frequent if most_frequent in lines[0] else NONE
 
 
 def _is_even(lines: list[str], separator: str) -> bool:
@@ -71,6 +72,6 @@ def _is_even(lines: list[str], separator: str) -> bool:
             widths = {len(cells) for cells in csv.reader(lines, delimiter=separator, quoting=quoting) if cells}
         except csv.Error:
             continue
-        if len(widths) == 1 and widths != {1}:
+        if len(widths) == 1 and widths != {1}:  # a separator that separates nothing is always even
             return True
     return False

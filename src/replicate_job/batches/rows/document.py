@@ -1,15 +1,15 @@
-"""Rows of a JSON document: an array of objects, or an object with one list of them."""
+"""Rows of a JSON file: an array of objects, an object that holds one list of them, or JSON Lines."""
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from replicate_job.batches.rows.lines import TOO_LONG, LineRows, problem_of, read_lines, row_of
-from replicate_job.batches.rows.row import HEAD, Header, Row, names_of
+from replicate_job.batches.rows.lines import TOO_LONG, count_lines, json_row, problem_of, read_lines
+from replicate_job.batches.rows.row import SAMPLE_ROWS, Header, Row, Rows, names_of
 from replicate_job.batches.rows.source import SAMPLE, reading
 from replicate_job.errors import JobError
 from replicate_job.wire.bounds import ROW
@@ -20,63 +20,62 @@ if TYPE_CHECKING:
 
 LARGEST = 1024**3
 """Bytes of a document, which is in memory as a whole."""
-_UNPACKED = 64 * 1024**2  # bytes of one that was packed: a small file must not describe a large document
-_COMMAS = 1024**2  # in one that was packed: a row takes some 80 bytes of memory before it is read
+# A small compressed file must not describe a large document. A row takes some 80 bytes of memory before it is read.
+_DECOMPRESSED = 64 * 1024**2  # bytes of a document that was compressed
+_COMMAS = 1024**2  # of a document that was compressed
 
 _LIST, _OBJECT = msgspec.json.Decoder(list[msgspec.Raw]), msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-class JSONRows:
-    """A document or JSON Lines, whichever it is. ``regular`` is False for a pipe.
+class JSONRows(Rows):
+    """A document or JSON Lines: the beginning of the file decides. ``regular`` is False for a pipe.
 
-    ``lines``: a line by itself that is a whole object is a row, and not a document.
+    With ``lines``, a whole object on the only line is a row of JSON Lines, not a document.
     """
 
     typed = True
 
     def __init__(self, file: str, *, regular: bool, encoding: str | None = None, lines: bool) -> None:
         self._file, self._regular, self._encoding, self._lines = file, regular, encoding, lines
-        self._by_line = LineRows(file, regular=regular, encoding=encoding)
 
     def header(self) -> Header:
-        return Header(self._file, names_of(islice(self, HEAD)) if self._regular else None)
+        return Header(self._file, names_of(islice(self, SAMPLE_ROWS)) if self._regular else None)
 
     def __iter__(self) -> Iterator[Row]:
         with reading(self._file, self._encoding) as file:
             if is_document(file, lines=self._lines):
-                yield from map(_row, *_numbered(read_document(file, self._file, self._most())))
+                yield from map(_row, count(1), read_document(file, self._file, self._largest()))
             else:
-                yield from read_lines(file)
+                yield from read_lines(file, json_row)
 
-    def count(self, most: int | None = None) -> int | None:
+    def count(self, limit: int | None = None) -> int | None:
         if not self._regular:
             return None
         with reading(self._file, self._encoding) as file:
             if is_document(file, lines=self._lines):
-                number = len(read_document(file, self._file, self._most()))
-                return number if most is None else min(number, most)
-        return self._by_line.count(most)
+                number = len(read_document(file, self._file, self._largest()))
+                return number if limit is None else min(number, limit)
+            if limit is None:
+                return count_lines(file)
+            return sum(1 for _ in islice(read_lines(file, json_row), limit))
 
-    def remarks(self) -> list[str]:
-        return []
-
-    def _most(self) -> int:
-        """Bytes of the document that are as real as those of the file."""
-        return min(LARGEST, 2 * Path(self._file).stat().st_size) if self._regular else LARGEST  # UTF-8 may be longer
+    def _largest(self) -> int:
+        """The most bytes that a document has which was not compressed; its text may be longer as UTF-8."""
+        return min(LARGEST, 2 * Path(self._file).stat().st_size) if self._regular else LARGEST
 
 
 def is_document(file: io.BufferedReader, *, lines: bool) -> bool:
-    """Whether what follows is no object a line. Nothing is taken from the file."""
+    """Whether the file is a document rather than JSON Lines. The file's position stays."""
     text = file.peek(SAMPLE).lstrip()
     first, _, rest = (part.strip() for part in text.partition(b"\n"))
-    if rest and _is_whole(first):
+    if rest and _is_json(first):
         return False
     if lines and not text.startswith(b"["):
-        return first == b"{" and rest.startswith(b'"')
+        return first == b"{" and rest.startswith(b'"')  # an object over several lines
     return bool(text)
 
 
-def _is_whole(line: bytes) -> bool:
+def _is_json(line: bytes) -> bool:
     try:
         msgspec.json.decode(line)
     except (ValueError, RecursionError):
@@ -84,13 +83,13 @@ def _is_whole(line: bytes) -> bool:
     return True
 
 
-def read_document(file: BinaryIO, name: str, most: int = LARGEST) -> Sequence[msgspec.Raw]:
-    """The rows, each as it is written. Raises JobError where there is no list that is meant.
+def read_document(file: BinaryIO, name: str, largest: int = LARGEST) -> Sequence[msgspec.Raw]:
+    """The rows, each as it is written. Raises JobError for a document that is too large, or has several lists.
 
-    ``most`` bytes are read; but from a file that was packed, as many as it may describe.
+    A document of more than ``largest`` bytes was compressed; the limits for such documents hold for it.
     """
-    text = file.read(max(most, _UNPACKED) + 1)
-    if len(text) > max(most, _UNPACKED) or (len(text) > most and text.count(b",") > _COMMAS):
+    text = file.read(max(largest, _DECOMPRESSED) + 1)
+    if len(text) > max(largest, _DECOMPRESSED) or (len(text) > largest and text.count(b",") > _COMMAS):
         raise JobError(f"{name} is too large to be read as a whole: {_jq('.[]', name)} reads it row by row")
     try:
         if text.lstrip().startswith(b"["):
@@ -100,11 +99,12 @@ def read_document(file: BinaryIO, name: str, most: int = LARGEST) -> Sequence[ms
         problem = problem_of(text, error)
         if "trailing" in problem:
             problem = f"several JSON values one after the other; {_jq('.', name)} reads them"
-        raise JobError(f"{name} is no JSON document: {problem}") from None
+        raise JobError(f"{name} is not a JSON document: {problem}") from None
     lists = {key: raw for key, raw in members.items() if bytes(raw).startswith(b"[")}
+    # Lists of objects go first: an object with rows often has lists of names or numbers beside them.
     tables = {key: raw for key, raw in lists.items() if bytes(raw)[1:].lstrip().startswith(b"{")} or lists
     if not tables:
-        return [msgspec.Raw(text)]
+        return [msgspec.Raw(text)]  # one object without lists is one row
     if len(tables) > 1:
         first = next(iter(tables))
         raise JobError(
@@ -119,9 +119,5 @@ def _jq(expression: str, name: str) -> str:
     return f"{source} | replicate-job batch … -"
 
 
-def _numbered(rows: Sequence[msgspec.Raw]) -> tuple[range, Sequence[msgspec.Raw]]:
-    return range(1, len(rows) + 1), rows
-
-
 def _row(number: int, text: msgspec.Raw) -> Row:
-    return row_of(number, bytes(text)) if len(memoryview(text)) <= ROW else Row(number, {}, TOO_LONG)
+    return json_row(number, bytes(text)) if len(memoryview(text)) <= ROW else Row(number, {}, TOO_LONG)

@@ -1,4 +1,4 @@
-"""Rows of a JSON Lines file: a JSON object a line."""
+"""Files with a row on each line: JSON Lines, and plain text."""
 
 from __future__ import annotations
 
@@ -9,76 +9,70 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
-from replicate_job.batches.rows.row import HEAD, Header, Row, names_of
+from replicate_job.batches.rows.row import Header, Row, Rows
 from replicate_job.batches.rows.source import BLOCK, reading
 from replicate_job.wire.bounds import ROW, ROW_HEAVIEST, is_heavy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 TOO_LONG = f"the line is longer than {ROW // 1024**2} MB; give what is large as a file or a URL"
 HEAVY = f"its values take more than {ROW_HEAVIEST // 1024**2} MB of memory; give what is large as a file or a URL"
+_TEXT_COLUMN = "1"  # a text file's only column has no name but its number
 _DECODER = msgspec.json.Decoder(dict[str, Any])
 _BYTE = re.compile(r" \(byte (\d+)\)$")
 _MALFORMED = "JSON is malformed: "
 
 
-class LineRows:
-    """``regular`` is False for a pipe."""
+class TextRows(Rows):
+    """A line of the file is the text of the model's main input. ``regular`` is False for a pipe."""
 
-    typed = True
+    typed = False
 
     def __init__(self, file: str, *, regular: bool, encoding: str | None = None) -> None:
         self._file, self._regular, self._encoding = file, regular, encoding
 
     def header(self) -> Header:
-        return Header(self._file, names_of(islice(self, HEAD)) if self._regular else None)
+        return Header(self._file, (_TEXT_COLUMN,), is_whole=True, is_named=False)
 
     def __iter__(self) -> Iterator[Row]:
         with reading(self._file, self._encoding) as file:
-            yield from read_lines(file)
+            yield from read_lines(file, _text_row)
 
-    def count(self, most: int | None = None) -> int | None:
-        if not self._regular:
-            return None
-        if most is not None:
-            return sum(1 for _ in islice(self, most))
-        with reading(self._file, self._encoding) as file:
-            return _count(file)
-
-    def remarks(self) -> list[str]:
-        return []
+    def count(self, limit: int | None = None) -> int | None:
+        return sum(1 for _ in islice(self, limit)) if self._regular else None
 
 
-def read_lines(file: BinaryIO) -> Iterator[Row]:
-    """A row for each line that is not blank."""
+def read_lines(file: BinaryIO, read: Callable[[int, bytes], Row]) -> Iterator[Row]:
+    """A row for each line that is not blank; ``read`` takes the line's number, from 1, and its bytes."""
     for number, line in enumerate(iter(partial(file.readline, ROW + 1), b""), 1):
         if len(line) > ROW:
-            skip_line(file, line)
+            _skip_rest(file, line)
             yield Row(number, {}, TOO_LONG)
         elif line.strip():
-            yield row_of(number, line)
+            yield read(number, line)
 
 
-def skip_line(file: BinaryIO, line: bytes) -> None:
-    """Read on to the end of a line that has begun with ``line``."""
+def _skip_rest(file: BinaryIO, line: bytes) -> None:
+    """Read to the end of a line that starts with ``line``, one block at a time: it may not fit into memory."""
     while line and not line.endswith(b"\n"):
         line = file.readline(BLOCK)
 
 
-def _count(file: BinaryIO) -> int:
-    count, blank = 0, True
+def count_lines(file: BinaryIO) -> int:
+    """The number of lines that are not blank."""
+    count, is_blank = 0, True
     for block in iter(partial(file.read, BLOCK), b""):
         first, *others = block.split(b"\n")
-        # The first piece goes on with a line that may have begun in the block before.
-        begins = blank and bool(first.strip())
+        # The first piece continues a line of the block before, and counts only if that line was blank so far.
+        begins = is_blank and bool(first.strip())
         count += begins + sum(map(bool, map(bytes.strip, others)))
-        blank = not others[-1].strip() if others else blank and not begins
+        is_blank = not others[-1].strip() if others else is_blank and not begins
     return count
 
 
-def row_of(number: int, text: bytes) -> Row:
-    """The row that the JSON is, which is no longer than ``ROW``."""
+def json_row(number: int, text: bytes) -> Row:
+    """The row that a JSON object of at most ``ROW`` bytes describes."""
     if is_heavy(text, ROW_HEAVIEST):
         return Row(number, {}, HEAVY)
     try:
@@ -87,27 +81,34 @@ def row_of(number: int, text: bytes) -> Row:
         return Row(number, {}, problem_of(text, error))
 
 
+def _text_row(number: int, line: bytes) -> Row:
+    try:
+        return Row(number, {_TEXT_COLUMN: line.rstrip(b"\r\n").decode()})
+    except UnicodeDecodeError:
+        return Row(number, {}, "not UTF-8 text (--encoding cp1252, or what it is, reads it)")
+
+
 def problem_of(text: bytes, error: Exception) -> str:
-    """Why the text is no JSON object, with the column where that is known."""
+    """Why the text is not a JSON object, with the column where that is known."""
     try:
         text.decode()
     except UnicodeDecodeError as fault:
         return f"not UTF-8 text at column {_column(text, fault.start)} (--encoding cp1252, or what it is, reads it)"
-    said = str(error)
+    message = str(error)
     if isinstance(error, RecursionError):
         return "the JSON is nested too deeply"
     if isinstance(error, msgspec.ValidationError):
-        said = said.partition(" - at ")[0].replace("`", "")
-        said = f"{said[0].lower()}{said[1:]}"
-        return f"not a JSON object: {said}" if said.startswith("expected") else f"broken JSON: {said}"
-    place = _BYTE.search(said)
-    if place is None:
+        message = message.partition(" - at ")[0].replace("`", "")
+        message = f"{message[0].lower()}{message[1:]}"
+        return f"not a JSON object: {message}" if message.startswith("expected") else f"broken JSON: {message}"
+    byte = _BYTE.search(message)
+    if byte is None:
         return "broken JSON: it ends too early, or has half of a \\u pair"
-    said, at = said[: place.start()].removeprefix(_MALFORMED), int(place[1])
+    message, position = message[: byte.start()].removeprefix(_MALFORMED), int(byte[1])
     # msgspec 0.20 gives the byte after the first of the trailing characters.
-    return f"broken JSON: {said} at column {_column(text, at - said.startswith('trailing'))}"
+    return f"broken JSON: {message} at column {_column(text, position - message.startswith('trailing'))}"
 
 
-def _column(text: bytes, at: int) -> int:
+def _column(text: bytes, position: int) -> int:
     """The character at that byte, from 1."""
-    return len(text[:at].decode(errors="replace")) + 1
+    return len(text[:position].decode(errors="replace")) + 1

@@ -1,4 +1,4 @@
-"""How a file of rows is read, where a person says so."""
+"""How to read a file of rows: its format, and what a person says of it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ FORMATS = {
     "parquet": (".parquet", ".pq"),
     "arrow": (".arrow", ".feather"),
 }
-"""Each format, and the suffixes of its files; each may be packed, and end in ``.gz`` then."""
-PACKED = ".gz"
-_TABLES = {"csv", "tsv"}
-_TEXTS = {"jsonl", "json", "csv", "tsv", "txt"}
+"""Each format, and the suffixes of its files. A file compressed by gzip ends in ``.gz`` after that."""
+COMPRESSED = ".gz"
+_DELIMITED = {"csv", "tsv"}
+_TEXT = {"jsonl", "json", "csv", "tsv", "txt"}
 _ADVICE = {
     ".xlsx": "save it as CSV UTF-8",
     ".xls": "save it as CSV UTF-8",
@@ -33,10 +33,10 @@ _ADVICE = {
 
 
 class ReadOptions(msgspec.Struct, frozen=True):
-    """What is None is recognised.
+    """None stands for what the reader finds out by itself.
 
-    ``header`` is False for a file whose first line is a row, or the names of its columns. ``quotes`` is False where a
-    quote is text.
+    ``header`` is False for a file whose first line is a row, or it is the names of the columns. ``quotes`` is False
+    where a quote is text.
     """
 
     format: str | None = None
@@ -47,35 +47,34 @@ class ReadOptions(msgspec.Struct, frozen=True):
 
 
 def format_of(file: str, options: ReadOptions, *, regular: bool) -> str:
-    """The format. Raises JobError where none can be told, and for options that do not go with it."""
-    found = options.format or _by_name(file, regular=regular)
-    if found not in FORMATS:
-        raise JobError(f"there is no format {found!r}: {', '.join(FORMATS)}")
-    if found not in _TABLES and (options.delimiter or options.header is not True or not options.quotes):
-        raise JobError(f"{file} is read as {found}: delimiters, headers and quotes are for csv and tsv (--format csv)")
+    """The format. Raises JobError where it is unknown, and for options that the format does not have."""
+    name = options.format or _format_by_suffix(file, regular=regular)
+    if name not in FORMATS:
+        raise JobError(f"there is no format {name!r}: {', '.join(FORMATS)}")
+    if name not in _DELIMITED and (options.delimiter or options.header is not True or not options.quotes):
+        raise JobError(f"{file} is read as {name}: delimiters, headers and quotes are for csv and tsv (--format csv)")
     if options.encoding is not None:
-        check_encoding(options.encoding)
-        if found not in _TEXTS:
-            raise JobError(f"{file} is read as {found}, which has no encoding")
-    return found
+        _check_encoding(options.encoding)
+        if name not in _TEXT:
+            raise JobError(f"{file} is read as {name}, which has no encoding")
+    return name
 
 
-def check_encoding(encoding: str) -> None:
-    """Raise JobError for what Python knows as no encoding of text."""
+def _check_encoding(encoding: str) -> None:
     try:
-        "".encode(encoding)
+        "".encode(encoding)  # raises for a codec that is not one of text, which codecs.lookup does not
     except (LookupError, ValueError):
         raise JobError(f"there is no encoding {encoding!r}; give utf-8, utf-16, cp1252, latin-1 …") from None
 
 
-def _by_name(file: str, *, regular: bool) -> str:
-    name = PurePath(file.lower())
-    suffix = PurePath(name.stem).suffix if name.suffix == PACKED else name.suffix
-    for found, suffixes in FORMATS.items():
+def _format_by_suffix(file: str, *, regular: bool) -> str:
+    path = PurePath(file.lower())
+    suffix = PurePath(path.stem).suffix if path.suffix == COMPRESSED else path.suffix
+    for name, suffixes in FORMATS.items():
         if suffix in suffixes:
-            return found
-    if not regular:
+            return name
+    if not regular:  # a pipe, as <(…) makes it in a shell, has a name that says nothing
         return "jsonl"
-    advice = _ADVICE.get(name.suffix, f"or say what it is: --format {', '.join(FORMATS)}")
-    known = [each for suffixes in FORMATS.values() for each in suffixes]
-    raise JobError(f"{file}: a file of rows ends in {', '.join(known)}, or one of them and {PACKED}; {advice}")
+    advice = _ADVICE.get(path.suffix, f"or say what it is: --format {', '.join(FORMATS)}")
+    known = [suffix for suffixes in FORMATS.values() for suffix in suffixes]
+    raise JobError(f"{file}: a file of rows ends in {', '.join(known)}, or one of them and {COMPRESSED}; {advice}")

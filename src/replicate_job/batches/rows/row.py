@@ -1,4 +1,4 @@
-"""One row of a batch's input, and what every format of them offers."""
+"""One row of a batch's input, and what every format of rows offers."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-HEAD = 100
-"""Rows that are looked at to learn the columns of a file without a header."""
+SAMPLE_ROWS = 100
+"""Rows that are read to learn the columns of a file without a header."""
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A row as it stands in its file.
+    """A row as its file has it.
 
-    ``line`` is where it starts, from 1; blank lines count too, and so does the header of a CSV. In Parquet, Arrow and
-    a JSON array it is the row's number. ``values`` are text in a CSV, else JSON values. ``problem`` says why the row
-    cannot be read, in one line; ``values`` is empty then.
+    ``line`` is where the row starts, from 1; blank lines and the header of a CSV count. In Parquet, Arrow and a JSON
+    array, ``line`` is the row's number. ``values`` are text in a CSV, else JSON values. ``problem`` says in one line
+    why the row cannot be read; ``values`` is empty then.
     """
 
     line: int
@@ -27,10 +27,11 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Header(msgspec.Struct, frozen=True):
-    """What is known of the columns before any row is taken.
+    """What is known of the columns before the first row is read.
 
-    ``names`` is None where the first row will tell. ``is_whole``: no row has another. ``is_named`` is False where names
-    are places, from ``1``. ``separator`` is what divides the cells, in words for people; empty where nothing does.
+    ``names`` is None where the first row gives the names. ``is_whole``: no row has a column that is not in ``names``.
+    ``is_named`` is False where names are the numbers of columns, from ``1``. ``separator`` is the word for what
+    separates cells; empty where nothing does.
     """
 
     source: str
@@ -46,34 +47,35 @@ class Rows(Protocol):
     typed: bool
 
     def header(self) -> Header:
-        """Raises JobError where reading fails, and for a header that names no columns well."""
+        """Raises JobError where reading fails, and for a header that does not name its columns."""
 
     def __iter__(self) -> Iterator[Row]:
-        """Every row, read anew from the file; a pipe can be read once only.
+        """Every row, read again from the file; a pipe can be read only once.
 
         A row that cannot be read has its ``problem``, and the others follow. Raises JobError where reading fails.
         """
 
-    def count(self, most: int | None = None) -> int | None:
-        """The number of rows that an iteration gives, counted up to ``most``; None for a pipe.
+    def count(self, limit: int | None = None) -> int | None:
+        """The number of rows that an iteration gives, counted up to ``limit``; None for a pipe.
 
         Raises JobError where reading fails.
         """
 
     def remarks(self) -> list[str]:
-        """What a person should know of how the rows were read in the last iteration, a line each."""
+        """What a person should know of how the rows were read in the last iteration, one line each."""
+        return []
 
 
 def names_of(rows: Iterator[Row]) -> list[str]:
-    """The names of the first row, and those that several of the first rows have.
+    """The names in the first row, and those that at least two of the other rows have.
 
-    A name that one row alone has further down is that row's mistake, and no column.
+    A name that only one later row has is taken for a mistake in that row, not for a column.
     """
     counts: dict[str, int] = {}
     first: set[str] = set()
     for row in rows:
-        given = [name for name, value in row.values.items() if value is not None]
-        first = first or set(given)
-        for name in given:
+        names = [name for name, value in row.values.items() if value is not None]
+        first = first or set(names)
+        for name in names:
             counts[name] = counts.get(name, 0) + 1
     return [name for name, number in counts.items() if number > 1 or name in first]

@@ -1,4 +1,4 @@
-"""The bytes of a file of rows: unpacked, and as UTF-8 without a byte order mark."""
+"""The bytes of a file of rows: decompressed, and as UTF-8 without a byte order mark."""
 
 from __future__ import annotations
 
@@ -17,28 +17,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BLOCK = 1024**2
-"""Bytes that are read at once where no line is looked for."""
+"""Bytes that are read together where lines do not matter."""
 SAMPLE = 64 * 1024
-"""Bytes that ``peek`` shows at most. Of a pipe, those that have come."""
+"""The most bytes that ``peek`` shows. A pipe shows only those that have arrived."""
 
 BINARY = "binary"
 
 _GZIP = b"\x1f\x8b"
-_UTF8 = "utf-8"
+_UTF8 = {"utf-8", "utf-8-sig"}
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @contextmanager
 def reading(file: str, encoding: str | None = None) -> Iterator[io.BufferedReader]:
-    """The content of the file, or of stdin for ``-``; what gzip has packed is unpacked.
+    """The content of the file, or of stdin for ``-``; decompressed where gzip has compressed it.
 
-    The text is UTF-8: ``encoding`` says what it is in the file, which a byte order mark says too; ``BINARY`` leaves the
-    bytes as they are. A byte that the encoding lacks becomes one that UTF-8 lacks. Raises JobError for every OSError
-    until it is closed, for text that is not in the encoding at all, and for a damaged gzip file.
+    ``encoding`` is that of the text in the file, None to take it from a byte order mark or else UTF-8. The text becomes
+    UTF-8; with ``BINARY`` the bytes stay as they are. A byte that the encoding does not have becomes one that UTF-8
+    does not have. Raises JobError for every OSError until it is closed, for text that is not in the encoding at all,
+    and for a damaged gzip file.
     """
     try:
         with _opened(file) as opened:
-            yield _as_utf8(_unpacked(opened), encoding)
+            yield _as_utf8(_decompressed(opened), encoding)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise JobError(f"{file} is not whole: {str(error).lower()}; pack it again") from None
     except OSError as error:
@@ -52,11 +53,11 @@ def _opened(file: str) -> Iterator[BinaryIO]:
     if file == "-":
         yield sys.stdin.buffer
     else:
-        with Path(file).open("rb", SAMPLE) as opened:
+        with Path(file).open("rb", SAMPLE) as opened:  # peek shows no more than the buffer holds
             yield opened
 
 
-def _unpacked(opened: BinaryIO) -> io.BufferedReader:
+def _decompressed(opened: BinaryIO) -> io.BufferedReader:
     buffered = _peekable(opened)
     if buffered.peek(2)[:2] != _GZIP:
         return buffered
@@ -73,18 +74,18 @@ def _as_utf8(opened: io.BufferedReader, encoding: str | None) -> io.BufferedRead
     start = opened.peek(3)[:3]
     if start.startswith(_UTF16) and encoding is None:
         encoding = "utf-16"
-    if encoding is not None and codecs.lookup(encoding).name not in {_UTF8, "utf-8-sig"}:
-        return io.BufferedReader(_Recoded(opened, encoding), SAMPLE)
+    if encoding is not None and codecs.lookup(encoding).name not in _UTF8:
+        return io.BufferedReader(_Recoder(opened, encoding), SAMPLE)
     if start == codecs.BOM_UTF8:
         opened.read(len(start))
     return opened
 
 
-class _Recoded(io.RawIOBase):
-    """Text in another encoding, as UTF-8."""
+class _Recoder(io.RawIOBase):
+    """Gives text in another encoding as UTF-8."""
 
     def __init__(self, source: io.BufferedReader, encoding: str) -> None:
-        # Only an encoding of single bytes can let one that it lacks pass.
+        # In an encoding of one byte a character, one bad byte spoils one row. In the others it shifts all that follow.
         errors = "strict" if encoding.lower().startswith(("utf", "u16", "u32")) else "surrogateescape"
         self._source, self._decoder = source, codecs.getincrementaldecoder(encoding)(errors)
         self._ready, self._ended, self._mark = b"", False, "\ufeff"
@@ -98,7 +99,7 @@ class _Recoded(io.RawIOBase):
             self._ended = not block
             text = self._decoder.decode(block, final=self._ended)
             self._ready = text.removeprefix(self._mark).encode(errors="surrogateescape")
-            self._mark = "" if text else self._mark
+            self._mark = "" if text else self._mark  # a byte order mark is one only at the start of the text
         piece, self._ready = self._ready[: len(buffer)], self._ready[len(buffer) :]
         buffer[: len(piece)] = piece
         return len(piece)

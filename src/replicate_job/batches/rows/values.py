@@ -1,4 +1,4 @@
-"""The value that an input takes from a cell, or from a JSON value."""
+"""The value that an input takes from a cell of text, or from a JSON value."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from replicate_job.wire.openapi import Schema, alternatives
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-_OWN = {"integer": int, "number": int, "boolean": bool}
-NOTHING: Final = object()
-"""The input is not given."""
+_PYTHON_TYPES = {"integer": int, "number": int, "boolean": bool}
+MISSING: Final = object()
+"""The row does not give the input."""
 
 
 class ValueReader:
-    """Gives the reader of each input's values; ``document`` is the model's OpenAPI document.
+    """Gives the function that reads an input's values. ``document`` is the model's OpenAPI document.
 
-    - Where ``typed`` is False, a value is the text of a cell: without its outer blanks, it takes the type that the
-      schema gives its input, as a ``KEY=VALUE`` word does. An empty one is an input that is not given.
-    - Else it is a JSON value. A null is an input that is not given. A text is read as a cell's where the schema takes
-      no text; a number is text where it can only be one of the choices.
+    - Where ``typed`` is False, a value is the text of a cell. Without the blanks around it, the text takes the type
+      that the schema gives its input, as a ``KEY=VALUE`` word does. An empty cell does not give the input.
+    - Else it is a JSON value. A null does not give the input. A text is read as a cell's where the schema takes no
+      text. A number becomes text where the schema takes only certain texts.
 
-    What cannot be read as its type stays as it is, to be reported by the check. An ``@`` has no meaning here.
+    What cannot be read as its type stays as it is, and the check reports it. An ``@`` has no meaning here.
     """
 
     def __init__(self, document: Mapping[str, Any] | None, *, typed: bool) -> None:
@@ -35,34 +35,33 @@ class ValueReader:
         self._inputs = input_schemas(self._document)
 
     def reader(self, name: str) -> tuple[Callable[[Any], Any], type | None]:
-        """What reads a value, and the type of those that stay as they are; None where all are to be read."""
+        """The function for this input, and the type whose values need no reading; None where all need it."""
         try:
-            # Of what the schema lacks there is no end, and any value is taken.
             schemas = list(alternatives(self._document, self._inputs.get(name)))
         except RecursionError:  # a schema that contains itself says nothing
             schemas = [{}]
         kinds = {type_name(schema) for schema in schemas}
         if all(map(_takes_text, schemas)) and kinds == {"string"}:
             read = _typed_choice if any("enum" in schema for schema in schemas) else _typed_plain
-            return (read, str) if self._typed else (_plain_cell, None)
+            return (read, str) if self._typed else (_plain_cell, None)  # a cell must lose its blanks
         if self._typed:
-            return partial(self._typed_value, schemas=schemas, kinds=kinds), _OWN.get("".join(kinds))
+            return partial(self._typed_value, schemas=schemas, kinds=kinds), _PYTHON_TYPES.get("".join(kinds))
         return partial(self._cell, schemas=schemas), None
 
-    def _cell(self, given: str, schemas: Sequence[Schema]) -> Any:
-        text = given.strip()
-        return self._read(text, schemas) if text else NOTHING
+    def _cell(self, cell: str, schemas: Sequence[Schema]) -> Any:
+        text = cell.strip()
+        return self._read(text, schemas) if text else MISSING
 
-    def _typed_value(self, given: Any, schemas: Sequence[Schema], kinds: set[str]) -> Any:
-        if isinstance(given, str):
-            text = given.strip()
+    def _typed_value(self, value: Any, schemas: Sequence[Schema], kinds: set[str]) -> Any:
+        if isinstance(value, str):
+            text = value.strip()
             if any(map(_takes_text, schemas)):
-                return given
+                return value
             if not text:
-                return NOTHING
+                return MISSING
             return text if "string" in kinds else self._read(text, schemas)
         is_choice = kinds <= {"string", "null"} and any("enum" in schema for schema in schemas)
-        return _typed_choice(given) if is_choice else _typed_number(given, kinds)
+        return _typed_choice(value) if is_choice else _typed_number(value, kinds)
 
     def _read(self, text: str, schemas: Sequence[Schema]) -> Any:
         try:
@@ -71,36 +70,36 @@ class ValueReader:
             return typed_text(text, [{}], {})
 
 
-def _plain_cell(given: str) -> Any:
+def _plain_cell(cell: str) -> Any:
     """Text for an input of text."""
-    return given.strip() or NOTHING
+    return cell.strip() or MISSING
 
 
-def _typed_plain(given: Any) -> Any:
+def _typed_plain(value: Any) -> Any:
     """A JSON value for an input of text."""
-    return NOTHING if given is None or _is_nan(given) else given
+    return MISSING if value is None or _is_nan(value) else value
 
 
-def _typed_choice(given: Any) -> Any:
-    """A JSON value for an input of some texts: libraries take ``"4"`` for a number."""
-    value = _typed_plain(given)
+def _typed_choice(value: Any) -> Any:
+    """A JSON value for an input that takes certain texts: libraries read ``"4"`` as a number."""
+    value = _typed_plain(value)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return msgspec.json.encode(_whole(value)).decode() if is_number else value
 
 
-def _typed_number(given: Any, kinds: set[str]) -> Any:
+def _typed_number(value: Any, kinds: set[str]) -> Any:
     """A JSON value for an input that takes more than text: the same number, in the type that the input has."""
-    if (value := _typed_plain(given)) is NOTHING:
+    if _typed_plain(value) is MISSING:
+        return MISSING
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return value
-    if isinstance(given, bool) or not isinstance(given, int | float):
-        return given
     if kinds <= {"boolean", "null"}:
-        return bool(given) if given in {0, 1} else given
-    return _whole(given) if kinds <= {"integer", "null"} else given
+        return bool(value) if value in {0, 1} else value
+    return _whole(value) if kinds <= {"integer", "null"} else value
 
 
 def _whole(number: float) -> float:
-    """The number, without a point that says nothing: integers with gaps between them are floats in many libraries."""
+    """``4`` for ``4.0``: many libraries make floats of a column of integers that has gaps."""
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 

@@ -1,4 +1,4 @@
-"""Rows of Arrow's record batches, as JSON values: what Parquet, Arrow and Feather have in common."""
+"""Rows of Arrow's record batches as JSON values: what Parquet, Arrow and Feather have in common."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ except ImportError:
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BATCH = 64
-"""Rows that are decoded at once."""
-BROKEN = (pa.ArrowException, OSError, ValueError, OverflowError, LookupError)  # the last for an unknown time zone
+BATCH_ROWS = 64
+"""Rows that are decoded together."""
+# What pyarrow raises for a damaged file; LookupError is for an unknown time zone.
+READ_ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError, LookupError)
 _OBJECT, _LIST, _TEXT, _VALUE = (WEIGHTS[ord(sign)] for sign in '{[",')
-VALUES = ROW_HEAVIEST // _VALUE
+MOST_VALUES = ROW_HEAVIEST // _VALUE
 """Values of a cell."""
 _OFFSETS = {
     pa.string(): pa.int32(),
@@ -33,31 +34,32 @@ _OFFSETS = {
 }
 
 
-def rows_of(batch: pa.RecordBatch) -> Iterator[tuple[dict[str, Any], str]]:
-    """The values of each row, with its problem; see ``plain_values``."""
+def read_batch(batch: pa.RecordBatch) -> Iterator[tuple[dict[str, Any], str]]:
+    """The values of each row, and its problem; see ``plain_values``."""
     kinds = [_readable(field.type) for field in batch.schema]
-    if kinds != batch.schema.types:  # else categories are copied
+    if kinds != batch.schema.types:  # a cast copies categories even where nothing changes
         fields = [field.with_type(kind) for field, kind in zip(batch.schema, kinds, strict=True)]
         batch = batch.cast(pa.schema(fields), safe=False)
     if batch.nbytes <= BLOCK and sum(map(weight, filter(_is_deep, batch.columns))) <= ROW_HEAVIEST:
-        yield from map(_read_row, _pylist(batch))
+        yield from map(_read_row, _to_python(batch))
         return
+    # Together the rows are too large: one after another they may fit, and one that does not is found.
     for index in range(batch.num_rows):
         row = batch.slice(index, 1)
         problem = _oversize(row)
-        yield _read_row(problem or _pylist(row)[0])
+        yield _read_row(problem or _to_python(row)[0])
 
 
-def too_large(what: str, most: int) -> str:
-    return f"{what} is larger than {most // 1024**2} MB"
+def too_large(subject: str, limit: int) -> str:
+    return f"{subject} is larger than {limit // 1024**2} MB"
 
 
-def line_of(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
 def _oversize(row: pa.RecordBatch) -> str:
-    """What is wrong with a row that has a cell too large to be read."""
+    """The problem of a row with a cell that is too large to be read."""
     for name, cell in zip(row.schema.names, row.columns, strict=True):
         inner = cell.type.value_type if pa.types.is_dictionary(cell.type) else cell.type
         is_nested = pa.types.is_nested(inner)
@@ -67,27 +69,30 @@ def _oversize(row: pa.RecordBatch) -> str:
 
 
 def weight(array: pa.Array) -> int:  # noqa: PLR0911 - a kind a line
-    """Bytes that Python takes for the values, about: what rows share counts for each. Nothing is unpacked for it."""
+    """About how many bytes Python takes for the values; nothing is decompressed for it.
+
+    A value that several rows share counts for each of them.
+    """
     kind, count = array.type, len(array)
     if pa.types.is_dictionary(kind):
-        return _shared(array.dictionary, array.indices.drop_null().cast(pa.int64()))
+        return _dictionary_weight(array.dictionary, array.indices.drop_null().cast(pa.int64()))
     if pa.types.is_map(kind):
         first, last = array.offsets[0].as_py(), array.offsets[-1].as_py()
-        return _OBJECT * count + sum(weight(each.slice(first, last - first)) for each in (array.keys, array.items))
+        return _OBJECT * count + sum(weight(part.slice(first, last - first)) for part in (array.keys, array.items))
     if pa.types.is_struct(kind):
         return _OBJECT * count + sum(map(weight, array.flatten()))
     if pa.types.is_nested(kind):
-        # Of a kind that has no lists, as if each value had all bytes.
+        # A kind without ``flatten`` does not show its lists: each value counts as if it had all bytes.
         return _LIST * count + weight(array.flatten()) if hasattr(array, "flatten") else count * (_LIST + array.nbytes)
     if kind in _OFFSETS or pa.types.is_fixed_size_binary(kind):
         return _TEXT * count + int(pc.sum(pc.binary_length(array)).as_py() or 0)
-    if kind in {pa.string_view(), pa.binary_view()} and count <= VALUES:
+    if kind in {pa.string_view(), pa.binary_view()} and count <= MOST_VALUES:
         return _TEXT * count + sum(int(value.as_buffer().size) for value in array if value.is_valid)
     return _VALUE * count
 
 
-def _shared(values: pa.Array, indices: pa.Array) -> int:
-    """The weight of the values at these places."""
+def _dictionary_weight(values: pa.Array, indices: pa.Array) -> int:
+    """The weight of the values that these indices stand for."""
     if offset := _OFFSETS.get(values.type):
         offsets = pa.Array.from_buffers(offset, len(values) + 1, [None, values.buffers()[1]], offset=values.offset)
         lengths = pc.subtract(offsets.take(pc.add(indices, 1)), offsets.take(indices))
@@ -95,7 +100,7 @@ def _shared(values: pa.Array, indices: pa.Array) -> int:
     if not _is_deep(values) and values.type not in {pa.string_view(), pa.binary_view()}:
         return _VALUE * len(indices)
     counts = indices.value_counts()
-    return sum(weight(values.slice(each["values"].as_py(), 1)) * each["counts"].as_py() for each in counts)
+    return sum(weight(values.slice(item["values"].as_py(), 1)) * item["counts"].as_py() for item in counts)
 
 
 def _is_deep(array: pa.Array) -> bool:
@@ -112,7 +117,7 @@ def _read_row(row: dict[str, Any] | str) -> tuple[dict[str, Any], str]:
 
 
 def _readable(kind: pa.DataType) -> pa.DataType:
-    """The type, or one near it that Python's own types can hold."""
+    """The type, or the nearest one that Python has values for: its times end at microseconds."""
     if pa.types.is_float16(kind):
         return pa.float32()
     if getattr(kind, "unit", "") != "ns":
@@ -122,11 +127,12 @@ def _readable(kind: pa.DataType) -> pa.DataType:
     return pa.duration("us") if pa.types.is_duration(kind) else pa.time64("us")
 
 
-def _pylist(batch: pa.RecordBatch) -> list[dict[str, Any] | str]:
-    """Each row, or why Python has no such values."""
+def _to_python(batch: pa.RecordBatch) -> list[dict[str, Any] | str]:
+    """The values of each row, or why Python cannot have them."""
     try:
         return list(batch.to_pylist())
-    except BROKEN as error:
+    except READ_ERRORS as error:
         if batch.num_rows == 1:
-            return [line_of(error)]
-        return [row for index in range(batch.num_rows) for row in _pylist(batch.slice(index, 1))]
+            return [first_line(error)]
+        # One value spoils the whole batch: row by row, only its row is lost.
+        return [row for index in range(batch.num_rows) for row in _to_python(batch.slice(index, 1))]

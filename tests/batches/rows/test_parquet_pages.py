@@ -1,4 +1,4 @@
-"""The headers of a Parquet file's pages, held against what pyarrow says of each column."""
+"""The headers of a Parquet file's pages, compared with pyarrow's metadata of each column."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from replicate_job.batches.rows import open_rows
 from replicate_job.batches.rows import parquet as ours
-from replicate_job.batches.rows.pages import pages_of
+from replicate_job.batches.rows.parquet_pages import pages_of
 
 TABLES = st.lists(
     st.fixed_dictionaries(
@@ -56,8 +56,8 @@ def test_the_pages_of_a_column_have_all_its_values_and_bytes(
                 pages = list(pages_of(file, column))
                 headers = sum(page.header for page in pages)
                 assert sum(page.values for page in pages) == column.num_values
-                assert sum(page.unpacked for page in pages) == column.total_uncompressed_size - headers
-                assert sum(page.packed for page in pages) == column.total_compressed_size - headers
+                assert sum(page.decompressed for page in pages) == column.total_uncompressed_size - headers
+                assert sum(page.compressed for page in pages) == column.total_compressed_size - headers
                 assert any(page.is_shared for page in pages) == column.has_dictionary_page
 
 
@@ -68,12 +68,12 @@ def test_a_page_that_is_too_large_is_the_error_of_its_row_group_alone(
     table = pa.table({"text": ["a", "b", "c" * 1001, "d", "e"]})
     parquet.write_table(table, tmp_path / "rows.parquet", row_group_size=2, use_dictionary=False)
 
-    found = list(open_rows(tmp_path / "rows.parquet"))
+    read_rows = list(open_rows(tmp_path / "rows.parquet"))
 
     problem = "text: a page of the row group is larger than 0 MB; "
     problem += "write the table with fewer rows a row group, or smaller cells"
-    assert [row.problem for row in found] == ["", "", problem, problem, ""]
-    assert [row.line for row in found] == [1, 2, 3, 4, 5]
+    assert [row.problem for row in read_rows] == ["", "", problem, problem, ""]
+    assert [row.line for row in read_rows] == [1, 2, 3, 4, 5]
 
 
 @given(st.binary(max_size=200))

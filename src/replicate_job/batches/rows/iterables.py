@@ -1,0 +1,65 @@
+"""Rows that a Python program gives: mappings of inputs, or a DataFrame of pandas or polars.
+
+Neither library is imported for it: a DataFrame is known by its methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from itertools import count
+from typing import Any, Protocol, cast, runtime_checkable
+
+from replicate_job.batches.rows.row import Header, Row
+from replicate_job.inputs.plain import plain_values
+
+_CHUNK = 1000  # rows of a DataFrame that are converted to Python's values together
+
+
+@runtime_checkable
+class DataFrame(Protocol):
+    """The methods that a DataFrame has and no other iterable of rows."""
+
+    columns: Any
+    shape: Any
+
+    def head(self, n: int = ...) -> Any: ...
+
+
+def header_of(rows: Iterable[Any] | DataFrame) -> Header:
+    """The columns of a DataFrame; for other rows, the first row gives them."""
+    if isinstance(rows, DataFrame):
+        return Header("rows", [str(name) for name in rows.columns], is_whole=True)
+    return Header("rows")
+
+
+def number_rows(rows: Iterable[Mapping[str, Any]] | DataFrame) -> Iterator[Row]:
+    """The rows with their numbers, from 1. An index of a DataFrame is not a column."""
+    return map(_row, count(1), _frame_rows(rows) if isinstance(rows, DataFrame) else rows)
+
+
+async def anumber_rows(rows: AsyncIterable[Mapping[str, Any]]) -> AsyncIterator[Row]:
+    line = 0
+    async for values in rows:
+        line += 1
+        yield _row(line, values)
+
+
+def _frame_rows(frame: DataFrame) -> Iterator[Mapping[str, Any]]:
+    whole = cast("Any", frame)
+    if hasattr(whole, "iter_rows"):  # polars
+        yield from cast("Iterable[Mapping[str, Any]]", whole.iter_rows(named=True))
+        return
+    # In chunks, as a copy of the whole DataFrame as dictionaries may not fit into memory.
+    for start in range(0, len(whole), _CHUNK):
+        yield from whole.iloc[start : start + _CHUNK].to_dict("records")
+
+
+def _row(line: int, values: Any) -> Row:
+    if not isinstance(values, Mapping):
+        if not hasattr(values, "to_dict"):  # a pandas Series, which is one row of a DataFrame, has it
+            return Row(line, {}, f"a row is a mapping of inputs, this is a {type(values).__name__}")
+        values = values.to_dict()
+    try:
+        return Row(line, plain_values(values))
+    except ValueError as error:
+        return Row(line, {}, str(error))

@@ -1,0 +1,168 @@
+"""The headers of a Parquet file's pages: the size of a page is known before it is decompressed.
+
+The format is that of ``parquet.thrift`` in Thrift's compact protocol. A header that cannot be true of its page raises a
+ValueError.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Iterator
+
+
+class _ThriftType(IntEnum):
+    """The types of Thrift's compact protocol. The first two are also the value of a field of that type."""
+
+    TRUE = 1
+    FALSE = 2
+    I8 = 3
+    I16 = 4
+    I32 = 5
+    I64 = 6
+    DOUBLE = 7
+    BINARY = 8
+    LIST = 9
+    SET = 10
+    MAP = 11
+    STRUCT = 12
+    UUID = 13
+
+
+_WIDTHS = {_ThriftType.TRUE: 1, _ThriftType.FALSE: 1, _ThriftType.I8: 1, _ThriftType.DOUBLE: 8, _ThriftType.UUID: 16}
+_DEEPEST = 16  # levels of structs and lists; the headers of today have three
+_LONG = 15  # in place of a list's length: the length follows
+_VARINT = 10  # bytes of the longest number
+_LIMIT = 2**31  # of sizes and numbers of values
+
+_DICTIONARY = 2
+_DATA = {0: (5, 2), 3: (8, 4)}
+"""The types of pages with values: the number of the field that describes them, and in it that of their encoding."""
+_DELTA_BYTE_ARRAY = 7  # an encoding in which a value repeats the beginning of the value before it
+
+Fields = dict[tuple[int, int], Any]
+"""By number and type: in Thrift, a field with an unexpected type counts as missing."""
+
+
+class ParquetPage(msgspec.Struct, frozen=True):
+    """Sizes are in bytes: of the ``header``, and of the page without it. ``values`` is 0 for a dictionary.
+
+    ``is_shared``: rows may share bytes of the page, so that together they may take more memory than it.
+    """
+
+    is_shared: bool
+    header: int
+    compressed: int
+    decompressed: int
+    values: int
+
+    @property
+    def size(self) -> int:
+        """The most that a reader has in memory of one form."""
+        return max(self.compressed, self.decompressed)
+
+
+def pages_of(file: io.BufferedReader, column: Any) -> Iterator[ParquetPage]:
+    """The pages of a column of a row group, in the order of reading. ``column`` is pyarrow's metadata of it.
+
+    The file's position moves. Raises ValueError for a header that cannot be read.
+    """
+    start = column.data_page_offset
+    if column.dictionary_page_offset:  # some writers put 0 where there is none
+        start = min(start, column.dictionary_page_offset)
+    end, values = start + column.total_compressed_size, 0
+    while values < column.num_values and start < end:
+        file.seek(start)
+        page = _page(_ThriftReader(file).struct(), file, start)
+        yield page
+        start += page.header + page.compressed
+        values += page.values
+
+
+def _page(fields: Fields, file: io.BufferedReader, start: int) -> ParquetPage:
+    values = encoding = 0
+    try:
+        kind, decompressed, compressed = (fields[number, _ThriftType.I32] for number in (1, 2, 3))
+        if kind in _DATA:
+            data, number = _DATA[kind]
+            values, encoding = (fields[data, _ThriftType.STRUCT][field, _ThriftType.I32] for field in (1, number))
+    except KeyError:
+        raise ValueError("the header of a page is not whole") from None
+    if not all(0 <= number < _LIMIT for number in (kind, decompressed, compressed, values)):
+        raise ValueError("the header of a page has a number that cannot be")
+    is_shared = kind == _DICTIONARY or encoding == _DELTA_BYTE_ARRAY
+    return ParquetPage(is_shared, file.tell() - start, compressed, decompressed, values)
+
+
+class _ThriftReader:
+    """Reads values from the file's position on."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file = file
+
+    def struct(self, depth: int = 0) -> Fields:
+        """The fields that are numbers or structs; the others are skipped."""
+        fields: Fields = {}
+        number = 0
+        while head := self._byte():
+            step, kind = head >> 4, head & 15
+            number = number + step if step else self._number()
+            if kind not in {_ThriftType.TRUE, _ThriftType.FALSE}:
+                fields[number, kind] = self._value(kind, depth)
+        return fields
+
+    def _value(self, kind: int, depth: int) -> Any:
+        if depth > _DEEPEST:
+            raise ValueError("the header of a page is nested too deeply")
+        match kind:
+            case _ if width := _WIDTHS.get(kind):  # type: ignore[call-overload]
+                return self._skip(width)
+            case _ThriftType.I16 | _ThriftType.I32 | _ThriftType.I64:
+                return self._number()
+            case _ThriftType.BINARY:
+                return self._skip(self._varint())
+            case _ThriftType.LIST | _ThriftType.SET:
+                head = self._byte()
+                count = head >> 4
+                return self._values(self._varint() if count == _LONG else count, [head & 15], depth)
+            case _ThriftType.MAP:
+                count = self._varint()
+                kinds = self._byte() if count else 0
+                return self._values(count, [kinds >> 4, kinds & 15], depth)
+            case _ThriftType.STRUCT:
+                return self.struct(depth + 1)
+        raise ValueError("the header of a page has a field of an unknown type")
+
+    def _values(self, count: int, kinds: list[int], depth: int) -> None:
+        for _ in range(count):
+            for kind in kinds:
+                self._value(kind, depth + 1)
+
+    def _number(self) -> int:
+        value = self._varint()
+        return (value >> 1) ^ -(value & 1)
+
+    def _varint(self) -> int:
+        value = 0
+        for index in range(_VARINT):
+            byte = self._byte()
+            value |= (byte & 127) << (7 * index)
+            if byte < 128:  # noqa: PLR2004 - the high bit is set where more bytes follow
+                return value
+        raise ValueError("the header of a page has a number without an end")
+
+    def _byte(self) -> int:
+        byte = self._file.read(1)
+        if not byte:
+            raise ValueError("the header of a page ends with the file")
+        return byte[0]
+
+    def _skip(self, count: int) -> None:
+        if count >= _LIMIT:
+            raise ValueError("the header of a page has a text that is too long")
+        self._file.seek(count, 1)
