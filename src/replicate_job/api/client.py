@@ -14,8 +14,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 from pyreqwest.multipart import FormBuilder, PartBuilder
 
-from replicate_job.api.gate import Gate
-from replicate_job.api.ratelimit import Bucket, Ticket
+from replicate_job.api.ratelimit import RateLimit, RateLimiter, Slot
 from replicate_job.api.retry import wait_asked
 from replicate_job.api.transport import Guard, Response, Transport
 from replicate_job.clock import Clock, SystemClock
@@ -91,9 +90,9 @@ class Client:
         clock: Clock = SystemClock(),  # noqa: B008 - it has no state
     ) -> None:
         self._transport = transport
-        self.creates, self.others = Gate(Bucket(creates), clock), Gate(Bucket(others), clock)
+        self.creates, self.others = (RateLimiter(RateLimit(rate), clock) for rate in (creates, others))
         self._at_once = asyncio.Semaphore(AT_ONCE)
-        self._turns: dict[asyncio.Task[Any], Ticket] = {}
+        self._slots: dict[asyncio.Task[Any], Slot] = {}
 
     @property
     def base_url(self) -> str:
@@ -104,11 +103,11 @@ class Client:
         """The API's clock as of now (Unix seconds); None before an answer told it."""
         return self._transport.api_time
 
-    async def turn(self) -> None:
-        """Wait until the rate limit allows a create. The task that comes back is to send one, and at once."""
-        ticket, task = await self.creates.enter(), asyncio.current_task()
+    async def take_slot(self) -> None:
+        """Wait for a rate-limit slot for a create request, which the current task is to send at once."""
+        slot, task = await self.creates.take_slot(), asyncio.current_task()
         if task:
-            self._turns[task] = ticket
+            self._slots[task] = slot
 
     async def create_prediction(
         self,
@@ -119,7 +118,7 @@ class Client:
         cancel_after: str | None = None,
         guard: Guard | None = None,
     ) -> Prediction:
-        """Send one create request, after a ``turn``.
+        """Send one create request, after a ``take_slot``.
 
         ``blocking_wait`` (seconds, up to 60) keeps it open until the prediction ends (``Prefer: wait``). ``guard`` is
         called right before the first byte; it raises NotSentError where the request must not be sent any more.
@@ -131,11 +130,11 @@ class Client:
         # A request that blocks waits for its model and not for the network: it takes no other request's place.
         async with nullcontext() if blocking_wait else self._at_once:
             task = asyncio.current_task()
-            ticket = self._turns.pop(task, None) if task else None
+            slot = self._slots.pop(task, None) if task else None
             response = await self._transport.send(
                 "POST", path, timeout=timeout, body=body, headers=headers, guard=guard
             )
-        _learn(self.creates, ticket, response)
+        _learn(self.creates, slot, response)
         try:
             return self._read(f"POST {path}", response, Prediction)
         except NoAnswerError:
@@ -243,10 +242,10 @@ class Client:
         form: FormBuilder | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> _T:
-        ticket = await self.others.enter()
+        slot = await self.others.take_slot()
         async with self._at_once:
             response = await self._transport.send(method, path, timeout=timeout, body=body, form=form, headers=headers)
-        _learn(self.others, ticket, response)
+        _learn(self.others, slot, response)
         return self._read(f"{method} {path.partition('?')[0]}", response, kind)
 
     def _read(self, what: str, response: Response, kind: type[_T]) -> _T:
@@ -272,14 +271,14 @@ def _named(response: Response) -> str | None:
     return None
 
 
-def _learn(gate: Gate, ticket: Ticket | None, response: Response) -> None:
-    if ticket is None:  # sent without a turn, which nobody has to take
+def _learn(limiter: RateLimiter, slot: Slot | None, response: Response) -> None:
+    if slot is None:  # a caller may send without one
         return
     if response.status == THROTTLED:
         problem = read_problem(response.status, response.body)
-        gate.refused(ticket, wait_asked(problem, response.headers, datetime.now(UTC)))
+        limiter.refused(slot, wait_asked(problem, response.headers, datetime.now(UTC)))
     else:
-        gate.heard(ticket)
+        limiter.accepted(slot)
 
 
 def step(name: str) -> str:

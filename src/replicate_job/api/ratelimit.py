@@ -1,10 +1,13 @@
-"""How fast requests may go: even pacing, and what a 429 teaches. Pure: times come in, waits come out."""
+"""How fast requests may go: even pacing, and what a 429 teaches."""
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 from typing import NamedTuple
+
+from replicate_job.clock import Clock
 
 MARGIN = 0.98
 """Of a limit that was given or measured: answers to evenly sent requests jitter, and minutes are counted by others."""
@@ -25,14 +28,14 @@ _DROUGHT = 3.0  # Requests missed in a pause: a token bucket asks for two at mos
 _RATE = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*/\s*(s|sec|second|m|min|minute|h|hour)", re.ASCII)
 
 
-class Ticket(NamedTuple):
+class Slot(NamedTuple):
     """One request: its number, counted from 1, and when it was sent."""
 
     number: int
     sent: float
 
 
-class Bucket:
+class RateLimit:
     """Says when the next request may be sent, and learns from how the last ones were answered.
 
     ``rate``: the most that is ever sent a second; None for no limit until a 429 teaches one. ``burst``: how many may
@@ -48,11 +51,11 @@ class Bucket:
         self.pace: float | None = None if rate is None else self._most
         self._burst = burst
         self._next = self._resume = -math.inf  # when the next may go; when the last pause ends
-        self._number = self._heard = 0  # tickets so far; up to this one, a refusal is no news
+        self._number = self._heard = 0  # slots so far; up to this one, a refusal is no news
         self._refusals = 0  # in a row, without one that passed
-        self._struck = Ticket(0, 0.0)  # the first of them
-        self._from, self._began = 0, 0.0  # tickets after this one are measured, from this time on
-        self._stepped, self._since, self._clean = 0, 0.0, 0  # ticket and time of the last change; passed after it
+        self._struck = Slot(0, 0.0)  # the first of them
+        self._from, self._began = 0, 0.0  # slots after this one are measured, from this time on
+        self._stepped, self._since, self._clean = 0, 0.0, 0  # slot and time of the last change; passed after it
         self._before: float | None = None  # the pace before the last step, until a refusal
         self._stride, self._patience = _FINE, _EAGER
 
@@ -65,7 +68,7 @@ class Bucket:
         """Seconds that the API has still asked to wait."""
         return max(0.0, self._resume - now)
 
-    def take(self, now: float) -> Ticket:
+    def take(self, now: float) -> Slot:
         """A request is being sent."""
         if now - self._next > _IDLE:
             self._from, self._began = self._number, now
@@ -74,33 +77,33 @@ class Bucket:
         if self._refusals > 1:  # One that finds out is enough: its answer is awaited.
             self._next = max(self._next, now + 1)
         self._number += 1
-        return Ticket(self._number, now)
+        return Slot(self._number, now)
 
-    def accepted(self, ticket: Ticket, now: float) -> None:
+    def accepted(self, slot: Slot, now: float) -> None:
         """It was answered otherwise than 429."""
-        if ticket.number <= self._heard:
+        if slot.number <= self._heard:
             return
         if self._refusals:
             self._refusals, self._from, self._began = 0, self._heard, self._resume
-        if ticket.number <= self._stepped or self.pace is None or self.pace >= self._most:
+        if slot.number <= self._stepped or self.pace is None or self.pace >= self._most:
             return
         self._clean += 1
         if self._clean * self._stride >= self._patience or (now - self._since) * self._stride >= _RARE:
             self._before = self.pace
             self._go(self.pace * (1 + self._stride), 2 * self._stride, now)
 
-    def throttled(self, ticket: Ticket, now: float, retry_after: float | None) -> None:
+    def throttled(self, slot: Slot, now: float, retry_after: float | None) -> None:
         """It was answered 429. Those that were sent before an earlier 429 was heard only lengthen the pause."""
-        news = ticket.number > self._heard
+        news = slot.number > self._heard
         self._refusals += news
         asked, pause = self._bounded(retry_after)
         if news:
             sane = asked is not None or retry_after is None
             if self._refusals == 1:
-                self._struck = ticket
-                self._learn(ticket, now, pause if sane else 1.0)
+                self._struck = slot
+                self._learn(slot, now, pause if sane else 1.0)
             if sane:
-                self._measure_drought(ticket.sent + pause - _ROUNDED, now, asked=bool(asked and asked > 1))
+                self._measure_drought(slot.sent + pause - _ROUNDED, now, asked=bool(asked and asked > 1))
             self._heard = self._number
         self._resume = max(self._resume, now + pause)
         self._next = max(self._next, self._resume)
@@ -115,10 +118,10 @@ class Bucket:
             return asked, max(doubled, asked)
         return None, LONGEST if retry_after > LONGEST else doubled
 
-    def _learn(self, ticket: Ticket, now: float, pause: float) -> None:
+    def _learn(self, slot: Slot, now: float, pause: float) -> None:
         """The first refusal after something passed."""
-        passed = ticket.number - 1 - self._from
-        measured = MARGIN * max(1, passed) / max(_ROUNDED, ticket.sent + pause - _ROUNDED - self._began)
+        passed = slot.number - 1 - self._from
+        measured = MARGIN * max(1, passed) / max(_ROUNDED, slot.sent + pause - _ROUNDED - self._began)
         burst, self._burst = self._burst, 1 if passed <= self._burst else self._burst
         if self.pace is None:
             self._go(measured, 1 / max(1, passed), now)
@@ -149,6 +152,45 @@ class Bucket:
         self.pace = min(self._most, max(1 / LONGEST, pace))
         self._stride = min(_BOLD, max(_FINE, stride))
         self._stepped, self._since, self._clean = self._number, now, 0
+
+
+class RateLimiter:
+    """Gives requests their slots within ``limit``, first come, first served.
+
+    A request that has its slot is to be sent at once, and its answer to be reported. ``throttled`` counts 429s.
+    """
+
+    def __init__(self, limit: RateLimit, clock: Clock) -> None:
+        self._limit, self._clock = limit, clock
+        self.throttled = 0
+        self._first = asyncio.Lock()
+
+    @property
+    def pace(self) -> float | None:
+        """Requests a second as of now, None for no limit."""
+        return self._limit.pace
+
+    @property
+    def paused(self) -> float:
+        """Seconds left of the pause that the API has asked for."""
+        return self._limit.paused(self._clock.now())
+
+    async def take_slot(self) -> Slot:
+        """Wait until a request may be sent."""
+        if self._first.locked() or self._limit.wait(self._clock.now()):
+            async with self._first:
+                while wait := self._limit.wait(self._clock.now()):
+                    await self._clock.sleep(wait)  # an answer may make it longer meanwhile
+        return self._limit.take(self._clock.now())
+
+    def accepted(self, slot: Slot) -> None:
+        """Note an answer that is no 429."""
+        self._limit.accepted(slot, self._clock.now())
+
+    def refused(self, slot: Slot, retry_after: float | None) -> None:
+        """Note a 429."""
+        self.throttled += 1
+        self._limit.throttled(slot, self._clock.now(), retry_after)
 
 
 def parse_rate(text: str) -> float | None:

@@ -56,13 +56,13 @@ async def create(  # noqa: PLR0913 - what to send, and what to do around it
 
     ``tried`` lists the look-ups before it, for the error that says that nothing of that name was found. ``is_all`` says
     whether the job is finished with what the create answered: then the journal records that too. A claim that
-    ``intends`` has had its ``turn``. Raises the API's error where it refused (nothing was created), UncertainError,
+    ``intends`` has its rate-limit slot. Raises the API's error where it refused (nothing was created), UncertainError,
     ClaimLostError.
     """
     tries = _Tries(context, claim)
     while True:
         if not claim.intends:
-            await context.client.turn()
+            await context.client.take_slot()
             claim = await context.journal.intend(claim, request, moment(context))
         sent_at = context.clock.now()
         if claim.entry.prediction_id:
