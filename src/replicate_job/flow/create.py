@@ -24,7 +24,7 @@ from replicate_job.errors import (
 )
 from replicate_job.flow.context import Context, moment
 from replicate_job.flow.reconcile import be_uncertain, cancel_surplus, reconcile
-from replicate_job.journal.entry import Claim, Request
+from replicate_job.journal.entry import Claim, CreateRequest
 from replicate_job.wire.prediction import Prediction
 
 
@@ -46,7 +46,7 @@ class Created(msgspec.Struct, frozen=True):
 async def create(  # noqa: PLR0913 - what to send, and what to do around it
     context: Context,
     claim: Claim,
-    request: Request,
+    request: CreateRequest,
     *,
     blocking_wait: int,
     tried: tuple[str, ...] = (),
@@ -101,7 +101,7 @@ def _check_lease(context: Context, claim: Claim) -> None:
     context.account.begin()
 
 
-def _not_found(error: ReplicateJobError, request: Request, tried: tuple[str, ...]) -> ReplicateJobError:
+def _not_found(error: ReplicateJobError, request: CreateRequest, tried: tuple[str, ...]) -> ReplicateJobError:
     """A 404 to a create request means that the model does not exist."""
     if isinstance(error, NotFoundError):
         return ModelNotFoundError(str(request.target), [*tried, f"POST {request.path}"])

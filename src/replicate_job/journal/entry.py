@@ -21,7 +21,7 @@ _MARK = _FILE.encode()
 _LATEST = 32_503_680_000.0  # the year 3000
 
 
-class Request(msgspec.Struct, frozen=True):
+class CreateRequest(msgspec.Struct, frozen=True):
     """A create request exactly as it is sent: its path, its body (JSON), and whom it names.
 
     ``secrets`` are the names of inputs that the API never gives back.
@@ -60,7 +60,7 @@ class Entry(msgspec.Struct, frozen=True):
     state: State
     claimed_at: float
     save: str | None = None
-    request: Request | None = None
+    request: CreateRequest | None = None
     sends: int = 0
     first_sent: Moment | None = None
     last_sent: Moment | None = None

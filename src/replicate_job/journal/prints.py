@@ -16,7 +16,7 @@ from replicate_job.wire import data_url
 
 if TYPE_CHECKING:
     from replicate_job.job import Job
-    from replicate_job.journal.entry import Request
+    from replicate_job.journal.entry import CreateRequest
 
 _SIZE = 15
 """Hex digits: 60 bits, which fit into an integer of SQLite."""
@@ -33,7 +33,7 @@ def print_job(key: bytes, job: Job) -> str:
     return print_text(key, _canonical([job.model, job.input_data]))
 
 
-def print_request(key: bytes, request: Request) -> tuple[int, int]:
+def print_request(key: bytes, request: CreateRequest) -> tuple[int, int]:
     """Two numbers: of the request as it is sent, and of what the API's list can show of it.
 
     The list shows no secrets, and of a file its content at best.

@@ -9,7 +9,7 @@ from typing import Protocol
 from replicate_job.clock import Moment
 from replicate_job.inputs.upload import FileInfo
 from replicate_job.job import Job
-from replicate_job.journal.entry import Adoption, BatchEntry, Claim, Entry, Pruned, Request
+from replicate_job.journal.entry import Adoption, BatchEntry, Claim, CreateRequest, Entry, Pruned
 from replicate_job.wire.prediction import Prediction
 
 
@@ -40,7 +40,7 @@ class Journal(Protocol):
         save: str | None,
         *,
         prediction: Prediction | None = None,
-        request: Request | None = None,
+        request: CreateRequest | None = None,
         sent: Moment | None = None,
         batch: str | None = None,
     ) -> Claim:
@@ -58,7 +58,7 @@ class Journal(Protocol):
     async def release(self, claim: Claim) -> None:
         """Let others take the job up at once."""
 
-    async def intend(self, claim: Claim, request: Request, sent: Moment) -> Claim:
+    async def intend(self, claim: Claim, request: CreateRequest, sent: Moment) -> Claim:
         """Record that this create request is about to be sent, and check the claim in the same transaction.
 
         On the disk when it comes back: a power cut does not undo it. The claim that comes back ``intends``, unless its

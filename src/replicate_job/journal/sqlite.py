@@ -19,9 +19,9 @@ from replicate_job.journal.entry import (
     Adoption,
     BatchEntry,
     Claim,
+    CreateRequest,
     Entry,
     Pruned,
-    Request,
     check_entry,
     damaged,
     decode_job,
@@ -96,7 +96,7 @@ class SQLiteJournal:
         save: str | None,
         *,
         prediction: Prediction | None = None,
-        request: Request | None = None,
+        request: CreateRequest | None = None,
         sent: Moment | None = None,
         batch: str | None = None,
     ) -> Claim:
@@ -127,7 +127,7 @@ class SQLiteJournal:
             await asyncio.shield(self._writer.run(let_go))
             raise
 
-    def _claim(self, db: sqlite3.Connection, new: _New, request: Request | None, sent: Moment | None) -> Claim:
+    def _claim(self, db: sqlite3.Connection, new: _New, request: CreateRequest | None, sent: Moment | None) -> Claim:
         if entry := self._insert(db, new, request, sent):
             return Claim(entry, 1, self._hold(db), intends=request is not None)
         row = db.execute("SELECT * FROM jobs WHERE key = ?", (new.key,)).fetchone()
@@ -148,7 +148,7 @@ class SQLiteJournal:
         return Claim(msgspec.structs.replace(entry, save=save), row["fence"] + 1, lease)
 
     def _insert(
-        self, db: sqlite3.Connection, new: _New, request: Request | None, sent: Moment | None, fence: int = 1
+        self, db: sqlite3.Connection, new: _New, request: CreateRequest | None, sent: Moment | None, fence: int = 1
     ) -> Entry | None:
         """A row for a new job, and none where there is one of that key."""
         entry = Entry(
@@ -248,7 +248,7 @@ class SQLiteJournal:
         query = "UPDATE jobs SET holder = NULL WHERE key = ? AND fence = ?"
         await self._writer.run(lambda db: db.execute(query, (claim.key, claim.fence)).rowcount)
 
-    async def intend(self, claim: Claim, request: Request, sent: Moment) -> Claim:
+    async def intend(self, claim: Claim, request: CreateRequest, sent: Moment) -> Claim:
         moment = msgspec.json.encode(sent).decode()
 
         def work(db: sqlite3.Connection) -> Claim:
@@ -657,7 +657,7 @@ def _read_entry(row: sqlite3.Row) -> Entry:
         state=row["state"],
         claimed_at=row["claimed_at"],
         save=row["save"],
-        request=msgspec.json.decode(request, type=Request) if request else None,
+        request=msgspec.json.decode(request, type=CreateRequest) if request else None,
         sends=row["sends"],
         first_sent=_moment(row["first_sent"]),
         last_sent=_moment(row["last_sent"]),
