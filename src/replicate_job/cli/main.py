@@ -9,10 +9,10 @@ from pathlib import PurePath
 
 import click
 
-from replicate_job import __version__
 from replicate_job.cli.exits import INTERRUPTED, UNREACHABLE, exit_code, explain
 from replicate_job.cli.help import examples
 from replicate_job.cli.streams import leave, open_streams, tell
+from replicate_job.version import __version__
 
 COMMANDS = {
     "run": "Run a job file or a model, and keep its outputs.",

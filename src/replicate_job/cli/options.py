@@ -11,7 +11,6 @@ from typing import Any, Protocol, TypeVar
 import click
 import msgspec
 
-from replicate_job import __version__
 from replicate_job.cli.completion import files, folders
 from replicate_job.cli.reporters import open_reporter
 from replicate_job.cli.signals import Terminated, run_async
@@ -20,6 +19,7 @@ from replicate_job.flow.context import Context, Reporter, command_line
 from replicate_job.folders import expand
 from replicate_job.session import CREATES, open_session
 from replicate_job.settings import Settings, read_settings
+from replicate_job.version import __version__
 
 OUTPUTS = "outputs"
 """The folder of outputs where none is named."""
