@@ -18,8 +18,7 @@ from replicate_job.errors import JournalError, OutputError
 from replicate_job.job import Job, Result
 from replicate_job.journal.protocol import Journal
 from replicate_job.outputs.discover import find_files
-from replicate_job.wire.prediction import Prediction
-from replicate_job.wire.progress import read_progress
+from replicate_job.wire.prediction import Prediction, read_progress
 
 STAND_IN = "Stand-in: "
 """Begins a line of a model's logs that everybody should see: what a stand-in did not do of what it was asked for."""

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from replicate_job.batches.progress import Tally
+from replicate_job.cli.batch_progress import ProgressReporter
 from replicate_job.cli.output import LineReporter
-from replicate_job.cli.progress import ProgressReporter
 from replicate_job.cli.streams import can_draw
 
 
@@ -17,7 +17,7 @@ def open_reporter(*, verbose: bool, quiet: bool, still: bool = False) -> Iterato
     if still or quiet or not can_draw():
         yield LineReporter(verbose=verbose, quiet=quiet)
         return
-    from replicate_job.cli.live import LiveReporter  # noqa: PLC0415 - rich is for those who see it
+    from replicate_job.cli.live_job import LiveReporter  # noqa: PLC0415 - rich is slow to import
 
     with LiveReporter(verbose=verbose) as reporter:
         yield reporter
@@ -27,6 +27,6 @@ def open_progress(tally: Tally, *, verbose: bool, quiet: bool) -> ProgressReport
     """A live block on a terminal, plain lines elsewhere; to be entered."""
     if quiet or not can_draw():
         return ProgressReporter(tally, verbose=verbose, quiet=quiet)
-    from replicate_job.cli.bar import LiveProgress  # noqa: PLC0415 - rich is for those who see it
+    from replicate_job.cli.live_batch import LiveProgress  # noqa: PLC0415 - rich is slow to import
 
     return LiveProgress(tally, verbose=verbose)

@@ -11,10 +11,9 @@ from types import TracebackType
 from typing import Self
 
 from replicate_job.batches.progress import Tally
-from replicate_job.cli.amounts import count, rate, roughly
 from replicate_job.cli.repeats import Repeats
 from replicate_job.cli.streams import tell
-from replicate_job.quantity import duration
+from replicate_job.quantity import duration, rate, roughly
 from replicate_job.wire.prediction import Prediction
 
 FIRST, EVERY = 5.0, 15.0
@@ -80,17 +79,17 @@ def shortest(tally: Tally) -> float:
 
 
 def done(tally: Tally, of: str) -> str:
-    return count(tally.over) + (f"{of}{count(tally.total)}" if tally.total is not None else "")
+    return f"{tally.over:,}" + (f"{of}{tally.total:,}" if tally.total is not None else "")
 
 
 def failed(tally: Tally) -> str:
     """Rows without success, whatever the reason."""
-    return f"{count(tally.failed + tally.wrong)} failed" if tally.failed + tally.wrong else ""
+    return f"{tally.failed + tally.wrong:,} failed" if tally.failed + tally.wrong else ""
 
 
 def ongoing(tally: Tally, speed: float | None) -> list[str]:
     """A row whose files are on their way is still running to whoever waits for it."""
-    rows = [f"{count(tally.running + tally.saving)} running", f"{count(tally.waiting)} waiting"]
+    rows = [f"{tally.running + tally.saving:,} running", f"{tally.waiting:,} waiting"]
     return rows if speed is None else [*rows, rate(speed)]
 
 
@@ -100,6 +99,12 @@ def predict_time(tally: Tally) -> str:
 
 def seconds_paused(tally: Tally) -> str:
     return f"{math.ceil(tally.paused)} s" if tally.paused > 0 else ""
+
+
+def limit(tally: Tally) -> str:
+    if tally.paused > 0:
+        return f"throttled, {seconds_paused(tally)}"
+    return f"limit {rate(tally.pace)}" if tally.pace is not None else ""
 
 
 def heartbeat(tally: Tally, speed: float | None, left: float | None) -> str:

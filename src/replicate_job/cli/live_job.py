@@ -12,8 +12,7 @@ from rich.text import Text
 from replicate_job.cli.console import LiveConsole
 from replicate_job.cli.output import LineReporter
 from replicate_job.cli.streams import drawing
-from replicate_job.wire.prediction import Prediction
-from replicate_job.wire.progress import read_progress
+from replicate_job.wire.prediction import Prediction, read_progress
 
 
 class _Bar(ProgressColumn):

@@ -15,10 +15,10 @@ from rich.segment import Segment
 from rich.text import Text
 
 from replicate_job.batches.progress import Tally
-from replicate_job.cli.amounts import rate, roughly
+from replicate_job.cli.batch_progress import ProgressReporter, Speed, done, failed, limit, ongoing, predict_time
 from replicate_job.cli.console import LiveConsole
-from replicate_job.cli.progress import ProgressReporter, Speed, done, failed, ongoing, predict_time, seconds_paused
 from replicate_job.cli.streams import drawing
+from replicate_job.quantity import roughly
 
 NARROWEST, WIDEST = 10, 40
 """Cells of the bar."""
@@ -34,12 +34,6 @@ def fit(facts: list[str], width: int) -> list[str]:
             break
         shown.append(fact)
     return shown
-
-
-def limit(tally: Tally) -> str:
-    if tally.paused > 0:
-        return f"throttled, {seconds_paused(tally)}"
-    return f"limit {rate(tally.pace)}" if tally.pace is not None else ""
 
 
 class Block:
