@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from replicate_job.api.retry import backoff, is_transient
+from replicate_job.api.failures import backoff, is_transient
 from replicate_job.errors import AnswerTooLargeError, NoAnswerError, ReplicateJobError
 from replicate_job.flow.background import Background
 from replicate_job.flow.context import Context

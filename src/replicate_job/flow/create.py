@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import msgspec
 
-from replicate_job.api.retry import backoff, is_ambiguous
+from replicate_job.api.failures import backoff, is_ambiguous
 from replicate_job.errors import (
     ClaimLostError,
     JournalError,
