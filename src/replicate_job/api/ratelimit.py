@@ -130,7 +130,7 @@ class RateLimit:
         self._next = max(self._next, self._resume)
 
     def _bounded(self, retry_after: float | None) -> tuple[float | None, float]:
-        """The pause that was asked for (whole seconds, None for nonsense), and the one to make: it doubles each time."""
+        """The pause that was asked for (whole seconds, None for nonsense), and the one to make; it doubles."""
         doubled = min(_BLIND, 2.0 ** min(self._refusals - 1, 10))
         if retry_after is None:
             return None, max(doubled, min(_BLIND, 2 / self.pace if self.pace else 1.0))

@@ -7,7 +7,7 @@ from contextlib import suppress
 from hashlib import sha256
 from typing import NoReturn
 
-from replicate_job.api.retry import backoff, is_transient
+from replicate_job.api.failures import backoff, is_transient
 from replicate_job.errors import JournalError, NotFoundError, ReplicateJobError, UncertainError
 from replicate_job.flow.context import Context
 from replicate_job.flow.listing import Listing
