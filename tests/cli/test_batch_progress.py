@@ -296,10 +296,10 @@ def word(number: int) -> str:
 
 def test_kinds_beyond_twenty_a_minute_are_counted_in_one_line() -> None:
     heard = Repeats()
-    assert sum(heard.hear(word(each), 0) for each in range(1_000)) == KINDS
+    assert sum(heard.is_new(word(each), 0) for each in range(1_000)) == KINDS
     assert heard.due(MINUTE - 1) == []
     assert heard.due(MINUTE) == ["980 more, of other kinds: -v tells each"]
-    assert heard.hear("news", MINUTE)
+    assert heard.is_new("news", MINUTE)
     assert heard.due(2 * MINUTE) == []
 
 
@@ -320,7 +320,7 @@ def test_no_line_is_lost_and_no_minute_has_more_than_twenty(steps: list[tuple[fl
     for passed, number in steps:
         now += passed
         tell(heard.due(now))
-        if heard.hear(word(number), now):
+        if heard.is_new(word(number), now):
             tell([word(number)])
     assert all(later - first >= MINUTE for first, later in zip(at, at[KINDS:], strict=False))
     tell(heard.due(float("inf")))

@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def _check_words(words: list[str]) -> None:
-    """A word that is no UTF-8, or no text in the locale, has lone surrogates: neither JSON nor SQLite can carry it."""
+    """Raise UsageError for a word that is not text in this locale: neither JSON nor SQLite can store it."""
     for word in words:
         try:
             word.encode()

@@ -1,4 +1,4 @@
-"""Which reporter a command has: a live one on a terminal, plain lines elsewhere."""
+"""The reporter of a command: a live one on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from replicate_job.cli.streams import can_draw
 
 @contextmanager
 def open_reporter(*, verbose: bool, quiet: bool, still: bool = False) -> Iterator[LineReporter]:
-    """A live line on a terminal, plain lines elsewhere. ``still`` when the terminal shows the output itself."""
+    """A live line on a terminal, plain lines elsewhere. ``still``: no live line beside streamed text."""
     if still or quiet or not can_draw():
         yield LineReporter(verbose=verbose, quiet=quiet)
         return

@@ -1,4 +1,4 @@
-"""What goes from a row once no further request can need it: secrets, and the contents of files that were sent."""
+"""Removes secrets and the contents of sent files from a row, once no further request needs them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DATA = b'"data:'
 
 
 def needs_strip(request: CreateRequest | None) -> bool:
-    """Whether there is anything in the request that must go. Most have nothing."""
+    """Whether the request has a secret or a file. Most have neither."""
     return request is not None and (bool(request.secrets) or _DATA in request.body.lower())
 
 
@@ -39,5 +39,5 @@ def strip_prediction(prediction: Prediction, job: Job, request: CreateRequest) -
 
 
 def _strip(values: dict[str, Any], job: Job, request: CreateRequest) -> dict[str, Any]:
-    """Of a file its name, media type, size and SHA-256 stay."""
+    """A file keeps its name, media type, size and SHA-256."""
     return name_files(hide(values, request.secrets), file_names(job.input_data), texts=True)
