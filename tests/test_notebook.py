@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from replicate_job.job import Result
-from replicate_job.notebook import INLINE, mimebundle
+from replicate_job.notebook import INLINE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +40,7 @@ class Page(HTMLParser):
 
 
 def page(of: Result) -> Page:
-    return Page(mimebundle(of)["text/html"])
+    return Page(of._repr_mimebundle_()["text/html"])
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_an_embedded_output_is_bounded_too() -> None:
 
 
 def test_long_text_is_cut() -> None:
-    assert len(mimebundle(result("word " * 10**6))["text/html"]) < 200_000
+    assert len(result("word " * 10**6)._repr_mimebundle_()["text/html"]) < 200_000
 
 
 @pytest.mark.parametrize(
@@ -147,17 +147,13 @@ def test_long_text_is_cut() -> None:
     ],
 )
 def test_the_plain_form_is_one_line(of: Result, line: str) -> None:
-    assert mimebundle(of)["text/plain"] == line
+    assert of._repr_mimebundle_()["text/plain"] == line
     assert "\n" not in line
 
 
 def test_the_plain_form_names_the_files(tmp_path: Path) -> None:
-    assert mimebundle(result(files=(tmp_path / "a.png",)))["text/plain"].endswith("a.png")
+    assert result(files=(tmp_path / "a.png",))._repr_mimebundle_()["text/plain"].endswith("a.png")
 
 
 def test_a_result_that_did_not_succeed_says_so() -> None:
     assert page(result(status="canceled")).text == "prediction abc canceled"
-
-
-def test_a_result_shows_itself() -> None:
-    assert result("words")._repr_mimebundle_()["text/html"] == mimebundle(result("words"))["text/html"]

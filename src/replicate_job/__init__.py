@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from replicate_job.version import __version__
+
 if TYPE_CHECKING:
     from replicate_job.errors import ReplicateJobError
     from replicate_job.job import Job, Result
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     )
     from replicate_job.wire.webhook import verify_webhook
 
-__version__ = "0.1.0"
+
 __all__ = [
     "AsyncTextStream",
     "Job",

@@ -1,4 +1,4 @@
-"""What to run, and what came back. Plain frozen values without I/O."""
+"""What to run, and its result. Frozen values without I/O."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from replicate_job.errors import PredictionCanceledError, PredictionFailedError,
 FUNCTION = "replicate_run_prediction"
 """The one function that a job file can name here."""
 EVENTS = ("start", "output", "logs", "completed")
-"""What a webhook can be sent for: the words of ``webhook_events_filter``."""
+"""The events that a webhook can report: the values of ``webhook_events_filter``."""
 
 
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A model, its input, and how long to wait. Field names are those of a ``run.xs`` file.
 
     ``model`` is ``owner/name``, ``owner/name:version``, a bare version id (64 hex digits) or
-    ``deployments/owner/name``. ``poll_interval`` is in seconds; times ``max_poll_attempts`` it is the
-    waiting budget. ``cancel_after`` is the API's ``Cancel-After`` (``30``, ``90s``, ``5m``, ``1h30m``).
-    ``allow_unknown`` sends inputs that the model's schema does not name. ``env`` names environment variables that
-    must be set. A ``pathlib.Path`` anywhere in ``input_data``
-    is a local file to send.
+    ``deployments/owner/name``. A ``pathlib.Path`` anywhere in ``input_data`` is a local file to send.
+    ``poll_interval`` is in seconds; multiplied by ``max_poll_attempts`` it is the time to wait. ``cancel_after`` is the
+    API's ``Cancel-After`` (``30``, ``90s``, ``5m``, ``1h30m``). ``allow_unknown`` sends inputs that the model's schema
+    does not name. ``env`` names environment variables that must be set.
     """
 
     model: str
@@ -45,16 +44,16 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """A prediction as it was last seen, in the ten fields of the seed's response, and the files kept.
+    """A prediction as it was last seen, in the ten fields of the original run job's response, and the saved files.
 
     ``created_at`` and ``completed_at`` are ISO 8601 as the API wrote them; ``metrics`` holds seconds
     (``predict_time``, ``total_time``). ``files`` is empty where nothing was saved. ``key`` is the job's
-    name in the journal. ``sent`` names the local files of the input by their place in it, as
+    name in the journal. ``sent`` maps the place of each local file in the input to its name:
     ``{"images[1]": "cat.png"}``.
 
-    In a batch, ``line`` is the row's (from 1), and ``problem`` says what kept the row from a result that can be used:
-    with the status ``error`` no prediction is known (then ``prediction_id`` is empty), with another the outputs could
-    not be kept.
+    In a batch, ``line`` is the row's line (from 1), and ``problem`` says why the row has no usable result. With the
+    status ``error`` no prediction is known, and ``prediction_id`` is empty; with any other the outputs could not be
+    saved.
     """
 
     prediction_id: str
@@ -75,9 +74,9 @@ class Result(msgspec.Struct, frozen=True):
     sent: dict[str, str] = {}
 
     def to_dict(self) -> dict[str, Any]:
-        """The ten fields in the seed's order, and ``files`` as strings where files were saved.
+        """The ten fields in the original run job's order, and ``files`` as strings where files were saved.
 
-        Of a row of a batch, ``line``, ``key`` and ``problem`` too.
+        For a row of a batch also ``line``, ``key`` and ``problem``.
         """
         response = {name: getattr(self, name) for name in self.__struct_fields__[:10]}
         if self.files:
@@ -104,8 +103,14 @@ class Result(msgspec.Struct, frozen=True):
                 raise PredictionCanceledError(f"prediction {self.prediction_id} was {self.status}", self)
         raise PredictionUnfinishedError(f"prediction {self.prediction_id} is still {self.status}", self)
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:  # noqa: ARG002 - IPython's signature
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:  # noqa: ARG002 - IPython's signature
         from replicate_job.notebook import mimebundle  # noqa: PLC0415 - only a notebook pays for it
 
-        bundle: dict[str, Any] = mimebundle(self)
-        return bundle
+        return mimebundle(
+            f"prediction {self.prediction_id} {self.status}",
+            self.output,
+            self.files,
+            error=self.error,
+            has_succeeded=self.status == "succeeded",
+            api=self.urls.get("get", ""),
+        )

@@ -1,4 +1,4 @@
-"""How a Result looks in a notebook."""
+"""How a Result is displayed in a notebook."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from replicate_job.wire import data_url
 from replicate_job.wire.media import media_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from replicate_job.job import Result
+    from collections.abc import Iterator, Sequence
 
 INLINE = 10 * 1000**2
-"""Bytes of files that one Result may put into a notebook; what is beyond is named instead."""
+"""Bytes of files that one Result may embed in a notebook; further files are only named."""
 
 _TEXT = 100_000  # characters of text output shown
 _PLAIN = 200  # characters of the one line
@@ -28,19 +26,21 @@ _PLAYED = {
 }
 
 
-def mimebundle(result: Result) -> dict[str, str]:
-    """``text/html`` with the images, sounds, videos and text of a Result, and ``text/plain``, one line.
+def mimebundle(  # noqa: PLR0913 - what it shows of a Result
+    title: str, output: Any, files: Sequence[Path], *, error: Any, has_succeeded: bool, api: str
+) -> dict[str, str]:
+    """``text/html`` with the images, sounds, videos and text of an output, and ``text/plain``, one line from ``title``.
 
-    Saved files are embedded, ``INLINE`` bytes in all; where nothing was saved, the output's own URLs are shown, as long
-    as they live. Everything that came from a model is escaped. A file that is gone is only named.
+    The saved ``files`` are embedded, up to ``INLINE`` bytes in all; a missing file is only named. Without saved files
+    the URLs of the output are shown. Everything that came from a model is escaped. ``api`` is a URL of the API: a local
+    run has its files at the same origin.
     """
-    # A local run's files lie at the API's own origin.
-    origin = "{0.scheme}://{0.netloc}".format(urlsplit(result.urls.get("get", "")))
-    words = as_text(result.output, origin=origin)
-    plain = _line(result, words)
-    shown = list(_saved(result.files) if result.files else _remote(result.output, origin))
+    origin = "{0.scheme}://{0.netloc}".format(urlsplit(api))
+    words = as_text(output, origin=origin)
+    plain = _line(title, error or ", ".join(map(str, files)) or words)
+    shown = list(_saved(files) if files else _remote(output, origin))
     parts = []
-    if result.status != "succeeded" or not (words or shown):
+    if not has_succeeded or not (words or shown):
         parts.append(f"<div>{escape(plain)}</div>")
     if words:
         cut = words if len(words) <= _TEXT else words[:_TEXT] + "…"
@@ -49,37 +49,30 @@ def mimebundle(result: Result) -> dict[str, str]:
     return {"text/plain": plain, "text/html": "\n".join(parts)}
 
 
-def _line(result: Result, words: str | None) -> str:
-    line = f"prediction {result.prediction_id} {result.status}"
-    if result.error:
-        line += f": {result.error}"
-    elif result.files:
-        line += f": {', '.join(map(str, result.files))}"
-    elif words:
-        line += f": {words}"
-    line = " ".join(line.split())
+def _line(title: str, detail: Any) -> str:
+    line = " ".join((f"{title}: {detail}" if detail else title).split())
     return line if len(line) <= _PLAIN else line[: _PLAIN - 1] + "…"
 
 
-def _saved(files: tuple[Path, ...]) -> Iterator[str]:
-    left = INLINE
+def _saved(files: Sequence[Path]) -> Iterator[str]:
+    room = INLINE
     for path in map(Path, files):
         kind = media_type(path.name)
         try:
             size = path.stat().st_size
-            content = path.read_bytes() if size <= left and _player(kind) else None
+            content = path.read_bytes() if size <= room and _player(kind) else None
         except OSError:
             yield f"{escape(str(path))} (no longer there)"
             continue
         if content is None:
             yield f"{escape(str(path))} ({size:,} bytes)"
         else:
-            left -= size
+            room -= size
             yield _show(kind, data_url.encode(kind, content), path.name)
 
 
 def _remote(output: Any, origin: str) -> Iterator[str]:
-    left = INLINE
+    room = INLINE
     for file in find_files(output, origin=origin):
         if file.url[:5].lower() != "data:":
             yield _show(media_type(urlsplit(file.url).path), file.url, file.url)
@@ -88,10 +81,10 @@ def _remote(output: Any, origin: str) -> Iterator[str]:
             kind, content = data_url.decode(file.url)
         except ValueError:
             continue
-        if len(content) > left:
+        if len(content) > room:
             yield f"{escape(kind)} ({len(content):,} bytes)"
         else:
-            left -= len(content)
+            room -= len(content)
             yield _show(kind, data_url.encode(kind, content), kind)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from replicate_job.terminal import plain
@@ -12,7 +13,7 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _PACES = ((1, "a second"), (_MINUTE, "a minute"), (_HOUR, "an hour"), (_DAY, "a day"))
 _LEGIBLE = 2  # a pace below it is told for a longer time
 _LONGEST = 1e9  # seconds, which is 31 years
-_SMALL = 10  # below it, one digit behind the point says something
+_SMALL = 10  # below it, one digit behind the point is shown
 
 
 def duration(seconds: float) -> str:
@@ -29,6 +30,23 @@ def duration(seconds: float) -> str:
             many, rest = divmod(whole, unit)
             return f"{many}{name} {rest // below}{its_name}" if rest // below else f"{many}{name}"
     return f"{whole} s"
+
+
+def roughly(seconds: float) -> str:
+    """A duration that is a guess, rounded up: ``40 s``, ``15 min``, ``1h 02m``."""
+    fives = max(1, math.ceil(seconds / 5)) * 5
+    if fives < _MINUTE:
+        return f"{fives} s"
+    hours, minutes = divmod(math.ceil(seconds / _MINUTE), 60)
+    return f"{hours:,}h {minutes:02}m" if hours else f"{minutes} min"
+
+
+def rate(pace: float) -> str:
+    """A pace (of 1 a second) in short: ``598/min``, ``4.2/min``, ``24/h``."""
+    per_minute = pace * _MINUTE
+    if per_minute >= _SMALL:
+        return f"{per_minute:,.0f}/min"
+    return f"{per_minute:.1f}/min" if per_minute >= 1 else f"{per_minute * 60:.0f}/h"
 
 
 def size(number: int) -> str:

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import urlsplit
 
-from replicate_job import __version__
 from replicate_job.aio import check_threads
 from replicate_job.api.client import Client
 from replicate_job.api.transport import Transport, normalize
@@ -21,6 +20,7 @@ from replicate_job.journal.writer import is_readable_by_others
 from replicate_job.outputs.http import HttpFetch
 from replicate_job.outputs.reach import Reach
 from replicate_job.settings import TOKEN, Settings, check_environment
+from replicate_job.version import __version__
 
 LOCAL = "local"
 CREATE_RATE, OTHER_RATE = 600 / 60, 3000 / 60

@@ -1,4 +1,4 @@
-"""The client's bucket against simulated servers, in virtual time: a run of minutes takes milliseconds."""
+"""The client's rate limit against simulated servers, in virtual time: a run of minutes takes milliseconds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicate_job.api.ratelimit import LONGEST, MARGIN, Bucket, Ticket, parse_rate
+from replicate_job.api.ratelimit import LONGEST, MARGIN, RateLimit, Slot, parse_rate
 from replicate_job.serving import rate as serving
 
 
@@ -102,8 +102,8 @@ IN_FLIGHT = 64
 class Simulation:
     """Senders that always have something to send. An answer takes 5 to 500 ms, a sleep ends up to 2 ms late."""
 
-    def __init__(self, bucket: Bucket, server: Server, spoken: Spoken = math.ceil, *, seed: int = 1) -> None:
-        self.bucket, self.server, self.spoken, self.past = bucket, server, spoken, Past()
+    def __init__(self, limit: RateLimit, server: Server, spoken: Spoken = math.ceil, *, seed: int = 1) -> None:
+        self.limit, self.server, self.spoken, self.past = limit, server, spoken, Past()
         self._random = random.Random(seed)  # noqa: S311 - repeatable, not secret
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = itertools.count()
@@ -127,16 +127,16 @@ class Simulation:
 
     def _send(self, now: float) -> None:
         while not self._asleep and self._flying < IN_FLIGHT:
-            if wait := self.bucket.wait(now):
+            if wait := self.limit.wait(now):
                 assert 0 < wait < math.inf
                 self._asleep = True
                 self._at(now + wait + self._random.uniform(0, 0.002), self._wake)
                 return
-            ticket = self.bucket.take(now)
-            self.past.fastest = max(self.past.fastest, self.bucket.pace or math.inf)
+            slot = self.limit.take(now)
+            self.past.fastest = max(self.past.fastest, self.limit.pace or math.inf)
             self.past.sent.append(now)
             self._flying += 1
-            self._at(now + self._random.uniform(0.001, 0.003), partial(self._arrive, ticket))
+            self._at(now + self._random.uniform(0.001, 0.003), partial(self._arrive, slot))
 
     def _limit(self, per_second: float, _: float) -> None:
         self.server.per_second = per_second
@@ -144,18 +144,18 @@ class Simulation:
     def _wake(self, _: float) -> None:
         self._asleep = False
 
-    def _arrive(self, ticket: Ticket, now: float) -> None:
+    def _arrive(self, slot: Slot, now: float) -> None:
         wait = self.server.take(now)
         (self.past.refused if wait else self.past.passed).append(now)
-        answered = max(now, ticket.sent + self._random.uniform(0.005, 0.5))
-        self._at(answered, partial(self._answer, ticket, wait))
+        answered = max(now, slot.sent + self._random.uniform(0.005, 0.5))
+        self._at(answered, partial(self._answer, slot, wait))
 
-    def _answer(self, ticket: Ticket, wait: float, now: float) -> None:
+    def _answer(self, slot: Slot, wait: float, now: float) -> None:
         self._flying -= 1
         if wait:
-            self.bucket.throttled(ticket, now, self.spoken(wait))
+            self.limit.throttled(slot, now, self.spoken(wait))
         else:
-            self.bucket.accepted(ticket, now)
+            self.limit.accepted(slot, now)
 
 
 def server(name: str, per_minute: float) -> Server:
@@ -183,7 +183,7 @@ told = pytest.mark.parametrize("spoken", [SPOKEN["whole"], SPOKEN["exact"]], ids
 @kinds
 @spoken
 def test_the_right_rate_is_used_from_the_first_second_on(kind: str, spoken: Spoken) -> None:
-    past = Simulation(Bucket(10.0), server(kind, 600), spoken).run(rows=2000)
+    past = Simulation(RateLimit(10.0), server(kind, 600), spoken).run(rows=2000)
     assert past.efficiency(10) >= 0.95
     assert len(past.refused) <= (0 if kind[-2:] != " 1" else 8)
 
@@ -191,7 +191,7 @@ def test_the_right_rate_is_used_from_the_first_second_on(kind: str, spoken: Spok
 @pytest.mark.parametrize("kind", ["debt 1", "plain 1"])
 @told
 def test_low_credit_costs_one_token_to_learn(kind: str, spoken: Spoken) -> None:
-    past = Simulation(Bucket(10.0), server(kind, 6), spoken).run(rows=12)
+    past = Simulation(RateLimit(10.0), server(kind, 6), spoken).run(rows=12)
     assert past.passed[-1] <= 1.05 * (110 + 10)
     assert len(past.refused) <= 4 + 2
 
@@ -199,7 +199,7 @@ def test_low_credit_costs_one_token_to_learn(kind: str, spoken: Spoken) -> None:
 @pytest.mark.parametrize("kind", ["debt 1", "plain 1"])
 @told
 def test_at_low_credit_probes_are_rare(kind: str, spoken: Spoken) -> None:
-    past = Simulation(Bucket(10.0), server(kind, 6), spoken).run(until=6 * 3600)
+    past = Simulation(RateLimit(10.0), server(kind, 6), spoken).run(until=6 * 3600)
     assert past.efficiency(0.1, 60) >= 0.95
     assert past.refusals(60) < 0.01
 
@@ -209,7 +209,7 @@ def test_at_low_credit_probes_are_rare(kind: str, spoken: Spoken) -> None:
 @told
 def test_an_unknown_limit_is_learned_and_kept(kind: str, per_minute: int, spoken: Spoken) -> None:
     allowed = min(10, per_minute / 60)
-    past = Simulation(Bucket(10.0), server(kind, per_minute), spoken).run(rows=int(600 * allowed + 800))
+    past = Simulation(RateLimit(10.0), server(kind, per_minute), spoken).run(rows=int(600 * allowed + 800))
     start = 150 if kind in MINUTES else 60
     assert past.efficiency(allowed, start) >= 0.95
     assert past.refusals(start) < 0.01
@@ -219,7 +219,7 @@ def test_an_unknown_limit_is_learned_and_kept(kind: str, per_minute: int, spoken
 @pytest.mark.parametrize("per_minute", [60, 120, 300])
 @kinds
 def test_a_server_that_does_not_say_how_long_costs_more(kind: str, per_minute: int) -> None:
-    past = Simulation(Bucket(10.0), server(kind, per_minute), SPOKEN["silent"]).run(rows=10 * per_minute + 800)
+    past = Simulation(RateLimit(10.0), server(kind, per_minute), SPOKEN["silent"]).run(rows=10 * per_minute + 800)
     start = 150 if kind in MINUTES else 60
     assert past.efficiency(per_minute / 60, start) >= (0.7 if kind in MINUTES else 0.9)
     assert past.refusals(start) < 0.02
@@ -228,14 +228,14 @@ def test_a_server_that_does_not_say_how_long_costs_more(kind: str, per_minute: i
 @pytest.mark.parametrize("kind", [kind for kind in BUCKETS if kind[-2:] != " 1"])
 @told
 def test_a_limit_that_falls_is_learned_in_a_few_requests(kind: str, spoken: Spoken) -> None:
-    past = Simulation(Bucket(10.0), server(kind, 600), spoken).run(until=190, limits=[(40, 2)])
+    past = Simulation(RateLimit(10.0), server(kind, 600), spoken).run(until=190, limits=[(40, 2)])
     assert len(past.passed) >= 0.95 * (400 + 300)
     assert len(past.refused) <= 20
 
 
 @pytest.mark.parametrize(("kind", "low"), [("debt 10", 2.0), ("plain 10", 2.0), ("debt 1", 0.1), ("plain 1", 0.1)])
 def test_a_limit_that_rises_again_is_found_by_probing(kind: str, low: float) -> None:
-    past = Simulation(Bucket(10.0), server(kind, 600)).run(until=3 * 3600, limits=[(60, low), (3600, 10)])
+    past = Simulation(RateLimit(10.0), server(kind, 600)).run(until=3 * 3600, limits=[(60, low), (3600, 10)])
     assert sum(time > 3 * 3600 - 60 for time in past.passed) >= 0.95 * 600
     assert past.refusals(120) < 0.01
 
@@ -243,81 +243,81 @@ def test_a_limit_that_rises_again_is_found_by_probing(kind: str, low: float) -> 
 @kinds
 @told
 def test_without_a_rate_the_limit_is_found(kind: str, spoken: Spoken) -> None:
-    past = Simulation(Bucket(None), server(kind, 600), spoken).run(rows=6000)
+    past = Simulation(RateLimit(None), server(kind, 600), spoken).run(rows=6000)
     assert past.efficiency(10, 180) >= 0.9
     assert past.refusals(180) < 0.01
 
 
 def test_without_a_rate_and_a_429_there_is_no_limit() -> None:
-    bucket = Bucket(None)
+    limit = RateLimit(None)
     for _ in range(1000):
-        assert bucket.wait(1.0) == 0
-        bucket.accepted(bucket.take(1.0), 1.0)
-    assert bucket.pace is None
-    assert bucket.paused(1.0) == 0
+        assert limit.wait(1.0) == 0
+        limit.accepted(limit.take(1.0), 1.0)
+    assert limit.pace is None
+    assert limit.paused(1.0) == 0
 
 
 @pytest.mark.parametrize("rate", [None, 10.0])
 def test_refusals_of_what_was_in_flight_are_one_lesson_and_at_most_a_longer_pause(rate: float | None) -> None:
-    bucket = Bucket(rate, burst=64)
-    tickets = [bucket.take(0.0) for _ in range(64)]
-    bucket.throttled(tickets[20], 0.1, 2)
-    pace = bucket.pace
-    for ticket in tickets[21:]:
-        bucket.throttled(ticket, 0.2, 3)
-        bucket.throttled(ticket, 0.2, 1)
-    for ticket in tickets[:20]:
-        bucket.accepted(ticket, 0.3)
-    assert bucket.pace == pace
-    assert bucket.paused(0.2) == pytest.approx(3.0)
-    assert bucket.wait(0.2) == pytest.approx(3.0)
+    limit = RateLimit(rate, burst=64)
+    slots = [limit.take(0.0) for _ in range(64)]
+    limit.throttled(slots[20], 0.1, 2)
+    pace = limit.pace
+    for slot in slots[21:]:
+        limit.throttled(slot, 0.2, 3)
+        limit.throttled(slot, 0.2, 1)
+    for slot in slots[:20]:
+        limit.accepted(slot, 0.3)
+    assert limit.pace == pace
+    assert limit.paused(0.2) == pytest.approx(3.0)
+    assert limit.wait(0.2) == pytest.approx(3.0)
 
 
 def test_a_late_refusal_does_not_bring_the_next_request_forward() -> None:
-    bucket = Bucket(10.0)
-    first, late = bucket.take(0.0), bucket.take(0.0)
-    bucket.throttled(first, 0.1, 20)
-    bucket.accepted(bucket.take(20.1), 20.2)
-    assert bucket.wait(20.2) > 9
-    bucket.throttled(late, 20.3, 1)
-    assert bucket.wait(20.3) > 9
+    limit = RateLimit(10.0)
+    first, late = limit.take(0.0), limit.take(0.0)
+    limit.throttled(first, 0.1, 20)
+    limit.accepted(limit.take(20.1), 20.2)
+    assert limit.wait(20.2) > 9
+    limit.throttled(late, 20.3, 1)
+    assert limit.wait(20.3) > 9
 
 
 def test_answers_to_requests_from_before_a_step_do_not_make_another() -> None:
-    bucket = Bucket(1000.0)
-    bucket.throttled(bucket.take(0.0), 0.1, 20)
-    pace = bucket.pace
+    limit = RateLimit(1000.0)
+    limit.throttled(limit.take(0.0), 0.1, 20)
+    pace = limit.pace
     assert pace is not None
-    for ticket in [bucket.take(21.0) for _ in range(5000)]:
-        bucket.accepted(ticket, 22.0)
-    assert pace < (bucket.pace or 0) <= 1.25 * pace
+    for slot in [limit.take(21.0) for _ in range(5000)]:
+        limit.accepted(slot, 22.0)
+    assert pace < (limit.pace or 0) <= 1.25 * pace
 
 
 def test_a_wait_that_floats_or_a_timer_end_a_moment_early_is_over() -> None:
-    bucket = Bucket(10.0, burst=1)
-    bucket.take(3.3)
-    assert bucket.wait(3.3 + bucket.wait(3.3) - 1e-7) == 0
+    limit = RateLimit(10.0, burst=1)
+    limit.take(3.3)
+    assert limit.wait(3.3 + limit.wait(3.3) - 1e-7) == 0
 
 
 @pytest.mark.parametrize("kind", ["debt 1", "plain 1"])
 def test_a_limit_that_falls_late_is_found_as_soon_as_one_that_falls_early(kind: str) -> None:
-    past = Simulation(Bucket(10.0), server(kind, 300)).run(until=2400, limits=[(2000, 1)])
+    past = Simulation(RateLimit(10.0), server(kind, 300)).run(until=2400, limits=[(2000, 1)])
     assert past.efficiency(1, 2000) >= 0.8
 
 
 @pytest.mark.parametrize("kind", ["debt 1", "plain 1", "debt 10", "plain 10"])
 def test_credit_that_runs_out_is_noticed_within_two_minutes(kind: str) -> None:
-    past = Simulation(Bucket(10.0), server(kind, 600)).run(until=660, limits=[(60, 0.1)])
+    past = Simulation(RateLimit(10.0), server(kind, 600)).run(until=660, limits=[(60, 0.1)])
     assert past.efficiency(0.1, 180) >= 0.9
     assert past.refusals(180) < 0.05
 
 
 @pytest.mark.parametrize("nonsense", [-5, -math.inf, math.nan, math.inf, 7 * 86400, 1e300, 0])
 def test_nonsense_about_when_to_come_back_is_bounded_and_survived(nonsense: float) -> None:
-    bucket = Bucket(10.0)
-    bucket.throttled(bucket.take(0.0), 0.1, nonsense)
-    assert 0 < bucket.wait(0.1) <= LONGEST
-    past = Simulation(bucket, server("debt 10", 600)).run(rows=1000)
+    limit = RateLimit(10.0)
+    limit.throttled(limit.take(0.0), 0.1, nonsense)
+    assert 0 < limit.wait(0.1) <= LONGEST
+    past = Simulation(limit, server("debt 10", 600)).run(rows=1000)
     assert past.passed[-1] - past.passed[0] < 1.1 * 1000 / 10
 
 
@@ -329,22 +329,22 @@ def test_a_server_that_refuses_everything_is_asked_ever_more_rarely(nonsense: fl
         def take(self, _: float) -> float:
             return 1.0
 
-    past = Simulation(Bucket(10.0), Never(), lambda _: nonsense).run(until=7200)
+    past = Simulation(RateLimit(10.0), Never(), lambda _: nonsense).run(until=7200)
     assert len(past.refused) < 150
     assert past.refused[-1] > 6000
 
 
 def test_after_idling_what_passed_before_says_nothing_about_the_limit() -> None:
-    bucket = Bucket(10.0)
-    bucket.accepted(bucket.take(0.0), 0.1)
-    past = Simulation(bucket, server("plain 60", 300)).run(rows=5)
+    limit = RateLimit(10.0)
+    limit.accepted(limit.take(0.0), 0.1)
+    past = Simulation(limit, server("plain 60", 300)).run(rows=5)
     assert len(past.passed) == 5
     for number in range(20):
-        now = 5000 + bucket.wait(5000 + number) + number
-        bucket.accepted(bucket.take(now), now)
-    bucket.throttled(bucket.take(5021.0), 5021.1, 3)
-    assert bucket.pace is not None
-    assert bucket.pace > 0.5
+        now = 5000 + limit.wait(5000 + number) + number
+        limit.accepted(limit.take(now), now)
+    limit.throttled(limit.take(5021.0), 5021.1, 3)
+    assert limit.pace is not None
+    assert limit.pace > 0.5
 
 
 @settings(deadline=None, max_examples=60)
@@ -360,7 +360,7 @@ def test_no_window_holds_more_than_the_pace_and_a_burst(  # noqa: PLR0913, PLR09
     rate: float | None, burst: float, per_minute: float, kind: str, seed: int, asked: float | None
 ) -> None:
     says: Spoken = math.ceil if asked is None else lambda wait: random.Random(wait).choice([asked, wait, None])  # noqa: S311 - repeatable, not secret
-    simulation = Simulation(Bucket(rate, burst=burst), server(kind, per_minute), says, seed=seed)
+    simulation = Simulation(RateLimit(rate, burst=burst), server(kind, per_minute), says, seed=seed)
     sent = simulation.run(rows=300, until=5000).sent
     assert sent
     for first, start in enumerate(sent if rate else []):
@@ -378,19 +378,19 @@ def test_no_window_holds_more_than_the_pace_and_a_burst(  # noqa: PLR0913, PLR09
 def test_after_the_wait_a_request_may_be_sent(
     rate: float | None, start: float, steps: list[tuple[str, float | None, float]]
 ) -> None:
-    bucket, now = Bucket(rate), start
+    limit, now = RateLimit(rate), start
     for answer, asked, later in steps:
-        wait = bucket.wait(now)
+        wait = limit.wait(now)
         assert 0 <= wait <= max(LONGEST, 1 / (rate or 1) / MARGIN) + 1
-        assert bucket.paused(now) >= 0
+        assert limit.paused(now) >= 0
         now += wait
-        assert bucket.wait(now) == 0
-        ticket = bucket.take(now)
+        assert limit.wait(now) == 0
+        slot = limit.take(now)
         if answer == "ok":
-            bucket.accepted(ticket, now + 0.1)
+            limit.accepted(slot, now + 0.1)
         else:
-            bucket.throttled(ticket, now + 0.1, asked)
-        assert bucket.pace is None or 0 < bucket.pace < math.inf
+            limit.throttled(slot, now + 0.1, asked)
+        assert limit.pace is None or 0 < limit.pace < math.inf
         now += later
 
 

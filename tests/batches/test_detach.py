@@ -15,7 +15,7 @@ from replicate_job.batches import detach as module
 from replicate_job.batches.detach import detach
 from replicate_job.flow.context import Context, moment
 from replicate_job.job import Job
-from replicate_job.journal.entry import Request
+from replicate_job.journal.entry import CreateRequest
 from replicate_job.testing import Script, ScriptedAPI
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target
@@ -25,8 +25,8 @@ PATH = "/models/acme/private/predictions"
 FOREVER = Script(duration=math.inf)
 
 
-def request(number: int) -> Request:
-    return Request(Target("model", "acme", "private"), PATH, b'{"input":{"n":%d}}' % number)
+def request(number: int) -> CreateRequest:
+    return CreateRequest(Target("model", "acme", "private"), PATH, b'{"input":{"n":%d}}' % number)
 
 
 async def begin(context: Context, number: int, *, sent: bool = True, answered: bool = False) -> str:
@@ -34,7 +34,7 @@ async def begin(context: Context, number: int, *, sent: bool = True, answered: b
     key, job = f"b/{number}", Job("acme/private", {"n": number})
     claim = await context.journal.claim(key, context.api, job, None, request=request(number), sent=moment(context))
     if sent:
-        await context.client.turn()
+        await context.client.take_slot()
         prediction = await context.client.create_prediction(PATH, request(number).body)
         if answered:
             await context.journal.created(claim, prediction)

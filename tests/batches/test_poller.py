@@ -27,7 +27,7 @@ async def create(context: Context, count: int, *, together: int = 32) -> list[Pr
 
     async def one(number: int) -> Prediction:
         async with gate:
-            await context.client.turn()
+            await context.client.take_slot()
             body = b'{"input":{"n":%d}}' % number
             return await context.client.create_prediction("/models/acme/private/predictions", body)
 

@@ -347,7 +347,7 @@ async def test_rows_of_one_name_are_not_created_either_once_it_is_stopped(connec
         given = [Row(line, {"n": 0 if line == 1 else 1, "id": 0 if line == 1 else 1}) for line in range(1, 5)]
         async with connect(api, rate=1) as context:
             for _ in range(5):
-                await context.client.turn()  # the burst is spent: a create a second
+                await context.client.take_slot()  # the burst is spent: a create a second
             drive = make(context, fail_fast=True, id_column="id")
             results = await run(drive, given)
     assert drive.stopped

@@ -33,7 +33,7 @@ from replicate_job.outputs.reach import Reach
 if TYPE_CHECKING:
     from replicate_job.api.transport import Guard
     from replicate_job.clock import Moment
-    from replicate_job.journal.entry import Claim, Request
+    from replicate_job.journal.entry import Claim, CreateRequest
     from replicate_job.wire.prediction import Prediction
 
 LEASE = 0.5
@@ -53,7 +53,7 @@ class StoppingJournal(SQLiteJournal):
         stop("claimed")
         return claim
 
-    async def intend(self, claim: Claim, request: Request, sent: Moment) -> Claim:
+    async def intend(self, claim: Claim, request: CreateRequest, sent: Moment) -> Claim:
         intended = await super().intend(claim, request, sent)
         stop("intended")
         return intended

@@ -18,13 +18,13 @@ from replicate_job.flow.job_run import Ask
 from replicate_job.flow.run import run_job
 from replicate_job.flow.take_over import take_over
 from replicate_job.job import Job
-from replicate_job.journal.entry import Request
+from replicate_job.journal.entry import CreateRequest
 from replicate_job.testing import Script, ScriptedAPI, Stream
 from replicate_job.wire.target import Target
 
 Connect = Callable[..., AbstractAsyncContextManager[Context]]
 JOB = Job("acme/private", {"n": 1}, poll_interval=0.05, max_poll_attempts=400)
-REQUEST = Request(Target("model", "acme", "private"), "/models/acme/private/predictions", b'{"input":{"n":1}}')
+REQUEST = CreateRequest(Target("model", "acme", "private"), "/models/acme/private/predictions", b'{"input":{"n":1}}')
 ENDLESS = Script(duration=math.inf, output="x")
 
 

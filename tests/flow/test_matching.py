@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from replicate_job.flow.matching import Verdict, judge
 from replicate_job.inputs.secrets import REDACTED
-from replicate_job.journal.entry import Request
+from replicate_job.journal.entry import CreateRequest
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import parse_target
 
@@ -24,13 +24,13 @@ HI = "8f434346648f6b96df89dda901c5176b10a6d83961dd3c1ac88b59b2dc327aa4"
 
 def make_request(
     target: str = "acme/private", given: Any = None, version: str = "", secrets: tuple[str, ...] = ()
-) -> Request:
+) -> CreateRequest:
     body = {"input": {"n": 1} if given is None else given} | ({"version": version} if version else {})
     named = parse_target(target)
-    return Request(named, "/predictions", msgspec.json.encode(body), secrets=secrets)
+    return CreateRequest(named, "/predictions", msgspec.json.encode(body), secrets=secrets)
 
 
-def verdict(request: Request, prediction: dict[str, Any], content: str | None = None) -> Verdict:
+def verdict(request: CreateRequest, prediction: dict[str, Any], content: str | None = None) -> Verdict:
     whole = {"id": "x", "status": "starting", "input": {"n": 1}} | prediction
 
     async def read(_url: str, _longest: int) -> str | None:
@@ -72,7 +72,7 @@ def same_input(sent: Any, listed: Any) -> bool:
     ],
 )  # fmt: skip
 def test_which_predictions_a_request_can_have_made(
-    request_: Request, prediction: dict[str, Any], expected: Verdict
+    request_: CreateRequest, prediction: dict[str, Any], expected: Verdict
 ) -> None:
     assert verdict(request_, prediction) == expected
 

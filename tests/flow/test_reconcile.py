@@ -19,7 +19,7 @@ from replicate_job.flow.job_run import Ask
 from replicate_job.flow.reconcile import reconcile
 from replicate_job.flow.run import run_job
 from replicate_job.job import Job
-from replicate_job.journal.entry import Claim, Request
+from replicate_job.journal.entry import Claim, CreateRequest
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.testing import Answer, Fault, Script, ScriptedAPI
 from replicate_job.wire.prediction import Prediction
@@ -31,14 +31,14 @@ VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
 SHIFT = 3 * 3600.0
 
 
-def make_request(target: str = "acme/private", given: Any = None, version: str = "") -> Request:
+def make_request(target: str = "acme/private", given: Any = None, version: str = "") -> CreateRequest:
     body = {"input": {"n": 1} if given is None else given} | ({"version": version} if version else {})
     named = parse_target(target)
     place = {"deployment": f"/deployments/{named.slug}", "model": f"/models/{named.slug}"}.get(named.kind, "")
-    return Request(named, f"{place}/predictions", msgspec.json.encode(body))
+    return CreateRequest(named, f"{place}/predictions", msgspec.json.encode(body))
 
 
-async def intended(context: Context, key: str, request: Request, *, send: bool = True) -> Claim:
+async def intended(context: Context, key: str, request: CreateRequest, *, send: bool = True) -> Claim:
     """A claim on a job whose create is out; its answer never came. ``send`` says whether it arrived."""
     claim = await context.journal.claim(key, context.api, JOB, None)
     claim = await context.journal.intend(claim, request, moment(context))

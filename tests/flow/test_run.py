@@ -29,14 +29,14 @@ from replicate_job.flow.context import Context, moment
 from replicate_job.flow.job_run import Ask
 from replicate_job.flow.run import run_job
 from replicate_job.job import Job
-from replicate_job.journal.entry import Claim, Request
+from replicate_job.journal.entry import Claim, CreateRequest
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.testing import OutputFile, Script, ScriptedAPI, ScriptedModel
 from replicate_job.wire.target import Target
 
 Connect = Callable[..., AbstractAsyncContextManager[Context]]
 JOB = Job("acme/private", {"n": 1}, poll_interval=0.05, max_poll_attempts=400)
-REQUEST = Request(Target("model", "acme", "private"), "/models/acme/private/predictions", b'{"input":{"n":1}}')
+REQUEST = CreateRequest(Target("model", "acme", "private"), "/models/acme/private/predictions", b'{"input":{"n":1}}')
 
 
 async def run(context: Context, key: str = "job", job: Job = JOB, **how: Any) -> Any:

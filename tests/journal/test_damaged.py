@@ -10,13 +10,13 @@ import pytest
 
 from replicate_job.errors import DamagedError
 from replicate_job.job import Job
-from replicate_job.journal.entry import Request
+from replicate_job.journal.entry import CreateRequest
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target
 
 API = "https://api"
-REQUEST = Request(Target("model", "a", "b"), "/models/a/b/predictions", b'{"input":{}}')
+REQUEST = CreateRequest(Target("model", "a", "b"), "/models/a/b/predictions", b'{"input":{}}')
 DAMAGES: dict[str, list[Any]] = {
     "job": ["", "{", "[]", '{"model": 1}', '{"model":"a/b","input_data":' + '{"a":' * 2000 + "1" + "}" * 2000 + "}"],
     "request": [

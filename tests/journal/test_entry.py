@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from replicate_job.errors import JobError
 from replicate_job.job import Job
-from replicate_job.journal.entry import Request, decode_job, encode_job, fingerprint
+from replicate_job.journal.entry import CreateRequest, decode_job, encode_job, fingerprint
 from replicate_job.wire.target import Target
 
 _NAMES = st.text(max_size=5) | st.sampled_from(["replicate-job:file", "replicate-job:file!", "replicate-job:file!!"])
@@ -22,7 +22,9 @@ _VALUES = st.recursive(
     max_leaves=8,
 )  # fmt: skip
 _INPUTS = st.dictionaries(_NAMES, _VALUES, max_size=4)
-REQUEST = Request(Target("version", version="a" * 64), "/predictions", b'{"input":{"n":1},"version":"x/y:abc"}', "5m")
+REQUEST = CreateRequest(
+    Target("version", version="a" * 64), "/predictions", b'{"input":{"n":1},"version":"x/y:abc"}', "5m"
+)
 
 
 @given(_INPUTS, st.booleans(), st.none() | st.just("5m"))
@@ -61,4 +63,4 @@ def test_what_is_no_json_is_named(value: Any) -> None:
 
 def test_a_request_knows_its_input_and_version_and_is_kept_whole() -> None:
     assert (REQUEST.input, REQUEST.version) == ({"n": 1}, "abc")
-    assert msgspec.json.decode(msgspec.json.encode(REQUEST), type=Request) == REQUEST
+    assert msgspec.json.decode(msgspec.json.encode(REQUEST), type=CreateRequest) == REQUEST

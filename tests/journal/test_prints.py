@@ -8,15 +8,17 @@ import msgspec
 import pytest
 
 from replicate_job.job import Job
-from replicate_job.journal.entry import Request
+from replicate_job.journal.entry import CreateRequest
 from replicate_job.journal.prints import print_job, print_request
 from replicate_job.wire.target import Target
 
 KEY = b"key"
 
 
-def request(given: dict[str, Any], *, path: str = "/models/a/b/predictions", secrets: tuple[str, ...] = ()) -> Request:
-    return Request(Target("model", "a", "b"), path, msgspec.json.encode({"input": given}), secrets=secrets)
+def request(
+    given: dict[str, Any], *, path: str = "/models/a/b/predictions", secrets: tuple[str, ...] = ()
+) -> CreateRequest:
+    return CreateRequest(Target("model", "a", "b"), path, msgspec.json.encode({"input": given}), secrets=secrets)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from replicate_job.clock import Moment
 from replicate_job.job import Job
-from replicate_job.journal.entry import Claim, Request
+from replicate_job.journal.entry import Claim, CreateRequest
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target
@@ -26,7 +26,7 @@ INPUT = {
     "key": SECRET,
 }
 JOB = Job("acme/model", INPUT)
-REQUEST = Request(
+REQUEST = CreateRequest(
     Target("model", "acme", "model"),
     "/models/acme/model/predictions",
     msgspec.json.encode({"input": INPUT}),

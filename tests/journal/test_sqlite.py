@@ -23,7 +23,7 @@ from replicate_job.clock import Moment
 from replicate_job.errors import ClaimLostError, JobError, JobHeldError, JournalError, KeyInUseError
 from replicate_job.inputs.upload import FileInfo
 from replicate_job.job import Job
-from replicate_job.journal.entry import Adoption, Claim, Request
+from replicate_job.journal.entry import Adoption, Claim, CreateRequest
 from replicate_job.journal.lease import Process
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.wire.prediction import Prediction
@@ -31,7 +31,7 @@ from replicate_job.wire.target import Target
 
 API = "https://api.example.com/v1"
 JOB = Job("acme/model", {"prompt": "x"})
-REQUEST = Request(Target("model", "acme", "model"), "/models/acme/model/predictions", b'{"input":{"prompt":"x"}}')
+REQUEST = CreateRequest(Target("model", "acme", "model"), "/models/acme/model/predictions", b'{"input":{"prompt":"x"}}')
 OTHER = msgspec.structs.replace(REQUEST, body=b'{"input":{"prompt":"y"}}')
 
 
@@ -61,7 +61,7 @@ async def claim(journal: SQLiteJournal, key: str = "job", job: Job = JOB) -> Cla
     return await journal.claim(key, API, job, "/out")
 
 
-async def intended(journal: SQLiteJournal, key: str, request: Request = REQUEST) -> Claim:
+async def intended(journal: SQLiteJournal, key: str, request: CreateRequest = REQUEST) -> Claim:
     return await journal.intend(await claim(journal, key), request, SENT)
 
 

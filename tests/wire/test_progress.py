@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_job.wire.progress import Progress, read_progress
+from replicate_job.wire.prediction import Progress, read_progress
 
 
 @pytest.mark.parametrize(

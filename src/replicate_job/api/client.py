@@ -14,9 +14,8 @@ from urllib.parse import quote, urlencode
 import msgspec
 from pyreqwest.multipart import FormBuilder, PartBuilder
 
-from replicate_job.api.gate import Gate
-from replicate_job.api.ratelimit import Bucket, Ticket
-from replicate_job.api.retry import wait_asked
+from replicate_job.api.failures import wait_asked
+from replicate_job.api.ratelimit import RateLimit, RateLimiter, Slot
 from replicate_job.api.transport import Guard, Response, Transport
 from replicate_job.clock import Clock, SystemClock
 from replicate_job.errors import (
@@ -39,12 +38,12 @@ from replicate_job.wire.sse import Decoder, Event
 ANSWER_TIMEOUT = 30.0
 UPLOAD_TIMEOUT = 600.0
 MOST_PAGES = 1000
-"""A hundred predictions each, of a few minutes: far more than the API lets anyone create."""
+"""Each has a hundred predictions: these are far more than an account can create in the few minutes that are listed."""
 NARROWEST, OVERLAP = timedelta(milliseconds=10), timedelta(milliseconds=2)
-"""The span of a list that is not halved any more, and what two halves have in common."""
+"""The shortest span of a list, which is not halved any more, and the overlap of two halves."""
 OK, REDIRECT, THROTTLED = range(200, 300), range(300, 400), 429
 AT_ONCE = 64
-"""Requests under way together, without those that block. More of them would only queue at the other side."""
+"""Requests under way together, without those that block. More would only queue at the API."""
 
 _T = TypeVar("_T")
 _ID_FIRST = re.compile(rb'\s*\{\s*"id"\s*:\s*"(\w+)"')
@@ -62,13 +61,13 @@ _ERRORS: dict[int, tuple[type[APIError], str]] = {
 
 
 class _Named(msgspec.Struct, frozen=True):
-    """The least that an answer about a prediction can hold."""
+    """An answer about a prediction, reduced to its id."""
 
     id: PredictionId
 
 
 class _Page(msgspec.Struct, frozen=True):
-    """A page whose items are not read yet."""
+    """A page whose items are not decoded yet."""
 
     results: list[msgspec.Raw]
     next: str | None = None
@@ -76,10 +75,10 @@ class _Page(msgspec.Struct, frozen=True):
 
 
 class Client:
-    """Every method raises NotSentError, NoAnswerError (also for a body that is not what it should be), or APIError.
+    """Every method raises NotSentError, NoAnswerError (also for a body of the wrong shape), or APIError.
 
-    The APIError is the subclass of the status that came back. ``creates`` and ``others`` are the most requests a
-    second of either kind, None for no limit but what the API's refusals teach.
+    The APIError is the subclass for the status. ``creates`` and ``others`` are the most create requests and other
+    requests a second; None for no limit but what the API's 429s teach.
     """
 
     def __init__(
@@ -91,9 +90,9 @@ class Client:
         clock: Clock = SystemClock(),  # noqa: B008 - it has no state
     ) -> None:
         self._transport = transport
-        self.creates, self.others = Gate(Bucket(creates), clock), Gate(Bucket(others), clock)
+        self.creates, self.others = (RateLimiter(RateLimit(rate), clock) for rate in (creates, others))
         self._at_once = asyncio.Semaphore(AT_ONCE)
-        self._turns: dict[asyncio.Task[Any], Ticket] = {}
+        self._slots: dict[asyncio.Task[Any], Slot] = {}
 
     @property
     def base_url(self) -> str:
@@ -101,14 +100,14 @@ class Client:
 
     @property
     def api_time(self) -> float | None:
-        """The API's clock as of now (Unix seconds); None before an answer told it."""
+        """The API's clock as of now (Unix seconds); None before the first answer."""
         return self._transport.api_time
 
-    async def turn(self) -> None:
-        """Wait until the rate limit allows a create. The task that comes back is to send one, and at once."""
-        ticket, task = await self.creates.enter(), asyncio.current_task()
+    async def take_slot(self) -> None:
+        """Wait for a rate-limit slot for a create request, which the current task is to send at once."""
+        slot, task = await self.creates.take_slot(), asyncio.current_task()
         if task:
-            self._turns[task] = ticket
+            self._slots[task] = slot
 
     async def create_prediction(
         self,
@@ -119,7 +118,7 @@ class Client:
         cancel_after: str | None = None,
         guard: Guard | None = None,
     ) -> Prediction:
-        """Send one create request, after a ``turn``.
+        """Send one create request, after a ``take_slot``.
 
         ``blocking_wait`` (seconds, up to 60) keeps it open until the prediction ends (``Prefer: wait``). ``guard`` is
         called right before the first byte; it raises NotSentError where the request must not be sent any more.
@@ -131,15 +130,15 @@ class Client:
         # A request that blocks waits for its model and not for the network: it takes no other request's place.
         async with nullcontext() if blocking_wait else self._at_once:
             task = asyncio.current_task()
-            ticket = self._turns.pop(task, None) if task else None
+            slot = self._slots.pop(task, None) if task else None
             response = await self._transport.send(
                 "POST", path, timeout=timeout, body=body, headers=headers, guard=guard
             )
-        _learn(self.creates, ticket, response)
+        _learn(self.creates, slot, response)
         try:
             return self._read(f"POST {path}", response, Prediction)
         except NoAnswerError:
-            # Whatever else is wrong with the answer: an id means that there is a prediction, and which.
+            # An id alone proves that there is a prediction, whatever else is wrong with the answer.
             if named := _named(response):
                 return Prediction(named, "starting")
             raise
@@ -151,17 +150,17 @@ class Client:
         path = f"/predictions/{step(prediction_id)}/cancel"
         return self._same(prediction_id, await self._send("POST", path, Prediction))
 
-    def _same(self, prediction_id: str, found: Prediction) -> Prediction:
-        if found.id != prediction_id:
-            raise NoAnswerError(f"{self.base_url} was asked about {prediction_id} and answered about {found.id}")
-        return found
+    def _same(self, prediction_id: str, prediction: Prediction) -> Prediction:
+        if prediction.id != prediction_id:
+            raise NoAnswerError(f"{self.base_url} was asked about {prediction_id} and answered about {prediction.id}")
+        return prediction
 
     async def list_predictions(self, *, after: datetime, before: datetime) -> AsyncIterator[list[Prediction]]:
         """Pages of predictions created in that span, newest first, 100 at most each.
 
-        Of a page's ``next`` only the query is used: behind a proxy it names another host, which must not get the token,
-        and a list that ends early would be taken for a prediction that is not there. Where a page is too large to be
-        read, its span is read in halves, and what stood before it in that span comes twice.
+        Only the query of a page's ``next`` is used: behind a proxy it names another host, which must not get the token.
+        A list never ends early, for then a prediction would be taken for missing. Where a page is too large, its span
+        is read again in halves, and predictions of earlier pages of that span come twice.
         """
         spans = [(after, before)]
         asked: set[str] = set()
@@ -187,15 +186,15 @@ class Client:
                 raise NoAnswerError(f"{self.base_url}/predictions: the link to its next page cannot be read")
 
     async def page_predictions(self, *, after: datetime, before: datetime) -> PredictionPage:
-        """The newest page of that span, and with it whether there are more.
+        """The newest page of that span; its ``next`` says whether there are more.
 
-        Unlike ``list_predictions`` it leaves out what cannot be read: who misses a prediction asks for that one.
+        Unlike ``list_predictions`` it leaves out predictions that cannot be decoded: their jobs ask for them by id.
         """
         page = await self._get(f"/predictions?{_span(after, before)}", _Page)
         results: list[Prediction] = []
-        for each in page.results:
+        for raw in page.results:
             with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                results.append(msgspec.json.decode(each, type=Prediction))
+                results.append(msgspec.json.decode(raw, type=Prediction))
         return PredictionPage(results, page.next, page.previous)
 
     async def get_model(self, owner: str, name: str) -> Model:
@@ -222,7 +221,7 @@ class Client:
             headers["last-event-id"] = last_event_id
         async with self._transport.stream(url, headers) as (status, chunks):
             if status not in OK:
-                # What it says is told by its first portion; it need not end.
+                # The first portion has the problem; the body need not end.
                 raise api_error("GET urls.stream", Response(status, {}, await anext(chunks, b"")))
             decoder = Decoder()
             async for chunk in chunks:
@@ -243,10 +242,10 @@ class Client:
         form: FormBuilder | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> _T:
-        ticket = await self.others.enter()
+        slot = await self.others.take_slot()
         async with self._at_once:
             response = await self._transport.send(method, path, timeout=timeout, body=body, form=form, headers=headers)
-        _learn(self.others, ticket, response)
+        _learn(self.others, slot, response)
         return self._read(f"{method} {path.partition('?')[0]}", response, kind)
 
     def _read(self, what: str, response: Response, kind: type[_T]) -> _T:
@@ -263,34 +262,34 @@ class Client:
 
 
 def _named(response: Response) -> str | None:
-    """The id of the prediction in a body that is wrong or cut."""
+    """The id of the prediction in a body that has the wrong shape, or is cut."""
     if response.cut:
-        found = _ID_FIRST.match(response.body)
-        return found[1].decode() if found else None
+        match = _ID_FIRST.match(response.body)
+        return match[1].decode() if match else None
     with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return msgspec.json.decode(response.body, type=_Named).id
     return None
 
 
-def _learn(gate: Gate, ticket: Ticket | None, response: Response) -> None:
-    if ticket is None:  # sent without a turn, which nobody has to take
+def _learn(limiter: RateLimiter, slot: Slot | None, response: Response) -> None:
+    if slot is None:  # a caller may send without one
         return
     if response.status == THROTTLED:
         problem = read_problem(response.status, response.body)
-        gate.refused(ticket, wait_asked(problem, response.headers, datetime.now(UTC)))
+        limiter.refused(slot, wait_asked(problem, response.headers, datetime.now(UTC)))
     else:
-        gate.heard(ticket)
+        limiter.accepted(slot)
 
 
 def step(name: str) -> str:
-    """One step of a path, whatever the name holds. Raises JobError for dots, which climb however they are written."""
+    """A name as one step of a path. Raises JobError for dots, which lead upwards even when they are escaped."""
     if name in {"", ".", ".."}:
         raise JobError(f"{name!r} is no prediction's id")
     return quote(name, safe="")
 
 
 def api_error(what: str, response: Response) -> APIError:
-    """Make the exception of an error answer: one line, and every field of its body."""
+    """Make the exception for an error answer, with one line and every field of the body."""
     problem = read_problem(response.status, response.body)
     kind, advice = _ERRORS.get(response.status, (APIError, ""))
     if response.status in REDIRECT:
@@ -313,7 +312,7 @@ def _span(after: datetime, before: datetime) -> str:
 
 
 def _halves(after: datetime, before: datetime) -> list[tuple[datetime, datetime]]:
-    """The older half, then the newer: they overlap, as whether its ends belong to a span is not documented."""
+    """The older half, then the newer. They overlap: the API does not document whether a span includes its ends."""
     middle = after + (before - after) / 2
     return [(after, middle + OVERLAP), (middle - OVERLAP, before)]
 

@@ -1,4 +1,4 @@
-"""The one place that sends requests to the API, and the only one that knows the token."""
+"""The one place that sends requests to the API, and the only one that sends the token."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ from replicate_job.settings import DEFAULT_BASE_URL
 from replicate_job.wire.bounds import LARGEST, is_heavy
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds. A third of a claim's lease: what is sent while that much is left arrives before another may take over."""
-# Between two bytes. Longer than the longest hold of a create (60 s), which may send nothing until it ends.
+"""Seconds. A third of a claim's lease: a request sent with that much left arrives before the lease ends."""
+# Seconds between two bytes. A blocking wait of 60 s may send nothing until it ends.
 READ_TIMEOUT = 95.0
-# Shorter than the idle time of usual load balancers (60 s): a create sent on a connection that the
-# other side is just closing would be an ambiguous one.
+# Seconds. Load balancers usually close an idle connection after 60 s; a create request sent at that moment would be
+# ambiguous.
 POOL_IDLE = 20.0
 Guard = Callable[[], None]
 """Raises NotSentError where a request must not be sent any more."""
 JUDGED = 64
-"""Addresses that are remembered: creates go to the same one a million times."""
+"""Addresses that are remembered: a batch sends a million create requests to the same one."""
 FAULTY = 300
-"""The first status that is no success."""
+"""The first status that is not a success."""
 SHOWN = 200
 """Characters of an address that a message repeats."""
 EPOCHS = (1577836800.0, 4102444800.0)
-"""Unix times (2020 to 2100) between which an API's clock can be believed to be one."""
+"""Unix times (2020 to 2100) between which the API's clock is believed."""
 PORTION = 1024**2
-"""Bytes of a body that are read at once. Usual answers are smaller; of an error no more is read."""
+"""Bytes of a body that are read at once. Usual answers are smaller. No more than this is read of an error."""
 
 
 class Response(msgspec.Struct, frozen=True):
-    """``headers``, by names in lower case, are those of answers that are errors.
+    """``headers`` has names in lower case; it is empty for a success.
 
-    ``cut``: the answer was larger than is read, and ``body`` is its beginning.
+    ``cut``: the answer was too large, and ``body`` is its beginning.
     """
 
     status: int
@@ -100,9 +100,9 @@ class Transport:
 
     @property
     def api_time(self) -> float | None:
-        """The API's clock as of now (Unix seconds, to a second); None before an answer told it.
+        """The API's clock as of now (Unix seconds, to a second); None before the first answer.
 
-        It is carried by the seconds since this machine started, so that setting this machine's clock changes nothing.
+        It advances with the seconds since this machine started: setting this machine's clock does not change it.
         """
         return None if self._ahead is None else self._clock.now() + self._ahead
 
@@ -119,9 +119,9 @@ class Transport:
     ) -> Response:
         """Send once. ``path`` is relative to the base URL (``/predictions``), or a whole URL that the API gave.
 
-        ``guard`` is called right before the first byte; what it raises is raised, and nothing is sent.
-        Raises NotSentError when no connection was made, NoAnswerError for everything after that: then the
-        request may have been acted upon.
+        ``guard`` is called right before the first byte; when it raises, nothing is sent.
+        Raises NotSentError when no connection was made, and NoAnswerError for any failure after that: the API may have
+        acted on the request.
         """
         with Exchange(f"{method} {self.base_url}{path.partition('?')[0]}"):
             request = self._request(method, path, headers or {}).timeout(timedelta(seconds=timeout))
@@ -134,15 +134,15 @@ class Transport:
                 guard()
             async with exchange as response:
                 payload, cut = await self._read(response)
-        with suppress(ValueError):  # what is no text is no date
+        with suppress(ValueError):  # a header that is not text
             self._note_date(response.get_header("date"))
         headers = read_headers(response) if response.status >= FAULTY else {}
         return Response(response.status, headers, payload, cut)
 
     async def _read(self, response: RustResponse) -> tuple[bytes, bool]:
-        """The body, and whether it is only the beginning: of one that is too large, or of a long error.
+        """The body, and whether it is only the beginning, as of a body that is too large or a long error.
 
-        Large ones are read one after the other: the limit holds for all of them together.
+        Large bodies are read one at a time, so that all of them together stay within the limit.
         """
         portion = await response.body_reader.read(PORTION) or b""
         if len(portion) < PORTION:
@@ -199,26 +199,26 @@ class Transport:
             request = request.header("authorization", f"Bearer {self._token}", is_sensitive=True)
         return request
 
-    def _judge(self, whole: str) -> tuple[Url, bool]:
+    def _judge(self, text: str) -> tuple[Url, bool]:
         """The address, and whether it is the API's own. Raises ValueError."""
-        if (known := self._judged.get(whole)) is None:
-            # Whose address it is, the parser says that also sends: two parsers can read one text as two hosts.
-            url = Url(whole)
+        if (known := self._judged.get(text)) is None:
+            # The parser that also sends decides whose address it is: two parsers can read one text as two hosts.
+            url = Url(text)
             known = url, url.origin_ascii == self._origin
             if len(self._judged) < JUDGED:
-                self._judged[whole] = known
+                self._judged[text] = known
         return known
 
     def _note_date(self, date: str | None) -> None:
-        if date == self._date:  # a second's answers all say the same
+        if date == self._date:  # all answers of one second have the same
             return
         self._date = date
         try:
-            told = parsedate_to_datetime(date or "").timestamp()
+            unix = parsedate_to_datetime(date or "").timestamp()
         except (ValueError, OverflowError):
-            return  # what an earlier answer told stays
-        if EPOCHS[0] <= told <= EPOCHS[1]:
-            self._ahead = told - self._clock.now()
+            return  # keeps the time of an earlier answer
+        if EPOCHS[0] <= unix <= EPOCHS[1]:
+            self._ahead = unix - self._clock.now()
 
 
 def normalize(base_url: str) -> str:

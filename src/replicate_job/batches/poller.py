@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from replicate_job.api.retry import backoff, is_transient
+from replicate_job.api.failures import backoff, is_transient
 from replicate_job.errors import AnswerTooLargeError, NoAnswerError, ReplicateJobError
 from replicate_job.flow.background import Background
 from replicate_job.flow.context import Context
@@ -92,7 +92,7 @@ class Poller:
             started = clock.now()
             cost, failed = await self._round()
             failures = failures + 1 if failed else 0
-            share = SHARE * (self._context.client.others.bucket.pace or PACE)
+            share = SHARE * (self._context.client.others.pace or PACE)
             pause = max(INTERVAL, cost / share) - (clock.now() - started)
             await clock.sleep(max(0.0, pause, backoff(failures, ceiling=30) if failures else 0.0))
 

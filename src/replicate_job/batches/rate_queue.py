@@ -26,7 +26,7 @@ class RateQueue:
         self._tally.waiting += 1
         self._queued.add(task)
         try:
-            await self._client.turn()
+            await self._client.take_slot()
         finally:
             self._queued.discard(task)
             self._tally.waiting -= 1
@@ -40,5 +40,5 @@ class RateQueue:
     def update_tally(self) -> None:
         """Write the limit as it is now into the tally."""
         creates, tally = self._client.creates, self._tally
-        tally.pace, tally.paused = creates.bucket.pace, creates.paused
+        tally.pace, tally.paused = creates.pace, creates.paused
         tally.throttled = creates.throttled + self._client.others.throttled

@@ -14,7 +14,7 @@ from replicate_job.flow.context import Context
 from replicate_job.flow.listing import Listing
 from replicate_job.flow.resolve import resolve
 from replicate_job.flow.resolved import Resolved
-from replicate_job.journal.entry import Request
+from replicate_job.journal.entry import CreateRequest
 from replicate_job.outputs.discover import find_files
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target
@@ -31,7 +31,7 @@ class RowStrategy:
         self._resolved, self._tally = resolved, tally
         self._poller, self._list, self._downloads = Poller(context), SharedList(context.client), DownloadQueue(tally)
 
-    def known(self, request: Request) -> Resolved | None:
+    def known(self, request: CreateRequest) -> Resolved | None:
         """The batch's model, where that is what the request was made for: its name may mean another version now."""
         return self._resolved if self._resolved.makes(request.path, request.version) else None
 

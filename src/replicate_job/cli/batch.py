@@ -48,7 +48,7 @@ from replicate_job.wire.target import parse_target
 
 REPORT = "report.html"
 GARBAGE = 50_000
-"""Objects that are made before the collector looks for cycles among them."""
+"""New objects after which the garbage collector looks for cycles."""
 _LEFT = {
     "running": "left running",
     "unknown": "of which it is not known yet whether they were created",
@@ -56,7 +56,7 @@ _LEFT = {
 
 
 class _Options(msgspec.Struct, frozen=True):
-    """The options of ``batch`` as they were given, but for those of the job."""
+    """The options of ``batch``, without those of the job."""
 
     inputs: str
     results: str
@@ -199,7 +199,7 @@ def command(shared: Common, target: str, pairs: tuple[str, ...], **given: Any) -
 
 
 def check_owner(results: Path, batch: str) -> None:
-    """Raise JobError where the file holds the results of another batch: they would be replaced."""
+    """Raise JobError where the file has the results of another batch, which would be replaced."""
     if not results.is_file():
         return
     key = next((result.key for result in read_records(results) if result.key), "")
@@ -227,7 +227,7 @@ class _Command:
         self._secrets: Collection[str] = ()
 
     async def run(self) -> int:
-        # Rows come and go by the thousand and leave no cycles: looking for these all the time takes a tenth of it.
+        # Rows leave no cycles: with the usual threshold, looking for them takes a tenth of the time.
         gc.set_threshold(GARBAGE)
         code = None
         try:
@@ -262,14 +262,14 @@ class _Command:
         return self._exit_code(runner)
 
     def _again(self) -> str:
-        """The command as it was given, for a shell, but for its secrets."""
+        """The command line of this call, for a shell, without secrets."""
         names = {pair: pair.partition("=")[0] for pair in self._pairs}
         words = [f"{names[word]}=SECRET" if names.get(word) in self._secrets else word for word in sys.argv[1:]]
         return shlex.join(["replicate-job", *words])
 
     def _batch(self, context: Context) -> Batch:
         options, rows, columns = self._options, self._rows, self._columns
-        # Rows of a pipe have no name; their results may have.
+        # Rows from a pipe have no file name; their results may have one.
         source = options.results if options.inputs == STDOUT else options.inputs
         named = batch_id(context.api, self._job, Path(source).resolve(), columns.identity)
         read = partial(RowReader, job=self._job, options=columns, header=rows.header(), typed=rows.typed)
@@ -295,12 +295,12 @@ class _Command:
             context.reporter.tell(str(reading))
 
     def _text_folders(self) -> list[Path]:
-        """Where rows may take text from with ``@path``: a file of rows may be somebody else's."""
+        """The folders from which rows may take text with ``@path``: a file of rows can come from a stranger."""
         source = self._options.inputs
         return [Path.cwd(), *([] if source == STDOUT else [Path(source).resolve().parent])]
 
     async def _replay(self, context: Context, batch: Batch, file: ResultsFile) -> None:
-        """Make the results file anew from the journal; the rows of a pipe come only once."""
+        """Write the results file again from the journal, except for a pipe, whose rows can be read only once."""
         with file.rewriting() as write:
             if self._drive and self._tally.total is not None and await context.journal.api_of(f"{batch.id}/"):
                 async with aclosing(self._drive.replay(self._rows)) as results:
@@ -336,7 +336,7 @@ class _Command:
         return FAILED if tally.wrong else SUCCEEDED
 
     def _tell_end(self, *, is_whole: bool) -> None:
-        """``is_whole``: nothing broke it off, and what did is not to be told after this."""
+        """Write the last lines. ``is_whole``: no error ended the batch."""
         if self._shared.quiet or (self._drive is None and not self._options.dry_run):
             return
         lines = self._summary.lines(self._columns_of_terminal())
@@ -351,7 +351,7 @@ class _Command:
             self._tell_how_to_go_on(self._drive, is_whole=is_whole)
 
     def _columns_of_terminal(self) -> int | None:
-        """None where a line may be of any length."""
+        """The columns of the terminal; None where a line may have any length."""
         return None if self._shared.verbose else width()
 
     def _tell_how_to_go_on(self, runner: BatchRunner, *, is_whole: bool) -> None:
@@ -370,15 +370,15 @@ class _Command:
             tell(f"{again} --retry-failed` makes a new prediction for each that did not succeed")
 
     def _is_short(self, runner: BatchRunner) -> bool:
-        """Whether there are rows that have neither ended nor begun."""
+        """Whether some rows have neither ended nor begun."""
         total, begun = self._tally.total, runner.detached.total() - runner.detached["unsent"]
         return bool(runner.stopped) if total is None else self._tally.over + begun < total
 
     def _place_report(self, batch: str) -> _Report | None:
-        """Where the report goes, looked at before anything is paid for; None where there is to be none."""
+        """Where the report goes, checked before anything is paid for; None for no report."""
         options = self._options
         results = Path(options.results)
-        if options.no_report or not results.is_file():  # what went to a pipe or a terminal is gone
+        if options.no_report or not results.is_file():  # results in a pipe or on a terminal cannot be read again
             return None
         title = f"{self._job.model}, {Path(options.inputs).name}"
         path = Path(options.report) if options.report else results.with_name(REPORT)

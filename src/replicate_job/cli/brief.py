@@ -1,4 +1,4 @@
-"""A response as short as a person reads it: for a terminal; what goes into a pipe stays whole."""
+"""A response in short, for a terminal. A pipe gets the whole response."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from replicate_job.outputs.discover import as_text
 from replicate_job.quantity import size
 
 TEXT = 400
-"""Characters of a text in the input. The text of an output is what was asked for, and is whole."""
+"""Characters of a text in the input. The text of an output is never cut: the user asked for it."""
 ITEMS = 20
-"""Items of a list, but of numbers fewer: embeddings have thousands."""
+"""Items of a list. A list of numbers is cut at ``NUMBERS``: embeddings have thousands."""
 NUMBERS = 4
 
 
 def brief(result: Result, response: dict[str, Any], schema: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The response with the name and size of a file in place of its content, and long lists and inputs cut.
 
-    ``schema`` is the model's, which says whether a list of texts is one text in pieces.
+    ``schema`` is the model's: it says whether a list of texts is one text in pieces.
     """
     words = text_of(result.output, schema)
     output = words if words is not None else _short(result.output, cut=False)
@@ -31,24 +31,25 @@ def brief(result: Result, response: dict[str, Any], schema: Mapping[str, Any] | 
 
 
 def short_input(values: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    found: dict[str, Any] = _short(name_files(values, names), cut=True)
-    return found
+    short: dict[str, Any] = _short(name_files(values, names), cut=True)
+    return short
 
 
 def text_of(output: Any, schema: Mapping[str, Any] | None, *, origin: str | None = None) -> str | None:
     """The output as one text; None where it is something else.
 
-    Without a schema, a list of texts is one text in pieces where they have blanks at their ends, as captions have not.
+    Without a schema, a list of texts counts as one text if a quarter of them begin or end with a blank: pieces of a
+    text do, captions do not.
     """
     words = as_text(output, schema, origin=origin)
     if schema is not None or words is None or isinstance(output, str):
         return words
-    blanks = sum(left[-1:].isspace() or right[:1].isspace() for left, right in pairwise(output))
+    blanks = sum(first[-1:].isspace() or second[:1].isspace() for first, second in pairwise(output))
     return words if blanks * 4 >= len(output) else None
 
 
 def _recorded(value: dict[str, Any]) -> SentFile | None:
-    """The file that a record names so; None for any other object."""
+    """The file that an object describes; None for any other object."""
     if not {"media_type", "size", "sha256"} <= value.keys() <= {"name", "media_type", "size", "sha256"}:
         return None
     try:

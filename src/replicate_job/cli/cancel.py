@@ -22,7 +22,7 @@ from replicate_job.flow.collect import result_of
 @click.argument("prediction_id", metavar="ID")
 @common
 async def command(shared: Common, prediction_id: str) -> int:
-    """Cancel the prediction ID; one that has ended already stays as it is."""
+    """Cancel the prediction ID; a prediction that has ended stays as it is."""
     async with shared.session() as context:
         with looking_for(prediction_id, context.client.base_url):
             prediction = await cancel_known(context, prediction_id)

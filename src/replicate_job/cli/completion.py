@@ -1,4 +1,4 @@
-"""What a shell offers for a word: models, files and folders. Commands and options are click's own."""
+"""Completion in a shell: models, files and folders. Click completes commands and options."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001 - click's signature
-    """The models that run on this machine, by the names that they have on Replicate too."""
+    """The models that run on this machine."""
     from click.shell_completion import CompletionItem  # noqa: PLC0415 - for a shell that asks
 
     try:
@@ -23,7 +23,7 @@ def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
 
 def targets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Models and job files."""
-    # In this order: to bash, "file" means the files where nothing else fits.
+    # Files come last: bash completes file names only where no other word fits.
     return [*files(ctx, param, incomplete), *models(ctx, param, incomplete)]
 
 

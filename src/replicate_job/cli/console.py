@@ -1,4 +1,4 @@
-"""The terminal, as live lines are drawn on it."""
+"""The terminal that live lines are drawn on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from replicate_job.terminal import plain
 
 
 class LiveConsole(Console):
-    """Stderr, with the control sequences of the drawing and of nothing that is drawn."""
+    """Stderr. Control sequences come from the drawing alone, never from the text that is drawn."""
 
     def __init__(self) -> None:
         super().__init__(file=bare_stderr(), highlight=False)
@@ -22,5 +22,5 @@ class LiveConsole(Console):
             yield segment if segment.control else segment._replace(text=plain(segment.text))
 
     def tell(self, lines: str) -> None:
-        """Print above what is drawn, as it stands: no markup, no wrapping."""
-        self.print(plain(lines), markup=False, soft_wrap=True)  # before it: a renderer drops some that are to be shown
+        """Print above the drawing, without markup or wrapping."""
+        self.print(plain(lines), markup=False, soft_wrap=True)  # first: rich drops some characters that ``plain`` shows

@@ -42,7 +42,7 @@ async def command(shared: Common, names: tuple[str, ...]) -> int:
 
 
 def _choose(names: Sequence[str], entries: Sequence[Entry]) -> list[Entry]:
-    """The jobs of these names. Raises JobError for names that none has, before any job is deleted."""
+    """The jobs of these names. Raises JobError for unknown names, before any job is deleted."""
     by_name = {name: entry for entry in reversed(entries) for name in (entry.prediction_id, entry.key) if name}
     if unknown := [name for name in names if name not in by_name]:
         raise JobError(f"no job {', '.join(unknown)}: `replicate-job list` has those that there are")

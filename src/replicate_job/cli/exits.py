@@ -1,4 +1,4 @@
-"""What an error or a status means to the caller of the command: the message and the exit code."""
+"""The message and the exit code for an error or a status."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def exit_code(error: BaseException) -> int:
 
 @contextmanager
 def looking_for(prediction_id: str, api: str) -> Iterator[None]:
-    """Say of an id that the API does not know that there is no such prediction: the mistake is the caller's."""
+    """Turn a 404 for this id into a JobError: the caller has named a prediction that does not exist."""
     try:
         yield
     except errors.NotFoundError:
@@ -38,12 +38,12 @@ def looking_for(prediction_id: str, api: str) -> Iterator[None]:
 
 
 def status_code(status: str, *, waited: bool = True) -> int:
-    """A prediction that was not waited for is a success once it is created."""
+    """The exit code for a status. Without waiting, a created prediction is a success."""
     return _STATUSES.get(status, UNFINISHED if waited else SUCCEEDED)
 
 
 def explain(error: Exception) -> str | None:
-    """The message for the user; None for an error that is our own mistake."""
+    """The message for the user; None for an error that is a bug of this package."""
     match error:
         case click.Abort():
             return "interrupted"

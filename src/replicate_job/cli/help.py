@@ -1,8 +1,8 @@
-"""What the helps of the commands have in common."""
+"""The examples in a command's help. Apart from options, which the start of the command line does not import."""
 
 from __future__ import annotations
 
 
 def examples(*lines: str) -> str:
-    """The end of a command's help: lines for a shell, ``#`` before what is said of one. They are not wrapped."""
+    """The end of a command's help: lines for a shell, with a comment after ``#``. They are not wrapped."""
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])

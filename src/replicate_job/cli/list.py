@@ -18,7 +18,7 @@ from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.quantity import count
 
 BATCHES = 20
-"""The newest batches, of which the last lines tell. Their rows are in their results."""
+"""How many batches the last lines name, newest first. Their rows are in their results files."""
 _HEADINGS = ("TIME", "PREDICTION", "MODEL", "STATUS", "PREDICT", "FILES")
 
 

@@ -9,10 +9,10 @@ from pathlib import PurePath
 
 import click
 
-from replicate_job import __version__
 from replicate_job.cli.exits import INTERRUPTED, UNREACHABLE, exit_code, explain
 from replicate_job.cli.help import examples
 from replicate_job.cli.streams import leave, open_streams, tell
+from replicate_job.version import __version__
 
 COMMANDS = {
     "run": "Run a job file or a model, and keep its outputs.",
@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def _check_words(words: list[str]) -> None:
-    """A word that is no UTF-8, or no text in the locale, has lone surrogates: neither JSON nor SQLite can carry it."""
+    """Raise UsageError for a word that is not text in this locale: neither JSON nor SQLite can store it."""
     for word in words:
         try:
             word.encode()

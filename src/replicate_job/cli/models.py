@@ -51,7 +51,7 @@ def command(folder: tuple[Path, ...], *, as_json: bool) -> int:
 
 
 def _stacked(models: list[LocalModel]) -> str:
-    """For people: what each is below its name, as wide as the terminal."""
+    """Lines for a person: each model with its notes below its name, as wide as the terminal."""
     width = max(shutil.get_terminal_size().columns, _NARROWEST)
     shown = []
     for model, line in zip([None, *models], _aligned(models), strict=True):
@@ -62,7 +62,7 @@ def _stacked(models: list[LocalModel]) -> str:
 
 
 def _lines(models: list[LocalModel]) -> str:
-    """For programs: a line a model, however long."""
+    """Lines for a program: one for each model, however long."""
     notes = ["WHAT IT IS", *(model.description for model in models)]
     width = max(map(len, heads := _aligned(models)))
     return "".join(f"{f'{head:{width}}  {note}'.rstrip()}\n" for head, note in zip(heads, notes, strict=True))

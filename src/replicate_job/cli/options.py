@@ -1,4 +1,4 @@
-"""What the commands share: options, the session that these describe, and the frame around each command."""
+"""What the commands share: options, the session that these describe, and how a command is run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any, Protocol, TypeVar
 import click
 import msgspec
 
-from replicate_job import __version__
 from replicate_job.cli.completion import files, folders
 from replicate_job.cli.reporters import open_reporter
 from replicate_job.cli.signals import Terminated, run_async
@@ -20,9 +19,10 @@ from replicate_job.flow.context import Context, Reporter, command_line
 from replicate_job.folders import expand
 from replicate_job.session import CREATE_RATE, open_session
 from replicate_job.settings import Settings, read_settings
+from replicate_job.version import __version__
 
 OUTPUTS = "outputs"
-"""The folder of outputs where none is named."""
+"""The default folder for outputs."""
 
 _FETCHING = {"run", "batch", "resume", "wait"}
 
@@ -30,7 +30,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class _Beating(Reporter, Protocol):
-    """A reporter that says by itself that it goes on."""
+    """A reporter with a ``beat``, which shows that the command is still at work."""
 
     async def beat(self) -> None: ...
 
@@ -52,7 +52,7 @@ class Common(msgspec.Struct, frozen=True):
         return read_settings(journal=self.journal, local=self.local, allow_private_outputs=self.allow_private_outputs)
 
     def line(self, *words: str) -> str:
-        """A command line for a hint: ``words``, where these jobs are."""
+        """A command line for a hint: ``words``, with the options for this journal and API."""
         fetches = self.allow_private_outputs and words[0] in _FETCHING
         words += ("--allow-private-outputs",) if fetches else ()
         words += ("--local",) if self.local else ()
@@ -113,8 +113,8 @@ def common(
 
     for option in (
         click.version_option(__version__, prog_name="replicate-job"),
-        click.option("-v", "--verbose", is_flag=True, help="Tell more on stderr."),
-        click.option("-q", "--quiet", is_flag=True, help="Tell nothing but errors on stderr."),
+        click.option("-v", "--verbose", is_flag=True, help="Write more on stderr."),
+        click.option("-q", "--quiet", is_flag=True, help="Write only errors on stderr."),
         click.option(
             "--journal", metavar="PATH", shell_complete=files, help="The journal's file. [env: REPLICATE_JOB_JOURNAL]"
         ),
@@ -128,9 +128,9 @@ def local(function: _F) -> _F:
 
 
 def fetching(function: _F) -> _F:
-    """Where outputs may be fetched from."""
-    told = "Fetch outputs also from this machine and private networks."
-    return click.option("--allow-private-outputs", is_flag=True, help=told)(function)
+    """The option that says from where outputs may be fetched."""
+    text = "Fetch outputs also from this machine and private networks."
+    return click.option("--allow-private-outputs", is_flag=True, help=text)(function)
 
 
 def output_only(function: _F) -> _F:
@@ -139,7 +139,7 @@ def output_only(function: _F) -> _F:
 
 
 def waiting(function: _F) -> _F:
-    """How often to ask, and for how long; None where it was not given."""
+    """The options for how often to ask, and for how long; None by default."""
     for option in (
         click.option(
             "--max-poll-attempts",
@@ -159,7 +159,7 @@ def waiting(function: _F) -> _F:
 
 
 def saving(default: str, place: str = "DIR/<prediction id>/") -> Callable[[_F], _F]:
-    """Where outputs go: ``save`` is None where it was not given. ``default`` and ``place`` are for the help."""
+    """The options for where outputs go; ``save`` is None by default. ``default`` and ``place`` are for the help."""
 
     def add(function: _F) -> _F:
         where = f"Outputs go to {place}; default {default}."
@@ -170,5 +170,5 @@ def saving(default: str, place: str = "DIR/<prediction id>/") -> Callable[[_F], 
 
 
 def folder(save: str | None, *, no_save: bool) -> str | None:
-    """The folder for outputs, absolute: a job may be resumed from elsewhere."""
+    """The folder for outputs as an absolute path: a job may be resumed from another folder."""
     return None if no_save else str(expand(OUTPUTS if save is None else save).absolute())

@@ -1,4 +1,4 @@
-"""What goes out, and how: data to stdout, everything else to stderr."""
+"""What a command writes: data to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from replicate_job.errors import JournalError, OutputError
 from replicate_job.job import Job, Result
 from replicate_job.journal.protocol import Journal
 from replicate_job.outputs.discover import find_files
-from replicate_job.wire.prediction import Prediction
-from replicate_job.wire.progress import read_progress
+from replicate_job.wire.prediction import Prediction, read_progress
 
 STAND_IN = "Stand-in: "
-"""Begins a line of a model's logs that everybody should see: what a stand-in did not do of what it was asked for."""
+"""Begins a line of a model's logs that is always shown: it names an input that a stand-in has ignored."""
 
 HEARTBEAT = 15.0
 """Seconds between two lines about the same status, under ``-v``."""
@@ -37,7 +36,7 @@ def print_json(value: Any) -> None:
 
 
 def print_text(text: str) -> None:
-    """Print text that a model wrote: as it came, but on a terminal in whole lines."""
+    """Print a text from a model as it came; on a terminal, in whole lines."""
     if is_shown():  # a progress bar draws over its line again and again
         text = "".join(f"{line}\n" for line in text.splitlines())
     write(text)
@@ -61,8 +60,8 @@ def _response(result: Result) -> dict[str, Any]:
 
 
 def print_output(result: Result, schema: dict[str, Any] | None = None) -> None:
-    """Print the output alone: its text, or a line for each of its files, or JSON; nothing where there is none."""
-    from replicate_job.cli.brief import text_of  # noqa: PLC0415 - for those who ask for it
+    """Print the output alone: its text, a line for each of its files, or JSON. No output prints nothing."""
+    from replicate_job.cli.brief import text_of  # noqa: PLC0415 - for --output-only alone
 
     if result.output is None:
         return
@@ -79,7 +78,7 @@ def print_output(result: Result, schema: dict[str, Any] | None = None) -> None:
 
 
 def name_damaged(journal: Journal) -> None:
-    """Say on stderr which jobs were left out, and why."""
+    """Name on stderr the jobs whose rows in the journal cannot be read."""
     for line in journal.damaged.values():
         tell(f"error: {line}")
 
@@ -93,7 +92,7 @@ def shorten(path: Path) -> str:
 
 
 class Text:
-    """Streamed text on its way to stdout."""
+    """Text that is streamed to stdout. ``whole`` is all of it so far."""
 
     def __init__(self) -> None:
         self.whole = ""
@@ -103,12 +102,12 @@ class Text:
         self.whole += piece
 
     def close(self) -> None:
-        """End the last line, so that a prompt does not follow on it."""
+        """End the last line, so that the shell's prompt begins a new one."""
         if is_shown() and not self.whole.endswith("\n"):
             write("\n")
 
     def has_all_of(self, result: Result) -> bool:
-        """Whether nothing of the output is missing in the text."""
+        """Whether the text is the whole output."""
         output = result.output
         if isinstance(output, list) and all(isinstance(item, str) for item in output):
             return self.whole in {"".join(output), "\n".join(output)}
@@ -123,13 +122,13 @@ class Shown(msgspec.Struct, frozen=True):
     schema: dict[str, Any] | None = None
 
     def lacks_schema(self, result: Result) -> bool:
-        """Whether only the model's schema can say what the output is: a file or text, or one text in pieces."""
+        """Whether the model's schema is needed to tell a file from text, or pieces of one text from a list."""
         is_list = isinstance(result.output, list)
-        found = is_list or isinstance(result.output, str) if self.alone else is_list and is_shown()
-        return found and self.schema is None
+        is_unclear = is_list or isinstance(result.output, str) if self.alone else is_list and is_shown()
+        return is_unclear and self.schema is None
 
     def report(self, result: Result) -> None:
-        """Print the response, or the output alone; with ``--stream`` only what is more than the text, to stderr."""
+        """Print the response, or the output alone. After streamed text, only the rest is printed, to stderr."""
         if self.text and self.text.whole:
             self.text.close()
             is_over = result.status not in {"starting", "processing"}
@@ -143,7 +142,7 @@ class Shown(msgspec.Struct, frozen=True):
 
 @contextmanager
 def print_carried(shown: Shown = Shown()) -> Iterator[None]:  # noqa: B008 - it is frozen
-    """Print the result that an error carries: what was paid for is shown, whatever went wrong after it."""
+    """Print the result that an error carries: a prediction that was paid for is shown, whatever failed after it."""
     try:
         yield
     except (OutputError, JournalError) as error:
@@ -155,7 +154,7 @@ def print_carried(shown: Shown = Shown()) -> Iterator[None]:  # noqa: B008 - it 
 def conclude(result: Result, job: Job, *, line: Callable[..., str] | None) -> int:
     """Say on stderr why a prediction is not a success, and give the exit code.
 
-    ``line`` writes a command that goes on with it; None where a local server has ended, and the prediction with it.
+    ``line`` writes a command for a hint. It is None for a local run, whose prediction has ended with its server.
     """
     name = f"prediction {result.prediction_id}"
     match result.status:
@@ -166,21 +165,19 @@ def conclude(result: Result, job: Job, *, line: Callable[..., str] | None) -> in
         case "canceled" | "aborted":
             tell(f"{name} was {result.status}")
         case status if job.wait_for_completion:
-            told = f"{name} is still {status} after {job.budget:g} s"
+            problem = f"{name} is still {status} after {job.budget:g} s"
             if line:
                 goes_on, ends = line("wait", result.prediction_id), line("cancel", result.prediction_id)
-                tell(f"{told} and is left running: {goes_on} goes on, {ends} ends it")
+                tell(f"{problem} and is left running: {goes_on} goes on, {ends} ends it")
             else:
-                tell(f"{told}, and ended with the local server: give it more time with --max-poll-attempts")
+                tell(f"{problem}, and ended with the local server: give it more time with --max-poll-attempts")
     return status_code(result.status, waited=job.wait_for_completion)
 
 
 class LineReporter:
-    """Lines to stderr: warnings, and what a stand-in left out; with ``quiet`` nothing.
+    """Writes lines to stderr: warnings, and what a stand-in ignored; only errors with ``quiet``.
 
-    With ``verbose`` there are notes, the model's logs and a heartbeat too.
-
-    ``every`` is in seconds: the longest silence under ``verbose``.
+    With ``verbose`` it also writes notes, the model's logs, and a line after ``every`` seconds without one.
     """
 
     def __init__(
@@ -210,7 +207,7 @@ class LineReporter:
             self.line(line)
 
     async def beat(self) -> None:
-        """Say that it goes on where nothing else does: a create that is held open brings no news until its end."""
+        """Note how long the job has waited: a blocking wait brings no news until its end."""
         start = self._told = self._now()
         while True:
             await asyncio.sleep(max(0.0, self._told + self._every - self._now()))

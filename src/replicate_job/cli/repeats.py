@@ -1,4 +1,4 @@
-"""Lines that thousands of jobs may say: one of a kind is told a minute, and how many more there were."""
+"""Warnings that thousands of jobs may repeat: a minute shows one of each kind, and the number of the others."""
 
 from __future__ import annotations
 
@@ -7,42 +7,42 @@ import re
 import msgspec
 
 MINUTE = 60.0
-"""Seconds in which a kind is told once."""
+"""Seconds in which one line of a kind is shown."""
 KINDS = 20
-"""How many kinds are told a minute, at most."""
+"""The most kinds that are shown in a minute."""
 
 _BEGINNING = 300
-"""Characters that decide the kind: what follows may be a page that a server sent."""
+"""Characters that decide the kind: the rest may be a page that a server sent."""
 _QUOTED = re.compile(r"""(?<!\w)(['"`]).*?\1(?!\w)""")
 _DIGIT = re.compile(r"\d")
 
 
 def kind_of(line: str) -> str:
-    """The line without what differs from job to job: quoted text, and each word that has a digit in it."""
+    """The line without the parts that differ between jobs: quoted texts, and words with a digit."""
     words = _QUOTED.sub("'", line[:_BEGINNING]).split()
     return " ".join("#" if _DIGIT.search(word) else word for word in words)
 
 
 class _Kind(msgspec.Struct):
-    """``told`` is when; ``more`` lines have come since, ``line`` being the last."""
+    """``shown_at`` is when the last line was shown; since then ``more`` lines came, the latest being ``line``."""
 
     line: str
-    told: float
+    shown_at: float
     more: int = 0
 
 
 class Repeats:
-    """Any ``now`` is in seconds, of a clock that only grows."""
+    """Every ``now`` is in seconds, of a clock that only grows."""
 
     def __init__(self) -> None:
         self._kinds: dict[str, _Kind] = {}
         self._crowded, self._others = 0.0, 0
 
-    def hear(self, line: str, now: float) -> bool:
-        """Whether to tell it at once; else it is counted, and ``due`` later."""
+    def is_new(self, line: str, now: float) -> bool:
+        """Whether to show the line now. Otherwise it is counted, and ``due`` later."""
         kind = kind_of(line)
-        if heard := self._kinds.get(kind):
-            heard.line, heard.more = line, heard.more + 1
+        if known := self._kinds.get(kind):
+            known.line, known.more = line, known.more + 1
         elif len(self._kinds) < KINDS:
             self._kinds[kind] = _Kind(line, now)
             return True
@@ -52,14 +52,14 @@ class Repeats:
         return False
 
     def due(self, now: float) -> list[str]:
-        """What was counted, of each kind that was last told a minute ago."""
+        """The lines for the kinds that were last shown a minute ago and have come again since."""
         lines = []
         for name, kind in list(self._kinds.items()):
-            if now - kind.told < MINUTE:
+            if now - kind.shown_at < MINUTE:
                 continue
             if kind.more:
                 lines.append(kind.line + (f" (and {kind.more - 1:,} more like it)" if kind.more > 1 else ""))
-                kind.told, kind.more = now, 0
+                kind.shown_at, kind.more = now, 0
             else:
                 del self._kinds[name]
         if self._others and now - self._crowded >= MINUTE:

@@ -1,4 +1,4 @@
-"""Which reporter a command has: a live one on a terminal, plain lines elsewhere."""
+"""The reporter of a command: a live one on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from replicate_job.batches.progress import Tally
+from replicate_job.cli.batch_progress import ProgressReporter
 from replicate_job.cli.output import LineReporter
-from replicate_job.cli.progress import ProgressReporter
 from replicate_job.cli.streams import can_draw
 
 
 @contextmanager
 def open_reporter(*, verbose: bool, quiet: bool, still: bool = False) -> Iterator[LineReporter]:
-    """A live line on a terminal, plain lines elsewhere. ``still`` when the terminal shows the output itself."""
+    """A live line on a terminal, plain lines elsewhere. ``still``: no live line beside streamed text."""
     if still or quiet or not can_draw():
         yield LineReporter(verbose=verbose, quiet=quiet)
         return
-    from replicate_job.cli.live import LiveReporter  # noqa: PLC0415 - rich is for those who see it
+    from replicate_job.cli.live_job import LiveReporter  # noqa: PLC0415 - rich is slow to import
 
     with LiveReporter(verbose=verbose) as reporter:
         yield reporter
@@ -27,6 +27,6 @@ def open_progress(tally: Tally, *, verbose: bool, quiet: bool) -> ProgressReport
     """A live block on a terminal, plain lines elsewhere; to be entered."""
     if quiet or not can_draw():
         return ProgressReporter(tally, verbose=verbose, quiet=quiet)
-    from replicate_job.cli.bar import LiveProgress  # noqa: PLC0415 - rich is for those who see it
+    from replicate_job.cli.live_batch import LiveProgress  # noqa: PLC0415 - rich is slow to import
 
     return LiveProgress(tally, verbose=verbose)

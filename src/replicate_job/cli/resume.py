@@ -22,7 +22,7 @@ from replicate_job.journal.entry import Entry
 from replicate_job.session import LOCAL
 
 TOGETHER = 8
-"""Jobs that are finished at the same time."""
+"""The most jobs that are finished at the same time."""
 
 
 @click.command(
@@ -45,11 +45,11 @@ async def command(shared: Common, save: str | None, **given: float | None) -> in
     """
     place = folder(save, no_save=save is None)
     budget = {name: value for name, value in given.items() if value is not None}
-    gate = asyncio.Semaphore(TOGETHER)
+    slots = asyncio.Semaphore(TOGETHER)
 
     async def finish(context: Context, entry: Entry) -> int:
         job = msgspec.structs.replace(entry.job, wait_for_completion=True, **budget)
-        async with gate:
+        async with slots:
             try:
                 with print_carried():
                     result = await run_job(context, Ask(job, entry.key, entry.save and (place or entry.save)))

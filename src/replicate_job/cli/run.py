@@ -42,7 +42,7 @@ WATCHED_BLOCKING_WAIT = 2
 
 
 class _Given(msgspec.Struct, frozen=True):
-    """The input beside the job's own: the object of ``--input``, and the words of the command line."""
+    """Input from the command line: the object of ``--input``, and the ``KEY=VALUE`` words."""
 
     values: dict[str, Any]
     pairs: tuple[str, ...]
@@ -73,7 +73,7 @@ class _Events(click.ParamType[tuple[str, ...]]):
 
 
 class _Options(msgspec.Struct, frozen=True):
-    """The options of ``run`` that are not the job's own."""
+    """The options of ``run``, without those of the job."""
 
     save: str | None
     key: str | None
@@ -149,7 +149,7 @@ def command(
 
 
 def read_job(target: str) -> Job:
-    """Read a job file, or make a job of a model's name. Raises JobError for what is neither."""
+    """Read a job file, or make a job from a model's name. Raises JobError for anything else."""
     if PurePath(target).suffix:
         from replicate_job.jobfile import SUFFIXES, load_job  # noqa: PLC0415 - the readers are for job files only
 
@@ -165,7 +165,7 @@ def read_job(target: str) -> Job:
 
 
 def check_pairs(pairs: tuple[str, ...], *, model: str) -> None:
-    """Look for what is wrong with the words whatever the model's schema says: their form, and files that are too large.
+    """Check the words without the model's schema: their form, and the size of files.
 
     Raises JobError with every problem.
     """
@@ -235,7 +235,7 @@ async def _run(shared: Common, job: Job, given: _Given, options: _Options) -> in
 
 
 def _with_inputs(context: Context, job: Job, given: _Given, resolved: Resolved | None) -> Job:
-    """The job with what was given beside it. The schema says what a word and an ``@`` are."""
+    """The job with the input of the command line, which is read by the model's schema."""
     schema = resolved.schema if resolved else None
 
     def observe(reading: Reading) -> None:

@@ -49,7 +49,7 @@ async def command(shared: Common, model: str, *, as_json: bool) -> int:
 
 
 def describe(document: dict[str, Any]) -> Iterator[str]:
-    """Lines for a person: an input a line with its meaning below it, then the output."""
+    """Lines for a person: each input with its meaning below it, then the output."""
     schema = definition(document, "Input") or {}
     properties: dict[str, Any] = schema.get("properties") or {}
     required = schema.get("required") or []

@@ -148,7 +148,7 @@ def _tell_request(access: LoggedRequest) -> None:
 
 
 def welcome(base_url: str, host: str, *, secured: bool) -> list[str]:
-    """What to know once it listens: where, how clients are pointed at it, and whom it is open to."""
+    """The lines at the start: the address, how to point clients at it, and who can reach it."""
     lines = [f"Replicate on this machine, until Ctrl-C. The page: {base_url}/"]
     token = "..." if secured else "local"
     lines.append(f"for clients: export REPLICATE_BASE_URL={base_url} REPLICATE_API_TOKEN={token}")

@@ -13,9 +13,9 @@ from replicate_job.cli.streams import give_up, tell
 
 
 class Terminated:
-    """Whether SIGTERM has come. It leaves predictions running, where Ctrl-C cancels them.
+    """Whether SIGTERM has come: it leaves predictions running, while Ctrl-C cancels them.
 
-    ``farewell`` is said at the first of either signal, by a command that takes its time to leave.
+    ``farewell`` is written at the first signal, by a command that needs some time to end.
     """
 
     def __init__(self) -> None:
@@ -30,25 +30,25 @@ def run_async(
 ) -> int:
     """Run a command's coroutine to its exit code; SIGINT and SIGTERM cancel it.
 
-    A second SIGINT leaves at once, whatever still waits: a lock of the journal, an answer of the API.
+    A second SIGINT ends the process at once, even while the journal is locked or the API has not answered.
     """
 
     async def main() -> int:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task  # noqa: S101 - this is one
 
-        def leave() -> None:
+        def stop() -> None:
             if terminated.farewell:
                 tell(terminated.farewell)
             task.cancel()
 
         def terminate() -> None:
             terminated.came = True
-            leave()
+            stop()
 
         def interrupt() -> None:
             loop.add_signal_handler(signal.SIGINT, give_up, INTERRUPTED)
-            leave()
+            stop()
 
         with suppress(NotImplementedError):  # Windows has no such handlers
             loop.add_signal_handler(signal.SIGTERM, terminate)

@@ -1,4 +1,4 @@
-"""Stdout and stderr, also where they are closed, full, or nobody reads them any more.
+"""Stdout and stderr, also where they are closed, full, or have lost their reader.
 
 The linter lets no other module have them: what a terminal gets was made plain here.
 """
@@ -16,7 +16,7 @@ from replicate_job.terminal import plain
 
 
 class _Terminal(io.TextIOWrapper):
-    """A terminal that text cannot steer, whichever library writes it. ``bare`` is the stream before."""
+    """A terminal whose state no text can change, whichever library writes it. ``bare`` is the stream below."""
 
     def __init__(self, bare: TextIO) -> None:
         super().__init__(bare.buffer, bare.encoding, "backslashreplace", line_buffering=True)
@@ -28,7 +28,7 @@ class _Terminal(io.TextIOWrapper):
 
 
 def open_streams() -> None:
-    """Open what was closed, and guard what is a terminal. To be called once, before anything is said."""
+    """Open streams that were closed, and guard terminals. Called once, before anything is written."""
     open_missing()
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -37,7 +37,7 @@ def open_streams() -> None:
 
 
 def open_missing() -> None:
-    """Open what was closed from the start (``>&-``) as the null device: else the journal would get its number."""
+    """Open a stream that was closed (``>&-``) as the null device: otherwise the journal's file would get its number."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
@@ -57,12 +57,12 @@ def is_watched() -> bool:
 
 
 def width() -> int | None:
-    """The columns of the terminal that stderr is; None where it is none."""
+    """The columns of the terminal behind stderr; None where stderr is not a terminal."""
     return os.get_terminal_size(sys.stderr.fileno()).columns if is_watched() else None
 
 
 class Drawing(Protocol):
-    """What is drawn on the terminal below the lines, and can be taken off it for one."""
+    """Something drawn on the terminal below the lines, which can be hidden while a line is written."""
 
     def hide(self) -> None: ...
     def reveal(self) -> None: ...
@@ -73,7 +73,7 @@ _drawings: list[Drawing] = []
 
 @contextmanager
 def drawing(shown: Drawing) -> Iterator[None]:
-    """Whatever is written meanwhile, is written on lines of its own."""
+    """Within the block, output goes to lines of its own, and not into the drawing."""
     _drawings.append(shown)
     try:
         yield
@@ -83,7 +83,7 @@ def drawing(shown: Drawing) -> Iterator[None]:
 
 @contextmanager
 def aside() -> Iterator[None]:
-    """Take what is drawn off the terminal, for others that write to it."""
+    """Hide the drawing while others write to the terminal."""
     for shown in _drawings:
         shown.hide()
     try:
@@ -99,7 +99,7 @@ def can_draw() -> bool:
 
 
 def bare_stderr() -> TextIO:
-    """Stderr for our own control sequences."""
+    """Stderr as it is, for our own control sequences."""
     return sys.stderr.bare if isinstance(sys.stderr, _Terminal) else sys.stderr
 
 
@@ -116,14 +116,14 @@ def write(data: bytes | str) -> None:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
     except BrokenPipeError:
-        # The reader has enough, as `head` has. The job goes on, and Python must not complain at its exit.
+        # The reader has closed the pipe, as `head` does. The job goes on, and Python must not complain at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         raise OSError(f"stdout cannot be written: {error.strerror}") from None
 
 
 def tell(line: str) -> None:
-    """Write a line to stderr. No job ends because nobody listens."""
+    """Write a line to stderr. A closed stderr does not end a job."""
     with suppress(OSError), aside():
         sys.stderr.write(f"{plain(line)}\n")
         sys.stderr.flush()
@@ -142,7 +142,7 @@ def leave(code: int) -> NoReturn:
 
 
 def give_up(code: int) -> NoReturn:
-    """Leave in the middle of everything. A terminal gets back its cursor, which is hidden while something is drawn."""
+    """End the process at once, whatever is under way. A drawing is hidden first, which shows the cursor again."""
     for shown in _drawings:
         shown.hide()
     leave(code)

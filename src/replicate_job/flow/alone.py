@@ -13,7 +13,7 @@ from replicate_job.flow.listing import Listing, read_list
 from replicate_job.flow.resolve import resolve
 from replicate_job.flow.resolved import Resolved
 from replicate_job.flow.wait import Watch, wait
-from replicate_job.journal.entry import Request
+from replicate_job.journal.entry import CreateRequest
 from replicate_job.outputs.folder import check_folder
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target
@@ -30,7 +30,7 @@ class Alone:
     def __init__(self) -> None:
         self._models: dict[Target, tuple[float, Resolved]] = {}
 
-    def known(self, request: Request) -> Resolved | None:
+    def known(self, request: CreateRequest) -> Resolved | None:
         models = (resolved for _, resolved in self._models.values())
         return next((resolved for resolved in models if resolved.makes(request.path, request.version)), None)
 

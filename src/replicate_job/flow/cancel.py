@@ -15,7 +15,7 @@ from replicate_job.flow.retry import read
 from replicate_job.flow.run import run_job
 from replicate_job.flow.wait import Watch, wait
 from replicate_job.job import Result
-from replicate_job.journal.entry import Claim, Entry, Request
+from replicate_job.journal.entry import Claim, CreateRequest, Entry
 from replicate_job.wire.prediction import Prediction
 
 SEARCHED = 10.0
@@ -82,7 +82,7 @@ async def cancel_prediction(context: Context, prediction_id: str, *, young: bool
 
 
 async def run_or_cancel(
-    context: Context, ask: Ask, request: Request | None = None, *, leave: Callable[[], bool] = lambda: False
+    context: Context, ask: Ask, request: CreateRequest | None = None, *, leave: Callable[[], bool] = lambda: False
 ) -> Result:
     """``run_job``; a task that is cancelled (Ctrl-C) cancels the prediction at the API first.
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from replicate_job.errors import JobHeldError, JournalError
 from replicate_job.flow.context import Context, moment
 from replicate_job.job import Job
-from replicate_job.journal.entry import Claim, Request
+from replicate_job.journal.entry import Claim, CreateRequest
 from replicate_job.wire.prediction import Prediction
 
 
@@ -20,7 +20,7 @@ async def take(  # noqa: PLR0913 - what the journal's claim takes
     save: str | None,
     *,
     prediction: Prediction | None = None,
-    request: Request | None = None,
+    request: CreateRequest | None = None,
 ) -> Claim:
     """Claim the job; while another process has it, wait for that one.
 

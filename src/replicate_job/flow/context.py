@@ -15,7 +15,7 @@ from replicate_job.clock import Clock, Moment, SystemClock
 from replicate_job.flow.account import AccountNote
 from replicate_job.flow.listing import Listing
 from replicate_job.flow.resolved import Resolved
-from replicate_job.journal.entry import Request
+from replicate_job.journal.entry import CreateRequest
 from replicate_job.journal.protocol import Journal
 from replicate_job.outputs.download import Fetch
 from replicate_job.wire.prediction import Prediction
@@ -29,7 +29,7 @@ class Strategy(Protocol):
     def batch(self) -> str | None:
         """The id of the batch that the journal is to write down."""
 
-    def known(self, request: Request) -> Resolved | None:
+    def known(self, request: CreateRequest) -> Resolved | None:
         """What is known already of the model that this create request is for."""
 
     async def resolve(self, context: Context, target: Target) -> Resolved: ...

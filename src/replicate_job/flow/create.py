@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import msgspec
 
-from replicate_job.api.retry import backoff, is_ambiguous
+from replicate_job.api.failures import backoff, is_ambiguous
 from replicate_job.errors import (
     ClaimLostError,
     JournalError,
@@ -24,7 +24,7 @@ from replicate_job.errors import (
 )
 from replicate_job.flow.context import Context, moment
 from replicate_job.flow.reconcile import be_uncertain, cancel_surplus, reconcile
-from replicate_job.journal.entry import Claim, Request
+from replicate_job.journal.entry import Claim, CreateRequest
 from replicate_job.wire.prediction import Prediction
 
 
@@ -46,7 +46,7 @@ class Created(msgspec.Struct, frozen=True):
 async def create(  # noqa: PLR0913 - what to send, and what to do around it
     context: Context,
     claim: Claim,
-    request: Request,
+    request: CreateRequest,
     *,
     blocking_wait: int,
     tried: tuple[str, ...] = (),
@@ -56,13 +56,13 @@ async def create(  # noqa: PLR0913 - what to send, and what to do around it
 
     ``tried`` lists the look-ups before it, for the error that says that nothing of that name was found. ``is_all`` says
     whether the job is finished with what the create answered: then the journal records that too. A claim that
-    ``intends`` has had its ``turn``. Raises the API's error where it refused (nothing was created), UncertainError,
+    ``intends`` has its rate-limit slot. Raises the API's error where it refused (nothing was created), UncertainError,
     ClaimLostError.
     """
     tries = _Tries(context, claim)
     while True:
         if not claim.intends:
-            await context.client.turn()
+            await context.client.take_slot()
             claim = await context.journal.intend(claim, request, moment(context))
         sent_at = context.clock.now()
         if claim.entry.prediction_id:
@@ -101,7 +101,7 @@ def _check_lease(context: Context, claim: Claim) -> None:
     context.account.begin()
 
 
-def _not_found(error: ReplicateJobError, request: Request, tried: tuple[str, ...]) -> ReplicateJobError:
+def _not_found(error: ReplicateJobError, request: CreateRequest, tried: tuple[str, ...]) -> ReplicateJobError:
     """A 404 to a create request means that the model does not exist."""
     if isinstance(error, NotFoundError):
         return ModelNotFoundError(str(request.target), [*tried, f"POST {request.path}"])

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
 from replicate_job.inputs.secrets import REDACTED
-from replicate_job.journal.entry import Request
+from replicate_job.journal.entry import CreateRequest
 from replicate_job.journal.prints import content_print
 from replicate_job.wire.prediction import Prediction
 
@@ -19,7 +19,7 @@ ReadContent = Callable[[str, int], Awaitable[str | None]]
 None where it cannot be read."""
 
 
-async def judge(prediction: Prediction, request: Request, read: ReadContent) -> Verdict:
+async def judge(prediction: Prediction, request: CreateRequest, read: ReadContent) -> Verdict:
     """Compare target and input. A file that was sent inside the request is compared by its content."""
     named = _judge_target(prediction, request)
     if named == "other":
@@ -39,7 +39,7 @@ async def judge(prediction: Prediction, request: Request, read: ReadContent) -> 
     return "almost" if comparison.is_blurred else named
 
 
-def _judge_target(prediction: Prediction, request: Request) -> Verdict:
+def _judge_target(prediction: Prediction, request: CreateRequest) -> Verdict:
     """The names of owners and models are the same in any capitals; one that is left out says nothing."""
     slug, wanted = (prediction.model or "").lower(), request.target.slug.lower()
     deployment = (prediction.deployment or "").lower()

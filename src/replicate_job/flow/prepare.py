@@ -15,7 +15,7 @@ from replicate_job.inputs.flaws import flaws
 from replicate_job.inputs.schema import check
 from replicate_job.inputs.upload import FileInfo, check_files, send_files
 from replicate_job.job import Job
-from replicate_job.journal.entry import Request
+from replicate_job.journal.entry import CreateRequest
 from replicate_job.wire.duration import parse_cancel_after
 from replicate_job.wire.prediction import parse_time
 from replicate_job.wire.target import Target, parse_target
@@ -55,13 +55,13 @@ async def resolve_and_check(context: Context, job: Job) -> Resolved:
     return resolved
 
 
-async def prepare(context: Context, job: Job, resolved: Resolved) -> Request:
+async def prepare(context: Context, job: Job, resolved: Resolved) -> CreateRequest:
     """Send the input's files and write the create's body. Raises InputError for files that cannot be sent."""
     sent = await send_files(job.input_data, _Uploads(context), model=job.model, now=context.clock.time)
     return write_request(job, resolved, sent)
 
 
-def write_request(job: Job, resolved: Resolved, sent: dict[str, Any]) -> Request:
+def write_request(job: Job, resolved: Resolved, sent: dict[str, Any]) -> CreateRequest:
     """Write the create's body. ``sent`` is the job's input with URLs for its files."""
     body: dict[str, Any] = {"input": sent}
     optional = {
@@ -70,7 +70,7 @@ def write_request(job: Job, resolved: Resolved, sent: dict[str, Any]) -> Request
         "webhook_events_filter": job.webhook_events_filter,
     }
     body |= {name: value for name, value in optional.items() if value}
-    return Request(
+    return CreateRequest(
         target=resolved.target,
         path=resolved.path,
         body=msgspec.json.encode(body),

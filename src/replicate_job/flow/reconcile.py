@@ -7,13 +7,13 @@ from contextlib import suppress
 from hashlib import sha256
 from typing import NoReturn
 
-from replicate_job.api.retry import backoff, is_transient
+from replicate_job.api.failures import backoff, is_transient
 from replicate_job.errors import JournalError, NotFoundError, ReplicateJobError, UncertainError
 from replicate_job.flow.context import Context
 from replicate_job.flow.listing import Listing
 from replicate_job.flow.matching import judge
 from replicate_job.flow.span import Span, span_of
-from replicate_job.journal.entry import Adoption, Claim, Entry, Request
+from replicate_job.journal.entry import Adoption, Claim, CreateRequest, Entry
 from replicate_job.wire.prediction import Prediction, parse_time
 
 LONGEST_REQUEST = 95.0
@@ -43,7 +43,7 @@ async def reconcile(
 
 
 class _LookUp:
-    def __init__(self, context: Context, claim: Claim, request: Request, ended: float | None) -> None:
+    def __init__(self, context: Context, claim: Claim, request: CreateRequest, ended: float | None) -> None:
         self._context, self._claim, self._request = context, claim, request
         self._began = context.clock.now()
         self._ended = self._bound(claim.entry) if ended is None else ended
@@ -172,7 +172,7 @@ class _LookUp:
                     return False
         return bool(candidates)
 
-    async def _under_way(self) -> list[Request]:
+    async def _under_way(self) -> list[CreateRequest]:
         """Requests of other jobs, sent so lately that their answer or the list can still tell what they made."""
         context, longest = self._context, LONGEST_REQUEST + self._context.retry_policy.settle
         return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from replicate_job.api.retry import backoff, is_transient
+from replicate_job.api.failures import backoff, is_transient
 from replicate_job.errors import APIError, NotFoundError, ReplicateJobError
 from replicate_job.flow.context import Context
 

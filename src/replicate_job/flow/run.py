@@ -11,10 +11,10 @@ from replicate_job.flow.job_run import Ask, JobRun
 from replicate_job.flow.prepare import check_job
 from replicate_job.flow.steps import STEPS
 from replicate_job.job import Result
-from replicate_job.journal.entry import Request
+from replicate_job.journal.entry import CreateRequest
 
 
-async def run_job(context: Context, ask: Ask, request: Request | None = None) -> Result:
+async def run_job(context: Context, ask: Ask, request: CreateRequest | None = None) -> Result:
     """Bring a job to its end, or as far as its budget goes, and give the prediction as last observed.
 
     A job whose ``key`` is in the journal goes on where it stands; one that is finished costs no request. ``request`` is

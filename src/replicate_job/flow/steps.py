@@ -18,7 +18,7 @@ from replicate_job.flow.prepare import prepare, resolve_and_check
 from replicate_job.flow.reconcile import explain_missing, reconcile
 from replicate_job.flow.retry import read
 from replicate_job.job import Result
-from replicate_job.journal.entry import Entry, Request
+from replicate_job.journal.entry import CreateRequest, Entry
 from replicate_job.wire.prediction import Prediction
 
 
@@ -37,7 +37,7 @@ async def look_up_step(run: JobRun) -> None:
     await _send(run, run.entry.request or await _prepare(run))
 
 
-async def _prepare(run: JobRun) -> Request:
+async def _prepare(run: JobRun) -> CreateRequest:
     context = run.context
     try:
         await _check_folder(run)
@@ -55,7 +55,7 @@ async def _check_folder(run: JobRun) -> None:
         await run.context.strategy.check_folder(Path(run.ask.save))
 
 
-async def _send(run: JobRun, request: Request) -> None:
+async def _send(run: JobRun, request: CreateRequest) -> None:
     tried = run.resolved.tried if run.resolved else ()
     run.advance(request=request)
     created = await create(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from replicate_job.api.retry import is_transient
+from replicate_job.api.failures import is_transient
 from replicate_job.errors import APIError, NotFoundError, ReplicateJobError
 from replicate_job.flow.context import Context
 from replicate_job.wire.prediction import KNOWN, Prediction

@@ -1,4 +1,4 @@
-"""What the journal knows of a job."""
+"""A job in the journal: its row, its create request, and the claim to it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _MARK = _FILE.encode()
 _LATEST = 32_503_680_000.0  # the year 3000
 
 
-class Request(msgspec.Struct, frozen=True):
-    """A create request exactly as it is sent: its path, its body (JSON), and whom it names.
+class CreateRequest(msgspec.Struct, frozen=True):
+    """A create request exactly as it is sent: its path, its body (JSON), and the model that it names.
 
     ``secrets`` are the names of inputs that the API never gives back.
     """
@@ -35,8 +35,8 @@ class Request(msgspec.Struct, frozen=True):
 
     @property
     def input(self) -> dict[str, Any]:
-        found: dict[str, Any] = msgspec.json.decode(self.body)["input"]
-        return found
+        values: dict[str, Any] = msgspec.json.decode(self.body)["input"]
+        return values
 
     @property
     def version(self) -> str:
@@ -47,8 +47,8 @@ class Request(msgspec.Struct, frozen=True):
 class Entry(msgspec.Struct, frozen=True):
     """One job's row. ``claimed_at`` is Unix seconds; ``api`` is the base URL it belongs to.
 
-    ``save`` is the folder for outputs, None where they are not kept. ``batch`` is the id of the batch that the job is a
-    row of. ``sends`` counts the create requests that were sent or were about to be; ``first_sent`` and ``last_sent``
+    ``save`` is the folder for outputs, None if they are not saved. ``batch`` is the id of the batch that has the job
+    as a row. ``sends`` counts the create requests that were sent or were about to be; ``first_sent`` and ``last_sent``
     are the moments of the first and the latest of them, and ``token`` is the keyed hash of the token of the latest
     (empty: none was sent with it; None: not known). ``status`` is the prediction's as last seen. ``job_print`` is the
     job's keyed fingerprint.
@@ -60,7 +60,7 @@ class Entry(msgspec.Struct, frozen=True):
     state: State
     claimed_at: float
     save: str | None = None
-    request: Request | None = None
+    request: CreateRequest | None = None
     sends: int = 0
     first_sent: Moment | None = None
     last_sent: Moment | None = None
@@ -94,16 +94,16 @@ class BatchEntry(msgspec.Struct, frozen=True):
 
 
 class Pruned(msgspec.Struct, frozen=True):
-    """How many jobs, and remembered uploads, were taken out of the journal."""
+    """How many jobs and remembered uploads were deleted from the journal."""
 
     jobs: int
     uploads: int
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """The right to act for a job. ``fence`` grows with every claim; facts of an older one are refused.
+    """The right to act for a job. ``fence`` grows with every claim; facts with an older fence are refused.
 
-    ``intends``: its create request was recorded, and is to be sent now, while ``lease`` ``may_send``.
+    ``intends``: the create request was recorded and is to be sent now, as long as ``lease.may_send``.
     """
 
     entry: Entry
@@ -117,11 +117,11 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Adoption(msgspec.Struct, frozen=True):
-    """What comparing the account's list with the journal gave: one id, none, or several that cannot be told apart.
+    """The result of comparing the account's list with the journal: one id, none, or several ``unclear`` ones.
 
-    ``rivals_sent`` is when another job last sent a request that the list cannot tell from this one: these jobs take
-    each other's predictions, so that only once the list shows all of them does it show that there is none for this one.
-    ``surplus`` are what further requests of this very job have made.
+    ``rivals_sent`` is when another job last sent a request that the list cannot tell from this one. Such jobs can take
+    each other's predictions: this one has none only when the list has had time to show all of them. ``surplus`` are
+    the predictions of further requests of this job.
     """
 
     prediction_id: str | None = None
@@ -131,7 +131,7 @@ class Adoption(msgspec.Struct, frozen=True):
 
 
 def check_entry(entry: Entry) -> Entry:
-    """The entry itself. Raises ValueError, TypeError or KeyError for one as no release writes it."""
+    """The entry itself. Raises ValueError, TypeError or KeyError for one that no release can have written."""
     if entry.state not in get_args(State):
         raise ValueError(f"its state is {entry.state!a}")
     sent = [time for moment in (entry.first_sent, entry.last_sent) if moment for time in (moment.wall, moment.best)]
@@ -146,17 +146,19 @@ def check_entry(entry: Entry) -> Entry:
 
 
 def damaged(key: str, prediction_id: str | None, error: Exception) -> DamagedError:
-    """The error for a row that could not be read, and ``error`` says why."""
-    kept = f"`replicate-job show {prediction_id}` shows its prediction" if prediction_id else "to run it, name it anew"
+    """The error for a row that cannot be read, because of ``error``."""
+    advice = (
+        f"`replicate-job show {prediction_id}` shows its prediction" if prediction_id else "to run it, name it anew"
+    )
     why = "nested too deep" if isinstance(error, RecursionError) else str(error)
-    line = f"the journal's row of the job {key!r} is damaged ({why}): nothing is done for it; {kept}"
+    line = f"the journal's row of the job {key!r} is damaged ({why}): nothing is done for it; {advice}"
     return DamagedError(line.encode(errors="backslashreplace").decode(), key=key)
 
 
 def encode_job(job: Job) -> bytes:
-    """JSON of a Job; a local file (``pathlib.Path``) is kept as ``{"replicate-job:file": "/its/path"}``.
+    """JSON of a Job; a local file (``pathlib.Path``) is stored as ``{"replicate-job:file": "/its/path"}``.
 
-    An input's own object that looks so is data: its name gets a ``!`` more.
+    An object of the input that looks the same gets one more ``!`` in its name.
     """
     text = _plain.encode(job)
     if _MARK in text:
@@ -191,7 +193,7 @@ _plain, _sorted = (msgspec.json.Encoder(enc_hook=_encode_path, order=order) for 
 
 
 def _is_marked(value: dict[str, Any]) -> bool:
-    """Whether it is a file's mark, or an object that looks so: there is one name, with any number of ``!``."""
+    """Whether it is a file's mark, or an object of the input that looks like one: with any number of ``!``."""
     return len(value) == 1 and str(next(iter(value))).rstrip("!") == _FILE
 
 

@@ -1,4 +1,4 @@
-"""For how long a process's claims hold: the lease that it renews, and whether another's is over."""
+"""The lease of a process: its claims last while it renews the lease. Also whether another process has died."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from replicate_job.clock import Clock
 
 
 class Lease:
-    """The one of this process. Once it has lapsed it is never renewed: others may have taken what it held."""
+    """The lease of this process. A lapsed lease is never renewed: other processes may have taken its jobs over."""
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         self._clock, self._seconds = clock, seconds
@@ -26,7 +26,7 @@ class Lease:
         self.until, self.until_wall = self._clock.now() + self._seconds, self._clock.time() + self._seconds
 
     def renew(self) -> bool:
-        """Whether it could be renewed."""
+        """Renew the lease; False if it has lapsed."""
         if self.left <= 0:
             return False
         self._extend()
@@ -34,7 +34,7 @@ class Lease:
 
     @property
     def left(self) -> float:
-        """Seconds until it is over, by the clock that moved more: one of them may have stood still or been set."""
+        """Seconds until it ends, by the clock that moved more: one of them may have stood still or been set."""
         return min(self.until - self._clock.now(), self.until_wall - self._clock.time())
 
     @property
@@ -43,7 +43,7 @@ class Lease:
 
     @property
     def may_send(self) -> bool:
-        """Whether a request that is sent now reaches the API before another process may take over.
+        """Whether a request sent now reaches the API before another process may take over.
 
         A third of the lease is left for the connection, which takes 5 seconds at most.
         """
@@ -51,7 +51,7 @@ class Lease:
 
 
 class Process(msgspec.Struct, frozen=True):
-    """What tells a process from all others that ever were: ``namespace`` and ``started`` are empty where not known."""
+    """Identifies a process for all time. ``namespace`` and ``started`` are empty where they are unknown."""
 
     host: str
     pid: int
@@ -73,10 +73,10 @@ class Process(msgspec.Struct, frozen=True):
         return f"{self.host} {self.pid} {uuid.uuid4().hex[:8]}"
 
     def is_dead(self, other: Process) -> bool:
-        """Whether the other has certainly ended, seen from this one.
+        """Whether the other process has certainly ended.
 
-        Numbers of processes mean the same only inside one namespace of one start of a machine. Elsewhere, as in
-        another container that shares a folder and a host name, the lease alone decides.
+        A process number is valid only in one namespace and until the machine restarts. Elsewhere, for example in
+        another container with the same folder and host name, only the lease decides.
         """
         if not self.boot or not self.namespace:
             return False
@@ -86,12 +86,12 @@ class Process(msgspec.Struct, frozen=True):
 
 
 def _started(pid: int) -> str:
-    """When it started, in ticks since the machine did; empty where there is no such process, or it is dead already."""
+    """When a process started, in ticks since the machine did; empty for a process that does not exist or has died."""
     if sys.platform != "linux":
         return ""
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2].split()
     except OSError:
         return ""
-    # One that was killed and whose parent has not looked yet still has its number.
+    # A zombie keeps its number until its parent has waited for it.
     return "" if fields[0] in {b"Z", b"X"} else fields[19].decode()

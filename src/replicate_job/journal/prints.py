@@ -1,6 +1,6 @@
-"""Keyed fingerprints: whether two jobs are the same, told without keeping what they hold.
+"""Keyed fingerprints: they show that two jobs are the same, without storing their inputs.
 
-The key is the journal's own. Without it nobody can try out which secret or picture a fingerprint belongs to.
+The key is the journal's own. Without it, no one can test which secret or picture a fingerprint belongs to.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from replicate_job.wire import data_url
 
 if TYPE_CHECKING:
     from replicate_job.job import Job
-    from replicate_job.journal.entry import Request
+    from replicate_job.journal.entry import CreateRequest
 
 _SIZE = 15
 """Hex digits: 60 bits, which fit into an integer of SQLite."""
@@ -33,10 +33,10 @@ def print_job(key: bytes, job: Job) -> str:
     return print_text(key, _canonical([job.model, job.input_data]))
 
 
-def print_request(key: bytes, request: Request) -> tuple[int, int]:
-    """Two numbers: of the request as it is sent, and of what the API's list can show of it.
+def print_request(key: bytes, request: CreateRequest) -> tuple[int, int]:
+    """Two fingerprints: of the request as it is sent, and of the part that the API's list can show.
 
-    The list shows no secrets, and of a file its content at best.
+    The list shows no secrets, and at most the content of a file.
     """
     place = request.path.lower().encode() + b"\0"
     body = msgspec.json.decode(request.body)

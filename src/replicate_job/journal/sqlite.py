@@ -19,9 +19,9 @@ from replicate_job.journal.entry import (
     Adoption,
     BatchEntry,
     Claim,
+    CreateRequest,
     Entry,
     Pruned,
-    Request,
     check_entry,
     damaged,
     decode_job,
@@ -34,19 +34,18 @@ from replicate_job.journal.writer import BUSY_TIMEOUT, Writer
 from replicate_job.wire.prediction import Prediction
 
 LEASE = 15.0
-"""Seconds that a claim holds without being renewed. A holder that is dead on this machine loses it at once."""
+"""Seconds that a claim lasts without renewal. Claims of a dead process of this machine end at once."""
 RIVAL_SPAN = 120.0
-"""Two create requests further apart than this many seconds cannot be mistaken for each other in the account's list."""
-
+"""Seconds. The account's list tells two create requests apart that were sent further apart than this."""
 
 FORGOTTEN = 24 * 3600.0
-"""Seconds after the end of its lease at which a holder is struck off."""
+"""Seconds after the end of its lease at which a holder is deleted."""
 LOOKED_UP = 500
 """Keys in one statement; SQLite before 3.32 takes 999 values."""
 
 
 class _New(msgspec.Struct, frozen=True):
-    """A row as it would be new. ``encoded`` is the job's JSON."""
+    """What a new row is made of. ``encoded`` is the job's JSON."""
 
     key: str
     api: str
@@ -59,7 +58,7 @@ class _New(msgspec.Struct, frozen=True):
 class SQLiteJournal:
     """A ``Journal`` in one file, shared by any number of processes. Use it as an async context manager.
 
-    ``token`` is the API's: of it the journal keeps a keyed hash, to know later whose list of predictions to read.
+    ``token`` is the API's. The journal stores a keyed hash of it, to know later whose list of predictions to read.
     """
 
     def __init__(
@@ -82,7 +81,7 @@ class SQLiteJournal:
         self._token_print = ""
         self.damaged: dict[str, str] = {}
 
-    async def __aenter__(self) -> SQLiteJournal:  # noqa: PYI034 - nobody subclasses it
+    async def __aenter__(self) -> SQLiteJournal:  # noqa: PYI034 - it has no subclasses
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -96,7 +95,7 @@ class SQLiteJournal:
         save: str | None,
         *,
         prediction: Prediction | None = None,
-        request: Request | None = None,
+        request: CreateRequest | None = None,
         sent: Moment | None = None,
         batch: str | None = None,
     ) -> Claim:
@@ -114,7 +113,7 @@ class SQLiteJournal:
                 claim = msgspec.structs.replace(claim, entry=_get(db, key))
             return claim
 
-        def let_go(db: sqlite3.Connection) -> None:
+        def undo(db: sqlite3.Connection) -> None:
             for claim in taken:  # with ``request``, nothing was sent
                 free = "holder=NULL, state=iif(?1, 'claimed', state), sends=sends-?1"
                 query = f"UPDATE jobs SET {free} WHERE key=?2 AND fence=?3"  # noqa: S608 - our own columns
@@ -123,16 +122,16 @@ class SQLiteJournal:
         try:
             return await self._writer.run(work, synced=bool(request or prediction))
         except asyncio.CancelledError:
-            # It was or will be written all the same, and its claim would last as long as this process.
-            await asyncio.shield(self._writer.run(let_go))
+            # The thread writes the claim in any case, and it would last as long as this process.
+            await asyncio.shield(self._writer.run(undo))
             raise
 
-    def _claim(self, db: sqlite3.Connection, new: _New, request: Request | None, sent: Moment | None) -> Claim:
+    def _claim(self, db: sqlite3.Connection, new: _New, request: CreateRequest | None, sent: Moment | None) -> Claim:
         if entry := self._insert(db, new, request, sent):
             return Claim(entry, 1, self._hold(db), intends=request is not None)
         row = db.execute("SELECT * FROM jobs WHERE key = ?", (new.key,)).fetchone()
         if row["state"] == "refused":
-            # It certainly never ran, so its key is free again, for a job that was mended too.
+            # The job certainly never ran, so that its key is free again, also for a corrected job.
             db.execute("DELETE FROM jobs WHERE key = ?", (new.key,))
             entry = self._insert(db, new, request, sent, fence=row["fence"] + 1)
             assert entry  # noqa: S101 - there is none of that key
@@ -148,9 +147,9 @@ class SQLiteJournal:
         return Claim(msgspec.structs.replace(entry, save=save), row["fence"] + 1, lease)
 
     def _insert(
-        self, db: sqlite3.Connection, new: _New, request: Request | None, sent: Moment | None, fence: int = 1
+        self, db: sqlite3.Connection, new: _New, request: CreateRequest | None, sent: Moment | None, fence: int = 1
     ) -> Entry | None:
-        """A row for a new job, and none where there is one of that key."""
+        """Insert the row of a new job; None where a job has that key."""
         entry = Entry(
             key=new.key,
             api=new.api,
@@ -195,7 +194,7 @@ class SQLiteJournal:
         return entry.job_print == print_job(self._key, job)
 
     def _read_key(self, db: sqlite3.Connection) -> None:
-        """The journal's own key for fingerprints; the token's is made with it."""
+        """Read the journal's key for fingerprints, and make the token's fingerprint with it."""
         self._key = bytes(db.execute("SELECT value FROM facts WHERE name = 'key'").fetchone()[0])
         self._token_print = print_text(self._key, self._token.encode()) if self._token else ""
 
@@ -216,9 +215,9 @@ class SQLiteJournal:
         raise JobHeldError(running, until=self._clock.time() + left)
 
     def _watch(self, lease: sqlite3.Row) -> float:
-        """Seconds after which a lease that is not renewed is over, whatever its holder's clock said when it was.
+        """Seconds after which a lease ends unless it is renewed, measured by this process alone.
 
-        That clock may have been wrong, and this machine started again since.
+        The holder's clock may have been wrong, and this machine may have been restarted since.
         """
         holder, until, now = lease["holder"], lease["lease_until"], self._clock.now()
         if self._watched.get(holder, (None, 0.0))[0] != until:
@@ -226,7 +225,7 @@ class SQLiteJournal:
         return self.lease - (now - self._watched[holder][1])
 
     def _hold(self, db: sqlite3.Connection) -> Lease:
-        """Make sure that this process has a lease for what it claims."""
+        """Give the lease of this process, renewed where little of it is left."""
         if self._held is None or self._held.is_short:
             self._beat(db)
         assert self._held  # noqa: S101 - it was taken just now
@@ -248,7 +247,7 @@ class SQLiteJournal:
         query = "UPDATE jobs SET holder = NULL WHERE key = ? AND fence = ?"
         await self._writer.run(lambda db: db.execute(query, (claim.key, claim.fence)).rowcount)
 
-    async def intend(self, claim: Claim, request: Request, sent: Moment) -> Claim:
+    async def intend(self, claim: Claim, request: CreateRequest, sent: Moment) -> Claim:
         moment = msgspec.json.encode(sent).decode()
 
         def work(db: sqlite3.Connection) -> Claim:
@@ -272,7 +271,7 @@ class SQLiteJournal:
         encoded = msgspec.json.encode(prediction).decode()
 
         def work(db: sqlite3.Connection) -> str:
-            # Nearly always all is as it was at the claim, and one statement does.
+            # Usually nothing has changed since the claim, and one statement is enough.
             if _write_created(db, claim, prediction, encoded, collected=collected):
                 if collected and needs_strip(claim.entry.request):
                     _strip(db, msgspec.structs.replace(claim.entry, prediction=prediction))
@@ -285,7 +284,7 @@ class SQLiteJournal:
                 return str(row["prediction_id"])
             if _owned(db, claim.entry.api, [prediction.id]):
                 return ""
-            # Another process has the claim now, and does not know yet what this one made.
+            # Another process has the claim now, and does not know of this prediction yet.
             _write_created(db, claim, prediction, encoded, fenced=False)
             return prediction.id
 
@@ -298,7 +297,7 @@ class SQLiteJournal:
                 return Adoption(entry.prediction_id)
             whole, shown = print_request(self._key, entry.request)
             free, rivals = _not_owned(db, entry.api, same), _rivals(db, entry, shown)
-            if entry.prediction_id is not None:  # a process that was stopped before it sent has recorded what it made
+            if entry.prediction_id is not None:  # recorded by a process that was stopped before it sent
                 return Adoption(entry.prediction_id, free if not rivals and len(free) < entry.sends else ())
             if not free:
                 return Adoption(unclear=_not_owned(db, entry.api, almost), rivals_sent=_rivals_sent(db, entry, shown))
@@ -329,7 +328,7 @@ class SQLiteJournal:
     async def _finish(
         self, claim: Claim, prediction: Prediction, assignments: str, *values: Any, is_last: bool = False
     ) -> None:
-        """Write a fact about the end, and with it what an earlier fact failed to write: the id and the prediction."""
+        """Write a fact about the end, with the id and the prediction: an earlier fact may have failed to write them."""
         if missing := lacking("ended", prediction.id, prediction.status):
             raise JournalError(f"the job {claim.key!r} cannot be finished without {missing}")
         encoded = msgspec.json.encode(prediction).decode()
@@ -360,7 +359,7 @@ class SQLiteJournal:
         await self._never_created(claim, "claimed", "")
 
     async def _never_created(self, claim: Claim, state: State, problem: str) -> None:
-        """Write a state that implies that no prediction is known: where one is, another process recorded it."""
+        """Write a state without a prediction. Raises ClaimLostError if another process has recorded one."""
 
         def work(db: sqlite3.Connection) -> None:
             entry = _held(db, claim)
@@ -399,16 +398,16 @@ class SQLiteJournal:
         return entry.token == self._token_print
 
     async def get(self, key: str) -> Entry | None:
-        found = await self._select("SELECT * FROM jobs WHERE key = ?", key)
-        return found[0] if found else None
+        entries = await self._select("SELECT * FROM jobs WHERE key = ?", key)
+        return entries[0] if entries else None
 
     async def look_up(self, keys: Sequence[str]) -> dict[str, Entry]:
-        found: list[Entry] = []
+        entries: list[Entry] = []
         for start in range(0, len(keys), LOOKED_UP):
-            some = keys[start : start + LOOKED_UP]
-            query = f"SELECT * FROM jobs WHERE key IN ({','.join('?' * len(some))})"  # noqa: S608 - only marks
-            found += await self._select_sound(query, *some)
-        return {entry.key: entry for entry in found}
+            portion = keys[start : start + LOOKED_UP]
+            query = f"SELECT * FROM jobs WHERE key IN ({','.join('?' * len(portion))})"  # noqa: S608 - only marks
+            entries += await self._select_sound(query, *portion)
+        return {entry.key: entry for entry in entries}
 
     async def api_of(self, start: str) -> str | None:
         query, span = "SELECT api FROM jobs WHERE key >= ? AND key < ? LIMIT 1", (start, start + "\U0010ffff")
@@ -421,8 +420,8 @@ class SQLiteJournal:
 
     async def find(self, prediction_id: str, api: str) -> Entry | None:
         query = "SELECT * FROM jobs WHERE prediction_id = ? AND api = ?"
-        found = await self._select(query, prediction_id, api)
-        return found[0] if found else None
+        entries = await self._select(query, prediction_id, api)
+        return entries[0] if entries else None
 
     async def unfinished(self, api: str) -> list[Entry]:
         marks = ",".join("?" * len(UNFINISHED))
@@ -443,12 +442,12 @@ class SQLiteJournal:
         def work(db: sqlite3.Connection) -> None:
             row = db.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone()
             entry = read_entry(row) if row else None
-            if entry is None or (problem := _kept_for(entry)):
+            if entry is None or (problem := _needed_for(entry)):
                 raise JobError(problem if entry else f"there is no job {key!r}")
             if entry.state == "refused":
                 db.execute("DELETE FROM jobs WHERE key = ?", (key,))
                 return
-            _bury(db, key)
+            _reduce(db, key)
 
         await self._writer.run(work)
 
@@ -470,23 +469,23 @@ class SQLiteJournal:
         return await self._writer.run(lambda db: [read_entry(row) for row in db.execute(query, values)])
 
     async def _select_sound(self, query: str, *values: Any) -> list[Entry]:
-        """Without the damaged rows, which are put into ``damaged``."""
+        """The entries, without damaged rows, which go to ``damaged``."""
 
         def work(db: sqlite3.Connection) -> list[Entry]:
-            found: list[Entry] = []
+            entries: list[Entry] = []
             for row in db.execute(query, values):
                 try:
-                    found.append(read_entry(row))
+                    entries.append(read_entry(row))
                 except DamagedError as error:
                     self.damaged[error.key] = str(error)
-            return found
+            return entries
 
         return await self._writer.run(work)
 
     async def prune(self, before: float, *, forget: bool = False, dry_run: bool = False) -> Pruned:
         def work(db: sqlite3.Connection) -> Pruned:
             over = "state IN ('collected', 'refused') AND claimed_at < ?"
-            # What a damaged row still says of its model cannot be read: it stays as it is.
+            # The model of a damaged row cannot be read: the row stays as it is.
             bare = " AND (state = 'refused' OR json_valid(job) AND (request IS NOT NULL OR prediction IS NOT NULL))"
             jobs = f"FROM jobs WHERE {over}" + ("" if forget else bare)
             uploads = "FROM uploads WHERE coalesce(expires_at, 0) < ?"
@@ -525,7 +524,7 @@ def _get(db: sqlite3.Connection, key: str) -> Entry:
     return read_entry(db.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone())
 
 
-def _kept_for(entry: Entry) -> str:
+def _needed_for(entry: Entry) -> str:
     """Why a job cannot be forgotten; empty where it can."""
     if entry.batch is not None:
         return f"{entry.key!r} is a row of the batch {entry.batch}, which needs it to do nothing twice"
@@ -543,7 +542,7 @@ def _write_created(  # noqa: PLR0913 - what to write, and under which conditions
     collected: bool = False,
     fenced: bool = True,
 ) -> bool:
-    """Whether it was written: the job has no prediction yet, that one is no other job's, and the claim holds."""
+    """Write the prediction if the job has none, no other job has this one, and the claim is valid. False otherwise."""
     state = state_of(prediction.status, collected=collected)
     changed = db.execute(
         "UPDATE jobs SET state=?, prediction_id=?, status=?, prediction=?, problem='', holder=iif(?, NULL, holder)"
@@ -565,11 +564,11 @@ def _held(db: sqlite3.Connection, claim: Claim) -> Entry:
 
 
 def _prune(db: sqlite3.Connection, jobs: str, before: float, *, forget: bool) -> None:
-    """Delete these jobs; unless they are to be forgotten, of each one that ran its key, id and status stay."""
+    """Delete these jobs. Without ``forget``, the key, id and status of a job that ran stay."""
     if not forget:
         query = f"SELECT key {jobs} AND state = 'collected'"
         for row in db.execute(query, (before,)).fetchall():
-            _bury(db, row["key"])
+            _reduce(db, row["key"])
         db.execute("DELETE FROM jobs WHERE state = 'refused' AND claimed_at < ?", (before,))
     else:
         db.execute(f"DELETE {jobs}", (before,))
@@ -580,15 +579,15 @@ def _prune(db: sqlite3.Connection, jobs: str, before: float, *, forget: bool) ->
     )
 
 
-def _bury(db: sqlite3.Connection, key: str) -> None:
-    """Leave of a job that ran what a key that comes again needs to pay nothing: its fingerprint, id and status."""
+def _reduce(db: sqlite3.Connection, key: str) -> None:
+    """Delete a finished job's data. Its fingerprint, id and status stay: its key never pays for another prediction."""
     model = "json_object('model', json_extract(job, '$.model'))"
     rest = "request=NULL, prediction=NULL, files='[]', problem='', save=NULL, holder=NULL"
     db.execute(f"UPDATE jobs SET job={model}, {rest} WHERE key = ?", (key,))  # noqa: S608 - our own columns
 
 
 def _strip(db: sqlite3.Connection, entry: Entry) -> None:
-    """Take out what no further request can need: the job is over, or certainly never ran."""
+    """Delete secrets and file contents, which no further request needs: the job is over, or certainly never ran."""
     request = entry.request
     if request is None or not needs_strip(request):
         return
@@ -606,19 +605,19 @@ def _strip(db: sqlite3.Connection, entry: Entry) -> None:
 
 def _owned(db: sqlite3.Connection, api: str, ids: Sequence[str]) -> set[str]:
     query = "SELECT 1 FROM jobs WHERE prediction_id = ? AND api = ?"
-    return {each for each in ids if db.execute(query, (each, api)).fetchone()}
+    return {id_ for id_ in ids if db.execute(query, (id_, api)).fetchone()}
 
 
 def _not_owned(db: sqlite3.Connection, api: str, ids: Sequence[str]) -> tuple[str, ...]:
     owned = _owned(db, api, ids)
-    return tuple(each for each in ids if each not in owned)
+    return tuple(id_ for id_ in ids if id_ not in owned)
 
 
 def _rivals(db: sqlite3.Connection, entry: Entry, shown: int) -> dict[int, int]:
-    """Other jobs that wait for a prediction which the list cannot tell from this one's.
+    """Other jobs whose prediction the account's list cannot tell from this one's.
 
-    By whole fingerprint, how many sent at about the same time. A clock may have been set since: one that differs in
-    what the list cannot show is named whenever it was sent.
+    The result maps each whole fingerprint to the number of its requests sent at about the same time. A request that
+    differs in what the list cannot show counts whenever it was sent, for a clock may have been set since.
     """
     if entry.first_sent is None:
         return {}
@@ -641,7 +640,7 @@ def _moment(text: str | None) -> Moment | None:
 
 
 def read_entry(row: sqlite3.Row) -> Entry:
-    """Raises DamagedError for a row as no release writes it."""
+    """Raises DamagedError for a row that no release can have written."""
     try:
         return check_entry(_read_entry(row))
     except (ValueError, TypeError, KeyError, RecursionError) as error:  # msgspec's errors are ValueErrors
@@ -657,7 +656,7 @@ def _read_entry(row: sqlite3.Row) -> Entry:
         state=row["state"],
         claimed_at=row["claimed_at"],
         save=row["save"],
-        request=msgspec.json.decode(request, type=Request) if request else None,
+        request=msgspec.json.decode(request, type=CreateRequest) if request else None,
         sends=row["sends"],
         first_sent=_moment(row["first_sent"]),
         last_sent=_moment(row["last_sent"]),

@@ -1,4 +1,4 @@
-"""What goes from a row once no further request can need it: secrets, and the contents of files that were sent."""
+"""Removes secrets and the contents of sent files from a row, once no further request needs them."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from replicate_job.inputs.sent_file import file_names, name_files
 
 if TYPE_CHECKING:
     from replicate_job.job import Job
-    from replicate_job.journal.entry import Request
+    from replicate_job.journal.entry import CreateRequest
     from replicate_job.wire.prediction import Prediction
 
 _DATA = b'"data:'
 
 
-def needs_strip(request: Request | None) -> bool:
-    """Whether there is anything in the request that must go. Most have nothing."""
+def needs_strip(request: CreateRequest | None) -> bool:
+    """Whether the request has a secret or a file. Most have neither."""
     return request is not None and (bool(request.secrets) or _DATA in request.body.lower())
 
 
-def strip_job(job: Job, request: Request) -> Job:
+def strip_job(job: Job, request: CreateRequest) -> Job:
     return msgspec.structs.replace(job, input_data=_strip(job.input_data, job, request))
 
 
-def strip_request(job: Job, request: Request) -> Request:
+def strip_request(job: Job, request: CreateRequest) -> CreateRequest:
     body = msgspec.json.decode(request.body)
     body["input"] = _strip(body["input"], job, request)
     return msgspec.structs.replace(request, body=msgspec.json.encode(body))
 
 
-def strip_prediction(prediction: Prediction, job: Job, request: Request) -> Prediction:
+def strip_prediction(prediction: Prediction, job: Job, request: CreateRequest) -> Prediction:
     if not prediction.input:
         return prediction
     return msgspec.structs.replace(prediction, input=_strip(prediction.input, job, request))
 
 
-def _strip(values: dict[str, Any], job: Job, request: Request) -> dict[str, Any]:
-    """Of a file its name, media type, size and SHA-256 stay."""
+def _strip(values: dict[str, Any], job: Job, request: CreateRequest) -> dict[str, Any]:
+    """A file keeps its name, media type, size and SHA-256."""
     return name_files(hide(values, request.secrets), file_names(job.input_data), texts=True)

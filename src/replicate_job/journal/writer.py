@@ -1,4 +1,4 @@
-"""One thread that owns the SQLite connection. Work that waits while it writes shares the next transaction."""
+"""A thread that owns the SQLite connection. Work that arrives while it writes shares the next transaction."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from replicate_job.journal.migrations import migrate
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process's transaction."""
 CHECKPOINT = 8000
-"""Pages of 4 KiB in the write-ahead log before they go to their places: the indexes of a million jobs are written at
-random, and a page that changes many times meanwhile goes once."""
+"""Pages of 4 KiB in the write-ahead log before they are moved to the file: the indexes of a million jobs are written at
+random, and a page that changes many times is moved once."""
 MANY, GATHERING = 4, 0.002
-"""Works that came together, and seconds that more are awaited after them: of many jobs, none is in a hurry."""
+"""When so many pieces of work came together, the next transaction waits so many seconds for more."""
 SHARED = 256
-"""Pieces of work after which a transaction waits for no more."""
+"""The most pieces of work in one transaction."""
 
 OWN = (sqlite3.IntegrityError, sqlite3.DataError, OverflowError)
-"""Errors of one piece of work, where SQLite's others are about the file. The last two say that it is too large."""
+"""Errors of one piece of work; SQLite's other errors are about the file. The last two mean that it is too large."""
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -54,7 +54,7 @@ class _Task:
 
 
 def _settle(tasks: list[_Task], outcomes: list[Outcome]) -> None:
-    """Tell each loop once, however much of its work was in the transaction."""
+    """Wake each event loop once, however much of its work was in the transaction."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Task, Outcome]]] = {}
     for task, outcome in zip(tasks, outcomes, strict=True):
         by_loop.setdefault(task.loop, []).append((task, outcome))
@@ -64,18 +64,17 @@ def _settle(tasks: list[_Task], outcomes: list[Outcome]) -> None:
             task.settle(*outcome)
 
     for loop, pairs in by_loop.items():
-        with suppress(RuntimeError):  # the loop has been closed: nobody waits for it any more
+        with suppress(RuntimeError):  # the loop has been closed, and with it all that waited
             loop.call_soon_threadsafe(settle, pairs)
 
 
 class Writer:
     """``await writer.run(work)`` calls ``work(connection)`` inside an IMMEDIATE transaction and returns its value.
 
-    The value comes back once the transaction is committed, and with ``synced`` once it is on the disk: a power cut does
-    not undo it. Work that shares a transaction shares its sync. An exception of ``work`` undoes that work alone; others
-    that shared its transaction may be done twice, the first time in vain. SQLite's own errors come back as
-    JournalError. ``opened`` is called with each new connection. While ``beats``, ``beat`` is done every ``every``
-    seconds, whatever the event loop is busy with.
+    The value comes back once the transaction is committed; with ``synced``, once it is on the disk, where a power cut
+    does not undo it. An exception of ``work`` undoes that work alone. Work may be called twice, the first time rolled
+    back, when other work in its transaction fails. SQLite's own errors become JournalError. ``opened`` is called with
+    each new connection. While ``beats`` is true, ``beat`` runs every ``every`` seconds, even if the event loop is busy.
     """
 
     def __init__(
@@ -99,7 +98,7 @@ class Writer:
     async def run(self, work: Work[T], *, synced: bool = False) -> T:
         self._owner.check()
         if self._thread is None:
-            # A daemon: a second Ctrl-C must be able to leave while SQLite waits for a lock.
+            # A daemon: a second Ctrl-C must be able to end the process while SQLite waits for a lock.
             self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
             self._thread.start()
         task = _Task(work, synced=synced)
@@ -111,11 +110,11 @@ class Writer:
         return result
 
     async def vacuum(self) -> None:
-        """Give what is free in the file back to the disk. Raises JournalError, as where another process writes."""
+        """Give the free pages of the file back to the disk. Raises JournalError, also while another process writes."""
         await asyncio.to_thread(self._vacuum)
 
     def _vacuum(self) -> None:
-        """Outside of any transaction, hence on a connection of its own."""
+        """Use a connection of its own: VACUUM cannot run inside a transaction."""
         try:
             with closing(sqlite3.connect(self._path, timeout=self._busy_timeout, isolation_level=None)) as database:
                 database.execute("VACUUM")
@@ -124,7 +123,7 @@ class Writer:
             raise explain(error, self._path, self._busy_timeout) from None
 
     def _hand_over(self) -> None:
-        """Give the thread what has come: waking it costs more than the work itself."""
+        """Give the thread all pending work at once: waking it costs more than the work itself."""
         tasks, self._pending = self._pending, []
         self._is_busy = len(tasks) >= MANY
         self._tasks.put(tasks)
@@ -150,12 +149,12 @@ class Writer:
                     break
                 tasks = self._gather(first)
             is_due = time.monotonic() >= due
-            works = [each.work for each in tasks] + [self._beat] * (is_due and self.beats)
+            works = [task.work for task in tasks] + [self._beat] * (is_due and self.beats)
             try:
                 database = database or self._open()
                 self._set_synced(database, wanted=any(task.synced for task in tasks))
                 outcomes = self._transact(database, works) if works else []
-            except Exception as error:  # noqa: BLE001 - whatever it is, someone waits for the outcome
+            except Exception as error:  # noqa: BLE001 - a task waits for the outcome
                 failure = explain(error, self._path, self._busy_timeout)
                 outcomes = [(None, failure)] * len(tasks)
             due = time.monotonic() + self._every if is_due else due
@@ -164,7 +163,7 @@ class Writer:
             database.close()
 
     def _gather(self, tasks: list[_Task]) -> list[_Task]:
-        """Add what has queued up meanwhile; a request to close goes back to the end of the queue."""
+        """Add the work that has queued up. A request to close goes back to the end of the queue."""
         while len(tasks) < SHARED:
             try:
                 more = self._tasks.get_nowait()
@@ -184,8 +183,8 @@ class Writer:
             self._use_wal(database)
             self._is_synced = True
             self._set_synced(database, wanted=False)
-            database.execute("PRAGMA fullfsync = ON")  # macOS: through the disk's own cache
-            database.execute("PRAGMA secure_delete = ON")  # what is taken out is gone from the file too
+            database.execute("PRAGMA fullfsync = ON")  # macOS: also the disk's own cache
+            database.execute("PRAGMA secure_delete = ON")  # deleted data is overwritten in the file
             database.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
             migrate(database, str(self._path))
             self._opened(database)
@@ -197,13 +196,13 @@ class Writer:
         return database
 
     def _set_synced(self, database: sqlite3.Connection, *, wanted: bool) -> None:
-        """In WAL mode a commit reaches the disk with FULL; with NORMAL it does at the next that is FULL."""
+        """In WAL mode a commit with FULL reaches the disk, together with all commits with NORMAL before it."""
         if wanted != self._is_synced:
             database.execute(f"PRAGMA synchronous = {'FULL' if wanted else 'NORMAL'}")
             self._is_synced = wanted
 
     def _use_wal(self, database: sqlite3.Connection) -> None:
-        """Turn the write-ahead log on, which SQLite does not wait for where another process is doing it just now."""
+        """Turn the write-ahead log on. SQLite does not wait by itself while another process does the same."""
         given_up = time.monotonic() + self._busy_timeout
         while True:
             try:
@@ -216,7 +215,7 @@ class Writer:
                 return
 
     def _transact(self, database: sqlite3.Connection, works: list[Work[Any]]) -> list[Outcome]:
-        """Do all in one transaction. It is rare that one is refused: only then is each kept apart from the others."""
+        """Do all work in one transaction. If one piece fails, which is rare, do each in a savepoint of its own."""
         try:
             with self._transaction(database):
                 return [(work(database), None) for work in works]
@@ -225,10 +224,10 @@ class Writer:
         except sqlite3.OperationalError as error:
             if database.text_factory is not str or "decode to UTF-8" not in str(error):
                 raise
-            database.text_factory = _as_it_is  # a damaged row must not hide the others
+            database.text_factory = _lenient  # a damaged row must not hide the others
         except sqlite3.Error:
             raise
-        except Exception:  # noqa: BLE001, S110 - it comes again below, to be told to the one who awaits that work
+        except Exception:  # noqa: BLE001, S110 - it is raised again below, for its own task
             pass
         with self._transaction(database):
             return [self._apart(database, work) for work in works]
@@ -242,7 +241,7 @@ class Writer:
             outcome = None, explain(error, self._path, self._busy_timeout)
         except sqlite3.Error:
             raise
-        except Exception as error:  # noqa: BLE001 - it belongs to the one who awaits this work
+        except Exception as error:  # noqa: BLE001 - it is raised for its own task
             database.execute("ROLLBACK TO work")
             outcome = None, error
         database.execute("RELEASE work")
@@ -260,12 +259,12 @@ class Writer:
             raise
 
 
-def _as_it_is(data: bytes) -> str:
+def _lenient(data: bytes) -> str:
     return data.decode(errors="surrogateescape")
 
 
 def make_private(path: Path) -> list[Path]:
-    """Make an empty file for its owner alone, and its folders; list the folders whose entries changed.
+    """Make an empty file that only its owner can read, and its folders. List the folders whose entries changed.
 
     A file or folder that exists stays as it is.
     """
@@ -283,7 +282,7 @@ def make_private(path: Path) -> list[Path]:
 
 
 def is_readable_by_others(path: Path) -> bool:
-    """Whether other users of this machine may read the file; False where there is none, or no such thing as modes."""
+    """Whether other users of this machine may read the file; False for a missing file, and on Windows."""
     try:
         return os.name == "posix" and bool(path.stat().st_mode & 0o044)
     except OSError:
@@ -291,7 +290,7 @@ def is_readable_by_others(path: Path) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """Put a folder's new entries on the disk: a file that is synced can still be missing from it."""
+    """Sync a folder's entries: after a power cut, a synced file can still be missing from its folder."""
     with suppress(OSError):  # Windows, and file systems that cannot
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""Which values of a prediction's output are files, and whether the rest is text."""
+"""Tells files from text in a prediction's output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DELIVERY = "replicate.delivery"
-"""The host, with its subdomains, that output files live at."""
+"""The host that has output files, with its subdomains."""
 
 _REMOTE = re.compile(r"https?://\S+", re.IGNORECASE)
 
@@ -30,10 +30,9 @@ def find_files(
 ) -> list[OutputFile]:
     """The http(s) and data URLs of an output that are files, in the order of the output.
 
-    With the model's OpenAPI ``document`` its ``Output`` decides: ``format: uri`` is a file wherever it lives, any
-    other string is text. Where it says nothing (no document, an untyped part), a file is what lies at a delivery host
-    or at ``origin`` (the API's own, such as ``http://127.0.0.1:5000``), or is a data URL with a
-    media type or in base64.
+    With the model's OpenAPI ``document`` its ``Output`` decides: ``format: uri`` is a file wherever it lives, any other
+    string is text. Without a document, or in an untyped part, a file is a URL at a delivery host or at ``origin`` (the
+    API's own, such as ``http://127.0.0.1:5000``), or a data URL with a media type or in base64.
     """
     own = _origin(origin) if origin else None
     return [OutputFile(one.position, one.text) for one in texts(output, document, "Output") if _is_file(one, own)]
@@ -42,8 +41,8 @@ def find_files(
 def as_text(output: Any, document: Mapping[str, Any] | None = None, *, origin: str | None = None) -> str | None:
     """The output as one text; None where it is something else.
 
-    A string that is no file is text. A list of strings is, where the schema says so (an iterator that is displayed
-    concatenated), or where there is no schema: unjoined lists of words are how language models answer.
+    A string that is not a file is text. A list of strings is text if the schema says so (an iterator that is displayed
+    concatenated), and without a schema: language models answer with lists of words.
     """
     if isinstance(output, str):
         return None if find_files(output, document, origin=origin) else output
@@ -56,9 +55,9 @@ def as_text(output: Any, document: Mapping[str, Any] | None = None, *, origin: s
 
 
 def text_in(output: Any, document: Mapping[str, Any] | None = None, *, origin: str | None = None) -> str:
-    """The text of an output, also beside numbers, objects and files in a list; empty where there is none.
+    """The text of an output, also beside numbers, objects and files in a list; empty without text.
 
-    The items of a list that the schema does not call pieces of one text are lines of it.
+    Items of a list become lines, unless the schema says that they are pieces of one text.
     """
     if not isinstance(output, list):
         return as_text(output, document, origin=origin) or ""
@@ -95,7 +94,7 @@ def _delivers(url: str, origin: tuple[str, str] | None) -> bool:
     try:
         host = urlsplit(url).hostname or ""
         return host == DELIVERY or host.endswith("." + DELIVERY) or (origin is not None and _origin(url) == origin)
-    except ValueError:  # an address that is none, such as http://[
+    except ValueError:  # not an address, such as http://[
         return False
 
 

@@ -1,4 +1,4 @@
-"""Keeping outputs: every file whole, checked, and under its name, or an error that says why not."""
+"""Saves output files: each one whole, checked and under its name, or an error that says why not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from replicate_job.outputs.discover import OutputFile
 
 ATTEMPTS = 8
-"""Requests for one file without a new byte, after which it is given up."""
+"""Requests for one file without a new byte, after which the file is given up."""
 
 _TOGETHER = 4
 _BLOCK = 512 * 1024  # bytes a write: large enough that a thread hop costs nothing, small enough to lose little
@@ -70,9 +70,9 @@ async def save(
 ) -> list[SavedFile]:
     """Save the files into ``folder`` (made if missing), four at a time, and list them in the order given.
 
-    Every file is tried. Then, if any could not be kept, raises OutputExpiredError (they are gone from their host) or
-    OutputError (anything else, such as a full disk), naming the first; its ``kept`` are those that landed, in the same
-    order. A file appears under its name only when it is whole; nothing else stays in the folder.
+    Every file is tried. If some could not be saved, raises OutputExpiredError (they are gone from their host) or
+    OutputError (anything else, such as a full disk), which names the first; its ``kept`` lists the saved files, in the
+    same order. A file appears under its name only when it is whole; nothing else stays in the folder.
     """
     try:
         await in_thread(_make, folder)
@@ -84,22 +84,22 @@ async def save(
         async with gate:
             return await _keep(file, stem, folder, _Remote(fetch, sleep, attempts))
 
-    # gather waits for every one even when it is cancelled itself, so no part outlives it.
+    # gather waits for every download, also when it is cancelled: no temporary file stays.
     names = stems(file.position for file in files)
     ended = await asyncio.gather(*map(keep, files, names), return_exceptions=True)
-    errors = [one for one in ended if isinstance(one, BaseException)]
-    kept = [one for one in ended if isinstance(one, SavedFile)]
+    errors = [outcome for outcome in ended if isinstance(outcome, BaseException)]
+    saved = [outcome for outcome in ended if isinstance(outcome, SavedFile)]
     if errors:
-        raise _together(errors, kept)
-    return kept
+        raise _combined(errors, saved)
+    return saved
 
 
 def _make(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def _together(errors: Sequence[BaseException], kept: Sequence[SavedFile]) -> BaseException:
-    """The error to raise for several: a bug first, then what is not only expired."""
+def _combined(errors: Sequence[BaseException], saved: Sequence[SavedFile]) -> BaseException:
+    """The error to raise for several: a bug comes first, expired files last."""
     expected = [error for error in errors if isinstance(error, OutputError)]
     if len(expected) < len(errors):
         return next(error for error in errors if not isinstance(error, OutputError))
@@ -108,7 +108,7 @@ def _together(errors: Sequence[BaseException], kept: Sequence[SavedFile]) -> Bas
     if len(errors) > 1:
         combined = type(first)(f"{first} (and {len(errors) - 1} more)")
         combined.__cause__ = first
-    combined.kept = tuple(kept)
+    combined.kept = tuple(saved)
     return combined
 
 
@@ -145,10 +145,10 @@ class _Remote:
         self._fetch, self._sleep, self._attempts = fetch, sleep, attempts
 
     async def download(self, url: str, part: Part) -> str | None:
-        """Fill the part, however often the transfer is cut, and give the media type.
+        """Fill the part, however often the transfer is cut, and return the media type.
 
-        What counts as progress is a byte beyond the furthest so far: a server that starts over each time and
-        breaks at the same place is given up as well.
+        Only a byte beyond the furthest so far counts as progress: a server that starts over each time and breaks at
+        the same place is given up too.
         """
         known, furthest, barren = Known(), 0, 0
         while True:
@@ -165,7 +165,7 @@ class _Remote:
             await self._sleep(wait(barren, after))
 
     async def _attempt(self, url: str, part: Part, known: Known) -> tuple[str, Known, float | None]:
-        """One request: why it is not the end (empty when it is), what is known now, and when to ask again."""
+        """Send one request: why the file is not complete (empty if it is), what is known now, and when to ask again."""
         try:
             async with self._fetch(url, request_headers(part.size, known)) as response:
                 verdict = judge(response.status, response.headers, part.size, known)
@@ -194,7 +194,7 @@ class _Remote:
 
 
 def _whole(url: str, part: Part, known: Known, verdict: Verdict) -> tuple[str, Known]:
-    """Why what came to its end is not the file, empty when it is, and what stays known: nothing of another file."""
+    """Why the transferred bytes are not the file (empty if they are), and what is still known about it."""
     if verdict.end is not None and part.size > verdict.end:
         return f"{part.size} bytes came where {verdict.end} were announced", Known()
     if known.total is not None and part.size < known.total:
@@ -206,7 +206,7 @@ def _whole(url: str, part: Part, known: Known, verdict: Verdict) -> tuple[str, K
 
 
 async def _pour(chunks: AsyncIterator[bytes], part: Part) -> None:
-    """Write the chunks in blocks; what came before a break is written too, to go on from there."""
+    """Write the chunks in blocks. The bytes before a break are written too: the next request continues from there."""
     block = bytearray()
     try:
         async for chunk in chunks:
@@ -221,11 +221,11 @@ async def _pour(chunks: AsyncIterator[bytes], part: Part) -> None:
 
 
 def wait(barren: int, after: float | None) -> float:
-    """Seconds until the next request: what the server asks for, else 0.25 doubling; half a minute at most."""
+    """Seconds until the next request: as the server asks, else 0.25 doubling; at most half a minute."""
     return min(_LONGEST_WAIT, max(after or 0.0, 0.25 * 2.0**barren))
 
 
 def shown(url: str) -> str:
-    """A URL for a message: without user, password and query, which may be secrets, and of bearable length."""
+    """A URL for a message: shortened, and without user, password and query, which may be secrets."""
     plain = _USER.sub("", url.partition("?")[0])
     return plain if len(plain) <= _SHOWN else f"{plain[: _SHOWN - 60]}…{plain[-60:]}"

@@ -1,4 +1,4 @@
-"""The folder that outputs go to, looked at before they are paid for."""
+"""Checks the folder for outputs before anything is paid for."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _PROBE = bytes(4096)
 
 
 def check_folder(folder: Path) -> None:
-    """Raise JobError where the folder takes no file, nor can be made, and OutputError where its disk is full. Blocks.
+    """Raise JobError if no file can be written into the folder, and OutputError if its disk is full. Blocks.
 
-    A file is written and removed: permissions do not tell about root, a disk mounted read-only, or quotas. A folder
-    that is not there is not made; then its nearest parent is tried.
+    A file is written and removed: permissions alone ignore root, read-only disks and quotas. A missing folder is not
+    made; its nearest parent is tried.
     """
     try:
         with suppress(FileNotFoundError, NotADirectoryError):
             os.lstat(folder)  # a name too long, a parent that cannot be entered
-        nearest = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
+        nearest = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), folder)
         if not nearest.is_dir():
             raise JobError(f"outputs cannot be kept in {folder}: {nearest} is not a folder; name another")
         _write_in(nearest)

@@ -1,4 +1,4 @@
-"""Fetching output files over HTTP. No token ever comes near this client."""
+"""Fetches output files over HTTP. This client never has the token."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 _REDIRECTS = 10
 _MOVED = {301, 302, 303, 307, 308}
-_CLIENTS = 64  # that are kept: each is a pool of connections, pinned ones of a single host
+_CLIENTS = 64  # open at the same time: each is a pool of connections, and a pinned one serves a single host
 
 
 class HttpResponse:
-    """``coding`` is the Content-Encoding that the library has taken off already."""
+    """``coding`` is the Content-Encoding that the library has decoded already."""
 
     def __init__(self, response: RustResponse, url: str, coding: str = "") -> None:
         self._response, self._url = response, url
@@ -47,7 +47,7 @@ class HttpResponse:
 
 
 class _Way(msgspec.Struct, frozen=True):
-    """What a client is built for."""
+    """The properties by which clients are shared."""
 
     is_direct: bool = False
     proxy: str = ""
@@ -81,7 +81,7 @@ class HttpFetch:
         async with AsyncExitStack() as stack:
             response = await self._follow(stack, url, headers)
             coding = coding_of(read_headers(response))
-            if coding in LIBRARYS:  # the library decodes as it reads, so that it must know before
+            if coding in LIBRARYS:  # the library decodes while it reads: ask again with a client that decodes
                 await stack.aclose()
                 yield HttpResponse(await self._follow(stack, url, headers, decodes=True), url, coding)
             else:
@@ -90,7 +90,7 @@ class HttpFetch:
     async def _follow(
         self, stack: AsyncExitStack, url: str, headers: Mapping[str, str], *, decodes: bool = False
     ) -> RustResponse:
-        """The answer behind all redirects, which ends with the stack."""
+        """The answer behind all redirects; the stack closes it."""
         here = _address(url, url)
         for _ in range(_REDIRECTS + 1):
             route = await self._reach.route(here)
@@ -116,7 +116,7 @@ class HttpFetch:
         return await self._ask(stack, ways[-1], url, headers)
 
     async def _ask(self, stack: AsyncExitStack, way: _Way, url: Url, headers: Mapping[str, str]) -> RustResponse:
-        # Nothing is read ahead: a body that breaks early is still an answer, with the bytes that came.
+        # Without reading ahead, a body that breaks early is still an answer with the bytes that came.
         request = (await self._client(way)).get(url).headers(dict(headers)).streamed_read_buffer_limit(0)
         with Exchange(f"GET {shown(str(url))}"):
             return await stack.enter_async_context(request.build_streamed())
@@ -144,9 +144,9 @@ def _build(way: _Way) -> Client:
 
 
 def _address(text: str, first: str, base: Url | None = None) -> Url:
-    """The one reading of an address that is both judged and fetched, without a user and a password.
+    """The address without user and password, parsed once: the same one is judged and fetched.
 
-    Raises OutputError that names ``first``, the output's own.
+    Raises OutputError, which names ``first``, the output's own address.
     """
     try:
         url = base.join(text) if base else Url(text)

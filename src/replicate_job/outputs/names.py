@@ -1,4 +1,4 @@
-"""File names for outputs. They come from us: from an output's position, and at most an extension from its address."""
+"""File names for outputs: made from an output's position, never from the model's names."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _LONGEST = 64  # characters of a stem; with the extension far below every file s
 _UNSAFE = re.compile(r"[^A-Za-z0-9]+")
 _PART = r"\.(?=[a-z0-9]*[a-z])[a-z0-9]{1,12}"
 _SUFFIX = re.compile(rf"(?:{_PART}(?=\.(?:gz|bz2|xz|zst)$))?{_PART}$", re.ASCII)
-"""Of compressed files the suffix before it belongs to it: ``.tar.gz``."""
+"""Suffixes of compressed files, which include the suffix before them: ``.tar.gz``."""
 _SAYS_NOTHING = {".bin", ".part", ".tmp"}
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(10))}
 RESERVED = frozenset({"result"})
-"""Stems that belong to our own files beside the outputs."""
+"""Stems of our own files beside the outputs."""
 
 
 def stems(positions: Iterable[tuple[str | int, ...]]) -> list[str]:
@@ -47,7 +47,7 @@ def stems(positions: Iterable[tuple[str | int, ...]]) -> list[str]:
 def extension(url: str, media_type: str | None = None, head: bytes = b"") -> str:
     """What the first bytes say, else the media type, else the last segment of the URL's path, else ``.bin``.
 
-    The URL's suffix stays where it agrees with what comes before it: it may be the finer one.
+    The URL's suffix stays if it agrees with the type, for it may be more precise.
     """
     usual = usual_extension(media_type or "")
     known = sniff(head) or (essence(media_type or "") if usual else None)
@@ -62,7 +62,7 @@ def _last(suffix: str) -> str:
 
 
 def url_suffix(url: str) -> str:
-    """The suffix, in lower case with its dot, of the URL's path; empty where it has none that says anything."""
+    """The suffix, in lower case with its dot, of the URL's path; empty if it has none, or one without meaning."""
     if url[:5].lower() == "data:":
         return ""
     try:

@@ -1,4 +1,4 @@
-"""Web pages and error documents that a host sends with a good status in place of a file."""
+"""Recognizes web pages and error documents that a host sends with status 200 in place of a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HELD_BY = {
     "application/xml": {"text/html", "application/xml", "image/svg+xml"},
     "application/json": {"application/json", "application/jsonl", "model/gltf+json"},
 }
-"""The types of files that may begin so."""
+"""For each kind of page, the file types that may begin the same way."""
 _DECLARED = {
     "text/html": ("text/html", "application/xhtml+xml"),
     "application/xml": ("application/xml", "text/xml"),
@@ -25,10 +25,10 @@ _DECLARED = {
 
 
 def page_in_place_of(url: str, media_type: str | None, head: bytes) -> str:
-    """What came where the URL's suffix names another kind, for a message; empty where it may be the file.
+    """What came in place of the file that the URL's suffix names, for a message; empty if it may be the file.
 
-    A file of text can hold anything: of it the host's media type must say the same as its first bytes. An address
-    without a suffix, or with an unknown one, names no kind.
+    A text file can have any content: it is taken for a page only if the host's media type agrees with its first bytes.
+    An address without a known suffix names no kind.
     """
     suffix, page = url_suffix(url), sniff(head)
     named = listed_type(suffix[suffix.rfind(".") :])

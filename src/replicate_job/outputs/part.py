@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class Part:
-    """A temporary file in its final folder. Every method blocks; OSError where the disk says no."""
+    """A temporary file in its final folder. Every method blocks; raises OSError when the disk fails."""
 
     def __init__(self, folder: Path, stem: str) -> None:
         self.folder, self.stem, self.size, self.head = folder, stem, 0, b""
-        # Not tempfile: its files are private to the user, and these are to be as readable as any other.
+        # Not tempfile, whose files only the user can read: these get the usual permissions.
         self.path = folder / f".{stem}.{os.urandom(6).hex()}.part"
         self._digest = hashlib.sha256()
         self._file: BufferedWriter
@@ -54,7 +54,7 @@ class Part:
         return target
 
     def discard(self) -> None:
-        """Leave nothing behind. After ``commit`` there is nothing to leave."""
+        """Remove the temporary file. After ``commit`` there is none."""
         with suppress(OSError, AttributeError):  # closing flushes, which fails again on a full disk; or never opened
             self._file.close()
         with suppress(OSError):

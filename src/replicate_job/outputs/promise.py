@@ -1,4 +1,4 @@
-"""Files that a model's schema promises and its output does not have."""
+"""Finds files that a model's schema promises and that its output lacks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from replicate_job.wire.openapi import Position, Schema
 
 _DEEPEST = 8
-"""Levels of a schema that are looked into: it may refer to itself."""
+"""The deepest level of a schema that is read: a schema may refer to itself."""
 
 
 def broken_promise(output: Any, document: Mapping[str, Any] | None) -> str:
-    """What is missing in the output of a prediction that succeeded, for a message; empty where all is there.
+    """What is missing in the output of a prediction that succeeded, for a message; empty if nothing is.
 
-    A file is promised where the schema allows nothing else, not even null. In its place may be null, an empty list, or
-    something that cannot be fetched.
+    A file is promised where the schema allows nothing else, not even null. It is missing if null, an empty list, or an
+    address that cannot be fetched is in its place.
     """
     schema = definition(document, "Output")
     if document is None or schema is None:
@@ -34,7 +34,7 @@ def broken_promise(output: Any, document: Mapping[str, Any] | None) -> str:
 
 
 def can_promise(document: Mapping[str, Any] | None) -> bool:
-    """Whether there is a file anywhere in what the schema allows. Where not, no output needs to be looked at."""
+    """Whether the schema allows a file anywhere. Otherwise no output needs to be checked."""
     schema = definition(document, "Output")
     return document is not None and schema is not None and _names_file(document, schema, 0)
 
@@ -42,9 +42,11 @@ def can_promise(document: Mapping[str, Any] | None) -> bool:
 def _names_file(document: Mapping[str, Any], schema: Schema, depth: int) -> bool:
     if depth > _DEEPEST:
         return True
-    for one in alternatives(document, schema):
-        inside = [one.get("items"), one.get("additionalProperties"), *(one.get("properties") or {}).values()]
-        if _is_file(one) or any(isinstance(part, dict) and _names_file(document, part, depth + 1) for part in inside):
+    for option in alternatives(document, schema):
+        inside = [option.get("items"), option.get("additionalProperties"), *(option.get("properties") or {}).values()]
+        if _is_file(option) or any(
+            isinstance(part, dict) and _names_file(document, part, depth + 1) for part in inside
+        ):
             return True
     return False
 
@@ -52,7 +54,7 @@ def _names_file(document: Mapping[str, Any], schema: Schema, depth: int) -> bool
 def _missing(
     document: Mapping[str, Any], position: Position, value: Any, schemas: list[Schema]
 ) -> Iterator[tuple[Position, Any]]:
-    """Every place that lacks a file, and what is there instead."""
+    """Every place that lacks a file, and the value there."""
     if len(position) > _DEEPEST:
         return
     if isinstance(value, str):
@@ -71,7 +73,7 @@ def _is_file(schema: Schema) -> bool:
 
 
 def _promises(document: Mapping[str, Any], schema: Schema, depth: int) -> bool:
-    """Whether whatever follows this schema has at least one file, or is a list that is there for files."""
+    """Whether every value of this schema has a file, or is a list of files."""
     if _is_file(schema) or depth > _DEEPEST:
         return _is_file(schema)
     required = schema.get("required") or ()

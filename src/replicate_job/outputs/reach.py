@@ -1,4 +1,4 @@
-"""Which hosts outputs are fetched from: a model must not use whoever runs it to reach into private networks."""
+"""Decides from which hosts outputs are fetched: a model must not reach into the user's private networks."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 _TRIED = 4  # addresses of one host
 _LOOKS_UP = {"http": "http", "https": "https", "socks5": "socks5h", "socks5h": "socks5h", "socks4": "socks4a"}
-"""The schemes of proxies, and those with which a proxy looks up names itself."""
+"""The schemes of proxies, and those whose proxies look up names themselves."""
 
 
 class Route(msgspec.Struct, frozen=True):
-    """How to get to a host: over a proxy, which looks it up itself, to one of these addresses, or as is usual."""
+    """How to reach a host: over a proxy that looks up its name, at one of these addresses, or without a choice."""
 
     proxy: str = ""
     addresses: tuple[Address, ...] = ()
@@ -35,8 +35,8 @@ class Route(msgspec.Struct, frozen=True):
 class Reach:
     """Judges hosts for an API at ``api``, a URL; None: of a public one. ``find`` gives a host's addresses.
 
-    Refused is what leads to this machine or into a private network, unless the API is there too. Exempt are the
-    delivery hosts, the API's own host and names that a proxy looks up. With ``allow_private`` nothing is refused.
+    A host on this machine or in a private network is refused, unless the API is there too. The delivery hosts, the
+    API's own host and names that a proxy looks up are allowed. With ``allow_private`` nothing is refused.
     """
 
     def __init__(
@@ -59,16 +59,16 @@ class Reach:
         if literal is None and (proxy := _proxy(url)):
             return Route(proxy)
         try:
-            found = [literal] if literal else await self._find(host)
+            addresses = [literal] if literal else await self._find(host)
         except OSError as error:
             raise NotSentError(f"no connection ({host} cannot be looked up: {error.strerror or error})") from None
-        for address in found:
+        for address in addresses:
             if not is_elsewhere(address) and not await self._is_near(address):
                 raise OutputError(
                     f"{host} is on this machine or in a private network, where outputs are not fetched from: if that "
                     "is meant, allow it with --allow-private-outputs (allow_private_outputs=True)"
                 )
-        return Route() if literal else Route(addresses=tuple(found[:_TRIED]))
+        return Route() if literal else Route(addresses=tuple(addresses[:_TRIED]))
 
     async def _is_near(self, address: Address) -> bool:
         return any(is_near(address, other) for other in await self._api_addresses())
@@ -111,12 +111,12 @@ def _proxy(url: Url) -> str:
     from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - slow to import, and rarely needed
 
     proxies = getproxies()
-    found = proxies.get(url.scheme) or proxies.get("all") or ""
-    if not found or proxy_bypass(host_of(url)):
+    text = proxies.get(url.scheme) or proxies.get("all") or ""
+    if not text or proxy_bypass(host_of(url)):
         return ""
     try:
-        proxy = Url(found if "://" in found else f"http://{found}")
+        proxy = Url(text if "://" in text else f"http://{text}")
     except ValueError:
-        return ""  # as the library does with what is no address
+        return ""  # as the library does for a proxy that is not an address
     scheme = _LOOKS_UP.get(proxy.scheme)
     return str(proxy.with_scheme(scheme)) if scheme else ""

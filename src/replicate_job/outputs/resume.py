@@ -1,4 +1,4 @@
-"""What an answer means for a transfer that may have begun before. Pure decisions, by RFC 9110 (ranges, validators)."""
+"""What an answer means for a transfer that may have begun before, by RFC 9110 (ranges, validators). Without I/O."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RETRIED = {408, 425, 429}
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What earlier answers told of one state of the file. ``total`` is in bytes."""
+    """What earlier answers have said about one state of the file. ``total`` is in bytes."""
 
     etag: str | None = None
     total: int | None = None
@@ -30,7 +30,7 @@ class Known(msgspec.Struct, frozen=True):
 
     @property
     def validator(self) -> str | None:
-        """What names these very bytes: a strong ETag, else Last-Modified. None for a file that no range is asked of."""
+        """What identifies these bytes: a strong ETag, else Last-Modified. None: no range is asked for."""
         return self.etag if self.etag and self.etag.startswith('"') else self.modified
 
 
@@ -52,7 +52,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def request_headers(have: int, known: Known) -> dict[str, str]:
-    """Ask for the rest only when it is sure to be the rest of the same file; without a validator, for all of it."""
+    """Ask for the rest if a validator ensures that it belongs to the same file; otherwise for the whole file."""
     headers = {"accept-encoding": "identity"}
     if have and known.validator:
         headers |= {"range": f"bytes={have}-", "if-range": known.validator}
@@ -78,7 +78,7 @@ def judge(status: int, headers: Mapping[str, str], have: int, known: Known) -> V
 
 
 def _ranged(status: int, headers: Mapping[str, str], asked: int, known: Known) -> Verdict:
-    """``asked`` is where the range begins that was asked for, 0 for none."""
+    """``asked`` is the beginning of the range that was asked for, 0 for none."""
     found = _RANGE.fullmatch(headers.get("content-range", "").strip())
     if not _is_same(headers, known):
         return _anew("the file changed")
@@ -100,7 +100,7 @@ def _anew(reason: str) -> Verdict:
 
 
 def _is_same(headers: Mapping[str, str], known: Known) -> bool:
-    """Whether the answer is about the file that was begun. A server that has honored If-Range need not say it again."""
+    """Whether the answer is about the same file. A server that has honored If-Range may leave its validator out."""
     etag, modified = headers.get("etag", "").strip(), headers.get("last-modified", "").strip()
     if etag and known.etag:
         return etag == known.etag
@@ -108,7 +108,7 @@ def _is_same(headers: Mapping[str, str], known: Known) -> bool:
 
 
 def _read(headers: Mapping[str, str], known: Known, *, is_plain: bool) -> Known:
-    """``is_plain``: the bytes on disk are those that the server counts; of decoded ones it can give no range."""
+    """``is_plain``: the bytes on disk are those that the server counts. Decoded bytes have no ranges."""
     if not is_plain:
         return Known(media_type=headers.get("content-type"))
     length = headers.get("content-length", "").strip()
@@ -129,12 +129,12 @@ def _modified(headers: Mapping[str, str]) -> str | None:
     try:
         if date and parsedate_to_datetime(date) <= parsedate_to_datetime(text):
             return None
-    except (ValueError, TypeError):  # no time, or one that lacks its zone
+    except (ValueError, TypeError):  # not a time, or one without a zone
         return None
     return text or None
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds; the form with a date is left to the usual backoff."""
+    """Seconds; None for a date, for which the usual backoff is used."""
     value = headers.get("retry-after", "").strip()
     return float(value) if value.isascii() and value.isdigit() else None

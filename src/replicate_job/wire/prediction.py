@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from typing import Annotated, Any
 
@@ -9,9 +10,10 @@ import msgspec
 
 TERMINAL = frozenset({"succeeded", "failed", "canceled", "aborted"})
 KNOWN = TERMINAL | {"starting", "processing"}
-
-
 PredictionId = Annotated[str, msgspec.Meta(min_length=1)]
+
+_BAR = re.compile(r"(\d{1,3})%\|[^|\n\r]*\|\s*(\d+)/(\d+)")  # of tqdm: 40%|████      | 4/10 [00:01<00:02]
+_TAIL = 4096  # characters of the logs in which the last bar is looked for
 
 
 class Prediction(msgspec.Struct, frozen=True):
@@ -82,3 +84,20 @@ def parse_time(text: str | None) -> datetime | None:
     except (ValueError, OverflowError):
         return None
     return found if MINYEAR < found.year < MAXYEAR else None
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a model is. ``fraction`` is in [0, 1]; ``current`` of ``total`` steps are done."""
+
+    fraction: float
+    current: int
+    total: int
+
+
+def read_progress(logs: str | None) -> Progress | None:
+    """The last tqdm bar in the logs; None where they have no bar."""
+    bars = _BAR.findall((logs or "")[-_TAIL:])
+    if not bars:
+        return None
+    percent, current, total = map(int, bars[-1])
+    return Progress(min(percent, 100) / 100, current, total)

@@ -44,7 +44,7 @@ async def run(context: Context, key: str, job: Job, way: str, *, leave: Callable
     if way == "row" and not await context.journal.look_up([key]):
         resolved = await context.strategy.resolve(context, parse_target(job.model))
         request = write_request(job, resolved, job.input_data)
-        await context.client.turn()
+        await context.client.take_slot()
     return await run_or_cancel(context, ask, request, leave=leave)
 
 

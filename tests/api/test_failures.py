@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_job.api.retry import backoff, is_ambiguous, is_transient, wait_asked
+from replicate_job.api.failures import backoff, is_ambiguous, is_transient, wait_asked
 from replicate_job.errors import AnswerTooLargeError, APIError, NoAnswerError, NotSentError, RateLimitError
 from replicate_job.wire.problem import Problem
 

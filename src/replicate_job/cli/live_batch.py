@@ -1,4 +1,4 @@
-"""The live block of a terminal, for a batch: a bar, and a line of facts below it."""
+"""The live block of a batch on a terminal: a bar, and a line of facts below it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from rich.segment import Segment
 from rich.text import Text
 
 from replicate_job.batches.progress import Tally
-from replicate_job.cli.amounts import rate, roughly
+from replicate_job.cli.batch_progress import ProgressReporter, Speed, done, failed, limit, ongoing, predict_time
 from replicate_job.cli.console import LiveConsole
-from replicate_job.cli.progress import ProgressReporter, Speed, done, failed, ongoing, predict_time, seconds_paused
 from replicate_job.cli.streams import drawing
+from replicate_job.quantity import roughly
 
 NARROWEST, WIDEST = 10, 40
 """Cells of the bar."""
@@ -27,7 +27,7 @@ _GAP = "  "
 
 
 def fit(facts: list[str], width: int) -> list[str]:
-    """As many of the facts, from the first on, as have room in ``width`` cells, a gap between each two."""
+    """The first facts that fit into ``width`` cells, with a gap between two."""
     shown: list[str] = []
     for fact in filter(None, facts):
         if len(_GAP.join([*shown, fact])) > width:
@@ -36,14 +36,8 @@ def fit(facts: list[str], width: int) -> list[str]:
     return shown
 
 
-def limit(tally: Tally) -> str:
-    if tally.paused > 0:
-        return f"throttled, {seconds_paused(tally)}"
-    return f"limit {rate(tally.pace)}" if tally.pace is not None else ""
-
-
 class Block:
-    """Renders the tally as it is at that moment, to the width that the terminal then has."""
+    """Renders the tally at the current width of the terminal."""
 
     def __init__(self, tally: Tally, speed: Speed) -> None:
         self._tally, self._speed = tally, speed
@@ -63,7 +57,7 @@ class Block:
             size = min(WIDEST, options.max_width - len(_GAP.join(["", *beside])))
             bar = list(console.render(ProgressBar(tally.total or 1, tally.over, size), options))
             yield from bar
-            yield Segment(" " * (size - Segment.get_line_length(bar)))  # without colours, it ends where the rows do
+            yield Segment(" " * (size - Segment.get_line_length(bar)))  # without colours the bar is shorter
         yield _row(_GAP.join(["", *beside] if beside else facts[:1]))
 
     def _facts(self, width: int) -> Text:
@@ -80,7 +74,7 @@ def _row(text: str) -> Text:
 
 
 class LiveProgress(ProgressReporter):
-    """The block is gone when it ends, and lines above it stay."""
+    """A context manager: at its end the block disappears, and the lines above it stay."""
 
     every = 0.2
 
@@ -115,11 +109,11 @@ class LiveProgress(ProgressReporter):
         self.hide()
 
     def hide(self) -> None:
-        with suppress(OSError):  # nobody listens
+        with suppress(OSError):  # the terminal is gone
             self._live.stop()
 
     def reveal(self) -> None:
-        """Draw it below what has been written meanwhile: one that was stopped would go to its old place."""
+        """Draw a new block below the last output: a stopped one would be drawn at its old place."""
         self._live = self._new_live()
         with suppress(OSError):
             self._live.start(refresh=True)
@@ -129,16 +123,16 @@ class LiveProgress(ProgressReporter):
         self.show(self._now())
 
     def show(self, now: float) -> None:
-        """Draw the block anew, below the lines that have come."""
+        """Print the lines that wait, and draw the block below them."""
         lines, self._lines, self._drawn = self._lines, [], now
-        with suppress(OSError):  # nobody listens
+        with suppress(OSError):  # the terminal is gone
             if lines:
                 self._console.tell("\n".join(lines))
             else:
                 self._live.refresh()
 
     def line(self, text: str) -> None:
-        """Draw at once, but thousands of lines a second together: each drawing takes a millisecond."""
+        """Print at once, or together with others that come soon after: each drawing takes a millisecond."""
         self._lines.append(text)
         if self._now() - self._drawn >= self.every / 2:
             self.show(self._now())

@@ -1,4 +1,4 @@
-"""Decisions about trying again. Pure: what happened goes in, what to do comes out."""
+"""What a failed request means: whether it may have been acted on, whether to send it again, and when. Without I/O."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from replicate_job.wire.problem import Problem
 
 REQUEST_TIMEOUT = 408
 CERTAIN = frozenset({400, 401, 402, 403, 404, 413, 422, 429})
-"""Statuses with which a server refuses a create request before it acts on it."""
+"""Statuses by which the API refuses a create request before it acts on it."""
 
 
 def wait_asked(problem: Problem, headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds that a throttled answer asks to wait; None where it does not say, or says nonsense.
+    """Seconds that a 429 asks to wait; None where it names none, or nonsense.
 
     The body's ``retry_after`` (or its "resets in ~5s") comes first, then the ``Retry-After`` header, as seconds
     or as an HTTP date: Replicate's 429 may carry only the body.
@@ -52,14 +52,14 @@ def _sane(seconds: float) -> bool:
 def backoff(attempt: int, jitter: float | None = None, *, base: float = 0.5, ceiling: float = 8.0) -> float:
     """Seconds before try ``attempt + 1`` (attempts count from 0): doubling, up to ``ceiling``.
 
-    ``jitter`` in [0, 1], drawn if not given, takes off up to half, so that many clients do not come back together.
+    ``jitter`` in [0, 1] takes off up to half, so that many clients do not come back together; by default it is random.
     """
     jitter = random.random() if jitter is None else jitter  # noqa: S311 - spreads load, guards nothing
     return float(min(ceiling, base * 2 ** min(attempt, 32))) * (1 - jitter / 2)
 
 
 def is_transient(error: ReplicateJobError) -> bool:
-    """Whether asking the same again may be answered otherwise. For reads only: a create is never decided by this."""
+    """Whether the same request may succeed later. For reads only; for a create request see ``is_ambiguous``."""
     if isinstance(error, AnswerTooLargeError):
         return False
     if isinstance(error, NotSentError | NoAnswerError | RateLimitError):
@@ -68,10 +68,10 @@ def is_transient(error: ReplicateJobError) -> bool:
 
 
 def is_ambiguous(error: ReplicateJobError) -> bool:
-    """Whether a create request that ended so may have made a prediction all the same.
+    """Whether a create request that failed like this may have made a prediction.
 
-    Only what a server says before it acts on a request certainly made none: see ``CERTAIN``. A gateway may answer
-    anything else, a redirect included, after it has passed the request on.
+    Only the statuses in ``CERTAIN`` say that it made none. A gateway may send any other answer, a redirect included,
+    after it has passed the request on.
     """
     if isinstance(error, APIError):
         return error.status not in CERTAIN

@@ -1,4 +1,4 @@
-"""How far a batch is, on stderr: a live block on a terminal, a line now and then elsewhere."""
+"""The progress of a batch: its speed, the facts in words, and a line every 15 seconds on stderr."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from types import TracebackType
 from typing import Self
 
 from replicate_job.batches.progress import Tally
-from replicate_job.cli.amounts import count, rate, roughly
 from replicate_job.cli.repeats import Repeats
 from replicate_job.cli.streams import tell
-from replicate_job.quantity import duration
+from replicate_job.quantity import duration, rate, roughly
 from replicate_job.wire.prediction import Prediction
 
 FIRST, EVERY = 5.0, 15.0
@@ -27,7 +26,7 @@ _SMOOTHING = 10.0
 
 
 class Speed:
-    """How fast rows end, and when all will have; ``update`` it once a second or more often.
+    """How many rows end a second, and how long the rest will take. ``update`` it at least once a second.
 
     The rate is that of the last 60 s, or of the last 10 rows where these took longer.
     """
@@ -38,7 +37,7 @@ class Speed:
         self.rate: float | None = None
         """Rows a second; None until the first has ended, and in the first 2 s."""
         self.left: float | None = None
-        """Seconds; None where nobody knows."""
+        """Seconds until all rows have ended; None where that cannot be estimated."""
 
     def update(self, tally: Tally, now: float) -> None:
         self.rate = self._measure(tally.over - tally.stored, now)
@@ -57,7 +56,7 @@ class Speed:
         return (over - before) / (now - since) if over and now - since >= _YOUNG else None
 
     def _smooth(self, guess: float | None, passed: float) -> float | None:
-        """Count down, and approach ``guess`` by its ratio, as first guesses may be a hundred times too long."""
+        """Count down, and approach ``guess`` by a ratio: the first guess may be a hundred times too long."""
         if guess is None or self.left is None:
             return guess
         expected = max(1.0, self.left - passed)
@@ -68,29 +67,29 @@ def time_left(tally: Tally, speed: float | None) -> float | None:
     """Seconds, at ``speed`` rows a second; None where the total or the speed is unknown, and when all is over."""
     if tally.total is None or tally.total <= tally.over or not speed:
         return None
-    if tally.over - tally.stored < tally.running / 4:  # the first of many that are long say nothing of the others
+    if tally.over - tally.stored < tally.running / 4:  # the first of many long rows do not tell about the others
         return None
     return max((tally.total - tally.over) / speed, shortest(tally))
 
 
 def shortest(tally: Tally) -> float:
-    """Seconds that the API's limit takes for the rows that are yet to be created."""
+    """Seconds that the rate limit takes for the rows that have no prediction yet."""
     uncreated = (tally.total or 0) - tally.over - tally.running - tally.saving
     return tally.paused + (max(0, uncreated) / tally.pace if tally.pace else 0.0)
 
 
 def done(tally: Tally, of: str) -> str:
-    return count(tally.over) + (f"{of}{count(tally.total)}" if tally.total is not None else "")
+    return f"{tally.over:,}" + (f"{of}{tally.total:,}" if tally.total is not None else "")
 
 
 def failed(tally: Tally) -> str:
-    """Rows without success, whatever the reason."""
-    return f"{count(tally.failed + tally.wrong)} failed" if tally.failed + tally.wrong else ""
+    """Rows that failed, or have a wrong input."""
+    return f"{tally.failed + tally.wrong:,} failed" if tally.failed + tally.wrong else ""
 
 
 def ongoing(tally: Tally, speed: float | None) -> list[str]:
-    """A row whose files are on their way is still running to whoever waits for it."""
-    rows = [f"{count(tally.running + tally.saving)} running", f"{count(tally.waiting)} waiting"]
+    """A row counts as running until its files are saved."""
+    rows = [f"{tally.running + tally.saving:,} running", f"{tally.waiting:,} waiting"]
     return rows if speed is None else [*rows, rate(speed)]
 
 
@@ -102,8 +101,14 @@ def seconds_paused(tally: Tally) -> str:
     return f"{math.ceil(tally.paused)} s" if tally.paused > 0 else ""
 
 
+def limit(tally: Tally) -> str:
+    if tally.paused > 0:
+        return f"throttled, {seconds_paused(tally)}"
+    return f"limit {rate(tally.pace)}" if tally.pace is not None else ""
+
+
 def heartbeat(tally: Tally, speed: float | None, left: float | None) -> str:
-    """The line of a log. ``speed`` is rows a second, ``left`` seconds."""
+    """One line of a log. ``speed`` is in rows a second, ``left`` in seconds."""
     facts = [
         f"{done(tally, ' of ')} done",
         failed(tally),
@@ -116,14 +121,14 @@ def heartbeat(tally: Tally, speed: float | None, left: float | None) -> str:
 
 
 class ProgressReporter:
-    """Shows a tally in lines, and is the ``Reporter`` of the batch; a context manager, for its last lines.
+    """The ``Reporter`` of a batch, which also writes a line about the tally now and then. A context manager.
 
-    Errors are always told. Warnings are told once a minute and kind, with ``verbose`` each of them, and notes. With
-    ``quiet`` there are errors only.
+    Errors are always written, and nothing else with ``quiet``. A warning is written once a minute for each kind. With
+    ``verbose`` every warning is written, and notes too.
     """
 
     every = 1.0
-    """Seconds between two looks at the tally."""
+    """Seconds between two readings of the tally."""
 
     def __init__(
         self, tally: Tally, *, verbose: bool = False, quiet: bool = False, now: Callable[[], float] = time.monotonic
@@ -142,7 +147,7 @@ class ProgressReporter:
         self.line(f"error: {line}")
 
     def warn(self, line: str) -> None:
-        if not self._quiet and (self._verbose or self._repeats.hear(line, self._now())):
+        if not self._quiet and (self._verbose or self._repeats.is_new(line, self._now())):
             self.line(f"warning: {line}")
 
     def tell(self, line: str) -> None:
@@ -154,10 +159,10 @@ class ProgressReporter:
             self.line(line)
 
     def observed(self, prediction: Prediction) -> None:
-        """Do nothing: the tally has it."""
+        """Do nothing: the tally counts it."""
 
     async def beat(self) -> None:
-        """Look at the tally until canceled."""
+        """Read the tally until canceled."""
         while True:
             self.tick()
             await asyncio.sleep(self.every)

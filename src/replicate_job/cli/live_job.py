@@ -1,4 +1,4 @@
-"""The live line of a terminal: status, elapsed time, and the bar of the model's logs."""
+"""The live line of one job on a terminal: status, elapsed time, and the bar from the model's logs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from rich.text import Text
 from replicate_job.cli.console import LiveConsole
 from replicate_job.cli.output import LineReporter
 from replicate_job.cli.streams import drawing
-from replicate_job.wire.prediction import Prediction
-from replicate_job.wire.progress import read_progress
+from replicate_job.wire.prediction import Prediction, read_progress
 
 
 class _Bar(ProgressColumn):
@@ -28,7 +27,7 @@ class _Bar(ProgressColumn):
 
 
 class LiveReporter(LineReporter):
-    """A context manager; the line is gone when it ends, and lines above it stay."""
+    """A context manager: at its end the live line disappears, and the lines above it stay."""
 
     def __init__(self, *, verbose: bool = False) -> None:
         super().__init__(verbose=verbose)
@@ -57,7 +56,7 @@ class LiveReporter(LineReporter):
         self.hide()
 
     def hide(self) -> None:
-        with suppress(OSError):  # nobody listens
+        with suppress(OSError):  # the terminal is gone
             self._progress.stop()
 
     def reveal(self) -> None:
@@ -77,7 +76,7 @@ class LiveReporter(LineReporter):
             self._progress.update(self._task, description=described)
 
     async def beat(self) -> None:
-        """Do nothing: the line itself shows that it goes on."""
+        """Do nothing: the elapsed time in the live line shows that the job goes on."""
 
     def line(self, text: str) -> None:
         self._console.tell(text)

@@ -20,9 +20,7 @@ from rich.console import Console
 
 from replicate_job.batches.progress import Tally
 from replicate_job.cli import repeats
-from replicate_job.cli.amounts import count, duration, rate, roughly
-from replicate_job.cli.bar import Block, fit
-from replicate_job.cli.progress import (
+from replicate_job.cli.batch_progress import (
     EVERY,
     FIRST,
     ProgressReporter,
@@ -31,6 +29,7 @@ from replicate_job.cli.progress import (
     shortest,
     time_left,
 )
+from replicate_job.cli.live_batch import Block, fit
 from replicate_job.cli.repeats import KINDS, MINUTE, Repeats, kind_of
 from replicate_job.wire.prediction import Prediction
 
@@ -51,38 +50,6 @@ def busy(**other: float | None) -> Tally:
     """A batch that is well under way."""
     usual = {"total": 10_000, "running": 430, "waiting": 8, "succeeded": 1_238, "failed": 12, "predict_time": 3_720}
     return Tally(**{**usual, **other})  # type: ignore[arg-type] # each field takes its own
-
-
-# Amounts
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 s"), (12.4, "12 s"), (59.6, "1m 00s"), (90, "1m 30s"), (3_599, "59m 59s"), (3_720, "1h 02m")],
-)
-def test_a_duration_has_at_most_two_units(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
-
-
-def test_long_durations_are_in_hours() -> None:
-    assert duration(1_234 * HOUR + 59) == "1,234h 00m"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "5 s"), (37, "40 s"), (55, "55 s"), (55.1, "1 min"), (841, "15 min"), (3_541, "1h 00m"), (7_800, "2h 10m")],
-)
-def test_a_guess_is_rounded_up_to_what_can_be_guessed(seconds: float, text: str) -> None:
-    assert roughly(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("per_minute", "text"),
-    [(120_000, "120,000/min"), (598.4, "598/min"), (4.24, "4.2/min"), (0.4, "24/h"), (0, "0/h")],
-)
-def test_a_rate_is_a_minute_and_a_slow_one_an_hour(per_minute: float, text: str) -> None:
-    assert rate(per_minute / 60) == text
-    assert count(1_234_567) == "1,234,567"
 
 
 # Speed
@@ -329,10 +296,10 @@ def word(number: int) -> str:
 
 def test_kinds_beyond_twenty_a_minute_are_counted_in_one_line() -> None:
     heard = Repeats()
-    assert sum(heard.hear(word(each), 0) for each in range(1_000)) == KINDS
+    assert sum(heard.is_new(word(each), 0) for each in range(1_000)) == KINDS
     assert heard.due(MINUTE - 1) == []
     assert heard.due(MINUTE) == ["980 more, of other kinds: -v tells each"]
-    assert heard.hear("news", MINUTE)
+    assert heard.is_new("news", MINUTE)
     assert heard.due(2 * MINUTE) == []
 
 
@@ -353,7 +320,7 @@ def test_no_line_is_lost_and_no_minute_has_more_than_twenty(steps: list[tuple[fl
     for passed, number in steps:
         now += passed
         tell(heard.due(now))
-        if heard.hear(word(number), now):
+        if heard.is_new(word(number), now):
             tell([word(number)])
     assert all(later - first >= MINUTE for first, later in zip(at, at[KINDS:], strict=False))
     tell(heard.due(float("inf")))

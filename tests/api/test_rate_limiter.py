@@ -1,0 +1,101 @@
+"""Requests get their slots at the pace of the rate limit, first come, first served."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from replicate_job.api.ratelimit import RateLimit, RateLimiter
+
+MARGIN = 0.03  # the pace is a little below the rate
+
+
+class Clock:
+    """Time that passes only while somebody sleeps, and only once ``runs`` is set."""
+
+    boot = "this boot"
+
+    def __init__(self) -> None:
+        self._now = 100.0
+        self.asleep, self.runs = asyncio.Event(), asyncio.Event()
+        self.runs.set()
+
+    def time(self) -> float:
+        raise NotImplementedError("a limiter measures, it writes nothing down")
+
+    def now(self) -> float:
+        return self._now
+
+    async def sleep(self, seconds: float) -> None:
+        self.asleep.set()
+        await self.runs.wait()
+        self._now += seconds
+
+
+class Requests:
+    """The requests that got a slot, in their order, and when."""
+
+    def __init__(self, limiter: RateLimiter, clock: Clock) -> None:
+        self._limiter, self._clock = limiter, clock
+        self.order, self.times = list[int](), list[float]()
+
+    async def send(self, name: int) -> None:
+        await self._limiter.take_slot()
+        self.order.append(name)
+        self.times.append(self._clock.now() - 100)
+
+
+async def test_without_a_limit_no_request_waits() -> None:
+    limiter = RateLimiter(RateLimit(None), clock := Clock())
+    requests = Requests(limiter, clock)
+    for name in range(1000):
+        await requests.send(name)
+    assert requests.times == [0] * 1000
+    assert not clock.asleep.is_set()
+    assert limiter.pace is None
+
+
+async def test_requests_are_sent_in_their_order_and_evenly_after_the_burst() -> None:
+    requests = Requests(RateLimiter(RateLimit(50, burst=3), clock := Clock()), clock)
+    await asyncio.gather(*(requests.send(name) for name in range(20)))
+    assert requests.order == list(range(20))
+    assert requests.times == pytest.approx([0, 0, 0, *(number / 50 for number in range(1, 18))], rel=MARGIN)
+
+
+async def test_a_request_that_is_canceled_while_it_waits_takes_no_slot() -> None:
+    requests = Requests(RateLimiter(RateLimit(20, burst=1), clock := Clock()), clock)
+    clock.runs.clear()
+    tasks = [asyncio.create_task(requests.send(name)) for name in range(8)]
+    await clock.asleep.wait()
+    for name in (1, 3, 4):
+        tasks[name].cancel()
+    clock.runs.set()
+    await asyncio.wait(tasks)
+    assert requests.order == [0, 2, 5, 6, 7]
+    assert requests.times == pytest.approx([0, 1 / 20, 2 / 20, 3 / 20, 4 / 20], rel=MARGIN)
+
+
+async def test_a_refusal_holds_all_requests_back_for_as_long_as_the_api_asked_and_is_counted() -> None:
+    limiter = RateLimiter(RateLimit(1000), clock := Clock())
+    requests = Requests(limiter, clock)
+    slot = await limiter.take_slot()
+    assert (limiter.paused, limiter.throttled) == (0, 0)
+    limiter.refused(slot, 1)
+    assert (limiter.paused, limiter.throttled) == (1, 1)
+    await asyncio.gather(*(requests.send(name) for name in range(2)))
+    assert requests.times[0] == pytest.approx(1)
+
+
+async def test_a_refusal_lengthens_the_wait_of_requests_that_wait_already() -> None:
+    limiter = RateLimiter(RateLimit(10, burst=1), clock := Clock())
+    requests = Requests(limiter, clock)
+    slot = await limiter.take_slot()
+    clock.runs.clear()
+    waiting = asyncio.create_task(requests.send(1))
+    await clock.asleep.wait()
+    assert not requests.order
+    limiter.refused(slot, 1)
+    clock.runs.set()
+    await waiting
+    assert requests.times[0] == pytest.approx(1)

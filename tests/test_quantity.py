@@ -1,0 +1,23 @@
+"""Numbers as a person reads them."""
+
+from __future__ import annotations
+
+import pytest
+
+from replicate_job.quantity import rate, roughly
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "5 s"), (37, "40 s"), (55, "55 s"), (55.1, "1 min"), (841, "15 min"), (3_541, "1h 00m"), (7_800, "2h 10m")],
+)
+def test_a_guess_is_rounded_up_to_what_can_be_guessed(seconds: float, text: str) -> None:
+    assert roughly(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("per_minute", "text"),
+    [(120_000, "120,000/min"), (598.4, "598/min"), (4.24, "4.2/min"), (0.4, "24/h"), (0, "0/h")],
+)
+def test_a_rate_is_a_minute_and_a_slow_one_an_hour(per_minute: float, text: str) -> None:
+    assert rate(per_minute / 60) == text
