@@ -29,7 +29,8 @@ def _weighting(size: int) -> Array:
     turn = place / np.tan(np.pi * 38.13547087602444 / RATE)
     # The standard's high pass lets through a little more than all of what lies far above it.
     rumble = 1.0075 * turn**2 / (turn**2 + turn / 0.5003270373238773 + 1)
-    return np.abs(shelf * rumble).astype(np.float32)
+    gain: Array = np.abs(shelf * rumble)
+    return gain.astype(np.float32)
 
 
 def loudness(sound: Array) -> float:

@@ -28,12 +28,12 @@ _CENTRE = 66
 def mix(piece: Arrangement, parts: dict[str, list[Note]], played: Callable[[float], None]) -> Array:
     """The whole piece, (2, samples), neither normalised nor limited; ``played`` is told the share that is done."""
     share, seconds = piece.style.room
-    dry, wet = np.zeros((2, samples(piece.seconds)), dtype=np.float32), np.float32(0)
+    dry, wet = (np.zeros((2, samples(piece.seconds)), dtype=np.float32) for _ in range(2))
     total, counter = sum(map(len, parts.values())), count(1)
     for part, notes in parts.items():
         level = raised(_part(piece, part, notes, lambda: played(next(counter) / total)), LEVELS[part])
         dry += level
-        wet = wet + level * np.float32(_SENDS[part])
+        wet += level * np.float32(_SENDS[part])
     whole = dry + np.float32(share) * _reverberated(wet, seconds, piece.seed)
     return banded(whole, 28, 0) * _fade(piece)
 

@@ -89,4 +89,5 @@ def _envelope(size: int, attack: float, release: float) -> Array:
     time = np.arange(size) / RATE
     rise = np.clip(time / max(attack, 2 / RATE), 0, 1)
     fall = np.clip((size / RATE - time) / min(release, size / RATE / 2), 0, 1)
-    return (np.sin(np.pi / 2 * rise) ** 2 * np.sin(np.pi / 2 * fall) ** 2).astype(np.float32)
+    shape: Array = np.sin(np.pi / 2 * rise) ** 2 * np.sin(np.pi / 2 * fall) ** 2
+    return shape.astype(np.float32)

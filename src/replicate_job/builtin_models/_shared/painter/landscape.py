@@ -18,7 +18,7 @@ from painter.view import View
 from painter.water import water
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from painter.scene import Scene
 
@@ -31,7 +31,7 @@ _VEILS = {"rain": 0.6, "fog": 0.4, "cloudy": 0.3}
 _SNOW = "#eef3fa"
 
 
-def paint(scene: Scene, width: int, height: int, seed: int, detail: float = 1.0) -> Iterator[Image.Image | None]:
+def paint(scene: Scene, width: int, height: int, seed: int, detail: float = 1.0) -> Generator[Image.Image | None]:
     """Yield ``None`` as each stage ends, ``STAGES`` times, then the picture.
 
     ``detail``, 0 to 1, is how finely the picture is worked out. The same arguments give the same pixels.

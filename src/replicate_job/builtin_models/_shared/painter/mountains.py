@@ -101,8 +101,7 @@ def _lit(field: Relief, view: View) -> Array:
     height, palette = field.height, view.light
     side = 1 if view.bearing > 0 else -1
     depth, width = field.cell
-    down, across = np.gradient(height)
-    down, across = down / depth, across / width
+    down, across = np.gradient(height, axis=0) / depth, np.gradient(height, axis=1) / width
     steep = np.sqrt(down * down + across * across)
     norm = 1 / np.sqrt(1 + steep * steep)
     low = max(0.2, palette.elevation * 1.15)
@@ -115,9 +114,8 @@ def _lit(field: Relief, view: View) -> Array:
     open_sun = 1 - ramp(0.0, 0.055, wall - ray)
     hollow = np.clip((soften(height, 26) - height) * 2.1, -0.35, 0.5)
     fill = (0.52 + 0.48 * norm) * (1 - hollow) * (1 - 0.35 * ramp(0.2, 1.2, -down * 0.5))
-    return _ground(height, steep, view) * (
-        palette.sun * (face * open_sun)[..., None] * 0.82 + palette.shade * fill[..., None] * 0.95
-    )
+    falling: Array = palette.sun * (face * open_sun)[..., None] * 0.82 + palette.shade * fill[..., None] * 0.95
+    return _ground(height, steep, view) * falling
 
 
 def _ground(height: Array, steep: Array, view: View) -> Array:

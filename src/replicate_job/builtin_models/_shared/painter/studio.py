@@ -60,10 +60,10 @@ def describe(request: Request) -> None:
 
 def bounded(width: int, height: int) -> tuple[int, int]:
     """Return a size that the painter can paint: sides of 64 to 2048 pixels, multiples of 8; a change is logged."""
-    size = tuple(min(2048, max(64, side // 8 * 8)) for side in (width, height))
-    if size != (width, height):
-        say(f"Size set to {size[0]}x{size[1]} (asked for {width}x{height})")
-    return size
+    wide, high = (min(2048, max(64, side // 8 * 8)) for side in (width, height))
+    if (wide, high) != (width, height):
+        say(f"Size set to {wide}x{high} (asked for {width}x{height})")
+    return wide, high
 
 
 def pictures(request: Request, size: tuple[int, int], seed: int, count: int, steps: int) -> Iterator[Image.Image]:
@@ -101,6 +101,5 @@ def over(image: Image.Image, painting: Image.Image, strength: float, mask: Image
 def save(picture: Image.Image, name: str, quality: int) -> Path:
     """Write a picture into a folder of its own; the suffix of ``name`` gives the format (webp, jpg, png)."""
     path = Path(tempfile.mkdtemp(prefix="painter-")) / name
-    options = {} if path.suffix == ".png" else {"quality": quality}
-    picture.save(path, **options)
+    picture.save(path, quality=quality)  # which has no meaning for a PNG, and does nothing there
     return path

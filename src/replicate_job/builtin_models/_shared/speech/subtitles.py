@@ -22,7 +22,7 @@ def vtt(segments: Iterable[dict[str, Any]]) -> str:
 
 
 def _line(segment: dict[str, Any]) -> str:
-    return segment["text"].strip().replace("-->", "->")
+    return str(segment["text"]).strip().replace("-->", "->")
 
 
 def _clock(seconds: float, point: str, *, hours: bool = False) -> str:
