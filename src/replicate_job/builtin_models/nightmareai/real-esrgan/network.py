@@ -63,7 +63,7 @@ class Network:
         failed, made = extractor.extract("output")
         if failed:
             raise RuntimeError(f"{self.name} failed on {width}x{height} pixels: is there memory enough?")
-        values = np.array(made)
+        values: NDArray[np.float32] = np.array(made)
         values *= 255
         return np.clip(np.rint(values, out=values), 0, 255).astype(np.uint8).transpose(1, 2, 0)
 
