@@ -1,6 +1,6 @@
-"""Mountains behind a lake: a height field, its light and ground cover, what is seen of it."""
+"""Mountains behind a lake: a height field, its light and ground cover, and its view from the shore."""
 
-# ruff: noqa: PLR0913, PLR0917 - what stands where, in which light, from where
+# ruff: noqa: PLR0913, PLR0917 - a picture of land depends on its relief, colours, light and point of view
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 WATER = np.float32(-1e4)
-"""Stands for a place under water, which no ray from above stops at."""
+"""The height of a place under water, where no ray from above ends."""
 _STEPS = 240
-"""Depths tried on the way to one that is e times as far: a crest between two of them is missed, and its line breaks."""
+"""Depths that are tried from a distance to e times that. A crest between two of them is missed, and its line breaks."""
 _HAZE = 0.075
 
 
@@ -108,7 +108,7 @@ def _lit(field: Relief, view: View) -> Array:
     light = np.array([side * 0.86, low, -0.42], dtype=np.float32)
     light /= np.linalg.norm(light)
     face = np.clip((-across * light[0] + light[1] - down * light[2]) * norm, 0, 1)
-    # Towards the sun, whatever rises above the ray is what shades a place.
+    # A place is in the shade if land towards the sun rises above its ray.
     ray = height - side * np.arange(height.shape[1], dtype=np.float32)[None, :] * width * (low * 0.62)
     wall = np.maximum.accumulate(ray[:, ::-side], axis=1)[:, ::-side]
     open_sun = 1 - ramp(0.0, 0.055, wall - ray)

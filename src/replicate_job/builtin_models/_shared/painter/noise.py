@@ -1,4 +1,4 @@
-"""Seeded noise, the grain of everything that is painted, and what else is done to arrays of light.
+"""Seeded noise, from which everything is painted, and operations on arrays of light.
 
 Values come from small random grids that are enlarged smoothly, so the same seed gives the same shapes at
 every picture size: only the fineness differs.
@@ -16,7 +16,7 @@ Array = NDArray[np.floating]
 
 
 def rng(seed: int, purpose: str) -> np.random.Generator:
-    """Return a generator of its own for each purpose, so that one part's draws never shift another's."""
+    """Return a separate generator for each purpose, so that the parts of a picture do not affect each other."""
     return np.random.default_rng([seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF, zlib.crc32(purpose.encode())])
 
 

@@ -26,7 +26,7 @@ NOTICE = (
 
 
 def announce(model: str) -> None:
-    """Say in the log, before anything else, that this is not the model whose name it answers to."""
+    """Log, as the first line, that this is a stand-in for ``model``."""
     say(NOTICE.format(model=model))
 
 
@@ -39,7 +39,7 @@ def seeded(seed: int | None) -> int:
 
 
 def open_picture(name: str, path: str | os.PathLike[str]) -> Image.Image:
-    """Open an input that must be a picture. Raises ValueError that names the input, not our copy of it."""
+    """Open an input that must be a picture. Raises ValueError with the input's name."""
     try:
         return Image.open(path)
     except UnidentifiedImageError:
@@ -47,7 +47,7 @@ def open_picture(name: str, path: str | os.PathLike[str]) -> Image.Image:
 
 
 def describe(request: Request) -> None:
-    """Log which words are on the picture, and which are not."""
+    """Log which words of the prompt are painted, and which are not."""
     if request.scene:
         say(f"Painted: {', '.join(request.painted)}")
         if request.missed:
@@ -93,7 +93,7 @@ def _card(request: Request, size: tuple[int, int], seed: int, *, first: bool) ->
 
 
 def over(image: Image.Image, painting: Image.Image, strength: float, mask: Image.Image | None) -> Image.Image:
-    """Blend a painting over an image of the same size, under a mask only where it is white; 1 leaves no image."""
+    """Blend a painting over an image of the same size, with a mask only where it is white; at 1 no image remains."""
     mixed = Image.blend(image, painting, strength)
     return Image.composite(mixed, image, mask.filter(ImageFilter.GaussianBlur(2))) if mask else mixed
 
@@ -101,5 +101,5 @@ def over(image: Image.Image, painting: Image.Image, strength: float, mask: Image
 def save(picture: Image.Image, name: str, quality: int) -> Path:
     """Write a picture into a folder of its own; the suffix of ``name`` gives the format (webp, jpg, png)."""
     path = Path(tempfile.mkdtemp(prefix="painter-")) / name
-    picture.save(path, quality=quality)  # which has no meaning for a PNG, and does nothing there
+    picture.save(path, quality=quality)  # a PNG ignores it
     return path
