@@ -35,6 +35,9 @@ check: $(VENV)/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@for folder in $(dir $(wildcard src/replicate_job/builtin_models/*/*/predict.py)); do \
+	  MYPYPATH=$$folder $(BIN)/mypy --no-error-summary $$folder*.py || exit 1; \
+	done
 	$(BIN)/lint-imports --no-logo
 
 # The site, in site/. Every warning is an error: a link that leads nowhere, a page that nothing links to.

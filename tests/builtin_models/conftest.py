@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from replicate_job.local.catalog.catalog import BUILT_IN
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+sys.path.insert(0, str(BUILT_IN / "_shared"))  # as their environments have it
 
 
 class Running:

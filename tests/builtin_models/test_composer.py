@@ -1,6 +1,6 @@
 """The composer reads prompts, obeys seeds and durations, and what it plays can be measured to be what was asked for."""
 
-# ruff: noqa: E402 - the composer needs numpy, which may be missing, and its folder, which is no package of ours
+# ruff: noqa: E402 - the composer needs numpy, which may be missing
 
 from __future__ import annotations
 
@@ -24,15 +24,13 @@ if TYPE_CHECKING:
 
 np: Any = pytest.importorskip("numpy")
 
-sys.path.insert(0, str(MODELS / "_shared"))
-
-from composer import prompt, studio  # type: ignore[import-not-found,unused-ignore]
-from composer.arrangement import STYLES, Arrangement, arrange  # type: ignore[import-not-found,unused-ignore]
-from composer.loudness import CEILING, limited, loudness, normalised  # type: ignore[import-not-found,unused-ignore]
-from composer.melody import Note  # type: ignore[import-not-found,unused-ignore]
-from composer.noise import RATE  # type: ignore[import-not-found,unused-ignore]
-from composer.score import SCALES, compose  # type: ignore[import-not-found,unused-ignore]
-from composer.voices import VOICES, hertz, note  # type: ignore[import-not-found,unused-ignore]
+from composer import prompt, studio
+from composer.arrangement import STYLES, Arrangement, arrange
+from composer.loudness import CEILING, limited, loudness, normalised
+from composer.melody import Note
+from composer.noise import RATE
+from composer.score import SCALES, compose
+from composer.voices import VOICES, hertz, note
 
 WALTZ = "a calm piano waltz at 90 bpm"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,17 +10,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from replicate_job.local.catalog.catalog import BUILT_IN
 from replicate_job.wire.sse import Decoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-sys.path.insert(0, str(BUILT_IN / "_shared"))
-
-from smollm.dialogue import turns  # type: ignore[import-not-found,unused-ignore] # found by the path above
-from smollm.llama import formatted  # type: ignore[import-not-found,unused-ignore] # found by the path above
-from weights import checked  # type: ignore[import-not-found,unused-ignore] # found by the path above
+from smollm.dialogue import turns
+from smollm.llama import formatted
+from weights import checked
 
 LLAMA_2, LLAMA_3 = "meta/llama-2-70b-chat", "meta/meta-llama-3-8b-instruct"
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +17,7 @@ from replicate_job.local.environment.venv import ensure_venv
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-sys.path.insert(0, str(BUILT_IN / "_shared"))
-
-from speech.subtitles import srt, vtt  # type: ignore[import-not-found,unused-ignore] # found by the path above
+from speech.subtitles import srt, vtt
 
 NAME = "openai/whisper"
 FOLDER = BUILT_IN / NAME

@@ -35,9 +35,9 @@ import time
 import traceback
 import typing
 
-import cog.input  # type: ignore[import-not-found]  # the model's, not the module beside this one
-import cog.predictor  # type: ignore[import-not-found]
-import cog.types  # type: ignore[import-not-found]
+import cog.input  # the model's, not the module beside this one
+import cog.predictor
+import cog.types
 
 _SPAN = 0.1  # seconds
 _UNBUFFERED_WRITES = 200  # in a span

@@ -19,7 +19,7 @@ import sys
 import types
 import typing
 
-import cog  # type: ignore[import-not-found]  # the model's, not the module beside this one
+import cog  # the model's, not the module beside this one
 
 _PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean"}
 _REF = "#/components/schemas/"

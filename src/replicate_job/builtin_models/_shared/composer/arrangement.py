@@ -1,4 +1,4 @@
-"""Request to arrangement: everything decided but the notes."""
+"""Turns a request into an arrangement, which decides everything but the notes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ MOODS: dict[str, Mood] = {
     "energetic": Mood("major", 1.0, 1.3, "folk"),
 }
 
-_TAIL = 0.8  # seconds: the least that the last chord rings
+_TAIL = 0.8  # seconds that the last chord rings at least
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _genre(request: Request, mood: Mood | None, chance: np.random.Generator) -> 
 
 
 def _players(request: Request, style: Style) -> dict[str, str]:
-    """Who plays which part: the instruments that are named, and no others; without any, the genre's own."""
+    """The instrument of each part: only instruments that the request names, or the genre's own if it names none."""
     named = list(request.instruments)
     if not named:
         players = {part: name for part, name in style.players.items() if name not in request.without}

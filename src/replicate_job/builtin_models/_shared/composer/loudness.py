@@ -1,4 +1,4 @@
-"""How loud a sound is (ITU-R BS.1770), and bringing it to a level."""
+"""Measures how loud a sound is (ITU-R BS.1770) and brings it to a level."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _BLOCK, _HOP = 0.4, 0.1  # seconds
 _ABSOLUTE, _RELATIVE = -70.0, -10.0
 _OFFSET = -0.691
 CEILING = 10 ** (-1 / 20)
-"""Nothing is louder than this: 1 dB below full scale."""
-_STEP = 32  # samples to one value of the limiter's gain
-_REACH = 40
+"""The highest sample of a normalised sound: 1 dB below full scale."""
+_STEP = 32  # samples for each value of the limiter's gain
+_REACH = 40  # values: for so many on each side of a peak the gain is held down, over as many more it comes back
 
 
 @lru_cache(maxsize=4)
 def _weighting(size: int) -> Array:
-    """The ear's weighting by frequency: BS.1770's shelf and high pass, with the numbers found by De Man."""
+    """The ear's weighting by frequency: BS.1770's shelf and high pass, with De Man's coefficients."""
     place = np.tan(np.linspace(0, np.pi / 2, size // 2 + 1, endpoint=False)) * 1j
     high = 10 ** (3.999843853973347 / 20)
     turn = place / np.tan(np.pi * 1681.974450955533 / RATE)
@@ -27,13 +27,14 @@ def _weighting(size: int) -> Array:
         turn**2 + turn / 0.7071752369554196 + 1
     )
     turn = place / np.tan(np.pi * 38.13547087602444 / RATE)
-    # The standard's high pass lets through a little more than all of what lies far above it.
+    # The standard's high pass has a gain of slightly more than 1 far above its corner.
     rumble = 1.0075 * turn**2 / (turn**2 + turn / 0.5003270373238773 + 1)
-    return np.abs(shelf * rumble).astype(np.float32)
+    gain: Array = np.abs(shelf * rumble)
+    return gain.astype(np.float32)
 
 
 def loudness(sound: Array) -> float:
-    """The loudness of (channels, samples) in LUFS, silence left out; -inf where there is nothing else."""
+    """The loudness of (channels, samples) in LUFS. Silent parts do not count; -inf if all is silent."""
     size = 1 << (sound.shape[-1] - 1).bit_length()
     weighted = np.fft.irfft(np.fft.rfft(sound, size) * _weighting(size), size)[..., : sound.shape[-1]]
     block, hop = int(_BLOCK * RATE), int(_HOP * RATE)
@@ -49,7 +50,7 @@ def loudness(sound: Array) -> float:
 
 
 def raised(sound: Array, level: float) -> Array:
-    """The sound at a loudness (LUFS). Silence stays as it is."""
+    """The sound, scaled to a loudness in LUFS. Silence stays as it is."""
     now = loudness(sound)
     return sound * np.float32(10 ** ((level - now) / 20)) if np.isfinite(now) else sound
 

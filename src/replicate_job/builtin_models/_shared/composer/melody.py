@@ -35,7 +35,7 @@ class Note:
 
 
 class Tune:
-    """Writes a melody that ends on the last chord; ``chords`` has the tones of each bar's chord, and of that one."""
+    """Writes a melody. ``chords`` has the tones of each bar's chord, then of the last chord, on which it ends."""
 
     def __init__(self, piece: Arrangement, scale: Sequence[int], chords: Sequence[Sequence[int]]) -> None:
         low, high = VOICES[piece.players["melody"]].melody
@@ -74,32 +74,32 @@ class Tune:
         return rhythm, tuple(contour)
 
     def _bar(self, bar: int, rhythm: Sequence[float], contour: Sequence[int], centre: int) -> None:
-        """Say a motif on the way from the note before to ``centre``; long notes are notes of the chord."""
+        """Add a motif that moves from the previous note towards ``centre``. Long notes belong to the chord."""
         anchor = self._near((centre + self._index) // 2, bar)
         start = float(bar * self._piece.meter)
         for number, (length, step) in enumerate(zip(rhythm, contour, strict=True)):
-            index = self._near(anchor + step, bar) if length >= 1 else self._held(anchor + step)
+            index = self._near(anchor + step, bar) if length >= 1 else self._clamped(anchor + step)
             self._add(start, length * 0.95, index, 0.82 if number == 0 else 0.7)
             start += length
 
     def _cadence(self, bar: int) -> None:
-        """Walk down to a note of the chord, and breathe after it."""
+        """Step down to a note of the chord, then rest."""
         goal = self._near((self._centre + self._index) // 2, bar)
         rhythm = _CADENCES[self._piece.meter]
         start = float(bar * self._piece.meter)
         for number, length in enumerate(rhythm):
-            left = len(rhythm) - 1 - number
-            self._add(start, length * (0.95 if left else 0.65), self._held(goal + left), 0.72)
+            remaining = len(rhythm) - 1 - number
+            self._add(start, length * (0.95 if remaining else 0.65), self._clamped(goal + remaining), 0.72)
             start += length
 
     def _add(self, start: float, length: float, index: int, force: float) -> None:
         self._notes.append(Note(start, length, self._scale[index], force))
         self._index = index
 
-    def _held(self, index: int) -> int:
+    def _clamped(self, index: int) -> int:
         return min(len(self._scale) - 1, max(0, index))
 
     def _near(self, index: int, bar: int) -> int:
         """The step nearest to ``index`` that belongs to the chord of a bar."""
         fits = [step for step, pitch in enumerate(self._scale) if pitch % 12 in self._chords[bar]]
-        return min(fits, key=lambda step: abs(step - self._held(index)))
+        return min(fits, key=lambda step: abs(step - self._clamped(index)))

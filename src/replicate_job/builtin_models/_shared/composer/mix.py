@@ -1,4 +1,4 @@
-"""Score to sound: every part played, placed left and right, in a room, faded at the end."""
+"""Turns a score into sound: plays each part, places it left and right in a room, and fades the end."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _CENTRE = 66
 
 
 def mix(piece: Arrangement, parts: dict[str, list[Note]], played: Callable[[float], None]) -> Array:
-    """The whole piece, (2, samples), neither normalised nor limited; ``played`` is told the share that is done."""
+    """The piece, (2, samples), neither normalised nor limited; ``played`` is called with the share that is done."""
     share, seconds = piece.style.room
-    dry, wet = np.zeros((2, samples(piece.seconds)), dtype=np.float32), np.float32(0)
+    dry, wet = (np.zeros((2, samples(piece.seconds)), dtype=np.float32) for _ in range(2))
     total, counter = sum(map(len, parts.values())), count(1)
     for part, notes in parts.items():
         level = raised(_part(piece, part, notes, lambda: played(next(counter) / total)), LEVELS[part])
         dry += level
-        wet = wet + level * np.float32(_SENDS[part])
+        wet += level * np.float32(_SENDS[part])
     whole = dry + np.float32(share) * _reverberated(wet, seconds, piece.seed)
     return banded(whole, 28, 0) * _fade(piece)
 
@@ -46,14 +46,14 @@ def _part(piece: Arrangement, part: str, notes: list[Note], played: Callable[[],
     def sound(pitch: int, size: int, force: float) -> Array:
         return note(voice, hertz(pitch), size, force, piece.brightness, piece.seed)
 
-    for one in notes:
+    for tone in notes:
         # In steps of a fiftieth of a second, so that equal notes are made once.
-        size = samples(round((one.length * piece.beat + voice.release * 0.9) * 50) / 50)
-        at = samples(one.start * piece.beat)
+        size = samples(round((tone.length * piece.beat + voice.release * 0.9) * 50) / 50)
+        at = samples(tone.start * piece.beat)
         if size and at < stem.shape[1]:
-            side = min(0.5, max(-0.2, _SPREAD[part] * (one.pitch - _CENTRE) / 24))  # low notes stay in the middle
+            side = min(0.5, max(-0.2, _SPREAD[part] * (tone.pitch - _CENTRE) / 24))  # low notes stay in the middle
             end = min(stem.shape[1], at + size)
-            stem[:, at:end] += (sound(one.pitch, size, round(one.force, 1)) * _sides(side))[:, : end - at]
+            stem[:, at:end] += (sound(tone.pitch, size, round(tone.force, 1)) * _sides(side))[:, : end - at]
         played()
     return stem
 
@@ -65,7 +65,7 @@ def _sides(place: float) -> Array:
 
 
 def _reverberated(sound: Array, seconds: float, seed: int) -> Array:
-    """The sound of the room alone: noise that dies away, different left and right."""
+    """The reverb alone: its impulse response is noise that dies away, different left and right."""
     length, size = samples(seconds), sound.shape[-1]
     time = np.arange(length) / RATE
     noise = rng(seed, "room").standard_normal((2, length)).astype(np.float32)
@@ -78,12 +78,12 @@ def _reverberated(sound: Array, seconds: float, seed: int) -> Array:
 
 
 def _fade(piece: Arrangement) -> Array:
-    """Up from nothing within a thousandth of a second, and down to nothing at the end, within the last chord."""
+    """The gain of each sample: it rises within a millisecond, and falls to 0 at the end, within the last chord."""
     size = samples(piece.seconds)
     tail = piece.seconds - piece.beats * piece.beat
     fall = min(size, samples(min(2.0, max(0.4, 0.75 * tail))))
     shape = np.ones(size, dtype=np.float32)
-    # The filters ring before a stroke, too: what rang before the first one is cut off there.
+    # The filters also ring before a note starts. The rise removes what rings before the first one.
     shape[:32] = np.linspace(0, 1, 32, endpoint=False)
     shape[size - fall :] = np.cos(np.linspace(0, np.pi / 2, fall)) ** 2
     return shape

@@ -7,7 +7,7 @@ from cog import BasePredictor, Input, Path
 
 class Predictor(BasePredictor):
     def setup(self) -> None:
-        """Load numpy: this file's inputs are read where nothing but Cog is installed."""
+        """Import the composer only now: the inputs above are also read without numpy."""
         from composer.studio import answer  # noqa: PLC0415 - see above
 
         self.answer = answer

@@ -1,4 +1,4 @@
-"""Arrays of sound, and random numbers that a seed and a purpose decide."""
+"""Arrays of sound, and random numbers that depend on a seed and a purpose."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating]
 
 RATE = 32000
 """Samples a second, as the real model has."""
 
 
 def rng(seed: int, purpose: str, more: int = 0) -> np.random.Generator:
-    """A generator of its own for every purpose, so that one part does not change another."""
+    """A separate generator for each purpose, so that the parts of a piece do not affect each other."""
     return np.random.default_rng([abs(seed), int(seed < 0), zlib.crc32(purpose.encode()), more])
 
 

@@ -1,4 +1,4 @@
-"""Prompt to request: which of the things that this composer knows are asked for."""
+"""Turns a prompt into a request: what it asks for, among what this composer knows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GENRES: dict[str, str] = {
     "folk": r"folk|celtic|campfire",
     "classical": r"classical|sonata|nocturne|minuet|etude|prelude|romantic",
 }
-"""Kinds of music, the most telling first."""
+"""Genres, the most specific first."""
 
 MOODS: dict[str, str] = {
     "sad": r"sad|sadness|melancholy|melancholic|sorrow|sorrowful|mournful|lonely|heartbreak|nostalgic|wistful",
@@ -56,7 +56,7 @@ SMALL = frozenset(
         """,
     )
 )
-"""Words that ask for nothing in particular: not understood, but nothing is missed either."""
+"""Words that ask for nothing in particular. The log does not count them as missed."""
 
 _LETTERS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 _SLOWEST, _FASTEST = 30.0, 240.0
@@ -74,10 +74,10 @@ _METER = re.compile(r"\b([34])/4\b")
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for; None and empty leave it to the composer.
+    """What is asked for. What is None or empty, the composer chooses.
 
     ``tempo`` is in beats per minute, ``tonic`` a pitch class (C is 0). ``instruments`` and ``without`` have the words
-    that named each. ``given`` counts what is done for certain; ``key`` is a number made from the whole prompt.
+    that named each. ``given`` knows which words are done; ``key`` is a number made from the whole prompt.
     """
 
     given: Prompt
@@ -93,7 +93,7 @@ class Request:
     key: int = 0
 
     def played(self, players: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The words that a piece for these players does, and those that it does not."""
+        """The words of the prompt that a piece for these players follows, and those that it does not."""
         for name, said in self.instruments.items():
             if name in players:
                 self.given.did(said)
@@ -129,7 +129,7 @@ def read(prompt: str) -> Request:
 
 
 def _first(given: Prompt, table: Mapping[str, str], part: str) -> str | None:
-    """The first name of a table that is found, which alone is done."""
+    """Return the first name in a table that is found. Only its words count as done."""
     for name, said in given.find(table, part).items():
         given.did(said)
         return name

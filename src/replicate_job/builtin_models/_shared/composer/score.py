@@ -1,4 +1,4 @@
-"""Arrangement to score: every note of every part."""
+"""Turns an arrangement into a score: every note of every part."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMPS: dict[str, tuple[float, float, str]] = {
     "broken": (0.5, 0.9, "bass 2 1 2 0 2 1 2"),
     "picking": (0.5, 1.4, "bass 2 1 3 0 2 1 2"),
 }
-"""How chords are played: beats from a stroke to the next, beats that each lasts, notes of the chord."""
+"""How chords are played: beats between strokes, beats that each lasts, notes of the chord."""
 _MIDDLE = 60
 _BASS_LOW, _ROOT_LOW = 33, 40
 _ROLL = 0.12  # beats between the notes of the last chord
@@ -44,7 +44,7 @@ def compose(piece: Arrangement) -> dict[str, list[Note]]:
         elif part == "chords":
             parts[part] = _comp(piece, chords, "block" if player == "strings" else piece.style.comp)
         else:
-            parts[part] = [Note(one.start, one.length, _low(one, _BASS_LOW), 0.8) for one in chords]
+            parts[part] = [Note(chord.start, chord.length, _low(chord, _BASS_LOW), 0.8) for chord in chords]
     return parts
 
 

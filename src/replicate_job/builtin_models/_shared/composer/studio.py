@@ -1,4 +1,4 @@
-"""From MusicGen's inputs to a file: seeds, durations, what is logged of them, formats."""
+"""Turns MusicGen's inputs into a file, and logs what is done with them."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def seeded(seed: int | None) -> int:
 
 
 def bounded(seconds: int) -> int:
-    """Return a duration that is composed: 1 to 120 seconds. A longer one is cut, and that is logged."""
+    """Return the duration to compose: at most 120 seconds; a cut is logged. Raises ValueError below 1."""
     if seconds < 1:
         raise ValueError(f"duration must be at least 1 second, not {seconds}")
     if seconds > _LONGEST:

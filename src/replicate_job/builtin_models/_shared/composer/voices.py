@@ -1,4 +1,4 @@
-"""The instruments: sums of sine waves, each with its own overtones, and the shapes that they come and go in."""
+"""The instruments: sums of sine waves, with overtones and an envelope for each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from composer.noise import RATE, Array, rng
 
 _BLOCK = 256
-_PLAYERS = (-6.5, -2.0, 2.5, 7.0)  # cents: a section plays a little beside itself
+_PLAYERS = (-6.5, -2.0, 2.5, 7.0)  # cents by which the players of a section are out of tune
 _HARMONIC = tuple(range(1, 29))
 _PLUCKED = 0.21  # of a string's length
 
@@ -18,9 +18,9 @@ _PLUCKED = 0.21  # of a string's length
 class Voice:
     """An instrument.
 
-    ``melody`` is where a tune lies on it, as MIDI pitches; ``attack`` and ``release`` are seconds. An overtone's level
+    ``melody`` is its range for a tune, in MIDI pitches; ``attack`` and ``release`` are seconds. An overtone's level
     falls as its number to the power of ``slope``, and faster above ``cut`` Hz; it decays by ``decay`` a second at
-    middle C, higher ones sooner. ``ratios`` are the overtones over the ground tone.
+    middle C, higher ones sooner. ``ratios`` are the frequencies of its overtones over its fundamental.
     """
 
     melody: tuple[int, int]
@@ -66,7 +66,7 @@ def note(voice: Voice, height: float, size: int, force: float, bright: float, se
     for side in range(2 if voice.section else 1):
         phases = rng(seed, f"note {side}", round(height)).uniform(0, 2 * np.pi, pitches.size)
         sides.append(_ring(pitches, levels, decays, phases, size))
-    # A slow voice in a short note has to speak at once.
+    # A slow attack would not end within a short note.
     shape = _envelope(size, min(voice.attack, 0.3 * size / RATE), voice.release)
     return np.stack(sides) * shape * np.float32(voice.gain * force**1.3)
 
@@ -89,4 +89,5 @@ def _envelope(size: int, attack: float, release: float) -> Array:
     time = np.arange(size) / RATE
     rise = np.clip(time / max(attack, 2 / RATE), 0, 1)
     fall = np.clip((size / RATE - time) / min(release, size / RATE / 2), 0, 1)
-    return (np.sin(np.pi / 2 * rise) ** 2 * np.sin(np.pi / 2 * fall) ** 2).astype(np.float32)
+    shape: Array = np.sin(np.pi / 2 * rise) ** 2 * np.sin(np.pi / 2 * fall) ** 2
+    return shape.astype(np.float32)

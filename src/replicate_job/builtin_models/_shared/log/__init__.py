@@ -1,4 +1,4 @@
-"""What a model writes into its prediction's log: lines, and how far it is."""
+"""Lines and progress that a model writes into its prediction's log."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ def say(text: str) -> None:
 
 
 def left_out(text: str) -> None:
-    """Say what a stand-in does not do of what it was asked for. Clients show lines that begin so."""
+    """Log what a stand-in does not do of a request. Clients show the lines that begin with this word."""
     say(f"Stand-in: {text}")
 
 
 def ignored(names: Collection[str]) -> None:
-    """Name the inputs that are set and have no effect here, where there are any."""
+    """Log the inputs that are set and have no effect here, if there are any."""
     if names:
         left_out(f"without effect here: {', '.join(names)}")
 
 
 class Progress:
-    """A progress bar in tqdm's own notation, from which clients read it: a line each, not one rewritten."""
+    """A progress bar in tqdm's notation, which clients read. Each step is a new line."""
 
     def __init__(self) -> None:
         self._start, self._last = time.monotonic(), -1
 
     def show(self, done: float, total: int) -> None:
-        """Report how much is done, where that is a new step of ``total``."""
+        """Log how much of ``total`` is done, once for each whole step."""
         step = min(total, int(done + 1e-9))
         if step == self._last:
             return
         self._last = step
         spent = time.monotonic() - self._start
         rate = step / spent if step and spent else 0
-        left = _clock((total - step) / rate) if rate else "?"
+        remaining = _clock((total - step) / rate) if rate else "?"
         speed = f"{rate:.2f}it/s" if rate >= 1 else f"{1 / rate:.2f}s/it" if rate else "?it/s"
-        # A bar of ten places, in eighths; nothing to do is done.
+        # A bar of ten places, in eighths. If there is nothing to do, it is full.
         full = step * 80 // total if total else 80
         bar = ("█" * (full // 8) + " ▏▎▍▌▋▊▉"[full % 8].strip()).ljust(10)
         part = 100 * step // total if total else 100
-        sys.stderr.write(f"{part:3d}%|{bar}| {step}/{total} [{_clock(spent)}<{left}, {speed}]\n")
+        sys.stderr.write(f"{part:3d}%|{bar}| {step}/{total} [{_clock(spent)}<{remaining}, {speed}]\n")
         sys.stderr.flush()
 
 

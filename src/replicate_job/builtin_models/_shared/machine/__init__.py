@@ -1,4 +1,4 @@
-"""How much of this machine one model takes."""
+"""How much of this machine a model uses."""
 
 from __future__ import annotations
 
@@ -8,5 +8,8 @@ _MOST = 4  # so small models gain nothing from more
 
 
 def threads() -> int:
-    """Return half of the cores, 1 to 4: threads that wait for one another crawl when something else needs a core."""
+    """Return how many threads a model uses: half of the cores, 1 to 4.
+
+    Threads wait for each other, so with all cores they slow down as soon as another process needs one.
+    """
     return max(1, min(_MOST, (os.cpu_count() or 1) // 2))

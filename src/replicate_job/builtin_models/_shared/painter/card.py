@@ -1,4 +1,4 @@
-"""A card: the prompt set as type over colours and shapes from its seed, for what the painter cannot paint."""
+"""A card, for a prompt that cannot be painted: the prompt as type over colours and shapes from the seed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _colour(hue: float, lightness: float, saturation: float) -> Colour:
 
 
 def draw(prompt: str, seed: int, key: int, width: int, height: int) -> tuple[Image.Image, str, int]:
-    """Make a card. Returned are it, the letters that its font lacks, and how many characters had no room."""
+    """Return a card, the letters that its font lacks, and how many characters had no room."""
     text, missing = settable(prompt[:_MOST])
     colours = scheme(seed)
     image = Image.new("RGB", (width * _FINE, height * _FINE), colours.paper)

@@ -52,7 +52,8 @@ def _bloomed(light: Array, strength: float) -> Array:
     """Let bright light spill over its surroundings, near and far."""
     scale = light.shape[1] / 1344
     near = soften(np.clip(light - 0.75, 0, 6), 9 * scale)
-    return light + strength * (0.3 * near + 0.28 * soften(near, 30 * scale) + 0.22 * soften(near, 90 * scale))
+    spilt: Array = 0.3 * near + 0.28 * soften(near, 30 * scale) + 0.22 * soften(near, 90 * scale)
+    return light + strength * spilt
 
 
 def _filmed(light: Array) -> Array:

@@ -1,4 +1,4 @@
-"""From a scene and a seed to a picture, stage by stage: a sky, what stands under it, the weather."""
+"""Paints a scene in stages: the sky, what stands under it, the weather."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from painter.view import View
 from painter.water import water
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from painter.scene import Scene
 
@@ -31,7 +31,7 @@ _VEILS = {"rain": 0.6, "fog": 0.4, "cloudy": 0.3}
 _SNOW = "#eef3fa"
 
 
-def paint(scene: Scene, width: int, height: int, seed: int, detail: float = 1.0) -> Iterator[Image.Image | None]:
+def paint(scene: Scene, width: int, height: int, seed: int, detail: float = 1.0) -> Generator[Image.Image | None]:
     """Yield ``None`` as each stage ends, ``STAGES`` times, then the picture.
 
     ``detail``, 0 to 1, is how finely the picture is worked out. The same arguments give the same pixels.
@@ -68,7 +68,7 @@ def paint(scene: Scene, width: int, height: int, seed: int, detail: float = 1.0)
 
 
 def _framed(scene: Scene, width: int, height: int, seed: int) -> View:
-    """Stand so that the sky has its share; tall pictures look a little narrower."""
+    """Place the camera so that the sky has its share. Tall pictures show a narrower view."""
     dice = rng(seed, "landscape")
     tall = height > width
     horizon = _HORIZONS[scene.ground] + (0.04 if tall else 0) + dice.uniform(-0.025, 0.025)
@@ -81,7 +81,7 @@ def _framed(scene: Scene, width: int, height: int, seed: int) -> View:
 
 
 def _bank(canvas: Array, view: View, air: Array) -> None:
-    """Stand the near shore in one lower corner, with a few trees."""
+    """Paint the near shore in a lower corner, with a few trees."""
     dice = rng(view.seed, "bank")
     width, height, light = view.width, view.height, view.light
     reach = dice.uniform(0.42, 0.62)
@@ -102,7 +102,7 @@ def _bank(canvas: Array, view: View, air: Array) -> None:
 
 
 def _hills(canvas: Array, view: View, air: Array) -> None:
-    """Roll hills from the distance to the viewer's feet, each nearer one less hazy."""
+    """Paint hills from the distance to the viewer's feet. The nearer a hill, the less hazy it is."""
     dice = rng(view.seed, "hills")
     width, height, light = view.width, view.height, view.light
     colour = linear(_SNOW) * 0.9 if "snow" in view.scene.shows else linear("#6d8a3a")
@@ -119,7 +119,7 @@ def _hills(canvas: Array, view: View, air: Array) -> None:
 
 
 def _forest(canvas: Array, view: View, air: Array) -> None:
-    """Stand rows of trees, each nearer row darker and taller, with light in the air between them."""
+    """Paint rows of trees, each nearer row darker and taller, with light in the air between them."""
     dice = rng(view.seed, "forest")
     width, height, light = view.width, view.height, view.light
     haze = haze_colour(air, view).mean(axis=0)

@@ -1,6 +1,6 @@
-"""Mountains behind a lake: a height field, its light and ground cover, what is seen of it."""
+"""Mountains behind a lake: a height field, its light and ground cover, and its view from the shore."""
 
-# ruff: noqa: PLR0913, PLR0917 - what stands where, in which light, from where
+# ruff: noqa: PLR0913, PLR0917 - a picture of land depends on its relief, colours, light and point of view
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 WATER = np.float32(-1e4)
-"""Stands for a place under water, which no ray from above stops at."""
+"""The height of a place under water, where no ray from above ends."""
 _STEPS = 240
-"""Depths tried on the way to one that is e times as far: a crest between two of them is missed, and its line breaks."""
+"""Depths that are tried from a distance to e times that. A crest between two of them is missed, and its line breaks."""
 _HAZE = 0.075
 
 
@@ -101,23 +101,21 @@ def _lit(field: Relief, view: View) -> Array:
     height, palette = field.height, view.light
     side = 1 if view.bearing > 0 else -1
     depth, width = field.cell
-    down, across = np.gradient(height)
-    down, across = down / depth, across / width
+    down, across = np.gradient(height, axis=0) / depth, np.gradient(height, axis=1) / width
     steep = np.sqrt(down * down + across * across)
     norm = 1 / np.sqrt(1 + steep * steep)
     low = max(0.2, palette.elevation * 1.15)
     light = np.array([side * 0.86, low, -0.42], dtype=np.float32)
     light /= np.linalg.norm(light)
     face = np.clip((-across * light[0] + light[1] - down * light[2]) * norm, 0, 1)
-    # Towards the sun, whatever rises above the ray is what shades a place.
+    # A place is in the shade if land towards the sun rises above its ray.
     ray = height - side * np.arange(height.shape[1], dtype=np.float32)[None, :] * width * (low * 0.62)
     wall = np.maximum.accumulate(ray[:, ::-side], axis=1)[:, ::-side]
     open_sun = 1 - ramp(0.0, 0.055, wall - ray)
     hollow = np.clip((soften(height, 26) - height) * 2.1, -0.35, 0.5)
     fill = (0.52 + 0.48 * norm) * (1 - hollow) * (1 - 0.35 * ramp(0.2, 1.2, -down * 0.5))
-    return _ground(height, steep, view) * (
-        palette.sun * (face * open_sun)[..., None] * 0.82 + palette.shade * fill[..., None] * 0.95
-    )
+    falling: Array = palette.sun * (face * open_sun)[..., None] * 0.82 + palette.shade * fill[..., None] * 0.95
+    return _ground(height, steep, view) * falling
 
 
 def _ground(height: Array, steep: Array, view: View) -> Array:

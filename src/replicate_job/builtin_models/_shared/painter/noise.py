@@ -1,4 +1,4 @@
-"""Seeded noise, the grain of everything that is painted, and what else is done to arrays of light.
+"""Seeded noise, from which everything is painted, and operations on arrays of light.
 
 Values come from small random grids that are enlarged smoothly, so the same seed gives the same shapes at
 every picture size: only the fineness differs.
@@ -9,13 +9,14 @@ from __future__ import annotations
 import zlib
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-Array = np.ndarray
+Array = NDArray[np.floating]
 
 
 def rng(seed: int, purpose: str) -> np.random.Generator:
-    """Return a generator of its own for each purpose, so that one part's draws never shift another's."""
+    """Return a separate generator for each purpose, so that the parts of a picture do not affect each other."""
     return np.random.default_rng([seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF, zlib.crc32(purpose.encode())])
 
 
@@ -74,12 +75,14 @@ def tile(dice: np.random.Generator, size: int, cells: int, octaves: int = 6, gai
         total += weight * np.asarray(Image.fromarray(grid).resize((size, size), Image.Resampling.BICUBIC, box=box))
         weight *= gain
     low, high = np.percentile(total, (1, 99))
-    return np.clip((total - low) / (high - low), 0, 1)
+    scaled: Array = np.clip((total - low) / (high - low), 0, 1)
+    return scaled
 
 
 def line(dice: np.random.Generator, length: int, cells: float, octaves: int = 6, gain: float = 0.5) -> Array:
     """Return one row of fractal noise, about -1 to 1."""
-    return fbm(dice, (64, length), (2, max(2.0, cells)), octaves, gain)[0]
+    row: Array = fbm(dice, (64, length), (2, max(2.0, cells)), octaves, gain)[0]
+    return row
 
 
 def lookup(texture: Array, down: Array, across: Array) -> Array:
@@ -92,13 +95,13 @@ def lookup(texture: Array, down: Array, across: Array) -> Array:
     below, beside = (y + 1) % rows, (x + 1) % cols
     upper = flat[y * cols + x] * (1 - fx) + flat[y * cols + beside] * fx
     lower = flat[below * cols + x] * (1 - fx) + flat[below * cols + beside] * fx
-    result = upper * (1 - fy) + lower * fy
+    result: Array = upper * (1 - fy) + lower * fy
     return result if texture.ndim == 3 else result[..., 0]  # noqa: PLR2004 - planes or one plane
 
 
 def ramp(low: float, high: float, value: Array | float) -> Array:
     """Rise smoothly from 0 at ``low`` to 1 at ``high``."""
-    part = np.clip((np.asarray(value, dtype=np.float32) - low) / (high - low), 0, 1)
+    part: Array = np.clip((np.asarray(value, dtype=np.float32) - low) / (high - low), 0, 1)
     return part * part * (3 - 2 * part)
 
 

@@ -43,7 +43,10 @@ class Palette:
             stops=tuple(grey(stop) for stop in self.stops),
             sun=self.sun * (1 - 0.8 * amount),
             glow=self.glow * (1 - 0.7 * amount),
-            **{name: grey(getattr(self, name)) for name in ("shade", "haze", "lit_cloud", "dark_cloud")},
+            shade=grey(self.shade),
+            haze=grey(self.haze),
+            lit_cloud=grey(self.lit_cloud),
+            dark_cloud=grey(self.dark_cloud),
         )
 
 

@@ -1,4 +1,4 @@
-"""Prompt to scene: what of it this painter can paint."""
+"""Turns a prompt into a scene, if this painter can paint it."""
 
 from __future__ import annotations
 
@@ -49,12 +49,7 @@ GROUNDS: dict[str, frozenset[str]] = {
     "forest": _OPEN | {"forest", "snow"},
     "city": _ANYWHERE | {"city", "water", "windows"},
 }
-"""The places that can be painted, and all that can be seen there; the first are taken where several would do."""
-
-INHERENT = frozenset(
-    {"mountains", "sea", "hills", "forest", "city", "lake", "water", "waves", "valley", "windows", "grass"}
-)
-"""What is there whether it is asked for or not, where nothing clashes with it."""
+"""The places that can be painted, and everything that can be seen there. If several fit, the first is taken."""
 
 _VEILS = {"rain", "fog"}
 _LIGHT = {"day", "sunrise", "sunset", "dusk"}
@@ -66,7 +61,7 @@ CLASHES: dict[str, set[str]] = {
     "clear": _VEILS | {"cloudy"},
     "grass": {"snow"},
 }
-"""What cannot be seen, nor told apart, beside what: the name is not painted then."""
+"""Names that are not painted beside certain others: they could not be seen there, or not be told apart."""
 
 SMALL = frozenset(
     re.findall(
@@ -81,7 +76,7 @@ SMALL = frozenset(
         """,
     )
 )
-"""Words that ask for nothing in particular: not painted, but nothing is missed either."""
+"""Words that ask for nothing in particular. The log does not count them as missed."""
 
 MANNERS = frozenset(
     re.findall(
@@ -95,7 +90,7 @@ MANNERS = frozenset(
         """,
     )
 )
-"""Words for how a picture is made or feels: they are not painted, and a scene can do without them."""
+"""Words for how a picture is made or feels. They are not painted, but do not make it a card either."""
 
 
 @dataclass(frozen=True)
@@ -110,10 +105,10 @@ class Scene:
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for: ``scene``, or None where a word of the prompt is neither painted nor to be done without.
+    """What is asked for. ``scene`` is None if the prompt has a word that must be painted and cannot be.
 
-    ``painted`` are the words that the scene paints. ``missed`` are those that nothing on it stands for, or, without a
-    scene, those that are the reason. ``key`` is a number made from the whole prompt.
+    ``painted`` are the words that the scene shows. ``missed`` are those that it does not show; without a scene, those
+    that cannot be painted. ``key`` is a number made from the whole prompt.
     """
 
     text: str
@@ -124,7 +119,7 @@ class Request:
 
 
 def read(prompt: str, negative: str = "") -> Request:
-    """Read a prompt. What ``negative`` names is left out, where something else remains to be painted."""
+    """Read a prompt. What ``negative`` names is left out; if nothing remains to be painted, there is no scene."""
     given = Prompt(prompt)
     banned, named = Prompt(negative).find(WORDS), given.find(WORDS)
     found = {name: said for name, said in named.items() if name not in banned}

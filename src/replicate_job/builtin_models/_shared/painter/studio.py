@@ -26,7 +26,7 @@ NOTICE = (
 
 
 def announce(model: str) -> None:
-    """Say in the log, before anything else, that this is not the model whose name it answers to."""
+    """Log, as the first line, that this is a stand-in for ``model``."""
     say(NOTICE.format(model=model))
 
 
@@ -39,7 +39,7 @@ def seeded(seed: int | None) -> int:
 
 
 def open_picture(name: str, path: str | os.PathLike[str]) -> Image.Image:
-    """Open an input that must be a picture. Raises ValueError that names the input, not our copy of it."""
+    """Open an input that must be a picture. Raises ValueError with the input's name."""
     try:
         return Image.open(path)
     except UnidentifiedImageError:
@@ -47,7 +47,7 @@ def open_picture(name: str, path: str | os.PathLike[str]) -> Image.Image:
 
 
 def describe(request: Request) -> None:
-    """Log which words are on the picture, and which are not."""
+    """Log which words of the prompt are painted, and which are not."""
     if request.scene:
         say(f"Painted: {', '.join(request.painted)}")
         if request.missed:
@@ -60,10 +60,10 @@ def describe(request: Request) -> None:
 
 def bounded(width: int, height: int) -> tuple[int, int]:
     """Return a size that the painter can paint: sides of 64 to 2048 pixels, multiples of 8; a change is logged."""
-    size = tuple(min(2048, max(64, side // 8 * 8)) for side in (width, height))
-    if size != (width, height):
-        say(f"Size set to {size[0]}x{size[1]} (asked for {width}x{height})")
-    return size
+    wide, high = (min(2048, max(64, side // 8 * 8)) for side in (width, height))
+    if (wide, high) != (width, height):
+        say(f"Size set to {wide}x{high} (asked for {width}x{height})")
+    return wide, high
 
 
 def pictures(request: Request, size: tuple[int, int], seed: int, count: int, steps: int) -> Iterator[Image.Image]:
@@ -93,7 +93,7 @@ def _card(request: Request, size: tuple[int, int], seed: int, *, first: bool) ->
 
 
 def over(image: Image.Image, painting: Image.Image, strength: float, mask: Image.Image | None) -> Image.Image:
-    """Blend a painting over an image of the same size, under a mask only where it is white; 1 leaves no image."""
+    """Blend a painting over an image of the same size, with a mask only where it is white; at 1 no image remains."""
     mixed = Image.blend(image, painting, strength)
     return Image.composite(mixed, image, mask.filter(ImageFilter.GaussianBlur(2))) if mask else mixed
 
@@ -101,6 +101,5 @@ def over(image: Image.Image, painting: Image.Image, strength: float, mask: Image
 def save(picture: Image.Image, name: str, quality: int) -> Path:
     """Write a picture into a folder of its own; the suffix of ``name`` gives the format (webp, jpg, png)."""
     path = Path(tempfile.mkdtemp(prefix="painter-")) / name
-    options = {} if path.suffix == ".png" else {"quality": quality}
-    picture.save(path, **options)
+    picture.save(path, quality=quality)  # a PNG ignores it
     return path

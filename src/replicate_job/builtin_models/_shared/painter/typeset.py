@@ -1,4 +1,4 @@
-"""Text as type: what the font can set, and lines that fit a box."""
+"""Sets text as type: replaces letters that the font lacks, and finds lines that fit a box."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import ImageFont
 _UNIT = 100
 """The size at which text is measured: type is wider in proportion to its size."""
 _WORD = 24
-"""Characters of a word that is never broken where a smaller size would do."""
+"""Characters. A longer word may be broken; for a shorter one the size is reduced first."""
 
 
 @cache
@@ -24,13 +24,13 @@ def font(weight: str, size: int) -> ImageFont.FreeTypeFont:
 
 @cache
 def _has(letter: str) -> bool:
-    """Whether the font has that letter: another picture than the one for a character that no font has."""
+    """Whether the font has that letter: its picture differs from that of a character which no font has."""
     measure = font("Regular", _UNIT)
     return bytes(measure.getmask(letter)) != bytes(measure.getmask("\uffff"))
 
 
 def settable(text: str) -> tuple[str, str]:
-    """Return the text with counts in brackets where the font has no letters, and those letters."""
+    """Return the text, with a count in brackets in place of letters that the font lacks, and those letters."""
     words = " ".join(unicodedata.normalize("NFC", text).split())
     plain = "".join(letter for letter in words if letter.isprintable())
     lacks: list[bool] = []

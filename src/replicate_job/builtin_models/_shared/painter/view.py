@@ -1,4 +1,4 @@
-"""Where the painter stands, in which light, and what is asked for: what every part of a picture shares."""
+"""The camera, the light and the scene, which all parts of a picture share."""
 
 from __future__ import annotations
 

@@ -28,7 +28,8 @@ def surface(view: View, scale: float) -> Array:
     broad = lookup(large, deep * 38 * scale + 31, across * 11 * scale + 7) - 0.5
     blur = np.clip(1 - far * scale * 0.022, 0.15, 1) * min(1.0, 0.4 + scale * 0.6)
     chop = (lookup(small, deep * 520 * scale + 63, across * 190 * scale + 19) - 0.5) * max(0.0, scale - 1)
-    return fine * (1.1 * blur) + broad * 0.9 + chop * 0.6 * np.clip(1.2 - far * 0.35, 0, 1)
+    slope: Array = fine * (1.1 * blur) + broad * 0.9 + chop * 0.6 * np.clip(1.2 - far * 0.35, 0, 1)
+    return slope
 
 
 def mirror(view: View, reflected: Array, slope: Array, rough: float) -> Array:
@@ -59,4 +60,5 @@ def water(view: View, reflected: Array, *, rough: float, body: Array) -> Array:
     colour *= (1 + 0.85 * swell * slope)[..., None]
     path = np.exp(-(((view.columns[None, :] - view.bearing) / (0.03 + 0.16 * rough + 0.05 * steep)) ** 2))
     sparkle = ramp(0.22, 0.62, slope) * path * (0.25 + rough)
-    return colour + sparkle[..., None] * palette.sun * 0.4
+    glittering: Array = colour + sparkle[..., None] * palette.sun * 0.4
+    return glittering

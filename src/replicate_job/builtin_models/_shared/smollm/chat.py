@@ -1,4 +1,4 @@
-"""SmolLM2 in llama.cpp: text as it is written, piece by piece."""
+"""SmolLM2 in llama.cpp, which gives its text piece by piece."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-_LOOK_UP = 0.1  # seconds, in which a cancelation is noticed before the first token
+_LOOK_UP = 0.1  # seconds within which a cancelation is noticed before the first token
 
 
 class Chat:
@@ -29,9 +29,9 @@ class Chat:
         options.cpuparams.n_threads = options.cpuparams_batch.n_threads = threads()
         options.warmup = False  # the first prediction takes no longer than this would
         options.verbosity = -1  # its own lines would stand in each prediction's log
-        # Kept prompts make the next one faster, and its numbers, so its text, another.
+        # With a cached prompt the numbers differ slightly, and so may the text of the same seed.
         options.cache_prompt, options.cache_ram_mib = False, 0
-        # It opens a port of its own, which nobody needs: so nobody has the key.
+        # It opens a port that is not used here. A random key keeps others from using it.
         options.api_keys, options.ui = [secrets.token_hex(32)], False
         self.context = context
         self._server = Server(options)
@@ -57,7 +57,7 @@ class Chat:
 
         def work() -> None:
             try:
-                with self._writing:  # a canceled one may still be reading its prompt
+                with self._writing:  # a canceled prediction may still be reading its prompt
                     if not stopped.is_set():
                         handle(request, take)
             finally:

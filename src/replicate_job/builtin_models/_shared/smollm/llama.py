@@ -1,4 +1,4 @@
-"""What Replicate's Llama models do with their inputs, with SmolLM2 to write the text."""
+"""Handles inputs as Replicate's Llama models do; SmolLM2 writes the text."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 NOTICE = "This is a stand-in: SmolLM2-135M-Instruct, a very small language model. It is not {model}."
-_USUAL_MOST = 512  # the default of max_tokens: the real models cannot tell it from a value that was given, either
-_COOLER = 0.3  # at the real models' usual 0.7 one of this size rambles; its makers advise 0.2
+_USUAL_MOST = 512  # the default of max_tokens, which counts as not set, as in the real models
+_COOLER = 0.3  # of the temperature: at the real models' 0.7 a model of this size rambles; its makers advise 0.2
 _AGAINST_LOOPS = {"repeat_penalty": 1.1, "dry_multiplier": 0.8, "dry_allowed_length": 4}
-"""A model of this size says the same words again without the first, and the same paragraphs without the others."""
+"""Without the first a model of this size repeats words; without the others, paragraphs."""
 
 
 class Llama:
@@ -60,7 +60,7 @@ class Llama:
             "temperature": _COOLER * given["temperature"],
             "top_p": given["top_p"],
             "top_k": max(given["top_k"], 0),
-            "min_p": 0.0,  # llama.cpp would cut by it, too
+            "min_p": 0.0,  # above 0, as it is by default, llama.cpp would drop unlikely tokens
             "presence_penalty": given["presence_penalty"],
             **_AGAINST_LOOPS,
             "dry_penalty_last_n": self._chat.context,

@@ -1,4 +1,4 @@
-"""The languages that Whisper large-v3 can be told, in the order of its input: codes, then names."""
+"""The languages that Whisper large-v3 takes as an input, in its order: codes, then names."""
 
 # ruff: noqa: SIM905 - as lists they would be two hundred lines
 

@@ -36,7 +36,7 @@ class Listener:
             self._vocabulary = sum(1 for _ in words)
 
     def hear(self, path: Path) -> tuple[Any, float]:
-        """Return the sound of a file, and how many seconds it lasts. Raises ValueError where it has none."""
+        """Return the sound of a file and its length in seconds. Raises ValueError if it cannot be read."""
         import av  # noqa: PLC0415 - only in the model's own environment
         from faster_whisper import decode_audio  # noqa: PLC0415 - the same
 
@@ -47,7 +47,7 @@ class Listener:
         return sound, len(sound) / _HERTZ
 
     def tokens(self, given: str) -> list[int]:
-        """Read a list of token ids with commas. Raises ValueError for what is none: it would end the process."""
+        """Read token ids, separated by commas. Raises ValueError for any other: it would crash the process."""
         try:
             tokens = [int(part) for part in given.split(",") if part.strip()]
         except ValueError:

@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 def srt(segments: Iterable[dict[str, Any]]) -> str:
     """Return numbered blocks with ``HH:MM:SS,mmm``."""
     return "".join(
-        f"{number}\n{_clock(one['start'], ',', hours=True)} --> {_clock(one['end'], ',', hours=True)}\n{_line(one)}\n\n"
-        for number, one in enumerate(segments, 1)
+        f"{number}\n{_clock(cue['start'], ',', hours=True)} --> {_clock(cue['end'], ',', hours=True)}\n{_line(cue)}\n\n"
+        for number, cue in enumerate(segments, 1)
     )
 
 
 def vtt(segments: Iterable[dict[str, Any]]) -> str:
     """Return blocks with ``MM:SS.mmm``, and hours where there are any."""
-    return "".join(f"{_clock(one['start'], '.')} --> {_clock(one['end'], '.')}\n{_line(one)}\n\n" for one in segments)
+    return "".join(f"{_clock(cue['start'], '.')} --> {_clock(cue['end'], '.')}\n{_line(cue)}\n\n" for cue in segments)
 
 
 def _line(segment: dict[str, Any]) -> str:
-    return segment["text"].strip().replace("-->", "->")
+    return str(segment["text"]).strip().replace("-->", "->")
 
 
 def _clock(seconds: float, point: str, *, hours: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""A prompt against tables of words: what is asked for, and what of it is done."""
+"""Compares a prompt with tables of words: what it asks for, and which of its words are done."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WORD = re.compile(r"\w(?:[\w#♯♭&'\u2019-]*[\w#♯♭])?")
 
 
 class Prompt:
-    """``text`` is the prompt in small letters. A word counts as done by ``did``, not by being found."""
+    """``text`` is the prompt in lower case. A word counts as done after ``did``; to find it is not enough."""
 
     def __init__(self, text: str) -> None:
         self.text = text.lower()
@@ -20,7 +20,7 @@ class Prompt:
         self._done: set[str] = set()
 
     def find(self, table: Mapping[str, str], part: str | None = None) -> dict[str, str]:
-        """Names in a table whose pattern occurs in the prompt, or in that part of it, and the words that say so."""
+        """The names in ``table`` whose pattern occurs in ``part`` (None: the prompt), each with the matching words."""
         text, found = self.text if part is None else part, {}
         for name, pattern in table.items():
             if hits := re.findall(rf"\b(?:{pattern})(?:s|es)?\b", text):
@@ -36,5 +36,5 @@ class Prompt:
         return tuple(word for word in self._words if word in self._done)
 
     def missed(self, small: Collection[str]) -> tuple[str, ...]:
-        """The words that are not done, without those that ask for nothing in particular."""
+        """The words that are not done, without the ``small`` ones."""
         return tuple(word for word in self._words if word not in self._done and word not in small)

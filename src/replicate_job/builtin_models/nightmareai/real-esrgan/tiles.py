@@ -1,4 +1,4 @@
-"""A picture through a network, a tile at a time: memory stays bounded, and no seam shows."""
+"""Enlarges a picture tile by tile: memory stays bounded, and no seam shows."""
 
 # ruff: noqa: INP001 - a Cog model is a folder, not a package
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Span(NamedTuple):
-    """A part of a side, from ``begin`` to ``end``, and what is looked at for it, from ``first`` to ``last``."""
+    """A part of a side, from ``begin`` to ``end``, and the pixels that it is made from, ``first`` to ``last``."""
 
     begin: int
     end: int
@@ -26,9 +26,9 @@ class Span(NamedTuple):
 
 
 def spans(side: int, most: int, margin: int) -> list[Span]:
-    """Cut a side into equal parts of ``most`` pixels or fewer, each seen with its margin; at the rim there is none.
+    """Cut a side into equal parts of at most ``most`` pixels, each with its margin; at an edge there is none.
 
-    What is looked at is equally long for all of them, since the network's pools keep memory for each size they met.
+    All are made from equally many pixels, because the network's pools keep memory for each size that they met.
     """
     count = -(-side // most)
     cuts = [side * part // count for part in range(count + 1)]
@@ -40,7 +40,7 @@ def spans(side: int, most: int, margin: int) -> list[Span]:
 def enlarge(
     picture: NDArray[np.uint8], network: Network, factor: int, on_tile: Callable[[int, int], None]
 ) -> NDArray[np.uint8]:
-    """Enlarge (height, width, 3); ``on_tile`` hears how many of how many tiles are done."""
+    """Enlarge (height, width, 3); ``on_tile`` is called with the number of tiles that are done and of all."""
     height, width, channels = picture.shape
     result = np.empty((height * factor, width * factor, channels), dtype=np.uint8)
     tiles = list(product(spans(height, network.tile, network.margin), spans(width, network.tile, network.margin)))

@@ -11,7 +11,7 @@ from speech.listener import Listener
 from speech.subtitles import srt, vtt
 
 NOTICE = "This is the smallest Whisper, tiny.en: it knows English only. It is not Whisper large-v3."
-UNCHANGING = 1e-6  # a step by which the temperature does not rise
+UNCHANGING = 1e-6  # a smaller step does not raise the temperature
 
 
 class Output(BaseModel):

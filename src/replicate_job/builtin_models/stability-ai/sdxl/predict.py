@@ -84,13 +84,13 @@ class Predictor(BasePredictor):
         given = locals()
         studio.announce("SDXL")
         seed = studio.seeded(seed)
-        unheard = [name for name, default in IGNORED.items() if given[name] != default]
+        without_effect = [name for name, default in IGNORED.items() if given[name] != default]
         if mask and not image:
-            unheard.append("mask (there is no image)")
+            without_effect.append("mask (there is no image)")
         request = read(prompt, negative_prompt)
         if negative_prompt and not request.scene:
-            unheard.append("negative_prompt (there is no scene)")
-        ignored(unheard)
+            without_effect.append("negative_prompt (there is no scene)")
+        ignored(without_effect)
         studio.describe(request)
         under = studio.open_picture("image", image).convert("RGB") if image else None
         if under and not mask:
