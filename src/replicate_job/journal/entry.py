@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,7 +22,7 @@ _MARK = _FILE.encode()
 _LATEST = 32_503_680_000.0  # the year 3000
 
 
-class CreateRequest(msgspec.Struct, frozen=True):
+class CreateRequest(msgspec.Struct, frozen=True, dict=True):  # dict: for what is decoded once
     """A create request exactly as it is sent: its path, its body (JSON), and the model that it names.
 
     ``secrets`` are the names of inputs that the API never gives back.
@@ -33,15 +34,21 @@ class CreateRequest(msgspec.Struct, frozen=True):
     cancel_after: str | None = None
     secrets: tuple[str, ...] = ()
 
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """The body, decoded. Not to be changed."""
+        body: dict[str, Any] = msgspec.json.decode(self.body)
+        return body
+
     @property
     def input(self) -> dict[str, Any]:
-        values: dict[str, Any] = msgspec.json.decode(self.body)["input"]
+        values: dict[str, Any] = self.values["input"]
         return values
 
     @property
     def version(self) -> str:
         """The version in the body, without its ``owner/name:``; empty for official models and deployments."""
-        return str(msgspec.json.decode(self.body).get("version", "")).rpartition(":")[2]
+        return str(self.values.get("version", "")).rpartition(":")[2]
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -9,8 +9,6 @@ import re
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from replicate_job.journal.entry import encode_values
 from replicate_job.wire import data_url
 
@@ -39,7 +37,7 @@ def print_request(key: bytes, request: CreateRequest) -> tuple[int, int]:
     The list shows no secrets, and at most the content of a file.
     """
     place = request.path.lower().encode() + b"\0"
-    body = msgspec.json.decode(request.body)
+    body = request.values
     whole = _number(key, place + _canonical(body))
     if not request.secrets and _DATA not in request.body:
         return whole, whole
