@@ -1,4 +1,4 @@
-"""Which addresses of the network are everybody's, and which lead to this machine or its neighbours."""
+"""Tells public network addresses from those of this machine and its neighbours."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Address = IPv4Address | IPv6Address
 _NETWORKS = tuple(
     map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16"))
 ) + tuple(map(ip_network, ("fc00::/7", "fe80::/10")))
-"""The networks that are private to somebody. Two machines in one of them may be neighbours."""
+"""Private networks. Two machines in the same one may be neighbours."""
 _LINKS = tuple(map(ip_network, ("169.254.0.0/16", "fe80::/10")))
 _METADATA = ip_address("fd00:ec2::254")
 _TRANSLATED = ip_network("64:ff9b::/96")  # NAT64: the last 32 bits are the IPv4 address that is reached
-_UNICAST = ip_network("2000::/3")  # all that is given out of IPv6
+_UNICAST = ip_network("2000::/3")  # all public unicast addresses of IPv6
 # Beside what the standard library of every supported Python knows: protocol assignments, the host of Azure's machines,
 # the tunnels (Teredo lies in the first, 6to4 is the second), and documentation.
 _NOT_PUBLIC = tuple(
@@ -24,7 +24,7 @@ _NOT_PUBLIC = tuple(
 
 
 def is_public(address: Address) -> bool:
-    """Whether the address is a public unicast one. What embeds an IPv4 address is judged by that one."""
+    """Whether the address is a public unicast one. An embedded IPv4 address decides."""
     address = _plain(address)
     if isinstance(address, IPv6Address) and address not in _UNICAST:
         return False
@@ -40,10 +40,10 @@ def _plain(address: Address) -> Address:
 
 
 def is_near(address: Address, other: Address) -> bool:
-    """Whether an API at ``other`` may name ``address``, although that is not public.
+    """Whether an API at ``other`` may name ``address``, which is not public.
 
-    From this machine that is what is here and in its private networks, but not their links, where clouds hand out
-    their machines' credentials; from a private network it is the same network.
+    An API on this machine may name this machine and private networks, but not link-local addresses, where clouds serve
+    credentials. An API in a private network may name addresses of the same network.
     """
     address, other = _plain(address), _plain(other)
     if _is_here(other):
@@ -64,29 +64,29 @@ def _is_link(address: Address) -> bool:
 
 
 def is_elsewhere(address: Address) -> bool:
-    """Whether it is public and leads to another machine. This one's own may pass by what a firewall keeps out."""
+    """Whether it is public and of another machine. Traffic to an own public address may bypass the firewall."""
     return is_public(address) and not is_own(address)
 
 
 def is_own(address: Address) -> bool:
-    """Whether this machine has the address: to nothing else would it send from it. Nothing is sent."""
+    """Whether this machine has the address: then it would send to it from the same address. Nothing is sent."""
     family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((str(address), 9))
             return ip_address(probe.getsockname()[0]) == address
-    except OSError:  # there is no way to it
+    except OSError:  # unreachable
         return False
 
 
 async def lookup(host: str) -> list[Address]:
-    """The addresses of a host in the system's order, or the one that it is. Raises OSError where there is none."""
+    """The addresses of a host in the system's order; an address is its own. Raises OSError without any."""
     try:
         return [ip_address(host.strip("[]"))]
     except ValueError:
         pass
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        places = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except UnicodeError:  # a label that is empty, or too long for a name
         raise OSError(f"{host} is not a name that can be looked up") from None
-    return list(dict.fromkeys(ip_address(place[4][0]) for place in found))
+    return list(dict.fromkeys(ip_address(place[4][0]) for place in places))

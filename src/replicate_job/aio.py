@@ -1,4 +1,4 @@
-"""What asyncio lacks: a loop in a thread for a caller that blocks, work in a thread, work until an event."""
+"""Additions to asyncio: a loop in a thread for blocking callers, work in a thread, work until an event."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from replicate_job.forks import Owner
 _T = TypeVar("_T")
 _Arguments = TypeVarTuple("_Arguments")
 _HEED = 0.5
-"""Seconds between two looks for signals. One that comes just before a wait, or in another thread, does not end it."""
+"""Seconds between two checks for signals: one that comes just before a wait, or in another thread, does not end it."""
 
 _stranded: list[object] = []
-"""What forks have of other processes' loops: collected as garbage, it would run here, and fail."""
+"""Loops of the parent process, in a fork. Garbage collection would run their coroutines here, and fail."""
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
@@ -33,7 +33,7 @@ def new_loop() -> asyncio.AbstractEventLoop:
 class LoopThread:
     """``with LoopThread() as loop: loop.run(work())`` blocks, also where an event loop runs already, as in a notebook.
 
-    The loop is in a thread of its own, which ends with the block; what still runs then is cancelled.
+    The loop runs in a thread of its own, which ends with the block; unfinished tasks are cancelled.
     """
 
     def __init__(self, new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop) -> None:
@@ -50,7 +50,7 @@ class LoopThread:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if not self._owner.is_here:  # the thread is another process's
+        if not self._owner.is_here:  # the thread belongs to another process
             return
         self._note(kind)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -58,7 +58,7 @@ class LoopThread:
         self._thread.join()
 
     def run(self, work: Awaitable[_T]) -> _T:
-        """Block until it is done. What a signal handler raises cancels it, and is raised after its clean-up.
+        """Block until the work is done. An exception of a signal handler cancels it, and is raised after its clean-up.
 
         A second such exception is raised at once. Raises ForkedError in a fork of the process that made the loop.
         """
@@ -96,10 +96,10 @@ class LoopThread:
 
 
 class _Ended:
-    """What one thread sets once and another waits for.
+    """An event that one thread sets once and another waits for.
 
-    In ``threading.Event``, and in a join, what a signal handler raises can leave a lock taken for ever, or a thread
-    that runs taken for ended.
+    It replaces ``threading.Event`` and ``join``: there an exception of a signal handler can leave a lock taken for
+    ever, or report a running thread as ended.
     """
 
     def __init__(self) -> None:
@@ -119,7 +119,7 @@ class _Ended:
 def iterate(
     items: AsyncGenerator[_T, None], new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
 ) -> Generator[_T, None, None]:
-    """Yield what they yield, and block between them; left early, they are closed."""
+    """Yield the items of an async generator, and block between them. It is closed when the caller stops early."""
     with LoopThread(new_loop) as loop:
         while True:
             try:
@@ -129,24 +129,24 @@ def iterate(
             try:
                 yield item
             except GeneratorExit:
-                with suppress(ForkedError):  # what a fork has of them is a copy, without a thread
+                with suppress(ForkedError):  # a fork has a copy, without its thread
                     loop.run(items.aclose())
                 raise
 
 
 async def in_thread(work: Callable[[*_Arguments], _T], *arguments: *_Arguments) -> _T:
-    """Like ``asyncio.to_thread``, but cancelled only when the thread is through: no file is closed under a write."""
+    """Like ``asyncio.to_thread``, but cancelled only when the thread is done: no file is closed during a write."""
     task = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
-        task.exception()  # looked at, for nobody else will
+        task.exception()  # retrieved, or asyncio would log it as lost
         raise
 
 
 def check_threads() -> None:
-    """Raise ReplicateJobError where gevent or eventlet has taken the place of what an event loop's threads need."""
+    """Raise ReplicateJobError if gevent or eventlet has replaced the threads that an event loop needs."""
     gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
     by_gevent = gevent and any(map(gevent.is_module_patched, ("threading", "queue", "select")))
     if by_gevent or (eventlet and any(map(eventlet.is_monkey_patched, ("thread", "select")))):
@@ -157,9 +157,9 @@ def check_threads() -> None:
 
 
 async def unless(canceled: asyncio.Event, work: Coroutine[Any, Any, _T]) -> _T | None:
-    """What the work gives; None, and the work is canceled, if ``canceled`` is set before it ends.
+    """The result of the work. If ``canceled`` is set first, the work is canceled and the result is None.
 
-    What the work raises is raised here.
+    Raises the work's exceptions.
     """
     if canceled.is_set():
         work.close()

@@ -15,9 +15,9 @@ import msgspec
 class Clock(Protocol):
     """Time in seconds.
 
-    ``time`` is Unix time, to be written down; somebody may set it. ``now`` only grows, and also while the machine
-    sleeps. It counts from the machine's start: two readings can be compared where both are of the same ``boot``,
-    which is empty where the system does not tell.
+    ``time`` is Unix time, for records; a user may set the clock. ``now`` only grows, also while the machine sleeps. It
+    counts from the machine's start: two readings can be compared if both have the same ``boot``, which is empty where
+    the system does not name it.
     """
 
     @property
@@ -31,7 +31,7 @@ class Moment(msgspec.Struct, frozen=True, array_like=True):
     """A point in time as a clock read it.
 
     ``wall`` is Unix time, ``since`` the clock's ``now`` of that ``boot``. ``api`` is the API's own time (Unix seconds),
-    None where no answer had told it yet.
+    None before the first answer.
     """
 
     wall: float
@@ -87,9 +87,9 @@ else:
         import ctypes  # noqa: PLC0415 - for this alone
 
         name, size = b"kern.bootsessionuuid", ctypes.c_size_t(64)
-        found = ctypes.create_string_buffer(size.value)
+        uuid = ctypes.create_string_buffer(size.value)
         try:
-            failed = ctypes.CDLL(None).sysctlbyname(name, found, ctypes.byref(size), None, 0)
+            failed = ctypes.CDLL(None).sysctlbyname(name, uuid, ctypes.byref(size), None, 0)
         except (AttributeError, OSError, TypeError):  # no such function outside macOS and the BSDs
             return ""
-        return "" if failed else found.value.decode("ascii", "replace")
+        return "" if failed else uuid.value.decode("ascii", "replace")

@@ -1,4 +1,4 @@
-"""Content codings (RFC 9110, 8.4): what a host sends that compresses although plain bytes were asked for."""
+"""Content codings (RFC 9110, 8.4), for hosts that compress although plain bytes were asked for."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
 LIBRARYS = frozenset({"br", "zstd"})
-"""Those that the HTTP library decodes, and Python does not."""
+"""Codings that the HTTP library decodes, and Python does not."""
 ZLIBS = frozenset({"gzip", "x-gzip", "deflate"})
 KNOWN = LIBRARYS | ZLIBS
 
-_STEP = 1024 * 1024  # bytes that come out at once: a small body can unfold to a large file
+_STEP = 1024 * 1024  # bytes decompressed at once: a small body can be a large file
 _GZIP_MAGIC = 0x1F
 _GZIP, _RAW = 16 + zlib.MAX_WBITS, -zlib.MAX_WBITS
 _ZLIB_METHOD, _ZLIB_CHECK = 8, 31  # RFC 1950: how a stream begins that has the wrapper which RFC 9110 asks for
@@ -23,14 +23,14 @@ _ZLIB_METHOD, _ZLIB_CHECK = 8, 31  # RFC 1950: how a stream begins that has the 
 
 def coding_of(headers: Mapping[str, str]) -> str:
     """The Content-Encoding, empty for plain bytes."""
-    found = headers.get("content-encoding", "").strip().lower()
-    return "" if found == "identity" else found
+    coding = headers.get("content-encoding", "").strip().lower()
+    return "" if coding == "identity" else coding
 
 
 async def decoded(chunks: AsyncIterator[bytes], coding: str) -> AsyncIterator[bytes]:
-    """What ``gzip`` or ``deflate`` bytes hold. Raises NoAnswerError where they are damaged or end early.
+    """The content of ``gzip`` or ``deflate`` bytes. Raises NoAnswerError if they are damaged or end early.
 
-    By zlib and not by the HTTP library, which takes the end of gzip's first member for the end of the file.
+    It uses zlib, for the HTTP library stops at the end of gzip's first member.
     """
     members = _Members(coding)
     try:
@@ -61,7 +61,7 @@ class _Members:
             member = self._current
             yield (block := member.decompress(data, _STEP))
             data = member.unconsumed_tail
-            while len(block) == _STEP and not data:  # all is taken, and there may be more to give
+            while len(block) == _STEP and not data:  # all input is read, and more output may follow
                 yield (block := member.decompress(b"", _STEP))
             if member.eof:
                 data, self._current = member.unused_data, None
@@ -71,7 +71,7 @@ class _Members:
 
 
 def _window(coding: str, data: bytes) -> int:
-    """How to read it. Some servers send ``deflate`` without its wrapper, as browsers know."""
+    """The window for zlib. Some servers send ``deflate`` without its wrapper, which browsers accept too."""
     if coding != "deflate":
         return _GZIP
     is_wrapped = data[0] & 15 == _ZLIB_METHOD and (len(data) == 1 or int.from_bytes(data[:2], "big") % _ZLIB_CHECK == 0)

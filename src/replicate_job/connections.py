@@ -1,4 +1,4 @@
-"""Connections of a server that wait for their clients: for how long, and how many."""
+"""Limits for the connections of a server: how many, and how long each may wait for its client."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 MOST = 4096
 """Connections at once, where the process may open twice as many files; else half as many as it may."""
 FILES = 4 * MOST
-"""Files that a server asks the system to let it open."""
+"""Open files that a server asks the system for."""
 
 
 class Limits(msgspec.Struct, frozen=True):
     """Seconds for which a client may keep a connection waiting, and the ``most`` connections at once.
 
-    ``head``: until its request's head is whole; ``body``: until more of a body comes; ``reading``: until it takes more
-    of an answer; ``kept``: between two requests, longer than any client waits. Where there is no room, the connection
-    goes that has waited longest for a request.
+    ``head``: until the head of a request is complete; ``body``: until more of a body comes; ``reading``: until the
+    client takes more of an answer; ``kept``: between two requests. Without room for a new connection, the one that has
+    waited longest for a request is closed.
     """
 
     head: float = 10
@@ -31,7 +31,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class _Wait(Enum):
-    """What a connection waits for; of one at work it is nothing."""
+    """What a connection waits for; None in place of it while its request is at work."""
 
     HEAD = "head"
     BODY = "body"
@@ -40,24 +40,24 @@ class _Wait(Enum):
 
 
 class Waiting:
-    """The connections that wait for their clients, each kind in the order in which they began to."""
+    """The connections that wait for their clients: for each kind of wait, the longest first."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits, self._loop = limits, asyncio.get_running_loop()
         self.most = limits.most or min(MOST, _files() // 2)
         self.together = max(16, self.most // 4)
-        """Connections that may be accepted before one of them can be broken."""
+        """Connections that may be accepted before one of them can be closed."""
         self._since: dict[_Wait, dict[HttpToolsProtocol, float]] = {kind: {} for kind in _Wait}
 
     def note(self, connection: HttpToolsProtocol, kind: _Wait | None) -> None:
-        """What a connection waits for from now on; None for nothing."""
+        """Record what a connection waits for from now on; None for nothing."""
         for waiting in self._since.values():
             waiting.pop(connection, None)
         if kind:
             self._since[kind][connection] = self._loop.time()
 
     def make_room(self) -> bool:
-        """Break the connection that has waited longest for its first request, else for another. False if none waits."""
+        """Close the connection that has waited longest, first one without a request. False if none waits."""
         for kind in (_Wait.HEAD, _Wait.KEPT, _Wait.BODY, _Wait.READING):
             if oldest := next(iter(self._since[kind]), None):
                 self._break(oldest)
@@ -65,7 +65,7 @@ class Waiting:
         return False
 
     async def sweep(self) -> None:
-        """Break those that have waited too long, again and again."""
+        """Close connections that have waited too long, until canceled."""
         limits = {kind: getattr(self._limits, kind.value) for kind in _Wait}
         while True:
             await asyncio.sleep(min(1, *(limit / 4 for limit in limits.values())))
@@ -74,7 +74,7 @@ class Waiting:
                 for connection, since in list(self._since[kind].items()):
                     if now - since < limit:
                         break
-                    if kind is _Wait.BODY and connection.flow.read_paused:  # it is the app that takes its time
+                    if kind is _Wait.BODY and connection.flow.read_paused:  # the app reads slowly, not the client
                         self.note(connection, kind)
                     else:
                         self._break(connection)
@@ -127,7 +127,7 @@ class Watched(HttpToolsProtocol):
 
     def _note(self) -> None:
         kind = None if self.transport.is_closing() else self._waits()
-        if kind is not self._kind or kind is _Wait.BODY:  # of a body, each part is news
+        if kind is not self._kind or kind is _Wait.BODY:  # each part of a body starts a new wait
             self._kind = kind
             self.waiting.note(self, kind)
 
@@ -142,7 +142,7 @@ class Watched(HttpToolsProtocol):
 
 
 def _files() -> int:
-    """How many files this process may open."""
+    """The most files that this process may open."""
     try:
         import resource  # noqa: PLC0415 - not on Windows
     except ImportError:
@@ -152,7 +152,7 @@ def _files() -> int:
 
 
 def allow_files() -> None:
-    """Ask the system for the files that many connections need: a shell's 1024 are soon gone."""
+    """Raise the limit of open files for many connections: a shell usually allows 1024."""
     try:
         import resource  # noqa: PLC0415 - not on Windows
     except ImportError:

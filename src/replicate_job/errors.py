@@ -19,22 +19,22 @@
     ├── TransportError              no answer that can be read
     │   ├── NotSentError            certainly never reached the API (no connection)
     │   └── NoAnswerError           may have reached it (reset, time-out, unreadable body)
-    │       └── AnswerTooLargeError its answer is larger than is read; asking again gives the same
-    ├── UncertainError              a prediction may exist and cannot be told apart; it is never sent again by itself
+    │       └── AnswerTooLargeError its answer is too large to be read; asking again gives the same
+    ├── UncertainError              a prediction may exist, and none is certainly it; never sent again by itself
     ├── PredictionError             raised by ``Result.raise_for_status``
     │   ├── PredictionFailedError
     │   ├── PredictionCanceledError canceled or aborted
     │   ├── PredictionUnfinishedError  still running when the budget ran out
-    │   └── RowError                a row of a batch: wrong, refused, or its outputs were not kept
-    ├── OutputError                 the prediction ended, its outputs could not all be kept; carries the result
+    │   └── RowError                a row of a batch: wrong, refused, or without its saved outputs
+    ├── OutputError                 the prediction ended, and not all outputs could be saved; carries the result
     │   └── OutputExpiredError      they are gone from the API (404, 410, data_removed)
     ├── JournalError                the journal cannot be used
-    │   ├── DamagedError            what the journal holds of one job cannot be read
-    │   ├── TooLargeError           one job holds more than the journal takes
+    │   ├── DamagedError            the journal's row of one job cannot be read
+    │   ├── TooLargeError           one job is too large for the journal
     │   ├── JobHeldError            another live process holds this job
     │   └── ClaimLostError          another process took this job over
-    ├── ForkedError                 this process was forked from one that had used what it needs
-    ├── WebhookVerificationError    a webhook that is not to be trusted, or a secret that cannot be read
+    ├── ForkedError                 this process is a fork of one that had used this package
+    ├── WebhookVerificationError    a webhook that cannot be trusted, or a secret that cannot be read
     └── LocalError                  the built-in server or one of its models cannot start
 """
 
@@ -95,7 +95,7 @@ class InputError(JobError):
 
 
 class ColumnsError(JobError):
-    """What is wrong with all rows alike: their columns, and which inputs these are."""
+    """The columns of a file of rows do not fit the model's inputs: every row is wrong."""
 
 
 class MissingVariableError(JobError):
@@ -210,7 +210,7 @@ class RowError(PredictionError):
 
 
 class OutputError(ReplicateJobError):
-    """``result`` is the whole ``Result``, with the files that were kept; None where it is not known yet.
+    """``result`` is the whole ``Result``, with the saved files; None if it is not known yet.
 
     ``kept`` is a ``SavedFile`` for each of these files, in the order of the output.
     """

@@ -1,4 +1,4 @@
-"""The user's folders, and paths that begin there. A user may have none: ``docker run -u 12345``, some services."""
+"""The user's folders, and paths that begin with ``~``. Some users have no home: ``docker run -u 12345``, services."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAME = "replicate-job"
 
 
 def expand(path: str | Path) -> Path:
-    """With the home folder for ``~``. Raises JobError where there is none."""
+    """Replace ``~`` by the home folder. Raises JobError for a user without one."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -25,7 +25,7 @@ def has_home() -> bool:
 
 
 def state_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
-    """For state that outlives a program: below ``$XDG_STATE_HOME`` on Linux. None for a user without a home."""
+    """The folder for state: below ``$XDG_STATE_HOME`` on Linux. None for a user without a home."""
     if sys.platform == "linux":
         return _below(environment.get("XDG_STATE_HOME", ""), "~/.local/state")
     from platformdirs import user_state_path  # noqa: PLC0415 - takes 4 ms at every start
@@ -34,7 +34,7 @@ def state_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
-    """For what can be made again: below ``$XDG_CACHE_HOME`` on Linux. None for a user without a home."""
+    """The folder for a cache: below ``$XDG_CACHE_HOME`` on Linux. None for a user without a home."""
     if sys.platform == "linux":
         return _below(environment.get("XDG_CACHE_HOME", ""), "~/.cache")
     from platformdirs import user_cache_path  # noqa: PLC0415 - as above

@@ -1,4 +1,4 @@
-"""What a process has opened, its forks do not have."""
+"""Recognizes a fork: it lacks the threads and connections that its parent has opened."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 from replicate_job.errors import ForkedError
 
 _forks = 0
-"""How many forks lie between this process and the first that imported the module. A number is told without asking the
-system for the process's own, which each request would do."""
+"""The number of forks since the module was imported. Comparing it costs less than asking for the process id, which
+every request would do."""
 
 
 def _count() -> None:
@@ -21,7 +21,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class Owner:
-    """The process that it was made in."""
+    """Remembers the process in which it was made."""
 
     def __init__(self) -> None:
         self._forks = _forks

@@ -1,6 +1,6 @@
-"""What all users of the HTTP library must know of it: the API's transport, the downloads, the local server.
+"""Facts about the HTTP library for all its users: the API's transport, the downloads, the local server.
 
-The facts are of pyreqwest 0.15, each seen in ``tests/api/test_transport.py``.
+They hold for pyreqwest 0.15; ``tests/api/test_transport.py`` shows each one.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from replicate_job.errors import ForkedError, NoAnswerError, NotSentError, Trans
 from replicate_job.forks import Owner
 
 NEVER_CONNECTED = "client error (Connect)"
-"""The cause that hyper names when a request failed before its first byte was sent."""
+"""The cause that hyper names if a request failed before its first byte was sent."""
 FORKED = "before fork()"
-"""What the library says of its runtime in a forked process."""
+"""Part of the library's error in a forked process."""
 _user: Owner | None = None  # the process that made the first client: this one, or one that it was forked from
 _CONNECT = timedelta(seconds=10)
 _READ = timedelta(seconds=60)  # without a byte
@@ -29,15 +29,15 @@ _LOOPBACK = re.compile(r"(?:.+\.)?localhost|127(?:\.\d{1,3}){3}|::1", re.ASCII |
 
 
 def is_loopback(host: str | None) -> bool:
-    """Whether the host is this machine: then no proxy stands before it."""
+    """Whether the host is this machine, for which no proxy is used."""
     return _LOOPBACK.fullmatch(host or "") is not None
 
 
 class Exchange:
     """``with Exchange("GET /x"):`` around requests turns the library's errors into TransportError.
 
-    A redirect that leads nowhere stays a RedirectError. A cancellation that strikes just as an answer arrives is
-    swallowed by the library: it is raised here.
+    A RedirectError stays as it is. The library swallows a cancellation that comes just as an answer arrives: it is
+    raised here.
     """
 
     def __init__(self, what: str) -> None:
@@ -56,10 +56,10 @@ class Exchange:
 
 
 def translate(error: PyreqwestError, what: str) -> TransportError:
-    """Say whether the request can have reached the server. Where that is in doubt, it can.
+    """NotSentError if the request certainly never reached the server, else NoAnswerError.
 
-    The error's class does not tell: there is ConnectError for a connection that is reset after the request was sent,
-    and ConnectTimeoutError for an answer that does not come. The chain of causes does.
+    The error's class does not tell: ConnectError also stands for a reset after the request was sent, and
+    ConnectTimeoutError for a late answer. The chain of causes tells.
     """
     if isinstance(error, BuilderError) or NEVER_CONNECTED in causes(error):
         return NotSentError(f"{what}: no connection ({reason(error)})")
@@ -69,12 +69,12 @@ def translate(error: PyreqwestError, what: str) -> TransportError:
 
 
 def read_headers(response: Response) -> dict[str, str]:
-    """The headers that are text, by lower-case names; the library raises for one that is not."""
-    found: dict[str, str] = {}
+    """The headers that are text, by lower-case names; the library raises for any other."""
+    headers: dict[str, str] = {}
     for name in response.headers:
         with suppress(ValueError):
-            found[name.lower()] = response.headers[name]
-    return found
+            headers[name.lower()] = response.headers[name]
+    return headers
 
 
 def build(builder: ClientBuilder) -> Client:
@@ -84,7 +84,7 @@ def build(builder: ClientBuilder) -> Client:
     try:
         client = builder.build()
     except RuntimeError as error:
-        if FORKED in str(error):  # the program used the library by itself
+        if FORKED in str(error):  # the program has used the library directly
             raise ForkedError from None
         raise
     _user = _user or Owner()
@@ -98,18 +98,18 @@ def check_fork() -> None:
 
 
 def downloader() -> ClientBuilder:
-    """Of a client for files: it asks for plain bytes and sends no Referer; 10 s to connect, 60 s between two reads."""
+    """The builder of a client for files: plain bytes, no Referer, 10 s to connect, 60 s between two reads."""
     builder = ClientBuilder().user_agent("replicate-job").referer(False).connect_timeout(_CONNECT).read_timeout(_READ)
     return builder.gzip(False).brotli(False).zstd(False).deflate(False)
 
 
 def pinned(host: str, address: object) -> ClientBuilder:
-    """Of a client for files that connects to this address of the host, whatever its name leads to later. No proxy."""
+    """The builder of a client for files that always connects to this address of the host, without a proxy."""
     return downloader().no_proxy().resolve(host, str(address), 0)  # 0 is the port of the URL that is asked for
 
 
 async def chunks(response: Response, host: str) -> AsyncIterator[bytes]:
-    """The body as it comes from there. Raises NoAnswerError when it breaks off or stalls."""
+    """The body in chunks, as it comes from the host. Raises NoAnswerError when it breaks off or stalls."""
     while True:
         with Exchange(f"the transfer from {host}"):
             chunk = await response.body_reader.read_chunk()
@@ -119,11 +119,11 @@ async def chunks(response: Response, host: str) -> AsyncIterator[bytes]:
 
 
 def causes(error: PyreqwestError) -> list[str]:
-    """From the library's own words to what the operating system or the peer said."""
-    found = (getattr(error, "details", None) or {}).get("causes") or []
-    return [str(cause["message"]) for cause in found] or [error.message]
+    """The chain of causes: from the library's message to that of the operating system or the peer."""
+    chain = (getattr(error, "details", None) or {}).get("causes") or []
+    return [str(cause["message"]) for cause in chain] or [error.message]
 
 
 def reason(error: PyreqwestError) -> str:
-    """The last cause. It names no URL, hence no secret in a query."""
+    """The last cause. It never has a URL, whose query could be a secret."""
     return " ".join(causes(error)[-1].split())

@@ -11,7 +11,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _STEP = 1000
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _PACES = ((1, "a second"), (_MINUTE, "a minute"), (_HOUR, "an hour"), (_DAY, "a day"))
-_LEGIBLE = 2  # a pace below it is told for a longer time
+_LEGIBLE = 2  # a lower pace is given for a longer time
 _LONGEST = 1e9  # seconds, which is 31 years
 _SMALL = 10  # below it, one digit behind the point is shown
 
@@ -62,23 +62,23 @@ def count(number: int, one: str, many: str = "") -> str:
 
 
 def per(pace: float) -> tuple[int, str]:
-    """The time to tell a pace (of 1 a second) for, in seconds and as words: ``(60, "a minute")``."""
-    return next((each for each in _PACES if pace * each[0] >= _LEGIBLE), _PACES[-1])
+    """The time for which to give a pace (of 1 a second), in seconds and in words: ``(60, "a minute")``."""
+    return next(((span, words) for span, words in _PACES if pace * span >= _LEGIBLE), _PACES[-1])
 
 
 def rounded(number: float) -> str:
-    """Three digits, and all of them in front of the point."""
+    """Three significant digits, but all digits before the point."""
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"  # noqa: PLR2004 - three digits
 
 
 def seconds(value: Any) -> float | None:
-    """The number, where it is one of seconds that can be added up; None for anything else, such as ages."""
+    """A number of seconds that can be added up; None for anything else, also for more than 31 years."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if 0 <= value <= _LONGEST else None
 
 
 def one_line(text: str, length: int) -> str:
-    """The text without line breaks and, made visible, without control characters; cut where it is longer."""
+    """The text on one line of at most ``length`` characters; control characters are written out."""
     line = plain(" ".join(text[: 4 * length].split()))
     return line if len(line) <= length else line[: length - 1] + "…"

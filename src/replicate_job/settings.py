@@ -1,4 +1,4 @@
-"""Where to send jobs and where to keep their journal: from arguments, else from the environment."""
+"""The API and the folders of a session: from arguments, else from the environment."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ BASE_URL = "REPLICATE_BASE_URL"
 JOURNAL = "REPLICATE_JOB_JOURNAL"
 LIST_LAG = "REPLICATE_JOB_LIST_LAG"
 SLOWEST_LIST = 60.0
-"""Seconds that the account's list of predictions may be late, where nothing else is said."""
+"""By default, the most seconds after which the account's list shows a new prediction."""
 DEFAULT_BASE_URL = "https://api.replicate.com"
 TOKEN_ADVICE = "get a token at https://replicate.com/account/api-tokens, or run with --local, which needs none"  # noqa: S105 - advice
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """Where things are, and who asks.
+    """The API, the token, and the folders.
 
-    ``state`` is the folder of the journal's default place and of cached schemas; for a user without a home it is the
-    journal's own. A ``local`` run needs no token. ``list_lag`` is how many seconds the account's list of predictions
-    may be late. ``allow_private_outputs``: outputs may lie on this machine or in a private network although the API
-    does not.
+    ``state`` is the folder of the default journal and of cached schemas; for a user without a home it is the journal's
+    own folder. A ``local`` run needs no token. ``list_lag`` is the most seconds after which the account's list shows a
+    new prediction. ``allow_private_outputs`` also fetches outputs from this machine and private networks, even if the
+    API is elsewhere.
     """
 
     token: str | None
@@ -50,7 +50,7 @@ def read_settings(  # noqa: PLR0913 - each may come as an argument
 ) -> Settings:
     """Arguments win over the environment.
 
-    Raises JobError for a token that no HTTP header can carry; JournalError where the journal has no place.
+    Raises JobError for a token that no HTTP header can carry, and JournalError if there is no place for the journal.
     """
     state = state_folder(environment)
     place = journal or environment.get(JOURNAL) or (state and state / "journal.db")
@@ -83,9 +83,9 @@ def _read_seconds(environment: Mapping[str, str], name: str, default: float) -> 
 
 
 def check_environment(names: tuple[str, ...], settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
-    """Raise MissingVariableError for a variable that is named and not set. A token is needed wherever it is sent."""
+    """Raise MissingVariableError for a named variable that is not set. A local run needs no token."""
     for name in names:
-        given = settings.local or settings.token if name == TOKEN else environment.get(name)
-        if not given:
+        is_set = settings.local or settings.token if name == TOKEN else environment.get(name)
+        if not is_set:
             advice = TOKEN_ADVICE if name == TOKEN else "the job's env names it; set it and run again"
             raise MissingVariableError(name, advice)

@@ -46,14 +46,14 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 class Readings:
-    """Counts what the ``@`` of many inputs were taken for, by input."""
+    """Counts how the ``@`` of many inputs were read, by input."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._seen: set[tuple[str, str]] = set()
 
     def add(self, reading: Reading) -> bool:
-        """Whether it is the first of its kind for that input."""
+        """Whether it is the first reading of its kind for that input."""
         kind = (reading.where.partition("[")[0], reading.kind)
         is_first = kind not in self._seen
         self._seen.add(kind)
@@ -61,11 +61,11 @@ class Readings:
         return is_first
 
     def restart(self) -> None:
-        """Count anew, for the same inputs come again."""
+        """Count again from zero, for the same inputs come again."""
         self._counts.clear()
 
     def lines(self) -> list[str]:
-        """For the end of a command: a line an input and kind."""
+        """Lines for the end of a command, one for each input and kind."""
         return [
             f"{name}: {count:,} × {_COUNTED[kind]}"  # noqa: RUF001 - times
             for (name, kind), count in sorted(self._counts.items())

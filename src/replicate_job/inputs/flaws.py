@@ -1,4 +1,4 @@
-"""What of an input can be carried by no request and no journal, whatever the model takes."""
+"""Finds parts of an input that neither a request nor the journal can carry, whatever the model."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 DEEPEST = 200
 """Objects and lists inside each other: far more than inputs have, and less than Python's recursion can follow."""
 HUGE = 10**300
-"""From here on no number is sent: readers of JSON refuse it, and Python refuses to write it at some length."""
+"""The first number that is not sent: JSON readers refuse such numbers, and Python refuses to write longer ones."""
 MOST = 10
-"""Lines about one input: in a list of numbers, each may be wrong."""
+"""The most lines about one input: every item of a list may be wrong."""
 
 _Place = tuple["_Place", str | int] | None
 """The holder's own place, and the step from there; None for the whole."""
 
 
 def is_plain(value: Any) -> bool:
-    """Whether all is well without a doubt, as most values of a batch's rows are: no more than a look at each."""
+    """A quick check, enough for most rows of a batch: True if the values certainly have no flaw."""
     kind = type(value)
     if kind is str:
         return bool(value.isascii())
@@ -72,7 +72,7 @@ def _fault_of_name(name: object) -> str:
 
 
 def _fault(value: Any) -> str:
-    """What is wrong with a value that holds no others; empty where nothing is."""
+    """What is wrong with a single value; empty if nothing is."""
     match value:
         case str() if not is_unicode(value):
             return f"{value!a} is not valid Unicode"
@@ -88,7 +88,7 @@ def _fault(value: Any) -> str:
 
 
 def is_unicode(text: str) -> bool:
-    """A word of the command line that is no UTF-8 has lone surrogates, which JSON cannot carry."""
+    """Whether the text has lone surrogates, as a command-line word has that is not UTF-8: JSON cannot carry them."""
     try:
         return text.isascii() or bool(text.encode())
     except UnicodeEncodeError:

@@ -17,23 +17,23 @@ _MISSING = {"NAType", "NaTType"}  # of pandas, which is not imported for this
 
 
 def plain_values(values: Mapping[Any, Any]) -> dict[str, Any]:
-    """The values that are there: None, NaN, NaT and NA are values that are not given.
+    """The values that exist: None, NaN, NaT and NA stand for missing values.
 
     Times are ISO 8601 text (to the microsecond), durations are seconds, decimals are numbers, bytes are text where they
     are UTF-8, and a ``pathlib.Path`` is itself. Raises ValueError, with every reason in one line.
     """
     plain: dict[str, Any] = {}
     problems: list[str] = []
-    for name, given in values.items():
-        if type(given) is str:  # as most are
-            plain[str(name)] = given
+    for name, original in values.items():
+        if type(original) is str:  # as most are
+            plain[str(name)] = original
             continue
         try:
-            value = _native(given)
+            value = _native(original)
             if value is not None and not (isinstance(value, float) and isnan(value)):
                 plain[str(name)] = plain_value(value)
         except RecursionError:  # it is nested too deep, which ``flaws`` tells
-            plain[str(name)] = given
+            plain[str(name)] = original
         except ValueError as error:
             problems.append(f"{name}: {error}")
     if problems:

@@ -29,7 +29,7 @@ _ANNOTATIONS = {"default", "example", "examples", "title", "description"}
 
 
 def check(values: Mapping[str, Any], document: Mapping[str, Any] | None, *, allow_unknown: bool = False) -> list[str]:
-    """Every way in which one input does not fit; see ``Checker``."""
+    """Every problem of one input; see ``Checker``."""
     return Checker(document, allow_unknown=allow_unknown).check(values)
 
 
@@ -99,7 +99,7 @@ class Checker:
         return self._likes[name]
 
     def _fits(self, values: Mapping[str, Any]) -> bool:
-        """Whether all is well without a doubt, as most of a batch's rows are: known names, plain values."""
+        """A quick check, enough for most rows of a batch: True if all names are known and all values plain."""
         known = self._properties or {}
         plain = all(name in known and is_plain(value) for name, value in values.items())
         return plain and self._validator is not None and self._validator.is_valid(values)
@@ -122,7 +122,7 @@ def _json(value: Any) -> Any:
 
 
 def _compile(document: Mapping[str, Any]) -> Draft202012Validator | None:
-    """Compile the schema, None where it is broken: the API is the judge then."""
+    """Compile the schema; None if it is broken, so that only the API checks."""
     import jsonschema_rs  # noqa: PLC0415 - paid for only when there is something to check
 
     schemas = json_schema(document, _checked)["components"]["schemas"]
@@ -152,7 +152,7 @@ def _is_uri(text: str) -> bool:
 
 
 def _uri_problem(text: str) -> str:
-    """Why the text is not one address that a model can read."""
+    """Why the text is not an address that a model can read."""
     scheme, _, rest = text.partition(":")
     if scheme.lower() == "data":
         return "" if "," in rest else "is a data URL without data"

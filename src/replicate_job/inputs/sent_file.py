@@ -14,7 +14,7 @@ from replicate_job.wire import data_url
 
 
 class SentFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A file that travelled inside a request. ``name`` is None where it was given as a data URL, without one.
+    """A file that was sent inside a request. ``name`` is None for a data URL, which has none.
 
     ``size`` is in bytes, ``sha256`` in hex.
     """

@@ -27,7 +27,7 @@ LARGEST = 100 * 1024**2
 its 413 comes before anything is paid for."""
 
 MARGIN = 15 * 60
-"""Seconds that an earlier upload must still live to be used again: the job may queue before it reads its files."""
+"""Seconds before its expiry until which an upload is used again: the job may queue before it reads its files."""
 
 _NAME = 255  # bytes of UTF-8 that the API takes as a file name
 _BLOCK = 1024**2
@@ -43,17 +43,17 @@ class FileInfo(msgspec.Struct, frozen=True):
 
 
 class Uploads(Protocol):
-    """Where files go. ``sha256`` is a content's, in hex, with the file's suffix where only its name tells the kind."""
+    """Uploads of one API. ``sha256`` is of the content, in hex; a suffix follows if only the name tells the type."""
 
     async def find(self, sha256: str) -> FileInfo | None:
-        """An earlier upload of this content, whether it still lives or not; None where there is none."""
+        """An earlier upload of this content, which may have expired; None without one."""
 
     async def upload(self, path: Path, name: str, media_type: str, sha256: str) -> FileInfo:
-        """Send the file, to be found by its content from now on."""
+        """Send the file. ``find`` knows it from now on."""
 
 
 class _Content(msgspec.Struct, frozen=True):
-    """What was read of a file: all of it in ``head`` while it is small enough to inline."""
+    """The part of a file that was read: all of it if it is small enough to inline."""
 
     size: int
     sha256: str

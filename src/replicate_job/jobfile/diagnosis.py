@@ -1,4 +1,4 @@
-"""What a text that does not parse says instead, and the usual cause."""
+"""Explains why a job file does not parse, with the usual cause."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ _HINTS = tuple(
 
 
 def diagnose(source: Source, error: UnexpectedInput) -> JobFileError:
-    """Say where parsing stopped, what stands there, what could have stood there, and why it probably does not."""
+    """The error for the place where parsing stopped: what was found, what was expected, and the probable cause."""
     text, expected = source.text, error.interactive_parser.accepts()  # type: ignore[no-untyped-call] # lark has no types here
     at = _offset(text, error)
     hint = next((hint for name, found, hint in _HINTS if (not name or name in expected) and found.match(text, at)), "")

@@ -1,4 +1,4 @@
-"""A job file as it is written: a function, and what to call it with."""
+"""A job file as it is written: a function, and the values to call it with."""
 
 from __future__ import annotations
 

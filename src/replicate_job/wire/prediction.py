@@ -43,23 +43,23 @@ class Prediction(msgspec.Struct, frozen=True):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether this is the end. Only the status tells: a complete ``output`` does not."""
+        """Whether the prediction has ended. Only its status tells: a complete ``output`` does not."""
         return self.status in TERMINAL
 
     def with_logs(self, seen: str | None) -> Prediction:
-        """With logs that were seen before where these are longer: the API deletes them an hour after the end."""
+        """With the logs that were seen before, if these are longer: the API deletes logs an hour after the end."""
         if len(seen or "") <= len(self.logs or ""):
             return self
         return msgspec.structs.replace(self, logs=seen)
 
     def with_data(self, seen: Prediction | None) -> Prediction:
-        """With what the API has removed since the prediction was ``seen``."""
+        """With the data that the API has removed since the prediction was ``seen``."""
         if seen is None:
             return self
-        found = self.with_logs(seen.logs)
+        whole = self.with_logs(seen.logs)
         if not self.data_removed:
-            return found
-        return msgspec.structs.replace(found, input=self.input or seen.input, output=self.output or seen.output)
+            return whole
+        return msgspec.structs.replace(whole, input=self.input or seen.input, output=self.output or seen.output)
 
     def url(self, name: str) -> str | None:
         return (self.urls or {}).get(name)
@@ -74,16 +74,16 @@ class PredictionPage(msgspec.Struct, frozen=True):
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """Read one of the API's times (ISO 8601, UTC where it names no zone), as UTC; None where there is none to read.
+    """Read one of the API's times (ISO 8601, UTC where it names no zone), as UTC; None for any other text.
 
-    At either end of the calendar there is none: nothing could be added to it or taken from it.
+    A time in the first or last year of the calendar counts as none: nothing could be added to it or taken from it.
     """
     try:
-        found = datetime.fromisoformat(text or "")
-        found = found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+        time = datetime.fromisoformat(text or "")
+        time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
-    return found if MINYEAR < found.year < MAXYEAR else None
+    return time if MINYEAR < time.year < MAXYEAR else None
 
 
 class Progress(msgspec.Struct, frozen=True):

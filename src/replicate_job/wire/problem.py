@@ -1,4 +1,4 @@
-"""The body of an HTTP error: what Replicate's API says went wrong, or what a gateway in front of it says instead."""
+"""The body of an HTTP error, from Replicate's API or from a gateway in front of it."""
 
 from __future__ import annotations
 

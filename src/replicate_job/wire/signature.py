@@ -1,11 +1,11 @@
-"""What a file's first bytes say that it is, from the formats' own specifications."""
+"""Recognizes a file's type by its first bytes, by the formats' own specifications."""
 
 from __future__ import annotations
 
 import re
 
 LONGEST = 1024
-"""Bytes of a file's beginning that are looked at."""
+"""Bytes at the beginning of a file that are read."""
 
 # (offset, bytes, media type); the first that fits wins.
 _MAGIC = (
@@ -61,7 +61,7 @@ DEFINITE = frozenset(
     {"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/heic", "image/x-exr", "audio/wav"}
     | {"audio/flac", "audio/midi", "audio/aiff", "video/x-msvideo", "application/pdf", "model/gltf-binary"}
 )
-"""Types that nothing else is made of: whatever such a file is called, this is what it is."""
+"""Types that no other format builds upon: the first bytes decide, whatever the file's name."""
 
 _ISO_MEDIA = frozenset({".mp4", ".m4v", ".m4a", ".m4b", ".m4p", ".m4r", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".mj2"})
 _HEIF = frozenset({".heic", ".heics", ".heif", ".heifs", ".hif", ".avif", ".avifs"})

@@ -35,7 +35,7 @@ def verify_webhook(
     *,
     tolerance: float = TOLERANCE,
 ) -> None:
-    """Make sure that a webhook comes from whoever holds ``secret``, and was sent within ``tolerance`` seconds.
+    """Make sure that a webhook was signed with ``secret``, and was sent within ``tolerance`` seconds.
 
     ``body`` is the request's as it was received: JSON that was read and written again has another signature.
     ``headers`` are the request's, in any case. ``secret`` is ``whsec_…``, of ``GET /v1/webhooks/default/secret``.
@@ -48,8 +48,8 @@ def verify_webhook(
             raise WebhookVerificationError(f"the webhook has no header {name}")
     timestamp = _check_time(given["webhook-timestamp"], tolerance)
     expected = sign(secret, given["webhook-id"], timestamp, body).encode()
-    # Compared as they are written: another spelling of the same base64 is nobody's signature.
-    if not any(hmac.compare_digest(expected, _bytes(each)) for each in given["webhook-signature"].split()):
+    # Compared as texts: a signature has only one valid spelling in base64.
+    if not any(hmac.compare_digest(expected, _bytes(signature)) for signature in given["webhook-signature"].split()):
         raise WebhookVerificationError("no signature of the webhook matches: another secret, or not the body as sent")
 
 
