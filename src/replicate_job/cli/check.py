@@ -12,7 +12,7 @@ from replicate_job.cli.options import Common, common, local
 from replicate_job.cli.output import name_damaged
 from replicate_job.cli.streams import write
 from replicate_job.flow.lifecycle import UNFINISHED
-from replicate_job.flow.retry import read
+from replicate_job.flow.reads import read
 
 
 @click.command(

@@ -12,8 +12,8 @@ from replicate_job.cli.output import Shown, print_text
 from replicate_job.errors import DamagedError, NotFoundError
 from replicate_job.flow.collect import result_of
 from replicate_job.flow.context import Context
+from replicate_job.flow.reads import read
 from replicate_job.flow.resolve import find_schema
-from replicate_job.flow.retry import read
 from replicate_job.journal.entry import Entry
 from replicate_job.wire.prediction import Prediction
 

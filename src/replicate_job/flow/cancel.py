@@ -10,8 +10,8 @@ from replicate_job.errors import JobHeldError, ReplicateJobError
 from replicate_job.flow.claim import held, take
 from replicate_job.flow.context import Context
 from replicate_job.flow.job_run import Ask
+from replicate_job.flow.reads import read
 from replicate_job.flow.reconcile import reconcile
-from replicate_job.flow.retry import read
 from replicate_job.flow.run import run_job
 from replicate_job.flow.wait import Watch, wait
 from replicate_job.job import Result

@@ -8,8 +8,8 @@ import msgspec
 
 from replicate_job.errors import AuthenticationError, ModelNotFoundError, NotFoundError, ReplicateJobError
 from replicate_job.flow.context import Context
+from replicate_job.flow.reads import read
 from replicate_job.flow.resolved import Resolved
-from replicate_job.flow.retry import read
 from replicate_job.flow.schema_cache import keep_schema, load_schema
 from replicate_job.outputs.promise import can_promise
 from replicate_job.wire.model import Version

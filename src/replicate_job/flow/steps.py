@@ -15,8 +15,8 @@ from replicate_job.flow.follow import follow
 from replicate_job.flow.job_run import JobRun
 from replicate_job.flow.lifecycle import Step
 from replicate_job.flow.prepare import prepare, resolve_and_check
+from replicate_job.flow.reads import read
 from replicate_job.flow.reconcile import explain_missing, reconcile
-from replicate_job.flow.retry import read
 from replicate_job.job import Result
 from replicate_job.journal.entry import CreateRequest, Entry
 from replicate_job.wire.prediction import Prediction

@@ -5,7 +5,7 @@ from __future__ import annotations
 from replicate_job.errors import JobError
 from replicate_job.flow.claim import held, take
 from replicate_job.flow.context import Context
-from replicate_job.flow.retry import read
+from replicate_job.flow.reads import read
 from replicate_job.job import Job
 from replicate_job.journal.entry import Entry
 from replicate_job.wire.prediction import Prediction
