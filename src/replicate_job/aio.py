@@ -36,14 +36,18 @@ class LoopThread:
     The loop runs in a thread of its own, which ends with the block; unfinished tasks are cancelled.
     """
 
-    def __init__(self, new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop) -> None:
+    def __init__(
+        self,
+        new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
+        name: str = "replicate-job",
+    ) -> None:
         self.is_interrupted = False
         """Whether Ctrl-C ended the work, rather than another exception of a signal handler."""
         check_threads()
         self._owner = Owner()
         self._loop = new_loop()
         self._ended = _Ended()
-        self._thread = threading.Thread(target=self._serve, name="replicate-job", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
 
     def __enter__(self) -> Self:

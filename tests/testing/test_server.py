@@ -18,7 +18,7 @@ from replicate_job.testing import LoopbackServer, Script, ScriptedAPI
 
 def test_it_answers_from_start_to_close_and_leaves_no_thread_behind(api: ScriptedAPI) -> None:
     def count() -> int:
-        return [thread.name for thread in threading.enumerate()].count("replicate-job")
+        return [thread.name for thread in threading.enumerate()].count("loopback-server")
 
     assert count() == 1
     api.close()

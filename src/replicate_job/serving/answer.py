@@ -61,7 +61,7 @@ def problem(status: int, detail: str = "", title: str = "", **more: Any) -> Answ
     """The API's error body: ``title``, ``detail`` and ``status``, without empty ones, and ``more`` fields."""
     body = {"title": title, "detail": detail, "status": status} | more
     content = {name: value for name, value in body.items() if value != ""}
-    # Replicate documents these three as plain JSON, and all others as problem details.
+    # The API uses both media types for errors, so a client must accept either.
     content_type = JSON if status in (401, 404, 429) else PROBLEM
     return Answer(status, msgspec.json.encode(content), content_type)
 

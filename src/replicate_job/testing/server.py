@@ -30,7 +30,7 @@ class LoopbackServer:
 
     def start(self) -> Self:
         with ExitStack() as starting:
-            thread = starting.enter_context(LoopThread(new_loop))
+            thread = starting.enter_context(LoopThread(new_loop, "loopback-server"))
             listeners = AsyncExitStack()
             starting.callback(lambda: thread.run(listeners.aclose()))
             thread.run(self._listen(listeners))
