@@ -16,7 +16,7 @@ from replicate_job.flow.alone import Alone
 from replicate_job.flow.context import Context, Reporter, RetryPolicy, command_line
 from replicate_job.http import check_fork, is_loopback
 from replicate_job.journal.sqlite import SQLiteJournal
-from replicate_job.journal.writer import is_readable_by_others
+from replicate_job.journal.sqlite_thread import is_readable_by_others
 from replicate_job.outputs.http import HttpFetch
 from replicate_job.outputs.reach import Reach
 from replicate_job.settings import TOKEN, Settings, check_environment

@@ -11,8 +11,8 @@ import msgspec
 from replicate_job.wire.prediction import Prediction, parse_time
 
 OLD = 100
-"""Predictions on end, newest first and all older than the span, after which a server that knows no filter is read no
-further."""
+"""A server that ignores the filter lists everything: reading stops after the page on which so many predictions in a
+row, newest first, are older than the span."""
 
 
 class Pages(Protocol):

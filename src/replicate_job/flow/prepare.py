@@ -45,7 +45,10 @@ def check_job(job: Job) -> Target:
 
 
 async def resolve_and_check(context: Context, job: Job) -> Resolved:
-    """Resolve the job and check its input, without sending anything. Raises InputError with every problem."""
+    """Resolve the job's model and check its input. No file and no create request is sent.
+
+    Raises InputError with every problem.
+    """
     resolved = await context.strategy.resolve(context, parse_target(job.model))
     if resolved.schema is None:
         context.reporter.note(f"the API shows no schema for {job.model}: its input is not checked")

@@ -119,7 +119,8 @@ class _LookUp:
         """Adopt this job's prediction. With ``beside``, those outside the span count as possible, never as certain."""
         same: list[Prediction] = []
         almost: list[Prediction] = []
-        # A secret is not listed: in a span that is a day wide, equal in all the rest is not enough.
+        # The list hides secrets: requests that differ in one alone look the same. In a span that is not trusted, which
+        # is a day wide, such a match is not certain.
         is_exact = span.is_trusted or not self._request.secrets
         for prediction in listing.predictions:
             is_inside = span.covers(parse_time(prediction.created_at))

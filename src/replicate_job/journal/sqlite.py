@@ -29,8 +29,8 @@ from replicate_job.journal.entry import (
 )
 from replicate_job.journal.lease import Lease, Process
 from replicate_job.journal.prints import print_job, print_request, print_text
+from replicate_job.journal.sqlite_thread import BUSY_TIMEOUT, SQLiteThread
 from replicate_job.journal.strip import needs_strip, strip_job, strip_prediction, strip_request
-from replicate_job.journal.writer import BUSY_TIMEOUT, Writer
 from replicate_job.wire.prediction import Prediction
 
 LEASE = 15.0
@@ -72,7 +72,7 @@ class SQLiteJournal:
     ) -> None:
         self.path, self.lease = path, lease
         self._clock, self._token = clock, token
-        self._writer = Writer(path, self._beat, every=lease / 3, busy_timeout=busy_timeout, opened=self._read_key)
+        self._thread = SQLiteThread(path, self._beat, every=lease / 3, busy_timeout=busy_timeout, opened=self._read_key)
         self._process = Process.current(clock)
         self._holder = self._process.holder
         self._held: Lease | None = None
@@ -85,7 +85,7 @@ class SQLiteJournal:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self._writer.close()
+        await self._thread.close()
 
     async def claim(  # noqa: PLR0913 - what a row holds from the start
         self,
@@ -120,10 +120,10 @@ class SQLiteJournal:
                 db.execute(query, (claim.intends, key, claim.fence))
 
         try:
-            return await self._writer.run(work, synced=bool(request or prediction))
+            return await self._thread.run(work, synced=bool(request or prediction))
         except asyncio.CancelledError:
             # The thread writes the claim in any case, and it would last as long as this process.
-            await asyncio.shield(self._writer.run(undo))
+            await asyncio.shield(self._thread.run(undo))
             raise
 
     def _claim(self, db: sqlite3.Connection, new: _New, request: CreateRequest | None, sent: Moment | None) -> Claim:
@@ -232,7 +232,7 @@ class SQLiteJournal:
         return self._held
 
     def _beat(self, db: sqlite3.Connection) -> None:
-        self._writer.beats = True
+        self._thread.beats = True
         if self._held is None or not self._held.renew():
             self._held = Lease(self._clock, self.lease)
         held, process = self._held, msgspec.json.encode(self._process).decode()
@@ -241,11 +241,11 @@ class SQLiteJournal:
         db.execute("DELETE FROM holders WHERE lease_until < ?", (self._clock.time() - FORGOTTEN,))
 
     async def renew(self) -> None:
-        await self._writer.run(self._beat)
+        await self._thread.run(self._beat)
 
     async def release(self, claim: Claim) -> None:
         query = "UPDATE jobs SET holder = NULL WHERE key = ? AND fence = ?"
-        await self._writer.run(lambda db: db.execute(query, (claim.key, claim.fence)).rowcount)
+        await self._thread.run(lambda db: db.execute(query, (claim.key, claim.fence)).rowcount)
 
     async def intend(self, claim: Claim, request: CreateRequest, sent: Moment) -> Claim:
         moment = msgspec.json.encode(sent).decode()
@@ -265,7 +265,7 @@ class SQLiteJournal:
             )
             return Claim(_get(db, claim.key), claim.fence, lease, intends=True)
 
-        return await self._writer.run(work, synced=True)
+        return await self._thread.run(work, synced=True)
 
     async def created(self, claim: Claim, prediction: Prediction, *, collected: bool = False) -> str:
         encoded = msgspec.json.encode(prediction).decode()
@@ -288,7 +288,7 @@ class SQLiteJournal:
             _write_created(db, claim, prediction, encoded, fenced=False)
             return prediction.id
 
-        return await self._writer.run(work, synced=True)
+        return await self._thread.run(work, synced=True)
 
     async def adopt(self, claim: Claim, same: Sequence[str], almost: Sequence[str] = ()) -> Adoption:
         def work(db: sqlite3.Connection) -> Adoption:
@@ -307,7 +307,7 @@ class SQLiteJournal:
             db.execute("UPDATE jobs SET state='created', prediction_id=?, problem='' WHERE key=?", (free[0], claim.key))
             return Adoption(free[0], () if rivals else free[1:])
 
-        return await self._writer.run(work, synced=True)
+        return await self._thread.run(work, synced=True)
 
     async def ended(self, claim: Claim, prediction: Prediction) -> None:
         await self._finish(claim, prediction, "state='ended'")
@@ -347,7 +347,7 @@ class SQLiteJournal:
             if is_last:
                 _strip(db, msgspec.structs.replace(entry, prediction=prediction))
 
-        await self._writer.run(work)
+        await self._thread.run(work)
 
     async def refused(self, claim: Claim, problem: str) -> None:
         await self._never_created(claim, "refused", problem)
@@ -370,7 +370,7 @@ class SQLiteJournal:
             if state == "refused":
                 _strip(db, entry)
 
-        await self._writer.run(work)
+        await self._thread.run(work)
 
     async def restart(self, claim: Claim, problem: str) -> None:
         def work(db: sqlite3.Connection) -> None:
@@ -378,7 +378,7 @@ class SQLiteJournal:
             clear = "state='refused', problem=?, prediction_id=NULL, status=NULL, prediction=NULL"
             db.execute(f"UPDATE jobs SET {clear} WHERE key = ?", (problem, claim.key))  # noqa: S608 - our own columns
 
-        await self._writer.run(work)
+        await self._thread.run(work)
 
     async def account(self, api: str, token: str | None = None) -> str | None:
         def work(db: sqlite3.Connection) -> str | None:
@@ -386,13 +386,13 @@ class SQLiteJournal:
             row = db.execute(query, (self._token_print if token is None else token, api)).fetchone()
             return row["account"] if row else None
 
-        return await self._writer.run(work)
+        return await self._thread.run(work)
 
     async def note_account(self, api: str, account: str) -> None:
         def work(db: sqlite3.Connection) -> None:
             db.execute("INSERT OR REPLACE INTO accounts VALUES (?,?,?)", (self._token_print, api, account))
 
-        await self._writer.run(work)
+        await self._thread.run(work)
 
     def uses_token(self, entry: Entry) -> bool:
         return entry.token == self._token_print
@@ -416,7 +416,7 @@ class SQLiteJournal:
             row = db.execute(query, span).fetchone()
             return row["api"] if row else None
 
-        return await self._writer.run(work)
+        return await self._thread.run(work)
 
     async def find(self, prediction_id: str, api: str) -> Entry | None:
         query = "SELECT * FROM jobs WHERE prediction_id = ? AND api = ?"
@@ -449,11 +449,11 @@ class SQLiteJournal:
                 return
             _reduce(db, key)
 
-        await self._writer.run(work)
+        await self._thread.run(work)
 
     async def begin_batch(self, batch: BatchEntry) -> None:
         values = (batch.id, batch.api, batch.source, batch.command, batch.started_at)
-        await self._writer.run(
+        await self._thread.run(
             lambda db: db.execute("INSERT OR REPLACE INTO batches VALUES (?,?,?,?,?)", values).rowcount
         )
 
@@ -463,10 +463,10 @@ class SQLiteJournal:
             " FROM jobs WHERE state NOT IN ('collected', 'refused') GROUP BY batch) ON batch = id"
             " ORDER BY started_at DESC"
         )
-        return await self._writer.run(lambda db: [BatchEntry(*row) for row in db.execute(query)])
+        return await self._thread.run(lambda db: [BatchEntry(*row) for row in db.execute(query)])
 
     async def _select(self, query: str, *values: Any) -> list[Entry]:
-        return await self._writer.run(lambda db: [read_entry(row) for row in db.execute(query, values)])
+        return await self._thread.run(lambda db: [read_entry(row) for row in db.execute(query, values)])
 
     async def _select_sound(self, query: str, *values: Any) -> list[Entry]:
         """The entries, without damaged rows, which go to ``damaged``."""
@@ -480,7 +480,7 @@ class SQLiteJournal:
                     self.damaged[error.key] = str(error)
             return entries
 
-        return await self._writer.run(work)
+        return await self._thread.run(work)
 
     async def prune(self, before: float, *, forget: bool = False, dry_run: bool = False) -> Pruned:
         def work(db: sqlite3.Connection) -> Pruned:
@@ -499,9 +499,9 @@ class SQLiteJournal:
                 db.execute("DELETE FROM holders WHERE lease_until < ?", (min(before, self._clock.time()),))
             return Pruned(*counts)
 
-        pruned = await self._writer.run(work)
+        pruned = await self._thread.run(work)
         if not dry_run:
-            await self._writer.vacuum()
+            await self._thread.vacuum()
         return pruned
 
     async def find_upload(self, api: str, sha256: str) -> FileInfo | None:
@@ -510,14 +510,14 @@ class SQLiteJournal:
             row = db.execute(query, (api, sha256)).fetchone()
             return FileInfo(row["url"], row["expires_at"]) if row else None
 
-        return await self._writer.run(work)
+        return await self._thread.run(work)
 
     async def remember_upload(self, api: str, sha256: str, info: FileInfo) -> None:
         def work(db: sqlite3.Connection) -> None:
             db.execute("DELETE FROM uploads WHERE expires_at < ?", (self._clock.time(),))
             db.execute("INSERT OR REPLACE INTO uploads VALUES (?,?,?,?)", (api, sha256, info.url, info.expires_at))
 
-        await self._writer.run(work)
+        await self._thread.run(work)
 
 
 def _get(db: sqlite3.Connection, key: str) -> Entry:

@@ -6,7 +6,7 @@ The real one depends on the client: each may reach the server by another name.
 from __future__ import annotations
 
 ORIGIN = "https://replicate-job.invalid"
-"""The placeholder. The domain ``.invalid`` never exists (RFC 2606)."""
+"""Stands for this server's own origin in stored addresses. ``.invalid`` never exists (RFC 2606)."""
 
 _ORIGIN = ORIGIN.encode()
 

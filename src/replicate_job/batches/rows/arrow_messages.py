@@ -75,7 +75,7 @@ class ArrowMessages:
             if not 0 <= size <= LARGEST_BATCH:
                 raise _too_large() if size > 0 else ValueError("a message has a length that cannot be")
             body = self._file.read(size)
-            # Other messages, as the schema, hold no compressed data.
+            # Only dictionaries and rows hold compressed data; other messages, such as the schema, do not.
             kind = message.number(1, "<B")
             if kind in {_DICTIONARY, _ROWS}:
                 self._check(message.table(2), body, is_dictionary=kind == _DICTIONARY)

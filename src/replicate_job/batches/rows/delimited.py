@@ -297,7 +297,7 @@ class _TableReader:
                     yield self._whole(start, cells)
 
     def _whole(self, start: int, cells: list[str]) -> _TableRow:
-        """A row that the csv module has read, unless its quotes show that it is none."""
+        """The row that the csv module has read; its first line alone where a quote seems to run over several."""
         lines, width = self._lines, self.width
         if width is None:
             return _TableRow(start, cells, lines.fault)

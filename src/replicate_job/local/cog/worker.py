@@ -35,7 +35,7 @@ import time
 import traceback
 import typing
 
-import cog.input  # the model's, not the module beside this one
+import cog.input  # Cog's package in the model's environment, not local/cog of this package
 import cog.predictor
 import cog.types
 

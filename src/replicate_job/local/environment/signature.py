@@ -19,7 +19,7 @@ import sys
 import types
 import typing
 
-import cog  # the model's, not the module beside this one
+import cog  # Cog's package in the model's environment, not local/cog of this package
 
 _PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean"}
 _REF = "#/components/schemas/"

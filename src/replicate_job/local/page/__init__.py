@@ -32,7 +32,7 @@ _TYPES = {
 }
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _NO_OWNER = {"v1", "p", "page", "stream", "files", "inputs", "outputs", "covers"}
-"""First parts of paths that are not a model's owner: an unknown path below them is a 404 of the API."""
+"""First parts of paths that are never a model's owner: there the API's 404 answers, not the page."""
 # Pictures may come from other hosts: an input that is an address, an output of a prediction on Replicate.
 _POLICY = (
     "default-src 'self'; img-src 'self' data: blob: https:; media-src 'self' data: blob: https:; "

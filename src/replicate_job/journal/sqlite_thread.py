@@ -68,7 +68,7 @@ def _settle(tasks: list[_Task], outcomes: list[Outcome]) -> None:
             loop.call_soon_threadsafe(settle, pairs)
 
 
-class Writer:
+class SQLiteThread:
     """``await writer.run(work)`` calls ``work(connection)`` inside an IMMEDIATE transaction and returns its value.
 
     The value comes back once the transaction is committed; with ``synced``, once it is on the disk, where a power cut

@@ -19,19 +19,19 @@ import pytest
 from replicate_job.errors import JournalError, TooLargeError
 from replicate_job.job import Job
 from replicate_job.journal.sqlite import SQLiteJournal
-from replicate_job.journal.writer import SHARED, Writer
+from replicate_job.journal.sqlite_thread import SHARED, SQLiteThread
 
 
 def insert(key: str) -> str:
     return f"INSERT INTO uploads VALUES ('api', '{key}', 'url', NULL)"  # noqa: S608 - our own keys
 
 
-async def count(writer: Writer) -> int:
+async def count(writer: SQLiteThread) -> int:
     return int(await writer.run(lambda db: db.execute("SELECT count(*) FROM uploads").fetchone()[0]))
 
 
 async def test_a_thousand_facts_at_once_share_a_few_transactions(path: Path) -> None:
-    writer, transactions = Writer(path, lambda _: None, every=60), []
+    writer, transactions = SQLiteThread(path, lambda _: None, every=60), []
 
     def watch(database: sqlite3.Connection) -> None:
         database.set_trace_callback(lambda line: transactions.append(line) if line.startswith("COMMIT") else None)
@@ -44,7 +44,7 @@ async def test_a_thousand_facts_at_once_share_a_few_transactions(path: Path) -> 
 
 
 async def test_work_that_fails_is_undone_alone(path: Path) -> None:
-    writer = Writer(path, lambda _: None, every=60)
+    writer = SQLiteThread(path, lambda _: None, every=60)
 
     def half(database: sqlite3.Connection) -> None:
         database.execute(insert("half"))
@@ -60,7 +60,7 @@ async def test_work_that_fails_is_undone_alone(path: Path) -> None:
 
 
 async def test_who_stops_waiting_does_not_stop_the_others(path: Path) -> None:
-    writer = Writer(path, lambda _: None, every=60)
+    writer = SQLiteThread(path, lambda _: None, every=60)
     tasks = [asyncio.ensure_future(writer.run(lambda db, n=n: db.execute(insert(str(n))))) for n in range(3)]  # type: ignore[misc]
     await asyncio.sleep(0)
     tasks[1].cancel()
@@ -70,13 +70,13 @@ async def test_who_stops_waiting_does_not_stop_the_others(path: Path) -> None:
 
 
 async def test_a_closed_writer_has_written_everything_and_can_be_closed_again(path: Path) -> None:
-    writer = Writer(path, lambda _: None, every=60)
+    writer = SQLiteThread(path, lambda _: None, every=60)
     task = asyncio.ensure_future(writer.run(lambda db: db.execute(insert("a")).rowcount))
     await asyncio.sleep(0)
     await writer.close()
     await writer.close()
     assert await task == 1
-    again = Writer(path, lambda _: None, every=60)
+    again = SQLiteThread(path, lambda _: None, every=60)
     assert await count(again) == 1
     await again.close()
 
@@ -184,7 +184,7 @@ async def test_a_journal_with_a_torn_page(path: Path) -> None:
 
 
 async def test_a_full_disk_undoes_the_fact_and_the_next_one_works_once_there_is_room(path: Path) -> None:
-    writer = Writer(path, lambda _: None, every=60)
+    writer = SQLiteThread(path, lambda _: None, every=60)
     size = await writer.run(lambda db: db.execute("PRAGMA page_count").fetchone()[0])
     await writer.run(lambda db: db.execute(f"PRAGMA max_page_count = {size}").fetchone())
     with pytest.raises(JournalError, match="no space left for the journal"):
@@ -241,7 +241,7 @@ async def test_what_was_acknowledged_before_a_kill_is_there_after_it(path: Path,
 
 async def test_the_beat_is_done_however_busy_or_idle_the_writer_is_and_not_after_the_end(path: Path) -> None:
     beats: queue.Queue[None] = queue.Queue()
-    writer = Writer(path, lambda _: beats.put(None), every=0.05)
+    writer = SQLiteThread(path, lambda _: beats.put(None), every=0.05)
     await writer.run(lambda _: None)
     await asyncio.sleep(0.2)
     assert beats.empty()  # nothing needs it yet
@@ -275,7 +275,7 @@ async def test_a_beat_that_fails_is_tried_again_and_costs_no_work(path: Path) ->
         beats += 1
         raise KeyError("beat")
 
-    writer = Writer(path, beat, every=0.02)
+    writer = SQLiteThread(path, beat, every=0.02)
     writer.beats = True
     async with asyncio.timeout(10):
         while beats < 5:
@@ -285,7 +285,7 @@ async def test_a_beat_that_fails_is_tried_again_and_costs_no_work(path: Path) ->
 
 async def test_an_idle_writer_beats_no_more_often_than_it_is_to(path: Path) -> None:
     beats: queue.Queue[float] = queue.Queue()
-    writer = Writer(path, lambda _: beats.put(time.monotonic()), every=0.1)
+    writer = SQLiteThread(path, lambda _: beats.put(time.monotonic()), every=0.1)
     writer.beats = True
     times = [time.monotonic()]
     await writer.run(lambda _: None)
@@ -295,7 +295,7 @@ async def test_an_idle_writer_beats_no_more_often_than_it_is_to(path: Path) -> N
 
 
 async def test_a_fact_that_is_too_large_for_sqlite_fails_alone(path: Path) -> None:
-    writer = Writer(path, lambda _: None, every=60)
+    writer = SQLiteThread(path, lambda _: None, every=60)
     await writer.run(lambda db: db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000))
     outcomes = await asyncio.gather(
         writer.run(lambda db: db.execute(insert("a")).rowcount),
