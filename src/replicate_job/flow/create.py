@@ -27,6 +27,9 @@ from replicate_job.flow.reconcile import be_uncertain, cancel_surplus, reconcile
 from replicate_job.journal.entry import Claim, CreateRequest
 from replicate_job.wire.prediction import Prediction
 
+UNSENT = 15.0
+"""Seconds from the intent to the first byte at most: a look-up counts from the intent when the request has ended."""
+
 
 class Created(msgspec.Struct, frozen=True):
     """``prediction`` is the answer to the create request; None where the id was found in the account's list.
@@ -98,6 +101,9 @@ def _check_lease(context: Context, claim: Claim) -> None:
     """
     if not claim.lease.may_send:
         raise NotSentError(f"the claim of the job {claim.key!r} was about to end, so nothing was sent")
+    intended = claim.entry.last_sent
+    if intended and (intended.age(context.clock) or 0.0) > UNSENT:
+        raise NotSentError(f"the intent of the job {claim.key!r} is {UNSENT:g} s old, so nothing was sent")
     context.account.begin()
 
 

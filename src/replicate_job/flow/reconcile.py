@@ -12,17 +12,15 @@ from replicate_job.errors import JournalError, NotFoundError, ReplicateJobError,
 from replicate_job.flow.context import Context
 from replicate_job.flow.listing import Listing
 from replicate_job.flow.matching import judge
-from replicate_job.flow.span import Span, span_of
+from replicate_job.flow.span import SLACK, Span, span_of
 from replicate_job.journal.entry import Adoption, Claim, CreateRequest, Entry
 from replicate_job.wire.prediction import Prediction, parse_time
 
-LONGEST_REQUEST = 95.0
-"""Seconds after which a create request has ended, whichever process sent it: 60 of a blocking wait, 30 for the
-answer, 5 to connect."""
+LONGEST_REQUEST = 110.0
+"""Seconds from its intent after which a create request has ended, whichever process sent it: 15 until it is sent, 5 to
+connect, 60 of a blocking wait, 30 for the answer."""
 FUTURE = 10.0
 """Seconds by which a listed prediction may be ahead of the API's time: the answer that holds both may be old."""
-DATE_STEP = 2.0
-"""Seconds by which a ``Date`` is behind: it names whole seconds, and has travelled."""
 
 
 async def reconcile(
@@ -46,14 +44,15 @@ class _LookUp:
     def __init__(self, context: Context, claim: Claim, request: CreateRequest, ended: float | None) -> None:
         self._context, self._claim, self._request = context, claim, request
         self._began = context.clock.now()
-        self._ended = self._bound(claim.entry) if ended is None else ended
+        self._ended = min(self._began, self._bound(claim.entry)) if ended is None else ended
         self._contents: dict[str, str | None] = {}
         self._is_settled = self._is_date_wrong = False
+        self._behind = 0.0
 
     def _bound(self, entry: Entry) -> float:
-        """When the last request had ended at the latest, by this clock's ``now``."""
-        age = entry.last_sent.age(self._context.clock) if entry.last_sent else None
-        return self._began - max(0.0, (age or 0.0) - LONGEST_REQUEST)
+        """When its last request has ended at the latest, by this clock's ``now``."""
+        age = (entry.last_sent.age(self._context.clock) if entry.last_sent else None) or 0.0
+        return self._context.clock.now() + LONGEST_REQUEST - age
 
     async def run(self, within: float | None) -> str | None:
         context, clock, attempt = self._context, self._context.clock, 0
@@ -119,11 +118,12 @@ class _LookUp:
         """Adopt this job's prediction. With ``beside``, those outside the span count as possible, never as certain."""
         same: list[Prediction] = []
         almost: list[Prediction] = []
-        # The list hides secrets: requests that differ in one alone look the same. In a span that is not trusted, which
-        # is a day wide, such a match is not certain.
-        is_exact = span.is_trusted or not self._request.secrets
         for prediction in listing.predictions:
-            is_inside = span.covers(parse_time(prediction.created_at))
+            created = parse_time(prediction.created_at)
+            is_inside = span.covers(created)
+            # The list hides secrets: requests that differ in one alone look the same. Such a match is certain at the
+            # time that the API's own clock tells, and nowhere else.
+            is_exact = not self._request.secrets or span.is_exact(created)
             if not is_inside and not beside:
                 continue
             match await judge(prediction, self._request, self._read_content):
@@ -131,7 +131,10 @@ class _LookUp:
                     (same if is_inside and is_exact else almost).append(prediction)
                 case "almost" if is_inside and span.is_trusted:
                     almost.append(prediction)
-        adoption = await self._context.journal.adopt(self._claim, _oldest_first(same), _oldest_first(almost))
+        is_own_list = await is_same_account(self._context, self._claim.entry) is True
+        adoption = await self._context.journal.adopt(
+            self._claim, _oldest_first(same), _oldest_first(almost), is_own_list=is_own_list
+        )
         for surplus in adoption.surplus:
             await self._cancel(surplus, str(adoption.prediction_id))
         return adoption
@@ -152,32 +155,35 @@ class _LookUp:
         api_time = context.client.api_time
         if api_time is None or listing.newest is None:
             return False
-        # A prediction from the future tells that the Date is wrong: then no time can be compared with it.
-        self._is_date_wrong |= listing.newest.timestamp() > api_time + FUTURE
+        # A prediction from the future shows by how much the Date is behind. By much: no time can be compared with it.
+        self._behind = max(self._behind, listing.newest.timestamp() - api_time)
+        self._is_date_wrong |= self._behind > FUTURE
         if self._is_date_wrong:
             return False
-        now = context.clock.now()
-        overtaken = api_time - (now - since) + context.retry_policy.overtaken + DATE_STEP
-        return overtaken <= listing.newest.timestamp()
+        ended = api_time + self._behind - (context.clock.now() - since)
+        return ended + context.retry_policy.overtaken + SLACK <= listing.newest.timestamp()
 
     async def _are_others(self, unclear: Sequence[str], listing: Listing) -> bool:
         """Whether all of these are other jobs' by now, or may be made by their create requests that are under way."""
         candidates = [prediction for prediction in listing.predictions if prediction.id in unclear]
-        requests = await self._under_way() if candidates else []
+        entries = await self._under_way() if candidates else []
         for prediction in candidates:
-            for request in requests:
-                if await judge(prediction, request, self._read_content) == "same":
+            for entry in entries:
+                assert entry.request  # noqa: S101 - of all under way it is known
+                if await judge(prediction, entry.request, self._read_content) == "same":
+                    # The two may take each other's: this job's own shows no later than the other's.
+                    self._ended = max(self._ended, self._bound(entry))
                     break
             else:
                 if not await self._context.journal.find(prediction.id, self._context.api):
                     return False
         return bool(candidates)
 
-    async def _under_way(self) -> list[CreateRequest]:
-        """Requests of other jobs, sent so lately that their answer or the list can still tell what they made."""
+    async def _under_way(self) -> list[Entry]:
+        """Other jobs that sent so lately that the answer or the list can still tell what they made."""
         context, longest = self._context, LONGEST_REQUEST + self._context.retry_policy.settle
         return [
-            entry.request
+            entry
             for entry in await context.journal.under_way(context.api)
             if entry.key != self._claim.key and entry.request and entry.last_sent
             if (age := entry.last_sent.age(context.clock)) is not None and age < longest

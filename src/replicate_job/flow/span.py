@@ -25,11 +25,13 @@ Window = tuple[datetime, datetime]
 class Span(msgspec.Struct, frozen=True):
     """``windows`` are where the prediction is looked for; ``is_trusted``: they come from the API's own clock.
 
-    A window that is not trusted is so wide that only a prediction which is found proves anything.
+    A window that is not trusted is so wide that only a prediction which is found proves anything. ``exact`` are the
+    windows by the API's own clock, without this machine's.
     """
 
     windows: tuple[Window, ...]
     is_trusted: bool
+    exact: tuple[Window, ...] = ()
 
     @property
     def after(self) -> datetime:
@@ -46,7 +48,11 @@ class Span(msgspec.Struct, frozen=True):
 
     def covers(self, created: datetime | None) -> bool:
         """A time that cannot be read may be any."""
-        return created is None or any(after <= created <= before for after, before in self.windows)
+        return created is None or _is_in(self.windows, created)
+
+    def is_exact(self, created: datetime | None) -> bool:
+        """Whether it was made when the API's own clock says that the request was sent."""
+        return self.is_trusted and (created is None or _is_in(self.exact, created))
 
 
 def span_of(first: Moment, last: Moment, clock: Clock, api_time: float | None) -> Span:
@@ -63,7 +69,12 @@ def span_of(first: Moment, last: Moment, clock: Clock, api_time: float | None) -
     if not times:
         return Span((_window(first.wall - UNKNOWN, last.wall + UNKNOWN),), is_trusted=False)
     lasted = _between(first, last)
-    return Span(tuple(_window(at - SLACK, at + lasted + LATEST) for at in [*times, first.wall]), is_trusted=True)
+    windows = [_window(at - SLACK, at + lasted + LATEST) for at in [*times, first.wall]]
+    return Span(tuple(windows), is_trusted=True, exact=tuple(windows[:-1]))
+
+
+def _is_in(windows: tuple[Window, ...], created: datetime) -> bool:
+    return any(after <= created <= before for after, before in windows)
 
 
 def _between(first: Moment, last: Moment) -> float:

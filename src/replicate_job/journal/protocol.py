@@ -77,12 +77,15 @@ class Journal(Protocol):
         empty when another job of this journal has that id.
         """
 
-    async def adopt(self, claim: Claim, same: Sequence[str], almost: Sequence[str] = ()) -> Adoption:
+    async def adopt(
+        self, claim: Claim, same: Sequence[str], almost: Sequence[str] = (), *, is_own_list: bool = True
+    ) -> Adoption:
         """Take one of these predictions for this job. ``same``, oldest first, match its request.
 
-        Predictions of other jobs are skipped. The rest is unclear in three cases: there are more than jobs with the
-        same request and no prediction; one of these jobs differs in what the list cannot show; or only ``almost`` ones
-        remain, which may be this job's or another's.
+        Predictions of other jobs are skipped. The rest is unclear in four cases: there are more than jobs with the
+        same request and no prediction; one of these jobs differs in what the list cannot show; there is such a job, and
+        it is not known whether the list is of the account that sent this one's request (``is_own_list``); or only
+        ``almost`` ones remain, which may be this job's or another's.
         """
 
     async def ended(self, claim: Claim, prediction: Prediction) -> None:

@@ -290,7 +290,9 @@ class SQLiteJournal:
 
         return await self._thread.run(work, synced=True)
 
-    async def adopt(self, claim: Claim, same: Sequence[str], almost: Sequence[str] = ()) -> Adoption:
+    async def adopt(
+        self, claim: Claim, same: Sequence[str], almost: Sequence[str] = (), *, is_own_list: bool = True
+    ) -> Adoption:
         def work(db: sqlite3.Connection) -> Adoption:
             entry = _held(db, claim)
             if entry.request is None:
@@ -302,7 +304,7 @@ class SQLiteJournal:
             if not free:
                 return Adoption(unclear=_not_owned(db, entry.api, almost), rivals_sent=_rivals_sent(db, entry, shown))
             possible = sum(rivals.values()) + 1 if rivals else entry.sends
-            if len(free) > possible or rivals.keys() - {whole}:
+            if len(free) > possible or rivals.keys() - {whole} or (rivals and not is_own_list):
                 return Adoption(unclear=free)
             db.execute("UPDATE jobs SET state='created', prediction_id=?, problem='' WHERE key=?", (free[0], claim.key))
             return Adoption(free[0], () if rivals else free[1:])

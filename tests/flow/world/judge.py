@@ -168,6 +168,7 @@ def _excuses(world: World, index: int) -> Iterator[str]:
         "another account's token": any(life.stranger for life in plan.lives),
         "a clock that may be wrong alone knows when it was sent": any(life.reboots for life in plan.lives),
         "inputs may be removed": world.now > SAFE,
+        "a process overslept": any(made.overslept for made in _made(world)),
     }
     yield from (excuse for excuse, holds in facts.items() if holds)
     others = [foreign.input for foreign in plan.foreign]
@@ -187,7 +188,7 @@ def _replays(world: World) -> Iterator[str]:
     """A key that comes again gives the same prediction, and costs nothing."""
     if any(life.stranger for life in world.plan.lives):
         return  # what the other account made cannot be read with this one's token
-    if world.creates_of_replay and all(row.state == "collected" for row in world.last_rows.values()):
+    if world.creates_of_replay and all(row.state == "collected" for row in world.rows.values()):
         yield f"a replay sent {world.creates_of_replay} creates"
     for key in world.plan.jobs:
         ids = [end.result.prediction_id for end in world.ends if end.key == key and end.result]

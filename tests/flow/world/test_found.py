@@ -76,6 +76,33 @@ FOUND = {
         Network((Answer("reset"), Answer("timeout"))),
         lives=(Life((Interruption(7, "stop", 40.0),)), Life()),
     ),
+    "stopped while the intent was written": Plan(
+        1024080,
+        SLUG,
+        ONE,
+        Nature(duration=1.0, lags=(9.0, 0.0, 59.0, 2.0, 0.0, 2.0)),
+        BROKEN,
+        foreign=(Foreign(-172.6, {"n": 3}), Foreign(-9.3, {"n": 3})),
+        lives=(Life((Interruption(18, "ctrl-c"), Interruption(4, "stop", 100.0))),),
+    ),
+    "another's secret, by a clock that is slow": Plan(
+        1055964,
+        SLUG,
+        (SECRET,),
+        network=Network((Answer(302, acts=False),)),
+        foreign=(Foreign(-32, OTHER_SECRET),),
+        jumps=(Jump(-1000, -90.0),),
+    ),
+    "a rival's prediction in another account's list": Plan(
+        1052836,
+        SLUG,
+        TWO,
+        Nature(lags=(0.0,)),
+        lives=(
+            Life((Interruption(13, "stop", 100.0), Interruption(4, "stop", 3.0))),
+            Life(stranger=True),
+        ),
+    ),
 }
 
 
