@@ -72,7 +72,7 @@ def test_a_mistyped_name_in_one_row_is_that_rows_error_also_with_allow_unknown(
     assert f"it gives no input of {FLUX}" in errors[2]
 
 
-@pytest.mark.parametrize("words", [["--ignore-columns", "prompt"], ["prompt=a lake"]])
+@pytest.mark.parametrize("words", [["--ignore-columns", "prompt"], ["prompt=a lake", "--ignore-columns", "prompt"]])
 def test_rows_with_no_input_of_their_own_run_only_on_what_somebody_gave(
     api: ScriptedAPI, command: Command, words: list[str]
 ) -> None:
@@ -155,10 +155,14 @@ def test_what_is_said_of_columns_that_are_not_there_is_refused_at_once(
 def test_constants_are_the_same_for_all_rows_and_another_batch(api: ScriptedAPI, command: Command) -> None:
     write(command, "rows.csv", "prompt,seed\nx,1\ny,2\n")
 
-    assert batch(command, "rows.csv", "seed=7", "num_outputs=2").code == 0
-    assert batch(command, "rows.csv", "seed=7", "num_outputs=2").code == 0
+    refused = batch(command, "rows.csv", "seed=7", "num_outputs=2")
+    assert (refused.code, api.count("create")) == (2, 0)
+    assert "seed is a column, and seed=... is given for all rows" in refused.error
+    words = ["--ignore-columns", "seed", "num_outputs=2"]
+    assert batch(command, "rows.csv", "seed=7", *words).code == 0
+    assert batch(command, "rows.csv", "seed=7", *words).code == 0
     assert sent(api) == [{"prompt": name, "seed": 7, "num_outputs": 2} for name in "xy"]
-    other = batch(command, "rows.csv", "seed=8", "num_outputs=2")
+    other = batch(command, "rows.csv", "seed=8", *words)
     assert other.code == 2
     assert "holds the results of another batch" in other.error
     assert len(api.predictions) == 2

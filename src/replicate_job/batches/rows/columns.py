@@ -24,8 +24,8 @@ class ColumnOptions(msgspec.Struct, frozen=True):
     """What a person says of the columns.
 
     ``rename`` maps a column to its input. ``ignore`` names the columns to leave out; ``*`` leaves out every column that
-    is not an input. ``id`` is the column that names a row. ``constants`` are inputs that have one value for all rows:
-    a column of that name is left out.
+    is not an input. ``id`` is the column that names a row. ``constants`` are inputs that have one value for all rows,
+    and no column.
     """
 
     rename: Mapping[str, str] = {}
@@ -110,8 +110,13 @@ class ColumnMap:
 
     def _assign(self, name: str) -> str | None:
         input_name = self._find(name)
-        if input_name is None or input_name in self._options.constants:
+        if input_name is None:
             return None
+        if input_name in self._options.constants:  # one of the two would be paid for unseen
+            raise ColumnsError(
+                f"{_quote(name)} is a column, and {input_name}=... is given for all rows: leave one of them out"
+                f" (--ignore-columns {shlex.quote(name)})"
+            )
         if self._column_of.setdefault(input_name, name) == name:
             return input_name
         # The column keeps its own name, as an unknown input: nothing is overwritten silently.
