@@ -35,7 +35,20 @@ ORDINARY = [
     "a lake by the sea", "ships on a stormy sea", "a castle on a hill", "", "photo", "red", "vivid", "夕日の海",
 ]  # fmt: skip
 """Prompts that ask for something that the painter can't paint."""
-INHERENT = {"mountains", "sea", "hills", "forest", "city", "lake", "water", "waves", "valley", "windows", "grass"}
+INHERENT = {
+    "trees",
+    "mountains",
+    "sea",
+    "hills",
+    "forest",
+    "city",
+    "lake",
+    "water",
+    "waves",
+    "valley",
+    "windows",
+    "grass",
+}
 """What is in a place even if it is not asked for, unless something clashes with it."""
 
 
@@ -128,11 +141,33 @@ def test_whatever_a_place_can_show_changes_its_picture(ground: str, name: str) -
         assert np.abs(pixels(shown, seed) - pixels(other, seed)).max() > 0.05
 
 
-def test_the_negative_prompt_takes_things_out() -> None:
-    read = scene.read("snowy mountains, clouds", "snow, clouds, blurry")
+def test_the_negative_prompt_takes_out_what_is_painted_on_request_alone() -> None:
+    read = scene.read("mountains in the rain at night, stars", "rain, stars, blurry")
     assert read.scene
-    assert read.scene.shows == {"mountains"}
-    assert (read.painted, read.missed) == (("mountains",), ())
+    assert read.scene.shows == {"mountains", "night"}
+    assert (read.painted, read.missed) == (("mountains", "night"), ())
+
+
+def test_a_place_that_cannot_be_without_what_is_not_wanted_is_a_card() -> None:
+    read = scene.read("a mountain at noon", "snow, lake, blurry")
+    assert read.scene is None
+    assert read.missed == ("a place without lake", "a place without snow")
+
+
+@pytest.mark.parametrize("prompt", ["a city above the clouds", "a mountain range on the moon", "a city under the sea"])
+def test_a_place_in_unusual_surroundings_is_a_card(prompt: str) -> None:
+    assert scene.read(prompt).scene is None
+
+
+def test_green_hills_are_painted_by_day_alone() -> None:
+    assert {scene.read(f"green hills{'!' * n}").scene.hour for n in range(9)} == {"day"}  # type: ignore[union-attr]
+    assert scene.read("green hills at sunset").scene is None
+
+
+def test_trees_are_painted_before_mountains_and_a_forest_is_a_place_of_its_own() -> None:
+    trees, forest = scene.read("a lake with pines below a mountain"), scene.read("a mountain lake in a pine forest")
+    assert trees.scene
+    assert forest.scene is None
 
 
 @pytest.mark.parametrize("prompt", [LAKE, CITY, "stars over snowy mountains", "foggy hills", "a sea at dusk"])

@@ -20,7 +20,8 @@ WORDS: dict[str, str] = HOURS | {
     "mountains": r"mountain range|mountain|mountainous|peak|alp|alpine|summit",
     "sea": r"sea|ocean|seascape",
     "hills": r"rolling hill|hill|meadow|grassland|prairie|field",
-    "forest": r"forest|wood|woodland|tree|pine|spruce|fir|conifer|taiga",
+    "forest": r"forest|pine forest|wood|woodland|taiga",
+    "trees": r"tree|pine|spruce|fir|conifer",
     "city": r"city|cities|city skyline|skyline|cityscape|downtown|metropolis|skyscraper|building",
     "rain": r"rain|rainy|raining|drizzle|downpour",
     "snow": r"snow|snowy|winter|wintry|snow-capped|snow-covered",
@@ -43,13 +44,20 @@ WORDS: dict[str, str] = HOURS | {
 _ANYWHERE = frozenset(HOURS) | {"rain", "fog", "cloudy", "clear", "grey"}
 _OPEN = _ANYWHERE | {"moon", "stars"}
 GROUNDS: dict[str, frozenset[str]] = {
-    "mountains": _OPEN | {"sun", "mountains", "forest", "lake", "water", "valley", "snow"},
+    "mountains": _OPEN | {"sun", "mountains", "trees", "lake", "water", "valley", "snow"},
     "sea": _OPEN | {"sun", "sea", "water", "waves"},
     "hills": _OPEN | {"sun", "hills", "grass", "snow"},
-    "forest": _OPEN | {"forest", "snow"},
+    "forest": _OPEN | {"forest", "trees", "snow"},
     "city": _ANYWHERE | {"city", "water", "windows"},
 }
 """The places that can be painted, and everything that can be seen there. If several fit, the first is taken."""
+
+_OPTIONAL = frozenset(HOURS) | {"rain", "fog", "clear", "grey", "moon", "stars"}
+"""What is painted only where the prompt asks for it. The rest of a place may be there without a word of it."""
+_ELSEWHERE = re.compile(
+    r"\b(?:(?:above|over|beyond) (?:the )?clouds?|on (?:the )?moon|under(?:neath)? (?:the )?(?:sea|ocean|waves))\b"
+)
+"""Where a place is that the painter has only in its usual surroundings."""
 
 _VEILS = {"rain", "fog"}
 _LIGHT = {"day", "sunrise", "sunset", "dusk"}
@@ -59,7 +67,7 @@ CLASHES: dict[str, set[str]] = {
     "sun": {"night", "dusk", "cloudy"} | _VEILS,
     "cloudy": _VEILS,
     "clear": _VEILS | {"cloudy"},
-    "grass": {"snow"},
+    "grass": {"snow", "rain"} | set(HOURS) - {"day"},
 }
 """Names that are not painted beside certain others: they could not be seen there, or not be told apart."""
 
@@ -127,7 +135,12 @@ def read(prompt: str, negative: str = "") -> Request:
     key = zlib.crc32(given.text.encode())
     if not found.keys() - {"grey"}:
         return Request(prompt, None, (), given.missed(SMALL), key)
-    ground = max(GROUNDS, key=lambda name: (len(GROUNDS[name] & found.keys()), name in found))
+    if elsewhere := _ELSEWHERE.search(given.text):
+        return Request(prompt, None, (), (elsewhere[0],), key)
+    places = found.keys() | ({"forest"} if "trees" in found else set())  # trees alone are a forest
+    ground = max(GROUNDS, key=lambda name: (len(GROUNDS[name] & found.keys()), name in places))
+    if kept := sorted(banned.keys() & GROUNDS[ground] - _OPTIONAL):
+        return Request(prompt, None, (), tuple(f"a place without {banned[name]}" for name in kept), key)
     hour = next((name for name in HOURS if name in found), None) or _hour(found, key)
     seen = {name for name in found if name in GROUNDS[ground] and (name not in HOURS or name == hour)}
     seen -= {name for name in seen if CLASHES.get(name, set()) & (seen | {hour})}
@@ -143,4 +156,6 @@ def _hour(found: dict[str, str], key: int) -> str:
     """Choose the hour that a prompt leaves open."""
     if {"stars", "moon", "windows"} & found.keys():
         return "night"
+    if "grass" in found:  # green is seen by day alone
+        return "day"
     return ("day", "sunrise", "sunset")[key // 5 % 3]

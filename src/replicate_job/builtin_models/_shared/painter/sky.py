@@ -11,7 +11,7 @@ from painter.noise import Array, cover, fbm, lookup, ramp, rng, tile
 if TYPE_CHECKING:
     from painter.view import View
 
-_COVERS = {"sun": 0.15, "clear": 0.05, "cloudy": 0.75, "rain": 0.85, "stars": 0.0, "moon": 0.1}
+_COVERS = {"sun": 0.15, "clear": 0.0, "cloudy": 0.75, "rain": 0.85, "stars": 0.0, "moon": 0.1}
 
 
 def clear(view: View) -> Array:
