@@ -42,6 +42,7 @@ from replicate_job.flow.resolve import resolve
 from replicate_job.inputs.at_path import AtPaths, Reading, Readings
 from replicate_job.inputs.pairs import parse_pairs
 from replicate_job.job import Job, Result
+from replicate_job.quantity import count
 from replicate_job.settings import check_environment
 from replicate_job.wire.duration import parse_seconds
 from replicate_job.wire.target import parse_target
@@ -344,6 +345,8 @@ class _Command:
             lines = lines[1:]  # what a check counts is on stdout
         elif not self._summary.rows and not is_whole:
             lines = []
+        elif stored := self._tally.stored:
+            lines.append(f"{count(stored, 'row')} had been done before: nothing was created for them in this run")
         for line in (*lines, *self._readings.lines(), *self._rows.remarks()):
             tell(line)
         nameless = self._options.inputs == self._options.results == STDOUT  # and so every run is another batch
