@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, closing, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from replicate_job.flow.account import AccountNote
 from replicate_job.flow.context import Context, moment
 from replicate_job.flow.job_run import Ask
 from replicate_job.flow.reconcile import reconcile
+from replicate_job.flow.resolve import find_schema
 from replicate_job.flow.run import run_job
 from replicate_job.job import Job
 from replicate_job.journal.entry import Claim, CreateRequest
@@ -307,6 +309,39 @@ async def test_a_prediction_that_another_account_made_says_which_token_it_needs(
         await journal.note_account(opened.api, "bob")
         with pytest.raises(NotFoundError, match=f"it was created with {expected}"):
             await run_job(msgspec.structs.replace(opened, journal=journal, account=account), Ask(JOB, key="job"))
+
+
+async def test_of_a_token_that_the_journal_does_not_know_nothing_is_claimed(
+    api: ScriptedAPI, connect: Connect, tmp_path: Any
+) -> None:
+    """As of a prediction made elsewhere, or in a journal of an earlier commit."""
+    async with connect(api, appear=0) as context:
+        await intended(context, "other", make_request())
+        prediction = await context.client.get_prediction(api.predictions[0].id)
+        made_elsewhere = msgspec.structs.replace(prediction, status="processing")
+        claim = await context.journal.claim("job", context.api, JOB, None, prediction=made_elsewhere)
+        await context.journal.release(claim)
+        api.faults.next("get", "404")
+        with pytest.raises(NotFoundError) as caught:
+            await run_job(context, Ask(JOB, key="job"))
+        assert "token" not in str(caught.value)
+        claim = await intended(context, "old", make_request(given={"n": 2}), send=False)
+        await context.journal.release(claim)
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as database, database:
+        database.execute("UPDATE jobs SET token = NULL WHERE key = 'old'")
+    async with connect(api) as context:
+        with pytest.raises(UncertainError, match="with a token that the journal does not know"):
+            await look(context, await context.journal.claim("old", context.api, JOB, None))
+
+
+async def test_the_schema_of_a_model_that_has_just_run_is_not_asked_for_again(
+    api: ScriptedAPI, connect: Connect
+) -> None:
+    async with connect(api) as context:
+        await run_job(context, Ask(JOB))
+        asked = api.count("model")
+        await find_schema(context, JOB.model)
+        assert api.count("model") == asked
 
 
 async def test_a_newer_prediction_in_the_list_ends_the_waiting_for_it(api: ScriptedAPI, connect: Connect) -> None:

@@ -23,12 +23,9 @@ from replicate_job.errors import (
     ReplicateJobError,
 )
 from replicate_job.flow.context import Context, moment
-from replicate_job.flow.reconcile import be_uncertain, cancel_surplus, reconcile
+from replicate_job.flow.reconcile import UNSENT, be_uncertain, cancel_surplus, reconcile
 from replicate_job.journal.entry import Claim, CreateRequest
 from replicate_job.wire.prediction import Prediction
-
-UNSENT = 15.0
-"""Seconds from the intent to the first byte at most: a look-up counts from the intent when the request has ended."""
 
 
 class Created(msgspec.Struct, frozen=True):

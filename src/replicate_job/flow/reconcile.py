@@ -16,9 +16,11 @@ from replicate_job.flow.span import SLACK, Span, span_of
 from replicate_job.journal.entry import Adoption, Claim, CreateRequest, Entry
 from replicate_job.wire.prediction import Prediction, parse_time
 
-LONGEST_REQUEST = 110.0
-"""Seconds from its intent after which a create request has ended, whichever process sent it: 15 until it is sent, 5 to
-connect, 60 of a blocking wait, 30 for the answer."""
+UNSENT = 15.0
+"""Seconds from the intent to the first byte of a create request at most. An older intent is not sent."""
+LONGEST_REQUEST = UNSENT + 95
+"""Seconds from its intent after which a create request has ended, whichever process sent it: 5 to connect, 60 of a
+blocking wait, 30 for the answer."""
 FUTURE = 10.0
 """Seconds by which a listed prediction may be ahead of the API's time: the answer that holds both may be old."""
 
@@ -46,7 +48,7 @@ class _LookUp:
         self._began = context.clock.now()
         self._ended = min(self._began, self._bound(claim.entry)) if ended is None else ended
         self._contents: dict[str, str | None] = {}
-        self._is_settled = self._is_date_wrong = False
+        self._is_settled = False
         self._behind = 0.0
 
     def _bound(self, entry: Entry) -> float:
@@ -157,8 +159,7 @@ class _LookUp:
             return False
         # A prediction from the future shows by how much the Date is behind. By much: no time can be compared with it.
         self._behind = max(self._behind, listing.newest.timestamp() - api_time)
-        self._is_date_wrong |= self._behind > FUTURE
-        if self._is_date_wrong:
+        if self._behind > FUTURE:
             return False
         ended = api_time + self._behind - (context.clock.now() - since)
         return ended + context.retry_policy.overtaken + SLACK <= listing.newest.timestamp()
@@ -204,7 +205,8 @@ class _LookUp:
         if is_same is False:
             await self._give_up("it was sent with the token of another account: run it again with that one")
         if is_same is None and must_be_known:
-            await self._give_up("it was sent with another token, and of which account is not known")
+            token = "a token that the journal does not know" if self._claim.entry.token is None else "another token"
+            await self._give_up(f"it was sent with {token}, and of which account is not known")
 
     async def _give_up(self, reason: str, candidates: Sequence[str] = ()) -> NoReturn:
         await be_uncertain(self._context, self._claim, reason, candidates)
@@ -241,6 +243,8 @@ async def is_same_account(context: Context, entry: Entry) -> bool | None:
 
 async def explain_missing(context: Context, entry: Entry, error: NotFoundError) -> None:
     """Say it in the error where the prediction may be another account's, which the API answers with 404 too."""
+    if entry.token is None:  # it was made elsewhere, or in an earlier commit's journal: nothing is known
+        return
     with suppress(JournalError):
         is_same = await is_same_account(context, entry)
         if not is_same:

@@ -37,7 +37,7 @@ async def resolve(context: Context, target: Target) -> Resolved:
 async def find_schema(context: Context, model: str) -> dict[str, Any] | None:
     """The model's schema, for what is shown of a result; None where it cannot be had."""
     try:
-        return (await resolve(context, parse_target(model))).schema
+        return (await context.strategy.resolve(context, parse_target(model))).schema
     except ReplicateJobError:
         return None
 
