@@ -164,6 +164,17 @@ def api() -> Iterator[ScriptedAPI]:
         yield api
 
 
+@pytest.fixture
+def named_api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ScriptedAPI]:
+    """An API that the environment names, with a journal of the test's own."""
+    with ScriptedAPI() as api:
+        for name, value in api.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+        monkeypatch.setenv("REPLICATE_JOB_JOURNAL", str(tmp_path / "journal.db"))
+        yield api
+
+
 class Relay:
     """A port of its own that leads to the API; closed, it refuses connections."""
 

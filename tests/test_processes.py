@@ -46,13 +46,8 @@ VALUES: dict[str, Any] = {
 
 
 @pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ScriptedAPI]:
-    with ScriptedAPI() as api:
-        for name, value in api.environment.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-        monkeypatch.setenv("REPLICATE_JOB_JOURNAL", str(tmp_path / "journal.db"))
-        yield api
+def api(named_api: ScriptedAPI) -> ScriptedAPI:
+    return named_api
 
 
 def kinds(base: type[ReplicateJobError] = ReplicateJobError) -> Iterator[type[ReplicateJobError]]:

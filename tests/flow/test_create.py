@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import msgspec
@@ -22,33 +22,20 @@ from replicate_job.errors import (
     ReplicateJobError,
     UncertainError,
 )
-from replicate_job.flow.alone import Alone
 from replicate_job.flow.context import Context
 from replicate_job.flow.job_run import Ask
-from replicate_job.flow.resolved import Resolved
 from replicate_job.flow.run import run_job
 from replicate_job.job import Job
 from replicate_job.serving.answer import InvalidField, invalid
 from replicate_job.testing import Answer, Fault, Script, ScriptedAPI
-from replicate_job.wire.target import Target
 
 Connect = Callable[..., AbstractAsyncContextManager[Context]]
 JOB = Job("acme/private", {"n": 1}, poll_interval=0.05, max_poll_attempts=400)
-RESOLVED = Resolved(Target("model", "acme", "private"), "/models/acme/private/predictions")
 
 
 @pytest.fixture
-def connect(connect: Connect) -> Connect:
-    """The model is known already: no request asks for it."""
-
-    @asynccontextmanager
-    async def knowing(api: ScriptedAPI, **options: Any) -> AsyncIterator[Context]:
-        async with connect(api, **options) as context:
-            strategy = Alone()
-            strategy.remember(RESOLVED.target, RESOLVED, now=context.clock.now())
-            yield msgspec.structs.replace(context, strategy=strategy)
-
-    return knowing
+def connect(connect_known: Connect) -> Connect:
+    return connect_known
 
 
 async def state_of(context: Context, key: str) -> str:

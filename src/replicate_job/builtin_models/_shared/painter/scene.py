@@ -52,7 +52,7 @@ GROUNDS: dict[str, frozenset[str]] = {
 }
 """The places that can be painted, and everything that can be seen there. If several fit, the first is taken."""
 
-_OPTIONAL = frozenset(HOURS) | {"rain", "fog", "clear", "grey", "moon", "stars"}
+_OPTIONAL = _OPEN - {"cloudy"}
 """What is painted only where the prompt asks for it. The rest of a place may be there without a word of it."""
 _ELSEWHERE = re.compile(
     r"\b(?:(?:above|over|beyond) (?:the )?clouds?|on (?:the )?moon|under(?:neath)? (?:the )?(?:sea|ocean|waves))\b"

@@ -1,0 +1,32 @@
+"""A job whose model is known already."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+
+from replicate_job.flow.alone import Alone
+from replicate_job.flow.context import Context
+from replicate_job.flow.resolved import Resolved
+from replicate_job.testing import ScriptedAPI
+from replicate_job.wire.target import Target
+
+RESOLVED = Resolved(Target("model", "acme", "private"), "/models/acme/private/predictions")
+
+
+@pytest.fixture
+def connect_known(connect: Callable[..., AbstractAsyncContextManager[Context]]) -> Callable[..., Any]:
+    """As ``connect``, but that no request asks for the model ``acme/private``."""
+
+    @asynccontextmanager
+    async def knowing(api: ScriptedAPI, **options: Any) -> AsyncIterator[Context]:
+        async with connect(api, **options) as context:
+            strategy = Alone()
+            strategy.remember(RESOLVED.target, RESOLVED, now=context.clock.now())
+            yield msgspec.structs.replace(context, strategy=strategy)
+
+    return knowing
