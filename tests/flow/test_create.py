@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from replicate_job.errors import (
     APIError,
@@ -24,10 +25,12 @@ from replicate_job.errors import (
 )
 from replicate_job.flow.context import Context
 from replicate_job.flow.job_run import Ask
+from replicate_job.flow.prepare import write_request
 from replicate_job.flow.run import run_job
-from replicate_job.job import Job
+from replicate_job.job import Job, Result
 from replicate_job.serving.answer import InvalidField, invalid
 from replicate_job.testing import Answer, Fault, Script, ScriptedAPI
+from replicate_job.wire.target import parse_target
 
 Connect = Callable[..., AbstractAsyncContextManager[Context]]
 JOB = Job("acme/private", {"n": 1}, poll_interval=0.05, max_poll_attempts=400)
@@ -304,6 +307,32 @@ async def test_an_api_that_gives_every_job_the_same_prediction_is_asked_twice_an
             await run_job(context, Ask(JOB, "two"))
         assert await state_of(context, "two") == "uncertain"
     assert api.count("create") == 3
+
+
+@pytest.mark.parametrize("is_row", [False, True])
+async def test_a_job_that_waits_long_for_a_connection_is_sent_all_the_same(
+    api: ScriptedAPI,
+    connect: Connect,
+    heard: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    is_row: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """64 are sent at a time: the last ones wait longer than an intent may be old. A row's claim records the intent."""
+    monkeypatch.setattr("replicate_job.flow.create.UNSENT", 0.5)
+    api.faults.next("create", *["slow(400ms)"] * 140)
+    async with connect(api) as context:
+        resolved = await context.strategy.resolve(context, parse_target(JOB.model))
+
+        async def run(number: int) -> Result:
+            ask = Ask(replace(JOB, input_data={"n": number}), f"job-{number}", blocking_wait=0)
+            if not is_row:
+                return await run_job(context, ask)
+            await context.client.take_slot()
+            return await run_job(context, ask, write_request(ask.job, resolved, ask.job.input_data))
+
+        results = await asyncio.gather(*map(run, range(140)))
+    assert len({result.prediction_id for result in results}) == api.created == 140
+    assert not [line for line in heard.warnings if "nothing was" in line]
 
 
 async def test_an_empty_key_is_no_key(api: ScriptedAPI, connect: Connect) -> None:

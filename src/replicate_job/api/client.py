@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -109,6 +109,13 @@ class Client:
         if task:
             self._slots[task] = slot
 
+    def place(self, *, blocks: bool) -> AbstractAsyncContextManager[None]:
+        """Wait for a place among the requests under way, to be held while a create request is.
+
+        One that ``blocks`` waits for its model and not for the network: it takes no other request's place.
+        """
+        return nullcontext() if blocks else self._at_once
+
     async def create_prediction(
         self,
         path: str,
@@ -118,7 +125,7 @@ class Client:
         cancel_after: str | None = None,
         guard: Guard | None = None,
     ) -> Prediction:
-        """Send one create request, after a ``take_slot``.
+        """Send one create request, after a ``take_slot`` and in a ``place``.
 
         ``blocking_wait`` (seconds, up to 60) keeps it open until the prediction ends (``Prefer: wait``). ``guard`` is
         called right before the first byte; it raises NotSentError where the request must not be sent any more.
@@ -127,13 +134,9 @@ class Client:
         if cancel_after:
             headers["cancel-after"] = cancel_after
         timeout = ANSWER_TIMEOUT + blocking_wait
-        # A request that blocks waits for its model and not for the network: it takes no other request's place.
-        async with nullcontext() if blocking_wait else self._at_once:
-            task = asyncio.current_task()
-            slot = self._slots.pop(task, None) if task else None
-            response = await self._transport.send(
-                "POST", path, timeout=timeout, body=body, headers=headers, guard=guard
-            )
+        task = asyncio.current_task()
+        slot = self._slots.pop(task, None) if task else None
+        response = await self._transport.send("POST", path, timeout=timeout, body=body, headers=headers, guard=guard)
         _learn(self.creates, slot, response)
         try:
             return self._read(f"POST {path}", response, Prediction)

@@ -63,32 +63,58 @@ async def create(  # noqa: PLR0913 - what to send, and what to do around it
     while True:
         if not claim.intends:
             await context.client.take_slot()
-            claim = await context.journal.intend(claim, request, moment(context))
-        sent_at = context.clock.now()
-        if claim.entry.prediction_id:
-            return Created(claim.entry.prediction_id, sent_at)
-        guard = partial(_check_lease, context, claim)
+        async with context.client.place(blocks=blocking_wait > 0):
+            claim = await _intend(context, claim, request)
+            sent_at = context.clock.now()
+            if claim.entry.prediction_id:
+                return Created(claim.entry.prediction_id, sent_at)
+            answer = await _send(context, claim, request, blocking_wait)
         claim = msgspec.structs.replace(claim, intends=False)
         broken: ReplicateJobError | None = None
         foreign = ""
-        try:
-            prediction = await context.client.create_prediction(
-                request.path, request.body, blocking_wait=blocking_wait, cancel_after=request.cancel_after, guard=guard
-            )
-        except (NotSentError, RateLimitError) as error:
-            await tries.pause(error)
+        if isinstance(answer, NotSentError | RateLimitError):
+            await tries.pause(answer)
             continue
-        except ReplicateJobError as error:
-            if not is_ambiguous(error):
-                await tries.give_up(_not_found(error, request, tried))
-            broken = error
+        if isinstance(answer, ReplicateJobError):
+            if not is_ambiguous(answer):
+                await tries.give_up(_not_found(answer, request, tried))
+            broken = answer
+        elif created := await _record(context, claim, answer, sent_at, collected=is_all(answer)):
+            return created
         else:
-            if created := await _record(context, claim, prediction, sent_at, collected=is_all(prediction)):
-                return created
-            foreign = prediction.id
+            foreign = answer.id
         if found := await _look_for(context, claim, broken):
             return Created(found, sent_at)
         await tries.count(broken, foreign)
+
+
+async def _intend(context: Context, claim: Claim, request: CreateRequest) -> Claim:
+    """Record the intent, unless the claim did that. Nothing is waited for between the intent and the first byte.
+
+    A wait for the place may have made the claim's intent old: then it is recorded anew.
+    """
+    if claim.intends:
+        if not _is_old(context, claim):
+            return claim
+        await context.journal.unsent(claim)
+    return await context.journal.intend(claim, request, moment(context))
+
+
+async def _send(
+    context: Context, claim: Claim, request: CreateRequest, blocking_wait: int
+) -> Prediction | ReplicateJobError:
+    guard = partial(_check_lease, context, claim)
+    try:
+        return await context.client.create_prediction(
+            request.path, request.body, blocking_wait=blocking_wait, cancel_after=request.cancel_after, guard=guard
+        )
+    except ReplicateJobError as error:
+        return error
+
+
+def _is_old(context: Context, claim: Claim) -> bool:
+    intended = claim.entry.last_sent
+    return intended is not None and (intended.age(context.clock) or 0.0) > UNSENT
 
 
 def _check_lease(context: Context, claim: Claim) -> None:
@@ -98,8 +124,7 @@ def _check_lease(context: Context, claim: Claim) -> None:
     """
     if not claim.lease.may_send:
         raise NotSentError(f"the claim of the job {claim.key!r} was about to end, so nothing was sent")
-    intended = claim.entry.last_sent
-    if intended and (intended.age(context.clock) or 0.0) > UNSENT:
+    if _is_old(context, claim):
         raise NotSentError(f"the intent of the job {claim.key!r} is {UNSENT:g} s old, so nothing was sent")
     context.account.begin()
 
