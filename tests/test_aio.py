@@ -7,10 +7,12 @@ import contextvars
 import signal
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from replicate_job.aio import LoopThread, in_thread, iterate, new_loop, unless
+from replicate_job.aio import LoopThread, in_thread, is_interrupted, iterate, new_loop, unless
+from replicate_job.errors import ClosedError
 
 NAME = contextvars.ContextVar("name", default="nobody")
 
@@ -73,13 +75,58 @@ def test_what_a_signal_handler_raises_is_raised_after_the_clean_up(
             await asyncio.Event().wait()
         finally:
             await asyncio.sleep(0)
-            done.append("cleaned up")
+            done.append(is_interrupted())
 
     with LoopThread(factory) as loop:
         with pytest.raises(StopError):
             loop.run(work())
-        assert done == ["cleaned up"]
-        assert not loop.is_interrupted
+        assert done == [False]
+
+
+def test_the_work_knows_that_ctrl_c_has_ended_its_wait(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    done = []
+
+    async def work() -> None:
+        asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGINT)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            done.append(is_interrupted())
+
+    with LoopThread(factory) as loop, pytest.raises(KeyboardInterrupt):
+        loop.run(work())
+    assert done == [True]
+    assert not is_interrupted()
+
+
+def test_work_of_many_threads_runs_together(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    barrier = asyncio.Barrier(8)
+
+    async def meet() -> str:
+        await barrier.wait()
+        return NAME.get()
+
+    with LoopThread(factory) as loop, ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda _: loop.run(meet()), range(8))) == ["nobody"] * 8
+
+
+def test_a_thread_that_waits_while_another_ends_the_loop_gets_a_clear_error(
+    factory: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    waits = threading.Event()
+
+    async def work() -> None:
+        waits.set()
+        await asyncio.Event().wait()
+
+    with LoopThread(factory) as loop, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(lambda: loop.run(work()))
+        waits.wait()
+        loop.close()
+        with pytest.raises(ClosedError, match="is closed"):
+            waiting.result()
+        with pytest.raises(ClosedError, match="is closed"):
+            loop.run(work())
 
 
 def test_a_second_one_leaves_at_once_and_the_end_of_the_loop_cancels_again(

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from replicate_job import Job, batch, run
-from replicate_job.client import BatchOptions
+from replicate_job.calls import OneShotBatchOptions
 from replicate_job.errors import ColumnsError, JobError, ModelNotFoundError, PaymentRequiredError, RowError
 from replicate_job.testing import OutputFile, Script, ScriptedAPI, openapi_schema
 from replicate_job.testing.models import ScriptedModel
@@ -164,7 +164,7 @@ def test_a_slow_consumer_keeps_the_number_of_rows_that_are_read_ahead_small() ->
             yield {"n": taken}
 
     with ScriptedAPI(script=INSTANT) as api:
-        options: BatchOptions = {"rate": "none", "base_url": api.base_url, "token": api.token}
+        options: OneShotBatchOptions = {"rate": "none", "base_url": api.base_url, "token": api.token}
         results = iter(batch("acme/private", endless(), **options))
         next(results)
         created = -1

@@ -1,8 +1,9 @@
 """Run AI models on Replicate as jobs that finish: created once, waited for to their true end, outputs kept.
 
-``run(model, input)`` blocks, ``arun`` is its coroutine, ``stream`` and ``astream`` yield text as it comes, ``batch``
-yields the results of many inputs, in a ``for`` or an ``async for``. A ``Job``
-comes from ``load_job("run.xs")`` or is made by hand; a ``Result`` comes back. Errors are in ``replicate_job.errors``.
+An application holds an ``AsyncClient``, or a ``Client``, which blocks. ``run(model, input)`` blocks, ``arun`` is its
+coroutine, ``stream`` and ``astream`` yield text as it comes, ``batch`` yields the results of many inputs, in a ``for``
+or an ``async for``: each opens a client for one call. A ``Job`` comes from ``load_job("run.xs")`` or is made by hand; a
+``Result`` comes back. Errors are in ``replicate_job.errors``.
 """
 
 from __future__ import annotations
@@ -12,25 +13,24 @@ from typing import TYPE_CHECKING
 from replicate_job.version import __version__
 
 if TYPE_CHECKING:
+    from replicate_job.client import AsyncClient, AsyncJobHandle, Client, JobHandle
     from replicate_job.errors import ReplicateJobError
     from replicate_job.job import Job, Result
     from replicate_job.jobfile import load_job
-    from replicate_job.oneshot import (
-        AsyncTextStream,
-        TextStream,
-        arun,
-        astream,
-        batch,
-        replicate_run_prediction,
-        run,
-        stream,
-    )
+    from replicate_job.oneshot import arun, astream, batch, replicate_run_prediction, run, stream
+    from replicate_job.progress import Progress
+    from replicate_job.text_stream import AsyncTextStream, TextStream
     from replicate_job.wire.webhook import verify_webhook
 
 
 __all__ = [
+    "AsyncClient",
+    "AsyncJobHandle",
     "AsyncTextStream",
+    "Client",
     "Job",
+    "JobHandle",
+    "Progress",
     "ReplicateJobError",
     "Result",
     "TextStream",
@@ -51,8 +51,10 @@ _HOMES = {
     "ReplicateJobError": "errors",
     "errors": "errors",
     "load_job": "jobfile",
-    **dict.fromkeys(["AsyncTextStream", "TextStream", "arun", "astream"], "oneshot"),
-    **dict.fromkeys(["batch", "replicate_run_prediction", "run", "stream"], "oneshot"),
+    **dict.fromkeys(["AsyncClient", "AsyncJobHandle", "Client", "JobHandle"], "client"),
+    **dict.fromkeys(["AsyncTextStream", "TextStream"], "text_stream"),
+    "Progress": "progress",
+    **dict.fromkeys(["arun", "astream", "batch", "replicate_run_prediction", "run", "stream"], "oneshot"),
     "verify_webhook": "wire.webhook",
 }
 

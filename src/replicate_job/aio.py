@@ -7,9 +7,10 @@ import sys
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any, Self, TypeVar, TypeVarTuple
 
-from replicate_job.errors import ForkedError, ReplicateJobError
+from replicate_job.errors import ClosedError, ForkedError, ReplicateJobError
 from replicate_job.forks import Owner
 
 _T = TypeVar("_T")
@@ -30,10 +31,20 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
+_waiter: ContextVar[_Waiter | None] = ContextVar("waiter", default=None)
+
+
+def is_interrupted() -> bool:
+    """Whether Ctrl-C has ended the blocking call that waits for this task, rather than another signal handler."""
+    waiter = _waiter.get()
+    return waiter is not None and waiter.is_interrupted
+
+
 class LoopThread:
     """``with LoopThread() as loop: loop.run(work())`` blocks, also where an event loop runs already, as in a notebook.
 
-    The loop runs in a thread of its own, which ends with the block; unfinished tasks are cancelled.
+    The loop runs in a thread of its own, which ends with the block; unfinished tasks are cancelled. Any number of
+    threads may call ``run`` together.
     """
 
     def __init__(
@@ -41,55 +52,85 @@ class LoopThread:
         new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
         name: str = "replicate-job",
     ) -> None:
-        self.is_interrupted = False
-        """Whether Ctrl-C ended the work, rather than another exception of a signal handler."""
         check_threads()
         self._owner = Owner()
         self._loop = new_loop()
         self._ended = _Ended()
+        self._waiters: set[_Waiter] = set()
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if not self._owner.is_here:  # the thread belongs to another process
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the thread, and cancel what runs in it. A fork of the process has no such thread to end."""
+        if not self._owner.is_here:
             return
-        self._note(kind)
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        with suppress(RuntimeError):  # another thread was quicker
+            self._loop.call_soon_threadsafe(self._loop.stop)
         self._ended.wait()
         self._thread.join()
 
     def run(self, work: Awaitable[_T]) -> _T:
         """Block until the work is done. An exception of a signal handler cancels it, and is raised after its clean-up.
 
-        A second such exception is raised at once. Raises ForkedError in a fork of the process that made the loop.
+        A second such exception is raised at once. Raises ForkedError in a fork of the process that made the loop, and
+        ClosedError where the loop has ended.
         """
         if not self._owner.is_here:
             _stranded.append((self, work))
             raise ForkedError
-        ended, tasks = _Ended(), list[asyncio.Task[_T]]()
+        waiter, tasks = _Waiter(), list[asyncio.Task[_T]]()
+        self._waiters.add(waiter)
 
         async def main() -> _T:
+            _waiter.set(waiter)
             return await work
 
         def begin() -> None:
             tasks.append(self._loop.create_task(main()))
-            tasks[0].add_done_callback(lambda _: ended.set())
+            tasks[0].add_done_callback(lambda _: waiter.ended.set())
 
         try:
-            self._loop.call_soon_threadsafe(begin)
-            ended.wait()
+            self._call(begin)
+            waiter.ended.wait()
         except BaseException as error:
-            self._note(type(error))
-            self._loop.call_soon_threadsafe(lambda: tasks and tasks[0].cancel())
-            ended.wait()
+            waiter.is_interrupted = isinstance(error, KeyboardInterrupt)
+            self._call(lambda: tasks and tasks[0].cancel())
+            waiter.ended.wait()
             raise
+        finally:
+            self._waiters.discard(waiter)
+        if not tasks or (tasks[0].cancelled() and self._ended.is_set):
+            if isinstance(work, Coroutine):
+                work.close()  # it never ran
+            raise ClosedError
         return tasks[0].result()
 
-    def _note(self, kind: type[BaseException] | None) -> None:
-        self.is_interrupted = self.is_interrupted or (kind is not None and issubclass(kind, KeyboardInterrupt))
+    def _call(self, function: Callable[[], object]) -> None:
+        """Call it in the loop; where that has ended, nobody waits for it any more."""
+        try:
+            self._loop.call_soon_threadsafe(function)
+        except RuntimeError:
+            self._release()
+
+    def iterate(self, items: AsyncGenerator[_T, None]) -> Generator[_T, None, None]:
+        """Yield the items, and block between them. The generator is closed when the caller stops early."""
+        while True:
+            try:
+                item = self.run(anext(items))
+            except StopAsyncIteration:
+                return
+            try:
+                yield item
+            except GeneratorExit:
+                with suppress(ForkedError):  # a fork has a copy, without its thread
+                    self.run(items.aclose())
+                raise
 
     def _serve(self) -> None:
         try:
@@ -97,45 +138,50 @@ class LoopThread:
                 runner.get_loop().run_forever()
         finally:
             self._ended.set()
+            self._release()
+
+    def _release(self) -> None:
+        """Wake the threads whose work the loop did not begin."""
+        for waiter in list(self._waiters):
+            waiter.ended.set()
+
+
+class _Waiter:
+    """A thread that blocks until a task of a loop has ended."""
+
+    def __init__(self) -> None:
+        self.is_interrupted = False
+        self.ended = _Ended()
 
 
 class _Ended:
-    """An event that one thread sets once and another waits for.
+    """An event that is set for good, and that one thread waits for.
 
     It replaces ``threading.Event`` and ``join``: there an exception of a signal handler can leave a lock taken for
     ever, or report a running thread as ended.
     """
 
     def __init__(self) -> None:
-        self._is_set = False
+        self.is_set = False
         self._lock = threading.Lock()
         self._lock.acquire()
 
     def set(self) -> None:
-        self._is_set = True
-        self._lock.release()
+        self.is_set = True
+        with suppress(RuntimeError):  # it was set before
+            self._lock.release()
 
     def wait(self) -> None:
-        while not self._is_set:
+        while not self.is_set:
             self._lock.acquire(timeout=_HEED)
 
 
 def iterate(
     items: AsyncGenerator[_T, None], new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
 ) -> Generator[_T, None, None]:
-    """Yield the items of an async generator, and block between them. It is closed when the caller stops early."""
+    """``LoopThread.iterate`` in a thread of the iteration's own."""
     with LoopThread(new_loop) as loop:
-        while True:
-            try:
-                item = loop.run(anext(items))
-            except StopAsyncIteration:
-                return
-            try:
-                yield item
-            except GeneratorExit:
-                with suppress(ForkedError):  # a fork has a copy, without its thread
-                    loop.run(items.aclose())
-                raise
+        yield from loop.iterate(items)
 
 
 async def in_thread(work: Callable[[*_Arguments], _T], *arguments: *_Arguments) -> _T:

@@ -1,248 +1,532 @@
-"""What a call from Python asks for: its options are read into a job, or into a batch of rows, and settings."""
+"""The client of an application: one HTTP pool, one journal and one rate limit for as long as it is open."""
 
 from __future__ import annotations
 
-import logging
-import uuid
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing
+import asyncio
+import time
+from collections import Counter
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing, suppress
+from datetime import timedelta
 from functools import partial
-from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Self, TypeVar, Unpack
 
 import msgspec
 
+from replicate_job.aio import LoopThread, is_interrupted, new_loop
 from replicate_job.api.ratelimit import parse_rate
 from replicate_job.batches.progress import Tally
-from replicate_job.batches.row_job import ReadRow
-from replicate_job.batches.rows import ColumnOptions, Header, ReadOptions, Row, RowReader, open_rows
-from replicate_job.batches.rows.iterables import DataFrame, anumber_rows, header_of, number_rows
 from replicate_job.batches.runner import BatchRunner
-from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, Batch, batch_id
-from replicate_job.errors import JobError
+from replicate_job.calls import BatchCall, BatchOptions, RowSource, RunOptions, read_ask, read_folder, with_options
+from replicate_job.errors import ClosedError, ForkedError, JobError, ReplicateJobError
+from replicate_job.flow import named
+from replicate_job.flow.cancel import cancel_interrupted
 from replicate_job.flow.context import Context
-from replicate_job.flow.job_run import Ask, new_key
+from replicate_job.flow.follow import Emit
+from replicate_job.flow.job_run import WATCHED_BLOCKING_WAIT, Ask
 from replicate_job.flow.prepare import check_job
-from replicate_job.flow.resolve import resolve
-from replicate_job.folders import expand
-from replicate_job.inputs.plain import native
+from replicate_job.flow.prune import Pruned, prune
+from replicate_job.flow.resume import resume
+from replicate_job.flow.run import run_job
+from replicate_job.forks import Owner
 from replicate_job.job import Job, Result
+from replicate_job.progress import CallReporter, OnProgress
 from replicate_job.session import open_session
-from replicate_job.settings import Settings, check_environment, read_settings
-from replicate_job.wire.prediction import Prediction
+from replicate_job.settings import read_settings
+from replicate_job.text_stream import AsyncTextStream, TextStream, relay
 from replicate_job.wire.target import parse_target
 
-_log = logging.getLogger("replicate_job")
-
-RowInput = Mapping[str, Any]
-RowSource = Iterable[RowInput] | AsyncIterable[RowInput] | DataFrame | str | PathLike[str]
+_T = TypeVar("_T")
 
 
-class _CommonOptions(TypedDict, total=False):
-    key: str | None
-    save_to: str | Path | None
-    token: str | None
-    base_url: str | None
-    journal: str | Path | None
-    local: bool
-    allow_private_outputs: bool
-    cancel_after: str | None
-    webhook: str | None
-    webhook_events_filter: tuple[Literal["start", "output", "logs", "completed"], ...]
-    allow_unknown: bool
+class AsyncClient:
+    """Runs jobs and batches from coroutines, all over one HTTP pool, one journal and one rate limit.
 
+    ``token``, ``base_url`` and ``journal`` (a file) replace the environment's. ``rate`` is the most create requests, as
+    ``"600/min"``, ``"10/s"``, ``"none"``. With ``local`` everything runs on this machine, on a server that lives as
+    long as the client. ``save_to`` is the folder that gets ``<prediction_id>/`` with output files; without it nothing
+    is saved, except that the files of local runs go to the user's state folder. ``allow_private_outputs`` fetches
+    outputs also from this machine and private networks where the API is elsewhere. ``on_progress`` is called with a
+    ``Progress`` each time that a prediction is observed.
 
-class RunOptions(_CommonOptions, total=False):
-    """What ``run``, ``arun``, ``stream`` and ``astream`` take besides the job.
+    ``async with`` opens the client and closes it. Without it the first call opens it, and ``aclose`` closes it. It
+    belongs to the event loop in which it was opened, and to the process. Every method raises the errors of
+    ``replicate_job.errors``, among them ClosedError after the end of the client or its loop, and ForkedError in a fork.
 
-    ``key``: names the job in the journal; the same key never creates a second prediction.
-    ``save_to``: the folder that gets ``<prediction_id>/`` with the output files. Without it nothing is saved, except
-    that the files of local runs go to the user's state folder.
-    ``token``, ``base_url``, ``journal``: in place of the environment's. ``local``: run on this machine.
-    ``allow_private_outputs``: fetch outputs also from this machine and private networks where the API is elsewhere.
-    The others replace the job's own; see ``Job``.
+    A task that is cancelled leaves its prediction running: the same ``key``, or ``resume``, finishes it.
     """
 
-    wait_for_completion: bool
-    poll_interval: float
-    max_poll_attempts: int
-
-
-class BatchOptions(_CommonOptions, total=False):
-    """What ``batch`` takes besides the job and its rows.
-
-    ``key`` names the batch: the same key continues where an earlier call stopped. Without it a file names itself, and
-    other rows start a new batch. ``id`` is the column that names a row, so that rows may come in another order.
-    ``rename`` maps a column to its input. ``ignore_columns`` are left out; ``"*"`` leaves out all that the model lacks.
-    ``format``, ``delimiter``, ``encoding``, ``header`` (False, or the names) and ``quotes`` are for a file in which
-    they are not recognised; see ``replicate-job batch --help``.
-    ``save_to``: the folder for output files; without it nothing is saved. ``concurrency``: the most predictions that
-    run at once. ``rate``: the most create requests, as ``"600/min"``, ``"10/s"``, ``"none"``. ``limit``: the most rows.
-    ``retry_failed``, ``retry_uncertain`` (may pay twice), ``fail_fast``, ``max_predict_time`` (seconds): see
-    ``replicate-job batch --help``. The others are those of ``RunOptions``.
-    """
-
-    id: str | None
-    rename: Mapping[str, str]
-    ignore_columns: Iterable[str]
-    format: str | None
-    delimiter: str | None
-    encoding: str | None
-    header: bool | Iterable[str]
-    quotes: bool
-    concurrency: int | None
-    rate: str
-    limit: int | None
-    retry_failed: bool
-    retry_uncertain: bool
-    fail_fast: bool
-    max_predict_time: float | None
-
-
-class LogReporter:
-    """Reports to the logger ``replicate_job``."""
-
-    def error(self, line: str) -> None:
-        _log.error("%s", line)
-
-    def warn(self, line: str) -> None:
-        _log.warning("%s", line)
-
-    def tell(self, line: str) -> None:
-        _log.info("%s", line)
-
-    def note(self, line: str) -> None:
-        _log.info("%s", line)
-
-    def observed(self, prediction: Prediction) -> None:
-        _log.debug("%s is %s", prediction.id, prediction.status)
-
-
-class RunCall(msgspec.Struct, frozen=True):
-    """One call of ``run``: what it asks for, and where."""
-
-    ask: Ask
-    settings: Settings
-
-    def open(self) -> AbstractAsyncContextManager[Context]:
-        return open_session(self.settings, LogReporter(), model=self.ask.job.model)
-
-
-def read_call(job: Job | str, input_data: Mapping[str, Any] | None, options: RunOptions) -> RunCall:
-    _check_names(options, RunOptions)
-    job = _read_job(job, options, "run(load_job({!r}))")
-    job = msgspec.structs.replace(job, input_data=native({**job.input_data, **(input_data or {})}))
-    settings = _read_settings(options)
-    check_environment(job.env, settings)
-    key = options.get("key")
-    return RunCall(Ask(job, new_key() if key is None else key, _output_folder(options, settings)), settings)
-
-
-def _check_names(options: _CommonOptions, known: type) -> None:
-    if unknown := options.keys() - known.__annotations__.keys():
-        raise TypeError(f"there is no option {min(unknown)!r}; there are {', '.join(known.__annotations__)}")
-
-
-def _read_job(job: Job | str, options: _CommonOptions, correct_call: str) -> Job:
-    """The job with the options that replace its own. ``correct_call`` is how to pass a job file."""
-    if isinstance(job, str):
-        if job.endswith((".xs", ".toml", ".json")):
-            raise JobError(f"{job} is a job file: {correct_call.format(job)}")
-        job = Job(job)
-    own = {name: value for name, value in options.items() if name in Job.__struct_fields__}
-    return msgspec.structs.replace(job, **own)
-
-
-def _read_settings(options: _CommonOptions) -> Settings:
-    return read_settings(
-        token=options.get("token"),
-        base_url=options.get("base_url"),
-        journal=options.get("journal"),
-        local=options.get("local", False),
-        allow_private_outputs=options.get("allow_private_outputs", False),
-    )
-
-
-def _output_folder(options: _CommonOptions, settings: Settings) -> str | None:
-    folder = options.get("save_to")
-    if folder is None and settings.local:
-        folder = settings.state / "outputs"  # the local server deletes its own copies when it ends
-    return str(expand(folder).absolute()) if folder else None
-
-
-class BatchCall:
-    """One call of ``batch``: what it asks for, and where."""
-
-    def __init__(self, job: Job | str, rows: RowSource, options: BatchOptions) -> None:
-        _check_names(options, BatchOptions)
-        job = _read_job(job, options, "batch(load_job({!r}), ...)")
-        self._job = msgspec.structs.replace(job, input_data=native(job.input_data))
-        self._options, self.tally = options, Tally()
-        self._settings = _read_settings(options)
-        for name in ("concurrency", "limit"):
-            if (number := options.get(name)) is not None and (not isinstance(number, int) or number < 1):
-                raise JobError(f"{name}: {number!r} is not a number of rows: give one from 1, or None")
-        check_job(self._job)
-        check_environment(self._job.env, self._settings)
+    def __init__(  # noqa: PLR0913 - options by name
+        self,
+        *,
+        token: str | None = None,
+        base_url: str | None = None,
+        journal: str | Path | None = None,
+        rate: str = "600/min",
+        local: bool = False,
+        save_to: str | Path | None = None,
+        allow_private_outputs: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> None:
+        self._settings = read_settings(
+            token=token,
+            base_url=base_url,
+            journal=journal,
+            local=local,
+            allow_private_outputs=allow_private_outputs,
+        )
         try:
-            self._rate = parse_rate(options.get("rate", "600/min"))
+            self._rate = parse_rate(rate)
         except ValueError as error:
             raise JobError(f"rate: {error}") from None
-        self._columns = ColumnOptions(
-            dict(options.get("rename", {})), frozenset(options.get("ignore_columns", ())), options.get("id")
-        )
-        self._rows, self._read, self._source = self._open(rows)
+        # The local server deletes its own copies when it ends.
+        self._folder = self._settings.state / "outputs" if local and save_to is None else save_to
+        self._on_progress = on_progress
+        self._owner, self._opening, self._parts = Owner(), asyncio.Lock(), AsyncExitStack()
+        self._context: Context | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_closed = False
+        self._calls, self._idle = Counter[asyncio.Task[Any]](), asyncio.Event()
+        self._streams = set[AsyncGenerator[Any, None]]()
 
-    def _open(self, rows: RowSource) -> tuple[Iterable[Row] | AsyncIterable[Row], ReadRow, Path | None]:
-        """The rows, the function that reads one as an input, and the file that they come from."""
-        reader = partial(RowReader, job=self._job, options=self._columns)
-        if isinstance(rows, str | PathLike):
-            file, source = open_rows(rows, self._read_options()), Path(rows).resolve()
-            # ``within`` gives @path its meaning, which only rows of a file have.
-            read = partial(reader, header=file.header(), typed=file.typed, within=(Path.cwd(), source.parent))
-            return file, read, source
-        if self._read_options() != ReadOptions():
-            raise JobError("format, delimiter, encoding, header and quotes are for the path of a file")
-        if isinstance(rows, AsyncIterable):
-            return anumber_rows(rows), partial(reader, header=Header("rows"), typed=True), None
-        return number_rows(rows), partial(reader, header=header_of(rows), typed=True), None
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
 
-    def _read_options(self) -> ReadOptions:
-        options = self._options
-        header = options.get("header", True)
-        return ReadOptions(
-            options.get("format"),
-            options.get("delimiter"),
-            options.get("encoding"),
-            header if isinstance(header, bool) else tuple(header),
-            quotes=options.get("quotes", True),
-        )
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
-    async def run(self) -> AsyncGenerator[list[Result], None]:
-        async with open_session(self._settings, LogReporter(), model=self._job.model, rate=self._rate) as context:
-            resolved = await resolve(context, parse_target(self._job.model))
-            runner = BatchRunner(context, self._batch(context), resolved, self.tally)
-            async with aclosing(runner.run(self._rows)) as chunks:
+    async def aclose(self) -> None:
+        """Close the client; calls that are under way raise ClosedError. Their predictions are left running.
+
+        A client that is closed already stays so. In a fork of the process nothing is closed.
+        """
+        if not self._owner.is_here:
+            return
+        if self._context and self._loop is not asyncio.get_running_loop():
+            raise ClosedError("this client was opened in another event loop: close it there")
+        is_first, self._is_closed = not self._is_closed, True
+        if not is_first:
+            return
+        for task in self._calls.keys() - {asyncio.current_task()}:
+            task.cancel()
+        while self._calls.keys() - {asyncio.current_task()}:
+            self._idle.clear()
+            await self._idle.wait()
+        for stream in list(self._streams):
+            with suppress(RuntimeError):  # it is being read by this very task
+                await stream.aclose()
+        async with self._opening:
+            await self._parts.aclose()
+
+    @with_options(RunOptions)
+    async def run(
+        self,
+        job: Job | str,
+        input_data: Mapping[str, Any] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> Result:
+        """Run a job, or a model by its name, and return its Result, whatever its status. See ``RunOptions``."""
+        return await self._finish(self._read(job, input_data, options), options.get("on_progress"))
+
+    @with_options(RunOptions)
+    async def submit(
+        self,
+        job: Job | str,
+        input_data: Mapping[str, Any] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> AsyncJobHandle:
+        """Come back once the prediction exists. Its outputs are kept by ``handle.result()``, within an hour of its end.
+
+        ``handle.key`` names the job for ``get``, ``cancel`` and ``wait`` of any other process with the same journal.
+        """
+        ask = self._read(job, input_data, options)
+        begun = msgspec.structs.replace(ask, job=msgspec.structs.replace(ask.job, wait_for_completion=False))
+        async with self._using(ask.job.model, options.get("on_progress")) as context:
+            result = await run_job(context, begun)
+        awaited = msgspec.structs.replace(ask, job=msgspec.structs.replace(ask.job, wait_for_completion=True))
+        return AsyncJobHandle(self, result, partial(self._finish, awaited, options.get("on_progress")))
+
+    @with_options(RunOptions)
+    def stream(
+        self,
+        job: Job | str,
+        input_data: Mapping[str, Any] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> AsyncTextStream:
+        """Yield the output's text while the model writes it; a model that does not stream gives it whole at the end.
+
+        The stream ends with the prediction. It raises what ``run`` raises, and PredictionError unless the prediction
+        succeeded. Numbers, objects and files are in the stream's ``result``; an output without text is logged as a
+        warning.
+        """
+        ask = self._read(job, input_data, options)
+
+        async def read(emit: Emit) -> Result:
+            async with self._using(ask.job.model, options.get("on_progress")) as context:
+                return await run_job(context, msgspec.structs.replace(ask, emit=emit))
+
+        return AsyncTextStream(read)
+
+    @with_options(BatchOptions)
+    def batch(self, job: Job | str, rows: RowSource, **options: Unpack[BatchOptions]) -> AsyncResults:
+        """Run a job, or a model by its name, for every row. A row is an input that is merged over the job's.
+
+        Results come in the order in which rows end, with their ``line`` (from 1). A row that fails has a ``problem`` in
+        its result. An error that all rows would share (no credit, no network) is raised once all running predictions
+        have ended. Rows are read as they are needed, at most a few hundred ahead; an iterable is read in a thread of
+        its own. ``rows`` may also be a DataFrame, or the path of a file that ``replicate-job batch`` takes. None, NaN,
+        NaT and NA do not give their input.
+
+        Leaving the loop early leaves predictions running: the same ``key``, or the same file, adopts them.
+        """
+        call, tally = BatchCall(job, rows, options, settings=self._settings, folder=self._folder), Tally()
+
+        async def run() -> AsyncGenerator[list[Result], None]:
+            async with self._using(call.job.model, options.get("on_progress")) as context:
+                resolved = await context.strategy.resolve(context, parse_target(call.job.model))
+                runner = BatchRunner(context, call.batch(context), resolved, tally)
+            async with aclosing(self._iterate(runner.run(call.rows))) as chunks:
                 async for results in chunks:
                     yield results
 
-    def _batch(self, context: Context) -> Batch:
-        options = self._options
-        source, columns = self._source, self._columns.identity
-        # Rows of an iterable cannot be recognised in a later call, so their batch gets a new name.
-        name = batch_id(context.api, self._job, source, columns) if source else f"batch-{uuid.uuid4().hex[:16]}"
-        return Batch(
-            id=options.get("key") or name,
-            job=self._job,
-            read=self._read,
-            save=_output_folder(options, self._settings),
-            concurrency=options.get("concurrency") or (LOCAL_CONCURRENCY if context.ephemeral else CONCURRENCY),
-            source=str(source or ""),
-            id_column=options.get("id"),
-            limit=options.get("limit"),
-            retry_failed=options.get("retry_failed", False),
-            retry_uncertain=options.get("retry_uncertain", False),
-            fail_fast=options.get("fail_fast", False),
-            max_predict_time=options.get("max_predict_time"),
+        return AsyncResults(run, tally)
+
+    async def get(self, name: str) -> Result:
+        """A job as it is now, by its key or its prediction's id. What the API has deleted comes from the journal.
+
+        Raises UnknownJobError, also for a job without a prediction, and UncertainError where that is not known.
+        """
+        async with self._using() as context:
+            return await named.observe(context, name)
+
+    async def cancel(self, name: str) -> Result | None:
+        """Cancel a job, by its key or its prediction's id; one that has ended stays as it is.
+
+        None where it certainly has no prediction: its key is free. Raises UnknownJobError, UncertainError.
+        """
+        async with self._using() as context:
+            return await named.cancel(context, name)
+
+    async def wait(self, name: str, *, key: str | None = None, save_to: str | Path | None = None) -> Result:
+        """Wait for a job by its key, or for a prediction by its id, also one that was made elsewhere; keep its outputs.
+
+        With ``key`` the prediction becomes the one of that job, which has none yet. ``save_to`` replaces the job's own
+        folder, or for a prediction made elsewhere the client's. Raises UnknownJobError.
+        """
+        async with self._using() as context:
+            entry = await named.take_up(context, name, key=key, save=read_folder(save_to, self._folder))
+            job = msgspec.structs.replace(entry.job, wait_for_completion=True)
+            return await run_job(context, Ask(job, entry.key, read_folder(save_to, entry.save)))
+
+    async def resume(self, *, save_to: str | Path | None = None) -> AsyncGenerator[Result, None]:
+        """Finish every unfinished job of the journal: wait for what runs, keep outputs, create what never was.
+
+        Results come in the order in which jobs end. A job that fails has a ``problem`` in its result. ``save_to``
+        replaces each job's own folder. Batches are not touched: the same call of ``batch`` goes on with them.
+        """
+        async with self._using() as context:
+            asks = [
+                Ask(
+                    msgspec.structs.replace(entry.job, wait_for_completion=True),
+                    entry.key,
+                    entry.save and read_folder(save_to, entry.save),
+                )
+                for entry in await context.journal.unfinished(context.api)
+            ]
+        async with aclosing(self._iterate(resume(context, asks))) as outcomes:
+            async for ask, outcome in outcomes:
+                yield outcome if isinstance(outcome, Result) else _failure(ask, outcome)
+
+    async def schema(self, model: str) -> dict[str, Any]:
+        """The model's OpenAPI document; ``["components"]["schemas"]`` has ``Input`` and ``Output``.
+
+        It is asked for again after five minutes. Raises ModelNotFoundError, and JobError where the API shows none.
+        """
+        async with self._using(model) as context:
+            resolved = await context.strategy.resolve(context, parse_target(model))
+        if resolved.schema is None:
+            raise JobError(f"the API shows no schema for {model}")
+        return resolved.schema
+
+    async def prune(self, *, older_than: timedelta, forget: bool = False, dry_run: bool = False) -> Pruned:
+        """Delete the data of jobs that are over: inputs, outputs as the API told them, logs, and cached schemas.
+
+        Of each job its key, its prediction's id and its status stay, so that the same key pays for nothing again; with
+        ``forget`` nothing stays. ``dry_run`` counts only. Files that were kept are not touched.
+        """
+        async with self._using() as context:
+            before = time.time() - older_than.total_seconds()
+            return await prune(context.journal, context.cache, before, forget=forget, dry_run=dry_run)
+
+    async def _finish(self, ask: Ask, on_progress: OnProgress | None) -> Result:
+        if on_progress or self._on_progress:
+            # A create request that is kept open reports nothing until its end.
+            ask = msgspec.structs.replace(ask, blocking_wait=WATCHED_BLOCKING_WAIT)
+        async with self._using(ask.job.model, on_progress) as context:
+            try:
+                return await run_job(context, ask)
+            except asyncio.CancelledError:
+                if is_interrupted():
+                    await cancel_interrupted(context, ask.key)
+                raise
+
+    def _read(self, job: Job | str, input_data: Mapping[str, Any] | None, options: RunOptions) -> Ask:
+        ask = read_ask(job, input_data, options, settings=self._settings, folder=self._folder)
+        check_job(ask.job)
+        return ask
+
+    async def _open(self, model: str = "") -> Context:
+        """The parts, opened by the first call. ``model`` is started early by a local server."""
+        self._owner.check()
+        if self._is_closed:
+            raise ClosedError
+        loop = asyncio.get_running_loop()
+        if self._context is None:
+            async with self._opening:
+                if self._is_closed:
+                    raise ClosedError
+                if self._context is None:
+                    session = open_session(self._settings, CallReporter(), model=model, rate=self._rate)
+                    self._context, self._loop = await self._parts.enter_async_context(session), loop
+        if self._loop is not loop:
+            raise ClosedError(
+                "this client was opened in another event loop: open one in each loop, or use Client, which has its own"
+            )
+        return self._context
+
+    @asynccontextmanager
+    async def _using(self, model: str = "", on_progress: OnProgress | None = None) -> AsyncIterator[Context]:
+        """The parts for one call, which the end of the client ends too."""
+        context, task = await self._open(model), asyncio.current_task()
+        if on_progress := on_progress or self._on_progress:
+            context = msgspec.structs.replace(context, reporter=CallReporter(on_progress))
+        assert task  # noqa: S101 - a coroutine of asyncio
+        self._calls[task] += 1
+        try:
+            yield context
+        except asyncio.CancelledError:
+            if self._is_closed and task.uncancel() == 0:
+                raise ClosedError from None
+            raise
+        finally:
+            self._calls[task] -= 1
+            if not self._calls[task]:
+                del self._calls[task]
+                self._idle.set()
+
+    async def _iterate(self, items: AsyncGenerator[_T, None]) -> AsyncGenerator[_T, None]:
+        """Items that come over many turns of the caller. The end of the client ends them too."""
+        self._streams.add(items)
+        try:
+            async with aclosing(items):
+                while True:
+                    async with self._using():
+                        try:
+                            item = await anext(items)
+                        except StopAsyncIteration:
+                            return
+                    yield item
+        finally:
+            self._streams.discard(items)
+
+
+class AsyncJobHandle:
+    """A job that was submitted, with its prediction. ``key`` names it in the journal."""
+
+    def __init__(self, client: AsyncClient, submitted: Result, finish: Callable[[], Awaitable[Result]]) -> None:
+        self._client, self._finish = client, finish
+        self.key, self.prediction_id = submitted.key, submitted.prediction_id
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.key}: prediction {self.prediction_id}>"
+
+    async def status(self) -> str:
+        """The prediction's status as of now: starting, processing, succeeded, failed, canceled or aborted."""
+        return (await self._client.get(self.prediction_id)).status
+
+    async def result(self) -> Result:
+        """Wait for the end, keep the outputs, and return the Result; a second time it costs no request."""
+        return await self._finish()
+
+    async def cancel(self) -> Result:
+        """Cancel the prediction; one that has ended stays as it is."""
+        result = await self._client.cancel(self.prediction_id)
+        assert result  # noqa: S101 - it has a prediction
+        return result
+
+
+class AsyncResults(AsyncIterable[Result]):
+    """The results of a batch, for one ``async for``. ``tally`` counts its progress."""
+
+    def __init__(self, run: Callable[[], AsyncGenerator[list[Result], None]], tally: Tally) -> None:
+        self._run, self.tally = run, tally
+
+    async def __aiter__(self) -> AsyncGenerator[Result, None]:
+        async with aclosing(self._run()) as chunks:
+            async for results in chunks:
+                for result in results:
+                    yield result
+
+    def chunks(self) -> AsyncGenerator[list[Result], None]:
+        """The results that are ready together, some at a time: quicker where there are many."""
+        return self._run()
+
+
+class Client:
+    """``AsyncClient`` for callers that block, with the same names. Any number of threads may use it together.
+
+    Its event loop runs in a thread of its own until it is closed. Ctrl-C in ``run`` and ``JobHandle.result`` cancels
+    the prediction at the API and raises KeyboardInterrupt; any other exception of a signal handler, such as SystemExit
+    at SIGTERM, leaves the prediction running.
+    """
+
+    def __init__(  # noqa: PLR0913 - options by name
+        self,
+        *,
+        token: str | None = None,
+        base_url: str | None = None,
+        journal: str | Path | None = None,
+        rate: str = "600/min",
+        local: bool = False,
+        save_to: str | Path | None = None,
+        allow_private_outputs: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> None:
+        self._client = AsyncClient(
+            token=token,
+            base_url=base_url,
+            journal=journal,
+            rate=rate,
+            local=local,
+            save_to=save_to,
+            allow_private_outputs=allow_private_outputs,
+            on_progress=on_progress,
         )
+        self._loop = LoopThread(new_loop)
+
+    def __enter__(self) -> Self:
+        self._loop.run(self._client.__aenter__())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the client, as ``AsyncClient.aclose`` does, and end its thread."""
+        with suppress(ClosedError, ForkedError):
+            self._loop.run(self._client.aclose())
+        self._loop.close()
+
+    @with_options(RunOptions)
+    def run(
+        self,
+        job: Job | str,
+        input_data: Mapping[str, Any] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> Result:
+        """See ``AsyncClient.run``."""
+        return self._loop.run(self._client.run(job, input_data, **options))
+
+    @with_options(RunOptions)
+    def submit(
+        self,
+        job: Job | str,
+        input_data: Mapping[str, Any] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> JobHandle:
+        """See ``AsyncClient.submit``."""
+        return JobHandle(self._loop.run(self._client.submit(job, input_data, **options)), self._loop)
+
+    @with_options(RunOptions)
+    def stream(
+        self,
+        job: Job | str,
+        input_data: Mapping[str, Any] | None = None,
+        **options: Unpack[RunOptions],
+    ) -> TextStream:
+        """See ``AsyncClient.stream``. Closing it early leaves the prediction running."""
+        return TextStream(partial(relay, self._client.stream(job, input_data, **options)), self._loop.iterate)
+
+    @with_options(BatchOptions)
+    def batch(self, job: Job | str, rows: RowSource, **options: Unpack[BatchOptions]) -> Results:
+        """See ``AsyncClient.batch``."""
+        return Results(self._client.batch(job, rows, **options), self._loop)
+
+    def get(self, name: str) -> Result:
+        """See ``AsyncClient.get``."""
+        return self._loop.run(self._client.get(name))
+
+    def cancel(self, name: str) -> Result | None:
+        """See ``AsyncClient.cancel``."""
+        return self._loop.run(self._client.cancel(name))
+
+    def wait(self, name: str, *, key: str | None = None, save_to: str | Path | None = None) -> Result:
+        """See ``AsyncClient.wait``."""
+        return self._loop.run(self._client.wait(name, key=key, save_to=save_to))
+
+    def resume(self, *, save_to: str | Path | None = None) -> Iterator[Result]:
+        """See ``AsyncClient.resume``."""
+        return self._loop.iterate(self._client.resume(save_to=save_to))
+
+    def schema(self, model: str) -> dict[str, Any]:
+        """See ``AsyncClient.schema``."""
+        return self._loop.run(self._client.schema(model))
+
+    def prune(self, *, older_than: timedelta, forget: bool = False, dry_run: bool = False) -> Pruned:
+        """See ``AsyncClient.prune``."""
+        return self._loop.run(self._client.prune(older_than=older_than, forget=forget, dry_run=dry_run))
+
+
+class JobHandle:
+    """``AsyncJobHandle`` for callers that block."""
+
+    def __init__(self, handle: AsyncJobHandle, loop: LoopThread) -> None:
+        self._handle, self._loop = handle, loop
+        self.key, self.prediction_id = handle.key, handle.prediction_id
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.key}: prediction {self.prediction_id}>"
+
+    def status(self) -> str:
+        """See ``AsyncJobHandle.status``."""
+        return self._loop.run(self._handle.status())
+
+    def result(self) -> Result:
+        """See ``AsyncJobHandle.result``."""
+        return self._loop.run(self._handle.result())
+
+    def cancel(self) -> Result:
+        """See ``AsyncJobHandle.cancel``."""
+        return self._loop.run(self._handle.cancel())
+
+
+class Results(Iterable[Result]):
+    """The results of a batch, for one ``for``. ``tally`` counts its progress."""
+
+    def __init__(self, results: AsyncResults, loop: LoopThread) -> None:
+        self._results, self._loop = results, loop
+        self.tally = results.tally
+
+    def __iter__(self) -> Iterator[Result]:
+        with closing(self._loop.iterate(self._results.chunks())) as chunks:
+            for results in chunks:
+                yield from results
+
+
+def _failure(ask: Ask, error: ReplicateJobError) -> Result:
+    """The result that an error carries, or one without a prediction; its ``problem`` is the error."""
+    result = getattr(error, "result", None)
+    if isinstance(result, Result):
+        return msgspec.structs.replace(result, problem=str(error))
+    return Result("", "error", ask.job.model, {}, key=ask.key, problem=str(error))

@@ -4,6 +4,7 @@
 
     ReplicateJobError
     ├── JobError                    the job is wrong; nothing was sent
+    │   ├── UnknownJobError         no job of that key, and no prediction of that id
     │   ├── JobFileError            a job file does not parse; file, line, column
     │   ├── ColumnsError            the columns of a file of rows are not the model's inputs
     │   ├── InputError              inputs do not fit the model's schema; every problem at once
@@ -33,6 +34,7 @@
     │   ├── TooLargeError           one job is too large for the journal
     │   ├── JobHeldError            another live process holds this job
     │   └── ClaimLostError          another process took this job over
+    ├── ClosedError                 the client is closed, or its event loop has ended
     ├── ForkedError                 this process is a fork of one that had used this package
     ├── WebhookVerificationError    a webhook that cannot be trusted, or a secret that cannot be read
     └── LocalError                  the built-in server or one of its models cannot start
@@ -96,6 +98,10 @@ class InputError(JobError):
 
 class ColumnsError(JobError):
     """The columns of a file of rows do not fit the model's inputs: every row is wrong."""
+
+
+class UnknownJobError(JobError):
+    pass
 
 
 class MissingVariableError(JobError):
@@ -255,6 +261,11 @@ class JobHeldError(JournalError):
 
 class ClaimLostError(JournalError):
     pass
+
+
+class ClosedError(ReplicateJobError):
+    def __init__(self, message: str = "this client is closed: open another") -> None:
+        super().__init__(message)
 
 
 class ForkedError(ReplicateJobError):

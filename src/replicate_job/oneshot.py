@@ -1,165 +1,72 @@
-"""Jobs and batches from Python, with a session for each call; blocking functions run coroutines in a loop thread."""
+"""Jobs and batches from Python with a client that is opened for one call."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import aclosing, closing, suppress
-from typing import Any, Self, Unpack
-
-import msgspec
+from contextlib import aclosing, closing
+from typing import Any, Unpack, cast
 
 from replicate_job.aio import LoopThread, iterate, new_loop
-from replicate_job.client import BatchCall, BatchOptions, RowSource, RunCall, RunOptions, read_call
-from replicate_job.errors import JobError, JournalError, OutputError
-from replicate_job.flow.cancel import run_or_cancel
-from replicate_job.flow.context import Context
+from replicate_job.calls import (
+    BatchOptions,
+    ClientOptions,
+    OneShotBatchOptions,
+    OneShotOptions,
+    RowSource,
+    RunOptions,
+    with_options,
+)
+from replicate_job.client import AsyncClient
+from replicate_job.errors import JobError
 from replicate_job.flow.follow import Emit
-from replicate_job.flow.run import run_job
 from replicate_job.job import Job, Result
+from replicate_job.text_stream import AsyncTextStream, Run, TextStream, relay
 
 
-async def arun(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[RunOptions]) -> Result:
+@with_options(OneShotOptions)
+async def arun(
+    job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[OneShotOptions]
+) -> Result:
     """Run a job, or a model by its name, and return its Result, whatever its status. See ``RunOptions``.
 
     A task that is cancelled leaves the prediction running: the same ``key``, or ``replicate-job resume``, finishes it.
     Raises the errors of ``replicate_job.errors``.
     """
-    call = read_call(job, input_data, options)
-    async with call.open() as context:
-        return await run_job(context, call.ask)
+    _check_local(options, job)
+    client, own = _open(options)
+    async with aclosing(client):
+        return await client.run(job, input_data, **own)
 
 
-def run(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[RunOptions]) -> Result:
+@with_options(OneShotOptions)
+def run(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[OneShotOptions]) -> Result:
     """Run a job as ``arun`` does, and block until the end. It also works inside a running event loop, as in a notebook.
 
     Ctrl-C cancels the prediction at the API, and then raises KeyboardInterrupt. Any other exception of a signal
     handler, such as SystemExit at SIGTERM, leaves the prediction running: the same ``key`` finishes it.
     """
-    call = read_call(job, input_data, options)
     with LoopThread() as loop:
-
-        async def work() -> Result:
-            async with call.open() as context:
-                return await run_or_cancel(context, call.ask, leave=lambda: not loop.is_interrupted)
-
-        return loop.run(work())
+        return loop.run(arun(job, input_data, **options))
 
 
+@with_options(OneShotOptions)
 def astream(
-    job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[RunOptions]
+    job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[OneShotOptions]
 ) -> AsyncTextStream:
     """Yield the output's text while the model writes it; a model that does not stream gives it whole at the end.
 
     The stream ends with the prediction. It raises what ``arun`` raises, and PredictionError unless the prediction
     succeeded. Numbers, objects and files are in the stream's ``result``; an output without text is logged as a warning.
     """
-    return AsyncTextStream(read_call(job, input_data, options))
+    return AsyncTextStream(_stream(job, input_data, options))
 
 
-def stream(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[RunOptions]) -> TextStream:
+@with_options(OneShotOptions)
+def stream(
+    job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[OneShotOptions]
+) -> TextStream:
     """Yield text as ``astream`` does, and block between pieces. Closing it early leaves the prediction running."""
-    return TextStream(read_call(job, input_data, options))
-
-
-class _Outcome:
-    """The result of a stream.
-
-    It is an object of its own: a generator that referred to its stream would keep an abandoned stream open.
-    """
-
-    def __init__(self) -> None:
-        self._result: Result | None = None
-
-    async def run(self, context: Context, call: RunCall, emit: Emit) -> Result:
-        try:
-            self._result = await run_job(context, msgspec.structs.replace(call.ask, emit=emit))
-        except (OutputError, JournalError) as error:
-            self._result = error.result
-            raise
-        return self._result.raise_for_status()
-
-    @property
-    def result(self) -> Result:
-        if self._result is None:
-            raise JobError("the stream has no result yet: read it to its end first")
-        return self._result
-
-
-class AsyncTextStream(AsyncIterator[str]):
-    """The text of a prediction, for one ``async for``. The prediction is created when iteration begins.
-
-    ``result`` is the whole Result, with the saved files, once the stream has ended, also with an error; before that it
-    raises JobError. ``async with`` closes a stream that is not read to its end.
-    """
-
-    def __init__(self, call: RunCall) -> None:
-        self._outcome = _Outcome()
-        self._pieces = _read(call, self._outcome)
-
-    async def __anext__(self) -> str:
-        return await anext(self._pieces)
-
-    @property
-    def result(self) -> Result:
-        return self._outcome.result
-
-    async def aclose(self) -> None:
-        """Stop reading. The prediction is left running; the same ``key`` finishes it."""
-        await self._pieces.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
-
-class TextStream(Iterator[str]):
-    """The text of a prediction, for one ``for``; see ``AsyncTextStream``."""
-
-    def __init__(self, call: RunCall) -> None:
-        self._outcome = _Outcome()
-        self._pieces = iterate(_read(call, self._outcome))
-
-    def __next__(self) -> str:
-        return next(self._pieces)
-
-    @property
-    def result(self) -> Result:
-        return self._outcome.result
-
-    def close(self) -> None:
-        """Stop reading. The prediction is left running; the same ``key`` finishes it."""
-        self._pieces.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-async def _read(call: RunCall, outcome: _Outcome) -> AsyncGenerator[str, None]:
-    pieces: asyncio.Queue[str | None] = asyncio.Queue()
-
-    async def work(context: Context) -> None:
-        try:
-            await outcome.run(context, call, pieces.put_nowait)
-        finally:
-            pieces.put_nowait(None)  # ends the loop below, also after an error
-
-    async with call.open() as context:
-        # A task of its own: the job goes on to wait and save while the consumer is busy with a piece.
-        running = asyncio.create_task(work(context))
-        try:
-            while (piece := await pieces.get()) is not None:
-                yield piece
-            await running  # raises the error of the job
-        finally:
-            running.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await running
+    return TextStream(_stream(job, input_data, options), iterate)
 
 
 def replicate_run_prediction(
@@ -178,41 +85,71 @@ def replicate_run_prediction(
     return run(model, input_data, **options).to_dict()
 
 
-def batch(
-    job: Job | str,
-    rows: RowSource,
-    **options: Unpack[BatchOptions],
-) -> Results:
-    """Run a job, or a model by its name, for every row. A row is an input that is merged over the job's.
+@with_options(OneShotBatchOptions)
+def batch(job: Job | str, rows: RowSource, **options: Unpack[OneShotBatchOptions]) -> BatchResults:
+    """Run a job, or a model by its name, for every row, as ``AsyncClient.batch`` does.
 
-    ``for result in batch(...)`` blocks between results, ``async for`` awaits them. Results come in the order in which
-    rows end, with their ``line`` (from 1). A row that fails has a ``problem`` in its result. An error that all rows
-    would share (no credit, no network) is raised once all running predictions have ended. Rows are read as they are
-    needed, at most a few hundred ahead; an iterable is read in a thread of its own. ``rows`` may also be a DataFrame,
-    or the path of a file that ``replicate-job batch`` takes. None, NaN, NaT and NA do not give their input.
-
-    Leaving the loop early leaves predictions running: the same ``key``, or the same file, adopts them.
+    ``for result in batch(...)`` blocks between results, ``async for`` awaits them.
     """
-    return Results(BatchCall(job, rows, options))
+    client_options, own = _split(options)
+    return BatchResults(job, rows, client_options, cast("BatchOptions", own))
 
 
-class Results(AsyncIterable[Result], Iterable[Result]):
+class BatchResults(AsyncIterable[Result], Iterable[Result]):
     """The results of a batch, for one ``for`` or ``async for``. ``tally`` counts its progress."""
 
-    def __init__(self, call: BatchCall) -> None:
-        self._call = call
-        self.tally = call.tally
+    def __init__(self, job: Job | str, rows: RowSource, client_options: ClientOptions, options: BatchOptions) -> None:
+        self._client = AsyncClient(**client_options)
+        self._results = self._client.batch(job, rows, **options)
+        self.tally = self._results.tally
 
     def __aiter__(self) -> AsyncIterator[Result]:
         return self._iterate()
 
     async def _iterate(self) -> AsyncGenerator[Result, None]:
-        async with aclosing(self._call.run()) as results:
-            async for chunk in results:
-                for result in chunk:
+        async with aclosing(self._chunks()) as chunks:
+            async for results in chunks:
+                for result in results:
                     yield result
 
     def __iter__(self) -> Iterator[Result]:
-        with closing(iterate(self._call.run(), new_loop)) as results:
-            for chunk in results:
-                yield from chunk
+        with closing(iterate(self._chunks(), new_loop)) as chunks:
+            for results in chunks:
+                yield from results
+
+    async def _chunks(self) -> AsyncGenerator[list[Result], None]:
+        async with aclosing(self._client), aclosing(self._results.chunks()) as chunks:
+            async for results in chunks:
+                yield results
+
+
+def _open(options: OneShotOptions) -> tuple[AsyncClient, RunOptions]:
+    """A client with the options that are a client's, and the others."""
+    client_options, own = _split(options)
+    return AsyncClient(**client_options), cast("RunOptions", own)
+
+
+def _split(options: Mapping[str, Any]) -> tuple[ClientOptions, dict[str, Any]]:
+    of_client = {name: value for name, value in options.items() if name in ClientOptions.__annotations__}
+    own = {name: value for name, value in options.items() if name not in of_client}
+    return cast("ClientOptions", of_client), own
+
+
+def _check_local(options: OneShotOptions, job: Job | str) -> None:
+    """Raise JobError for a local run that does not wait."""
+    waits = options.get("wait_for_completion")
+    if waits is None:
+        waits = isinstance(job, str) or job.wait_for_completion
+    if options.get("local") and not waits:
+        raise JobError("a local run ends with its call: it has to wait for the end")
+
+
+def _stream(job: Job | str, input_data: Mapping[str, Any] | None, options: OneShotOptions) -> Run:
+    client, own = _open(options)
+    text = client.stream(job, input_data, **own)
+
+    async def read(emit: Emit) -> Result:
+        async with aclosing(client):
+            return await relay(text, emit)
+
+    return read

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import urlsplit
 
+import msgspec
+
 from replicate_job.aio import check_threads
 from replicate_job.api.client import Client
 from replicate_job.api.transport import Transport, normalize
 from replicate_job.clock import Clock, SystemClock
-from replicate_job.errors import ModelNotFoundError
 from replicate_job.flow.account import AccountNote
 from replicate_job.flow.alone import Alone
 from replicate_job.flow.context import Context, Reporter, RetryPolicy, command_line
@@ -87,12 +88,9 @@ async def open_session(  # noqa: PLR0913 - independent facts
             line=line,
             clock=clock,
         )
-        try:
-            yield context
-        except ModelNotFoundError as error:
-            if not settings.local:
-                raise
-            raise ModelNotFoundError(error.target, error.tried, _local_advice(error.target)) from None
+        if settings.local:
+            context = msgspec.structs.replace(context, advise_missing=_advise_local)
+        yield context
         if is_readable_by_others(settings.journal):
             reporter.warn(f"other users can read the journal {settings.journal}: chmod 600 it if that is not wanted")
 
@@ -102,7 +100,7 @@ def _retry_policy(list_lag: float) -> RetryPolicy:
     return RetryPolicy(settle=list_lag, overtaken=list_lag / 6)
 
 
-def _local_advice(name: str) -> str:
+def _advise_local(name: str) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - only an error needs it
 
     from replicate_job.local.catalog.catalog import Catalog  # noqa: PLC0415 - an extra, and rarely needed

@@ -1,33 +1,34 @@
-"""``replicate-job cancel``: end a prediction early."""
+"""``replicate-job cancel``: end a job early."""
 
 from __future__ import annotations
 
 import click
 
-from replicate_job.cli.exits import SUCCEEDED, looking_for
+from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common
 from replicate_job.cli.output import print_response
 from replicate_job.cli.streams import tell
-from replicate_job.flow.cancel import cancel_known
-from replicate_job.flow.collect import result_of
+from replicate_job.flow.named import cancel
 
 
 @click.command(
     "cancel",
     epilog=examples(
         "replicate-job cancel gm3qorzdhgbfurvjtvhg6dckhu",
+        "replicate-job cancel order-17",
     ),
 )
-@click.argument("prediction_id", metavar="ID")
+@click.argument("name", metavar="ID|KEY")
 @common
-async def command(shared: Common, prediction_id: str) -> int:
-    """Cancel the prediction ID; a prediction that has ended stays as it is."""
+async def command(shared: Common, name: str) -> int:
+    """Cancel a prediction by its ID, or a job by its KEY; one that has ended stays as it is."""
     async with shared.session() as context:
-        with looking_for(prediction_id, context.client.base_url):
-            prediction = await cancel_known(context, prediction_id)
-        entry = await context.journal.find(prediction_id, context.api)
-    if prediction.status not in {"canceled", "aborted"} and not shared.quiet:
-        tell(f"prediction {prediction_id} is {prediction.status}")
-    print_response(result_of(prediction, entry))
+        result = await cancel(context, name)
+    if result is None:
+        tell(f"the job {name} has no prediction: its key is free")
+        return SUCCEEDED
+    if result.status not in {"canceled", "aborted"} and not shared.quiet:
+        tell(f"prediction {result.prediction_id} is {result.status}")
+    print_response(result)
     return SUCCEEDED

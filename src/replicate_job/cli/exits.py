@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import click
 
 from replicate_job import errors
@@ -25,16 +22,6 @@ _STATUSES = {"succeeded": SUCCEEDED, "failed": FAILED, "canceled": CANCELED, "ab
 
 def exit_code(error: BaseException) -> int:
     return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)
-
-
-@contextmanager
-def looking_for(prediction_id: str, api: str) -> Iterator[None]:
-    """Turn a 404 for this id into a JobError: the caller has named a prediction that does not exist."""
-    try:
-        yield
-    except errors.NotFoundError:
-        made_here = "`replicate-job list` has those of this machine"
-        raise errors.JobError(f"no prediction {prediction_id} at {api}: {made_here}") from None
 
 
 def status_code(status: str, *, waited: bool = True) -> int:

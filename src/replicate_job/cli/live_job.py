@@ -12,7 +12,7 @@ from rich.text import Text
 from replicate_job.cli.console import LiveConsole
 from replicate_job.cli.output import LineReporter
 from replicate_job.cli.streams import drawing
-from replicate_job.wire.prediction import Prediction, read_progress
+from replicate_job.wire.prediction import Prediction, read_bar
 
 
 class _Bar(ProgressColumn):
@@ -65,7 +65,7 @@ class LiveReporter(LineReporter):
 
     def observed(self, prediction: Prediction) -> None:
         self.show_logs(prediction)
-        progress = read_progress(prediction.logs)
+        progress = read_bar(prediction.logs)
         described = f"{prediction.status} {prediction.id}"
         if progress and progress.total:
             steps = f"{progress.current}/{progress.total}"

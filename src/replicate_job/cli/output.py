@@ -18,7 +18,7 @@ from replicate_job.errors import JournalError, OutputError
 from replicate_job.job import Job, Result
 from replicate_job.journal.protocol import Journal
 from replicate_job.outputs.discover import find_files
-from replicate_job.wire.prediction import Prediction, read_progress
+from replicate_job.wire.prediction import Prediction, read_bar
 
 STAND_IN = "Stand-in: "
 """Begins a line of a model's logs that is always shown: it names an input that a stand-in has ignored."""
@@ -232,7 +232,7 @@ class LineReporter:
         if prediction.status == self._status and now - self._told < self._every:
             return
         self._status, self._told = prediction.status, now
-        progress = read_progress(prediction.logs)
+        progress = read_bar(prediction.logs)
         self.note(f"{prediction.id} {prediction.status}" + (f" {progress.fraction:.0%}" if progress else ""))
 
     def line(self, text: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from pathlib import Path
 from typing import Any
 
 import click
@@ -13,7 +12,7 @@ from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common
 from replicate_job.cli.streams import tell
-from replicate_job.flow.schema_cache import old_schemas
+from replicate_job.flow.prune import prune
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.wire.duration import parse_seconds
 
@@ -54,17 +53,11 @@ async def command(shared: Common, older_than: int, *, forget: bool, dry_run: boo
     """
     settings, before = shared.settings, time.time() - older_than
     async with SQLiteJournal(settings.journal) as journal:
-        pruned = await journal.prune(before, forget=forget, dry_run=dry_run)
-    schemas = old_schemas(settings.state, before)
-    if not dry_run:
-        _delete(schemas)
+        pruned = await prune(journal, settings.state, before, forget=forget, dry_run=dry_run)
     if not shared.quiet:
         done = "would be deleted" if dry_run else "deleted"
         left = "nothing is left of them" if forget else "their keys stay taken"
-        tell(f"{pruned.jobs:,} jobs ({left}), {pruned.uploads:,} remembered uploads, {len(schemas):,} schemas: {done}")
+        tell(
+            f"{pruned.jobs:,} jobs ({left}), {pruned.uploads:,} remembered uploads, {pruned.schemas:,} schemas: {done}"
+        )
     return SUCCEEDED
-
-
-def _delete(files: list[Path]) -> None:
-    for file in files:
-        file.unlink(missing_ok=True)

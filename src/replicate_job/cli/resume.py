@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
+from collections.abc import Callable
+from contextlib import aclosing, suppress
 
 import click
 import msgspec
@@ -14,15 +15,11 @@ from replicate_job.cli.options import Common, common, fetching, folder, local, w
 from replicate_job.cli.output import conclude, name_damaged, print_carried, print_response
 from replicate_job.cli.streams import tell
 from replicate_job.errors import ReplicateJobError
-from replicate_job.flow.context import Context
 from replicate_job.flow.job_run import Ask
 from replicate_job.flow.lifecycle import UNFINISHED
-from replicate_job.flow.run import run_job
-from replicate_job.journal.entry import Entry
+from replicate_job.flow.resume import Outcome, resume
+from replicate_job.job import Result
 from replicate_job.session import LOCAL
-
-TOGETHER = 8
-"""The most jobs that are finished at the same time."""
 
 
 @click.command(
@@ -45,27 +42,22 @@ async def command(shared: Common, save: str | None, **given: float | None) -> in
     """
     place = folder(save, no_save=save is None)
     budget = {name: value for name, value in given.items() if value is not None}
-    slots = asyncio.Semaphore(TOGETHER)
-
-    async def finish(context: Context, entry: Entry) -> int:
-        job = msgspec.structs.replace(entry.job, wait_for_completion=True, **budget)
-        async with slots:
-            try:
-                with print_carried():
-                    result = await run_job(context, Ask(job, entry.key, entry.save and (place or entry.save)))
-            except ReplicateJobError as error:
-                tell(f"{entry.key}: {explain(error)}")
-                return exit_code(error)
-        print_response(result)
-        return conclude(result, job, line=None if context.ephemeral else shared.line)
-
     stopped = f"stopped; the jobs are left as they are: {shared.line('resume')} finishes them"
     async with shared.session(stopped=stopped) as context:
-        entries = await context.journal.unfinished(context.api)
+        asks = [
+            Ask(
+                msgspec.structs.replace(entry.job, wait_for_completion=True, **budget),
+                entry.key,
+                entry.save and (place or entry.save),
+            )
+            for entry in await context.journal.unfinished(context.api)
+        ]
         known = await context.journal.entries()
         batches = [each for each in await context.journal.batches() if each.unfinished and each.api == context.api]
         elsewhere = Counter(each.api for each in known if each.state in UNFINISHED and each.api != context.api)
-        codes = await asyncio.gather(*(finish(context, entry) for entry in entries))
+        line = None if context.ephemeral else shared.line
+        async with aclosing(resume(context, asks)) as outcomes:
+            codes = [_report(ask, outcome, line) async for ask, outcome in outcomes]
     name_damaged(context.journal)
     if not shared.quiet:
         finished = sum(code == SUCCEEDED for code in codes)
@@ -76,3 +68,14 @@ async def command(shared: Common, save: str | None, **given: float | None) -> in
         for api, count in elsewhere.items():
             tell(f"{count} more at {api}: {'--local' if api == LOCAL else f'REPLICATE_BASE_URL={api}'} finishes them")
     return max(*codes, UNREACHABLE if context.journal.damaged else SUCCEEDED, SUCCEEDED)
+
+
+def _report(ask: Ask, outcome: Outcome, line: Callable[..., str] | None) -> int:
+    """Print how the job ended, and give its exit code."""
+    if isinstance(outcome, Result):
+        print_response(outcome)
+        return conclude(outcome, ask.job, line=line)
+    with suppress(ReplicateJobError), print_carried():
+        raise outcome
+    tell(f"{ask.key}: {explain(outcome)}")
+    return exit_code(outcome)

@@ -20,7 +20,7 @@ from replicate_job.cli.streams import is_shown, is_watched
 from replicate_job.errors import InputError, JobError
 from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.context import Context
-from replicate_job.flow.job_run import LONGEST_BLOCKING_WAIT, Ask, new_key
+from replicate_job.flow.job_run import LONGEST_BLOCKING_WAIT, WATCHED_BLOCKING_WAIT, Ask, new_key
 from replicate_job.flow.prepare import check_job, resolve_and_check
 from replicate_job.flow.resolve import find_schema
 from replicate_job.flow.resolved import Resolved
@@ -36,9 +36,6 @@ from replicate_job.wire.target import parse_target
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
-
-WATCHED_BLOCKING_WAIT = 2
-"""Seconds of blocking wait where a person watches: after them there is a status and a bar to show."""
 
 
 class _Given(msgspec.Struct, frozen=True):

@@ -7,14 +7,13 @@ from typing import Any
 import click
 import msgspec
 
-from replicate_job.cli.exits import looking_for
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, fetching, folder, output_only, saving, waiting
 from replicate_job.cli.output import Shown, conclude, print_carried
 from replicate_job.flow.job_run import Ask
+from replicate_job.flow.named import take_up
 from replicate_job.flow.resolve import find_schema
 from replicate_job.flow.run import run_job
-from replicate_job.flow.take_over import take_over
 
 
 @click.command(
@@ -24,26 +23,25 @@ from replicate_job.flow.take_over import take_over
         "replicate-job wait gm3qorzdhgbfurvjtvhg6dckhu --save pictures --output-only",
     ),
 )
-@click.argument("prediction_id", metavar="ID")
+@click.argument("name", metavar="ID|KEY")
 @waiting
 @saving("the job's own, else outputs")
 @output_only
 @click.option("--key", metavar="KEY", help="Make it the prediction of the journal's job KEY, which has none yet.")
 @fetching
 @common
-async def command(shared: Common, prediction_id: str, save: str | None, key: str | None, **given: Any) -> int:
-    """Wait for the prediction ID to end, and keep its outputs."""
+async def command(shared: Common, name: str, save: str | None, key: str | None, **given: Any) -> int:
+    """Wait for a prediction by its ID, or a job by its KEY, to end, and keep its outputs."""
     no_save, shown = given.pop("no_save"), Shown(alone=given.pop("output_only"))
     budget = {name: value for name, value in given.items() if value is not None}
     place = folder(save, no_save=no_save)
-    stopped = f"stopped; {prediction_id} is left as it is: {shared.line('wait', prediction_id)} goes on"
+    stopped = f"stopped; {name} is left as it is: {shared.line('wait', name)} goes on"
     with print_carried(shown):
         async with shared.session(stopped=stopped) as context:
-            with looking_for(prediction_id, context.client.base_url):
-                entry = await take_over(context, prediction_id, key=key, save=place)
-                job = msgspec.structs.replace(entry.job, wait_for_completion=True, **budget)
-                keep = place if save is not None or no_save else entry.save
-                result = await run_job(context, Ask(job, entry.key, keep))
+            entry = await take_up(context, name, key=key, save=place)
+            job = msgspec.structs.replace(entry.job, wait_for_completion=True, **budget)
+            keep = place if save is not None or no_save else entry.save
+            result = await run_job(context, Ask(job, entry.key, keep))
             if shown.lacks_schema(result):
                 shown = msgspec.structs.replace(shown, schema=await find_schema(context, entry.job.model))
     shown.report(result)

@@ -96,11 +96,12 @@ async def run_or_cancel(
             line = context.line("resume")
             context.reporter.warn(f"stopped; the job {ask.key!r} is left as it is: {line} finishes it")
         else:
-            await _cancel_interrupted(context, ask.key)
+            await cancel_interrupted(context, ask.key)
         raise
 
 
-async def _cancel_interrupted(context: Context, key: str) -> None:
+async def cancel_interrupted(context: Context, key: str) -> None:
+    """Cancel the job that Ctrl-C has ended, and report how that went."""
     entry = await context.journal.get(key)
     if entry is None or entry.state in {"collected", "refused"}:
         return

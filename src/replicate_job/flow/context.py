@@ -110,7 +110,7 @@ class Context(msgspec.Struct, frozen=True):
 
     An ``ephemeral`` API, such as the local one, loses its predictions when it ends, and they cost nothing. ``cache``
     is a folder for the schemas of versions. ``line`` writes a command for a hint, with the options that lead to the
-    same journal and API.
+    same journal and API. ``advise_missing`` says what to do about a model of this name, which there is not.
     """
 
     api: str
@@ -123,6 +123,7 @@ class Context(msgspec.Struct, frozen=True):
     strategy: Strategy
     ephemeral: bool = False
     line: Callable[..., str] = command_line
+    advise_missing: Callable[[str], str] = lambda _: ""
     clock: Clock = SystemClock()
     retry_policy: RetryPolicy = RetryPolicy()
 

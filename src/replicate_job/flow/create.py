@@ -77,7 +77,7 @@ async def create(  # noqa: PLR0913 - what to send, and what to do around it
             continue
         if isinstance(answer, ReplicateJobError):
             if not is_ambiguous(answer):
-                await tries.give_up(_not_found(answer, request, tried))
+                await tries.give_up(_not_found(context, answer, request, tried))
             broken = answer
         elif created := await _record(context, claim, answer, sent_at, collected=is_all(answer)):
             return created
@@ -129,10 +129,13 @@ def _check_lease(context: Context, claim: Claim) -> None:
     context.account.begin()
 
 
-def _not_found(error: ReplicateJobError, request: CreateRequest, tried: tuple[str, ...]) -> ReplicateJobError:
+def _not_found(
+    context: Context, error: ReplicateJobError, request: CreateRequest, tried: tuple[str, ...]
+) -> ReplicateJobError:
     """A 404 to a create request means that the model does not exist."""
     if isinstance(error, NotFoundError):
-        return ModelNotFoundError(str(request.target), [*tried, f"POST {request.path}"])
+        name = str(request.target)
+        return ModelNotFoundError(name, [*tried, f"POST {request.path}"], context.advise_missing(name))
     return error
 
 

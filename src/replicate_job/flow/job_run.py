@@ -23,6 +23,8 @@ from replicate_job.wire.target import parse_target
 
 LONGEST_BLOCKING_WAIT = 60
 """Seconds that the API keeps a create request open at most (``Prefer: wait=60``)."""
+WATCHED_BLOCKING_WAIT = 2
+"""Seconds of blocking wait where progress is watched: after them there is a status and a bar to show."""
 
 
 def new_key() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -47,7 +48,7 @@ async def _model(context: Context, target: Target) -> Resolved:
     try:
         model = await read(context, lambda: context.client.get_model(target.owner, target.name))
     except NotFoundError:
-        raise ModelNotFoundError(str(target), [f"GET {asked}"]) from None
+        raise _missing(context, target, [f"GET {asked}"]) from None
     latest = model.latest_version
     schema = _keep(context, latest)
     tried = (f"GET {asked}",)
@@ -85,9 +86,9 @@ async def _check_hidden(
     try:
         model = await read(context, lambda: context.client.get_model(target.owner, target.name))
     except NotFoundError:
-        raise ModelNotFoundError(str(target), tried) from None
+        raise _missing(context, target, tried) from None
     if not model.is_official and model.latest_version is not None:
-        raise ModelNotFoundError(str(target), tried)
+        raise _missing(context, target, tried)
     latest = model.latest_version
     return tried, _keep(context, latest) if latest and latest.id == target.version else None
 
@@ -104,6 +105,10 @@ async def _deployment(context: Context, target: Target) -> Resolved:
     except (NotFoundError, AuthenticationError, ModelNotFoundError) as error:
         context.reporter.note(f"{target} does not show its schema: {error}")
     return Resolved(target, f"{asked}/predictions", schema=schema, tried=(f"GET {asked}",))
+
+
+def _missing(context: Context, target: Target, tried: Sequence[str]) -> ModelNotFoundError:
+    return ModelNotFoundError(str(target), tried, context.advise_missing(str(target)))
 
 
 def _keep(context: Context, version: Version | None) -> dict[str, Any] | None:

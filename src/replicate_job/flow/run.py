@@ -25,8 +25,6 @@ async def run_job(context: Context, ask: Ask, request: CreateRequest | None = No
         check_job(ask.job)
     if not ask.key.strip():
         raise JobError("the key is empty: name the job, or give no key")
-    if context.ephemeral and not ask.job.wait_for_completion:
-        raise JobError("a local run ends with its command: it has to wait for the end")
     if context.ephemeral and ask.job.webhook:
         context.reporter.warn("the local server posts no webhooks")
     while True:

@@ -86,7 +86,7 @@ def parse_time(text: str | None) -> datetime | None:
     return time if MINYEAR < time.year < MAXYEAR else None
 
 
-class Progress(msgspec.Struct, frozen=True):
+class Bar(msgspec.Struct, frozen=True):
     """How far a model is. ``fraction`` is in [0, 1]; ``current`` of ``total`` steps are done."""
 
     fraction: float
@@ -94,10 +94,10 @@ class Progress(msgspec.Struct, frozen=True):
     total: int
 
 
-def read_progress(logs: str | None) -> Progress | None:
+def read_bar(logs: str | None) -> Bar | None:
     """The last tqdm bar in the logs; None where they have no bar."""
     bars = _BAR.findall((logs or "")[-_TAIL:])
     if not bars:
         return None
     percent, current, total = map(int, bars[-1])
-    return Progress(min(percent, 100) / 100, current, total)
+    return Bar(min(percent, 100) / 100, current, total)

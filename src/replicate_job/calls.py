@@ -1,0 +1,254 @@
+"""What a call from Python asks for: its options, read into a job and how to run it, or into a batch of rows."""
+
+from __future__ import annotations
+
+import inspect
+import uuid
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, TypedDict, TypeVar
+
+import msgspec
+
+from replicate_job.batches.row_job import ReadRow
+from replicate_job.batches.rows import ColumnOptions, Header, ReadOptions, Row, RowReader, open_rows
+from replicate_job.batches.rows.iterables import DataFrame, anumber_rows, header_of, number_rows
+from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, Batch, batch_id
+from replicate_job.errors import JobError
+from replicate_job.flow.context import Context
+from replicate_job.flow.job_run import Ask, new_key
+from replicate_job.flow.prepare import check_job
+from replicate_job.folders import expand
+from replicate_job.inputs.plain import native
+from replicate_job.job import Job
+from replicate_job.progress import OnProgress
+from replicate_job.settings import Settings, check_environment
+
+RowInput = Mapping[str, Any]
+RowSource = Iterable[RowInput] | AsyncIterable[RowInput] | DataFrame | str | PathLike[str]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_DEFAULTS = {
+    "rate": "600/min",
+    "local": False,
+    "allow_private_outputs": False,
+    "quotes": True,
+    "header": True,
+    "rename": {},
+    "ignore_columns": (),
+    "retry_failed": False,
+    "retry_uncertain": False,
+    "fail_fast": False,
+}
+"""The defaults of options that have another than None."""
+
+
+class ClientOptions(TypedDict, total=False):
+    """What a client is opened with, in place of the environment's: see ``AsyncClient``."""
+
+    token: str | None
+    base_url: str | None
+    journal: str | Path | None
+    rate: str
+    local: bool
+    allow_private_outputs: bool
+
+
+class _CallOptions(TypedDict, total=False):
+    key: str | None
+    save_to: str | Path | None
+    on_progress: OnProgress | None
+    cancel_after: str | None
+    webhook: str | None
+    webhook_events_filter: tuple[Literal["start", "output", "logs", "completed"], ...] | None
+    allow_unknown: bool | None
+
+
+class RunOptions(_CallOptions, total=False):
+    """What ``run``, ``submit`` and ``stream`` take besides the job and its input. All are None by default.
+
+    ``key`` names the job in the journal: the same key never creates a second prediction. ``save_to`` is the folder that
+    gets ``<prediction_id>/`` with the output files, in place of the client's. Without one nothing is saved, except that
+    the files of local runs go to the user's state folder.
+    ``on_progress`` is called with a ``Progress`` each time that the prediction is observed.
+    The others replace the job's own, and are described with ``Job``.
+    """
+
+    wait_for_completion: bool | None
+    poll_interval: float | None
+    max_poll_attempts: int | None
+
+
+class OneShotOptions(RunOptions, ClientOptions, total=False):
+    """What ``run``, ``arun``, ``stream`` and ``astream`` take: a client's options and a call's."""
+
+
+class BatchOptions(_CallOptions, total=False):
+    """What ``batch`` takes besides the job and its rows.
+
+    ``key`` names the batch: the same key continues where an earlier call stopped. Without it a file names itself, and
+    other rows start a new batch. ``id`` is the column that names a row, so that rows may come in another order.
+    ``rename`` maps a column to its input. ``ignore_columns`` are left out; ``"*"`` leaves out all that the model lacks.
+    ``format``, ``delimiter``, ``encoding``, ``header`` (False, or the names) and ``quotes`` are for a file in which
+    they are not recognised; see ``replicate-job batch --help``.
+    ``save_to`` is the folder for output files, in place of the client's; without one nothing is saved. ``concurrency``
+    is the most predictions that run at once. ``limit`` is the most rows.
+    ``retry_failed``, ``retry_uncertain`` (may pay twice), ``fail_fast``, ``max_predict_time`` (seconds): see
+    ``replicate-job batch --help``. The others are those of ``RunOptions``.
+    """
+
+    id: str | None
+    rename: Mapping[str, str]
+    ignore_columns: Iterable[str]
+    format: str | None
+    delimiter: str | None
+    encoding: str | None
+    header: bool | Iterable[str]
+    quotes: bool
+    concurrency: int | None
+    limit: int | None
+    retry_failed: bool
+    retry_uncertain: bool
+    fail_fast: bool
+    max_predict_time: float | None
+
+
+class OneShotBatchOptions(BatchOptions, ClientOptions, total=False):
+    """What the function ``batch`` takes: a client's options and a batch's."""
+
+
+def with_options(options: type) -> Callable[[_F], _F]:
+    """Spell the options out in the function's signature, for ``help`` and completion, with their defaults."""
+
+    def spell(function: _F) -> _F:
+        signature = inspect.signature(function)
+        own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+        named = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=_DEFAULTS.get(name),
+                annotation=getattr(kind, "__forward_arg__", kind),
+            )
+            for name, kind in options.__annotations__.items()
+        ]
+        function.__signature__ = signature.replace(parameters=[*own, *named])  # type: ignore[attr-defined] # inspect's
+        return function
+
+    return spell
+
+
+def check_names(options: Mapping[str, Any], known: type) -> None:
+    """Raise TypeError for an option that there is not."""
+    if unknown := options.keys() - known.__annotations__.keys():
+        raise TypeError(f"there is no option {min(unknown)!r}; there are {', '.join(known.__annotations__)}")
+
+
+def read_ask(
+    job: Job | str,
+    input_data: Mapping[str, Any] | None,
+    options: RunOptions,
+    *,
+    settings: Settings,
+    folder: str | Path | None,
+) -> Ask:
+    """The job of a call, and how to run it. ``folder`` is the client's, for outputs. Raises JobError, TypeError."""
+    check_names(options, RunOptions)
+    job = _read_job(job, options, settings, "run(load_job({!r}))")
+    job = msgspec.structs.replace(job, input_data=native({**job.input_data, **(input_data or {})}))
+    key = options.get("key")
+    return Ask(job, new_key() if key is None else key, read_folder(options.get("save_to"), folder))
+
+
+def _read_job(job: Job | str, options: _CallOptions, settings: Settings, correct_call: str) -> Job:
+    """The job with the options that replace its own. ``correct_call`` is how to pass a job file."""
+    if isinstance(job, str):
+        if job.endswith((".xs", ".toml", ".json")):
+            raise JobError(f"{job} is a job file: {correct_call.format(job)}")
+        job = Job(job)
+    own = {name: value for name, value in options.items() if name in Job.__struct_fields__ and value is not None}
+    job = msgspec.structs.replace(job, **own)
+    check_environment(job.env, settings)
+    return job
+
+
+def read_folder(*folders: str | Path | None) -> str | None:
+    """The first of these folders that is named, as an absolute path: a job may be resumed from another folder."""
+    folder = next((each for each in folders if each is not None), None)
+    return str(expand(folder).absolute()) if folder else None
+
+
+class BatchCall:
+    """What a call of ``batch`` asks for. Raises JobError, TypeError.
+
+    ``job`` is the job with the options that replace its own. ``rows`` can be read once.
+    """
+
+    def __init__(
+        self,
+        job: Job | str,
+        rows: RowSource,
+        options: BatchOptions,
+        *,
+        settings: Settings,
+        folder: str | Path | None,
+    ) -> None:
+        check_names(options, BatchOptions)
+        job = _read_job(job, options, settings, "batch(load_job({!r}), ...)")
+        self.job = msgspec.structs.replace(job, input_data=native(job.input_data))
+        self._options, self._save = options, read_folder(options.get("save_to"), folder)
+        for name in ("concurrency", "limit"):
+            if (number := options.get(name)) is not None and (not isinstance(number, int) or number < 1):
+                raise JobError(f"{name}: {number!r} is not a number of rows: give one from 1, or None")
+        check_job(self.job)
+        self._columns = ColumnOptions(
+            dict(options.get("rename", {})), frozenset(options.get("ignore_columns", ())), options.get("id")
+        )
+        self.rows, self._read, self._source = self._open(rows)
+
+    def _open(self, rows: RowSource) -> tuple[Iterable[Row] | AsyncIterable[Row], ReadRow, Path | None]:
+        """The rows, the function that reads one as an input, and the file that they come from."""
+        reader = partial(RowReader, job=self.job, options=self._columns)
+        if isinstance(rows, str | PathLike):
+            file, source = open_rows(rows, self._read_options()), Path(rows).resolve()
+            # ``within`` gives @path its meaning, which only rows of a file have.
+            read = partial(reader, header=file.header(), typed=file.typed, within=(Path.cwd(), source.parent))
+            return file, read, source
+        if self._read_options() != ReadOptions():
+            raise JobError("format, delimiter, encoding, header and quotes are for the path of a file")
+        if isinstance(rows, AsyncIterable):
+            return anumber_rows(rows), partial(reader, header=Header("rows"), typed=True), None
+        return number_rows(rows), partial(reader, header=header_of(rows), typed=True), None
+
+    def _read_options(self) -> ReadOptions:
+        options = self._options
+        header = options.get("header", True)
+        return ReadOptions(
+            options.get("format"),
+            options.get("delimiter"),
+            options.get("encoding"),
+            header if isinstance(header, bool) else tuple(header),
+            quotes=options.get("quotes", True),
+        )
+
+    def batch(self, context: Context) -> Batch:
+        options = self._options
+        source, columns = self._source, self._columns.identity
+        # Rows of an iterable cannot be recognised in a later call, so their batch gets a new name.
+        name = batch_id(context.api, self.job, source, columns) if source else f"batch-{uuid.uuid4().hex[:16]}"
+        return Batch(
+            id=options.get("key") or name,
+            job=self.job,
+            read=self._read,
+            save=self._save,
+            concurrency=options.get("concurrency") or (LOCAL_CONCURRENCY if context.ephemeral else CONCURRENCY),
+            source=str(source or ""),
+            id_column=options.get("id"),
+            limit=options.get("limit"),
+            retry_failed=options.get("retry_failed", False),
+            retry_uncertain=options.get("retry_uncertain", False),
+            fail_fast=options.get("fail_fast", False),
+            max_predict_time=options.get("max_predict_time"),
+        )

@@ -1,0 +1,90 @@
+"""Jobs and predictions by what their user calls them: the job's key, or the prediction's id."""
+
+from __future__ import annotations
+
+from replicate_job.errors import DamagedError, JobError, NotFoundError, UncertainError, UnknownJobError
+from replicate_job.flow.cancel import cancel_job, cancel_known
+from replicate_job.flow.collect import result_of
+from replicate_job.flow.context import Context
+from replicate_job.flow.reads import read
+from replicate_job.flow.take_over import take_over
+from replicate_job.job import Result
+from replicate_job.journal.entry import Entry
+from replicate_job.wire.prediction import Prediction
+
+
+async def find(context: Context, name: str) -> Entry | None:
+    """The journal's entry of that key, or else of that prediction id at this API."""
+    entry = await context.journal.get(name)
+    if entry and entry.api == context.api:
+        return entry
+    return await context.journal.find(name, context.api)
+
+
+async def observe(context: Context, name: str) -> Result:
+    """A job as it is now. What the API has deleted comes from the journal.
+
+    Raises UnknownJobError, also for a job that has no prediction, and UncertainError where that is not known.
+    """
+    try:
+        entry = await find(context, name)
+    except DamagedError as error:
+        context.reporter.warn(str(error))
+        entry = None
+    prediction = await _observe(context, name if entry is None else _prediction_id(entry), entry)
+    return result_of(prediction, entry, entry.files if entry else ())
+
+
+def _prediction_id(entry: Entry) -> str:
+    if entry.prediction_id:
+        return entry.prediction_id
+    if entry.state == "uncertain":
+        raise UncertainError(f"the job {entry.key!r}: {entry.problem}", key=entry.key)
+    raise UnknownJobError(f"the job {entry.key!r} has no prediction: it is {entry.state}")
+
+
+async def _observe(context: Context, prediction_id: str, entry: Entry | None) -> Prediction:
+    known = entry.prediction if entry else None
+    try:
+        prediction = await read(context, lambda: context.client.get_prediction(prediction_id))
+    except NotFoundError:
+        if known is None:
+            raise unknown(context, prediction_id) from None
+        return known
+    return prediction.with_data(known)
+
+
+async def cancel(context: Context, name: str) -> Result | None:
+    """Cancel a job; one that has ended stays as it is. None where it certainly has no prediction: its key is free.
+
+    Raises UnknownJobError, UncertainError.
+    """
+    entry = await find(context, name)
+    if entry and entry.step == "done" and entry.prediction:
+        return result_of(entry.prediction, entry, entry.files)
+    if entry and not entry.prediction_id:
+        prediction = await cancel_job(context, entry)
+        return result_of(prediction, entry) if prediction else None
+    try:
+        prediction = await cancel_known(context, entry.prediction_id if entry and entry.prediction_id else name)
+    except NotFoundError:
+        raise unknown(context, name) from None
+    return result_of(prediction, entry)
+
+
+async def take_up(context: Context, name: str, *, key: str | None, save: str | None) -> Entry:
+    """The journal's entry of that key or prediction; a prediction that was made elsewhere is written down first.
+
+    With ``key`` the prediction becomes the one of that job, which must not have another. Raises JobError.
+    """
+    if key is None and (entry := await find(context, name)):
+        return entry
+    try:
+        return await take_over(context, name, key=key, save=save)
+    except NotFoundError:
+        raise unknown(context, name) from None
+
+
+def unknown(context: Context, name: str) -> JobError:
+    made_here = "`replicate-job list` has those of this machine"
+    return UnknownJobError(f"no prediction {name} at {context.client.base_url}: {made_here}")

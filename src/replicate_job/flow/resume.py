@@ -1,0 +1,42 @@
+"""Finish the jobs that were interrupted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from itertools import islice
+
+from replicate_job.errors import ReplicateJobError
+from replicate_job.flow.context import Context
+from replicate_job.flow.job_run import Ask
+from replicate_job.flow.run import run_job
+from replicate_job.job import Result
+
+TOGETHER = 32
+"""The most jobs that are finished at the same time: each asks about its own prediction."""
+
+Outcome = Result | ReplicateJobError
+
+
+async def resume(context: Context, asks: Sequence[Ask]) -> AsyncGenerator[tuple[Ask, Outcome], None]:
+    """Run these jobs, some at a time, and yield each with its result or its error in the order in which they end."""
+
+    async def finish(ask: Ask) -> tuple[Ask, Outcome]:
+        try:
+            return ask, await run_job(context, ask)
+        except ReplicateJobError as error:
+            return ask, error
+
+    left, running = iter(asks), set[asyncio.Task[tuple[Ask, Outcome]]]()
+    try:
+        while True:
+            running |= {asyncio.create_task(finish(ask)) for ask in islice(left, TOGETHER - len(running))}
+            if not running:
+                return
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                yield task.result()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)

@@ -1,0 +1,56 @@
+"""What a call reports while it runs: to the logger of the package, and to the caller's own function."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from replicate_job.outputs.discover import as_text
+from replicate_job.wire.prediction import Prediction, read_bar
+
+_log = logging.getLogger("replicate_job")
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """A prediction as it was just observed, for ``on_progress``.
+
+    ``logs`` are its logs so far. ``fraction`` is from 0 to 1, by the last progress bar (tqdm) in them; None without
+    one. ``text`` is the output's text so far; None where there is none.
+    """
+
+    prediction_id: str
+    status: str
+    logs: str = ""
+    fraction: float | None = None
+    text: str | None = None
+
+
+OnProgress = Callable[[Progress], object]
+
+
+class CallReporter:
+    """Reports to the logger ``replicate_job``, and observed predictions to ``on_progress``."""
+
+    def __init__(self, on_progress: OnProgress | None = None) -> None:
+        self._on_progress = on_progress
+
+    def error(self, line: str) -> None:
+        _log.error("%s", line)
+
+    def warn(self, line: str) -> None:
+        _log.warning("%s", line)
+
+    def tell(self, line: str) -> None:
+        _log.info("%s", line)
+
+    def note(self, line: str) -> None:
+        _log.info("%s", line)
+
+    def observed(self, prediction: Prediction) -> None:
+        _log.debug("%s is %s", prediction.id, prediction.status)
+        if self._on_progress:
+            bar, text = read_bar(prediction.logs), as_text(prediction.output)
+            fraction = bar.fraction if bar else None
+            self._on_progress(Progress(prediction.id, prediction.status, prediction.logs or "", fraction, text))

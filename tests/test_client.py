@@ -1,0 +1,355 @@
+"""The client of an application: many calls over one pool, one journal and one rate limit."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import replicate_job
+from replicate_job import AsyncClient, Client, Progress, arun, batch, run
+from replicate_job.errors import (
+    ClosedError,
+    JobError,
+    ModelNotFoundError,
+    PredictionFailedError,
+    UnknownJobError,
+)
+from replicate_job.testing import OutputFile, Script, ScriptedAPI, Stream
+
+FOX = ("black-forest-labs/flux-schnell", {"prompt": "a fox"})
+ENDLESS = Script(duration=math.inf)
+
+
+@pytest.fixture
+def api(named_api: ScriptedAPI) -> ScriptedAPI:
+    return named_api
+
+
+def test_a_second_call_is_one_request(api: ScriptedAPI) -> None:
+    """The model was looked up by the first."""
+    with Client() as client:
+        client.run(*FOX)
+        before = len(api.requests)
+        client.run(*FOX)
+    assert [request.operation for request in api.requests[before:]] == ["create"]
+
+
+async def test_calls_of_a_client_share_its_connections(api: ScriptedAPI, tmp_path: Path) -> None:
+    async with AsyncClient(save_to=tmp_path / "out") as client:
+        results = await asyncio.gather(*(client.run(*FOX, key=f"order-{number}") for number in range(50)))
+    assert [result.key for result in results] == [f"order-{number}" for number in range(50)]
+    assert len({result.prediction_id for result in results}) == api.count("create") == 50
+    assert all(path.parent == tmp_path / "out" / result.prediction_id for result in results for path in result.files)
+
+
+async def test_equal_keys_together_are_one_prediction(api: ScriptedAPI) -> None:
+    async with AsyncClient() as client:
+        results = await asyncio.gather(*(client.run("acme/private", {"n": 1}, key="order-17") for _ in range(10)))
+    assert len({result.prediction_id for result in results}) == api.count("create") == 1
+
+
+async def test_a_submitted_job_is_back_once_its_prediction_exists(api: ScriptedAPI, tmp_path: Path) -> None:
+    api.next(Script(duration=math.inf, output=[OutputFile(name="out.gif", content=b"GIF89a")]))
+    async with AsyncClient(save_to=tmp_path) as client:
+        job = await client.submit(*FOX, key="order-18")
+        assert (job.key, job.prediction_id) == ("order-18", api.predictions[0].id)
+        assert await job.status() in {"starting", "processing"}
+        api.predictions[0].finish()
+        result = await job.result()
+        assert [path.read_bytes() for path in result.files] == [b"GIF89a"]
+        requests = len(api.requests)
+        assert (await job.result()) == result
+        assert len(api.requests) == requests
+        assert (await client.get("order-18")).status == "succeeded"
+    assert api.count("create") == 1
+
+
+def test_a_submitted_job_can_be_canceled(api: ScriptedAPI) -> None:
+    api.next(ENDLESS)
+    with Client() as client:
+        job = client.submit("acme/private", {"n": 1})
+        assert repr(job) == f"<JobHandle {job.key}: prediction {job.prediction_id}>"
+        assert job.cancel().status == "canceled"
+        assert job.result().status == job.status() == "canceled"
+        assert client.cancel(job.key) == client.cancel(job.prediction_id)
+    assert api.count("cancel") == 1
+
+
+def test_a_job_is_canceled_while_another_thread_waits_for_it(api: ScriptedAPI) -> None:
+    api.next(ENDLESS)
+    with Client() as client, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.run, "acme/private", {"n": 1}, key="order-17")
+        api.wait_until(lambda: api.predictions)
+        canceled = client.cancel(api.predictions[0].id)
+        assert canceled
+        assert waiting.result(timeout=30).status == canceled.status == "canceled"
+
+
+def test_names_that_there_are_not_are_a_clear_error(api: ScriptedAPI) -> None:
+    with Client() as client:
+        for ask in (client.get, client.cancel, client.wait):
+            with pytest.raises(UnknownJobError, match=f"no prediction nothing at {api.base_url}"):
+                ask("nothing")
+        with pytest.raises(ModelNotFoundError):
+            client.schema("acme/nothing")
+
+
+def test_a_prediction_that_was_made_elsewhere_is_waited_for_and_kept(api: ScriptedAPI, tmp_path: Path) -> None:
+    with Client(journal=tmp_path / "other.db") as other:
+        made = other.submit(*FOX).prediction_id
+    with Client(save_to=tmp_path / "out") as client:
+        result = client.wait(made, key="order-17")
+        assert (result.prediction_id, result.key) == (made, "order-17")
+        assert [path.parent for path in result.files] == [tmp_path / "out" / made]
+        assert client.wait("order-17") == result
+    assert api.count("create") == 1
+
+
+def test_what_was_interrupted_is_resumed(api: ScriptedAPI, tmp_path: Path) -> None:
+    api.next(ENDLESS, ENDLESS, Script(duration=math.inf, end="failed", error="out of memory"))
+    with Client(save_to=tmp_path / "out") as client:
+        keys = [client.submit("acme/private", {"n": number}, key=f"order-{number}").key for number in range(3)]
+    for prediction in api.predictions:
+        prediction.finish()
+    with Client() as client:
+        results = {result.key: result for result in client.resume()}
+        assert list(client.resume()) == []
+    assert sorted(results) == keys
+    assert [results[key].status for key in keys] == ["succeeded", "succeeded", "failed"]
+    assert api.count("create") == 3
+
+
+def test_a_job_that_cannot_be_resumed_names_its_problem(api: ScriptedAPI) -> None:
+    api.next(ENDLESS)
+    with Client() as client:
+        client.submit("acme/private", {"n": 1}, key="order-17")
+    api.faults.next("get", "401")
+    with Client() as client:
+        (result,) = client.resume()
+    assert (result.key, result.status) == ("order-17", "error")
+    assert "401" in result.problem
+
+
+def test_text_is_streamed(api: ScriptedAPI) -> None:
+    api.next(Script(output=["Hel", "lo"], stream=Stream()))
+    with Client() as client:
+        text = client.stream("meta/llama-2-70b-chat", {"prompt": "Hi"})
+        assert "".join(text) == "Hello"
+        assert text.result.status == "succeeded"
+        api.next(Script(end="failed", error="no"))
+        broken = client.stream("meta/llama-2-70b-chat", {"prompt": "Hi"})
+        with pytest.raises(PredictionFailedError):
+            list(broken)
+        assert broken.result.status == "failed"
+
+
+def test_batches_of_a_client_run_side_by_side(api: ScriptedAPI) -> None:
+    rows = [{"n": number} for number in range(20)]
+    with Client() as client, ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda key: sorted(r.line for r in client.batch("acme/private", rows, key=key)), "ab")
+        results = client.batch("acme/private", rows, key="a")
+        assert sorted(result.line for result in results) == first == second == list(range(1, 21))
+        assert results.tally.stored == 20
+    assert api.count("create") == 40
+
+
+def test_progress_is_reported_to_the_callers_function(api: ScriptedAPI) -> None:
+    reported: list[Progress] = []
+    logs = "loading\n 50%|█████     | 2/4 [00:01<00:01]\n"
+    api.next(Script(boot=0.05, duration=3, output="done", logs=logs))
+    with Client(on_progress=reported.append) as client:
+        result = client.run("acme/private", {"n": 1})
+        assert {progress.prediction_id for progress in reported} == {result.prediction_id}
+        assert reported[-1] == Progress(result.prediction_id, "succeeded", result.logs, 0.5, "done")
+        assert any(progress.status == "processing" for progress in reported)
+        own: list[Progress] = []
+        before = len(reported)
+        list(client.batch("acme/private", [{"n": 1}], on_progress=own.append))
+        assert own
+        assert len(reported) == before
+
+
+async def test_a_client_that_is_closed_says_so_and_closes_twice(api: ScriptedAPI) -> None:
+    client = AsyncClient()
+    await client.run(*FOX)
+    await client.aclose()
+    await client.aclose()
+    with pytest.raises(ClosedError, match="this client is closed"):
+        await client.run(*FOX)
+    blocking = Client()
+    blocking.close()
+    blocking.close()
+    for ask in (
+        lambda: blocking.run(*FOX),
+        lambda: list(blocking.batch("acme/private", [{}])),
+        lambda: blocking.get("x"),
+    ):
+        with pytest.raises(ClosedError, match="this client is closed"):
+            ask()
+    assert api.count("create") == 1
+
+
+async def test_closing_ends_calls_under_way_and_leaves_their_predictions_running(api: ScriptedAPI) -> None:
+    """Another client goes on with the same keys."""
+    api.next(*[ENDLESS] * 4)
+    client = AsyncClient()
+    running = asyncio.create_task(client.run("acme/private", {"n": 1}, key="order-17"))
+    text = client.stream("acme/private", {"n": 2}, key="order-18")
+    streaming = asyncio.create_task(anext(text))
+    rows = client.batch("acme/private", [{"n": 3}, {"n": 4}], key="orders").__aiter__()
+    first = asyncio.create_task(anext(rows))
+    await asyncio.to_thread(api.wait_until, lambda: len(api.predictions) == 4)
+    await client.aclose()
+    for ended in (running, streaming, first):
+        with pytest.raises(ClosedError):
+            await ended
+    assert api.count("cancel") == 0
+    for prediction in api.predictions:
+        prediction.finish()
+    async with AsyncClient() as other:
+        assert (await other.run("acme/private", {"n": 1}, key="order-17")).status == "succeeded"
+    assert api.count("create") == 4
+
+
+async def test_a_batch_that_is_read_slowly_raises_after_the_end_of_its_client(api: ScriptedAPI) -> None:
+    """Its rows so far are not taken for all of them."""
+    async with AsyncClient() as client:
+        rows = client.batch("acme/private", [{"n": number} for number in range(5)]).__aiter__()
+        await anext(rows)
+        await asyncio.to_thread(api.wait_until, lambda: len(api.predictions) == 5)
+    with pytest.raises(ClosedError):
+        [result async for result in rows]
+
+
+@pytest.mark.usefixtures("api")
+def test_a_client_belongs_to_the_loop_in_which_it_was_opened() -> None:
+    client = AsyncClient()
+    assert asyncio.run(client.run(*FOX)).status == "succeeded"
+    with pytest.raises(ClosedError, match="another event loop"):
+        asyncio.run(client.run(*FOX))
+    with pytest.raises(ClosedError, match="another event loop"):
+        asyncio.run(client.aclose())
+
+
+@pytest.mark.usefixtures("api")
+def test_a_process_ends_though_its_clients_were_left_open() -> None:
+    program = """
+import asyncio
+from replicate_job import AsyncClient, Client
+client, other = AsyncClient(), Client()
+print(asyncio.run(client.run("acme/private", {"n": 1})).status)
+print(other.run("acme/private", {"n": 2}).status)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("succeeded\nsucceeded\n", "")
+
+
+@pytest.mark.usefixtures("api")
+def test_a_fork_of_an_open_client_says_what_to_do() -> None:
+    program = """
+import os
+from replicate_job import Client
+from replicate_job.errors import ForkedError
+client = Client()
+client.run("acme/private", {"n": 1})
+if os.fork():
+    print(os.waitstatus_to_exitcode(os.wait()[1]), client.run("acme/private", {"n": 2}).status)
+    client.close()
+else:
+    try:
+        client.run("acme/private", {"n": 3})
+    except ForkedError as error:
+        client.close()
+        os._exit(7 if "open it after the fork" in str(error) else 1)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("7 succeeded\n", "")
+
+
+def test_what_was_asked_and_answered_is_pruned(api: ScriptedAPI) -> None:
+    with Client() as client:
+        client.run(*FOX, key="order-17")
+        assert client.prune(older_than=timedelta(days=30)).jobs == 0
+        assert client.prune(older_than=timedelta(0), dry_run=True).jobs == 1
+        assert client.prune(older_than=timedelta(0)).jobs == 1
+        assert client.run(*FOX, key="order-17").status == "succeeded"
+    assert api.count("create") == 1
+
+
+def test_a_schema_is_asked_for_once(api: ScriptedAPI) -> None:
+    with Client() as client:
+        schema = client.schema(FOX[0])
+        assert client.schema(FOX[0]) is schema
+    assert "prompt" in schema["components"]["schemas"]["Input"]["properties"]
+    assert len(api.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "function",
+    [run, arun, replicate_job.stream, replicate_job.astream, batch]
+    + [getattr(kind, name) for kind in (AsyncClient, Client) for name in ("run", "submit", "stream", "batch")],
+    ids=lambda function: function.__qualname__,
+)
+def test_help_names_every_option_with_its_default(function: Callable[..., Any]) -> None:
+    parameters = inspect.signature(function).parameters
+    assert all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    assert {"key", "save_to", "webhook", "on_progress", "cancel_after"} <= parameters.keys()
+    assert parameters["key"].default is None
+    if not isinstance(getattr(function, "__qualname__", ""), str) or "." not in function.__qualname__:
+        assert parameters["rate"].default == "600/min"
+
+
+def test_the_clients_have_the_same_methods_and_options() -> None:
+    def methods(kind: type) -> dict[str, list[tuple[str, object]]]:
+        found = {}
+        for name, function in vars(kind).items():
+            if not name.startswith("_") and callable(function):
+                parameters = inspect.signature(function).parameters.values()
+                found[name.removeprefix("a") if name == "aclose" else name] = [(p.name, p.default) for p in parameters]
+        return found
+
+    assert methods(AsyncClient) == methods(Client)
+    assert inspect.signature(AsyncClient).parameters == inspect.signature(Client).parameters
+
+
+def test_an_option_that_there_is_not_is_a_type_error(api: ScriptedAPI) -> None:
+    with Client() as client, pytest.raises(TypeError, match="there is no option 'kee'"):
+        client.run(*FOX, kee="order-17")  # type: ignore[call-arg] # that is the point
+    with pytest.raises(JobError, match="rate: 'fast' is no rate"):
+        Client(rate="fast")
+    assert not api.requests
+
+
+def own_threads() -> list[str]:
+    """The names of all threads but those of the event loop's pool, which has at most six."""
+    return sorted(thread.name for thread in threading.enumerate() if not thread.name.startswith("asyncio_"))
+
+
+async def test_cancelled_calls_leave_nothing_behind(api: ScriptedAPI) -> None:
+    """Calls that end at any of their steps: no task, no slot of a table, no thread."""
+    api.next(*[Script(duration=0.02)] * 201)
+    async with AsyncClient() as client:
+        await client.run("acme/private", {"n": -1})
+        tasks, threads = len(asyncio.all_tasks()), own_threads()
+        for round_ in range(10):
+            calls = [asyncio.create_task(client.run("acme/private", {"n": number})) for number in range(20)]
+            for number, call in enumerate(calls):
+                asyncio.get_running_loop().call_later((round_ * 20 + number) / 4000, call.cancel)
+            ended = await asyncio.gather(*calls, return_exceptions=True)
+            assert all(isinstance(each, asyncio.CancelledError | replicate_job.Result) for each in ended), ended
+        assert len(asyncio.all_tasks()) == tasks
+        assert own_threads() == threads
+        for prediction in api.predictions:
+            prediction.finish()
+        assert {result.status async for result in client.resume()} <= {"succeeded"}
