@@ -368,3 +368,31 @@ def test_an_exception_of_another_signal_leaves_the_prediction_to_the_next_call_w
     api.predictions[0].finish()
     assert run("acme/private", {"n": 1}, key="mine").prediction_id == api.predictions[0].id
     assert len(api.predictions) == 1
+
+
+TOGETHER = """
+import asyncio, resource, sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from replicate_job import arun, run
+resource.setrlimit(resource.RLIMIT_NOFILE, (400, 400))
+numbers = range(200)
+if sys.argv[1] == "coroutines":
+    async def main():
+        return await asyncio.gather(*(arun("acme/private", {"n": number}, rate="none") for number in numbers))
+    results = asyncio.run(main())
+else:
+    with ThreadPoolExecutor(200) as pool:
+        results = list(pool.map(lambda number: run("acme/private", {"n": number}, rate="none"), numbers))
+print(len({result.prediction_id for result in results}), [thread.name for thread in threading.enumerate()])
+"""
+
+
+@pytest.mark.parametrize("way", ["coroutines", "threads"])
+def test_calls_that_run_together_share_connections_journal_and_thread(api: ScriptedAPI, way: str) -> None:
+    """Two hundred calls, with two file descriptors for each."""
+    api.next(*[Script(duration=0.5)] * 200)
+    done = subprocess.run(
+        [sys.executable, "-c", TOGETHER, way], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr) == ("200 ['MainThread']\n", "")
+    assert api.count("create") == 200

@@ -1,4 +1,4 @@
-"""Jobs and batches from Python with a client that is opened for one call."""
+"""Jobs and batches from Python, with a client that is opened for a call."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterab
 from contextlib import aclosing, closing
 from typing import Any, Unpack, cast
 
-from replicate_job.aio import LoopThread, iterate, new_loop
+from replicate_job.aio import iterate, new_loop
 from replicate_job.calls import (
     BatchOptions,
     ClientOptions,
@@ -20,7 +20,10 @@ from replicate_job.client import AsyncClient
 from replicate_job.errors import JobError
 from replicate_job.flow.follow import Emit
 from replicate_job.job import Job, Result
+from replicate_job.shared import SharedClients, SharedLoop
 from replicate_job.text_stream import AsyncTextStream, Run, TextStream, relay
+
+_loop, _clients = SharedLoop(), SharedClients()
 
 
 @with_options(OneShotOptions)
@@ -29,13 +32,14 @@ async def arun(
 ) -> Result:
     """Run a job, or a model by its name, and return its Result, whatever its status. See ``RunOptions``.
 
-    A task that is cancelled leaves the prediction running: the same ``key``, or ``replicate-job resume``, finishes it.
+    Calls that run together share what they need. A task that is cancelled leaves the prediction running: the same
+    ``key``, or ``replicate-job resume``, finishes it.
     Raises the errors of ``replicate_job.errors``.
     """
     _check_local(options, job)
     client, own = _open(options)
-    async with aclosing(client):
-        return await client.run(job, input_data, **own)
+    async with _clients.lend(client) as shared:
+        return await shared.run(job, input_data, **own)
 
 
 @with_options(OneShotOptions)
@@ -45,7 +49,7 @@ def run(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: 
     Ctrl-C cancels the prediction at the API, and then raises KeyboardInterrupt. Any other exception of a signal
     handler, such as SystemExit at SIGTERM, leaves the prediction running: the same ``key`` finishes it.
     """
-    with LoopThread() as loop:
+    with _loop.lend() as loop:
         return loop.run(arun(job, input_data, **options))
 
 
