@@ -159,20 +159,10 @@ def still() -> FastClock:
 
 
 @pytest.fixture
-def api() -> Iterator[ScriptedAPI]:
-    with ScriptedAPI() as api:
-        yield api
-
-
-@pytest.fixture
-def named_api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ScriptedAPI]:
-    """An API that the environment names, with a journal of the test's own."""
-    with ScriptedAPI() as api:
-        for name, value in api.environment.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-        monkeypatch.setenv("REPLICATE_JOB_JOURNAL", str(tmp_path / "journal.db"))
-        yield api
+def api(replicate_api: ScriptedAPI) -> Iterator[ScriptedAPI]:
+    """The scripted API, at which no test may leave the token with the delivery host."""
+    yield replicate_api
+    assert not replicate_api.strayed_token()
 
 
 class Relay:
@@ -255,6 +245,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     (folder / "venvs").symlink_to(shared)
     return folder
+
+
+@pytest.fixture(scope="session")
+def replicate_local_options(cache: Path) -> ServerOptions:
+    return ServerOptions(cache_dir=cache, grace=0.2)
 
 
 @pytest.fixture

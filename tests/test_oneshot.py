@@ -31,11 +31,6 @@ TEN = ["prediction_id", "status", "model", "input", "output", "error", "created_
 LLAMA = Job("meta/llama-2-70b-chat", {"prompt": "x"}, poll_interval=0.05, max_poll_attempts=200)
 
 
-@pytest.fixture
-def api(named_api: ScriptedAPI) -> ScriptedAPI:
-    return named_api
-
-
 def test_run_blocks_until_the_end(api: ScriptedAPI, tmp_path: Path) -> None:
     result = run("black-forest-labs/flux-schnell", {"prompt": "x"}, save_to=tmp_path / "out")
     assert isinstance(result, Result)

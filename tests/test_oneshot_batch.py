@@ -35,19 +35,13 @@ IMAGES = ScriptedModel(
 )
 
 
-@pytest.fixture
-def api() -> Iterator[ScriptedAPI]:
-    with ScriptedAPI(IMAGES, script=None) as api:
-        yield api
+pytestmark = [pytest.mark.usefixtures("api"), pytest.mark.replicate_api(IMAGES)]
 
 
 @pytest.fixture(autouse=True)
-def surroundings(api: ScriptedAPI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in api.environment.items():
-        monkeypatch.setenv(name, value)
+def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / "state"))
-    monkeypatch.setenv("REPLICATE_JOB_JOURNAL", str(tmp_path / "journal.db"))
 
 
 def rows(count: int) -> list[dict[str, Any]]:

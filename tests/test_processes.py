@@ -45,11 +45,6 @@ VALUES: dict[str, Any] = {
 """What the constructors take, by annotation."""
 
 
-@pytest.fixture
-def api(named_api: ScriptedAPI) -> ScriptedAPI:
-    return named_api
-
-
 def kinds(base: type[ReplicateJobError] = ReplicateJobError) -> Iterator[type[ReplicateJobError]]:
     yield base
     for kind in base.__subclasses__():

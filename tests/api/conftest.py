@@ -3,11 +3,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-
-from replicate_job.testing import ScriptedAPI
 
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -77,9 +75,3 @@ async def server() -> AsyncIterator[RawServer]:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@pytest.fixture
-def api() -> Iterator[ScriptedAPI]:
-    with ScriptedAPI() as api:
-        yield api

@@ -206,7 +206,7 @@ class Reader:
 
 
 @pytest.fixture
-def reader(tmp_path: Path, cache: Path) -> Iterator[Reader]:
+def reader(tmp_path: Path, cache: Path, replicate_api: ScriptedAPI) -> Iterator[Reader]:
     folder = tmp_path / "work"
     (folder / "docs").mkdir(parents=True)
     shutil.copy(ROOT / "run.xs", folder)
@@ -214,7 +214,7 @@ def reader(tmp_path: Path, cache: Path) -> Iterator[Reader]:
     shutil.copy(ROOT / "docs" / "demo.webp", folder / "sketch.png")
     for name, content in FILES.items():
         (folder / name).write_text(content)
-    with ScriptedAPI(LLAMA) as api:
-        reader = Reader(folder, cache, api)
-        yield reader
-        reader.stop()
+    replicate_api.models[LLAMA.name] = LLAMA
+    reader = Reader(folder, cache, replicate_api)
+    yield reader
+    reader.stop()

@@ -269,13 +269,6 @@ def rendered(written: str) -> list[str]:
 
 
 @pytest.fixture
-def api() -> Iterator[ScriptedAPI]:
-    with ScriptedAPI() as api:
-        yield api
-        assert not api.strayed_token()
-
-
-@pytest.fixture
 def command(tmp_path: Path, api: ScriptedAPI) -> Iterator[Command]:
     """The command, for ``api``; afterwards no file that it left holds the token."""
     command = Command(tmp_path, api)

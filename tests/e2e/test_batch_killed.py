@@ -13,21 +13,17 @@ import pytest
 from replicate_job.testing import OutputFile, Script, ScriptedAPI
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.e2e.conftest import Command
 
 SDXL = "stability-ai/sdxl"
 FAULTS = "create:drop-after=0.2,get:503=0.025,get:drop=0.025,list:503=0.01,list:drop=0.01"
+pytestmark = pytest.mark.replicate_api(list_lag=1, faults=FAULTS)
 
 
-@pytest.fixture
-def api() -> Iterator[ScriptedAPI]:
+@pytest.fixture(autouse=True)
+def painted(api: ScriptedAPI) -> None:
     """Each prompt has a picture of its own, so that a mix-up shows."""
-    with ScriptedAPI(list_lag=1, faults=FAULTS) as api:
-        api.models[SDXL] = msgspec.structs.replace(api.models[SDXL], script=_paint)
-        yield api
-        assert not api.strayed_token()
+    api.models[SDXL] = msgspec.structs.replace(api.models[SDXL], script=_paint)
 
 
 def _paint(given: dict[str, Any]) -> Script:

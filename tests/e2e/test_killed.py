@@ -14,22 +14,19 @@ import pytest
 from replicate_job.testing import OutputFile, Script, ScriptedAPI
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.e2e.conftest import Command
 
 KILLS = 100
 TOGETHER = 4
 FLUX = "black-forest-labs/flux-schnell"
+FAULTS = "create:slow-after(1ms)=0.4,create:drop-after=0.1"
+pytestmark = pytest.mark.replicate_api(list_lag=(0.0, 0.5), faults=FAULTS)  # not every create request is held
 
 
-@pytest.fixture
-def api() -> Iterator[ScriptedAPI]:
-    """Each prompt has a picture of its own, so that a mix-up shows. The list lags, and not every create is held."""
-    with ScriptedAPI(list_lag=(0.0, 0.5), faults="create:slow-after(1ms)=0.4,create:drop-after=0.1") as api:
-        api.models[FLUX] = msgspec.structs.replace(api.models[FLUX], script=_paint)
-        yield api
-        assert not api.strayed_token()
+@pytest.fixture(autouse=True)
+def painted(api: ScriptedAPI) -> None:
+    """Each prompt has a picture of its own, so that a mix-up shows."""
+    api.models[FLUX] = msgspec.structs.replace(api.models[FLUX], script=_paint)
 
 
 def _paint(given: dict[str, Any]) -> Script:

@@ -11,20 +11,12 @@ from replicate_job.batches.results.record import LOGS
 from replicate_job.testing import OutputFile, Script, ScriptedAPI
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.e2e.conftest import Command
 
 PRIVATE = "acme/private"
 LINES = "loading\r 50%\r100%\nTraceback: \x1b[31mno memory\nlast words"
+pytestmark = pytest.mark.replicate_api(expire=1.0)  # data of a prediction are deleted once they were told
 FAILED = Script(end="failed", error="it broke", logs=LINES, boot=0, duration=0)
-
-
-@pytest.fixture
-def api() -> Iterator[ScriptedAPI]:
-    """It deletes the data of a prediction at its end, once they were told."""
-    with ScriptedAPI(expire=1.0) as api:
-        yield api
 
 
 def gone(api: ScriptedAPI) -> None:

@@ -18,8 +18,6 @@ import pytest
 from replicate_job.testing import Script, ScriptedAPI
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.e2e.conftest import Command
 
 CUTS = int(os.environ.get("REPLICATE_JOB_POWER_CUTS", "8"))
@@ -27,13 +25,7 @@ ROWS, TOGETHER = 300, 30
 HELLO = "replicate/hello-world"
 WORDS = ["batch", HELLO, "rows.jsonl", "--results", "results.jsonl", "--rate", "none", "--concurrency", str(TOGETHER)]
 NOTES = Path(__file__).with_name("power")
-
-
-@pytest.fixture
-def api() -> Iterator[ScriptedAPI]:
-    with ScriptedAPI(script=Script(duration=0.2, boot=0.05, output="done")) as api:
-        yield api
-        assert not api.strayed_token()
+pytestmark = pytest.mark.replicate_api(script=Script(duration=0.2, boot=0.05, output="done"))
 
 
 def cut_back(journal: Path, synced: Path) -> None:

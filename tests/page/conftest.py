@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from replicate_job.local.options import ServerOptions
-from replicate_job.local.server import serve
+from replicate_job.testing import LocalAPI, ServerOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -111,7 +110,7 @@ MODELS = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One event loop for all these tests: the browser and the server live in it."""
+    """One event loop for all these tests: the browser lives in it."""
     for item in items:
         if Path(item.path).parent == Path(__file__).parent and item.get_closest_marker("asyncio"):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
@@ -132,11 +131,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return root / "models", root / "cache"
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def origin(folders: tuple[Path, Path]) -> AsyncIterator[str]:
+@pytest.fixture(scope="session")
+def replicate_local_options(folders: tuple[Path, Path]) -> ServerOptions:
     models, cache = folders
-    async with serve(ServerOptions(models=[models], cache_dir=cache, grace=0.2)) as base_url:
-        yield base_url
+    return ServerOptions(models=[models], cache_dir=cache, grace=0.2)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -225,11 +223,11 @@ async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def visit(context: BrowserContext, origin: str) -> AsyncIterator[Visit]:
+async def visit(context: BrowserContext, replicate_local: LocalAPI) -> AsyncIterator[Visit]:
     """A new visitor. At the end, the console has to be as empty as the test expects."""
     page = await context.new_page()
     page.set_default_timeout(30_000)
-    visitor = Visit(page, origin)
+    visitor = Visit(page, replicate_local.base_url)
     yield visitor
     assert [text for text in visitor.complaints if not re.search(visitor.expected, text)] == []
 

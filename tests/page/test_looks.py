@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from replicate_job.testing import LocalAPI
+
 expect = pytest.importorskip("playwright.async_api", reason="playwright is not installed").expect
 
 # Texts that stand out less than WCAG's AA asks for. Backgrounds of the page are plain colours.
@@ -76,13 +78,13 @@ async def test_on_a_phone_a_prediction_stands_above_its_form_and_comes_into_view
     await expect(visit.page.get_by_test_id("status")).to_be_in_viewport()
 
 
-async def test_what_a_finger_touches_is_large_enough(browser: Any, origin: str, visit: Any) -> None:
+async def test_what_a_finger_touches_is_large_enough(browser: Any, replicate_local: LocalAPI, visit: Any) -> None:
     """44 pixels high; links in a sentence are not."""
     failing = (await visit.create("to fail"))["id"]
     context = await browser.new_context(viewport={"width": 412, "height": 800}, has_touch=True, is_mobile=True)
     page = await context.new_page()
     for path in ("/", "/history", "/me/every", "/openai/whisper", f"/p/{failing}"):
-        await page.goto(origin + path)
+        await page.goto(replicate_local.base_url + path)
         await page.locator("main h1").wait_for()
         small = await page.evaluate(
             """[...document.querySelectorAll("a, button, summary, select, textarea, input:not([type=checkbox])")]
@@ -96,10 +98,10 @@ async def test_what_a_finger_touches_is_large_enough(browser: Any, origin: str, 
 
 
 @pytest.mark.parametrize("phone", [{"has_touch": True, "is_mobile": True}, {}], ids=["touched", "narrow"])
-async def test_no_key_is_named_on_a_phone(browser: Any, origin: str, phone: Any) -> None:
+async def test_no_key_is_named_on_a_phone(browser: Any, replicate_local: LocalAPI, phone: Any) -> None:
     context = await browser.new_context(viewport={"width": 390, "height": 844}, **phone)
     page = await context.new_page()
-    await page.goto(f"{origin}/me/every")
+    await page.goto(f"{replicate_local.base_url}/me/every")
     run = page.get_by_role("button", name="Run")
     await expect(run).to_be_visible()
     await expect(run.locator("kbd")).to_be_hidden()

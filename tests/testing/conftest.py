@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import http.client
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,12 +20,6 @@ class Reply(msgspec.Struct):
     @property
     def json(self) -> Any:
         return msgspec.json.decode(self.body)
-
-
-@pytest.fixture
-def api() -> Iterator[ScriptedAPI]:
-    with ScriptedAPI() as api:
-        yield api
 
 
 @pytest.fixture

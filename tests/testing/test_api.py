@@ -48,8 +48,9 @@ def test_every_request_is_recorded_with_its_fault(api: ScriptedAPI, create: Crea
 
 
 def test_the_delivery_host_is_another_origin_and_a_token_that_strays_there_is_seen(
-    api: ScriptedAPI, create: Create, ask: Ask
+    replicate_api: ScriptedAPI, create: Create, ask: Ask
 ) -> None:
+    api = replicate_api
     api.next(Script(duration=0, output=OutputFile(content=b"x", name="a.txt")))
     url = create(api)["output"]
     assert url.startswith(f"{api.files_url}/")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from starlette.routing import Router
@@ -17,21 +16,16 @@ from replicate_job.local.routes.models import ModelRoutes
 from replicate_job.local.routes.predictions import PredictionRoutes
 from replicate_job.serving.answer import NOT_FOUND
 from replicate_job.serving.middleware import FaultMiddleware
+from replicate_job.serving.versioned import versioned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp
 
     from replicate_job.local.access_log import LoggedRequest
     from replicate_job.local.parts import Parts
     from replicate_job.serving.faults import Faults
-
-
-_UNVERSIONED = re.compile(
-    r"/(?:predictions|models|deployments|account|hardware|collections|search|webhooks|trainings)(?:/.*)?"
-    r"|/files(?:/[^/]+(?:/download)?)?"
-)
 
 
 def make_app(
@@ -44,19 +38,3 @@ def make_app(
     router = Router([*api_routes, *page_routes()], default=NOT_FOUND)
     app = versioned(AccessGuard(FaultMiddleware(router, faults), token))
     return AccessLog(app, on_request) if on_request else app
-
-
-def versioned(app: ASGIApp) -> ASGIApp:
-    """``app``, which also answers the API's paths without ``/v1``, and with ``/v1/v1``.
-
-    Some clients want ``/v1`` in REPLICATE_BASE_URL (2.0.0b4 for Python), others do not (1.0.7). Here both forms of its
-    value work with every client.
-    """
-
-    async def with_version(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            path = scope["path"].removeprefix("/v1") if scope["path"].startswith("/v1/v1/") else scope["path"]
-            scope = {**scope, "path": f"/v1{path}" if _UNVERSIONED.fullmatch(path) else path}
-        await app(scope, receive, send)
-
-    return with_version

@@ -9,28 +9,29 @@
         assert len(api.predictions) == 1     # created once, although a connection may have died
 
 ``api.faults.next("get", "503", "drop-before")`` and ``api.next(Script(end="failed"))`` script single requests and
-predictions. ``replicate_job.serving.faults`` documents the words for faults.
+predictions. ``replicate_job.serving.faults`` documents the words for faults. ``replicate_job.testing.plugin`` has
+fixtures for pytest, which finds them by itself.
 """
 
-try:
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from replicate_job.local.options import ServerOptions
     from replicate_job.serving.answer import Answer, problem, throttled
     from replicate_job.serving.connection import BreakableProtocol
     from replicate_job.serving.faults import Fault, Faults
     from replicate_job.serving.middleware import FaultMiddleware
     from replicate_job.testing.api import ScriptedAPI
     from replicate_job.testing.delivery import OutputFile
+    from replicate_job.testing.local import LocalAPI, local_api
     from replicate_job.testing.models import ScriptedDeployment, ScriptedModel, openapi_schema
     from replicate_job.testing.predictions import ScriptedPrediction
     from replicate_job.testing.record import RecordedRequest
     from replicate_job.testing.script import Script, Stream, StreamEvent
     from replicate_job.testing.server import LoopbackServer
     from replicate_job.testing.uploads import UploadedFile
-except ModuleNotFoundError as error:
-    needed = str(error.name).partition(".")[0]
-    advice = "pip install 'replicate-job[local]'"
-    raise ModuleNotFoundError(
-        f"replicate_job.testing needs {needed}, which is not here: {advice}", name=error.name
-    ) from None
 
 __all__ = [
     "Answer",
@@ -38,6 +39,7 @@ __all__ = [
     "Fault",
     "FaultMiddleware",
     "Faults",
+    "LocalAPI",
     "LoopbackServer",
     "OutputFile",
     "RecordedRequest",
@@ -46,10 +48,50 @@ __all__ = [
     "ScriptedDeployment",
     "ScriptedModel",
     "ScriptedPrediction",
+    "ServerOptions",
     "Stream",
     "StreamEvent",
     "UploadedFile",
+    "local_api",
     "openapi_schema",
     "problem",
     "throttled",
 ]
+
+_HOMES = {
+    **dict.fromkeys(["Answer", "problem", "throttled"], "serving.answer"),
+    "BreakableProtocol": "serving.connection",
+    **dict.fromkeys(["Fault", "Faults"], "serving.faults"),
+    "FaultMiddleware": "serving.middleware",
+    **dict.fromkeys(["LocalAPI", "local_api"], "testing.local"),
+    "LoopbackServer": "testing.server",
+    "OutputFile": "testing.delivery",
+    "RecordedRequest": "testing.record",
+    **dict.fromkeys(["Script", "Stream", "StreamEvent"], "testing.script"),
+    "ScriptedAPI": "testing.api",
+    **dict.fromkeys(["ScriptedDeployment", "ScriptedModel", "openapi_schema"], "testing.models"),
+    "ScriptedPrediction": "testing.predictions",
+    "ServerOptions": "local.options",
+    "UploadedFile": "testing.uploads",
+}
+
+
+def __getattr__(name: str) -> object:
+    # A name is imported when it is first used: pytest loads the plugin in every project where this package is.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'replicate_job.testing' has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - only for whoever needs it
+
+    try:
+        value = globals()[name] = getattr(import_module(f"replicate_job.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        needed = str(error.name).partition(".")[0]
+        advice = "pip install 'replicate-job[local]'"
+        raise ModuleNotFoundError(
+            f"replicate_job.testing needs {needed}, which is not here: {advice}", name=error.name
+        ) from None
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Self
 from replicate_job.serving.faults import Faults
 from replicate_job.serving.middleware import FaultMiddleware, operation
 from replicate_job.serving.upload import LARGEST
+from replicate_job.serving.versioned import versioned
 from replicate_job.testing.account import ScriptedAccount
 from replicate_job.testing.delivery import Delivery
+from replicate_job.testing.environment import environment_of
 from replicate_job.testing.models import DEFAULT_DEPLOYMENTS, DEFAULT_MODELS, ScriptedDeployment, ScriptedModel
 from replicate_job.testing.record import RecordedRequest, Recorder, RequestLog
 from replicate_job.testing.routes import Authenticated, Endpoints
@@ -26,14 +28,9 @@ if TYPE_CHECKING:
     from replicate_job.testing.predictions import ScriptedPrediction
     from replicate_job.testing.script import Script
 
-SHORTEST_LAG = 3.0
-"""REPLICATE_JOB_LIST_LAG, in seconds, for a list that shows every prediction at once."""
-OVERTAKING = 6.0
-"""By how much more than ``list_lag`` that variable is: an item can be listed later than newer ones."""
-
 
 class ScriptedAPI:
-    """Replicate's HTTP API on a free loopback port, with predictions that follow scripts, and faults on request.
+    """Replicate's HTTP API on loopback, with predictions that follow scripts, and faults on request.
 
     It listens from its construction on, and answers inside ``with``, to this process and to others. ``models`` and
     ``deployments`` are added to the default ones. ``script`` replaces the scripts of all models. ``faults`` is a
@@ -47,7 +44,9 @@ class ScriptedAPI:
     latest ended predictions, and at most about twice as many. A client gets 404 for a forgotten prediction and its
     files. The counts include what is forgotten.
 
-    ``base_url`` is without ``/v1``. ``files_url`` is the origin of the delivery host and of the streams.
+    ``base_url`` is without ``/v1``; clients that want it there may add it, for paths without it are answered too.
+    ``files_url`` is the origin of the delivery host and of the streams. ``ports`` are those of the two; 0 is a free
+    one. Raises OSError for a port that is in use.
     """
 
     def __init__(  # noqa: PLR0913 - one argument for each property of the server, all with defaults
@@ -64,6 +63,7 @@ class ScriptedAPI:
         file_expire: float = 24 * 3600,
         upload_limit: int = LARGEST,
         remember: int | None = None,
+        ports: tuple[int, int] = (0, 0),
     ) -> None:
         self.token = token
         self.faults = Faults.parse(faults, seed=seed) if isinstance(faults, str) else faults
@@ -81,8 +81,9 @@ class ScriptedAPI:
         api = FaultMiddleware(Authenticated(Endpoints(self._account, self._uploads).app(), token), self.faults)
         files = FaultMiddleware(self._serve_files, self.faults, _files_operation)
         self._server = LoopbackServer(
-            Recorder(api, self._log, "api", operation),
+            versioned(Recorder(api, self._log, "api", operation)),
             Recorder(files, self._log, "files", _files_operation),
+            ports=ports,
         )
         self.base_url, self.files_url = self._server.origins
         self._account.origin, self._delivery.origin = self.base_url, self.files_url
@@ -132,12 +133,7 @@ class ScriptedAPI:
         REPLICATE_API_TOKEN, REPLICATE_BASE_URL, and REPLICATE_JOB_LIST_LAG: how late this server's list can be, which
         is how long replicate-job waits for it after a create request without an answer.
         """
-        lag = max(SHORTEST_LAG, OVERTAKING * max(self._account.list_lag))
-        return {
-            "REPLICATE_API_TOKEN": self.token,
-            "REPLICATE_BASE_URL": self.base_url,
-            "REPLICATE_JOB_LIST_LAG": f"{lag:g}",
-        }
+        return environment_of(self.base_url, self.token, max(self._account.list_lag))
 
     def count(self, operation: str) -> int:
         """How many requests of this operation (``create``, ``get``, ``list`` …) have arrived."""

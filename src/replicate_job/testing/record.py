@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class RecordedRequest(msgspec.Struct):
-    """``headers`` have lower-case names; ``time`` is a Unix time; ``origin`` is ``api`` or ``files``.
+    """``path`` has its ``/v1``, also where it came without; ``headers`` have lower-case names; ``time`` is a Unix time.
 
-    ``operation`` is one of the fault language; ``fault`` is the name of the fault that struck, or empty; ``client`` is
-    the connection's ``host:port``. Only create requests have their ``body``.
+    ``origin`` is ``api`` or ``files``; ``operation`` is one of the fault language; ``fault`` is the name of the fault
+    that struck, or empty; ``client`` is the connection's ``host:port``. Only create requests have their ``body``.
     """
 
     method: str

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, ExitStack, suppress
-from typing import TYPE_CHECKING, Self
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from replicate_job.aio import LoopThread, new_loop
 from replicate_job.errors import ForkedError
@@ -11,38 +11,62 @@ from replicate_job.serving.connection import BreakableProtocol
 from replicate_job.serving.listener import bind, listen, origin_of
 
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator, Iterator, Sequence
+    from contextlib import AbstractAsyncContextManager
+
     from starlette.types import ASGIApp
+
+_T = TypeVar("_T")
+
+
+@contextmanager
+def in_loop_thread(server: AbstractAsyncContextManager[_T], name: str) -> Iterator[_T]:
+    """Enter ``server`` in an event loop of its own, in a thread of that name, and leave it at the end.
+
+    In a fork of the process, the end does nothing.
+    """
+    with LoopThread(new_loop, name) as thread:
+        entered = AsyncExitStack()
+        try:
+            yield thread.run(entered.enter_async_context(server))
+        finally:
+            with suppress(ForkedError):
+                thread.run(entered.aclose())
 
 
 class LoopbackServer:
-    """Serves each app on a free port of 127.0.0.1, all of them on one event loop in a thread.
+    """Serves each app on a port of 127.0.0.1, all of them on one event loop in a thread.
 
-    The ports are bound at its construction, and requests are answered from ``start`` to ``close``. It installs no
-    signal handlers. ``close`` resets connections, cancels running requests, and waits for the thread. In a fork of the
-    process, ``close`` only closes the fork's copies of the sockets.
+    ``ports`` has one for each app, where 0 is a free one; by default all are free ones. They are bound at its
+    construction, which raises OSError for one that is in use, and requests are answered from ``start`` to ``close``. It
+    installs no signal handlers. ``close`` resets connections, cancels running requests, and waits for the thread. In a
+    fork of the process, ``close`` only closes the fork's copies of the sockets.
     """
 
-    def __init__(self, *apps: ASGIApp) -> None:
+    def __init__(self, *apps: ASGIApp, ports: Sequence[int] = ()) -> None:
         self._apps = apps
-        self._sockets = [bind() for _ in apps]
-        self.origins = tuple(map(origin_of, self._sockets))
+        self._sockets: list[socket.socket] = []
         self._running = ExitStack()
+        try:
+            self._sockets.extend(bind(port=port) for port in ports or [0] * len(apps))
+        except OSError:
+            self.close()
+            raise
+        self.origins = tuple(map(origin_of, self._sockets))
 
     def start(self) -> Self:
-        with ExitStack() as starting:
-            thread = starting.enter_context(LoopThread(new_loop, "loopback-server"))
-            listeners = AsyncExitStack()
-            starting.callback(lambda: thread.run(listeners.aclose()))
-            thread.run(self._listen(listeners))
-            self._running = starting.pop_all()
+        self._running.enter_context(in_loop_thread(self._listen(), "loopback-server"))
         return self
 
     def close(self) -> None:
-        with suppress(ForkedError):
-            self._running.close()
+        self._running.close()
         for listening in self._sockets:
             listening.close()
 
-    async def _listen(self, listeners: AsyncExitStack) -> None:
-        for app, listening in zip(self._apps, self._sockets, strict=True):
-            await listeners.enter_async_context(listen(app, listening, BreakableProtocol))
+    @asynccontextmanager
+    async def _listen(self) -> AsyncIterator[None]:
+        async with AsyncExitStack() as listeners:
+            for app, listening in zip(self._apps, self._sockets, strict=True):
+                await listeners.enter_async_context(listen(app, listening, BreakableProtocol))
+            yield

@@ -1,0 +1,35 @@
+"""Replicate on this machine, for blocking code: the local server in a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import msgspec
+
+from replicate_job.local.options import ServerOptions
+from replicate_job.local.server import serve
+from replicate_job.testing.environment import environment_of
+from replicate_job.testing.server import in_loop_thread
+
+
+class LocalAPI(msgspec.Struct, frozen=True):
+    """A local server that runs. ``base_url`` is without ``/v1``; it takes any token where none is asked for."""
+
+    base_url: str
+    token: str
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The environment variables with which a subprocess uses this server: those of ``ScriptedAPI``."""
+        return environment_of(self.base_url, self.token)
+
+
+@contextmanager
+def local_api(options: ServerOptions = ServerOptions()) -> Iterator[LocalAPI]:  # noqa: B008 - it is frozen
+    """Serve Replicate's API with real models, by default on a free loopback port, in a thread.
+
+    At the end, every model's process has ended. Raises LocalError.
+    """
+    with in_loop_thread(serve(options), "local-server") as base_url:
+        yield LocalAPI(base_url, options.token or "local")
