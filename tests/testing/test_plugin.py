@@ -9,6 +9,8 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
@@ -78,6 +80,24 @@ def test_clients_that_want_the_version_in_the_base_url_and_those_that_do_not_fin
         "/v1/models/replicate/hello-world",
     }
     assert replicate_api.count("list") == 2
+
+
+@pytest.fixture
+def proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of a network whose proxy does not know this machine."""
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("no_proxy", "near.example")
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+
+
+@pytest.mark.usefixtures("proxy")
+def test_no_client_asks_a_proxy_for_it(request: pytest.FixtureRequest) -> None:
+    api = request.getfixturevalue("replicate_api")
+    with pytest.raises(HTTPError, match="401") as caught:
+        urlopen(api.base_url)  # noqa: S310 - the test's own
+    caught.value.close()
+    assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "127.0.0.1,near.example"
 
 
 @pytest.mark.replicate_api(OWN, script=None, faults="get:503=1", list_lag=2)

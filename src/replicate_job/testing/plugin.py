@@ -5,6 +5,7 @@ pytest loads it in every project where this package is installed, so at its impo
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -149,5 +150,8 @@ def _set_environment(
 ) -> None:
     # Not in tmp_path: a test may look at all that is in there.
     journal = tmp_path_factory.mktemp("replicate-job") / "journal.db"
-    for name, value in {**environment, "REPLICATE_JOB_JOURNAL": str(journal)}.items():
+    # The official clients would ask a proxy for this machine, too.
+    direct = ",".join(filter(None, ("127.0.0.1", os.environ.get("no_proxy") or os.environ.get("NO_PROXY"))))
+    own = {"REPLICATE_JOB_JOURNAL": str(journal), "no_proxy": direct, "NO_PROXY": direct}
+    for name, value in {**environment, **own}.items():
         monkeypatch.setenv(name, value)
