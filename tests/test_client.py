@@ -31,11 +31,6 @@ FOX = ("black-forest-labs/flux-schnell", {"prompt": "a fox"})
 ENDLESS = Script(duration=math.inf)
 
 
-@pytest.fixture
-def api(named_api: ScriptedAPI) -> ScriptedAPI:
-    return named_api
-
-
 def test_a_second_call_is_one_request(api: ScriptedAPI) -> None:
     """The model was looked up by the first."""
     with Client() as client:
