@@ -99,14 +99,10 @@ class AsyncClient:
         self._calls, self._idle = Counter[asyncio.Task[Any]](), asyncio.Event()
         self._streams = set[AsyncGenerator[Any, None]]()
 
-    def is_like(self, other: AsyncClient) -> bool:
-        """Whether calls of this client do the same as the other's."""
-        return (self._settings, self._rate, self._folder, self._on_progress) == (
-            other._settings,
-            other._rate,
-            other._folder,
-            other._on_progress,
-        )
+    @property
+    def setting(self) -> tuple[object, ...]:
+        """Equal for clients whose calls do the same."""
+        return self._settings, self._rate, self._folder, self._on_progress
 
     async def __aenter__(self) -> Self:
         await self._open()

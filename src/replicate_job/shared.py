@@ -52,7 +52,7 @@ class SharedClients:
     async def lend(self, client: AsyncClient) -> AsyncIterator[AsyncClient]:
         """One that is equal to this one, which is opened where there is none."""
         loop = asyncio.get_running_loop()
-        used = next((each for of, each in self._users if of is loop and each.is_like(client)), client)
+        used = next((each for of, each in self._users if of is loop and each.setting == client.setting), client)
         self._users[loop, used] = self._users.get((loop, used), 0) + 1
         try:
             yield used
