@@ -21,7 +21,7 @@ from replicate_job.flow.context import Context
 from replicate_job.flow.job_run import Ask, new_key
 from replicate_job.flow.prepare import check_job
 from replicate_job.folders import expand
-from replicate_job.inputs.plain import native
+from replicate_job.inputs.held import take
 from replicate_job.job import Job
 from replicate_job.progress import OnProgress
 from replicate_job.settings import Settings, check_environment
@@ -148,16 +148,19 @@ def check_names(options: Mapping[str, Any], known: type) -> None:
 
 def read_ask(
     job: Job | str,
-    input_data: Mapping[str, Any] | None,
+    input: Mapping[str, Any] | None,
     options: RunOptions,
     *,
     settings: Settings,
     folder: str | Path | None,
 ) -> Ask:
-    """The job of a call, and how to run it. ``folder`` is the client's, for outputs. Raises JobError, TypeError."""
+    """The job of a call, and how to run it. ``folder`` is the client's, for outputs. Raises JobError, TypeError.
+
+    The files that the input holds are read here: they may be closed afterwards.
+    """
     check_names(options, RunOptions)
     job = _read_job(job, options, settings, "run(load_job({!r}))")
-    job = msgspec.structs.replace(job, input_data=native({**job.input_data, **(input_data or {})}))
+    job = msgspec.structs.replace(job, input_data=take({**job.input_data, **(input or {})}, job.model))
     key = options.get("key")
     return Ask(job, new_key() if key is None else key, read_folder(options.get("save_to"), folder))
 
@@ -197,7 +200,7 @@ class BatchCall:
     ) -> None:
         check_names(options, BatchOptions)
         job = _read_job(job, options, settings, "batch(load_job({!r}), ...)")
-        self.job = msgspec.structs.replace(job, input_data=native(job.input_data))
+        self.job = msgspec.structs.replace(job, input_data=take(job.input_data, job.model))
         self._options, self._save = options, read_folder(options.get("save_to"), folder)
         for name in ("concurrency", "limit"):
             if (number := options.get(name)) is not None and (not isinstance(number, int) or number < 1):

@@ -23,7 +23,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 import msgspec
 
-from replicate_job.aio import LoopThread, is_interrupted, new_loop
+from replicate_job.aio import LoopThread, in_thread, is_interrupted, new_loop
 from replicate_job.api.ratelimit import parse_rate
 from replicate_job.batches.progress import Tally
 from replicate_job.batches.runner import BatchRunner
@@ -39,6 +39,7 @@ from replicate_job.flow.prune import Pruned, prune
 from replicate_job.flow.resume import resume
 from replicate_job.flow.run import run_job
 from replicate_job.forks import Owner
+from replicate_job.inputs.held import holds
 from replicate_job.job import Job, Result
 from replicate_job.progress import CallReporter, OnProgress
 from replicate_job.session import open_session
@@ -138,24 +139,24 @@ class AsyncClient:
     async def run(
         self,
         job: Job | str,
-        input_data: Mapping[str, Any] | None = None,
+        input: Mapping[str, Any] | None = None,
         **options: Unpack[RunOptions],
     ) -> Result:
         """Run a job, or a model by its name, and return its Result, whatever its status. See ``RunOptions``."""
-        return await self._finish(self._read(job, input_data, options), options.get("on_progress"))
+        return await self._finish(await self._aread(job, input, options), options.get("on_progress"))
 
     @with_options(RunOptions)
     async def submit(
         self,
         job: Job | str,
-        input_data: Mapping[str, Any] | None = None,
+        input: Mapping[str, Any] | None = None,
         **options: Unpack[RunOptions],
     ) -> AsyncJobHandle:
         """Come back once the prediction exists. Its outputs are kept by ``handle.result()``, within an hour of its end.
 
         ``handle.key`` names the job for ``get``, ``cancel`` and ``wait`` of any other process with the same journal.
         """
-        ask = self._read(job, input_data, options)
+        ask = await self._aread(job, input, options)
         begun = msgspec.structs.replace(ask, job=msgspec.structs.replace(ask.job, wait_for_completion=False))
         async with self._using(ask.job.model, options.get("on_progress")) as context:
             result = await run_job(context, begun)
@@ -166,7 +167,7 @@ class AsyncClient:
     def stream(
         self,
         job: Job | str,
-        input_data: Mapping[str, Any] | None = None,
+        input: Mapping[str, Any] | None = None,
         **options: Unpack[RunOptions],
     ) -> AsyncTextStream:
         """Yield the output's text while the model writes it; a model that does not stream gives it whole at the end.
@@ -175,7 +176,7 @@ class AsyncClient:
         succeeded. Numbers, objects and files are in the stream's ``result``; an output without text is logged as a
         warning.
         """
-        ask = self._read(job, input_data, options)
+        ask = self._read(job, input, options)
 
         async def read(emit: Emit) -> Result:
             async with self._using(ask.job.model, options.get("on_progress")) as context:
@@ -286,8 +287,14 @@ class AsyncClient:
                     await cancel_interrupted(context, ask.key)
                 raise
 
-    def _read(self, job: Job | str, input_data: Mapping[str, Any] | None, options: RunOptions) -> Ask:
-        ask = read_ask(job, input_data, options, settings=self._settings, folder=self._folder)
+    async def _aread(self, job: Job | str, input: Mapping[str, Any] | None, options: RunOptions) -> Ask:
+        """As ``_read``, with the files that the input holds read in a thread."""
+        if holds(input or {}) or (isinstance(job, Job) and holds(job.input_data)):
+            return await in_thread(self._read, job, input, options)
+        return self._read(job, input, options)
+
+    def _read(self, job: Job | str, input: Mapping[str, Any] | None, options: RunOptions) -> Ask:
+        ask = read_ask(job, input, options, settings=self._settings, folder=self._folder)
         check_job(ask.job)
         return ask
 
@@ -437,31 +444,31 @@ class Client:
     def run(
         self,
         job: Job | str,
-        input_data: Mapping[str, Any] | None = None,
+        input: Mapping[str, Any] | None = None,
         **options: Unpack[RunOptions],
     ) -> Result:
         """See ``AsyncClient.run``."""
-        return self._loop.run(self._client.run(job, input_data, **options))
+        return self._loop.run(self._client.run(job, input, **options))
 
     @with_options(RunOptions)
     def submit(
         self,
         job: Job | str,
-        input_data: Mapping[str, Any] | None = None,
+        input: Mapping[str, Any] | None = None,
         **options: Unpack[RunOptions],
     ) -> JobHandle:
         """See ``AsyncClient.submit``."""
-        return JobHandle(self._loop.run(self._client.submit(job, input_data, **options)), self._loop)
+        return JobHandle(self._loop.run(self._client.submit(job, input, **options)), self._loop)
 
     @with_options(RunOptions)
     def stream(
         self,
         job: Job | str,
-        input_data: Mapping[str, Any] | None = None,
+        input: Mapping[str, Any] | None = None,
         **options: Unpack[RunOptions],
     ) -> TextStream:
         """See ``AsyncClient.stream``. Closing it early leaves the prediction running."""
-        return TextStream(partial(relay, self._client.stream(job, input_data, **options)), self._loop.iterate)
+        return TextStream(partial(relay, self._client.stream(job, input, **options)), self._loop.iterate)
 
     @with_options(BatchOptions)
     def batch(self, job: Job | str, rows: RowSource, **options: Unpack[BatchOptions]) -> Results:

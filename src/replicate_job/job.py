@@ -19,7 +19,8 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A model, its input, and how long to wait. Field names are those of a ``run.xs`` file.
 
     ``model`` is ``owner/name``, ``owner/name:version``, a bare version id (64 hex digits) or
-    ``deployments/owner/name``. A ``pathlib.Path`` anywhere in ``input_data`` is a local file to send.
+    ``deployments/owner/name``. A ``pathlib.Path`` anywhere in ``input_data`` is a local file to send. So
+    are bytes, open files and pictures, which ``run``, ``arun``, ``stream``, ``astream`` and ``batch`` read.
     ``poll_interval`` is in seconds; multiplied by ``max_poll_attempts`` it is the time to wait. ``cancel_after`` is the
     API's ``Cancel-After`` (``30``, ``90s``, ``5m``, ``1h30m``). ``allow_unknown`` sends inputs that the model's schema
     does not name. ``env`` names environment variables that must be set.
@@ -48,7 +49,7 @@ class Result(msgspec.Struct, frozen=True):
 
     ``created_at`` and ``completed_at`` are ISO 8601 as the API wrote them; ``metrics`` holds seconds
     (``predict_time``, ``total_time``). ``files`` is empty where nothing was saved. ``key`` is the job's
-    name in the journal. ``sent`` maps the place of each local file in the input to its name:
+    name in the journal. ``sent`` maps the place of each file in the input to its name:
     ``{"images[1]": "cat.png"}``.
 
     In a batch, ``line`` is the row's line (from 1), and ``problem`` says why the row has no usable result. With the
@@ -72,6 +73,17 @@ class Result(msgspec.Struct, frozen=True):
     line: int = 0
     problem: str = ""
     sent: dict[str, str] = {}
+
+    @property
+    def text(self) -> str | None:
+        """The output's text: a string as it is, and the strings of a list joined, with nothing between them.
+
+        None for an output that is not text: none at all, an empty list, a number, an object, a list in which not all
+        items are strings, or a file: a URL at ``replicate.delivery`` or at the API itself, or a data URL.
+        """
+        from replicate_job.outputs.discover import as_text  # noqa: PLC0415 - only those who ask pay for it
+
+        return as_text(self.output, origin=self.urls.get("get"))
 
     def to_dict(self) -> dict[str, Any]:
         """The ten fields in the original run job's order, and ``files`` as strings where files were saved.

@@ -28,9 +28,14 @@ _loop, _clients = SharedLoop(), SharedClients()
 
 @with_options(OneShotOptions)
 async def arun(
-    job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[OneShotOptions]
+    job: Job | str, input: Mapping[str, Any] | None = None, **options: Unpack[OneShotOptions]
 ) -> Result:
     """Run a job, or a model by its name, and return its Result, whatever its status. See ``RunOptions``.
+
+    ``input`` is merged over the job's. A file in it, at any depth, is a ``pathlib.Path``, bytes, a file that is open
+    for reading bytes, or a picture of Pillow. An open file is read at once, from its beginning as in the official
+    client, and may be closed after the call. A picture is sent as JPEG if it was opened from one, else as PNG. A file
+    has up to 100 MB; the same content is sent once.
 
     Calls that run together share what they need. A task that is cancelled leaves the prediction running: the same
     ``key``, or ``replicate-job resume``, finishes it.
@@ -39,38 +44,38 @@ async def arun(
     _check_local(options, job)
     client, own = _open(options)
     async with _clients.lend(client) as shared:
-        return await shared.run(job, input_data, **own)
+        return await shared.run(job, input, **own)
 
 
 @with_options(OneShotOptions)
-def run(job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[OneShotOptions]) -> Result:
+def run(job: Job | str, input: Mapping[str, Any] | None = None, **options: Unpack[OneShotOptions]) -> Result:
     """Run a job as ``arun`` does, and block until the end. It also works inside a running event loop, as in a notebook.
 
     Ctrl-C cancels the prediction at the API, and then raises KeyboardInterrupt. Any other exception of a signal
     handler, such as SystemExit at SIGTERM, leaves the prediction running: the same ``key`` finishes it.
     """
     with _loop.lend() as loop:
-        return loop.run(arun(job, input_data, **options))
+        return loop.run(arun(job, input, **options))
 
 
 @with_options(OneShotOptions)
 def astream(
-    job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[OneShotOptions]
+    job: Job | str, input: Mapping[str, Any] | None = None, **options: Unpack[OneShotOptions]
 ) -> AsyncTextStream:
     """Yield the output's text while the model writes it; a model that does not stream gives it whole at the end.
 
     The stream ends with the prediction. It raises what ``arun`` raises, and PredictionError unless the prediction
     succeeded. Numbers, objects and files are in the stream's ``result``; an output without text is logged as a warning.
     """
-    return AsyncTextStream(_stream(job, input_data, options))
+    return AsyncTextStream(_stream(job, input, options))
 
 
 @with_options(OneShotOptions)
 def stream(
-    job: Job | str, input_data: Mapping[str, Any] | None = None, **options: Unpack[OneShotOptions]
+    job: Job | str, input: Mapping[str, Any] | None = None, **options: Unpack[OneShotOptions]
 ) -> TextStream:
     """Yield text as ``astream`` does, and block between pieces. Closing it early leaves the prediction running."""
-    return TextStream(_stream(job, input_data, options), iterate)
+    return TextStream(_stream(job, input, options), iterate)
 
 
 def replicate_run_prediction(
@@ -148,9 +153,9 @@ def _check_local(options: OneShotOptions, job: Job | str) -> None:
         raise JobError("a local run ends with its call: it has to wait for the end")
 
 
-def _stream(job: Job | str, input_data: Mapping[str, Any] | None, options: OneShotOptions) -> Run:
+def _stream(job: Job | str, input: Mapping[str, Any] | None, options: OneShotOptions) -> Run:
     client, own = _open(options)
-    text = client.stream(job, input_data, **own)
+    text = client.stream(job, input, **own)
 
     async def read(emit: Emit) -> Result:
         async with aclosing(client):

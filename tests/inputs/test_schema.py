@@ -88,7 +88,7 @@ FLUX = document(
         ),
         (
             {"prompt": datetime(2025, 1, 1, tzinfo=UTC)},
-            "prompt: a datetime is not a JSON value; a local file is a pathlib.Path",
+            "prompt: a datetime is not a JSON value; a file is a pathlib.Path, an open file or bytes",
         ),
     ],
 )

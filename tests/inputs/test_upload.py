@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from replicate_job.errors import InputError
-from replicate_job.inputs.upload import INLINE, LARGEST, MARGIN, FileInfo, file_name, send_files
+from replicate_job.inputs.content import LARGEST, Content, file_name
+from replicate_job.inputs.upload import INLINE, MARGIN, FileInfo, send_files
 
 
 class Storage:
@@ -19,11 +20,15 @@ class Storage:
 
     def __init__(self, expires_at: float | None = 10_000.0) -> None:
         self.expires_at = expires_at
-        self.uploads: list[tuple[Path, str, str, str]] = []
+        self.uploads: list[tuple[Path | bytes, str, str, str]] = []
         self.known: dict[str, FileInfo] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
 
-    async def upload(self, path: Path, name: str, media_type: str, sha256: str) -> FileInfo:
-        self.uploads.append((path, name, media_type, sha256))
+    def one_at_a_time(self, sha256: str) -> asyncio.Lock:
+        return self._locks.setdefault(sha256, asyncio.Lock())
+
+    async def upload(self, source: Path | bytes, name: str, media_type: str, sha256: str) -> FileInfo:
+        self.uploads.append((source, name, media_type, sha256))
         self.known[sha256] = FileInfo(f"https://files.example/{len(self.uploads)}", self.expires_at)
         return self.known[sha256]
 
@@ -164,7 +169,7 @@ async def test_the_largest_file_still_goes(tmp_path: Path) -> None:
 
 async def test_what_the_uploader_raises_reaches_the_caller(tmp_path: Path) -> None:
     class Broken(Storage):
-        async def upload(self, path: Path, name: str, media_type: str, sha256: str) -> FileInfo:  # noqa: ARG002 - the protocol's names
+        async def upload(self, source: Path | bytes, name: str, media_type: str, sha256: str) -> FileInfo:  # noqa: ARG002 - the protocol's names
             raise ConnectionError("no route")
 
     with pytest.raises(ConnectionError, match="no route"):
@@ -172,8 +177,28 @@ async def test_what_the_uploader_raises_reaches_the_caller(tmp_path: Path) -> No
 
 
 def test_a_long_name_is_cut_to_what_the_api_takes_and_keeps_its_suffix() -> None:
-    name = file_name(Path("ü" * 200 + ".png"))
+    name = file_name("ü" * 200 + ".png")
 
     assert len(name.encode()) <= 255
     assert name.endswith("ü.png")
-    assert file_name(Path("bad\udcff.png")) == "bad?.png"
+    assert file_name("bad\udcff.png") == "bad?.png"
+
+
+async def test_contents_of_the_same_bytes_under_names_of_other_types_are_sent_as_what_their_names_say() -> None:
+    storage = Storage()
+    values = {"x": [Content.of(b"a,b", "t.csv"), Content.of(b"a,b", "t.txt"), Content.of(b"a,b", "t.npz")]}
+
+    sent = await send_files(values, storage)
+
+    assert sent == {"x": ["data:text/csv;base64,YSxi", "data:text/plain;base64,YSxi", "https://files.example/1"]}
+
+
+async def test_a_content_without_its_bytes_is_sent_by_an_upload_that_lives_and_else_refused() -> None:
+    storage, large = Storage(), Content.of(b"f" * (INLINE + 1), "a.bin")
+    await send_files({"x": large}, storage, now=lambda: 0.0)
+    gone = Content(large.name, large.media_type, large.size, large.sha256)
+
+    assert await send_files({"x": gone}, storage, now=lambda: 0.0) == {"x": "https://files.example/1"}
+    with pytest.raises(InputError, match=r"x: a\.bin was in the memory of a program that ended"):
+        await send_files({"x": gone}, storage, now=lambda: 10_000.0)
+    assert len(storage.uploads) == 1

@@ -9,15 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate_job.errors import JobError
+from replicate_job.inputs.content import Content
 from replicate_job.job import Job
 from replicate_job.journal.entry import CreateRequest, decode_job, encode_job, fingerprint
 from replicate_job.wire.target import Target
 
-_NAMES = st.text(max_size=5) | st.sampled_from(["replicate-job:file", "replicate-job:file!", "replicate-job:file!!"])
+_MARKS = ["replicate-job:file", "replicate-job:content"]
+_NAMES = st.text(max_size=5) | st.sampled_from([mark + end for mark in _MARKS for end in ("", "!", "!!")])
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text()
     | st.floats(allow_nan=False, allow_infinity=False)
-    | st.sampled_from([Path("/a/b.png"), Path("/ä")]),
+    | st.sampled_from([Path("/a/b.png"), Path("/ä"), Content.of(b"x", "ä.txt")]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_NAMES, inner, max_size=3),
     max_leaves=8,
 )  # fmt: skip
@@ -53,6 +55,24 @@ def test_a_file_of_an_earlier_version_is_read_as_it_was_written() -> None:
 def test_data_that_looks_like_a_file_is_another_job_than_the_file() -> None:
     data, file = Job("a/b", {"x": {"replicate-job:file": "/a"}}), Job("a/b", {"x": Path("/a")})
     assert fingerprint(data) != fingerprint(file)
+
+
+def test_a_content_is_kept_by_its_facts_and_never_by_its_bytes() -> None:
+    content = Content.of(b"hush", "a.txt")
+    text = encode_job(Job("a/b", {"x": [content]}))
+    (read,) = decode_job(text).input_data["x"]
+    assert (read.name, read.media_type, read.size, read.sha256, read.data) == (
+        *("a.txt", "text/plain", 4, content.sha256, None),
+    )
+    assert b"hush" not in text
+    assert b"aHVzaA" not in text
+
+
+def test_a_content_under_another_name_is_the_same_job_and_another_content_is_not() -> None:
+    jobs = [Job("a/b", {"x": Content.of(*given_)}) for given_ in ((b"1", "a"), (b"1", "tmp7"), (b"2", "a"))]
+    prints = [fingerprint(job) for job in jobs]
+    assert prints[0] == prints[1] != prints[2]
+    assert fingerprint(Job("a/b", {"x": {"replicate-job:content": jobs[0].input_data["x"].sha256}})) != prints[0]
 
 
 @pytest.mark.parametrize("value", [object(), 1j])

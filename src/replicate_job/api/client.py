@@ -212,9 +212,9 @@ class Client:
     async def get_account(self) -> Account:
         return await self._get("/account", Account)
 
-    async def upload_file(self, path: Path, *, name: str, media_type: str) -> UploadedFile:
-        part = (await PartBuilder.from_file(path)).file_name(name).mime(media_type)
-        form = FormBuilder().part("content", part)
+    async def upload_file(self, source: Path | bytes, *, name: str, media_type: str) -> UploadedFile:
+        part = PartBuilder.from_bytes(source) if isinstance(source, bytes) else await PartBuilder.from_file(source)
+        form = FormBuilder().part("content", part.file_name(name).mime(media_type))
         return await self._send("POST", "/files", UploadedFile, timeout=UPLOAD_TIMEOUT, form=form)
 
     async def stream_events(self, url: str, last_event_id: str = "") -> AsyncGenerator[Event, None]:

@@ -26,13 +26,19 @@ from replicate_job.errors import (
     UncertainError,
 )
 from replicate_job.flow.resolved import Resolved
+from replicate_job.inputs.content import Content
 from replicate_job.inputs.flaws import flaws
 from replicate_job.inputs.schema import Checker
 from replicate_job.inputs.secrets import hide
 from replicate_job.job import Job, Result
 from replicate_job.journal.entry import fingerprint
 
-_encoder = msgspec.json.Encoder(enc_hook=str, order="deterministic")
+
+def _identify(value: Any) -> str:
+    return value.sha256 if isinstance(value, Content) else str(value)  # its name may be another in each call
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_identify, order="deterministic")
 
 ReadRow = Callable[[dict[str, Any] | None], Callable[[Row], dict[str, Any]]]
 """From the model's schema to what reads a row as an input, which raises JobError."""

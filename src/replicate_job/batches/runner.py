@@ -29,6 +29,7 @@ from replicate_job.flow.job_run import Ask
 from replicate_job.flow.prepare import write_request
 from replicate_job.flow.resolved import Resolved
 from replicate_job.flow.run import run_job
+from replicate_job.inputs.content import Content
 from replicate_job.inputs.upload import has_files
 from replicate_job.job import Result
 from replicate_job.journal.entry import BatchEntry, Entry
@@ -345,5 +346,8 @@ class BatchRunner:
 
 
 def _size(row: Row) -> int:
-    """About the bytes of a row: what is large is text."""
-    return sum(len(value) for value in row.values.values() if isinstance(value, str))
+    """About the bytes of a row: what is large is text, or a file that the program holds."""
+    values = row.values.values()
+    texts = sum(len(value) for value in values if isinstance(value, str))
+    items = [item for value in values for item in (value if isinstance(value, list) else (value,))]
+    return texts + sum(item.size for item in items if isinstance(item, Content))

@@ -94,7 +94,8 @@ async def run_or_cancel(
     except asyncio.CancelledError:
         if leave():
             line = context.line("resume")
-            context.reporter.warn(f"stopped; the job {ask.key!r} is left as it is: {line} finishes it")
+            if await context.journal.get(ask.key):  # one whose files are still being sent is not there yet
+                context.reporter.warn(f"stopped; the job {ask.key!r} is left as it is: {line} finishes it")
         else:
             await cancel_interrupted(context, ask.key)
         raise

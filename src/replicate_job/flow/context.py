@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -105,6 +107,18 @@ def command_line(*words: str) -> str:
     return f"`{shlex.join(['replicate-job', *words])}`"
 
 
+class UploadLocks:
+    """A lock for each content that is being uploaded, over all jobs of a session."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, sha256: str) -> asyncio.Lock:
+        lock = self._locks.get(sha256) or asyncio.Lock()
+        self._locks[sha256] = lock  # for as long as somebody holds it or waits for it
+        return lock
+
+
 class Context(msgspec.Struct, frozen=True):
     """``api`` is the API's name in the journal: its base URL, or ``local``.
 
@@ -126,6 +140,7 @@ class Context(msgspec.Struct, frozen=True):
     advise_missing: Callable[[str], str] = lambda _: ""
     clock: Clock = SystemClock()
     retry_policy: RetryPolicy = RetryPolicy()
+    upload_locks: UploadLocks = msgspec.field(default_factory=UploadLocks)
 
 
 def moment(context: Context) -> Moment:

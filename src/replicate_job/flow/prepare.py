@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import msgspec
 from replicate_job.errors import InputError, JobError, NoAnswerError
 from replicate_job.flow.context import Context
 from replicate_job.flow.resolved import Resolved
+from replicate_job.inputs.content import carried, contents, fill
 from replicate_job.inputs.flaws import flaws
 from replicate_job.inputs.schema import check
 from replicate_job.inputs.upload import FileInfo, check_files, send_files
@@ -64,6 +66,33 @@ async def prepare(context: Context, job: Job, resolved: Resolved) -> CreateReque
     return write_request(job, resolved, sent)
 
 
+async def prepare_contents(context: Context, job: Job, key: str, save: str | None) -> CreateRequest | None:
+    """The create request of a job that the journal does not know, and some of whose files this program alone holds.
+
+    The claim records it with the job: from then on any process can send the job, and the files need no other place.
+    Comes back when the create request has its rate-limit slot; None for any other job.
+    """
+    if not any(contents(job.input_data)):
+        return None
+    entry = await context.journal.get(key)
+    if entry and entry.state != "refused":
+        return None
+    if save:
+        await context.strategy.check_folder(Path(save))
+    request = await prepare(context, job, await resolve_and_check(context, job))
+    await context.client.take_slot()
+    return request
+
+
+def restore_contents(job: Job, asked: Job, request: CreateRequest | None) -> Job:
+    """A job of the journal, with the bytes that its caller has again or that an earlier create request carried."""
+    if all(content.data is not None for content in contents(job.input_data)):
+        return job
+    known = [*contents(asked.input_data), *carried(request.input if request else {})]
+    data = {content.sha256: content.data for content in known if content.data is not None}
+    return msgspec.structs.replace(job, input_data=fill(job.input_data, data))
+
+
 def write_request(job: Job, resolved: Resolved, sent: dict[str, Any]) -> CreateRequest:
     """Write the create's body. ``sent`` is the job's input with URLs for its files."""
     body: dict[str, Any] = {"input": sent}
@@ -88,14 +117,17 @@ class _Uploads:
     def __init__(self, context: Context) -> None:
         self._context = context
 
+    def one_at_a_time(self, sha256: str) -> AbstractAsyncContextManager[object]:
+        return self._context.upload_locks.of(sha256)
+
     async def find(self, sha256: str) -> FileInfo | None:
         if self._context.ephemeral:
             return None
         return await self._context.journal.find_upload(self._context.api, sha256)
 
-    async def upload(self, path: Path, name: str, media_type: str, sha256: str) -> FileInfo:
+    async def upload(self, source: Path | bytes, name: str, media_type: str, sha256: str) -> FileInfo:
         self._context.reporter.note(f"uploading {name}")
-        sent = await self._context.client.upload_file(path, name=name, media_type=media_type)
+        sent = await self._context.client.upload_file(source, name=name, media_type=media_type)
         if not (address := sent.urls.get("get")):
             raise NoAnswerError(f"the API took {name} and does not say where it is: give a URL to it instead")
         expires = parse_time(sent.expires_at)

@@ -8,7 +8,7 @@ from replicate_job.flow.collect import lacks_files, result_of
 from replicate_job.flow.context import Context
 from replicate_job.flow.follow import tell_rest
 from replicate_job.flow.job_run import Ask, JobRun
-from replicate_job.flow.prepare import check_job
+from replicate_job.flow.prepare import check_job, prepare_contents
 from replicate_job.flow.steps import STEPS
 from replicate_job.job import Result
 from replicate_job.journal.entry import CreateRequest
@@ -27,6 +27,8 @@ async def run_job(context: Context, ask: Ask, request: CreateRequest | None = No
         raise JobError("the key is empty: name the job, or give no key")
     if context.ephemeral and ask.job.webhook:
         context.reporter.warn("the local server posts no webhooks")
+    if request is None:
+        request = await prepare_contents(context, ask.job, ask.key, ask.save)
     while True:
         claim = await take(context, ask.key, ask.job, ask.save, request=request)
         run = JobRun(context, claim, ask)

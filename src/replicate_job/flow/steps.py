@@ -14,7 +14,7 @@ from replicate_job.flow.create import Created, create
 from replicate_job.flow.follow import follow
 from replicate_job.flow.job_run import JobRun
 from replicate_job.flow.lifecycle import Step
-from replicate_job.flow.prepare import prepare, resolve_and_check
+from replicate_job.flow.prepare import prepare, resolve_and_check, restore_contents
 from replicate_job.flow.reads import read
 from replicate_job.flow.reconcile import explain_missing, reconcile
 from replicate_job.job import Result
@@ -41,8 +41,9 @@ async def _prepare(run: JobRun) -> CreateRequest:
     context = run.context
     try:
         await _check_folder(run)
-        resolved = await resolve_and_check(context, run.entry.job)
-        request = await prepare(context, run.entry.job, resolved)
+        job = restore_contents(run.entry.job, run.ask.job, run.entry.request)
+        resolved = await resolve_and_check(context, job)
+        request = await prepare(context, job, resolved)
     except ReplicateJobError as error:
         await context.journal.refused(run.claim, str(error))
         raise

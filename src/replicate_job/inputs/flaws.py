@@ -8,6 +8,8 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from replicate_job.inputs.content import Content
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
@@ -33,7 +35,7 @@ def is_plain(value: Any) -> bool:
 
 
 def flaws(values: Mapping[str, Any], secrets: Collection[str] = ()) -> list[str]:
-    """A line for each part that JSON cannot carry, naming the input. A ``pathlib.Path`` is a file to send.
+    """A line for each part that JSON cannot carry, naming the input. Files to send are let pass.
 
     Ends at the first part that is nested too deep, for one that holds itself has no end. Of ``secrets``, which are
     names of inputs, nothing is shown.
@@ -80,11 +82,11 @@ def _fault(value: Any) -> str:
             return f"{value} is not a number that JSON can carry"
         case int() if not -HUGE < value < HUGE:
             return "a number of more than 300 digits is none that JSON can carry"
-        case Path() | None | bool():
+        case Path() | Content() | None | bool():
             return ""
         case str() | int() | float() if isinstance(value, Enum) or type(value) in {str, int, float}:
             return ""
-    return f"a {type(value).__name__} is not a JSON value; a local file is a pathlib.Path"
+    return f"a {type(value).__name__} is not a JSON value; a file is a pathlib.Path, an open file or bytes"
 
 
 def is_unicode(text: str) -> bool:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from replicate_job.inputs.content import Content
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -20,7 +22,7 @@ def plain_values(values: Mapping[Any, Any]) -> dict[str, Any]:
     """The values that exist: None, NaN, NaT and NA stand for missing values.
 
     Times are ISO 8601 text (to the microsecond), durations are seconds, decimals are numbers, bytes are text where they
-    are UTF-8, and a ``pathlib.Path`` is itself. Raises ValueError, with every reason in one line.
+    are UTF-8, and a ``pathlib.Path`` or ``Content`` is itself. Raises ValueError, with every reason in one line.
     """
     plain: dict[str, Any] = {}
     problems: list[str] = []
@@ -81,7 +83,7 @@ def plain_value(value: Any) -> Any:
     for kind, form in _FORMS.items():
         if isinstance(value, kind):
             return form(value)
-    raise ValueError(f"a {type(value).__name__} is not a JSON value; a local file is a pathlib.Path")
+    raise ValueError(f"a {type(value).__name__} is not a JSON value; a file is a pathlib.Path, an open file or bytes")
 
 
 def _native(value: Any) -> Any:
@@ -118,6 +120,7 @@ def _text(value: bytes) -> str:
 _FORMS: dict[type, Callable[[Any], Any]] = {
     type(None): _itself,
     Path: _itself,
+    Content: _itself,
     str: str,
     int: _itself,
     float: _finite,

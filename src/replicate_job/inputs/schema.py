@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from replicate_job.inputs.content import Content
 from replicate_job.inputs.flaws import flaws, is_plain, is_unicode
 from replicate_job.wire.openapi import Schema, definition, json_schema, secret_inputs
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from jsonschema_rs import Draft202012Validator, ValidationError
 
-_FILE = "\0file:"  # stands for a pathlib.Path inside the validator, which knows JSON only; no input can type it
+_FILE = "\0file:"  # stands for a file inside the validator, which knows JSON only; no input can type it
 _HOST = re.compile(r"//[^\s/?#]*[^\s/?#@:][^\s/?#]*")
 _SEVERAL = re.compile(r"[\s,;|]https?://", re.IGNORECASE)
 _REMEMBERED = 1000  # unknown names of which the one that is like it is kept
@@ -53,8 +54,8 @@ class Checker:
     def check(self, values: Mapping[str, Any]) -> list[str]:
         """One line for each thing that is wrong, naming the input; empty when all fits.
 
-        A ``pathlib.Path`` is a file to send: it fits where the schema says ``format: uri`` or says no type at all, and
-        nowhere else, since a text input would receive the file's address and not its words.
+        A ``pathlib.Path`` or a ``Content`` is a file to send: it fits where the schema says ``format: uri`` or says no
+        type at all, and nowhere else, since a text input would receive the file's address and not its words.
         """
         if not self._knows:
             return []
@@ -108,7 +109,7 @@ class Checker:
 def _json(value: Any) -> Any:
     """The value as JSON types, files as marked strings; null where it has no JSON form."""
     match value:
-        case Path():
+        case Path() | Content():
             return f"{_FILE}{value}"
         case float() if not isfinite(value):
             return None

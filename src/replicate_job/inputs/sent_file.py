@@ -1,4 +1,4 @@
-"""The local files of an input after they were sent: by name, in place of the data URLs that carried them."""
+"""The files of an input after they were sent: by name, in place of the data URLs that carried them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from replicate_job.inputs.content import Content
 from replicate_job.inputs.upload import has_files
 from replicate_job.wire import data_url
 
@@ -26,14 +27,14 @@ class SentFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def file_names(values: Any) -> dict[str, str]:
-    """The name of each local file (``pathlib.Path``) in an input by its place, as ``images[1]``."""
+    """The name of each file (``pathlib.Path`` or ``Content``) in an input by its place, as ``images[1]``."""
     if not has_files(values):
         return {}
-    return {place: value.name for place, value in _leaves(values, "") if isinstance(value, Path)}
+    return {place: value.name for place, value in _leaves(values, "") if isinstance(value, Path | Content)}
 
 
 def name_files(values: dict[str, Any], names: Mapping[str, str], *, texts: bool = False) -> dict[str, Any]:
-    """A copy of an input in which every data URL in base64 is a ``SentFile``; the rest is as it was.
+    """A copy of an input in which every ``Content`` and data URL in base64 is a ``SentFile``; the rest is as it was.
 
     ``texts``: data URLs that can be read as they stand are named too.
     """
@@ -51,6 +52,8 @@ def _named(value: Any, names: Mapping[str, str], place: str, *, texts: bool) -> 
             return [_named(item, names, f"{place}[{index}]", texts=texts) for index, item in enumerate(value)]
         case str() if value[:5].lower() == "data:":
             return sent_file(value, names.get(place), texts=texts) or value
+        case Content():
+            return SentFile(name=value.name, media_type=value.media_type, size=value.size, sha256=value.sha256)
     return value
 
 

@@ -1,4 +1,4 @@
-"""Local files of an input, as URLs that a model can read."""
+"""Files of an input, as URLs that a model can read: those with a path, and those that a program holds."""
 
 from __future__ import annotations
 
@@ -12,27 +12,25 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from replicate_job.errors import InputError
+from replicate_job.inputs.content import LARGEST, Content, file_name
 from replicate_job.wire import data_url
-from replicate_job.wire.media import is_given_back, media_type, right_name, suffix_of
+from replicate_job.wire.media import is_given_back, media_type, suffix_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractAsyncContextManager
 
 INLINE = 256_000
 """Bytes up to which a file travels as a data URL. The API's "256 kB" read the small way: a file in between is
 uploaded, which always works."""
 
-LARGEST = 100 * 1024**2
-"""Bytes that the API takes in one file. Its "100 MB" read the large way: a file in between is for the API to judge, and
-its 413 comes before anything is paid for."""
-
 MARGIN = 15 * 60
 """Seconds before its expiry until which an upload is used again: the job may queue before it reads its files."""
 
-_NAME = 255  # bytes of UTF-8 that the API takes as a file name
 _BLOCK = 1024**2
 _ALONE = {str, int, float, bool, type(None)}  # what most inputs are
 _HOLDERS = (dict, list, tuple)
+_FILES = (Path, Content)
 
 
 class FileInfo(msgspec.Struct, frozen=True):
@@ -45,19 +43,14 @@ class FileInfo(msgspec.Struct, frozen=True):
 class Uploads(Protocol):
     """Uploads of one API. ``sha256`` is of the content, in hex; a suffix follows if only the name tells the type."""
 
+    def one_at_a_time(self, sha256: str) -> AbstractAsyncContextManager[object]:
+        """Wait until no other job uploads this content: then ``find`` knows it."""
+
     async def find(self, sha256: str) -> FileInfo | None:
         """An earlier upload of this content, which may have expired; None without one."""
 
-    async def upload(self, path: Path, name: str, media_type: str, sha256: str) -> FileInfo:
+    async def upload(self, source: Path | bytes, name: str, media_type: str, sha256: str) -> FileInfo:
         """Send the file. ``find`` knows it from now on."""
-
-
-class _Content(msgspec.Struct, frozen=True):
-    """The part of a file that was read: all of it if it is small enough to inline."""
-
-    size: int
-    sha256: str
-    head: bytes
 
 
 async def send_files(
@@ -67,83 +60,99 @@ async def send_files(
     model: str = "the model",
     now: Callable[[], float] = time.time,
 ) -> dict[str, Any]:
-    """A copy of the input in which every ``pathlib.Path`` is a URL; the given input is left as it is.
+    """A copy of the input in which every ``pathlib.Path`` and ``Content`` is a URL; the given input is left as it is.
 
     A file of up to ``INLINE`` bytes becomes a data URL, which has a media type and no name. One that is larger, or
     whose suffix the media type does not give back (``.npz``, ``.safetensors``), is uploaded, once for each content,
     unless an earlier upload lives for another ``MARGIN``; ``now`` gives Unix time. Types and suffixes are what the
     first bytes say. Raises InputError, before any request, naming every file that cannot be sent (missing, not a file,
-    unreadable, larger than ``LARGEST``); and whatever ``uploads`` raises.
+    unreadable, larger than ``LARGEST``); for a content without its bytes of which no upload lives; and whatever
+    ``uploads`` raises.
     """
     await asyncio.to_thread(check_files, values, model=model)
-    found = dict(_paths(dict(values)))
-    urls: dict[Path, str] = {}
+    urls: dict[object, str] = {}
     sent: dict[str, str] = {}
-    for path, where in found.items():
-        try:
-            content = await asyncio.to_thread(_read, path)
-        except OSError as error:
-            raise InputError(model, [f"{where}: {path} cannot be read: {error.strerror}"]) from error
-        name = file_name(path, content.head)
-        kind = media_type(name, content.head)
-        if content.size <= INLINE and is_given_back(name):
-            urls[path] = data_url.encode(kind, content.head)
+    for file, where in _files(dict(values)):
+        if _key(file) in urls:
             continue
-        identity = _identity(content.sha256, name)
+        try:
+            content = file if isinstance(file, Content) else await asyncio.to_thread(_read, file)
+        except OSError as error:
+            raise InputError(model, [f"{where}: {file} cannot be read: {error.strerror}"]) from error
+        if is_given_back(content.name) and content.size <= INLINE and content.data is not None:
+            urls[_key(file)] = data_url.encode(content.media_type, content.data)
+            continue
+        identity = _identity(content)
         if identity not in sent:
-            known = await uploads.find(identity)
-            if known is None or (known.expires_at is not None and known.expires_at <= now() + MARGIN):
-                known = await uploads.upload(path, name, kind, identity)
-            sent[identity] = known.url
-        urls[path] = sent[identity]
+            source = file if isinstance(file, Path) else content.data
+            url = await _upload_once(content, source, uploads, until=now() + MARGIN)
+            if url is None:
+                raise InputError(model, [f"{where}: {content.name} {_GONE}"])
+            sent[identity] = url
+        urls[_key(file)] = sent[identity]
     return {name: _replace(value, urls) for name, value in values.items()}
 
 
+async def _upload_once(content: Content, source: Path | bytes | None, uploads: Uploads, *, until: float) -> str | None:
+    """The URL of an upload that lives until that Unix time; None if there is none, and nothing to upload."""
+    identity = _identity(content)
+    async with uploads.one_at_a_time(identity):
+        info = await uploads.find(identity)
+        if info and (info.expires_at is None or info.expires_at > until):
+            return info.url
+        if source is None:
+            return None
+        return (await uploads.upload(source, content.name, content.media_type, identity)).url
+
+
+_GONE = (
+    "was in the memory of a program that ended before it was sent, and the journal stores no files: run the job again, "
+    "with the same key and file"
+)
+
+
 def check_files(values: Mapping[str, Any], *, model: str = "the model") -> None:
-    """Raise InputError naming every file that cannot be sent: missing, not a file, unreadable, too large."""
-    problems = [problem for path, where in _paths(dict(values)) if (problem := _problem(path, where))]
+    """Raise InputError naming every path that cannot be sent: missing, not a file, unreadable, too large."""
+    files = _files(dict(values))
+    problems = [problem for file, where in files if isinstance(file, Path) and (problem := _problem(file, where))]
     if problems:
         raise InputError(model, problems)
 
 
 def has_files(value: Any) -> bool:
-    """Whether there is a ``pathlib.Path`` in it."""
+    """Whether there is a ``pathlib.Path`` or a ``Content`` in it."""
     for item in value.values() if isinstance(value, dict) else value:
-        if type(item) not in _ALONE and (isinstance(item, Path) or (isinstance(item, _HOLDERS) and has_files(item))):
+        if type(item) not in _ALONE and (isinstance(item, _FILES) or (isinstance(item, _HOLDERS) and has_files(item))):
             return True
     return False
 
 
-def file_name(path: Path, head: bytes = b"") -> str:
-    """The file's own name, as UTF-8 of at most 255 bytes that keeps its suffix, which is what the first bytes say."""
-    name = right_name(path.name.encode(errors="replace").decode(), head)
-    if len(name.encode()) <= _NAME:
-        return name
-    suffix = Path(name).suffix.encode()[-20:]
-    return name.encode()[: _NAME - len(suffix)].decode(errors="ignore") + suffix.decode(errors="ignore")
+def _identity(content: Content) -> str:
+    return content.sha256 if is_given_back(content.name) else content.sha256 + suffix_of(content.name)
 
 
-def _identity(sha256: str, name: str) -> str:
-    return sha256 if is_given_back(name) else sha256 + suffix_of(name)
-
-
-def _paths(value: Any, where: str = "") -> Iterator[tuple[Path, str]]:
+def _files(value: Any, where: str = "") -> Iterator[tuple[Path | Content, str]]:
     """Every file in an input, and the input that holds it."""
     match value:
-        case Path():
+        case Path() | Content():
             yield value, where
         case dict():
             for name, item in value.items():
-                yield from _paths(item, f"{where}.{name}" if where else str(name))
+                yield from _files(item, f"{where}.{name}" if where else str(name))
         case list() | tuple():
             for index, item in enumerate(value):
-                yield from _paths(item, f"{where}[{index}]")
+                yield from _files(item, f"{where}[{index}]")
 
 
-def _replace(value: Any, urls: Mapping[Path, str]) -> Any:
+def _key(file: Path | Content) -> object:
+    """The same for two files that are sent alike. A content with another name may have another type."""
+    return (file.sha256, file.name) if isinstance(file, Content) else file
+
+
+def _replace(value: Any, urls: Mapping[object, str]) -> Any:
     match value:
-        case Path():
-            return urls[value]
+        case Path() | Content():
+            return urls[_key(value)]
         case dict():
             return {name: _replace(item, urls) for name, item in value.items()}
         case list() | tuple():
@@ -167,8 +176,8 @@ def _problem(path: Path, where: str) -> str | None:
         return f"{where}: {str(path)!r} is not the name of a file"
 
 
-def _read(path: Path) -> _Content:
-    """Size and hash of one reading, so that both are of the same content."""
+def _read(path: Path) -> Content:
+    """Size and hash of one reading, so that both are of the same content. ``data`` is there if it can be inlined."""
     digest, size = hashlib.sha256(), 0
     with path.open("rb") as file:
         head = file.read(INLINE + 1)
@@ -177,4 +186,5 @@ def _read(path: Path) -> _Content:
             digest.update(block)
             size += len(block)
             block = file.read(_BLOCK)
-    return _Content(size, digest.hexdigest(), head)
+    name = file_name(path.name, head)
+    return Content(name, media_type(name, head), size, digest.hexdigest(), head if size <= INLINE else None)

@@ -12,13 +12,14 @@ import msgspec
 from replicate_job.clock import Moment
 from replicate_job.errors import DamagedError, JobError
 from replicate_job.flow.lifecycle import State, Step, next_step
+from replicate_job.inputs.content import Content
 from replicate_job.job import Job
 from replicate_job.journal.lease import Lease
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target
 
-_FILE = "replicate-job:file"
-_MARK = _FILE.encode()
+_FILE, _CONTENT = _MARKS = ("replicate-job:file", "replicate-job:content")
+_MARK = b"replicate-job:"  # as all of them begin
 _LATEST = 32_503_680_000.0  # the year 3000
 
 
@@ -165,11 +166,12 @@ def damaged(key: str, prediction_id: str | None, error: Exception) -> DamagedErr
 def encode_job(job: Job) -> bytes:
     """JSON of a Job; a local file (``pathlib.Path``) is stored as ``{"replicate-job:file": "/its/path"}``.
 
-    An object of the input that looks the same gets one more ``!`` in its name.
+    A ``Content`` is ``{"replicate-job:content": …}``, with all but its bytes. An object of the input that looks the
+    same gets one more ``!`` in its name.
     """
-    text = _plain.encode(job)
+    text = _stored.encode(job)
     if _MARK in text:
-        text = _plain.encode(msgspec.structs.replace(job, input_data=_with_marks(job.input_data)))
+        text = _stored.encode(msgspec.structs.replace(job, input_data=_with_marks(job.input_data)))
     return text
 
 
@@ -185,23 +187,33 @@ def fingerprint(job: Job) -> str:
 
 
 def encode_values(values: Any) -> bytes:
-    """JSON of what a job holds, with sorted names."""
+    """JSON of what a job holds, with sorted names. A ``Content`` is its SHA-256 alone: its name may be a chance one."""
     text = _sorted.encode(values)
     return _sorted.encode(_with_marks(values)) if _MARK in text else text
 
 
-def _encode_path(value: Any) -> Any:
+def _store(value: Any) -> Any:
+    if isinstance(value, Content):
+        facts = {"name": value.name, "media_type": value.media_type, "size": value.size, "sha256": value.sha256}
+        return {_CONTENT: facts}
+    return _identify(value)
+
+
+def _identify(value: Any) -> Any:
     if isinstance(value, Path):
         return {_FILE: str(value.absolute())}
-    raise JobError(f"an input cannot hold a {type(value).__name__}: it must be JSON, or a pathlib.Path for a file")
+    if isinstance(value, Content):
+        return {_CONTENT: value.sha256}
+    raise JobError(f"an input cannot hold a {type(value).__name__}: it must be JSON, or a file as a pathlib.Path")
 
 
-_plain, _sorted = (msgspec.json.Encoder(enc_hook=_encode_path, order=order) for order in (None, "deterministic"))
+_stored = msgspec.json.Encoder(enc_hook=_store)
+_sorted = msgspec.json.Encoder(enc_hook=_identify, order="deterministic")
 
 
 def _is_marked(value: dict[str, Any]) -> bool:
     """Whether it is a file's mark, or an object of the input that looks like one: with any number of ``!``."""
-    return len(value) == 1 and str(next(iter(value))).rstrip("!") == _FILE
+    return len(value) == 1 and str(next(iter(value))).rstrip("!") in _MARKS
 
 
 def _with_marks(value: Any) -> Any:
@@ -215,6 +227,8 @@ def _with_paths(value: Any) -> Any:
     if isinstance(value, dict):
         if value.keys() == {_FILE} and isinstance(value[_FILE], str):
             return Path(value[_FILE])
-        marked = _is_marked(value) and _FILE not in value
+        if value.keys() == {_CONTENT} and isinstance(value[_CONTENT], dict):
+            return Content(**value[_CONTENT])
+        marked = _is_marked(value) and value.keys().isdisjoint(_MARKS)
         return {name[:-1] if marked else name: _with_paths(item) for name, item in value.items()}
     return [_with_paths(item) for item in value] if isinstance(value, list) else value

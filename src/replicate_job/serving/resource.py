@@ -22,7 +22,7 @@ def prediction_body(  # noqa: PLR0913 - the fields' own names, one argument a fa
     id: str,  # noqa: A002 - the field's own name
     model: str,
     version: str,
-    input: Any,  # noqa: A002 - the field's own name
+    input: Any,
     status: str,
     created_at: float,
     urls: Mapping[str, str],

@@ -9,7 +9,10 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Ma
 from itertools import count
 from typing import Any, Protocol, cast, runtime_checkable
 
+from replicate_job.aio import in_thread
 from replicate_job.batches.rows.row import Header, Row
+from replicate_job.errors import InputError
+from replicate_job.inputs.held import holds, take
 from replicate_job.inputs.plain import plain_values
 
 _CHUNK = 1000  # rows of a DataFrame that are converted to Python's values together
@@ -41,7 +44,8 @@ async def anumber_rows(rows: AsyncIterable[Mapping[str, Any]]) -> AsyncIterator[
     line = 0
     async for values in rows:
         line += 1
-        yield _row(line, values)
+        is_read = isinstance(values, Mapping) and holds(values)
+        yield await in_thread(_row, line, values) if is_read else _row(line, values)
 
 
 def _frame_rows(frame: DataFrame) -> Iterator[Mapping[str, Any]]:
@@ -60,6 +64,8 @@ def _row(line: int, values: Any) -> Row:
             return Row(line, {}, f"a row is a mapping of inputs, this is a {type(values).__name__}")
         values = values.to_dict()
     try:
-        return Row(line, plain_values(values))
+        return Row(line, plain_values(take(values) if holds(values) else values))
+    except InputError as error:
+        return Row(line, {}, "; ".join(error.problems))
     except ValueError as error:
         return Row(line, {}, str(error))

@@ -1,0 +1,97 @@
+"""A file of an input that has no path: what a program held in memory, or had open."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from replicate_job.wire import data_url
+from replicate_job.wire.media import extension, media_type, right_name, suffix_of
+from replicate_job.wire.signature import LONGEST, sniff
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+LARGEST = 100 * 1024**2
+"""Bytes that the API takes in one file. Its "100 MB" read the large way: a file in between is for the API to judge, and
+its 413 comes before anything is paid for."""
+
+UNNAMED = "file"  # as the official client calls it
+_NAME = 255  # bytes of UTF-8 that the API takes as a file name
+_HOLDERS = (dict, list, tuple)
+
+
+class Content:
+    """What is sent. Equal to any other with the same bytes, whatever their names.
+
+    ``size`` is in bytes, ``sha256`` in hex. ``data`` is None in a job that comes from the journal, which stores no
+    content. It is a plain class, for msgspec would write a Struct into JSON with its data.
+    """
+
+    __slots__ = ("data", "media_type", "name", "sha256", "size")
+
+    def __init__(self, name: str, media_type: str, size: int, sha256: str, data: bytes | None = None) -> None:
+        self.name, self.media_type, self.size, self.sha256, self.data = name, media_type, size, sha256, data
+
+    @classmethod
+    def of(cls, data: bytes, name: str = "") -> Content:
+        """The bytes, with a name and a media type that say what they are. A file without a name is ``file.png``."""
+        head = data[:LONGEST]
+        sniffed = sniff(head)
+        name = file_name(name, head) if name else UNNAMED + ((sniffed and extension(sniffed)) or "")
+        return cls(name, media_type(name, head), len(data), hashlib.sha256(data).hexdigest(), data)
+
+    def __eq__(self, other: object) -> bool:
+        return self.sha256 == other.sha256 if isinstance(other, Content) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.sha256)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.size:,} bytes)"
+
+    def __repr__(self) -> str:
+        return f"<{self}, {self.media_type}, SHA-256 {self.sha256}>"
+
+
+def file_name(name: str, head: bytes = b"") -> str:
+    """The name as UTF-8 of at most 255 bytes that keeps its suffix, which is what the first bytes say."""
+    name = right_name(name.encode(errors="replace").decode(), head)
+    if len(name.encode()) <= _NAME:
+        return name
+    suffix = suffix_of(name).encode()[-20:]
+    return name.encode()[: _NAME - len(suffix)].decode(errors="ignore") + suffix.decode(errors="ignore")
+
+
+def contents(values: Any) -> Iterator[Content]:
+    """Every one in an input."""
+    for value in values.values() if isinstance(values, dict) else values:
+        if isinstance(value, Content):
+            yield value
+        elif isinstance(value, _HOLDERS):
+            yield from contents(value)
+
+
+def carried(values: Any) -> Iterator[Content]:
+    """What the data URLs of a create request's input carry."""
+    match values:
+        case str() if values[:5].lower() == "data:":
+            try:
+                yield Content.of(data_url.decode(values)[1])
+            except ValueError:
+                return
+        case dict() | list():
+            for value in values.values() if isinstance(values, dict) else values:
+                yield from carried(value)
+
+
+def fill(values: Any, data: Mapping[str, bytes]) -> Any:
+    """The input with these bytes, by their SHA-256, where a content has none."""
+    match values:
+        case Content(data=None) if values.sha256 in data:
+            return Content(values.name, values.media_type, values.size, values.sha256, data[values.sha256])
+        case dict():
+            return {name: fill(value, data) for name, value in values.items()}
+        case list() | tuple():
+            return [fill(value, data) for value in values]
+    return values
