@@ -221,9 +221,7 @@ def round_about() -> list[Any]:
 
 HOSTILE: st.SearchStrategy[Any] = st.one_of(
     st.integers(201, 1500).map(nested),
-    st.sampled_from(
-        [[math.nan], math.inf, -math.inf, 10**400, -(10**5000), "\ud800", "a\udfffb", b"\xff", {1, 2}, object()]
-    ),
+    st.sampled_from([[math.nan], math.inf, -math.inf, 10**400, -(10**5000), "\ud800", "a\udfffb", {1, 2}, object()]),
     st.sampled_from([{"\ud800": 1}, {1: 2}, {(1,): 2}, {None: 1}, round_about(), complex(1), range(3), Decimal("NaN")]),
 )
 """Values that no request can carry."""

@@ -26,15 +26,17 @@ class _Unreadable(ValueError):  # noqa: N818 - control flow within this module
 
 def holds(values: Any) -> bool:
     """Whether something in an input has to be read, which may take a while: see ``take``."""
-    items = values.values() if isinstance(values, Mapping) else values
-    return any(type(item) not in _ALONE and (_is_held(item) or _holds_more(item)) for item in items)
-
-
-def _holds_more(value: Any) -> bool:
     try:
-        return isinstance(value, _HOLDERS) and holds(value)
-    except RecursionError:  # ``flaws`` tells what is nested too deep
+        return _holds(values)
+    except RecursionError:  # what is nested so deep, or holds itself, is no input: ``flaws`` tells it
         return False
+
+
+def _holds(values: Any) -> bool:
+    for item in values.values() if isinstance(values, Mapping) else values:
+        if type(item) not in _ALONE and (_holds(item) if isinstance(item, _HOLDERS) else _is_held(item)):
+            return True
+    return False
 
 
 def take(values: Mapping[str, Any], model: str = "the model") -> dict[str, Any]:
@@ -56,7 +58,10 @@ def take(values: Mapping[str, Any], model: str = "the model") -> dict[str, Any]:
     if not holds(plain):
         return plain
     reader = _Reader()
-    taken = {name: reader.read(value, str(name)) for name, value in plain.items()}
+    try:
+        taken = {name: reader.read(value, str(name)) for name, value in plain.items()}
+    except RecursionError:
+        return plain
     if reader.problems:
         raise InputError(model, reader.problems)
     return taken
@@ -70,13 +75,10 @@ class _Reader:
         self._read: dict[int, Content] = {}  # by the object's id: the input keeps it alive
 
     def read(self, value: Any, where: str) -> Any:
-        try:
-            if isinstance(value, dict):
-                return {name: self.read(item, f"{where}.{name}") for name, item in value.items()}
-            if isinstance(value, list | tuple):
-                return [self.read(item, f"{where}[{index}]") for index, item in enumerate(value)]
-        except RecursionError:  # ``flaws`` tells it
-            return value
+        if isinstance(value, dict):
+            return {name: self.read(item, f"{where}.{name}") for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.read(item, f"{where}[{index}]") for index, item in enumerate(value)]
         return self._read_one(value, where) if type(value) not in _ALONE and _is_held(value) else value
 
     def _read_one(self, value: Any, where: str) -> Any:
