@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import signal
@@ -22,7 +23,7 @@ import pytest
 from PIL import Image
 from starlette.datastructures import UploadFile
 
-from replicate_job import Job, arun, batch, run, stream
+from replicate_job import AsyncClient, Client, Job, arun, batch, run, stream
 from replicate_job.errors import InputError, InvalidRequestError, JobError, KeyInUseError
 from replicate_job.oneshot import astream
 from replicate_job.testing import Script, ScriptedAPI, ScriptedModel, openapi_schema
@@ -148,7 +149,23 @@ def test_a_path_and_bytes_of_one_content_are_one_upload(api: ScriptedAPI, tmp_pa
     assert len(api.uploads) == 1
 
 
-async def test_calls_at_the_same_time_upload_one_content_once_in_a_batch(api: ScriptedAPI) -> None:
+async def test_calls_at_the_same_time_upload_one_content_once(api: ScriptedAPI) -> None:
+    async with AsyncClient() as client:
+        calls = [client.run("acme/edit", input={"image": LARGE, "prompt": str(number)}) for number in range(8)]
+        submitted = await client.submit("acme/edit", input={"image": io.BytesIO(LARGE)})
+        assert {result.status for result in await asyncio.gather(*calls)} == {"succeeded"}
+        assert (await submitted.result()).output == "done"
+    assert len(api.uploads) == 1
+
+
+def test_a_blocking_client_takes_files_too(api: ScriptedAPI, tmp_path: Path) -> None:
+    with Client() as client, opened(tmp_path) as file:
+        assert client.run("acme/edit", input={"image": file}).sent == {"image": "cat.png"}
+        assert list(client.stream("acme/edit", input={"image": PNG})) == ["done"]
+    assert sent(api, 0) == sent(api, 1) == ("image/png", PNG)
+
+
+async def test_rows_at_the_same_time_upload_one_content_once(api: ScriptedAPI) -> None:
     rows = [{"image": io.BytesIO(LARGE), "prompt": str(number)} for number in range(8)]
     assert [result.status async for result in batch("acme/edit", rows, rate="none")] == ["succeeded"] * 8
     assert len(api.uploads) == 1

@@ -142,7 +142,11 @@ class AsyncClient:
         input: Mapping[str, Any] | None = None,
         **options: Unpack[RunOptions],
     ) -> Result:
-        """Run a job, or a model by its name, and return its Result, whatever its status. See ``RunOptions``."""
+        """Run a job, or a model by its name, and return its Result, whatever its status. See ``RunOptions``.
+
+        ``input`` is merged over the job's. A file in it, at any depth, is a ``pathlib.Path``, bytes, a file that is
+        open for reading bytes, or a picture of Pillow; see ``replicate_job.arun``.
+        """
         return await self._finish(await self._aread(job, input, options), options.get("on_progress"))
 
     @with_options(RunOptions)
@@ -191,7 +195,8 @@ class AsyncClient:
         Results come in the order in which rows end, with their ``line`` (from 1). A row that fails has a ``problem`` in
         its result. An error that all rows would share (no credit, no network) is raised once all running predictions
         have ended. Rows are read as they are needed, at most a few hundred ahead; an iterable is read in a thread of
-        its own. ``rows`` may also be a DataFrame, or the path of a file that ``replicate-job batch`` takes. None, NaN,
+        its own. A row holds files as the input of ``run`` does; all but paths stay in memory until it has ended.
+        ``rows`` may also be a DataFrame, or the path of a file that ``replicate-job batch`` takes. None, NaN,
         NaT and NA do not give their input.
 
         Leaving the loop early leaves predictions running: the same ``key``, or the same file, adopts them.

@@ -27,9 +27,7 @@ _loop, _clients = SharedLoop(), SharedClients()
 
 
 @with_options(OneShotOptions)
-async def arun(
-    job: Job | str, input: Mapping[str, Any] | None = None, **options: Unpack[OneShotOptions]
-) -> Result:
+async def arun(job: Job | str, input: Mapping[str, Any] | None = None, **options: Unpack[OneShotOptions]) -> Result:
     """Run a job, or a model by its name, and return its Result, whatever its status. See ``RunOptions``.
 
     ``input`` is merged over the job's. A file in it, at any depth, is a ``pathlib.Path``, bytes, a file that is open
@@ -71,9 +69,7 @@ def astream(
 
 
 @with_options(OneShotOptions)
-def stream(
-    job: Job | str, input: Mapping[str, Any] | None = None, **options: Unpack[OneShotOptions]
-) -> TextStream:
+def stream(job: Job | str, input: Mapping[str, Any] | None = None, **options: Unpack[OneShotOptions]) -> TextStream:
     """Yield text as ``astream`` does, and block between pieces. Closing it early leaves the prediction running."""
     return TextStream(_stream(job, input, options), iterate)
 
