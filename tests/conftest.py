@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from pyreqwest.client import Client, ClientBuilder
 
+from replicate_job.api.shared_limit import forget_limits
 from replicate_job.clock import SystemClock
 from replicate_job.flow.context import Context, Reporter, RetryPolicy
 from replicate_job.local.options import ServerOptions
@@ -133,6 +134,13 @@ class FastClock:
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         await asyncio.sleep(seconds / self.speed)
+
+
+@pytest.fixture(autouse=True)
+def _no_lessons() -> Iterator[None]:
+    """The port of an API may be another test's later: what was learned of its rate limit goes with the test."""
+    yield
+    forget_limits()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from replicate_job.errors import ForkedError
 
@@ -11,13 +12,17 @@ _forks = 0
 every request would do."""
 
 
+def on_fork(action: Callable[[], None]) -> Callable[[], None]:
+    """Call it in each fork of the process."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=action)
+    return action
+
+
+@on_fork
 def _count() -> None:
     global _forks  # noqa: PLW0603 - of the process, as it is
     _forks += 1
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_count)
 
 
 class Owner:

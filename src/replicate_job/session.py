@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from urllib.parse import urlsplit
 
 import msgspec
 
 from replicate_job.aio import check_threads
 from replicate_job.api.client import Client
+from replicate_job.api.limiter import open_limiter
 from replicate_job.api.transport import Transport, normalize
 from replicate_job.clock import Clock, SystemClock
 from replicate_job.flow.account import AccountNote
@@ -68,8 +70,11 @@ async def open_session(  # noqa: PLR0913 - independent facts
         agent = f"replicate-job/{__version__}"
         transport = await stack.enter_async_context(Transport(base_url, settings.token, user_agent=agent, clock=clock))
         api = LOCAL if settings.local else transport.base_url
-        client = Client(transport, creates=rate, others=OTHER_RATE if rate else None, clock=clock)
         journal = await stack.enter_async_context(SQLiteJournal(settings.journal, clock=clock, token=settings.token))
+        limit = partial(open_limiter, transport.base_url, settings.token, clock=clock)
+        creates = await stack.enter_async_context(limit("create", rate, store=None if settings.local else journal))
+        others = await stack.enter_async_context(limit("other", OTHER_RATE if rate else None, store=None))
+        client = Client(transport, creates=creates, others=others, clock=clock)
         account = AccountNote(api, client, journal, is_needed=bool(settings.token) and not settings.local)
         stack.push_async_callback(account.close)  # before the journal and the client that it uses
         context = Context(

@@ -34,7 +34,7 @@ async def client(api: ScriptedAPI) -> AsyncIterator[Client]:
 
 
 async def test_every_endpoint_answers(api: ScriptedAPI, client: Client, tmp_path: Path) -> None:
-    made = await client.create_prediction(PATH, BODY)
+    made = await client.create_prediction(PATH, BODY, await client.take_slot())
     assert (made.model, made.input) == ("acme/private", {"n": 1})
     assert (await client.get_prediction(made.id)).id == made.id
     assert (await client.cancel_prediction(made.id)).id == made.id
@@ -56,7 +56,9 @@ async def test_every_endpoint_answers(api: ScriptedAPI, client: Client, tmp_path
 
 async def test_the_hold_and_the_deadline_are_headers(api: ScriptedAPI, client: Client) -> None:
     api.next(Script(duration=0.2, output="x"))
-    assert (await client.create_prediction(PATH, BODY, blocking_wait=7, cancel_after="5m")).status == "succeeded"
+    assert (
+        await client.create_prediction(PATH, BODY, await client.take_slot(), blocking_wait=7, cancel_after="5m")
+    ).status == "succeeded"
     headers = api.requests[0].headers
     assert (headers["prefer"], headers["cancel-after"]) == ("wait=7", "5m")
     assert headers["content-type"] == "application/json"
@@ -102,7 +104,7 @@ async def test_every_kind_of_failure_is_one_line_of_its_kind(
 ) -> None:
     api.faults.next("create", fault)
     with pytest.raises(kind) as caught:
-        await client.create_prediction(PATH, BODY)
+        await client.create_prediction(PATH, BODY, await client.take_slot())
     assert type(caught.value) is kind
     assert "\n" not in str(caught.value)
     assert api.token not in str(caught.value)
@@ -111,7 +113,7 @@ async def test_every_kind_of_failure_is_one_line_of_its_kind(
 async def test_an_error_has_every_field_of_its_body(api: ScriptedAPI, client: Client) -> None:
     api.faults.next("create", Fault.answering(invalid(InvalidField("string_lte", "input.prompt", "too long"))))
     with pytest.raises(InvalidRequestError) as caught:
-        await client.create_prediction(PATH, BODY)
+        await client.create_prediction(PATH, BODY, await client.take_slot())
     error = caught.value
     assert (error.status, error.title, error.detail) == (422, "Input validation failed", "- input.prompt: too long\n")
     assert error.invalid_fields == ({"type": "string_lte", "field": "input.prompt", "description": "too long"},)
@@ -133,7 +135,7 @@ async def test_an_error_has_every_field_of_its_body(api: ScriptedAPI, client: Cl
 async def test_a_success_that_is_no_prediction_is_no_answer(api: ScriptedAPI, client: Client, body: bytes) -> None:
     api.faults.next("create", Fault.answering(Answer(200, body)))
     with pytest.raises(NoAnswerError, match="a body that is not a prediction"):
-        await client.create_prediction(PATH, BODY)
+        await client.create_prediction(PATH, BODY, await client.take_slot())
 
 
 @pytest.mark.parametrize("rest", ['"status":null', '"status":"starting","input":[]', '"status":"starting","logs":[]'])
@@ -141,13 +143,13 @@ async def test_an_answer_to_a_create_that_holds_an_id_means_a_prediction(
     api: ScriptedAPI, client: Client, rest: str
 ) -> None:
     api.faults.next("create", Fault.answering(Answer(201, f'{{"id":"x",{rest}}}'.encode())))
-    prediction = await client.create_prediction(PATH, BODY)
+    prediction = await client.create_prediction(PATH, BODY, await client.take_slot())
     assert (prediction.id, prediction.status) == ("x", "starting")
 
 
 async def test_a_list_is_asked_for_its_span_page_by_page(api: ScriptedAPI, client: Client) -> None:
     for _ in range(101):
-        await client.create_prediction(PATH, BODY)
+        await client.create_prediction(PATH, BODY, await client.take_slot())
     pages = [page async for page in client.list_predictions(**AGES)]
     assert [len(page) for page in pages] == [100, 1]
     listed = [request for request in api.requests if request.operation == "list"]
@@ -182,7 +184,9 @@ async def test_the_link_to_the_next_page_leads_to_our_origin_or_is_an_error(
 
 async def test_events_come_as_they_are_sent_and_the_token_stays_home(api: ScriptedAPI, client: Client) -> None:
     api.next(Script(duration=0.1, output=["a", "b"], stream=Stream()))
-    made = await client.create_prediction("/models/meta/llama-2-70b-chat/predictions", b'{"input":{"prompt":"x"}}')
+    made = await client.create_prediction(
+        "/models/meta/llama-2-70b-chat/predictions", b'{"input":{"prompt":"x"}}', await client.take_slot()
+    )
     url = made.url("stream")
     assert url
     events = [(event.type, event.data) async for event in client.stream_events(url)]

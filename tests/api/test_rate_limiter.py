@@ -6,7 +6,9 @@ import asyncio
 
 import pytest
 
-from replicate_job.api.ratelimit import RateLimit, RateLimiter
+from replicate_job.api.limiter import RateLimiter
+from replicate_job.api.ratelimit import RateLimit
+from replicate_job.api.shared_limit import SharedLimit
 
 MARGIN = 0.03  # the pace is a little below the rate
 
@@ -47,7 +49,7 @@ class Requests:
 
 
 async def test_without_a_limit_no_request_waits() -> None:
-    limiter = RateLimiter(RateLimit(None), clock := Clock())
+    limiter = RateLimiter(SharedLimit(RateLimit(None)), clock := Clock())
     requests = Requests(limiter, clock)
     for name in range(1000):
         await requests.send(name)
@@ -57,14 +59,14 @@ async def test_without_a_limit_no_request_waits() -> None:
 
 
 async def test_requests_are_sent_in_their_order_and_evenly_after_the_burst() -> None:
-    requests = Requests(RateLimiter(RateLimit(50, burst=3), clock := Clock()), clock)
+    requests = Requests(RateLimiter(SharedLimit(RateLimit(50, burst=3)), clock := Clock()), clock)
     await asyncio.gather(*(requests.send(name) for name in range(20)))
     assert requests.order == list(range(20))
     assert requests.times == pytest.approx([0, 0, 0, *(number / 50 for number in range(1, 18))], rel=MARGIN)
 
 
 async def test_a_request_that_is_canceled_while_it_waits_takes_no_slot() -> None:
-    requests = Requests(RateLimiter(RateLimit(20, burst=1), clock := Clock()), clock)
+    requests = Requests(RateLimiter(SharedLimit(RateLimit(20, burst=1)), clock := Clock()), clock)
     clock.runs.clear()
     tasks = [asyncio.create_task(requests.send(name)) for name in range(8)]
     await clock.asleep.wait()
@@ -77,25 +79,25 @@ async def test_a_request_that_is_canceled_while_it_waits_takes_no_slot() -> None
 
 
 async def test_a_refusal_holds_all_requests_back_for_as_long_as_the_api_asked_and_is_counted() -> None:
-    limiter = RateLimiter(RateLimit(1000), clock := Clock())
+    limiter = RateLimiter(SharedLimit(RateLimit(1000)), clock := Clock())
     requests = Requests(limiter, clock)
     slot = await limiter.take_slot()
     assert (limiter.paused, limiter.throttled) == (0, 0)
-    limiter.refused(slot, 1)
+    await limiter.refused(slot, 1)
     assert (limiter.paused, limiter.throttled) == (1, 1)
     await asyncio.gather(*(requests.send(name) for name in range(2)))
     assert requests.times[0] == pytest.approx(1)
 
 
 async def test_a_refusal_lengthens_the_wait_of_requests_that_wait_already() -> None:
-    limiter = RateLimiter(RateLimit(10, burst=1), clock := Clock())
+    limiter = RateLimiter(SharedLimit(RateLimit(10, burst=1)), clock := Clock())
     requests = Requests(limiter, clock)
     slot = await limiter.take_slot()
     clock.runs.clear()
     waiting = asyncio.create_task(requests.send(1))
     await clock.asleep.wait()
     assert not requests.order
-    limiter.refused(slot, 1)
+    await limiter.refused(slot, 1)
     clock.runs.set()
     await waiting
     assert requests.times[0] == pytest.approx(1)

@@ -34,8 +34,9 @@ async def begin(context: Context, number: int, *, sent: bool = True, answered: b
     key, job = f"b/{number}", Job("acme/private", {"n": number})
     claim = await context.journal.claim(key, context.api, job, None, request=request(number), sent=moment(context))
     if sent:
-        await context.client.take_slot()
-        prediction = await context.client.create_prediction(PATH, request(number).body)
+        prediction = await context.client.create_prediction(
+            PATH, request(number).body, await context.client.take_slot()
+        )
         if answered:
             await context.journal.created(claim, prediction)
     await context.journal.release(claim)

@@ -24,9 +24,9 @@ HOUR = timedelta(hours=1)
 
 async def create(context: Context, count: int) -> list[str]:
     async def one(number: int) -> str:
-        await context.client.take_slot()
+        slot = await context.client.take_slot()
         body = b'{"input":{"n":%d}}' % number
-        return (await context.client.create_prediction("/models/acme/private/predictions", body)).id
+        return (await context.client.create_prediction("/models/acme/private/predictions", body, slot)).id
 
     return [await one(number) for number in range(count)]
 

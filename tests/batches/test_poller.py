@@ -27,9 +27,9 @@ async def create(context: Context, count: int, *, together: int = 32) -> list[Pr
 
     async def one(number: int) -> Prediction:
         async with gate:
-            await context.client.take_slot()
+            slot = await context.client.take_slot()
             body = b'{"input":{"n":%d}}' % number
-            return await context.client.create_prediction("/models/acme/private/predictions", body)
+            return await context.client.create_prediction("/models/acme/private/predictions", body, slot)
 
     return await asyncio.gather(*map(one, range(count)))
 

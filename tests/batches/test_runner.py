@@ -601,7 +601,7 @@ async def test_a_row_of_which_nobody_knows_is_made_anew_only_where_that_is_asked
         await context.journal.uncertain(claim, "several could be it")
         await context.journal.release(claim)
         for _ in range(2):  # with this very request, and no job to tell them apart by
-            await context.client.create_prediction(request.path, request.body)
+            await context.client.create_prediction(request.path, request.body, await context.client.take_slot())
         [unknown] = await run(make(context), rows(1))
         assert "with --retry-uncertain makes a new one" in unknown.problem
         assert api.created == 2

@@ -157,7 +157,7 @@ async def test_a_second_ctrl_c_leaves_at_once(api: ScriptedAPI, connect: Connect
 async def test_a_prediction_that_ended_first_keeps_its_end(api: ScriptedAPI, connect: Connect) -> None:
     api.next(Script(duration=0, output="x"))
     async with connect(api) as context:
-        created = await context.client.create_prediction(REQUEST.path, REQUEST.body)
+        created = await context.client.create_prediction(REQUEST.path, REQUEST.body, await context.client.take_slot())
         assert (await cancel_prediction(context, created.id)).status == "succeeded"
         claim = await context.journal.claim("job", context.api, JOB, None)
         await context.journal.created(claim, created)
@@ -172,7 +172,7 @@ async def test_a_prediction_that_ended_first_keeps_its_end(api: ScriptedAPI, con
 async def test_a_slow_cancel_is_waited_for(api: ScriptedAPI, connect: Connect) -> None:
     api.next(msgspec.structs.replace(ENDLESS, cancel_lag=0.4))
     async with connect(api) as context:
-        created = await context.client.create_prediction(REQUEST.path, REQUEST.body)
+        created = await context.client.create_prediction(REQUEST.path, REQUEST.body, await context.client.take_slot())
         assert (await cancel_prediction(context, created.id)).status == "canceled"
 
 
@@ -180,7 +180,7 @@ async def test_a_prediction_made_elsewhere_is_taken_over_and_nothing_of_it_can_b
     api: ScriptedAPI, connect: Connect
 ) -> None:
     async with connect(api) as context:
-        created = await context.client.create_prediction(REQUEST.path, REQUEST.body)
+        created = await context.client.create_prediction(REQUEST.path, REQUEST.body, await context.client.take_slot())
         entry = await take_over(context, created.id, key=None, save=None)
         assert (entry.key, entry.job.model, entry.job.input_data) == (created.id, "acme/private", {})
         assert (await take_over(context, created.id, key=None, save=None)) == entry
@@ -206,7 +206,7 @@ async def test_an_uncertain_job_is_told_which_prediction_is_its_own(connect: Con
 async def test_a_prediction_belongs_to_one_job(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         first = await run_job(context, Ask(JOB, key="first"))
-        other = await context.client.create_prediction(REQUEST.path, REQUEST.body)
+        other = await context.client.create_prediction(REQUEST.path, REQUEST.body, await context.client.take_slot())
         with pytest.raises(JobError, match="the prediction of the job 'first' already"):
             await take_over(context, first.prediction_id, key="second", save=None)
         with pytest.raises(JobError, match=f"has the prediction {first.prediction_id} already"):
@@ -226,7 +226,10 @@ async def test_a_cancel_after_the_end_keeps_what_the_api_has_removed_since(conne
     with ScriptedAPI(script=script, expire=1) as api:
         async with connect(api) as context:
             claim = await context.journal.claim("job", context.api, JOB, "/nowhere", request=REQUEST)
-            await context.journal.created(claim, await context.client.create_prediction(REQUEST.path, REQUEST.body))
+            await context.journal.created(
+                claim,
+                await context.client.create_prediction(REQUEST.path, REQUEST.body, await context.client.take_slot()),
+            )
             await context.journal.release(claim)
             await asyncio.to_thread(api.wait_until, lambda: api.predictions[0].snapshot()["data_removed"])
             await cancel_known(context, api.predictions[0].id)

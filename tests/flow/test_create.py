@@ -327,8 +327,8 @@ async def test_a_job_that_waits_long_for_a_connection_is_sent_all_the_same(
             ask = Ask(replace(JOB, input_data={"n": number}), f"job-{number}", blocking_wait=0)
             if not is_row:
                 return await run_job(context, ask)
-            await context.client.take_slot()
-            return await run_job(context, ask, write_request(ask.job, resolved, ask.job.input_data))
+            request = write_request(ask.job, resolved, ask.job.input_data)
+            return await run_job(context, ask, request, await context.client.take_slot())
 
         results = await asyncio.gather(*map(run, range(140)))
     assert len({result.prediction_id for result in results}) == api.created == 140

@@ -45,7 +45,7 @@ async def intended(context: Context, key: str, request: CreateRequest, *, send: 
     claim = await context.journal.claim(key, context.api, JOB, None)
     claim = await context.journal.intend(claim, request, moment(context))
     if send:
-        await context.client.create_prediction(request.path, request.body)
+        await context.client.create_prediction(request.path, request.body, await context.client.take_slot())
     return claim
 
 
@@ -56,7 +56,9 @@ async def look(context: Context, claim: Claim) -> str | None:
 async def test_the_prediction_of_a_create_that_broke_is_found(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         for number in range(3):
-            await context.client.create_prediction("/models/acme/private/predictions", b'{"input":{"n":%d}}' % number)
+            await context.client.create_prediction(
+                "/models/acme/private/predictions", b'{"input":{"n":%d}}' % number, await context.client.take_slot()
+            )
         claim = await intended(context, "job", make_request(given={"n": 7}))
         assert await look(context, claim) == api.predictions[3].id
         entry = await context.journal.get("job")
@@ -87,7 +89,9 @@ async def test_time_that_passed_before_counts_as_the_lists_time(api: ScriptedAPI
 async def test_two_candidates_for_one_job_are_not_guessed_between(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         claim = await intended(context, "job", make_request())
-        await context.client.create_prediction(make_request().path, make_request().body)
+        await context.client.create_prediction(
+            make_request().path, make_request().body, await context.client.take_slot()
+        )
         with pytest.raises(UncertainError, match="several predictions could be it") as caught:
             await look(context, claim)
         entry = await context.journal.get("job")
@@ -144,7 +148,9 @@ async def test_every_page_is_read(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         claim = await intended(context, "job", make_request())
         for number in range(250):
-            await context.client.create_prediction("/models/acme/private/predictions", b'{"input":{"x":%d}}' % number)
+            await context.client.create_prediction(
+                "/models/acme/private/predictions", b'{"input":{"x":%d}}' % number, await context.client.take_slot()
+            )
         assert await look(context, claim) == api.predictions[0].id
     assert api.count("list") == 3
 
@@ -157,7 +163,9 @@ async def test_pages_whose_links_name_another_host_are_read_through_ours(
     async with connect(api, base_url=relay.url) as context:
         claim = await intended(context, "job", make_request())
         for number in range(100):
-            await context.client.create_prediction("/models/acme/private/predictions", b'{"input":{"x":%d}}' % number)
+            await context.client.create_prediction(
+                "/models/acme/private/predictions", b'{"input":{"x":%d}}' % number, await context.client.take_slot()
+            )
         assert await look(context, claim) == api.predictions[0].id
 
 
@@ -183,7 +191,7 @@ async def test_a_server_that_ignores_the_filter_is_not_read_to_its_first_day(
         context = msgspec.structs.replace(opened, client=Unfiltered(opened.client))
         request = make_request()
         for _ in range(650):
-            await context.client.create_prediction(request.path, request.body)
+            await context.client.create_prediction(request.path, request.body, await context.client.take_slot())
         for prediction in api.predictions:
             prediction.created -= 86400
         claim = await intended(context, "job", request)
@@ -194,7 +202,9 @@ async def test_a_server_that_ignores_the_filter_is_not_read_to_its_first_day(
 async def test_the_same_request_of_an_hour_ago_is_another_one(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as opened:
         context = msgspec.structs.replace(opened, client=Unfiltered(opened.client))
-        await context.client.create_prediction(make_request().path, make_request().body)
+        await context.client.create_prediction(
+            make_request().path, make_request().body, await context.client.take_slot()
+        )
         api.predictions[0].created -= 3600
         claim = await intended(context, "job", make_request(), send=False)
         assert await look(context, claim) is None
@@ -256,7 +266,9 @@ async def test_an_old_item_at_the_end_of_a_page_does_not_end_the_reading(api: Sc
         context = msgspec.structs.replace(opened, client=Unfiltered(opened.client))
         claim = await intended(context, "job", make_request())
         for number in range(100):
-            await context.client.create_prediction("/models/acme/private/predictions", b'{"input":{"x":%d}}' % number)
+            await context.client.create_prediction(
+                "/models/acme/private/predictions", b'{"input":{"x":%d}}' % number, await context.client.take_slot()
+            )
         api.predictions[1].created -= 86400
         assert await look(context, claim) == api.predictions[0].id
 
@@ -352,7 +364,9 @@ async def test_a_newer_prediction_in_the_list_ends_the_waiting_for_it(api: Scrip
             await asyncio.sleep(0.01)
         assert not looking.done()
         while not looking.done():
-            await context.client.create_prediction("/models/acme/private/predictions", b'{"input":{"x":1}}')
+            await context.client.create_prediction(
+                "/models/acme/private/predictions", b'{"input":{"x":1}}', await context.client.take_slot()
+            )
             await asyncio.sleep(0.05)
         assert await looking is None
 

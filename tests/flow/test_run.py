@@ -148,7 +148,7 @@ async def leave_at(context: Context, state: str) -> Claim:
     await journal.intend(claim, REQUEST, moment(context))
     if state == "intended, not sent":
         return claim
-    prediction = await client.create_prediction(REQUEST.path, REQUEST.body)
+    prediction = await client.create_prediction(REQUEST.path, REQUEST.body, await client.take_slot())
     if state == "uncertain":
         await journal.uncertain(claim, "nobody knew")
     if state in {"created", "ended"}:

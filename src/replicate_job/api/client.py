@@ -8,14 +8,15 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
 from pyreqwest.multipart import FormBuilder, PartBuilder
 
 from replicate_job.api.failures import wait_asked
-from replicate_job.api.ratelimit import RateLimit, RateLimiter, Slot
+from replicate_job.api.limiter import RateLimiter, unshared_limiter
+from replicate_job.api.ratelimit import Slot
 from replicate_job.api.transport import Guard, Response, Transport
 from replicate_job.clock import Clock, SystemClock
 from replicate_job.errors import (
@@ -77,22 +78,21 @@ class _Page(msgspec.Struct, frozen=True):
 class Client:
     """Every method raises NotSentError, NoAnswerError (also for a body of the wrong shape), or APIError.
 
-    The APIError is the subclass for the status. ``creates`` and ``others`` are the most create requests and other
-    requests a second; None for no limit but what the API's 429s teach.
+    The APIError is the subclass for the status. ``creates`` and ``others`` limit the rates of create requests and of
+    other requests; None for no limit but what the API's 429s teach this client.
     """
 
     def __init__(
         self,
         transport: Transport,
         *,
-        creates: float | None = None,
-        others: float | None = None,
+        creates: RateLimiter | None = None,
+        others: RateLimiter | None = None,
         clock: Clock = SystemClock(),  # noqa: B008 - it has no state
     ) -> None:
         self._transport = transport
-        self.creates, self.others = (RateLimiter(RateLimit(rate), clock) for rate in (creates, others))
+        self.creates, self.others = creates or unshared_limiter(clock), others or unshared_limiter(clock)
         self._at_once = asyncio.Semaphore(AT_ONCE)
-        self._slots: dict[asyncio.Task[Any], Slot] = {}
 
     @property
     def base_url(self) -> str:
@@ -103,11 +103,9 @@ class Client:
         """The API's clock as of now (Unix seconds); None before the first answer."""
         return self._transport.api_time
 
-    async def take_slot(self) -> None:
-        """Wait for a rate-limit slot for a create request, which the current task is to send at once."""
-        slot, task = await self.creates.take_slot(), asyncio.current_task()
-        if task:
-            self._slots[task] = slot
+    async def take_slot(self) -> Slot:
+        """Wait for a rate-limit slot for a create request, which is to be sent at once."""
+        return await self.creates.take_slot()
 
     def place(self, *, blocks: bool) -> AbstractAsyncContextManager[None]:
         """Wait for a place among the requests under way, to be held while a create request is.
@@ -116,16 +114,17 @@ class Client:
         """
         return nullcontext() if blocks else self._at_once
 
-    async def create_prediction(
+    async def create_prediction(  # noqa: PLR0913 - a request's parts, and what it is sent with
         self,
         path: str,
         body: bytes,
+        slot: Slot,
         *,
         blocking_wait: int = 0,
         cancel_after: str | None = None,
         guard: Guard | None = None,
     ) -> Prediction:
-        """Send one create request, after a ``take_slot`` and in a ``place``.
+        """Send one create request with the slot that ``take_slot`` gave, in a ``place``.
 
         ``blocking_wait`` (seconds, up to 60) keeps it open until the prediction ends (``Prefer: wait``). ``guard`` is
         called right before the first byte; it raises NotSentError where the request must not be sent any more.
@@ -134,10 +133,8 @@ class Client:
         if cancel_after:
             headers["cancel-after"] = cancel_after
         timeout = ANSWER_TIMEOUT + blocking_wait
-        task = asyncio.current_task()
-        slot = self._slots.pop(task, None) if task else None
         response = await self._transport.send("POST", path, timeout=timeout, body=body, headers=headers, guard=guard)
-        _learn(self.creates, slot, response)
+        await _learn(self.creates, slot, response)
         try:
             return self._read(f"POST {path}", response, Prediction)
         except NoAnswerError:
@@ -248,7 +245,7 @@ class Client:
         slot = await self.others.take_slot()
         async with self._at_once:
             response = await self._transport.send(method, path, timeout=timeout, body=body, form=form, headers=headers)
-        _learn(self.others, slot, response)
+        await _learn(self.others, slot, response)
         return self._read(f"{method} {path.partition('?')[0]}", response, kind)
 
     def _read(self, what: str, response: Response, kind: type[_T]) -> _T:
@@ -274,12 +271,10 @@ def _named(response: Response) -> str | None:
     return None
 
 
-def _learn(limiter: RateLimiter, slot: Slot | None, response: Response) -> None:
-    if slot is None:  # a caller may send without one
-        return
+async def _learn(limiter: RateLimiter, slot: Slot, response: Response) -> None:
     if response.status == THROTTLED:
         problem = read_problem(response.status, response.body)
-        limiter.refused(slot, wait_asked(problem, response.headers, datetime.now(UTC)))
+        await limiter.refused(slot, wait_asked(problem, response.headers, datetime.now(UTC)))
     else:
         limiter.accepted(slot)
 

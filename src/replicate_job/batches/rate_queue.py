@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from replicate_job.api.ratelimit import Slot
 from replicate_job.batches.progress import Tally
 from replicate_job.flow.context import Context
 
@@ -17,7 +18,7 @@ class RateQueue:
         self._queued: set[asyncio.Task[Any]] = set()
         self._is_off = False
 
-    async def wait(self) -> None:
+    async def wait(self) -> Slot:
         """Wait until this task may send its create request. Raises CancelledError when the queue is called off."""
         task = asyncio.current_task()
         assert task  # noqa: S101 - coroutines run in one
@@ -26,7 +27,7 @@ class RateQueue:
         self._tally.waiting += 1
         self._queued.add(task)
         try:
-            await self._client.take_slot()
+            return await self._client.take_slot()
         finally:
             self._queued.discard(task)
             self._tally.waiting -= 1

@@ -292,14 +292,14 @@ class BatchRunner:
         await self._give(msgspec.structs.replace(result, line=item.line))
 
     async def _result(self, item: RowJob, entry: Entry | None) -> Result:
-        key, request = attempt_key(self._batch.id, item.name), None
+        key, request, slot = attempt_key(self._batch.id, item.name), None, None
         if entry and self._is_retried(entry):
             key, entry = attempt_key(self._batch.id, item.name, attempt_of(self._batch.id, entry) + 1), None
         elif entry:
             key = entry.key
         if entry is None and not has_files(item.job.input_data):
             request = write_request(item.job, self._resolved, item.job.input_data)
-            await self._rate_queue.wait()
+            slot = await self._rate_queue.wait()
         begun = self._started[key] = self._context.clock.now()
         self.tally.running += 1
         ask = Ask(
@@ -309,7 +309,7 @@ class BatchRunner:
             blocking_wait=self._blocking_waits.choose(),
         )
         try:
-            result = await run_job(self._context, ask, request)
+            result = await run_job(self._context, ask, request, slot)
         finally:
             self.tally.running -= 1
             del self._started[key]

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
+from replicate_job.api.ratelimit import Slot
 from replicate_job.errors import JobHeldError, ReplicateJobError
 from replicate_job.flow.claim import held, take
 from replicate_job.flow.context import Context
@@ -82,7 +83,12 @@ async def cancel_prediction(context: Context, prediction_id: str, *, young: bool
 
 
 async def run_or_cancel(
-    context: Context, ask: Ask, request: CreateRequest | None = None, *, leave: Callable[[], bool] = lambda: False
+    context: Context,
+    ask: Ask,
+    request: CreateRequest | None = None,
+    slot: Slot | None = None,
+    *,
+    leave: Callable[[], bool] = lambda: False,
 ) -> Result:
     """``run_job``; a task that is cancelled (Ctrl-C) cancels the prediction at the API first.
 
@@ -90,7 +96,7 @@ async def run_or_cancel(
     once.
     """
     try:
-        return await run_job(context, ask, request)
+        return await run_job(context, ask, request, slot)
     except asyncio.CancelledError:
         if leave():
             line = context.line("resume")

@@ -13,6 +13,7 @@ from typing import NoReturn
 import msgspec
 
 from replicate_job.api.failures import backoff, is_ambiguous
+from replicate_job.api.ratelimit import Slot
 from replicate_job.errors import (
     ClaimLostError,
     JournalError,
@@ -48,6 +49,7 @@ async def create(  # noqa: PLR0913 - what to send, and what to do around it
     claim: Claim,
     request: CreateRequest,
     *,
+    slot: Slot | None = None,
     blocking_wait: int,
     tried: tuple[str, ...] = (),
     is_all: Callable[[Prediction], bool] = lambda _: False,
@@ -55,21 +57,20 @@ async def create(  # noqa: PLR0913 - what to send, and what to do around it
     """Send ``request`` until exactly one prediction is known to exist. ``blocking_wait`` is in seconds, 0 for none.
 
     ``tried`` lists the look-ups before it, for the error that says that nothing of that name was found. ``is_all`` says
-    whether the job is finished with what the create answered: then the journal records that too. A claim that
-    ``intends`` has its rate-limit slot. Raises the API's error where it refused (nothing was created), UncertainError,
-    ClaimLostError.
+    whether the job is finished with what the create answered: then the journal records that too. ``slot`` is the
+    rate-limit slot where it was waited for already. Raises the API's error where it refused (nothing was created),
+    UncertainError, ClaimLostError.
     """
     tries = _Tries(context, claim)
     while True:
-        if not claim.intends:
-            await context.client.take_slot()
+        slot = slot or await context.client.take_slot()
         async with context.client.place(blocks=blocking_wait > 0):
             claim = await _intend(context, claim, request)
             sent_at = context.clock.now()
             if claim.entry.prediction_id:
                 return Created(claim.entry.prediction_id, sent_at)
-            answer = await _send(context, claim, request, blocking_wait)
-        claim = msgspec.structs.replace(claim, intends=False)
+            answer = await _send(context, claim, request, slot, blocking_wait)
+        claim, slot = msgspec.structs.replace(claim, intends=False), None
         broken: ReplicateJobError | None = None
         foreign = ""
         if isinstance(answer, NotSentError | RateLimitError):
@@ -101,12 +102,17 @@ async def _intend(context: Context, claim: Claim, request: CreateRequest) -> Cla
 
 
 async def _send(
-    context: Context, claim: Claim, request: CreateRequest, blocking_wait: int
+    context: Context, claim: Claim, request: CreateRequest, slot: Slot, blocking_wait: int
 ) -> Prediction | ReplicateJobError:
     guard = partial(_check_lease, context, claim)
     try:
         return await context.client.create_prediction(
-            request.path, request.body, blocking_wait=blocking_wait, cancel_after=request.cancel_after, guard=guard
+            request.path,
+            request.body,
+            slot,
+            blocking_wait=blocking_wait,
+            cancel_after=request.cancel_after,
+            guard=guard,
         )
     except ReplicateJobError as error:
         return error

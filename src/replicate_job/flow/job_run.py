@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from replicate_job.api.ratelimit import Slot
 from replicate_job.errors import ClaimLostError, JournalError, ReplicateJobError
 from replicate_job.flow.context import Context
 from replicate_job.flow.create import Created
@@ -50,11 +51,13 @@ class JobRun:
 
     ``entry`` is the journal's row as this process has brought it forward, ``resolved`` and ``schema`` what is known of
     the model. ``created`` is what a create request or a look-up has just given, until its end was waited for.
-    ``fault`` is why the journal lacks the latest facts. ``result`` is set once there is nothing more to do.
+    ``slot`` is the rate-limit slot of a claim that intends. ``fault`` is why the journal lacks the latest facts.
+    ``result`` is set once there is nothing more to do.
     """
 
-    def __init__(self, context: Context, claim: Claim, ask: Ask) -> None:
+    def __init__(self, context: Context, claim: Claim, ask: Ask, slot: Slot | None = None) -> None:
         self.context, self.claim, self.ask = context, claim, ask
+        self.slot = slot if claim.intends else None
         self.entry = claim.entry
         request = self.entry.request
         self.resolved: Resolved | None = context.strategy.known(request) if request else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from replicate_job.api.ratelimit import Slot
 from replicate_job.errors import ClaimLostError, JobError, NotFoundError, OutputExpiredError
 from replicate_job.flow.claim import release, take
 from replicate_job.flow.collect import lacks_files, result_of
@@ -14,11 +15,12 @@ from replicate_job.job import Result
 from replicate_job.journal.entry import CreateRequest
 
 
-async def run_job(context: Context, ask: Ask, request: CreateRequest | None = None) -> Result:
+async def run_job(context: Context, ask: Ask, request: CreateRequest | None = None, slot: Slot | None = None) -> Result:
     """Bring a job to its end, or as far as its budget goes, and give the prediction as last observed.
 
     A job whose ``key`` is in the journal goes on where it stands; one that is finished costs no request. ``request`` is
-    the create request of a job that was checked, and that the journal does not know yet. Raises the errors of every
+    the create request of a job that was checked, and that the journal does not know yet, ``slot`` its rate-limit slot.
+    Raises the errors of every
     step (see ``errors``); once a prediction exists, an OutputError or JournalError carries its ``result``.
     """
     if request is None:
@@ -31,7 +33,7 @@ async def run_job(context: Context, ask: Ask, request: CreateRequest | None = No
         request = await prepare_contents(context, ask.job, ask.key, ask.save)
     while True:
         claim = await take(context, ask.key, ask.job, ask.save, request=request)
-        run = JobRun(context, claim, ask)
+        run, slot = JobRun(context, claim, ask, slot), None
         try:
             if result := await _advance(run):
                 return result

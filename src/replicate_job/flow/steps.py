@@ -60,7 +60,13 @@ async def _send(run: JobRun, request: CreateRequest) -> None:
     tried = run.resolved.tried if run.resolved else ()
     run.advance(request=request)
     created = await create(
-        run.context, run.claim, request, blocking_wait=run.blocking_wait, tried=tried, is_all=run.is_all
+        run.context,
+        run.claim,
+        request,
+        slot=run.slot,
+        blocking_wait=run.blocking_wait,
+        tried=tried,
+        is_all=run.is_all,
     )
     run.fault = created.fault
     if created.prediction and created.collected:

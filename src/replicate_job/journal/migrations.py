@@ -128,6 +128,16 @@ MIGRATIONS = (
     """
     UPDATE jobs SET job_print = print_job((SELECT value FROM facts WHERE name = 'key'), job) WHERE job_print IS NULL
     """,
+    # 4: the rate limit of an account, which processes share
+    """
+    CREATE TABLE rates (
+        token TEXT NOT NULL,
+        api   TEXT NOT NULL,
+        kind  TEXT NOT NULL,
+        state TEXT NOT NULL,
+        PRIMARY KEY (token, api, kind)
+    ) STRICT, WITHOUT ROWID
+    """,
 )
 
 

@@ -166,6 +166,13 @@ class Journal(Protocol):
         ``forget`` it leaves nothing, and the key is free. ``dry_run`` counts only.
         """
 
+    async def swap_rate(self, api: str, kind: str, seen: str, state: str) -> str | None:
+        """Write the state of a rate limit of this journal's token at this API, where it is still as it was ``seen``.
+
+        None once it is written. Otherwise the state as another process has written it; empty where there is none. It is
+        not synced: a power cut may undo it.
+        """
+
     async def find_upload(self, api: str, sha256: str) -> FileInfo | None:
         """Find a file with this content that was uploaded to this API before; it may have expired."""
 

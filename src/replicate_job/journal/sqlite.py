@@ -506,6 +506,21 @@ class SQLiteJournal:
             await self._thread.vacuum()
         return pruned
 
+    async def swap_rate(self, api: str, kind: str, seen: str, state: str) -> str | None:
+        def work(db: sqlite3.Connection) -> str | None:
+            place = (self._token_print, api, kind)
+            if seen:
+                query = "UPDATE rates SET state = ? WHERE token = ? AND api = ? AND kind = ? AND state = ?"
+                swapped = db.execute(query, (state, *place, seen))
+            else:
+                swapped = db.execute("INSERT INTO rates VALUES (?,?,?,?) ON CONFLICT DO NOTHING", (*place, state))
+            if swapped.rowcount:
+                return None
+            row = db.execute("SELECT state FROM rates WHERE token = ? AND api = ? AND kind = ?", place).fetchone()
+            return row["state"] if row else ""
+
+        return await self._thread.run(work)
+
     async def find_upload(self, api: str, sha256: str) -> FileInfo | None:
         def work(db: sqlite3.Connection) -> FileInfo | None:
             query = "SELECT url, expires_at FROM uploads WHERE api = ? AND sha256 = ?"

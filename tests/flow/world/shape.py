@@ -40,12 +40,12 @@ async def run(context: Context, key: str, job: Job, way: str, *, leave: Callable
     ``way``: ``held`` with its create held open, ``polled`` without, ``row`` as a batch does: the create request is made
     before the job is claimed, and recorded with the claim.
     """
-    ask, request = Ask(job, key=key, blocking_wait=0 if way == "polled" else 60), None
+    ask, request, slot = Ask(job, key=key, blocking_wait=0 if way == "polled" else 60), None, None
     if way == "row" and not await context.journal.look_up([key]):
         resolved = await context.strategy.resolve(context, parse_target(job.model))
         request = write_request(job, resolved, job.input_data)
-        await context.client.take_slot()
-    return await run_or_cancel(context, ask, request, leave=leave)
+        slot = await context.client.take_slot()
+    return await run_or_cancel(context, ask, request, slot, leave=leave)
 
 
 def alone() -> Any:

@@ -1,0 +1,141 @@
+"""Rate-limit slots for the requests of a session."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from replicate_job.api.ratelimit import RateLimit, Slot
+from replicate_job.api.shared_limit import Draft, SharedLimit, shared_limit
+from replicate_job.clock import Clock
+from replicate_job.errors import JournalError
+
+_PATIENCE = 2.0  # Seconds of waiting for a store before this process paces alone.
+_TRIES = 50  # Attempts to write the row, while other processes write theirs.
+
+
+class RateStore(Protocol):
+    """Where processes share the rate limit of an account: the journal."""
+
+    async def swap_rate(self, api: str, kind: str, seen: str, state: str) -> str | None:
+        """See ``Journal.swap_rate``."""
+
+
+class RateLimiter:
+    """Gives the requests of one kind in a session their slots within ``shared``; first come, first served.
+
+    A request that has its slot is to be sent at once, and its answer to be reported. ``throttled`` counts 429s. With
+    ``store`` the limit holds for all processes that use it; while the store fails, it holds for this process alone.
+    """
+
+    def __init__(
+        self, shared: SharedLimit, clock: Clock, store: RateStore | None = None, *, api: str = "", kind: str = ""
+    ) -> None:
+        self._shared, self._clock = shared, clock
+        self._store, self._api, self._kind = store, api, kind
+        self.throttled = 0
+
+    @property
+    def pace(self) -> float | None:
+        """Requests a second as of now, None for no limit."""
+        return self._shared.pace
+
+    @property
+    def paused(self) -> float:
+        """Seconds left of the pause that the API has asked for."""
+        return self._shared.paused(self._clock.now())
+
+    async def take_slot(self) -> Slot:
+        """Wait until a request may be sent. A wait that is cancelled takes no slot."""
+        if slot := self._shared.take_free(self._clock.now()):
+            return slot
+        with self._shared.queue() as turn:
+            async with turn:
+                while True:
+                    slot = await self._reserved()
+                    try:
+                        await self._wait_for(slot)
+                    except BaseException:
+                        self._shared.give_back(slot)
+                        raise
+                    if self._shared.is_valid(slot):
+                        return Slot(slot.number, max(slot.sent, self._clock.now()))
+
+    async def _reserved(self) -> Slot:
+        """A slot of this process, maybe of a moment to come."""
+        tries = 0
+        while True:
+            now = self._clock.now()
+            if slot := self._shared.take_reserved(now):
+                return slot
+            if wait := self._shared.too_early(now):
+                await self._clock.sleep(wait)
+            elif self._store is None or self._shared.is_alone(now):
+                return self._shared.take_alone(now)
+            else:
+                await self._write(self._store, self._shared.draft(self._clock))
+                tries += 1
+                if tries == _TRIES:  # others were always quicker
+                    self._shared.go_alone(now)
+
+    async def _wait_for(self, slot: Slot) -> None:
+        if (wait := slot.sent - self._clock.now()) > 0:
+            await self._clock.sleep(wait)
+        now = self._clock.now()
+        if self._store and self._shared.is_stale(now) and not self._shared.is_alone(now):
+            await self._write(self._store, self._shared.draft(self._clock, reserve=False))
+
+    async def _write(self, store: RateStore, draft: Draft) -> bool:
+        """Whether there is nothing more to write: the draft has become the row, or the store fails."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                stored = await store.swap_rate(self._api, self._kind, draft.seen, draft.text)
+        except (JournalError, TimeoutError):
+            self._shared.go_alone(self._clock.now())
+            return True
+        if stored is None:
+            self._shared.written(draft)
+            return True
+        self._shared.adopt(stored, self._clock)
+        return False
+
+    def accepted(self, slot: Slot) -> None:
+        """Note an answer that is no 429."""
+        self._shared.accepted(slot, self._clock.now(), stored=self._store is not None)
+
+    async def refused(self, slot: Slot, retry_after: float | None) -> None:
+        """Note a 429, and let the other processes know."""
+        self.throttled += 1
+        self._shared.throttled(slot, self._clock.now(), retry_after, stored=self._store is not None)
+        await self.report()
+
+    async def report(self) -> None:
+        """Write what the other processes should know."""
+        for _ in range(_TRIES):
+            if self._store is None or not self._shared.has_lesson or self._shared.is_alone(self._clock.now()):
+                return
+            if await self._write(self._store, self._shared.draft(self._clock, reserve=False)):
+                return
+
+
+def unshared_limiter(clock: Clock, rate: float | None = None) -> RateLimiter:
+    return RateLimiter(SharedLimit(RateLimit(rate)), clock)
+
+
+@asynccontextmanager
+async def open_limiter(  # noqa: PLR0913 - whose limit of what, and where it is shared
+    api: str, token: str | None, kind: str, rate: float | None, *, clock: Clock, store: RateStore | None
+) -> AsyncIterator[RateLimiter]:
+    """Open the limit of an account for a session: the process has one, and ``store`` shares it between processes.
+
+    ``rate`` is in requests a second; None for no limit but what 429s teach.
+    """
+    shared = shared_limit(api, token, kind, clock, rate)
+    limiter = RateLimiter(shared, clock, store, api=api, kind=kind)
+    try:
+        yield limiter
+    finally:
+        shared.leave(rate)
+        await limiter.report()

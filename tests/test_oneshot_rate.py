@@ -1,0 +1,95 @@
+"""The rate limit is the account's: all sessions and calls of a process share it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+from replicate_job import arun, run
+from replicate_job.flow.context import Context
+from replicate_job.flow.job_run import Ask
+from replicate_job.flow.run import run_job
+from replicate_job.job import Job
+from replicate_job.testing import ScriptedAPI
+
+Connect = Callable[..., AbstractAsyncContextManager[Context]]
+
+
+async def test_calls_that_are_gathered_keep_one_limit_and_none_is_refused(named_api: ScriptedAPI) -> None:
+    """Each opens a session of its own, whose burst alone would be over what the API takes at once."""
+    named_api.faults.limit(rate=10, burst=10)
+    results = await asyncio.gather(*(arun("replicate/hello-world", {"text": str(n)}) for n in range(24)))
+    assert {result.status for result in results} == {"succeeded"}
+    assert (named_api.created, named_api.faults.throttled) == (24, 0)
+
+
+def test_calls_in_threads_keep_one_limit(named_api: ScriptedAPI) -> None:
+    """Each runs an event loop of its own."""
+    named_api.faults.limit(rate=10, burst=10)
+    threads = [
+        threading.Thread(target=run, args=("replicate/hello-world", {"text": str(number)})) for number in range(16)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (named_api.created, named_api.faults.throttled) == (16, 0)
+
+
+async def test_calls_one_after_the_other_keep_one_limit(named_api: ScriptedAPI) -> None:
+    named_api.faults.limit(rate=10, burst=10)
+    for number in range(16):
+        await arun("replicate/hello-world", {"text": str(number)})
+    assert (named_api.created, named_api.faults.throttled) == (16, 0)
+
+
+async def test_a_call_obeys_the_429_that_an_earlier_call_met(api: ScriptedAPI, connect: Connect) -> None:
+    """Also with another journal."""
+    async with connect(api, rate=10) as context:
+        await context.client.creates.refused(await context.client.take_slot(), 30)
+    async with connect(api, rate=10, journal="other.db") as context:
+        assert context.client.creates.paused > 25
+    async with connect(api, rate=10) as context:
+        assert context.client.creates.paused > 25
+
+
+async def test_the_lowest_rate_of_the_sessions_that_are_open_holds(api: ScriptedAPI, connect: Connect) -> None:
+    async with connect(api, rate=10) as context:
+        assert context.client.creates.pace == 9.8
+        async with connect(api, rate=1) as slow, connect(api, rate=None):
+            assert context.client.creates.pace == slow.client.creates.pace == 0.98
+        assert context.client.creates.pace == 9.8
+
+
+async def test_sessions_of_two_accounts_do_not_share(api: ScriptedAPI, connect: Connect) -> None:
+    with ScriptedAPI() as other:
+        async with connect(api, rate=10) as context, connect(other, rate=2) as second:
+            assert (context.client.creates.pace, second.client.creates.pace) == (9.8, 1.96)
+
+
+async def test_a_call_that_is_cancelled_while_it_waits_leaves_nothing(api: ScriptedAPI, connect: Connect) -> None:
+    async with connect(api, rate=5) as context:
+
+        async def call(number: int) -> None:
+            await run_job(context, Ask(Job("replicate/hello-world", {"text": str(number)})))
+
+        calls = [asyncio.create_task(call(number)) for number in range(20)]
+        await asyncio.to_thread(api.wait_until, lambda: api.created >= 3)
+        for task in calls[:-1]:
+            task.cancel()
+        await asyncio.wait(calls)
+        assert not calls[-1].cancelled()
+        await calls[-1]
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_journal_that_cannot_be_written_leaves_a_call_its_own_pace(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.db").write_bytes(b"this is no database, and too long to be an empty one" * 100)
+    async with connect(api, rate=50, journal="broken.db") as context:
+        slots = [await context.client.take_slot() for _ in range(8)]
+    assert [slot.number for slot in slots] == list(range(1, 9))
