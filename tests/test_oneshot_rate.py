@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
+from typing import Any
 
 from replicate_job import arun, run
 from replicate_job.flow.context import Context
 from replicate_job.flow.job_run import Ask
 from replicate_job.flow.run import run_job
 from replicate_job.job import Job
+from replicate_job.session import open_session
+from replicate_job.settings import Settings
 from replicate_job.testing import ScriptedAPI
 
 Connect = Callable[..., AbstractAsyncContextManager[Context]]
@@ -93,3 +97,22 @@ async def test_a_journal_that_cannot_be_written_leaves_a_call_its_own_pace(
     async with connect(api, rate=50, journal="broken.db") as context:
         slots = [await context.client.take_slot() for _ in range(8)]
     assert [slot.number for slot in slots] == list(range(1, 9))
+
+
+async def test_calls_leave_no_holders_in_the_journal(api: ScriptedAPI, connect: Connect, tmp_path: Path) -> None:
+    for number in range(20):
+        async with connect(api) as context:
+            await run_job(context, Ask(Job("replicate/hello-world", {"text": str(number)})))
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as database:
+        assert database.execute("SELECT count(*) FROM holders").fetchone() == (0,)
+
+
+async def test_an_api_without_a_limit_writes_no_row(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path, heard: Any
+) -> None:
+    local = Settings(None, api.base_url, journal=tmp_path / "journal.db", state=tmp_path / "state", local=True)
+    async with open_session(local, heard) as context, connect(api, rate=None) as unlimited:
+        for _ in range(20):
+            await context.client.take_slot()
+            await unlimited.client.take_slot()
+    assert not (tmp_path / "journal.db").exists()

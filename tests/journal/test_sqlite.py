@@ -728,3 +728,47 @@ async def test_a_row_of_a_batch_is_not_forgotten_alone(journal: SQLiteJournal) -
     await journal.collected(taken, done)
     with pytest.raises(JobError, match="is a row of the batch b"):
         await journal.forget("b/1")
+
+
+def holders(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as database:
+        return [row[0] for row in database.execute("SELECT holder FROM holders")]
+
+
+async def test_a_journal_that_is_closed_leaves_no_holder_behind(path: Path, now: Any) -> None:
+    done = Prediction(id="p", status="succeeded")
+    async with SQLiteJournal(path, clock=now) as journal:
+        await journal.collected(await claim(journal, "collected"), done)
+        await journal.created(await claim(journal, "at once"), msgspec.structs.replace(done, id="q"), collected=True)
+        await journal.release(await claim(journal, "released"))
+        assert len(holders(path)) == 1
+    assert holders(path) == []
+
+
+async def test_a_claim_that_was_never_let_go_lasts_as_long_as_its_lease(path: Path, now: Any) -> None:
+    """Also where an older claim on the same job was."""
+    async with SQLiteJournal(path, clock=now) as journal:
+        older = await claim(journal)
+        now.seconds += journal.lease
+        await claim(journal)
+        await journal.release(older)
+    async with SQLiteJournal(path, clock=now) as other:
+        with pytest.raises(JobHeldError):
+            await claim(other)
+        now.seconds += journal.lease
+        await claim(other)
+
+
+async def test_holders_whose_processes_were_killed_are_deleted_by_the_next_once_their_leases_are_over(
+    path: Path, now: Any
+) -> None:
+    async with SQLiteJournal(path, clock=now) as journal:
+        await claim(journal)
+    process = msgspec.json.encode(Process.current(now)).decode()
+    with closing(sqlite3.connect(path)) as database, database:
+        ended = [(f"killed {number}", now() - 1, now() - 1, process) for number in range(50)]
+        alive = [("by this boot's clock", now() - 1, now() + 1, process), ("by its own", now() + 1, now() - 1, process)]
+        database.executemany("INSERT INTO holders VALUES (?, ?, ?, ?)", [*ended, *alive])
+    async with SQLiteJournal(path, clock=now) as journal:
+        await claim(journal, "another")
+        assert len(holders(path)) == 2 + 1 + 1  # and the first one, whose claim was never let go

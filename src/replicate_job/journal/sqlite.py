@@ -72,10 +72,18 @@ class SQLiteJournal:
     ) -> None:
         self.path, self.lease = path, lease
         self._clock, self._token = clock, token
-        self._thread = SQLiteThread(path, self._beat, every=lease / 3, busy_timeout=busy_timeout, opened=self._read_key)
+        self._thread = SQLiteThread(
+            path,
+            self._beat,
+            every=lease / 3,
+            busy_timeout=busy_timeout,
+            opened=self._read_key,
+            closing=self._leave,
+        )
         self._process = Process.current(clock)
         self._holder = self._process.holder
         self._held: Lease | None = None
+        self._claims: dict[str, int] = {}  # the fence of each
         self._watched: dict[str, tuple[float | None, float]] = {}
         self._key = b""
         self._token_print = ""
@@ -120,11 +128,13 @@ class SQLiteJournal:
                 db.execute(query, (claim.intends, key, claim.fence))
 
         try:
-            return await self._thread.run(work, synced=bool(request or prediction))
+            claim = await self._thread.run(work, synced=bool(request or prediction))
         except asyncio.CancelledError:
             # The thread writes the claim in any case, and it would last as long as this process.
             await asyncio.shield(self._thread.run(undo))
             raise
+        self._claims[key] = claim.fence
+        return claim
 
     def _claim(self, db: sqlite3.Connection, new: _New, request: CreateRequest | None, sent: Moment | None) -> Claim:
         if entry := self._insert(db, new, request, sent):
@@ -232,13 +242,29 @@ class SQLiteJournal:
         return self._held
 
     def _beat(self, db: sqlite3.Connection) -> None:
-        self._thread.beats = True
+        if not self._thread.beats:
+            self._thread.beats = True
+            self._forget_holders(db)
         if self._held is None or not self._held.renew():
             self._held = Lease(self._clock, self.lease)
         held, process = self._held, msgspec.json.encode(self._process).decode()
         values = (self._holder, held.until_wall, held.until, process)
         db.execute("INSERT OR REPLACE INTO holders VALUES (?, ?, ?, ?)", values)
-        db.execute("DELETE FROM holders WHERE lease_until < ?", (self._clock.time() - FORGOTTEN,))
+
+    def _forget_holders(self, db: sqlite3.Connection) -> None:
+        """Delete the holders that hold nothing any more, however their processes ended.
+
+        By both clocks the lease is over. Of this boot the second one decides, and of any other the first one: nobody
+        who asks whether a job is free (``_check_free``) comes to another answer without the row.
+        """
+        over = "lease_until < ?1 AND boot_until < ?2 OR lease_until < ?3"
+        now = self._clock.time()
+        db.execute(f"DELETE FROM holders WHERE {over}", (now, self._clock.now(), now - FORGOTTEN))  # noqa: S608 - our own columns
+
+    def _leave(self, db: sqlite3.Connection) -> None:
+        """Delete this holder, unless a claim of it was never let go: that one lasts as long as its lease."""
+        if self._held and not self._claims:
+            db.execute("DELETE FROM holders WHERE holder = ?", (self._holder,))
 
     async def renew(self) -> None:
         await self._thread.run(self._beat)
@@ -246,6 +272,11 @@ class SQLiteJournal:
     async def release(self, claim: Claim) -> None:
         query = "UPDATE jobs SET holder = NULL WHERE key = ? AND fence = ?"
         await self._thread.run(lambda db: db.execute(query, (claim.key, claim.fence)).rowcount)
+        self._let_go(claim)
+
+    def _let_go(self, claim: Claim) -> None:
+        if self._claims.get(claim.key) == claim.fence:
+            del self._claims[claim.key]
 
     async def intend(self, claim: Claim, request: CreateRequest, sent: Moment) -> Claim:
         moment = msgspec.json.encode(sent).decode()
@@ -288,7 +319,10 @@ class SQLiteJournal:
             _write_created(db, claim, prediction, encoded, fenced=False)
             return prediction.id
 
-        return await self._thread.run(work, synced=True)
+        owner = await self._thread.run(work, synced=True)
+        if collected and owner == prediction.id:
+            self._let_go(claim)
+        return owner
 
     async def adopt(
         self, claim: Claim, same: Sequence[str], almost: Sequence[str] = (), *, is_own_list: bool = True
@@ -326,6 +360,7 @@ class SQLiteJournal:
         paths = msgspec.json.encode([str(path) for path in files]).decode()
         done = "state='collected', holder=NULL, files=?, problem=?, save=coalesce(?, save)"
         await self._finish(claim, prediction, done, paths, problem, save, is_last=True)
+        self._let_go(claim)
 
     async def _finish(
         self, claim: Claim, prediction: Prediction, assignments: str, *values: Any, is_last: bool = False

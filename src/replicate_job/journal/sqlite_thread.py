@@ -24,6 +24,8 @@ CHECKPOINT = 8000
 random, and a page that changes many times is moved once."""
 MANY, GATHERING = 4, 0.002
 """When so many pieces of work came together, the next transaction waits so many seconds for more."""
+FAREWELL = 0.1
+"""Seconds to wait for another process's transaction before the connection is closed without a last word."""
 SHARED = 256
 """The most pieces of work in one transaction."""
 
@@ -74,10 +76,11 @@ class SQLiteThread:
     The value comes back once the transaction is committed; with ``synced``, once it is on the disk, where a power cut
     does not undo it. An exception of ``work`` undoes that work alone. Work may be called twice, the first time rolled
     back, when other work in its transaction fails. SQLite's own errors become JournalError. ``opened`` is called with
-    each new connection. While ``beats`` is true, ``beat`` runs every ``every`` seconds, even if the event loop is busy.
+    each new connection, and ``closing`` before its end, where the file can be written at once. While ``beats`` is true,
+    ``beat`` runs every ``every`` seconds, even if the event loop is busy.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is done, and when
         self,
         path: Path,
         beat: Work[None],
@@ -85,9 +88,10 @@ class SQLiteThread:
         every: float,
         busy_timeout: float = BUSY_TIMEOUT,
         opened: Work[None] = lambda _: None,
+        closing: Work[None] = lambda _: None,
     ) -> None:
         self._path = path
-        self._busy_timeout, self._opened = busy_timeout, opened
+        self._busy_timeout, self._opened, self._closing = busy_timeout, opened, closing
         self._beat, self._every, self.beats = beat, every, False
         self._pending: list[_Task] = []
         self._is_busy = self._is_synced = False
@@ -160,7 +164,15 @@ class SQLiteThread:
             due = time.monotonic() + self._every if is_due else due
             _settle(tasks, outcomes[: len(tasks)])
         if database is not None:
+            self._take_leave(database)
             database.close()
+
+    def _take_leave(self, database: sqlite3.Connection) -> None:
+        with suppress(sqlite3.Error):
+            database.execute(f"PRAGMA busy_timeout = {FAREWELL * 1000:.0f}")
+            self._set_synced(database, wanted=False)
+            with self._transaction(database):
+                self._closing(database)
 
     def _gather(self, tasks: list[_Task]) -> list[_Task]:
         """Add the work that has queued up. A request to close goes back to the end of the queue."""
