@@ -71,9 +71,10 @@ async def open_session(  # noqa: PLR0913 - independent facts
         transport = await stack.enter_async_context(Transport(base_url, settings.token, user_agent=agent, clock=clock))
         api = LOCAL if settings.local else transport.base_url
         journal = await stack.enter_async_context(SQLiteJournal(settings.journal, clock=clock, token=settings.token))
-        limit = partial(open_limiter, transport.base_url, settings.token, clock=clock)
-        creates = await stack.enter_async_context(limit("create", rate, store=None if settings.local else journal))
-        others = await stack.enter_async_context(limit("other", OTHER_RATE if rate else None, store=None))
+        store = None if settings.local else journal
+        limit = partial(open_limiter, transport.base_url, settings.token, clock=clock, store=store)
+        creates = await stack.enter_async_context(limit("create", rate))
+        others = await stack.enter_async_context(limit("other", OTHER_RATE if rate else None, after=creates))
         client = Client(transport, creates=creates, others=others, clock=clock)
         account = AccountNote(api, client, journal, is_needed=bool(settings.token) and not settings.local)
         stack.push_async_callback(account.close)  # before the journal and the client that it uses

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import sqlite3
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
@@ -16,6 +18,7 @@ from replicate_job.api.ratelimit import LONGEST, RateLimit
 from replicate_job.api.shared_limit import SharedLimit
 from replicate_job.errors import JournalError
 from replicate_job.journal.sqlite import SQLiteJournal
+from replicate_job.serving.rate import TokenBucket
 
 API, TOKEN = "https://api.test/v1", "r8_of_a_test"
 
@@ -224,3 +227,28 @@ async def test_without_a_limit_nothing_is_written(
 ) -> None:
     assert await take(process(None), clock, 50) == [0] * 50
     assert not (tmp_path / "journal.db").exists()
+
+
+@pytest.mark.parametrize(("rate", "per_minute", "burst"), [(10.0, 300, 10), (10.0, 6, 1), (10.0, 600, 10)])
+async def test_processes_learn_the_limit_together(
+    process: Callable[..., RateLimiter], clock: Clock, rate: float, per_minute: int, burst: int
+) -> None:
+    """Four that always have something to send, to a server that counts refused requests too."""
+    server, passed, refused = TokenBucket(per_minute / 60, burst), list[int](), list[int]()
+
+    async def send(number: int, limiter: RateLimiter) -> None:
+        while clock.now() < 1000 + 120:
+            slot = await limiter.take_slot()
+            wait = server.take(clock.now())
+            await clock.sleep(0.2)
+            if wait:
+                await limiter.refused(slot, math.ceil(wait))
+            else:
+                limiter.accepted(slot)
+            (refused if wait else passed).append(number)
+
+    limiters = [process(rate) for _ in range(4)]
+    await asyncio.gather(*(send(number, limiter) for number, limiter in enumerate(limiters) for _ in range(4)))
+    assert len(passed) >= per_minute * 2 * 0.8
+    assert len(refused) <= 20
+    assert min(Counter(passed).values()) >= len(passed) / 4 * 0.6

@@ -56,9 +56,15 @@ def creates(api: ScriptedAPI) -> list[float]:
     return [request.time for request in api.requests if request.operation == "create"]
 
 
-def test_a_run_writes_one_row_for_the_account(api: ScriptedAPI, command: Command) -> None:
-    assert command("run", HELLO, "text=1").code == 0
+def test_a_run_writes_one_row_for_the_create_requests_of_the_account(api: ScriptedAPI, command: Command) -> None:
+    for number in range(3):
+        assert command("run", HELLO, f"text={number}").code == 0
     with closing(sqlite3.connect(command.journal)) as database:
-        rows = database.execute("SELECT * FROM rates").fetchall()
-    assert [(row[1], row[2]) for row in rows] == [(f"{api.base_url}/v1", "create")]
-    assert msgspec.json.decode(rows[0][3])["state"]["number"] == 1
+        rows = database.execute("SELECT api, state FROM rates WHERE kind = 'create'").fetchall()
+    assert [row[0] for row in rows] == [f"{api.base_url}/v1"]
+    assert msgspec.json.decode(rows[0][1])["state"]["number"] == 3
+
+
+def test_a_command_that_creates_nothing_writes_nothing(command: Command) -> None:
+    assert command("schema", HELLO).code == 0
+    assert not command.journal.exists()

@@ -28,14 +28,27 @@ class RateLimiter:
 
     A request that has its slot is to be sent at once, and its answer to be reported. ``throttled`` counts 429s. With
     ``store`` the limit holds for all processes that use it; while the store fails, it holds for this process alone.
+    ``after``: only once that limiter has used the store, so that a session that creates nothing writes nothing.
     """
 
-    def __init__(
-        self, shared: SharedLimit, clock: Clock, store: RateStore | None = None, *, api: str = "", kind: str = ""
+    def __init__(  # noqa: PLR0913 - whose limit of what, and where it is shared
+        self,
+        shared: SharedLimit,
+        clock: Clock,
+        store: RateStore | None = None,
+        *,
+        api: str = "",
+        kind: str = "",
+        after: RateLimiter | None = None,
     ) -> None:
         self._shared, self._clock = shared, clock
-        self._store, self._api, self._kind = store, api, kind
+        self._stored, self._api, self._kind = store, api, kind
+        self._after, self._has_written = after, False
         self.throttled = 0
+
+    @property
+    def _store(self) -> RateStore | None:
+        return self._stored if self._after is None or self._after._has_written else None  # noqa: SLF001 - its own kind
 
     @property
     def pace(self) -> float | None:
@@ -95,6 +108,7 @@ class RateLimiter:
         except (JournalError, TimeoutError):
             self._shared.go_alone(self._clock.now())
             return True
+        self._has_written = True
         if stored is None:
             self._shared.written(draft)
             return True
@@ -126,14 +140,21 @@ def unshared_limiter(clock: Clock, rate: float | None = None) -> RateLimiter:
 
 @asynccontextmanager
 async def open_limiter(  # noqa: PLR0913 - whose limit of what, and where it is shared
-    api: str, token: str | None, kind: str, rate: float | None, *, clock: Clock, store: RateStore | None
+    api: str,
+    token: str | None,
+    kind: str,
+    rate: float | None,
+    *,
+    clock: Clock,
+    store: RateStore | None,
+    after: RateLimiter | None = None,
 ) -> AsyncIterator[RateLimiter]:
     """Open the limit of an account for a session: the process has one, and ``store`` shares it between processes.
 
-    ``rate`` is in requests a second; None for no limit but what 429s teach.
+    ``rate`` is in requests a second; None for no limit but what 429s teach. ``after``: see ``RateLimiter``.
     """
     shared = shared_limit(api, token, kind, clock, rate)
-    limiter = RateLimiter(shared, clock, store, api=api, kind=kind)
+    limiter = RateLimiter(shared, clock, store, api=api, kind=kind, after=after)
     try:
         yield limiter
     finally:

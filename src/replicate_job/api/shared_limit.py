@@ -235,7 +235,7 @@ class SharedLimit:
             if text == self._seen:  # written by another thread of this process
                 return
             with suppress(ValueError):  # a damaged row, which is written anew
-                self._replace(_read(text, clock, is_new=not self._seen), 0)
+                self._replace(_read(text, clock), 0)
             self._seen = text
 
     def _replace(self, state: RateState, known: int) -> None:
@@ -260,17 +260,14 @@ def _take_block(limit: RateLimit, now: float, wanted: int) -> list[Slot]:
     return slots
 
 
-def _read(text: str, clock: Clock, *, is_new: bool) -> RateState:
-    """The state of a row, in the time of this clock. Raises ValueError for a row that no process can have written.
-
-    A process that ``is_new`` believes no lesson that is old: the account's limit may have changed since.
-    """
+def _read(text: str, clock: Clock) -> RateState:
+    """The state of a row, in the time of this clock. Raises ValueError for a row that no process can have written."""
     row = msgspec.json.decode(text, type=_Row)
     age, now = row.at.age(clock), clock.now()
     if age is None:  # of another boot, or of another machine: clocks that a user may set
         age = max(0.0, clock.time() - row.at.wall)
     state = row.state.moved(now - age - row.at.since)
-    if age > LONGEST or (is_new and now - max(state.since, state.resume) > LONGEST):
+    if age > LONGEST:  # the account's limit may have changed since
         state = state.without_lessons()
     if state.next > now + LONGEST + AHEAD:
         raise ValueError("a slot that far ahead was not given by this clock")
