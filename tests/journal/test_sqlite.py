@@ -772,3 +772,16 @@ async def test_holders_whose_processes_were_killed_are_deleted_by_the_next_once_
     async with SQLiteJournal(path, clock=now) as journal:
         await claim(journal, "another")
         assert len(holders(path)) == 2 + 1 + 1  # and the first one, whose claim was never let go
+
+
+async def test_the_state_of_a_rate_limit_is_swapped_only_for_one_that_was_seen(path: Path, now: Any) -> None:
+    """Each account, API and kind of request has its own."""
+    async with SQLiteJournal(path, clock=now, token="a") as journal, SQLiteJournal(path, clock=now, token="a") as other:  # noqa: S106 - not a secret
+        assert await journal.swap_rate(API, "create", "", "1") is None
+        assert await other.swap_rate(API, "create", "", "2") == "1"
+        assert await other.swap_rate(API, "create", "1", "2") is None
+        assert await journal.swap_rate(API, "create", "1", "3") == "2"
+        assert await journal.swap_rate(API, "other", "1", "3") == ""
+        assert await journal.swap_rate("https://other.example.com/v1", "create", "", "1") is None
+    async with SQLiteJournal(path, clock=now, token="b") as stranger:  # noqa: S106 - not a secret
+        assert await stranger.swap_rate(API, "create", "", "1") is None

@@ -15,7 +15,7 @@ import pytest
 
 from replicate_job.api.limiter import RateLimiter
 from replicate_job.api.ratelimit import LONGEST, RateLimit
-from replicate_job.api.shared_limit import SharedLimit
+from replicate_job.api.shared_limit import ALONE, SharedLimit
 from replicate_job.errors import JournalError
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.serving.rate import TokenBucket
@@ -252,3 +252,21 @@ async def test_processes_learn_the_limit_together(
     assert len(passed) >= per_minute * 2 * 0.8
     assert len(refused) <= 20
     assert min(Counter(passed).values()) >= len(passed) / 4 * 0.6
+
+
+async def test_a_journal_that_is_locked_is_done_without_and_knows_later_what_was_sent(
+    clock: Clock, tmp_path: Path
+) -> None:
+    path, running = tmp_path / "journal.db", asyncio.create_task(clock.run())
+    async with SQLiteJournal(path, clock=clock, token=TOKEN, busy_timeout=0.05) as journal:
+        limiter = RateLimiter(SharedLimit(RateLimit(10.0)), clock, Store(journal, clock), api=API, kind="create")
+        await limiter.take_slot()
+        with closing(sqlite3.connect(path, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            sent = await take(limiter, clock, 30)
+            database.execute("ROLLBACK")
+            assert sent[-1] == pytest.approx(26 / 9.8)
+            clock.pass_by(ALONE)
+            await limiter.take_slot()
+            assert database.execute("SELECT json_extract(state, '$.state.number') FROM rates").fetchone() == (32,)
+    running.cancel()
