@@ -22,17 +22,17 @@ from replicate_job.testing import ScriptedAPI
 Connect = Callable[..., AbstractAsyncContextManager[Context]]
 
 
-async def test_calls_that_are_gathered_keep_one_limit_and_none_is_refused(named_api: ScriptedAPI) -> None:
+async def test_calls_that_are_gathered_keep_one_limit_and_none_is_refused(replicate_api: ScriptedAPI) -> None:
     """Each opens a session of its own, whose burst alone would be over what the API takes at once."""
-    named_api.faults.limit(rate=10, burst=10)
+    replicate_api.faults.limit(rate=10, burst=10)
     results = await asyncio.gather(*(arun("replicate/hello-world", {"text": str(n)}) for n in range(24)))
     assert {result.status for result in results} == {"succeeded"}
-    assert (named_api.created, named_api.faults.throttled) == (24, 0)
+    assert (replicate_api.created, replicate_api.faults.throttled) == (24, 0)
 
 
-def test_calls_in_threads_keep_one_limit(named_api: ScriptedAPI) -> None:
+def test_calls_in_threads_keep_one_limit(replicate_api: ScriptedAPI) -> None:
     """Each runs an event loop of its own."""
-    named_api.faults.limit(rate=10, burst=10)
+    replicate_api.faults.limit(rate=10, burst=10)
     threads = [
         threading.Thread(target=run, args=("replicate/hello-world", {"text": str(number)})) for number in range(16)
     ]
@@ -40,14 +40,14 @@ def test_calls_in_threads_keep_one_limit(named_api: ScriptedAPI) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert (named_api.created, named_api.faults.throttled) == (16, 0)
+    assert (replicate_api.created, replicate_api.faults.throttled) == (16, 0)
 
 
-async def test_calls_one_after_the_other_keep_one_limit(named_api: ScriptedAPI) -> None:
-    named_api.faults.limit(rate=10, burst=10)
+async def test_calls_one_after_the_other_keep_one_limit(replicate_api: ScriptedAPI) -> None:
+    replicate_api.faults.limit(rate=10, burst=10)
     for number in range(16):
         await arun("replicate/hello-world", {"text": str(number)})
-    assert (named_api.created, named_api.faults.throttled) == (16, 0)
+    assert (replicate_api.created, replicate_api.faults.throttled) == (16, 0)
 
 
 async def test_a_call_obeys_the_429_that_an_earlier_call_met(api: ScriptedAPI, connect: Connect) -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from replicate_job.aio import check_threads
 from replicate_job.api.client import Client
-from replicate_job.api.limiter import open_limiter
+from replicate_job.api.limiter import account_limiter
 from replicate_job.api.transport import Transport, normalize
 from replicate_job.clock import Clock, SystemClock
 from replicate_job.flow.account import AccountNote
@@ -72,7 +72,7 @@ async def open_session(  # noqa: PLR0913 - independent facts
         api = LOCAL if settings.local else transport.base_url
         journal = await stack.enter_async_context(SQLiteJournal(settings.journal, clock=clock, token=settings.token))
         store = None if settings.local else journal
-        limit = partial(open_limiter, transport.base_url, settings.token, clock=clock, store=store)
+        limit = partial(account_limiter, transport.base_url, settings.token, clock=clock, store=store)
         creates = await stack.enter_async_context(limit("create", rate))
         others = await stack.enter_async_context(limit("other", OTHER_RATE if rate else None, after=creates))
         client = Client(transport, creates=creates, others=others, clock=clock)

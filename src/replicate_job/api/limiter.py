@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Protocol, Self
 
 from replicate_job.api.ratelimit import RateLimit, Slot
 from replicate_job.api.shared_limit import Draft, SharedLimit, shared_limit
@@ -28,7 +26,8 @@ class RateLimiter:
 
     A request that has its slot is to be sent at once, and its answer to be reported. ``throttled`` counts 429s. With
     ``store`` the limit holds for all processes that use it; while the store fails, it holds for this process alone.
-    ``after``: only once that limiter has used the store, so that a session that creates nothing writes nothing.
+    ``after``: only once that limiter has used the store, so that a session that creates nothing writes nothing. As an
+    async context manager it lets ``rate``, in requests a second, hold for all sessions that share the limit.
     """
 
     def __init__(  # noqa: PLR0913 - whose limit of what, and where it is shared
@@ -37,14 +36,23 @@ class RateLimiter:
         clock: Clock,
         store: RateStore | None = None,
         *,
+        rate: float | None = None,
         api: str = "",
         kind: str = "",
         after: RateLimiter | None = None,
     ) -> None:
-        self._shared, self._clock = shared, clock
+        self._shared, self._clock, self._rate = shared, clock, rate
         self._stored, self._api, self._kind = store, api, kind
         self._after, self._has_written = after, False
         self.throttled = 0
+
+    async def __aenter__(self) -> Self:
+        self._shared.enter(self._rate)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._shared.leave(self._rate)
+        await self.report()
 
     @property
     def _store(self) -> RateStore | None:
@@ -138,8 +146,7 @@ def unshared_limiter(clock: Clock, rate: float | None = None) -> RateLimiter:
     return RateLimiter(SharedLimit(RateLimit(rate)), clock)
 
 
-@asynccontextmanager
-async def open_limiter(  # noqa: PLR0913 - whose limit of what, and where it is shared
+def account_limiter(  # noqa: PLR0913 - whose limit of what, and where it is shared
     api: str,
     token: str | None,
     kind: str,
@@ -148,15 +155,10 @@ async def open_limiter(  # noqa: PLR0913 - whose limit of what, and where it is 
     clock: Clock,
     store: RateStore | None,
     after: RateLimiter | None = None,
-) -> AsyncIterator[RateLimiter]:
-    """Open the limit of an account for a session: the process has one, and ``store`` shares it between processes.
+) -> RateLimiter:
+    """The limit of an account for a session, to be entered: the process has one, and ``store`` shares it.
 
     ``rate`` is in requests a second; None for no limit but what 429s teach. ``after``: see ``RateLimiter``.
     """
-    shared = shared_limit(api, token, kind, clock, rate)
-    limiter = RateLimiter(shared, clock, store, api=api, kind=kind, after=after)
-    try:
-        yield limiter
-    finally:
-        shared.leave(rate)
-        await limiter.report()
+    shared = shared_limit(api, token, kind, clock)
+    return RateLimiter(shared, clock, store, rate=rate, api=api, kind=kind, after=after)

@@ -278,8 +278,8 @@ _limits: dict[tuple[str, bytes, str, str], SharedLimit] = {}
 _registry = threading.Lock()
 
 
-def shared_limit(api: str, token: str | None, kind: str, clock: Clock, rate: float | None) -> SharedLimit:
-    """The process's limit for an account, entered with this rate.
+def shared_limit(api: str, token: str | None, kind: str, clock: Clock) -> SharedLimit:
+    """The process's limit for an account.
 
     It outlasts its sessions by as long as a pause can be: calls that open a session each obey what one has learned.
     Times of clocks of different boots cannot be compared.
@@ -290,7 +290,7 @@ def shared_limit(api: str, token: str | None, kind: str, clock: Clock, rate: flo
         for key in [key for key, limit in _limits.items() if not limit.is_open and limit.left_at < lapsed]:
             del _limits[key]
         limit = _limits.setdefault((api, account, kind, clock.boot), SharedLimit())
-        limit.enter(rate)
+        limit.left_at = time.monotonic()
         return limit
 
 
