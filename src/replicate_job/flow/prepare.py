@@ -70,7 +70,7 @@ async def prepare_contents(context: Context, job: Job, key: str, save: str | Non
     """The create request of a job that the journal does not know, and some of whose files this program alone holds.
 
     The claim records it with the job: from then on any process can send the job, and the files need no other place.
-    Comes back when the create request has its rate-limit slot; None for any other job.
+    None for any other job.
     """
     if not any(contents(job.input_data)):
         return None
@@ -79,9 +79,7 @@ async def prepare_contents(context: Context, job: Job, key: str, save: str | Non
         return None
     if save:
         await context.strategy.check_folder(Path(save))
-    request = await prepare(context, job, await resolve_and_check(context, job))
-    await context.client.take_slot()
-    return request
+    return await prepare(context, job, await resolve_and_check(context, job))
 
 
 def restore_contents(job: Job, asked: Job, request: CreateRequest | None) -> Job:

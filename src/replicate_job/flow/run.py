@@ -29,8 +29,8 @@ async def run_job(context: Context, ask: Ask, request: CreateRequest | None = No
         raise JobError("the key is empty: name the job, or give no key")
     if context.ephemeral and ask.job.webhook:
         context.reporter.warn("the local server posts no webhooks")
-    if request is None:
-        request = await prepare_contents(context, ask.job, ask.key, ask.save)
+    if request is None and (request := await prepare_contents(context, ask.job, ask.key, ask.save)):
+        slot = await context.client.take_slot()  # the claim records the intent, after which nothing waits
     while True:
         claim = await take(context, ask.key, ask.job, ask.save, request=request)
         run, slot = JobRun(context, claim, ask, slot), None
