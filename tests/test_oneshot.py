@@ -18,6 +18,7 @@ import pytest
 from replicate_job import Job, Result, arun, batch, replicate_run_prediction, run, stream
 from replicate_job.errors import (
     JobError,
+    JobTimeoutError,
     MissingVariableError,
     OutputError,
     OutputExpiredError,
@@ -220,6 +221,25 @@ def test_stream_raises_what_run_raises_and_an_error_for_an_unfinished_prediction
     api.next(Script(duration=math.inf, output=["a"], stream=Stream()))
     with pytest.raises(PredictionUnfinishedError):
         list(stream(LLAMA, poll_interval=0.1, max_poll_attempts=4))
+
+
+def test_run_raises_over_its_timeout_and_the_key_of_its_result_goes_on(api: ScriptedAPI) -> None:
+    api.next(Script(duration=math.inf, output="done"))
+    with pytest.raises(JobTimeoutError) as caught:
+        run("acme/private", {"n": 1}, timeout=0.5)
+    assert caught.value.result.status in {"starting", "processing"}
+    api.predictions[0].finish()
+    assert run("acme/private", {"n": 1}, key=caught.value.result.key).output == "done"
+    assert len(api.predictions) == 1
+
+
+def test_a_stream_raises_over_its_timeout_and_has_its_result(api: ScriptedAPI) -> None:
+    api.next(Script(duration=math.inf, output=["a"], stream=Stream()))
+    texts = stream(LLAMA, timeout=1)
+    assert next(texts) == "a"
+    with pytest.raises(JobTimeoutError):
+        next(texts)
+    assert texts.result.prediction_id == api.predictions[0].id
 
 
 async def test_stream_works_inside_a_running_event_loop(api: ScriptedAPI) -> None:

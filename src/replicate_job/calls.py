@@ -16,6 +16,7 @@ from replicate_job.batches.row_job import ReadRow
 from replicate_job.batches.rows import ColumnOptions, Header, ReadOptions, Row, RowReader, open_rows
 from replicate_job.batches.rows.iterables import DataFrame, anumber_rows, header_of, number_rows
 from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, Batch, batch_id
+from replicate_job.clock import SystemClock
 from replicate_job.errors import JobError
 from replicate_job.flow.context import Context
 from replicate_job.flow.job_run import Ask, new_key
@@ -73,12 +74,15 @@ class RunOptions(_CallOptions, total=False):
     gets ``<prediction_id>/`` with the output files, in place of the client's. Without one nothing is saved, except that
     the files of local runs go to the user's state folder.
     ``on_progress`` is called with a ``Progress`` each time that the prediction is observed.
+    ``timeout`` is the seconds that the call may take, uploads and all waiting included. Over it, JobTimeoutError is
+    raised, and the prediction goes on; so does the same ``key``. It replaces the job's ``max_poll_attempts``.
     The others replace the job's own, and are described with ``Job``.
     """
 
     wait_for_completion: bool | None
     poll_interval: float | None
     max_poll_attempts: int | None
+    timeout: float | None
 
 
 class OneShotOptions(RunOptions, ClientOptions, total=False):
@@ -162,7 +166,13 @@ def read_ask(
     job = _read_job(job, options, settings, "run(load_job({!r}))")
     job = msgspec.structs.replace(job, input_data=take({**job.input_data, **(input or {})}, job.model))
     key = options.get("key")
-    return Ask(job, new_key() if key is None else key, read_folder(options.get("save_to"), folder))
+    return Ask(
+        job,
+        new_key() if key is None else key,
+        read_folder(options.get("save_to"), folder),
+        timeout=options.get("timeout"),
+        called=SystemClock().now(),
+    )
 
 
 def _read_job(job: Job | str, options: _CallOptions, settings: Settings, correct_call: str) -> Job:

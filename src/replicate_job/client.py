@@ -28,6 +28,7 @@ from replicate_job.api.ratelimit import parse_rate
 from replicate_job.batches.progress import Tally
 from replicate_job.batches.runner import BatchRunner
 from replicate_job.calls import BatchCall, BatchOptions, RowSource, RunOptions, read_ask, read_folder, with_options
+from replicate_job.clock import SystemClock
 from replicate_job.errors import ClosedError, ForkedError, JobError, ReplicateJobError
 from replicate_job.flow import named
 from replicate_job.flow.cancel import cancel_interrupted
@@ -165,7 +166,12 @@ class AsyncClient:
         async with self._using(ask.job.model, options.get("on_progress")) as context:
             result = await run_job(context, begun)
         awaited = msgspec.structs.replace(ask, job=msgspec.structs.replace(ask.job, wait_for_completion=True))
-        return AsyncJobHandle(self, result, partial(self._finish, awaited, options.get("on_progress")))
+
+        async def finish(seconds: float | None) -> Result:
+            bounded = msgspec.structs.replace(awaited, timeout=seconds, called=SystemClock().now())
+            return await self._finish(bounded, options.get("on_progress"))
+
+        return AsyncJobHandle(self, result, finish)
 
     @with_options(RunOptions)
     def stream(
@@ -361,7 +367,9 @@ class AsyncClient:
 class AsyncJobHandle:
     """A job that was submitted, with its prediction. ``key`` names it in the journal."""
 
-    def __init__(self, client: AsyncClient, submitted: Result, finish: Callable[[], Awaitable[Result]]) -> None:
+    def __init__(
+        self, client: AsyncClient, submitted: Result, finish: Callable[[float | None], Awaitable[Result]]
+    ) -> None:
         self._client, self._finish = client, finish
         self.key, self.prediction_id = submitted.key, submitted.prediction_id
 
@@ -372,9 +380,12 @@ class AsyncJobHandle:
         """The prediction's status as of now: starting, processing, succeeded, failed, canceled or aborted."""
         return (await self._client.get(self.prediction_id)).status
 
-    async def result(self) -> Result:
-        """Wait for the end, keep the outputs, and return the Result; a second time it costs no request."""
-        return await self._finish()
+    async def result(self, *, timeout: float | None = None) -> Result:  # noqa: ASYNC109 - it leaves the job as it is
+        """Wait for the end, keep the outputs, and return the Result; a second time it costs no request.
+
+        Raises JobTimeoutError after ``timeout`` seconds; then it can be called again.
+        """
+        return await self._finish(timeout)
 
     async def cancel(self) -> Result:
         """Cancel the prediction; one that has ended stays as it is."""
@@ -519,9 +530,9 @@ class JobHandle:
         """See ``AsyncJobHandle.status``."""
         return self._loop.run(self._handle.status())
 
-    def result(self) -> Result:
+    def result(self, *, timeout: float | None = None) -> Result:
         """See ``AsyncJobHandle.result``."""
-        return self._loop.run(self._handle.result())
+        return self._loop.run(self._handle.result(timeout=timeout))
 
     def cancel(self) -> Result:
         """See ``AsyncJobHandle.cancel``."""

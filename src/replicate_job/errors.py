@@ -26,6 +26,7 @@
     │   ├── PredictionFailedError
     │   ├── PredictionCanceledError canceled or aborted
     │   ├── PredictionUnfinishedError  still running when the budget ran out
+    │   │   └── JobTimeoutError     the timeout of the call is over; a TimeoutError too; the same key goes on
     │   └── RowError                a row of a batch: wrong, refused, or without its saved outputs
     ├── OutputError                 the prediction ended, and not all outputs could be saved; carries the result
     │   └── OutputExpiredError      they are gone from the API (404, 410, data_removed)
@@ -209,6 +210,14 @@ class PredictionCanceledError(PredictionError):
 
 class PredictionUnfinishedError(PredictionError):
     pass
+
+
+class JobTimeoutError(PredictionUnfinishedError, TimeoutError):
+    """The ``timeout`` of a call is over. Its job is left as it is: the same key goes on with it, and pays once.
+
+    ``result`` is the ``Result`` as last seen, and ``result.key`` names the job. Where no prediction is known, its
+    ``prediction_id`` is empty, its status ``starting``, and the message says whether there can be one.
+    """
 
 
 class RowError(PredictionError):

@@ -13,6 +13,8 @@ FUNCTION = "replicate_run_prediction"
 """The one function that a job file can name here."""
 EVENTS = ("start", "output", "logs", "completed")
 """The events that a webhook can report: the values of ``webhook_events_filter``."""
+POLL_INTERVAL, MAX_POLL_ATTEMPTS = 1, 60
+"""What the original run job's function takes where its file names none."""
 
 
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -21,16 +23,17 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``model`` is ``owner/name``, ``owner/name:version``, a bare version id (64 hex digits) or
     ``deployments/owner/name``. A ``pathlib.Path`` anywhere in ``input_data`` is a local file to send. So
     are bytes, open files and pictures, which ``run``, ``arun``, ``stream``, ``astream`` and ``batch`` read.
-    ``poll_interval`` is in seconds; multiplied by ``max_poll_attempts`` it is the time to wait. ``cancel_after`` is the
-    API's ``Cancel-After`` (``30``, ``90s``, ``5m``, ``1h30m``). ``allow_unknown`` sends inputs that the model's schema
-    does not name. ``env`` names environment variables that must be set.
+    ``poll_interval`` is in seconds, None for 1 that grows to 5. Multiplied by ``max_poll_attempts`` it is the time to
+    wait; with None there the wait goes on to the end. ``cancel_after`` is the API's ``Cancel-After`` (``30``, ``90s``,
+    ``5m``, ``1h30m``). ``allow_unknown`` sends inputs that the model's schema does not name. ``env`` names environment
+    variables that must be set.
     """
 
     model: str
     input_data: dict[str, Any] = {}
     wait_for_completion: bool = True
-    poll_interval: Annotated[float, msgspec.Meta(gt=0)] = 1
-    max_poll_attempts: Annotated[int, msgspec.Meta(ge=1)] = 60
+    poll_interval: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    max_poll_attempts: Annotated[int, msgspec.Meta(ge=1)] | None = None
     cancel_after: str | None = None
     webhook: Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s/]")] | None = None
     webhook_events_filter: tuple[Literal["start", "output", "logs", "completed"], ...] = ()
@@ -39,9 +42,16 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     env: tuple[str, ...] = ()
 
     @property
-    def budget(self) -> float:
-        """Seconds to wait for the end, counted from the create request."""
-        return self.poll_interval * self.max_poll_attempts
+    def interval(self) -> float | None:
+        """Seconds between two polls; None for a pause that grows."""
+        return self.poll_interval or (None if self.max_poll_attempts is None else POLL_INTERVAL)
+
+    @property
+    def budget(self) -> float | None:
+        """Seconds to wait for the end, counted from the create request; None for no limit."""
+        if self.max_poll_attempts is None:
+            return None
+        return (self.poll_interval or POLL_INTERVAL) * self.max_poll_attempts
 
 
 class Result(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from replicate_job.cli.output import HEARTBEAT, LineReporter, conclude, print_carried, shorten
-from replicate_job.errors import JournalError, OutputError, ReplicateJobError
+from replicate_job.errors import JobTimeoutError, JournalError, OutputError, ReplicateJobError
 from replicate_job.job import Job, Result
 from replicate_job.wire.prediction import Prediction
 
@@ -99,23 +99,26 @@ def unfinished() -> Result:
     return Result(prediction_id="p", status="processing", model=MODEL, input={})
 
 
+LIMITED = Job(MODEL, max_poll_attempts=60)
+
+
 def test_a_budget_that_is_over_has_its_hints(capsys: pytest.CaptureFixture[str]) -> None:
-    assert conclude(unfinished(), Job(MODEL), line=lambda *words: f"<{' '.join(words)}>") == 5
+    assert conclude(unfinished(), LIMITED, line=lambda *words: f"<{' '.join(words)}>") == 5
     told = "prediction p is still processing after 60 s and is left running: <wait p> goes on, <cancel p> ends it\n"
     assert capsys.readouterr().err == told
 
 
 def test_a_budget_that_is_over_promises_nothing_of_a_server_that_has_ended(capsys: pytest.CaptureFixture[str]) -> None:
-    assert conclude(unfinished(), Job(MODEL), line=None) == 5
+    assert conclude(unfinished(), LIMITED, line=lambda *words: f"<{' '.join(words)}>", ephemeral=True) == 5
     assert capsys.readouterr().err == (
         "prediction p is still processing after 60 s, and ended with the local server: "
-        "give it more time with --max-poll-attempts\n"
+        "<resume --timeout 10m> runs it again, with more time\n"
     )
 
 
-@pytest.mark.parametrize("kind", [OutputError, JournalError])
+@pytest.mark.parametrize("kind", [OutputError, JournalError, JobTimeoutError])
 def test_an_error_of_a_prediction_that_exists_prints_it(
-    kind: type[OutputError | JournalError], capsysbinary: pytest.CaptureFixture[bytes]
+    kind: type[OutputError | JournalError | JobTimeoutError], capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     for result, start in ((unfinished(), b'{"prediction_id":"p","status":"processing"'), (None, b"")):
         with pytest.raises(kind, match="full"), print_carried():

@@ -33,9 +33,15 @@ def test_a_budget_that_is_over_says_that_the_prediction_has_ended_and_resume_run
     seen = outcome.response
     assert outcome.err.splitlines()[-1] == (
         f"prediction {seen['prediction_id']} is still {seen['status']} after 0.01 s, "
-        "and ended with the local server: give it more time with --max-poll-attempts"
+        "and ended with the local server: `replicate-job resume --timeout 10m --local` runs it again, with more time"
     )
-    resumed = command("resume", "--local", "--max-poll-attempts", "6000", env=environment)
+    again = command("resume", "--local", env=environment)
+    assert again.code == 5
+    told, _ = again.err.splitlines()[-2:]
+    assert told.endswith(
+        "and ended with the local server: `replicate-job resume --timeout 10m --local` runs it again, with more time"
+    )
+    resumed = command("resume", "--local", "--timeout", "10m", env=environment)
     assert resumed.response["output"] == "hello you"
     assert resumed.code == 0
 

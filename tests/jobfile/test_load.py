@@ -43,6 +43,44 @@ def test_the_ending_of_the_name_is_the_format(tmp_path: Path, name: str, text: s
     assert load_job(path) == load_job(str(path)) == Job("a/b", {"x": "é"})
 
 
+@pytest.mark.parametrize(
+    ("line", "wait"),
+    [
+        ("", (1, 60)),
+        ("poll_interval: 5", (5, 60)),
+        ("max_poll_attempts: 9", (1, 9)),
+        ("max_poll_attempts: null", (1, None)),
+        ("poll_interval: null, max_poll_attempts: null", (None, None)),
+    ],
+)
+def test_a_run_xs_file_waits_as_the_original_run_job_does_unless_it_says_otherwise(
+    tmp_path: Path, line: str, wait: tuple[float | None, int | None]
+) -> None:
+    path = tmp_path / "job.xs"
+    call = f'{{ name: "replicate_run_prediction", input: {{ model: "a/b", {line} }} }}'
+    path.write_text(f'run.job "x" {{ main = {call} }}')
+    job = load_job(path)
+    assert (job.poll_interval, job.max_poll_attempts) == wait
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "wait"),
+    [
+        ("job.toml", 'model = "a/b"', (None, None)),
+        ("job.toml", 'model = "a/b"\nmax_poll_attempts = 9', (None, 9)),
+        ("job.json", '{"model": "a/b"}', (None, None)),
+        ("job.json", '{"model": "a/b", "poll_interval": 0.5}', (0.5, None)),
+    ],
+)
+def test_other_files_limit_the_wait_only_where_they_say_so(
+    tmp_path: Path, name: str, text: str, wait: tuple[float | None, int | None]
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    job = load_job(path)
+    assert (job.poll_interval, job.max_poll_attempts) == wait
+
+
 def test_an_error_names_the_file_and_the_place(tmp_path: Path) -> None:
     path = tmp_path / "job.xs"
     path.write_text(RUN_XS.read_text().replace("max_poll_attempts", "max_pol_attempts"))

@@ -12,6 +12,7 @@ from replicate_job.errors import JobError
 from replicate_job.inputs.content import Content
 from replicate_job.job import Job
 from replicate_job.journal.entry import CreateRequest, decode_job, encode_job, fingerprint
+from replicate_job.journal.prints import print_job
 from replicate_job.wire.target import Target
 
 _MARKS = ["replicate-job:file", "replicate-job:content"]
@@ -50,6 +51,21 @@ def test_a_relative_file_is_kept_as_the_place_it_means() -> None:
 def test_a_file_of_an_earlier_version_is_read_as_it_was_written() -> None:
     text = b'{"model":"a/b","input_data":{"image":{"replicate-job:file":"/its/path"},"n":{"replicate-job:file":1}}}'
     assert decode_job(text).input_data == {"image": Path("/its/path"), "n": {"replicate-job:file": 1}}
+
+
+OLD = (
+    b'{"model":"a/b","input_data":{"n":1},"wait_for_completion":true,"poll_interval":1,"max_poll_attempts":60,'
+    b'"cancel_after":null,"webhook":null,"webhook_events_filter":[],"allow_unknown":false,'
+    b'"title":"Replicate Run AI Model","env":[]}'
+)
+
+
+def test_a_job_of_an_earlier_version_still_waits_a_minute_and_is_the_same_job_as_one_without_a_limit() -> None:
+    old, new = decode_job(OLD), Job("a/b", {"n": 1})
+    assert (old.budget, old.interval, new.budget, new.interval) == (60, 1, None, None)
+    assert fingerprint(old) == fingerprint(new)
+    assert print_job(b"key", old) == print_job(b"key", new)
+    assert decode_job(encode_job(new)) == new
 
 
 def test_data_that_looks_like_a_file_is_another_job_than_the_file() -> None:

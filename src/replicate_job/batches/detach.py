@@ -47,7 +47,7 @@ async def detach(context: Context, keys: Sequence[str], *, cancel: bool) -> Coun
 
 
 async def _find(context: Context, entry: Entry) -> str | None:
-    claim = await take(context, entry.key, entry.job, entry.save)
+    claim = await take(context, entry.key, entry.job, entry.save, within=LONGEST)
     async with held(context, claim):
         found = claim.entry.prediction_id or await reconcile(context, claim)
         if found is None:

@@ -43,8 +43,6 @@ UNTAKEN = 1000
 """Results that may wait to be taken, before the batch takes no more rows."""
 PACED = {"connects": 40, "throttle": 1e9}
 """A batch outlasts a network that is away for five minutes, and waits for its rate limit as long as that takes."""
-A_WEEK = 7 * 24 * 3600
-"""Seconds that a row waits for its end: the model's own limit comes before."""
 TICK = 0.2
 """Seconds between two looks at what changes with time alone: the rate limit, and how much room there is."""
 
@@ -58,7 +56,7 @@ class BatchRunner:
 
     def __init__(self, context: Context, batch: Batch, resolved: Resolved, tally: Tally) -> None:
         self.tally, self.stopped, self.detached = tally, "", Counter[str]()
-        job = msgspec.structs.replace(batch.job, wait_for_completion=True, poll_interval=1, max_poll_attempts=A_WEEK)
+        job = msgspec.structs.replace(batch.job, wait_for_completion=True, poll_interval=None, max_poll_attempts=None)
         self._batch, self._resolved = batch, resolved
         self._items = RowJobs(job, resolved, batch.read, batch.id_column)
         retry_policy = msgspec.structs.replace(context.retry_policy, **PACED)

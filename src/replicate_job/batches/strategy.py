@@ -54,7 +54,7 @@ class RowStrategy:
         stored: Prediction | None,
         age: float,
         until: float,  # noqa: ARG002 - a batch waits for each end
-        interval: float,  # noqa: ARG002
+        interval: float | None,  # noqa: ARG002
         soon: bool,  # noqa: ARG002
     ) -> Prediction | None:
         return await self._poller.wait(prediction_id, last or stored, age=age)

@@ -30,7 +30,7 @@ from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, Batch, ba
 from replicate_job.cli.completion import files, targets
 from replicate_job.cli.exits import FAILED, SUCCEEDED, UNFINISHED
 from replicate_job.cli.help import examples
-from replicate_job.cli.options import Common, common, fetching, folder, local, saving
+from replicate_job.cli.options import Common, Duration, common, fetching, folder, local, saving
 from replicate_job.cli.output import print_json
 from replicate_job.cli.reporters import open_progress
 from replicate_job.cli.run import check_pairs, read_job
@@ -44,7 +44,6 @@ from replicate_job.inputs.pairs import parse_pairs
 from replicate_job.job import Job, Result
 from replicate_job.quantity import count
 from replicate_job.settings import check_environment
-from replicate_job.wire.duration import parse_seconds
 from replicate_job.wire.target import parse_target
 
 REPORT = "report.html"
@@ -105,16 +104,6 @@ class _Rate(click.ParamType[float | None]):
             self.fail(str(error), param, ctx)
 
 
-class _Duration(click.ParamType[int]):
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            return parse_seconds(value) if isinstance(value, str) else value
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
 @click.command(
     "batch",
     epilog=examples(
@@ -148,9 +137,7 @@ class _Duration(click.ParamType[int]):
     help="Make a new prediction also for each row of which it is not known whether it has one: that may pay twice.",
 )
 @click.option("--fail-fast", is_flag=True, help="Create nothing more once a row has failed.")
-@click.option(
-    "--max-predict-time", type=_Duration(), metavar="TIME", help="Create nothing more once 30m, 2h are spent."
-)
+@click.option("--max-predict-time", type=Duration(), metavar="TIME", help="Create nothing more once 30m, 2h are spent.")
 @saving("outputs", "DIR/<thousand>/<prediction id>/")
 @click.option(
     "--id", "id_column", metavar="COLUMN", help="The column that names a row: then rows may move in the file."

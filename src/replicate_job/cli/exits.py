@@ -14,6 +14,7 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (errors.JobError, WRONG),
     (errors.InvalidRequestError, WRONG),
     (errors.TooLargeError, WRONG),
+    (errors.JobTimeoutError, UNFINISHED),
     (errors.ReplicateJobError, UNREACHABLE),
     (OSError, UNREACHABLE),
 )

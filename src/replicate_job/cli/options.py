@@ -15,11 +15,13 @@ from replicate_job.cli.completion import files, folders
 from replicate_job.cli.reporters import open_reporter
 from replicate_job.cli.signals import Terminated, run_async
 from replicate_job.cli.streams import tell
+from replicate_job.clock import SystemClock
 from replicate_job.flow.context import Context, Reporter, command_line
 from replicate_job.folders import expand
 from replicate_job.session import CREATE_RATE, open_session
 from replicate_job.settings import Settings, read_settings
 from replicate_job.version import __version__
+from replicate_job.wire.duration import parse_seconds
 
 OUTPUTS = "outputs"
 """The default folder for outputs."""
@@ -36,8 +38,8 @@ class _Beating(Reporter, Protocol):
 
 
 class Common(msgspec.Struct, frozen=True):
-    """``--journal``, ``-q``, ``-v``, ``--local`` and ``--allow-private-outputs`` of any command, and whether SIGTERM
-    has come since it began.
+    """``--journal``, ``-q``, ``-v``, ``--local`` and ``--allow-private-outputs`` of any command; whether SIGTERM has
+    come since it began, and the clock's ``now`` at which that was.
     """  # noqa: D205 - one sentence
 
     journal: str | None
@@ -46,6 +48,7 @@ class Common(msgspec.Struct, frozen=True):
     local: bool
     allow_private_outputs: bool
     terminated: Terminated
+    called: float = msgspec.field(default_factory=SystemClock().now)
 
     @property
     def settings(self) -> Settings:
@@ -138,20 +141,44 @@ def output_only(function: _F) -> _F:
     return click.option("--output-only", is_flag=True, help=text)(function)
 
 
+class Duration(click.ParamType[int]):
+    """``30``, ``90s``, ``5m`` or ``1h30m``, in seconds."""
+
+    name = "duration"
+
+    def __init__(self, *, shortest: int = 0) -> None:
+        self._shortest = shortest
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            seconds = parse_seconds(value) if isinstance(value, str) else int(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if seconds < self._shortest:
+            self.fail(f"{value!r} is too short: give {self._shortest}s or more", param, ctx)
+        return seconds
+
+
 def waiting(function: _F) -> _F:
-    """The options for how often to ask, and for how long; None by default."""
+    """The options for how long to wait, and how often to ask; None by default."""
     for option in (
         click.option(
             "--max-poll-attempts",
             type=click.IntRange(1),
             metavar="N",
-            help="Give up waiting after N x S seconds; default 60.",
+            help="Give up waiting N x S seconds after creating; default: the job's own, else never.",
         ),
         click.option(
             "--poll-interval",
             type=click.FloatRange(0, min_open=True),
             metavar="S",
-            help="Seconds between status checks; default 1.",
+            help="Seconds between status checks; default: the job's own, else 1, growing to 5.",
+        ),
+        click.option(
+            "--timeout",
+            type=Duration(shortest=1),
+            metavar="TIME",
+            help="Come back after 30s, 5m, 1h30m, whatever runs: the prediction goes on. It replaces N x S.",
         ),
     ):
         function = option(function)

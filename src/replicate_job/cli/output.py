@@ -14,7 +14,8 @@ import msgspec
 
 from replicate_job.cli.exits import status_code
 from replicate_job.cli.streams import is_shown, tell, write
-from replicate_job.errors import JournalError, OutputError
+from replicate_job.errors import JobTimeoutError, JournalError, OutputError
+from replicate_job.flow.deadline import growing_timeout
 from replicate_job.job import Job, Result
 from replicate_job.journal.protocol import Journal
 from replicate_job.outputs.discover import find_files
@@ -145,16 +146,16 @@ def print_carried(shown: Shown = Shown()) -> Iterator[None]:  # noqa: B008 - it 
     """Print the result that an error carries: a prediction that was paid for is shown, whatever failed after it."""
     try:
         yield
-    except (OutputError, JournalError) as error:
+    except (OutputError, JournalError, JobTimeoutError) as error:
         if error.result:
             shown.report(error.result)
         raise
 
 
-def conclude(result: Result, job: Job, *, line: Callable[..., str] | None) -> int:
+def conclude(result: Result, job: Job, *, line: Callable[..., str], ephemeral: bool = False) -> int:
     """Say on stderr why a prediction is not a success, and give the exit code.
 
-    ``line`` writes a command for a hint. It is None for a local run, whose prediction has ended with its server.
+    ``line`` writes a command for a hint. The prediction of an ``ephemeral`` API has ended with its server.
     """
     name = f"prediction {result.prediction_id}"
     match result.status:
@@ -165,12 +166,14 @@ def conclude(result: Result, job: Job, *, line: Callable[..., str] | None) -> in
         case "canceled" | "aborted":
             tell(f"{name} was {result.status}")
         case status if job.wait_for_completion:
-            problem = f"{name} is still {status} after {job.budget:g} s"
-            if line:
+            budget = job.budget or 0.0
+            problem = f"{name} is still {status} after {budget:g} s"
+            if ephemeral:
+                again = line("resume", "--timeout", growing_timeout(budget))
+                tell(f"{problem}, and ended with the local server: {again} runs it again, with more time")
+            else:
                 goes_on, ends = line("wait", result.prediction_id), line("cancel", result.prediction_id)
                 tell(f"{problem} and is left running: {goes_on} goes on, {ends} ends it")
-            else:
-                tell(f"{problem}, and ended with the local server: give it more time with --max-poll-attempts")
     return status_code(result.status, waited=job.wait_for_completion)
 
 

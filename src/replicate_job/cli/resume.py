@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from contextlib import aclosing, suppress
+from typing import Any
 
 import click
 import msgspec
@@ -26,7 +27,7 @@ from replicate_job.session import LOCAL
     "resume",
     epilog=examples(
         "replicate-job resume",
-        "replicate-job resume --max-poll-attempts 3600  # wait for an hour, not for a minute",
+        "replicate-job resume --timeout 1h",
     ),
 )
 @waiting
@@ -34,13 +35,13 @@ from replicate_job.session import LOCAL
 @fetching
 @local
 @common
-async def command(shared: Common, save: str | None, **given: float | None) -> int:
+async def command(shared: Common, save: str | None, **given: Any) -> int:
     """Finish every unfinished job of the journal: wait for what runs, keep outputs, create what never was.
 
-    Each waits as long as it was made to, or as the options say. Batches are not touched, but named with what goes on
-    with them.
+    Each waits as long as it was made to, or as the options say; --timeout is for all together. Batches are not touched,
+    but named with what goes on with them.
     """
-    place = folder(save, no_save=save is None)
+    place, timeout = folder(save, no_save=save is None), given.pop("timeout")
     budget = {name: value for name, value in given.items() if value is not None}
     stopped = f"stopped; the jobs are left as they are: {shared.line('resume')} finishes them"
     async with shared.session(stopped=stopped) as context:
@@ -49,15 +50,16 @@ async def command(shared: Common, save: str | None, **given: float | None) -> in
                 msgspec.structs.replace(entry.job, wait_for_completion=True, **budget),
                 entry.key,
                 entry.save and (place or entry.save),
+                timeout=timeout,
+                called=shared.called,
             )
             for entry in await context.journal.unfinished(context.api)
         ]
         known = await context.journal.entries()
         batches = [each for each in await context.journal.batches() if each.unfinished and each.api == context.api]
         elsewhere = Counter(each.api for each in known if each.state in UNFINISHED and each.api != context.api)
-        line = None if context.ephemeral else shared.line
         async with aclosing(resume(context, asks)) as outcomes:
-            codes = [_report(ask, outcome, line) async for ask, outcome in outcomes]
+            codes = [_report(ask, outcome, shared.line, ephemeral=context.ephemeral) async for ask, outcome in outcomes]
     name_damaged(context.journal)
     if not shared.quiet:
         finished = sum(code == SUCCEEDED for code in codes)
@@ -70,11 +72,11 @@ async def command(shared: Common, save: str | None, **given: float | None) -> in
     return max(*codes, UNREACHABLE if context.journal.damaged else SUCCEEDED, SUCCEEDED)
 
 
-def _report(ask: Ask, outcome: Outcome, line: Callable[..., str] | None) -> int:
+def _report(ask: Ask, outcome: Outcome, line: Callable[..., str], *, ephemeral: bool) -> int:
     """Print how the job ended, and give its exit code."""
     if isinstance(outcome, Result):
         print_response(outcome)
-        return conclude(outcome, ask.job, line=line)
+        return conclude(outcome, ask.job, line=line, ephemeral=ephemeral)
     with suppress(ReplicateJobError), print_carried():
         raise outcome
     tell(f"{ask.key}: {explain(outcome)}")

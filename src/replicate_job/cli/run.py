@@ -20,6 +20,7 @@ from replicate_job.cli.streams import is_shown, is_watched
 from replicate_job.errors import InputError, JobError
 from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.context import Context
+from replicate_job.flow.deadline import ExpiredError, deadline, timed_out
 from replicate_job.flow.job_run import LONGEST_BLOCKING_WAIT, WATCHED_BLOCKING_WAIT, Ask, new_key
 from replicate_job.flow.prepare import check_job, resolve_and_check
 from replicate_job.flow.resolve import find_schema
@@ -77,6 +78,7 @@ class _Options(msgspec.Struct, frozen=True):
     stream: bool
     dry_run: bool
     output_only: bool
+    timeout: float | None
 
 
 @click.command(
@@ -211,24 +213,36 @@ async def _run(shared: Common, job: Job, given: _Given, options: _Options) -> in
     shown = Shown(Text() if options.stream else None, options.output_only)
     with print_carried(shown):
         async with shared.session(model=job.model, still=options.stream) as context:
-            resolved = await context.strategy.resolve(context, parse_target(job.model)) if given.needs_schema else None
-            job = _with_inputs(context, job, given, resolved)
-            if options.dry_run:
-                return await _dry_run(context, job, options.save)
             ask = Ask(
                 job,
                 new_key() if options.key is None else options.key,
                 options.save,
                 emit=shown.text.emit if shown.text else None,
                 blocking_wait=WATCHED_BLOCKING_WAIT if is_watched() and not shared.quiet else LONGEST_BLOCKING_WAIT,
+                timeout=options.timeout,
+                called=shared.called,
             )
+            resolved = await _resolve(context, ask) if given.needs_schema else None
+            job = _with_inputs(context, job, given, resolved)
+            if options.dry_run:
+                return await _dry_run(context, job, options.save)
+            ask = msgspec.structs.replace(ask, job=job)
             result = await run_or_cancel(context, ask, leave=lambda: shared.terminated.came)
             schema = resolved.schema if resolved else None
             if shown.lacks_schema(result):
                 schema = schema or await find_schema(context, job.model)
             shown = msgspec.structs.replace(shown, schema=schema)
     shown.report(result)
-    return conclude(result, job, line=None if context.ephemeral else shared.line)
+    return conclude(result, job, line=shared.line, ephemeral=context.ephemeral)
+
+
+async def _resolve(context: Context, ask: Ask) -> Resolved:
+    """Resolve the model, within the timeout: its schema gives the words their types."""
+    try:
+        async with deadline(context.clock, ask.deadline):
+            return await context.strategy.resolve(context, parse_target(ask.job.model))
+    except ExpiredError:
+        raise timed_out(context, ask) from None
 
 
 def _with_inputs(context: Context, job: Job, given: _Given, resolved: Resolved | None) -> Job:

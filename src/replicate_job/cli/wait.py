@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import click
@@ -10,10 +13,15 @@ import msgspec
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, fetching, folder, output_only, saving, waiting
 from replicate_job.cli.output import Shown, conclude, print_carried
+from replicate_job.clock import SystemClock
+from replicate_job.errors import JobTimeoutError
+from replicate_job.flow.deadline import ExpiredError, deadline
 from replicate_job.flow.job_run import Ask
 from replicate_job.flow.named import take_up
 from replicate_job.flow.resolve import find_schema
 from replicate_job.flow.run import run_job
+from replicate_job.job import Result
+from replicate_job.quantity import duration
 
 
 @click.command(
@@ -33,16 +41,31 @@ from replicate_job.flow.run import run_job
 async def command(shared: Common, name: str, save: str | None, key: str | None, **given: Any) -> int:
     """Wait for a prediction by its ID, or a job by its KEY, to end, and keep its outputs."""
     no_save, shown = given.pop("no_save"), Shown(alone=given.pop("output_only"))
+    timeout = given.pop("timeout")
     budget = {name: value for name, value in given.items() if value is not None}
     place = folder(save, no_save=no_save)
     stopped = f"stopped; {name} is left as it is: {shared.line('wait', name)} goes on"
     with print_carried(shown):
         async with shared.session(stopped=stopped) as context:
-            entry = await take_up(context, name, key=key, save=place)
+            async with _within(shared, timeout, name):
+                entry = await take_up(context, name, key=key, save=place)
             job = msgspec.structs.replace(entry.job, wait_for_completion=True, **budget)
             keep = place if save is not None or no_save else entry.save
-            result = await run_job(context, Ask(job, entry.key, keep))
+            result = await run_job(context, Ask(job, entry.key, keep, timeout=timeout, called=shared.called))
             if shown.lacks_schema(result):
                 shown = msgspec.structs.replace(shown, schema=await find_schema(context, entry.job.model))
     shown.report(result)
     return conclude(result, job, line=shared.line)
+
+
+@asynccontextmanager
+async def _within(shared: Common, seconds: float | None, name: str) -> AsyncIterator[None]:
+    """Find out within the timeout which prediction it is."""
+    try:
+        async with deadline(SystemClock(), math.inf if seconds is None else shared.called + seconds):
+            yield
+    except ExpiredError:
+        told = f"the API did not tell of {name} within {duration(seconds or 0)}"
+        goes_on = f"it is left as it is, and {shared.line('wait', name)} goes on"
+        result = Result(name, "starting", model="", input={})
+        raise JobTimeoutError(f"{told}: {goes_on}", result) from None

@@ -60,7 +60,7 @@ class Alone:
         stored: Prediction | None,  # noqa: ARG002 - it looks for itself
         age: float,
         until: float,
-        interval: float,
+        interval: float | None,
         soon: bool,
     ) -> Prediction | None:
         return await wait(Watch(context, prediction_id, age=age), last, until=until, interval=interval, soon=soon)

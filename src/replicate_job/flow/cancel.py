@@ -21,6 +21,8 @@ from replicate_job.wire.prediction import Prediction
 
 SEARCHED = 10.0
 """Seconds that Ctrl-C looks for a prediction whose create request was not answered."""
+HELD = 60.0
+"""Seconds to wait for another process that runs the job to be canceled."""
 CONFIRM = 10.0
 """Seconds to wait for a cancelled prediction to say so."""
 
@@ -31,7 +33,7 @@ async def cancel_job(context: Context, entry: Entry, *, within: float | None = N
     None where there is no prediction: then the job's key is free again. Raises UncertainError, also where it is not
     known ``within`` so many seconds, and the API's errors.
     """
-    claim = await take(context, entry.key, entry.job, entry.save)
+    claim = await take(context, entry.key, entry.job, entry.save, within=HELD if within is None else within)
     async with held(context, claim):
         now = claim.entry
         if now.prediction and now.prediction.is_terminal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -19,14 +20,15 @@ async def take(  # noqa: PLR0913 - what the journal's claim takes
     job: Job,
     save: str | None,
     *,
+    within: float | None,
     prediction: Prediction | None = None,
     request: CreateRequest | None = None,
 ) -> Claim:
     """Claim the job; while another process has it, wait for that one.
 
-    Raises JobHeldError where that takes longer than the job's budget.
+    Raises JobHeldError where that takes longer than ``within`` seconds; None for no limit.
     """
-    has_warned, until = False, context.clock.now() + job.budget
+    has_warned, until = False, math.inf if within is None else context.clock.now() + within
     while True:
         try:
             return await context.journal.claim(

@@ -48,7 +48,7 @@ class Strategy(Protocol):
         stored: Prediction | None,
         age: float,
         until: float,
-        interval: float,
+        interval: float | None,
         soon: bool,
     ) -> Prediction | None:
         """Wait for the end as ``flow.wait.wait`` does. ``stored`` is what the journal has of it; ``age`` in seconds."""

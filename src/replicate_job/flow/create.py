@@ -6,6 +6,7 @@ sent again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
@@ -27,6 +28,9 @@ from replicate_job.flow.context import Context, moment
 from replicate_job.flow.reconcile import UNSENT, be_uncertain, cancel_surplus, reconcile
 from replicate_job.journal.entry import Claim, CreateRequest
 from replicate_job.wire.prediction import Prediction
+
+ANSWER = 1.0
+"""Seconds before the deadline at which a create request that is kept open is to be answered."""
 
 
 class Created(msgspec.Struct, frozen=True):
@@ -51,11 +55,13 @@ async def create(  # noqa: PLR0913 - what to send, and what to do around it
     *,
     slot: Slot | None = None,
     blocking_wait: int,
+    deadline: float = math.inf,
     tried: tuple[str, ...] = (),
     is_all: Callable[[Prediction], bool] = lambda _: False,
 ) -> Created:
     """Send ``request`` until exactly one prediction is known to exist. ``blocking_wait`` is in seconds, 0 for none.
 
+    It is shortened so that the answer comes before the clock's ``now`` reaches ``deadline``.
     ``tried`` lists the look-ups before it, for the error that says that nothing of that name was found. ``is_all`` says
     whether the job is finished with what the create answered: then the journal records that too. ``slot`` is the
     rate-limit slot where it was waited for already. Raises the API's error where it refused (nothing was created),
@@ -69,7 +75,8 @@ async def create(  # noqa: PLR0913 - what to send, and what to do around it
             sent_at = context.clock.now()
             if claim.entry.prediction_id:
                 return Created(claim.entry.prediction_id, sent_at)
-            answer = await _send(context, claim, request, slot, blocking_wait)
+            wait = int(min(blocking_wait, max(0, deadline - ANSWER - sent_at)))
+            answer = await _send(context, claim, request, slot, wait)
         claim, slot = msgspec.structs.replace(claim, intends=False), None
         broken: ReplicateJobError | None = None
         foreign = ""

@@ -37,7 +37,7 @@ async def follow(  # noqa: PLR0913 - what to follow, whom to tell, how long
     emit: Emit,
     *,
     until: float,
-    interval: float,
+    interval: float | None,
 ) -> Prediction:
     """Call ``emit`` with each piece of the output text, every piece once, until the end or until ``until``.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Awaitable
 from typing import Any
@@ -37,6 +38,8 @@ class Ask(msgspec.Struct, frozen=True):
 
     ``save`` is the folder for outputs, None to keep none. ``emit`` gets the output text as it comes. ``blocking_wait``
     is the most seconds that the create request may be kept open; a shorter one shows progress sooner and the end later.
+    ``timeout`` is how many seconds the call may take, None for as long as it takes. It counts from ``called``, the
+    clock's ``now`` at the call; None: from the start of ``run_job``.
     """
 
     job: Job
@@ -44,6 +47,18 @@ class Ask(msgspec.Struct, frozen=True):
     save: str | None = None
     emit: Emit | None = None
     blocking_wait: int = LONGEST_BLOCKING_WAIT
+    timeout: float | None = None
+    called: float | None = None
+
+    @property
+    def budget(self) -> float | None:
+        """Seconds from the create request in which the end has to come, None for no limit. A timeout replaces it."""
+        return self.job.budget if self.timeout is None else None
+
+    @property
+    def deadline(self) -> float:
+        """The clock's ``now`` at which the timeout is over; infinite without one."""
+        return math.inf if self.timeout is None or self.called is None else self.called + self.timeout
 
 
 class JobRun:
@@ -83,7 +98,9 @@ class JobRun:
         """Seconds; 0 where the prediction is shown as it goes, or not waited for."""
         if self.ask.emit or not self.ask.job.wait_for_completion:
             return 0
-        return int(min(self.ask.blocking_wait, LONGEST_BLOCKING_WAIT, self.ask.job.budget))
+        budget = self.ask.budget
+        longest = min(self.ask.blocking_wait, LONGEST_BLOCKING_WAIT)
+        return longest if budget is None else int(min(longest, budget))
 
     def advance(self, **facts: Any) -> None:
         """Bring the entry forward."""

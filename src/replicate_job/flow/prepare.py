@@ -35,7 +35,7 @@ def check_job(job: Job) -> Target:
         raise JobError(f"the job is wrong: {error}") from None
     except ValueError as error:
         raise JobError(f"cancel_after: {error}") from None
-    if not math.isfinite(job.budget):
+    if not math.isfinite((job.interval or 1) * (job.max_poll_attempts or 1)):
         raise JobError(f"poll_interval is {job.poll_interval:g}: it must be finite")
     if problems := flaws(job.input_data):
         raise InputError(job.model, problems)

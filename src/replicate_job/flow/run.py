@@ -7,6 +7,7 @@ from replicate_job.errors import ClaimLostError, JobError, NotFoundError, Output
 from replicate_job.flow.claim import release, take
 from replicate_job.flow.collect import lacks_files, result_of
 from replicate_job.flow.context import Context
+from replicate_job.flow.deadline import run_within
 from replicate_job.flow.follow import tell_rest
 from replicate_job.flow.job_run import Ask, JobRun
 from replicate_job.flow.prepare import check_job, prepare_contents
@@ -20,8 +21,9 @@ async def run_job(context: Context, ask: Ask, request: CreateRequest | None = No
 
     A job whose ``key`` is in the journal goes on where it stands; one that is finished costs no request. ``request`` is
     the create request of a job that was checked, and that the journal does not know yet, ``slot`` its rate-limit slot.
-    Raises the errors of every
-    step (see ``errors``); once a prediction exists, an OutputError or JournalError carries its ``result``.
+    Raises the errors of every step (see ``errors``); once a prediction exists, an OutputError or JournalError carries
+    its ``result``. Raises JobTimeoutError once the ask's ``timeout`` is over: the job stays as it is, as after any
+    other cancellation.
     """
     if request is None:
         check_job(ask.job)
@@ -29,10 +31,16 @@ async def run_job(context: Context, ask: Ask, request: CreateRequest | None = No
         raise JobError("the key is empty: name the job, or give no key")
     if context.ephemeral and ask.job.webhook:
         context.reporter.warn("the local server posts no webhooks")
+    if ask.timeout is None:
+        return await _run(context, ask, request, slot)
+    return await run_within(context, ask, lambda context, ask: _run(context, ask, request, slot))
+
+
+async def _run(context: Context, ask: Ask, request: CreateRequest | None, slot: Slot | None) -> Result:
     if request is None and (request := await prepare_contents(context, ask.job, ask.key, ask.save)):
         slot = await context.client.take_slot()  # the claim records the intent, after which nothing waits
     while True:
-        claim = await take(context, ask.key, ask.job, ask.save, request=request)
+        claim = await take(context, ask.key, ask.job, ask.save, within=ask.budget, request=request)
         run, slot = JobRun(context, claim, ask, slot), None
         try:
             if result := await _advance(run):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -65,6 +66,7 @@ async def _send(run: JobRun, request: CreateRequest) -> None:
         request,
         slot=run.slot,
         blocking_wait=run.blocking_wait,
+        deadline=run.ask.deadline,
         tried=tried,
         is_all=run.is_all,
     )
@@ -113,11 +115,11 @@ async def _get_prediction(run: JobRun, created: Created) -> Prediction:
 
 async def _wait(run: JobRun, created: Created) -> Prediction:
     context, job = run.context, run.ask.job
-    until = created.sent_at + job.budget
+    until = math.inf if run.ask.budget is None else created.sent_at + run.ask.budget
     if run.ask.emit:
         last = created.prediction or await _get_prediction(run, created)
         schema = await run.find_schema(last)
-        return await follow(context, last, schema, run.ask.emit, until=until, interval=job.poll_interval)
+        return await follow(context, last, schema, run.ask.emit, until=until, interval=job.interval)
     end = await context.strategy.wait(
         context,
         created.id,
@@ -125,7 +127,7 @@ async def _wait(run: JobRun, created: Created) -> Prediction:
         stored=run.entry.prediction,
         age=created.age,
         until=until,
-        interval=job.poll_interval,
+        interval=job.interval,
         soon=context.clock.now() < created.sent_at + max(1, run.blocking_wait),
     )
     return end or Prediction(id=created.id, status="starting")

@@ -25,7 +25,8 @@ async def take_over(context: Context, prediction_id: str, *, key: str | None, sa
     waiting = await context.journal.get(key) if key else None
     # Without its input, which is the API's word: nothing of it is ever to be sent.
     job = waiting.job if waiting else Job(_model(prediction))
-    claim = await take(context, key or prediction_id, job, waiting.save if waiting else save, prediction=prediction)
+    save = waiting.save if waiting else save
+    claim = await take(context, key or prediction_id, job, save, within=job.budget, prediction=prediction)
     async with held(context, claim):
         if claim.entry.prediction_id != prediction_id:
             raise JobError(f"the job {claim.key!r} has the prediction {claim.entry.prediction_id} already")

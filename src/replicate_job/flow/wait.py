@@ -9,6 +9,10 @@ from replicate_job.wire.prediction import KNOWN, Prediction
 
 SOON = (0.1, 0.2, 0.4, 0.8)
 """First pauses, in seconds, where the end may be moments away: the blocking wait ended early, or broke."""
+SHORTEST, LONGEST, SHARE = 1.0, 5.0, 0.05
+"""Where no interval is named, a pause is this share of the wait so far, within these seconds."""
+TROUBLED = 30.0
+"""Seconds of failing requests after which everyone is told: a wait without a limit may go on like that."""
 
 
 class Watch:
@@ -26,6 +30,7 @@ class Watch:
         self._logs: str | None = None
         self.asked_to_wait = 0.0
         self.trouble: ReplicateJobError | None = None
+        self._troubled_from, self._has_told_trouble = 0.0, False
 
     async def look(self) -> Prediction | None:
         """Ask once; None where the request failed and may be made again. Raises the APIError that is final."""
@@ -37,12 +42,21 @@ class Watch:
                 raise
             if isinstance(error, APIError):
                 self.asked_to_wait = error.retry_after or 0.0
-            self.trouble = error
-            self._context.reporter.note(f"status of {self.id}: {error}; asking again")
+            self._note_trouble(error)
             return None
         self.trouble = None
         self.observed(prediction)
         return prediction.with_logs(self._logs)
+
+    def _note_trouble(self, error: ReplicateJobError) -> None:
+        if self.trouble is None:
+            self._troubled_from = self.clock.now()
+        self.trouble = error
+        line = f"status of {self.id}: {error}; asking again"
+        self._context.reporter.note(line)
+        if self.clock.now() >= self._troubled_from + TROUBLED and not self._has_told_trouble:
+            self._has_told_trouble = True
+            self._context.reporter.warn(line)
 
     def observed(self, prediction: Prediction) -> None:
         self._logs = prediction.with_logs(self._logs).logs
@@ -62,9 +76,11 @@ class Watch:
 
 
 async def wait(
-    watch: Watch, last: Prediction | None, *, until: float, interval: float, soon: bool = False
+    watch: Watch, last: Prediction | None, *, until: float, interval: float | None, soon: bool = False
 ) -> Prediction | None:
     """Poll every ``interval`` seconds until the end or until the clock's ``now`` reaches ``until``.
+
+    With None the pauses grow with the wait.
 
     Where nothing is known yet it looks once, however late it is. ``last`` is what is known already, from a held
     create; ``soon`` says that the end may be near. The result is the last that was seen: terminal, or not where time
@@ -74,9 +90,10 @@ async def wait(
         last = await watch.look()
     else:
         watch.observed(last)
-    pauses = [pause for pause in SOON if soon and pause < interval]
+    began = watch.clock.now()
+    pauses = [pause for pause in SOON if soon and pause < (interval or SHORTEST)]
     while not (last and last.is_terminal) and (left := until - watch.clock.now()) > 0:
-        pause = pauses.pop(0) if pauses else interval
+        pause = pauses.pop(0) if pauses else interval or growing_pause(watch.clock.now() - began)
         await watch.clock.sleep(min(max(pause, watch.asked_to_wait), left))
         last = await watch.look() or last
     if watch.trouble:
@@ -84,3 +101,8 @@ async def wait(
             raise watch.trouble
         watch.warn_once(f"the last status check failed, so this may not be its status any more: {watch.trouble}")
     return last
+
+
+def growing_pause(waited: float) -> float:
+    """Seconds until the next poll, after a wait of so many."""
+    return min(LONGEST, max(SHORTEST, SHARE * waited))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from replicate_job.errors import JobFileError
+from replicate_job.job import MAX_POLL_ATTEMPTS, POLL_INTERVAL
 from replicate_job.jobfile.fields import to_job
 from replicate_job.jobfile.printing import to_xanoscript
 from replicate_job.jobfile.source import Source
@@ -22,6 +23,8 @@ __all__ = ["SUFFIXES", "load_job", "to_xanoscript"]
 
 SUFFIXES = (".xs", ".toml", ".json")
 """The endings of a job file's name; each is a format."""
+ORIGINAL = {"poll_interval": POLL_INTERVAL, "max_poll_attempts": MAX_POLL_ATTEMPTS}
+"""What a run.xs file means that does not say how long to wait. The other formats have no such past."""
 
 
 def load_job(path: str | os.PathLike[str]) -> Job:
@@ -33,7 +36,7 @@ def load_job(path: str | os.PathLike[str]) -> Job:
     file = os.fspath(path)
     read = _format(file)
     source = Source(_text(file), file)
-    return to_job(read(source), source)
+    return to_job(read(source), source, ORIGINAL if file.lower().endswith(".xs") else {})
 
 
 def _format(file: str) -> Callable[[Source], RunJob]:

@@ -15,7 +15,7 @@ from replicate_job.wire.duration import parse_cancel_after
 from replicate_job.wire.target import parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from replicate_job.errors import JobFileError
     from replicate_job.jobfile.runjob import RunJob
@@ -66,11 +66,11 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "allow_unknown": (_is_bool, "true or false"),
     "webhook_events_filter": (_is_events, f"an array of {', '.join(EVENTS)}"),
 }
-_NULLABLE = {"cancel_after", "webhook"}
+_NULLABLE = {"poll_interval", "max_poll_attempts", "cancel_after", "webhook"}
 
 
-def to_job(run_job: RunJob, source: Source) -> Job:
-    """Check every name and value, and make the Job.
+def to_job(run_job: RunJob, source: Source, defaults: Mapping[str, Any] = {}) -> Job:
+    """Check every name and value, and make the Job. ``defaults`` are for the names that the file leaves out.
 
     Raises JobFileError for another function, an unknown name, a wrong type or range, and a missing model.
     """
@@ -86,7 +86,7 @@ def to_job(run_job: RunJob, source: Source) -> Job:
             _check(name, value, source)
     if "model" not in run_job.input:
         raise source.error("model is missing", source.marks.get("input"), "model names what to run, as owner/name")
-    values = dict(run_job.input)
+    values = {**defaults, **run_job.input}
     if "webhook_events_filter" in values:
         values["webhook_events_filter"] = tuple(values["webhook_events_filter"])
     return Job(**values, title=run_job.title, env=run_job.env)

@@ -48,13 +48,15 @@ STATUSES = (
 class Life(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     """A process that runs all jobs, ``after`` so many seconds since the one before it was disturbed or was over.
 
-    ``stranger``: with another account's token. ``reboots``: on a machine that was started anew.
+    ``stranger``: with another account's token. ``reboots``: on a machine that was started anew. ``timeout`` is each
+    job's, in seconds.
     """
 
     interruptions: tuple[Interruption, ...] = ()
     after: float = 0.0
     stranger: bool = False
     reboots: bool = False
+    timeout: float | None = None
 
 
 class Foreign(msgspec.Struct, frozen=True, repr_omit_defaults=True):
@@ -209,9 +211,14 @@ class _Draw:
                     after=0.0 if first else self._pick(0.0, 0.0, 1.0, 20.0, 70.0, 400.0),
                     stranger=not first and self._chance(0.05),
                     reboots=not first and self._chance(0.1),
+                    timeout=self._timeout(),
                 )
             )
         return tuple(lives)
+
+    def _timeout(self) -> float | None:
+        """Short ones mostly: they come while a request is under way."""
+        return self._pick(0.5, 3.0, 20.0, 61.0, self._random.uniform(0, 10)) if self._chance(0.4) else None
 
     def _interruption(self) -> Interruption:
         kind = self._pick("kill", "kill", "stop", "stop", "ctrl-c", "term")

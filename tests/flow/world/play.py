@@ -115,6 +115,7 @@ class World:
             account=self.accounts[life.stranger],
             clock=self._clock,
             interruptions=life.interruptions,
+            timeout=life.timeout,
             disk=self._disk,
             traffic=self.traffic,
             cache=self._folder,

@@ -90,6 +90,7 @@ class Process:
         account: Account,
         clock: MachineClock,
         interruptions: tuple[Interruption, ...] = (),
+        timeout: float | None = None,
         disk: Disk,
         traffic: Traffic,
         cache: Path,
@@ -97,6 +98,7 @@ class Process:
         self._world, self.number, self._jobs = world, number, jobs
         self.account, self.clock = account, clock
         self._interruptions = {each.step: each for each in interruptions}
+        self._timeout = timeout
         self.loop = VirtualLoop(lambda: world.now, world.advance)
         self.loop.set_exception_handler(self._unheard)
         self.steps = 0
@@ -173,7 +175,14 @@ class Process:
         end = Ended(self.number, key)
         try:
             async with self._room:
-                result = await run(self.context, key, job, self._world.plan.way, leave=lambda: self.is_leaving)
+                result = await run(
+                    self.context,
+                    key,
+                    job,
+                    self._world.plan.way,
+                    within=self._timeout,
+                    leave=lambda: self.is_leaving,
+                )
             end = Ended(self.number, key, result)
         except asyncio.CancelledError:
             pass

@@ -34,13 +34,16 @@ def ask_account(client: Client, journal: Any) -> AccountNote:
     return AccountNote(BASE_URL, client, journal, is_needed=True)
 
 
-async def run(context: Context, key: str, job: Job, way: str, *, leave: Callable[[], bool]) -> Result:
+async def run(  # noqa: PLR0913 - a job, and how to run it
+    context: Context, key: str, job: Job, way: str, *, within: float | None, leave: Callable[[], bool]
+) -> Result:
     """Run a job to its end.
 
     ``way``: ``held`` with its create held open, ``polled`` without, ``row`` as a batch does: the create request is made
-    before the job is claimed, and recorded with the claim.
+    before the job is claimed, and recorded with the claim. ``within`` is its timeout, in seconds.
     """
-    ask, request, slot = Ask(job, key=key, blocking_wait=0 if way == "polled" else 60), None, None
+    ask = Ask(job, key=key, blocking_wait=0 if way == "polled" else 60, timeout=within)
+    request, slot = None, None
     if way == "row" and not await context.journal.look_up([key]):
         resolved = await context.strategy.resolve(context, parse_target(job.model))
         request = write_request(job, resolved, job.input_data)

@@ -1,0 +1,265 @@
+"""The timeout of a call: wherever it strikes, the job is left as it is, and the same key finishes it, paid for once."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import pickle
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from replicate_job.errors import JobError, JobHeldError, JobTimeoutError, PredictionUnfinishedError
+from replicate_job.flow.cancel import cancel_job, run_or_cancel
+from replicate_job.flow.context import Context
+from replicate_job.flow.deadline import growing_timeout
+from replicate_job.flow.job_run import Ask
+from replicate_job.flow.run import run_job
+from replicate_job.job import Job
+from replicate_job.testing import OutputFile, Script, ScriptedAPI
+
+Connect = Callable[..., AbstractAsyncContextManager[Context]]
+JOB = Job("acme/private", {"n": 1}, poll_interval=0.05)
+ASK = Ask(JOB, key="job", blocking_wait=0)
+ENDLESS = Script(duration=math.inf, output="done")
+SHORT = 0.4
+
+
+@pytest.fixture
+def connect(connect_known: Connect) -> Connect:
+    return connect_known
+
+
+async def over(context: Context, ask: Ask = ASK, timeout: float = SHORT) -> JobTimeoutError:  # noqa: ASYNC109 - the one that is tested
+    """The error of a run with that timeout."""
+    with pytest.raises(JobTimeoutError) as caught:
+        await run_job(context, msgspec.structs.replace(ask, timeout=timeout))
+    return caught.value
+
+
+async def finishes(context: Context, api: ScriptedAPI, ask: Ask = ASK) -> None:
+    """The same key comes to its end, with one prediction in all."""
+    for prediction in api.predictions:
+        prediction.finish()
+    assert (await run_job(context, ask)).status == "succeeded"
+    assert len(api.predictions) == 1
+
+
+async def test_without_a_limit_a_job_is_waited_for_past_sixty_polls(api: ScriptedAPI, connect: Connect) -> None:
+    api.next(ENDLESS)
+    ask = msgspec.structs.replace(ASK, job=msgspec.structs.replace(JOB, poll_interval=0.001))
+    async with connect(api) as context:
+        running = asyncio.create_task(run_job(context, ask))
+        await asyncio.to_thread(api.wait_until, lambda: api.count("get") > 65)
+        assert not running.done()
+        api.predictions[0].finish()
+        assert (await running).status == "succeeded"
+
+
+async def test_the_pauses_between_polls_grow_with_the_wait(api: ScriptedAPI, connect: Connect, fast: Any) -> None:
+    api.next(ENDLESS)
+    ask = msgspec.structs.replace(ASK, job=Job("acme/private", {"n": 1}))
+    async with connect(api, clock=fast) as context:
+        running = asyncio.create_task(run_job(context, ask))
+        await asyncio.to_thread(api.wait_until, lambda: any(pause > 1.1 for pause in fast.slept))
+        api.predictions[0].finish()
+        await running
+    assert 1.0 in fast.slept
+    assert max(fast.slept) <= 5
+
+
+async def test_over_the_timeout_a_prediction_is_left_running_and_shown_as_last_seen(
+    api: ScriptedAPI, connect: Connect, heard: Any
+) -> None:
+    api.next(ENDLESS)
+    async with connect(api) as context:
+        error = await over(context)
+        (prediction,) = api.predictions
+        assert isinstance(error, PredictionUnfinishedError)
+        assert isinstance(error, TimeoutError)
+        assert (error.result.prediction_id, error.result.status) == (prediction.id, "processing")
+        assert (error.result.key, error.result.input) == ("job", {"n": 1})
+        assert str(error) == (
+            f"prediction {prediction.id} is still processing after 400 ms and is left running: `replicate-job wait "
+            f"{prediction.id}`, or the same key ('job'), goes on, `replicate-job cancel {prediction.id}` ends it"
+        )
+        assert prediction.canceled is None
+        await finishes(context, api)
+    assert "processing" in heard.statuses
+
+
+async def test_a_timeout_replaces_the_limit_of_the_job(api: ScriptedAPI, connect: Connect) -> None:
+    api.next(Script(duration=0.5, output="done"))
+    limited = msgspec.structs.replace(ASK, job=msgspec.structs.replace(JOB, max_poll_attempts=1))
+    async with connect(api) as context:
+        result = await run_job(context, msgspec.structs.replace(limited, timeout=30))
+        entry = await context.journal.get("job")
+    assert result.status == "succeeded"
+    assert entry
+    assert entry.job.max_poll_attempts == 1  # so that `resume` waits as the job was made to
+
+
+async def test_the_blocking_wait_ends_before_the_timeout_does(api: ScriptedAPI, connect: Connect) -> None:
+    api.next(ENDLESS)
+    async with connect(api) as context:
+        error = await over(context, msgspec.structs.replace(ASK, blocking_wait=60), timeout=2.5)
+    (request,) = (request for request in api.requests if request.operation == "create")
+    assert request.headers["prefer"] == "wait=1"
+    assert error.result.status == "processing"
+
+
+@pytest.mark.parametrize("fault", ["hang-before", "hang-after"])
+async def test_a_create_request_that_is_not_answered_in_time_is_looked_up_by_the_same_key(
+    api: ScriptedAPI, connect: Connect, fault: str
+) -> None:
+    api.faults.next("create", fault)
+    async with connect(api) as context:
+        error = await over(context)
+        assert str(error) == (
+            "it is not known after 400 ms whether a prediction was created: `replicate-job resume`, or the same key "
+            "('job'), goes on, and pays once"
+        )
+        assert (error.result.prediction_id, error.result.status, error.result.key) == ("", "starting", "job")
+        entry = await context.journal.get("job")
+        assert entry
+        assert entry.state == "intended"
+        created = len(api.predictions)
+        assert created == (1 if fault == "hang-after" else 0)
+    if created:  # what was never created is absent only once the longest request would have ended
+        async with connect(api) as context:
+            await finishes(context, api)
+
+
+@pytest.mark.parametrize(("operation", "fault"), [("model", "hang"), ("file", "hang"), ("create", "429(body=60)")])
+async def test_before_the_create_request_nothing_is_paid_and_the_same_key_goes_on(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path, operation: str, fault: str
+) -> None:
+    picture = tmp_path / "sketch.png"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(300_000))
+    ask = Ask(Job("stability-ai/sdxl", {"prompt": "x", "image": picture}), key="job")
+    api.faults.next(operation, fault)
+    async with connect(api) as context:
+        error = await over(context, ask, timeout=1.5)
+        assert api.count(operation) == 1
+        assert str(error) == (
+            "nothing was created within 1.5 s, and nothing is paid: `replicate-job resume`, or the same key ('job'), "
+            "goes on"
+        )
+        assert (error.result.prediction_id, api.predictions) == ("", [])
+    async with connect(api) as context:  # without the pause that the 429 asked the first one for
+        await finishes(context, api, ask)
+
+
+async def test_waiting_for_another_process_that_has_the_key_counts(
+    api: ScriptedAPI, connect: Connect, heard: Any
+) -> None:
+    api.next(ENDLESS)
+    async with connect(api) as first, connect(api) as second:
+        running = asyncio.create_task(run_job(first, ASK))
+        await asyncio.to_thread(api.wait_until, lambda: api.count("get"))
+        error = await over(second)
+        assert "is being run by process" in heard.warnings[0]
+        assert (error.result.prediction_id, error.result.key) == (api.predictions[0].id, "job")
+        assert "is left running" in str(error)
+        api.predictions[0].finish()
+        assert (await running).status == "succeeded"
+    assert len(api.predictions) == 1
+
+
+async def test_a_call_that_is_over_before_its_key_was_looked_at_tells_of_no_other_job(
+    api: ScriptedAPI, connect: Connect
+) -> None:
+    async with connect(api) as context:
+        await run_job(context, ASK)
+        other = Ask(Job("acme/private", {"n": 2}), key="job", called=context.clock.now() - 9)
+        error = await over(context, other, timeout=5)
+    assert str(error) == "nothing was created within 5 s, and nothing is paid: it was not begun, so run it again"
+    assert (error.result.prediction_id, error.result.model) == ("", "acme/private")
+
+
+async def test_outputs_that_take_too_long_are_kept_by_the_same_key(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path
+) -> None:
+    api.next(Script(output=[OutputFile(content=b"\x89PNG\r\n\x1a\n" + bytes(100), name="a.png")]))
+    api.faults.next("download", "hang")
+    ask = Ask(Job("stability-ai/sdxl", {"prompt": "x"}), key="job", save=str(tmp_path / "out"))
+    async with connect(api) as context:
+        error = await over(context, ask, timeout=1)
+        found = api.predictions[0].id
+        assert str(error).startswith(f"prediction {found} succeeded, and its outputs are not all kept after 1 s: ")
+        assert (error.result.status, error.result.files) == ("succeeded", ())
+        result = await run_job(context, ask)
+    assert [path.is_file() for path in result.files] == [True]
+    assert len(api.predictions) == 1
+
+
+async def test_a_job_that_is_finished_takes_no_time(api: ScriptedAPI, connect: Connect) -> None:
+    async with connect(api) as context:
+        first = await run_job(context, ASK)
+        late = msgspec.structs.replace(ASK, timeout=1, called=context.clock.now() - 5)
+        assert await run_job(context, late) == first
+
+
+async def test_ctrl_c_within_a_timeout_cancels_the_prediction(api: ScriptedAPI, connect: Connect) -> None:
+    api.next(ENDLESS)
+    async with connect(api) as context:
+        running = asyncio.create_task(run_or_cancel(context, msgspec.structs.replace(ASK, timeout=60)))
+        await asyncio.to_thread(api.wait_until, lambda: api.count("get"))
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    assert api.predictions[0].status == "canceled"
+
+
+@pytest.mark.parametrize("seconds", [0, -1, math.nan, True, "5m"])
+async def test_a_timeout_that_is_no_time_is_the_callers_mistake(
+    api: ScriptedAPI, connect: Connect, seconds: Any
+) -> None:
+    async with connect(api) as context:
+        with pytest.raises(JobError, match=r"timeout is .*: give a number of seconds above 0, or None for no limit"):
+            await run_job(context, msgspec.structs.replace(ASK, timeout=seconds))
+    assert api.requests == []
+
+
+async def test_the_error_can_be_pickled(api: ScriptedAPI, connect: Connect) -> None:
+    api.next(ENDLESS)
+    async with connect(api) as context:
+        error = await over(context)
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    assert (type(copy), str(copy), copy.result) == (JobTimeoutError, str(error), error.result)
+
+
+async def test_to_cancel_a_job_another_process_is_waited_for_only_so_long(api: ScriptedAPI, connect: Connect) -> None:
+    api.next(ENDLESS)
+    async with connect(api) as first, connect(api) as second:
+        running = asyncio.create_task(run_job(first, ASK))
+        await asyncio.to_thread(api.wait_until, lambda: api.count("get"))
+        entry = await second.journal.get("job")
+        assert entry
+        with pytest.raises(JobHeldError):
+            await cancel_job(second, entry, within=0.1)
+        api.predictions[0].finish()
+        await running
+
+
+async def test_polls_that_fail_for_long_are_told_to_everyone_once(
+    api: ScriptedAPI, connect: Connect, heard: Any, fast: Any
+) -> None:
+    api.next(ENDLESS)
+    api.faults.next("get", *["503"] * 60)
+    async with connect(api, clock=fast) as context:
+        ask = msgspec.structs.replace(ASK, job=msgspec.structs.replace(JOB, poll_interval=1))
+        running = asyncio.create_task(run_job(context, ask))
+        await asyncio.to_thread(api.wait_until, lambda: api.count("get") > 61)
+        api.predictions[0].finish()
+        await running
+    assert ["asking again" in line for line in heard.warnings] == [True]
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(1, "10m"), (300, "10m"), (301, "11m"), (3600, "120m")])
+def test_a_hint_gives_twice_the_time_and_ten_minutes_at_least(seconds: float, text: str) -> None:
+    assert growing_timeout(seconds) == text
