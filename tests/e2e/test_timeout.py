@@ -59,7 +59,11 @@ def test_wait_and_resume_come_back_too(api: ScriptedAPI, command: Command) -> No
     [
         (["run", HELLO, "text=x"], "model", "nothing was created within 1 s, and nothing is paid: "),
         (["run", HELLO, "--input", "input.json"], "model", "nothing was created within 1 s, and nothing is paid: "),
-        (["wait", "gm3qorzdhgbfurvjtvhg6dckhu"], "get", "the API did not tell of the prediction gm3qorzdhgbfurvjtvhg6"),
+        (
+            ["wait", "gm3qorzdhgbfurvjtvhg6dckhu"],
+            "get",
+            "the API did not tell of gm3qorzdhgbfurvjtvhg6dckhu within 1 s: ",
+        ),
     ],
 )
 def test_an_api_that_hangs_before_there_is_a_prediction_is_left_in_time(

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from replicate_job.errors import JobError, JobHeldError, JobTimeoutError, PredictionUnfinishedError
+from replicate_job.errors import JobError, JobHeldError, JobTimeoutError, JournalError, PredictionUnfinishedError
 from replicate_job.flow.cancel import cancel_job, run_or_cancel
 from replicate_job.flow.context import Context
 from replicate_job.flow.deadline import growing_timeout
@@ -195,6 +195,42 @@ async def test_outputs_that_take_too_long_are_kept_by_the_same_key(
         result = await run_job(context, ask)
     assert [path.is_file() for path in result.files] == [True]
     assert len(api.predictions) == 1
+
+
+class Failing:
+    """A journal that fails at one of its methods."""
+
+    def __init__(self, journal: Any, method: str) -> None:
+        self._journal, self._method = journal, method
+
+    def __getattr__(self, name: str) -> Any:
+        return self._fail if name == self._method else getattr(self._journal, name)
+
+    async def _fail(self, *_: Any, **__: Any) -> None:
+        raise JournalError("the journal is held by another process")
+
+
+async def test_where_the_journal_cannot_be_read_nobody_is_told_that_nothing_was_created(
+    api: ScriptedAPI, connect: Connect
+) -> None:
+    api.faults.next("create", "hang-after")
+    async with connect(api) as context:
+        journal: Any = Failing(context.journal, "get")
+        error = await over(msgspec.structs.replace(context, journal=journal))
+    assert str(error) == (
+        "it is not known after 400 ms whether a prediction was created (the journal is held by another process): "
+        "`replicate-job resume`, or the same key ('job'), goes on, and pays once"
+    )
+
+
+async def test_a_prediction_that_the_journal_could_not_write_down_is_named(api: ScriptedAPI, connect: Connect) -> None:
+    api.next(ENDLESS)
+    async with connect(api) as context:
+        journal: Any = Failing(context.journal, "created")
+        error = await over(msgspec.structs.replace(context, journal=journal))
+        assert f"prediction {api.predictions[0].id} is still processing" in str(error)
+        assert error.result.prediction_id == api.predictions[0].id
+        await finishes(context, api)
 
 
 async def test_a_job_that_is_finished_takes_no_time(api: ScriptedAPI, connect: Connect) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os.path
 import sys
 from collections.abc import Coroutine
+from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -222,7 +223,7 @@ async def _run(shared: Common, job: Job, given: _Given, options: _Options) -> in
                 timeout=options.timeout,
                 called=shared.called,
             )
-            resolved = await _resolve(context, ask) if given.needs_schema else None
+            resolved = await _resolve(context, ask) if given.needs_schema or options.dry_run else None
             job = _with_inputs(context, job, given, resolved)
             if options.dry_run:
                 return await _dry_run(context, job, options.save)
@@ -230,7 +231,9 @@ async def _run(shared: Common, job: Job, given: _Given, options: _Options) -> in
             result = await run_or_cancel(context, ask, leave=lambda: shared.terminated.came)
             schema = resolved.schema if resolved else None
             if shown.lacks_schema(result):
-                schema = schema or await find_schema(context, job.model)
+                with suppress(ExpiredError):  # without it, the result is shown all the same
+                    async with deadline(context.clock, ask.deadline):
+                        schema = schema or await find_schema(context, job.model)
             shown = msgspec.structs.replace(shown, schema=schema)
     shown.report(result)
     return conclude(result, job, line=shared.line, ephemeral=context.ephemeral)

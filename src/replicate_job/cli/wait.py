@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import click
@@ -51,9 +51,12 @@ async def command(shared: Common, name: str, save: str | None, key: str | None, 
                 entry = await take_up(context, name, key=key, save=place)
             job = msgspec.structs.replace(entry.job, wait_for_completion=True, **budget)
             keep = place if save is not None or no_save else entry.save
-            result = await run_job(context, Ask(job, entry.key, keep, timeout=timeout, called=shared.called))
+            ask = Ask(job, entry.key, keep, timeout=timeout, called=shared.called)
+            result = await run_job(context, ask)
             if shown.lacks_schema(result):
-                shown = msgspec.structs.replace(shown, schema=await find_schema(context, entry.job.model))
+                with suppress(ExpiredError):  # without it, the result is shown all the same
+                    async with deadline(context.clock, ask.deadline):
+                        shown = msgspec.structs.replace(shown, schema=await find_schema(context, entry.job.model))
     shown.report(result)
     return conclude(result, job, line=shared.line)
 

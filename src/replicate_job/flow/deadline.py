@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import msgspec
 
@@ -75,7 +75,10 @@ async def run_within(context: Context, ask: Ask, work: Callable[[Context, Ask], 
         async with deadline(context.clock, ask.deadline):
             return await work(msgspec.structs.replace(context, reporter=seen), ask)
     except ExpiredError:
-        entry = await _entry(context, ask)
+        try:
+            entry = await _entry(context, ask)
+        except JournalError as fault:
+            raise timed_out(context, ask, seen=seen.prediction, fault=fault) from None
     if entry and entry.prediction and entry.step == "done" and not entry.problem and not lacks_files(entry, ask.save):
         return result_of(entry.prediction, entry, entry.files)  # the last fact was written at that moment
     raise timed_out(context, ask, entry, seen.prediction)
@@ -103,54 +106,72 @@ class _LastSeen:
 
 async def _entry(context: Context, ask: Ask) -> Entry | None:
     """The job as the journal has it; None also for another job's key, where the call was over before that was seen."""
-    with suppress(JournalError):
-        entry = await context.journal.get(ask.key)
-        if entry and entry.api == context.api and context.journal.is_same(entry, ask.job):
-            return entry
-    return None
+    entry = await context.journal.get(ask.key)
+    return entry if entry and entry.api == context.api and context.journal.is_same(entry, ask.job) else None
 
 
 def timed_out(
-    context: Context, ask: Ask, entry: Entry | None = None, seen: Prediction | None = None
+    context: Context,
+    ask: Ask,
+    entry: Entry | None = None,
+    seen: Prediction | None = None,
+    fault: JournalError | None = None,
 ) -> JobTimeoutError:
-    """The error for a call that is over. ``seen`` is the prediction as the call saw it last."""
-    prediction = _newest(entry, seen) or Prediction("", "starting", model=ask.job.model)
-    result = msgspec.structs.replace(result_of(prediction, entry, entry.files if entry else ()), key=ask.key)
-    return JobTimeoutError(_describe(context, ask, entry, result), result)
+    """The error for a call that is over. ``seen`` is the prediction as the call saw it last.
+
+    ``fault`` is why the journal's ``entry`` is not known.
+    """
+    prediction = _newest(entry, seen)
+    if prediction:
+        told = _describe(context, ask, prediction)
+    else:
+        told = _describe_none(context, ask, entry, fault)
+        prediction = Prediction("", "starting", model=ask.job.model)
+    result = result_of(prediction, entry, entry.files if entry else ())
+    return JobTimeoutError(told, msgspec.structs.replace(result, key=ask.key))
 
 
 def _newest(entry: Entry | None, seen: Prediction | None) -> Prediction | None:
     """The prediction as last seen, by the journal or by this call; None where none is known."""
-    if entry is None:
+    if entry is None or entry.prediction_id is None:
         return seen
     if entry.prediction and entry.prediction.is_terminal:
         return entry.prediction
     if seen and seen.id == entry.prediction_id:
         return seen.with_logs(entry.prediction.logs if entry.prediction else None)
-    return entry.prediction or (Prediction(entry.prediction_id, "starting") if entry.prediction_id else None)
+    return entry.prediction or Prediction(entry.prediction_id, "starting")
 
 
-def _describe(context: Context, ask: Ask, entry: Entry | None, result: Result) -> str:
+def _describe(context: Context, ask: Ask, prediction: Prediction) -> str:
     """What the call leaves behind, and what goes on with it."""
-    spent, found = duration(ask.timeout or 0), result.prediction_id
-    goes_on = f"{context.line('resume')}, or the same key ({ask.key!r}), goes on"
-    if not found:
-        if entry is None:
-            return f"nothing was created within {spent}, and nothing is paid: it was not begun, so run it again"
-        if entry.step == "prepare":
-            return f"nothing was created within {spent}, and nothing is paid: {goes_on}"
-        return f"it is not known after {spent} whether a prediction was created: {goes_on}, and pays once"
+    spent, name = duration(ask.timeout or 0), f"prediction {prediction.id}"
     if context.ephemeral:
         again = context.line("resume", "--timeout", growing_timeout(ask.timeout or 0))
-        ends = f"prediction {found} is {result.status} after {spent}, and ends with the local server"
+        ends = f"{name} is {prediction.status} after {spent}, and ends with the local server"
         return f"{ends}: {again} runs it again, with more time"
-    if entry and entry.step != "wait":
-        return f"prediction {found} {result.status}, and its outputs are not all kept after {spent}: {goes_on}"
-    waits, ends = context.line("wait", found), context.line("cancel", found)
+    if prediction.is_terminal:
+        return f"{name} {prediction.status}, and its outputs are not all kept after {spent}: {_goes_on(context, ask)}"
+    waits, ends = context.line("wait", prediction.id), context.line("cancel", prediction.id)
     return (
-        f"prediction {found} is still {result.status} after {spent} and is left running: "
+        f"{name} is still {prediction.status} after {spent} and is left running: "
         f"{waits}, or the same key ({ask.key!r}), goes on, {ends} ends it"
     )
+
+
+def _describe_none(context: Context, ask: Ask, entry: Entry | None, fault: JournalError | None) -> str:
+    spent = duration(ask.timeout or 0)
+    nothing = f"nothing was created within {spent}, and nothing is paid"
+    if fault or (entry and entry.step != "prepare"):
+        why = f" ({fault})" if fault else ""
+        unknown = f"it is not known after {spent} whether a prediction was created{why}"
+        return f"{unknown}: {_goes_on(context, ask)}, and pays once"
+    if entry is None:
+        return f"{nothing}: it was not begun, so run it again"
+    return f"{nothing}: {_goes_on(context, ask)}"
+
+
+def _goes_on(context: Context, ask: Ask) -> str:
+    return f"{context.line('resume')}, or the same key ({ask.key!r}), goes on"
 
 
 def growing_timeout(seconds: float) -> str:
