@@ -21,6 +21,7 @@ from replicate_job import AsyncClient, Client, Progress, arun, batch, run
 from replicate_job.errors import (
     ClosedError,
     JobError,
+    JobTimeoutError,
     ModelNotFoundError,
     PredictionFailedError,
     UnknownJobError,
@@ -79,6 +80,20 @@ def test_a_submitted_job_can_be_canceled(api: ScriptedAPI) -> None:
         assert job.result().status == job.status() == "canceled"
         assert client.cancel(job.key) == client.cancel(job.prediction_id)
     assert api.count("cancel") == 1
+
+
+def test_a_submitted_job_is_waited_for_within_a_timeout_and_then_again(api: ScriptedAPI) -> None:
+    api.next(ENDLESS)
+    with Client() as client:
+        job = client.submit("acme/private", {"n": 1}, timeout=30)
+        with pytest.raises(JobTimeoutError) as caught:
+            job.result(timeout=0.3)
+        assert (caught.value.result.prediction_id, caught.value.result.key) == (job.prediction_id, job.key)
+        with pytest.raises(JobTimeoutError):
+            client.run("acme/private", {"n": 1}, key=job.key, timeout=0.3)
+        api.predictions[0].finish()
+        assert job.result().status == "succeeded"
+    assert (len(api.predictions), api.count("cancel")) == (1, 0)
 
 
 def test_a_job_is_canceled_while_another_thread_waits_for_it(api: ScriptedAPI) -> None:
