@@ -60,7 +60,8 @@ class Result(msgspec.Struct, frozen=True):
     ``created_at`` and ``completed_at`` are ISO 8601 as the API wrote them; ``metrics`` holds seconds
     (``predict_time``, ``total_time``). ``files`` is empty where nothing was saved. ``key`` is the job's
     name in the journal. ``sent`` maps the place of each file in the input to its name:
-    ``{"images[1]": "cat.png"}``.
+    ``{"images[1]": "cat.png"}``. ``stand_in`` says what answered in place of the model, as the local server's stand-ins
+    do, and what it left out; it is empty where the model itself ran.
 
     In a batch, ``line`` is the row's line (from 1), and ``problem`` says why the row has no usable result. With the
     status ``error`` no prediction is known, and ``prediction_id`` is empty; with any other the outputs could not be
@@ -83,6 +84,7 @@ class Result(msgspec.Struct, frozen=True):
     line: int = 0
     problem: str = ""
     sent: dict[str, str] = {}
+    stand_in: str = ""
 
     @property
     def text(self) -> str | None:

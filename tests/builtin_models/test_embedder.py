@@ -70,7 +70,7 @@ async def test_texts_become_vectors_of_their_meaning(running: Callable[[str], An
         assert ended["output"][0] == pytest.approx(question, abs=1e-4)
         assert ended["output"][1] == pytest.approx(near[0], abs=1e-4)
         said = ended["logs"].splitlines()
-        assert said[0].startswith("This is a stand-in: multilingual-e5-small at 4 bits, which gives 384 numbers")
+        assert said[0].startswith("beautyyuyanli/multilingual-e5-large is a stand-in, not multilingual-e5-large: ")
         assert "Stand-in: normalize_embeddings has no effect here: every vector has the length 1" in said
         assert '1 of 3 texts begin with neither "query: " nor "passage: ": read as queries' in said
         assert [line.split("|")[2].split()[0] for line in said if "%|" in line] == ["0/3", "2/3", "3/3"]

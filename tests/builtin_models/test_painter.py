@@ -114,6 +114,23 @@ def test_the_reason_for_a_card_is_the_words_that_can_not_be_painted() -> None:
     assert scene.read("Горы, 山 and a Köhlerhütte by the lake, 8k").missed == ("горы", "山", "köhlerhütte")
 
 
+@pytest.mark.parametrize(
+    ("prompt", "reason"),
+    [
+        ("a red car by a lake", "it can't paint red, car"),
+        ("stars over the sea at noon", "it can't paint stars together with the rest"),
+        ("a car under stars by the sea at noon", "it can't paint car and it can't paint stars together with the rest"),
+        ("the sea above the clouds", "it can't paint above the clouds"),
+        ("", "the prompt names no place that it paints"),
+    ],
+)
+def test_a_card_says_what_is_never_painted_and_what_only_with_other_things(
+    prompt: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    studio.describe(scene.read(prompt))
+    assert capsys.readouterr().out == f"Stand-in: a card, not a picture: {reason}\n"
+
+
 def test_words_match_whole_and_in_the_plural() -> None:
     assert place("stars over mountains").shows >= {"stars", "mountains"}
     assert scene.read("a starting line").missed == ("starting", "line")

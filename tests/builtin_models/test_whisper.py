@@ -137,7 +137,7 @@ async def test_the_output_has_the_real_models_shape_and_the_log_says_what_was_no
         assert "".join(each["text"] for each in [segment, *others]) == output["transcription"]
         assert ended["metrics"]["audio_duration"] == pytest.approx(5.42, abs=0.05)
         for line in (
-            "It is not Whisper large-v3.\n",
+            "openai/whisper is a stand-in, not Whisper large-v3: ",
             "Stand-in: without effect here: language German.",
             "Stand-in: nothing is translated",
         ):

@@ -65,7 +65,7 @@ def test_the_seeds_job_paints_a_picture_of_its_shape(command: Command, environme
     assert outcome.code == 0
     told = outcome.err.splitlines()
     (warning,) = [line for line in told if line.startswith("warning: ")]
-    assert warning.startswith("warning: black-forest-labs/flux-schnell: A stand-in, not FLUX")
+    assert warning.startswith("warning: black-forest-labs/flux-schnell is a stand-in, not FLUX")
     prepared = [line for line in told if line != warning]  # none where another test has prepared it already
     assert all(line.startswith("preparing black-forest-labs/flux-schnell (once: ") for line in prepared)
     with Image.open(command.folder / outcome.response["files"][0]) as picture:

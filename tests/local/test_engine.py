@@ -152,5 +152,5 @@ async def test_a_stand_in_is_reported_once_and_preparation_is_no_warning(
             body = {"version": await api.version(name), "input": {"text": "x"}}
             done = await (await api.request("POST", "/v1/predictions", body, prefer="wait")).json()
             assert done["status"] == "succeeded", done
-    assert warnings == [f"me/{name}: A stand-in, not {name}: it repeats." for name in ("model", "other")]
+    assert warnings == [f"me/{name} is a stand-in, not {name}: it repeats." for name in ("model", "other")]
     assert all(line.startswith("preparing me/") for line in notices)

@@ -15,6 +15,7 @@ from replicate_job.cli.repeats import Repeats
 from replicate_job.cli.streams import tell
 from replicate_job.quantity import duration, rate, roughly
 from replicate_job.wire.prediction import Prediction
+from replicate_job.wire.stand_in import is_notice, notices
 
 FIRST, EVERY = 5.0, 15.0
 """Seconds to the first line, and from one to the next."""
@@ -136,6 +137,7 @@ class ProgressReporter:
         self._tally, self._verbose, self._quiet, self._now = tally, verbose and not quiet, quiet, now
         self._speed, self._repeats = Speed(now()), Repeats()
         self._next = now() + FIRST
+        self._notices: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -147,6 +149,8 @@ class ProgressReporter:
         self.line(f"error: {line}")
 
     def warn(self, line: str) -> None:
+        if is_notice(line):
+            self._notices.add(line)
         if not self._quiet and (self._verbose or self._repeats.is_new(line, self._now())):
             self.line(f"warning: {line}")
 
@@ -159,7 +163,10 @@ class ProgressReporter:
             self.line(line)
 
     def observed(self, prediction: Prediction) -> None:
-        """Do nothing: the tally counts it."""
+        """Warn of each stand-in once. What it left out is in the summary, and all else in the tally."""
+        for line in notices(prediction.logs):
+            if line not in self._notices:
+                self.warn(line)
 
     async def beat(self) -> None:
         """Read the tally until canceled."""

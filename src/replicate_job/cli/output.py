@@ -20,9 +20,7 @@ from replicate_job.job import Job, Result
 from replicate_job.journal.protocol import Journal
 from replicate_job.outputs.discover import find_files
 from replicate_job.wire.prediction import Prediction, read_bar
-
-STAND_IN = "Stand-in: "
-"""Begins a line of a model's logs that is always shown: it names an input that a stand-in has ignored."""
+from replicate_job.wire.stand_in import LEFT_OUT, is_notice
 
 HEARTBEAT = 15.0
 """Seconds between two lines about the same status, under ``-v``."""
@@ -192,12 +190,15 @@ class LineReporter:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._verbose, self._quiet, self._every, self._now = verbose, quiet, every, now
-        self._status, self._told, self._shown = "", -every, 0
+        self._status, self._told = "", -every
+        self._shown: dict[str, int] = {}  # by prediction: the characters of its logs
+        self._warned: set[str] = set()
 
     def error(self, line: str) -> None:
         self.line(f"error: {line}")
 
     def warn(self, line: str) -> None:
+        self._warned.add(line)
         if not self._quiet:
             self.line(f"warning: {line}")
 
@@ -219,15 +220,20 @@ class LineReporter:
                 self.note(f"waiting, {self._told - start:.0f} s so far")
 
     def show_logs(self, prediction: Prediction) -> None:
-        """Note the lines that are new since the last time; those of a stand-in are shown in any case but ``quiet``."""
-        logs = prediction.logs or ""
+        """Note the lines that are new since the last time; what a stand-in left out is told in any case.
+
+        That it is one is a warning, once for each model.
+        """
+        logs, shown = prediction.logs or "", self._shown.get(prediction.id, 0)
         whole = logs.rfind("\n") + 1 if not prediction.is_terminal else len(logs)
-        for line in logs[self._shown : whole].splitlines():
-            if line.startswith(STAND_IN) and not (self._verbose or self._quiet):
-                self.line(line)
+        for line in logs[shown:whole].splitlines():
+            if is_notice(line) and line not in self._warned:
+                self.warn(line)
+            elif line.startswith(LEFT_OUT) and not self._verbose:
+                self.tell(line)
             else:
                 self.note(f"| {line}")
-        self._shown = max(self._shown, whole)
+        self._shown[prediction.id] = max(shown, whole)
 
     def observed(self, prediction: Prediction) -> None:
         self.show_logs(prediction)

@@ -20,6 +20,7 @@ from replicate_job.journal.entry import Entry
 from replicate_job.outputs.discover import find_files
 from replicate_job.outputs.download import Fetch, SavedFile, save
 from replicate_job.wire.prediction import Prediction
+from replicate_job.wire.stand_in import stand_in
 
 RECORD = "result.json"
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -43,6 +44,7 @@ def result_of(prediction: Prediction, entry: Entry | None = None, files: tuple[P
         key=entry.key if entry else "",
         logs=prediction.logs or "",
         sent=file_names(entry.job.input_data) if entry else {},
+        stand_in=stand_in(prediction.logs),
     )
 
 

@@ -19,6 +19,7 @@ from replicate_job.local.environment.schema import ensure_schema, shipped_schema
 from replicate_job.local.environment.venv import ensure_venv, ignored_settings
 from replicate_job.local.prediction import Ended, Logged, ModelEvent, Produced
 from replicate_job.serving.validation import Validator
+from replicate_job.wire import stand_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
@@ -119,7 +120,8 @@ class Engine:
             launch = await unless(canceled, preparation.result())
             if launch is None:
                 return
-            self._report_stand_in(model)
+            if model.stands_in:
+                yield Logged(f"{self._report_stand_in(model)}\n")
             async with (
                 self._files.resolved(id, inputs, launch.schema, canceled) as resolved,
                 self._instances.use(launch, canceled) as server,
@@ -165,11 +167,13 @@ class Engine:
                 if server is not None:
                     await server.start()
 
-    def _report_stand_in(self, model: LocalModel) -> None:
-        """Warn once that the model is a stand-in. Each prediction's log says so too."""
-        if model.stands_in and model.slug not in self._reported_stand_ins:
-            self._reported_stand_ins.add(model.slug)
-            self._on_warning(f"{model.slug}: {model.description}")
+    def _report_stand_in(self, model: LocalModel) -> str:
+        """Warn once that the model is a stand-in. The line is for each prediction's log."""
+        line = stand_in.notice(model.slug, model.description)
+        if line not in self._reported_stand_ins:
+            self._reported_stand_ins.add(line)
+            self._on_warning(line)
+        return line
 
     def _shipped_schema(self, model: LocalModel) -> dict[str, Any] | None:
         if model.version not in self._shipped_schemas:

@@ -18,7 +18,10 @@ _PROMPT = 240
 
 
 class Card(msgspec.Struct, frozen=True):
-    """A result that succeeded. ``urls`` are those of files that were not saved; ``latency`` is in seconds."""
+    """A result that succeeded. ``urls`` are those of files that were not saved; ``latency`` is in seconds.
+
+    ``stand_in`` is as in ``Result``, in short.
+    """
 
     line: int
     prompt: str
@@ -26,6 +29,7 @@ class Card(msgspec.Struct, frozen=True):
     files: tuple[Path, ...]
     urls: tuple[str, ...]
     latency: float | None
+    stand_in: str = ""
 
 
 class Cards:
@@ -58,7 +62,8 @@ class Cards:
 def _card(result: Result, latency: float | None) -> Card:
     urls = () if result.files else tuple(file.url for file in find_files(result.output) if _is_web(file.url))
     text = "" if result.files or urls else _cut(_words(result.output), _TEXT)
-    return Card(result.line, _cut(prompt_of(result.input), _PROMPT), text, result.files, urls, latency)
+    prompt, stand_in = _cut(prompt_of(result.input), _PROMPT), _cut(result.stand_in, _TEXT)
+    return Card(result.line, prompt, text, result.files, urls, latency, stand_in)
 
 
 def prompt_of(inputs: dict[str, Any]) -> str:

@@ -80,7 +80,9 @@ def _more(rest: list[Path], folder: Path) -> str:
 def _caption(card: Card) -> str:
     latency = f" · {duration(card.latency)}" if card.latency is not None else ""
     prompt = f'<p class="prompt">{escape(card.prompt)}</p>' if card.prompt else ""
-    return f'{prompt}<p class="note">line {card.line:,}{latency}</p>'
+    left_out = card.stand_in.partition("; ")[2]
+    badge = f'<p class="note"><span class="badge">stand-in</span> {escape(left_out)}</p>' if card.stand_in else ""
+    return f'{prompt}{badge}<p class="note">line {card.line:,}{latency}</p>'
 
 
 class Pictures:

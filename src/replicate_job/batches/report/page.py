@@ -74,6 +74,10 @@ def _head(title: str, batch: str) -> str:
 def _header(summary: Summary, title: str, command: str) -> Iterator[str]:
     yield f"<header><h1>{escape(title)}</h1>\n"
     yield f'<p class="lead">{count(summary.rows, "row")}{_period(summary)}</p>\n'
+    if rows := summary.stand_ins.rows:
+        whose = "every row" if rows == summary.rows else f"{rows:,} of the rows"
+        words = f"A stand-in, {summary.stand_ins.what}, answered {whose}"
+        yield f'<p class="lead"><span class="badge">stand-in</span> {escape(one_line(words, _CAUSE))}.</p>\n'
     if command:
         yield f'<pre class="command" tabindex="0"><code>{escape(command)}</code></pre>\n'
     yield "</header>\n<main>\n"

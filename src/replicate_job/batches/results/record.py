@@ -37,6 +37,7 @@ class _Record(msgspec.Struct):
     metrics: dict[str, Any] | None = None
     files: tuple[str, ...] | None = None
     problem: str | None = None
+    stand_in: str | None = None
     logs: str | None = None
 
 
@@ -47,10 +48,10 @@ _decoder = msgspec.json.Decoder(_Record)
 def to_record(result: Result, folder: Path) -> dict[str, Any]:
     """The fields of a line: ``line``, ``key``, the ten fields of the original run job's response, and ``files``.
 
-    ``problem`` follows where there is one, and the last ``LOGS`` characters of the model's ``logs`` unless the row
-    succeeded. A file that was sent inside the request has its name here (``SentFile``), not its content. ``files`` are
-    relative to ``folder``, that of the results file, where they are below it, else absolute. Without a known
-    prediction its fields are null, and ``error`` is the problem.
+    ``problem`` and ``stand_in`` follow where there is one, and the last ``LOGS`` characters of the model's ``logs``
+    unless the row succeeded. A file that was sent inside the request has its name here (``SentFile``), not its content.
+    ``files`` are relative to ``folder``, that of the results file, where they are below it, else absolute. Without a
+    known prediction its fields are null, and ``error`` is the problem.
     """
     record: dict[str, Any] = {"line": result.line, "key": result.key} | result.to_dict()
     record.pop("problem", None)  # it comes last, and only where there is one
@@ -61,6 +62,8 @@ def to_record(result: Result, folder: Path) -> dict[str, Any]:
     record["files"] = [_relative(path, folder) for path in result.files]
     if result.problem:
         record["problem"] = result.problem
+    if result.stand_in:
+        record["stand_in"] = result.stand_in
     if result.logs and (result.problem or result.status != "succeeded"):
         record["logs"] = tail(result.logs, LOGS)
     return record
@@ -136,4 +139,5 @@ def _result(record: _Record, folder: Path) -> Result:
         line=record.line,
         problem=record.problem or "",
         logs=record.logs or "",
+        stand_in=record.stand_in or "",
     )

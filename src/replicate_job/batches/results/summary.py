@@ -19,12 +19,41 @@ _WORDS = {NO_PREDICTION: ("error", "errors")}
 _KINDS = 20  # statuses that are counted apart: Replicate has a handful, a broken API may invent any number
 
 
+class StandIns:
+    """Counts the rows that a stand-in answered. ``what`` says of the first what it is not."""
+
+    def __init__(self) -> None:
+        self.rows = self.lacking = self.line = 0
+        self.what = self.left_out = ""
+
+    def add(self, result: Result) -> None:
+        if not result.stand_in:
+            return
+        what, _, left_out = result.stand_in.partition("; ")
+        self.rows, self.what = self.rows + 1, self.what or what
+        if left_out:
+            self.lacking += 1
+            if not self.left_out:
+                self.left_out, self.line = left_out, result.line
+
+    def lines(self, columns: int | None = None) -> list[str]:
+        """For the end of a command; nothing where no stand-in answered. ``columns`` as for the summary."""
+        if not self.rows:
+            return []
+        lines = [f"  a stand-in, {self.what}, answered {count(self.rows, 'row')}"]
+        if self.lacking:
+            before, after = f"  and left something out of {self.lacking:,}: ", f" (line {self.line})"
+            room = len(self.left_out) if columns is None else max(_ERROR, columns - len(before) - len(after))
+            lines.append(before + one_line(self.left_out, room) + after)
+        return lines
+
+
 class Summary:
     """Counts any number of results in a fixed amount of memory.
 
     ``statuses`` counts rows by status. ``predict_time`` is in seconds. ``files`` counts the saved files; ``size`` is
     the bytes of those that still exist. ``first`` is when the first prediction was created, ``last`` when the last one
-    ended, and ``spans`` is the time in which predictions ran.
+    ended, and ``spans`` is the time in which predictions ran. ``stand_ins`` counts the rows that a stand-in answered.
     """
 
     def __init__(self) -> None:
@@ -35,6 +64,7 @@ class Summary:
         self.first: datetime | None = None
         self.last: datetime | None = None
         self.spans = Spans()
+        self.stand_ins = StandIns()
 
     @property
     def rows(self) -> int:
@@ -50,6 +80,7 @@ class Summary:
         known = status in self.statuses or len(self.statuses) < _KINDS
         self.statuses[status if known else "other"] += 1
         self.causes.add(result)
+        self.stand_ins.add(result)
         self.predict_time += seconds(result.metrics.get("predict_time")) or 0.0
         self.files += len(result.files)
         for path in result.files:
@@ -77,7 +108,7 @@ class Summary:
         first = f"{count(self.rows, 'row')}: {statuses}; {duration(self.predict_time)} predict time, {files}"
         causes = list(self.causes)
         width = max((len(f"{cause.count:,}") for cause in causes), default=0)
-        lines = [first]
+        lines = [first, *self.stand_ins.lines(columns)]
         for cause in causes:
             before, after = f"  {cause.count:>{width},} × ", f" (line {cause.lines[0]})"  # noqa: RUF001 - times
             room = len(cause.text) if columns is None else max(_ERROR, columns - len(before) - len(after))

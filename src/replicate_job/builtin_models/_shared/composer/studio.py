@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 
     from composer.prompt import Request
 
-NOTICE = (
-    "This is a stand-in: the built-in composer of replicate-job, made of numpy and rules of harmony. "
-    "It is not MusicGen, has no trained weights, and plays simple tunes only."
-)
 IGNORED = {
     "continuation": False,
     "continuation_start": 0,
@@ -44,7 +40,6 @@ _COMPRESSION = 0.5  # 160 kbit/s
 
 def answer(given: Mapping[str, Any]) -> Path:
     """Compose what the inputs ask for; the log says what is played of it and what is not."""
-    say(NOTICE)
     _check(given)
     ignored([name for name, default in IGNORED.items() if given[name] != default])
     if given["input_audio"]:

@@ -16,7 +16,10 @@ def say(text: str) -> None:
 
 
 def left_out(text: str) -> None:
-    """Log what a stand-in does not do of a request. Clients show the lines that begin with this word."""
+    """Log what a stand-in does not do of a request. Clients show the lines that begin with this word.
+
+    That it is a stand-in is logged by the server that runs it.
+    """
     say(f"Stand-in: {text}")
 
 

@@ -152,6 +152,11 @@ def read(prompt: str, negative: str = "") -> Request:
     return Request(prompt, Scene(ground, hour, frozenset(seen), key), given.done, missed, key)
 
 
+def is_known(word: str) -> bool:
+    """Whether the word is painted where it fits."""
+    return " " not in word and bool(Prompt(word).find(WORDS))
+
+
 def _hour(found: dict[str, str], key: int) -> str:
     """Choose the hour that a prompt leaves open."""
     if {"stars", "moon", "windows"} & found.keys():

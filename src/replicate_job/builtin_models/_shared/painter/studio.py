@@ -12,22 +12,12 @@ from PIL import Image, ImageFilter, UnidentifiedImageError
 
 from painter import card
 from painter.landscape import STAGES, paint
+from painter.scene import is_known
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from painter.scene import Request
-
-NOTICE = (
-    "This is a stand-in: the built-in painter of replicate-job, made of numpy and noise. "
-    "It is not {model}, has no trained weights, and paints some landscapes and skylines; every other prompt "
-    "becomes a card that shows it as type."
-)
-
-
-def announce(model: str) -> None:
-    """Log, as the first line, that this is a stand-in for ``model``."""
-    say(NOTICE.format(model=model))
 
 
 def seeded(seed: int | None) -> int:
@@ -47,15 +37,17 @@ def open_picture(name: str, path: str | os.PathLike[str]) -> Image.Image:
 
 
 def describe(request: Request) -> None:
-    """Log which words of the prompt are painted, and which are not."""
+    """Log which words of the prompt are painted, and which are not, or why nothing is."""
     if request.scene:
         say(f"Painted: {', '.join(request.painted)}")
         if request.missed:
             left_out(f"not painted: {', '.join(request.missed)}")
-    elif request.missed:
-        left_out(f"a card, not a picture: it can't paint {', '.join(request.missed)}")
-    else:
-        left_out("a card, not a picture: the prompt names no place that it paints")
+        return
+    unknown = ", ".join(word for word in request.missed if not is_known(word))
+    known = ", ".join(word for word in request.missed if is_known(word))
+    reasons = [f"it can't paint {unknown}"] if unknown else []
+    reasons += [f"it can't paint {known} together with the rest"] if known else []
+    left_out(f"a card, not a picture: {' and '.join(reasons) or 'the prompt names no place that it paints'}")
 
 
 def bounded(width: int, height: int) -> tuple[int, int]:

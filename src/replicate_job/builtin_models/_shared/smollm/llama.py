@@ -14,7 +14,6 @@ from smollm.dialogue import turns
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-NOTICE = "This is a stand-in: SmolLM2-135M-Instruct, a very small language model. It is not {model}."
 _USUAL_MOST = 512  # the default of max_tokens, which counts as not set, as in the real models
 _COOLER = 0.3  # of the temperature: at the real models' 0.7 a model of this size rambles; its makers advise 0.2
 _AGAINST_LOOPS = {"repeat_penalty": 1.1, "dry_multiplier": 0.8, "dry_allowed_length": 4}
@@ -22,17 +21,16 @@ _AGAINST_LOOPS = {"repeat_penalty": 1.1, "dry_multiplier": 0.8, "dry_allowed_len
 
 
 class Llama:
-    """Stands in for ``model``, whose context has ``context`` tokens."""
+    """Stands in for a model whose context has ``context`` tokens."""
 
-    def __init__(self, model: str, context: int) -> None:
-        self._model, self._chat = model, Chat(context)
+    def __init__(self, context: int) -> None:
+        self._chat = Chat(context)
 
     def write(self, given: dict[str, Any], record: Callable[[str, float], None]) -> Iterator[str]:
         """Write the text of one prediction; ``given`` has every input by its name, ``record`` takes metrics.
 
         Raises ValueError with Replicate's own codes for inputs that it refuses.
         """
-        say(NOTICE.format(model=self._model))
         ignored(_without_effect(given))
         prompt = formatted(given["prompt"], given["system_prompt"], given["prompt_template"])
         options = self._options(given)

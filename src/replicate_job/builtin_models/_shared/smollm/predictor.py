@@ -8,14 +8,14 @@ from smollm.llama import Llama
 
 
 def stand_in(
-    model: str, *, context: int, system_prompt: str, prompt_template: str, stop_sequences: str | None = None
+    *, context: int, system_prompt: str, prompt_template: str, stop_sequences: str | None = None
 ) -> type[BasePredictor]:
-    """Make the predictor for ``model``, whose context has ``context`` tokens; the rest are its inputs' defaults."""
+    """Make the predictor for a model whose context has ``context`` tokens; the rest are its inputs' defaults."""
 
     class Predictor(BasePredictor):
         def setup(self) -> None:
             """Load the model."""
-            self.llama = Llama(model, context)
+            self.llama = Llama(context)
 
         def predict(  # noqa: PLR0913 - the inputs of the real model
             self,

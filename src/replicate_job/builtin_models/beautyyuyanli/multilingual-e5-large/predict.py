@@ -11,10 +11,6 @@ from weights import checked
 
 WEIGHTS = "e5-small-q4.bin"
 SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
-NOTICE = (
-    "This is a stand-in: multilingual-e5-small at 4 bits, which gives 384 numbers a text. "
-    "It is not multilingual-e5-large, which gives 1024: vectors of the two cannot be compared."
-)
 
 
 class Predictor(BasePredictor):
@@ -36,7 +32,6 @@ class Predictor(BasePredictor):
         ),
     ) -> List[List[float]]:  # noqa: UP006 - read by Cog's own tool, too
         """Embed each text."""
-        say(NOTICE)
         wanted = read(texts)
         if batch_size < 1:
             raise ValueError("batch_size must be 1 or more")

@@ -66,7 +66,6 @@ class Predictor(BasePredictor):
     ) -> list[Path]:
         """Paint the prompt."""
         given = locals()
-        studio.announce("FLUX.1 [schnell]")
         seed = studio.seeded(seed)
         ignored([name for name, default in IGNORED.items() if given[name] != default])
         request = read(prompt)

@@ -5,7 +5,6 @@
 from smollm.predictor import stand_in
 
 Predictor = stand_in(
-    "Llama 2 70B Chat",
     context=4096,
     system_prompt=(
         "You are a helpful, respectful and honest assistant. Always answer as helpfully as possible, while being "

@@ -5,7 +5,6 @@
 from smollm.predictor import stand_in
 
 Predictor = stand_in(
-    "Meta Llama 3 8B Instruct",
     context=8192,
     system_prompt="You are a helpful assistant",
     prompt_template=(

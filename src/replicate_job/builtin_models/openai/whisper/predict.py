@@ -10,7 +10,6 @@ from speech.languages import LANGUAGES
 from speech.listener import Listener
 from speech.subtitles import srt, vtt
 
-NOTICE = "This is the smallest Whisper, tiny.en: it knows English only. It is not Whisper large-v3."
 UNCHANGING = 1e-6  # a smaller step does not raise the temperature
 
 
@@ -84,7 +83,6 @@ class Predictor(BasePredictor):
         ),
     ) -> Output:
         """Transcribe a recording."""
-        say(NOTICE)
         if language not in {"auto", "en", "English"}:
             left_out(f"without effect here: language {language}. What is heard is written down as if it were English")
         if translate:

@@ -82,7 +82,6 @@ class Predictor(BasePredictor):
     ) -> list[Path]:
         """Paint the prompt, over an image where one is given."""
         given = locals()
-        studio.announce("SDXL")
         seed = studio.seeded(seed)
         without_effect = [name for name, default in IGNORED.items() if given[name] != default]
         if mask and not image:

@@ -1,0 +1,40 @@
+"""What a prediction's log says of a stand-in: one line that it is one, then a line for each thing that it left out."""
+
+from __future__ import annotations
+
+import re
+
+LEFT_OUT = "Stand-in: "
+"""Begins a line about what a stand-in left out of a request."""
+
+_NOTICE = re.compile(r"\S+/\S+ is a stand-in\b,? ?(?P<what>[^:]*)")
+
+
+def notice(slug: str, description: str) -> str:
+    """The line that says that a model is a stand-in. The description begins with ``A stand-in``."""
+    return f"{slug} is {description[:1].lower()}{description[1:]}"
+
+
+def is_notice(line: str) -> bool:
+    return _NOTICE.match(line) is not None
+
+
+def notices(logs: str | None) -> list[str]:
+    """The lines that say that a model is a stand-in."""
+    return list(filter(is_notice, _lines(logs)))
+
+
+def stand_in(logs: str | None) -> str:
+    """What a stand-in is and what it left out: ``not FLUX; not painted: car``. Empty where the model itself ran."""
+    what, left_out = "", []
+    for line in _lines(logs):
+        if line.startswith(LEFT_OUT):
+            left_out.append(line.removeprefix(LEFT_OUT))
+        elif not what and (found := _NOTICE.match(line)):
+            what = found["what"].strip(" .")
+    return "; ".join([what or "not the model itself", *left_out]) if what or left_out else ""
+
+
+def _lines(logs: str | None) -> list[str]:
+    """The lines of logs that may be a stand-in's: of most logs nothing more is looked at."""
+    return logs.splitlines() if logs and "tand-in" in logs else []
