@@ -112,6 +112,9 @@ def _advise_local(name: str) -> str:
     from replicate_job.local.catalog.catalog import Catalog  # noqa: PLC0415 - an extra, and rarely needed
 
     names = [model.slug for model in Catalog().models()]
-    if similar := get_close_matches(name, names, n=1):
-        return f"did you mean {similar[0]}?"
-    return f"with --local there are {', '.join(names)}; leave --local out for the others"
+    similar = get_close_matches(name, names, n=1)
+    question = f"did you mean {similar[0]}? " if similar else ""
+    return (
+        f"{question}On this machine there are {', '.join(names)}; "
+        "all others run on Replicate, without --local (in Python local=True)"
+    )

@@ -18,7 +18,10 @@ LIST_LAG = "REPLICATE_JOB_LIST_LAG"
 SLOWEST_LIST = 60.0
 """By default, the most seconds after which the account's list shows a new prediction."""
 DEFAULT_BASE_URL = "https://api.replicate.com"
-TOKEN_ADVICE = "get a token at https://replicate.com/account/api-tokens, or run with --local, which needs none"  # noqa: S105 - advice
+TOKEN_ADVICE = (
+    "get a token at https://replicate.com/account/api-tokens, "  # noqa: S105 - advice
+    "or run on this machine without one (--local, in Python local=True)"
+)
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -55,7 +58,9 @@ def read_settings(  # noqa: PLR0913 - each may come as an argument
     state = state_folder(environment)
     place = journal or environment.get(JOURNAL) or (state and state / "journal.db")
     if not place:
-        raise JournalError(f"there is no home folder for the journal: name its file with --journal or {JOURNAL}")
+        raise JournalError(
+            f"there is no home folder for the journal: name its file with {JOURNAL}, or --journal (in Python journal=)"
+        )
     file = expand(place)
     token = (token or environment.get(TOKEN) or "").strip()
     if not (token.isascii() and token.isprintable()) or " " in token:

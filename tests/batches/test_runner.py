@@ -603,7 +603,7 @@ async def test_a_row_of_which_nobody_knows_is_made_anew_only_where_that_is_asked
         for _ in range(2):  # with this very request, and no job to tell them apart by
             await context.client.create_prediction(request.path, request.body, await context.client.take_slot())
         [unknown] = await run(make(context), rows(1))
-        assert "with --retry-uncertain makes a new one" in unknown.problem
+        assert "with --retry-uncertain (in Python retry_uncertain=True) makes a new one" in unknown.problem
         assert api.created == 2
         [unknown] = await run(make(context, retry_failed=True), rows(1))
         assert (unknown.status, api.created) == ("error", 2)

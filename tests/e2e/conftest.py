@@ -10,6 +10,7 @@ import fcntl
 import os
 import pty
 import re
+import shlex
 import signal
 import sqlite3
 import struct
@@ -23,9 +24,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import click
 import msgspec
 import pytest
 
+from replicate_job.cli.main import cli
 from replicate_job.testing import ScriptedAPI
 
 FIELDS = [
@@ -45,6 +48,18 @@ _SEAT = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); o
 """Makes stdin the terminal of its session, whose keys are signals, and becomes the program that its words name."""
 PATIENCE = 60
 """Seconds after which a process that should have ended is a failure."""
+
+
+_HINT = re.compile(r"`(replicate-job [^`…]*)`")
+
+
+def check_hints(told: str) -> None:
+    """Each command that was suggested must be one that there is, with arguments and options that it takes."""
+    for hint in _HINT.findall(" ".join(told.split())):
+        _, name, *words = shlex.split(hint)
+        command = cli.get_command(click.Context(cli), name)
+        assert command, hint
+        command.make_context(name, words)
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -117,6 +132,7 @@ class Process:
             raise AssertionError(f"it did not end: {out!r} {err!r}") from None
         assert b"Traceback" not in err, err.decode()
         assert b"Exception ignored" not in err, err.decode()
+        check_hints((err or b"").decode())
         assert self._secret.encode() not in (out or b"") + (err or b"")
         return Outcome(self._popen.returncode, out or b"", (err or b"").decode())
 
@@ -177,6 +193,7 @@ class Command:
         code = popen.wait(PATIENCE)
         assert b"Traceback" not in err, err.decode()
         assert self._token.encode() not in out + err
+        check_hints(err.decode())
         return Outcome(code, out.replace(b"\r\n", b"\n"), err.decode())
 
     def on_one_terminal(self, *words: str | Path, width: int = 80) -> Seated:

@@ -32,7 +32,7 @@ def newer(command: Command) -> str:
 def corrupt(command: Command) -> str:
     command.journal.parent.mkdir()
     command.journal.write_bytes(b"no database at all, " * 500)
-    return "is damaged (file is not a database): move it away, or name another with --journal"
+    return "is damaged (file is not a database): move it away, or name another with --journal (in Python journal=)"
 
 
 def foreign(command: Command) -> str:
@@ -44,12 +44,12 @@ def foreign(command: Command) -> str:
 
 def folder(command: Command) -> str:
     command.journal.mkdir(parents=True)
-    return "cannot be used (unable to open database file): name another with --journal"
+    return "cannot be used (unable to open database file): name another with --journal (in Python journal=)"
 
 
 def below_a_file(command: Command) -> str:
     command.journal.parent.write_text("in the way")
-    return "name another with --journal"
+    return "name another with --journal (in Python journal=)"
 
 
 def torn(command: Command) -> str:
@@ -95,7 +95,7 @@ def test_a_journal_that_may_only_be_read_is_one_line(api: ScriptedAPI, command: 
         command.journal.parent.chmod(0o700)
         command.journal.chmod(0o600)
     assert outcome.code == 3
-    assert "is read-only: make it writable, or name another with --journal" in outcome.error
+    assert "is read-only: make it writable, or name another with --journal (in Python journal=)" in outcome.error
     assert len(api.predictions) == 1
 
 

@@ -75,9 +75,11 @@ def test_the_seeds_job_paints_a_picture_of_its_shape(command: Command, environme
 def test_a_model_that_is_not_there_gets_a_suggestion(command: Command, environment: dict[str, str]) -> None:
     outcome = command("run", "replicate/hello-wrld", "text=x", "--local", env=environment)
     assert outcome.code == 2
-    assert outcome.error.endswith(": did you mean replicate/hello-world?")
+    assert ": did you mean replicate/hello-world? On this machine there are " in outcome.error
+    assert outcome.error.endswith("; all others run on Replicate, without --local (in Python local=True)")
     stranger = command("run", "zzz/qqq", "text=x", "--local", env=environment)
-    assert stranger.error.endswith("stability-ai/sdxl; leave --local out for the others")
+    assert "): On this machine there are " in stranger.error
+    assert stranger.error.endswith("; all others run on Replicate, without --local (in Python local=True)")
 
 
 def test_a_prompt_that_is_not_painted_is_said_to_be_a_card(command: Command, environment: dict[str, str]) -> None:

@@ -52,7 +52,8 @@ def test_without_a_home_and_a_journal_one_line_says_what_to_name(api: ScriptedAP
     refused = homeless(*RUN)
     assert refused.code == 3
     assert refused.error == (
-        "error: there is no home folder for the journal: name its file with --journal or REPLICATE_JOB_JOURNAL"
+        "error: there is no home folder for the journal: "
+        "name its file with REPLICATE_JOB_JOURNAL, or --journal (in Python journal=)"
     )
     assert api.requests == []
 
@@ -113,7 +114,7 @@ def test_with_a_home_that_cannot_be_written_a_given_journal_is_enough(api: Scrip
     refused = cut_off(*RUN)
     assert refused.code == 3
     assert refused.error.startswith("error: the journal /dev/null/.local/state/replicate-job/journal.db cannot be used")
-    assert refused.error.endswith("name another with --journal")
+    assert refused.error.endswith("name another with --journal (in Python journal=)")
     assert len(api.predictions) == 1
 
 

@@ -76,8 +76,8 @@ class RowStrategy:
 
     def advise_uncertain(self, context: Context, key: str) -> str:  # noqa: ARG002 - the same for all rows
         return (
-            "nothing is sent again by itself: the same batch looks again, and with --retry-uncertain makes a new one, "
-            "which may be a second"
+            "nothing is sent again by itself: the same batch looks again, and with --retry-uncertain (in Python "
+            "retry_uncertain=True) makes a new one, which may be a second"
         )
 
     def advise_disk(self, context: Context) -> str:  # noqa: ARG002 - the batch says what it needs

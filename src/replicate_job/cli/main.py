@@ -56,7 +56,9 @@ class _Commands(click.Group):
 
 def _meant(name: str) -> str:
     if "/" in name or PurePath(name).suffix:
-        return f": to run it, write `replicate-job run {name}`"
+        import shlex  # noqa: PLC0415 - for mistakes only
+
+        return f": to run it, write `{shlex.join(['replicate-job', 'run', name])}`"
     from difflib import get_close_matches  # noqa: PLC0415 - for mistakes only
 
     close = get_close_matches(name.lower(), COMMANDS, n=1)

@@ -6,6 +6,7 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractContextManager, asynccontextmanager
+from importlib import import_module
 from typing import Any, Protocol, TypeVar
 
 import click
@@ -25,8 +26,6 @@ from replicate_job.wire.duration import parse_seconds
 
 OUTPUTS = "outputs"
 """The default folder for outputs."""
-
-_FETCHING = {"run", "batch", "resume", "wait"}
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -55,12 +54,14 @@ class Common(msgspec.Struct, frozen=True):
         return read_settings(journal=self.journal, local=self.local, allow_private_outputs=self.allow_private_outputs)
 
     def line(self, *words: str) -> str:
-        """A command line for a hint: ``words``, with the options for this journal and API."""
-        fetches = self.allow_private_outputs and words[0] in _FETCHING
-        words += ("--allow-private-outputs",) if fetches else ()
-        words += ("--local",) if self.local else ()
-        words += ("--journal", self.journal) if self.journal else ()
-        return command_line(*words)
+        """A command line for a hint: ``words``, with the options for this journal and API that the command has."""
+        given = {
+            "allow_private_outputs": ["--allow-private-outputs"] if self.allow_private_outputs else [],
+            "local": ["--local"] if self.local else [],
+            "journal": ["--journal", self.journal] if self.journal else [],
+        }
+        known = _options_of(words[0])
+        return command_line(*words, *(word for name, added in given.items() if name in known for word in added))
 
     @asynccontextmanager
     async def session(
@@ -89,6 +90,11 @@ class Common(msgspec.Struct, frozen=True):
             if stopped:
                 tell(stopped)
             raise
+
+
+def _options_of(command: str) -> set[str | None]:
+    found: click.Command = import_module(f"replicate_job.cli.{command}").command
+    return {option.name for option in found.params}
 
 
 def common(

@@ -80,10 +80,10 @@ class Alone:
         return ""
 
     def advise_uncertain(self, context: Context, key: str) -> str:
-        return (
-            f"nothing is sent again by itself: {context.line('resume')} looks again, "
-            f"{context.line('wait', 'ID', '--key', key)} takes that prediction for this job"
-        )
+        looks = f"nothing is sent again by itself: {context.line('resume')} looks again"
+        if context.ephemeral:  # no later command can find a prediction of its own
+            return looks
+        return f"{looks}, {context.line('wait', 'ID', '--key', key)} takes that prediction for this job"
 
     def advise_disk(self, context: Context) -> str:
         return "" if context.ephemeral else f"; {context.line('resume', '--save', 'DIR')} keeps it elsewhere"

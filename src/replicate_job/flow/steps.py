@@ -11,6 +11,7 @@ import msgspec
 
 from replicate_job.errors import NotFoundError, OutputError, OutputExpiredError, ReplicateJobError
 from replicate_job.flow.collect import collect, result_of
+from replicate_job.flow.context import command_line
 from replicate_job.flow.create import Created, create
 from replicate_job.flow.follow import follow
 from replicate_job.flow.job_run import JobRun
@@ -194,9 +195,9 @@ def _pruned(entry: Entry) -> OutputExpiredError:
     assert entry.prediction_id  # noqa: S101 - its state implies it
     assert entry.status  # noqa: S101
     gone = f"the job {entry.key!r} is over ({entry.prediction_id}, {entry.status}), and its data were pruned"
-    model = entry.job.model
+    model, frees = entry.job.model, command_line("prune", "--older-than", "30d", "--forget")
     result = Result(prediction_id=entry.prediction_id, status=entry.status, model=model, input={}, key=entry.key)
-    return OutputExpiredError(f"{gone}: use another key, or `prune --forget` to free this one", result)
+    return OutputExpiredError(f"{gone}: use another key ({frees} frees those of old jobs)", result)
 
 
 STEPS: dict[Step, Callable[[JobRun], Awaitable[None]]] = {

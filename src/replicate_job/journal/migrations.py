@@ -153,7 +153,9 @@ def migrate(database: sqlite3.Connection, path: str) -> None:
     with database:
         # Another process may have done it while this one waited for the lock.
         if not _version(database) and database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-            raise JournalError(f"{path} is a database of something else: name another file with --journal")
+            raise JournalError(
+                f"{path} is a database of something else: name another file with --journal (in Python journal=)"
+            )
         for number, script in enumerate(MIGRATIONS[_version(database) :], start=_version(database) + 1):
             for statement in script.split(";"):
                 if statement.strip():

@@ -318,16 +318,15 @@ def explain(error: Exception, path: Path, waited: float) -> JournalError:  # noq
     if isinstance(error, sqlite3.DataError | OverflowError):
         advice = "send files as @file, or give URLs, in place of their contents"
         return TooLargeError(f"the job is too large for the journal {path}, whose limit is 1 GB a job: {advice}")
+    another = "name another with --journal (in Python journal=)"
     match getattr(error, "sqlite_errorcode", -1) & 0xFF:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return JournalError(f"the journal {path} is held by another process (waited {waited:g} s for it)")
         case sqlite3.SQLITE_READONLY:
-            return JournalError(f"the journal {path} is read-only: make it writable, or name another with --journal")
+            return JournalError(f"the journal {path} is read-only: make it writable, or {another}")
         case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
-            return JournalError(
-                f"the journal {path} is damaged ({error}): move it away, or name another with --journal"
-            )
+            return JournalError(f"the journal {path} is damaged ({error}): move it away, or {another}")
         case sqlite3.SQLITE_FULL:
             return JournalError(f"no space left for the journal {path}")
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return JournalError(f"the journal {path} cannot be used ({text}): name another with --journal")
+    return JournalError(f"the journal {path} cannot be used ({text}): {another}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from replicate_job import extras
 from replicate_job.errors import LocalError
 
 
 def missing(name: str | None) -> LocalError:
     """The error to raise where the package ``name`` is not installed."""
-    return LocalError(f"the local server needs {name}, which is not here: pip install 'replicate-job[local]'")
+    return LocalError(f"the local server needs {name}, which is not here: {extras.advice('local')}")

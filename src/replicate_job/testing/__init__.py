@@ -86,9 +86,10 @@ def __getattr__(name: str) -> object:
         value = globals()[name] = getattr(import_module(f"replicate_job.{_HOMES[name]}"), name)
     except ModuleNotFoundError as error:
         needed = str(error.name).partition(".")[0]
-        advice = "pip install 'replicate-job[local]'"
+        from replicate_job.extras import advice  # noqa: PLC0415 - for this error only
+
         raise ModuleNotFoundError(
-            f"replicate_job.testing needs {needed}, which is not here: {advice}", name=error.name
+            f"replicate_job.testing needs {needed}, which is not here: {advice('local')}", name=error.name
         ) from None
     return value
 

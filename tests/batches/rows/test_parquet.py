@@ -164,7 +164,4 @@ def test_without_pyarrow_the_message_says_how_to_install_it(tmp_path: Path) -> N
 
     done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=True)
 
-    assert (
-        done.stdout.splitlines()
-        == ["reading Parquet and Arrow needs pyarrow: pip install 'replicate-job[parquet]'"] * 2
-    )
+    assert done.stdout.splitlines() == ["reading Parquet and Arrow needs pyarrow: pip install 'pyarrow>=17'"] * 2

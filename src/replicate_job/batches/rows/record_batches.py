@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from replicate_job import extras
 from replicate_job.batches.rows.lines import HEAVY
 from replicate_job.batches.rows.source import BLOCK
 from replicate_job.errors import JobError
@@ -14,7 +15,7 @@ try:
     import pyarrow as pa
     import pyarrow.compute as pc
 except ImportError:
-    raise JobError("reading Parquet and Arrow needs pyarrow: pip install 'replicate-job[parquet]'") from None
+    raise JobError(f"reading Parquet and Arrow needs pyarrow: {extras.advice('parquet')}") from None
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -103,7 +103,7 @@ class Inbound:
         if not all(map(self._is_allowed, addresses)):
             raise LocalError(
                 f"{host} is in a private network or on this machine, where http inputs do not reach: send a data URL, "
-                "upload the file, or start the server with --allow-private"
+                "upload the file, or start the server with `replicate-job serve --allow-private`"
             )
         async with AsyncExitStack() as stack:
             yield await _connect(stack, url, host, addresses[:_MOST_ADDRESSES])

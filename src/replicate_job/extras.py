@@ -1,0 +1,44 @@
+"""What to install for an extra: its packages by name, as this package itself may be on no index."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from importlib import metadata
+
+_REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)[^;]*")
+
+
+def advice(extra: str) -> str:
+    """The command that installs what this environment lacks of an extra: ``pip install 'starlette>=1'``."""
+    wanted = _packages(extra)
+    if not wanted:  # it runs from a folder, and was never installed
+        return f"install the extra {extra!r} of replicate-job"
+    lacking = {package: name for package, name in wanted.items() if not _is_here(name)}
+    # One that is installed, and yet cannot be imported, is broken: then all of them are named.
+    return shlex.join(["pip", "install", *(lacking or wanted)])
+
+
+def _packages(extra: str) -> dict[str, str]:
+    """The requirements of the extra on this system, each with its package's name."""
+    found = {}
+    try:
+        lines = metadata.requires("replicate-job") or ()
+    except metadata.PackageNotFoundError:
+        lines = ()
+    for line in lines:
+        package, _, condition = line.partition(";")
+        other_system = sys.platform == "win32" and "sys_platform != 'win32'" in condition.replace('"', "'")
+        named = _REQUIREMENT.match(package)
+        if named and not other_system and re.search(rf"""extra == ['"]{extra}['"]""", condition):
+            found[package.strip()] = named["name"]
+    return found
+
+
+def _is_here(name: str) -> bool:
+    try:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
