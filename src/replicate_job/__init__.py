@@ -8,10 +8,9 @@ or an ``async for``: each opens a client for one call. A ``Job`` comes from ``lo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from replicate_job.version import __version__
 
+TYPE_CHECKING = False  # not from typing, which takes longer to import than all else here
 if TYPE_CHECKING:
     from replicate_job.client import AsyncClient, AsyncJobHandle, Client, JobHandle
     from replicate_job.errors import ReplicateJobError

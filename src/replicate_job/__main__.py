@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from replicate_job.cli.main import main
+from replicate_job.cli.start import main
 
 main()

@@ -146,7 +146,7 @@ def test_ctrl_c_tells_of_the_rows_that_have_not_begun(api: ScriptedAPI, command:
     process.interrupt()
     outcome = process.end()
     last = outcome.err.splitlines()[-1]
-    assert last == f"2 left running: {AGAIN} --concurrency 2` goes on with them, and does the rest"
+    assert last == f"2 left running, 7 still to run: {AGAIN} --concurrency 2` goes on with them"
     assert len(api.predictions) == 2
 
 

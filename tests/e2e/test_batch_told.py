@@ -33,7 +33,7 @@ def test_without_credit_it_stops_and_says_what_to_do_once_and_goes_on_later(api:
     assert outcome.code == 3
     told = outcome.err.splitlines()
     assert told[0].startswith("2 rows: 2 succeeded; ")
-    assert told[1] == f"{AGAIN}` does the rest"
+    assert told[1] == f"4 still to run: {AGAIN}` goes on with them"
     assert told[2].startswith("error: ")
     assert "402" in told[2]
     assert "add credit at https://replicate.com/account/billing" in told[2]

@@ -200,6 +200,15 @@ def test_list_shows_the_newest_first_with_totals(api: ScriptedAPI, command: Comm
     assert len(newest.out.splitlines()) == 2
 
 
+def test_a_limit_of_the_list_holds_for_its_batches_too(command: Command) -> None:
+    for name in ("a", "b"):
+        (command.folder / f"{name}.jsonl").write_text('{"text": "x"}\n')
+        command("batch", HELLO, f"{name}.jsonl", "--results", f"{name}.out", "--no-report")
+    assert command("list").err.count("batch of ") == 2
+    (newest,) = (line for line in command("list", "--limit", "1").err.splitlines() if line.startswith("batch of "))
+    assert newest.endswith("/b.jsonl")
+
+
 def test_list_as_json_is_an_array_of_objects(api: ScriptedAPI, command: Command) -> None:
     response = command("run", FLUX, "prompt=x", "--key", "k").response
     (job,) = command("list", "--json").json

@@ -267,7 +267,8 @@ def test_no_wait_returns_at_once_and_resume_finishes_it(api: ScriptedAPI, comman
     outcome = command("run", FLUX, "prompt=x", "--no-wait")
     (prediction,) = api.predictions
     assert outcome.code == 0
-    assert outcome.err == ""
+    goes_on = f"`replicate-job wait {prediction.id}` waits for it, and keeps its outputs"
+    assert outcome.error == f"prediction {prediction.id} is left running: {goes_on}"
     assert outcome.response["status"] in {"starting", "processing"}
     prediction.finish()
     resumed = command("resume")
@@ -276,6 +277,10 @@ def test_no_wait_returns_at_once_and_resume_finishes_it(api: ScriptedAPI, comman
     assert (command.folder / resumed.response["files"][0]).read_bytes() == b"RIFF0000WEBP"
     assert resumed.error == "1 of 1 unfinished jobs succeeded"
     assert len(api.predictions) == 1
+    api.next(Script(duration=math.inf))
+    assert command("run", FLUX, "prompt=y", "--no-wait", "--quiet").err == ""
+    api.next(Script(duration=math.inf))
+    assert command("run", FLUX, "prompt=z", "--no-wait", "--no-save").error.endswith("` waits for it")
 
 
 def test_the_same_key_gives_the_stored_result_without_a_request(api: ScriptedAPI, command: Command) -> None:
@@ -467,7 +472,7 @@ def test_without_a_token_the_error_says_where_to_get_one(command: Command) -> No
         assert outcome.code == 2
         assert outcome.error == (
             "error: the environment variable REPLICATE_API_TOKEN is not set: get a token at "
-            "https://replicate.com/account/api-tokens, or run with --local, which needs none"
+            "https://replicate.com/account/api-tokens, or run on this machine without one (--local, in Python local=True)"
         )
 
 

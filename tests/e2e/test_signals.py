@@ -27,6 +27,13 @@ def running(api: ScriptedAPI, command: Command, *words: str) -> tuple[Process, S
     return process, api.predictions[0]
 
 
+def test_ctrl_c_while_the_command_is_imported_is_quiet(command: Command) -> None:
+    interrupt = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
+    (command.folder / "click.py").write_text(interrupt)
+    outcome = command("--help", env={"PYTHONPATH": str(command.folder)})
+    assert (outcome.code, outcome.out, outcome.err) == (130, b"", "")
+
+
 def test_ctrl_c_during_the_hold_finds_the_prediction_and_cancels_it(api: ScriptedAPI, command: Command) -> None:
     process, prediction = running(api, command)
     process.interrupt()

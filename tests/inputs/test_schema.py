@@ -289,3 +289,13 @@ SECRETS = document(
 )
 def test_a_secret_that_does_not_fit_is_not_shown(values: dict[str, Any], problem: str) -> None:
     assert check(values, SECRETS) == [problem]
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [("17:9", "16:9"), ("3:5", "9:16"), ("100:1", "21:9"), ("wide", ""), ("16x9", "16:9"), ("0:9", "")],
+)
+def test_the_choice_that_is_meant_by_an_aspect_ratio_has_the_nearest_shape(value: str, meant: str) -> None:
+    choices = {"type": "string", "enum": ["1:1", "16:9", "21:9", "2:3", "9:16"]}
+    (said,) = check({"aspect_ratio": value}, document({"aspect_ratio": choices}))
+    assert said.partition("; did you mean ")[2] == (f"{meant}?" if meant else "")

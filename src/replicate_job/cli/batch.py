@@ -348,11 +348,10 @@ class _Command:
         again, is_short = f"`{self._again()}", self._is_short(runner)
         if is_whole and is_short and runner.stopped:
             tell(f"stopped: {runner.stopped}")
-        left = ", ".join(f"{count:,} {_LEFT[what]}" for what, count in runner.detached.items() if what in _LEFT)
+        left = [f"{count:,} {_LEFT[what]}" for what, count in runner.detached.items() if what in _LEFT]
+        left += [self._rest(runner)] if is_short else []
         if left:
-            tell(f"{left}: {again}` goes on with them" + (", and does the rest" if is_short else ""))
-        elif is_short:
-            tell(f"{again}` does the rest")
+            tell(f"{', '.join(left)}: {again}` goes on with them")
         canceled = runner.detached["canceled"]
         if canceled:
             tell(f"{canceled:,} canceled")
@@ -361,8 +360,16 @@ class _Command:
 
     def _is_short(self, runner: BatchRunner) -> bool:
         """Whether some rows have neither ended nor begun."""
-        total, begun = self._tally.total, runner.detached.total() - runner.detached["unsent"]
-        return bool(runner.stopped) if total is None else self._tally.over + begun < total
+        return bool(runner.stopped) if self._tally.total is None else self._waiting(runner, self._tally.total) > 0
+
+    def _rest(self, runner: BatchRunner) -> str:
+        total = self._tally.total
+        waiting = self._waiting(runner, self._tally.read if total is None else total)
+        return f"{waiting:,} still to run" + (", and what was not read" if total is None else "")
+
+    def _waiting(self, runner: BatchRunner, rows: int) -> int:
+        begun = runner.detached.total() - runner.detached["unsent"]
+        return max(0, rows - self._tally.over - begun)
 
     def _place_report(self, batch: str) -> _Report | None:
         """Where the report goes, checked before anything is paid for; None for no report."""

@@ -30,7 +30,9 @@ _HEADINGS = ("TIME", "PREDICTION", "MODEL", "STATUS", "PREDICT", "FILES")
     ),
 )
 @click.option("--json", "as_json", is_flag=True, help="An array of objects.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="The newest N only; default all.")
+@click.option(
+    "--limit", type=click.IntRange(1), metavar="N", help="The newest N jobs and batches only; default all jobs."
+)
 @common
 async def command(shared: Common, limit: int | None, *, as_json: bool) -> int:
     """List the jobs of the journal with their time, model, status, predict time and files."""
@@ -43,7 +45,7 @@ async def command(shared: Common, limit: int | None, *, as_json: bool) -> int:
         write(_table(entries))
     if not as_json and not shared.quiet:
         tell(_totals(entries))
-        for batch in batches[:BATCHES]:
+        for batch in batches[: min(BATCHES, limit or BATCHES)]:
             left = f", {batch.unfinished} unfinished" if batch.unfinished else ""
             tell(f"batch of {_moment(batch.started_at)}: {batch.source or batch.id}{left}")
     return UNREACHABLE if journal.damaged else SUCCEEDED

@@ -85,8 +85,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line. Every error becomes one message on stderr and an exit code."""
-    open_streams()
     try:
+        open_streams()
         _check_words(sys.argv[1:])
         code = cli.main(prog_name="replicate-job", standalone_mode=False)
     except Exception as error:  # noqa: BLE001 - one that is not in the table is our mistake, and is shown whole

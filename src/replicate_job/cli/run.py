@@ -17,7 +17,7 @@ from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, fetching, folder, local, output_only, saving, waiting
 from replicate_job.cli.output import Shown, Text, conclude, print_carried, print_json
-from replicate_job.cli.streams import is_shown, is_watched
+from replicate_job.cli.streams import is_shown, is_watched, tell
 from replicate_job.errors import InputError, JobError
 from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.context import Context
@@ -236,6 +236,10 @@ async def _run(shared: Common, job: Job, given: _Given, options: _Options) -> in
                         schema = schema or await find_schema(context, job.model)
             shown = msgspec.structs.replace(shown, schema=schema)
     shown.report(result)
+    if result.status in {"starting", "processing"} and not (job.wait_for_completion or shared.quiet):
+        goes_on = shared.line("wait", result.prediction_id)
+        keeps = ", and keeps its outputs" if options.save else ""
+        tell(f"prediction {result.prediction_id} is left running: {goes_on} waits for it{keeps}")
     return conclude(result, job, line=shared.line, ephemeral=context.ephemeral)
 
 

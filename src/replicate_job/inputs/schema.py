@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
-from math import isfinite
+from math import isfinite, log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _FILE = "\0file:"  # stands for a file inside the validator, which knows JSON only; no input can type it
 _HOST = re.compile(r"//[^\s/?#]*[^\s/?#@:][^\s/?#]*")
 _SEVERAL = re.compile(r"[\s,;|]https?://", re.IGNORECASE)
+_RATIO = re.compile(r"([1-9]\d{0,5}):([1-9]\d{0,5})", re.ASCII)
 _REMEMBERED = 1000  # unknown names of which the one that is like it is kept
 _SHOWN = 60  # characters of a value that a message repeats
 _NAMED = {"integer": "an integer", "object": "an object", "array": "a list", "boolean": "true or false"}
@@ -230,8 +231,22 @@ def _not_type(value: Any, kind: Mapping[str, Any]) -> str:
 
 def _not_choice(value: Any, kind: Mapping[str, Any]) -> str:
     choices = kind["options"]
-    close = get_close_matches(str(value), [choice for choice in choices if isinstance(choice, str)], n=1)
-    return f"{_show(value)} is not one of {_listed(choices)}" + (f"; did you mean {close[0]}?" if close else "")
+    close = _closest_choice(str(value), [choice for choice in choices if isinstance(choice, str)])
+    return f"{_show(value)} is not one of {_listed(choices)}" + (f"; did you mean {close}?" if close else "")
+
+
+def _closest_choice(text: str, choices: Sequence[str]) -> str:
+    """Of aspect ratios the one of the nearest shape, else the choice that reads most like the text; empty for none."""
+    ratios = {choice: ratio for choice in choices if (ratio := _ratio(choice))}
+    if ratios and (wanted := _ratio(text)):
+        return min(ratios, key=lambda choice: abs(log(ratios[choice] / wanted)))
+    return next(iter(get_close_matches(text, choices, n=1)), "")
+
+
+def _ratio(text: str) -> float | None:
+    """Width to height of ``16:9``."""
+    found = _RATIO.fullmatch(text)
+    return int(found[1]) / int(found[2]) if found else None
 
 
 def _not_uri(value: Any, _: Mapping[str, Any]) -> str:
