@@ -12,7 +12,7 @@ demo: $(VENV)/local
 test: check suite
 
 suite: $(VENV)/test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -rs
 	$(BIN)/python -m pytest -m alone -n 0
 
 # What needs no browser, no other clients, no model's environment, no command of its own and little of the processor.

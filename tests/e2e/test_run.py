@@ -472,7 +472,8 @@ def test_without_a_token_the_error_says_where_to_get_one(command: Command) -> No
         assert outcome.code == 2
         assert outcome.error == (
             "error: the environment variable REPLICATE_API_TOKEN is not set: get a token at "
-            "https://replicate.com/account/api-tokens, or run on this machine without one (--local, in Python local=True)"
+            "https://replicate.com/account/api-tokens, "
+            "or run on this machine without one (--local, in Python local=True)"
         )
 
 

@@ -28,7 +28,7 @@ def _logs(given: dict[str, Any]) -> str:
 def paint(api: ScriptedAPI, *, times: int = 1) -> None:
     picture = OutputFile(content=b"x", name="out-0.webp")
     for _ in range(times):
-        api.next(Script(output=[picture], logs=_logs, boot=0, duration=0))
+        api.next(Script(output=[picture], logs=_logs, boot=0.05, duration=0.2))
 
 
 def test_a_client_of_a_local_server_is_told_once_on_its_own_terminal(api: ScriptedAPI, command: Command) -> None:
@@ -69,7 +69,7 @@ def test_a_batch_says_in_its_summary_results_and_report_whose_pictures_they_are(
 
 def test_a_batch_of_the_real_model_says_nothing_of_stand_ins(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "rows.jsonl").write_text('{"prompt": "a lake"}\n')
-    api.next(Script(output="a", logs="Using seed: 7\n", boot=0, duration=0))
+    api.next(Script(output="a", logs="Using seed: 7\n", boot=0.05, duration=0.2))
     outcome = command("batch", PRIVATE, "rows.jsonl", "--results", "results.jsonl")
     assert outcome.code == 0
     for text in (outcome.err, *((command.folder / name).read_text() for name in ("results.jsonl", "report.html"))):

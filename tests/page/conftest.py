@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page
 
-CHROMIUM = shutil.which("chromium", path="/usr/bin")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 CONFIG = 'build:\n  python_version: ""\npredict: "predict.py:{name}"\n'
 MODELS = {
     # Says its words; in the middle it waits until the gate, a file, is there.
@@ -143,12 +143,12 @@ async def browser() -> AsyncIterator[Browser]:
     api.expect.set_options(timeout=30_000)  # a model that starts takes its time
     async with api.async_playwright() as playwright:
         try:
-            path = CHROMIUM or None
             started = await playwright.chromium.launch(
-                executable_path=path, args=["--no-sandbox"] if not os.getuid() else []
+                executable_path=CHROMIUM, args=["--no-sandbox"] if not os.getuid() else []
             )
         except api.Error as error:
-            pytest.skip(f"no Chromium can be started: {error.message.splitlines()[0]}")
+            reason = "it does not start" if CHROMIUM else "none in PATH, nor by playwright install chromium"
+            pytest.skip(f"no Chromium: {reason} ({error.message.splitlines()[0]:.60}…)")
         yield started
         await started.close()
 

@@ -308,6 +308,7 @@ class _Command:
 
     def _add(self, result: Result) -> None:
         self._summary.add(result)
+        self._progress.answered(result.logs)
         if self._shared.verbose and (error := error_of(result)):
             self._progress.note(f"line {result.line}: {error}")
 

@@ -163,8 +163,11 @@ class ProgressReporter:
             self.line(line)
 
     def observed(self, prediction: Prediction) -> None:
-        """Warn of each stand-in once. What it left out is in the summary, and all else in the tally."""
-        for line in notices(prediction.logs):
+        """Do nothing: the tally counts it."""
+
+    def answered(self, logs: str) -> None:
+        """Warn of each stand-in once. What it left out is in the summary."""
+        for line in notices(logs):
             if line not in self._notices:
                 self.warn(line)
 

@@ -30,9 +30,7 @@ _HEADINGS = ("TIME", "PREDICTION", "MODEL", "STATUS", "PREDICT", "FILES")
     ),
 )
 @click.option("--json", "as_json", is_flag=True, help="An array of objects.")
-@click.option(
-    "--limit", type=click.IntRange(1), metavar="N", help="The newest N jobs and batches only; default all jobs."
-)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="The newest N jobs and batches; default all jobs.")
 @common
 async def command(shared: Common, limit: int | None, *, as_json: bool) -> int:
     """List the jobs of the journal with their time, model, status, predict time and files."""
