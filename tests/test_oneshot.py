@@ -411,3 +411,14 @@ def test_calls_that_run_together_share_connections_journal_and_thread(api: Scrip
     )
     assert (done.stdout, done.stderr) == ("200 ['MainThread']\n", "")
     assert api.count("create") == 200
+
+
+def test_a_program_is_warned_once_of_a_stand_in_and_its_results_say_what_it_left_out(
+    api: ScriptedAPI, caplog: pytest.LogCaptureFixture
+) -> None:
+    notice = "acme/private is a stand-in, not FLUX: a painter paints."
+    api.next(Script(output="x", logs=f"{notice}\nStand-in: not painted: car\n"))
+    with caplog.at_level(logging.WARNING):
+        result = run("acme/private", {"prompt": "a car"})
+    assert result.stand_in == "not FLUX; not painted: car"
+    assert [record.message for record in caplog.records] == [notice]

@@ -15,6 +15,7 @@ import msgspec
 from replicate_job.batches.row_job import ReadRow
 from replicate_job.batches.rows import ColumnOptions, Header, ReadOptions, Row, RowReader, open_rows
 from replicate_job.batches.rows.iterables import DataFrame, anumber_rows, header_of, number_rows
+from replicate_job.batches.rows.python_words import python_words, read_in_python, rows_in_python
 from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, Batch, batch_id
 from replicate_job.clock import SystemClock
 from replicate_job.errors import JobError
@@ -219,7 +220,9 @@ class BatchCall:
         self._columns = ColumnOptions(
             dict(options.get("rename", {})), frozenset(options.get("ignore_columns", ())), options.get("id")
         )
-        self.rows, self._read, self._source = self._open(rows)
+        with python_words():
+            self.rows, read, self._source = self._open(rows)
+        self._read = read_in_python(read)
 
     def _open(self, rows: RowSource) -> tuple[Iterable[Row] | AsyncIterable[Row], ReadRow, Path | None]:
         """The rows, the function that reads one as an input, and the file that they come from."""
@@ -228,7 +231,7 @@ class BatchCall:
             file, source = open_rows(rows, self._read_options()), Path(rows).resolve()
             # ``within`` gives @path its meaning, which only rows of a file have.
             read = partial(reader, header=file.header(), typed=file.typed, within=(Path.cwd(), source.parent))
-            return file, read, source
+            return rows_in_python(file), read, source
         if self._read_options() != ReadOptions():
             raise JobError("format, delimiter, encoding, header and quotes are for the path of a file")
         if isinstance(rows, AsyncIterable):

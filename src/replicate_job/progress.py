@@ -9,6 +9,7 @@ import msgspec
 
 from replicate_job.outputs.discover import as_text
 from replicate_job.wire.prediction import Prediction, read_bar
+from replicate_job.wire.stand_in import is_notice, notices
 
 _log = logging.getLogger("replicate_job")
 
@@ -35,11 +36,14 @@ class CallReporter:
 
     def __init__(self, on_progress: OnProgress | None = None) -> None:
         self._on_progress = on_progress
+        self._notices: set[str] = set()  # of stand-ins
 
     def error(self, line: str) -> None:
         _log.error("%s", line)
 
     def warn(self, line: str) -> None:
+        if is_notice(line):
+            self._notices.add(line)
         _log.warning("%s", line)
 
     def tell(self, line: str) -> None:
@@ -50,6 +54,9 @@ class CallReporter:
 
     def observed(self, prediction: Prediction) -> None:
         _log.debug("%s is %s", prediction.id, prediction.status)
+        for line in notices(prediction.logs):
+            if line not in self._notices:
+                self.warn(line)
         if self._on_progress:
             bar, text = read_bar(prediction.logs), as_text(prediction.output)
             fraction = bar.fraction if bar else None
