@@ -237,6 +237,18 @@ def test_a_value_as_long_as_a_file_is_cut_in_the_message() -> None:
 def test_a_schema_that_is_itself_broken_leaves_the_judgement_to_the_api(broken: dict[str, Any]) -> None:
     assert check({"x": 1}, document({"x": broken})) == []
     assert check({"xx": 1}, document({"x": broken})) == ["xx is not an input of this model, did you mean x?"]
+    assert check({"x": 1, "n": "many"}, document({"x": broken, "n": {"type": "integer"}})) == [
+        'n: "many" is not an integer'
+    ]
+
+
+def test_a_broken_definition_costs_only_the_inputs_that_name_it() -> None:
+    found = document({"n": {"type": "integer"}, "x": {"allOf": [{"$ref": "#/components/schemas/x"}]}})
+    found["components"]["schemas"]["x"] = {"type": "wat"}
+    found["components"]["schemas"]["Input"]["required"] = ["n"]
+    assert check({"x": 1}, found) == ["n is required"]
+    found["components"]["schemas"]["Input"]["required"] = [1]
+    assert check({"n": "many", "x": 1}, found) == ['n: "many" is not an integer']
 
 
 @pytest.mark.parametrize("nothing", [None, {}, {"components": {}}, {"components": {"schemas": {"Output": {}}}}])

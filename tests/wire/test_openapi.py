@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from replicate_job.wire.openapi import MOST, Text, alternatives, is_sound, json_schema, texts
+from replicate_job.wire.openapi import MOST, Text, alternatives, json_schema, mend, texts
 
 NULL = {"type": "null"}
 TEXT = {"type": "string"}
@@ -73,22 +73,31 @@ def test_every_schema_can_be_adapted_before_it_may_be_null() -> None:
 
 
 @pytest.mark.parametrize(
-    "schemas",
+    ("schema", "mended", "faults"),
     [
-        None,
-        [],
-        {"Input": None},
-        {"Input": {"properties": []}},
-        {"Input": {"properties": {"a": None}}},
-        {"Input": {"properties": {"a": {"enum": 3}}}},
-        {"Input": {"properties": {"a": {"anyOf": 3}}}},
-        {"Input": {"required": True}},
-        {"Output": {"type": "array", "items": 3}},
-        {"Input": {"properties": {"a": {"x-order": None}}}},
+        (None, {}, ["Input"]),
+        ({"properties": []}, {}, ["Input"]),
+        ({"properties": {"a": None, "b": TEXT}}, {"properties": {"a": {}, "b": TEXT}}, ["Input.a"]),
+        ({"properties": {"a": {"enum": 3, **TEXT}}}, {"properties": {"a": TEXT}}, ["Input.a"]),
+        ({"properties": {"a": {"anyOf": 3}}}, {"properties": {"a": {}}}, ["Input.a"]),
+        ({"properties": {"a": {"anyOf": [3, TEXT]}}}, {"properties": {"a": {"anyOf": [{}, TEXT]}}}, ["Input.a"]),
+        ({"properties": {"a": {"items": {"not": 3}}}}, {"properties": {"a": {"items": {}}}}, ["Input.a"]),
+        ({"properties": {"a": {"x-order": None}}}, {"properties": {"a": {}}}, ["Input.a"]),
+        ({"required": True, "properties": {"a": TEXT}}, {"properties": {"a": TEXT}}, ["Input"]),
+        ({"type": "array", "items": 3}, {"type": "array", "items": {}}, ["Input"]),
+        ({"properties": {"items": TEXT}, "enum": [1]}, {"properties": {"items": TEXT}, "enum": [1]}, []),
     ],
 )
-def test_a_document_of_another_form_is_not_sound(schemas: Any) -> None:
-    assert not is_sound({"components": {"schemas": schemas}})
+def test_what_is_malformed_is_left_open_and_the_rest_stays(schema: Any, mended: Any, faults: list[str]) -> None:
+    document = {"openapi": "3.0.2", "components": {"schemas": {"Input": schema, "Output": TEXT}, "more": 1}}
+    found = {"openapi": "3.0.2", "components": {"schemas": {"Input": mended, "Output": TEXT}, "more": 1}}
+    assert mend(document) == (found, faults)
+    assert mend(found) == (found, [])
+
+
+@pytest.mark.parametrize("document", [None, [], {}, {"components": 3}, {"components": {"schemas": []}}])
+def test_a_document_without_schemas_cannot_be_mended(document: Any) -> None:
+    assert mend(document) == (None, [])
 
 
 def test_references_that_multiply_are_followed_to_a_bound() -> None:
@@ -97,7 +106,7 @@ def test_references_that_multiply_are_followed_to_a_bound() -> None:
 
     schemas = {f"S{number}": twice(f"S{number + 1}") for number in range(60)} | {"S60": {"type": "string"}}
     document = {"components": {"schemas": schemas}}
-    assert is_sound(document)
+    assert mend(document) == (document, [])
     assert len(list(alternatives(document, schemas["S0"]))) == MOST
 
 

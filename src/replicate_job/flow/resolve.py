@@ -14,7 +14,7 @@ from replicate_job.flow.resolved import Resolved
 from replicate_job.flow.schema_cache import keep_schema, load_schema
 from replicate_job.outputs.promise import can_promise
 from replicate_job.wire.model import Version
-from replicate_job.wire.openapi import is_sound, secret_inputs
+from replicate_job.wire.openapi import mend, secret_inputs
 from replicate_job.wire.target import Target, parse_target
 
 
@@ -95,16 +95,19 @@ async def _check_hidden(
 
 async def _deployment(context: Context, target: Target) -> Resolved:
     asked = f"/deployments/{target.slug}"
-    schema = None
+    path, schema = f"{asked}/predictions", None
     try:
         deployment = await read(context, lambda: context.client.get_deployment(target.owner, target.name))
+        if deployment.owner and deployment.name:  # as the API writes it
+            target = msgspec.structs.replace(target, owner=deployment.owner, name=deployment.name)
+            path = f"/deployments/{target.slug}/predictions"
         release = deployment.current_release
         if release and release.version:
             owner, _, name = (release.model or "").partition("/")
             schema = (await _version(context, Target("version", owner, name, release.version))).schema
     except (NotFoundError, AuthenticationError, ModelNotFoundError) as error:
         context.reporter.note(f"{target} does not show its schema: {error}")
-    return Resolved(target, f"{asked}/predictions", schema=schema, tried=(f"GET {asked}",))
+    return Resolved(target, path, schema=schema, tried=(f"GET {asked}",))
 
 
 def _missing(context: Context, target: Target, tried: Sequence[str]) -> ModelNotFoundError:
@@ -114,8 +117,11 @@ def _missing(context: Context, target: Target, tried: Sequence[str]) -> ModelNot
 def _keep(context: Context, version: Version | None) -> dict[str, Any] | None:
     if version is None or version.openapi_schema is None:
         return None
-    if not is_sound(version.openapi_schema):
+    schema, faults = mend(version.openapi_schema)
+    if schema is None:
         context.reporter.warn(f"the schema of version {version.id} is malformed: it is not used")
         return None
-    keep_schema(context, version.id, version.openapi_schema)
-    return version.openapi_schema
+    if faults:
+        context.reporter.warn(f"the schema of version {version.id} is malformed in {', '.join(faults)}: not used there")
+    keep_schema(context, version.id, schema)
+    return schema

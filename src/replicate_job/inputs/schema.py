@@ -12,7 +12,7 @@ import msgspec
 
 from replicate_job.inputs.content import Content
 from replicate_job.inputs.flaws import flaws, is_plain, is_unicode
-from replicate_job.wire.openapi import Schema, definition, json_schema, secret_inputs
+from replicate_job.wire.openapi import Schema, compile_input, definition, json_schema, secret_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -124,19 +124,19 @@ def _json(value: Any) -> Any:
 
 
 def _compile(document: Mapping[str, Any]) -> Draft202012Validator | None:
-    """Compile the schema; None if it is broken, so that only the API checks."""
+    """Compile the schema. What is broken in it, only the API checks; None if that is all."""
     import jsonschema_rs  # noqa: PLC0415 - paid for only when there is something to check
 
-    schemas = json_schema(document, _checked)["components"]["schemas"]
-    schemas["Input"].pop("additionalProperties", None)  # unknown names have a message of their own
-    root = {"$ref": "#/components/schemas/Input", "components": {"schemas": schemas}}
-    try:
+    adapted = json_schema(document, _checked)
+    adapted["components"]["schemas"]["Input"].pop("additionalProperties", None)  # unknown names have their own message
+
+    def build(root: Schema) -> Draft202012Validator:
         # offline: a schema comes from whoever wrote the model, and must not make us fetch anything.
         return jsonschema_rs.Draft202012Validator(
             root, formats={"uri": _is_uri}, validate_formats=True, mask="it", offline=True
         )
-    except ValueError:
-        return None
+
+    return compile_input(adapted, build)
 
 
 def _checked(schema: Schema) -> Schema:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from replicate_job.serving.answer import InvalidField, RefusedError, invalid, problem, required
-from replicate_job.wire.openapi import Schema, definition, json_schema
+from replicate_job.wire.openapi import Schema, compile_input, definition, json_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -31,7 +31,7 @@ _NAMES = {type(None): "null", bool: "boolean", int: "integer", float: "number", 
 
 
 class Validator:
-    """Checks inputs against a model's ``openapi_schema``. Without a valid schema, every input passes."""
+    """Checks inputs against a model's ``openapi_schema``. What is not valid in it lets every input pass."""
 
     def __init__(self, document: Mapping[str, Any] | None) -> None:
         self._validator = _compile(document) if document and definition(document, "Input") else None
@@ -56,15 +56,13 @@ class Validator:
 def _compile(document: Mapping[str, Any]) -> Draft202012Validator | None:
     import jsonschema_rs  # noqa: PLC0415 - not paid for by a server's start
 
-    components = json_schema(document, _without_one_of)["components"]
-    root = {"$ref": "#/components/schemas/Input", "components": components}
-    try:
+    def build(root: Schema) -> Draft202012Validator:
         # offline: the schema comes from the model's author, and must not make this server fetch addresses.
         return jsonschema_rs.Draft202012Validator(
             root, formats={"uri": _is_file_url}, validate_formats=True, offline=True
         )
-    except ValueError:
-        return None
+
+    return compile_input(json_schema(document, _without_one_of), build)
 
 
 def _without_one_of(schema: Schema) -> Schema:

@@ -7,13 +7,14 @@ Cog writes OpenAPI 3.0 (``nullable: true``, enums as ``allOf: [{"$ref": …}]``)
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+_T = TypeVar("_T")
 Schema = dict[str, Any]
 Position = tuple[str | int, ...]
 """The steps that lead to a value: ``()`` for the whole, ``("images", 0)`` inside it."""
@@ -27,6 +28,13 @@ DEEPEST = 50
 _ONE = {"items", "additionalProperties", "not"}
 _SEVERAL = {"allOf", "anyOf", "oneOf"}
 _NAMED = {"properties", "patternProperties"}
+_FORMS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("anyOf", "oneOf", "allOf", "enum", "required"), list),
+    "properties": dict,
+    "type": (str, list),
+    "x-order": (int, float),
+}
+"""What the value of a keyword must be."""
 _HOLDERS = (str, list, dict)  # not the numbers, of which there may be millions
 
 
@@ -151,26 +159,68 @@ def below(document: Mapping[str, Any], schemas: list[Schema], step: str | int) -
     return list(islice(every(), MOST))
 
 
-def is_sound(document: Any) -> bool:
-    """Whether the document has the form that its readers count on. A model's author may have written anything."""
-    schemas = document.get("components", {}).get("schemas") if isinstance(document, dict) else None
-    return isinstance(schemas, dict) and all(_is_sound(schema, 0) for schema in schemas.values())
+def mend(document: Any) -> tuple[dict[str, Any] | None, list[str]]:
+    """The document in the form that its readers count on, and what was left out for it: ``Input.seed``.
+
+    A model's author may have written anything. What is malformed then allows anything, and the rest stays. None for a
+    document without ``components.schemas``.
+    """
+    components = document.get("components") if isinstance(document, dict) else None
+    schemas = components.get("schemas") if isinstance(components, dict) else None
+    if not isinstance(components, dict) or not isinstance(schemas, dict):
+        return None, []
+    faults: list[str] = []
+    mended = {name: _mend(schema, (name,), 0, faults) for name, schema in schemas.items()}
+    return {**document, "components": {**components, "schemas": mended}} if faults else document, faults
 
 
-def _is_sound(schema: Any, depth: int) -> bool:
+def _mend(schema: Any, place: tuple[str, ...], depth: int, faults: list[str]) -> Schema:
     if not isinstance(schema, dict) or depth > DEEPEST:
-        return False
-    properties = schema.get("properties", {})
-    lists = [schema.get(key, []) for key in ("anyOf", "oneOf", "allOf")]
-    if not isinstance(properties, dict) or not all(isinstance(each, list) for each in lists):
-        return False
-    if not isinstance(schema.get("enum", []), list) or not isinstance(schema.get("x-order", 0), int | float):
-        return False
-    if not isinstance(schema.get("required", []), list) or not isinstance(schema.get("type", ""), str | list):
-        return False
-    inside = [*properties.values(), *(part for each in lists for part in each)]
-    inside += [schema[key] for key in ("items", "not") if key in schema]
-    return all(_is_sound(part, depth + 1) for part in inside)
+        _note(faults, place)
+        return {}
+    mended: Schema = {}
+    for key, value in schema.items():
+        form = _FORMS.get(key)
+        if (form and not isinstance(value, form)) or (key == "not" and not isinstance(value, dict)):
+            _note(faults, place)
+        elif key == "properties":
+            mended[key] = {name: _mend(part, (*place, name), depth + 1, faults) for name, part in value.items()}
+        elif key in _SEVERAL:
+            mended[key] = [_mend(part, place, depth + 1, faults) for part in value]
+        elif key in {"items", "not"}:
+            mended[key] = _mend(value, place, depth + 1, faults)
+        else:
+            mended[key] = value
+    return mended
+
+
+def _note(faults: list[str], place: tuple[str, ...]) -> None:
+    """Name the definition and its property once, however much inside them is malformed."""
+    if (name := ".".join(place[:2])) not in faults:
+        faults.append(name)
+
+
+def compile_input(document: Mapping[str, Any], build: Callable[[Schema], _T]) -> _T | None:
+    """What ``build`` makes of the document's ``Input``; None where it refuses that altogether.
+
+    ``build`` raises ValueError for a schema that is none. Then each input is tried apart, and one that is refused
+    allows anything.
+    """
+    schemas = document["components"]["schemas"]
+
+    def attempt(schema: Schema, inputs: Schema) -> _T | None:
+        try:
+            return build({**schema, "components": {"schemas": {**schemas, "Input": inputs}}})
+        except ValueError:
+            return None
+
+    given, root = schemas["Input"], {"$ref": f"{_LOCAL}Input"}
+    if (whole := attempt(root, given)) is not None:
+        return whole
+    properties = given.get("properties") or {}
+    sound = {name: one if attempt({"allOf": [one]}, given) is not None else {} for name, one in properties.items()}
+    inputs = attempt(root, {**given, "properties": sound})
+    return attempt(root, {"properties": sound}) if inputs is None else inputs
 
 
 def json_schema(document: Mapping[str, Any], adapt: Callable[[Schema], Schema] = dict) -> dict[str, Any]:
