@@ -68,3 +68,18 @@ def test_what_is_set_is_not_missed() -> None:
     check_environment(("REPLICATE_API_TOKEN",), read_settings({}, token="r8_x"), {})  # noqa: S106 - opens nothing
     check_environment(("REPLICATE_API_TOKEN",), read_settings({}, local=True), {})
     check_environment((), read_settings({}), {})
+
+
+@pytest.mark.parametrize("quoted", ['"r8_x"', "'r8_x'", ' "r8_x"\n', '" r8_x "'])
+def test_a_token_is_taken_without_the_quotes_around_it(quoted: str) -> None:
+    assert read_settings({"REPLICATE_API_TOKEN": quoted}).token == "r8_x"  # noqa: S105 - opens nothing
+    assert read_settings({}, token=quoted).token == "r8_x"  # noqa: S105 - opens nothing
+
+
+def test_neither_the_token_nor_a_headers_value_is_shown() -> None:
+    found = read_settings(ENVIRONMENT, headers={"X-Key": "sesame"})
+    assert found.headers == {"x-key": "sesame"}
+    assert "sesame" not in repr(found)
+    assert "r8_environment" not in f"{found}"
+    assert "'x-key': '***'" in repr(found)
+    assert "base_url='http://127.0.0.1:5000'" in repr(found)

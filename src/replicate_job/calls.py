@@ -52,6 +52,7 @@ class ClientOptions(TypedDict, total=False):
 
     token: str | None
     base_url: str | None
+    headers: Mapping[str, str] | None
     journal: str | Path | None
     rate: str
     local: bool

@@ -54,12 +54,13 @@ _T = TypeVar("_T")
 class AsyncClient:
     """Runs jobs and batches from coroutines, all over one HTTP pool, one journal and one rate limit.
 
-    ``token``, ``base_url`` and ``journal`` (a file) replace the environment's. ``rate`` is the most create requests, as
-    ``"600/min"``, ``"10/s"``, ``"none"``. With ``local`` everything runs on this machine, on a server that lives as
-    long as the client. ``save_to`` is the folder that gets ``<prediction_id>/`` with output files; without it nothing
-    is saved, except that the files of local runs go to the user's state folder. ``allow_private_outputs`` fetches
-    outputs also from this machine and private networks where the API is elsewhere. ``on_progress`` is called with a
-    ``Progress`` each time that a prediction is observed.
+    ``token``, ``base_url``, ``headers`` and ``journal`` (a file) replace the environment's. ``headers`` go with every
+    request to the API, and nowhere else. ``rate`` is the most create requests, as ``"600/min"``, ``"10/s"``,
+    ``"none"``. With ``local`` everything runs on this machine, on a server that lives as long as the client.
+    ``save_to`` is the folder that gets ``<prediction_id>/`` with output files; without it nothing is saved, except that
+    the files of local runs go to the user's state folder. ``allow_private_outputs`` fetches outputs also from this
+    machine and private networks where the API is elsewhere. ``on_progress`` is called with a ``Progress`` each time
+    that a prediction is observed.
 
     ``async with`` opens the client and closes it. Without it the first call opens it, and ``aclose`` closes it. It
     belongs to the event loop in which it was opened, and to the process. Every method raises the errors of
@@ -73,6 +74,7 @@ class AsyncClient:
         *,
         token: str | None = None,
         base_url: str | None = None,
+        headers: Mapping[str, str] | None = None,
         journal: str | Path | None = None,
         rate: str = "600/min",
         local: bool = False,
@@ -83,6 +85,7 @@ class AsyncClient:
         self._settings = read_settings(
             token=token,
             base_url=base_url,
+            headers=headers,
             journal=journal,
             local=local,
             allow_private_outputs=allow_private_outputs,
@@ -424,6 +427,7 @@ class Client:
         *,
         token: str | None = None,
         base_url: str | None = None,
+        headers: Mapping[str, str] | None = None,
         journal: str | Path | None = None,
         rate: str = "600/min",
         local: bool = False,
@@ -434,6 +438,7 @@ class Client:
         self._client = AsyncClient(
             token=token,
             base_url=base_url,
+            headers=headers,
             journal=journal,
             rate=rate,
             local=local,

@@ -19,6 +19,7 @@
     │   └── RateLimitError          429, after waiting as long as is sensible
     ├── TransportError              no answer that can be read
     │   ├── NotSentError            certainly never reached the API (no connection)
+    │   │   └── CertificateError    the server's certificate is not trusted; asking again gives the same
     │   └── NoAnswerError           may have reached it (reset, time-out, unreadable body)
     │       └── AnswerTooLargeError its answer is too large to be read; asking again gives the same
     ├── UncertainError              a prediction may exist, and none is certainly it; never sent again by itself
@@ -173,6 +174,10 @@ class TransportError(ReplicateJobError):
 
 
 class NotSentError(TransportError):
+    pass
+
+
+class CertificateError(NotSentError):
     pass
 
 

@@ -6,20 +6,32 @@ They hold for pyreqwest 0.15; ``tests/api/test_transport.py`` shows each one.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import BuilderError, PyreqwestError, RedirectError, RequestTimeoutError
 from pyreqwest.response import Response
 
-from replicate_job.errors import ForkedError, NoAnswerError, NotSentError, TransportError
+from replicate_job.errors import (
+    CertificateError,
+    ForkedError,
+    JobError,
+    NoAnswerError,
+    NotSentError,
+    TransportError,
+)
 from replicate_job.forks import Owner
 
 NEVER_CONNECTED = "client error (Connect)"
 """The cause that hyper names if a request failed before its first byte was sent."""
+UNTRUSTED = "invalid peer certificate"
+"""The beginning of the cause that rustls names if it does not trust the server's certificate."""
+CERTIFICATES = "SSL_CERT_FILE"
 FORKED = "before fork()"
 """Part of the library's error in a forked process."""
 _user: Owner | None = None  # the process that made the first client: this one, or one that it was forked from
@@ -61,6 +73,11 @@ def translate(error: PyreqwestError, what: str) -> TransportError:
     The error's class does not tell: ConnectError also stands for a reset after the request was sent, and
     ConnectTimeoutError for a late answer. The chain of causes tells.
     """
+    if reason(error).startswith(UNTRUSTED):
+        advice = (
+            f"behind a proxy or gateway that signs by itself, set {CERTIFICATES} to the file of its CA's certificate"
+        )
+        return CertificateError(f"{what}: no connection ({reason(error)}): {advice}")
     if isinstance(error, BuilderError) or NEVER_CONNECTED in causes(error):
         return NotSentError(f"{what}: no connection ({reason(error)})")
     if isinstance(error, RequestTimeoutError):
@@ -95,6 +112,19 @@ def check_fork() -> None:
     """Raise ForkedError where a client was made before this process was forked: its requests would never end."""
     if _user:
         _user.check()
+
+
+def check_certificates(environment: Mapping[str, str] = os.environ) -> None:
+    """Raise JobError where ``SSL_CERT_FILE`` names no file of certificates: the library would trust no server."""
+    named = environment.get(CERTIFICATES)
+    if named is None:
+        return
+    try:
+        holds = b"-----BEGIN CERTIFICATE-----" in Path(named).read_bytes()
+    except OSError as error:
+        raise JobError(f"{CERTIFICATES} is {named!r}, which cannot be read: {error.strerror}") from None
+    if not holds:
+        raise JobError(f"{CERTIFICATES} is {named!r}, which holds no certificate: it must be a file in PEM format")
 
 
 def downloader() -> ClientBuilder:

@@ -68,7 +68,8 @@ async def open_session(  # noqa: PLR0913 - independent facts
         elif not is_loopback(urlsplit(normalize(base_url)).hostname):
             check_environment((TOKEN,), settings)
         agent = f"replicate-job/{__version__}"
-        transport = await stack.enter_async_context(Transport(base_url, settings.token, user_agent=agent, clock=clock))
+        transport = Transport(base_url, settings.token, user_agent=agent, headers=settings.headers, clock=clock)
+        await stack.enter_async_context(transport)
         api = LOCAL if settings.local else transport.base_url
         journal = await stack.enter_async_context(SQLiteJournal(settings.journal, clock=clock, token=settings.token))
         store = None if settings.local else journal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ TOKEN = "REPLICATE_API_TOKEN"  # noqa: S105 - the name of the variable
 BASE_URL = "REPLICATE_BASE_URL"
 JOURNAL = "REPLICATE_JOB_JOURNAL"
 LIST_LAG = "REPLICATE_JOB_LIST_LAG"
+HEADERS = "REPLICATE_JOB_HEADERS"
 SLOWEST_LIST = 60.0
 """By default, the most seconds after which the account's list shows a new prediction."""
 DEFAULT_BASE_URL = "https://api.replicate.com"
@@ -22,6 +24,10 @@ TOKEN_ADVICE = (
     "get a token at https://replicate.com/account/api-tokens, "  # noqa: S105 - advice
     "or run on this machine without one (--local, in Python local=True)"
 )
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OWN = {"authorization", "cancel-after", "connection", "content-length", "content-type", "expect", "host", "prefer"}
+_OWN |= {"accept-encoding", "te", "trailer", "transfer-encoding", "upgrade"}
+"""Headers that decide what a request is, which the program writes itself."""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -30,7 +36,8 @@ class Settings(msgspec.Struct, frozen=True):
     ``state`` is the folder of the default journal and of cached schemas; for a user without a home it is the journal's
     own folder. A ``local`` run needs no token. ``list_lag`` is the most seconds after which the account's list shows a
     new prediction. ``allow_private_outputs`` also fetches outputs from this machine and private networks, even if the
-    API is elsewhere.
+    API is elsewhere. ``headers`` go to the API with every request, with names in lower case; their values are secrets,
+    as the token is, and ``repr`` shows neither.
     """
 
     token: str | None
@@ -40,6 +47,12 @@ class Settings(msgspec.Struct, frozen=True):
     local: bool = False
     list_lag: float = SLOWEST_LIST
     allow_private_outputs: bool = False
+    headers: Mapping[str, str] = {}
+
+    def __repr__(self) -> str:
+        secrets = {"token": self.token and "***", "headers": dict.fromkeys(self.headers, "***")}
+        shown = {name: secrets.get(name, getattr(self, name)) for name in self.__struct_fields__}
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
 
 def read_settings(  # noqa: PLR0913 - each may come as an argument
@@ -50,34 +63,78 @@ def read_settings(  # noqa: PLR0913 - each may come as an argument
     journal: str | Path | None = None,
     local: bool = False,
     allow_private_outputs: bool = False,
+    headers: Mapping[str, str] | None = None,
 ) -> Settings:
-    """Arguments win over the environment.
+    """Arguments win over the environment, whose values are taken without the quotes around them.
 
-    Raises JobError for a token that no HTTP header can carry, and JournalError if there is no place for the journal.
+    Raises JobError for a token or headers that HTTP cannot carry, and JournalError if there is no place for the
+    journal.
     """
     state = state_folder(environment)
-    place = journal or environment.get(JOURNAL) or (state and state / "journal.db")
+    place = journal or _read(environment, JOURNAL) or (state and state / "journal.db")
     if not place:
         raise JournalError(
             f"there is no home folder for the journal: name its file with {JOURNAL}, or --journal (in Python journal=)"
         )
     file = expand(place)
-    token = (token or environment.get(TOKEN) or "").strip()
+    token = unquoted(token) if token else _read(environment, TOKEN)
     if not (token.isascii() and token.isprintable()) or " " in token:
         raise JobError(f"{TOKEN} holds characters that no token has: copy it again")
     return Settings(
         token=None if local else token or None,
-        base_url=base_url or environment.get(BASE_URL) or DEFAULT_BASE_URL,
+        base_url=base_url or _read(environment, BASE_URL) or DEFAULT_BASE_URL,
         journal=file,
         state=state or file.parent,
         local=local,
         list_lag=_read_seconds(environment, LIST_LAG, SLOWEST_LIST),
         allow_private_outputs=allow_private_outputs,
+        headers={} if local else _read_headers(environment) if headers is None else _check_headers(headers, "headers"),
     )
 
 
+def _read(environment: Mapping[str, str], name: str) -> str:
+    return unquoted(environment.get(name, ""))
+
+
+def unquoted(text: str) -> str:
+    """The text without blanks and quotes around it: ``docker run --env-file`` keeps the quotes of a file."""
+    text = text.strip()
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+    return text[1:-1].strip() if is_quoted else text
+
+
+def _read_headers(environment: Mapping[str, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for number, line in enumerate(_read(environment, HEADERS).splitlines(), 1):
+        name, colon, value = line.partition(":")
+        if not line.strip():
+            continue
+        if not colon:
+            raise JobError(f"{HEADERS}: line {number} is not like `Name: value`")
+        if name.strip().lower() in map(str.lower, found):
+            raise JobError(f"{HEADERS}: line {number} has a name that an earlier line has")
+        found[name.strip()] = value
+    return _check_headers(found, HEADERS)
+
+
+def _check_headers(headers: Mapping[str, str], source: str) -> dict[str, str]:
+    """The headers as they are sent, with names in lower case. No error shows a value."""
+    checked: dict[str, str] = {}
+    for name, value in headers.items():
+        if not (isinstance(name, str) and _NAME.fullmatch(name)):
+            raise JobError(f"{source}: the name of a header is letters, digits and hyphens, and one is not")
+        if name.lower() in _OWN:
+            advice = f"put the token in {TOKEN}" if name.lower() == "authorization" else "leave it out"
+            raise JobError(f"{source}: {name} is a header that replicate-job writes itself: {advice}")
+        text = value.strip() if isinstance(value, str) else ""
+        if not text or not (text.isascii() and text.isprintable()):
+            raise JobError(f"{source}: the value of {name} is empty, or holds characters that no header can have")
+        checked[name.lower()] = text
+    return checked
+
+
 def _read_seconds(environment: Mapping[str, str], name: str, default: float) -> float:
-    text = environment.get(name, "").strip()
+    text = _read(environment, name)
     try:
         seconds = float(text) if text else default
     except ValueError:

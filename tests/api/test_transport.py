@@ -241,11 +241,12 @@ async def test_the_servers_date_tells_how_far_its_clock_is_ahead(server: Any) ->
         ("https://api.replicate.com/", "https://api.replicate.com/v1"),
         ("https://api.replicate.com/v1", "https://api.replicate.com/v1"),
         ("https://api.replicate.com/v1/", "https://api.replicate.com/v1"),
-        (" http://127.0.0.1:5000/replicate ", "http://127.0.0.1:5000/replicate/v1"),
+        (" http://127.0.0.1:5000/replicate ", "http://127.0.0.1:5000/replicate"),
+        ("http://127.0.0.1:5000/replicate/v1//", "http://127.0.0.1:5000/replicate/v1"),
         ("http://[::1]:80", "http://[::1]:80/v1"),
     ],
 )
-def test_a_base_url_is_taken_with_or_without_its_version(given_: str, expected: str) -> None:
+def test_a_base_url_without_a_path_gets_the_apis_version_and_no_other(given_: str, expected: str) -> None:
     assert normalize(given_) == expected
     assert normalize(expected) == expected
 
@@ -279,7 +280,7 @@ def test_any_text_is_a_base_url_or_one_clear_line(text: str) -> None:
         except JobError as error:
             assert "REPLICATE_BASE_URL" in str(error)  # noqa: PT017 - either way is right, and each is checked
         else:
-            assert whole.endswith("/v1")
+            assert not whole.endswith("/")
             assert normalize(whole) == whole
 
 

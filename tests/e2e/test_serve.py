@@ -221,7 +221,7 @@ def test_a_wrong_option_is_said_in_one_line_and_nothing_is_served(
 
 
 def test_with_a_token_it_listens_everywhere_and_says_what_that_opens(serve: Callable[..., Server]) -> None:
-    server = serve("--host", "0.0.0.0", REPLICATE_JOB_SERVE_TOKEN=TOKEN)  # noqa: S104 - the case
+    server = serve("--host", "0.0.0.0", REPLICATE_JOB_SERVE_TOKEN=f'"{TOKEN}"')  # noqa: S104 - the case
     told = "".join(server.process.line() for _ in range(3))
     assert "open to whoever reaches 0.0.0.0 and has the token" in told
     assert "REPLICATE_API_TOKEN=..." in told

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate_job.errors import JobError
-from replicate_job.wire.target import Target, parse_target
+from replicate_job.wire.target import Target, parse_target, read_prediction_id
 
 VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
 _NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
@@ -55,7 +55,13 @@ def test_the_forms(text: str, expected: Target) -> None:
         "flux",
         "a/b/c",
         "a/b:",
-        "a/b:latest",
+        "a:latest",
+        "latest",
+        ":latest",
+        "deployments/a/b:latest",
+        "https://replicate.com/a/b/c",
+        "https://replicate.com/p/gm3qorzdhgbfurvjtvhg6dckhu",
+        "https://evil.com/?replicate.com/a/b",
         f"a/b{VERSION}:",
         f":{VERSION}",
         VERSION[:-1],
@@ -72,3 +78,61 @@ def test_the_forms(text: str, expected: Target) -> None:
 def test_what_names_nothing(text: str) -> None:
     with pytest.raises(JobError, match="names no model"):
         parse_target(text)
+
+
+@pytest.mark.parametrize("name", ["acme/flux", "deployments/acme/flux"])
+@pytest.mark.parametrize("page", [
+    "https://replicate.com/{}", "http://www.replicate.com/{}/", "replicate.com/{}",
+    "https://replicate.com/{}?input=a b",
+    "https://replicate.com/{}?prediction=gm3qorzdhgbfurvjtvhg6dckhu#output", "https://replicate.com/{}/api",
+    "https://replicate.com/{}/api/schema#input", "https://replicate.com/{}/examples/", "https://replicate.com/{}/readme",
+    "https://replicate.com/{}/playground?x=1", "https://replicate.com/{}/versions", "https://replicate.com/{}/llms.txt",
+    "https://api.replicate.com/v1/{api}", "https://api.replicate.com/v1/{api}/predictions",
+])  # fmt: skip
+def test_the_addresses_of_a_models_pages_name_it(page: str, name: str) -> None:
+    address = page.format(name, api=name if name.startswith("deployments/") else f"models/{name}")
+    assert str(parse_target(address.replace(" ", "%20"))) == name
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "https://replicate.com/acme/flux/versions/{}",
+        "https://replicate.com/acme/flux/versions/{}/api?x=1",
+        "https://api.replicate.com/v1/models/acme/flux/versions/{}",
+        "https://replicate.com/acme/flux:{}",
+    ],
+)
+def test_the_addresses_of_a_versions_pages_name_it(page: str) -> None:
+    assert parse_target(page.format(VERSION)) == Target("version", "acme", "flux", VERSION)
+
+
+def test_the_latest_version_is_the_model() -> None:
+    assert parse_target("acme/flux:latest") == Target("model", "acme", "flux")
+
+
+def test_the_address_of_a_prediction_is_said_to_be_one() -> None:
+    with pytest.raises(JobError, match="is the prediction gm3qorzdhg and names no model: write owner/name"):
+        parse_target("https://replicate.com/p/gm3qorzdhg?x")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://replicate.com/p/{}",
+        "replicate.com/p/{}",
+        " https://replicate.com/p/{}?tab=json#logs ",
+        "https://replicate.com/acme/flux?prediction={}",
+        "https://api.replicate.com/v1/predictions/{}",
+        "https://api.replicate.com/v1/predictions/{}/cancel",
+        "http://127.0.0.1:5005/p/{}/",
+        "https://gateway.ai.cloudflare.com/v1/A/G/replicate/predictions/{}",
+    ],
+)
+def test_the_addresses_of_a_prediction_give_its_id(address: str) -> None:
+    assert read_prediction_id(address.format("gm3qorzdhgbf")) == "gm3qorzdhgbf"
+
+
+@pytest.mark.parametrize("text", ["gm3qorzdhgbf", "order-17", "http://127.0.0.1/", "a/p/b", "ftp://x/p/b", ""])
+def test_any_other_text_is_an_id_as_it_is(text: str) -> None:
+    assert read_prediction_id(text) == text

@@ -150,6 +150,33 @@ def test_a_secret_that_cannot_be_read_is_never_shown(secret: str) -> None:
     assert str(caught.value) == "the webhook secret cannot be read: it must be whsec_ and base64"
 
 
+@pytest.mark.parametrize("secret", [None, SECRET.encode(), 5])
+def test_a_secret_that_is_no_text_is_an_error_of_its_own(secret: Any) -> None:
+    with pytest.raises(WebhookVerificationError, match=r"^the webhook secret is of the type") as caught:
+        verify_webhook(headers(), BODY, secret)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("spelled", [f" {SECRET}\n", f'"{SECRET}"', f"'{SECRET}' "])
+def test_a_secret_is_taken_without_blanks_and_quotes_around_it(spelled: str) -> None:
+    verify_webhook(headers(), BODY, spelled)
+
+
+@pytest.mark.parametrize("body", [None, {"id": "x"}, 5])
+def test_a_body_that_was_read_already_is_an_error_of_its_own(body: Any) -> None:
+    with pytest.raises(WebhookVerificationError, match="body must be the bytes or the text that came"):
+        verify_webhook(headers(), body, SECRET)
+
+
+@pytest.mark.parametrize("wrong", [None, [], "x", 5])
+def test_headers_that_are_none_are_an_error_of_their_own(wrong: Any) -> None:
+    with pytest.raises(WebhookVerificationError, match="headers must be a mapping"):
+        verify_webhook(wrong, BODY, SECRET)
+    broken: Any = headers() | {"webhook-id": None, None: "x"}
+    with pytest.raises(WebhookVerificationError, match="has no header webhook-id"):
+        verify_webhook(broken, BODY, SECRET)
+
+
 def test_another_secret_is_not_told_from_another_body_and_neither_secret_is_shown() -> None:
     with pytest.raises(WebhookVerificationError) as caught:
         verify_webhook(headers(), BODY, OTHER)

@@ -291,7 +291,7 @@ def api_error(what: str, response: Response) -> APIError:
     problem = read_problem(response.status, response.body)
     kind, advice = _ERRORS.get(response.status, (APIError, ""))
     if response.status in REDIRECT:
-        advice = "a redirect is not followed with a token: check REPLICATE_BASE_URL"
+        advice = "a redirect to elsewhere is not followed with a token: check REPLICATE_BASE_URL"
     message = f"{what}: the API answered {response.status}: {problem}" + (f"; {advice}" if advice else "")
     return kind(
         message,

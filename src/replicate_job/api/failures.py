@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from replicate_job.errors import (
     AnswerTooLargeError,
     APIError,
+    CertificateError,
     NoAnswerError,
     NotSentError,
     RateLimitError,
@@ -60,7 +61,7 @@ def backoff(attempt: int, jitter: float | None = None, *, base: float = 0.5, cei
 
 def is_transient(error: ReplicateJobError) -> bool:
     """Whether the same request may succeed later. For reads only; for a create request see ``is_ambiguous``."""
-    if isinstance(error, AnswerTooLargeError):
+    if isinstance(error, AnswerTooLargeError | CertificateError):
         return False
     if isinstance(error, NotSentError | NoAnswerError | RateLimitError):
         return True

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
+from types import MappingProxyType
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -19,7 +20,7 @@ from pyreqwest.response import Response as RustResponse
 
 from replicate_job.clock import Clock, SystemClock
 from replicate_job.errors import AnswerTooLargeError, JobError, NotSentError
-from replicate_job.http import Exchange, build, is_loopback, read_headers
+from replicate_job.http import Exchange, build, check_certificates, is_loopback, read_headers
 from replicate_job.settings import DEFAULT_BASE_URL
 from replicate_job.wire.bounds import LARGEST, is_heavy
 
@@ -40,6 +41,19 @@ SHOWN = 200
 """Characters of an address that a message repeats."""
 EPOCHS = (1577836800.0, 4102444800.0)
 """Unix times (2020 to 2100) between which the API's clock is believed."""
+MOVED = frozenset({301, 302, 307, 308})
+"""Statuses of a redirect that keeps the method of a GET."""
+MOST_MOVES = 6
+"""Requests in a row, of which each but the last is answered with a redirect."""
+NONE: Mapping[str, str] = MappingProxyType({})
+ONCE: Mapping[str, Mapping[str, str]] = {
+    "gateway.ai.cloudflare.com": {"cf-aig-max-attempts": "1", "cf-aig-skip-cache": "true"}
+}
+"""Gateways, by host, with the headers that keep them from sending a request again and from answering by themselves.
+
+A create request that is sent again is paid for again. One that is answered from a cache, or a list from a cache, hides
+what was made. From https://developers.cloudflare.com/ai-gateway/.
+"""
 PORTION = 1024**2
 """Bytes of a body that are read at once. Usual answers are smaller. No more than this is read of an error."""
 
@@ -59,7 +73,8 @@ class Response(msgspec.Struct, frozen=True):
 class Transport:
     """Sends to one API with one token; the token goes to that API's origin only, over any redirect or link.
 
-    ``base_url`` is with or without ``/v1``. Use it as an async context manager.
+    ``base_url`` is with or without ``/v1``. ``headers``, with names in lower case, go where the token goes. Use it as
+    an async context manager.
     """
 
     def __init__(
@@ -68,11 +83,17 @@ class Transport:
         token: str | None,
         *,
         user_agent: str,
+        headers: Mapping[str, str] = NONE,
         clock: Clock = SystemClock(),  # noqa: B008 - it has no state
     ) -> None:
         self.base_url = normalize(base_url)
-        self._origin = Url(self.base_url).origin_ascii
-        self._token = token
+        url = Url(self.base_url)
+        self._origin = url.origin_ascii
+        if url.scheme == "https":
+            check_certificates()
+        self._secrets = {**headers, **ONCE.get((url.host_str or "").rstrip("."), {})}
+        if token:
+            self._secrets["authorization"] = f"Bearer {token}"
         self._client = self._build(user_agent)
         self._clock = clock
         self._ahead: float | None = None
@@ -119,25 +140,45 @@ class Transport:
     ) -> Response:
         """Send once. ``path`` is relative to the base URL (``/predictions``), or a whole URL that the API gave.
 
-        ``guard`` is called right before the first byte; when it raises, nothing is sent.
+        A GET follows redirects within the API's origin, as of a model that was renamed. Any other redirect is the
+        answer. ``guard`` is called right before the first byte; when it raises, nothing is sent.
         Raises NotSentError when no connection was made, and NoAnswerError for any failure after that: the API may have
         acted on the request.
         """
-        with Exchange(f"{method} {self.base_url}{path.partition('?')[0]}"):
-            request = self._request(method, path, headers or {}).timeout(timedelta(seconds=timeout))
-            if body is not None:
-                request = request.header("content-type", "application/json").body_bytes(body)
-            if form is not None:
-                request = request.multipart(form)
-            exchange = request.build_streamed()
-            if guard:
-                guard()
-            async with exchange as response:
-                payload, cut = await self._read(response)
+        for _ in range(MOST_MOVES):
+            with Exchange(f"{method} {self.base_url}{path.partition('?')[0]}"):
+                request = self._request(method, path, headers or {}).timeout(timedelta(seconds=timeout))
+                if body is not None:
+                    request = request.header("content-type", "application/json").body_bytes(body)
+                if form is not None:
+                    request = request.multipart(form)
+                response = await self._exchange(request, guard)
+            target = self._moved(path, response) if method == "GET" else None
+            if target is None:
+                break
+            path = target
+        return response
+
+    async def _exchange(self, request: RequestBuilder, guard: Guard | None) -> Response:
+        exchange = request.build_streamed()
+        if guard:
+            guard()
+        async with exchange as response:
+            payload, cut = await self._read(response)
         with suppress(ValueError):  # a header that is not text
             self._note_date(response.get_header("date"))
         headers = read_headers(response) if response.status >= FAULTY else {}
         return Response(response.status, headers, payload, cut)
+
+    def _moved(self, path: str, response: Response) -> str | None:
+        """Where the answer leads, if that is an address of the API's own; else None."""
+        if response.status not in MOVED or "location" not in response.headers:
+            return None
+        try:
+            target = Url(self._whole(path)).join(response.headers["location"])
+        except ValueError:
+            return None
+        return str(target) if target.origin_ascii == self._origin else None
 
     async def _read(self, response: RustResponse) -> tuple[bytes, bool]:
         """The body, and whether it is only the beginning, as of a body that is too large or a long error.
@@ -189,15 +230,19 @@ class Transport:
             await request.__aexit__(None, None, None)
 
     def _request(self, method: str, path: str, headers: Mapping[str, str]) -> RequestBuilder:
-        whole = path if "://" in path else self.base_url + path
+        whole = self._whole(path)
         try:
             url, is_own = self._judge(whole)
             request = self._client.request(method, url).headers(dict(headers))
         except ValueError as error:
             raise NotSentError(f"{method} {whole}: no address that can be asked ({error})") from None
-        if self._token and is_own:
-            request = request.header("authorization", f"Bearer {self._token}", is_sensitive=True)
+        for name, value in self._secrets.items() if is_own else ():
+            if name not in headers:
+                request = request.header(name, value, is_sensitive=True)
         return request
+
+    def _whole(self, path: str) -> str:
+        return path if "://" in path else self.base_url + path
 
     def _judge(self, text: str) -> tuple[Url, bool]:
         """The address, and whether it is the API's own. Raises ValueError."""
@@ -222,13 +267,15 @@ class Transport:
 
 
 def normalize(base_url: str) -> str:
-    """Give the base URL its ``/v1`` and no slash at the end. Raises JobError for what is not an http(s) URL."""
+    """Give the base URL no slash at the end, and ``/v1`` where it has no path. Raises JobError for no http(s) URL.
+
+    A path is taken as it is: a gateway's stands for the API's with its ``/v1``.
+    """
     wrong = JobError(f"REPLICATE_BASE_URL is {base_url!r}: it must be like {DEFAULT_BASE_URL}")
     try:
         parts = urlsplit(base_url.strip())
         port = parts.port
-        url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
-        url = url if url.endswith("/v1") else url + "/v1"
+        url = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/') or '/v1'}"
         Url(url)
     except ValueError:
         raise wrong from None

@@ -14,6 +14,7 @@ from replicate_job.errors import JobError
 from replicate_job.journal.entry import Entry
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.quantity import count
+from replicate_job.wire.target import read_prediction_id
 
 
 @click.command(
@@ -44,6 +45,7 @@ async def command(shared: Common, names: tuple[str, ...]) -> int:
 def _choose(names: Sequence[str], entries: Sequence[Entry]) -> list[Entry]:
     """The jobs of these names. Raises JobError for unknown names, before any job is deleted."""
     by_name = {name: entry for entry in reversed(entries) for name in (entry.prediction_id, entry.key) if name}
+    names = [name if name in by_name else read_prediction_id(name) for name in names]
     if unknown := [name for name in names if name not in by_name]:
         raise JobError(f"no job {', '.join(unknown)}: `replicate-job list` has those that there are")
     return list({by_name[name].key: by_name[name] for name in names}.values())

@@ -20,6 +20,7 @@ from replicate_job.errors import LocalError
 from replicate_job.folders import state_folder
 from replicate_job.local.options import ServerOptions
 from replicate_job.local.server import serve
+from replicate_job.settings import unquoted
 from replicate_job.wire.duration import parse_seconds
 
 if TYPE_CHECKING:
@@ -81,7 +82,13 @@ class _Faults(click.ParamType["Faults | None"]):
 )
 @click.option("--host", default="127.0.0.1", metavar="ADDRESS", help="Where to listen; any but loopback needs a token.")
 @click.option("--port", default=PORT, type=click.IntRange(0, 65535), help=f"Default {PORT}; 0 takes a free one.")
-@click.option("--token", metavar="TOKEN", envvar=TOKEN, help=f"Ask every client for this token. [env: {TOKEN}]")
+@click.option(
+    "--token",
+    metavar="TOKEN",
+    envvar=TOKEN,
+    callback=lambda *given: unquoted(given[-1] or ""),
+    help=f"Ask every client for this token. [env: {TOKEN}]",
+)
 @click.option("--idle", default="10m", type=_Seconds(), help="Stop a model that was not used for so long; default 10m.")
 @click.option("--max-models", default=4, type=click.IntRange(1), help="Models that run at once; default 4.")
 @click.option("--memory", type=_Bytes(), help="The most that a model may take, as 4g; default 3/4 of the machine's.")
@@ -105,7 +112,7 @@ async def command(  # noqa: PLR0913, PLR0917 - one argument an option
     models: tuple[Path, ...],
     host: str,
     port: int,
-    token: str | None,
+    token: str,
     state: Path | None,
     fault: Faults | None,
     **limits: Any,
@@ -122,7 +129,7 @@ async def command(  # noqa: PLR0913, PLR0917 - one argument an option
         state=state or _own_state(),
         host=host,
         port=port,
-        token=token or "",
+        token=token,
         on_notice=(lambda _: None) if shared.quiet else tell,
         on_warning=(lambda _: None) if shared.quiet else (lambda line: tell(f"warning: {line}")),
         on_detail=tell if shared.verbose else (lambda _: None),

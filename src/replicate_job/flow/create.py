@@ -16,7 +16,9 @@ import msgspec
 from replicate_job.api.failures import backoff, is_ambiguous
 from replicate_job.api.ratelimit import Slot
 from replicate_job.errors import (
+    CertificateError,
     ClaimLostError,
+    InvalidRequestError,
     JournalError,
     ModelNotFoundError,
     NotFoundError,
@@ -31,6 +33,8 @@ from replicate_job.wire.prediction import Prediction
 
 ANSWER = 1.0
 """Seconds before the deadline at which a create request that is kept open is to be answered."""
+_REFUSED_VERSION = "Invalid version"
+"""The beginning of the title with which the API refuses a version."""
 
 
 class Created(msgspec.Struct, frozen=True):
@@ -85,7 +89,7 @@ async def create(  # noqa: PLR0913 - what to send, and what to do around it
             continue
         if isinstance(answer, ReplicateJobError):
             if not is_ambiguous(answer):
-                await tries.give_up(_not_found(context, answer, request, tried))
+                await tries.give_up(_advised(context, answer, request, tried))
             broken = answer
         elif created := await _record(context, claim, answer, sent_at, collected=is_all(answer)):
             return created
@@ -142,13 +146,21 @@ def _check_lease(context: Context, claim: Claim) -> None:
     context.account.begin()
 
 
-def _not_found(
+def _advised(
     context: Context, error: ReplicateJobError, request: CreateRequest, tried: tuple[str, ...]
 ) -> ReplicateJobError:
-    """A 404 to a create request means that the model does not exist."""
+    """A 404 to a create request means that the model does not exist.
+
+    An official model is created by its name, and may refuse all of its versions, also the one that it shows.
+    """
+    target = request.target
+    is_versioned = target.kind == "version" and bool(target.slug)
+    advice = f"leave the version out where the model is an official one: {target.slug}" if is_versioned else ""
     if isinstance(error, NotFoundError):
-        name = str(request.target)
-        return ModelNotFoundError(name, [*tried, f"POST {request.path}"], context.advise_missing(name))
+        advice = advice or context.advise_missing(str(target))
+        return ModelNotFoundError(str(target), [*tried, f"POST {request.path}"], advice)
+    if isinstance(error, InvalidRequestError) and error.title.startswith(_REFUSED_VERSION) and advice:
+        error.args = (f"{error}; {advice}",)
     return error
 
 
@@ -208,6 +220,8 @@ class _Tries:
         else:
             delay = backoff(self._unsent)
             self._unsent += 1
+            if isinstance(error, CertificateError):
+                await self.give_up(error, f"{error}; nothing was created")
             if self._unsent >= retry_policy.connects:
                 await self.give_up(error, f"{error}; tried {self._unsent} times, nothing was created")
         # Another process that cancels or resumes the job meanwhile need not look for a prediction.

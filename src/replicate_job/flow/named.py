@@ -1,4 +1,4 @@
-"""Jobs and predictions by what their user calls them: the job's key, or the prediction's id."""
+"""Jobs and predictions by what their user calls them: the job's key, or the prediction's id or address."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from replicate_job.flow.take_over import take_over
 from replicate_job.job import Result
 from replicate_job.journal.entry import Entry
 from replicate_job.wire.prediction import Prediction
+from replicate_job.wire.target import read_prediction_id
 
 
 async def find(context: Context, name: str) -> Entry | None:
-    """The journal's entry of that key, or else of that prediction id at this API."""
+    """The journal's entry of that key, or else of that prediction at this API."""
     entry = await context.journal.get(name)
     if entry and entry.api == context.api:
         return entry
-    return await context.journal.find(name, context.api)
+    return await context.journal.find(read_prediction_id(name), context.api)
 
 
 async def observe(context: Context, name: str) -> Result:
@@ -31,7 +32,7 @@ async def observe(context: Context, name: str) -> Result:
     except DamagedError as error:
         context.reporter.warn(str(error))
         entry = None
-    prediction = await _observe(context, name if entry is None else _prediction_id(entry), entry)
+    prediction = await _observe(context, read_prediction_id(name) if entry is None else _prediction_id(entry), entry)
     return result_of(prediction, entry, entry.files if entry else ())
 
 
@@ -66,7 +67,9 @@ async def cancel(context: Context, name: str) -> Result | None:
         prediction = await cancel_job(context, entry)
         return result_of(prediction, entry) if prediction else None
     try:
-        prediction = await cancel_known(context, entry.prediction_id if entry and entry.prediction_id else name)
+        prediction = await cancel_known(
+            context, entry.prediction_id if entry and entry.prediction_id else read_prediction_id(name)
+        )
     except NotFoundError:
         raise unknown(context, name) from None
     return result_of(prediction, entry)
@@ -80,7 +83,7 @@ async def take_up(context: Context, name: str, *, key: str | None, save: str | N
     if key is None and (entry := await find(context, name)):
         return entry
     try:
-        return await take_over(context, name, key=key, save=save)
+        return await take_over(context, read_prediction_id(name), key=key, save=save)
     except NotFoundError:
         raise unknown(context, name) from None
 

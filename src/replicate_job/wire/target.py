@@ -10,9 +10,18 @@ import msgspec
 from replicate_job.errors import JobError
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_VERSION = r"[0-9a-f]{64}"
 _TARGET = re.compile(
-    rf"(?:https?://(?:www\.)?replicate\.com/)?"
-    rf"(?:(?P<deployment>deployments/))?(?:(?P<owner>{_NAME})/(?P<name>{_NAME}))?(?P<colon>:)?(?P<version>[0-9a-f]{{64}})?/?"
+    rf"(?:(?P<deployment>deployments/))?(?:(?P<owner>{_NAME})/(?P<name>{_NAME}))?"
+    rf"(?P<colon>:)?(?P<version>{_VERSION}|(?<=:)latest)?/?"
+)
+_PAGE = re.compile(r"(?:https?://)?(?:www\.)?(?:api\.)?replicate\.com/(?:v1/)?(?P<path>[^?#\s]*)(?:[?#]\S*)?")
+_TABS = r"api|examples|llms\.txt|playground|predictions|readme|runs|train|versions"
+_MODEL_PAGE = re.compile(
+    rf"(?:models/)?(?P<slug>(?:deployments/)?{_NAME}/{_NAME})/(?:versions/(?P<version>{_VERSION})|(?:{_TABS}))(?:/.*)?"
+)
+_PREDICTION = re.compile(
+    r"https?://\S+?(?:/(?:p|predictions)/|[?&]prediction=)(?P<id>\w+)(?:[/?#&]\S*)?|replicate\.com/p/(?P<bare>\w+)\S*"
 )
 
 
@@ -38,20 +47,38 @@ class Target(msgspec.Struct, frozen=True):
 
 
 def parse_target(text: str) -> Target:
-    """Read ``owner/name``, ``owner/name:64hex``, ``64hex`` or ``deployments/owner/name``.
+    """Read ``owner/name``, ``owner/name:64hex``, ``owner/name:latest``, ``64hex`` or ``deployments/owner/name``.
 
-    A page address of replicate.com is taken too. Raises JobError, saying which forms there are.
+    An address of replicate.com that belongs to one of them is taken too. Raises JobError, saying which forms there are.
     """
-    found = _TARGET.fullmatch(text.strip())
+    found = _TARGET.fullmatch(_named(text.strip()))
     if found:
         deployment, owner, colon, version = (bool(found[part]) for part in ("deployment", "owner", "colon", "version"))
         if deployment and owner and not version and not colon:
             return Target("deployment", found["owner"], found["name"])
         if not deployment and owner and version == colon:
-            return Target("version" if version else "model", found["owner"], found["name"], found["version"] or "")
+            version_id = (found["version"] or "").removesuffix("latest")
+            return Target("version" if version_id else "model", found["owner"], found["name"], version_id)
         if not deployment and not owner and version and not colon:
             return Target("version", version=found["version"])
-    raise JobError(
-        f"{text!r} names no model: write owner/name, owner/name:version (64 hex digits), "
-        "a version id, or deployments/owner/name"
-    )
+    forms = "write owner/name, owner/name:version (64 hex digits), a version id, or deployments/owner/name"
+    if (prediction := read_prediction_id(text)) != text:
+        raise JobError(f"{text!r} is the prediction {prediction} and names no model: {forms}")
+    raise JobError(f"{text!r} names no model: {forms}")
+
+
+def _named(text: str) -> str:
+    """What the address of a page, or of the API, names; any other text as it is."""
+    page = _PAGE.fullmatch(text)
+    if page is None or page["path"].startswith(("p/", "predictions/")):
+        return text
+    path = page["path"].rstrip("/")
+    if found := _MODEL_PAGE.fullmatch(path):
+        return f"{found['slug']}:{found['version']}" if found["version"] else found["slug"]
+    return path.removeprefix("models/") if path.count("/") > 1 else path
+
+
+def read_prediction_id(text: str) -> str:
+    """The id in the address of a prediction's page, or of the prediction at an API; any other text as it is."""
+    found = _PREDICTION.fullmatch(text.strip())
+    return (found["id"] or found["bare"]) if found else text

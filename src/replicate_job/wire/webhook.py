@@ -6,7 +6,7 @@ import binascii
 import hmac
 import time
 from base64 import b64decode, b64encode
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from replicate_job.errors import WebhookVerificationError
 
@@ -42,7 +42,9 @@ def verify_webhook(
     A webhook that is sent again has the same ``webhook-id``: remember it to take each one once.
     Raises WebhookVerificationError.
     """
-    given = {_text(name).lower(): _text(value) for name, value in headers.items()}
+    if not isinstance(body, bytes | bytearray | memoryview | str):
+        raise WebhookVerificationError("the webhook's body must be the bytes or the text that came, not what they mean")
+    given = {_text(name).lower(): _text(value) for name, value in _items(headers)}
     for name in ("webhook-id", "webhook-timestamp", "webhook-signature"):
         if not given.get(name):
             raise WebhookVerificationError(f"the webhook has no header {name}")
@@ -66,7 +68,20 @@ def _check_time(text: str, tolerance: float) -> int:
     return int(text)
 
 
+def _items(headers: Any) -> list[tuple[str | bytes, str | bytes]]:
+    """The headers that are texts. Raises WebhookVerificationError for what holds no headers."""
+    try:
+        items = list(headers.items())
+    except (AttributeError, TypeError):
+        raise WebhookVerificationError("the webhook's headers must be a mapping of names to values") from None
+    return [(name, value) for name, value in items if isinstance(name, str | bytes) and isinstance(value, str | bytes)]
+
+
 def _key(secret: str) -> bytes:
+    if not isinstance(secret, str):
+        kind = type(secret).__name__
+        raise WebhookVerificationError(f"the webhook secret is of the type {kind}: it must be a text like {_PREFIX}…")
+    secret = secret.strip().strip("\"'")
     encoded = secret.removeprefix(_PREFIX)
     try:
         key = b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)

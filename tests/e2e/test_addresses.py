@@ -1,0 +1,76 @@
+"""What people paste: the addresses of pages, a version of an official model, a schema that is malformed in part."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from replicate_job.testing import ScriptedModel, openapi_schema
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Command
+
+    from replicate_job.testing import ScriptedAPI
+
+HELLO = "replicate/hello-world"
+FLUX = "black-forest-labs/flux-schnell"
+VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        f"https://replicate.com/{HELLO}/api",
+        f"https://replicate.com/{HELLO}?prediction=gm3qorzdhgbfurvjtvhg6dckhu",
+        f"https://replicate.com/{HELLO}/versions/{VERSION}",
+        f"https://api.replicate.com/v1/models/{HELLO}/predictions",
+        f"{HELLO}:latest",
+    ],
+)
+def test_a_model_is_run_by_the_address_of_any_of_its_pages(command: Command, named: str) -> None:
+    outcome = command("run", named, "text=you")
+    assert (outcome.code, outcome.response["output"]) == (0, "hello you"), outcome
+
+
+def test_a_prediction_is_shown_waited_for_canceled_and_deleted_by_its_address(
+    api: ScriptedAPI, command: Command
+) -> None:
+    assert command("run", HELLO, "text=you", "--no-wait").code == 0
+    (prediction,) = api.predictions
+    for words in (
+        ("show", f"https://replicate.com/p/{prediction.id}"),
+        ("wait", f"https://replicate.com/{HELLO}?prediction={prediction.id}"),
+        ("cancel", prediction.urls["cancel"]),
+    ):
+        outcome = command(*words)
+        assert (outcome.code, outcome.response["prediction_id"]) == (0, prediction.id), outcome
+    assert command("delete", prediction.urls["get"]).err == "deleted 1 job\n"
+
+
+def test_the_address_of_a_prediction_is_no_model_and_says_so(api: ScriptedAPI, command: Command) -> None:
+    outcome = command("run", "https://replicate.com/p/gm3qorzdhgbfurvjtvhg6dckhu", "text=you")
+    assert outcome.code == 2
+    assert "is the prediction gm3qorzdhgbfurvjtvhg6dckhu and names no model" in outcome.error
+    assert api.requests == []
+
+
+def test_a_version_that_an_official_model_refuses_is_to_be_left_out(api: ScriptedAPI, command: Command) -> None:
+    outcome = command("run", f"{FLUX}:{'0' * 64}", "prompt=a fox")
+    assert outcome.code == 2
+    assert "Invalid version or not permitted" in outcome.error
+    assert outcome.error.endswith(f"leave the version out where the model is an official one: {FLUX}")
+    assert api.predictions == []
+
+
+def test_a_schema_that_is_malformed_in_part_still_checks_the_rest(api: ScriptedAPI, command: Command) -> None:
+    """One definition that cannot be read, and one that no validator takes."""
+    schema = openapi_schema({"n": {"type": "integer"}, "style": {}, "mode": {"type": "wat"}}, required=["n"])
+    schema["components"]["schemas"]["Input"]["properties"]["style"] = "any"
+    api.models["acme/odd"] = ScriptedModel(name="acme/odd", schema=schema)
+    outcome = command("run", "acme/odd", "n=many", "style=x", "mode=y")
+    assert outcome.code == 2
+    assert "malformed in Input.style: not used there" in outcome.err
+    assert outcome.err.splitlines()[-1].strip() == 'n: "many" is not an integer'
+    assert api.predictions == []
+    assert command("run", "acme/odd", "n=3", "style=x", "mode=y").code == 0
