@@ -24,7 +24,8 @@ def got(said: dict[str, Any], scenario: str) -> Any:
 
 def test_run_gives_the_output_of_an_official_model_and_of_a_version(said: dict[str, Any]) -> None:
     seen = got(said, "run")
-    assert (seen["official"], seen["version"], seen["words"]) == (["RIFF"], "hello all", WORDS)
+    assert (seen["official"], seen["version"], seen["older"]) == (["RIFF"], "hello all", "hello all")
+    assert seen["words"] == WORDS
 
 
 def test_a_community_model_cannot_be_run_by_its_name_alone(said: dict[str, Any]) -> None:
@@ -69,7 +70,7 @@ def test_a_file_is_uploaded_found_and_deleted(said: dict[str, Any]) -> None:
     assert seen == {
         "file": {"name": "note.txt", "type": "text/plain", "size": 5},
         "same": True,
-        "sha256": hashlib.sha256(b"note ").hexdigest(),
+        "checksums": {name: hashlib.new(name, b"note ").hexdigest() for name in ("sha256", "md5")},
         "listed": True,
         "deleted": True,
         "after": 404,
@@ -89,6 +90,8 @@ def test_a_webhook_is_signed_with_the_secret_that_the_api_gives(said: dict[str, 
         verify_webhook(headers, body + " ", secret)
     prediction = msgspec.json.decode(body)
     assert (prediction["status"], prediction["output"]) == ("succeeded", WORDS)
+    assert prediction["webhook"].startswith("http://127.0.0.1:")
+    assert prediction["webhook_events_filter"] == ["completed"]
     assert prediction["urls"]["get"].startswith("http://127.0.0.1:")
 
 
@@ -99,6 +102,13 @@ def test_models_and_their_versions_are_listed_found_and_read(said: dict[str, Any
     assert seen["inputs"] == ["file", "style", "times"]
     assert {"me/words", "me/notes", "replicate/hello-world"} <= set(seen["listed"])
     assert "me/notes" in seen["found"]
+    assert re.fullmatch("[0-9a-f]{64}", seen["official"])
+
+
+def test_the_example_of_a_model_is_a_prediction_that_can_be_got(said: dict[str, Any]) -> None:
+    example = got(said, "models")["example"]
+    assert example["status"] == "succeeded"
+    assert example["output"]
 
 
 def test_a_deployment_is_made_run_changed_and_deleted(said: dict[str, Any]) -> None:
@@ -134,8 +144,8 @@ def test_a_failing_model_raises_its_own_words(said: dict[str, Any]) -> None:
     }
 
 
-def test_the_account_is_known_and_trainings_are_refused(said: dict[str, Any]) -> None:
+def test_the_account_is_known_and_has_no_trainings(said: dict[str, Any]) -> None:
     seen = got(said, "account")
     assert seen["name"]
     assert "cpu" in seen["hardware"]
-    assert seen["trainings"] == 501
+    assert (seen["trainings"], seen["training"]) == (0, 404)

@@ -155,7 +155,8 @@ async def test_files_go_in_by_upload_and_by_data_url_and_come_out_with_type_leng
         answer = await request.header("content-type", "multipart/form-data; boundary=x").build().send()
         upload = await answer.json()
         assert (answer.status, upload["size"], upload["content_type"]) == (201, 256, "image/png")
-        assert upload["checksums"] == {"sha256": hashlib.sha256(content).hexdigest()}
+        digests = {name: hashlib.new(name, content).hexdigest() for name in ("sha256", "md5")}
+        assert (upload["checksums"], upload["etag"]) == (digests, digests["md5"])
         assert await api.get(upload["urls"]["get"]) == upload
 
         data_url = "data:image/png;base64," + base64.b64encode(content).decode()

@@ -187,7 +187,7 @@ async def test_the_page_is_kept_by_browsers_until_it_changes_and_forbids_what_it
         "/inputs/nothing",
     ):
         missing = await get(visit.origin + path)
-        assert (missing.status, missing.headers["content-type"]) == (404, "application/json")
+        assert (missing.status, missing.headers["content-type"]) == (404, "application/problem+json")
 
 
 async def test_the_first_model_is_shown_with_a_picture_that_it_made(visit: Any) -> None:

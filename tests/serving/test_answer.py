@@ -7,6 +7,7 @@ import pytest
 
 from replicate_job.serving.answer import (
     NOT_FOUND,
+    UNAUTHENTICATED,
     Answer,
     InvalidField,
     additional,
@@ -43,7 +44,7 @@ def test_a_problem_says_what_there_is_to_say_in_the_apis_order() -> None:
     assert answer.body == b'{"title":"Insufficient credit","detail":"No money.","status":402,"hint":"pay"}'
     assert answer.content_type == "application/problem+json"
     assert NOT_FOUND.body == b'{"detail":"The requested resource could not be found.","status":404}'
-    assert NOT_FOUND.content_type == "application/json"
+    assert {NOT_FOUND.content_type, UNAUTHENTICATED.content_type} == {"application/problem+json"}
 
 
 def test_invalid_names_every_field_in_its_list_and_in_its_text() -> None:

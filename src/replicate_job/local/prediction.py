@@ -50,7 +50,9 @@ ModelEvent = Started | Logged | Produced | Ended
 class PredictionRequest(msgspec.Struct, frozen=True):
     """What to run. ``deployment`` is ``owner/name``, or empty; ``cancel_after`` is in seconds.
 
-    ``webhook`` is an address, or empty; ``webhook_events`` are the events that are sent there.
+    ``webhook`` is an address, or empty; ``webhook_events`` are the events that are sent there, and
+    ``webhook_events_filter`` is how the caller chose them, if at all. ``is_example``: the input is that of the model's
+    ``example.json``.
     """
 
     model: str
@@ -60,6 +62,8 @@ class PredictionRequest(msgspec.Struct, frozen=True):
     cancel_after: float | None = None
     webhook: str = ""
     webhook_events: frozenset[str] = frozenset()
+    webhook_events_filter: tuple[str, ...] | None = None
+    is_example: bool = False
 
 
 class LocalPrediction:
@@ -135,6 +139,8 @@ class LocalPrediction:
             deadline=self.deadline,
             metrics=self.metrics,
             deployment=self.request.deployment,
+            webhook=self.request.webhook,
+            webhook_events_filter=self.request.webhook_events_filter,
         )
         return msgspec.json.encode(body)
 

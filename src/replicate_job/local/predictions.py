@@ -120,6 +120,9 @@ class Predictions:
         # From here on every reader gets the end, whether or not the store can take it now.
         body = prediction.encode()
         self._unwritten[prediction.id] = body, now
+        if prediction.status == "succeeded":
+            with suppress(sqlite3.Error):  # then another one becomes the example
+                self._store.note_example(prediction.request.model, prediction.id, is_own=prediction.request.is_example)
         del self._running[prediction.id]
         if len(body) <= _LARGE:
             self._recent[prediction.id] = prediction
@@ -186,6 +189,14 @@ class Predictions:
             return resolve_origin(unwritten[0], here)
         row = self._store.get(id)
         return resolve_origin(row.body, here) if row else None
+
+    def example(self, model: str, here: str) -> bytes | None:
+        """The example of a model (``owner/name``): the first prediction of it that succeeded and is still there.
+
+        One with the input of the model's ``example.json`` is preferred. As ``body``.
+        """
+        id = self._store.example(model)  # noqa: A001 - the API's own name
+        return self.body(id, here) if id else None
 
     def cancel(self, id: str) -> None:  # noqa: A002 - the API's own name
         """End a running prediction as ``canceled``. Its model is asked to stop, and killed if it goes on."""

@@ -31,6 +31,13 @@ CREATE TABLE secrets (name TEXT PRIMARY KEY, secret TEXT NOT NULL);
 PRAGMA user_version = 2;
 """
 _VERSION = 2
+_EXAMPLES = """
+CREATE TABLE IF NOT EXISTS examples (
+  model TEXT PRIMARY KEY,          -- owner/name
+  id TEXT NOT NULL,                -- a prediction that succeeded
+  is_own INTEGER NOT NULL          -- whether its input is that of the model's example.json
+)
+"""
 
 
 class PredictionRow(msgspec.Struct, frozen=True):
@@ -101,8 +108,24 @@ class Store:
         """Note that a prediction's data are removed; ``body`` is the object without them."""
         self._connection.execute("UPDATE predictions SET body = ?, removed = 1 WHERE id = ?", (body, id))
 
+        self._connection.execute("DELETE FROM examples WHERE id = ?", (id,))
+
     def delete(self, id: str) -> None:  # noqa: A002 - the API's own name
         self._connection.execute("DELETE FROM predictions WHERE id = ?", (id,))
+        self._connection.execute("DELETE FROM examples WHERE id = ?", (id,))
+
+    def note_example(self, model: str, id: str, *, is_own: bool) -> None:  # noqa: A002 - the API's own name
+        """Make a prediction the example of its model (``owner/name``), unless it has one that is as good."""
+        self._connection.execute(
+            "INSERT INTO examples VALUES (?, ?, ?) ON CONFLICT (model) DO UPDATE SET id = excluded.id, is_own = 1"
+            " WHERE excluded.is_own AND NOT examples.is_own",
+            (model, id, is_own),
+        )
+
+    def example(self, model: str) -> str | None:
+        """The id of the model's example."""
+        row = self._connection.execute("SELECT id FROM examples WHERE model = ?", (model,)).fetchone()
+        return row and str(row[0])
 
     def last(self) -> PredictionRow | None:
         """The newest prediction."""
@@ -175,3 +198,4 @@ def _prepare(connection: sqlite3.Connection) -> None:
         connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
     elif version != _VERSION:
         raise sqlite3.DatabaseError(f"it is of version {version}, and this release knows {_VERSION}")
+    connection.execute(_EXAMPLES)  # stores of an earlier commit lack it

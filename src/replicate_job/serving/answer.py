@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 
+ANY_ORIGIN = (("access-control-allow-origin", "*"),)
+"""For output files and streams, which pages of any origin may read: their addresses hold an id as a secret."""
+
 
 class Answer(msgspec.Struct, frozen=True):
     """A complete answer, which is also an ASGI app that always sends it.
@@ -62,7 +65,7 @@ def problem(status: int, detail: str = "", title: str = "", **more: Any) -> Answ
     body = {"title": title, "detail": detail, "status": status} | more
     content = {name: value for name, value in body.items() if value != ""}
     # The API uses both media types for errors, so a client must accept either.
-    content_type = JSON if status in (401, 404, 429) else PROBLEM
+    content_type = JSON if status == HTTPStatus.TOO_MANY_REQUESTS else PROBLEM
     return Answer(status, msgspec.json.encode(content), content_type)
 
 
@@ -75,8 +78,7 @@ NO_VERSION = problem(
     "Invalid version or not permitted",
 )
 TOO_LARGE = problem(413, "Files must be less than 100MB in size")
-NO_FILE = msgspec.structs.replace(problem(404, "File not found"), content_type=PROBLEM)
-"""The only 404 that is documented with this media type."""
+NO_FILE = problem(404, "File not found")
 DELETED = Answer(204, content_type="")
 HTML = Answer(502, b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>", "text/html")
 EMPTY = Answer(503, content_type="")

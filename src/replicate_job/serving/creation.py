@@ -30,14 +30,19 @@ class _Raw(msgspec.Struct):
 class Creation(msgspec.Struct, frozen=True):
     """A create request. ``body`` is its body; ``version`` is empty where the path names the model or deployment.
 
-    ``webhook`` is an address, or empty; ``events`` are those that are sent there.
+    ``webhook`` is an address, or empty; ``filter`` is its ``webhook_events_filter``, where it has one.
     """
 
     input: dict[str, Any]
     body: bytes
     version: str
     webhook: str
-    events: frozenset[str]
+    filter: tuple[str, ...] | None = None
+
+    @property
+    def events(self) -> frozenset[str]:
+        """The events that are sent to the webhook."""
+        return BY_DEFAULT if self.filter is None else frozenset(self.filter)
 
     @property
     def raw_input(self) -> msgspec.Raw:
@@ -59,7 +64,7 @@ def read_creation(body: bytes, *, names_version: bool = False) -> Creation:
         body=body,
         version=fields.get("version", ""),
         webhook=fields.get("webhook") or "",
-        events=BY_DEFAULT if events is None else frozenset(events),
+        filter=None if events is None else tuple(events),
     )
 
 
@@ -81,12 +86,13 @@ def is_receiver(url: str) -> bool:
 
 
 def _faults(fields: dict[str, Any], *, names_version: bool) -> Iterator[InvalidField]:
-    yield from map(additional, sorted(fields.keys() - _FIELDS - ({"version"} if names_version else set())))
+    # In the order that Replicate's answers have.
     if names_version and not isinstance(fields.get("version"), str):
         yield required("version")
     if fields.get("input") is None:
         yield required("input")
-    elif not isinstance(fields["input"], dict):
+    yield from map(additional, sorted(fields.keys() - _FIELDS - ({"version"} if names_version else set())))
+    if fields.get("input") is not None and not isinstance(fields["input"], dict):
         yield InvalidField("invalid_type", "input", "Invalid type. Expected: object")
     url, events = fields.get("webhook"), fields.get("webhook_events_filter")
     if url is not None and not (isinstance(url, str) and is_receiver(url)):

@@ -56,6 +56,9 @@ _FURTHEST = 10**9  # seconds
 _SECONDS = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h|)")
 _RATE = re.compile(r"(?P<number>\d+(?:\.\d+)?)/(?P<unit>s|min)")
 
+_UNLIMITED = {"download", "stream"}
+"""Operations that do not count at Replicate."""
+
 
 class Fault(msgspec.Struct, frozen=True):
     """What happens to one request. With ``after``, the request is carried out first, and only its answer suffers.
@@ -164,6 +167,17 @@ class Faults:
         self.limit()
         self._queues.clear()
 
+    def allowance(self, operation: str) -> tuple[tuple[str, str], ...]:
+        """The headers that say how many more requests may come now, and in how many seconds it is all of them.
+
+        Without a limit, what Replicate's answers have.
+        """
+        if operation in _UNLIMITED:
+            return ()
+        limit, usual = (self._creates, 599) if operation == "create" else (self._others, 2999)
+        remaining, reset = limit.left() if limit else (usual, 1)
+        return ("ratelimit-remaining", str(remaining)), ("ratelimit-reset", str(max(1, reset)))
+
     def draw(self, operation: str, now: float) -> Fault | None:
         """The fault of this request: from the queue, else of the rate limit, else by chance; None for no fault.
 
@@ -172,10 +186,11 @@ class Faults:
         if queue := self._queues.get(operation):
             return queue.popleft()
         limit = self._creates if operation == "create" else self._others
-        is_limited = operation not in ("download", "stream")  # these do not count at Replicate
-        if is_limited and limit and (wait := limit.take(now)):
+        if operation not in _UNLIMITED and limit and (wait := limit.take(now)):
             self.throttled += 1
-            return Fault("rate", "answer", answer=throttled(body=math.ceil(wait), detail=math.ceil(wait)))
+            answer = throttled(body=math.ceil(wait), detail=math.ceil(wait))
+            answer = msgspec.structs.replace(answer, headers=self.allowance(operation))
+            return Fault("rate", "answer", answer=answer)
         if pairs := self._chances.get(operation):
             point = self._random.random()
             for fault, probability in pairs:

@@ -30,6 +30,11 @@ def read_prefer(text: str) -> float | None:
     return float(min(max(int(wait[1] or _LONGEST_WAIT), 1), _LONGEST_WAIT)) if wait else None
 
 
+def preference_applied(blocking_wait: float | None) -> tuple[tuple[str, str], ...]:
+    """The header that says which blocking wait (seconds) an answer to a create request has had."""
+    return () if blocking_wait is None else (("preference-applied", f"wait={blocking_wait:.0f}"),)
+
+
 def read_cancel_after(text: str | None) -> float | None:
     """Seconds of a ``Cancel-After``: ``30``, ``30s``, ``5m``, ``1h30m45s``. Raises RefusedError."""
     if text is None:

@@ -68,14 +68,26 @@ class FaultMiddleware:
         if self.faults.latency:
             await asyncio.sleep(self.faults.latency)
         if fault is None:
-            await self.app(scope, receive, send)
+            await self._answer(scope, receive, send)
             return
         if note:
             note.fault = fault.name
-        response = await _Response.of(self.app, scope, receive) if fault.after else None
+        response = await _Response.of(self._answer, scope, receive) if fault.after else None
         if fault.seconds:
             await asyncio.sleep(fault.seconds)
         await self._strike(fault, response, scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The app's answer, with what is left of the rate limit where it is the API's."""
+        headers = self.faults.allowance(self.classify(scope)) if scope["path"].startswith("/v1/") else ()
+
+        async def send_with_allowance(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                added = [(name.encode(), value.encode()) for name, value in headers]
+                message = {**message, "headers": [*message["headers"], *added]}
+            await send(message)
+
+        await self.app(scope, receive, send_with_allowance if headers else send)
 
     async def _strike(
         self, fault: Fault, response: _Response | None, scope: Scope, receive: Receive, send: Send
@@ -91,7 +103,7 @@ class FaultMiddleware:
             case "answer":
                 await (fault.answer or Answer(500))(scope, receive, send)
             case "slow":
-                await (response.send(send) if response else self.app(scope, receive, send))
+                await (response.send(send) if response else self._answer(scope, receive, send))
             case "half" if response:
                 await response.send(send, body=response.body[: len(response.body) // 2])
             case "truncate" if response:

@@ -18,6 +18,10 @@ class TokenBucket:
         self.per_second, self.burst = per_second, burst
         self._tokens, self._seen = burst, math.inf
 
+    def left(self) -> tuple[int, int]:
+        """How many requests would pass at once, as of the last one, and seconds until it is full again."""
+        return max(0, math.floor(self._tokens + _ROUNDING)), math.ceil((self.burst - self._tokens) / self.per_second)
+
     def take(self, now: float) -> float:
         """Seconds until a request passes; 0 where this one does. ``now`` is any clock that only rises, in seconds."""
         self._tokens = min(self.burst, self._tokens + max(0.0, now - self._seen) * self.per_second)

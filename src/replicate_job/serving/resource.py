@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 Body = dict[str, Any]
 
 REMOVED: Body = {"input": {}, "output": None, "logs": "", "data_removed": True}
@@ -34,9 +36,14 @@ def prediction_body(  # noqa: PLR0913 - the fields' own names, one argument a fa
     deadline: float | None = None,
     metrics: Mapping[str, Any] | None = None,
     deployment: str = "",
+    webhook: str = "",
+    webhook_events_filter: Sequence[str] | None = None,
     data_removed: bool = False,
 ) -> Body:
-    """``input`` may be its JSON text (``msgspec.Raw``). With ``data_removed``, the body has none of the data."""
+    """``input`` may be its JSON text (``msgspec.Raw``). With ``data_removed``, the body has none of the data.
+
+    ``webhook`` and ``webhook_events_filter`` are as the create request gave them.
+    """
     body = {
         "id": id,
         "model": model,
@@ -53,8 +60,10 @@ def prediction_body(  # noqa: PLR0913 - the fields' own names, one argument a fa
     }
     times = {"started_at": started_at, "completed_at": completed_at, "deadline": deadline}
     body |= {name: iso(at) for name, at in times.items() if at is not None}
-    optional = {"metrics": metrics, "deployment": deployment}
+    optional = {"metrics": metrics, "deployment": deployment, "webhook": webhook}
     body |= {name: value for name, value in optional.items() if value}
+    if webhook_events_filter is not None:
+        body["webhook_events_filter"] = webhook_events_filter
     return body | REMOVED if data_removed else body
 
 
@@ -73,7 +82,7 @@ def model_body(  # noqa: PLR0913 - the fields' own names, one argument a fact
     is_official: bool,
     description: str = "",
     visibility: str = "public",
-    default_example: Body | None = None,
+    default_example: Body | msgspec.Raw | None = None,
     cover: str | None = None,
 ) -> Body:
     """``slug`` is ``owner/name``, ``web`` the origin of its page, ``cover`` the address of a picture."""
@@ -136,19 +145,23 @@ def file_body(  # noqa: PLR0913 - the fields' own names, one argument a fact
     content_type: str,
     size: int,
     sha256: str,
+    md5: str = "",
     metadata: Mapping[str, Any],
     created_at: float,
     expires_at: float,
     api: str,
 ) -> Body:
-    """``api`` is the API's origin. ``name`` and ``etag`` are not documented, but the Python client needs them."""
+    """``api`` is the API's origin; ``md5`` is empty where it is not known.
+
+    ``name`` and ``etag`` are not documented, but the Python client needs them.
+    """
     return {
         "id": id,
         "name": name,
         "content_type": content_type,
         "size": size,
-        "etag": sha256,
-        "checksums": {"sha256": sha256},
+        "etag": md5 or sha256,
+        "checksums": {"sha256": sha256} | ({"md5": md5} if md5 else {}),
         "metadata": metadata,
         "created_at": iso(created_at),
         "expires_at": iso(expires_at),

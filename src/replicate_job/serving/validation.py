@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from replicate_job.serving.answer import InvalidField, RefusedError, invalid, problem, required
+from replicate_job.serving.answer import InvalidField, RefusedError, additional, invalid, problem, required
 from replicate_job.wire.openapi import Schema, compile_input, definition, json_schema
 
 if TYPE_CHECKING:
@@ -27,13 +27,17 @@ _MESSAGES = {
     "minItems": ("array_min_items", "Array must have at least {limit} items"),
     "maxItems": ("array_max_items", "Array must have at most {limit} items"),
 }
+_ORDER = {"required": 0, "additional_property_not_allowed": 1}
+"""What comes first, as in Replicate's answers. The others are in the order of their fields."""
 _NAMES = {type(None): "null", bool: "boolean", int: "integer", float: "number", str: "string", list: "array"}
 
 
 class Validator:
     """Checks inputs against a model's ``openapi_schema``. What is not valid in it lets every input pass."""
 
-    def __init__(self, document: Mapping[str, Any] | None) -> None:
+    def __init__(self, document: Mapping[str, Any] | None, *, root: str = "input") -> None:
+        """``root`` is the field of the body that has the inputs; empty where they are the body itself."""
+        self._root = root
         self._validator = _compile(document) if document and definition(document, "Input") else None
 
     def check(self, inputs: dict[str, Any]) -> None:
@@ -44,13 +48,15 @@ class Validator:
             if self._validator.is_valid(inputs):
                 return
             # A dictionary in place of a set, to keep the order.
-            faults = {field: None for error in self._validator.iter_errors(inputs) for field in _explain(error)}
+            faults = {
+                field: None for error in self._validator.iter_errors(inputs) for field in _explain(error, self._root)
+            }
         except ValueError:
             raise RefusedError(problem(400, "The input has too many levels", "Bad request")) from None
         # Where the type is wrong, other faults of the same field say nothing more.
         mistyped = {fault.field for fault in faults if fault.type == "invalid_type"}
         fields = [fault for fault in faults if fault.type == "invalid_type" or fault.field not in mistyped]
-        raise RefusedError(invalid(*sorted(fields, key=lambda field: field.field)))
+        raise RefusedError(invalid(*sorted(fields, key=lambda field: (_ORDER.get(field.type, 2), field.field))))
 
 
 def _compile(document: Mapping[str, Any]) -> Draft202012Validator | None:
@@ -75,47 +81,50 @@ def _is_file_url(text: str) -> bool:
     return text.partition(":")[0].lower() in {"http", "https", "data"}
 
 
-def _explain(error: ValidationError) -> Iterator[InvalidField]:
-    where, kind, facts = _field(error), error.kind.name, error.kind.as_dict()
+def _explain(error: ValidationError, root: str) -> Iterator[InvalidField]:
+    where, kind, facts = _field(error, root), error.kind.name, error.kind.as_dict()
     match kind:
         case "anyOf":
-            yield from _explain_union(where, facts["context"])
+            yield from _explain_union(where, facts["context"], root)
         case "required":
             yield required(facts["property"], where)
+        case "additionalProperties":
+            yield from map(additional, sorted(facts["unexpected"]))
         case "type":
             actual = _NAMES.get(type(error.instance), "object")
             expected = ", ".join(facts["types"])
             yield InvalidField("invalid_type", where, f"Invalid type. Expected: {expected}, given: {actual}")
         case "enum":
             options = ", ".join(msgspec.json.encode(option).decode() for option in facts["options"])
-            yield InvalidField(kind, where, f"{where} must be one of the following: {options}")
+            bare = where.removeprefix("input.")
+            yield InvalidField(kind, where, f"{bare} must be one of the following: {options}")
         case _:
             name, message = _MESSAGES.get(kind, (kind, ""))
             yield InvalidField(name, where, message.format_map(facts) or error.message)
 
 
-def _explain_union(where: str, branches: Iterable[list[ValidationError]]) -> Iterator[InvalidField]:
+def _explain_union(where: str, branches: Iterable[list[ValidationError]], root: str) -> Iterator[InvalidField]:
     """The faults of the only branch whose type fits, or a single fault that lists the alternatives."""
-    not_null = [branch for branch in branches if _expected_types(branch, where) != ["null"]]
-    fitting = [branch for branch in not_null if not _expected_types(branch, where)] or not_null
+    not_null = [branch for branch in branches if _expected_types(branch, where, root) != ["null"]]
+    fitting = [branch for branch in not_null if not _expected_types(branch, where, root)] or not_null
     if len(fitting) == 1:
         for error in fitting[0]:
-            yield from _explain(error)
+            yield from _explain(error, root)
     else:
-        choices = dict.fromkeys(_choice(branch, where) for branch in fitting)
+        choices = dict.fromkeys(_choice(branch, where, root) for branch in fitting)
         yield InvalidField("number_any_of", where, f"Does not match any of: {', '.join(choices)}")
 
 
-def _choice(branch: list[ValidationError], where: str) -> str:
-    faults = (field.description for error in branch for field in _explain(error))
-    return " or ".join(_expected_types(branch, where)) or " and ".join(faults)
+def _choice(branch: list[ValidationError], where: str, root: str) -> str:
+    faults = (field.description for error in branch for field in _explain(error, root))
+    return " or ".join(_expected_types(branch, where, root)) or " and ".join(faults)
 
 
-def _expected_types(branch: list[ValidationError], where: str) -> list[str]:
+def _expected_types(branch: list[ValidationError], where: str, root: str) -> list[str]:
     """The types that a branch expects of the whole value, where the value has another one; else empty."""
-    mistyped = (error for error in branch if error.kind.name == "type" and _field(error) == where)
+    mistyped = (error for error in branch if error.kind.name == "type" and _field(error, root) == where)
     return next((error.kind.as_dict()["types"] for error in mistyped), [])
 
 
-def _field(error: ValidationError) -> str:
-    return ".".join(("input", *(str(step) for step in error.instance_path)))
+def _field(error: ValidationError, root: str) -> str:
+    return ".".join((*filter(None, [root]), *(str(step) for step in error.instance_path)))

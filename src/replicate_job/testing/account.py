@@ -59,6 +59,8 @@ class ScriptedAccount:
             script=self._next_script(target, creation.input),
             request=request,
             deployment=deployment,
+            webhook=creation.webhook,
+            webhook_events_filter=creation.filter,
             cancel_after=read_cancel_after(request.headers.get("cancel-after")),
             retention=self.retention,
         )

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from replicate_job.serving.answer import Answer
+from replicate_job.serving.answer import ANY_ORIGIN, Answer
 from replicate_job.wire.data_url import encode
 from replicate_job.wire.media import media_type
 
@@ -102,7 +102,7 @@ class Delivery:
 async def _serve(file: OutputFile, scope: Scope, send: Send) -> None:
     request_headers = dict(scope["headers"])
     tag = f'"{hashlib.sha256(file.content).hexdigest()[:32]}"'
-    headers = [("content-type", file.media_type)] if file.media_type else []
+    headers = [*ANY_ORIGIN, *([("content-type", file.media_type)] if file.media_type else [])]
     if file.disposition is not None:
         headers.append(("content-disposition", file.disposition))
     if file.etag:

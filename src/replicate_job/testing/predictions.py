@@ -41,6 +41,8 @@ class ScriptedPrediction:
         script: Script,
         request: RecordedRequest,
         deployment: str = "",
+        webhook: str = "",
+        webhook_events_filter: tuple[str, ...] | None = None,
         cancel_after: float | None = None,
         retention: float = 3600,
     ) -> None:
@@ -50,6 +52,7 @@ class ScriptedPrediction:
         self.raw_input, self.input = raw_input, msgspec.json.decode(raw_input)
         self.script, self.request, self.retention = script, request, retention
         self.deadline = None if cancel_after is None else self.created + cancel_after
+        self.webhook, self.webhook_events_filter = webhook, webhook_events_filter
         self.urls: dict[str, str] = {}
         self.visible = self.listed = self.created
         self.canceled: float | None = None
@@ -169,6 +172,8 @@ class ScriptedPrediction:
             deadline=self.deadline,
             metrics=metrics if now >= ended else None,
             deployment=self.deployment,
+            webhook=self.webhook,
+            webhook_events_filter=self.webhook_events_filter,
             data_removed=self.removed(now),
         )
         body.update(self.script.overrides)

@@ -18,7 +18,7 @@ from replicate_job.serving.answer import (
     json_answer,
 )
 from replicate_job.serving.body import read_bytes
-from replicate_job.serving.headers import has_token, read_prefer, read_times
+from replicate_job.serving.headers import has_token, preference_applied, read_prefer, read_times
 from replicate_job.serving.page import page_answer
 from replicate_job.serving.resource import page_body
 from replicate_job.serving.route import or_refuse, route
@@ -86,7 +86,8 @@ class Endpoints:
             await prediction.blocking_wait(blocking_wait)
             now = time.time()
         status = 201 if now is None or now >= prediction.ended else 202
-        return json_answer(prediction.encode(now), status, ("location", prediction.urls["get"]))
+        location = ("location", prediction.urls["get"])
+        return json_answer(prediction.encode(now), status, location, *preference_applied(blocking_wait))
 
     async def prediction(self, request: HTTPRequest) -> Answer:
         return json_answer(self._prediction(request).encode())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from replicate_job.serving.answer import NOT_FOUND
+from replicate_job.serving.answer import ANY_ORIGIN, NOT_FOUND
 from replicate_job.serving.connection import reset, until_disconnected
 from replicate_job.serving.stream import done_data, error_data, event_id
 from replicate_job.testing.script import Stream, StreamEvent
@@ -39,6 +39,7 @@ class Streams:
         position = next((index + 1 for index, event in enumerate(events) if last and event.id == last), 0)
         end = position + stream.breaks[count] if count < len(stream.breaks) else None
         headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
+        headers += [(name.encode(), value.encode()) for name, value in ANY_ORIGIN]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         sending = asyncio.ensure_future(_send_events(prediction, events, position, end, send))
         # A client that disconnects is noticed at once, and not only at the next event.

@@ -37,6 +37,7 @@ class UploadedFile(msgspec.Struct, frozen=True):
             content_type=self.content_type,
             size=len(self.content),
             sha256=hashlib.sha256(self.content).hexdigest(),
+            md5=hashlib.md5(self.content, usedforsecurity=False).hexdigest(),
             metadata=self.metadata,
             created_at=self.created,
             expires_at=self.expires,

@@ -6,9 +6,11 @@ const facts = JSON.parse(process.argv[2]);
 const replicate = new Replicate({ baseUrl: `${facts.base_url}/v1` });
 // As the documentation has it.
 const hello = "replicate/hello-world:5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa";
+const olderHello = "replicate/hello-world:9dcd6d78e7c6560c340d916fe32e9f24aabfa331e5cce95fe31f77fb03121426";
 const text = "one two\nthree";
 const picture = { prompt: "a hill", megapixels: "0.25", num_inference_steps: 1 };
 const place = ["me", "words"];
+const flux = ["black-forest-labs", "flux-schnell"];
 
 const newest = async (owner, name) => (await replicate.models.get(owner, name)).latest_version.id;
 const read = async (output) => (await fetch(output.url ? output.url() : output)).text();
@@ -30,12 +32,22 @@ async function everyPage(endpoint) {
   return pages;
 }
 
+// The example of a model that has been run, and the prediction that it is.
+async function example() {
+  const made = await replicate.predictions.create({ version: await newest(...place), input: { text } });
+  await replicate.wait(made, { interval: 50 });
+  const { id } = (await replicate.models.get(...place)).default_example;
+  const { status, output } = await replicate.predictions.get(id);
+  return { status, output };
+}
+
 const scenarios = {
   async run() {
     const pictures = await replicate.run("black-forest-labs/flux-schnell", { input: picture });
     return {
       official: await Promise.all(pictures.map(async (each) => (await read(each)).slice(0, 4))),
       version: await replicate.run(hello, { input: { text: "all" } }),
+      older: await replicate.run(olderHello, { input: { text: "all" } }),
       community: await statusOf(() => replicate.run("me/words", { input: { text: "x" } })),
       words: await replicate.run(`me/words:${await newest(...place)}`, { input: { text } }),
     };
@@ -80,7 +92,7 @@ const scenarios = {
       file: { name: file.name, type: file.content_type, size: file.size },
       metadata: file.metadata,
       same: again.checksums.sha256 === file.checksums.sha256,
-      sha256: file.checksums.sha256,
+      checksums: file.checksums,
       listed: listed.includes(file.id),
       deleted: await replicate.files.delete(file.id),
       after: await statusOf(() => replicate.files.get(file.id)),
@@ -116,6 +128,8 @@ const scenarios = {
       listed: names((await everyPage(replicate.models.list)).flat()),
       found: names((await replicate.models.search("notes")).results),
       missing: await statusOf(() => replicate.models.get("me", "nothing")),
+      official: (await replicate.models.versions.get(...flux, await newest(...flux))).id,
+      example: await example(),
     };
   },
 
@@ -160,7 +174,8 @@ const scenarios = {
     return {
       name: (await replicate.accounts.current()).username,
       hardware: (await replicate.hardware.list()).map((each) => each.sku),
-      trainings: await statusOf(() => replicate.trainings.list()),
+      trainings: (await replicate.trainings.list()).results.length,
+      training: await statusOf(() => replicate.trainings.get("none")),
     };
   },
 

@@ -56,8 +56,8 @@ class Client:
     def files(self) -> Any:
         return replicate.files.list()
 
-    def sha256(self, file: Any) -> str:
-        return str(file.checksums["sha256"])
+    def checksums(self, file: Any) -> dict[str, str]:
+        return dict(file.checksums)
 
     def secret(self) -> Any:
         return replicate.webhooks.default.secret()
@@ -74,6 +74,9 @@ class Client:
 
     def deploy(self, deployment: Any, **given: Any) -> Any:
         return deployment.predictions.create(input=given)
+
+    def training(self, id_: str) -> Any:
+        return replicate.trainings.get(id_)
 
     def username(self) -> str:
         return str(replicate.default_client.accounts.current().username)

@@ -56,8 +56,8 @@ class Client:
     def files(self) -> Any:
         return client.files.list().results
 
-    def sha256(self, file: Any) -> str:
-        return str(file.checksums.sha256)
+    def checksums(self, file: Any) -> dict[str, str]:
+        return {name: getattr(file.checksums, name) for name in ("sha256", "md5")}
 
     def secret(self) -> Any:
         return client.webhooks.default.secret.get()
@@ -71,6 +71,9 @@ class Client:
     def deploy(self, deployment: Any, **given: Any) -> Any:
         place = {"deployment_owner": deployment.owner, "deployment_name": deployment.name}
         return client.deployments.predictions.create(input=given, **place)
+
+    def training(self, id_: str) -> Any:
+        return client.trainings.get(training_id=id_)
 
     def username(self) -> str:
         return str(client.account.get().username)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 facts = json.loads(sys.argv[1])
 HELLO = "replicate/hello-world:5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
+OLDER_HELLO = "replicate/hello-world:9dcd6d78e7c6560c340d916fe32e9f24aabfa331e5cce95fe31f77fb03121426"
 TEXT = "one two\nthree"
 PICTURE = {"prompt": "a hill", "megapixels": "0.25", "num_inference_steps": 1}
 
@@ -51,7 +52,7 @@ class Client(Protocol):
 
     def upload(self, path: Path) -> Any: ...
     def files(self) -> Any: ...
-    def sha256(self, file: Any) -> str: ...
+    def checksums(self, file: Any) -> dict[str, str]: ...
     def secret(self) -> Any: ...
     def is_valid(self, headers: dict[str, str], body: str, secret: Any) -> bool | None:
         """Whether a webhook's signature is right; None where the client cannot tell."""
@@ -61,6 +62,7 @@ class Client(Protocol):
         """A prediction by a deployment."""
 
     def username(self) -> str: ...
+    def training(self, id_: str) -> Any: ...
 
 
 def newest(client: Client, name: str) -> str:
@@ -91,6 +93,7 @@ def run(client: Client) -> object:
     return {
         "official": [read(each)[:4] for each in client.api.run("black-forest-labs/flux-schnell", input=PICTURE)],
         "version": client.api.run(HELLO, input={"text": "all"}),
+        "older": client.api.run(OLDER_HELLO, input={"text": "all"}),
         "community": status_of(client, lambda: client.api.run("me/words", input={"text": "x"})),
         "words": list(client.api.run(f"me/words:{newest(client, 'me/words')}", input={"text": TEXT})),
     }
@@ -129,8 +132,8 @@ def files(client: Client) -> object:
     return {
         "file": {"name": file.name, "type": file.content_type, "size": file.size},
         "metadata": file.metadata or None,
-        "same": client.sha256(client.api.files.get(file_id=file.id)) == client.sha256(file),
-        "sha256": client.sha256(file),
+        "same": client.checksums(client.api.files.get(file_id=file.id)) == client.checksums(file),
+        "checksums": client.checksums(file),
         "listed": file.id in [each.id for each in client.files()],
         # One client answers whether it is gone, the other raises where it is not.
         "deleted": client.api.files.delete(file_id=file.id) is not False,
@@ -166,7 +169,17 @@ def models(client: Client) -> object:
         "listed": [f"{each.owner}/{each.name}" for each in client.models()],
         "found": [f"{each.owner}/{each.name}" for each in client.found("notes")],
         "missing": status_of(client, lambda: client.model("me/nothing")),
+        "official": client.version(client.model("black-forest-labs/flux-schnell")).id,
+        "example": example(client),
     }
+
+
+def example(client: Client) -> object:
+    """The example of a model that has been run, and the prediction that it is."""
+    client.ended(create(client, "me/words", {"text": TEXT}))
+    shown: Any = client.model("me/words").default_example
+    found = client.prediction(shown.id if hasattr(shown, "id") else shown["id"])
+    return {"status": found.status, "output": found.output}
 
 
 def deployments(client: Client) -> object:
@@ -208,7 +221,8 @@ def account(client: Client) -> object:
     return {
         "name": client.username(),
         "hardware": [each.sku for each in client.api.hardware.list()],
-        "trainings": status_of(client, lambda: list(client.api.trainings.list())),
+        "trainings": len(list(client.api.trainings.list())),
+        "training": status_of(client, lambda: client.training("none")),
     }
 
 

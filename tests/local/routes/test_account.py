@@ -36,21 +36,22 @@ async def test_the_webhooks_secret_is_the_states_own_and_stays(local: Any, tmp_p
     assert await read(tmp_path / "two") != first
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("GET", "/v1/trainings"),
-        ("GET", "/v1/trainings/a"),
-        ("POST", "/v1/trainings/a/cancel"),
-        ("POST", f"/v1/models/a/b/versions/{'0' * 64}/trainings"),
-    ],
-)
-async def test_trainings_are_said_to_be_replicates(api: Any, method: str, path: str) -> None:
-    answer = await api.request(method, path)
+async def test_there_are_no_trainings(api: Any) -> None:
+    """No 5xx: clients send a request again that is answered so."""
+    assert await api.get("/v1/trainings") == {"next": None, "previous": None, "results": []}
+    for method, path in (("GET", "/v1/trainings/a"), ("POST", "/v1/trainings/a/cancel")):
+        assert (await api.request(method, path)).status == 404
+
+
+async def test_a_training_is_refused_and_the_answer_says_why(api: Any) -> None:
+    version = await api.version("replicate/hello-world")
+    answer = await api.request("POST", f"/v1/models/replicate/hello-world/versions/{version}/trainings", {})
     assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.status == 422
     assert await answer.json() == {
-        "title": "Not implemented",
+        "title": "Not available here",
         "detail": "Models are not trained on this machine: train on replicate.com",
-        "status": 501,
+        "status": 422,
     }
-    assert answer.status == 501
+    for path in (f"/v1/models/a/b/versions/{version}", f"/v1/models/replicate/hello-world/versions/{'0' * 64}"):
+        assert (await api.request("POST", f"{path}/trainings", {})).status == 404

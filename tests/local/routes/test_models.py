@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HELLO = "/v1/models/replicate/hello-world"
+PUBLISHED = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
 FLUX = "/v1/models/black-forest-labs/flux-schnell"
 ECHO = """
     from cog import BasePredictor
@@ -161,11 +162,12 @@ async def test_a_wrong_search_is_refused_in_plain_json(api: Any, query: str, wor
     assert word in (await answer.json())["detail"]
 
 
-async def test_an_official_model_shows_no_versions_though_its_latest(api: Any) -> None:
+async def test_an_official_model_shows_no_list_of_versions_though_its_latest_can_be_got(api: Any) -> None:
     model = await api.get(FLUX)
-    assert (model["is_official"], model["latest_version"]["id"] != "") == (True, True)
-    for path in (f"{FLUX}/versions", f"{FLUX}/versions/{model['latest_version']['id']}"):
-        assert (await api.request("GET", path)).status == 404
+    latest = model["latest_version"]
+    assert (model["is_official"], latest["id"] != "") == (True, True)
+    assert (await api.request("GET", f"{FLUX}/versions")).status == 404
+    assert await api.get(f"{FLUX}/versions/{latest['id']}") == latest
 
 
 async def test_a_community_model_lists_its_versions_and_an_edit_makes_a_new_one(
@@ -193,12 +195,49 @@ async def test_a_built_in_model_answers_for_the_versions_that_replicate_publishe
 
     model = Catalog().find("replicate", "hello-world")
     assert model is not None
-    (published,) = model.published
-    found = await api.get(f"{HELLO}/versions/{published}")
-    assert found == (await api.get(f"{HELLO}/versions/{model.version}")) | {"id": published}
-    body = {"version": published, "input": {"text": "you"}}
-    made = await (await api.request("POST", "/v1/predictions", body)).json()
-    assert (made["version"], made["model"]) == (published, "replicate/hello-world")
+    for published in model.published:
+        found = await api.get(f"{HELLO}/versions/{published}")
+        assert found == (await api.get(f"{HELLO}/versions/{model.version}")) | {"id": published}
+        body = {"version": published, "input": {"text": "you"}}
+        made = await (await api.request("POST", "/v1/predictions", body)).json()
+        assert (made["version"], made["model"]) == (published, "replicate/hello-world")
+
+
+# Of Replicate's OpenAPI document, the READMEs and recorded tests of its clients, and the pages of its documentation.
+@pytest.mark.parametrize(
+    "named",
+    [
+        "replicate/hello-world:5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa",
+        "replicate/hello-world:9dcd6d78e7c6560c340d916fe32e9f24aabfa331e5cce95fe31f77fb03121426",
+        "stability-ai/sdxl:39ed52f2a78e934b3ba6e2a89f5b1c712de7dfea535525255b1aa35c5565e08b",
+        "stability-ai/sdxl:7762fd07cf82c948538e41f63f77d685e02b063e37e496e96eefd46c929f9bdc",
+        "stability-ai/sdxl:8beff3369e81422112d93b89ca01426147de542cd4684c244b673b105188fe5f",
+        "stability-ai/sdxl:c221b2b8ef527988fb59bf24a8b97c4561f1c671f73bd389f866bfb27c061316",
+        "stability-ai/sdxl:2b017d9b67edd2ee1401238df49d75da53c523f36e363881e057f5dc3ed3c5b2",
+        "nightmareai/real-esrgan:42fed1c4974146d4d2414e2be2c5277c7fcf05fcc3a73abf41610695738c1d7b",
+        "nightmareai/real-esrgan:350d32041630ffbe63c8352783a26d94126809164e54085352f8326e53999085",
+        "meta/musicgen:671ac645ce5e552cc63a54a2bbff63fcf798043055d2dac5fc9e36a837eedcfb",
+        "meta/musicgen:7a76a8258b23fae65c5a22debb8841d1d7e816b75c2f24218cd2bd8573787906",
+        "meta/llama-2-70b-chat:02e509c789964a7ea8736978a43525956ef40397be9033abf9fd2badfe68c9e3",
+        "meta/llama-2-70b-chat:2796ee9483c3fd7aa2e171d38f4ca12251a30609463dcfd4cd76703f22e96cdf",
+        "meta/llama-2-70b-chat:2c1608e18606fad2812020dc541930f2d0495ce32eee50074220b87300bc16e1",
+        "meta/llama-2-70b-chat:58d078176e02c219e11eb4da5a02a7830a283b14cf8f94537af893ccff5ee781",
+        "openai/whisper:8099696689d249cf8b122d833c36ac3f75505c666a395ca40ef26f68e7d3d16e",
+        "openai/whisper:30414ee7c4fffc37e260fcab7842b5be470b9b840f2b608f5baa9bbef9a259ed",
+        "openai/whisper:be69de6b9dc57b3361dff4122ef4d6876ad4234bf5c879287b48d35c20ce3e83",
+        "black-forest-labs/flux-schnell:c846a69991daf4c0e5d016514849d14ee5b2e6846ce6b9d6f21369e564cfe51e",
+        "meta/meta-llama-3-8b-instruct:5a6809ca6288247d06daf6365557e5e429063f32a21146b2a807c682652136b8",
+        "beautyyuyanli/multilingual-e5-large:a06276a89f1a902d5fc225a9ca32b6e8e6292b7f3b136518878da97c458e2bad",
+    ],
+)
+async def test_the_versions_that_are_written_everywhere_can_be_got(api: Any, named: str) -> None:
+    model, _, version = named.partition(":")
+    found = await api.get(f"/v1/models/{model}/versions/{version}")
+    assert (found["id"], "Input" in found["openapi_schema"]["components"]["schemas"]) == (version, True)
+    # Of the wrong type for each model: the version is found, and nothing runs.
+    wrong = dict.fromkeys(("text", "prompt", "image", "audio", "texts"), 5)
+    answer = await api.request("POST", "/v1/predictions", {"version": named, "input": wrong})
+    assert (answer.status, (await answer.json())["title"]) == (422, "Input validation failed")
 
 
 @pytest.mark.parametrize("version", ["0" * 64, "latest", "%00", "a" * 5000])
@@ -208,12 +247,27 @@ async def test_a_version_that_there_is_not_or_of_another_model_is_not_found(api:
     assert (await api.request("GET", f"{HELLO}/versions/{other}")).status == 404
 
 
-async def test_the_examples_input_is_one_that_the_model_takes(api: Any) -> None:
-    (example,) = (await api.get(f"{HELLO}/examples"))["results"]
-    body = {"version": example["version"], "input": example["input"]}
-    assert (await api.request("POST", "/v1/predictions", body)).status == 201
-    default = (await api.get(HELLO))["default_example"]
-    assert default["input"] == example["input"]
+async def test_a_models_example_is_a_prediction_that_ended_well_and_can_be_got(api: Any) -> None:
+    async def run(text: Any) -> Any:
+        body = {"version": await api.version("replicate/hello-world"), "input": {"text": text}}
+        return await (await api.request("POST", "/v1/predictions", body, prefer="wait")).json()
+
+    async def default() -> Any:
+        (model,) = [one for one in (await api.get("/v1/models"))["results"] if one["name"] == "hello-world"]
+        assert (await api.get(HELLO))["default_example"] == model["default_example"]
+        return model["default_example"]
+
+    assert (await default(), (await api.get(f"{HELLO}/examples"))["results"]) == (None, [])
+    own = (await api.get(HELLO))["example_input"]
+    first, _, best, _ = [await run(text) for text in ("one", "two", own["text"], own["text"])]
+    assert await default() == await api.get(f"/v1/predictions/{best['id']}") == best
+    assert (best["status"], best["output"]) == ("succeeded", f"hello {own['text']}")
+    assert (await api.get(f"{HELLO}/examples"))["results"] == [best]
+    await api.request("DELETE", f"/v1/predictions/{best['id']}")
+    assert await default() is None
+    assert await api.get(f"/v1/predictions/{first['id']}") == first
+    third = await run("three")
+    assert await default() == third
 
 
 async def test_a_model_of_ones_own_has_the_example_and_readme_that_lie_in_its_folder(
@@ -224,10 +278,9 @@ async def test_a_model_of_ones_own_has_the_example_and_readme_that_lie_in_its_fo
     write_model(ECHO, example_dot_json="{", name="torn")
     async with local() as api:
         for name in ("bare", "torn"):
-            assert (await api.get(f"/v1/models/me/{name}/examples"))["results"] == []
+            assert (await api.get(f"/v1/models/me/{name}"))["example_input"] is None
             assert (await api.request("GET", f"/v1/models/me/{name}/readme")).status == 404
-        (example,) = (await api.get("/v1/models/me/full/examples"))["results"]
-        assert (example["input"], example["model"]) == ({"text": "hi"}, "me/full")
+        assert (await api.get("/v1/models/me/full"))["example_input"] == {"text": "hi"}
         readme = await api.request("GET", "/v1/models/me/full/readme")
         assert readme.headers["content-type"] == "text/plain; charset=utf-8"
         assert await readme.text() == "# Grüße\n\nSays it."
@@ -249,12 +302,23 @@ async def test_collections_tell_ones_own_models_from_those_that_are_built_in(
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("POST", "/v1/models"), ("PATCH", HELLO), ("DELETE", HELLO), ("DELETE", f"{HELLO}/versions/a")]
+    ("method", "path"),
+    [
+        ("POST", "/v1/models"),
+        ("PATCH", HELLO),
+        ("DELETE", HELLO),
+        ("DELETE", f"{HELLO}/versions/{PUBLISHED}"),
+    ],
 )
 async def test_models_are_made_and_removed_as_folders(api: Any, method: str, path: str) -> None:
     answer = await api.request(method, path, {})
-    assert (answer.status, (await answer.json())["title"]) == (501, "Not implemented")
+    assert (answer.status, (await answer.json())["title"]) == (422, "Not available here")
     assert "owner/name/ with a cog.yaml" in (await answer.json())["detail"]
+
+
+async def test_a_model_or_version_that_there_is_not_can_be_neither_changed_nor_removed(api: Any) -> None:
+    for method, path in (("PATCH", "/v1/models/a/b"), ("DELETE", "/v1/models/a/b"), ("DELETE", f"{HELLO}/versions/a")):
+        assert (await api.request(method, path, {})).status == 404
 
 
 @pytest.mark.parametrize("rest", ["", "/versions", "/examples", "/readme", "/predictions"])

@@ -117,9 +117,9 @@ async def test_every_fault_of_the_body_is_named_at_once(api: Any) -> None:
     answer = await api.request("POST", ALL, {"webhook": "nowhere", "extra": 1})
     assert answer.status == 422
     assert (await answer.json())["detail"].splitlines() == [
-        "- Additional property extra is not allowed",
         "- version is required",
         "- input is required",
+        "- Additional property extra is not allowed",
         "- webhook: Does not match format 'uri'",
     ]
 

@@ -14,10 +14,13 @@ from replicate_job.serving.answer import NOT_FOUND
 from replicate_job.wire.media import ESSENCE, UNKNOWN
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from starlette.types import Receive, Scope, Send
 
     from replicate_job.local.files.file_store import StoredFile
 
+CORS = "access-control-allow-origin"
 _PLAIN = re.compile(ESSENCE, re.ASCII)
 _SVG = "image/svg+xml"
 _PLAYED = ("audio/", "video/")
@@ -26,8 +29,8 @@ _SHOWN_TEXT = {"text/plain", "text/csv", "text/markdown", "text/vtt", "applicati
 _MARKUP = re.compile(r"text/.*|.*[/+](?:html|xml)|.*(?:java|ecma|j|live)script.*")
 
 
-def file_response(file: StoredFile) -> FileResponse:
-    """The response to GET and HEAD, with length, ETag and ranges.
+def file_response(file: StoredFile, more: Iterable[tuple[str, str]] = ()) -> FileResponse:
+    """The response to GET and HEAD, with length, ETag, ranges and ``more`` headers.
 
     A browser shows images, audio, video and plain text, and gets other text and markup as plain text. It downloads all
     other files. An SVG keeps its type, so that pages can show it as an image, but opened by itself it is a download.
@@ -43,6 +46,7 @@ def file_response(file: StoredFile) -> FileResponse:
             "etag": f'"{file.sha256}"',
             "x-content-type-options": "nosniff",
             "content-security-policy": _policy(content_type),
+            **dict(more),
         },
     )
 
@@ -53,7 +57,8 @@ class _StoredFileResponse(FileResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         etag = self.headers["etag"]
         if _matches(Headers(scope=scope).get("if-none-match", ""), etag):
-            await Response(status_code=304, headers={"etag": etag})(scope, receive, send)
+            stay = {name: self.headers[name] for name in ("etag", CORS) if name in self.headers}
+            await Response(status_code=304, headers=stay)(scope, receive, send)
             return
         try:
             self.stat_result = await asyncio.to_thread(os.stat, self.path)

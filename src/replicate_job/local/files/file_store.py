@@ -41,7 +41,8 @@ class FileTooLargeError(LocalError):
 class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file with its facts. ``name`` is the last part of its address, and safe in every file system.
 
-    ``id`` is an upload's own, or that of the prediction it belongs to. Times are Unix times; None: it does not expire.
+    ``id`` is an upload's own, or that of the prediction it belongs to. Times are Unix times; None: it does not
+    expire. ``md5`` is empty for a file of an earlier release.
     """
 
     id: str
@@ -50,6 +51,7 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str
     size: int
     sha256: str
+    md5: str = ""
     created_at: _Time
     expires_at: _Time | None = None
     metadata: dict[str, Any] = {}
@@ -91,7 +93,7 @@ class Draft:
         self._folder, self._limit = folder, limit
         self._folder.mkdir()
         self._file = (folder / _CONTENT).open("xb")
-        self._digest = hashlib.sha256()
+        self._digest, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
         self.size, self.head = 0, b""
 
     def write(self, block: bytes | bytearray) -> None:
@@ -101,12 +103,13 @@ class Draft:
             raise FileTooLargeError(f"it is larger than {self._limit:,} bytes")
         self._file.write(block)
         self._digest.update(block)
+        self._md5.update(block)
         self.head += bytes(block[: max(_HEAD - len(self.head), 0)])
 
     def store(self, parent: Path, key: str, **facts: Any) -> StoredFile:
         """Move the complete file to ``parent/key``. ``facts`` are the fields of the file besides its size and hash."""
         self._file.close()
-        facts = {"size": self.size, "sha256": self._digest.hexdigest(), **facts}
+        facts = {"size": self.size, "sha256": self._digest.hexdigest(), "md5": self._md5.hexdigest(), **facts}
         (self._folder / _FACTS).write_bytes(msgspec.json.encode(facts))
         parent.mkdir(parents=True, exist_ok=True)
         self._folder.rename(parent / key)

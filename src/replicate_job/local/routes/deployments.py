@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -21,6 +22,7 @@ from replicate_job.serving.answer import (
 from replicate_job.serving.body import read_bytes, read_object
 from replicate_job.serving.resource import deployment_body, page_body
 from replicate_job.serving.route import or_refuse, route
+from replicate_job.serving.validation import Validator
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -35,20 +37,15 @@ _NO_NAME = InvalidField(
 )
 
 
-class _DeploymentChanges(msgspec.Struct, forbid_unknown_fields=True):
-    version: str | msgspec.UnsetType = msgspec.UNSET
-    hardware: str | msgspec.UnsetType = msgspec.UNSET
-    min_instances: Annotated[int, msgspec.Meta(ge=0, le=5)] | msgspec.UnsetType = msgspec.UNSET
-    max_instances: Annotated[int, msgspec.Meta(ge=0, le=20)] | msgspec.UnsetType = msgspec.UNSET
-
-
-class _NewDeployment(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-    model: str
-    version: str
-    hardware: str
-    min_instances: Annotated[int, msgspec.Meta(ge=0, le=5)]
-    max_instances: Annotated[int, msgspec.Meta(ge=0, le=20)]
+_FIELDS: dict[str, Any] = {
+    "name": {"type": "string"},
+    "model": {"type": "string"},
+    "version": {"type": "string"},
+    "hardware": {"type": "string", "enum": list(HARDWARE)},
+    "min_instances": {"type": "integer", "minimum": 0, "maximum": 5},
+    "max_instances": {"type": "integer", "minimum": 0, "maximum": 20},
+}
+_CHANGING = {name: schema for name, schema in _FIELDS.items() if name not in {"name", "model"}}
 
 
 class DeploymentRoutes:
@@ -65,15 +62,13 @@ class DeploymentRoutes:
         return json_answer(page_body([_body(deployment) for deployment in self._deployments.all()]))
 
     async def create(self, request: Request) -> Answer:
-        new = _read(await read_bytes(request), _NewDeployment)
-        if not _NAME.fullmatch(new.name):
+        facts = _read(await read_bytes(request), is_new=True)
+        if not _NAME.fullmatch(short := facts.pop("name")):
             raise RefusedError(invalid(_NO_NAME))
-        name = f"{USERNAME}/{new.name}"
+        name = f"{USERNAME}/{short}"
         if self._deployments.get(name):
             raise RefusedError(problem(409, f"There is a deployment {name} already", "Conflict"))
-        facts = msgspec.structs.asdict(new)
-        del facts["name"]
-        await self._check(new.model, facts)
+        await self._check_version(facts["model"], facts)
         _check_counts(facts)
         return json_answer(_body(self._deployments.release(name, **facts)))
 
@@ -82,8 +77,8 @@ class DeploymentRoutes:
 
     async def update(self, request: Request) -> Answer:
         deployment = self._deployment(request)
-        facts = msgspec.to_builtins(_read(await read_bytes(request), _DeploymentChanges))
-        await self._check(deployment.model, facts)
+        facts = _read(await read_bytes(request), is_new=False)
+        await self._check_version(deployment.model, facts)
         _check_counts(msgspec.structs.asdict(deployment) | facts)
         return json_answer(_body(self._deployments.release(deployment.name, **facts)))
 
@@ -91,28 +86,33 @@ class DeploymentRoutes:
         self._deployments.delete(self._deployment(request).name)
         return DELETED
 
-    async def _check(self, model: str, facts: dict[str, Any]) -> None:
-        """Raises RefusedError for a new version or hardware that does not exist.
+    async def _check_version(self, model: str, facts: dict[str, Any]) -> None:
+        """Raises RefusedError for a new version that does not exist.
 
-        Fields that stay as they are may name what has been removed since.
+        One that stays as it is may have been removed since.
         """
         version = await self._catalog.version(facts["version"]) if "version" in facts else None
         if "version" in facts and (version is None or version.slug != model):
             raise RefusedError(NO_VERSION)
-        if facts.get("hardware", "cpu") not in HARDWARE:
-            fault = f"hardware must be one of the following: {', '.join(HARDWARE)}"
-            raise RefusedError(invalid(InvalidField("enum", "hardware", fault)))
 
     def _deployment(self, request: Request) -> LocalDeployment:
         return or_refuse(self._deployments.get(f"{request.path_params['owner']}/{request.path_params['name']}"))
 
 
-def _read(body: bytes, kind: type[Any]) -> Any:
-    try:
-        return msgspec.convert(read_object(body), kind)
-    except msgspec.ValidationError as error:
-        message, _, field = str(error).partition(" - at `$.")
-        raise RefusedError(invalid(InvalidField("invalid", field.rstrip("`") or "deployment", message))) from None
+def _read(body: bytes, *, is_new: bool) -> dict[str, Any]:
+    """The fields of the body. Raises RefusedError with every fault of them."""
+    fields = read_object(body)
+    _validator(is_new=is_new).check(fields)
+    # JSON Schema takes 1.0 for an integer.
+    return {name: int(value) if isinstance(value, float) else value for name, value in fields.items()}
+
+
+@cache
+def _validator(*, is_new: bool) -> Validator:
+    fields = _FIELDS if is_new else _CHANGING
+    schema = {"type": "object", "properties": fields, "additionalProperties": False}
+    schema |= {"required": list(fields)} if is_new else {}
+    return Validator({"components": {"schemas": {"Input": schema}}}, root="")
 
 
 def _check_counts(facts: dict[str, Any]) -> None:

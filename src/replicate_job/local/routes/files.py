@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from replicate_job.local.files.download import file_response
-from replicate_job.serving.answer import DELETED, NO_FILE, Answer, json_answer
+from replicate_job.serving.answer import ANY_ORIGIN, DELETED, NO_FILE, Answer, json_answer
 from replicate_job.serving.page import page_answer
 from replicate_job.serving.resource import file_body
 from replicate_job.serving.route import or_refuse, origin, route
@@ -65,7 +65,8 @@ class FileRoutes:
         return file_response(or_refuse(self._files.get_input(request.path_params["id"], request.path_params["name"])))
 
     async def output(self, request: Request) -> ASGIApp:
-        return file_response(or_refuse(self._outputs.get(request.path_params["id"], request.path_params["name"])))
+        file = or_refuse(self._outputs.get(request.path_params["id"], request.path_params["name"]))
+        return file_response(file, ANY_ORIGIN)
 
     def _upload(self, request: Request) -> StoredFile:
         return or_refuse(self._uploads.get(request.path_params["id"]), NO_FILE)
@@ -78,6 +79,7 @@ def _body(file: StoredFile, here: str) -> dict[str, Any]:
         content_type=file.content_type,
         size=file.size,
         sha256=file.sha256,
+        md5=file.md5,
         metadata=file.metadata,
         created_at=file.created_at,
         expires_at=file.expires_at or file.created_at,  # an upload has one

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from base64 import b32encode
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from replicate_job.errors import LocalError
 from replicate_job.local import engine
 from replicate_job.local.environment.venv import COG
 from replicate_job.serving.answer import NOT_FOUND, Answer, RefusedError, json_answer, problem
 from replicate_job.serving.body import read_bytes
-from replicate_job.serving.resource import model_body, page_body, prediction_body, prediction_urls, version_body
+from replicate_job.serving.resource import model_body, page_body, version_body
 from replicate_job.serving.route import or_refuse, origin, route
 
 if TYPE_CHECKING:
@@ -30,8 +31,11 @@ _EMPTY_SCHEMA: dict[str, Any] = {
     "components": {"schemas": {}},
 }
 _COG_VERSION = COG.partition("==")[2]
+# Not 501: clients would send a 5xx again.
 _MODELS_ARE_FOLDERS = problem(
-    501, "A model is a folder here: put owner/name/ with a cog.yaml into a folder of --models", "Not implemented"
+    422,
+    "A model is a folder here: make, change or remove owner/name/ with a cog.yaml in a folder of --models",
+    "Not available here",
 )
 _SORTS, _DIRECTIONS = {"model_created_at", "latest_version_created_at"}, {"asc", "desc"}
 _COLLECTIONS = {
@@ -45,15 +49,15 @@ _LIST_TIMEOUT = 0.5
 
 class ModelRoutes:
     def __init__(self, parts: Parts) -> None:
-        self._catalog, self._engine = parts.catalog, parts.engine
+        self._catalog, self._engine, self._predictions = parts.catalog, parts.engine, parts.predictions
 
     def routes(self) -> list[BaseRoute]:
         model = "/v1/models/{owner}/{name}"
         return [
             route("/v1/models", get=self.all, query=self.query, post=self.refuse),
-            route(model, get=self.get, patch=self.refuse, delete=self.refuse),
+            route(model, get=self.get, patch=self.refuse_change, delete=self.refuse_change),
             route(f"{model}/versions", get=self.versions),
-            route(f"{model}/versions/{{version}}", get=self.version, delete=self.refuse),
+            route(f"{model}/versions/{{version}}", get=self.version, delete=self.refuse_removal),
             route(f"{model}/examples", get=self.examples),
             route(f"{model}/readme", get=self.readme),
             route("/covers/{owner}/{name}", get=self.cover),
@@ -90,7 +94,7 @@ class ModelRoutes:
 
     async def get(self, request: Request) -> Answer:
         model, here = await self._model(request), origin(request)
-        return json_answer(_body(model, await self._schema_or_empty(model), here))
+        return json_answer(self._body(model, await self._schema_or_empty(model), here))
 
     async def versions(self, request: Request) -> Answer:
         models = await self._catalog.versions(await self._community(request))
@@ -99,15 +103,14 @@ class ModelRoutes:
         return json_answer(page_body(bodies))
 
     async def version(self, request: Request) -> Answer:
-        named, model = await self._community(request), await self._catalog.version(request.path_params["version"])
-        if model is None or model.slug != named.slug:
-            raise RefusedError(NOT_FOUND)
+        """Also of an official model, which shows no list of its versions, but names its latest one."""
+        model = await self._version(request)
         body = _version(model, await self._schema_or_empty(model))
         # A stand-in shows the version of the real model that was asked for.
         return json_answer(body | {"id": request.path_params["version"]})
 
     async def examples(self, request: Request) -> Answer:
-        example = _example(await self._model(request), origin(request))
+        example = self._example(await self._model(request), origin(request))
         return json_answer(page_body([example] if example else []))
 
     async def readme(self, request: Request) -> Answer:
@@ -134,6 +137,20 @@ class ModelRoutes:
     async def refuse(self, _: Request) -> Answer:
         return _MODELS_ARE_FOLDERS
 
+    async def refuse_change(self, request: Request) -> Answer:
+        await self._model(request)
+        return _MODELS_ARE_FOLDERS
+
+    async def refuse_removal(self, request: Request) -> Answer:
+        await self._version(request)
+        return _MODELS_ARE_FOLDERS
+
+    async def _version(self, request: Request) -> LocalModel:
+        named, model = await self._model(request), await self._catalog.version(request.path_params["version"])
+        if model is None or model.slug != named.slug:
+            raise RefusedError(NOT_FOUND)
+        return model
+
     async def _model(self, request: Request) -> LocalModel:
         return or_refuse(await self._catalog.find(request.path_params["owner"], request.path_params["name"]))
 
@@ -152,7 +169,7 @@ class ModelRoutes:
 
     async def _bodies(self, models: list[LocalModel], here: str) -> list[dict[str, Any]]:
         schemas = await asyncio.gather(*(self._schema(model) for model in models))
-        return [_body(model, schema, here) for model, schema in zip(models, schemas, strict=True)]
+        return [self._body(model, schema, here) for model, schema in zip(models, schemas, strict=True)]
 
     async def _schema_or_empty(self, model: LocalModel) -> dict[str, Any]:
         """The model's schema, or an empty one while the model is being prepared. Raises LocalError."""
@@ -166,40 +183,28 @@ class ModelRoutes:
             return await self._engine.schema(model, again=False, timeout=timeout)
         return None
 
+    def _body(self, model: LocalModel, schema: dict[str, Any] | None, here: str) -> dict[str, Any]:
+        body = model_body(
+            model.slug,
+            web=here,
+            cover=f"{here}/covers/{model.slug}" if model.cover else None,
+            # Python's client 1.0.7 cannot read a version without a schema.
+            latest_version=None if schema is None else _version(model, schema),
+            is_official=model.is_official,
+            description=model.description,
+            default_example=self._example(model, here),
+        )
+        # Fields of this server's own. The page uses them: to show code that runs on Replicate too, and to fill in.
+        published = model.published[0] if model.published else None
+        return body | {"published_version": published, "example_input": model.example}
 
-def _body(model: LocalModel, schema: dict[str, Any] | None, here: str) -> dict[str, Any]:
-    body = model_body(
-        model.slug,
-        web=here,
-        cover=f"{here}/covers/{model.slug}" if model.cover else None,
-        # Python's client 1.0.7 cannot read a version without a schema.
-        latest_version=None if schema is None else _version(model, schema),
-        is_official=model.is_official,
-        description=model.description,
-        default_example=_example(model, here),
-    )
-    # A field of this server's own. The page uses it to show code that runs on Replicate too.
-    return body | {"published_version": model.published[0] if model.published else None}
+    def _example(self, model: LocalModel, here: str) -> msgspec.Raw | None:
+        body = self._predictions.example(model.slug, here)
+        return msgspec.Raw(body) if body else None
 
 
 def _version(model: LocalModel, schema: dict[str, Any] | None) -> dict[str, Any]:
     return version_body(model.version, created_at=model.created_at, cog_version=_COG_VERSION, openapi_schema=schema)
-
-
-def _example(model: LocalModel, here: str) -> dict[str, Any] | None:
-    """The model's ``example.json`` as a prediction object. It was never run, so it is ``starting``."""
-    if not model.example:
-        return None
-    id = b32encode(bytes.fromhex(model.version)[:16]).decode().rstrip("=").lower()  # noqa: A001 - the API's own name
-    return prediction_body(
-        id=id,
-        model=model.slug,
-        version="hidden" if model.is_official else model.version,
-        input=model.example,
-        status="starting",
-        created_at=model.created_at,
-        urls=prediction_urls(id, api=here, web=here),
-    )
 
 
 def _bad_query(detail: str) -> Answer:

@@ -10,10 +10,10 @@ from starlette.responses import StreamingResponse
 from replicate_job.local.prediction import PredictionRequest
 from replicate_job.local.routes.inline import inline, takes_no_http
 from replicate_job.local.stream import paced, replay, stream
-from replicate_job.serving.answer import NO_VERSION, NOT_FOUND, Answer, RefusedError, json_answer, problem
+from replicate_job.serving.answer import ANY_ORIGIN, NO_VERSION, NOT_FOUND, Answer, RefusedError, json_answer, problem
 from replicate_job.serving.body import read_bytes
 from replicate_job.serving.creation import read_creation, read_version
-from replicate_job.serving.headers import read_cancel_after, read_prefer, read_times
+from replicate_job.serving.headers import preference_applied, read_cancel_after, read_prefer, read_times
 from replicate_job.serving.page import page_answer
 from replicate_job.serving.resource import page_body
 from replicate_job.serving.route import or_refuse, origin, route
@@ -91,14 +91,26 @@ class PredictionRoutes:
         await self._parts.engine.check(model, inputs)
         shown_version = "hidden" if model.is_official else version
         prediction = self._predictions.create(
-            PredictionRequest(model.slug, shown_version, inputs, name, cancel_after, creation.webhook, creation.events),
+            PredictionRequest(
+                model=model.slug,
+                version=shown_version,
+                input=inputs,
+                deployment=name,
+                cancel_after=cancel_after,
+                webhook=creation.webhook,
+                webhook_events=creation.events,
+                webhook_events_filter=creation.filter,
+                is_example=inputs == model.example,
+            ),
             partial(self._parts.engine.run, model, inputs),
         )
         if creation.webhook:
             self._send_webhooks(prediction)
         has_ended = blocking_wait is None or await self._predictions.wait(prediction, blocking_wait)
-        location = f"{origin(request)}/v1/predictions/{prediction.id}"
-        return await self._answer(request, prediction.id, 201 if has_ended else 202, ("location", location))
+        location = ("location", f"{origin(request)}/v1/predictions/{prediction.id}")
+        return await self._answer(
+            request, prediction.id, 201 if has_ended else 202, location, *preference_applied(blocking_wait)
+        )
 
     def _send_webhooks(self, prediction: LocalPrediction) -> None:
         receiver, kinds = prediction.request.webhook, prediction.request.webhook_events
@@ -154,5 +166,5 @@ class PredictionRoutes:
             events = stream(self._predictions, prediction, last, here)
         else:
             events = replay(or_refuse(self._predictions.body(id, here)), last)
-        headers = {"cache-control": "no-store"}
+        headers = {"cache-control": "no-store", **dict(ANY_ORIGIN)}
         return StreamingResponse(paced(events), media_type="text/event-stream", headers=headers)

@@ -85,10 +85,6 @@ export async function versions(slug, signal) {
   return (await request(`/v1/models/${slug}/versions`, { signal })).results;
 }
 
-export async function examples(slug, signal) {
-  return (await request(`/v1/models/${slug}/examples`, { signal })).results;
-}
-
 /** Its text; empty where there is none. */
 export async function readme(slug, signal) {
   const answer = await fetch(`/v1/models/${slug}/readme`, { signal, headers: authorization() });

@@ -25,21 +25,22 @@ export function about(model, write = inline) {
   return h("p", { class: "description" }, h("span", { class: "badge" }, "stand-in"), " ", write(rest));
 }
 
+/** The input to begin with: that of its own example, else of a prediction that succeeded. */
+export const exampleOf = (model) => model.example_input ?? model.default_example?.input;
+
 async function addExtras(extras, { model, slug, signal, fill, pick }) {
   const id = model.latest_version?.id ?? "";
   const version = h("span", {}, id && ["version ", h("code", { title: id }, short(id))]);
   extras.append(h("p", { class: "quiet" }, h("span", {}, model.is_official ? "official" : "community"), version));
-  const [examples, readme, versions] = await Promise.all([
-    api.examples(slug, signal).catch(() => []),
+  const [readme, versions] = await Promise.all([
     model.description ? api.readme(slug, signal).catch(() => "") : "", // its first paragraph
     model.is_official ? [] : api.versions(slug, signal).catch(() => []),
   ]);
   if (signal.aborted) return;
   if (versions.length > 1) version.replaceChildren(versionChoice(versions, model.pinned, pick));
-  examples.slice(0, 5).forEach((example, index) => {
-    const label = examples.length > 1 ? `Example ${index + 1}` : "Fill in the example";
-    extras.append(h("button", { type: "button", class: "small", onclick: () => fill(example.input) }, label));
-  });
+  const example = exampleOf(model);
+  if (example)
+    extras.append(h("button", { type: "button", class: "small", onclick: () => fill(example) }, "Fill in the example"));
   if (readme.trim())
     extras.append(h("details", { class: "readme" }, h("summary", {}, "About this model"), markdown(readme)));
 }

@@ -5,7 +5,7 @@ import { codeView } from "./code.js";
 import { announce, h, spaced } from "./dom.js";
 import { nameOf } from "./files.js";
 import { createForm } from "./form.js";
-import { head } from "./modelhead.js";
+import { exampleOf, head } from "./modelhead.js";
 import { panel } from "./panel.js";
 import { rawInput } from "./rawinput.js";
 import { go } from "./route.js";
@@ -25,7 +25,7 @@ const draftOf = (state) => unsaved.get(state.key) ?? state.draft;
 /** `/owner/name`. The form starts as it was left, else with the model's own example. */
 export async function modelView({ parameters: [owner, name], signal, state, query }) {
   const model = await modelOf(`${owner}/${name}`, query, signal);
-  return new Workbench({ model, signal, said: state.said }).view(draftOf(state) ?? model.default_example?.input ?? {});
+  return new Workbench({ model, signal, said: state.said }).view(draftOf(state) ?? exampleOf(model) ?? {});
 }
 
 /** The model; in its version `?version=` where one is named, which stays `pinned`. */
