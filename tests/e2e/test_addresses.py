@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import pytest
 
-from replicate_job.testing import ScriptedModel, openapi_schema
+from replicate_job import Client
+from replicate_job.testing import Script, ScriptedModel, openapi_schema
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Command
@@ -46,6 +48,17 @@ def test_a_prediction_is_shown_waited_for_canceled_and_deleted_by_its_address(
         outcome = command(*words)
         assert (outcome.code, outcome.response["prediction_id"]) == (0, prediction.id), outcome
     assert command("delete", prediction.urls["get"]).err == "deleted 1 job\n"
+
+
+def test_a_prediction_is_got_and_canceled_from_python_by_its_address(api: ScriptedAPI) -> None:
+    api.next(Script(duration=math.inf))
+    with Client() as client:
+        client.submit(HELLO, {"text": "you"})
+        api.wait_until(lambda: api.predictions)
+        (prediction,) = api.predictions
+        assert client.get(f"https://replicate.com/p/{prediction.id}").prediction_id == prediction.id
+        client.cancel(prediction.urls["get"])
+    assert prediction.status == "canceled"
 
 
 def test_the_address_of_a_prediction_is_no_model_and_says_so(api: ScriptedAPI, command: Command) -> None:

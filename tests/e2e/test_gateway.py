@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from tests.e2e.gateway import Gateway
 
-from replicate_job import run
+from replicate_job import Client, run
 from replicate_job.errors import JobError
 from replicate_job.testing import Script, Stream
 
@@ -107,13 +107,13 @@ def test_headers_that_are_none_are_one_line_without_their_values(
 
 
 def test_headers_from_python_take_the_place_of_the_environments(
-    named_api: ScriptedAPI, monkeypatch: pytest.MonkeyPatch
+    api: ScriptedAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REPLICATE_JOB_HEADERS", "x-team: vision")
     run(HELLO, {"text": "you"}, headers={"X-Key": " k "})
     run(HELLO, {"text": "me"})
     run(HELLO, {"text": "them"}, headers={})
-    created = [request.headers for request in named_api.requests if request.operation == "create"]
+    created = [request.headers for request in api.requests if request.operation == "create"]
     assert [(found.get("x-key"), found.get("x-team")) for found in created] == [
         ("k", None),
         (None, "vision"),
@@ -121,8 +121,15 @@ def test_headers_from_python_take_the_place_of_the_environments(
     ]
 
 
+def test_a_clients_headers_go_with_all_of_its_requests(api: ScriptedAPI) -> None:
+    with Client(headers={"x-key": "k"}) as client:
+        client.run(HELLO, {"text": "you"})
+        client.run(FLUX, {"prompt": "a fox"})
+    assert {request.headers.get("x-key") for request in api.requests} == {"k"}
+
+
 @pytest.mark.parametrize("wrong", [{"x-key": None}, {"x-key": "cf_secret\r\nx: y"}, {1: "cf_secret"}, {"": "a"}])
-@pytest.mark.usefixtures("named_api")
+@pytest.mark.usefixtures("api")
 def test_headers_from_python_that_are_none_are_an_error_without_their_values(wrong: Any) -> None:
     with pytest.raises(JobError, match=r"^headers: ") as caught:
         run(HELLO, {"text": "you"}, headers=wrong)

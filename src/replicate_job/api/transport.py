@@ -146,7 +146,7 @@ class Transport:
         acted on the request.
         """
         for _ in range(MOST_MOVES):
-            with Exchange(f"{method} {self.base_url}{path.partition('?')[0]}"):
+            with Exchange(f"{method} {self._whole(path).partition('?')[0][:SHOWN]}"):
                 request = self._request(method, path, headers or {}).timeout(timedelta(seconds=timeout))
                 if body is not None:
                     request = request.header("content-type", "application/json").body_bytes(body)
