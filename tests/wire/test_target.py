@@ -21,7 +21,8 @@ _TARGETS = st.one_of(
 @given(_TARGETS)
 def test_what_a_target_prints_reads_back(target: Target) -> None:
     assert parse_target(str(target)) == target
-    assert parse_target(f" https://replicate.com/{target}/\n") == target
+    if target.owner not in {"p", "predictions", "models", "v1", "deployments"}:  # what an address has in its place
+        assert parse_target(f" https://replicate.com/{target}/\n") == target
 
 
 @given(st.text())
