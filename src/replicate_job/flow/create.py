@@ -106,7 +106,7 @@ async def _intend(context: Context, claim: Claim, request: CreateRequest) -> Cla
     A wait for the place may have made the claim's intent old: then it is recorded anew.
     """
     if claim.intends:
-        if not _is_old(context, claim):
+        if _age(context, claim) < UNSENT / 2:
             return claim
         await context.journal.unsent(claim)
     return await context.journal.intend(claim, request, moment(context))
@@ -129,9 +129,10 @@ async def _send(
         return error
 
 
-def _is_old(context: Context, claim: Claim) -> bool:
+def _age(context: Context, claim: Claim) -> float:
+    """Seconds since the intent was recorded."""
     intended = claim.entry.last_sent
-    return intended is not None and (intended.age(context.clock) or 0.0) > UNSENT
+    return (intended and intended.age(context.clock)) or 0.0
 
 
 def _check_lease(context: Context, claim: Claim) -> None:
@@ -141,7 +142,7 @@ def _check_lease(context: Context, claim: Claim) -> None:
     """
     if not claim.lease.may_send:
         raise NotSentError(f"the claim of the job {claim.key!r} was about to end, so nothing was sent")
-    if _is_old(context, claim):
+    if _age(context, claim) > UNSENT:
         raise NotSentError(f"the intent of the job {claim.key!r} is {UNSENT:g} s old, so nothing was sent")
     context.account.begin()
 
