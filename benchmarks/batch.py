@@ -1,10 +1,10 @@
 """How many instant predictions a client makes in a second, compared with the official Python clients.
 
-Every round runs each client once, in a rotating order. A run is one process, with its start, against a scripted API of
-its own in another process, which limits nothing. Ratios are taken within a round, to a bare loop that only sends and
-reads with the HTTP library of replicate-job. The official clients have one request open for each worker; the number of
-workers is the fastest of 8, 16, 32 and 64. Only replicate-job writes a journal: each row before its request is sent,
-and how it ended.
+Every round runs each client once, in a rotating order. A run is one process, with its start, against an API of its own
+in another process, which limits nothing and does next to nothing. Ratios are taken within a round, to a bare loop that
+only sends and reads with the HTTP library of replicate-job. The official clients have one request open for each worker;
+the number of workers is the fastest of 8, 16, 32 and 64. Only replicate-job writes a journal: each row before its
+request is sent, and how it ended.
 """
 
 from __future__ import annotations
@@ -20,15 +20,10 @@ import msgspec
 from peers import CACHE, OURS, SCRIPTS, V1, V2, Peer, install, make_environment, pip_install
 from process import Run, run
 from report import Spread, describe, machine, ratios, rotated, table, write_json
-from server import Server, Stats
+from server import COMMUNITY, Server, Stats
 
-from replicate_job.testing.models import DEFAULT_MODELS
-
-MODEL = "replicate/hello-world"
-VERSION = next(model.version_ids[0] for model in DEFAULT_MODELS if model.name == MODEL)
+MODEL, VERSION = COMMUNITY.name, COMMUNITY.version_ids[0]
 BASE = "bare loop of 64"
-REMEMBER = "10000"
-"""Requests and predictions that the server remembers, so that it is as fast for the last row as for the first."""
 ROWS, RESULTS = "rows.jsonl", "results.jsonl"
 
 
@@ -86,7 +81,7 @@ def contenders(cache: Path) -> dict[str, Contender]:
 
 def once(contender: Contender, count: int) -> ClientRun:
     """Run all rows with one client, in an empty home folder, against a server of its own."""
-    with tempfile.TemporaryDirectory() as folder, Server("--remember", REMEMBER) as server:
+    with tempfile.TemporaryDirectory() as folder, Server() as server:
         home = Path(folder)
         (home / ROWS).write_text("".join(f'{{"text": "row {row}"}}\n' for row in range(count)))
         environment = contender.peer.environment(server, home)

@@ -1,7 +1,7 @@
 """Whether a batch of a million rows is as fast, and takes as little memory, at its end as at its start. Linux only.
 
-``replicate-job batch`` makes an instant prediction for each row, on a scripted API in another process that forgets
-ended predictions. Every few seconds a sample counts the rows with results and measures the batch's resident memory.
+``replicate-job batch`` makes an instant prediction for each row, on an API in another process that stores none. Every
+few seconds a sample counts the rows with results and measures the batch's resident memory.
 Rates are rows a second over the first and the last tenth of the rows. Memory is that of the first sample after 10 %,
 and of the last one.
 """
@@ -102,12 +102,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=1_000_000, help="rows (1000000)")
     parser.add_argument("--every", type=float, default=5.0, help="seconds between two samples (5)")
-    parser.add_argument("--remember", default="20000", help="ended predictions that the server remembers (20000)")
     parser.add_argument("--cache", type=Path, default=CACHE, help="the folder of the client's environment")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there")
     arguments = parser.parse_args()
     ours = install(arguments.cache)[OURS]
-    with tempfile.TemporaryDirectory() as folder, Server("--remember", arguments.remember) as server:
+    with tempfile.TemporaryDirectory() as folder, Server() as server:
         home = Path(folder)
         with (home / ROWS).open("w") as rows:
             rows.writelines(f'{{"text": "row {row}"}}\n' for row in range(arguments.count))
