@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from peers import CACHE, OURS, SCRIPTS, V1, V2, Peer, install, make_environment, pip_install
+from peers import BARE, CACHE, OURS, V1, V2, Peer, install_for_speed
 from process import Run, run
 from report import Spread, describe, machine, ratios, rotated, table, write_json
 from server import COMMUNITY, Server, Stats
@@ -44,13 +44,8 @@ class ClientRun(msgspec.Struct, frozen=True):
 
 
 def contenders(cache: Path) -> dict[str, Contender]:
-    peers = install(cache)
-    ours, v1 = peers[OURS], peers[V1]
-    pip_install(ours.bin, "uvloop")  # as with [local]
-    v2 = Peer(V2, make_environment(cache, "replicate-aiohttp==2.0.0b4"))
-    pip_install(v2.bin, V2.replace("==", "[aiohttp]=="))
-    bare = Peer("bare", make_environment(cache, "bare"))
-    pip_install(bare.bin, "pyreqwest", "msgspec", "uvloop")
+    peers = install_for_speed(cache)
+    ours, v1, v2, bare = peers[OURS], peers[V1], peers[V2], peers[BARE]
     batch = [
         ours.program("replicate-job"),
         "batch",
@@ -67,9 +62,8 @@ def contenders(cache: Path) -> dict[str, Contender]:
     def official(peer: Peer, workers: int, way: str) -> Contender:
         return Contender(peer, lambda count: peer.script("batch", VERSION, f"{count}", f"{workers}", way))
 
-    loop = [bare.program("python"), str(SCRIPTS / "batch_bare.py"), VERSION]
     return {
-        BASE: Contender(bare, lambda count: [*loop, f"{count}", "64"]),
+        BASE: Contender(bare, lambda count: bare.script("batch", VERSION, f"{count}", "64")),
         "replicate-job batch": Contender(ours, lambda _: batch, counts=False),
         "replicate_job.batch()": Contender(ours, lambda count: ours.script("batch", MODEL, f"{count}")),
         f"{V1}, 8 threads": official(v1, 8, "threads"),

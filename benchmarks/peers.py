@@ -15,7 +15,7 @@ from platformdirs import user_cache_path
 ROOT = Path(__file__).parent.parent
 SCRIPTS = Path(__file__).with_name("clients")
 CACHE = user_cache_path("replicate-job-benchmarks", appauthor=False)
-OURS, V1, V2 = "replicate-job", "replicate==1.0.7", "replicate==2.0.0b4"
+OURS, V1, V2, BARE = "replicate-job", "replicate==1.0.7", "replicate==2.0.0b4", "bare"
 
 
 class RunningAPI(Protocol):
@@ -37,8 +37,8 @@ class Peer(msgspec.Struct, frozen=True):
         return str(self.bin / name)
 
     def script(self, work: str, *arguments: str) -> list[str]:
-        """The command that runs this client's script for ``work`` (``create`` or ``run``)."""
-        short = {OURS: "ours", V1: "v1", V2: "v2"}[self.name]
+        """The command that runs this client's script for ``work`` (``create``, ``run``, ``calls``, ``batch``)."""
+        short = {OURS: "ours", V1: "v1", V2: "v2", BARE: "bare"}[self.name]
         return [self.program("python"), str(SCRIPTS / f"{work}_{short}.py"), *arguments]
 
     def environment(self, api: RunningAPI, home: Path) -> Mapping[str, str]:
@@ -64,6 +64,17 @@ def install(cache: Path) -> dict[str, Peer]:
     for requirement in (V1, V2):
         peers[requirement] = Peer(requirement, make_environment(cache, requirement))
         pip_install(peers[requirement].bin, requirement)
+    return peers
+
+
+def install_for_speed(cache: Path) -> dict[str, Peer]:
+    """The same with what makes them fastest, and ``BARE``, the HTTP library of replicate-job alone."""
+    peers = install(cache)
+    pip_install(peers[OURS].bin, "uvloop")  # as with [local]
+    peers[V2] = Peer(V2, make_environment(cache, "replicate-aiohttp==2.0.0b4"))
+    pip_install(peers[V2].bin, V2.replace("==", "[aiohttp]=="))
+    peers[BARE] = Peer(BARE, make_environment(cache, BARE))
+    pip_install(peers[BARE].bin, "pyreqwest", "msgspec", "uvloop")
     return peers
 
 

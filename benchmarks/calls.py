@@ -1,0 +1,131 @@
+"""What a call costs in an application that runs, compared with the official Python clients.
+
+An application holds one client object and calls a model whose predictions are over at once: one call after another,
+and 64 together (16 threads, where calls block). Every round runs each client once, in a rotating order, in a process
+and with an empty home folder of its own; its start and its first calls are not counted. Ratios are taken within a
+round, to a bare loop that only sends and reads with the HTTP library of replicate-job. Only replicate-job writes a
+journal, and syncs it before each request: the disk is that of the folder for temporary files (TMPDIR).
+
+At the end, 200 calls wait together for predictions of a second: the threads and descriptors that the process has then,
+without the threads that make the calls. Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from peers import BARE, CACHE, OURS, V1, V2, Peer, install_for_speed
+from process import run
+from report import Spread, describe, machine, ratios, rotated, table, write_json
+from server import OFFICIAL, Server
+
+BASE = "bare loop"
+TOGETHER, THREADS, MANY = 64, 16, 200
+
+
+class Contender(msgspec.Struct, frozen=True):
+    """``together`` is how many workers make the calls that run together: tasks, or threads."""
+
+    peer: Peer
+    options: tuple[str, ...]
+    together: int = TOGETHER
+
+
+class Calls(msgspec.Struct, frozen=True):
+    """What a client's script prints: seconds of time and of CPU time, and the most threads and descriptors."""
+
+    wall: float
+    cpu: float
+    threads: int
+    descriptors: int
+
+
+def contenders(cache: Path) -> dict[str, Contender]:
+    peers = install_for_speed(cache)
+    ours, v1, v2 = peers[OURS], peers[V1], peers[V2]
+    return {
+        BASE: Contender(peers[BARE], ()),
+        "AsyncClient": Contender(ours, ("tasks",)),
+        "Client": Contender(ours, ("threads",), THREADS),
+        V1: Contender(v1, ("threads",), THREADS),
+        f"{V1}, asyncio": Contender(v1, ("tasks",)),
+        V2: Contender(v2, ("threads",), THREADS),
+        f"{V2}, asyncio with aiohttp": Contender(v2, ("aiohttp",)),
+    }
+
+
+def once(contender: Contender, server: Server, count: int, workers: int) -> Calls:
+    with tempfile.TemporaryDirectory() as folder:
+        command = contender.peer.script("calls", OFFICIAL.name, f"{count}", f"{workers}", *contender.options)
+        ended = run(command, contender.peer.environment(server, Path(folder)), Path(folder))
+        if ended.code:
+            raise SystemExit(f"{command} exited with {ended.code}: {ended.stderr}")
+        return msgspec.json.decode(ended.stdout, type=Calls)
+
+
+def measure(clients: Mapping[str, Contender], count: int, rounds: int, *, together: bool) -> dict[str, list[Calls]]:
+    results: dict[str, list[Calls]] = {name: [] for name in clients}
+    with Server() as server:
+        for number in range(rounds):
+            for name in rotated(clients, number):
+                workers = clients[name].together if together else 1
+                results[name].append(once(clients[name], server, count, workers))
+    return results
+
+
+def speeds(count: int, results: Mapping[str, list[Calls]]) -> list[list[str]]:
+    def column(name: str, figure: str) -> list[float]:
+        return [getattr(calls, figure) for calls in results[name]]
+
+    def cells(name: str) -> list[str]:
+        wall, cpu = column(name, "wall"), column(name, "cpu")
+        return [
+            name,
+            f"{count / Spread.of(wall).median:.0f}",
+            ratios(wall, column(BASE, "wall")).show(),
+            ratios(cpu, column(BASE, "cpu")).show(),
+            f"{Spread.of(cpu).median * 1e6 / count:.0f}",
+        ]
+
+    return [cells(name) for name in results]
+
+
+def crowd(clients: Mapping[str, Contender]) -> dict[str, Calls]:
+    with Server("--duration", "1") as server:
+        return {name: once(contender, server, MANY, MANY) for name, contender in clients.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=2000, help="calls together, and a quarter of it alone (2000)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds (5)")
+    parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT", help="clients with one of these in the name")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="the folder of the clients' environments")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement there")
+    arguments = parser.parse_args()
+    clients = {
+        name: contender
+        for name, contender in contenders(arguments.cache).items()
+        if name == BASE or any(text in name for text in arguments.only)
+    }
+    few, many = arguments.count // 4, arguments.count
+    alone = measure(clients, few, arguments.rounds, together=False)
+    together = measure(clients, many, arguments.rounds, together=True)
+    crowded = crowd(clients)
+    facts = machine()
+    print(f"{describe(facts)}; {arguments.rounds} rounds; medians (least to most)")
+    head = ["calls/s", "time, ratio", "CPU, ratio", "CPU, us a call"]
+    print("", table(["one after another", *head], speeds(few, alone)), sep="\n")
+    print("", table([f"{TOGETHER} together", *head], speeds(many, together)), sep="\n")
+    body = [[name, f"{calls.threads}", f"{calls.descriptors}"] for name, calls in crowded.items()]
+    print("", table([f"{MANY} together", "threads", "descriptors"], body), sep="\n")
+    runs = {"alone": alone, "together": together, "crowd": crowded}
+    write_json(arguments.json, {"machine": facts, "base": BASE, "count": many, "runs": runs})
+
+
+if __name__ == "__main__":
+    main()
