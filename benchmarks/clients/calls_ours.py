@@ -9,7 +9,7 @@ model, count, workers, way = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sy
 
 
 async def main() -> None:
-    async with AsyncClient(rate="none") as client:  # type: ignore[operator, unused-ignore]
+    async with AsyncClient(rate="none") as client:
 
         async def call(number: int) -> bool:
             result = await client.run(model, {"text": f"row {number}"})
@@ -21,5 +21,5 @@ async def main() -> None:
 if way == "tasks":
     asyncio.run(main())
 else:
-    with Client(rate="none") as client:  # type: ignore[operator, unused-ignore]
+    with Client(rate="none") as client:
         in_threads(lambda number: client.run(model, {"text": f"row {number}"}).output == "hello", count, workers)

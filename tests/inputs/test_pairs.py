@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from replicate_job.errors import JobError
 from replicate_job.inputs.pairs import parse_pairs
-from replicate_job.inputs.schema import check
+from replicate_job.inputs.schema import Checker
 
 DOCUMENT = {
     "components": {
@@ -146,7 +146,7 @@ def test_every_problem_is_in_the_one_message() -> None:
 
 
 def test_what_could_not_be_read_is_reported_by_the_check() -> None:
-    assert check(parse_pairs(["n=lots", "fast=2"], DOCUMENT), DOCUMENT) == [
+    assert Checker(DOCUMENT).check(parse_pairs(["n=lots", "fast=2"], DOCUMENT)) == [
         'n: "lots" is not an integer',
         'fast: "2" is not true or false',
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_job.inputs.schema import check
+from replicate_job.inputs.schema import Checker
 
 FORMAT = {"title": "output_format", "description": "An enumeration.", "enum": ["webp", "jpg", "png"], "type": "string"}
+
+
+def check(values: Mapping[str, Any], document: Mapping[str, Any] | None, *, allow_unknown: bool = False) -> list[str]:
+    return Checker(document).check(values, allow_unknown=allow_unknown)
 
 
 def document(properties: dict[str, Any], required: list[str] | None = None, **schemas: Any) -> dict[str, Any]:

@@ -28,7 +28,6 @@ from replicate_job.errors import (
 from replicate_job.flow.resolved import Resolved
 from replicate_job.inputs.content import Content
 from replicate_job.inputs.flaws import flaws
-from replicate_job.inputs.schema import Checker
 from replicate_job.inputs.secrets import hide
 from replicate_job.job import Job, Result
 from replicate_job.journal.entry import fingerprint
@@ -79,7 +78,7 @@ class RowJobs:
 
     def __init__(self, job: Job, resolved: Resolved, read: ReadRow, id_column: str | None) -> None:
         self._job, self._read = job, read(resolved.schema)
-        self._checker = Checker(resolved.schema, allow_unknown=job.allow_unknown)
+        self._checker = resolved.checker
         self._id_column, self._secrets = id_column, resolved.secrets
 
     def make(self, row: Row) -> RowJob:
@@ -102,7 +101,7 @@ class RowJobs:
         """What is wrong with the row's input, in one line; empty when it fits the model."""
         if item.problem:
             return item.problem
-        problems = self._checker.check(item.job.input_data)
+        problems = self._checker.check(item.job.input_data, allow_unknown=item.job.allow_unknown)
         return str(InputError(item.job.model, problems)) if problems else ""
 
     def _wrong(self, row: Row, problem: str) -> RowJob:

@@ -14,8 +14,7 @@ from replicate_job.flow.context import Context
 from replicate_job.flow.resolved import Resolved
 from replicate_job.inputs.content import carried, contents, fill
 from replicate_job.inputs.flaws import flaws
-from replicate_job.inputs.schema import check
-from replicate_job.inputs.upload import FileInfo, check_files, send_files
+from replicate_job.inputs.upload import FileInfo, check_files, has_files, send_files
 from replicate_job.job import Job
 from replicate_job.journal.entry import CreateRequest
 from replicate_job.wire.duration import parse_cancel_after
@@ -54,7 +53,7 @@ async def resolve_and_check(context: Context, job: Job) -> Resolved:
     resolved = await context.strategy.resolve(context, parse_target(job.model))
     if resolved.schema is None:
         context.reporter.note(f"the API shows no schema for {job.model}: its input is not checked")
-    problems = check(job.input_data, resolved.schema, allow_unknown=job.allow_unknown)
+    problems = resolved.checker.check(job.input_data, allow_unknown=job.allow_unknown)
     if problems:
         raise InputError(job.model, problems)
     return resolved
@@ -62,7 +61,9 @@ async def resolve_and_check(context: Context, job: Job) -> Resolved:
 
 async def prepare(context: Context, job: Job, resolved: Resolved) -> CreateRequest:
     """Send the input's files and write the create's body. Raises InputError for files that cannot be sent."""
-    sent = await send_files(job.input_data, _Uploads(context), model=job.model, now=context.clock.time)
+    sent = job.input_data
+    if has_files(sent):
+        sent = await send_files(sent, _Uploads(context), model=job.model, now=context.clock.time)
     return write_request(job, resolved, sent)
 
 

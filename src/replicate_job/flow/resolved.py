@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import msgspec
 
+from replicate_job.inputs.schema import Checker
 from replicate_job.wire.target import Target
 
 
-class Resolved(msgspec.Struct, frozen=True):
+class Resolved(msgspec.Struct, frozen=True, dict=True):  # dict: for what is compiled once
     """``path`` is where the create request goes, ``version`` what its body names (empty: nothing).
 
     ``schema`` is the version's OpenAPI document, None where the API does not show it. ``tried`` lists the look-ups.
@@ -24,6 +26,11 @@ class Resolved(msgspec.Struct, frozen=True):
     tried: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     makes_files: bool = True
+
+    @cached_property
+    def checker(self) -> Checker:
+        """Checks inputs of the model."""
+        return Checker(self.schema)
 
     def makes(self, path: str, version: str) -> bool:
         """Whether a create request to that path, for that version, is one that it makes."""

@@ -30,30 +30,27 @@ _RENAMED = {"oneOf": "anyOf"}  # 3 is valid as both integer and number: no mista
 _ANNOTATIONS = {"default", "example", "examples", "title", "description"}
 
 
-def check(values: Mapping[str, Any], document: Mapping[str, Any] | None, *, allow_unknown: bool = False) -> list[str]:
-    """Every problem of one input; see ``Checker``."""
-    return Checker(document, allow_unknown=allow_unknown).check(values)
-
-
 class Checker:
-    """Checks any number of inputs against a model version's ``openapi_schema``.
+    """Checks any number of inputs against a model version's ``openapi_schema``, which it compiles once.
 
-    ``allow_unknown`` lets names pass that the schema does not have, but for those that look like one of its own: what
-    was mistyped would be paid for as a default. Where the document has no
-    ``Input``, or a broken one, only what can be known is checked. No line shows the value of a secret input.
+    Where the document has no ``Input``, or a broken one, only what can be known is checked. No line shows the value of
+    a secret input.
     """
 
-    def __init__(self, document: Mapping[str, Any] | None, *, allow_unknown: bool = False) -> None:
+    def __init__(self, document: Mapping[str, Any] | None) -> None:
         schema = definition(document, "Input")
         found = (schema or {}).get("properties")
         self._properties: dict[str, Any] | None = found if isinstance(found, dict) else None
-        self._allow_unknown, self._knows = allow_unknown, schema is not None
+        self._knows = schema is not None
         self._validator = _compile(document) if document and self._knows else None
         self._likes: dict[str, str] = {}
         self._secrets = secret_inputs(document)
 
-    def check(self, values: Mapping[str, Any]) -> list[str]:
+    def check(self, values: Mapping[str, Any], *, allow_unknown: bool = False) -> list[str]:
         """One line for each thing that is wrong, naming the input; empty when all fits.
+
+        ``allow_unknown`` lets names pass that the schema does not have, but for those that look like one of its own:
+        what was mistyped would be paid for as a default.
 
         A ``pathlib.Path`` or a ``Content`` is a file to send: it fits where the schema says ``format: uri`` or says no
         type at all, and nowhere else, since a text input would receive the file's address and not its words.
@@ -68,7 +65,7 @@ class Checker:
         if known is not None:
             unknown = [name for name in instance if name not in known]
             instance = {name: value for name, value in instance.items() if name in known}
-            problems += self._judge_unknown(unknown, instance)
+            problems += self._judge_unknown(unknown, instance, allow_unknown=allow_unknown)
         if self._validator is None:
             return [_printable(problem) for problem in problems]
         # A value that is not JSON is reported already; what stands in for it would be reported twice.
@@ -77,7 +74,7 @@ class Checker:
         problems += dict.fromkeys(line for line in found if line.partition(":")[0] not in wrong)
         return [_printable(problem) for problem in problems]
 
-    def _judge_unknown(self, unknown: Sequence[str], given: Mapping[str, Any]) -> list[str]:
+    def _judge_unknown(self, unknown: Sequence[str], given: Mapping[str, Any], *, allow_unknown: bool) -> list[str]:
         """A line for each name that is not let pass: with ``allow_unknown``, what looks like a known one mistyped.
 
         Beside the known one that it looks like, which is ``given``, it is another.
@@ -85,9 +82,9 @@ class Checker:
         lines = []
         for name in unknown:
             close = self._close(name)
-            if close and not (self._allow_unknown and close in given):
+            if close and not (allow_unknown and close in given):
                 lines.append(f"{name} is not an input of this model, did you mean {close}?")
-            elif not self._allow_unknown:
+            elif not allow_unknown:
                 takes = _listed(list(self._properties or ()))
                 lines.append(f"{name} is not an input of this model, which takes {takes}")
         return lines
