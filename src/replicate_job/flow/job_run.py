@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import uuid
+import os
 from collections.abc import Awaitable
 from typing import Any
 
@@ -30,7 +30,7 @@ WATCHED_BLOCKING_WAIT = 2
 
 
 def new_key() -> str:
-    return f"job-{uuid.uuid4().hex[:16]}"
+    return f"job-{os.urandom(8).hex()}"
 
 
 class Ask(msgspec.Struct, frozen=True):

@@ -79,9 +79,12 @@ MIGRATIONS = (
         last_sent     TEXT,
         sent_at       REAL,
         token         TEXT,
-        prediction_id TEXT CHECK (prediction_id IS NOT NULL OR state NOT IN ('created', 'ended', 'collected')),
-        status        TEXT CHECK (coalesce(status, '') IN ('succeeded', 'failed', 'canceled', 'aborted')
-                                  OR state NOT IN ('ended', 'collected')),
+        -- No IN here: with more than two values, SQLite makes a table of them in each statement.
+        prediction_id TEXT CHECK (prediction_id IS NOT NULL
+                                  OR state != 'created' AND state != 'ended' AND state != 'collected'),
+        status        TEXT CHECK (state != 'ended' AND state != 'collected' OR status IS NOT NULL AND
+                                  (status = 'succeeded' OR status = 'failed' OR status = 'canceled'
+                                   OR status = 'aborted')),
         prediction    TEXT,
         files         TEXT NOT NULL DEFAULT '[]',
         problem       TEXT NOT NULL DEFAULT '',

@@ -294,7 +294,16 @@ class SQLiteJournal:
                     *(sent.best, self._token_print, claim.key),
                 ),
             )
-            return Claim(_get(db, claim.key), claim.fence, lease, intends=True)
+            intended = msgspec.structs.replace(
+                entry,
+                state="intended",
+                request=request,
+                sends=entry.sends + 1,
+                first_sent=entry.first_sent or sent,
+                last_sent=sent,
+                token=self._token_print,
+            )
+            return Claim(intended, claim.fence, lease, intends=True)
 
         return await self._thread.run(work, synced=True)
 

@@ -108,7 +108,10 @@ class SQLiteThread:
         task = _Task(work, synced=synced)
         if not self._pending or self._pending[0].loop is not task.loop:
             self._pending = []
-            task.loop.call_later(GATHERING if self._is_busy else 0, self._hand_over)
+            if self._is_busy:
+                task.loop.call_later(GATHERING, self._hand_over)
+            else:
+                task.loop.call_soon(self._hand_over)
         self._pending.append(task)
         result: T = await task.done
         return result
