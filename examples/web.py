@@ -1,0 +1,29 @@
+# web.py
+"""A picture for ``/?a-fox``: ``gunicorn -c gunicorn_conf.py web:app``."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_plus
+
+from replicate_job import Client, ReplicateJobError
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+client: Client  # of this process
+
+
+def open_client() -> None:
+    global client
+    client = Client(save_to="outputs")
+
+
+def app(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    prompt = unquote_plus(environ["QUERY_STRING"])
+    try:
+        result = client.run("black-forest-labs/flux-schnell", {"prompt": prompt}, key=f"picture of {prompt}")
+        status, text = "200 OK", result.status
+    except ReplicateJobError as error:
+        status, text = "502 Bad Gateway", str(error)
+    start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+    return [text.encode()]
