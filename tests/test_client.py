@@ -287,6 +287,30 @@ else:
     assert (done.stdout, done.stderr) == ("7 succeeded\n", "")
 
 
+def test_a_client_without_a_call_so_far_works_on_both_sides_of_a_fork(api: ScriptedAPI) -> None:
+    """A server that imports its application before it forks has such clients in its modules."""
+    program = """
+import os
+from replicate_job import Client
+client = Client()
+print(client.run("acme/private", {"n": 1}).status if os.fork() else client.run("acme/private", {"n": 2}).status)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("succeeded\nsucceeded\n", "")
+    assert api.count("create") == 2
+
+
+def test_a_client_without_a_call_has_no_thread_and_closes(api: ScriptedAPI) -> None:
+    threads = own_threads()
+    client = Client()
+    assert own_threads() == threads
+    client.close()
+    assert own_threads() == threads
+    with pytest.raises(ClosedError):
+        client.run(*FOX)
+    assert not api.requests
+
+
 def test_what_was_asked_and_answered_is_pruned(api: ScriptedAPI) -> None:
     with Client() as client:
         client.run(*FOX, key="order-17")

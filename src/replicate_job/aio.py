@@ -55,6 +55,7 @@ class LoopThread:
         check_threads()
         self._owner = Owner()
         self._loop = new_loop()
+        self._is_ending = False
         self._ended = _Ended()
         self._waiters: set[_Waiter] = set()
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
@@ -105,7 +106,7 @@ class LoopThread:
             raise
         finally:
             self._waiters.discard(waiter)
-        if not tasks or (tasks[0].cancelled() and self._ended.is_set):
+        if not tasks or (tasks[0].cancelled() and self._is_ending):
             if isinstance(work, Coroutine):
                 work.close()  # it never ran
             raise ClosedError
@@ -136,6 +137,7 @@ class LoopThread:
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:  # its end cancels what is left
                 runner.get_loop().run_forever()
+                self._is_ending = True  # from here on, work is cancelled by the end, and not by its caller
         finally:
             self._ended.set()
             self._release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import Counter
 from collections.abc import (
@@ -63,8 +64,9 @@ class AsyncClient:
     that a prediction is observed.
 
     ``async with`` opens the client and closes it. Without it the first call opens it, and ``aclose`` closes it. It
-    belongs to the event loop in which it was opened, and to the process. Every method raises the errors of
-    ``replicate_job.errors``, among them ClosedError after the end of the client or its loop, and ForkedError in a fork.
+    belongs to the event loop in which it was opened, and to the process; one that was not opened yet may be shared by a
+    fork. Every method raises the errors of ``replicate_job.errors``, among them ClosedError after the end of the client
+    or its loop, and ForkedError in a fork.
 
     A task that is cancelled leaves its prediction running: the same ``key``, or ``resume``, finishes it.
     """
@@ -97,7 +99,8 @@ class AsyncClient:
         # The local server deletes its own copies when it ends.
         self._folder = self._settings.state / "outputs" if local and save_to is None else save_to
         self._on_progress = on_progress
-        self._owner, self._opening, self._parts = Owner(), asyncio.Lock(), AsyncExitStack()
+        self._opening, self._parts = asyncio.Lock(), AsyncExitStack()
+        self._owner: Owner | None = None  # as long as nothing is open, a fork may have it too
         self._context: Context | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
@@ -121,7 +124,7 @@ class AsyncClient:
 
         A client that is closed already stays so. In a fork of the process nothing is closed.
         """
-        if not self._owner.is_here:
+        if self._owner and not self._owner.is_here:
             return
         if self._context and self._loop is not asyncio.get_running_loop():
             raise ClosedError("this client was opened in another event loop: close it there")
@@ -314,6 +317,7 @@ class AsyncClient:
 
     async def _open(self, model: str = "") -> Context:
         """The parts, opened by the first call. ``model`` is started early by a local server."""
+        self._owner = self._owner or Owner()
         self._owner.check()
         if self._is_closed:
             raise ClosedError
@@ -417,9 +421,9 @@ class AsyncResults(AsyncIterable[Result]):
 class Client:
     """``AsyncClient`` for callers that block, with the same names. Any number of threads may use it together.
 
-    Its event loop runs in a thread of its own until it is closed. Ctrl-C in ``run`` and ``JobHandle.result`` cancels
-    the prediction at the API and raises KeyboardInterrupt; any other exception of a signal handler, such as SystemExit
-    at SIGTERM, leaves the prediction running.
+    Its event loop runs in a thread of its own, from the first call until it is closed. Ctrl-C in ``run`` and
+    ``JobHandle.result`` cancels the prediction at the API and raises KeyboardInterrupt; any other exception of a signal
+    handler, such as SystemExit at SIGTERM, leaves the prediction running.
     """
 
     def __init__(  # noqa: PLR0913 - options by name
@@ -446,7 +450,15 @@ class Client:
             allow_private_outputs=allow_private_outputs,
             on_progress=on_progress,
         )
-        self._loop = LoopThread(new_loop)
+        self._starting = threading.Lock()
+        self._thread: LoopThread | None = None
+
+    @property
+    def _loop(self) -> LoopThread:
+        """Started by the first call: before it, nothing is open that a fork would lack."""
+        with self._starting:
+            self._thread = self._thread or LoopThread(new_loop)
+            return self._thread
 
     def __enter__(self) -> Self:
         self._loop.run(self._client.__aenter__())
