@@ -1,5 +1,5 @@
 # web.py
-"""A picture for ``/?a-fox``: ``gunicorn -c gunicorn_conf.py web:app``."""
+"""A picture for ``/?a-fox``: ``gunicorn --preload --workers 2 --threads 8 web:app``."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -10,12 +10,7 @@ from replicate_job import Client, ReplicateJobError
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
-client: Client  # of this process
-
-
-def open_client() -> None:
-    global client
-    client = Client(save_to="outputs")
+client = Client(save_to="outputs")  # its first call opens it: in a worker, after the fork
 
 
 def app(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:

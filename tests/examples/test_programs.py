@@ -29,7 +29,7 @@ def test_a_pool_of_processes_has_a_client_in_each(method: str, folder: Path, sta
 
 
 def test_gunicorn_opens_a_client_in_each_worker_after_the_fork(start: Start, api: ScriptedAPI) -> None:
-    server = start("gunicorn", "-c", "gunicorn_conf.py", "-b", "127.0.0.1:0", "web:app")
+    server = start(*["gunicorn", "--preload", "--workers", "2", "--threads", "8", "-b", "127.0.0.1:0", "web:app"])
     url = server.wait_for(r"Listening at: (http://[\d.:]+)")
     for animal in ("fox", "hare", "fox"):
         with urlopen(f"{url}/?a+{animal}", timeout=60) as response:  # noqa: S310 - our own server's
