@@ -11,15 +11,16 @@ from typing import Annotated
 
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request, UploadFile
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from replicate_job import AsyncClient, ReplicateJobError, Result, verify_webhook
-from replicate_job.errors import UnknownJobError, WebhookVerificationError
+from replicate_job.errors import JobTimeoutError, UnknownJobError, WebhookVerificationError
 
 
 class Order(BaseModel):
     key: str
     prompt: str
+    timeout: float = Field(60, gt=0, le=300)  # seconds
 
 
 class Picture(BaseModel):
@@ -45,13 +46,15 @@ OpenClient = Annotated[AsyncClient, Depends(opened)]
 
 @app.exception_handler(ReplicateJobError)
 async def explain(_: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"detail": str(error)}, 404 if isinstance(error, UnknownJobError) else 502)
+    status = {UnknownJobError: 404, JobTimeoutError: 504}.get(type(error), 502)
+    return JSONResponse({"detail": str(error)}, status)
 
 
 @app.post("/pictures")
 async def paint(order: Order, client: OpenClient) -> Picture:
     """Answer once the picture is there. A request that is sent again pays for nothing: it has the same key."""
-    result = await client.run("black-forest-labs/flux-schnell", {"prompt": order.prompt}, key=order.key)
+    model, prompt = "black-forest-labs/flux-schnell", {"prompt": order.prompt}
+    result = await client.run(model, prompt, key=order.key, timeout=order.timeout)
     return shown(result.raise_for_status())
 
 

@@ -4,10 +4,10 @@
 from typing import Any
 
 from celery import Celery, Task
-from celery.exceptions import SoftTimeLimitExceeded
 from celery.signals import worker_process_init, worker_process_shutdown
 
 from replicate_job import Client
+from replicate_job.errors import JobTimeoutError
 
 app = Celery("tasks", config_source="celeryconfig")
 client: Client  # of this process
@@ -29,15 +29,15 @@ def close_client(**_: object) -> None:
     bind=True,
     acks_late=True,
     reject_on_worker_lost=True,
-    soft_time_limit=300,
     default_retry_delay=10,
     max_retries=None,
 )
-def picture(self: Task, prompt: str) -> dict[str, Any]:
+def picture(self: Task, prompt: str, timeout: float = 300) -> dict[str, Any]:
     """Every try has the task's id, and so the same prediction."""
+    model, key = "black-forest-labs/flux-schnell", f"picture-{self.request.id}"
     try:
-        result = client.run("black-forest-labs/flux-schnell", {"prompt": prompt}, key=f"picture-{self.request.id}")
-    except SoftTimeLimitExceeded as error:  # the prediction runs on, and the next try gets it
+        result = client.run(model, {"prompt": prompt}, key=key, timeout=timeout)
+    except JobTimeoutError as error:  # the prediction runs on, and the next try gets it
         raise self.retry(exc=error) from None
     return result.raise_for_status().to_dict()
 

@@ -97,10 +97,10 @@ def test_a_task_whose_process_is_killed_pays_once(
 
 
 def test_a_task_that_is_over_its_time_goes_on_with_its_prediction(folder: Path, start: Start, api: ScriptedAPI) -> None:
-    configure(folder, 'task_annotations = {"tasks.picture": {"soft_time_limit": 1, "default_retry_delay": 0}}\n')
+    configure(folder, 'task_annotations = {"tasks.picture": {"default_retry_delay": 0}}\n')
     api.next(ENDLESS)
     worker = start(*WORKER)
-    (task,) = send(start, "picture.delay('a fox')")
+    (task,) = send(start, "picture.delay('a fox', timeout=0.5)")
     worker.wait_for(rf"Task tasks.picture\[{task}\] retry")
     api.predictions[0].finish()
     worker.wait_for(rf"Task tasks.picture\[{task}\] succeeded")

@@ -102,3 +102,16 @@ async def test_an_error_is_one_line_with_the_right_status(shop: Any, api: Script
     refused = await shop.request("POST", "/pictures", {"key": "order-17", "prompt": "a fox"})
     assert refused.status == 502
     assert "402" in (await refused.json())["detail"]
+
+
+async def test_a_request_that_takes_too_long_gets_its_picture_when_it_is_sent_again(
+    shop: Any, api: ScriptedAPI
+) -> None:
+    api.next(Script(duration=3600, output=[]))
+    order = {"key": "order-17", "prompt": "a fox", "timeout": 0.5}
+    late = await shop.request("POST", "/pictures", order)
+    assert late.status == 504
+    api.predictions[0].finish()
+    again = await shop.request("POST", "/pictures", order | {"timeout": 60})
+    assert (again.status, (await again.json())["status"]) == (200, "succeeded")
+    assert api.count("create") == 1
