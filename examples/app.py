@@ -4,6 +4,8 @@
 The environment names the token, this server's own address (PUBLIC_URL) and the secret of webhooks (WEBHOOK_SECRET).
 """
 
+import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +17,8 @@ from pydantic import BaseModel, Field
 
 from replicate_job import AsyncClient, ReplicateJobError, Result, verify_webhook
 from replicate_job.errors import JobTimeoutError, UnknownJobError, WebhookVerificationError
+
+log = logging.getLogger("uvicorn.error")
 
 
 class Order(BaseModel):
@@ -32,7 +36,15 @@ class Picture(BaseModel):
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, AsyncClient]]:
     async with AsyncClient(save_to="outputs", rate=os.environ.get("CREATE_RATE", "600/min")) as client:
+        resuming = asyncio.create_task(resume(client))
         yield {"client": client}
+        resuming.cancel()
+
+
+async def resume(client: AsyncClient) -> None:
+    """Finish what a server that was killed has left."""
+    async for result in client.resume():
+        log.info("resumed %s: %s %s", result.key, result.status, result.problem)
 
 
 async def opened(request: Request) -> AsyncClient:

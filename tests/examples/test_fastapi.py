@@ -25,13 +25,14 @@ TOGETHER = 200
 
 
 @pytest.fixture
-def server(start: Start) -> Program:
-    return start(
-        *("uvicorn", "app:app", "--port", "0"),
-        CREATE_RATE="none",
-        PUBLIC_URL="https://shop.example",
-        WEBHOOK_SECRET=SECRET,
-    )
+def serve(start: Start) -> Callable[[], Program]:
+    settings = {"CREATE_RATE": "none", "PUBLIC_URL": "https://shop.example", "WEBHOOK_SECRET": SECRET}
+    return lambda: start("uvicorn", "app:app", "--port", "0", **settings)
+
+
+@pytest.fixture
+def server(serve: Callable[[], Program]) -> Program:
+    return serve()
 
 
 @pytest.fixture
@@ -114,4 +115,17 @@ async def test_a_request_that_takes_too_long_gets_its_picture_when_it_is_sent_ag
     api.predictions[0].finish()
     again = await shop.request("POST", "/pictures", order | {"timeout": 60})
     assert (again.status, (await again.json())["status"]) == (200, "succeeded")
+    assert api.count("create") == 1
+
+
+async def test_the_orders_of_a_server_that_was_killed_are_finished_by_the_next(
+    shop: Any, server: Program, serve: Callable[[], Program], api: ScriptedAPI, folder: Path
+) -> None:
+    api.next(Script(duration=3600, output=[OutputFile(name="fox.gif", content=b"GIF89a")]))
+    await shop.request("POST", "/orders", {"key": "order-17", "prompt": "a fox"})
+    await asyncio.to_thread(server.kill)
+    (prediction,) = api.predictions
+    prediction.finish()
+    await asyncio.to_thread(serve().wait_for, "resumed order-17: succeeded")
+    assert (folder / "outputs" / prediction.id / "output-0.gif").read_bytes() == b"GIF89a"
     assert api.count("create") == 1
