@@ -18,7 +18,7 @@ suite: $(VENV)/test
 # What needs no browser, no other clients, no model's environment, no command of its own and little of the processor.
 quick: $(VENV)/test
 	$(BIN)/python -m pytest -m 'not alone and not cog and not long' --hypothesis-profile quick \
-	  --ignore tests/e2e --ignore tests/page --ignore tests/contract --ignore tests/docs
+	  --ignore tests/e2e --ignore tests/page --ignore tests/contract --ignore tests/docs --ignore tests/examples
 
 # The suite on every Python that is found, in PATH or with pyenv, each in an environment of its own.
 matrix:
