@@ -25,8 +25,8 @@ export function about(model, write = inline) {
   return h("p", { class: "description" }, h("span", { class: "badge" }, "stand-in"), " ", write(rest));
 }
 
-/** The input to begin with: that of its own example, else of a prediction that succeeded. */
-export const exampleOf = (model) => model.example_input ?? model.default_example?.input;
+/** The input to begin with: that of its own example, and never one that somebody has run before. */
+export const exampleOf = (model) => model.example_input;
 
 async function addExtras(extras, { model, slug, signal, fill, pick }) {
   const id = model.latest_version?.id ?? "";
