@@ -169,14 +169,17 @@ class RateLimit:
         self.state.next = max(self.state.next, self.state.resume)
 
     def _bounded(self, retry_after: float | None) -> tuple[float | None, float]:
-        """The pause that was asked for (whole seconds, None for nonsense), and the one to make; it doubles."""
+        """The pause that was asked for (whole seconds, None for nonsense), and the one to make; it doubles.
+
+        More than ``LONGEST`` is nonsense too: a broken gateway must not stop the other programs of an account.
+        """
         doubled = min(_BLIND, 2.0 ** min(self.state.refusals - 1, 10))
         if retry_after is None:
             return None, max(doubled, min(_BLIND, 2 / self.pace if self.pace else 1.0))
         if 0 <= retry_after <= LONGEST:
             asked = math.ceil(retry_after)
             return asked, max(doubled, asked)
-        return None, LONGEST if retry_after > LONGEST else doubled
+        return None, doubled
 
     def _learn(self, slot: Slot, now: float, pause: float) -> None:
         """Set the pace after the first 429 since an accepted request."""
