@@ -381,9 +381,10 @@ run("acme/edit", {"image": io.BytesIO(PNG + bytes(int(sys.argv[1])))}, key="orde
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [10, 300_000])
 @pytest.mark.parametrize(
-    ("fault", "made"), [("hang-before", 0), ("hang-after", 1), ("429(body=60)", 0)], ids=["unmade", "made", "throttled"]
+    ("fault", "made"), [("hang-before", 0), ("hang-after", 1), ("429(body=10)", 0)], ids=["unmade", "made", "throttled"]
 )
 def test_a_job_whose_program_is_killed_is_finished_without_it(
     api: ScriptedAPI, tmp_path: Path, size: int, fault: str, made: int

@@ -132,6 +132,7 @@ async def test_a_list_that_lags_delays_the_end_and_loses_nothing(connect: Connec
     assert {end.status for end in ends} == {"succeeded"}
 
 
+@pytest.mark.long
 async def test_once_the_list_has_caught_up_it_is_asked_again_instead_of_each(connect: Connect) -> None:
     with ScriptedAPI(script=Script(duration=7, output="done"), list_lag=3.5) as api:
         async with connect(api) as context, watching(context) as rounds:

@@ -90,6 +90,7 @@ def check_once(api: ScriptedAPI, results: list[Result], count: int) -> None:
     assert [made[result.prediction_id] for result in results] == [result.input for result in results]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("values", "script"),
     [
@@ -116,6 +117,7 @@ async def test_every_row_is_created_once_though_40_of_100_creates_break(
     assert struck > 60  # the faults did strike
 
 
+@pytest.mark.long
 async def test_a_batch_that_is_left_again_and_again_does_the_rest_each_time(connect: Connect) -> None:
     given = rows(120)
     with ScriptedAPI(faults=FAULTS, seed=5, list_lag=(0, 0.3)) as api:
@@ -678,12 +680,13 @@ async def test_an_answer_that_is_nested_too_deep_costs_no_other_row_its_result(c
 UNREADABLE = ({"logs": 5}, {"id": None}, {"output": msgspec.Raw(b"[" * 2000 + b"]" * 2000)})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("overrides", UNREADABLE, ids=["another type", "no id", "nested too deep"])
 async def test_a_listed_prediction_that_cannot_be_read_holds_up_its_own_row_alone(
     connect: Connect, overrides: dict[str, Any]
 ) -> None:
     with ScriptedAPI(script=Script(duration=3, output="done")) as api:
-        async with connect(api) as context, asyncio.timeout(30):  # the last rows are watched in the list
+        async with connect(api) as context, asyncio.timeout(90):  # the last rows are watched in the list
             drive = make(context)
             running = asyncio.create_task(run(drive, rows(85), most=84))
             await asyncio.to_thread(api.wait_until, lambda: api.created == 85)

@@ -349,6 +349,7 @@ def test_any_prompt_at_any_length_is_a_whole_piece(words: list[str], seconds: in
         assert all(one.start * piece.beat < seconds for one in notes)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seconds", [1, 2, 3, 9, 31])
 def test_the_duration_is_exact(seconds: int) -> None:
     assert heard("ambient piano", seconds).shape == (2, seconds * RATE)

@@ -142,6 +142,7 @@ def test_words_for_the_manner_make_no_card_and_are_told_apart(capsys: pytest.Cap
     assert capsys.readouterr().out == "Painted: mountain, lake\nStand-in: not painted: oil, 35mm\n"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("ground", "name"),
     [(ground, name) for ground, names in scene.GROUNDS.items() for name in sorted(names - INHERENT)],
@@ -345,6 +346,7 @@ def test_cards_differ_by_prompt_and_by_seed_and_are_the_same_for_the_same() -> N
     assert len({made("a fox", 1), made("a fox", 2), made("a cat", 1)}) == 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "text", ["a fox", "a product shot of a perfume bottle", "word " * 300, "x" * 500, "Übergrößen, naïve"]
 )

@@ -134,7 +134,7 @@ async def test_a_create_request_that_is_not_answered_in_time_is_looked_up_by_the
             await finishes(context, api)
 
 
-@pytest.mark.parametrize(("operation", "fault"), [("model", "hang"), ("file", "hang"), ("create", "429(body=60)")])
+@pytest.mark.parametrize(("operation", "fault"), [("model", "hang"), ("file", "hang"), ("create", "429(body=4)")])
 async def test_before_the_create_request_nothing_is_paid_and_the_same_key_goes_on(
     api: ScriptedAPI, connect: Connect, tmp_path: Path, operation: str, fault: str
 ) -> None:
@@ -150,7 +150,7 @@ async def test_before_the_create_request_nothing_is_paid_and_the_same_key_goes_o
             "goes on"
         )
         assert (error.result.prediction_id, api.predictions) == ("", [])
-    async with connect(api) as context:  # without the pause that the 429 asked the first one for
+    async with connect(api) as context:
         await finishes(context, api, ask)
 
 

@@ -356,6 +356,7 @@ async def test_the_schema_of_a_model_that_has_just_run_is_not_asked_for_again(
         assert api.count("model") == asked
 
 
+@pytest.mark.long
 async def test_a_newer_prediction_in_the_list_ends_the_waiting_for_it(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api, settle=3600, overtaken=0.5) as context, asyncio.timeout(20):
         claim = await intended(context, "job", make_request(), send=False)
