@@ -609,6 +609,33 @@ async def test_a_lease_that_lapsed_sends_nothing_though_it_is_renewed(journal: S
     assert (await journal.intend(held, REQUEST, SENT)).lease.may_send
 
 
+async def test_a_claim_that_shares_the_first_transaction_with_one_that_fails_is_held(
+    journal: SQLiteJournal, path: Path, now: Any
+) -> None:
+    """The transaction is rolled back and done again: the lease that it wrote the first time is gone."""
+    other = msgspec.structs.replace(JOB, input_data={"prompt": "y"})
+    both = await asyncio.gather(claim(journal), claim(journal, job=other), return_exceptions=True)
+    assert isinstance(both[0], Claim)
+    assert isinstance(both[1], KeyInUseError)
+    assert both[0].lease.may_send
+    async with SQLiteJournal(path, clock=now) as second:
+        with pytest.raises(JobHeldError):
+            await claim(second)
+
+
+async def test_a_lease_that_only_failed_work_wrote_does_not_count(journal: SQLiteJournal, path: Path, now: Any) -> None:
+    """The first work of the process takes a lease, and fails after it: the next has to write it again."""
+    async with SQLiteJournal(path, clock=now) as first:
+        held = await claim(first)
+        await first.release(held)
+        with pytest.raises(ClaimLostError):
+            await journal.intend(msgspec.structs.replace(held, fence=7), REQUEST, SENT)
+    await claim(journal)
+    async with SQLiteJournal(path, clock=now) as second:
+        with pytest.raises(JobHeldError):
+            await claim(second)
+
+
 @pytest.mark.parametrize("moved", ["seconds", "set_by"])
 async def test_nothing_is_sent_once_either_clock_says_that_the_lease_is_nearly_over(
     journal: SQLiteJournal, now: Any, moved: str

@@ -8,34 +8,47 @@ import sys
 import uuid
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from replicate_job.clock import Clock
 
 
+class Term(NamedTuple):
+    """When a lease ends: by the clock that only grows, and in Unix time."""
+
+    until: float
+    until_wall: float
+
+
 class Lease:
-    """The lease of this process. A lapsed lease is never renewed: other processes may have taken its jobs over."""
+    """The lease of this process. It is over until a first term is committed to the journal, and once a term has passed.
+
+    A lapsed lease is never renewed: other processes may have taken its jobs over.
+    """
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         self._clock, self._seconds = clock, seconds
-        self.until = self.until_wall = 0.0
-        self._extend()
+        self._term: Term | None = None
 
-    def _extend(self) -> None:
-        self.until, self.until_wall = self._clock.now() + self._seconds, self._clock.time() + self._seconds
+    def next_term(self) -> Term:
+        """The term to write to the journal now. It counts from ``renew`` on."""
+        return Term(self._clock.now() + self._seconds, self._clock.time() + self._seconds)
 
-    def renew(self) -> bool:
-        """Renew the lease; False if it has lapsed."""
-        if self.left <= 0:
+    def renew(self, term: Term) -> bool:
+        """Take a term over that is committed to the journal; False if the lease has lapsed meanwhile."""
+        if self._term and self.left <= 0:
             return False
-        self._extend()
+        self._term = term
         return True
 
     @property
     def left(self) -> float:
         """Seconds until it ends, by the clock that moved more: one of them may have stood still or been set."""
-        return min(self.until - self._clock.now(), self.until_wall - self._clock.time())
+        if self._term is None:
+            return 0.0
+        return min(self._term.until - self._clock.now(), self._term.until_wall - self._clock.time())
 
     @property
     def is_short(self) -> bool:

@@ -27,7 +27,7 @@ from replicate_job.journal.entry import (
     decode_job,
     encode_job,
 )
-from replicate_job.journal.lease import Lease, Process
+from replicate_job.journal.lease import Lease, Process, Term
 from replicate_job.journal.prints import print_job, print_request, print_text
 from replicate_job.journal.sqlite_thread import BUSY_TIMEOUT, SQLiteThread
 from replicate_job.journal.strip import needs_strip, strip_job, strip_prediction, strip_request
@@ -79,6 +79,7 @@ class SQLiteJournal:
             busy_timeout=busy_timeout,
             opened=self._read_key,
             closing=self._leave,
+            committed=self._renewed,
         )
         self._process = Process.current(clock)
         self._holder = self._process.holder
@@ -235,21 +236,27 @@ class SQLiteJournal:
         return self.lease - (now - self._watched[holder][1])
 
     def _hold(self, db: sqlite3.Connection) -> Lease:
-        """Give the lease of this process, renewed where little of it is left."""
-        if self._held is None or self._held.is_short:
+        """Give the lease of this process, renewed where little of it is left: with this transaction's commit."""
+        if self._thread.note is None:
+            if self._held and not self._held.is_short:
+                return self._held
             self._beat(db)
-        assert self._held  # noqa: S101 - it was taken just now
-        return self._held
+        lease: Lease = self._thread.note[0]
+        return lease
 
     def _beat(self, db: sqlite3.Connection) -> None:
         if not self._thread.beats:
             self._thread.beats = True
             self._forget_holders(db)
-        if self._held is None or not self._held.renew():
-            self._held = Lease(self._clock, self.lease)
-        held, process = self._held, msgspec.json.encode(self._process).decode()
-        values = (self._holder, held.until_wall, held.until, process)
+        lease = self._held if self._held and self._held.left > 0 else Lease(self._clock, self.lease)
+        term, process = lease.next_term(), msgspec.json.encode(self._process).decode()
+        values = (self._holder, term.until_wall, term.until, process)
         db.execute("INSERT OR REPLACE INTO holders VALUES (?, ?, ?, ?)", values)
+        self._thread.note = lease, term
+
+    def _renewed(self, note: tuple[Lease, Term]) -> None:
+        lease, term = note
+        self._held = lease if lease.renew(term) else None
 
     def _forget_holders(self, db: sqlite3.Connection) -> None:
         """Delete the holders that hold nothing any more, however their processes ended.

@@ -78,6 +78,9 @@ class SQLiteThread:
     back, when other work in its transaction fails. SQLite's own errors become JournalError. ``opened`` is called with
     each new connection, and ``closing`` before its end, where the file can be written at once. While ``beats`` is true,
     ``beat`` runs every ``every`` seconds, even if the event loop is busy.
+
+    Work may leave a ``note`` about what it has written. ``committed`` gets the last one once its transaction is
+    committed. A note is forgotten with the work that left it, when that is rolled back.
     """
 
     def __init__(  # noqa: PLR0913 - what is done, and when
@@ -89,10 +92,13 @@ class SQLiteThread:
         busy_timeout: float = BUSY_TIMEOUT,
         opened: Work[None] = lambda _: None,
         closing: Work[None] = lambda _: None,
+        committed: Callable[[Any], None] = lambda _: None,
     ) -> None:
         self._path = path
         self._busy_timeout, self._opened, self._closing = busy_timeout, opened, closing
         self._beat, self._every, self.beats = beat, every, False
+        self._committed = committed
+        self.note: Any = None
         self._pending: list[_Task] = []
         self._is_busy = self._is_synced = False
         self._tasks: queue.SimpleQueue[list[_Task] | None] = queue.SimpleQueue()
@@ -249,29 +255,37 @@ class SQLiteThread:
 
     def _apart(self, database: sqlite3.Connection, work: Work[Any]) -> Outcome:
         database.execute("SAVEPOINT work")
+        note = self.note
         try:
             outcome: Outcome = work(database), None
         except OWN as error:
-            database.execute("ROLLBACK TO work")
             outcome = None, explain(error, self._path, self._busy_timeout)
         except sqlite3.Error:
             raise
         except Exception as error:  # noqa: BLE001 - it is raised for its own task
-            database.execute("ROLLBACK TO work")
             outcome = None, error
+        if outcome[1]:
+            database.execute("ROLLBACK TO work")
+            self.note = note
         database.execute("RELEASE work")
         return outcome
 
     @contextmanager
     def _transaction(self, database: sqlite3.Connection) -> Iterator[None]:
         database.execute("BEGIN IMMEDIATE")
+        self.note = None
         try:
             yield
             database.execute("COMMIT")
+            note = self.note
         except BaseException:
             if database.in_transaction:
                 database.execute("ROLLBACK")
             raise
+        finally:
+            self.note = None
+        if note is not None:
+            self._committed(note)
 
 
 def _lenient(data: bytes) -> str:
