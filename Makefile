@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHONS ?= 3.11 3.12 3.13
 
+# The tests start hundreds of processes: none compiles anew what another has compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test suite quick matrix check docs format clean
 
 demo: $(VENV)/local
@@ -17,7 +20,7 @@ suite: $(VENV)/test
 
 # What needs no browser, no other clients, no model's environment, no command of its own and little of the processor.
 quick: $(VENV)/test
-	$(BIN)/python -m pytest -m 'not alone and not cog and not long' --hypothesis-profile quick \
+	$(BIN)/python -m pytest -m 'not alone and not cog and not long' --hypothesis-profile quick -n 8 -p no:schemathesis \
 	  --ignore tests/e2e --ignore tests/page --ignore tests/contract --ignore tests/docs --ignore tests/examples
 
 # The suite on every Python that is found, in PATH or with pyenv, each in an environment of its own.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import io
 import os
 import signal
@@ -13,7 +14,7 @@ import tempfile
 import zipfile
 from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
@@ -73,7 +74,7 @@ def opened(folder: Path) -> IO[bytes]:
 
 
 def named_temporary(_: Path) -> IO[bytes]:
-    file = tempfile.NamedTemporaryFile(suffix=".png")  # noqa: SIM115 - the garbage collector closes it
+    file = tempfile.NamedTemporaryFile(suffix=".png")  # noqa: SIM115 - the test closes it
     file.write(PNG)
     return file
 
@@ -104,7 +105,10 @@ class Download:
         return PNG
 
 
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def closed_at_the_end(value: Any) -> AbstractContextManager[Any]:
+    return closing(value) if hasattr(value, "close") and not inspect.iscoroutinefunction(value.close) else nullcontext()
+
+
 @pytest.mark.parametrize(
     ("make", "name"),
     [
@@ -124,8 +128,8 @@ class Download:
 def test_a_file_arrives_whole_with_its_name_and_type(
     api: ScriptedAPI, tmp_path: Path, make: Callable[[Path], Any], name: str | None
 ) -> None:
-    held = make(tmp_path)
-    result = run("acme/edit", input={"image": held})
+    with closed_at_the_end(held := make(tmp_path)):
+        result = run("acme/edit", input={"image": held})
     assert sent(api) == ("image/png", PNG)
     assert result.sent == {"image": name or Path(held.name).name}
     assert not api.uploads
@@ -255,7 +259,7 @@ def closed() -> io.BytesIO:
     ("make", "problem"),
     [
         (lambda: io.StringIO("x"), r'image: a StringIO is open as text: open it in binary mode, open\(…, "rb"\)$'),
-        (lambda: tempfile.SpooledTemporaryFile(mode="w+"), "is open as text: open it in binary mode"),  # noqa: SIM115 - the garbage collector closes it
+        (lambda: tempfile.SpooledTemporaryFile(mode="w+"), "is open as text: open it in binary mode"),  # noqa: SIM115 - the test closes it
         (closed, r"image: a BytesIO cannot be read: I/O operation on closed file"),
         (lambda: tempfile.TemporaryFile("wb"), r"image: a \w+ is not open for reading"),  # noqa: SIM115 - likewise
         (Coroutine, "image: a Coroutine gives a coroutine when it is read: give the bytes themselves"),
@@ -263,12 +267,11 @@ def closed() -> io.BytesIO:
         (object, "image: a object is not a JSON value; a file is a pathlib.Path, an open file or bytes"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_what_cannot_be_read_is_named_before_any_request(
     api: ScriptedAPI, make: Callable[[], Any], problem: str
 ) -> None:
-    with pytest.raises(JobError, match=problem):
-        run("acme/edit", {"image": make()})
+    with closed_at_the_end(value := make()), pytest.raises(JobError, match=problem):
+        run("acme/edit", {"image": value})
     assert not api.requests
 
 
