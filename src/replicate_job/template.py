@@ -1,0 +1,89 @@
+"""Templates: text with names in braces, ``out/{model}/{line}-{name}``. Strict: an error says where in the text.
+
+``{{`` and ``}}`` stand for the braces themselves. Without I/O, and without an opinion on what names there are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+
+import msgspec
+
+from replicate_job.errors import JobError
+
+_PIECE = re.compile(r"\{\{|\}\}|\{(?P<name>[^{}]*)\}|[{}]|[^{}]+")
+
+
+class Field(msgspec.Struct, frozen=True):
+    """A name in braces; ``column`` is where its brace stands, from 1."""
+
+    name: str
+    column: int
+
+
+class Template(msgspec.Struct, frozen=True):
+    """A text that was read. ``str`` writes it as it can be read again."""
+
+    parts: tuple[str | Field, ...]
+
+    def __str__(self) -> str:
+        return "".join(f"{{{part.name}}}" if isinstance(part, Field) else escape(part) for part in self.parts)
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(part.name for part in self.parts if isinstance(part, Field))
+
+    def check(self, known: Collection[str]) -> None:
+        """Raise JobError for the first name that is not ``known``."""
+        for part in self.parts:
+            if isinstance(part, Field) and part.name not in known:
+                raise _wrong(str(self), part.column, f"there is no {{{part.name}}}{_similar(part.name, known)}")
+
+    def fill(self, values: Mapping[str, str]) -> str:
+        """The text with all its values. Raises JobError for a name without one."""
+        self.check(values)
+        return "".join(values[part.name] if isinstance(part, Field) else part for part in self.parts)
+
+    def fill_some(self, values: Mapping[str, str]) -> Template:
+        """The template in which these names have their values. A brace in a value is no field."""
+        found = (values.get(part.name, part) if isinstance(part, Field) else part for part in self.parts)
+        return Template(tuple(found))
+
+
+def has_braces(text: str) -> bool:
+    return "{" in text or "}" in text
+
+
+def escape(text: str) -> str:
+    """The text as a template that stands for it."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def read_template(text: str) -> Template:
+    """Raises JobError for a brace that is alone, and for empty braces."""
+    parts: list[str | Field] = []
+    for found in _PIECE.finditer(text):
+        piece, column, name = found[0], found.start() + 1, found["name"]
+        if piece in {"{", "}"}:
+            missing = "is not closed" if piece == "{" else "closes nothing"
+            raise _wrong(text, column, f"this {piece} {missing} (write {piece * 2} for a {piece} itself)")
+        if name is not None:
+            if not name:
+                raise _wrong(text, column, "there is no name in these braces")
+            parts.append(Field(name, column))
+        else:
+            parts.append(piece[0] if piece in {"{{", "}}"} else piece)
+    return Template(tuple(parts))
+
+
+def _wrong(text: str, column: int, what: str) -> JobError:
+    return JobError(f"in {text!r}, column {column}: {what}")
+
+
+def _similar(name: str, known: Collection[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only an error needs it
+
+    close = get_close_matches(name, known, n=1)
+    question = f"; did you mean {{{close[0]}}}?" if close else ";"
+    return f"{question} There are {', '.join(f'{{{each}}}' for each in known)}"
