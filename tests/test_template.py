@@ -50,7 +50,7 @@ def test_an_unknown_name_says_where_and_which_there_are() -> None:
 
 
 def test_a_name_without_a_value_is_an_error() -> None:
-    with pytest.raises(JobError, match="column 1: there is no {line}"):
+    with pytest.raises(JobError, match=r"column 1: there is no \{line\}"):
         read_template("{line}").fill({})
 
 

@@ -22,9 +22,9 @@ from replicate_job.errors import JobError
 from replicate_job.flow.context import Context
 from replicate_job.flow.job_run import Ask, new_key
 from replicate_job.flow.prepare import check_job
-from replicate_job.folders import expand
 from replicate_job.inputs.held import take
 from replicate_job.job import Job
+from replicate_job.outputs.place import read_save
 from replicate_job.progress import OnProgress
 from replicate_job.settings import Settings, check_environment
 
@@ -171,7 +171,7 @@ def read_ask(
     return Ask(
         job,
         new_key() if key is None else key,
-        read_folder(options.get("save_to"), folder),
+        read_place(options.get("save_to"), folder),
         timeout=options.get("timeout"),
         called=SystemClock().now(),
     )
@@ -189,10 +189,10 @@ def _read_job(job: Job | str, options: _CallOptions, settings: Settings, correct
     return job
 
 
-def read_folder(*folders: str | Path | None) -> str | None:
-    """The first of these folders that is named, as an absolute path: a job may be resumed from another folder."""
-    folder = next((each for each in folders if each is not None), None)
-    return str(expand(folder).absolute()) if folder else None
+def read_place(*places: str | Path | None, rows: bool = False) -> str | None:
+    """The first of these places that is named, as the journal has it. ``rows``: it is for a batch. Raises JobError."""
+    place = next((each for each in places if each is not None), None)
+    return read_save(place, rows=rows) if place else None
 
 
 class BatchCall:
@@ -213,7 +213,7 @@ class BatchCall:
         check_names(options, BatchOptions)
         job = _read_job(job, options, settings, "batch(load_job({!r}), ...)")
         self.job = msgspec.structs.replace(job, input_data=take(job.input_data, job.model))
-        self._options, self._save = options, read_folder(options.get("save_to"), folder)
+        self._options, self._save = options, read_place(options.get("save_to"), folder, rows=True)
         for name in ("concurrency", "limit"):
             if (number := options.get(name)) is not None and (not isinstance(number, int) or number < 1):
                 raise JobError(f"{name}: {number!r} is not a number of rows: give one from 1, or None")

@@ -28,7 +28,7 @@ from replicate_job.aio import LoopThread, in_thread, is_interrupted, new_loop
 from replicate_job.api.ratelimit import parse_rate
 from replicate_job.batches.progress import Tally
 from replicate_job.batches.runner import BatchRunner
-from replicate_job.calls import BatchCall, BatchOptions, RowSource, RunOptions, read_ask, read_folder, with_options
+from replicate_job.calls import BatchCall, BatchOptions, RowSource, RunOptions, read_ask, read_place, with_options
 from replicate_job.clock import SystemClock
 from replicate_job.errors import ClosedError, ForkedError, JobError, ReplicateJobError
 from replicate_job.flow import named
@@ -248,9 +248,9 @@ class AsyncClient:
         folder, or for a prediction made elsewhere the client's. Raises UnknownJobError.
         """
         async with self._using() as context:
-            entry = await named.take_up(context, name, key=key, save=read_folder(save_to, self._folder))
+            entry = await named.take_up(context, name, key=key, save=read_place(save_to, self._folder))
             job = msgspec.structs.replace(entry.job, wait_for_completion=True)
-            return await run_job(context, Ask(job, entry.key, read_folder(save_to, entry.save)))
+            return await run_job(context, Ask(job, entry.key, entry.save if save_to is None else read_place(save_to)))
 
     async def resume(self, *, save_to: str | Path | None = None) -> AsyncGenerator[Result, None]:
         """Finish every unfinished job of the journal: wait for what runs, keep outputs, create what never was.
@@ -258,12 +258,13 @@ class AsyncClient:
         Results come in the order in which jobs end. A job that fails has a ``problem`` in its result. ``save_to``
         replaces each job's own folder. Batches are not touched: the same call of ``batch`` goes on with them.
         """
+        place = read_place(save_to)
         async with self._using() as context:
             asks = [
                 Ask(
                     msgspec.structs.replace(entry.job, wait_for_completion=True),
                     entry.key,
-                    entry.save and read_folder(save_to, entry.save),
+                    entry.save and (entry.save if save_to is None else place),
                 )
                 for entry in await context.journal.unfinished(context.api)
             ]

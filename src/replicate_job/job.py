@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +16,20 @@ EVENTS = ("start", "output", "logs", "completed")
 """The events that a webhook can report: the values of ``webhook_events_filter``."""
 POLL_INTERVAL, MAX_POLL_ATTEMPTS = 1, 60
 """What the original run job's function takes where its file names none."""
+
+
+Kept = Path | Any
+"""Where a file was kept: a ``Path``, or a ``str`` with the URL of an object in a store.
+
+``Any`` for the ``str``: whoever keeps outputs in a folder need not ask which of the two it is.
+"""
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+def read_kept(text: str) -> Kept:
+    """A kept file by its text, in a journal or in a record."""
+    return text if _URL.match(text) else Path(text)
 
 
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,10 +73,10 @@ class Result(msgspec.Struct, frozen=True):
     """A prediction as it was last seen, in the ten fields of the original run job's response, and the saved files.
 
     ``created_at`` and ``completed_at`` are ISO 8601 as the API wrote them; ``metrics`` holds seconds
-    (``predict_time``, ``total_time``). ``files`` is empty where nothing was saved. ``key`` is the job's
-    name in the journal. ``sent`` maps the place of each file in the input to its name:
-    ``{"images[1]": "cat.png"}``. ``stand_in`` says what answered in place of the model, as the local server's stand-ins
-    do, and what it left out; it is empty where the model itself ran.
+    (``predict_time``, ``total_time``). ``files`` are paths, or the URLs (``str``) of objects in a store; none where
+    nothing was saved. ``key`` is the job's name in the journal. ``sent`` maps the place of each file in the input to
+    its name: ``{"images[1]": "cat.png"}``. ``stand_in`` says what answered in place of the model, as the local server's
+    stand-ins do, and what it left out; it is empty where the model itself ran.
 
     In a batch, ``line`` is the row's line (from 1), and ``problem`` says why the row has no usable result. With the
     status ``error`` no prediction is known, and ``prediction_id`` is empty; with any other the outputs could not be
@@ -78,7 +93,7 @@ class Result(msgspec.Struct, frozen=True):
     completed_at: str | None = None
     urls: dict[str, str] = {}
     metrics: dict[str, Any] = {}
-    files: tuple[Path, ...] = ()
+    files: tuple[Kept, ...] = ()
     key: str = ""
     logs: str = ""
     line: int = 0

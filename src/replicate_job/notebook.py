@@ -27,11 +27,12 @@ _PLAYED = {
 
 
 def mimebundle(  # noqa: PLR0913 - what it shows of a Result
-    title: str, output: Any, files: Sequence[Path], *, error: Any, has_succeeded: bool, api: str
+    title: str, output: Any, files: Sequence[Path | Any], *, error: Any, has_succeeded: bool, api: str
 ) -> dict[str, str]:
     """``text/html`` with the images, sounds, videos and text of an output, and ``text/plain``, one line from ``title``.
 
-    The saved ``files`` are embedded, up to ``INLINE`` bytes in all; a missing file is only named. Without saved files
+    The saved ``files`` are embedded, up to ``INLINE`` bytes in all; a missing file, and an object in a store, is only
+    named. Without saved files
     the URLs of the output are shown. Everything that came from a model is escaped. ``api`` is a URL of the API: a local
     run has its files at the same origin.
     """
@@ -54,9 +55,12 @@ def _line(title: str, detail: Any) -> str:
     return line if len(line) <= _PLAIN else line[: _PLAIN - 1] + "…"
 
 
-def _saved(files: Sequence[Path]) -> Iterator[str]:
+def _saved(files: Sequence[Path | Any]) -> Iterator[str]:
     room = INLINE
-    for path in map(Path, files):
+    for path in files:
+        if not isinstance(path, Path):  # an object in a store
+            yield escape(path)
+            continue
         kind = media_type(path.name)
         try:
             size = path.stat().st_size

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -47,8 +47,9 @@ class Template(msgspec.Struct, frozen=True):
 
     def fill_some(self, values: Mapping[str, str]) -> Template:
         """The template in which these names have their values. A brace in a value is no field."""
-        found = (values.get(part.name, part) if isinstance(part, Field) else part for part in self.parts)
-        return Template(tuple(found))
+        return Template(
+            _joined(values.get(part.name, part) if isinstance(part, Field) else part for part in self.parts)
+        )
 
 
 def has_braces(text: str) -> bool:
@@ -74,7 +75,18 @@ def read_template(text: str) -> Template:
             parts.append(Field(name, column))
         else:
             parts.append(piece[0] if piece in {"{{", "}}"} else piece)
-    return Template(tuple(parts))
+    return Template(_joined(parts))
+
+
+def _joined(parts: Iterable[str | Field]) -> tuple[str | Field, ...]:
+    """The parts, with one text where there were several beside each other."""
+    joined: list[str | Field] = []
+    for part in parts:
+        if isinstance(part, str) and joined and isinstance(joined[-1], str):
+            joined[-1] += part
+        else:
+            joined.append(part)
+    return tuple(joined)
 
 
 def _wrong(text: str, column: int, what: str) -> JobError:

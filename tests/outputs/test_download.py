@@ -13,20 +13,24 @@ import sys
 import zlib
 from collections import deque
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from replicate_job.errors import NoAnswerError, NotSentError, OutputError, OutputExpiredError
 from replicate_job.outputs.discover import OutputFile
-from replicate_job.outputs.download import SavedFile, save, shown, wait
+from replicate_job.outputs.download import SavedFile, shown, wait
+from replicate_job.outputs.download import save as save_into
+from replicate_job.outputs.folder import Folder
 from replicate_job.outputs.http import HttpFetch, HttpResponse
 from replicate_job.outputs.reach import Reach
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
+
+    from replicate_job.outputs.download import Fetch
 
 CONTENT = hashlib.shake_256(b"a picture").digest(300_000)
 
@@ -106,6 +110,10 @@ class Files:
         await writer.drain()
         if fault.hold:
             await fault.hold.wait()
+
+
+async def save(files: Sequence[OutputFile], folder: Path, fetch: Fetch, **options: Any) -> list[SavedFile]:
+    return await save_into(files, Folder(folder), fetch, **options)
 
 
 @pytest.fixture
@@ -587,6 +595,7 @@ from pathlib import Path
 from replicate_job.errors import OutputError
 from replicate_job.outputs.discover import OutputFile
 from replicate_job.outputs.download import save
+from replicate_job.outputs.folder import Folder
 from replicate_job.outputs.http import HttpFetch
 from replicate_job.outputs.reach import Reach
 
@@ -594,7 +603,7 @@ url, folder, limit = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 
 async def main():
     async with HttpFetch(Reach("http://127.0.0.1")) as fetch:
-        await save([OutputFile((), url)], folder, fetch)
+        await save([OutputFile((), url)], Folder(folder), fetch)
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

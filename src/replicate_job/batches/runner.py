@@ -10,7 +10,6 @@ from pathlib import Path
 
 import msgspec
 
-from replicate_job.aio import in_thread
 from replicate_job.batches.attempts import attempt_key, attempt_of, has_failed, latest
 from replicate_job.batches.blocking_wait import BlockingWaits
 from replicate_job.batches.detach import detach
@@ -33,7 +32,7 @@ from replicate_job.inputs.content import Content
 from replicate_job.inputs.upload import has_files
 from replicate_job.job import Result
 from replicate_job.journal.entry import BatchEntry, Entry
-from replicate_job.outputs.folder import check_folder
+from replicate_job.outputs.place import check_place
 from replicate_job.quantity import seconds
 from replicate_job.wire.target import parse_target
 
@@ -142,7 +141,7 @@ class BatchRunner:
         """
         batch = self._batch
         if batch.save:
-            await in_thread(check_folder, Path(batch.save))
+            await check_place(batch.save, self._context.stores)
         before = await self._context.journal.api_of(f"{batch.id}/")
         if before not in {None, self._context.api}:
             raise JobError(f"the batch {batch.id} belongs to {before}, not {self._context.api}: choose another key")
@@ -303,7 +302,7 @@ class BatchRunner:
         ask = Ask(
             item.job,
             key,
-            self._batch.folder(item.line),
+            self._batch.place(item.line),
             blocking_wait=self._blocking_waits.choose(),
         )
         try:
@@ -339,7 +338,7 @@ class BatchRunner:
         tally.predict_time += seconds(result.metrics.get("predict_time")) or 0.0
         for path in result.files:
             with suppress(OSError):
-                tally.bytes += path.stat().st_size
+                tally.bytes += path.stat().st_size if isinstance(path, Path) else 0
                 tally.saved += 1
 
 

@@ -11,21 +11,20 @@ import msgspec
 from replicate_job.batches.row_job import ReadRow
 from replicate_job.job import Job
 from replicate_job.journal.entry import fingerprint
+from replicate_job.outputs.place import of_row
 
 CONCURRENCY = 1000
 """Predictions under way together where nothing else is said: at 600 a minute, those of a minute and a half."""
 LOCAL_CONCURRENCY = 8
 """The same on this machine, where more would only queue for its processors."""
-SHARD = 1000
-"""Rows whose outputs lie in one folder."""
 
 
 class Batch(msgspec.Struct, frozen=True):
     """What to run, and how.
 
-    ``id`` names the batch in the journal. ``save`` is the folder for outputs, None to keep none. ``limit`` is how many
-    rows are taken, from the first on. ``retry_failed`` makes a new prediction for each row whose last one failed,
-    ``retry_uncertain`` for each of which it is not known whether it has one, and may pay twice;
+    ``id`` names the batch in the journal. ``save`` is where outputs go (see ``outputs.place``), None to keep none.
+    ``limit`` is how many rows are taken, from the first on. ``retry_failed`` makes a new prediction for each row whose
+    last one failed, ``retry_uncertain`` for each of which it is not known whether it has one, and may pay twice;
     ``fail_fast`` creates nothing more once one fails, and ``max_predict_time`` (seconds, of the whole batch) once so
     much is spent. Where the batch is left while predictions run, they are canceled if ``cancels()``. ``source`` and
     ``command`` are for people who look for it in the journal.
@@ -46,9 +45,9 @@ class Batch(msgspec.Struct, frozen=True):
     source: str = ""
     command: str = ""
 
-    def folder(self, line: int) -> str | None:
-        """Where the outputs of that row go: with a thousand rows to a folder, each can still be looked at."""
-        return str(Path(self.save, f"{line // SHARD:04d}")) if self.save else None
+    def place(self, line: int) -> str | None:
+        """Where the outputs of that row go."""
+        return of_row(self.save, line) if self.save else None
 
 
 def batch_id(api: str, job: Job, source: Path, columns: str = "") -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from pathlib import Path
 
 from replicate_job.batches.download_queue import DownloadQueue
 from replicate_job.batches.listing import SharedList
@@ -59,7 +58,7 @@ class RowStrategy:
     ) -> Prediction | None:
         return await self._poller.wait(prediction_id, last or stored, age=age)
 
-    async def check_folder(self, folder: Path) -> None:
+    async def check_place(self, context: Context, save: str) -> None:
         """The batch has looked at it once for all rows."""
 
     def keeps(self, context: Context, prediction: Prediction) -> bool:

@@ -30,7 +30,7 @@ from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, Batch, ba
 from replicate_job.cli.completion import files, targets
 from replicate_job.cli.exits import FAILED, SUCCEEDED, UNFINISHED
 from replicate_job.cli.help import examples
-from replicate_job.cli.options import Common, Duration, common, fetching, folder, local, saving
+from replicate_job.cli.options import Common, Duration, common, fetching, local, place, saving
 from replicate_job.cli.output import print_json
 from replicate_job.cli.reporters import open_progress
 from replicate_job.cli.run import check_pairs, read_job
@@ -180,8 +180,8 @@ def command(shared: Common, target: str, pairs: tuple[str, ...], **given: Any) -
     check_pairs(pairs, model=job.model)
     if given["no_header"] and given["header"]:
         raise click.UsageError("--header names the columns, and --no-header leaves them without names: give one")
-    place = folder(given.pop("save"), no_save=given.pop("no_save"))
-    options = msgspec.convert(given | {"save": place}, _Options, strict=False)
+    kept_in = place(given.pop("save"), no_save=given.pop("no_save"), rows=True)
+    options = msgspec.convert(given | {"save": kept_in}, _Options, strict=False)
     shared.terminated.farewell = "stopping, and finding out what runs; Ctrl-C leaves at once"
     return _Command(shared, job, pairs, options).run()
 

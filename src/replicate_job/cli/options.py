@@ -18,7 +18,7 @@ from replicate_job.cli.signals import Terminated, run_async
 from replicate_job.cli.streams import tell
 from replicate_job.clock import SystemClock
 from replicate_job.flow.context import Context, Reporter, command_line
-from replicate_job.folders import expand
+from replicate_job.outputs.place import read_save
 from replicate_job.session import CREATE_RATE, open_session
 from replicate_job.settings import Settings, read_settings
 from replicate_job.version import __version__
@@ -202,6 +202,6 @@ def saving(default: str, place: str = "DIR/<prediction id>/") -> Callable[[_F], 
     return add
 
 
-def folder(save: str | None, *, no_save: bool) -> str | None:
-    """The folder for outputs as an absolute path: a job may be resumed from another folder."""
-    return None if no_save else str(expand(OUTPUTS if save is None else save).absolute())
+def place(save: str | None, *, no_save: bool, rows: bool = False) -> str | None:
+    """Where outputs go, as the journal has it. ``rows``: it is for a batch. Raises JobError for a wrong template."""
+    return None if no_save else read_save(OUTPUTS if save is None else save, rows=rows)

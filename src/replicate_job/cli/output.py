@@ -16,7 +16,7 @@ from replicate_job.cli.exits import status_code
 from replicate_job.cli.streams import is_shown, tell, write
 from replicate_job.errors import JobTimeoutError, JournalError, OutputError
 from replicate_job.flow.deadline import growing_timeout
-from replicate_job.job import Job, Result
+from replicate_job.job import Job, Kept, Result
 from replicate_job.journal.protocol import Journal
 from replicate_job.outputs.discover import find_files
 from replicate_job.wire.prediction import Prediction, read_bar
@@ -82,12 +82,12 @@ def name_damaged(journal: Journal) -> None:
         tell(f"error: {line}")
 
 
-def shorten(path: Path) -> str:
+def shorten(file: Kept) -> str:
     """Relative to the working directory where it lies below it."""
     try:
-        return str(path.relative_to(Path.cwd()))
+        return str(file.relative_to(Path.cwd()) if isinstance(file, Path) else file)
     except ValueError:
-        return str(path)
+        return str(file)
 
 
 class Text:

@@ -12,7 +12,7 @@ import msgspec
 
 from replicate_job.cli.exits import SUCCEEDED, UNREACHABLE, exit_code, explain
 from replicate_job.cli.help import examples
-from replicate_job.cli.options import Common, common, fetching, folder, local, waiting
+from replicate_job.cli.options import Common, common, fetching, local, place, waiting
 from replicate_job.cli.output import conclude, name_damaged, print_carried, print_response
 from replicate_job.cli.streams import tell
 from replicate_job.errors import ReplicateJobError
@@ -41,7 +41,7 @@ async def command(shared: Common, save: str | None, **given: Any) -> int:
     Each waits as long as it was made to, or as the options say; --timeout is for all together. Batches are not touched,
     but named with what goes on with them.
     """
-    place, timeout = folder(save, no_save=save is None), given.pop("timeout")
+    kept_in, timeout = place(save, no_save=save is None), given.pop("timeout")
     budget = {name: value for name, value in given.items() if value is not None}
     stopped = f"stopped; the jobs are left as they are: {shared.line('resume')} finishes them"
     async with shared.session(stopped=stopped) as context:
@@ -49,7 +49,7 @@ async def command(shared: Common, save: str | None, **given: Any) -> int:
             Ask(
                 msgspec.structs.replace(entry.job, wait_for_completion=True, **budget),
                 entry.key,
-                entry.save and (place or entry.save),
+                entry.save and (kept_in or entry.save),
                 timeout=timeout,
                 called=shared.called,
             )

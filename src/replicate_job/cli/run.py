@@ -6,7 +6,7 @@ import os.path
 import sys
 from collections.abc import Coroutine
 from contextlib import suppress
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +15,7 @@ import msgspec
 from replicate_job.cli.completion import files, targets
 from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.help import examples
-from replicate_job.cli.options import Common, common, fetching, folder, local, output_only, saving, waiting
+from replicate_job.cli.options import Common, common, fetching, local, output_only, place, saving, waiting
 from replicate_job.cli.output import Shown, Text, conclude, print_carried, print_json
 from replicate_job.cli.streams import is_shown, is_watched, tell
 from replicate_job.errors import InputError, JobError
@@ -31,7 +31,6 @@ from replicate_job.inputs.at_path import AtPaths, Reading, existing_file, has_at
 from replicate_job.inputs.pairs import parse_pairs, split_pair
 from replicate_job.inputs.upload import check_files
 from replicate_job.job import EVENTS, Job
-from replicate_job.outputs.folder import check_folder
 from replicate_job.settings import check_environment
 from replicate_job.wire.bounds import LARGEST, ROW_HEAVIEST, is_heavy
 from replicate_job.wire.target import parse_target
@@ -141,8 +140,8 @@ def command(
     given_input = read_input(file) if file is not None else {}
     check_job(msgspec.structs.replace(job, input_data=job.input_data | given_input))
     check_environment(job.env, shared.settings)
-    place = folder(given["save"], no_save=given["no_save"])
-    options = msgspec.convert(given | {"save": place}, _Options)
+    kept_in = place(given["save"], no_save=given["no_save"])
+    options = msgspec.convert(given | {"save": kept_in}, _Options)
     if options.output_only and not job.wait_for_completion:
         raise click.UsageError("--output-only needs --wait: without it there is no output yet")
     return _run(shared, job, _Given(given_input, pairs), options)
@@ -274,7 +273,7 @@ def _shown_input(job: Job) -> dict[str, Any]:
 
 async def _dry_run(context: Context, job: Job, save: str | None) -> int:
     if save:
-        check_folder(Path(save))
+        await context.strategy.check_place(context, save)
     resolved = await resolve_and_check(context, job)
     print_json(
         {

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from replicate_job.cli.help import examples
-from replicate_job.cli.options import Common, common, fetching, folder, output_only, saving, waiting
+from replicate_job.cli.options import Common, common, fetching, output_only, place, saving, waiting
 from replicate_job.cli.output import Shown, conclude, print_carried
 from replicate_job.clock import SystemClock
 from replicate_job.errors import JobTimeoutError
@@ -43,14 +43,14 @@ async def command(shared: Common, name: str, save: str | None, key: str | None, 
     no_save, shown = given.pop("no_save"), Shown(alone=given.pop("output_only"))
     timeout = given.pop("timeout")
     budget = {name: value for name, value in given.items() if value is not None}
-    place = folder(save, no_save=no_save)
+    kept_in = place(save, no_save=no_save)
     stopped = f"stopped; {name} is left as it is: {shared.line('wait', name)} goes on"
     with print_carried(shown):
         async with shared.session(stopped=stopped) as context:
             async with _within(shared, timeout, name):
-                entry = await take_up(context, name, key=key, save=place)
+                entry = await take_up(context, name, key=key, save=kept_in)
             job = msgspec.structs.replace(entry.job, wait_for_completion=True, **budget)
-            keep = place if save is not None or no_save else entry.save
+            keep = kept_in if save is not None or no_save else entry.save
             ask = Ask(job, entry.key, keep, timeout=timeout, called=shared.called)
             result = await run_job(context, ask)
             if shown.lacks_schema(result):

@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import datetime
-from pathlib import Path
 
-from replicate_job.aio import in_thread
 from replicate_job.flow.context import Context
 from replicate_job.flow.listing import Listing, read_list
 from replicate_job.flow.resolve import resolve
 from replicate_job.flow.resolved import Resolved
 from replicate_job.flow.wait import Watch, wait
 from replicate_job.journal.entry import CreateRequest
-from replicate_job.outputs.folder import check_folder
+from replicate_job.outputs.place import check_place
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target
 
@@ -65,8 +63,8 @@ class Alone:
     ) -> Prediction | None:
         return await wait(Watch(context, prediction_id, age=age), last, until=until, interval=interval, soon=soon)
 
-    async def check_folder(self, folder: Path) -> None:
-        await in_thread(check_folder, folder)
+    async def check_place(self, context: Context, save: str) -> None:
+        await check_place(save, context.stores)
 
     def keeps(self, context: Context, prediction: Prediction) -> bool:  # noqa: ARG002 - its text too
         return prediction.output is not None

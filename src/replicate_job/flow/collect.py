@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import msgspec
@@ -15,10 +14,12 @@ import msgspec
 from replicate_job.errors import OutputError
 from replicate_job.inputs.secrets import hide
 from replicate_job.inputs.sent_file import file_names, name_files
-from replicate_job.job import Result
+from replicate_job.job import Kept, Result
 from replicate_job.journal.entry import Entry
 from replicate_job.outputs.discover import find_files
 from replicate_job.outputs.download import Fetch, SavedFile, save
+from replicate_job.outputs.part import Place
+from replicate_job.outputs.place import Facts
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.stand_in import stand_in
 
@@ -26,7 +27,7 @@ RECORD = "result.json"
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-def result_of(prediction: Prediction, entry: Entry | None = None, files: tuple[Path, ...] = ()) -> Result:
+def result_of(prediction: Prediction, entry: Entry | None = None, files: tuple[Kept, ...] = ()) -> Result:
     """The prediction as a Result. The journal's entry fills in what the API has removed or leaves out."""
     request = entry.request if entry else None
     return Result(
@@ -49,21 +50,32 @@ def result_of(prediction: Prediction, entry: Entry | None = None, files: tuple[P
 
 
 def lacks_files(entry: Entry, save: str | None) -> bool:
-    """Whether a finished job lacks files that are wanted now: it kept none, or they are gone."""
+    """Whether a finished job lacks files that are wanted now: it kept none, or they are gone from the disk.
+
+    An object store is not asked: a job that is finished costs no request.
+    """
     if not save or entry.problem or entry.prediction is None:
         return False
     if entry.files:
-        return not all(path.exists() for path in entry.files)
+        return not all(path.exists() for path in entry.files if isinstance(path, Path))
     return entry.save is None and entry.prediction.output is not None
 
 
-async def collect(fetch: Fetch, result: Result, schema: dict[str, Any] | None, *, folder: Path, origin: str) -> Result:
-    """Save the output's files into ``folder/<prediction id>``, and the response as ``result.json`` beside them.
+def facts(entry: Entry, prediction: Prediction) -> Facts:
+    """What the address of a job's files can name: the same however often it is asked, and on every machine."""
+    model = (entry.request.target.slug if entry.request else "") or prediction.model or entry.job.model
+    batch = entry.batch or ""
+    # A row's key is its batch's (with a number for a further attempt), and its own name.
+    key = entry.key[len(batch) :].partition("/")[2] if batch and entry.key.startswith(batch) else entry.key
+    return Facts(model, key, entry.claimed_at, folder_name(prediction.id), batch)
 
-    Comes back with their paths. Raises OutputError (OutputExpiredError) whose ``result`` names the files that were
-    kept all the same; the response is on disk then too, if the disk takes it.
+
+async def collect(fetch: Fetch, result: Result, schema: dict[str, Any] | None, *, place: Place, origin: str) -> Result:
+    """Save the output's files into ``place``, and the response as ``result.json`` beside them.
+
+    Comes back with their paths or URLs. Raises OutputError (OutputExpiredError) whose ``result`` names the files that
+    were kept all the same; the response is there then too, if the place takes it.
     """
-    place = folder / folder_name(result.prediction_id)
     files = find_files(result.output, schema, origin=origin)
     try:
         saved = await save(files, place, fetch)
@@ -71,13 +83,14 @@ async def collect(fetch: Fetch, result: Result, schema: dict[str, Any] | None, *
         error.result = _with_files(result, error.kept)
         if error.kept:
             with suppress(OSError):  # the disk may be full, which is what the error says
-                write_record(error.result, place, error.kept)
+                await place.write(RECORD, record(error.result, place, error.kept))
         raise
     result = _with_files(result, saved)
     try:
-        write_record(result, place, saved)
+        await place.write(RECORD, record(result, place, saved))
     except OSError as error:
-        raise OutputError(f"{place / RECORD} cannot be written: {error.strerror}", result) from error
+        why = error.strerror or error
+        raise OutputError(f"{place.address(RECORD)} cannot be written: {why}", result) from error
     return result
 
 
@@ -92,19 +105,18 @@ def folder_name(prediction_id: str) -> str:
     return hashlib.sha256(prediction_id.encode()).hexdigest()[:32]
 
 
-def write_record(result: Result, place: Path, saved: Sequence[SavedFile]) -> None:
-    """Write the response as ``result.json``, with ``files`` by name alone, so that the folder can be moved.
+def record(result: Result, place: Place, saved: Sequence[SavedFile]) -> bytes:
+    """The response as ``result.json``: ``files`` are named from its own folder, so that the folder can be moved.
 
     A file inside of the request is named, not repeated. ``sha256`` (hex, by name) comes on top where there are files,
     and ``logs`` where the model wrote some.
     """
-    place.mkdir(parents=True, exist_ok=True)
-    record = result.to_dict() | {"input": name_files(result.input, result.sent)}
+    values = result.to_dict() | {"input": name_files(result.input, result.sent)}
     if saved:
-        record["files"] = [file.path.name for file in saved]
-        record["sha256"] = {file.path.name: file.sha256 for file in saved}
+        folder = str(place.address(RECORD)).removesuffix(PurePath(str(place.address(RECORD))).name)
+        names = [str(file.path).removeprefix(folder) for file in saved]
+        values["files"] = names
+        values["sha256"] = {name: file.sha256 for name, file in zip(names, saved, strict=True)}
     if result.logs:
-        record["logs"] = result.logs
-    part = place / f".{RECORD}.{os.getpid()}.part"
-    part.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
-    part.replace(place / RECORD)
+        values["logs"] = result.logs
+    return msgspec.json.format(msgspec.json.encode(values), indent=2) + b"\n"

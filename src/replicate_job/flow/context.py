@@ -20,6 +20,7 @@ from replicate_job.flow.resolved import Resolved
 from replicate_job.journal.entry import CreateRequest
 from replicate_job.journal.protocol import Journal
 from replicate_job.outputs.download import Fetch
+from replicate_job.outputs.stores.stores import Stores
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target
 
@@ -53,7 +54,9 @@ class Strategy(Protocol):
     ) -> Prediction | None:
         """Wait for the end as ``flow.wait.wait`` does. ``stored`` is what the journal has of it; ``age`` in seconds."""
 
-    async def check_folder(self, folder: Path) -> None: ...
+    async def check_place(self, context: Context, save: str) -> None:
+        """Raise JobError, or OutputError, where no output can be kept."""
+
     def keeps(self, context: Context, prediction: Prediction) -> bool:
         """Whether there is anything to save of it."""
 
@@ -141,6 +144,7 @@ class Context(msgspec.Struct, frozen=True):
     clock: Clock = SystemClock()
     retry_policy: RetryPolicy = RetryPolicy()
     upload_locks: UploadLocks = msgspec.field(default_factory=UploadLocks)
+    stores: Stores = msgspec.field(default_factory=Stores)
 
 
 def moment(context: Context) -> Moment:

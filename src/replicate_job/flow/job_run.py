@@ -36,8 +36,9 @@ def new_key() -> str:
 class Ask(msgspec.Struct, frozen=True):
     """A job, and how to run it.
 
-    ``save`` is the folder for outputs, None to keep none. ``emit`` gets the output text as it comes. ``blocking_wait``
-    is the most seconds that the create request may be kept open; a shorter one shows progress sooner and the end later.
+    ``save`` is where outputs go (see ``outputs.place``), None to keep none. ``emit`` gets the output text as it
+    comes. ``blocking_wait`` is the most seconds that the create request may be kept open; a shorter one shows progress
+    sooner and the end later.
     ``timeout`` is how many seconds the call may take, None for as long as it takes. It counts from ``called``, the
     clock's ``now`` at the call; None: from the start of ``run_job``.
     """

@@ -79,7 +79,7 @@ async def prepare_contents(context: Context, job: Job, key: str, save: str | Non
     if entry and entry.state != "refused":
         return None
     if save:
-        await context.strategy.check_folder(Path(save))
+        await context.strategy.check_place(context, save)
     return await prepare(context, job, await resolve_and_check(context, job))
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 from functools import partial
-from pathlib import Path
 
 import msgspec
 
 from replicate_job.errors import NotFoundError, OutputError, OutputExpiredError, ReplicateJobError
-from replicate_job.flow.collect import collect, result_of
+from replicate_job.flow.collect import collect, facts, result_of
 from replicate_job.flow.context import command_line
 from replicate_job.flow.create import Created, create
 from replicate_job.flow.follow import follow
@@ -21,6 +20,7 @@ from replicate_job.flow.reads import read
 from replicate_job.flow.reconcile import explain_missing, reconcile
 from replicate_job.job import Result
 from replicate_job.journal.entry import CreateRequest, Entry
+from replicate_job.outputs.place import find_place
 from replicate_job.wire.prediction import Prediction
 
 
@@ -35,14 +35,14 @@ async def look_up_step(run: JobRun) -> None:
         # A rival may have made it just now, so that its id is not found yet: its age counts from now.
         run.created = Created(found, run.context.clock.now())
         return
-    await _check_folder(run)
+    await _check_place(run)
     await _send(run, run.entry.request or await _prepare(run))
 
 
 async def _prepare(run: JobRun) -> CreateRequest:
     context = run.context
     try:
-        await _check_folder(run)
+        await _check_place(run)
         job = restore_contents(run.entry.job, run.ask.job, run.entry.request)
         resolved = await resolve_and_check(context, job)
         request = await prepare(context, job, resolved)
@@ -53,9 +53,9 @@ async def _prepare(run: JobRun) -> CreateRequest:
     return request
 
 
-async def _check_folder(run: JobRun) -> None:
+async def _check_place(run: JobRun) -> None:
     if run.ask.save:
-        await run.context.strategy.check_folder(Path(run.ask.save))
+        await run.context.strategy.check_place(run.context, run.ask.save)
 
 
 async def _send(run: JobRun, request: CreateRequest) -> None:
@@ -160,9 +160,8 @@ async def collect_step(run: JobRun) -> None:
 async def _save(run: JobRun, end: Prediction, result: Result) -> Result:
     context, schema = run.context, await run.find_schema(end)
     async with context.strategy.saving(end):
-        return await collect(
-            context.fetch, result, schema, folder=Path(run.ask.save or ""), origin=context.client.base_url
-        )
+        place = await find_place(run.ask.save or "", facts(run.entry, end), context.stores)
+        return await collect(context.fetch, result, schema, place=place, origin=context.client.base_url)
 
 
 async def _note_loss(run: JobRun, end: Prediction, error: OutputError) -> None:

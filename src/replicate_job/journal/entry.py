@@ -13,7 +13,7 @@ from replicate_job.clock import Moment
 from replicate_job.errors import DamagedError, JobError
 from replicate_job.flow.lifecycle import State, Step, next_step
 from replicate_job.inputs.content import Content
-from replicate_job.job import Job
+from replicate_job.job import Job, Kept
 from replicate_job.journal.lease import Lease
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target
@@ -55,11 +55,11 @@ class CreateRequest(msgspec.Struct, frozen=True, dict=True):  # dict: for what i
 class Entry(msgspec.Struct, frozen=True):
     """One job's row. ``claimed_at`` is Unix seconds; ``api`` is the base URL it belongs to.
 
-    ``save`` is the folder for outputs, None if they are not saved. ``batch`` is the id of the batch that has the job
-    as a row. ``sends`` counts the create requests that were sent or were about to be; ``first_sent`` and ``last_sent``
-    are the moments of the first and the latest of them, and ``token`` is the keyed hash of the token of the latest
-    (empty: none was sent with it; None: not known). ``status`` is the prediction's as last seen. ``job_print`` is the
-    job's keyed fingerprint.
+    ``save`` is where outputs go (see ``outputs.place``), None if they are not saved. ``files`` were kept.
+    ``batch`` is the id of the batch that has the job as a row. ``sends`` counts the create requests that were sent or
+    were about to be; ``first_sent`` and ``last_sent`` are the moments of the first and the latest of them, and
+    ``token`` is the keyed hash of the token of the latest (empty: none was sent with it; None: not known). ``status``
+    is the prediction's as last seen. ``job_print`` is the job's keyed fingerprint.
     """
 
     key: str
@@ -75,7 +75,7 @@ class Entry(msgspec.Struct, frozen=True):
     prediction_id: str | None = None
     status: str | None = None
     prediction: Prediction | None = None
-    files: tuple[Path, ...] = ()
+    files: tuple[Kept, ...] = ()
     problem: str = ""
     batch: str | None = None
     token: str | None = None

@@ -14,7 +14,7 @@ from replicate_job.clock import Clock, Moment, SystemClock
 from replicate_job.errors import ClaimLostError, DamagedError, JobError, JobHeldError, JournalError, KeyInUseError
 from replicate_job.flow.lifecycle import UNFINISHED, State, lacking, state_of
 from replicate_job.inputs.upload import FileInfo
-from replicate_job.job import Job
+from replicate_job.job import Job, read_kept
 from replicate_job.journal.entry import (
     Adoption,
     BatchEntry,
@@ -731,7 +731,7 @@ def _read_entry(row: sqlite3.Row) -> Entry:
         prediction_id=row["prediction_id"],
         status=row["status"],
         prediction=msgspec.json.decode(prediction, type=Prediction) if prediction else None,
-        files=tuple(Path(path) for path in msgspec.json.decode(row["files"], type=list[str])),
+        files=tuple(map(read_kept, msgspec.json.decode(row["files"], type=list[str]))),
         problem=row["problem"],
         batch=row["batch"],
         token=row["token"],

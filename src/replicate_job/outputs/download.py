@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from replicate_job.aio import in_thread
 from replicate_job.errors import OutputError, OutputExpiredError, TransportError
+from replicate_job.job import Kept
 from replicate_job.outputs.names import stems
 from replicate_job.outputs.page import page_in_place_of
-from replicate_job.outputs.part import Part
+from replicate_job.outputs.part import Part, Place
 from replicate_job.outputs.resume import Known, Verdict, judge, request_headers
 from replicate_job.wire import data_url
 
@@ -34,9 +34,12 @@ _USER = re.compile(r"(?<=://)[^/\\#]*@")
 
 
 class SavedFile(msgspec.Struct, frozen=True):
-    """``size`` is in bytes, ``sha256`` in hex; ``url`` is where it came from (a data URL without its content)."""
+    """``path`` is the URL of an object in a store; ``size`` is in bytes, ``sha256`` in hex.
 
-    path: Path
+    ``url`` is where it came from (a data URL without its content).
+    """
+
+    path: Kept
     size: int
     sha256: str
     url: str
@@ -62,27 +65,27 @@ class Fetch(Protocol):
 
 async def save(
     files: Sequence[OutputFile],
-    folder: Path,
+    place: Place,
     fetch: Fetch,
     *,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     attempts: int = ATTEMPTS,
 ) -> list[SavedFile]:
-    """Save the files into ``folder`` (made if missing), four at a time, and list them in the order given.
+    """Save the files into ``place`` (made if missing), four at a time, and list them in the order given.
 
     Every file is tried. If some could not be saved, raises OutputExpiredError (they are gone from their host) or
     OutputError (anything else, such as a full disk), which names the first; its ``kept`` lists the saved files, in the
-    same order. A file appears under its name only when it is whole; nothing else stays in the folder.
+    same order. A file appears under its name only when it is whole; nothing else stays in the place.
     """
     try:
-        await in_thread(_make, folder)
+        await place.make()
     except OSError as error:
-        raise OutputError(f"the folder {folder} cannot be made: {error.strerror}") from error
+        raise OutputError(f"the folder {place} cannot be made: {error.strerror}") from error
     gate = asyncio.Semaphore(_TOGETHER)
 
     async def keep(file: OutputFile, stem: str) -> SavedFile:
         async with gate:
-            return await _keep(file, stem, folder, _Remote(fetch, sleep, attempts))
+            return await _keep(file, place, place.part(stem), _Remote(fetch, sleep, attempts))
 
     # gather waits for every download, also when it is cancelled: no temporary file stays.
     names = stems(file.position for file in files)
@@ -92,10 +95,6 @@ async def save(
     if errors:
         raise _combined(errors, saved)
     return saved
-
-
-def _make(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _combined(errors: Sequence[BaseException], saved: Sequence[SavedFile]) -> BaseException:
@@ -112,30 +111,31 @@ def _combined(errors: Sequence[BaseException], saved: Sequence[SavedFile]) -> Ba
     return combined
 
 
-async def _keep(file: OutputFile, stem: str, folder: Path, remote: _Remote) -> SavedFile:
-    part, media_type = Part(folder, stem), None
+async def _keep(file: OutputFile, place: Place, part: Part, remote: _Remote) -> SavedFile:
     try:
-        await in_thread(part.open)
+        await part.open()
         if file.url[:5].lower() == "data:":
-            url, media_type = file.url.partition(",")[0], await in_thread(_decode, file.url, part)
+            part.url = file.url.partition(",")[0]
+            await _decode(file.url, part)
         else:
-            url, media_type = file.url, await remote.download(file.url, part)
-        path = await in_thread(part.commit, url, media_type)
+            part.url = file.url
+            await remote.download(file.url, part)
+        path = await part.commit()
     except OSError as error:
-        raise OutputError(f"{stem} cannot be written in {folder}: {error.strerror or error}") from error
+        raise OutputError(f"{part.stem} cannot be written in {place}: {error.strerror or error}") from error
     finally:
-        part.discard()
-    return SavedFile(path, part.size, part.sha256, url)
+        await part.discard()
+    return SavedFile(path, part.size, part.sha256, part.url)
 
 
-def _decode(url: str, part: Part) -> str:
+async def _decode(url: str, part: Part) -> None:
+    """Fill the part from a data URL; a thread decodes it, as it may be large."""
     try:
-        media_type, blocks = data_url.read_blocks(url)
-        for block in blocks:
-            part.write(block)
+        part.media_type, blocks = data_url.read_blocks(url)
+        while (block := await in_thread(next, blocks, None)) is not None:
+            await part.write(block)
     except ValueError as error:
         raise OutputError(f"{part.stem} cannot be read: {error}") from error
-    return media_type
 
 
 class _Remote:
@@ -144,8 +144,8 @@ class _Remote:
     def __init__(self, fetch: Fetch, sleep: Callable[[float], Awaitable[object]], attempts: int) -> None:
         self._fetch, self._sleep, self._attempts = fetch, sleep, attempts
 
-    async def download(self, url: str, part: Part) -> str | None:
-        """Fill the part, however often the transfer is cut, and return the media type.
+    async def download(self, url: str, part: Part) -> None:
+        """Fill the part, however often the transfer is cut.
 
         Only a byte beyond the furthest so far counts as progress: a server that starts over each time and breaks at
         the same place is given up too.
@@ -154,7 +154,7 @@ class _Remote:
         while True:
             reason, known, after = await self._attempt(url, part, known)
             if not reason:
-                return known.media_type
+                return
             barren = barren + 1 if part.size <= furthest else 0
             furthest = max(furthest, part.size)
             if barren >= self._attempts:
@@ -177,19 +177,20 @@ class _Remote:
                     case "refused":
                         raise OutputError(f"{shown(url)} cannot be fetched: {verdict.reason}")
                     case "restart":
-                        await in_thread(part.restart)
+                        await part.restart()
                     case "again":
                         if verdict.anew:
-                            await in_thread(part.restart)
+                            await part.restart()
                         return verdict.reason, verdict.known, verdict.after
                 known = verdict.known
+                part.media_type = known.media_type
                 if verdict.action != "done":
                     await _pour(response.chunks(), part)
         except TransportError as error:
             return str(error) or "the transfer broke", known, None
         reason, known = _whole(url, part, known, verdict)
         if reason and not known.validator:
-            await in_thread(part.restart)
+            await part.restart()
         return reason, known, None
 
 
@@ -213,11 +214,11 @@ async def _pour(chunks: AsyncIterator[bytes], part: Part) -> None:
             block += chunk
             if len(block) >= _BLOCK:
                 full, block = block, bytearray()
-                await in_thread(part.write, full)
+                await part.write(full)
     except TransportError:
-        await in_thread(part.write, block)
+        await part.write(block)
         raise
-    await in_thread(part.write, block)
+    await part.write(block)
 
 
 def wait(barren: int, after: float | None) -> float:

@@ -1,16 +1,20 @@
-"""Checks the folder for outputs before anything is paid for."""
+"""The folder for outputs: tried before anything is paid for, and then written into."""
 
 from __future__ import annotations
 
 import errno
 import os
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from replicate_job.aio import in_thread
 from replicate_job.errors import JobError, OutputError
+from replicate_job.outputs.part import Part
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
+    from io import BufferedWriter
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 _PROBE = bytes(4096)
@@ -49,3 +53,86 @@ def _write_in(folder: Path) -> None:
     finally:
         with suppress(OSError):
             probe.unlink(missing_ok=True)
+
+
+class Folder:
+    """A ``Place`` on the disk. ``path_of`` gives a file's path by its name; without it all lie in ``folder``."""
+
+    def __init__(self, folder: Path, path_of: Callable[[str], Path] | None = None) -> None:
+        self.folder, self._path_of = folder, path_of
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def address(self, name: str) -> Path:
+        return self._path_of(name) if self._path_of else self.folder / name
+
+    async def make(self) -> None:
+        await in_thread(_make, self.folder)
+
+    def part(self, stem: str) -> Part:
+        return _FilePart(self, stem)
+
+    async def write(self, name: str, content: bytes) -> None:
+        await in_thread(self._write, self.address(name), content)
+
+    def _write(self, target: Path, content: bytes) -> None:
+        _make(target.parent)
+        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        part.write_bytes(content)
+        part.replace(target)
+
+
+def _make(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+class _FilePart(Part):
+    """A hidden file in the folder. The thread does what blocks."""
+
+    def __init__(self, place: Folder, stem: str) -> None:
+        super().__init__(stem)
+        self._place = place
+        # Not tempfile, whose files only the user can read: these get the usual permissions.
+        self._path = place.folder / f".{stem}.{os.urandom(6).hex()}.part"
+        self._file: BufferedWriter
+
+    async def open(self) -> None:
+        await in_thread(self._open)
+
+    def _open(self) -> None:
+        self._file = self._path.open("xb")
+
+    async def write(self, data: bytes | bytearray) -> None:
+        await in_thread(self._write, data)
+
+    def _write(self, data: bytes | bytearray) -> None:
+        self._file.write(data)
+        self.count(data)
+
+    async def restart(self) -> None:
+        await in_thread(self._restart)
+
+    def _restart(self) -> None:
+        self._file.seek(0)
+        self._file.truncate()
+        self.forget()
+
+    async def commit(self) -> Path:
+        return await in_thread(self._commit)
+
+    def _commit(self) -> Path:
+        """On disk, then under its name."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        target = self._place.address(self.name)
+        _make(target.parent)
+        self._path.replace(target)
+        return target
+
+    async def discard(self) -> None:
+        with suppress(OSError, AttributeError):  # closing flushes, which fails again on a full disk; or never opened
+            self._file.close()
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)

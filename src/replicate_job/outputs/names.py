@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 _LONGEST = 64  # characters of a stem; with the extension far below every file system's 255 bytes
 _UNSAFE = re.compile(r"[^A-Za-z0-9]+")
+_UNSAFE_VALUE = re.compile(r"[^\w.@+=-]+")
+_LONGEST_VALUE = 80  # bytes: three of them are a name that every file system takes
 _PART = r"\.(?=[a-z0-9]*[a-z])[a-z0-9]{1,12}"
 _SUFFIX = re.compile(rf"(?:{_PART}(?=\.(?:gz|bz2|xz|zst)$))?{_PART}$", re.ASCII)
 """Suffixes of compressed files, which include the suffix before them: ``.tar.gz``."""
@@ -42,6 +45,19 @@ def stems(positions: Iterable[tuple[str | int, ...]]) -> list[str]:
         taken.add(unique.lower())
         names.append(unique)
     return names
+
+
+def safe(value: str) -> str:
+    """The value as one step of a path: itself if it can be one, else what can, with a hash of it.
+
+    So no two values become one. At most ``_LONGEST_VALUE`` bytes; letters and digits of any script stay.
+    """
+    plain = _UNSAFE_VALUE.sub("-", value).lstrip(".").rstrip(".-")
+    if plain == value and len(value.encode()) <= _LONGEST_VALUE and value.partition(".")[0].lower() not in _DEVICES:
+        return value
+    digest = hashlib.sha256(value.encode(errors="surrogatepass")).hexdigest()[:8]
+    begun = plain.encode()[: _LONGEST_VALUE - len(digest) - 1].decode(errors="ignore").rstrip(".-")
+    return f"{begun}-{digest}" if begun else digest
 
 
 def extension(url: str, media_type: str | None = None, head: bytes = b"") -> str:

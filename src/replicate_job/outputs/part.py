@@ -1,61 +1,73 @@
-"""A file while it is being written: hidden, hashed on the way, and under its real name only when whole."""
+"""A file while it is being written: hashed on the way, and under its real name only when whole."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Protocol
 
 from replicate_job.outputs.names import extension
 from replicate_job.wire.signature import LONGEST
 
-if TYPE_CHECKING:
-    from io import BufferedWriter
-    from pathlib import Path
 
+class Part(ABC):
+    """What a place has of a file that is not whole. ``url`` and ``media_type`` are for its extension.
 
-class Part:
-    """A temporary file in its final folder. Every method blocks; raises OSError when the disk fails."""
+    Every method raises OSError when the disk or the store fails.
+    """
 
-    def __init__(self, folder: Path, stem: str) -> None:
-        self.folder, self.stem, self.size, self.head = folder, stem, 0, b""
-        # Not tempfile, whose files only the user can read: these get the usual permissions.
-        self.path = folder / f".{stem}.{os.urandom(6).hex()}.part"
-        self._digest = hashlib.sha256()
-        self._file: BufferedWriter
-
-    def open(self) -> None:
-        self._file = self.path.open("xb")
+    def __init__(self, stem: str) -> None:
+        self.stem, self.url = stem, ""
+        self.media_type: str | None = None
+        self.forget()
 
     @property
     def sha256(self) -> str:
         return self._digest.hexdigest()
 
-    def write(self, data: bytes | bytearray) -> None:
-        self._file.write(data)
+    @property
+    def name(self) -> str:
+        """The file's name: its extension is what the content, the media type or the URL gives."""
+        return self.stem + extension(self.url, self.media_type, self.head)
+
+    def count(self, data: bytes | bytearray) -> None:
+        """Take note of bytes that are written."""
         self._digest.update(data)
         self.size += len(data)
         if len(self.head) < LONGEST:
             self.head += bytes(data[: LONGEST - len(self.head)])
 
-    def restart(self) -> None:
-        self._file.seek(0)
-        self._file.truncate()
+    def forget(self) -> None:
+        """Take no bytes for written."""
         self._digest, self.size, self.head = hashlib.sha256(), 0, b""
 
-    def commit(self, url: str, media_type: str | None) -> Path:
-        """On disk, then under its name, whose extension the content, the media type or the URL gives."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        target = self.folder / (self.stem + extension(url, media_type, self.head))
-        self.path.replace(target)
-        return target
+    @abstractmethod
+    async def open(self) -> None: ...
+    @abstractmethod
+    async def write(self, data: bytes | bytearray) -> None: ...
+    @abstractmethod
+    async def restart(self) -> None:
+        """Drop what was written."""
 
-    def discard(self) -> None:
-        """Remove the temporary file. After ``commit`` there is none."""
-        with suppress(OSError, AttributeError):  # closing flushes, which fails again on a full disk; or never opened
-            self._file.close()
-        with suppress(OSError):
-            self.path.unlink(missing_ok=True)
+    @abstractmethod
+    async def commit(self) -> Path | str:
+        """Give the file its name. Until then nothing is seen there, or what was there before."""
+
+    @abstractmethod
+    async def discard(self) -> None:
+        """Leave nothing behind. After ``commit`` there is nothing to leave. Raises nothing."""
+
+
+class Place(Protocol):
+    """Where the files of one job go. ``str`` names it for a message."""
+
+    async def make(self) -> None:
+        """Make it, if it is missing. Raises OSError."""
+
+    def part(self, stem: str) -> Part: ...
+    def address(self, name: str) -> Path | str:
+        """Where a file of this name is, or will be."""
+
+    async def write(self, name: str, content: bytes) -> None:
+        """Write a small file, whole or not at all. Raises OSError."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from replicate_job.job import Result
+from replicate_job.job import Kept, Result
 from replicate_job.outputs.discover import as_text, find_files
 
 LIMIT = 60
@@ -26,7 +25,7 @@ class Card(msgspec.Struct, frozen=True):
     line: int
     prompt: str
     text: str
-    files: tuple[Path, ...]
+    files: tuple[Kept, ...]
     urls: tuple[str, ...]
     latency: float | None
     stand_in: str = ""

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from replicate_job.batches.report.card import Card
+from replicate_job.job import Kept
 from replicate_job.quantity import count, duration, one_line
 from replicate_job.wire import data_url
 from replicate_job.wire.media import media_type
@@ -47,8 +48,10 @@ def _output(card: Card, folder: Path, pictures: Pictures) -> str:
     return f'<div class="text"><div>{escape(card.text)}</div></div>'
 
 
-def _file(path: Path, card: Card, folder: Path, pictures: Pictures) -> str:
-    """A picture in a link to it, a player above a link, or a link alone."""
+def _file(path: Kept, card: Card, folder: Path, pictures: Pictures) -> str:
+    """A picture in a link to it, a player above a link, or a link alone; of an object in a store, its URL."""
+    if not isinstance(path, Path):
+        return f'<div class="text file">{escape(path)}</div>'
     kind, name = media_type(path.name).partition("/")[0], escape(path.name)
     if not path.exists():
         return f'<div class="text missing">{name} is no longer there</div>'
@@ -69,10 +72,13 @@ def _link(path: Path, folder: Path, content: str, kind: str) -> str:
     return f'<a class="{kind}" href="{escape(address(path, folder))}">{content}</a>'
 
 
-def _more(rest: list[Path], folder: Path) -> str:
+def _more(rest: list[Kept], folder: Path) -> str:
     if not rest:
         return ""
-    names = " ".join(_link(path, folder, escape(path.name), "file") for path in rest[:_MORE])
+    names = " ".join(
+        _link(path, folder, escape(path.name), "file") if isinstance(path, Path) else escape(path)
+        for path in rest[:_MORE]
+    )
     beyond = f" and {count(len(rest) - _MORE, 'more file')}" if len(rest) > _MORE else ""
     return f'<div class="more">{names}{beyond}</div>'
 

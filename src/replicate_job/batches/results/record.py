@@ -12,7 +12,7 @@ import msgspec
 
 from replicate_job.errors import JobError
 from replicate_job.inputs.sent_file import name_files
-from replicate_job.job import Result
+from replicate_job.job import Kept, Result, read_kept
 
 NO_PREDICTION = "error"
 """The status of a row without a known prediction."""
@@ -50,8 +50,8 @@ def to_record(result: Result, folder: Path) -> dict[str, Any]:
 
     ``problem`` and ``stand_in`` follow where there is one, and the last ``LOGS`` characters of the model's ``logs``
     unless the row succeeded. A file that was sent inside the request has its name here (``SentFile``), not its content.
-    ``files`` are relative to ``folder``, that of the results file, where they are below it, else absolute. Without a
-    known prediction its fields are null, and ``error`` is the problem.
+    ``files`` are relative to ``folder``, that of the results file, where they are below it, else absolute, or the URLs
+    of objects in a store. Without a known prediction its fields are null, and ``error`` is the problem.
     """
     record: dict[str, Any] = {"line": result.line, "key": result.key} | result.to_dict()
     record.pop("problem", None)  # it comes last, and only where there is one
@@ -77,7 +77,9 @@ def tail(text: str, most: int) -> str:
     return end.partition("\n")[2] or end
 
 
-def _relative(path: Path, folder: Path) -> str:
+def _relative(path: Kept, folder: Path) -> str:
+    if not isinstance(path, Path):
+        return str(path)
     absolute = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() asks the disk about every part of it
     try:
         return absolute.relative_to(os.path.abspath(folder)).as_posix()  # noqa: PTH100 - the same
@@ -96,7 +98,7 @@ def encode(records: Iterable[dict[str, Any]]) -> bytes:
 
 
 def read_records(path: Path) -> Iterator[Result]:
-    """The results in a file, in its order, one in memory at a time. ``files`` are absolute paths.
+    """The results in a file, in its order, one in memory at a time. ``files`` are absolute paths, or URLs.
 
     A line that is not a record is skipped: its writer may have been killed. Raises JobError where the file cannot be
     read.
@@ -109,6 +111,11 @@ def read_records(path: Path) -> Iterator[Result]:
                     yield _result(record, folder)
     except OSError as error:
         raise JobError(f"{path} cannot be read: {error.strerror}; name a file that --results has written") from None
+
+
+def _kept(name: str, folder: Path) -> Kept:
+    found = read_kept(name)
+    return folder / found if isinstance(found, Path) else found
 
 
 def is_record(line: bytes) -> bool:
@@ -134,7 +141,7 @@ def _result(record: _Record, folder: Path) -> Result:
         completed_at=record.completed_at,
         urls=record.urls or {},
         metrics=record.metrics or {},
-        files=tuple(folder / name for name in record.files or ()),
+        files=tuple(_kept(name, folder) for name in record.files or ()),
         key=record.key or "",
         line=record.line,
         problem=record.problem or "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 
 from replicate_job.batches.results.cause import Causes
 from replicate_job.batches.results.record import NO_PREDICTION
@@ -52,8 +53,9 @@ class Summary:
     """Counts any number of results in a fixed amount of memory.
 
     ``statuses`` counts rows by status. ``predict_time`` is in seconds. ``files`` counts the saved files; ``size`` is
-    the bytes of those that still exist. ``first`` is when the first prediction was created, ``last`` when the last one
-    ended, and ``spans`` is the time in which predictions ran. ``stand_ins`` counts the rows that a stand-in answered.
+    the bytes of those that are still on the disk. ``first`` is when the first prediction was created, ``last`` when the
+    last one ended, and ``spans`` is the time in which predictions ran. ``stand_ins`` counts the rows that a stand-in
+    answered.
     """
 
     def __init__(self) -> None:
@@ -84,8 +86,9 @@ class Summary:
         self.predict_time += seconds(result.metrics.get("predict_time")) or 0.0
         self.files += len(result.files)
         for path in result.files:
-            with suppress(OSError):
-                self.size += path.stat().st_size
+            if isinstance(path, Path):
+                with suppress(OSError):
+                    self.size += path.stat().st_size
         created, completed = parse_time(result.created_at), parse_time(result.completed_at)
         if created:
             self.first = min(created, self.first or created)
@@ -104,7 +107,8 @@ class Summary:
         statuses = ", ".join(
             one_line(count_status(status, number), _STATUS) for status, number in self.statuses.most_common()
         )
-        files = f"{count(self.files, 'file')} ({size(self.size)})" if self.files else "no files"
+        files = count(self.files, "file") if self.files else "no files"
+        files += f" ({size(self.size)})" if self.size else ""
         first = f"{count(self.rows, 'row')}: {statuses}; {duration(self.predict_time)} predict time, {files}"
         causes = list(self.causes)
         width = max((len(f"{cause.count:,}") for cause in causes), default=0)

@@ -1,0 +1,54 @@
+"""What an object store's error means, in one line. Its own text is never shown: it may hold parts of credentials."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from replicate_job.outputs.stores.location import Bucket
+
+_CODE = re.compile(r"<Code>(\w{1,60})</Code>")
+_STATUS = re.compile(r"status code: (\d{3})")
+_INSTANCE = ("169.254.", "metadata.google.internal", "oauth2", "TokenRequest", "token request", "MissingCredential")
+"""In errors about credentials: what was asked for some, as there were none in the environment."""
+_LACKING = {
+    "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+    "gs": "set GOOGLE_APPLICATION_CREDENTIALS, or run `gcloud auth application-default login`",
+    "az": "set AZURE_STORAGE_ACCOUNT_KEY, or AZURE_USE_AZURE_CLI=true",
+}
+
+_KINDS = {
+    "FileNotFoundError": "there is no bucket {}",
+    "NotFoundError": "there is no bucket {}",
+    "PermissionDeniedError": "the credentials may not write to {}",
+    "UnauthenticatedError": "the credentials are not accepted for {}",
+    "UnknownConfigurationKeyError": "the settings for {} cannot be read: check the variables of its environment",
+    "ValueError": "the settings for {} cannot be read: check the variables of its environment",
+}
+"""By the names of the library's errors, which is not imported for them."""
+
+
+class StoreError(OSError):
+    """An object store does not take what is written. The message is whole, and has nothing of the store's own text."""
+
+
+def explain(error: Exception, bucket: Bucket) -> str:
+    """Why the store refuses, and what to do."""
+    text, kind = str(error), type(error).__name__
+    if any(word in text for word in _INSTANCE):
+        return f"no credentials for {bucket} were found: {_LACKING[bucket.scheme]}"
+    if "MissingAccount" in text:
+        return "the storage account is not known: set AZURE_STORAGE_ACCOUNT_NAME"
+    found = _CODE.search(text) or _STATUS.search(text)
+    return _known(kind, text, bucket) + (f" ({found[1]})" if found else "")
+
+
+def _known(kind: str, text: str, bucket: Bucket) -> str:
+    if kind in _KINDS:
+        return _KINDS[kind].format(bucket)
+    if "redirect" in text.lower():
+        return f"{bucket} is in another region: set AWS_REGION"
+    if "error sending request" in text or "timed out" in text:
+        return f"{bucket} cannot be reached"
+    return f"{bucket} refuses it"

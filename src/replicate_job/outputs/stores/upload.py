@@ -1,0 +1,185 @@
+"""An object while it is being written: small ones in one request, others in parts, and seen only when whole."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from replicate_job.aio import in_thread
+from replicate_job.outputs.part import Part
+from replicate_job.outputs.stores.failure import StoreError, explain
+from replicate_job.wire.media import media_type
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from obstore.store import ObjectStore
+
+    from replicate_job.outputs.stores.location import Bucket
+
+PART = 5 * 1024**2
+"""Bytes of a part, which is the least that S3 takes: 10,000 of them are 52 GB. Smaller objects take one request."""
+TOGETHER = 2
+"""Parts of one object under way at a time. With the one that is filled they bound the memory."""
+_ABORT = 10.0  # seconds in which a store is told that an upload ends
+
+
+class _AbortedError(Exception):
+    """Ends the blocks of an upload that is not to become an object."""
+
+
+async def put(store: ObjectStore, bucket: Bucket, key: str, content: bytes) -> None:
+    """Write an object in one request. Raises StoreError."""
+    import obstore  # noqa: PLC0415 - an extra, which opened the store
+
+    await told(
+        obstore.put_async(store, key, content, use_multipart=False, attributes=_attributes(key)),
+        bucket,
+    )
+
+
+async def told(request: Awaitable[object], bucket: Bucket) -> None:
+    """Raise StoreError, with our own words alone, for whatever the store says."""
+    try:
+        await request
+    except _AbortedError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the library's errors have several roots
+        raise StoreError(explain(error, bucket)) from None
+
+
+def _attributes(key: str) -> dict[str, str]:
+    return {"Content-Type": media_type(key)}
+
+
+class Multipart:
+    """An upload in parts. Without ``finish`` it never becomes an object, whatever happens to this process."""
+
+    def __init__(self, store: ObjectStore, bucket: Bucket, key: str) -> None:
+        self._blocks: asyncio.Queue[bytes | None] = asyncio.Queue(1)
+        self._is_aborted = False
+        self._task = asyncio.create_task(told(self._put(store, key), bucket))
+
+    async def _put(self, store: ObjectStore, key: str) -> None:
+        import obstore  # noqa: PLC0415 - an extra, which opened the store
+
+        await obstore.put_async(
+            store,
+            key,
+            self._read(),
+            use_multipart=True,
+            chunk_size=PART,
+            max_concurrency=TOGETHER,
+            attributes=_attributes(key),
+        )
+
+    async def _read(self) -> AsyncIterator[bytes]:
+        # The library aborts an upload at the store when its blocks end with an error, and not when it is cancelled.
+        while (block := await self._blocks.get()) is not None:
+            yield block
+        if self._is_aborted:
+            raise _AbortedError
+
+    async def write(self, block: bytes | None) -> None:
+        """Wait until there is room for the block; None is the end. Raises StoreError."""
+        adding = asyncio.create_task(self._blocks.put(block))
+        try:
+            await asyncio.wait({adding, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            adding.cancel()
+        if self._task.done():
+            self._task.result()
+
+    async def finish(self) -> None:
+        """Make the object of what was written. Raises StoreError."""
+        if not self._task.done():
+            await self.write(None)
+        await asyncio.shield(self._task)
+
+    async def abort(self) -> None:
+        """Tell the store to drop the parts, for a few seconds; unless the object is whole already."""
+        self._is_aborted = True
+        with suppress(asyncio.QueueEmpty):
+            self._blocks.get_nowait()
+        with suppress(asyncio.QueueFull):
+            self._blocks.put_nowait(None)
+        await asyncio.wait({self._task}, timeout=_ABORT)
+        self._task.cancel()
+        with suppress(asyncio.CancelledError, StoreError, _AbortedError):
+            await self._task
+
+
+class StorePlace:
+    """A ``Place`` in a bucket. ``key_of`` gives an object's key by the file's name; ``gate`` bounds the uploads."""
+
+    def __init__(
+        self, store: ObjectStore, bucket: Bucket, key_of: Callable[[str], str], gate: asyncio.Semaphore
+    ) -> None:
+        self.store, self.bucket, self.key_of, self.gate = store, bucket, key_of, gate
+
+    def __str__(self) -> str:
+        return str(self.bucket)
+
+    async def make(self) -> None:
+        """A store has no folders."""
+
+    def address(self, name: str) -> str:
+        return f"{self.bucket}/{self.key_of(name)}"
+
+    def part(self, stem: str) -> Part:
+        return _ObjectPart(self, stem)
+
+    async def write(self, name: str, content: bytes) -> None:
+        await put(self.store, self.bucket, self.key_of(name), content)
+
+
+class _ObjectPart(Part):
+    def __init__(self, place: StorePlace, stem: str) -> None:
+        super().__init__(stem)
+        self._place, self._is_in, self._fixed = place, False, ""
+        self._block = bytearray()
+        self._multipart: Multipart | None = None
+
+    async def open(self) -> None:
+        await self._place.gate.acquire()
+        self._is_in = True
+
+    async def write(self, data: bytes | bytearray) -> None:
+        await in_thread(self.count, data)
+        self._block += data
+        if len(self._block) < PART:
+            return
+        if self._multipart is None:
+            self._fixed = self.name  # with its first bytes the name is known
+            self._multipart = Multipart(self._place.store, self._place.bucket, self._place.key_of(self._fixed))
+        block, self._block = bytes(self._block), bytearray()
+        await self._multipart.write(block)
+
+    async def restart(self) -> None:
+        await self._abort()
+        self._block.clear()
+        self.forget()
+
+    async def commit(self) -> str:
+        name = self._fixed or self.name
+        if self._multipart is None:
+            await put(self._place.store, self._place.bucket, self._place.key_of(name), bytes(self._block))
+        else:
+            await self._multipart.write(bytes(self._block))
+            await self._multipart.finish()
+            self._multipart = None
+        return self._place.address(name)
+
+    async def discard(self) -> None:
+        try:
+            await self._abort()
+        finally:
+            if self._is_in:
+                self._is_in = False
+                self._place.gate.release()
+
+    async def _abort(self) -> None:
+        multipart, self._multipart, self._fixed = self._multipart, None, ""
+        if multipart:
+            await asyncio.shield(multipart.abort())
