@@ -40,7 +40,7 @@ def open_bucket(bucket: Bucket) -> ObjectStore:
 
 def _open_s3(store: Any, bucket: str) -> ObjectStore:
     options = _OPTIONS.copy()
-    facts: dict[str, Any] = {}
+    facts: dict[str, Any] = {"disable_bulk_delete": True}  # not all that speak S3's protocol have it
     if endpoint := next((found for name in _ENDPOINTS if (found := os.environ.get(name))), ""):
         facts["endpoint"] = endpoint
         if endpoint.lower().startswith("http://"):  # written so by whoever has the bucket, as AWS's own tools take it
