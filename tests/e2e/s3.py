@@ -88,8 +88,15 @@ class S3:
 
     def _get(self, url: str) -> obstore.GetResult:
         bucket, _, key = url.removeprefix("s3://").partition("/")
-        facts = {"access_key_id": KEY, "secret_access_key": SECRET, "region": "us-east-1", "endpoint": self.url}
-        return obstore.get(S3Store(bucket, client_options={"allow_http": True}, **facts), key)
+        store = S3Store(
+            bucket,
+            endpoint=self.url,
+            access_key_id=KEY,
+            secret_access_key=SECRET,
+            region="us-east-1",
+            client_options={"allow_http": True},
+        )
+        return obstore.get(store, key)
 
     def _ask(self, method: str, path: str) -> bytes:
         with urlopen(Request(f"{self.url}/{path}", method=method)) as answer:  # noqa: S310 - ours

@@ -49,7 +49,7 @@ def test_a_runs_files_are_objects_under_the_templates_names(api: ScriptedAPI, co
     outcome = command("run", FLUX, "prompt=x", "--key", "order 7", "--save", PATTERN)
     assert (outcome.code, outcome.err) == (0, "")
     first, second = outcome.response["files"]
-    assert re.fullmatch(rf"s3://pictures/{FLUX}/\d{{4}}-\d\d-\d\d/order-7-[0-9a-f]{{8}}-output-0\.webp", first)
+    assert re.fullmatch(rf"s3://pictures/{FLUX}/\d{{4}}-\d\d-\d\d/order-7-[0-9a-f]{{12}}-output-0\.webp", first)
     assert [s3.read(first), s3.read(second)] == [PICTURE, LARGE]
     assert s3.type_of(first) == s3.type_of(second) == "image/webp"
     record = msgspec.json.decode(s3.read(first.replace("output-0.webp", "result.json")))

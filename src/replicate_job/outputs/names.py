@@ -52,10 +52,15 @@ def safe(value: str) -> str:
 
     So no two values become one. At most ``_LONGEST_VALUE`` bytes; letters and digits of any script stay.
     """
-    plain = _UNSAFE_VALUE.sub("-", value).lstrip(".").rstrip(".-")
-    if plain == value and len(value.encode()) <= _LONGEST_VALUE and value.partition(".")[0].lower() not in _DEVICES:
+    plain = _UNSAFE_VALUE.sub("-", value).strip(".-")
+    if (
+        value
+        and plain == value
+        and len(value.encode()) <= _LONGEST_VALUE
+        and value.partition(".")[0].lower() not in _DEVICES
+    ):
         return value
-    digest = hashlib.sha256(value.encode(errors="surrogatepass")).hexdigest()[:8]
+    digest = hashlib.sha256(value.encode(errors="surrogatepass")).hexdigest()[:12]
     begun = plain.encode()[: _LONGEST_VALUE - len(digest) - 1].decode(errors="ignore").rstrip(".-")
     return f"{begun}-{digest}" if begun else digest
 
