@@ -157,3 +157,12 @@ def test_the_plain_form_names_the_files(tmp_path: Path) -> None:
 
 def test_a_result_that_did_not_succeed_says_so() -> None:
     assert page(result(status="canceled")).text == "prediction abc canceled"
+
+
+def test_an_object_in_a_store_is_named(tmp_path: Path) -> None:
+    picture = tmp_path / "a.png"
+    picture.write_bytes(b"png")
+    shown = result(PNG, files=("s3://bucket/<b>.png", picture))._repr_mimebundle_()
+    page = Page(shown["text/html"])
+    assert "s3://bucket/<b>.png" in page.text
+    assert [tag for tag, _ in page.tags] == ["img"]

@@ -274,6 +274,17 @@ def test_outputs_are_saved_in_the_folder_of_save_to(tmp_path: Path) -> None:
         assert result.files[0].is_relative_to(tmp_path / "out")
 
 
+def test_outputs_are_saved_under_the_names_of_a_template(tmp_path: Path) -> None:
+    save_to = f"{tmp_path}/{{owner}}/{{key}}/{{line}}-{{name}}"
+    given = [{"n": 1, "sku": "a/b"}, {"n": 2, "sku": "c"}]
+    results = list(batch("acme/images", given, rate="none", save_to=save_to, id="sku", ignore_columns=["sku"]))
+    found = {result.line: result.files[0].relative_to(tmp_path / "acme") for result in results}
+    assert found[2] == Path("c/2-output.png")
+    assert found[1].parent.name.startswith("a-b-")
+    with pytest.raises(JobError, match="it needs"):
+        list(batch("acme/images", rows(1), rate="none", save_to=f"{tmp_path}/{{date}}/{{name}}"))
+
+
 def test_an_error_that_all_rows_share_is_raised(api: ScriptedAPI) -> None:
     api.faults.next("create", *["402"] * 20)
     with pytest.raises(PaymentRequiredError):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
+import sqlite3
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,23 @@ async def test_a_folder_that_cannot_be_written_loses_nothing_and_the_key_tries_a
     result = await keep(connect, api, tmp_path / "out")
     assert result.files[0].read_bytes() == PICTURE
     assert len(api.predictions) == 1
+
+
+async def test_the_date_in_a_files_name_is_the_day_of_the_claim_however_late_it_is_kept(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path
+) -> None:
+    save = f"file://{tmp_path}/{{model}}/{{date}}/{{key}}-{{name}}"
+    api.next(Script(duration=math.inf, output=[OutputFile(content=PICTURE, name="a.png")]))
+    async with connect(api) as context:
+        await run_job(context, Ask(msgspec.structs.replace(JOB, wait_for_completion=False), key="job", save=save))
+    with closing(sqlite3.connect(tmp_path / "journal.db", isolation_level=None)) as journal:
+        journal.execute("UPDATE jobs SET claimed_at = 1700000000")
+    api.predictions[0].finish()
+    async with connect(api) as context:
+        result = await run_job(context, Ask(JOB, key="job", save=save))
+    place = tmp_path / "stability-ai" / "sdxl" / "2023-11-14"
+    assert result.files == (place / "job-output-0.png",)
+    assert msgspec.json.decode((place / "job-result.json").read_bytes())["files"] == ["job-output-0.png"]
 
 
 async def test_a_record_that_cannot_be_written_is_an_error_with_the_files_kept(

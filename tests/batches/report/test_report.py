@@ -189,6 +189,13 @@ def test_audio_and_video_have_players_and_documents_have_links(make: Make, tmp_p
     assert "d.html" in unsafe.text
 
 
+def test_an_object_in_a_store_is_named_by_its_url(make: Make, tmp_path: Path) -> None:
+    shown = page(tmp_path, [make(files=(f"s3://bucket/{EVIL}.png", "s3://bucket/b.png"))])
+    assert f"s3://bucket/{EVIL}.png" in shown.text
+    assert "s3://bucket/b.png" in shown.text
+    assert not shown.all("img", "onerror")
+
+
 def test_links_to_files_are_relative_to_the_report(make: Make, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.zip").write_bytes(b"x")

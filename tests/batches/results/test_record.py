@@ -41,6 +41,14 @@ def test_files_below_the_folder_have_relative_paths_and_others_absolute_ones(
     assert record["files"] == ["out/a b.png", "b.png", str(tmp_path / "rx" / "c.png")]
 
 
+def test_an_object_in_a_store_is_its_url_and_read_back_as_one(make: Callable[..., Result], tmp_path: Path) -> None:
+    files = ("s3://bucket/a//b.png", tmp_path / "c.png")
+    results = tmp_path / "results.jsonl"
+    results.write_bytes(encode([to_record(make(files=files), tmp_path)]))
+    (found,) = read_records(results)
+    assert found.files == files
+
+
 def test_a_row_without_a_prediction_has_null_for_what_is_unknown_and_its_problem_as_error(tmp_path: Path) -> None:
     row = Result("", "error", "", {}, line=3, key="b-3", problem="no such file")
 

@@ -47,6 +47,10 @@ def test_a_summary_is_a_few_lines(make: Make, tmp_path: Path) -> None:
     ]
 
 
+def test_objects_in_a_store_are_counted_without_a_size(make: Make) -> None:
+    assert summed([make(files=("s3://bucket/a.png",))]).lines()[0].endswith(", 1 file")
+
+
 def test_a_summary_of_no_rows_says_so() -> None:
     assert Summary().lines() == ["no rows"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,6 +61,8 @@ def _file(environment: Mapping[str, str], variable: str, name: str) -> Path:
 
 
 def _section(file: Path, name: str) -> dict[str, str]:
+    import configparser  # noqa: PLC0415 - for those who have such files
+
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     try:
         with file.open(encoding="utf-8") as lines:

@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING
 
 from replicate_job.aio import in_thread
 from replicate_job.errors import JobError
-from replicate_job.outputs.stores.failure import StoreError
-from replicate_job.outputs.stores.opening import open_bucket
-from replicate_job.outputs.stores.upload import StorePlace, put, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,18 +14,25 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
     from replicate_job.outputs.stores.location import Bucket
+    from replicate_job.outputs.stores.upload import StorePlace
 
-AT_ONCE = 16
-"""Objects that are written at the same time, each with at most 20 MB in memory."""
+AT_ONCE = 8
+"""Objects that are written at the same time, each with about 35 MB in memory if it is large."""
 PROBE = ".replicate-job-check"
 _REMEMBERED = 300.0  # seconds for which a bucket that took the probe is believed to take outputs
 _LONGEST = 30.0  # seconds of a check
 
 
+def _open_bucket(bucket: Bucket) -> ObjectStore:
+    from replicate_job.outputs.stores.opening import open_bucket  # noqa: PLC0415 - for those who have a store
+
+    return open_bucket(bucket)
+
+
 class Stores:
     """``open`` makes the library's store of a bucket."""
 
-    def __init__(self, open: Callable[[Bucket], ObjectStore] = open_bucket) -> None:  # noqa: A002 - its noun
+    def __init__(self, open: Callable[[Bucket], ObjectStore] = _open_bucket) -> None:  # noqa: A002 - its noun
         self._open_bucket = open
         self._opened: dict[Bucket, ObjectStore] = {}
         self._checked: dict[tuple[Bucket, str], float] = {}
@@ -36,6 +40,8 @@ class Stores:
 
     async def place(self, bucket: Bucket, key_of: Callable[[str], str]) -> StorePlace:
         """Raises JobError where the bucket cannot be opened."""
+        from replicate_job.outputs.stores.upload import StorePlace  # noqa: PLC0415 - for those who have a store
+
         return StorePlace(await self._open(bucket), bucket, key_of, self._gate)
 
     async def check(self, bucket: Bucket, folder: str) -> None:
@@ -50,13 +56,14 @@ class Stores:
         try:
             async with asyncio.timeout(_LONGEST):
                 await _probe(store, bucket, "/".join(filter(None, (folder, PROBE))))
-        except StoreError as error:
-            raise JobError(f"outputs cannot be kept in {bucket}/{folder}: {error}") from None
         except TimeoutError:
-            raise JobError(
-                f"outputs cannot be kept in {bucket}/{folder}: it did not answer within {_LONGEST:.0f} s"
-            ) from None
-        self._checked[place] = now
+            why = f"it did not answer within {_LONGEST:.0f} s"
+        except OSError as error:  # a StoreError
+            why = str(error)
+        else:
+            self._checked[place] = now
+            return
+        raise JobError(f"outputs cannot be kept in {bucket}/{folder}: {why}")
 
     async def _open(self, bucket: Bucket) -> ObjectStore:
         if bucket not in self._opened:
@@ -66,10 +73,7 @@ class Stores:
 
 
 async def _probe(store: ObjectStore, bucket: Bucket, key: str) -> None:
-    import obstore  # noqa: PLC0415 - an extra, which opened the store
+    from replicate_job.outputs.stores.upload import put, remove  # noqa: PLC0415 - for those who have a store
 
     await put(store, bucket, key, b"")
-    try:
-        await told(obstore.delete_async(store, key), bucket)
-    except StoreError:
-        return  # some may write and not delete
+    await remove(store, bucket, key)

@@ -39,6 +39,14 @@ async def put(store: ObjectStore, bucket: Bucket, key: str, content: bytes) -> N
     )
 
 
+async def remove(store: ObjectStore, bucket: Bucket, key: str) -> None:
+    """Delete an object, as far as that is allowed."""
+    import obstore  # noqa: PLC0415 - an extra, which opened the store
+
+    with suppress(StoreError):
+        await told(obstore.delete_async(store, key), bucket)
+
+
 async def told(request: Awaitable[object], bucket: Bucket) -> None:
     """Raise StoreError, with our own words alone, for whatever the store says."""
     try:
