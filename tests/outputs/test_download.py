@@ -64,12 +64,16 @@ class Files:
         self.open = self.most = 0
         self.url = ""
         self._asked = asyncio.Condition()
+        self._answering: set[asyncio.Task[Any]] = set()
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[Files]:
         async with await asyncio.start_server(self._answer, "127.0.0.1", 0) as server:
             self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             yield self
+            for task in self._answering:
+                task.cancel()
+            await asyncio.gather(*self._answering, return_exceptions=True)
 
     async def wait_for(self, requests: int) -> None:
         async with self._asked:
@@ -78,6 +82,9 @@ class Files:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.open += 1
         self.most = max(self.most, self.open)
+        if task := asyncio.current_task():
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
@@ -88,6 +95,9 @@ class Files:
             await self._send(writer, headers, fault)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
+        except asyncio.CancelledError:
+            writer.transport.abort()  # nobody reads the rest
+            raise
         finally:
             self.open -= 1
             writer.close()

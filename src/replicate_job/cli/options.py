@@ -195,9 +195,11 @@ def saving(default: str, place: str = "DIR/<prediction id>/") -> Callable[[_F], 
     """The options for where outputs go; ``save`` is None by default. ``default`` and ``place`` are for the help."""
 
     def add(function: _F) -> _F:
-        where = f"Outputs go to {place}; default {default}."
+        where = (
+            f"Outputs go to {place}, or as a template says: s3://bucket/{{date}}/{{id}}-{{name}}; default {default}."
+        )
         function = click.option("--no-save", is_flag=True, help="Keep no outputs.")(function)
-        return click.option("--save", metavar="DIR", shell_complete=folders, help=where)(function)
+        return click.option("--save", metavar="DIR|URL", shell_complete=folders, help=where)(function)
 
     return add
 

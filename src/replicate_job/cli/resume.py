@@ -31,7 +31,7 @@ from replicate_job.session import LOCAL
     ),
 )
 @waiting
-@click.option("--save", metavar="DIR", help="Keep outputs there, and not in each job's own folder.")
+@click.option("--save", metavar="DIR|URL", help="Keep outputs there, and not in each job's own folder.")
 @fetching
 @local
 @common

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from replicate_job.aio import in_thread
 from replicate_job.outputs.part import Part
@@ -12,7 +12,7 @@ from replicate_job.outputs.stores.failure import StoreError, explain
 from replicate_job.wire.media import media_type
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     from obstore.store import ObjectStore
 
@@ -31,23 +31,28 @@ class _AbortedError(Exception):
 
 async def put(store: ObjectStore, bucket: Bucket, key: str, content: bytes) -> None:
     """Write an object in one request. Raises StoreError."""
-    import obstore  # noqa: PLC0415 - an extra, which opened the store
 
-    await told(
-        obstore.put_async(store, key, content, use_multipart=False, attributes=_attributes(key)),
-        bucket,
-    )
+    async def write() -> None:
+        import obstore  # noqa: PLC0415 - an extra, which opened the store
+
+        await obstore.put_async(store, key, content, use_multipart=False, attributes=_attributes(key))
+
+    await told(write(), bucket)
 
 
 async def remove(store: ObjectStore, bucket: Bucket, key: str) -> None:
     """Delete an object, as far as that is allowed."""
-    import obstore  # noqa: PLC0415 - an extra, which opened the store
+
+    async def delete() -> None:
+        import obstore  # noqa: PLC0415 - an extra, which opened the store
+
+        await obstore.delete_async(store, key)
 
     with suppress(StoreError):
-        await told(obstore.delete_async(store, key), bucket)
+        await told(delete(), bucket)
 
 
-async def told(request: Awaitable[object], bucket: Bucket) -> None:
+async def told(request: Coroutine[Any, Any, None], bucket: Bucket) -> None:
     """Raise StoreError, with our own words alone, for whatever the store says."""
     try:
         await request
