@@ -73,8 +73,9 @@ class RunOptions(_CallOptions, total=False):
     """What ``run``, ``submit`` and ``stream`` take besides the job and its input. All are None by default.
 
     ``key`` names the job in the journal: the same key never creates a second prediction. ``save_to`` is the folder that
-    gets ``<prediction_id>/`` with the output files, in place of the client's. Without one nothing is saved, except that
-    the files of local runs go to the user's state folder.
+    gets ``<prediction_id>/`` with the output files, in place of the client's; a ``str`` may be a bucket
+    (``s3://bucket/outputs``), or a template (``out/{model}/{date}/{key}-{name}``). Without one nothing is saved, except
+    that the files of local runs go to the user's state folder.
     ``on_progress`` is called with a ``Progress`` each time that the prediction is observed.
     ``timeout`` is the seconds that the call may take, uploads and all waiting included. Over it, JobTimeoutError is
     raised, and the prediction goes on; so does the same ``key``. It replaces the job's ``max_poll_attempts``.
@@ -99,7 +100,7 @@ class BatchOptions(_CallOptions, total=False):
     ``rename`` maps a column to its input. ``ignore_columns`` are left out; ``"*"`` leaves out all that the model lacks.
     ``format``, ``delimiter``, ``encoding``, ``header`` (False, or the names) and ``quotes`` are for a file in which
     they are not recognised; see ``replicate-job batch --help``.
-    ``save_to`` is the folder for output files, in place of the client's; without one nothing is saved. ``concurrency``
+    ``save_to`` is as with ``run``, and its template may name ``{line}`` and ``{batch}``. ``concurrency``
     is the most predictions that run at once. ``limit`` is the most rows.
     ``retry_failed``, ``retry_uncertain`` (may pay twice), ``fail_fast``, ``max_predict_time`` (seconds): see
     ``replicate-job batch --help``. The others are those of ``RunOptions``.

@@ -58,10 +58,10 @@ class AsyncClient:
     ``token``, ``base_url``, ``headers`` and ``journal`` (a file) replace the environment's. ``headers`` go with every
     request to the API, and nowhere else. ``rate`` is the most create requests, as ``"600/min"``, ``"10/s"``,
     ``"none"``. With ``local`` everything runs on this machine, on a server that lives as long as the client.
-    ``save_to`` is the folder that gets ``<prediction_id>/`` with output files; without it nothing is saved, except that
-    the files of local runs go to the user's state folder. ``allow_private_outputs`` fetches outputs also from this
-    machine and private networks where the API is elsewhere. ``on_progress`` is called with a ``Progress`` each time
-    that a prediction is observed.
+    ``save_to`` is the folder, the bucket or the template for output files (see ``RunOptions``); without it nothing is
+    saved, except that the files of local runs go to the user's state folder. ``allow_private_outputs`` fetches outputs
+    also from this machine and private networks where the API is elsewhere. ``on_progress`` is called with a
+    ``Progress`` each time that a prediction is observed.
 
     ``async with`` opens the client and closes it. Without it the first call opens it, and ``aclose`` closes it. It
     belongs to the event loop in which it was opened, and to the process; one that was not opened yet may be shared by a
