@@ -11,6 +11,13 @@ Of pyreqwest:
 - Nothing is read ahead with ``streamed_read_buffer_limit(0)``; an address that cannot be is a ValueError; headers that
   are no text raise ValueError; ``details["causes"]`` holds messages; ``resolve`` pins an address: below.
 
+Of obstore:
+
+- An upload in parts is aborted at the store when the iterator of its blocks raises:
+  ``tests/e2e/test_object_stores.py``.
+- It asks the iterator for a block when there is room, and gives back the very error that it raises: below.
+- Errors are told apart by their classes' names and by words of their text: below.
+
 Of uvicorn: the attributes and hooks of ``HttpToolsProtocol`` that ``listener`` and ``serving.connection`` use: below.
 """
 
@@ -18,10 +25,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import AsyncIterator
 from importlib.metadata import requires, version
 from typing import Any
 
+import obstore
 import pytest
+from obstore.exceptions import GenericError, PermissionDeniedError
+from obstore.store import AzureStore, MemoryStore, S3Store
 from packaging.requirements import Requirement
 from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import BuilderError, PyreqwestError, RedirectError, RequestTimeoutError
@@ -31,7 +42,7 @@ from uvicorn.server import ServerState
 
 from replicate_job.http import causes
 
-CAPPED = ["pyreqwest", "uvicorn"]
+CAPPED = ["obstore", "pyreqwest", "uvicorn"]
 
 
 @pytest.mark.parametrize("name", CAPPED)
@@ -126,3 +137,41 @@ async def test_uvicorns_connections_have_what_ours_are_made_of() -> None:
     assert state.default_headers == []
     connection.on_message_begin()
     assert isinstance(connection.scope, dict)
+
+
+async def test_blocks_of_an_object_are_asked_for_one_by_one_and_their_error_comes_back() -> None:
+    asked = 0
+
+    async def blocks() -> AsyncIterator[bytes]:
+        nonlocal asked
+        for _ in range(8):
+            asked += 1
+            yield bytes(1024)
+        raise ZeroDivisionError
+
+    store = MemoryStore()
+    with pytest.raises(ZeroDivisionError):
+        await obstore.put_async(store, "k", blocks(), use_multipart=True, chunk_size=1024, max_concurrency=1)
+    assert asked == 8
+    assert list(obstore.list(store)) == []
+
+
+async def test_errors_of_stores_have_the_words_that_are_looked_for() -> None:
+    async with await answering(b"HTTP/1.1 403 X\r\ncontent-length: 14\r\n\r\n<Code>X</Code>") as server:
+        store = _store(port_of(server))
+        with pytest.raises(PermissionDeniedError, match=r"status code: 403 .*<Code>X</Code>"):
+            await obstore.put_async(store, "k", b"x", use_multipart=False)
+    with pytest.raises(GenericError, match="error sending request"):
+        await obstore.put_async(store, "k", b"x", use_multipart=False)
+    with pytest.raises(GenericError, match="MissingAccount"):
+        AzureStore("container", config={"account_key": "a2V5"})
+
+
+def _store(port: int) -> S3Store:
+    return S3Store(
+        "b",
+        endpoint=f"http://127.0.0.1:{port}",
+        skip_signature=True,
+        client_options={"allow_http": True},
+        retry_config={"max_retries": 0},
+    )

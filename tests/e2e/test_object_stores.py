@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import msgspec
 import pytest
 from tests.e2e.s3 import KEY, S3, SECRET
 
+from replicate_job import Client
 from replicate_job.testing import OutputFile, Script, ScriptedAPI
 
 if TYPE_CHECKING:
@@ -125,6 +127,28 @@ def test_an_upload_that_is_interrupted_is_aborted_at_the_store(api: ScriptedAPI,
     assert process.end().code == 130
     assert (s3.keys("aborted"), s3.uploads("aborted")) == ([], [])
     assert any(line.startswith("DELETE /aborted/k/output-0.webp?uploadId=") for line in s3.requests)
+
+
+def test_a_program_keeps_outputs_there_and_finishes_what_was_interrupted(
+    api: ScriptedAPI, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.make("python")
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    pictures = Script(output=[OutputFile(content=PICTURE, name="a.webp")])
+    api.next(pictures, pictures, Script(output=pictures.output, duration=math.inf))
+    with Client(save_to="s3://python/{key}/{name}") as client:
+        assert client.run(FLUX, {"prompt": "x"}, key="one").files == ("s3://python/one/output-0.webp",)
+        (row,) = client.batch(FLUX, [{"prompt": "y"}], key="rows", save_to="s3://python/{batch}/{line}")
+        assert row.files == ("s3://python/rows/1/output-0.webp",)
+        assert row.to_dict()["files"] == ["s3://python/rows/1/output-0.webp"]
+        client.submit(FLUX, {"prompt": "z"}, key="two")
+    api.predictions[-1].finish()
+    with Client() as client:
+        (result,) = client.resume()
+        assert result.files == ("s3://python/two/output-0.webp",)
+        assert client.wait("one").files == ("s3://python/one/output-0.webp",)
+    assert all(s3.read(url) == PICTURE for url in (*row.files, *result.files))
 
 
 @pytest.mark.usefixtures("s3")
