@@ -17,14 +17,13 @@ _LACKING = {
     "gs": "set GOOGLE_APPLICATION_CREDENTIALS, or run `gcloud auth application-default login`",
     "az": "set AZURE_STORAGE_ACCOUNT_KEY, or AZURE_USE_AZURE_CLI=true",
 }
+_VARIABLES = {"s3": "AWS_…", "gs": "GOOGLE_…", "az": "AZURE_…"}
 
 _KINDS = {
     "FileNotFoundError": "there is no bucket {}",
     "NotFoundError": "there is no bucket {}",
     "PermissionDeniedError": "the credentials may not write to {}",
     "UnauthenticatedError": "the credentials are not accepted for {}",
-    "UnknownConfigurationKeyError": "the settings for {} cannot be read: check the variables of its environment",
-    "ValueError": "the settings for {} cannot be read: check the variables of its environment",
 }
 """By the names of the library's errors, which is not imported for them."""
 
@@ -38,10 +37,15 @@ def explain(error: Exception, bucket: Bucket) -> str:
     text, kind = str(error), type(error).__name__
     if any(word in text for word in _INSTANCE):
         return f"no credentials for {bucket} were found: {_LACKING[bucket.scheme]}"
-    if "MissingAccount" in text:
-        return "the storage account is not known: set AZURE_STORAGE_ACCOUNT_NAME"
     found = _CODE.search(text) or _STATUS.search(text)
     return _known(kind, text, bucket) + (f" ({found[1]})" if found else "")
+
+
+def explain_settings(error: Exception, bucket: Bucket) -> str:
+    """Why the bucket cannot be opened, by its settings alone."""
+    if "MissingAccount" in str(error):
+        return "the storage account is not known: set AZURE_STORAGE_ACCOUNT_NAME"
+    return f"its settings or credentials cannot be read: check the variables {_VARIABLES[bucket.scheme]}"
 
 
 def _known(kind: str, text: str, bucket: Bucket) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from replicate_job.errors import JobError
 from replicate_job.outputs.stores.aws_profile import Profile, read_profile
-from replicate_job.outputs.stores.failure import explain
+from replicate_job.outputs.stores.failure import explain_settings
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, ObjectStore
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _OPTIONS: ClientConfig = {"timeout": "120s", "connect_timeout": "10s"}
 """A slow uplink takes its time for a part of a large file."""
+_ADDRESS = re.compile(r"https?://[\w.:\[\]-]+(?:/[\w./-]*)?", re.IGNORECASE | re.ASCII)
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
@@ -35,14 +37,17 @@ def open_bucket(bucket: Bucket) -> ObjectStore:
             case "gs":
                 return store.GCSStore(bucket.name, client_options=_OPTIONS)
         return store.AzureStore(bucket.name, client_options=_OPTIONS)
-    except (BaseError, ValueError) as error:
-        raise JobError(f"outputs cannot be kept in {bucket}: {explain(error, bucket)}") from None
+    except (BaseError, ValueError) as error:  # nothing was sent: it is what it was given
+        raise JobError(f"outputs cannot be kept in {bucket}: {explain_settings(error, bucket)}") from None
 
 
 def _open_s3(store: Any, bucket: str) -> ObjectStore:
     options = _OPTIONS.copy()
     facts: dict[str, Any] = {"disable_bulk_delete": True}  # not all that speak S3's protocol have it
-    if endpoint := next((found for name in _ENDPOINTS if (found := os.environ.get(name))), ""):
+    if variable := next(filter(os.environ.get, _ENDPOINTS), ""):
+        endpoint = os.environ[variable].strip()
+        if not _ADDRESS.fullmatch(endpoint):
+            raise JobError(f"{variable} is no address: write it like https://storage.example.com")
         facts["endpoint"] = endpoint
         if endpoint.lower().startswith("http://"):  # written so by whoever has the bucket, as AWS's own tools take it
             options["allow_http"] = True
