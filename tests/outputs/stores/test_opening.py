@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -81,4 +82,11 @@ def test_a_profile_that_asks_a_process_is_left_to_boto3(home: Path, monkeypatch:
     assert "access_key_id" not in config_of(S3), "they are asked for when they are needed"
     (home / "facts.json").unlink()
     with pytest.raises(JobError, match="the AWS profile 'tool' gives no credentials"):
+        open_bucket(S3)
+
+
+def test_a_profile_that_needs_boto3_says_what_to_install(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(home, "config", "[default]", "sso_session = acme")
+    monkeypatch.setitem(sys.modules, "boto3.session", None)
+    with pytest.raises(JobError, match="the AWS profile 'default' gets its credentials from elsewhere: pip install"):
         open_bucket(S3)
