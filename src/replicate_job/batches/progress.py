@@ -15,7 +15,8 @@ class Tally(msgspec.Struct):
 
     ``created`` counts predictions that this run made. ``pace`` is creates a second that are allowed as of now, None for
     no limit; ``paused`` is how many seconds the API has still asked to wait, ``throttled`` how many requests it
-    refused. ``predict_time`` is in seconds, of the whole batch; ``saved`` files with ``bytes`` in all.
+    refused. ``predict_time`` is in seconds, of the whole batch; ``saved`` files with
+    ``bytes`` in all, without those of objects in a store.
     """
 
     total: int | None = None

@@ -194,6 +194,8 @@ def test_an_object_in_a_store_is_named_by_its_url(make: Make, tmp_path: Path) ->
     assert f"s3://bucket/{EVIL}.png" in shown.text
     assert "s3://bucket/b.png" in shown.text
     assert not shown.all("img", "onerror")
+    assert "Files2" in "".join(shown.text.split())
+    assert "0 B" not in shown.text
 
 
 def test_links_to_files_are_relative_to_the_report(make: Make, tmp_path: Path) -> None:

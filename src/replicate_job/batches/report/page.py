@@ -140,7 +140,7 @@ def _numbers(findings: Findings) -> Iterator[str]:
         note = ", ".join(filter(None, (_pace(summary.rows, summary.wall_time), pauses)))
         yield _number("Wall time", duration(summary.wall_time), note)
     if summary.files:
-        yield _number("Files", f"{summary.files:,}", size(summary.size))
+        yield _number("Files", f"{summary.files:,}", size(summary.size) if summary.size else "")
     yield "</dl>\n"
 
 
