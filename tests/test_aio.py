@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from replicate_job.aio import LoopThread, in_thread, is_interrupted, iterate, new_loop, unless
-from replicate_job.errors import ClosedError
+from replicate_job.errors import ClosedError, ReplicateJobError
 
 NAME = contextvars.ContextVar("name", default="nobody")
 
@@ -286,3 +286,59 @@ async def test_a_slot_is_not_lost_to_one_who_gave_up_on_it() -> None:
     canceled.set()
     if not await task:
         assert not slots.locked()
+
+
+def test_an_exit_in_a_task_is_raised_where_it_is_awaited_and_the_loop_runs_on(
+    factory: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    async def leave() -> None:
+        raise SystemExit(3)
+
+    async def inner() -> None:
+        await asyncio.create_task(leave())
+
+    with LoopThread(factory) as loop:
+        for work in (leave, inner):
+            with pytest.raises(SystemExit):
+                loop.run(work())
+            assert loop.run(asyncio.sleep(0, "on")) == "on"
+    assert not threads()
+
+
+def test_a_call_from_the_loops_own_thread_is_an_error(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    with LoopThread(factory) as loop:
+
+        async def work() -> None:
+            loop.run(value())
+
+        async def end() -> None:
+            loop.close()
+
+        for call in (work, end):
+            with pytest.raises(ReplicateJobError, match="in another thread"):
+                loop.run(call())
+        assert loop.run(asyncio.sleep(0, "on")) == "on"
+
+
+def test_an_iteration_that_is_collected_in_the_loops_own_thread_is_closed(
+    factory: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """As garbage of a circle may be, in any thread."""
+    closed = threading.Event()
+
+    async def numbers() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(0)
+            closed.set()
+
+    with LoopThread(factory) as loop:
+        iteration = loop.iterate(numbers())
+        next(iteration)
+
+        async def collect() -> None:
+            iteration.close()
+
+        loop.run(collect())
+        assert closed.wait(10)

@@ -388,3 +388,39 @@ async def test_cancelled_calls_leave_nothing_behind(api: ScriptedAPI) -> None:
         for prediction in api.predictions:
             prediction.finish()
         assert {result.status async for result in client.resume()} <= {"succeeded"}
+
+
+def test_waiting_and_resuming_are_bounded_by_a_timeout(api: ScriptedAPI) -> None:
+    """The predictions run on, and are waited for again."""
+    api.next(ENDLESS, ENDLESS)
+    with Client() as client:
+        made = client.submit("acme/private", {"n": 1}, key="order-17").prediction_id
+        client.submit("acme/private", {"n": 2}, key="order-18")
+        with pytest.raises(JobTimeoutError) as caught:
+            client.wait("order-17", timeout=0.2)
+        assert (caught.value.result.prediction_id, caught.value.result.key) == (made, "order-17")
+        late = list(client.resume(timeout=0.2))
+        assert {(result.key, "still" in result.problem) for result in late} == {("order-17", True), ("order-18", True)}
+        for prediction in api.predictions:
+            prediction.finish()
+        assert client.wait("order-17", timeout=30).status == "succeeded"
+        assert [result.key for result in client.resume(timeout=30)] == ["order-18"]
+    assert (api.count("create"), api.count("cancel")) == (2, 0)
+
+
+def test_looking_for_a_prediction_counts_as_waiting_for_it(api: ScriptedAPI, tmp_path: Path) -> None:
+    with Client(journal=tmp_path / "other.db") as other:
+        made = other.submit(*FOX).prediction_id
+    api.faults.next("get", *["503"] * 50)
+    with Client() as client, pytest.raises(JobTimeoutError, match=f"did not tell of {made} within") as caught:
+        client.wait(made, timeout=0.2)
+    assert caught.value.result.prediction_id == made
+
+
+def test_the_docstrings_of_the_client_that_blocks_are_its_own() -> None:
+    for kind in (Client, replicate_job.JobHandle):
+        for name, function in inspect.getmembers(kind, inspect.isfunction):
+            if not name.startswith("_"):
+                told = inspect.getdoc(function) or ""
+                assert told, name
+                assert not {"await", "async", "coroutine", "See"} & set(told.replace("`", " ").split()), name

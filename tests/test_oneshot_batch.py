@@ -318,7 +318,7 @@ def test_an_argument_that_is_not_a_job_or_rows_is_refused_at_once() -> None:
         batch("run.xs", [])
     with pytest.raises(JobError, match="no such file"):
         batch("acme/private", "nothing.jsonl")
-    with pytest.raises(TypeError):
+    with pytest.raises(JobError, match="rows is a int: give a list of inputs"):
         batch("acme/private", 5)  # type: ignore[arg-type]
 
 

@@ -44,7 +44,8 @@ class LoopThread:
     """``with LoopThread() as loop: loop.run(work())`` blocks, also where an event loop runs already, as in a notebook.
 
     The loop runs in a thread of its own, which ends with the block; unfinished tasks are cancelled. Any number of
-    threads may call ``run`` together.
+    threads may call ``run`` together. SystemExit and KeyboardInterrupt of a task are raised where it is awaited, and
+    the loop runs on.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class LoopThread:
         self._is_ending = False
         self._ended = _Ended()
         self._waiters: set[_Waiter] = set()
+        self._closings: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
 
@@ -68,23 +70,33 @@ class LoopThread:
         self.close()
 
     def close(self) -> None:
-        """End the thread, and cancel what runs in it. A fork of the process has no such thread to end."""
+        """End the thread, and cancel what runs in it. A fork of the process has no such thread to end.
+
+        Raises ReplicateJobError in the loop's own thread.
+        """
         if not self._owner.is_here:
             return
+        self._check_thread()
         with suppress(RuntimeError):  # another thread was quicker
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop.call_soon_threadsafe(self._stop)
         self._ended.wait()
         self._thread.join()
 
     def run(self, work: Awaitable[_T]) -> _T:
         """Block until the work is done. An exception of a signal handler cancels it, and is raised after its clean-up.
 
-        A second such exception is raised at once. Raises ForkedError in a fork of the process that made the loop, and
-        ClosedError where the loop has ended.
+        A second such exception is raised at once. Raises ForkedError in a fork of the process that made the loop,
+        ClosedError where the loop has ended, and ReplicateJobError in the loop's own thread, which would wait for
+        itself.
         """
         if not self._owner.is_here:
             _stranded.append((self, work))
             raise ForkedError
+        try:
+            self._check_thread()
+        except ReplicateJobError:
+            _discard(work)
+            raise
         waiter, tasks = _Waiter(), list[asyncio.Task[_T]]()
         self._waiters.add(waiter)
 
@@ -107,10 +119,20 @@ class LoopThread:
         finally:
             self._waiters.discard(waiter)
         if not tasks or (tasks[0].cancelled() and self._is_ending):
-            if isinstance(work, Coroutine):
-                work.close()  # it never ran
+            _discard(work)
             raise ClosedError
         return tasks[0].result()
+
+    @property
+    def _is_own_thread(self) -> bool:
+        return threading.current_thread() is self._thread
+
+    def _check_thread(self) -> None:
+        if self._is_own_thread:
+            raise ReplicateJobError(
+                "a call that blocks, in the thread of the client's own event loop (as in on_progress), would wait for "
+                "itself for ever: make it in another thread"
+            )
 
     def _call(self, function: Callable[[], object]) -> None:
         """Call it in the loop; where that has ended, nobody waits for it any more."""
@@ -130,14 +152,27 @@ class LoopThread:
                 yield item
             except GeneratorExit:
                 with suppress(ForkedError):  # a fork has a copy, without its thread
-                    self.run(items.aclose())
+                    self._close(items)
                 raise
+
+    def _close(self, items: AsyncGenerator[Any, None]) -> None:
+        if self._is_own_thread:  # garbage collection ends an iteration in any thread
+            closing = self._loop.create_task(_aclose(items))
+            self._closings.add(closing)
+            closing.add_done_callback(self._closings.discard)
+        else:
+            self.run(items.aclose())
+
+    def _stop(self) -> None:
+        self._is_ending = True  # from here on, work is cancelled by the end, and not by its caller
+        self._loop.stop()
 
     def _serve(self) -> None:
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:  # its end cancels what is left
-                runner.get_loop().run_forever()
-                self._is_ending = True  # from here on, work is cancelled by the end, and not by its caller
+                while not self._is_ending:
+                    with suppress(SystemExit, KeyboardInterrupt):  # of a task, which keeps it for those who await it
+                        runner.get_loop().run_forever()
         finally:
             self._ended.set()
             self._release()
@@ -146,6 +181,16 @@ class LoopThread:
         """Wake the threads whose work the loop did not begin."""
         for waiter in list(self._waiters):
             waiter.ended.set()
+
+
+def _discard(work: Awaitable[object]) -> None:
+    """End work that never ran."""
+    if isinstance(work, Coroutine):
+        work.close()
+
+
+async def _aclose(items: AsyncGenerator[Any, None]) -> None:
+    await items.aclose()
 
 
 class _Waiter:

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypedDict, TypeVar
 
 import msgspec
 
+from replicate_job.arguments import DEFAULTS, check_arguments, check_input
 from replicate_job.batches.row_job import ReadRow
 from replicate_job.batches.rows import ColumnOptions, Header, ReadOptions, Row, RowReader, open_rows
 from replicate_job.batches.rows.iterables import DataFrame, anumber_rows, header_of, number_rows
@@ -32,19 +33,6 @@ RowInput = Mapping[str, Any]
 RowSource = Iterable[RowInput] | AsyncIterable[RowInput] | DataFrame | str | PathLike[str]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_DEFAULTS = {
-    "rate": "600/min",
-    "local": False,
-    "allow_private_outputs": False,
-    "quotes": True,
-    "header": True,
-    "rename": {},
-    "ignore_columns": (),
-    "retry_failed": False,
-    "retry_uncertain": False,
-    "fail_fast": False,
-}
-"""The defaults of options that have another than None."""
 
 
 class ClientOptions(TypedDict, total=False):
@@ -136,7 +124,7 @@ def with_options(options: type) -> Callable[[_F], _F]:
             inspect.Parameter(
                 name,
                 inspect.Parameter.KEYWORD_ONLY,
-                default=_DEFAULTS.get(name),
+                default=DEFAULTS.get(name),
                 annotation=getattr(kind, "__forward_arg__", kind),
             )
             for name, kind in options.__annotations__.items()
@@ -147,10 +135,11 @@ def with_options(options: type) -> Callable[[_F], _F]:
     return spell
 
 
-def check_names(options: Mapping[str, Any], known: type) -> None:
-    """Raise TypeError for an option that there is not."""
+def check_options(options: Mapping[str, Any], known: type) -> None:
+    """Raise TypeError for an option that there is not, and JobError for one that is not of its kind."""
     if unknown := options.keys() - known.__annotations__.keys():
         raise TypeError(f"there is no option {min(unknown)!r}; there are {', '.join(known.__annotations__)}")
+    check_arguments(options)
 
 
 def read_ask(
@@ -165,7 +154,8 @@ def read_ask(
 
     The files that the input holds are read here: they may be closed afterwards.
     """
-    check_names(options, RunOptions)
+    check_options(options, RunOptions)
+    check_input(input or {})
     job = _read_job(job, options, settings, "run(load_job({!r}))")
     job = msgspec.structs.replace(job, input_data=take({**job.input_data, **(input or {})}, job.model))
     key = options.get("key")
@@ -180,10 +170,14 @@ def read_ask(
 
 def _read_job(job: Job | str, options: _CallOptions, settings: Settings, correct_call: str) -> Job:
     """The job with the options that replace its own. ``correct_call`` is how to pass a job file."""
+    if not isinstance(job, Job | str):
+        hint = correct_call.format(str(job)) if isinstance(job, PathLike) else "give a model's name or a Job"
+        raise JobError(f"job is a {type(job).__name__}: {hint}")
     if isinstance(job, str):
         if job.endswith((".xs", ".toml", ".json")):
             raise JobError(f"{job} is a job file: {correct_call.format(job)}")
         job = Job(job)
+    check_input(job.input_data, "the job's input_data")
     own = {name: value for name, value in options.items() if name in Job.__struct_fields__ and value is not None}
     job = msgspec.structs.replace(job, **own)
     check_environment(job.env, settings)
@@ -194,6 +188,19 @@ def read_place(*places: str | Path | None, rows: bool = False) -> str | None:
     """The first of these places that is named, as the journal has it. ``rows``: it is for a batch. Raises JobError."""
     place = next((each for each in places if each is not None), None)
     return read_save(place, rows=rows) if place else None
+
+
+def _check_rows(rows: object) -> None:
+    """Raise JobError for what holds no rows, or is one."""
+    if isinstance(rows, Mapping | Job | bytes) or not (
+        isinstance(rows, str | PathLike | Iterable | AsyncIterable | DataFrame)
+    ):
+        raise JobError(f"rows is a {type(rows).__name__}: give a list of inputs, a DataFrame or the path of a file")
+
+
+def _names(names: Iterable[str]) -> frozenset[str]:
+    """A string is one name, and not its letters."""
+    return frozenset({names} if isinstance(names, str) else names)
 
 
 class BatchCall:
@@ -211,16 +218,14 @@ class BatchCall:
         settings: Settings,
         folder: str | Path | None,
     ) -> None:
-        check_names(options, BatchOptions)
+        check_options(options, BatchOptions)
+        _check_rows(rows)
         job = _read_job(job, options, settings, "batch(load_job({!r}), ...)")
         self.job = msgspec.structs.replace(job, input_data=take(job.input_data, job.model))
         self._options, self._save = options, read_place(options.get("save_to"), folder, rows=True)
-        for name in ("concurrency", "limit"):
-            if (number := options.get(name)) is not None and (not isinstance(number, int) or number < 1):
-                raise JobError(f"{name}: {number!r} is not a number of rows: give one from 1, or None")
         check_job(self.job)
         self._columns = ColumnOptions(
-            dict(options.get("rename", {})), frozenset(options.get("ignore_columns", ())), options.get("id")
+            dict(options.get("rename", {})), _names(options.get("ignore_columns", ())), options.get("id")
         )
         with python_words():
             self.rows, read, self._source = self._open(rows)

@@ -26,6 +26,7 @@ import msgspec
 
 from replicate_job.aio import LoopThread, in_thread, is_interrupted, new_loop
 from replicate_job.api.ratelimit import parse_rate
+from replicate_job.arguments import check_arguments, wrong
 from replicate_job.batches.progress import Tally
 from replicate_job.batches.runner import BatchRunner
 from replicate_job.calls import BatchCall, BatchOptions, RowSource, RunOptions, read_ask, read_place, with_options
@@ -84,6 +85,19 @@ class AsyncClient:
         allow_private_outputs: bool = False,
         on_progress: OnProgress | None = None,
     ) -> None:
+        check_arguments(
+            {
+                "token": token,
+                "base_url": base_url,
+                "headers": headers,
+                "journal": journal,
+                "rate": rate,
+                "local": local,
+                "save_to": save_to,
+                "allow_private_outputs": allow_private_outputs,
+                "on_progress": on_progress,
+            }
+        )
         self._settings = read_settings(
             token=token,
             base_url=base_url,
@@ -230,6 +244,7 @@ class AsyncClient:
 
         Raises UnknownJobError, also for a job without a prediction, and UncertainError where that is not known.
         """
+        check_arguments({"name": name})
         async with self._using() as context:
             return await named.observe(context, name)
 
@@ -238,33 +253,56 @@ class AsyncClient:
 
         None where it certainly has no prediction: its key is free. Raises UnknownJobError, UncertainError.
         """
+        check_arguments({"name": name})
         async with self._using() as context:
             return await named.cancel(context, name)
 
-    async def wait(self, name: str, *, key: str | None = None, save_to: str | Path | None = None) -> Result:
+    async def wait(
+        self,
+        name: str,
+        *,
+        key: str | None = None,
+        save_to: str | Path | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - it leaves the job as it is
+    ) -> Result:
         """Wait for a job by its key, or for a prediction by its id, also one that was made elsewhere; keep its outputs.
 
         With ``key`` the prediction becomes the one of that job, which has none yet. ``save_to`` replaces the job's own
-        folder, or for a prediction made elsewhere the client's. Raises UnknownJobError.
+        folder, or for a prediction made elsewhere the client's. Raises UnknownJobError, and JobTimeoutError after
+        ``timeout`` seconds: the prediction runs on, and can be waited for again.
         """
+        check_arguments({"name": name, "key": key, "save_to": save_to, "timeout": timeout})
+        called = SystemClock().now()
         async with self._using() as context:
-            entry = await named.take_up(context, name, key=key, save=read_place(save_to, self._folder))
+            save = read_place(save_to, self._folder)
+            entry = await named.take_up(context, name, key=key, save=save, timeout=timeout, called=called)
             job = msgspec.structs.replace(entry.job, wait_for_completion=True)
-            return await run_job(context, Ask(job, entry.key, entry.save if save_to is None else read_place(save_to)))
+            keep = entry.save if save_to is None else save
+            return await run_job(context, Ask(job, entry.key, keep, timeout=timeout, called=called))
 
-    async def resume(self, *, save_to: str | Path | None = None) -> AsyncGenerator[Result, None]:
+    async def resume(
+        self,
+        *,
+        save_to: str | Path | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - it leaves the jobs as they are
+    ) -> AsyncGenerator[Result, None]:
         """Finish every unfinished job of the journal: wait for what runs, keep outputs, create what never was.
 
-        Results come in the order in which jobs end. A job that fails has a ``problem`` in its result. ``save_to``
-        replaces each job's own folder. Batches are not touched: the same call of ``batch`` goes on with them.
+        Results come in the order in which jobs end. A job that fails has a ``problem`` in its result, and so has one
+        that has not ended ``timeout`` seconds after the iteration began: it is for all jobs together, and they run on.
+        ``save_to`` replaces each job's own folder. Batches are not touched: the same call of ``batch`` goes on with
+        them.
         """
-        place = read_place(save_to)
+        check_arguments({"save_to": save_to, "timeout": timeout})
+        called, place = SystemClock().now(), read_place(save_to)
         async with self._using() as context:
             asks = [
                 Ask(
                     msgspec.structs.replace(entry.job, wait_for_completion=True),
                     entry.key,
                     entry.save and (entry.save if save_to is None else place),
+                    timeout=timeout,
+                    called=called,
                 )
                 for entry in await context.journal.unfinished(context.api)
             ]
@@ -277,6 +315,7 @@ class AsyncClient:
 
         It is asked for again after five minutes. Raises ModelNotFoundError, and JobError where the API shows none.
         """
+        check_arguments({"model": model})
         async with self._using(model) as context:
             resolved = await context.strategy.resolve(context, parse_target(model))
         if resolved.schema is None:
@@ -289,6 +328,9 @@ class AsyncClient:
         Of each job its key, its prediction's id and its status stay, so that the same key pays for nothing again; with
         ``forget`` nothing stays. ``dry_run`` counts only. Files that were kept are not touched.
         """
+        if not isinstance(older_than, timedelta) or older_than < timedelta(0):
+            raise wrong("older_than", older_than, "a timedelta like timedelta(days=30)")
+        check_arguments({"forget": forget, "dry_run": dry_run})
         async with self._using() as context:
             before = time.time() - older_than.total_seconds()
             return await prune(context.journal, context.cache, before, forget=forget, dry_run=dry_run)
@@ -307,7 +349,8 @@ class AsyncClient:
 
     async def _aread(self, job: Job | str, input: Mapping[str, Any] | None, options: RunOptions) -> Ask:
         """As ``_read``, with the files that the input holds read in a thread."""
-        if holds(input or {}) or (isinstance(job, Job) and holds(job.input_data)):
+        inputs = (input, job.input_data if isinstance(job, Job) else None)
+        if any(isinstance(values, Mapping) and holds(values) for values in inputs):
             return await in_thread(self._read, job, input, options)
         return self._read(job, input, options)
 
@@ -451,7 +494,7 @@ class Client:
             allow_private_outputs=allow_private_outputs,
             on_progress=on_progress,
         )
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()  # a signal handler may call too
         self._thread: LoopThread | None = None
 
     @property
@@ -469,7 +512,10 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the client, as ``AsyncClient.aclose`` does, and end its thread."""
+        """Close the client and end its thread; calls of other threads raise ClosedError. Their predictions run on.
+
+        A client that is closed already stays so. In a fork of the process nothing is closed.
+        """
         with suppress(ClosedError, ForkedError):
             self._loop.run(self._client.aclose())
         self._loop.close()
@@ -481,7 +527,12 @@ class Client:
         input: Mapping[str, Any] | None = None,
         **options: Unpack[RunOptions],
     ) -> Result:
-        """See ``AsyncClient.run``."""
+        """Run a job, or a model by its name, block until its end, and return its Result, whatever its status.
+
+        ``input`` is merged over the job's. A file in it, at any depth, is a ``pathlib.Path``, bytes, a file that is
+        open for reading bytes, or a picture of Pillow; see ``replicate_job.arun``. The options are those of
+        ``RunOptions``. Raises the errors of ``replicate_job.errors``, JobTimeoutError after ``timeout`` among them.
+        """
         return self._loop.run(self._client.run(job, input, **options))
 
     @with_options(RunOptions)
@@ -491,7 +542,10 @@ class Client:
         input: Mapping[str, Any] | None = None,
         **options: Unpack[RunOptions],
     ) -> JobHandle:
-        """See ``AsyncClient.submit``."""
+        """Block until the prediction exists. Its outputs are kept by ``handle.result()``, within an hour of its end.
+
+        ``handle.key`` names the job for ``get``, ``cancel`` and ``wait`` of any other process with the same journal.
+        """
         return JobHandle(self._loop.run(self._client.submit(job, input, **options)), self._loop)
 
     @with_options(RunOptions)
@@ -501,41 +555,89 @@ class Client:
         input: Mapping[str, Any] | None = None,
         **options: Unpack[RunOptions],
     ) -> TextStream:
-        """See ``AsyncClient.stream``. Closing it early leaves the prediction running."""
+        """Yield the output's text while the model writes it; a model that does not stream gives it whole at the end.
+
+        The stream blocks between two pieces, and ends with the prediction. It raises what ``run`` raises, and
+        PredictionError unless the prediction succeeded. Numbers, objects and files are in the stream's ``result``; an
+        output without text is logged as a warning. Closing the stream early leaves the prediction running.
+        """
         return TextStream(partial(relay, self._client.stream(job, input, **options)), self._loop.iterate)
 
     @with_options(BatchOptions)
     def batch(self, job: Job | str, rows: RowSource, **options: Unpack[BatchOptions]) -> Results:
-        """See ``AsyncClient.batch``."""
+        """Run a job, or a model by its name, for every row. A row is an input that is merged over the job's.
+
+        The iteration blocks between two results, which come in the order in which rows end, with their ``line`` (from
+        1). A row that fails has a ``problem`` in its result. An error that all rows would share (no credit, no network)
+        is raised once all running predictions have ended. Rows are read as they are needed, at most a few hundred
+        ahead; an iterable is read in a thread of its own. A row holds files as the input of ``run`` does; all but paths
+        stay in memory until it has ended. ``rows`` may also be a DataFrame, or the path of a file that
+        ``replicate-job batch`` takes. None, NaN, NaT and NA do not give their input.
+
+        Leaving the loop early leaves predictions running: the same ``key``, or the same file, adopts them.
+        """
         return Results(self._client.batch(job, rows, **options), self._loop)
 
     def get(self, name: str) -> Result:
-        """See ``AsyncClient.get``."""
+        """A job as it is now, by its key or its prediction's id. What the API has deleted comes from the journal.
+
+        Raises UnknownJobError, also for a job without a prediction, and UncertainError where that is not known.
+        """
         return self._loop.run(self._client.get(name))
 
     def cancel(self, name: str) -> Result | None:
-        """See ``AsyncClient.cancel``."""
+        """Cancel a job, by its key or its prediction's id; one that has ended stays as it is.
+
+        None where it certainly has no prediction: its key is free. Raises UnknownJobError, UncertainError.
+        """
         return self._loop.run(self._client.cancel(name))
 
-    def wait(self, name: str, *, key: str | None = None, save_to: str | Path | None = None) -> Result:
-        """See ``AsyncClient.wait``."""
-        return self._loop.run(self._client.wait(name, key=key, save_to=save_to))
+    def wait(
+        self,
+        name: str,
+        *,
+        key: str | None = None,
+        save_to: str | Path | None = None,
+        timeout: float | None = None,
+    ) -> Result:
+        """Block until a job, by its key, or a prediction, by its id, has ended, and keep its outputs.
 
-    def resume(self, *, save_to: str | Path | None = None) -> Iterator[Result]:
-        """See ``AsyncClient.resume``."""
-        return self._loop.iterate(self._client.resume(save_to=save_to))
+        The prediction may have been made elsewhere. With ``key`` it becomes the one of that job, which has none yet.
+        ``save_to`` replaces the job's own folder, or for a prediction made elsewhere the client's. Raises
+        UnknownJobError, and JobTimeoutError after ``timeout`` seconds: the prediction runs on, and can be waited for
+        again.
+        """
+        return self._loop.run(self._client.wait(name, key=key, save_to=save_to, timeout=timeout))
+
+    def resume(self, *, save_to: str | Path | None = None, timeout: float | None = None) -> Iterator[Result]:
+        """Finish every unfinished job of the journal: wait for what runs, keep outputs, create what never was.
+
+        The iteration blocks between two results, which come in the order in which jobs end. A job that fails has a
+        ``problem`` in its result, and so has one that has not ended ``timeout`` seconds after the iteration began: it
+        is for all jobs together, and they run on. ``save_to`` replaces each job's own folder. Batches are not touched:
+        the same call of ``batch`` goes on with them.
+        """
+        check_arguments({"save_to": save_to, "timeout": timeout})
+        return self._loop.iterate(self._client.resume(save_to=save_to, timeout=timeout))
 
     def schema(self, model: str) -> dict[str, Any]:
-        """See ``AsyncClient.schema``."""
+        """The model's OpenAPI document; ``["components"]["schemas"]`` has ``Input`` and ``Output``.
+
+        It is asked for again after five minutes. Raises ModelNotFoundError, and JobError where the API shows none.
+        """
         return self._loop.run(self._client.schema(model))
 
     def prune(self, *, older_than: timedelta, forget: bool = False, dry_run: bool = False) -> Pruned:
-        """See ``AsyncClient.prune``."""
+        """Delete the data of jobs that are over: inputs, outputs as the API told them, logs, and cached schemas.
+
+        Of each job its key, its prediction's id and its status stay, so that the same key pays for nothing again; with
+        ``forget`` nothing stays. ``dry_run`` counts only. Files that were kept are not touched.
+        """
         return self._loop.run(self._client.prune(older_than=older_than, forget=forget, dry_run=dry_run))
 
 
 class JobHandle:
-    """``AsyncJobHandle`` for callers that block."""
+    """A job that was submitted, with its prediction. ``key`` names it in the journal. Its methods block."""
 
     def __init__(self, handle: AsyncJobHandle, loop: LoopThread) -> None:
         self._handle, self._loop = handle, loop
@@ -545,15 +647,18 @@ class JobHandle:
         return f"<{type(self).__name__} {self.key}: prediction {self.prediction_id}>"
 
     def status(self) -> str:
-        """See ``AsyncJobHandle.status``."""
+        """The prediction's status as of now: starting, processing, succeeded, failed, canceled or aborted."""
         return self._loop.run(self._handle.status())
 
     def result(self, *, timeout: float | None = None) -> Result:
-        """See ``AsyncJobHandle.result``."""
+        """Block until the end, keep the outputs, and return the Result; a second time it costs no request.
+
+        Raises JobTimeoutError after ``timeout`` seconds; then it can be called again.
+        """
         return self._loop.run(self._handle.result(timeout=timeout))
 
     def cancel(self) -> Result:
-        """See ``AsyncJobHandle.cancel``."""
+        """Cancel the prediction; one that has ended stays as it is."""
         return self._loop.run(self._handle.cancel())
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 import msgspec
 
@@ -29,6 +30,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 OnProgress = Callable[[Progress], object]
+"""It is called in the event loop's thread, which waits for it. What it raises ends the call, and no prediction."""
 
 
 class CallReporter:
@@ -60,4 +62,15 @@ class CallReporter:
         if self._on_progress:
             bar, text = read_bar(prediction.logs), as_text(prediction.output)
             fraction = bar.fraction if bar else None
-            self._on_progress(Progress(prediction.id, prediction.status, prediction.logs or "", fraction, text))
+            progress = Progress(prediction.id, prediction.status, prediction.logs or "", fraction, text)
+            _call(self._on_progress, progress)
+
+
+def _call(on_progress: OnProgress, progress: Progress) -> None:
+    try:
+        answer = on_progress(progress)
+    except asyncio.CancelledError as error:  # as of a future that it looked at: this call was not cancelled
+        raise RuntimeError("on_progress raised CancelledError") from error
+    if isinstance(answer, Coroutine):
+        answer.close()
+        raise TypeError("on_progress returned a coroutine, which nothing awaits: give a function that is not async")

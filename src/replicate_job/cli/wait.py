@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -13,15 +11,11 @@ import msgspec
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, fetching, output_only, place, saving, waiting
 from replicate_job.cli.output import Shown, conclude, print_carried
-from replicate_job.clock import SystemClock
-from replicate_job.errors import JobTimeoutError
 from replicate_job.flow.deadline import ExpiredError, deadline
 from replicate_job.flow.job_run import Ask
 from replicate_job.flow.named import take_up
 from replicate_job.flow.resolve import find_schema
 from replicate_job.flow.run import run_job
-from replicate_job.job import Result
-from replicate_job.quantity import duration
 
 
 @click.command(
@@ -47,8 +41,7 @@ async def command(shared: Common, name: str, save: str | None, key: str | None, 
     stopped = f"stopped; {name} is left as it is: {shared.line('wait', name)} goes on"
     with print_carried(shown):
         async with shared.session(stopped=stopped) as context:
-            async with _within(shared, timeout, name):
-                entry = await take_up(context, name, key=key, save=kept_in)
+            entry = await take_up(context, name, key=key, save=kept_in, timeout=timeout, called=shared.called)
             job = msgspec.structs.replace(entry.job, wait_for_completion=True, **budget)
             keep = kept_in if save is not None or no_save else entry.save
             ask = Ask(job, entry.key, keep, timeout=timeout, called=shared.called)
@@ -59,16 +52,3 @@ async def command(shared: Common, name: str, save: str | None, key: str | None, 
                         shown = msgspec.structs.replace(shown, schema=await find_schema(context, entry.job.model))
     shown.report(result)
     return conclude(result, job, line=shared.line)
-
-
-@asynccontextmanager
-async def _within(shared: Common, seconds: float | None, name: str) -> AsyncIterator[None]:
-    """Find out within the timeout which prediction it is."""
-    try:
-        async with deadline(SystemClock(), math.inf if seconds is None else shared.called + seconds):
-            yield
-    except ExpiredError:
-        told = f"the API did not tell of {name} within {duration(seconds or 0)}"
-        goes_on = f"it is left as it is, and {shared.line('wait', name)} goes on"
-        result = Result(name, "starting", model="", input={})
-        raise JobTimeoutError(f"{told}: {goes_on}", result) from None

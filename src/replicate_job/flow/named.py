@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from replicate_job.errors import DamagedError, JobError, NotFoundError, UncertainError, UnknownJobError
+import math
+
+from replicate_job.errors import (
+    DamagedError,
+    JobError,
+    JobTimeoutError,
+    NotFoundError,
+    UncertainError,
+    UnknownJobError,
+)
 from replicate_job.flow.cancel import cancel_job, cancel_known
 from replicate_job.flow.collect import result_of
 from replicate_job.flow.context import Context
+from replicate_job.flow.deadline import ExpiredError, deadline
 from replicate_job.flow.reads import read
 from replicate_job.flow.take_over import take_over
 from replicate_job.job import Result
 from replicate_job.journal.entry import Entry
+from replicate_job.quantity import duration
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import read_prediction_id
 
@@ -75,11 +86,31 @@ async def cancel(context: Context, name: str) -> Result | None:
     return result_of(prediction, entry)
 
 
-async def take_up(context: Context, name: str, *, key: str | None, save: str | None) -> Entry:
+async def take_up(  # noqa: PLR0913 - what is taken up, as what, and within which time
+    context: Context,
+    name: str,
+    *,
+    key: str | None,
+    save: str | None,
+    timeout: float | None = None,  # noqa: ASYNC109 - its error says what it leaves behind
+    called: float = 0.0,
+) -> Entry:
     """The journal's entry of that key or prediction; a prediction that was made elsewhere is written down first.
 
-    With ``key`` the prediction becomes the one of that job, which must not have another. Raises JobError.
+    With ``key`` the prediction becomes the one of that job, which must not have another. ``timeout`` is in seconds from
+    ``called``, the clock's ``now`` at the call. Raises JobError, JobTimeoutError.
     """
+    try:
+        async with deadline(context.clock, math.inf if timeout is None else called + timeout):
+            return await _take_up(context, name, key=key, save=save)
+    except ExpiredError:
+        told = f"the API did not tell of {name} within {duration(timeout or 0)}"
+        goes_on = f"it is left as it is, and {context.line('wait', name)} goes on"
+        result = Result(name, "starting", model="", input={})
+        raise JobTimeoutError(f"{told}: {goes_on}", result) from None
+
+
+async def _take_up(context: Context, name: str, *, key: str | None, save: str | None) -> Entry:
     if key is None and (entry := await find(context, name)):
         return entry
     try:

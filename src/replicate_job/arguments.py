@@ -1,0 +1,142 @@
+"""What callers in Python give by name: each argument is of its kind, or one error names it. Nothing is sent then."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import reprlib
+from collections.abc import Callable, Iterable, Mapping
+from os import PathLike
+from typing import Any, NamedTuple
+
+from replicate_job.errors import JobError
+from replicate_job.job import EVENTS
+
+DEFAULTS: dict[str, Any] = {
+    "rate": "600/min",
+    "local": False,
+    "allow_private_outputs": False,
+    "quotes": True,
+    "header": True,
+    "rename": {},
+    "ignore_columns": (),
+    "retry_failed": False,
+    "retry_uncertain": False,
+    "fail_fast": False,
+}
+"""The defaults of options that have another than None. All others take None."""
+_SECRET = frozenset({"token", "headers"})
+
+
+class _Kind(NamedTuple):
+    """``words`` say what to give."""
+
+    has: Callable[[Any], bool]
+    words: str
+
+
+def _is_text(value: Any) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half a character, which neither the API nor the journal takes
+        return False
+    return True
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0 and not math.isnan(value)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes)
+
+
+def _is_function(value: Any) -> bool:
+    makers = (inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+    return callable(value) and not any(
+        is_async(each)
+        for is_async in makers
+        for each in (value, getattr(value, "__call__", None))  # noqa: B004
+    )
+
+
+def _is_renaming(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(name, str) for pair in value.items() for name in pair)
+
+
+def _is_events(value: Any) -> bool:
+    return _is_names(value) and not isinstance(value, Mapping) and all(each in EVENTS for each in value)
+
+
+_TEXT = _Kind(_is_text, "a string")
+_BOOL = _Kind(lambda value: isinstance(value, bool), "True or False")
+_PATH = _Kind(lambda value: isinstance(value, str | PathLike), "a path")
+_SECONDS = _Kind(_is_number, "a number of seconds above 0")
+_ROWS = _Kind(_is_count, "a number of rows from 1")
+_KINDS = {
+    "token": _TEXT,
+    "base_url": _TEXT,
+    "headers": _Kind(lambda value: isinstance(value, Mapping), "a dict of names and values"),
+    "journal": _PATH,
+    "rate": _Kind(_is_text, 'a string like "600/min", "10/s" or "none"'),
+    "local": _BOOL,
+    "allow_private_outputs": _BOOL,
+    "key": _Kind(lambda value: _is_text(value) and value.strip() != "", "a string that is not blank"),
+    "save_to": _PATH,
+    "on_progress": _Kind(_is_function, "a function that is not async"),
+    "cancel_after": _Kind(_is_text, 'a string like "30s", "5m" or "1h30m"'),
+    "webhook": _TEXT,
+    "webhook_events_filter": _Kind(_is_events, f"a list of some of {', '.join(EVENTS)}"),
+    "allow_unknown": _BOOL,
+    "wait_for_completion": _BOOL,
+    "poll_interval": _SECONDS,
+    "max_poll_attempts": _Kind(_is_count, "a whole number from 1"),
+    "timeout": _Kind(_is_number, "a number of seconds above 0, or None for no limit"),
+    "id": _TEXT,
+    "rename": _Kind(_is_renaming, "a dict of columns and their inputs"),
+    "ignore_columns": _Kind(lambda value: isinstance(value, str) or _is_names(value), "a list of columns"),
+    "format": _TEXT,
+    "delimiter": _TEXT,
+    "encoding": _TEXT,
+    "header": _Kind(lambda value: isinstance(value, bool) or _is_names(value), "True, False or a list of columns"),
+    "quotes": _BOOL,
+    "concurrency": _ROWS,
+    "limit": _ROWS,
+    "retry_failed": _BOOL,
+    "retry_uncertain": _BOOL,
+    "fail_fast": _BOOL,
+    "max_predict_time": _SECONDS,
+    "forget": _BOOL,
+    "dry_run": _BOOL,
+    "name": _Kind(
+        lambda value: _is_text(value) and value.strip() != "", "a job's key or a prediction's id, as a string"
+    ),
+    "model": _Kind(_is_text, 'a model\'s name like "owner/name"'),
+}
+
+
+def check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Raise JobError for the first argument that is not of its kind."""
+    for name, value in arguments.items():
+        kind = _KINDS[name]
+        may_be_none = name not in DEFAULTS and name not in {"name", "model", "forget", "dry_run"}
+        if not (kind.has(value) or (value is None and may_be_none)):
+            raise wrong(name, value, kind.words)
+
+
+def wrong(name: str, value: Any, words: str) -> JobError:
+    """The error of an argument; no secret is shown."""
+    shown = f"a {type(value).__name__}" if name in _SECRET else reprlib.repr(value)
+    return JobError(f"{name} is {shown}: give {words}")
+
+
+def check_input(input: Any, name: str = "input") -> None:
+    """Raise JobError for what is no mapping."""
+    if not isinstance(input, Mapping):
+        raise JobError(f"{name} is a {type(input).__name__}: give a dict of the model's inputs")

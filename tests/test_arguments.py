@@ -1,0 +1,162 @@
+"""An argument of another type than its own: one error that names it, before anything is sent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from replicate_job import AsyncClient, Client, Job, Result, arun, batch, run, stream
+from replicate_job.arguments import _KINDS
+from replicate_job.calls import OneShotBatchOptions, OneShotOptions
+from replicate_job.errors import JobError
+from replicate_job.testing import ScriptedAPI
+
+MODEL = "acme/private"
+WRONG: dict[str, list[Any]] = {
+    "token": [5, b"r8_secret"],
+    "base_url": [5, b"http://127.0.0.1", Path("x")],
+    "headers": [5, "a: secret", [("a", "secret")]],
+    "journal": [5, True, b"x"],
+    "rate": [10, None, b"10/s"],
+    "local": ["yes", 1, None],
+    "allow_private_outputs": ["no", 0],
+    "key": [17, b"x", "", " ", "a\ud800", True],
+    "save_to": [5, b"x", True],
+    "on_progress": [5, "print"],
+    "cancel_after": [5, timedelta(minutes=5)],
+    "webhook": [5, b"http://example.com"],
+    "webhook_events_filter": ["completed", 5, ("ended",), {"completed": 1}],
+    "allow_unknown": ["yes", 1],
+    "wait_for_completion": ["yes", 1],
+    "poll_interval": ["5", 0, -1, math.nan, True, timedelta(seconds=1)],
+    "max_poll_attempts": ["5", 0, 1.5, True],
+    "timeout": ["5m", 0, -1, math.nan, True, timedelta(minutes=5)],
+    "id": [5, ["a"]],
+    "rename": [5, ["a"], {"a": 5}, None],
+    "ignore_columns": [5, None],
+    "format": [5],
+    "delimiter": [5, b","],
+    "encoding": [5],
+    "header": [5, "a", None],
+    "quotes": ["no", 1],
+    "concurrency": ["5", 0, True, 1.5],
+    "limit": ["5", 0, True],
+    "retry_failed": ["no", 1],
+    "retry_uncertain": ["no", 1],
+    "fail_fast": ["no", None],
+    "max_predict_time": ["5", 0, -1, math.nan, True],
+}
+
+
+def test_every_option_has_a_kind() -> None:
+    options = OneShotOptions.__annotations__.keys() | OneShotBatchOptions.__annotations__.keys()
+    assert options <= _KINDS.keys()
+    assert options == WRONG.keys()
+
+
+@pytest.mark.parametrize("name", [name for name in WRONG if name in OneShotOptions.__annotations__])
+async def test_an_option_of_a_call_that_is_not_of_its_type_is_named(api: ScriptedAPI, name: str) -> None:
+    for value in WRONG[name]:
+        for call in (lambda **options: run(MODEL, {}, **options), lambda **options: list(stream(MODEL, {}, **options))):
+            with pytest.raises(JobError, match=f"^{name} is .*: give ") as caught:
+                call(**{name: value})
+            assert "secret" not in str(caught.value)
+        with pytest.raises(JobError, match=f"^{name} is .*: give "):
+            await arun(MODEL, {}, **{name: value})
+    assert not api.requests
+
+
+@pytest.mark.parametrize("name", [name for name in WRONG if name in OneShotBatchOptions.__annotations__])
+def test_an_option_of_a_batch_that_is_not_of_its_type_is_named(api: ScriptedAPI, name: str) -> None:
+    for value in WRONG[name]:
+        with pytest.raises(JobError, match=f"^{name} is .*: give "):
+            batch(MODEL, [{"n": 1}], **{name: value})
+    assert not api.requests
+
+
+@pytest.mark.parametrize("name", ["token", "base_url", "headers", "journal", "rate", "local", "save_to"])
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_an_option_of_a_client_that_is_not_of_its_type_is_named(kind: Any, name: str) -> None:
+    for value in WRONG[name]:
+        with pytest.raises(JobError, match=f"^{name} is .*: give "):
+            kind(**{name: value})
+
+
+@pytest.mark.parametrize("values", [[1], "text", 5, b"x", [("n", 1)]], ids=repr)
+def test_an_input_that_is_no_mapping_is_an_error(api: ScriptedAPI, values: Any) -> None:
+    with Client() as client:
+        for call in (client.run, client.submit, client.stream):
+            with pytest.raises(JobError, match=r"^input is a .*: give a dict of the model's inputs"):
+                call(MODEL, values)
+        with pytest.raises(JobError, match=r"^the job's input_data is a .*: give a dict"):
+            client.run(Job(MODEL, values))
+    assert not api.requests
+
+
+@pytest.mark.parametrize("job", [5, None, b"acme/private", {"model": MODEL}, Path("run.xs")], ids=repr)
+def test_what_is_no_job_is_an_error(api: ScriptedAPI, job: Any) -> None:
+    with Client() as client:
+        for call in (client.run, client.submit, client.stream, lambda job: client.batch(job, [])):
+            with pytest.raises(JobError, match=r"^job is a "):
+                call(job)
+    assert not api.requests
+
+
+@pytest.mark.parametrize("rows", [5, None, {"n": 1}, b"x", Job(MODEL)], ids=repr)
+def test_what_holds_no_rows_is_an_error(api: ScriptedAPI, rows: Any) -> None:
+    with Client() as client, pytest.raises(JobError, match=r"^rows is a .*: give a list of inputs"):
+        client.batch(MODEL, rows)
+    assert not api.requests
+
+
+async def test_a_name_that_is_no_text_is_an_error(api: ScriptedAPI) -> None:
+    async with AsyncClient() as client:
+        with Client() as blocking:
+            asks: list[tuple[Callable[[Any], object], Callable[[Any], Awaitable[object]]]] = [
+                (blocking.get, client.get),
+                (blocking.cancel, client.cancel),
+                (blocking.wait, client.wait),
+            ]
+            for name in (5, None, b"x", "", " "):
+                for ask, aask in asks:
+                    with pytest.raises(JobError, match=r"^name is .*: give a job's key or a prediction's id"):
+                        ask(name)
+                    with pytest.raises(JobError, match=r"^name is .*: give a job's key or a prediction's id"):
+                        await aask(name)
+            for model in (5, None, b"acme/private"):
+                with pytest.raises(JobError, match=r"^model is .*: give a model's name"):
+                    blocking.schema(model)  # type: ignore[arg-type] # that is the point
+    assert not api.requests
+
+
+def test_other_arguments_of_a_client_are_named_too(api: ScriptedAPI) -> None:
+    with Client() as client:
+        handle = client.submit(MODEL, {"n": 1})
+        sent = len(api.requests)
+        wrong: dict[str, Callable[[Any], object]] = {
+            "older_than": lambda value: client.prune(older_than=value),
+            "forget": lambda value: client.prune(older_than=timedelta(days=30), forget=value),
+            "dry_run": lambda value: client.prune(older_than=timedelta(days=30), dry_run=value),
+            "timeout": lambda value: handle.result(timeout=value),
+            "key": lambda value: client.wait("x", key=value),
+            "save_to": lambda value: client.resume(save_to=value),
+        }
+        for name, call in wrong.items():
+            for value in (30, timedelta(-1)) if name == "older_than" else ("30d",) if name != "save_to" else (5,):
+                if name == "key":
+                    value = 5  # noqa: PLW2901
+                with pytest.raises(JobError, match=f"^{name} is .*: give "):
+                    call(value)
+        assert len(api.requests) == sent
+
+
+def test_a_string_is_one_ignored_column(api: ScriptedAPI) -> None:
+    """And not one for each of its letters."""
+    results: list[Result] = list(batch(MODEL, [{"n": 1, "note": "x"}], ignore_columns="note"))
+    assert [result.input for result in results] == [{"n": 1}]
+    assert api.count("create") == 1
