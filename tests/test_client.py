@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
+import random
 import subprocess
 import sys
 import threading
@@ -371,23 +372,101 @@ def own_threads() -> list[str]:
     return sorted(thread.name for thread in threading.enumerate() if not thread.name.startswith("asyncio_"))
 
 
-async def test_cancelled_calls_leave_nothing_behind(api: ScriptedAPI) -> None:
-    """Calls that end at any of their steps: no task, no slot of a table, no thread."""
-    api.next(*[Script(duration=0.02)] * 201)
-    async with AsyncClient() as client:
-        await client.run("acme/private", {"n": -1})
-        tasks, threads = len(asyncio.all_tasks()), own_threads()
-        for round_ in range(10):
-            calls = [asyncio.create_task(client.run("acme/private", {"n": number})) for number in range(20)]
-            for number, call in enumerate(calls):
-                asyncio.get_running_loop().call_later((round_ * 20 + number) / 4000, call.cancel)
+def descriptors() -> int:
+    """How many this process has, where the system tells."""
+    folder = Path("/proc/self/fd")
+    return len(list(folder.iterdir())) if folder.exists() else 0
+
+
+@pytest.mark.usefixtures("api")
+async def test_a_thousand_cancelled_calls_leave_nothing_behind() -> None:
+    """Calls that end at any of their steps: no task, no slot of a table, no thread, no descriptor."""
+    chance = random.Random(7)  # noqa: S311 - repeatable, not secret
+    async with AsyncClient(rate="none") as client:
+        await asyncio.gather(*(client.run("acme/private", {"n": -number}) for number in range(64)))
+        tasks, threads, files = len(asyncio.all_tasks()), own_threads(), descriptors()
+        cancelled = 0
+        for _ in range(10):
+            calls = [asyncio.create_task(client.run("acme/private", {"n": number})) for number in range(100)]
+            for call in calls:
+                asyncio.get_running_loop().call_later(chance.uniform(0, 0.1), call.cancel)
             ended = await asyncio.gather(*calls, return_exceptions=True)
             assert all(isinstance(each, asyncio.CancelledError | replicate_job.Result) for each in ended), ended
+            cancelled += sum(isinstance(each, asyncio.CancelledError) for each in ended)
+        assert cancelled > 100
         assert len(asyncio.all_tasks()) == tasks
         assert own_threads() == threads
-        for prediction in api.predictions:
-            prediction.finish()
-        assert {result.status async for result in client.resume()} <= {"succeeded"}
+        await asyncio.gather(*(client.run("acme/private", {"n": -number}) for number in range(64)))
+        assert descriptors() <= files + 128  # both ends of a connection of each of 64 requests that run together
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_a_client_whose_closing_is_cancelled_closes_all_the_same(api: ScriptedAPI) -> None:
+    """Once for all that close it, of any number of tasks."""
+    api.next(ENDLESS, ENDLESS)
+    client = AsyncClient()
+    calls = [asyncio.create_task(client.run("acme/private", {"n": number})) for number in range(2)]
+    await asyncio.to_thread(api.wait_until, lambda: len(api.predictions) == 2)
+    closing = [asyncio.create_task(client.aclose()) for _ in range(3)]
+    await asyncio.sleep(0)
+    closing[0].cancel()
+    ended = await asyncio.gather(*closing, return_exceptions=True)
+    assert [type(each) for each in ended] == [asyncio.CancelledError, type(None), type(None)]
+    assert [type(each) for each in await asyncio.gather(*calls, return_exceptions=True)] == [ClosedError] * 2
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    await client.aclose()
+
+
+def test_a_client_is_closed_by_many_threads(api: ScriptedAPI) -> None:
+    api.next(ENDLESS)
+    client = Client()
+    with ThreadPoolExecutor(4) as pool:
+        running = pool.submit(client.run, "acme/private", {"n": 1})
+        api.wait_until(lambda: api.predictions)
+        for closed in [pool.submit(client.close) for _ in range(3)]:
+            closed.result(timeout=30)
+        assert isinstance(running.exception(timeout=30), ClosedError)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts what Linux lists")
+@pytest.mark.usefixtures("api")
+def test_closed_clients_leave_no_descriptors() -> None:
+    """Nor one whose closing was cancelled."""
+    program = """
+import asyncio, os, time
+from replicate_job import AsyncClient, Client
+
+def count():
+    return len(os.listdir("/proc/self/fd"))
+
+def settles(most):
+    until = time.monotonic() + 20
+    while count() > most and time.monotonic() < until:
+        time.sleep(0.01)
+    return count() <= most
+
+async def use(cancels):
+    client = AsyncClient(rate="none")
+    await asyncio.gather(*(client.run("acme/private", {"n": number}) for number in range(8)))
+    closing = asyncio.create_task(client.aclose())
+    await asyncio.sleep(0)
+    if cancels:
+        closing.cancel()
+    await asyncio.wait([closing])
+
+def use_blocking():
+    with Client(rate="none") as client:
+        client.run("acme/private", {"n": 1})
+
+asyncio.run(use(False)); use_blocking()
+time.sleep(0.1)
+before = count()
+for _ in range(5):
+    asyncio.run(use(True)); asyncio.run(use(False)); use_blocking()
+print(settles(before), count(), before)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout[:4], done.stderr) == ("True", ""), done
 
 
 def test_waiting_and_resuming_are_bounded_by_a_timeout(api: ScriptedAPI) -> None:

@@ -118,6 +118,7 @@ class AsyncClient:
         self._context: Context | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
+        self._closing: asyncio.Task[None] | None = None
         self._calls, self._idle = Counter[asyncio.Task[Any]](), asyncio.Event()
         self._streams = set[AsyncGenerator[Any, None]]()
 
@@ -136,22 +137,28 @@ class AsyncClient:
     async def aclose(self) -> None:
         """Close the client; calls that are under way raise ClosedError. Their predictions are left running.
 
-        A client that is closed already stays so. In a fork of the process nothing is closed.
+        A client that is closed already stays so. Where this call is cancelled, the closing goes on. In a fork of the
+        process nothing is closed.
         """
         if self._owner and not self._owner.is_here:
             return
         if self._context and self._loop is not asyncio.get_running_loop():
             raise ClosedError("this client was opened in another event loop: close it there")
-        is_first, self._is_closed = not self._is_closed, True
-        if not is_first:
-            return
-        for task in self._calls.keys() - {asyncio.current_task()}:
+        self._is_closed = True
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        if not self._closing.done():
+            await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        """The end, in a task of its own: whoever waits for it may be cancelled."""
+        for task in self._calls:
             task.cancel()
-        while self._calls.keys() - {asyncio.current_task()}:
+        while self._calls:
             self._idle.clear()
             await self._idle.wait()
         for stream in list(self._streams):
-            with suppress(RuntimeError):  # it is being read by this very task
+            with suppress(RuntimeError):  # it is being read at this moment
                 await stream.aclose()
         async with self._opening:
             await self._parts.aclose()

@@ -117,7 +117,10 @@ class Transport:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self._client.close()
+        try:
+            await self._client.close()
+        finally:
+            del self._client  # the library closes idle connections with the last reference
 
     @property
     def api_time(self) -> float | None:

@@ -72,8 +72,11 @@ class HttpFetch:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for client in self._clients.values():
-            await client.close()
+        try:
+            while self._clients:  # the library closes idle connections with the last reference
+                await self._clients.popitem()[1].close()
+        finally:
+            self._clients.clear()
 
     @asynccontextmanager
     async def __call__(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[HttpResponse]:
