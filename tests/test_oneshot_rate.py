@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
 from typing import Any
 
-from replicate_job import arun, run
+from replicate_job import AsyncClient, arun, run
 from replicate_job.flow.context import Context
 from replicate_job.flow.job_run import Ask
 from replicate_job.flow.run import run_job
@@ -116,3 +116,13 @@ async def test_an_api_without_a_limit_writes_no_row(
             await context.client.take_slot()
             await unlimited.client.take_slot()
     assert not (tmp_path / "journal.db").exists()
+
+
+async def test_a_limit_that_answers_tell_is_kept_without_a_refusal(replicate_api: ScriptedAPI) -> None:
+    """The account has less than the client was told."""
+    replicate_api.faults.limit(rate=10, burst=10)
+    async with AsyncClient(rate="50/s") as client:
+        await client.run("replicate/hello-world", {"text": "first"})
+        results = await asyncio.gather(*(client.run("replicate/hello-world", {"text": str(n)}) for n in range(30)))
+    assert {result.status for result in results} == {"succeeded"}
+    assert (replicate_api.created, replicate_api.faults.throttled) == (31, 0)

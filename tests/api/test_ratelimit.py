@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replicate_job.api.ratelimit import LONGEST, MARGIN, RateLimit, Slot, parse_rate
+from replicate_job.api.ratelimit import LONGEST, MARGIN, Quota, RateLimit, Slot, parse_rate, read_quota
 from replicate_job.serving import rate as serving
 
 
@@ -392,6 +392,115 @@ def test_after_the_wait_a_request_may_be_sent(
             limit.throttled(slot, now + 0.1, asked)
         assert limit.pace is None or 0 < limit.pace < math.inf
         now += later
+
+
+class Telling(Simulation):
+    """Answers tell the quota of a token bucket: what is left, and the seconds until it is full."""
+
+    def __init__(self, limit: RateLimit, server: serving.TokenBucket, *, latency: float = 0.1, seed: int = 1) -> None:
+        super().__init__(limit, server, seed=seed)
+        self._told, self._latency = server, latency
+
+    def _arrive(self, slot: Slot, now: float) -> None:
+        wait = self.server.take(now)
+        (self.past.refused if wait else self.past.passed).append(now)
+        remaining, reset = self._told.left()
+        answered = max(now, slot.sent + self._random.uniform(0.005, self._latency))
+        self._at(answered, partial(self._tell, slot, wait, Quota(remaining, max(1, reset))))
+
+    def _tell(self, slot: Slot, wait: float, quota: Quota, now: float) -> None:
+        self._flying -= 1
+        if wait:
+            self.limit.throttled(slot, now, math.ceil(wait))
+        else:
+            self.limit.accepted(slot, now, quota)
+
+
+@pytest.mark.parametrize("burst", [6, 12, 60])
+@pytest.mark.parametrize("per_minute", [60, 120, 300])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_limit_that_answers_tell_is_kept_without_a_refusal(per_minute: int, burst: int, seed: int) -> None:
+    bucket = serving.TokenBucket(per_minute / 60, burst)
+    past = Telling(RateLimit(10.0), bucket, seed=seed).run(rows=200)
+    assert past.refused == []
+    assert past.efficiency(per_minute / 60) >= 0.5
+
+
+def test_the_usual_quota_slows_nothing_down() -> None:
+    limit, now = RateLimit(10.0), 0.0
+    for _ in range(1000):
+        now += limit.wait(now)
+        limit.accepted(limit.take(now), now + 0.1, Quota(599, 1))
+    assert now <= 1000 / 9.8
+
+
+class Liar(serving.TokenBucket):
+    """Refuses nothing, and always has nothing left."""
+
+    def __init__(self, reset: int) -> None:
+        super().__init__(1e9, 1e9)
+        self._reset = reset
+
+    def left(self) -> tuple[int, int]:
+        return 0, self._reset
+
+
+@pytest.mark.parametrize("latency", [0.1, 2.0, 30.0])
+@pytest.mark.parametrize("reset", [1, 60])
+def test_a_server_that_never_has_anything_left_is_not_believed_for_long(reset: int, latency: float) -> None:
+    """Late answers of many requests do not put the next one off for ever."""
+    past = Telling(RateLimit(10.0), Liar(reset), latency=latency).run(rows=1000)
+    most = 1000 / min(9.8, IN_FLIGHT / latency)
+    assert past.passed[-1] <= 1.2 * most + 5 * (reset + latency)
+
+
+def test_a_refusal_makes_quotas_believed_again() -> None:
+    limit, now = RateLimit(10.0), 0.0
+    for _ in range(20):
+        now += limit.wait(now)
+        limit.accepted(limit.take(now), now + 0.01, Quota(0, 1))
+    assert limit.wait(now + 0.01) < 0.5
+    limit.throttled(limit.take(now + 0.2), now + 0.3, 1)
+    now += 2
+    limit.accepted(limit.take(now), now + 0.01, Quota(0, 7))
+    assert limit.wait(now + 0.01) == pytest.approx(7)
+
+
+@given(
+    start=st.floats(0, 1e6),
+    steps=st.lists(st.tuples(st.integers(0, 20), st.integers(1, 60), st.floats(0, 100), st.floats(0, 10)), max_size=60),
+)
+def test_what_an_answer_tells_is_kept_until_its_renewal(
+    start: float, steps: list[tuple[int, int, float, float]]
+) -> None:
+    """No more requests than were left, and never longer than a minute after the last of them."""
+    limit, now = RateLimit(1000.0), start
+    allowed, renewal, doubts = math.inf, -math.inf, 0
+    for remaining, reset, latency, later in steps:
+        wait = limit.wait(now)
+        assert wait <= 62
+        now += wait
+        slot = limit.take(now)
+        assert slot.number <= allowed or now >= renewal - 1e-3 or doubts >= 5
+        if latency <= 1:  # the answer comes before the next request
+            if slot.sent >= renewal:
+                doubts = 0 if remaining else doubts + 1
+            now += latency
+            limit.accepted(slot, now, Quota(remaining, reset))
+            allowed, renewal = slot.number + remaining, now + reset
+        now += later
+
+
+@given(st.none() | st.text(max_size=12), st.none() | st.text(max_size=12))
+def test_no_header_is_too_odd_to_be_read(remaining: str | None, reset: str | None) -> None:
+    quota = read_quota(remaining, reset)
+    assert quota is None or (quota.remaining >= 0 and 1 <= quota.reset <= 60)
+
+
+def test_headers_that_are_no_quota_are_ignored() -> None:
+    odd = [("-1", "1"), ("0", "1732873200"), ("5", "0"), ("1e3", "1"), ("0.5", "1"), ("0", None), ("\u0661", "1")]
+    assert [read_quota(remaining, reset) for remaining, reset in odd] == [None] * len(odd)
+    assert read_quota("599", "1") == Quota(599, 1)
 
 
 @pytest.mark.parametrize(

@@ -276,7 +276,7 @@ async def _learn(limiter: RateLimiter, slot: Slot, response: Response) -> None:
         problem = read_problem(response.status, response.body)
         await limiter.refused(slot, wait_asked(problem, response.headers, datetime.now(UTC)))
     else:
-        limiter.accepted(slot)
+        limiter.accepted(slot, response.quota)
 
 
 def step(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol, Self
 
-from replicate_job.api.ratelimit import RateLimit, Slot
+from replicate_job.api.ratelimit import Quota, RateLimit, Slot
 from replicate_job.api.shared_limit import Draft, SharedLimit, shared_limit
 from replicate_job.clock import Clock
 from replicate_job.errors import JournalError
@@ -123,9 +123,9 @@ class RateLimiter:
         self._shared.adopt(stored, self._clock)
         return False
 
-    def accepted(self, slot: Slot) -> None:
-        """Note an answer that is no 429."""
-        self._shared.accepted(slot, self._clock.now(), stored=self._store is not None)
+    def accepted(self, slot: Slot, quota: Quota | None = None) -> None:
+        """Note an answer that is no 429, and the quota that it tells."""
+        self._shared.accepted(slot, self._clock.now(), quota, stored=self._store is not None)
 
     async def refused(self, slot: Slot, retry_after: float | None) -> None:
         """Note a 429, and let the other processes know."""

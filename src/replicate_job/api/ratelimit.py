@@ -28,7 +28,11 @@ _EAGER, _CAREFUL = 4, 16  # Accepted requests before a step, times its size: 200
 _RARE = 1200 * _FINE  # Seconds before a step, times its size: 20 minutes, where 800 requests would take hours.
 _DROUGHT = 3.0  # Requests missed in a pause: a token bucket asks for two at most, a used-up minute for many.
 
+_DOUBTS = 5  # Times in a row that nothing was left although all that was waited for had come: then it is not believed.
+_PROMPT = 1.0  # Seconds after its request for which an answer tells of this moment. A blocking wait answers far later.
+
 _RATE = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*/\s*(s|sec|second|m|min|minute|h|hour)", re.ASCII)
+_COUNT = re.compile(r"\d{1,9}", re.ASCII)
 
 
 class Slot(NamedTuple):
@@ -36,6 +40,13 @@ class Slot(NamedTuple):
 
     number: int
     sent: float
+
+
+class Quota(NamedTuple):
+    """How many more requests the API takes now, and in how many seconds there are more again, as an answer says."""
+
+    remaining: int
+    reset: int
 
 
 class RateState(msgspec.Struct):
@@ -60,6 +71,10 @@ class RateState(msgspec.Struct):
     before         pace before the last step, for taking it back           a step; None after a 429
     stride         size of the next step, as a share of the pace           every change of the pace
     caution        accepted requests needed for a step, times its size     a step that failed: doubled
+    quota          slot up to which the API takes requests until then      an answer's quota
+    renewal        time until which that holds                             an answer's quota
+    quoted         slot of that answer                                     an answer's quota
+    doubts         quotas of nothing in a row, each after a renewal        an answer's quota; a 429: 0 from then
     =============  ======================================================  ===================================
     """
 
@@ -79,11 +94,15 @@ class RateState(msgspec.Struct):
     before: Annotated[float, msgspec.Meta(gt=0)] | None = None
     stride: Annotated[float, msgspec.Meta(gt=0)] = _FINE
     caution: int = _EAGER
+    quota: int = 0
+    renewal: float = _LONG_AGO
+    quoted: int = 0
+    doubts: int = 0
 
     def moved(self, seconds: float) -> RateState:
         """The same, for a clock that shows so many seconds more."""
         struck = Slot(self.struck.number, self.struck.sent + seconds)
-        times = {name: getattr(self, name) + seconds for name in ("next", "resume", "began", "since")}
+        times = {name: getattr(self, name) + seconds for name in ("next", "resume", "began", "since", "renewal")}
         return msgspec.structs.replace(self, struck=struck, **times)
 
     def without_lessons(self) -> RateState:
@@ -101,6 +120,9 @@ class RateLimit:
     A 429 means that the API's bucket, or its minute, is used up at that moment. The requests accepted between two such
     moments, divided by the time between them, are the limit. From there the pace climbs in steps; a step that leads to
     a 429 is taken back.
+
+    Answers also say how many more requests may come, and when there are more again. Where that is used up, the next
+    request waits for the renewal. A server that never has any left is not believed for long.
     """
 
     def __init__(self, rate: float | None, *, burst: float = BURST) -> None:
@@ -136,10 +158,13 @@ class RateLimit:
         if self.state.refusals > 1:  # The answer to one request tells whether the limit is still used up.
             self.state.next = max(self.state.next, now + 1)
         self.state.number += 1
+        self._keep_quota(now)
         return Slot(self.state.number, now)
 
-    def accepted(self, slot: Slot, now: float) -> None:
-        """Note that the request of this slot was answered, and not with 429."""
+    def accepted(self, slot: Slot, now: float, quota: Quota | None = None) -> None:
+        """Note that the request of this slot was answered, and not with 429; ``quota`` is what the answer says."""
+        if quota:
+            self._note_quota(slot, now, quota)
         if slot.number <= self.state.heard:
             return
         if self.state.refusals:
@@ -151,6 +176,27 @@ class RateLimit:
         if state.clean * state.stride >= state.caution or (now - state.since) * state.stride >= _RARE:
             state.before = pace
             self._go(pace * (1 + state.stride), 2 * state.stride, now)
+
+    def _note_quota(self, slot: Slot, now: float, quota: Quota) -> None:
+        state, renewal = self.state, min(now, slot.sent + _PROMPT) + quota.reset
+        if self.pace is None or slot.number < state.quoted or renewal <= now:
+            return
+        if slot.sent >= state.renewal:
+            state.doubts = 0 if quota.remaining else state.doubts + 1
+        state.quota, state.renewal, state.quoted = slot.number + quota.remaining, renewal, slot.number
+        self._keep_quota(now)
+
+    def _keep_quota(self, now: float) -> None:
+        """Let the next request wait for the renewal where the quota is used up."""
+        state = self.state
+        if state.number >= state.quota and now < state.renewal and state.doubts < _DOUBTS:
+            state.next = max(state.next, state.renewal)
+
+    def holds(self, slot: Slot) -> bool:
+        """Whether a slot that was given, maybe for a moment to come, may be used: a 429 and a quota end those given."""
+        state = self.state
+        is_beyond = slot.number > state.quota and slot.sent < state.renewal and state.doubts < _DOUBTS
+        return slot.number > state.heard and not is_beyond
 
     def throttled(self, slot: Slot, now: float, retry_after: float | None) -> None:
         """Note a 429. A request that was sent before an earlier 429 arrived only lengthens the pause."""
@@ -164,7 +210,7 @@ class RateLimit:
                 self._learn(slot, now, pause if sane else 1.0)
             if sane:
                 self._measure_drought(slot.sent + pause - _ROUNDED, now, asked=bool(asked and asked > 1))
-            self.state.heard = self.state.number
+            self.state.heard, self.state.doubts = self.state.number, 0
         self.state.resume = max(self.state.resume, now + pause)
         self.state.next = max(self.state.next, self.state.resume)
 
@@ -217,6 +263,17 @@ class RateLimit:
         self.state.pace = None if is_most else min(self._most, max(1 / LONGEST, pace))
         self.state.stride = min(_BOLD, max(_FINE, stride))
         self.state.stepped, self.state.since, self.state.clean = self.state.number, now, 0
+
+
+def read_quota(remaining: str | None, reset: str | None) -> Quota | None:
+    """The quota of the headers ``RateLimit-Remaining`` and ``RateLimit-Reset``; None without one that can be believed.
+
+    A renewal that is over a minute away cannot: the API counts by the minute.
+    """
+    if not (remaining and reset and _COUNT.fullmatch(remaining) and _COUNT.fullmatch(reset)):
+        return None
+    quota = Quota(int(remaining), int(reset))
+    return quota if 0 < quota.reset <= _BLIND else None
 
 
 def parse_rate(text: str) -> float | None:

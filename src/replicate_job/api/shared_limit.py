@@ -13,7 +13,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from replicate_job.api.ratelimit import LONGEST, RateLimit, RateState, Slot
+from replicate_job.api.ratelimit import LONGEST, Quota, RateLimit, RateState, Slot
 from replicate_job.clock import Clock, Moment
 from replicate_job.forks import on_fork
 
@@ -53,6 +53,7 @@ class _Report(msgspec.Struct, frozen=True):
     at: float
     throttled: bool = False
     retry_after: float | None = None
+    quota: Quota | None = None
 
 
 class _Queue:
@@ -136,7 +137,7 @@ class SharedLimit:
         with self._lock:
             while self._block:
                 slot = heapq.heappop(self._block)
-                if self._is_valid(slot) and slot.sent >= now - BLOCK:
+                if self._limit.holds(slot) and slot.sent >= now - BLOCK:
                     return slot
             return None
 
@@ -145,12 +146,9 @@ class SharedLimit:
             heapq.heappush(self._block, slot)
 
     def is_valid(self, slot: Slot) -> bool:
-        """Whether the slot holds still. A 429 ends all that were reserved before it."""
+        """Whether the slot holds still. A 429 ends all that were reserved before it, a quota those beyond it."""
         with self._lock:
-            return self._is_valid(slot)
-
-    def _is_valid(self, slot: Slot) -> bool:
-        return slot.number > self._limit.state.heard
+            return self._limit.holds(slot)
 
     def too_early(self, now: float) -> float:
         """Seconds until the next slot can be reserved."""
@@ -173,19 +171,17 @@ class SharedLimit:
         """Whether another process may have met a 429 since the row was seen."""
         return now - self._seen_at > 2 * BLOCK
 
-    def accepted(self, slot: Slot, now: float, *, stored: bool) -> None:
-        """Note an answer that is no 429. ``stored``: the row is to know of it."""
-        self._report(slot, now, stored=stored)
+    def accepted(self, slot: Slot, now: float, quota: Quota | None = None, *, stored: bool) -> None:
+        """Note an answer that is no 429, and the quota that it tells. ``stored``: the row is to know of it."""
+        self._report(_Report(0, slot, now, quota=quota), stored=stored)
 
     def throttled(self, slot: Slot, now: float, retry_after: float | None, *, stored: bool) -> None:
-        self._report(slot, now, stored=stored, throttled=True, retry_after=retry_after)
+        self._report(_Report(0, slot, now, throttled=True, retry_after=retry_after), stored=stored)
 
-    def _report(
-        self, slot: Slot, now: float, *, stored: bool, throttled: bool = False, retry_after: float | None = None
-    ) -> None:
+    def _report(self, report: _Report, *, stored: bool) -> None:
         with self._lock:
             self._reported += 1
-            report = _Report(self._reported, slot, now, throttled, retry_after)
+            report = msgspec.structs.replace(report, number=self._reported)
             self._apply(report)
             if stored and self._limit.pace is not None:
                 self._reports.append(report)
@@ -194,7 +190,7 @@ class SharedLimit:
         if report.throttled:
             self._limit.throttled(report.slot, report.at, report.retry_after)
         else:
-            self._limit.accepted(report.slot, report.at)
+            self._limit.accepted(report.slot, report.at, report.quota)
 
     @property
     def has_lesson(self) -> bool:

@@ -18,6 +18,7 @@ from pyreqwest.multipart import FormBuilder
 from pyreqwest.request import RequestBuilder
 from pyreqwest.response import Response as RustResponse
 
+from replicate_job.api.ratelimit import Quota, read_quota
 from replicate_job.clock import Clock, SystemClock
 from replicate_job.errors import AnswerTooLargeError, JobError, NotSentError
 from replicate_job.http import Exchange, build, check_certificates, is_loopback, read_headers
@@ -61,13 +62,14 @@ PORTION = 1024**2
 class Response(msgspec.Struct, frozen=True):
     """``headers`` has names in lower case; it is empty for a success.
 
-    ``cut``: the answer was too large, and ``body`` is its beginning.
+    ``cut``: the answer was too large, and ``body`` is its beginning. ``quota`` is what it says of the rate limit.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     cut: bool = False
+    quota: Quota | None = None
 
 
 class Transport:
@@ -168,10 +170,12 @@ class Transport:
             guard()
         async with exchange as response:
             payload, cut = await self._read(response)
+        quota = None
         with suppress(ValueError):  # a header that is not text
             self._note_date(response.get_header("date"))
+            quota = read_quota(response.get_header("ratelimit-remaining"), response.get_header("ratelimit-reset"))
         headers = read_headers(response) if response.status >= FAULTY else {}
-        return Response(response.status, headers, payload, cut)
+        return Response(response.status, headers, payload, cut, quota)
 
     def _moved(self, path: str, response: Response) -> str | None:
         """Where the answer leads, if that is an address of the API's own; else None."""
