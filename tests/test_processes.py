@@ -41,6 +41,7 @@ VALUES: dict[str, Any] = {
     "Sequence[str]": ("one", "two"),
     "Sequence[dict[str, Any]]": ({"type": "t", "field": "f", "description": "d"},),
     "Any": RESULT,
+    "Result": RESULT,
 }
 """What the constructors take, by annotation."""
 

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from replicate_job.job import Result
+
 
 class ReplicateJobError(Exception):
     """Base of every error here. ``str(error)`` is one line for a person: what is wrong, where, what to do.
@@ -200,7 +202,7 @@ class UncertainError(ReplicateJobError):
 class PredictionError(ReplicateJobError):
     """``result`` is the ``Result`` that was asked to raise."""
 
-    def __init__(self, message: str, result: Any) -> None:
+    def __init__(self, message: str, result: Result) -> None:
         self.result = result
         super().__init__(message)
 
