@@ -12,12 +12,13 @@ from replicate_job.version import __version__
 
 TYPE_CHECKING = False  # not from typing, which takes longer to import than all else here
 if TYPE_CHECKING:
+    from replicate_job.calls import BatchOptions, ClientOptions, OneShotBatchOptions, OneShotOptions, RunOptions
     from replicate_job.client import AsyncClient, AsyncJobHandle, Client, JobHandle
     from replicate_job.errors import ReplicateJobError
     from replicate_job.job import Job, Result
     from replicate_job.jobfile import load_job
     from replicate_job.oneshot import arun, astream, batch, replicate_run_prediction, run, stream
-    from replicate_job.progress import Progress
+    from replicate_job.progress import OnProgress, Progress
     from replicate_job.text_stream import AsyncTextStream, TextStream
     from replicate_job.wire.webhook import verify_webhook
 
@@ -26,12 +27,18 @@ __all__ = [
     "AsyncClient",
     "AsyncJobHandle",
     "AsyncTextStream",
+    "BatchOptions",
     "Client",
+    "ClientOptions",
     "Job",
     "JobHandle",
+    "OnProgress",
+    "OneShotBatchOptions",
+    "OneShotOptions",
     "Progress",
     "ReplicateJobError",
     "Result",
+    "RunOptions",
     "TextStream",
     "__version__",
     "arun",
@@ -51,8 +58,9 @@ _HOMES = {
     "errors": "errors",
     "load_job": "jobfile",
     **dict.fromkeys(["AsyncClient", "AsyncJobHandle", "Client", "JobHandle"], "client"),
+    **dict.fromkeys(["BatchOptions", "ClientOptions", "OneShotBatchOptions", "OneShotOptions", "RunOptions"], "calls"),
     **dict.fromkeys(["AsyncTextStream", "TextStream"], "text_stream"),
-    "Progress": "progress",
+    **dict.fromkeys(["OnProgress", "Progress"], "progress"),
     **dict.fromkeys(["arun", "astream", "batch", "replicate_run_prediction", "run", "stream"], "oneshot"),
     "verify_webhook": "wire.webhook",
 }

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,9 +118,7 @@ def test_a_budget_that_is_over_promises_nothing_of_a_server_that_has_ended(capsy
 
 
 @pytest.mark.parametrize("kind", [OutputError, JournalError, JobTimeoutError])
-def test_an_error_of_a_prediction_that_exists_prints_it(
-    kind: type[OutputError | JournalError | JobTimeoutError], capsysbinary: pytest.CaptureFixture[bytes]
-) -> None:
+def test_an_error_of_a_prediction_that_exists_prints_it(kind: Any, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     for result, start in ((unfinished(), b'{"prediction_id":"p","status":"processing"'), (None, b"")):
         with pytest.raises(kind, match="full"), print_carried():
             raise kind("full", result)

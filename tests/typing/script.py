@@ -12,11 +12,16 @@ from replicate_job import (
     AsyncClient,
     AsyncJobHandle,
     AsyncTextStream,
+    BatchOptions,
     Client,
+    ClientOptions,
     Job,
     JobHandle,
+    OneShotOptions,
+    OnProgress,
     Progress,
     Result,
+    RunOptions,
     TextStream,
     arun,
     astream,
@@ -144,6 +149,18 @@ async def for_one_call(rows: AsyncIterable[dict[str, Any]], more: Iterable[dict[
     for row in batch("owner/model", more, allow_private_outputs=True):
         assert_type(row, Result)
     assert_type(replicate_run_prediction("owner/model", {"n": 1}, wait_for_completion=False), dict[str, Any])
+
+
+def by_a_dictionary(show: OnProgress) -> None:
+    of_client: ClientOptions = {"rate": "10/s", "token": None}
+    of_call: RunOptions = {"key": "order-17", "timeout": 300, "on_progress": show}
+    of_batch: BatchOptions = {"limit": 3, "rename": {"text": "prompt"}}
+    of_both: OneShotOptions = {"key": "order-17", "local": True}
+    with Client(**of_client) as client:
+        assert_type(client.run("owner/model", {"n": 1}, **of_call), Result)
+        for row in client.batch("owner/model", "rows.jsonl", **of_batch):
+            assert_type(row, Result)
+    assert_type(run("owner/model", {"n": 1}, **of_both), Result)
 
 
 def failing(client: Client) -> str:
