@@ -21,6 +21,7 @@ import replicate_job
 from replicate_job import AsyncClient, Client, Progress, arun, batch, run
 from replicate_job.errors import (
     ClosedError,
+    InputError,
     JobError,
     JobTimeoutError,
     ModelNotFoundError,
@@ -503,3 +504,29 @@ def test_the_docstrings_of_the_client_that_blocks_are_its_own() -> None:
                 told = inspect.getdoc(function) or ""
                 assert told, name
                 assert not {"await", "async", "coroutine", "See"} & set(told.replace("`", " ").split()), name
+
+
+async def test_a_call_that_waits_for_its_slot_is_in_the_journal(api: ScriptedAPI) -> None:
+    """A process that ends meanwhile has not lost it."""
+    api.next(*[Script(output="done")] * 12)
+    async with AsyncClient(rate="5/s") as client:
+        await client.run("acme/private", {"n": 0})
+        calls = [asyncio.create_task(client.run("acme/private", {"n": number})) for number in range(1, 12)]
+        await asyncio.to_thread(api.wait_until, lambda: api.created >= 6)
+        await client.aclose()
+        assert len(api.predictions) < 12
+        await asyncio.gather(*calls, return_exceptions=True)
+    async with AsyncClient() as client:
+        numbers = {result.input["n"] async for result in client.resume()}
+        numbers |= {prediction.input["n"] for prediction in api.predictions}
+    assert numbers == set(range(12))
+    assert api.count("create") == 12
+
+
+def test_an_input_that_does_not_fit_is_refused_by_a_known_model_too(api: ScriptedAPI) -> None:
+    with Client() as client:
+        client.run(*FOX)
+        for key in (None, "order-17"):
+            with pytest.raises(InputError, match="colour"):
+                client.run(FOX[0], {"prompt": "a fox", "colour": "red"}, key=key)
+    assert api.count("create") == 1

@@ -165,6 +165,7 @@ def read_ask(
         read_place(options.get("save_to"), folder),
         timeout=options.get("timeout"),
         called=SystemClock().now(),
+        is_new=key is None,
     )
 
 

@@ -192,7 +192,8 @@ class AsyncClient:
         begun = msgspec.structs.replace(ask, job=msgspec.structs.replace(ask.job, wait_for_completion=False))
         async with self._using(ask.job.model, options.get("on_progress")) as context:
             result = await run_job(context, begun)
-        awaited = msgspec.structs.replace(ask, job=msgspec.structs.replace(ask.job, wait_for_completion=True))
+        job = msgspec.structs.replace(ask.job, wait_for_completion=True)
+        awaited = msgspec.structs.replace(ask, job=job, is_new=False)
 
         async def finish(seconds: float | None) -> Result:
             bounded = msgspec.structs.replace(awaited, timeout=seconds, called=SystemClock().now())
@@ -364,7 +365,7 @@ class AsyncClient:
     def _read(self, job: Job | str, input: Mapping[str, Any] | None, options: RunOptions) -> Ask:
         ask = read_ask(job, input, options, settings=self._settings, folder=self._folder)
         check_job(ask.job)
-        return ask
+        return msgspec.structs.replace(ask, is_checked=True)
 
     async def _open(self, model: str = "") -> Context:
         """The parts, opened by the first call. ``model`` is started early by a local server."""

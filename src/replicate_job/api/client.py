@@ -107,6 +107,10 @@ class Client:
         """Wait for a rate-limit slot for a create request, which is to be sent at once."""
         return await self.creates.take_slot()
 
+    def take_slot_now(self) -> Slot | None:
+        """A rate-limit slot for a create request, where none has to be waited for."""
+        return self.creates.take_slot_now()
+
     def place(self, *, blocks: bool) -> AbstractAsyncContextManager[None]:
         """Wait for a place among the requests under way, to be held while a create request is.
 

@@ -84,6 +84,10 @@ class RateLimiter:
                     if self._shared.is_valid(slot):
                         return Slot(slot.number, max(slot.sent, self._clock.now()))
 
+    def take_slot_now(self) -> Slot | None:
+        """A slot, where none has to be waited for."""
+        return self._shared.take_now(self._clock.now())
+
     async def _reserved(self) -> Slot:
         """A slot of this process, maybe of a moment to come."""
         tries = 0

@@ -132,6 +132,14 @@ class SharedLimit:
         with self._lock:
             return self._limit.take(now) if self._limit.pace is None else None
 
+    def take_now(self, now: float) -> Slot | None:
+        """A slot that may be used at this moment: of no limit, or of those reserved while nobody waits for one."""
+        if slot := self.take_free(now):
+            return slot
+        with self._lock:
+            is_due = not self._queues and self._block and self._block[0].sent <= now
+        return self.take_reserved(now) if is_due else None
+
     def take_reserved(self, now: float) -> Slot | None:
         """The first of the reserved slots. Those that were left lying have lapsed, for others may have idled since."""
         with self._lock:

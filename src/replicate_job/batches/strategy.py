@@ -34,8 +34,11 @@ class RowStrategy:
         """The batch's model, where that is what the request was made for: its name may mean another version now."""
         return self._resolved if self._resolved.makes(request.path, request.version) else None
 
+    def recall(self, context: Context, target: Target) -> Resolved | None:  # noqa: ARG002 - it remembers one
+        return self._resolved if target == self._target else None
+
     async def resolve(self, context: Context, target: Target) -> Resolved:
-        return self._resolved if target == self._target else await resolve(context, target)
+        return self.recall(context, target) or await resolve(context, target)
 
     async def read_list(self, context: Context, *, after: datetime, before: datetime) -> Listing:  # noqa: ARG002 - it has its own
         return await self._list.read(after=after, before=before)

@@ -32,10 +32,15 @@ class Alone:
         models = (resolved for _, resolved in self._models.values())
         return next((resolved for resolved in models if resolved.makes(request.path, request.version)), None)
 
+    def recall(self, context: Context, target: Target) -> Resolved | None:
+        """What the API answered within the last five minutes."""
+        asked, resolved = self._models.get(target, (-math.inf, None))
+        return resolved if context.clock.now() <= asked + REMEMBERED else None
+
     async def resolve(self, context: Context, target: Target) -> Resolved:
         """Ask the API, or remember what it answered within the last five minutes."""
-        asked, resolved = self._models.get(target, (-math.inf, None))
-        if resolved is None or context.clock.now() > asked + REMEMBERED:
+        resolved = self.recall(context, target)
+        if resolved is None:
             resolved = await resolve(context, target)
             self.remember(target, resolved, now=context.clock.now())
         return resolved

@@ -35,6 +35,9 @@ class Strategy(Protocol):
     def known(self, request: CreateRequest) -> Resolved | None:
         """What is known already of the model that this create request is for."""
 
+    def recall(self, context: Context, target: Target) -> Resolved | None:
+        """What ``resolve`` gives without a request, if it can."""
+
     async def resolve(self, context: Context, target: Target) -> Resolved: ...
     async def read_list(self, context: Context, *, after: datetime, before: datetime) -> Listing: ...
     def recorded(self, prediction_id: str) -> None:

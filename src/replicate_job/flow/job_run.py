@@ -40,7 +40,8 @@ class Ask(msgspec.Struct, frozen=True):
     comes. ``blocking_wait`` is the most seconds that the create request may be kept open; a shorter one shows progress
     sooner and the end later.
     ``timeout`` is how many seconds the call may take, None for as long as it takes. It counts from ``called``, the
-    clock's ``now`` at the call; None: from the start of ``run_job``.
+    clock's ``now`` at the call; None: from the start of ``run_job``. ``is_checked``: ``check_job`` has passed the job.
+    ``is_new``: the key was made for this call, so that no other process has it.
     """
 
     job: Job
@@ -50,6 +51,8 @@ class Ask(msgspec.Struct, frozen=True):
     blocking_wait: int = LONGEST_BLOCKING_WAIT
     timeout: float | None = None
     called: float | None = None
+    is_checked: bool = False
+    is_new: bool = False
 
     @property
     def budget(self) -> float | None:

@@ -67,6 +67,17 @@ async def prepare(context: Context, job: Job, resolved: Resolved) -> CreateReque
     return write_request(job, resolved, sent)
 
 
+def prepare_known(context: Context, job: Job) -> CreateRequest | None:
+    """The create request of a job that needs no wait: its model is known, and its input fits and has no files.
+
+    None for any other job. Those are claimed first, so that the journal has them while they wait, or are refused.
+    """
+    resolved = None if has_files(job.input_data) else context.strategy.recall(context, parse_target(job.model))
+    if resolved is None or resolved.checker.check(job.input_data, allow_unknown=job.allow_unknown):
+        return None
+    return write_request(job, resolved, job.input_data)
+
+
 async def prepare_contents(context: Context, job: Job, key: str, save: str | None) -> CreateRequest | None:
     """The create request of a job that the journal does not know, and some of whose files this program alone holds.
 

@@ -10,7 +10,7 @@ from replicate_job.flow.context import Context
 from replicate_job.flow.deadline import run_within
 from replicate_job.flow.follow import tell_rest
 from replicate_job.flow.job_run import Ask, JobRun
-from replicate_job.flow.prepare import check_job, prepare_contents
+from replicate_job.flow.prepare import check_job, prepare_contents, prepare_known
 from replicate_job.flow.steps import STEPS
 from replicate_job.job import Result
 from replicate_job.journal.entry import CreateRequest
@@ -25,7 +25,7 @@ async def run_job(context: Context, ask: Ask, request: CreateRequest | None = No
     its ``result``. Raises JobTimeoutError once the ask's ``timeout`` is over: the job stays as it is, as after any
     other cancellation.
     """
-    if request is None:
+    if request is None and not ask.is_checked:
         check_job(ask.job)
     if not ask.key.strip():
         raise JobError("the key is empty: name the job, or give no key")
@@ -37,8 +37,12 @@ async def run_job(context: Context, ask: Ask, request: CreateRequest | None = No
 
 
 async def _run(context: Context, ask: Ask, request: CreateRequest | None, slot: Slot | None) -> Result:
+    # With a request the claim records the intent too, after which nothing waits.
+    if request is None and ask.is_new and ask.save is None and (known := prepare_known(context, ask.job)):
+        slot = context.client.take_slot_now()
+        request = known if slot else None
     if request is None and (request := await prepare_contents(context, ask.job, ask.key, ask.save)):
-        slot = await context.client.take_slot()  # the claim records the intent, after which nothing waits
+        slot = await context.client.take_slot()
     while True:
         claim = await take(context, ask.key, ask.job, ask.save, within=ask.budget, request=request)
         run, slot = JobRun(context, claim, ask, slot), None
