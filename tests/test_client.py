@@ -24,6 +24,7 @@ from replicate_job.errors import (
     InputError,
     JobError,
     JobTimeoutError,
+    MissingVariableError,
     ModelNotFoundError,
     PredictionFailedError,
     UnknownJobError,
@@ -530,3 +531,32 @@ def test_an_input_that_does_not_fit_is_refused_by_a_known_model_too(api: Scripte
             with pytest.raises(InputError, match="colour"):
                 client.run(FOX[0], {"prompt": "a fox", "colour": "red"}, key=key)
     assert api.count("create") == 1
+
+
+def test_a_client_that_cannot_be_opened_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REPLICATE_API_TOKEN", raising=False)
+    monkeypatch.setenv("REPLICATE_BASE_URL", "https://api.replicate.com")
+    threads = own_threads()
+    with pytest.raises(MissingVariableError), Client():
+        pass
+    assert own_threads() == threads
+
+
+async def test_the_results_of_a_batch_are_for_one_loop_and_a_second_says_so(api: ScriptedAPI) -> None:
+    """It would find no rows any more, and look as if there had been none."""
+    rows = [{"n": 1}, {"n": 2}]
+    with Client() as client:
+        results = client.batch("acme/private", rows)
+        assert len(list(results)) == 2
+        with pytest.raises(JobError, match="read already: call batch again"):
+            list(results)
+    async with AsyncClient() as other:
+        asynchronous = other.batch("acme/private", rows)
+        assert len([result async for result in asynchronous]) == 2
+        with pytest.raises(JobError, match="read already: call batch again"):
+            [result async for result in asynchronous]
+    alone = batch("acme/private", rows)
+    assert len(list(alone)) == 2
+    with pytest.raises(JobError, match="read already: call batch again"):
+        list(alone)
+    assert api.count("create") == 6

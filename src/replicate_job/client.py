@@ -140,15 +140,14 @@ class AsyncClient:
         A client that is closed already stays so. Where this call is cancelled, the closing goes on. In a fork of the
         process nothing is closed.
         """
-        if self._owner and not self._owner.is_here:
+        if (self._owner and not self._owner.is_here) or (self._closing and self._closing.done()):
             return
         if self._context and self._loop is not asyncio.get_running_loop():
             raise ClosedError("this client was opened in another event loop: close it there")
         self._is_closed = True
         if self._closing is None:
             self._closing = asyncio.create_task(self._close())
-        if not self._closing.done():
-            await asyncio.shield(self._closing)
+        await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
         """The end, in a task of its own: whoever waits for it may be cancelled."""
@@ -458,15 +457,19 @@ class AsyncResults(AsyncIterable[Result]):
 
     def __init__(self, run: Callable[[], AsyncGenerator[list[Result], None]], tally: Tally) -> None:
         self._run, self.tally = run, tally
+        self._is_read = False
 
     async def __aiter__(self) -> AsyncGenerator[Result, None]:
-        async with aclosing(self._run()) as chunks:
+        async with aclosing(self.chunks()) as chunks:
             async for results in chunks:
                 for result in results:
                     yield result
 
     def chunks(self) -> AsyncGenerator[list[Result], None]:
         """The results that are ready together, some at a time: quicker where there are many."""
+        if self._is_read:  # the rows are used up: there would be none
+            raise JobError("the results of this batch were read already: call batch again")
+        self._is_read = True
         return self._run()
 
 
@@ -513,7 +516,11 @@ class Client:
             return self._thread
 
     def __enter__(self) -> Self:
-        self._loop.run(self._client.__aenter__())
+        try:
+            self._loop.run(self._client.__aenter__())
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
