@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import math
+import pickle
 import random
 import subprocess
 import sys
@@ -560,3 +562,11 @@ async def test_the_results_of_a_batch_are_for_one_loop_and_a_second_says_so(api:
     with pytest.raises(JobError, match="read already: call batch again"):
         list(alone)
     assert api.count("create") == 6
+
+
+@pytest.mark.parametrize("kind", [AsyncClient, Client])
+def test_a_client_is_not_pickled_with_its_token(kind: type[AsyncClient | Client]) -> None:
+    client = kind(token="r8_0123456789")  # noqa: S106 - not a secret
+    for duplicate in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(TypeError, match="cannot be pickled or copied: make one in each process"):
+            duplicate(client)

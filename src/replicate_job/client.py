@@ -20,7 +20,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing, s
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, NoReturn, Self, TypeVar, Unpack
 
 import msgspec
 
@@ -126,6 +126,10 @@ class AsyncClient:
     def setting(self) -> tuple[object, ...]:
         """Equal for clients whose calls do the same."""
         return self._settings, self._rate, self._folder, self._on_progress
+
+    def __reduce__(self) -> NoReturn:
+        # It holds connections, and the token, which a queue of tasks would store.
+        raise TypeError("a client cannot be pickled or copied: make one in each process")
 
     async def __aenter__(self) -> Self:
         await self._open()
@@ -514,6 +518,9 @@ class Client:
         with self._starting:
             self._thread = self._thread or LoopThread(new_loop)
             return self._thread
+
+    def __reduce__(self) -> NoReturn:
+        self._client.__reduce__()
 
     def __enter__(self) -> Self:
         try:
