@@ -87,7 +87,7 @@ def test_an_option_of_a_client_that_is_not_of_its_type_is_named(kind: Any, name:
             kind(**{name: value})
 
 
-@pytest.mark.parametrize("values", [[1], "text", 5, b"x", [("n", 1)]], ids=repr)
+@pytest.mark.parametrize("values", [[1], [], "text", "", 5, 0, b"x", [("n", 1)]], ids=repr)
 def test_an_input_that_is_no_mapping_is_an_error(api: ScriptedAPI, values: Any) -> None:
     with Client() as client:
         for call in (client.run, client.submit, client.stream):
@@ -104,6 +104,9 @@ def test_what_is_no_job_is_an_error(api: ScriptedAPI, job: Any) -> None:
         for call in (client.run, client.submit, client.stream, lambda job: client.batch(job, [])):
             with pytest.raises(JobError, match=r"^job is a "):
                 call(job)
+    for alone in (run, lambda job: list(stream(job)), lambda job: batch(job, []), lambda job: run(job, local=True)):
+        with pytest.raises(JobError, match=r"^job is a "):
+            alone(job)
     assert not api.requests
 
 

@@ -155,7 +155,7 @@ def read_ask(
     The files that the input holds are read here: they may be closed afterwards.
     """
     check_options(options, RunOptions)
-    check_input(input or {})
+    check_input({} if input is None else input)
     job = _read_job(job, options, settings, "run(load_job({!r}))")
     job = msgspec.structs.replace(job, input_data=take({**job.input_data, **(input or {})}, job.model))
     key = options.get("key")

@@ -144,7 +144,7 @@ def _check_local(options: OneShotOptions, job: Job | str) -> None:
     """Raise JobError for a local run that does not wait."""
     waits = options.get("wait_for_completion")
     if waits is None:
-        waits = isinstance(job, str) or job.wait_for_completion
+        waits = not isinstance(job, Job) or job.wait_for_completion
     if options.get("local") and not waits:
         raise JobError("a local run ends with its call: it has to wait for the end")
 
