@@ -7,6 +7,7 @@ import math
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from replicate_job.errors import JobError
@@ -88,7 +89,7 @@ _KINDS = {
     "local": _BOOL,
     "allow_private_outputs": _BOOL,
     "key": _Kind(lambda value: _is_text(value) and value.strip() != "", "a string that is not blank"),
-    "save_to": _PATH,
+    "save_to": _Kind(lambda value: isinstance(value, str | Path), "a path, or the URL of a store"),
     "on_progress": _Kind(_is_function, "a function that is not async"),
     "cancel_after": _Kind(_is_text, 'a string like "30s", "5m" or "1h30m"'),
     "webhook": _TEXT,

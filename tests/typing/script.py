@@ -69,7 +69,7 @@ def blocking() -> None:
         )
         assert_type(result, Result)
         assert_type(result.text, str | None)
-        assert_type(result.files, tuple[Path, ...])
+        assert_type(result.files, tuple[Path | Any, ...])  # a file, or the URL of an object in a store
         assert_type(result.raise_for_status(), Result)
         assert_type(client.run("owner/model", input={"prompt": "a fox"}), Result)
 
