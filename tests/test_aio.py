@@ -342,3 +342,24 @@ def test_an_iteration_that_is_collected_in_the_loops_own_thread_is_closed(
 
         loop.run(collect())
         assert closed.wait(10)
+
+
+def test_a_loop_is_ended_by_many_threads(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def lasts(begun: threading.Event) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(100):
+                await asyncio.sleep(0)
+
+    for _ in range(10):
+        loop = LoopThread(factory)
+        with ThreadPoolExecutor(5) as pool:
+            begun = threading.Event()
+            running = pool.submit(loop.run, lasts(begun))
+            begun.wait(10)
+            for closed in [pool.submit(loop.close) for _ in range(4)]:
+                closed.result(timeout=30)
+            assert isinstance(running.exception(timeout=30), ClosedError)
+    assert not threads()

@@ -164,8 +164,9 @@ class LoopThread:
             self.run(items.aclose())
 
     def _stop(self) -> None:
-        self._is_ending = True  # from here on, work is cancelled by the end, and not by its caller
-        self._loop.stop()
+        if not self._is_ending:  # a second stop would break off the end itself
+            self._is_ending = True  # from here on, work is cancelled by the end, and not by its caller
+            self._loop.stop()
 
     def _serve(self) -> None:
         try:
@@ -202,7 +203,7 @@ class _Waiter:
 
 
 class _Ended:
-    """An event that is set for good, and that one thread waits for.
+    """An event that is set for good, and that threads wait for.
 
     It replaces ``threading.Event`` and ``join``: there an exception of a signal handler can leave a lock taken for
     ever, or report a running thread as ended.
@@ -220,7 +221,8 @@ class _Ended:
 
     def wait(self) -> None:
         while not self.is_set:
-            self._lock.acquire(timeout=_HEED)
+            if self._lock.acquire(timeout=_HEED):
+                self._lock.release()  # for the next one that waits
 
 
 def iterate(
