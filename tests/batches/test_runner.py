@@ -630,7 +630,7 @@ async def test_a_row_that_is_too_large_for_the_journal_is_an_error_of_that_row(
     api: ScriptedAPI, connect: Connect
 ) -> None:
     async with connect(api) as context:
-        await context.journal._thread.run(  # type: ignore[attr-defined]  # noqa: SLF001 - the limit of a gigabyte takes too long to reach
+        await context.journal._store.run(  # type: ignore[attr-defined]  # noqa: SLF001 - the limit of a gigabyte takes too long to reach
             lambda db: db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 50_000)
         )
         given = [*rows(2), Row(3, {"n": "x" * 60_000}), *rows(2, first=4)]

@@ -64,7 +64,7 @@ def write(column: str, value: Any) -> Any:
 async def test_a_damaged_row_is_left_out_and_named(journal: SQLiteJournal, column: str, value: Any) -> None:
     for key in ("a", "b", "c"):
         await fill(journal, key)
-    await journal._thread.run(write(column, value))  # noqa: SLF001 - the store's own connection
+    await journal._store.run(write(column, value))  # noqa: SLF001 - the store's own connection
     assert {entry.key for entry in await journal.entries()} == {"a", "c"}
     assert journal.damaged.keys() == {"b"}
     assert journal.damaged["b"].startswith("the journal's row of the job 'b' is damaged (")
@@ -82,7 +82,7 @@ async def test_a_damaged_row_is_left_out_and_named(journal: SQLiteJournal, colum
 async def test_a_damaged_row_holds_up_no_pruning(journal: SQLiteJournal, *, forget: bool) -> None:
     for key in ("a", "b", "c"):
         await fill(journal, key)
-    await journal._thread.run(write("job", "{"))  # noqa: SLF001 - the store's own connection
+    await journal._store.run(write("job", "{"))  # noqa: SLF001 - the store's own connection
     counted = await journal.prune(4e9, forget=forget, dry_run=True)
     assert counted == await journal.prune(4e9, forget=forget)
     assert counted.jobs == (3 if forget else 2)

@@ -141,6 +141,10 @@ MIGRATIONS = (
         PRIMARY KEY (token, api, kind)
     ) STRICT, WITHOUT ROWID
     """,
+    # 5: a random mark of the latest claim, which shows after a commit without an answer whose it was
+    """
+    ALTER TABLE jobs ADD COLUMN claim TEXT
+    """,
 )
 
 

@@ -35,7 +35,6 @@ OWN = (sqlite3.IntegrityError, sqlite3.DataError, OverflowError)
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
-
 Outcome = tuple[Any, BaseException | None]
 
 
@@ -83,6 +82,8 @@ class SQLiteThread:
     committed. A note is forgotten with the work that left it, when that is rolled back.
     """
 
+    may_be_done = False  # a commit to a file either happened or raised
+
     def __init__(  # noqa: PLR0913 - what is done, and when
         self,
         path: Path,
@@ -105,7 +106,7 @@ class SQLiteThread:
         self._thread: threading.Thread | None = None
         self._owner = Owner()
 
-    async def run(self, work: Work[T], *, synced: bool = False) -> T:
+    async def run(self, work: Work[T], *, synced: bool = False, undo: Work[Any] | None = None) -> T:
         self._owner.check()
         if self._thread is None:
             # A daemon: a second Ctrl-C must be able to end the process while SQLite waits for a lock.
@@ -119,8 +120,15 @@ class SQLiteThread:
             else:
                 task.loop.call_soon(self._hand_over)
         self._pending.append(task)
-        result: T = await task.done
+        try:
+            result: T = await task.done
+        except asyncio.CancelledError:
+            if undo:  # the thread does the work in any case
+                await asyncio.shield(self.run(undo))
+            raise
         return result
+
+    read = run
 
     async def vacuum(self) -> None:
         """Give the free pages of the file back to the disk. Raises JournalError, also while another process writes."""

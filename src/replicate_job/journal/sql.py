@@ -1,0 +1,758 @@
+"""The journal's rules and statements, the same for every database."""
+
+from __future__ import annotations
+
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from replicate_job.clock import Clock, Moment
+from replicate_job.errors import ClaimLostError, DamagedError, JobError, JobHeldError, JournalError, KeyInUseError
+from replicate_job.flow.lifecycle import UNFINISHED, State, lacking, state_of
+from replicate_job.inputs.upload import FileInfo
+from replicate_job.job import Job, read_kept
+from replicate_job.journal.entry import (
+    Adoption,
+    BatchEntry,
+    Claim,
+    CreateRequest,
+    Entry,
+    Pruned,
+    check_entry,
+    damaged,
+    decode_job,
+    encode_job,
+)
+from replicate_job.journal.lease import Lease, Process, Term
+from replicate_job.journal.prints import print_job, print_request, print_text
+from replicate_job.journal.store import Database, Store
+from replicate_job.journal.strip import needs_strip, strip_job, strip_prediction, strip_request
+from replicate_job.wire.prediction import Prediction
+
+LEASE = 15.0
+"""Seconds that a claim lasts without renewal."""
+RIVAL_SPAN = 120.0
+"""Seconds. The account's list tells two create requests apart that were sent further apart than this."""
+
+_ALL = 2**62
+LOOKED_UP = 500
+"""Keys in one statement; SQLite before 3.32 takes 999 values."""
+
+
+class _New(msgspec.Struct, frozen=True):
+    """What a new row is made of. ``encoded`` is the job's JSON, and ``mark`` names this claim among all."""
+
+    key: str
+    api: str
+    job: Job
+    save: str | None
+    batch: str | None
+    encoded: str
+    mark: str
+
+
+class SQLJournal(ABC):
+    """A ``Journal`` in tables, shared by any number of processes. Use it as an async context manager.
+
+    ``token`` is the API's. The journal stores a keyed hash of it, to know later whose list of predictions to read.
+    A store of its own has each database, and its own way to tell whether a lease is over.
+    """
+
+    def __init__(self, store: Store, *, lease: float, clock: Clock, token: str | None) -> None:
+        self.lease = lease
+        self._store, self._clock, self._token = store, clock, token
+        self._process = Process.current(clock)
+        self._holder = self._process.holder
+        self._held: Lease | None = None
+        self._claims: dict[str, int] = {}  # the fence of each
+        self._key = b""
+        self._token_print = ""
+        self.damaged: dict[str, str] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._store.close()
+
+    @abstractmethod
+    def _time(self) -> float:
+        """Unix time for the records."""
+
+    @abstractmethod
+    def _write_term(self, db: Database, term: Term) -> None:
+        """Write until when this process holds its jobs."""
+
+    @abstractmethod
+    def _forget_holders(self, db: Database) -> None:
+        """Delete the holders that hold nothing any more, however their processes ended."""
+
+    @abstractmethod
+    def _left(self, db: Database, holder: str) -> tuple[float, Process] | None:
+        """The seconds after which a holder's lease ends unless it is renewed, and whose it is; None: it has none."""
+
+    async def claim(  # noqa: PLR0913 - what a row holds from the start
+        self,
+        key: str,
+        api: str,
+        job: Job,
+        save: str | None,
+        *,
+        prediction: Prediction | None = None,
+        request: CreateRequest | None = None,
+        sent: Moment | None = None,
+        batch: str | None = None,
+    ) -> Claim:
+        new = _New(key, api, job, save, batch, encode_job(job).decode(), secrets.token_hex(8))
+        if request and sent is None:
+            sent = Moment(self._time(), self._clock.boot, self._clock.now())
+
+        taken: list[Claim] = []
+
+        def work(db: Database) -> Claim:
+            claim = self._claim(db, new, request, sent)
+            taken.append(claim)
+            if prediction and claim.entry.prediction_id is None:
+                _write_created(db, claim, prediction, msgspec.json.encode(prediction).decode())
+                claim = msgspec.structs.replace(claim, entry=_get(db, key))
+            return claim
+
+        def undo(db: Database) -> None:
+            # The claim is written in any case, and it would last as long as this process.
+            if taken:  # with ``request``, nothing was sent
+                claim = taken[-1]
+                free = "holder=NULL, state=CASE WHEN ? THEN 'claimed' ELSE state END, sends=sends-?"
+                query = f"UPDATE jobs SET {free} WHERE key=? AND fence=?"  # noqa: S608 - our own columns
+                db.execute(query, (claim.intends, int(claim.intends), key, claim.fence))
+
+        claim = await self._store.run(work, synced=bool(request or prediction), undo=undo)
+        self._claims[key] = claim.fence
+        return claim
+
+    def _claim(self, db: Database, new: _New, request: CreateRequest | None, sent: Moment | None) -> Claim:
+        if entry := self._insert(db, new, request, sent):
+            return Claim(entry, 1, self._hold(db), intends=request is not None)
+        row = db.execute("SELECT * FROM jobs WHERE key = ?", (new.key,)).fetchone()
+        if self._store.may_be_done and row["claim"] in {new.mark, _made(new.mark)}:
+            intends = row["claim"] == _made(new.mark) and row["state"] == "intended"
+            return Claim(read_entry(row), row["fence"], self._hold(db), intends=intends)
+        if row["state"] == "refused":
+            # The job certainly never ran, so that its key is free again, also for a corrected job.
+            db.execute("DELETE FROM jobs WHERE key = ?", (new.key,))
+            entry = self._insert(db, new, request, sent, fence=row["fence"] + 1)
+            assert entry  # noqa: S101 - there is none of that key
+            return Claim(entry, row["fence"] + 1, self._hold(db), intends=request is not None)
+        entry = read_entry(row)
+        self._check_same(entry, new)
+        self._check_free(db, row)
+        lease = self._hold(db)
+        save = row["save"] if row["state"] == "collected" else new.save
+        db.execute(
+            "UPDATE jobs SET fence = fence + 1, holder = ?, claim = ?, save = ? WHERE key = ?",
+            (self._holder, new.mark, save, new.key),
+        )
+        return Claim(msgspec.structs.replace(entry, save=save), row["fence"] + 1, lease)
+
+    def _insert(
+        self, db: Database, new: _New, request: CreateRequest | None, sent: Moment | None, fence: int = 1
+    ) -> Entry | None:
+        """Insert the row of a new job; None where a job has that key."""
+        entry = Entry(
+            key=new.key,
+            api=new.api,
+            job=new.job,
+            state="intended" if request else "claimed",
+            claimed_at=self._time(),
+            save=new.save,
+            request=request,
+            sends=1 if request else 0,
+            first_sent=sent,
+            last_sent=sent,
+            batch=new.batch,
+            token=self._token_print if request else None,
+            job_print=print_job(self._key, new.job),
+        )
+        moment = msgspec.json.encode(sent).decode() if sent else None
+        inserted = db.execute(
+            "INSERT INTO jobs (key, api, job, job_print, save, batch, state, claimed_at, request, request_hash,"
+            " shown_hash, sends, first_sent, last_sent, sent_at, token, fence, holder, claim)"
+            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
+            (
+                *(new.key, new.api, new.encoded, entry.job_print, new.save, new.batch, entry.state, entry.claimed_at),
+                msgspec.json.encode(request).decode() if request else None,
+                *(print_request(self._key, request) if request else (None, None)),
+                *(entry.sends, moment, moment, sent.best if sent else None, entry.token, fence),
+                *(self._holder, _made(new.mark)),
+            ),
+        )
+        return entry if inserted.rowcount else None
+
+    def _check_same(self, entry: Entry, new: _New) -> None:
+        if entry.api != new.api:
+            raise KeyInUseError(
+                f"the key {entry.key!r} belongs to a job at {entry.api}, not {new.api}: choose another key"
+            )
+        if not self.is_same(entry, new.job):
+            other = f"another job ({entry.job.model}, with its own input)"
+            raise KeyInUseError(f"the key {entry.key!r} belongs to {other}: choose another key")
+
+    def is_same(self, entry: Entry, job: Job) -> bool:
+        if (entry.job.model, entry.job.input_data) == (job.model, job.input_data):
+            return True
+        return entry.job_print == print_job(self._key, job)
+
+    def _read_key(self, db: Database) -> None:
+        """Read the journal's key for fingerprints, and make the token's fingerprint with it."""
+        self._key = bytes(db.execute("SELECT value FROM facts WHERE name = 'key'").fetchone()["value"])
+        self._token_print = print_text(self._key, self._token.encode()) if self._token else ""
+
+    def _check_free(self, db: Database, row: Any) -> None:
+        if row["holder"] is None or row["state"] == "collected":
+            return
+        found = self._left(db, row["holder"])
+        if found is None or found[0] <= 0:
+            return
+        left, holder = found
+        running = f"the job {row['key']!r} is being run by process {holder.pid} on {holder.host}"
+        raise JobHeldError(running, until=self._clock.time() + left)
+
+    def _hold(self, db: Database) -> Lease:
+        """Give the lease of this process, renewed where little of it is left: with this transaction's commit."""
+        if self._store.note is None:
+            held = self._held
+            if held and not held.is_short:
+                return held
+            self._beat(db)
+        lease: Lease = self._store.note[0]
+        return lease
+
+    def _beat(self, db: Database) -> None:
+        if not self._store.beats:
+            self._store.beats = True
+            self._forget_holders(db)
+        held = self._held
+        lease = held if held and held.left > 0 else Lease(self._clock, self.lease)
+        term = lease.next_term()
+        self._write_term(db, term)
+        self._store.note = lease, term
+
+    def _renewed(self, note: tuple[Lease, Term]) -> None:
+        lease, term = note
+        self._held = lease if lease.renew(term) else None
+
+    def _leave(self, db: Database) -> None:
+        """Delete this holder, unless a claim of it was never let go: that one lasts as long as its lease."""
+        if self._held and not self._claims:
+            db.execute("DELETE FROM holders WHERE holder = ?", (self._holder,))
+
+    async def renew(self) -> None:
+        await self._store.run(self._beat)
+
+    async def release(self, claim: Claim) -> None:
+        query = "UPDATE jobs SET holder = NULL WHERE key = ? AND fence = ?"
+        await self._store.run(lambda db: db.execute(query, (claim.key, claim.fence)).rowcount)
+        self._let_go(claim)
+
+    def _let_go(self, claim: Claim) -> None:
+        if self._claims.get(claim.key) == claim.fence:
+            del self._claims[claim.key]
+
+    async def intend(self, claim: Claim, request: CreateRequest, sent: Moment) -> Claim:
+        moment = msgspec.json.encode(sent).decode()
+
+        def work(db: Database) -> Claim:
+            lease, entry = self._hold(db), _held(db, claim)
+            if entry.prediction_id is not None:
+                return Claim(entry, claim.fence, lease)
+            if self._store.may_be_done and (entry.state, entry.request, entry.last_sent) == ("intended", request, sent):
+                return Claim(entry, claim.fence, lease, intends=True)
+            whole, shown = print_request(self._key, request)
+            db.execute(
+                "UPDATE jobs SET state='intended', request=?, request_hash=?, shown_hash=?, sends=sends+1,"
+                " first_sent=coalesce(first_sent, ?), last_sent=?, sent_at=?, token=? WHERE key=?",
+                (
+                    *(msgspec.json.encode(request).decode(), whole, shown, moment, moment),
+                    *(sent.best, self._token_print, claim.key),
+                ),
+            )
+            intended = msgspec.structs.replace(
+                entry,
+                state="intended",
+                request=request,
+                sends=entry.sends + 1,
+                first_sent=entry.first_sent or sent,
+                last_sent=sent,
+                token=self._token_print,
+            )
+            return Claim(intended, claim.fence, lease, intends=True)
+
+        return await self._store.run(work, synced=True)
+
+    async def created(self, claim: Claim, prediction: Prediction, *, collected: bool = False) -> str:
+        encoded = msgspec.json.encode(prediction).decode()
+
+        def work(db: Database) -> str:
+            # Usually nothing has changed since the claim, and one statement is enough.
+            if _write_created(db, claim, prediction, encoded, collected=collected):
+                if collected and needs_strip(claim.entry.request):
+                    _strip(db, msgspec.structs.replace(claim.entry, prediction=prediction))
+                return prediction.id
+            query = "SELECT claimed_at, prediction_id FROM jobs WHERE key = ?"
+            row = db.execute(query, (claim.key,)).fetchone()
+            if row is None or row["claimed_at"] != claim.entry.claimed_at:
+                raise ClaimLostError(f"the key {claim.key!r} was freed and has been given to another job")
+            if row["prediction_id"] is not None:
+                return str(row["prediction_id"])
+            if _owned(db, claim.entry.api, [prediction.id]):
+                return ""
+            # Another process has the claim now, and does not know of this prediction yet.
+            _write_created(db, claim, prediction, encoded, fenced=False)
+            return prediction.id
+
+        owner = await self._store.run(work, synced=True)
+        if collected and owner == prediction.id:
+            self._let_go(claim)
+        return owner
+
+    async def adopt(
+        self, claim: Claim, same: Sequence[str], almost: Sequence[str] = (), *, is_own_list: bool = True
+    ) -> Adoption:
+        def work(db: Database) -> Adoption:
+            entry = _held(db, claim)
+            if entry.request is None:
+                return Adoption(entry.prediction_id)
+            whole, shown = print_request(self._key, entry.request)
+            free, rivals = _not_owned(db, entry.api, same), _rivals(db, entry, shown)
+            if entry.prediction_id is not None:  # recorded by a process that was stopped before it sent
+                return Adoption(entry.prediction_id, free if not rivals and len(free) < entry.sends else ())
+            if not free:
+                return Adoption(unclear=_not_owned(db, entry.api, almost), rivals_sent=_rivals_sent(db, entry, shown))
+            possible = sum(rivals.values()) + 1 if rivals else entry.sends
+            if len(free) > possible or rivals.keys() - {whole} or (rivals and not is_own_list):
+                return Adoption(unclear=free)
+            db.execute("UPDATE jobs SET state='created', prediction_id=?, problem='' WHERE key=?", (free[0], claim.key))
+            return Adoption(free[0], () if rivals else free[1:])
+
+        return await self._store.run(work, synced=True)
+
+    async def ended(self, claim: Claim, prediction: Prediction) -> None:
+        await self._finish(claim, prediction, "state='ended'")
+
+    async def collected(
+        self,
+        claim: Claim,
+        prediction: Prediction,
+        files: Sequence[Path] = (),
+        problem: str = "",
+        *,
+        save: str | None = None,
+    ) -> None:
+        paths = msgspec.json.encode([str(path) for path in files]).decode()
+        done = "state='collected', holder=NULL, files=?, problem=?, save=coalesce(?, save)"
+        await self._finish(claim, prediction, done, paths, problem, save, is_last=True)
+        self._let_go(claim)
+
+    async def _finish(
+        self, claim: Claim, prediction: Prediction, assignments: str, *values: Any, is_last: bool = False
+    ) -> None:
+        """Write a fact about the end, with the id and the prediction: an earlier fact may have failed to write them."""
+        if missing := lacking("ended", prediction.id, prediction.status):
+            raise JournalError(f"the job {claim.key!r} cannot be finished without {missing}")
+        encoded = msgspec.json.encode(prediction).decode()
+
+        def work(db: Database) -> None:
+            if self._store.may_be_done and is_last and _is_collected(db, claim, prediction):
+                return
+            entry = _held(db, claim)
+            known = entry.prediction_id
+            if known is None and _owned(db, claim.entry.api, [prediction.id]):
+                raise JournalError(f"{prediction.id} is the prediction of another job of this journal already")
+            if known not in {None, prediction.id}:
+                raise ClaimLostError(f"the job {claim.key!r} has the prediction {known} already")
+            db.execute(
+                f"UPDATE jobs SET {assignments}, prediction_id=?, status=?, prediction=? WHERE key=?",  # noqa: S608 - our own columns
+                (*values, prediction.id, prediction.status, encoded, claim.key),
+            )
+            if is_last:
+                _strip(db, msgspec.structs.replace(entry, prediction=prediction))
+
+        await self._store.run(work)
+
+    async def refused(self, claim: Claim, problem: str) -> None:
+        await self._never_created(claim, "refused", problem)
+
+    async def uncertain(self, claim: Claim, problem: str) -> None:
+        await self._never_created(claim, "uncertain", problem)
+
+    async def unsent(self, claim: Claim) -> None:
+        await self._never_created(claim, "claimed", "")
+
+    async def _never_created(self, claim: Claim, state: State, problem: str) -> None:
+        """Write a state without a prediction. Raises ClaimLostError if another process has recorded one."""
+
+        def work(db: Database) -> None:
+            entry = _held(db, claim)
+            if known := entry.prediction_id:
+                raise ClaimLostError(f"the job {claim.key!r} has the prediction {known}")
+            if self._store.may_be_done and entry.state == state:
+                return
+            query = "UPDATE jobs SET state = ?, problem = ?, sends = sends - ? WHERE key = ?"
+            db.execute(query, (state, problem, int(state == "claimed"), claim.key))
+            if state == "refused":
+                _strip(db, entry)
+
+        await self._store.run(work)
+
+    async def restart(self, claim: Claim, problem: str) -> None:
+        def work(db: Database) -> None:
+            _held(db, claim)
+            clear = "state='refused', problem=?, prediction_id=NULL, status=NULL, prediction=NULL"
+            db.execute(f"UPDATE jobs SET {clear} WHERE key = ?", (problem, claim.key))  # noqa: S608 - our own columns
+
+        await self._store.run(work)
+
+    async def account(self, api: str, token: str | None = None) -> str | None:
+        def work(db: Database) -> str | None:
+            query = "SELECT account FROM accounts WHERE token = ? AND api = ?"
+            row = db.execute(query, (self._token_print if token is None else token, api)).fetchone()
+            return row["account"] if row else None
+
+        return await self._store.read(work)
+
+    async def note_account(self, api: str, account: str) -> None:
+        def work(db: Database) -> None:
+            _put(db, "accounts", ("token", "api"), {"token": self._token_print, "api": api, "account": account})
+
+        await self._store.run(work)
+
+    def uses_token(self, entry: Entry) -> bool:
+        return entry.token == self._token_print
+
+    async def get(self, key: str) -> Entry | None:
+        entries = await self._select("SELECT * FROM jobs WHERE key = ?", key)
+        return entries[0] if entries else None
+
+    async def look_up(self, keys: Sequence[str]) -> dict[str, Entry]:
+        entries: list[Entry] = []
+        for start in range(0, len(keys), LOOKED_UP):
+            portion = keys[start : start + LOOKED_UP]
+            query = f"SELECT * FROM jobs WHERE key IN ({','.join('?' * len(portion))})"  # noqa: S608 - only marks
+            entries += await self._select_sound(query, *portion)
+        return {entry.key: entry for entry in entries}
+
+    async def api_of(self, start: str) -> str | None:
+        query, span = "SELECT api FROM jobs WHERE key >= ? AND key < ? LIMIT 1", (start, start + "\U0010ffff")
+
+        def work(db: Database) -> str | None:
+            row = db.execute(query, span).fetchone()
+            return row["api"] if row else None
+
+        return await self._store.read(work)
+
+    async def find(self, prediction_id: str, api: str) -> Entry | None:
+        query = "SELECT * FROM jobs WHERE prediction_id = ? AND api = ?"
+        entries = await self._select(query, prediction_id, api)
+        return entries[0] if entries else None
+
+    async def unfinished(self, api: str) -> list[Entry]:
+        marks = ",".join("?" * len(UNFINISHED))
+        query = f"SELECT * FROM jobs WHERE state IN ({marks}) AND api = ? AND batch IS NULL ORDER BY seq"  # noqa: S608 - only marks
+        return await self._select_sound(query, *UNFINISHED, api)
+
+    async def under_way(self, api: str) -> list[Entry]:
+        return await self._select_sound("SELECT * FROM jobs WHERE state = 'intended' AND api = ?", api)
+
+    async def entries(self, limit: int | None = None) -> list[Entry]:
+        return await self._select_sound(
+            "SELECT * FROM jobs WHERE batch IS NULL AND (state != 'collected' OR prediction IS NOT NULL)"
+            " ORDER BY claimed_at DESC, seq DESC LIMIT ?",
+            _ALL if limit is None else limit,
+        )
+
+    async def forget(self, key: str) -> None:
+        def work(db: Database) -> None:
+            row = db.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone()
+            entry = read_entry(row) if row else None
+            if entry is None and self._store.may_be_done:
+                return
+            if entry is None or (problem := _needed_for(entry)):
+                raise JobError(problem if entry else f"there is no job {key!r}")
+            if entry.state == "refused":
+                db.execute("DELETE FROM jobs WHERE key = ?", (key,))
+                return
+            _reduce(db, key, _reduced(row["job"]))
+
+        await self._store.run(work)
+
+    async def begin_batch(self, batch: BatchEntry) -> None:
+        values = {name: getattr(batch, name) for name in ("id", "api", "source", "command", "started_at")}
+        await self._store.run(lambda db: _put(db, "batches", ("id",), values))
+
+    async def batches(self) -> list[BatchEntry]:
+        query = (
+            "SELECT batches.*, coalesce(open, 0) AS unfinished FROM batches LEFT JOIN (SELECT batch, count(*) AS open"
+            " FROM jobs WHERE state NOT IN ('collected', 'refused') GROUP BY batch) AS counted ON batch = id"
+            " ORDER BY started_at DESC"
+        )
+        return await self._store.read(lambda db: [BatchEntry(**row) for row in db.execute(query)])
+
+    async def _select(self, query: str, *values: Any) -> list[Entry]:
+        return await self._store.read(lambda db: [read_entry(row) for row in db.execute(query, values)])
+
+    async def _select_sound(self, query: str, *values: Any) -> list[Entry]:
+        """The entries, without damaged rows, which go to ``damaged``."""
+
+        def work(db: Database) -> list[Entry]:
+            entries: list[Entry] = []
+            for row in db.execute(query, values):
+                try:
+                    entries.append(read_entry(row))
+                except DamagedError as error:
+                    self.damaged[error.key] = str(error)
+            return entries
+
+        return await self._store.read(work)
+
+    async def prune(self, before: float, *, forget: bool = False, dry_run: bool = False) -> Pruned:
+        def work(db: Database) -> Pruned:
+            over = _over(db, before, forget=forget)
+            query = "SELECT count(*) AS count FROM uploads WHERE coalesce(expires_at, 0) < ?"
+            uploads = int(db.execute(query, (self._time(),)).fetchone()["count"])
+            if not dry_run:
+                _prune(db, over, before)
+                db.execute("DELETE FROM uploads WHERE coalesce(expires_at, 0) < ?", (self._time(),))
+                db.execute("DELETE FROM holders WHERE lease_until < ?", (min(before, self._time()),))
+            return Pruned(len(over), uploads)
+
+        pruned = await self._store.run(work)
+        if not dry_run:
+            await self._store.vacuum()
+        return pruned
+
+    async def swap_rate(self, api: str, kind: str, seen: str, state: str) -> str | None:
+        def work(db: Database) -> str | None:
+            place = (self._token_print, api, kind)
+            if seen:
+                query = "UPDATE rates SET state = ? WHERE token = ? AND api = ? AND kind = ? AND state = ?"
+                swapped = db.execute(query, (state, *place, seen))
+            else:
+                swapped = db.execute("INSERT INTO rates VALUES (?,?,?,?) ON CONFLICT DO NOTHING", (*place, state))
+            if swapped.rowcount:
+                return None
+            row = db.execute("SELECT state FROM rates WHERE token = ? AND api = ? AND kind = ?", place).fetchone()
+            if row and row["state"] == state and self._store.may_be_done:
+                return None
+            return row["state"] if row else ""
+
+        return await self._store.run(work)
+
+    async def find_upload(self, api: str, sha256: str) -> FileInfo | None:
+        def work(db: Database) -> FileInfo | None:
+            query = "SELECT url, expires_at FROM uploads WHERE api = ? AND sha256 = ?"
+            row = db.execute(query, (api, sha256)).fetchone()
+            return FileInfo(row["url"], row["expires_at"]) if row else None
+
+        return await self._store.read(work)
+
+    async def remember_upload(self, api: str, sha256: str, info: FileInfo) -> None:
+        def work(db: Database) -> None:
+            db.execute("DELETE FROM uploads WHERE expires_at < ?", (self._time(),))
+            values = {"api": api, "sha256": sha256, "url": info.url, "expires_at": info.expires_at}
+            _put(db, "uploads", ("api", "sha256"), values)
+
+        await self._store.run(work)
+
+
+def _get(db: Database, key: str) -> Entry:
+    return read_entry(db.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone())
+
+
+def _needed_for(entry: Entry) -> str:
+    """Why a job cannot be forgotten; empty where it can."""
+    if entry.batch is not None:
+        return f"{entry.key!r} is a row of the batch {entry.batch}, which needs it to do nothing twice"
+    if entry.state in UNFINISHED:
+        return f"the job {entry.key!r} is {entry.state}, and may have to be looked for: finish or cancel it first"
+    return ""
+
+
+def _write_created(  # noqa: PLR0913 - what to write, and under which conditions
+    db: Database,
+    claim: Claim,
+    prediction: Prediction,
+    encoded: str,
+    *,
+    collected: bool = False,
+    fenced: bool = True,
+) -> bool:
+    """Write the prediction if the job has none, no other job has this one, and the claim is valid. False otherwise."""
+    state = state_of(prediction.status, collected=collected)
+    changed = db.execute(
+        "UPDATE jobs SET state=?, prediction_id=?, status=?, prediction=?, problem='',"
+        " holder=CASE WHEN ? THEN NULL ELSE holder END WHERE key=? AND claimed_at=? AND prediction_id IS NULL AND (fence=? OR NOT ?)"
+        " AND NOT EXISTS (SELECT 1 FROM jobs WHERE prediction_id=? AND api=?)",
+        (
+            *(state, prediction.id, prediction.status, encoded, state == "collected"),
+            *(claim.key, claim.entry.claimed_at, claim.fence, fenced, prediction.id, claim.entry.api),
+        ),
+    )
+    return changed.rowcount > 0
+
+
+def _held(db: Database, claim: Claim) -> Entry:
+    row = db.execute("SELECT * FROM jobs WHERE key = ?", (claim.key,)).fetchone()
+    if row is None or row["fence"] != claim.fence:
+        raise ClaimLostError(f"another process has taken over the job {claim.key!r}")
+    return read_entry(row)
+
+
+def _is_collected(db: Database, claim: Claim, prediction: Prediction) -> bool:
+    query = "SELECT 1 AS is_there FROM jobs WHERE key=? AND claimed_at=? AND state='collected' AND prediction_id=?"
+    return db.execute(query, (claim.key, claim.entry.claimed_at, prediction.id)).fetchone() is not None
+
+
+def _made(mark: str) -> str:
+    """The mark in the row of a claim that made the row: where nothing was sent for it before."""
+    return f"{mark} new"
+
+
+def _put(db: Database, table: str, place: Sequence[str], values: Mapping[str, Any]) -> None:
+    """Insert a row, or replace the one in its place. A later release may have given the table more columns."""
+    names, marks = ", ".join(values), ",".join("?" * len(values))
+    changes = ", ".join(f"{name} = excluded.{name}" for name in values if name not in place)
+    conflict = f"ON CONFLICT ({', '.join(place)}) DO UPDATE SET {changes}"
+    db.execute(f"INSERT INTO {table} ({names}) VALUES ({marks}) {conflict}", tuple(values.values()))  # noqa: S608 - our own columns
+
+
+def _over(db: Database, before: float, *, forget: bool) -> dict[str, str | None]:
+    """Jobs that are over and were claimed before that time: their keys, and what is to be left of each, if anything."""
+    query = "SELECT key FROM jobs WHERE state = 'refused' AND claimed_at < ?"
+    over: dict[str, str | None] = {row["key"]: None for row in db.execute(query, (before,))}
+    query = "SELECT key, job FROM jobs WHERE state = 'collected' AND claimed_at < ?"
+    if forget:
+        return over | {row["key"]: None for row in db.execute(query, (before,))}
+    for row in db.execute(f"{query} AND (request IS NOT NULL OR prediction IS NOT NULL)", (before,)):
+        if reduced := _reduced(row["job"]):
+            over[row["key"]] = reduced
+    return over
+
+
+def _prune(db: Database, over: Mapping[str, str | None], before: float) -> None:
+    for key, reduced in over.items():
+        if reduced:
+            _reduce(db, key, reduced)
+        else:
+            db.execute("DELETE FROM jobs WHERE key = ?", (key,))
+    db.execute(
+        "DELETE FROM batches WHERE started_at < ? AND NOT EXISTS"
+        " (SELECT 1 FROM jobs WHERE batch = id AND (request IS NOT NULL OR prediction IS NOT NULL))",
+        (before,),
+    )
+
+
+class _Reduced(msgspec.Struct):
+    model: str
+
+
+def _reduced(job: str) -> str:
+    """A stored job without all but its model; empty for a damaged one, whose model cannot be read: it stays."""
+    try:
+        return msgspec.json.encode(msgspec.json.decode(job, type=_Reduced)).decode()
+    except ValueError:
+        return ""
+
+
+def _reduce(db: Database, key: str, reduced: str) -> None:
+    """Delete a finished job's data. Its fingerprint, id and status stay: its key never pays for another prediction."""
+    rest = "request=NULL, prediction=NULL, files='[]', problem='', save=NULL, holder=NULL"
+    db.execute(f"UPDATE jobs SET job=?, {rest} WHERE key = ?", (reduced, key))  # noqa: S608 - our own columns
+
+
+def _strip(db: Database, entry: Entry) -> None:
+    """Delete secrets and file contents, which no further request needs: the job is over, or certainly never ran."""
+    request = entry.request
+    if request is None or not needs_strip(request):
+        return
+    prediction = entry.prediction and strip_prediction(entry.prediction, entry.job, request)
+    db.execute(
+        "UPDATE jobs SET job=?, request=?, prediction=? WHERE key=?",
+        (
+            encode_job(strip_job(entry.job, request)).decode(),
+            msgspec.json.encode(strip_request(entry.job, request)).decode(),
+            msgspec.json.encode(prediction).decode() if prediction else None,
+            entry.key,
+        ),
+    )
+
+
+def _owned(db: Database, api: str, ids: Sequence[str]) -> set[str]:
+    query = "SELECT 1 AS is_there FROM jobs WHERE prediction_id = ? AND api = ?"
+    return {id_ for id_ in ids if db.execute(query, (id_, api)).fetchone()}
+
+
+def _not_owned(db: Database, api: str, ids: Sequence[str]) -> tuple[str, ...]:
+    owned = _owned(db, api, ids)
+    return tuple(id_ for id_ in ids if id_ not in owned)
+
+
+def _rivals(db: Database, entry: Entry, shown: int) -> dict[int, int]:
+    """Other jobs whose prediction the account's list cannot tell from this one's.
+
+    The result maps each whole fingerprint to the number of its requests sent at about the same time. A request that
+    differs in what the list cannot show counts whenever it was sent, for a clock may have been set since.
+    """
+    if entry.first_sent is None:
+        return {}
+    query = (
+        "SELECT request_hash, sum(CASE WHEN sent_at >= ? THEN 1 ELSE 0 END) AS sent FROM jobs WHERE shown_hash = ?"
+        " AND api = ? AND prediction_id IS NULL"
+        " AND key != ? AND state IN ('intended', 'uncertain') GROUP BY request_hash"
+    )
+    values = (entry.first_sent.best - RIVAL_SPAN, shown, entry.api, entry.key)
+    return {row["request_hash"]: row["sent"] for row in db.execute(query, values)}
+
+
+def _rivals_sent(db: Database, entry: Entry, shown: int) -> Moment | None:
+    query = "SELECT last_sent FROM jobs WHERE shown_hash = ? AND api = ? AND key != ? ORDER BY sent_at DESC LIMIT 1"
+    row = db.execute(query, (shown, entry.api, entry.key)).fetchone()
+    return _moment(row["last_sent"]) if row else None
+
+
+def _moment(text: str | None) -> Moment | None:
+    return msgspec.json.decode(text, type=Moment) if text else None
+
+
+def read_entry(row: Any) -> Entry:
+    """Raises DamagedError for a row that no release can have written."""
+    try:
+        return check_entry(_read_entry(row))
+    except (ValueError, TypeError, KeyError, RecursionError) as error:  # msgspec's errors are ValueErrors
+        raise damaged(row["key"], row["prediction_id"], error) from None
+
+
+def _read_entry(row: Any) -> Entry:
+    prediction, request = row["prediction"], row["request"]
+    return Entry(
+        key=row["key"],
+        api=row["api"],
+        job=decode_job(row["job"]),
+        state=row["state"],
+        claimed_at=row["claimed_at"],
+        save=row["save"],
+        request=msgspec.json.decode(request, type=CreateRequest) if request else None,
+        sends=row["sends"],
+        first_sent=_moment(row["first_sent"]),
+        last_sent=_moment(row["last_sent"]),
+        prediction_id=row["prediction_id"],
+        status=row["status"],
+        prediction=msgspec.json.decode(prediction, type=Prediction) if prediction else None,
+        files=tuple(map(read_kept, msgspec.json.decode(row["files"], type=list[str]))),
+        problem=row["problem"],
+        batch=row["batch"],
+        token=row["token"],
+        job_print=row["job_print"],
+    )
