@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
@@ -18,7 +19,7 @@ from replicate_job.flow.account import AccountNote
 from replicate_job.flow.alone import Alone
 from replicate_job.flow.context import Context, Reporter, RetryPolicy, command_line
 from replicate_job.http import check_fork, is_loopback
-from replicate_job.journal.sqlite import SQLiteJournal
+from replicate_job.journal.open import open_journal
 from replicate_job.journal.sqlite_thread import is_readable_by_others
 from replicate_job.outputs.http import HttpFetch
 from replicate_job.outputs.reach import Reach
@@ -71,7 +72,7 @@ async def open_session(  # noqa: PLR0913 - independent facts
         transport = Transport(base_url, settings.token, user_agent=agent, headers=settings.headers, clock=clock)
         await stack.enter_async_context(transport)
         api = LOCAL if settings.local else transport.base_url
-        journal = await stack.enter_async_context(SQLiteJournal(settings.journal, clock=clock, token=settings.token))
+        journal = await stack.enter_async_context(open_journal(settings.journal, clock=clock, token=settings.token))
         store = None if settings.local else journal
         limit = partial(account_limiter, transport.base_url, settings.token, clock=clock, store=store)
         creates = await stack.enter_async_context(limit("create", rate))
@@ -98,7 +99,7 @@ async def open_session(  # noqa: PLR0913 - independent facts
         if settings.local:
             context = msgspec.structs.replace(context, advise_missing=_advise_local)
         yield context
-        if is_readable_by_others(settings.journal):
+        if isinstance(settings.journal, Path) and is_readable_by_others(settings.journal):
             reporter.warn(f"other users can read the journal {settings.journal}: chmod 600 it if that is not wanted")
 
 

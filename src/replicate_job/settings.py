@@ -9,12 +9,14 @@ from pathlib import Path
 
 import msgspec
 
+from replicate_job.database import LOCAL, DatabaseURL
 from replicate_job.errors import JobError, JournalError, MissingVariableError
-from replicate_job.folders import expand, state_folder
+from replicate_job.folders import NAME, expand, state_folder
 
 TOKEN = "REPLICATE_API_TOKEN"  # noqa: S105 - the name of the variable
 BASE_URL = "REPLICATE_BASE_URL"
 JOURNAL = "REPLICATE_JOB_JOURNAL"
+JOURNAL_FILE = "REPLICATE_JOB_JOURNAL_FILE"
 LIST_LAG = "REPLICATE_JOB_LIST_LAG"
 HEADERS = "REPLICATE_JOB_HEADERS"
 SLOWEST_LIST = 60.0
@@ -34,15 +36,15 @@ class Settings(msgspec.Struct, frozen=True):
     """The API, the token, and the folders.
 
     ``state`` is the folder of the default journal and of cached schemas; for a user without a home it is the journal's
-    own folder. A ``local`` run needs no token. ``list_lag`` is the most seconds after which the account's list shows a
-    new prediction. ``allow_private_outputs`` also fetches outputs from this machine and private networks, even if the
-    API is elsewhere. ``headers`` go to the API with every request, with names in lower case; their values are secrets,
-    as the token is, and ``repr`` shows neither.
+    own folder, and with a database a folder among the system's temporary ones. A ``local`` run needs no token.
+    ``list_lag`` is the most seconds after which the account's list shows a new prediction. ``allow_private_outputs``
+    also fetches outputs from this machine and private networks, even if the API is elsewhere. ``headers`` go to the API
+    with every request, with names in lower case; their values are secrets, as the token is, and ``repr`` shows neither.
     """
 
     token: str | None
     base_url: str
-    journal: Path
+    journal: Path | DatabaseURL
     state: Path
     local: bool = False
     list_lag: float = SLOWEST_LIST
@@ -71,25 +73,57 @@ def read_settings(  # noqa: PLR0913 - each may come as an argument
     journal.
     """
     state = state_folder(environment)
-    place = journal or _read(environment, JOURNAL) or (state and state / "journal.db")
-    if not place:
-        raise JournalError(
-            f"there is no home folder for the journal: name its file with {JOURNAL}, or --journal (in Python journal=)"
-        )
-    file = expand(place)
+    place = _place(journal or _read(environment, JOURNAL) or _read_file(environment), state)
     token = unquoted(token) if token else _read(environment, TOKEN)
     if not (token.isascii() and token.isprintable()) or " " in token:
         raise JobError(f"{TOKEN} holds characters that no token has: copy it again")
     return Settings(
         token=None if local else token or None,
         base_url=base_url or _read(environment, BASE_URL) or DEFAULT_BASE_URL,
-        journal=file,
-        state=state or file.parent,
+        journal=place,
+        state=state or (place.parent if isinstance(place, Path) else _temporary()),
         local=local,
         list_lag=_read_seconds(environment, LIST_LAG, SLOWEST_LIST),
         allow_private_outputs=allow_private_outputs,
         headers={} if local else _read_headers(environment) if headers is None else _check_headers(headers, "headers"),
     )
+
+
+def _place(journal: str | Path, state: Path | None) -> Path | DatabaseURL:
+    """A file, or a database: ``postgresql://…``, or ``postgres-local:`` with a folder, by default one of the state."""
+    if isinstance(journal, str) and DatabaseURL.matches(journal):
+        if journal.startswith(LOCAL):
+            folder = journal.removeprefix(LOCAL) or (state or _temporary()) / "postgres"
+            return DatabaseURL(f"{LOCAL}{expand(folder).absolute()}")
+        return DatabaseURL(journal)
+    if journal:
+        return expand(journal)
+    if state:
+        return state / "journal.db"
+    raise JournalError(
+        f"there is no home folder for the journal: name its file with {JOURNAL}, or --journal (in Python journal=)"
+    )
+
+
+def _read_file(environment: Mapping[str, str]) -> str:
+    """The journal's place from the file that a variable names, as secrets are mounted."""
+    name = _read(environment, JOURNAL_FILE)
+    if not name:
+        return ""
+    try:
+        place = unquoted(expand(name).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise JournalError(f"{JOURNAL_FILE}: {name} cannot be read ({why})") from None
+    if not place or "\n" in place:
+        raise JournalError(f"{JOURNAL_FILE}: {name} must hold one line, the journal's address or path")
+    return place
+
+
+def _temporary() -> Path:
+    import tempfile  # noqa: PLC0415 - for a user without a home
+
+    return Path(tempfile.gettempdir()) / f"{NAME}-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
 
 
 def _read(environment: Mapping[str, str], name: str) -> str:

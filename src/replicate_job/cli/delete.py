@@ -12,7 +12,7 @@ from replicate_job.cli.options import Common, common
 from replicate_job.cli.streams import tell
 from replicate_job.errors import JobError
 from replicate_job.journal.entry import Entry
-from replicate_job.journal.sqlite import SQLiteJournal
+from replicate_job.journal.open import open_journal
 from replicate_job.quantity import count
 from replicate_job.wire.target import read_prediction_id
 
@@ -29,7 +29,7 @@ async def command(shared: Common, names: tuple[str, ...]) -> int:
     What was asked and answered is deleted. The files that were kept stay, and so does the key: with it, no second
     prediction is ever created.
     """
-    async with SQLiteJournal(shared.settings.journal) as journal:
+    async with open_journal(shared.settings.journal) as journal:
         entries = _choose(names, await journal.entries())
         for entry in entries:
             await journal.forget(entry.key)

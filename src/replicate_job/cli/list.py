@@ -14,7 +14,7 @@ from replicate_job.cli.options import Common, common
 from replicate_job.cli.output import name_damaged, print_json, shorten
 from replicate_job.cli.streams import tell, write
 from replicate_job.journal.entry import Entry
-from replicate_job.journal.sqlite import SQLiteJournal
+from replicate_job.journal.open import open_journal
 from replicate_job.quantity import count
 
 BATCHES = 20
@@ -34,7 +34,7 @@ _HEADINGS = ("TIME", "PREDICTION", "MODEL", "STATUS", "PREDICT", "FILES")
 @common
 async def command(shared: Common, limit: int | None, *, as_json: bool) -> int:
     """List the jobs of the journal with their time, model, status, predict time and files."""
-    async with SQLiteJournal(shared.settings.journal) as journal:
+    async with open_journal(shared.settings.journal) as journal:
         entries, batches = await journal.entries(limit), await journal.batches()
     name_damaged(journal)
     if as_json:

@@ -24,6 +24,7 @@ COMMANDS = {
     "list": "List the jobs of the journal.",
     "prune": "Delete old jobs from the journal.",
     "delete": "Delete jobs from the journal.",
+    "migrate": "Make or update the tables of a journal in PostgreSQL.",
     "schema": "Show what a model takes and gives.",
     "serve": "Serve Replicate's API on this machine, with real models.",
     "models": "List the models that run on this machine.",

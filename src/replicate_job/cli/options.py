@@ -17,6 +17,7 @@ from replicate_job.cli.reporters import open_reporter
 from replicate_job.cli.signals import Terminated, run_async
 from replicate_job.cli.streams import tell
 from replicate_job.clock import SystemClock
+from replicate_job.database import hide_password
 from replicate_job.flow.context import Context, Reporter, command_line
 from replicate_job.outputs.place import read_save
 from replicate_job.session import CREATE_RATE, open_session
@@ -58,7 +59,7 @@ class Common(msgspec.Struct, frozen=True):
         given = {
             "allow_private_outputs": ["--allow-private-outputs"] if self.allow_private_outputs else [],
             "local": ["--local"] if self.local else [],
-            "journal": ["--journal", self.journal] if self.journal else [],
+            "journal": ["--journal", hide_password(self.journal)] if self.journal else [],
         }
         known = _options_of(words[0])
         return command_line(*words, *(word for name, added in given.items() if name in known for word in added))
@@ -125,7 +126,10 @@ def common(
         click.option("-v", "--verbose", is_flag=True, help="Write more on stderr."),
         click.option("-q", "--quiet", is_flag=True, help="Write only errors on stderr."),
         click.option(
-            "--journal", metavar="PATH", shell_complete=files, help="The journal's file. [env: REPLICATE_JOB_JOURNAL]"
+            "--journal",
+            metavar="PATH|URL",
+            shell_complete=files,
+            help="The journal: a file, or postgresql://... [env: REPLICATE_JOB_JOURNAL]",
         ),
     ):
         run = option(run)

@@ -13,7 +13,7 @@ from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common
 from replicate_job.cli.streams import tell
 from replicate_job.flow.prune import prune
-from replicate_job.journal.sqlite import SQLiteJournal
+from replicate_job.journal.open import open_journal
 from replicate_job.wire.duration import parse_seconds
 
 DAY = 24 * 3600
@@ -52,7 +52,7 @@ async def command(shared: Common, older_than: int, *, forget: bool, dry_run: boo
     that were kept are not touched, and jobs that are not over stay as they are.
     """
     settings, before = shared.settings, time.time() - older_than
-    async with SQLiteJournal(settings.journal) as journal:
+    async with open_journal(settings.journal) as journal:
         pruned = await prune(journal, settings.state, before, forget=forget, dry_run=dry_run)
     if not shared.quiet:
         done = "would be deleted" if dry_run else "deleted"

@@ -593,7 +593,8 @@ def _write_created(  # noqa: PLR0913 - what to write, and under which conditions
     state = state_of(prediction.status, collected=collected)
     changed = db.execute(
         "UPDATE jobs SET state=?, prediction_id=?, status=?, prediction=?, problem='',"
-        " holder=CASE WHEN ? THEN NULL ELSE holder END WHERE key=? AND claimed_at=? AND prediction_id IS NULL AND (fence=? OR NOT ?)"
+        " holder=CASE WHEN ? THEN NULL ELSE holder END WHERE key=? AND claimed_at=?"
+        " AND prediction_id IS NULL AND (fence=? OR NOT ?)"
         " AND NOT EXISTS (SELECT 1 FROM jobs WHERE prediction_id=? AND api=?)",
         (
             *(state, prediction.id, prediction.status, encoded, state == "collected"),

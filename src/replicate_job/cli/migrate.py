@@ -1,0 +1,43 @@
+"""``replicate-job migrate``: the tables of a journal in PostgreSQL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from replicate_job.cli.exits import SUCCEEDED
+from replicate_job.cli.help import examples
+from replicate_job.cli.options import Common, common
+from replicate_job.cli.streams import tell
+from replicate_job.journal.open import check_installed, open_journal
+
+
+@click.command(
+    "migrate",
+    epilog=examples(
+        "replicate-job migrate",
+        "replicate-job migrate --journal postgresql://me@db.internal/jobs",
+    ),
+)
+@common
+async def command(shared: Common) -> int:
+    """Make the tables of a journal in PostgreSQL, or bring them to this release. It may be run any number of times.
+
+    Run it once before a new release starts: what runs still goes on with the tables. A journal in a file needs no such
+    step.
+    """
+    place = shared.settings.journal
+    if isinstance(place, Path):
+        async with open_journal(place) as journal:
+            await journal.entries(1)
+        done = "a file, which is brought up to date whenever it is opened"
+    else:
+        check_installed()
+        from replicate_job.journal.postgres import migrate_database  # noqa: PLC0415 - an extra
+
+        before, now = await migrate_database(place)
+        done = f"version {now} of the tables" + (", as before" if before == now else f", it was {before}")
+    if not shared.quiet:
+        tell(f"{place}: {done}")
+    return SUCCEEDED

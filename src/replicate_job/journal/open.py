@@ -1,0 +1,35 @@
+"""From the place of a journal, a file or a database, to the journal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from replicate_job.clock import Clock, SystemClock
+from replicate_job.database import DatabaseURL
+from replicate_job.errors import JournalError
+from replicate_job.extras import advice
+from replicate_job.journal.sql import SQLJournal
+
+
+def open_journal(
+    place: Path | DatabaseURL,
+    *,
+    clock: Clock = SystemClock(),  # noqa: B008 - it has no state
+    token: str | None = None,
+) -> SQLJournal:
+    """The journal there; use it as an async context manager. Raises JournalError where an extra is not installed."""
+    if isinstance(place, Path):
+        from replicate_job.journal.sqlite import SQLiteJournal  # noqa: PLC0415 - the one that is used
+
+        return SQLiteJournal(place, clock=clock, token=token)
+    check_installed()
+    from replicate_job.journal.postgres import PostgresJournal  # noqa: PLC0415 - an extra
+
+    return PostgresJournal(place, clock=clock, token=token)
+
+
+def check_installed() -> None:
+    try:
+        import psycopg  # noqa: F401, PLC0415 - an extra
+    except ImportError:
+        raise JournalError(f"a journal in PostgreSQL needs its driver: {advice('fleet')}") from None

