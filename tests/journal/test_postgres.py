@@ -1,0 +1,293 @@
+"""What can happen to a journal in PostgreSQL: connections that break, servers that restart, and wrong databases."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import msgspec
+import pytest
+from tests.postgres import start
+
+from replicate_job.clock import Moment
+from replicate_job.database import DatabaseURL
+from replicate_job.errors import JournalError
+from replicate_job.job import Job
+from replicate_job.journal.entry import Adoption, Claim, CreateRequest
+from replicate_job.journal.postgres import PostgresJournal, migrate_database
+from replicate_job.journal.postgres_schema import MIGRATIONS
+from replicate_job.wire.prediction import Prediction
+from replicate_job.wire.target import Target
+
+if TYPE_CHECKING:
+    from tests.journal.conftest import DatabasePlace
+    from tests.postgres import Postgres
+
+API = "https://api.example.com/v1"
+JOB = Job("acme/model", {"prompt": "x"})
+REQUEST = CreateRequest(Target("model", "acme", "model"), "/models/acme/model/predictions", b'{"input":{"prompt":"x"}}')
+SENT = Moment(1_000_000.0, "this boot", 1_000_000.0)
+STARTED = Prediction("p1", "starting")
+DONE = Prediction("p1", "succeeded", output="x")
+
+
+class Relay:
+    """Between a journal and its server. It loses the answers to commits, or the commits themselves, when told to."""
+
+    def __init__(self, server: str) -> None:
+        self._server = server
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.lost_answers = self.lost_commits = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client = self._listener.accept()[0]
+                server = socket.socket(socket.AF_UNIX)
+                server.connect(self._server)
+                threading.Thread(target=self._forward, args=(client, server), daemon=True).start()
+                threading.Thread(target=self._return, args=(server, client), daemon=True).start()
+
+    def _forward(self, client: socket.socket, server: socket.socket) -> None:
+        with suppress(OSError), closing(client), closing(server):
+            while data := client.recv(65536):
+                if b"COMMIT" in data and self.lost_commits:
+                    self.lost_commits -= 1
+                    server.shutdown(socket.SHUT_RDWR)
+                    client.shutdown(socket.SHUT_RDWR)
+                    break
+                if b"COMMIT" in data and self.lost_answers:
+                    self.lost_answers -= 1
+                    client.shutdown(socket.SHUT_RDWR)  # the thread that returns answers cannot any more
+                    server.sendall(data)
+                    server.settimeout(5)
+                    while server.recv(65536):
+                        pass
+                server.sendall(data)
+
+    def _return(self, server: socket.socket, client: socket.socket) -> None:
+        with suppress(OSError):
+            while data := server.recv(65536):
+                client.sendall(data)
+            client.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@pytest.fixture
+def relay(database: DatabasePlace) -> Iterator[Relay]:
+    folder = database.server.execute("SHOW unix_socket_directories")[0]["unix_socket_directories"]
+    relay = Relay(f"{folder}/.s.PGSQL.5432")
+    yield relay
+    relay.close()
+
+
+@pytest.fixture
+async def journal(database: DatabasePlace, relay: Relay) -> AsyncIterator[PostgresJournal]:
+    url = f"postgresql://postgres@127.0.0.1:{relay.port}/{database.name}?sslmode=disable&gssencmode=disable"
+    async with PostgresJournal(DatabaseURL(url), token="t") as journal:  # noqa: S106 - of nobody
+        yield journal
+
+
+async def claim(journal: PostgresJournal, **options: Any) -> Claim:
+    return await journal.claim("job", API, JOB, None, **options)
+
+
+def lose(relay: Relay, what: str) -> None:
+    setattr(relay, what, 1)
+
+
+@pytest.mark.parametrize("lost", ["lost_answers", "lost_commits"])
+async def test_every_fact_is_written_once_though_its_connection_broke_at_the_commit(
+    journal: PostgresJournal, relay: Relay, lost: str
+) -> None:
+    async def check(state: str, sends: int) -> None:
+        assert relay.lost_answers == relay.lost_commits == 0
+        entry = await journal.get("job")
+        assert entry
+        assert (entry.state, entry.sends) == (state, sends)
+        lose(relay, lost)
+
+    lose(relay, lost)
+    held = await claim(journal)
+    assert (held.fence, held.intends) == (1, False)
+    await check("claimed", 0)
+    assert (await journal.intend(held, REQUEST, SENT)).intends
+    await check("intended", 1)
+    await journal.unsent(held)
+    await check("claimed", 0)
+    await journal.intend(held, REQUEST, SENT)
+    await check("intended", 1)
+    await journal.uncertain(held, "perhaps")
+    await check("uncertain", 1)
+    assert await journal.adopt(held, ["p1", "p2"]) == Adoption(unclear=("p1", "p2"))
+    await check("uncertain", 1)
+    assert await journal.adopt(held, ["p1"]) == Adoption("p1")
+    await check("created", 1)
+    assert await journal.created(held, STARTED) == "p1"
+    await check("created", 1)
+    await journal.ended(held, DONE)
+    await check("ended", 1)
+    await journal.release(held)
+    await check("ended", 1)
+    again = await claim(journal)
+    assert (again.fence, again.intends) == (held.fence + 1, False)
+    await check("ended", 1)
+    await journal.collected(again, DONE)
+    await check("collected", 1)
+
+
+@pytest.mark.parametrize("lost", ["lost_answers", "lost_commits"])
+async def test_a_claim_with_its_create_request_intends_once(journal: PostgresJournal, relay: Relay, lost: str) -> None:
+    lose(relay, lost)
+    held = await claim(journal, request=REQUEST, sent=SENT)
+    assert (held.fence, held.intends, held.entry.sends) == (1, True, 1)
+    await journal.release(held)
+    lose(relay, lost)
+    again = await claim(journal, request=REQUEST, sent=SENT)
+    assert (again.fence, again.intends, again.entry.state, again.entry.sends) == (2, False, "intended", 1)
+    lose(relay, lost)
+    assert await journal.created(again, STARTED) == "p1"
+
+
+async def test_a_rate_is_swapped_though_the_connection_broke_at_the_commit(
+    journal: PostgresJournal, relay: Relay
+) -> None:
+    lose(relay, "lost_answers")
+    assert await journal.swap_rate(API, "create", "", "1") is None
+    lose(relay, "lost_answers")
+    assert await journal.swap_rate(API, "create", "1", "2") is None
+    assert await journal.swap_rate(API, "create", "1", "3") == "2"
+
+
+async def test_connections_that_are_cut_are_opened_again(database: DatabasePlace) -> None:
+    async with database.open() as journal:
+        claims = [asyncio.ensure_future(journal.claim(f"job-{n}", API, JOB, None, request=REQUEST)) for n in range(60)]
+        while not all(held.done() for held in claims):
+            database.server.cut(database.name)
+            await asyncio.sleep(0.02)
+        assert all(held.result().intends for held in claims)
+        assert [entry.sends for entry in await journal.entries()] == [1] * 60
+
+
+async def test_a_server_that_is_restarted_loses_no_fact() -> None:
+    """As after a crash, while facts are being written."""
+    server = start(uuid4().hex, "own")
+    try:
+        url = DatabaseURL(server.url())
+        await migrate_database(url)
+        async with PostgresJournal(url) as journal:
+            await claim(journal)
+            restart = asyncio.create_task(asyncio.to_thread(server.restart))
+            written = 0
+            while not restart.done():
+                held = await journal.claim(f"job-{written}", API, JOB, None, request=REQUEST)
+                await journal.created(held, msgspec.structs.replace(STARTED, id=f"p{written}"))
+                written += 1
+            await restart
+            entries = [entry for entry in await journal.entries() if entry.prediction_id]
+            assert len(entries) == written > 0
+            assert {entry.sends for entry in entries} == {1}
+    finally:
+        server.stop()
+
+
+async def test_a_database_that_stays_away_is_one_clear_error(database: DatabasePlace) -> None:
+    async with PostgresJournal(DatabaseURL(database.address), patience=0.5) as journal:
+        held = await claim(journal)
+        database.server.execute(f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS false")
+        database.server.cut(database.name)
+        with pytest.raises(JournalError, match=r"cannot be reached .*not currently accepting connections"):
+            await journal.intend(held, REQUEST, SENT)
+        database.server.execute(f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS true")
+        assert (await journal.intend(held, REQUEST, SENT)).entry.sends == 1
+
+
+async def test_a_process_that_was_stopped_inside_a_transaction_holds_nobody_up(database: DatabasePlace) -> None:
+    async with database.open() as journal:
+        limit = await journal._store.read(lambda db: db.execute("SHOW idle_in_transaction_session_timeout").fetchone())  # noqa: SLF001 - the store's own connection
+    assert limit == {"idle_in_transaction_session_timeout": "5s"}
+
+
+async def opening(url: str) -> str:
+    with pytest.raises(JournalError) as caught:
+        async with PostgresJournal(DatabaseURL(url)):
+            pass
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+async def test_a_database_without_tables_or_with_newer_ones_is_refused(postgres: Postgres) -> None:
+    name = postgres.empty()
+    url = postgres.url(name)
+    assert "has no tables yet: run `replicate-job migrate`" in await opening(url)
+    assert await migrate_database(DatabaseURL(url)) == (0, len(MIGRATIONS))
+    assert await migrate_database(DatabaseURL(url)) == (len(MIGRATIONS), len(MIGRATIONS))
+    async with PostgresJournal(DatabaseURL(url)) as journal:
+        assert await journal.entries() == []
+        postgres.execute("INSERT INTO replicate_job.migrations (number) VALUES (99)", database=name)
+        await claim(journal)  # what runs goes on
+    assert "a newer release of replicate-job: update this one" in await opening(url)
+    with pytest.raises(JournalError, match="newer release"):
+        await migrate_database(DatabaseURL(url))
+    postgres.drop(name)
+
+
+async def test_processes_that_migrate_at_once_do_it_once(postgres: Postgres) -> None:
+    name = postgres.empty()
+    url = DatabaseURL(postgres.url(name))
+    results = await asyncio.gather(*(migrate_database(url) for _ in range(4)))
+    assert sorted(results) == [(0, len(MIGRATIONS))] + [(len(MIGRATIONS), len(MIGRATIONS))] * 3
+    postgres.drop(name)
+
+
+async def test_a_database_with_another_encoding_is_refused(postgres: Postgres) -> None:
+    name = postgres.empty("ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    assert "has the encoding LATIN1: create a database with ENCODING 'UTF8'" in await opening(postgres.url(name))
+    postgres.drop(name)
+
+
+async def test_a_commit_is_on_the_disk_whatever_the_servers_default(database: DatabasePlace) -> None:
+    database.server.execute(f"ALTER DATABASE {database.name} SET synchronous_commit = off")
+    async with database.open() as journal:
+        found = await journal._store.read(lambda db: db.execute("SHOW synchronous_commit").fetchone())  # noqa: SLF001 - the store's own connection
+    assert found == {"synchronous_commit": "on"}
+
+
+async def test_a_server_that_is_not_there_is_one_clear_error_without_the_password() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = server.getsockname()[1]
+    text = await opening(f"postgresql://me:s3cret@127.0.0.1:{port}/jobs")
+    assert text.startswith(f"the journal postgresql://me:***@127.0.0.1:{port}/jobs cannot be reached (")
+    assert "s3cret" not in text
+
+
+async def test_a_server_that_does_not_answer_is_given_up_in_seconds() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        async with asyncio.timeout(30):
+            text = await opening(f"postgresql://me:s3cret@127.0.0.1:{server.getsockname()[1]}/jobs?sslmode=disable")
+    assert "cannot be reached" in text
+
+
+async def test_a_server_of_ones_own_is_started_migrated_and_ended() -> None:
+    folder = Path(tempfile.mkdtemp()) / "pg"
+    url = DatabaseURL(f"postgres-local:{folder}")
+    async with PostgresJournal(url) as journal:
+        await claim(journal)
+        async with PostgresJournal(url) as other:
+            assert len(await other.entries()) == 1
+        assert (folder / "postmaster.pid").exists()
+    assert not (folder / "postmaster.pid").exists()
+    shutil.rmtree(folder.parent)

@@ -1,0 +1,78 @@
+"""A database's address shows its password nowhere."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from replicate_job.database import DatabaseURL, hide_password
+from replicate_job.errors import JournalError
+from replicate_job.settings import read_settings
+
+SECRET = "s3cret"  # noqa: S105 - of nobody
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"postgresql://me:{SECRET}@db.internal:5432/jobs",
+        f"postgres://:{SECRET}@/jobs?host=/run/postgresql",
+        f"postgresql://db/jobs?user=me&password={SECRET}&sslmode=require",
+        f"postgresql://me:{SECRET}@one:5432,two:5433/jobs?target_session_attrs=primary",
+    ],
+)
+def test_a_password_is_hidden_in_every_text_and_kept_for_the_connection(text: str) -> None:
+    url = DatabaseURL(text)
+    shown = f"{url} {url!r} {[url]} {hide_password(text)}"
+    assert SECRET not in shown
+    assert "***" in shown
+    assert pickle.loads(pickle.dumps(url)).reveal() == url.reveal() == text  # noqa: S301 - our own
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"mysql://me:{SECRET}@db/jobs",
+        f"postgresql://me:a@{SECRET}@db/jobs",
+        f"postgresql://me:a/{SECRET}@db/jobs",
+        f"postgresql://me:1/{SECRET}@db/jobs",
+        f"postgresql://me:1?{SECRET}@db/jobs",
+        f"postgresql://me:1#{SECRET}@db/jobs",
+        f"postgresql://me:%zz{SECRET}@db/jobs",
+        f"postgresql://me:{SECRET}@db:port/jobs",
+        f"postgresql://me:{SECRET}@[::1/jobs",
+    ],
+)
+def test_an_address_that_cannot_be_read_is_an_error_that_hides_the_password_too(text: str) -> None:
+    with pytest.raises(JournalError, match=r"cannot be read: it is like postgresql://") as caught:
+        DatabaseURL(text)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_journal_is_a_file_or_a_database(tmp_path: Path) -> None:
+    home = {"XDG_STATE_HOME": str(tmp_path)}
+    address = f"postgresql://me:{SECRET}@db/jobs"
+    assert read_settings(home).journal == tmp_path / "replicate-job" / "journal.db"
+    assert read_settings(home, journal="jobs.db").journal == Path("jobs.db")
+    assert read_settings(home, journal=address).journal == DatabaseURL(address)
+    assert read_settings(home | {"REPLICATE_JOB_JOURNAL": f'"{address}"'}).journal == DatabaseURL(address)
+    assert SECRET not in repr(read_settings(home, journal=address))
+    local = DatabaseURL(f"postgres-local:{tmp_path / 'replicate-job' / 'postgres'}")
+    assert read_settings(home, journal="postgres-local:").journal == local
+
+
+def test_a_journals_address_comes_from_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "journal-url"
+    secret.write_text(f"postgresql://me:{SECRET}@db/jobs\n", encoding="utf-8")
+    environment = {"XDG_STATE_HOME": str(tmp_path), "REPLICATE_JOB_JOURNAL_FILE": str(secret)}
+    assert read_settings(environment).journal == DatabaseURL(f"postgresql://me:{SECRET}@db/jobs")
+    assert read_settings(environment | {"REPLICATE_JOB_JOURNAL": "jobs.db"}).journal == Path("jobs.db")
+    for text in ("", "one\ntwo\n"):
+        secret.write_text(text, encoding="utf-8")
+        with pytest.raises(JournalError, match="must hold one line"):
+            read_settings(environment)
+    secret.unlink()
+    with pytest.raises(JournalError, match=r"REPLICATE_JOB_JOURNAL_FILE: .* cannot be read"):
+        read_settings(environment)
