@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import sqlite3
 import textwrap
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
+import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 from pyreqwest.client import Client, ClientBuilder
@@ -20,7 +23,11 @@ from tests.postgres import Postgres, start
 
 from replicate_job.api.shared_limit import forget_limits
 from replicate_job.clock import SystemClock
+from replicate_job.database import DatabaseURL
 from replicate_job.flow.context import Context, Reporter, RetryPolicy
+from replicate_job.journal.open import open_journal
+from replicate_job.journal.postgres_schema import SCHEMA
+from replicate_job.journal.sql import SQLJournal
 from replicate_job.local.options import ServerOptions
 from replicate_job.local.server import serve
 from replicate_job.session import open_session
@@ -225,8 +232,73 @@ async def relay(api: ScriptedAPI) -> AsyncIterator[Relay]:
     await relay.close()
 
 
+class LaterClock(SystemClock):
+    """A clock on which it is so many seconds later."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def time(self) -> float:
+        return super().time() + self._seconds
+
+    def now(self) -> float:
+        return super().now() + self._seconds
+
+
 @pytest.fixture
-def connect(tmp_path: Path, heard: Heard) -> Callable[..., AbstractAsyncContextManager[Context]]:
+def journals(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], Path | DatabaseURL]]:
+    """``journals("other.db")`` is where that journal is. REPLICATE_JOB_TESTS_JOURNAL=postgres: it is a database."""
+    if os.environ.get("REPLICATE_JOB_TESTS_JOURNAL") != "postgres":
+        yield tmp_path.joinpath
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    made: dict[str, str] = {}
+
+    def journals(name: str) -> DatabaseURL:
+        if name not in made:
+            made[name] = server.create()
+        return DatabaseURL(server.url(made[name]))
+
+    yield journals
+    for database in made.values():
+        server.drop(database)
+
+
+class SameJournal:
+    """The journal of ``connect``, as other processes have it."""
+
+    def __init__(self, place: Path | DatabaseURL) -> None:
+        self._place = place
+        self.address = place.reveal() if isinstance(place, DatabaseURL) else str(place)
+
+    def open(self, *, later: float = 0, token: str | None = None) -> SQLJournal:
+        """Open it as a process for which that much time went by."""
+        self.lapse(later)
+        return open_journal(self._place, clock=LaterClock(later), token=token)
+
+    def lapse(self, seconds: float) -> None:
+        """Let time go by for the leases of a database; a file's are over when their processes are."""
+        if seconds and isinstance(self._place, DatabaseURL):
+            self.execute(f"UPDATE holders SET lease_until = lease_until - {seconds}")  # noqa: S608 - a number
+
+    def execute(self, statement: str) -> None:
+        if isinstance(self._place, DatabaseURL):
+            with psycopg.connect(self.address, autocommit=True, options=f"-c search_path={SCHEMA}") as connection:
+                connection.execute(statement.encode())
+        else:
+            with closing(sqlite3.connect(self._place)) as database, database:
+                database.execute(statement)
+
+
+@pytest.fixture
+def same_journal(journals: Callable[[str], Path | DatabaseURL]) -> SameJournal:
+    return SameJournal(journals("journal.db"))
+
+
+@pytest.fixture
+def connect(
+    tmp_path: Path, heard: Heard, journals: Callable[[str], Path | DatabaseURL]
+) -> Callable[..., AbstractAsyncContextManager[Context]]:
     """``connect(api, clock=…, journal="other.db", settle=0.1, …)`` opens what a job needs against that API."""
 
     @asynccontextmanager
@@ -239,7 +311,7 @@ def connect(tmp_path: Path, heard: Heard) -> Callable[..., AbstractAsyncContextM
         rate: float | None = None,
         **retry_policy: float,
     ) -> AsyncIterator[Context]:
-        settings = Settings(api.token, base_url or api.base_url, journal=tmp_path / journal, state=tmp_path / "state")
+        settings = Settings(api.token, base_url or api.base_url, journal=journals(journal), state=tmp_path / "state")
         chosen = msgspec.convert({"settle": 0.2, "overtaken": 3600} | retry_policy, RetryPolicy)
         chosen_clock = clock or SystemClock()
         async with open_session(settings, heard, retry_policy=chosen, rate=rate, clock=chosen_clock) as context:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import tempfile
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ class Postgres:
     def create(self) -> str:
         if not self._template:
             template = self.empty()
-            asyncio.run(migrate_database(DatabaseURL(self.url(template))))
+            with ThreadPoolExecutor(1) as thread:  # a test may have an event loop here
+                thread.submit(asyncio.run, migrate_database(DatabaseURL(self.url(template)))).result()
             self._template = template
         return self.empty(f"TEMPLATE {self._template}")
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, closing, suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,7 +21,6 @@ from replicate_job.flow.resolve import find_schema
 from replicate_job.flow.run import run_job
 from replicate_job.job import Job
 from replicate_job.journal.entry import Claim, CreateRequest
-from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.testing import Answer, Fault, Script, ScriptedAPI
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import parse_target
@@ -282,14 +280,14 @@ async def test_an_old_item_at_the_end_of_a_page_does_not_end_the_reading(api: Sc
     ],
 )
 async def test_absent_is_concluded_from_the_list_of_the_account_that_sent_it(
-    api: ScriptedAPI, connect: Connect, tmp_path: Any, names: tuple[str | None, str], expected: str | None
+    api: ScriptedAPI, connect: Connect, same_journal: Any, names: tuple[str | None, str], expected: str | None
 ) -> None:
     async with connect(api) as context:
         if names[0]:
             await context.journal.note_account(context.api, names[0])
         claim = await intended(context, "job", make_request(), send=False)
         await context.journal.release(claim)
-    async with connect(api) as opened, SQLiteJournal(tmp_path / "journal.db", token="another") as journal:  # noqa: S106 - no token
+    async with connect(api) as opened, same_journal.open(token="another") as journal:  # noqa: S106 - no token
         context = msgspec.structs.replace(
             opened, journal=journal, account=AccountNote(opened.api, opened.client, journal, is_needed=True)
         )
@@ -306,7 +304,7 @@ async def test_absent_is_concluded_from_the_list_of_the_account_that_sent_it(
     ("sender", "expected"), [("alice", "the token of another account: run it again with that one"), (None, "another")]
 )
 async def test_a_prediction_that_another_account_made_says_which_token_it_needs(
-    api: ScriptedAPI, connect: Connect, tmp_path: Any, sender: str | None, expected: str
+    api: ScriptedAPI, connect: Connect, same_journal: Any, sender: str | None, expected: str
 ) -> None:
     async with connect(api) as context:
         if sender:
@@ -316,7 +314,7 @@ async def test_a_prediction_that_another_account_made_says_which_token_it_needs(
         await context.journal.created(claim, msgspec.structs.replace(prediction, status="processing"))
         await context.journal.release(claim)
     api.faults.next("get", "404")  # the other account has no such prediction
-    async with connect(api, appear=0) as opened, SQLiteJournal(tmp_path / "journal.db", token="another") as journal:  # noqa: S106 - no token
+    async with connect(api, appear=0) as opened, same_journal.open(token="another") as journal:  # noqa: S106 - no token
         account = AccountNote(opened.api, opened.client, journal, is_needed=True)
         await journal.note_account(opened.api, "bob")
         with pytest.raises(NotFoundError, match=f"it was created with {expected}"):
@@ -324,7 +322,7 @@ async def test_a_prediction_that_another_account_made_says_which_token_it_needs(
 
 
 async def test_of_a_token_that_the_journal_does_not_know_nothing_is_claimed(
-    api: ScriptedAPI, connect: Connect, tmp_path: Any
+    api: ScriptedAPI, connect: Connect, same_journal: Any
 ) -> None:
     """As of a prediction made elsewhere, or in a journal of an earlier commit."""
     async with connect(api, appear=0) as context:
@@ -339,8 +337,7 @@ async def test_of_a_token_that_the_journal_does_not_know_nothing_is_claimed(
         assert "token" not in str(caught.value)
         claim = await intended(context, "old", make_request(given={"n": 2}), send=False)
         await context.journal.release(claim)
-    with closing(sqlite3.connect(tmp_path / "journal.db")) as database, database:
-        database.execute("UPDATE jobs SET token = NULL WHERE key = 'old'")
+    same_journal.execute("UPDATE jobs SET token = NULL WHERE key = 'old'")
     async with connect(api) as context:
         with pytest.raises(UncertainError, match="with a token that the journal does not know"):
             await look(context, await context.journal.claim("old", context.api, JOB, None))

@@ -195,19 +195,6 @@ async def test_while_another_process_runs_the_job_this_one_waits_for_its_result(
     assert [line for line in heard.warnings if "is being run by process" in line]
 
 
-class LaterClock(SystemClock):
-    """A clock on which it is so many seconds later."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    def time(self) -> float:
-        return super().time() + self._seconds
-
-    def now(self) -> float:
-        return super().now() + self._seconds
-
-
 class Paused:
     """A client whose process is stopped (SIGSTOP) with the create in hand, until ``go``."""
 
@@ -225,7 +212,7 @@ class Paused:
 
 
 async def test_a_process_that_wakes_with_a_create_in_hand_cancels_what_came_second(
-    api: ScriptedAPI, connect: Connect, tmp_path: Path, heard: Any
+    api: ScriptedAPI, connect: Connect, same_journal: Any, heard: Any
 ) -> None:
     async with connect(api) as sleeper, connect(api) as opened:
         paused: Any = Paused(sleeper.client)
@@ -233,7 +220,7 @@ async def test_a_process_that_wakes_with_a_create_in_hand_cancels_what_came_seco
         sleeping = asyncio.create_task(run(msgspec.structs.replace(sleeper, client=paused), job=short))
         await paused.reached.wait()
         # For the other one, the lease of the sleeper ended long ago.
-        async with SQLiteJournal(tmp_path / "journal.db", clock=LaterClock(60)) as journal:
+        async with same_journal.open(later=60) as journal:
             api.next(Script(duration=0.2, output="first"), Script(duration=30, output="second"))
             taken = await run(msgspec.structs.replace(opened, journal=journal))
         paused.go.set()
@@ -246,12 +233,12 @@ async def test_a_process_that_wakes_with_a_create_in_hand_cancels_what_came_seco
 
 
 async def test_a_process_that_wakes_before_its_intent_creates_nothing(
-    api: ScriptedAPI, connect: Connect, tmp_path: Path
+    api: ScriptedAPI, connect: Connect, same_journal: Any
 ) -> None:
     async with connect(api) as sleeper, connect(api) as opened:
         await sleeper.client.get_account()
         claim = await sleeper.journal.claim("job", sleeper.api, JOB, None)
-        async with SQLiteJournal(tmp_path / "journal.db", clock=LaterClock(60)) as journal:
+        async with same_journal.open(later=60) as journal:
             await run(msgspec.structs.replace(opened, journal=journal))
         with pytest.raises(JournalError, match="taken over"):
             await sleeper.journal.intend(claim, REQUEST, moment(sleeper))
@@ -341,7 +328,7 @@ print(asyncio.run(arun(job, key="job", journal=sys.argv[1], save_to=sys.argv[2])
 
 @pytest.mark.parametrize("count", range(1, 8))
 async def test_killed_at_its_nth_request_a_job_still_has_one_prediction(
-    api: ScriptedAPI, connect: Connect, tmp_path: Path, count: int
+    api: ScriptedAPI, connect: Connect, same_journal: Any, tmp_path: Path, count: int
 ) -> None:
     """Requests: the model, the create, polls, two downloads. SIGKILL strikes while the server sits on each answer."""
     picture = b"\x89PNG\r\n\x1a\n" + b"x" * 5000
@@ -351,7 +338,7 @@ async def test_killed_at_its_nth_request_a_job_still_has_one_prediction(
     )
     for operation in ("model", "create", "get", "download"):
         api.faults.next(operation, *["slow-after(150ms)"] * 3)
-    arguments = [str(tmp_path / "journal.db"), str(tmp_path / "out")]
+    arguments = [same_journal.address, str(tmp_path / "out")]
     environment = dict(api.environment) | {"XDG_STATE_HOME": str(tmp_path / "state")}
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", PROGRAM, *arguments, env=environment)
     exiting = asyncio.create_task(process.wait())
@@ -360,6 +347,7 @@ async def test_killed_at_its_nth_request_a_job_still_has_one_prediction(
         process.kill()
     await exiting
     api.faults.clear()
+    same_journal.lapse(60)
     job = Job("stability-ai/sdxl", {"prompt": "x"}, poll_interval=0.05, max_poll_attempts=400)
     async with connect(api) as context:
         result = await run(context, job=job, save=str(tmp_path / "out"))

@@ -696,12 +696,12 @@ async def test_a_text_may_hold_any_character(journal: SQLJournal) -> None:
     job = Job("acme/model", {"prompt": "a\0b ü \U0001f98a"})
     held = await claim(journal, "ü/\U0001f98a", job)
     await journal.created(held, Prediction("p1", "succeeded", output="x\0y", logs="\0"))
-    await journal.collected(held, Prediction("p1", "succeeded", output="x\0y"), [], "not \0 kept")
+    await journal.collected(held, Prediction("p1", "succeeded", output="x\0y"), [], "not \0 ␀ ␀0 kept")
     entry = await journal.get("ü/\U0001f98a")
     assert entry
     assert entry.prediction
     assert (entry.job, entry.prediction.output) == (job, "x\0y")
-    assert entry.problem.startswith("not ")
+    assert entry.problem == "not \0 ␀ ␀0 kept"
 
 
 async def test_what_is_over_is_pruned(journal: SQLJournal) -> None:

@@ -35,6 +35,7 @@ from replicate_job.cli.output import print_json
 from replicate_job.cli.reporters import open_progress
 from replicate_job.cli.run import check_pairs, read_job
 from replicate_job.cli.streams import aside, is_shown, tell, width
+from replicate_job.database import hide_password
 from replicate_job.errors import JobError
 from replicate_job.flow.context import Context
 from replicate_job.flow.prepare import check_job
@@ -253,6 +254,8 @@ class _Command:
         """The command line of this call, for a shell, without secrets."""
         names = {pair: pair.partition("=")[0] for pair in self._pairs}
         words = [f"{names[word]}=SECRET" if names.get(word) in self._secrets else word for word in sys.argv[1:]]
+        if journal := self._shared.journal:
+            words = [word.replace(journal, hide_password(journal)) for word in words]
         return shlex.join(["replicate-job", *words])
 
     def _batch(self, context: Context) -> Batch:

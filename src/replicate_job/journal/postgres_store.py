@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
-from psycopg.rows import dict_row
+from psycopg.rows import RowMaker, dict_row
 
 from replicate_job.clock import Clock
 from replicate_job.database import DatabaseURL
@@ -35,6 +36,7 @@ OLDEST = 14
 _LONGEST_PAUSE = 1.0
 _IN_THE_WAY = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected, psycopg.errors.UniqueViolation)
 """Another transaction was quicker. Of two that insert the same, one gets UniqueViolation, and sees it next time."""
+_ESCAPE = "␀"
 _SAME = 20
 """How often UniqueViolation is tried again: then it is a fault of the statement, and no race."""
 _SESSION = (
@@ -75,8 +77,24 @@ def _translate(sql: str) -> bytes:
 
 
 def _storable(value: Any) -> Any:
-    """U+0000, which a text of PostgreSQL cannot hold, becomes its picture; JSON has it escaped anyway."""
-    return value.replace("\0", "␀") if isinstance(value, str) and "\0" in value else value
+    """Escape U+0000, which a text of PostgreSQL cannot hold. Ids come from an API's answer, and may have any."""
+    if isinstance(value, str) and ("\0" in value or _ESCAPE in value):
+        return value.replace(_ESCAPE, _ESCAPE * 2).replace("\0", f"{_ESCAPE}0")
+    return value
+
+
+def _rows(cursor: psycopg.Cursor[Any]) -> RowMaker[dict[str, Any]]:
+    """Rows by their columns' names, as they were before ``_storable``."""
+    make = dict_row(cursor)
+
+    def row(values: Sequence[Any]) -> dict[str, Any]:
+        return make([_stored(value) if isinstance(value, str) and _ESCAPE in value else value for value in values])
+
+    return row
+
+
+def _stored(text: str) -> str:
+    return re.sub(f"{_ESCAPE}(.)", lambda found: "\0" if found[1] == "0" else _ESCAPE, text)
 
 
 class _Task:
@@ -335,7 +353,7 @@ def connect(address: str, url: DatabaseURL, seconds: int) -> Connection:
         raise JournalError(f"the journal's URL {url} cannot be read: it has an option that PostgreSQL lacks") from None
     usual = {"tcp_user_timeout": 10_000, "keepalives_idle": 10, "keepalives_interval": 3, "keepalives_count": 3}
     options: dict[str, Any] = {"application_name": "replicate-job", **usual, **found, "connect_timeout": seconds}
-    connection: Connection = psycopg.connect(**options, autocommit=True, row_factory=dict_row)
+    connection: Connection = psycopg.connect(**options, autocommit=True, row_factory=_rows)
     try:
         for statement in _SESSION:
             connection.execute(statement)

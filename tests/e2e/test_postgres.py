@@ -1,0 +1,111 @@
+"""The commands with a journal in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import msgspec
+import pytest
+
+from replicate_job.testing import Script, ScriptedAPI
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Command
+    from tests.postgres import Postgres
+
+PASSWORD = "s3cret/of: nobody"  # noqa: S105 - of nobody
+MODEL = "black-forest-labs/flux-schnell"
+
+
+@pytest.fixture
+def name(postgres: Postgres) -> Iterator[str]:
+    name = postgres.empty()
+    yield name
+    postgres.drop(name)
+
+
+@pytest.fixture
+def url(postgres: Postgres, name: str) -> str:
+    folder = postgres.execute("SHOW unix_socket_directories")[0]["unix_socket_directories"]
+    return f"postgresql://postgres:{quote(PASSWORD, safe='')}@/{name}?host={quote(folder, safe='')}"
+
+
+@pytest.fixture
+def command(command: Command, url: str, api: ScriptedAPI) -> Command:
+    command.environment["REPLICATE_JOB_JOURNAL"] = url
+    api.models[MODEL] = msgspec.structs.replace(api.models[MODEL], script=Script(duration=0.3, output="done"))
+    return command
+
+
+def rows(postgres: Postgres, name: str) -> list[dict[str, Any]]:
+    return postgres.execute("SELECT * FROM replicate_job.jobs ORDER BY seq", database=name)
+
+
+def test_a_job_is_run_shown_and_listed(command: Command, postgres: Postgres, name: str, url: str) -> None:
+    said = []
+    refused = command("run", MODEL, "prompt=x", "--no-save")
+    said.append(refused.error)
+    assert refused.code == 3
+    assert "has no tables yet: run `replicate-job migrate`" in refused.error
+    migrated = command("migrate")
+    said.append(migrated.error)
+    assert "version 1 of the tables, it was 0" in migrated.error
+    assert "as before" in command("migrate").error
+    done = command("run", MODEL, "prompt=x", "--no-save", "--key", "order-1", "-v")
+    assert (done.code, done.response["output"]) == (0, "done")
+    shown = command("show", "order-1", "-v")
+    assert shown.response["prediction_id"] == done.response["prediction_id"]
+    listed = command("list", "--json", "--journal", url)
+    assert [job["prediction_id"] for job in listed.json] == [done.response["prediction_id"]]
+    again = command("run", MODEL, "prompt=x", "--no-save", "--key", "order-1")
+    assert again.response["prediction_id"] == done.response["prediction_id"]
+    checked = command("check")
+    assert f"journal  postgresql://postgres:***@/{name}?host=" in checked.out.decode()
+    assert command("delete", "order-1", "--journal", url).code == 0
+    said += [outcome.out.decode() + outcome.err for outcome in (migrated, done, shown, listed, again, checked)]
+    assert all("s3cret" not in text for text in said)
+    assert "s3cret" not in str(rows(postgres, name))
+    assert not list(command.folder.rglob("journal.db"))
+
+
+def test_a_job_whose_process_was_killed_is_taken_over(
+    command: Command, postgres: Postgres, name: str, api: ScriptedAPI
+) -> None:
+    """As from another machine: the lease alone says that its process is gone."""
+    command("migrate")
+    job = ["run", MODEL, "prompt=x", "--no-save", "--key", "order-1"]
+    api.models[MODEL] = msgspec.structs.replace(api.models[MODEL], script=Script(duration=2, output="done"))
+    first = command.start(*job)
+    api.wait_until(lambda: bool(api.predictions))
+    first.kill()
+    second = command.start("resume")
+    assert "is being run by process" in second.line()
+    postgres.execute("UPDATE replicate_job.holders SET lease_until = 0", database=name)  # its 15 s go by
+    assert second.end().code == 0
+    assert command(*job).response["output"] == "done"
+    assert len(api.predictions) == 1
+
+
+def test_a_batch_stores_its_command_without_the_password(
+    command: Command, postgres: Postgres, name: str, url: str
+) -> None:
+    command("migrate")
+    (command.folder / "rows.csv").write_text("prompt\na\nb\n", encoding="utf-8")
+    done = command("batch", MODEL, "rows.csv", "--no-save", "--results", "rows.jsonl", "--journal", url)
+    assert done.code == 0, done.err
+    stored = postgres.execute("SELECT command FROM replicate_job.batches", database=name)[0]["command"]
+    assert "***" in stored
+    assert "s3cret" not in stored + done.err + done.out.decode()
+    assert all("s3cret" not in path.read_text(errors="replace") for path in command.folder.glob("rows*"))
+
+
+def test_the_address_comes_from_a_file_and_the_password_from_libpqs(command: Command, url: str) -> None:
+    secret, passwords = command.folder / "journal-url", command.folder / "pgpass"
+    secret.write_text(f"{url}\n", encoding="utf-8")
+    passwords.write_text(f"*:*:*:*:{PASSWORD.replace(':', chr(92) + ':')}\n", encoding="utf-8")
+    passwords.chmod(0o600)
+    environment = {"REPLICATE_JOB_JOURNAL": "", "REPLICATE_JOB_JOURNAL_FILE": str(secret), "PGPASSFILE": str(passwords)}
+    assert command("migrate", env=environment).code == 0
+    assert "no jobs yet" in command("list", env=environment).err
