@@ -28,7 +28,10 @@ Work = Callable[[Database], T]
 
 
 class Store(Protocol):
-    """Calls functions with the database, in transactions that are as good as one after the other.
+    """Calls functions with the database, in transactions.
+
+    Each sees one state of it, and no two write the same row. What is to hold between several rows that different
+    transactions write needs a unique index.
 
     ``beats``: the holder of claims lives on, so that its heartbeat is written from time to time.
     """
