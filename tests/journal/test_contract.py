@@ -575,6 +575,7 @@ async def test_a_journal_that_is_closed_leaves_no_holder_behind(place: Place, no
     done = Prediction(id="p", status="succeeded")
     async with place.open(clock=now) as journal:
         await journal.collected(await claim(journal, "collected"), done)
+        await claim(journal, "collected")  # to read its result
         await journal.created(await claim(journal, "at once"), msgspec.structs.replace(done, id="q"), collected=True)
         await journal.release(await claim(journal, "released"))
         assert len(place.holders()) == 1

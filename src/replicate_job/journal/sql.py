@@ -130,7 +130,8 @@ class SQLJournal(ABC):
                 db.execute(query, (claim.intends, int(claim.intends), key, claim.fence))
 
         claim = await self._store.run(work, synced=bool(request or prediction), undo=undo)
-        self._claims[key] = claim.fence
+        if claim.entry.state != "collected":  # one that is over is free for all
+            self._claims[key] = claim.fence
         return claim
 
     def _claim(self, db: Database, new: _New, request: CreateRequest | None, sent: Moment | None) -> Claim:
