@@ -10,7 +10,8 @@
     │   ├── InputError              inputs do not fit the model's schema; every problem at once
     │   ├── MissingVariableError    a variable that the job needs is not set
     │   ├── ModelNotFoundError      no model, version or deployment of that name
-    │   └── KeyInUseError           the key belongs to a different job
+    │   ├── KeyInUseError           the key belongs to a different job
+    │   └── RecordingError          a recording cannot be read or written, or lacks what was requested
     ├── APIError                    the API answered, and the answer is an error; every field of its body
     │   ├── AuthenticationError     401, 403
     │   ├── PaymentRequiredError    402
@@ -299,4 +300,8 @@ class WebhookVerificationError(ReplicateJobError):
 
 
 class LocalError(ReplicateJobError):
+    pass
+
+
+class RecordingError(JobError):
     pass

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from replicate_job.testing.models import ScriptedDeployment, ScriptedModel, openapi_schema
     from replicate_job.testing.predictions import ScriptedPrediction
     from replicate_job.testing.record import RecordedRequest
+    from replicate_job.testing.recording.servers import RecordingAPI, ReplayAPI
     from replicate_job.testing.script import Script, Stream, StreamEvent
     from replicate_job.testing.server import LoopbackServer
     from replicate_job.testing.uploads import UploadedFile
@@ -43,6 +44,8 @@ __all__ = [
     "LoopbackServer",
     "OutputFile",
     "RecordedRequest",
+    "RecordingAPI",
+    "ReplayAPI",
     "Script",
     "ScriptedAPI",
     "ScriptedDeployment",
@@ -67,6 +70,7 @@ _HOMES = {
     "LoopbackServer": "testing.server",
     "OutputFile": "testing.delivery",
     "RecordedRequest": "testing.record",
+    **dict.fromkeys(["RecordingAPI", "ReplayAPI"], "testing.recording.servers"),
     **dict.fromkeys(["Script", "Stream", "StreamEvent"], "testing.script"),
     "ScriptedAPI": "testing.api",
     **dict.fromkeys(["ScriptedDeployment", "ScriptedModel", "openapi_schema"], "testing.models"),

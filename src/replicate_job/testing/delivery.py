@@ -93,13 +93,14 @@ class Delivery:
             target = file.redirect if isinstance(file.redirect, str) else self._moved(scope)
             await Answer(302, headers=(("location", target),))(scope, receive, send)
         else:
-            await _serve(file, scope, send)
+            await serve_file(file, scope, send)
 
     def _moved(self, scope: Scope) -> str:
         return f"{self.origin}{scope['raw_path'].decode().replace('/moved/', '/files/', 1)}"
 
 
-async def _serve(file: OutputFile, scope: Scope, send: Send) -> None:
+async def serve_file(file: OutputFile, scope: Scope, send: Send) -> None:
+    """Answer a GET with the file, or with the range of it that is asked for."""
     request_headers = dict(scope["headers"])
     tag = f'"{hashlib.sha256(file.content).hexdigest()[:32]}"'
     headers = [*ANY_ORIGIN, *([("content-type", file.media_type)] if file.media_type else [])]

@@ -1,0 +1,1 @@
+"""Real traffic with Replicate, recorded once and replayed without a network."""

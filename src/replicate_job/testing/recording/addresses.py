@@ -1,0 +1,85 @@
+"""The addresses of the API and of its files, as the program sees them, as they are, and as a recording has them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from replicate_job.settings import DEFAULT_BASE_URL
+from replicate_job.testing.recording.cleaning import clean_url, walk
+
+API = f"{DEFAULT_BASE_URL}/v1"
+"""The API's base in a recording, whichever API was recorded."""
+_ADDRESS = re.compile(r"https?://\S+", re.IGNORECASE)
+
+
+class Addresses:
+    """``own`` is the server's origin, ``base`` that of the API with its ``/v1``.
+
+    An output's file is ``/outputs/<key>/<name>`` here, and a stream ``/stream/<prediction id>``.
+    """
+
+    def __init__(self, own: str, base: str = API) -> None:
+        self.own, self._base = own, base
+        self.files: dict[str, str] = {}
+        self.streams: dict[str, str] = {}
+
+    def outward(self, value: Any) -> Any:
+        """An answer of the API as the program gets it."""
+        if isinstance(value, list):
+            return [self.outward(item) for item in value]
+        if not isinstance(value, dict):
+            return self._own(value) if isinstance(value, str) else value
+        is_prediction = is_prediction_like(value)
+        changed = {name: self.outward(item) for name, item in value.items()}
+        if is_prediction:
+            changed["output"] = walk(value.get("output"), self.file)
+            stream = value["urls"].get("stream")
+            if isinstance(stream, str):
+                self.streams[value["id"]] = stream
+                changed["urls"]["stream"] = f"{self.own}/stream/{value['id']}"
+        return changed
+
+    def file(self, text: str) -> str:
+        """An address of an output as the program gets it; any other text as it is."""
+        if not _ADDRESS.fullmatch(text):
+            return text
+        clean = clean_url(text)
+        key = hashlib.sha256(clean.encode()).hexdigest()[:16]
+        self.files[key] = text
+        name = urlsplit(clean).path.rpartition("/")[2]
+        return f"{self.own}/outputs/{key}/{name}"
+
+    def inward(self, value: Any) -> Any:
+        """What a program sends, with the addresses that it got here as they really are."""
+        return walk(value, self._original)
+
+    def taped(self, value: Any) -> Any:
+        """What the API sends, or is sent, with the API's addresses as a recording has them."""
+        return walk(value, lambda text: _moved(text, self._base, API))
+
+    def _own(self, text: str) -> str:
+        moved = _moved(text, self._base, f"{self.own}/v1")
+        return _moved(text, API, f"{self.own}/v1") if moved is text else moved
+
+    def _original(self, text: str) -> str:
+        if text.startswith(f"{self.own}/outputs/"):
+            key = text.removeprefix(f"{self.own}/outputs/").partition("/")[0]
+            return self.files.get(key, text)
+        return _moved(text, f"{self.own}/v1", self._base)
+
+
+def _moved(text: str, start: str, other: str) -> str:
+    return other + text[len(start) :] if text == start or text.startswith((f"{start}/", f"{start}?")) else text
+
+
+def is_prediction_like(value: Any) -> bool:
+    """Whether an object is a prediction: what is in its output may be a file."""
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("id"), str)
+        and isinstance(value.get("status"), str)
+        and isinstance(value.get("urls"), dict)
+    )

@@ -1,0 +1,132 @@
+"""Takes out of traffic what must not be in a recording: the token, secrets, signatures in addresses."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import msgspec
+
+from replicate_job.inputs.secrets import REDACTED
+from replicate_job.testing.recording.tape import HELD
+from replicate_job.wire.data_url import decode
+from replicate_job.wire.media import extension
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+SECRET_NAME = re.compile(
+    r"(?:^|[_-])(?:token|secret|password|passwd|passphrase|credentials?|authorization)$"
+    r"|(?:api|access|auth|secret|private|signing)[_-]?key$",
+    re.IGNORECASE,
+)
+"""Names of inputs that are taken for secrets although no schema says so. ``max_tokens`` is none."""
+_SIGNED = re.compile(
+    r"amz|goog|sig|token|key|secret|auth|passw|cred|expire|policy|hash|session|^(?:s[a-z]{1,2}|sk[a-z]+)$",
+    re.IGNORECASE,
+)
+"""Names of query parameters that sign or open an address; the short ones are Azure's."""
+_LONGEST = 32
+"""Characters of a query parameter's value that are still kept: a longer one may be a signature by another name."""
+_SHORTEST = 8
+"""Characters of a secret that is looked for in all text: a shorter one would be found everywhere."""
+_ADDRESS = re.compile(r"https?://\S+", re.IGNORECASE)
+
+
+def walk(value: Any, change: Callable[[str], str]) -> Any:
+    """A copy of a JSON value with every text changed, names of fields left as they are."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {name: walk(item, change) for name, item in value.items()}
+    return [walk(item, change) for item in value] if isinstance(value, list) else value
+
+
+def clean_url(url: str) -> str:
+    """An http(s) address without user, password, fragment and whatever signs it; any other text as it is."""
+    if not _ADDRESS.fullmatch(url):
+        return url
+    try:
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+    except ValueError:
+        return url
+    kept = [
+        (name, value)
+        for name, value in parse_qsl(parts.query, keep_blank_values=True)
+        if not _SIGNED.search(name) and len(value) <= _LONGEST
+    ]
+    return parts._replace(netloc=host, query=urlencode(kept), fragment="").geturl()
+
+
+def by_content(text: str) -> str:
+    """A data URL as the SHA-256 of what it holds, in which it is compared; any other text as it is."""
+    content = _held(text)
+    return text if content is None else f"sha256:{hashlib.sha256(content[1]).hexdigest()}"
+
+
+def _held(text: str) -> tuple[str, bytes] | None:
+    if not text.startswith("data:"):
+        return None
+    try:
+        return decode(text)
+    except ValueError:
+        return None
+
+
+def plain(text: str) -> str:
+    """A text of a request as a recording has it, but for secrets."""
+    return by_content(clean_url(text))
+
+
+def hide_input(body: Any, secrets: Iterable[str]) -> Any:
+    """A create request's body with the secret inputs redacted, and the webhook without its query."""
+    if not isinstance(body, dict):
+        return body
+    body = dict(body)
+    if isinstance(inputs := body.get("input"), dict):
+        names = {*secrets, *filter(SECRET_NAME.search, inputs)}
+        body["input"] = {n: REDACTED if n in names and v is not None else v for n, v in inputs.items()}
+    if isinstance(webhook := body.get("webhook"), str):
+        body["webhook"] = webhook.partition("?")[0]
+    return body
+
+
+class Cleaner:
+    """Knows the secrets of one recording, and gathers the bodies that its texts held."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._secrets = sorted({one for one in secrets if len(one) >= _SHORTEST}, key=len, reverse=True)
+        self.bodies: dict[str, bytes] = {}
+
+    def text(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, REDACTED)
+        return text
+
+    def request(self, value: Any) -> Any:
+        return walk(value, lambda text: self.text(plain(text)))
+
+    def answer(self, value: Any) -> Any:
+        return walk(value, self._answered)
+
+    def _answered(self, text: str) -> str:
+        held = _held(text)
+        if held is not None:
+            return f"data:{held[0]}{HELD}{self.keep(held[1], extension(held[0]) or '')}"
+        return self.text(clean_url(text))
+
+    def keep(self, content: bytes, suffix: str = "") -> str:
+        """The name of a body with this content, which holds no secret either."""
+        for secret in self._secrets:
+            content = content.replace(secret.encode(), REDACTED.encode())
+        name = hashlib.sha256(content).hexdigest() + (suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else "")
+        self.bodies[name] = content
+        return name
+
+
+def same_json(value: Any) -> bytes:
+    """A JSON value as bytes that are equal for equal values."""
+    return msgspec.json.encode(value, order="deterministic")

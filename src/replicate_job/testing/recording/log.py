@@ -1,0 +1,157 @@
+"""What a recorder saw, as it was, in memory; and the recording that is made of it once all secrets are known."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from replicate_job.inputs.secrets import REDACTED
+from replicate_job.testing.recording.cleaning import Cleaner, clean_url, hide_input
+from replicate_job.testing.recording.states import changes
+from replicate_job.testing.recording.tape import FORMAT, Exchange, Question, Reply, Tape, TapedFile, TapedPrediction
+from replicate_job.wire.media import suffix_of
+from replicate_job.wire.prediction import TERMINAL
+from replicate_job.wire.sse import Event
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from replicate_job.testing.recording.addresses import Addresses
+
+
+class SeenPrediction:
+    """``bodies`` are its different snapshots, with the seconds since the first."""
+
+    def __init__(self, request: Question | None, status: int) -> None:
+        self.request, self.status = request, status
+        self.bodies: list[tuple[float, dict[str, Any]]] = []
+        self.canceled: int | None = None
+        self.events: list[Event] | None = None
+        self._since = time.monotonic()
+
+    @property
+    def last(self) -> dict[str, Any]:
+        return self.bodies[-1][1]
+
+    def observe(self, body: dict[str, Any]) -> None:
+        """Note a snapshot, unless it is known, older than the last one, or of removed data."""
+        if body.get("data_removed") or any(body == seen for _, seen in self.bodies):
+            return
+        if self.bodies and self.last.get("status") in TERMINAL and body.get("status") not in TERMINAL:
+            return
+        self.bodies.append((round(time.monotonic() - self._since, 2) if self.bodies else 0.0, body))
+
+    def cancel(self) -> None:
+        if self.canceled is None:
+            self.canceled = len(self.bodies)
+
+    def streamed(self, events: list[Event], after: str) -> None:
+        """Note the events of one connection, which went on ``after`` the event of this id."""
+        known = self.events or []
+        place = next((index + 1 for index, event in enumerate(known) if after and event.id == after), 0)
+        if place or len(events) > len(known):
+            self.events = known[:place] + events
+
+
+class Log:
+    """``files`` are downloaded files by their addresses; ``kinds`` what their hosts said of them."""
+
+    def __init__(self) -> None:
+        self.predictions: dict[str, SeenPrediction] = {}
+        self.exchanges: list[tuple[Question, int, Any, bytes]] = []
+        self.files: dict[str, tuple[Path, str, str | None]] = {}
+        self.refused: list[str] = []
+        self.secrets: set[str] = set()
+        self.schemas: dict[tuple[str, str], tuple[str, ...]] = {}
+
+    def secret_names(self, request: Question, body: dict[str, Any] | None) -> set[str]:
+        """The names of secret inputs, by the schemas that are known, and by what the API has redacted."""
+        model, version = (str((body or {}).get(name) or "") for name in ("model", "version"))
+        names = set(self.schemas.get((model, version), ()))
+        for (known, one), secrets in self.schemas.items():
+            if body is None and (f"/{known}/" in request.path or _names(request, known, one)):
+                names.update(secrets)
+        echoed = (body or {}).get("input")
+        return names | {name for name, value in (echoed or {}).items() if value == REDACTED}
+
+    def tape(self, addresses: Addresses) -> tuple[Tape, dict[str, bytes]]:
+        """The recording, and its bodies by their names."""
+        names = {
+            id_: self.secret_names(seen.request, seen.last) for id_, seen in self.predictions.items() if seen.request
+        }
+        for id_, hidden in names.items():
+            self.secrets |= _values(self.predictions[id_].request, hidden)
+        for question, *_ in self.exchanges:
+            self.secrets |= _values(question, self.secret_names(question, None))
+        cleaner = Cleaner(self.secrets)
+        predictions = [
+            self._prediction(i, seen, names.get(i, set()), cleaner, addresses) for i, seen in self.predictions.items()
+        ]
+        exchanges = self._exchanges(cleaner, addresses)
+        files = [
+            TapedFile(cleaner.text(url), cleaner.keep(path.read_bytes(), suffix_of(_last(url))), kind, disposition)
+            for url, (path, kind, disposition) in sorted(self.files.items())
+        ]
+        return Tape(FORMAT, predictions, exchanges, files), cleaner.bodies
+
+    def _prediction(
+        self, id_: str, seen: SeenPrediction, hidden: set[str], cleaner: Cleaner, addresses: Addresses
+    ) -> TapedPrediction:
+        left_out = {"webhook"} | ({"input"} if seen.request else set())  # a replay has the input that it was sent
+        bodies = []
+        for after, body in seen.bodies:
+            shown = hide_input(body, hidden)
+            kept = {name: value for name, value in shown.items() if name not in left_out}
+            bodies.append((after, cleaner.answer(addresses.taped(kept))))
+        events = seen.events and [
+            msgspec.structs.replace(event, data=cleaner.answer(event.data)) for event in seen.events
+        ]
+        request = seen.request and _cleaned(seen.request, hidden, cleaner, addresses)
+        return TapedPrediction(
+            id=id_, request=request, status=seen.status, states=changes(bodies), canceled=seen.canceled, events=events
+        )
+
+    def _exchanges(self, cleaner: Cleaner, addresses: Addresses) -> list[Exchange]:
+        """In the order of their paths, so that two recordings differ little; equal ones in a row are one."""
+        exchanges: list[Exchange] = []
+        for question, status, content, raw in self.exchanges:
+            request = _cleaned(question, self.secret_names(question, None), cleaner, addresses)
+            if content is None and raw:
+                reply = Reply(status, file=cleaner.keep(raw))
+            else:
+                reply = Reply(status, cleaner.answer(addresses.taped(content)))
+            exchange = Exchange(request, reply)
+            earlier = next((one for one in reversed(exchanges) if one.request == request), None)
+            if earlier is None or earlier.reply != reply:
+                exchanges.append(exchange)
+        return sorted(exchanges, key=lambda one: (one.request.path, one.request.method))
+
+
+def _names(request: Question, model: str, version: str) -> bool:
+    named = str((request.body or {}).get("version") or "") if isinstance(request.body, dict) else ""
+    return bool(named) and named in {model, version, f"{model}:{version}"}
+
+
+def _cleaned(question: Question, hidden: set[str], cleaner: Cleaner, addresses: Addresses) -> Question:
+    body = cleaner.request(addresses.taped(hide_input(question.body, hidden)))
+    return Question(question.method, cleaner.text(clean_path(question.path)), body, question.upload)
+
+
+def clean_path(path: str) -> str:
+    """A path with its query, without what signs it."""
+    return clean_url(f"http://x{path}").removeprefix("http://x")
+
+
+def _values(question: Question | None, hidden: set[str]) -> set[str]:
+    """The texts of secret inputs, wherever else they occur."""
+    inputs = question.body.get("input") if question and isinstance(question.body, dict) else None
+    shown = (hide_input(question.body, hidden) or {}).get("input") if question and isinstance(inputs, dict) else None
+    if not isinstance(inputs, dict) or not isinstance(shown, dict):
+        return set()
+    return {value for name, value in inputs.items() if isinstance(value, str) and shown[name] != value}
+
+
+def _last(url: str) -> str:
+    return url.partition("?")[0].rpartition("/")[2]

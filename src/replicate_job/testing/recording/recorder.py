@@ -1,0 +1,291 @@
+"""The server that records: it sends every request on, and notes what was asked and answered."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from starlette.routing import Router
+
+from replicate_job.errors import JobError, ReplicateJobError, TransportError
+from replicate_job.inputs.secrets import REDACTED
+from replicate_job.serving.answer import NOT_FOUND, Answer, json_answer, problem
+from replicate_job.serving.body import read_bytes
+from replicate_job.serving.connection import BreakableProtocol, reset
+from replicate_job.serving.headers import preference_applied, read_prefer
+from replicate_job.serving.listener import bind, listen, origin_of
+from replicate_job.serving.middleware import operation
+from replicate_job.serving.route import route
+from replicate_job.serving.stream import encode_comment, encode_event
+from replicate_job.serving.upload import read_upload
+from replicate_job.serving.versioned import versioned
+from replicate_job.testing.delivery import OutputFile, serve_file
+from replicate_job.testing.environment import environment_of
+from replicate_job.testing.recording.addresses import Addresses, is_prediction_like
+from replicate_job.testing.recording.cleaning import clean_url
+from replicate_job.testing.recording.log import Log, SeenPrediction
+from replicate_job.testing.recording.tape import Question, Tape, save
+from replicate_job.testing.recording.upstream import Answered, Upstream, open_upstream
+from replicate_job.wire.openapi import secret_inputs
+from replicate_job.wire.sse import Decoder, Event
+from replicate_job.wire.target import parse_target
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from replicate_job.settings import Settings
+
+PLACEHOLDER = "r8_recording_0000000000000000000000000000"  # the program needs no more: the recorder has the token
+_OK = range(200, 300)
+_PASSING = frozenset({408, 409, 425, 429}) | frozenset(range(500, 600))
+"""Statuses of trouble that passes: it is passed on, and not recorded."""
+_PASSED_ON = ("prefer", "cancel-after")
+
+
+class Recorder:
+    """``base_url`` and ``environment`` lead clients to it; ``troubles`` are the requests that came to no answer."""
+
+    token = PLACEHOLDER
+
+    def __init__(self, upstream: Upstream, own: str, folder: Path, secrets: list[str]) -> None:
+        self.base_url, self.log, self.troubles = own, Log(), list[str]()
+        self._upstream, self._folder = upstream, folder
+        self._addresses = Addresses(own, upstream.transport.base_url)
+        self.log.secrets.update(secrets)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return environment_of(self.base_url, self.token, list_lag=10)
+
+    def app(self) -> ASGIApp:
+        every = dict.fromkeys(("get", "post", "patch", "put", "delete"), self._api)
+        return versioned(
+            Router(
+                [
+                    route("/outputs/{key}/{name:path}", get=self._file),
+                    route("/stream/{id}", get=self._stream),
+                    route("/v1/{path:path}", **every),
+                ]
+            )
+        )
+
+    async def save(self, path: Path) -> Tape:
+        """Ask for the schemas that say what is secret, and write the recording. Raises RecordingError."""
+        await self._learn()
+        tape, bodies = self.log.tape(self._addresses)
+        save(tape, bodies, path)
+        return tape
+
+    async def _api(self, request: Request) -> ASGIApp:
+        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        try:
+            if request.headers.get("content-type", "").startswith("multipart/form-data"):
+                form = await read_upload(request)
+                question = Question(request.method, path, upload=hashlib.sha256(form.content).hexdigest())
+                response = await self._upstream.upload(path, form)
+            else:
+                body = self._inward(await read_bytes(request))
+                question = Question(request.method, path, _json(body))
+                headers = {name: value for name in _PASSED_ON if (value := request.headers.get(name))}
+                response = await self._upstream.send(request.method, path, body or None, headers)
+        except TransportError as error:
+            self.troubles.append(str(error))
+            return reset_by  # the program shall see what it would have seen
+        return self._answer(request, question, response)
+
+    def _inward(self, body: bytes) -> bytes:
+        if self._addresses.own.encode() not in body:
+            return body
+        return msgspec.json.encode(self._addresses.inward(_json(body)))
+
+    def _answer(self, request: Request, question: Question, response: Answered) -> Answer:
+        content = _json(response.body)
+        self._note(operation(request.scope), question, response.status, content, response.body)
+        headers = tuple((name, response.headers[name]) for name in ("retry-after",) if name in response.headers)
+        if request.method == "POST" and response.status in _OK:
+            headers += preference_applied(read_prefer(request.headers.get("prefer", "")))
+        if content is None:
+            kind = response.headers.get("content-type", "application/octet-stream") if response.body else ""
+            return Answer(response.status, response.body, kind, headers)
+        return json_answer(self._addresses.outward(content), response.status, *headers)
+
+    def _note(self, kind: str, question: Question, status: int, content: Any, raw: bytes) -> None:
+        if status in _PASSING:
+            return
+        if status in _OK and kind in {"create", "get", "cancel"} and is_prediction_like(content):
+            seen = self.log.predictions.get(content["id"])
+            if seen is None:
+                made_by = question if kind == "create" else None
+                seen = self.log.predictions[content["id"]] = SeenPrediction(made_by, status)
+            if kind == "cancel":
+                seen.cancel()
+            seen.observe(content)
+        elif kind == "list":
+            for item in (content or {}).get("results", ()) if isinstance(content, dict) else ():
+                if is_prediction_like(item) and item["id"] in self.log.predictions:
+                    self.log.predictions[item["id"]].observe(item)
+        elif not (kind in {"get", "cancel"} and self._is_known(question.path)):
+            if question.path.startswith("/v1/webhooks/") and isinstance(content, dict) and content.get("key"):
+                self.log.secrets.add(str(content["key"]))
+                content = {**content, "key": REDACTED}
+            self.log.exchanges.append((question, status, content, raw))
+
+    def _is_known(self, path: str) -> bool:
+        return path.split("/")[3].partition("?")[0] in self.log.predictions
+
+    async def _file(self, request: Request) -> ASGIApp:
+        url = self._addresses.files.get(request.path_params["key"])
+        if url is None:
+            return NOT_FOUND
+        return _Download(self, url)
+
+    async def download(self, url: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send a file on as it comes, and note it once it has come whole."""
+        known = self.log.files.get(clean_url(url))
+        if known:
+            path, kind, disposition = known
+            file = OutputFile(content=path.read_bytes(), content_type=kind, disposition=disposition)
+            await serve_file(file, scope, send)
+            return
+        started = False
+        try:
+            async with self._upstream.fetch(url, {}) as response:
+                # Without a length: a host that compresses gives one that is not the file's own.
+                headers = {n: v for n in ("content-type", "content-disposition") if (v := response.headers.get(n))}
+                encoded = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
+                await send({"type": "http.response.start", "status": response.status, "headers": encoded})
+                started = True
+                part = self._folder / f"{len(list(self._folder.iterdir()))}-{hashlib.sha256(url.encode()).hexdigest()}"
+                with part.open("wb") as kept:
+                    async for chunk in response.chunks():
+                        kept.write(chunk)
+                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            if response.status in _OK:
+                kind, disposition = headers.get("content-type", ""), headers.get("content-disposition")
+                self.log.files[clean_url(url)] = part, kind, disposition
+            await send({"type": "http.response.body", "body": b""})
+        except ReplicateJobError as error:
+            self.troubles.append(str(error))
+            if started or isinstance(error, TransportError):
+                await reset(scope, receive)
+            else:
+                await problem(502, str(error), "Not fetched")(scope, receive, send)
+
+    async def _stream(self, request: Request) -> ASGIApp:
+        id_ = request.path_params["id"]
+        url = self._addresses.streams.get(id_)
+        if url is None:
+            return NOT_FOUND
+        return _Streaming(self, id_, url, request.headers.get("last-event-id", ""))
+
+    async def stream(self, streaming: _Streaming, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send a stream on, event by event, for its data may have addresses of files."""
+        events: list[Event] = []
+        headers = {"accept": "text/event-stream", "cache-control": "no-store"}
+        headers |= {"last-event-id": streaming.after} if streaming.after else {}
+        try:
+            async with self._upstream.transport.stream(streaming.url, headers) as (status, chunks):
+                kind = b"text/event-stream" if status in _OK else b"application/json"
+                await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", kind)]})
+                decoder = Decoder()
+                async for chunk in chunks:
+                    sent = chunk if status not in _OK else self._pass_on(decoder.feed(chunk), events)
+                    await send({"type": "http.response.body", "body": sent, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        except (TransportError, JobError) as error:
+            self.troubles.append(str(error))
+            await reset(scope, receive)
+        finally:
+            if events and streaming.id in self.log.predictions:
+                self.log.predictions[streaming.id].streamed(events, streaming.after)
+
+    def _pass_on(self, found: list[Event], events: list[Event]) -> bytes:
+        events += found
+        shown = [encode_event(one.type, self._addresses.file(one.data), one.id if one.own_id else "") for one in found]
+        return b"".join(shown) or encode_comment("more")  # so that no client takes a slow event for silence
+
+    async def _learn(self) -> None:
+        """Ask for the schemas of the models that were run: they say which inputs are secret.
+
+        The answers are recorded too: a program that knows them already, from a cache, asks for them elsewhere.
+        """
+        for seen in list(self.log.predictions.values()):
+            model, version = (str(seen.last.get(name) or "") for name in ("model", "version"))
+            await self._learn_model(model, version)
+        for question, status, *_ in list(self.log.exchanges):
+            if question.method == "POST" and status not in _OK and "predictions" in question.path:
+                await self._learn_model(*_named(question))
+
+    async def _learn_model(self, model: str, version: str) -> None:
+        if model.count("/") != 1 or (model, version) in self.log.schemas:
+            return
+        paths = [f"/v1/models/{model}"]
+        paths += [f"/v1/models/{model}/versions/{version}"] if version not in {"", "hidden"} else []
+        secrets: set[str] = set()
+        for path in paths:
+            with suppress(TransportError, msgspec.DecodeError):
+                status, content = await self._upstream.ask(path)
+                self._note("model", Question("GET", path), status, content, b"")
+                schema = content and content.get("openapi_schema" if "/versions/" in path else "latest_version")
+                schema = schema if "/versions/" in path else (schema or {}).get("openapi_schema")
+                secrets |= set(secret_inputs(schema))
+        self.log.schemas[model, version] = tuple(sorted(secrets))
+
+
+def _named(question: Question) -> tuple[str, str]:
+    """The model and version of a create request; empty where it names none."""
+    parts = question.path.partition("?")[0].split("/")
+    if parts[2] == "models":
+        return "/".join(parts[3:5]), ""
+    text = question.body.get("version") if isinstance(question.body, dict) else None
+    with suppress(JobError):
+        target = parse_target(text if isinstance(text, str) else "")
+        return target.slug, target.version
+    return "", ""
+
+
+class _Download(msgspec.Struct, frozen=True):
+    recorder: Recorder
+    url: str
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.recorder.download(self.url, scope, receive, send)
+
+
+class _Streaming(msgspec.Struct, frozen=True):
+    recorder: Recorder
+    id: str
+    url: str
+    after: str
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.recorder.stream(self, scope, receive, send)
+
+
+async def reset_by(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI's signature
+    await reset(scope, receive)
+
+
+def _json(raw: bytes) -> Any:
+    """None for what is empty or no JSON."""
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return msgspec.json.decode(raw) if raw else None
+    return None
+
+
+@asynccontextmanager
+async def recording(settings: Settings, port: int = 0) -> AsyncIterator[Recorder]:
+    """A recorder that answers, by default on a free port. Raises RecordingError, JobError, or OSError for the port."""
+    async with open_upstream(settings) as upstream:
+        with tempfile.TemporaryDirectory(prefix="replicate-job-") as folder, bind(port=port) as listening:
+            secrets = [settings.token or "", *settings.headers.values()]
+            recorder = Recorder(upstream, origin_of(listening), Path(folder), secrets)
+            async with listen(recorder.app(), listening, BreakableProtocol):
+                yield recorder

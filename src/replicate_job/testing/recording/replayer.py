@@ -1,0 +1,318 @@
+"""The server that replays: it answers from a recording alone."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import secrets
+import time
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from starlette.routing import Router
+
+from replicate_job.inputs.secrets import REDACTED
+from replicate_job.serving.answer import ANY_ORIGIN, Answer, json_answer, problem
+from replicate_job.serving.body import read_bytes
+from replicate_job.serving.headers import preference_applied, read_prefer, read_times
+from replicate_job.serving.middleware import operation
+from replicate_job.serving.page import page_answer, read_page
+from replicate_job.serving.resource import account_body, iso
+from replicate_job.serving.route import route
+from replicate_job.serving.stream import encode_event
+from replicate_job.serving.upload import read_upload
+from replicate_job.testing.delivery import OutputFile, serve_file
+from replicate_job.testing.recording.addresses import Addresses
+from replicate_job.testing.recording.cleaning import plain, walk
+from replicate_job.testing.recording.log import clean_path
+from replicate_job.testing.recording.matching import explain, is_same, targets
+from replicate_job.testing.recording.states import state_at
+from replicate_job.testing.recording.tape import HELD, Question, folder_of, load
+from replicate_job.wire.data_url import encode
+from replicate_job.wire.prediction import TERMINAL, parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from replicate_job.testing.recording.tape import Exchange, TapedFile, TapedPrediction
+    from replicate_job.wire.sse import Event
+
+LONGEST = 0.2
+"""Seconds that a replayed prediction takes at most. A shorter one takes as long as it took."""
+_HELD = re.compile(rf"(data:[^,;]*){HELD}(.+)")
+_TIMES = ("created_at", "started_at", "completed_at", "deadline")
+_ACCOUNT = account_body("replayed", "Replayed")
+"""The account, where no recording has it: clients ask for it when they like."""
+
+
+class Replayed:
+    """A prediction of this run. ``id`` is the recorded one, or a new one where it was made before in this run."""
+
+    def __init__(self, taped: TapedPrediction, id_: str, inputs: Any, number: int) -> None:
+        self.taped, self.id, self.inputs, self.number = taped, id_, inputs, number
+        self.created, self.canceled = time.time(), False
+        ends = [state.after for state in taped.states[: taped.canceled]]
+        self._pace = min(1.0, LONGEST / ends[-1]) if ends and ends[-1] else 1.0
+        recorded = parse_time(state_at(taped.states, 0).get("created_at"))
+        self._shift = timedelta(seconds=self.created - recorded.timestamp()) if recorded else timedelta()
+
+    @property
+    def takes(self) -> float:
+        """Seconds from now until its last state."""
+        states = self.taped.states if self.canceled else self.taped.states[: self.taped.canceled]
+        return 0.0 if self.canceled else max(0.0, self.created + states[-1].after * self._pace - time.time())
+
+    def snapshot(self) -> dict[str, Any]:
+        """The prediction as it is now, with the times of this run."""
+        states = self.taped.states
+        if self.canceled:
+            last = len(states) - 1
+        else:
+            elapsed = time.time() - self.created
+            reached = (n for n, one in enumerate(states[: self.taped.canceled]) if one.after * self._pace <= elapsed)
+            last = max(reached, default=0)
+        body = state_at(states, last)
+        for name in _TIMES:
+            if moment := parse_time(body.get(name)):
+                body[name] = iso((moment + self._shift).timestamp())
+        if self.taped.request:
+            body["input"] = self.inputs
+        if self.id != self.taped.id:
+            body = walk(body, lambda text: text.replace(self.taped.id, self.id))
+        return body
+
+
+class Replayer:
+    """Answers from the recording at ``path``. ``unmatched`` are the requests that it does not have, one line each.
+
+    Raises RecordingError.
+    """
+
+    def __init__(self, path: Path, own: str, *, lenient: bool = False) -> None:
+        self.unmatched: list[str] = []
+        self._path, self._lenient = path, lenient
+        self._tape = load(path)
+        self._addresses = Addresses(own)
+        self._files = {file.url: file for file in self._tape.files}
+        self._made: dict[str, Replayed] = {}
+        self._used: set[str] = set()
+        self._asked: dict[int, int] = {}
+
+    def app(self) -> ASGIApp:
+        every = dict.fromkeys(("get", "post", "patch", "put", "delete"), self._api)
+        return Router(
+            [
+                route("/outputs/{key}/{name:path}", get=self._file),
+                route("/stream/{id}", get=self._stream),
+                route("/v1/{path:path}", **every),
+            ]
+        )
+
+    async def _api(self, request: Request) -> ASGIApp:
+        asked = await self._question(request)
+        match operation(request.scope):
+            case "create":
+                return await self._create(request, asked)
+            case "get":
+                return self._get(request, asked)
+            case "cancel":
+                return self._cancel(request, asked)
+            case "list":
+                return await self._list(request)
+            case _:
+                return self._exchange(asked)
+
+    async def _question(self, request: Request) -> Question:
+        path = clean_path(request.url.path + (f"?{request.url.query}" if request.url.query else ""))
+        if request.headers.get("content-type", "").startswith("multipart/form-data"):
+            form = await read_upload(request)
+            return Question(request.method, path, upload=hashlib.sha256(form.content).hexdigest())
+        raw, body = await read_bytes(request), None
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            body = msgspec.json.decode(raw) if raw else None
+        body = walk(self._addresses.taped(self._addresses.inward(body)), plain)
+        if isinstance(body, dict) and isinstance(webhook := body.get("webhook"), str):
+            body["webhook"] = webhook.partition("?")[0]
+        return Question(request.method, path, body)
+
+    async def _create(self, request: Request, asked: Question) -> ASGIApp:
+        taped = self._next(asked)
+        if taped is None:
+            refused = self._recorded_exchange(asked)
+            if refused:
+                return self._reply(refused)
+            return self._not_recorded(asked, [one.request for one in self._tape.predictions if one.request])
+        id_ = taped.id if taped.id not in self._made else secrets.token_hex(len(taped.id) // 2 or 8)
+        inputs = _given(asked, taped)
+        made = self._made[id_] = Replayed(taped, id_, inputs, len(self._made))
+        wait = read_prefer(request.headers.get("prefer", ""))
+        if wait:
+            await asyncio.sleep(min(wait, made.takes))
+        return json_answer(self._shown(made), taped.status, *preference_applied(wait))
+
+    def _next(self, asked: Question) -> TapedPrediction | None:
+        """The recorded prediction that a create request makes: equal ones in their order."""
+        created = [(one, one.request) for one in self._tape.predictions if one.request]
+        fitting = [one for one, request in created if is_same(request, asked)]
+        if self._lenient:
+            named = targets(asked)
+            fitting += [one for one, request in created if named & targets(request, state_at(one.states, 0))]
+        unused = next((one for one in fitting if one.id not in self._used), None)
+        if unused:
+            self._used.add(unused.id)
+        elif self._lenient and fitting:
+            return fitting[0]
+        return unused
+
+    def _get(self, request: Request, asked: Question) -> Answer:
+        made = self._find(request)
+        return json_answer(self._shown(made)) if made else self._exchange(asked)
+
+    def _cancel(self, request: Request, asked: Question) -> Answer:
+        made = self._find(request)
+        if made is None:
+            return self._exchange(asked)
+        if made.taped.canceled is not None:
+            made.canceled = True
+        elif made.snapshot()["status"] not in TERMINAL:
+            return self._not_recorded(asked, [])
+        return json_answer(self._shown(made))
+
+    def _find(self, request: Request) -> Replayed | None:
+        """A prediction of this run. One that was made elsewhere, or before, begins when it is first asked for."""
+        id_ = request.url.path.split("/")[3]
+        taped = next((one for one in self._tape.predictions if one.id == id_), None)
+        if taped and id_ not in self._made:
+            self._used.add(id_)
+            inputs = taped.request.body.get("input") if taped.request and isinstance(taped.request.body, dict) else None
+            self._made[id_] = Replayed(taped, id_, inputs, len(self._made))
+        return self._made.get(id_)
+
+    async def _list(self, request: Request) -> ASGIApp:
+        times = read_times(request.query_params)
+        after, before = times.get("created_after", 0.0), times.get("created_before", float("inf"))
+        made = [one for one in self._made.values() if after <= one.created < before]
+        page = read_page(made, lambda one: one.number, request.query_params.get("cursor"))
+        bodies = [msgspec.json.encode(self._shown(one)) for one in page.items]
+        kept = {name: request.query_params[name] for name in times}
+        return await page_answer(bodies, page, f"{self._addresses.own}/v1/predictions", **kept)
+
+    def _exchange(self, asked: Question) -> Answer:
+        found = self._recorded_exchange(asked)
+        if found:
+            return self._reply(found)
+        if asked.method == "GET" and asked.path == "/v1/account":
+            return json_answer(_ACCOUNT)
+        return self._not_recorded(asked, [one.request for one in self._tape.requests])
+
+    def _recorded_exchange(self, asked: Question) -> Exchange | None:
+        """Equal requests get the recorded answers in their order; the last one stays."""
+        known = [(n, one) for n, one in enumerate(self._tape.requests) if is_same(one.request, asked)]
+        if self._lenient and not known:
+            path = asked.path.partition("?")[0]
+            known = [
+                (n, one)
+                for n, one in enumerate(self._tape.requests)
+                if (one.request.method, one.request.path.partition("?")[0]) == (asked.method, path)
+            ]
+        if not known:
+            return None
+        first = known[0][0]
+        count = self._asked[first] = self._asked.get(first, 0) + 1
+        return known[min(count, len(known)) - 1][1]
+
+    def _reply(self, exchange: Exchange) -> Answer:
+        reply = exchange.reply
+        if reply.file:
+            return Answer(reply.status, self._body(reply.file), "application/octet-stream")
+        if reply.json is None:
+            return Answer(reply.status, content_type="")
+        return json_answer(self._addresses.outward(self._whole(reply.json)), reply.status)
+
+    def _not_recorded(self, asked: Question, recorded: list[Question]) -> Answer:
+        line = f"{asked.method} {asked.path} is not in {self._path.name}: {explain(asked, recorded)}"
+        self.unmatched.append(line)
+        advice = "record it again" if self._lenient else "record it again, or replay it leniently"
+        return problem(400, f"{line}; {advice}", "Not recorded")
+
+    def _shown(self, made: Replayed) -> dict[str, Any]:
+        shown: dict[str, Any] = self._addresses.outward(self._whole(made.snapshot()))
+        return shown
+
+    def _whole(self, value: Any) -> Any:
+        """The data URLs with what they held."""
+
+        def filled(text: str) -> str:
+            found = _HELD.fullmatch(text)
+            return encode(found[1].removeprefix("data:"), self._body(found[2])) if found else text
+
+        return walk(value, filled)
+
+    def _body(self, name: str) -> bytes:
+        return (folder_of(self._path) / name).read_bytes()
+
+    async def _file(self, request: Request) -> ASGIApp:
+        url = self._addresses.files.get(request.path_params["key"], "")
+        file = self._files.get(url)
+        if file is None:
+            return self._not_recorded(
+                Question("GET", url or request.url.path), [Question("GET", one) for one in self._files]
+            )
+        return _Sending(file, self._body(file.body))
+
+    async def _stream(self, request: Request) -> ASGIApp:
+        made = self._made.get(request.path_params["id"])
+        if made is None or made.taped.events is None:
+            return self._not_recorded(Question("GET", request.url.path), [])
+        last = request.headers.get("last-event-id")
+        events = made.taped.events
+        place = next((n + 1 for n, one in enumerate(events) if last and one.id == last), 0)
+        return _Streaming(self, made, events[place:])
+
+    def encoded(self, events: list[Event]) -> Iterator[bytes]:
+        for event in events:
+            data = self._addresses.file(self._whole(event.data))
+            yield encode_event(event.type, data, event.id if event.own_id else "")
+
+
+class _Sending(msgspec.Struct, frozen=True):
+    file: TapedFile
+    content: bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        file = OutputFile(content=self.content, content_type=self.file.type, disposition=self.file.disposition)
+        await serve_file(file, scope, send)
+
+
+class _Streaming(msgspec.Struct, frozen=True):
+    """The events at once, but for the one that says that the prediction has ended."""
+
+    replayer: Replayer
+    made: Replayed
+    events: list[Event]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
+        headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
+        headers += [(name.encode(), value.encode()) for name, value in ANY_ORIGIN]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for event, encoded in zip(self.events, self.replayer.encoded(self.events), strict=True):
+            if event.type == "done":
+                await asyncio.sleep(self.made.takes)
+            await send({"type": "http.response.body", "body": encoded, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def _given(asked: Question, taped: TapedPrediction) -> Any:
+    """The input as it was sent now, with the secrets redacted that the recording has redacted."""
+    inputs = asked.body.get("input") if isinstance(asked.body, dict) else None
+    known = taped.request.body.get("input") if taped.request and isinstance(taped.request.body, dict) else None
+    if not isinstance(inputs, dict) or not isinstance(known, dict):
+        return inputs
+    return {name: REDACTED if known.get(name) == REDACTED else value for name, value in inputs.items()}

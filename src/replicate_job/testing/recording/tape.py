@@ -1,0 +1,157 @@
+"""A recording on the disk: one JSON file, and beside it a folder of bodies that are named by their SHA-256."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from replicate_job.errors import RecordingError
+from replicate_job.wire.sse import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FORMAT = 1
+"""The version of the file's form. A program that does not know it refuses the file."""
+HELD = ";recorded,"
+"""In a data URL, stands between its media type and the name of the body that it has: ``data:image/png;recorded,…``."""
+_NAME = re.compile(r"[0-9a-f]{64}(?:\.[a-z0-9]{1,8})?")
+
+
+class Question(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A request, cleaned. ``path`` has its ``/v1`` and its query; ``upload`` is the SHA-256 of an uploaded file."""
+
+    method: str
+    path: str
+    body: Any = None
+    upload: str = ""
+
+
+class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An answer. What is no JSON is in ``file``, the name of a body."""
+
+    status: int
+    json: Any = None
+    file: str = ""
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    request: Question
+    reply: Reply
+
+
+class State(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What has changed in a prediction, ``after`` seconds since it was first seen.
+
+    ``set`` are the fields that have another value; ``added`` what was appended to a text or a list.
+    """
+
+    after: float
+    set: dict[str, Any] = {}
+    added: dict[str, Any] = {}
+
+
+class TapedPrediction(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """``request`` is None for one that was made elsewhere. ``canceled`` is how many states came before a cancel."""
+
+    id: str
+    request: Question | None = None
+    status: int = 201
+    states: list[State]
+    canceled: int | None = None
+    events: list[Event] | None = None
+
+
+class TapedFile(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An output file: its address, without signatures, and the name of its body."""
+
+    url: str
+    body: str
+    type: str = ""
+    disposition: str | None = None
+
+
+class Tape(msgspec.Struct, frozen=True):
+    replicate_job_recording: int
+    predictions: list[TapedPrediction]
+    requests: list[Exchange]
+    files: list[TapedFile]
+
+
+def folder_of(path: Path) -> Path:
+    """Where the bodies of a recording are: ``hello.files`` beside ``hello.json``."""
+    return path.with_suffix(".files")
+
+
+def load(path: Path) -> Tape:
+    """Raises RecordingError for a file that is no recording, lacks a body, or is of a later version."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise RecordingError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        version = msgspec.json.decode(raw, type=dict[str, Any]).get("replicate_job_recording")
+        if version != FORMAT:
+            raise RecordingError(
+                f"{path} is no recording of version {FORMAT}: record it again, or update replicate-job"
+            )
+        tape = msgspec.json.decode(raw, type=Tape)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RecordingError(f"{path} is no recording: {error}") from None
+    for name in bodies_of(tape):
+        if not _NAME.fullmatch(name) or not (folder_of(path) / name).is_file():
+            raise RecordingError(f"{path} lacks a body: {folder_of(path) / Path(name).name} is not there")
+    return tape
+
+
+def save(tape: Tape, bodies: Mapping[str, bytes], path: Path) -> None:
+    """Write the bodies, then the file in one step, and remove the bodies that no recording of its name has any more.
+
+    Killed at any moment, the earlier recording is whole or the new one is. Raises RecordingError.
+    """
+    folder = folder_of(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if bodies:
+            folder.mkdir(exist_ok=True)
+        for name, content in bodies.items():
+            if not (folder / name).exists():
+                _write(folder / name, content)
+        _write(path, msgspec.json.format(msgspec.json.encode(tape), indent=2) + b"\n")
+        for body in folder.glob("*") if folder.is_dir() else ():
+            if _NAME.fullmatch(body.name) and body.name not in bodies:
+                body.unlink()
+        with suppress(OSError):
+            folder.rmdir()  # only where it is empty
+    except OSError as error:
+        raise RecordingError(f"{error.filename or path} cannot be written: {error.strerror}") from None
+
+
+def _write(path: Path, content: bytes) -> None:
+    handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.chmod(0o644)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def bodies_of(tape: Tape) -> set[str]:
+    """The names of all bodies that the recording needs."""
+    names = {file.body for file in tape.files} | {exchange.reply.file for exchange in tape.requests}
+    values = [exchange.reply.json for exchange in tape.requests]
+    values += [value for one in tape.predictions for state in one.states for value in (state.set, state.added)]
+    found = re.findall(rf"{HELD}({_NAME.pattern})", msgspec.json.encode(values).decode())
+    return (names | set(found)) - {""}
