@@ -14,7 +14,13 @@ from replicate_job.cli.signals import Terminated
 SHARED = Common(
     journal="my jobs.db", quiet=False, verbose=False, local=True, allow_private_outputs=True, terminated=Terminated()
 )
-ARGUMENTS = {"run": ["a/b"], "batch": ["a/b", "rows.csv", "--results", "-"], "prune": ["--older-than", "30d"]}
+ARGUMENTS = {
+    "run": ["a/b"],
+    "batch": ["a/b", "rows.csv", "--results", "-"],
+    "prune": ["--older-than", "30d"],
+    "record": ["a", "b"],
+    "replay": ["a"],
+}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

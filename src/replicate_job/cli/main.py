@@ -27,6 +27,8 @@ COMMANDS = {
     "migrate": "Make or update the tables of a journal in PostgreSQL.",
     "schema": "Show what a model takes and gives.",
     "serve": "Serve Replicate's API on this machine, with real models.",
+    "record": "Run a program, and record what it asks of Replicate.",
+    "replay": "Answer a program from a recording, without a network.",
     "models": "List the models that run on this machine.",
     "check": "Check the token, the network and the account.",
 }

@@ -6,6 +6,6 @@ from replicate_job import extras
 from replicate_job.errors import LocalError
 
 
-def missing(name: str | None) -> LocalError:
-    """The error to raise where the package ``name`` is not installed."""
-    return LocalError(f"the local server needs {name}, which is not here: {extras.advice('local')}")
+def missing(name: str | None, what: str = "the local server") -> LocalError:
+    """The error to raise where the package ``name``, which ``what`` needs, is not installed."""
+    return LocalError(f"{what} needs {name}, which is not here: {extras.advice('local')}")

@@ -5,7 +5,6 @@ pytest loads it in every project where this package is installed, so at its impo
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -148,10 +147,9 @@ def _told_plainly() -> Iterator[None]:
 def _set_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, environment: Mapping[str, str]
 ) -> None:
+    from replicate_job.testing.environment import environment_apart  # noqa: PLC0415 - only for whoever needs it
+
     # Not in tmp_path: a test may look at all that is in there.
     journal = tmp_path_factory.mktemp("replicate-job") / "journal.db"
-    # The official clients would ask a proxy for this machine, too.
-    direct = ",".join(filter(None, ("127.0.0.1", os.environ.get("no_proxy") or os.environ.get("NO_PROXY"))))
-    own = {"REPLICATE_JOB_JOURNAL": str(journal), "no_proxy": direct, "NO_PROXY": direct}
-    for name, value in {**environment, **own}.items():
+    for name, value in environment_apart(environment, journal).items():
         monkeypatch.setenv(name, value)

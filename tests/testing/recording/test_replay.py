@@ -273,8 +273,8 @@ def test_a_file_that_is_no_recording_is_one_clear_error(tmp_path: Path, content:
     path = tmp_path / "x.json"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(RecordingError, match=told):
-        ReplayAPI(path)
+    with pytest.raises(RecordingError, match=told), ReplayAPI(path):
+        pass
 
 
 def test_recording_needs_a_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

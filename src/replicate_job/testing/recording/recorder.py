@@ -50,9 +50,13 @@ _PASSED_ON = ("prefer", "cancel-after")
 
 
 class Recorder:
-    """``base_url`` and ``environment`` lead clients to it; ``troubles`` are the requests that came to no answer."""
+    """``base_url`` and ``environment`` lead clients to it; ``troubles`` are the requests that came to no answer.
+
+    ``is_used`` is whether any request to the API has come.
+    """
 
     token = PLACEHOLDER
+    is_used = False
 
     def __init__(self, upstream: Upstream, own: str, folder: Path, secrets: list[str]) -> None:
         self.base_url, self.log, self.troubles = own, Log(), list[str]()
@@ -84,6 +88,7 @@ class Recorder:
         return tape
 
     async def _api(self, request: Request) -> ASGIApp:
+        self.is_used = True
         path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         try:
             if request.headers.get("content-type", "").startswith("multipart/form-data"):

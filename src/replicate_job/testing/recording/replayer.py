@@ -7,9 +7,8 @@ import hashlib
 import re
 import secrets
 import time
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,14 +17,19 @@ from starlette.routing import Router
 from replicate_job.inputs.secrets import REDACTED
 from replicate_job.serving.answer import ANY_ORIGIN, Answer, json_answer, problem
 from replicate_job.serving.body import read_bytes
+from replicate_job.serving.connection import BreakableProtocol
+from replicate_job.serving.faults import Faults
 from replicate_job.serving.headers import preference_applied, read_prefer, read_times
-from replicate_job.serving.middleware import operation
+from replicate_job.serving.listener import bind, listen, origin_of
+from replicate_job.serving.middleware import FaultMiddleware, operation
 from replicate_job.serving.page import page_answer, read_page
 from replicate_job.serving.resource import account_body, iso
 from replicate_job.serving.route import route
 from replicate_job.serving.stream import encode_event
 from replicate_job.serving.upload import read_upload
+from replicate_job.serving.versioned import versioned
 from replicate_job.testing.delivery import OutputFile, serve_file
+from replicate_job.testing.environment import environment_of
 from replicate_job.testing.recording.addresses import Addresses
 from replicate_job.testing.recording.cleaning import plain, walk
 from replicate_job.testing.recording.log import clean_path
@@ -36,7 +40,8 @@ from replicate_job.wire.data_url import encode
 from replicate_job.wire.prediction import TERMINAL, parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -47,6 +52,7 @@ if TYPE_CHECKING:
 LONGEST = 0.2
 """Seconds that a replayed prediction takes at most. A shorter one takes as long as it took."""
 _HELD = re.compile(rf"(data:[^,;]*){HELD}(.+)")
+TOKEN = "r8_replay_0000000000000000000000000000000"  # noqa: S105 - any token is taken
 _TIMES = ("created_at", "started_at", "completed_at", "deadline")
 _ACCOUNT = account_body("replayed", "Replayed")
 """The account, where no recording has it: clients ask for it when they like."""
@@ -57,7 +63,7 @@ class Replayed:
 
     def __init__(self, taped: TapedPrediction, id_: str, inputs: Any, number: int) -> None:
         self.taped, self.id, self.inputs, self.number = taped, id_, inputs, number
-        self.created, self.canceled = time.time(), False
+        self.created, self.canceled = round(time.time(), 6), False  # as created_at shows it, for created_after
         ends = [state.after for state in taped.states[: taped.canceled]]
         self._pace = min(1.0, LONGEST / ends[-1]) if ends and ends[-1] else 1.0
         recorded = parse_time(state_at(taped.states, 0).get("created_at"))
@@ -82,6 +88,7 @@ class Replayed:
         for name in _TIMES:
             if moment := parse_time(body.get(name)):
                 body[name] = iso((moment + self._shift).timestamp())
+        body["created_at"] = iso(self.created)
         if self.taped.request:
             body["input"] = self.inputs
         if self.id != self.taped.id:
@@ -96,6 +103,7 @@ class Replayer:
     """
 
     def __init__(self, path: Path, own: str, *, lenient: bool = False) -> None:
+        self.base_url = own
         self.unmatched: list[str] = []
         self._path, self._lenient = path, lenient
         self._tape = load(path)
@@ -104,6 +112,10 @@ class Replayer:
         self._made: dict[str, Replayed] = {}
         self._used: set[str] = set()
         self._asked: dict[int, int] = {}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return environment_of(self.base_url, TOKEN)
 
     def app(self) -> ASGIApp:
         every = dict.fromkeys(("get", "post", "patch", "put", "delete"), self._api)
@@ -316,3 +328,15 @@ def _given(asked: Question, taped: TapedPrediction) -> Any:
     if not isinstance(inputs, dict) or not isinstance(known, dict):
         return inputs
     return {name: REDACTED if known.get(name) == REDACTED else value for name, value in inputs.items()}
+
+
+@asynccontextmanager
+async def replaying(
+    path: Path, *, lenient: bool = False, faults: Faults | None = None, port: int = 0
+) -> AsyncIterator[Replayer]:
+    """A replay that answers, by default on a free port. Raises RecordingError, or OSError for the port."""
+    with bind(port=port) as listening:
+        replayer = Replayer(path, origin_of(listening), lenient=lenient)
+        app = versioned(FaultMiddleware(replayer.app(), faults or Faults()))
+        async with listen(app, listening, BreakableProtocol):
+            yield replayer
