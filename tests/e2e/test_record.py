@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -42,7 +41,7 @@ def test_a_command_is_recorded_once_and_replayed_without_a_network_and_a_token(
     api.close()
     replayed = command("replay", "hello.json", "--", *PAINT, env=OFFLINE)
     assert (replayed.code, replayed.response["prediction_id"]) == (0, recorded.response["prediction_id"])
-    assert Path(replayed.response["files"][0]).read_bytes() == PICTURE
+    assert (command.folder / replayed.response["files"][0]).read_bytes() == PICTURE
     (body,) = (command.folder / "hello.files").iterdir()
     assert body.read_bytes() == PICTURE
 

@@ -6,8 +6,9 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -22,6 +23,7 @@ OWN = ScriptedModel(name="me/own", official=True, script=Script(output="mine"))
 PLUGIN = ("-p", "replicate_job.testing.plugin")
 ASYNCIO = ("-p", "pytest_asyncio.plugin", "-o", "asyncio_default_fixture_loop_scope=function", "-o")
 Pytest = Callable[..., str]
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @pytest.fixture
@@ -31,11 +33,13 @@ def run_pytest(tmp_path: Path) -> Pytest:
     It loads the plugins that are named, unless it may load all that are installed, which takes seconds.
     """
 
-    def run_pytest(*words: str, code: int = 0, loads_all: bool = False, **files: str) -> str:
+    def run_pytest(
+        *words: str, code: int = 0, loads_all: bool = False, environment: Mapping[str, str] = NOTHING, **files: str
+    ) -> str:
         for name, content in files.items():
             (tmp_path / f"{name}.py").write_text(textwrap.dedent(content))
         others = ("PYTEST_", "CI", "BUILD_NUMBER", "REPLICATE_")
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(others)}
+        environment = {n: value for n, value in os.environ.items() if not n.startswith(others)} | dict(environment)
         if not loads_all:
             environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         outcome = subprocess.run(
@@ -300,5 +304,59 @@ def test_pytest_lists_the_fixtures_with_what_they_are(run_pytest: Pytest) -> Non
     printed = run_pytest("--fixtures", *PLUGIN)
     section = printed.partition("fixtures defined from replicate_job.testing.plugin")[2].partition("\n---")[0]
     names = [line.split()[0] for line in section.splitlines() if " -- " in line]
-    assert names == ["replicate_api", "replicate_local", "replicate_local_options"]
+    assert sorted(names) == ["replicate_api", "replicate_local", "replicate_local_options", "replicate_recording"]
     assert "A scripted Replicate for one test" in section
+
+
+RECORDED = """
+    import pytest
+    from replicate_job import run
+
+    @pytest.mark.replicate_recording("hello.json")
+    def test_hello(replicate_recording):
+        assert run("replicate/hello-world", {"text": "Ada"}).output == "hello Ada"
+
+    @pytest.mark.parametrize("name", ["Ada", "../Bo b"])
+    def test_each(replicate_recording, name):
+        assert run("replicate/hello-world", {"text": name}).output == f"hello {name}"
+"""
+
+
+def test_a_recording_is_made_once_and_replayed_where_there_is_no_api(run_pytest: Pytest, tmp_path: Path) -> None:
+    told = run_pytest(*PLUGIN, code=1, test_mine=RECORDED)
+    assert "3 errors" in told
+    assert f"there is no recording {tmp_path / 'hello.json'}: " in told
+    assert "`pytest --replicate-record 'test_mine.py::test_hello'`" in told
+    assert "Traceback" not in told
+    assert "REPLICATE_API_TOKEN is not set" in run_pytest(*PLUGIN, "--replicate-record", code=1)
+    with ScriptedAPI() as api:
+        real = {**api.environment, "REPLICATE_JOB_JOURNAL": str(tmp_path / "unused.db")}
+        assert "3 passed" in run_pytest(*PLUGIN, "--replicate-record", environment=real)
+        assert api.created == 3
+    assert "3 passed" in run_pytest(*PLUGIN)
+    names = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.json")}
+    assert names == {
+        "hello.json",
+        "recordings/test_mine/test_each-Ada.json",
+        "recordings/test_mine/test_each-..-Bo-b.json",
+    }
+    assert not (tmp_path / "unused.db").exists()
+
+
+def test_a_test_that_fails_records_nothing_and_one_that_swallows_a_miss_fails(
+    run_pytest: Pytest, tmp_path: Path
+) -> None:
+    failing = RECORDED.replace('"hello Ada"', '"something else"')
+    with ScriptedAPI() as api:
+        run_pytest(*PLUGIN, "--replicate-record", "-k", "hello", code=1, environment=api.environment, test_mine=failing)
+        assert not (tmp_path / "hello.json").exists()
+        run_pytest(*PLUGIN, "--replicate-record", "-k", "hello", environment=api.environment, test_mine=RECORDED)
+    swallowing = RECORDED.replace("assert run(", "with pytest.raises(Exception): run(").replace('"Ada"}', '"Bo"}', 1)
+    told = run_pytest(*PLUGIN, "-k", "hello", code=1, test_mine=swallowing)
+    assert "1 passed" in told
+    assert "1 error" in told
+    assert 'input.text: "Ada" was recorded, "Bo" requested' in told
+    lenient = swallowing.replace('"hello.json"', '"hello.json", lenient=True').replace(
+        "with pytest.raises(Exception): ", ""
+    )
+    assert "1 passed" in run_pytest(*PLUGIN, "-k", "hello", test_mine=lenient)

@@ -1,4 +1,4 @@
-"""A pytest plugin with the fixtures ``replicate_api`` and ``replicate_local``.
+"""A pytest plugin with the fixtures ``replicate_api``, ``replicate_local`` and ``replicate_recording``.
 
 pytest loads it in every project where this package is installed, so at its import it brings in pytest alone.
 """
@@ -13,8 +13,11 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
-    from replicate_job.testing import LocalAPI, ScriptedAPI, ServerOptions
+    from replicate_job.testing import LocalAPI, RecordingAPI, ReplayAPI, ScriptedAPI, ServerOptions
+
+_RECORD = "--replicate-record"
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -24,9 +27,19 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     getattr(early_config.pluginmanager.rewrite_hook, "_must_rewrite", set()).discard("replicate_job")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "Record the tests with the fixture replicate_recording anew, from the API of REPLICATE_API_TOKEN."
+    parser.getgroup("replicate-job").addoption(_RECORD, action="store_true", help=text)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "replicate_api(*models, **options): the arguments of ScriptedAPI for the fixture replicate_api"
+    )
+    config.addinivalue_line(
+        "markers",
+        "replicate_recording(file, lenient=False, faults=''): the recording of the fixture replicate_recording; "
+        "the file is relative to the test's own",
     )
 
 
@@ -75,6 +88,76 @@ def replicate_local(
         api = _replicate_local_servers.get(replicate_local_options)
     _set_environment(monkeypatch, tmp_path_factory, api.environment)
     return api
+
+
+@pytest.fixture
+def replicate_recording(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+    _replicate_ports: tuple[int, int],
+) -> Iterator[ReplayAPI | RecordingAPI]:
+    """Replicate from a recording, a ``replicate_job.testing.ReplayAPI``, to which the environment leads.
+
+    ``@pytest.mark.replicate_recording("hello.json", lenient=False)`` names the file, relative to the test's own; by
+    default it is ``recordings/<test file>/<test>.json``. With ``pytest --replicate-record`` it is recorded anew, by a
+    ``RecordingAPI`` that asks the API of REPLICATE_BASE_URL and REPLICATE_API_TOKEN; a test that fails writes nothing.
+    A test whose code has sent a request that is not recorded fails, even where the code went on. Needs the extra
+    ``[local]``.
+    """
+    from pathlib import Path  # noqa: PLC0415 - only for whoever needs it
+
+    marker = request.node.get_closest_marker("replicate_recording")
+    options: dict[str, Any] = dict(marker.kwargs) if marker else {}
+    test = Path(request.node.path)
+    named = (
+        marker.args[0] if marker and marker.args else Path("recordings", test.stem, f"{_plain(request.node.name)}.json")
+    )
+    path = test.parent / named
+    with _told_plainly():
+        from replicate_job.testing import RecordingAPI, ReplayAPI  # noqa: PLC0415 - slow, and of an extra
+
+        if request.config.getoption(_RECORD):
+            api: ReplayAPI | RecordingAPI = RecordingAPI(path)
+        elif path.is_file():
+            api = ReplayAPI(path, port=_free(_replicate_ports[0]), **options)
+        else:
+            raise pytest.fail.Exception(_how_to_record(path, request.node.nodeid), pytrace=False)
+        with ExitStack() as running:
+            running.enter_context(api)
+            failed = request.session.testsfailed
+            _set_environment(monkeypatch, tmp_path_factory, api.environment)
+            yield api
+            if isinstance(api, RecordingAPI):
+                api.is_discarded = request.session.testsfailed > failed
+            elif api.unmatched:
+                raise pytest.fail.Exception("\n".join(api.unmatched), pytrace=False)
+
+
+def _plain(name: str) -> str:
+    """A test's name, which may have parameters, as that of a file."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).strip("-")
+
+
+def _how_to_record(path: Path, test: str) -> str:
+    return (
+        f"there is no recording {path}: with REPLICATE_API_TOKEN set, which costs what the predictions cost, record it "
+        f"once by `pytest {_RECORD} '{test}'`, and keep it with the test"
+    )
+
+
+def _free(port: int) -> int:
+    """The port, or 0 where the system has given it to another process meanwhile."""
+    import socket  # noqa: PLC0415 - only for whoever needs it
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            probe.listen()
+        except OSError:
+            return 0
+    return port
 
 
 @pytest.fixture(scope="session")
