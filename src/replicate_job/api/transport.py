@@ -154,7 +154,9 @@ class Transport:
             with Exchange(f"{method} {self._whole(path).partition('?')[0][:SHOWN]}"):
                 request = self._request(method, path, headers or {}).timeout(timedelta(seconds=timeout))
                 if body is not None:
-                    request = request.header("content-type", "application/json").body_bytes(body)
+                    request = request.body_bytes(body)
+                    if not headers or "content-type" not in headers:
+                        request = request.header("content-type", "application/json")
                 if form is not None:
                     request = request.multipart(form)
                 response = await self._exchange(request, guard)

@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from email.utils import formatdate
+from ssl import SSLContext
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -43,8 +44,9 @@ async def listen(
     listening: socket.socket,
     protocol: type[HttpToolsProtocol] = HttpToolsProtocol,
     limits: Limits = Limits(),  # noqa: B008 - it is frozen
+    tls: SSLContext | None = None,
 ) -> AsyncIterator[None]:
-    """Serve ``app`` with uvicorn's HTTP, without its signal handlers and its event loop.
+    """Serve ``app`` with uvicorn's HTTP, or with ``tls`` HTTPS, without its signal handlers and its event loop.
 
     At the end, connections are reset and running requests canceled.
     """
@@ -64,7 +66,7 @@ async def listen(
 
     clocks = asyncio.create_task(_keep_date(state)), asyncio.create_task(clients.sweep())
     server = await asyncio.get_running_loop().create_server(
-        lambda: Connection(config, state, {}), sock=listening, backlog=clients.together
+        lambda: Connection(config, state, {}), sock=listening, backlog=clients.together, ssl=tls
     )
     # asyncio accepts as many connections at once as its backlog is long, and does nothing else meanwhile. So it gets a
     # small one, and the system the full one.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from replicate_job.testing import LocalAPI, RecordingAPI, ReplayAPI, ScriptedAPI, ServerOptions
+    from replicate_job.testing.recording.certificate import Identity
 
 _RECORD = "--replicate-record"
 
@@ -96,6 +97,7 @@ def replicate_recording(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path_factory: pytest.TempPathFactory,
     _replicate_ports: tuple[int, int],
+    _replicate_identity: _LazyIdentity,
 ) -> Iterator[ReplayAPI | RecordingAPI]:
     """Replicate from a recording, a ``replicate_job.testing.ReplayAPI``, to which the environment leads.
 
@@ -118,9 +120,10 @@ def replicate_recording(
         from replicate_job.testing import RecordingAPI, ReplayAPI  # noqa: PLC0415 - slow, and of an extra
 
         if request.config.getoption(_RECORD):
-            api: ReplayAPI | RecordingAPI = RecordingAPI(path)
+            api: ReplayAPI | RecordingAPI = RecordingAPI(path, identity=_replicate_identity.get())
         elif path.is_file():
-            api = ReplayAPI(path, port=_free(_replicate_ports[0]), **options)
+            port = _free(_replicate_ports[0])
+            api = ReplayAPI(path, port=port, identity=_replicate_identity.get(), **options)
         else:
             raise pytest.fail.Exception(_how_to_record(path, request.node.nodeid), pytrace=False)
         with ExitStack() as running:
@@ -132,6 +135,25 @@ def replicate_recording(
                 api.is_discarded = request.session.testsfailed > failed
             elif api.unmatched:
                 raise pytest.fail.Exception("\n".join(api.unmatched), pytrace=False)
+
+
+class _LazyIdentity:
+    """One certificate for all tests of a process: its clients may live longer than a test."""
+
+    def __init__(self, folders: pytest.TempPathFactory) -> None:
+        self._folders = folders
+        self._made: Identity | None = None
+
+    def get(self) -> Identity:
+        from replicate_job.testing.recording.certificate import Identity  # noqa: PLC0415 - only for whoever needs it
+
+        self._made = self._made or Identity(self._folders.mktemp("replicate-job"))
+        return self._made
+
+
+@pytest.fixture(scope="session")
+def _replicate_identity(tmp_path_factory: pytest.TempPathFactory) -> _LazyIdentity:
+    return _LazyIdentity(tmp_path_factory)
 
 
 def _plain(name: str) -> str:

@@ -14,35 +14,38 @@ API = f"{DEFAULT_BASE_URL}/v1"
 """The API's base in a recording, whichever API was recorded."""
 _ADDRESS = re.compile(r"https?://\S+", re.IGNORECASE)
 
+_OFFICIAL = re.compile(r"(?:async)?replicate[-/](?!job\b)", re.IGNORECASE)
+"""The official clients. They make a file object (``FileOutput``) of an output only where its address is https."""
+
 
 class Addresses:
-    """``own`` is the server's origin, ``base`` that of the API with its ``/v1``.
+    """``own`` is the server's origin, ``secure`` its origin with TLS, ``base`` that of the API with its ``/v1``.
 
     An output's file is ``/outputs/<key>/<name>`` here, and a stream ``/stream/<prediction id>``.
     """
 
-    def __init__(self, own: str, base: str = API) -> None:
-        self.own, self._base = own, base
+    def __init__(self, own: str, secure: str, base: str = API) -> None:
+        self.own, self.secure, self._base = own, secure, base
         self.files: dict[str, str] = {}
         self.streams: dict[str, str] = {}
 
-    def outward(self, value: Any) -> Any:
-        """An answer of the API as the program gets it."""
+    def outward(self, value: Any, agent: str = "") -> Any:
+        """An answer of the API as a program with this ``User-Agent`` gets it."""
         if isinstance(value, list):
-            return [self.outward(item) for item in value]
+            return [self.outward(item, agent) for item in value]
         if not isinstance(value, dict):
             return self._own(value) if isinstance(value, str) else value
         is_prediction = is_prediction_like(value)
-        changed = {name: self.outward(item) for name, item in value.items()}
+        changed = {name: self.outward(item, agent) for name, item in value.items()}
         if is_prediction:
-            changed["output"] = walk(value.get("output"), self.file)
+            changed["output"] = walk(value.get("output"), lambda text: self.file(text, agent))
             stream = value["urls"].get("stream")
             if isinstance(stream, str):
                 self.streams[value["id"]] = stream
                 changed["urls"]["stream"] = f"{self.own}/stream/{value['id']}"
         return changed
 
-    def file(self, text: str) -> str:
+    def file(self, text: str, agent: str) -> str:
         """An address of an output as the program gets it; any other text as it is."""
         if not _ADDRESS.fullmatch(text):
             return text
@@ -50,7 +53,7 @@ class Addresses:
         key = hashlib.sha256(clean.encode()).hexdigest()[:16]
         self.files[key] = text
         name = urlsplit(clean).path.rpartition("/")[2]
-        return f"{self.own}/outputs/{key}/{name}"
+        return f"{self.secure if _OFFICIAL.match(agent) else self.own}/outputs/{key}/{name}"
 
     def inward(self, value: Any) -> Any:
         """What a program sends, with the addresses that it got here as they really are."""
@@ -65,9 +68,10 @@ class Addresses:
         return _moved(text, API, f"{self.own}/v1") if moved is text else moved
 
     def _original(self, text: str) -> str:
-        if text.startswith(f"{self.own}/outputs/"):
-            key = text.removeprefix(f"{self.own}/outputs/").partition("/")[0]
-            return self.files.get(key, text)
+        for origin in (self.own, self.secure):
+            if text.startswith(f"{origin}/outputs/"):
+                key = text.removeprefix(f"{origin}/outputs/").partition("/")[0]
+                return self.files.get(key, text)
         return _moved(text, f"{self.own}/v1", self._base)
 
 

@@ -15,19 +15,19 @@ from replicate_job.errors import JobError, ReplicateJobError, TransportError
 from replicate_job.inputs.secrets import REDACTED
 from replicate_job.serving.answer import NOT_FOUND, Answer, json_answer, problem
 from replicate_job.serving.body import read_bytes
-from replicate_job.serving.connection import BreakableProtocol, reset
+from replicate_job.serving.connection import reset
 from replicate_job.serving.headers import preference_applied, read_prefer
-from replicate_job.serving.listener import bind, listen, origin_of
 from replicate_job.serving.middleware import operation
 from replicate_job.serving.route import route
 from replicate_job.serving.stream import encode_comment, encode_event
 from replicate_job.serving.upload import read_upload
 from replicate_job.serving.versioned import versioned
 from replicate_job.testing.delivery import OutputFile, serve_file
-from replicate_job.testing.environment import environment_of
 from replicate_job.testing.recording.addresses import Addresses, is_prediction_like
+from replicate_job.testing.recording.certificate import Identity
 from replicate_job.testing.recording.cleaning import clean_url
 from replicate_job.testing.recording.log import Log, SeenPrediction
+from replicate_job.testing.recording.loopback import Loopback
 from replicate_job.testing.recording.tape import Question, Tape, save
 from replicate_job.testing.recording.upstream import Answered, Upstream, open_upstream
 from replicate_job.wire.openapi import secret_inputs
@@ -35,7 +35,7 @@ from replicate_job.wire.sse import Decoder, Event
 from replicate_job.wire.target import parse_target
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterable
 
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -46,7 +46,9 @@ PLACEHOLDER = "r8_recording_0000000000000000000000000000"  # the program needs n
 _OK = range(200, 300)
 _PASSING = frozenset({408, 409, 425, 429}) | frozenset(range(500, 600))
 """Statuses of trouble that passes: it is passed on, and not recorded."""
-_PASSED_ON = ("prefer", "cancel-after")
+METHODS = ("get", "post", "patch", "put", "delete", "query")
+"""``QUERY`` is how the API searches models."""
+_PASSED_ON = ("prefer", "cancel-after", "content-type")
 
 
 class Recorder:
@@ -58,26 +60,21 @@ class Recorder:
     token = PLACEHOLDER
     is_used = False
 
-    def __init__(self, upstream: Upstream, own: str, folder: Path, secrets: list[str]) -> None:
-        self.base_url, self.log, self.troubles = own, Log(), list[str]()
+    def __init__(self, upstream: Upstream, loopback: Loopback, folder: Path, secrets: Iterable[str]) -> None:
+        self.base_url, self.log, self.troubles = loopback.own, Log(), list[str]()
+        self.environment = loopback.environment(PLACEHOLDER, list_lag=10)  # which is as late as the API's may be
         self._upstream, self._folder = upstream, folder
-        self._addresses = Addresses(own, upstream.transport.base_url)
+        self._addresses = Addresses(loopback.own, loopback.secure, upstream.transport.base_url)
         self.log.secrets.update(secrets)
 
-    @property
-    def environment(self) -> Mapping[str, str]:
-        return environment_of(self.base_url, self.token, list_lag=10)
-
     def app(self) -> ASGIApp:
-        every = dict.fromkeys(("get", "post", "patch", "put", "delete"), self._api)
-        return versioned(
-            Router(
-                [
-                    route("/outputs/{key}/{name:path}", get=self._file),
-                    route("/stream/{id}", get=self._stream),
-                    route("/v1/{path:path}", **every),
-                ]
-            )
+        every = dict.fromkeys(METHODS, self._api)
+        return Router(
+            [
+                route("/outputs/{key}/{name:path}", get=self._file),
+                route("/stream/{id}", get=self._stream),
+                route("/v1/{path:path}", **every),
+            ]
         )
 
     async def save(self, path: Path) -> Tape:
@@ -97,7 +94,7 @@ class Recorder:
                 response = await self._upstream.upload(path, form)
             else:
                 body = self._inward(await read_bytes(request))
-                question = Question(request.method, path, _json(body))
+                question = Question(request.method, path, body_of(body))
                 headers = {name: value for name in _PASSED_ON if (value := request.headers.get(name))}
                 response = await self._upstream.send(request.method, path, body or None, headers)
         except TransportError as error:
@@ -106,9 +103,9 @@ class Recorder:
         return self._answer(request, question, response)
 
     def _inward(self, body: bytes) -> bytes:
-        if self._addresses.own.encode() not in body:
+        if not any(origin.encode() in body for origin in (self._addresses.own, self._addresses.secure)):
             return body
-        return msgspec.json.encode(self._addresses.inward(_json(body)))
+        return msgspec.json.encode(self._addresses.inward(body_of(body)))
 
     def _answer(self, request: Request, question: Question, response: Answered) -> Answer:
         content = _json(response.body)
@@ -119,7 +116,8 @@ class Recorder:
         if content is None:
             kind = response.headers.get("content-type", "application/octet-stream") if response.body else ""
             return Answer(response.status, response.body, kind, headers)
-        return json_answer(self._addresses.outward(content), response.status, *headers)
+        agent = request.headers.get("user-agent", "")
+        return json_answer(self._addresses.outward(content, agent), response.status, *headers)
 
     def _note(self, kind: str, question: Question, status: int, content: Any, raw: bytes) -> None:
         if status in _PASSING:
@@ -167,14 +165,13 @@ class Recorder:
                 encoded = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
                 await send({"type": "http.response.start", "status": response.status, "headers": encoded})
                 started = True
-                part = self._folder / f"{len(list(self._folder.iterdir()))}-{hashlib.sha256(url.encode()).hexdigest()}"
-                with part.open("wb") as kept:
+                with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as kept:
                     async for chunk in response.chunks():
                         kept.write(chunk)
                         await send({"type": "http.response.body", "body": chunk, "more_body": True})
             if response.status in _OK:
                 kind, disposition = headers.get("content-type", ""), headers.get("content-disposition")
-                self.log.files[clean_url(url)] = part, kind, disposition
+                self.log.files[clean_url(url)] = Path(kept.name), kind, disposition
             await send({"type": "http.response.body", "body": b""})
         except ReplicateJobError as error:
             self.troubles.append(str(error))
@@ -188,7 +185,8 @@ class Recorder:
         url = self._addresses.streams.get(id_)
         if url is None:
             return NOT_FOUND
-        return _Streaming(self, id_, url, request.headers.get("last-event-id", ""))
+        headers = request.headers
+        return _Streaming(self, id_, url, headers.get("last-event-id", ""), headers.get("user-agent", ""))
 
     async def stream(self, streaming: _Streaming, scope: Scope, receive: Receive, send: Send) -> None:
         """Send a stream on, event by event, for its data may have addresses of files."""
@@ -201,7 +199,7 @@ class Recorder:
                 await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", kind)]})
                 decoder = Decoder()
                 async for chunk in chunks:
-                    sent = chunk if status not in _OK else self._pass_on(decoder.feed(chunk), events)
+                    sent = chunk if status not in _OK else self._pass_on(decoder.feed(chunk), events, streaming.agent)
                     await send({"type": "http.response.body", "body": sent, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         except (TransportError, JobError) as error:
@@ -211,10 +209,11 @@ class Recorder:
             if events and streaming.id in self.log.predictions:
                 self.log.predictions[streaming.id].streamed(events, streaming.after)
 
-    def _pass_on(self, found: list[Event], events: list[Event]) -> bytes:
+    def _pass_on(self, found: list[Event], events: list[Event], agent: str) -> bytes:
         events += found
-        shown = [encode_event(one.type, self._addresses.file(one.data), one.id if one.own_id else "") for one in found]
-        return b"".join(shown) or encode_comment("more")  # so that no client takes a slow event for silence
+        shown = [(one.type, self._addresses.file(one.data, agent), one.id if one.own_id else "") for one in found]
+        # A comment, so that no client takes an event that comes slowly for silence.
+        return b"".join(encode_event(*one) for one in shown) or encode_comment("more")
 
     async def _learn(self) -> None:
         """Ask for the schemas of the models that were run: they say which inputs are secret.
@@ -269,6 +268,7 @@ class _Streaming(msgspec.Struct, frozen=True):
     id: str
     url: str
     after: str
+    agent: str
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.recorder.stream(self, scope, receive, send)
@@ -276,6 +276,12 @@ class _Streaming(msgspec.Struct, frozen=True):
 
 async def reset_by(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI's signature
     await reset(scope, receive)
+
+
+def body_of(raw: bytes) -> Any:
+    """A request's body: JSON, or the text that it is."""
+    found = _json(raw)
+    return raw.decode("utf-8", "replace") or None if found is None else found
 
 
 def _json(raw: bytes) -> Any:
@@ -286,11 +292,13 @@ def _json(raw: bytes) -> Any:
 
 
 @asynccontextmanager
-async def recording(settings: Settings, port: int = 0) -> AsyncIterator[Recorder]:
+async def recording(settings: Settings, port: int = 0, identity: Identity | None = None) -> AsyncIterator[Recorder]:
     """A recorder that answers, by default on a free port. Raises RecordingError, JobError, or OSError for the port."""
     async with open_upstream(settings) as upstream:
-        with tempfile.TemporaryDirectory(prefix="replicate-job-") as folder, bind(port=port) as listening:
-            secrets = [settings.token or "", *settings.headers.values()]
-            recorder = Recorder(upstream, origin_of(listening), Path(folder), secrets)
-            async with listen(recorder.app(), listening, BreakableProtocol):
-                yield recorder
+        with tempfile.TemporaryDirectory(prefix="replicate-job-") as name:
+            folder = Path(name)
+            with Loopback(port, identity or Identity(folder)) as loopback:
+                secrets = [settings.token or "", *settings.headers.values()]
+                recorder = Recorder(upstream, loopback, folder, secrets)
+                async with loopback.serve(versioned(recorder.app())):
+                    yield recorder

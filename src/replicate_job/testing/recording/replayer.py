@@ -6,9 +6,11 @@ import asyncio
 import hashlib
 import re
 import secrets
+import tempfile
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,10 +19,8 @@ from starlette.routing import Router
 from replicate_job.inputs.secrets import REDACTED
 from replicate_job.serving.answer import ANY_ORIGIN, Answer, json_answer, problem
 from replicate_job.serving.body import read_bytes
-from replicate_job.serving.connection import BreakableProtocol
 from replicate_job.serving.faults import Faults
 from replicate_job.serving.headers import preference_applied, read_prefer, read_times
-from replicate_job.serving.listener import bind, listen, origin_of
 from replicate_job.serving.middleware import FaultMiddleware, operation
 from replicate_job.serving.page import page_answer, read_page
 from replicate_job.serving.resource import account_body, iso
@@ -29,11 +29,13 @@ from replicate_job.serving.stream import encode_event
 from replicate_job.serving.upload import read_upload
 from replicate_job.serving.versioned import versioned
 from replicate_job.testing.delivery import OutputFile, serve_file
-from replicate_job.testing.environment import environment_of
 from replicate_job.testing.recording.addresses import Addresses
+from replicate_job.testing.recording.certificate import Identity
 from replicate_job.testing.recording.cleaning import plain, walk
 from replicate_job.testing.recording.log import clean_path
+from replicate_job.testing.recording.loopback import Loopback
 from replicate_job.testing.recording.matching import explain, is_same, targets
+from replicate_job.testing.recording.recorder import METHODS, body_of
 from replicate_job.testing.recording.states import state_at
 from replicate_job.testing.recording.tape import HELD, Question, folder_of, load
 from replicate_job.wire.data_url import encode
@@ -41,7 +43,6 @@ from replicate_job.wire.prediction import TERMINAL, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -102,23 +103,19 @@ class Replayer:
     Raises RecordingError.
     """
 
-    def __init__(self, path: Path, own: str, *, lenient: bool = False) -> None:
-        self.base_url = own
+    def __init__(self, path: Path, loopback: Loopback, *, lenient: bool = False) -> None:
+        self.base_url, self.environment = loopback.own, loopback.environment(TOKEN)
         self.unmatched: list[str] = []
         self._path, self._lenient = path, lenient
         self._tape = load(path)
-        self._addresses = Addresses(own)
+        self._addresses = Addresses(loopback.own, loopback.secure)
         self._files = {file.url: file for file in self._tape.files}
         self._made: dict[str, Replayed] = {}
         self._used: set[str] = set()
         self._asked: dict[int, int] = {}
 
-    @property
-    def environment(self) -> dict[str, str]:
-        return environment_of(self.base_url, TOKEN)
-
     def app(self) -> ASGIApp:
-        every = dict.fromkeys(("get", "post", "patch", "put", "delete"), self._api)
+        every = dict.fromkeys(METHODS, self._api)
         return Router(
             [
                 route("/outputs/{key}/{name:path}", get=self._file),
@@ -146,9 +143,7 @@ class Replayer:
         if request.headers.get("content-type", "").startswith("multipart/form-data"):
             form = await read_upload(request)
             return Question(request.method, path, upload=hashlib.sha256(form.content).hexdigest())
-        raw, body = await read_bytes(request), None
-        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            body = msgspec.json.decode(raw) if raw else None
+        body = body_of(await read_bytes(request))
         body = walk(self._addresses.taped(self._addresses.inward(body)), plain)
         if isinstance(body, dict) and isinstance(webhook := body.get("webhook"), str):
             body["webhook"] = webhook.partition("?")[0]
@@ -167,7 +162,7 @@ class Replayer:
         wait = read_prefer(request.headers.get("prefer", ""))
         if wait:
             await asyncio.sleep(min(wait, made.takes))
-        return json_answer(self._shown(made), taped.status, *preference_applied(wait))
+        return json_answer(self._shown(made, request), taped.status, *preference_applied(wait))
 
     def _next(self, asked: Question) -> TapedPrediction | None:
         """The recorded prediction that a create request makes: equal ones in their order."""
@@ -185,7 +180,7 @@ class Replayer:
 
     def _get(self, request: Request, asked: Question) -> Answer:
         made = self._find(request)
-        return json_answer(self._shown(made)) if made else self._exchange(asked)
+        return json_answer(self._shown(made, request)) if made else self._exchange(asked)
 
     def _cancel(self, request: Request, asked: Question) -> Answer:
         made = self._find(request)
@@ -195,7 +190,7 @@ class Replayer:
             made.canceled = True
         elif made.snapshot()["status"] not in TERMINAL:
             return self._not_recorded(asked, [])
-        return json_answer(self._shown(made))
+        return json_answer(self._shown(made, request))
 
     def _find(self, request: Request) -> Replayed | None:
         """A prediction of this run. One that was made elsewhere, or before, begins when it is first asked for."""
@@ -212,7 +207,7 @@ class Replayer:
         after, before = times.get("created_after", 0.0), times.get("created_before", float("inf"))
         made = [one for one in self._made.values() if after <= one.created < before]
         page = read_page(made, lambda one: one.number, request.query_params.get("cursor"))
-        bodies = [msgspec.json.encode(self._shown(one)) for one in page.items]
+        bodies = [msgspec.json.encode(self._shown(one, request)) for one in page.items]
         kept = {name: request.query_params[name] for name in times}
         return await page_answer(bodies, page, f"{self._addresses.own}/v1/predictions", **kept)
 
@@ -254,8 +249,9 @@ class Replayer:
         advice = "record it again" if self._lenient else "record it again, or replay it leniently"
         return problem(400, f"{line}; {advice}", "Not recorded")
 
-    def _shown(self, made: Replayed) -> dict[str, Any]:
-        shown: dict[str, Any] = self._addresses.outward(self._whole(made.snapshot()))
+    def _shown(self, made: Replayed, request: Request) -> dict[str, Any]:
+        agent = request.headers.get("user-agent", "")
+        shown: dict[str, Any] = self._addresses.outward(self._whole(made.snapshot()), agent)
         return shown
 
     def _whole(self, value: Any) -> Any:
@@ -286,11 +282,11 @@ class Replayer:
         last = request.headers.get("last-event-id")
         events = made.taped.events
         place = next((n + 1 for n, one in enumerate(events) if last and one.id == last), 0)
-        return _Streaming(self, made, events[place:])
+        return _Streaming(self, made, events[place:], request.headers.get("user-agent", ""))
 
-    def encoded(self, events: list[Event]) -> Iterator[bytes]:
+    def encoded(self, events: list[Event], agent: str) -> Iterator[bytes]:
         for event in events:
-            data = self._addresses.file(self._whole(event.data))
+            data = self._addresses.file(self._whole(event.data), agent)
             yield encode_event(event.type, data, event.id if event.own_id else "")
 
 
@@ -309,12 +305,13 @@ class _Streaming(msgspec.Struct, frozen=True):
     replayer: Replayer
     made: Replayed
     events: list[Event]
+    agent: str
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
         headers += [(name.encode(), value.encode()) for name, value in ANY_ORIGIN]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        for event, encoded in zip(self.events, self.replayer.encoded(self.events), strict=True):
+        for event, encoded in zip(self.events, self.replayer.encoded(self.events, self.agent), strict=True):
             if event.type == "done":
                 await asyncio.sleep(self.made.takes)
             await send({"type": "http.response.body", "body": encoded, "more_body": True})
@@ -332,11 +329,18 @@ def _given(asked: Question, taped: TapedPrediction) -> Any:
 
 @asynccontextmanager
 async def replaying(
-    path: Path, *, lenient: bool = False, faults: Faults | None = None, port: int = 0
+    path: Path,
+    *,
+    lenient: bool = False,
+    faults: Faults | None = None,
+    port: int = 0,
+    identity: Identity | None = None,
 ) -> AsyncIterator[Replayer]:
     """A replay that answers, by default on a free port. Raises RecordingError, or OSError for the port."""
-    with bind(port=port) as listening:
-        replayer = Replayer(path, origin_of(listening), lenient=lenient)
-        app = versioned(FaultMiddleware(replayer.app(), faults or Faults()))
-        async with listen(app, listening, BreakableProtocol):
+    with (
+        tempfile.TemporaryDirectory(prefix="replicate-job-") as folder,
+        Loopback(port, identity or Identity(Path(folder))) as loopback,
+    ):
+        replayer = Replayer(path, loopback, lenient=lenient)
+        async with loopback.serve(versioned(FaultMiddleware(replayer.app(), faults or Faults()))):
             yield replayer

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from replicate_job.aio import LoopThread, new_loop
 from replicate_job.serving.faults import Faults
 from replicate_job.settings import read_settings
+from replicate_job.testing.recording.certificate import Identity
 from replicate_job.testing.recording.recorder import PLACEHOLDER, recording
 from replicate_job.testing.recording.replayer import TOKEN, replaying
 from replicate_job.testing.server import in_loop_thread
@@ -24,24 +25,31 @@ class RecordingAPI:
     ``token`` and ``base_url`` are those of the real API, by default of the environment. Inside ``with``, ``base_url``
     and ``environment`` lead clients here; their token is a placeholder, for the real one goes to the API's origin only
     and is in no recording. Where the block ends with an exception, or ``is_discarded`` was set, nothing is written: the
-    file is whole or absent. ``port`` 0 is a free one. Raises RecordingError, JobError, or OSError for the port.
+    file is whole or absent. ``port`` 0 is a free one. Clients that trust one server trust all with its ``identity``.
+    Raises RecordingError, JobError, or OSError for the port.
     """
 
     token = PLACEHOLDER
 
     def __init__(
-        self, path: str | Path, *, token: str | None = None, base_url: str | None = None, port: int = 0
+        self,
+        path: str | Path,
+        *,
+        token: str | None = None,
+        base_url: str | None = None,
+        port: int = 0,
+        identity: Identity | None = None,
     ) -> None:
         self.path, self.is_discarded = Path(path), False
         # No journal is opened: any name will do, also for a user without a home.
         self._settings = read_settings(token=token, base_url=base_url, journal="journal.db")
-        self._port = port
+        self._port, self._identity = port, identity
         self._running = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._thread = stack.enter_context(LoopThread(new_loop, "recording-server"))
-            server = recording(self._settings, self._port)
+            server = recording(self._settings, self._port, self._identity)
             self._recorder = self._thread.run(server.__aenter__())
             stack.callback(lambda: self._thread.run(server.__aexit__(None, None, None)))
             self._running = stack.pop_all()
@@ -63,20 +71,28 @@ class ReplayAPI:
     over and over. Any other request is answered 400 with the nearest recorded one and what differs, and noted in
     ``unmatched``, one line each.
 
-    ``faults`` are as of ``ScriptedAPI``; ``port`` 0 is a free one. Inside ``with``, ``base_url`` and ``environment``
-    lead clients here, with any token. Raises RecordingError, or OSError for the port.
+    ``faults`` are as of ``ScriptedAPI``, ``port`` and ``identity`` as of ``RecordingAPI``. Inside ``with``, ``base_url``
+    and ``environment`` lead clients here, with any token. Raises RecordingError, or OSError for the port.
     """
 
     token = TOKEN
 
-    def __init__(self, path: str | Path, *, lenient: bool = False, faults: Faults | str = "", port: int = 0) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        lenient: bool = False,
+        faults: Faults | str = "",
+        port: int = 0,
+        identity: Identity | None = None,
+    ) -> None:
         self.path = Path(path)
         self.faults = Faults.parse(faults) if isinstance(faults, str) else faults
-        self._lenient, self._port = lenient, port
+        self._options: dict[str, Any] = {"lenient": lenient, "port": port, "identity": identity}
         self._running = ExitStack()
 
     def __enter__(self) -> Self:
-        server = replaying(self.path, lenient=self._lenient, faults=self.faults, port=self._port)
+        server = replaying(self.path, faults=self.faults, **self._options)
         self._replayer = self._running.enter_context(in_loop_thread(server, "replay-server"))
         self.base_url: str = self._replayer.base_url
         self.environment: Mapping[str, str] = self._replayer.environment

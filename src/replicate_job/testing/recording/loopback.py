@@ -1,0 +1,48 @@
+"""Two ports of loopback, for what a program asks of the API, and with TLS for files."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Self
+
+from replicate_job.serving.connection import BreakableProtocol
+from replicate_job.serving.listener import bind, listen, origin_of
+from replicate_job.testing.environment import environment_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.types import ASGIApp
+
+    from replicate_job.testing.recording.certificate import Identity
+
+
+class Loopback:
+    """``own`` is the origin without TLS, by default on a free port; ``secure`` the one with it. Raises OSError."""
+
+    def __init__(self, port: int, identity: Identity) -> None:
+        self._identity = identity
+        with ExitStack() as opened:
+            self._sockets = [opened.enter_context(bind(port=number)) for number in (port, 0)]
+            self._open = opened.pop_all()
+        self.own, other = map(origin_of, self._sockets)
+        self.secure = other.replace("http:", "https:")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def environment(self, token: str, list_lag: float = 0.0) -> dict[str, str]:
+        """The variables that lead clients here, and make them trust the port with TLS."""
+        return {**environment_of(self.own, token, list_lag), **self._identity.environment}
+
+    @asynccontextmanager
+    async def serve(self, app: ASGIApp) -> AsyncIterator[None]:
+        plain, secure = self._sockets
+        async with (
+            listen(app, plain, BreakableProtocol),
+            listen(app, secure, BreakableProtocol, tls=self._identity.context),
+        ):
+            yield
