@@ -43,8 +43,10 @@ async def command(shared: Common, file: Path, command: tuple[str, ...]) -> int:
     """
     try:
         from replicate_job.testing.recording.recorder import recording  # noqa: PLC0415 - an extra that may be missing
+        from replicate_job.testing.recording.tape import check_place  # noqa: PLC0415 - as above
     except ModuleNotFoundError as error:
         raise missing(error.name, "record") from None
+    check_place(file)
     async with recording(shared.settings) as recorder:
         code = await run_child(command, recorder.environment, shared.terminated, shared.journal)
         if code < 0:

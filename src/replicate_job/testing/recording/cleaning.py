@@ -7,8 +7,6 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-import msgspec
-
 from replicate_job.inputs.secrets import REDACTED
 from replicate_job.testing.recording.tape import HELD
 from replicate_job.wire.data_url import decode
@@ -24,7 +22,7 @@ SECRET_NAME = re.compile(
 )
 """Names of inputs that are taken for secrets although no schema says so. ``max_tokens`` is none."""
 _SIGNED = re.compile(
-    r"amz|goog|sig|token|key|secret|auth|passw|cred|expire|policy|hash|session|^(?:s[a-z]{1,2}|sk[a-z]+)$",
+    r"amz|goog|sig|token|key|secret|auth|passw|cred|expire|policy|hash|session|^(?:s[verpst]|spr|sip|srt|sdd|scid|sk(?:oid|tid|[tesv]))$",
     re.IGNORECASE,
 )
 """Names of query parameters that sign or open an address; the short ones are Azure's."""
@@ -33,32 +31,37 @@ _LONGEST = 32
 _SHORTEST = 8
 """Characters of a secret that is looked for in all text: a shorter one would be found everywhere."""
 _ADDRESS = re.compile(r"https?://\S+", re.IGNORECASE)
+_WITHIN = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
 
 
-def walk(value: Any, change: Callable[[str], str]) -> Any:
-    """A copy of a JSON value with every text changed, names of fields left as they are."""
+def walk(value: Any, change: Callable[[str], str], rename: Callable[[str], str] = str) -> Any:
+    """A copy of a JSON value with every text changed, and the names of fields by ``rename``."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):
-        return {name: walk(item, change) for name, item in value.items()}
-    return [walk(item, change) for item in value] if isinstance(value, list) else value
+        return {rename(name): walk(item, change, rename) for name, item in value.items()}
+    return [walk(item, change, rename) for item in value] if isinstance(value, list) else value
 
 
 def clean_url(url: str) -> str:
-    """An http(s) address without user, password, fragment and whatever signs it; any other text as it is."""
-    if not _ADDRESS.fullmatch(url):
-        return url
+    """An http(s) address without user, password, fragment and whatever signs it; one without these, as it is."""
     try:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
     except ValueError:
         return url
-    kept = [
-        (name, value)
-        for name, value in parse_qsl(parts.query, keep_blank_values=True)
-        if not _SIGNED.search(name) and len(value) <= _LONGEST
-    ]
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    kept = [(name, value) for name, value in query if not _SIGNED.search(name) and len(value) <= _LONGEST]
+    if kept == query and host == parts.netloc and not parts.fragment:
+        return url
     return parts._replace(netloc=host, query=urlencode(kept), fragment="").geturl()
+
+
+def clean_urls(text: str) -> str:
+    """A text that is an address, or has some, as a log has, with all of them clean."""
+    if _ADDRESS.fullmatch(text):
+        return clean_url(text)
+    return _WITHIN.sub(lambda found: clean_url(found[0]), text) if "://" in text else text
 
 
 def by_content(text: str) -> str:
@@ -78,20 +81,26 @@ def _held(text: str) -> tuple[str, bytes] | None:
 
 def plain(text: str) -> str:
     """A text of a request as a recording has it, but for secrets."""
-    return by_content(clean_url(text))
+    return by_content(clean_urls(text))
 
 
 def hide_input(body: Any, secrets: Iterable[str]) -> Any:
-    """A create request's body with the secret inputs redacted, and the webhook without its query."""
+    """A create request's body with the secret inputs redacted, and of the webhook's address the origin alone."""
     if not isinstance(body, dict):
         return body
     body = dict(body)
     if isinstance(inputs := body.get("input"), dict):
         names = {*secrets, *filter(SECRET_NAME.search, inputs)}
         body["input"] = {n: REDACTED if n in names and v is not None else v for n, v in inputs.items()}
-    if isinstance(webhook := body.get("webhook"), str):
-        body["webhook"] = webhook.partition("?")[0]
-    return body
+    return with_origin_of_webhook(body)
+
+
+def with_origin_of_webhook(body: dict[str, Any]) -> dict[str, Any]:
+    """Paths of webhooks are often secrets."""
+    webhook = body.get("webhook")
+    if not isinstance(webhook, str):
+        return body
+    return body | {"webhook": "/".join(clean_url(webhook).split("/")[:3])}
 
 
 class Cleaner:
@@ -107,16 +116,16 @@ class Cleaner:
         return text
 
     def request(self, value: Any) -> Any:
-        return walk(value, lambda text: self.text(plain(text)))
+        return walk(value, lambda text: self.text(plain(text)), self.text)
 
     def answer(self, value: Any) -> Any:
-        return walk(value, self._answered)
+        return walk(value, self._answered, self.text)
 
     def _answered(self, text: str) -> str:
         held = _held(text)
         if held is not None:
             return f"data:{held[0]}{HELD}{self.keep(held[1], extension(held[0]) or '')}"
-        return self.text(clean_url(text))
+        return self.text(clean_urls(text))
 
     def keep(self, content: bytes, suffix: str = "") -> str:
         """The name of a body with this content, which holds no secret either."""
@@ -125,8 +134,3 @@ class Cleaner:
         name = hashlib.sha256(content).hexdigest() + (suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else "")
         self.bodies[name] = content
         return name
-
-
-def same_json(value: Any) -> bytes:
-    """A JSON value as bytes that are equal for equal values."""
-    return msgspec.json.encode(value, order="deterministic")

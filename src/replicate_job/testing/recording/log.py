@@ -45,7 +45,7 @@ class SeenPrediction:
 
     def cancel(self) -> None:
         if self.canceled is None:
-            self.canceled = len(self.bodies)
+            self.canceled = max(1, len(self.bodies))
 
     def streamed(self, events: list[Event], after: str) -> None:
         """Note the events of one connection, which went on ``after`` the event of this id."""
@@ -66,35 +66,33 @@ class Log:
         self.secrets: set[str] = set()
         self.schemas: dict[tuple[str, str], tuple[str, ...]] = {}
 
-    def secret_names(self, request: Question, body: dict[str, Any] | None) -> set[str]:
+    def secret_names(self, request: Question | None, body: dict[str, Any] | None) -> set[str]:
         """The names of secret inputs, by the schemas that are known, and by what the API has redacted."""
         model, version = (str((body or {}).get(name) or "") for name in ("model", "version"))
         names = set(self.schemas.get((model, version), ()))
         for (known, one), secrets in self.schemas.items():
-            if body is None and (f"/{known}/" in request.path or _names(request, known, one)):
+            if body is None and request and (f"/{known}/" in request.path or _names(request, known, one)):
                 names.update(secrets)
         echoed = (body or {}).get("input")
         return names | {name for name, value in (echoed or {}).items() if value == REDACTED}
 
     def tape(self, addresses: Addresses) -> tuple[Tape, dict[str, bytes]]:
         """The recording, and its bodies by their names."""
-        names = {
-            id_: self.secret_names(seen.request, seen.last) for id_, seen in self.predictions.items() if seen.request
-        }
+        names = {id_: self.secret_names(seen.request, seen.last) for id_, seen in self.predictions.items()}
         for id_, hidden in names.items():
             self.secrets |= _values(self.predictions[id_].request, hidden)
         for question, *_ in self.exchanges:
             self.secrets |= _values(question, self.secret_names(question, None))
         cleaner = Cleaner(self.secrets)
-        predictions = [
-            self._prediction(i, seen, names.get(i, set()), cleaner, addresses) for i, seen in self.predictions.items()
-        ]
+        predictions = [self._prediction(i, seen, names[i], cleaner, addresses) for i, seen in self.predictions.items()]
         exchanges = self._exchanges(cleaner, addresses)
-        files = [
-            TapedFile(cleaner.text(url), cleaner.keep(path.read_bytes(), suffix_of(_last(url))), kind, disposition)
-            for url, (path, kind, disposition) in sorted(self.files.items())
-        ]
+        files = [self._file(url, cleaner) for url in sorted(self.files)]
         return Tape(FORMAT, predictions, exchanges, files), cleaner.bodies
+
+    def _file(self, url: str, cleaner: Cleaner) -> TapedFile:
+        path, kind, disposition = self.files[url]
+        body = cleaner.keep(path.read_bytes(), suffix_of(_last(url)))
+        return TapedFile(cleaner.text(url), body, kind, disposition and cleaner.text(disposition))
 
     def _prediction(
         self, id_: str, seen: SeenPrediction, hidden: set[str], cleaner: Cleaner, addresses: Addresses

@@ -31,7 +31,7 @@ from replicate_job.serving.versioned import versioned
 from replicate_job.testing.delivery import OutputFile, serve_file
 from replicate_job.testing.recording.addresses import Addresses
 from replicate_job.testing.recording.certificate import Identity
-from replicate_job.testing.recording.cleaning import plain, walk
+from replicate_job.testing.recording.cleaning import plain, walk, with_origin_of_webhook
 from replicate_job.testing.recording.log import clean_path
 from replicate_job.testing.recording.loopback import Loopback
 from replicate_job.testing.recording.matching import explain, is_same, targets
@@ -92,9 +92,8 @@ class Replayed:
         body["created_at"] = iso(self.created)
         if self.taped.request:
             body["input"] = self.inputs
-        if self.id != self.taped.id:
-            body = walk(body, lambda text: text.replace(self.taped.id, self.id))
-        return body
+        urls = walk(body.get("urls"), lambda text: text.replace(self.taped.id, self.id))
+        return body | {"id": self.id, "urls": urls}
 
 
 class Replayer:
@@ -145,9 +144,7 @@ class Replayer:
             return Question(request.method, path, upload=hashlib.sha256(form.content).hexdigest())
         body = body_of(await read_bytes(request))
         body = walk(self._addresses.taped(self._addresses.inward(body)), plain)
-        if isinstance(body, dict) and isinstance(webhook := body.get("webhook"), str):
-            body["webhook"] = webhook.partition("?")[0]
-        return Question(request.method, path, body)
+        return Question(request.method, path, with_origin_of_webhook(body) if isinstance(body, dict) else body)
 
     async def _create(self, request: Request, asked: Question) -> ASGIApp:
         taped = self._next(asked)

@@ -12,6 +12,7 @@ from replicate_job.settings import read_settings
 from replicate_job.testing.recording.certificate import Identity
 from replicate_job.testing.recording.recorder import PLACEHOLDER, recording
 from replicate_job.testing.recording.replayer import TOKEN, replaying
+from replicate_job.testing.recording.tape import check_place
 from replicate_job.testing.server import in_loop_thread
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class RecordingAPI:
         self._running = ExitStack()
 
     def __enter__(self) -> Self:
+        check_place(self.path)
         with ExitStack() as stack:
             self._thread = stack.enter_context(LoopThread(new_loop, "recording-server"))
             server = recording(self._settings, self._port, self._identity)
@@ -71,8 +73,8 @@ class ReplayAPI:
     over and over. Any other request is answered 400 with the nearest recorded one and what differs, and noted in
     ``unmatched``, one line each.
 
-    ``faults`` are as of ``ScriptedAPI``, ``port`` and ``identity`` as of ``RecordingAPI``. Inside ``with``, ``base_url``
-    and ``environment`` lead clients here, with any token. Raises RecordingError, or OSError for the port.
+    ``faults`` are as of ``ScriptedAPI``, ``port`` and ``identity`` as of ``RecordingAPI``. Inside ``with``,
+    ``base_url`` and ``environment`` lead clients here, with any token. Raises RecordingError, or OSError for the port.
     """
 
     token = TOKEN

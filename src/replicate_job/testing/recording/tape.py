@@ -89,6 +89,18 @@ def folder_of(path: Path) -> Path:
     return path.with_suffix(".files")
 
 
+def check_place(path: Path) -> None:
+    """Raise RecordingError where no recording can be written, before anything is paid for."""
+    if path.suffix != ".json":
+        raise RecordingError(f"{path}: the name of a recording ends with .json")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise RecordingError(f"{path} cannot be written: {error.strerror}") from None
+
+
 def load(path: Path) -> Tape:
     """Raises RecordingError for a file that is no recording, lacks a body, or is of a later version."""
     try:

@@ -1,0 +1,101 @@
+"""No secret is in a byte of a recording, wherever it went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from replicate_job.errors import RecordingError
+from replicate_job.testing import OutputFile, RecordingAPI, ReplayAPI, Script, ScriptedAPI, ScriptedModel
+from replicate_job.testing.recording.cleaning import SECRET_NAME, clean_urls
+
+TOKEN = "r8_real_0123456789abcdefghijklmnopqrstuv"  # noqa: S105 - nobody's
+GATEWAY = "a-key-of-the-gateway"
+HF = "hf_of_somebody"
+EVERYWHERE = ScriptedModel(
+    name="me/leaky",
+    official=True,
+    script=Script(
+        output=[OutputFile(content=f"it has {TOKEN}".encode()), {TOKEN: f"and {HF}"}],
+        logs=lambda given: f"used {given['hf_token']} and {TOKEN}\n",
+    ),
+)
+
+
+@pytest.fixture
+def real() -> Iterator[ScriptedAPI]:
+    with ScriptedAPI(EVERYWHERE, token=TOKEN) as api:
+        yield api
+        assert not api.strayed_token()
+
+
+def test_tokens_keys_webhooks_cookies_and_signatures_are_left_out(
+    real: ScriptedAPI, ask: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "it.json"
+    monkeypatch.setenv("REPLICATE_JOB_HEADERS", f"x-gateway: {GATEWAY}")
+    create = "/v1/models/me/leaky/predictions"
+    body: dict[str, Any] = {
+        "input": {"hf_token": HF, "image": "https://files.example/a.png?size=2&X-Amz-Signature=abcdef", "seed": 1},
+        "webhook": "https://me:pass@hooks.example/services/secret-path?key=hook-key",
+    }
+    with RecordingAPI(path, token=real.token, base_url=real.base_url) as api:
+        made = ask(api, "POST", create, body, cookie="session=cookie-of-mine", prefer="wait").json
+        assert TOKEN.encode() in ask(api, "GET", made["output"][0]).body  # the program gets all as it is
+        assert ask(api, "POST", create, {"input": {"hf_token": HF}, "surplus": HF}).status == 422
+    assert real.requests[0].headers["x-gateway"] == GATEWAY
+    assert "cookie" not in real.requests[0].headers
+    assert real.predictions[0].input["image"].endswith("Signature=abcdef")
+    written = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    for secret in (TOKEN, GATEWAY, HF, "abcdef", "secret-path", "hook-key", "me:pass", "cookie-of-mine"):
+        assert secret.encode() not in written, secret
+    request = msgspec.json.decode(path.read_bytes())["predictions"][0]["request"]["body"]
+    assert request["input"]["image"] == "https://files.example/a.png?size=2"
+    assert request["webhook"] == "https://hooks.example"
+    body["input"] |= {"hf_token": "another", "image": "https://files.example/a.png?X-Amz-Signature=new&size=2"}
+    with ReplayAPI(path) as api:
+        assert ask(api, "POST", create, body, prefer="wait").json["status"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("url", "clean"),
+    [
+        ("https://a.example/x?sv=2024&sp=r&sig=abc&page=2", "https://a.example/x?page=2"),
+        ("https://a.example/x?Expires=9&Policy=p&Key-Pair-Id=k#part", "https://a.example/x"),
+        ("https://me:mine@a.example:8443/x?q=" + "s" * 33, "https://a.example:8443/x"),
+        ("https://a.example/x?size=large&seed=3", "https://a.example/x?size=large&seed=3"),
+        ("got 'https://a.example/x?sig=abc' and more", "got 'https://a.example/x' and more"),
+        ("https://a.example/x?q=a%20b&r", "https://a.example/x?q=a%20b&r"),
+        ("https://[broken", "https://[broken"),
+    ],
+)
+def test_an_address_loses_what_signs_it_and_keeps_what_names_the_file(url: str, clean: str) -> None:
+    assert clean_urls(url) == clean
+
+
+@pytest.mark.parametrize(
+    ("name", "is_secret"),
+    [
+        ("hf_token", True),
+        ("api_key", True),
+        ("OPENAI_API_KEY", True),
+        ("password", True),
+        ("max_tokens", False),
+        ("key", False),
+        ("token_count", False),
+        ("prompt", False),
+    ],
+)
+def test_inputs_are_taken_for_secrets_by_their_names_too(name: str, is_secret: bool) -> None:  # noqa: FBT001
+    assert bool(SECRET_NAME.search(name)) == is_secret
+
+
+def test_a_place_where_nothing_can_be_written_is_told_before_anything_is_paid_for(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name, told in (("it.yaml", "ends with .json"), ("file/it.json", "cannot be written")):
+        with pytest.raises(RecordingError, match=told), RecordingAPI(tmp_path / name, token=TOKEN):
+            pass
