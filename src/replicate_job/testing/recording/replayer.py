@@ -109,6 +109,9 @@ class Replayer:
         self._tape = load(path)
         self._addresses = Addresses(loopback.own, loopback.secure)
         self._files = {file.url: file for file in self._tape.files}
+        self._taped = {one.id: one for one in self._tape.predictions}
+        self._created = [one for one in self._tape.predictions if one.request]
+        self._targets = {one.id: targets(one.request, state_at(one.states, 0)) for one in self._created if one.request}
         self._made: dict[str, Replayed] = {}
         self._used: set[str] = set()
         self._asked: dict[int, int] = {}
@@ -152,7 +155,7 @@ class Replayer:
             refused = self._recorded_exchange(asked)
             if refused:
                 return self._reply(refused)
-            return self._not_recorded(asked, [one.request for one in self._tape.predictions if one.request])
+            return self._not_recorded(asked, [one.request for one in self._created if one.request])
         id_ = taped.id if taped.id not in self._made else secrets.token_hex(len(taped.id) // 2 or 8)
         inputs = _given(asked, taped)
         made = self._made[id_] = Replayed(taped, id_, inputs, len(self._made))
@@ -162,18 +165,16 @@ class Replayer:
         return json_answer(self._shown(made, request), taped.status, *preference_applied(wait))
 
     def _next(self, asked: Question) -> TapedPrediction | None:
-        """The recorded prediction that a create request makes: equal ones in their order."""
-        created = [(one, one.request) for one in self._tape.predictions if one.request]
-        fitting = [one for one, request in created if is_same(request, asked)]
-        if self._lenient:
+        """The recorded prediction that a create request makes: equal ones in their order, each once."""
+        unused = [one for one in self._created if one.id not in self._used]
+        found = next((one for one in unused if one.request and is_same(one.request, asked)), None)
+        if found is None and self._lenient:
             named = targets(asked)
-            fitting += [one for one, request in created if named & targets(request, state_at(one.states, 0))]
-        unused = next((one for one in fitting if one.id not in self._used), None)
-        if unused:
-            self._used.add(unused.id)
-        elif self._lenient and fitting:
-            return fitting[0]
-        return unused
+            alike = (one for one in (*unused, *self._created) if named & self._targets[one.id])
+            found = next(alike, None)
+        if found:
+            self._used.add(found.id)
+        return found
 
     def _get(self, request: Request, asked: Question) -> Answer:
         made = self._find(request)
@@ -192,7 +193,7 @@ class Replayer:
     def _find(self, request: Request) -> Replayed | None:
         """A prediction of this run. One that was made elsewhere, or before, begins when it is first asked for."""
         id_ = request.url.path.split("/")[3]
-        taped = next((one for one in self._tape.predictions if one.id == id_), None)
+        taped = self._taped.get(id_)
         if taped and id_ not in self._made:
             self._used.add(id_)
             inputs = taped.request.body.get("input") if taped.request and isinstance(taped.request.body, dict) else None
