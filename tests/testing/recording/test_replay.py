@@ -194,12 +194,12 @@ def test_states_go_by_whether_it_is_polled_more_often_or_less(
     record: Callable[..., Path], real: ScriptedAPI, ask: Callable[..., Any], wait: dict[str, str]
 ) -> None:
     def polled() -> None:
-        base = os.environ["REPLICATE_BASE_URL"]
-        made = ask(real, "POST", f"{base}/v1/models/me/painter/predictions", {"input": {"prompt": "x"}}).json
+        base, own = os.environ["REPLICATE_BASE_URL"], {"Authorization": f"Bearer {os.environ['REPLICATE_API_TOKEN']}"}
+        made = ask(real, "POST", f"{base}/v1/models/me/painter/predictions", {"input": {"prompt": "x"}}, **own).json
         for end in (False, True):
             if end:
                 real.predictions[0].finish()
-            ask(real, "GET", f"{base}/v1/predictions/{made['id']}")
+            ask(real, "GET", f"{base}/v1/predictions/{made['id']}", **own)
 
     real.next(Script(duration=float("inf"), output="done", boot=0))
     path = record(polled)
@@ -219,9 +219,9 @@ def test_a_cancellation_is_replayed_only_once_it_is_asked_for(
     record: Callable[..., Path], real: ScriptedAPI, ask: Callable[..., Any]
 ) -> None:
     def canceled() -> None:
-        base = os.environ["REPLICATE_BASE_URL"]
-        made = ask(real, "POST", f"{base}/v1/models/me/painter/predictions", {"input": {"prompt": "x"}}).json
-        ask(real, "POST", f"{base}/v1/predictions/{made['id']}/cancel")
+        base, own = os.environ["REPLICATE_BASE_URL"], {"Authorization": f"Bearer {os.environ['REPLICATE_API_TOKEN']}"}
+        made = ask(real, "POST", f"{base}/v1/models/me/painter/predictions", {"input": {"prompt": "x"}}, **own).json
+        ask(real, "POST", f"{base}/v1/predictions/{made['id']}/cancel", **own)
 
     real.next(Script(duration=float("inf")))
     path = record(canceled)

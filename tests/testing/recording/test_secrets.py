@@ -61,6 +61,16 @@ def test_tokens_keys_webhooks_cookies_and_signatures_are_left_out(
         assert ask(api, "POST", create, body, prefer="wait").json["status"] == "succeeded"
 
 
+def test_whoever_has_not_its_own_token_cannot_use_the_recorders(
+    real: ScriptedAPI, ask: Callable[..., Any], tmp_path: Path
+) -> None:
+    with RecordingAPI(tmp_path / "it.json", token=real.token, base_url=real.base_url) as api:
+        for given in ("", "Bearer r8_guessed", f"Bearer {real.token}"):
+            assert ask(api, "GET", "/v1/account", Authorization=given).status == 401
+        assert ask(api, "GET", "/v1/account").status == 200
+    assert [request.path for request in real.requests] == ["/v1/account"]
+
+
 @pytest.mark.parametrize(
     ("url", "clean"),
     [

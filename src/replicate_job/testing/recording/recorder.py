@@ -6,6 +6,7 @@ import hashlib
 import tempfile
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,7 +17,7 @@ from replicate_job.inputs.secrets import REDACTED
 from replicate_job.serving.answer import NOT_FOUND, Answer, json_answer, problem
 from replicate_job.serving.body import read_bytes
 from replicate_job.serving.connection import reset
-from replicate_job.serving.headers import preference_applied, read_prefer
+from replicate_job.serving.headers import has_token, preference_applied, read_prefer
 from replicate_job.serving.middleware import operation
 from replicate_job.serving.route import route
 from replicate_job.serving.stream import encode_comment, encode_event
@@ -42,7 +43,12 @@ if TYPE_CHECKING:
 
     from replicate_job.settings import Settings
 
-PLACEHOLDER = "r8_recording_0000000000000000000000000000"  # the program needs no more: the recorder has the token
+NOT_ITS_OWN = problem(
+    401,
+    "The recorder takes the token of its own environment alone: let the program read REPLICATE_API_TOKEN.",
+    "Unauthenticated",
+)
+"""For any page or program of this machine that has found the recorder, which would lend it the real token."""
 _OK = range(200, 300)
 _PASSING = frozenset({408, 409, 425, 429}) | frozenset(range(500, 600))
 """Statuses of trouble that passes: it is passed on, and not recorded."""
@@ -54,18 +60,18 @@ _PASSED_ON = ("prefer", "cancel-after", "content-type")
 class Recorder:
     """``base_url`` and ``environment`` lead clients to it; ``troubles`` are the requests that came to no answer.
 
-    ``is_used`` is whether any request to the API has come.
+    ``is_used`` is whether any request to the API has come. ``token`` is made up, and opens this recorder alone.
     """
 
-    token = PLACEHOLDER
     is_used = False
 
     def __init__(self, upstream: Upstream, loopback: Loopback, folder: Path, secrets: Iterable[str]) -> None:
         self.base_url, self.log, self.troubles = loopback.own, Log(), list[str]()
-        self.environment = loopback.environment(PLACEHOLDER, list_lag=10)  # which is as late as the API's may be
+        self.token = f"r8_{token_hex(18)}"
+        self.environment = loopback.environment(self.token, list_lag=10)  # which is as late as the API's may be
         self._upstream, self._folder = upstream, folder
         self._addresses = Addresses(loopback.own, loopback.secure, upstream.transport.base_url)
-        self.log.secrets.update(secrets)
+        self.log.secrets.update(secrets, [self.token])
 
     def app(self) -> ASGIApp:
         every = dict.fromkeys(METHODS, self._api)
@@ -85,6 +91,8 @@ class Recorder:
         return tape
 
     async def _api(self, request: Request) -> ASGIApp:
+        if not has_token(request.headers.get("authorization", "").encode(), self.token.encode()):
+            return NOT_ITS_OWN
         self.is_used = True
         path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         try:
@@ -237,9 +245,8 @@ class Recorder:
             with suppress(TransportError, msgspec.DecodeError):
                 status, content = await self._upstream.ask(path)
                 self._note("model", Question("GET", path), status, content, b"")
-                schema = content and content.get("openapi_schema" if "/versions/" in path else "latest_version")
-                schema = schema if "/versions/" in path else (schema or {}).get("openapi_schema")
-                secrets |= set(secret_inputs(schema))
+                described = content if "/versions/" in path else (content or {}).get("latest_version")
+                secrets |= set(secret_inputs((described or {}).get("openapi_schema")))
         self.log.schemas[model, version] = tuple(sorted(secrets))
 
 

@@ -10,7 +10,7 @@ from replicate_job.aio import LoopThread, new_loop
 from replicate_job.serving.faults import Faults
 from replicate_job.settings import read_settings
 from replicate_job.testing.recording.certificate import Identity
-from replicate_job.testing.recording.recorder import PLACEHOLDER, recording
+from replicate_job.testing.recording.recorder import recording
 from replicate_job.testing.recording.replayer import TOKEN, replaying
 from replicate_job.testing.recording.tape import check_place
 from replicate_job.testing.server import in_loop_thread
@@ -24,13 +24,11 @@ class RecordingAPI:
     """Replicate's API on loopback, which sends every request on to the real one and writes a recording at the end.
 
     ``token`` and ``base_url`` are those of the real API, by default of the environment. Inside ``with``, ``base_url``
-    and ``environment`` lead clients here; their token is a placeholder, for the real one goes to the API's origin only
+    and ``environment`` lead clients here; their token is made up, for the real one goes to the API's origin only
     and is in no recording. Where the block ends with an exception, or ``is_discarded`` was set, nothing is written: the
     file is whole or absent. ``port`` 0 is a free one. Clients that trust one server trust all with its ``identity``.
     Raises RecordingError, JobError, or OSError for the port.
     """
-
-    token = PLACEHOLDER
 
     def __init__(
         self,
@@ -55,7 +53,8 @@ class RecordingAPI:
             self._recorder = self._thread.run(server.__aenter__())
             stack.callback(lambda: self._thread.run(server.__aexit__(None, None, None)))
             self._running = stack.pop_all()
-        self.base_url, self.environment = self._recorder.base_url, self._recorder.environment
+        self.base_url, self.token = self._recorder.base_url, self._recorder.token
+        self.environment: Mapping[str, str] = self._recorder.environment
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
