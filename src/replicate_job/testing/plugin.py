@@ -107,15 +107,9 @@ def replicate_recording(
     A test whose code has sent a request that is not recorded fails, even where the code went on. Needs the extra
     ``[local]``.
     """
-    from pathlib import Path  # noqa: PLC0415 - only for whoever needs it
-
     marker = request.node.get_closest_marker("replicate_recording")
     options: dict[str, Any] = dict(marker.kwargs) if marker else {}
-    test = Path(request.node.path)
-    named = (
-        marker.args[0] if marker and marker.args else Path("recordings", test.stem, f"{_plain(request.node.name)}.json")
-    )
-    path = test.parent / named
+    path = _recording_of(request.node, marker.args if marker else ())
     with _told_plainly():
         from replicate_job.testing import RecordingAPI, ReplayAPI  # noqa: PLC0415 - slow, and of an extra
 
@@ -135,6 +129,14 @@ def replicate_recording(
                 api.is_discarded = request.session.testsfailed > failed
             elif api.unmatched:
                 raise pytest.fail.Exception("\n".join(api.unmatched), pytrace=False)
+
+
+def _recording_of(test: Any, named: tuple[str, ...]) -> Path:
+    """The file of a test's recording: the one that its mark names, or its own."""
+    from pathlib import Path  # noqa: PLC0415 - only for whoever needs it
+
+    file = Path(test.path)
+    return file.parent / (named[0] if named else Path("recordings", file.stem, f"{_plain(test.name)}.json"))
 
 
 class _LazyIdentity:

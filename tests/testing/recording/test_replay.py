@@ -194,7 +194,7 @@ def test_states_go_by_whether_it_is_polled_more_often_or_less(
     record: Callable[..., Path], real: ScriptedAPI, ask: Callable[..., Any], wait: dict[str, str]
 ) -> None:
     def polled() -> None:
-        base, own = os.environ["REPLICATE_BASE_URL"], {"Authorization": f"Bearer {os.environ['REPLICATE_API_TOKEN']}"}
+        base, own = os.environ["REPLICATE_BASE_URL"], _own()
         made = ask(real, "POST", f"{base}/v1/models/me/painter/predictions", {"input": {"prompt": "x"}}, **own).json
         for end in (False, True):
             if end:
@@ -215,11 +215,33 @@ def test_states_go_by_whether_it_is_polled_more_often_or_less(
         assert [one["id"] for one in listed] == [made["id"]]
 
 
+def test_a_prediction_that_was_made_elsewhere_is_replayed_also_where_its_data_are_removed(
+    record: Callable[..., Path], real: ScriptedAPI, ask: Callable[..., Any]
+) -> None:
+    def get() -> None:
+        for one in real.predictions:
+            one.created -= 7200 * (one.input["prompt"] == "old")
+            ask(api=real, method="GET", target=f"{os.environ['REPLICATE_BASE_URL']}/v1/predictions/{one.id}", **_own())
+
+    made = [
+        ask(real, "POST", "/v1/models/me/painter/predictions", {"input": {"prompt": prompt}}, prefer="wait").json["id"]
+        for prompt in ("old", "new")
+    ]
+    with ReplayAPI(record(get)) as api:
+        old, new = (ask(api, "GET", f"/v1/predictions/{id_}").json for id_ in made)
+    assert (old["data_removed"], old["output"]) == (True, None)
+    assert (new["input"], new["status"]) == ({"prompt": "new"}, "succeeded")
+
+
+def _own() -> dict[str, str]:
+    return {"Authorization": f"Bearer {os.environ['REPLICATE_API_TOKEN']}"}
+
+
 def test_a_cancellation_is_replayed_only_once_it_is_asked_for(
     record: Callable[..., Path], real: ScriptedAPI, ask: Callable[..., Any]
 ) -> None:
     def canceled() -> None:
-        base, own = os.environ["REPLICATE_BASE_URL"], {"Authorization": f"Bearer {os.environ['REPLICATE_API_TOKEN']}"}
+        base, own = os.environ["REPLICATE_BASE_URL"], _own()
         made = ask(real, "POST", f"{base}/v1/models/me/painter/predictions", {"input": {"prompt": "x"}}, **own).json
         ask(real, "POST", f"{base}/v1/predictions/{made['id']}/cancel", **own)
 

@@ -36,8 +36,8 @@ class SeenPrediction:
         return self.bodies[-1][1]
 
     def observe(self, body: dict[str, Any]) -> None:
-        """Note a snapshot, unless it is known, older than the last one, or of removed data."""
-        if body.get("data_removed") or any(body == seen for _, seen in self.bodies):
+        """Note a snapshot. A later one that is known, older than the last one, or of removed data, tells nothing."""
+        if self.bodies and (body.get("data_removed") or any(body == seen for _, seen in self.bodies)):
             return
         if self.bodies and self.last.get("status") in TERMINAL and body.get("status") not in TERMINAL:
             return
@@ -56,13 +56,16 @@ class SeenPrediction:
 
 
 class Log:
-    """``files`` are downloaded files by their addresses; ``kinds`` what their hosts said of them."""
+    """``exchanges`` are all requests but for those of predictions: each with its status, and its JSON or its bytes.
+
+    ``files`` has for an address, without signature, the download, its media type and its ``Content-Disposition``.
+    ``schemas`` has the names of secret inputs by model and version, and ``secrets`` the values that were found.
+    """
 
     def __init__(self) -> None:
         self.predictions: dict[str, SeenPrediction] = {}
         self.exchanges: list[tuple[Question, int, Any, bytes]] = []
         self.files: dict[str, tuple[Path, str, str | None]] = {}
-        self.refused: list[str] = []
         self.secrets: set[str] = set()
         self.schemas: dict[tuple[str, str], tuple[str, ...]] = {}
 

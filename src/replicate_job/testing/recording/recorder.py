@@ -139,12 +139,13 @@ class Recorder:
                 seen.cancel()
             seen.observe(content)
         elif kind == "list":
-            for item in (content or {}).get("results", ()) if isinstance(content, dict) else ():
+            listed = _field(content, "results")
+            for item in listed if isinstance(listed, list) else ():
                 if is_prediction_like(item) and item["id"] in self.log.predictions:
                     self.log.predictions[item["id"]].observe(item)
         elif not (kind in {"get", "cancel"} and self._is_known(question.path)):
-            if question.path.startswith("/v1/webhooks/") and isinstance(content, dict) and content.get("key"):
-                self.log.secrets.add(str(content["key"]))
+            if question.path.startswith("/v1/webhooks/") and (key := _field(content, "key")):
+                self.log.secrets.add(str(key))
                 content = {**content, "key": REDACTED}
             self.log.exchanges.append((question, status, content, raw))
 
@@ -245,9 +246,15 @@ class Recorder:
             with suppress(TransportError, msgspec.DecodeError):
                 status, content = await self._upstream.ask(path)
                 self._note("model", Question("GET", path), status, content, b"")
-                described = content if "/versions/" in path else (content or {}).get("latest_version")
-                secrets |= set(secret_inputs((described or {}).get("openapi_schema")))
+                described = content if "/versions/" in path else _field(content, "latest_version")
+                schema = _field(described, "openapi_schema")
+                secrets |= set(secret_inputs(schema if isinstance(schema, dict) else None))
         self.log.schemas[model, version] = tuple(sorted(secrets))
+
+
+def _field(content: Any, name: str) -> Any:
+    """None where an answer has another shape: one of these must not cost the recording."""
+    return content.get(name) if isinstance(content, dict) else None
 
 
 def _named(question: Question) -> tuple[str, str]:
