@@ -256,6 +256,71 @@ async def test_a_plain_function_is_a_model_too(read: Reader) -> None:
     assert list(schemas["Input"]["properties"]) == ["n"]
 
 
+async def test_signatures_are_read_as_their_authors_wrote_them(read: Reader) -> None:
+    code = """
+import functools
+import sys
+from cog.input import Input
+
+def logged(function):  # without functools.wraps
+    def call(*args, **kwargs):
+        return function(*args, **kwargs)
+    return call
+
+class Predictor:
+    @logged
+    def run(
+        model,
+        needed: str = Input(description="Words"),
+        far: float = Input(default=float("inf"), ge=float("-inf"), le=3),
+        arguments: int = len(sys.argv[1:]),
+        **others,
+    ) -> list[str]:
+        ...
+"""
+    schemas = await read(code)
+    properties = schemas["Input"]["properties"]
+    assert list(properties) == ["needed", "far", "arguments"]
+    assert schemas["Input"]["required"] == ["needed"]
+    assert properties["far"] == {"title": "Far", "type": "number", "x-order": 1, "maximum": 3}
+    assert properties["arguments"]["default"] == 0
+    assert schemas["Output"]["items"] == {"type": "string"}
+
+
+async def test_a_partial_method_has_what_is_left_of_its_functions_inputs(read: Reader) -> None:
+    code = """
+import functools
+
+class Predictor(BasePredictor):
+    def repeat(self, text: "str" = Input(default="x"), times: int = 2) -> "str": ...
+    predict = functools.partialmethod(repeat, times=3)
+"""
+    schemas = await read(code)
+    properties = schemas["Input"]["properties"]
+    assert {name: facts["default"] for name, facts in properties.items()} == {"text": "x", "times": 3}
+    assert schemas["Output"]["type"] == "string"
+
+
+async def test_a_field_of_pydantic_1_with_a_default_is_not_required(read: Reader) -> None:
+    # As pydantic 1 leaves it: the defaults are in __fields__ alone.
+    code = """
+import types
+from typing import Dict
+
+class BaseModel:
+    pass
+
+class Result(BaseModel):
+    text: str
+    score: float
+    __fields__ = {"text": types.SimpleNamespace(required=True), "score": types.SimpleNamespace(required=False)}
+
+class Predictor:
+    def predict(self) -> Result: ...
+"""
+    assert (await read(code))["Output"]["required"] == ["text"]
+
+
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
@@ -263,7 +328,10 @@ async def test_a_plain_function_is_a_model_too(read: Reader) -> None:
         ("class Predictor(BaseRunner):\n    def run(self, a) -> str: ...", "the input a has no type annotation"),
         ("class Predictor(BaseRunner):\n    def run(self, a: complex) -> str: ...", "unsupported type complex"),
         ("class Predictor(BaseRunner): ...", "defines neither run nor predict"),
-        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("1 / 0", "ZeroDivisionError: division by zero$"),
+        ("print('done'); raise ValueError('first\\nsecond')", r"ValueError: first \| second$"),
+        ("import sys; sys.exit(0)", "SystemExit: 0$"),
+        ("import os; print('bye', flush=True); os._exit(0)", r"its import ended with exit code 0 \| bye$"),
     ],
 )
 async def test_a_model_that_cannot_be_read_says_why_in_one_line(read: Reader, code: str, reason: str) -> None:

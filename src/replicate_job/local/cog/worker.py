@@ -13,6 +13,8 @@ It runs in the model's own environment, which does not have this package. The ga
   programs that it starts, have an empty one.
 - For each number of an output, Cog's server imports numpy. Where it is not installed, Python searches the whole path
   each time. Here the result of the search is remembered for a second.
+- A ``functools.partialmethod`` is no method to Cog's server. Here it is a plain one. Defaults ``Input(...)`` of the
+  function inside a decorator are replaced too.
 - A prediction's change of the working directory stays for the next one, and a setup's hides the server's own files.
   Here each prediction starts in the directory where the setup ended.
 - When an async prediction is canceled, Cog's server reports its end at once, although the model may go on. Here the
@@ -33,6 +35,7 @@ import tempfile
 import threading
 import time
 import traceback
+import types
 import typing
 
 import cog.input  # Cog's package in the model's environment, not local/cog of this package
@@ -47,6 +50,7 @@ _FOLDER = pathlib.Path(sys.argv[1])
 _ARGUMENTS_BEFORE_STDIN = 3  # of Popen
 _REMEMBERED = 1.0  # seconds
 
+FUNCTIONS = (types.FunctionType, functools.partial, functools.partialmethod)
 Function = typing.Any  # a callable with any arguments
 Enter = typing.Callable[[], contextlib.AbstractContextManager[None]]
 Change = typing.Callable[[object], object]
@@ -115,6 +119,13 @@ def unchanged(value: object) -> object:
     return value
 
 
+def written(function: Function) -> Function:
+    """The function inside a ``functools.partialmethod``, or the function itself."""
+    while partial := getattr(function, "_partialmethod", None) or getattr(function, "__partialmethod__", None):
+        function = partial.func
+    return function
+
+
 class Wrapper:
     """Wraps functions of any kind: each call runs inside a context that ``enter`` makes.
 
@@ -149,7 +160,7 @@ class Wrapper:
             (inspect.isgeneratorfunction, yield_from),
             (inspect.iscoroutinefunction, wait),
         ):
-            if kind(function):
+            if kind(written(function)):
                 return functools.wraps(function)(wrapper)
         return functools.wraps(function)(call)
 
@@ -237,8 +248,25 @@ def checked(value: object) -> object:
     return value
 
 
+def functions_in(function: Function) -> typing.Iterator[types.FunctionType]:
+    """A function, and those that it calls as a decorator's wrapper or a part of ``functools``."""
+    left, seen = [function], {id(function)}
+    while left:
+        item = left.pop(0)
+        held = [getattr(item, name, None) for name in ("_partialmethod", "__partialmethod__", "func")]
+        if inspect.isfunction(item):
+            yield item
+            for cell in item.__closure__ or ():
+                with contextlib.suppress(ValueError):  # an empty cell
+                    held.append(cell.cell_contents)
+        for value in held:
+            if isinstance(value, FUNCTIONS) and id(value) not in seen:
+                seen.add(id(value))
+                left.append(value)
+
+
 def with_defaults(function: Function) -> Function:
-    """The function with plain defaults in place of ``Input(...)``.
+    """The function with plain defaults in place of ``Input(...)``, also in the functions that it wraps.
 
     Cog's server does that to the function that it finds, and it finds our wrapper.
     """
@@ -246,11 +274,24 @@ def with_defaults(function: Function) -> Function:
     def plain(default: object) -> object:
         return default.default if isinstance(default, cog.input.FieldInfo) else default
 
-    if function.__defaults__:
-        function.__defaults__ = tuple(plain(default) for default in function.__defaults__)
-    if function.__kwdefaults__:
-        function.__kwdefaults__ = {name: plain(default) for name, default in function.__kwdefaults__.items()}
+    for item in functions_in(function):
+        if item.__defaults__:
+            item.__defaults__ = tuple(plain(default) for default in item.__defaults__)
+        if item.__kwdefaults__:
+            item.__kwdefaults__ = {name: plain(default) for name, default in item.__kwdefaults__.items()}
     return function
+
+
+def with_plain_methods(validate: Function) -> Function:
+    """Cog's function that checks a model's class, which takes no ``functools.partialmethod`` for a method."""
+
+    def validate_plain(owner: type, *args: object, **options: object) -> None:
+        for name in ("run", "predict"):
+            if isinstance(inspect.getattr_static(owner, name, None), functools.partialmethod):
+                setattr(owner, name, getattr(owner, name))
+        validate(owner, *args, **options)
+
+    return validate_plain
 
 
 def wrap_method(owner: type, names: typing.Iterable[str], wrapper: Wrapper) -> None:
@@ -296,6 +337,7 @@ def main() -> None:
     sys.stdin = pathlib.Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - open until the process ends
     subprocess.Popen.__init__ = without_input(subprocess.Popen.__init__)  # type: ignore[method-assign]
     sys.meta_path.insert(0, NumpyFinder())
+    cog.predictor._validate_runner_class = with_plain_methods(cog.predictor._validate_runner_class)  # noqa: SLF001
     cog.predictor.load_predictor_from_ref = loads_wrapped(cog.predictor.load_predictor_from_ref)
     code = sys.argv[3]
     del sys.argv[1:]

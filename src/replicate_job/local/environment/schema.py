@@ -17,6 +17,7 @@ from replicate_job.local.environment.venv import model_environment
 if TYPE_CHECKING:
     from replicate_job.local.catalog.model import LocalModel
 
+_MOST_OUTPUT = 500  # characters
 _SCRIPT = Path(__file__).with_name("signature.py")
 
 
@@ -37,11 +38,19 @@ async def ensure_schema(model: LocalModel, venv: Path, folder: Path) -> dict[str
         # The script runs as text. Run as a file, it would import modules of this folder in place of the model's.
         command = (str(venv / "bin" / "python"), "-c", script, model.target, str(new_file))
         code, output = await run(command, model_environment(venv, model.environment), model.folder)
-        if code:
-            reason = next((line.strip() for line in reversed(output.split("\n")) if line.strip()), f"exit code {code}")
+        if reason := _failure(new_file, code, output):
             raise LocalError(f"{model.slug}: {model.target} cannot be read: {reason}")
         new_file.replace(file)
     return make_document(_read(file))
+
+
+def _failure(file: Path, code: int, output: str) -> str:
+    """Why the signature could not be read, on one line; empty where it was."""
+    try:
+        reason = _read(file).get("error", "")
+    except FileNotFoundError:  # the model's code ended the process
+        reason = f"its import ended with exit code {code}\n{output[-_MOST_OUTPUT:]}"
+    return " | ".join(line.strip() for line in reason.splitlines() if line.strip())
 
 
 def shipped_schema(model: LocalModel) -> dict[str, Any] | None:

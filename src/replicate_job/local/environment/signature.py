@@ -3,23 +3,29 @@
 It runs in the model's own environment and folder, which do not have this package. ``cog build`` makes the same schemas
 with a Go tool (``pkg/schema`` of replicate/cog), which parses the code and does not run it. One difference is
 intended: ``seed: int = Input(default=None)`` is optional here, as Cog's documentation says; the Go tool requires it.
+
+RESULT is JSON: the schemas, or ``error`` with the exception that the model's code raised. It is missing where the code
+ended the process.
 """
 
 from __future__ import annotations
 
 import collections.abc
+import contextlib
 import enum
+import functools
 import importlib.util
 import inspect
 import io
 import json
+import math
 import os
 import pathlib
 import sys
 import types
 import typing
 
-import cog  # Cog's package in the model's environment, not local/cog of this package
+import cog.input  # Cog's package in the model's environment, not local/cog of this package
 
 _PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean"}
 _REF = "#/components/schemas/"
@@ -43,6 +49,9 @@ _BOUNDS = {
 }
 _QUALIFIERS = tuple(getattr(typing, name) for name in ("Required", "NotRequired") if hasattr(typing, name))
 _STREAMING = "__cog_streaming__"
+_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_PARTIAL = ("_partialmethod", "__partialmethod__")  # how functools marks the method of a partialmethod, by version
+_Function = typing.Callable[..., object]
 
 _make_input = cog.Input
 _without_default: list[object] = []
@@ -79,11 +88,9 @@ class Schemas:
         self.definitions: dict[str, object] = {}
         self._open: list[type] = []  # the classes whose fields are being read
 
-    def input(self, function: typing.Callable[..., object]) -> None:
-        """Add ``Input``, from the parameters after ``self``."""
-        hints = typing.get_type_hints(function, include_extras=True)
+    def input(self, parameters: typing.Sequence[inspect.Parameter], hints: typing.Mapping[str, object]) -> None:
+        """Add ``Input``."""
         properties, required = {}, []
-        parameters = [item for item in inspect.signature(function).parameters.values() if item.name != "self"]
         for order, parameter in enumerate(parameters):
             if parameter.name not in hints:
                 raise Unsupported(f"the input {parameter.name} has no type annotation")
@@ -109,9 +116,10 @@ class Schemas:
             schema: dict[str, object] = {"allOf": [{"$ref": _REF + parameter.name}], "x-order": order}
         else:
             schema = {"title": _title(parameter.name), **self._input_value(hint, optional), "x-order": order}
-        schema |= {name: value for field, name in _BOUNDS.items() if (value := getattr(facts, field, None)) is not None}
-        if has_default and (optional or facts.default is not None):
-            schema["default"] = _plain(facts.default)
+        bounds = {name: getattr(facts, field, None) for field, name in _BOUNDS.items()}
+        schema |= {name: value for name, value in bounds.items() if value is not None and _is_json(value)}
+        if has_default and (optional or facts.default is not None) and _is_json(default := _plain(facts.default)):
+            schema["default"] = default
         if optional:
             schema["nullable"] = True
         if getattr(facts, "deprecated", None):
@@ -180,8 +188,7 @@ class Schemas:
             return {"type": "string", "format": "password", "writeOnly": True, "x-cog-secret": True}
         if issubclass(hint, (os.PathLike, cog.File, io.IOBase)):
             return {"type": "string", "format": "uri"}
-        pydantic = sys.modules.get("pydantic")
-        if issubclass(hint, cog.BaseModel) or (pydantic and issubclass(hint, pydantic.BaseModel)):
+        if any(base.__name__ == "BaseModel" for base in hint.__mro__):  # Cog's, pydantic's, or pydantic.v1's
             return self._fields(hint, lambda name, item: not _has_default(hint, name) and not _optional(item)[1])
         raise Unsupported(f"unsupported type {hint.__name__}")
 
@@ -201,9 +208,10 @@ class Schemas:
 
 
 def _has_default(hint: type, name: str) -> bool:
-    fields = getattr(hint, "model_fields", None) or {}
+    fields = getattr(hint, "model_fields", None) or getattr(hint, "__fields__", None) or {}
     if name in fields:
-        return not fields[name].is_required()
+        required = getattr(fields[name], "required", None)  # pydantic 1
+        return not (fields[name].is_required() if required is None else required)
     return hasattr(hint, name)
 
 
@@ -261,41 +269,97 @@ def _plain(value: object) -> object:
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
+def _is_json(value: object) -> bool:
+    """Whether JSON can hold it: a default that it cannot, as infinity, is left out, as Cog's own tool does."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and _is_json(item) for name, item in value.items())
+    return all(map(_is_json, value)) if isinstance(value, list) else value is None or isinstance(value, (str, int))
+
+
+def _method(model: type, name: str) -> object:
+    """The method that a class defines, or inherits from a class that is not Cog's."""
+    method = getattr(model, name, None)
+    return None if method is getattr(cog.BaseRunner, name) else method
+
+
+def _inner(function: object, name: str) -> _Function | None:
+    """The function of that name in the closure of a decorator's wrapper."""
+    left, seen = [function], {id(function)}
+    while left:
+        item = left.pop(0)
+        item = item.func if isinstance(item, functools.partial) else item
+        if not inspect.isfunction(item):
+            continue
+        if item is not function and item.__name__ == name:
+            return item
+        for cell in item.__closure__ or ():
+            with contextlib.suppress(ValueError):  # an empty cell
+                if id(cell.cell_contents) not in seen:
+                    seen.add(id(cell.cell_contents))
+                    left.append(cell.cell_contents)
+    return None
+
+
+def _read_function(function: _Function, name: str) -> tuple[list[inspect.Parameter], dict[str, object]]:
+    """The parameters of a function as its author wrote them, and their types.
+
+    A decorator without ``functools.wraps`` takes any arguments: then the parameters are those of the function in it.
+    """
+    parameters = list(inspect.signature(function).parameters.values())
+    if parameters and all(item.kind in _VARIABLE or item.name == "self" for item in parameters):
+        function = _inner(function, name) or function
+        parameters = list(inspect.signature(function).parameters.values())
+    written: typing.Any = function
+    while partial := next((getattr(written, key) for key in _PARTIAL if hasattr(written, key)), None):
+        written = partial.func
+    hints = typing.get_type_hints(inspect.unwrap(written), include_extras=True)
+    return parameters, hints
+
+
 def read(target: str) -> dict[str, object]:
     """Import ``FILE.py:NAME`` and read it. Raises Unsupported, or whatever the import raises."""
     file, _, name = target.partition(":")
     spec = importlib.util.spec_from_file_location(pathlib.Path(file).stem, file)
     if spec is None or spec.loader is None or not pathlib.Path(file).is_file():
         raise Unsupported(f"there is no {file}")
-    cog.Input, cog.streaming = _input, _streaming
+    cog.Input = cog.input.Input = _input
+    cog.streaming = _streaming
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     name = name or ("Runner" if hasattr(module, "Runner") else "Predictor")
     model = getattr(module, name, None)
     if model is None:
         raise Unsupported(f"{file} has no {name}")
-    function = model
+    function, is_bound = model, True
     if inspect.isclass(model):
-        base = cog.BaseRunner
-        defined = [method for method in ("run", "predict") if getattr(model, method) is not getattr(base, method, None)]
-        if not defined:
+        method = next((method for method in ("run", "predict") if _method(model, method)), None)
+        if method is None:
             raise Unsupported(f"{name} defines neither run nor predict")
-        function = getattr(model, defined[0])
+        function, name = _method(model, method), method
+        is_bound = isinstance(inspect.getattr_static(model, method), (staticmethod, classmethod))
+    parameters, hints = _read_function(function, name)
+    # The first parameter of a method is the model itself, whatever its name is.
+    inputs = [item for item in parameters[not is_bound :] if item.name != "self" and item.kind not in _VARIABLE]
     schemas = Schemas()
-    schemas.output(typing.get_type_hints(function, include_extras=True).get("return", typing.Any))
-    schemas.input(function)
+    schemas.output(hints.get("return", typing.Any))
+    schemas.input(inputs, hints)
     return {"schemas": schemas.definitions, "streaming": hasattr(function, _STREAMING)}
 
 
-def main() -> int:
+def main() -> None:
+    target, result = sys.argv[1:3]
+    del sys.argv[1:]  # a model that parses its arguments must find none
     try:
-        signature = json.dumps(read(sys.argv[1]))
-    except Exception as error:  # noqa: BLE001 - the model's own code runs here, and may raise anything
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201 - the last line is the reason
-        return 1
-    pathlib.Path(sys.argv[2]).write_text(signature, "utf-8")
-    return 0
+        answer = json.dumps(read(target), allow_nan=False)
+    except BaseException as error:  # noqa: BLE001 - the model's own code runs here, and may raise anything
+        notes = getattr(error, "__notes__", ())
+        answer = json.dumps({"error": "\n".join((f"{type(error).__name__}: {error}", *notes))})
+    pathlib.Path(result).write_text(answer, "utf-8")
+    sys.stdout.flush()
+    os._exit(0)  # threads that the model started may never end
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
