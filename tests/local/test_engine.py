@@ -47,7 +47,7 @@ async def test_values_of_every_kind_reach_the_model_and_files_come_back_from_ins
 ) -> None:
     write_model(TYPES, 'run: "predict.py:Runner"\n')
     async with local() as api:
-        given = {"pictures": ["data:,one", "data:;base64,dHdv"], "secret": "s", "size": "small", "maybe": None}
+        given = {"pictures": ["data:,one", "data:;base64,dHdv"], "secret": "s", "size": "small"}
         done = await api.run(**given)
         assert done["error"] is None
         output = done["output"]
@@ -77,17 +77,54 @@ async def test_every_wrong_value_is_refused_before_the_model_sees_it(
         ]
 
 
-async def test_an_input_whose_default_is_none_may_be_left_out(write_model: Callable[..., Path], local: Any) -> None:
+async def test_an_optional_input_that_is_left_out_is_none_and_may_not_be_null(
+    write_model: Callable[..., Path], local: Any
+) -> None:
+    # As Cog's own server does with the document of Cog's own tool.
     code = """
+        from typing import Optional
         from cog import BasePredictor, Input, Path
 
         class Predictor(BasePredictor):
-            def predict(self, seed: int = Input(default=None), mask: Path = Input(default=None), b: str = None) -> str:
-                return repr((seed, mask, b))
+            def predict(
+                self,
+                text: Optional[str],
+                size: Optional[int] = Input(description="In pixels"),
+                seed: int = Input(default=None),
+                mask: Path = Input(default=None),
+                b: str = None,
+            ) -> str:
+                return repr((text, size, seed, mask, b))
     """
     write_model(code)
     async with local() as api:
-        assert (await api.run())["output"] == "(None, None, None)"
+        assert (await api.run())["output"] == "(None, None, None, None, None)"
+        body = {"version": await api.version(), "input": {"text": None, "seed": None}}
+        answer = await (await api.request("POST", "/v1/predictions", body)).json()
+        assert [(fault["field"], fault["description"]) for fault in answer["invalid_fields"]] == [
+            ("input.seed", "Invalid type. Expected: integer, given: null"),
+            ("input.text", "Invalid type. Expected: string, given: null"),
+        ]
+
+
+async def test_a_context_reaches_the_model_and_nothing_else_is_in_it(
+    write_model: Callable[..., Path], local: Any
+) -> None:
+    code = """
+        from cog import BasePredictor, current_scope
+
+        class Predictor(BasePredictor):
+            def predict(self) -> dict[str, str]:
+                return current_scope().context
+    """
+    write_model(code)
+    async with local() as api:
+        body = {"version": await api.version(), "input": {}}
+        made = await (await api.request("POST", "/v1/predictions", body | {"context": {"id": "../x"}})).json()
+        assert (await api.until(made, lambda found: found.get("completed_at")))["output"] == {"id": "../x"}
+        assert (await api.run())["output"] == {}
+        refused = await (await api.request("POST", "/v1/predictions", body | {"context": {"id": 3}})).json()
+        assert [fault["field"] for fault in refused["invalid_fields"]] == ["context"]
 
 
 async def test_two_fields_that_would_share_a_file_name_keep_their_own_files(

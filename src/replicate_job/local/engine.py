@@ -20,9 +20,10 @@ from replicate_job.local.environment.venv import ensure_venv, ignored_settings
 from replicate_job.local.prediction import Ended, Logged, ModelEvent, Produced
 from replicate_job.serving.validation import Validator
 from replicate_job.wire import stand_in
+from replicate_job.wire.openapi import without_nullable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
     from pathlib import Path
 
     from replicate_job.local.catalog.model import LocalModel
@@ -87,7 +88,8 @@ class Engine:
         with suppress(TimeoutError):
             schema = await self.schema(model, timeout=SCHEMA_TIMEOUT)
             if model.version not in self._validators:
-                self._validators[model.version] = Validator(schema)
+                # As Cog's server: an input that may be left out may not be null.
+                self._validators[model.version] = Validator(without_nullable(schema))
             self._validators[model.version].check(inputs)
 
     def prepare(self, model: LocalModel) -> None:
@@ -104,11 +106,13 @@ class Engine:
         self,
         model: LocalModel,
         inputs: dict[str, Any],
+        context: Mapping[str, str],
         id: str,  # noqa: A002 - the API's own name
         canceled: asyncio.Event,
     ) -> AsyncGenerator[ModelEvent]:
         """One prediction's events, with addresses on this server in place of output files.
 
+        ``context`` is what the model finds as ``cog.current_scope().context``.
         A failure is an ``Ended`` event. Of a canceled prediction, the events may stop without one.
         """
         preparation = self._preparation(model)
@@ -129,7 +133,7 @@ class Engine:
                 if server is None:
                     return
                 parts = count()
-                async with aclosing(server.predict(id, resolved, canceled)) as events:
+                async with aclosing(server.predict(id, resolved, canceled, context)) as events:
                     async for event in events:
                         yield await self._with_addresses(id, event, launch.schema, parts)
         except LocalError as error:

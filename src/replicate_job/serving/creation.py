@@ -30,7 +30,8 @@ class _Raw(msgspec.Struct):
 class Creation(msgspec.Struct, frozen=True):
     """A create request. ``body`` is its body; ``version`` is empty where the path names the model or deployment.
 
-    ``webhook`` is an address, or empty; ``filter`` is its ``webhook_events_filter``, where it has one.
+    ``webhook`` is an address, or empty; ``filter`` is its ``webhook_events_filter``, where it has one. ``context`` is
+    what Cog's server takes beside the input.
     """
 
     input: dict[str, Any]
@@ -38,6 +39,7 @@ class Creation(msgspec.Struct, frozen=True):
     version: str
     webhook: str
     filter: tuple[str, ...] | None = None
+    context: dict[str, str] = {}
 
     @property
     def events(self) -> frozenset[str]:
@@ -50,13 +52,15 @@ class Creation(msgspec.Struct, frozen=True):
         return msgspec.json.decode(self.body, type=_Raw).input
 
 
-def read_creation(body: bytes, *, names_version: bool = False) -> Creation:
+def read_creation(body: bytes, *, names_version: bool = False, takes_context: bool = False) -> Creation:
     """``names_version`` is whether the body must have a ``version``, as for ``POST /v1/predictions``, or must not.
 
+    ``takes_context``: it may have a ``context``, which Replicate's API does not know.
     Raises RefusedError with every fault of the body; the fields of ``input`` are not checked here.
     """
     fields = read_object(body)
-    if faults := list(_faults(fields, names_version=names_version)):
+    context = fields.pop("context", {}) if takes_context else {}
+    if faults := [*_faults(fields, names_version=names_version), *_context_faults(context)]:
         raise RefusedError(invalid(*faults))
     events = fields.get("webhook_events_filter")
     return Creation(
@@ -65,6 +69,7 @@ def read_creation(body: bytes, *, names_version: bool = False) -> Creation:
         version=fields.get("version", ""),
         webhook=fields.get("webhook") or "",
         filter=None if events is None else tuple(events),
+        context=context,
     )
 
 
@@ -83,6 +88,11 @@ def is_receiver(url: str) -> bool:
     with suppress(ValueError):
         return (Url(url).origin_ascii or "").startswith(("http://", "https://"))
     return False
+
+
+def _context_faults(context: Any) -> Iterator[InvalidField]:
+    if not isinstance(context, dict) or not all(isinstance(value, str) for value in context.values()):
+        yield InvalidField("invalid_type", "context", "Invalid type. Expected: object of strings")
 
 
 def _faults(fields: dict[str, Any], *, names_version: bool) -> Iterator[InvalidField]:

@@ -223,6 +223,15 @@ def compile_input(document: Mapping[str, Any], build: Callable[[Schema], _T]) ->
     return attempt(root, {"properties": sound}) if inputs is None else inputs
 
 
+def without_nullable(schema: Any) -> Any:
+    """A document or schema in which nothing is ``nullable``: what it allows to leave out may not be null."""
+    if isinstance(schema, list):
+        return [without_nullable(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {key: without_nullable(value) for key, value in schema.items() if (key, value) != ("nullable", True)}
+
+
 def json_schema(document: Mapping[str, Any], adapt: Callable[[Schema], Schema] = dict) -> dict[str, Any]:
     """The document with its schemas in the words of JSON Schema 2020-12, the only ones that validators know.
 

@@ -64,11 +64,13 @@ class Bench:
         self.catalog, self.engine, self.files, self.notices, self.work = catalog, engine, files, notices, work
         self._tasks: set[asyncio.Task[Run]] = set()
 
-    def start(self, model: str = "model", version: str = "", **given: Any) -> tuple[Run, asyncio.Task[Run]]:
+    def start(
+        self, model: str = "model", version: str = "", context: dict[str, str] | None = None, **given: Any
+    ) -> tuple[Run, asyncio.Task[Run]]:
         found = self.catalog.version(version) if version else self.catalog.find("me", model)
         assert found is not None
         run = Run()
-        task = asyncio.create_task(run.follow(self.engine.run(found, given, run.id, run.canceled)))
+        task = asyncio.create_task(run.follow(self.engine.run(found, given, context or {}, run.id, run.canceled)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return run, task

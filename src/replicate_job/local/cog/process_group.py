@@ -17,7 +17,6 @@ import msgspec
 from replicate_job.local.environment.document import streaming
 from replicate_job.local.environment.process import Program
 from replicate_job.local.environment.venv import model_environment
-from replicate_job.wire.openapi import json_schema
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -178,7 +177,9 @@ class ProcessGroup:
         for item in self._launch.model.folder.iterdir():
             if item.name not in {".cog", "__pycache__"}:
                 (model_folder / item.name).symlink_to(item)
-        document = json_schema(streaming(self._launch.schema))
+        # Cog's own document, and not one in the words of JSON Schema: by ``nullable``, Cog's server knows which inputs
+        # are null where they are not given.
+        document = streaming(self._launch.schema)
         (model_folder / ".cog" / "openapi_schema.json").write_bytes(msgspec.json.encode(document))
         worker = {
             "path": model_environment(self._launch.venv, self._launch.model.environment)["PATH"],

@@ -40,6 +40,8 @@ _READY = {"READY", "BUSY"}
 _PORT_ATTEMPTS = 3
 _SLOT_DELAY = 0.02
 """Seconds between two attempts at a slot, from which on the server's health is looked at."""
+_CONTEXT_ID = "replicate-job prediction"
+"""The key of a prediction's id in its context, for ``worker.py``, which takes it out before the model sees it."""
 _HEALTH_TIMEOUT, _POLL_INTERVAL = 5.0, 0.01  # seconds
 
 
@@ -69,7 +71,13 @@ class CogServer:
         """Whether it takes predictions, as far as is known."""
         return self._is_ready and self._group is not None and self._group.is_up
 
-    async def predict(self, id: str, inputs: Mapping[str, Any], canceled: asyncio.Event) -> AsyncGenerator[ModelEvent]:  # noqa: A002 - the API's own name
+    async def predict(
+        self,
+        id: str,  # noqa: A002 - the API's own name
+        inputs: Mapping[str, Any],
+        canceled: asyncio.Event,
+        context: Mapping[str, str],
+    ) -> AsyncGenerator[ModelEvent]:
         """Run one prediction when a slot is free. ``id`` becomes a folder's name: it must come from ``new_id``.
 
         Every failure of the model or its server is an ``Ended`` event with the reason. A prediction that was canceled
@@ -82,7 +90,7 @@ class CogServer:
                 if not is_free:
                     return
                 try:
-                    async with self._messages(id, inputs) as messages:
+                    async with self._messages(id, inputs, context) as messages:
                         async for kind, data in messages:
                             event = self._event(kind, data, log)
                             if isinstance(event, Ended):
@@ -206,12 +214,18 @@ class CogServer:
             return ""
 
     @asynccontextmanager
-    async def _messages(self, id: str, inputs: Mapping[str, Any]) -> AsyncIterator[AsyncGenerator[Message]]:  # noqa: A002 - the API's own name
+    async def _messages(
+        self,
+        id: str,  # noqa: A002 - the API's own name
+        inputs: Mapping[str, Any],
+        context: Mapping[str, str],
+    ) -> AsyncIterator[AsyncGenerator[Message]]:
         """Send one prediction's request, again until there is a slot for it, and read its messages.
 
         Raises OSError, LocalError and _PredictionRefusedError.
         """
-        body, delay = msgspec.json.encode({"input": inputs, "context": {"id": id}}), 0.001
+        body = msgspec.json.encode({"input": inputs, "context": {**context, _CONTEXT_ID: id}})
+        delay = 0.001
         while True:
             with suppress(ConnectionRefusedError):  # the server died while it was idle
                 async with call(self._address, "PUT", f"/predictions/{id}", body, "text/event-stream") as response:

@@ -47,6 +47,7 @@ _UNBUFFERED_WRITES = 200  # in a span
 _LARGE = 2**16  # characters
 _FLUSH_TIME = 0.2  # seconds
 _FOLDER = pathlib.Path(sys.argv[1])
+_CONTEXT_ID = "replicate-job prediction"
 _ARGUMENTS_BEFORE_STDIN = 3  # of Popen
 _REMEMBERED = 1.0  # seconds
 
@@ -200,12 +201,13 @@ class ModelCalls:
         os.chdir(self._model_directory)
         for copy in self._copies.iterdir() if self._copies else ():  # of the last prediction, which has been read
             shutil.rmtree(copy, ignore_errors=True)
-        mark = _FOLDER / "running" / cog.current_scope().context.get("id", "setup")
+        # A model that calls itself, or in its setup, has no id.
+        mark = _FOLDER / "running" / cog.current_scope().context.pop(_CONTEXT_ID, "setup")
         mark.touch()
         try:
             yield
         finally:
-            mark.unlink(missing_ok=True)  # it is gone already where the model calls itself
+            mark.unlink(missing_ok=True)
             for stream in (sys.stdout, sys.stderr):
                 if isinstance(stream, BufferedStream):
                     stream.write_buffer()

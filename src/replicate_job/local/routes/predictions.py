@@ -45,19 +45,19 @@ class PredictionRoutes:
         ]
 
     async def create(self, request: Request) -> Answer:
-        creation = read_creation(await read_bytes(request), names_version=True)
+        creation = await _read(request, names_version=True)
         model, version = await self._named(creation.version)
         return await self._create(request, creation, model, version)
 
     async def create_official(self, request: Request) -> Answer:
         model = await self._official(request.path_params["owner"], request.path_params["name"])
-        return await self._create(request, read_creation(await read_bytes(request)), model, model.version)
+        return await self._create(request, await _read(request), model, model.version)
 
     async def create_deployed(self, request: Request) -> Answer:
         name = f"{request.path_params['owner']}/{request.path_params['name']}"
         version = or_refuse(self._parts.deployments.get(name)).version
         model = await self._version(version)
-        return await self._create(request, read_creation(await read_bytes(request)), model, version, name)
+        return await self._create(request, await _read(request), model, version, name)
 
     async def _named(self, text: str) -> tuple[LocalModel, str]:
         """The model and the version that the field ``version`` names.
@@ -102,7 +102,7 @@ class PredictionRoutes:
                 webhook_events_filter=creation.filter,
                 is_example=inputs == model.example,
             ),
-            partial(self._parts.engine.run, model, inputs),
+            partial(self._parts.engine.run, model, inputs, creation.context),
         )
         if creation.webhook:
             self._send_webhooks(prediction)
@@ -168,3 +168,7 @@ class PredictionRoutes:
             events = replay(or_refuse(self._predictions.body(id, here)), last)
         headers = {"cache-control": "no-store", **dict(ANY_ORIGIN)}
         return StreamingResponse(paced(events), media_type="text/event-stream", headers=headers)
+
+
+async def _read(request: Request, *, names_version: bool = False) -> Creation:
+    return read_creation(await read_bytes(request), names_version=names_version, takes_context=True)
