@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ import pytest
 
 from replicate_job.errors import LocalError
 from replicate_job.local.catalog.model import read_model
+from replicate_job.local.environment import confine
 from replicate_job.local.environment.venv import ensure_venv, ignored_settings, recipe
 
 if TYPE_CHECKING:
@@ -34,36 +36,28 @@ async def test_an_environment_is_built_once_for_all_that_want_the_same(
 
 
 async def test_a_build_that_was_killed_does_not_count(write_model: Callable[..., Path], tmp_path: Path) -> None:
-    slow = read_model(write_model("a", NAMED + "build:\n  run:\n    - touch begun && sleep 60\n"))
-    place = tmp_path / "venvs" / recipe(slow).key
-    building = asyncio.create_task(ensure_venv(slow, tmp_path / "venvs", lambda _: None))
+    model = read_model(write_model("a", NAMED + "build:\n  run:\n    - touch begun && sleep 60\n"))
+    place = tmp_path / "venvs" / recipe(model).key
+    building = asyncio.create_task(ensure_venv(model, tmp_path / "venvs", lambda _: None))
     async with asyncio.timeout(30):
-        while not (slow.folder / "begun").exists():  # noqa: ASYNC110 - a shell command tells by a file
+        while not (place / "src" / "begun").exists():  # noqa: ASYNC110 - a shell command tells by a file
             await asyncio.sleep(0.01)
     building.cancel()
     with pytest.raises(asyncio.CancelledError):
         await building
-    assert not place.exists()
+    assert not (place / "complete").exists()
 
 
 async def test_the_remnants_of_a_killed_build_are_removed_by_the_next(
     write_model: Callable[..., Path], tmp_path: Path
 ) -> None:
     model = read_model(write_model("a", NAMED))
-    left = tmp_path / "venvs" / f"{recipe(model).key}.tools"
+    left = tmp_path / "venvs" / recipe(model).key / "bin"
     left.mkdir(parents=True)
+    (left / "python").touch()
     (left / "old").touch()
-    assert (await ensure_venv(model, tmp_path / "venvs", lambda _: None) / "bin" / "python").exists()
-    assert not left.exists()
-
-
-async def test_what_fails_is_said_in_one_line_with_the_end_of_its_output(
-    write_model: Callable[..., Path], tmp_path: Path
-) -> None:
-    model = read_model(write_model("a", NAMED + "build:\n  run:\n    - echo no room left >&2; exit 3\n"))
-    with pytest.raises(LocalError, match=r"me/model: its Python environment could not be made: no room left$"):
-        await ensure_venv(model, tmp_path / "venvs", lambda _: None)
-    assert not [place for place in (tmp_path / "venvs").iterdir() if place.is_dir()]
+    await ensure_venv(model, tmp_path / "venvs", lambda _: None)
+    assert not (left / "old").exists()
 
 
 async def test_a_python_that_is_not_installed_is_not_downloaded(
@@ -74,6 +68,15 @@ async def test_a_python_that_is_not_installed_is_not_downloaded(
     place = await ensure_venv(model, tmp_path / "venvs", notices.append)
     assert (place / "bin" / "python").exists()
     assert any("3.99, which is not installed" in notice for notice in notices)
+
+
+async def test_a_python_that_cog_does_not_run_on_is_not_used_also_where_it_is_installed(
+    write_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    model = read_model(write_model("a", NAMED + 'build:\n  python_version: "3.8"\n'))
+    notices: list[str] = []
+    await ensure_venv(model, tmp_path / "venvs", notices.append)
+    assert "it asks for Python 3.8, and Cog needs 3.10 or newer: using " in notices[1]
 
 
 async def test_the_python_that_runs_this_is_not_looked_for(
@@ -96,23 +99,98 @@ async def test_without_uv_one_line_says_what_to_install(
         await ensure_venv(model, tmp_path / "venvs", lambda _: None)
 
 
-async def test_commands_may_call_pip_and_uv_which_install_into_the_environment(
+COMMANDS = """
+  python_packages: [--pre six -f ./wheels, "cog==0.3.4"]
+  pre_install:
+    - command: cat /run/secrets/key
+      mounts: [{type: secret, id: key, target: /run/secrets/key}]
+  run:
+    - pip install --no-build-isolation --no-deps ./own
+    - pip3 --version && python -m pip --version && uv --version
+    - --mount=type=cache,target=/root/.cache echo '#!/bin/sh' >/usr/local/bin/tool && chmod +x /usr/local/bin/tool
+    - apt-get update && sudo apt-get install -y ffmpeg
+    - echo weights >/src/weights.bin; echo changed >/src/predict.py; echo kept >~/kept
+    - touch OUTSIDE/empty; chmod 777 OUTSIDE/file
+    - echo no room left >&2; exit 3
+    - rm -rf OUTSIDE
+    - tool && echo done
+"""
+
+
+@pytest.mark.cog
+@pytest.mark.skipif(not confine.version(), reason="needs Landlock")
+async def test_commands_change_the_environment_alone_and_what_they_could_not_do_is_said(
     write_model: Callable[..., Path], tmp_path: Path
 ) -> None:
-    commands = "[pip install --no-deps ./own, uv pip show own, echo done]"
-    folder = write_model("a", f"{NAMED}build:\n  run: {commands}\n")
+    outside = tmp_path / "outside"
+    outside.mkdir(mode=0o700)
+    (outside / "file").write_text("mine")
+    (outside / "file").chmod(0o600)
+    named = f"/{outside}"  # a folder in /tmp would become one of the environment
+
+    def marks() -> list[tuple[int, int, int]]:
+        facts = [path.stat() for path in (outside, outside / "file")]
+        return [(each.st_mode, each.st_mtime_ns, each.st_size) for each in facts]
+
+    before = marks()
+    folder = write_model("a", f"{NAMED}build:{COMMANDS.replace('OUTSIDE', named)}")
+    (folder / "wheels").mkdir()
+    (folder / "wheels" / "none").touch()
     (folder / "own").mkdir()
-    (folder / "own" / "pyproject.toml").write_text('[project]\nname = "own"\nversion = "1"\n')
+    (folder / "own" / "setup.py").write_text("import setuptools\nsetuptools.setup(name='own', version='1')\n")
+    model = read_model(folder)
+    notices: list[str] = []
     details: list[str] = []
-    place = await ensure_venv(read_model(folder), tmp_path / "venvs", lambda _: None, details.append)
+    place = await ensure_venv(model, tmp_path / "venvs", notices.append, details.append)
+    assert marks() == before
+    assert (outside / "file").read_text() == "mine"
     assert list((place / "lib").glob("python*/site-packages/own-1.dist-info"))
-    assert details[-1] == "me/model: done"
+    assert list((place / "lib").glob("python*/site-packages/six.py"))
+    assert (place / "src" / "weights.bin").exists()
+    assert not (place / "src" / "predict.py").exists()
+    assert (place / "home" / "kept").exists()
+    assert "me/model: done" in details
+    assert "own.egg-info" not in {path.name for path in (folder / "own").iterdir()}
+    run = "me/model: build.run:"
+    said = notices[1:]
+    assert said[0].startswith("me/model: left out of its packages: cog==0.3.4; it runs with cog==")
+    skipped = "skipped, as it would change this system: apt-get update; apt-get install -y ffmpeg"
+    assert said[1] == f"{run} apt-get update && sudo apt-get install -y ffmpeg: {skipped}"
+    assert "Permission denied" in " ".join(details)
+    assert f"chmod 777 {named}/file" in said[2]
+    assert said[3] == f"{run} echo no room left >&2; exit 3: failed: no room left"
+    assert said[4].startswith(f"{run} rm -rf {named}: failed: rm: cannot remove")
+    assert said[5] == f"{run} cat /run/secrets/key: without its secrets (key)"
+    assert said[6].startswith(f"{run} cat /run/secrets/key: failed: cat: /run/secrets/key: No such file")
+    # It is said whenever a model of that environment is prepared; what failed is not tried again at once.
+    again: list[str] = []
+    assert await ensure_venv(model, tmp_path / "venvs", again.append) == place
+    assert again == said
+    os.utime(place / "complete", (0, 0))
+    retried: list[str] = []
+    await ensure_venv(model, tmp_path / "venvs", retried.append)
+    assert [line for line in retried if "failed" in line] == [line for line in said if "failed" in line]
+
+
+@pytest.mark.cog
+async def test_where_nothing_can_be_confined_only_installations_run(
+    write_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confine, "version", lambda: 0)
+    config = f"{NAMED}build:\n  run: [pip install --upgrade pip, pip install six && touch {tmp_path}/x]\n"
+    notices: list[str] = []
+    await ensure_venv(read_model(write_model("a", config)), tmp_path / "venvs", notices.append)
+    assert [line.rpartition(": ")[2] for line in notices[1:]] == [
+        "skipped, as this system cannot keep its changes in the model's environment"
+    ]
+    assert not (tmp_path / "x").exists()
 
 
 def test_ignored_settings_are_reported_in_one_line(write_model: Callable[..., Path]) -> None:
-    build = 'build:\n  gpu: true\n  cuda: "12.4"\n  system_packages: [ffmpeg, libgl1]\n'
+    build = 'build:\n  gpu: true\n  cuda: "12.4"\n  system_packages: [ffmpeg, libgl1]\n  fast: false\ntrain: a.py:b\n'
     said = ignored_settings(read_model(write_model("a", NAMED + build, name="one")))
-    assert "ignored settings of cog.yaml: system_packages (ffmpeg, libgl1), gpu, cuda; it runs" in said
+    listed = "gpu, cuda (12.4), system_packages (ffmpeg, libgl1), train (a.py:b)"
+    assert f"ignored settings of cog.yaml: {listed}; it runs" in said
     assert ignored_settings(read_model(write_model("a", NAMED + "build:\n  gpu: false\n", name="two"))) == ""
 
 

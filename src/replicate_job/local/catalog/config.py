@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +12,32 @@ import yaml
 from replicate_job.errors import LocalError
 
 
+class Mount(msgspec.Struct, frozen=True):
+    id: str = ""
+    target: str = ""
+
+
 class Command(msgspec.Struct, frozen=True):
-    """An item of ``build.run`` in its long form. Its ``mounts`` have no effect here."""
+    """An item of ``build.run`` in its long form. Its ``mounts`` are files that are not there when it runs here."""
 
     command: str
+    mounts: tuple[Mount, ...] = ()
 
 
 class Build(msgspec.Struct, frozen=True):
-    """How the environment is made. YAML may hold a version as a number."""
+    """How the environment is made. YAML may hold a version as a number. ``pre_install`` is an older name of ``run``."""
 
     python_version: str | float = ""
     python_packages: tuple[str, ...] = ()
     python_requirements: str = ""
     run: tuple[str | Command, ...] = ()
-    system_packages: tuple[str, ...] = ()
-    gpu: bool = False
-    cuda: str | float = ""
-    cudnn: str | float = ""
+    pre_install: tuple[str | Command, ...] = ()
 
     @property
-    def commands(self) -> tuple[str, ...]:
-        return tuple(item.command if isinstance(item, Command) else item for item in self.run)
+    def commands(self) -> tuple[Command, ...]:
+        """All commands, in the order in which Cog runs them."""
+        items = (*self.run, *self.pre_install)
+        return tuple(item if isinstance(item, Command) else Command(item) for item in items)
 
 
 class Concurrency(msgspec.Struct, frozen=True):
@@ -39,7 +45,11 @@ class Concurrency(msgspec.Struct, frozen=True):
 
 
 class Config(msgspec.Struct, frozen=True):
-    """``environment`` has items ``NAME=value``. ``concurrency`` is None where the file does not set it."""
+    """``environment`` has items ``NAME=value``. ``concurrency`` is None where the file does not set it.
+
+    ``without_effect`` are the settings that the file has and that mean nothing here, each with its value where that is
+    short.
+    """
 
     run: str = ""
     predict: str = ""
@@ -47,6 +57,7 @@ class Config(msgspec.Struct, frozen=True):
     build: Build = Build()
     concurrency: Concurrency | None = None
     environment: tuple[str, ...] = ()
+    without_effect: tuple[str, ...] = ()
 
     @property
     def target(self) -> str:
@@ -62,7 +73,9 @@ def read_config(folder: Path) -> Config:
     """Raises LocalError, which names the file and the fault."""
     file = folder / "cog.yaml"
     try:
-        config = msgspec.convert(_without_nulls(yaml.safe_load(file.read_text("utf-8"))), Config)
+        settings = _without_nulls(yaml.safe_load(file.read_text("utf-8")))
+        config = msgspec.convert(settings, Config)
+        config = msgspec.structs.replace(config, without_effect=tuple(_without_effect(settings)))
     except (OSError, UnicodeError, yaml.YAMLError) as error:
         raise LocalError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
     except msgspec.ValidationError as error:
@@ -72,6 +85,20 @@ def read_config(folder: Path) -> Config:
     if wrong := next((item for item in config.environment if "=" not in item), None):
         raise LocalError(f"{file}: environment has {wrong!r}, which is not NAME=value")
     return config
+
+
+def _without_effect(settings: dict[str, Any]) -> Iterator[str]:
+    """The settings of the file that ``Config`` does not know. One that is off or empty counts as not set."""
+    for struct, part in ((Build, settings.get("build", {})), (Config, settings)):
+        for name, value in part.items():
+            if value and name not in {*struct.__struct_fields__, "model"} - {"without_effect"}:
+                yield name + _short(value)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return f" ({', '.join(value)})"
+    return f" ({value})" if isinstance(value, (str, float)) and not isinstance(value, bool) else ""
 
 
 def _without_nulls(value: Any) -> Any:

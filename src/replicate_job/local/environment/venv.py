@@ -6,11 +6,11 @@ import asyncio
 import fcntl
 import hashlib
 import os
-import shlex
+import re
 import shutil
 import sys
+import time
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,17 +18,26 @@ import msgspec
 
 from replicate_job.errors import LocalError
 from replicate_job.folders import has_home
+from replicate_job.local.environment import commands
 from replicate_job.local.environment.process import run
+from replicate_job.local.environment.requirements import read_requirements
 from replicate_job.local.extra import missing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
+    from replicate_job.local.catalog.config import Command
     from replicate_job.local.catalog.model import LocalModel
 
 COG = "cog==0.23.1"
+OLDEST_PYTHON = (3, 10)
+"""Of those that Cog runs on."""
+# A model may call pip itself, or its setup.py. From version 80 on, setuptools has no "develop" of its own.
+_INSTALLERS = ("pip", "setuptools<80")
 _ERROR_LINES = 6  # of a tool's output, in an error's message
 _NOT_REPORTED = ("+ ", "- ", "~ ", "Using ", "Creating ", "Activate ", "Audited ")  # uv's lines that are no progress
+_RETRIED_AFTER = 3600.0  # seconds
+_COMPLETE = "complete"
 
 
 class Recipe(msgspec.Struct, frozen=True):
@@ -37,12 +46,21 @@ class Recipe(msgspec.Struct, frozen=True):
     python: str
     packages: tuple[str, ...]
     requirements: str
-    commands: tuple[str, ...]
+    commands: tuple[Command, ...]
     running: str = f"{sys.implementation.name}-{sys.version_info[0]}.{sys.version_info[1]}"
+    layout: int = 2
+    """How environments are made: a higher number makes all anew."""
 
     @property
     def key(self) -> str:
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:32]
+
+
+class _Outcome(msgspec.Struct, frozen=True):
+    """What is said of an environment whenever a model is prepared. ``failed`` are indexes of its commands."""
+
+    notes: tuple[str, ...] = ()
+    failed: tuple[int, ...] = ()
 
 
 def recipe(model: LocalModel) -> Recipe:
@@ -62,13 +80,11 @@ def recipe(model: LocalModel) -> Recipe:
 
 
 def ignored_settings(model: LocalModel) -> str:
-    """A line on the settings of the ``build`` section that have no effect here; empty where there are none."""
-    build = model.config.build
-    ignored = [f"system_packages ({', '.join(build.system_packages)})"] if build.system_packages else []
-    ignored += [name for name in ("gpu", "cuda", "cudnn") if getattr(build, name)]
-    if not ignored:
+    """A line on the settings of ``cog.yaml`` that have no effect here; empty where there are none."""
+    if not model.config.without_effect:
         return ""
-    return f"{model.slug}: ignored settings of cog.yaml: {', '.join(ignored)}; it runs with what this system has"
+    names = ", ".join(model.config.without_effect)
+    return f"{model.slug}: ignored settings of cog.yaml: {names}; it runs with what this system has"
 
 
 async def ensure_venv(
@@ -76,32 +92,23 @@ async def ensure_venv(
 ) -> Path:
     """The model's environment below ``folder``, built first where it does not exist yet.
 
-    It gets its final name when it is complete: a build that was killed is built again. Two processes that need the
-    same one build it once. ``on_detail`` is called with the tools' output. Raises LocalError, with the last lines of
-    the step that failed.
+    A build that was killed is built again. Two processes that need the same one build it once. ``on_notice`` is called
+    with what could not be done as ``cog.yaml`` asks; commands that failed run again when an hour has passed.
+    ``on_detail`` is called with the tools' output. Raises LocalError, with the last lines of the step that failed.
     """
-    ingredients = recipe(model)
-    venv = folder / ingredients.key
-    if (venv / "bin" / "python").exists():
-        return venv
-    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - a single quick call
-    async with _lock(folder / f"{ingredients.key}.lock"):
-        # Checked again: another process may have built it while this one waited for the lock.
-        if not (venv / "bin" / "python").exists():
-            download = f", {model.size}" if model.size else ""
-            on_notice(f"preparing {model.slug} (once: its Python environment{download})")
-            unfinished, tools = folder / f"{ingredients.key}.unfinished", folder / f"{ingredients.key}.tools"
-            for remnant in (unfinished, tools, venv):  # of a build that was killed
-                await asyncio.to_thread(shutil.rmtree, remnant, ignore_errors=True)
-            try:
-                await _build(model, ingredients, unfinished, tools, on_notice, on_detail)
-            except LocalError:  # the disk may be full of it
-                await asyncio.to_thread(shutil.rmtree, unfinished, ignore_errors=True)
-                raise
-            finally:
-                shutil.rmtree(tools, ignore_errors=True)
-            unfinished.rename(venv)
-    return venv
+    build = _Build(model, recipe(model), folder, on_notice, on_detail)
+    if (outcome := build.outcome()) is None or build.is_to_be_retried(outcome):
+        folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - a single quick call
+        async with _lock(folder / f"{build.venv.name}.lock"):
+            # Read again: another process may have built it while this one waited for the lock.
+            outcome = build.outcome()
+            if outcome is None:
+                outcome = await build.make()
+            elif build.is_to_be_retried(outcome):
+                outcome = await build.retry(outcome)
+    for note in outcome.notes:
+        on_notice(f"{model.slug}: {note}")
+    return build.venv
 
 
 def model_environment(venv: Path, own: dict[str, str]) -> dict[str, str]:
@@ -114,63 +121,189 @@ def model_environment(venv: Path, own: dict[str, str]) -> dict[str, str]:
     return {**inherited, **own, "PATH": path, "VIRTUAL_ENV": str(venv)}
 
 
-async def _build(  # noqa: PLR0913, PLR0917 - the model, two folders and two callbacks
-    model: LocalModel,
-    ingredients: Recipe,
-    venv: Path,
-    tools: Path,
-    on_notice: Callable[[str], None],
-    on_detail: Callable[[str], None],
-) -> None:
+class _Build:
+    """Makes the environment of a recipe in its place: tools write its path into their files."""
+
+    def __init__(
+        self,
+        model: LocalModel,
+        ingredients: Recipe,
+        folder: Path,
+        on_notice: Callable[[str], None],
+        on_detail: Callable[[str], None],
+    ) -> None:
+        self.venv = folder / ingredients.key
+        self._model, self._recipe, self._on_notice, self._on_detail = model, ingredients, on_notice, on_detail
+        self._places = commands.Places(self.venv)
+        self._notes: list[str] = []
+
+    def outcome(self) -> _Outcome | None:
+        """That of an earlier build; None where there is none that was completed."""
+        try:
+            return msgspec.json.decode((self.venv / _COMPLETE).read_bytes(), type=_Outcome)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def is_to_be_retried(self, outcome: _Outcome) -> bool:
+        return bool(outcome.failed) and time.time() - (self.venv / _COMPLETE).stat().st_mtime > _RETRIED_AFTER
+
+    async def make(self) -> _Outcome:
+        download = f", {self._model.size}" if self._model.size else ""
+        self._on_notice(f"preparing {self._model.slug} (once: its Python environment{download})")
+        await self._remove()  # what a killed build has left
+        try:
+            await self._install()
+            failed = await self._run_commands(range(len(self._recipe.commands)))
+        except LocalError:  # the disk may be full of it
+            await self._remove()
+            raise
+        return self._complete(failed)
+
+    async def retry(self, outcome: _Outcome) -> _Outcome:
+        """Run the commands again that failed."""
+        return self._complete(await self._run_commands(outcome.failed))
+
+    async def _remove(self) -> None:
+        await asyncio.to_thread(shutil.rmtree, self.venv, ignore_errors=True)
+
+    def _complete(self, failed: Sequence[int]) -> _Outcome:
+        outcome = _Outcome(tuple(self._notes), tuple(failed))
+        (self.venv / _COMPLETE).write_bytes(msgspec.json.encode(outcome))
+        return outcome
+
+    async def _install(self) -> None:
+        uv = _find_uv()
+        environment = model_environment(self.venv, {"UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"})
+        if not has_home() and "UV_CACHE_DIR" not in os.environ:
+            environment["UV_CACHE_DIR"] = str(self.venv.with_name("uv"))  # otherwise it is in the model's folder
+        python = await self._python(uv, environment)
+        await self._step(
+            (uv, "venv", "--no-project", "--python", python, str(self.venv)), environment, self._model.folder
+        )
+        install = (uv, "pip", "install", "--python", str(self.venv / "bin" / "python"))
+        async with self._project():
+            await self._step((*install, *_INSTALLERS), environment, self._places.source)
+            await self._step((*install, *self._packages()), environment, self._places.source)
+
+    def _packages(self) -> list[str]:
+        """The arguments that name what to install. Local files are those of the copy of the project."""
+        source = self._places.source
+        listed_in = source / Path(self._model.config.build.python_requirements).parent
+        packages = read_requirements(self._recipe.packages[1:], source)
+        listed = read_requirements(self._recipe.requirements.splitlines(), listed_in)
+        if left_out := [*packages.left_out, *listed.left_out]:
+            self._notes.append(f"left out of its packages: {', '.join(left_out)}; it runs with {COG}")
+        files = {"overrides": [COG], "requirements": [*packages.lines, *listed.lines]}
+        for name, lines in files.items():
+            (self._places.temporary / name).write_text("\n".join(lines), "utf-8")
+            # Cog's version stays ours, whatever else asks for another.
+        return [
+            *("--index-strategy", "unsafe-best-match"),  # as pip does: the best version of any index
+            *("--overrides", str(self._places.temporary / "overrides")),
+            *("--requirements", str(self._places.temporary / "requirements")),
+            *packages.options,
+            *listed.options,
+            *("--", COG),
+        ]
+
+    async def _step(self, words: Sequence[str], environment: dict[str, str], folder: Path) -> None:
+        code, output = await run(words, environment, folder, self._report)
+        if code:
+            reason = _tail(code, output)
+            raise LocalError(f"{self._model.slug}: its Python environment could not be made: {reason}")
+
+    async def _python(self, uv: str, environment: dict[str, str]) -> str:
+        """The Python that is asked for, where it is installed and Cog runs on it; or else the running one."""
+        asked, running = self._recipe.python, "{}.{}.{}".format(*sys.version_info)
+        if not asked or f"{running}.".startswith(f"{asked}."):
+            return sys.executable
+        found = re.match(r"(\d+)\.(\d+)", asked)
+        if found and (int(found[1]), int(found[2])) < OLDEST_PYTHON:
+            self._notes.append(f"it asks for Python {asked}, and Cog needs 3.10 or newer: using {running}")
+            return sys.executable
+        if (await run((uv, "python", "find", "--no-project", asked), environment))[0]:
+            self._notes.append(f"it asks for Python {asked}, which is not installed: using {running}")
+            return sys.executable
+        return asked
+
+    async def _run_commands(self, indexes: Sequence[int]) -> list[int]:
+        """Run commands of ``build.run``, and return the indexes of those that failed.
+
+        They see the project's files. What they leave beside these stays in ``src`` of the environment, for all models
+        that share it.
+        """
+        if not indexes:
+            return []
+        path = model_environment(self.venv, {})["PATH"]
+        own = {"HOME": str(self._places.home), "TMPDIR": str(self._places.temporary), "PIP_NO_CACHE_DIR": "1"}
+        own |= {"UV_CACHE_DIR": str(self._places.temporary / "uv"), "PATH": f"{self._places.tools}:{path}"}
+        if "XDG_CONFIG_HOME" not in os.environ and has_home():
+            own["XDG_CONFIG_HOME"] = str(Path.home() / ".config")  # pip's and uv's settings, as an index
+        environment = model_environment(self.venv, {}) | own
+        async with self._project():
+            return [
+                index for index in indexes if not await self._run_command(self._recipe.commands[index], environment)
+            ]
+
+    @asynccontextmanager
+    async def _project(self) -> AsyncIterator[None]:
+        """A copy of the project around an installation or commands, which may write beside its files."""
+        path = model_environment(self.venv, {})["PATH"]
+        await asyncio.to_thread(self._places.make, path, _find_uv())
+        await asyncio.to_thread(
+            shutil.copytree, self._model.folder, self._places.source, symlinks=True, dirs_exist_ok=True
+        )
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(self._clear)
+
+    async def _run_command(self, command: Command, environment: dict[str, str]) -> bool:
+        """False where it failed; what it could not do is noted."""
+        shown = f"build.run: {commands.bare(command)}"
+        if secrets := commands.secrets(command):
+            self._notes.append(f"{shown}: without its secrets ({', '.join(secrets)})")
+        words = commands.words(command, self._places)
+        if words is None:
+            self._notes.append(f"{shown}: skipped, as this system cannot keep its changes in the model's environment")
+            return True
+        code, output = await run(words, environment, self._places.source, self._report)
+        if skipped := self._places.take_notes():
+            self._notes.append(f"{shown}: skipped, as it would change this system: {'; '.join(skipped)}")
+        if code:
+            self._notes.append(f"{shown}: failed: {_tail(code, output)}")
+        return not code
+
+    def _clear(self) -> None:
+        """Remove what the commands needed, and the project's own files."""
+        for folder in (self._places.tools, self._places.temporary):
+            shutil.rmtree(folder, ignore_errors=True)
+        for path in sorted(self._model.folder.rglob("*"), reverse=True):
+            copy = self._places.source / path.relative_to(self._model.folder)
+            if copy.is_dir() and not copy.is_symlink():
+                if not any(copy.iterdir()):
+                    copy.rmdir()
+            else:
+                copy.unlink(missing_ok=True)
+
+    def _report(self, line: str) -> None:
+        text = line.strip()
+        if text and not text.startswith(_NOT_REPORTED):
+            self._on_detail(f"{self._model.slug}: {text}")
+
+
+def _find_uv() -> str:
     try:
         from uv import find_uv_bin  # noqa: PLC0415 - ships a large binary, and is needed only to build
 
-        uv = find_uv_bin()
+        return find_uv_bin()
     except (ModuleNotFoundError, FileNotFoundError):
         raise missing("uv") from None
-    own = {"UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"}
-    if not has_home() and "UV_CACHE_DIR" not in os.environ:
-        own["UV_CACHE_DIR"] = str(venv.with_name("uv"))  # otherwise uv puts its cache into the model's folder
-    environment = model_environment(venv, own)
-    python, running_python = ingredients.python, "{}.{}.{}".format(*sys.version_info)
-    if not python or f"{running_python}.".startswith(f"{python}."):
-        python = sys.executable
-    elif (await run((uv, "python", "find", "--no-project", python), environment))[0]:
-        on_notice(f"{model.slug} asks for Python {python}, which is not installed: using {running_python}")
-        python = sys.executable
-    packages = ["--", *ingredients.packages]
-    if ingredients.requirements:
-        requirements = venv.with_suffix(".requirements")
-        requirements.write_text(ingredients.requirements, "utf-8")
-        packages = ["--requirements", str(requirements), *packages]
-    # Relocatable, because it is renamed when it is complete.
-    steps: list[tuple[str, ...]] = [
-        (uv, "venv", "--no-project", "--relocatable", "--python", python, str(venv)),
-        (uv, "pip", "install", "--python", str(venv / "bin" / "python"), *packages),
-    ]
-    steps += [("/bin/sh", "-c", command) for command in ingredients.commands]
-    _write_tools(tools, uv)
-    environment["PATH"] = environment["PATH"].replace(":", f":{tools}:", 1)  # before any other pip
-    for step in steps:
-        code, output = await run(step, environment, model.folder, partial(_report_progress, model, on_detail))
-        if code:
-            lines = [line.strip() for line in output.splitlines() if line.strip()]
-            tail = " | ".join(lines[-_ERROR_LINES:]) or f"exit code {code}"
-            raise LocalError(f"{model.slug}: its Python environment could not be made: {tail}")
 
 
-def _write_tools(folder: Path, uv: str) -> None:
-    """Write scripts for the commands in ``build.run``: ``uv``, and ``pip``, which uv's environments do not have."""
-    folder.mkdir()
-    for name, words in (("uv", ""), ("pip", " pip"), ("pip3", " pip")):
-        (folder / name).write_text(f'#!/bin/sh\nexec {shlex.quote(uv)}{words} "$@"\n', "utf-8")
-        (folder / name).chmod(0o755)
-
-
-def _report_progress(model: LocalModel, on_detail: Callable[[str], None], line: str) -> None:
-    text = line.strip()
-    if text and not text.startswith(_NOT_REPORTED):
-        on_detail(f"{model.slug}: {text}")
+def _tail(code: int, output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return " | ".join(lines[-_ERROR_LINES:]) or f"exit code {code}"
 
 
 @asynccontextmanager
