@@ -10,6 +10,7 @@ import pytest
 from replicate_job.local.catalog.catalog import BUILT_IN, Catalog
 from replicate_job.local.environment.schema import ensure_schema
 from replicate_job.local.environment.venv import ensure_venv
+from replicate_job.local.environment.workspace import Workspace
 from replicate_job.serving.validation import Validator
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ async def test_its_shipped_schema_is_the_one_that_its_code_has(
     """All but the painters can be read with nothing but Cog installed."""
     needed = model if model.slug in PAINTERS else models["replicate/hello-world"]
     venv = await ensure_venv(needed, cache / "venvs", lambda _: None)
-    document = await ensure_schema(model, venv, tmp_path)
+    workspace = Workspace(model, venv, cache / "workspaces" / model.version)
+    workspace.make()
+    document = await ensure_schema(workspace, tmp_path)
     assert msgspec.json.decode((model.folder / "openapi.json").read_bytes()) == document
 
 

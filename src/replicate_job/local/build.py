@@ -78,6 +78,7 @@ async def _prepare(parts: Parts, models: list[LocalModel], on_warning: Callable[
             parts.engine.prepare(model)
     with suppress(OSError):  # the next start tries again
         await parts.catalog.prune()
+        await parts.engine.prune()
 
 
 def _report_failure(on_warning: Callable[[str], None], preparing: asyncio.Task[None]) -> None:

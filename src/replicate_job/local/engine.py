@@ -17,6 +17,7 @@ from replicate_job.local.cog.server import CogServer
 from replicate_job.local.environment.preparation import Launch, Preparation
 from replicate_job.local.environment.schema import ensure_schema, shipped_schema
 from replicate_job.local.environment.venv import ensure_venv, ignored_settings
+from replicate_job.local.environment.workspace import Workspace, prune
 from replicate_job.local.prediction import Ended, Logged, ModelEvent, Produced
 from replicate_job.serving.validation import Validator
 from replicate_job.wire import stand_in
@@ -141,6 +142,10 @@ class Engine:
         except OSError as error:
             yield Ended("failed", error=f"{model.slug} could not be run here: {_error_text(error)}")
 
+    async def prune(self) -> None:
+        """Remove the workspaces of versions that are not stored any more."""
+        await asyncio.to_thread(prune, self._cache / "workspaces", self._cache / "versions")
+
     async def close(self) -> None:
         for task in self._warming:
             task.cancel()
@@ -210,10 +215,12 @@ class Engine:
             report_notice(line)
         try:
             venv = await ensure_venv(model, self._cache / "venvs", report_notice, report_detail)
-            document = self._shipped_schema(model) or await ensure_schema(model, venv, self._cache / "schemas")
+            workspace = Workspace(model, venv, self._cache / "workspaces" / model.version)
+            await asyncio.to_thread(workspace.make)
+            document = self._shipped_schema(model) or await ensure_schema(workspace, self._cache / "schemas")
         except OSError as error:
             raise LocalError(f"{model.slug} cannot be prepared: {_error_text(error)}") from error
-        return Launch(model, venv, document)
+        return Launch(model, workspace, document)
 
 
 def _error_text(error: OSError) -> str:

@@ -218,7 +218,7 @@ async def test_each_prediction_starts_in_the_folder_that_the_setup_left(
     write_model(MOVER, CONFIG)
     async with bench() as engine:
         assert await engine.output() == "home"
-        assert await engine.output(to="..") == "model"
+        assert await engine.output(to="..") == "src"
         assert await engine.output() == "home"
 
 

@@ -47,3 +47,91 @@ async def test_a_partial_method_is_served(write_model: Callable[..., Path], benc
     async with bench() as engine:
         assert await engine.output() == ["x", "x"]
         assert await engine.output(text="y", times=1) == ["y"]
+
+
+INSTALLER = """
+    import importlib.metadata, os, subprocess, sys
+    from cog import BasePredictor
+
+    if "PORT" not in os.environ:  # at the first import
+        os.chdir("own")
+        subprocess.run([sys.executable, "setup.py", "-q", "develop", "--no-deps"], check=True)
+        os.chdir("..")
+
+    class Predictor(BasePredictor):
+        def setup(self):
+            command = "pip install -q --no-deps --no-build-isolation --no-index /src/other"
+            subprocess.run(command, shell=True, check=True)
+
+        def predict(self) -> list[str]:
+            import other, own
+            packages = [importlib.metadata.distribution(name).locate_file("") for name in ("other", "setuptools")]
+            return [str(package) for package in packages] + [own.__file__, os.environ["VIRTUAL_ENV"]]
+"""
+
+
+async def test_what_a_model_installs_by_itself_is_its_own(write_model: Callable[..., Path], bench: Any) -> None:
+    folder = write_model(INSTALLER, CONFIG)
+    for name in ("own", "other"):
+        (folder / name).mkdir()
+        (folder / name / f"{name}.py").touch()
+        setup = f"import setuptools\nsetuptools.setup(name={name!r}, version='1', py_modules=[{name!r}])\n"
+        (folder / name / "setup.py").write_text(setup)
+    async with bench() as engine:
+        other, shared, own, prefix = await engine.output()
+        version = engine.catalog.find("me", "model").version
+    assert f"/workspaces/{version}/python-" in prefix
+    assert other.startswith(prefix)
+    assert "/venvs/" in shared
+    assert f"/workspaces/{version}/src/own/" in own
+    assert not list((folder / "own").glob("*.egg-info"))
+
+
+PLACES = """
+    import ctypes, os, subprocess, sys
+    from pathlib import Path
+    from cog import BasePredictor, Path as File
+
+    sys.path.append("/src/parts")
+    import part
+
+    class Predictor(BasePredictor):
+        def predict(self, how: str = "") -> list[str]:
+            if how == "C":
+                raise OSError("libx cannot open /src/words.txt")
+            Path("/src/words.txt").write_text("changed")
+            os.makedirs("/src/weights/deep", exist_ok=True)
+            with open("/src/weights/deep/w.bin", "a") as weights:
+                weights.write("w")
+            shell = subprocess.run("cat /src/weights/deep/w.bin", shell=True, capture_output=True, text=True).stdout
+            code = subprocess.run([sys.executable, "/src/parts/part.py"], capture_output=True, text=True).stdout
+            names = sorted(os.listdir("/src/parts"))
+            return [shell, code.strip(), os.environ["DATA"], *[name for name in names if name.endswith(".py")]]
+"""
+
+
+async def test_the_project_is_at_src_and_each_version_has_its_own_copy_which_stays(
+    write_model: Callable[..., Path], bench: Any, cache: Path
+) -> None:
+    folder = write_model(PLACES, f"{CONFIG}environment: [DATA=/src/data]\n", words_dot_txt="shipped")
+    (folder / "parts").mkdir()
+    (folder / "parts" / "part.py").write_text("print('part')\n")
+    async with bench() as engine:
+        first = engine.catalog.find("me", "model").version
+        source = cache / "workspaces" / first / "src"
+        for count in (1, 2):
+            assert await engine.output() == ["w" * count, "part", f"{source}/data", "part.py"]
+        error = (await engine.run(how="C")).end.error
+        told = f"/src is the project's folder in Cog's container; here it is {source}"
+        assert error == f"OSError: libx cannot open /src/words.txt ({told})"
+        (folder / "more.txt").touch()
+        second = engine.catalog.find("me", "model").version
+        await engine.output(version=second)
+    assert (source / "words.txt").read_text() == "changed"
+    async with bench() as engine, bench() as other:
+        assert (await engine.output(version=first))[0] == "w" * 3
+        assert (await other.output(version=first))[0] == "w"  # a second server has copies of its own
+        stored = engine.catalog.version(first).folder
+    assert (stored / "words.txt").read_text() == "shipped"
+    assert (folder / "words.txt").read_text() == "shipped"
+    assert (cache / "workspaces" / second / "src" / "weights" / "deep" / "w.bin").read_text() == "w"

@@ -8,6 +8,7 @@ from replicate_job.errors import LocalError
 from replicate_job.local.catalog.model import read_model
 from replicate_job.local.environment.schema import ensure_schema
 from replicate_job.local.environment.venv import ensure_venv
+from replicate_job.local.environment.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,9 @@ class Reader:
         config = 'predict: "predict.py:Predictor"\n'
         model = read_model(self._write(f"{IMPORTS}\n{code}", config, name=f"model{self._count}"))
         venv = await ensure_venv(model, self._cache / "venvs", lambda _: None)
-        document = await ensure_schema(model, venv, self._cache / "schemas")
+        workspace = Workspace(model, venv, self._cache / "workspaces" / model.version)
+        workspace.make()
+        document = await ensure_schema(workspace, self._cache / "schemas")
         schemas: dict[str, Any] = document["components"]["schemas"]
         return schemas
 
@@ -238,7 +241,9 @@ async def test_the_document_around_it_is_that_of_cogs_own_tool(write_model: Call
     )
     model = read_model(write_model(code, 'run: "predict.py:P"\n'))
     venv = await ensure_venv(model, cache / "venvs", lambda _: None)
-    document = await ensure_schema(model, venv, cache / "schemas")
+    workspace = Workspace(model, venv, cache / "workspaces" / model.version)
+    workspace.make()
+    document = await ensure_schema(workspace, cache / "schemas")
     assert list(document["components"]["schemas"]) == [
         *("Input", "Output", "PredictionRequest", "PredictionResponse", "Status"),
         *("HTTPValidationError", "ValidationError"),

@@ -10,13 +10,12 @@ import tempfile
 from collections import deque
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import msgspec
 
 from replicate_job.local.environment.document import streaming
 from replicate_job.local.environment.process import Program
-from replicate_job.local.environment.venv import model_environment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,10 +26,13 @@ if TYPE_CHECKING:
 # The group's leader is a shell that reads its standard input to the end. Only this process has the other end of that
 # pipe: when it dies, by whatever signal, the shell kills the server and its worker. It also removes the folder $0, and
 # coglet's folders of the predictions that are marked there. When the server ends, the shell and the rest end too.
-# A model may write into a folder while it is being removed: hence "rm" twice.
+# A model may write into a folder while it is being removed: hence "rm" twice, and a limit to its time. The worker has
+# the same pipe as its file 3 and waits for its end too, in case that the shell was killed with this process.
 _WATCHED_SERVER = """
+exec 3<&0
 ("$@" </dev/null; kill -KILL 0) &
 while read -r _; do :; done
+(sleep 5; kill -KILL 0) &
 set -- "$0"
 for mark in "$0"/running/*; do set -- "$@" {scratch}/"${{mark##*/}}"; done
 rm -rf "$@" || rm -rf "$@"
@@ -98,6 +100,9 @@ class ProcessGroup:
         self._program: Program | None = None
         self._reader: asyncio.Task[None] | None = None
         self._line_count = 0
+        self._claim: IO[bytes] | None = None
+        self.source = launch.workspace.source
+        """The folder that the model runs in, with its files."""
         self.log: deque[str] = deque(maxlen=_LAST_LINES)
         self.printed: deque[str] = deque(maxlen=_LAST_LINES)
 
@@ -126,12 +131,12 @@ class ProcessGroup:
         return (self._work / "running" / id).exists() and self.is_up  # most often the first is False, and enough
 
     def start(self, address: ServerAddress) -> None:
-        model_folder = self._prepare_folders()
+        self._prepare_folders()
         limit = f"ulimit -d {self._memory // 1024}\n" if self._memory else ""
-        server = (str(self._launch.python), "-m", "cog.server.http", "--host", address.host)
+        server = (str(self._launch.workspace.python), "-m", "cog.server.http", "--host", address.host)
         script = limit + _WATCHED_SERVER.format(scratch=SCRATCH)
         words = (str(self._folder), *server)
-        self._program = Program(script, words, self._environment(address.port), model_folder, _LONGEST_LINE)
+        self._program = Program(script, words, self._environment(address.port), self.source, _LONGEST_LINE)
         self._reader = asyncio.create_task(self._read(self._program.output))
 
     async def settle(self) -> None:
@@ -158,32 +163,39 @@ class ProcessGroup:
             await self._program.close()
             await self._reader
             self._program.stop_reading()
-        await asyncio.to_thread(shutil.rmtree, self._work, ignore_errors=True)
+        await asyncio.to_thread(self._clean_up)
+        if self._claim is not None:
+            self._claim.close()
 
     @property
     def _exit_code(self) -> Path:
         """The file that holds the worker's exit code, once it has ended."""
         return self._work / "ended"
 
-    def _prepare_folders(self) -> Path:
-        """Make the group's folders, and return the one that the model runs in.
+    def _clean_up(self) -> None:
+        """Remove the group's folder, and the files that the model gave as outputs: these are stored elsewhere."""
+        with suppress(FileNotFoundError):
+            for name in set((self._work / "given").read_text("utf-8").splitlines()):
+                if not self._launch.workspace.ships(Path(name)):
+                    (self.source / name).unlink(missing_ok=True)
+        shutil.rmtree(self._work, ignore_errors=True)
 
-        A model may write into the folder that it runs in. Its own may be read-only, and another server of the model
-        may run there: so the model runs in a folder of links to its files.
-        """
-        model_folder, tools = self._work / "model", self._work / "bin"
-        for folder in (model_folder / ".cog", self._work / "tmp", self._work / "running", tools):
-            folder.mkdir(parents=True)
-        for item in self._launch.model.folder.iterdir():
-            if item.name not in {".cog", "__pycache__"}:
-                (model_folder / item.name).symlink_to(item)
+    def _prepare_folders(self) -> None:
+        """Make the group's folders. Where another process's server of this version runs, the files are copied anew."""
+        workspace, tools = self._launch.workspace, self._work / "bin"
+        self._claim = workspace.claim()
+        if self._claim is None:
+            self.source = self._work / "src"
+            workspace.copy(self.source)
+        for folder in (self.source / ".cog", self._work / "tmp", self._work / "running", tools):
+            folder.mkdir(parents=True, exist_ok=True)
         # Cog's own document, and not one in the words of JSON Schema: by ``nullable``, Cog's server knows which inputs
         # are null where they are not given.
         document = streaming(self._launch.schema)
-        (model_folder / ".cog" / "openapi_schema.json").write_bytes(msgspec.json.encode(document))
+        (self.source / ".cog" / "openapi_schema.json").write_bytes(msgspec.json.encode(document))
         worker = {
-            "path": model_environment(self._launch.venv, self._launch.model.environment)["PATH"],
-            "python": str(self._launch.python),
+            "path": workspace.variables()["PATH"],
+            "python": str(workspace.python),
             "prelude": _PRELUDE.read_text("utf-8"),
             "folder": str(self._work),
             "ended": str(self._exit_code),
@@ -191,11 +203,10 @@ class ProcessGroup:
         script = _WORKER.format(**{name: shlex.quote(text) for name, text in worker.items()})
         (tools / "python").write_text(script, "utf-8")
         (tools / "python").chmod(0o755)
-        return model_folder
 
     def _environment(self, port: int) -> dict[str, str]:
         model = self._launch.model
-        base = model_environment(self._launch.venv, model.environment)
+        base = self._launch.workspace.variables(self.source)
         # The model fetches its input files from this server, which no proxy reaches.
         no_proxy = ",".join(filter(None, ("127.0.0.1,localhost", base.get("no_proxy", base.get("NO_PROXY")))))
         return base | {

@@ -290,7 +290,8 @@ class CogServer:
             return f"MemoryError: {words}: a model's process may have {memory_text(self._memory)} here"
         if error.startswith(_NOT_JSON):
             return "the output holds what JSON cannot: NaN, Infinity, a lone surrogate or too deep nesting"
-        return error.rstrip().removesuffix(":")  # left behind by an exception without a message
+        explained = error.rstrip().removesuffix(":")  # left behind by an exception without a message
+        return self._launch.workspace.explain(explained, self._group.source if self._group else None)
 
 
 def _retrieve_error(task: asyncio.Task[None]) -> None:

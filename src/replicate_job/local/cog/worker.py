@@ -15,6 +15,8 @@ It runs in the model's own environment, which does not have this package. The ga
   each time. Here the result of the search is remembered for a second.
 - A ``functools.partialmethod`` is no method to Cog's server. Here it is a plain one. Defaults ``Input(...)`` of the
   function inside a decorator are replaced too.
+- The worker goes on when its server was killed. Here it ends, with all that it started, when the process that started
+  the server dies: its file 3 is a pipe that only that process holds open.
 - A prediction's change of the working directory stays for the next one, and a setup's hides the server's own files.
   Here each prediction starts in the directory where the setup ended.
 - When an async prediction is canceled, Cog's server reports its end at once, although the model may go on. Here the
@@ -29,6 +31,7 @@ import inspect
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -48,6 +51,8 @@ _LARGE = 2**16  # characters
 _FLUSH_TIME = 0.2  # seconds
 _FOLDER = pathlib.Path(sys.argv[1])
 _CONTEXT_ID = "replicate-job prediction"
+_PROJECT_FOLDER = os.environ["COG_PROJECT_FOLDER"]
+_PIPE = 3
 _ARGUMENTS_BEFORE_STDIN = 3  # of Popen
 _REMEMBERED = 1.0  # seconds
 
@@ -236,12 +241,21 @@ def files_in(value: object) -> typing.Iterator[pathlib.Path]:
             yield from files_in(item)
 
 
+def note_given(path: pathlib.Path) -> None:
+    """Note a file of the project's folder in FOLDER/given: it is removed when the server ends."""
+    name = os.path.relpath(path, _PROJECT_FOLDER)
+    if not name.startswith(os.pardir) and "\n" not in name:
+        with (_FOLDER / "given").open("a", encoding="utf-8") as given:
+            given.write(f"{name}\n")
+
+
 def checked(value: object) -> object:
     """The output, unchanged. Raises OSError for a file in it that cannot be read."""
     for path in files_in(value):
         try:
             if path.stat() and (path.is_file() or path.is_dir()):  # opening a pipe would block
                 path.open("rb").close()
+                note_given(path)
                 continue
             reason: object = "it is no file"
         except OSError as error:
@@ -335,7 +349,20 @@ def without_input(start: Function) -> Function:
     return functools.wraps(start)(start_without_input)
 
 
+def end_with_parent() -> None:
+    """Kill this process group when the pipe has ended and its leader, which tidies up first, is gone."""
+    while os.read(_PIPE, 1):
+        pass
+    with contextlib.suppress(ProcessLookupError):
+        while True:
+            os.kill(os.getpgrp(), 0)
+            time.sleep(_SPAN)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
 def main() -> None:
+    os.set_inheritable(_PIPE, False)  # programs that the model starts do not need it
+    threading.Thread(target=end_with_parent, daemon=True).start()
     sys.stdin = pathlib.Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - open until the process ends
     subprocess.Popen.__init__ = without_input(subprocess.Popen.__init__)  # type: ignore[method-assign]
     sys.meta_path.insert(0, NumpyFinder())

@@ -9,21 +9,17 @@ import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
-    from pathlib import Path
 
     from replicate_job.local.catalog.model import LocalModel
+    from replicate_job.local.environment.workspace import Workspace
 
 
 class Launch(msgspec.Struct, frozen=True):
     """What is needed to start a model. ``schema`` is its OpenAPI document."""
 
     model: LocalModel
-    venv: Path
+    workspace: Workspace
     schema: dict[str, Any]
-
-    @property
-    def python(self) -> Path:
-        return self.venv / "bin" / "python"
 
 
 class Preparation:
@@ -38,7 +34,7 @@ class Preparation:
     @property
     def is_lost(self) -> bool:
         """Whether the environment was made and has been removed since."""
-        return self._task.done() and not self.has_failed and not self._task.result().python.exists()
+        return self._task.done() and not self.has_failed and not self._task.result().workspace.exists
 
     @property
     def has_failed(self) -> bool:

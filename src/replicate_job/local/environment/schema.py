@@ -12,20 +12,21 @@ import msgspec
 from replicate_job.errors import LocalError
 from replicate_job.local.environment.document import make_document
 from replicate_job.local.environment.process import run
-from replicate_job.local.environment.venv import model_environment
 
 if TYPE_CHECKING:
     from replicate_job.local.catalog.model import LocalModel
+    from replicate_job.local.environment.workspace import Workspace
 
 _MOST_OUTPUT = 500  # characters
 _SCRIPT = Path(__file__).with_name("signature.py")
 
 
-async def ensure_schema(model: LocalModel, venv: Path, folder: Path) -> dict[str, Any]:
-    """The document of this version. The signature that it is made from is stored below ``folder``.
+async def ensure_schema(workspace: Workspace, folder: Path) -> dict[str, Any]:
+    """The document of this workspace's version. The signature that it is made from is stored below ``folder``.
 
     Raises LocalError where the model cannot be imported.
     """
+    model = workspace.model
     # The file's name depends on the script too: a newer release of this package must not read an older one's file.
     script = _SCRIPT.read_text("utf-8")
     file = folder / f"{model.version}-{hashlib.sha256(script.encode()).hexdigest()[:16]}.json"
@@ -36,10 +37,10 @@ async def ensure_schema(model: LocalModel, venv: Path, folder: Path) -> dict[str
     with tempfile.TemporaryDirectory(dir=folder) as unfinished:
         new_file = Path(unfinished) / "signature.json"
         # The script runs as text. Run as a file, it would import modules of this folder in place of the model's.
-        command = (str(venv / "bin" / "python"), "-c", script, model.target, str(new_file))
-        code, output = await run(command, model_environment(venv, model.environment), model.folder)
+        command = (str(workspace.python), "-c", script, model.target, str(new_file))
+        code, output = await run(command, workspace.variables(), workspace.source)
         if reason := _failure(new_file, code, output):
-            raise LocalError(f"{model.slug}: {model.target} cannot be read: {reason}")
+            raise LocalError(f"{model.slug}: {model.target} cannot be read: {workspace.explain(reason)}")
         new_file.replace(file)
     return make_document(_read(file))
 

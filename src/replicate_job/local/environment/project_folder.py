@@ -1,0 +1,100 @@
+"""Makes ``/src``, where a project lies in Cog's containers, the project's folder for a model's Python code.
+
+It is in the site-packages of each model's Python, which imports it at its start, and does not have this package. The
+folder is in COG_PROJECT_FOLDER. Where this machine has a ``/src`` of its own, nothing is changed.
+
+Python's own functions, imports and programs that are started know the folder by both names. Code in other languages
+does not.
+"""
+
+from __future__ import annotations
+
+import _posixsubprocess  # before subprocess, which takes its function from there
+import builtins
+import io
+import os
+import sys
+import typing
+
+_NAME = "/src"
+_FOLDER = os.environ.get("COG_PROJECT_FOLDER", "")
+_WORD = rb"""(?<![\w./~-])/src(?=$|[/\s"';:&|)<>])"""
+_TAKES_PATH = (
+    *("access", "chdir", "chmod", "chown", "listdir", "lstat", "mkdir", "mkfifo", "open", "readlink", "remove"),
+    *("rmdir", "scandir", "stat", "statvfs", "truncate", "unlink", "utime"),
+)
+_TAKES_TWO = ("link", "rename", "replace", "symlink")
+_SUPPORTS = (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks, os.supports_effective_ids)
+
+Function = typing.Any  # a callable with any arguments
+
+
+def inside(path: typing.Any) -> typing.Any:
+    """The path below the project's folder for one below ``/src``; anything else unchanged."""
+    text = path if isinstance(path, (str, bytes)) else path.__fspath__() if hasattr(path, "__fspath__") else path
+    if isinstance(text, bytes):
+        return os.fsencode(_FOLDER) + text[len(_NAME) :] if text.startswith(b"/src/") or text == b"/src" else path
+    if isinstance(text, str) and (text == _NAME or text.startswith(f"{_NAME}/")):
+        return _FOLDER + text[len(_NAME) :]
+    return path
+
+
+def with_paths(function: Function, count: int = 1) -> Function:
+    """The function with ``inside`` around its first ``count`` arguments."""
+
+    def call(*args: typing.Any, **options: typing.Any) -> typing.Any:
+        return function(*map(inside, args[:count]), *args[count:], **options)
+
+    call.__name__, call.__doc__ = function.__name__, function.__doc__
+    for functions in _SUPPORTS:
+        if function in functions:
+            functions.add(call)
+    return call
+
+
+def in_words(text: typing.Any) -> typing.Any:
+    """A word of a command line with the project's folder in place of each ``/src``."""
+    import re  # noqa: PLC0415 - a start does not need it
+
+    words = os.fsencode(text)
+    found = re.sub(_WORD, lambda _: os.fsencode(_FOLDER), words)
+    return text if found == words else found
+
+
+def starting_inside(fork: Function) -> Function:
+    """The function behind ``subprocess``, whose first argument are the words, and the fifth is the folder."""
+
+    def call(words: typing.Any, programs: typing.Any, *args: typing.Any) -> typing.Any:
+        close, keep, folder, *others = args
+        return fork([in_words(word) for word in words], programs, close, keep, inside(folder), *others)
+
+    return call
+
+
+def finder(entry: str) -> typing.Any:
+    """The import finder of a folder in ``sys.path`` below ``/src``. Raises ImportError for any other."""
+    folder = inside(entry)
+    if folder is not entry:
+        for hook in sys.path_hooks:
+            if hook is not finder:
+                try:
+                    return hook(folder)
+                except ImportError:
+                    continue
+    raise ImportError(entry)
+
+
+def main() -> None:
+    for name in _TAKES_PATH:
+        setattr(os, name, with_paths(getattr(os, name)))
+    for name in _TAKES_TWO:
+        setattr(os, name, with_paths(getattr(os, name), 2))
+    builtins.open = io.open = with_paths(io.open)
+    system = os.system
+    os.system = lambda command: system(in_words(command))
+    _posixsubprocess.fork_exec = starting_inside(_posixsubprocess.fork_exec)
+    sys.path_hooks.insert(0, finder)
+
+
+if _FOLDER and not os.path.lexists(_NAME):
+    main()

@@ -1,0 +1,178 @@
+"""A version's own place: copies of its files, which it may write over, and a Python into which it may install.
+
+Below one folder, ``<version>/src`` has the model's files, and all that the model puts beside them stays there as long
+as the version is stored. ``<version>/python-<environment>`` is a small virtual environment on top of the shared one:
+what the model installs by itself goes there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import tempfile
+import time
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import msgspec
+
+from replicate_job.local.catalog.model import LocalModel
+from replicate_job.local.environment.venv import model_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PROJECT_FOLDER = Path(__file__).with_name("project_folder.py")
+_PROJECT = re.compile(r"""(?<![\w./~-])/src(?=$|[/\s"':])""")
+_UNFINISHED = "unfinished-"
+_UNUSED_FOR = 30 * 24 * 3600.0  # seconds
+_IGNORED = shutil.ignore_patterns(".cog", "__pycache__")
+
+
+class Workspace(msgspec.Struct, frozen=True):
+    """``folder`` holds it, ``venv`` is the environment below its Python, ``model`` the stored version."""
+
+    model: LocalModel
+    venv: Path
+    folder: Path
+
+    @property
+    def source(self) -> Path:
+        return self.folder / "src"
+
+    @property
+    def python(self) -> Path:
+        return self._prefix / "bin" / "python"
+
+    @property
+    def exists(self) -> bool:
+        return self.source.exists() and self.python.exists() and (self.venv / "bin" / "python").exists()
+
+    @property
+    def _prefix(self) -> Path:
+        return self.folder / f"python-{self.venv.name}"
+
+    def variables(self, source: Path | None = None) -> dict[str, str]:
+        """The environment variables of the model's code, whose files are in ``source``."""
+        source = source or self.source
+        own = {name: _PROJECT.sub(str(source), value) for name, value in self.model.environment.items()}
+        if path := own.get("PYTHONPATH"):
+            own["PYTHONPATH"] = ":".join(str(self._copy_of(Path(part), source)) for part in path.split(":"))
+        environment = model_environment(self.venv, own)
+        if (self.venv / "home").is_dir():  # what commands of build.run have left there
+            environment["HOME"] = str(self.venv / "home")
+        path = f"{self._prefix / 'bin'}:{environment['PATH']}"
+        return {**environment, "PATH": path, "VIRTUAL_ENV": str(self._prefix), "COG_PROJECT_FOLDER": str(source)}
+
+    def claim(self) -> IO[bytes] | None:
+        """Take ``source`` for one server until the file is closed; None where another process's server has it."""
+        handle = (self.folder / "lock").open("wb")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.close()
+            return None
+        return handle
+
+    def copy(self, target: Path) -> None:
+        """Copy the files as the version ships them, and what the commands of its environment have made."""
+        for folder in (self.venv / "src", self.model.folder):
+            if folder.is_dir():
+                shutil.copytree(
+                    folder, target, symlinks=True, dirs_exist_ok=True, ignore=_IGNORED, copy_function=_copy_file
+                )
+
+    def ships(self, path: Path) -> bool:
+        """Whether a file of ``source``, by its name below that, is one that ``copy`` makes."""
+        return any((folder / path).exists() for folder in (self.venv / "src", self.model.folder))
+
+    def make(self) -> None:
+        """Make what does not exist yet. Each part gets its name when it is complete."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        os.utime(self.folder)
+        for part, fill in ((self.source, self.copy), (self._prefix, self._make_python), *self._shared()):
+            if not part.exists():
+                with tempfile.TemporaryDirectory(
+                    dir=self.folder, prefix=_UNFINISHED, ignore_cleanup_errors=True
+                ) as unfinished:
+                    made = Path(unfinished) / "made"
+                    fill(made)
+                    try:
+                        made.rename(part)
+                    except OSError:
+                        if not part.exists():  # if it exists, another process was faster
+                            raise
+
+    def explain(self, error: str, source: Path | None = None) -> str:
+        """An error that names ``/src``, with the folder that stands for it."""
+        if not _PROJECT.search(error):
+            return error
+        return f"{error} (/src is the project's folder in Cog's container; here it is {source or self.source})"
+
+    def _shared(self) -> list[tuple[Path, Callable[[Path], None]]]:
+        """The copies of folders that the version has beside its own, and how each is made."""
+        parts = [Path(part) for part in self.model.environment.get("PYTHONPATH", "").split(":") if part]
+        stored = {
+            self.model.folder.parent / part.relative_to(self.model.folder.parent).parts[0]
+            for part in parts
+            if _is_stored(self.model.folder) and part.is_relative_to(self.model.folder.parent)
+        }
+        return [
+            (self.folder / folder.name, partial(_copy_tree, folder)) for folder in stored if folder != self.model.folder
+        ]
+
+    def _copy_of(self, path: Path, source: Path) -> Path:
+        """A folder of PYTHONPATH in this workspace, where it is the version's."""
+        if path.is_relative_to(self.model.folder):
+            return source / path.relative_to(self.model.folder)
+        if _is_stored(self.model.folder) and path.is_relative_to(self.model.folder.parent):
+            return self.folder / path.relative_to(self.model.folder.parent)
+        return path
+
+    def _make_python(self, prefix: Path) -> None:
+        packages = next(self.venv.glob("lib/python*/site-packages"))
+        own = prefix / packages.relative_to(self.venv)
+        own.mkdir(parents=True)
+        (prefix / "bin").mkdir()
+        settings = (self.venv / "pyvenv.cfg").read_text("utf-8")
+        (prefix / "pyvenv.cfg").write_text(settings, "utf-8")
+        (prefix / "bin" / "python").symlink_to((self.venv / "bin" / "python").readlink())
+        for name in ("python3", own.parent.name):
+            (prefix / "bin" / name).symlink_to("python")
+        for name in ("pip", "pip3"):
+            (prefix / "bin" / name).write_text('#!/bin/sh\nexec "$(dirname "$0")/python" -m pip "$@"\n', "utf-8")
+            (prefix / "bin" / name).chmod(0o755)
+        # The model's own packages come first. Files *.pth are read in the order of their names.
+        (own / "1_environment.pth").write_text(f"import site; site.addsitedir({str(packages)!r})\n", "utf-8")
+        (own / "2_project_folder.pth").write_text("import cog_project_folder\n", "utf-8")
+        (own / "cog_project_folder.py").write_text(_PROJECT_FOLDER.read_text("utf-8"), "utf-8")
+
+
+def prune(folder: Path, versions: Path) -> None:
+    """Remove the workspaces below ``folder`` that were not used for 30 days, and whose version is not stored."""
+    for workspace in folder.glob("*"):
+        with suppress(OSError):
+            if not (versions / workspace.name).exists() and workspace.stat().st_mtime < time.time() - _UNUSED_FOR:
+                shutil.rmtree(workspace, ignore_errors=True)
+
+
+def _is_stored(folder: Path) -> bool:
+    """Whether it is the first folder of a stored version, and not one of a built-in model."""
+    return (folder.parent / "about.json").exists()
+
+
+def _copy_file(source: str, target: str) -> str:
+    """Copy a file, which may be read-only, to one that its owner may write to."""
+    if os.path.islink(target):  # noqa: PTH114 - shutil gives texts
+        os.unlink(target)  # noqa: PTH108
+    shutil.copyfile(source, target)
+    os.chmod(target, os.stat(source).st_mode | 0o600)  # noqa: PTH101, PTH116
+    return target
+
+
+def _copy_tree(source: Path, target: Path) -> None:
+    shutil.copytree(source, target, symlinks=True, ignore=_IGNORED, copy_function=_copy_file)
