@@ -182,15 +182,33 @@ async def test_what_is_no_model_is_not_warmed(local: Any, warm: str) -> None:
         assert (await api.request("GET", "/v1/account")).status == 200
 
 
-async def test_a_model_of_ones_own_is_made_ready_from_the_start_and_once_where_that_fails(
+async def test_a_model_of_ones_own_is_prepared_when_it_is_first_used_and_not_by_a_list(
     write_model: Callable[..., Path], local: Any
 ) -> None:
-    write_model(WAITER, 'build: {run: ["echo no such luck; exit 3"]}\npredict: "predict.py:Predictor"\n')
+    write_model(f"{WAITER}    # a version of its own\n")
+    heard: list[str] = []
+    async with local(on_notice=heard.append) as api:
+        for _ in range(2):
+            found = {each["name"]: each for each in (await api.get("/v1/models"))["results"]}
+            assert found["model"]["latest_version"]["openapi_schema"]["components"] == {"schemas": {}}
+        assert heard == []
+        model = await api.get("/v1/models/me/model")
+        assert "Input" in model["latest_version"]["openapi_schema"]["components"]["schemas"]
+    async with local() as api:  # another server, which knows its schema
+        found = {each["name"]: each for each in (await api.get("/v1/models"))["results"]}
+        assert found["model"]["latest_version"] == model["latest_version"]
+
+
+async def test_a_model_of_ones_own_is_made_ready_from_the_start_if_asked_and_once_where_that_fails(
+    write_model: Callable[..., Path], local: Any
+) -> None:
+    write_model(WAITER, 'build: {python_packages: ["./no-such-luck"]}\npredict: "predict.py:Predictor"\n')
     heard: asyncio.Queue[str] = asyncio.Queue()
-    async with local(on_notice=heard.put_nowait) as api:
+    async with local(on_notice=heard.put_nowait, prepare=True) as api:
         assert await asyncio.wait_for(heard.get(), 60) == "preparing me/model (once: its Python environment)"
         problem = (await (await api.request("GET", "/v1/models/me/model")).json())["detail"]
-        assert problem == "me/model: its Python environment could not be made: no such luck"
+        assert problem.startswith("me/model: its Python environment could not be made: ")
+        assert "no-such-luck" in problem
         while not heard.empty():
             heard.get_nowait()
         for _ in range(3):
@@ -206,7 +224,7 @@ async def test_a_create_does_not_wait_for_an_environment_that_takes_its_time(
     gate = tmp_path / "gate"
     write_model(
         WAITER.replace("time.sleep(60)", "pass"),
-        f'build: {{run: ["until [ -e {gate} ]; do sleep 0.05; done"]}}\npredict: "predict.py:Predictor"\n',
+        f'build: {{run: ["until [ -e /{gate} ]; do sleep 0.05; done"]}}\npredict: "predict.py:Predictor"\n',
     )
     async with local() as api:
         version = (await api.get("/v1/models/me/model"))["latest_version"]

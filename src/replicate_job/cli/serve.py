@@ -98,6 +98,7 @@ class _Faults(click.ParamType["Faults | None"]):
     type=_Faults(),
     help="Fail on demand: create:drop-after=0.2,get:503=0.1,rate=600/min,expire=10s.",
 )
+@click.option("--prepare", is_flag=True, help="Make the environments of all own models now, not at their first use.")
 @click.option("--allow-private", is_flag=True, help="Fetch inputs from private networks and this machine too.")
 @click.option(
     "--state",

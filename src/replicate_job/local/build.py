@@ -60,7 +60,8 @@ async def running_server(options: ServerOptions) -> AsyncIterator[str]:
         app = make_app(parts, token=options.token, faults=faults, on_request=options.on_request)
         allow_files()
         await stack.enter_async_context(listen(app, listening, BreakableProtocol))
-        preparing = asyncio.create_task(_prepare(parts, models, options.on_warning))
+        prepared = [model for model in models if options.prepare and not model.is_built_in]
+        preparing = asyncio.create_task(_prepare(parts, prepared, options.on_warning))
         preparing.add_done_callback(partial(_report_failure, options.on_warning))
         stack.push_async_callback(_end, preparing)
         for row in abandoned:
@@ -74,8 +75,7 @@ async def _prepare(parts: Parts, models: list[LocalModel], on_warning: Callable[
     for fault in parts.catalog.faults:
         on_warning(fault)
     for model in models:
-        if not model.is_built_in:
-            parts.engine.prepare(model)
+        parts.engine.prepare(model)
     with suppress(OSError):  # the next start tries again
         await parts.catalog.prune()
         await parts.engine.prune()

@@ -15,7 +15,7 @@ from replicate_job.local.cog.instances import Instances
 from replicate_job.local.cog.limits import default_memory
 from replicate_job.local.cog.server import CogServer
 from replicate_job.local.environment.preparation import Launch, Preparation
-from replicate_job.local.environment.schema import ensure_schema, shipped_schema
+from replicate_job.local.environment.schema import ensure_schema, shipped_schema, stored_schema
 from replicate_job.local.environment.venv import ensure_venv, ignored_settings
 from replicate_job.local.environment.workspace import Workspace, prune
 from replicate_job.local.prediction import Ended, Logged, ModelEvent, Produced
@@ -80,6 +80,15 @@ class Engine:
         """
         async with asyncio.timeout(timeout):
             return self._shipped_schema(model) or (await self._preparation(model, again=again).result()).schema
+
+    async def known_schema(self, model: LocalModel, timeout: float) -> dict[str, Any] | None:  # noqa: ASYNC109 - as above
+        """The model's OpenAPI document, without a preparation that nobody asked for; None where there is none yet.
+
+        Raises LocalError for a model whose preparation failed; TimeoutError while one goes on.
+        """
+        if model.version in self._preparations:
+            return await self.schema(model, again=False, timeout=timeout)
+        return self._shipped_schema(model) or stored_schema(model, self._cache / "schemas")
 
     async def check(self, model: LocalModel, inputs: dict[str, Any]) -> None:
         """Raises RefusedError for inputs that the model does not take; LocalError for a model that has no schema.

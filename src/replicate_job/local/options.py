@@ -23,6 +23,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     - ``cache_dir``: a folder for environments, schemas and versions; by default this package's cache.
     - ``host``, ``port``: where it listens; port 0 is a free one.
     - ``token``: the token that every client must send; empty: none is asked for.
+    - ``prepare``: whether the models of ``models`` are prepared at the start, and not each when it is first used.
     - ``warm``: a model (``owner/name``) that is prepared before the server listens; its own server starts at once.
     - ``idle``: how long a model's server stays without predictions. At most ``max_models`` of them run at once.
     - ``memory``: bytes for each process of a model. None: three quarters of the machine's; 0: no limit.
@@ -39,6 +40,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 0
     token: str = ""
+    prepare: bool = False
     warm: str = ""
     idle: float = 600.0
     max_models: int = 4

@@ -27,13 +27,10 @@ async def ensure_schema(workspace: Workspace, folder: Path) -> dict[str, Any]:
     Raises LocalError where the model cannot be imported.
     """
     model = workspace.model
-    # The file's name depends on the script too: a newer release of this package must not read an older one's file.
-    script = _SCRIPT.read_text("utf-8")
-    file = folder / f"{model.version}-{hashlib.sha256(script.encode()).hexdigest()[:16]}.json"
-    try:
-        return make_document(_read(file))
-    except (OSError, msgspec.DecodeError):
-        folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - once a version
+    if document := stored_schema(model, folder):
+        return document
+    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - once a version
+    script, file = _SCRIPT.read_text("utf-8"), _file(model, folder)
     with tempfile.TemporaryDirectory(dir=folder) as unfinished:
         new_file = Path(unfinished) / "signature.json"
         # The script runs as text. Run as a file, it would import modules of this folder in place of the model's.
@@ -43,6 +40,19 @@ async def ensure_schema(workspace: Workspace, folder: Path) -> dict[str, Any]:
             raise LocalError(f"{model.slug}: {model.target} cannot be read: {workspace.explain(reason)}")
         new_file.replace(file)
     return make_document(_read(file))
+
+
+def stored_schema(model: LocalModel, folder: Path) -> dict[str, Any] | None:
+    """The document of a version whose signature is stored below ``folder``; None for another."""
+    try:
+        return make_document(_read(_file(model, folder)))
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _file(model: LocalModel, folder: Path) -> Path:
+    # Its name depends on the script too: a newer release of this package must not read an older one's file.
+    return folder / f"{model.version}-{hashlib.sha256(_SCRIPT.read_bytes()).hexdigest()[:16]}.json"
 
 
 def _failure(file: Path, code: int, output: str) -> str:

@@ -168,7 +168,7 @@ class ModelRoutes:
         return [model for model, text in texts if all(word in text for word in words)]
 
     async def _bodies(self, models: list[LocalModel], here: str) -> list[dict[str, Any]]:
-        schemas = await asyncio.gather(*(self._schema(model) for model in models))
+        schemas = await asyncio.gather(*(self._known_schema(model) for model in models))
         return [self._body(model, schema, here) for model, schema in zip(models, schemas, strict=True)]
 
     async def _schema_or_empty(self, model: LocalModel) -> dict[str, Any]:
@@ -177,10 +177,16 @@ class ModelRoutes:
             return await self._engine.schema(model, timeout=engine.SCHEMA_TIMEOUT)
         return _EMPTY_SCHEMA
 
-    async def _schema(self, model: LocalModel, timeout: float = _LIST_TIMEOUT) -> dict[str, Any] | None:  # noqa: ASYNC109 - the preparation outlives it
+    async def _schema(self, model: LocalModel, timeout: float) -> dict[str, Any] | None:  # noqa: ASYNC109 - the preparation outlives it
         """None for a model whose preparation failed, or has not ended after ``timeout`` seconds. It goes on then."""
         with suppress(LocalError, TimeoutError):
             return await self._engine.schema(model, again=False, timeout=timeout)
+        return None
+
+    async def _known_schema(self, model: LocalModel) -> dict[str, Any] | None:
+        """The same for a list, which prepares no model: a model that was not used yet has an empty schema."""
+        with suppress(LocalError, TimeoutError):
+            return await self._engine.known_schema(model, _LIST_TIMEOUT) or _EMPTY_SCHEMA
         return None
 
     def _body(self, model: LocalModel, schema: dict[str, Any] | None, here: str) -> dict[str, Any]:
