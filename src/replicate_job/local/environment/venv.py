@@ -136,6 +136,8 @@ class _Build:
         self._model, self._recipe, self._on_notice, self._on_detail = model, ingredients, on_notice, on_detail
         self._places = commands.Places(self.venv)
         self._notes: list[str] = []
+        self._further: list[str] = []
+        """Indexes and pages beside the first, which the packages may do without."""
 
     def outcome(self) -> _Outcome | None:
         """That of an earlier build; None where there is none that was completed."""
@@ -183,19 +185,34 @@ class _Build:
         install = (uv, "pip", "install", "--python", str(self.venv / "bin" / "python"))
         async with self._project():
             await self._step((*install, *_INSTALLERS), environment, self._places.source)
-            await self._step((*install, *self._packages()), environment, self._places.source)
+            unreachable: list[str] = []
+            while True:
+                words = self._packages(unreachable)
+                code, output = await run((*install, *words), environment, self._places.source, self._report)
+                # As pip does: what another index or page has is not needed where it cannot be reached.
+                found = [line for line in self._further if line.split()[1] in output and "error sending" in output]
+                if not code or not found:
+                    break
+                self._notes.append(f"left out of its packages, as it cannot be reached: {', '.join(found)}")
+                unreachable += found
+            self._check(code, output)
 
-    def _packages(self) -> list[str]:
+    def _packages(self, unreachable: Sequence[str]) -> list[str]:
         """The arguments that name what to install. Local files are those of the copy of the project."""
         source = self._places.source
         listed_in = source / Path(self._model.config.build.python_requirements).parent
         packages = read_requirements(self._recipe.packages[1:], source)
         listed = read_requirements(self._recipe.requirements.splitlines(), listed_in)
-        if left_out := [*packages.left_out, *listed.left_out]:
+        left_out = [*packages.left_out, *listed.left_out]
+        if left_out and not unreachable:
             self._notes.append(f"left out of its packages: {', '.join(left_out)}; it runs with {COG}")
-        files = {"overrides": [COG], "requirements": [*packages.lines, *listed.lines]}
-        for name, lines in files.items():
-            (self._places.temporary / name).write_text("\n".join(lines), "utf-8")
+        lines = [line for line in (*packages.lines, *listed.lines) if line not in unreachable]
+        self._further = [
+            line for line in lines if line.startswith(("--extra-index-url ", "--find-links http", "-f http"))
+        ]
+        files = {"overrides": [COG], "requirements": lines}
+        for name, content in files.items():
+            (self._places.temporary / name).write_text("\n".join(content), "utf-8")
             # Cog's version stays ours, whatever else asks for another.
         return [
             *("--index-strategy", "unsafe-best-match"),  # as pip does: the best version of any index
@@ -207,7 +224,9 @@ class _Build:
         ]
 
     async def _step(self, words: Sequence[str], environment: dict[str, str], folder: Path) -> None:
-        code, output = await run(words, environment, folder, self._report)
+        self._check(*await run(words, environment, folder, self._report))
+
+    def _check(self, code: int, output: str) -> None:
         if code:
             reason = _tail(code, output)
             raise LocalError(f"{self._model.slug}: its Python environment could not be made: {reason}")
