@@ -107,7 +107,9 @@ async def test_hello_world(write_model: Callable[..., Path], bench: Any) -> None
         assert await engine.output(text="world") == "hello world"
 
 
-async def test_an_image_goes_in_and_comes_out_resized(write_model: Callable[..., Path], bench: Any) -> None:
+async def test_an_image_goes_in_and_comes_out_resized(
+    write_model: Callable[..., Path], bench: Any, cache: Path
+) -> None:
     write_model(RESIZE, f"{CONFIG}build:\n  python_requirements: requirements.txt\n", requirements_dot_txt="pillow\n")
     drawn = BytesIO()
     Image.new("RGB", (64, 64), "red").save(drawn, "PNG")
@@ -117,6 +119,10 @@ async def test_an_image_goes_in_and_comes_out_resized(write_model: Callable[...,
         assert address.endswith(".png")
         with Image.open(BytesIO(engine.read(address))) as image:
             assert image.size == (10, 5)
+        version = engine.catalog.find("me", "model").version
+    # The model's own copy of its output goes with its process.
+    assert not (cache / "workspaces" / version / "src" / "resized.png").exists()
+    assert (cache / "workspaces" / version / "src" / "predict.py").exists()
 
 
 async def test_text_streams_in_pieces(write_model: Callable[..., Path], bench: Any) -> None:

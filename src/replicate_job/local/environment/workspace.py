@@ -59,7 +59,7 @@ class Workspace(msgspec.Struct, frozen=True):
     def variables(self, source: Path | None = None) -> dict[str, str]:
         """The environment variables of the model's code, whose files are in ``source``."""
         source = source or self.source
-        own = {name: _PROJECT.sub(str(source), value) for name, value in self.model.environment.items()}
+        own = {name: _PROJECT.sub(lambda _: str(source), value) for name, value in self.model.environment.items()}
         if path := own.get("PYTHONPATH"):
             own["PYTHONPATH"] = ":".join(str(self._copy_of(Path(part), source)) for part in path.split(":"))
         environment = model_environment(self.venv, own)
