@@ -10,7 +10,7 @@ import re
 import shutil
 import sys
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +68,7 @@ def recipe(model: LocalModel) -> Recipe:
     build, requirements = model.config.build, ""
     if name := build.python_requirements:
         try:
-            requirements = (model.folder / name).read_text("utf-8")
+            requirements = (model.folder / name).read_text("utf-8-sig")
         except (OSError, UnicodeError) as error:
             raise LocalError(f"{model.slug}: python_requirements {name} cannot be read: {error}") from None
     return Recipe(
@@ -304,6 +304,9 @@ class _Build:
                     copy.rmdir()
             else:
                 copy.unlink(missing_ok=True)
+        for folder in (self._places.source, self._places.home):
+            with suppress(OSError):  # something is in it, which the models will find
+                folder.rmdir()
 
     def _report(self, line: str) -> None:
         text = line.strip()
