@@ -46,7 +46,7 @@ ILL = """
                     for number in range(50_000):
                         print(number, line)
                 case "text":
-                    return "y" * 100_000_000
+                    return "y" * 40_000_000
             return "well"
 """
 CONFIG = 'run: "predict.py:Runner"\n'
@@ -56,7 +56,7 @@ FILE = """
     class Runner(BaseRunner):
         def run(self) -> Path:
             path = Path("large.bin")
-            path.write_bytes(b"z" * 100_000_000)
+            path.write_bytes(b"z" * 40_000_000)
             return path
 """
 DEAF = """
@@ -244,18 +244,18 @@ async def test_the_beginning_and_the_end_of_fifty_megabytes_of_log_stay(
         assert int(found[1].replace(",", "")) + kept == sum(len(f"{number} ") + 1000 for number in range(50_000))
 
 
-async def test_a_hundred_megabytes_of_text_arrive_completely(write_model: Callable[..., Path], bench: Any) -> None:
+async def test_forty_megabytes_of_text_arrive_completely(write_model: Callable[..., Path], bench: Any) -> None:
     write_model(ILL, CONFIG)
     async with bench() as engine:
-        assert await engine.output(how="text") == "y" * 100_000_000
+        assert await engine.output(how="text") == "y" * 40_000_000
         assert await engine.output() == "well"
 
 
-async def test_a_file_of_a_hundred_megabytes_arrives_completely(write_model: Callable[..., Path], bench: Any) -> None:
+async def test_a_file_of_forty_megabytes_arrives_completely(write_model: Callable[..., Path], bench: Any) -> None:
     write_model(FILE, CONFIG)
     async with bench() as engine:
         address = await engine.output()
-        assert engine.read(address) == b"z" * 100_000_000
+        assert engine.read(address) == b"z" * 40_000_000
 
 
 async def test_an_output_that_cannot_be_written_here_fails_in_words_and_names_the_place(

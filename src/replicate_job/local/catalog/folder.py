@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from functools import lru_cache
@@ -63,6 +64,21 @@ def fingerprint(slug: str, folders: Iterable[Path]) -> str:
             digest.update(f"{len(entry.name)} {entry.name} {entry.digest} {entry.is_executable:d} ".encode())
         digest.update(b"end ")
     return digest.hexdigest()
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy a stored model's files, which are read-only, to files that their owner may write to. Links stay links.
+
+    ``target`` may exist. Raises OSError.
+    """
+    ignored = shutil.ignore_patterns(".cog", "__pycache__")
+    shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True, ignore=ignored, copy_function=_copy_file)
+
+
+def _copy_file(source: str, target: str) -> str:
+    shutil.copyfile(source, target)
+    Path(target).chmod(Path(source).stat().st_mode | 0o600)
+    return target
 
 
 def _walk(root: Path, folder: Path, ignored: list[tuple[str, bool]]) -> Iterator[FolderEntry]:

@@ -18,6 +18,7 @@ import msgspec
 
 from replicate_job.errors import LocalError
 from replicate_job.folders import has_home
+from replicate_job.local.catalog.folder import copy_folder
 from replicate_job.local.environment import commands
 from replicate_job.local.environment.process import run
 from replicate_job.local.environment.requirements import read_requirements
@@ -269,9 +270,7 @@ class _Build:
         """A copy of the project around an installation or commands, which may write beside its files."""
         path = model_environment(self.venv, {})["PATH"]
         await asyncio.to_thread(self._places.make, path, _find_uv())
-        await asyncio.to_thread(
-            shutil.copytree, self._model.folder, self._places.source, symlinks=True, dirs_exist_ok=True
-        )
+        await asyncio.to_thread(copy_folder, self._model.folder, self._places.source)
         try:
             yield
         finally:

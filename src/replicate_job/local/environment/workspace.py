@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING
 
 import msgspec
 
+from replicate_job.local.catalog.folder import copy_folder
 from replicate_job.local.catalog.model import LocalModel
 from replicate_job.local.environment.venv import model_environment
 
@@ -30,7 +31,6 @@ _PROJECT_FOLDER = Path(__file__).with_name("project_folder.py")
 _PROJECT = re.compile(r"""(?<![\w./~-])/src(?=$|[/\s"':])""")
 _UNFINISHED = "unfinished-"
 _UNUSED_FOR = 30 * 24 * 3600.0  # seconds
-_IGNORED = shutil.ignore_patterns(".cog", "__pycache__")
 
 
 class Workspace(msgspec.Struct, frozen=True):
@@ -69,22 +69,25 @@ class Workspace(msgspec.Struct, frozen=True):
         return {**environment, "PATH": path, "VIRTUAL_ENV": str(self._prefix), "COG_PROJECT_FOLDER": str(source)}
 
     def claim(self) -> IO[bytes] | None:
-        """Take ``source`` for one server until the file is closed; None where another process's server has it."""
-        handle = (self.folder / "lock").open("wb")
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.close()
-            return None
-        return handle
+        """Take ``source`` for one server until the file is closed.
+
+        None where another process's server has it, or where the cache is read-only.
+        """
+        with suppress(OSError):
+            handle = (self.folder / "lock").open("wb")
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                handle.close()
+                return None
+            return handle
+        return None
 
     def copy(self, target: Path) -> None:
         """Copy the files as the version ships them, and what the commands of its environment have made."""
         for folder in (self.venv / "src", self.model.folder):
             if folder.is_dir():
-                shutil.copytree(
-                    folder, target, symlinks=True, dirs_exist_ok=True, ignore=_IGNORED, copy_function=_copy_file
-                )
+                copy_folder(folder, target)
 
     def ships(self, path: Path) -> bool:
         """Whether a file of ``source``, by its name below that, is one that ``copy`` makes."""
@@ -93,7 +96,8 @@ class Workspace(msgspec.Struct, frozen=True):
     def make(self) -> None:
         """Make what does not exist yet. Each part gets its name when it is complete."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        os.utime(self.folder)
+        with suppress(OSError):  # the cache may be read-only
+            os.utime(self.folder)
         for part, fill in ((self.source, self.copy), (self._prefix, self._make_python), *self._shared()):
             if not part.exists():
                 with tempfile.TemporaryDirectory(
@@ -122,7 +126,9 @@ class Workspace(msgspec.Struct, frozen=True):
             if _is_stored(self.model.folder) and part.is_relative_to(self.model.folder.parent)
         }
         return [
-            (self.folder / folder.name, partial(_copy_tree, folder)) for folder in stored if folder != self.model.folder
+            (self.folder / folder.name, partial(copy_folder, folder))
+            for folder in stored
+            if folder != self.model.folder
         ]
 
     def _copy_of(self, path: Path, source: Path) -> Path:
@@ -163,16 +169,3 @@ def prune(folder: Path, versions: Path) -> None:
 def _is_stored(folder: Path) -> bool:
     """Whether it is the first folder of a stored version, and not one of a built-in model."""
     return (folder.parent / "about.json").exists()
-
-
-def _copy_file(source: str, target: str) -> str:
-    """Copy a file, which may be read-only, to one that its owner may write to."""
-    if os.path.islink(target):  # noqa: PTH114 - shutil gives texts
-        os.unlink(target)  # noqa: PTH108
-    shutil.copyfile(source, target)
-    os.chmod(target, os.stat(source).st_mode | 0o600)  # noqa: PTH101, PTH116
-    return target
-
-
-def _copy_tree(source: Path, target: Path) -> None:
-    shutil.copytree(source, target, symlinks=True, ignore=_IGNORED, copy_function=_copy_file)
