@@ -51,7 +51,8 @@ def restrict(folders: list[str]) -> None:
     found = version()
     rights = _WRITE | (_SINCE_2 if found >= 2 else 0) | (_SINCE_3 if found >= 3 else 0)  # noqa: PLR2004 - versions
     ruleset = call(_CREATE_RULESET, ctypes.byref(_Ruleset(rights)), ctypes.c_size_t(8), 0)
-    for folder, allowed in [*((folder, rights) for folder in folders), ("/dev", _WRITE_FILE)]:
+    writable = [folder for folder in (*folders, "/dev/shm") if os.path.isdir(folder)]  # noqa: S108, PTH112 - for semaphores
+    for folder, allowed in [*((folder, rights) for folder in writable), ("/dev", _WRITE_FILE)]:
         handle = os.open(folder, os.O_PATH | os.O_CLOEXEC)
         call(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.byref(_PathBeneath(allowed, handle)), 0)
     libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
