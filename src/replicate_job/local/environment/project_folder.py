@@ -39,17 +39,21 @@ def inside(path: typing.Any) -> typing.Any:
     return path
 
 
-def with_paths(function: Function, count: int = 1) -> Function:
-    """The function with ``inside`` around its first ``count`` arguments."""
+class WithPaths:
+    """A function with ``inside`` around its first ``count`` arguments.
 
-    def call(*args: typing.Any, **options: typing.Any) -> typing.Any:
-        return function(*map(inside, args[:count]), *args[count:], **options)
+    It is no function itself: as an attribute of a class, it must not become a method (pathlib of Python 3.10 has some).
+    """
 
-    call.__name__, call.__doc__ = function.__name__, function.__doc__
-    for functions in _SUPPORTS:
-        if function in functions:
-            functions.add(call)
-    return call
+    def __init__(self, function: Function, count: int = 1) -> None:
+        self._function, self._count = function, count
+        self.__name__, self.__doc__ = function.__name__, function.__doc__
+        for functions in _SUPPORTS:
+            if function in functions:
+                functions.add(self)
+
+    def __call__(self, *args: typing.Any, **options: typing.Any) -> typing.Any:
+        return self._function(*map(inside, args[: self._count]), *args[self._count :], **options)
 
 
 def in_words(text: typing.Any) -> typing.Any:
@@ -71,6 +75,15 @@ def starting_inside(fork: Function) -> Function:
     return call
 
 
+def spawning_inside(spawn: Function) -> Function:
+    """A function of ``os`` that runs a program: its path, then its words."""
+
+    def call(program: typing.Any, words: typing.Any, *args: typing.Any, **options: typing.Any) -> typing.Any:
+        return spawn(inside(program), [in_words(word) for word in words], *args, **options)
+
+    return call
+
+
 def finder(entry: str) -> typing.Any:
     """The import finder of a folder in ``sys.path`` below ``/src``. Raises ImportError for any other."""
     folder = inside(entry)
@@ -85,11 +98,13 @@ def finder(entry: str) -> typing.Any:
 
 
 def main() -> None:
-    for name in _TAKES_PATH:
-        setattr(os, name, with_paths(getattr(os, name)))
+    for name in filter(lambda name: hasattr(os, name), _TAKES_PATH):
+        setattr(os, name, WithPaths(getattr(os, name)))
     for name in _TAKES_TWO:
-        setattr(os, name, with_paths(getattr(os, name), 2))
-    builtins.open = io.open = with_paths(io.open)
+        setattr(os, name, WithPaths(getattr(os, name), 2))
+    builtins.open = io.open = WithPaths(io.open)
+    for name in filter(lambda name: hasattr(os, name), ("execv", "execve", "posix_spawn", "posix_spawnp")):
+        setattr(os, name, spawning_inside(getattr(os, name)))
     system = os.system
     os.system = lambda command: system(in_words(command))
     _posixsubprocess.fork_exec = starting_inside(_posixsubprocess.fork_exec)

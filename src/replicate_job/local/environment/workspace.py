@@ -8,6 +8,7 @@ what the model installs by itself goes there.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -27,7 +28,8 @@ from replicate_job.local.environment.venv import model_environment
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_PROJECT_FOLDER = Path(__file__).with_name("project_folder.py")
+_PROJECT_FOLDER = Path(__file__).with_name("project_folder.py").read_text("utf-8")
+_DIGEST = hashlib.sha256(_PROJECT_FOLDER.encode()).hexdigest()[:8]
 _PROJECT = re.compile(r"""(?<![\w./~-])/src(?=$|[/\s"':])""")
 _UNFINISHED = "unfinished-"
 _UNUSED_FOR = 30 * 24 * 3600.0  # seconds
@@ -54,7 +56,8 @@ class Workspace(msgspec.Struct, frozen=True):
 
     @property
     def _prefix(self) -> Path:
-        return self.folder / f"python-{self.venv.name}"
+        # A newer release of this package makes it anew.
+        return self.folder / f"python-{self.venv.name}-{_DIGEST}"
 
     def variables(self, source: Path | None = None) -> dict[str, str]:
         """The environment variables of the model's code, whose files are in ``source``."""
@@ -155,7 +158,7 @@ class Workspace(msgspec.Struct, frozen=True):
         # The model's own packages come first. Files *.pth are read in the order of their names.
         (own / "1_environment.pth").write_text(f"import site; site.addsitedir({str(packages)!r})\n", "utf-8")
         (own / "2_project_folder.pth").write_text("import cog_project_folder\n", "utf-8")
-        (own / "cog_project_folder.py").write_text(_PROJECT_FOLDER.read_text("utf-8"), "utf-8")
+        (own / "cog_project_folder.py").write_text(_PROJECT_FOLDER, "utf-8")
 
 
 def prune(folder: Path, versions: Path) -> None:
