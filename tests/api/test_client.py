@@ -24,7 +24,10 @@ from replicate_job.serving.answer import InvalidField, invalid
 from replicate_job.testing import Answer, Fault, Script, ScriptedAPI, Stream
 
 PATH, BODY = "/models/acme/private/predictions", b'{"input":{"n":1}}'
-AGES = {"after": datetime.now(UTC) - timedelta(hours=1), "before": datetime.now(UTC) + timedelta(hours=1)}
+AGES: dict[str, Any] = {
+    "after": datetime.now(UTC) - timedelta(hours=1),
+    "before": datetime.now(UTC) + timedelta(hours=1),
+}
 
 
 @pytest.fixture

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -47,6 +48,24 @@ AT_ONCE = 64
 """Requests under way together, without those that block. More would only queue at the API."""
 
 _T = TypeVar("_T")
+
+
+class Linked(Protocol):
+    """A page of a list. ``next`` is a whole URL."""
+
+    @property
+    def next(self) -> str | None: ...
+
+
+_Linked = TypeVar("_Linked", bound=Linked)
+
+
+class Ask(Protocol):
+    """Makes a request that can be made again."""
+
+    def __call__(self, request: Callable[[], Awaitable[_T]], /) -> Awaitable[_T]: ...
+
+
 _ID_FIRST = re.compile(rb'\s*\{\s*"id"\s*:\s*"(\w+)"')
 """The beginning of a prediction, as the API writes it."""
 _ERRORS: dict[int, tuple[type[APIError], str]] = {
@@ -152,42 +171,65 @@ class Client:
 
     async def cancel_prediction(self, prediction_id: str) -> Prediction:
         path = f"/predictions/{step(prediction_id)}/cancel"
-        return self._same(prediction_id, await self._send("POST", path, Prediction))
+        return self._same(prediction_id, await self.send("POST", path, Prediction))
 
     def _same(self, prediction_id: str, prediction: Prediction) -> Prediction:
         if prediction.id != prediction_id:
             raise NoAnswerError(f"{self.base_url} was asked about {prediction_id} and answered about {prediction.id}")
         return prediction
 
-    async def list_predictions(self, *, after: datetime, before: datetime) -> AsyncIterator[list[Prediction]]:
+    async def list_predictions(
+        self, *, after: datetime, before: datetime, ask: Ask | None = None
+    ) -> AsyncIterator[list[Prediction]]:
         """Pages of predictions created in that span, newest first, 100 at most each.
 
-        Only the query of a page's ``next`` is used: behind a proxy it names another host, which must not get the token.
         A list never ends early, for then a prediction would be taken for missing. Where a page is too large, its span
-        is read again in halves, and predictions of earlier pages of that span come twice.
+        is read again in halves, and predictions of earlier pages of that span come twice. ``ask`` as for ``pages``.
         """
         spans = [(after, before)]
         asked: set[str] = set()
         while spans:
             since, until = spans.pop()
             try:
-                async for page in self._pages(_span(since, until), asked):
-                    yield page
+                async for page in self.pages("/predictions", PredictionPage, _span(since, until), asked=asked, ask=ask):
+                    yield page.results
             except AnswerTooLargeError:
                 if until - since < NARROWEST:
                     raise
                 spans += _halves(since, until)
 
-    async def _pages(self, query: str, asked: set[str]) -> AsyncIterator[list[Prediction]]:
-        while query:
+    async def pages(  # noqa: PLR0913 - a request's parts, and how it is made again
+        self,
+        path: str,
+        kind: type[_Linked],
+        query: str = "",
+        *,
+        method: str = "GET",
+        text: str | None = None,
+        asked: set[str] | None = None,
+        ask: Ask | None = None,
+    ) -> AsyncIterator[_Linked]:
+        """Every page of a list, from the one that ``query`` names. ``text`` is the body of each request, in plain text.
+
+        Only the query of a page's ``next`` is used: behind a proxy it names another host, which must not get the token.
+        ``asked`` are the queries of this list so far. ``ask`` makes one page's request, and may make it again.
+        """
+        asked = set() if asked is None else asked
+        body = None if text is None else text.encode()
+        headers = None if text is None else {"content-type": "text/plain"}
+        while True:
             if query in asked or len(asked) >= MOST_PAGES:
-                raise NoAnswerError(f"{self.base_url}/predictions: its pages have no end")
+                raise NoAnswerError(f"{self.base_url}{path}: its pages have no end")
             asked.add(query)
-            page = await self._get(f"/predictions?{query}", PredictionPage)
-            yield page.results
+            address = f"{path}?{query}" if query else path
+            request = partial(self.send, method, address, kind, body=body, headers=headers)
+            page = await (ask(request) if ask else request())
+            yield page
             query = (page.next or "").partition("?")[2]
             if page.next and not query:
-                raise NoAnswerError(f"{self.base_url}/predictions: the link to its next page cannot be read")
+                raise NoAnswerError(f"{self.base_url}{path}: the link to its next page cannot be read")
+            if not query:
+                return
 
     async def page_predictions(self, *, after: datetime, before: datetime) -> PredictionPage:
         """The newest page of that span; its ``next`` says whether there are more.
@@ -216,7 +258,7 @@ class Client:
     async def upload_file(self, source: Path | bytes, *, name: str, media_type: str) -> UploadedFile:
         part = PartBuilder.from_bytes(source) if isinstance(source, bytes) else await PartBuilder.from_file(source)
         form = FormBuilder().part("content", part.file_name(name).mime(media_type))
-        return await self._send("POST", "/files", UploadedFile, timeout=UPLOAD_TIMEOUT, form=form)
+        return await self.send("POST", "/files", UploadedFile, timeout=UPLOAD_TIMEOUT, form=form)
 
     async def stream_events(self, url: str, last_event_id: str = "") -> AsyncGenerator[Event, None]:
         """Events of a prediction's ``urls.stream`` until the server closes it. Raises as the other methods do."""
@@ -232,10 +274,16 @@ class Client:
                 for event in decoder.feed(chunk):
                     yield event
 
-    async def _get(self, path: str, kind: type[_T]) -> _T:
-        return await self._send("GET", path, kind)
+    async def get_text(self, path: str) -> str:
+        """A body in plain text, in UTF-8; what is not is replaced by U+FFFD."""
+        response = await self._exchange("GET", path)
+        self._check(f"GET {path}", response)
+        return response.body.decode(errors="replace")
 
-    async def _send(  # noqa: PLR0913 - a request's parts, and what it gives
+    async def _get(self, path: str, kind: type[_T]) -> _T:
+        return await self.send("GET", path, kind)
+
+    async def send(  # noqa: PLR0913 - a request's parts, and what it gives
         self,
         method: str,
         path: str,
@@ -246,18 +294,35 @@ class Client:
         form: FormBuilder | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> _T:
+        """Send one request that creates no prediction, and read its answer as a ``kind``."""
+        response = await self._exchange(method, path, timeout=timeout, body=body, form=form, headers=headers)
+        return self._read(f"{method} {path.partition('?')[0]}", response, kind)
+
+    async def _exchange(  # noqa: PLR0913 - a request's parts
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout: float = ANSWER_TIMEOUT,  # noqa: ASYNC109 - enforced below asyncio, as in the transport
+        body: bytes | None = None,
+        form: FormBuilder | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
         slot = await self.others.take_slot()
         async with self._at_once:
             response = await self._transport.send(method, path, timeout=timeout, body=body, form=form, headers=headers)
         await _learn(self.others, slot, response)
-        return self._read(f"{method} {path.partition('?')[0]}", response, kind)
+        return response
 
-    def _read(self, what: str, response: Response, kind: type[_T]) -> _T:
+    def _check(self, what: str, response: Response) -> None:
         if response.status not in OK:
             raise api_error(what, response)
         if response.cut:
             most = LARGEST // 1024**2
             raise AnswerTooLargeError(f"{what}: {self.base_url} answered with more than the {most} MB that are read")
+
+    def _read(self, what: str, response: Response, kind: type[_T]) -> _T:
+        self._check(what, response)
         try:
             return msgspec.json.decode(response.body, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -286,7 +351,7 @@ async def _learn(limiter: RateLimiter, slot: Slot, response: Response) -> None:
 def step(name: str) -> str:
     """A name as one step of a path. Raises JobError for dots, which lead upwards even when they are escaped."""
     if name in {"", ".", ".."}:
-        raise JobError(f"{name!r} is no prediction's id")
+        raise JobError(f"{name!r} is not an id")
     return quote(name, safe="")
 
 

@@ -104,6 +104,38 @@ def model_body(  # noqa: PLR0913 - the fields' own names, one argument a fact
     }
 
 
+def training_body(  # noqa: PLR0913 - the fields' own names, one argument a fact
+    *,
+    id: str,  # noqa: A002 - the field's own name
+    model: str,
+    version: str,
+    input: Mapping[str, Any],
+    status: str,
+    output: Mapping[str, Any] | None,
+    error: str | None,
+    logs: str,
+    created_at: float,
+    metrics: Mapping[str, Any] | None,
+    api: str,
+    web: str,
+) -> Body:
+    """``api`` and ``web`` are origins."""
+    training = f"{api}/v1/trainings/{id}"
+    return {
+        "id": id,
+        "model": model,
+        "version": version,
+        "input": input,
+        "logs": logs,
+        "output": output,
+        "error": error,
+        "source": "api",
+        "status": status,
+        "created_at": iso(created_at),
+        "urls": {"web": f"{web}/p/{id}", "get": training, "cancel": f"{training}/cancel"},
+    } | ({"metrics": metrics} if metrics else {})
+
+
 def version_body(id: str, *, created_at: float, cog_version: str, openapi_schema: Body | None) -> Body:  # noqa: A002 - the field's own name
     return {"id": id, "created_at": iso(created_at), "cog_version": cog_version, "openapi_schema": openapi_schema}
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from replicate_job.testing.recording.servers import RecordingAPI, ReplayAPI
     from replicate_job.testing.script import Script, Stream, StreamEvent
     from replicate_job.testing.server import LoopbackServer
+    from replicate_job.testing.trainings import ScriptedTraining
     from replicate_job.testing.uploads import UploadedFile
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "ScriptedDeployment",
     "ScriptedModel",
     "ScriptedPrediction",
+    "ScriptedTraining",
     "ServerOptions",
     "Stream",
     "StreamEvent",
@@ -75,6 +77,7 @@ _HOMES = {
     "ScriptedAPI": "testing.api",
     **dict.fromkeys(["ScriptedDeployment", "ScriptedModel", "openapi_schema"], "testing.models"),
     "ScriptedPrediction": "testing.predictions",
+    "ScriptedTraining": "testing.trainings",
     "ServerOptions": "local.options",
     "UploadedFile": "testing.uploads",
 }

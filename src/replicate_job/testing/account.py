@@ -14,16 +14,18 @@ from replicate_job.serving.headers import read_cancel_after
 from replicate_job.serving.page import ListPage, read_page
 from replicate_job.serving.resource import prediction_urls
 from replicate_job.serving.route import or_refuse
+from replicate_job.serving.search import fits
 from replicate_job.testing.models import WEB
 from replicate_job.testing.predictions import ScriptedPrediction
 from replicate_job.testing.script import Script
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from replicate_job.testing.delivery import Delivery
     from replicate_job.testing.models import ScriptedDeployment, ScriptedModel
     from replicate_job.testing.record import RecordedRequest
+    from replicate_job.testing.trainings import ScriptedTraining
 
 
 class ScriptedAccount:
@@ -42,6 +44,7 @@ class ScriptedAccount:
         self.retention, self.missing_for = 3600.0, 0.0
         self.list_lag: tuple[float, float] = (0.0, 0.0)
         self.origin = ""
+        self.trainings: dict[str, ScriptedTraining] = {}
         self._delivery = delivery
         self._by_id: dict[str, ScriptedPrediction] = {}
         self._forget_at = 0
@@ -91,6 +94,25 @@ class ScriptedAccount:
     def deployment(self, name: str) -> dict[str, Any]:
         deployment = or_refuse(self.deployments.get(name))
         return deployment.describe(deployment.version or self.model(deployment.model).version_ids[0])
+
+    def search(self, query: str) -> list[dict[str, Any]]:
+        """The objects of the public models that fit."""
+        public = [model for model in self.models.values() if model.visibility == "public"]
+        return [model.describe() for model in public if fits(query, model.name, model.description)]
+
+    def training(self, training_id: str) -> ScriptedTraining:
+        return or_refuse(self.trainings.get(training_id))
+
+    def describe_training(self, training: ScriptedTraining) -> Mapping[str, Any]:
+        return training.describe(self.origin, WEB, self.model(training.model).version_ids[0])
+
+    def page_trainings(self, cursor: str | None) -> ListPage[tuple[int, ScriptedTraining]]:
+        """One page of them, each with its number."""
+        return read_page(list(enumerate(self.trainings.values())), _first, cursor)
+
+    def describe_deployments(self) -> list[dict[str, Any]]:
+        """All deployment objects, newest first."""
+        return [self.deployment(name) for name in reversed(self.deployments)]
 
     def _resolve(self, name: str, deployment: str) -> tuple[ScriptedModel, str]:
         """The model and version of a path that names a model or a deployment."""
@@ -142,6 +164,10 @@ class ScriptedAccount:
 
 def _created(prediction: ScriptedPrediction) -> float:
     return prediction.created
+
+
+def _first(numbered: tuple[int, object]) -> int:
+    return numbered[0]
 
 
 def _number(prediction: ScriptedPrediction) -> int:

@@ -17,6 +17,7 @@ from replicate_job.testing.record import RecordedRequest, Recorder, RequestLog
 from replicate_job.testing.routes import Authenticated, Endpoints
 from replicate_job.testing.server import LoopbackServer
 from replicate_job.testing.stream import Streams
+from replicate_job.testing.trainings import ScriptedTraining
 from replicate_job.testing.uploads import ScriptedUploads, UploadedFile
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ class ScriptedAPI:
     """Replicate's HTTP API on loopback, with predictions that follow scripts, and faults on request.
 
     It listens from its construction on, and answers inside ``with``, to this process and to others. ``models`` and
-    ``deployments`` are added to the default ones. ``script`` replaces the scripts of all models. ``faults`` is a
-    ``Faults`` or its text (``create:drop-after=0.2,get:503=0.3``), with chances by ``seed``.
+    ``deployments`` are added to the default ones. ``trainings``, oldest first, are those of the account. ``script``
+    replaces the scripts of all models. ``faults`` is a ``Faults`` or its text (``create:drop-after=0.2,get:503=0.3``),
+    with chances by ``seed``.
 
     Times are in seconds: ``list_lag`` until a created prediction is listed (a pair: drawn between the two);
     ``missing_for`` until its GET stops answering 404; ``expire`` from its end until its data are removed (an hour);
@@ -53,6 +55,7 @@ class ScriptedAPI:
         self,
         *models: ScriptedModel,
         deployments: Iterable[ScriptedDeployment] = (),
+        trainings: Iterable[ScriptedTraining] = (),
         script: Script | None = None,
         faults: Faults | str = "",
         seed: int = 0,
@@ -72,6 +75,7 @@ class ScriptedAPI:
         self._account = ScriptedAccount(
             (*DEFAULT_MODELS, *models), (*DEFAULT_DEPLOYMENTS, *deployments), self._delivery
         )
+        self._account.trainings = {training.id: training for training in trainings}
         self._account.script, self._account.remember = script, remember
         self._account.missing_for = missing_for
         self._account.list_lag = list_lag if isinstance(list_lag, tuple) else (list_lag, list_lag)
@@ -125,6 +129,11 @@ class ScriptedAPI:
     def models(self) -> dict[str, ScriptedModel]:
         """By ``owner/name``. Models may be added and replaced while the server runs."""
         return self._account.models
+
+    @property
+    def trainings(self) -> dict[str, ScriptedTraining]:
+        """By id, oldest first. They may be added and changed while the server runs."""
+        return self._account.trainings
 
     @property
     def environment(self) -> Mapping[str, str]:

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from replicate_job.serving.resource import account_body, deployment_body, model_body, version_body
+from replicate_job.serving.resource import (
+    account_body,
+    deployment_body,
+    model_body,
+    prediction_body,
+    prediction_urls,
+    version_body,
+)
 from replicate_job.serving.validation import Validator
 from replicate_job.testing.delivery import OutputFile
 from replicate_job.testing.script import Script, Stream
@@ -63,7 +70,8 @@ class ScriptedModel(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     An ``official`` model is run by its name. It has no list of versions, and its predictions have the version
     ``hidden``. Any other model is run by a version. ``versions`` are ids (64 hex digits), the latest first; by default
     there is one. Without a ``schema`` the API shows none, as for some private models; without ``versions`` either, it
-    shows no latest version. ``script`` may be a function of the input.
+    shows no latest version. ``script`` may be a function of the input. ``readme`` is Markdown; empty: there is none.
+    ``example`` is the input of the prediction that the model's page shows.
     """
 
     name: str
@@ -72,6 +80,9 @@ class ScriptedModel(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     schema: dict[str, Any] | None = None
     versions: tuple[str, ...] = ()
     visibility: str = "public"
+    description: str = "A scripted model: it runs nothing."
+    readme: str = ""
+    example: dict[str, Any] | None = None
 
     @cached_property
     def validator(self) -> Validator:
@@ -93,8 +104,28 @@ class ScriptedModel(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             web=WEB,
             latest_version=None if hidden else self.version(self.version_ids[0]),
             is_official=self.official,
-            description="A scripted model: it runs nothing.",
+            description=self.description,
             visibility=self.visibility,
+            default_example=self._example(),
+        )
+
+    def _example(self) -> dict[str, Any] | None:
+        """The object of a prediction that ended long ago. It has an output where the script's is JSON."""
+        if self.example is None:
+            return None
+        script = self.script if isinstance(self.script, Script) else self.script(self.example)
+        output = script.output(self.example) if callable(script.output) else script.output
+        example_id = hashlib.sha256(f"example of {self.name}".encode()).hexdigest()[:26]
+        return prediction_body(
+            id=example_id,
+            model=self.name,
+            version="hidden" if self.official else self.version_ids[0],
+            input=self.example,
+            status="succeeded",
+            created_at=_CREATED,
+            completed_at=_CREATED,
+            urls=prediction_urls(example_id, api=WEB, web=WEB),
+            output=None if _has_files(output) else output,
         )
 
 
@@ -108,6 +139,11 @@ class ScriptedDeployment(msgspec.Struct, frozen=True, kw_only=True):
     def describe(self, version: str) -> dict[str, Any]:
         """The deployment object."""
         return deployment_body(self.name, model=self.model, version=version, created_at=_CREATED, created_by=ACCOUNT)
+
+
+def _has_files(output: Any) -> bool:
+    items = output if isinstance(output, list | tuple) else [output]
+    return any(isinstance(item, OutputFile) for item in items)
 
 
 @cache
@@ -150,6 +186,9 @@ DEFAULT_MODELS = (
         versions=("5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa",),
         script=Script(output=lambda inputs: f"hello {inputs.get('text', '')}"),
         schema=openapi_schema({"text": {"type": "string"}}, required=["text"]),
+        description="Says hello.",
+        readme="# Hello World\n\nGive it a name, and it says hello.\n",
+        example={"text": "Ada"},
     ),
     ScriptedModel(
         name="stability-ai/sdxl",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
 from starlette.requests import Request as HTTPRequest
 from starlette.routing import Router
 
@@ -22,6 +23,7 @@ from replicate_job.serving.headers import has_token, preference_applied, read_pr
 from replicate_job.serving.page import page_answer
 from replicate_job.serving.resource import page_body
 from replicate_job.serving.route import or_refuse, route
+from replicate_job.serving.search import read_query, read_search, search_answer
 from replicate_job.testing.models import ACCOUNT
 
 if TYPE_CHECKING:
@@ -58,10 +60,17 @@ class Endpoints:
             route(f"{deployment}/predictions", post=self.create_by_deployment),
             route("/v1/predictions/{id}", get=self.prediction),
             route("/v1/predictions/{id}/cancel", post=self.cancel),
+            route("/v1/models", get=self.models, query=self.query_models),
+            route("/v1/search", get=self.search),
             route(model, get=self.model),
+            route(f"{model}/readme", get=self.readme),
             route(f"{model}/versions", get=self.versions),
             route(f"{model}/versions/{{id}}", get=self.version),
+            route("/v1/deployments", get=self.deployments),
             route(deployment, get=self.deployment),
+            route("/v1/trainings", get=self.trainings),
+            route("/v1/trainings/{id}", get=self.training),
+            route("/v1/trainings/{id}/cancel", post=self.cancel_training),
             route("/v1/files", post=self.upload),
             route("/v1/files/{id}", get=self.file, delete=self.delete_file),
             route("/v1/account", get=self.whoami),
@@ -110,6 +119,20 @@ class Endpoints:
     async def model(self, request: HTTPRequest) -> Answer:
         return json_answer(self.account.model(_name(request)).describe())
 
+    async def models(self, request: HTTPRequest) -> Answer:  # noqa: ARG002 - every endpoint takes one
+        return json_answer(page_body(self.account.search("")))
+
+    async def query_models(self, request: HTTPRequest) -> Answer:
+        return json_answer(page_body(self.account.search(read_query(await read_bytes(request)))))
+
+    async def search(self, request: HTTPRequest) -> Answer:
+        words, limit = read_search(request.query_params)
+        return search_answer(words, self.account.search(words)[:limit])
+
+    async def readme(self, request: HTTPRequest) -> Answer:
+        text = or_refuse(self.account.model(_name(request)).readme or None)
+        return Answer(200, text.encode(), "text/plain; charset=utf-8")
+
     async def versions(self, request: HTTPRequest) -> Answer:
         model = self.account.model(_name(request))
         if model.official:
@@ -124,6 +147,22 @@ class Endpoints:
 
     async def deployment(self, request: HTTPRequest) -> Answer:
         return json_answer(self.account.deployment(_name(request)))
+
+    async def deployments(self, request: HTTPRequest) -> Answer:  # noqa: ARG002 - every endpoint takes one
+        return json_answer(page_body(self.account.describe_deployments()))
+
+    async def trainings(self, request: HTTPRequest) -> Answer:
+        page = self.account.page_trainings(request.query_params.get("cursor"))
+        bodies = [msgspec.json.encode(self.account.describe_training(training)) for _, training in page.items]
+        return await page_answer(bodies, page, f"{self.account.origin}/v1/trainings")
+
+    async def training(self, request: HTTPRequest) -> Answer:
+        return json_answer(self.account.describe_training(self.account.training(request.path_params["id"])))
+
+    async def cancel_training(self, request: HTTPRequest) -> Answer:
+        training = self.account.training(request.path_params["id"])
+        training.cancel()
+        return json_answer(self.account.describe_training(training))
 
     async def upload(self, request: HTTPRequest) -> Answer:
         upload = await self.uploads.receive(request)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from replicate_job.serving.answer import NOT_FOUND, Answer, RefusedError, json_a
 from replicate_job.serving.body import read_bytes
 from replicate_job.serving.resource import model_body, page_body, version_body
 from replicate_job.serving.route import or_refuse, origin, route
+from replicate_job.serving.search import fits, read_query, read_search, search_answer
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -42,7 +42,6 @@ _COLLECTIONS = {
     "built-in": ("Built in", "Small real models, and stand-ins that say so, that come with this server"),
     "yours": ("Yours", "The Cog models of your own folders"),
 }
-_MOST_RESULTS, _LIMIT = 50, re.compile(r"\d{1,4}", re.ASCII)
 _LIST_TIMEOUT = 0.5
 """Seconds that a list waits for the schemas of models that are being prepared. Later ones are left out."""
 
@@ -76,21 +75,12 @@ class ModelRoutes:
         return json_answer(page_body(await self._bodies(models, origin(request))))
 
     async def query(self, request: Request) -> Answer:
-        # By its documentation, the body is plain text. The clients for JavaScript and Python send a JSON string.
-        words = (await read_bytes(request)).decode(errors="replace").strip().strip('"')
+        words = read_query(await read_bytes(request))
         return json_answer(page_body(await self._bodies(await self._matching(words), origin(request))))
 
     async def search(self, request: Request) -> Answer:
-        words, limit = request.query_params.get("query", ""), request.query_params.get("limit", "20")
-        if not words:
-            raise RefusedError(_bad_query('Query parameter "query" is required'))
-        if not _LIMIT.fullmatch(limit) or not 1 <= int(limit) <= _MOST_RESULTS:
-            raise RefusedError(_bad_query(f'Query parameter "limit" must be from 1 to {_MOST_RESULTS}'))
-        models = (await self._matching(words))[: int(limit)]
-        bodies = await self._bodies(models, origin(request))
-        metadata = [{"generated_description": model.description, "tags": [], "score": 1.0} for model in models]
-        results = [{"model": body, "metadata": facts} for body, facts in zip(bodies, metadata, strict=True)]
-        return json_answer({"query": words, "models": results, "collections": [], "pages": []})
+        words, limit = read_search(request.query_params)
+        return search_answer(words, await self._bodies((await self._matching(words))[:limit], origin(request)))
 
     async def get(self, request: Request) -> Answer:
         model, here = await self._model(request), origin(request)
@@ -162,10 +152,7 @@ class ModelRoutes:
         return model
 
     async def _matching(self, query: str) -> list[LocalModel]:
-        """The models that have every word of the query in their name or description."""
-        words = query.lower().split()
-        texts = [(model, f"{model.slug} {model.description}".lower()) for model in await self._catalog.models()]
-        return [model for model, text in texts if all(word in text for word in words)]
+        return [model for model in await self._catalog.models() if fits(query, model.slug, model.description)]
 
     async def _bodies(self, models: list[LocalModel], here: str) -> list[dict[str, Any]]:
         schemas = await asyncio.gather(*(self._known_schema(model) for model in models))
@@ -211,11 +198,6 @@ class ModelRoutes:
 
 def _version(model: LocalModel, schema: dict[str, Any] | None) -> dict[str, Any]:
     return version_body(model.version, created_at=model.created_at, cog_version=_COG_VERSION, openapi_schema=schema)
-
-
-def _bad_query(detail: str) -> Answer:
-    """An error of ``/v1/search``, which is the only one that is documented as plain JSON."""
-    return json_answer({"detail": detail, "status": 400}, 400)
 
 
 def _collection(slug: str) -> dict[str, Any]:

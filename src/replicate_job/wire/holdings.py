@@ -1,0 +1,119 @@
+"""What an account sees besides predictions, as the HTTP API lists it: models, trainings, deployments."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Generic, TypeVar
+
+import msgspec
+
+from replicate_job.wire.prediction import TERMINAL, Prediction
+
+_Item = TypeVar("_Item")
+
+
+class Page(msgspec.Struct, Generic[_Item], frozen=True):
+    """``next`` is a whole URL; None on the last page."""
+
+    results: list[_Item]
+    next: str | None = None
+
+
+class ModelInfo(msgspec.Struct, frozen=True):
+    """A model as lists show it, without its schema.
+
+    ``visibility`` is ``public`` or ``private``, ``url`` its page, ``run_count`` how often it was run by everyone.
+    ``tags`` come from searches alone.
+    """
+
+    owner: str
+    name: str
+    description: str | None = None
+    visibility: str | None = None
+    is_official: bool | None = None
+    run_count: int | None = None
+    url: str | None = None
+    tags: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> str:
+        """``owner/name``, as a job names it."""
+        return f"{self.owner}/{self.name}"
+
+
+class SearchMetadata(msgspec.Struct, frozen=True):
+    tags: tuple[str, ...] | None = None
+
+
+class FoundModel(msgspec.Struct, frozen=True):
+    model: ModelInfo
+    metadata: SearchMetadata | None = None
+
+
+class SearchAnswer(msgspec.Struct, frozen=True):
+    """The best match first."""
+
+    models: list[FoundModel]
+
+
+class WithExample(msgspec.Struct, frozen=True):
+    """A model, reduced to the prediction that its page shows."""
+
+    default_example: Prediction | None = None
+
+
+class TrainingInfo(msgspec.Struct, frozen=True):
+    """A training. Times are ISO 8601; ``metrics`` holds seconds (``predict_time``, ``total_time``).
+
+    ``model`` and ``version`` are those that were trained. ``output`` names the ``version`` that was made of them, and
+    the URL of its ``weights``, which needs the token. ``status`` is one of those of a prediction.
+    """
+
+    id: Annotated[str, msgspec.Meta(min_length=1)]
+    status: str
+    model: str | None = None
+    version: str | None = None
+    input: dict[str, Any] | None = None
+    output: Any = None
+    error: Any = None
+    logs: str | None = None
+    metrics: dict[str, Any] | None = None
+    urls: dict[str, str | None] | None = None
+    created_at: str | None = None
+    started_at: str | None = None
+    completed_at: str | None = None
+    source: str | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.status in TERMINAL
+
+
+class Configuration(msgspec.Struct, frozen=True):
+    """``hardware`` is a word such as ``gpu-t4``."""
+
+    hardware: str | None = None
+    min_instances: int | None = None
+    max_instances: int | None = None
+
+
+class ReleaseInfo(msgspec.Struct, frozen=True):
+    """``number`` counts the deployment's releases; ``model`` is ``owner/name``; ``created_at`` is ISO 8601."""
+
+    number: int | None = None
+    model: str | None = None
+    version: str | None = None
+    created_at: str | None = None
+    configuration: Configuration = Configuration()
+
+
+class DeploymentInfo(msgspec.Struct, frozen=True):
+    """A deployment with the release that answers now. A job names it ``deployments/owner/name``."""
+
+    owner: str
+    name: str
+    current_release: ReleaseInfo | None = None
+
+    @property
+    def deployment(self) -> str:
+        """``owner/name``."""
+        return f"{self.owner}/{self.name}"
