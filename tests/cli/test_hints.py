@@ -20,6 +20,9 @@ ARGUMENTS = {
     "prune": ["--older-than", "30d"],
     "record": ["a", "b"],
     "replay": ["a"],
+    "deployments": ["list"],
+    "search": ["a"],
+    "trainings": ["list"],
 }
 
 

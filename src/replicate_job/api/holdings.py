@@ -6,13 +6,13 @@ Every function raises as the methods of ``Client`` do. ``ask`` makes a request, 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
 
 from replicate_job.api.client import Ask, Client, step
 from replicate_job.wire.holdings import DeploymentInfo, ModelInfo, Page, SearchAnswer, TrainingInfo, WithExample
-from replicate_job.wire.prediction import Prediction
 
 
 async def search(client: Client, query: str, limit: int) -> list[ModelInfo]:
@@ -36,9 +36,10 @@ async def get_readme(client: Client, owner: str, name: str) -> str:
     return await client.get_text(f"/models/{owner}/{name}/readme")
 
 
-async def get_example(client: Client, owner: str, name: str) -> Prediction | None:
-    """The prediction that the model's page shows; None where it shows none."""
-    return (await client.send("GET", f"/models/{owner}/{name}", WithExample)).default_example
+async def get_example(client: Client, owner: str, name: str) -> dict[str, Any] | None:
+    """The input of the prediction that the model's page shows; None where it shows none."""
+    model = await client.send("GET", f"/models/{owner}/{name}", WithExample)
+    return (model.default_example and model.default_example.input) or model.example_input
 
 
 async def list_trainings(client: Client, ask: Ask | None = None) -> AsyncIterator[list[TrainingInfo]]:

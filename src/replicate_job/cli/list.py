@@ -8,11 +8,14 @@ from typing import Any
 
 import click
 
+from replicate_job.cli.age import Age
 from replicate_job.cli.exits import SUCCEEDED, UNREACHABLE
 from replicate_job.cli.help import examples
+from replicate_job.cli.moments import of_unix
 from replicate_job.cli.options import Common, common
 from replicate_job.cli.output import name_damaged, print_json, shorten
 from replicate_job.cli.streams import tell, write
+from replicate_job.cli.table import table
 from replicate_job.journal.entry import Entry
 from replicate_job.journal.open import open_journal
 from replicate_job.quantity import count
@@ -27,25 +30,36 @@ _HEADINGS = ("TIME", "PREDICTION", "MODEL", "STATUS", "PREDICT", "FILES")
     epilog=examples(
         "replicate-job list --limit 20",
         "replicate-job list --json | jq '.[] | select(.status == \"failed\")'",
+        "replicate-job list --remote --since 1h",
     ),
 )
 @click.option("--json", "as_json", is_flag=True, help="An array of objects.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="The newest N jobs and batches; default all jobs.")
+@click.option(
+    "--remote", is_flag=True, help="The account's predictions, also those made elsewhere; default the newest 100."
+)
+@click.option("--since", type=Age(), metavar="AGE", help="With --remote: those that are at most 1h, 2d or 2w old.")
 @common
-async def command(shared: Common, limit: int | None, *, as_json: bool) -> int:
+async def command(shared: Common, limit: int | None, since: int | None, *, as_json: bool, remote: bool) -> int:
     """List the jobs of the journal with their time, model, status, predict time and files."""
+    if remote:
+        from replicate_job.cli.remote_list import list_predictions  # noqa: PLC0415 - the journal's list needs no API
+
+        return await list_predictions(shared, since, limit, as_json=as_json)
+    if since is not None:
+        raise click.UsageError("--since is for --remote: the journal's list takes --limit")
     async with open_journal(shared.settings.journal) as journal:
         entries, batches = await journal.entries(limit), await journal.batches()
     name_damaged(journal)
     if as_json:
         print_json([describe(entry) for entry in entries])
     elif entries:
-        write(_table(entries))
+        write(table([_HEADINGS, *map(_row, entries)]))
     if not as_json and not shared.quiet:
         tell(_totals(entries))
         for batch in batches[: min(BATCHES, limit or BATCHES)]:
             left = f", {batch.unfinished} unfinished" if batch.unfinished else ""
-            tell(f"batch of {_moment(batch.started_at)}: {batch.source or batch.id}{left}")
+            tell(f"batch of {of_unix(batch.started_at)}: {batch.source or batch.id}{left}")
     return UNREACHABLE if journal.damaged else SUCCEEDED
 
 
@@ -80,31 +94,17 @@ def _predict_time(entry: Entry) -> float | None:
         return None
 
 
-def _table(entries: list[Entry]) -> str:
-    rows = [_HEADINGS, *([" ".join(cell.splitlines()) for cell in _row(entry)] for entry in entries)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
-    return "\n".join(lines) + "\n"
-
-
 def _row(entry: Entry) -> tuple[str, ...]:
     predict = _predict_time(entry)
     files = [shorten(path) for path in entry.files]
     return (
-        _moment(entry.claimed_at),
+        of_unix(entry.claimed_at),
         entry.prediction_id or entry.key,
         entry.job.model,
         _status(entry),
         "" if predict is None else f"{predict:.1f}s",
         f"{files[0]} +{len(files) - 1}" if len(files) > 1 else "".join(files),
     )
-
-
-def _moment(seconds: float) -> str:
-    try:
-        return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    except (ValueError, OverflowError, OSError):  # a damaged row
-        return "an unknown time"
 
 
 def _totals(entries: list[Entry]) -> str:

@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import time
-from typing import Any
 
 import click
 
+from replicate_job.cli.age import Age
 from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common
 from replicate_job.cli.streams import tell
 from replicate_job.flow.prune import prune
 from replicate_job.journal.open import open_journal
-from replicate_job.wire.duration import parse_seconds
-
-DAY = 24 * 3600
-_DAYS = re.compile(r"(\d{1,6})([dw])", re.ASCII)
-
-
-class _Age(click.ParamType[int]):
-    name = "age"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        if days := _DAYS.fullmatch(value.strip()):
-            return int(days[1]) * DAY * (7 if days[2] == "w" else 1)
-        try:
-            return parse_seconds(value)
-        except ValueError:
-            self.fail(f"{value!r} must be like 30d, 2w or 12h", param, ctx)
 
 
 @click.command(
@@ -41,7 +22,7 @@ class _Age(click.ParamType[int]):
         "replicate-job prune --older-than 1w --forget  # their keys may be used, and paid for, again",
     ),
 )
-@click.option("--older-than", type=_Age(), required=True, metavar="AGE", help="Such as 30d, 2w or 12h.")
+@click.option("--older-than", type=Age(), required=True, metavar="AGE", help="Such as 30d, 2w or 12h.")
 @click.option("--forget", is_flag=True, help="Leave nothing of them: the same keys may pay again.")
 @click.option("--dry-run", is_flag=True, help="Count, and change nothing.")
 @common

@@ -25,14 +25,23 @@ from replicate_job.wire.target import parse_target
     epilog=examples(
         "replicate-job schema black-forest-labs/flux-schnell",
         "replicate-job schema openai/whisper --local --json",
+        "replicate-job schema black-forest-labs/flux-schnell --example > job.json",
     ),
 )
 @click.argument("model", shell_complete=models)
 @click.option("--json", "as_json", is_flag=True, help="The OpenAPI schemas of the model, as they are.")
+@click.option("--example", is_flag=True, help="The input that the model's page shows, as a job file.")
+@click.option("--readme", is_flag=True, help="What the model's owner wrote about it, in Markdown.")
 @local
 @common
-async def command(shared: Common, model: str, *, as_json: bool) -> int:
+async def command(shared: Common, model: str, *, as_json: bool, example: bool, readme: bool) -> int:
     """Show what MODEL takes (name, type, bounds, default, meaning) and gives."""
+    if as_json + example + readme > 1:
+        raise click.UsageError("--json, --example and --readme exclude each other")
+    if example or readme:
+        from replicate_job.cli.model_page import show  # noqa: PLC0415 - the schema needs none of it
+
+        return await show(shared, model, readme=readme)
     target = parse_target(model)
     async with shared.session() as context:
         resolved = await resolve(context, target)

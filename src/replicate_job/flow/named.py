@@ -43,7 +43,8 @@ async def observe(context: Context, name: str) -> Result:
     except DamagedError as error:
         context.reporter.warn(str(error))
         entry = None
-    prediction = await _observe(context, read_prediction_id(name) if entry is None else _prediction_id(entry), entry)
+    prediction_id = read_prediction_id(name) if entry is None else _prediction_id(entry)
+    prediction = await observe_prediction(context, prediction_id, entry)
     return result_of(prediction, entry, entry.files if entry else ())
 
 
@@ -55,7 +56,8 @@ def _prediction_id(entry: Entry) -> str:
     raise UnknownJobError(f"the job {entry.key!r} has no prediction: it is {entry.state}")
 
 
-async def _observe(context: Context, prediction_id: str, entry: Entry | None) -> Prediction:
+async def observe_prediction(context: Context, prediction_id: str, entry: Entry | None) -> Prediction:
+    """A prediction as it is now, with what the journal's entry has of it. Raises UnknownJobError."""
     known = entry.prediction if entry else None
     try:
         prediction = await read(context, lambda: context.client.get_prediction(prediction_id))

@@ -11,17 +11,21 @@ from replicate_job.journal.entry import Entry
 from replicate_job.wire.prediction import Prediction
 
 
-async def take_over(context: Context, prediction_id: str, *, key: str | None, save: str | None) -> Entry:
+async def take_over(
+    context: Context, prediction_id: str, *, key: str | None, save: str | None, prediction: Prediction | None = None
+) -> Entry:
     """The journal's entry for a prediction; one that was made elsewhere is written down first.
 
-    With ``key``, it becomes the prediction of that job, which must not have another. Raises JobError, NotFoundError.
+    ``prediction`` is as the API has just shown it; without it the API is asked. With ``key``, it becomes the prediction
+    of that job, which must not have another. Raises JobError, NotFoundError.
     """
     known = await context.journal.find(prediction_id, context.api)
     if known and key in {None, known.key}:
         return known
     if known:
         raise JobError(f"{prediction_id} is the prediction of the job {known.key!r} already")
-    prediction = await read(context, lambda: context.client.get_prediction(prediction_id))
+    if prediction is None:
+        prediction = await read(context, lambda: context.client.get_prediction(prediction_id))
     waiting = await context.journal.get(key) if key else None
     # Without its input, which is the API's word: nothing of it is ever to be sent.
     job = waiting.job if waiting else Job(_model(prediction))

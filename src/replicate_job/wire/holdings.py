@@ -56,9 +56,13 @@ class SearchAnswer(msgspec.Struct, frozen=True):
 
 
 class WithExample(msgspec.Struct, frozen=True):
-    """A model, reduced to the prediction that its page shows."""
+    """A model, reduced to the prediction that its page shows.
+
+    ``example_input`` is the local server's own field: the input that its page begins with.
+    """
 
     default_example: Prediction | None = None
+    example_input: dict[str, Any] | None = None
 
 
 class TrainingInfo(msgspec.Struct, frozen=True):

@@ -23,6 +23,7 @@ _MODEL_PAGE = re.compile(
 _PREDICTION = re.compile(
     r"https?://\S+?(?:/(?:p|predictions)/|[?&]prediction=)(?P<id>\w+)(?:[/?#&]\S*)?|replicate\.com/p/(?P<bare>\w+)\S*"
 )
+_TRAINING = re.compile(r"https?://\S+?/(?:p|trainings)/(?P<id>\w+)(?:[/?#]\S*)?|replicate\.com/p/(?P<bare>\w+)\S*")
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -76,6 +77,19 @@ def _named(text: str) -> str:
     if found := _MODEL_PAGE.fullmatch(path):
         return f"{found['slug']}:{found['version']}" if found["version"] else found["slug"]
     return path.removeprefix("models/") if path.count("/") > 1 else path
+
+
+def read_owner(text: str) -> str:
+    """The name of a user or an organization. Raises JobError."""
+    if not re.fullmatch(_NAME, text.strip()):
+        raise JobError(f"{text!r} is not the name of a user or an organization")
+    return text.strip()
+
+
+def read_training_id(text: str) -> str:
+    """The id in the address of a training's page, or of the training at an API; any other text as it is."""
+    found = _TRAINING.fullmatch(text.strip())
+    return (found["id"] or found["bare"]) if found else text
 
 
 def read_prediction_id(text: str) -> str:

@@ -1,0 +1,90 @@
+"""``replicate-job list --remote``: the account's predictions, wherever they were made."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import timedelta
+from typing import Any
+
+from replicate_job.cli.exits import SUCCEEDED
+from replicate_job.cli.moments import of_api
+from replicate_job.cli.options import Common
+from replicate_job.cli.output import print_json, shorten
+from replicate_job.cli.streams import tell, write
+from replicate_job.cli.table import table
+from replicate_job.flow.context import Context
+from replicate_job.flow.remote import pages
+from replicate_job.journal.entry import Entry
+from replicate_job.quantity import count
+from replicate_job.wire.prediction import Prediction
+
+NEWEST = 100
+"""Predictions that are listed where neither their age nor their number is said."""
+_HEADINGS = ("TIME", "PREDICTION", "MODEL", "STATUS", "SOURCE", "PREDICT", "FILES")
+
+_Listed = tuple[Prediction, Entry | None]
+
+
+async def list_predictions(shared: Common, since: int | None, limit: int | None, *, as_json: bool) -> int:
+    most = limit or (NEWEST if since is None else None)
+    async with shared.session() as context:
+        age = None if since is None else timedelta(seconds=since)
+        async with aclosing(_read(context, age)) as found:
+            listed: list[_Listed] = []
+            async for each in found:
+                listed.append(each)
+                if len(listed) == most:
+                    break
+    if as_json:
+        print_json([_facts(*each) for each in listed])
+        return SUCCEEDED
+    if listed:
+        write(table([_HEADINGS, *(_row(*each) for each in listed)]))
+    if not shared.quiet:
+        counts = Counter(prediction.status for prediction, _ in listed)
+        told = ", ".join(f"{many} {status}" for status, many in counts.most_common())
+        tell(f"{count(len(listed), 'prediction')}: {told}" if listed else "no predictions")
+    return SUCCEEDED
+
+
+async def _read(context: Context, since: timedelta | None) -> AsyncGenerator[_Listed, None]:
+    """The predictions, each with the journal's entry if it has one."""
+    async for page in pages(context, since=since):
+        for prediction in page:
+            yield prediction, await context.journal.find(prediction.id, context.api)
+
+
+def _facts(prediction: Prediction, entry: Entry | None) -> dict[str, Any]:
+    return {
+        "time": prediction.created_at,
+        "prediction_id": prediction.id,
+        "model": prediction.model,
+        "version": prediction.version,
+        "status": prediction.status,
+        "source": prediction.source,
+        "predict_time": _predict_time(prediction),
+        "data_removed": prediction.data_removed,
+        "files": [str(file) for file in entry.files] if entry else [],
+        "key": entry.key if entry else None,
+    }
+
+
+def _row(prediction: Prediction, entry: Entry | None) -> tuple[str, ...]:
+    predict = _predict_time(prediction)
+    files = [shorten(file) for file in entry.files] if entry else []
+    return (
+        of_api(prediction.created_at),
+        prediction.id,
+        prediction.model or "",
+        prediction.status,
+        prediction.source or "",
+        "" if predict is None else f"{predict:.1f}s",
+        f"{files[0]} +{len(files) - 1}" if len(files) > 1 else "".join(files),
+    )
+
+
+def _predict_time(prediction: Prediction) -> float | None:
+    seconds = (prediction.metrics or {}).get("predict_time")
+    return float(seconds) if isinstance(seconds, int | float) and abs(seconds) < 1e9 else None  # noqa: PLR2004 - 30 years

@@ -1,0 +1,137 @@
+"""Keep the outputs of predictions that were made elsewhere, each once, while the API has them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from datetime import timedelta
+from typing import Literal
+
+import msgspec
+
+from replicate_job.errors import OutputExpiredError, ReplicateJobError
+from replicate_job.flow.collect import lacks_files, result_of
+from replicate_job.flow.context import Context
+from replicate_job.flow.job_run import Ask
+from replicate_job.flow.named import observe_prediction
+from replicate_job.flow.remote import pages
+from replicate_job.flow.resume import resume
+from replicate_job.flow.take_over import take_over
+from replicate_job.job import Result
+from replicate_job.journal.entry import Entry
+from replicate_job.wire.prediction import Prediction
+from replicate_job.wire.target import Target, read_prediction_id
+
+SINCE = timedelta(hours=2)
+"""How old predictions are at most that are pulled, unless it is said: a run of half an hour, and the hour after it."""
+
+Fate = Literal["kept", "known", "running", "empty", "expired", "failed"]
+"""``kept`` now, or ``known``: kept before. ``running``: it has not ended. ``empty``: it ended without an output.
+``expired``: the API has deleted its output. ``failed``: it could not be kept for another reason, or there is none."""
+
+
+class Pulled(msgspec.Struct, frozen=True):
+    """What became of one prediction. ``expired`` and ``failed`` ones have an ``error``."""
+
+    fate: Fate
+    result: Result
+    error: ReplicateJobError | None = None
+
+
+class Pull(msgspec.Struct, frozen=True):
+    """Keeps outputs in ``save``, or where their own job says so. ``moves``: all of them in ``save``."""
+
+    context: Context
+    save: str
+    moves: bool
+
+    async def named(self, names: Sequence[str]) -> AsyncGenerator[Pulled, None]:
+        """Pull these predictions, by their ids or addresses. What was kept before costs no request."""
+        async with aclosing(self._take([item async for item in self._find(names)])) as pulled:
+            async for each in pulled:
+                yield each
+
+    async def recent(self, since: timedelta, model: Target | None = None) -> AsyncGenerator[Pulled, None]:
+        """Pull every prediction of the account that is at most so old, of one model, version or deployment, or all."""
+        async for page in pages(self.context, since=since):
+            items = [await self._judge(each) for each in page if model is None or _is_of(each, model)]
+            async with aclosing(self._take(items)) as pulled:
+                async for each in pulled:
+                    yield each
+
+    async def _take(self, items: Sequence[Pulled | Ask]) -> AsyncGenerator[Pulled, None]:
+        asks = []
+        for item in items:
+            if isinstance(item, Pulled):
+                yield item
+            else:
+                asks.append(item)
+        async with aclosing(resume(self.context, asks)) as outcomes:
+            async for ask, outcome in outcomes:
+                if isinstance(outcome, Result):
+                    yield Pulled("kept", outcome)
+                else:
+                    yield _failure(outcome, ask.key, ask.job.model)
+
+    async def _find(self, names: Sequence[str]) -> AsyncIterator[Pulled | Ask]:
+        for prediction_id in dict.fromkeys(map(read_prediction_id, names)):
+            try:
+                entry = await self.context.journal.find(prediction_id, self.context.api)
+                if known := self._known(entry):
+                    yield known
+                    continue
+                yield await self._judge(await observe_prediction(self.context, prediction_id, entry))
+            except ReplicateJobError as error:
+                yield _failure(error, prediction_id)
+
+    async def _judge(self, prediction: Prediction) -> Pulled | Ask:
+        """What became of it already, or else what is to be done."""
+        try:
+            entry = await self.context.journal.find(prediction.id, self.context.api)
+            if known := self._known(entry):
+                return known
+            whole = prediction.with_data(entry.prediction if entry else None)
+            result = result_of(whole, entry)
+            if not whole.is_terminal:
+                return Pulled("running", result)
+            if whole.output is None and whole.data_removed and whole.status == "succeeded":
+                return _failure(OutputExpiredError("the API has deleted its output", result), prediction.id)
+            if whole.output is None:
+                return Pulled("empty", result)
+            entry = entry or await take_over(
+                self.context, prediction.id, key=None, save=self.save, prediction=prediction
+            )
+        except ReplicateJobError as error:
+            return _failure(error, prediction.id, prediction.model or "")
+        job = msgspec.structs.replace(entry.job, wait_for_completion=True)
+        return Ask(job, entry.key, self._place(entry))
+
+    def _known(self, entry: Entry | None) -> Pulled | None:
+        """What became of it before, where nothing is left to do."""
+        if entry is None or entry.step != "done" or lacks_files(entry, self._place(entry)):
+            return None
+        if entry.prediction is None:  # pruned: it was kept, or was not to be
+            result = Result(str(entry.prediction_id), str(entry.status), entry.job.model, {}, key=entry.key)
+            return Pulled("known", result)
+        result = result_of(entry.prediction, entry, entry.files)
+        if entry.problem:
+            return _failure(OutputExpiredError(entry.problem, result), result.prediction_id)
+        return Pulled("known" if entry.prediction.output is not None else "empty", result)
+
+    def _place(self, entry: Entry) -> str:
+        return self.save if self.moves else entry.save or self.save
+
+
+def _failure(error: ReplicateJobError, prediction_id: str, model: str = "") -> Pulled:
+    carried = getattr(error, "result", None)
+    result = carried if isinstance(carried, Result) else Result(prediction_id, "error", model, {})
+    fate: Fate = "expired" if isinstance(error, OutputExpiredError) else "failed"
+    return Pulled(fate, msgspec.structs.replace(result, problem=str(error)), error)
+
+
+def _is_of(prediction: Prediction, model: Target) -> bool:
+    if model.kind == "deployment":
+        return (prediction.deployment or "").lower() == model.slug.lower()
+    if model.version and prediction.version != model.version:
+        return False
+    return not model.slug or (prediction.model or "").lower() == model.slug.lower()

@@ -1,0 +1,39 @@
+"""The account's predictions, wherever they were made."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from replicate_job.flow.context import Context
+from replicate_job.flow.reads import read
+from replicate_job.wire.prediction import Prediction, parse_time
+
+AHEAD = timedelta(days=1)
+"""The list is read to a day from now: this machine's clock may be late."""
+_FIRST = datetime(2019, 1, 1, tzinfo=UTC)
+"""Before the API was there."""
+
+
+async def pages(context: Context, *, since: timedelta | None = None) -> AsyncGenerator[list[Prediction], None]:
+    """Pages of the account's predictions, newest first, each prediction once; passing faults are tried again.
+
+    ``since`` is the age of the oldest; None for all that the API lists.
+    """
+    now = datetime.fromtimestamp(context.clock.time(), UTC)
+    after = _FIRST if since is None else now - since
+    shown = set[str]()
+    listed = context.client.list_predictions(after=after, before=now + AHEAD, ask=partial(read, context))
+    async for page in listed:
+        recent = [prediction for prediction in page if _is_since(prediction, after)]
+        new = [prediction for prediction in recent if prediction.id not in shown]
+        shown.update(prediction.id for prediction in new)
+        yield new
+        if page and not recent:  # a server that ignores the filter lists everything
+            return
+
+
+def _is_since(prediction: Prediction, after: datetime) -> bool:
+    created = parse_time(prediction.created_at)
+    return created is None or created >= after
