@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from replicate_job.oneshot import arun, astream, batch, replicate_run_prediction, run, stream
     from replicate_job.progress import OnProgress, Progress
     from replicate_job.text_stream import AsyncTextStream, TextStream
+    from replicate_job.wire.holdings import DeploymentInfo, ModelInfo, TrainingInfo
     from replicate_job.wire.webhook import verify_webhook
 
 
@@ -30,8 +31,10 @@ __all__ = [
     "BatchOptions",
     "Client",
     "ClientOptions",
+    "DeploymentInfo",
     "Job",
     "JobHandle",
+    "ModelInfo",
     "OnProgress",
     "OneShotBatchOptions",
     "OneShotOptions",
@@ -40,6 +43,7 @@ __all__ = [
     "Result",
     "RunOptions",
     "TextStream",
+    "TrainingInfo",
     "__version__",
     "arun",
     "astream",
@@ -62,6 +66,7 @@ _HOMES = {
     **dict.fromkeys(["AsyncTextStream", "TextStream"], "text_stream"),
     **dict.fromkeys(["OnProgress", "Progress"], "progress"),
     **dict.fromkeys(["arun", "astream", "batch", "replicate_run_prediction", "run", "stream"], "oneshot"),
+    **dict.fromkeys(["DeploymentInfo", "ModelInfo", "TrainingInfo"], "wire.holdings"),
     "verify_webhook": "wire.webhook",
 }
 

@@ -32,13 +32,16 @@ from replicate_job.batches.runner import BatchRunner
 from replicate_job.calls import BatchCall, BatchOptions, RowSource, RunOptions, read_ask, read_place, with_options
 from replicate_job.clock import SystemClock
 from replicate_job.errors import ClosedError, ForkedError, JobError, ReplicateJobError
-from replicate_job.flow import named
+from replicate_job.flow import holdings, named
 from replicate_job.flow.cancel import cancel_interrupted
+from replicate_job.flow.collect import result_of
 from replicate_job.flow.context import Context
 from replicate_job.flow.follow import Emit
 from replicate_job.flow.job_run import WATCHED_BLOCKING_WAIT, Ask
 from replicate_job.flow.prepare import check_job
 from replicate_job.flow.prune import Pruned, prune
+from replicate_job.flow.pull import SINCE, Pull
+from replicate_job.flow.remote import listed
 from replicate_job.flow.resume import resume
 from replicate_job.flow.run import run_job
 from replicate_job.forks import Owner
@@ -48,6 +51,7 @@ from replicate_job.progress import CallReporter, OnProgress
 from replicate_job.session import open_session
 from replicate_job.settings import read_settings
 from replicate_job.text_stream import AsyncTextStream, TextStream, relay
+from replicate_job.wire.holdings import DeploymentInfo, ModelInfo, TrainingInfo
 from replicate_job.wire.target import parse_target
 
 _T = TypeVar("_T")
@@ -332,6 +336,95 @@ class AsyncClient:
         if resolved.schema is None:
             raise JobError(f"the API shows no schema for {model}")
         return resolved.schema
+
+    async def search(self, query: str, *, limit: int = 20) -> list[ModelInfo]:
+        """The public models that fit the query best, the best first; ``limit`` is 1 to 50. Raises JobError."""
+        async with self._using() as context:
+            return await holdings.search(context, query, limit=limit)
+
+    async def models(self, owner: str) -> list[ModelInfo]:
+        """The public models of a user or an organization.
+
+        The API has no list by owner: these are the models that its list shows for the owner's name. Raises JobError.
+        """
+        async with self._using() as context:
+            return [model async for model in holdings.models_of(context, owner)]
+
+    async def example(self, model: str) -> Job:
+        """The model with the input that its page shows, as a job to run. Raises ModelNotFoundError, and JobError."""
+        async with self._using(model) as context:
+            return await holdings.example(context, model)
+
+    async def readme(self, model: str) -> str:
+        """What the model's owner wrote about it, in Markdown. Raises ModelNotFoundError, and JobError if nothing."""
+        async with self._using(model) as context:
+            return await holdings.readme(context, model)
+
+    async def predictions(self, *, since: timedelta | None = None) -> AsyncGenerator[Result, None]:
+        """The account's predictions, newest first, wherever they were made; those at most ``since`` old, or all.
+
+        Those that this journal knows have their ``key`` and the ``files`` that were kept of them.
+        """
+        async with self._using() as context:
+            found = listed(context, since=since)
+        async with aclosing(self._iterate(found)) as predictions:
+            async for prediction, entry in predictions:
+                yield result_of(prediction, entry, entry.files if entry else ())
+
+    async def pull(
+        self,
+        *names: str,
+        since: timedelta | None = None,
+        model: str | None = None,
+        save_to: str | Path | None = None,
+    ) -> AsyncGenerator[Result, None]:
+        """Keep the outputs of predictions that were made on the web page or by other programs, each once.
+
+        ``names`` are ids or addresses. Without one these are all that are at most ``since`` old (two hours), of one
+        ``model``, version or deployment, or of all. ``save_to`` replaces the client's folder. What was kept before is
+        not fetched again.
+
+        Yields the predictions that were kept now, those that are named, whatever became of them, and those that could
+        not be kept, with a ``problem``. Raises JobError where no folder is named.
+        """
+        place = read_place(save_to, self._folder)
+        if place is None:
+            raise JobError("save_to: name the folder that outputs go to, here or for the client")
+        if names and (since is not None or model is not None):
+            raise JobError("since and model are for predictions that are not named")
+        target = None if model is None else parse_target(model)
+        async with self._using() as context:
+            pull = Pull(context, place, moves=save_to is not None)
+            taken = pull.named(names) if names else pull.recent(SINCE if since is None else since, target)
+        async with aclosing(self._iterate(taken)) as pulled:
+            async for each in pulled:
+                if names or each.fate == "kept" or each.error:
+                    yield each.result
+
+    async def trainings(self) -> list[TrainingInfo]:
+        """The account's trainings, newest first."""
+        async with self._using() as context:
+            return [training async for training in holdings.trainings(context)]
+
+    async def training(self, training_id: str) -> TrainingInfo:
+        """A training as it is now. Raises UnknownJobError."""
+        async with self._using() as context:
+            return await holdings.training(context, training_id)
+
+    async def cancel_training(self, training_id: str) -> TrainingInfo:
+        """Cancel a training; one that has ended stays as it is. Raises UnknownJobError."""
+        async with self._using() as context:
+            return await holdings.cancel_training(context, training_id)
+
+    async def deployments(self) -> list[DeploymentInfo]:
+        """The account's deployments, newest first."""
+        async with self._using() as context:
+            return [deployment async for deployment in holdings.deployments(context)]
+
+    async def deployment(self, name: str) -> DeploymentInfo:
+        """A deployment by ``owner/name``, with the release that answers now. Raises ModelNotFoundError."""
+        async with self._using() as context:
+            return await holdings.deployment(context, name)
 
     async def prune(self, *, older_than: timedelta, forget: bool = False, dry_run: bool = False) -> Pruned:
         """Delete the data of jobs that are over: inputs, outputs as the API told them, logs, and cached schemas.
@@ -648,6 +741,56 @@ class Client:
         It is asked for again after five minutes. Raises ModelNotFoundError, and JobError where the API shows none.
         """
         return self._loop.run(self._client.schema(model))
+
+    def search(self, query: str, *, limit: int = 20) -> list[ModelInfo]:
+        """See ``AsyncClient.search``."""
+        return self._loop.run(self._client.search(query, limit=limit))
+
+    def models(self, owner: str) -> list[ModelInfo]:
+        """See ``AsyncClient.models``."""
+        return self._loop.run(self._client.models(owner))
+
+    def example(self, model: str) -> Job:
+        """See ``AsyncClient.example``."""
+        return self._loop.run(self._client.example(model))
+
+    def readme(self, model: str) -> str:
+        """See ``AsyncClient.readme``."""
+        return self._loop.run(self._client.readme(model))
+
+    def predictions(self, *, since: timedelta | None = None) -> Iterator[Result]:
+        """See ``AsyncClient.predictions``."""
+        return self._loop.iterate(self._client.predictions(since=since))
+
+    def pull(
+        self,
+        *names: str,
+        since: timedelta | None = None,
+        model: str | None = None,
+        save_to: str | Path | None = None,
+    ) -> Iterator[Result]:
+        """See ``AsyncClient.pull``."""
+        return self._loop.iterate(self._client.pull(*names, since=since, model=model, save_to=save_to))
+
+    def trainings(self) -> list[TrainingInfo]:
+        """See ``AsyncClient.trainings``."""
+        return self._loop.run(self._client.trainings())
+
+    def training(self, training_id: str) -> TrainingInfo:
+        """See ``AsyncClient.training``."""
+        return self._loop.run(self._client.training(training_id))
+
+    def cancel_training(self, training_id: str) -> TrainingInfo:
+        """See ``AsyncClient.cancel_training``."""
+        return self._loop.run(self._client.cancel_training(training_id))
+
+    def deployments(self) -> list[DeploymentInfo]:
+        """See ``AsyncClient.deployments``."""
+        return self._loop.run(self._client.deployments())
+
+    def deployment(self, name: str) -> DeploymentInfo:
+        """See ``AsyncClient.deployment``."""
+        return self._loop.run(self._client.deployment(name))
 
     def prune(self, *, older_than: timedelta, forget: bool = False, dry_run: bool = False) -> Pruned:
         """Delete the data of jobs that are over: inputs, outputs as the API told them, logs, and cached schemas.

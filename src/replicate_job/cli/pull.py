@@ -14,7 +14,7 @@ from replicate_job.cli.age import Age
 from replicate_job.cli.completion import folders, models
 from replicate_job.cli.exits import SUCCEEDED, exit_code, explain, status_code
 from replicate_job.cli.help import examples
-from replicate_job.cli.options import OUTPUTS, Common, common, fetching, folder, output_only
+from replicate_job.cli.options import OUTPUTS, Common, common, fetching, output_only, place
 from replicate_job.cli.output import Shown
 from replicate_job.cli.streams import tell
 from replicate_job.flow.context import Context
@@ -47,9 +47,9 @@ _WORDS = {
 @click.option("--model", metavar="MODEL", shell_complete=models, help="Those of a model, a version or a deployment.")
 @click.option(
     "--save",
-    metavar="DIR",
+    metavar="DIR|URL",
     shell_complete=folders,
-    help=f"Outputs go to DIR/<prediction id>/; default {OUTPUTS}, or where their own job has them.",
+    help=f"As for run: DIR/<prediction id>/, or a template; default {OUTPUTS}, or where their own job has them.",
 )
 @output_only
 @fetching
@@ -68,7 +68,7 @@ async def command(  # noqa: PLR0913 - an argument an option
     stopped = f"stopped; what is kept stays: {shared.line('pull', *names)} goes on"
     report = _Report(shared, Shown(alone=output_only), is_named=bool(names))
     async with shared.session(stopped=stopped) as context:
-        pull = Pull(context, str(folder(save, no_save=False)), moves=save is not None)
+        pull = Pull(context, str(place(save, no_save=False)), moves=save is not None)
         async with aclosing(_select(pull, names, since, target)) as pulled:
             async for each in pulled:
                 await report.add(context, each)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
@@ -14,8 +13,7 @@ from replicate_job.cli.options import Common
 from replicate_job.cli.output import print_json, shorten
 from replicate_job.cli.streams import tell, write
 from replicate_job.cli.table import table
-from replicate_job.flow.context import Context
-from replicate_job.flow.remote import pages
+from replicate_job.flow.remote import listed
 from replicate_job.journal.entry import Entry
 from replicate_job.quantity import count
 from replicate_job.wire.prediction import Prediction
@@ -31,29 +29,22 @@ async def list_predictions(shared: Common, since: int | None, limit: int | None,
     most = limit or (NEWEST if since is None else None)
     async with shared.session() as context:
         age = None if since is None else timedelta(seconds=since)
-        async with aclosing(_read(context, age)) as found:
-            listed: list[_Listed] = []
+        async with aclosing(listed(context, since=age)) as found:
+            shown: list[_Listed] = []
             async for each in found:
-                listed.append(each)
-                if len(listed) == most:
+                shown.append(each)
+                if len(shown) == most:
                     break
     if as_json:
-        print_json([_facts(*each) for each in listed])
+        print_json([_facts(*each) for each in shown])
         return SUCCEEDED
-    if listed:
-        write(table([_HEADINGS, *(_row(*each) for each in listed)]))
+    if shown:
+        write(table([_HEADINGS, *(_row(*each) for each in shown)]))
     if not shared.quiet:
-        counts = Counter(prediction.status for prediction, _ in listed)
+        counts = Counter(prediction.status for prediction, _ in shown)
         told = ", ".join(f"{many} {status}" for status, many in counts.most_common())
-        tell(f"{count(len(listed), 'prediction')}: {told}" if listed else "no predictions")
+        tell(f"{count(len(shown), 'prediction')}: {told}" if shown else "no predictions")
     return SUCCEEDED
-
-
-async def _read(context: Context, since: timedelta | None) -> AsyncGenerator[_Listed, None]:
-    """The predictions, each with the journal's entry if it has one."""
-    async for page in pages(context, since=since):
-        for prediction in page:
-            yield prediction, await context.journal.find(prediction.id, context.api)
 
 
 def _facts(prediction: Prediction, entry: Entry | None) -> dict[str, Any]:

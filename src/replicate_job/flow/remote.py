@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from replicate_job.flow.context import Context
 from replicate_job.flow.reads import read
+from replicate_job.journal.entry import Entry
 from replicate_job.wire.prediction import Prediction, parse_time
 
 AHEAD = timedelta(days=1)
@@ -32,6 +34,16 @@ async def pages(context: Context, *, since: timedelta | None = None) -> AsyncGen
         yield new
         if page and not recent:  # a server that ignores the filter lists everything
             return
+
+
+async def listed(
+    context: Context, *, since: timedelta | None = None
+) -> AsyncGenerator[tuple[Prediction, Entry | None], None]:
+    """The same predictions one by one, each with the journal's entry if it has one."""
+    async with aclosing(pages(context, since=since)) as found:
+        async for page in found:
+            for prediction in page:
+                yield prediction, await context.journal.find(prediction.id, context.api)
 
 
 def _is_since(prediction: Prediction, after: datetime) -> bool:
