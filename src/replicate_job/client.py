@@ -352,12 +352,12 @@ class AsyncClient:
 
     async def example(self, model: str) -> Job:
         """The model with the input that its page shows, as a job to run. Raises ModelNotFoundError, and JobError."""
-        async with self._using(model) as context:
+        async with self._using() as context:
             return await holdings.example(context, model)
 
     async def readme(self, model: str) -> str:
         """What the model's owner wrote about it, in Markdown. Raises ModelNotFoundError, and JobError if nothing."""
-        async with self._using(model) as context:
+        async with self._using() as context:
             return await holdings.readme(context, model)
 
     async def predictions(self, *, since: timedelta | None = None) -> AsyncGenerator[Result, None]:

@@ -21,7 +21,7 @@ from uv import find_uv_bin
 
 from replicate_job import load_job
 from replicate_job.serving.listener import bind
-from replicate_job.testing import Script, ScriptedAPI, ScriptedModel, Stream, openapi_schema
+from replicate_job.testing import Script, ScriptedAPI, ScriptedModel, ScriptedTraining, Stream, openapi_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +44,11 @@ LLAMA = ScriptedModel(
     official=True,
     script=Script(output=["Once", " upon", " a", " time", "."], stream=Stream()),
     schema=openapi_schema({"prompt": {"type": "string"}, "max_tokens": {"type": "integer"}}, TEXT, required=["prompt"]),
+)
+TRAINING = ScriptedTraining(
+    id="zz4ibbonubfz7carwiefibzgga",
+    model="stability-ai/sdxl",
+    output={"version": "acme/fox:" + "0123" * 16, "weights": "https://replicate.delivery/xezq/weights.tar"},
 )
 LONGEST = 60
 """Seconds that a block may take."""
@@ -215,6 +220,7 @@ def reader(tmp_path: Path, cache: Path, replicate_api: ScriptedAPI) -> Iterator[
     for name, content in FILES.items():
         (folder / name).write_text(content)
     replicate_api.models[LLAMA.name] = LLAMA
+    replicate_api.trainings[TRAINING.id] = TRAINING
     reader = Reader(folder, cache, replicate_api)
     yield reader
     reader.stop()

@@ -11,7 +11,7 @@ from replicate_job.flow.holdings import readme as read_readme
 
 async def show(shared: Common, model: str, *, readme: bool) -> int:
     """Print the readme, or the example as a job file in JSON."""
-    async with shared.session(model=model) as context:
+    async with shared.session() as context:
         if readme:
             print_text(await read_readme(context, model))
         else:
