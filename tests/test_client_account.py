@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from replicate_job import AsyncClient, Client
+from replicate_job import AsyncClient, Client, Job
 from replicate_job.errors import JobError, ModelNotFoundError, UnknownJobError
 from replicate_job.testing import OutputFile, Script, ScriptedAPI, ScriptedTraining
 
@@ -99,6 +99,23 @@ def test_trainings_and_deployments_are_shown(api: ScriptedAPI) -> None:
                 ask("nothing")
         with pytest.raises(ModelNotFoundError):
             client.deployment("acme/nothing")
+
+
+def test_a_training_is_a_job_of_its_key(api: ScriptedAPI, tmp_path: Path) -> None:
+    api.next(Script(duration=0.05))
+    with Client(save_to=tmp_path / "out") as client:
+        given = {"input_images": "https://example.com/a.zip"}
+        result = client.train(SDXL, "acme/fox", given, key="fox-1")
+        (made,) = api.trainings.values()
+        assert (result.key, result.output, result.files) == ("fox-1", made.output, ())
+        assert client.train(SDXL, "acme/fox", given, key="fox-1") == result
+        assert client.get("fox-1").prediction_id == client.training(made.id).id == made.id
+        with pytest.raises(JobError, match="destination"):
+            client.train(SDXL, "", given)
+        with pytest.raises(JobError, match="trains none"):
+            list(client.batch(Job(SDXL, destination="acme/fox"), [{}]))
+    assert api.count("create") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_both_clients_have_the_same_methods_with_the_same_arguments() -> None:

@@ -401,6 +401,38 @@ class AsyncClient:
                 if names or each.fate == "kept" or each.error:
                     yield each.result
 
+    async def train(  # noqa: PLR0913 - options by name
+        self,
+        model: str,
+        destination: str,
+        input: Mapping[str, Any],
+        *,
+        key: str | None = None,
+        wait_for_completion: bool = True,
+        timeout: float | None = None,  # noqa: ASYNC109 - it leaves the training running
+        webhook: str | None = None,
+        allow_unknown: bool = False,
+    ) -> Result:
+        """Train a version of a model, with the guarantees of ``run``: it is created once, waited for and journaled.
+
+        ``model`` is ``owner/name:version``, or ``owner/name`` for its latest version; ``destination`` the model
+        (``owner/name``) that gets what comes of it. ``output["version"]`` of the Result names that. ``key`` names the
+        training as it does a job: the same key never starts a second one. ``timeout`` is in seconds.
+
+        ``get``, ``wait``, ``cancel`` and ``resume`` take it as any other job. Raises what ``run`` does.
+        """
+        job = Job(
+            model,
+            wait_for_completion=wait_for_completion,
+            webhook=webhook,
+            allow_unknown=allow_unknown,
+            destination=destination,
+        )
+        if not destination:
+            raise JobError("destination is empty: name the model that gets the trained version, as owner/name")
+        ask = await self._aread(job, input, {"key": key, "timeout": timeout})
+        return await self._finish(msgspec.structs.replace(ask, save=None), None)
+
     async def trainings(self) -> list[TrainingInfo]:
         """The account's trainings, newest first."""
         async with self._using() as context:
@@ -771,6 +803,32 @@ class Client:
     ) -> Iterator[Result]:
         """See ``AsyncClient.pull``."""
         return self._loop.iterate(self._client.pull(*names, since=since, model=model, save_to=save_to))
+
+    def train(  # noqa: PLR0913 - options by name
+        self,
+        model: str,
+        destination: str,
+        input: Mapping[str, Any],
+        *,
+        key: str | None = None,
+        wait_for_completion: bool = True,
+        timeout: float | None = None,
+        webhook: str | None = None,
+        allow_unknown: bool = False,
+    ) -> Result:
+        """See ``AsyncClient.train``."""
+        return self._loop.run(
+            self._client.train(
+                model,
+                destination,
+                input,
+                key=key,
+                wait_for_completion=wait_for_completion,
+                timeout=timeout,
+                webhook=webhook,
+                allow_unknown=allow_unknown,
+            )
+        )
 
     def trainings(self) -> list[TrainingInfo]:
         """See ``AsyncClient.trainings``."""

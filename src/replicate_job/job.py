@@ -41,7 +41,8 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``poll_interval`` is in seconds, None for 1 that grows to 5. Multiplied by ``max_poll_attempts`` it is the time to
     wait; with None there the wait goes on to the end. ``cancel_after`` is the API's ``Cancel-After`` (``30``, ``90s``,
     ``5m``, ``1h30m``). ``allow_unknown`` sends inputs that the model's schema does not name. ``env`` names environment
-    variables that must be set.
+    variables that must be set. With a ``destination`` (``owner/name``) the model's version is trained, and the version
+    that comes of it is the destination's.
     """
 
     model: str
@@ -55,6 +56,7 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allow_unknown: bool = False
     title: str = "Replicate Run AI Model"
     env: tuple[str, ...] = ()
+    destination: str = ""
 
     @property
     def interval(self) -> float | None:

@@ -57,7 +57,7 @@ async def test_a_page_that_fails_is_asked_for_again_where_the_caller_does_so(api
     api.trainings.update((training.id, training) for training in made)
 
     async def ask(request: Callable[[], Awaitable[_T]]) -> _T:
-        api.faults.next("other", "503")
+        api.faults.next("list", "503")
         with pytest.raises(ReplicateJobError):
             await request()
         return await request()
@@ -67,7 +67,7 @@ async def test_a_page_that_fails_is_asked_for_again_where_the_caller_does_so(api
 
 async def test_a_list_whose_pages_lead_back_is_an_error(api: ScriptedAPI, client: Client) -> None:
     page = Answer(200, b'{"results":[],"next":"https://elsewhere.example/v1/trainings?cursor=a"}')
-    api.faults.next("other", *[Fault.answering(page)] * 2)
+    api.faults.next("list", *[Fault.answering(page)] * 2)
     with pytest.raises(NoAnswerError, match="no end"):
         [page async for page in holdings.list_trainings(client)]
 

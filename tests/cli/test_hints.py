@@ -23,6 +23,7 @@ ARGUMENTS = {
     "deployments": ["list"],
     "search": ["a"],
     "trainings": ["list"],
+    "train": ["a/b", "c/d"],
 }
 
 

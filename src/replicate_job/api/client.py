@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -43,6 +44,7 @@ MOST_PAGES = 1000
 """Each has a hundred predictions: these are far more than an account can create in the few minutes that are listed."""
 NARROWEST, OVERLAP = timedelta(milliseconds=10), timedelta(milliseconds=2)
 """The shortest span of a list, which is not halved any more, and the overlap of two halves."""
+PREDICTIONS, TRAININGS = "/predictions", "/trainings"
 OK, REDIRECT, THROTTLED = range(200, 300), range(300, 400), 429
 AT_ONCE = 64
 """Requests under way together, without those that block. More would only queue at the API."""
@@ -98,7 +100,8 @@ class Client:
     """Every method raises NotSentError, NoAnswerError (also for a body of the wrong shape), or APIError.
 
     The APIError is the subclass for the status. ``creates`` and ``others`` limit the rates of create requests and of
-    other requests; None for no limit but what the API's 429s teach this client.
+    other requests; None for no limit but what the API's 429s teach this client. ``noun`` is the path of what is listed,
+    asked for and canceled.
     """
 
     def __init__(
@@ -109,9 +112,16 @@ class Client:
         others: RateLimiter | None = None,
         clock: Clock = SystemClock(),  # noqa: B008 - it has no state
     ) -> None:
-        self._transport = transport
+        self._transport, self.noun = transport, PREDICTIONS
         self.creates, self.others = creates or unshared_limiter(clock), others or unshared_limiter(clock)
         self._at_once = asyncio.Semaphore(AT_ONCE)
+
+    @property
+    def trainings(self) -> Client:
+        """The same for trainings, which are created, listed, asked for and canceled as predictions are."""
+        client = copy(self)
+        client.noun = TRAININGS
+        return client
 
     @property
     def base_url(self) -> str:
@@ -167,10 +177,10 @@ class Client:
             raise
 
     async def get_prediction(self, prediction_id: str) -> Prediction:
-        return self._same(prediction_id, await self._get(f"/predictions/{step(prediction_id)}", Prediction))
+        return self._same(prediction_id, await self._get(f"{self.noun}/{step(prediction_id)}", Prediction))
 
     async def cancel_prediction(self, prediction_id: str) -> Prediction:
-        path = f"/predictions/{step(prediction_id)}/cancel"
+        path = f"{self.noun}/{step(prediction_id)}/cancel"
         return self._same(prediction_id, await self.send("POST", path, Prediction))
 
     def _same(self, prediction_id: str, prediction: Prediction) -> Prediction:
@@ -185,13 +195,18 @@ class Client:
 
         A list never ends early, for then a prediction would be taken for missing. Where a page is too large, its span
         is read again in halves, and predictions of earlier pages of that span come twice. ``ask`` as for ``pages``.
+        The list of trainings has no spans: all of them come.
         """
+        if self.noun == TRAININGS:
+            async for trainings in self.pages(TRAININGS, PredictionPage, ask=ask):
+                yield trainings.results
+            return
         spans = [(after, before)]
         asked: set[str] = set()
         while spans:
             since, until = spans.pop()
             try:
-                async for page in self.pages("/predictions", PredictionPage, _span(since, until), asked=asked, ask=ask):
+                async for page in self.pages(PREDICTIONS, PredictionPage, _span(since, until), asked=asked, ask=ask):
                     yield page.results
             except AnswerTooLargeError:
                 if until - since < NARROWEST:

@@ -54,6 +54,8 @@ class BatchRunner:
     """
 
     def __init__(self, context: Context, batch: Batch, resolved: Resolved, tally: Tally) -> None:
+        if batch.job.destination:
+            raise JobError("destination: a batch runs a model, and trains none")
         self.tally, self.stopped, self.detached = tally, "", Counter[str]()
         job = msgspec.structs.replace(batch.job, wait_for_completion=True, poll_interval=None, max_poll_attempts=None)
         self._batch, self._resolved = batch, resolved

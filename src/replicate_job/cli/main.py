@@ -29,6 +29,7 @@ COMMANDS = {
     "search": "Search for public models.",
     "schema": "Show what a model takes and gives.",
     "deployments": "List and show the account's deployments.",
+    "train": "Train a version of a model.",
     "trainings": "List, show and cancel the account's trainings.",
     "serve": "Serve Replicate's API on this machine, with real models.",
     "record": "Run a program, and record what it asks of Replicate.",

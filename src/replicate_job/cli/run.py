@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 
-class _Given(msgspec.Struct, frozen=True):
+class Given(msgspec.Struct, frozen=True):
     """Input from the command line: the object of ``--input``, and the ``KEY=VALUE`` words."""
 
     values: dict[str, Any]
@@ -144,7 +144,7 @@ def command(
     options = msgspec.convert(given | {"save": kept_in}, _Options)
     if options.output_only and not job.wait_for_completion:
         raise click.UsageError("--output-only needs --wait: without it there is no output yet")
-    return _run(shared, job, _Given(given_input, pairs), options)
+    return _run(shared, job, Given(given_input, pairs), options)
 
 
 def read_job(target: str) -> Job:
@@ -209,7 +209,7 @@ def read_input(name: str) -> dict[str, Any]:
     return found
 
 
-async def _run(shared: Common, job: Job, given: _Given, options: _Options) -> int:
+async def _run(shared: Common, job: Job, given: Given, options: _Options) -> int:
     shown = Shown(Text() if options.stream else None, options.output_only)
     with print_carried(shown):
         async with shared.session(model=job.model, still=options.stream) as context:
@@ -223,7 +223,7 @@ async def _run(shared: Common, job: Job, given: _Given, options: _Options) -> in
                 called=shared.called,
             )
             resolved = await _resolve(context, ask) if given.needs_schema or options.dry_run else None
-            job = _with_inputs(context, job, given, resolved)
+            job = with_inputs(context, job, given, resolved)
             if options.dry_run:
                 return await _dry_run(context, job, options.save)
             ask = msgspec.structs.replace(ask, job=job)
@@ -251,7 +251,7 @@ async def _resolve(context: Context, ask: Ask) -> Resolved:
         raise timed_out(context, ask) from None
 
 
-def _with_inputs(context: Context, job: Job, given: _Given, resolved: Resolved | None) -> Job:
+def with_inputs(context: Context, job: Job, given: Given, resolved: Resolved | None) -> Job:
     """The job with the input of the command line, which is read by the model's schema."""
     schema = resolved.schema if resolved else None
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from replicate_job.api.ratelimit import Slot
 from replicate_job.errors import JobHeldError, ReplicateJobError
 from replicate_job.flow.claim import held, take
-from replicate_job.flow.context import Context
+from replicate_job.flow.context import Context, of_job
 from replicate_job.flow.job_run import Ask
 from replicate_job.flow.reads import read
 from replicate_job.flow.reconcile import reconcile
@@ -33,6 +33,7 @@ async def cancel_job(context: Context, entry: Entry, *, within: float | None = N
     None where there is no prediction: then the job's key is free again. Raises UncertainError, also where it is not
     known ``within`` so many seconds, and the API's errors.
     """
+    context = of_job(context, entry.job)
     claim = await take(context, entry.key, entry.job, entry.save, within=HELD if within is None else within)
     async with held(context, claim):
         now = claim.entry

@@ -17,6 +17,7 @@ from replicate_job.clock import Clock, Moment, SystemClock
 from replicate_job.flow.account import AccountNote
 from replicate_job.flow.listing import Listing
 from replicate_job.flow.resolved import Resolved
+from replicate_job.job import Job
 from replicate_job.journal.entry import CreateRequest
 from replicate_job.journal.protocol import Journal
 from replicate_job.outputs.download import Fetch
@@ -148,6 +149,11 @@ class Context(msgspec.Struct, frozen=True):
     retry_policy: RetryPolicy = RetryPolicy()
     upload_locks: UploadLocks = msgspec.field(default_factory=UploadLocks)
     stores: Stores = msgspec.field(default_factory=Stores)
+
+
+def of_job(context: Context, job: Job) -> Context:
+    """What this job needs: a training is created, listed and asked for at endpoints of its own."""
+    return msgspec.structs.replace(context, client=context.client.trainings) if job.destination else context
 
 
 def moment(context: Context) -> Moment:

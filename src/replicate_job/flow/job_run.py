@@ -100,7 +100,7 @@ class JobRun:
     @property
     def blocking_wait(self) -> int:
         """Seconds; 0 where the prediction is shown as it goes, or not waited for."""
-        if self.ask.emit or not self.ask.job.wait_for_completion:
+        if self.ask.emit or self.ask.job.destination or not self.ask.job.wait_for_completion:
             return 0
         budget = self.ask.budget
         longest = min(self.ask.blocking_wait, LONGEST_BLOCKING_WAIT)
@@ -153,11 +153,12 @@ class JobRun:
 
     def keeps(self, prediction: Prediction) -> bool:
         """Whether there is anything to save of it."""
-        return self.ask.save is not None and self.context.strategy.keeps(self.context, prediction)
+        is_training = bool(self.entry.job.destination)  # its weights need the token, and stay at the API
+        return self.ask.save is not None and not is_training and self.context.strategy.keeps(self.context, prediction)
 
     def find_problem(self, prediction: Prediction) -> str:
         """What it should have made and did not, as far as a schema is known; empty where there is nothing."""
-        if prediction.status != "succeeded" or prediction.data_removed:
+        if prediction.status != "succeeded" or prediction.data_removed or self.entry.job.destination:
             return ""
         if self.resolved and not self.resolved.makes_files:
             return ""

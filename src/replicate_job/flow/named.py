@@ -14,7 +14,7 @@ from replicate_job.errors import (
 )
 from replicate_job.flow.cancel import cancel_job, cancel_known
 from replicate_job.flow.collect import result_of
-from replicate_job.flow.context import Context
+from replicate_job.flow.context import Context, of_job
 from replicate_job.flow.deadline import ExpiredError, deadline
 from replicate_job.flow.reads import read
 from replicate_job.flow.take_over import take_over
@@ -43,6 +43,7 @@ async def observe(context: Context, name: str) -> Result:
     except DamagedError as error:
         context.reporter.warn(str(error))
         entry = None
+    context = of_job(context, entry.job) if entry else context
     prediction_id = read_prediction_id(name) if entry is None else _prediction_id(entry)
     prediction = await observe_prediction(context, prediction_id, entry)
     return result_of(prediction, entry, entry.files if entry else ())
@@ -74,6 +75,7 @@ async def cancel(context: Context, name: str) -> Result | None:
     Raises UnknownJobError, UncertainError.
     """
     entry = await find(context, name)
+    context = of_job(context, entry.job) if entry else context
     if entry and entry.step == "done" and entry.prediction:
         return result_of(entry.prediction, entry, entry.files)
     if entry and not entry.prediction_id:

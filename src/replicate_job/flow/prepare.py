@@ -41,8 +41,20 @@ def check_job(job: Job) -> Target:
     if problems := flaws({"model": job.model, "webhook": job.webhook, "title": job.title, "env": job.env}):
         raise JobError(f"the job is wrong: {problems[0]}")
     target = parse_target(job.model)
+    if job.destination:
+        _check_training(job, target)
     check_files(job.input_data, model=job.model)
     return target
+
+
+def _check_training(job: Job, target: Target) -> None:
+    to = parse_target(job.destination)
+    if to.kind != "model":
+        raise JobError(f"destination: {job.destination!r} does not name a model: write owner/name")
+    if target.kind == "deployment" or not target.slug:
+        raise JobError(f"{job.model!r} cannot be trained: write owner/name, or owner/name:version (64 hex digits)")
+    if job.cancel_after is not None:
+        raise JobError("cancel_after: the API takes none for a training")
 
 
 async def resolve_and_check(context: Context, job: Job) -> Resolved:
@@ -50,13 +62,19 @@ async def resolve_and_check(context: Context, job: Job) -> Resolved:
 
     Raises InputError with every problem.
     """
-    resolved = await context.strategy.resolve(context, parse_target(job.model))
+    resolved = await resolve_job(context, job)
     if resolved.schema is None:
         context.reporter.note(f"the API shows no schema for {job.model}: its input is not checked")
     problems = resolved.checker.check(job.input_data, allow_unknown=job.allow_unknown)
     if problems:
         raise InputError(job.model, problems)
     return resolved
+
+
+async def resolve_job(context: Context, job: Job) -> Resolved:
+    """Find out where the job's create request goes. Raises JobError for a training of what has no version."""
+    resolved = await context.strategy.resolve(context, parse_target(job.model))
+    return resolved.for_training() if job.destination else resolved
 
 
 async def prepare(context: Context, job: Job, resolved: Resolved) -> CreateRequest:
@@ -108,6 +126,7 @@ def write_request(job: Job, resolved: Resolved, sent: dict[str, Any]) -> CreateR
     body: dict[str, Any] = {"input": sent}
     optional = {
         "version": resolved.version,
+        "destination": job.destination,
         "webhook": job.webhook,
         "webhook_events_filter": job.webhook_events_filter,
     }

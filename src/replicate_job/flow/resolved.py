@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 
+from replicate_job.errors import JobError
 from replicate_job.inputs.schema import Checker
+from replicate_job.wire.openapi import secret_inputs, training_schema
 from replicate_job.wire.target import Target
 
 
@@ -31,6 +33,15 @@ class Resolved(msgspec.Struct, frozen=True, dict=True):  # dict: for what is com
     def checker(self) -> Checker:
         """Checks inputs of the model."""
         return Checker(self.schema)
+
+    def for_training(self) -> Resolved:
+        """The same version where it is to be trained. Raises JobError for an official model that shows none."""
+        target = self.target
+        if target.kind != "version" or not target.slug:
+            raise JobError(f"{target} shows no version to train: name it, as owner/name:version (64 hex digits)")
+        path = f"/models/{target.slug}/versions/{target.version}/trainings"
+        schema = training_schema(self.schema)
+        return Resolved(target, path, "", schema, self.tried, secret_inputs(schema), makes_files=False)
 
     def makes(self, path: str, version: str) -> bool:
         """Whether a create request to that path, for that version, is one that it makes."""

@@ -6,7 +6,7 @@ from replicate_job.api.ratelimit import Slot
 from replicate_job.errors import ClaimLostError, JobError, NotFoundError, OutputExpiredError
 from replicate_job.flow.claim import release, take
 from replicate_job.flow.collect import lacks_files, result_of
-from replicate_job.flow.context import Context
+from replicate_job.flow.context import Context, of_job
 from replicate_job.flow.deadline import run_within
 from replicate_job.flow.follow import tell_rest
 from replicate_job.flow.job_run import Ask, JobRun
@@ -25,6 +25,7 @@ async def run_job(context: Context, ask: Ask, request: CreateRequest | None = No
     its ``result``. Raises JobTimeoutError once the ask's ``timeout`` is over: the job stays as it is, as after any
     other cancellation.
     """
+    context = of_job(context, ask.job)
     if request is None and not ask.is_checked:
         check_job(ask.job)
     if not ask.key.strip():

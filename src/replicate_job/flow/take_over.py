@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from replicate_job.errors import JobError
 from replicate_job.flow.claim import held, take
-from replicate_job.flow.context import Context
+from replicate_job.flow.context import Context, of_job
 from replicate_job.flow.reads import read
 from replicate_job.job import Job
 from replicate_job.journal.entry import Entry
@@ -24,9 +24,10 @@ async def take_over(
         return known
     if known:
         raise JobError(f"{prediction_id} is the prediction of the job {known.key!r} already")
+    waiting = await context.journal.get(key) if key else None
+    context = of_job(context, waiting.job) if waiting else context
     if prediction is None:
         prediction = await read(context, lambda: context.client.get_prediction(prediction_id))
-    waiting = await context.journal.get(key) if key else None
     # Without its input, which is the API's word: nothing of it is ever to be sent.
     job = waiting.job if waiting else Job(_model(prediction))
     save = waiting.save if waiting else save

@@ -48,8 +48,11 @@ class CreateRequest(msgspec.Struct, frozen=True, dict=True):  # dict: for what i
 
     @property
     def version(self) -> str:
-        """The version in the body, without its ``owner/name:``; empty for official models and deployments."""
-        return str(self.values.get("version", "")).rpartition(":")[2]
+        """The version in the body, without its ``owner/name:``; empty for official models and deployments.
+
+        The path of a training names it.
+        """
+        return str(self.values.get("version", "") or self.target.version).rpartition(":")[2]
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -183,7 +186,12 @@ def decode_job(text: str | bytes) -> Job:
 
 def fingerprint(job: Job) -> str:
     """The same for two jobs that ask for the same prediction, whatever they say about waiting."""
-    return hashlib.sha256(encode_values([job.model, job.input_data])).hexdigest()
+    return hashlib.sha256(encode_values(asked(job))).hexdigest()
+
+
+def asked(job: Job) -> list[Any]:
+    """What a job asks for."""
+    return [job.model, job.input_data, *([job.destination] if job.destination else [])]
 
 
 def encode_values(values: Any) -> bytes:

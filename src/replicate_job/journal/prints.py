@@ -9,7 +9,7 @@ import re
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from replicate_job.journal.entry import encode_values
+from replicate_job.journal.entry import asked, encode_values
 from replicate_job.wire import data_url
 
 if TYPE_CHECKING:
@@ -28,18 +28,18 @@ def print_text(key: bytes, text: bytes) -> str:
 
 def print_job(key: bytes, job: Job) -> str:
     """The same for two jobs that ask for the same prediction, whatever they say about waiting."""
-    return print_text(key, _canonical([job.model, job.input_data]))
+    return print_text(key, _canonical(asked(job)))
 
 
 def print_request(key: bytes, request: CreateRequest) -> tuple[int, int]:
     """Two fingerprints: of the request as it is sent, and of the part that the API's list can show.
 
-    The list shows no secrets, and at most the content of a file.
+    The list shows no secrets, and at most the content of a file. Of a training it does not show the destination.
     """
     place = request.path.lower().encode() + b"\0"
     body = request.values
     whole = _number(key, place + _canonical(body))
-    if not request.secrets and _DATA not in request.body:
+    if not request.secrets and _DATA not in request.body and "destination" not in body:
         return whole, whole
     listed = {name: value for name, value in body["input"].items() if name not in request.secrets}
     return whole, _number(key, place + _canonical([body.get("version"), _by_content(listed)]))

@@ -22,6 +22,7 @@ from replicate_job.journal.entry import (
     CreateRequest,
     Entry,
     Pruned,
+    asked,
     check_entry,
     damaged,
     decode_job,
@@ -202,7 +203,7 @@ class SQLJournal(ABC):
             raise KeyInUseError(f"the key {entry.key!r} belongs to {other}: choose another key")
 
     def is_same(self, entry: Entry, job: Job) -> bool:
-        if (entry.job.model, entry.job.input_data) == (job.model, job.input_data):
+        if asked(entry.job) == asked(job):
             return True
         return entry.job_print == print_job(self._key, job)
 

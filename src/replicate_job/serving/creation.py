@@ -73,6 +73,23 @@ def read_creation(body: bytes, *, names_version: bool = False, takes_context: bo
     )
 
 
+class TrainingCreation(msgspec.Struct, frozen=True):
+    """A request for a training. ``destination`` is ``owner/name``."""
+
+    input: dict[str, Any]
+    destination: str
+
+
+def read_training(body: bytes) -> TrainingCreation:
+    """Read the body of ``POST …/trainings``. Raises RefusedError with every fault of it but those of the input."""
+    fields = read_object(body)
+    destination = fields.pop("destination", None)
+    faults = [] if isinstance(destination, str) and "/" in destination else [required("destination")]
+    if faults := faults + list(_faults(fields, names_version=False)):
+        raise RefusedError(invalid(*faults))
+    return TrainingCreation(fields["input"], destination)
+
+
 def read_version(text: str) -> Target:
     """The target of a field ``version``: a model, or one of its versions. Raises RefusedError."""
     with suppress(JobError):

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 HEADER = "X-Replicate-Job-Fault"
 """The request header that names a fault for that request alone."""
 _HEADER = HEADER.lower().encode()
-_PREDICTIONS = re.compile(r"/v1/(?:(?:models|deployments)/[^/]+/[^/]+/)?predictions/?")
-_PREDICTION = re.compile(r"/v1/predictions/[^/]+(?P<cancel>/cancel)?")
+_PREDICTIONS = re.compile(
+    r"/v1/(?:(?:(?:models|deployments)/[^/]+/[^/]+/)?predictions|(?:models/[^/]+/[^/]+/versions/[^/]+/)?trainings)/?"
+)
+_PREDICTION = re.compile(r"/v1/(?:predictions|trainings)/[^/]+(?P<cancel>/cancel)?")
 _OTHERS = re.compile(
     r"/(?:v1/(?P<model>models|deployments)|v1/(?P<file>files)|(?P<stream>stream)|(?P<download>outputs|files))(?:/.*)?"
 )

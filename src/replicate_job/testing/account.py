@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import time
 from bisect import bisect_left
@@ -9,15 +10,18 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from replicate_job.serving.answer import NO_VERSION, NOT_FOUND, RefusedError
-from replicate_job.serving.creation import read_creation, read_version
+from replicate_job.serving.creation import read_creation, read_training, read_version
 from replicate_job.serving.headers import read_cancel_after
 from replicate_job.serving.page import ListPage, read_page
 from replicate_job.serving.resource import prediction_urls
 from replicate_job.serving.route import or_refuse
 from replicate_job.serving.search import fits
+from replicate_job.serving.validation import Validator
 from replicate_job.testing.models import WEB
 from replicate_job.testing.predictions import ScriptedPrediction
 from replicate_job.testing.script import Script
+from replicate_job.testing.trainings import ScriptedTraining
+from replicate_job.wire.openapi import training_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,7 +29,8 @@ if TYPE_CHECKING:
     from replicate_job.testing.delivery import Delivery
     from replicate_job.testing.models import ScriptedDeployment, ScriptedModel
     from replicate_job.testing.record import RecordedRequest
-    from replicate_job.testing.trainings import ScriptedTraining
+
+WEIGHTS = "https://replicate.delivery/xezq"
 
 
 class ScriptedAccount:
@@ -100,6 +105,32 @@ class ScriptedAccount:
         public = [model for model in self.models.values() if model.visibility == "public"]
         return [model.describe() for model in public if fits(query, model.name, model.description)]
 
+    def train(self, name: str, version: str, body: bytes) -> ScriptedTraining:
+        """Start a training by a request with this body."""
+        model = self.model(name)
+        if version not in model.version_ids:
+            raise RefusedError(NOT_FOUND)
+        creation = read_training(body)
+        Validator(training_schema(model.schema)).check(creation.input)
+        script = self._next_script(model, creation.input) if self.scripts or self.script else Script()
+        trained = hashlib.sha256(f"{creation.destination} {len(self.trainings)}".encode()).hexdigest()
+        made = {"version": f"{creation.destination}:{trained}", "weights": f"{WEIGHTS}/{trained[:20]}.tar"}
+        training = ScriptedTraining(
+            model=name,
+            version=version,
+            status="processing",
+            input=creation.input,
+            output=made,
+            error=script.error or "the script says so",
+            logs=script.logs if isinstance(script.logs, str) else "",
+            duration=script.duration,
+            end=script.end,
+            destination=creation.destination,
+        )
+        training.listed = training.created + self._random.uniform(*self.list_lag)
+        self.trainings[training.id] = training
+        return training
+
     def training(self, training_id: str) -> ScriptedTraining:
         return or_refuse(self.trainings.get(training_id))
 
@@ -108,7 +139,9 @@ class ScriptedAccount:
 
     def page_trainings(self, cursor: str | None) -> ListPage[tuple[int, ScriptedTraining]]:
         """One page of them, each with its number."""
-        return read_page(list(enumerate(self.trainings.values())), _first, cursor)
+        now = time.time()
+        numbered = list(enumerate(self.trainings.values()))
+        return read_page(numbered, _first, cursor, lambda each: now >= each[1].listed)
 
     def describe_deployments(self) -> list[dict[str, Any]]:
         """All deployment objects, newest first."""

@@ -66,6 +66,7 @@ class Endpoints:
             route(f"{model}/readme", get=self.readme),
             route(f"{model}/versions", get=self.versions),
             route(f"{model}/versions/{{id}}", get=self.version),
+            route(f"{model}/versions/{{id}}/trainings", post=self.train),
             route("/v1/deployments", get=self.deployments),
             route(deployment, get=self.deployment),
             route("/v1/trainings", get=self.trainings),
@@ -155,6 +156,12 @@ class Endpoints:
         page = self.account.page_trainings(request.query_params.get("cursor"))
         bodies = [msgspec.json.encode(self.account.describe_training(training)) for _, training in page.items]
         return await page_answer(bodies, page, f"{self.account.origin}/v1/trainings")
+
+    async def train(self, request: HTTPRequest) -> Answer:
+        recorded = request.scope["replicate_job.request"]
+        recorded.body = await read_bytes(request)
+        training = self.account.train(_name(request), request.path_params["id"], recorded.body)
+        return json_answer(self.account.describe_training(training), 201)
 
     async def training(self, request: HTTPRequest) -> Answer:
         return json_answer(self.account.describe_training(self.account.training(request.path_params["id"])))

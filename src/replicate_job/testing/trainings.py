@@ -1,7 +1,8 @@
-"""Scripted trainings: they stay as they are, unless they are canceled."""
+"""Scripted trainings: they stay as they are, unless they are canceled or were made by a request."""
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,9 @@ RUNNING = frozenset({"starting", "processing"})
 class ScriptedTraining(msgspec.Struct, kw_only=True):
     """A training of ``model`` (``owner/name``), whose latest version it trains unless ``version`` names one.
 
-    ``status`` may be changed while the server runs. ``created`` is a Unix time, ``predict_time`` in seconds.
+    ``status`` may be changed while the server runs. After ``duration`` seconds one that runs becomes ``end``, and shows
+    its ``output``. ``created`` and ``listed``, from when on the list has it, are Unix times; ``predict_time`` is in
+    seconds. ``destination`` is what the request named, which the API does not show.
     """
 
     model: str
@@ -31,26 +34,40 @@ class ScriptedTraining(msgspec.Struct, kw_only=True):
     logs: str = ""
     predict_time: float = 0.0
     created: float = msgspec.field(default_factory=time.time)
+    duration: float = math.inf
+    end: str = "succeeded"
+    destination: str = ""
+    listed: float = 0.0
     id: str = msgspec.field(default_factory=lambda: secrets.token_hex(13))
+
+    @property
+    def status_now(self) -> str:
+        is_over = self.status in RUNNING and time.time() >= self.created + self.duration
+        return self.end if is_over else self.status
 
     def cancel(self) -> None:
         """Cancel it. This has no effect on a training that has ended."""
-        if self.status in RUNNING:
+        if self.status_now in RUNNING:
             self.status = "canceled"
+
+    def finish(self) -> None:
+        """End it now."""
+        self.status = self.end
 
     def describe(self, origin: str, web: str, version: str) -> Mapping[str, Any]:
         """The training object."""
+        status = self.status_now
         return training_body(
             id=self.id,
             model=self.model,
             version=self.version or version,
             input=self.input,
-            status=self.status,
-            output=self.output,
-            error=self.error,
+            status=status,
+            output=self.output if status == "succeeded" else None,
+            error=self.error if status == "failed" else None,
             logs=self.logs,
             created_at=self.created,
-            metrics=None if self.status in RUNNING else {"predict_time": self.predict_time},
+            metrics=None if status in RUNNING else {"predict_time": self.predict_time},
             api=origin,
             web=web,
         )

@@ -46,6 +46,19 @@ def definition(document: Mapping[str, Any] | None, name: str) -> Schema | None:
     return found if isinstance(found, dict) else None
 
 
+def training_schema(document: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The document with a training's input and output for its own; None where it has none."""
+    given = definition(document, "TrainingInput")
+    if document is None or given is None:
+        return None
+    schemas = {
+        **document["components"]["schemas"],
+        "Input": given,
+        "Output": definition(document, "TrainingOutput") or {},
+    }
+    return {**document, "components": {**document["components"], "schemas": schemas}}
+
+
 def secret_inputs(document: Mapping[str, Any] | None) -> tuple[str, ...]:
     """Names of inputs that the API never gives back: ``format: password``, ``writeOnly``, ``x-cog-secret``."""
     properties = (definition(document, "Input") or {}).get("properties")

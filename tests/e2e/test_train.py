@@ -1,0 +1,57 @@
+"""``replicate-job train``: one training, whatever happens to its process."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from replicate_job.testing import Script, ScriptedAPI
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Command
+
+WORDS = ("train", "stability-ai/sdxl", "acme/fox", "input_images=https://example.com/a.zip", "--key", "fox-1")
+
+
+def test_a_training_is_waited_for_and_its_key_starts_no_second_one(api: ScriptedAPI, command: Command) -> None:
+    api.next(Script(duration=0.1))
+    first, second = command(*WORDS), command(*WORDS)
+    (made,) = api.trainings.values()
+    response = msgspec.json.decode(first.out)
+    assert (first.code, response["prediction_id"], response["output"]) == (0, made.id, made.output)
+    assert (second.code, msgspec.json.decode(second.out)) == (0, response)
+    assert made.output
+    assert made.output["version"].startswith("acme/fox:")
+    assert api.count("create") == 1
+    dry = msgspec.json.decode(command(*WORDS[:4], "--dry-run").out)
+    assert (dry["destination"], dry["checked"]) == ("acme/fox", False)
+    assert command("train", "stability-ai/sdxl", "fox").code == 2
+    assert api.count("create") == 1
+
+
+def test_a_training_outlives_its_killed_process_and_is_resumed(api: ScriptedAPI, command: Command) -> None:
+    api.next(Script(duration=math.inf))
+    process = command.start(*WORDS)
+    api.wait_until(lambda: api.count("get"))
+    process.kill()
+    (made,) = api.trainings.values()
+    waiting = command(*WORDS, "--no-wait")
+    assert (waiting.code, msgspec.json.decode(waiting.out)["status"]) == (0, "processing")
+    assert f"`replicate-job wait {made.id}`" in waiting.err
+    made.finish()
+    resumed = command("resume")
+    assert (resumed.code, msgspec.json.decode(resumed.out)["output"]) == (0, made.output)
+    assert (api.count("create"), list(api.trainings)) == (1, [made.id])
+
+
+def test_ctrl_c_cancels_a_training(api: ScriptedAPI, command: Command) -> None:
+    api.next(Script(duration=math.inf))
+    process = command.start(*WORDS)
+    api.wait_until(lambda: api.count("get"))
+    process.interrupt()
+    outcome = process.end()
+    (made,) = api.trainings.values()
+    assert (outcome.code, made.status) == (130, "canceled")
+    assert outcome.err.splitlines()[-1] == f"warning: interrupted: prediction {made.id} is canceled"

@@ -1,0 +1,144 @@
+"""A training has the guarantees of a job: it is created once, whatever happens to the request and to the process."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from replicate_job.errors import InputError, JobError, KeyInUseError, ModelNotFoundError, UncertainError
+from replicate_job.flow import named
+from replicate_job.flow.context import Context
+from replicate_job.flow.job_run import Ask
+from replicate_job.flow.run import run_job
+from replicate_job.job import Job
+from replicate_job.testing import Script, ScriptedAPI, ScriptedModel, openapi_schema
+
+Connect = Callable[..., AbstractAsyncContextManager[Context]]
+TRAINER = "acme/trainer"
+JOB = Job(TRAINER, {"input_images": "https://example.com/a.zip", "steps": 10}, destination="acme/fox")
+FINISHED = Script(duration=0.05)
+
+
+@pytest.fixture(autouse=True)
+def trainer(api: ScriptedAPI) -> None:
+    schema = openapi_schema(
+        {"prompt": {"type": "string"}}, {"type": "array", "items": {"type": "string", "format": "uri"}}
+    )
+    own = openapi_schema(
+        {"input_images": {"type": "string", "format": "uri"}, "steps": {"type": "integer", "maximum": 100}},
+        required=["input_images"],
+    )["components"]["schemas"]
+    schema["components"]["schemas"] |= {"TrainingInput": own["Input"], "TrainingOutput": {"type": "object"}}
+    api.models[TRAINER] = ScriptedModel(name=TRAINER, schema=schema)
+
+
+async def train(connect: Connect, api: ScriptedAPI, job: Job = JOB, key: str = "fox-1", **settings: float) -> str:
+    async with connect(api, **settings) as context:
+        return (await run_job(context, Ask(job, key=key))).prediction_id
+
+
+async def test_a_training_is_created_waited_for_and_journaled(
+    api: ScriptedAPI, connect: Connect, tmp_path: Path
+) -> None:
+    api.next(FINISHED)
+    async with connect(api) as context:
+        result = await run_job(context, Ask(JOB, key="fox-1", save=str(tmp_path / "out")))
+        (made,) = api.trainings.values()
+        assert (result.prediction_id, result.status, result.output) == (made.id, "succeeded", made.output)
+        assert (made.input, made.destination, made.model) == (JOB.input_data, "acme/fox", TRAINER)
+        requests = len(api.requests)
+        assert await run_job(context, Ask(JOB, key="fox-1")) == result
+        assert len(api.requests) == requests
+        assert (await named.observe(context, "fox-1")).output == made.output
+    assert api.count("create") == 1
+    assert not (tmp_path / "out").exists()
+    (create,) = [request for request in api.requests if request.operation == "create"]
+    assert create.path == f"/v1/models/{TRAINER}/versions/{api.models[TRAINER].version_ids[0]}/trainings"
+    assert "prefer" not in create.headers
+    assert {request.path for request in api.requests if request.operation == "get"} == {f"/v1/trainings/{made.id}"}
+
+
+@pytest.mark.parametrize("fault", ["drop-after", "503-after", "half-after"])
+async def test_a_training_whose_answer_is_lost_is_found_in_the_list_and_not_sent_again(
+    api: ScriptedAPI, connect: Connect, fault: str
+) -> None:
+    api.next(FINISHED)
+    api.faults.next("create", fault)
+    made = await train(connect, api)
+    assert list(api.trainings) == [made]
+    assert (api.count("create"), api.count("list") > 0) == (1, True)
+
+
+async def test_a_training_that_was_certainly_not_created_is_sent_again(api: ScriptedAPI, connect: Connect) -> None:
+    api.next(FINISHED)
+    api.faults.next("create", "drop-before")
+    await train(connect, api)
+    assert (len(api.trainings), api.count("create")) == (1, 2)
+
+
+async def test_trainings_that_differ_in_what_the_list_hides_are_not_taken_for_each_other(
+    api: ScriptedAPI, connect: Connect
+) -> None:
+    api.next(*[Script(duration=math.inf)] * 2)
+    other = msgspec.structs.replace(JOB, destination="acme/wolf", wait_for_completion=False)
+    async with connect(api) as context:
+        # The first is sent, and its answer and its end are lost: the second must not take it.
+        api.faults.next("create", "drop-after")
+        api.faults.next("list", *["503"] * 30)
+        with pytest.raises(UncertainError):
+            await run_job(msgspec.structs.replace(context, retry_policy=quick(context)), Ask(JOB, key="fox"))
+        api.faults.next("list", *[None] * 30)
+        await run_job(context, Ask(other, key="wolf"))
+        wolf = await context.journal.get("wolf")
+    assert wolf
+    assert api.trainings[str(wolf.prediction_id)].destination == "acme/wolf"
+    assert len(api.trainings) == 2
+
+
+def quick(context: Context) -> object:
+    return msgspec.structs.replace(context.retry_policy, listing=0.1)
+
+
+async def test_another_process_waits_for_a_training_and_cancels_it(api: ScriptedAPI, connect: Connect) -> None:
+    api.next(Script(duration=math.inf))
+    made = await train(connect, api, msgspec.structs.replace(JOB, wait_for_completion=False))
+    async with connect(api) as context:
+        assert (await named.observe(context, made)).status == "processing"
+        canceled = await named.cancel(context, "fox-1")
+        assert canceled
+        assert canceled.status == api.trainings[made].status == "canceled"
+        assert (await run_job(context, Ask(JOB, key="fox-1"))).status == "canceled"
+    assert {request.path for request in api.requests if request.operation == "cancel"} == {
+        f"/v1/trainings/{made}/cancel"
+    }
+
+
+async def test_what_cannot_be_trained_is_said_before_anything_is_created(api: ScriptedAPI, connect: Connect) -> None:
+    cases: list[tuple[Job, type[Exception], str]] = [
+        (msgspec.structs.replace(JOB, input_data={"steps": 1000}), InputError, "steps"),
+        (msgspec.structs.replace(JOB, destination="fox"), JobError, "destination|names no model"),
+        (msgspec.structs.replace(JOB, destination="acme/fox:latest2"), JobError, "names no model"),
+        (msgspec.structs.replace(JOB, model="deployments/acme/flux"), JobError, "cannot be trained"),
+        (msgspec.structs.replace(JOB, model="acme/private"), JobError, "shows no version to train"),
+        (msgspec.structs.replace(JOB, model="acme/nothing"), ModelNotFoundError, "acme/nothing"),
+        (msgspec.structs.replace(JOB, cancel_after="5m"), JobError, "cancel_after"),
+    ]
+    for job, kind, told in cases:
+        with pytest.raises(kind, match=told):
+            await train(connect, api, job)
+    assert api.count("create") == 0
+
+
+async def test_a_key_names_one_destination(api: ScriptedAPI, connect: Connect) -> None:
+    api.next(FINISHED)
+    await train(connect, api)
+    with pytest.raises(KeyInUseError):
+        await train(connect, api, msgspec.structs.replace(JOB, destination="acme/wolf"))
+    with pytest.raises(KeyInUseError):
+        await train(connect, api, msgspec.structs.replace(JOB, destination=""))
+    assert api.count("create") == 1
