@@ -56,7 +56,7 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allow_unknown: bool = False
     title: str = "Replicate Run AI Model"
     env: tuple[str, ...] = ()
-    destination: str = ""
+    destination: str | None = None
 
     @property
     def interval(self) -> float | None:

@@ -28,6 +28,12 @@ def test_a_training_is_waited_for_and_its_key_starts_no_second_one(api: Scripted
     dry = msgspec.json.decode(command(*WORDS[:4], "--dry-run").out)
     assert (dry["destination"], dry["checked"]) == ("acme/fox", False)
     assert command("train", "stability-ai/sdxl", "fox").code == 2
+    file = {"model": "stability-ai/sdxl", "input_data": response["input"], "destination": "acme/fox"}
+    (command.folder / "train.json").write_bytes(msgspec.json.encode(file))
+    assert msgspec.json.decode(command("run", "train.json", "--key", "fox-1").out) == response
+    (command.folder / "rows.csv").write_text("prompt\na\n")
+    refused = command("batch", "train.json", "rows.csv", "--results", "-")
+    assert (refused.code, "a batch runs a model, and trains none" in refused.err) == (2, True)
     assert api.count("create") == 1
 
 

@@ -47,6 +47,7 @@ EXPECTED = Job(
     allow_unknown=True,
     title="Mine",
     env=("A", "B"),
+    destination="acme/fox",
 )
 
 
@@ -62,7 +63,7 @@ def test_toml_holds_every_name_at_the_top_level() -> None:
         'function = "replicate_run_prediction"\r\n'
         'model = "a/b"\nwait_for_completion = false\npoll_interval = 0.5\nmax_poll_attempts = 9\n'
         'cancel_after = "5m"\nwebhook = "https://example.com/"\nwebhook_events_filter = ["completed"]\n'
-        'allow_unknown = true\n[input_data]\nprompt = "x"\nsteps = 4\n'
+        'allow_unknown = true\ndestination = "acme/fox"\n[input_data]\nprompt = "x"\nsteps = 4\n'
     ) == Job(
         **{
             **{name: getattr(EXPECTED, name) for name in Job.__struct_fields__},

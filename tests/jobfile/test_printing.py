@@ -193,6 +193,7 @@ def test_every_field_of_a_job_is_written() -> None:
         webhook="https://example.com/",
         webhook_events_filter=("completed",),
         allow_unknown=True,
+        destination="acme/fox",
         env=("A",),
     )
     text = to_xanoscript(changed)

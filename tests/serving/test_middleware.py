@@ -280,7 +280,10 @@ async def test_a_server_that_hides_its_connections_cannot_drop_them() -> None:
         ("GET", "/v1/search", "other"),
         ("GET", "/v1/collections/super-resolution", "other"),
         ("GET", "/v1/webhooks/default/secret", "other"),
-        ("GET", "/v1/trainings", "other"),
+        ("GET", "/v1/trainings", "list"),
+        ("POST", "/v1/models/a/b/versions/c/trainings", "create"),
+        ("GET", "/v1/trainings/abc", "get"),
+        ("POST", "/v1/trainings/abc/cancel", "cancel"),
         ("GET", "/v1/filesystem", "other"),
     ],
 )

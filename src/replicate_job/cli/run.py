@@ -23,7 +23,7 @@ from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.context import Context
 from replicate_job.flow.deadline import ExpiredError, deadline, timed_out
 from replicate_job.flow.job_run import LONGEST_BLOCKING_WAIT, WATCHED_BLOCKING_WAIT, Ask, new_key
-from replicate_job.flow.prepare import check_job, resolve_and_check
+from replicate_job.flow.prepare import check_job, resolve_and_check, resolve_job
 from replicate_job.flow.resolve import find_schema
 from replicate_job.flow.resolved import Resolved
 from replicate_job.folders import expand
@@ -222,7 +222,7 @@ async def _run(shared: Common, job: Job, given: Given, options: _Options) -> int
                 timeout=options.timeout,
                 called=shared.called,
             )
-            resolved = await _resolve(context, ask) if given.needs_schema or options.dry_run else None
+            resolved = await resolve_within(context, ask) if given.needs_schema or options.dry_run else None
             job = with_inputs(context, job, given, resolved)
             if options.dry_run:
                 return await _dry_run(context, job, options.save)
@@ -242,11 +242,11 @@ async def _run(shared: Common, job: Job, given: Given, options: _Options) -> int
     return conclude(result, job, line=shared.line, ephemeral=context.ephemeral)
 
 
-async def _resolve(context: Context, ask: Ask) -> Resolved:
+async def resolve_within(context: Context, ask: Ask) -> Resolved:
     """Resolve the model, within the timeout: its schema gives the words their types."""
     try:
         async with deadline(context.clock, ask.deadline):
-            return await context.strategy.resolve(context, parse_target(ask.job.model))
+            return await resolve_job(context, ask.job)
     except ExpiredError:
         raise timed_out(context, ask) from None
 

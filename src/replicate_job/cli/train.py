@@ -13,12 +13,11 @@ from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, waiting
 from replicate_job.cli.output import conclude, print_carried, print_json, print_response
-from replicate_job.cli.run import Given, check_pairs, read_input, with_inputs
+from replicate_job.cli.run import Given, check_pairs, read_input, resolve_within, with_inputs
 from replicate_job.cli.streams import tell
 from replicate_job.flow.cancel import run_or_cancel
-from replicate_job.flow.deadline import ExpiredError, deadline, timed_out
 from replicate_job.flow.job_run import Ask, new_key
-from replicate_job.flow.prepare import check_job, resolve_and_check, resolve_job
+from replicate_job.flow.prepare import check_job, resolve_and_check
 from replicate_job.job import Job
 
 
@@ -67,11 +66,7 @@ def command(
 async def _train(shared: Common, ask: Ask, given: Given, *, dry_run: bool) -> int:
     with print_carried():
         async with shared.session() as context:
-            try:
-                async with deadline(context.clock, ask.deadline):
-                    resolved = await resolve_job(context, ask.job)
-            except ExpiredError:
-                raise timed_out(context, ask) from None
+            resolved = await resolve_within(context, ask)
             job = with_inputs(context, ask.job, given, resolved)
             if dry_run:
                 await resolve_and_check(context, job)

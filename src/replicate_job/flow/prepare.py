@@ -42,15 +42,14 @@ def check_job(job: Job) -> Target:
         raise JobError(f"the job is wrong: {problems[0]}")
     target = parse_target(job.model)
     if job.destination:
-        _check_training(job, target)
+        _check_training(job, target, job.destination)
     check_files(job.input_data, model=job.model)
     return target
 
 
-def _check_training(job: Job, target: Target) -> None:
-    to = parse_target(job.destination)
-    if to.kind != "model":
-        raise JobError(f"destination: {job.destination!r} does not name a model: write owner/name")
+def _check_training(job: Job, target: Target, destination: str) -> None:
+    if parse_target(destination).kind != "model":
+        raise JobError(f"destination: {destination!r} does not name a model: write owner/name")
     if target.kind == "deployment" or not target.slug:
         raise JobError(f"{job.model!r} cannot be trained: write owner/name, or owner/name:version (64 hex digits)")
     if job.cancel_after is not None:

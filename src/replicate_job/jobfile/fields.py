@@ -51,6 +51,13 @@ def _is_url(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"https?://[^\s/]+\S*", value) is not None
 
 
+def _is_destination(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and parse_target(value).kind == "model"
+    except JobError:
+        return False
+
+
 def _is_events(value: Any) -> bool:
     return isinstance(value, list) and all(event in EVENTS for event in value)
 
@@ -64,9 +71,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "cancel_after": (_is_duration, 'a string such as "30", "5m" or "1h30m" (5 s to 24 h)'),
     "webhook": (_is_url, "an http or https URL"),
     "allow_unknown": (_is_bool, "true or false"),
+    "destination": (_is_destination, "the name of a model, as owner/name"),
     "webhook_events_filter": (_is_events, f"an array of {', '.join(EVENTS)}"),
 }
-_NULLABLE = {"poll_interval", "max_poll_attempts", "cancel_after", "webhook"}
+_NULLABLE = {"poll_interval", "max_poll_attempts", "cancel_after", "webhook", "destination"}
 
 
 def to_job(run_job: RunJob, source: Source, defaults: Mapping[str, Any] = {}) -> Job:

@@ -25,8 +25,6 @@ def to_xanoscript(job: Job | RunJob) -> str:
     Raises JobError, naming the field, for what XanoScript has no literal for: infinity, NaN, a local
     file (``pathlib.Path``), and every other value that is not JSON's.
     """
-    if isinstance(job, Job) and job.destination:
-        raise JobError("destination: a run.xs file runs a model, and trains none")
     run_job = _from_job(job) if isinstance(job, Job) else job
     if not run_job.function:
         raise JobError("main.name is empty: a run.job names a function")
