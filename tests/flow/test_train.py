@@ -99,6 +99,20 @@ async def test_trainings_that_differ_in_what_the_list_hides_are_not_taken_for_ea
     assert [made.destination for made in api.trainings.values()] == ["acme/fox"]
 
 
+async def test_a_training_that_is_uncertain_is_named_by_its_user(api: ScriptedAPI, connect: Connect) -> None:
+    api.next(FINISHED)
+    async with connect(api) as context:
+        api.faults.next("create", "drop-after")
+        api.faults.next("list", "401")
+        with pytest.raises(UncertainError):
+            await run_job(context, Ask(JOB, key="fox-1"))
+        (made,) = api.trainings.values()
+        entry = await named.take_up(context, made.id, key="fox-1", save=None)
+        result = await run_job(context, Ask(entry.job, key=entry.key))
+    assert (result.prediction_id, result.output, result.key) == (made.id, made.output, "fox-1")
+    assert api.count("create") == 1
+
+
 async def test_another_process_waits_for_a_training_and_cancels_it(api: ScriptedAPI, connect: Connect) -> None:
     api.next(Script(duration=math.inf))
     made = await train(connect, api, msgspec.structs.replace(JOB, wait_for_completion=False))
