@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,6 +65,25 @@ async def test_the_accounts_predictions_come_with_the_files_that_were_kept(api: 
         assert (listed[1].key, listed[1].files) == ("order-17", kept.files)
         recent = [result.key async for result in client.predictions(since=timedelta(minutes=5))]
         assert recent == [other.key]
+
+
+def test_an_argument_of_another_kind_is_named_before_anything_is_sent(api: ScriptedAPI, tmp_path: Path) -> None:
+    wrong: Any = 7
+    with Client(save_to=tmp_path) as client:
+        calls: dict[str, Callable[[], object]] = {
+            "query": lambda: client.search(wrong),
+            "limit": lambda: client.search("a", limit="7"),  # type: ignore[arg-type] # on purpose
+            "owner": lambda: client.models(wrong),
+            "model": lambda: client.readme(wrong),
+            "since": lambda: next(client.pull(since=wrong)),
+            "name": lambda: next(client.pull(wrong)),
+            "training_id": lambda: client.training(wrong),
+            "destination": lambda: client.train(SDXL, wrong, {}),
+        }
+        for name, call in calls.items():
+            with pytest.raises(JobError, match=f"^{name}"):
+                call()
+    assert api.requests == []
 
 
 def test_models_show_what_they_are_and_how_they_are_run(api: ScriptedAPI) -> None:

@@ -6,6 +6,7 @@ import inspect
 import math
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ DEFAULTS: dict[str, Any] = {
     "fail_fast": False,
 }
 """The defaults of options that have another than None. All others take None."""
+_NEEDED = frozenset({"name", "model", "forget", "dry_run", "query", "owner", "destination", "training_id"})
 _SECRET = frozenset({"token", "headers"})
 
 
@@ -118,6 +120,11 @@ _KINDS = {
     "name": _Kind(
         lambda value: _is_text(value) and value.strip() != "", "a job's key or a prediction's id, as a string"
     ),
+    "query": _TEXT,
+    "owner": _TEXT,
+    "destination": _TEXT,
+    "training_id": _Kind(_is_text, "a training's id, as a string"),
+    "since": _Kind(lambda value: isinstance(value, timedelta), "an age, as a datetime.timedelta"),
     "model": _Kind(_is_text, 'a model\'s name like "owner/name"'),
 }
 
@@ -126,7 +133,7 @@ def check_arguments(arguments: Mapping[str, Any]) -> None:
     """Raise JobError for the first argument that is not of its kind."""
     for name, value in arguments.items():
         kind = _KINDS[name]
-        may_be_none = name not in DEFAULTS and name not in {"name", "model", "forget", "dry_run"}
+        may_be_none = name not in DEFAULTS and name not in _NEEDED
         if not (kind.has(value) or (value is None and may_be_none)):
             raise wrong(name, value, kind.words)
 

@@ -339,6 +339,7 @@ class AsyncClient:
 
     async def search(self, query: str, *, limit: int = 20) -> list[ModelInfo]:
         """The public models that fit the query best, the best first; ``limit`` is 1 to 50. Raises JobError."""
+        check_arguments({"query": query})
         async with self._using() as context:
             return await holdings.search(context, query, limit=limit)
 
@@ -347,16 +348,19 @@ class AsyncClient:
 
         The API has no list by owner: these are the models that its list shows for the owner's name. Raises JobError.
         """
+        check_arguments({"owner": owner})
         async with self._using() as context:
             return [model async for model in holdings.models_of(context, owner)]
 
     async def example(self, model: str) -> Job:
         """The model with the input that its page shows, as a job to run. Raises ModelNotFoundError, and JobError."""
+        check_arguments({"model": model})
         async with self._using() as context:
             return await holdings.example(context, model)
 
     async def readme(self, model: str) -> str:
         """What the model's owner wrote about it, in Markdown. Raises ModelNotFoundError, and JobError if nothing."""
+        check_arguments({"model": model})
         async with self._using() as context:
             return await holdings.readme(context, model)
 
@@ -365,6 +369,7 @@ class AsyncClient:
 
         Those that this journal knows have their ``key`` and the ``files`` that were kept of them.
         """
+        check_arguments({"since": since})
         async with self._using() as context:
             found = listed(context, since=since)
         async with aclosing(self._iterate(found)) as predictions:
@@ -387,6 +392,9 @@ class AsyncClient:
         Yields the predictions that were kept now, those that are named, whatever became of them, and those that could
         not be kept, with a ``problem``. Raises JobError where no folder is named.
         """
+        check_arguments({"since": since, "save_to": save_to, **({} if model is None else {"model": model})})
+        for name in names:
+            check_arguments({"name": name})
         place = read_place(save_to, self._folder)
         if place is None:
             raise JobError("save_to: name the folder that outputs go to, here or for the client")
@@ -421,16 +429,17 @@ class AsyncClient:
 
         ``get``, ``wait``, ``cancel`` and ``resume`` take it as any other job. Raises what ``run`` does.
         """
-        job = Job(
-            model,
-            wait_for_completion=wait_for_completion,
-            webhook=webhook,
-            allow_unknown=allow_unknown,
-            destination=destination,
-        )
+        check_arguments({"model": model, "destination": destination})
         if not destination:
             raise JobError("destination is empty: name the model that gets the trained version, as owner/name")
-        ask = await self._aread(job, input, {"key": key, "timeout": timeout})
+        options: RunOptions = {
+            "key": key,
+            "timeout": timeout,
+            "wait_for_completion": wait_for_completion,
+            "webhook": webhook,
+            "allow_unknown": allow_unknown,
+        }
+        ask = await self._aread(Job(model, destination=destination), input, options)
         return await self._finish(msgspec.structs.replace(ask, save=None), None)
 
     async def trainings(self) -> list[TrainingInfo]:
@@ -440,11 +449,13 @@ class AsyncClient:
 
     async def training(self, training_id: str) -> TrainingInfo:
         """A training as it is now. Raises UnknownJobError."""
+        check_arguments({"training_id": training_id})
         async with self._using() as context:
             return await holdings.training(context, training_id)
 
     async def cancel_training(self, training_id: str) -> TrainingInfo:
         """Cancel a training; one that has ended stays as it is. Raises UnknownJobError."""
+        check_arguments({"training_id": training_id})
         async with self._using() as context:
             return await holdings.cancel_training(context, training_id)
 
@@ -455,6 +466,7 @@ class AsyncClient:
 
     async def deployment(self, name: str) -> DeploymentInfo:
         """A deployment by ``owner/name``, with the release that answers now. Raises ModelNotFoundError."""
+        check_arguments({"name": name})
         async with self._using() as context:
             return await holdings.deployment(context, name)
 
@@ -775,23 +787,29 @@ class Client:
         return self._loop.run(self._client.schema(model))
 
     def search(self, query: str, *, limit: int = 20) -> list[ModelInfo]:
-        """See ``AsyncClient.search``."""
+        """The public models that fit the query best, the best first; ``limit`` is 1 to 50. Raises JobError."""
         return self._loop.run(self._client.search(query, limit=limit))
 
     def models(self, owner: str) -> list[ModelInfo]:
-        """See ``AsyncClient.models``."""
+        """The public models of a user or an organization.
+
+        The API has no list by owner: these are the models that its list shows for the owner's name. Raises JobError.
+        """
         return self._loop.run(self._client.models(owner))
 
     def example(self, model: str) -> Job:
-        """See ``AsyncClient.example``."""
+        """The model with the input that its page shows, as a job to run. Raises ModelNotFoundError, and JobError."""
         return self._loop.run(self._client.example(model))
 
     def readme(self, model: str) -> str:
-        """See ``AsyncClient.readme``."""
+        """What the model's owner wrote about it, in Markdown. Raises ModelNotFoundError, and JobError if nothing."""
         return self._loop.run(self._client.readme(model))
 
     def predictions(self, *, since: timedelta | None = None) -> Iterator[Result]:
-        """See ``AsyncClient.predictions``."""
+        """The account's predictions, newest first, wherever they were made; those at most ``since`` old, or all.
+
+        Those that this journal knows have their ``key`` and the ``files`` that were kept of them.
+        """
         return self._loop.iterate(self._client.predictions(since=since))
 
     def pull(
@@ -801,7 +819,15 @@ class Client:
         model: str | None = None,
         save_to: str | Path | None = None,
     ) -> Iterator[Result]:
-        """See ``AsyncClient.pull``."""
+        """Keep the outputs of predictions that were made on the web page or by other programs, each once.
+
+        ``names`` are ids or addresses. Without one these are all that are at most ``since`` old (two hours), of one
+        ``model``, version or deployment, or of all. ``save_to`` replaces the client's folder. What was kept before is
+        not fetched again.
+
+        Yields the predictions that were kept now, those that are named, whatever became of them, and those that could
+        not be kept, with a ``problem``. Raises JobError where no folder is named.
+        """
         return self._loop.iterate(self._client.pull(*names, since=since, model=model, save_to=save_to))
 
     def train(  # noqa: PLR0913 - options by name
@@ -816,7 +842,14 @@ class Client:
         webhook: str | None = None,
         allow_unknown: bool = False,
     ) -> Result:
-        """See ``AsyncClient.train``."""
+        """Train a version of a model, with the guarantees of ``run``: it is created once, waited for and journaled.
+
+        ``model`` is ``owner/name:version``, or ``owner/name`` for its latest version; ``destination`` the model
+        (``owner/name``) that gets what comes of it. ``output["version"]`` of the Result names that. ``key`` names the
+        training as it does a job: the same key never starts a second one. ``timeout`` is in seconds.
+
+        ``get``, ``wait``, ``cancel`` and ``resume`` take it as any other job. Raises what ``run`` does.
+        """
         return self._loop.run(
             self._client.train(
                 model,
@@ -831,23 +864,23 @@ class Client:
         )
 
     def trainings(self) -> list[TrainingInfo]:
-        """See ``AsyncClient.trainings``."""
+        """The account's trainings, newest first."""
         return self._loop.run(self._client.trainings())
 
     def training(self, training_id: str) -> TrainingInfo:
-        """See ``AsyncClient.training``."""
+        """A training as it is now. Raises UnknownJobError."""
         return self._loop.run(self._client.training(training_id))
 
     def cancel_training(self, training_id: str) -> TrainingInfo:
-        """See ``AsyncClient.cancel_training``."""
+        """Cancel a training; one that has ended stays as it is. Raises UnknownJobError."""
         return self._loop.run(self._client.cancel_training(training_id))
 
     def deployments(self) -> list[DeploymentInfo]:
-        """See ``AsyncClient.deployments``."""
+        """The account's deployments, newest first."""
         return self._loop.run(self._client.deployments())
 
     def deployment(self, name: str) -> DeploymentInfo:
-        """See ``AsyncClient.deployment``."""
+        """A deployment by ``owner/name``, with the release that answers now. Raises ModelNotFoundError."""
         return self._loop.run(self._client.deployment(name))
 
     def prune(self, *, older_than: timedelta, forget: bool = False, dry_run: bool = False) -> Pruned:

@@ -21,7 +21,7 @@ async def search(context: Context, query: str, *, limit: int) -> list[ModelInfo]
     """The public models that fit the query best, the best first. ``limit`` is 1 to 50. Raises JobError."""
     if not query.strip():
         raise JobError("the query is empty: name what the models are to do")
-    if not 1 <= limit <= MOST_FOUND:
+    if not isinstance(limit, int) or not 1 <= limit <= MOST_FOUND:
         raise JobError(f"limit: {limit} is not a number from 1 to {MOST_FOUND}")
     return await read(context, lambda: holdings.search(context.client, query, limit))
 
