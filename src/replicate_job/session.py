@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ from replicate_job.journal.sqlite_thread import is_readable_by_others
 from replicate_job.outputs.http import HttpFetch
 from replicate_job.outputs.reach import Reach
 from replicate_job.settings import TOKEN, Settings, check_environment
+from replicate_job.telemetry import Telemetry, is_traced
 from replicate_job.version import __version__
 
 LOCAL = "local"
@@ -95,12 +97,22 @@ async def open_session(  # noqa: PLR0913 - independent facts
             retry_policy=retry_policy or (LOCAL_RETRY_POLICY if settings.local else _retry_policy(settings.list_lag)),
             line=line,
             clock=clock,
+            telemetry=_open_telemetry(transport.base_url),
         )
         if settings.local:
             context = msgspec.structs.replace(context, advise_missing=_advise_local)
         yield context
         if isinstance(settings.journal, Path) and is_readable_by_others(settings.journal):
             reporter.warn(f"other users can read the journal {settings.journal}: chmod 600 it if that is not wanted")
+
+
+def _open_telemetry(base_url: str) -> Telemetry:
+    if is_traced(os.environ):
+        with suppress(ModuleNotFoundError):  # the extra is not installed
+            from replicate_job.otel import OpenTelemetry  # noqa: PLC0415 - an extra, and slow to import
+
+            return OpenTelemetry(base_url, os.environ)
+    return Telemetry()
 
 
 def _retry_policy(list_lag: float) -> RetryPolicy:

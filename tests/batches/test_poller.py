@@ -14,6 +14,7 @@ import pytest
 from replicate_job.batches.poller import Poller
 from replicate_job.errors import AuthenticationError, NotFoundError
 from replicate_job.flow.context import Context, Reporter
+from replicate_job.telemetry import COUNTS
 from replicate_job.testing import Script, ScriptedAPI
 from replicate_job.testing.predictions import ScriptedPrediction
 from replicate_job.wire.prediction import Prediction
@@ -263,3 +264,22 @@ async def test_logs_that_were_seen_before_the_api_removed_them_are_kept(connect:
         async with connect(api) as context, watching(context) as rounds:
             ends = await wait_all(rounds, await create(context, 5))
     assert all(end.logs and lines.startswith(end.logs) for end in ends)
+
+
+async def test_how_old_the_known_state_is_at_most_grows_with_rounds_that_fail(connect: Connect) -> None:
+    with ScriptedAPI(script=Script(duration=60)) as api:
+        async with connect(api) as context, watching(context) as rounds:
+            assert COUNTS.lag is None
+            waiting = asyncio.create_task(wait_all(rounds, await create(context, 3)))
+            await asyncio.to_thread(api.wait_until, lambda: api.count("list"))
+            api.faults.next("list", "503")
+            before = COUNTS.lag
+            await asyncio.to_thread(api.wait_until, lambda: api.count("list") > 1)
+            after = COUNTS.lag
+            assert before is not None
+            assert after is not None
+            assert after > before
+            for prediction in api.predictions:
+                prediction.finish()
+            await waiting
+        assert COUNTS.lag is None

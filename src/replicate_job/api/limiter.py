@@ -9,6 +9,7 @@ from replicate_job.api.ratelimit import Quota, RateLimit, Slot
 from replicate_job.api.shared_limit import Draft, SharedLimit, shared_limit
 from replicate_job.clock import Clock
 from replicate_job.errors import JournalError
+from replicate_job.telemetry import COUNTS
 
 _PATIENCE = 2.0  # Seconds of waiting for a store before this process paces alone.
 _TRIES = 50  # Attempts to write the row, while other processes write theirs.
@@ -134,6 +135,7 @@ class RateLimiter:
     async def refused(self, slot: Slot, retry_after: float | None) -> None:
         """Note a 429, and let the other processes know."""
         self.throttled += 1
+        COUNTS.throttled[self._kind] += 1
         self._shared.throttled(slot, self._clock.now(), retry_after, stored=self._store is not None)
         await self.report()
 

@@ -12,6 +12,7 @@ from replicate_job.errors import AnswerTooLargeError, NoAnswerError, ReplicateJo
 from replicate_job.flow.background import Background
 from replicate_job.flow.context import Context
 from replicate_job.flow.wait import Watch
+from replicate_job.telemetry import COUNTS, now
 from replicate_job.wire.prediction import Prediction, parse_time
 
 INTERVAL = 1.0
@@ -88,13 +89,19 @@ class Poller:
 
     async def _go_round(self) -> None:
         clock, failures = self._context.clock, 0
-        while self._waiting:
-            started = clock.now()
-            cost, failed = await self._round()
-            failures = failures + 1 if failed else 0
-            share = SHARE * (self._context.client.others.pace or PACE)
-            pause = max(INTERVAL, cost / share) - (clock.now() - started)
-            await clock.sleep(max(0.0, pause, backoff(failures, ceiling=30) if failures else 0.0))
+        COUNTS.polled(self, now())
+        try:
+            while self._waiting:
+                started, began = clock.now(), now()
+                cost, failed = await self._round()
+                failures = failures + 1 if failed else 0
+                if not failed:
+                    COUNTS.polled(self, began)
+                share = SHARE * (self._context.client.others.pace or PACE)
+                pause = max(INTERVAL, cost / share) - (clock.now() - started)
+                await clock.sleep(max(0.0, pause, backoff(failures, ceiling=30) if failures else 0.0))
+        finally:
+            COUNTS.rests(self)
 
     async def _round(self) -> tuple[int, bool]:
         """Ask for all once. Comes back with the number of requests, and whether a list could not be read."""

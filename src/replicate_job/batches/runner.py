@@ -196,13 +196,17 @@ class BatchRunner:
             await asyncio.sleep(TICK)
 
     async def _work(self, rows: RowSource) -> None:
-        self._reading = asyncio.create_task(self._read(rows))
-        self._check_budget()  # what was replayed may have spent it
-        await asyncio.wait([self._reading])
-        if not self._reading.cancelled():
-            self._fault = self._fault or self._reading.exception()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        telemetry = self._context.telemetry
+        with telemetry.batch(self._batch.job.model, self._batch.id, self.tally) as scope:
+            self._reading = asyncio.create_task(self._read(rows))
+            self._check_budget()  # what was replayed may have spent it
+            await asyncio.wait([self._reading])
+            if not self._reading.cancelled():
+                self._fault = self._fault or self._reading.exception()
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+            if self._fault:
+                scope.failed(self._fault)
 
     async def _detach(self) -> None:
         under_way = list(self._started)

@@ -12,6 +12,7 @@ import click
 from replicate_job.cli.exits import INTERRUPTED, UNREACHABLE, exit_code, explain
 from replicate_job.cli.help import examples
 from replicate_job.cli.streams import leave, open_streams, tell
+from replicate_job.telemetry import flush
 from replicate_job.version import __version__
 
 COMMANDS = {
@@ -103,6 +104,7 @@ def main() -> None:
         code = exit_code(error) if message else UNREACHABLE
     except KeyboardInterrupt:
         code = INTERRUPTED
+    flush()
     leave(code)
 
 

@@ -22,6 +22,7 @@ from replicate_job.journal.entry import CreateRequest
 from replicate_job.journal.protocol import Journal
 from replicate_job.outputs.download import Fetch
 from replicate_job.outputs.stores.stores import Stores
+from replicate_job.telemetry import Telemetry
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target
 
@@ -149,6 +150,7 @@ class Context(msgspec.Struct, frozen=True):
     retry_policy: RetryPolicy = RetryPolicy()
     upload_locks: UploadLocks = msgspec.field(default_factory=UploadLocks)
     stores: Stores = msgspec.field(default_factory=Stores)
+    telemetry: Telemetry = msgspec.field(default_factory=Telemetry)
 
 
 def of_job(context: Context, job: Job) -> Context:

@@ -92,11 +92,11 @@ async def create(  # noqa: PLR0913 - what to send, and what to do around it
                 await tries.give_up(_advised(context, answer, request, tried))
             broken = answer
         elif created := await _record(context, claim, answer, sent_at, collected=is_all(answer)):
-            return created
+            return tries.end_with(created, blocking=wait > 0)
         else:
             foreign = answer.id
         if found := await _look_for(context, claim, broken):
-            return Created(found, sent_at)
+            return tries.end_with(Created(found, sent_at), blocking=wait > 0)
         await tries.count(broken, foreign)
 
 
@@ -208,12 +208,27 @@ class _Tries:
         self._throttled = 0.0
         self._foreign: set[str] = set()
 
+    def end_with(self, created: Created, *, blocking: bool) -> Created:
+        """Note a prediction that this job made; ``blocking``: its create request was kept open."""
+        context = self._context
+        context.telemetry.created(created.id, context.clock.now() - created.sent_at, blocking=blocking)
+        self._note(self._failures + 1)
+        return created
+
+    @property
+    def _failures(self) -> int:
+        return self._unsent + self._throttles + self._sends
+
+    def _note(self, sent: int) -> None:
+        self._context.telemetry.tried(sent, self._throttles)
+
     async def pause(self, error: NotSentError | RateLimitError) -> None:
         """Wait after a create request that certainly made nothing."""
         retry_policy = self._context.retry_policy
         if isinstance(error, RateLimitError):
             delay = max(backoff(self._throttles), error.retry_after or 0)
             self._throttles += 1
+            self._note(self._failures)
             self._throttled += delay
             if self._throttled > retry_policy.throttle:
                 limit = f"asked to wait {delay:.3g} s more, and {retry_policy.throttle:g} s in all is the limit"
@@ -221,6 +236,7 @@ class _Tries:
         else:
             delay = backoff(self._unsent)
             self._unsent += 1
+            self._note(self._failures)
             if isinstance(error, CertificateError):
                 await self.give_up(error, f"{error}; nothing was created")
             if self._unsent >= retry_policy.connects:
@@ -237,6 +253,7 @@ class _Tries:
         each other's predictions, but a job meets the same foreign id once only.
         """
         self._sends += 1
+        self._note(self._failures)
         is_last = self._sends >= self._context.retry_policy.sends
         if foreign and (is_last or foreign in self._foreign):
             reason = "the API answers each create with a prediction of another job"

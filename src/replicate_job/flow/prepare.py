@@ -108,7 +108,8 @@ async def prepare_contents(context: Context, job: Job, key: str, save: str | Non
         return None
     if save:
         await context.strategy.check_place(context, save)
-    return await prepare(context, job, await resolve_and_check(context, job))
+    with context.telemetry.step("prepare"):
+        return await prepare(context, job, await resolve_and_check(context, job))
 
 
 def restore_contents(job: Job, asked: Job, request: CreateRequest | None) -> Job:
@@ -155,7 +156,8 @@ class _Uploads:
 
     async def upload(self, source: Path | bytes, name: str, media_type: str, sha256: str) -> FileInfo:
         self._context.reporter.note(f"uploading {name}")
-        sent = await self._context.client.upload_file(source, name=name, media_type=media_type)
+        with self._context.telemetry.step("upload"):
+            sent = await self._context.client.upload_file(source, name=name, media_type=media_type)
         if not (address := sent.urls.get("get")):
             raise NoAnswerError(f"the API took {name} and does not say where it is: give a URL to it instead")
         expires = parse_time(sent.expires_at)

@@ -14,6 +14,7 @@ from replicate_job.flow.listing import Listing
 from replicate_job.flow.matching import judge
 from replicate_job.flow.span import SLACK, Span, span_of
 from replicate_job.journal.entry import Adoption, Claim, CreateRequest, Entry
+from replicate_job.telemetry import COUNTS
 from replicate_job.wire.prediction import Prediction, parse_time
 
 UNSENT = 15.0
@@ -39,7 +40,8 @@ async def reconcile(
         if entry.sends == 0 and entry.state == "claimed":
             return None
         await be_uncertain(context, claim, "the journal does not hold what was sent")
-    return await _LookUp(context, claim, entry.request, ended).run(within)
+    with context.telemetry.step("look up"):
+        return await _LookUp(context, claim, entry.request, ended).run(within)
 
 
 class _LookUp:
@@ -264,6 +266,7 @@ async def be_uncertain(context: Context, claim: Claim, reason: str, candidates: 
     which = f" ({', '.join(candidates[:5])})" if candidates else ""
     problem = f"it is not known whether a prediction was created: {reason}{which}"
     await context.journal.uncertain(claim, problem)
+    COUNTS.uncertain += 1
     advice = context.strategy.advise_uncertain(context, claim.key)
     raise UncertainError(f"{problem}; {advice}", key=claim.key, candidates=candidates)
 

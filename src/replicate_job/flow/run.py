@@ -32,9 +32,13 @@ async def run_job(context: Context, ask: Ask, request: CreateRequest | None = No
         raise JobError("the key is empty: name the job, or give no key")
     if context.ephemeral and ask.job.webhook:
         context.reporter.warn("the local server posts no webhooks")
-    if ask.timeout is None:
-        return await _run(context, ask, request, slot)
-    return await run_within(context, ask, lambda context, ask: _run(context, ask, request, slot))
+    with context.telemetry.job(ask.job.model, ask.key, context.strategy.batch) as scope:
+        if ask.timeout is None:
+            result = await _run(context, ask, request, slot)
+        else:
+            result = await run_within(context, ask, lambda context, ask: _run(context, ask, request, slot))
+        scope.over(result)
+        return result
 
 
 async def _run(context: Context, ask: Ask, request: CreateRequest | None, slot: Slot | None) -> Result:

@@ -44,8 +44,9 @@ async def _prepare(run: JobRun) -> CreateRequest:
     try:
         await _check_place(run)
         job = restore_contents(run.entry.job, run.ask.job, run.entry.request)
-        resolved = await resolve_and_check(context, job)
-        request = await prepare(context, job, resolved)
+        with context.telemetry.step("prepare"):
+            resolved = await resolve_and_check(context, job)
+            request = await prepare(context, job, resolved)
     except ReplicateJobError as error:
         await context.journal.refused(run.claim, str(error))
         raise
@@ -61,19 +62,21 @@ async def _check_place(run: JobRun) -> None:
 async def _send(run: JobRun, request: CreateRequest) -> None:
     tried = run.resolved.tried if run.resolved else ()
     run.advance(request=request)
-    created = await create(
-        run.context,
-        run.claim,
-        request,
-        slot=run.slot,
-        blocking_wait=run.blocking_wait,
-        deadline=run.ask.deadline,
-        tried=tried,
-        is_all=run.is_all,
-    )
+    with run.context.telemetry.step("create"):
+        created = await create(
+            run.context,
+            run.claim,
+            request,
+            slot=run.slot,
+            blocking_wait=run.blocking_wait,
+            deadline=run.ask.deadline,
+            tried=tried,
+            is_all=run.is_all,
+        )
     run.fault = created.fault
     if created.prediction and created.collected:
         run.context.reporter.observed(created.prediction)
+        _note_end(run, created, created.prediction)
         run.advance(state="collected")
         run.result = result_of(created.prediction, run.entry)
     else:
@@ -90,7 +93,9 @@ async def wait_step(run: JobRun) -> None:
             context.reporter.observed(prediction)
             run.result = result_of(prediction, entry)
             return
-        end = (await _wait(run, created)).with_logs(entry.prediction.logs if entry.prediction else None)
+        with context.telemetry.step("wait"):
+            end = await _wait(run, created)
+        end = end.with_logs(entry.prediction.logs if entry.prediction else None)
     except NotFoundError as error:
         await explain_missing(context, entry, error)
         raise
@@ -98,9 +103,14 @@ async def wait_step(run: JobRun) -> None:
     if not end.is_terminal:
         run.result = result_of(end, entry)
         return
+    _note_end(run, created, end)
     if end is not created.prediction or created.fault:
         await run.write(context.journal.ended(run.claim, end))
     run.advance(state="ended", prediction_id=end.id, status=end.status, prediction=end)
+
+
+def _note_end(run: JobRun, created: Created, end: Prediction) -> None:
+    run.context.telemetry.ended(end, run.context.clock.now() - created.sent_at + created.age)
 
 
 def _resumed(run: JobRun) -> Created:
@@ -145,7 +155,8 @@ async def collect_step(run: JobRun) -> None:
         raise OutputExpiredError(gone, result)
     if run.keeps(end):
         try:
-            result = await _save(run, end, result)
+            with context.telemetry.step("collect"):
+                result = await _save(run, end, result)
         except OutputError as error:
             await _note_loss(run, end, error)
             return

@@ -1,0 +1,267 @@
+"""Spans and metrics of jobs for OpenTelemetry, by its API alone; whoever wants them configures an SDK.
+
+Names follow the semantic conventions for generative AI clients
+(https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/); what they have no word for is ``replicate.…``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextvars import ContextVar, Token
+from functools import cache
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import msgspec
+from opentelemetry import context, metrics, trace
+from opentelemetry.metrics import CallbackOptions, Histogram, Observation
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+
+from replicate_job.telemetry import BOUNDS, COUNTS, BatchScope, Ended, JobScope, Outcome, Progress, Telemetry, now
+from replicate_job.version import __version__
+
+CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+"""The variable that asks for inputs and outputs in spans: ``true``, ``span_only`` or ``span_and_event``."""
+_CAPTURES = {"true", "1", "span_only", "span_and_event"}
+_SCOPE = "replicate_job"
+_OPERATION: dict[str, Any] = {"gen_ai.operation.name": "generate_content", "gen_ai.provider.name": "replicate"}
+_FLUSH = 5000
+"""Milliseconds that an export at the end may take."""
+_PORTS = {"https": 443, "http": 80}
+_NOTHING = nullcontext()
+
+_job: ContextVar[_JobSpan | None] = ContextVar("replicate_job_span", default=None)
+
+
+class OpenTelemetry(Telemetry):
+    """The hooks that trace and measure. They count too."""
+
+    def __init__(self, base_url: str, environment: Mapping[str, str]) -> None:
+        self.captures = environment.get(CAPTURE, "").strip().lower() in _CAPTURES
+        self.tracer = trace.get_tracer(_SCOPE, __version__)
+        self.instruments = _instruments()
+        url = urlsplit(base_url)
+        self.common = _OPERATION | {"server.address": url.hostname or ""}
+        if port := url.port or _PORTS.get(url.scheme):
+            self.common["server.port"] = port
+
+    def job(self, model: str, key: str, batch: str | None) -> JobScope:
+        return _JobSpan(self, model, key, batch)
+
+    def batch(self, model: str, batch: str, tally: Progress) -> BatchScope:
+        return _BatchSpan(self, model, batch, tally)
+
+    def step(self, name: str) -> AbstractContextManager[None]:
+        job = _job.get()
+        return _NOTHING if job is None or not job.is_recording else self._step(name)
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        with self.tracer.start_as_current_span(
+            name, record_exception=False, set_status_on_exception=False, attributes={"replicate.step": name}
+        ) as span:
+            try:
+                yield
+            except BaseException as error:
+                note_error(span, error, captures=self.captures)
+                raise
+
+    def tried(self, sends: int, throttles: int) -> None:
+        facts = {"replicate.attempts": sends, "replicate.throttled": throttles}
+        trace.get_current_span().set_attributes(facts)
+        if job := _job.get():
+            job.span.set_attributes(facts)
+
+    def created(self, prediction_id: str, seconds: float, *, blocking: bool) -> None:
+        super().created(prediction_id, seconds, blocking=blocking)
+        if job := _job.get():
+            job.created(prediction_id)
+            labels = self.common | {"gen_ai.request.model": job.model, "replicate.blocking_wait": blocking}
+            self.instruments.create.record(seconds, labels)
+
+    def ended(self, prediction: Ended, seconds: float) -> None:
+        super().ended(prediction, seconds)
+        if job := _job.get():
+            if version := prediction.version:
+                job.span.set_attribute("replicate.version", version)
+            labels = self.common | {"gen_ai.request.model": job.model, "replicate.status": prediction.status}
+            self.instruments.end.record(seconds, labels)
+
+
+class _JobSpan(JobScope):
+    """The span of a job, which is the parent of its steps'. It is a call to a model, in the conventions' words."""
+
+    def __init__(self, telemetry: OpenTelemetry, model: str, key: str, batch: str | None) -> None:
+        self._telemetry, self.model = telemetry, model
+        facts = {"gen_ai.request.model": model, "replicate.model": model, "replicate.key": key}
+        if batch:
+            facts["replicate.batch"] = batch
+        self._attributes = telemetry.common | facts
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        name = f"{_OPERATION['gen_ai.operation.name']} {self.model}"
+        self.span = self._telemetry.tracer.start_span(name, kind=SpanKind.CLIENT, attributes=self._attributes)
+        self.is_recording = self.span.is_recording()
+        self._fault, self._began = "", now()
+        self._attached = context.attach(trace.set_span_in_context(self.span))
+        self._set: Token[_JobSpan | None] = _job.set(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        super().__exit__(kind, error, at)
+        if error is not None:
+            self._fault = note_error(self.span, error, captures=self._telemetry.captures)
+        labels = self._telemetry.common | {"gen_ai.request.model": self.model}
+        if self._fault:
+            labels["error.type"] = self._fault
+        self._telemetry.instruments.operation.record(now() - self._began, labels)
+        _job.reset(self._set)
+        context.detach(self._attached)
+        self.span.end()
+
+    def created(self, prediction_id: str) -> None:
+        self.span.set_attributes({"gen_ai.response.id": prediction_id, "replicate.prediction.id": prediction_id})
+
+    def over(self, result: Outcome) -> None:
+        if result.status in {"failed", "aborted"}:
+            self._fault = result.status
+            self.span.set_attribute("error.type", result.status)
+            self.span.set_status(Status(StatusCode.ERROR))
+        if not self.is_recording:
+            return
+        self.created(result.prediction_id)
+        facts: dict[str, Any] = {"replicate.status": result.status}
+        for name, metric in _METRICS.items():
+            if isinstance(number := result.metrics.get(metric), int | float):
+                facts[name] = number
+        if self._telemetry.captures:
+            facts |= {"replicate.input": _text(result.input), "replicate.output": _text(result.output)}
+        self.span.set_attributes(facts)
+
+
+class _BatchSpan(BatchScope):
+    """The span of a batch, which is the parent of its rows'."""
+
+    def __init__(self, telemetry: OpenTelemetry, model: str, batch: str, tally: Progress) -> None:
+        self._telemetry, self._model, self._batch, self._tally = telemetry, model, batch, tally
+
+    def __enter__(self) -> Self:
+        facts = {"replicate.model": self._model, "replicate.batch": self._batch}
+        self._span = self._telemetry.tracer.start_span(f"batch {self._model}", attributes=facts)
+        self._attached = context.attach(trace.set_span_in_context(self._span))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is not None:
+            self.failed(error)
+        names = ("succeeded", "failed", "wrong", "stored", "created")
+        self._span.set_attributes({f"replicate.rows.{name}": getattr(self._tally, name) for name in names})
+        context.detach(self._attached)
+        self._span.end()
+
+    def failed(self, error: BaseException) -> None:
+        note_error(self._span, error, captures=self._telemetry.captures)
+
+
+_METRICS = {
+    "replicate.predict_time": "predict_time",
+    "gen_ai.usage.input_tokens": "input_token_count",
+    "gen_ai.usage.output_tokens": "output_token_count",
+}
+"""Attributes, and the prediction's metrics that they show."""
+
+
+def note_error(span: Span, error: BaseException, *, captures: bool) -> str:
+    """Note an error's type, and come back with it. Its message may repeat inputs, and is noted with these alone.
+
+    A cancelled task is no failure: the prediction may run on.
+    """
+    kind = type(error).__qualname__
+    span.set_attribute("error.type", kind)
+    if isinstance(status := getattr(error, "status", None), int):
+        span.set_attribute("http.response.status_code", status)
+    if not isinstance(error, asyncio.CancelledError | GeneratorExit):
+        span.set_status(Status(StatusCode.ERROR, str(error) if captures else None))
+    return kind
+
+
+def _text(value: Any) -> str:
+    return msgspec.json.encode(value, enc_hook=str).decode()
+
+
+class _Instruments(msgspec.Struct, frozen=True):
+    create: Histogram
+    end: Histogram
+    operation: Histogram
+
+
+@cache
+def _instruments() -> _Instruments:
+    """The instruments of this process. What it counts anyway is read when metrics are exported."""
+    meter = metrics.get_meter(_SCOPE, __version__)
+    meter.create_observable_up_down_counter(
+        "replicate.jobs.in_flight", [_in_flight], unit="{job}", description="Jobs that are being run."
+    )
+    meter.create_observable_counter(
+        "replicate.predictions.created", [_created], unit="{prediction}", description="Predictions that were made."
+    )
+    meter.create_observable_counter(
+        "replicate.predictions.ended", [_ended], unit="{prediction}", description="Predictions by their end."
+    )
+    meter.create_observable_counter(
+        "replicate.requests.throttled", [_throttled], unit="{request}", description="Requests that were answered 429."
+    )
+    meter.create_observable_counter(
+        "replicate.jobs.uncertain", [_uncertain], unit="{job}", description="Jobs that may have a prediction or not."
+    )
+    meter.create_observable_gauge(
+        "replicate.poller.lag", [_lag], unit="s", description="How old the state of running predictions is at most."
+    )
+    return _Instruments(
+        create=_seconds(meter, "replicate.create.duration", "From a create request to the prediction's id."),
+        end=_seconds(meter, "replicate.prediction.duration", "From a create request to the prediction's known end."),
+        operation=_seconds(meter, "gen_ai.client.operation.duration", "A job, from its call to its result."),
+    )
+
+
+def _seconds(meter: metrics.Meter, name: str, description: str) -> Histogram:
+    return meter.create_histogram(name, unit="s", description=description, explicit_bucket_boundaries_advisory=BOUNDS)
+
+
+def _in_flight(_: CallbackOptions) -> Iterable[Observation]:
+    return [Observation(COUNTS.in_flight)]
+
+
+def _created(_: CallbackOptions) -> Iterable[Observation]:
+    return [Observation(COUNTS.created)]
+
+
+def _ended(_: CallbackOptions) -> Iterable[Observation]:
+    return [Observation(number, {"replicate.status": status}) for status, number in COUNTS.ended.items()]
+
+
+def _throttled(_: CallbackOptions) -> Iterable[Observation]:
+    return [Observation(number, {"replicate.request": kind}) for kind, number in COUNTS.throttled.items()]
+
+
+def _uncertain(_: CallbackOptions) -> Iterable[Observation]:
+    return [Observation(COUNTS.uncertain)]
+
+
+def _lag(_: CallbackOptions) -> Iterable[Observation]:
+    return [] if (lag := COUNTS.lag) is None else [Observation(lag)]
+
+
+def flush() -> None:
+    """Export what is held, within some seconds. The API alone holds nothing."""
+    for provider in (trace.get_tracer_provider(), metrics.get_meter_provider()):
+        with suppress(Exception):  # an exporter that fails has logged it, and the command has its own exit code
+            getattr(provider, "force_flush", _nothing)(_FLUSH)
+
+
+def _nothing(_: int) -> None:
+    pass
