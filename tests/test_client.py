@@ -28,6 +28,7 @@ from replicate_job.errors import (
     JobTimeoutError,
     MissingVariableError,
     ModelNotFoundError,
+    PaymentRequiredError,
     PredictionFailedError,
     UnknownJobError,
 )
@@ -572,3 +573,26 @@ def test_a_client_is_not_pickled_with_its_token(kind: type[AsyncClient | Client]
     for duplicate in (pickle.dumps, copy.deepcopy):
         with pytest.raises(TypeError, match="cannot be pickled or copied: make one in each process"):
             duplicate(client)
+
+
+async def test_records_of_the_logger_say_which_job_they_are_about(
+    api: ScriptedAPI, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", logger="replicate_job")
+    api.faults.next("create", "503")
+    async with AsyncClient() as client:
+        result = await client.run("acme/private", {"n": 1}, key="mine")
+    told = {record.getMessage(): record.__dict__ for record in caplog.records if record.name == "replicate_job"}
+    (broken,) = [record for message, record in told.items() if "looking whether" in message]
+    assert (broken["key"], broken["model"]) == ("mine", "acme/private")
+    (ended,) = [record for message, record in told.items() if message.endswith("is succeeded")]
+    assert (ended["key"], ended["prediction"]) == ("mine", result.prediction_id)
+
+
+async def test_an_error_says_which_job_it_is_about(api: ScriptedAPI) -> None:
+    api.faults.next("create", "402")
+    async with AsyncClient() as client:
+        with pytest.raises(PaymentRequiredError) as caught:
+            await client.run("acme/private", {"n": 1}, key="mine")
+    assert caught.value.about == {"key": "mine", "model": "acme/private"}
+    assert pickle.loads(pickle.dumps(caught.value)).about == caught.value.about  # noqa: S301 - our own

@@ -45,10 +45,11 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from replicate_job.job import Result
@@ -57,8 +58,11 @@ if TYPE_CHECKING:
 class ReplicateJobError(Exception):
     """Base of every error here. ``str(error)`` is one line for a person: what is wrong, where, what to do.
 
-    It can be pickled, with its fields: it crosses pools of processes.
+    ``about`` has the job that it is about, as far as known: ``key``, ``prediction``, ``model``, ``batch``. It can be
+    pickled, with its fields: it crosses pools of processes.
     """
+
+    about: Mapping[str, str] = MappingProxyType({})
 
     def __reduce__(self) -> tuple[Any, ...]:
         # As exceptions do it, the constructor would be called with the message for all its arguments.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 
 import msgspec
 
+from replicate_job.flow.subject import facts
 from replicate_job.outputs.discover import as_text
 from replicate_job.wire.prediction import Prediction, read_bar
 from replicate_job.wire.stand_in import is_notice, notices
@@ -33,29 +34,38 @@ OnProgress = Callable[[Progress], object]
 """It is called in the event loop's thread, which waits for it. What it raises ends the call, and no prediction."""
 
 
+def _write(level: int, line: str, **known: str) -> None:
+    if _log.isEnabledFor(level):
+        _log.log(level, "%s", line, extra=facts() | known)
+
+
 class CallReporter:
-    """Reports to the logger ``replicate_job``, and observed predictions to ``on_progress``."""
+    """Reports to the logger ``replicate_job``, and observed predictions to ``on_progress``.
+
+    A record has the attributes ``key``, ``prediction``, ``model`` and ``batch``, as far as it is about a job.
+    """
 
     def __init__(self, on_progress: OnProgress | None = None) -> None:
         self._on_progress = on_progress
         self._notices: set[str] = set()  # of stand-ins
 
     def error(self, line: str) -> None:
-        _log.error("%s", line)
+        _write(logging.ERROR, line)
 
     def warn(self, line: str) -> None:
         if is_notice(line):
             self._notices.add(line)
-        _log.warning("%s", line)
+        _write(logging.WARNING, line)
 
     def tell(self, line: str) -> None:
-        _log.info("%s", line)
+        _write(logging.INFO, line)
 
     def note(self, line: str) -> None:
-        _log.info("%s", line)
+        _write(logging.INFO, line)
 
     def observed(self, prediction: Prediction) -> None:
-        _log.debug("%s is %s", prediction.id, prediction.status)
+        if _log.isEnabledFor(logging.DEBUG):
+            _write(logging.DEBUG, f"{prediction.id} is {prediction.status}", prediction=prediction.id)
         for line in notices(prediction.logs):
             if line not in self._notices:
                 self.warn(line)

@@ -202,7 +202,7 @@ async def test_the_beat_reads_the_tally_until_it_is_canceled() -> None:
     class Listening(ProgressReporter):
         every = 0.001
 
-        def line(self, text: str) -> None:
+        def line(self, text: str, level: str = "") -> None:  # noqa: ARG002 - as the base class has it
             heard.put_nowait(text)
 
     beating = asyncio.create_task(Listening(tally, now=clock).beat())

@@ -11,6 +11,7 @@ from replicate_job.api.failures import backoff, is_transient
 from replicate_job.errors import AnswerTooLargeError, NoAnswerError, ReplicateJobError
 from replicate_job.flow.background import Background
 from replicate_job.flow.context import Context
+from replicate_job.flow.subject import SUBJECT, Subject, about
 from replicate_job.flow.wait import Watch
 from replicate_job.telemetry import COUNTS, now
 from replicate_job.wire.prediction import Prediction, parse_time
@@ -39,6 +40,7 @@ class _Waiting(msgspec.Struct, eq=False):
     created: datetime | None = None
     logs: str | None = None
     misses: int = 0
+    subject: Subject | None = None
 
     def observed(self, prediction: Prediction) -> None:
         self.created, self.misses = self.created or parse_time(prediction.created_at), 0
@@ -72,7 +74,7 @@ class Poller:
         future: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
         watch = Watch(self._context, prediction_id, age=age)
         created, logs = (parse_time(last.created_at), last.logs) if last else (None, None)
-        self._waiting[prediction_id] = _Waiting(watch, future, created, logs)
+        self._waiting[prediction_id] = _Waiting(watch, future, created, logs, subject=SUBJECT.get())
         if self._work is None or self._work.done():
             self._work = self._background.start(self._go_round())
         try:
@@ -89,6 +91,7 @@ class Poller:
 
     async def _go_round(self) -> None:
         clock, failures = self._context.clock, 0
+        SUBJECT.set(None)  # the first that waits began this task, which serves all
         COUNTS.polled(self, now())
         try:
             while self._waiting:
@@ -115,7 +118,8 @@ class Poller:
 
     async def _ask_singly(self, one: _Waiting) -> tuple[int, bool]:
         try:
-            prediction = await one.watch.look()
+            with about(one.subject):
+                prediction = await one.watch.look()
         except ReplicateJobError as error:
             one.failed(error)
             return 1, False

@@ -28,6 +28,7 @@ from replicate_job.flow.job_run import Ask
 from replicate_job.flow.prepare import write_request
 from replicate_job.flow.resolved import Resolved
 from replicate_job.flow.run import run_job
+from replicate_job.flow.subject import about
 from replicate_job.inputs.content import Content
 from replicate_job.inputs.upload import has_files
 from replicate_job.job import Result
@@ -196,8 +197,8 @@ class BatchRunner:
             await asyncio.sleep(TICK)
 
     async def _work(self, rows: RowSource) -> None:
-        telemetry = self._context.telemetry
-        with telemetry.batch(self._batch.job.model, self._batch.id, self.tally) as scope:
+        batch, telemetry = self._batch, self._context.telemetry
+        with about(batch), telemetry.batch(batch.job.model, batch.id, self.tally) as scope:
             self._reading = asyncio.create_task(self._read(rows))
             self._check_budget()  # what was replayed may have spent it
             await asyncio.wait([self._reading])

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from replicate_job.batches.row_job import ReadRow
+from replicate_job.flow.subject import Facts, Known
 from replicate_job.job import Job
 from replicate_job.journal.entry import fingerprint
 from replicate_job.outputs.place import of_row
@@ -44,6 +45,9 @@ class Batch(msgspec.Struct, frozen=True):
     cancels: Callable[[], bool] = lambda: False
     source: str = ""
     command: str = ""
+
+    def facts(self) -> Facts:
+        return Known(batch=self.id, model=self.job.model).facts()
 
     def place(self, line: int) -> str | None:
         """Where the outputs of that row go."""

@@ -30,8 +30,9 @@ from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, Batch, ba
 from replicate_job.cli.completion import files, targets
 from replicate_job.cli.exits import FAILED, SUCCEEDED, UNFINISHED
 from replicate_job.cli.help import examples
+from replicate_job.cli.log import LOG
 from replicate_job.cli.options import Common, Duration, common, fetching, local, place, saving
-from replicate_job.cli.output import print_json
+from replicate_job.cli.output import known, print_json
 from replicate_job.cli.reporters import open_progress
 from replicate_job.cli.run import check_pairs, read_job
 from replicate_job.cli.streams import aside, is_shown, tell, width
@@ -40,6 +41,7 @@ from replicate_job.errors import JobError
 from replicate_job.flow.context import Context
 from replicate_job.flow.prepare import check_job
 from replicate_job.flow.resolve import resolve
+from replicate_job.flow.subject import about
 from replicate_job.inputs.at_path import AtPaths, Reading, Readings
 from replicate_job.inputs.pairs import parse_pairs
 from replicate_job.job import Job, Result
@@ -237,6 +239,7 @@ class _Command:
                 read = AtPaths(resolved.schema, observe=partial(self._observe, context)).read(constants)
                 self._job = msgspec.structs.replace(self._job, input_data=self._job.input_data | read)
             batch = self._batch(context)
+            LOG.concern(batch)
             runner = BatchRunner(context, batch, resolved, self._tally)
             if options.dry_run:
                 return await self._check(runner)
@@ -313,7 +316,8 @@ class _Command:
         self._summary.add(result)
         self._progress.answered(result.logs)
         if self._shared.verbose and (error := error_of(result)):
-            self._progress.note(f"line {result.line}: {error}")
+            with about(known(result)):
+                self._progress.note(f"line {result.line}: {error}")
 
     async def _check(self, runner: BatchRunner) -> int:
         async with aclosing(runner.check(self._rows)) as failures:

@@ -160,7 +160,7 @@ class ProgressReporter:
 
     def note(self, line: str) -> None:
         if self._verbose:
-            self.line(line)
+            self.line(line, "debug")
 
     def observed(self, prediction: Prediction) -> None:
         """Do nothing: the tally counts it."""
@@ -192,5 +192,5 @@ class ProgressReporter:
             self._next = now + EVERY
             self.line(heartbeat(self._tally, self._speed.rate, self._speed.left))
 
-    def line(self, text: str) -> None:
-        tell(text)
+    def line(self, text: str, level: str = "") -> None:
+        tell(text, level)

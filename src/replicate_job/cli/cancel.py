@@ -7,7 +7,7 @@ import click
 from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common
-from replicate_job.cli.output import print_response
+from replicate_job.cli.output import known, print_response
 from replicate_job.cli.streams import tell
 from replicate_job.flow.named import cancel
 
@@ -26,9 +26,9 @@ async def command(shared: Common, name: str) -> int:
     async with shared.session() as context:
         result = await cancel(context, name)
     if result is None:
-        tell(f"the job {name} has no prediction: its key is free")
+        tell(f"the job {name} has no prediction: its key is free", key=name)
         return SUCCEEDED
     if result.status not in {"canceled", "aborted"} and not shared.quiet:
-        tell(f"prediction {result.prediction_id} is {result.status}")
+        tell(f"prediction {result.prediction_id} is {result.status}", **known(result).facts())
     print_response(result)
     return SUCCEEDED

@@ -131,7 +131,7 @@ class LiveProgress(ProgressReporter):
             else:
                 self._live.refresh()
 
-    def line(self, text: str) -> None:
+    def line(self, text: str, level: str = "") -> None:  # noqa: ARG002 - for a log of JSON, which is not drawn
         """Print at once, or together with others that come soon after: each drawing takes a millisecond."""
         self._lines.append(text)
         if self._now() - self._drawn >= self.every / 2:

@@ -78,5 +78,5 @@ class LiveReporter(LineReporter):
     async def beat(self) -> None:
         """Do nothing: the elapsed time in the live line shows that the job goes on."""
 
-    def line(self, text: str) -> None:
+    def line(self, text: str, level: str = "") -> None:  # noqa: ARG002 - for a log of JSON, which is not drawn
         self._console.tell(text)

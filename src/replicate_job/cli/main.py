@@ -11,6 +11,7 @@ import click
 
 from replicate_job.cli.exits import INTERRUPTED, UNREACHABLE, exit_code, explain
 from replicate_job.cli.help import examples
+from replicate_job.cli.log import LOG
 from replicate_job.cli.streams import leave, open_streams, tell
 from replicate_job.telemetry import flush
 from replicate_job.version import __version__
@@ -96,11 +97,12 @@ def main() -> None:
     """Run the command line. Every error becomes one message on stderr and an exit code."""
     try:
         open_streams()
+        LOG.choose(sys.argv[1:])
         _check_words(sys.argv[1:])
         code = cli.main(prog_name="replicate-job", standalone_mode=False)
     except Exception as error:  # noqa: BLE001 - one that is not in the table is our mistake, and is shown whole
         message = explain(error)
-        tell(message or traceback.format_exc())
+        tell(message or traceback.format_exc(), "error", **getattr(error, "about", {}))
         code = exit_code(error) if message else UNREACHABLE
     except KeyboardInterrupt:
         code = INTERRUPTED

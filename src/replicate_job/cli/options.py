@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from replicate_job.cli.completion import files, folders
+from replicate_job.cli.log import FORMS, VARIABLE
 from replicate_job.cli.reporters import open_reporter
 from replicate_job.cli.signals import Terminated, run_async
 from replicate_job.cli.streams import tell
@@ -123,6 +124,7 @@ def common(
 
     for option in (
         click.version_option(__version__, prog_name="replicate-job"),
+        log_format,
         click.option("-v", "--verbose", is_flag=True, help="Write more on stderr."),
         click.option("-q", "--quiet", is_flag=True, help="Write only errors on stderr."),
         click.option(
@@ -134,6 +136,16 @@ def common(
     ):
         run = option(run)
     return run
+
+
+def log_format(function: _F) -> _F:
+    """The form of stderr's lines; ``Log.choose`` has read it before, so that it holds for errors of reading too."""
+    return click.option(
+        "--log-format",
+        type=click.Choice(FORMS),
+        expose_value=False,
+        help=f"Lines on stderr as text (default) or as JSON objects. [env: {VARIABLE}]",
+    )(function)
 
 
 def local(function: _F) -> _F:

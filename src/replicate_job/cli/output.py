@@ -16,6 +16,7 @@ from replicate_job.cli.exits import status_code
 from replicate_job.cli.streams import is_shown, tell, write
 from replicate_job.errors import JobTimeoutError, JournalError, OutputError
 from replicate_job.flow.deadline import growing_timeout
+from replicate_job.flow.subject import Known, about, facts
 from replicate_job.job import Job, Kept, Result
 from replicate_job.journal.protocol import Journal
 from replicate_job.outputs.discover import find_files
@@ -155,6 +156,17 @@ def conclude(result: Result, job: Job, *, line: Callable[..., str], ephemeral: b
 
     ``line`` writes a command for a hint. The prediction of an ``ephemeral`` API has ended with its server.
     """
+    with about(known(result)):
+        _explain_status(result, job, line, ephemeral=ephemeral)
+    return status_code(result.status, waited=job.wait_for_completion)
+
+
+def known(result: Result) -> Known:
+    """What the lines about a result are about."""
+    return Known(key=result.key, prediction=result.prediction_id, model=result.model)
+
+
+def _explain_status(result: Result, job: Job, line: Callable[..., str], *, ephemeral: bool) -> None:
     name = f"prediction {result.prediction_id}"
     match result.status:
         case "succeeded":
@@ -172,7 +184,6 @@ def conclude(result: Result, job: Job, *, line: Callable[..., str], ephemeral: b
             else:
                 goes_on, ends = line("wait", result.prediction_id), line("cancel", result.prediction_id)
                 tell(f"{problem} and is left running: {goes_on} goes on, {ends} ends it")
-    return status_code(result.status, waited=job.wait_for_completion)
 
 
 class LineReporter:
@@ -208,7 +219,7 @@ class LineReporter:
 
     def note(self, line: str) -> None:
         if self._verbose:
-            self.line(line)
+            self.line(line, "debug")
 
     async def beat(self) -> None:
         """Note how long the job has waited: a blocking wait brings no news until its end."""
@@ -236,6 +247,10 @@ class LineReporter:
         self._shown[prediction.id] = max(shown, whole)
 
     def observed(self, prediction: Prediction) -> None:
+        with about(Known(**{"prediction": prediction.id} | facts())):
+            self._observed(prediction)
+
+    def _observed(self, prediction: Prediction) -> None:
         self.show_logs(prediction)
         now = self._now()
         if prediction.status == self._status and now - self._told < self._every:
@@ -244,5 +259,5 @@ class LineReporter:
         progress = read_bar(prediction.logs)
         self.note(f"{prediction.id} {prediction.status}" + (f" {progress.fraction:.0%}" if progress else ""))
 
-    def line(self, text: str) -> None:
-        tell(text)
+    def line(self, text: str, level: str = "") -> None:
+        tell(text, level)

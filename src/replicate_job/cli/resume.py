@@ -79,5 +79,5 @@ def _report(ask: Ask, outcome: Outcome, line: Callable[..., str], *, ephemeral: 
         return conclude(outcome, ask.job, line=line, ephemeral=ephemeral)
     with suppress(ReplicateJobError), print_carried():
         raise outcome
-    tell(f"{ask.key}: {explain(outcome)}")
+    tell(f"{ask.key}: {explain(outcome)}", "error", **outcome.about)
     return exit_code(outcome)

@@ -16,7 +16,7 @@ from replicate_job.cli.completion import files, targets
 from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, fetching, local, output_only, place, saving, waiting
-from replicate_job.cli.output import Shown, Text, conclude, print_carried, print_json
+from replicate_job.cli.output import Shown, Text, conclude, known, print_carried, print_json
 from replicate_job.cli.streams import is_shown, is_watched, tell
 from replicate_job.errors import InputError, JobError
 from replicate_job.flow.cancel import run_or_cancel
@@ -238,7 +238,9 @@ async def _run(shared: Common, job: Job, given: Given, options: _Options) -> int
     if result.status in {"starting", "processing"} and not (job.wait_for_completion or shared.quiet):
         goes_on = shared.line("wait", result.prediction_id)
         keeps = ", and keeps its outputs" if options.save else ""
-        tell(f"prediction {result.prediction_id} is left running: {goes_on} waits for it{keeps}")
+        tell(
+            f"prediction {result.prediction_id} is left running: {goes_on} waits for it{keeps}", **known(result).facts()
+        )
     return conclude(result, job, line=shared.line, ephemeral=context.ephemeral)
 
 

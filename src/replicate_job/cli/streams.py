@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import NoReturn, Protocol, TextIO
 
+from replicate_job.cli.log import LOG
 from replicate_job.terminal import plain
 
 
@@ -94,8 +95,8 @@ def aside() -> Iterator[None]:
 
 
 def can_draw() -> bool:
-    """Whether stderr is a terminal that a live line can be drawn on."""
-    return is_watched() and os.environ.get("TERM") not in {"dumb", "unknown"}
+    """Whether stderr is a terminal that a live line can be drawn on. A log of JSON has no such line."""
+    return is_watched() and not LOG.is_json and os.environ.get("TERM") not in {"dumb", "unknown"}
 
 
 def bare_stderr() -> TextIO:
@@ -122,10 +123,14 @@ def write(data: bytes | str) -> None:
         raise OSError(f"stdout cannot be written: {error.strerror}") from None
 
 
-def tell(line: str) -> None:
-    """Write a line to stderr. A closed stderr does not end a job."""
+def tell(line: str, level: str = "", **known: str) -> None:
+    """Write a line to stderr, in the form of the log. A closed stderr does not end a job.
+
+    ``level`` is ``error``, ``warning``, ``info`` or ``debug``; by default what the line begins with, else ``info``.
+    ``known`` are facts about its job, besides those of the current one.
+    """
     with suppress(OSError), aside():
-        sys.stderr.write(f"{plain(line)}\n")
+        sys.stderr.write(f"{LOG.form(line, level, known)}\n")
         sys.stderr.flush()
 
 

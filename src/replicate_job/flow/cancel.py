@@ -14,6 +14,7 @@ from replicate_job.flow.job_run import Ask
 from replicate_job.flow.reads import read
 from replicate_job.flow.reconcile import reconcile
 from replicate_job.flow.run import run_job
+from replicate_job.flow.subject import Known, about
 from replicate_job.flow.wait import Watch, wait
 from replicate_job.job import Result
 from replicate_job.journal.entry import Claim, CreateRequest, Entry
@@ -104,7 +105,8 @@ async def run_or_cancel(
         if leave():
             line = context.line("resume")
             if await context.journal.get(ask.key):  # one whose files are still being sent is not there yet
-                context.reporter.warn(f"stopped; the job {ask.key!r} is left as it is: {line} finishes it")
+                with about(ask):
+                    context.reporter.warn(f"stopped; the job {ask.key!r} is left as it is: {line} finishes it")
         else:
             await cancel_interrupted(context, ask.key)
         raise
@@ -115,6 +117,12 @@ async def cancel_interrupted(context: Context, key: str) -> None:
     entry = await context.journal.get(key)
     if entry is None or entry.state in {"collected", "refused"}:
         return
+    known = {"key": key, "prediction": entry.prediction_id or "", "model": entry.job.model}
+    with about(Known(**known)):
+        await _cancel_entry(context, entry)
+
+
+async def _cancel_entry(context: Context, entry: Entry) -> None:
     if entry.prediction_id is None and entry.state != "claimed":
         context.reporter.warn("interrupted: looking for the prediction that was being created, to cancel it")
     try:

@@ -17,6 +17,7 @@ from replicate_job.flow.follow import Emit
 from replicate_job.flow.lifecycle import Step
 from replicate_job.flow.resolved import Resolved
 from replicate_job.flow.schema_cache import load_schema
+from replicate_job.flow.subject import Facts, Known
 from replicate_job.job import Job, Result
 from replicate_job.journal.entry import Claim
 from replicate_job.outputs.promise import broken_promise
@@ -54,6 +55,9 @@ class Ask(msgspec.Struct, frozen=True):
     is_checked: bool = False
     is_new: bool = False
 
+    def facts(self) -> Facts:
+        return Known(key=self.key, model=self.job.model).facts()
+
     @property
     def budget(self) -> float | None:
         """Seconds from the create request in which the end has to come, None for no limit. A timeout replaces it."""
@@ -84,6 +88,11 @@ class JobRun:
         self.created: Created | None = None
         self.fault: JournalError | None = None
         self.result: Result | None = None
+
+    def facts(self) -> Facts:
+        prediction = self.created.id if self.created else self.entry.prediction_id or ""
+        batch = self.context.strategy.batch or ""
+        return Known(key=self.ask.key, prediction=prediction, model=self.ask.job.model, batch=batch).facts()
 
     @property
     def step(self) -> Step:

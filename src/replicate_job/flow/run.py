@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from replicate_job.api.ratelimit import Slot
-from replicate_job.errors import ClaimLostError, JobError, NotFoundError, OutputExpiredError
+from replicate_job.errors import ClaimLostError, JobError, NotFoundError, OutputExpiredError, ReplicateJobError
 from replicate_job.flow.claim import release, take
 from replicate_job.flow.collect import lacks_files, result_of
 from replicate_job.flow.context import Context, of_job
@@ -12,6 +12,7 @@ from replicate_job.flow.follow import tell_rest
 from replicate_job.flow.job_run import Ask, JobRun
 from replicate_job.flow.prepare import check_job, prepare_contents, prepare_known
 from replicate_job.flow.steps import STEPS
+from replicate_job.flow.subject import SUBJECT, facts
 from replicate_job.job import Result
 from replicate_job.journal.entry import CreateRequest
 
@@ -32,13 +33,20 @@ async def run_job(context: Context, ask: Ask, request: CreateRequest | None = No
         raise JobError("the key is empty: name the job, or give no key")
     if context.ephemeral and ask.job.webhook:
         context.reporter.warn("the local server posts no webhooks")
-    with context.telemetry.job(ask.job.model, ask.key, context.strategy.batch) as scope:
-        if ask.timeout is None:
-            result = await _run(context, ask, request, slot)
-        else:
-            result = await run_within(context, ask, lambda context, ask: _run(context, ask, request, slot))
-        scope.over(result)
-        return result
+    before = SUBJECT.set(ask)
+    try:
+        with context.telemetry.job(ask.job.model, ask.key, context.strategy.batch) as scope:
+            if ask.timeout is None:
+                result = await _run(context, ask, request, slot)
+            else:
+                result = await run_within(context, ask, lambda context, ask: _run(context, ask, request, slot))
+            scope.over(result)
+            return result
+    except ReplicateJobError as error:
+        error.about = facts()
+        raise
+    finally:
+        SUBJECT.reset(before)
 
 
 async def _run(context: Context, ask: Ask, request: CreateRequest | None, slot: Slot | None) -> Result:
@@ -51,6 +59,7 @@ async def _run(context: Context, ask: Ask, request: CreateRequest | None, slot: 
     while True:
         claim = await take(context, ask.key, ask.job, ask.save, within=ask.budget, request=request)
         run, slot = JobRun(context, claim, ask, slot), None
+        SUBJECT.set(run)
         try:
             if result := await _advance(run):
                 return result
