@@ -18,6 +18,7 @@ from replicate_job.clock import Moment
 from replicate_job.errors import ClaimLostError, JobError, JobHeldError, JournalError, KeyInUseError
 from replicate_job.inputs.upload import FileInfo
 from replicate_job.job import Job
+from replicate_job.journal import sql
 from replicate_job.journal.entry import Adoption, BatchEntry, Claim, CreateRequest, Pruned
 from replicate_job.journal.sql import SQLJournal
 from replicate_job.wire.prediction import Prediction
@@ -108,6 +109,23 @@ async def test_lists_are_in_order_and_by_api(journal: SQLJournal) -> None:
     assert [entry.key for entry in await journal.unfinished(API)] == ["a", "b", "c"]
     assert await journal.get("e") is None
     assert await journal.find("p", API) is None
+
+
+async def test_jobs_are_counted_by_batch_state_and_status(journal: SQLJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql, "COUNTED", 2)  # a few rows in each statement
+    assert await journal.counts() == []
+    batches = {"a": None, "b": None, "b1/1": "b1", "b1/2": "b1", "b1/3": "b1"}
+    claims = {key: await journal.claim(key, API, JOB, None, batch=batch) for key, batch in batches.items()}
+    for key, status in (("b1/1", "succeeded"), ("b1/2", "failed"), ("b", "succeeded")):
+        held = await journal.intend(claims[key], REQUEST, SENT)
+        await journal.created(held, Prediction(f"p-{key}", status), collected=True)
+    assert {(each.batch, each.state, each.status): each.number for each in await journal.counts()} == {
+        (None, "claimed", ""): 1,
+        (None, "collected", "succeeded"): 1,
+        ("b1", "claimed", ""): 1,
+        ("b1", "collected", "succeeded"): 1,
+        ("b1", "collected", "failed"): 1,
+    }
 
 
 FACTS: dict[str, Callable[[SQLJournal, Claim], Any]] = {

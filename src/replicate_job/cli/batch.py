@@ -31,7 +31,7 @@ from replicate_job.cli.completion import files, targets
 from replicate_job.cli.exits import FAILED, SUCCEEDED, UNFINISHED
 from replicate_job.cli.help import examples
 from replicate_job.cli.log import LOG
-from replicate_job.cli.options import Common, Duration, common, fetching, local, place, saving
+from replicate_job.cli.options import Common, Duration, common, fetching, health_port, healthy, local, place, saving
 from replicate_job.cli.output import known, print_json
 from replicate_job.cli.reporters import open_progress
 from replicate_job.cli.run import check_pairs, read_job
@@ -84,6 +84,7 @@ class _Options(msgspec.Struct, frozen=True):
     header: str | None
     no_header: bool
     no_quotes: bool
+    health_port: Any  # an Address, whose module is imported where one is given
 
     @property
     def reading(self) -> ReadOptions:
@@ -166,6 +167,7 @@ class _Rate(click.ParamType[float | None]):
     help="Where the report goes; default report.html beside the results, or where that is another's, their own name.",
 )
 @click.option("--no-report", is_flag=True, help="Write no report.")
+@health_port
 @fetching
 @local
 @partial(common, loop=new_loop)
@@ -231,7 +233,10 @@ class _Command:
     async def _run(self) -> int:
         shared, options = self._shared, self._options
         self._tally.total = self._rows.count(options.limit)
-        async with shared.session(self._progress, model=self._job.model, rate=options.rate) as context:
+        async with (
+            shared.session(self._progress, model=self._job.model, rate=options.rate) as context,
+            healthy(options.health_port, context),
+        ):
             resolved = await resolve(context, parse_target(self._job.model))
             self._secrets = resolved.secrets
             if self._pairs:

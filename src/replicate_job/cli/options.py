@@ -7,7 +7,7 @@ import functools
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractContextManager, asynccontextmanager
 from importlib import import_module
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 import msgspec
@@ -25,6 +25,9 @@ from replicate_job.session import CREATE_RATE, open_session
 from replicate_job.settings import Settings, read_settings
 from replicate_job.version import __version__
 from replicate_job.wire.duration import parse_seconds
+
+if TYPE_CHECKING:
+    from replicate_job.health import Address
 
 OUTPUTS = "outputs"
 """The default folder for outputs."""
@@ -94,6 +97,19 @@ class Common(msgspec.Struct, frozen=True):
             raise
 
 
+@asynccontextmanager
+async def healthy(address: Address | None, context: Context) -> AsyncIterator[None]:
+    """Serve ``/healthz`` and ``/metrics`` within the block, where ``--health-port`` asks for it."""
+    if address is None:
+        yield
+        return
+    from replicate_job.health import serve_health  # noqa: PLC0415 - for those who ask for it
+
+    async with serve_health(address, context.journal) as served:
+        context.reporter.tell(f"{served.origin}/healthz and {served.origin}/metrics tell how this process is")
+        yield
+
+
 def _options_of(command: str) -> set[str | None]:
     found: click.Command = import_module(f"replicate_job.cli.{command}").command
     return {option.name for option in found.params}
@@ -136,6 +152,27 @@ def common(
     ):
         run = option(run)
     return run
+
+
+class _HealthPort(click.ParamType["Address"]):
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Address:
+        from replicate_job.health import parse_address  # noqa: PLC0415 - for those who ask for it
+
+        try:
+            return parse_address(value) if isinstance(value, str) else value
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def health_port(function: _F) -> _F:
+    return click.option(
+        "--health-port",
+        type=_HealthPort(),
+        metavar="[HOST:]PORT",
+        help="Serve /healthz and /metrics (Prometheus) there; HOST is 127.0.0.1 by default.",
+    )(function)
 
 
 def log_format(function: _F) -> _F:

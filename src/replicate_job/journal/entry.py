@@ -104,6 +104,18 @@ class BatchEntry(msgspec.Struct, frozen=True):
     unfinished: int = 0
 
 
+class JobCount(msgspec.Struct, frozen=True):
+    """How many jobs of a batch are in a state; ``batch`` is None for jobs alone.
+
+    ``status`` is that of their predictions, empty before the end.
+    """
+
+    batch: str | None
+    state: State
+    status: str
+    number: int
+
+
 class Pruned(msgspec.Struct, frozen=True):
     """How many jobs and remembered uploads were deleted from the journal."""
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from replicate_job.clock import Moment
 from replicate_job.inputs.upload import FileInfo
 from replicate_job.job import Job
-from replicate_job.journal.entry import Adoption, BatchEntry, Claim, CreateRequest, Entry, Pruned
+from replicate_job.journal.entry import Adoption, BatchEntry, Claim, CreateRequest, Entry, JobCount, Pruned
 from replicate_job.wire.prediction import Prediction
 
 
@@ -158,6 +158,9 @@ class Journal(Protocol):
 
     async def batches(self) -> list[BatchEntry]:
         """Newest first."""
+
+    async def counts(self) -> list[JobCount]:
+        """How many jobs there are. It reads all rows, some thousand at a time, so that others can write between."""
 
     async def prune(self, before: float, *, forget: bool = False, dry_run: bool = False) -> Pruned:
         """Delete the data of jobs that are over and were claimed before that Unix time, and make the file smaller.
