@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -80,7 +81,7 @@ class _Refused(Exception):  # noqa: N818 - an answer
 
 class _Health:
     def __init__(self, journal: Journal) -> None:
-        self._journal, self._counted = journal, _Counted(journal)
+        self._probe, self._counted = _Single(lambda: journal.get("")), _Counted(journal)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -107,6 +108,7 @@ class _Health:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._probe.close()
         await self._counted.close()
 
     async def _answer(self, reader: asyncio.StreamReader) -> bytes:
@@ -125,8 +127,7 @@ class _Health:
     async def _health(self) -> tuple[HTTPStatus, str]:
         """That this runs says that the loop does."""
         try:
-            async with asyncio.timeout(ANSWER):
-                await self._journal.get("")
+            await self._probe.result()
         except TimeoutError:
             return HTTPStatus.SERVICE_UNAVAILABLE, f"the journal has not answered for {ANSWER:g} s\n"
         except ReplicateJobError as error:
@@ -142,6 +143,33 @@ class _Health:
         return "".join([*lines, *journal_up(up=True), *of_journal(counts, named)])
 
 
+class _Single:
+    """Work that is under way once at most: who asks meanwhile waits for the same, and a slow journal gets no queue."""
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        self._work = work
+        self._task: asyncio.Task[object] | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        return self._task is not None
+
+    async def result(self) -> None:
+        """Begin it, unless it is under way. Raises its errors; TimeoutError after ``ANSWER``, and it goes on."""
+        task = self._task = self._task or asyncio.create_task(self._work())
+        done, _ = await asyncio.wait([task], timeout=ANSWER)
+        if not done:
+            raise TimeoutError
+        if self._task is task:
+            self._task = None
+        task.result()
+
+    async def close(self) -> None:
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+
 class _Counted:
     """The journal's counts: counting reads every row, so they may be as old as ``FRESH`` and ``SHARE`` allow."""
 
@@ -149,17 +177,14 @@ class _Counted:
         self._journal = journal
         self._known: tuple[list[JobCount], set[str]] = [], set()
         self._next = 0.0
-        self._work: asyncio.Task[None] | None = None
+        self._counting = _Single(self._count)
+        self.close = self._counting.close
 
     async def get(self) -> tuple[list[JobCount], set[str]]:
         """As they were counted last, if counting takes longer than a moment. Raises JournalError."""
-        if self._work is None and time.monotonic() >= self._next:
-            self._work = asyncio.create_task(self._count())
-        if work := self._work:
-            await asyncio.wait([work], timeout=ANSWER)
-            if work.done():
-                self._work = None
-                work.result()
+        if self._counting.is_under_way or time.monotonic() >= self._next:
+            with suppress(TimeoutError):
+                await self._counting.result()
         return self._known
 
     async def _count(self) -> None:
@@ -168,11 +193,6 @@ class _Counted:
         self._known = counts, {batch.id for batch in (await self._journal.batches())[:NAMED]}
         ended = time.monotonic()
         self._next = ended + max(FRESH, (ended - began) / SHARE)
-
-    async def close(self) -> None:
-        if self._work:
-            self._work.cancel()
-            await asyncio.gather(self._work, return_exceptions=True)
 
 
 async def _read_path(reader: asyncio.StreamReader) -> str:

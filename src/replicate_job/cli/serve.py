@@ -133,7 +133,7 @@ async def command(  # noqa: PLR0913, PLR0917 - one argument an option
         token=token,
         on_notice=(lambda _: None) if shared.quiet else tell,
         on_warning=(lambda _: None) if shared.quiet else (lambda line: tell(f"warning: {line}")),
-        on_detail=tell if shared.verbose else (lambda _: None),
+        on_detail=partial(tell, level="debug") if shared.verbose else (lambda _: None),
         on_request=_tell_request if shared.verbose else None,
         **limits,
     )
