@@ -151,6 +151,12 @@ def _no_lessons() -> Iterator[None]:
     forget_limits()
 
 
+@pytest.fixture(autouse=True)
+def _untraced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in most programs: tests of OpenTelemetry, which import it into this process, turn it on."""
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+
+
 @pytest.fixture
 def heard() -> Heard:
     return Heard()

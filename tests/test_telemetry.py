@@ -42,18 +42,19 @@ SPANS, METRICS = InMemorySpanExporter(), InMemoryMetricReader()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _sdk() -> None:
+def _sdk() -> Iterator[None]:
     """The SDK, configured once as a program does it: the API takes no second one in a process."""
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(SPANS))
     trace.set_tracer_provider(provider)
     metrics.set_meter_provider(MeterProvider([METRICS]))
+    yield
+    SPANS.shutdown()  # other tests of this process keep none
 
 
 @pytest.fixture(autouse=True)
-def _no_spans() -> Iterator[None]:
-    SPANS.clear()
-    yield
+def _traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OTEL_SDK_DISABLED")
     SPANS.clear()
 
 

@@ -74,7 +74,7 @@ class Reader:
         home = folder.with_name("home")
         (home / ".cache").mkdir(parents=True)
         (home / ".cache" / "replicate-job").symlink_to(cache)
-        others = ("REPLICATE_", "XDG_", "PYTHON", "PYTEST_", "CI", "BUILD_NUMBER")  # pytest says more in a CI
+        others = ("REPLICATE_", "XDG_", "PYTHON", "PYTEST_", "OTEL_", "CI", "BUILD_NUMBER")  # pytest says more in a CI
         given = {name: value for name, value in os.environ.items() if not name.startswith(others)}
         self._environment = {
             **given,

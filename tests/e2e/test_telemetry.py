@@ -6,10 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from replicate_job.testing import ScriptedAPI
 
 
-def test_a_command_under_opentelemetry_instrument_exports_its_spans(api: ScriptedAPI, tmp_path: Path) -> None:
+def test_a_command_under_opentelemetry_instrument_exports_its_spans(
+    api: ScriptedAPI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OTEL_SDK_DISABLED")
     (tmp_path / "rows.jsonl").write_text('{"n": 1}\n{"n": 2}\n')
     folder = Path(sys.executable).parent
     exporters = ["--traces_exporter", "console", "--metrics_exporter", "console", "--logs_exporter", "none"]
