@@ -136,6 +136,17 @@ async def test_a_file_that_is_sent_is_a_span_of_its_own_below_what_prepares_it(t
     assert upload.parent.span_id == prepare.context.span_id
 
 
+async def test_a_training_is_called_that(api: ScriptedAPI, connect: Connect) -> None:
+    schema = openapi_schema({"prompt": {"type": "string"}}, {"type": "string"})
+    schema["components"]["schemas"] |= {"TrainingInput": {"type": "object"}, "TrainingOutput": {"type": "object"}}
+    api.models["acme/trainer"] = ScriptedModel(name="acme/trainer", schema=schema)
+    async with connect(api) as context:
+        result = await run_job(context, Ask(Job("acme/trainer", {"steps": 1}, destination="acme/fox")))
+    (training,) = spans("train acme/trainer")
+    assert attributes(training)["gen_ai.operation.name"] == "train"
+    assert attributes(training)["replicate.prediction.id"] == result.prediction_id
+
+
 async def test_a_create_request_without_an_answer_is_looked_up_below_it(api: ScriptedAPI, connect: Connect) -> None:
     api.faults.next("create", "drop-after")
     async with connect(api, overtaken=0) as context:

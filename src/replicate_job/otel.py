@@ -27,7 +27,7 @@ CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 """The variable that asks for inputs and outputs in spans: ``true``, ``span_only`` or ``span_and_event``."""
 _CAPTURES = {"true", "1", "span_only", "span_and_event"}
 _SCOPE = "replicate_job"
-_OPERATION: dict[str, Any] = {"gen_ai.operation.name": "generate_content", "gen_ai.provider.name": "replicate"}
+_PROVIDER: dict[str, Any] = {"gen_ai.provider.name": "replicate"}
 _FLUSH = 5000
 """Milliseconds that an export at the end may take."""
 _PORTS = {"https": 443, "http": 80}
@@ -44,12 +44,12 @@ class OpenTelemetry(Telemetry):
         self.tracer = trace.get_tracer(_SCOPE, __version__)
         self.instruments = _instruments()
         url = urlsplit(base_url)
-        self.common = _OPERATION | {"server.address": url.hostname or ""}
+        self.common = _PROVIDER | {"server.address": url.hostname or ""}
         if port := url.port or _PORTS.get(url.scheme):
             self.common["server.port"] = port
 
-    def job(self, model: str, key: str, batch: str | None) -> JobScope:
-        return _JobSpan(self, model, key, batch)
+    def job(self, operation: str, model: str, key: str, batch: str | None) -> JobScope:
+        return _JobSpan(self, operation, model, key, batch)
 
     def batch(self, model: str, batch: str, tally: Progress) -> BatchScope:
         return _BatchSpan(self, model, batch, tally)
@@ -79,32 +79,29 @@ class OpenTelemetry(Telemetry):
         super().created(prediction_id, seconds, blocking=blocking)
         if job := _job.get():
             job.created(prediction_id)
-            labels = self.common | {"gen_ai.request.model": job.model, "replicate.blocking_wait": blocking}
-            self.instruments.create.record(seconds, labels)
+            self.instruments.create.record(seconds, job.labels | {"replicate.blocking_wait": blocking})
 
     def ended(self, prediction: Ended, seconds: float) -> None:
         super().ended(prediction, seconds)
         if job := _job.get():
             if version := prediction.version:
                 job.span.set_attribute("replicate.version", version)
-            labels = self.common | {"gen_ai.request.model": job.model, "replicate.status": prediction.status}
-            self.instruments.end.record(seconds, labels)
+            self.instruments.end.record(seconds, job.labels | {"replicate.status": prediction.status})
 
 
 class _JobSpan(JobScope):
     """The span of a job, which is the parent of its steps'. It is a call to a model, in the conventions' words."""
 
-    def __init__(self, telemetry: OpenTelemetry, model: str, key: str, batch: str | None) -> None:
-        self._telemetry, self.model = telemetry, model
-        facts = {"gen_ai.request.model": model, "replicate.model": model, "replicate.key": key}
+    def __init__(self, telemetry: OpenTelemetry, operation: str, model: str, key: str, batch: str | None) -> None:
+        self._telemetry, self._name = telemetry, f"{operation} {model}"
+        self.labels = telemetry.common | {"gen_ai.operation.name": operation, "gen_ai.request.model": model}
+        self._attributes = self.labels | {"replicate.model": model, "replicate.key": key}
         if batch:
-            facts["replicate.batch"] = batch
-        self._attributes = telemetry.common | facts
+            self._attributes["replicate.batch"] = batch
 
     def __enter__(self) -> Self:
         super().__enter__()
-        name = f"{_OPERATION['gen_ai.operation.name']} {self.model}"
-        self.span = self._telemetry.tracer.start_span(name, kind=SpanKind.CLIENT, attributes=self._attributes)
+        self.span = self._telemetry.tracer.start_span(self._name, kind=SpanKind.CLIENT, attributes=self._attributes)
         self.is_recording = self.span.is_recording()
         self._fault, self._began = "", now()
         self._attached = context.attach(trace.set_span_in_context(self.span))
@@ -115,9 +112,7 @@ class _JobSpan(JobScope):
         super().__exit__(kind, error, at)
         if error is not None:
             self._fault = note_error(self.span, error, captures=self._telemetry.captures)
-        labels = self._telemetry.common | {"gen_ai.request.model": self.model}
-        if self._fault:
-            labels["error.type"] = self._fault
+        labels = self.labels | {"error.type": self._fault} if self._fault else self.labels
         self._telemetry.instruments.operation.record(now() - self._began, labels)
         _job.reset(self._set)
         context.detach(self._attached)

@@ -60,6 +60,9 @@ class Counts:
         return now() - min(rounds) if rounds else None
 
 
+PREDICTION, TRAINING = "generate_content", "train"
+"""What a job does, in the words of OpenTelemetry's conventions where they have one."""
+
 COUNTS = Counts()
 """Of this process."""
 now = time.monotonic
@@ -132,8 +135,8 @@ _JOB, _BATCH, _STEP = JobScope(), BatchScope(), nullcontext()
 class Telemetry:
     """The hooks of a session. These count, without an object a job."""
 
-    def job(self, model: str, key: str, batch: str | None) -> JobScope:  # noqa: ARG002 - for those that trace
-        """Begin a job, to be entered."""
+    def job(self, operation: str, model: str, key: str, batch: str | None) -> JobScope:  # noqa: ARG002 - for those that trace
+        """Begin a job, to be entered. ``operation`` is PREDICTION or TRAINING."""
         return _JOB
 
     def batch(self, model: str, batch: str, tally: Progress) -> BatchScope:  # noqa: ARG002

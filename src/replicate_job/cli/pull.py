@@ -96,7 +96,7 @@ class _Report:
         if pulled.fate == "expired":
             self._expired.append(result.prediction_id)
         elif error:
-            tell(f"{result.prediction_id}: {explain(error)}")
+            tell(f"{result.prediction_id}: {explain(error)}", "error", prediction=result.prediction_id)
         is_news = bool(result.files) if error else pulled.fate == "kept" or self._is_named
         if is_news:
             shown = self._shown

@@ -12,7 +12,7 @@ from replicate_job.cli.completion import files, models
 from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, waiting
-from replicate_job.cli.output import conclude, print_carried, print_json, print_response
+from replicate_job.cli.output import conclude, known, print_carried, print_json, print_response
 from replicate_job.cli.run import Given, check_pairs, read_input, resolve_within, with_inputs
 from replicate_job.cli.streams import tell
 from replicate_job.flow.cancel import run_or_cancel
@@ -78,7 +78,7 @@ async def _train(shared: Common, ask: Ask, given: Given, *, dry_run: bool) -> in
             result = await run_or_cancel(context, ask, leave=lambda: shared.terminated.came)
     print_response(result)
     if result.status in {"starting", "processing"} and not (job.wait_for_completion or shared.quiet):
-        tell(
-            f"training {result.prediction_id} is left running: {shared.line('wait', result.prediction_id)} waits for it"
-        )
+        goes_on = shared.line("wait", result.prediction_id)
+        left = f"training {result.prediction_id} is left running: {goes_on} waits for it"
+        tell(left, **known(result).facts())
     return conclude(result, job, line=shared.line)

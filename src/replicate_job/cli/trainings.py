@@ -75,7 +75,7 @@ async def cancel_command(shared: Common, training_id: str) -> int:
     async with shared.session() as context:
         shown = await cancel_training(context, training_id)
     if shown.status not in {"canceled", "aborted"} and not shared.quiet:
-        tell(f"training {shown.id} is {shown.status}")
+        tell(f"training {shown.id} is {shown.status}", prediction=shown.id)
     print_json(shown)
     return SUCCEEDED
 

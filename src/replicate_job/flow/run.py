@@ -15,6 +15,7 @@ from replicate_job.flow.steps import STEPS
 from replicate_job.flow.subject import SUBJECT, facts
 from replicate_job.job import Result
 from replicate_job.journal.entry import CreateRequest
+from replicate_job.telemetry import PREDICTION, TRAINING
 
 
 async def run_job(context: Context, ask: Ask, request: CreateRequest | None = None, slot: Slot | None = None) -> Result:
@@ -33,9 +34,10 @@ async def run_job(context: Context, ask: Ask, request: CreateRequest | None = No
         raise JobError("the key is empty: name the job, or give no key")
     if context.ephemeral and ask.job.webhook:
         context.reporter.warn("the local server posts no webhooks")
+    operation = TRAINING if ask.job.destination else PREDICTION
     before = SUBJECT.set(ask)
     try:
-        with context.telemetry.job(ask.job.model, ask.key, context.strategy.batch) as scope:
+        with context.telemetry.job(operation, ask.job.model, ask.key, context.strategy.batch) as scope:
             if ask.timeout is None:
                 result = await _run(context, ask, request, slot)
             else:
