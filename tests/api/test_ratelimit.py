@@ -463,7 +463,7 @@ def test_a_refusal_makes_quotas_believed_again() -> None:
     limit.throttled(limit.take(now + 0.2), now + 0.3, 1)
     now += 2
     limit.accepted(limit.take(now), now + 0.01, Quota(0, 7))
-    assert limit.wait(now + 0.01) == pytest.approx(7)
+    assert limit.wait(now + 0.01) == pytest.approx(6)  # of a pace that was taught, the second of rounding is left out
 
 
 @given(

@@ -178,7 +178,9 @@ class RateLimit:
             self._go(pace * (1 + state.stride), 2 * state.stride, now)
 
     def _note_quota(self, slot: Slot, now: float, quota: Quota) -> None:
-        state, renewal = self.state, min(now, slot.sent + _PROMPT) + quota.reset
+        # Whole seconds are rounded up, by almost one: a pace that 429s have taught knows better where in the last one.
+        state, sure = self.state, quota.reset - (self.state.pace is not None)
+        renewal = min(now, slot.sent + _PROMPT) + sure
         if self.pace is None or slot.number < state.quoted or renewal <= now:
             return
         if slot.sent >= state.renewal:
