@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
-import sqlite3
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, closing
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -170,8 +169,8 @@ async def test_the_date_in_a_files_name_is_the_day_of_the_claim_however_late_it_
     api.next(Script(duration=math.inf, output=[OutputFile(content=PICTURE, name="a.png")]))
     async with connect(api) as context:
         await run_job(context, Ask(msgspec.structs.replace(JOB, wait_for_completion=False), key="job", save=save))
-    with closing(sqlite3.connect(tmp_path / "journal.db", isolation_level=None)) as journal:
-        journal.execute("UPDATE jobs SET claimed_at = 1700000000")
+        aged = "UPDATE jobs SET claimed_at = 1700000000"
+        await context.journal._store.run(lambda db: db.execute(aged).rowcount)  # type: ignore[attr-defined]  # noqa: SLF001 - the store's own connection
     api.predictions[0].finish()
     async with connect(api) as context:
         result = await run_job(context, Ask(JOB, key="job", save=save))
