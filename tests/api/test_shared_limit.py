@@ -66,6 +66,9 @@ class Store:
     def __init__(self, journal: SQLiteJournal, clock: Clock) -> None:
         self._journal, self._clock = journal, clock
 
+    def time(self) -> float:
+        return self._journal.time()
+
     async def swap_rate(self, api: str, kind: str, seen: str, state: str) -> str | None:
         writing = asyncio.create_task(self._journal.swap_rate(api, kind, seen, state))
         self._clock.written.add(writing)
@@ -178,6 +181,21 @@ async def test_a_clock_that_was_set_back_makes_no_one_wait(process: Callable[...
     late.cancel()
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_machine_whose_clock_is_an_hour_off_obeys_a_429_of_another(
+    process: Callable[..., RateLimiter], hours: int
+) -> None:
+    """The row's age comes from the journal's clock, which all machines share."""
+    one = process(10.0)
+    await one.refused(await one.take_slot(), 20)
+    machine = Clock("another boot", since=3.0)
+    machine.set_by = hours * 3600.0
+    running = asyncio.create_task(machine.run())
+    await process(10.0, at=machine).take_slot()
+    assert machine.now() == pytest.approx(3 + 20, abs=1)
+    running.cancel()
+
+
 async def test_a_slot_further_ahead_than_any_pause_is_not_believed(
     process: Callable[..., RateLimiter], clock: Clock, tmp_path: Path
 ) -> None:
@@ -211,6 +229,9 @@ async def test_a_lesson_of_long_ago_holds_no_new_process_back(
 
 async def test_a_store_that_fails_leaves_a_process_its_own_pace(clock: Clock) -> None:
     class Full:
+        def time(self) -> float:
+            return clock.time()
+
         async def swap_rate(self, api: str, kind: str, seen: str, state: str) -> str | None:  # noqa: ARG002 - as it is
             raise JournalError("no space left for the journal")
 

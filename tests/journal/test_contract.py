@@ -318,7 +318,7 @@ async def test_predictions_whose_input_is_gone_are_never_taken(journal: SQLJourn
 
 
 async def test_uploads_are_remembered_by_content_until_they_expire(journal: SQLJournal, now: Any) -> None:
-    until = journal._time() + 60  # noqa: SLF001 - the database's may be another than the test's
+    until = journal.time() + 60  # the database's may be another than the test's
     assert await journal.find_upload(API, "aa") is None
     await journal.remember_upload(API, "aa", FileInfo("https://files/aa", until))
     await journal.remember_upload(API, "bb", FileInfo("https://files/bb"))
@@ -728,7 +728,7 @@ async def test_what_is_over_is_pruned(journal: SQLJournal) -> None:
     await finished(journal, "old")
     await journal.refused(await claim(journal, "refused"), "no")
     await claim(journal, "runs")
-    later = journal._time() + 60  # noqa: SLF001 - the database's may be another than the test's
+    later = journal.time() + 60  # the database's may be another than the test's
     assert await journal.prune(0) == Pruned(0, 0)
     assert await journal.prune(later, dry_run=True) == Pruned(2, 0)
     assert await journal.prune(later) == Pruned(2, 0)

@@ -6,7 +6,7 @@ import asyncio
 from typing import Protocol, Self
 
 from replicate_job.api.ratelimit import Quota, RateLimit, Slot
-from replicate_job.api.shared_limit import Draft, SharedLimit, shared_limit
+from replicate_job.api.shared_limit import SharedLimit, shared_limit
 from replicate_job.clock import Clock
 from replicate_job.errors import JournalError
 from replicate_job.telemetry import COUNTS
@@ -17,6 +17,9 @@ _TRIES = 50  # Attempts to write the row, while other processes write theirs.
 
 class RateStore(Protocol):
     """Where processes share the rate limit of an account: the journal."""
+
+    def time(self) -> float:
+        """Unix time by the clock that all these processes share."""
 
     async def swap_rate(self, api: str, kind: str, seen: str, state: str) -> str | None:
         """See ``Journal.swap_rate``."""
@@ -101,7 +104,7 @@ class RateLimiter:
             elif self._store is None or self._shared.is_alone(now):
                 return self._shared.take_alone(now)
             else:
-                await self._write(self._store, self._shared.draft(self._clock))
+                await self._write(self._store)
                 tries += 1
                 if tries == _TRIES:  # others were always quicker
                     self._shared.go_alone(now)
@@ -111,10 +114,11 @@ class RateLimiter:
             await self._clock.sleep(wait)
         now = self._clock.now()
         if self._store and self._shared.is_stale(now) and not self._shared.is_alone(now):
-            await self._write(self._store, self._shared.draft(self._clock, reserve=False))
+            await self._write(self._store, reserve=False)
 
-    async def _write(self, store: RateStore, draft: Draft) -> bool:
-        """Whether there is nothing more to write: the draft has become the row, or the store fails."""
+    async def _write(self, store: RateStore, *, reserve: bool = True) -> bool:
+        """Whether there is nothing more to write: a draft has become the row, or the store fails."""
+        draft = self._shared.draft(self._clock, store.time(), reserve=reserve)
         try:
             async with asyncio.timeout(_PATIENCE):
                 stored = await store.swap_rate(self._api, self._kind, draft.seen, draft.text)
@@ -125,7 +129,7 @@ class RateLimiter:
         if stored is None:
             self._shared.written(draft)
             return True
-        self._shared.adopt(stored, self._clock)
+        self._shared.adopt(stored, self._clock, store.time())
         return False
 
     def accepted(self, slot: Slot, quota: Quota | None = None) -> None:
@@ -144,7 +148,7 @@ class RateLimiter:
         for _ in range(_TRIES):
             if self._store is None or not self._shared.has_lesson or self._shared.is_alone(self._clock.now()):
                 return
-            if await self._write(self._store, self._shared.draft(self._clock, reserve=False)):
+            if await self._write(self._store, reserve=False):
                 return
 
 

@@ -206,14 +206,17 @@ class SharedLimit:
         with self._lock:
             return bool(self._reports) and (self._has_refusals or any(report.throttled for report in self._reports))
 
-    def draft(self, clock: Clock, *, reserve: bool = True) -> Draft:
-        """A row with what was learned here; with ``reserve``, the next slots are this process's."""
+    def draft(self, clock: Clock, wall: float, *, reserve: bool = True) -> Draft:
+        """A row with what was learned here; with ``reserve``, the next slots are this process's.
+
+        ``wall`` is Unix time by the store's clock.
+        """
         with self._lock:
             now = clock.now()
             limit = RateLimit(self._limit.rate)
             limit.state = msgspec.structs.replace(self._limit.state)
             slots = _take_block(limit, now, self._wanted(now)) if reserve else []
-            at = Moment(clock.time(), clock.boot, now)
+            at = Moment(wall, clock.boot, now)
             text = msgspec.json.encode(_Row(at, limit.state)).decode()
             return Draft(self._seen, text, limit.state, slots, self._reported, now)
 
@@ -232,14 +235,14 @@ class SharedLimit:
             for slot in draft.slots:
                 heapq.heappush(self._block, slot)
 
-    def adopt(self, text: str, clock: Clock) -> None:
+    def adopt(self, text: str, clock: Clock, wall: float) -> None:
         """Another process has written this row (empty: it was deleted): it knows all that was written before."""
         with self._lock:
             self._seen_at = clock.now()
             if text == self._seen:  # written by another thread of this process
                 return
             with suppress(ValueError):  # a damaged row, which is written anew
-                self._replace(_read(text, clock), 0)
+                self._replace(_read(text, clock, wall), 0)
             self._seen = text
 
     def _replace(self, state: RateState, known: int) -> None:
@@ -264,12 +267,15 @@ def _take_block(limit: RateLimit, now: float, wanted: int) -> list[Slot]:
     return slots
 
 
-def _read(text: str, clock: Clock) -> RateState:
-    """The state of a row, in the time of this clock. Raises ValueError for a row that no process can have written."""
+def _read(text: str, clock: Clock, wall: float) -> RateState:
+    """The state of a row, in the time of this clock; ``wall`` is the store's.
+
+    Raises ValueError for a row that no process can have written.
+    """
     row = msgspec.json.decode(text, type=_Row)
     age, now = row.at.age(clock), clock.now()
-    if age is None:  # of another boot, or of another machine: clocks that a user may set
-        age = max(0.0, clock.time() - row.at.wall)
+    if age is None:  # of another boot, or of another machine, whose clock may be an hour off
+        age = max(0.0, wall - row.at.wall)
     state = row.state.moved(now - age - row.at.since)
     if age > LONGEST:  # the account's limit may have changed since
         state = state.without_lessons()

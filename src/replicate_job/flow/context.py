@@ -159,6 +159,6 @@ def of_job(context: Context, job: Job) -> Context:
 
 
 def moment(context: Context) -> Moment:
-    """Now, by every clock there is."""
+    """Now, by every clock there is; the wall's is the journal's, for another machine may read it."""
     clock = context.clock
-    return Moment(clock.time(), clock.boot, clock.now(), context.client.api_time)
+    return Moment(context.journal.time(), clock.boot, clock.now(), context.client.api_time)

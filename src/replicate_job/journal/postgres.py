@@ -61,7 +61,7 @@ class PostgresJournal(SQLJournal):
             raise
         return self
 
-    def _time(self) -> float:
+    def time(self) -> float:
         return self._database.time()
 
     def _write_term(self, db: Database, term: Term) -> None:  # noqa: ARG002 - it began before the database's does

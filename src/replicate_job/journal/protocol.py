@@ -31,6 +31,9 @@ class Journal(Protocol):
         Reading such a job alone, or claiming it, raises DamagedError: nothing is created for it.
         """
 
+    def time(self) -> float:
+        """Unix time by the clock that all users of this journal share: the database's where it has one."""
+
     async def claim(  # noqa: PLR0913 - what a row holds from the start
         self,
         key: str,

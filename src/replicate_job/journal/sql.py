@@ -91,7 +91,7 @@ class SQLJournal(ABC):
         await self._store.close()
 
     @abstractmethod
-    def _time(self) -> float:
+    def time(self) -> float:
         """Unix time for the records."""
 
     @abstractmethod
@@ -120,7 +120,7 @@ class SQLJournal(ABC):
     ) -> Claim:
         new = _New(key, api, job, save, batch, encode_job(job).decode(), secrets.token_hex(8))
         if request and sent is None:
-            sent = Moment(self._time(), self._clock.boot, self._clock.now())
+            sent = Moment(self.time(), self._clock.boot, self._clock.now())
 
         taken: list[Claim] = []
 
@@ -178,7 +178,7 @@ class SQLJournal(ABC):
             api=new.api,
             job=new.job,
             state="intended" if request else "claimed",
-            claimed_at=self._time(),
+            claimed_at=self.time(),
             save=new.save,
             request=request,
             sends=1 if request else 0,
@@ -542,11 +542,11 @@ class SQLJournal(ABC):
         def work(db: Database) -> Pruned:
             over = _over(db, before, forget=forget)
             query = "SELECT count(*) AS count FROM uploads WHERE coalesce(expires_at, 0) < ?"
-            uploads = int(db.execute(query, (self._time(),)).fetchone()["count"])
+            uploads = int(db.execute(query, (self.time(),)).fetchone()["count"])
             if not dry_run:
                 _prune(db, over, before)
-                db.execute("DELETE FROM uploads WHERE coalesce(expires_at, 0) < ?", (self._time(),))
-                db.execute("DELETE FROM holders WHERE lease_until < ?", (min(before, self._time()),))
+                db.execute("DELETE FROM uploads WHERE coalesce(expires_at, 0) < ?", (self.time(),))
+                db.execute("DELETE FROM holders WHERE lease_until < ?", (min(before, self.time()),))
             return Pruned(len(over), uploads)
 
         pruned = await self._store.run(work)
@@ -581,7 +581,7 @@ class SQLJournal(ABC):
 
     async def remember_upload(self, api: str, sha256: str, info: FileInfo) -> None:
         def work(db: Database) -> None:
-            db.execute("DELETE FROM uploads WHERE expires_at < ?", (self._time(),))
+            db.execute("DELETE FROM uploads WHERE expires_at < ?", (self.time(),))
             values = {"api": api, "sha256": sha256, "url": info.url, "expires_at": info.expires_at}
             _put(db, "uploads", ("api", "sha256"), values)
 

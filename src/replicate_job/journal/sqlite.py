@@ -41,7 +41,7 @@ class SQLiteJournal(SQLJournal):
         )
         super().__init__(thread, lease=lease, clock=clock, token=token)
 
-    def _time(self) -> float:
+    def time(self) -> float:
         return self._clock.time()
 
     def _write_term(self, db: Database, term: Term) -> None:
