@@ -58,6 +58,12 @@ class RateLimiter:
         self._shared.leave(self._rate)
         await self.report()
 
+    def change(self, rate: float | None) -> None:
+        """Let another rate hold, in requests a second."""
+        self._shared.enter(rate)
+        self._shared.leave(self._rate)
+        self._rate = rate
+
     @property
     def _store(self) -> RateStore | None:
         return self._stored if self._after is None or self._after._has_written else None  # noqa: SLF001 - its own kind

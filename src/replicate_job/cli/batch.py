@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import gc
 import shlex
@@ -28,19 +29,20 @@ from replicate_job.batches.rows import FORMATS, ReadOptions, RowReader, open_row
 from replicate_job.batches.runner import BatchRunner
 from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, Batch, batch_id
 from replicate_job.cli.completion import files, targets
-from replicate_job.cli.exits import FAILED, SUCCEEDED, UNFINISHED
+from replicate_job.cli.exits import CANCELED, FAILED, SUCCEEDED, UNFINISHED, UNREACHABLE
 from replicate_job.cli.help import examples
 from replicate_job.cli.log import LOG
 from replicate_job.cli.options import Common, Duration, common, fetching, health_port, healthy, local, place, saving
 from replicate_job.cli.output import known, print_json
 from replicate_job.cli.reporters import open_progress
 from replicate_job.cli.run import check_pairs, read_job
-from replicate_job.cli.streams import aside, is_shown, tell, width
+from replicate_job.cli.streams import aside, is_shown, tell, width, write
 from replicate_job.database import hide_password
 from replicate_job.errors import JobError
 from replicate_job.flow.context import Context
 from replicate_job.flow.prepare import check_job
 from replicate_job.flow.resolve import resolve
+from replicate_job.flow.resolved import Resolved
 from replicate_job.flow.subject import about
 from replicate_job.inputs.at_path import AtPaths, Reading, Readings
 from replicate_job.inputs.pairs import parse_pairs
@@ -85,6 +87,8 @@ class _Options(msgspec.Struct, frozen=True):
     no_header: bool
     no_quotes: bool
     health_port: Any  # an Address, whose module is imported where one is given
+    fleet: bool
+    detach: bool
 
     @property
     def reading(self) -> ReadOptions:
@@ -114,6 +118,7 @@ class _Rate(click.ParamType[float | None]):
         "replicate-job batch black-forest-labs/flux-schnell prompts.csv --results results.jsonl",
         "replicate-job batch owner/name questions.csv --rename question=prompt,*= --results results.jsonl --dry-run",
         "replicate-job batch run.xs rows.jsonl --results results.jsonl --dry-run",
+        "replicate-job batch owner/name rows.parquet --fleet --save s3://bucket/{batch}/{line}-{name}",
         "cat rows.jsonl | replicate-job batch run.xs - --results - --no-save",
     ),
 )
@@ -122,11 +127,12 @@ class _Rate(click.ParamType[float | None]):
 @click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
     "--results",
-    required=True,
     metavar="FILE",
     shell_complete=files,
-    help="Where results go, as JSON Lines; - for stdout.",
+    help="Where results go, as JSON Lines; - for stdout. Required, except with --fleet.",
 )
+@click.option("--fleet", is_flag=True, help="Submit the rows to the workers of a journal in PostgreSQL.")
+@click.option("--detach", is_flag=True, help="With --fleet: do not wait for the end.")
 @click.option(
     "--concurrency", type=click.IntRange(1), metavar="N", help="Predictions under way together; default 1000."
 )
@@ -185,10 +191,28 @@ def command(shared: Common, target: str, pairs: tuple[str, ...], **given: Any) -
     check_pairs(pairs, model=job.model)
     if given["no_header"] and given["header"]:
         raise click.UsageError("--header names the columns, and --no-header leaves them without names: give one")
+    _check_fleet(given)
     kept_in = place(given.pop("save"), no_save=given.pop("no_save"), rows=True)
     options = msgspec.convert(given | {"save": kept_in}, _Options, strict=False)
-    shared.terminated.farewell = "stopping, and finding out what runs; Ctrl-C leaves at once"
+    if not options.fleet:
+        shared.terminated.farewell = "stopping, and finding out what runs; Ctrl-C leaves at once"
     return _Command(shared, job, pairs, options).run()
+
+
+def _check_fleet(given: dict[str, Any]) -> None:
+    """Raise UsageError for options that do not go together."""
+    if not given["fleet"]:
+        if given["detach"]:
+            raise click.UsageError("--detach is for batches that --fleet submits")
+        if given["results"] is None:
+            raise click.UsageError("Missing option '--results'.")
+        return
+    alone = ["results", "concurrency", "fail_fast", "max_predict_time", "cancel_on_interrupt", "report", "no_report"]
+    if named := [name for name in alone if given[name]]:
+        why = {"results": ": `replicate-job results BATCH` writes them", "concurrency": ": workers have one"}
+        option = f"--{named[0].replace('_', '-')}"
+        raise click.UsageError(f"{option} is not for --fleet{why.get(named[0], '')}")
+    given["results"] = STDOUT
 
 
 def check_owner(results: Path, batch: str) -> None:
@@ -248,6 +272,8 @@ class _Command:
             runner = BatchRunner(context, batch, resolved, self._tally)
             if options.dry_run:
                 return await self._check(runner)
+            if options.fleet:
+                return await self._submit(context, batch, resolved)
             with ResultsFile(Path(options.results)) as file:
                 check_owner(Path(options.results), batch.id)
                 self._report = self._place_report(batch.id)
@@ -257,6 +283,34 @@ class _Command:
                     async for some in results:
                         self._write(file, some)
         return self._exit_code(runner)
+
+    async def _submit(self, context: Context, batch: Batch, resolved: Resolved) -> int:
+        """Submit the rows to a fleet, and follow them."""
+        from replicate_job.fleet.parts import find_batch, join, open_tables  # noqa: PLC0415 - an extra
+        from replicate_job.fleet.submit import submit  # noqa: PLC0415 - an extra
+
+        tables = open_tables(context)
+        await join(context, tables)
+        await submit(context, tables, batch, resolved, self._rows, rate=self._options.rate)
+        write(f"{batch.id}\n")
+        if self._options.detach:
+            return SUCCEEDED
+        from replicate_job.fleet.follow import follow  # noqa: PLC0415 - an extra
+
+        told = self._shared.line("status", batch.id)
+        try:
+            stopped = await follow(context, tables, await find_batch(tables, batch.id, context.api), self._tally)
+        except asyncio.CancelledError:
+            tell(f"the batch goes on: {told} shows where it stands")
+            raise
+        if stopped:
+            tell(f"stopped: {stopped}")
+            return CANCELED if stopped == "canceled" else UNREACHABLE
+        if not self._shared.quiet:
+            tally = self._tally
+            ends = f"{tally.succeeded:,} succeeded, {tally.failed:,} failed, {tally.wrong:,} wrong"
+            tell(f"{count(tally.over, 'row')}: {ends}; {self._shared.line('results', batch.id)} writes them")
+        return FAILED if self._tally.failed or self._tally.wrong else SUCCEEDED
 
     def _again(self) -> str:
         """The command line of this call, for a shell, without secrets."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from replicate_job.cli.exits import SUCCEEDED
@@ -9,7 +11,15 @@ from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common
 from replicate_job.cli.output import known, print_response
 from replicate_job.cli.streams import tell
+from replicate_job.errors import JobError
 from replicate_job.flow.named import cancel
+
+_OUTCOMES = {
+    "unsent": "rows will not be created",
+    "canceled": "predictions canceled",
+    "running": "run on: --running cancels them",
+    "unknown": "could not be canceled",
+}
 
 
 @click.command(
@@ -17,13 +27,27 @@ from replicate_job.flow.named import cancel
     epilog=examples(
         "replicate-job cancel gm3qorzdhgbfurvjtvhg6dckhu",
         "replicate-job cancel order-17",
+        "replicate-job cancel prompts-1f0c2ab91d77 --running",
     ),
 )
-@click.argument("name", metavar="ID|KEY")
+@click.argument("name", metavar="ID|KEY|BATCH")
+@click.option("--running", is_flag=True, help="Of a fleet's batch, cancel also the predictions that run.")
 @common
-async def command(shared: Common, name: str) -> int:
-    """Cancel a prediction by its ID, or a job by its KEY; one that has ended stays as it is."""
+async def command(shared: Common, name: str, *, running: bool) -> int:
+    """Cancel a prediction by its ID, or a job by its KEY; one that has ended stays as it is.
+
+    Of a BATCH that was submitted to a fleet nothing more is created; with --running its predictions are canceled too.
+    """
     async with shared.session() as context:
+        if not isinstance(shared.settings.journal, Path):
+            from replicate_job.fleet.cancel import cancel_named  # noqa: PLC0415 - an extra
+
+            if outcomes := await cancel_named(context, name, running=running):
+                if not shared.quiet:
+                    tell(", ".join(f"{number:,} {_OUTCOMES[what]}" for what, number in outcomes.items() if number))
+                return SUCCEEDED
+        if running:
+            raise JobError(f"--running is for a fleet's batch, and there is none named {name!r}")
         result = await cancel(context, name)
     if result is None:
         tell(f"the job {name} has no prediction: its key is free", key=name)

@@ -19,9 +19,12 @@ from replicate_job.version import __version__
 COMMANDS = {
     "run": "Run a job file or a model, and keep its outputs.",
     "batch": "Run one for every row of a file.",
+    "worker": "Work for batches that were submitted to a fleet.",
+    "status": "Show where a fleet's batches stand.",
+    "results": "Write the results of a fleet's batch.",
     "wait": "Wait for a prediction to end, and keep its outputs.",
     "show": "Show a prediction as it is now.",
-    "cancel": "Cancel a prediction.",
+    "cancel": "Cancel a prediction or a batch.",
     "pull": "Keep the outputs of predictions that were made elsewhere.",
     "resume": "Finish every job that was interrupted.",
     "list": "List the jobs of the journal.",

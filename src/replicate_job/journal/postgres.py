@@ -64,6 +64,16 @@ class PostgresJournal(SQLJournal):
     def time(self) -> float:
         return self._database.time()
 
+    @property
+    def store(self) -> PostgresStore:
+        """Where the fleet's tables are too."""
+        return self._database
+
+    @property
+    def holder(self) -> str:
+        """The name of this opening of the journal."""
+        return self._holder
+
     def _write_term(self, db: Database, term: Term) -> None:  # noqa: ARG002 - it began before the database's does
         db.execute(
             f"INSERT INTO holders (holder, lease_until, process) VALUES (?, {NOW} + ?, ?) ON CONFLICT (holder)"  # noqa: S608 - our own clock

@@ -6,9 +6,15 @@ no release reads any more goes one release later.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from replicate_job.errors import JournalError
+from replicate_job.extras import advice
 
 if TYPE_CHECKING:
     import psycopg
@@ -18,7 +24,26 @@ SCHEMA = "replicate_job"
 _LOCK = 7_202_610_411
 """An advisory lock that is only this package's."""
 
-MIGRATIONS = (
+
+class QueueStep(msgspec.Struct, frozen=True):
+    """The steps of the queue engine's own tables, after one of its files up to another."""
+
+    after: str
+    until: str
+
+    def scripts(self) -> Iterator[bytes]:
+        """Raises JournalError where the queue engine is not installed, or older."""
+        found = find_spec("procrastinate")
+        if found is None or found.origin is None:
+            raise JournalError(f"a journal in PostgreSQL needs a queue: {advice('fleet')}")
+        files = sorted((Path(found.origin).parent / "sql" / "migrations").glob("*.sql"))
+        chosen = [file for file in files if self.after < file.stem <= self.until]
+        if not chosen or chosen[-1].stem != self.until:
+            raise JournalError(f"the queue engine is older than this release: {advice('fleet')}")
+        return (file.read_bytes() for file in chosen)
+
+
+MIGRATIONS: tuple[str | QueueStep, ...] = (
     # 1. COLLATE "C": keys are searched by how they begin, in the order of their characters.
     """
     CREATE TABLE facts (
@@ -91,6 +116,51 @@ MIGRATIONS = (
         PRIMARY KEY (token, api, kind)
     )
     """,
+    # 2. A fleet. batch_rows.chunk is the first line of the task that has the row; job is kept until it is in jobs.
+    """
+    ALTER TABLE batches
+        ADD COLUMN number  bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
+        ADD COLUMN job     text,
+        ADD COLUMN save    text,
+        ADD COLUMN rate    double precision,
+        ADD COLUMN secrets text NOT NULL DEFAULT '[]',
+        ADD COLUMN stopped text NOT NULL DEFAULT '',
+        ADD COLUMN over_at double precision;
+    CREATE INDEX batches_of_fleets ON batches (api) WHERE job IS NOT NULL AND over_at IS NULL;
+    CREATE TABLE batch_rows (
+        batch   bigint NOT NULL REFERENCES batches (number) ON DELETE CASCADE,
+        line    integer NOT NULL,
+        chunk   integer NOT NULL,
+        key     text COLLATE "C" NOT NULL,
+        job     text,
+        problem text NOT NULL DEFAULT '',
+        PRIMARY KEY (batch, line)
+    );
+    CREATE INDEX batch_rows_by_key ON batch_rows (key);
+    CREATE INDEX jobs_to_watch ON jobs (batch) WHERE state IN ('created', 'ended') AND batch IS NOT NULL;
+    CREATE TABLE roles (
+        role   text NOT NULL,
+        api    text NOT NULL,
+        holder text NOT NULL,
+        until  double precision NOT NULL,
+        PRIMARY KEY (role, api)
+    );
+    CREATE TABLE workers (
+        holder      text PRIMARY KEY,
+        api         text NOT NULL,
+        host        text NOT NULL,
+        pid         integer NOT NULL,
+        concurrency integer NOT NULL,
+        started_at  double precision NOT NULL,
+        seen_at     double precision NOT NULL
+    );
+    CREATE TABLE fleets (
+        api     text PRIMARY KEY,
+        account text NOT NULL
+    )
+    """,
+    # 3. The queue's.
+    QueueStep(after="", until="03.04.00_50_post_add_retry_failed_job_procedure"),
 )
 
 
@@ -114,8 +184,9 @@ def migrate(connection: psycopg.Connection[Any], name: str) -> tuple[int, int]:
         if version == 0:
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
             connection.execute("CREATE TABLE migrations (number integer PRIMARY KEY, at timestamptz DEFAULT now())")
-        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-            connection.execute(script)
+        for number, step in enumerate(MIGRATIONS[version:], start=version + 1):
+            for script in step.scripts() if isinstance(step, QueueStep) else (step,):
+                connection.execute(script)
             connection.execute("INSERT INTO migrations (number) VALUES (%s)", (number,))
     return version, len(MIGRATIONS)
 

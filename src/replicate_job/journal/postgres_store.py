@@ -8,7 +8,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -74,6 +74,12 @@ class _Transaction:
     def execute(self, sql: str, values: Sequence[Any] = (), /) -> Rows:
         return self._connection.execute(_translate(sql), [_storable(value) for value in values])
 
+    def copy(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """``COPY … FROM STDIN`` of these rows."""
+        with self._connection.cursor().copy(sql.encode()) as copy:
+            for row in rows:
+                copy.write_row([_storable(value) for value in row])
+
 
 @cache
 def _translate(sql: str) -> bytes:
@@ -84,7 +90,7 @@ def _storable(value: Any) -> Any:
     """Escape U+0000, which a text of PostgreSQL cannot hold. Ids come from an API's answer, and may have any."""
     if isinstance(value, str) and ("\0" in value or _ESCAPE in value):
         return value.replace(_ESCAPE, _ESCAPE * 2).replace("\0", f"{_ESCAPE}0")
-    return value
+    return [_storable(item) for item in value] if isinstance(value, list) else value
 
 
 def _rows(cursor: psycopg.Cursor[Any]) -> RowMaker[dict[str, Any]]:
@@ -161,6 +167,14 @@ class PostgresStore:
     @property
     def may_be_done(self) -> bool:
         return getattr(self._own, "may_be_done", False)
+
+    @property
+    def url(self) -> DatabaseURL:
+        return self._url
+
+    def address(self) -> str:
+        """What PostgreSQL's own library takes, with its password."""
+        return self._server.address() if self._server else self._url.reveal()
 
     def time(self) -> float:
         """Unix time by the database's clock."""
@@ -333,8 +347,7 @@ class PostgresStore:
 
     def _connect(self, seconds: int) -> Connection:
         """Connect this thread, and read the database's clock."""
-        address = self._server.address() if self._server else self._url.reveal()
-        connection = self._own.connection = connect(address, self._url, seconds)
+        connection = self._own.connection = connect(self.address(), self._url, seconds)
         before = self._clock.now()
         row = connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8 AS now").fetchone()
         if row:

@@ -506,7 +506,8 @@ class SQLJournal(ABC):
 
     async def batches(self) -> list[BatchEntry]:
         query = (
-            "SELECT batches.*, coalesce(open, 0) AS unfinished FROM batches LEFT JOIN (SELECT batch, count(*) AS open"
+            "SELECT id, api, source, command, started_at, coalesce(open, 0) AS unfinished FROM batches"
+            " LEFT JOIN (SELECT batch, count(*) AS open"
             " FROM jobs WHERE state NOT IN ('collected', 'refused') GROUP BY batch) AS counted ON batch = id"
             " ORDER BY started_at DESC"
         )

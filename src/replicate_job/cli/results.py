@@ -1,0 +1,32 @@
+"""``replicate-job results``: what the rows of a fleet's batch gave."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from pathlib import Path
+
+import click
+
+from replicate_job.batches.results.record import encode, to_record
+from replicate_job.cli.exits import SUCCEEDED
+from replicate_job.cli.help import examples
+from replicate_job.cli.options import Common, common
+from replicate_job.cli.streams import write
+
+
+@click.command("results", epilog=examples("replicate-job results prompts-1f0c2ab91d77 --follow > results.jsonl"))
+@click.argument("batch")
+@click.option("--follow", is_flag=True, help="Go on until all rows have ended.")
+@common
+async def command(shared: Common, batch: str, *, follow: bool) -> int:
+    """Write a line of JSON for each row of a fleet's BATCH that has ended, as the results file of `batch` has it."""
+    async with shared.session() as context:
+        from replicate_job.fleet.parts import find_batch, open_tables  # noqa: PLC0415 - an extra
+        from replicate_job.fleet.results import results  # noqa: PLC0415 - an extra
+
+        tables = open_tables(context)
+        found = await find_batch(tables, batch, context.api)
+        async with aclosing(results(tables, found, follow=follow)) as pages:
+            async for page in pages:
+                write(encode(to_record(result, Path.cwd()) for result in page).decode())
+    return SUCCEEDED

@@ -1,0 +1,61 @@
+"""``replicate-job status``: where the batches of a fleet stand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from replicate_job.cli.exits import SUCCEEDED
+from replicate_job.cli.help import examples
+from replicate_job.cli.options import Common, common
+from replicate_job.cli.output import print_json
+from replicate_job.cli.streams import write
+from replicate_job.quantity import count, duration
+
+if TYPE_CHECKING:
+    from replicate_job.fleet.status import BatchStatus
+
+
+@click.command("status", epilog=examples("replicate-job status", "replicate-job status prompts-1f0c2ab91d77 --json"))
+@click.argument("batch", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: of one batch an object, of all a list.")
+@common
+async def command(shared: Common, batch: str | None, *, as_json: bool) -> int:
+    """Show the rows of a fleet's BATCH by state, the workers that live, the pace, and what went wrong.
+
+    Without BATCH it shows all batches of the journal, the newest first. Nothing is asked of the API.
+    """
+    async with shared.session() as context:
+        from replicate_job.fleet.parts import find_batch, open_tables  # noqa: PLC0415 - an extra
+        from replicate_job.fleet.status import status_of  # noqa: PLC0415 - an extra
+
+        tables = open_tables(context)
+        names = [batch] if batch else await tables.names(context.api)
+        found = [await status_of(tables, await find_batch(tables, name, context.api)) for name in names]
+    if as_json:
+        print_json(msgspec.to_builtins(found[0] if batch else found))
+        return SUCCEEDED
+    if not found and not shared.quiet:
+        write("no batches yet: `replicate-job batch ... --fleet` submits one\n")
+    for status in found:
+        write("\n".join(_lines(status)) + "\n")
+    return SUCCEEDED
+
+
+def _lines(status: BatchStatus) -> list[str]:
+    states = ("waiting", "running", "saving", "succeeded", "failed", "wrong")
+    numbers = ", ".join(f"{number:,} {name}" for name in states if (number := getattr(status, name)))
+    lines = [f"{status.id}  {status.model}", f"  {count(status.rows, 'row')}: {numbers}"]
+    if status.stopped:
+        lines.append(f"  stopped: {status.stopped}")
+    if not status.is_over:
+        limit = "no limit" if status.rate is None else f"{status.rate:g} a minute allowed"
+        slowed = ", slowed down by answers 429" if status.throttled else ""
+        lines.append(f"  {status.created_last_minute:,} created in the last minute ({limit}{slowed})")
+        lines.append(f"  {count(len(status.workers), 'worker')} alive")
+        if status.oldest is not None:
+            lines.append(f"  the oldest row under way: {duration(status.oldest)}")
+    lines += [f"  {number:,} x {problem}" for problem, number in status.errors.items()]
+    return lines

@@ -1,0 +1,62 @@
+"""The task of a few ended jobs: their outputs are kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from replicate_job.batches.row_job import is_of_row
+from replicate_job.errors import ClaimLostError, ReplicateJobError
+from replicate_job.fleet.parts import Fleet
+from replicate_job.flow.claim import release, take
+from replicate_job.flow.job_run import Ask, JobRun
+from replicate_job.flow.steps import STEPS
+from replicate_job.journal.entry import Entry
+
+AGAIN = 15.0
+"""Seconds after which outputs are fetched again that could not be kept: a disk may be full, a store away."""
+
+
+async def collect_jobs(fleet: Fleet, seqs: Sequence[int]) -> None:
+    """Keep the outputs of these jobs. What cannot be done now goes back into the queue."""
+    jobs = [(seq, entry) for seq, entry in await fleet.tables.jobs(seqs) if entry.step == "collect"]
+    try:
+        outcomes = await asyncio.gather(*(_job(fleet, entry) for _, entry in jobs), return_exceptions=True)
+    except asyncio.CancelledError:
+        await asyncio.shield(fleet.tables.defer_collect(fleet.api, [seq for seq, _ in jobs], delay=0))
+        raise
+    again = []
+    for (seq, _), outcome in zip(jobs, outcomes, strict=True):
+        if isinstance(outcome, ReplicateJobError):
+            fleet.context.reporter.warn(str(outcome))
+            again.append(seq)
+        elif outcome:
+            raise outcome
+    if again:
+        await fleet.tables.defer_collect(fleet.api, again, delay=AGAIN)
+
+
+async def _job(fleet: Fleet, entry: Entry) -> None:
+    rows = await fleet.rows_named(entry.batch or "")
+    if rows is None:
+        return
+    context = rows.context
+    claim = await take(context, entry.key, entry.job, entry.save, within=None)
+    run = JobRun(context, claim, Ask(entry.job, entry.key, entry.save, is_checked=True))
+    try:
+        if run.step != "collect":
+            return
+        await STEPS["collect"](run)
+        if run.fault:
+            raise run.fault
+        if run.entry.state != "collected":  # of a prediction that failed, which is its result
+            await fleet.tables.note_problem_of(entry.key, "its outputs could not be kept")
+    except ClaimLostError:
+        return  # another process has it now
+    except ReplicateJobError as error:
+        if not is_of_row(error):
+            raise
+        await fleet.tables.note_problem_of(entry.key, str(error))
+    finally:
+        if run.has_claim:
+            await release(context, claim)

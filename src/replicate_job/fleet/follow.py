@@ -1,0 +1,43 @@
+"""Follow a batch to its end. Whoever does stands for watcher, so that it ends without workers too."""
+
+from __future__ import annotations
+
+import asyncio
+
+from replicate_job.batches.progress import Tally
+from replicate_job.fleet.parts import Fleet
+from replicate_job.fleet.status import count, is_over
+from replicate_job.fleet.upkeep import Upkeep
+from replicate_job.fleet.watcher import Watcher
+from replicate_job.flow.background import Background
+from replicate_job.flow.context import Context
+from replicate_job.journal.postgres_fleet import FleetBatch, FleetTables
+
+EVERY = 0.5
+"""Seconds between two looks."""
+
+
+async def follow(context: Context, tables: FleetTables, batch: FleetBatch, tally: Tally) -> str:
+    """Come back once all rows are over, or none is created any more: then with the reason why, else empty.
+
+    ``tally`` is kept up to date.
+    """
+    fleet = Fleet(context, tables)
+    failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    background = Background(lambda error: None if failed.done() else failed.set_exception(error))
+    background.start(Watcher(fleet).run())
+    background.start(Upkeep(fleet).run())
+    try:
+        while not failed.done():
+            counts = await tables.counts(batch.number)
+            count(tally, counts)
+            current = await tables.batch(batch.number)
+            stopped = current.stopped if current else "it was deleted"
+            if is_over(counts) or (stopped and not tally.running + tally.saving):
+                return stopped
+            await asyncio.wait([failed], timeout=EVERY)
+        failed.result()
+        return ""
+    finally:
+        await background.close()
+        failed.cancel()

@@ -1,0 +1,91 @@
+"""The queue of tasks. It holds "look at the rows a to b" alone: a task that is lost or done twice costs time only."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import procrastinate
+import psycopg
+
+from replicate_job.journal.postgres_fleet import queue_of
+from replicate_job.journal.postgres_schema import SCHEMA
+from replicate_job.journal.postgres_store import PostgresStore
+
+HEARTBEAT = 2.0
+"""Seconds between two heartbeats of the queue's worker."""
+POLLED = 2.0
+"""Seconds between two looks for tasks, besides the notifications of new ones."""
+RESTARTED = 1.0
+"""Seconds until the queue's worker is started again, which ends when its database goes away."""
+CONNECTIONS = 4
+GRACE = 20.0
+"""Seconds that tasks have to end in, once the worker is to stop."""
+
+Task = Callable[..., Awaitable[None]]
+
+
+async def serve(
+    store: PostgresStore,
+    api: str,
+    tasks: Mapping[str, Task],
+    *,
+    concurrency: int,
+    interrupted: Callable[[str], object],
+) -> None:
+    """Do tasks until cancelled: then those that were begun are finished first, within ``GRACE``.
+
+    A database that goes away is waited for; ``interrupted`` gets one line about that.
+    """
+    for name in ("procrastinate", "psycopg.pool"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # they tell of each try, with tracebacks
+    while True:
+        try:
+            await _serve(store, api, tasks, concurrency)
+        except (procrastinate.exceptions.ProcrastinateException, psycopg.Error, OSError) as error:
+            interrupted(next(iter(str(error.__cause__ or error).splitlines()), type(error).__name__))
+        await asyncio.sleep(RESTARTED)
+
+
+async def _serve(store: PostgresStore, api: str, tasks: Mapping[str, Task], concurrency: int) -> None:
+    queue = queue_of(api)
+    app = procrastinate.App(connector=_connector(store))
+    for name, task in tasks.items():
+        app.task(name=name, queue=queue)(_plain(task))
+    async with app.open_async():
+        await app.run_worker_async(
+            queues=[queue],
+            concurrency=concurrency,
+            fetch_job_polling_interval=POLLED,
+            update_heartbeat_interval=HEARTBEAT,
+            shutdown_graceful_timeout=GRACE,
+            delete_jobs="always",
+            install_signal_handlers=False,
+        )
+
+
+def _plain(task: Task) -> Callable[..., Any]:
+    async def do(**arguments: Any) -> None:
+        await task(**arguments)
+
+    return do
+
+
+def _connector(store: PostgresStore) -> procrastinate.PsycopgConnector:
+    options = psycopg.conninfo.conninfo_to_dict(store.address())
+    usual: dict[str, Any] = {
+        "tcp_user_timeout": 10_000,
+        "keepalives_idle": 10,
+        "keepalives_interval": 3,
+        "keepalives_count": 3,
+        "connect_timeout": 5,
+        "application_name": "replicate-job queue",
+    }
+    searched = f"-c search_path={SCHEMA}"
+    if given := options.get("options"):
+        searched = f"{given} {searched}"
+    return procrastinate.PsycopgConnector(
+        conninfo="", kwargs={**usual, **options, "options": searched}, min_size=1, max_size=CONNECTIONS, timeout=10
+    )

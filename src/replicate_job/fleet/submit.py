@@ -1,0 +1,100 @@
+"""A batch into the journal: every row checked, and all of it in one transaction."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+
+import msgspec
+
+from replicate_job.batches.attempts import attempt_key, attempt_of, has_failed, latest
+from replicate_job.batches.reader import read_ahead
+from replicate_job.batches.row_job import Names, RowJob, RowJobs, another_input
+from replicate_job.batches.runner import RowSource
+from replicate_job.batches.spec import Batch
+from replicate_job.errors import JobError
+from replicate_job.flow.context import Context
+from replicate_job.flow.resolved import Resolved
+from replicate_job.inputs.secrets import hide
+from replicate_job.inputs.upload import has_files
+from replicate_job.journal.entry import BatchEntry, Entry, encode_job
+from replicate_job.journal.postgres_fleet import FleetTables, NewRow
+from replicate_job.outputs.place import check_place
+
+
+async def submit(  # noqa: PLR0913 - what is submitted, and where
+    context: Context,
+    tables: FleetTables,
+    batch: Batch,
+    resolved: Resolved,
+    rows: RowSource,
+    *,
+    rate: float | None,
+) -> int:
+    """Write the batch and its tasks, and return its number in the journal. Nothing is created here.
+
+    ``rate`` is the most create requests a second. A row that does not fit is written with its problem. Raises JobError
+    for rows with local files, and what a batch raises for all rows alike.
+    """
+    if batch.save:
+        await check_place(batch.save, context.stores)
+    before = await context.journal.api_of(f"{batch.id}/")
+    if before not in {None, context.api}:
+        raise JobError(f"the batch {batch.id} belongs to {before}, not {context.api}: choose another key")
+    job = msgspec.structs.replace(batch.job, wait_for_completion=True, poll_interval=None, max_poll_attempts=None)
+    items = await _read(RowJobs(job, resolved, batch.read, batch.id_column), batch.limit, rows)
+    if not items:
+        raise JobError("there are no rows: nothing was submitted")
+    known = await latest(context, batch.id, {item.name for item, _ in items if item.name}) if before else {}
+    names = Names()
+    new: list[NewRow] = []
+    for item, problem in items:
+        key, found = ("", problem) if problem else _key(context, batch, item, known.get(item.name), names)
+        new.append(_new(item, key, found, resolved.secrets))
+    return await tables.submit(
+        BatchEntry(batch.id, context.api, batch.source, batch.command, 0),
+        job=encode_job(job),
+        save=batch.save,
+        rate=rate,
+        secrets=resolved.secrets,
+        rows=new,
+    )
+
+
+async def _read(jobs: RowJobs, limit: int | None, rows: RowSource) -> list[tuple[RowJob, str]]:
+    items: list[tuple[RowJob, str]] = []
+    async with aclosing(read_ahead(rows)) as chunks:
+        async for chunk in chunks:
+            for row in chunk[: None if limit is None else limit - len(items)]:
+                item = jobs.make(row)
+                if has_files(item.job.input_data):
+                    raise JobError(
+                        f"line {item.line} names a file of this machine, which no other one has: a fleet's rows take "
+                        "the URLs of files"
+                    )
+                items.append((item, jobs.check(item)))
+            if len(items) == limit:
+                break
+    return items
+
+
+def _key(context: Context, batch: Batch, item: RowJob, entry: Entry | None, names: Names) -> tuple[str, str]:
+    """The key of the row's job, and why there is none."""
+    is_other = entry is not None and not context.journal.is_same(entry, item.job)
+    if names.has_same(item) is False or is_other:
+        return "", another_input(item.name)
+    if entry and _is_retried(batch, entry):
+        return attempt_key(batch.id, item.name, attempt_of(batch.id, entry) + 1), ""
+    return entry.key if entry else attempt_key(batch.id, item.name), ""
+
+
+def _new(item: RowJob, key: str, problem: str, secrets: tuple[str, ...]) -> NewRow:
+    """The row as it is written. One that is never sent keeps no secrets."""
+    job = item.job
+    if problem and secrets:
+        job = msgspec.structs.replace(job, input_data=hide(job.input_data, secrets))
+    return NewRow(item.line, key, encode_job(job), problem)
+
+
+def _is_retried(batch: Batch, entry: Entry) -> bool:
+    wanted = batch.retry_uncertain if entry.state == "uncertain" else batch.retry_failed
+    return wanted and (entry.state == "uncertain" or has_failed(entry))

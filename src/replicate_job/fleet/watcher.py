@@ -1,0 +1,117 @@
+"""One process of a fleet waits for the ends of all predictions: it reads the account's list for everybody."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from replicate_job.batches.poller import Poller
+from replicate_job.errors import JournalError, NotFoundError, ReplicateJobError
+from replicate_job.fleet.parts import Fleet
+from replicate_job.journal.postgres_fleet import End, Watched
+from replicate_job.outputs.promise import broken_promise
+from replicate_job.wire.prediction import Prediction
+
+ROLE = "watcher"
+TERM = 6.0
+"""Seconds of the role's lease: a watcher that was stopped is replaced after them."""
+RENEWED = 2.0
+"""Seconds after which the lease is renewed, and others stand for the role."""
+TICK = 0.5
+"""Seconds between two writings of ends, and at least between two looks for new predictions."""
+READ_AT_ONCE = 10_000.0
+"""Predictions under way for which looking for new ones takes a second more."""
+WRITTEN = 500
+"""Ends of one transaction."""
+
+
+class Watcher:
+    """Stands for the role as long as it runs. A process that was stopped meanwhile does no harm: an end is an end."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet, self._clock = fleet, fleet.context.clock
+        self._waiting: dict[str, asyncio.Task[None]] = {}
+        self._missing: set[str] = set()
+        self._ends: list[End] = []
+        self.is_elected = False
+
+    async def run(self) -> None:
+        fleet = self._fleet
+        try:
+            while True:
+                try:
+                    self.is_elected = await self._stand()
+                    if self.is_elected:
+                        await self._watch()
+                except ReplicateJobError as error:
+                    fleet.context.reporter.note(f"watching is interrupted: {error}")
+                self.is_elected = False
+                await self._clock.sleep(RENEWED)
+        finally:
+            if self.is_elected:
+                with suppress(JournalError):
+                    await asyncio.shield(fleet.tables.resign(ROLE, fleet.api))
+
+    async def _stand(self) -> bool:
+        return await self._fleet.tables.elect(ROLE, self._fleet.api, TERM)
+
+    async def _watch(self) -> None:
+        """Watch until another process has the role."""
+        poller = Poller(self._fleet.context)
+        stood = looked = self._clock.now()
+        await self._look(poller)
+        try:
+            while True:
+                await self._clock.sleep(TICK)
+                await self._write()
+                if self._clock.now() - stood >= RENEWED:
+                    stood = self._clock.now()
+                    if not await self._stand():
+                        return
+                if self._clock.now() - looked >= len(self._waiting) / READ_AT_ONCE:
+                    looked = self._clock.now()
+                    await self._look(poller)
+        finally:
+            for task in self._waiting.values():
+                task.cancel()
+            if self._waiting:
+                await asyncio.wait(self._waiting.values())
+            self._waiting.clear()
+            await poller.close()
+
+    async def _look(self, poller: Poller) -> None:
+        """Take up what was created since."""
+        found, current = await self._fleet.tables.watched(self._fleet.api, self._waiting.keys() | self._missing)
+        for watched in found:
+            self._waiting[watched.prediction_id] = asyncio.create_task(self._wait(poller, watched))
+        for gone in [id_ for id_, task in self._waiting.items() if task.done() or id_ not in current]:
+            self._waiting.pop(gone).cancel()
+
+    async def _wait(self, poller: Poller, watched: Watched) -> None:
+        fleet = self._fleet
+        try:
+            end = await poller.wait(watched.prediction_id, watched.last, age=0)
+            self._ends.append(End(end, collected=await self._is_all(watched, end)))
+        except NotFoundError as error:
+            self._missing.add(watched.prediction_id)
+            await fleet.tables.note_problem_of(watched.key, str(error))
+        except ReplicateJobError as error:
+            fleet.context.reporter.warn(f"{watched.prediction_id}: {error}; asking again")
+
+    async def _is_all(self, watched: Watched, end: Prediction) -> bool:
+        """Whether there is nothing left to do, so that the end is the last fact."""
+        if watched.strips or end.data_removed:
+            return False
+        rows = await self._fleet.rows_named(watched.batch)
+        if rows is None:
+            return False
+        if watched.saves and rows.strategy.keeps(rows.context, end):
+            return False
+        is_whole = end.status != "succeeded" or not rows.resolved.makes_files
+        return is_whole or not broken_promise(end.output, rows.resolved.schema)
+
+    async def _write(self) -> None:
+        while self._ends:
+            some = self._ends[:WRITTEN]
+            await self._fleet.tables.end(self._fleet.api, some)
+            del self._ends[: len(some)]

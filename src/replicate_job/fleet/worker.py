@@ -1,0 +1,67 @@
+"""A worker: it creates and collects what the queue gives it, stands for watcher, and looks after the others' tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from functools import partial
+
+from replicate_job.errors import JournalError
+from replicate_job.fleet.collect import collect_jobs
+from replicate_job.fleet.create import create_rows
+from replicate_job.fleet.parts import Fleet, join, open_tables
+from replicate_job.fleet.upkeep import Upkeep
+from replicate_job.fleet.watcher import Watcher
+from replicate_job.flow.background import Background
+from replicate_job.flow.context import Context
+from replicate_job.journal.postgres import PostgresJournal
+
+CONCURRENCY = 6
+"""Tasks that a worker does at once. Taking many would leave none to the others."""
+
+
+async def work(context: Context, concurrency: int = CONCURRENCY) -> None:
+    """Work until cancelled: then what was begun is finished, for ``queue.GRACE`` seconds at most.
+
+    Raises JobError for a journal that is no PostgreSQL, and for a token of another account than the fleet's.
+    """
+    tables = open_tables(context)
+    await join(context, tables)
+    fleet = Fleet(context, tables)
+    from replicate_job.fleet.queue import serve  # noqa: PLC0415 - an extra, and slow to import
+
+    assert isinstance(context.journal, PostgresJournal)  # noqa: S101 - it has the tables
+    upkeep, watcher = Upkeep(fleet, concurrency), Watcher(fleet)
+    await upkeep.once()
+    failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    background = Background(lambda error: None if failed.done() else failed.set_exception(error))
+    tasks = {"rows": partial(_rows, fleet), "collect": partial(_collect, fleet)}
+    tell = partial(_tell, context)
+    queue = asyncio.create_task(
+        serve(context.journal.store, context.api, tasks, concurrency=concurrency, interrupted=tell)
+    )
+    background.start(upkeep.run())
+    background.start(watcher.run())
+    try:
+        await asyncio.wait([queue, failed], return_when=asyncio.FIRST_COMPLETED)
+        (queue if queue.done() else failed).result()
+    finally:
+        fleet.draining.set()
+        queue.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([queue])
+        await background.close()
+        with suppress(JournalError):
+            await tables.gone()
+
+
+def _tell(context: Context, line: str) -> None:
+    context.reporter.warn(f"the queue is interrupted ({line}): waiting for the database")
+
+
+async def _rows(fleet: Fleet, *, batch: int, first: int, last: int) -> None:
+    await create_rows(fleet, batch, first, last)
+
+
+async def _collect(fleet: Fleet, *, seqs: list[int]) -> None:
+    await collect_jobs(fleet, seqs)

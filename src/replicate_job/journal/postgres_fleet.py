@@ -1,0 +1,545 @@
+"""What a fleet has in the journal beside its jobs: batches with their rows, roles, workers, and tasks in the queue.
+
+The queue's tables are in the same schema, so that rows, ends and the tasks that they need are written together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from replicate_job.errors import JobError
+from replicate_job.job import Job
+from replicate_job.journal.entry import BatchEntry, CreateRequest, Entry, decode_job
+from replicate_job.journal.postgres import NOW, PostgresJournal
+from replicate_job.journal.sql import read_entry
+from replicate_job.journal.store import Database
+from replicate_job.journal.strip import needs_strip
+from replicate_job.wire.prediction import Prediction
+
+CHUNK = 20
+"""Rows of one task."""
+COLLECTED = 10
+"""Jobs of one task whose outputs are to be kept."""
+ALIVE = 15.0
+"""Seconds for which a worker is held to be alive after it was seen."""
+STALLED = 9.0
+"""Seconds without a heartbeat of the queue's worker, after which its tasks are given again."""
+CANCELED = "canceled before it was created"
+
+_OVER = (
+    "(j.state IN ('collected', 'uncertain') OR (r.problem <> '' AND"
+    " (j.key IS NULL OR j.state IN ('refused', 'claimed', 'created', 'ended'))))"
+)
+_ROWS = "batch_rows AS r LEFT JOIN jobs AS j ON j.key = r.key"
+_TO_CREATE = "r.problem = '' AND (j.key IS NULL OR j.state IN ('claimed', 'intended', 'refused'))"
+_PENDING = "t.status IN ('todo', 'doing')"
+
+
+class NewRow(msgspec.Struct, frozen=True):
+    """A row to be submitted. ``job`` is the row's; ``problem`` says why there is nothing to create for it."""
+
+    line: int
+    key: str
+    job: bytes
+    problem: str = ""
+
+
+class FleetBatch(msgspec.Struct, frozen=True):
+    """A batch whose rows are in the journal. ``rate`` is create requests a second, None for no limit.
+
+    ``secrets`` are the inputs that no result may show. ``stopped`` says why nothing is created for it any more; empty
+    while it goes on.
+    """
+
+    number: int
+    id: str
+    api: str
+    job: Job
+    save: str | None
+    rate: float | None
+    secrets: tuple[str, ...]
+    stopped: str
+
+
+class FleetRow(msgspec.Struct, frozen=True):
+    """A row, and its job in the journal if there is one. ``job`` is None once the journal's job has it."""
+
+    line: int
+    key: str
+    job: Job | None
+    problem: str
+    entry: Entry | None = None
+
+
+class Watched(msgspec.Struct, frozen=True):
+    """A prediction whose end is waited for. ``strips``: its request holds what is deleted at the end."""
+
+    key: str
+    api: str
+    batch: str
+    prediction_id: str
+    last: Prediction | None
+    saves: bool
+    strips: bool
+
+
+class End(msgspec.Struct, frozen=True):
+    """The end of a prediction. ``collected``: nothing of it is to be kept."""
+
+    prediction: Prediction
+    collected: bool
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """Rows of a batch: how many are in this state. ``failed``: it has a problem, or its prediction did not succeed."""
+
+    state: str | None
+    status: str | None
+    failed: bool
+    over: bool
+    rows: int
+
+
+class Worker(msgspec.Struct, frozen=True):
+    """A worker as it was last seen, ``age`` seconds ago."""
+
+    host: str
+    pid: int
+    concurrency: int
+    started_at: float
+    age: float
+
+
+def queue_of(api: str) -> str:
+    """The name of an API's queue: PostgreSQL's channels have names of 63 bytes."""
+    return f"replicate-{blake2b(api.encode(), digest_size=6).hexdigest()}"
+
+
+class FleetTables:
+    """The statements. Each may be repeated after a connection that broke at the commit."""
+
+    def __init__(self, journal: PostgresJournal) -> None:
+        self._journal, self._store = journal, journal.store
+
+    async def join(self, api: str, account: str) -> None:
+        """Make this account the fleet's at that API. Raises JobError while it works for another one."""
+
+        def work(db: Database) -> str | None:
+            done = db.execute(
+                "INSERT INTO fleets AS f (api, account) VALUES (?, ?) ON CONFLICT (api) DO UPDATE SET account ="
+                " excluded.account WHERE f.account = excluded.account OR NOT EXISTS"
+                " (SELECT FROM batches AS b WHERE b.api = f.api AND b.job IS NOT NULL AND b.over_at IS NULL)",
+                (api, account),
+            )
+            if done.rowcount:
+                return None
+            return str(db.execute("SELECT account FROM fleets WHERE api = ?", (api,)).fetchone()["account"])
+
+        if other := await self._store.run(work):
+            raise JobError(
+                f"the batches of this journal belong to the account {other}, and the token is of {account}: "
+                "a fleet has one account at an API, as its list shows no other's predictions"
+            )
+
+    async def submit(  # noqa: PLR0913 - what a batch is
+        self,
+        batch: BatchEntry,
+        *,
+        job: bytes,
+        save: str | None,
+        rate: float | None,
+        secrets: Sequence[str],
+        rows: Sequence[NewRow],
+    ) -> int:
+        """Write the batch, its rows and their tasks in one transaction, and return its number.
+
+        A batch of that name gets these rows in place of its own. What its jobs have done stays.
+        """
+        firsts = [part[0].line for part in _parts(rows, CHUNK)]
+
+        def lines(number: int) -> Iterator[tuple[Any, ...]]:
+            for index, row in enumerate(rows):
+                yield number, row.line, firsts[index // CHUNK], row.key, row.job.decode(), row.problem
+
+        def work(db: Any) -> int:
+            number: int = db.execute(
+                "INSERT INTO batches (id, api, source, command, started_at, job, save, rate, secrets)"
+                f" VALUES (?, ?, ?, ?, {NOW}, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET job = excluded.job, save ="
+                " excluded.save, rate = excluded.rate, secrets = excluded.secrets, stopped = '', over_at = NULL,"
+                " command = excluded.command"
+                " RETURNING number",
+                (
+                    *(batch.id, batch.api, batch.source, batch.command, job.decode(), save, rate),
+                    msgspec.json.encode(list(secrets)).decode(),
+                ),
+            ).fetchone()["number"]
+            db.execute("DELETE FROM batch_rows WHERE batch = ?", (number,))
+            db.copy("COPY batch_rows (batch, line, chunk, key, job, problem) FROM STDIN", lines(number))
+            parts = [(part[0].line, part[-1].line) for part in _parts(rows, CHUNK) if not all(r.problem for r in part)]
+            _defer_rows(db, batch.api, number, parts)
+            return number
+
+        return await self._store.run(work)
+
+    async def find(self, name: str, api: str) -> FleetBatch | None:
+        return await self._batch("id = ? AND api = ?", name, api)
+
+    async def batch(self, number: int) -> FleetBatch | None:
+        return await self._batch("number = ?", number)
+
+    async def _batch(self, where: str, *values: Any) -> FleetBatch | None:
+        query = (
+            f"SELECT number, id, api, job, save, rate, secrets, stopped FROM batches WHERE job IS NOT NULL AND {where}"
+        )
+        row = await self._store.read(lambda db: db.execute(query, values).fetchone())
+        if row is None:
+            return None
+        decoded = {"job": decode_job(row["job"]), "secrets": msgspec.json.decode(row["secrets"], type=tuple[str, ...])}
+        return FleetBatch(**row | decoded)
+
+    async def names(self, api: str) -> list[str]:
+        """The batches at this API, the newest first."""
+        query = "SELECT id FROM batches WHERE job IS NOT NULL AND api = ? ORDER BY started_at DESC"
+        return await self._store.read(lambda db: [row["id"] for row in db.execute(query, (api,))])
+
+    async def rows(self, number: int, first: int, last: int) -> list[FleetRow]:
+        """The rows of these lines, with their jobs."""
+        query = "SELECT line, key, job, problem FROM batch_rows WHERE batch = ? AND line BETWEEN ? AND ? ORDER BY line"
+        found = await self._store.read(lambda db: db.execute(query, (number, first, last)).fetchall())
+        return await self._with_entries(found)
+
+    async def over_rows(self, number: int, after: int, limit: int, skip: Sequence[int] = ()) -> list[FleetRow]:
+        """The next rows after that line that are over, without those of the lines to ``skip``."""
+        query = (
+            f"SELECT r.line, r.key, r.job, r.problem FROM {_ROWS} WHERE r.batch = ? AND r.line > ? AND {_OVER}"
+            " AND NOT r.line = ANY(?::integer[]) ORDER BY r.line LIMIT ?"
+        )
+        values = (number, after, list(skip), limit)
+        return await self._with_entries(await self._store.read(lambda db: db.execute(query, values).fetchall()))
+
+    async def first_open(self, number: int, after: int) -> int | None:
+        """The first line after that one whose row is not over."""
+        query = f"SELECT min(r.line) AS line FROM {_ROWS} WHERE r.batch = ? AND r.line > ? AND {_OVER} IS NOT TRUE"
+        row = await self._store.read(lambda db: db.execute(query, (number, after)).fetchone())
+        line: int | None = row["line"]
+        return line
+
+    async def _with_entries(self, found: Sequence[dict[str, Any]]) -> list[FleetRow]:
+        entries = await self._journal.look_up([row["key"] for row in found if row["key"]])
+        return [
+            FleetRow(
+                row["line"],
+                row["key"],
+                decode_job(row["job"]) if row["job"] else None,
+                row["problem"],
+                entries.get(row["key"]),
+            )
+            for row in found
+        ]
+
+    async def note_problem(self, number: int, line: int, problem: str) -> None:
+        """Record why a row has no prediction, or no outputs. It is over with that."""
+        query = "UPDATE batch_rows SET problem = ? WHERE batch = ? AND line = ?"
+        await self._store.run(lambda db: db.execute(query, (problem, number, line)).rowcount)
+
+    async def note_problem_of(self, key: str, problem: str) -> None:
+        query = "UPDATE batch_rows SET problem = ? WHERE key = ?"
+        await self._store.run(lambda db: db.execute(query, (problem, key)).rowcount)
+
+    async def settle(self, batch: FleetBatch, first: int, last: int) -> None:
+        """Finish a task: its rows' inputs are in their jobs now, and outputs that are there are to be collected."""
+
+        def work(db: Database) -> None:
+            db.execute(
+                "UPDATE batch_rows AS r SET job = NULL, problem = '' FROM jobs AS j WHERE j.key = r.key AND r.batch = ?"
+                " AND r.line BETWEEN ? AND ? AND r.job IS NOT NULL AND j.state IN ('created', 'ended', 'collected')",
+                (batch.number, first, last),
+            )
+            ended = db.execute(
+                f"SELECT j.seq FROM {_ROWS} WHERE r.batch = ? AND r.line BETWEEN ? AND ? AND j.state = 'ended'",
+                (batch.number, first, last),
+            )
+            _defer_collect(db, batch.api, [row["seq"] for row in ended])
+
+        await self._store.run(work)
+
+    async def defer_rows(self, batch: FleetBatch, first: int, last: int, *, delay: float) -> None:
+        """Put the task back into the queue, to be done after so many seconds."""
+        await self._store.run(lambda db: _defer_rows(db, batch.api, batch.number, [(first, last)], delay=delay))
+
+    async def defer_collect(self, api: str, seqs: Sequence[int], *, delay: float) -> None:
+        await self._store.run(lambda db: _defer_collect(db, api, seqs, delay=delay))
+
+    async def jobs(self, seqs: Sequence[int]) -> list[tuple[int, Entry]]:
+        query = "SELECT * FROM jobs WHERE seq = ANY(?::bigint[])"
+        return await self._store.read(
+            lambda db: [(row["seq"], read_entry(row)) for row in db.execute(query, (list(seqs),))]
+        )
+
+    async def watched(self, api: str, known: set[str]) -> tuple[list[Watched], set[str]]:
+        """Predictions without an end, those that are not ``known``; and the ids of all."""
+        ids = (
+            "SELECT j.prediction_id FROM jobs AS j JOIN batches AS b ON b.id = j.batch"
+            " WHERE j.state = 'created' AND j.batch IS NOT NULL AND b.job IS NOT NULL AND b.api = ? AND j.api = b.api"
+        )
+        query = (
+            "SELECT key, api, batch, prediction_id, prediction, request, save IS NOT NULL AS saves FROM jobs"
+            " WHERE prediction_id = ANY(?) AND api = ? AND state = 'created'"
+        )
+
+        def work(db: Database) -> tuple[list[Watched], set[str]]:
+            current = {row["prediction_id"] for row in db.execute(ids, (api,))}
+            found: list[Watched] = []
+            for part in _parts(sorted(current - known), 1000):
+                found += map(_watched, db.execute(query, (list(part), api)))
+            return found, current
+
+        return await self._store.read(work)
+
+    async def end(self, api: str, ends: Sequence[End]) -> None:
+        """Write ends, and defer the tasks that collect, in one transaction. An end needs no fence."""
+        ids = [end.prediction.id for end in ends]
+        encoded = [msgspec.json.encode(end.prediction).decode() for end in ends]
+        states = ["collected" if end.collected else "ended" for end in ends]
+        values = (
+            ids,
+            [end.prediction.status for end in ends],
+            encoded,
+            states,
+            api,
+        )
+        query = (
+            "UPDATE jobs AS j SET state = v.state, status = v.status, prediction = v.prediction, problem = '',"
+            " holder = CASE WHEN v.state = 'collected' THEN NULL ELSE j.holder END"
+            " FROM unnest(?::text[], ?::text[], ?::text[], ?::text[]) AS v (id, status, prediction, state)"
+            " WHERE j.prediction_id = v.id AND j.api = ? AND j.state = 'created' RETURNING j.seq, j.state"
+        )
+
+        def work(db: Database) -> None:
+            rows = db.execute(query, values).fetchall()
+            _defer_collect(db, api, [row["seq"] for row in rows if row["state"] == "ended"])
+
+        await self._store.run(work)
+
+    async def elect(self, role: str, api: str, seconds: float) -> bool:
+        """Take a role, or keep it, for so many seconds. False while another process has it."""
+        query = (
+            f"INSERT INTO roles AS r VALUES (?, ?, ?, {NOW} + ?) ON CONFLICT (role, api) DO UPDATE SET"
+            f" holder = excluded.holder, until = excluded.until WHERE r.holder = excluded.holder OR r.until < {NOW}"
+        )
+        values = (role, api, self._journal.holder, seconds)
+        return await self._store.run(lambda db: db.execute(query, values).rowcount) > 0
+
+    async def is_due(self, work: str, api: str, seconds: float) -> bool:
+        """Whether this process is to do what is done once in so many seconds by one of all."""
+        query = (
+            f"INSERT INTO roles AS r VALUES (?, ?, ?, {NOW} + ?) ON CONFLICT (role, api) DO UPDATE SET"
+            f" holder = excluded.holder, until = excluded.until WHERE r.until < {NOW}"
+        )
+        values = (work, api, self._journal.holder, seconds)
+        return await self._store.run(lambda db: db.execute(query, values).rowcount) > 0
+
+    async def resign(self, role: str, api: str) -> None:
+        query = "DELETE FROM roles WHERE role = ? AND api = ? AND holder = ?"
+        await self._store.run(lambda db: db.execute(query, (role, api, self._journal.holder)).rowcount)
+
+    async def seen(self, api: str, host: str, pid: int, concurrency: int) -> None:
+        """Note that this worker lives."""
+        query = (
+            f"INSERT INTO workers VALUES (?, ?, ?, ?, ?, {NOW}, {NOW}) ON CONFLICT (holder) DO UPDATE SET"
+            " seen_at = excluded.seen_at"
+        )
+
+        def work(db: Database) -> None:
+            db.execute(f"DELETE FROM workers WHERE seen_at < {NOW} - 3600")
+            db.execute(query, (self._journal.holder, api, host, pid, concurrency))
+
+        await self._store.run(work)
+
+    async def gone(self) -> None:
+        query = "DELETE FROM workers WHERE holder = ?"
+        await self._store.run(lambda db: db.execute(query, (self._journal.holder,)).rowcount)
+
+    async def workers(self, api: str) -> list[Worker]:
+        """Those that live."""
+        query = (
+            f"SELECT host, pid, concurrency, started_at, {NOW} - seen_at AS age FROM workers"
+            f" WHERE api = ? AND seen_at > {NOW} - ? ORDER BY host, pid"
+        )
+        return await self._store.read(lambda db: [Worker(**row) for row in db.execute(query, (api, ALIVE))])
+
+    async def give_again(self, api: str) -> int:
+        """Give the tasks of workers without a heartbeat to others, and count them.
+
+        One whose rows wait as another task already is deleted.
+        """
+        stalled = (
+            "SELECT t.id FROM procrastinate_jobs AS t LEFT JOIN procrastinate_workers AS w ON w.id = t.worker_id"
+            " WHERE t.status = 'doing' AND t.queue_name = ? AND (w.id IS NULL OR"
+            " w.last_heartbeat < clock_timestamp() - make_interval(secs => ?)) ORDER BY t.id"
+        )
+
+        def work(db: Database) -> int:
+            ids = [row["id"] for row in db.execute(stalled, (queue_of(api), STALLED))]
+            db.execute(
+                "DELETE FROM procrastinate_jobs AS t WHERE t.id = ANY(?::bigint[]) AND EXISTS (SELECT FROM"
+                " procrastinate_jobs AS o WHERE o.queueing_lock = t.queueing_lock AND o.status = 'todo')",
+                (ids,),
+            )
+            again = db.execute(
+                "SELECT procrastinate_retry_job_v2(id, NULL, NULL, NULL, NULL) FROM procrastinate_jobs"
+                " WHERE id = ANY(?::bigint[]) AND status = 'doing'",
+                (ids,),
+            )
+            return len(again.fetchall())
+
+        return await self._store.run(work)
+
+    async def defer_lost(self, api: str) -> int:
+        """Defer what the journal says is to be done and no task does; and note which batches are over."""
+
+        def work(db: Database) -> int:
+            lost = db.execute(
+                "SELECT r.batch, r.chunk, max(r.line) AS last FROM batches AS b JOIN batch_rows AS r ON r.batch ="
+                f" b.number LEFT JOIN jobs AS j ON j.key = r.key WHERE b.api = ? AND b.job IS NOT NULL AND b.over_at"
+                f" IS NULL AND b.stopped = '' AND {_TO_CREATE} AND NOT EXISTS (SELECT FROM procrastinate_jobs AS t"
+                f" WHERE t.queueing_lock = r.batch || '#' || r.chunk AND {_PENDING}) GROUP BY r.batch, r.chunk",
+                (api,),
+            ).fetchall()
+            for row in lost:
+                _defer_rows(db, api, row["batch"], [(row["chunk"], row["last"])])
+            ended = db.execute(
+                "SELECT j.seq FROM jobs AS j JOIN batches AS b ON b.id = j.batch JOIN batch_rows AS r ON r.key = j.key"
+                " AND r.batch = b.number WHERE j.state = 'ended' AND b.api = ? AND b.job IS NOT NULL AND r.problem = ''"
+                " AND NOT EXISTS (SELECT FROM procrastinate_jobs AS t, jsonb_array_elements_text(t.args -> 'seqs') AS"
+                f" s (seq) WHERE t.task_name = 'collect' AND {_PENDING} AND s.seq::bigint = j.seq)",
+                (api,),
+            )
+            seqs = [row["seq"] for row in ended]
+            _defer_collect(db, api, seqs)
+            db.execute(
+                f"UPDATE batches AS b SET over_at = {NOW} WHERE b.api = ? AND b.job IS NOT NULL AND b.over_at IS NULL"
+                f" AND NOT EXISTS (SELECT FROM {_ROWS} WHERE r.batch = b.number AND {_OVER} IS NOT TRUE)",
+                (api,),
+            )
+            return len(lost) + len(seqs)
+
+        return await self._store.run(work)
+
+    async def rate(self, api: str, default: float | None) -> float | None:
+        """The lowest rate of the batches that are not over, in create requests a second."""
+        query = (
+            "SELECT count(*) AS batches, min(rate) AS rate FROM batches"
+            " WHERE api = ? AND job IS NOT NULL AND over_at IS NULL"
+        )
+        row = await self._store.read(lambda db: db.execute(query, (api,)).fetchone())
+        return row["rate"] if row["batches"] else default
+
+    async def stop(self, number: int, reason: str) -> None:
+        """Create nothing more for the batch. The first reason stays."""
+        query = "UPDATE batches SET stopped = ? WHERE number = ? AND stopped = ''"
+        await self._store.run(lambda db: db.execute(query, (reason, number)).rowcount)
+
+    async def cancel(self, number: int) -> int:
+        """Stop the batch, and count the rows that were canceled before they were created."""
+
+        def work(db: Database) -> int:
+            db.execute("UPDATE batches SET stopped = 'canceled' WHERE number = ?", (number,))
+            return db.execute(
+                "UPDATE batch_rows AS r SET problem = ? WHERE r.batch = ? AND r.problem = '' AND NOT EXISTS"
+                " (SELECT FROM jobs AS j WHERE j.key = r.key AND j.state <> 'refused')",
+                (CANCELED, number),
+            ).rowcount
+
+        return await self._store.run(work)
+
+    async def under_way(self, number: int) -> list[Entry]:
+        """The batch's jobs that have or may have a prediction without an end."""
+        query = (
+            "SELECT j.* FROM batch_rows AS r JOIN jobs AS j ON j.key = r.key WHERE r.batch = ?"
+            " AND j.state IN ('claimed', 'intended', 'created') ORDER BY r.line"
+        )
+        return await self._store.read(lambda db: [read_entry(row) for row in db.execute(query, (number,))])
+
+    async def counts(self, number: int) -> list[Counts]:
+        query = (
+            f"SELECT j.state, j.status, r.problem <> '' OR coalesce(j.problem, '') <> '' OR j.status <> 'succeeded' IS"
+            f" TRUE AS failed, {_OVER} IS TRUE AS over, count(*) AS rows FROM {_ROWS} WHERE r.batch = ?"
+            " GROUP BY 1, 2, 3, 4"
+        )
+        return await self._store.read(lambda db: [Counts(**row) for row in db.execute(query, (number,))])
+
+    async def errors(self, number: int, most: int) -> list[tuple[str, int]]:
+        """The most frequent problems of rows that are over."""
+        query = (
+            "SELECT coalesce(nullif(r.problem, ''), nullif(j.problem, ''), j.status) AS problem, count(*) AS rows"
+            f" FROM {_ROWS} WHERE r.batch = ? AND {_OVER} AND (r.problem <> '' OR j.problem <> '' OR j.status <>"
+            " 'succeeded') GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?"
+        )
+        return await self._store.read(
+            lambda db: [(row["problem"], row["rows"]) for row in db.execute(query, (number, most))]
+        )
+
+    async def oldest(self, number: int) -> float | None:
+        """How many seconds ago the oldest row that is under way was taken up."""
+        query = (
+            f"SELECT {NOW} - min(j.claimed_at) AS age FROM {_ROWS} WHERE r.batch = ?"
+            f" AND j.state IN ('claimed', 'intended', 'created', 'ended') AND NOT {_OVER}"
+        )
+        row = await self._store.read(lambda db: db.execute(query, (number,)).fetchone())
+        age: float | None = row["age"]
+        return age
+
+    async def made(self, api: str, seconds: float) -> int:
+        """Predictions of jobs that were taken up in the last so many seconds."""
+        query = (
+            f"SELECT count(*) AS made FROM jobs WHERE api = ? AND prediction_id IS NOT NULL AND claimed_at > {NOW} - ?"
+        )
+        row = await self._store.read(lambda db: db.execute(query, (api, seconds)).fetchone())
+        return int(row["made"])
+
+    async def rate_state(self, api: str) -> str | None:
+        """The rate limit's row for create requests."""
+        query = "SELECT state FROM rates WHERE api = ? AND kind = 'create' ORDER BY state DESC LIMIT 1"
+        row = await self._store.read(lambda db: db.execute(query, (api,)).fetchone())
+        return row["state"] if row else None
+
+
+def _parts(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _watched(row: dict[str, Any]) -> Watched:
+    request = msgspec.json.decode(row["request"], type=CreateRequest) if row["request"] else None
+    last = msgspec.json.decode(row["prediction"], type=Prediction) if row["prediction"] else None
+    names = {name: row[name] for name in ("key", "api", "batch", "prediction_id", "saves")}
+    return Watched(**names, last=last, strips=needs_strip(request))
+
+
+def _defer_rows(db: Database, api: str, batch: int, parts: Sequence[tuple[int, int]], *, delay: float = 0.0) -> None:
+    """Put tasks into the queue, unless they wait there. A row's chunk is the task's first line."""
+    db.execute(
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, queueing_lock, args, scheduled_at)"
+        " SELECT ?, 'rows', ?::bigint || '#' || f, jsonb_build_object('batch', ?::bigint, 'first', f, 'last', l),"
+        " CASE WHEN ?::float8 > 0 THEN clock_timestamp() + make_interval(secs => ?) END"
+        " FROM unnest(?::integer[], ?::integer[]) AS v (f, l)"
+        " ON CONFLICT (queueing_lock) WHERE status = 'todo' DO NOTHING",
+        (
+            *(queue_of(api), batch, batch, delay, delay),
+            *([first for first, _ in parts], [last for _, last in parts]),
+        ),
+    )
+
+
+def _defer_collect(db: Database, api: str, seqs: Sequence[int], *, delay: float = 0.0) -> None:
+    for part in _parts(seqs, COLLECTED):
+        db.execute(
+            "INSERT INTO procrastinate_jobs (queue_name, task_name, priority, args, scheduled_at) SELECT ?, 'collect',"
+            " 1, jsonb_build_object('seqs', ?::bigint[]),"
+            " CASE WHEN ?::float8 > 0 THEN clock_timestamp() + make_interval(secs => ?) END",
+            (queue_of(api), list(part), delay, delay),
+        )
