@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.e2e.fleet import Fleet, fleet_of
 
 from replicate_job.testing import ScriptedAPI
-from tests.e2e.fleet import Fleet, fleet_of
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Command
