@@ -13,7 +13,7 @@ from replicate_job.version import __version__
 TYPE_CHECKING = False  # not from typing, which takes longer to import than all else here
 if TYPE_CHECKING:
     from replicate_job.calls import BatchOptions, ClientOptions, OneShotBatchOptions, OneShotOptions, RunOptions
-    from replicate_job.client import AsyncClient, AsyncJobHandle, Client, JobHandle
+    from replicate_job.client import AsyncBatchHandle, AsyncClient, AsyncJobHandle, BatchHandle, Client, JobHandle
     from replicate_job.errors import ReplicateJobError
     from replicate_job.job import Job, Result
     from replicate_job.jobfile import load_job
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "AsyncBatchHandle",
     "AsyncClient",
     "AsyncJobHandle",
     "AsyncTextStream",
+    "BatchHandle",
     "BatchOptions",
     "Client",
     "ClientOptions",
@@ -61,7 +63,8 @@ _HOMES = {
     "ReplicateJobError": "errors",
     "errors": "errors",
     "load_job": "jobfile",
-    **dict.fromkeys(["AsyncClient", "AsyncJobHandle", "Client", "JobHandle"], "client"),
+    **dict.fromkeys(["AsyncBatchHandle", "AsyncClient", "AsyncJobHandle"], "client"),
+    **dict.fromkeys(["BatchHandle", "Client", "JobHandle"], "client"),
     **dict.fromkeys(["BatchOptions", "ClientOptions", "OneShotBatchOptions", "OneShotOptions", "RunOptions"], "calls"),
     **dict.fromkeys(["AsyncTextStream", "TextStream"], "text_stream"),
     **dict.fromkeys(["OnProgress", "Progress"], "progress"),

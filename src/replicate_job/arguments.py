@@ -27,7 +27,9 @@ DEFAULTS: dict[str, Any] = {
     "fail_fast": False,
 }
 """The defaults of options that have another than None. All others take None."""
-_NEEDED = frozenset({"name", "model", "forget", "dry_run", "query", "owner", "destination", "training_id"})
+_NEEDED = frozenset(
+    {"name", "model", "forget", "dry_run", "query", "owner", "destination", "training_id", "follow", "running"}
+)
 _SECRET = frozenset({"token", "headers"})
 
 
@@ -117,6 +119,8 @@ _KINDS = {
     "max_predict_time": _SECONDS,
     "forget": _BOOL,
     "dry_run": _BOOL,
+    "follow": _BOOL,
+    "running": _BOOL,
     "name": _Kind(
         lambda value: _is_text(value) and value.strip() != "", "a job's key or a prediction's id, as a string"
     ),

@@ -20,7 +20,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing, s
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, Unpack
 
 import msgspec
 
@@ -54,7 +54,13 @@ from replicate_job.text_stream import AsyncTextStream, TextStream, relay
 from replicate_job.wire.holdings import DeploymentInfo, ModelInfo, TrainingInfo
 from replicate_job.wire.target import parse_target
 
+if TYPE_CHECKING:
+    from replicate_job.fleet.status import BatchStatus
+    from replicate_job.journal.postgres_fleet import FleetBatch, FleetTables
+
 _T = TypeVar("_T")
+NOT_OF_FLEETS = ("concurrency", "fail_fast", "max_predict_time")
+"""Options of a batch that one process keeps, and many cannot."""
 
 
 class AsyncClient:
@@ -253,6 +259,33 @@ class AsyncClient:
                     yield results
 
         return AsyncResults(run, tally)
+
+    @with_options(BatchOptions)
+    async def submit_batch(self, job: Job | str, rows: RowSource, **options: Unpack[BatchOptions]) -> AsyncBatchHandle:
+        """Give a batch to the workers of a fleet (``replicate-job worker``), and come back once it is in the journal.
+
+        The journal is in PostgreSQL. Rows and options are those of ``batch``; all rows are read and checked here, and
+        one that does not fit is a result with a ``problem``. ``concurrency``, ``fail_fast`` and ``max_predict_time``
+        are not for a fleet. The client's ``rate`` is the batch's. Raises JobError for rows with local files.
+        """
+        if named := [name for name in NOT_OF_FLEETS if options.get(name)]:
+            raise JobError(f"{named[0]} is not for batches of a fleet: leave it out")
+        call = BatchCall(job, rows, options, settings=self._settings, folder=self._folder)
+        from replicate_job.fleet.parts import join, open_tables  # noqa: PLC0415 - an extra
+        from replicate_job.fleet.submit import submit  # noqa: PLC0415 - an extra
+
+        async with self._using(call.job.model, options.get("on_progress")) as context:
+            tables = open_tables(context)
+            await join(context, tables)
+            resolved = await context.strategy.resolve(context, parse_target(call.job.model))
+            batch = call.batch(context)
+            await submit(context, tables, batch, resolved, call.rows, rate=self._rate)
+        return AsyncBatchHandle(self, batch.id)
+
+    def batch_handle(self, id: str) -> AsyncBatchHandle:
+        """The batch of that id, which any process has submitted to the fleet of this journal."""
+        check_arguments({"id": id})
+        return AsyncBatchHandle(self, id)
 
     async def get(self, name: str) -> Result:
         """A job as it is now, by its key or its prediction's id. What the API has deleted comes from the journal.
@@ -593,6 +626,61 @@ class AsyncJobHandle:
         return result
 
 
+class AsyncBatchHandle:
+    """A batch that was submitted to a fleet. ``id`` names it, also for the commands.
+
+    Its methods raise JobError where there is no such batch.
+    """
+
+    def __init__(self, client: AsyncClient, id: str) -> None:
+        self._client, self.id = client, id
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id}>"
+
+    async def status(self) -> BatchStatus:
+        """Where it stands, by the journal: its rows by state, workers, pace, and what went wrong."""
+        from replicate_job.fleet.status import status_of  # noqa: PLC0415 - an extra
+
+        async with self._finding() as (_, tables, batch):
+            return await status_of(tables, batch)
+
+    async def results(self, *, follow: bool = True) -> AsyncGenerator[Result, None]:
+        """Yield the results of rows that have ended, and with ``follow`` those of the others once they have.
+
+        They come in the order of their lines, later ones as they end.
+        """
+        check_arguments({"follow": follow})
+        from replicate_job.fleet.results import results  # noqa: PLC0415 - an extra
+
+        async with self._finding() as (_, tables, batch):
+            pages = results(tables, batch, follow=follow)
+        async with aclosing(self._client._iterate(pages)) as chunks:  # noqa: SLF001 - its own kind
+            async for page in chunks:
+                for result in page:
+                    yield result
+
+    async def cancel(self, *, running: bool = False) -> Mapping[str, int]:
+        """Create nothing more of it; with ``running``, cancel also the predictions that run.
+
+        Counts rows that will be ``unsent``, and predictions that were ``canceled``, go on ``running``, or could not be
+        canceled (``unknown``).
+        """
+        check_arguments({"running": running})
+        from replicate_job.fleet.cancel import cancel_batch  # noqa: PLC0415 - an extra
+
+        async with self._finding() as (context, tables, batch):
+            return dict(await cancel_batch(context, tables, batch, running=running))
+
+    @asynccontextmanager
+    async def _finding(self) -> AsyncIterator[tuple[Context, FleetTables, FleetBatch]]:
+        from replicate_job.fleet.parts import find_batch, open_tables  # noqa: PLC0415 - an extra
+
+        async with self._client._using() as context:  # noqa: SLF001 - its own kind
+            tables = open_tables(context)
+            yield context, tables, await find_batch(tables, self.id, context.api)
+
+
 class AsyncResults(AsyncIterable[Result]):
     """The results of a batch, for one ``async for``. ``tally`` counts its progress."""
 
@@ -736,6 +824,20 @@ class Client:
         Leaving the loop early leaves predictions running: the same ``key``, or the same file, adopts them.
         """
         return Results(self._client.batch(job, rows, **options), self._loop)
+
+    @with_options(BatchOptions)
+    def submit_batch(self, job: Job | str, rows: RowSource, **options: Unpack[BatchOptions]) -> BatchHandle:
+        """Give a batch to the workers of a fleet (``replicate-job worker``), and come back once it is in the journal.
+
+        The journal is in PostgreSQL. Rows and options are those of ``batch``; all rows are read and checked here, and
+        one that does not fit is a result with a ``problem``. ``concurrency``, ``fail_fast`` and ``max_predict_time``
+        are not for a fleet. The client's ``rate`` is the batch's. Raises JobError for rows with local files.
+        """
+        return BatchHandle(self._loop.run(self._client.submit_batch(job, rows, **options)), self._loop)
+
+    def batch_handle(self, id: str) -> BatchHandle:
+        """The batch of that id, which any process has submitted to the fleet of this journal."""
+        return BatchHandle(self._client.batch_handle(id), self._loop)
 
     def get(self, name: str) -> Result:
         """A job as it is now, by its key or its prediction's id. What the API has deleted comes from the journal.
@@ -890,6 +992,39 @@ class Client:
         ``forget`` nothing stays. ``dry_run`` counts only. Files that were kept are not touched.
         """
         return self._loop.run(self._client.prune(older_than=older_than, forget=forget, dry_run=dry_run))
+
+
+class BatchHandle:
+    """A batch that was submitted to a fleet. ``id`` names it, also for the commands.
+
+    Its methods raise JobError where there is no such batch.
+    """
+
+    def __init__(self, handle: AsyncBatchHandle, loop: LoopThread) -> None:
+        self._handle, self._loop = handle, loop
+        self.id = handle.id
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id}>"
+
+    def status(self) -> BatchStatus:
+        """Where it stands, by the journal: its rows by state, workers, pace, and what went wrong."""
+        return self._loop.run(self._handle.status())
+
+    def results(self, *, follow: bool = True) -> Iterator[Result]:
+        """Yield the results of rows that have ended, and with ``follow`` those of the others once they have.
+
+        They come in the order of their lines, later ones as they end.
+        """
+        return self._loop.iterate(self._handle.results(follow=follow))
+
+    def cancel(self, *, running: bool = False) -> Mapping[str, int]:
+        """Create nothing more of it; with ``running``, cancel also the predictions that run.
+
+        Counts rows that will be ``unsent``, and predictions that were ``canceled``, go on ``running``, or could not be
+        canceled (``unknown``).
+        """
+        return self._loop.run(self._handle.cancel(running=running))
 
 
 class JobHandle:

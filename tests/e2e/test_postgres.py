@@ -53,7 +53,7 @@ def test_a_job_is_run_shown_and_listed(command: Command, postgres: Postgres, nam
     assert "has no tables yet: run `replicate-job migrate`" in refused.error
     migrated = command("migrate")
     said.append(migrated.error)
-    assert "version 1 of the tables, it was 0" in migrated.error
+    assert "version 3 of the tables, it was 0" in migrated.error
     assert "as before" in command("migrate").error
     done = command("run", MODEL, "prompt=x", "--no-save", "--key", "order-1", "-v")
     assert (done.code, done.response["output"]) == (0, "done")
