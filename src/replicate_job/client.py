@@ -282,10 +282,10 @@ class AsyncClient:
             await submit(context, tables, batch, resolved, call.rows, rate=self._rate)
         return AsyncBatchHandle(self, batch.id)
 
-    def batch_handle(self, id: str) -> AsyncBatchHandle:
+    def batch_handle(self, name: str) -> AsyncBatchHandle:
         """The batch of that id, which any process has submitted to the fleet of this journal."""
-        check_arguments({"id": id})
-        return AsyncBatchHandle(self, id)
+        check_arguments({"id": name})
+        return AsyncBatchHandle(self, name)
 
     async def get(self, name: str) -> Result:
         """A job as it is now, by its key or its prediction's id. What the API has deleted comes from the journal.
@@ -632,8 +632,8 @@ class AsyncBatchHandle:
     Its methods raise JobError where there is no such batch.
     """
 
-    def __init__(self, client: AsyncClient, id: str) -> None:
-        self._client, self.id = client, id
+    def __init__(self, client: AsyncClient, name: str) -> None:
+        self._client, self.id = client, name
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}>"
@@ -835,9 +835,9 @@ class Client:
         """
         return BatchHandle(self._loop.run(self._client.submit_batch(job, rows, **options)), self._loop)
 
-    def batch_handle(self, id: str) -> BatchHandle:
+    def batch_handle(self, name: str) -> BatchHandle:
         """The batch of that id, which any process has submitted to the fleet of this journal."""
-        return BatchHandle(self._client.batch_handle(id), self._loop)
+        return BatchHandle(self._client.batch_handle(name), self._loop)
 
     def get(self, name: str) -> Result:
         """A job as it is now, by its key or its prediction's id. What the API has deleted comes from the journal.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.e2e.fleet import Fleet, fleet_of
+from tests.e2e.fleet import FAULTS, SDXL, Fleet, drill, fleet_of
+from tests.postgres import start
 
 from replicate_job.testing import ScriptedAPI
 
@@ -22,8 +23,12 @@ def fleet(command: Command, postgres: Postgres, api: ScriptedAPI) -> Iterator[Fl
         yield fleet
 
 
+def pictures(number: int) -> list[str]:
+    return [f"picture {line}" for line in range(number)]
+
+
 def test_a_batch_is_submitted_worked_on_and_read(fleet: Fleet) -> None:
-    prompts = [f"picture {number}" for number in range(45)]
+    prompts = pictures(45)
     batch = fleet.submit(prompts, "--rate", "none")
     waiting = fleet.command("status", batch, "--json").json
     assert (waiting["rows"], waiting["waiting"], waiting["workers"]) == (45, 45, [])
@@ -32,9 +37,73 @@ def test_a_batch_is_submitted_worked_on_and_read(fleet: Fleet) -> None:
     assert fleet.command("worker", "--check").code == 0
     fleet.wait(lambda: fleet.states() == {"collected": 45})
     fleet.check(prompts)
-    over = fleet.command("status", batch, "--json").json
-    assert (over["succeeded"], over["waiting"], len(over["workers"])) == (45, 0, 2)
+    shown = fleet.command("status").out.decode()
+    assert "45 rows: 45 succeeded" in shown
     for worker in fleet.workers:
         worker.signal(signal.SIGTERM)
     assert [worker.end().code for worker in fleet.workers] == [0, 0]
     assert fleet.query("SELECT * FROM replicate_job.workers") == []
+
+
+def test_a_batch_is_followed_to_its_end_and_its_exit_code(fleet: Fleet) -> None:
+    (fleet.command.folder / "rows.csv").write_text("prompt,width\na,64\nb,wide\n", encoding="utf-8")
+    following = fleet.command.start("batch", SDXL, "rows.csv", "--fleet", "--no-save")
+    fleet.start(1)
+    done = following.end()
+    assert done.code == 1
+    batch = done.out.decode().strip()
+    assert f"2 rows: 1 succeeded, 0 failed, 1 wrong; `replicate-job results {batch}` writes them" in done.err
+    told = fleet.command("results", batch, "--follow")
+    assert [line.split(b'"status":')[1][:8] for line in told.out.splitlines()] == [b'"succeed', b'"error",']
+
+
+def test_a_batch_that_is_followed_and_canceled_ends(fleet: Fleet) -> None:
+    (fleet.command.folder / "rows.csv").write_text("prompt\na\nb\n", encoding="utf-8")
+    following = fleet.command.start("batch", SDXL, "rows.csv", "--fleet", "--no-save")
+    fleet.wait(lambda: fleet.states() == {"none": 2})
+    batch = fleet.query("SELECT id FROM replicate_job.batches")[0]["id"]
+    canceled = fleet.command("cancel", batch)
+    assert (canceled.code, canceled.error) == (0, "2 rows will not be created")
+    assert following.end().code == 4
+    wrong = fleet.command("cancel", "no-such", "--running")
+    assert (wrong.code, "there is none named 'no-such'" in wrong.error) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--detach", "--results", "a.jsonl"], "--detach is for batches that --fleet submits"),
+        ([], "Missing option '--results'"),
+        (
+            ["--fleet", "--results", "a.jsonl"],
+            "--results is not for --fleet: `replicate-job results BATCH` writes them",
+        ),
+        (["--fleet", "--fail-fast"], "--fail-fast is not for --fleet"),
+    ],
+)
+def test_options_that_do_not_go_together_are_told(command: Command, words: list[str], told: str) -> None:
+    (command.folder / "rows.csv").write_text("prompt\na\n", encoding="utf-8")
+    done = command("batch", SDXL, "rows.csv", *words)
+    assert (done.code, told in done.err) == (2, True)
+
+
+def test_a_fleet_needs_a_journal_in_postgresql(command: Command) -> None:
+    (command.folder / "rows.csv").write_text("prompt\na\n", encoding="utf-8")
+    calls: list[list[Any]] = [["worker"], ["status"], ["results", "b"], ["batch", SDXL, "rows.csv", "--fleet"]]
+    for words in calls:
+        done = command(*words)
+        assert (done.code, "a fleet has its journal in PostgreSQL" in done.error) == (2, True)
+
+
+@pytest.mark.long
+@pytest.mark.replicate_api(list_lag=1, faults=FAULTS)
+def test_whatever_goes_wrong_every_row_is_paid_once_and_kept(
+    command: Command, api: ScriptedAPI, testrun_uid: str, worker_id: str
+) -> None:
+    """Creates that break, a worker killed, one stopped beyond its lease, connections cut, the database restarted."""
+    postgres = start(f"{testrun_uid}-fleet", worker_id)  # of its own, as it is restarted
+    try:
+        with fleet_of(command, postgres, api) as fleet:
+            drill(fleet, 300, workers=3, kills=1, rate="3000/min")
+    finally:
+        postgres.stop()

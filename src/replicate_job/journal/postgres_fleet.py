@@ -521,13 +521,15 @@ def _watched(row: dict[str, Any]) -> Watched:
 
 
 def _defer_rows(db: Database, api: str, batch: int, parts: Sequence[tuple[int, int]], *, delay: float = 0.0) -> None:
-    """Put tasks into the queue, unless they wait there. A row's chunk is the task's first line."""
+    """Put tasks into the queue; one that waits there gets these lines too. A row's chunk is the task's first line."""
     db.execute(
-        "INSERT INTO procrastinate_jobs (queue_name, task_name, queueing_lock, args, scheduled_at)"
+        "INSERT INTO procrastinate_jobs AS t (queue_name, task_name, queueing_lock, args, scheduled_at)"
         " SELECT ?, 'rows', ?::bigint || '#' || f, jsonb_build_object('batch', ?::bigint, 'first', f, 'last', l),"
         " CASE WHEN ?::float8 > 0 THEN clock_timestamp() + make_interval(secs => ?) END"
         " FROM unnest(?::integer[], ?::integer[]) AS v (f, l)"
-        " ON CONFLICT (queueing_lock) WHERE status = 'todo' DO NOTHING",
+        " ON CONFLICT (queueing_lock) WHERE status = 'todo' DO UPDATE SET scheduled_at = excluded.scheduled_at, args ="
+        " jsonb_set(excluded.args, '{last}', to_jsonb(greatest((t.args ->> 'last')::int,"
+        " (excluded.args ->> 'last')::int)))",
         (
             *(queue_of(api), batch, batch, delay, delay),
             *([first for first, _ in parts], [last for _, last in parts]),

@@ -1,0 +1,87 @@
+"""Processes of a fleet in one: each ``member`` has a session, and so a journal's opening, of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import psycopg
+import pytest
+
+from replicate_job.calls import BatchCall
+from replicate_job.clock import Clock, SystemClock
+from replicate_job.database import DatabaseURL
+from replicate_job.fleet.parts import Fleet, open_tables
+from replicate_job.fleet.submit import submit
+from replicate_job.journal.postgres_fleet import FleetBatch
+from replicate_job.session import open_session
+from replicate_job.settings import Settings
+from replicate_job.testing import Script, ScriptedAPI
+from replicate_job.wire.target import parse_target
+
+if TYPE_CHECKING:
+    from tests.conftest import Heard
+    from tests.postgres import Postgres
+
+MODEL = "black-forest-labs/flux-schnell"
+Rows = list[dict[str, Any]]
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[str]:
+    name = postgres.create()
+    yield name
+    postgres.drop(name)
+
+
+@pytest.fixture
+def query(postgres: Postgres, database: str) -> Callable[..., Rows]:
+    """Run a statement in the journal's schema."""
+
+    def query(statement: str) -> Rows:
+        url, rows = postgres.url(database), psycopg.rows.dict_row
+        with psycopg.connect(url, options="-c search_path=replicate_job", autocommit=True, row_factory=rows) as found:
+            cursor = found.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    return query
+
+
+@pytest.fixture
+def settings(postgres: Postgres, database: str, api: ScriptedAPI, tmp_path: Path) -> Settings:
+    url = DatabaseURL(postgres.url(database))
+    return Settings(token=api.token, base_url=api.base_url, journal=url, state=tmp_path, local=False, list_lag=0.1)
+
+
+@pytest.fixture
+async def member(settings: Settings, api: ScriptedAPI, heard: Heard) -> AsyncIterator[Callable[..., Awaitable[Fleet]]]:
+    """A function that adds a process to the fleet."""
+    api.models[MODEL] = msgspec.structs.replace(api.models[MODEL], script=Script(duration=0.05, output="done"))
+    async with AsyncExitStack() as stack:
+
+        async def join(clock: Clock = SystemClock(), **changed: Any) -> Fleet:  # noqa: B008 - it has no state
+            its = msgspec.structs.replace(settings, **changed)
+            context = await stack.enter_async_context(open_session(its, heard, rate=None, clock=clock))
+            return Fleet(context, open_tables(context))
+
+        yield join
+
+
+@pytest.fixture
+def submitted(settings: Settings) -> Callable[..., Awaitable[FleetBatch]]:
+    """A function that submits rows, as ``submit_batch`` does."""
+
+    async def submitted(fleet: Fleet, rows: Rows, rate: float | None = None, **options: Any) -> FleetBatch:
+        context = fleet.context
+        call = BatchCall(MODEL, rows, options, settings=settings, folder=None)  # type: ignore[arg-type] # by name
+        resolved = await context.strategy.resolve(context, parse_target(MODEL))
+        batch = call.batch(context)
+        await submit(context, fleet.tables, batch, resolved, call.rows, rate=rate)
+        found = await fleet.tables.find(batch.id, context.api)
+        assert found
+        return found
+
+    return submitted

@@ -1,0 +1,80 @@
+"""Nothing is left lying: tasks of dead workers, tasks that vanished, batches that are over."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from replicate_job.fleet.create import create_rows
+from replicate_job.fleet.parts import Fleet
+from replicate_job.fleet.upkeep import Upkeep
+from replicate_job.journal.postgres_fleet import FleetBatch
+
+Member = Callable[..., Awaitable[Fleet]]
+Submitted = Callable[..., Awaitable[FleetBatch]]
+Query = Callable[[str], list[dict[str, Any]]]
+TASKS = "SELECT status::text, args FROM procrastinate_jobs ORDER BY id"
+
+
+def rows(number: int) -> list[dict[str, Any]]:
+    return [{"prompt": f"row {line}"} for line in range(number)]
+
+
+def take(query: Query, *, seen: int) -> None:
+    """All tasks are a worker's, which was last seen so many seconds ago."""
+    query("INSERT INTO procrastinate_workers DEFAULT VALUES")
+    query("UPDATE procrastinate_jobs SET status = 'doing', worker_id = (SELECT max(id) FROM procrastinate_workers)")
+    query(f"UPDATE procrastinate_workers SET last_heartbeat = now() - interval '{seen} s'")  # noqa: S608 - a number
+
+
+async def test_tasks_of_a_worker_without_a_heartbeat_are_given_again(
+    member: Member, submitted: Submitted, query: Query
+) -> None:
+    fleet = await member()
+    await submitted(fleet, rows(30))
+    take(query, seen=5)
+    assert await fleet.tables.give_again(fleet.api) == 0
+    take(query, seen=10)
+    assert await fleet.tables.give_again(fleet.api) == 2
+    assert [task["status"] for task in query(TASKS)] == ["todo", "todo"]
+
+
+async def test_a_task_that_waits_anew_already_is_not_given_twice(
+    member: Member, submitted: Submitted, query: Query
+) -> None:
+    fleet = await member()
+    batch = await submitted(fleet, rows(3))
+    take(query, seen=10)
+    await fleet.tables.defer_rows(batch, 1, 3, delay=0)
+    await fleet.tables.give_again(fleet.api)
+    assert [task["status"] for task in query(TASKS)] == ["todo"]
+
+
+async def test_tasks_that_vanished_are_deferred_again_from_the_journal(
+    member: Member, submitted: Submitted, query: Query
+) -> None:
+    fleet = await member()
+    batch = await submitted(fleet, rows(45))
+    await create_rows(fleet, batch.number, 21, 40)
+    query("DELETE FROM procrastinate_jobs")
+    assert await fleet.tables.defer_lost(fleet.api) == 2
+    assert [task["args"]["first"] for task in query(TASKS)] == [1, 41]
+    assert await fleet.tables.defer_lost(fleet.api) == 0  # they wait now
+    query("UPDATE jobs SET state = 'ended', status = 'succeeded' WHERE seq = 1")
+    assert await fleet.tables.defer_lost(fleet.api) == 1
+    assert await fleet.tables.defer_lost(fleet.api) == 0
+
+
+async def test_a_worker_is_seen_and_its_rate_is_the_lowest_of_the_batches_that_run(
+    member: Member, submitted: Submitted
+) -> None:
+    fleet = await member()
+    await submitted(fleet, rows(1), key="slow", rate=2.0)
+    await submitted(fleet, rows(1), key="fast", rate=50.0)
+    await Upkeep(fleet, 6).once()
+    assert [worker.concurrency for worker in await fleet.tables.workers(fleet.api)] == [6]
+    assert fleet.context.client.creates.pace == pytest.approx(2 * 0.98)
+    await fleet.tables.gone()
+    assert await fleet.tables.workers(fleet.api) == []
