@@ -29,7 +29,7 @@ ARGUMENTS = {
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_hint_is_a_command_line_that_its_command_understands(name: str) -> None:
-    words = ARGUMENTS.get(name, ["a"] if name in {"wait", "show", "cancel", "delete", "schema"} else [])
+    words = ARGUMENTS.get(name, ["a"] if name in {"wait", "show", "cancel", "delete", "schema", "results"} else [])
     program, *rest = shlex.split(SHARED.line(name, *words).strip("`"))
     assert (program, rest[0]) == ("replicate-job", name)
     found = cli.get_command(click.Context(cli), name)

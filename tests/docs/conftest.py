@@ -55,6 +55,7 @@ LONGEST = 60
 SHELL = """
 replicate-job() {
   [ "$1" != serve ] || { shift; set -- serve --port "$PORT" "$@"; }
+  [ "$1" != worker ] || exec replicate-job "$@"  # in the background: its number is the process's own
   command replicate-job "$@"
 }
 """

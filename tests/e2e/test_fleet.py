@@ -46,8 +46,8 @@ def test_a_batch_is_submitted_worked_on_and_read(fleet: Fleet) -> None:
 
 
 def test_a_batch_is_followed_to_its_end_and_its_exit_code(fleet: Fleet) -> None:
-    (fleet.command.folder / "rows.csv").write_text("prompt,width\na,64\nb,wide\n", encoding="utf-8")
-    following = fleet.command.start("batch", SDXL, "rows.csv", "--fleet", "--no-save")
+    (fleet.command.folder / "two.jsonl").write_text('{"prompt": "a"}\n{"prompt": 5}\n', encoding="utf-8")
+    following = fleet.command.start("batch", SDXL, "two.jsonl", "--fleet", "--no-save")
     fleet.start(1)
     done = following.end()
     assert done.code == 1

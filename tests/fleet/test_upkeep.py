@@ -78,3 +78,16 @@ async def test_a_worker_is_seen_and_its_rate_is_the_lowest_of_the_batches_that_r
     assert fleet.context.client.creates.pace == pytest.approx(2 * 0.98)
     await fleet.tables.gone()
     assert await fleet.tables.workers(fleet.api) == []
+
+
+async def test_a_batch_that_is_not_over_is_not_pruned(member: Member, submitted: Submitted, query: Query) -> None:
+    fleet = await member()
+    batch = await submitted(fleet, rows(1), key="b")
+    journal = fleet.context.journal
+    await journal.prune(journal.time() + 60)
+    assert await fleet.tables.find("b", fleet.api) == batch
+    await fleet.tables.cancel(batch.number)
+    await fleet.tables.defer_lost(fleet.api)
+    await journal.prune(journal.time() + 60)
+    assert await fleet.tables.find("b", fleet.api) is None
+    assert query("SELECT * FROM batch_rows") == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,7 +11,9 @@ from replicate_job.cli.exits import FAILED, INTERRUPTED, SUCCEEDED
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, fetching
 from replicate_job.cli.streams import tell
-from replicate_job.flow.context import Context
+
+if TYPE_CHECKING:
+    from replicate_job.journal.postgres_fleet import FleetTables
 
 
 @click.command(
@@ -32,8 +35,11 @@ async def command(shared: Common, *, concurrency: int | None, check: bool) -> in
     """
     shared.terminated.farewell = "stopping, once what was begun is finished; Ctrl-C leaves at once"
     async with shared.session() as context:
+        from replicate_job.fleet.parts import open_tables  # noqa: PLC0415 - an extra
+
+        tables = open_tables(context)
         if check:
-            return await _check(context, quiet=shared.quiet)
+            return await _check(tables, context.api, quiet=shared.quiet)
         from replicate_job.fleet.worker import CONCURRENCY, work  # noqa: PLC0415 - an extra
 
         if not shared.quiet:
@@ -46,11 +52,10 @@ async def command(shared: Common, *, concurrency: int | None, check: bool) -> in
     return SUCCEEDED
 
 
-async def _check(context: Context, *, quiet: bool) -> int:
-    from replicate_job.fleet.parts import open_tables  # noqa: PLC0415 - an extra
+async def _check(tables: FleetTables, api: str, *, quiet: bool) -> int:
     from replicate_job.fleet.status import workers_here  # noqa: PLC0415 - an extra
 
-    found = await workers_here(open_tables(context), context.api)
+    found = await workers_here(tables, api)
     if not quiet:
         ages = ", ".join(f"process {worker.pid} was seen {worker.age:.0f} s ago" for worker in found)
         tell(ages or "no worker of this host lives")

@@ -26,6 +26,8 @@ class PostgresJournal(SQLJournal):
     promises. Later, every method waits ``patience`` seconds for a database that went away.
     """
 
+    kept_batches = "job IS NOT NULL AND over_at IS NULL"  # of a fleet, whose rows may not have begun
+
     def __init__(
         self,
         url: DatabaseURL,

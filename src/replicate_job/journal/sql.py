@@ -73,6 +73,9 @@ class SQLJournal(ABC):
     A store of its own has each database, and its own way to tell whether a lease is over.
     """
 
+    kept_batches = "1 = 0"
+    """The batches that are kept even where they have no jobs."""
+
     def __init__(self, store: Store, *, lease: float, clock: Clock, token: str | None) -> None:
         self.lease = lease
         self._store, self._clock, self._token = store, clock, token
@@ -545,7 +548,7 @@ class SQLJournal(ABC):
             query = "SELECT count(*) AS count FROM uploads WHERE coalesce(expires_at, 0) < ?"
             uploads = int(db.execute(query, (self.time(),)).fetchone()["count"])
             if not dry_run:
-                _prune(db, over, before)
+                _prune(db, over, before, self.kept_batches)
                 db.execute("DELETE FROM uploads WHERE coalesce(expires_at, 0) < ?", (self.time(),))
                 db.execute("DELETE FROM holders WHERE lease_until < ?", (min(before, self.time()),))
             return Pruned(len(over), uploads)
@@ -664,14 +667,14 @@ def _over(db: Database, before: float, *, forget: bool) -> dict[str, str | None]
     return over
 
 
-def _prune(db: Database, over: Mapping[str, str | None], before: float) -> None:
+def _prune(db: Database, over: Mapping[str, str | None], before: float, kept: str) -> None:
     for key, reduced in over.items():
         if reduced:
             _reduce(db, key, reduced)
         else:
             db.execute("DELETE FROM jobs WHERE key = ?", (key,))
     db.execute(
-        "DELETE FROM batches WHERE started_at < ? AND NOT EXISTS"
+        f"DELETE FROM batches WHERE started_at < ? AND NOT ({kept}) AND NOT EXISTS"  # noqa: S608 - our own condition
         " (SELECT 1 FROM jobs WHERE batch = id AND (request IS NOT NULL OR prediction IS NOT NULL))",
         (before,),
     )
