@@ -109,12 +109,12 @@ def fleet_of(command: Command, postgres: Postgres, api: ScriptedAPI) -> Iterator
         fleet.close()
 
 
-def drill(fleet: Fleet, rows: int, *, workers: int, kills: int, rate: str) -> dict[str, float]:
+def drill(fleet: Fleet, prompts: list[str], *, workers: int, kills: int, rate: str) -> dict[str, float]:
     """Everything goes wrong while a batch runs; then nothing is missing, and nothing is there twice.
 
-    Gives the seconds that it took in all, and those until the tasks of a killed worker were given again.
+    Gives when what happened, in seconds from the submit on, and counts of requests.
     """
-    prompts = [f"picture {number}" for number in range(rows)]
+    rows = len(prompts)
     fleet.start(workers)
     began = time.monotonic()
     fleet.submit(prompts, "--rate", rate)
@@ -149,18 +149,19 @@ def drill(fleet: Fleet, rows: int, *, workers: int, kills: int, rate: str) -> di
 
 
 def main() -> None:
-    """The drill by hand: rows, workers, kills."""
+    """The drill by hand: rows, workers, kills, and ``same`` for rows that are all the same."""
     from tests.e2e.conftest import Command  # noqa: PLC0415 - pytest's
     from tests.postgres import start  # noqa: PLC0415 - as above
 
     rows, workers, kills = map(int, sys.argv[1:4])
+    prompts = ["a lake" if "same" in sys.argv else f"picture {number}" for number in range(rows)]
     postgres = start(f"drill-{time.monotonic_ns()}", "main")
     try:
         with tempfile.TemporaryDirectory() as folder, ScriptedAPI(list_lag=1, faults=FAULTS) as api:
             command = Command(Path(folder), api)
             with fleet_of(command, postgres, api) as fleet:
                 try:
-                    print(drill(fleet, rows, workers=workers, kills=kills, rate="3000/min"))  # noqa: T201 - by hand
+                    print(drill(fleet, prompts, workers=workers, kills=kills, rate="3000/min"))  # noqa: T201 - by hand
                 finally:
                     for worker in fleet.workers:
                         worker.signal(signal.SIGCONT)

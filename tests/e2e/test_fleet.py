@@ -104,6 +104,6 @@ def test_whatever_goes_wrong_every_row_is_paid_once_and_kept(
     postgres = start(f"{testrun_uid}-fleet", worker_id)  # of its own, as it is restarted
     try:
         with fleet_of(command, postgres, api) as fleet:
-            drill(fleet, 300, workers=3, kills=1, rate="3000/min")
+            drill(fleet, pictures(300), workers=3, kills=1, rate="3000/min")
     finally:
         postgres.stop()
