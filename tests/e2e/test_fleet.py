@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
 
 import pytest
 from tests.e2e.fleet import FAULTS, SDXL, Fleet, drill, fleet_of
@@ -33,8 +35,13 @@ def test_a_batch_is_submitted_worked_on_and_read(fleet: Fleet) -> None:
     waiting = fleet.command("status", batch, "--json").json
     assert (waiting["rows"], waiting["waiting"], waiting["workers"]) == (45, 45, [])
     assert fleet.command("worker", "--check").code == 1
-    fleet.start(2)
+    fleet.start(2, "--health-port", "0")
     assert fleet.command("worker", "--check").code == 0
+    told = "".join(fleet.workers[0].line() for _ in range(2))
+    origin = re.search(r"(http://127.0.0.1:\d+)/healthz", told)
+    assert origin, told
+    with urlopen(f"{origin[1]}/healthz") as answer:  # noqa: S310 - loopback
+        assert answer.status == 200
     fleet.wait(lambda: fleet.states() == {"collected": 45})
     fleet.check(prompts)
     shown = fleet.command("status").out.decode()

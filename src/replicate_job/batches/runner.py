@@ -39,6 +39,7 @@ from replicate_job.wire.target import parse_target
 
 RowSource = Iterable[Row] | AsyncIterable[Row]
 
+NO_TRAINING = "destination: a batch runs a model, and trains none"
 UNTAKEN = 1000
 """Results that may wait to be taken, before the batch takes no more rows."""
 PACED = {"connects": 40, "throttle": 1e9}
@@ -56,7 +57,7 @@ class BatchRunner:
 
     def __init__(self, context: Context, batch: Batch, resolved: Resolved, tally: Tally) -> None:
         if batch.job.destination:
-            raise JobError("destination: a batch runs a model, and trains none")
+            raise JobError(NO_TRAINING)
         self.tally, self.stopped, self.detached = tally, "", Counter[str]()
         job = msgspec.structs.replace(batch.job, wait_for_completion=True, poll_interval=None, max_poll_attempts=None)
         self._batch, self._resolved = batch, resolved

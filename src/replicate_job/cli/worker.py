@@ -9,10 +9,11 @@ import click
 
 from replicate_job.cli.exits import FAILED, INTERRUPTED, SUCCEEDED
 from replicate_job.cli.help import examples
-from replicate_job.cli.options import Common, common, fetching
+from replicate_job.cli.options import Common, common, fetching, health_port, healthy
 from replicate_job.cli.streams import tell
 
 if TYPE_CHECKING:
+    from replicate_job.health import Address
     from replicate_job.journal.postgres_fleet import FleetTables
 
 
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 )
 @click.option("--concurrency", type=click.IntRange(1), metavar="N", help="Tasks of 20 rows at once; default 6.")
 @click.option("--check", is_flag=True, help="Do nothing but say whether a worker of this host lives: exit code 0 or 1.")
+@health_port
 @fetching
 @common
-async def command(shared: Common, *, concurrency: int | None, check: bool) -> int:
+async def command(shared: Common, *, concurrency: int | None, check: bool, health_port: Address | None) -> int:
     """Create, watch and collect what `batch --fleet` submits to the journal in PostgreSQL, until SIGTERM or Ctrl-C.
 
     Any number of workers share the work. One that dies is replaced by the others within seconds; one that is stopped
@@ -45,7 +47,8 @@ async def command(shared: Common, *, concurrency: int | None, check: bool) -> in
         if not shared.quiet:
             tell(f"a worker for {context.client.base_url}, with the journal {shared.settings.journal}")
         try:
-            await work(context, concurrency or CONCURRENCY)
+            async with healthy(health_port, context):
+                await work(context, concurrency or CONCURRENCY)
         except asyncio.CancelledError:
             if not shared.terminated.came:
                 return INTERRUPTED

@@ -11,6 +11,7 @@ from replicate_job.fleet.parts import Fleet
 from replicate_job.flow.claim import release, take
 from replicate_job.flow.job_run import Ask, JobRun
 from replicate_job.flow.steps import STEPS
+from replicate_job.flow.subject import SUBJECT
 from replicate_job.journal.entry import Entry
 
 AGAIN = 15.0
@@ -43,6 +44,7 @@ async def _job(fleet: Fleet, entry: Entry) -> None:
     context = rows.context
     claim = await take(context, entry.key, entry.job, entry.save, within=None)
     run = JobRun(context, claim, Ask(entry.job, entry.key, entry.save, is_checked=True))
+    SUBJECT.set(run)  # this task is the job's own
     try:
         if run.step != "collect":
             return

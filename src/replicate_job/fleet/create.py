@@ -20,6 +20,7 @@ from replicate_job.flow.claim import release, take
 from replicate_job.flow.job_run import Ask, JobRun
 from replicate_job.flow.prepare import write_request
 from replicate_job.flow.steps import STEPS
+from replicate_job.flow.subject import SUBJECT
 from replicate_job.journal.postgres_fleet import FleetBatch, FleetRow
 from replicate_job.outputs.place import of_row
 
@@ -101,6 +102,7 @@ async def _create_row(fleet: Fleet, batch: FleetBatch, rows: RowContext, row: Fl
     job = row.job or (entry.job if entry else batch.job)
     save = of_row(batch.save, row.line) if batch.save else None
     ask = Ask(job, row.key, save, blocking_wait=0, is_checked=True)
+    SUBJECT.set(ask)  # this task is the row's own
     if fleet.draining.is_set():
         raise DrainingError
     request = slot = None
@@ -112,6 +114,7 @@ async def _create_row(fleet: Fleet, batch: FleetBatch, rows: RowContext, row: Fl
             raise DrainingError
     claim = await take(context, row.key, job, save, within=None, request=request)
     run = JobRun(context, claim, ask, slot)
+    SUBJECT.set(run)
     try:
         while run.result is None and run.step in {"prepare", "look up"}:
             await STEPS[run.step](run)

@@ -9,7 +9,7 @@ import msgspec
 from replicate_job.batches.attempts import attempt_key, attempt_of, has_failed, latest
 from replicate_job.batches.reader import read_ahead
 from replicate_job.batches.row_job import Names, RowJob, RowJobs, another_input
-from replicate_job.batches.runner import RowSource
+from replicate_job.batches.runner import NO_TRAINING, RowSource
 from replicate_job.batches.spec import Batch
 from replicate_job.errors import JobError
 from replicate_job.flow.context import Context
@@ -35,6 +35,8 @@ async def submit(  # noqa: PLR0913 - what is submitted, and where
     ``rate`` is the most create requests a second. A row that does not fit is written with its problem. Raises JobError
     for rows with local files, and what a batch raises for all rows alike.
     """
+    if batch.job.destination:
+        raise JobError(NO_TRAINING)
     if batch.save:
         await check_place(batch.save, context.stores)
     before = await context.journal.api_of(f"{batch.id}/")

@@ -8,6 +8,7 @@ from contextlib import suppress
 from replicate_job.batches.poller import Poller
 from replicate_job.errors import JournalError, NotFoundError, ReplicateJobError
 from replicate_job.fleet.parts import Fleet
+from replicate_job.flow.subject import SUBJECT, Known
 from replicate_job.journal.postgres_fleet import End, Watched
 from replicate_job.outputs.promise import broken_promise
 from replicate_job.wire.prediction import Prediction
@@ -89,6 +90,7 @@ class Watcher:
 
     async def _wait(self, poller: Poller, watched: Watched) -> None:
         fleet = self._fleet
+        SUBJECT.set(Known(key=watched.key, prediction=watched.prediction_id, batch=watched.batch))
         try:
             end = await poller.wait(watched.prediction_id, watched.last, age=0)
             self._ends.append(End(end, collected=await self._is_all(watched, end)))
