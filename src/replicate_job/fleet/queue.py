@@ -9,7 +9,11 @@ from typing import Any
 
 import procrastinate
 import psycopg
+from procrastinate.connector import BaseConnector
+from procrastinate.jobs import Job, Status
+from procrastinate.manager import JobManager
 
+from replicate_job.aio import unless
 from replicate_job.journal.postgres_fleet import queue_of
 from replicate_job.journal.postgres_schema import SCHEMA
 from replicate_job.journal.postgres_store import PostgresStore
@@ -20,6 +24,7 @@ POLLED = 2.0
 """Seconds between two looks for tasks, besides the notifications of new ones."""
 RESTARTED = 1.0
 """Seconds until the queue's worker is started again, which ends when its database goes away."""
+TRIES = 3
 CONNECTIONS = 4
 GRACE = 20.0
 """Seconds that tasks have to end in, once the worker is to stop."""
@@ -52,10 +57,11 @@ async def serve(
 async def _serve(store: PostgresStore, api: str, tasks: Mapping[str, Task], concurrency: int) -> None:
     queue = queue_of(api)
     app = procrastinate.App(connector=_connector(store))
+    jobs = app.job_manager = _Jobs(app.connector)
     for name, task in tasks.items():
         app.task(name=name, queue=queue)(_plain(task))
     async with app.open_async():
-        await app.run_worker_async(
+        working = app.run_worker_async(
             queues=[queue],
             concurrency=concurrency,
             fetch_job_polling_interval=POLLED,
@@ -64,6 +70,31 @@ async def _serve(store: PostgresStore, api: str, tasks: Mapping[str, Task], conc
             delete_jobs="always",
             install_signal_handlers=False,
         )
+        await unless(jobs.has_lost, working)
+
+
+class _Jobs(JobManager):
+    """Finishes tasks without a word about those that are another worker's by now.
+
+    Where the end of a task cannot be written, it ``has_lost`` it: with another worker in its place the task is given
+    again.
+    """
+
+    def __init__(self, connector: BaseConnector) -> None:
+        super().__init__(connector)
+        self.has_lost = asyncio.Event()
+
+    async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:  # noqa: FBT001 - as it is called
+        for _ in range(TRIES):
+            try:
+                await super().finish_job(job, status, delete_job)
+            except procrastinate.exceptions.ConnectorException as error:
+                if isinstance(error.__cause__, psycopg.errors.RaiseException):
+                    return
+                await asyncio.sleep(RESTARTED)
+            else:
+                return
+        self.has_lost.set()
 
 
 def _plain(task: Task) -> Callable[..., Any]:
