@@ -18,6 +18,10 @@ Of obstore:
 - It asks the iterator for a block when there is room, and gives back the very error that it raises: below.
 - Errors are told apart by their classes' names and by words of their text: below.
 
+Of Procrastinate: its tables, whose steps are a step of the journal's; that a worker which is cancelled finishes its tasks;
+that ``JobManager.finish_job`` is what ends a task, and that it raises for one which another worker has ended: below, in
+``tests/fleet`` and ``tests/e2e/test_fleet.py``.
+
 Of uvicorn: the attributes and hooks of ``HttpToolsProtocol`` that ``listener`` and ``serving.connection`` use: below.
 """
 
@@ -27,9 +31,11 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator
 from importlib.metadata import requires, version
+from pathlib import Path
 from typing import Any
 
 import obstore
+import procrastinate
 import pytest
 from obstore.exceptions import GenericError, PermissionDeniedError
 from obstore.store import AzureStore, MemoryStore, S3Store
@@ -41,8 +47,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from replicate_job.http import causes
+from replicate_job.journal.postgres_schema import MIGRATIONS, QueueStep
 
-CAPPED = ["obstore", "pyreqwest", "uvicorn"]
+CAPPED = ["obstore", "procrastinate", "pyreqwest", "uvicorn"]
 
 
 @pytest.mark.parametrize("name", CAPPED)
@@ -175,3 +182,11 @@ def _store(port: int) -> S3Store:
         client_options={"allow_http": True},
         retry_config={"max_retries": 0},
     )
+
+
+def test_the_last_step_of_the_queues_tables_is_one_of_the_journals() -> None:
+    """A release of the queue engine with a further step is let in with a migration of its own."""
+    files = Path(procrastinate.__file__).parent / "sql" / "migrations"
+    steps = [step for step in MIGRATIONS if isinstance(step, QueueStep)]
+    assert max(file.stem for file in files.glob("*.sql")) == steps[-1].until
+    assert [step.after for step in steps[1:]] == [step.until for step in steps[:-1]]

@@ -143,6 +143,9 @@ def drill(fleet: Fleet, prompts: list[str], *, workers: int, kills: int, rate: s
     fleet.wait(lambda: fleet.states() == {"collected": rows}, 180)
     figures["over"] = time.monotonic() - began
     fleet.check(prompts)
+    for survivor in fleet.workers[kills:]:
+        survivor.signal(signal.SIGTERM)
+        assert survivor.end().code == 0
     figures["predictions"] = fleet.api.created
     figures["lists"], figures["gets"] = fleet.api.count("list"), fleet.api.count("get")
     return figures

@@ -6,7 +6,7 @@ import asyncio
 
 from replicate_job.batches.progress import Tally
 from replicate_job.fleet.parts import Fleet
-from replicate_job.fleet.status import count, is_over
+from replicate_job.fleet.status import count, is_over, pause
 from replicate_job.fleet.upkeep import Upkeep
 from replicate_job.fleet.watcher import Watcher
 from replicate_job.flow.background import Background
@@ -14,7 +14,7 @@ from replicate_job.flow.context import Context
 from replicate_job.journal.postgres_fleet import FleetBatch, FleetTables
 
 EVERY = 0.5
-"""Seconds between two looks."""
+"""Seconds between two looks, at least."""
 
 
 async def follow(context: Context, tables: FleetTables, batch: FleetBatch, tally: Tally) -> str:
@@ -29,13 +29,14 @@ async def follow(context: Context, tables: FleetTables, batch: FleetBatch, tally
     background.start(Upkeep(fleet).run())
     try:
         while not failed.done():
+            began = context.clock.now()
             counts = await tables.counts(batch.number)
             count(tally, counts)
             current = await tables.batch(batch.number)
             stopped = current.stopped if current else "it was deleted"
             if is_over(counts) or (stopped and not tally.running + tally.saving):
                 return stopped
-            await asyncio.wait([failed], timeout=EVERY)
+            await asyncio.wait([failed], timeout=pause(context.clock.now() - began, EVERY))
         failed.result()
         return ""
     finally:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 
 import msgspec
 
 from replicate_job.batches.row_job import RowJob
-from replicate_job.fleet.status import is_over
+from replicate_job.fleet.status import is_over, pause
 from replicate_job.flow.collect import result_of
 from replicate_job.job import Result
 from replicate_job.journal.postgres_fleet import FleetBatch, FleetRow, FleetTables
@@ -16,7 +17,7 @@ from replicate_job.journal.postgres_fleet import FleetBatch, FleetRow, FleetTabl
 PAGE = 500
 """Rows that are read at once."""
 EVERY = 1.0
-"""Seconds between two looks for rows that have ended."""
+"""Seconds between two looks for rows that have ended, at least."""
 
 
 async def results(tables: FleetTables, batch: FleetBatch, *, follow: bool) -> AsyncGenerator[list[Result], None]:
@@ -26,6 +27,7 @@ async def results(tables: FleetTables, batch: FleetBatch, *, follow: bool) -> As
     """
     low, beyond = -1, set[int]()  # all lines up to the first are given, and these of later ones
     while True:
+        began = time.monotonic()
         is_last = not follow or is_over(await tables.counts(batch.number))
         after, given = low, list[int]()
         while rows := await tables.over_rows(batch.number, after, PAGE, sorted(beyond)):
@@ -38,7 +40,7 @@ async def results(tables: FleetTables, batch: FleetBatch, *, follow: bool) -> As
         first = await tables.first_open(batch.number, low)
         low = low if first is None else first - 1
         beyond = {line for line in beyond if line > low}
-        await asyncio.sleep(EVERY)
+        await asyncio.sleep(pause(time.monotonic() - began, EVERY))
 
 
 def _result(batch: FleetBatch, row: FleetRow) -> Result:

@@ -12,6 +12,8 @@ from replicate_job.journal.postgres_fleet import Counts, FleetBatch, FleetTables
 
 ERRORS = 5
 """The most frequent problems that are shown."""
+SHARE = 9
+"""How many times as long as counting the pause after it is."""
 LATELY = 60.0
 """Seconds over which the pace is counted."""
 
@@ -105,6 +107,11 @@ def count(tally: Tally, counts: Sequence[Counts]) -> None:
         else:
             tally.waiting += each.rows
     tally.total = tally.read = sum(each.rows for each in counts)
+
+
+def pause(took: float, least: float) -> float:
+    """Seconds until the rows are counted again, which took so many: a million rows are not counted all the time."""
+    return max(least, SHARE * took)
 
 
 def is_over(counts: Sequence[Counts]) -> bool:
