@@ -18,9 +18,9 @@ Of obstore:
 - It asks the iterator for a block when there is room, and gives back the very error that it raises: below.
 - Errors are told apart by their classes' names and by words of their text: below.
 
-Of Procrastinate: its tables, whose steps are a step of the journal's; that a worker which is cancelled finishes its tasks;
-that ``JobManager.finish_job`` is what ends a task, and that it raises for one which another worker has ended: below, in
-``tests/fleet`` and ``tests/e2e/test_fleet.py``.
+Of Procrastinate: its tables, whose steps are a step of the journal's; a worker that is cancelled finishes its tasks;
+``JobManager.finish_job`` ends a task, and raises for one that another worker has ended: below, in ``tests/fleet`` and
+``tests/e2e/test_fleet.py``.
 
 Of uvicorn: the attributes and hooks of ``HttpToolsProtocol`` that ``listener`` and ``serving.connection`` use: below.
 """

@@ -100,3 +100,13 @@ async def test_a_process_that_drains_puts_what_it_has_not_begun_back(
     tasks = query("SELECT args FROM procrastinate_jobs WHERE status = 'todo'")
     assert tasks == [{"args": {"batch": batch.number, "first": 1, "last": 2}}]
     assert api.created == 0
+
+
+async def test_every_worker_runs_the_model_as_it_was_at_the_submit(
+    member: Member, submitted: Submitted, api: ScriptedAPI
+) -> None:
+    batch = await submitted(await member(), rows(1))
+    asked = api.count("model")
+    other = await member()
+    await create_rows(other, batch.number, 1, 1)
+    assert (api.created, api.count("model")) == (1, asked)

@@ -50,14 +50,7 @@ async def create_rows(fleet: Fleet, number: int, first: int, last: int) -> None:
 
 async def _create(fleet: Fleet, batch: FleetBatch, first: int, last: int) -> float | None:
     """Seconds after which the rest is to be tried; None where nothing is left."""
-    try:
-        rows = await fleet.rows_of(batch)
-    except _OF_ALL as error:
-        await fleet.tables.stop(batch.number, str(error))
-        return None
-    except ReplicateJobError as error:
-        fleet.context.reporter.warn(f"{batch.id}: {error}")
-        return AGAIN
+    rows = await fleet.rows_of(batch)
     due = [row for row in await fleet.tables.rows(batch.number, first, last) if _is_due(row)]
     outcomes = await asyncio.gather(*(_row(fleet, batch, rows, row) for row in due), return_exceptions=True)
     await fleet.tables.settle(batch, first, last)
@@ -66,7 +59,7 @@ async def _create(fleet: Fleet, batch: FleetBatch, first: int, last: int) -> flo
         match outcome:
             case None:
                 continue
-            case AuthenticationError() | PaymentRequiredError() | ModelNotFoundError() | MissingVariableError():
+            case _ if isinstance(outcome, _OF_ALL):
                 await fleet.tables.stop(batch.number, str(outcome))
             case DrainingError():
                 delay = delay or 0.0

@@ -32,19 +32,18 @@ class Fleet:
         self.context = msgspec.structs.replace(context, retry_policy=retry_policy)
         self.tables, self.api = tables, context.api
         self.draining = asyncio.Event()
-        self._known: dict[int, RowContext] = {}
+        self._known: dict[tuple[int, float], RowContext] = {}
         self._named: dict[str, FleetBatch] = {}
 
     async def rows_of(self, batch: FleetBatch) -> RowContext:
-        """How this process runs the batch's rows. Raises the errors of a model that cannot be resolved."""
-        target = parse_target(batch.job.model)
-        resolved = await self.context.strategy.resolve(self.context, target)
-        known = self._known.get(batch.number)
-        if known is None or known.resolved is not resolved:
-            strategy = RowStrategy(self.context, batch.id, target, resolved, Tally())
+        """How this process runs the batch's rows: with the model as it was at the submit, on every machine."""
+        place = batch.number, batch.started_at
+        if place not in self._known:
+            resolved = msgspec.json.decode(await self.tables.model(batch.number), type=Resolved)
+            strategy = RowStrategy(self.context, batch.id, parse_target(batch.job.model), resolved, Tally())
             context = msgspec.structs.replace(self.context, strategy=strategy)
-            known = self._known[batch.number] = RowContext(context, strategy, resolved)
-        return known
+            self._known[place] = RowContext(context, strategy, resolved)
+        return self._known[place]
 
     async def rows_named(self, name: str) -> RowContext | None:
         """The same by the batch's id; None where there is no such batch of a fleet."""

@@ -58,6 +58,7 @@ async def submit(  # noqa: PLR0913 - what is submitted, and where
         save=batch.save,
         rate=rate,
         secrets=resolved.secrets,
+        model=msgspec.json.encode(resolved),
         rows=new,
     )
 

@@ -49,15 +49,16 @@ class NewRow(msgspec.Struct, frozen=True):
 
 
 class FleetBatch(msgspec.Struct, frozen=True):
-    """A batch whose rows are in the journal. ``rate`` is create requests a second, None for no limit.
+    """A batch whose rows are in the journal. It was submitted last at ``started_at`` (Unix time).
 
-    ``secrets`` are the inputs that no result may show. ``stopped`` says why nothing is created for it any more; empty
-    while it goes on.
+    ``rate`` is create requests a second, None for no limit. ``secrets`` are the inputs that no result may show.
+    ``stopped`` says why nothing is created for it any more; empty while it goes on.
     """
 
     number: int
     id: str
     api: str
+    started_at: float
     job: Job
     save: str | None
     rate: float | None
@@ -153,11 +154,13 @@ class FleetTables:
         save: str | None,
         rate: float | None,
         secrets: Sequence[str],
+        model: bytes,
         rows: Sequence[NewRow],
     ) -> int:
         """Write the batch, its rows and their tasks in one transaction, and return its number.
 
-        A batch of that name gets these rows in place of its own. What its jobs have done stays.
+        ``model`` is what every worker is to know of it. A batch of that name gets these rows in place of its own. What
+        its jobs have done stays.
         """
         firsts = [part[0].line for part in _parts(rows, CHUNK)]
 
@@ -167,14 +170,14 @@ class FleetTables:
 
         def work(db: Any) -> int:
             number: int = db.execute(
-                "INSERT INTO batches (id, api, source, command, started_at, job, save, rate, secrets)"
-                f" VALUES (?, ?, ?, ?, {NOW}, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET job = excluded.job, save ="
+                "INSERT INTO batches (id, api, source, command, started_at, job, save, rate, secrets, model)"
+                f" VALUES (?, ?, ?, ?, {NOW}, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET job = excluded.job, save ="
                 " excluded.save, rate = excluded.rate, secrets = excluded.secrets, stopped = '', over_at = NULL,"
-                " command = excluded.command"
+                " command = excluded.command, model = excluded.model, started_at = excluded.started_at"
                 " RETURNING number",
                 (
                     *(batch.id, batch.api, batch.source, batch.command, job.decode(), save, rate),
-                    msgspec.json.encode(list(secrets)).decode(),
+                    *(msgspec.json.encode(list(secrets)).decode(), model.decode()),
                 ),
             ).fetchone()["number"]
             db.execute("DELETE FROM batch_rows WHERE batch = ?", (number,))
@@ -192,14 +195,19 @@ class FleetTables:
         return await self._batch("number = ?", number)
 
     async def _batch(self, where: str, *values: Any) -> FleetBatch | None:
-        query = (
-            f"SELECT number, id, api, job, save, rate, secrets, stopped FROM batches WHERE job IS NOT NULL AND {where}"
-        )
+        names = "number, id, api, started_at, job, save, rate, secrets, stopped"
+        query = f"SELECT {names} FROM batches WHERE job IS NOT NULL AND {where}"
         row = await self._store.read(lambda db: db.execute(query, values).fetchone())
         if row is None:
             return None
         decoded = {"job": decode_job(row["job"]), "secrets": msgspec.json.decode(row["secrets"], type=tuple[str, ...])}
         return FleetBatch(**row | decoded)
+
+    async def model(self, number: int) -> bytes:
+        """What was written of the batch's model."""
+        query = "SELECT model FROM batches WHERE number = ?"
+        row = await self._store.read(lambda db: db.execute(query, (number,)).fetchone())
+        return str(row["model"]).encode()
 
     async def names(self, api: str) -> list[str]:
         """The batches at this API, the newest first."""

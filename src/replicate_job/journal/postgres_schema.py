@@ -116,7 +116,8 @@ MIGRATIONS: tuple[str | QueueStep, ...] = (
         PRIMARY KEY (token, api, kind)
     )
     """,
-    # 2. A fleet. batch_rows.chunk is the first line of the task that has the row; job is kept until it is in jobs.
+    # 2. A fleet. batches.model is what was resolved at the submit. batch_rows.chunk is the first line of the task that
+    # has the row; job is kept until it is in jobs.
     """
     ALTER TABLE batches
         ADD COLUMN number  bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
@@ -124,6 +125,7 @@ MIGRATIONS: tuple[str | QueueStep, ...] = (
         ADD COLUMN save    text,
         ADD COLUMN rate    double precision,
         ADD COLUMN secrets text NOT NULL DEFAULT '[]',
+        ADD COLUMN model   text,
         ADD COLUMN stopped text NOT NULL DEFAULT '',
         ADD COLUMN over_at double precision;
     CREATE INDEX batches_of_fleets ON batches (api) WHERE job IS NOT NULL AND over_at IS NULL;
