@@ -101,3 +101,29 @@ async def test_a_refusal_lengthens_the_wait_of_requests_that_wait_already() -> N
     clock.runs.set()
     await waiting
     assert requests.times[0] == pytest.approx(1)
+
+
+class LostRow:
+    """A row of the rate limit that another process writes first, so many times."""
+
+    def __init__(self, clock: Clock, losses: int) -> None:
+        self.losses, self._clock = losses, clock
+        self._rival = SharedLimit(RateLimit(4, burst=1))
+
+    def time(self) -> float:
+        return 0.0
+
+    async def swap_rate(self, api: str, kind: str, seen: str, state: str) -> str | None:  # noqa: ARG002 - its signature
+        if not self.losses:
+            return None
+        self.losses -= 1
+        self._rival.written(draft := self._rival.draft(self._clock, 0.0))
+        return draft.text
+
+
+async def test_a_process_that_waits_while_many_others_get_slots_stays_within_the_shared_limit() -> None:
+    clock = Clock()
+    row = LostRow(clock, losses=200)
+    slot = await RateLimiter(SharedLimit(RateLimit(4, burst=1)), clock, row).take_slot()
+    assert row.losses == 0
+    assert slot.number > 200

@@ -107,6 +107,7 @@ class RateLimiter:
                 return slot
             if wait := self._shared.too_early(now):
                 await self._clock.sleep(wait)
+                tries = 0  # where many wait, each loses the race for a slot often
             elif self._store is None or self._shared.is_alone(now):
                 return self._shared.take_alone(now)
             else:
