@@ -12,7 +12,7 @@ import pytest
 from replicate_job.errors import JobError
 from replicate_job.fleet.create import create_rows
 from replicate_job.fleet.parts import Fleet, join, open_tables
-from replicate_job.journal.postgres_fleet import FleetBatch
+from replicate_job.journal.postgres_fleet import CHUNK, MANY, FleetBatch
 from replicate_job.session import open_session
 from replicate_job.settings import Settings
 from replicate_job.testing import ScriptedAPI
@@ -33,6 +33,13 @@ async def test_rows_and_their_tasks_are_there_together(member: Member, submitted
         {"batch": batch.number, "first": first, "last": last} for first, last in [(1, 20), (21, 40), (41, 45)]
     ]
     assert query("SELECT count(*) AS n, count(DISTINCT key) AS keys FROM batch_rows") == [{"n": 45, "keys": 45}]
+
+
+async def test_the_planner_knows_of_many_new_rows_at_once(member: Member, submitted: Submitted, query: Query) -> None:
+    """Without statistics, the comparison of a million rows with the queue takes minutes."""
+    await submitted(await member(), rows(MANY), key="b")
+    known = query("SELECT reltuples FROM pg_class WHERE relname IN ('batch_rows', 'procrastinate_jobs') ORDER BY 1")
+    assert [row["reltuples"] for row in known] == [MANY / CHUNK, MANY]
 
 
 async def test_a_row_that_does_not_fit_has_its_problem_and_no_task(

@@ -22,6 +22,8 @@ from replicate_job.wire.prediction import Prediction
 
 CHUNK = 20
 """Rows of one task."""
+MANY = 5000
+"""Rows of a batch from which PostgreSQL's statistics are brought up to date with it."""
 COLLECTED = 10
 """Jobs of one task whose outputs are to be kept."""
 ALIVE = 15.0
@@ -186,7 +188,10 @@ class FleetTables:
             _defer_rows(db, batch.api, number, parts)
             return number
 
-        return await self._store.run(work)
+        number = await self._store.run(work)
+        if len(rows) >= MANY:  # autovacuum looks too late: until then, upkeep would go through all tasks for each row
+            await self._store.run(lambda db: db.execute("ANALYZE batch_rows, procrastinate_jobs").rowcount)
+        return number
 
     async def find(self, name: str, api: str) -> FleetBatch | None:
         return await self._batch("id = ? AND api = ?", name, api)
