@@ -40,7 +40,8 @@ def commands() -> Iterator[list[str]]:
     yield SERVICES["worker"]["healthcheck"]["test"][2:]
     for container in CONTAINERS:
         yield container["args"]
-        yield from (probe["exec"]["command"][1:] for name, probe in container.items() if name.endswith("Probe"))
+        if "livenessProbe" in container:
+            yield container["livenessProbe"]["exec"]["command"][1:]
 
 
 def test_compose_fits_its_specification() -> None:
@@ -76,6 +77,14 @@ def test_a_command_exists_with_its_options(words: list[str]) -> None:
     command = cli.get_command(click.Context(cli), words[0])
     assert command
     command.make_context(words[0], words[1:])
+
+
+def test_probes_ask_at_the_port_where_a_worker_listens() -> None:
+    (worker,) = (container for container in CONTAINERS if container["name"] == "worker")
+    (port,) = worker["ports"]
+    assert worker["args"][-2:] == ["--health-port", f"0.0.0.0:{port['containerPort']}"]
+    asked = [worker[name]["httpGet"] for name in ("startupProbe", "readinessProbe")]
+    assert asked == [{"path": "/healthz", "port": port["name"]}] * 2
 
 
 def test_a_worker_may_finish_what_it_began() -> None:
