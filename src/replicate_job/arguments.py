@@ -22,6 +22,9 @@ DEFAULTS: dict[str, Any] = {
     "header": True,
     "rename": {},
     "ignore_columns": (),
+    "set": {},
+    "grid": {},
+    "models": (),
     "retry_failed": False,
     "retry_uncertain": False,
     "fail_fast": False,
@@ -75,6 +78,14 @@ def _is_renaming(value: Any) -> bool:
     return isinstance(value, Mapping) and all(isinstance(name, str) for pair in value.items() for name in pair)
 
 
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(map(_is_text, value))
+
+
+def _is_grid(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(_is_text(name) and _is_names(each) for name, each in value.items())
+
+
 def _is_events(value: Any) -> bool:
     return _is_names(value) and not isinstance(value, Mapping) and all(each in EVENTS for each in value)
 
@@ -106,6 +117,9 @@ _KINDS = {
     "id": _TEXT,
     "rename": _Kind(_is_renaming, "a dict of columns and their inputs"),
     "ignore_columns": _Kind(lambda value: isinstance(value, str) or _is_names(value), "a list of columns"),
+    "set": _Kind(_is_renaming, "a dict of inputs and their templates"),
+    "grid": _Kind(_is_grid, "a dict of names and lists of their values"),
+    "models": _Kind(lambda value: isinstance(value, str) or _is_texts(value), "a list of models' names"),
     "format": _TEXT,
     "delimiter": _TEXT,
     "encoding": _TEXT,

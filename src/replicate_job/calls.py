@@ -8,16 +8,17 @@ from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 import msgspec
 
 from replicate_job.arguments import DEFAULTS, check_arguments, check_input
 from replicate_job.batches.row_job import ReadRow
 from replicate_job.batches.rows import ColumnOptions, Header, ReadOptions, Row, RowReader, open_rows
+from replicate_job.batches.rows.columns import check_given
 from replicate_job.batches.rows.iterables import DataFrame, anumber_rows, header_of, number_rows
 from replicate_job.batches.rows.python_words import python_words, read_in_python, rows_in_python
-from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, Batch, batch_id
+from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, Batch, OtherModel, batch_id
 from replicate_job.clock import SystemClock
 from replicate_job.errors import JobError
 from replicate_job.flow.context import Context
@@ -28,6 +29,11 @@ from replicate_job.job import Job
 from replicate_job.outputs.place import read_save
 from replicate_job.progress import OnProgress
 from replicate_job.settings import Settings, check_environment
+from replicate_job.wire.target import parse_target
+
+if TYPE_CHECKING:
+    from replicate_job.batches.rows.grid import Grid
+    from replicate_job.template import Template
 
 RowInput = Mapping[str, Any]
 RowSource = Iterable[RowInput] | AsyncIterable[RowInput] | DataFrame | str | PathLike[str]
@@ -86,6 +92,8 @@ class BatchOptions(_CallOptions, total=False):
     ``key`` names the batch: the same key continues where an earlier call stopped. Without it a file names itself, and
     other rows start a new batch. ``id`` is the column that names a row, so that rows may come in another order.
     ``rename`` maps a column to its input. ``ignore_columns`` are left out; ``"*"`` leaves out all that the model lacks.
+    ``set`` maps an input to a template of columns (``{"prompt": "{subject}, {style}"}``). ``grid`` maps a name to its
+    values: every row runs with every combination, and for each of ``models`` beside the job's.
     ``format``, ``delimiter``, ``encoding``, ``header`` (False, or the names) and ``quotes`` are for a file in which
     they are not recognised; see ``replicate-job batch --help``.
     ``save_to`` is as with ``run``, and its template may name ``{line}`` and ``{batch}``. ``concurrency``
@@ -97,6 +105,9 @@ class BatchOptions(_CallOptions, total=False):
     id: str | None
     rename: Mapping[str, str]
     ignore_columns: Iterable[str]
+    set: Mapping[str, str]
+    grid: Mapping[str, Iterable[Any]]
+    models: Iterable[str]
     format: str | None
     delimiter: str | None
     encoding: str | None
@@ -204,6 +215,23 @@ def _names(names: Iterable[str]) -> frozenset[str]:
     return frozenset({names} if isinstance(names, str) else names)
 
 
+def _read_grid(options: BatchOptions, model: str) -> Grid | None:
+    grid, models = options.get("grid", {}), options.get("models", ())
+    if not (grid or models):
+        return None
+    from replicate_job.batches.rows.grid import read_grid  # noqa: PLC0415 - few batches have one
+
+    return read_grid(grid, models, model)
+
+
+def _read_templates(options: BatchOptions) -> Mapping[str, Template]:
+    if not options.get("set"):
+        return {}
+    from replicate_job.batches.rows.filling import read_templates  # noqa: PLC0415 - few batches have some
+
+    return read_templates(options["set"])
+
+
 class BatchCall:
     """What a call of ``batch`` asks for. Raises JobError, TypeError.
 
@@ -225,16 +253,21 @@ class BatchCall:
         self.job = msgspec.structs.replace(job, input_data=take(job.input_data, job.model))
         self._options, self._save = options, read_place(options.get("save_to"), folder, rows=True)
         check_job(self.job)
+        self._grid = _read_grid(options, job.model)
         self._columns = ColumnOptions(
-            dict(options.get("rename", {})), _names(options.get("ignore_columns", ())), options.get("id")
+            dict(options.get("rename", {})),
+            _names(options.get("ignore_columns", ())),
+            options.get("id"),
+            templates=_read_templates(options),
+            grid=frozenset(self._grid.dimensions if self._grid else ()),
         )
+        check_given(self._columns)
         with python_words():
-            self.rows, read, self._source = self._open(rows)
-        self._read = read_in_python(read)
+            self.rows, self._reader, self._source = self._open(rows)
 
-    def _open(self, rows: RowSource) -> tuple[Iterable[Row] | AsyncIterable[Row], ReadRow, Path | None]:
-        """The rows, the function that reads one as an input, and the file that they come from."""
-        reader = partial(RowReader, job=self.job, options=self._columns)
+    def _open(self, rows: RowSource) -> tuple[Iterable[Row] | AsyncIterable[Row], partial[RowReader], Path | None]:
+        """The rows, what makes the function that reads one as an input, and the file that they come from."""
+        reader = partial(RowReader, options=self._columns)
         if isinstance(rows, str | PathLike):
             file, source = open_rows(rows, self._read_options()), Path(rows).resolve()
             # ``within`` gives @path its meaning, which only rows of a file have.
@@ -257,6 +290,20 @@ class BatchCall:
             quotes=options.get("quotes", True),
         )
 
+    def _read(self, job: Job) -> ReadRow:
+        return read_in_python(partial(self._reader, job=job))
+
+    async def others(self, context: Context) -> dict[str, OtherModel]:
+        """The models beside the job's. Raises ModelNotFoundError."""
+        others: dict[str, OtherModel] = {}
+        for model in self._grid.models if self._grid else ():
+            job = msgspec.structs.replace(self.job, model=model)
+            check_job(job)
+            others[model] = OtherModel(
+                job, self._read(job), await context.strategy.resolve(context, parse_target(model))
+            )
+        return others
+
     def batch(self, context: Context) -> Batch:
         options = self._options
         source, columns = self._source, self._columns.identity
@@ -265,7 +312,8 @@ class BatchCall:
         return Batch(
             id=options.get("key") or name,
             job=self.job,
-            read=self._read,
+            read=self._read(self.job),
+            grid=self._grid,
             save=self._save,
             concurrency=options.get("concurrency") or (LOCAL_CONCURRENCY if context.ephemeral else CONCURRENCY),
             source=str(source or ""),

@@ -82,7 +82,7 @@ class Result(msgspec.Struct, frozen=True):
 
     In a batch, ``line`` is the row's line (from 1), and ``problem`` says why the row has no usable result. With the
     status ``error`` no prediction is known, and ``prediction_id`` is empty; with any other the outputs could not be
-    saved.
+    saved. ``grid`` has the values of the row's combination where the batch has a grid.
     """
 
     prediction_id: str
@@ -102,6 +102,7 @@ class Result(msgspec.Struct, frozen=True):
     problem: str = ""
     sent: dict[str, str] = {}
     stand_in: str = ""
+    grid: dict[str, Any] = {}
 
     @property
     def text(self) -> str | None:
@@ -117,13 +118,15 @@ class Result(msgspec.Struct, frozen=True):
     def to_dict(self) -> dict[str, Any]:
         """The ten fields in the original run job's order, and ``files`` as strings where files were saved.
 
-        For a row of a batch also ``line``, ``key`` and ``problem``.
+        For a row of a batch also ``line``, ``key`` and ``problem``, and ``grid`` where there is one.
         """
         response = {name: getattr(self, name) for name in self.__struct_fields__[:10]}
         if self.files:
             response["files"] = [str(path) for path in self.files]
         if self.line:
             response |= {"line": self.line, "key": self.key, "problem": self.problem}
+        if self.grid:
+            response["grid"] = self.grid
         return response
 
     def raise_for_status(self) -> Result:

@@ -220,7 +220,9 @@ def reader(tmp_path: Path, cache: Path, replicate_api: ScriptedAPI) -> Iterator[
     shutil.copy(ROOT / "docs" / "demo.webp", folder / "sketch.png")
     for name, content in FILES.items():
         (folder / name).write_text(content)
-    replicate_api.models[LLAMA.name] = LLAMA
+    schnell = replicate_api.models["black-forest-labs/flux-schnell"]
+    dev = msgspec.structs.replace(schnell, name="black-forest-labs/flux-dev")
+    replicate_api.models.update({LLAMA.name: LLAMA, dev.name: dev})
     replicate_api.trainings[TRAINING.id] = TRAINING
     reader = Reader(folder, cache, replicate_api)
     yield reader

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -32,6 +32,9 @@ from replicate_job.inputs.secrets import hide
 from replicate_job.job import Job, Result
 from replicate_job.journal.entry import fingerprint
 
+if TYPE_CHECKING:
+    from replicate_job.batches.rows.grid import Point
+
 
 def _identify(value: Any) -> str:
     return value.sha256 if isinstance(value, Content) else str(value)  # its name may be another in each call
@@ -46,7 +49,8 @@ ReadRow = Callable[[dict[str, Any] | None], Callable[[Row], dict[str, Any]]]
 class RowJob(msgspec.Struct, frozen=True):
     """``name`` is the row's within its batch; empty where the row cannot be read, and ``problem`` says why.
 
-    ``secrets`` are the inputs that no result may show.
+    ``secrets`` are the inputs that no result may show. ``model`` is empty for the batch's own, ``grid`` has the values
+    of the row's combination, and ``number`` tells the row and its combination from all others of this run.
     """
 
     line: int
@@ -54,6 +58,9 @@ class RowJob(msgspec.Struct, frozen=True):
     job: Job
     problem: str = ""
     secrets: tuple[str, ...] = ()
+    model: str = ""
+    grid: dict[str, Any] = {}
+    number: int = 0
 
     def failure(self, problem: str, key: str = "") -> Result:
         """The result of a row that has no prediction."""
@@ -66,6 +73,7 @@ class RowJob(msgspec.Struct, frozen=True):
             key=key,
             line=self.line,
             problem=problem,
+            grid=self.grid,
         )
 
 
@@ -73,11 +81,13 @@ class RowJobs:
     """Merges rows over one job's input.
 
     A row's name is its line and a hash of its input; with an ``id_column``, what that column holds. What is wrong with
-    all rows alike (ColumnsError) is raised.
+    all rows alike (ColumnsError) is raised. The name of the row's combination follows, one of so many ``combinations``.
     """
 
-    def __init__(self, job: Job, resolved: Resolved, read: ReadRow, id_column: str | None) -> None:
-        self._job, self._read = job, read(resolved.schema)
+    def __init__(
+        self, job: Job, resolved: Resolved, read: ReadRow, id_column: str | None, combinations: int = 1
+    ) -> None:
+        self._job, self._read, self._combinations = job, read(resolved.schema), combinations
         self._checker = resolved.checker
         self._id_column, self._secrets = id_column, resolved.secrets
 
@@ -95,7 +105,16 @@ class RowJobs:
         # Of the row as it stands: what it is read as changes with the model's schema.
         name = name or f"{row.line}-{_hash(row.values)}"
         job = msgspec.structs.replace(self._job, input_data={**self._job.input_data, **values})
-        return RowJob(row.line, name, job, secrets=self._secrets)
+        item = RowJob(row.line, name, job, secrets=self._secrets, number=row.line)
+        return self._combined(item, row.point, values) if row.point else item
+
+    def _combined(self, item: RowJob, point: Point, values: dict[str, Any]) -> RowJob:
+        """The row's job as that of its combination."""
+        number = item.line * self._combinations + point.number
+        name = f"{item.name}+{point.name}" if item.name and point.name else item.name
+        read = {key: values.get(key, text) for key, text in point.texts.items()}
+        grid = {key: value if _is_plain(value) else point.texts[key] for key, value in read.items()}
+        return msgspec.structs.replace(item, name=name, model=point.model, grid=grid, number=number)
 
     def check(self, item: RowJob) -> str:
         """What is wrong with the row's input, in one line; empty when it fits the model."""
@@ -105,7 +124,8 @@ class RowJobs:
         return str(InputError(item.job.model, problems)) if problems else ""
 
     def _wrong(self, row: Row, problem: str) -> RowJob:
-        return RowJob(row.line, "", self._job, problem, self._secrets)
+        item = RowJob(row.line, "", self._job, problem, self._secrets, number=row.line)
+        return self._combined(item, row.point, {}) if row.point else item
 
     def _id(self, row: Row) -> str:
         given = row.values.get(self._id_column or "")
@@ -116,6 +136,10 @@ class RowJobs:
         if given is None or isinstance(given, dict | list) or not str(given).strip():
             raise JobError(f"the column {self._id_column!r} names the row, and holds no text or number here")
         return str(given)
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str | int | float)
 
 
 class Names:

@@ -15,10 +15,10 @@ from replicate_job.batches.blocking_wait import BlockingWaits
 from replicate_job.batches.detach import detach
 from replicate_job.batches.progress import Tally
 from replicate_job.batches.rate_queue import RateQueue
-from replicate_job.batches.reader import LineSet, read_ahead
+from replicate_job.batches.reader import AHEAD, LineSet, read_ahead
 from replicate_job.batches.row_job import Names, RowJob, RowJobs, another_input, is_of_row
 from replicate_job.batches.rows.row import Row
-from replicate_job.batches.spec import Batch
+from replicate_job.batches.spec import Batch, OtherModel
 from replicate_job.batches.strategy import RowStrategy
 from replicate_job.errors import JobError, KeyInUseError, OutputError, ReplicateJobError
 from replicate_job.flow.background import Background
@@ -33,7 +33,7 @@ from replicate_job.inputs.content import Content
 from replicate_job.inputs.upload import has_files
 from replicate_job.job import Result
 from replicate_job.journal.entry import BatchEntry, Entry
-from replicate_job.outputs.place import check_place
+from replicate_job.outputs.place import check_combinations, check_place
 from replicate_job.quantity import seconds
 from replicate_job.wire.target import parse_target
 
@@ -48,6 +48,18 @@ TICK = 0.2
 """Seconds between two looks at what changes with time alone: the rate limit, and how much room there is."""
 
 
+WHOLE = {"wait_for_completion": True, "poll_interval": None, "max_poll_attempts": None}
+"""How every row's job waits: to its end."""
+
+
+class _Model(msgspec.Struct, frozen=True):
+    """One model of the batch, and what makes its rows' jobs and runs them."""
+
+    resolved: Resolved
+    context: Context
+    items: RowJobs
+
+
 class BatchRunner:
     """One run of a batch: ``replay`` gives what was over before, ``run`` the rest as it comes.
 
@@ -59,13 +71,15 @@ class BatchRunner:
         if batch.job.destination:
             raise JobError(NO_TRAINING)
         self.tally, self.stopped, self.detached = tally, "", Counter[str]()
-        job = msgspec.structs.replace(batch.job, wait_for_completion=True, poll_interval=None, max_poll_attempts=None)
-        self._batch, self._resolved = batch, resolved
-        self._items = RowJobs(job, resolved, batch.read, batch.id_column)
+        self._batch = batch
+        if batch.grid and batch.save:
+            check_combinations(batch.save)
         retry_policy = msgspec.structs.replace(context.retry_policy, **PACED)
         shared = msgspec.structs.replace(context, retry_policy=retry_policy)
-        self._strategy = RowStrategy(shared, batch.id, parse_target(job.model), resolved, tally)
+        self._strategy = RowStrategy(shared, batch.id, parse_target(batch.job.model), resolved, tally)
         self._context = msgspec.structs.replace(shared, strategy=self._strategy)
+        models = {"": OtherModel(batch.job, batch.read, resolved), **batch.others}
+        self._models = {name: self._model(model) for name, model in models.items()}
         self._rate_queue = RateQueue(self._context, tally)
         self._started: dict[str, float] = {}
         self._blocking_waits = BlockingWaits(self._started, context.clock.now)
@@ -78,6 +92,19 @@ class BatchRunner:
         self._fault: BaseException | None = None
         self._is_finished = False
         self._background = Background(self._fail)
+
+    @property
+    def batch(self) -> str:
+        """The batch's id."""
+        return self._batch.id
+
+    def _model(self, model: OtherModel) -> _Model:
+        shared, target = self._strategy.shared, parse_target(model.job.model)
+        strategy = RowStrategy(self._context, self._batch.id, target, model.resolved, self.tally, shared=shared)
+        job = msgspec.structs.replace(model.job, **WHOLE)
+        combinations = len(self._batch.grid) if self._batch.grid else 1
+        items = RowJobs(job, model.resolved, model.read, self._batch.id_column, combinations)
+        return _Model(model.resolved, msgspec.structs.replace(self._context, strategy=strategy), items)
 
     async def check(self, rows: RowSource) -> AsyncGenerator[list[Result], None]:
         """Check every row and create nothing: yield the failures.
@@ -101,7 +128,7 @@ class BatchRunner:
     def _find_problem(self, item: RowJob, entry: Entry | None) -> str:
         """Why the row would get no prediction of its own; empty where it would."""
         if entry is None:
-            return self._items.check(item)
+            return self._models[item.model].items.check(item)
         if self._context.journal.is_same(entry, item.job) or self._is_retried(entry):
             return ""
         return another_input(item.name)
@@ -109,8 +136,6 @@ class BatchRunner:
     async def replay(self, rows: RowSource) -> AsyncGenerator[list[Result], None]:
         """Yield the results of rows that are over, in the order of the rows, without a request."""
         async for results, _, _ in self._pass(rows):
-            for result in results:
-                self._replayed.add(result.line)
             yield results
 
     async def _pass(self, rows: RowSource) -> AsyncGenerator[tuple[list[Result], list[RowJob], dict[str, Entry]], None]:
@@ -123,17 +148,21 @@ class BatchRunner:
                 results = [self._stored(item, entry) for item, entry in over]
                 for result in results:
                     self._count(result, stored=True)
-                finished = {result.line for result in results}
-                yield results, [item for item in items if item.line not in finished], entries
+                finished = {item.number for item, _ in over}
+                for number in finished:
+                    self._replayed.add(number)
+                yield results, [item for item in items if item.number not in finished], entries
 
     async def _make_items(self, rows: RowSource) -> AsyncGenerator[tuple[list[RowJob], dict[str, Entry]], None]:
         """Some rows at a time as they come, and what the journal has of them, by name."""
         left = self._batch.limit
         async with aclosing(read_ahead(rows, _size)) as chunks:
             async for chunk in chunks:
-                items = [self._items.make(row) for row in chunk[:left]]
-                yield items, await self._look_up(items)
-                left = None if left is None else left - len(items)
+                taken = chunk[:left]
+                for some in [taken] if self._batch.grid is None else self._batch.grid.rows(taken, AHEAD):
+                    items = [self._models[row.point.model if row.point else ""].items.make(row) for row in some]
+                    yield items, await self._look_up(items)
+                left = None if left is None else left - len(taken)
                 if left == 0:
                     return
 
@@ -236,12 +265,12 @@ class BatchRunner:
     async def _begin(self, item: RowJob, entry: Entry | None) -> None:
         """Start the row's job when there is room, or give its result at once where it is over."""
         if entry and self._is_over(item, entry):
-            if item.line not in self._replayed:
+            if item.number not in self._replayed:
                 result = self._stored(item, entry)
                 self._count(result, stored=True)
                 await self._results.put(result)
             return
-        if entry is None and (problem := self._items.check(item)):
+        if entry is None and (problem := self._models[item.model].items.check(item)):
             await self._give(item.failure(problem))
             return
         while len(self._tasks) >= self._blocking_waits.room(self._batch.concurrency):
@@ -277,7 +306,7 @@ class BatchRunner:
     def _stored(self, item: RowJob, entry: Entry) -> Result:
         assert entry.prediction  # noqa: S101 - it is over
         result = result_of(entry.prediction, entry, entry.files)
-        return msgspec.structs.replace(result, line=item.line, problem=entry.problem)
+        return msgspec.structs.replace(result, line=item.line, problem=entry.problem, grid=item.grid)
 
     async def _job(self, item: RowJob, entry: Entry | None, before: asyncio.Task[None] | None) -> None:
         """Run the row's job. One of the same name in an earlier line comes first, and then this finds its result."""
@@ -294,16 +323,17 @@ class BatchRunner:
             if isinstance(error, KeyInUseError):
                 problem = another_input(item.name)
             result = msgspec.structs.replace(carried, problem=problem) if carried else item.failure(problem)
-        await self._give(msgspec.structs.replace(result, line=item.line))
+        await self._give(msgspec.structs.replace(result, line=item.line, grid=item.grid))
 
     async def _result(self, item: RowJob, entry: Entry | None) -> Result:
         key, request, slot = attempt_key(self._batch.id, item.name), None, None
+        model = self._models[item.model]
         if entry and self._is_retried(entry):
             key, entry = attempt_key(self._batch.id, item.name, attempt_of(self._batch.id, entry) + 1), None
         elif entry:
             key = entry.key
         if entry is None and not has_files(item.job.input_data):
-            request = write_request(item.job, self._resolved, item.job.input_data)
+            request = write_request(item.job, model.resolved, item.job.input_data)
             slot = await self._rate_queue.wait()
         begun = self._started[key] = self._context.clock.now()
         self.tally.running += 1
@@ -314,7 +344,7 @@ class BatchRunner:
             blocking_wait=self._blocking_waits.choose(),
         )
         try:
-            result = await run_job(self._context, ask, request, slot)
+            result = await run_job(model.context, ask, request, slot)
         finally:
             self.tally.running -= 1
             del self._started[key]

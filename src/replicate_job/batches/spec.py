@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from replicate_job.batches.row_job import ReadRow
+from replicate_job.flow.resolved import Resolved
 from replicate_job.flow.subject import Facts, Known
 from replicate_job.job import Job
 from replicate_job.journal.entry import fingerprint
 from replicate_job.outputs.place import of_row
 
+if TYPE_CHECKING:
+    from replicate_job.batches.rows.grid import Grid
+
 CONCURRENCY = 1000
 """Predictions under way together where nothing else is said: at 600 a minute, those of a minute and a half."""
 LOCAL_CONCURRENCY = 8
 """The same on this machine, where more would only queue for its processors."""
+
+
+class OtherModel(msgspec.Struct, frozen=True):
+    """A model for which every row runs too: its job, and what reads a row as an input of it."""
+
+    job: Job
+    read: ReadRow
+    resolved: Resolved
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -28,7 +41,8 @@ class Batch(msgspec.Struct, frozen=True):
     last one failed, ``retry_uncertain`` for each of which it is not known whether it has one, and may pay twice;
     ``fail_fast`` creates nothing more once one fails, and ``max_predict_time`` (seconds, of the whole batch) once so
     much is spent. Where the batch is left while predictions run, they are canceled if ``cancels()``. ``source`` and
-    ``command`` are for people who look for it in the journal.
+    ``command`` are for people who look for it in the journal. Every row runs with every combination of ``grid``;
+    ``others`` are its models beside the job's, by their names.
     """
 
     id: str
@@ -45,6 +59,8 @@ class Batch(msgspec.Struct, frozen=True):
     cancels: Callable[[], bool] = lambda: False
     source: str = ""
     command: str = ""
+    grid: Grid | None = None
+    others: Mapping[str, OtherModel] = {}
 
     def facts(self) -> Facts:
         return Known(batch=self.id, model=self.job.model).facts()

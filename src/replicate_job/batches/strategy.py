@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from typing import NamedTuple
 
 from replicate_job.batches.download_queue import DownloadQueue
 from replicate_job.batches.listing import SharedList
@@ -19,16 +20,33 @@ from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target
 
 
+class Shared(NamedTuple):
+    """What all rows of a batch share, whatever their models."""
+
+    poller: Poller
+    list: SharedList
+    downloads: DownloadQueue
+
+
 class RowStrategy:
     """The ``Strategy`` of a batch's rows, for as long as the batch runs.
 
-    ``batch`` is its id, ``target`` the model as the job names it.
+    ``batch`` is its id, ``target`` the model as the job names it. ``shared`` is that of another model's rows.
     """
 
-    def __init__(self, context: Context, batch: str, target: Target, resolved: Resolved, tally: Tally) -> None:
+    def __init__(  # noqa: PLR0913 - the batch, its model, and what others of its models share
+        self,
+        context: Context,
+        batch: str,
+        target: Target,
+        resolved: Resolved,
+        tally: Tally,
+        *,
+        shared: Shared | None = None,
+    ) -> None:
         self.batch, self._target = batch, target
         self._resolved, self._tally = resolved, tally
-        self._poller, self._list, self._downloads = Poller(context), SharedList(context.client), DownloadQueue(tally)
+        self.shared = shared or Shared(Poller(context), SharedList(context.client), DownloadQueue(tally))
 
     def known(self, request: CreateRequest) -> Resolved | None:
         """The batch's model, where that is what the request was made for: its name may mean another version now."""
@@ -41,11 +59,11 @@ class RowStrategy:
         return self.recall(context, target) or await resolve(context, target)
 
     async def read_list(self, context: Context, *, after: datetime, before: datetime) -> Listing:  # noqa: ARG002 - it has its own
-        return await self._list.read(after=after, before=before)
+        return await self.shared.list.read(after=after, before=before)
 
     def recorded(self, prediction_id: str) -> None:
         self._tally.created += 1
-        self._list.know(prediction_id)
+        self.shared.list.know(prediction_id)
 
     async def wait(  # noqa: PLR0913 - see the protocol
         self,
@@ -59,7 +77,7 @@ class RowStrategy:
         interval: float | None,  # noqa: ARG002
         soon: bool,  # noqa: ARG002
     ) -> Prediction | None:
-        return await self._poller.wait(prediction_id, last or stored, age=age)
+        return await self.shared.poller.wait(prediction_id, last or stored, age=age)
 
     async def check_place(self, context: Context, save: str) -> None:
         """The batch has looked at it once for all rows."""
@@ -71,7 +89,7 @@ class RowStrategy:
         return bool(find_files(prediction.output, self._resolved.schema, origin=context.client.base_url))
 
     def saving(self, prediction: Prediction) -> AbstractAsyncContextManager[None]:
-        return self._downloads.slot(prediction)
+        return self.shared.downloads.slot(prediction)
 
     def settle_problem(self, context: Context, prediction: Prediction, problem: str) -> str:  # noqa: ARG002 - its record tells
         return problem
@@ -86,5 +104,5 @@ class RowStrategy:
         return ""
 
     async def close(self) -> None:
-        await self._poller.close()
-        await self._list.close()
+        await self.shared.poller.close()
+        await self.shared.list.close()

@@ -8,11 +8,12 @@ import gc
 import shlex
 import sys
 import uuid
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection, Coroutine, Iterable, Mapping
 from contextlib import aclosing, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -25,9 +26,11 @@ from replicate_job.batches.results.cause import error_of
 from replicate_job.batches.results.file import STDOUT, ResultsFile
 from replicate_job.batches.results.record import read_records, to_record
 from replicate_job.batches.results.summary import Summary
-from replicate_job.batches.rows import FORMATS, ReadOptions, RowReader, open_rows, parse_columns
+from replicate_job.batches.row_job import ReadRow
+from replicate_job.batches.rows import FORMATS, ColumnOptions, ReadOptions, RowReader, Rows, open_rows, parse_columns
+from replicate_job.batches.rows.columns import check_given
 from replicate_job.batches.runner import BatchRunner
-from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, Batch, batch_id
+from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, Batch, OtherModel, batch_id
 from replicate_job.cli.completion import files, targets
 from replicate_job.cli.exits import CANCELED, FAILED, SUCCEEDED, UNFINISHED, UNREACHABLE
 from replicate_job.cli.help import examples
@@ -38,7 +41,7 @@ from replicate_job.cli.reporters import open_progress
 from replicate_job.cli.run import check_pairs, read_job
 from replicate_job.cli.streams import aside, is_shown, tell, width, write
 from replicate_job.database import hide_password
-from replicate_job.errors import JobError
+from replicate_job.errors import JobError, ReplicateJobError
 from replicate_job.flow.context import Context
 from replicate_job.flow.prepare import check_job
 from replicate_job.flow.resolve import resolve
@@ -51,7 +54,14 @@ from replicate_job.quantity import count
 from replicate_job.settings import check_environment
 from replicate_job.wire.target import parse_target
 
+if TYPE_CHECKING:
+    from replicate_job.batches.report.sheet import Sheet
+    from replicate_job.batches.rows.grid import Grid
+    from replicate_job.template import Template
+
 REPORT = "report.html"
+GRID = "grid"
+"""What stands in place of a file's name where there is none."""
 GARBAGE = 50_000
 """New objects after which the garbage collector looks for cycles."""
 _LEFT = {
@@ -63,7 +73,7 @@ _LEFT = {
 class _Options(msgspec.Struct, frozen=True):
     """The options of ``batch``, without those of the job."""
 
-    inputs: str
+    inputs: str | None
     results: str
     save: str | None
     concurrency: int | None
@@ -78,6 +88,9 @@ class _Options(msgspec.Struct, frozen=True):
     cancel_on_interrupt: bool
     report: str | None
     no_report: bool
+    templates: tuple[str, ...]
+    grid: tuple[str, ...]
+    models: tuple[str, ...]
     rename: tuple[str, ...]
     ignore_columns: tuple[str, ...]
     format: str | None
@@ -94,6 +107,46 @@ class _Options(msgspec.Struct, frozen=True):
     def reading(self) -> ReadOptions:
         header = tuple(next(csv.reader([self.header]))) if self.header else not self.no_header
         return ReadOptions(self.format, self.delimiter, self.encoding, header, quotes=not self.no_quotes)
+
+    @property
+    def is_parquet(self) -> bool:
+        return Path(self.results).suffix in {".parquet", ".pq"}
+
+    @property
+    def lines(self) -> Path:
+        """Where results are while the batch runs, as JSON Lines: Parquet cannot be appended to."""
+        results = Path(self.results)
+        return results.with_name(f".{results.name}.jsonl") if self.is_parquet else results
+
+    def rows(self) -> Rows:
+        if self.inputs is not None:
+            return open_rows(self.inputs, self.reading)
+        from replicate_job.batches.rows.grid import OneRow  # noqa: PLC0415 - for a grid alone
+
+        return OneRow()
+
+    def combinations(self, model: str) -> Grid | None:
+        if not (self.grid or self.models):
+            return None
+        from replicate_job.batches.rows.grid import parse_grid  # noqa: PLC0415 - few batches have one
+
+        return parse_grid(self.grid, self.models, model)
+
+    def columns(self, constants: Iterable[str], grid: Grid | None) -> ColumnOptions:
+        templates: Mapping[str, Template] = {}
+        if self.templates:
+            from replicate_job.batches.rows.filling import parse_templates  # noqa: PLC0415 - few batches have some
+
+            templates = parse_templates(self.templates)
+        options = msgspec.structs.replace(
+            parse_columns(self.rename, self.ignore_columns),
+            id=self.id_column,
+            constants=frozenset(constants),
+            templates=templates,
+            grid=frozenset(grid.dimensions if grid else ()),
+        )
+        check_given(options)
+        return options
 
 
 class _Report(msgspec.Struct, frozen=True):
@@ -119,17 +172,18 @@ class _Rate(click.ParamType[float | None]):
         "replicate-job batch owner/name questions.csv --rename question=prompt,*= --results results.jsonl --dry-run",
         "replicate-job batch run.xs rows.jsonl --results results.jsonl --dry-run",
         "replicate-job batch owner/name rows.parquet --fleet --save s3://bucket/{batch}/{line}-{name}",
+        "replicate-job batch black-forest-labs/flux-schnell prompt='a fox' --grid seed=1..8 --results results.jsonl",
         "cat rows.jsonl | replicate-job batch run.xs - --results - --no-save",
     ),
 )
 @click.argument("target", shell_complete=targets)
-@click.argument("inputs", shell_complete=files)
+@click.argument("inputs", required=False, shell_complete=files)
 @click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
     "--results",
     metavar="FILE",
     shell_complete=files,
-    help="Where results go, as JSON Lines; - for stdout. Required, except with --fleet.",
+    help="Where results go, as JSON Lines, or in the end as Parquet (.parquet); - for stdout. Not with --fleet.",
 )
 @click.option("--fleet", is_flag=True, help="Submit the rows to the workers of a journal in PostgreSQL.")
 @click.option("--detach", is_flag=True, help="With --fleet: do not wait for the end.")
@@ -152,6 +206,13 @@ class _Rate(click.ParamType[float | None]):
 @click.option(
     "--id", "id_column", metavar="COLUMN", help="The column that names a row: then rows may move in the file."
 )
+@click.option(
+    "--set", "templates", multiple=True, metavar="INPUT=TEMPLATE", help="Fill columns in: prompt='{subject}, {style}'."
+)
+@click.option(
+    "--grid", multiple=True, metavar="NAME=A,B", help="Run every row with every value: seed=1..4, and all combinations."
+)
+@click.option("--models", multiple=True, metavar="A,B", help="Run every row for these models too.")
 @click.option("--rename", multiple=True, metavar="OLD=NEW", help="Take the column OLD for the input NEW: a=b,c=d.")
 @click.option(
     "--ignore-columns", multiple=True, metavar="A,B", help="Leave columns out; * is all that the model lacks."
@@ -177,18 +238,23 @@ class _Rate(click.ParamType[float | None]):
 @fetching
 @local
 @partial(common, loop=new_loop)
-def command(shared: Common, target: str, pairs: tuple[str, ...], **given: Any) -> Coroutine[Any, Any, int]:
+def command(
+    shared: Common, target: str, inputs: str | None, pairs: tuple[str, ...], **given: Any
+) -> Coroutine[Any, Any, int]:
     """Run TARGET (a job file or a model, as in run) for every row of INPUTS: .jsonl, .json, .csv, .tsv, .txt, .parquet,
     .arrow, .gz of each, or - for stdin, by default JSON Lines.
 
-    A row is an input, merged over the job's; KEY=VALUE is the same for all rows. The same
-    command again does what is not done yet, and nothing twice.
+    A row is an input, merged over the job's; KEY=VALUE is the same for all rows. With --grid or
+    --models, INPUTS may be left out. The same command again does what is not done yet, and nothing twice.
     """  # noqa: D205 - the first paragraph is the help's
     overrides = {name: value for name in Job.__struct_fields__ if (value := given.get(name)) is not None}
     job = msgspec.structs.replace(read_job(target), **overrides)
     check_job(job)
     check_environment(job.env, shared.settings)
+    given["inputs"], pairs = _inputs(inputs, pairs, has_grid=bool(given["grid"] or given["models"]))
     check_pairs(pairs, model=job.model)
+    if given["inputs"] is None and given["id_column"]:
+        raise click.UsageError("--id names a column, and without INPUTS there is none")
     if given["no_header"] and given["header"]:
         raise click.UsageError("--header names the columns, and --no-header leaves them without names: give one")
     _check_fleet(given)
@@ -207,12 +273,38 @@ def _check_fleet(given: dict[str, Any]) -> None:
         if given["results"] is None:
             raise click.UsageError("Missing option '--results'.")
         return
-    alone = ["results", "concurrency", "fail_fast", "max_predict_time", "cancel_on_interrupt", "report", "no_report"]
+    alone = [
+        "results",
+        "grid",
+        "models",
+        "concurrency",
+        "fail_fast",
+        "max_predict_time",
+        "cancel_on_interrupt",
+        "report",
+        "no_report",
+    ]
     if named := [name for name in alone if given[name]]:
         why = {"results": ": `replicate-job results BATCH` writes them", "concurrency": ": workers have one"}
         option = f"--{named[0].replace('_', '-')}"
         raise click.UsageError(f"{option} is not for --fleet{why.get(named[0], '')}")
     given["results"] = STDOUT
+
+
+def _inputs(inputs: str | None, pairs: tuple[str, ...], *, has_grid: bool) -> tuple[str | None, tuple[str, ...]]:
+    """The file of rows, and the KEY=VALUE words: beside a grid, the first word may be one too."""
+    if has_grid and inputs and "=" in inputs and not Path(inputs).exists():
+        return None, (inputs, *pairs)
+    if inputs is None and not has_grid:
+        raise click.UsageError("Missing argument 'INPUTS': a file of rows, - for stdin; or none with --grid NAME=A,B")
+    return inputs, pairs
+
+
+def _parquet() -> ModuleType:
+    """The module that writes Parquet. Raises JobError where pyarrow is not installed."""
+    from replicate_job.batches.results import parquet  # noqa: PLC0415 - pyarrow takes longer than a small batch
+
+    return parquet
 
 
 def check_owner(results: Path, batch: str) -> None:
@@ -231,12 +323,10 @@ class _Command:
 
     def __init__(self, shared: Common, job: Job, pairs: tuple[str, ...], options: _Options) -> None:
         self._shared, self._job, self._pairs, self._options = shared, job, pairs, options
-        self._rows = open_rows(options.inputs, options.reading)
-        self._columns = msgspec.structs.replace(
-            parse_columns(options.rename, options.ignore_columns),
-            id=options.id_column,
-            constants=frozenset(pair.partition("=")[0] for pair in pairs),
-        )
+        self._target = job  # as it was named, without constants
+        self._rows = options.rows()
+        self._grid = options.combinations(job.model)
+        self._columns = options.columns((pair.partition("=")[0] for pair in pairs), self._grid)
         self._tally, self._summary, self._readings = Tally(), Summary(), Readings()
         self._progress = open_progress(self._tally, verbose=shared.verbose, quiet=shared.quiet)
         self._drive: BatchRunner | None = None
@@ -247,35 +337,53 @@ class _Command:
         # Rows leave no cycles: with the usual threshold, looking for them takes a tenth of the time.
         gc.set_threshold(GARBAGE)
         code = None
+        if self._options.is_parquet:
+            _parquet()  # before anything is paid, an error where it is not installed
         try:
             code = await self._run()
         finally:
             self._tell_end(is_whole=code is not None)
+            if code is None:
+                self._write_parquet(is_whole=False)
         self._write_report()
+        self._write_parquet(is_whole=True)
         return code
+
+    def _write_parquet(self, *, is_whole: bool) -> None:
+        """Write the results as Parquet where they are to be so. ``is_whole``: no error ended the batch."""
+        options, runner = self._options, self._drive
+        if not options.is_parquet or runner is None or not options.lines.is_file():
+            return
+        try:
+            _parquet().write_parquet(options.lines, Path(options.results), runner.batch)
+            options.lines.unlink(missing_ok=True)
+        except ReplicateJobError as error:
+            if is_whole:
+                raise
+            tell(str(error))
 
     async def _run(self) -> int:
         shared, options = self._shared, self._options
-        self._tally.total = self._rows.count(options.limit)
+        rows = self._rows.count(options.limit)
+        self._tally.total = rows if rows is None or self._grid is None else rows * len(self._grid)
         async with (
             shared.session(self._progress, model=self._job.model, rate=options.rate) as context,
             healthy(options.health_port, context),
         ):
             resolved = await resolve(context, parse_target(self._job.model))
             self._secrets = resolved.secrets
-            if self._pairs:
-                constants = parse_pairs(self._pairs, resolved.schema)
-                read = AtPaths(resolved.schema, observe=partial(self._observe, context)).read(constants)
-                self._job = msgspec.structs.replace(self._job, input_data=self._job.input_data | read)
-            batch = self._batch(context)
+            self._job = self._with_constants(context, self._job, resolved)
+            batch = msgspec.structs.replace(self._batch(context), others=await self._others(context))
             LOG.concern(batch)
             runner = BatchRunner(context, batch, resolved, self._tally)
             if options.dry_run:
                 return await self._check(runner)
             if options.fleet:
                 return await self._submit(context, batch, resolved)
-            with ResultsFile(Path(options.results)) as file:
-                check_owner(Path(options.results), batch.id)
+            if options.is_parquet:
+                _parquet().check_parquet(Path(options.results), batch.id)
+            with ResultsFile(options.lines) as file:
+                check_owner(options.lines, batch.id)
                 self._report = self._place_report(batch.id)
                 self._drive = runner
                 await self._replay(context, batch, file)
@@ -312,6 +420,27 @@ class _Command:
             tell(f"{count(tally.over, 'row')}: {ends}; {self._shared.line('results', batch.id)} writes them")
         return FAILED if self._tally.failed or self._tally.wrong else SUCCEEDED
 
+    def _with_constants(self, context: Context, job: Job, resolved: Resolved) -> Job:
+        if not self._pairs:
+            return job
+        constants = parse_pairs(self._pairs, resolved.schema)
+        read = AtPaths(resolved.schema, observe=partial(self._observe, context)).read(constants)
+        return msgspec.structs.replace(job, input_data=job.input_data | read)
+
+    async def _others(self, context: Context) -> dict[str, OtherModel]:
+        others: dict[str, OtherModel] = {}
+        for model in self._grid.models if self._grid else ():
+            resolved = await resolve(context, parse_target(model))
+            job = self._with_constants(context, msgspec.structs.replace(self._target, model=model), resolved)
+            self._secrets = {*self._secrets, *resolved.secrets}
+            others[model] = OtherModel(job, self._reader(context, job), resolved)
+        return others
+
+    def _reader(self, context: Context, job: Job) -> ReadRow:
+        rows = self._rows
+        read = partial(RowReader, job=job, options=self._columns, header=rows.header(), typed=rows.typed)
+        return partial(read, within=self._text_folders(), observe=partial(self._observe, context))
+
     def _again(self) -> str:
         """The command line of this call, for a shell, without secrets."""
         names = {pair: pair.partition("=")[0] for pair in self._pairs}
@@ -321,15 +450,16 @@ class _Command:
         return shlex.join(["replicate-job", *words])
 
     def _batch(self, context: Context) -> Batch:
-        options, rows, columns = self._options, self._rows, self._columns
-        # Rows from a pipe have no file name; their results may have one.
+        options, columns = self._options, self._columns
+        # Rows from a pipe have no file name; their results may have one. A grid alone is named by what it runs.
         source = options.results if options.inputs == STDOUT else options.inputs
-        named = batch_id(context.api, self._job, Path(source).resolve(), columns.identity)
-        read = partial(RowReader, job=self._job, options=columns, header=rows.header(), typed=rows.typed)
+        file = Path(GRID) if source is None else Path(source).resolve()
+        named = batch_id(context.api, self._job, file, columns.identity)
         return Batch(
             id=f"batch-{uuid.uuid4().hex[:16]}" if source == STDOUT else named,
             job=self._job,
-            read=partial(read, within=self._text_folders(), observe=partial(self._observe, context)),
+            read=self._reader(context, self._job),
+            grid=self._grid,
             save=options.save,
             concurrency=options.concurrency or (LOCAL_CONCURRENCY if context.ephemeral else CONCURRENCY),
             id_column=options.id_column,
@@ -338,7 +468,7 @@ class _Command:
             retry_uncertain=options.retry_uncertain,
             fail_fast=options.fail_fast,
             max_predict_time=options.max_predict_time,
-            source=options.inputs if options.inputs == STDOUT else str(Path(options.inputs).resolve()),
+            source=str(self._file or options.inputs or ""),
             command=self._again(),
             cancels=lambda: options.cancel_on_interrupt and not self._shared.terminated.came,
         )
@@ -349,8 +479,13 @@ class _Command:
 
     def _text_folders(self) -> list[Path]:
         """The folders from which rows may take text with ``@path``: a file of rows can come from a stranger."""
-        source = self._options.inputs
-        return [Path.cwd(), *([] if source == STDOUT else [Path(source).resolve().parent])]
+        return [Path.cwd(), *([self._file.parent] if self._file else [])]
+
+    @property
+    def _file(self) -> Path | None:
+        """The file of rows; None for stdin, and for a grid alone."""
+        inputs = self._options.inputs
+        return None if inputs is None or inputs == STDOUT else Path(inputs).resolve()
 
     async def _replay(self, context: Context, batch: Batch, file: ResultsFile) -> None:
         """Write the results file again from the journal, except for a pipe, whose rows can be read only once."""
@@ -387,7 +522,10 @@ class _Command:
         counts = {"rows": tally.read, "done": tally.stored, "to_run": tally.waiting, "wrong": tally.wrong}
         if repeated := tally.read - tally.stored - tally.waiting - tally.wrong:
             counts["repeated"] = repeated  # rows that share the prediction of another
-        print_json({"model": self._job.model, **counts})
+        if self._grid:
+            counts["combinations"] = len(self._grid)
+        models = {"models": [self._job.model, *self._grid.models]} if self._grid and self._grid.models else {}
+        print_json({"model": self._job.model, **models, **counts})
         return FAILED if tally.wrong else SUCCEEDED
 
     def _tell_end(self, *, is_whole: bool) -> None:
@@ -442,9 +580,10 @@ class _Command:
         """Where the report goes, checked before anything is paid for; None for no report."""
         options = self._options
         results = Path(options.results)
-        if options.no_report or not results.is_file():  # results in a pipe or on a terminal cannot be read again
+        if options.no_report or not options.lines.is_file():  # results in a pipe or on a terminal cannot be read again
             return None
-        title = f"{self._job.model}, {Path(options.inputs).name}"
+        others = self._grid.models if self._grid else ()
+        title = ", ".join([self._job.model, *others, Path(options.inputs or GRID).name])
         path = Path(options.report) if options.report else results.with_name(REPORT)
         try:
             check_report(path, title=title, batch=batch)
@@ -459,8 +598,17 @@ class _Command:
 
     def _write_report(self) -> None:
         if report := self._report:
-            results = Path(self._options.results)
-            write_report(results, report.path, title=report.title, command=self._again(), batch=report.batch)
+            title, command = report.title, self._again()
+            write_report(
+                self._options.lines, report.path, title=title, command=command, batch=report.batch, sheet=self._sheet()
+            )
+
+    def _sheet(self) -> Sheet | None:
+        if not self._grid:
+            return None
+        from replicate_job.batches.report.sheet import Sheet  # noqa: PLC0415 - few batches have one
+
+        return Sheet(self._grid, self._job.model)
 
     def _exit_code(self, runner: BatchRunner) -> int:
         if self._tally.failed or self._tally.wrong:

@@ -105,6 +105,15 @@ def _checked(url: str, *, rows: bool) -> str:
     return url
 
 
+def check_combinations(save: str) -> None:
+    """Raise JobError where the template puts the outputs of all combinations of a row in one place."""
+    names = read_template(save).names if is_template(save) else frozenset()
+    if names and names.isdisjoint(_TELL_APART - {"line"}):
+        raise JobError(
+            f"{save!r} would put the outputs of several combinations in one place: it needs {{key}} or {{id}}"
+        )
+
+
 def of_row(save: str, line: int) -> str:
     """The text for one row: its template knows its line, its folder is one of a thousand rows."""
     if not is_template(save):

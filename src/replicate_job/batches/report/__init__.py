@@ -1,15 +1,19 @@
-"""The report of a batch: one HTML file that needs no other files, scripts or network."""
+"""The report of a batch: one HTML file that needs no other files and no network."""
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from replicate_job.batches.report.findings import Findings
 from replicate_job.batches.report.page import batch_tag, render, title_tag
 from replicate_job.batches.results.record import read_records
 from replicate_job.errors import JobError, OutputError
+
+if TYPE_CHECKING:
+    from replicate_job.batches.report.sheet import Sheet
 
 _HEAD = 16_384  # bytes of a page that hold its batch and title
 
@@ -33,15 +37,18 @@ def check_report(report: Path, *, title: str, batch: str) -> None:
         raise JobError(f"{report} exists and is not the report of this batch: {advice}")
 
 
-def write_report(results: Path, report: Path, *, title: str, command: str = "", batch: str = "") -> None:
+def write_report(  # noqa: PLR0913 - what the page shows
+    results: Path, report: Path, *, title: str, command: str = "", batch: str = "", sheet: Sheet | None = None
+) -> None:
     """Write a report about the results in a file. The new report replaces an old one when it is whole.
 
     The results are read line by line, in a fixed amount of memory. Small pictures are embedded; other files are linked
-    to, relative to the report. ``command`` is shown, and ``batch`` is the batch's id. Raises JobError where the results
+    to, relative to the report. ``command`` is shown, and ``batch`` is the batch's id. An empty ``sheet`` is filled and
+    shown. Raises JobError where the results
     cannot be read, and for a file that is not the report of this batch; OutputError where it cannot be written.
     """
     check_report(report, title=title, batch=batch)
-    findings = Findings()
+    findings = Findings(sheet)
     for result in read_records(results):
         findings.add(result)
     findings.series.settle()

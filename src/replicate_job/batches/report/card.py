@@ -41,7 +41,7 @@ class Cards:
     def add(self, result: Result, latency: float | None) -> None:
         if result.status != "succeeded" or (not result.files and result.output in (None, "", [], {})):
             return
-        card = _card(result, latency)
+        card = read_card(result, latency)
         if not (card.files or card.urls or card.text):  # an output of blanks
             return
         if self._seen % self._stride == 0:
@@ -58,7 +58,7 @@ class Cards:
         return sorted(chosen, key=lambda card: card.line)
 
 
-def _card(result: Result, latency: float | None) -> Card:
+def read_card(result: Result, latency: float | None) -> Card:
     urls = () if result.files else tuple(file.url for file in find_files(result.output) if _is_web(file.url))
     text = "" if result.files or urls else _cut(_words(result.output), _TEXT)
     prompt, stand_in = _cut(prompt_of(result.input), _PROMPT), _cut(result.stand_in, _TEXT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from replicate_job.batches.report.card import Cards
 from replicate_job.batches.report.series import Distribution, Series
@@ -11,13 +12,20 @@ from replicate_job.job import Result
 from replicate_job.quantity import seconds
 from replicate_job.wire.prediction import parse_time
 
+if TYPE_CHECKING:
+    from replicate_job.batches.report.sheet import Sheet
+
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
 class Findings:
-    """Takes a fixed amount of memory. ``latency`` is that of predictions that succeeded, in seconds."""
+    """Takes a fixed amount of memory. ``latency`` is that of predictions that succeeded, in seconds.
 
-    def __init__(self) -> None:
+    A ``sheet`` has the place of the cards.
+    """
+
+    def __init__(self, sheet: Sheet | None = None) -> None:
+        self.sheet = sheet
         self.summary = Summary()
         self.latency = Distribution()
         self.series = Series()
@@ -31,7 +39,7 @@ class Findings:
         ended = parse_time(result.completed_at)
         if ended and _EARLIEST < ended < _LATEST:  # one broken clock would squeeze all others into one bin
             self.series.add(ended.timestamp(), latency, succeeded=succeeded)
-        self.cards.add(result, latency)
+        (self.sheet or self.cards).add(result, latency)
 
 
 def latency_of(result: Result) -> float | None:

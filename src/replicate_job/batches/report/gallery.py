@@ -30,12 +30,12 @@ def gallery(cards: list[Card], folder: Path, succeeded: int) -> Iterator[str]:
     share = f"{len(cards)} of {succeeded:,}, from the whole batch" if len(cards) < succeeded else "all that succeeded"
     yield f'<section><h2>Results</h2><p class="lead">{share}</p>\n<ul class="grid">\n'
     for card in cards:
-        content = f"{_output(card, folder, pictures)}\n{_caption(card)}"
+        content = f"{render_output(card, folder, pictures)}\n{_caption(card)}"
         yield f'<li><article aria-label="Line {card.line}">{content}</article></li>\n'
     yield "</ul></section>\n"
 
 
-def _output(card: Card, folder: Path, pictures: Pictures) -> str:
+def render_output(card: Card, folder: Path, pictures: Pictures) -> str:
     if card.files:
         first, *rest = card.files
         return _file(first, card, folder, pictures) + _more(rest, folder)

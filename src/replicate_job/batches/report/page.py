@@ -1,4 +1,4 @@
-"""The page of a report: HTML without scripts, whose only style is its own."""
+"""The page of a report: HTML whose only style is its own, and whose only script is that of a contact sheet."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LABELS = {"succeeded": "Succeeded", "failed": "Failed", "canceled": "Canceled",
 def render(findings: Findings, folder: Path, *, title: str, command: str, batch: str = "") -> Iterator[str]:
     """The page, part by part. ``folder`` is the page's; ``batch`` is the id by which its report is recognised."""
     summary = findings.summary
-    yield _head(title, batch)
+    yield _head(title, batch, with_sheet=findings.sheet is not None)
     yield from _header(summary, title, command)
     if not summary.rows:
         yield "<p>No row has a result yet.</p>\n"
@@ -35,7 +35,12 @@ def render(findings: Findings, folder: Path, *, title: str, command: str, batch:
         yield from _numbers(findings)
     yield from _plots(findings)
     yield from _causes(list(summary.causes))
-    yield from gallery(findings.cards.chosen(), folder, summary.statuses["succeeded"])
+    if findings.sheet:
+        from replicate_job.batches.report.sheet_page import render_sheet  # noqa: PLC0415 - few batches have one
+
+        yield from render_sheet(findings.sheet, folder)
+    else:
+        yield from gallery(findings.cards.chosen(), folder, summary.statuses["succeeded"])
     made = _day(datetime.now(UTC))
     yield f"</main>\n<footer>Made by replicate-job, {made}. All times are UTC.</footer>\n</body></html>\n"
 
@@ -54,12 +59,17 @@ def title_tag(title: str) -> str:
     return f"<title>{escape(one_line(title, 200))}</title>"
 
 
-def _head(title: str, batch: str) -> str:
-    # The policy allows this one style and local files: markup that slips through can load or run nothing.
-    digest = b64encode(sha256(_style().encode()).digest()).decode()
+def _head(title: str, batch: str, *, with_sheet: bool = False) -> str:
+    # The policy allows this one style, the sheet's script and local files: markup that slips through can load or run
+    # nothing.
+    page_style, scripts = _style(), ""
+    if with_sheet:
+        from replicate_job.batches.report.sheet_page import script, style  # noqa: PLC0415 - few batches have one
+
+        page_style, scripts = page_style + style(), f" script-src '{_digest(script())}';"
     files = "'self' file: data:"
     policy = (
-        f"default-src 'none'; style-src 'sha256-{digest}'; img-src {files}; media-src {files}; "
+        f"default-src 'none'; style-src '{_digest(page_style)}';{scripts} img-src {files}; media-src {files}; "
         "base-uri 'none'; form-action 'none'"
     )
     return (
@@ -67,8 +77,12 @@ def _head(title: str, batch: str) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">\n'
-        f"{batch_tag(batch)}\n{title_tag(title)}\n<style>{_style()}</style></head>\n<body>\n"
+        f"{batch_tag(batch)}\n{title_tag(title)}\n<style>{page_style}</style></head>\n<body>\n"
     )
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
 
 
 def _header(summary: Summary, title: str, command: str) -> Iterator[str]:

@@ -39,6 +39,7 @@ class _Record(msgspec.Struct):
     problem: str | None = None
     stand_in: str | None = None
     logs: str | None = None
+    grid: dict[str, Any] | None = None
 
 
 _encoder = msgspec.json.Encoder(enc_hook=str)  # an input may hold a Path, which becomes text
@@ -48,18 +49,22 @@ _decoder = msgspec.json.Decoder(_Record)
 def to_record(result: Result, folder: Path) -> dict[str, Any]:
     """The fields of a line: ``line``, ``key``, the ten fields of the original run job's response, and ``files``.
 
-    ``problem`` and ``stand_in`` follow where there is one, and the last ``LOGS`` characters of the model's ``logs``
-    unless the row succeeded. A file that was sent inside the request has its name here (``SentFile``), not its content.
+    ``grid`` follows the key where the batch has one. ``problem`` and ``stand_in`` follow where there is one, and the
+    last ``LOGS`` characters of the model's ``logs`` unless the row succeeded. A file that was sent inside the request
+    has its name here (``SentFile``), not its content.
     ``files`` are relative to ``folder``, that of the results file, where they are below it, else absolute, or the URLs
     of objects in a store. Without a known prediction its fields are null, and ``error`` is the problem.
     """
-    record: dict[str, Any] = {"line": result.line, "key": result.key} | result.to_dict()
+    record: dict[str, Any] = {"line": result.line, "key": result.key}
+    if result.grid:
+        record["grid"] = result.grid
+    record |= result.to_dict()
     record.pop("problem", None)  # it comes last, and only where there is one
     record["input"] = name_files(result.input, result.sent)
     if result.status == NO_PREDICTION:
         record |= {name: value or None for name, value in record.items() if name != "line"}
         record["error"] = result.error or result.problem
-    record["files"] = [_relative(path, folder) for path in result.files]
+    record["files"] = [relative(path, folder) for path in result.files]
     if result.problem:
         record["problem"] = result.problem
     if result.stand_in:
@@ -77,7 +82,8 @@ def tail(text: str, most: int) -> str:
     return end.partition("\n")[2] or end
 
 
-def _relative(path: Kept, folder: Path) -> str:
+def relative(path: Kept, folder: Path) -> str:
+    """The path below that folder, absolute where it is not; the URL of an object in a store."""
     if not isinstance(path, Path):
         return str(path)
     absolute = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() asks the disk about every part of it
@@ -147,4 +153,5 @@ def _result(record: _Record, folder: Path) -> Result:
         problem=record.problem or "",
         logs=record.logs or "",
         stand_in=record.stand_in or "",
+        grid=record.grid or {},
     )

@@ -13,6 +13,7 @@ from replicate_job.errors import ColumnsError, JobError
 
 if TYPE_CHECKING:
     from replicate_job.batches.rows.row import Header
+    from replicate_job.template import Template
 
 OTHERS = "*"
 """In ``ColumnOptions.ignore``: every column that is not an input of the model."""
@@ -25,19 +26,31 @@ class ColumnOptions(msgspec.Struct, frozen=True):
 
     ``rename`` maps a column to its input. ``ignore`` names the columns to leave out; ``*`` leaves out every column that
     is not an input. ``id`` is the column that names a row. ``constants`` are inputs that have one value for all rows,
-    and no column.
+    and no column. ``templates`` are inputs that columns fill, and ``grid`` the names that a grid gives values.
     """
 
     rename: Mapping[str, str] = {}
     ignore: frozenset[str] = frozenset()
     id: str | None = None
     constants: frozenset[str] = frozenset()
+    templates: Mapping[str, Template] = {}
+    grid: frozenset[str] = frozenset()
+
+    @property
+    def feeding(self) -> frozenset[str]:
+        """What templates name."""
+        return frozenset(name for template in self.templates.values() for name in template.names)
+
+    def is_given(self, name: str) -> bool:
+        """Whether something other than a column gives this input."""
+        return name in self.constants or name in self.templates or name in self.grid
 
     @property
     def identity(self) -> str:
         """A text that differs where the same row becomes another input; empty for the defaults."""
         parts = (sorted(self.rename.items()), sorted(self.ignore), sorted(self.constants))
-        return repr(parts) if any(parts) else ""
+        made = (sorted((name, str(template)) for name, template in self.templates.items()), sorted(self.grid))
+        return repr(parts + made if any(made) else parts) if any(parts + made) else ""
 
 
 def parse_columns(renames: Iterable[str], ignored: Iterable[str]) -> ColumnOptions:
@@ -61,6 +74,16 @@ def parse_columns(renames: Iterable[str], ignored: Iterable[str]) -> ColumnOptio
     return ColumnOptions(rename, frozenset(ignore))
 
 
+def check_given(options: ColumnOptions) -> None:
+    """Raise JobError where two options give one input."""
+    for name in sorted(options.grid):
+        if name in options.templates or name in options.constants:
+            raise JobError(f"{name} has the values of a grid, and another value: leave one of them out")
+    for name in options.templates:
+        if name in options.constants:
+            raise JobError(f"{name} has a template, and one value for all rows: leave one of them out")
+
+
 def check_unique(file: str, columns: Sequence[str]) -> None:
     """Raise JobError where two columns have one name."""
     if len(set(columns)) < len(columns):
@@ -81,6 +104,7 @@ class ColumnMap:
         allow_unknown: bool,
     ) -> None:
         self._options, self._model, self._required = options, model, required
+        self._feeding = options.feeding
         self._inputs, self._is_known, self._allow_unknown = inputs or (), inputs is not None, allow_unknown
         self._input_of: dict[str, str | None] = {}
         self._column_of: dict[str, str] = {}
@@ -112,7 +136,7 @@ class ColumnMap:
         input_name = self._find(name)
         if input_name is None:
             return None
-        if input_name in self._options.constants:  # one of the two would be paid for unseen
+        if self._options.is_given(input_name):  # one of the two would be paid for unseen
             raise ColumnsError(
                 f"{_quote(name)} is a column, and {input_name}=... is given for all rows: leave one of them out"
                 f" (--ignore-columns {shlex.quote(name)})"
@@ -128,6 +152,8 @@ class ColumnMap:
         if name in options.rename:
             return options.rename[name]
         if name in options.ignore or (name == options.id and name not in self._inputs):
+            return None
+        if name in self._feeding and (name not in self._inputs or name in options.templates):
             return None
         if name in self._inputs:
             return name
@@ -157,7 +183,7 @@ class ColumnMap:
         (name,) = header.names or ("",)
         if name in self._options.rename or not self._is_known:
             return None
-        required = [known for known in self._required if known not in self._options.constants]
+        required = [known for known in self._required if not self._options.is_given(known)]
         usual = [known for known in _MAIN if known in self._inputs]
         for names in (required, usual, list(self._inputs)):
             if len(names) == 1:
@@ -184,9 +210,7 @@ class ColumnMap:
 
     def _similar(self, name: str) -> str:
         """An input with a similar name that has no column yet; empty where there is none."""
-        free = [
-            known for known in self._inputs if known not in self._column_of and known not in self._options.constants
-        ]
+        free = [known for known in self._inputs if known not in self._column_of and not self._options.is_given(known)]
         return next(iter(get_close_matches(name.strip().lower(), free, n=1)), "")
 
     def _refusal(self, header: Header, refused: Sequence[str]) -> str:

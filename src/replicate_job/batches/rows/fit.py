@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from replicate_job.batches.rows.filling import Filler
     from replicate_job.batches.rows.row import Row
     from replicate_job.job import Job
 
@@ -57,13 +58,28 @@ class RowReader:
             allow_unknown=job.allow_unknown,
         )
         self._values = ValueReader(document, typed=typed)
+        self._filler = self._make_filler(document, options, is_known=is_known)
         self._readers: dict[str, _InputReader | None] = {}
         self._is_begun = False
         if header.names is not None:
-            self._columns.read_header(header)
+            self._read_header(header)
         # A row without an input of its own may run where the job gives one, or where the model has none to give.
         self._may_be_empty = not is_known or not self._inputs or not self._inputs.keys().isdisjoint(job.input_data)
         self._has_unknown = False
+
+    def _make_filler(
+        self, document: Mapping[str, Any] | None, options: ColumnOptions, *, is_known: bool
+    ) -> Filler | None:
+        if not (options.templates or options.grid):
+            return None
+        from replicate_job.batches.rows.filling import Filler  # noqa: PLC0415 - few batches need it
+
+        return Filler(document, self._job, options, self._inputs if is_known else None)
+
+    def _read_header(self, header: Header) -> None:
+        if self._filler:
+            self._filler.check(header.names or ())
+        self._columns.read_header(header)
 
     def __call__(self, row: Row) -> dict[str, Any]:
         """The input. Raises JobError with every problem in one line, also for a row that has a ``problem``."""
@@ -84,6 +100,9 @@ class RowReader:
                 values[name] = value
                 # Most rows have no @: this cheap test spares them a walk through the schema.
                 has_at = has_at or type(value) is list or (type(value) is str and value[:1] == "@")
+        if self._filler:
+            values |= self._filler.fill(row)
+            has_at = True
         if has_at and self._at_paths:
             values = self._at_paths.read(values)
         if not values or self._has_unknown:
@@ -98,7 +117,7 @@ class RowReader:
             return
         names = [name for name, value in row.values.items() if value is not None]
         try:
-            self._columns.read_header(msgspec.structs.replace(self._header, names=names))
+            self._read_header(msgspec.structs.replace(self._header, names=names))
         except ColumnsError as error:
             raise ColumnsError(str(error).replace(": ", f": line {row.line}: ", 1)) from None
 

@@ -19,7 +19,7 @@ _VALUE = r"('[^']*'|\S+?)(?=[.:?)]*(?:\s|$))"
 _RENAME, _IGNORED = re.compile(rf"--rename (?=\S*=|'){_VALUE}"), re.compile(rf"--ignore-columns {_VALUE}")
 _OFF = re.compile(r"--no-(header|quotes)\b")
 _NAMED = re.compile(rf"--(encoding|format) ((?:cp|utf-|latin-)\d+|{'|'.join(FORMATS)})\b")
-_OPTION = re.compile(r"--(rename|ignore-columns|id|format|delimiter|encoding|header)\b")
+_OPTION = re.compile(r"--(rename|ignore-columns|id|format|delimiter|encoding|header|set|grid|models)\b")
 
 Read = Callable[[Row], dict[str, Any]]
 

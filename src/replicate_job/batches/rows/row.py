@@ -9,6 +9,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from replicate_job.batches.rows.grid import Point
+
 SAMPLE_ROWS = 100
 """Rows that are read to learn the columns of a file without a header."""
 
@@ -18,12 +20,13 @@ class Row(msgspec.Struct, frozen=True):
 
     ``line`` is where the row starts, from 1; blank lines and the header of a CSV count. In Parquet, Arrow and a JSON
     array, ``line`` is the row's number. ``values`` are text in a CSV, else JSON values. ``problem`` says in one line
-    why the row cannot be read; ``values`` is empty then.
+    why the row cannot be read; ``values`` is empty then. ``point`` is the combination of a grid that it runs with.
     """
 
     line: int
     values: dict[str, Any]
     problem: str = ""
+    point: Point | None = None
 
 
 class Header(msgspec.Struct, frozen=True):

@@ -1,0 +1,198 @@
+"""Grids: every row with every combination of some values, and with every one of some models."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from math import prod
+from typing import Any
+
+import msgspec
+
+from replicate_job.batches.rows.row import Header, Row, Rows
+from replicate_job.errors import JobError
+
+_ITEM = re.compile(r'"(?P<quoted>(?:[^"]|"")*)"(?=,|\Z)|(?P<plain>[^,]*)')
+_RANGE = re.compile(r"(-?\d{1,15})\.\.(-?\d{1,15})", re.ASCII)
+_PLAIN_TEXT = re.compile(r"[\w.:/+-]{1,24}", re.ASCII)
+_LONGEST = 80  # characters of a combination's name that shows its values
+_MOST_COMBINATIONS = 10**15
+_MOST = 1_000_000  # values that one name has in a list; a range alone is not held
+
+
+class Point(msgspec.Struct, frozen=True):
+    """One combination of a grid.
+
+    ``number`` counts combinations from 0, ``values`` has a value for each name, and ``texts`` the same as texts.
+    ``is_text``: the values take their types from the model's schema. ``model`` is empty for the job's own.
+    """
+
+    number: int
+    values: dict[str, Any]
+    texts: dict[str, str]
+    is_text: bool
+    model: str = ""
+
+    @property
+    def name(self) -> str:
+        """What tells its row from those of other combinations, whatever else the grid holds; empty where nothing does.
+
+        The job's own model adds nothing, so that its rows keep their names when a model is added.
+        """
+        parts = [f"{name}={text}" for name, text in sorted(self.texts.items())]
+        if self.model:
+            parts.insert(0, f"@{self.model}")
+        is_plain = all(map(_PLAIN_TEXT.fullmatch, self.texts.values())) and len(",".join(parts)) <= _LONGEST
+        if not parts or is_plain:
+            return ",".join(parts)
+        return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:16]
+
+
+class Grid(msgspec.Struct, frozen=True):
+    """``dimensions`` has the values of each name; the last name changes first. ``models`` are those beside the job's.
+
+    Iterating makes one combination after the other, and holds none.
+    """
+
+    dimensions: Mapping[str, Sequence[Any]] = {}
+    models: tuple[str, ...] = ()
+    is_text: bool = True
+
+    def __len__(self) -> int:
+        return self._combinations * (1 + len(self.models))
+
+    def __iter__(self) -> Iterator[Point]:
+        return map(self.point, range(len(self)))
+
+    @property
+    def _combinations(self) -> int:
+        return prod(map(len, self.dimensions.values()))
+
+    def point(self, number: int) -> Point:
+        model, rest = divmod(number, self._combinations)
+        values: dict[str, Any] = {}
+        for name, choices in reversed(list(self.dimensions.items())):
+            rest, index = divmod(rest, len(choices))
+            values[name] = choices[index]
+        values = {name: values[name] for name in self.dimensions}
+        texts = {name: as_text(value) for name, value in values.items()}
+        return Point(number, values, texts, self.is_text, ("", *self.models)[model])
+
+    def rows(self, rows: Iterable[Row], most: int) -> Iterator[list[Row]]:
+        """Every row with every combination, at most so many together."""
+        some: list[Row] = []
+        for row in rows:
+            for point in self:
+                some.append(msgspec.structs.replace(row, point=point))
+                if len(some) == most:
+                    yield some
+                    some = []
+        if some:
+            yield some
+
+
+class OneRow(Rows):
+    """A row without values, in place of a file: a grid alone says what to run."""
+
+    typed = True
+
+    def header(self) -> Header:
+        return Header("the command", (), is_whole=True)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter([Row(1, {})])
+
+    def count(self, limit: int | None = None) -> int:  # noqa: ARG002 - there is one
+        return 1
+
+
+def parse_grid(words: Iterable[str], models: Iterable[str], own: str) -> Grid | None:
+    """Read the values of ``--grid`` and ``--models``, None where there are none. ``own`` is the job's model.
+
+    Raises JobError with the place of what is wrong.
+    """
+    dimensions: dict[str, Sequence[Any]] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name:
+            raise JobError(f"--grid {word!r} is not NAME=VALUES")
+        if name in dimensions:
+            raise JobError(f"--grid {name} is given twice; one list has all values: --grid {name}=A,B")
+        dimensions[name] = _values(word, name, text)
+    others = _others((name.strip() for word in models for name in word.split(",")), own)
+    return _grid(dimensions, others, is_text=True)
+
+
+def read_grid(grid: Mapping[str, Iterable[Any]], models: Iterable[str], own: str) -> Grid | None:
+    """The grid that a Python program gives. Raises JobError."""
+    dimensions = {
+        name: values if isinstance(values, range) else _checked(f"grid[{name!r}]", list(values))
+        for name, values in grid.items()
+    }
+    others = _others([models] if isinstance(models, str) else models, own)
+    if empty := next((name for name, values in dimensions.items() if not values), None):
+        raise JobError(f"grid[{empty!r}] has no values")
+    return _grid(dimensions, others, is_text=False)
+
+
+def as_text(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str, order="deterministic").decode()
+
+
+def _grid(dimensions: Mapping[str, Sequence[Any]], models: tuple[str, ...], *, is_text: bool) -> Grid | None:
+    if prod(map(len, dimensions.values())) > _MOST_COMBINATIONS:
+        raise JobError(f"the grid has more than {_MOST_COMBINATIONS:,} combinations")
+    return Grid(dimensions, models, is_text) if dimensions or models else None
+
+
+def _others(models: Iterable[str], own: str) -> tuple[str, ...]:
+    names = dict.fromkeys(models)
+    if "" in names:
+        raise JobError("--models: there is a comma too many; give names like owner/name,owner/name")
+    return tuple(name for name in names if name != own)
+
+
+def _values(word: str, name: str, text: str) -> Sequence[Any]:
+    items = list(_items(word, len(name) + 1, text))
+    if len(items) == 1 and isinstance(items[0], range):
+        return items[0]
+    if sum(len(item) if isinstance(item, range) else 1 for item in items) > _MOST:
+        raise JobError(f"--grid {name} has more than {_MOST:,} values; a range alone may have them")
+    return _checked(
+        f"--grid {name}", list(chain.from_iterable([item] if isinstance(item, str) else item for item in items))
+    )
+
+
+def _items(word: str, start: int, text: str) -> Iterator[str | range]:
+    """The items of a list with commas, quoted as in CSV. A range is not one where it is quoted."""
+    position = 0
+    while position <= len(text):
+        found = _ITEM.match(text, position)
+        place = f"in --grid {word!r}, column {start + position + 1}"
+        if not found or (found["quoted"] is None and found["plain"][:1] == '"'):
+            raise JobError(f'{place}: this quote is not closed before a comma or the end (write "" for a quote inside)')
+        if found["quoted"] is not None:
+            yield found["quoted"].replace('""', '"')
+        elif not (plain := found["plain"].strip()):
+            raise JobError(f'{place}: there is no value (write "" for an empty text)')
+        elif bounds := _RANGE.fullmatch(plain):
+            first, last = int(bounds[1]), int(bounds[2])
+            if first > last:
+                raise JobError(f"{place}: {plain} ends before it begins; write {last}..{first}")
+            yield range(first, last + 1)
+        else:
+            yield plain
+        position = found.end() + 1
+
+
+def _checked(where: str, values: list[Any]) -> Sequence[Any]:
+    """The values, of which no two are one: their rows would be the same."""
+    texts: set[str] = set()
+    for value in values:
+        text = as_text(value)
+        if text in texts:
+            raise JobError(f"{where}: {text} is there twice")
+        texts.add(text)
+    return tuple(values)

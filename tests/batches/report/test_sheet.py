@@ -1,0 +1,172 @@
+"""The contact sheet: which cell stands where, in a fixed amount of memory, and what a page with it may do."""
+
+from __future__ import annotations
+
+import re
+import tracemalloc
+from base64 import b64encode
+from hashlib import sha256
+from html import unescape
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from replicate_job.batches.report import write_report
+from replicate_job.batches.report.sheet import LIMIT, Sheet
+from replicate_job.batches.results.record import encode, to_record
+from replicate_job.batches.rows.grid import Grid, parse_grid
+from replicate_job.job import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+MODEL = "acme/own"
+EVIL = "\"'><script>alert(1)</script>&amp;"
+
+
+def grid_of(*words: str, models: tuple[str, ...] = ()) -> Grid:
+    grid = parse_grid(words, models, MODEL)
+    assert grid
+    return grid
+
+
+def results_of(grid: Grid, lines: Iterable[int]) -> list[Result]:
+    return [
+        Result(
+            prediction_id=f"p{line}-{point.number}",
+            status="succeeded",
+            model=point.model or MODEL,
+            input={"prompt": f"prompt {line}"},
+            output=f"{line} {point.texts}",
+            key=f"batch/{line}-abc+{point.name}" if point.name else f"batch/{line}-abc",
+            line=line,
+            grid=dict(point.texts),
+        )
+        for line in lines
+        for point in grid
+    ]
+
+
+def sheet_of(grid: Grid, results: Iterable[Result]) -> Sheet:
+    sheet = Sheet(grid, MODEL)
+    for result in results:
+        sheet.add(result, 1.5)
+    return sheet
+
+
+def shown(sheet: Sheet) -> list[tuple[str, list[str]]]:
+    return [
+        (group.heading, [cell.result.prediction_id if cell else "" for cell in group.cells]) for group in sheet.groups()
+    ]
+
+
+def test_rows_are_lines_and_columns_are_combinations_and_models() -> None:
+    grid = grid_of("seed=1..2", models=("acme/other",))
+    sheet = sheet_of(grid, results_of(grid, [3, 2])[::-1])
+    assert sheet.columns == ["acme/own, seed = 1", "acme/own, seed = 2", "acme/other, seed = 1", "acme/other, seed = 2"]
+    assert shown(sheet) == [
+        ("Line 2 · prompt 2", ["p2-0", "p2-1", "p2-2", "p2-3"]),
+        ("Line 3 · prompt 3", ["p3-0", "p3-1", "p3-2", "p3-3"]),
+    ]
+
+
+def test_models_alone_are_columns_also_where_two_are_versions_of_one() -> None:
+    versions = tuple(f"acme/own:{digit * 64}" for digit in "ab")
+    grid = grid_of(models=versions)
+    results = [msgspec.structs.replace(result, model=MODEL) for result in results_of(grid, [1, 2])]
+    assert shown(sheet_of(grid, results))[0][1] == ["p1-0", "p1-1", "p1-2"]
+
+
+def test_one_line_alone_has_the_first_names_as_rows() -> None:
+    grid = grid_of("seed=1..2", "ratio=1:1,16:9")
+    sheet = sheet_of(grid, results_of(grid, [1]))
+    assert sheet.columns == ["ratio = 1:1", "ratio = 16:9"]
+    assert shown(sheet) == [("seed = 1 · prompt 1", ["p1-0", "p1-1"]), ("seed = 2 · prompt 1", ["p1-2", "p1-3"])]
+
+
+def test_one_line_with_one_name_is_a_list_with_labels() -> None:
+    grid = grid_of("seed=1..30")
+    sheet = sheet_of(grid, results_of(grid, [1]))
+    [group] = sheet.groups()
+    assert (sheet.columns, len(group.cells), group.labels[29]) == ([], 30, "seed = 30")
+
+
+def test_a_row_that_failed_without_a_key_has_its_cell() -> None:
+    grid = grid_of("seed=1..2")
+    failed = Result("", "error", MODEL, {}, error="too bad", line=4, problem="too bad", grid={"seed": 2})
+    _, group = sheet_of(grid, [*results_of(grid, [3]), failed]).groups()
+    assert group.cells[0] is None
+    assert group.cells[1]
+    assert (group.cells[1].card, group.cells[1].error) == (None, "too bad")
+
+
+def test_a_million_rows_fill_a_sheet_of_the_first_in_little_memory() -> None:
+    grid = grid_of("seed=1..3")
+    tracemalloc.start()
+    sheet = Sheet(grid, MODEL)
+    for line in range(20_000, 0, -10):
+        for result in results_of(grid, [line]):
+            sheet.add(result, None)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    headings = [heading for heading, _ in shown(sheet)]
+    assert (len(headings), headings[0], sheet.is_cut) == (LIMIT // 3, "Line 10 · prompt 10", True)
+    assert most < 4_000_000
+
+
+def test_a_grid_without_an_end_shows_its_beginning() -> None:
+    grid = grid_of("seed=1..1000000000")
+    few = Grid({"seed": range(1, 700)})
+    sheet = sheet_of(grid, results_of(few, [1]))
+    assert (len(next(sheet.groups()).cells), sheet.is_cut) == (LIMIT, True)
+
+
+def page(folder: Path, grid: Grid, results: Iterable[Result]) -> str:
+    path = folder / "results.jsonl"
+    path.write_bytes(encode(to_record(result, folder) for result in results))
+    write_report(path, folder / "report.html", title="a batch", batch="batch", sheet=Sheet(grid, MODEL))
+    return (folder / "report.html").read_text("utf-8")
+
+
+def test_the_page_runs_its_own_script_alone_and_asks_nothing_of_a_network(tmp_path: Path) -> None:
+    grid = grid_of(f'prompt="{EVIL.replace(chr(34), chr(34) * 2)}",b')
+    results = [msgspec.structs.replace(result, output=EVIL) for result in results_of(grid, [1, 2])]
+    html = page(tmp_path, grid, results)
+    [script] = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    [allowed] = re.findall(r"script-src '(.*?)';", html)
+    assert allowed == f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}"
+    assert "alert" not in script
+    assert not re.search(r"(?:src|href)=\"(?!data:|\./|#)", html)
+
+
+def test_a_cell_says_what_a_choice_of_it_is(tmp_path: Path) -> None:
+    grid = grid_of("seed=1..2")
+    picture = tmp_path / "outputs" / "a.png"
+    picture.parent.mkdir()
+    picture.write_bytes(b"\x89PNG")
+    results = [msgspec.structs.replace(result, files=(picture,)) for result in results_of(grid, [1, 2])]
+    cells = [
+        msgspec.json.decode(unescape(found))
+        for found in re.findall(r'data-cell="(.*?)"', page(tmp_path, grid, results))
+    ]
+    assert cells[0] == {
+        "line": 1,
+        "key": "batch/1-abc+seed=1",
+        "model": MODEL,
+        "grid": {"seed": "1"},
+        "prediction_id": "p1-0",
+        "files": ["outputs/a.png"],
+    }
+    assert len(cells) == 4
+
+
+@pytest.mark.parametrize("lines", [[1], [1, 2]])
+def test_a_cell_without_a_picture_says_why(tmp_path: Path, lines: list[int]) -> None:
+    grid = grid_of("seed=1..3")
+    failed, missing, *rest = results_of(grid, lines)
+    failed = msgspec.structs.replace(failed, status="failed", error="out of memory", output=None)
+    html = page(tmp_path, grid, [failed, *rest])
+    assert missing.prediction_id not in html
+    assert html.count("failed: out of memory") == html.count("no result yet") == 1
