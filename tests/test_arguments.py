@@ -53,6 +53,8 @@ WRONG: dict[str, list[Any]] = {
     "retry_uncertain": ["no", 1],
     "fail_fast": ["no", None],
     "max_predict_time": ["5", 0, -1, math.nan, True],
+    "max_cost": ["5", 0, -1, math.nan, True],
+    "price": [5, b"x"],
 }
 
 

@@ -485,3 +485,19 @@ def test_options_for_files_are_refused_for_other_rows(tmp_path: Path, words: str
     assert inputs(tmp_path / "rows.txt", words, format="csv", header=("prompt", "seed")) == [{"prompt": "x", "seed": 1}]
     with pytest.raises(JobError, match="are for the path of a file"):
         batch(words, [], format="csv")
+
+
+def test_a_batch_may_be_limited_by_cost_with_a_price(api: ScriptedAPI) -> None:
+    results = list(batch("acme/private", rows(20), rate="none", max_cost=0.05, price="0.01/run"))
+    assert len(results) == api.created == 5
+    assert {result.cost for result in results} == {Decimal("0.01")}
+    with pytest.raises(JobError, match="the price of acme/private is not known: give --price \\(in Python price=\\)"):
+        list(batch("acme/private", rows(1), max_cost=Decimal("0.05")))
+
+
+def test_a_deployments_result_has_the_price_of_its_hardware(api: ScriptedAPI) -> None:  # noqa: ARG001 - it answers
+    result = run("deployments/acme/flux", {"prompt": "x"})
+    predict_time = result.metrics["predict_time"]
+    assert result.charge
+    assert (result.cost, result.cost_source) == (Decimal(repr(predict_time)) * Decimal("0.0001"), "learned")
+    assert result.charge.excludes == "setup and idle time of its instances"

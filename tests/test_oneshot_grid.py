@@ -97,6 +97,13 @@ def test_rows_of_the_first_model_stay_paid_for_when_a_model_is_added(api: Script
     assert {result.prediction_id for result in alone} < {result.prediction_id for result in both}
 
 
+def test_results_of_each_model_have_its_own_price(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "prices.toml").write_text('[models]\n"acme/first" = "0.5/run"\n"acme/second" = "0.25/image"\n')
+    monkeypatch.setenv("REPLICATE_JOB_PRICES", str(tmp_path / "prices.toml"))
+    results = run([{"prompt": "a"}], models=["acme/second"], save_to=tmp_path / "outputs")
+    assert {result.model: str(result.cost) for result in results} == {"acme/first": "0.5", "acme/second": "0.25"}
+
+
 def test_columns_fill_templates_also_with_values_of_the_grid() -> None:
     results = run(
         [{"animal": "a fox", "n": 7}],
@@ -114,6 +121,7 @@ def test_columns_fill_templates_also_with_values_of_the_grid() -> None:
         ({"models": ["acme/third"]}, ColumnsError, "prompt is not an input of acme/third"),
         ({"models": ["acme/none"]}, ModelNotFoundError, "acme/none"),
         ({"models": ["nonsense"]}, JobError, "nonsense"),
+        ({"models": ["acme/second"], "max_cost": 5, "price": "0.1/run"}, JobError, "are for one model"),
         ({"set": {"prompt": "{promt}"}}, ColumnsError, "there is no {promt}; did you mean {prompt}?"),
         ({"set": {"prompt": "{"}}, JobError, "column 1"),
         ({"grid": {"seed": [1]}, "save_to": "out/{line}/{name}"}, JobError, "it needs {key} or {id}"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from replicate_job.quantity import rate, roughly
+from replicate_job.quantity import money, rate, roughly
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,21 @@ def test_a_guess_is_rounded_up_to_what_can_be_guessed(seconds: float, text: str)
 )
 def test_a_rate_is_a_minute_and_a_slow_one_an_hour(per_minute: float, text: str) -> None:
     assert rate(per_minute / 60) == text
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        ("0", "$0.00"),
+        ("0.00312", "$0.00312"),
+        ("0.003", "$0.003"),
+        ("0.5", "$0.50"),
+        ("0.0000012345", "$0.00000123"),
+        ("1", "$1.00"),
+        ("12.345", "$12.35"),
+        ("1234567.1", "$1,234,567.10"),
+        ("0.999", "$0.999"),
+    ],
+)
+def test_money_has_cents_and_below_a_dollar_three_digits(amount: str, text: str) -> None:
+    assert money(float(amount)) == text

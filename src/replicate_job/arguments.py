@@ -57,6 +57,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0 and not math.isnan(value)
 
 
+def _is_decimal(value: Any) -> bool:
+    return type(value).__name__ == "Decimal" and value.is_finite() and value > 0
+
+
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
@@ -131,6 +135,8 @@ _KINDS = {
     "retry_uncertain": _BOOL,
     "fail_fast": _BOOL,
     "max_predict_time": _SECONDS,
+    "max_cost": _Kind(lambda value: _is_number(value) or _is_decimal(value), "an amount of USD above 0"),
+    "price": _Kind(_is_text, 'a string like "0.003/image" or "gpu-l40s"'),
     "forget": _BOOL,
     "dry_run": _BOOL,
     "follow": _BOOL,

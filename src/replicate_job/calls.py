@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import uuid
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from decimal import Decimal
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -98,8 +99,9 @@ class BatchOptions(_CallOptions, total=False):
     they are not recognised; see ``replicate-job batch --help``.
     ``save_to`` is as with ``run``, and its template may name ``{line}`` and ``{batch}``. ``concurrency``
     is the most predictions that run at once. ``limit`` is the most rows.
-    ``retry_failed``, ``retry_uncertain`` (may pay twice), ``fail_fast``, ``max_predict_time`` (seconds): see
-    ``replicate-job batch --help``. The others are those of ``RunOptions``.
+    ``retry_failed``, ``retry_uncertain`` (may pay twice), ``fail_fast``, ``max_predict_time`` (seconds), ``max_cost``
+    (USD) and ``price`` (``"0.003/image"``, ``"gpu-l40s"``): see ``replicate-job batch --help``. The others are those of
+    ``RunOptions``.
     """
 
     id: str | None
@@ -119,6 +121,8 @@ class BatchOptions(_CallOptions, total=False):
     retry_uncertain: bool
     fail_fast: bool
     max_predict_time: float | None
+    max_cost: float | Decimal | None
+    price: str | None
 
 
 class OneShotBatchOptions(BatchOptions, ClientOptions, total=False):
@@ -323,4 +327,6 @@ class BatchCall:
             retry_uncertain=options.get("retry_uncertain", False),
             fail_fast=options.get("fail_fast", False),
             max_predict_time=options.get("max_predict_time"),
+            max_cost=None if (most := options.get("max_cost")) is None else Decimal(str(most)),
+            price=options.get("price"),
         )

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from replicate_job.journal.postgres_fleet import FleetBatch, FleetTables
 
 _T = TypeVar("_T")
-NOT_OF_FLEETS = ("grid", "models", "concurrency", "fail_fast", "max_predict_time")
+NOT_OF_FLEETS = ("grid", "models", "concurrency", "fail_fast", "max_predict_time", "max_cost", "price")
 """Options of a batch that one process keeps, and many cannot."""
 
 
@@ -266,9 +266,9 @@ class AsyncClient:
         """Give a batch to the workers of a fleet (``replicate-job worker``), and come back once it is in the journal.
 
         The journal is in PostgreSQL. Rows and options are those of ``batch``; all rows are read and checked here, and
-        one that does not fit is a result with a ``problem``. ``grid``, ``models``, ``concurrency``, ``fail_fast`` and
-        ``max_predict_time`` are not for a fleet. The client's ``rate`` is the batch's. Raises JobError for rows with
-        local files.
+        one that does not fit is a result with a ``problem``. ``grid``, ``models``, ``concurrency``, ``fail_fast``,
+        ``max_predict_time``, ``max_cost`` and ``price`` are not for a fleet. The client's ``rate`` is the batch's.
+        Raises JobError for rows with local files.
         """
         if named := [name for name in NOT_OF_FLEETS if options.get(name)]:
             raise JobError(f"{named[0]} is not for batches of a fleet: leave it out")
@@ -832,9 +832,9 @@ class Client:
         """Give a batch to the workers of a fleet (``replicate-job worker``), and come back once it is in the journal.
 
         The journal is in PostgreSQL. Rows and options are those of ``batch``; all rows are read and checked here, and
-        one that does not fit is a result with a ``problem``. ``grid``, ``models``, ``concurrency``, ``fail_fast`` and
-        ``max_predict_time`` are not for a fleet. The client's ``rate`` is the batch's. Raises JobError for rows with
-        local files.
+        one that does not fit is a result with a ``problem``. ``grid``, ``models``, ``concurrency``, ``fail_fast``,
+        ``max_predict_time``, ``max_cost`` and ``price`` are not for a fleet. The client's ``rate`` is the batch's.
+        Raises JobError for rows with local files.
         """
         return BatchHandle(self._loop.run(self._client.submit_batch(job, rows, **options)), self._loop)
 

@@ -42,6 +42,15 @@ def cache_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
     return _at_home(user_cache_path(NAME, appauthor=False))
 
 
+def config_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """The folder for what the user writes: below ``$XDG_CONFIG_HOME`` on Linux. None for a user without a home."""
+    if sys.platform == "linux":
+        return _below(environment.get("XDG_CONFIG_HOME", ""), "~/.config")
+    from platformdirs import user_config_path  # noqa: PLC0415 - as above
+
+    return _at_home(user_config_path(NAME, appauthor=False))
+
+
 def _below(chosen: str, usual: str) -> Path | None:
     folder = _at_home(Path(chosen.strip() or usual))
     return folder and folder / NAME

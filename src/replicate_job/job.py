@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
 from replicate_job.errors import PredictionCanceledError, PredictionFailedError, PredictionUnfinishedError, RowError
+
+if TYPE_CHECKING:
+    from datetime import date
+    from decimal import Decimal
+
+    from replicate_job.pricing.charge import Charge
 
 FUNCTION = "replicate_run_prediction"
 """The one function that a job file can name here."""
@@ -78,7 +84,8 @@ class Result(msgspec.Struct, frozen=True):
     (``predict_time``, ``total_time``). ``files`` are paths, or the URLs (``str``) of objects in a store; none where
     nothing was saved. ``key`` is the job's name in the journal. ``sent`` maps the place of each file in the input to
     its name: ``{"images[1]": "cat.png"}``. ``stand_in`` says what answered in place of the model, as the local server's
-    stand-ins do, and what it left out; it is empty where the model itself ran.
+    stand-ins do, and what it left out; it is empty where the model itself ran. ``price`` is what ``cost`` is made by: a
+    name in the tables of prices, a price itself, or empty for none.
 
     In a batch, ``line`` is the row's line (from 1), and ``problem`` says why the row has no usable result. With the
     status ``error`` no prediction is known, and ``prediction_id`` is empty; with any other the outputs could not be
@@ -103,6 +110,39 @@ class Result(msgspec.Struct, frozen=True):
     sent: dict[str, str] = {}
     stand_in: str = ""
     grid: dict[str, Any] = {}
+    price: Any = ""
+
+    @property
+    def cost(self) -> Decimal | None:
+        """What the prediction cost, in USD, by its price and what it used; None where one of them is not known.
+
+        It is an estimate: the API names no price. A deployment and a private model also bill setup and idle time,
+        which is not in it. Raises JobError where the user's file of prices cannot be read.
+        """
+        charge = self.charge
+        return charge.cost if charge else None
+
+    @property
+    def cost_source(self) -> Literal["table", "user", "learned"] | None:
+        """Where the price is from: the package's table, the user, or the hardware that the API names."""
+        charge = self.charge
+        return charge.source if charge else None
+
+    @property
+    def price_date(self) -> date | None:
+        """The day on which the price was read; None where that is not known."""
+        charge = self.charge
+        return charge.date if charge else None
+
+    @property
+    def charge(self) -> Charge | None:
+        """The cost with all that is known of it; made anew each time."""
+        if not self.price or (self.stand_in and isinstance(self.price, str)):
+            return None  # a stand-in costs nothing, but its run may be priced as a rehearsal
+        from replicate_job.pricing.charge import charge_by  # noqa: PLC0415 - only those who ask pay for it
+        from replicate_job.pricing.usage import Usage  # noqa: PLC0415 - as above
+
+        return charge_by(self.price, Usage(self.status, self.metrics, self.output, self.input))
 
     @property
     def text(self) -> str | None:

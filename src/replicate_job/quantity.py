@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from replicate_job.terminal import plain
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _STEP = 1000
@@ -55,6 +58,17 @@ def size(number: int) -> str:
     while round(value, 1) >= _STEP and power < len(_UNITS) - 1:
         power, value = power + 1, value / _STEP
     return f"{value:.1f} {_UNITS[power]}" if power and value < _SMALL else f"{value:.0f} {_UNITS[power]}"
+
+
+def money(amount: Decimal | float) -> str:
+    """An amount of USD: ``$12.50``; below a dollar three digits: ``$0.0031``."""
+    whole, _, behind = f"{amount:,.{_digits(amount)}f}".partition(".")
+    return f"${whole}.{behind[:2]}{behind[2:].rstrip('0')}"
+
+
+def _digits(amount: Decimal | float) -> int:
+    """How many digits behind the point show three that are not zero, but never fewer than cents."""
+    return 2 if amount >= 1 or amount <= 0 else 2 - math.floor(math.log10(amount))
 
 
 def count(number: int, one: str, many: str = "") -> str:

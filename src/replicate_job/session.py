@@ -18,6 +18,7 @@ from replicate_job.api.transport import Transport, normalize
 from replicate_job.clock import Clock, SystemClock
 from replicate_job.flow.account import AccountNote
 from replicate_job.flow.alone import Alone
+from replicate_job.flow.collect import LOCAL
 from replicate_job.flow.context import Context, Reporter, RetryPolicy, command_line
 from replicate_job.http import check_fork, is_loopback
 from replicate_job.journal.open import open_journal
@@ -28,7 +29,6 @@ from replicate_job.settings import TOKEN, Settings, check_environment
 from replicate_job.telemetry import Telemetry, is_traced
 from replicate_job.version import __version__
 
-LOCAL = "local"
 CREATE_RATE, OTHER_RATE = 600 / 60, 3000 / 60
 """Requests a second that Replicate allows: create requests, and all others.
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 HELLO = "replicate/hello-world"
 FLUX = "black-forest-labs/flux-schnell"
 NAMES = ["line", "key", "prediction_id", "status", "model", "input", "output", "error", "created_at", "completed_at"]
-NAMES += ["urls", "metrics", "files"]
+NAMES += ["urls", "metrics", "files", "cost", "currency", "cost_source", "price_date"]
 JOB = '{"model": "black-forest-labs/flux-schnell", "input_data": {"prompt": "a lake", "seed": 7}}'
 
 

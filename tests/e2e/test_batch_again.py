@@ -202,4 +202,5 @@ def test_a_dry_run_counts_what_is_done(command: Command) -> None:
     command(*WORDS, "--limit", "1")
     outcome = command(*WORDS, "--dry-run")
     assert outcome.json == {"model": HELLO, "rows": 2, "done": 1, "to_run": 1, "wrong": 0}
-    assert outcome.err == ""
+    assert outcome.err.startswith(f"the price of {HELLO} is not known: give --price")
+    assert outcome.err.count("\n") == 1

@@ -67,6 +67,8 @@ def test_the_blocking_client_does_the_same(options: dict[str, Any], api: Scripte
             client.batch_handle("other").status()
         with pytest.raises(JobError, match="fail_fast is not for batches of a fleet"):
             client.submit_batch(MODEL, rows(1), fail_fast=True)
+        with pytest.raises(JobError, match="max_cost is not for batches of a fleet"):
+            client.submit_batch(MODEL, rows(1), max_cost=5)
     assert api.created == 0
 
 

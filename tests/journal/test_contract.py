@@ -758,3 +758,38 @@ async def test_a_lease_is_renewed_while_the_event_loop_is_busy(place: Place) -> 
         with pytest.raises(JobHeldError):
             await claim(other)
         assert held.lease.left > 0
+
+
+async def test_the_rows_of_a_batch_are_scanned_and_nobody_elses(journal: SQLJournal, monkeypatch: Any) -> None:
+    monkeypatch.setattr("replicate_job.journal.sql.LOOKED_UP", 2)
+    keys = ["b/1", "b/2", "b/3", "b~2/1", "b~10/x"]
+    others = [("b2/1", "b2"), ("b", None), ("b/4", None), ("a/1", "a")]
+    for key, batch in [*((key, "b") for key in keys), *others]:
+        await journal.claim(key, API, JOB, None, batch=batch)
+    found = [entry.key async for some in journal.scan(batch="b") for entry in some]
+    assert sorted(found) == sorted(keys)
+    assert [entry.key async for some in journal.scan(batch="none") for entry in some] == []
+
+
+async def test_jobs_and_rows_are_scanned_since_a_time(journal: SQLJournal, now: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("replicate_job.journal.sql.LOOKED_UP", 2)
+    for number in range(7):
+        await journal.claim(f"k{number}", API, JOB, None, batch="b" if number % 2 else None)
+        now.seconds += 10
+    everything = [entry async for some in journal.scan() for entry in some]
+    assert [entry.key for entry in everything] == [f"k{number}" for number in range(7)]
+    since = everything[4].claimed_at
+    assert [entry.key async for some in journal.scan(since=since) for entry in some] == ["k4", "k5", "k6"]
+
+
+async def test_a_models_past_predictions_are_found_with_and_without_a_version_newest_first(journal: SQLJournal) -> None:
+    version = "a" * 64
+    models = ["acme/model", f"acme/model:{version}", "acme/model2", "acme/mode", "acme/model"]
+    for number, model in enumerate(models):
+        claim = await journal.claim(f"k{number}", API, Job(model), None, batch="b" if number else None)
+        await journal.created(claim, Prediction(f"p{number}", "succeeded"), collected=True)
+    running = await journal.claim("running", API, Job("acme/model"), None)
+    await journal.created(running, Prediction("p9", "processing"))
+    await journal.claim("other", "https://other.example.com/v1", Job("acme/model"), None)
+    assert [entry.key for entry in await journal.past(API, "acme/model", 10)] == ["k4", "k1", "k0"]
+    assert [entry.key for entry in await journal.past(API, "acme/model", 2)] == ["k4", "k1"]

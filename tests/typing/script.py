@@ -100,6 +100,8 @@ def blocking() -> None:
             retry_uncertain=False,
             fail_fast=True,
             max_predict_time=3600,
+            max_cost=5,
+            price="0.003/image",
         )
         for row in results:
             assert_type(row, Result)

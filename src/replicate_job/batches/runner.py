@@ -6,13 +6,17 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import aclosing, suppress
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 
 from replicate_job.batches.attempts import attempt_key, attempt_of, has_failed, latest
 from replicate_job.batches.blocking_wait import BlockingWaits
+from replicate_job.batches.budget import Budget, Cost, Limit, PredictTime
 from replicate_job.batches.detach import detach
+from replicate_job.batches.estimate import Estimate
+from replicate_job.batches.prices import advise, learn, price_of, with_price
 from replicate_job.batches.progress import Tally
 from replicate_job.batches.rate_queue import RateQueue
 from replicate_job.batches.reader import AHEAD, LineSet, read_ahead
@@ -34,7 +38,9 @@ from replicate_job.inputs.upload import has_files
 from replicate_job.job import Result
 from replicate_job.journal.entry import BatchEntry, Entry
 from replicate_job.outputs.place import check_combinations, check_place
-from replicate_job.quantity import seconds
+from replicate_job.pricing.forecast import Forecast
+from replicate_job.pricing.price import Price
+from replicate_job.quantity import money, seconds
 from replicate_job.wire.target import parse_target
 
 RowSource = Iterable[Row] | AsyncIterable[Row]
@@ -53,18 +59,21 @@ WHOLE = {"wait_for_completion": True, "poll_interval": None, "max_poll_attempts"
 
 
 class _Model(msgspec.Struct, frozen=True):
-    """One model of the batch, and what makes its rows' jobs and runs them."""
+    """One model of the batch, and what makes its rows' jobs and runs them. ``price`` is None where it is not known."""
 
+    name: str
     resolved: Resolved
     context: Context
     items: RowJobs
+    price: Price | None
 
 
 class BatchRunner:
     """One run of a batch: ``replay`` gives what was over before, ``run`` the rest as it comes.
 
-    ``tally`` says where it stands, ``stopped`` why it takes no more rows, and ``detached`` what became of the
-    predictions that ran when it was closed early (see ``detach``).
+    ``tally`` says where it stands, ``estimates`` what a check found out about the costs of each model (or ``advice``
+    what it lacks for that), ``stopped`` why it takes no more rows, and ``detached`` what became of the predictions that
+    ran when it was closed early (see ``detach``).
     """
 
     def __init__(self, context: Context, batch: Batch, resolved: Resolved, tally: Tally) -> None:
@@ -81,6 +90,13 @@ class BatchRunner:
         models = {"": OtherModel(batch.job, batch.read, resolved), **batch.others}
         self._models = {name: self._model(model) for name, model in models.items()}
         self._rate_queue = RateQueue(self._context, tally)
+        if batch.others and (batch.max_cost is not None or batch.price is not None):
+            raise JobError(
+                "a limit of cost and a price are for one model: run a batch for each, or put prices in a prices.toml"
+            )
+        if batch.max_cost is not None and self._models[""].price is None:
+            raise JobError(f"a limit of cost needs a price: {advise(context, resolved)}")
+        self._budget = Budget([], tally, self.stop)
         self._started: dict[str, float] = {}
         self._blocking_waits = BlockingWaits(self._started, context.clock.now)
         self._replayed, self._began = LineSet(), context.clock.time()
@@ -91,6 +107,8 @@ class BatchRunner:
         self._reading: asyncio.Task[None] | None = None
         self._fault: BaseException | None = None
         self._is_finished = False
+        self.estimates: dict[str, Estimate] = {}
+        self.advice = ""
         self._background = Background(self._fail)
 
     @property
@@ -104,7 +122,9 @@ class BatchRunner:
         job = msgspec.structs.replace(model.job, **WHOLE)
         combinations = len(self._batch.grid) if self._batch.grid else 1
         items = RowJobs(job, model.resolved, model.read, self._batch.id_column, combinations)
-        return _Model(model.resolved, msgspec.structs.replace(self._context, strategy=strategy), items)
+        context = msgspec.structs.replace(self._context, strategy=strategy)
+        price = price_of(context, self._batch, model.resolved)
+        return _Model(model.job.model, model.resolved, context, items, price)
 
     async def check(self, rows: RowSource) -> AsyncGenerator[list[Result], None]:
         """Check every row and create nothing: yield the failures.
@@ -112,6 +132,7 @@ class BatchRunner:
         ``tally`` counts as ``waiting`` the predictions that a run would make: rows of one name and input share one.
         """
         names = Names() if self._batch.id_column is not None else None
+        await self._begin_estimates()
         async for results, others, entries in self._pass(rows):
             self.tally.read += len(results) + len(others)
             failures = []
@@ -120,6 +141,8 @@ class BatchRunner:
                     failures.append(item.failure(problem))
                 elif names is None or (same := names.has_same(item)) is None:
                     self.tally.waiting += 1
+                    if estimate := self.estimates.get(self._models[item.model].name):
+                        estimate.add(item.job.input_data)
                 elif not same:
                     failures.append(item.failure(another_input(item.name)))
             self.tally.wrong += len(failures)
@@ -180,6 +203,7 @@ class BatchRunner:
             raise JobError(f"the batch {batch.id} belongs to {before}, not {self._context.api}: choose another key")
         started = BatchEntry(batch.id, self._context.api, batch.source, batch.command, self._began)
         await self._context.journal.begin_batch(started)
+        await self._open_budget()
         self._background.start(self._tick())
         work = self._background.start(self._work(rows))
         work.add_done_callback(self._finish)
@@ -198,6 +222,34 @@ class BatchRunner:
         if self._reading:
             self._reading.cancel()
         self._rate_queue.cancel()
+        self._budget.cancel()
+
+    async def _begin_estimates(self) -> None:
+        for model in self._models.values():
+            if model.price:
+                learned = await learn(self._context, model.name, model.price)
+                self.estimates[model.name] = Estimate(model.price, self._forecast(model, model.price), learned)
+            elif not self._context.ephemeral:
+                self.advice = advise(self._context, model.resolved)
+
+    def _forecast(self, model: _Model, price: Price) -> Forecast:
+        return Forecast(price, model.resolved.schema, self._batch.job.cancel_after)
+
+    async def _open_budget(self) -> None:
+        batch, limits = self._batch, list[Limit]()
+        cost: Cost | None = None
+        if batch.max_predict_time is not None:
+            limits.append(PredictTime(Decimal(batch.max_predict_time)))
+        model = self._models[""]
+        if batch.max_cost is not None and model.price:
+            learned = await learn(self._context, model.name, model.price)
+            limits.append(cost := Cost(batch.max_cost, model.price, self._forecast(model, model.price), learned))
+        self._budget = Budget(limits, self.tally, self.stop)
+        open_ones = await self._budget.open(self._context, batch.id)
+        if cost:
+            together = min(batch.concurrency, self.tally.total or batch.concurrency) + open_ones
+            spent = f"{money(cost.spent)} of {money(cost.most)} are spent"
+            self._context.reporter.tell(f"{spent}; {cost.bound(batch.job.input_data, together)}")
 
     async def _take(self) -> list[Result]:
         """All results that are ready, at least one; none at the end."""
@@ -230,7 +282,7 @@ class BatchRunner:
         batch, telemetry = self._batch, self._context.telemetry
         with about(batch), telemetry.batch(batch.job.model, batch.id, self.tally) as scope:
             self._reading = asyncio.create_task(self._read(rows))
-            self._check_budget()  # what was replayed may have spent it
+            self._budget.check()  # earlier runs may have spent it
             await asyncio.wait([self._reading])
             if not self._reading.cancelled():
                 self._fault = self._fault or self._reading.exception()
@@ -258,6 +310,7 @@ class BatchRunner:
                 for item in items:
                     self.tally.read += 1
                     await self._begin(item, entries.get(item.name))
+        self._budget.reading(goes_on=False)
 
     async def _look_up(self, items: list[RowJob]) -> dict[str, Entry]:
         return await latest(self._context, self._batch.id, {item.name for item in items if item.name})
@@ -274,8 +327,10 @@ class BatchRunner:
             await self._give(item.failure(problem))
             return
         while len(self._tasks) >= self._blocking_waits.room(self._batch.concurrency):
+            self._budget.reading(goes_on=False)
             self._ended.clear()
             await self._ended.wait()
+        self._budget.reading(goes_on=True)
         task = asyncio.create_task(self._job(item, entry, self._by_name.get(item.name)))
         self._by_name[item.name] = task
         self._tasks[task] = item.name
@@ -305,7 +360,7 @@ class BatchRunner:
 
     def _stored(self, item: RowJob, entry: Entry) -> Result:
         assert entry.prediction  # noqa: S101 - it is over
-        result = result_of(entry.prediction, entry, entry.files)
+        result = with_price(result_of(entry.prediction, entry, entry.files), self._models[item.model].price)
         return msgspec.structs.replace(result, line=item.line, problem=entry.problem, grid=item.grid)
 
     async def _job(self, item: RowJob, entry: Entry | None, before: asyncio.Task[None] | None) -> None:
@@ -323,10 +378,11 @@ class BatchRunner:
             if isinstance(error, KeyInUseError):
                 problem = another_input(item.name)
             result = msgspec.structs.replace(carried, problem=problem) if carried else item.failure(problem)
+        result = with_price(result, self._models[item.model].price)
         await self._give(msgspec.structs.replace(result, line=item.line, grid=item.grid))
 
     async def _result(self, item: RowJob, entry: Entry | None) -> Result:
-        key, request, slot = attempt_key(self._batch.id, item.name), None, None
+        key, request = attempt_key(self._batch.id, item.name), None
         model = self._models[item.model]
         if entry and self._is_retried(entry):
             key, entry = attempt_key(self._batch.id, item.name, attempt_of(self._batch.id, entry) + 1), None
@@ -334,7 +390,8 @@ class BatchRunner:
             key = entry.key
         if entry is None and not has_files(item.job.input_data):
             request = write_request(item.job, model.resolved, item.job.input_data)
-            slot = await self._rate_queue.wait()
+        await self._budget.enter(key, item.job.input_data, creates=entry is None or entry.prediction_id is None)
+        slot = await self._rate_queue.wait() if request else None
         begun = self._started[key] = self._context.clock.now()
         self.tally.running += 1
         ask = Ask(
@@ -345,9 +402,16 @@ class BatchRunner:
         )
         try:
             result = await run_job(model.context, ask, request, slot)
+        except ReplicateJobError as error:
+            if isinstance(error, OutputError) and error.result:
+                self._budget.settle(key, error.result)
+            else:
+                await self._budget.fail(key, self._context)
+            raise
         finally:
             self.tally.running -= 1
             del self._started[key]
+        self._budget.settle(key, result)
         if entry is None:
             self._blocking_waits.took(self._context.clock.now() - begun)
         return result
@@ -357,12 +421,7 @@ class BatchRunner:
         await self._results.put(result)
         if self._batch.fail_fast and (result.status != "succeeded" or result.problem):
             self.stop(f"line {result.line} failed, and nothing is created after the first failure")
-        self._check_budget()
-
-    def _check_budget(self) -> None:
-        spent, most = self.tally.predict_time, self._batch.max_predict_time
-        if most is not None and spent >= most:
-            self.stop(f"{spent:.0f} s of predict time are spent, and {most:.0f} s is the limit")
+        self._budget.check()
 
     def _count(self, result: Result, *, stored: bool = False) -> None:
         tally = self.tally

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,10 +40,11 @@ class Batch(msgspec.Struct, frozen=True):
     ``id`` names the batch in the journal. ``save`` is where outputs go (see ``outputs.place``), None to keep none.
     ``limit`` is how many rows are taken, from the first on. ``retry_failed`` makes a new prediction for each row whose
     last one failed, ``retry_uncertain`` for each of which it is not known whether it has one, and may pay twice;
-    ``fail_fast`` creates nothing more once one fails, and ``max_predict_time`` (seconds, of the whole batch) once so
-    much is spent. Where the batch is left while predictions run, they are canceled if ``cancels()``. ``source`` and
-    ``command`` are for people who look for it in the journal. Every row runs with every combination of ``grid``;
-    ``others`` are its models beside the job's, by their names.
+    ``fail_fast`` creates nothing more once one fails, ``max_predict_time`` (seconds) and ``max_cost`` (USD) once the
+    whole batch has spent so much. ``price`` is what the user says of the model's (see ``Prices.read``). Where the batch
+    is left while predictions run, they are canceled if ``cancels()``. ``source`` and ``command`` are for people who
+    look for it in the journal. Every row runs with every combination of ``grid``; ``others`` are its models beside the
+    job's, by their names.
     """
 
     id: str
@@ -56,6 +58,8 @@ class Batch(msgspec.Struct, frozen=True):
     retry_uncertain: bool = False
     fail_fast: bool = False
     max_predict_time: float | None = None
+    max_cost: Decimal | None = None
+    price: str | None = None
     cancels: Callable[[], bool] = lambda: False
     source: str = ""
     command: str = ""

@@ -10,6 +10,7 @@ import sys
 import uuid
 from collections.abc import Collection, Coroutine, Iterable, Mapping
 from contextlib import aclosing, nullcontext
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -35,7 +36,18 @@ from replicate_job.cli.completion import files, targets
 from replicate_job.cli.exits import CANCELED, FAILED, SUCCEEDED, UNFINISHED, UNREACHABLE
 from replicate_job.cli.help import examples
 from replicate_job.cli.log import LOG
-from replicate_job.cli.options import Common, Duration, common, fetching, health_port, healthy, local, place, saving
+from replicate_job.cli.options import (
+    Common,
+    Dollars,
+    Duration,
+    common,
+    fetching,
+    health_port,
+    healthy,
+    local,
+    place,
+    saving,
+)
 from replicate_job.cli.output import known, print_json
 from replicate_job.cli.reporters import open_progress
 from replicate_job.cli.run import check_pairs, read_job
@@ -83,6 +95,8 @@ class _Options(msgspec.Struct, frozen=True):
     retry_uncertain: bool
     fail_fast: bool
     max_predict_time: int | None
+    max_cost: Decimal | None
+    price: str | None
     id_column: str | None
     dry_run: bool
     cancel_on_interrupt: bool
@@ -202,6 +216,10 @@ class _Rate(click.ParamType[float | None]):
 )
 @click.option("--fail-fast", is_flag=True, help="Create nothing more once a row has failed.")
 @click.option("--max-predict-time", type=Duration(), metavar="TIME", help="Create nothing more once 30m, 2h are spent.")
+@click.option(
+    "--max-cost", type=Dollars(), metavar="USD", help="Create nothing more once what is spent and under way costs 50."
+)
+@click.option("--price", metavar="PRICE", help="What the model costs: 0.003/image, 3/1M output tokens, gpu-l40s.")
 @saving("outputs", "DIR/<thousand>/<prediction id>/")
 @click.option(
     "--id", "id_column", metavar="COLUMN", help="The column that names a row: then rows may move in the file."
@@ -273,17 +291,8 @@ def _check_fleet(given: dict[str, Any]) -> None:
         if given["results"] is None:
             raise click.UsageError("Missing option '--results'.")
         return
-    alone = [
-        "results",
-        "grid",
-        "models",
-        "concurrency",
-        "fail_fast",
-        "max_predict_time",
-        "cancel_on_interrupt",
-        "report",
-        "no_report",
-    ]
+    alone = ["results", "grid", "models", "concurrency", "fail_fast", "max_predict_time", "max_cost", "price"]
+    alone += ["cancel_on_interrupt", "report", "no_report"]
     if named := [name for name in alone if given[name]]:
         why = {"results": ": `replicate-job results BATCH` writes them", "concurrency": ": workers have one"}
         option = f"--{named[0].replace('_', '-')}"
@@ -468,6 +477,8 @@ class _Command:
             retry_uncertain=options.retry_uncertain,
             fail_fast=options.fail_fast,
             max_predict_time=options.max_predict_time,
+            max_cost=options.max_cost,
+            price=options.price,
             source=str(self._file or options.inputs or ""),
             command=self._again(),
             cancels=lambda: options.cancel_on_interrupt and not self._shared.terminated.came,
@@ -525,7 +536,11 @@ class _Command:
         if self._grid:
             counts["combinations"] = len(self._grid)
         models = {"models": [self._job.model, *self._grid.models]} if self._grid and self._grid.models else {}
-        print_json({"model": self._job.model, **models, **counts})
+        costs = {name: estimate.to_dict() for name, estimate in runner.estimates.items()}
+        cost = {"cost": costs if models else costs[self._job.model]} if costs else {}
+        print_json({"model": self._job.model, **models, **counts, **cost})
+        if runner.advice and not self._shared.quiet:
+            tell(runner.advice)
         return FAILED if tally.wrong else SUCCEEDED
 
     def _tell_end(self, *, is_whole: bool) -> None:

@@ -31,6 +31,7 @@ _HEADINGS = ("TIME", "PREDICTION", "MODEL", "STATUS", "PREDICT", "FILES")
         "replicate-job list --limit 20",
         "replicate-job list --json | jq '.[] | select(.status == \"failed\")'",
         "replicate-job list --remote --since 1h",
+        "replicate-job list --cost --since 30d --by model",
     ),
 )
 @click.option("--json", "as_json", is_flag=True, help="An array of objects.")
@@ -38,16 +39,30 @@ _HEADINGS = ("TIME", "PREDICTION", "MODEL", "STATUS", "PREDICT", "FILES")
 @click.option(
     "--remote", is_flag=True, help="The account's predictions, also those made elsewhere; default the newest 100."
 )
-@click.option("--since", type=Age(), metavar="AGE", help="With --remote: those that are at most 1h, 2d or 2w old.")
+@click.option(
+    "--cost", is_flag=True, help="What each job and batch of the journal cost, by what is known of prices: an estimate."
+)
+@click.option("--by", type=click.Choice(["model"]), help="With --cost: what the predictions of each model cost.")
+@click.option(
+    "--since", type=Age(), metavar="AGE", help="With --remote or --cost: those that are at most 1h, 2d or 2w old."
+)
 @common
-async def command(shared: Common, limit: int | None, since: int | None, *, as_json: bool, remote: bool) -> int:
+async def command(  # noqa: PLR0913 - its options
+    shared: Common, limit: int | None, since: int | None, by: str | None, *, as_json: bool, remote: bool, cost: bool
+) -> int:
     """List the jobs of the journal with their time, model, status, predict time and files."""
+    if remote and cost:
+        raise click.UsageError("--cost is of the journal, and --remote lists the account's predictions: give one")
     if remote:
         from replicate_job.cli.remote_list import list_predictions  # noqa: PLC0415 - the journal's list needs no API
 
         return await list_predictions(shared, since, limit, as_json=as_json)
-    if since is not None:
-        raise click.UsageError("--since is for --remote: the journal's list takes --limit")
+    if cost:
+        from replicate_job.cli.cost_list import list_costs  # noqa: PLC0415 - a list without costs needs no prices
+
+        return await list_costs(shared, since, limit, as_json=as_json, by_model=by is not None)
+    if since is not None or by is not None:
+        raise click.UsageError("--since is for --remote and --cost, --by for --cost: the journal's list takes --limit")
     async with open_journal(shared.settings.journal) as journal:
         entries, batches = await journal.entries(limit), await journal.batches()
     name_damaged(journal)

@@ -6,6 +6,7 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractContextManager, asynccontextmanager
+from decimal import Decimal
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -216,6 +217,21 @@ class Duration(click.ParamType[int]):
         if seconds < self._shortest:
             self.fail(f"{value!r} is too short: give {self._shortest}s or more", param, ctx)
         return seconds
+
+
+class Dollars(click.ParamType[Decimal]):
+    """``50``, ``0.25`` or ``$1,000``, in USD."""
+
+    name = "amount"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
+        try:
+            amount = Decimal(str(value).strip().removeprefix("$").replace(",", ""))
+        except ArithmeticError:
+            amount = Decimal(0)
+        if not amount.is_finite() or amount <= 0:
+            self.fail(f"{value!r} is no amount of USD above 0: write it like 50 or 0.25", param, ctx)
+        return amount
 
 
 def waiting(function: _F) -> _F:

@@ -27,9 +27,12 @@ HEARTBEAT = 15.0
 """Seconds between two lines about the same status, under ``-v``."""
 
 
+_encoder = msgspec.json.Encoder(enc_hook=str, decimal_format="number")
+
+
 def print_json(value: Any) -> None:
     """Indented on a terminal, one line elsewhere."""
-    text = msgspec.json.encode(value, enc_hook=str)
+    text = _encoder.encode(value)
     if is_shown():
         text = msgspec.json.format(text, indent=2)
     write(text + b"\n")

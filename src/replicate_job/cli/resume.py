@@ -16,11 +16,11 @@ from replicate_job.cli.options import Common, common, fetching, local, place, wa
 from replicate_job.cli.output import conclude, name_damaged, print_carried, print_response
 from replicate_job.cli.streams import tell
 from replicate_job.errors import ReplicateJobError
+from replicate_job.flow.collect import LOCAL
 from replicate_job.flow.job_run import Ask
 from replicate_job.flow.lifecycle import UNFINISHED
 from replicate_job.flow.resume import Outcome, resume
 from replicate_job.job import Result
-from replicate_job.session import LOCAL
 
 
 @click.command(

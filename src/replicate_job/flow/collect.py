@@ -24,6 +24,8 @@ from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.stand_in import stand_in
 
 RECORD = "result.json"
+LOCAL = "local"
+"""The journal's name of the API on this machine."""
 _SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -46,7 +48,20 @@ def result_of(prediction: Prediction, entry: Entry | None = None, files: tuple[K
         logs=prediction.logs or "",
         sent=file_names(entry.job.input_data) if entry else {},
         stand_in=stand_in(prediction.logs),
+        price=_priced_by(prediction, entry),
     )
+
+
+def _priced_by(prediction: Prediction, entry: Entry | None) -> str:
+    """The name in the tables of prices; empty for what ran on this machine."""
+    if entry is None:
+        return f"deployments/{prediction.deployment}" if prediction.deployment else prediction.model or ""
+    if entry.api == LOCAL:
+        return ""
+    target = entry.request.target if entry.request else None
+    if target and target.kind == "deployment":
+        return str(target)
+    return prediction.model or (target.slug if target else "") or entry.job.model.partition(":")[0]
 
 
 def lacks_files(entry: Entry, save: str | None) -> bool:

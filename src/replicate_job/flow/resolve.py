@@ -55,10 +55,11 @@ async def _model(context: Context, target: Target) -> Resolved:
     if model.owner and model.name:  # as the API writes it, and lists it
         target = msgspec.structs.replace(target, owner=model.owner, name=model.name)
         asked = f"/models/{target.slug}"
+    is_private = model.visibility == "private"
     if model.is_official or latest is None:
-        return Resolved(target, f"{asked}/predictions", schema=schema, tried=tried)
+        return Resolved(target, f"{asked}/predictions", schema=schema, tried=tried, is_private=is_private)
     named = Target("version", target.owner, target.name, latest.id)
-    return Resolved(named, "/predictions", latest.id, schema, tried)
+    return Resolved(named, "/predictions", latest.id, schema, tried, is_private=is_private)
 
 
 async def _version(context: Context, target: Target) -> Resolved:
@@ -95,19 +96,20 @@ async def _check_hidden(
 
 async def _deployment(context: Context, target: Target) -> Resolved:
     asked = f"/deployments/{target.slug}"
-    path, schema = f"{asked}/predictions", None
+    path, schema, hardware = f"{asked}/predictions", None, ""
     try:
         deployment = await read(context, lambda: context.client.get_deployment(target.owner, target.name))
         if deployment.owner and deployment.name:  # as the API writes it
             target = msgspec.structs.replace(target, owner=deployment.owner, name=deployment.name)
             path = f"/deployments/{target.slug}/predictions"
         release = deployment.current_release
+        hardware = (release.configuration.hardware if release and release.configuration else None) or ""
         if release and release.version:
             owner, _, name = (release.model or "").partition("/")
             schema = (await _version(context, Target("version", owner, name, release.version))).schema
     except (NotFoundError, AuthenticationError, ModelNotFoundError) as error:
         context.reporter.note(f"{target} does not show its schema: {error}")
-    return Resolved(target, path, schema=schema, tried=(f"GET {asked}",))
+    return Resolved(target, path, schema=schema, tried=(f"GET {asked}",), hardware=hardware)
 
 
 def _missing(context: Context, target: Target, tried: Sequence[str]) -> ModelNotFoundError:

@@ -18,7 +18,7 @@ class Resolved(msgspec.Struct, frozen=True, dict=True):  # dict: for what is com
 
     ``schema`` is the version's OpenAPI document, None where the API does not show it. ``tried`` lists the look-ups.
     ``secrets`` are the inputs that the API never gives back. ``makes_files`` is False where the schema allows no file
-    in the output.
+    in the output. ``hardware`` is a deployment's. A model that is private bills its instances' idle time.
     """
 
     target: Target
@@ -28,6 +28,8 @@ class Resolved(msgspec.Struct, frozen=True, dict=True):  # dict: for what is com
     tried: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     makes_files: bool = True
+    hardware: str = ""
+    is_private: bool = False
 
     @cached_property
     def checker(self) -> Checker:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -147,6 +147,15 @@ class Journal(Protocol):
 
     async def entries(self, limit: int | None = None) -> list[Entry]:
         """Newest first, without the rows of batches."""
+
+    def scan(self, *, batch: str | None = None, since: float = 0) -> AsyncGenerator[list[Entry], None]:
+        """All jobs that were claimed since that Unix time, or all rows of a batch, some at a time."""
+
+    async def past(self, api: str, model: str, limit: int) -> list[Entry]:
+        """Jobs of that model (without a version) whose prediction has ended, rows of batches included, newest first.
+
+        Of the newest ``SCANNED`` jobs of the journal.
+        """
 
     async def forget(self, key: str) -> None:
         """Delete a finished job's data: its input, its prediction, and the paths of its files.

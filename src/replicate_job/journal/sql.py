@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -45,6 +45,8 @@ RIVAL_SPAN = 120.0
 _ALL = 2**62
 LOOKED_UP = 500
 """Keys in one statement; SQLite before 3.32 takes 999 values."""
+SCANNED = 100_000
+"""The newest jobs among which a model's past ones are looked for."""
 
 COUNTED = 10_000
 """Rows that are counted in one statement, some ten milliseconds: in SQLite, writers wait for it."""
@@ -488,6 +490,34 @@ class SQLJournal(ABC):
             _ALL if limit is None else limit,
         )
 
+    async def scan(self, *, batch: str | None = None, since: float = 0) -> AsyncGenerator[list[Entry], None]:
+        last: Any = -1
+        bounds: tuple[Any, ...] = (since,)
+        if batch is None:
+            where, place = "claimed_at >= ?", "seq"
+        else:  # a row's key begins with its batch, and then there is a / or a ~
+            where, place, last = "batch = ? AND key < ?", "key", f"{batch}/"
+            bounds = (batch, f"{batch}~\U0010ffff")
+        query = f"SELECT * FROM jobs WHERE {place} > ? AND {where} ORDER BY {place} LIMIT {LOOKED_UP}"  # noqa: S608 - our own columns
+
+        def work(db: Database) -> tuple[list[Entry], Any]:
+            rows = db.execute(query, (last, *bounds)).fetchall()
+            return self._sound(rows), rows[-1][place] if rows else None
+
+        while last is not None:
+            entries, last = await self._store.read(work)
+            if entries:
+                yield entries
+
+    async def past(self, api: str, model: str, limit: int) -> list[Entry]:
+        starts = [f'{{"model":"{model}{end}' for end in ('"', ":")]  # a job's model is the first of its text
+        return await self._select_sound(
+            "SELECT * FROM jobs WHERE seq > (SELECT coalesce(max(seq), 0) FROM jobs) - ? AND api = ?"
+            " AND status IS NOT NULL AND prediction IS NOT NULL AND state IN ('ended', 'collected')"
+            " AND (substr(job, 1, ?) = ? OR substr(job, 1, ?) = ?) ORDER BY seq DESC LIMIT ?",
+            *(SCANNED, api, len(starts[0]), starts[0], len(starts[1]), starts[1], limit),
+        )
+
     async def forget(self, key: str) -> None:
         def work(db: Database) -> None:
             row = db.execute("SELECT * FROM jobs WHERE key = ?", (key,)).fetchone()
@@ -530,17 +560,16 @@ class SQLJournal(ABC):
 
     async def _select_sound(self, query: str, *values: Any) -> list[Entry]:
         """The entries, without damaged rows, which go to ``damaged``."""
+        return await self._store.read(lambda db: self._sound(db.execute(query, values)))
 
-        def work(db: Database) -> list[Entry]:
-            entries: list[Entry] = []
-            for row in db.execute(query, values):
-                try:
-                    entries.append(read_entry(row))
-                except DamagedError as error:
-                    self.damaged[error.key] = str(error)
-            return entries
-
-        return await self._store.read(work)
+    def _sound(self, rows: Iterable[Any]) -> list[Entry]:
+        entries: list[Entry] = []
+        for row in rows:
+            try:
+                entries.append(read_entry(row))
+            except DamagedError as error:
+                self.damaged[error.key] = str(error)
+        return entries
 
     async def prune(self, before: float, *, forget: bool = False, dry_run: bool = False) -> Pruned:
         def work(db: Database) -> Pruned:

@@ -27,11 +27,18 @@ class Model(msgspec.Struct, frozen=True):
     latest_version: Version | None = None
 
 
+class Configuration(msgspec.Struct, frozen=True):
+    """``hardware`` is the API's name of it, as ``gpu-t4``."""
+
+    hardware: str | None = None
+
+
 class Release(msgspec.Struct, frozen=True):
     """``model`` is ``owner/name``."""
 
     model: str | None = None
     version: str | None = None
+    configuration: Configuration | None = None
 
 
 class Deployment(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ import tracemalloc
 from base64 import b64encode
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
@@ -25,6 +26,7 @@ from replicate_job.batches.report.series import Distribution, Series
 from replicate_job.batches.results.record import encode, to_record
 from replicate_job.errors import JobError, OutputError
 from replicate_job.job import Result
+from replicate_job.pricing.charge import Charge
 
 Make = Callable[..., Result]
 VOID = {"meta", "img", "br"}
@@ -329,3 +331,10 @@ def test_a_tick_at_midnight_names_the_day() -> None:
         "00:30",
         "01:00",
     ]
+
+
+def test_the_report_shows_what_it_cost_and_that_it_is_an_estimate(make: Make, tmp_path: Path) -> None:
+    priced = [make(line, price=Charge(Decimal("0.25"), "learned", excludes="idle time")) for line in (1, 2)]
+    text = page(tmp_path, [*priced, make(3)]).text
+    assert "Cost$0.50an estimate, of 2 rows, without idle time" in text
+    assert "Cost" not in page(tmp_path, [make()]).text

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from replicate_job.batches.results.record import encode, read_records, to_record
 from replicate_job.errors import JobError
 from replicate_job.job import Result
+from replicate_job.pricing.charge import Charge
 
 TEN = ["prediction_id", "status", "model", "input", "output", "error", "created_at", "completed_at", "urls", "metrics"]
 JSON = st.recursive(
@@ -26,7 +29,7 @@ JSON = st.recursive(
 def test_a_record_has_line_and_key_the_ten_fields_and_the_files(make: Callable[..., Result], tmp_path: Path) -> None:
     record = to_record(make(7), tmp_path)
 
-    assert list(record) == ["line", "key", *TEN, "files"]
+    assert list(record) == ["line", "key", *TEN, "files", "cost", "currency", "cost_source", "price_date"]
     assert (record["line"], record["key"], record["prediction_id"], record["files"]) == (7, "b-7", "id7", [])
 
 
@@ -80,6 +83,20 @@ def test_what_is_written_is_read_back(
     path.write_bytes(encode([to_record(row, folder)]))
 
     assert list(read_records(path)) == [row]
+
+
+def test_a_cost_is_a_number_and_read_back_exactly_whatever_the_tables_say_then(
+    make: Callable[..., Result], tmp_path: Path
+) -> None:
+    known = Charge(Decimal("0.00031415926535897932384626"), "user", date(2026, 11, 2), "idle time")
+    lines = encode([to_record(make(price=known), tmp_path), to_record(make(2), tmp_path)])
+    assert (
+        b'"cost":0.00031415926535897932384626,"currency":"USD","cost_source":"user","price_date":"2026-11-02"' in lines
+    )
+    assert b'"cost":null,"currency":null,"cost_source":null,"price_date":null' in lines
+    (tmp_path / "r.jsonl").write_bytes(lines)
+    first, second = read_records(tmp_path / "r.jsonl")
+    assert (first.charge, second.charge) == (known, None)
 
 
 def test_lines_that_are_not_records_are_skipped(make: Callable[..., Result], tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from replicate_job.batches.results.cause import DISTINCT, pattern
 from replicate_job.batches.results.spans import PAUSE, Spans
 from replicate_job.batches.results.summary import Summary
 from replicate_job.job import Result
+from replicate_job.pricing.charge import Charge
 from replicate_job.quantity import duration, one_line, per, rounded, size
 
 Make = Callable[..., Result]
@@ -45,6 +47,14 @@ def test_a_summary_is_a_few_lines(make: Make, tmp_path: Path) -> None:
         "  1 × CUDA out of memory (line 5)",  # noqa: RUF001 - times
         "  1 × prompt is missing (line 8)",  # noqa: RUF001 - times
     ]
+
+
+def test_costs_are_added_up_and_it_says_of_how_many_rows_and_without_what(make: Make) -> None:
+    known = [make(line, price=Charge(Decimal("0.1"), "table")) for line in (1, 2, 3)]
+    assert ", about $0.30, no files" in summed(known).lines()[0]
+    idle = make(4, price=Charge(Decimal("0.7"), "learned", excludes="idle time"))
+    assert ", about $1.00 for 4 of them without idle time, no" in summed([*known, idle, make(5)]).lines()[0]
+    assert "$" not in summed([make()]).lines()[0]
 
 
 def test_objects_in_a_store_are_counted_without_a_size(make: Make) -> None:

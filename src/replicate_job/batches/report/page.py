@@ -16,7 +16,7 @@ from replicate_job.batches.report.plot import Plot, plot_latency, plot_throughpu
 from replicate_job.batches.results.cause import Cause
 from replicate_job.batches.results.record import NO_PREDICTION
 from replicate_job.batches.results.summary import Summary, count_status
-from replicate_job.quantity import count, duration, one_line, per, rounded, size
+from replicate_job.quantity import count, duration, money, one_line, per, rounded, size
 
 _CLASSES = {"succeeded": "good", "failed": "bad", NO_PREDICTION: "wrong"}
 _CAUSE = 300  # characters of an error
@@ -149,6 +149,10 @@ def _numbers(findings: Findings) -> Iterator[str]:
         yield _number("Median latency", duration(latency.quantile(0.5)), "created to ended")
         yield _number("95th percentile", duration(latency.quantile(0.95)), f"slowest {duration(latency.most)}")
     yield _number("Predict time", duration(summary.predict_time), "in all")
+    if summary.priced:
+        notes = [] if summary.priced == summary.rows else [f"of {summary.priced:,} rows"]
+        notes += [f"without {summary.excludes}"] if summary.excludes else []
+        yield _number("Cost", money(summary.cost), ", ".join(["an estimate", *notes]))
     if summary.wall_time is not None:
         pauses = f"without {duration(summary.spans.pauses)} of pauses" if summary.spans.pauses else ""
         note = ", ".join(filter(None, (_pace(summary.rows, summary.wall_time), pauses)))

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from replicate_job.errors import JobError
 from replicate_job.inputs.sent_file import name_files
 from replicate_job.job import Kept, Result, read_kept
+from replicate_job.pricing.charge import Charge
+from replicate_job.pricing.price import CURRENCY
 
 NO_PREDICTION = "error"
 """The status of a row without a known prediction."""
@@ -40,18 +44,23 @@ class _Record(msgspec.Struct):
     stand_in: str | None = None
     logs: str | None = None
     grid: dict[str, Any] | None = None
+    cost: Decimal | None = None
+    cost_source: Literal["table", "user", "learned"] | None = None
+    price_date: date | None = None
+    cost_excludes: str = ""
 
 
-_encoder = msgspec.json.Encoder(enc_hook=str)  # an input may hold a Path, which becomes text
+_encoder = msgspec.json.Encoder(enc_hook=str, decimal_format="number")  # an input may hold a Path, which becomes text
 _decoder = msgspec.json.Decoder(_Record)
 
 
 def to_record(result: Result, folder: Path) -> dict[str, Any]:
     """The fields of a line: ``line``, ``key``, the ten fields of the original run job's response, and ``files``.
 
-    ``grid`` follows the key where the batch has one. ``problem`` and ``stand_in`` follow where there is one, and the
-    last ``LOGS`` characters of the model's ``logs`` unless the row succeeded. A file that was sent inside the request
-    has its name here (``SentFile``), not its content.
+    ``grid`` follows the key where the batch has one. ``cost`` (in ``currency``), ``cost_source`` and ``price_date`` are
+    null where the cost is not known; ``cost_excludes`` is there where more is billed. ``problem`` and ``stand_in``
+    follow where there is one, and the last ``LOGS`` characters of the model's ``logs`` unless the row succeeded. A file
+    that was sent inside the request has its name here (``SentFile``), not its content.
     ``files`` are relative to ``folder``, that of the results file, where they are below it, else absolute, or the URLs
     of objects in a store. Without a known prediction its fields are null, and ``error`` is the problem.
     """
@@ -65,6 +74,7 @@ def to_record(result: Result, folder: Path) -> dict[str, Any]:
         record |= {name: value or None for name, value in record.items() if name != "line"}
         record["error"] = result.error or result.problem
     record["files"] = [relative(path, folder) for path in result.files]
+    record |= _cost(result)
     if result.problem:
         record["problem"] = result.problem
     if result.stand_in:
@@ -72,6 +82,14 @@ def to_record(result: Result, folder: Path) -> dict[str, Any]:
     if result.logs and (result.problem or result.status != "succeeded"):
         record["logs"] = tail(result.logs, LOGS)
     return record
+
+
+def _cost(result: Result) -> dict[str, Any]:
+    charge = result.charge
+    if charge is None:
+        return dict.fromkeys(("cost", "currency", "cost_source", "price_date"))
+    known = {"cost": charge.cost, "currency": CURRENCY, "cost_source": charge.source, "price_date": charge.date}
+    return known | ({"cost_excludes": charge.excludes} if charge.excludes else {})
 
 
 def tail(text: str, most: int) -> str:
@@ -99,8 +117,12 @@ def encode(records: Iterable[dict[str, Any]]) -> bytes:
     try:
         return _encoder.encode_lines(records)
     except UnicodeEncodeError:  # a record has a file name that is not UTF-8
-        lines = (json.dumps(record, default=str, ensure_ascii=False) + "\n" for record in records)
+        lines = (json.dumps(record, default=_plain, ensure_ascii=False) + "\n" for record in records)
         return "".join(lines).encode("utf-8", "replace")
+
+
+def _plain(value: Any) -> Any:
+    return float(value) if isinstance(value, Decimal) else str(value)
 
 
 def read_records(path: Path) -> Iterator[Result]:
@@ -135,6 +157,12 @@ def _decode(line: bytes) -> _Record | None:
         return None
 
 
+def _charge(record: _Record) -> Charge | None:
+    if record.cost is None or record.cost_source is None or not record.cost.is_finite():
+        return None
+    return Charge(record.cost, record.cost_source, record.price_date, record.cost_excludes)
+
+
 def _result(record: _Record, folder: Path) -> Result:
     return Result(
         prediction_id=record.prediction_id or "",
@@ -154,4 +182,5 @@ def _result(record: _Record, folder: Path) -> Result:
         logs=record.logs or "",
         stand_in=record.stand_in or "",
         grid=record.grid or {},
+        price=_charge(record) or "",
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import suppress
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
 from replicate_job.batches.results.cause import Causes
 from replicate_job.batches.results.record import NO_PREDICTION
 from replicate_job.batches.results.spans import Spans
 from replicate_job.job import Result
-from replicate_job.quantity import count, duration, one_line, seconds, size
+from replicate_job.quantity import count, duration, money, one_line, seconds, size
 from replicate_job.wire.prediction import parse_time
 
 _STATUS = 100  # characters of a status
@@ -52,7 +53,8 @@ class StandIns:
 class Summary:
     """Counts any number of results in a fixed amount of memory.
 
-    ``statuses`` counts rows by status. ``predict_time`` is in seconds. ``files`` counts the saved files; ``size`` is
+    ``statuses`` counts rows by status. ``predict_time`` is in seconds. ``cost`` is in USD, of the ``priced``
+    rows; ``excludes`` says what is billed besides. ``files`` counts the saved files; ``size`` is
     the bytes of those that are still on the disk. ``first`` is when the first prediction was created, ``last`` when the
     last one ended, and ``spans`` is the time in which predictions ran. ``stand_ins`` counts the rows that a stand-in
     answered.
@@ -62,6 +64,9 @@ class Summary:
         self.statuses: Counter[str] = Counter()
         self.causes = Causes()
         self.predict_time = 0.0
+        self.cost = Decimal(0)
+        self.priced = 0
+        self.excludes = ""
         self.files = self.size = 0
         self.first: datetime | None = None
         self.last: datetime | None = None
@@ -84,6 +89,7 @@ class Summary:
         self.causes.add(result)
         self.stand_ins.add(result)
         self.predict_time += seconds(result.metrics.get("predict_time")) or 0.0
+        self._add_cost(result)
         self.files += len(result.files)
         for path in result.files:
             if isinstance(path, Path):
@@ -97,6 +103,20 @@ class Summary:
         if created and completed:
             self.spans.add(created.timestamp(), max(created, completed).timestamp())
 
+    def _add_cost(self, result: Result) -> None:
+        if charge := result.charge:
+            self.cost += charge.cost
+            self.priced += 1
+            self.excludes = self.excludes or charge.excludes
+
+    def cost_line(self) -> str:
+        """``about $1.20``, of how many rows where it is not all of them; empty where no price is known."""
+        if not self.priced:
+            return ""
+        some = "" if self.priced == self.rows else f" for {self.priced:,} of them"
+        more = f" without {self.excludes}" if self.excludes else ""
+        return f"about {money(self.cost)}{some}{more}"
+
     def lines(self, columns: int | None = None) -> list[str]:
         """For the end of a command: the counts, then each cause with its number of rows, an example and its line.
 
@@ -109,7 +129,8 @@ class Summary:
         )
         files = count(self.files, "file") if self.files else "no files"
         files += f" ({size(self.size)})" if self.size else ""
-        first = f"{count(self.rows, 'row')}: {statuses}; {duration(self.predict_time)} predict time, {files}"
+        rest = ", ".join(filter(None, (f"{duration(self.predict_time)} predict time", self.cost_line(), files)))
+        first = f"{count(self.rows, 'row')}: {statuses}; {rest}"
         causes = list(self.causes)
         width = max((len(f"{cause.count:,}") for cause in causes), default=0)
         lines = [first, *self.stand_ins.lines(columns)]

@@ -1,0 +1,263 @@
+"""What a batch may spend, of money and of predict time, over all its runs."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from replicate_job.batches.prices import with_price
+from replicate_job.batches.progress import Tally
+from replicate_job.flow.collect import result_of
+from replicate_job.flow.context import Context
+from replicate_job.job import Result
+from replicate_job.journal.entry import Entry
+from replicate_job.pricing.forecast import Forecast
+from replicate_job.pricing.learned import Learned
+from replicate_job.pricing.price import Price
+from replicate_job.quantity import duration, money, seconds
+from replicate_job.wire.prediction import TERMINAL
+
+SHARE = 0.95
+"""The part of what was learned that costs at most what is set aside for a prediction under way."""
+_NONE = Decimal(0)
+
+
+class Limit(ABC):
+    """``spent`` is by predictions that have ended; ``held`` counts those for which something is set aside."""
+
+    def __init__(self, most: Decimal) -> None:
+        self.most, self.spent, self.held = most, _NONE, 0
+
+    @abstractmethod
+    def used(self, result: Result) -> Decimal | None:
+        """What a prediction that has ended spent; None where that is not known."""
+
+    @abstractmethod
+    def hold(self, values: Mapping[str, Any], number: int = 1) -> None:
+        """Set something aside for a prediction with that input; with -1 take it back."""
+
+    @abstractmethod
+    def admits(self, values: Mapping[str, Any]) -> bool:
+        """Whether one more prediction, with that input, keeps within it."""
+
+    @abstractmethod
+    def reason(self) -> str:
+        """Why nothing more is created."""
+
+    def spend(self, amount: Decimal) -> None:
+        self.spent += amount
+
+    @property
+    def is_spent(self) -> bool:
+        return self.spent >= self.most
+
+
+class PredictTime(Limit):
+    """In seconds. Nothing is set aside: what is under way ends beyond it."""
+
+    def used(self, result: Result) -> Decimal:
+        return Decimal(seconds(result.metrics.get("predict_time")) or 0)
+
+    def hold(self, values: Mapping[str, Any], number: int = 1) -> None:  # noqa: ARG002 - none is like another
+        self.held += number
+
+    def admits(self, values: Mapping[str, Any]) -> bool:  # noqa: ARG002 - as above
+        return not self.is_spent
+
+    def reason(self) -> str:
+        return f"{self.spent:.0f} s of predict time are spent, and {self.most:.0f} s is the limit"
+
+
+class Cost(Limit):
+    """In USD. For a prediction under way the learned 95th percentile is set aside, but never less than it asks for.
+
+    Until one is learned, that is what its input asks for by the table. Where the input does not tell, the first
+    prediction runs alone.
+    """
+
+    def __init__(self, most: Decimal, price: Price, forecast: Forecast, learned: Learned) -> None:
+        super().__init__(most)
+        self._price, self._forecast, self._learned = price, forecast, learned
+        self._asked, self._untold, self._worst = _NONE, 0, _NONE
+
+    def used(self, result: Result) -> Decimal | None:
+        charge = with_price(result, self._price).charge
+        return charge.cost if charge else None
+
+    def spend(self, amount: Decimal) -> None:
+        super().spend(amount)
+        if amount:
+            self._learned.add(amount)
+
+    def hold(self, values: Mapping[str, Any], number: int = 1) -> None:
+        self.held += number
+        expected = self._forecast.expected(values)
+        if expected is None:
+            self._untold += number
+            self._worst += number * (self._forecast.most(values) or _NONE)
+        else:
+            self._asked += number * expected
+
+    @property
+    def set_aside(self) -> Decimal:
+        usual = self._learned.quantile(SHARE)
+        return self._asked + self._worst if usual is None else max(self._asked, usual * self.held)
+
+    def admits(self, values: Mapping[str, Any]) -> bool:
+        usual, expected = self._learned.quantile(SHARE), self._forecast.expected(values)
+        room = self.most - self.spent - self.set_aside
+        if usual is None and expected is None:
+            return not self._untold and room > 0
+        return max(usual or _NONE, expected or _NONE) <= room
+
+    def reason(self) -> str:
+        aside = self.set_aside
+        more = f" and {money(aside)} set aside for what is under way or uncertain" if aside else ""
+        usual = self._learned.quantile(SHARE)
+        next_one = f", and one more costs about {money(usual)}" if usual else ""
+        return f"{money(self.spent)} are spent{more}{next_one}: the limit is {money(self.most)}"
+
+    def bound(self, values: Mapping[str, Any], together: int) -> str:
+        """How far it may be exceeded, in words, with so many predictions under way together."""
+        expected, most = self._forecast.expected(values), self._forecast.most(values)
+        if most is None:
+            return "how far it may be exceeded is not known: nothing in the input bounds what a prediction makes"
+        if expected == most:
+            return "it is not exceeded, if predictions make what their input asks for"
+        limit = f"{money(most)}, the cost of {duration(self._forecast.longest)}"
+        each = limit if expected is None else money(most)
+        return (
+            f"it may be exceeded by {money(most * together)} at most: {together:,} together, each of at most {each}; "
+            "what stays uncertain may add as much each"
+        )
+
+
+class Budget:
+    """Admits predictions while no limit is reached. Without limits it does nothing.
+
+    ``stop`` is called with a reason once nothing more will be admitted.
+    """
+
+    def __init__(self, limits: list[Limit], tally: Tally, stop: Callable[[str], None]) -> None:
+        self._limits, self._tally, self._stop = limits, tally, stop
+        self._held: dict[str, Mapping[str, Any]] = {}
+        self._live: set[str] = set()
+        self._left: set[str] = set()  # by earlier runs, and not taken up in this one yet
+        self._is_reading = True
+        self._changed, self._queue = asyncio.Event(), asyncio.Lock()
+        self._waiting: set[asyncio.Task[Any]] = set()
+        self._is_off = False
+
+    async def open(self, context: Context, batch: str) -> int:
+        """Count what the batch has spent in earlier runs. Gives the number of predictions whose cost is still open."""
+        if self._limits:
+            async for entries in context.journal.scan(batch=batch):
+                for entry in entries:
+                    self._recall(entry)
+        self._left = set(self._held)
+        return len(self._held)
+
+    def _recall(self, entry: Entry) -> None:
+        prediction = entry.prediction
+        if prediction and prediction.status in TERMINAL:
+            self._hold(entry.key, entry.job.input_data)
+            self._spend(entry.key, result_of(prediction, entry))
+        elif entry.prediction_id or entry.state in {"intended", "uncertain"}:
+            self._hold(entry.key, entry.job.input_data)
+
+    def check(self) -> None:
+        """Stop once a limit is spent, but not before what earlier runs have left was taken up."""
+        for limit in self._limits:
+            if limit.is_spent and not self._awaits_rows:
+                self._stop(limit.reason())
+
+    def reading(self, *, goes_on: bool) -> None:
+        """Note whether rows are being read: predictions of earlier runs may be among those that come."""
+        self._is_reading = goes_on
+        self._changed.set()
+
+    @property
+    def _awaits_rows(self) -> bool:
+        return self._is_reading and bool(self._left)
+
+    async def enter(self, key: str, values: Mapping[str, Any], *, creates: bool) -> None:
+        """Wait until a row may be created. What is under way already is only noted as running here.
+
+        Raises CancelledError once nothing more is admitted.
+        """
+        if not self._limits:
+            return
+        if creates and key not in self._held:
+            task = asyncio.current_task()
+            assert task  # noqa: S101 - coroutines run in one
+            self._tally.waiting += 1
+            self._waiting.add(task)
+            try:
+                await self._admit(key, values)
+            finally:
+                self._waiting.discard(task)
+                self._tally.waiting -= 1
+        self._live.add(key)
+        self._left.discard(key)
+
+    async def _admit(self, key: str, values: Mapping[str, Any]) -> None:
+        async with self._queue:  # in the order of the rows
+            while full := next((limit for limit in self._limits if not limit.admits(values)), None):
+                if not self._live and not self._awaits_rows:
+                    self._stop(full.reason())
+                if self._is_off:
+                    raise asyncio.CancelledError
+                self._changed.clear()
+                await self._changed.wait()
+            if self._is_off:
+                raise asyncio.CancelledError
+            self._hold(key, values)
+            self._live.add(key)
+
+    def settle(self, key: str, result: Result) -> None:
+        """The row's prediction has come to an end. What it cost stays set aside where that is not known."""
+        self._live.discard(key)
+        self._spend(key, result)
+        self._changed.set()
+
+    async def fail(self, key: str, context: Context) -> None:
+        """The row has no result: nothing is set aside any more if it certainly has no prediction."""
+        if not self._limits:
+            return
+        self._live.discard(key)
+        entry = (await context.journal.look_up([key])).get(key)
+        if entry is None or (entry.prediction_id is None and entry.state in {"claimed", "refused"}):
+            self._release(key)
+        self._changed.set()
+
+    def cancel(self) -> None:
+        """Admit nothing more."""
+        self._is_off = True
+        current = asyncio.current_task() if self._waiting else None
+        for task in self._waiting - {current}:
+            task.cancel()
+
+    def _hold(self, key: str, values: Mapping[str, Any]) -> None:
+        if key not in self._held:
+            self._held[key] = values
+            for limit in self._limits:
+                limit.hold(values)
+
+    def _release(self, key: str) -> None:
+        values = self._held.pop(key, None)
+        if values is not None:
+            for limit in self._limits:
+                limit.hold(values, -1)
+
+    def _spend(self, key: str, result: Result) -> None:
+        if key not in self._held:
+            return
+        amounts = [limit.used(result) for limit in self._limits]
+        if None in amounts:
+            return
+        self._release(key)
+        for limit, amount in zip(self._limits, amounts, strict=True):
+            limit.spend(amount or _NONE)

@@ -1,0 +1,46 @@
+"""What a batch will cost, before anything is created."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from replicate_job.pricing.charge import IDLE
+from replicate_job.pricing.forecast import Forecast
+from replicate_job.pricing.learned import Learned
+from replicate_job.pricing.price import CURRENCY, Price
+
+
+class Estimate:
+    """Adds up what rows ask for; where this model has run before, what it usually cost counts instead."""
+
+    def __init__(self, price: Price, forecast: Forecast, learned: Learned) -> None:
+        self._price, self._forecast, self._learned = price, forecast, learned
+        self._rows, self._asked, self._most = 0, Decimal(0), Decimal(0)
+        self._is_told = self._is_bounded = True
+
+    def add(self, values: Mapping[str, Any]) -> None:
+        """Count a prediction with that input."""
+        expected, most = self._forecast.expected(values), self._forecast.most(values)
+        self._rows += 1
+        self._asked += expected or 0
+        self._most += most or 0
+        self._is_told, self._is_bounded = self._is_told and expected is not None, self._is_bounded and most is not None
+
+    def to_dict(self) -> dict[str, Any]:
+        """``estimate`` and ``at_most`` are for all rows, ``history`` for one prediction; None where not known."""
+        median = self._learned.quantile(0.5)
+        estimate = median * self._rows if median is not None else self._asked if self._is_told else None
+        spread = {name: self._learned.quantile(part) for name, part in (("p5", 0.05), ("median", 0.5), ("p95", 0.95))}
+        told = {
+            "estimate": estimate,
+            "at_most": self._most if self._is_bounded else None,
+            "currency": CURRENCY,
+            "from": "history" if median is not None else "price" if estimate is not None else None,
+            "price": str(self._price),
+            "cost_source": self._price.source,
+            "price_date": self._price.date,
+            "history": {"predictions": len(self._learned), **spread},
+        }
+        return told | ({"excludes": IDLE} if self._price.bills_idle else {})

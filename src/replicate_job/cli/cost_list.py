@@ -1,0 +1,110 @@
+"""``replicate-job list --cost``: what the predictions of the journal cost, rows of batches included."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+from replicate_job.batches.prices import charge_of
+from replicate_job.cli.exits import SUCCEEDED, UNREACHABLE
+from replicate_job.cli.moments import of_unix
+from replicate_job.cli.options import Common
+from replicate_job.cli.output import name_damaged, print_json
+from replicate_job.cli.streams import tell, write
+from replicate_job.cli.table import table
+from replicate_job.flow.collect import LOCAL
+from replicate_job.journal.entry import Entry
+from replicate_job.journal.open import open_journal
+from replicate_job.pricing.price import CURRENCY
+from replicate_job.pricing.table import read_prices
+from replicate_job.quantity import count, duration, money, seconds
+
+
+class _Spent:
+    """Of some predictions. ``unknown`` counts those of which it is not known what they cost."""
+
+    def __init__(self, name: str, model: str) -> None:
+        self.name, self.model = name, model
+        self.latest, self.predict_time, self.cost = 0.0, 0.0, Decimal(0)
+        self.predictions = self.unknown = 0
+
+    def add(self, entry: Entry) -> None:
+        metrics = (entry.prediction and entry.prediction.metrics) or {}
+        self.latest = max(self.latest, entry.claimed_at)
+        self.predict_time += seconds(metrics.get("predict_time")) or 0.0
+        self.predictions += 1
+        charge = charge_of(entry)
+        self.cost += charge.cost if charge else 0
+        self.unknown += charge is None
+
+    def to_dict(self) -> dict[str, Any]:
+        is_known = self.unknown < self.predictions
+        return {
+            "name": self.name,
+            "model": self.model,
+            "predictions": self.predictions,
+            "predict_time": self.predict_time,
+            "cost": self.cost if is_known else None,
+            "currency": CURRENCY if is_known else None,
+            "unknown": self.unknown,
+        }
+
+    def row(self) -> tuple[str, ...]:
+        return (of_unix(self.latest), self.name, self.model, *self._numbers())
+
+    def by_model(self) -> tuple[str, ...]:
+        return (self.model, *self._numbers())
+
+    def _numbers(self) -> tuple[str, ...]:
+        cost = money(self.cost) if self.unknown < self.predictions else ""
+        return f"{self.predictions:,}", duration(self.predict_time), cost, f"{self.unknown:,}" if self.unknown else ""
+
+
+async def list_costs(shared: Common, since: int | None, limit: int | None, *, as_json: bool, by_model: bool) -> int:
+    """List what each job and each batch cost, newest first; with ``by_model`` what each model did, dearest first."""
+    read_prices()  # a file that is wrong is an error before anything is printed
+    groups: dict[str, _Spent] = {}
+    total = _Spent("", "")
+    async with open_journal(shared.settings.journal) as journal:
+        async for entries in journal.scan(since=0 if since is None else time.time() - since):
+            for entry in filter(_is_paid, entries):
+                model = entry.job.model.partition(":")[0]
+                name = model if by_model else entry.batch or entry.prediction_id or entry.key
+                groups.setdefault(name, _Spent(name, model)).add(entry)
+                total.add(entry)
+    name_damaged(journal)
+    found = sorted(groups.values(), key=lambda spent: (spent.cost if by_model else 0, spent.latest), reverse=True)
+    _print(found[:limit], as_json=as_json, by_model=by_model)
+    if not as_json and not shared.quiet:
+        tell(_told(total))
+    return UNREACHABLE if journal.damaged else SUCCEEDED
+
+
+def _is_paid(entry: Entry) -> bool:
+    """Whether it has a prediction, or may have one, at Replicate."""
+    return entry.api != LOCAL and (entry.prediction_id is not None or entry.state in {"intended", "uncertain"})
+
+
+def _print(found: Iterable[_Spent], *, as_json: bool, by_model: bool) -> None:
+    headings = ("MODEL", "PREDICTIONS", "PREDICT", "COST", "UNKNOWN")
+    if as_json:
+        print_json([spent.to_dict() for spent in found])
+    elif by_model and found:
+        write(table([headings, *(spent.by_model() for spent in found)]))
+    elif found:
+        write(table([("TIME", "JOB OR BATCH", *headings), *(spent.row() for spent in found)]))
+
+
+def _told(total: _Spent) -> str:
+    if not total.predictions:
+        return "no predictions"
+    known = total.predictions - total.unknown
+    cost = f"about {money(total.cost)}" if known else "no cost is known"
+    words = f"{count(total.predictions, 'prediction')}: {duration(total.predict_time)} predict time, {cost}"
+    if not total.unknown:
+        return words
+    place = read_prices().place
+    file = f": prices that no table has may stand in {place}" if place else ""
+    return f"{words} for {known:,} of them{file}" if known else f"{words}{file}"

@@ -1,0 +1,1 @@
+"""What predictions cost: prices, what a prediction used, and both together. Without I/O, but for the price tables."""

@@ -1,0 +1,55 @@
+"""What a prediction cost, by a price."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+
+import msgspec
+
+from replicate_job.pricing.price import Price, Source
+from replicate_job.pricing.table import read_prices
+from replicate_job.pricing.usage import Usage, units
+
+
+class Charge(msgspec.Struct, frozen=True):
+    """``cost`` is in USD: an estimate, as the API names no price. ``source`` and ``date`` are the price's.
+
+    ``excludes`` says what is billed besides; empty for nothing.
+    """
+
+    cost: Decimal
+    source: Source
+    date: date | None = None
+    excludes: str = ""
+
+
+IDLE = "setup and idle time of its instances"
+
+
+def charge(price: Price, usage: Usage) -> Charge | None:
+    """None for a prediction that has not ended, and where it is not known what it used.
+
+    ``aborted`` ones ended before they began, and are free: https://replicate.com/docs/billing.
+    """
+    cost = Decimal(0)
+    if usage.status not in {"succeeded", "failed", "canceled", "aborted"}:
+        return None
+    if usage.status != "aborted":
+        for term in price.terms:
+            used = units(term.unit, usage)
+            if used is None:
+                return None
+            cost += term.amount * used
+    return Charge(cost.normalize(), price.source, price.date, IDLE if price.bills_idle else "")
+
+
+def charge_by(price: Price | Charge | str, usage: Usage) -> Charge | None:
+    """The same by a price, or by a model's name in the tables (see ``Prices.find``). A charge stands for itself.
+
+    Raises JobError for a file of prices that cannot be read.
+    """
+    if isinstance(price, Charge):
+        return price
+    found = price if isinstance(price, Price) else read_prices().find(price)
+    return charge(found, usage) if found else None

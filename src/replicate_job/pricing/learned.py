@@ -1,0 +1,34 @@
+"""What the newest predictions cost: quantiles over a window."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, insort
+from collections import deque
+from decimal import Decimal
+
+WINDOW = 1000
+"""How many of the newest count."""
+
+
+class Learned:
+    """Takes costs in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._newest: deque[Decimal] = deque()
+        self._sorted: list[Decimal] = []
+
+    def __len__(self) -> int:
+        return len(self._sorted)
+
+    def add(self, cost: Decimal) -> None:
+        self._newest.append(cost)
+        insort(self._sorted, cost)
+        if len(self._newest) > WINDOW:
+            del self._sorted[bisect_left(self._sorted, self._newest.popleft())]
+
+    def quantile(self, part: float) -> Decimal | None:
+        """The least cost that ``part`` (0 to 1) of all do not exceed: of few, the dearest. None of none."""
+        if not self._sorted:
+            return None
+        return self._sorted[max(1, math.ceil(part * len(self._sorted))) - 1]

@@ -1,0 +1,128 @@
+"""The tables of prices: the package's own, and the user's file, which wins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from replicate_job.errors import JobError
+from replicate_job.folders import config_folder, expand
+from replicate_job.pricing.price import EXAMPLES, Price, Source, Term, parse_terms
+from replicate_job.settings import unquoted
+
+VARIABLE = "REPLICATE_JOB_PRICES"
+FILE = "prices.toml"
+_MOST = 10**6
+_OWN = Path(__file__).with_name(FILE)
+
+
+class Prices(msgspec.Struct, frozen=True):
+    """``hardware`` is by the API's name, ``models`` by ``owner/name`` or ``deployments/owner/name``.
+
+    ``place`` is the user's file, whether it is there or not; None where there is no folder for it.
+    """
+
+    hardware: dict[str, Price]
+    models: dict[str, Price]
+    place: Path | None = None
+
+    def find(self, name: str) -> Price | None:
+        """The price of a model, or of a deployment with its hardware: ``deployments/owner/name@gpu-t4``."""
+        model, _, hardware = name.partition("@")
+        if price := self.models.get(model):
+            return price
+        by_hardware = self.hardware.get(hardware)
+        return by_hardware and msgspec.structs.replace(by_hardware, source="learned", bills_idle=True)
+
+    def read(self, text: str) -> Price:
+        """What a user says: a price, or the name of hardware. Raises ValueError."""
+        if "/" not in text:
+            if found := self.hardware.get(text.strip()):
+                return msgspec.structs.replace(found, source="user")
+            raise ValueError(
+                f"{text!r} is neither a price (like {EXAMPLES}) nor hardware: {', '.join(sorted(self.hardware))}"
+            )
+        return Price(parse_terms(text), "user")
+
+
+def read_prices(environment: Mapping[str, str] = os.environ) -> Prices:
+    """Both tables. Raises JobError for a user's file that cannot be read, or holds something else."""
+    place = prices_place(environment)
+    try:
+        changed = place.stat().st_mtime_ns if place else 0
+    except FileNotFoundError:
+        if environment.get(VARIABLE, "").strip():
+            raise JobError(f"{VARIABLE}: there is no file {place}") from None
+        changed = 0
+    except OSError as error:
+        raise JobError(f"the prices in {place} cannot be read: {error.strerror}") from None
+    return _read_both(place, changed)
+
+
+def prices_place(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """The user's file: what ``REPLICATE_JOB_PRICES`` names, else ``prices.toml`` in the folder for settings."""
+    if named := unquoted(environment.get(VARIABLE, "")):
+        return expand(named)
+    folder = config_folder(environment)
+    return folder and folder / FILE
+
+
+@lru_cache(maxsize=4)
+def _read_both(place: Path | None, changed: int) -> Prices:
+    own = _parse(_OWN.read_text("utf-8"), "table", Prices({}, {}, place))
+    if place is None or not changed:
+        return own
+    try:
+        return _parse(place.read_text("utf-8"), "user", own)
+    except (OSError, ValueError) as error:  # tomllib's and Unicode's errors are ValueErrors
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise JobError(f"the prices in {place} cannot be read: {why}") from None
+
+
+def _parse(text: str, source: Source, below: Prices) -> Prices:
+    """The tables of a file over those ``below``. Raises ValueError."""
+    import tomllib  # noqa: PLC0415 - most who import this module never read a table
+
+    values = tomllib.loads(text, parse_float=Decimal)
+    if unknown := values.keys() - {"date", "hardware", "models"}:
+        raise ValueError(f"there is no {min(unknown)!r}: there are date, hardware and models")
+    day = _day("the file", values.get("date"))
+    hardware, models = values.get("hardware", {}), values.get("models", {})
+    if not isinstance(hardware, dict) or not isinstance(models, dict):
+        raise ValueError("hardware and models are tables")  # noqa: TRY004 - all that is wrong with a file is one kind
+    own = {name: Term(_amount(name, value), "second") for name, value in hardware.items()}
+    by_hardware = below.hardware | {name: Price((term,), source, day) for name, term in own.items()}
+    prices = Prices(by_hardware, {}, below.place)
+    found = {name: _price(name, value, day, prices, source) for name, value in models.items()}
+    return Prices(by_hardware, below.models | found, below.place)
+
+
+def _price(name: str, value: Any, day: date | None, prices: Prices, source: Source) -> Price:
+    given = value if isinstance(value, dict) else {"price": value}
+    if given.keys() - {"price", "date"} or not isinstance(given.get("price"), str):
+        raise ValueError(f'{name!r} needs a price as text, like "0.003/image" or "gpu-l40s", and may have a date')
+    try:
+        price = prices.read(given["price"])
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    return msgspec.structs.replace(price, source=source, date=_day(name, given.get("date", day)) or price.date)
+
+
+def _amount(name: str, value: Any) -> Decimal:
+    is_number = isinstance(value, int | Decimal) and not isinstance(value, bool)
+    if not is_number or not Decimal(value).is_finite() or not 0 < value < _MOST:
+        raise ValueError(f"{name} needs a number of USD a second, above 0")
+    return Decimal(value)
+
+
+def _day(name: str, value: Any) -> date | None:
+    if value is None or type(value) is date:  # a time of day is a date too
+        return value
+    raise ValueError(f"{name}: date is a day like 2026-10-07")

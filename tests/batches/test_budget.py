@@ -1,0 +1,287 @@
+"""A batch spends no more than it may, whatever breaks and however often it is started."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, aclosing
+from decimal import Decimal
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replicate_job.batches.budget import Budget, Cost
+from replicate_job.batches.progress import Tally
+from replicate_job.batches.rows import Row
+from replicate_job.batches.runner import BatchRunner
+from replicate_job.batches.spec import Batch
+from replicate_job.errors import JobError
+from replicate_job.flow.context import Context
+from replicate_job.flow.resolved import Resolved
+from replicate_job.job import Job, Result
+from replicate_job.pricing.forecast import Forecast
+from replicate_job.pricing.learned import Learned
+from replicate_job.pricing.price import Price, parse_terms
+from replicate_job.testing import Script, ScriptedAPI
+from replicate_job.testing.models import ScriptedModel
+from replicate_job.wire.target import Target
+
+Connect = Callable[..., AbstractAsyncContextManager[Context]]
+MODEL = "acme/private"
+RESOLVED = Resolved(Target("model", "acme", "private"), f"/models/{MODEL}/predictions")
+RATE = Decimal("0.001")
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("REPLICATE_JOB_PRICES", raising=False)
+
+
+def _batch(**options: Any) -> Batch:
+    chosen: dict[str, Any] = {"id": "batch", "job": Job(MODEL), "read": lambda _: attrgetter("values")}
+    return Batch(**chosen | {"concurrency": 64} | options)
+
+
+def make(context: Context, most: str, price: str = "0.01/run", **options: Any) -> BatchRunner:
+    batch = _batch(**{"max_cost": Decimal(most), "price": price} | options)
+    return BatchRunner(context, batch, RESOLVED, Tally())
+
+
+def rows(count: int) -> list[Row]:
+    return [Row(line, {"n": line}) for line in range(1, count + 1)]
+
+
+async def run(drive: BatchRunner, given: list[Row], *, most: int = 10**9) -> list[Result]:
+    """The results in the order of their lines; left early once there are ``most``."""
+    found: list[Result] = []
+    async with aclosing(drive.run(given)) as results:
+        async for some in results:
+            found += some
+            if len(found) >= most:
+                break
+    return sorted(found, key=lambda result: result.line)
+
+
+def taking(seconds: Callable[[int], float]) -> Callable[[dict[str, Any]], Script]:
+    """A model that reports so much predict time for its row."""
+
+    def script(values: dict[str, Any]) -> Script:
+        metrics = {"predict_time": seconds(values.get("n", 1))}
+        return Script(duration=0.01, output="done", overrides={"metrics": metrics})
+
+    return script
+
+
+def scripted(seconds: Callable[[int], float], **options: Any) -> ScriptedAPI:
+    api = ScriptedAPI(**options)
+    api.models[MODEL] = ScriptedModel(name=MODEL, official=True, script=taking(seconds))
+    return api
+
+
+async def test_what_costs_a_known_price_is_created_as_often_as_it_fits_and_never_more(connect: Connect) -> None:
+    with ScriptedAPI(script=Script(duration=0.01, output="done")) as api:
+        async with connect(api) as context:
+            drive = make(context, "0.5")
+            results = await run(drive, rows(200))
+            assert (len(results), api.created) == (50, 50)
+            assert {(result.cost, result.cost_source) for result in results} == {(Decimal("0.01"), "user")}
+            assert drive.stopped.startswith("$0.50 are spent, and one more costs about $0.01: the limit is $0.50")
+            assert "it is not exceeded" in context.reporter.told[0]  # type: ignore[attr-defined] # the tests' own
+            again = make(context, "0.8")
+            assert len(await run(again, rows(200))) == 80
+    assert api.created == 80
+
+
+async def test_a_limit_that_all_rows_fit_into_stops_nothing(connect: Connect) -> None:
+    with ScriptedAPI(script=Script(duration=0, output="done")) as api:
+        async with connect(api) as context:
+            drive = make(context, "0.2")
+            assert len(await run(drive, rows(20))) == 20
+    assert api.created == 20
+
+
+FAULTS = "create:drop-after=0.15,create:drop-before=0.1,get:503=0.05"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(2))
+async def test_64_under_way_that_break_and_are_left_and_started_again_overshoot_by_no_more_than_was_said(
+    connect: Connect, seed: int
+) -> None:
+    chance = random.Random(seed)  # noqa: S311 - the same each time
+    times = {line: chance.choice([0.5, 1, 2, 20]) for line in range(1, 1001)}
+    with scripted(times.__getitem__, faults=FAULTS, seed=seed, list_lag=(0, 0.3)) as api:
+        async with connect(api, settle=1) as context:
+            for part in (10, 30, 60):  # left while 64 run
+                await run(make(context, "1", "0.001/second"), rows(1000), most=part)
+            drive = make(context, "1", "0.001/second")
+            results = await run(drive, rows(1000))
+        spent = sum((RATE * Decimal(str(times[prediction.input["n"]])) for prediction in api.predictions), Decimal(0))
+    told = context.reporter.told[-1]  # type: ignore[attr-defined] # the tests' own
+    assert "exceeded by $" in told
+    assert drive.stopped
+    assert spent <= 1 + 64 * Decimal("0.02")  # as each takes 20 s at most, and not 30 minutes
+    assert spent >= Decimal("0.9")
+    assert len(results) == api.created
+
+
+async def test_the_first_runs_alone_where_nothing_tells_what_one_costs(connect: Connect) -> None:
+    with ScriptedAPI(script=Script(duration=0, output="done", overrides={"metrics": {"predict_time": 10}})) as api:
+        api.next(Script(duration=0.3, output="done", overrides={"metrics": {"predict_time": 10}}))
+        async with connect(api) as context:
+            found = []
+            async with aclosing(make(context, "0.1", "0.001/second").run(rows(100))) as results:
+                async for some in results:
+                    found += [result.line for result in some]
+    assert found[0] == 1  # it took longer than any other would have
+    assert (len(found), api.created) == (10, 10)
+
+
+async def test_what_is_uncertain_counts_as_spent_and_what_is_refused_does_not(connect: Connect) -> None:
+    gone = Script(duration=0, overrides={"input": {}, "data_removed": True, "output": None})
+    with ScriptedAPI(script=Script(duration=0, output="done")) as api:
+        api.next(gone)
+        api.faults.next("create", "drop-after")
+        async with connect(api) as context:
+            results = await run(make(context, "0.03", concurrency=1), rows(9))
+            assert [result.status for result in results] == ["error", "succeeded", "succeeded"]
+            assert len(await run(make(context, "0.05", concurrency=1), rows(9))) == 5
+            api.faults.next("create", "422")
+            more = make(context, "0.07", concurrency=1)
+            assert [result.status for result in await run(more, rows(9))].count("error") == 2
+    assert api.created == 7
+
+
+async def test_what_an_earlier_run_left_is_collected_though_nothing_more_may_be_created(connect: Connect) -> None:
+    with ScriptedAPI(script=Script(duration=0.4, output="done")) as api:
+        async with connect(api) as context:
+            drive = make(context, "0.3")
+            task = asyncio.create_task(run(drive, rows(100)))
+            async with asyncio.timeout(20):
+                while api.created < 30:  # noqa: ASYNC110 - what changes is on the server's side
+                    await asyncio.sleep(0.005)
+            task.cancel()
+            await asyncio.wait([task])
+            again = make(context, "0.3")
+            assert len(await run(again, rows(100))) == 30
+            assert again.stopped
+    assert api.created == 30
+
+
+async def test_a_retry_is_paid_for_besides_what_it_repeats(connect: Connect) -> None:
+    with ScriptedAPI(script=Script(duration=0, end="failed", error="no")) as api:
+        async with connect(api) as context:
+            assert len(await run(make(context, "0.2"), rows(10))) == 10
+            drive = make(context, "0.15", retry_failed=True)
+            await run(drive, rows(10))
+            assert drive.stopped
+    assert api.created == 15
+
+
+async def test_predict_time_and_cost_hold_together(connect: Connect) -> None:
+    with scripted(lambda _: 10) as api:
+        async with connect(api) as context:
+            drive = make(context, "1", concurrency=1, max_predict_time=25)
+            assert len(await run(drive, rows(10))) == 3
+            assert drive.stopped == "30 s of predict time are spent, and 25 s is the limit"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"price": None}, "the price of acme/private is not known: give --price"),
+        ({"price": "gpu-9000"}, "--price (in Python price=): 'gpu-9000' is neither a price"),
+        ({"price": "1/cat"}, "'1/cat' is no price"),
+    ],
+)
+async def test_a_model_without_a_price_is_refused_with_what_to_give(
+    connect: Connect, options: dict[str, Any], says: str
+) -> None:
+    with ScriptedAPI() as api:
+        async with connect(api) as context:
+            with pytest.raises(JobError) as caught:
+                make(context, "1", **options)
+    assert says in str(caught.value)
+    assert api.created == 0
+
+
+async def test_a_deployment_has_the_price_of_the_hardware_that_the_api_names(connect: Connect) -> None:
+    resolved = msgspec.structs.replace(
+        RESOLVED, target=Target("deployment", "acme", "mine"), path="/deployments/acme/mine/predictions", hardware="cpu"
+    )
+    with scripted(lambda _: 10) as api:
+        async with connect(api) as context:
+            batch = Batch("b", Job("deployments/acme/mine"), lambda _: attrgetter("values"), max_cost=Decimal(1))
+            drive = BatchRunner(context, batch, resolved, Tally())
+            async for _ in drive.check(rows(3)):
+                pass
+    told = drive.estimates["deployments/acme/mine"].to_dict()
+    assert (told["price"], told["cost_source"], told["estimate"]) == ("0.0001/second", "learned", None)
+    assert (told["at_most"], told["excludes"]) == (Decimal("0.54"), "setup and idle time of its instances")
+
+
+async def test_a_private_models_cost_says_that_idle_time_is_billed_too(connect: Connect) -> None:
+    resolved = msgspec.structs.replace(RESOLVED, is_private=True)
+    chosen = msgspec.structs.replace(_batch(), price=None)
+    prices = Path(os.environ["XDG_CONFIG_HOME"]) / "replicate-job"
+    prices.mkdir()
+    (prices / "prices.toml").write_text(f'[models]\n"{MODEL}" = "cpu"')
+    with scripted(lambda _: 10) as api:
+        async with connect(api) as context:
+            (result,) = await run(BatchRunner(context, chosen, resolved, Tally()), rows(1))
+    assert result.charge
+    assert (result.cost, result.cost_source) == (Decimal("0.001"), "user")
+    assert result.charge.excludes == "setup and idle time of its instances"
+
+
+class _World(msgspec.Struct):
+    stopped: str = ""
+
+
+@given(st.data(), st.integers(1, 16), st.integers(1, 300))
+async def test_no_order_of_ends_exceeds_the_limit_by_more_than_those_under_way_can_cost(
+    data: st.DataObject, together: int, limit: int
+) -> None:
+    """Against the plainest account: all that was admitted, at what it cost in the end."""
+    price = Price(parse_terms("0.01/second"), "user")
+    cost = Cost(Decimal(limit) / 100, price, Forecast(price, None, "10s"), Learned())
+    world, running, admitted, paid = _World(), dict[str, int](), 0, 0
+
+    def stop(reason: str) -> None:
+        world.stopped = reason
+        budget.cancel()
+
+    budget = Budget([cost], Tally(), stop)
+    while not world.stopped and admitted < 60:
+        waiting = asyncio.create_task(budget.enter(f"k{admitted}", {}, creates=True))
+        while not waiting.done():
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            if not waiting.done() or len(running) >= together:
+                paid += _end(data, budget, running)
+        if waiting.cancelled():
+            break
+        running[f"k{admitted}"] = data.draw(st.integers(1, 10))
+        admitted += 1
+        if len(running) >= together:
+            paid += _end(data, budget, running)
+    while running:
+        paid += _end(data, budget, running)
+    assert Decimal(paid) / 100 <= cost.most + together * Decimal("0.1")
+    assert cost.spent == Decimal(paid) / 100
+    assert cost.set_aside == 0
+
+
+def _end(data: st.DataObject, budget: Budget, running: dict[str, int]) -> int:
+    key = data.draw(st.sampled_from(sorted(running)))
+    seconds = running.pop(key)
+    budget.settle(key, Result("id", "succeeded", "m", {}, metrics={"predict_time": seconds}))
+    return seconds

@@ -1,0 +1,189 @@
+"""What a batch costs, as its user sees it: beforehand, in its results, and as a limit that holds when it is killed."""
+
+from __future__ import annotations
+
+import random
+import re
+import sqlite3
+from contextlib import closing
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from replicate_job.testing import Script, ScriptedAPI
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.e2e.conftest import Command, Outcome
+
+HELLO = "replicate/hello-world"
+FLUX = "black-forest-labs/flux-schnell"
+
+
+def write(command: Command, *inputs: dict[str, Any]) -> None:
+    (command.folder / "rows.jsonl").write_bytes(b"".join(msgspec.json.encode(each) + b"\n" for each in inputs))
+
+
+def texts(command: Command, count: int) -> None:
+    write(command, *({"text": str(number)} for number in range(count)))
+
+
+def batch(command: Command, *words: str | Path, target: str = HELLO) -> Outcome:
+    return command("batch", target, "rows.jsonl", "--results", "results.jsonl", *words)
+
+
+def records(command: Command) -> list[dict[str, Any]]:
+    return [msgspec.json.decode(line) for line in (command.folder / "results.jsonl").read_bytes().splitlines()]
+
+
+def answer(api: ScriptedAPI, **metrics: float) -> None:
+    script = Script(output="x", overrides={"metrics": metrics})
+    api.models[HELLO] = msgspec.structs.replace(api.models[HELLO], script=script)
+
+
+def test_records_and_the_summary_say_what_it_cost(api: ScriptedAPI, command: Command) -> None:
+    answer(api, predict_time=2)
+    texts(command, 3)
+    outcome = batch(command, "--price", "gpu-l40s")
+    assert outcome.code == 0
+    assert "6 s predict time, about $0.00585, no files" in outcome.err
+    assert [(each["cost"], each["currency"], each["cost_source"]) for each in records(command)] == [
+        (0.00195, "USD", "user")
+    ] * 3
+    assert "Cost" in (command.folder / "report.html").read_text()
+
+
+def test_a_dry_run_estimates_by_the_table_and_then_by_what_was_learned(api: ScriptedAPI, command: Command) -> None:
+    write(command, *({"prompt": "a", "num_outputs": number} for number in (1, 2, 4)))
+    outcome = batch(command, "--dry-run", target=FLUX)
+    cost = outcome.json["cost"]
+    assert (cost["estimate"], cost["at_most"], cost["from"]) == (0.021, 0.021, "price")
+    assert (cost["price"], cost["cost_source"], cost["currency"]) == ("0.003/image", "table", "USD")
+    assert cost["history"] == {"predictions": 0, "p5": None, "median": None, "p95": None}
+    answer(api, predict_time=4)
+    texts(command, 5)
+    words = ["--price", "0.001/second"]
+    assert batch(command, *words).code == 0
+    texts(command, 15)
+    cost = batch(command, *words, "--dry-run").json["cost"]
+    assert (cost["estimate"], cost["from"], cost["at_most"]) == (0.04, "history", 18)
+    assert cost["history"] == {"predictions": 5, "p5": 0.004, "median": 0.004, "p95": 0.004}
+
+
+def test_a_limit_of_cost_stops_it_and_a_larger_one_goes_on(api: ScriptedAPI, command: Command) -> None:
+    answer(api, predict_time=10)
+    texts(command, 20)
+    words = ["--price", "0.01/run", "--max-cost"]
+    outcome = batch(command, *words, "0.05")
+    assert (outcome.code, len(api.predictions)) == (5, 5)
+    assert "$0.00 of $0.05 are spent; it is not exceeded" in outcome.err
+    assert "stopped: $0.05 are spent, and one more costs about $0.01: the limit is $0.05" in outcome.err
+    assert batch(command, *words, "$1").code == 0
+    assert len(api.predictions) == 20
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--max-cost", "5"], "a limit of cost needs a price: the price of replicate/hello-world is not known"),
+        (["--max-cost", "5", "--price", "cheap"], "'cheap' is neither a price"),
+        (["--max-cost", "5", "--local"], "what runs on this machine costs nothing: to rehearse, give a price"),
+        (["--max-cost", "0"], "'0' is no amount of USD above 0"),
+        (["--max-cost", "nan"], "'nan' is no amount of USD above 0"),
+        (["--max-cost", "five"], "'five' is no amount of USD above 0"),
+    ],
+)  # fmt: skip
+def test_what_cannot_hold_is_refused_before_anything_is_created(
+    api: ScriptedAPI, command: Command, words: list[str], says: str
+) -> None:
+    texts(command, 2)
+    outcome = batch(command, *words)
+    assert outcome.code == 2
+    assert says in outcome.err
+    assert not api.count("create")
+
+
+def test_a_file_of_prices_that_is_wrong_stops_a_batch_before_it_begins(api: ScriptedAPI, command: Command) -> None:
+    texts(command, 1)
+    place = command.folder / "mine.toml"
+    place.write_text('[models]\n"a/b" = 3')
+    outcome = command(
+        *("batch", HELLO, "rows.jsonl", "--results", "results.jsonl"), env={"REPLICATE_JOB_PRICES": str(place)}
+    )
+    assert outcome.code == 2
+    assert "mine.toml cannot be read: 'a/b' needs a price as text" in outcome.err
+    assert not api.count("create")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("price", ["0.01/run", "0.001/second"])
+@pytest.mark.replicate_api(list_lag=1, faults="create:drop-after=0.1,get:503=0.02")
+def test_killed_and_started_again_with_64_under_way_it_never_costs_more_than_was_said(
+    api: ScriptedAPI, command: Command, price: str
+) -> None:
+    seed = random.randrange(2**32)  # noqa: S311 - another each time, and repeatable by what it tells
+    chance = random.Random(seed)  # noqa: S311 - as above
+    times = [chance.choice([5, 10, 15, 40]) for _ in range(600)]
+
+    def script(given: dict[str, Any]) -> Script:
+        metrics = {"predict_time": times[int(given["text"]) if given["text"].isdigit() else 0]}  # of the example
+        return Script(duration=0.3, output="x", overrides={"metrics": metrics})
+
+    api.models[HELLO] = msgspec.structs.replace(api.models[HELLO], script=script)
+    texts(command, 600)
+    words = ["batch", HELLO, "rows.jsonl", "--results", "results.jsonl", "--rate", "none", "--concurrency", "64"]
+    words += ["--price", price, "--cancel-after", "40s", "--max-cost", "3"]
+    for goal in (1, 20, 70, 120, 180):
+        process = command.start(*words)
+        while api.created < goal and not process.ends_within(0.01):
+            pass
+        process.ends_within(chance.uniform(0, 0.3))
+        process.kill()
+    outcome = command(*words)
+    by_run = Decimal("0.01") * api.created
+    by_time = sum((Decimal(times[int(each.input["text"])]) for each in api.predictions), Decimal(0)) / 1000
+    spent = by_run if price == "0.01/run" else by_time
+    said = re.search(r"exceeded by \$([\d.]+) at most", outcome.err)
+    most = 3 + (Decimal(said[1]) if said else 0)
+    story = f"seed {seed}: {spent} spent of {most}, {api.created} created\n{outcome.err}"
+    assert said or price == "0.01/run", story
+    assert spent <= most, story
+    assert spent > Decimal("2.5"), story
+    assert outcome.code == 5, story
+    assert "stopped: " in outcome.err, story
+    ids = {record["prediction_id"] for record in records(command) if record["prediction_id"]}
+    assert ids == {prediction.id for prediction in api.predictions}, story
+
+
+def test_the_list_says_what_jobs_and_batches_cost_and_what_each_model_did(api: ScriptedAPI, command: Command) -> None:
+    answer(api, predict_time=10)
+    prices = command.folder / "prices.toml"
+    prices.write_text(f'[models]\n"{HELLO}" = "0.001/second"\n')
+    texts(command, 3)
+    assert command("list", "--cost").err == "no predictions\n"
+    assert batch(command).code == 0
+    assert command("run", HELLO, "text=a").code == 0
+    assert command("run", "stability-ai/sdxl", "prompt=a", "--no-save").code == 0
+    known = {"REPLICATE_JOB_PRICES": str(prices)}
+    outcome = command("list", "--cost", env=known)
+    assert len(outcome.out.splitlines()) == 4
+    assert "5 predictions: " in outcome.err
+    assert "about $0.04 for 4 of them: prices that no table has may stand in " in outcome.err
+    found = command("list", "--cost", "--by", "model", "--since", "1d", "--json", env=known).json
+    assert [(each["model"], each["predictions"], each["cost"], each["unknown"]) for each in found] == [
+        (HELLO, 4, 0.04, 0),
+        ("stability-ai/sdxl", 1, None, 1),
+    ]
+    assert command("list", "--by", "model").code == 2
+    assert command("list", "--cost", "--remote").code == 2
+
+
+def test_runs_on_this_machine_are_not_listed_with_costs(api: ScriptedAPI, command: Command) -> None:
+    assert command("run", HELLO, "text=a").code == 0
+    assert len(api.predictions) == len(command("list", "--cost", "--json").json) == 1
+    with closing(sqlite3.connect(command.journal)) as database, database:
+        database.execute("UPDATE jobs SET api = 'local'")
+    assert command("list", "--cost", "--json").json == []
