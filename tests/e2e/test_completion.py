@@ -27,7 +27,7 @@ def offered(command: Command, *words: str) -> list[tuple[str, str]]:
 
 
 def test_commands_are_offered(command: Command) -> None:
-    assert offered(command, "s") == [("plain", name) for name in ("status", "show", "schema", "serve")]
+    assert offered(command, "s") == [("plain", name) for name in ("status", "show", "search", "schema", "serve")]
 
 
 @pytest.mark.parametrize(
