@@ -55,6 +55,11 @@ WRONG: dict[str, list[Any]] = {
     "max_predict_time": ["5", 0, -1, math.nan, True],
     "max_cost": ["5", 0, -1, math.nan, True],
     "price": [5, b"x"],
+    "dedupe": ["no", 1],
+    "retries": ["2", -1, True, 1.5, None],
+    "retry_on": [5],
+    "fallback": [5, [5], {"acme/other": {}}],
+    "reuse": ["30d", 30, timedelta(0)],
 }
 
 

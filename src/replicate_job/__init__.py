@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from replicate_job.calls import BatchOptions, ClientOptions, OneShotBatchOptions, OneShotOptions, RunOptions
     from replicate_job.client import AsyncBatchHandle, AsyncClient, AsyncJobHandle, BatchHandle, Client, JobHandle
     from replicate_job.errors import ReplicateJobError
-    from replicate_job.job import Job, Result
+    from replicate_job.job import Fallback, Job, Result
     from replicate_job.jobfile import load_job
     from replicate_job.oneshot import arun, astream, batch, replicate_run_prediction, run, stream
     from replicate_job.progress import OnProgress, Progress
@@ -34,6 +34,7 @@ __all__ = [
     "Client",
     "ClientOptions",
     "DeploymentInfo",
+    "Fallback",
     "Job",
     "JobHandle",
     "ModelInfo",
@@ -58,6 +59,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Fallback": "job",
     "Job": "job",
     "Result": "job",
     "ReplicateJobError": "errors",

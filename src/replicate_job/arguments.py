@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from replicate_job.errors import JobError
-from replicate_job.job import EVENTS
+from replicate_job.job import EVENTS, Fallback
 
 DEFAULTS: dict[str, Any] = {
     "rate": "600/min",
@@ -28,6 +28,8 @@ DEFAULTS: dict[str, Any] = {
     "retry_failed": False,
     "retry_uncertain": False,
     "fail_fast": False,
+    "dedupe": False,
+    "retries": 0,
 }
 """The defaults of options that have another than None. All others take None."""
 _NEEDED = frozenset(
@@ -63,6 +65,15 @@ def _is_decimal(value: Any) -> bool:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_retries(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_fallback(value: Any) -> bool:
+    several = value if _is_names(value) else [value]
+    return not isinstance(value, Mapping) and all(isinstance(each, Fallback) or _is_text(each) for each in several)
 
 
 def _is_names(value: Any) -> bool:
@@ -137,6 +148,11 @@ _KINDS = {
     "max_predict_time": _SECONDS,
     "max_cost": _Kind(lambda value: _is_number(value) or _is_decimal(value), "an amount of USD above 0"),
     "price": _Kind(_is_text, 'a string like "0.003/image" or "gpu-l40s"'),
+    "dedupe": _BOOL,
+    "retries": _Kind(_is_retries, "a whole number from 0"),
+    "retry_on": _Kind(lambda value: isinstance(value, str) or _is_names(value), "a list of failures"),
+    "fallback": _Kind(_is_fallback, "the name of a model, a Fallback, or a list of those"),
+    "reuse": _Kind(lambda value: isinstance(value, timedelta) and value > timedelta(0), "an age, as a timedelta"),
     "forget": _BOOL,
     "dry_run": _BOOL,
     "follow": _BOOL,

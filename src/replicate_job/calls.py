@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import uuid
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from os import PathLike
@@ -26,7 +27,7 @@ from replicate_job.flow.context import Context
 from replicate_job.flow.job_run import Ask, new_key
 from replicate_job.flow.prepare import check_job
 from replicate_job.inputs.held import take
-from replicate_job.job import Job
+from replicate_job.job import Fallback, Job
 from replicate_job.outputs.place import read_save
 from replicate_job.progress import OnProgress
 from replicate_job.settings import Settings, check_environment
@@ -35,6 +36,9 @@ from replicate_job.wire.target import parse_target
 if TYPE_CHECKING:
     from replicate_job.batches.rows.grid import Grid
     from replicate_job.template import Template
+
+if TYPE_CHECKING:
+    from replicate_job.flow.plan import Plan
 
 RowInput = Mapping[str, Any]
 RowSource = Iterable[RowInput] | AsyncIterable[RowInput] | DataFrame | str | PathLike[str]
@@ -64,7 +68,14 @@ class _CallOptions(TypedDict, total=False):
     allow_unknown: bool | None
 
 
-class RunOptions(_CallOptions, total=False):
+class _PlanOptions(TypedDict, total=False):
+    retries: int
+    retry_on: str | Iterable[str] | None
+    fallback: str | Fallback | Iterable[str | Fallback] | None
+    reuse: timedelta | None
+
+
+class RunOptions(_CallOptions, _PlanOptions, total=False):
     """What ``run``, ``submit`` and ``stream`` take besides the job and its input. All are None by default.
 
     ``key`` names the job in the journal: the same key never creates a second prediction. ``save_to`` is the folder that
@@ -74,6 +85,10 @@ class RunOptions(_CallOptions, total=False):
     ``on_progress`` is called with a ``Progress`` each time that the prediction is observed.
     ``timeout`` is the seconds that the call may take, uploads and all waiting included. Over it, JobTimeoutError is
     raised, and the prediction goes on; so does the same ``key``. It replaces the job's ``max_poll_attempts``.
+    ``retries`` (0) is how many more attempts each model has after a failure, if that is one of ``retry_on``:
+    ``failed``, ``interrupted``, ``empty``; all of them by default. ``fallback`` are models that get the job once its
+    own has given up, by name or as a ``Fallback``. ``reuse`` takes an earlier success of the same version and input
+    that is at most so old. These four are for ``run`` and ``batch``.
     The others replace the job's own, and are described with ``Job``.
     """
 
@@ -87,7 +102,7 @@ class OneShotOptions(RunOptions, ClientOptions, total=False):
     """What ``run``, ``arun``, ``stream`` and ``astream`` take: a client's options and a call's."""
 
 
-class BatchOptions(_CallOptions, total=False):
+class BatchOptions(_CallOptions, _PlanOptions, total=False):
     """What ``batch`` takes besides the job and its rows.
 
     ``key`` names the batch: the same key continues where an earlier call stopped. Without it a file names itself, and
@@ -100,7 +115,8 @@ class BatchOptions(_CallOptions, total=False):
     ``save_to`` is as with ``run``, and its template may name ``{line}`` and ``{batch}``. ``concurrency``
     is the most predictions that run at once. ``limit`` is the most rows.
     ``retry_failed``, ``retry_uncertain`` (may pay twice), ``fail_fast``, ``max_predict_time`` (seconds), ``max_cost``
-    (USD) and ``price`` (``"0.003/image"``, ``"gpu-l40s"``): see ``replicate-job batch --help``. The others are those of
+    (USD) and ``price`` (``"0.003/image"``, ``"gpu-l40s"``): see ``replicate-job batch --help``. ``dedupe``: rows with
+    the same input share one prediction. The others are those of
     ``RunOptions``.
     """
 
@@ -123,6 +139,7 @@ class BatchOptions(_CallOptions, total=False):
     max_predict_time: float | None
     max_cost: float | Decimal | None
     price: str | None
+    dedupe: bool
 
 
 class OneShotBatchOptions(BatchOptions, ClientOptions, total=False):
@@ -195,9 +212,36 @@ def _read_job(job: Job | str, options: _CallOptions, settings: Settings, correct
         job = Job(job)
     check_input(job.input_data, "the job's input_data")
     own = {name: value for name, value in options.items() if name in Job.__struct_fields__ and value is not None}
+    if "fallback" in own:
+        own["fallback"] = read_fallback(own["fallback"])
     job = msgspec.structs.replace(job, **own)
     check_environment(job.env, settings)
     return job
+
+
+def read_fallback(given: Any) -> tuple[Fallback, ...]:
+    """One model or several, by name or with a map of inputs."""
+    several = [given] if isinstance(given, str | Fallback) else given
+    return tuple(Fallback(each) if isinstance(each, str) else each for each in several)
+
+
+def read_plan(job: Job, options: RunOptions | BatchOptions) -> Plan | None:
+    """What is done for a job besides its first attempt; None for most, which have no such option. Raises JobError."""
+    retries, reuse = options.get("retries", 0), options.get("reuse")
+    if options.get("retry_on") is not None and not retries:
+        raise JobError("retry_on needs retries: how many more attempts there are")
+    if not (retries or reuse is not None or job.fallback):
+        return None
+    from replicate_job.flow.plan import make_plan  # noqa: PLC0415 - only those who have one pay for it
+
+    seconds = None if reuse is None else reuse.total_seconds()
+    return make_plan(job, retries=retries, retry_on=options.get("retry_on"), reuse=seconds)
+
+
+def refuse_plan(job: Job, options: RunOptions, function: str) -> None:
+    """Raise JobError where a call that shows one prediction should make several, or none."""
+    if read_plan(job, options):
+        raise JobError(f"retries, fallback and reuse are for run and batch: {function} is about one prediction")
 
 
 def read_place(*places: str | Path | None, rows: bool = False) -> str | None:
@@ -257,6 +301,9 @@ class BatchCall:
         self.job = msgspec.structs.replace(job, input_data=take(job.input_data, job.model))
         self._options, self._save = options, read_place(options.get("save_to"), folder, rows=True)
         check_job(self.job)
+        if options.get("dedupe") and options.get("id") is not None:
+            raise JobError("dedupe names rows by their inputs, and id by a column: give one")
+        self._plan = read_plan(msgspec.structs.replace(self.job, wait_for_completion=True), options)
         self._grid = _read_grid(options, job.model)
         self._columns = ColumnOptions(
             dict(options.get("rename", {})),
@@ -329,4 +376,6 @@ class BatchCall:
             max_predict_time=options.get("max_predict_time"),
             max_cost=None if (most := options.get("max_cost")) is None else Decimal(str(most)),
             price=options.get("price"),
+            plan=self._plan,
+            dedupe=options.get("dedupe", False),
         )

@@ -29,7 +29,17 @@ from replicate_job.api.ratelimit import parse_rate
 from replicate_job.arguments import check_arguments, wrong
 from replicate_job.batches.progress import Tally
 from replicate_job.batches.runner import BatchRunner
-from replicate_job.calls import BatchCall, BatchOptions, RowSource, RunOptions, read_ask, read_place, with_options
+from replicate_job.calls import (
+    BatchCall,
+    BatchOptions,
+    RowSource,
+    RunOptions,
+    read_ask,
+    read_place,
+    read_plan,
+    refuse_plan,
+    with_options,
+)
 from replicate_job.clock import SystemClock
 from replicate_job.errors import ClosedError, ForkedError, JobError, ReplicateJobError
 from replicate_job.flow import holdings, named
@@ -56,10 +66,14 @@ from replicate_job.wire.target import parse_target
 
 if TYPE_CHECKING:
     from replicate_job.fleet.status import BatchStatus
+    from replicate_job.flow.plan import Plan
     from replicate_job.journal.postgres_fleet import FleetBatch, FleetTables
 
 _T = TypeVar("_T")
-NOT_OF_FLEETS = ("grid", "models", "concurrency", "fail_fast", "max_predict_time", "max_cost", "price")
+NOT_OF_FLEETS = (
+    *("grid", "models", "concurrency", "fail_fast", "max_predict_time", "max_cost", "price"),
+    *("retries", "retry_on", "fallback", "reuse", "dedupe"),
+)
 """Options of a batch that one process keeps, and many cannot."""
 
 
@@ -188,7 +202,8 @@ class AsyncClient:
         ``input`` is merged over the job's. A file in it, at any depth, is a ``pathlib.Path``, bytes, a file that is
         open for reading bytes, or a picture of Pillow; see ``replicate_job.arun``.
         """
-        return await self._finish(await self._aread(job, input, options), options.get("on_progress"))
+        ask = await self._aread(job, input, options)
+        return await self._finish(ask, options.get("on_progress"), read_plan(ask.job, options))
 
     @with_options(RunOptions)
     async def submit(
@@ -202,6 +217,7 @@ class AsyncClient:
         ``handle.key`` names the job for ``get``, ``cancel`` and ``wait`` of any other process with the same journal.
         """
         ask = await self._aread(job, input, options)
+        refuse_plan(ask.job, options, "submit")
         begun = msgspec.structs.replace(ask, job=msgspec.structs.replace(ask.job, wait_for_completion=False))
         async with self._using(ask.job.model, options.get("on_progress")) as context:
             result = await run_job(context, begun)
@@ -228,6 +244,7 @@ class AsyncClient:
         warning.
         """
         ask = self._read(job, input, options)
+        refuse_plan(ask.job, options, "stream")
 
         async def read(emit: Emit) -> Result:
             async with self._using(ask.job.model, options.get("on_progress")) as context:
@@ -518,17 +535,25 @@ class AsyncClient:
             before = time.time() - older_than.total_seconds()
             return await prune(context.journal, context.cache, before, forget=forget, dry_run=dry_run)
 
-    async def _finish(self, ask: Ask, on_progress: OnProgress | None) -> Result:
+    async def _finish(self, ask: Ask, on_progress: OnProgress | None, plan: Plan | None = None) -> Result:
         if on_progress or self._on_progress:
             # A create request that is kept open reports nothing until its end.
             ask = msgspec.structs.replace(ask, blocking_wait=WATCHED_BLOCKING_WAIT)
         async with self._using(ask.job.model, on_progress) as context:
-            try:
-                return await run_job(context, ask)
-            except asyncio.CancelledError:
-                if is_interrupted():
-                    await cancel_interrupted(context, ask.key)
-                raise
+
+            async def run(ask: Ask) -> Result:
+                try:
+                    return await run_job(context, ask)
+                except asyncio.CancelledError:
+                    if is_interrupted():
+                        await cancel_interrupted(context, ask.key)
+                    raise
+
+            if plan is None:
+                return await run(ask)
+            from replicate_job.flow.plan import run_plan  # noqa: PLC0415 - only those who have one pay for it
+
+            return await run_plan(context, ask, plan, run)
 
     async def _aread(self, job: Job | str, input: Mapping[str, Any] | None, options: RunOptions) -> Ask:
         """As ``_read``, with the files that the input holds read in a thread."""

@@ -38,6 +38,18 @@ def read_kept(text: str) -> Kept:
     return text if _URL.match(text) else Path(text)
 
 
+class Fallback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A model that gets a job after the job's own has given up: see ``Job.fallback``.
+
+    ``inputs`` maps an input of the job to this model's name for it; False leaves it out. All others keep their names.
+    ``input_data`` is laid over what comes of that.
+    """
+
+    model: str
+    inputs: dict[str, str | Literal[False]] = {}
+    input_data: dict[str, Any] = {}
+
+
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A model, its input, and how long to wait. Field names are those of a ``run.xs`` file.
 
@@ -48,7 +60,8 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wait; with None there the wait goes on to the end. ``cancel_after`` is the API's ``Cancel-After`` (``30``, ``90s``,
     ``5m``, ``1h30m``). ``allow_unknown`` sends inputs that the model's schema does not name. ``env`` names environment
     variables that must be set. With a ``destination`` (``owner/name``) the model's version is trained, and the version
-    that comes of it is the destination's.
+    that comes of it is the destination's. ``fallback`` are models that get the job, one after the other, once its own
+    has given up; each has to take the job's input.
     """
 
     model: str
@@ -63,6 +76,7 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     title: str = "Replicate Run AI Model"
     env: tuple[str, ...] = ()
     destination: str | None = None
+    fallback: tuple[Fallback, ...] = ()
 
     @property
     def interval(self) -> float | None:
@@ -90,6 +104,9 @@ class Result(msgspec.Struct, frozen=True):
     In a batch, ``line`` is the row's line (from 1), and ``problem`` says why the row has no usable result. With the
     status ``error`` no prediction is known, and ``prediction_id`` is empty; with any other the outputs could not be
     saved. ``grid`` has the values of the row's combination where the batch has a grid.
+
+    ``earlier`` are the attempts before this one, oldest first, and ``model`` is the one that answered. ``reused``: the
+    prediction was made for another job, or for another row of the batch, and was not paid for again.
     """
 
     prediction_id: str
@@ -109,6 +126,8 @@ class Result(msgspec.Struct, frozen=True):
     problem: str = ""
     sent: dict[str, str] = {}
     stand_in: str = ""
+    earlier: tuple[Result, ...] = ()
+    reused: bool = False
     grid: dict[str, Any] = {}
     price: Any = ""
 
@@ -137,7 +156,7 @@ class Result(msgspec.Struct, frozen=True):
     @property
     def charge(self) -> Charge | None:
         """The cost with all that is known of it; made anew each time."""
-        if not self.price or (self.stand_in and isinstance(self.price, str)):
+        if self.reused or not self.price or (self.stand_in and isinstance(self.price, str)):
             return None  # a stand-in costs nothing, but its run may be priced as a rehearsal
         from replicate_job.pricing.charge import charge_by  # noqa: PLC0415 - only those who ask pay for it
         from replicate_job.pricing.usage import Usage  # noqa: PLC0415 - as above

@@ -37,7 +37,10 @@ def test_commands_are_offered(command: Command) -> None:
         (("run", FLUX, "--web"), {"--webhook", "--webhook-events"}),
         (
             ("batch", FLUX, "rows.csv", "--re"),
-            {"--rename", "--results", "--retry-failed", "--retry-uncertain", "--report"},
+            {
+                *("--rename", "--report", "--results", "--reuse"),
+                *("--retries", "--retry-failed", "--retry-on", "--retry-uncertain"),
+            },
         ),
         (("serve", "--max"), {"--max-models"}),
         (("list", "--js"), {"--json"}),

@@ -88,6 +88,8 @@ def test_a_batch_that_is_followed_and_canceled_ends(fleet: Fleet) -> None:
         (["--fleet", "--fail-fast"], "--fail-fast is not for --fleet"),
         (["--fleet", "--max-cost", "5"], "--max-cost is not for --fleet"),
         (["--fleet", "--price", "1/run"], "--price is not for --fleet"),
+        (["--fleet", "--fallback", "acme/other"], "--fallback is not for --fleet"),
+        (["--fleet", "--dedupe"], "--dedupe is not for --fleet"),
     ],
 )
 def test_options_that_do_not_go_together_are_told(command: Command, words: list[str], told: str) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replicate_job.errors import JobError
-from replicate_job.job import Job
+from replicate_job.job import Fallback, Job
 from replicate_job.jobfile import ORIGINAL, load_job, to_xanoscript
 from replicate_job.jobfile.fields import to_job
 from replicate_job.jobfile.runjob import MAX_DEPTH, RunJob
@@ -194,6 +194,7 @@ def test_every_field_of_a_job_is_written() -> None:
         webhook_events_filter=("completed",),
         allow_unknown=True,
         destination="acme/fox",
+        fallback=(Fallback("c/d", {"prompt": "text"}),),
         env=("A",),
     )
     text = to_xanoscript(changed)

@@ -20,6 +20,7 @@ from replicate_job.inputs.upload import FileInfo
 from replicate_job.job import Job
 from replicate_job.journal import sql
 from replicate_job.journal.entry import Adoption, BatchEntry, Claim, CreateRequest, Pruned
+from replicate_job.journal.prints import print_job
 from replicate_job.journal.sql import SQLJournal
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target
@@ -793,3 +794,56 @@ async def test_a_models_past_predictions_are_found_with_and_without_a_version_ne
     await journal.claim("other", "https://other.example.com/v1", Job("acme/model"), None)
     assert [entry.key for entry in await journal.past(API, "acme/model", 10)] == ["k4", "k1", "k0"]
     assert [entry.key for entry in await journal.past(API, "acme/model", 2)] == ["k4", "k1"]
+
+
+async def success(journal: SQLJournal, key: str, request: CreateRequest, now: Any, **fields: Any) -> None:
+    sent = Moment(now.seconds, "this boot", now.seconds)
+    claim = await journal.claim(key, API, JOB, None, request=request, sent=sent)
+    prediction = Prediction(f"of {key}", fields.get("status", "succeeded"), output="words")
+    await journal.created(claim, prediction)
+    await journal.collected(claim, prediction, (), fields.get("problem", ""))
+
+
+async def test_stored_successes_of_a_request_are_found_newest_first(journal: SQLJournal, now: Any) -> None:
+    """The first use of the journal is one too: it reads the key that fingerprints are made with."""
+    assert await journal.successes(API, [REQUEST], 0) == [[]]
+    for key in ("one", "two"):
+        await success(journal, key, REQUEST, now)
+        now.seconds += 10
+    await success(journal, "other", OTHER, now)
+    await success(journal, "failed", REQUEST, now, status="failed")
+    await success(journal, "lost", REQUEST, now, problem="its outputs are gone")
+    await success(journal, "pruned", REQUEST, now)
+    await journal.forget("pruned")
+    await journal.claim("intended", API, JOB, None, request=REQUEST, sent=SENT)
+    found = await journal.successes(API, [OTHER, REQUEST], 0)
+    assert [[entry.key for entry in entries] for entries in found] == [["other"], ["two", "one"]]
+    recent = await journal.successes(API, [REQUEST], now.seconds - 15)
+    assert [entry.key for entry in recent[0]] == ["two"]
+    assert await journal.successes("https://other.example.com/v1", [REQUEST], 0) == [[]]
+
+
+async def test_requests_with_secrets_are_told_apart_and_uploads_count_by_content(journal: SQLJournal, now: Any) -> None:
+    def with_secret(secret: str) -> CreateRequest:
+        body = msgspec.json.encode({"input": {"prompt": "x", "code": secret}})
+        return msgspec.structs.replace(REQUEST, body=body, secrets=("code",))
+
+    def with_file(url: str, sha256: str) -> CreateRequest:
+        body = msgspec.json.encode({"input": {"image": [url]}})
+        return msgspec.structs.replace(REQUEST, body=body, files={url: sha256})
+
+    await success(journal, "secret", with_secret("one"), now)
+    await success(journal, "file", with_file("https://files.example.com/1", "ab"), now)
+    asked = [
+        *(with_secret("one"), with_secret("two")),
+        *(with_file("https://files.example.com/2", "ab"), with_file("https://files.example.com/1", "cd")),
+    ]
+    found = await journal.successes(API, asked, 0)
+    assert [[entry.key for entry in entries] for entries in found] == [["secret"], [], ["file"], []]
+
+
+async def test_a_jobs_print_is_of_the_journals_own_key_from_the_first_use_on(journal: SQLJournal, place: Place) -> None:
+    made = (await journal.printer())(JOB)
+    async with place.open() as other:
+        assert (await other.printer())(JOB) == made
+    assert made != print_job(b"", JOB)

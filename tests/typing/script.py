@@ -15,6 +15,7 @@ from replicate_job import (
     BatchOptions,
     Client,
     ClientOptions,
+    Fallback,
     Job,
     JobHandle,
     OneShotOptions,
@@ -66,8 +67,13 @@ def blocking() -> None:
             poll_interval=1,
             max_poll_attempts=60,
             timeout=300,
+            retries=2,
+            retry_on=("interrupted", "empty"),
+            fallback="owner/other",
+            reuse=timedelta(days=30),
         )
         assert_type(result, Result)
+        assert_type((result.reused, result.earlier), tuple[bool, tuple[Result, ...]])
         assert_type(result.text, str | None)
         assert_type(result.files, tuple[Path | Any, ...])  # a file, or the URL of an object in a store
         assert_type(result.raise_for_status(), Result)
@@ -102,6 +108,9 @@ def blocking() -> None:
             max_predict_time=3600,
             max_cost=5,
             price="0.003/image",
+            dedupe=False,
+            retries=1,
+            fallback=["owner/other", Fallback("owner/third", {"n": "count"}, {"steps": 4})],
         )
         for row in results:
             assert_type(row, Result)

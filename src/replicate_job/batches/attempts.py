@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from replicate_job.flow.context import Context
 from replicate_job.journal.entry import Entry
@@ -30,6 +30,17 @@ async def latest(context: Context, batch: str, names: Iterable[str]) -> dict[str
         asked = [name for name, entry in current.items() if has_failed(entry) or entry.state == "uncertain"]
         attempt += 1
     return found
+
+
+async def attempts_before(context: Context, batch: str, found: Mapping[str, Entry]) -> dict[str, tuple[Entry, ...]]:
+    """The attempts before the last one of each row, oldest first, where there are some: one statement for all rows."""
+    keys = {
+        name: [attempt_key(batch, name, number) for number in range(1, attempt_of(batch, entry))]
+        for name, entry in found.items()
+    }
+    asked = [key for several in keys.values() for key in several]
+    entries = await context.journal.look_up(asked) if asked else {}
+    return {name: tuple(entries[key] for key in several if key in entries) for name, several in keys.items() if several}
 
 
 def has_failed(entry: Entry) -> bool:

@@ -51,6 +51,7 @@ class RowJob(msgspec.Struct, frozen=True):
 
     ``secrets`` are the inputs that no result may show. ``model`` is empty for the batch's own, ``grid`` has the values
     of the row's combination, and ``number`` tells the row and its combination from all others of this run.
+    ``repeats``: an earlier row has the same input, and they share a prediction.
     """
 
     line: int
@@ -58,6 +59,7 @@ class RowJob(msgspec.Struct, frozen=True):
     job: Job
     problem: str = ""
     secrets: tuple[str, ...] = ()
+    repeats: bool = False
     model: str = ""
     grid: dict[str, Any] = {}
     number: int = 0

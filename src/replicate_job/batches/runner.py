@@ -8,10 +8,11 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import aclosing, suppress
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from replicate_job.batches.attempts import attempt_key, attempt_of, has_failed, latest
+from replicate_job.batches.attempts import attempt_key, attempt_of, attempts_before, has_failed, latest
 from replicate_job.batches.blocking_wait import BlockingWaits
 from replicate_job.batches.budget import Budget, Cost, Limit, PredictTime
 from replicate_job.batches.detach import detach
@@ -43,6 +44,11 @@ from replicate_job.pricing.price import Price
 from replicate_job.quantity import money, seconds
 from replicate_job.wire.target import parse_target
 
+if TYPE_CHECKING:
+    from replicate_job.batches.row_policy import Model, RowPolicy
+    from replicate_job.batches.sharing import SharedNames
+    from replicate_job.flow.reuse import Reuse
+
 RowSource = Iterable[Row] | AsyncIterable[Row]
 
 NO_TRAINING = "destination: a batch runs a model, and trains none"
@@ -50,12 +56,10 @@ UNTAKEN = 1000
 """Results that may wait to be taken, before the batch takes no more rows."""
 PACED = {"connects": 40, "throttle": 1e9}
 """A batch outlasts a network that is away for five minutes, and waits for its rate limit as long as that takes."""
+WHOLE = {"wait_for_completion": True, "poll_interval": None, "max_poll_attempts": None, "fallback": ()}
+"""How every row's job waits: to its end."""
 TICK = 0.2
 """Seconds between two looks at what changes with time alone: the rate limit, and how much room there is."""
-
-
-WHOLE = {"wait_for_completion": True, "poll_interval": None, "max_poll_attempts": None}
-"""How every row's job waits: to its end."""
 
 
 class _Model(msgspec.Struct, frozen=True):
@@ -90,7 +94,8 @@ class BatchRunner:
         models = {"": OtherModel(batch.job, batch.read, resolved), **batch.others}
         self._models = {name: self._model(model) for name, model in models.items()}
         self._rate_queue = RateQueue(self._context, tally)
-        if batch.others and (batch.max_cost is not None or batch.price is not None):
+        has_others = bool(batch.others or batch.job.fallback)
+        if (has_others and batch.max_cost is not None) or (batch.others and batch.price is not None):
             raise JobError(
                 "a limit of cost and a price are for one model: run a batch for each, or put prices in a prices.toml"
             )
@@ -110,6 +115,9 @@ class BatchRunner:
         self.estimates: dict[str, Estimate] = {}
         self.advice = ""
         self._background = Background(self._fail)
+        self._policy: RowPolicy | None = None
+        self._reuse: Reuse | None = None
+        self._reusable: dict[str, Result] = {}  # of the rows that were read last, by their names
 
     @property
     def batch(self) -> str:
@@ -139,6 +147,8 @@ class BatchRunner:
             for item in others:
                 if problem := self._find_problem(item, entries.get(item.name)):
                     failures.append(item.failure(problem))
+                elif item.repeats or item.name in self._reusable:
+                    self.tally.stored += not item.repeats
                 elif names is None or (same := names.has_same(item)) is None:
                     self.tally.waiting += 1
                     if estimate := self.estimates.get(self._models[item.model].name):
@@ -151,10 +161,21 @@ class BatchRunner:
     def _find_problem(self, item: RowJob, entry: Entry | None) -> str:
         """Why the row would get no prediction of its own; empty where it would."""
         if entry is None:
-            return self._models[item.model].items.check(item)
-        if self._context.journal.is_same(entry, item.job) or self._is_retried(entry):
+            return self._check(item)
+        if self._is_same(entry, item) or self._is_retried(entry):
             return ""
         return another_input(item.name)
+
+    def _check(self, item: RowJob) -> str:
+        """What is wrong with the row's input, for each model that may get it; empty when it fits."""
+        return self._models[item.model].items.check(item) or (self._policy.check(item) if self._policy else "")
+
+    def _is_same(self, entry: Entry, item: RowJob) -> bool:
+        if self._batch.dedupe:
+            return True  # as its name says, though its files may have other paths
+        if self._policy:
+            return self._policy.is_same(entry, item)
+        return self._context.journal.is_same(entry, item.job)
 
     async def replay(self, rows: RowSource) -> AsyncGenerator[list[Result], None]:
         """Yield the results of rows that are over, in the order of the rows, without a request."""
@@ -179,15 +200,54 @@ class BatchRunner:
     async def _make_items(self, rows: RowSource) -> AsyncGenerator[tuple[list[RowJob], dict[str, Entry]], None]:
         """Some rows at a time as they come, and what the journal has of them, by name."""
         left = self._batch.limit
+        await self._open_policy()
+        names = self._open_names()
         async with aclosing(read_ahead(rows, _size)) as chunks:
             async for chunk in chunks:
                 taken = chunk[:left]
                 for some in [taken] if self._batch.grid is None else self._batch.grid.rows(taken, AHEAD):
                     items = [self._models[row.point.model if row.point else ""].items.make(row) for row in some]
-                    yield items, await self._look_up(items)
+                    items = await names.rename(items) if names else items
+                    entries = await self._look_up(items)
+                    await self._look_back(items, entries)
+                    yield items, entries
                 left = None if left is None else left - len(taken)
                 if left == 0:
                     return
+
+    async def _look_back(self, items: list[RowJob], entries: dict[str, Entry]) -> None:
+        """Find the attempts before the last of these rows, and what can stand for the new ones."""
+        if self._policy:
+            self._policy.earlier = await attempts_before(self._context, self._batch.id, entries)
+        if not self._reuse:
+            return
+        self._reusable = {}
+        for name, model in self._models.items():
+            new = [item for item in items if item.name and item.name not in entries and item.model == name]
+            found = await self._reuse.find([item.job for item in new], model.resolved)
+            self._reusable |= {item.name: made for item, made in zip(new, found, strict=True) if made}
+
+    async def _open_policy(self) -> None:
+        plan = self._batch.plan
+        if self._policy is None and plan and (plan.policy.retries or plan.policy.models > 1):
+            if self._batch.others:
+                raise JobError("retries and fallback are for batches of one model: leave them or the models out")
+            from replicate_job.batches.row_policy import RowPolicy  # noqa: PLC0415 - only batches that have one
+
+            policy = RowPolicy(self._batch, plan.policy, self._context, self._models[""].resolved)
+            await policy.resolve(self._strategy)
+            self._policy = policy
+        if self._reuse is None and plan and plan.reuse is not None:
+            from replicate_job.flow.reuse import Reuse  # noqa: PLC0415 - as above
+
+            self._reuse = Reuse(self._context, plan.reuse)
+
+    def _open_names(self) -> SharedNames | None:
+        if not self._batch.dedupe:
+            return None
+        from replicate_job.batches.sharing import SharedNames  # noqa: PLC0415 - only batches that ask for it
+
+        return SharedNames(self._context)
 
     async def run(self, rows: RowSource) -> AsyncGenerator[list[Result], None]:
         """Yield results as they come, whatever is ready together; those of bad rows too.
@@ -323,15 +383,20 @@ class BatchRunner:
                 self._count(result, stored=True)
                 await self._results.put(result)
             return
-        if entry is None and (problem := self._models[item.model].items.check(item)):
+        if entry is None and (problem := self._check(item)):
             await self._give(item.failure(problem))
+            return
+        if entry is None and (made := self._reusable.get(item.name)):
+            key = attempt_key(self._batch.id, item.name)
+            await self._give(msgspec.structs.replace(made, line=item.line, key=key, grid=item.grid))
             return
         while len(self._tasks) >= self._blocking_waits.room(self._batch.concurrency):
             self._budget.reading(goes_on=False)
             self._ended.clear()
             await self._ended.wait()
         self._budget.reading(goes_on=True)
-        task = asyncio.create_task(self._job(item, entry, self._by_name.get(item.name)))
+        earlier = self._policy.earlier.get(item.name, ()) if self._policy else ()
+        task = asyncio.create_task(self._job(item, entry, earlier, self._by_name.get(item.name)))
         self._by_name[item.name] = task
         self._tasks[task] = item.name
         task.add_done_callback(self._end)
@@ -350,7 +415,9 @@ class BatchRunner:
             return False
         if self._is_retried(entry) or lacks_files(entry, self._batch.save):
             return False
-        return self._context.journal.is_same(entry, item.job)
+        if self._policy and self._policy.next_model(item, entry) is not None:
+            return False
+        return self._is_same(entry, item)
 
     def _is_retried(self, entry: Entry) -> bool:
         """Whether a new attempt is due; what failed in this very run has had it."""
@@ -359,17 +426,47 @@ class BatchRunner:
         return wanted and is_due and entry.claimed_at < self._began
 
     def _stored(self, item: RowJob, entry: Entry) -> Result:
-        assert entry.prediction  # noqa: S101 - it is over
-        result = with_price(result_of(entry.prediction, entry, entry.files), self._models[item.model].price)
-        return msgspec.structs.replace(result, line=item.line, problem=entry.problem, grid=item.grid)
+        earlier: tuple[Result, ...] = ()
+        if self._policy and not item.repeats:
+            before = self._policy.earlier.get(item.name, ())
+            earlier = tuple(self._recall(item, each) for each in before if each.prediction)
+        return msgspec.structs.replace(
+            self._recall(item, entry),
+            line=item.line,
+            problem=entry.problem,
+            grid=item.grid,
+            earlier=earlier,
+            reused=item.repeats,
+        )
 
-    async def _job(self, item: RowJob, entry: Entry | None, before: asyncio.Task[None] | None) -> None:
+    def _recall(self, item: RowJob, entry: Entry) -> Result:
+        """What became of an attempt, with the price of its model."""
+        assert entry.prediction  # noqa: S101 - it is over
+        result, own = result_of(entry.prediction, entry, entry.files), self._models[item.model]
+        return with_price(result, own.price) if entry.job.model == own.name else result
+
+    async def _job(
+        self,
+        item: RowJob,
+        entry: Entry | None,
+        earlier: tuple[Entry, ...],
+        same: asyncio.Task[None] | None,
+    ) -> None:
         """Run the row's job. One of the same name in an earlier line comes first, and then this finds its result."""
+        made: list[Result] = []
         try:
-            if before:
-                await asyncio.wait([before])
-                entry = (await self._look_up([item])).get(item.name)
-            result = await self._result(item, entry)
+            if same or item.repeats:
+                if same:
+                    await asyncio.wait([same])
+                found = await self._look_up([item])
+                entry = found.get(item.name)
+                if self._policy:
+                    earlier = (await attempts_before(self._context, self._batch.id, found)).get(item.name, ())
+                    self._policy.earlier[item.name] = earlier
+                if entry and self._is_over(item, entry):
+                    await self._give(self._stored(item, entry))
+                    return
+            result = await self._result(item, entry, earlier, made)
         except ReplicateJobError as error:
             if not is_of_row(error):
                 raise
@@ -378,18 +475,37 @@ class BatchRunner:
             if isinstance(error, KeyInUseError):
                 problem = another_input(item.name)
             result = msgspec.structs.replace(carried, problem=problem) if carried else item.failure(problem)
-        result = with_price(result, self._models[item.model].price)
-        await self._give(msgspec.structs.replace(result, line=item.line, grid=item.grid))
+        await self._give(msgspec.structs.replace(result, line=item.line, grid=item.grid, earlier=tuple(made)))
 
-    async def _result(self, item: RowJob, entry: Entry | None) -> Result:
-        key, request = attempt_key(self._batch.id, item.name), None
-        model = self._models[item.model]
-        if entry and self._is_retried(entry):
+    async def _result(
+        self, item: RowJob, entry: Entry | None, earlier: tuple[Entry, ...], made: list[Result]
+    ) -> Result:
+        """The result of the row's last attempt. ``made`` gets those before it."""
+        is_retried = entry is not None and self._is_retried(entry)
+        if self._policy:
+            attempts = self._policy.attempts(item, entry, earlier, is_retried=is_retried)
+            return await attempts.to_end(
+                self._attempt, made, recall=self._recall, spend=self._spend_attempt, pause=self._rate_queue.pause
+            )
+        key = attempt_key(self._batch.id, item.name)
+        if entry and is_retried:
             key, entry = attempt_key(self._batch.id, item.name, attempt_of(self._batch.id, entry) + 1), None
         elif entry:
             key = entry.key
+        return await self._attempt(item, key, entry)
+
+    def _own(self, item: RowJob) -> tuple[Context, Resolved]:
+        model = self._models[item.model]
+        return model.context, model.resolved
+
+    async def _attempt(self, item: RowJob, key: str, entry: Entry | None, model: Model | None = None) -> Result:
+        """One prediction of the row, of the batch's model or of another."""
+        context, resolved = (model.context, model.resolved) if model else self._own(item)
+        request, slot = None, None
+        if entry and self._batch.dedupe and not context.journal.is_same(entry, item.job):
+            item = msgspec.structs.replace(item, job=entry.job)  # the same files by other paths
         if entry is None and not has_files(item.job.input_data):
-            request = write_request(item.job, model.resolved, item.job.input_data)
+            request = write_request(item.job, resolved, item.job.input_data)
         await self._budget.enter(key, item.job.input_data, creates=entry is None or entry.prediction_id is None)
         slot = await self._rate_queue.wait() if request else None
         begun = self._started[key] = self._context.clock.now()
@@ -401,9 +517,10 @@ class BatchRunner:
             blocking_wait=self._blocking_waits.choose(),
         )
         try:
-            result = await run_job(model.context, ask, request, slot)
+            result = await run_job(context, ask, request, slot)
         except ReplicateJobError as error:
             if isinstance(error, OutputError) and error.result:
+                error.result = self._priced(item, error.result, model)
                 self._budget.settle(key, error.result)
             else:
                 await self._budget.fail(key, self._context)
@@ -411,16 +528,29 @@ class BatchRunner:
         finally:
             self.tally.running -= 1
             del self._started[key]
+        result = self._priced(item, result, model)
         self._budget.settle(key, result)
         if entry is None:
             self._blocking_waits.took(self._context.clock.now() - begun)
         return result
+
+    def _priced(self, item: RowJob, result: Result, model: Model | None) -> Result:
+        """With the price of the batch's own model; a fallback has the one of the tables."""
+        own = self._models[item.model]
+        return with_price(result, own.price) if model is None or model.resolved is own.resolved else result
 
     async def _give(self, result: Result) -> None:
         self._count(result)
         await self._results.put(result)
         if self._batch.fail_fast and (result.status != "succeeded" or result.problem):
             self.stop(f"line {result.line} failed, and nothing is created after the first failure")
+        self._budget.check()
+
+    def _spend(self, result: Result) -> None:
+        self.tally.predict_time += seconds(result.metrics.get("predict_time")) or 0.0
+
+    def _spend_attempt(self, result: Result) -> None:
+        self._spend(result)
         self._budget.check()
 
     def _count(self, result: Result, *, stored: bool = False) -> None:
@@ -432,7 +562,11 @@ class BatchRunner:
             tally.succeeded += 1
         else:
             tally.failed += 1
-        tally.predict_time += seconds(result.metrics.get("predict_time")) or 0.0
+        if result.reused:
+            return
+        if stored or not self._policy:  # a policy has spent each attempt as it ended
+            for each in (*result.earlier, result):
+                self._spend(each)
         for path in result.files:
             with suppress(OSError):
                 tally.bytes += path.stat().st_size if isinstance(path, Path) else 0

@@ -19,6 +19,7 @@ from replicate_job.outputs.place import of_row
 
 if TYPE_CHECKING:
     from replicate_job.batches.rows.grid import Grid
+    from replicate_job.flow.plan import Plan
 
 CONCURRENCY = 1000
 """Predictions under way together where nothing else is said: at 600 a minute, those of a minute and a half."""
@@ -44,7 +45,8 @@ class Batch(msgspec.Struct, frozen=True):
     whole batch has spent so much. ``price`` is what the user says of the model's (see ``Prices.read``). Where the batch
     is left while predictions run, they are canceled if ``cancels()``. ``source`` and ``command`` are for people who
     look for it in the journal. Every row runs with every combination of ``grid``; ``others`` are its models beside the
-    job's, by their names.
+    job's, by their names. ``plan`` says what is done for a row besides its first attempt, with the fallbacks of
+    ``job``. With ``dedupe``, rows with the same input share one prediction.
     """
 
     id: str
@@ -63,6 +65,8 @@ class Batch(msgspec.Struct, frozen=True):
     cancels: Callable[[], bool] = lambda: False
     source: str = ""
     command: str = ""
+    plan: Plan | None = None
+    dedupe: bool = False
     grid: Grid | None = None
     others: Mapping[str, OtherModel] = {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
+from copy import copy
 from datetime import datetime
 from typing import NamedTuple
 
@@ -47,6 +48,12 @@ class RowStrategy:
         self.batch, self._target = batch, target
         self._resolved, self._tally = resolved, tally
         self.shared = shared or Shared(Poller(context), SharedList(context.client), DownloadQueue(tally))
+
+    def beside(self, target: Target, resolved: Resolved) -> RowStrategy:
+        """That of another model in the same batch, which shares all but the model. It is not closed."""
+        other = copy(self)
+        other._target, other._resolved = target, resolved  # noqa: SLF001 - its own class
+        return other
 
     def known(self, request: CreateRequest) -> Resolved | None:
         """The batch's model, where that is what the request was made for: its name may mean another version now."""

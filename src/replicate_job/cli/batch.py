@@ -32,6 +32,7 @@ from replicate_job.batches.rows import FORMATS, ColumnOptions, ReadOptions, RowR
 from replicate_job.batches.rows.columns import check_given
 from replicate_job.batches.runner import BatchRunner
 from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, Batch, OtherModel, batch_id
+from replicate_job.cli.attempts import attempts, take_plan
 from replicate_job.cli.completion import files, targets
 from replicate_job.cli.exits import CANCELED, FAILED, SUCCEEDED, UNFINISHED, UNREACHABLE
 from replicate_job.cli.help import examples
@@ -69,6 +70,7 @@ from replicate_job.wire.target import parse_target
 if TYPE_CHECKING:
     from replicate_job.batches.report.sheet import Sheet
     from replicate_job.batches.rows.grid import Grid
+    from replicate_job.flow.plan import Plan
     from replicate_job.template import Template
 
 REPORT = "report.html"
@@ -116,6 +118,7 @@ class _Options(msgspec.Struct, frozen=True):
     health_port: Any  # an Address, whose module is imported where one is given
     fleet: bool
     detach: bool
+    dedupe: bool
 
     @property
     def reading(self) -> ReadOptions:
@@ -208,6 +211,8 @@ class _Rate(click.ParamType[float | None]):
     "--rate", type=_Rate(), default="600/min", metavar="RATE", help="The most creates: 600/min (default), none."
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Run the first N rows only.")
+@attempts
+@click.option("--dedupe", is_flag=True, help="Rows with the same input share one prediction.")
 @click.option("--retry-failed", is_flag=True, help="Make a new prediction for each row whose last one failed.")
 @click.option(
     "--retry-uncertain",
@@ -277,10 +282,15 @@ def command(
         raise click.UsageError("--header names the columns, and --no-header leaves them without names: give one")
     _check_fleet(given)
     kept_in = place(given.pop("save"), no_save=given.pop("no_save"), rows=True)
+    if given["dedupe"] and given["id_column"]:
+        raise click.UsageError("--dedupe names rows by their inputs, and --id by a column: give one")
+    job, plan = take_plan(msgspec.structs.replace(job, wait_for_completion=True), given)
     options = msgspec.convert(given | {"save": kept_in}, _Options, strict=False)
+    if plan and options.fleet:
+        raise click.UsageError("a job file with fallbacks is not for --fleet: run it without")
     if not options.fleet:
         shared.terminated.farewell = "stopping, and finding out what runs; Ctrl-C leaves at once"
-    return _Command(shared, job, pairs, options).run()
+    return _Command(shared, job, pairs, options, plan).run()
 
 
 def _check_fleet(given: dict[str, Any]) -> None:
@@ -293,9 +303,10 @@ def _check_fleet(given: dict[str, Any]) -> None:
         return
     alone = ["results", "grid", "models", "concurrency", "fail_fast", "max_predict_time", "max_cost", "price"]
     alone += ["cancel_on_interrupt", "report", "no_report"]
+    alone += ["retries", "retry_on", "fallback_models", "reuse", "dedupe"]
     if named := [name for name in alone if given[name]]:
         why = {"results": ": `replicate-job results BATCH` writes them", "concurrency": ": workers have one"}
-        option = f"--{named[0].replace('_', '-')}"
+        option = f"--{named[0].removesuffix('_models').replace('_', '-')}"
         raise click.UsageError(f"{option} is not for --fleet{why.get(named[0], '')}")
     given["results"] = STDOUT
 
@@ -330,8 +341,8 @@ def check_owner(results: Path, batch: str) -> None:
 class _Command:
     """One call of the command."""
 
-    def __init__(self, shared: Common, job: Job, pairs: tuple[str, ...], options: _Options) -> None:
-        self._shared, self._job, self._pairs, self._options = shared, job, pairs, options
+    def __init__(self, shared: Common, job: Job, pairs: tuple[str, ...], options: _Options, plan: Plan | None) -> None:
+        self._shared, self._job, self._pairs, self._options, self._plan = shared, job, pairs, options, plan
         self._target = job  # as it was named, without constants
         self._rows = options.rows()
         self._grid = options.combinations(job.model)
@@ -479,6 +490,8 @@ class _Command:
             max_predict_time=options.max_predict_time,
             max_cost=options.max_cost,
             price=options.price,
+            plan=self._plan,
+            dedupe=options.dedupe,
             source=str(self._file or options.inputs or ""),
             command=self._again(),
             cancels=lambda: options.cancel_on_interrupt and not self._shared.terminated.came,

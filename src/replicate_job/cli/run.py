@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os.path
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
+from replicate_job.cli.attempts import attempts, take_plan
 from replicate_job.cli.completion import files, targets
 from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.help import examples
@@ -30,13 +32,15 @@ from replicate_job.folders import expand
 from replicate_job.inputs.at_path import AtPaths, Reading, existing_file, has_at
 from replicate_job.inputs.pairs import parse_pairs, split_pair
 from replicate_job.inputs.upload import check_files
-from replicate_job.job import EVENTS, Job
+from replicate_job.job import EVENTS, Job, Result
 from replicate_job.settings import check_environment
 from replicate_job.wire.bounds import LARGEST, ROW_HEAVIEST, is_heavy
 from replicate_job.wire.target import parse_target
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
+
+    from replicate_job.flow.plan import Plan
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -107,6 +111,7 @@ class _Options(msgspec.Struct, frozen=True):
 @saving("outputs")
 @click.option("--stream", is_flag=True, help="Print the output's text as it comes.")
 @output_only
+@attempts
 @click.option("--key", metavar="KEY", help="The job's name: the same key never creates a second prediction.")
 @click.option("--allow-unknown", is_flag=True, default=None, help="Send inputs that the model's schema lacks.")
 @click.option("--dry-run", is_flag=True, help="Resolve and check, create nothing.")
@@ -141,10 +146,13 @@ def command(
     check_job(msgspec.structs.replace(job, input_data=job.input_data | given_input))
     check_environment(job.env, shared.settings)
     kept_in = place(given["save"], no_save=given["no_save"])
+    job, plan = take_plan(job, given)
     options = msgspec.convert(given | {"save": kept_in}, _Options)
+    if plan and options.stream:
+        raise click.UsageError("--stream shows one prediction: it takes no --retries, --fallback or --reuse")
     if options.output_only and not job.wait_for_completion:
         raise click.UsageError("--output-only needs --wait: without it there is no output yet")
-    return _run(shared, job, Given(given_input, pairs), options)
+    return _run(shared, job, Given(given_input, pairs), options, plan)
 
 
 def read_job(target: str) -> Job:
@@ -209,7 +217,7 @@ def read_input(name: str) -> dict[str, Any]:
     return found
 
 
-async def _run(shared: Common, job: Job, given: Given, options: _Options) -> int:
+async def _run(shared: Common, job: Job, given: Given, options: _Options, plan: Plan | None) -> int:
     shown = Shown(Text() if options.stream else None, options.output_only)
     with print_carried(shown):
         async with shared.session(model=job.model, still=options.stream) as context:
@@ -227,7 +235,7 @@ async def _run(shared: Common, job: Job, given: Given, options: _Options) -> int
             if options.dry_run:
                 return await _dry_run(context, job, options.save)
             ask = msgspec.structs.replace(ask, job=job)
-            result = await run_or_cancel(context, ask, leave=lambda: shared.terminated.came)
+            result = await _result(context, ask, plan, leave=lambda: shared.terminated.came)
             schema = resolved.schema if resolved else None
             if shown.lacks_schema(result):
                 with suppress(ExpiredError):  # without it, the result is shown all the same
@@ -242,6 +250,15 @@ async def _run(shared: Common, job: Job, given: Given, options: _Options) -> int
             f"prediction {result.prediction_id} is left running: {goes_on} waits for it{keeps}", **known(result).facts()
         )
     return conclude(result, job, line=shared.line, ephemeral=context.ephemeral)
+
+
+async def _result(context: Context, ask: Ask, plan: Plan | None, leave: Callable[[], bool]) -> Result:
+    run = partial(run_or_cancel, context, leave=leave)
+    if plan is None:
+        return await run(ask)
+    from replicate_job.flow.plan import run_plan  # noqa: PLC0415 - only those who have one pay for it
+
+    return await run_plan(context, ask, plan, run)
 
 
 async def resolve_within(context: Context, ask: Ask) -> Resolved:
@@ -277,6 +294,10 @@ async def _dry_run(context: Context, job: Job, save: str | None) -> int:
     if save:
         await context.strategy.check_place(context, save)
     resolved = await resolve_and_check(context, job)
+    if job.fallback:
+        from replicate_job.flow.plan import check_fallbacks  # noqa: PLC0415 - only those who have one pay for it
+
+        await check_fallbacks(context, job)
     print_json(
         {
             "model": str(resolved.target),

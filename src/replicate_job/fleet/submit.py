@@ -37,6 +37,8 @@ async def submit(  # noqa: PLR0913 - what is submitted, and where
     """
     if batch.job.destination:
         raise JobError(NO_TRAINING)
+    if batch.plan or batch.dedupe:
+        raise JobError("retries, fallback, dedupe and reuse are not for batches of a fleet: leave them out")
     if batch.save:
         await check_place(batch.save, context.stores)
     before = await context.journal.api_of(f"{batch.id}/")

@@ -78,10 +78,10 @@ async def resolve_job(context: Context, job: Job) -> Resolved:
 
 async def prepare(context: Context, job: Job, resolved: Resolved) -> CreateRequest:
     """Send the input's files and write the create's body. Raises InputError for files that cannot be sent."""
-    sent = job.input_data
+    sent, uploads = job.input_data, _Uploads(context)
     if has_files(sent):
-        sent = await send_files(sent, _Uploads(context), model=job.model, now=context.clock.time)
-    return write_request(job, resolved, sent)
+        sent = await send_files(sent, uploads, model=job.model, now=context.clock.time)
+    return write_request(job, resolved, sent, uploads.used)
 
 
 def prepare_known(context: Context, job: Job) -> CreateRequest | None:
@@ -121,8 +121,10 @@ def restore_contents(job: Job, asked: Job, request: CreateRequest | None) -> Job
     return msgspec.structs.replace(job, input_data=fill(job.input_data, data))
 
 
-def write_request(job: Job, resolved: Resolved, sent: dict[str, Any]) -> CreateRequest:
-    """Write the create's body. ``sent`` is the job's input with URLs for its files."""
+def write_request(
+    job: Job, resolved: Resolved, sent: dict[str, Any], files: dict[str, str] | None = None
+) -> CreateRequest:
+    """Write the create's body. ``sent`` is the job's input with URLs for its files; ``files`` has those of uploads."""
     body: dict[str, Any] = {"input": sent}
     optional = {
         "version": resolved.version,
@@ -137,14 +139,16 @@ def write_request(job: Job, resolved: Resolved, sent: dict[str, Any]) -> CreateR
         body=msgspec.json.encode(body),
         cancel_after=job.cancel_after,
         secrets=tuple(name for name in resolved.secrets if name in sent),
+        files=files or {},
     )
 
 
 class _Uploads:
-    """The API's file storage, and what the journal remembers of it."""
+    """The API's file storage, and what the journal remembers of it. ``used`` has the content of each address."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self.used: dict[str, str] = {}
 
     def one_at_a_time(self, sha256: str) -> AbstractAsyncContextManager[object]:
         return self._context.upload_locks.of(sha256)
@@ -152,7 +156,9 @@ class _Uploads:
     async def find(self, sha256: str) -> FileInfo | None:
         if self._context.ephemeral:
             return None
-        return await self._context.journal.find_upload(self._context.api, sha256)
+        if found := await self._context.journal.find_upload(self._context.api, sha256):
+            self.used[found.url] = sha256
+        return found
 
     async def upload(self, source: Path | bytes, name: str, media_type: str, sha256: str) -> FileInfo:
         self._context.reporter.note(f"uploading {name}")
@@ -162,6 +168,7 @@ class _Uploads:
             raise NoAnswerError(f"the API took {name} and does not say where it is: give a URL to it instead")
         expires = parse_time(sent.expires_at)
         info = FileInfo(address, expires.timestamp() if expires else None)
+        self.used[address] = sha256
         if not self._context.ephemeral:
             await self._context.journal.remember_upload(self._context.api, sha256, info)
         return info

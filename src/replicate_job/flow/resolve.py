@@ -57,7 +57,9 @@ async def _model(context: Context, target: Target) -> Resolved:
         asked = f"/models/{target.slug}"
     is_private = model.visibility == "private"
     if model.is_official or latest is None:
-        return Resolved(target, f"{asked}/predictions", schema=schema, tried=tried, is_private=is_private)
+        newest = latest.id if latest else ""
+        path = f"{asked}/predictions"
+        return Resolved(target, path, schema=schema, tried=tried, is_private=is_private, newest=newest)
     named = Target("version", target.owner, target.name, latest.id)
     return Resolved(named, "/predictions", latest.id, schema, tried, is_private=is_private)
 
@@ -96,7 +98,7 @@ async def _check_hidden(
 
 async def _deployment(context: Context, target: Target) -> Resolved:
     asked = f"/deployments/{target.slug}"
-    path, schema, hardware = f"{asked}/predictions", None, ""
+    path, schema, hardware, newest = f"{asked}/predictions", None, "", ""
     try:
         deployment = await read(context, lambda: context.client.get_deployment(target.owner, target.name))
         if deployment.owner and deployment.name:  # as the API writes it
@@ -105,11 +107,12 @@ async def _deployment(context: Context, target: Target) -> Resolved:
         release = deployment.current_release
         hardware = (release.configuration.hardware if release and release.configuration else None) or ""
         if release and release.version:
+            newest = release.version
             owner, _, name = (release.model or "").partition("/")
             schema = (await _version(context, Target("version", owner, name, release.version))).schema
     except (NotFoundError, AuthenticationError, ModelNotFoundError) as error:
         context.reporter.note(f"{target} does not show its schema: {error}")
-    return Resolved(target, path, schema=schema, tried=(f"GET {asked}",), hardware=hardware)
+    return Resolved(target, path, schema=schema, tried=(f"GET {asked}",), hardware=hardware, newest=newest)
 
 
 def _missing(context: Context, target: Target, tried: Sequence[str]) -> ModelNotFoundError:

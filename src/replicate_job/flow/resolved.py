@@ -18,7 +18,8 @@ class Resolved(msgspec.Struct, frozen=True, dict=True):  # dict: for what is com
 
     ``schema`` is the version's OpenAPI document, None where the API does not show it. ``tried`` lists the look-ups.
     ``secrets`` are the inputs that the API never gives back. ``makes_files`` is False where the schema allows no file
-    in the output. ``hardware`` is a deployment's. A model that is private bills its instances' idle time.
+    in the output. ``hardware`` is a deployment's. A model that is private bills its instances' idle time. ``newest`` is
+    the version behind a name that stands for one, where the API shows it.
     """
 
     target: Target
@@ -30,6 +31,7 @@ class Resolved(msgspec.Struct, frozen=True, dict=True):  # dict: for what is com
     makes_files: bool = True
     hardware: str = ""
     is_private: bool = False
+    newest: str = ""
 
     @cached_property
     def checker(self) -> Checker:

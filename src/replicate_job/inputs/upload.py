@@ -127,6 +127,29 @@ def has_files(value: Any) -> bool:
     return False
 
 
+def by_content(values: Mapping[str, Any], known: dict[tuple[str, int, int], Content]) -> dict[str, Any]:
+    """A copy of an input in which every file is a ``Content`` without bytes: the same for the same content.
+
+    ``known`` has the files that were read, by path, size and time of change; it grows. It blocks, and raises OSError.
+    """
+    contents: dict[object, Any] = {}
+    for file, _ in _files(dict(values)):
+        if _key(file) in contents:
+            continue
+        content = file if isinstance(file, Content) else _read_once(file, known)
+        contents[_key(file)] = Content(content.name, content.media_type, content.size, _identity(content))
+    return {name: _replace(value, contents) for name, value in values.items()}
+
+
+def _read_once(path: Path, known: dict[tuple[str, int, int], Content]) -> Content:
+    status = path.stat()
+    place = str(path), status.st_size, status.st_mtime_ns
+    if place not in known:
+        read = _read(path)
+        known[place] = Content(read.name, read.media_type, read.size, read.sha256)
+    return known[place]
+
+
 def _identity(content: Content) -> str:
     return content.sha256 if is_given_back(content.name) else content.sha256 + suffix_of(content.name)
 
@@ -149,7 +172,7 @@ def _key(file: Path | Content) -> object:
     return (file.sha256, file.name) if isinstance(file, Content) else file
 
 
-def _replace(value: Any, urls: Mapping[object, str]) -> Any:
+def _replace(value: Any, urls: Mapping[object, Any]) -> Any:
     match value:
         case Path() | Content():
             return urls[_key(value)]

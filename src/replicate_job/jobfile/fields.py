@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from replicate_job.errors import JobError
-from replicate_job.job import EVENTS, FUNCTION, Job
+from replicate_job.job import EVENTS, FUNCTION, Fallback, Job
 from replicate_job.jobfile.runjob import did_you_mean, shown
 from replicate_job.wire.duration import parse_cancel_after
 from replicate_job.wire.target import parse_target
@@ -58,6 +58,17 @@ def _is_destination(value: Any) -> bool:
         return False
 
 
+def _is_fallback(value: Any) -> bool:
+    try:
+        return isinstance(value, list) and all(parse_target(each.model) for each in _fallback(value))
+    except (JobError, msgspec.ValidationError):
+        return False
+
+
+def _fallback(value: Any) -> tuple[Fallback, ...]:
+    return msgspec.convert(value, tuple[Fallback, ...])
+
+
 def _is_events(value: Any) -> bool:
     return isinstance(value, list) and all(event in EVENTS for event in value)
 
@@ -72,6 +83,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "webhook": (_is_url, "an http or https URL"),
     "allow_unknown": (_is_bool, "true or false"),
     "destination": (_is_destination, "the name of a model, as owner/name"),
+    "fallback": (_is_fallback, "an array of objects with a model and, if need be, inputs and input_data"),
     "webhook_events_filter": (_is_events, f"an array of {', '.join(EVENTS)}"),
 }
 _NULLABLE = {"poll_interval", "max_poll_attempts", "cancel_after", "webhook", "destination"}
@@ -97,6 +109,8 @@ def to_job(run_job: RunJob, source: Source, defaults: Mapping[str, Any] = {}) ->
     values = {**defaults, **run_job.input}
     if "webhook_events_filter" in values:
         values["webhook_events_filter"] = tuple(values["webhook_events_filter"])
+    if "fallback" in values:
+        values["fallback"] = _fallback(values["fallback"])
     return Job(**values, title=run_job.title, env=run_job.env)
 
 

@@ -7,6 +7,8 @@ import re
 from pathlib import PurePath
 from typing import Any
 
+import msgspec
+
 from replicate_job.errors import JobError
 from replicate_job.job import FUNCTION, Job
 from replicate_job.jobfile.runjob import MAX_DEPTH, RunJob
@@ -43,6 +45,9 @@ def _from_job(job: Job) -> RunJob:
     plain = Job("")
     values = {name: getattr(job, name) for name in Job.__struct_fields__ if name not in {"title", "env"}}
     written = {name: value for name, value in values.items() if name in _ALWAYS or value != getattr(plain, name)}
+    if job.fallback:
+        parts = map(msgspec.structs.asdict, job.fallback)
+        written["fallback"] = [{name: value for name, value in part.items() if value} for part in parts]
     return RunJob(job.title, FUNCTION, written, job.env)
 
 

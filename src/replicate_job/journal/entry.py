@@ -23,10 +23,11 @@ _MARK = b"replicate-job:"  # as all of them begin
 _LATEST = 32_503_680_000.0  # the year 3000
 
 
-class CreateRequest(msgspec.Struct, frozen=True, dict=True):  # dict: for what is decoded once
+class CreateRequest(msgspec.Struct, frozen=True, dict=True, omit_defaults=True):  # dict: for what is decoded once
     """A create request exactly as it is sent: its path, its body (JSON), and the model that it names.
 
-    ``secrets`` are the names of inputs that the API never gives back.
+    ``secrets`` are the names of inputs that the API never gives back. ``files`` are the addresses of its uploads, with
+    the SHA-256 of each content.
     """
 
     target: Target
@@ -34,6 +35,7 @@ class CreateRequest(msgspec.Struct, frozen=True, dict=True):  # dict: for what i
     body: bytes
     cancel_after: str | None = None
     secrets: tuple[str, ...] = ()
+    files: dict[str, str] = {}
 
     @cached_property
     def values(self) -> dict[str, Any]:

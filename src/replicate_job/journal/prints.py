@@ -34,15 +34,16 @@ def print_job(key: bytes, job: Job) -> str:
 def print_request(key: bytes, request: CreateRequest) -> tuple[int, int]:
     """Two fingerprints: of the request as it is sent, and of the part that the API's list can show.
 
-    The list shows no secrets, and at most the content of a file. Of a training it does not show the destination.
+    The list shows no secrets, and at most the content of a file; one that was uploaded counts by its content too. Of a
+    training it does not show the destination.
     """
     place = request.path.lower().encode() + b"\0"
     body = request.values
     whole = _number(key, place + _canonical(body))
-    if not request.secrets and _DATA not in request.body and "destination" not in body:
+    if not (request.secrets or request.files or _DATA in request.body or "destination" in body):
         return whole, whole
     listed = {name: value for name, value in body["input"].items() if name not in request.secrets}
-    return whole, _number(key, place + _canonical([body.get("version"), _by_content(listed)]))
+    return whole, _number(key, place + _canonical([body.get("version"), _by_content(listed, request.files)]))
 
 
 def _number(key: bytes, text: bytes) -> int:
@@ -66,14 +67,16 @@ def _whole(value: Any) -> Any:
     return value
 
 
-def _by_content(value: Any) -> Any:
+def _by_content(value: Any, files: dict[str, str]) -> Any:
     match value:
+        case str() if value in files:
+            return files[value]
         case str() if value.startswith("data:"):
             return content_print(value) or value
         case dict():
-            return {name: _by_content(item) for name, item in value.items()}
+            return {name: _by_content(item, files) for name, item in value.items()}
         case list():
-            return [_by_content(item) for item in value]
+            return [_by_content(item, files) for item in value]
     return value
 
 

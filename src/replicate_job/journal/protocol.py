@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -119,6 +119,16 @@ class Journal(Protocol):
 
     def is_same(self, entry: Entry, job: Job) -> bool:
         """Whether the entry's job asks for the same prediction."""
+
+    async def printer(self) -> Callable[[Job], str]:
+        """What makes a job's keyed fingerprint: the same for jobs that ask for the same prediction."""
+
+    async def successes(self, api: str, requests: Sequence[CreateRequest], since: float) -> list[list[Entry]]:
+        """For each request, the jobs that the same one made, that have succeeded and whose results are stored.
+
+        Newest first, a few of each, and none that was sent before that Unix time. The files of a request are told from
+        others by their contents (``CreateRequest.files``), and its webhook counts.
+        """
 
     async def account(self, api: str, token: str | None = None) -> str | None:
         """The account of this journal's token, or of another's keyed hash (``Entry.token``); None: not known."""

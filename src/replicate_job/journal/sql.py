@@ -5,7 +5,8 @@ from __future__ import annotations
 import secrets
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -221,6 +222,20 @@ class SQLJournal(ABC):
         if asked(entry.job) == asked(job):
             return True
         return entry.job_print == print_job(self._key, job)
+
+    async def printer(self) -> Callable[[Job], str]:
+        await self._store.read(lambda _: None)  # the first use of the store reads the key
+        return partial(print_job, self._key)
+
+    async def successes(self, api: str, requests: Sequence[CreateRequest], since: float) -> list[list[Entry]]:
+        def work(db: Database) -> list[list[Entry]]:
+            prints = [print_request(self._key, request) for request in requests]
+            return [
+                _successes(db, api, shown, whole if request.secrets else None, since)
+                for request, (whole, shown) in zip(requests, prints, strict=True)
+            ]
+
+        return await self._store.read(work)
 
     def _read_key(self, db: Database) -> None:
         """Read the journal's key for fingerprints, and make the token's fingerprint with it."""
@@ -769,6 +784,20 @@ def _rivals(db: Database, entry: Entry, shown: int) -> dict[int, int]:
     )
     values = (entry.first_sent.best - RIVAL_SPAN, shown, entry.api, entry.key)
     return {row["request_hash"]: row["sent"] for row in db.execute(query, values)}
+
+
+def _successes(db: Database, api: str, shown: int, whole: int | None, since: float) -> list[Entry]:
+    """``whole`` tells requests apart whose secrets may differ."""
+    query = (
+        "SELECT * FROM jobs WHERE shown_hash = ? AND sent_at >= ? AND api = ? AND state = 'collected'"
+        " AND status = 'succeeded' AND problem = '' AND prediction IS NOT NULL ORDER BY sent_at DESC LIMIT 20"
+    )
+    found: list[Entry] = []
+    for row in db.execute(query, (shown, since, api)):
+        if whole is None or row["request_hash"] == whole:
+            with suppress(DamagedError):
+                found.append(read_entry(row))
+    return found
 
 
 def _rivals_sent(db: Database, entry: Entry, shown: int) -> Moment | None:

@@ -157,6 +157,10 @@ def _numbers(findings: Findings) -> Iterator[str]:
         pauses = f"without {duration(summary.spans.pauses)} of pauses" if summary.spans.pauses else ""
         note = ", ".join(filter(None, (_pace(summary.rows, summary.wall_time), pauses)))
         yield _number("Wall time", duration(summary.wall_time), note)
+    if summary.retried:
+        yield _number("Earlier attempts", f"{summary.earlier:,}", f"of {count(summary.retried, 'row')}")
+    if summary.reused:
+        yield _number("Reused", f"{summary.reused:,}", "rows that paid for nothing")
     if summary.files:
         yield _number("Files", f"{summary.files:,}", size(summary.size) if summary.size else "")
     yield "</dl>\n"

@@ -24,6 +24,25 @@ LOGS = 16_000
 """The last characters of a row's logs that are stored: an error comes last, and a million rows may fail."""
 
 
+_ATTEMPT = ("status", "prediction_id", "model", "error", "created_at", "completed_at", "metrics")
+
+
+class _Earlier(msgspec.Struct):
+    """An attempt before the one of the line. Its fields are the line's."""
+
+    status: str
+    prediction_id: str | None = None
+    model: str | None = None
+    error: Any = None
+    created_at: str | None = None
+    completed_at: str | None = None
+    metrics: dict[str, Any] | None = None
+    cost: Decimal | None = None
+    cost_source: Literal["table", "user", "learned"] | None = None
+    price_date: date | None = None
+    cost_excludes: str = ""
+
+
 class _Record(msgspec.Struct):
     """The form of a line. All fields but ``line`` and ``status`` may be null or missing."""
 
@@ -43,6 +62,8 @@ class _Record(msgspec.Struct):
     problem: str | None = None
     stand_in: str | None = None
     logs: str | None = None
+    earlier: tuple[_Earlier, ...] = ()
+    reused: bool = False
     grid: dict[str, Any] | None = None
     cost: Decimal | None = None
     cost_source: Literal["table", "user", "learned"] | None = None
@@ -59,8 +80,9 @@ def to_record(result: Result, folder: Path) -> dict[str, Any]:
 
     ``grid`` follows the key where the batch has one. ``cost`` (in ``currency``), ``cost_source`` and ``price_date`` are
     null where the cost is not known; ``cost_excludes`` is there where more is billed. ``problem`` and ``stand_in``
-    follow where there is one, and the last ``LOGS`` characters of the model's ``logs`` unless the row succeeded. A file
-    that was sent inside the request has its name here (``SentFile``), not its content.
+    follow where there is one, and the last ``LOGS`` characters of the model's ``logs`` unless the row succeeded;
+    ``earlier`` has the attempts before this one, and ``reused`` is there where it is true. A file that was sent inside
+    the request has its name here (``SentFile``), not its content.
     ``files`` are relative to ``folder``, that of the results file, where they are below it, else absolute, or the URLs
     of objects in a store. Without a known prediction its fields are null, and ``error`` is the problem.
     """
@@ -81,6 +103,10 @@ def to_record(result: Result, folder: Path) -> dict[str, Any]:
         record["stand_in"] = result.stand_in
     if result.logs and (result.problem or result.status != "succeeded"):
         record["logs"] = tail(result.logs, LOGS)
+    if result.earlier:
+        record["earlier"] = [{name: getattr(each, name) for name in _ATTEMPT} | _cost(each) for each in result.earlier]
+    if result.reused:
+        record["reused"] = True
     return record
 
 
@@ -157,7 +183,7 @@ def _decode(line: bytes) -> _Record | None:
         return None
 
 
-def _charge(record: _Record) -> Charge | None:
+def _charge(record: _Record | _Earlier) -> Charge | None:
     if record.cost is None or record.cost_source is None or not record.cost.is_finite():
         return None
     return Charge(record.cost, record.cost_source, record.price_date, record.cost_excludes)
@@ -182,5 +208,21 @@ def _result(record: _Record, folder: Path) -> Result:
         logs=record.logs or "",
         stand_in=record.stand_in or "",
         grid=record.grid or {},
+        price=_charge(record) or "",
+        earlier=tuple(map(_earlier_result, record.earlier)),
+        reused=record.reused,
+    )
+
+
+def _earlier_result(record: _Earlier) -> Result:
+    return Result(
+        prediction_id=record.prediction_id or "",
+        status=record.status,
+        model=record.model or "",
+        input={},
+        error=record.error,
+        created_at=record.created_at,
+        completed_at=record.completed_at,
+        metrics=record.metrics or {},
         price=_charge(record) or "",
     )

@@ -57,7 +57,8 @@ class Summary:
     rows; ``excludes`` says what is billed besides. ``files`` counts the saved files; ``size`` is
     the bytes of those that are still on the disk. ``first`` is when the first prediction was created, ``last`` when the
     last one ended, and ``spans`` is the time in which predictions ran. ``stand_ins`` counts the rows that a stand-in
-    answered.
+    answered. ``retried`` counts the rows with ``earlier`` attempts, which have their part in the times, and ``reused``
+    those that made no prediction of their own, which have none.
     """
 
     def __init__(self) -> None:
@@ -72,6 +73,7 @@ class Summary:
         self.last: datetime | None = None
         self.spans = Spans()
         self.stand_ins = StandIns()
+        self.retried = self.earlier = self.reused = 0
 
     @property
     def rows(self) -> int:
@@ -88,13 +90,23 @@ class Summary:
         self.statuses[status if known else "other"] += 1
         self.causes.add(result)
         self.stand_ins.add(result)
-        self.predict_time += seconds(result.metrics.get("predict_time")) or 0.0
-        self._add_cost(result)
+        if result.reused:
+            self.reused += 1
+            return
         self.files += len(result.files)
         for path in result.files:
             if isinstance(path, Path):
                 with suppress(OSError):
                     self.size += path.stat().st_size
+        self.retried += bool(result.earlier)
+        self.earlier += len(result.earlier)
+        self.priced += result.charge is not None
+        for each in (*result.earlier, result):
+            self._add_time(each)
+            self._add_cost(each)
+
+    def _add_time(self, result: Result) -> None:
+        self.predict_time += seconds(result.metrics.get("predict_time")) or 0.0
         created, completed = parse_time(result.created_at), parse_time(result.completed_at)
         if created:
             self.first = min(created, self.first or created)
@@ -106,7 +118,6 @@ class Summary:
     def _add_cost(self, result: Result) -> None:
         if charge := result.charge:
             self.cost += charge.cost
-            self.priced += 1
             self.excludes = self.excludes or charge.excludes
 
     def cost_line(self) -> str:
@@ -134,6 +145,13 @@ class Summary:
         causes = list(self.causes)
         width = max((len(f"{cause.count:,}") for cause in causes), default=0)
         lines = [first, *self.stand_ins.lines(columns)]
+        if self.retried:
+            again = count(self.earlier, "attempt")
+            lines.append(
+                f"  {again} came before the last of {count(self.retried, 'row')}, and what they took is counted"
+            )
+        if self.reused:
+            lines.append(f"  {count(self.reused, 'row')} took a prediction that there was, and paid for none")
         for cause in causes:
             before, after = f"  {cause.count:>{width},} × ", f" (line {cause.lines[0]})"  # noqa: RUF001 - times
             room = len(cause.text) if columns is None else max(_ERROR, columns - len(before) - len(after))

@@ -1,0 +1,168 @@
+"""Further attempts of a batch's rows, of its model and of its fallbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Protocol
+
+import msgspec
+
+from replicate_job.batches.attempts import attempt_key, attempt_of, has_failed
+from replicate_job.batches.row_job import RowJob
+from replicate_job.batches.spec import Batch
+from replicate_job.batches.strategy import RowStrategy
+from replicate_job.errors import InputError, JobError, OutputError
+from replicate_job.flow.context import Context
+from replicate_job.flow.failure import Failure, why
+from replicate_job.flow.plan import describe, fallback_job
+from replicate_job.flow.policy import Policy
+from replicate_job.flow.resolve import resolve
+from replicate_job.flow.resolved import Resolved
+from replicate_job.job import Job, Result
+from replicate_job.journal.entry import Entry
+from replicate_job.wire.target import parse_target
+
+
+class Model(msgspec.Struct, frozen=True):
+    """A model that rows may get, and what runs their jobs."""
+
+    context: Context
+    resolved: Resolved
+
+
+class Attempt(Protocol):
+    """Brings one prediction of a row to its end. ``entry`` is None for a new one."""
+
+    def __call__(self, item: RowJob, key: str, entry: Entry | None, model: Model) -> Awaitable[Result]: ...
+
+
+class RowPolicy:
+    """``earlier`` has the attempts before the last one, by the names of the rows that were read last."""
+
+    def __init__(self, batch: Batch, policy: Policy, context: Context, resolved: Resolved) -> None:
+        self.policy, self.batch, self._shares = policy, batch.id, batch.dedupe
+        self.earlier: dict[str, tuple[Entry, ...]] = {}
+        self._fallbacks, self._journal = batch.job.fallback, context.journal
+        self.models = [Model(context, resolved)]
+
+    async def resolve(self, strategy: RowStrategy) -> None:
+        """Find out how the fallbacks are created. Raises ModelNotFoundError, before anything is paid for."""
+        own = self.models[0].context
+        for fallback in self._fallbacks:
+            target = parse_target(fallback.model)
+            resolved = await resolve(own, target)
+            context = msgspec.structs.replace(own, strategy=strategy.beside(target, resolved))
+            self.models.append(Model(context, resolved))
+
+    def jobs(self, item: RowJob) -> list[Job]:
+        """The row's job as each model gets it."""
+        return [item.job, *(fallback_job(item.job, fallback) for fallback in self._fallbacks)]
+
+    def check(self, item: RowJob) -> str:
+        """Why a fallback cannot take the row, in one line; empty where each can."""
+        try:
+            jobs = self.jobs(item)
+        except JobError as error:
+            return str(error)
+        for job, model in zip(jobs[1:], self.models[1:], strict=True):
+            if problems := model.resolved.checker.check(job.input_data, allow_unknown=job.allow_unknown):
+                return str(InputError(job.model, problems))
+        return ""
+
+    def is_same(self, entry: Entry, item: RowJob) -> bool:
+        return self.model_of(entry, item) is not None
+
+    def model_of(self, entry: Entry, item: RowJob) -> int | None:
+        """The number of the model that the attempt was of; None for a job of another row."""
+        same = (number for number, job in enumerate(self.jobs(item)) if self._is_same(entry, job))
+        return next(same, None)
+
+    def _is_same(self, entry: Entry, job: Job) -> bool:
+        if self._journal.is_same(entry, job):
+            return True
+        return self._shares and entry.job.model == job.model  # as its name says: files may have other paths
+
+    def next_model(self, item: RowJob, entry: Entry) -> int | None:
+        """The number of the model that an attempt after this failed one is due of; None where none is."""
+        if not has_failed(entry) or not self.is_same(entry, item):
+            return None
+        return self.policy.next_model(self.tries(item, (*self.earlier.get(item.name, ()), entry)))
+
+    def tries(self, item: RowJob, entries: Iterable[Entry]) -> list[tuple[int, Failure]]:
+        numbered = ((self.model_of(entry, item) or 0, entry) for entry in entries)
+        return [(number, self._why(entry, self.models[number])) for number, entry in numbered]
+
+    @staticmethod
+    def _why(entry: Entry, model: Model) -> Failure:
+        if not has_failed(entry) or entry.prediction is None:
+            return ""
+        made = entry.prediction
+        return why(made.status, made.error, made.output, model.resolved.schema, is_removed=bool(made.data_removed))
+
+    def attempts(
+        self, item: RowJob, entry: Entry | None, earlier: tuple[Entry, ...], *, is_retried: bool
+    ) -> RowAttempts:
+        """What is still to be done for the row. ``is_retried``: its user asks for another attempt."""
+        return RowAttempts(self, item, entry, earlier, is_retried=is_retried)
+
+
+class RowAttempts:
+    def __init__(
+        self, rows: RowPolicy, item: RowJob, entry: Entry | None, earlier: tuple[Entry, ...], *, is_retried: bool
+    ) -> None:
+        self._rows, self._item, self._jobs = rows, item, rows.jobs(item)
+        self._number, self._model, self._entry = 1, 0, entry
+        self._before = earlier
+        if entry is not None:
+            self._number, self._model = attempt_of(rows.batch, entry), rows.model_of(entry, item) or 0
+        self._tries = rows.tries(item, earlier)
+        if entry is None or not (is_retried or has_failed(entry)):
+            return
+        tries = [*self._tries, *rows.tries(item, (entry,))]
+        due = rows.policy.next_model(tries)
+        if due is None and not is_retried:
+            return
+        again = self._model if entry.state == "uncertain" else 0  # a new round begins with the batch's own model
+        self._tries, self._before = tries, (*earlier, entry)
+        self._number, self._model, self._entry = self._number + 1, again if due is None else due, None
+
+    async def to_end(
+        self,
+        attempt: Attempt,
+        made: list[Result],
+        *,
+        recall: Callable[[RowJob, Entry], Result],
+        spend: Callable[[Result], None],
+        pause: Callable[[float], Awaitable[None]],
+    ) -> Result:
+        """The result of the last attempt. ``made`` gets those before it, and ``spend`` each, also those of the journal.
+
+        ``recall`` gives what became of those. Raises what ``attempt`` raises; one of unknown outcome is the last.
+        """
+        for before in self._before:
+            if before.prediction:
+                made.append(recall(self._item, before))
+                spend(made[-1])
+        while True:
+            try:
+                result = await self._attempt(attempt)
+            except OutputError as error:
+                if isinstance(error.result, Result):
+                    spend(error.result)
+                raise
+            spend(result)
+            model = self._rows.models[self._model]
+            failure = why(result.status, result.error, result.output, model.resolved.schema)
+            self._tries.append((self._model, failure))
+            due = self._rows.policy.next_model(self._tries)
+            if due is None:
+                return result
+            model.context.reporter.note(f"line {self._item.line}: {describe(failure, result)}; it is tried again")
+            await pause(self._rows.policy.pause(self._tries, due))
+            made.append(result)
+            self._number, self._model, self._entry = self._number + 1, due, None
+
+    async def _attempt(self, attempt: Attempt) -> Result:
+        item = msgspec.structs.replace(self._item, job=self._jobs[self._model])
+        key = self._entry.key if self._entry else attempt_key(self._rows.batch, item.name, self._number)
+        return await attempt(item, key, self._entry, self._rows.models[self._model])

@@ -1,0 +1,48 @@
+"""Rows that need no prediction of their own: equal ones share one, and a stored success may stand for another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from replicate_job.aio import in_thread
+from replicate_job.batches.row_job import RowJob
+from replicate_job.flow.context import Context
+from replicate_job.inputs.content import Content
+from replicate_job.inputs.upload import by_content, has_files
+from replicate_job.job import Job
+
+_DIGITS = 32
+"""Hex digits of a name: no two of a million rows meet by chance."""
+
+
+class SharedNames:
+    """Names rows by their inputs, files by their contents. One for each pass over the rows, in their order."""
+
+    def __init__(self, context: Context) -> None:
+        self._journal = context.journal
+        self._print: Callable[[Job], str] | None = None
+        self._known: dict[tuple[str, int, int], Content] = {}
+        self._seen: set[int] = set()  # hashes alone, as there may be a million
+
+    async def rename(self, items: Sequence[RowJob]) -> list[RowJob]:
+        """The rows by their new names. One that cannot be read, or whose file cannot, keeps its own."""
+        self._print = self._print or await self._journal.printer()
+        return [await self._renamed(item, self._print) for item in items]
+
+    async def _renamed(self, item: RowJob, make_print: Callable[[Job], str]) -> RowJob:
+        if item.problem:
+            return item
+        values = item.job.input_data
+        if has_files(values):
+            try:
+                values = await in_thread(by_content, values, self._known)
+            except OSError:
+                return item
+        # The journal's own key is in it: nobody can try out which secret input a name is of.
+        printed = make_print(msgspec.structs.replace(item.job, input_data=values))
+        name, short = f"same-{printed[:_DIGITS]}", int(printed[:16], 16)
+        repeats = short in self._seen
+        self._seen.add(short)
+        return msgspec.structs.replace(item, name=name, repeats=repeats)
