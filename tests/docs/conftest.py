@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -64,7 +65,7 @@ replicate-job() {
 class Reader:
     """Somebody who follows a page, block after block. The environment of one is that of the next."""
 
-    def __init__(self, folder: Path, cache: Path, api: ScriptedAPI) -> None:
+    def __init__(self, folder: Path, cache: Path, api: ScriptedAPI, temporary: str) -> None:
         self._folder, self._said = folder, ""
         self._running: list[subprocess.Popen[bytes]] = []
         self._notes = folder.with_name("notes")
@@ -82,7 +83,7 @@ class Reader:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(home),
             "LANG": "C.UTF-8",
-            "TMPDIR": str(self._notes),
+            "TMPDIR": temporary,
             "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(Path("~/.cache/uv").expanduser())),
             "PORT": self._port,
             **api.environment,
@@ -224,6 +225,8 @@ def reader(tmp_path: Path, cache: Path, replicate_api: ScriptedAPI) -> Iterator[
     dev = msgspec.structs.replace(schnell, name="black-forest-labs/flux-dev")
     replicate_api.models.update({LLAMA.name: LLAMA, dev.name: dev})
     replicate_api.trainings[TRAINING.id] = TRAINING
-    reader = Reader(folder, cache, replicate_api)
-    yield reader
-    reader.stop()
+    # The name of a socket is short: PostgreSQL's would not fit into the test's own folder.
+    with tempfile.TemporaryDirectory(prefix="rj-", ignore_cleanup_errors=True) as temporary:
+        reader = Reader(folder, cache, replicate_api, temporary)
+        yield reader
+        reader.stop()
