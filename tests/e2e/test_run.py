@@ -518,7 +518,7 @@ def test_no_command_shows_the_help(command: Command) -> None:
     [
         ("shwo", "there is no command 'shwo', did you mean show?"),
         ("RUN", "there is no command 'RUN', did you mean run?"),
-        ("zzz", "there is no command 'zzz'; there are run, batch, wait, "),
+        ("zzz", "there is no command 'zzz'; there are run, batch, worker, "),
         (FLUX, f"there is no command '{FLUX}': to run it, write `replicate-job run {FLUX}`"),
         ("run.xs", "there is no command 'run.xs': to run it, write `replicate-job run run.xs`"),
     ],
