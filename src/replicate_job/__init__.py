@@ -13,10 +13,11 @@ from replicate_job.version import __version__
 TYPE_CHECKING = False  # not from typing, which takes longer to import than all else here
 if TYPE_CHECKING:
     from replicate_job.calls import BatchOptions, ClientOptions, OneShotBatchOptions, OneShotOptions, RunOptions
+    from replicate_job.chain import Chain, Ref, Step
     from replicate_job.client import AsyncBatchHandle, AsyncClient, AsyncJobHandle, BatchHandle, Client, JobHandle
     from replicate_job.errors import ReplicateJobError
     from replicate_job.job import Fallback, Job, Result
-    from replicate_job.jobfile import load_job
+    from replicate_job.jobfile import load_chain, load_job
     from replicate_job.oneshot import arun, astream, batch, replicate_run_prediction, run, stream
     from replicate_job.progress import OnProgress, Progress
     from replicate_job.text_stream import AsyncTextStream, TextStream
@@ -31,6 +32,7 @@ __all__ = [
     "AsyncTextStream",
     "BatchHandle",
     "BatchOptions",
+    "Chain",
     "Client",
     "ClientOptions",
     "DeploymentInfo",
@@ -42,15 +44,18 @@ __all__ = [
     "OneShotBatchOptions",
     "OneShotOptions",
     "Progress",
+    "Ref",
     "ReplicateJobError",
     "Result",
     "RunOptions",
+    "Step",
     "TextStream",
     "TrainingInfo",
     "__version__",
     "arun",
     "astream",
     "batch",
+    "load_chain",
     "load_job",
     "replicate_run_prediction",
     "run",
@@ -64,7 +69,8 @@ _HOMES = {
     "Result": "job",
     "ReplicateJobError": "errors",
     "errors": "errors",
-    "load_job": "jobfile",
+    **dict.fromkeys(["load_chain", "load_job"], "jobfile"),
+    **dict.fromkeys(["Chain", "Ref", "Step"], "chain"),
     **dict.fromkeys(["AsyncBatchHandle", "AsyncClient", "AsyncJobHandle"], "client"),
     **dict.fromkeys(["BatchHandle", "Client", "JobHandle"], "client"),
     **dict.fromkeys(["BatchOptions", "ClientOptions", "OneShotBatchOptions", "OneShotOptions", "RunOptions"], "calls"),

@@ -10,16 +10,18 @@ from decimal import Decimal
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast
 
 import msgspec
 
 from replicate_job.arguments import DEFAULTS, check_arguments, check_input
+from replicate_job.batches.progress import Tally
 from replicate_job.batches.row_job import ReadRow
 from replicate_job.batches.rows import ColumnOptions, Header, ReadOptions, Row, RowReader, open_rows
 from replicate_job.batches.rows.columns import check_given
 from replicate_job.batches.rows.iterables import DataFrame, anumber_rows, header_of, number_rows
 from replicate_job.batches.rows.python_words import python_words, read_in_python, rows_in_python
+from replicate_job.batches.runner import BatchRunner
 from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, Batch, OtherModel, batch_id
 from replicate_job.clock import SystemClock
 from replicate_job.errors import JobError
@@ -35,6 +37,7 @@ from replicate_job.wire.target import parse_target
 
 if TYPE_CHECKING:
     from replicate_job.batches.rows.grid import Grid
+    from replicate_job.chain import Chain
     from replicate_job.template import Template
 
 if TYPE_CHECKING:
@@ -89,6 +92,7 @@ class RunOptions(_CallOptions, _PlanOptions, total=False):
     ``failed``, ``interrupted``, ``empty``; all of them by default. ``fallback`` are models that get the job once its
     own has given up, by name or as a ``Fallback``. ``reuse`` takes an earlier success of the same version and input
     that is at most so old. These four are for ``run`` and ``batch``.
+    ``retry_failed`` is for a ``Chain`` with a key: a step whose prediction failed gets a new one.
     The others replace the job's own, and are described with ``Job``.
     """
 
@@ -96,6 +100,7 @@ class RunOptions(_CallOptions, _PlanOptions, total=False):
     poll_interval: float | None
     max_poll_attempts: int | None
     timeout: float | None
+    retry_failed: bool
 
 
 class OneShotOptions(RunOptions, ClientOptions, total=False):
@@ -189,6 +194,8 @@ def read_ask(
     check_options(options, RunOptions)
     check_input({} if input is None else input)
     job = _read_job(job, options, settings, "run(load_job({!r}))")
+    if options.get("retry_failed"):
+        raise JobError("retry_failed is for a chain: a job that failed runs again with another key")
     job = msgspec.structs.replace(job, input_data=take({**job.input_data, **(input or {})}, job.model))
     key = options.get("key")
     return Ask(
@@ -201,10 +208,49 @@ def read_ask(
     )
 
 
+def read_chain_ask(
+    chain: Chain, input: Mapping[str, Any] | None, options: RunOptions, *, folder: str | Path | None
+) -> Ask:
+    """The ask of a chain: see ``run_chain``. Raises JobError, TypeError."""
+    from replicate_job.batches.chains.plan import chain_job, check_chain  # noqa: PLC0415 - for chains only
+
+    check_options(options, RunOptions)
+    check_input({} if input is None else input)
+    _check_chain_options(options)
+    check_chain(chain)
+    key = options.get("key")
+    return Ask(
+        chain_job(chain, take(dict(input or {}), chain.name)),
+        f"chain-{new_key()}" if key is None else key,
+        read_place(options.get("save_to"), folder),
+        timeout=options.get("timeout"),
+        called=SystemClock().now(),
+        is_new=key is None,
+    )
+
+
+def _check_chain_options(options: _CallOptions) -> None:
+    if policies := [name for name in ("retries", "retry_on", "fallback", "reuse", "dedupe") if options.get(name)]:
+        raise JobError(f"{policies[0]} is for jobs: a chain takes none, and retry_failed makes its failed steps anew")
+    own = [name for name, value in options.items() if name in Job.__struct_fields__ and value is not None]
+    if own:
+        raise JobError(f"{own[0]} is an option for a job: a chain has none, and its steps say cancel_after themselves")
+
+
+def as_chain(job: object) -> Chain | None:
+    """The chain, where it is one."""
+    if isinstance(job, Job | str):  # most calls need not know what a chain is
+        return None
+    from replicate_job.chain import Chain  # noqa: PLC0415 - see above
+
+    return job if isinstance(job, Chain) else None
+
+
 def _read_job(job: Job | str, options: _CallOptions, settings: Settings, correct_call: str) -> Job:
     """The job with the options that replace its own. ``correct_call`` is how to pass a job file."""
     if not isinstance(job, Job | str):
         hint = correct_call.format(str(job)) if isinstance(job, PathLike) else "give a model's name or a Job"
+        hint = "run it, for it is neither submitted nor streamed" if as_chain(job) else hint
         raise JobError(f"job is a {type(job).__name__}: {hint}")
     if isinstance(job, str):
         if job.endswith((".xs", ".toml", ".json")):
@@ -288,7 +334,7 @@ class BatchCall:
 
     def __init__(
         self,
-        job: Job | str,
+        job: Job | Chain | str,
         rows: RowSource,
         options: BatchOptions,
         *,
@@ -297,14 +343,12 @@ class BatchCall:
     ) -> None:
         check_options(options, BatchOptions)
         _check_rows(rows)
-        job = _read_job(job, options, settings, "batch(load_job({!r}), ...)")
-        self.job = msgspec.structs.replace(job, input_data=take(job.input_data, job.model))
+        self.job, self.chain = self._read_target(job, options, settings)
         self._options, self._save = options, read_place(options.get("save_to"), folder, rows=True)
-        check_job(self.job)
         if options.get("dedupe") and options.get("id") is not None:
             raise JobError("dedupe names rows by their inputs, and id by a column: give one")
         self._plan = read_plan(msgspec.structs.replace(self.job, wait_for_completion=True), options)
-        self._grid = _read_grid(options, job.model)
+        self._grid = _read_grid(options, self.job.model)
         self._columns = ColumnOptions(
             dict(options.get("rename", {})),
             _names(options.get("ignore_columns", ())),
@@ -315,6 +359,36 @@ class BatchCall:
         check_given(self._columns)
         with python_words():
             self.rows, self._reader, self._source = self._open(rows)
+
+    @staticmethod
+    def _read_target(job: Job | Chain | str, options: BatchOptions, settings: Settings) -> tuple[Job, Chain | None]:
+        """The job of all rows, or the chain in the form of one."""
+        if chain := as_chain(job):
+            from replicate_job.batches.chains.plan import chain_job, check_chain  # noqa: PLC0415 - for chains only
+
+            _check_chain_options(options)
+            check_chain(chain)
+            return chain_job(chain), chain
+        read = _read_job(cast("Job | str", job), options, settings, "batch(load_job({!r}), ...)")
+        read = msgspec.structs.replace(read, input_data=take(read.input_data, read.model))
+        check_job(read)
+        return read, None
+
+    @property
+    def model(self) -> str:
+        """The model that is needed first."""
+        return self.chain.steps[0].model if self.chain else self.job.model
+
+    async def runner(self, context: Context, tally: Tally) -> BatchRunner:
+        """What runs the rows. The models are asked for first."""
+        if self.chain:
+            from replicate_job.batches.chains.plan import plan_chain  # noqa: PLC0415 - for chains only
+            from replicate_job.batches.chains.runner import ChainRunner  # noqa: PLC0415 - as above
+
+            return ChainRunner(context, self.batch(context), await plan_chain(context, self.chain), tally)
+        resolved = await context.strategy.resolve(context, parse_target(self.job.model))
+        batch = msgspec.structs.replace(self.batch(context), others=await self.others(context))
+        return BatchRunner(context, batch, resolved, tally)
 
     def _open(self, rows: RowSource) -> tuple[Iterable[Row] | AsyncIterable[Row], partial[RowReader], Path | None]:
         """The rows, what makes the function that reads one as an input, and the file that they come from."""
@@ -359,7 +433,8 @@ class BatchCall:
         options = self._options
         source, columns = self._source, self._columns.identity
         # Rows of an iterable cannot be recognised in a later call, so their batch gets a new name.
-        name = batch_id(context.api, self.job, source, columns) if source else f"batch-{uuid.uuid4().hex[:16]}"
+        identity = Job(self.chain.identity) if self.chain else self.job
+        name = batch_id(context.api, identity, source, columns) if source else f"batch-{uuid.uuid4().hex[:16]}"
         return Batch(
             id=options.get("key") or name,
             job=self.job,

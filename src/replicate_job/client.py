@@ -20,7 +20,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing, s
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, Unpack, cast
 
 import msgspec
 
@@ -28,20 +28,22 @@ from replicate_job.aio import LoopThread, in_thread, is_interrupted, new_loop
 from replicate_job.api.ratelimit import parse_rate
 from replicate_job.arguments import check_arguments, wrong
 from replicate_job.batches.progress import Tally
-from replicate_job.batches.runner import BatchRunner
+from replicate_job.batches.runner import NO_CHAIN
 from replicate_job.calls import (
     BatchCall,
     BatchOptions,
     RowSource,
     RunOptions,
+    as_chain,
     read_ask,
+    read_chain_ask,
     read_place,
     read_plan,
     refuse_plan,
     with_options,
 )
 from replicate_job.clock import SystemClock
-from replicate_job.errors import ClosedError, ForkedError, JobError, ReplicateJobError
+from replicate_job.errors import ClosedError, ForkedError, JobError, ReplicateJobError, UnknownJobError
 from replicate_job.flow import holdings, named
 from replicate_job.flow.cancel import cancel_interrupted
 from replicate_job.flow.collect import result_of
@@ -65,6 +67,7 @@ from replicate_job.wire.holdings import DeploymentInfo, ModelInfo, TrainingInfo
 from replicate_job.wire.target import parse_target
 
 if TYPE_CHECKING:
+    from replicate_job.chain import Chain
     from replicate_job.fleet.status import BatchStatus
     from replicate_job.flow.plan import Plan
     from replicate_job.journal.postgres_fleet import FleetBatch, FleetTables
@@ -193,16 +196,18 @@ class AsyncClient:
     @with_options(RunOptions)
     async def run(
         self,
-        job: Job | str,
+        job: Job | Chain | str,
         input: Mapping[str, Any] | None = None,
         **options: Unpack[RunOptions],
     ) -> Result:
-        """Run a job, or a model by its name, and return its Result, whatever its status. See ``RunOptions``.
+        """Run a job, a chain, or a model by its name, and return its Result, whatever its status. See ``RunOptions``.
 
         ``input`` is merged over the job's. A file in it, at any depth, is a ``pathlib.Path``, bytes, a file that is
         open for reading bytes, or a picture of Pillow; see ``replicate_job.arun``.
         """
-        ask = await self._aread(job, input, options)
+        if chain := as_chain(job):
+            return await self._run_chain(chain, input, options)
+        ask = await self._aread(cast("Job | str", job), input, options)
         return await self._finish(ask, options.get("on_progress"), read_plan(ask.job, options))
 
     @with_options(RunOptions)
@@ -253,7 +258,7 @@ class AsyncClient:
         return AsyncTextStream(read)
 
     @with_options(BatchOptions)
-    def batch(self, job: Job | str, rows: RowSource, **options: Unpack[BatchOptions]) -> AsyncResults:
+    def batch(self, job: Job | Chain | str, rows: RowSource, **options: Unpack[BatchOptions]) -> AsyncResults:
         """Run a job, or a model by its name, for every row. A row is an input that is merged over the job's.
 
         Results come in the order in which rows end, with their ``line`` (from 1). A row that fails has a ``problem`` in
@@ -268,10 +273,8 @@ class AsyncClient:
         call, tally = BatchCall(job, rows, options, settings=self._settings, folder=self._folder), Tally()
 
         async def run() -> AsyncGenerator[list[Result], None]:
-            async with self._using(call.job.model, options.get("on_progress")) as context:
-                resolved = await context.strategy.resolve(context, parse_target(call.job.model))
-                batch = msgspec.structs.replace(call.batch(context), others=await call.others(context))
-                runner = BatchRunner(context, batch, resolved, tally)
+            async with self._using(call.model, options.get("on_progress")) as context:
+                runner = await call.runner(context, tally)
             async with aclosing(self._iterate(runner.run(call.rows))) as chunks:
                 async for results in chunks:
                     yield results
@@ -289,6 +292,8 @@ class AsyncClient:
         """
         if named := [name for name in NOT_OF_FLEETS if options.get(name)]:
             raise JobError(f"{named[0]} is not for batches of a fleet: leave it out")
+        if as_chain(job):
+            raise JobError(NO_CHAIN)
         call = BatchCall(job, rows, options, settings=self._settings, folder=self._folder)
         from replicate_job.fleet.parts import join, open_tables  # noqa: PLC0415 - an extra
         from replicate_job.fleet.submit import submit  # noqa: PLC0415 - an extra
@@ -307,22 +312,38 @@ class AsyncClient:
         return AsyncBatchHandle(self, name)
 
     async def get(self, name: str) -> Result:
-        """A job as it is now, by its key or its prediction's id. What the API has deleted comes from the journal.
+        """A job or a chain as it is now, by its key, or a job by its prediction's id.
+
+        What the API has deleted comes from the journal.
 
         Raises UnknownJobError, also for a job without a prediction, and UncertainError where that is not known.
         """
         check_arguments({"name": name})
         async with self._using() as context:
-            return await named.observe(context, name)
+            try:
+                return await named.observe(context, name)
+            except UnknownJobError:
+                from replicate_job.batches.chains.named import observe_chain  # noqa: PLC0415 - for chains only
+
+                if chain := await observe_chain(context, name):
+                    return chain
+                raise
 
     async def cancel(self, name: str) -> Result | None:
-        """Cancel a job, by its key or its prediction's id; one that has ended stays as it is.
+        """Cancel a job or a chain, by its key, or a job by its prediction's id; what has ended stays as it is.
 
         None where it certainly has no prediction: its key is free. Raises UnknownJobError, UncertainError.
         """
         check_arguments({"name": name})
         async with self._using() as context:
-            return await named.cancel(context, name)
+            try:
+                return await named.cancel(context, name)
+            except UnknownJobError:
+                from replicate_job.batches.chains.named import cancel_steps  # noqa: PLC0415 - for chains only
+
+                if chain := await cancel_steps(context, name):
+                    return chain
+                raise
 
     async def wait(
         self,
@@ -534,6 +555,23 @@ class AsyncClient:
         async with self._using() as context:
             before = time.time() - older_than.total_seconds()
             return await prune(context.journal, context.cache, before, forget=forget, dry_run=dry_run)
+
+    async def _run_chain(self, chain: Chain, input: Mapping[str, Any] | None, options: RunOptions) -> Result:
+        from replicate_job.batches.chains.alone import cancel_chain, run_chain  # noqa: PLC0415 - for chains only
+        from replicate_job.batches.chains.plan import plan_chain  # noqa: PLC0415 - as above
+
+        on_progress = options.get("on_progress")
+        ask = await in_thread(lambda: read_chain_ask(chain, input, options, folder=self._folder))
+        if on_progress or self._on_progress:
+            ask = msgspec.structs.replace(ask, blocking_wait=WATCHED_BLOCKING_WAIT)
+        async with self._using(chain.steps[0].model, on_progress) as context:
+            try:
+                plan = await plan_chain(context, chain)
+                return await run_chain(context, plan, ask, retry_failed=options.get("retry_failed", False))
+            except asyncio.CancelledError:
+                if is_interrupted():
+                    await cancel_chain(context, chain, ask.key)
+                raise
 
     async def _finish(self, ask: Ask, on_progress: OnProgress | None, plan: Plan | None = None) -> Result:
         if on_progress or self._on_progress:
@@ -797,11 +835,11 @@ class Client:
     @with_options(RunOptions)
     def run(
         self,
-        job: Job | str,
+        job: Job | Chain | str,
         input: Mapping[str, Any] | None = None,
         **options: Unpack[RunOptions],
     ) -> Result:
-        """Run a job, or a model by its name, block until its end, and return its Result, whatever its status.
+        """Run a job, a chain, or a model by its name, block until its end, and return its Result, whatever its status.
 
         ``input`` is merged over the job's. A file in it, at any depth, is a ``pathlib.Path``, bytes, a file that is
         open for reading bytes, or a picture of Pillow; see ``replicate_job.arun``. The options are those of
@@ -838,7 +876,7 @@ class Client:
         return TextStream(partial(relay, self._client.stream(job, input, **options)), self._loop.iterate)
 
     @with_options(BatchOptions)
-    def batch(self, job: Job | str, rows: RowSource, **options: Unpack[BatchOptions]) -> Results:
+    def batch(self, job: Job | Chain | str, rows: RowSource, **options: Unpack[BatchOptions]) -> Results:
         """Run a job, or a model by its name, for every row. A row is an input that is merged over the job's.
 
         The iteration blocks between two results, which come in the order in which rows end, with their ``line`` (from

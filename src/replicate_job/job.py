@@ -106,7 +106,9 @@ class Result(msgspec.Struct, frozen=True):
     saved. ``grid`` has the values of the row's combination where the batch has a grid.
 
     ``earlier`` are the attempts before this one, oldest first, and ``model`` is the one that answered. ``reused``: the
-    prediction was made for another job, or for another row of the batch, and was not paid for again.
+    prediction was made for another job, or for another row of the batch, and was not paid for again. The result of a
+    chain is that of its last step, or of the first that did not succeed, and ``steps`` has those of the steps that were
+    run, by their names.
     """
 
     prediction_id: str
@@ -130,6 +132,7 @@ class Result(msgspec.Struct, frozen=True):
     reused: bool = False
     grid: dict[str, Any] = {}
     price: Any = ""
+    steps: dict[str, Result] = {}
 
     @property
     def cost(self) -> Decimal | None:
@@ -155,13 +158,18 @@ class Result(msgspec.Struct, frozen=True):
 
     @property
     def charge(self) -> Charge | None:
-        """The cost with all that is known of it; made anew each time."""
-        if self.reused or not self.price or (self.stand_in and isinstance(self.price, str)):
+        """The cost with all that is known of it; made anew each time. A chain has none, its ``steps`` have theirs."""
+        if self.steps or self.reused or not self.price or (self.stand_in and isinstance(self.price, str)):
             return None  # a stand-in costs nothing, but its run may be priced as a rehearsal
         from replicate_job.pricing.charge import charge_by  # noqa: PLC0415 - only those who ask pay for it
         from replicate_job.pricing.usage import Usage  # noqa: PLC0415 - as above
 
         return charge_by(self.price, Usage(self.status, self.metrics, self.output, self.input))
+
+    @property
+    def predictions(self) -> tuple[Result, ...]:
+        """The results of a chain's steps; of anything else, itself."""
+        return tuple(self.steps.values()) or (self,)
 
     @property
     def text(self) -> str | None:
@@ -177,7 +185,7 @@ class Result(msgspec.Struct, frozen=True):
     def to_dict(self) -> dict[str, Any]:
         """The ten fields in the original run job's order, and ``files`` as strings where files were saved.
 
-        For a row of a batch also ``line``, ``key`` and ``problem``, and ``grid`` where there is one.
+        For a row of a batch also ``line``, ``key`` and ``problem``, ``grid`` and ``steps`` where there are some.
         """
         response = {name: getattr(self, name) for name in self.__struct_fields__[:10]}
         if self.files:
@@ -186,6 +194,8 @@ class Result(msgspec.Struct, frozen=True):
             response |= {"line": self.line, "key": self.key, "problem": self.problem}
         if self.grid:
             response["grid"] = self.grid
+        if self.steps:
+            response["steps"] = {name: step.to_dict() for name, step in self.steps.items()}
         return response
 
     def raise_for_status(self) -> Result:

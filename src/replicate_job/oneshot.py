@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing, closing
-from typing import Any, Unpack, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from replicate_job.aio import iterate, new_loop
 from replicate_job.calls import (
@@ -23,12 +23,17 @@ from replicate_job.job import Job, Result
 from replicate_job.shared import SharedClients, SharedLoop
 from replicate_job.text_stream import AsyncTextStream, Run, TextStream, relay
 
+if TYPE_CHECKING:
+    from replicate_job.chain import Chain
+
 _loop, _clients = SharedLoop(), SharedClients()
 
 
 @with_options(OneShotOptions)
-async def arun(job: Job | str, input: Mapping[str, Any] | None = None, **options: Unpack[OneShotOptions]) -> Result:
-    """Run a job, or a model by its name, and return its Result, whatever its status. See ``RunOptions``.
+async def arun(
+    job: Job | Chain | str, input: Mapping[str, Any] | None = None, **options: Unpack[OneShotOptions]
+) -> Result:
+    """Run a job, a chain, or a model by its name, and return its Result, whatever its status. See ``RunOptions``.
 
     ``input`` is merged over the job's. A file in it, at any depth, is a ``pathlib.Path``, bytes, a file that is open
     for reading bytes, or a picture of Pillow. An open file is read at once, from its beginning as in the official
@@ -46,7 +51,7 @@ async def arun(job: Job | str, input: Mapping[str, Any] | None = None, **options
 
 
 @with_options(OneShotOptions)
-def run(job: Job | str, input: Mapping[str, Any] | None = None, **options: Unpack[OneShotOptions]) -> Result:
+def run(job: Job | Chain | str, input: Mapping[str, Any] | None = None, **options: Unpack[OneShotOptions]) -> Result:
     """Run a job as ``arun`` does, and block until the end. It also works inside a running event loop, as in a notebook.
 
     Ctrl-C cancels the prediction at the API, and then raises KeyboardInterrupt. Any other exception of a signal
@@ -91,7 +96,7 @@ def replicate_run_prediction(
 
 
 @with_options(OneShotBatchOptions)
-def batch(job: Job | str, rows: RowSource, **options: Unpack[OneShotBatchOptions]) -> BatchResults:
+def batch(job: Job | Chain | str, rows: RowSource, **options: Unpack[OneShotBatchOptions]) -> BatchResults:
     """Run a job, or a model by its name, for every row, as ``AsyncClient.batch`` does.
 
     ``for result in batch(...)`` blocks between results, ``async for`` awaits them.
@@ -103,7 +108,9 @@ def batch(job: Job | str, rows: RowSource, **options: Unpack[OneShotBatchOptions
 class BatchResults(AsyncIterable[Result], Iterable[Result]):
     """The results of a batch, for one ``for`` or ``async for``. ``tally`` counts its progress."""
 
-    def __init__(self, job: Job | str, rows: RowSource, client_options: ClientOptions, options: BatchOptions) -> None:
+    def __init__(
+        self, job: Job | Chain | str, rows: RowSource, client_options: ClientOptions, options: BatchOptions
+    ) -> None:
         self._client = AsyncClient(**client_options)
         self._results = self._client.batch(job, rows, **options)
         self.tally = self._results.tally
@@ -140,7 +147,7 @@ def _split(options: Mapping[str, Any]) -> tuple[ClientOptions, dict[str, Any]]:
     return cast("ClientOptions", of_client), own
 
 
-def _check_local(options: OneShotOptions, job: Job | str) -> None:
+def _check_local(options: OneShotOptions, job: Job | Chain | str) -> None:
     """Raise JobError for a local run that does not wait."""
     waits = options.get("wait_for_completion")
     if waits is None:

@@ -20,7 +20,7 @@ import pytest
 import yaml
 from uv import find_uv_bin
 
-from replicate_job import load_job
+from replicate_job import load_chain, load_job
 from replicate_job.serving.listener import bind
 from replicate_job.testing import Script, ScriptedAPI, ScriptedModel, ScriptedTraining, Stream, openapi_schema
 
@@ -110,6 +110,8 @@ class Reader:
         path = self._write(block, block.file or f"job.{block.language}")
         if block.language == "xs" or "model" in msgspec.toml.decode(block.text):
             load_job(path)
+        elif "step" in msgspec.toml.decode(block.text):
+            load_chain(path)
 
     def _with_ports(self, text: str) -> str:
         for written, port in self._ports.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -11,7 +12,7 @@ import msgspec
 import pytest
 
 from replicate_job import AsyncClient
-from replicate_job.testing import Script, ScriptedAPI
+from replicate_job.testing import Script, ScriptedAPI, openapi_schema
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Command
@@ -53,7 +54,7 @@ def test_a_job_is_run_shown_and_listed(command: Command, postgres: Postgres, nam
     assert "has no tables yet: run `replicate-job migrate`" in refused.error
     migrated = command("migrate")
     said.append(migrated.error)
-    assert "version 3 of the tables, it was 0" in migrated.error
+    assert "version 4 of the tables, it was 0" in migrated.error
     assert "as before" in command("migrate").error
     done = command("run", MODEL, "prompt=x", "--no-save", "--key", "order-1", "-v")
     assert (done.code, done.response["output"]) == (0, "done")
@@ -70,6 +71,38 @@ def test_a_job_is_run_shown_and_listed(command: Command, postgres: Postgres, nam
     assert all("s3cret" not in text for text in said)
     assert "s3cret" not in str(rows(postgres, name))
     assert not list(command.folder.rglob("journal.db"))
+
+
+@pytest.mark.long
+def test_a_batch_of_chains_whose_process_was_killed_makes_every_step_once(
+    command: Command, postgres: Postgres, name: str, api: ScriptedAPI
+) -> None:
+    command("migrate")
+    steps = f"""
+        [[step]]
+        name = "one"
+        model = "{MODEL}"
+        input = {{ prompt = "{{prompt}}" }}
+        [[step]]
+        name = "two"
+        model = "replicate/hello-world"
+        input = {{ text = "{{one.output[0]}}, {{prompt}}" }}
+    """
+    made = openapi_schema({"prompt": {"type": "string"}}, {"type": "array", "items": {"type": "string"}})
+    script = Script(duration=0.2, output=["done"])
+    api.models[MODEL] = msgspec.structs.replace(api.models[MODEL], script=script, schema=made)
+    (command.folder / "chain.toml").write_text(steps)
+    (command.folder / "rows.csv").write_text("prompt\n" + "".join(f"picture {line}\n" for line in range(12)))
+    words = ["batch", "chain.toml", "rows.csv", "--results", "results.jsonl", "--concurrency", "4"]
+    process = command.start(*words)
+    api.wait_until(lambda: api.created >= 12)
+    process.kill()
+    assert command(*words).code == 0
+    assert sorted(str(prediction.output) for prediction in api.predictions if prediction.model != MODEL) == sorted(
+        f"hello done, picture {line}" for line in range(12)
+    )
+    assert api.created == 24
+    assert Counter(row["chain_step"] for row in rows(postgres, name)) == {"one": 12, "two": 12}
 
 
 def test_a_job_whose_process_was_killed_is_taken_over(

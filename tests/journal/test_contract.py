@@ -101,6 +101,17 @@ async def test_a_jobs_life_is_written_down_fact_by_fact(journal: SQLJournal, now
     )  # fmt: skip
 
 
+async def test_the_step_of_a_chain_is_written_down_from_the_start(journal: SQLJournal, place: Place) -> None:
+    await journal.claim("a/b/draw", API, JOB, None, chain_step="draw")
+    await claim(journal, "a/b")
+    async with place.open() as again:
+        found = await again.look_up(["a/b/draw", "a/b"])
+        steps = await again.steps_of("a/b")
+        assert await again.steps_of("a") == await again.steps_of("a/b/draw") == []
+    assert {key: entry.chain_step for key, entry in found.items()} == {"a/b/draw": "draw", "a/b": None}
+    assert steps == [found["a/b/draw"]]
+
+
 async def test_lists_are_in_order_and_by_api(journal: SQLJournal) -> None:
     for key in ("a", "b", "c"):
         await claim(journal, key)

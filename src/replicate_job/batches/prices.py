@@ -54,7 +54,7 @@ def advise(context: Context, resolved: Resolved) -> str:
 
 def with_price(result: Result, price: Price | None) -> Result:
     """The result with that price; without one it has none, and no row looks for it in the tables again."""
-    return msgspec.structs.replace(result, price=price or "") if result.prediction_id else result
+    return msgspec.structs.replace(result, price=price or "") if result.prediction_id and not result.steps else result
 
 
 def charge_of(entry: Entry, price: Price | None = None) -> Charge | None:

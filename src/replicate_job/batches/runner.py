@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from contextlib import aclosing, suppress
 from decimal import Decimal
 from pathlib import Path
@@ -42,7 +42,8 @@ from replicate_job.outputs.place import check_combinations, check_place
 from replicate_job.pricing.forecast import Forecast
 from replicate_job.pricing.price import Price
 from replicate_job.quantity import money, seconds
-from replicate_job.wire.target import parse_target
+from replicate_job.wire.prediction import Prediction
+from replicate_job.wire.target import Target, parse_target
 
 if TYPE_CHECKING:
     from replicate_job.batches.row_policy import Model, RowPolicy
@@ -51,6 +52,17 @@ if TYPE_CHECKING:
 
 RowSource = Iterable[Row] | AsyncIterable[Row]
 
+
+class RowStep(msgspec.Struct, frozen=True):
+    """The step of a chain that a row's job is, and the model that it runs. ``ended`` is that of ``Ask``."""
+
+    name: str
+    context: Context
+    resolved: Resolved
+    ended: Callable[[Prediction], None]
+
+
+NO_CHAIN = "a fleet runs no chains: run the batch in one process, without it"
 NO_TRAINING = "destination: a batch runs a model, and trains none"
 UNTAKEN = 1000
 """Results that may wait to be taken, before the batch takes no more rows."""
@@ -75,12 +87,15 @@ class _Model(msgspec.Struct, frozen=True):
 class BatchRunner:
     """One run of a batch: ``replay`` gives what was over before, ``run`` the rest as it comes.
 
+    ``target`` is by default the model that the batch's job names.
     ``tally`` says where it stands, ``estimates`` what a check found out about the costs of each model (or ``advice``
     what it lacks for that), ``stopped`` why it takes no more rows, and ``detached`` what became of the predictions that
     ran when it was closed early (see ``detach``).
     """
 
-    def __init__(self, context: Context, batch: Batch, resolved: Resolved, tally: Tally) -> None:
+    def __init__(
+        self, context: Context, batch: Batch, resolved: Resolved, tally: Tally, target: Target | None = None
+    ) -> None:
         if batch.job.destination:
             raise JobError(NO_TRAINING)
         self.tally, self.stopped, self.detached = tally, "", Counter[str]()
@@ -89,7 +104,8 @@ class BatchRunner:
             check_combinations(batch.save)
         retry_policy = msgspec.structs.replace(context.retry_policy, **PACED)
         shared = msgspec.structs.replace(context, retry_policy=retry_policy)
-        self._strategy = RowStrategy(shared, batch.id, parse_target(batch.job.model), resolved, tally)
+        self._target = target or parse_target(batch.job.model)
+        self._strategy = RowStrategy(shared, batch.id, self._target, resolved, tally)
         self._context = msgspec.structs.replace(shared, strategy=self._strategy)
         models = {"": OtherModel(batch.job, batch.read, resolved), **batch.others}
         self._models = {name: self._model(model) for name, model in models.items()}
@@ -125,7 +141,8 @@ class BatchRunner:
         return self._batch.id
 
     def _model(self, model: OtherModel) -> _Model:
-        shared, target = self._strategy.shared, parse_target(model.job.model)
+        is_own = model.job is self._batch.job
+        shared, target = self._strategy.shared, self._target if is_own else parse_target(model.job.model)
         strategy = RowStrategy(self._context, self._batch.id, target, model.resolved, self.tally, shared=shared)
         job = msgspec.structs.replace(model.job, **WHOLE)
         combinations = len(self._batch.grid) if self._batch.grid else 1
@@ -481,26 +498,38 @@ class BatchRunner:
         self, item: RowJob, entry: Entry | None, earlier: tuple[Entry, ...], made: list[Result]
     ) -> Result:
         """The result of the row's last attempt. ``made`` gets those before it."""
-        is_retried = entry is not None and self._is_retried(entry)
         if self._policy:
+            is_retried = entry is not None and self._is_retried(entry)
             attempts = self._policy.attempts(item, entry, earlier, is_retried=is_retried)
             return await attempts.to_end(
                 self._attempt, made, recall=self._recall, spend=self._spend_attempt, pause=self._rate_queue.pause
             )
+        return await self._last_attempt(item, entry)
+
+    async def _last_attempt(self, item: RowJob, entry: Entry | None, step: RowStep | None = None) -> Result:
         key = attempt_key(self._batch.id, item.name)
-        if entry and is_retried:
+        if entry and self._is_retried(entry):
             key, entry = attempt_key(self._batch.id, item.name, attempt_of(self._batch.id, entry) + 1), None
         elif entry:
             key = entry.key
-        return await self._attempt(item, key, entry)
+        return await self._attempt(item, key, entry, step=step)
 
     def _own(self, item: RowJob) -> tuple[Context, Resolved]:
         model = self._models[item.model]
         return model.context, model.resolved
 
-    async def _attempt(self, item: RowJob, key: str, entry: Entry | None, model: Model | None = None) -> Result:
+    async def _attempt(
+        self,
+        item: RowJob,
+        key: str,
+        entry: Entry | None,
+        model: Model | None = None,
+        *,
+        step: RowStep | None = None,
+    ) -> Result:
         """One prediction of the row, of the batch's model or of another."""
-        context, resolved = (model.context, model.resolved) if model else self._own(item)
+        other = step or model
+        context, resolved = (other.context, other.resolved) if other else self._own(item)
         request, slot = None, None
         if entry and self._batch.dedupe and not context.journal.is_same(entry, item.job):
             item = msgspec.structs.replace(item, job=entry.job)  # the same files by other paths
@@ -515,12 +544,14 @@ class BatchRunner:
             key,
             self._batch.place(item.line),
             blocking_wait=self._blocking_waits.choose(),
+            chain_step=step.name if step else None,
+            ended=step.ended if step else None,
         )
         try:
             result = await run_job(context, ask, request, slot)
         except ReplicateJobError as error:
             if isinstance(error, OutputError) and error.result:
-                error.result = self._priced(item, error.result, model)
+                error.result = self._priced(item, error.result, other)
                 self._budget.settle(key, error.result)
             else:
                 await self._budget.fail(key, self._context)
@@ -528,14 +559,14 @@ class BatchRunner:
         finally:
             self.tally.running -= 1
             del self._started[key]
-        result = self._priced(item, result, model)
+        result = self._priced(item, result, other)
         self._budget.settle(key, result)
         if entry is None:
             self._blocking_waits.took(self._context.clock.now() - begun)
         return result
 
-    def _priced(self, item: RowJob, result: Result, model: Model | None) -> Result:
-        """With the price of the batch's own model; a fallback has the one of the tables."""
+    def _priced(self, item: RowJob, result: Result, model: Model | RowStep | None) -> Result:
+        """With the price of the batch's own model; a fallback and a chain's step have those of the tables."""
         own = self._models[item.model]
         return with_price(result, own.price) if model is None or model.resolved is own.resolved else result
 
@@ -565,12 +596,13 @@ class BatchRunner:
         if result.reused:
             return
         if stored or not self._policy:  # a policy has spent each attempt as it ended
-            for each in (*result.earlier, result):
+            for each in (*result.earlier, *result.predictions):
                 self._spend(each)
-        for path in result.files:
-            with suppress(OSError):
-                tally.bytes += path.stat().st_size if isinstance(path, Path) else 0
-                tally.saved += 1
+        for each in result.predictions:
+            for path in each.files:
+                with suppress(OSError):
+                    tally.bytes += path.stat().st_size if isinstance(path, Path) else 0
+                    tally.saved += 1
 
 
 def _size(row: Row) -> int:

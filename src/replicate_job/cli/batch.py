@@ -30,7 +30,7 @@ from replicate_job.batches.results.summary import Summary
 from replicate_job.batches.row_job import ReadRow
 from replicate_job.batches.rows import FORMATS, ColumnOptions, ReadOptions, RowReader, Rows, open_rows, parse_columns
 from replicate_job.batches.rows.columns import check_given
-from replicate_job.batches.runner import BatchRunner
+from replicate_job.batches.runner import NO_CHAIN, BatchRunner
 from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, Batch, OtherModel, batch_id
 from replicate_job.cli.attempts import attempts, take_plan
 from replicate_job.cli.completion import files, targets
@@ -51,7 +51,7 @@ from replicate_job.cli.options import (
 )
 from replicate_job.cli.output import known, print_json
 from replicate_job.cli.reporters import open_progress
-from replicate_job.cli.run import check_pairs, read_job
+from replicate_job.cli.run import check_pairs, read_target, refuse_overrides
 from replicate_job.cli.streams import aside, is_shown, tell, width, write
 from replicate_job.database import hide_password
 from replicate_job.errors import JobError, ReplicateJobError
@@ -68,8 +68,10 @@ from replicate_job.settings import check_environment
 from replicate_job.wire.target import parse_target
 
 if TYPE_CHECKING:
+    from replicate_job.batches.chains.plan import ChainPlan
     from replicate_job.batches.report.sheet import Sheet
     from replicate_job.batches.rows.grid import Grid
+    from replicate_job.chain import Chain
     from replicate_job.flow.plan import Plan
     from replicate_job.template import Template
 
@@ -271,8 +273,15 @@ def command(
     --models, INPUTS may be left out. The same command again does what is not done yet, and nothing twice.
     """  # noqa: D205 - the first paragraph is the help's
     overrides = {name: value for name in Job.__struct_fields__ if (value := given.get(name)) is not None}
-    job = msgspec.structs.replace(read_job(target), **overrides)
-    check_job(job)
+    found = read_target(target)
+    chain = None if isinstance(found, Job) else found
+    if isinstance(found, Job):
+        job = msgspec.structs.replace(found, **overrides)
+        check_job(job)
+    elif given["fleet"]:
+        raise click.UsageError(f"--fleet: {NO_CHAIN}")
+    else:
+        job = _read_chain(found, overrides)
     check_environment(job.env, shared.settings)
     given["inputs"], pairs = _inputs(inputs, pairs, has_grid=bool(given["grid"] or given["models"]))
     check_pairs(pairs, model=job.model)
@@ -286,11 +295,25 @@ def command(
         raise click.UsageError("--dedupe names rows by their inputs, and --id by a column: give one")
     job, plan = take_plan(msgspec.structs.replace(job, wait_for_completion=True), given)
     options = msgspec.convert(given | {"save": kept_in}, _Options, strict=False)
+    if chain and (plan or options.dedupe):
+        raise click.UsageError(
+            "--retries, --fallback, --reuse and --dedupe are for jobs: a chain takes none; --retry-failed makes its "
+            "failed steps anew"
+        )
     if plan and options.fleet:
         raise click.UsageError("a job file with fallbacks is not for --fleet: run it without")
     if not options.fleet:
         shared.terminated.farewell = "stopping, and finding out what runs; Ctrl-C leaves at once"
-    return _Command(shared, job, pairs, options, plan).run()
+    return _Command(shared, job, pairs, options, plan=plan, chain=chain).run()
+
+
+def _read_chain(chain: Chain, overrides: dict[str, Any]) -> Job:
+    """The chain in the form of a job."""
+    from replicate_job.batches.chains.plan import chain_job, check_chain  # noqa: PLC0415 - for chains only
+
+    refuse_overrides(overrides)
+    check_chain(chain)
+    return chain_job(chain)
 
 
 def _check_fleet(given: dict[str, Any]) -> None:
@@ -341,8 +364,18 @@ def check_owner(results: Path, batch: str) -> None:
 class _Command:
     """One call of the command."""
 
-    def __init__(self, shared: Common, job: Job, pairs: tuple[str, ...], options: _Options, plan: Plan | None) -> None:
+    def __init__(  # noqa: PLR0913 - what was asked for, taken apart
+        self,
+        shared: Common,
+        job: Job,
+        pairs: tuple[str, ...],
+        options: _Options,
+        *,
+        plan: Plan | None,
+        chain: Chain | None,
+    ) -> None:
         self._shared, self._job, self._pairs, self._options, self._plan = shared, job, pairs, options, plan
+        self._chain = chain
         self._target = job  # as it was named, without constants
         self._rows = options.rows()
         self._grid = options.combinations(job.model)
@@ -386,16 +419,18 @@ class _Command:
         shared, options = self._shared, self._options
         rows = self._rows.count(options.limit)
         self._tally.total = rows if rows is None or self._grid is None else rows * len(self._grid)
+        model = self._chain.steps[0].model if self._chain else self._job.model
         async with (
-            shared.session(self._progress, model=self._job.model, rate=options.rate) as context,
+            shared.session(self._progress, model=model, rate=options.rate) as context,
             healthy(options.health_port, context),
         ):
-            resolved = await resolve(context, parse_target(self._job.model))
+            plan = await self._plan_chain(context)
+            resolved = plan.resolved if plan else await resolve(context, parse_target(model))
             self._secrets = resolved.secrets
             self._job = self._with_constants(context, self._job, resolved)
             batch = msgspec.structs.replace(self._batch(context), others=await self._others(context))
             LOG.concern(batch)
-            runner = BatchRunner(context, batch, resolved, self._tally)
+            runner = self._runner(context, batch, plan or resolved)
             if options.dry_run:
                 return await self._check(runner)
             if options.fleet:
@@ -461,6 +496,20 @@ class _Command:
         read = partial(RowReader, job=job, options=self._columns, header=rows.header(), typed=rows.typed)
         return partial(read, within=self._text_folders(), observe=partial(self._observe, context))
 
+    async def _plan_chain(self, context: Context) -> ChainPlan | None:
+        if self._chain is None:
+            return None
+        from replicate_job.batches.chains.plan import plan_chain  # noqa: PLC0415 - for chains only
+
+        return await plan_chain(context, self._chain)
+
+    def _runner(self, context: Context, batch: Batch, model: Resolved | ChainPlan) -> BatchRunner:
+        if isinstance(model, Resolved):
+            return BatchRunner(context, batch, model, self._tally)
+        from replicate_job.batches.chains.runner import ChainRunner  # noqa: PLC0415 - for chains only
+
+        return ChainRunner(context, batch, model, self._tally)
+
     def _again(self) -> str:
         """The command line of this call, for a shell, without secrets."""
         names = {pair: pair.partition("=")[0] for pair in self._pairs}
@@ -473,8 +522,10 @@ class _Command:
         options, columns = self._options, self._columns
         # Rows from a pipe have no file name; their results may have one. A grid alone is named by what it runs.
         source = options.results if options.inputs == STDOUT else options.inputs
+        # The constants of a chain are in its job, its steps are not.
+        job = Job(self._chain.identity, self._job.input_data) if self._chain else self._job
         file = Path(GRID) if source is None else Path(source).resolve()
-        named = batch_id(context.api, self._job, file, columns.identity)
+        named = batch_id(context.api, job, file, columns.identity)
         return Batch(
             id=f"batch-{uuid.uuid4().hex[:16]}" if source == STDOUT else named,
             job=self._job,

@@ -27,6 +27,8 @@ def brief(result: Result, response: dict[str, Any], schema: Mapping[str, Any] | 
     """
     words = text_of(result.output, schema)
     output = words if words is not None else _short(result.output, cut=False)
+    if result.steps:
+        response |= {"steps": {name: brief(step, response["steps"][name]) for name, step in result.steps.items()}}
     return response | {"input": short_input(result.input, result.sent), "output": output}
 
 

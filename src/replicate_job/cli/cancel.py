@@ -11,8 +11,22 @@ from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common
 from replicate_job.cli.output import known, print_response
 from replicate_job.cli.streams import tell
-from replicate_job.errors import JobError
+from replicate_job.errors import JobError, UnknownJobError
+from replicate_job.flow.context import Context
 from replicate_job.flow.named import cancel
+from replicate_job.job import Result
+
+
+async def _cancel(context: Context, name: str) -> Result | None:
+    try:
+        return await cancel(context, name)
+    except UnknownJobError:
+        from replicate_job.batches.chains.named import cancel_steps  # noqa: PLC0415 - most names are those of jobs
+
+        if chain := await cancel_steps(context, name):
+            return chain
+        raise
+
 
 _OUTCOMES = {
     "unsent": "rows will not be created",
@@ -34,7 +48,7 @@ _OUTCOMES = {
 @click.option("--running", is_flag=True, help="Of a fleet's batch, cancel also the predictions that run.")
 @common
 async def command(shared: Common, name: str, *, running: bool) -> int:
-    """Cancel a prediction by its ID, or a job by its KEY; one that has ended stays as it is.
+    """Cancel a prediction by its ID, or a job or a chain by its KEY; what has ended stays as it is.
 
     Of a BATCH that was submitted to a fleet nothing more is created; with --running its predictions are canceled too.
     """
@@ -48,7 +62,7 @@ async def command(shared: Common, name: str, *, running: bool) -> int:
                 return SUCCEEDED
         if running:
             raise JobError(f"--running is for a fleet's batch, and there is none named {name!r}")
-        result = await cancel(context, name)
+        result = await _cancel(context, name)
     if result is None:
         tell(f"the job {name} has no prediction: its key is free", key=name)
         return SUCCEEDED

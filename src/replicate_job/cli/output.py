@@ -59,6 +59,8 @@ def _response(result: Result) -> dict[str, Any]:
     response = result.to_dict()
     if result.files:
         response["files"] = [shorten(path) for path in result.files]
+    if result.steps:
+        response["steps"] = {name: _response(step) for name, step in result.steps.items()}
     return response
 
 

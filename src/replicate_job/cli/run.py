@@ -40,6 +40,7 @@ from replicate_job.wire.target import parse_target
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    from replicate_job.chain import Chain
     from replicate_job.flow.plan import Plan
 
 
@@ -74,7 +75,7 @@ class _Events(click.ParamType[tuple[str, ...]]):
         return [CompletionItem(f"{before}{comma}{event}") for event in EVENTS if event.startswith(begun)]
 
 
-class _Options(msgspec.Struct, frozen=True):
+class Options(msgspec.Struct, frozen=True):
     """The options of ``run``, without those of the job."""
 
     save: str | None
@@ -83,6 +84,7 @@ class _Options(msgspec.Struct, frozen=True):
     dry_run: bool
     output_only: bool
     timeout: float | None
+    retry_failed: bool
 
 
 @click.command(
@@ -93,6 +95,7 @@ class _Options(msgspec.Struct, frozen=True):
         "replicate-job run stability-ai/sdxl prompt=@prompt.txt image=@sketch.png",
         'replicate-job run meta/meta-llama-3-8b-instruct prompt="Hi" --stream',
         "replicate-job run deployments/acme/flux --input input.json --key order-17",
+        'replicate-job run poster.toml prompt="a lake" --key poster-1',
         "replicate-job run openai/whisper audio=@talk.mp3 --output-only > talk.json",
     ),
 )
@@ -113,6 +116,7 @@ class _Options(msgspec.Struct, frozen=True):
 @output_only
 @attempts
 @click.option("--key", metavar="KEY", help="The job's name: the same key never creates a second prediction.")
+@click.option("--retry-failed", is_flag=True, help="Of a chain: make a new prediction for each step that failed.")
 @click.option("--allow-unknown", is_flag=True, default=None, help="Send inputs that the model's schema lacks.")
 @click.option("--dry-run", is_flag=True, help="Resolve and check, create nothing.")
 @click.option("--webhook", metavar="URL", help="Have the API post the prediction there.")
@@ -129,14 +133,19 @@ class _Options(msgspec.Struct, frozen=True):
 def command(
     shared: Common, target: str, pairs: tuple[str, ...], file: str | None, **given: Any
 ) -> Coroutine[Any, Any, int]:
-    """Run TARGET: a job file (.xs, .toml, .json), or a model (owner/name, owner/name:version, a version id,
-    deployments/owner/name).
+    """Run TARGET: a job file (.xs, .toml, .json), a chain of steps (.toml, .json), or a model (owner/name,
+    owner/name:version, a version id, deployments/owner/name).
 
     KEY=VALUE is an input, with the type that the model gives it. KEY=@path sends that file, or its text where the input
     takes text; KEY=@@text is text that starts with @.
     """  # noqa: D205 - the first paragraph is the help's
     overrides = {name: value for name in Job.__struct_fields__ if (value := given.get(name)) is not None}
-    job = msgspec.structs.replace(read_job(target), **overrides)
+    found = read_target(target)
+    if not isinstance(found, Job):
+        return _start_chain(shared, found, overrides, Given(read_input(file) if file else {}, pairs), given)
+    if given["retry_failed"]:
+        raise click.UsageError("--retry-failed is for a chain: a job that failed runs again with another --key")
+    job = msgspec.structs.replace(found, **overrides)
     if given["webhook_events_filter"] and not job.webhook:
         raise click.UsageError("--webhook-events needs --webhook, or a job file with a webhook")
     if shared.local and not job.wait_for_completion:
@@ -147,7 +156,7 @@ def command(
     check_environment(job.env, shared.settings)
     kept_in = place(given["save"], no_save=given["no_save"])
     job, plan = take_plan(job, given)
-    options = msgspec.convert(given | {"save": kept_in}, _Options)
+    options = msgspec.convert(given | {"save": kept_in}, Options)
     if plan and options.stream:
         raise click.UsageError("--stream shows one prediction: it takes no --retries, --fallback or --reuse")
     if options.output_only and not job.wait_for_completion:
@@ -155,13 +164,32 @@ def command(
     return _run(shared, job, Given(given_input, pairs), options, plan)
 
 
-def read_job(target: str) -> Job:
-    """Read a job file, or make a job from a model's name. Raises JobError for anything else."""
+def _start_chain(
+    shared: Common, chain: Chain, overrides: dict[str, Any], given_input: Given, given: dict[str, Any]
+) -> Coroutine[Any, Any, int]:
+    from replicate_job.cli.run_chain import start  # noqa: PLC0415 - for chains only
+
+    refuse_overrides(overrides)
+    if given["stream"]:
+        raise click.UsageError("--stream is for one job: a chain has the text of its steps at their ends")
+    kept_in = place(given["save"], no_save=given["no_save"])
+    return start(shared, chain, given_input, msgspec.convert(given | {"save": kept_in}, Options))
+
+
+def refuse_overrides(overrides: dict[str, Any]) -> None:
+    """Raise UsageError for an option that replaces what a job says: a chain's steps say it."""
+    if name := next(iter(overrides), ""):
+        option = "--no-wait" if name == "wait_for_completion" else f"--{name.replace('_', '-')}"
+        raise click.UsageError(f"{option} is for a job: the steps of a chain say cancel_after and allow_unknown")
+
+
+def read_target(target: str) -> Job | Chain:
+    """Read a job file or a chain, or make a job from a model's name. Raises JobError for anything else."""
     if PurePath(target).suffix:
-        from replicate_job.jobfile import SUFFIXES, load_job  # noqa: PLC0415 - the readers are for job files only
+        from replicate_job.jobfile import SUFFIXES, load  # noqa: PLC0415 - the readers are for job files only
 
         if target.lower().endswith(SUFFIXES) or os.path.isfile(target):  # noqa: PTH113 - says no where Path raises
-            return load_job(target)
+            return load(target)
     try:
         parse_target(target)
     except JobError as error:
@@ -217,7 +245,7 @@ def read_input(name: str) -> dict[str, Any]:
     return found
 
 
-async def _run(shared: Common, job: Job, given: Given, options: _Options, plan: Plan | None) -> int:
+async def _run(shared: Common, job: Job, given: Given, options: Options, plan: Plan | None) -> int:
     shown = Shown(Text() if options.stream else None, options.output_only)
     with print_carried(shown):
         async with shared.session(model=job.model, still=options.stream) as context:
@@ -282,7 +310,7 @@ def with_inputs(context: Context, job: Job, given: Given, resolved: Resolved | N
     return msgspec.structs.replace(job, input_data=job.input_data | AtPaths(schema, observe=observe).read(values))
 
 
-def _shown_input(job: Job) -> dict[str, Any]:
+def shown_input(job: Job) -> dict[str, Any]:
     if not is_shown():
         return job.input_data
     from replicate_job.cli.brief import short_input  # noqa: PLC0415 - for those who see it
@@ -303,7 +331,7 @@ async def _dry_run(context: Context, job: Job, save: str | None) -> int:
             "model": str(resolved.target),
             "request": f"POST /v1{resolved.path}",
             "version": resolved.version or None,
-            "input": _shown_input(job),
+            "input": shown_input(job),
             "checked": resolved.schema is not None,
         }
     )

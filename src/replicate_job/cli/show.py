@@ -9,8 +9,22 @@ from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, local, output_only
 from replicate_job.cli.output import Shown, print_text
+from replicate_job.errors import UnknownJobError
+from replicate_job.flow.context import Context
 from replicate_job.flow.named import observe
 from replicate_job.flow.resolve import find_schema
+from replicate_job.job import Result
+
+
+async def _observe(context: Context, name: str) -> Result:
+    try:
+        return await observe(context, name)
+    except UnknownJobError:
+        from replicate_job.batches.chains.named import observe_chain  # noqa: PLC0415 - most names are those of jobs
+
+        if chain := await observe_chain(context, name):
+            return chain
+        raise
 
 
 @click.command(
@@ -26,11 +40,14 @@ from replicate_job.flow.resolve import find_schema
 @local
 @common
 async def command(shared: Common, name: str, *, logs: bool, output_only: bool) -> int:
-    """Show a prediction by ID, or a job by KEY, as it is now; what the API has deleted comes from the journal."""
+    """Show a prediction by ID, or a job or a chain by KEY, as it is now.
+
+    What the API has deleted comes from the journal.
+    """
     if logs and output_only:
         raise click.UsageError("--logs and --output-only exclude each other")
     async with shared.session() as context:
-        result = await observe(context, name)
+        result = await _observe(context, name)
         shown = Shown(alone=output_only)
         if not logs and shown.lacks_schema(result):
             shown = msgspec.structs.replace(shown, schema=await find_schema(context, result.model))

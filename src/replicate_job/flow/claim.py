@@ -23,6 +23,7 @@ async def take(  # noqa: PLR0913 - what the journal's claim takes
     within: float | None,
     prediction: Prediction | None = None,
     request: CreateRequest | None = None,
+    chain_step: str | None = None,
 ) -> Claim:
     """Claim the job; while another process has it, wait for that one.
 
@@ -40,6 +41,7 @@ async def take(  # noqa: PLR0913 - what the journal's claim takes
                 request=request,
                 sent=moment(context) if request else None,
                 batch=context.strategy.batch,
+                chain_step=chain_step,
             )
         except JobHeldError as held:
             if context.clock.now() >= until:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -43,6 +43,8 @@ class Ask(msgspec.Struct, frozen=True):
     ``timeout`` is how many seconds the call may take, None for as long as it takes. It counts from ``called``, the
     clock's ``now`` at the call; None: from the start of ``run_job``. ``is_checked``: ``check_job`` has passed the job.
     ``is_new``: the key was made for this call, so that no other process has it.
+    ``chain_step`` is the step that the job is of a chain. ``ended`` gets the prediction once it has ended, before its
+    outputs are kept.
     """
 
     job: Job
@@ -54,6 +56,8 @@ class Ask(msgspec.Struct, frozen=True):
     called: float | None = None
     is_checked: bool = False
     is_new: bool = False
+    chain_step: str | None = None
+    ended: Callable[[Prediction], None] | None = None
 
     def facts(self) -> Facts:
         return Known(key=self.key, model=self.job.model).facts()

@@ -59,7 +59,9 @@ async def _run(context: Context, ask: Ask, request: CreateRequest | None, slot: 
     if request is None and (request := await prepare_contents(context, ask.job, ask.key, ask.save)):
         slot = await context.client.take_slot()
     while True:
-        claim = await take(context, ask.key, ask.job, ask.save, within=ask.budget, request=request)
+        claim = await take(
+            context, ask.key, ask.job, ask.save, within=ask.budget, request=request, chain_step=ask.chain_step
+        )
         run, slot = JobRun(context, claim, ask, slot), None
         SUBJECT.set(run)
         try:
@@ -82,6 +84,8 @@ async def _advance(run: JobRun) -> Result | None:
         await run.context.journal.restart(run.claim, "its outputs were not kept")
         return None
     while run.result is None:
+        if run.ask.ended and run.entry.prediction and run.step == "collect":
+            run.ask.ended(run.entry.prediction)
         try:
             await STEPS[run.step](run)
         except NotFoundError as error:

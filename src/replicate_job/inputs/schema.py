@@ -46,24 +46,26 @@ class Checker:
         self._likes: dict[str, str] = {}
         self._secrets = secret_inputs(document)
 
-    def check(self, values: Mapping[str, Any], *, allow_unknown: bool = False) -> list[str]:
+    def check(
+        self, values: Mapping[str, Any], *, allow_unknown: bool = False, later: Collection[str] = ()
+    ) -> list[str]:
         """One line for each thing that is wrong, naming the input; empty when all fits.
 
         ``allow_unknown`` lets names pass that the schema does not have, but for those that look like one of its own:
-        what was mistyped would be paid for as a default.
+        what was mistyped would be paid for as a default. Of names that come ``later`` no value is known yet.
 
         A ``pathlib.Path`` or a ``Content`` is a file to send: it fits where the schema says ``format: uri`` or says no
         type at all, and nowhere else, since a text input would receive the file's address and not its words.
         """
         if not self._knows:
             return []
-        if self._validator and self._fits(values):
+        if self._validator and not later and self._fits(values):
             return []
         problems = flaws(values, self._secrets)
         instance = _json(values)
         known = self._properties
         if known is not None:
-            unknown = [name for name in instance if name not in known]
+            unknown = [name for name in (*instance, *later) if name not in known]
             instance = {name: value for name, value in instance.items() if name in known}
             problems += self._judge_unknown(unknown, instance, allow_unknown=allow_unknown)
         if self._validator is None:
@@ -71,7 +73,8 @@ class Checker:
         # A value that is not JSON is reported already; what stands in for it would be reported twice.
         wrong = {problem.partition(":")[0] for problem in problems}
         found = (line for error in self._validator.iter_errors(instance) for line in _explain(error, self._secrets))
-        problems += dict.fromkeys(line for line in found if line.partition(":")[0] not in wrong)
+        missing = {f"{name} is required" for name in later}
+        problems += dict.fromkeys(line for line in found if line.partition(":")[0] not in wrong and line not in missing)
         return [_printable(problem) for problem in problems]
 
     def _judge_unknown(self, unknown: Sequence[str], given: Mapping[str, Any], *, allow_unknown: bool) -> list[str]:

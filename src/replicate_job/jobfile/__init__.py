@@ -16,10 +16,11 @@ from replicate_job.wire.bounds import LARGEST, ROW_HEAVIEST, is_heavy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from replicate_job.chain import Chain
     from replicate_job.job import Job
     from replicate_job.jobfile.runjob import RunJob
 
-__all__ = ["SUFFIXES", "load_job", "to_xanoscript"]
+__all__ = ["SUFFIXES", "load", "load_chain", "load_job", "to_xanoscript"]
 
 SUFFIXES = (".xs", ".toml", ".json")
 """The endings of a job file's name; each is a format."""
@@ -37,6 +38,32 @@ def load_job(path: str | os.PathLike[str]) -> Job:
     read = _format(file)
     source = Source(_text(file), file)
     return to_job(read(source), source, ORIGINAL if file.lower().endswith(".xs") else {})
+
+
+def load_chain(path: str | os.PathLike[str]) -> Chain:
+    """Read a chain: a TOML or JSON file with steps. Raises JobFileError."""
+    from replicate_job.chain import Chain  # noqa: PLC0415 - for chains only
+
+    found = load(path)
+    if not isinstance(found, Chain):
+        raise JobFileError("this file is a job, and no chain of steps (load_job reads it)", file=os.fspath(path))
+    return found
+
+
+def load(path: str | os.PathLike[str]) -> Job | Chain:
+    """Read a job file or a chain. Raises JobFileError."""
+    file = os.fspath(path)
+    if file.lower().endswith((".toml", ".json")):
+        source = Source(_text(file), file)
+        if "step" in source.text:  # most files need not be read twice
+            from replicate_job.jobfile import flat  # noqa: PLC0415 - see _format
+
+            values = (flat.parse_toml if file.lower().endswith(".toml") else flat.parse_json)(source)
+            if "step" in values:
+                from replicate_job.jobfile.steps import to_chain  # noqa: PLC0415 - for chains only
+
+                return to_chain(values, source)
+    return load_job(path)
 
 
 def _format(file: str) -> Callable[[Source], RunJob]:

@@ -73,7 +73,7 @@ def _is_events(value: Any) -> bool:
     return isinstance(value, list) and all(event in EVENTS for event in value)
 
 
-_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "model": (lambda value: isinstance(value, str) and value.strip() != "", "a non-empty string"),
     "input_data": (lambda value: isinstance(value, dict), "an object"),
     "wait_for_completion": (_is_bool, "true or false"),
@@ -100,7 +100,7 @@ def to_job(run_job: RunJob, source: Source, defaults: Mapping[str, Any] = {}) ->
             source.marks.get("function"),
         )
     for name, value in run_job.input.items():
-        if name not in _RULES:
+        if name not in RULES:
             raise _unknown(name, source)
         if not (value is None and name in _NULLABLE):
             _check(name, value, source)
@@ -115,7 +115,7 @@ def to_job(run_job: RunJob, source: Source, defaults: Mapping[str, Any] = {}) ->
 
 
 def _check(name: str, value: Any, source: Source) -> None:
-    good, wanted = _RULES[name]
+    good, wanted = RULES[name]
     at = source.marks.get(f"input.{name}")
     if name == "webhook_events_filter" and isinstance(value, list) and not good(value):
         event = next(event for event in value if event not in EVENTS)
@@ -137,12 +137,12 @@ def _advice(name: str, value: Any) -> str:
             bare = msgspec.json.decode(value)
         except (ValueError, RecursionError):
             return ""
-        return "write it without quotes" if _RULES[name][0](bare) else ""
+        return "write it without quotes" if RULES[name][0](bare) else ""
     if name == "cancel_after" and isinstance(value, int):
         return f'write "{value}"'
     return ""
 
 
 def _unknown(name: str, source: Source) -> JobFileError:
-    hint = did_you_mean(name, _RULES) or "inputs of the model itself belong in input_data"
+    hint = did_you_mean(name, RULES) or "inputs of the model itself belong in input_data"
     return source.error(f"unknown name {shown(name)}", source.marks.get(f"input.{name}"), hint)

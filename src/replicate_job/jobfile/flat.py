@@ -30,15 +30,24 @@ _TOML_PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document
 
 def read_toml(source: Source) -> RunJob:
     """Raises JobFileError; line and column as far as they are known."""
+    return _run_job(parse_toml(source), source, r"""(?m:^[ \t]*\[?|[{{,][ \t]*)(["']?{}["']?)[ \t]*[=\].]""")
+
+
+def parse_toml(source: Source) -> dict[str, Any]:
+    """Raises JobFileError."""
     try:
-        values = tomllib.loads(source.text)
+        return tomllib.loads(source.text)
     except (ValueError, RecursionError) as error:
         raise _syntax("TOML", error, source) from None
-    return _run_job(values, source, r"""(?m:^[ \t]*\[?|[{{,][ \t]*)(["']?{}["']?)[ \t]*[=\].]""")
 
 
 def read_json(source: Source) -> RunJob:
     """Raises JobFileError; line and column as far as they are known."""
+    return _run_job(parse_json(source), source, r'("{}")\s*:')
+
+
+def parse_json(source: Source) -> dict[str, Any]:
+    """Raises JobFileError."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -55,7 +64,7 @@ def read_json(source: Source) -> RunJob:
         raise _syntax("JSON", error, source) from None
     if not isinstance(values, dict):
         raise source.error("expected an object with model and input_data", 0)
-    return _run_job(values, source, r'("{}")\s*:')
+    return values
 
 
 def _syntax(form: str, error: Exception, source: Source) -> JobFileError:
@@ -79,13 +88,15 @@ def _lower(message: str) -> str:
 
 def _run_job(values: Mapping[str, Any], source: Source, key: str) -> RunJob:
     """``key`` is the pattern of a key in this format, with a place for its name."""
+    if "step" in values:
+        raise source.error("this file is a chain of steps, and no job", hint="load_chain reads it")
     fields: dict[str, Any] = {"title": Job("").title, "function": FUNCTION, "input": {}}
     for name, value in values.items():
         at = _place(name, source, key)
         outside = name in _OUTSIDE
         if at is not None:
             source.marks[name if outside else f"input.{name}"] = at
-        plain = _json(value, name, source, key)
+        plain = plain_json(value, name, source, key)
         if outside:
             fields[name] = plain
         else:
@@ -99,7 +110,7 @@ def _place(name: str, source: Source, key: str) -> int | None:
     return found[0].start(1) if len(found) == 1 else None
 
 
-def _json(value: Any, path: str, source: Source, key: str, depth: int = 2) -> Any:
+def plain_json(value: Any, path: str, source: Source, key: str, depth: int = 2) -> Any:
     """The value as JSON can carry it to the API. ``path`` names it in errors, like ``input_data.scale``."""
 
     def error(message: str) -> JobFileError:
@@ -114,12 +125,12 @@ def _json(value: Any, path: str, source: Source, key: str, depth: int = 2) -> An
         case dict():
             members = {}
             for name, member in value.items():
-                members[name] = _json(member, f"{path}.{name}", source, key, depth + 1)
+                members[name] = plain_json(member, f"{path}.{name}", source, key, depth + 1)
             return members
         case list():
             items = []
             for index, item in enumerate(value):
-                items.append(_json(item, f"{path}[{index}]", source, key, depth + 1))
+                items.append(plain_json(item, f"{path}[{index}]", source, key, depth + 1))
             return items
         case float() if not math.isfinite(value):
             raise error(f"must be a finite number, found {value}")

@@ -64,7 +64,8 @@ class Entry(msgspec.Struct, frozen=True):
     ``batch`` is the id of the batch that has the job as a row. ``sends`` counts the create requests that were sent or
     were about to be; ``first_sent`` and ``last_sent`` are the moments of the first and the latest of them, and
     ``token`` is the keyed hash of the token of the latest (empty: none was sent with it; None: not known). ``status``
-    is the prediction's as last seen. ``job_print`` is the job's keyed fingerprint.
+    is the prediction's as last seen. ``job_print`` is the job's keyed fingerprint. ``chain_step`` is the step that the
+    job is of a chain, whose key is this one up to ``/<step>``.
     """
 
     key: str
@@ -85,6 +86,7 @@ class Entry(msgspec.Struct, frozen=True):
     batch: str | None = None
     token: str | None = None
     job_print: str | None = None
+    chain_step: str | None = None
 
     @property
     def step(self) -> Step:
@@ -165,7 +167,16 @@ def check_entry(entry: Entry) -> Entry:
             raise ValueError(f"one of its times is {time:g}")
     if entry.request:
         entry.request.input  # noqa: B018 - a body that cannot be read raises here
-    for text in (entry.key, entry.api, entry.save, entry.prediction_id, entry.status, entry.problem, entry.batch):
+    for text in (
+        entry.key,
+        entry.api,
+        entry.save,
+        entry.prediction_id,
+        entry.status,
+        entry.problem,
+        entry.batch,
+        entry.chain_step,
+    ):
         (text or "").encode()
     return entry
 

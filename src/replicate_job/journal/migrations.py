@@ -145,6 +145,10 @@ MIGRATIONS = (
     """
     ALTER TABLE jobs ADD COLUMN claim TEXT
     """,
+    # 6: the step of a chain, as the names before it in a key may hold anything
+    """
+    ALTER TABLE jobs ADD COLUMN chain_step TEXT
+    """,
 )
 
 

@@ -163,6 +163,10 @@ MIGRATIONS: tuple[str | QueueStep, ...] = (
     """,
     # 3. The queue's.
     QueueStep(after="", until="03.04.00_50_post_add_retry_failed_job_procedure"),
+    # 4. The step of a chain, as the names before it in a key may hold anything.
+    """
+    ALTER TABLE jobs ADD COLUMN chain_step text
+    """,
 )
 
 

@@ -45,12 +45,14 @@ class Journal(Protocol):
         request: CreateRequest | None = None,
         sent: Moment | None = None,
         batch: str | None = None,
+        chain_step: str | None = None,
     ) -> Claim:
         """Take up a job: a new one, one left unfinished, or a finished one to read its result.
 
         A ``prediction`` that exists becomes the job's, unless the job has another, or another job has this one.
         With ``request``, the create request of a new job is recorded at once, as ``intend`` does, and the claim
         ``intends``; ``sent`` is by default the time of the journal's clock.
+        ``chain_step`` is the step's name where the job is one of a chain, whose key ends in it.
         Raises JobHeldError while another live process has it, KeyInUseError when ``key`` names a different job.
         """
 
@@ -143,6 +145,9 @@ class Journal(Protocol):
 
     async def look_up(self, keys: Sequence[str]) -> dict[str, Entry]:
         """The jobs with these keys."""
+
+    async def steps_of(self, key: str) -> list[Entry]:
+        """The steps of the chain of that key, oldest first, each by its first job."""
 
     async def api_of(self, start: str) -> str | None:
         """The API of a job whose key begins with ``start``; None without such a job."""

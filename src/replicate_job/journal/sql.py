@@ -67,6 +67,7 @@ class _New(msgspec.Struct, frozen=True):
     batch: str | None
     encoded: str
     mark: str
+    chain_step: str | None = None
 
 
 class SQLJournal(ABC):
@@ -123,8 +124,9 @@ class SQLJournal(ABC):
         request: CreateRequest | None = None,
         sent: Moment | None = None,
         batch: str | None = None,
+        chain_step: str | None = None,
     ) -> Claim:
-        new = _New(key, api, job, save, batch, encode_job(job).decode(), secrets.token_hex(8))
+        new = _New(key, api, job, save, batch, encode_job(job).decode(), secrets.token_hex(8), chain_step)
         if request and sent is None:
             sent = Moment(self.time(), self._clock.boot, self._clock.now())
 
@@ -193,18 +195,19 @@ class SQLJournal(ABC):
             batch=new.batch,
             token=self._token_print if request else None,
             job_print=print_job(self._key, new.job),
+            chain_step=new.chain_step,
         )
         moment = msgspec.json.encode(sent).decode() if sent else None
         inserted = db.execute(
             "INSERT INTO jobs (key, api, job, job_print, save, batch, state, claimed_at, request, request_hash,"
-            " shown_hash, sends, first_sent, last_sent, sent_at, token, fence, holder, claim)"
-            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
+            " shown_hash, sends, first_sent, last_sent, sent_at, token, fence, holder, claim, chain_step)"
+            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
             (
                 *(new.key, new.api, new.encoded, entry.job_print, new.save, new.batch, entry.state, entry.claimed_at),
                 msgspec.json.encode(request).decode() if request else None,
                 *(print_request(self._key, request) if request else (None, None)),
                 *(entry.sends, moment, moment, sent.best if sent else None, entry.token, fence),
-                *(self._holder, _made(new.mark)),
+                *(self._holder, _made(new.mark), new.chain_step),
             ),
         )
         return entry if inserted.rowcount else None
@@ -475,6 +478,12 @@ class SQLJournal(ABC):
             query = f"SELECT * FROM jobs WHERE key IN ({','.join('?' * len(portion))})"  # noqa: S608 - only marks
             entries += await self._select_sound(query, *portion)
         return {entry.key: entry for entry in entries}
+
+    async def steps_of(self, key: str) -> list[Entry]:
+        start = f"{key}/"
+        query = "SELECT * FROM jobs WHERE key >= ? AND key < ? AND chain_step IS NOT NULL ORDER BY seq"
+        entries = await self._select_sound(query, start, f"{start}\U0010ffff")
+        return [entry for entry in entries if entry.key == f"{start}{entry.chain_step}"]
 
     async def api_of(self, start: str) -> str | None:
         query, span = "SELECT api FROM jobs WHERE key >= ? AND key < ? LIMIT 1", (start, start + "\U0010ffff")
@@ -843,4 +852,5 @@ def _read_entry(row: Any) -> Entry:
         batch=row["batch"],
         token=row["token"],
         job_print=row["job_print"],
+        chain_step=row["chain_step"],
     )

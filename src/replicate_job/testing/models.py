@@ -199,6 +199,19 @@ DEFAULT_MODELS = (
         ),
     ),
     ScriptedModel(
+        name="nightmareai/real-esrgan",
+        script=Script(output=OutputFile(content=IMAGE, name="output.png", content_type="image/webp")),
+        schema=openapi_schema(
+            {
+                "image": FILE,
+                "scale": {"type": "number", "minimum": 0, "maximum": 10, "default": 4},
+                "face_enhance": {"type": "boolean", "default": False},
+            },
+            FILE,
+            required=["image"],
+        ),
+    ),
+    ScriptedModel(
         name="facebook/musicgen",
         script=Script(output=OutputFile(content=b"RIFF\x24\x00\x00\x00WAVE", name="out.wav")),
         schema=openapi_schema({"prompt": {"type": "string"}, "duration": {"type": "integer", "default": 8}}, FILE),

@@ -19,7 +19,7 @@ _PROMPT = 240
 class Card(msgspec.Struct, frozen=True):
     """A result that succeeded. ``urls`` are those of files that were not saved; ``latency`` is in seconds.
 
-    ``stand_in`` is as in ``Result``, in short.
+    ``stand_in`` is as in ``Result``, in short. ``steps`` are the cards of a chain's steps, with the names of these.
     """
 
     line: int
@@ -29,6 +29,7 @@ class Card(msgspec.Struct, frozen=True):
     urls: tuple[str, ...]
     latency: float | None
     stand_in: str = ""
+    steps: tuple[tuple[str, Card], ...] = ()
 
 
 class Cards:
@@ -59,10 +60,11 @@ class Cards:
 
 
 def read_card(result: Result, latency: float | None) -> Card:
+    steps = tuple((name, read_card(step, None)) for name, step in result.steps.items())
     urls = () if result.files else tuple(file.url for file in find_files(result.output) if _is_web(file.url))
     text = "" if result.files or urls else _cut(_words(result.output), _TEXT)
-    prompt, stand_in = _cut(prompt_of(result.input), _PROMPT), _cut(result.stand_in, _TEXT)
-    return Card(result.line, prompt, text, result.files, urls, latency, stand_in)
+    prompt, stand_in = _cut(prompt_of(result.predictions[0].input), _PROMPT), _cut(result.stand_in, _TEXT)
+    return Card(result.line, prompt, text, result.files, urls, latency, stand_in, steps)
 
 
 def prompt_of(inputs: dict[str, Any]) -> str:

@@ -30,9 +30,21 @@ def gallery(cards: list[Card], folder: Path, succeeded: int) -> Iterator[str]:
     share = f"{len(cards)} of {succeeded:,}, from the whole batch" if len(cards) < succeeded else "all that succeeded"
     yield f'<section><h2>Results</h2><p class="lead">{share}</p>\n<ul class="grid">\n'
     for card in cards:
-        content = f"{render_output(card, folder, pictures)}\n{_caption(card)}"
-        yield f'<li><article aria-label="Line {card.line}">{content}</article></li>\n'
+        content = f"{_steps(card, folder, pictures) or render_output(card, folder, pictures)}\n{_caption(card)}"
+        kind = ' class="chain"' if card.steps else ""
+        yield f'<li{kind}><article aria-label="Line {card.line}">{content}</article></li>\n'
     yield "</ul></section>\n"
+
+
+def _steps(card: Card, folder: Path, pictures: Pictures) -> str:
+    """The steps of a chain side by side."""
+    if not card.steps:
+        return ""
+    items = "".join(
+        f'<li>{render_output(step, folder, pictures)}<p class="note">{escape(name)}</p></li>'
+        for name, step in card.steps
+    )
+    return f'<ol class="steps">{items}</ol>'
 
 
 def render_output(card: Card, folder: Path, pictures: Pictures) -> str:

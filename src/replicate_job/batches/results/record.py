@@ -69,6 +69,7 @@ class _Record(msgspec.Struct):
     cost_source: Literal["table", "user", "learned"] | None = None
     price_date: date | None = None
     cost_excludes: str = ""
+    steps: dict[str, _Record] | None = None
 
 
 _encoder = msgspec.json.Encoder(enc_hook=str, decimal_format="number")  # an input may hold a Path, which becomes text
@@ -81,7 +82,8 @@ def to_record(result: Result, folder: Path) -> dict[str, Any]:
     ``grid`` follows the key where the batch has one. ``cost`` (in ``currency``), ``cost_source`` and ``price_date`` are
     null where the cost is not known; ``cost_excludes`` is there where more is billed. ``problem`` and ``stand_in``
     follow where there is one, and the last ``LOGS`` characters of the model's ``logs`` unless the row succeeded;
-    ``earlier`` has the attempts before this one, and ``reused`` is there where it is true. A file that was sent inside
+    ``earlier`` has the attempts before this one, and ``reused`` is there where it is true. ``steps`` has a record of
+    each step of a chain, with its cost: the row itself has none. A file that was sent inside
     the request has its name here (``SentFile``), not its content.
     ``files`` are relative to ``folder``, that of the results file, where they are below it, else absolute, or the URLs
     of objects in a store. Without a known prediction its fields are null, and ``error`` is the problem.
@@ -107,6 +109,8 @@ def to_record(result: Result, folder: Path) -> dict[str, Any]:
         record["earlier"] = [{name: getattr(each, name) for name in _ATTEMPT} | _cost(each) for each in result.earlier]
     if result.reused:
         record["reused"] = True
+    if result.steps:
+        record["steps"] = {name: to_record(step, folder) for name, step in result.steps.items()}
     return record
 
 
@@ -209,6 +213,7 @@ def _result(record: _Record, folder: Path) -> Result:
         stand_in=record.stand_in or "",
         grid=record.grid or {},
         price=_charge(record) or "",
+        steps={name: _result(step, folder) for name, step in (record.steps or {}).items()},
         earlier=tuple(map(_earlier_result, record.earlier)),
         reused=record.reused,
     )

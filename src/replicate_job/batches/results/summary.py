@@ -93,17 +93,21 @@ class Summary:
         if result.reused:
             self.reused += 1
             return
+        for each in result.predictions:
+            self._add_files(each)
+        self.retried += bool(result.earlier)
+        self.earlier += len(result.earlier)
+        self.priced += all(each.charge for each in result.predictions)
+        for each in (*result.earlier, *result.predictions):
+            self._add_time(each)
+            self._add_cost(each)
+
+    def _add_files(self, result: Result) -> None:
         self.files += len(result.files)
         for path in result.files:
             if isinstance(path, Path):
                 with suppress(OSError):
                     self.size += path.stat().st_size
-        self.retried += bool(result.earlier)
-        self.earlier += len(result.earlier)
-        self.priced += result.charge is not None
-        for each in (*result.earlier, result):
-            self._add_time(each)
-            self._add_cost(each)
 
     def _add_time(self, result: Result) -> None:
         self.predict_time += seconds(result.metrics.get("predict_time")) or 0.0

@@ -1,0 +1,58 @@
+"""A chain for one input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from replicate_job.batches.attempts import attempt_key, attempt_of, has_failed, latest
+from replicate_job.batches.chains.plan import ChainPlan
+from replicate_job.batches.chains.run import ChainRun, merged
+from replicate_job.chain import Chain, Step
+from replicate_job.errors import InputError, ReplicateJobError
+from replicate_job.flow.cancel import cancel_interrupted
+from replicate_job.flow.context import Context
+from replicate_job.flow.job_run import Ask
+from replicate_job.flow.run import run_job
+from replicate_job.job import Job, Result
+from replicate_job.journal.entry import Entry
+from replicate_job.wire.prediction import Prediction
+
+
+async def run_chain(context: Context, plan: ChainPlan, ask: Ask, *, retry_failed: bool = False) -> Result:
+    """Bring a chain to its end. The ask's job has its input (``chain_job``), and its key begins those of the steps.
+
+    A chain whose key is in the journal goes on where it stands; with ``retry_failed`` a step whose prediction failed
+    gets a new one. Raises InputError before anything is created, and otherwise the first error of a step, once all
+    steps that could run have ended.
+    """
+    values, key = ask.job.input_data, ask.key
+    if problems := plan.check(values):
+        raise InputError(plan.chain.name, problems)
+    known = await latest(context, key, [step.name for step in plan.chain.steps])
+    retried = {step: entry for step, entry in known.items() if retry_failed and has_failed(entry)}
+
+    async def run_step(step: Step, job: Job, _: Entry | None, ended: Callable[[Prediction], None]) -> Result:
+        last = known.get(step.name)
+        number = attempt_of(key, last) + (step.name in retried) if last else 1
+        own = attempt_key(key, step.name, number)
+        return await run_job(context, msgspec.structs.replace(ask, job=job, key=own, chain_step=step.name, ended=ended))
+
+    entries = {step: entry for step, entry in known.items() if step not in retried}
+    outcomes = await ChainRun(context, plan, values, entries, run_step).run()
+    for step, outcome in outcomes.items():
+        if isinstance(outcome, ReplicateJobError):
+            raise _of_step(step, outcome)
+    return merged(outcomes, key, lambda problem: Result("", "error", plan.chain.name, values, problem=problem))
+
+
+async def cancel_chain(context: Context, chain: Chain, key: str) -> None:
+    """Cancel the steps that Ctrl-C has ended, and report how that went."""
+    for entry in (await latest(context, key, [step.name for step in chain.steps])).values():
+        await cancel_interrupted(context, entry.key)
+
+
+def _of_step(step: str, error: ReplicateJobError) -> ReplicateJobError:
+    error.args = (f"step {step}: {error}", *error.args[1:])
+    return error

@@ -1,0 +1,48 @@
+"""Chains by what their user calls them: the chain's key, or that of a row."""
+
+from __future__ import annotations
+
+from replicate_job.batches.attempts import latest
+from replicate_job.batches.chains.run import Outcome, merged
+from replicate_job.errors import ReplicateJobError
+from replicate_job.flow.collect import result_of
+from replicate_job.flow.context import Context
+from replicate_job.flow.named import cancel, observe
+from replicate_job.job import Result
+from replicate_job.journal.entry import Entry
+
+
+async def observe_chain(context: Context, key: str) -> Result | None:
+    """A chain as it is now, by its key: each step by its last job. None where the journal has no chain of that key."""
+    steps = await _latest(context, key)
+    outcomes = {step: await _observe(context, entry) for step, entry in steps.items()}
+    if not outcomes:
+        return None
+    model = next(iter(steps.values())).job.model
+    return merged(outcomes, key, lambda problem: Result("", "error", model, {}, problem=problem))
+
+
+async def cancel_steps(context: Context, key: str) -> Result | None:
+    """Cancel what runs of a chain, and show it as it is then. None where the journal has no chain of that key."""
+    for entry in (await _latest(context, key)).values():
+        if entry.step != "done":
+            await cancel(context, entry.key)
+    return await observe_chain(context, key)
+
+
+async def _latest(context: Context, key: str) -> dict[str, Entry]:
+    """The last job of each step that was begun, by its name."""
+    first = [entry for entry in await context.journal.steps_of(key) if entry.api == context.api]
+    batch = (first[0].batch if first else None) or key
+    names = {entry.key.removeprefix(f"{batch}/"): str(entry.chain_step) for entry in first}
+    last = await latest(context, batch, names)
+    return {step: last[name] for name, step in names.items() if name in last}
+
+
+async def _observe(context: Context, entry: Entry) -> Outcome:
+    if entry.step == "done" and entry.prediction:
+        return result_of(entry.prediction, entry, entry.files)
+    try:
+        return await observe(context, entry.key)
+    except ReplicateJobError as error:
+        return error

@@ -1,0 +1,86 @@
+"""What a chain needs to know of its models before anything is paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from replicate_job.chain import Chain, Step
+from replicate_job.errors import InputError, JobError
+from replicate_job.flow.context import Context
+from replicate_job.flow.prepare import check_job
+from replicate_job.flow.resolved import Resolved
+from replicate_job.job import Job
+from replicate_job.wire.openapi import secret_inputs
+from replicate_job.wire.target import parse_target
+
+
+class ChainPlan(msgspec.Struct, frozen=True, dict=True):  # dict: for what is made once
+    """A chain that can be run: ``models`` are those of its steps, by the step's name."""
+
+    chain: Chain
+    models: dict[str, Resolved]
+
+    @cached_property
+    def resolved(self) -> Resolved:
+        """The chain as if it were a model: its schema has the chain's own inputs."""
+        schema = self.chain.document({step: resolved.schema for step, resolved in self.models.items()})
+        return Resolved(self.models[self.chain.steps[0].name].target, "", schema=schema, secrets=secret_inputs(schema))
+
+    def check(self, values: Mapping[str, Any]) -> list[str]:
+        """One line for each thing that is wrong in the chain's input, or in what a step makes of it."""
+        if problems := self.resolved.checker.check(values):
+            return problems
+        problems = []
+        for step in self.chain.steps:
+            try:
+                known, later = self.chain.known_input(step.name, values)
+            except JobError as error:
+                return [str(error)]
+            lines = self._check(step, known, later)
+            problems += [f"step {step.name}: {line}" for line in lines]
+        return problems
+
+    def _check(self, step: Step, known: Mapping[str, Any], later: frozenset[str]) -> list[str]:
+        return self.models[step.name].checker.check(known, allow_unknown=step.allow_unknown, later=later)
+
+    def check_steps(self) -> list[str]:
+        """What is wrong whatever the chain's input is."""
+        problems = []
+        for step in self.chain.steps:
+            known, later = self.chain.known_input(step.name, None)
+            problems += [f"step {step.name}: {line}" for line in self._check(step, known, later)]
+        return problems + self.chain.misfits({step: resolved.schema for step, resolved in self.models.items()})
+
+
+def chain_job(chain: Chain, values: Mapping[str, Any] | None = None) -> Job:
+    """The chain with its input, in the form of a job. It is never created: the jobs of its steps are."""
+    return Job(chain.name, dict(values or {}))
+
+
+def step_job(step: Step, input_data: dict[str, Any]) -> Job:
+    return Job(step.model, input_data, cancel_after=step.cancel_after, allow_unknown=step.allow_unknown)
+
+
+def check_chain(chain: Chain) -> None:
+    """Check what can be checked without a request. Raises JobError."""
+    for step in chain.steps:
+        try:
+            check_job(step_job(step, chain.known_input(step.name, None)[0]))
+        except JobError as error:
+            raise JobError(f"step {step.name}: {error}") from None
+
+
+async def plan_chain(context: Context, chain: Chain) -> ChainPlan:
+    """Resolve every step's model, and check what the steps say. Raises InputError with every problem."""
+    models = {step.name: await context.strategy.resolve(context, parse_target(step.model)) for step in chain.steps}
+    for step in chain.steps:
+        if models[step.name].schema is None:
+            context.reporter.note(f"the API shows no schema for {step.model}: the step {step.name} is not checked")
+    plan = ChainPlan(chain, models)
+    if problems := plan.check_steps():
+        raise InputError(chain.name, problems)
+    return plan

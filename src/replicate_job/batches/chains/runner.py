@@ -1,0 +1,136 @@
+"""Rows of a batch as chains: each streams through its steps, whatever the others do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from replicate_job.batches.attempts import attempt_key, has_failed, latest
+from replicate_job.batches.chains.plan import ChainPlan
+from replicate_job.batches.chains.run import ChainRun, merged
+from replicate_job.batches.progress import Tally
+from replicate_job.batches.row_job import RowJob, another_input, is_of_row
+from replicate_job.batches.runner import BatchRunner, RowStep
+from replicate_job.batches.spec import Batch
+from replicate_job.batches.strategy import RowStrategy
+from replicate_job.chain import Step
+from replicate_job.errors import InputError, JobError, KeyInUseError, ReplicateJobError
+from replicate_job.flow.collect import lacks_files, result_of
+from replicate_job.flow.context import Context
+from replicate_job.job import Job, Result
+from replicate_job.journal.entry import Entry
+from replicate_job.wire.prediction import Prediction
+from replicate_job.wire.target import parse_target
+
+
+class _Row(Entry, frozen=True):
+    """What the journal has of a row: the entry of the step that it stands at, and those of all that it has begun."""
+
+    steps: dict[str, Entry] = msgspec.field(default_factory=dict)
+
+
+class ChainRunner(BatchRunner):
+    """A ``BatchRunner`` whose rows are inputs of a chain. Each step has a key of its own, ``<batch>/<row>/<step>``."""
+
+    def __init__(self, context: Context, batch: Batch, plan: ChainPlan, tally: Tally) -> None:
+        if batch.others or batch.max_cost is not None or batch.price is not None:
+            raise JobError("models, max_cost and price are for a batch of one model: a chain's steps have their own")
+        super().__init__(context, batch, plan.resolved, tally, plan.resolved.target)
+        self._plan = plan
+        self._contexts = {step.name: self._step_context(step) for step in plan.chain.steps}
+
+    async def _begin_estimates(self) -> None:
+        """What a chain costs is not estimated."""
+
+    def _step_context(self, step: Step) -> Context:
+        target, resolved = parse_target(step.model), self._plan.models[step.name]
+        shared = self._strategy.shared
+        strategy = RowStrategy(self._context, self._batch.id, target, resolved, self.tally, shared=shared)
+        return msgspec.structs.replace(self._context, strategy=strategy)
+
+    def _check(self, item: RowJob) -> str:
+        if item.problem:
+            return item.problem
+        problems = self._plan.check(item.job.input_data)
+        return str(InputError(item.job.model, problems)) if problems else ""
+
+    async def _look_up(self, items: list[RowJob]) -> dict[str, Entry]:
+        names = {item.name for item in items if item.name}
+        steps = [step.name for step in self._plan.chain.steps]
+        found = await latest(self._context, self._batch.id, [f"{name}/{step}" for name in names for step in steps])
+        rows: dict[str, Entry] = {}
+        for name in names:
+            begun = {step: entry for step in steps if (entry := found.get(f"{name}/{step}"))}
+            if begun:
+                at = next((entry for entry in begun.values() if not _succeeded(entry)), None)
+                rows[name] = _Row(**msgspec.structs.asdict(at or list(begun.values())[-1]), steps=begun)
+        return rows
+
+    def _find_problem(self, item: RowJob, entry: Entry | None) -> str:
+        steps = {name: each for name, each in _steps(entry).items() if not self._is_retried(each)}
+        return self._check(item) or ("" if self._has_jobs(item, steps) else another_input(item.name))
+
+    def _is_over(self, item: RowJob, entry: Entry) -> bool:
+        """Whether every step is over, or as far as they come: one that failed ends the row."""
+        steps = _steps(entry)
+        if any(each.step != "done" or each.prediction is None or self._is_retried(each) for each in steps.values()):
+            return False
+        if any(lacks_files(each, self._batch.save) for each in steps.values()):
+            return False
+        is_short = len(steps) < len(self._plan.chain.steps)
+        return not (is_short and all(map(_succeeded, steps.values()))) and self._has_jobs(item, steps)
+
+    def _has_jobs(self, item: RowJob, steps: Mapping[str, Entry]) -> bool:
+        """Whether these are the jobs of this row, as its input and the outputs make them."""
+        run = ChainRun(self._context, self._plan, item.job.input_data, steps, _never)
+        return run.has_all()
+
+    def _stored(self, item: RowJob, entry: Entry) -> Result:
+        outcomes = {}
+        for step, each in _steps(entry).items():
+            assert each.prediction  # noqa: S101 - it is over
+            result = result_of(each.prediction, each, each.files)
+            outcomes[step] = msgspec.structs.replace(result, line=item.line, problem=each.problem)
+        result = merged(outcomes, attempt_key(self._batch.id, item.name), item.failure)
+        return msgspec.structs.replace(result, grid=item.grid)
+
+    async def _result(
+        self,
+        item: RowJob,
+        entry: Entry | None,
+        earlier: tuple[Entry, ...],  # noqa: ARG002 - chains take no policies
+        made: list[Result],  # noqa: ARG002 - as above
+    ) -> Result:
+        known = _steps(entry)
+        retried = {name: each for name, each in known.items() if self._is_retried(each)}
+
+        async def run_step(step: Step, job: Job, current: Entry | None, ended: Callable[[Prediction], None]) -> Result:
+            row = RowJob(item.line, f"{item.name}/{step.name}", job, secrets=self._plan.models[step.name].secrets)
+            if self.stopped and step.name not in known:
+                raise asyncio.CancelledError  # as those that wait for a slot: the batch creates nothing more
+            own = RowStep(step.name, self._contexts[step.name], self._plan.models[step.name], ended)
+            result = await self._last_attempt(row, retried.get(step.name) or current or known.get(step.name), own)
+            return msgspec.structs.replace(result, line=item.line)
+
+        entries = {name: each for name, each in known.items() if name not in retried}
+        outcomes = await ChainRun(self._context, self._plan, item.job.input_data, entries, run_step).run()
+        for error in outcomes.values():
+            if isinstance(error, KeyInUseError):
+                error.args = (another_input(item.name),)
+            if isinstance(error, ReplicateJobError) and not is_of_row(error):
+                raise error
+        return merged(outcomes, attempt_key(self._batch.id, item.name), item.failure)
+
+
+def _steps(entry: Entry | None) -> dict[str, Entry]:
+    return entry.steps if isinstance(entry, _Row) else {}
+
+
+def _succeeded(entry: Entry) -> bool:
+    return entry.step == "done" and entry.status == "succeeded" and not has_failed(entry)
+
+
+async def _never(step: Step, job: Job, entry: Entry | None, ended: Callable[[Prediction], None]) -> Result:
+    raise NotImplementedError

@@ -1,0 +1,111 @@
+"""``replicate-job run`` for a chain: its steps, to the end of the last."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from replicate_job.batches.chains.alone import cancel_chain, run_chain
+from replicate_job.batches.chains.plan import ChainPlan, chain_job, check_chain, plan_chain
+from replicate_job.chain import Chain
+from replicate_job.cli.exits import SUCCEEDED
+from replicate_job.cli.options import Common
+from replicate_job.cli.output import Shown, conclude, print_carried, print_json
+from replicate_job.cli.run import Given, Options, check_pairs, shown_input, with_inputs
+from replicate_job.cli.streams import is_watched, tell
+from replicate_job.errors import InputError, ReplicateJobError
+from replicate_job.flow.context import Context
+from replicate_job.flow.deadline import ExpiredError, deadline, timed_out
+from replicate_job.flow.job_run import LONGEST_BLOCKING_WAIT, WATCHED_BLOCKING_WAIT, Ask
+from replicate_job.job import Job, Result
+from replicate_job.outputs.place import check_place
+
+
+async def start(shared: Common, chain: Chain, given_input: Given, options: Options) -> int:
+    """Run the chain. Raises JobError, InputError before anything is created."""
+    check_chain(chain)
+    check_pairs(given_input.pairs, model=chain.name)
+    shown, key = Shown(alone=options.output_only), options.key or f"chain-{os.urandom(8).hex()}"
+    watched = is_watched() and not shared.quiet
+    ask = Ask(
+        chain_job(chain),
+        key,
+        options.save,
+        blocking_wait=WATCHED_BLOCKING_WAIT if watched else LONGEST_BLOCKING_WAIT,
+        timeout=options.timeout,
+        called=shared.called,
+    )
+    with print_carried(shown):
+        async with shared.session(model=chain.steps[0].model) as context:
+            plan = await _plan_within(context, chain, ask)
+            ask = msgspec.structs.replace(ask, job=with_inputs(context, ask.job, given_input, plan.resolved))
+            if options.dry_run:
+                return await _dry_run(context, plan, ask)
+            result = await _run(shared, context, plan, ask, options)
+    last = next(step for step, own in result.steps.items() if own.prediction_id == result.prediction_id)
+    msgspec.structs.replace(shown, schema=plan.models[last].schema).report(result)
+    code = conclude(result, ask.job, line=shared.line, ephemeral=context.ephemeral)
+    if result.status != "succeeded" and not shared.quiet:
+        tell(f"step {last}; {_kept(result)}the same command with --key {key} --retry-failed goes on with it")
+    return code
+
+
+async def _plan_within(context: Context, chain: Chain, ask: Ask) -> ChainPlan:
+    try:
+        async with deadline(context.clock, ask.deadline):
+            return await plan_chain(context, chain)
+    except ExpiredError:
+        raise timed_out(context, ask) from None
+
+
+async def _run(shared: Common, context: Context, plan: ChainPlan, ask: Ask, options: Options) -> Result:
+    goes_on = f"the same command with --key {ask.key} goes on where it stopped"
+    try:
+        return await run_chain(context, plan, ask, retry_failed=options.retry_failed)
+    except asyncio.CancelledError:
+        if shared.terminated.came:
+            context.reporter.warn(f"stopped; the chain is left as it is: {goes_on}")
+        else:
+            await cancel_chain(context, plan.chain, ask.key)
+        raise
+    except InputError:
+        raise
+    except ReplicateJobError:
+        with suppress(ReplicateJobError):
+            keys = [f"{ask.key}/{step.name}" for step in plan.chain.steps]
+            if await context.journal.look_up(keys):
+                context.reporter.warn(goes_on)
+        raise
+
+
+def _kept(result: Result) -> str:
+    good = [name for name, step in result.steps.items() if step.status == "succeeded"]
+    return f"{', '.join(good)} {'is' if len(good) == 1 else 'are'} kept: " if good else ""
+
+
+async def _dry_run(context: Context, plan: ChainPlan, ask: Ask) -> int:
+    if ask.save:
+        await check_place(ask.save, context.stores)
+    values = ask.job.input_data
+    if problems := plan.check(values):
+        raise InputError(plan.chain.name, problems)
+    print_json({"steps": {step.name: _planned(plan, step.name, values) for step in plan.chain.steps}})
+    return SUCCEEDED
+
+
+def _planned(plan: ChainPlan, step: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    resolved = plan.models[step]
+    known, later = plan.chain.known_input(step, values)
+    return {
+        "model": str(resolved.target),
+        "request": f"POST /v1{resolved.path}",
+        "version": resolved.version or None,
+        "input": shown_input(Job("", known)),
+        "later": sorted(later),
+        "checked": resolved.schema is not None,
+    }

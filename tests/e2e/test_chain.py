@@ -1,0 +1,137 @@
+"""Chains on the command line: run, go on, show, and the report of a batch."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from replicate_job.testing import OutputFile, Script, ScriptedAPI, ScriptedModel, openapi_schema
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Command
+
+FILE: dict[str, Any] = {"type": "string", "format": "uri"}
+ESRGAN = ScriptedModel(
+    name="nightmareai/real-esrgan",
+    script=Script(output=OutputFile(content=b"a large picture", name="output.png"), duration=0.1),
+    schema=openapi_schema(
+        {"image": FILE, "scale": {"type": "number", "minimum": 0, "maximum": 10}}, FILE, required=["image"]
+    ),
+)
+POSTER = """
+[[step]]
+name = "draw"
+model = "black-forest-labs/flux-schnell"
+input = { prompt = "{prompt}", aspect_ratio = "16:9", seed = "{seed}" }
+[[step]]
+name = "enlarge"
+model = "nightmareai/real-esrgan"
+input = { image = "{draw.output[0]}", scale = 2 }
+"""
+pytestmark = pytest.mark.replicate_api(ESRGAN)
+
+
+@pytest.fixture(autouse=True)
+def poster(command: Command) -> None:
+    (command.folder / "poster.toml").write_text(POSTER)
+
+
+def test_a_chain_runs_shows_and_costs_nothing_again(api: ScriptedAPI, command: Command) -> None:
+    words = ["run", "poster.toml", "prompt=a lake", "seed=7", "--key", "poster"]
+    first = command(*words).json
+    assert [prediction.input for prediction in api.predictions] == [
+        {"prompt": "a lake", "aspect_ratio": "16:9", "seed": 7},
+        {"image": first["steps"]["draw"]["output"][0], "scale": 2},
+    ]
+    assert first["files"] == first["steps"]["enlarge"]["files"] == [f"outputs/{first['prediction_id']}/output.png"]
+    assert command(*words).json == first
+    assert command("show", "poster").json["steps"] == first["steps"]
+    assert command(*words, "--output-only").out.decode().strip() == first["files"][0]
+    assert api.created == 2
+
+
+def test_a_chain_that_failed_says_how_it_goes_on(api: ScriptedAPI, command: Command) -> None:
+    bad = msgspec.structs.replace(ESRGAN, script=Script(end="failed", error="out of memory"))
+    api.models[ESRGAN.name] = bad
+    words = ["run", "poster.toml", "prompt=a lake", "--key", "poster"]
+    outcome = command(*words)
+    assert outcome.code == 1
+    assert outcome.json["error"] == "out of memory"
+    assert "draw is kept: the same command with --key poster --retry-failed goes on with it" in outcome.err
+    api.models[ESRGAN.name] = ESRGAN
+    assert command(*words).code == 1
+    assert command(*words, "--retry-failed").code == 0
+    assert [prediction.model for prediction in api.predictions] == [
+        "black-forest-labs/flux-schnell",
+        *[ESRGAN.name] * 2,
+    ]
+
+
+def test_ctrl_c_cancels_the_step_that_runs_and_the_chain_goes_on(api: ScriptedAPI, command: Command) -> None:
+    api.models[ESRGAN.name] = msgspec.structs.replace(ESRGAN, script=Script(duration=math.inf))
+    words = ["run", "poster.toml", "prompt=a lake", "--key", "poster"]
+    process = command.start(*words)
+    api.wait_until(lambda: api.created == 2)
+    process.interrupt()
+    assert process.end().code == 130
+    assert [prediction.status for prediction in api.predictions] == ["succeeded", "canceled"]
+    api.models[ESRGAN.name] = ESRGAN
+    assert command(*words, "--retry-failed").code == 0
+    assert api.created == 3
+
+
+def test_a_dry_run_checks_every_step_and_creates_nothing(api: ScriptedAPI, command: Command) -> None:
+    planned = command("run", "poster.toml", "prompt=a lake", "--dry-run").json["steps"]
+    assert planned["draw"]["input"] == {"prompt": "a lake", "aspect_ratio": "16:9"}
+    assert (planned["enlarge"]["input"], planned["enlarge"]["later"]) == ({"scale": 2}, ["image"])
+    (command.folder / "poster.toml").write_text(POSTER.replace("[0]", ""))
+    outcome = command("run", "poster.toml", "prompt=a lake")
+    assert outcome.code == 2
+    assert "step enlarge, input image: {draw.output} is a list of files, and this takes a file" in outcome.err
+    assert api.created == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "problem"),
+    [
+        ("--stream", "--stream is for one job"),
+        ("--no-wait", "--no-wait is for a job"),
+        ("--cancel-after=5m", "--cancel-after is for a job"),
+    ],
+)
+def test_an_option_that_is_for_jobs_is_refused(command: Command, option: str, problem: str) -> None:
+    outcome = command("run", "poster.toml", "prompt=a lake", option)
+    assert outcome.code == 2
+    assert problem in outcome.err
+    assert command("run", "replicate/hello-world", "text=x", "--retry-failed").code == 2
+
+
+def test_a_fleet_refuses_a_chain(api: ScriptedAPI, command: Command) -> None:
+    (command.folder / "prompts.csv").write_text("prompt\na lake\n")
+    outcome = command("batch", "poster.toml", "prompts.csv", "--fleet")
+    assert outcome.code == 2
+    assert "--fleet: a fleet runs no chains: run the batch in one process, without it" in outcome.err
+    assert api.created == 0
+
+
+def test_the_report_of_a_batch_shows_the_steps_side_by_side(api: ScriptedAPI, command: Command) -> None:
+    (command.folder / "prompts.csv").write_text("prompt,seed\na lake,1\na fox,2\n")
+    words = ["batch", "poster.toml", "prompts.csv", "--results", "results.jsonl"]
+    outcome = command(*words)
+    assert outcome.code == 0
+    assert "2 rows: 2 succeeded" in outcome.err
+    assert "4 files" in outcome.err
+    report = (command.folder / "report.html").read_text()
+    assert report.count('<ol class="steps">') == 2
+    assert report.count('<p class="note">draw</p>') == report.count('<p class="note">enlarge</p>') == 2
+    assert "a lake" in report
+    assert command(*words).code == 0
+    assert command(*words, "--dry-run").json == {
+        "model": "draw > enlarge", "rows": 2, "done": 2, "to_run": 0, "wrong": 0,
+    }  # fmt: skip
+    (command.folder / "poster.toml").write_text(POSTER.replace("scale = 2", "scale = 4"))
+    assert command(*words, "--dry-run").json["to_run"] == 2  # another chain is another batch
+    assert api.created == 4

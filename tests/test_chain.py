@@ -1,0 +1,190 @@
+"""Chains as they are written: what is wrong with them, what comes next, and with which input."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+
+from replicate_job.chain import Chain, Ref, Step
+from replicate_job.errors import JobError
+from replicate_job.testing import openapi_schema
+
+FILE: dict[str, Any] = {"type": "string", "format": "uri"}
+DRAW = openapi_schema(
+    {"prompt": {"type": "string"}, "seed": {"type": "integer"}, "shape": {"enum": ["1:1", "16:9"]}},
+    {"type": "array", "items": FILE},
+    required=["prompt"],
+)
+ENLARGE = openapi_schema({"image": FILE, "scale": {"type": "integer"}}, FILE, required=["image"])
+TELL = openapi_schema(
+    {"prompt": {"type": "string"}, "images": {"type": "array", "items": FILE}, "n": {"type": "integer"}},
+    {
+        "type": "array",
+        "items": {"type": "string"},
+        "x-cog-array-type": "iterator",
+        "x-cog-array-display": "concatenate",
+    },
+)
+
+
+def poster(**image: Any) -> Chain:
+    return Chain(
+        [
+            Step("draw", "acme/draw", {"prompt": "{prompt}, at dusk", "seed": Ref("seed")}),
+            Step("enlarge", "acme/enlarge", image or {"image": "{draw.output[0]}", "scale": 2}),
+        ]
+    )
+
+
+def misfits(step: Step, made: dict[str, Any] = DRAW, takes: dict[str, Any] = ENLARGE) -> list[str]:
+    return Chain([Step("draw", "acme/draw"), step]).misfits({"draw": made, step.name: takes})
+
+
+def test_a_step_can_begin_when_those_that_it_names_have_ended() -> None:
+    chain = Chain([*poster().steps, Step("tell", "acme/tell", {"images": ["{draw.output[0]}", "{enlarge.output}"]})])
+    assert [step.name for step in chain.ready((), ())] == ["draw"]
+    assert chain.ready((), {"draw"}) == []
+    assert [step.name for step in chain.ready({"draw"}, {"draw"})] == ["enlarge"]
+    assert [step.name for step in chain.ready({"draw", "enlarge"}, {"draw", "enlarge"})] == ["tell"]
+    assert chain.inputs == ("prompt", "seed")
+
+
+def test_a_field_alone_keeps_its_type_and_others_become_text() -> None:
+    chain = Chain(
+        [
+            Step("a", "acme/a", {"seed": "{seed}", "prompt": "{{{seed}}} of {seed} {flag}", "x": {"y": ["{seed}", 1]}}),
+            Step("b", "acme/b", {"all": "{a.output}", "text": "{a.output.boxes[1]}: {a.output.name}"}),
+        ]
+    )
+    values = {"seed": 7, "flag": True}
+    assert chain.input_of("a", values, {}) == {"seed": 7, "prompt": "{7} of 7 true", "x": {"y": [7, 1]}}
+    output = {"boxes": [1, [2, 3]], "name": "a fox"}
+    assert chain.input_of("b", values, {"a": output}) == {"all": output, "text": "[2,3]: a fox"}
+
+
+def test_an_input_without_a_value_is_left_out_and_a_text_needs_all_of_its_values() -> None:
+    assert poster().input_of("draw", {"prompt": "a lake"}, {}) == {"prompt": "a lake, at dusk"}
+    with pytest.raises(JobError, match="step draw, input prompt: the chain takes prompt, and no value is given"):
+        poster().input_of("draw", {"seed": 1}, {})
+
+
+@pytest.mark.parametrize(
+    ("output", "problem"),
+    [
+        ([], "{draw.output[0]} is not in what draw made: []"),
+        ({"a": 1}, '{draw.output[0]} is not in what draw made: {"a":1}'),
+        ([None], "{draw.output[0]} is nothing: draw made [null]"),
+    ],
+)
+def test_an_output_that_is_not_there_is_an_error(output: Any, problem: str) -> None:
+    with pytest.raises(JobError) as raised:
+        poster().input_of("enlarge", {}, {"draw": output})
+    assert str(raised.value) == f"step enlarge, input image: {problem}"
+
+
+@pytest.mark.parametrize(
+    ("image", "problem"),
+    [
+        ("{drow.output[0]}", "{drow.output[0]}: there is no step 'drow'; did you mean draw?"),
+        ("{draw}", "{draw}: of a step there is its output: write {draw.output}"),
+        ("{draw.logs}", "{draw.logs}: of a step there is its output: write {draw.output}"),
+        ("{enlarge.output}", "{enlarge.output}: the step enlarge does not come before this one"),
+        ("{draw.output[-1]}", "{draw.output[-1]} is neither an input, as {prompt}, nor an output, as {draw.output[0]}"),
+        ("{draw.output[0]", "in '{draw.output[0]', column 1: this { is not closed (write {{ for a { itself)"),
+    ],
+)
+def test_a_reference_that_leads_nowhere_is_an_error(image: str, problem: str) -> None:
+    with pytest.raises(JobError) as raised:
+        poster(image=image)
+    assert str(raised.value) == f"step enlarge, input image: {problem}"
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        ([], "the chain has no step"),
+        (["a", "a"], "two steps are named 'a': give one another name"),
+        (["a/b"], "'a/b' does not name a step: take letters, digits, - and _, a letter first"),
+        (["a.b"], "'a.b' does not name a step: take letters, digits, - and _, a letter first"),
+    ],
+)
+def test_steps_have_names_of_their_own(names: list[str], problem: str) -> None:
+    with pytest.raises(JobError) as raised:
+        Chain([Step(name, "acme/a") for name in names])
+    assert str(raised.value) == problem
+
+
+@pytest.mark.parametrize("image", ["{draw.output[0]}", Ref("draw.output[3]"), "{prompt}", "https://example.com/x"])
+def test_an_output_fits_where_its_type_does(image: Any) -> None:
+    assert misfits(Step("enlarge", "acme/enlarge", {"image": image})) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"image": "{draw.output}"}, "image: {draw.output} is a list of files, and this takes a file"),
+        ({"scale": "{draw.output[0]}"}, "scale: {draw.output[0]} is a file, and this takes an integer"),
+        (
+            {"image": "{draw.output.url}"},
+            "image: {draw.output.url} is not in what draw makes, which is a list of files",
+        ),
+        (
+            {"image": "{draw.output[0]}?x=1"},
+            "image: {draw.output[0]} is a file, which has no place in a text: give it alone",
+        ),
+        ({"scale": "{prompt}0"}, "scale: '{prompt}0' is text, and this takes an integer"),
+    ],
+)
+def test_an_output_that_cannot_fit_is_told_by_its_schema(given: dict[str, Any], problem: str) -> None:
+    assert misfits(Step("enlarge", "acme/enlarge", given)) == [f"step enlarge, input {problem}"]
+
+
+def test_the_pieces_of_a_text_are_one_text() -> None:
+    step = Step("then", "acme/draw", {"prompt": "{draw.output}"})
+    assert misfits(step, TELL, DRAW) == []
+    assert misfits(Step("then", "acme/x", {"image": "{draw.output}"}), TELL) == [
+        "step then, input image: {draw.output} is text, and this takes a file"
+    ]
+
+
+def test_a_file_does_not_go_where_text_goes_and_lists_are_looked_into() -> None:
+    assert misfits(Step("tell", "acme/tell", {"prompt": "{draw.output[0]}"}), takes=TELL) == [
+        "step tell, input prompt: {draw.output[0]} is a file, and this takes text"
+    ]
+    assert misfits(Step("tell", "acme/tell", {"images": "{draw.output}"}), takes=TELL) == []
+    assert misfits(Step("tell", "acme/tell", {"images": ["{draw.output[0]}"]}), takes=TELL) == []
+    assert misfits(Step("tell", "acme/tell", {"images": ["{draw.output}"]}), takes=TELL) == [
+        "step tell, input images: {draw.output} is a list of files, and this takes a file"
+    ]
+
+
+def test_where_a_schema_says_nothing_everything_fits() -> None:
+    step = Step("enlarge", "acme/enlarge", {"image": "{draw.output.a[1].b}", "other": "{draw.output}"})
+    chain = Chain([Step("draw", "acme/draw"), step])
+    assert chain.misfits({"draw": None, "enlarge": None}) == []
+    assert chain.misfits({"draw": openapi_schema({}, {"title": "Anything"}), "enlarge": None}) == []
+
+
+def test_the_chains_own_inputs_have_the_schemas_of_what_they_are_for() -> None:
+    chain = Chain(
+        [
+            Step("draw", "acme/draw", {"prompt": "{subject}", "seed": "{seed}", "shape": "{shape}"}),
+            Step("again", "acme/draw", {"prompt": "{subject} in {style}", "seed": "{seed}"}),
+        ]
+    )
+    document = chain.document({"draw": DRAW, "again": DRAW})
+    own = document["components"]["schemas"]["Input"]
+    assert own["required"] == ["subject", "style"]
+    assert own["properties"]["style"] == {"type": "string"}
+    assert own["properties"]["shape"]["allOf"] == [{"$ref": "#/components/schemas/draw.shape"}]
+    assert document["components"]["schemas"]["draw.shape"]["enum"] == ["1:1", "16:9"]
+    assert [one["type"] for one in own["properties"]["seed"]["allOf"]] == ["integer", "integer"]
+
+
+def test_a_chain_survives_a_pool_of_processes() -> None:
+    chain = pickle.loads(pickle.dumps(poster()))  # noqa: S301 - our own
+    assert chain == poster()
+    assert chain.input_of("draw", {"prompt": "a", "seed": 1}, {}) == {"prompt": "a, at dusk", "seed": 1}
+    assert chain.identity == poster().identity != poster(image="{draw.output[1]}").identity
