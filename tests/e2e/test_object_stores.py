@@ -123,6 +123,7 @@ def test_an_upload_that_is_interrupted_is_aborted_at_the_store(api: ScriptedAPI,
     process = command.start("run", FLUX, "prompt=x", "--key", "k", "--save", "s3://aborted/{key}/{name}")
     s3.wait_for("partNumber=2")
     process.interrupt()
+    assert "interrupted" in process.line()  # then the rest of the file is not sent any more
     s3.release()
     assert process.end().code == 130
     assert (s3.keys("aborted"), s3.uploads("aborted")) == ([], [])
