@@ -28,7 +28,9 @@ def test_a_file_with_templates_and_a_grid_is_counted_run_and_gone_on_with(api: S
     words = ["rows.csv", "--set", "prompt={subject}, {style}", "--results", "results.jsonl", "--no-save"]
 
     dry = command("batch", FLUX, *words, "--grid", "seed=1..2", "--grid", "aspect_ratio=1:1,16:9", "--dry-run")
-    assert dry.json == {"model": FLUX, "rows": 8, "done": 0, "to_run": 8, "wrong": 0, "combinations": 4}
+    counts = {"rows": 8, "done": 0, "to_run": 8, "wrong": 0, "combinations": 4}
+    assert {name: dry.json[name] for name in dry.json if name != "cost"} == {"model": FLUX, **counts}
+    assert dry.json["cost"]["estimate"] == 0.024
     assert not api.count("create")
 
     assert command("batch", FLUX, *words, "--grid", "seed=1", "--grid", "aspect_ratio=1:1,16:9").code == 0

@@ -20,7 +20,10 @@ class Pages(Protocol):
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """What a reading showed. ``newest`` is when the newest prediction of the span was made, those left out included."""
+    """What a reading showed: predictions without their outputs and logs.
+
+    ``newest`` is when the newest prediction of the span was made, those left out included.
+    """
 
     predictions: list[Prediction]
     newest: datetime | None
@@ -36,7 +39,8 @@ async def read_list(client: Pages, *, after: datetime, before: datetime, known: 
     old, last = 0, None
     async for page in client.list_predictions(after=after, before=before):
         times = [created for each in page if (created := parse_time(each.created_at))]
-        found += [each for each in page if each.id not in known]
+        # A look-up compares what was sent: what came back may be large, and is not kept.
+        found += [msgspec.structs.replace(each, output=None, logs=None) for each in page if each.id not in known]
         inside = [created for created in times if after <= created <= before]
         newest = max([*inside, *([newest] if newest else [])], default=None)
         for created in times:
