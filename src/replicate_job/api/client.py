@@ -208,6 +208,7 @@ class Client:
             try:
                 async for page in self.pages(PREDICTIONS, PredictionPage, _span(since, until), asked=asked, ask=ask):
                     yield page.results
+                    del page  # as in ``pages``
             except AnswerTooLargeError:
                 if until - since < NARROWEST:
                     raise
@@ -239,9 +240,11 @@ class Client:
             address = f"{path}?{query}" if query else path
             request = partial(self.send, method, address, kind, body=body, headers=headers)
             page = await (ask(request) if ask else request())
+            link = page.next or ""
             yield page
-            query = (page.next or "").partition("?")[2]
-            if page.next and not query:
+            del page  # it may be large, and is not held while the next one is read
+            query = link.partition("?")[2]
+            if link and not query:
                 raise NoAnswerError(f"{self.base_url}{path}: the link to its next page cannot be read")
             if not query:
                 return

@@ -48,4 +48,5 @@ async def read_list(client: Pages, *, after: datetime, before: datetime, known: 
             last = created
         if old >= OLD:
             break
+        del page  # the next one is read without it
     return Listing(found, newest)
