@@ -21,6 +21,7 @@ from replicate_job.api.limiter import RateLimiter, unshared_limiter
 from replicate_job.api.ratelimit import Slot
 from replicate_job.api.transport import Guard, Response, Transport
 from replicate_job.clock import Clock, SystemClock
+from replicate_job.decoding import decode
 from replicate_job.errors import (
     AnswerTooLargeError,
     APIError,
@@ -258,7 +259,7 @@ class Client:
         results: list[Prediction] = []
         for raw in page.results:
             with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                results.append(msgspec.json.decode(raw, type=Prediction))
+                results.append(decode(raw, Prediction))
         return PredictionPage(results, page.next, page.previous)
 
     async def get_model(self, owner: str, name: str) -> Model:
@@ -342,7 +343,7 @@ class Client:
     def _read(self, what: str, response: Response, kind: type[_T]) -> _T:
         self._check(what, response)
         try:
-            return msgspec.json.decode(response.body, type=kind)
+            return decode(response.body, kind)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             expected = f"{self.base_url} answered {response.status} with a body that is not a {kind.__name__.lower()}"
             raise NoAnswerError(f"{what}: {expected}") from None
@@ -354,7 +355,7 @@ def _named(response: Response) -> str | None:
         match = _ID_FIRST.match(response.body)
         return match[1].decode() if match else None
     with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return msgspec.json.decode(response.body, type=_Named).id
+        return decode(response.body, _Named).id
     return None
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from replicate_job.api.ratelimit import LONGEST, Quota, RateLimit, RateState, Slot
 from replicate_job.clock import Clock, Moment
+from replicate_job.decoding import decode
 from replicate_job.forks import on_fork
 
 BLOCK = 0.25
@@ -272,7 +273,7 @@ def _read(text: str, clock: Clock, wall: float) -> RateState:
 
     Raises ValueError for a row that no process can have written.
     """
-    row = msgspec.json.decode(text, type=_Row)
+    row = decode(text, _Row)
     age, now = row.at.age(clock), clock.now()
     if age is None:  # of another boot, or of another machine, whose clock may be an hour off
         age = max(0.0, wall - row.at.wall)

@@ -54,6 +54,7 @@ from replicate_job.cli.reporters import open_progress
 from replicate_job.cli.run import check_pairs, read_target, refuse_overrides
 from replicate_job.cli.streams import aside, is_shown, tell, width, write
 from replicate_job.database import hide_password
+from replicate_job.decoding import convert
 from replicate_job.errors import JobError, ReplicateJobError
 from replicate_job.flow.context import Context
 from replicate_job.flow.prepare import check_job
@@ -294,7 +295,7 @@ def command(
     if given["dedupe"] and given["id_column"]:
         raise click.UsageError("--dedupe names rows by their inputs, and --id by a column: give one")
     job, plan = take_plan(msgspec.structs.replace(job, wait_for_completion=True), given)
-    options = msgspec.convert(given | {"save": kept_in}, _Options, strict=False)
+    options = convert(given | {"save": kept_in}, _Options, strict=False)
     if chain and (plan or options.dedupe):
         raise click.UsageError(
             "--retries, --fallback, --reuse and --dedupe are for jobs: a chain takes none; --retry-failed makes its "

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from replicate_job.decoding import convert
 from replicate_job.inputs.sent_file import SentFile, name_files, sent_file
 from replicate_job.job import Result
 from replicate_job.outputs.discover import as_text
@@ -55,7 +56,7 @@ def _recorded(value: dict[str, Any]) -> SentFile | None:
     if not {"media_type", "size", "sha256"} <= value.keys() <= {"name", "media_type", "size", "sha256"}:
         return None
     try:
-        return msgspec.convert(value, SentFile)
+        return convert(value, SentFile)
     except msgspec.ValidationError:
         return None
 

@@ -20,6 +20,7 @@ from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, fetching, local, output_only, place, saving, waiting
 from replicate_job.cli.output import Shown, Text, conclude, known, print_carried, print_json
 from replicate_job.cli.streams import is_shown, is_watched, tell
+from replicate_job.decoding import convert
 from replicate_job.errors import InputError, JobError
 from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.context import Context
@@ -156,7 +157,7 @@ def command(
     check_environment(job.env, shared.settings)
     kept_in = place(given["save"], no_save=given["no_save"])
     job, plan = take_plan(job, given)
-    options = msgspec.convert(given | {"save": kept_in}, Options)
+    options = convert(given | {"save": kept_in}, Options)
     if plan and options.stream:
         raise click.UsageError("--stream shows one prediction: it takes no --retries, --fallback or --reuse")
     if options.output_only and not job.wait_for_completion:
@@ -173,7 +174,7 @@ def _start_chain(
     if given["stream"]:
         raise click.UsageError("--stream is for one job: a chain has the text of its steps at their ends")
     kept_in = place(given["save"], no_save=given["no_save"])
-    return start(shared, chain, given_input, msgspec.convert(given | {"save": kept_in}, Options))
+    return start(shared, chain, given_input, convert(given | {"save": kept_in}, Options))
 
 
 def refuse_overrides(overrides: dict[str, Any]) -> None:

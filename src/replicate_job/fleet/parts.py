@@ -9,6 +9,7 @@ import msgspec
 from replicate_job.batches.progress import Tally
 from replicate_job.batches.runner import PACED
 from replicate_job.batches.strategy import RowStrategy
+from replicate_job.decoding import decode
 from replicate_job.errors import JobError, JournalError
 from replicate_job.flow.context import Context
 from replicate_job.flow.resolved import Resolved
@@ -39,7 +40,7 @@ class Fleet:
         """How this process runs the batch's rows: with the model as it was at the submit, on every machine."""
         place = batch.number, batch.started_at
         if place not in self._known:
-            resolved = msgspec.json.decode(await self.tables.model(batch.number), type=Resolved)
+            resolved = decode(await self.tables.model(batch.number), Resolved)
             strategy = RowStrategy(self.context, batch.id, parse_target(batch.job.model), resolved, Tally())
             context = msgspec.structs.replace(self.context, strategy=strategy)
             self._known[place] = RowContext(context, strategy, resolved)

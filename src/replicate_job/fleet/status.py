@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from replicate_job.batches.progress import Tally
+from replicate_job.decoding import decode
 from replicate_job.journal.postgres_fleet import Counts, FleetBatch, FleetTables, Worker
 
 ERRORS = 5
@@ -64,7 +65,7 @@ async def status_of(tables: FleetTables, batch: FleetBatch) -> BatchStatus:
     tally = Tally()
     count(tally, await tables.counts(batch.number))
     state = await tables.rate_state(batch.api)
-    limit = msgspec.json.decode(state, type=_Rate).state if state else _Limit()
+    limit = decode(state, _Rate).state if state else _Limit()
     return BatchStatus(
         id=batch.id,
         model=batch.job.model,

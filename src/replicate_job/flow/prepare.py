@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from replicate_job.decoding import convert
 from replicate_job.errors import InputError, JobError, NoAnswerError
 from replicate_job.flow.context import Context
 from replicate_job.flow.resolved import Resolved
@@ -27,7 +28,7 @@ def check_job(job: Job) -> Target:
     if isinstance(job.webhook, str) and not job.webhook.startswith(("http://", "https://")):
         raise JobError(f"webhook is {job.webhook!r}: it must be a URL like https://example.com/hook")
     try:
-        msgspec.convert(msgspec.structs.asdict(job), Job)
+        convert(msgspec.structs.asdict(job), Job)
         if job.cancel_after is not None:
             parse_cancel_after(job.cancel_after)
     except msgspec.ValidationError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from replicate_job.decoding import convert
 from replicate_job.errors import JobError
 from replicate_job.job import EVENTS, FUNCTION, Fallback, Job
 from replicate_job.jobfile.runjob import did_you_mean, shown
@@ -66,7 +67,7 @@ def _is_fallback(value: Any) -> bool:
 
 
 def _fallback(value: Any) -> tuple[Fallback, ...]:
-    return msgspec.convert(value, tuple[Fallback, ...])
+    return convert(value, tuple[Fallback, ...])
 
 
 def _is_events(value: Any) -> bool:

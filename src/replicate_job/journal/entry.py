@@ -10,6 +10,7 @@ from typing import Any, get_args
 import msgspec
 
 from replicate_job.clock import Moment
+from replicate_job.decoding import decode
 from replicate_job.errors import DamagedError, JobError
 from replicate_job.flow.lifecycle import State, Step, next_step
 from replicate_job.inputs.content import Content
@@ -205,7 +206,7 @@ def encode_job(job: Job) -> bytes:
 
 def decode_job(text: str | bytes) -> Job:
     """Read back what ``encode_job`` wrote."""
-    job = msgspec.json.decode(text, type=Job)
+    job = decode(text, Job)
     return msgspec.structs.replace(job, input_data=_with_paths(job.input_data))
 
 

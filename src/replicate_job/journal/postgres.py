@@ -8,6 +8,7 @@ import msgspec
 
 from replicate_job.clock import Clock, SystemClock
 from replicate_job.database import DatabaseURL
+from replicate_job.decoding import decode
 from replicate_job.journal.lease import Process, Term
 from replicate_job.journal.postgres_schema import check_version, migrate
 from replicate_job.journal.postgres_store import PATIENCE, Connection, PostgresStore, check_server
@@ -89,7 +90,7 @@ class PostgresJournal(SQLJournal):
     def _left(self, db: Database, holder: str) -> tuple[float, Process] | None:
         query = f"SELECT lease_until - {NOW} AS seconds, process FROM holders WHERE holder = ?"  # noqa: S608 - our own clock
         row = db.execute(query, (holder,)).fetchone()
-        return row and (row["seconds"], msgspec.json.decode(row["process"], type=Process))
+        return row and (row["seconds"], decode(row["process"], Process))
 
 
 async def migrate_database(url: DatabaseURL) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from replicate_job.decoding import decode
 from replicate_job.errors import JobError
 from replicate_job.job import Job
 from replicate_job.journal.entry import BatchEntry, CreateRequest, Entry, decode_job
@@ -205,7 +206,7 @@ class FleetTables:
         row = await self._store.read(lambda db: db.execute(query, values).fetchone())
         if row is None:
             return None
-        decoded = {"job": decode_job(row["job"]), "secrets": msgspec.json.decode(row["secrets"], type=tuple[str, ...])}
+        decoded = {"job": decode_job(row["job"]), "secrets": decode(row["secrets"], tuple[str, ...])}
         return FleetBatch(**row | decoded)
 
     async def model(self, number: int) -> bytes:
@@ -527,8 +528,8 @@ def _parts(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
 
 
 def _watched(row: dict[str, Any]) -> Watched:
-    request = msgspec.json.decode(row["request"], type=CreateRequest) if row["request"] else None
-    last = msgspec.json.decode(row["prediction"], type=Prediction) if row["prediction"] else None
+    request = decode(row["request"], CreateRequest) if row["request"] else None
+    last = decode(row["prediction"], Prediction) if row["prediction"] else None
     names = {name: row[name] for name in ("key", "api", "batch", "prediction_id", "saves")}
     return Watched(**names, last=last, strips=needs_strip(request))
 

@@ -14,6 +14,7 @@ from typing import Any, Self
 import msgspec
 
 from replicate_job.clock import Clock, Moment
+from replicate_job.decoding import decode
 from replicate_job.errors import ClaimLostError, DamagedError, JobError, JobHeldError, JournalError, KeyInUseError
 from replicate_job.flow.lifecycle import OVER, UNFINISHED, State, lacking, state_of
 from replicate_job.inputs.upload import FileInfo
@@ -740,7 +741,7 @@ class _Reduced(msgspec.Struct):
 def _reduced(job: str) -> str:
     """A stored job without all but its model; empty for a damaged one, whose model cannot be read: it stays."""
     try:
-        return msgspec.json.encode(msgspec.json.decode(job, type=_Reduced)).decode()
+        return msgspec.json.encode(decode(job, _Reduced)).decode()
     except ValueError:
         return ""
 
@@ -816,7 +817,7 @@ def _rivals_sent(db: Database, entry: Entry, shown: int) -> Moment | None:
 
 
 def _moment(text: str | None) -> Moment | None:
-    return msgspec.json.decode(text, type=Moment) if text else None
+    return decode(text, Moment) if text else None
 
 
 def _count(db: Database, first: int) -> list[Any]:
@@ -840,14 +841,14 @@ def _read_entry(row: Any) -> Entry:
         state=row["state"],
         claimed_at=row["claimed_at"],
         save=row["save"],
-        request=msgspec.json.decode(request, type=CreateRequest) if request else None,
+        request=decode(request, CreateRequest) if request else None,
         sends=row["sends"],
         first_sent=_moment(row["first_sent"]),
         last_sent=_moment(row["last_sent"]),
         prediction_id=row["prediction_id"],
         status=row["status"],
-        prediction=msgspec.json.decode(prediction, type=Prediction) if prediction else None,
-        files=tuple(map(read_kept, msgspec.json.decode(row["files"], type=list[str]))),
+        prediction=decode(prediction, Prediction) if prediction else None,
+        files=tuple(map(read_kept, decode(row["files"], list[str]))),
         problem=row["problem"],
         batch=row["batch"],
         token=row["token"],

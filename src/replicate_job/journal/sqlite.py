@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from replicate_job.clock import Clock, SystemClock
+from replicate_job.decoding import decode
 from replicate_job.journal.lease import Process, Term
 from replicate_job.journal.sql import LEASE, SQLJournal
 from replicate_job.journal.sqlite_thread import BUSY_TIMEOUT, SQLiteThread
@@ -63,7 +64,7 @@ class SQLiteJournal(SQLJournal):
         row = db.execute("SELECT * FROM holders WHERE holder = ?", (holder,)).fetchone()
         if row is None:
             return None
-        process = msgspec.json.decode(row["process"], type=Process)
+        process = decode(row["process"], Process)
         if self._process.is_dead(process):
             return 0.0, process
         if process.boot and process.boot == self._process.boot:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from replicate_job.decoding import convert, decode
+
 if TYPE_CHECKING:
     from replicate_job.local.store import Store
 
@@ -30,18 +32,18 @@ class Deployments:
 
     def get(self, name: str) -> LocalDeployment | None:
         body = self._store.deployment(name)
-        return msgspec.json.decode(body, type=LocalDeployment) if body else None
+        return decode(body, LocalDeployment) if body else None
 
     def all(self) -> list[LocalDeployment]:
         """The newest first."""
-        return [msgspec.json.decode(body, type=LocalDeployment) for body in self._store.deployments()]
+        return [decode(body, LocalDeployment) for body in self._store.deployments()]
 
     def release(self, name: str, **facts: str | int) -> LocalDeployment:
         """Create a deployment, or a new release of an existing one; ``facts`` are the fields that change."""
         last = self.get(name)
         fields = msgspec.structs.asdict(last) if last else {"name": name}
         fields |= facts | {"number": last.number + 1 if last else 1, "created_at": time.time()}
-        release = msgspec.convert(fields, LocalDeployment)
+        release = convert(fields, LocalDeployment)
         self._store.put_deployment(name, msgspec.json.encode(release))
         return release
 

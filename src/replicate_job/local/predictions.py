@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from replicate_job.decoding import decode
 from replicate_job.local.origin import resolve_origin
 from replicate_job.local.prediction import Ended, LocalPrediction, ModelEvent, PredictionRequest, new_id
 from replicate_job.local.store import PredictionRow
@@ -280,8 +281,8 @@ def _failed_body(row: PredictionRow, now: float) -> bytes:
         "completed_at": iso(now),
         "metrics": {"total_time": now - row.created_at},
     }
-    return msgspec.json.encode(msgspec.json.decode(row.body, type=dict[str, Any]) | end)
+    return msgspec.json.encode(decode(row.body, dict[str, Any]) | end)
 
 
 def _emptied_body(row: PredictionRow) -> bytes:
-    return msgspec.json.encode(msgspec.json.decode(row.body, type=dict[str, Any]) | REMOVED)
+    return msgspec.json.encode(decode(row.body, dict[str, Any]) | REMOVED)

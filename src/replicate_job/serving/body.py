@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from replicate_job.decoding import decode
 from replicate_job.serving.answer import Answer, RefusedError, problem
 from replicate_job.wire.bounds import is_heavy
 
@@ -60,4 +61,4 @@ def read_object(body: bytes) -> dict[str, Any]:
 
 
 def _decode(body: bytes, spare_calls: int) -> dict[str, Any]:
-    return _decode(body, spare_calls - 1) if spare_calls else msgspec.json.decode(body, type=dict[str, Any])
+    return _decode(body, spare_calls - 1) if spare_calls else decode(body, dict[str, Any])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from pyreqwest.http import Url
 
+from replicate_job.decoding import decode
 from replicate_job.errors import JobError
 from replicate_job.serving.answer import NO_VERSION, InvalidField, RefusedError, additional, invalid, required
 from replicate_job.serving.body import read_object
@@ -49,7 +50,7 @@ class Creation(msgspec.Struct, frozen=True):
     @property
     def raw_input(self) -> msgspec.Raw:
         """The JSON text of ``input``, as it was sent. Decodes the body again."""
-        return msgspec.json.decode(self.body, type=_Raw).input
+        return decode(self.body, _Raw).input
 
 
 def read_creation(body: bytes, *, names_version: bool = False, takes_context: bool = False) -> Creation:

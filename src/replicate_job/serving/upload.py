@@ -9,6 +9,7 @@ import msgspec
 from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from replicate_job.decoding import decode
 from replicate_job.serving.answer import TOO_LARGE, InvalidField, RefusedError, invalid, problem, required
 from replicate_job.serving.body import limited
 from replicate_job.wire.media import ESSENCE, UNKNOWN
@@ -91,7 +92,7 @@ async def _text(form: FormData, name: str) -> bytes:
 
 def _metadata(text: bytes) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(text or b"{}", type=dict[str, Any])
+        return decode(text or b"{}", dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         description = "Invalid type. Expected: object"
         raise RefusedError(invalid(InvalidField("invalid_type", "metadata", description))) from None

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from replicate_job.decoding import decoder
 from replicate_job.errors import JobError
 from replicate_job.inputs.sent_file import name_files
 from replicate_job.job import Kept, Result, read_kept
@@ -73,7 +74,7 @@ class _Record(msgspec.Struct):
 
 
 _encoder = msgspec.json.Encoder(enc_hook=str, decimal_format="number")  # an input may hold a Path, which becomes text
-_decoder = msgspec.json.Decoder(_Record)
+_decoder = decoder(_Record)
 
 
 def to_record(result: Result, folder: Path) -> dict[str, Any]:

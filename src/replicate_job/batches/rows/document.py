@@ -11,6 +11,7 @@ import msgspec
 from replicate_job.batches.rows.lines import TOO_LONG, count_lines, json_row, problem_of, read_lines
 from replicate_job.batches.rows.row import SAMPLE_ROWS, Header, Row, Rows, names_of
 from replicate_job.batches.rows.source import SAMPLE, reading
+from replicate_job.decoding import decoder
 from replicate_job.errors import JobError
 from replicate_job.wire.bounds import ROW
 
@@ -24,7 +25,7 @@ LARGEST = 1024**3
 _DECOMPRESSED = 64 * 1024**2  # bytes of a document that was compressed
 _COMMAS = 1024**2  # of a document that was compressed
 
-_LIST, _OBJECT = msgspec.json.Decoder(list[msgspec.Raw]), msgspec.json.Decoder(dict[str, msgspec.Raw])
+_LIST, _OBJECT = decoder(list[msgspec.Raw]), decoder(dict[str, msgspec.Raw])
 
 
 class JSONRows(Rows):

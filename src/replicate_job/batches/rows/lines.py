@@ -11,6 +11,7 @@ import msgspec
 
 from replicate_job.batches.rows.row import Header, Row, Rows
 from replicate_job.batches.rows.source import BLOCK, reading
+from replicate_job.decoding import decoder
 from replicate_job.wire.bounds import ROW, ROW_HEAVIEST, is_heavy
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 TOO_LONG = f"the line is longer than {ROW // 1024**2} MB; give what is large as a file or a URL"
 HEAVY = f"its values take more than {ROW_HEAVIEST // 1024**2} MB of memory; give what is large as a file or a URL"
 _TEXT_COLUMN = "1"  # a text file's only column has no name but its number
-_DECODER = msgspec.json.Decoder(dict[str, Any])
+_DECODER = decoder(dict[str, Any])
 _BYTE = re.compile(r" \(byte (\d+)\)$")
 _MALFORMED = "JSON is malformed: "
 

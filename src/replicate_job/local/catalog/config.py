@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from replicate_job.decoding import convert
 from replicate_job.errors import LocalError
 
 
@@ -74,7 +75,7 @@ def read_config(folder: Path) -> Config:
     file = folder / "cog.yaml"
     try:
         settings = _without_nulls(yaml.safe_load(file.read_text("utf-8")))
-        config = msgspec.convert(settings, Config)
+        config = convert(settings, Config)
         config = msgspec.structs.replace(config, without_effect=tuple(_without_effect(settings)))
     except (OSError, UnicodeError, yaml.YAMLError) as error:
         raise LocalError(f"{file} cannot be read: {' '.join(str(error).split())}") from None

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from replicate_job.decoding import convert, decode
 from replicate_job.errors import LocalError
 from replicate_job.local.catalog.config import Config, read_config
 from replicate_job.local.catalog.folder import entries, fingerprint
@@ -142,7 +143,7 @@ def project_name(folder: Path) -> tuple[str, str]:
 
 def _about(folder: Path) -> About:
     file = folder / "about.toml"
-    return msgspec.toml.decode(file.read_bytes(), type=About) if file.exists() else About()
+    return convert(msgspec.toml.decode(file.read_bytes()), About) if file.exists() else About()
 
 
 def _environment(folder: Path, config: Config) -> dict[str, str]:
@@ -168,7 +169,7 @@ def _concurrency(folder: Path, config: Config) -> int:
 
 def _example(folder: Path) -> dict[str, Any] | None:
     try:
-        return msgspec.json.decode((folder / "example.json").read_bytes(), type=_Example).input
+        return decode((folder / "example.json").read_bytes(), _Example).input
     except (OSError, msgspec.DecodeError):
         return None
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from replicate_job.decoding import decode
 from replicate_job.local.catalog.folder import FolderEntry, entries, fingerprint
 from replicate_job.local.catalog.model import LocalModel, read_model, shared_folders
 
@@ -187,7 +188,7 @@ class Versions:
 
 
 def _about(folder: Path) -> _About:
-    return msgspec.json.decode((folder / "about.json").read_bytes(), type=_About)
+    return decode((folder / "about.json").read_bytes(), _About)
 
 
 def _moved(part: str, old: Path, new: Path) -> str:

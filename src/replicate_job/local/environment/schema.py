@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from replicate_job.decoding import decode
 from replicate_job.errors import LocalError
 from replicate_job.local.environment.document import make_document
 from replicate_job.local.environment.process import run
@@ -75,4 +76,4 @@ def shipped_schema(model: LocalModel) -> dict[str, Any] | None:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    return msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+    return decode(file.read_bytes(), dict[str, Any])

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from replicate_job.decoding import decode
 from replicate_job.errors import LocalError
 from replicate_job.folders import has_home
 from replicate_job.local.catalog.folder import copy_folder
@@ -143,7 +144,7 @@ class _Build:
     def outcome(self) -> _Outcome | None:
         """That of an earlier build; None where there is none that was completed."""
         try:
-            return msgspec.json.decode((self.venv / _COMPLETE).read_bytes(), type=_Outcome)
+            return decode((self.venv / _COMPLETE).read_bytes(), _Outcome)
         except (OSError, msgspec.DecodeError):
             return None
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from replicate_job.aio import in_thread
+from replicate_job.decoding import convert, decode
 from replicate_job.errors import LocalError
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ def safe_name(text: str, default: str = "file") -> str:
 def read_file(folder: Path) -> StoredFile | None:
     """The file in this folder; None where there is none, or where its facts cannot be read."""
     with suppress(OSError, msgspec.DecodeError, msgspec.ValidationError):
-        facts = msgspec.json.decode((folder / _FACTS).read_bytes(), type=dict[str, Any])
-        return msgspec.convert({**facts, "path": folder / _CONTENT}, StoredFile)
+        facts = decode((folder / _FACTS).read_bytes(), dict[str, Any])
+        return convert({**facts, "path": folder / _CONTENT}, StoredFile)
     return None
 
 

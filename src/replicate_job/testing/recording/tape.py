@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from replicate_job.decoding import decode
 from replicate_job.errors import RecordingError
 from replicate_job.wire.sse import Event
 
@@ -108,12 +109,12 @@ def load(path: Path) -> Tape:
     except OSError as error:
         raise RecordingError(f"{path} cannot be read: {error.strerror}") from None
     try:
-        version = msgspec.json.decode(raw, type=dict[str, Any]).get("replicate_job_recording")
+        version = decode(raw, dict[str, Any]).get("replicate_job_recording")
         if version != FORMAT:
             raise RecordingError(
                 f"{path} is no recording of version {FORMAT}: record it again, or update replicate-job"
             )
-        tape = msgspec.json.decode(raw, type=Tape)
+        tape = decode(raw, Tape)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecordingError(f"{path} is no recording: {error}") from None
     for name in bodies_of(tape):
