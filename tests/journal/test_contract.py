@@ -688,6 +688,7 @@ async def test_of_many_processes_that_claim_at_once_one_holds_each_job(place: Pl
             won = [line.split() for line in await asyncio.gather(*map(say, racers))]
             for racer in racers:
                 await racer.communicate(b"\n")
+        assert [racer.returncode for racer in racers] == [0] * 3
         assert sorted(int(number) for numbers in won for number in numbers) == list(range(30))
 
 

@@ -57,7 +57,7 @@ class RateState(msgspec.Struct):
     =============  ======================================================  ===================================
     burst          requests that may go at once                            a 429 within the burst: 1 from then
     pace           requests a second that 429s have taught, or None        a 429, a step
-    next           time at which the next request may go                   every request, a 429
+    next           time at which the next request may go, by the pace      every request, a 429
     resume         time at which the last pause ends                       a 429
     number         slots given so far                                      every request
     heard          slot up to which a 429 only lengthens the pause         a 429
@@ -140,9 +140,16 @@ class RateLimit:
     def _most(self) -> float:
         return FASTEST if self.rate is None else self.rate * MARGIN
 
+    @property
+    def next(self) -> float:
+        """Time at which the next request may go: a quota that is used up is waited for."""
+        state = self.state
+        is_used_up = state.number >= state.quota and state.doubts < _DOUBTS
+        return max(state.next, state.renewal) if is_used_up else state.next
+
     def wait(self, now: float) -> float:
         """Seconds until a request may be sent; 0 when it may now."""
-        seconds = self.state.next - now
+        seconds = self.next - now
         return seconds if seconds > _TICK else 0.0
 
     def paused(self, now: float) -> float:
@@ -158,7 +165,6 @@ class RateLimit:
         if self.state.refusals > 1:  # The answer to one request tells whether the limit is still used up.
             self.state.next = max(self.state.next, now + 1)
         self.state.number += 1
-        self._keep_quota(now)
         return Slot(self.state.number, now)
 
     def accepted(self, slot: Slot, now: float, quota: Quota | None = None) -> None:
@@ -186,13 +192,6 @@ class RateLimit:
         if slot.sent >= state.renewal:
             state.doubts = 0 if quota.remaining else state.doubts + 1
         state.quota, state.renewal, state.quoted = slot.number + quota.remaining, renewal, slot.number
-        self._keep_quota(now)
-
-    def _keep_quota(self, now: float) -> None:
-        """Let the next request wait for the renewal where the quota is used up."""
-        state = self.state
-        if state.number >= state.quota and now < state.renewal and state.doubts < _DOUBTS:
-            state.next = max(state.next, state.renewal)
 
     def holds(self, slot: Slot) -> bool:
         """Whether a slot that was given, maybe for a moment to come, may be used: a 429 and a quota end those given."""

@@ -167,7 +167,7 @@ class SharedLimit:
     def take_alone(self, now: float) -> Slot:
         """Reserve the next slot without asking other processes."""
         with self._lock:
-            return self._limit.take(max(now, self._limit.state.next))
+            return self._limit.take(max(now, self._limit.next))
 
     def is_alone(self, now: float) -> bool:
         return now < self._alone_until
@@ -261,9 +261,9 @@ class SharedLimit:
 
 
 def _take_block(limit: RateLimit, now: float, wanted: int) -> list[Slot]:
-    at = max(now, limit.state.next)
+    at = max(now, limit.next)
     slots, end = [limit.take(at)], at + BLOCK
-    while len(slots) < wanted and (at := max(at, limit.state.next)) < end:
+    while len(slots) < wanted and (at := max(at, limit.next)) < end:
         slots.append(limit.take(at))
     return slots
 
@@ -280,7 +280,7 @@ def _read(text: str, clock: Clock, wall: float) -> RateState:
     state = row.state.moved(now - age - row.at.since)
     if age > LONGEST:  # the account's limit may have changed since
         state = state.without_lessons()
-    if state.next > now + LONGEST + AHEAD:
+    if max(state.next, state.renewal) > now + LONGEST + AHEAD:
         raise ValueError("a slot that far ahead was not given by this clock")
     return state
 
