@@ -22,6 +22,7 @@ from replicate_job.errors import PaymentRequiredError, ReplicateJobError
 from replicate_job.outputs.download import SavedFile
 from replicate_job.testing import ScriptedAPI
 
+pytestmark = pytest.mark.long
 RESULT = Result("p1", "failed", "acme/private", {"a": [1, None]}, error="boom", files=(Path("/x/a.png"),), line=3)
 NOT_OURS_TO_IMPORT = (".__main__", ".cog.worker", ".signature")
 """What is run, and what runs beside a model."""

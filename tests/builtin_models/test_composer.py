@@ -32,6 +32,7 @@ from composer.noise import RATE
 from composer.score import SCALES, compose
 from composer.voices import VOICES, hertz, note
 
+pytestmark = pytest.mark.long
 WALTZ = "a calm piano waltz at 90 bpm"
 
 

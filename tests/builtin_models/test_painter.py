@@ -18,6 +18,7 @@ Image: Any = pytest.importorskip("PIL.Image")
 from painter import card, scene, studio, typeset
 from painter.landscape import STAGES, paint
 
+pytestmark = pytest.mark.long
 LAKE = "A serene mountain landscape at sunset with a lake reflection"
 CITY = "A city at night in the rain"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+pytestmark = pytest.mark.long
 MODELS = Path(__file__).parents[2] / "src/replicate_job/builtin_models"
 NAMES = ["replicate/hello-world", "black-forest-labs/flux-schnell", "stability-ai/sdxl"]
 FLUX_SIZES = {

@@ -135,7 +135,7 @@ async def test_the_budget_holds_though_every_poll_fails(connect: Connect) -> Non
         short = msgspec.structs.replace(JOB, max_poll_attempts=4)
         async with connect(api) as context:
             result = await run_job(context, msgspec.structs.replace(POLLED, job=short))
-        assert result.status == "starting"
+        assert result.status in ("starting", "processing")
         assert 1 <= api.count("get") <= 5
 
 

@@ -18,6 +18,7 @@ import pytest
 from replicate_job import run
 from replicate_job.testing import LocalAPI, Script, ScriptedAPI, ScriptedModel
 
+pytestmark = pytest.mark.long
 HELLO = "replicate/hello-world"
 OWN = ScriptedModel(name="me/own", official=True, script=Script(output="mine"))
 PLUGIN = ("-p", "replicate_job.testing.plugin")

@@ -6,6 +6,7 @@ import pytest
 
 from replicate_job.wire.bounds import is_heavy
 
+pytestmark = pytest.mark.long
 SIZE = 8 * 2**20
 
 
