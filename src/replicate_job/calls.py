@@ -38,10 +38,8 @@ from replicate_job.wire.target import parse_target
 if TYPE_CHECKING:
     from replicate_job.batches.rows.grid import Grid
     from replicate_job.chain import Chain
-    from replicate_job.template import Template
-
-if TYPE_CHECKING:
     from replicate_job.flow.plan import Plan
+    from replicate_job.template import Template
 
 RowInput = Mapping[str, Any]
 RowSource = Iterable[RowInput] | AsyncIterable[RowInput] | DataFrame | str | PathLike[str]

@@ -9,18 +9,21 @@ import pytest
 from replicate_job.errors import JobFileError
 from replicate_job.job import Job
 from replicate_job.jobfile.fields import to_job
-from replicate_job.jobfile.flat import read_json, read_toml
+from replicate_job.jobfile.flat import parse, to_run_job
 from replicate_job.jobfile.source import Source
 
 
 def from_toml(text: str) -> Job:
-    source = Source(text, "job.toml")
-    return to_job(read_toml(source), source)
+    return from_text(text, "job.toml")
 
 
 def from_json(text: str) -> Job:
-    source = Source(text, "job.json")
-    return to_job(read_json(source), source)
+    return from_text(text, "job.json")
+
+
+def from_text(text: str, file: str) -> Job:
+    source = Source(text, file)
+    return to_job(to_run_job(parse(source), source), source)
 
 
 def toml_refusal(text: str) -> str:

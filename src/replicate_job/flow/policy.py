@@ -8,8 +8,6 @@ from collections.abc import Sequence
 import msgspec
 
 from replicate_job.flow.failure import RETRIED, Failure
-from replicate_job.journal.entry import Entry
-from replicate_job.wire.prediction import Prediction
 
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
 """Seconds before the second attempt of a model, and at most before a later one."""
@@ -46,8 +44,3 @@ class Policy(msgspec.Struct, frozen=True):
         if not made:
             return 0.0
         return float(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (made - 1)) * random.uniform(0.75, 1))  # noqa: S311 - no secret
-
-
-def ended(entry: Entry) -> Prediction | None:
-    """The prediction of an attempt that is over, as far as its end is known and was not pruned."""
-    return entry.prediction if entry.step == "done" else None

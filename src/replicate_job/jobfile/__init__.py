@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from replicate_job.errors import JobFileError
 from replicate_job.job import MAX_POLL_ATTEMPTS, POLL_INTERVAL
@@ -14,11 +14,8 @@ from replicate_job.jobfile.source import Source
 from replicate_job.wire.bounds import LARGEST, ROW_HEAVIEST, is_heavy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from replicate_job.chain import Chain
     from replicate_job.job import Job
-    from replicate_job.jobfile.runjob import RunJob
 
 __all__ = ["SUFFIXES", "load", "load_chain", "load_job", "to_xanoscript"]
 
@@ -34,10 +31,10 @@ def load_job(path: str | os.PathLike[str]) -> Job:
     A string that starts with ``@`` is that string, not a file. Raises JobFileError for a file that
     cannot be read, does not parse, or is not a job of ``replicate_run_prediction``.
     """
-    file = os.fspath(path)
-    read = _format(file)
-    source = Source(_text(file), file)
-    return to_job(read(source), source, ORIGINAL if file.lower().endswith(".xs") else {})
+    source, found = _read(path)
+    if isinstance(found, dict):
+        raise source.error("this file is a chain of steps, and no job", hint="load_chain reads it")
+    return found
 
 
 def load_chain(path: str | os.PathLike[str]) -> Chain:
@@ -52,36 +49,29 @@ def load_chain(path: str | os.PathLike[str]) -> Chain:
 
 def load(path: str | os.PathLike[str]) -> Job | Chain:
     """Read a job file or a chain. Raises JobFileError."""
+    source, found = _read(path)
+    if isinstance(found, dict):
+        from replicate_job.jobfile.steps import to_chain  # noqa: PLC0415 - for chains only
+
+        return to_chain(found, source)
+    return found
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[Source, Job | dict[str, Any]]:
+    """The job of a file, or the table of one that has steps. A format's reader is imported when it is needed."""
     file = os.fspath(path)
-    if file.lower().endswith((".toml", ".json")):
-        source = Source(_text(file), file)
-        if "step" in source.text:  # most files need not be read twice
-            from replicate_job.jobfile import flat  # noqa: PLC0415 - see _format
+    suffix = Path(file).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise JobFileError(f"the name of a job file ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}", file=file)
+    source = Source(_text(file), file)
+    if suffix == ".xs":
+        from replicate_job.jobfile.xanoscript import read  # noqa: PLC0415 - see above
 
-            values = (flat.parse_toml if file.lower().endswith(".toml") else flat.parse_json)(source)
-            if "step" in values:
-                from replicate_job.jobfile.steps import to_chain  # noqa: PLC0415 - for chains only
+        return source, to_job(read(source), source, ORIGINAL)
+    from replicate_job.jobfile import flat  # noqa: PLC0415 - see above
 
-                return to_chain(values, source)
-    return load_job(path)
-
-
-def _format(file: str) -> Callable[[Source], RunJob]:
-    """The reader for a file of that name. Each is imported when it is first needed."""
-    match Path(file).suffix.lower():
-        case ".xs":
-            from replicate_job.jobfile.xanoscript import read  # noqa: PLC0415
-
-            return read
-        case ".toml":
-            from replicate_job.jobfile.flat import read_toml  # noqa: PLC0415
-
-            return read_toml
-        case ".json":
-            from replicate_job.jobfile.flat import read_json  # noqa: PLC0415
-
-            return read_json
-    raise JobFileError(f"the name of a job file ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}", file=file)
+    table = flat.parse(source)
+    return source, table if "step" in table else to_job(flat.to_run_job(table, source), source)
 
 
 def _text(file: str) -> str:

@@ -26,29 +26,27 @@ if TYPE_CHECKING:
 _OUTSIDE = ("title", "function", "env", "description")
 _SHOWN = 80
 _TOML_PLACE = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)")
+_TOML_KEY, _JSON_KEY = r"""(?m:^[ \t]*\[?|[{{,][ \t]*)(["']?{}["']?)[ \t]*[=\].]""", r'("{}")\s*:'
+"""The pattern of a key, with a place for its name."""
 
 
-def read_toml(source: Source) -> RunJob:
-    """Raises JobFileError; line and column as far as they are known."""
-    return _run_job(parse_toml(source), source, r"""(?m:^[ \t]*\[?|[{{,][ \t]*)(["']?{}["']?)[ \t]*[=\].]""")
+def parse(source: Source) -> dict[str, Any]:
+    """What the file holds, by its names. Raises JobFileError."""
+    return _parse_toml(source) if _is_toml(source) else _parse_json(source)
 
 
-def parse_toml(source: Source) -> dict[str, Any]:
-    """Raises JobFileError."""
+def _is_toml(source: Source) -> bool:
+    return source.file.lower().endswith(".toml")
+
+
+def _parse_toml(source: Source) -> dict[str, Any]:
     try:
         return tomllib.loads(source.text)
     except (ValueError, RecursionError) as error:
         raise _syntax("TOML", error, source) from None
 
 
-def read_json(source: Source) -> RunJob:
-    """Raises JobFileError; line and column as far as they are known."""
-    return _run_job(parse_json(source), source, r'("{}")\s*:')
-
-
-def parse_json(source: Source) -> dict[str, Any]:
-    """Raises JobFileError."""
-
+def _parse_json(source: Source) -> dict[str, Any]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
@@ -86,10 +84,9 @@ def _lower(message: str) -> str:
     return message[:1].lower() + message[1:]
 
 
-def _run_job(values: Mapping[str, Any], source: Source, key: str) -> RunJob:
-    """``key`` is the pattern of a key in this format, with a place for its name."""
-    if "step" in values:
-        raise source.error("this file is a chain of steps, and no job", hint="load_chain reads it")
+def to_run_job(values: Mapping[str, Any], source: Source) -> RunJob:
+    """``values`` are what ``parse`` gave. Raises JobFileError; line and column as far as they are known."""
+    key = _TOML_KEY if _is_toml(source) else _JSON_KEY
     fields: dict[str, Any] = {"title": Job("").title, "function": FUNCTION, "input": {}}
     for name, value in values.items():
         at = _place(name, source, key)
