@@ -1134,7 +1134,5 @@ class Results(Iterable[Result]):
 
 def _failure(ask: Ask, error: ReplicateJobError) -> Result:
     """The result that an error carries, or one without a prediction; its ``problem`` is the error."""
-    result = getattr(error, "result", None)
-    if isinstance(result, Result):
-        return msgspec.structs.replace(result, problem=str(error))
-    return Result("", "error", ask.job.model, {}, key=ask.key, problem=str(error))
+    result = error.result or Result("", "error", ask.job.model, {}, key=ask.key)
+    return msgspec.structs.replace(result, problem=str(error))

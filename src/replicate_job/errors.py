@@ -58,11 +58,13 @@ if TYPE_CHECKING:
 class ReplicateJobError(Exception):
     """Base of every error here. ``str(error)`` is one line for a person: what is wrong, where, what to do.
 
-    ``about`` has the job that it is about, as far as known: ``key``, ``prediction``, ``model``, ``batch``. It can be
-    pickled, with its fields: it crosses pools of processes.
+    ``about`` has the job that it is about, as far as known: ``key``, ``prediction``, ``model``, ``batch``. ``result``
+    is the ``Result`` of a prediction that exists all the same, as far as known. It can be pickled, with its fields: it
+    crosses pools of processes.
     """
 
     about: Mapping[str, str] = MappingProxyType({})
+    result: Result | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # As exceptions do it, the constructor would be called with the message for all its arguments.
@@ -207,6 +209,8 @@ class UncertainError(ReplicateJobError):
 class PredictionError(ReplicateJobError):
     """``result`` is the ``Result`` that was asked to raise."""
 
+    result: Result
+
     def __init__(self, message: str, result: Result) -> None:
         self.result = result
         super().__init__(message)
@@ -242,6 +246,8 @@ class OutputError(ReplicateJobError):
     ``kept`` is a ``SavedFile`` for each of these files, in the order of the output.
     """
 
+    result: Any
+
     def __init__(self, message: str, result: Any = None) -> None:
         self.result = result
         self.kept: tuple[Any, ...] = ()
@@ -254,6 +260,8 @@ class OutputExpiredError(OutputError):
 
 class JournalError(ReplicateJobError):
     """``result`` is the ``Result`` of a prediction that exists all the same; None where nothing was created."""
+
+    result: Any
 
     def __init__(self, message: str, result: Any = None) -> None:
         self.result = result

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from replicate_job.errors import PredictionCanceledError, PredictionFailedError, PredictionUnfinishedError, RowError
+from replicate_job.errors import (
+    PredictionCanceledError,
+    PredictionFailedError,
+    PredictionUnfinishedError,
+    ReplicateJobError,
+    RowError,
+)
 
 if TYPE_CHECKING:
     from datetime import date
@@ -227,3 +233,7 @@ class Result(msgspec.Struct, frozen=True):
             has_succeeded=self.status == "succeeded",
             api=self.urls.get("get", ""),
         )
+
+
+Outcome = Result | ReplicateJobError
+"""How a job came out: its result, or the error in place of one."""

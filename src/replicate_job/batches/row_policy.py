@@ -147,7 +147,7 @@ class RowAttempts:
             try:
                 result = await self._attempt(attempt)
             except OutputError as error:
-                if isinstance(error.result, Result):
+                if error.result:
                     spend(error.result)
                 raise
             spend(result)

@@ -487,11 +487,8 @@ class BatchRunner:
         except ReplicateJobError as error:
             if not is_of_row(error):
                 raise
-            carried = error.result if isinstance(error, OutputError) else None
-            problem = str(error)
-            if isinstance(error, KeyInUseError):
-                problem = another_input(item.name)
-            result = msgspec.structs.replace(carried, problem=problem) if carried else item.failure(problem)
+            problem = another_input(item.name) if isinstance(error, KeyInUseError) else str(error)
+            result = msgspec.structs.replace(error.result or item.failure(problem), problem=problem)
         await self._give(msgspec.structs.replace(result, line=item.line, grid=item.grid, earlier=tuple(made)))
 
     async def _result(

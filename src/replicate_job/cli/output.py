@@ -14,7 +14,7 @@ import msgspec
 
 from replicate_job.cli.exits import status_code
 from replicate_job.cli.streams import is_shown, tell, write
-from replicate_job.errors import JobTimeoutError, JournalError, OutputError
+from replicate_job.errors import ReplicateJobError
 from replicate_job.flow.deadline import growing_timeout
 from replicate_job.flow.subject import Known, about, facts
 from replicate_job.job import Job, Kept, Result
@@ -150,7 +150,7 @@ def print_carried(shown: Shown = Shown()) -> Iterator[None]:  # noqa: B008 - it 
     """Print the result that an error carries: a prediction that was paid for is shown, whatever failed after it."""
     try:
         yield
-    except (OutputError, JournalError, JobTimeoutError) as error:
+    except ReplicateJobError as error:
         if error.result:
             shown.report(error.result)
         raise

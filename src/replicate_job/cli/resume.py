@@ -19,8 +19,8 @@ from replicate_job.errors import ReplicateJobError
 from replicate_job.flow.collect import LOCAL
 from replicate_job.flow.job_run import Ask
 from replicate_job.flow.lifecycle import UNFINISHED
-from replicate_job.flow.resume import Outcome, resume
-from replicate_job.job import Result
+from replicate_job.flow.resume import resume
+from replicate_job.job import Outcome, Result
 
 
 @click.command(

@@ -155,9 +155,8 @@ class _Attempts:
         except ClosedError:
             raise
         except ReplicateJobError as error:
-            carried = getattr(error, "result", None)
-            if isinstance(carried, Result):
-                error.result = self._whole(carried)  # type: ignore[attr-defined] # it has one
+            if error.result:
+                error.result = self._whole(error.result)
             raise
 
     def _whole(self, result: Result) -> Result:

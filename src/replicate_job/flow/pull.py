@@ -123,8 +123,7 @@ class Pull(msgspec.Struct, frozen=True):
 
 
 def _failure(error: ReplicateJobError, prediction_id: str, model: str = "") -> Pulled:
-    carried = getattr(error, "result", None)
-    result = carried if isinstance(carried, Result) else Result(prediction_id, "error", model, {})
+    result = error.result or Result(prediction_id, "error", model, {})
     fate: Fate = "expired" if isinstance(error, OutputExpiredError) else "failed"
     return Pulled(fate, msgspec.structs.replace(result, problem=str(error)), error)
 

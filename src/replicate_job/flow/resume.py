@@ -10,12 +10,10 @@ from replicate_job.errors import ReplicateJobError
 from replicate_job.flow.context import Context
 from replicate_job.flow.job_run import Ask
 from replicate_job.flow.run import run_job
-from replicate_job.job import Result
+from replicate_job.job import Outcome
 
 TOGETHER = 32
 """The most jobs that are finished at the same time: each asks about its own prediction."""
-
-Outcome = Result | ReplicateJobError
 
 
 async def resume(context: Context, asks: Sequence[Ask]) -> AsyncGenerator[tuple[Ask, Outcome], None]:

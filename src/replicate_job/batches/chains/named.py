@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from replicate_job.batches.attempts import latest
-from replicate_job.batches.chains.run import Outcome, merged
+from replicate_job.batches.chains.run import merged
 from replicate_job.errors import ReplicateJobError
 from replicate_job.flow.collect import result_of
 from replicate_job.flow.context import Context
 from replicate_job.flow.named import cancel, observe
-from replicate_job.job import Result
+from replicate_job.job import Outcome, Result
 from replicate_job.journal.entry import Entry
 
 

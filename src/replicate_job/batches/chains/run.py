@@ -16,7 +16,7 @@ from replicate_job.chain import Step
 from replicate_job.errors import InputError, JobError, OutputError, ReplicateJobError
 from replicate_job.flow.claim import held, take
 from replicate_job.flow.context import Context
-from replicate_job.job import Job, Kept, Result
+from replicate_job.job import Job, Kept, Outcome, Result
 from replicate_job.journal.entry import Entry
 from replicate_job.outputs.discover import OutputFile, find_files, is_text
 from replicate_job.wire.data_url import read_head
@@ -26,7 +26,6 @@ LIVES = 45 * 60.0
 """Seconds for which a step may begin with the URL of an output: the API deletes it after an hour, and the step's model
 reads it only once it has started."""
 
-Outcome = Result | ReplicateJobError
 RunStep = Callable[[Step, Job, Entry | None, Callable[[Prediction], None]], Awaitable[Result]]
 """Runs a step's job, which the journal has as the entry, and calls back as soon as its prediction has ended."""
 
@@ -106,7 +105,7 @@ class ChainRun:
         try:
             result = await self._run_step(step, job, entry, end)
         except OutputError as error:  # its output may be there all the same
-            if isinstance(error.result, Result):
+            if error.result:
                 over(error.result)
             raise
         over(result)
@@ -258,9 +257,7 @@ def merged(outcomes: Mapping[str, Outcome], key: str, failure: Callable[[str], R
         if isinstance(outcome, Result):
             steps[step] = outcome
             continue
-        carried = getattr(outcome, "result", None)
-        result = carried if isinstance(carried, Result) else failure(str(outcome))
-        steps[step] = msgspec.structs.replace(result, problem=str(outcome))
+        steps[step] = msgspec.structs.replace(outcome.result or failure(str(outcome)), problem=str(outcome))
     bad = [step for step, result in steps.items() if result.status != "succeeded" or result.problem]
     name = bad[0] if bad else list(steps)[-1]
     result = steps[name]
