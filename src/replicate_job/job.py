@@ -30,6 +30,7 @@ POLL_INTERVAL, MAX_POLL_ATTEMPTS = 1, 60
 """What the original run job's function takes where its file names none."""
 
 
+Kind = Literal["prediction", "training"]
 Kept = Path | Any
 """Where a file was kept: a ``Path``, or a ``str`` with the URL of an object in a store.
 
@@ -83,6 +84,11 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     env: tuple[str, ...] = ()
     destination: str | None = None
     fallback: tuple[Fallback, ...] = ()
+
+    @property
+    def kind(self) -> Kind:
+        """What it makes."""
+        return "training" if self.destination else "prediction"
 
     @property
     def interval(self) -> float | None:
@@ -139,6 +145,11 @@ class Result(msgspec.Struct, frozen=True):
     grid: dict[str, Any] = {}
     price: Any = ""
     steps: dict[str, Result] = {}
+
+    @property
+    def kind(self) -> Kind:
+        """What it is of, by its address at the API."""
+        return "training" if "/trainings/" in self.urls.get("get", "") else "prediction"
 
     @property
     def cost(self) -> Decimal | None:
@@ -217,16 +228,16 @@ class Result(msgspec.Struct, frozen=True):
             case "succeeded":
                 return self
             case "failed":
-                raise PredictionFailedError(f"prediction {self.prediction_id} failed: {self.error}", self)
+                raise PredictionFailedError(f"{self.kind} {self.prediction_id} failed: {self.error}", self)
             case "canceled" | "aborted":
-                raise PredictionCanceledError(f"prediction {self.prediction_id} was {self.status}", self)
-        raise PredictionUnfinishedError(f"prediction {self.prediction_id} is still {self.status}", self)
+                raise PredictionCanceledError(f"{self.kind} {self.prediction_id} was {self.status}", self)
+        raise PredictionUnfinishedError(f"{self.kind} {self.prediction_id} is still {self.status}", self)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:  # noqa: ARG002 - IPython's signature
         from replicate_job.notebook import mimebundle  # noqa: PLC0415 - only a notebook pays for it
 
         return mimebundle(
-            f"prediction {self.prediction_id} {self.status}",
+            f"{self.kind} {self.prediction_id} {self.status}",
             self.output,
             self.files,
             error=self.error,

@@ -6,7 +6,10 @@ import math
 from typing import TYPE_CHECKING
 
 import msgspec
+import pytest
 
+from replicate_job import Client
+from replicate_job.errors import PredictionFailedError
 from replicate_job.testing import Script, ScriptedAPI
 
 if TYPE_CHECKING:
@@ -60,4 +63,26 @@ def test_ctrl_c_cancels_a_training(api: ScriptedAPI, command: Command) -> None:
     outcome = process.end()
     (made,) = api.trainings.values()
     assert (outcome.code, made.status) == (130, "canceled")
-    assert outcome.err.splitlines()[-1] == f"warning: interrupted: prediction {made.id} is canceled"
+    assert outcome.err.splitlines()[-1] == f"warning: interrupted: training {made.id} is canceled"
+
+
+def test_a_training_that_does_not_succeed_is_called_one(api: ScriptedAPI, command: Command) -> None:
+    api.next(Script(end="failed", duration=0.1), Script(duration=math.inf))
+    failed = command(*WORDS)
+    late = command(*WORDS[:-1], "fox-2", "--timeout", "1s")
+    limited = command(*WORDS[:-1], "fox-2", "--poll-interval", "0.1", "--max-poll-attempts", "1")
+    canceled = command("cancel", "fox-2")
+    again = command(*WORDS[:-1], "fox-2")
+    first, second = (f"training {made.id}" for made in api.trainings.values())
+    assert (failed.code, failed.err.splitlines()[-1].partition(" failed: ")[0]) == (1, f"error: {first}")
+    assert (late.code, late.error.partition(" after ")[0]) == (5, f"error: {second} is still processing")
+    assert limited.err.startswith(f"{second} is still processing after 0.1 s and is left running: ")
+    assert (canceled.code, again.err) == (0, f"{second} was canceled\n")
+
+
+def test_the_error_of_a_training_calls_it_one(api: ScriptedAPI) -> None:
+    api.next(Script(end="failed", duration=0.1))
+    with Client(token=api.token, base_url=api.base_url) as client:
+        result = client.train("stability-ai/sdxl", "acme/fox", {"input_images": "https://example.com/a.zip"})
+    with pytest.raises(PredictionFailedError, match=f"^training {result.prediction_id} failed"):
+        result.raise_for_status()

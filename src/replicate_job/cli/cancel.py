@@ -67,6 +67,6 @@ async def command(shared: Common, name: str, *, running: bool) -> int:
         tell(f"the job {name} has no prediction: its key is free", key=name)
         return SUCCEEDED
     if result.status not in {"canceled", "aborted"} and not shared.quiet:
-        tell(f"prediction {result.prediction_id} is {result.status}", **known(result).facts())
+        tell(f"{result.kind} {result.prediction_id} is {result.status}", **known(result).facts())
     print_response(result)
     return SUCCEEDED

@@ -196,6 +196,17 @@ def fetching(function: _F) -> _F:
     return click.option("--allow-private-outputs", is_flag=True, help=text)(function)
 
 
+def inputs(function: _F) -> _F:
+    """The option for a file of inputs, as ``file``."""
+    return click.option(
+        "--input",
+        "file",
+        metavar="FILE",
+        shell_complete=files,
+        help="A JSON object of inputs, - for stdin; KEY=VALUE wins.",
+    )(function)
+
+
 def output_only(function: _F) -> _F:
     text = "Print the output alone: its text, or the paths of its files."
     return click.option("--output-only", is_flag=True, help=text)(function)

@@ -156,13 +156,27 @@ def print_carried(shown: Shown = Shown()) -> Iterator[None]:  # noqa: B008 - it 
         raise
 
 
-def conclude(result: Result, job: Job, *, line: Callable[..., str], ephemeral: bool = False) -> int:
-    """Say on stderr why a prediction is not a success, and give the exit code.
+def conclude(  # noqa: PLR0913 - by name
+    result: Result,
+    job: Job,
+    *,
+    line: Callable[..., str],
+    ephemeral: bool = False,
+    quiet: bool = False,
+    saves: bool = False,
+) -> int:
+    """Say on stderr why a prediction or a training is not a success, and give the exit code.
 
-    ``line`` writes a command for a hint. The prediction of an ``ephemeral`` API has ended with its server.
+    ``line`` writes a command for a hint. The prediction of an ``ephemeral`` API has ended with its server. With
+    ``quiet`` nothing is said of one that was not to be waited for; ``saves``: its outputs are to be kept.
     """
     with about(known(result)):
-        _explain_status(result, job, line, ephemeral=ephemeral)
+        if job.wait_for_completion or result.status not in {"starting", "processing"}:
+            _explain_status(result, job, line, ephemeral=ephemeral)
+        elif not quiet:
+            keeps = ", and keeps its outputs" if saves else ""
+            goes_on = line("wait", result.prediction_id)
+            tell(f"{result.kind} {result.prediction_id} is left running: {goes_on} waits for it{keeps}")
     return status_code(result.status, waited=job.wait_for_completion)
 
 
@@ -172,7 +186,7 @@ def known(result: Result) -> Known:
 
 
 def _explain_status(result: Result, job: Job, line: Callable[..., str], *, ephemeral: bool) -> None:
-    name = f"prediction {result.prediction_id}"
+    name = f"{result.kind} {result.prediction_id}"
     match result.status:
         case "succeeded":
             pass

@@ -14,12 +14,12 @@ import click
 import msgspec
 
 from replicate_job.cli.attempts import attempts, take_plan
-from replicate_job.cli.completion import files, targets
+from replicate_job.cli.completion import targets
 from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.help import examples
-from replicate_job.cli.options import Common, common, fetching, local, output_only, place, saving, waiting
-from replicate_job.cli.output import Shown, Text, conclude, known, print_carried, print_json
-from replicate_job.cli.streams import is_shown, is_watched, tell
+from replicate_job.cli.options import Common, common, fetching, inputs, local, output_only, place, saving, waiting
+from replicate_job.cli.output import Shown, Text, conclude, print_carried, print_json
+from replicate_job.cli.streams import is_shown, is_watched
 from replicate_job.decoding import convert
 from replicate_job.errors import InputError, JobError
 from replicate_job.flow.cancel import run_or_cancel
@@ -102,13 +102,7 @@ class Options(msgspec.Struct, frozen=True):
 )
 @click.argument("target", shell_complete=targets)
 @click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option(
-    "--input",
-    "file",
-    metavar="FILE",
-    shell_complete=files,
-    help="A JSON object of inputs, - for stdin; KEY=VALUE wins.",
-)
+@inputs
 @click.option("--wait/--no-wait", "wait_for_completion", default=None, help="Whether to wait for the end; default yes.")
 @waiting
 @click.option("--cancel-after", metavar="TIME", help="Cancel if it takes longer: 30s, 5m, 1h30m.")
@@ -272,13 +266,8 @@ async def _run(shared: Common, job: Job, given: Given, options: Options, plan: P
                         schema = schema or await find_schema(context, job.model)
             shown = msgspec.structs.replace(shown, schema=schema)
     shown.report(result)
-    if result.status in {"starting", "processing"} and not (job.wait_for_completion or shared.quiet):
-        goes_on = shared.line("wait", result.prediction_id)
-        keeps = ", and keeps its outputs" if options.save else ""
-        tell(
-            f"prediction {result.prediction_id} is left running: {goes_on} waits for it{keeps}", **known(result).facts()
-        )
-    return conclude(result, job, line=shared.line, ephemeral=context.ephemeral)
+    ends = context.ephemeral
+    return conclude(result, job, line=shared.line, ephemeral=ends, quiet=shared.quiet, saves=bool(options.save))
 
 
 async def _result(context: Context, ask: Ask, plan: Plan | None, leave: Callable[[], bool]) -> Result:

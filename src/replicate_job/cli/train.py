@@ -8,13 +8,12 @@ from typing import Any
 import click
 import msgspec
 
-from replicate_job.cli.completion import files, models
+from replicate_job.cli.completion import models
 from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.help import examples
-from replicate_job.cli.options import Common, common, waiting
-from replicate_job.cli.output import conclude, known, print_carried, print_json, print_response
+from replicate_job.cli.options import Common, common, inputs, waiting
+from replicate_job.cli.output import conclude, print_carried, print_json, print_response
 from replicate_job.cli.run import Given, check_pairs, read_input, resolve_within, with_inputs
-from replicate_job.cli.streams import tell
 from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.job_run import Ask, new_key
 from replicate_job.flow.prepare import check_job, resolve_and_check
@@ -31,13 +30,7 @@ from replicate_job.job import Job
 @click.argument("model", shell_complete=models)
 @click.argument("destination")
 @click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option(
-    "--input",
-    "file",
-    metavar="FILE",
-    shell_complete=files,
-    help="A JSON object of inputs, - for stdin; KEY=VALUE wins.",
-)
+@inputs
 @click.option("--wait/--no-wait", "wait_for_completion", default=True, help="Whether to wait for the end; default yes.")
 @waiting
 @click.option("--key", metavar="KEY", help="Its name: the same key never starts a second training.")
@@ -57,10 +50,10 @@ def command(
     key, timeout, dry_run = given.pop("key"), given.pop("timeout"), given.pop("dry_run")
     job = Job(model, destination=destination, **given)
     check_pairs(pairs, model=model)
-    inputs = Given(read_input(file) if file is not None else {}, pairs)
+    given_input = Given(read_input(file) if file is not None else {}, pairs)
     check_job(job)
     ask = Ask(job, new_key() if key is None else key, timeout=timeout, called=shared.called)
-    return _train(shared, ask, inputs, dry_run=dry_run)
+    return _train(shared, ask, given_input, dry_run=dry_run)
 
 
 async def _train(shared: Common, ask: Ask, given: Given, *, dry_run: bool) -> int:
@@ -77,8 +70,4 @@ async def _train(shared: Common, ask: Ask, given: Given, *, dry_run: bool) -> in
             ask = msgspec.structs.replace(ask, job=job)
             result = await run_or_cancel(context, ask, leave=lambda: shared.terminated.came)
     print_response(result)
-    if result.status in {"starting", "processing"} and not (job.wait_for_completion or shared.quiet):
-        goes_on = shared.line("wait", result.prediction_id)
-        left = f"training {result.prediction_id} is left running: {goes_on} waits for it"
-        tell(left, **known(result).facts())
-    return conclude(result, job, line=shared.line)
+    return conclude(result, job, line=shared.line, quiet=shared.quiet)

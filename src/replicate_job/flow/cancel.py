@@ -124,11 +124,11 @@ async def cancel_interrupted(context: Context, key: str) -> None:
 
 async def _cancel_entry(context: Context, entry: Entry) -> None:
     if entry.prediction_id is None and entry.state != "claimed":
-        context.reporter.warn("interrupted: looking for the prediction that was being created, to cancel it")
+        context.reporter.warn(f"interrupted: looking for the {entry.job.kind} that was being created, to cancel it")
     try:
         prediction = await cancel_job(context, entry, within=SEARCHED)
     except ReplicateJobError as error:
         context.reporter.error(f"interrupted, and not canceled: {error}")
     else:
-        told = f"prediction {prediction.id} is {prediction.status}" if prediction else "nothing was created"
+        told = f"{entry.job.kind} {prediction.id} is {prediction.status}" if prediction else "nothing was created"
         context.reporter.warn(f"interrupted: {told}")

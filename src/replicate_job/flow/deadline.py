@@ -144,7 +144,7 @@ def _newest(entry: Entry | None, seen: Prediction | None) -> Prediction | None:
 
 def _describe(context: Context, ask: Ask, prediction: Prediction) -> str:
     """What the call leaves behind, and what goes on with it."""
-    spent, name = duration(ask.timeout or 0), f"prediction {prediction.id}"
+    spent, name = duration(ask.timeout or 0), f"{ask.job.kind} {prediction.id}"
     if context.ephemeral:
         again = context.line("resume", "--timeout", growing_timeout(ask.timeout or 0))
         ends = f"{name} is {prediction.status} after {spent}, and ends with the local server"
