@@ -422,3 +422,14 @@ def test_a_program_is_warned_once_of_a_stand_in_and_its_results_say_what_it_left
         result = run("acme/private", {"prompt": "a car"})
     assert result.stand_in == "not FLUX; not painted: car"
     assert [record.message for record in caplog.records] == [notice]
+
+
+@pytest.mark.usefixtures("api")
+def test_a_run_imports_nothing_of_batches_of_prices_or_of_the_accounts_lists() -> None:
+    program = (
+        "import sys\nfrom replicate_job import run\nimport replicate_job.cli.run\nrun('acme/private', {})\n"
+        "words = ('batch', 'pricing', 'holdings', 'importlib.metadata')\n"
+        "print([name for name in sys.modules if any(word in name for word in words)])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -1,48 +1,30 @@
-"""What a call from Python asks for: its options, read into a job and how to run it, or into a batch of rows."""
+"""What a call from Python asks for: its options, read into a job and how to run it."""
 
 from __future__ import annotations
 
 import inspect
-import uuid
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from decimal import Decimal
-from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 import msgspec
 
 from replicate_job.arguments import DEFAULTS, check_arguments, check_input
-from replicate_job.batches.progress import Tally
-from replicate_job.batches.row_job import ReadRow
-from replicate_job.batches.rows import ColumnOptions, Header, ReadOptions, Row, RowReader, open_rows
-from replicate_job.batches.rows.columns import check_given
-from replicate_job.batches.rows.iterables import DataFrame, anumber_rows, header_of, number_rows
-from replicate_job.batches.rows.python_words import python_words, read_in_python, rows_in_python
-from replicate_job.batches.runner import BatchRunner
-from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, Batch, OtherModel, batch_id
 from replicate_job.clock import SystemClock
 from replicate_job.errors import JobError
-from replicate_job.flow.context import Context
 from replicate_job.flow.job_run import Ask, new_key
-from replicate_job.flow.prepare import check_job
 from replicate_job.inputs.held import take
 from replicate_job.job import Fallback, Job
 from replicate_job.outputs.place import read_save
 from replicate_job.progress import OnProgress
 from replicate_job.settings import Settings, check_environment
-from replicate_job.wire.target import parse_target
 
 if TYPE_CHECKING:
-    from replicate_job.batches.rows.grid import Grid
     from replicate_job.chain import Chain
     from replicate_job.flow.plan import Plan
-    from replicate_job.template import Template
-
-RowInput = Mapping[str, Any]
-RowSource = Iterable[RowInput] | AsyncIterable[RowInput] | DataFrame | str | PathLike[str]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -59,7 +41,7 @@ class ClientOptions(TypedDict, total=False):
     allow_private_outputs: bool
 
 
-class _CallOptions(TypedDict, total=False):
+class CallOptions(TypedDict, total=False):
     key: str | None
     save_to: str | Path | None
     on_progress: OnProgress | None
@@ -76,7 +58,7 @@ class _PlanOptions(TypedDict, total=False):
     reuse: timedelta | None
 
 
-class RunOptions(_CallOptions, _PlanOptions, total=False):
+class RunOptions(CallOptions, _PlanOptions, total=False):
     """What ``run``, ``submit`` and ``stream`` take besides the job and its input. All are None by default.
 
     ``key`` names the job in the journal: the same key never creates a second prediction. ``save_to`` is the folder that
@@ -105,7 +87,7 @@ class OneShotOptions(RunOptions, ClientOptions, total=False):
     """What ``run``, ``arun``, ``stream`` and ``astream`` take: a client's options and a call's."""
 
 
-class BatchOptions(_CallOptions, _PlanOptions, total=False):
+class BatchOptions(CallOptions, _PlanOptions, total=False):
     """What ``batch`` takes besides the job and its rows.
 
     ``key`` names the batch: the same key continues where an earlier call stopped. Without it a file names itself, and
@@ -189,21 +171,11 @@ def read_ask(
 
     The files that the input holds are read here: they may be closed afterwards.
     """
-    check_options(options, RunOptions)
-    check_input({} if input is None else input)
-    job = _read_job(job, options, settings, "run(load_job({!r}))")
+    _check_call(input, options)
+    job = read_job(job, options, settings, "run(load_job({!r}))")
     if options.get("retry_failed"):
         raise JobError("retry_failed is for a chain: a job that failed runs again with another key")
-    job = msgspec.structs.replace(job, input_data=take({**job.input_data, **(input or {})}, job.model))
-    key = options.get("key")
-    return Ask(
-        job,
-        new_key() if key is None else key,
-        read_place(options.get("save_to"), folder),
-        timeout=options.get("timeout"),
-        called=SystemClock().now(),
-        is_new=key is None,
-    )
+    return _ask(job, input, options, folder)
 
 
 def read_chain_ask(
@@ -212,14 +184,25 @@ def read_chain_ask(
     """The ask of a chain: see ``run_chain``. Raises JobError, TypeError."""
     from replicate_job.batches.chains.plan import chain_job, check_chain  # noqa: PLC0415 - for chains only
 
+    _check_call(input, options)
+    check_chain_options(options)
+    check_chain(chain)
+    return _ask(chain_job(chain), input, options, folder, prefix="chain-")
+
+
+def _check_call(input: Mapping[str, Any] | None, options: RunOptions) -> None:
     check_options(options, RunOptions)
     check_input({} if input is None else input)
-    _check_chain_options(options)
-    check_chain(chain)
+
+
+def _ask(
+    job: Job, input: Mapping[str, Any] | None, options: RunOptions, folder: str | Path | None, prefix: str = ""
+) -> Ask:
+    """The job with the call's input, and how to run it. ``prefix`` begins a key that the call does not name."""
     key = options.get("key")
     return Ask(
-        chain_job(chain, take(dict(input or {}), chain.name)),
-        f"chain-{new_key()}" if key is None else key,
+        msgspec.structs.replace(job, input_data=take({**job.input_data, **(input or {})}, job.model)),
+        f"{prefix}{new_key()}" if key is None else key,
         read_place(options.get("save_to"), folder),
         timeout=options.get("timeout"),
         called=SystemClock().now(),
@@ -227,7 +210,7 @@ def read_chain_ask(
     )
 
 
-def _check_chain_options(options: _CallOptions) -> None:
+def check_chain_options(options: CallOptions) -> None:
     if policies := [name for name in ("retries", "retry_on", "fallback", "reuse", "dedupe") if options.get(name)]:
         raise JobError(f"{policies[0]} is for jobs: a chain takes none, and retry_failed makes its failed steps anew")
     own = [name for name, value in options.items() if name in Job.__struct_fields__ and value is not None]
@@ -244,7 +227,7 @@ def as_chain(job: object) -> Chain | None:
     return job if isinstance(job, Chain) else None
 
 
-def _read_job(job: Job | str, options: _CallOptions, settings: Settings, correct_call: str) -> Job:
+def read_job(job: Job | str, options: CallOptions, settings: Settings, correct_call: str) -> Job:
     """The job with the options that replace its own. ``correct_call`` is how to pass a job file."""
     if not isinstance(job, Job | str):
         hint = correct_call.format(str(job)) if isinstance(job, PathLike) else "give a model's name or a Job"
@@ -292,163 +275,3 @@ def read_place(*places: str | Path | None, rows: bool = False) -> str | None:
     """The first of these places that is named, as the journal has it. ``rows``: it is for a batch. Raises JobError."""
     place = next((each for each in places if each is not None), None)
     return read_save(place, rows=rows) if place else None
-
-
-def _check_rows(rows: object) -> None:
-    """Raise JobError for what holds no rows, or is one."""
-    if isinstance(rows, Mapping | Job | bytes) or not (
-        isinstance(rows, str | PathLike | Iterable | AsyncIterable | DataFrame)
-    ):
-        raise JobError(f"rows is a {type(rows).__name__}: give a list of inputs, a DataFrame or the path of a file")
-
-
-def _names(names: Iterable[str]) -> frozenset[str]:
-    """A string is one name, and not its letters."""
-    return frozenset({names} if isinstance(names, str) else names)
-
-
-def _read_grid(options: BatchOptions, model: str) -> Grid | None:
-    grid, models = options.get("grid", {}), options.get("models", ())
-    if not (grid or models):
-        return None
-    from replicate_job.batches.rows.grid import read_grid  # noqa: PLC0415 - few batches have one
-
-    return read_grid(grid, models, model)
-
-
-def _read_templates(options: BatchOptions) -> Mapping[str, Template]:
-    if not options.get("set"):
-        return {}
-    from replicate_job.batches.rows.filling import read_templates  # noqa: PLC0415 - few batches have some
-
-    return read_templates(options["set"])
-
-
-class BatchCall:
-    """What a call of ``batch`` asks for. Raises JobError, TypeError.
-
-    ``job`` is the job with the options that replace its own. ``rows`` can be read once.
-    """
-
-    def __init__(
-        self,
-        job: Job | Chain | str,
-        rows: RowSource,
-        options: BatchOptions,
-        *,
-        settings: Settings,
-        folder: str | Path | None,
-    ) -> None:
-        check_options(options, BatchOptions)
-        _check_rows(rows)
-        self.job, self.chain = self._read_target(job, options, settings)
-        self._options, self._save = options, read_place(options.get("save_to"), folder, rows=True)
-        if options.get("dedupe") and options.get("id") is not None:
-            raise JobError("dedupe names rows by their inputs, and id by a column: give one")
-        self._plan = read_plan(msgspec.structs.replace(self.job, wait_for_completion=True), options)
-        self._grid = _read_grid(options, self.job.model)
-        self._columns = ColumnOptions(
-            dict(options.get("rename", {})),
-            _names(options.get("ignore_columns", ())),
-            options.get("id"),
-            templates=_read_templates(options),
-            grid=frozenset(self._grid.dimensions if self._grid else ()),
-        )
-        check_given(self._columns)
-        with python_words():
-            self.rows, self._reader, self._source = self._open(rows)
-
-    @staticmethod
-    def _read_target(job: Job | Chain | str, options: BatchOptions, settings: Settings) -> tuple[Job, Chain | None]:
-        """The job of all rows, or the chain in the form of one."""
-        if chain := as_chain(job):
-            from replicate_job.batches.chains.plan import chain_job, check_chain  # noqa: PLC0415 - for chains only
-
-            _check_chain_options(options)
-            check_chain(chain)
-            return chain_job(chain), chain
-        read = _read_job(cast("Job | str", job), options, settings, "batch(load_job({!r}), ...)")
-        read = msgspec.structs.replace(read, input_data=take(read.input_data, read.model))
-        check_job(read)
-        return read, None
-
-    @property
-    def model(self) -> str:
-        """The model that is needed first."""
-        return self.chain.steps[0].model if self.chain else self.job.model
-
-    async def runner(self, context: Context, tally: Tally) -> BatchRunner:
-        """What runs the rows. The models are asked for first."""
-        if self.chain:
-            from replicate_job.batches.chains.plan import plan_chain  # noqa: PLC0415 - for chains only
-            from replicate_job.batches.chains.runner import ChainRunner  # noqa: PLC0415 - as above
-
-            return ChainRunner(context, self.batch(context), await plan_chain(context, self.chain), tally)
-        resolved = await context.strategy.resolve(context, parse_target(self.job.model))
-        batch = msgspec.structs.replace(self.batch(context), others=await self.others(context))
-        return BatchRunner(context, batch, resolved, tally)
-
-    def _open(self, rows: RowSource) -> tuple[Iterable[Row] | AsyncIterable[Row], partial[RowReader], Path | None]:
-        """The rows, what makes the function that reads one as an input, and the file that they come from."""
-        reader = partial(RowReader, options=self._columns)
-        if isinstance(rows, str | PathLike):
-            file, source = open_rows(rows, self._read_options()), Path(rows).resolve()
-            # ``within`` gives @path its meaning, which only rows of a file have.
-            read = partial(reader, header=file.header(), typed=file.typed, within=(Path.cwd(), source.parent))
-            return rows_in_python(file), read, source
-        if self._read_options() != ReadOptions():
-            raise JobError("format, delimiter, encoding, header and quotes are for the path of a file")
-        if isinstance(rows, AsyncIterable):
-            return anumber_rows(rows), partial(reader, header=Header("rows"), typed=True), None
-        return number_rows(rows), partial(reader, header=header_of(rows), typed=True), None
-
-    def _read_options(self) -> ReadOptions:
-        options = self._options
-        header = options.get("header", True)
-        return ReadOptions(
-            options.get("format"),
-            options.get("delimiter"),
-            options.get("encoding"),
-            header if isinstance(header, bool) else tuple(header),
-            quotes=options.get("quotes", True),
-        )
-
-    def _read(self, job: Job) -> ReadRow:
-        return read_in_python(partial(self._reader, job=job))
-
-    async def others(self, context: Context) -> dict[str, OtherModel]:
-        """The models beside the job's. Raises ModelNotFoundError."""
-        others: dict[str, OtherModel] = {}
-        for model in self._grid.models if self._grid else ():
-            job = msgspec.structs.replace(self.job, model=model)
-            check_job(job)
-            others[model] = OtherModel(
-                job, self._read(job), await context.strategy.resolve(context, parse_target(model))
-            )
-        return others
-
-    def batch(self, context: Context) -> Batch:
-        options = self._options
-        source, columns = self._source, self._columns.identity
-        # Rows of an iterable cannot be recognised in a later call, so their batch gets a new name.
-        identity = Job(self.chain.identity) if self.chain else self.job
-        name = batch_id(context.api, identity, source, columns) if source else f"batch-{uuid.uuid4().hex[:16]}"
-        return Batch(
-            id=options.get("key") or name,
-            job=self.job,
-            read=self._read(self.job),
-            grid=self._grid,
-            save=self._save,
-            concurrency=options.get("concurrency") or (LOCAL_CONCURRENCY if context.ephemeral else CONCURRENCY),
-            source=str(source or ""),
-            id_column=options.get("id"),
-            limit=options.get("limit"),
-            retry_failed=options.get("retry_failed", False),
-            retry_uncertain=options.get("retry_uncertain", False),
-            fail_fast=options.get("fail_fast", False),
-            max_predict_time=options.get("max_predict_time"),
-            max_cost=None if (most := options.get("max_cost")) is None else Decimal(str(most)),
-            price=options.get("price"),
-            plan=self._plan,
-            dedupe=options.get("dedupe", False),
-        )

@@ -27,12 +27,8 @@ import msgspec
 from replicate_job.aio import LoopThread, in_thread, is_interrupted, new_loop
 from replicate_job.api.ratelimit import parse_rate
 from replicate_job.arguments import check_arguments, wrong
-from replicate_job.batches.progress import Tally
-from replicate_job.batches.runner import NO_CHAIN
 from replicate_job.calls import (
-    BatchCall,
     BatchOptions,
-    RowSource,
     RunOptions,
     as_chain,
     read_ask,
@@ -44,7 +40,7 @@ from replicate_job.calls import (
 )
 from replicate_job.clock import SystemClock
 from replicate_job.errors import ClosedError, ForkedError, JobError, ReplicateJobError, UnknownJobError
-from replicate_job.flow import holdings, named
+from replicate_job.flow import named
 from replicate_job.flow.cancel import cancel_interrupted
 from replicate_job.flow.collect import result_of
 from replicate_job.flow.context import Context
@@ -63,14 +59,16 @@ from replicate_job.progress import CallReporter, OnProgress
 from replicate_job.session import open_session
 from replicate_job.settings import read_settings
 from replicate_job.text_stream import AsyncTextStream, TextStream, relay
-from replicate_job.wire.holdings import DeploymentInfo, ModelInfo, TrainingInfo
 from replicate_job.wire.target import parse_target
 
 if TYPE_CHECKING:
+    from replicate_job.batch_calls import RowSource
+    from replicate_job.batches.progress import Tally
     from replicate_job.chain import Chain
     from replicate_job.fleet.status import BatchStatus
     from replicate_job.flow.plan import Plan
     from replicate_job.journal.postgres_fleet import FleetBatch, FleetTables
+    from replicate_job.wire.holdings import DeploymentInfo, ModelInfo, TrainingInfo
 
 _T = TypeVar("_T")
 NOT_OF_FLEETS = (
@@ -270,16 +268,18 @@ class AsyncClient:
 
         Leaving the loop early leaves predictions running: the same ``key``, or the same file, adopts them.
         """
-        call, tally = BatchCall(job, rows, options, settings=self._settings, folder=self._folder), Tally()
+        from replicate_job.batch_calls import BatchCall  # noqa: PLC0415 - for batches only
+
+        call = BatchCall(job, rows, options, settings=self._settings, folder=self._folder)
 
         async def run() -> AsyncGenerator[list[Result], None]:
             async with self._using(call.model, options.get("on_progress")) as context:
-                runner = await call.runner(context, tally)
+                runner = await call.runner(context)
             async with aclosing(self._iterate(runner.run(call.rows))) as chunks:
                 async for results in chunks:
                     yield results
 
-        return AsyncResults(run, tally)
+        return AsyncResults(run, call.tally)
 
     @with_options(BatchOptions)
     async def submit_batch(self, job: Job | str, rows: RowSource, **options: Unpack[BatchOptions]) -> AsyncBatchHandle:
@@ -292,6 +292,9 @@ class AsyncClient:
         """
         if named := [name for name in NOT_OF_FLEETS if options.get(name)]:
             raise JobError(f"{named[0]} is not for batches of a fleet: leave it out")
+        from replicate_job.batch_calls import BatchCall  # noqa: PLC0415 - for batches only
+        from replicate_job.batches.runner import NO_CHAIN  # noqa: PLC0415 - as above
+
         if as_chain(job):
             raise JobError(NO_CHAIN)
         call = BatchCall(job, rows, options, settings=self._settings, folder=self._folder)
@@ -413,6 +416,8 @@ class AsyncClient:
     async def search(self, query: str, *, limit: int = 20) -> list[ModelInfo]:
         """The public models that fit the query best, the best first; ``limit`` is 1 to 50. Raises JobError."""
         check_arguments({"query": query})
+        from replicate_job.flow import holdings  # noqa: PLC0415 - for the account's own
+
         async with self._using() as context:
             return await holdings.search(context, query, limit=limit)
 
@@ -422,18 +427,24 @@ class AsyncClient:
         The API has no list by owner: these are the models that its list shows for the owner's name. Raises JobError.
         """
         check_arguments({"owner": owner})
+        from replicate_job.flow import holdings  # noqa: PLC0415 - for the account's own
+
         async with self._using() as context:
             return [model async for model in holdings.models_of(context, owner)]
 
     async def example(self, model: str) -> Job:
         """The model with the input that its page shows, as a job to run. Raises ModelNotFoundError, and JobError."""
         check_arguments({"model": model})
+        from replicate_job.flow import holdings  # noqa: PLC0415 - for the account's own
+
         async with self._using() as context:
             return await holdings.example(context, model)
 
     async def readme(self, model: str) -> str:
         """What the model's owner wrote about it, in Markdown. Raises ModelNotFoundError, and JobError if nothing."""
         check_arguments({"model": model})
+        from replicate_job.flow import holdings  # noqa: PLC0415 - for the account's own
+
         async with self._using() as context:
             return await holdings.readme(context, model)
 
@@ -517,29 +528,39 @@ class AsyncClient:
 
     async def trainings(self) -> list[TrainingInfo]:
         """The account's trainings, newest first."""
+        from replicate_job.flow import holdings  # noqa: PLC0415 - for the account's own
+
         async with self._using() as context:
             return [training async for training in holdings.trainings(context)]
 
     async def training(self, training_id: str) -> TrainingInfo:
         """A training as it is now. Raises UnknownJobError."""
         check_arguments({"training_id": training_id})
+        from replicate_job.flow import holdings  # noqa: PLC0415 - for the account's own
+
         async with self._using() as context:
             return await holdings.training(context, training_id)
 
     async def cancel_training(self, training_id: str) -> TrainingInfo:
         """Cancel a training; one that has ended stays as it is. Raises UnknownJobError."""
         check_arguments({"training_id": training_id})
+        from replicate_job.flow import holdings  # noqa: PLC0415 - for the account's own
+
         async with self._using() as context:
             return await holdings.cancel_training(context, training_id)
 
     async def deployments(self) -> list[DeploymentInfo]:
         """The account's deployments, newest first."""
+        from replicate_job.flow import holdings  # noqa: PLC0415 - for the account's own
+
         async with self._using() as context:
             return [deployment async for deployment in holdings.deployments(context)]
 
     async def deployment(self, name: str) -> DeploymentInfo:
         """A deployment by ``owner/name``, with the release that answers now. Raises ModelNotFoundError."""
         check_arguments({"name": name})
+        from replicate_job.flow import holdings  # noqa: PLC0415 - for the account's own
+
         async with self._using() as context:
             return await holdings.deployment(context, name)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from importlib import metadata
 
 _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)[^;]*")
 
@@ -22,6 +21,8 @@ def advice(extra: str) -> str:
 
 def _packages(extra: str) -> dict[str, str]:
     """The requirements of the extra on this system, each with its package's name."""
+    from importlib import metadata  # noqa: PLC0415 - 8 ms, for what is lacking only
+
     found = {}
     try:
         lines = metadata.requires("replicate-job") or ()
@@ -37,6 +38,8 @@ def _packages(extra: str) -> dict[str, str]:
 
 
 def _is_here(name: str) -> bool:
+    from importlib import metadata  # noqa: PLC0415 - as above
+
     try:
         metadata.distribution(name)
     except metadata.PackageNotFoundError:

@@ -12,7 +12,6 @@ from replicate_job.calls import (
     ClientOptions,
     OneShotBatchOptions,
     OneShotOptions,
-    RowSource,
     RunOptions,
     with_options,
 )
@@ -24,6 +23,7 @@ from replicate_job.shared import SharedClients, SharedLoop
 from replicate_job.text_stream import AsyncTextStream, Run, TextStream, relay
 
 if TYPE_CHECKING:
+    from replicate_job.batch_calls import RowSource
     from replicate_job.chain import Chain
 
 _loop, _clients = SharedLoop(), SharedClients()

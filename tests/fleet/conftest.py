@@ -11,7 +11,7 @@ import msgspec
 import psycopg
 import pytest
 
-from replicate_job.calls import BatchCall
+from replicate_job.batch_calls import BatchCall
 from replicate_job.clock import Clock, SystemClock
 from replicate_job.database import DatabaseURL
 from replicate_job.fleet.parts import Fleet, open_tables

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from replicate_job.batches.progress import Tally
-from replicate_job.cli.batch_progress import ProgressReporter
 from replicate_job.cli.output import LineReporter
 from replicate_job.cli.streams import can_draw
+
+if TYPE_CHECKING:
+    from replicate_job.batches.progress import Tally
+    from replicate_job.cli.batch_progress import ProgressReporter
 
 
 @contextmanager
@@ -26,6 +29,8 @@ def open_reporter(*, verbose: bool, quiet: bool, still: bool = False) -> Iterato
 def open_progress(tally: Tally, *, verbose: bool, quiet: bool) -> ProgressReporter:
     """A live block on a terminal, plain lines elsewhere; to be entered."""
     if quiet or not can_draw():
+        from replicate_job.cli.batch_progress import ProgressReporter  # noqa: PLC0415 - for batches only
+
         return ProgressReporter(tally, verbose=verbose, quiet=quiet)
     from replicate_job.cli.live_batch import LiveProgress  # noqa: PLC0415 - rich is slow to import
 

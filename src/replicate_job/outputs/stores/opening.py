@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from replicate_job.errors import JobError
+from replicate_job.extras import advice
 from replicate_job.outputs.stores.aws_profile import Profile, read_profile
 from replicate_job.outputs.stores.failure import explain_settings
 
@@ -27,8 +28,6 @@ def open_bucket(bucket: Bucket) -> ObjectStore:
         from obstore import store  # noqa: PLC0415 - an extra
         from obstore.exceptions import BaseError  # noqa: PLC0415
     except ImportError:
-        from replicate_job.extras import advice  # noqa: PLC0415 - slow to import
-
         raise JobError(f"outputs in {bucket.scheme}://… need another package: {advice('stores')}") from None
     try:
         match bucket.scheme:

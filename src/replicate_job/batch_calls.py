@@ -1,0 +1,207 @@
+"""What a call of ``batch`` from Python asks for: its rows and options, read into a batch. For those that have one."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterable, Iterable, Mapping
+from decimal import Decimal
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from replicate_job.batches.progress import Tally
+from replicate_job.batches.row_job import ReadRow
+from replicate_job.batches.rows import ColumnOptions, Header, ReadOptions, Row, RowReader, open_rows
+from replicate_job.batches.rows.columns import check_given
+from replicate_job.batches.rows.iterables import DataFrame, anumber_rows, header_of, number_rows
+from replicate_job.batches.rows.python_words import python_words, read_in_python, rows_in_python
+from replicate_job.batches.runner import BatchRunner
+from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, Batch, OtherModel, batch_id
+from replicate_job.calls import (
+    BatchOptions,
+    as_chain,
+    check_chain_options,
+    check_options,
+    read_job,
+    read_place,
+    read_plan,
+)
+from replicate_job.errors import JobError
+from replicate_job.flow.context import Context
+from replicate_job.flow.prepare import check_job
+from replicate_job.inputs.held import take
+from replicate_job.job import Job
+from replicate_job.settings import Settings
+from replicate_job.wire.target import parse_target
+
+if TYPE_CHECKING:
+    from replicate_job.batches.rows.grid import Grid
+    from replicate_job.chain import Chain
+    from replicate_job.template import Template
+
+RowInput = Mapping[str, Any]
+RowSource = Iterable[RowInput] | AsyncIterable[RowInput] | DataFrame | str | PathLike[str]
+
+
+def _check_rows(rows: object) -> None:
+    """Raise JobError for what holds no rows, or is one."""
+    if isinstance(rows, Mapping | Job | bytes) or not (
+        isinstance(rows, str | PathLike | Iterable | AsyncIterable | DataFrame)
+    ):
+        raise JobError(f"rows is a {type(rows).__name__}: give a list of inputs, a DataFrame or the path of a file")
+
+
+def _names(names: Iterable[str]) -> frozenset[str]:
+    """A string is one name, and not its letters."""
+    return frozenset({names} if isinstance(names, str) else names)
+
+
+def _read_grid(options: BatchOptions, model: str) -> Grid | None:
+    grid, models = options.get("grid", {}), options.get("models", ())
+    if not (grid or models):
+        return None
+    from replicate_job.batches.rows.grid import read_grid  # noqa: PLC0415 - few batches have one
+
+    return read_grid(grid, models, model)
+
+
+def _read_templates(options: BatchOptions) -> Mapping[str, Template]:
+    if not options.get("set"):
+        return {}
+    from replicate_job.batches.rows.filling import read_templates  # noqa: PLC0415 - few batches have some
+
+    return read_templates(options["set"])
+
+
+class BatchCall:
+    """What a call of ``batch`` asks for. Raises JobError, TypeError.
+
+    ``job`` is the job with the options that replace its own. ``rows`` can be read once. ``tally`` counts how they go.
+    """
+
+    def __init__(
+        self,
+        job: Job | Chain | str,
+        rows: RowSource,
+        options: BatchOptions,
+        *,
+        settings: Settings,
+        folder: str | Path | None,
+    ) -> None:
+        check_options(options, BatchOptions)
+        _check_rows(rows)
+        self.tally = Tally()
+        self.job, self.chain = self._read_target(job, options, settings)
+        self._options, self._save = options, read_place(options.get("save_to"), folder, rows=True)
+        if options.get("dedupe") and options.get("id") is not None:
+            raise JobError("dedupe names rows by their inputs, and id by a column: give one")
+        self._plan = read_plan(msgspec.structs.replace(self.job, wait_for_completion=True), options)
+        self._grid = _read_grid(options, self.job.model)
+        self._columns = ColumnOptions(
+            dict(options.get("rename", {})),
+            _names(options.get("ignore_columns", ())),
+            options.get("id"),
+            templates=_read_templates(options),
+            grid=frozenset(self._grid.dimensions if self._grid else ()),
+        )
+        check_given(self._columns)
+        with python_words():
+            self.rows, self._reader, self._source = self._open(rows)
+
+    @staticmethod
+    def _read_target(job: Job | Chain | str, options: BatchOptions, settings: Settings) -> tuple[Job, Chain | None]:
+        """The job of all rows, or the chain in the form of one."""
+        if chain := as_chain(job):
+            from replicate_job.batches.chains.plan import chain_job, check_chain  # noqa: PLC0415 - for chains only
+
+            check_chain_options(options)
+            check_chain(chain)
+            return chain_job(chain), chain
+        read = read_job(cast("Job | str", job), options, settings, "batch(load_job({!r}), ...)")
+        read = msgspec.structs.replace(read, input_data=take(read.input_data, read.model))
+        check_job(read)
+        return read, None
+
+    @property
+    def model(self) -> str:
+        """The model that is needed first."""
+        return self.chain.steps[0].model if self.chain else self.job.model
+
+    async def runner(self, context: Context) -> BatchRunner:
+        """What runs the rows. The models are asked for first."""
+        if self.chain:
+            from replicate_job.batches.chains.plan import plan_chain  # noqa: PLC0415 - for chains only
+            from replicate_job.batches.chains.runner import ChainRunner  # noqa: PLC0415 - as above
+
+            return ChainRunner(context, self.batch(context), await plan_chain(context, self.chain), self.tally)
+        resolved = await context.strategy.resolve(context, parse_target(self.job.model))
+        batch = msgspec.structs.replace(self.batch(context), others=await self.others(context))
+        return BatchRunner(context, batch, resolved, self.tally)
+
+    def _open(self, rows: RowSource) -> tuple[Iterable[Row] | AsyncIterable[Row], partial[RowReader], Path | None]:
+        """The rows, what makes the function that reads one as an input, and the file that they come from."""
+        reader = partial(RowReader, options=self._columns)
+        if isinstance(rows, str | PathLike):
+            file, source = open_rows(rows, self._read_options()), Path(rows).resolve()
+            # ``within`` gives @path its meaning, which only rows of a file have.
+            read = partial(reader, header=file.header(), typed=file.typed, within=(Path.cwd(), source.parent))
+            return rows_in_python(file), read, source
+        if self._read_options() != ReadOptions():
+            raise JobError("format, delimiter, encoding, header and quotes are for the path of a file")
+        if isinstance(rows, AsyncIterable):
+            return anumber_rows(rows), partial(reader, header=Header("rows"), typed=True), None
+        return number_rows(rows), partial(reader, header=header_of(rows), typed=True), None
+
+    def _read_options(self) -> ReadOptions:
+        options = self._options
+        header = options.get("header", True)
+        return ReadOptions(
+            options.get("format"),
+            options.get("delimiter"),
+            options.get("encoding"),
+            header if isinstance(header, bool) else tuple(header),
+            quotes=options.get("quotes", True),
+        )
+
+    def _read(self, job: Job) -> ReadRow:
+        return read_in_python(partial(self._reader, job=job))
+
+    async def others(self, context: Context) -> dict[str, OtherModel]:
+        """The models beside the job's. Raises ModelNotFoundError."""
+        others: dict[str, OtherModel] = {}
+        for model in self._grid.models if self._grid else ():
+            job = msgspec.structs.replace(self.job, model=model)
+            check_job(job)
+            others[model] = OtherModel(
+                job, self._read(job), await context.strategy.resolve(context, parse_target(model))
+            )
+        return others
+
+    def batch(self, context: Context) -> Batch:
+        options = self._options
+        source, columns = self._source, self._columns.identity
+        # Rows of an iterable cannot be recognised in a later call, so their batch gets a new name.
+        identity = Job(self.chain.identity) if self.chain else self.job
+        name = batch_id(context.api, identity, source, columns) if source else f"batch-{uuid.uuid4().hex[:16]}"
+        return Batch(
+            id=options.get("key") or name,
+            job=self.job,
+            read=self._read(self.job),
+            grid=self._grid,
+            save=self._save,
+            concurrency=options.get("concurrency") or (LOCAL_CONCURRENCY if context.ephemeral else CONCURRENCY),
+            source=str(source or ""),
+            id_column=options.get("id"),
+            limit=options.get("limit"),
+            retry_failed=options.get("retry_failed", False),
+            retry_uncertain=options.get("retry_uncertain", False),
+            fail_fast=options.get("fail_fast", False),
+            max_predict_time=options.get("max_predict_time"),
+            max_cost=None if (most := options.get("max_cost")) is None else Decimal(str(most)),
+            price=options.get("price"),
+            plan=self._plan,
+            dedupe=options.get("dedupe", False),
+        )
