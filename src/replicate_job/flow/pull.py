@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Literal
@@ -47,14 +47,15 @@ class Pull(msgspec.Struct, frozen=True):
 
     async def named(self, names: Sequence[str]) -> AsyncGenerator[Pulled, None]:
         """Pull these predictions, by their ids or addresses. What was kept before costs no request."""
-        async with aclosing(self._take([item async for item in self._find(names)])) as pulled:
+        items = [await self._judge(prediction_id) for prediction_id in dict.fromkeys(map(read_prediction_id, names))]
+        async with aclosing(self._take(items)) as pulled:
             async for each in pulled:
                 yield each
 
     async def recent(self, since: timedelta, model: Target | None = None) -> AsyncGenerator[Pulled, None]:
         """Pull every prediction of the account that is at most so old, of one model, version or deployment, or all."""
         async for page in pages(self.context, since=since):
-            items = [await self._judge(each) for each in page if model is None or _is_of(each, model)]
+            items = [await self._judge(each.id, each) for each in page if model is None or _is_of(each, model)]
             async with aclosing(self._take(items)) as pulled:
                 async for each in pulled:
                     yield each
@@ -73,36 +74,27 @@ class Pull(msgspec.Struct, frozen=True):
                 else:
                     yield _failure(outcome, ask.key, ask.job.model)
 
-    async def _find(self, names: Sequence[str]) -> AsyncIterator[Pulled | Ask]:
-        for prediction_id in dict.fromkeys(map(read_prediction_id, names)):
-            try:
-                entry = await self.context.journal.find(prediction_id, self.context.api)
-                if known := self._known(entry):
-                    yield known
-                    continue
-                yield await self._judge(await observe_prediction(self.context, prediction_id, entry))
-            except ReplicateJobError as error:
-                yield _failure(error, prediction_id)
-
-    async def _judge(self, prediction: Prediction) -> Pulled | Ask:
-        """What became of it already, or else what is to be done."""
+    async def _judge(self, prediction_id: str, prediction: Prediction | None = None) -> Pulled | Ask:
+        """What became of it already, or else what is to be done. ``prediction`` is as the account's list has it."""
         try:
-            entry = await self.context.journal.find(prediction.id, self.context.api)
+            entry = await self.context.journal.find(prediction_id, self.context.api)
             if known := self._known(entry):
                 return known
+            if prediction is None:
+                prediction = await observe_prediction(self.context, prediction_id, entry)
             whole = prediction.with_data(entry.prediction if entry else None)
             result = result_of(whole, entry)
             if not whole.is_terminal:
                 return Pulled("running", result)
             if whole.output is None and whole.data_removed and whole.status == "succeeded":
-                return _failure(OutputExpiredError("the API has deleted its output", result), prediction.id)
+                return _failure(OutputExpiredError("the API has deleted its output", result), prediction_id)
             if whole.output is None:
                 return Pulled("empty", result)
             entry = entry or await take_over(
-                self.context, prediction.id, key=None, save=self.save, prediction=prediction
+                self.context, prediction_id, key=None, save=self.save, prediction=prediction
             )
         except ReplicateJobError as error:
-            return _failure(error, prediction.id, prediction.model or "")
+            return _failure(error, prediction_id, (prediction and prediction.model) or "")
         job = msgspec.structs.replace(entry.job, wait_for_completion=True)
         return Ask(job, entry.key, self._place(entry))
 
