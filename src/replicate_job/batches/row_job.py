@@ -33,7 +33,7 @@ from replicate_job.job import Job, Result
 from replicate_job.journal.entry import fingerprint
 
 if TYPE_CHECKING:
-    from replicate_job.batches.rows.grid import Point
+    from replicate_job.batches.rows.point import Point
 
 
 def _identify(value: Any) -> str:

@@ -10,7 +10,8 @@ import msgspec
 
 from replicate_job.batches.report.card import Card, read_card
 from replicate_job.batches.results.cause import error_of
-from replicate_job.batches.rows.grid import Grid, Point, as_text
+from replicate_job.batches.rows.grid import Grid, as_text
+from replicate_job.batches.rows.point import Point
 from replicate_job.job import Result
 from replicate_job.wire.target import parse_target
 

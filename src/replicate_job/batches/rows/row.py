@@ -9,7 +9,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from replicate_job.batches.rows.grid import Point
+    from replicate_job.batches.rows.point import Point
 
 SAMPLE_ROWS = 100
 """Rows that are read to learn the columns of a file without a header."""
