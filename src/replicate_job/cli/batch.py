@@ -35,6 +35,7 @@ from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, Batch, Ot
 from replicate_job.cli.attempts import attempts, take_plan
 from replicate_job.cli.completion import files, targets
 from replicate_job.cli.exits import CANCELED, FAILED, SUCCEEDED, UNFINISHED, UNREACHABLE
+from replicate_job.cli.given import check_pairs, read_target, refuse_overrides
 from replicate_job.cli.help import examples
 from replicate_job.cli.log import LOG
 from replicate_job.cli.options import (
@@ -51,7 +52,6 @@ from replicate_job.cli.options import (
 )
 from replicate_job.cli.output import known, print_json
 from replicate_job.cli.reporters import open_progress
-from replicate_job.cli.run import check_pairs, read_target, refuse_overrides
 from replicate_job.cli.streams import aside, is_shown, tell, width, write
 from replicate_job.database import hide_password
 from replicate_job.decoding import convert

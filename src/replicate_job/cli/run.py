@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os.path
-import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,44 +13,36 @@ import msgspec
 from replicate_job.cli.attempts import attempts, take_plan
 from replicate_job.cli.completion import targets
 from replicate_job.cli.exits import SUCCEEDED
+from replicate_job.cli.given import (
+    Given,
+    Options,
+    check_pairs,
+    read_input,
+    read_target,
+    refuse_overrides,
+    resolve_within,
+    shown_input,
+    with_inputs,
+)
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, fetching, inputs, local, output_only, place, saving, waiting
 from replicate_job.cli.output import Shown, Text, conclude, print_carried, print_json
-from replicate_job.cli.streams import is_shown, is_watched
+from replicate_job.cli.streams import is_watched
 from replicate_job.decoding import convert
-from replicate_job.errors import InputError, JobError
 from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.context import Context
-from replicate_job.flow.deadline import ExpiredError, deadline, timed_out
+from replicate_job.flow.deadline import ExpiredError, deadline
 from replicate_job.flow.job_run import LONGEST_BLOCKING_WAIT, WATCHED_BLOCKING_WAIT, Ask, new_key
-from replicate_job.flow.prepare import check_job, resolve_and_check, resolve_job
+from replicate_job.flow.prepare import check_job, resolve_and_check
 from replicate_job.flow.resolve import find_schema
-from replicate_job.flow.resolved import Resolved
-from replicate_job.folders import expand
-from replicate_job.inputs.at_path import AtPaths, Reading, existing_file, has_at
-from replicate_job.inputs.pairs import parse_pairs, split_pair
-from replicate_job.inputs.upload import check_files
 from replicate_job.job import EVENTS, Job, Result
 from replicate_job.settings import check_environment
-from replicate_job.wire.bounds import LARGEST, ROW_HEAVIEST, is_heavy
-from replicate_job.wire.target import parse_target
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from replicate_job.chain import Chain
     from replicate_job.flow.plan import Plan
-
-
-class Given(msgspec.Struct, frozen=True):
-    """Input from the command line: the object of ``--input``, and the ``KEY=VALUE`` words."""
-
-    values: dict[str, Any]
-    pairs: tuple[str, ...]
-
-    @property
-    def needs_schema(self) -> bool:
-        return bool(self.pairs) or any(map(has_at, self.values.values()))
 
 
 class _Events(click.ParamType[tuple[str, ...]]):
@@ -74,18 +63,6 @@ class _Events(click.ParamType[tuple[str, ...]]):
 
         before, comma, begun = incomplete.rpartition(",")
         return [CompletionItem(f"{before}{comma}{event}") for event in EVENTS if event.startswith(begun)]
-
-
-class Options(msgspec.Struct, frozen=True):
-    """The options of ``run``, without those of the job."""
-
-    save: str | None
-    key: str | None
-    stream: bool
-    dry_run: bool
-    output_only: bool
-    timeout: float | None
-    retry_failed: bool
 
 
 @click.command(
@@ -171,75 +148,6 @@ def _start_chain(
     return start(shared, chain, given_input, convert(given | {"save": kept_in}, Options))
 
 
-def refuse_overrides(overrides: dict[str, Any]) -> None:
-    """Raise UsageError for an option that replaces what a job says: a chain's steps say it."""
-    if name := next(iter(overrides), ""):
-        option = "--no-wait" if name == "wait_for_completion" else f"--{name.replace('_', '-')}"
-        raise click.UsageError(f"{option} is for a job: the steps of a chain say cancel_after and allow_unknown")
-
-
-def read_target(target: str) -> Job | Chain:
-    """Read a job file or a chain, or make a job from a model's name. Raises JobError for anything else."""
-    if PurePath(target).suffix:
-        from replicate_job.jobfile import SUFFIXES, load  # noqa: PLC0415 - the readers are for job files only
-
-        if target.lower().endswith(SUFFIXES) or os.path.isfile(target):  # noqa: PTH113 - says no where Path raises
-            return load(target)
-    try:
-        parse_target(target)
-    except JobError as error:
-        from replicate_job.jobfile import SUFFIXES  # noqa: PLC0415 - see above
-
-        raise JobError(f"{error}; a job file ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}") from None
-    return Job(target)
-
-
-def check_pairs(pairs: tuple[str, ...], *, model: str) -> None:
-    """Check the words without the model's schema: their form, and the size of files.
-
-    Raises JobError with every problem.
-    """
-    problems: list[str] = []
-    for pair in pairs:
-        try:
-            name, text = split_pair(pair)
-            if text.startswith("@") and (path := existing_file(text[1:])):
-                check_files({name: path}, model=model)
-        except InputError as error:
-            problems += error.problems
-        except JobError as error:
-            problems.append(str(error))
-    if problems:
-        raise JobError("; ".join(problems))
-
-
-def read_input(name: str) -> dict[str, Any]:
-    """Read a JSON object from a file, or from stdin for ``-``. Raises JobError."""
-    try:
-        if name == "-":
-            text = sys.stdin.buffer.read(LARGEST + 1)
-        else:
-            with expand(name).open("rb") as opened:
-                text = opened.read(LARGEST + 1)
-        if len(text) > LARGEST:
-            raise JobError(f"--input {name}: larger than {LARGEST // 1024**2} MB; give files as @path or URLs")
-        if is_heavy(text, ROW_HEAVIEST):
-            most = ROW_HEAVIEST // 1024**2
-            raise JobError(
-                f"--input {name}: its values take more than {most} MB of memory; give files as @path or URLs"
-            )
-        found = msgspec.json.decode(text.removeprefix(b"\xef\xbb\xbf"))
-    except OSError as error:
-        raise JobError(f"--input {name}: {error.strerror}") from None
-    except RecursionError:
-        raise JobError(f"--input {name}: the JSON is nested too deeply") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise JobError(f"--input {name}: not JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise JobError(f"--input {name}: a JSON object of inputs is needed, this is {type(found).__name__}")
-    return found
-
-
 async def _run(shared: Common, job: Job, given: Given, options: Options, plan: Plan | None) -> int:
     shown = Shown(Text() if options.stream else None, options.output_only)
     with print_carried(shown):
@@ -277,35 +185,6 @@ async def _result(context: Context, ask: Ask, plan: Plan | None, leave: Callable
     from replicate_job.flow.plan import run_plan  # noqa: PLC0415 - only those who have one pay for it
 
     return await run_plan(context, ask, plan, run)
-
-
-async def resolve_within(context: Context, ask: Ask) -> Resolved:
-    """Resolve the model, within the timeout: its schema gives the words their types."""
-    try:
-        async with deadline(context.clock, ask.deadline):
-            return await resolve_job(context, ask.job)
-    except ExpiredError:
-        raise timed_out(context, ask) from None
-
-
-def with_inputs(context: Context, job: Job, given: Given, resolved: Resolved | None) -> Job:
-    """The job with the input of the command line, which is read by the model's schema."""
-    schema = resolved.schema if resolved else None
-
-    def observe(reading: Reading) -> None:
-        if reading.kind in {"text", "typed"}:
-            context.reporter.tell(str(reading))
-
-    values = given.values | parse_pairs(given.pairs, schema)
-    return msgspec.structs.replace(job, input_data=job.input_data | AtPaths(schema, observe=observe).read(values))
-
-
-def shown_input(job: Job) -> dict[str, Any]:
-    if not is_shown():
-        return job.input_data
-    from replicate_job.cli.brief import short_input  # noqa: PLC0415 - for those who see it
-
-    return short_input(job.input_data, {})
 
 
 async def _dry_run(context: Context, job: Job, save: str | None) -> int:

@@ -14,9 +14,9 @@ from replicate_job.batches.chains.alone import cancel_chain, run_chain
 from replicate_job.batches.chains.plan import ChainPlan, chain_job, check_chain, plan_chain
 from replicate_job.chain import Chain
 from replicate_job.cli.exits import SUCCEEDED
+from replicate_job.cli.given import Given, Options, check_pairs, shown_input, with_inputs
 from replicate_job.cli.options import Common
 from replicate_job.cli.output import Shown, conclude, print_carried, print_json
-from replicate_job.cli.run import Given, Options, check_pairs, shown_input, with_inputs
 from replicate_job.cli.streams import is_watched, tell
 from replicate_job.errors import InputError, ReplicateJobError
 from replicate_job.flow.context import Context

@@ -10,10 +10,10 @@ import msgspec
 
 from replicate_job.cli.completion import models
 from replicate_job.cli.exits import SUCCEEDED
+from replicate_job.cli.given import Given, check_pairs, read_input, resolve_within, with_inputs
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, inputs, waiting
 from replicate_job.cli.output import conclude, print_carried, print_json, print_response
-from replicate_job.cli.run import Given, check_pairs, read_input, resolve_within, with_inputs
 from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.job_run import Ask, new_key
 from replicate_job.flow.prepare import check_job, resolve_and_check
