@@ -187,7 +187,7 @@ def read_chain_ask(
     _check_call(input, options)
     check_chain_options(options)
     check_chain(chain)
-    return _ask(chain_job(chain), input, options, folder, prefix="chain-")
+    return _ask(chain_job(chain), input, options, folder, kind="chain")
 
 
 def _check_call(input: Mapping[str, Any] | None, options: RunOptions) -> None:
@@ -196,13 +196,13 @@ def _check_call(input: Mapping[str, Any] | None, options: RunOptions) -> None:
 
 
 def _ask(
-    job: Job, input: Mapping[str, Any] | None, options: RunOptions, folder: str | Path | None, prefix: str = ""
+    job: Job, input: Mapping[str, Any] | None, options: RunOptions, folder: str | Path | None, kind: str = "job"
 ) -> Ask:
-    """The job with the call's input, and how to run it. ``prefix`` begins a key that the call does not name."""
+    """The job with the call's input, and how to run it. ``kind`` begins a key that the call does not name."""
     key = options.get("key")
     return Ask(
         msgspec.structs.replace(job, input_data=take({**job.input_data, **(input or {})}, job.model)),
-        f"{prefix}{new_key()}" if key is None else key,
+        new_key(kind) if key is None else key,
         read_place(options.get("save_to"), folder),
         timeout=options.get("timeout"),
         called=SystemClock().now(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -61,13 +61,7 @@ async def open_session(  # noqa: PLR0913 - independent facts
         base_url = settings.base_url
         if settings.local:
             rate = None  # Replicate's limits do not hold for this machine
-            from replicate_job.local.options import ServerOptions  # noqa: PLC0415 - an extra, and slow to import
-            from replicate_job.local.server import serve  # noqa: PLC0415 - an extra, and slow to import
-
-            options = ServerOptions(
-                warm=model, on_notice=reporter.tell, on_warning=reporter.warn, on_detail=reporter.note
-            )
-            base_url = await stack.enter_async_context(serve(options))
+            base_url = await stack.enter_async_context(_serve(model, reporter))
         elif not is_loopback(urlsplit(normalize(base_url)).hostname):
             check_environment((TOKEN,), settings)
         agent = f"replicate-job/{__version__}"
@@ -104,6 +98,14 @@ async def open_session(  # noqa: PLR0913 - independent facts
         yield context
         if isinstance(settings.journal, Path) and is_readable_by_others(settings.journal):
             reporter.warn(f"other users can read the journal {settings.journal}: chmod 600 it if that is not wanted")
+
+
+def _serve(model: str, reporter: Reporter) -> AbstractAsyncContextManager[str]:
+    """The local server, which starts ``model`` early; it gives its address."""
+    from replicate_job.local.options import ServerOptions  # noqa: PLC0415 - an extra, and slow to import
+    from replicate_job.local.server import serve  # noqa: PLC0415 - as above
+
+    return serve(ServerOptions(warm=model, on_notice=reporter.tell, on_warning=reporter.warn, on_detail=reporter.note))
 
 
 def _open_telemetry(base_url: str) -> Telemetry:

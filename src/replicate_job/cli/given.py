@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from replicate_job.cli.streams import is_shown
+from replicate_job.cli.options import Common
+from replicate_job.cli.streams import is_shown, is_watched
 from replicate_job.errors import InputError, JobError
 from replicate_job.flow.context import Context
 from replicate_job.flow.deadline import ExpiredError, deadline, timed_out
-from replicate_job.flow.job_run import Ask
+from replicate_job.flow.follow import Emit
+from replicate_job.flow.job_run import LONGEST_BLOCKING_WAIT, WATCHED_BLOCKING_WAIT, Ask, new_key
 from replicate_job.flow.prepare import resolve_job
 from replicate_job.flow.resolved import Resolved
 from replicate_job.folders import expand
@@ -50,6 +52,18 @@ class Options(msgspec.Struct, frozen=True):
     output_only: bool
     timeout: float | None
     retry_failed: bool
+
+    def ask(self, shared: Common, job: Job, *, kind: str = "job", emit: Emit | None = None) -> Ask:
+        """How to run the job. ``kind`` begins a key that is not given; ``emit`` takes text as it comes."""
+        return Ask(
+            job,
+            new_key(kind) if self.key is None else self.key,
+            self.save,
+            emit=emit,
+            blocking_wait=WATCHED_BLOCKING_WAIT if is_watched() and not shared.quiet else LONGEST_BLOCKING_WAIT,
+            timeout=self.timeout,
+            called=shared.called,
+        )
 
 
 def refuse_overrides(overrides: dict[str, Any]) -> None:

@@ -27,12 +27,11 @@ from replicate_job.cli.given import (
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, fetching, inputs, local, output_only, place, saving, waiting
 from replicate_job.cli.output import Shown, Text, conclude, print_carried, print_json
-from replicate_job.cli.streams import is_watched
 from replicate_job.decoding import convert
 from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.context import Context
 from replicate_job.flow.deadline import ExpiredError, deadline
-from replicate_job.flow.job_run import LONGEST_BLOCKING_WAIT, WATCHED_BLOCKING_WAIT, Ask, new_key
+from replicate_job.flow.job_run import Ask
 from replicate_job.flow.prepare import check_job, resolve_and_check
 from replicate_job.flow.resolve import find_schema
 from replicate_job.job import EVENTS, Job, Result
@@ -152,15 +151,7 @@ async def _run(shared: Common, job: Job, given: Given, options: Options, plan: P
     shown = Shown(Text() if options.stream else None, options.output_only)
     with print_carried(shown):
         async with shared.session(model=job.model, still=options.stream) as context:
-            ask = Ask(
-                job,
-                new_key() if options.key is None else options.key,
-                options.save,
-                emit=shown.text.emit if shown.text else None,
-                blocking_wait=WATCHED_BLOCKING_WAIT if is_watched() and not shared.quiet else LONGEST_BLOCKING_WAIT,
-                timeout=options.timeout,
-                called=shared.called,
-            )
+            ask = options.ask(shared, job, emit=shown.text.emit if shown.text else None)
             resolved = await resolve_within(context, ask) if given.needs_schema or options.dry_run else None
             job = with_inputs(context, job, given, resolved)
             if options.dry_run:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -17,11 +16,11 @@ from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.given import Given, Options, check_pairs, shown_input, with_inputs
 from replicate_job.cli.options import Common
 from replicate_job.cli.output import Shown, conclude, print_carried, print_json
-from replicate_job.cli.streams import is_watched, tell
+from replicate_job.cli.streams import tell
 from replicate_job.errors import InputError, ReplicateJobError
 from replicate_job.flow.context import Context
 from replicate_job.flow.deadline import ExpiredError, deadline, timed_out
-from replicate_job.flow.job_run import LONGEST_BLOCKING_WAIT, WATCHED_BLOCKING_WAIT, Ask
+from replicate_job.flow.job_run import Ask
 from replicate_job.job import Job, Result
 from replicate_job.outputs.place import check_place
 
@@ -30,16 +29,7 @@ async def start(shared: Common, chain: Chain, given_input: Given, options: Optio
     """Run the chain. Raises JobError, InputError before anything is created."""
     check_chain(chain)
     check_pairs(given_input.pairs, model=chain.name)
-    shown, key = Shown(alone=options.output_only), options.key or f"chain-{os.urandom(8).hex()}"
-    watched = is_watched() and not shared.quiet
-    ask = Ask(
-        chain_job(chain),
-        key,
-        options.save,
-        blocking_wait=WATCHED_BLOCKING_WAIT if watched else LONGEST_BLOCKING_WAIT,
-        timeout=options.timeout,
-        called=shared.called,
-    )
+    shown, ask = Shown(alone=options.output_only), options.ask(shared, chain_job(chain), kind="chain")
     with print_carried(shown):
         async with shared.session(model=chain.steps[0].model) as context:
             plan = await _plan_within(context, chain, ask)
@@ -51,7 +41,7 @@ async def start(shared: Common, chain: Chain, given_input: Given, options: Optio
     msgspec.structs.replace(shown, schema=plan.models[last].schema).report(result)
     code = conclude(result, ask.job, line=shared.line, ephemeral=context.ephemeral)
     if result.status != "succeeded" and not shared.quiet:
-        tell(f"step {last}; {_kept(result)}the same command with --key {key} --retry-failed goes on with it")
+        tell(f"step {last}; {_kept(result)}the same command with --key {ask.key} --retry-failed goes on with it")
     return code
 
 

@@ -30,8 +30,8 @@ WATCHED_BLOCKING_WAIT = 2
 """Seconds of blocking wait where progress is watched: after them there is a status and a bar to show."""
 
 
-def new_key() -> str:
-    return f"job-{os.urandom(8).hex()}"
+def new_key(kind: str = "job") -> str:
+    return f"{kind}-{os.urandom(8).hex()}"
 
 
 class Ask(msgspec.Struct, frozen=True):
