@@ -39,10 +39,19 @@ async def command(shared: Common, folder: tuple[Path, ...], remote: str | None, 
     if remote is not None:
         if folder:
             raise click.UsageError("--remote and FOLDER exclude each other")
-        from replicate_job.cli.remote_models import list_models  # noqa: PLC0415 - this machine's list needs no API
-
-        return await list_models(shared, remote, as_json=as_json)
+        return await _list_remote(shared, remote, as_json=as_json)
     return _list_local(folder, as_json=as_json)
+
+
+async def _list_remote(shared: Common, owner: str, *, as_json: bool) -> int:
+    from replicate_job.cli.search import show  # noqa: PLC0415 - this machine's list needs no API
+    from replicate_job.flow.holdings import models_of  # noqa: PLC0415 - as above
+
+    async with shared.session() as context:
+        models = [model async for model in models_of(context, owner)]
+    models.sort(key=lambda model: (-(model.run_count or 0), model.name))
+    show(models, as_json=as_json, none="" if shared.quiet else f"the API's list shows no public model of {owner}")
+    return SUCCEEDED
 
 
 def _list_local(folder: tuple[Path, ...], *, as_json: bool) -> int:

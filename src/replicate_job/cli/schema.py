@@ -12,7 +12,7 @@ from replicate_job.cli.completion import models
 from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, local
-from replicate_job.cli.output import print_json
+from replicate_job.cli.output import print_json, print_text
 from replicate_job.cli.streams import write
 from replicate_job.errors import JobError
 from replicate_job.flow.resolve import resolve
@@ -39,9 +39,7 @@ async def command(shared: Common, model: str, *, as_json: bool, example: bool, r
     if as_json + example + readme > 1:
         raise click.UsageError("--json, --example and --readme exclude each other")
     if example or readme:
-        from replicate_job.cli.model_page import show  # noqa: PLC0415 - the schema needs none of it
-
-        return await show(shared, model, readme=readme)
+        return await _show_page(shared, model, readme=readme)
     target = parse_target(model)
     async with shared.session() as context:
         resolved = await resolve(context, target)
@@ -54,6 +52,19 @@ async def command(shared: Common, model: str, *, as_json: bool, example: bool, r
             write("\n".join(describe(resolved.schema)) + "\n")
         except RecursionError:
             raise JobError(f"the schema of {model} contains itself: --json shows it as it is") from None
+    return SUCCEEDED
+
+
+async def _show_page(shared: Common, model: str, *, readme: bool) -> int:
+    """Print the readme of a model's page, or its example as a job file in JSON."""
+    from replicate_job.flow import holdings  # noqa: PLC0415 - the schema needs none of it
+
+    async with shared.session() as context:
+        if readme:
+            print_text(await holdings.readme(context, model))
+        else:
+            job = await holdings.example(context, model)
+            print_json({"model": job.model, "input_data": job.input_data})
     return SUCCEEDED
 
 

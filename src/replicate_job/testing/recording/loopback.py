@@ -5,16 +5,22 @@ from __future__ import annotations
 from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Self
 
+from starlette.routing import Router
+
 from replicate_job.serving.connection import BreakableProtocol
 from replicate_job.serving.listener import bind, listen, origin_of
+from replicate_job.serving.route import route
 from replicate_job.testing.environment import environment_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from starlette.requests import Request
     from starlette.types import ASGIApp
 
     from replicate_job.testing.recording.certificate import Identity
+
+    Handler = Callable[[Request], Awaitable[ASGIApp]]
 
 
 class Loopback:
@@ -46,3 +52,15 @@ class Loopback:
             listen(app, secure, BreakableProtocol, tls=self._identity.context),
         ):
             yield
+
+
+def endpoints(api: Handler, file: Handler, stream: Handler) -> Router:
+    """What answers a program on both ports: requests to the API, for outputs, and for streams."""
+    methods = ("get", "post", "patch", "put", "delete", "query")  # QUERY is how the API searches models
+    return Router(
+        [
+            route("/outputs/{key}/{name:path}", get=file),
+            route("/stream/{id}", get=stream),
+            route("/v1/{path:path}", **dict.fromkeys(methods, api)),
+        ]
+    )

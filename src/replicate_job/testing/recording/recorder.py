@@ -10,7 +10,6 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from starlette.routing import Router
 
 from replicate_job.errors import JobError, ReplicateJobError, TransportError
 from replicate_job.inputs.secrets import REDACTED
@@ -19,7 +18,6 @@ from replicate_job.serving.body import read_bytes
 from replicate_job.serving.connection import reset
 from replicate_job.serving.headers import has_token, preference_applied, read_prefer
 from replicate_job.serving.middleware import operation
-from replicate_job.serving.route import route
 from replicate_job.serving.stream import encode_comment, encode_event
 from replicate_job.serving.upload import read_upload
 from replicate_job.serving.versioned import versioned
@@ -28,7 +26,7 @@ from replicate_job.testing.recording.addresses import Addresses, is_prediction_l
 from replicate_job.testing.recording.certificate import Identity
 from replicate_job.testing.recording.cleaning import clean_url
 from replicate_job.testing.recording.log import Log, SeenPrediction
-from replicate_job.testing.recording.loopback import Loopback
+from replicate_job.testing.recording.loopback import Loopback, endpoints
 from replicate_job.testing.recording.tape import Question, Tape, save
 from replicate_job.testing.recording.upstream import Answered, Upstream, open_upstream
 from replicate_job.wire.openapi import secret_inputs
@@ -52,8 +50,6 @@ NOT_ITS_OWN = problem(
 _OK = range(200, 300)
 _PASSING = frozenset({408, 409, 425, 429}) | frozenset(range(500, 600))
 """Statuses of trouble that passes: it is passed on, and not recorded."""
-METHODS = ("get", "post", "patch", "put", "delete", "query")
-"""``QUERY`` is how the API searches models."""
 _PASSED_ON = ("prefer", "cancel-after", "content-type")
 
 
@@ -74,14 +70,7 @@ class Recorder:
         self.log.secrets.update(secrets, [self.token])
 
     def app(self) -> ASGIApp:
-        every = dict.fromkeys(METHODS, self._api)
-        return Router(
-            [
-                route("/outputs/{key}/{name:path}", get=self._file),
-                route("/stream/{id}", get=self._stream),
-                route("/v1/{path:path}", **every),
-            ]
-        )
+        return endpoints(self._api, self._file, self._stream)
 
     async def save(self, path: Path) -> Tape:
         """Ask for the schemas that say what is secret, and write the recording. Raises RecordingError."""

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from starlette.routing import Router
 
 from replicate_job.inputs.secrets import REDACTED
 from replicate_job.serving.answer import ANY_ORIGIN, Answer, json_answer, problem
@@ -24,7 +23,6 @@ from replicate_job.serving.headers import preference_applied, read_prefer, read_
 from replicate_job.serving.middleware import FaultMiddleware, operation
 from replicate_job.serving.page import page_answer, read_page
 from replicate_job.serving.resource import account_body, iso
-from replicate_job.serving.route import route
 from replicate_job.serving.stream import encode_event
 from replicate_job.serving.upload import read_upload
 from replicate_job.serving.versioned import versioned
@@ -33,9 +31,9 @@ from replicate_job.testing.recording.addresses import Addresses
 from replicate_job.testing.recording.certificate import Identity
 from replicate_job.testing.recording.cleaning import plain, walk, with_origin_of_webhook
 from replicate_job.testing.recording.log import clean_path
-from replicate_job.testing.recording.loopback import Loopback
+from replicate_job.testing.recording.loopback import Loopback, endpoints
 from replicate_job.testing.recording.matching import explain, is_same, targets
-from replicate_job.testing.recording.recorder import METHODS, body_of
+from replicate_job.testing.recording.recorder import body_of
 from replicate_job.testing.recording.states import state_at
 from replicate_job.testing.recording.tape import HELD, Question, folder_of, load
 from replicate_job.wire.data_url import encode
@@ -117,14 +115,7 @@ class Replayer:
         self._asked: dict[int, int] = {}
 
     def app(self) -> ASGIApp:
-        every = dict.fromkeys(METHODS, self._api)
-        return Router(
-            [
-                route("/outputs/{key}/{name:path}", get=self._file),
-                route("/stream/{id}", get=self._stream),
-                route("/v1/{path:path}", **every),
-            ]
-        )
+        return endpoints(self._api, self._file, self._stream)
 
     async def _api(self, request: Request) -> ASGIApp:
         asked = await self._question(request)
