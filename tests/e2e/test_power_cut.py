@@ -1,4 +1,4 @@
-"""A machine that loses its power amid a batch: what was not synced is gone, and no row is paid for twice.
+"""A machine that loses its power amid a batch, or after a call: what was not synced is gone, and nothing is paid twice.
 
 The process is killed, and the journal's write-ahead log is cut back to what had reached the disk
 (``power/sitecustomize.py``). ``REPLICATE_JOB_POWER_CUTS`` says how often that happens in one batch.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,14 @@ ROWS, TOGETHER = 300, 30
 HELLO = "replicate/hello-world"
 WORDS = ["batch", HELLO, "rows.jsonl", "--results", "results.jsonl", "--rate", "none", "--concurrency", str(TOGETHER)]
 NOTES = Path(__file__).with_name("power")
+CALL = """
+import sys
+from replicate_job import Client
+client = Client()
+print(client.run("replicate/hello-world", {"text": "hi"}, key="order-17").prediction_id, flush=True)
+sys.stdin.read()
+"""
+ID = 26  # characters
 pytestmark = pytest.mark.replicate_api(script=Script(duration=0.2, boot=0.05, output="done"))
 
 
@@ -67,3 +76,16 @@ def test_a_batch_that_loses_its_power_again_and_again_pays_no_row_twice(api: Scr
     assert len(made) == ROWS, story
     assert Counter(row["state"] for row in command.rows("state")) == {"collected": ROWS}, story
     assert cuts >= CUTS * 0.9, story
+
+
+@pytest.mark.replicate_api(script=Script(output="done"))
+def test_a_call_that_has_returned_and_loses_its_power_at_once_is_looked_up(api: ScriptedAPI, command: Command) -> None:
+    synced = command.folder / "synced"
+    words = [sys.executable, "-c", CALL]
+    process = command.execute(words, env={"PYTHONPATH": str(NOTES), "SYNCED": str(synced)})
+    first = process.read(ID)
+    process.kill()
+    cut_back(command.journal, synced)
+    outcome = command.execute(words).end()
+    assert (outcome.code, outcome.out.split()) == (0, [first]), outcome
+    assert api.created == 1

@@ -294,6 +294,53 @@ async def test_an_idle_writer_beats_no_more_often_than_it_is_to(path: Path) -> N
     assert all(later - earlier >= 0.1 for earlier, later in pairwise(times))
 
 
+def commits(database: sqlite3.Connection) -> queue.Queue[str]:
+    """How each of its transactions is committed from now on: ``FULL``, which syncs it and all before, or ``NORMAL``."""
+    seen, mode = queue.Queue[str](), "NORMAL"
+
+    def note(line: str) -> None:
+        nonlocal mode
+        if line.startswith("PRAGMA synchronous = "):
+            mode = line.rpartition(" ")[2]
+        elif line == "COMMIT":
+            seen.put(mode)
+
+    database.set_trace_callback(note)
+    return seen
+
+
+async def test_work_for_the_disk_soon_waits_for_no_sync_and_gets_there_with_a_beat(path: Path) -> None:
+    writer = SQLiteThread(path, lambda db: db.execute(insert("beat")).close(), every=600)
+    writer.beats = True
+    seen = await writer.run(commits)
+    await writer.run(lambda db: db.execute(insert("now")), sync="now")
+    await writer.run(lambda db: db.execute(insert("soon")), sync="soon")
+    await writer.run(lambda db: db.execute(insert("some time")))
+    first = [seen.get_nowait() for _ in range(seen.qsize())]
+    assert first == ["NORMAL", "FULL", "NORMAL", "NORMAL"]
+    assert await asyncio.to_thread(seen.get, timeout=20) == "FULL"
+    await writer.close()
+    assert seen.get_nowait() == "NORMAL"  # nothing is owed any more
+
+
+async def test_work_for_the_disk_soon_gets_there_with_other_work_that_is_synced(path: Path) -> None:
+    writer = SQLiteThread(path, lambda _: None, every=600)
+    writer.beats = True
+    seen = await writer.run(commits)
+    await writer.run(lambda db: db.execute(insert("soon")), sync="soon")
+    await writer.run(lambda db: db.execute(insert("now")), sync="now")
+    await writer.close()
+    assert [seen.get_nowait() for _ in range(seen.qsize())] == ["NORMAL", "NORMAL", "FULL", "NORMAL"]
+
+
+async def test_work_for_the_disk_soon_is_there_once_the_writer_is_closed(path: Path) -> None:
+    writer = SQLiteThread(path, lambda _: None, every=600, closing=lambda db: db.execute(insert("end")).close())
+    seen = await writer.run(commits)
+    await writer.run(lambda db: db.execute(insert("soon")), sync="soon")
+    await writer.close()
+    assert [seen.get_nowait() for _ in range(seen.qsize())] == ["NORMAL", "NORMAL", "FULL"]
+
+
 async def test_a_fact_that_is_too_large_for_sqlite_fails_alone(path: Path) -> None:
     writer = SQLiteThread(path, lambda _: None, every=60)
     await writer.run(lambda db: db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000))

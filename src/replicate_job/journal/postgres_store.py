@@ -21,7 +21,7 @@ from replicate_job.database import DatabaseURL
 from replicate_job.errors import JournalError
 from replicate_job.forks import Owner
 from replicate_job.journal.postgres_schema import SCHEMA
-from replicate_job.journal.store import Rows, Work
+from replicate_job.journal.store import Rows, Sync, Work
 
 THREADS = 8
 """The most connections of a journal, besides the heartbeat's. They are opened as they are needed."""
@@ -204,7 +204,7 @@ class PostgresStore:
         self._heart.start()
         return result
 
-    async def run(self, work: Work[T], *, synced: bool = False, undo: Work[Any] | None = None) -> T:  # noqa: ARG002 - all is
+    async def run(self, work: Work[T], *, sync: Sync | None = None, undo: Work[Any] | None = None) -> T:  # noqa: ARG002 - all is
         return await self._submit(lambda: self._explained(lambda: self._insist(work, self._patience)), undo)
 
     async def read(self, work: Work[T]) -> T:

@@ -76,7 +76,7 @@ class Journal(Protocol):
         """Record the prediction, and return the job's id: the first one that was recorded stays.
 
         The state is ``ended`` for a terminal prediction, and ``collected`` if nothing of it is to be saved. The record
-        is on the disk when this returns.
+        is on the disk when this returns; that of a terminal prediction, of which nothing more is asked, soon after.
 
         A lost claim may record too, unless the key was freed and given to a new job (ClaimLostError). The result is
         empty when another job of this journal has that id.

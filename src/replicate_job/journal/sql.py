@@ -149,7 +149,7 @@ class SQLJournal(ABC):
                 query = f"UPDATE jobs SET {free} WHERE key=? AND fence=?"  # noqa: S608 - our own columns
                 db.execute(query, (claim.intends, int(claim.intends), key, claim.fence))
 
-        claim = await self._store.run(work, synced=bool(request or prediction), undo=undo)
+        claim = await self._store.run(work, sync="now" if request or prediction else None, undo=undo)
         if claim.entry.state != "collected":  # one that is over is free for all
             self._claims[key] = claim.fence
         return claim
@@ -326,7 +326,7 @@ class SQLJournal(ABC):
             )
             return Claim(intended, claim.fence, lease, intends=True)
 
-        return await self._store.run(work, synced=True)
+        return await self._store.run(work, sync="now")
 
     async def created(self, claim: Claim, prediction: Prediction, *, collected: bool = False) -> str:
         encoded = msgspec.json.encode(prediction).decode()
@@ -349,7 +349,8 @@ class SQLJournal(ABC):
             _write_created(db, claim, prediction, encoded, fenced=False)
             return prediction.id
 
-        owner = await self._store.run(work, synced=True)
+        # Nothing is asked for by the id of a prediction that is over. Lost in a power cut, it is looked up.
+        owner = await self._store.run(work, sync="soon" if prediction.is_terminal else "now")
         if collected and owner == prediction.id:
             self._let_go(claim)
         return owner
@@ -373,7 +374,7 @@ class SQLJournal(ABC):
             db.execute("UPDATE jobs SET state='created', prediction_id=?, problem='' WHERE key=?", (free[0], claim.key))
             return Adoption(free[0], () if rivals else free[1:])
 
-        return await self._store.run(work, synced=True)
+        return await self._store.run(work, sync="now")
 
     async def ended(self, claim: Claim, prediction: Prediction) -> None:
         await self._finish(claim, prediction, "state='ended'")

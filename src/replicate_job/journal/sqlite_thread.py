@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from replicate_job.errors import JournalError, TooLargeError
 from replicate_job.forks import Owner
 from replicate_job.journal.migrations import migrate
+from replicate_job.journal.store import Sync
 
 BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process's transaction."""
@@ -24,6 +25,8 @@ CHECKPOINT = 8000
 random, and a page that changes many times is moved once."""
 MANY, GATHERING = 4, 0.002
 """When so many pieces of work came together, the next transaction waits so many seconds for more."""
+SOON = 0.5
+"""Seconds after which a beat puts work on the disk that is to be there soon, unless other work has."""
 FAREWELL = 0.1
 """Seconds to wait for another process's transaction before the connection is closed without a last word."""
 SHARED = 256
@@ -39,10 +42,10 @@ Outcome = tuple[Any, BaseException | None]
 
 
 class _Task:
-    __slots__ = ("done", "loop", "synced", "work")
+    __slots__ = ("done", "loop", "sync", "work")
 
-    def __init__(self, work: Work[Any], *, synced: bool) -> None:
-        self.work, self.synced = work, synced
+    def __init__(self, work: Work[Any], sync: Sync | None) -> None:
+        self.work, self.sync = work, sync
         self.loop = asyncio.get_running_loop()
         self.done: asyncio.Future[Any] = self.loop.create_future()
 
@@ -72,11 +75,12 @@ def _settle(tasks: list[_Task], outcomes: list[Outcome]) -> None:
 class SQLiteThread:
     """``await writer.run(work)`` calls ``work(connection)`` inside an IMMEDIATE transaction and returns its value.
 
-    The value comes back once the transaction is committed; with ``synced``, once it is on the disk, where a power cut
-    does not undo it. An exception of ``work`` undoes that work alone. Work may be called twice, the first time rolled
-    back, when other work in its transaction fails. SQLite's own errors become JournalError. ``opened`` is called with
-    each new connection, and ``closing`` before its end, where the file can be written at once. While ``beats`` is true,
-    ``beat`` runs every ``every`` seconds, even if the event loop is busy.
+    The value comes back once the transaction is committed; with the sync ``now``, once it is on the disk, where a power
+    cut does not undo it. With ``soon``, it gets there with the next synced transaction, or with a beat, or at the end.
+    An exception of ``work`` undoes that work alone. Work may be called twice, the first time rolled back, when other
+    work in its transaction fails. SQLite's own errors become JournalError. ``opened`` is called with each new
+    connection, and ``closing`` before its end, where the file can be written at once. While ``beats`` is true, ``beat``
+    runs every ``every`` seconds, even if the event loop is busy.
 
     Work may leave a ``note`` about what it has written. ``committed`` gets the last one once its transaction is
     committed. A note is forgotten with the work that left it, when that is rolled back.
@@ -101,18 +105,18 @@ class SQLiteThread:
         self._committed = committed
         self.note: Any = None
         self._pending: list[_Task] = []
-        self._is_busy = self._is_synced = False
+        self._is_busy = self._is_synced = self._owes_sync = False
         self._tasks: queue.SimpleQueue[list[_Task] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._owner = Owner()
 
-    async def run(self, work: Work[T], *, synced: bool = False, undo: Work[Any] | None = None) -> T:
+    async def run(self, work: Work[T], *, sync: Sync | None = None, undo: Work[Any] | None = None) -> T:
         self._owner.check()
         if self._thread is None:
             # A daemon: a second Ctrl-C must be able to end the process while SQLite waits for a lock.
             self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
             self._thread.start()
-        task = _Task(work, synced=synced)
+        task = _Task(work, sync)
         if not self._pending or self._pending[0].loop is not task.loop:
             self._pending = []
             if self._is_busy:
@@ -171,14 +175,19 @@ class SQLiteThread:
                 tasks = self._gather(first)
             is_due = time.monotonic() >= due
             works = [task.work for task in tasks] + [self._beat] * (is_due and self.beats)
+            syncs = {task.sync for task in tasks}
             try:
                 database = database or self._open()
-                self._set_synced(database, wanted=any(task.synced for task in tasks))
+                self._set_synced(database, wanted="now" in syncs or (is_due and self._owes_sync))
                 outcomes = self._transact(database, works) if works else []
+                if works:
+                    self._owes_sync = not self._is_synced and (self._owes_sync or "soon" in syncs)
             except Exception as error:  # noqa: BLE001 - a task waits for the outcome
                 failure = explain(error, self._path, self._busy_timeout)
                 outcomes = [(None, failure)] * len(tasks)
             due = time.monotonic() + self._every if is_due else due
+            if self._owes_sync:
+                due = min(due, time.monotonic() + SOON)
             _settle(tasks, outcomes[: len(tasks)])
         if database is not None:
             self._take_leave(database)
@@ -187,7 +196,7 @@ class SQLiteThread:
     def _take_leave(self, database: sqlite3.Connection) -> None:
         with suppress(sqlite3.Error):
             database.execute(f"PRAGMA busy_timeout = {FAREWELL * 1000:.0f}")
-            self._set_synced(database, wanted=False)
+            self._set_synced(database, wanted=self._owes_sync)
             with self._transaction(database):
                 self._closing(database)
 

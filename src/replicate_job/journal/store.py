@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -25,6 +25,8 @@ class Database(Protocol):
 
 
 Work = Callable[[Database], T]
+Sync = Literal["now", "soon"]
+"""When work has to be where a power cut does not undo it; without one, it may come much later."""
 
 
 class Store(Protocol):
@@ -53,12 +55,13 @@ class Store(Protocol):
     def may_be_done(self) -> bool:
         """Whether the work under way was tried before, with a connection that broke at the commit."""
 
-    async def run(self, work: Work[T], *, synced: bool = False, undo: Work[Any] | None = None) -> T:
+    async def run(self, work: Work[T], *, sync: Sync | None = None, undo: Work[Any] | None = None) -> T:
         """Call the work in a transaction, and return its value once it is committed.
 
-        With ``synced``, it is on the disk then. An exception of the work undoes it. The work may be called more than
-        once, each time with what it did before rolled back, unless it ``may_be_done``. Where nobody waits for it any
-        more, ``undo`` is called after it, in a transaction of its own. Raises JournalError for the database's errors.
+        With the sync ``now``, it is on the disk then; with ``soon``, a moment later. An exception of the work undoes
+        it. The work may be called more than once, each time with what it did before rolled back, unless it
+        ``may_be_done``. Where nobody waits for it any more, ``undo`` is called after it, in a transaction of its own.
+        Raises JournalError for the database's errors.
         """
 
     async def read(self, work: Work[T]) -> T:
