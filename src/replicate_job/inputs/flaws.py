@@ -31,7 +31,7 @@ def is_plain(value: Any) -> bool:
         return bool(value.isascii())
     if kind is float:
         return isfinite(value)
-    return value is None or kind is bool or (kind is int and -HUGE < value < HUGE)
+    return value is None or kind is bool or (kind is int and -HUGE < value < HUGE) or (kind is tuple and not value)
 
 
 def flaws(values: Mapping[str, Any], secrets: Collection[str] = ()) -> list[str]:

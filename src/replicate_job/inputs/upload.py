@@ -113,7 +113,8 @@ _GONE = (
 
 def check_files(values: Mapping[str, Any], *, model: str = "the model") -> None:
     """Raise InputError naming every path that cannot be sent: missing, not a file, unreadable, too large."""
-    files = _files(dict(values))
+    values = dict(values)
+    files = _files(values) if has_files(values) else ()
     problems = [problem for file, where in files if isinstance(file, Path) and (problem := _problem(file, where))]
     if problems:
         raise InputError(model, problems)

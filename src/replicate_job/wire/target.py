@@ -54,14 +54,14 @@ def parse_target(text: str) -> Target:
     """
     found = _TARGET.fullmatch(_named(text.strip()))
     if found:
-        deployment, owner, colon, version = (bool(found[part]) for part in ("deployment", "owner", "colon", "version"))
+        deployment, owner, name, colon, version = found.groups("")
         if deployment and owner and not version and not colon:
-            return Target("deployment", found["owner"], found["name"])
-        if not deployment and owner and version == colon:
-            version_id = (found["version"] or "").removesuffix("latest")
-            return Target("version" if version_id else "model", found["owner"], found["name"], version_id)
+            return Target("deployment", owner, name)
+        if not deployment and owner and bool(version) == bool(colon):
+            version_id = version.removesuffix("latest")
+            return Target("version" if version_id else "model", owner, name, version_id)
         if not deployment and not owner and version and not colon:
-            return Target("version", version=found["version"])
+            return Target("version", version=version)
     forms = "write owner/name, owner/name:version (64 hex digits), a version id, or deployments/owner/name"
     if (prediction := read_prediction_id(text)) != text:
         raise JobError(f"{text!r} is the prediction {prediction} and names no model: {forms}")
