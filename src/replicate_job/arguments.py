@@ -55,6 +55,10 @@ def _is_text(value: Any) -> bool:
     return True
 
 
+def _is_name(value: Any) -> bool:
+    return _is_text(value) and value.strip() != ""
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0 and not math.isnan(value)
 
@@ -106,20 +110,21 @@ def _is_events(value: Any) -> bool:
 
 
 _TEXT = _Kind(_is_text, "a string")
+_NAME = _Kind(_is_name, "a string that is not blank")
 _BOOL = _Kind(lambda value: isinstance(value, bool), "True or False")
-_PATH = _Kind(lambda value: isinstance(value, str | PathLike), "a path")
+_PATH = _Kind(lambda value: _is_name(value) or isinstance(value, PathLike), "a path")
 _SECONDS = _Kind(_is_number, "a number of seconds above 0")
 _ROWS = _Kind(_is_count, "a number of rows from 1")
 _KINDS = {
-    "token": _TEXT,
-    "base_url": _TEXT,
+    "token": _NAME,
+    "base_url": _NAME,
     "headers": _Kind(lambda value: isinstance(value, Mapping), "a dict of names and values"),
     "journal": _PATH,
     "rate": _Kind(_is_text, 'a string like "600/min", "10/s" or "none"'),
     "local": _BOOL,
     "allow_private_outputs": _BOOL,
-    "key": _Kind(lambda value: _is_text(value) and value.strip() != "", "a string that is not blank"),
-    "save_to": _Kind(lambda value: isinstance(value, str | Path), "a path, or the URL of a store"),
+    "key": _NAME,
+    "save_to": _Kind(lambda value: _is_name(value) or isinstance(value, Path), "a path, or the URL of a store"),
     "on_progress": _Kind(_is_function, "a function that is not async"),
     "cancel_after": _Kind(_is_text, 'a string like "30s", "5m" or "1h30m"'),
     "webhook": _TEXT,
@@ -129,13 +134,13 @@ _KINDS = {
     "poll_interval": _SECONDS,
     "max_poll_attempts": _Kind(_is_count, "a whole number from 1"),
     "timeout": _Kind(_is_number, "a number of seconds above 0, or None for no limit"),
-    "id": _TEXT,
+    "id": _NAME,
     "rename": _Kind(_is_renaming, "a dict of columns and their inputs"),
     "ignore_columns": _Kind(lambda value: isinstance(value, str) or _is_names(value), "a list of columns"),
     "set": _Kind(_is_renaming, "a dict of inputs and their templates"),
     "grid": _Kind(_is_grid, "a dict of names and lists of their values"),
     "models": _Kind(lambda value: isinstance(value, str) or _is_texts(value), "a list of models' names"),
-    "format": _TEXT,
+    "format": _NAME,
     "delimiter": _TEXT,
     "encoding": _TEXT,
     "header": _Kind(lambda value: isinstance(value, bool) or _is_names(value), "True, False or a list of columns"),
@@ -157,9 +162,7 @@ _KINDS = {
     "dry_run": _BOOL,
     "follow": _BOOL,
     "running": _BOOL,
-    "name": _Kind(
-        lambda value: _is_text(value) and value.strip() != "", "a job's key or a prediction's id, as a string"
-    ),
+    "name": _Kind(_is_name, "a job's key or a prediction's id, as a string"),
     "query": _TEXT,
     "owner": _TEXT,
     "destination": _TEXT,

@@ -20,6 +20,7 @@ from replicate_job.cli.signals import Terminated, run_async
 from replicate_job.cli.streams import tell
 from replicate_job.clock import SystemClock
 from replicate_job.database import hide_password
+from replicate_job.errors import JobError
 from replicate_job.flow.context import Context, Reporter, command_line
 from replicate_job.outputs.place import read_save
 from replicate_job.session import CREATE_RATE, open_session
@@ -135,6 +136,7 @@ def common(
         allow_private_outputs: bool = False,
         **own: Any,
     ) -> int:
+        _refuse_empty()
         terminated = Terminated()
         shared = Common(journal, quiet, verbose, local, allow_private_outputs, terminated)
         return run_async(command(shared, **own), terminated, loop)
@@ -153,6 +155,19 @@ def common(
     ):
         run = option(run)
     return run
+
+
+def _refuse_empty() -> None:
+    """Raise JobError for an option or an argument that is there and empty, as a shell's unset variable is.
+
+    Words that may be several are left to their command.
+    """
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        value, is_option = context.params.get(parameter.name or ""), isinstance(parameter, click.Option)
+        if value == "" or (is_option and isinstance(value, tuple) and "" in value):
+            advice = ": give it a value, or leave it out" if is_option else ""
+            raise JobError(f"{parameter.opts[0] if is_option else parameter.human_readable_name} is empty{advice}")
 
 
 class _HealthPort(click.ParamType["Address"]):

@@ -31,7 +31,7 @@ from replicate_job.decoding import convert
 from replicate_job.flow.cancel import run_or_cancel
 from replicate_job.flow.context import Context
 from replicate_job.flow.deadline import ExpiredError, deadline
-from replicate_job.flow.job_run import Ask
+from replicate_job.flow.job_run import Ask, check_key
 from replicate_job.flow.prepare import check_job, resolve_and_check
 from replicate_job.flow.resolve import find_schema
 from replicate_job.job import EVENTS, Job, Result
@@ -111,9 +111,11 @@ def command(
     takes text; KEY=@@text is text that starts with @.
     """  # noqa: D205 - the first paragraph is the help's
     overrides = {name: value for name in Job.__struct_fields__ if (value := given.get(name)) is not None}
+    if given["key"] is not None:
+        check_key(given["key"])
     found = read_target(target)
     if not isinstance(found, Job):
-        return _start_chain(shared, found, overrides, Given(read_input(file) if file else {}, pairs), given)
+        return _start_chain(shared, found, overrides, Given({} if file is None else read_input(file), pairs), given)
     if given["retry_failed"]:
         raise click.UsageError("--retry-failed is for a chain: a job that failed runs again with another --key")
     job = msgspec.structs.replace(found, **overrides)

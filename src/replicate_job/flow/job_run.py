@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from replicate_job.api.ratelimit import Slot
-from replicate_job.errors import ClaimLostError, JournalError, ReplicateJobError
+from replicate_job.errors import ClaimLostError, JobError, JournalError, ReplicateJobError
 from replicate_job.flow.context import Context
 from replicate_job.flow.create import Created
 from replicate_job.flow.follow import Emit
@@ -32,6 +32,12 @@ WATCHED_BLOCKING_WAIT = 2
 
 def new_key(kind: str = "job") -> str:
     return f"{kind}-{os.urandom(8).hex()}"
+
+
+def check_key(key: str) -> None:
+    """Raise JobError for a key that names nothing."""
+    if not key.strip():
+        raise JobError("the key is empty: name the job, or give no key")
 
 
 class Ask(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ from replicate_job.flow.cancel import cancel_job, cancel_known
 from replicate_job.flow.collect import result_of
 from replicate_job.flow.context import Context, of_job
 from replicate_job.flow.deadline import ExpiredError, deadline
+from replicate_job.flow.job_run import check_key
 from replicate_job.flow.reads import read
 from replicate_job.flow.take_over import take_over
 from replicate_job.job import Result
@@ -115,7 +116,9 @@ async def take_up(  # noqa: PLR0913 - what is taken up, as what, and within whic
 
 
 async def _take_up(context: Context, name: str, *, key: str | None, save: str | None) -> Entry:
-    if key is None and (entry := await find(context, name)):
+    if key is not None:
+        check_key(key)
+    elif entry := await find(context, name):
         return entry
     try:
         return await take_over(context, read_prediction_id(name), key=key, save=save)

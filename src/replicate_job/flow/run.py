@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from replicate_job.api.ratelimit import Slot
-from replicate_job.errors import ClaimLostError, JobError, NotFoundError, OutputExpiredError, ReplicateJobError
+from replicate_job.errors import ClaimLostError, NotFoundError, OutputExpiredError, ReplicateJobError
 from replicate_job.flow.claim import release, take
 from replicate_job.flow.collect import lacks_files, result_of
 from replicate_job.flow.context import Context, of_job
 from replicate_job.flow.deadline import run_within
 from replicate_job.flow.follow import tell_rest
-from replicate_job.flow.job_run import Ask, JobRun
+from replicate_job.flow.job_run import Ask, JobRun, check_key
 from replicate_job.flow.prepare import check_job, prepare_contents, prepare_known
 from replicate_job.flow.steps import STEPS
 from replicate_job.flow.subject import SUBJECT, facts
@@ -30,8 +30,7 @@ async def run_job(context: Context, ask: Ask, request: CreateRequest | None = No
     context = of_job(context, ask.job)
     if request is None and not ask.is_checked:
         check_job(ask.job)
-    if not ask.key.strip():
-        raise JobError("the key is empty: name the job, or give no key")
+    check_key(ask.key)
     if context.ephemeral and ask.job.webhook:
         context.reporter.warn("the local server posts no webhooks")
     operation = TRAINING if ask.job.destination else PREDICTION

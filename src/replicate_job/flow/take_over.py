@@ -24,14 +24,16 @@ async def take_over(
         return known
     if known:
         raise JobError(f"{prediction_id} is the prediction of the job {known.key!r} already")
-    waiting = await context.journal.get(key) if key else None
+    waiting = await context.journal.get(key) if key is not None else None
     context = of_job(context, waiting.job) if waiting else context
     if prediction is None:
         prediction = await read(context, lambda: context.client.get_prediction(prediction_id))
     # Without its input, which is the API's word: nothing of it is ever to be sent.
     job = waiting.job if waiting else Job(_model(prediction))
     save = waiting.save if waiting else save
-    claim = await take(context, key or prediction_id, job, save, within=job.budget, prediction=prediction)
+    claim = await take(
+        context, prediction_id if key is None else key, job, save, within=job.budget, prediction=prediction
+    )
     async with held(context, claim):
         if claim.entry.prediction_id != prediction_id:
             raise JobError(f"the job {claim.key!r} has the prediction {claim.entry.prediction_id} already")

@@ -13,7 +13,7 @@ from replicate_job.chain import Chain, Step
 from replicate_job.errors import InputError, ReplicateJobError
 from replicate_job.flow.cancel import cancel_interrupted
 from replicate_job.flow.context import Context
-from replicate_job.flow.job_run import Ask
+from replicate_job.flow.job_run import Ask, check_key
 from replicate_job.flow.run import run_job
 from replicate_job.job import Job, Result
 from replicate_job.journal.entry import Entry
@@ -28,6 +28,7 @@ async def run_chain(context: Context, plan: ChainPlan, ask: Ask, *, retry_failed
     steps that could run have ended.
     """
     values, key = ask.job.input_data, ask.key
+    check_key(key)
     if problems := plan.check(values):
         raise InputError(plan.chain.name, problems)
     known = await latest(context, key, [step.name for step in plan.chain.steps])
