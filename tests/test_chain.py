@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from replicate_job.chain import Chain, Ref, Step
+from replicate_job.chain import Call, Chain, Ref, Step
 from replicate_job.errors import JobError
 from replicate_job.testing import openapi_schema
 
@@ -38,6 +38,10 @@ def poster(**image: Any) -> Chain:
     )
 
 
+def input_of(chain: Chain, step: str, values: dict[str, Any], outputs: dict[str, Any]) -> dict[str, Any]:
+    return chain.input_of(Call(chain.step(step)), values, outputs)
+
+
 def misfits(step: Step, made: dict[str, Any] = DRAW, takes: dict[str, Any] = ENLARGE) -> list[str]:
     return Chain([Step("draw", "acme/draw"), step]).misfits({"draw": made, step.name: takes})
 
@@ -59,15 +63,15 @@ def test_a_field_alone_keeps_its_type_and_others_become_text() -> None:
         ]
     )
     values = {"seed": 7, "flag": True}
-    assert chain.input_of("a", values, {}) == {"seed": 7, "prompt": "{7} of 7 true", "x": {"y": [7, 1]}}
+    assert input_of(chain, "a", values, {}) == {"seed": 7, "prompt": "{7} of 7 true", "x": {"y": [7, 1]}}
     output = {"boxes": [1, [2, 3]], "name": "a fox"}
-    assert chain.input_of("b", values, {"a": output}) == {"all": output, "text": "[2,3]: a fox"}
+    assert input_of(chain, "b", values, {"a": output}) == {"all": output, "text": "[2,3]: a fox"}
 
 
 def test_an_input_without_a_value_is_left_out_and_a_text_needs_all_of_its_values() -> None:
-    assert poster().input_of("draw", {"prompt": "a lake"}, {}) == {"prompt": "a lake, at dusk"}
+    assert input_of(poster(), "draw", {"prompt": "a lake"}, {}) == {"prompt": "a lake, at dusk"}
     with pytest.raises(JobError, match="step draw, input prompt: the chain takes prompt, and no value is given"):
-        poster().input_of("draw", {"seed": 1}, {})
+        input_of(poster(), "draw", {"seed": 1}, {})
 
 
 @pytest.mark.parametrize(
@@ -80,7 +84,7 @@ def test_an_input_without_a_value_is_left_out_and_a_text_needs_all_of_its_values
 )
 def test_an_output_that_is_not_there_is_an_error(output: Any, problem: str) -> None:
     with pytest.raises(JobError) as raised:
-        poster().input_of("enlarge", {}, {"draw": output})
+        input_of(poster(), "enlarge", {}, {"draw": output})
     assert str(raised.value) == f"step enlarge, input image: {problem}"
 
 
@@ -186,5 +190,60 @@ def test_the_chains_own_inputs_have_the_schemas_of_what_they_are_for() -> None:
 def test_a_chain_survives_a_pool_of_processes() -> None:
     chain = pickle.loads(pickle.dumps(poster()))  # noqa: S301 - our own
     assert chain == poster()
-    assert chain.input_of("draw", {"prompt": "a", "seed": 1}, {}) == {"prompt": "a, at dusk", "seed": 1}
+    assert input_of(chain, "draw", {"prompt": "a", "seed": 1}, {}) == {"prompt": "a, at dusk", "seed": 1}
     assert chain.identity == poster().identity != poster(image="{draw.output[1]}").identity
+
+
+def each(of: str | Ref, **given: Any) -> Chain:
+    return Chain([Step("draw", "acme/draw"), Step("enlarge", "acme/enlarge", given, for_each=of)])
+
+
+@pytest.mark.parametrize(
+    ("of", "given", "problem"),
+    [
+        ("{draw.output}", {"image": "x"}, "step enlarge: no input takes {each}, so all calls would be the same"),
+        ("draw.output", {"image": "{each}"}, "step enlarge, for_each: 'draw.output' is no list: write an output alone"),
+        (
+            "a {draw.output}",
+            {"image": "{each}"},
+            "'a {draw.output}' is no list: write an output alone, as {draw",
+        ),
+        ("", {"image": "{each}"}, "step enlarge, for_each: '' is no list"),
+        ("{prompts}", {"image": "{each}"}, "{prompts} is an input, and a list is needed that an earlier step made"),
+        ("{each}", {"image": "{each}"}, "step enlarge, for_each: {each} is an element, and the step has no for_each"),
+        ("{drew.output}", {"image": "{each}"}, "{drew.output}: there is no step 'drew'; did you mean draw?"),
+        ("{enlarge.output}", {"image": "{each}"}, "{enlarge.output}: the step enlarge does not come before this one"),
+        ("{draw.output", {"image": "{each}"}, "this { is not closed"),
+    ],
+)
+def test_a_list_to_run_for_that_cannot_be_one_is_said(of: str, given: dict[str, Any], problem: str) -> None:
+    with pytest.raises(JobError) as raised:
+        each(of, **given)
+    assert problem in str(raised.value)
+
+
+def test_an_element_needs_a_list_and_names_no_step() -> None:
+    with pytest.raises(JobError, match=r"step draw, input image: .each. is an element, and the step has no for_each"):
+        Chain([Step("draw", "acme/draw", {"image": "{each}"})])
+    with pytest.raises(JobError, match="'each' does not name a step"):
+        Chain([Step("each", "acme/draw")])
+
+
+def test_parts_of_an_element_reach_its_call() -> None:
+    chain = each(Ref("draw.output.boxes"), image="{each.url}", label="{each.names[1]} of {draw.output.title}")
+    outputs = {
+        "draw": {"title": "a lake", "boxes": [{"url": "u", "names": ["a", "b"]}, {"url": "v", "names": ["c", 7]}]}
+    }
+    calls = chain.calls(chain.step("enlarge"), outputs)
+    assert [call.name for call in calls] == ["enlarge[0]", "enlarge[1]"]
+    assert [chain.input_of(call, {}, outputs) for call in calls] == [
+        {"image": "u", "label": "b of a lake"},
+        {"image": "v", "label": "7 of a lake"},
+    ]
+
+
+def test_a_chain_without_lists_keeps_its_identity() -> None:
+    """Batches that were begun before there were lists go on."""
+    first = '{"name":"draw","model":"acme/draw","input":{"prompt":"{prompt}, at dusk","seed":{"name":"seed"}},'
+    assert poster().identity.startswith(f'[{first}"cancel_after":null,"allow_unknown":false}},')
+    assert each("{draw.output}", image="{each}").identity != each("{draw.output[0]}", image="{each}").identity

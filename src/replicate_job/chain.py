@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
@@ -21,6 +21,11 @@ _PART = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 _REFERENCE = "#/components/schemas/"
 _KINDS = {"integer": "an integer", "number": "a number", "boolean": "true or false", "object": "an object"}
 _ANY: list[Schema] = [{}]
+EACH = "each"
+"""The name that an element has in the input of a step with ``for_each``."""
+MOST = 100
+"""The most elements that a step runs for."""
+_ELEMENT = -1  # in a path: the place of the element
 
 
 class Ref(msgspec.Struct, frozen=True):
@@ -35,6 +40,10 @@ class Step(msgspec.Struct, frozen=True):
     Texts in ``input``, at any depth, are templates: ``{prompt}`` is an input of the chain, ``{draw.output[0]}`` a part
     of what an earlier step made; ``{{`` and ``}}`` are braces. A text that is one field alone is that value, of
     whatever type, and so is a ``Ref``.
+
+    With ``for_each``, a list that an earlier step made (``{draw.output}``), the step runs once for each of its at most
+    ``MOST`` elements: ``{each}`` in its input is the element, ``{each.name}`` or ``{each[0]}`` a part of it. Its output
+    for later steps is the list of the outputs, in the order of the elements.
     """
 
     name: str
@@ -42,14 +51,50 @@ class Step(msgspec.Struct, frozen=True):
     input: dict[str, Any] = {}
     cancel_after: str | None = None
     allow_unknown: bool = False
+    for_each: str | Ref | None = None
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One job of a step: its only one, or that for an element of what the step runs for."""
+
+    step: Step
+    index: int | None = None
+
+    @property
+    def name(self) -> str:
+        return self.step.name if self.index is None else f"{self.step.name}[{self.index}]"
+
+
+def base_of(call: str) -> str:
+    """The step of a call, by the call's name."""
+    return call.partition("[")[0]
+
+
+def in_order(calls: Iterable[str], steps: Sequence[str]) -> list[str]:
+    """Calls, by their names, in the order of the steps and of the elements."""
+
+    def place(call: str) -> tuple[int, int]:
+        step, _, index = call.removesuffix("]").partition("[")
+        return steps.index(step), int(index or 0)
+
+    return sorted(calls, key=place)
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """What a field stands for. ``step`` is empty for an input of the chain, ``path`` leads into the step's output."""
+    """What a field stands for. ``step`` is empty for an input of the chain, ``path`` leads into the step's output.
+
+    ``gathers``: that is a list with an output for each element.
+    """
 
     name: str
     step: str = ""
     path: Position = ()
+    gathers: bool = False
+
+    def at(self, index: int | None) -> Reference:
+        """The reference for an element."""
+        path = tuple(index if key == _ELEMENT and index is not None else key for key in self.path)
+        return msgspec.structs.replace(self, path=path)
 
 
 class Chain(msgspec.Struct, frozen=True, dict=True):
@@ -66,15 +111,42 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
         if not self.steps:
             raise JobError("the chain has no step")
         _check_names([step.name for step in self.steps])
+        self._iterated  # noqa: B018 - what is wrong in them is raised now
         self._forms  # noqa: B018 - what is wrong in them is raised now
+
+    @cached_property
+    def _iterated(self) -> dict[str, Reference]:
+        """The lists that steps run for."""
+        found: dict[str, Reference] = {}
+        for step in self.steps:
+            if step.for_each is not None:
+                try:
+                    found[step.name] = self._read_list(step, step.for_each)
+                except JobError as error:
+                    raise JobError(f"step {step.name}, for_each: {error}") from None
+        return found
+
+    def _read_list(self, step: Step, text: str | Ref) -> Reference:
+        form = Template((Field(text.name, 1),)) if isinstance(text, Ref) else read_template(str(text))
+        (field, *more) = form.parts or ("",)
+        if more or not isinstance(field, Field):
+            raise JobError(f"{str(text)!r} is no list: write an output alone, as {{{self.steps[0].name}.output}}")
+        found = self._refer(step.name, field.name)
+        if not found.step:
+            raise JobError(f"{{{field.name}}} is an input, and a list is needed that an earlier step made")
+        return found
 
     @cached_property
     def _forms(self) -> dict[str, dict[str, Any]]:
         """The input of each step, with its texts as templates."""
-        return {
+        forms = {
             step.name: {name: self._read(step, name, value) for name, value in step.input.items()}
             for step in self.steps
         }
+        for step in self._iterated:
+            if not any(_ELEMENT in one.path for one in self._references[step].values()):
+                raise JobError(f"step {step}: no input takes {{{EACH}}}, so all calls would be the same")
+        return forms
 
     @cached_property
     def _references(self) -> dict[str, dict[str, Reference]]:
@@ -89,7 +161,10 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
     @property
     def identity(self) -> str:
         """A text that differs where a step does."""
-        return msgspec.json.encode(self.steps, enc_hook=str, order="deterministic").decode()
+        # A field that is not there changes nothing: batches that were begun without it go on.
+        unset = {"for_each": msgspec.UNSET}
+        steps = [step if step.for_each else msgspec.structs.replace(step, **unset) for step in self.steps]
+        return msgspec.json.encode(steps, enc_hook=str, order="deterministic").decode()
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -97,6 +172,9 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
         return tuple(
             dict.fromkeys(one.name for found in self._references.values() for one in found.values() if not one.step)
         )
+
+    def step(self, name: str) -> Step:
+        return next(step for step in self.steps if step.name == name)
 
     def needs(self, step: str) -> frozenset[str]:
         """The steps whose outputs it takes."""
@@ -106,12 +184,31 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
         """The steps that can begin: all that they take is there."""
         return [step for step in self.steps if step.name not in begun and self.needs(step.name) <= set(ended)]
 
-    def input_of(self, step: str, values: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict[str, Any]:
-        """The step's input. ``values`` are the chain's, ``outputs`` by step. Raises JobError for what is not there.
+    def list_of(self, step: str) -> str:
+        """The step that made the list which this one runs for; empty for a step that runs once."""
+        return self._iterated[step].step if step in self._iterated else ""
+
+    def calls(self, step: Step, outputs: Mapping[str, Any]) -> list[Call]:
+        """The step's jobs, by the outputs that it needs. Raises JobError for what is no list, or has too many items."""
+        if step.name not in self._iterated:
+            return [Call(step)]
+        source = self._iterated[step.name]
+        items = _value(source, {}, outputs)
+        if not isinstance(items, list):
+            raise JobError(f"step {step.name}, for_each: {{{source.name}}} is no list: {_shown(items)}")
+        if len(items) > MOST:
+            raise JobError(
+                f"step {step.name}, for_each: {{{source.name}}} has {len(items):,} items, and a step runs for {MOST} at"
+                " most"
+            )
+        return [Call(step, index) for index in range(len(items))]
+
+    def input_of(self, call: Call, values: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The call's input. ``values`` are the chain's, ``outputs`` by step. Raises JobError for what is not there.
 
         An input that is one field alone is left out where the chain got no value for it.
         """
-        return self._fill_inputs(step, self._forms[step], values, outputs)
+        return self._fill_inputs(call, self._forms[call.step.name], values, outputs)
 
     def known_input(self, step: str, values: Mapping[str, Any] | None) -> tuple[dict[str, Any], frozenset[str]]:
         """The inputs of a step that need no output, and the names of those that do.
@@ -125,19 +222,19 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
             if any(one.step or values is None for one in self._references_in(step, form))
         )
         known = {name: form for name, form in forms.items() if name not in later}
-        return self._fill_inputs(step, known, values or {}, {}), later
+        return self._fill_inputs(Call(self.step(step)), known, values or {}, {}), later
 
     def _fill_inputs(
-        self, step: str, forms: Mapping[str, Any], values: Mapping[str, Any], outputs: Mapping[str, Any]
+        self, call: Call, forms: Mapping[str, Any], values: Mapping[str, Any], outputs: Mapping[str, Any]
     ) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for name, form in forms.items():
-            lone = self._lone(step, form)
+            lone = self._lone(call.step.name, form)
             if lone is None or lone.step or lone.name in values:
                 try:
-                    found[name] = self._fill(step, form, values, outputs)
+                    found[name] = self._fill(call, form, values, outputs)
                 except JobError as error:
-                    raise JobError(f"step {step}, input {name}: {error}") from None
+                    raise JobError(f"step {call.name}, input {name}: {error}") from None
         return found
 
     def document(self, documents: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
@@ -174,6 +271,9 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
         for step in self.steps:
             document = documents.get(step.name) or {}
             own = (definition(document, "Input") or {}).get("properties")
+            if source := self._iterated.get(step.name):
+                lines = _judge_list(source, documents.get(source.step))
+                problems += [f"step {step.name}, for_each: {line}" for line in lines]
             for name, form in self._forms[step.name].items():
                 takes = list(alternatives(document, own[name])) if own and name in own else _ANY
                 lines = self._misfits(step.name, form, documents, (document, takes))
@@ -229,12 +329,13 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
                 return value
         for field in sorted(form.names):
             try:
-                self._references[step.name][field] = self._refer(step.name, field)
+                self._references[step.name][field] = self._refer(step.name, field, self._iterated.get(step.name))
             except JobError as error:
                 raise JobError(f"step {step.name}, input {name}: {error}") from None
         return form
 
-    def _refer(self, step: str, field: str) -> Reference:
+    def _refer(self, step: str, field: str, source: Reference | None = None) -> Reference:
+        """``source`` is the list that the step runs for."""
         names = [each.name for each in self.steps]
         found = _FIELD.fullmatch(field)
         if found is None:
@@ -242,6 +343,11 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
                 f"{{{field}}} is neither an input, as {{prompt}}, nor an output, as {{{names[0]}.output[0]}}"
             )
         first, rest = found[1], found[2]
+        path = [key or int(index) for key, index in _PART.findall(rest)]
+        if first == EACH:
+            if source is None:
+                raise JobError(f"{{{field}}} is an element, and the step has no for_each that says of which list")
+            return msgspec.structs.replace(source, name=field, path=(*source.path, _ELEMENT, *path))
         if not rest and first not in names:
             return Reference(field)
         if first not in names:
@@ -249,10 +355,10 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
             raise JobError(f"{{{field}}}: there is no step {first!r}" + (f"; did you mean {close}?" if close else ""))
         if names.index(first) >= names.index(step):
             raise JobError(f"{{{field}}}: the step {first} does not come before this one")
-        path = [key or int(index) for key, index in _PART.findall(rest)]
         if path[:1] != ["output"]:
             raise JobError(f"{{{field}}}: of a step there is its output: write {{{first}.output}}")
-        return Reference(field, first, tuple(path[1:]))
+        gathers = any(each.name == first and each.for_each is not None for each in self.steps)
+        return Reference(field, first, tuple(path[1:]), gathers=gathers)
 
     def _lone(self, step: str, form: Any) -> Reference | None:
         """The only field of a template that has nothing else."""
@@ -268,17 +374,17 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
                 for item in form.values() if isinstance(form, dict) else form:
                     yield from self._references_in(step, item)
 
-    def _fill(self, step: str, form: Any, values: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:
+    def _fill(self, call: Call, form: Any, values: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:
         match form:
-            case Template() if lone := self._lone(step, form):
-                return _value(lone, values, outputs)
+            case Template() if lone := self._lone(call.step.name, form):
+                return _value(lone.at(call.index), values, outputs)
             case Template():
-                fields = {name: self._references[step][name] for name in form.names}
+                fields = {name: self._references[call.step.name][name].at(call.index) for name in form.names}
                 return form.fill({name: _as_text(one, _value(one, values, outputs)) for name, one in fields.items()})
             case dict():
-                return {key: self._fill(step, item, values, outputs) for key, item in form.items()}
+                return {key: self._fill(call, item, values, outputs) for key, item in form.items()}
             case list():
-                return [self._fill(step, item, values, outputs) for item in form]
+                return [self._fill(call, item, values, outputs) for item in form]
         return form
 
 
@@ -286,6 +392,8 @@ def _check_names(names: Sequence[str]) -> None:
     for name in names:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise JobError(f"{name!r} does not name a step: take letters, digits, - and _, a letter first")
+        if name == EACH:
+            raise JobError(f"{name!r} does not name a step: {{{EACH}}} is the element of a list")
         if names.count(name) > 1:
             raise JobError(f"two steps are named {name!r}: give one another name")
 
@@ -334,9 +442,11 @@ def _renamed(schema: Any, step: str) -> Any:
 def _made(one: Reference, document: Mapping[str, Any] | None) -> list[Schema]:
     """The schemas of what a reference to an output stands for; none where the output has no such part."""
     schema = definition(document, "Output")
-    if document is None or schema is None:
-        return _ANY
-    made = [{"type": "string"}] if is_text(document) else list(alternatives(document, schema))
+    output: Schema = {"type": "string"} if document and is_text(document) else schema or {}
+    if one.gathers:
+        output = {"type": "array", "items": output}
+    document = document or {}
+    made = list(alternatives(document, output))
     for key in one.path:
         made = [part for each in made for part in _part(document, each, key)]
     return made
@@ -354,10 +464,19 @@ def _judge(
 ) -> Iterator[str]:
     made = _made(one, made_by)
     if not made:
-        whole = _made(Reference(one.step, one.step), made_by)
+        whole = _made(Reference(one.step, one.step, gathers=one.gathers), made_by)
         yield f"{{{one.name}}} is not in what {one.step} makes, which is {_named(made_by or {}, whole)}"
     elif not _fits(made_by or {}, made, document, takes):
         yield f"{{{one.name}}} is {_named(made_by or {}, made)}, and this takes {_named(document, takes)}"
+
+
+def _judge_list(source: Reference, made_by: Mapping[str, Any] | None) -> Iterator[str]:
+    """Whether it is a list, whatever else it may be: but null, which is seen when it comes."""
+    made = _made(source, made_by)
+    if not made:
+        yield from _judge(source, made_by, {}, _ANY)
+    elif not {_kind(one) for one in made} <= {"array", "null", "any"}:
+        yield f"{{{source.name}}} is {_named(made_by or {}, made)}, and a list is needed"
 
 
 def _fits(made_by: Mapping[str, Any], made: list[Schema], document: Mapping[str, Any], takes: list[Schema]) -> bool:

@@ -591,7 +591,7 @@ class AsyncClient:
                 return await run_chain(context, plan, ask, retry_failed=options.get("retry_failed", False))
             except asyncio.CancelledError:
                 if is_interrupted():
-                    await cancel_chain(context, chain, ask.key)
+                    await cancel_chain(context, ask.key)
                 raise
 
     async def _finish(self, ask: Ask, on_progress: OnProgress | None, plan: Plan | None = None) -> Result:

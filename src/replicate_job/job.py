@@ -189,6 +189,17 @@ class Result(msgspec.Struct, frozen=True):
         return tuple(self.steps.values()) or (self,)
 
     @property
+    def gathered(self) -> tuple[Result, ...]:
+        """The results whose outputs make up the output: those of a chain's last step, if that runs for each of a list.
+
+        Of anything else, itself.
+        """
+        step, mark, _ = (list(self.steps) or [""])[-1].partition("[")
+        if not mark or self.status != "succeeded" or self.problem:
+            return (self,)
+        return tuple(each for name, each in self.steps.items() if name.startswith(f"{step}["))
+
+    @property
     def text(self) -> str | None:
         """The output's text: a string as it is, and the strings of a list joined, with nothing between them.
 

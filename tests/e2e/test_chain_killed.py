@@ -134,3 +134,55 @@ def test_a_step_that_always_fails_keeps_what_came_before_it(api: ScriptedAPI, co
     assert command(*words, "--retry-failed").code == 0
     made = Counter(prediction.model for prediction in api.predictions)
     assert made == {"acme/draw": 10, "acme/enlarge": 30, "acme/name": 10}
+
+
+FANNED = """
+[[step]]
+name = "draw"
+model = "acme/sheet"
+input = { prompt = "{prompt}" }
+[[step]]
+name = "enlarge"
+model = "acme/enlarge"
+for_each = "{draw.output}"
+input = { image = "{each}" }
+[[step]]
+name = "join"
+model = "acme/join"
+input = { images = "{enlarge.output}" }
+"""
+
+
+def test_elements_of_a_batch_that_is_killed_are_each_made_once(api: ScriptedAPI, command: Command) -> None:
+    def sheet(given: dict[str, Any]) -> Script:
+        names = [f"{given['prompt']}, {number}" for number in range(4)]
+        return Script(duration=0.2, output=[OutputFile(content=name.encode(), name="a.png") for name in names])
+
+    files = {"type": "array", "items": FILE}
+    for model in (
+        ScriptedModel(name="acme/sheet", script=sheet, schema=_schema({"prompt": {}}, files)),
+        ScriptedModel(
+            name="acme/join",
+            script=lambda given: Script(duration=0.1, output=" ".join(given["images"])),
+            schema=_schema({"images": files}, {"type": "string"}),
+        ),
+    ):
+        api.models[model.name] = model
+    words = start(command, 15)
+    (command.folder / "poster.toml").write_text(FANNED)
+    story = kill(api, command, words, predictions=90, times=5)
+    outcome = command(*words)
+    assert outcome.code == 0, (story, outcome.err)
+    lines = (command.folder / "results.jsonl").read_bytes().splitlines()
+    records = [msgspec.json.decode(line) for line in lines]
+    assert len(records) == 15, story
+    told = Counter(step["prediction_id"] for record in records for step in record["steps"].values())
+    assert told == Counter(prediction.id for prediction in api.predictions), story
+    assert len(api.predictions) == 15 * 6, story
+    assert Counter(row["chain_step"] for row in command.rows()) == dict.fromkeys(
+        ("draw", *(f"enlarge[{number}]" for number in range(4)), "join"), 15
+    )
+    for record in records:
+        parts = [record["steps"][f"enlarge[{number}]"] for number in range(4)]
+        assert [part["input"]["image"] for part in parts] == record["steps"]["draw"]["output"], story
+        assert record["output"] == " ".join(part["output"] for part in parts), story

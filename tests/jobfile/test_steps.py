@@ -75,3 +75,10 @@ def test_a_job_is_no_chain_and_a_chain_no_job(tmp_path: Path) -> None:
         load_chain(write(tmp_path, 'model = "acme/a"  # one step', "job.toml"))
     with pytest.raises(JobFileError, match="step must be an array of tables"):
         load_chain(write(tmp_path, 'step = "draw"'))
+
+
+def test_a_step_may_run_for_each_of_a_list(tmp_path: Path) -> None:
+    text = POSTER.replace('cancel_after = "5m"', 'for_each = "{draw.output}"').replace("{draw.output[0]}", "{each}")
+    assert load_chain(write(tmp_path, text)).steps[1].for_each == "{draw.output}"
+    with pytest.raises(JobFileError, match=r'step "enlarge": for_each must be a non-empty string, found 7'):
+        load_chain(write(tmp_path, text.replace('"{draw.output}"', "7")))

@@ -140,7 +140,8 @@ class Shown(msgspec.Struct, frozen=True):
             if result.files or (is_over and not self.text.has_all_of(result)):
                 tell(msgspec.json.encode(_response(result), enc_hook=str).decode())
         elif self.alone:
-            print_output(result, self.schema)
+            for part in result.gathered:
+                print_output(part, self.schema)
         else:
             print_response(result, self.schema)
 

@@ -11,7 +11,7 @@ import msgspec
 
 from replicate_job.batches.chains.alone import cancel_chain, run_chain
 from replicate_job.batches.chains.plan import ChainPlan, chain_job, check_chain, plan_chain
-from replicate_job.chain import Chain
+from replicate_job.chain import Chain, Step, base_of
 from replicate_job.cli.exits import SUCCEEDED
 from replicate_job.cli.given import Given, Options, check_pairs, shown_input, with_inputs
 from replicate_job.cli.options import Common
@@ -38,7 +38,7 @@ async def start(shared: Common, chain: Chain, given_input: Given, options: Optio
                 return await _dry_run(context, plan, ask)
             result = await _run(shared, context, plan, ask, options)
     last = next(step for step, own in result.steps.items() if own.prediction_id == result.prediction_id)
-    msgspec.structs.replace(shown, schema=plan.models[last].schema).report(result)
+    msgspec.structs.replace(shown, schema=plan.models[base_of(last)].schema).report(result)
     code = conclude(result, ask.job, line=shared.line, ephemeral=context.ephemeral)
     if result.status != "succeeded" and not shared.quiet:
         tell(f"step {last}; {_kept(result)}the same command with --key {ask.key} --retry-failed goes on with it")
@@ -61,14 +61,13 @@ async def _run(shared: Common, context: Context, plan: ChainPlan, ask: Ask, opti
         if shared.terminated.came:
             context.reporter.warn(f"stopped; the chain is left as it is: {goes_on}")
         else:
-            await cancel_chain(context, plan.chain, ask.key)
+            await cancel_chain(context, ask.key)
         raise
     except InputError:
         raise
     except ReplicateJobError:
         with suppress(ReplicateJobError):
-            keys = [f"{ask.key}/{step.name}" for step in plan.chain.steps]
-            if await context.journal.look_up(keys):
+            if await context.journal.steps_of(ask.key):
                 context.reporter.warn(goes_on)
         raise
 
@@ -84,14 +83,15 @@ async def _dry_run(context: Context, plan: ChainPlan, ask: Ask) -> int:
     values = ask.job.input_data
     if problems := plan.check(values):
         raise InputError(plan.chain.name, problems)
-    print_json({"steps": {step.name: _planned(plan, step.name, values) for step in plan.chain.steps}})
+    print_json({"steps": {step.name: _planned(plan, step, values) for step in plan.chain.steps}})
     return SUCCEEDED
 
 
-def _planned(plan: ChainPlan, step: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    resolved = plan.models[step]
-    known, later = plan.chain.known_input(step, values)
+def _planned(plan: ChainPlan, step: Step, values: Mapping[str, Any]) -> dict[str, Any]:
+    resolved = plan.models[step.name]
+    known, later = plan.chain.known_input(step.name, values)
     return {
+        **({"for_each": plan.chain.list_of(step.name)} if step.for_each else {}),
         "model": str(resolved.target),
         "request": f"POST /v1{resolved.path}",
         "version": resolved.version or None,

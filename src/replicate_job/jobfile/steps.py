@@ -50,7 +50,7 @@ def _step(table: Mapping[str, Any], source: Source, at: int | None) -> Step:
         if name not in _STEP:
             hint = did_you_mean(name, _STEP) or "inputs of the model itself belong in input"
             raise wrong(f"unknown name {shown(name)}", hint)
-        good, wanted = RULES[{"name": "model", "input": "input_data"}.get(name, name)]
+        good, wanted = RULES[{"name": "model", "for_each": "model", "input": "input_data"}.get(name, name)]
         if not good(value):
             raise wrong(f"{name} must be {wanted}, found {shown(value)}")
     for name in ("name", "model"):

@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from replicate_job.batches.attempts import attempt_key, attempt_of, has_failed, latest
+from replicate_job.batches.attempts import attempt_key, attempt_of, has_failed
+from replicate_job.batches.chains.named import last_jobs
+from replicate_job.batches.chains.outputs import look_up_calls
 from replicate_job.batches.chains.plan import ChainPlan
 from replicate_job.batches.chains.run import ChainRun, merged
-from replicate_job.chain import Chain, Step
+from replicate_job.chain import Call
 from replicate_job.errors import InputError, ReplicateJobError
 from replicate_job.flow.cancel import cancel_interrupted
 from replicate_job.flow.context import Context
@@ -31,26 +33,26 @@ async def run_chain(context: Context, plan: ChainPlan, ask: Ask, *, retry_failed
     check_key(key)
     if problems := plan.check(values):
         raise InputError(plan.chain.name, problems)
-    known = await latest(context, key, [step.name for step in plan.chain.steps])
-    retried = {step: entry for step, entry in known.items() if retry_failed and has_failed(entry)}
+    known = (await look_up_calls(context, plan, key, [""]))[""]
+    retried = {name: entry for name, entry in known.items() if retry_failed and has_failed(entry)}
 
-    async def run_step(step: Step, job: Job, _: Entry | None, ended: Callable[[Prediction], None]) -> Result:
-        last = known.get(step.name)
-        number = attempt_of(key, last) + (step.name in retried) if last else 1
-        own = attempt_key(key, step.name, number)
-        return await run_job(context, msgspec.structs.replace(ask, job=job, key=own, chain_step=step.name, ended=ended))
+    async def run_call(call: Call, job: Job, _: Entry | None, ended: Callable[[Prediction], None]) -> Result:
+        last = known.get(call.name)
+        number = attempt_of(key, last) + (call.name in retried) if last else 1
+        own = attempt_key(key, call.name, number)
+        return await run_job(context, msgspec.structs.replace(ask, job=job, key=own, chain_step=call.name, ended=ended))
 
-    entries = {step: entry for step, entry in known.items() if step not in retried}
-    outcomes = await ChainRun(context, plan, values, entries, run_step).run()
-    for step, outcome in outcomes.items():
+    entries = {name: entry for name, entry in known.items() if name not in retried}
+    outcomes = await ChainRun(context, plan, values, entries, run_call).run()
+    for name, outcome in outcomes.items():
         if isinstance(outcome, ReplicateJobError):
-            raise _of_step(step, outcome)
+            raise _of_step(name, outcome)
     return merged(outcomes, key, lambda problem: Result("", "error", plan.chain.name, values, problem=problem))
 
 
-async def cancel_chain(context: Context, chain: Chain, key: str) -> None:
+async def cancel_chain(context: Context, key: str) -> None:
     """Cancel the steps that Ctrl-C has ended, and report how that went."""
-    for entry in (await latest(context, key, [step.name for step in chain.steps])).values():
+    for entry in (await last_jobs(context, key)).values():
         await cancel_interrupted(context, entry.key)
 
 

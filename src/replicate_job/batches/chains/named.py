@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from replicate_job.batches.attempts import latest
 from replicate_job.batches.chains.run import merged
+from replicate_job.chain import base_of, in_order
 from replicate_job.errors import ReplicateJobError
 from replicate_job.flow.collect import result_of
 from replicate_job.flow.context import Context
@@ -14,7 +15,7 @@ from replicate_job.journal.entry import Entry
 
 async def observe_chain(context: Context, key: str) -> Result | None:
     """A chain as it is now, by its key: each step by its last job. None where the journal has no chain of that key."""
-    steps = await _latest(context, key)
+    steps = await last_jobs(context, key)
     outcomes = {step: await _observe(context, entry) for step, entry in steps.items()}
     if not outcomes:
         return None
@@ -24,19 +25,21 @@ async def observe_chain(context: Context, key: str) -> Result | None:
 
 async def cancel_steps(context: Context, key: str) -> Result | None:
     """Cancel what runs of a chain, and show it as it is then. None where the journal has no chain of that key."""
-    for entry in (await _latest(context, key)).values():
+    for entry in (await last_jobs(context, key)).values():
         if entry.step != "done":
             await cancel(context, entry.key)
     return await observe_chain(context, key)
 
 
-async def _latest(context: Context, key: str) -> dict[str, Entry]:
-    """The last job of each step that was begun, by its name."""
+async def last_jobs(context: Context, key: str) -> dict[str, Entry]:
+    """The last job of each call that was begun, by its name: the steps as they began, their calls by their number."""
     first = [entry for entry in await context.journal.steps_of(key) if entry.api == context.api]
     batch = (first[0].batch if first else None) or key
     names = {entry.key.removeprefix(f"{batch}/"): str(entry.chain_step) for entry in first}
     last = await latest(context, batch, names)
-    return {step: last[name] for name, step in names.items() if name in last}
+    steps = list(dict.fromkeys(base_of(call) for call in names.values()))
+    found = {call: last[name] for name, call in names.items() if name in last}
+    return {call: found[call] for call in in_order(found, steps)}
 
 
 async def _observe(context: Context, entry: Entry) -> Outcome:

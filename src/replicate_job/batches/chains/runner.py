@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from replicate_job.batches.attempts import attempt_key, has_failed, latest
+from replicate_job.batches.attempts import attempt_key, has_failed
+from replicate_job.batches.chains.outputs import look_up_calls
 from replicate_job.batches.chains.plan import ChainPlan
 from replicate_job.batches.chains.run import ChainRun, merged
 from replicate_job.batches.progress import Tally
@@ -15,7 +16,7 @@ from replicate_job.batches.row_job import RowJob, another_input, is_of_row
 from replicate_job.batches.runner import BatchRunner, RowStep
 from replicate_job.batches.spec import Batch
 from replicate_job.batches.strategy import RowStrategy
-from replicate_job.chain import Step
+from replicate_job.chain import Call, Step
 from replicate_job.errors import InputError, JobError, KeyInUseError, ReplicateJobError
 from replicate_job.flow.collect import lacks_files, result_of
 from replicate_job.flow.context import Context
@@ -57,20 +58,18 @@ class ChainRunner(BatchRunner):
         return str(InputError(item.job.model, problems)) if problems else ""
 
     async def _look_up(self, items: list[RowJob]) -> dict[str, Entry]:
-        names = {item.name for item in items if item.name}
-        steps = [step.name for step in self._plan.chain.steps]
-        found = await latest(self._context, self._batch.id, [f"{name}/{step}" for name in names for step in steps])
+        starts = {f"{item.name}/": item.name for item in items if item.name}
+        found = await look_up_calls(self._context, self._plan, self._batch.id, starts)
         rows: dict[str, Entry] = {}
-        for name in names:
-            begun = {step: entry for step in steps if (entry := found.get(f"{name}/{step}"))}
-            if begun:
+        for start, name in starts.items():
+            if begun := found[start]:
                 at = next((entry for entry in begun.values() if not _succeeded(entry)), None)
                 rows[name] = _Row(**msgspec.structs.asdict(at or list(begun.values())[-1]), steps=begun)
         return rows
 
     def _find_problem(self, item: RowJob, entry: Entry | None) -> str:
         steps = {name: each for name, each in _steps(entry).items() if not self._is_retried(each)}
-        return self._check(item) or ("" if self._has_jobs(item, steps) else another_input(item.name))
+        return self._check(item) or (another_input(item.name) if self._known_run(item, steps).is_over() is None else "")
 
     def _is_over(self, item: RowJob, entry: Entry) -> bool:
         """Whether every step is over, or as far as they come: one that failed ends the row."""
@@ -79,21 +78,22 @@ class ChainRunner(BatchRunner):
             return False
         if any(lacks_files(each, self._batch.save) for each in steps.values()):
             return False
-        is_short = len(steps) < len(self._plan.chain.steps)
-        return not (is_short and all(map(_succeeded, steps.values()))) and self._has_jobs(item, steps)
+        is_whole = self._known_run(item, steps).is_over()
+        return is_whole is not None and (is_whole or not all(map(_succeeded, steps.values())))
 
-    def _has_jobs(self, item: RowJob, steps: Mapping[str, Entry]) -> bool:
-        """Whether these are the jobs of this row, as its input and the outputs make them."""
-        run = ChainRun(self._context, self._plan, item.job.input_data, steps, _never)
-        return run.has_all()
+    def _known_run(self, item: RowJob, calls: Mapping[str, Entry]) -> ChainRun:
+        return ChainRun(self._context, self._plan, item.job.input_data, calls, _never)
 
     def _stored(self, item: RowJob, entry: Entry) -> Result:
-        outcomes = {}
-        for step, each in _steps(entry).items():
+        results = {}
+        for name, each in _steps(entry).items():
             assert each.prediction  # noqa: S101 - it is over
             result = result_of(each.prediction, each, each.files)
-            outcomes[step] = msgspec.structs.replace(result, line=item.line, problem=each.problem)
-        result = merged(outcomes, attempt_key(self._batch.id, item.name), item.failure)
+            results[name] = msgspec.structs.replace(result, line=item.line, problem=each.problem)
+        run = self._known_run(item, _steps(entry))
+        run.is_over()
+        result = merged(run.stored(results), attempt_key(self._batch.id, item.name), item.failure)
+        result = msgspec.structs.replace(result, line=item.line)
         return msgspec.structs.replace(result, grid=item.grid)
 
     async def _result(
@@ -106,16 +106,17 @@ class ChainRunner(BatchRunner):
         known = _steps(entry)
         retried = {name: each for name, each in known.items() if self._is_retried(each)}
 
-        async def run_step(step: Step, job: Job, current: Entry | None, ended: Callable[[Prediction], None]) -> Result:
-            row = RowJob(item.line, f"{item.name}/{step.name}", job, secrets=self._plan.models[step.name].secrets)
-            if self.stopped and step.name not in known:
+        async def run_call(call: Call, job: Job, current: Entry | None, ended: Callable[[Prediction], None]) -> Result:
+            model = self._plan.models[call.step.name]
+            row = RowJob(item.line, f"{item.name}/{call.name}", job, secrets=model.secrets)
+            if self.stopped and call.name not in known:
                 raise asyncio.CancelledError  # as those that wait for a slot: the batch creates nothing more
-            own = RowStep(step.name, self._contexts[step.name], self._plan.models[step.name], ended)
-            result = await self._last_attempt(row, retried.get(step.name) or current or known.get(step.name), own)
+            own = RowStep(call.name, self._contexts[call.step.name], model, ended)
+            result = await self._last_attempt(row, retried.get(call.name) or current or known.get(call.name), own)
             return msgspec.structs.replace(result, line=item.line)
 
         entries = {name: each for name, each in known.items() if name not in retried}
-        outcomes = await ChainRun(self._context, self._plan, item.job.input_data, entries, run_step).run()
+        outcomes = await ChainRun(self._context, self._plan, item.job.input_data, entries, run_call).run()
         for error in outcomes.values():
             if isinstance(error, KeyInUseError):
                 error.args = (another_input(item.name),)
@@ -132,5 +133,5 @@ def _succeeded(entry: Entry) -> bool:
     return entry.step == "done" and entry.status == "succeeded" and not has_failed(entry)
 
 
-async def _never(step: Step, job: Job, entry: Entry | None, ended: Callable[[Prediction], None]) -> Result:
+async def _never(call: Call, job: Job, entry: Entry | None, ended: Callable[[Prediction], None]) -> Result:
     raise NotImplementedError

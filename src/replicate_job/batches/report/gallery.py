@@ -20,6 +20,7 @@ TOTAL = 12_000_000
 """The most characters of all embedded pictures."""
 _ALT = 120  # characters of a prompt in place of its picture
 _MORE = 8  # further files of a result
+_CALLS = 24  # of a chain
 
 
 def gallery(cards: list[Card], folder: Path, succeeded: int) -> Iterator[str]:
@@ -40,11 +41,13 @@ def _steps(card: Card, folder: Path, pictures: Pictures) -> str:
     """The steps of a chain side by side."""
     if not card.steps:
         return ""
+    shown = card.steps[:_CALLS]
     items = "".join(
-        f'<li>{render_output(step, folder, pictures)}<p class="note">{escape(name)}</p></li>'
-        for name, step in card.steps
+        f'<li>{render_output(step, folder, pictures)}<p class="note">{escape(name)}</p></li>' for name, step in shown
     )
-    return f'<ol class="steps">{items}</ol>'
+    beyond = len(card.steps) - len(shown)
+    more = f'<p class="more">and {count(beyond, "more prediction")}</p>' if beyond else ""
+    return f'<ol class="steps">{items}</ol>{more}'
 
 
 def render_output(card: Card, folder: Path, pictures: Pictures) -> str:

@@ -1,0 +1,156 @@
+"""What the steps of a chain have made so far, in the forms in which a later step takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from replicate_job.batches.attempts import latest
+from replicate_job.batches.chains.plan import ChainPlan
+from replicate_job.chain import Call, Step, base_of, in_order
+from replicate_job.errors import JobError
+from replicate_job.flow.context import Context
+from replicate_job.job import Kept
+from replicate_job.journal.entry import Entry
+from replicate_job.outputs.discover import OutputFile, find_files, is_text
+from replicate_job.wire.data_url import read_head
+from replicate_job.wire.prediction import parse_time
+
+LIVES = 45 * 60.0
+"""Seconds for which a step may begin with the URL of an output: the API deletes it after an hour, and the step's model
+reads it only once it has started."""
+
+
+class End(msgspec.Struct, frozen=True):
+    """What a call made. ``files`` are those that were kept."""
+
+    prediction_id: str
+    output: Any
+    completed_at: str | None
+    files: tuple[Kept, ...] = ()
+
+
+class Outputs:
+    """``ends`` are those of the calls that have ended with an output, by their names."""
+
+    def __init__(self, context: Context, plan: ChainPlan) -> None:
+        self.ends: dict[str, End] = {}
+        self._context, self._plan = context, plan
+
+    def recall(self, name: str, entry: Entry) -> None:
+        """Add what the journal has of a call."""
+        prediction = entry.prediction
+        if prediction and prediction.output is not None:
+            self.ends[name] = End(prediction.id, prediction.output, prediction.completed_at, entry.files)
+
+    def calls(self, step: Step) -> list[Call] | None:
+        """The step's calls; None while the list that it runs for is not there. Raises JobError."""
+        source = self._plan.chain.list_of(step.name)
+        if source and not self.has(source):
+            return None
+        return self._plan.chain.calls(step, {source: self.as_url(source)} if source else {})
+
+    def known_calls(self, step: str) -> list[Call]:
+        """The step's calls, as far as they are known."""
+        try:
+            return self.calls(self._plan.chain.step(step)) or []
+        except JobError:
+            return []
+
+    def has(self, step: str) -> bool:
+        """Whether all of the step's output is there."""
+        try:
+            calls = self.calls(self._plan.chain.step(step))
+        except JobError:
+            return False
+        return calls is not None and all(call.name in self.ends for call in calls)
+
+    def lives(self, call: Call, *, is_new: bool) -> bool:
+        """Whether its URLs can still be read. ``is_new``: its prediction has ended in this run."""
+        end, client = self.ends[call.name], self._context.client
+        if all(read_head(file.url) for file in self._files(call)):
+            return True
+        if self._context.ephemeral:  # an earlier server has ended, with its files
+            return is_new
+        ended = parse_time(end.completed_at)
+        now = client.api_time or self._context.clock.time()
+        return now < ended.timestamp() + LIVES if ended else is_new
+
+    def as_url(self, step: str) -> Any:
+        """The step's output as the API gave it; the pieces of a text as the text. Of several calls a list."""
+        return self._gather(step, [self._as_url(call) for call in self.known_calls(step)])
+
+    def as_file(self, step: str) -> Any:
+        """The output with its kept files in place of their URLs; None where these are not on this machine."""
+        forms = [self._as_file(call) for call in self.known_calls(step)]
+        return None if any(form is None for form in forms) else self._gather(step, forms)
+
+    def _gather(self, step: str, forms: list[Any]) -> Any:
+        return forms if self._plan.chain.list_of(step) else forms[0]
+
+    def _files(self, call: Call) -> list[OutputFile]:
+        schema = self._plan.models[call.step.name].schema
+        return find_files(self.ends[call.name].output, schema, origin=self._context.client.base_url)
+
+    def _as_url(self, call: Call) -> Any:
+        output = self.ends[call.name].output
+        if isinstance(output, list) and is_text(self._plan.models[call.step.name].schema):
+            return "".join(map(str, output))
+        return output
+
+    def _as_file(self, call: Call) -> Any:
+        files, end = self._files(call), self.ends[call.name]
+        output = end.output
+        if not files:
+            return self._as_url(call) if call.index is not None else None
+        if len(files) != len(end.files) or not all(isinstance(path, Path) for path in end.files):
+            return None
+        for file, path in zip(files, end.files, strict=True):
+            output = _replaced(output, file.position, path)
+        return output
+
+
+async def look_up_calls(
+    context: Context, plan: ChainPlan, batch: str, starts: Iterable[str]
+) -> dict[str, dict[str, Entry]]:
+    """The last job of each call of several chains, by what their keys begin with after the batch, and by its name."""
+    found: dict[str, dict[str, Entry]] = {start: {} for start in starts}
+    outputs = {start: Outputs(context, plan) for start in found}
+    steps = plan.chain.steps
+    # A step that runs for each item of a list has as many jobs as that list, which another step has made.
+    for some in ([step for step in steps if step.for_each is None], *([step] for step in steps if step.for_each)):
+        names: dict[str, tuple[str, str]] = {}
+        for start, made in outputs.items():
+            calls = [call.name for step in some for call in made.known_calls(step.name)]
+            if not calls and _is_lost(plan, some, found[start]):
+                jobs = await context.journal.steps_of(f"{batch}/{start}".removesuffix("/"))
+                calls = [str(job.chain_step) for job in jobs if base_of(str(job.chain_step)) == some[0].name]
+            names |= {f"{start}{call}": (start, call) for call in calls}
+        entries = await latest(context, batch, names)
+        for name, (start, call) in names.items():
+            if name in entries:
+                found[start][call] = entries[name]
+                outputs[start].recall(call, entries[name])
+    order = [step.name for step in steps]
+    return {start: {call: begun[call] for call in in_order(begun, order)} for start, begun in found.items()}
+
+
+def _is_lost(plan: ChainPlan, steps: list[Step], begun: Mapping[str, Entry]) -> bool:
+    """Whether the list that the step has run for is not in the journal any more."""
+    source = plan.chain.list_of(steps[0].name)
+    made = [entry for name, entry in begun.items() if base_of(name) == source]
+    return any(
+        entry.status == "succeeded" and (entry.prediction is None or entry.prediction.output is None) for entry in made
+    )
+
+
+def _replaced(value: Any, position: tuple[str | int, ...], new: Any) -> Any:
+    if not position:
+        return new
+    key, rest = position[0], position[1:]
+    if isinstance(value, list):
+        return [_replaced(item, rest, new) if index == key else item for index, item in enumerate(value)]
+    return {name: _replaced(item, rest, new) if name == key else item for name, item in value.items()}

@@ -1,0 +1,258 @@
+"""Steps that run for each element of a list: a job for each, created once, and their outputs gathered."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from replicate_job import Chain, Client, Ref, Result, Step, batch, run
+from replicate_job.chain import MOST
+from replicate_job.errors import InputError, JobError, JobTimeoutError, PaymentRequiredError
+from replicate_job.testing import OutputFile, Script, ScriptedAPI, ScriptedModel, openapi_schema
+
+FILE: dict[str, Any] = {"type": "string", "format": "uri"}
+LONG_AGO = {"completed_at": "2025-03-14T10:00:00.000000Z"}
+
+
+def draw(given: dict[str, Any]) -> Script:
+    return Script(
+        output=[OutputFile(content=f"{given['prompt']} {n}".encode(), name="a.png") for n in range(given["n"])]
+    )
+
+
+DRAW = ScriptedModel(
+    name="acme/draw",
+    official=True,
+    script=draw,
+    schema=openapi_schema(
+        {"prompt": {"type": "string"}, "n": {"type": "integer"}},
+        {"type": "array", "items": FILE},
+        required=["prompt", "n"],
+    ),
+)
+ENLARGE = ScriptedModel(
+    name="acme/enlarge",
+    official=True,
+    script=Script(output=OutputFile(content=b"large", name="b.png")),
+    schema=openapi_schema({"image": FILE, "scale": {"type": "integer", "maximum": 10}}, FILE, required=["image"]),
+)
+JOIN = ScriptedModel(
+    name="acme/join",
+    official=True,
+    script=lambda given: Script(output=f"{len(given['images'])} pictures"),
+    schema=openapi_schema({"images": {"type": "array", "items": FILE}}, {"type": "string"}, required=["images"]),
+)
+NAME = ScriptedModel(
+    name="acme/name",
+    official=True,
+    script=lambda given: Script(output=[f"fox {number}" for number in range(given["n"])]),
+    schema=openapi_schema({"n": {"type": "integer"}}, {"type": "array", "items": {"type": "string"}}),
+)
+STEPS = [
+    Step("draw", "acme/draw", {"prompt": Ref("prompt"), "n": Ref("n")}),
+    Step("enlarge", "acme/enlarge", {"image": Ref("each"), "scale": 2}, for_each=Ref("draw.output")),
+    Step("join", "acme/join", {"images": "{enlarge.output}"}),
+]
+CHAIN = Chain(STEPS)
+pytestmark = pytest.mark.replicate_api(DRAW, ENLARGE, JOIN, NAME)
+
+
+def made(api: ScriptedAPI) -> dict[str, int]:
+    return dict(Counter(prediction.model.removeprefix("acme/") for prediction in api.predictions))
+
+
+def fail_one(api: ScriptedAPI, *, end: str = "failed") -> None:
+    """Let the second picture be too much."""
+
+    def script(given: dict[str, Any]) -> Script:
+        number = [prediction.input["image"] for prediction in api.predictions if prediction.model == ENLARGE.name]
+        is_bad = given["image"] == sorted_images(api)[1] if number else False
+        return Script(end=end, error="too much") if is_bad else ENLARGE.script
+
+    api.models[ENLARGE.name] = msgspec.structs.replace(ENLARGE, script=script)
+
+
+def sorted_images(api: ScriptedAPI) -> list[str]:
+    output: list[str] = api.predictions[0].output
+    return output
+
+
+def test_each_element_has_a_job_and_their_outputs_are_one_list(api: ScriptedAPI, tmp_path: Path) -> None:
+    result = run(CHAIN, {"prompt": "a lake", "n": 3}, key="poster", save_to=tmp_path)
+    calls = ["enlarge[0]", "enlarge[1]", "enlarge[2]"]
+    assert list(result.steps) == ["draw", *calls, "join"]
+    pictures = result.steps["draw"].output
+    assert [result.steps[call].input for call in calls] == [{"image": picture, "scale": 2} for picture in pictures]
+    assert [result.steps[call].key for call in calls] == [f"poster/{call}" for call in calls]
+    assert result.steps["join"].input == {"images": [result.steps[call].output for call in calls]}
+    assert result.output == "3 pictures"
+    again = run(CHAIN, {"prompt": "a lake", "n": 3}, key="poster", save_to=tmp_path)
+    assert again.steps == result.steps
+    with Client() as client:
+        assert client.get("poster").steps == result.steps
+    assert made(api) == {"draw": 1, "enlarge": 3, "join": 1}
+
+
+def test_a_last_step_gives_all_its_outputs_and_files(api: ScriptedAPI, tmp_path: Path) -> None:
+    result = run(Chain(STEPS[:2]), {"prompt": "a lake", "n": 12}, save_to=tmp_path, key="poster")
+    parts = [result.steps[f"enlarge[{index}]"] for index in range(12)]
+    assert result.output == [part.output for part in parts]
+    assert result.files == tuple(path for part in parts for path in part.files)
+    assert result.gathered == tuple(parts)
+    with Client() as client:
+        assert client.get("poster").output == result.output
+    assert made(api) == {"draw": 1, "enlarge": 12}
+
+
+def test_an_empty_list_makes_nothing_and_an_empty_list(api: ScriptedAPI) -> None:
+    result = run(CHAIN, {"prompt": "a lake", "n": 0})
+    assert result.steps["enlarge"].output == []
+    assert (result.status, result.output) == ("succeeded", "0 pictures")
+    last = run(Chain(STEPS[:2]), {"prompt": "a fox", "n": 0})
+    assert (last.status, last.model, last.output, last.prediction_id) == ("succeeded", "acme/enlarge", [], "")
+    assert made(api) == {"draw": 2, "join": 1}
+
+
+def test_an_element_that_failed_is_the_only_one_that_is_paid_for_again(api: ScriptedAPI, tmp_path: Path) -> None:
+    fail_one(api)
+    given = {"prompt": "a lake", "n": 3}
+    for _ in range(2):
+        failed = run(CHAIN, given, key="poster", save_to=tmp_path)
+        assert (failed.status, failed.error, failed.model) == ("failed", "too much", "acme/enlarge")
+        assert [step.status for step in failed.steps.values()] == ["succeeded", "succeeded", "failed", "succeeded"]
+        assert failed.steps["enlarge[2]"].files[0].read_bytes() == b"large"
+    assert made(api) == {"draw": 1, "enlarge": 3}
+    api.models[ENLARGE.name] = ENLARGE
+    good = run(CHAIN, given, key="poster", save_to=tmp_path, retry_failed=True)
+    assert (good.status, good.steps["enlarge[1]"].key) == ("succeeded", "poster~2/enlarge[1]")
+    assert made(api) == {"draw": 1, "enlarge": 4, "join": 1}
+
+
+def test_a_chain_goes_on_at_the_elements_that_are_missing(api: ScriptedAPI) -> None:
+    with Client() as client:
+        api.faults.next("create", "slow(0s)")
+        api.faults.next("create", "slow(0s)")
+        api.faults.next("create", "402")
+        with pytest.raises(PaymentRequiredError, match=r"step enlarge\[\d\]: "):
+            client.run(CHAIN, {"prompt": "a lake", "n": 3}, key="poster")
+        assert made(api) == {"draw": 1, "enlarge": 2}
+        assert client.run(CHAIN, {"prompt": "a lake", "n": 3}, key="poster").status == "succeeded"
+    assert made(api) == {"draw": 1, "enlarge": 3, "join": 1}
+
+
+def test_outputs_whose_urls_are_dead_come_from_their_files(api: ScriptedAPI, tmp_path: Path) -> None:
+    api.models[ENLARGE.name] = msgspec.structs.replace(
+        ENLARGE, script=msgspec.structs.replace(ENLARGE.script, overrides=LONG_AGO)
+    )
+    result = run(CHAIN, {"prompt": "a lake", "n": 2}, key="poster", save_to=tmp_path)
+    assert all(image.startswith("data:image/png;base64,") for image in api.predictions[-1].input["images"])
+    assert run(CHAIN, {"prompt": "a lake", "n": 2}, key="poster", save_to=tmp_path).steps.keys() == result.steps.keys()
+    assert made(api) == {"draw": 1, "enlarge": 2, "join": 1}
+
+
+def test_more_elements_than_the_limit_are_an_error_before_the_first_is_paid(api: ScriptedAPI) -> None:
+    with pytest.raises(JobError, match=rf"step enlarge, for_each: .draw.output. has 101 items, and .* {MOST} at most"):
+        run(CHAIN, {"prompt": "a lake", "n": MOST + 1})
+    assert made(api) == {"draw": 1}
+
+
+def test_elements_run_together_and_each_is_canceled_by_the_chains_key(api: ScriptedAPI) -> None:
+    api.models[ENLARGE.name] = msgspec.structs.replace(ENLARGE, script=Script(duration=math.inf))
+    with Client() as client:
+        with pytest.raises(JobTimeoutError):
+            client.run(CHAIN, {"prompt": "a lake", "n": 3}, key="poster", timeout=1)
+        canceled = client.cancel("poster")
+        assert canceled
+        assert [step.status for step in canceled.steps.values()] == ["succeeded", *["canceled"] * 3]
+
+
+def test_a_gathered_list_may_be_run_for_too(api: ScriptedAPI) -> None:
+    again = Step("again", "acme/enlarge", {"image": "{each}"}, for_each="{enlarge.output}")
+    result = run(Chain([*STEPS[:2], again]), {"prompt": "a lake", "n": 2})
+    assert result.steps["again[1]"].input == {"image": result.steps["enlarge[1]"].output}
+    assert made(api) == {"draw": 1, "enlarge": 4}
+
+
+def each(model: str, given: dict[str, Any], of: str) -> Step:
+    return Step("e", model, given, for_each=of)
+
+
+@pytest.mark.parametrize(
+    ("step", "problem"),
+    [
+        (each("acme/enlarge", {"image": "{each}"}, "{text.output}"), "e, for_each: {text.output} is text, and a list"),
+        (each("acme/enlarge", {"image": "{each}"}, "{draw.output[0]}"), "e, for_each: {draw.output[0]} is a file"),
+        (each("acme/enlarge", {"image": "{each[0]}"}, "{draw.output}"), "{each[0]} is not in what draw makes"),
+        (each("acme/join", {"images": "{each}"}, "{draw.output}"), "{each} is a file, and this takes a list"),
+        (each("acme/enlarge", {"image": "{each}", "scale": 99}, "{draw.output}"), "99 is above the maximum"),
+        (Step("e", "acme/enlarge", {"image": "{gathered.output}"}), "{gathered.output} is a list of files, and this"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_anything_is_paid(api: ScriptedAPI, step: Step, problem: str) -> None:
+    steps = [
+        STEPS[0],
+        Step("text", "acme/join", {"images": "{draw.output}"}),
+        Step("gathered", "acme/enlarge", {"image": "{each}"}, for_each="{draw.output}"),
+        step,
+    ]
+    with pytest.raises(InputError) as raised:
+        run(Chain(steps), {"prompt": "a lake", "n": 2})
+    assert problem in str(raised.value)
+    assert api.created == 0
+
+
+def test_what_is_no_list_after_all_is_an_error_at_its_step(api: ScriptedAPI) -> None:
+    api.models[DRAW.name] = msgspec.structs.replace(
+        DRAW,
+        script=Script(output="no list"),
+        schema=openapi_schema({"prompt": {"type": "string"}, "n": {}}, {"title": "Output"}),
+    )
+    with pytest.raises(JobError, match=r'step enlarge, for_each: .draw.output. is no list: "no list"'):
+        run(CHAIN, {"prompt": "a lake", "n": 2})
+    assert made(api) == {"draw": 1}
+
+
+def test_rows_of_a_batch_run_for_each_too(api: ScriptedAPI, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text("prompt,n\na lake,2\na tree,3\n")
+
+    def go(**options: Any) -> dict[int, Result]:
+        return {result.line: result for result in batch(CHAIN, rows, save_to=tmp_path / "out", **options)}
+
+    fail_one(api)
+    first = go()
+    assert {line: result.status for line, result in first.items()} == {2: "failed", 3: "succeeded"}
+    before = made(api)
+    assert before == {"draw": 2, "enlarge": 5, "join": 1}
+    again = go()
+    assert {line: list(result.steps) for line, result in again.items()} == {
+        line: list(result.steps) for line, result in first.items()
+    }
+    assert again[3] == first[3]
+    assert made(api) == before
+    api.models[ENLARGE.name] = ENLARGE
+    assert {result.status for result in go(retry_failed=True).values()} == {"succeeded"}
+    assert made(api) == {"draw": 2, "enlarge": 6, "join": 2}
+
+
+def test_rows_whose_data_was_pruned_cost_nothing_again(api: ScriptedAPI, tmp_path: Path) -> None:
+    name = Step("name", "acme/name", {"n": Ref("n")})
+    draw = Step("draw", "acme/draw", {"prompt": "a {each}", "n": 1}, for_each="{name.output}")
+    chain = Chain([name, draw])
+    rows = tmp_path / "rows.csv"
+    rows.write_text("n\n2\n0\n")
+    first = {result.line: result for result in batch(chain, rows)}
+    assert [len(first[line].output) for line in (2, 3)] == [2, 0]
+    assert list(first[3].steps) == ["name", "draw"]
+    assert made(api) == {"name": 2, "draw": 2}
+    assert {result.line: result for result in batch(chain, rows)} == first
+    with Client() as client:
+        assert client.prune(older_than=timedelta(0)).jobs
+    assert {result.line: result.status for result in batch(chain, rows)} == {2: "succeeded", 3: "succeeded"}
+    assert made(api) == {"name": 2, "draw": 2}
