@@ -288,7 +288,8 @@ class AsyncClient:
         The journal is in PostgreSQL. Rows and options are those of ``batch``; all rows are read and checked here, and
         one that does not fit is a result with a ``problem``. ``grid``, ``models``, ``concurrency``, ``fail_fast``,
         ``max_predict_time``, ``max_cost`` and ``price`` are not for a fleet. The client's ``rate`` is the batch's.
-        Raises JobError for rows with local files.
+        Local files of rows (a ``Path``, bytes, an open file) are copied to ``save_to``, where workers read them. Raises
+        JobError for such files without ``save_to``.
         """
         if named := [name for name in NOT_OF_FLEETS if options.get(name)]:
             raise JobError(f"{named[0]} is not for batches of a fleet: leave it out")
@@ -918,7 +919,8 @@ class Client:
         The journal is in PostgreSQL. Rows and options are those of ``batch``; all rows are read and checked here, and
         one that does not fit is a result with a ``problem``. ``grid``, ``models``, ``concurrency``, ``fail_fast``,
         ``max_predict_time``, ``max_cost`` and ``price`` are not for a fleet. The client's ``rate`` is the batch's.
-        Raises JobError for rows with local files.
+        Local files of rows (a ``Path``, bytes, an open file) are copied to ``save_to``, where workers read them. Raises
+        JobError for such files without ``save_to``.
         """
         return BatchHandle(self._loop.run(self._client.submit_batch(job, rows, **options)), self._loop)
 

@@ -22,6 +22,7 @@ class Storage:
         self.expires_at = expires_at
         self.uploads: list[tuple[Path | bytes, str, str, str]] = []
         self.known: dict[str, FileInfo] = {}
+        self.stored: dict[str, bytes] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
     def one_at_a_time(self, sha256: str) -> asyncio.Lock:
@@ -34,6 +35,9 @@ class Storage:
 
     async def find(self, sha256: str) -> FileInfo | None:
         return self.known.get(sha256)
+
+    async def read(self, content: Content) -> bytes | None:
+        return self.stored.get(content.sha256)
 
 
 def file(folder: Path, name: str, content: bytes) -> Path:

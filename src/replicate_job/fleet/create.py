@@ -18,10 +18,15 @@ from replicate_job.errors import (
 from replicate_job.fleet.parts import Fleet, RowContext
 from replicate_job.flow.claim import release, take
 from replicate_job.flow.job_run import Ask, JobRun
-from replicate_job.flow.prepare import write_request
+from replicate_job.flow.prepare import prepare, write_request
 from replicate_job.flow.steps import STEPS
 from replicate_job.flow.subject import SUBJECT
+from replicate_job.inputs.content import Content
+from replicate_job.inputs.upload import has_files
+from replicate_job.job import Job
+from replicate_job.journal.entry import CreateRequest
 from replicate_job.journal.postgres_fleet import FleetBatch, FleetRow
+from replicate_job.outputs.depot import Depot
 from replicate_job.outputs.place import of_row
 
 _OF_ALL = (AuthenticationError, PaymentRequiredError, ModelNotFoundError, MissingVariableError)
@@ -101,7 +106,7 @@ async def _create_row(fleet: Fleet, batch: FleetBatch, rows: RowContext, row: Fl
     request = slot = None
     if entry is None or entry.state == "refused":
         # The slot first: then the claim records the intent too, and nothing is waited for after it.
-        request = write_request(job, rows.resolved, job.input_data)
+        request = await _request(fleet, batch, rows, job)
         slot = await unless(fleet.draining, context.client.take_slot())
         if slot is None:
             raise DrainingError
@@ -116,3 +121,16 @@ async def _create_row(fleet: Fleet, batch: FleetBatch, rows: RowContext, row: Fl
             await release(context, claim)
     if run.fault:
         raise run.fault
+
+
+async def _request(fleet: Fleet, batch: FleetBatch, rows: RowContext, job: Job) -> CreateRequest:
+    """The row's create request. Its files are sent to the API now, where they live for a day at least."""
+    if not has_files(job.input_data):
+        return write_request(job, rows.resolved, job.input_data)
+    depot = Depot(batch.depot, rows.context.stores) if batch.depot else None
+
+    async def read(content: Content) -> bytes | None:
+        return await depot.get(content) if depot else None
+
+    async with fleet.sending:
+        return await prepare(rows.context, job, rows.resolved, read)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from replicate_job.batches.progress import Tally
+from replicate_job.fleet.input_files import clean
 from replicate_job.fleet.parts import Fleet
 from replicate_job.fleet.status import count, is_over, pause
 from replicate_job.fleet.upkeep import Upkeep
@@ -27,6 +28,7 @@ async def follow(context: Context, tables: FleetTables, batch: FleetBatch, tally
     background = Background(lambda error: None if failed.done() else failed.set_exception(error))
     background.start(Watcher(fleet).run())
     background.start(Upkeep(fleet).run())
+    background.start(clean(fleet))
     try:
         while not failed.done():
             began = context.clock.now()

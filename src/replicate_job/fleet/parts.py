@@ -25,14 +25,18 @@ class RowContext(msgspec.Struct, frozen=True):
     resolved: Resolved
 
 
+SENDING = 8
+"""Rows whose files are sent to the API at the same time: a file is in memory meanwhile."""
+
+
 class Fleet:
-    """``draining`` is set once this process is to take up nothing more."""
+    """``draining`` is set once this process is to take up nothing more. ``sending`` is room for rows with files."""
 
     def __init__(self, context: Context, tables: FleetTables) -> None:
         retry_policy = msgspec.structs.replace(context.retry_policy, **PACED)
         self.context = msgspec.structs.replace(context, retry_policy=retry_policy)
         self.tables, self.api = tables, context.api
-        self.draining = asyncio.Event()
+        self.draining, self.sending = asyncio.Event(), asyncio.Semaphore(SENDING)
         self._known: dict[tuple[int, float], RowContext] = {}
         self._named: dict[str, FleetBatch] = {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from typing import Any
 
 import msgspec
 
@@ -11,7 +12,8 @@ from replicate_job.batches.reader import read_ahead
 from replicate_job.batches.row_job import Names, RowJob, RowJobs, another_input
 from replicate_job.batches.runner import NO_TRAINING, RowSource
 from replicate_job.batches.spec import Batch
-from replicate_job.errors import JobError
+from replicate_job.errors import InputError, JobError
+from replicate_job.fleet.input_files import InputFiles
 from replicate_job.flow.context import Context
 from replicate_job.flow.resolved import Resolved
 from replicate_job.inputs.secrets import hide
@@ -32,8 +34,9 @@ async def submit(  # noqa: PLR0913 - what is submitted, and where
 ) -> int:
     """Write the batch and its tasks, and return its number in the journal. Nothing is created here.
 
-    ``rate`` is the most create requests a second. A row that does not fit is written with its problem. Raises JobError
-    for rows with local files, and what a batch raises for all rows alike.
+    ``rate`` is the most create requests a second. A row that does not fit is written with its problem. Local files of
+    rows are copied to where workers read them: see ``input_files``. Raises JobError for such files without a place, and
+    what a batch raises for all rows alike.
     """
     if batch.job.destination:
         raise JobError(NO_TRAINING)
@@ -45,15 +48,21 @@ async def submit(  # noqa: PLR0913 - what is submitted, and where
     if before not in {None, context.api}:
         raise JobError(f"the batch {batch.id} belongs to {before}, not {context.api}: choose another key")
     job = msgspec.structs.replace(batch.job, wait_for_completion=True, poll_interval=None, max_poll_attempts=None)
-    items = await _read(RowJobs(job, resolved, batch.read, batch.id_column), batch.limit, rows)
+    files = InputFiles(context, tables, batch.save)
+    items = await _read(RowJobs(job, resolved, batch.read, batch.id_column), batch.limit, rows, files)
     if not items:
         raise JobError("there are no rows: nothing was submitted")
     known = await latest(context, batch.id, {item.name for item, _ in items if item.name}) if before else {}
     names = Names()
     new: list[NewRow] = []
+    unsent: list[dict[str, Any]] = []
     for item, problem in items:
-        key, found = ("", problem) if problem else _key(context, batch, item, known.get(item.name), names)
+        entry = known.get(item.name)
+        key, found = ("", problem) if problem else _key(context, batch, item, entry, names)
         new.append(_new(item, key, found, resolved.secrets))
+        if not found and (entry is None or key != entry.key or entry.prediction_id is None):
+            unsent.append(item.job.input_data)
+    await files.copy(unsent)
     return await tables.submit(
         BatchEntry(batch.id, context.api, batch.source, batch.command, 0),
         job=encode_job(job),
@@ -61,25 +70,33 @@ async def submit(  # noqa: PLR0913 - what is submitted, and where
         rate=rate,
         secrets=resolved.secrets,
         model=msgspec.json.encode(resolved),
+        depot=files.address,
         rows=new,
     )
 
 
-async def _read(jobs: RowJobs, limit: int | None, rows: RowSource) -> list[tuple[RowJob, str]]:
+async def _read(jobs: RowJobs, limit: int | None, rows: RowSource, files: InputFiles) -> list[tuple[RowJob, str]]:
     items: list[tuple[RowJob, str]] = []
     async with aclosing(read_ahead(rows)) as chunks:
         async for chunk in chunks:
             for row in chunk[: None if limit is None else limit - len(items)]:
                 item = jobs.make(row)
-                if has_files(item.job.input_data):
-                    raise JobError(
-                        f"line {item.line} names a file of this machine, which no other one has: a fleet's rows take "
-                        "the URLs of files"
-                    )
-                items.append((item, jobs.check(item)))
+                problem = jobs.check(item)
+                if not item.problem and has_files(item.job.input_data):
+                    item, problem = await _take_files(files, item, problem)
+                items.append((item, problem))
             if len(items) == limit:
                 break
     return items
+
+
+async def _take_files(files: InputFiles, item: RowJob, problem: str) -> tuple[RowJob, str]:
+    """The row with its files as workers read them, and what is wrong with it."""
+    try:
+        taken = await files.take(item.job, item.line)
+    except InputError as error:
+        return item, problem or str(error)
+    return msgspec.structs.replace(item, job=msgspec.structs.replace(item.job, input_data=taken)), problem
 
 
 def _key(context: Context, batch: Batch, item: RowJob, entry: Entry | None, names: Names) -> tuple[str, str]:

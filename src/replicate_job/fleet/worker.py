@@ -9,6 +9,7 @@ from functools import partial
 from replicate_job.errors import JournalError
 from replicate_job.fleet.collect import collect_jobs
 from replicate_job.fleet.create import create_rows
+from replicate_job.fleet.input_files import clean
 from replicate_job.fleet.parts import Fleet, join, open_tables
 from replicate_job.fleet.upkeep import Upkeep
 from replicate_job.fleet.watcher import Watcher
@@ -42,6 +43,7 @@ async def work(context: Context, concurrency: int = CONCURRENCY) -> None:
     )
     background.start(upkeep.run())
     background.start(watcher.run())
+    background.start(clean(fleet))
     try:
         await asyncio.wait([queue, failed], return_when=asyncio.FIRST_COMPLETED)
         (queue if queue.done() else failed).result()

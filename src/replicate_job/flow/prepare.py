@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from replicate_job.decoding import convert
 from replicate_job.errors import InputError, JobError, NoAnswerError
 from replicate_job.flow.context import Context
 from replicate_job.flow.resolved import Resolved
-from replicate_job.inputs.content import carried, contents, fill
+from replicate_job.inputs.content import Content, carried, contents, fill
 from replicate_job.inputs.flaws import flaws
 from replicate_job.inputs.upload import FileInfo, check_files, has_files, send_files
 from replicate_job.job import Job
@@ -77,9 +78,17 @@ async def resolve_job(context: Context, job: Job) -> Resolved:
     return resolved.for_training() if job.destination else resolved
 
 
-async def prepare(context: Context, job: Job, resolved: Resolved) -> CreateRequest:
+ReadContent = Callable[[Content], Coroutine[Any, Any, bytes | None]]
+"""Gives the bytes of a content that has none; None where they are lost."""
+
+
+async def _lost(content: Content) -> None:
+    """The journal stores no files."""
+
+
+async def prepare(context: Context, job: Job, resolved: Resolved, read_content: ReadContent = _lost) -> CreateRequest:
     """Send the input's files and write the create's body. Raises InputError for files that cannot be sent."""
-    sent, uploads = job.input_data, _Uploads(context)
+    sent, uploads = job.input_data, _Uploads(context, read_content)
     if has_files(sent):
         sent = await send_files(sent, uploads, model=job.model, now=context.clock.time)
     return write_request(job, resolved, sent, uploads.used)
@@ -147,8 +156,8 @@ def write_request(
 class _Uploads:
     """The API's file storage, and what the journal remembers of it. ``used`` has the content of each address."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, context: Context, read_content: ReadContent) -> None:
+        self._context, self._read_content = context, read_content
         self.used: dict[str, str] = {}
 
     def one_at_a_time(self, sha256: str) -> AbstractAsyncContextManager[object]:
@@ -173,3 +182,6 @@ class _Uploads:
         if not self._context.ephemeral:
             await self._context.journal.remember_upload(self._context.api, sha256, info)
         return info
+
+    async def read(self, content: Content) -> bytes | None:
+        return await self._read_content(content)

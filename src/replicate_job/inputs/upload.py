@@ -52,6 +52,9 @@ class Uploads(Protocol):
     async def upload(self, source: Path | bytes, name: str, media_type: str, sha256: str) -> FileInfo:
         """Send the file. ``find`` knows it from now on."""
 
+    async def read(self, content: Content) -> bytes | None:
+        """The bytes of a content that has none; None where they are lost."""
+
 
 async def send_files(
     values: Mapping[str, Any],
@@ -79,9 +82,11 @@ async def send_files(
             content = file if isinstance(file, Content) else await asyncio.to_thread(_read, file)
         except OSError as error:
             raise InputError(model, [f"{where}: {file} cannot be read: {error.strerror}"]) from error
-        if is_given_back(content.name) and content.size <= INLINE and content.data is not None:
-            urls[_key(file)] = data_url.encode(content.media_type, content.data)
-            continue
+        if is_given_back(content.name) and content.size <= INLINE:
+            data = await uploads.read(content) if content.data is None else content.data
+            if data is not None:
+                urls[_key(file)] = data_url.encode(content.media_type, data)
+                continue
         identity = _identity(content)
         if identity not in sent:
             source = file if isinstance(file, Path) else content.data
@@ -100,6 +105,7 @@ async def _upload_once(content: Content, source: Path | bytes | None, uploads: U
         info = await uploads.find(identity)
         if info and (info.expires_at is None or info.expires_at > until):
             return info.url
+        source = await uploads.read(content) if source is None else source
         if source is None:
             return None
         return (await uploads.upload(source, content.name, content.media_type, identity)).url
@@ -140,6 +146,23 @@ def by_content(values: Mapping[str, Any], known: dict[tuple[str, int, int], Cont
         content = file if isinstance(file, Content) else _read_once(file, known)
         contents[_key(file)] = Content(content.name, content.media_type, content.size, _identity(content))
     return {name: _replace(value, contents) for name, value in values.items()}
+
+
+def without_bytes(
+    values: Mapping[str, Any], known: dict[tuple[str, int, int], Content]
+) -> tuple[dict[str, Any], dict[str, Path]]:
+    """A copy of an input in which every file is a ``Content`` without bytes; and the paths of files, by their SHA-256.
+
+    ``known`` is as in ``by_content``. It blocks, and raises OSError.
+    """
+    found: dict[object, Content] = {}
+    paths: dict[str, Path] = {}
+    for file, _ in _files(dict(values)):
+        content = file if isinstance(file, Content) else _read_once(file, known)
+        if isinstance(file, Path):
+            paths[content.sha256] = file
+        found[_key(file)] = Content(content.name, content.media_type, content.size, content.sha256)
+    return {name: _replace(value, found) for name, value in values.items()}, paths
 
 
 def _read_once(path: Path, known: dict[tuple[str, int, int], Content]) -> Content:

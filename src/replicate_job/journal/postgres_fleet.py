@@ -31,6 +31,10 @@ ALIVE = 15.0
 """Seconds for which a worker is held to be alive after it was seen."""
 STALLED = 9.0
 """Seconds without a heartbeat of the queue's worker, after which its tasks are given again."""
+ABANDONED = 7 * 86_400.0
+"""Seconds after which the input files of a submission are deleted that never came to its end."""
+RETRIED = 3600.0
+"""Seconds after which input files are deleted that could not be deleted before."""
 CANCELED = "canceled before it was created"
 
 _OVER = (
@@ -55,7 +59,8 @@ class FleetBatch(msgspec.Struct, frozen=True):
     """A batch whose rows are in the journal. It was submitted last at ``started_at`` (Unix time).
 
     ``rate`` is create requests a second, None for no limit. ``secrets`` are the inputs that no result may show.
-    ``stopped`` says why nothing is created for it any more; empty while it goes on.
+    ``stopped`` says why nothing is created for it any more; empty while it goes on. ``depot`` is where the files of its
+    rows are, None where they have none.
     """
 
     number: int
@@ -67,6 +72,7 @@ class FleetBatch(msgspec.Struct, frozen=True):
     rate: float | None
     secrets: tuple[str, ...]
     stopped: str
+    depot: str | None
 
 
 class FleetRow(msgspec.Struct, frozen=True):
@@ -158,6 +164,7 @@ class FleetTables:
         rate: float | None,
         secrets: Sequence[str],
         model: bytes,
+        depot: str | None,
         rows: Sequence[NewRow],
     ) -> int:
         """Write the batch, its rows and their tasks in one transaction, and return its number.
@@ -173,14 +180,14 @@ class FleetTables:
 
         def work(db: Any) -> int:
             number: int = db.execute(
-                "INSERT INTO batches (id, api, source, command, started_at, job, save, rate, secrets, model)"
-                f" VALUES (?, ?, ?, ?, {NOW}, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET job = excluded.job, save ="
-                " excluded.save, rate = excluded.rate, secrets = excluded.secrets, stopped = '', over_at = NULL,"
-                " command = excluded.command, model = excluded.model, started_at = excluded.started_at"
-                " RETURNING number",
+                "INSERT INTO batches (id, api, source, command, started_at, job, save, rate, secrets, model, depot)"
+                f" VALUES (?, ?, ?, ?, {NOW}, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET job = excluded.job,"
+                " save = excluded.save, rate = excluded.rate, secrets = excluded.secrets, stopped = '', over_at = NULL,"
+                " command = excluded.command, model = excluded.model, depot = excluded.depot,"
+                " started_at = excluded.started_at RETURNING number",
                 (
                     *(batch.id, batch.api, batch.source, batch.command, job.decode(), save, rate),
-                    *(msgspec.json.encode(list(secrets)).decode(), model.decode()),
+                    *(msgspec.json.encode(list(secrets)).decode(), model.decode(), depot),
                 ),
             ).fetchone()["number"]
             db.execute("DELETE FROM batch_rows WHERE batch = ?", (number,))
@@ -201,7 +208,7 @@ class FleetTables:
         return await self._batch("number = ?", number)
 
     async def _batch(self, where: str, *values: Any) -> FleetBatch | None:
-        names = "number, id, api, started_at, job, save, rate, secrets, stopped"
+        names = "number, id, api, started_at, job, save, rate, secrets, stopped, depot"
         query = f"SELECT {names} FROM batches WHERE job IS NOT NULL AND {where}"
         row = await self._store.read(lambda db: db.execute(query, values).fetchone())
         if row is None:
@@ -435,14 +442,39 @@ class FleetTables:
             )
             seqs = [row["seq"] for row in ended]
             _defer_collect(db, api, seqs)
-            db.execute(
+            over = db.execute(
                 f"UPDATE batches AS b SET over_at = {NOW} WHERE b.api = ? AND b.job IS NOT NULL AND b.over_at IS NULL"
-                f" AND NOT EXISTS (SELECT FROM {_ROWS} WHERE r.batch = b.number AND {_OVER} IS NOT TRUE)",
+                f" AND NOT EXISTS (SELECT FROM {_ROWS} WHERE r.batch = b.number AND {_OVER} IS NOT TRUE)"
+                " RETURNING b.depot",
                 (api,),
             )
+            depots = [row["depot"] for row in over if row["depot"]]
+            if depots:
+                db.execute(f"UPDATE depots SET due_at = {NOW} WHERE address = ANY(?)", (depots,))
             return len(lost) + len(seqs)
 
         return await self._store.run(work)
+
+    async def add_depot(self, api: str, address: str) -> None:
+        """Note a depot before anything is in it. It is due after ``ABANDONED``, should no batch come to need it."""
+        query = f"INSERT INTO depots VALUES (?, ?, {NOW} + ?) ON CONFLICT DO NOTHING"
+        await self._store.run(lambda db: db.execute(query, (address, api, ABANDONED)).rowcount)
+
+    async def due_depots(self, api: str) -> list[str]:
+        """Depots that no batch needs any more. For ``RETRIED`` they are this process's to delete.
+
+        A batch that is submitted again has another depot, and so never misses what is deleted.
+        """
+        query = (
+            f"UPDATE depots AS d SET due_at = {NOW} + ? WHERE d.api = ? AND d.due_at <= {NOW}"
+            " AND NOT EXISTS (SELECT FROM batches AS b WHERE b.depot = d.address AND b.over_at IS NULL)"
+            " RETURNING d.address"
+        )
+        return await self._store.run(lambda db: [row["address"] for row in db.execute(query, (RETRIED, api))])
+
+    async def forget_depot(self, address: str) -> None:
+        query = "DELETE FROM depots WHERE address = ?"
+        await self._store.run(lambda db: db.execute(query, (address,)).rowcount)
 
     async def rate(self, api: str, default: float | None) -> float | None:
         """The lowest rate of the batches that are not over, in create requests a second."""

@@ -141,14 +141,26 @@ async def check_place(save: str, stores: Stores) -> None:
 
     Of a template it is the folder before its first name.
     """
-    if not is_template(save):
-        await in_thread(check_folder, Path(save))
-        return
-    folder = _before(_template(save))
-    if save.startswith(_FILE):
-        await in_thread(check_folder, _path(folder))
+    root = root_of(save)
+    if is_in_store(root):
+        await stores.check(*split(root))
     else:
-        await stores.check(*split(folder))
+        await in_thread(check_folder, path_of(root))
+
+
+def root_of(save: str) -> str:
+    """The folder in which everything lies, whatever a template's names stand for: a path, or a URL."""
+    return _before(_template(save)) if is_template(save) else save
+
+
+def is_in_store(place: str) -> bool:
+    """Whether a place, or the folder of one, is in an object store."""
+    return is_template(place) and not place.startswith(_FILE)
+
+
+def path_of(folder: str) -> Path:
+    """The path of a folder on the disk, also by its URL."""
+    return Path(folder.removeprefix(_FILE) or "/")
 
 
 async def find_place(save: str, facts: Facts, stores: Stores) -> Place:
@@ -158,7 +170,7 @@ async def find_place(save: str, facts: Facts, stores: Stores) -> Place:
     template = _template(save).fill_some(facts.values)
     folder = _before(template)
     if save.startswith(_FILE):
-        return Folder(_path(folder), lambda name: _path(template.fill({"name": name})))
+        return Folder(path_of(folder), lambda name: path_of(template.fill({"name": name})))
     return await stores.place(split(folder)[0], lambda name: split(template.fill({"name": name}))[1])
 
 
@@ -166,7 +178,3 @@ def _before(template: Template) -> str:
     """The folder in which everything of the template lies, whatever its names stand for."""
     first = template.parts[0]  # with the scheme
     return str(first).rpartition("/")[0]
-
-
-def _path(url: str) -> Path:
-    return Path(url.removeprefix(_FILE) or "/")

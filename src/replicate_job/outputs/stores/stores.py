@@ -65,6 +65,25 @@ class Stores:
             return
         raise JobError(f"outputs cannot be kept in {bucket}/{folder}: {why}")
 
+    async def put(self, bucket: Bucket, key: str, content: bytes) -> None:
+        """Write an object in one request. Raises StoreError, and JobError where the bucket cannot be opened."""
+        from replicate_job.outputs.stores.upload import put  # noqa: PLC0415 - for those who have a store
+
+        async with self._gate:
+            await put(await self._open(bucket), bucket, key, content)
+
+    async def get(self, bucket: Bucket, key: str) -> bytes:
+        """Read an object. Raises FileNotFoundError without one, and what ``put`` raises."""
+        from replicate_job.outputs.stores.objects import get  # noqa: PLC0415 - for those who have a store
+
+        return await get(await self._open(bucket), bucket, key)
+
+    async def clear(self, bucket: Bucket, folder: str) -> None:
+        """Delete all objects below the folder. Raises what ``put`` raises."""
+        from replicate_job.outputs.stores.objects import clear  # noqa: PLC0415 - for those who have a store
+
+        await clear(await self._open(bucket), bucket, folder)
+
     async def _open(self, bucket: Bucket) -> ObjectStore:
         if bucket not in self._opened:
             opened = await in_thread(self._open_bucket, bucket)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from replicate_job.aio import in_thread
 from replicate_job.outputs.part import Part
@@ -22,6 +22,7 @@ PART = 5 * 1024**2
 """Bytes of a part, which is the least that S3 takes: 10,000 of them are 52 GB. Smaller objects take one request."""
 TOGETHER = 2
 """Parts of one object under way at a time. With the one that is filled they bound the memory."""
+T = TypeVar("T")
 _ABORT = 10.0  # seconds in which a store is told that an upload ends
 
 
@@ -52,10 +53,10 @@ async def remove(store: ObjectStore, bucket: Bucket, key: str) -> None:
         await told(delete(), bucket)
 
 
-async def told(request: Coroutine[Any, Any, None], bucket: Bucket) -> None:
+async def told(request: Coroutine[Any, Any, T], bucket: Bucket) -> T:
     """Raise StoreError, with our own words alone, for whatever the store says."""
     try:
-        await request
+        return await request
     except _AbortedError:
         raise
     except Exception as error:  # noqa: BLE001 - the library's errors have several roots

@@ -1,0 +1,130 @@
+"""Local files of rows: copied to a depot at the submit, sent to the API just before their creates, deleted at the end.
+
+Uploads to the API expire, and a million rows take a day: a file is sent to the API when its row's turn has come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from replicate_job.errors import InputError, JobError, JournalError
+from replicate_job.inputs.content import Content, contents
+from replicate_job.inputs.upload import check_files, without_bytes
+from replicate_job.outputs.depot import FOLDER, Depot
+from replicate_job.outputs.place import is_in_store, path_of, root_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from replicate_job.fleet.parts import Fleet
+    from replicate_job.flow.context import Context
+    from replicate_job.job import Job
+    from replicate_job.journal.postgres_fleet import FleetTables
+
+AT_ONCE = 8
+"""Files that are copied at the same time, each in memory."""
+CLEANED = 30.0
+"""Seconds between two looks for depots that no batch needs any more."""
+
+
+class InputFiles:
+    """The files of a submission. ``address`` is where they are; None while there are none."""
+
+    def __init__(self, context: Context, tables: FleetTables, save: str | None) -> None:
+        self._context, self._tables, self._save = context, tables, save
+        self._depot: Depot | None = None
+        self._read: dict[tuple[str, int, int], Content] = {}
+        self._paths: dict[str, Path] = {}  # by the SHA-256 of their contents
+        self._copied: set[str] = set()
+
+    @property
+    def address(self) -> str | None:
+        return self._depot.address if self._depot else None
+
+    async def take(self, job: Job, line: int) -> dict[str, Any]:
+        """The job's input with each file as its content. What a program holds in memory is copied now.
+
+        Raises InputError for files that cannot be sent, JobError where there is no place for them.
+        """
+        if self._save is None:
+            raise JobError(
+                f"line {line} names a file of this machine, and there is no place where workers could read it: give "
+                "--save s3://BUCKET/FOLDER (in Python save_to=), or the URL of the file"
+            )
+        taken, paths = await asyncio.to_thread(self._take, job)
+        self._paths |= paths
+        held = {content.sha256: content.data for content in contents(job.input_data)}
+        await self._copy((content, data) for content in contents(taken) if (data := held.get(content.sha256)))
+        return taken
+
+    def _take(self, job: Job) -> tuple[dict[str, Any], dict[str, Path]]:
+        check_files(job.input_data, model=job.model)
+        try:
+            return without_bytes(job.input_data, self._read)
+        except OSError as error:  # it has just changed
+            raise InputError(job.model, [f"{error.filename} cannot be read: {error.strerror}"]) from None
+
+    async def copy(self, inputs: Iterable[dict[str, Any]]) -> None:
+        """Copy the files of these inputs to where workers read them, each content once. Raises JobError."""
+        found = (content for values in inputs for content in contents(values))
+        await self._copy((content, self._paths[content.sha256]) for content in found if content.sha256 in self._paths)
+
+    async def _copy(self, files: Iterable[tuple[Content, bytes | Path]]) -> None:
+        new = {content.sha256: (content, source) for content, source in files if content.sha256 not in self._copied}
+        if not new:
+            return
+        depot = self._depot = self._depot or await self._open()
+        rest = iter(new.values())
+
+        async def put_rest() -> None:
+            for content, source in rest:
+                data = await asyncio.to_thread(_bytes, source) if isinstance(source, Path) else source
+                await depot.put(content, data)
+
+        tasks = [asyncio.create_task(put_rest()) for _ in range(AT_ONCE)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+        self._copied |= new.keys()
+
+    async def _open(self) -> Depot:
+        root = root_of(self._save or "")
+        depot = Depot(f"{root.rstrip('/')}/{FOLDER}/{os.urandom(8).hex()}", self._context.stores)
+        if not is_in_store(root):
+            self._context.reporter.warn(
+                f"files of rows are copied to {path_of(root) / FOLDER}: workers on other machines need that folder too"
+            )
+        await self._tables.add_depot(self._context.api, depot.address)
+        return depot
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise JobError(f"{path} cannot be read: {error.strerror}") from None
+
+
+async def clean(fleet: Fleet) -> None:
+    """Delete files that no batch needs any more, for as long as this runs."""
+    while True:
+        with suppress(JournalError):  # another time
+            for address in await fleet.tables.due_depots(fleet.api):
+                await _clear(fleet, address)
+        await asyncio.sleep(CLEANED)
+
+
+async def _clear(fleet: Fleet, address: str) -> None:
+    try:
+        is_cleared = await Depot(address, fleet.context.stores).clear()
+    except (OSError, JobError) as error:
+        fleet.context.reporter.note(f"the input files in {address} cannot be deleted now: {error}")
+        return
+    if is_cleared:
+        await fleet.tables.forget_depot(address)
