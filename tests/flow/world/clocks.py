@@ -9,6 +9,8 @@ import msgspec
 
 EPOCH = 1_770_000_000.0
 """Unix time at which the world begins."""
+TICK = 1e-6
+"""Seconds of the shortest sleep: no time of the world would pass in a shorter one, however often it is slept."""
 
 
 class Jump(msgspec.Struct, frozen=True, repr_omit_defaults=True):
@@ -39,4 +41,4 @@ class MachineClock:
         return self._now() - self._started
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(max(seconds, TICK) if seconds > 0 else 0)
