@@ -9,11 +9,12 @@ from replicate_job.batches.poller import Poller
 from replicate_job.errors import JournalError, NotFoundError, ReplicateJobError
 from replicate_job.fleet.parts import Fleet
 from replicate_job.flow.subject import SUBJECT, Known
+from replicate_job.journal.postgres import WATCHER
 from replicate_job.journal.postgres_fleet import End, Watched
 from replicate_job.outputs.promise import broken_promise
 from replicate_job.wire.prediction import Prediction
 
-ROLE = "watcher"
+ROLE = WATCHER
 TERM = 6.0
 """Seconds of the role's lease: a watcher that was stopped is replaced after them."""
 RENEWED = 2.0
@@ -102,6 +103,8 @@ class Watcher:
 
     async def _is_all(self, watched: Watched, end: Prediction) -> bool:
         """Whether there is nothing left to do, so that the end is the last fact."""
+        if not watched.batch:  # whoever waits for it does the rest
+            return False
         if watched.strips or end.data_removed:
             return False
         rows = await self._fleet.rows_named(watched.batch)

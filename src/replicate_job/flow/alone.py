@@ -66,7 +66,9 @@ class Alone:
         interval: float | None,
         soon: bool,
     ) -> Prediction | None:
-        return await wait(Watch(context, prediction_id, age=age), last, until=until, interval=interval, soon=soon)
+        with context.journal.news(prediction_id) as news:
+            watch = Watch(context, prediction_id, age=age, news=news)
+            return await wait(watch, last, until=until, interval=interval, soon=soon)
 
     async def check_place(self, context: Context, save: str) -> None:
         await check_place(save, context.stores)

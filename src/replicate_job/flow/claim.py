@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 
 from replicate_job.errors import JobHeldError, JournalError
 from replicate_job.flow.context import Context, moment
 from replicate_job.job import Job
 from replicate_job.journal.entry import Claim, CreateRequest
+from replicate_job.journal.news import News
 from replicate_job.wire.prediction import Prediction
+
+ASKED, TRUSTED = 0.5, 2.0
+"""Seconds after which a job that another process has is asked for again: without news of it, and where there are."""
+SOON = 0.05
+"""The same at first, and at least."""
 
 
 async def take(  # noqa: PLR0913 - what the journal's claim takes
@@ -29,27 +35,37 @@ async def take(  # noqa: PLR0913 - what the journal's claim takes
 
     Raises JobHeldError where that takes longer than ``within`` seconds; None for no limit.
     """
-    has_warned, until = False, math.inf if within is None else context.clock.now() + within
-    while True:
-        try:
-            return await context.journal.claim(
-                key,
-                context.api,
-                job,
-                save,
-                prediction=prediction,
-                request=request,
-                sent=moment(context) if request else None,
-                batch=context.strategy.batch,
-                chain_step=chain_step,
-            )
-        except JobHeldError as held:
-            if context.clock.now() >= until:
-                raise
-            if not has_warned:
-                context.reporter.warn(f"{held}: waiting for it")
-            has_warned = True
-            await context.clock.sleep(min(0.5, max(0.05, held.until - context.clock.time())))
+    clock, until = context.clock, math.inf if within is None else context.clock.now() + within
+    has_warned = False
+    news: News | None = None
+    with ExitStack() as stack:
+        while True:
+            try:
+                return await context.journal.claim(
+                    key,
+                    context.api,
+                    job,
+                    save,
+                    prediction=prediction,
+                    request=request,
+                    sent=moment(context) if request else None,
+                    batch=context.strategy.batch,
+                    chain_step=chain_step,
+                )
+            except JobHeldError as error:
+                if clock.now() >= until:
+                    raise
+                lease = max(SOON, error.until - clock.time())
+                if not has_warned:
+                    context.reporter.warn(f"{error}: waiting for it")
+                if not has_warned and context.strategy.batch is None:  # there is no news of rows
+                    news = stack.enter_context(context.journal.news(key))
+                    lease = SOON  # it may have been let go before there could be news of it
+                has_warned = True
+            if news and news.is_live:
+                await news.wait(min(TRUSTED, lease, max(SOON, until - clock.now())))
+            else:
+                await clock.sleep(min(ASKED, lease))
 
 
 async def release(context: Context, claim: Claim) -> None:

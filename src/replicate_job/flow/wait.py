@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from replicate_job.api.failures import is_transient
-from replicate_job.errors import APIError, NotFoundError, ReplicateJobError
+from replicate_job.errors import APIError, JournalError, NotFoundError, ReplicateJobError
 from replicate_job.flow.context import Context
+from replicate_job.journal.news import News, Seen
 from replicate_job.wire.prediction import KNOWN, Prediction
 
 SOON = (0.1, 0.2, 0.4, 0.8)
 """First pauses, in seconds, where the end may be moments away: the blocking wait ended early, or broke."""
 SHORTEST, LONGEST, SHARE = 1.0, 5.0, 0.05
 """Where no interval is named, a pause is this share of the wait so far, within these seconds."""
+LOOK = 2.0
+"""Seconds for the journal to say whether there is an end."""
+WATCHED = 15.0
+"""Seconds of a pause while another process watches for the end, and there would be news of it."""
 TROUBLED = 30.0
 """Seconds of failing requests after which everyone is told: a wait without a limit may go on like that."""
 
@@ -18,12 +25,12 @@ TROUBLED = 30.0
 class Watch:
     """Asks for a prediction's status. A failed request is not a failed job: it is noted and made again.
 
-    ``age`` is how many seconds ago the prediction was created.
+    ``age`` is how many seconds ago the prediction was created, ``news`` the journal's of its end.
     """
 
-    def __init__(self, context: Context, prediction_id: str, *, age: float = 0) -> None:
+    def __init__(self, context: Context, prediction_id: str, *, age: float = 0, news: News | None = None) -> None:
         self.clock = context.clock
-        self._context = context
+        self._context, self._news = context, news
         self.id = prediction_id
         self._born = context.clock.now() - age
         self._warned: set[str] = set()
@@ -57,6 +64,35 @@ class Watch:
         if self.clock.now() >= self._troubled_from + TROUBLED and not self._has_told_trouble:
             self._has_told_trouble = True
             self._context.reporter.warn(line)
+
+    async def pause(self, seconds: float, *, watched: float) -> Prediction | None:
+        """Wait for so long, or for the end that another process writes into the journal: then give it.
+
+        Where a process of a fleet watches for the end, a pause takes ``watched`` seconds.
+        """
+        news = self._news
+        if news is None or not news.is_live:
+            await self.clock.sleep(seconds)
+            return None
+        until = self.clock.now() + seconds
+        while news.is_live:
+            seen = await self._look_in_journal()
+            if seen.end:
+                self.observed(seen.end)
+                return seen.end.with_logs(self._logs)
+            if seen.is_watched:
+                until, watched = max(until, self.clock.now() + watched), 0.0
+            if not await news.wait(max(0.0, until - self.clock.now())):
+                break
+        return None
+
+    async def _look_in_journal(self) -> Seen:
+        """A journal that is away costs no more than the news."""
+        try:
+            async with asyncio.timeout(LOOK):
+                return await self._context.journal.seen(self.id, self._context.api)
+        except (TimeoutError, JournalError):
+            return Seen(is_watched=False)
 
     def observed(self, prediction: Prediction) -> None:
         self._logs = prediction.with_logs(self._logs).logs
@@ -93,9 +129,11 @@ async def wait(
     began = watch.clock.now()
     pauses = [pause for pause in SOON if soon and pause < (interval or SHORTEST)]
     while not (last and last.is_terminal) and (left := until - watch.clock.now()) > 0:
+        watched = 0.0 if pauses or interval else min(WATCHED, left)
         pause = pauses.pop(0) if pauses else interval or growing_pause(watch.clock.now() - began)
-        await watch.clock.sleep(min(max(pause, watch.asked_to_wait), left))
-        last = await watch.look() or last
+        last = (
+            await watch.pause(min(max(pause, watch.asked_to_wait), left), watched=watched) or await watch.look() or last
+        )
     if watch.trouble:
         if last is None:
             raise watch.trouble

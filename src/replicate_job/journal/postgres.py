@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Self
 
 import msgspec
@@ -9,13 +10,19 @@ import msgspec
 from replicate_job.clock import Clock, SystemClock
 from replicate_job.database import DatabaseURL
 from replicate_job.decoding import decode
+from replicate_job.journal.entry import Claim
 from replicate_job.journal.lease import Process, Term
+from replicate_job.journal.news import News, Seen
+from replicate_job.journal.postgres_news import Listener, notify
 from replicate_job.journal.postgres_schema import check_version, migrate
 from replicate_job.journal.postgres_store import PATIENCE, Connection, PostgresStore, check_server
 from replicate_job.journal.sql import LEASE, SQLJournal
 from replicate_job.journal.store import Database
+from replicate_job.wire.prediction import Prediction
 
 NOW = "extract(epoch FROM clock_timestamp())::float8"
+WATCHER = "watcher"
+"""The role of the process that waits for all predictions."""
 FORGOTTEN = 24 * 3600.0
 """Seconds after the end of its lease at which a holder is deleted."""
 
@@ -49,6 +56,7 @@ class PostgresJournal(SQLJournal):
             patience=patience,
         )
         super().__init__(self._database, lease=lease, clock=clock, token=token)
+        self._listener = Listener(self._database)
 
     async def __aenter__(self) -> Self:
         def opened(connection: Connection) -> None:
@@ -64,8 +72,30 @@ class PostgresJournal(SQLJournal):
             raise
         return self
 
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._listener.close()
+        await super().__aexit__(*exc_info)
+
     def time(self) -> float:
         return self._database.time()
+
+    def news(self, name: str) -> AbstractContextManager[News | None]:
+        return self._listener.news(name)
+
+    async def seen(self, prediction_id: str, api: str) -> Seen:
+        query = (
+            f"SELECT EXISTS (SELECT FROM roles WHERE role = ? AND api = ? AND until > {NOW}) AS is_watched,"  # noqa: S608 - our own clock
+            " (SELECT prediction FROM jobs WHERE prediction_id = ? AND api = ? AND state IN ('ended', 'collected'))"
+            " AS prediction"
+        )
+        values = (WATCHER, api, prediction_id, api)
+        row = await self._database.read(lambda db: db.execute(query, values).fetchone())
+        end = decode(row["prediction"], Prediction) if row["prediction"] else None
+        return Seen(row["is_watched"], end if end and end.is_terminal else None)
+
+    def _tell_free(self, db: Database, claim: Claim) -> None:
+        if claim.entry.batch is None:  # nobody waits for a row, and there are many
+            notify(db, [claim.key])
 
     @property
     def store(self) -> PostgresStore:

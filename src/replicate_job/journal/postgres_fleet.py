@@ -16,6 +16,7 @@ from replicate_job.errors import JobError
 from replicate_job.job import Job
 from replicate_job.journal.entry import BatchEntry, CreateRequest, Entry, decode_job
 from replicate_job.journal.postgres import NOW, PostgresJournal
+from replicate_job.journal.postgres_news import notify
 from replicate_job.journal.sql import read_entry
 from replicate_job.journal.store import Database
 from replicate_job.journal.strip import needs_strip
@@ -302,18 +303,23 @@ class FleetTables:
         )
 
     async def watched(self, api: str, known: set[str]) -> tuple[list[Watched], set[str]]:
-        """Predictions without an end, those that are not ``known``; and the ids of all."""
+        """Predictions without an end, those that are not ``known``; and the ids of all.
+
+        They are those of batches, and of jobs alone for which a process waits.
+        """
         ids = (
             "SELECT j.prediction_id FROM jobs AS j JOIN batches AS b ON b.id = j.batch"
             " WHERE j.state = 'created' AND j.batch IS NOT NULL AND b.job IS NOT NULL AND b.api = ? AND j.api = b.api"
+            " UNION ALL SELECT prediction_id FROM jobs WHERE state = 'created' AND batch IS NULL AND holder IS NOT NULL"
+            " AND api = ?"
         )
         query = (
-            "SELECT key, api, batch, prediction_id, prediction, request, save IS NOT NULL AS saves FROM jobs"
-            " WHERE prediction_id = ANY(?) AND api = ? AND state = 'created'"
+            "SELECT key, api, coalesce(batch, '') AS batch, prediction_id, prediction, request,"
+            " save IS NOT NULL AS saves FROM jobs WHERE prediction_id = ANY(?) AND api = ? AND state = 'created'"
         )
 
         def work(db: Database) -> tuple[list[Watched], set[str]]:
-            current = {row["prediction_id"] for row in db.execute(ids, (api,))}
+            current = {row["prediction_id"] for row in db.execute(ids, (api, api))}
             found: list[Watched] = []
             for part in _parts(sorted(current - known), 1000):
                 found += map(_watched, db.execute(query, (list(part), api)))
@@ -322,7 +328,10 @@ class FleetTables:
         return await self._store.read(work)
 
     async def end(self, api: str, ends: Sequence[End]) -> None:
-        """Write ends, and defer the tasks that collect, in one transaction. An end needs no fence."""
+        """Write ends, and defer the tasks that collect, in one transaction. An end needs no fence.
+
+        A process that waits for a job alone is notified, and keeps its outputs itself.
+        """
         ids = [end.prediction.id for end in ends]
         encoded = [msgspec.json.encode(end.prediction).decode() for end in ends]
         states = ["collected" if end.collected else "ended" for end in ends]
@@ -337,12 +346,14 @@ class FleetTables:
             "UPDATE jobs AS j SET state = v.state, status = v.status, prediction = v.prediction, problem = '',"
             " holder = CASE WHEN v.state = 'collected' THEN NULL ELSE j.holder END"
             " FROM unnest(?::text[], ?::text[], ?::text[], ?::text[]) AS v (id, status, prediction, state)"
-            " WHERE j.prediction_id = v.id AND j.api = ? AND j.state = 'created' RETURNING j.seq, j.state"
+            " WHERE j.prediction_id = v.id AND j.api = ? AND j.state = 'created'"
+            " RETURNING j.seq, j.state, j.batch, v.id"
         )
 
         def work(db: Database) -> None:
             rows = db.execute(query, values).fetchall()
-            _defer_collect(db, api, [row["seq"] for row in rows if row["state"] == "ended"])
+            _defer_collect(db, api, [row["seq"] for row in rows if row["state"] == "ended" and row["batch"]])
+            notify(db, [row["id"] for row in rows if not row["batch"]])
 
         await self._store.run(work)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +11,7 @@ from replicate_job.clock import Moment
 from replicate_job.inputs.upload import FileInfo
 from replicate_job.job import Job
 from replicate_job.journal.entry import Adoption, BatchEntry, Claim, CreateRequest, Entry, JobCount, Pruned
+from replicate_job.journal.news import News, Seen
 from replicate_job.wire.prediction import Prediction
 
 
@@ -55,6 +57,12 @@ class Journal(Protocol):
         ``chain_step`` is the step's name where the job is one of a chain, whose key ends in it.
         Raises JobHeldError while another live process has it, KeyInUseError when ``key`` names a different job.
         """
+
+    def news(self, name: str) -> AbstractContextManager[News | None]:
+        """News of a job's key or a prediction's id, for the block; None where the journal has none: then ask again."""
+
+    async def seen(self, prediction_id: str, api: str) -> Seen:
+        """What a fleet knows of a prediction whose end this process waits for."""
 
     async def renew(self) -> None:
         """Renew the lease of this process. The journal also does it by itself while the process lives."""

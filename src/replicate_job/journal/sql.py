@@ -6,7 +6,7 @@ import secrets
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -34,6 +34,7 @@ from replicate_job.journal.entry import (
     encode_job,
 )
 from replicate_job.journal.lease import Lease, Process, Term
+from replicate_job.journal.news import News, Seen
 from replicate_job.journal.prints import print_job, print_request, print_text
 from replicate_job.journal.store import Database, Store
 from replicate_job.journal.strip import needs_strip, strip_job, strip_prediction, strip_request
@@ -285,12 +286,26 @@ class SQLJournal(ABC):
         if self._held and not self._claims:
             db.execute("DELETE FROM holders WHERE holder = ?", (self._holder,))
 
+    def news(self, name: str) -> AbstractContextManager[News | None]:  # noqa: ARG002 - it has none
+        return nullcontext()
+
+    async def seen(self, prediction_id: str, api: str) -> Seen:  # noqa: ARG002 - there is no fleet
+        return Seen(is_watched=False)
+
+    def _tell_free(self, db: Database, claim: Claim) -> None:  # noqa: B027 - not every database can
+        """Tell those who wait for the job that it is let go."""
+
     async def renew(self) -> None:
         await self._store.run(self._beat)
 
     async def release(self, claim: Claim) -> None:
         query = "UPDATE jobs SET holder = NULL WHERE key = ? AND fence = ?"
-        await self._store.run(lambda db: db.execute(query, (claim.key, claim.fence)).rowcount)
+
+        def work(db: Database) -> None:
+            if db.execute(query, (claim.key, claim.fence)).rowcount:
+                self._tell_free(db, claim)
+
+        await self._store.run(work)
         self._let_go(claim)
 
     def _let_go(self, claim: Claim) -> None:
@@ -336,6 +351,8 @@ class SQLJournal(ABC):
             if _write_created(db, claim, prediction, encoded, collected=collected):
                 if collected and needs_strip(claim.entry.request):
                     _strip(db, msgspec.structs.replace(claim.entry, prediction=prediction))
+                if collected:
+                    self._tell_free(db, claim)
                 return prediction.id
             query = "SELECT claimed_at, prediction_id FROM jobs WHERE key = ?"
             row = db.execute(query, (claim.key,)).fetchone()
@@ -416,6 +433,7 @@ class SQLJournal(ABC):
             )
             if is_last:
                 _strip(db, msgspec.structs.replace(entry, prediction=prediction))
+                self._tell_free(db, claim)
 
         await self._store.run(work)
 
