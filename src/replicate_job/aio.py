@@ -255,6 +255,21 @@ def check_threads() -> None:
         )
 
 
+async def first_of(*works: Coroutine[Any, Any, object]) -> int:
+    """The index of the work that is done first; the others are canceled. Raises its exception."""
+    loop = asyncio.get_running_loop()
+    tasks = [loop.create_task(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        index = next(index for index, task in enumerate(tasks) if task.done())
+        tasks[index].result()
+        return index
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def unless(canceled: asyncio.Event, work: Coroutine[Any, Any, _T]) -> _T | None:
     """The result of the work. If ``canceled`` is set first, the work is canceled and the result is None.
 

@@ -143,6 +143,18 @@ class Telemetry:
         """Begin a batch, to be entered. Its rows are begun inside."""
         return _BATCH
 
+    def submit(self, model: str, batch: str) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Begin the submit of a batch to a fleet, to be entered."""
+        return _STEP
+
+    def trace(self) -> str:
+        """What other machines need to continue the caller's trace: see ``part``. Empty where there is none."""
+        return ""
+
+    def part(self, model: str, key: str, batch: str, trace: str) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Begin what this process does of a fleet's job, to be entered. Its steps belong to that trace."""
+        return _STEP
+
     def step(self, name: str) -> AbstractContextManager[None]:  # noqa: ARG002
         """Begin a step of the current job, to be entered."""
         return _STEP

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import threading
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, quote, urlsplit
 
 import msgspec
 import pytest
 from tests.fleet.conftest import MODEL
 from tests.fleet.test_watcher import until, watching
+from tests.line import Line
 
 from replicate_job.database import DatabaseURL
 from replicate_job.fleet.parts import Fleet
@@ -98,73 +95,28 @@ async def test_connections_that_break_are_opened_again_and_nobody_waits_for_them
     with other.context.journal.news("anything") as news:
         assert news
         postgres.cut(database)
-        assert await news.wait(10), "all look once, as they may have missed something"
+        async with asyncio.timeout(10):
+            await news.wait()  # all look once, as they may have missed something
         await until(lambda: news.is_live)
     await release(one, held)
     async with asyncio.timeout(10):
         await release(other.context, await waiting)
 
 
-class Pool:
-    """A relay that loses notifications, as a pool of transactions does."""
-
-    def __init__(self, server: str) -> None:
-        self._server, self._listener = server, socket.create_server(("127.0.0.1", 0))
-        self.port, self.lost = self._listener.getsockname()[1], 0
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, server = self._listener.accept()[0], socket.socket(socket.AF_UNIX)
-                server.connect(self._server)
-                threading.Thread(target=self._forward, args=(client, server), daemon=True).start()
-                threading.Thread(target=self._return, args=(server, client), daemon=True).start()
-
-    def _forward(self, client: socket.socket, server: socket.socket) -> None:
-        with suppress(OSError), closing(server):
-            while data := client.recv(65536):
-                server.sendall(data)
-
-    def _return(self, server: socket.socket, client: socket.socket) -> None:
-        with suppress(OSError), closing(client), closing(server), server.makefile("rb") as messages:
-            while head := messages.read(5):
-                body = messages.read(int.from_bytes(head[1:]) - 4)
-                if head[:1] == b"A":
-                    self.lost += 1
-                else:
-                    client.sendall(head + body)
-
-    def close(self) -> None:
-        self._listener.close()
-
-
-@pytest.fixture
-def pooled(postgres: Postgres, database: str) -> Iterator[tuple[Pool, DatabaseURL]]:
-    url = urlsplit(postgres.url(database))
-    (folder,) = parse_qs(url.query)["host"]
-    pool = Pool(f"{folder}/.s.PGSQL.5432")
-    options = "sslmode=disable&gssencmode=disable"
-    yield (
-        pool,
-        DatabaseURL(f"postgresql://{quote(url.username or 'postgres')}@127.0.0.1:{pool.port}/{database}?{options}"),
-    )
-    pool.close()
-
-
 async def test_behind_a_pool_that_loses_notifications_waiters_ask_as_before(
-    member: Member, pooled: tuple[Pool, DatabaseURL], monkeypatch: pytest.MonkeyPatch
+    member: Member, postgres: Postgres, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres_news, "PROBED", 0.2)
-    pool, url = pooled
-    one, other = (await member()).context, (await member(journal=url)).context
-    held = await take(one, "k", JOB, None, within=None)
-    waiting = asyncio.create_task(take(other, "k", JOB, None, within=None))
-    await until(lambda: pool.lost)
-    await release(one, held)
-    async with asyncio.timeout(10):
-        await release(other, await waiting)
-        assert (await run_job(other, Ask(JOB, blocking_wait=0))).output == "done"
-    with other.journal.news("k") as news:
-        assert news
-        assert not news.is_live
+    with Line(postgres, database, loses=True) as pool:
+        one, joined = (await member()).context, await member(journal=DatabaseURL(pool.url))
+        other = joined.context
+        held = await take(one, "k", JOB, None, within=None)
+        waiting = asyncio.create_task(take(other, "k", JOB, None, within=None))
+        await until(lambda: pool.lost)
+        await release(one, held)
+        async with asyncio.timeout(10):
+            await release(other, await waiting)
+            assert (await run_job(other, Ask(JOB, blocking_wait=0))).output == "done"
+        with other.journal.news("k") as news:
+            assert news
+            assert not news.is_live

@@ -90,6 +90,7 @@ class Common(msgspec.Struct, frozen=True):
                 opening = open_session(self.settings, reporter, model=model, rate=rate, line=self.line)
                 try:
                     async with opening as context:
+                        self.terminated.hurry = context.journal.hurry
                         yield context
                 finally:
                     beating.cancel()

@@ -15,12 +15,13 @@ from replicate_job.cli.streams import give_up, tell
 class Terminated:
     """Whether SIGTERM has come: it leaves predictions running, while Ctrl-C cancels them.
 
-    ``farewell`` is written at the first signal, by a command that needs some time to end.
+    ``farewell`` is written at the first signal, by a command that needs some time to end; ``hurry`` is called then.
     """
 
     def __init__(self) -> None:
         self.came = False
         self.farewell = ""
+        self.hurry: Callable[[], object] = lambda: None
 
 
 def run_async(
@@ -40,6 +41,7 @@ def run_async(
         def stop() -> None:
             if terminated.farewell:
                 tell(terminated.farewell)
+            terminated.hurry()
             task.cancel()
 
         def terminate() -> None:

@@ -48,7 +48,8 @@ async def _job(fleet: Fleet, entry: Entry) -> None:
     try:
         if run.step != "collect":
             return
-        await STEPS["collect"](run)
+        with rows.part(entry.key):
+            await STEPS["collect"](run)
         if run.fault:
             raise run.fault
         if run.entry.state != "collected":  # of a prediction that failed, which is its result

@@ -84,7 +84,8 @@ def _is_due(row: FleetRow) -> bool:
 
 async def _row(fleet: Fleet, batch: FleetBatch, rows: RowContext, row: FleetRow) -> None:
     try:
-        await _create_row(fleet, batch, rows, row)
+        with rows.part(row.key):
+            await _create_row(fleet, batch, rows, row)
     except ClaimLostError:
         return  # another process has it now
     except ReplicateJobError as error:

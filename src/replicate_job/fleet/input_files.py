@@ -114,9 +114,9 @@ def _bytes(path: Path) -> bytes:
 async def clean(fleet: Fleet) -> None:
     """Delete files that no batch needs any more, for as long as this runs."""
     while True:
-        with suppress(JournalError):  # another time
+        with suppress(JournalError):
             for address in await fleet.tables.due_depots(fleet.api):
-                await _clear(fleet, address)
+                await asyncio.shield(_clear(fleet, address))  # else files could be gone, and the note of them stay
         await asyncio.sleep(CLEANED)
 
 
@@ -127,4 +127,5 @@ async def _clear(fleet: Fleet, address: str) -> None:
         fleet.context.reporter.note(f"the input files in {address} cannot be deleted now: {error}")
         return
     if is_cleared:
-        await fleet.tables.forget_depot(address)
+        with suppress(JournalError):  # another time
+            await fleet.tables.forget_depot(address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractContextManager
 
 import msgspec
 
@@ -18,11 +19,17 @@ from replicate_job.wire.target import parse_target
 
 
 class RowContext(msgspec.Struct, frozen=True):
-    """The context of a batch's rows, and its model."""
+    """The context of a batch's rows, and its model. ``trace`` is the submitter's."""
 
     context: Context
     strategy: RowStrategy
     resolved: Resolved
+    model: str
+    trace: str
+
+    def part(self, key: str) -> AbstractContextManager[None]:
+        """What this process does of a row's job, to be entered: its spans belong to the submitter's trace."""
+        return self.context.telemetry.part(self.model, key, self.strategy.batch, self.trace)
 
 
 SENDING = 8
@@ -47,7 +54,7 @@ class Fleet:
             resolved = decode(await self.tables.model(batch.number), Resolved)
             strategy = RowStrategy(self.context, batch.id, parse_target(batch.job.model), resolved, Tally())
             context = msgspec.structs.replace(self.context, strategy=strategy)
-            self._known[place] = RowContext(context, strategy, resolved)
+            self._known[place] = RowContext(context, strategy, resolved, batch.job.model, batch.trace)
         return self._known[place]
 
     async def rows_named(self, name: str) -> RowContext | None:

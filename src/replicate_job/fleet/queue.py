@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import procrastinate
@@ -13,7 +14,7 @@ from procrastinate.connector import BaseConnector
 from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager
 
-from replicate_job.aio import unless
+from replicate_job.aio import first_of
 from replicate_job.journal.postgres_fleet import queue_of
 from replicate_job.journal.postgres_schema import SCHEMA
 from replicate_job.journal.postgres_store import PostgresStore
@@ -28,6 +29,9 @@ TRIES = 3
 CONNECTIONS = 4
 GRACE = 20.0
 """Seconds that tasks have to end in, once the worker is to stop."""
+
+FAREWELL = 2.0
+"""Seconds that the queue's worker and its connections then have to end in."""
 
 Task = Callable[..., Awaitable[None]]
 
@@ -44,7 +48,7 @@ async def serve(
 
     A database that goes away is waited for; ``interrupted`` gets one line about that.
     """
-    for name in ("procrastinate", "psycopg.pool"):
+    for name in ("procrastinate", "psycopg", "psycopg.pool"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # they tell of each try, with tracebacks
     while True:
         try:
@@ -57,11 +61,13 @@ async def serve(
 async def _serve(store: PostgresStore, api: str, tasks: Mapping[str, Task], concurrency: int) -> None:
     queue = queue_of(api)
     app = procrastinate.App(connector=_connector(store))
-    jobs = app.job_manager = _Jobs(app.connector)
+    jobs, running = _Jobs(app.connector), _Running()
+    app.job_manager = jobs
     for name, task in tasks.items():
-        app.task(name=name, queue=queue)(_plain(task))
-    async with app.open_async():
-        working = app.run_worker_async(
+        app.task(name=name, queue=queue)(running.counted(task))
+    await app.open_async()
+    working = asyncio.create_task(
+        app.run_worker_async(
             queues=[queue],
             concurrency=concurrency,
             fetch_job_polling_interval=POLLED,
@@ -70,7 +76,46 @@ async def _serve(store: PostgresStore, api: str, tasks: Mapping[str, Task], conc
             delete_jobs="always",
             install_signal_handlers=False,
         )
-        await unless(jobs.has_lost, working)
+    )
+    losing = asyncio.create_task(jobs.has_lost.wait())
+    try:
+        await asyncio.wait({working, losing}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+    finally:
+        losing.cancel()
+        working.cancel()
+        await _end(app, working, running)
+
+
+async def _end(app: procrastinate.App, working: asyncio.Task[None], running: _Running) -> None:
+    """Let the tasks come to their ends, and the queue's worker soon after: its database may be away."""
+    working.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody else looks
+    with suppress(asyncio.CancelledError):
+        await first_of(asyncio.wait({working}), running.is_none.wait())
+        await asyncio.wait({working}, timeout=FAREWELL)
+        await asyncio.wait({asyncio.create_task(app.close_async())}, timeout=FAREWELL)
+
+
+class _Running:
+    """How many tasks run. ``is_none``: none does."""
+
+    def __init__(self) -> None:
+        self._number, self.is_none = 0, asyncio.Event()
+        self.is_none.set()
+
+    def counted(self, task: Task) -> Callable[..., Any]:
+        async def do(**arguments: Any) -> None:
+            self._number += 1
+            self.is_none.clear()
+            try:
+                await task(**arguments)
+            finally:
+                self._number -= 1
+                if not self._number:
+                    self.is_none.set()
+
+        return do
 
 
 class _Jobs(JobManager):
@@ -88,6 +133,8 @@ class _Jobs(JobManager):
         for _ in range(TRIES):
             try:
                 await super().finish_job(job, status, delete_job)
+            except procrastinate.exceptions.AppNotOpen:  # this process ends, and the task is another worker's later
+                return
             except procrastinate.exceptions.ConnectorException as error:
                 if isinstance(error.__cause__, psycopg.errors.RaiseException):
                     return
@@ -95,13 +142,6 @@ class _Jobs(JobManager):
             else:
                 return
         self.has_lost.set()
-
-
-def _plain(task: Task) -> Callable[..., Any]:
-    async def do(**arguments: Any) -> None:
-        await task(**arguments)
-
-    return do
 
 
 def _connector(store: PostgresStore) -> procrastinate.PsycopgConnector:

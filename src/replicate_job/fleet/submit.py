@@ -38,6 +38,13 @@ async def submit(  # noqa: PLR0913 - what is submitted, and where
     rows are copied to where workers read them: see ``input_files``. Raises JobError for such files without a place, and
     what a batch raises for all rows alike.
     """
+    with context.telemetry.submit(batch.job.model, batch.id):
+        return await _submit(context, tables, batch, resolved, rows, rate=rate)
+
+
+async def _submit(  # noqa: PLR0913 - as above
+    context: Context, tables: FleetTables, batch: Batch, resolved: Resolved, rows: RowSource, *, rate: float | None
+) -> int:
     if batch.job.destination:
         raise JobError(NO_TRAINING)
     if batch.plan or batch.dedupe:
@@ -71,6 +78,7 @@ async def submit(  # noqa: PLR0913 - what is submitted, and where
         secrets=resolved.secrets,
         model=msgspec.json.encode(resolved),
         depot=files.address,
+        trace=context.telemetry.trace(),
         rows=new,
     )
 

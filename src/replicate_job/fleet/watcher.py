@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from replicate_job.batches.poller import Poller
 from replicate_job.errors import JournalError, NotFoundError, ReplicateJobError
@@ -93,7 +93,9 @@ class Watcher:
         fleet = self._fleet
         SUBJECT.set(Known(key=watched.key, prediction=watched.prediction_id, batch=watched.batch))
         try:
-            end = await poller.wait(watched.prediction_id, watched.last, age=0)
+            rows = await fleet.rows_named(watched.batch) if watched.batch else None
+            with rows.part(watched.key) if rows else nullcontext(), fleet.context.telemetry.step("wait"):
+                end = await poller.wait(watched.prediction_id, watched.last, age=0)
             self._ends.append(End(end, collected=await self._is_all(watched, end)))
         except NotFoundError as error:
             self._missing.add(watched.prediction_id)

@@ -7,6 +7,7 @@ import math
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 
+from replicate_job.aio import first_of
 from replicate_job.errors import JobHeldError, JournalError
 from replicate_job.flow.context import Context, moment
 from replicate_job.job import Job
@@ -63,7 +64,7 @@ async def take(  # noqa: PLR0913 - what the journal's claim takes
                     lease = SOON  # it may have been let go before there could be news of it
                 has_warned = True
             if news and news.is_live:
-                await news.wait(min(TRUSTED, lease, max(SOON, until - clock.now())))
+                await first_of(clock.sleep(min(TRUSTED, lease, max(SOON, until - clock.now()))), news.wait())
             else:
                 await clock.sleep(min(ASKED, lease))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from replicate_job.aio import first_of
 from replicate_job.api.failures import is_transient
 from replicate_job.errors import APIError, JournalError, NotFoundError, ReplicateJobError
 from replicate_job.flow.context import Context
@@ -82,7 +83,7 @@ class Watch:
                 return seen.end.with_logs(self._logs)
             if seen.is_watched:
                 until, watched = max(until, self.clock.now() + watched), 0.0
-            if not await news.wait(max(0.0, until - self.clock.now())):
+            if not await first_of(self.clock.sleep(max(0.0, until - self.clock.now())), news.wait()):
                 break
         return None
 

@@ -18,8 +18,8 @@ class News(Protocol):
     @property
     def is_live(self) -> bool: ...
 
-    async def wait(self, seconds: float) -> bool:
-        """Wait for news, at most so long. True for a reason to look, which may turn out to be none."""
+    async def wait(self) -> None:
+        """Wait for news: a reason to look, which may turn out to be none."""
 
 
 class Seen(msgspec.Struct, frozen=True):

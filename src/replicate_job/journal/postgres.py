@@ -79,6 +79,9 @@ class PostgresJournal(SQLJournal):
     def time(self) -> float:
         return self._database.time()
 
+    def hurry(self) -> None:
+        self._database.hurry()
+
     def news(self, name: str) -> AbstractContextManager[News | None]:
         return self._listener.news(name)
 

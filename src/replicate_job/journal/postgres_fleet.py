@@ -61,7 +61,7 @@ class FleetBatch(msgspec.Struct, frozen=True):
 
     ``rate`` is create requests a second, None for no limit. ``secrets`` are the inputs that no result may show.
     ``stopped`` says why nothing is created for it any more; empty while it goes on. ``depot`` is where the files of its
-    rows are, None where they have none.
+    rows are, None where they have none. ``trace`` continues the submitter's (see ``Telemetry``).
     """
 
     number: int
@@ -74,6 +74,7 @@ class FleetBatch(msgspec.Struct, frozen=True):
     secrets: tuple[str, ...]
     stopped: str
     depot: str | None
+    trace: str
 
 
 class FleetRow(msgspec.Struct, frozen=True):
@@ -166,6 +167,7 @@ class FleetTables:
         secrets: Sequence[str],
         model: bytes,
         depot: str | None,
+        trace: str,
         rows: Sequence[NewRow],
     ) -> int:
         """Write the batch, its rows and their tasks in one transaction, and return its number.
@@ -181,14 +183,15 @@ class FleetTables:
 
         def work(db: Any) -> int:
             number: int = db.execute(
-                "INSERT INTO batches (id, api, source, command, started_at, job, save, rate, secrets, model, depot)"
-                f" VALUES (?, ?, ?, ?, {NOW}, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET job = excluded.job,"
+                "INSERT INTO batches (id, api, source, command, started_at, job, save, rate, secrets, model, depot,"
+                " trace)"
+                f" VALUES (?, ?, ?, ?, {NOW}, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET job = excluded.job,"
                 " save = excluded.save, rate = excluded.rate, secrets = excluded.secrets, stopped = '', over_at = NULL,"
-                " command = excluded.command, model = excluded.model, depot = excluded.depot,"
+                " command = excluded.command, model = excluded.model, depot = excluded.depot, trace = excluded.trace,"
                 " started_at = excluded.started_at RETURNING number",
                 (
                     *(batch.id, batch.api, batch.source, batch.command, job.decode(), save, rate),
-                    *(msgspec.json.encode(list(secrets)).decode(), model.decode(), depot),
+                    *(msgspec.json.encode(list(secrets)).decode(), model.decode(), depot, trace),
                 ),
             ).fetchone()["number"]
             db.execute("DELETE FROM batch_rows WHERE batch = ?", (number,))
@@ -209,7 +212,7 @@ class FleetTables:
         return await self._batch("number = ?", number)
 
     async def _batch(self, where: str, *values: Any) -> FleetBatch | None:
-        names = "number, id, api, started_at, job, save, rate, secrets, stopped, depot"
+        names = "number, id, api, started_at, job, save, rate, secrets, stopped, depot, trace"
         query = f"SELECT {names} FROM batches WHERE job IS NOT NULL AND {where}"
         row = await self._store.read(lambda db: db.execute(query, values).fetchone())
         if row is None:

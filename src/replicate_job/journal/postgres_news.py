@@ -53,14 +53,9 @@ class Ear:
     def is_live(self) -> bool:
         return self._listener.is_live
 
-    async def wait(self, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(seconds):
-                await self.event.wait()
-        except TimeoutError:
-            return False
+    async def wait(self) -> None:
+        await self.event.wait()
         self.event.clear()
-        return True
 
 
 class Listener:

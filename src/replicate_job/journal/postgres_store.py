@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import queue
 import random
 import re
@@ -27,8 +28,14 @@ THREADS = 8
 """The most connections of a journal, besides the heartbeat's. They are opened as they are needed."""
 FIRST_CONNECT = 3
 """Seconds for the first connection: nobody wants to wait long for a wrong address."""
+CONNECT = 5
+"""The same for any other connection."""
 PATIENCE = 60.0
 """Seconds for which a transaction is tried again while PostgreSQL is away, or others are in its way."""
+HURRY = 3.0
+"""Seconds for the same, once the process is to end."""
+ANSWER = 2.0
+"""Seconds more for a server that takes what is sent and does not answer."""
 FAREWELL = 1.0
 """Seconds for the last word of a journal that is closed."""
 OLDEST = 14
@@ -153,7 +160,8 @@ class PostgresStore:
         self._threads: list[threading.Thread] = []
         self._heart: threading.Thread | None = None
         self._is_over, self._is_closed = threading.Event(), False
-        self._open = 0  # tasks without an outcome
+        self._open: set[_Task] = set()  # tasks without an outcome
+        self._deadline = math.inf
         self._owner = Owner()
 
     @property
@@ -214,8 +222,20 @@ class PostgresStore:
     async def vacuum(self) -> None:
         """PostgreSQL does so by itself."""
 
+    def hurry(self, seconds: float = HURRY) -> None:
+        """Wait for a database that is away for so many seconds at most, in all: the process is to end."""
+        self._deadline = min(self._deadline, time.monotonic() + seconds)
+        for task in self._open:
+            self._bound(task)
+
+    def _bound(self, task: _Task) -> None:
+        """Fail the task that has no answer in time. Its thread may be stuck."""
+        seconds = max(0.0, self._deadline - time.monotonic()) + ANSWER
+        task.loop.call_later(seconds, task.settle, None, JournalError(unreachable(self._url, "no answer")))
+
     async def close(self) -> None:
         self._is_over.set()
+        self.hurry(FAREWELL)
         if self._heart:
             with suppress(JournalError):
                 farewell = lambda: self._explained(lambda: self._insist(self._closing, FAREWELL))  # noqa: E731
@@ -224,8 +244,9 @@ class PostgresStore:
         for _ in self._threads:
             self._tasks.put(None)
         threads = [*self._threads, *([self._heart] if self._heart else [])]
+        until = time.monotonic() + FAREWELL
         for thread in threads:
-            await asyncio.to_thread(thread.join)
+            await asyncio.to_thread(thread.join, max(0.0, until - time.monotonic()))
         self._threads, self._heart = [], None
         if self._server:
             await asyncio.to_thread(self._server.close)
@@ -235,8 +256,10 @@ class PostgresStore:
         if self._is_closed:
             raise JournalError(f"the journal {self._url} is closed")
         task = _Task(run)
-        self._open += 1
-        if self._open > len(self._threads) < THREADS:
+        self._open.add(task)
+        if self._deadline < math.inf:
+            self._bound(task)
+        if len(self._open) > len(self._threads) < THREADS:
             # Daemons: a second Ctrl-C must be able to end the process while they wait for the database.
             thread = threading.Thread(target=self._serve, name="journal", daemon=True)
             self._threads.append(thread)
@@ -250,7 +273,7 @@ class PostgresStore:
                     await asyncio.shield(self._undo(task, undo))
             raise
         finally:
-            self._open -= 1
+            self._open.discard(task)
         return result
 
     async def _undo(self, task: _Task, undo: Work[Any]) -> None:
@@ -295,7 +318,8 @@ class PostgresStore:
                 is_in_the_way = isinstance(error, _IN_THE_WAY) and (
                     tries < _SAME or not isinstance(error, psycopg.errors.UniqueViolation)
                 )
-                if not (is_broken or is_in_the_way) or time.monotonic() >= until:
+                latest = until if is_in_the_way else min(until, self._deadline)
+                if not (is_broken or is_in_the_way) or time.monotonic() >= latest:
                     raise
                 pause = min(0.002 * 2 ** min(tries, 10), 0.1 if is_in_the_way else _LONGEST_PAUSE)
                 time.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - so that they do not meet again
@@ -343,7 +367,8 @@ class PostgresStore:
 
     def _connection(self) -> Connection:
         connection: Connection | None = getattr(self._own, "connection", None)
-        return self._connect(5) if connection is None else connection
+        left = max(0.0, min(CONNECT, self._deadline - time.monotonic()))
+        return self._connect(math.ceil(left) or 1) if connection is None else connection
 
     def _connect(self, seconds: int) -> Connection:
         """Connect this thread, and read the database's clock."""

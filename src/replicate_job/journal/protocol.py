@@ -58,6 +58,9 @@ class Journal(Protocol):
         Raises JobHeldError while another live process has it, KeyInUseError when ``key`` names a different job.
         """
 
+    def hurry(self) -> None:
+        """Wait no more than some seconds, in all, for a database that is away: the process is to end."""
+
     def news(self, name: str) -> AbstractContextManager[News | None]:
         """News of a job's key or a prediction's id, for the block; None where the journal has none: then ask again."""
 

@@ -286,6 +286,9 @@ class SQLJournal(ABC):
         if self._held and not self._claims:
             db.execute("DELETE FROM holders WHERE holder = ?", (self._holder,))
 
+    def hurry(self) -> None:  # noqa: B027 - not every database needs it
+        """A file is not away."""
+
     def news(self, name: str) -> AbstractContextManager[News | None]:  # noqa: ARG002 - it has none
         return nullcontext()
 
