@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar, Token
 from functools import cache
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -19,8 +19,20 @@ import msgspec
 from opentelemetry import context, metrics, trace
 from opentelemetry.metrics import CallbackOptions, Histogram, Observation
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from replicate_job.telemetry import BOUNDS, COUNTS, BatchScope, Ended, JobScope, Outcome, Progress, Telemetry, now
+from replicate_job.telemetry import (
+    BOUNDS,
+    COUNTS,
+    PREDICTION,
+    BatchScope,
+    Ended,
+    JobScope,
+    Outcome,
+    Progress,
+    Telemetry,
+    now,
+)
 from replicate_job.version import __version__
 
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
@@ -32,8 +44,9 @@ _FLUSH = 5000
 """Milliseconds that an export at the end may take."""
 _PORTS = {"https": 443, "http": 80}
 _NOTHING = nullcontext()
+_PROPAGATOR = TraceContextTextMapPropagator()
 
-_job: ContextVar[_JobSpan | None] = ContextVar("replicate_job_span", default=None)
+_job: ContextVar[_JobSpan | _JobPart | None] = ContextVar("replicate_job_span", default=None)
 
 
 class OpenTelemetry(Telemetry):
@@ -54,14 +67,48 @@ class OpenTelemetry(Telemetry):
     def batch(self, model: str, batch: str, tally: Progress) -> BatchScope:
         return _BatchSpan(self, model, batch, tally)
 
-    def step(self, name: str) -> AbstractContextManager[None]:
-        job = _job.get()
-        return _NOTHING if job is None or not job.is_recording else self._step(name)
+    @contextmanager
+    def submit(self, model: str, batch: str) -> Iterator[None]:
+        facts = {"replicate.model": model, "replicate.batch": batch}
+        with self.tracer.start_as_current_span(
+            f"submit {model}",
+            kind=SpanKind.PRODUCER,
+            record_exception=False,
+            set_status_on_exception=False,
+            attributes=facts,
+        ) as span:
+            try:
+                yield
+            except BaseException as error:
+                note_error(span, error, captures=self.captures)
+                raise
+
+    def trace(self) -> str:
+        carrier: dict[str, str] = {}
+        _PROPAGATOR.inject(carrier)
+        return msgspec.json.encode(carrier).decode() if carrier else ""
 
     @contextmanager
-    def _step(self, name: str) -> Iterator[None]:
+    def part(self, model: str, key: str, batch: str, trace: str) -> Iterator[None]:
+        attached = context.attach(_PROPAGATOR.extract(_carrier(trace)))
+        before = _job.set(_JobPart(self, model, key, batch))
+        try:
+            yield
+        finally:
+            _job.reset(before)
+            context.detach(attached)
+
+    def step(self, name: str) -> AbstractContextManager[None]:
+        job = _job.get()
+        return _NOTHING if job is None or not job.is_recording else self._step(name, job.step_attributes)
+
+    @contextmanager
+    def _step(self, name: str, attributes: Mapping[str, Any]) -> Iterator[None]:
         with self.tracer.start_as_current_span(
-            name, record_exception=False, set_status_on_exception=False, attributes={"replicate.step": name}
+            name,
+            record_exception=False,
+            set_status_on_exception=False,
+            attributes={**attributes, "replicate.step": name},
         ) as span:
             try:
                 yield
@@ -92,6 +139,8 @@ class OpenTelemetry(Telemetry):
 class _JobSpan(JobScope):
     """The span of a job, which is the parent of its steps'. It is a call to a model, in the conventions' words."""
 
+    step_attributes: Mapping[str, Any] = MappingProxyType({})
+
     def __init__(self, telemetry: OpenTelemetry, operation: str, model: str, key: str, batch: str | None) -> None:
         self._telemetry, self._name = telemetry, f"{operation} {model}"
         self.labels = telemetry.common | {"gen_ai.operation.name": operation, "gen_ai.request.model": model}
@@ -105,7 +154,7 @@ class _JobSpan(JobScope):
         self.is_recording = self.span.is_recording()
         self._fault, self._began = "", now()
         self._attached = context.attach(trace.set_span_in_context(self.span))
-        self._set: Token[_JobSpan | None] = _job.set(self)
+        self._set: Token[_JobSpan | _JobPart | None] = _job.set(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -119,7 +168,7 @@ class _JobSpan(JobScope):
         self.span.end()
 
     def created(self, prediction_id: str) -> None:
-        self.span.set_attributes({"gen_ai.response.id": prediction_id, "replicate.prediction.id": prediction_id})
+        self.span.set_attributes(_of_prediction(prediction_id))
 
     def over(self, result: Outcome) -> None:
         if result.status in {"failed", "aborted"}:
@@ -136,6 +185,35 @@ class _JobSpan(JobScope):
         if self._telemetry.captures:
             facts |= {"replicate.input": _text(result.input), "replicate.output": _text(result.output)}
         self.span.set_attributes(facts)
+
+
+class _JobPart:
+    """What one process of a fleet does of a job: it has no span but those of its steps, below the submitter's."""
+
+    is_recording = True  # as the tracer samples each
+
+    def __init__(self, telemetry: OpenTelemetry, model: str, key: str, batch: str) -> None:
+        self.labels = telemetry.common | {"gen_ai.operation.name": PREDICTION, "gen_ai.request.model": model}
+        facts = {"replicate.model": model, "replicate.key": key, "replicate.batch": batch}
+        self.step_attributes: Mapping[str, Any] = self.labels | facts
+
+    @property
+    def span(self) -> Span:
+        return trace.get_current_span()
+
+    def created(self, prediction_id: str) -> None:
+        self.span.set_attributes(_of_prediction(prediction_id))
+
+
+def _of_prediction(prediction_id: str) -> dict[str, str]:
+    return {"gen_ai.response.id": prediction_id, "replicate.prediction.id": prediction_id}
+
+
+def _carrier(trace: str) -> dict[str, str]:
+    try:
+        return msgspec.json.decode(trace or "{}", type=dict[str, str])
+    except msgspec.DecodeError:
+        return {}
 
 
 class _BatchSpan(BatchScope):
