@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from replicate_job import AsyncClient
+from replicate_job.journal.postgres_schema import MIGRATIONS
 from replicate_job.testing import Script, ScriptedAPI, openapi_schema
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def test_a_job_is_run_shown_and_listed(command: Command, postgres: Postgres, nam
     assert "has no tables yet: run `replicate-job migrate`" in refused.error
     migrated = command("migrate")
     said.append(migrated.error)
-    assert "version 4 of the tables, it was 0" in migrated.error
+    assert f"version {len(MIGRATIONS)} of the tables, it was 0" in migrated.error
     assert "as before" in command("migrate").error
     done = command("run", MODEL, "prompt=x", "--no-save", "--key", "order-1", "-v")
     assert (done.code, done.response["output"]) == (0, "done")

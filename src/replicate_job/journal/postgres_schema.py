@@ -168,14 +168,17 @@ MIGRATIONS: tuple[str | QueueStep, ...] = (
     ALTER TABLE jobs ADD COLUMN chain_step text
     """,
     # 5. A batch's depot of input files, and its submitter's trace. A depot is deleted once it is due and no batch needs
-    # it: see ``FleetTables.due_depots``. Jobs alone are watched too.
+    # it: see ``FleetTables.due_depots``.
     """
     ALTER TABLE batches ADD COLUMN depot text, ADD COLUMN trace text NOT NULL DEFAULT '';
     CREATE TABLE depots (
         address text PRIMARY KEY,
         api     text NOT NULL,
         due_at  double precision NOT NULL
-    );
+    )
+    """,
+    # 6. Jobs alone are watched too.
+    """
     CREATE INDEX jobs_alone_to_watch ON jobs (api) WHERE state = 'created' AND batch IS NULL
     """,
 )
