@@ -93,5 +93,7 @@ def test_probes_say_so(fleet: Fleet, line: Line, go_away: Away) -> None:
     began = time.monotonic()
     with pytest.raises(HTTPError, match="503"):
         urlopen(f"{origin[1]}/healthz")  # noqa: S310 - loopback
+    assert time.monotonic() - began < PROMPT
+    began = time.monotonic()
     assert fleet.command("worker", "--check").code not in {0, 130}
     assert time.monotonic() - began < PROMPT
