@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from replicate_job.cli.completion import files, folders
 from replicate_job.cli.log import FORMS, VARIABLE
@@ -165,6 +166,8 @@ def _refuse_empty() -> None:
     """
     context = click.get_current_context()
     for parameter in context.command.params:
+        if context.get_parameter_source(parameter.name or "") is ParameterSource.DEFAULT:
+            continue  # what nobody gave may stand for nothing
         value, is_option = context.params.get(parameter.name or ""), isinstance(parameter, click.Option)
         if value == "" or (is_option and isinstance(value, tuple) and "" in value):
             advice = ": give it a value, or leave it out" if is_option else ""
