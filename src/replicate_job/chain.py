@@ -111,12 +111,12 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
         if not self.steps:
             raise JobError("the chain has no step")
         _check_names([step.name for step in self.steps])
-        self._iterated  # noqa: B018 - what is wrong in them is raised now
+        self.lists  # noqa: B018 - what is wrong in them is raised now
         self._forms  # noqa: B018 - what is wrong in them is raised now
 
     @cached_property
-    def _iterated(self) -> dict[str, Reference]:
-        """The lists that steps run for."""
+    def lists(self) -> dict[str, Reference]:
+        """The lists that steps run for, by the step."""
         found: dict[str, Reference] = {}
         for step in self.steps:
             if step.for_each is not None:
@@ -143,7 +143,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
             step.name: {name: self._read(step, name, value) for name, value in step.input.items()}
             for step in self.steps
         }
-        for step in self._iterated:
+        for step in self.lists:
             if not any(_ELEMENT in one.path for one in self._references[step].values()):
                 raise JobError(f"step {step}: no input takes {{{EACH}}}, so all calls would be the same")
         return forms
@@ -186,13 +186,13 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
 
     def list_of(self, step: str) -> str:
         """The step that made the list which this one runs for; empty for a step that runs once."""
-        return self._iterated[step].step if step in self._iterated else ""
+        return self.lists[step].step if step in self.lists else ""
 
     def calls(self, step: Step, outputs: Mapping[str, Any]) -> list[Call]:
         """The step's jobs, by the outputs that it needs. Raises JobError for what is no list, or has too many items."""
-        if step.name not in self._iterated:
+        if step.name not in self.lists:
             return [Call(step)]
-        source = self._iterated[step.name]
+        source = self.lists[step.name]
         items = _value(source, {}, outputs)
         if not isinstance(items, list):
             raise JobError(f"step {step.name}, for_each: {{{source.name}}} is no list: {_shown(items)}")
@@ -271,7 +271,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
         for step in self.steps:
             document = documents.get(step.name) or {}
             own = (definition(document, "Input") or {}).get("properties")
-            if source := self._iterated.get(step.name):
+            if source := self.lists.get(step.name):
                 lines = _judge_list(source, documents.get(source.step))
                 problems += [f"step {step.name}, for_each: {line}" for line in lines]
             for name, form in self._forms[step.name].items():
@@ -329,7 +329,7 @@ class Chain(msgspec.Struct, frozen=True, dict=True):
                 return value
         for field in sorted(form.names):
             try:
-                self._references[step.name][field] = self._refer(step.name, field, self._iterated.get(step.name))
+                self._references[step.name][field] = self._refer(step.name, field, self.lists.get(step.name))
             except JobError as error:
                 raise JobError(f"step {step.name}, input {name}: {error}") from None
         return form

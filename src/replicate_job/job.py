@@ -155,6 +155,8 @@ class Result(msgspec.Struct, frozen=True):
     def cost(self) -> Decimal | None:
         """What the prediction cost, in USD, by its price and what it used; None where one of them is not known.
 
+        That of a chain is of all its steps and of their earlier attempts together.
+
         It is an estimate: the API names no price. A deployment and a private model also bill setup and idle time,
         which is not in it. Raises JobError where the user's file of prices cannot be read.
         """
@@ -163,22 +165,29 @@ class Result(msgspec.Struct, frozen=True):
 
     @property
     def cost_source(self) -> Literal["table", "user", "learned"] | None:
-        """Where the price is from: the package's table, the user, or the hardware that the API names."""
+        """Where the price is from: the package's table, the user, or the hardware that the API names.
+
+        None also for a chain whose steps have prices from several.
+        """
         charge = self.charge
         return charge.source if charge else None
 
     @property
     def price_date(self) -> date | None:
-        """The day on which the price was read; None where that is not known."""
+        """The day on which the price was read; None where that is not known. Of a chain the first such day."""
         charge = self.charge
         return charge.date if charge else None
 
     @property
     def charge(self) -> Charge | None:
-        """The cost with all that is known of it; made anew each time. A chain has none, its ``steps`` have theirs."""
-        if self.steps or self.reused or not self.price or (self.stand_in and isinstance(self.price, str)):
+        """The cost with all that is known of it; made anew each time. That of a chain is of all its ``attempts``."""
+        if self.steps:
+            from replicate_job.pricing.charge import total  # noqa: PLC0415 - only those who ask pay for it
+
+            return total([each.charge for each in self.attempts if each.prediction_id])
+        if self.reused or not self.price or (self.stand_in and isinstance(self.price, str)):
             return None  # a stand-in costs nothing, but its run may be priced as a rehearsal
-        from replicate_job.pricing.charge import charge_by  # noqa: PLC0415 - only those who ask pay for it
+        from replicate_job.pricing.charge import charge_by  # noqa: PLC0415 - as above
         from replicate_job.pricing.usage import Usage  # noqa: PLC0415 - as above
 
         return charge_by(self.price, Usage(self.status, self.metrics, self.output, self.input))
@@ -187,6 +196,11 @@ class Result(msgspec.Struct, frozen=True):
     def predictions(self) -> tuple[Result, ...]:
         """The results of a chain's steps; of anything else, itself."""
         return tuple(self.steps.values()) or (self,)
+
+    @property
+    def attempts(self) -> tuple[Result, ...]:
+        """All predictions that were made for it: of a chain's steps, or its own, each after those before it."""
+        return tuple(attempt for each in self.predictions for attempt in (*each.earlier, each))
 
     @property
     def gathered(self) -> tuple[Result, ...]:

@@ -135,3 +135,50 @@ def test_the_report_of_a_batch_shows_the_steps_side_by_side(api: ScriptedAPI, co
     (command.folder / "poster.toml").write_text(POSTER.replace("scale = 2", "scale = 4"))
     assert command(*words, "--dry-run").json["to_run"] == 2  # another chain is another batch
     assert api.created == 4
+
+
+def test_a_chain_and_its_attempts_are_one_line_of_the_costs(api: ScriptedAPI, command: Command) -> None:
+    models = f'"black-forest-labs/flux-schnell" = "0.003/run"\n"{ESRGAN.name}" = "0.02/run"\n'
+    (command.folder / "prices.toml").write_text(f"[models]\n{models}")
+    command.environment["REPLICATE_JOB_PRICES"] = "prices.toml"
+    api.models[ESRGAN.name] = msgspec.structs.replace(ESRGAN, script=Script(end="failed", error="out of memory"))
+    words = ["run", "poster.toml", "prompt=a lake", "--key", "poster"]
+    assert command(*words).code == 1
+    api.models[ESRGAN.name] = ESRGAN
+    assert command(*words, "--retry-failed").code == 0
+    assert command("run", ESRGAN.name, "image=https://example.com/a.png", "--key", "alone").code == 0
+    alone, chain = command("list", "--cost", "--json").json
+    assert (alone["predictions"], alone["cost"]) == (1, 0.02)
+    assert (chain["name"], chain["predictions"], chain["cost"], chain["unknown"]) == ("poster", 3, 0.043, 0)
+    assert chain["model"] == f"black-forest-labs/flux-schnell, {ESRGAN.name}"
+    (command.folder / "prompts.csv").write_text("prompt\na lake\n")
+    outcome = command("batch", "poster.toml", "prompts.csv", "--results", "results.jsonl")
+    assert "about $0.023" in outcome.err
+    assert msgspec.json.decode((command.folder / "results.jsonl").read_bytes())["cost"] == 0.023
+    assert "$0.023" in (command.folder / "report.html").read_text()
+
+
+FANNED = POSTER.replace('input = { image = "{draw.output[0]}", scale = 2 }', """for_each = "{draw.output}"
+input = { image = "{each}", scale = 2 }""")  # fmt: skip
+
+
+def test_elements_of_a_step_are_shown_side_by_side(api: ScriptedAPI, command: Command) -> None:
+    (command.folder / "posters.toml").write_text(FANNED.replace('seed = "{seed}"', "num_outputs = 2"))
+    picture = OutputFile(content=b"a picture", name="a.png")
+    schnell = api.models["black-forest-labs/flux-schnell"]
+    api.models[schnell.name] = msgspec.structs.replace(schnell, script=Script(output=[picture, picture]))
+    words = ["run", "posters.toml", "prompt=a lake", "--key", "posters"]
+    planned = command(*words, "--dry-run").json["steps"]["enlarge"]
+    assert (planned["for_each"], planned["later"]) == ("{draw.output}", ["image"])
+    first = command(*words).json
+    assert list(first["steps"]) == ["draw", "enlarge[0]", "enlarge[1]"]
+    assert first["files"] == first["steps"]["enlarge[0]"]["files"] + first["steps"]["enlarge[1]"]["files"]
+    assert command(*words, "--output-only").out.decode().splitlines() == first["files"]
+    assert command("show", "posters").json["output"] == first["output"]
+    assert command("show", "posters", "--output-only").out.decode().splitlines() == first["files"]
+    (command.folder / "prompts.csv").write_text("prompt\na lake\n")
+    assert command("batch", "posters.toml", "prompts.csv", "--results", "results.jsonl").code == 0
+    report = (command.folder / "report.html").read_text()
+    for name in ("draw", "enlarge[0]", "enlarge[1]"):
+        assert f'<p class="note">{name}</p>' in report
+    assert api.created == 6

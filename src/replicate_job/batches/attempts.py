@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from replicate_job.flow.collect import result_of
 from replicate_job.flow.context import Context
+from replicate_job.job import Result
 from replicate_job.journal.entry import Entry
 
 
@@ -41,6 +43,11 @@ async def attempts_before(context: Context, batch: str, found: Mapping[str, Entr
     asked = [key for several in keys.values() for key in several]
     entries = await context.journal.look_up(asked) if asked else {}
     return {name: tuple(entries[key] for key in several if key in entries) for name, several in keys.items() if several}
+
+
+def recall(entries: Iterable[Entry]) -> tuple[Result, ...]:
+    """The results of attempts, without those that have no prediction."""
+    return tuple(result_of(entry.prediction, entry, entry.files) for entry in entries if entry.prediction)
 
 
 def has_failed(entry: Entry) -> bool:

@@ -593,7 +593,7 @@ class BatchRunner:
         if result.reused:
             return
         if stored or not self._policy:  # a policy has spent each attempt as it ended
-            for each in (*result.earlier, *result.predictions):
+            for each in result.attempts:
                 self._spend(each)
         for each in result.predictions:
             for path in each.files:

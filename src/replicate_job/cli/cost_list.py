@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable
 from decimal import Decimal
@@ -26,11 +27,16 @@ class _Spent:
     """Of some predictions. ``unknown`` counts those of which it is not known what they cost."""
 
     def __init__(self, name: str, model: str) -> None:
-        self.name, self.model = name, model
+        self.name, self._models = name, {model}
         self.latest, self.predict_time, self.cost = 0.0, 0.0, Decimal(0)
         self.predictions = self.unknown = 0
 
+    @property
+    def model(self) -> str:
+        return ", ".join(sorted(self._models))
+
     def add(self, entry: Entry) -> None:
+        self._models.add(entry.job.model.partition(":")[0])
         metrics = (entry.prediction and entry.prediction.metrics) or {}
         self.latest = max(self.latest, entry.claimed_at)
         self.predict_time += seconds(metrics.get("predict_time")) or 0.0
@@ -71,7 +77,7 @@ async def list_costs(shared: Common, since: int | None, limit: int | None, *, as
         async for entries in journal.scan(since=0 if since is None else time.time() - since):
             for entry in filter(_is_paid, entries):
                 model = entry.job.model.partition(":")[0]
-                name = model if by_model else entry.batch or entry.prediction_id or entry.key
+                name = model if by_model else entry.batch or _chain_of(entry) or entry.prediction_id or entry.key
                 groups.setdefault(name, _Spent(name, model)).add(entry)
                 total.add(entry)
     name_damaged(journal)
@@ -80,6 +86,13 @@ async def list_costs(shared: Common, since: int | None, limit: int | None, *, as
     if not as_json and not shared.quiet:
         tell(_told(total))
     return UNREACHABLE if journal.damaged else SUCCEEDED
+
+
+def _chain_of(entry: Entry) -> str:
+    """The key of the chain that the job is a step of; empty for a job alone."""
+    if entry.chain_step is None:
+        return ""
+    return re.sub(r"~\d+$", "", entry.key.removesuffix(f"/{entry.chain_step}"))  # a further attempt has a number
 
 
 def _is_paid(entry: Entry) -> bool:

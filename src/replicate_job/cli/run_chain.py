@@ -91,7 +91,7 @@ def _planned(plan: ChainPlan, step: Step, values: Mapping[str, Any]) -> dict[str
     resolved = plan.models[step.name]
     known, later = plan.chain.known_input(step.name, values)
     return {
-        **({"for_each": plan.chain.list_of(step.name)} if step.for_each else {}),
+        **({"for_each": f"{{{plan.chain.lists[step.name].name}}}"} if step.for_each else {}),
         "model": str(resolved.target),
         "request": f"POST /v1{resolved.path}",
         "version": resolved.version or None,

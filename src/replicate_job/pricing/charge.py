@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 
@@ -15,13 +16,28 @@ from replicate_job.pricing.usage import Usage, units
 class Charge(msgspec.Struct, frozen=True):
     """``cost`` is in USD: an estimate, as the API names no price. ``source`` and ``date`` are the price's.
 
-    ``excludes`` says what is billed besides; empty for nothing.
+    ``excludes`` says what is billed besides; empty for nothing. ``source`` is None for several together that have
+    different ones.
     """
 
     cost: Decimal
-    source: Source
+    source: Source | None
     date: date | None = None
     excludes: str = ""
+
+
+def total(charges: Sequence[Charge | None]) -> Charge | None:
+    """All together; None where one of them is not known, or there is none."""
+    known = [charge for charge in charges if charge]
+    if not known or len(known) < len(charges):
+        return None
+    sources, dates = {charge.source for charge in known}, [charge.date for charge in known if charge.date]
+    return Charge(
+        sum((charge.cost for charge in known), Decimal(0)),
+        sources.pop() if len(sources) == 1 else None,
+        min(dates, default=None),
+        next((charge.excludes for charge in known if charge.excludes), ""),
+    )
 
 
 IDLE = "setup and idle time of its instances"

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from replicate_job import Chain, Client, Ref, Result, Step, batch, run
+from replicate_job.batches.results.record import to_record
 from replicate_job.chain import MOST
 from replicate_job.errors import InputError, JobError, JobTimeoutError, PaymentRequiredError
 from replicate_job.testing import OutputFile, Script, ScriptedAPI, ScriptedModel, openapi_schema
@@ -36,10 +37,11 @@ DRAW = ScriptedModel(
         required=["prompt", "n"],
     ),
 )
+LARGE = Script(output=OutputFile(content=b"large", name="b.png"))
 ENLARGE = ScriptedModel(
     name="acme/enlarge",
     official=True,
-    script=Script(output=OutputFile(content=b"large", name="b.png")),
+    script=LARGE,
     schema=openapi_schema({"image": FILE, "scale": {"type": "integer", "maximum": 10}}, FILE, required=["image"]),
 )
 JOIN = ScriptedModel(
@@ -67,20 +69,15 @@ def made(api: ScriptedAPI) -> dict[str, int]:
     return dict(Counter(prediction.model.removeprefix("acme/") for prediction in api.predictions))
 
 
-def fail_one(api: ScriptedAPI, *, end: str = "failed") -> None:
-    """Let the second picture be too much."""
+def fail_one(api: ScriptedAPI, *, drawing: int = 0) -> None:
+    """Let the second picture of a drawing be too much."""
 
     def script(given: dict[str, Any]) -> Script:
-        number = [prediction.input["image"] for prediction in api.predictions if prediction.model == ENLARGE.name]
-        is_bad = given["image"] == sorted_images(api)[1] if number else False
-        return Script(end=end, error="too much") if is_bad else ENLARGE.script
+        drawings = [prediction for prediction in api.predictions if prediction.model == DRAW.name]
+        is_bad = len(drawings) > drawing and given["image"] == drawings[drawing].output[1]
+        return Script(end="failed", error="too much") if is_bad else LARGE
 
     api.models[ENLARGE.name] = msgspec.structs.replace(ENLARGE, script=script)
-
-
-def sorted_images(api: ScriptedAPI) -> list[str]:
-    output: list[str] = api.predictions[0].output
-    return output
 
 
 def test_each_element_has_a_job_and_their_outputs_are_one_list(api: ScriptedAPI, tmp_path: Path) -> None:
@@ -148,7 +145,7 @@ def test_a_chain_goes_on_at_the_elements_that_are_missing(api: ScriptedAPI) -> N
 
 def test_outputs_whose_urls_are_dead_come_from_their_files(api: ScriptedAPI, tmp_path: Path) -> None:
     api.models[ENLARGE.name] = msgspec.structs.replace(
-        ENLARGE, script=msgspec.structs.replace(ENLARGE.script, overrides=LONG_AGO)
+        ENLARGE, script=msgspec.structs.replace(LARGE, overrides=LONG_AGO)
     )
     result = run(CHAIN, {"prompt": "a lake", "n": 2}, key="poster", save_to=tmp_path)
     assert all(image.startswith("data:image/png;base64,") for image in api.predictions[-1].input["images"])
@@ -256,3 +253,30 @@ def test_rows_whose_data_was_pruned_cost_nothing_again(api: ScriptedAPI, tmp_pat
         assert client.prune(older_than=timedelta(0)).jobs
     assert {result.line: result.status for result in batch(chain, rows)} == {2: "succeeded", 3: "succeeded"}
     assert made(api) == {"name": 2, "draw": 2}
+
+
+def test_a_chain_costs_what_its_steps_and_their_earlier_attempts_cost(
+    api: ScriptedAPI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prices = tmp_path / "prices.toml"
+    costs = {"draw": "0.01/run", "enlarge": "0.002/run", "join": "0.5/run"}
+    models = "".join(f'"acme/{name}" = "{price}"\n' for name, price in costs.items())
+    prices.write_text(f"[models]\n{models}")
+    monkeypatch.setenv("REPLICATE_JOB_PRICES", str(prices))
+    rows = tmp_path / "rows.csv"
+    rows.write_text("prompt,n\na lake,3\n")
+    fail_one(api)
+    given = {"prompt": "a lake", "n": 3}
+    failed = [run(CHAIN, given, key="poster")]
+    fail_one(api, drawing=1)
+    failed += batch(CHAIN, rows)
+    api.models[ENLARGE.name] = ENLARGE
+    good = [run(CHAIN, given, key="poster", retry_failed=True), *batch(CHAIN, rows, retry_failed=True)]
+    again = [run(CHAIN, given, key="poster", retry_failed=True), *batch(CHAIN, rows)]
+    with Client() as client:
+        again.append(client.get("poster"))
+    assert [str(result.cost) for result in failed] == ["0.016", "0.016"]
+    assert [(str(result.cost), result.cost_source) for result in (*good, *again)] == [("0.518", "user")] * 5
+    assert to_record(good[1], tmp_path)["cost"] == good[1].cost
+    prices.write_text('[models]\n"acme/draw" = "0.01/run"\n')
+    assert run(CHAIN, given, key="poster").cost is None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from replicate_job.batches.attempts import attempt_key, attempt_of, has_failed
+from replicate_job.batches.attempts import attempt_key, attempt_of, attempts_before, has_failed, recall
 from replicate_job.batches.chains.named import last_jobs
 from replicate_job.batches.chains.outputs import look_up_calls
 from replicate_job.batches.chains.plan import ChainPlan
@@ -34,13 +34,16 @@ async def run_chain(context: Context, plan: ChainPlan, ask: Ask, *, retry_failed
     if problems := plan.check(values):
         raise InputError(plan.chain.name, problems)
     known = (await look_up_calls(context, plan, key, [""]))[""]
+    before = await attempts_before(context, key, known)
     retried = {name: entry for name, entry in known.items() if retry_failed and has_failed(entry)}
 
     async def run_call(call: Call, job: Job, _: Entry | None, ended: Callable[[Prediction], None]) -> Result:
         last = known.get(call.name)
         number = attempt_of(key, last) + (call.name in retried) if last else 1
         own = attempt_key(key, call.name, number)
-        return await run_job(context, msgspec.structs.replace(ask, job=job, key=own, chain_step=call.name, ended=ended))
+        own_ask = msgspec.structs.replace(ask, job=job, key=own, chain_step=call.name, ended=ended)
+        earlier = (*before.get(call.name, ()), *([last] if last and last.key != own else []))
+        return msgspec.structs.replace(await run_job(context, own_ask), earlier=recall(earlier))
 
     entries = {name: entry for name, entry in known.items() if name not in retried}
     outcomes = await ChainRun(context, plan, values, entries, run_call).run()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from replicate_job.batches.attempts import latest
+import msgspec
+
+from replicate_job.batches.attempts import attempts_before, latest, recall
 from replicate_job.batches.chains.run import merged
 from replicate_job.chain import base_of, in_order
 from replicate_job.errors import ReplicateJobError
@@ -15,11 +17,11 @@ from replicate_job.journal.entry import Entry
 
 async def observe_chain(context: Context, key: str) -> Result | None:
     """A chain as it is now, by its key: each step by its last job. None where the journal has no chain of that key."""
-    steps = await last_jobs(context, key)
-    outcomes = {step: await _observe(context, entry) for step, entry in steps.items()}
+    calls = await _attempts(context, key)
+    outcomes = {call: await _observe(context, attempts) for call, attempts in calls.items()}
     if not outcomes:
         return None
-    model = next(iter(steps.values())).job.model
+    model = next(iter(calls.values()))[-1].job.model
     return merged(outcomes, key, lambda problem: Result("", "error", model, {}, problem=problem))
 
 
@@ -32,20 +34,27 @@ async def cancel_steps(context: Context, key: str) -> Result | None:
 
 
 async def last_jobs(context: Context, key: str) -> dict[str, Entry]:
-    """The last job of each call that was begun, by its name: the steps as they began, their calls by their number."""
+    """The last job of each call that was begun, by its name."""
+    return {call: attempts[-1] for call, attempts in (await _attempts(context, key)).items()}
+
+
+async def _attempts(context: Context, key: str) -> dict[str, tuple[Entry, ...]]:
+    """The jobs of each call that was begun, by its name: the steps as they began, their calls by their number."""
     first = [entry for entry in await context.journal.steps_of(key) if entry.api == context.api]
     batch = (first[0].batch if first else None) or key
     names = {entry.key.removeprefix(f"{batch}/"): str(entry.chain_step) for entry in first}
     last = await latest(context, batch, names)
     steps = list(dict.fromkeys(base_of(call) for call in names.values()))
-    found = {call: last[name] for name, call in names.items() if name in last}
+    before = await attempts_before(context, batch, last)
+    found = {call: (*before.get(name, ()), last[name]) for name, call in names.items() if name in last}
     return {call: found[call] for call in in_order(found, steps)}
 
 
-async def _observe(context: Context, entry: Entry) -> Outcome:
+async def _observe(context: Context, attempts: tuple[Entry, ...]) -> Outcome:
+    *before, entry = attempts
     if entry.step == "done" and entry.prediction:
-        return result_of(entry.prediction, entry, entry.files)
+        return msgspec.structs.replace(result_of(entry.prediction, entry, entry.files), earlier=recall(before))
     try:
-        return await observe(context, entry.key)
+        return msgspec.structs.replace(await observe(context, entry.key), earlier=recall(before))
     except ReplicateJobError as error:
         return error

@@ -258,7 +258,7 @@ def merged(outcomes: Mapping[str, Outcome], key: str, failure: Callable[[str], R
     result = steps[name]
     problem = f"step {name}: {result.problem}" if result.problem else ""
     stand_in = next((each.stand_in for each in steps.values() if each.stand_in), "")
-    whole = msgspec.structs.replace(result, key=key, problem=problem, stand_in=stand_in, steps=steps)
+    whole = msgspec.structs.replace(result, key=key, problem=problem, stand_in=stand_in, steps=steps, earlier=())
     parts = whole.gathered
     if parts[0] is whole:
         return whole

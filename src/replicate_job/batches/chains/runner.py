@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from replicate_job.batches.attempts import attempt_key, has_failed
+from replicate_job.batches.attempts import attempt_key, attempts_before, has_failed, recall
 from replicate_job.batches.chains.outputs import look_up_calls
 from replicate_job.batches.chains.plan import ChainPlan
 from replicate_job.batches.chains.run import ChainRun, merged
@@ -27,9 +27,13 @@ from replicate_job.wire.target import parse_target
 
 
 class _Row(Entry, frozen=True):
-    """What the journal has of a row: the entry of the step that it stands at, and those of all that it has begun."""
+    """What the journal has of a row: the entry of the call that it stands at, and those of all that it has begun.
+
+    ``earlier`` are the attempts of calls before the last, by the calls' names.
+    """
 
     steps: dict[str, Entry] = msgspec.field(default_factory=dict)
+    earlier: dict[str, tuple[Entry, ...]] = msgspec.field(default_factory=dict)
 
 
 class ChainRunner(BatchRunner):
@@ -60,11 +64,16 @@ class ChainRunner(BatchRunner):
     async def _look_up(self, items: list[RowJob]) -> dict[str, Entry]:
         starts = {f"{item.name}/": item.name for item in items if item.name}
         found = await look_up_calls(self._context, self._plan, self._batch.id, starts)
+        every = {f"{start}{call}": entry for start, begun in found.items() for call, entry in begun.items()}
+        before = await attempts_before(self._context, self._batch.id, every)
         rows: dict[str, Entry] = {}
         for start, name in starts.items():
             if begun := found[start]:
                 at = next((entry for entry in begun.values() if not _succeeded(entry)), None)
-                rows[name] = _Row(**msgspec.structs.asdict(at or list(begun.values())[-1]), steps=begun)
+                earlier = {call: before.get(f"{start}{call}", ()) for call in begun}
+                rows[name] = _Row(
+                    **msgspec.structs.asdict(at or list(begun.values())[-1]), steps=begun, earlier=earlier
+                )
         return rows
 
     def _find_problem(self, item: RowJob, entry: Entry | None) -> str:
@@ -89,7 +98,8 @@ class ChainRunner(BatchRunner):
         for name, each in _steps(entry).items():
             assert each.prediction  # noqa: S101 - it is over
             result = result_of(each.prediction, each, each.files)
-            results[name] = msgspec.structs.replace(result, line=item.line, problem=each.problem)
+            earlier = recall(_earlier(entry, name))
+            results[name] = msgspec.structs.replace(result, line=item.line, problem=each.problem, earlier=earlier)
         run = self._known_run(item, _steps(entry))
         run.is_over()
         result = merged(run.stored(results), attempt_key(self._batch.id, item.name), item.failure)
@@ -113,7 +123,9 @@ class ChainRunner(BatchRunner):
                 raise asyncio.CancelledError  # as those that wait for a slot: the batch creates nothing more
             own = RowStep(call.name, self._contexts[call.step.name], model, ended)
             result = await self._last_attempt(row, retried.get(call.name) or current or known.get(call.name), own)
-            return msgspec.structs.replace(result, line=item.line)
+            last = known.get(call.name)
+            before = (*_earlier(entry, call.name), *([last] if last and last.key != result.key else []))
+            return msgspec.structs.replace(result, line=item.line, earlier=recall(before))
 
         entries = {name: each for name, each in known.items() if name not in retried}
         outcomes = await ChainRun(self._context, self._plan, item.job.input_data, entries, run_call).run()
@@ -127,6 +139,10 @@ class ChainRunner(BatchRunner):
 
 def _steps(entry: Entry | None) -> dict[str, Entry]:
     return entry.steps if isinstance(entry, _Row) else {}
+
+
+def _earlier(entry: Entry | None, call: str) -> tuple[Entry, ...]:
+    return entry.earlier.get(call, ()) if isinstance(entry, _Row) else ()
 
 
 def _succeeded(entry: Entry) -> bool:

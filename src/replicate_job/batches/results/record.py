@@ -84,8 +84,8 @@ def to_record(result: Result, folder: Path) -> dict[str, Any]:
     null where the cost is not known; ``cost_excludes`` is there where more is billed. ``problem`` and ``stand_in``
     follow where there is one, and the last ``LOGS`` characters of the model's ``logs`` unless the row succeeded;
     ``earlier`` has the attempts before this one, and ``reused`` is there where it is true. ``steps`` has a record of
-    each step of a chain, with its cost: the row itself has none. A file that was sent inside
-    the request has its name here (``SentFile``), not its content.
+    each step of a chain, with its cost: that of the row is of all together. A file that was sent inside the request has
+    its name here (``SentFile``), not its content.
     ``files`` are relative to ``folder``, that of the results file, where they are below it, else absolute, or the URLs
     of objects in a store. Without a known prediction its fields are null, and ``error`` is the problem.
     """
@@ -189,7 +189,7 @@ def _decode(line: bytes) -> _Record | None:
 
 
 def _charge(record: _Record | _Earlier) -> Charge | None:
-    if record.cost is None or record.cost_source is None or not record.cost.is_finite():
+    if record.cost is None or not record.cost.is_finite():
         return None
     return Charge(record.cost, record.cost_source, record.price_date, record.cost_excludes)
 

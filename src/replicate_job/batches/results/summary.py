@@ -97,8 +97,8 @@ class Summary:
             self._add_files(each)
         self.retried += bool(result.earlier)
         self.earlier += len(result.earlier)
-        self.priced += all(each.charge for each in result.predictions)
-        for each in (*result.earlier, *result.predictions):
+        self.priced += all(each.charge for each in result.predictions if each.prediction_id or not result.steps)
+        for each in result.attempts:
             self._add_time(each)
             self._add_cost(each)
 
