@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,19 @@ def test_results_of_each_model_have_its_own_price(tmp_path: Path, monkeypatch: p
     assert {result.model: str(result.cost) for result in results} == {"acme/first": "0.5", "acme/second": "0.25"}
 
 
+def test_models_share_a_limit_of_cost_and_each_has_its_price(api: ScriptedAPI) -> None:
+    price = {"acme/first": "0.01/run", "acme/second": "0.03/run"}
+    options: dict[str, Any] = {"models": ["acme/second"], "price": price, "key": "both", "concurrency": 2}
+    rows = [{"prompt": str(number)} for number in range(10)]
+    results = run(rows, max_cost=0.1, **options)
+    costs = {"acme/first": Decimal("0.01"), "acme/second": Decimal("0.03")}
+    assert {result.model: result.cost for result in results} == costs
+    assert sum(costs[result.model] for result in results) in {Decimal("0.08"), Decimal("0.09"), Decimal("0.10")}
+    assert api.created == len(results)
+    assert len(run(rows, max_cost=1, **options)) == 20
+    assert api.created == 20
+
+
 def test_columns_fill_templates_also_with_values_of_the_grid() -> None:
     results = run(
         [{"animal": "a fox", "n": 7}],
@@ -121,7 +135,21 @@ def test_columns_fill_templates_also_with_values_of_the_grid() -> None:
         ({"models": ["acme/third"]}, ColumnsError, "prompt is not an input of acme/third"),
         ({"models": ["acme/none"]}, ModelNotFoundError, "acme/none"),
         ({"models": ["nonsense"]}, JobError, "nonsense"),
-        ({"models": ["acme/second"], "max_cost": 5, "price": "0.1/run"}, JobError, "are for one model"),
+        (
+            {"models": ["acme/second"], "price": "0.1/run"},
+            JobError,
+            "say whose price it is: --price acme/first=0",
+        ),
+        (
+            {"models": ["acme/second"], "max_cost": 5, "price": {"acme/first": "1/run"}},
+            JobError,
+            "--price acme/second",
+        ),
+        (
+            {"models": ["acme/second"], "price": {"acme/third": "1/run"}},
+            JobError,
+            "acme/third is no model",
+        ),
         ({"set": {"prompt": "{promt}"}}, ColumnsError, "there is no {promt}; did you mean {prompt}?"),
         ({"set": {"prompt": "{"}}, JobError, "column 1"),
         ({"grid": {"seed": [1]}, "save_to": "out/{line}/{name}"}, JobError, "it needs {key} or {id}"),

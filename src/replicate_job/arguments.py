@@ -152,7 +152,10 @@ _KINDS = {
     "fail_fast": _BOOL,
     "max_predict_time": _SECONDS,
     "max_cost": _Kind(lambda value: _is_number(value) or _is_decimal(value), "an amount of USD above 0"),
-    "price": _Kind(_is_text, 'a string like "0.003/image" or "gpu-l40s"'),
+    "price": _Kind(
+        lambda value: _is_text(value) or _is_renaming(value),
+        'a string like "0.003/image" or "gpu-l40s", or a dict of models and such strings',
+    ),
     "dedupe": _BOOL,
     "retries": _Kind(_is_retries, "a whole number from 0"),
     "retry_on": _Kind(lambda value: isinstance(value, str) or _is_names(value), "a list of failures"),

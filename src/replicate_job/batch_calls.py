@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from replicate_job.batches.prices import read_said
 from replicate_job.batches.progress import Tally
 from replicate_job.batches.row_job import ReadRow
 from replicate_job.batches.rows import ColumnOptions, Header, ReadOptions, Row, RowReader, open_rows
@@ -201,7 +202,7 @@ class BatchCall:
             fail_fast=options.get("fail_fast", False),
             max_predict_time=options.get("max_predict_time"),
             max_cost=None if (most := options.get("max_cost")) is None else Decimal(str(most)),
-            price=options.get("price"),
+            prices=read_said(options.get("price")),
             plan=self._plan,
             dedupe=options.get("dedupe", False),
         )

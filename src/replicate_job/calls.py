@@ -100,8 +100,8 @@ class BatchOptions(CallOptions, _PlanOptions, total=False):
     ``save_to`` is as with ``run``, and its template may name ``{line}`` and ``{batch}``. ``concurrency``
     is the most predictions that run at once. ``limit`` is the most rows.
     ``retry_failed``, ``retry_uncertain`` (may pay twice), ``fail_fast``, ``max_predict_time`` (seconds), ``max_cost``
-    (USD) and ``price`` (``"0.003/image"``, ``"gpu-l40s"``): see ``replicate-job batch --help``. ``dedupe``: rows with
-    the same input share one prediction. The others are those of
+    (USD) and ``price`` (``"0.003/image"``, ``"gpu-l40s"``, or a dict with one for each of several models): see
+    ``replicate-job batch --help``. ``dedupe``: rows with the same input share one prediction. The others are those of
     ``RunOptions``.
     """
 
@@ -123,7 +123,7 @@ class BatchOptions(CallOptions, _PlanOptions, total=False):
     fail_fast: bool
     max_predict_time: float | None
     max_cost: float | Decimal | None
-    price: str | None
+    price: str | Mapping[str, str] | None
     dedupe: bool
 
 

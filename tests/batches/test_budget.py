@@ -17,15 +17,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replicate_job.batches.budget import Budget, Cost
+from replicate_job.batches.budget import Budget, Cost, Costs
 from replicate_job.batches.progress import Tally
 from replicate_job.batches.rows import Row
 from replicate_job.batches.runner import BatchRunner
 from replicate_job.batches.spec import Batch
 from replicate_job.errors import JobError
 from replicate_job.flow.context import Context
+from replicate_job.flow.plan import make_plan
 from replicate_job.flow.resolved import Resolved
-from replicate_job.job import Job, Result
+from replicate_job.job import Fallback, Job, Result
 from replicate_job.pricing.forecast import Forecast
 from replicate_job.pricing.learned import Learned
 from replicate_job.pricing.price import Price, parse_terms
@@ -51,7 +52,7 @@ def _batch(**options: Any) -> Batch:
 
 
 def make(context: Context, most: str, price: str = "0.01/run", **options: Any) -> BatchRunner:
-    batch = _batch(**{"max_cost": Decimal(most), "price": price} | options)
+    batch = _batch(**{"max_cost": Decimal(most), "prices": {"": price}} | options)
     return BatchRunner(context, batch, RESOLVED, Tally())
 
 
@@ -197,9 +198,9 @@ async def test_predict_time_and_cost_hold_together(connect: Connect) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"price": None}, "the price of acme/private is not known: give --price"),
-        ({"price": "gpu-9000"}, "--price (in Python price=): 'gpu-9000' is neither a price"),
-        ({"price": "1/cat"}, "'1/cat' is no price"),
+        ({"prices": {}}, "the price of acme/private is not known: give --price"),
+        ({"prices": {"": "gpu-9000"}}, "--price (in Python price=): 'gpu-9000' is neither a price"),
+        ({"prices": {"": "1/cat"}}, "'1/cat' is no price"),
     ],
 )
 async def test_a_model_without_a_price_is_refused_with_what_to_give(
@@ -211,6 +212,28 @@ async def test_a_model_without_a_price_is_refused_with_what_to_give(
                 make(context, "1", **options)
     assert says in str(caught.value)
     assert api.created == 0
+
+
+FALLBACK = "acme/other"
+
+
+async def test_a_fallback_counts_with_its_own_price(connect: Connect) -> None:
+    with scripted(lambda _: 10) as api:
+        api.models[MODEL] = msgspec.structs.replace(api.models[MODEL], script=Script(end="failed", error="no"))
+        api.models[FALLBACK] = ScriptedModel(name=FALLBACK, official=True, script=taking(lambda _: 1))
+        job = Job(MODEL, fallback=(Fallback(FALLBACK),))
+        options: dict[str, Any] = {"job": job, "plan": make_plan(job), "prices": {"": "0.01/run"}, "concurrency": 1}
+        async with connect(api) as context:
+            with pytest.raises(JobError, match=f"the price of {FALLBACK} is not known: give --price {FALLBACK}=PRICE"):
+                await run(make(context, "1", **options), rows(5))
+            assert api.created == 0
+            options["prices"] = {"": "0.01/run", FALLBACK: "0.03/run"}
+            drive = make(context, "0.1", **options)
+            found = await run(drive, rows(5))
+    assert [str(result.cost) for result in found] == ["0.03", "0.03"]
+    assert [str(each.cost) for result in found for each in result.earlier] == ["0.01", "0.01"]
+    assert drive.stopped.startswith("$0.09 are spent, and one more costs about $0.03: the limit is $0.10")
+    assert [prediction.model for prediction in api.predictions] == [MODEL, FALLBACK] * 2 + [MODEL]
 
 
 async def test_a_deployment_has_the_price_of_the_hardware_that_the_api_names(connect: Connect) -> None:
@@ -230,7 +253,7 @@ async def test_a_deployment_has_the_price_of_the_hardware_that_the_api_names(con
 
 async def test_a_private_models_cost_says_that_idle_time_is_billed_too(connect: Connect) -> None:
     resolved = msgspec.structs.replace(RESOLVED, is_private=True)
-    chosen = msgspec.structs.replace(_batch(), price=None)
+    chosen = _batch()
     prices = Path(os.environ["XDG_CONFIG_HOME"]) / "replicate-job"
     prices.mkdir()
     (prices / "prices.toml").write_text(f'[models]\n"{MODEL}" = "cpu"')
@@ -246,14 +269,15 @@ class _World(msgspec.Struct):
     stopped: str = ""
 
 
-@given(st.data(), st.integers(1, 16), st.integers(1, 300))
+@given(data=st.data(), together=st.integers(1, 16), limit=st.integers(1, 300), several=st.booleans())
 async def test_no_order_of_ends_exceeds_the_limit_by_more_than_those_under_way_can_cost(
-    data: st.DataObject, together: int, limit: int
+    data: st.DataObject, together: int, limit: int, *, several: bool
 ) -> None:
     """Against the plainest account: all that was admitted, at what it cost in the end."""
-    price = Price(parse_terms("0.01/second"), "user")
-    cost = Cost(Decimal(limit) / 100, price, Forecast(price, None, "10s"), Learned())
-    world, running, admitted, paid = _World(), dict[str, int](), 0, 0
+    most = Decimal(limit) / 100
+    costs = {"acme/cheap": _by_second("0.005", most), "acme/dear": _by_second("0.01", most)}
+    cost, models = (Costs(most, costs), list(costs)) if several else (costs["acme/dear"], ["acme/dear"])
+    world, running, admitted, paid = _World(), dict[str, tuple[str, int]](), 0, Decimal(0)
 
     def stop(reason: str) -> None:
         world.stopped = reason
@@ -261,7 +285,8 @@ async def test_no_order_of_ends_exceeds_the_limit_by_more_than_those_under_way_c
 
     budget = Budget([cost], Tally(), stop)
     while not world.stopped and admitted < 60:
-        waiting = asyncio.create_task(budget.enter(f"k{admitted}", {}, creates=True))
+        key, model = f"k{admitted}", data.draw(st.sampled_from(models))
+        waiting = asyncio.create_task(budget.enter(key, Job(model), creates=True))
         while not waiting.done():
             await asyncio.sleep(0)
             await asyncio.sleep(0)
@@ -269,19 +294,24 @@ async def test_no_order_of_ends_exceeds_the_limit_by_more_than_those_under_way_c
                 paid += _end(data, budget, running)
         if waiting.cancelled():
             break
-        running[f"k{admitted}"] = data.draw(st.integers(1, 10))
+        running[key] = (model, data.draw(st.integers(1, 10)))
         admitted += 1
         if len(running) >= together:
             paid += _end(data, budget, running)
     while running:
         paid += _end(data, budget, running)
-    assert Decimal(paid) / 100 <= cost.most + together * Decimal("0.1")
-    assert cost.spent == Decimal(paid) / 100
+    assert paid <= cost.most + together * Decimal("0.1")
+    assert cost.spent == paid
     assert cost.set_aside == 0
 
 
-def _end(data: st.DataObject, budget: Budget, running: dict[str, int]) -> int:
+def _by_second(price: str, most: Decimal) -> Cost:
+    found = Price(parse_terms(f"{price}/second"), "user")
+    return Cost(most, found, Forecast(found, None, "10s"), Learned())
+
+
+def _end(data: st.DataObject, budget: Budget, running: dict[str, tuple[str, int]]) -> Decimal:
     key = data.draw(st.sampled_from(sorted(running)))
-    seconds = running.pop(key)
+    model, seconds = running.pop(key)
     budget.settle(key, Result("id", "succeeded", "m", {}, metrics={"predict_time": seconds}))
-    return seconds
+    return seconds * Decimal("0.005" if model == "acme/cheap" else "0.01")

@@ -187,3 +187,23 @@ def test_runs_on_this_machine_are_not_listed_with_costs(api: ScriptedAPI, comman
     with closing(sqlite3.connect(command.journal)) as database, database:
         database.execute("UPDATE jobs SET api = 'local'")
     assert command("list", "--cost", "--json").json == []
+
+
+def test_models_have_a_price_each_and_one_limit(api: ScriptedAPI, command: Command) -> None:
+    answer(api, predict_time=1)
+    api.models["acme/second"] = msgspec.structs.replace(api.models[HELLO], name="acme/second")
+    texts(command, 10)
+    words = ["--models", "acme/second", "--max-cost", "0.1", "--concurrency", "1", "--price", f"{HELLO}=0.01/run"]
+    outcome = batch(command, *words)
+    assert outcome.code == 2
+    assert "the price of acme/second is not known: give --price acme/second=PRICE" in outcome.err
+    assert api.created == 0
+    outcome = batch(command, *words, "--price", "acme/second=0.03/run")
+    assert outcome.code == 5
+    assert "$0.09 are spent, and one more costs about $0.03: the limit is $0.10" in outcome.err
+    assert {record["cost"] for record in records(command)} == {0.01, 0.03}
+    estimates = batch(command, *words, "--price", "acme/second=0.03/run", "--dry-run").json["cost"]
+    assert {name: cost["price"] for name, cost in estimates.items()} == {HELLO: "0.01/run", "acme/second": "0.03/run"}
+    outcome = batch(command, "--price", "0.01/run", "--price", "0.02/run")
+    assert outcome.code == 2
+    assert "--price: the model has two prices: give one" in outcome.err

@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
+import msgspec
+
 from replicate_job.batches.prices import with_price
 from replicate_job.batches.progress import Tally
 from replicate_job.flow.collect import result_of
 from replicate_job.flow.context import Context
-from replicate_job.job import Result
+from replicate_job.job import Job, Result
 from replicate_job.journal.entry import Entry
 from replicate_job.pricing.forecast import Forecast
 from replicate_job.pricing.learned import Learned
@@ -26,28 +28,31 @@ _NONE = Decimal(0)
 
 
 class Limit(ABC):
-    """``spent`` is by predictions that have ended; ``held`` counts those for which something is set aside."""
+    """``spent`` is by predictions that have ended; ``held`` counts those for which something is set aside.
+
+    ``model`` is the job's: a limit for one model takes any.
+    """
 
     def __init__(self, most: Decimal) -> None:
         self.most, self.spent, self.held = most, _NONE, 0
 
     @abstractmethod
-    def used(self, result: Result) -> Decimal | None:
+    def used(self, result: Result, model: str = "") -> Decimal | None:
         """What a prediction that has ended spent; None where that is not known."""
 
     @abstractmethod
-    def hold(self, values: Mapping[str, Any], number: int = 1) -> None:
+    def hold(self, values: Mapping[str, Any], number: int = 1, model: str = "") -> None:
         """Set something aside for a prediction with that input; with -1 take it back."""
 
     @abstractmethod
-    def admits(self, values: Mapping[str, Any]) -> bool:
+    def admits(self, values: Mapping[str, Any], model: str = "") -> bool:
         """Whether one more prediction, with that input, keeps within it."""
 
     @abstractmethod
     def reason(self) -> str:
         """Why nothing more is created."""
 
-    def spend(self, amount: Decimal) -> None:
+    def spend(self, amount: Decimal, model: str = "") -> None:  # noqa: ARG002 - one for all
         self.spent += amount
 
     @property
@@ -58,13 +63,13 @@ class Limit(ABC):
 class PredictTime(Limit):
     """In seconds. Nothing is set aside: what is under way ends beyond it."""
 
-    def used(self, result: Result) -> Decimal:
+    def used(self, result: Result, model: str = "") -> Decimal:  # noqa: ARG002 - one for all
         return Decimal(seconds(result.metrics.get("predict_time")) or 0)
 
-    def hold(self, values: Mapping[str, Any], number: int = 1) -> None:  # noqa: ARG002 - none is like another
+    def hold(self, values: Mapping[str, Any], number: int = 1, model: str = "") -> None:  # noqa: ARG002 - as above
         self.held += number
 
-    def admits(self, values: Mapping[str, Any]) -> bool:  # noqa: ARG002 - as above
+    def admits(self, values: Mapping[str, Any], model: str = "") -> bool:  # noqa: ARG002 - as above
         return not self.is_spent
 
     def reason(self) -> str:
@@ -72,7 +77,9 @@ class PredictTime(Limit):
 
 
 class Cost(Limit):
-    """In USD. For a prediction under way the learned 95th percentile is set aside, but never less than it asks for.
+    """In USD, for one model.
+
+    For a prediction under way the learned 95th percentile is set aside, but never less than it asks for.
 
     Until one is learned, that is what its input asks for by the table. Where the input does not tell, the first
     prediction runs alone.
@@ -83,16 +90,16 @@ class Cost(Limit):
         self._price, self._forecast, self._learned = price, forecast, learned
         self._asked, self._untold, self._worst = _NONE, 0, _NONE
 
-    def used(self, result: Result) -> Decimal | None:
+    def used(self, result: Result, model: str = "") -> Decimal | None:  # noqa: ARG002 - there is one
         charge = with_price(result, self._price).charge
         return charge.cost if charge else None
 
-    def spend(self, amount: Decimal) -> None:
-        super().spend(amount)
+    def spend(self, amount: Decimal, model: str = "") -> None:
+        super().spend(amount, model)
         if amount:
             self._learned.add(amount)
 
-    def hold(self, values: Mapping[str, Any], number: int = 1) -> None:
+    def hold(self, values: Mapping[str, Any], number: int = 1, model: str = "") -> None:  # noqa: ARG002 - as above
         self.held += number
         expected = self._forecast.expected(values)
         if expected is None:
@@ -106,33 +113,102 @@ class Cost(Limit):
         usual = self._learned.quantile(SHARE)
         return self._asked + self._worst if usual is None else max(self._asked, usual * self.held)
 
-    def admits(self, values: Mapping[str, Any]) -> bool:
-        usual, expected = self._learned.quantile(SHARE), self._forecast.expected(values)
-        room = self.most - self.spent - self.set_aside
+    @property
+    def usual(self) -> Decimal | None:
+        """What nearly all predictions cost at most, as learned."""
+        return self._learned.quantile(SHARE)
+
+    def admits(self, values: Mapping[str, Any], model: str = "") -> bool:  # noqa: ARG002 - as above
+        return self.fits(values, self.most - self.spent - self.set_aside)
+
+    def fits(self, values: Mapping[str, Any], room: Decimal) -> bool:
+        """Whether one more prediction, with that input, costs no more than the room that there is."""
+        usual, expected = self.usual, self._forecast.expected(values)
         if usual is None and expected is None:
             return not self._untold and room > 0
         return max(usual or _NONE, expected or _NONE) <= room
 
     def reason(self) -> str:
-        aside = self.set_aside
-        more = f" and {money(aside)} set aside for what is under way or uncertain" if aside else ""
-        usual = self._learned.quantile(SHARE)
-        next_one = f", and one more costs about {money(usual)}" if usual else ""
-        return f"{money(self.spent)} are spent{more}{next_one}: the limit is {money(self.most)}"
+        return _reason(self.spent, self.set_aside, self.usual, self.most)
 
     def bound(self, values: Mapping[str, Any], together: int) -> str:
         """How far it may be exceeded, in words, with so many predictions under way together."""
-        expected, most = self._forecast.expected(values), self._forecast.most(values)
-        if most is None:
-            return "how far it may be exceeded is not known: nothing in the input bounds what a prediction makes"
-        if expected == most:
-            return "it is not exceeded, if predictions make what their input asks for"
-        limit = f"{money(most)}, the cost of {duration(self._forecast.longest)}"
-        each = limit if expected is None else money(most)
-        return (
-            f"it may be exceeded by {money(most * together)} at most: {together:,} together, each of at most {each}; "
-            "what stays uncertain may add as much each"
-        )
+        return _bound([self.asks(values)], together)
+
+    def asks(self, values: Mapping[str, Any]) -> _Asks:
+        """What a prediction with that input costs, as far as it tells."""
+        return _Asks(self._forecast.expected(values), self._forecast.most(values), self._forecast.longest)
+
+
+class Costs(Limit):
+    """In USD, for several models together: each has a ``Cost`` of its own, by its name."""
+
+    def __init__(self, most: Decimal, models: Mapping[str, Cost]) -> None:
+        super().__init__(most)
+        self._models = models
+        self._full: Cost | None = None
+
+    def used(self, result: Result, model: str = "") -> Decimal | None:
+        if own := self._models.get(model):
+            return own.used(result)
+        charge = result.charge  # of a model that an earlier run of the batch had
+        return charge.cost if charge else None
+
+    def hold(self, values: Mapping[str, Any], number: int = 1, model: str = "") -> None:
+        self.held += number
+        if own := self._models.get(model):
+            own.hold(values, number)
+
+    def spend(self, amount: Decimal, model: str = "") -> None:
+        super().spend(amount, model)
+        if own := self._models.get(model):
+            own.spend(amount)
+
+    @property
+    def set_aside(self) -> Decimal:
+        return sum((own.set_aside for own in self._models.values()), _NONE)
+
+    def admits(self, values: Mapping[str, Any], model: str = "") -> bool:
+        own = self._models[model]
+        fits = own.fits(values, self.most - self.spent - self.set_aside)
+        self._full = None if fits else own
+        return fits
+
+    def reason(self) -> str:
+        return _reason(self.spent, self.set_aside, self._full.usual if self._full else None, self.most)
+
+    def bound(self, values: Mapping[str, Any], together: int) -> str:
+        """As that of a ``Cost``, by the dearest model."""
+        return _bound([own.asks(values) for own in self._models.values()], together)
+
+
+class _Asks(msgspec.Struct, frozen=True):
+    """``expected`` and ``most`` are in USD, None where not known; ``longest`` is the most seconds of a prediction."""
+
+    expected: Decimal | None
+    most: Decimal | None
+    longest: float
+
+
+def _reason(spent: Decimal, aside: Decimal, usual: Decimal | None, most: Decimal) -> str:
+    more = f" and {money(aside)} set aside for what is under way or uncertain" if aside else ""
+    next_one = f", and one more costs about {money(usual)}" if usual else ""
+    return f"{money(spent)} are spent{more}{next_one}: the limit is {money(most)}"
+
+
+def _bound(models: list[_Asks], together: int) -> str:
+    if all(model.most is not None and model.expected == model.most for model in models):
+        return "it is not exceeded, if predictions make what their input asks for"
+    if any(model.most is None for model in models):
+        return "how far it may be exceeded is not known: nothing in the input bounds what a prediction makes"
+    dearest = max(models, key=lambda model: model.most or _NONE)
+    most = dearest.most or _NONE
+    limit = f"{money(most)}, the cost of {duration(dearest.longest)}"
+    each = limit if dearest.expected is None else money(most)
+    return (
+        f"it may be exceeded by {money(most * together)} at most: {together:,} together, each of at most {each}; "
+        "what stays uncertain may add as much each"
+    )
 
 
 class Budget:
@@ -143,7 +219,7 @@ class Budget:
 
     def __init__(self, limits: list[Limit], tally: Tally, stop: Callable[[str], None]) -> None:
         self._limits, self._tally, self._stop = limits, tally, stop
-        self._held: dict[str, Mapping[str, Any]] = {}
+        self._held: dict[str, Job] = {}
         self._live: set[str] = set()
         self._left: set[str] = set()  # by earlier runs, and not taken up in this one yet
         self._is_reading = True
@@ -163,10 +239,10 @@ class Budget:
     def _recall(self, entry: Entry) -> None:
         prediction = entry.prediction
         if prediction and prediction.status in TERMINAL:
-            self._hold(entry.key, entry.job.input_data)
+            self._hold(entry.key, entry.job)
             self._spend(entry.key, result_of(prediction, entry))
         elif entry.prediction_id or entry.state in {"intended", "uncertain"}:
-            self._hold(entry.key, entry.job.input_data)
+            self._hold(entry.key, entry.job)
 
     def check(self) -> None:
         """Stop once a limit is spent, but not before what earlier runs have left was taken up."""
@@ -183,7 +259,7 @@ class Budget:
     def _awaits_rows(self) -> bool:
         return self._is_reading and bool(self._left)
 
-    async def enter(self, key: str, values: Mapping[str, Any], *, creates: bool) -> None:
+    async def enter(self, key: str, job: Job, *, creates: bool) -> None:
         """Wait until a row may be created. What is under way already is only noted as running here.
 
         Raises CancelledError once nothing more is admitted.
@@ -196,16 +272,16 @@ class Budget:
             self._tally.waiting += 1
             self._waiting.add(task)
             try:
-                await self._admit(key, values)
+                await self._admit(key, job)
             finally:
                 self._waiting.discard(task)
                 self._tally.waiting -= 1
         self._live.add(key)
         self._left.discard(key)
 
-    async def _admit(self, key: str, values: Mapping[str, Any]) -> None:
+    async def _admit(self, key: str, job: Job) -> None:
         async with self._queue:  # in the order of the rows
-            while full := next((limit for limit in self._limits if not limit.admits(values)), None):
+            while full := next((limit for limit in self._limits if not limit.admits(job.input_data, job.model)), None):
                 if not self._live and not self._awaits_rows:
                     self._stop(full.reason())
                 if self._is_off:
@@ -214,7 +290,7 @@ class Budget:
                 await self._changed.wait()
             if self._is_off:
                 raise asyncio.CancelledError
-            self._hold(key, values)
+            self._hold(key, job)
             self._live.add(key)
 
     def settle(self, key: str, result: Result) -> None:
@@ -240,24 +316,24 @@ class Budget:
         for task in self._waiting - {current}:
             task.cancel()
 
-    def _hold(self, key: str, values: Mapping[str, Any]) -> None:
+    def _hold(self, key: str, job: Job) -> None:
         if key not in self._held:
-            self._held[key] = values
+            self._held[key] = job
             for limit in self._limits:
-                limit.hold(values)
+                limit.hold(job.input_data, model=job.model)
 
     def _release(self, key: str) -> None:
-        values = self._held.pop(key, None)
-        if values is not None:
+        if job := self._held.pop(key, None):
             for limit in self._limits:
-                limit.hold(values, -1)
+                limit.hold(job.input_data, -1, job.model)
 
     def _spend(self, key: str, result: Result) -> None:
         if key not in self._held:
             return
-        amounts = [limit.used(result) for limit in self._limits]
+        model = self._held[key].model
+        amounts = [limit.used(result, model) for limit in self._limits]
         if None in amounts:
             return
         self._release(key)
         for limit, amount in zip(self._limits, amounts, strict=True):
-            limit.spend(amount or _NONE)
+            limit.spend(amount or _NONE, model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import msgspec
 
 from replicate_job.batches.spec import Batch
@@ -17,15 +19,18 @@ from replicate_job.pricing.price import EXAMPLES, Price
 from replicate_job.pricing.table import read_prices
 
 
-def price_of(context: Context, batch: Batch, resolved: Resolved) -> Price | None:
+def price_of(context: Context, batch: Batch, model: str, resolved: Resolved) -> Price | None:
     """What the user said, else what the tables say of the model. On this machine nothing has a price but that.
 
-    Raises JobError for what is no price, and for a user's file that cannot be read.
+    ``model`` is its name as the batch has it. Raises JobError for what is no price, and for a user's file that cannot
+    be read.
     """
-    prices = read_prices()
-    if batch.price is not None:
+    prices, said = read_prices(), batch.prices.get(model)
+    if said is None and model == batch.job.model:
+        said = batch.prices.get("")
+    if said is not None:
         try:
-            return prices.read(batch.price)
+            return prices.read(said)
         except ValueError as error:
             raise JobError(f"--price (in Python price=): {error}") from None
     if context.ephemeral:
@@ -40,15 +45,45 @@ def _name(resolved: Resolved) -> str:
     return str(target) if target.kind == "deployment" else target.slug
 
 
-def advise(context: Context, resolved: Resolved) -> str:
-    """What to give where a model has no price."""
+def read_said(said: str | Mapping[str, str] | Iterable[str] | None) -> dict[str, str]:
+    """The prices that a user gives, by the model; that of ``""`` is of the batch's own. Raises JobError."""
+    if said is None or isinstance(said, str):
+        said = [said] if said else []
+    if isinstance(said, Mapping):
+        return dict(said)
+    found: dict[str, str] = {}
+    for text in said:
+        model, _, price = text.rpartition("=")
+        if model in found:
+            raise JobError(f"--price: {model or 'the model'} has two prices: give one")
+        found[model.strip()] = price
+    return found
+
+
+def check_said(batch: Batch) -> None:
+    """Raise JobError for a price of a model that the batch has not, or of which it is not said whose it is."""
+    own, fallbacks = batch.job.model, [each.model for each in batch.job.fallback]
+    names = [own, *batch.others, *fallbacks]
+    for model in batch.prices:
+        if model and model not in names:
+            raise JobError(
+                f"--price (in Python price=): {model} is no model of the batch: there are {', '.join(names)}"
+            )
+    if "" in batch.prices and batch.others:
+        example = f"--price {own}={batch.prices['']}"
+        raise JobError(f"--price (in Python price=): with several models say whose price it is: {example}")
+
+
+def advise(context: Context, resolved: Resolved, *, several: bool = False) -> str:
+    """What to give where a model has no price. ``several``: it is one of the batch's models."""
     if context.ephemeral:
         return "what runs on this machine costs nothing: to rehearse, give a price, as --price 0.003/image"
-    place = read_prices().place
+    place, name = read_prices().place, _name(resolved) or str(resolved.target)
     file = f", or name it in {place}" if place else ""
+    option = f"--price {name}=PRICE" if several else "--price"
     return (
-        f"the price of {_name(resolved) or resolved.target} is not known: give --price (in Python price=) as an amount "
-        f"({EXAMPLES}) or the hardware of its page (gpu-l40s){file}"
+        f"the price of {name} is not known: give {option} (in Python price=) as an amount ({EXAMPLES}) or the hardware "
+        f"of its page (gpu-l40s){file}"
     )
 
 

@@ -14,10 +14,10 @@ import msgspec
 
 from replicate_job.batches.attempts import attempt_key, attempt_of, attempts_before, has_failed, latest
 from replicate_job.batches.blocking_wait import BlockingWaits
-from replicate_job.batches.budget import Budget, Cost, Limit, PredictTime
+from replicate_job.batches.budget import Budget, Cost, Costs, Limit, PredictTime
 from replicate_job.batches.detach import detach
 from replicate_job.batches.estimate import Estimate
-from replicate_job.batches.prices import advise, learn, price_of, with_price
+from replicate_job.batches.prices import advise, check_said, learn, price_of, with_price
 from replicate_job.batches.progress import Tally
 from replicate_job.batches.rate_queue import RateQueue
 from replicate_job.batches.reader import AHEAD, LineSet, read_ahead
@@ -110,13 +110,10 @@ class BatchRunner:
         models = {"": OtherModel(batch.job, batch.read, resolved), **batch.others}
         self._models = {name: self._model(model) for name, model in models.items()}
         self._rate_queue = RateQueue(self._context, tally)
-        has_others = bool(batch.others or batch.job.fallback)
-        if (has_others and batch.max_cost is not None) or (batch.others and batch.price is not None):
-            raise JobError(
-                "a limit of cost and a price are for one model: run a batch for each, or put prices in a prices.toml"
-            )
-        if batch.max_cost is not None and self._models[""].price is None:
-            raise JobError(f"a limit of cost needs a price: {advise(context, resolved)}")
+        check_said(batch)
+        self._prices = {model.name: model.price for model in self._models.values()}
+        for model in self._models.values():
+            self._check_price(model.name, model.resolved)
         self._budget = Budget([], tally, self.stop)
         self._started: dict[str, float] = {}
         self._blocking_waits = BlockingWaits(self._started, context.clock.now)
@@ -148,8 +145,14 @@ class BatchRunner:
         combinations = len(self._batch.grid) if self._batch.grid else 1
         items = RowJobs(job, model.resolved, model.read, self._batch.id_column, combinations)
         context = msgspec.structs.replace(self._context, strategy=strategy)
-        price = price_of(context, self._batch, model.resolved)
+        price = price_of(context, self._batch, model.job.model, model.resolved)
         return _Model(model.job.model, model.resolved, context, items, price)
+
+    def _check_price(self, model: str, resolved: Resolved) -> None:
+        """Raise JobError where a limit of cost needs a price that the model has not."""
+        if self._batch.max_cost is not None and self._prices[model] is None:
+            several = bool(self._batch.others or self._batch.job.fallback)
+            raise JobError(f"a limit of cost needs a price: {advise(self._context, resolved, several=several)}")
 
     async def check(self, rows: RowSource) -> AsyncGenerator[list[Result], None]:
         """Check every row and create nothing: yield the failures.
@@ -253,6 +256,10 @@ class BatchRunner:
 
             policy = RowPolicy(self._batch, plan.policy, self._context, self._models[""].resolved)
             await policy.resolve(self._strategy)
+            for fallback, model in zip(self._batch.job.fallback, policy.models[1:], strict=True):
+                price = price_of(model.context, self._batch, fallback.model, model.resolved)
+                self._prices.setdefault(fallback.model, price)
+                self._check_price(fallback.model, model.resolved)
             self._policy = policy
         if self._reuse is None and plan and plan.reuse is not None:
             from replicate_job.flow.reuse import Reuse  # noqa: PLC0415 - as above
@@ -314,19 +321,34 @@ class BatchRunner:
 
     async def _open_budget(self) -> None:
         batch, limits = self._batch, list[Limit]()
-        cost: Cost | None = None
         if batch.max_predict_time is not None:
             limits.append(PredictTime(Decimal(batch.max_predict_time)))
-        model = self._models[""]
-        if batch.max_cost is not None and model.price:
-            learned = await learn(self._context, model.name, model.price)
-            limits.append(cost := Cost(batch.max_cost, model.price, self._forecast(model, model.price), learned))
+        if cost := await self._cost():
+            limits.append(cost)
         self._budget = Budget(limits, self.tally, self.stop)
         open_ones = await self._budget.open(self._context, batch.id)
         if cost:
             together = min(batch.concurrency, self.tally.total or batch.concurrency) + open_ones
             spent = f"{money(cost.spent)} of {money(cost.most)} are spent"
             self._context.reporter.tell(f"{spent}; {cost.bound(batch.job.input_data, together)}")
+
+    async def _cost(self) -> Cost | Costs | None:
+        """The limit of cost, before anything is spent; None without one."""
+        most = self._batch.max_cost
+        if most is None:
+            return None
+        await self._open_policy()
+        models = {model.name: model.resolved for model in self._models.values()}
+        if self._policy:
+            fallbacks = zip(self._batch.job.fallback, self._policy.models[1:], strict=True)
+            models |= {fallback.model: model.resolved for fallback, model in fallbacks}
+        costs: dict[str, Cost] = {}
+        for name, resolved in models.items():
+            price = self._prices[name]
+            assert price  # noqa: S101 - it was checked
+            forecast = Forecast(price, resolved.schema, self._batch.job.cancel_after)
+            costs[name] = Cost(most, price, forecast, await learn(self._context, name, price))
+        return costs.popitem()[1] if len(costs) == 1 else Costs(most, costs)
 
     async def _take(self) -> list[Result]:
         """All results that are ready, at least one; none at the end."""
@@ -456,11 +478,10 @@ class BatchRunner:
             reused=item.repeats,
         )
 
-    def _recall(self, item: RowJob, entry: Entry) -> Result:
+    def _recall(self, item: RowJob, entry: Entry) -> Result:  # noqa: ARG002 - policies ask with it
         """What became of an attempt, with the price of its model."""
         assert entry.prediction  # noqa: S101 - it is over
-        result, own = result_of(entry.prediction, entry, entry.files), self._models[item.model]
-        return with_price(result, own.price) if entry.job.model == own.name else result
+        return self._priced(entry.job.model, result_of(entry.prediction, entry, entry.files))
 
     async def _job(
         self,
@@ -532,7 +553,7 @@ class BatchRunner:
             item = msgspec.structs.replace(item, job=entry.job)  # the same files by other paths
         if entry is None and not has_files(item.job.input_data):
             request = write_request(item.job, resolved, item.job.input_data)
-        await self._budget.enter(key, item.job.input_data, creates=entry is None or entry.prediction_id is None)
+        await self._budget.enter(key, item.job, creates=entry is None or entry.prediction_id is None)
         slot = await self._rate_queue.wait() if request else None
         begun = self._started[key] = self._context.clock.now()
         self.tally.running += 1
@@ -548,7 +569,7 @@ class BatchRunner:
             result = await run_job(context, ask, request, slot)
         except ReplicateJobError as error:
             if isinstance(error, OutputError) and error.result:
-                error.result = self._priced(item, error.result, other)
+                error.result = self._priced(item.job.model, error.result)
                 self._budget.settle(key, error.result)
             else:
                 await self._budget.fail(key, self._context)
@@ -556,16 +577,15 @@ class BatchRunner:
         finally:
             self.tally.running -= 1
             del self._started[key]
-        result = self._priced(item, result, other)
+        result = self._priced(item.job.model, result)
         self._budget.settle(key, result)
         if entry is None:
             self._blocking_waits.took(self._context.clock.now() - begun)
         return result
 
-    def _priced(self, item: RowJob, result: Result, model: Model | RowStep | None) -> Result:
-        """With the price of the batch's own model; a fallback and a chain's step have those of the tables."""
-        own = self._models[item.model]
-        return with_price(result, own.price) if model is None or model.resolved is own.resolved else result
+    def _priced(self, model: str, result: Result) -> Result:
+        """With the price that the batch has for the model; a chain's step has that of the tables."""
+        return with_price(result, self._prices[model]) if model in self._prices else result
 
     async def _give(self, result: Result) -> None:
         self._count(result)

@@ -42,11 +42,11 @@ class Batch(msgspec.Struct, frozen=True):
     ``limit`` is how many rows are taken, from the first on. ``retry_failed`` makes a new prediction for each row whose
     last one failed, ``retry_uncertain`` for each of which it is not known whether it has one, and may pay twice;
     ``fail_fast`` creates nothing more once one fails, ``max_predict_time`` (seconds) and ``max_cost`` (USD) once the
-    whole batch has spent so much. ``price`` is what the user says of the model's (see ``Prices.read``). Where the batch
-    is left while predictions run, they are canceled if ``cancels()``. ``source`` and ``command`` are for people who
-    look for it in the journal. Every row runs with every combination of ``grid``; ``others`` are its models beside the
-    job's, by their names. ``plan`` says what is done for a row besides its first attempt, with the fallbacks of
-    ``job``. With ``dedupe``, rows with the same input share one prediction.
+    whole batch has spent so much. ``prices`` are what the user says of models, by their names (``""``: the job's; see
+    ``Prices.read``). Where the batch is left while predictions run, they are canceled if ``cancels()``. ``source`` and
+    ``command`` are for people who look for it in the journal. Every row runs with every combination of ``grid``;
+    ``others`` are its models beside the job's, by their names. ``plan`` says what is done for a row besides its first
+    attempt, with the fallbacks of ``job``. With ``dedupe``, rows with the same input share one prediction.
     """
 
     id: str
@@ -61,7 +61,7 @@ class Batch(msgspec.Struct, frozen=True):
     fail_fast: bool = False
     max_predict_time: float | None = None
     max_cost: Decimal | None = None
-    price: str | None = None
+    prices: Mapping[str, str] = {}
     cancels: Callable[[], bool] = lambda: False
     source: str = ""
     command: str = ""

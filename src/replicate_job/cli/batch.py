@@ -21,6 +21,7 @@ import msgspec
 
 from replicate_job.aio import new_loop
 from replicate_job.api.ratelimit import parse_rate
+from replicate_job.batches.prices import read_said
 from replicate_job.batches.progress import Tally
 from replicate_job.batches.report import check_report, write_report
 from replicate_job.batches.results.cause import error_of
@@ -101,7 +102,7 @@ class _Options(msgspec.Struct, frozen=True):
     fail_fast: bool
     max_predict_time: int | None
     max_cost: Decimal | None
-    price: str | None
+    price: tuple[str, ...]
     id_column: str | None
     dry_run: bool
     cancel_on_interrupt: bool
@@ -227,7 +228,12 @@ class _Rate(click.ParamType[float | None]):
 @click.option(
     "--max-cost", type=Dollars(), metavar="USD", help="Create nothing more once what is spent and under way costs 50."
 )
-@click.option("--price", metavar="PRICE", help="What the model costs: 0.003/image, 3/1M output tokens, gpu-l40s.")
+@click.option(
+    "--price",
+    multiple=True,
+    metavar="[MODEL=]PRICE",
+    help="What the model, or MODEL of several, costs: 0.003/image, 3/1M output tokens, gpu-l40s.",
+)
 @saving("outputs", "DIR/<thousand>/<prediction id>/")
 @click.option(
     "--id", "id_column", metavar="COLUMN", help="The column that names a row: then rows may move in the file."
@@ -541,7 +547,7 @@ class _Command:
             fail_fast=options.fail_fast,
             max_predict_time=options.max_predict_time,
             max_cost=options.max_cost,
-            price=options.price,
+            prices=read_said(options.price),
             plan=self._plan,
             dedupe=options.dedupe,
             source=str(self._file or options.inputs or ""),

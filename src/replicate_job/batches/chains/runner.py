@@ -40,7 +40,7 @@ class ChainRunner(BatchRunner):
     """A ``BatchRunner`` whose rows are inputs of a chain. Each step has a key of its own, ``<batch>/<row>/<step>``."""
 
     def __init__(self, context: Context, batch: Batch, plan: ChainPlan, tally: Tally) -> None:
-        if batch.others or batch.max_cost is not None or batch.price is not None:
+        if batch.others or batch.max_cost is not None or batch.prices:
             raise JobError("models, max_cost and price are for a batch of one model: a chain's steps have their own")
         super().__init__(context, batch, plan.resolved, tally, plan.resolved.target)
         self._plan = plan
