@@ -203,7 +203,25 @@ def test_models_have_a_price_each_and_one_limit(api: ScriptedAPI, command: Comma
     assert "$0.09 are spent, and one more costs about $0.03: the limit is $0.10" in outcome.err
     assert {record["cost"] for record in records(command)} == {0.01, 0.03}
     estimates = batch(command, *words, "--price", "acme/second=0.03/run", "--dry-run").json["cost"]
-    assert {name: cost["price"] for name, cost in estimates.items()} == {HELLO: "0.01/run", "acme/second": "0.03/run"}
+    assert {name: cost["price"] for name, cost in estimates.items()} == {
+        HELLO: "0.01/prediction",
+        "acme/second": "0.03/prediction",
+    }
     outcome = batch(command, "--price", "0.01/run", "--price", "0.02/run")
     assert outcome.code == 2
     assert "--price: the model has two prices: give one" in outcome.err
+
+
+def test_a_list_of_costs_knows_the_hardware_of_a_deployment(api: ScriptedAPI, command: Command) -> None:
+    script = Script(output="x", overrides={"metrics": {"predict_time": 30}})
+    api.models[FLUX] = msgspec.structs.replace(api.models[FLUX], script=script)
+    assert command("run", "deployments/acme/flux", "prompt=a", "--no-save").code == 0
+    write(command, {"prompt": "b"})
+    assert batch(command, "--no-save", target="deployments/acme/flux").code == 0
+    assert records(command)[0]["cost"] == 0.003
+    before = len(api.requests)
+    costs = command("list", "--cost", "--json").json
+    assert [(spent["model"], spent["cost"], spent["unknown"]) for spent in costs] == [
+        ("deployments/acme/flux", 0.003, 0)
+    ] * 2
+    assert len(api.requests) == before

@@ -60,7 +60,8 @@ def _priced_by(prediction: Prediction, entry: Entry | None) -> str:
         return ""
     target = entry.request.target if entry.request else None
     if target and target.kind == "deployment":
-        return str(target)
+        hardware = entry.request.hardware if entry.request else ""
+        return f"{target}@{hardware}" if hardware else str(target)
     return prediction.model or (target.slug if target else "") or entry.job.model.partition(":")[0]
 
 

@@ -149,8 +149,6 @@ class JobRun:
         if self.fault:
             self.fault.result = self.result
             raise self.fault
-        if self.resolved and self.resolved.hardware and self.result.price:  # a deployment's, which only the API names
-            return msgspec.structs.replace(self.result, price=f"{self.result.price}@{self.resolved.hardware}")
         return self.result
 
     async def find_schema(self, prediction: Prediction) -> dict[str, Any] | None:

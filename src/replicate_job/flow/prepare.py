@@ -150,6 +150,7 @@ def write_request(
         cancel_after=job.cancel_after,
         secrets=tuple(name for name in resolved.secrets if name in sent),
         files=files or {},
+        hardware=resolved.hardware,
     )
 
 

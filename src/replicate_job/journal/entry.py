@@ -28,7 +28,7 @@ class CreateRequest(msgspec.Struct, frozen=True, dict=True, omit_defaults=True):
     """A create request exactly as it is sent: its path, its body (JSON), and the model that it names.
 
     ``secrets`` are the names of inputs that the API never gives back. ``files`` are the addresses of its uploads, with
-    the SHA-256 of each content.
+    the SHA-256 of each content. ``hardware`` is a deployment's at that time: what it costs follows from it.
     """
 
     target: Target
@@ -37,6 +37,7 @@ class CreateRequest(msgspec.Struct, frozen=True, dict=True, omit_defaults=True):
     cancel_after: str | None = None
     secrets: tuple[str, ...] = ()
     files: dict[str, str] = {}
+    hardware: str = ""
 
     @cached_property
     def values(self) -> dict[str, Any]:
