@@ -13,7 +13,7 @@ import pytest
 
 from replicate_job import AsyncClient
 from replicate_job.journal.postgres_schema import MIGRATIONS
-from replicate_job.testing import Script, ScriptedAPI, openapi_schema
+from replicate_job.testing import Script, ScriptedAPI, ScriptedModel, openapi_schema
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Command
@@ -157,3 +157,25 @@ async def test_clients_of_several_processes_share_their_keys(
         results = await asyncio.gather(*calls)
     assert len({result.prediction_id for result in results}) == len(api.predictions) == 5
     assert postgres.execute("SELECT * FROM replicate_job.holders", database=name) == []
+
+
+@pytest.mark.replicate_api(faults="create:drop-after=0.2", list_lag=0.3)
+def test_the_elements_of_a_step_are_each_made_once(
+    api: ScriptedAPI, command: Command, postgres: Postgres, name: str
+) -> None:
+    command("migrate")
+    words = openapi_schema({"n": {"type": "integer"}}, {"type": "array", "items": {"type": "string"}})
+    script = Script(duration=0.1, output=["a", "b", "c"])
+    api.models["acme/words"] = ScriptedModel(name="acme/words", script=script, schema=words)
+    hello = 'name = "greet"\nmodel = "replicate/hello-world"\nfor_each = "{name.output}"\ninput = { text = "{each}" }\n'
+    steps = f'[[step]]\nname = "name"\nmodel = "acme/words"\ninput = {{ n = "{{n}}" }}\n[[step]]\n{hello}'
+    (command.folder / "chain.toml").write_text(steps)
+    (command.folder / "rows.csv").write_text("n\n" + "".join(f"{number}\n" for number in range(5)))
+    own = ["batch", "chain.toml", "rows.csv", "--results", "results.jsonl"]
+    process = command.start(*own)
+    api.wait_until(lambda: api.created >= 8, seconds=60)
+    process.kill()
+    assert command(*own).code == 0
+    assert api.created == 5 * 4
+    calls = ("name", "greet[0]", "greet[1]", "greet[2]")
+    assert Counter(row["chain_step"] for row in rows(postgres, name)) == dict.fromkeys(calls, 5)
