@@ -13,24 +13,25 @@ import msgspec
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """The median, the least and the most of some numbers."""
+    """The median, the least and the most of some numbers, or of those that are left without a share at each end."""
 
     median: float
     least: float
     most: float
 
     @classmethod
-    def of(cls, numbers: Iterable[float]) -> Spread:
+    def of(cls, numbers: Iterable[float], *, without: float = 0.0) -> Spread:
         ordered = sorted(numbers)
-        return cls(median(ordered), ordered[0], ordered[-1])
+        cut = int(len(ordered) * without)
+        return cls(median(ordered), ordered[cut], ordered[-1 - cut])
 
     def show(self, digits: int = 2) -> str:
         return f"**{self.median:.{digits}f}** ({self.least:.{digits}f} to {self.most:.{digits}f})"
 
 
-def ratios(numbers: Sequence[float], base: Sequence[float]) -> Spread:
-    """The ratio of each number to that of the same round in ``base``."""
-    return Spread.of(number / other for number, other in zip(numbers, base, strict=True))
+def ratios(numbers: Sequence[float], base: Sequence[float], *, without: float = 0.0) -> Spread:
+    """The ratio of each number to that of the same round in ``base``. ``without``: see ``Spread``."""
+    return Spread.of((number / other for number, other in zip(numbers, base, strict=True)), without=without)
 
 
 def rotated(names: Iterable[str], number: int) -> list[str]:

@@ -1,7 +1,11 @@
-"""Measures calls from inside the process that makes them. Only the standard library, as every client imports it."""
+"""Measures calls from inside the process that makes them. Only the standard library, as every client imports it.
+
+Each line of stdin is a turn: the calls are made, and a line of JSON says what they took.
+"""
 
 import asyncio
 import json
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -14,14 +18,15 @@ WARMUP = 64
 
 
 def in_threads(call: Callable[[int], bool], count: int, workers: int) -> None:
-    """Make ``count`` calls, with ``workers`` threads, and print what they took."""
+    """Make ``count`` calls a turn, with ``workers`` threads."""
     call(-WARMUP)  # alone: replicate 1.0.7 makes its HTTP client at the first call, and several where several come
     with ThreadPoolExecutor(workers) as pool:
         _check(sum(pool.map(call, range(-WARMUP, 0))), WARMUP)
-        with _Meter(own=workers) as meter:
-            done = sum(pool.map(call, range(count)))
-        _check(done, count)
-    meter.show()
+        for _ in sys.stdin:
+            with _Meter(own=workers) as meter:
+                done = sum(pool.map(call, range(count)))
+            _check(done, count)
+            meter.show()
 
 
 async def in_tasks(call: Callable[[int], Awaitable[bool]], count: int, workers: int) -> None:
@@ -40,10 +45,11 @@ async def in_tasks(call: Callable[[int], Awaitable[bool]], count: int, workers: 
         return done
 
     _check(await all_of(range(-WARMUP, 0)), WARMUP)
-    with _Meter() as meter:
-        done = await all_of(range(count))
-    _check(done, count)
-    meter.show()
+    while await asyncio.to_thread(sys.stdin.readline):  # in a thread, as a client works on between the turns
+        with _Meter(own=1) as meter:
+            done = await all_of(range(count))
+        _check(done, count)
+        meter.show()
 
 
 def _check(done: int, count: int) -> None:
@@ -77,4 +83,5 @@ class _Meter:
                 self.descriptors = max(self.descriptors, descriptors)
 
     def show(self) -> None:
-        print(json.dumps({name: getattr(self, name) for name in ("wall", "cpu", "threads", "descriptors")}))
+        figures = {name: getattr(self, name) for name in ("wall", "cpu", "threads", "descriptors")}
+        print(json.dumps(figures), flush=True)
