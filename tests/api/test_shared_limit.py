@@ -15,7 +15,7 @@ import pytest
 
 from replicate_job.api.limiter import RateLimiter
 from replicate_job.api.ratelimit import LONGEST, RateLimit
-from replicate_job.api.shared_limit import ALONE, SharedLimit
+from replicate_job.api.shared_limit import AHEAD, ALONE, SharedLimit
 from replicate_job.errors import JournalError
 from replicate_job.journal.sqlite import SQLiteJournal
 from replicate_job.serving.rate import TokenBucket
@@ -291,3 +291,12 @@ async def test_a_journal_that_is_locked_is_done_without_and_knows_later_what_was
             await limiter.take_slot()
             assert database.execute("SELECT json_extract(state, '$.state.number') FROM rates").fetchone() == (32,)
     running.cancel()
+
+
+def test_a_slot_that_is_too_far_ahead_by_a_rounding_alone_can_be_reserved() -> None:
+    now, limit = 78.03265306122447, RateLimit(10)
+    limit.state.next = math.nextafter(now + AHEAD, math.inf)
+    assert limit.state.next - now > AHEAD
+    assert SharedLimit(limit).too_early(now) == 0  # such a wait changes no clock: it would come again and again
+    limit.state.next += 0.5
+    assert SharedLimit(limit).too_early(now) == pytest.approx(0.5)
