@@ -703,6 +703,15 @@ async def test_of_many_jobs_that_adopt_at_once_each_gets_a_prediction_of_its_own
         assert sorted(str(adoption.prediction_id) for adoption in adoptions) == ids
 
 
+async def test_a_prediction_that_could_not_be_written_is_recorded_with_the_release(journal: SQLJournal) -> None:
+    first, second = await intended(journal, "first"), await intended(journal, "second")
+    await journal.release(first, Prediction("p1", "processing"))
+    await journal.release(second, Prediction("p1", "processing"))
+    for key, expected in (("first", ("created", "p1")), ("second", ("intended", None))):
+        held = await claim(journal, key)
+        assert (held.entry.state, held.entry.prediction_id) == expected
+
+
 async def test_of_many_that_record_one_prediction_one_job_has_it(place: Place, now: Any) -> None:
     async with AsyncExitStack() as stack:
         journals = [await stack.enter_async_context(place.open(clock=now)) for _ in range(4)]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from replicate_job.batches.row_job import is_of_row
 from replicate_job.errors import ClaimLostError, ReplicateJobError
 from replicate_job.fleet.parts import Fleet
-from replicate_job.flow.claim import release, take
+from replicate_job.flow.claim import take
 from replicate_job.flow.job_run import Ask, JobRun
 from replicate_job.flow.steps import STEPS
 from replicate_job.flow.subject import SUBJECT
@@ -61,5 +61,4 @@ async def _job(fleet: Fleet, entry: Entry) -> None:
             raise
         await fleet.tables.note_problem_of(entry.key, str(error))
     finally:
-        if run.has_claim:
-            await release(context, claim)
+        await run.leave()

@@ -16,7 +16,7 @@ from replicate_job.errors import (
     ReplicateJobError,
 )
 from replicate_job.fleet.parts import Fleet, RowContext
-from replicate_job.flow.claim import release, take
+from replicate_job.flow.claim import take
 from replicate_job.flow.job_run import Ask, JobRun
 from replicate_job.flow.prepare import prepare, write_request
 from replicate_job.flow.steps import STEPS
@@ -118,8 +118,7 @@ async def _create_row(fleet: Fleet, batch: FleetBatch, rows: RowContext, row: Fl
         while run.result is None and run.step in {"prepare", "look up"}:
             await STEPS[run.step](run)
     finally:
-        if run.has_claim:
-            await release(context, claim)
+        await run.leave()
     if run.fault:
         raise run.fault
 

@@ -69,10 +69,10 @@ async def take(  # noqa: PLR0913 - what the journal's claim takes
                 await clock.sleep(min(ASKED, lease))
 
 
-async def release(context: Context, claim: Claim) -> None:
-    """Release the claim, also while this task is being cancelled."""
+async def release(context: Context, claim: Claim, made: Prediction | None = None) -> None:
+    """Release the claim, also while this task is being cancelled. ``made`` is a prediction that the journal lacks."""
     with suppress(JournalError):
-        await asyncio.shield(context.journal.release(claim))
+        await asyncio.shield(context.journal.release(claim, made))
 
 
 @asynccontextmanager

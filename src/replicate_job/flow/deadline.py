@@ -123,7 +123,8 @@ def timed_out(
     """
     prediction = _newest(entry, seen)
     if prediction:
-        told = _describe(context, ask, prediction)
+        is_known = entry is not None and entry.prediction_id is not None
+        told = _describe(context, ask, prediction) if is_known else _describe_unwritten(context, ask, prediction)
     else:
         told = _describe_none(context, ask, entry, fault)
         prediction = Prediction("", "starting", model=ask.job.model)
@@ -156,6 +157,13 @@ def _describe(context: Context, ask: Ask, prediction: Prediction) -> str:
         f"{name} is still {prediction.status} after {spent} and is left running: "
         f"{waits}, or the same key ({ask.key!r}), goes on, {ends} ends it"
     )
+
+
+def _describe_unwritten(context: Context, ask: Ask, prediction: Prediction) -> str:
+    """What goes on with a prediction that the journal was not told of, or cannot be asked about."""
+    spent, name = duration(ask.timeout or 0), f"{ask.job.kind} {prediction.id}"
+    again = context.line("wait", prediction.id, "--key", ask.key)
+    return f"{name} is {prediction.status} after {spent}, and the journal may lack it: {again} goes on"
 
 
 def _describe_none(context: Context, ask: Ask, entry: Entry | None, fault: JournalError | None) -> str:

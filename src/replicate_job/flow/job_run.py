@@ -11,6 +11,7 @@ import msgspec
 
 from replicate_job.api.ratelimit import Slot
 from replicate_job.errors import ClaimLostError, JobError, JournalError, ReplicateJobError
+from replicate_job.flow.claim import release
 from replicate_job.flow.context import Context
 from replicate_job.flow.create import Created
 from replicate_job.flow.follow import Emit
@@ -142,6 +143,12 @@ class JobRun:
             self.fault = self.fault or error
         else:
             self.fault = None
+
+    async def leave(self) -> None:
+        """Let the claim go, with what the journal lacks: an id that is lost here makes the next run doubt."""
+        if self.has_claim:
+            made = self.created.prediction if self.created else self.entry.prediction
+            await release(self.context, self.claim, made if self.fault else None)
 
     def finish(self) -> Result:
         """The result. Raises the JournalError that carries it, where the journal lacks a fact."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from replicate_job.api.ratelimit import Slot
 from replicate_job.errors import ClaimLostError, NotFoundError, OutputExpiredError, ReplicateJobError
-from replicate_job.flow.claim import release, take
+from replicate_job.flow.claim import take
 from replicate_job.flow.collect import lacks_files, result_of
 from replicate_job.flow.context import Context, of_job
 from replicate_job.flow.deadline import run_within
@@ -70,8 +70,7 @@ async def _run(context: Context, ask: Ask, request: CreateRequest | None, slot: 
         except ClaimLostError as error:
             context.reporter.note(f"{error}: waiting for it")
         finally:
-            if run.has_claim:
-                await release(context, claim)
+            await run.leave()
 
 
 async def _advance(run: JobRun) -> Result | None:

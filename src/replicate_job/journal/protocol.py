@@ -70,8 +70,11 @@ class Journal(Protocol):
     async def renew(self) -> None:
         """Renew the lease of this process. The journal also does it by itself while the process lives."""
 
-    async def release(self, claim: Claim) -> None:
-        """End the claim, so that another process can take the job up at once."""
+    async def release(self, claim: Claim, made: Prediction | None = None) -> None:
+        """End the claim, so that another process can take the job up at once.
+
+        ``made`` is the job's prediction where ``created`` could not write it: it is recorded with the release.
+        """
 
     async def intend(self, claim: Claim, request: CreateRequest, sent: Moment) -> Claim:
         """Record that this create request is about to be sent, and check the claim in the same transaction.

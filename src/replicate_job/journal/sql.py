@@ -301,14 +301,16 @@ class SQLJournal(ABC):
     async def renew(self) -> None:
         await self._store.run(self._beat)
 
-    async def release(self, claim: Claim) -> None:
+    async def release(self, claim: Claim, made: Prediction | None = None) -> None:
         query = "UPDATE jobs SET holder = NULL WHERE key = ? AND fence = ?"
 
         def work(db: Database) -> None:
+            if made:
+                _write_created(db, claim, made, msgspec.json.encode(made).decode(), fenced=False)
             if db.execute(query, (claim.key, claim.fence)).rowcount:
                 self._tell_free(db, claim)
 
-        await self._store.run(work)
+        await self._store.run(work, sync="now" if made else None)
         self._let_go(claim)
 
     def _let_go(self, claim: Claim) -> None:

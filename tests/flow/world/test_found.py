@@ -93,6 +93,17 @@ FOUND = {
         foreign=(Foreign(-32, OTHER_SECRET),),
         jumps=(Jump(-1000, -90.0),),
     ),
+    "an id that could not be written before the time was over": Plan(
+        203918,
+        SLUG,
+        (SECRET, OTHER_SECRET),
+        Nature(duration=30.0),
+        faults=(Fault(1, "full", 1, "created"),),
+        lives=(Life(timeout=20.0),),
+    ),
+    "nor when it was over": Plan(
+        211914, SLUG, (SECRET, OTHER_SECRET), faults=(Fault(5, "locked", 33.0),), lives=(Life(timeout=20.0),)
+    ),
     "a rival's prediction in another account's list": Plan(
         1052836,
         SLUG,
