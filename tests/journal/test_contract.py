@@ -734,6 +734,48 @@ async def test_a_claim_that_nobody_waits_for_any_more_is_let_go(journal: SQLJour
         assert (await claim(other)).entry.sends == 0
 
 
+def sends(number: int) -> CreateRequest:
+    return msgspec.structs.replace(REQUEST, body=b'{"input":{"prompt":"%d"}}' % number)
+
+
+async def test_of_many_claims_at_once_each_has_its_own_job(journal: SQLJournal) -> None:
+    claims = await asyncio.gather(
+        *(journal.claim(f"job-{number}", API, JOB, None, request=sends(number), sent=SENT) for number in range(300))
+    )
+    assert [(held.key, held.entry.request, held.intends) for held in claims] == [
+        (f"job-{number}", sends(number), True) for number in range(300)
+    ]
+    made = [Prediction(f"p{number}", "succeeded", output=f"{number}") for number in range(300)]
+    pairs = zip(claims, made, strict=True)
+    owners = await asyncio.gather(*(journal.created(held, one, collected=True) for held, one in pairs))
+    assert owners == [one.id for one in made]
+    entries = await journal.look_up([held.key for held in claims])
+    assert [entries[held.key].prediction for held in claims] == made
+
+
+async def test_of_claims_to_one_key_at_once_one_has_it(journal: SQLJournal) -> None:
+    claims = [journal.claim("job", API, JOB, None, request=REQUEST, sent=SENT) for _ in range(5)]
+    outcomes = await asyncio.gather(*claims, return_exceptions=True)
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Claim", *["JobHeldError"] * 4]
+
+
+async def test_of_jobs_that_are_answered_with_one_prediction_at_once_one_has_it(journal: SQLJournal) -> None:
+    claims = [await intended(journal, f"job-{number}") for number in range(5)]
+    one, others = Prediction("p", "starting"), [Prediction(f"p{number}", "starting") for number in range(5)]
+    both = zip(claims, [one, others[1], one, others[3], one], strict=True)
+    assert sorted(await asyncio.gather(*(journal.created(held, each) for held, each in both))) == [
+        *("", "", "p", "p1", "p3")
+    ]
+
+
+async def test_a_lost_claim_among_others_does_not_hold_them_up(journal: SQLJournal) -> None:
+    claims = [await intended(journal, f"job-{number}") for number in range(3)]
+    await journal.created(claims[1], Prediction("mine", "starting"))
+    made = [Prediction(f"p{number}", "starting") for number in range(3)]
+    owners = await asyncio.gather(*(journal.created(*pair) for pair in zip(claims, made, strict=True)))
+    assert owners == ["p0", "mine", "p2"]
+
+
 async def test_a_text_may_hold_any_character(journal: SQLJournal) -> None:
     job = Job("acme/model", {"prompt": "a\0b ü \U0001f98a"})
     held = await claim(journal, "ü/\U0001f98a", job)

@@ -161,6 +161,42 @@ async def test_a_claim_with_its_create_request_intends_once(journal: PostgresJou
     assert await journal.created(again, STARTED) == "p1"
 
 
+async def test_claims_and_predictions_of_many_tasks_share_transactions(database: DatabasePlace) -> None:
+    async with PostgresJournal(DatabaseURL(database.address), token="t") as journal:  # noqa: S106 - of nobody
+        keys = [f"job-{number}" for number in range(100)]
+        claims = await asyncio.gather(*(journal.claim(key, API, JOB, None, request=REQUEST) for key in keys))
+        query = "SELECT count(DISTINCT xmin::text) AS n FROM replicate_job.jobs"
+        assert database.execute(query)[0]["n"] <= 2
+        made = [Prediction(key, "succeeded") for key in keys]
+        await asyncio.gather(*(journal.created(*pair, collected=True) for pair in zip(claims, made, strict=True)))
+        assert database.execute(query)[0]["n"] <= 2
+
+
+async def test_a_value_that_the_database_does_not_take_fails_its_own_job_alone(database: DatabasePlace) -> None:
+    async with PostgresJournal(DatabaseURL(database.address), token="t") as journal:  # noqa: S106 - of nobody
+        too_long = "".join(uuid4().hex for _ in range(1000))  # for an index
+        keys = ["a", "b", too_long, "c"]
+        claims = [journal.claim(key, API, JOB, None, request=REQUEST) for key in keys]
+        outcomes = await asyncio.gather(*claims, return_exceptions=True)
+        assert [isinstance(outcome, Claim) for outcome in outcomes] == [True, True, False, True]
+        with pytest.raises(JournalError, match="does not take this"):
+            raise outcomes[2]  # type: ignore[misc] # it is no claim
+
+
+@pytest.mark.parametrize("lost", ["lost_answers", "lost_commits"])
+async def test_claims_of_many_intend_once_though_their_connection_broke_at_the_commit(
+    journal: PostgresJournal, relay: Relay, lost: str
+) -> None:
+    lose(relay, lost)
+    keys = [f"job-{number}" for number in range(10)]
+    claims = await asyncio.gather(*(journal.claim(key, API, JOB, None, request=REQUEST) for key in keys))
+    assert [(held.intends, held.entry.sends) for held in claims] == [(True, 1)] * 10
+    lose(relay, lost)
+    made = [Prediction(key, "succeeded") for key in keys]
+    pairs = zip(claims, made, strict=True)
+    assert await asyncio.gather(*(journal.created(*pair, collected=True) for pair in pairs)) == keys
+
+
 async def test_a_rate_is_swapped_though_the_connection_broke_at_the_commit(
     journal: PostgresJournal, relay: Relay
 ) -> None:

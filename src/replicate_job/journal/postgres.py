@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Self
+from itertools import compress
+from typing import Self, TypeVar
 
 import msgspec
 
 from replicate_job.clock import Clock, SystemClock
 from replicate_job.database import DatabaseURL
 from replicate_job.decoding import decode
+from replicate_job.errors import JournalError
 from replicate_job.journal.entry import Claim
 from replicate_job.journal.lease import Process, Term
 from replicate_job.journal.news import News, Seen
 from replicate_job.journal.postgres_news import Listener, notify
 from replicate_job.journal.postgres_schema import check_version, migrate
-from replicate_job.journal.postgres_store import PATIENCE, Connection, PostgresStore, check_server
-from replicate_job.journal.sql import LEASE, SQLJournal
-from replicate_job.journal.store import Database
+from replicate_job.journal.postgres_store import PATIENCE, Connection, PostgresStore, check_server, is_of_values
+from replicate_job.journal.sql import COLUMNS, LEASE, Made, NewJob, SQLJournal, made
+from replicate_job.journal.store import Database, Work
+from replicate_job.journal.together import Together
 from replicate_job.wire.prediction import Prediction
 
 NOW = "extract(epoch FROM clock_timestamp())::float8"
@@ -25,6 +29,22 @@ WATCHER = "watcher"
 """The role of the process that waits for all predictions."""
 FORGOTTEN = 24 * 3600.0
 """Seconds after the end of its lease at which a holder is deleted."""
+
+
+_INSERT_ALL = (
+    f"INSERT INTO jobs ({COLUMNS}) SELECT * FROM unnest(?::text[], ?::text[], ?::text[], ?::text[], ?::text[],"  # noqa: S608 - our own columns
+    " ?::text[], ?::text[], ?::float8[], ?::text[], ?::bigint[], ?::bigint[], ?::integer[], ?::text[], ?::text[],"
+    " ?::float8[], ?::text[], ?::bigint[], ?::text[], ?::text[], ?::text[]) ON CONFLICT DO NOTHING RETURNING claim"
+)
+_CREATED_ALL = (
+    "UPDATE jobs AS j SET state = v.state, prediction_id = v.id, status = v.status, prediction = v.prediction,"
+    " problem = '', holder = CASE WHEN v.state = 'collected' THEN NULL ELSE j.holder END"
+    " FROM unnest(?::text[], ?::float8[], ?::bigint[], ?::text[], ?::text[], ?::text[], ?::text[])"
+    " AS v (key, claimed_at, fence, state, id, status, prediction)"
+    " WHERE j.key = v.key AND j.claimed_at = v.claimed_at AND j.fence = v.fence AND j.prediction_id IS NULL"
+    " AND NOT EXISTS (SELECT FROM jobs AS o WHERE o.prediction_id = v.id AND o.api = j.api) RETURNING j.prediction_id"
+)
+T = TypeVar("T")
 
 
 class PostgresJournal(SQLJournal):
@@ -57,6 +77,7 @@ class PostgresJournal(SQLJournal):
         )
         super().__init__(self._database, lease=lease, clock=clock, token=token)
         self._listener = Listener(self._database)
+        self._new, self._made = Together(self._insert_all), Together(self._write_all)
 
     async def __aenter__(self) -> Self:
         def opened(connection: Connection) -> None:
@@ -96,9 +117,8 @@ class PostgresJournal(SQLJournal):
         end = decode(row["prediction"], Prediction) if row["prediction"] else None
         return Seen(row["is_watched"], end if end and end.is_terminal else None)
 
-    def _tell_free(self, db: Database, claim: Claim) -> None:
-        if claim.entry.batch is None:  # nobody waits for a row, and there are many
-            notify(db, [claim.key])
+    def _tell_free(self, db: Database, claims: Iterable[Claim]) -> None:
+        notify(db, [claim.key for claim in claims if claim.entry.batch is None])  # nobody waits for one of many rows
 
     @property
     def store(self) -> PostgresStore:
@@ -109,6 +129,61 @@ class PostgresJournal(SQLJournal):
     def holder(self) -> str:
         """The name of this opening of the journal."""
         return self._holder
+
+    async def _claim_new(self, new: NewJob) -> Claim | None:
+        async def undo(claim: Claim | None) -> None:
+            if claim:
+                await self._database.run(lambda db: self._let_lie(db, claim))
+
+        return await self._new.add(new, undo)
+
+    async def _insert_all(self, jobs: Sequence[NewJob]) -> list[Claim | None]:
+        """Insert the rows of those that have none, and claim them."""
+        entries = [self._entry(new) for new in jobs]
+        rows = [self._values(new, entry) for new, entry in zip(jobs, entries, strict=True)]
+        columns = [list(column) for column in zip(*rows, strict=True)]
+
+        def work(db: Database) -> list[Claim | None]:
+            inserted = {row["claim"] for row in db.execute(_INSERT_ALL, columns)}
+            lease = self._hold(db)
+            return [
+                Claim(entry, 1, lease, intends=True) if made(new.mark) in inserted else None
+                for new, entry in zip(jobs, entries, strict=True)
+            ]
+
+        return await self._run_shared(work, [None] * len(jobs))
+
+    async def _created_plainly(self, found: Made) -> bool:
+        return not found.strips and await self._made.add(found)
+
+    async def _write_all(self, found: Sequence[Made]) -> list[bool]:
+        """Write the predictions of those jobs that have none. Two with one id are not written together."""
+        first = {each.prediction.id: each for each in reversed(found)}
+        rows = [
+            (
+                *(each.claim.key, each.claim.entry.claimed_at, each.claim.fence, each.state),
+                *(each.prediction.id, each.prediction.status, each.encoded),
+            )
+            for each in first.values()
+        ]
+        columns = [list(column) for column in zip(*rows, strict=True)]
+
+        def work(db: Database) -> list[bool]:
+            written = {row["prediction_id"] for row in db.execute(_CREATED_ALL, columns)}
+            are_written = [first[each.prediction.id] is each and each.prediction.id in written for each in found]
+            self._tell_free(db, (each.claim for each in compress(found, are_written) if each.collected))
+            return are_written
+
+        return await self._run_shared(work, [False] * len(found))
+
+    async def _run_shared(self, work: Work[T], otherwise: T) -> T:
+        """Run work for many; ``otherwise`` where the database does not take it: one value of one of them may be why."""
+        try:
+            return await self._database.run(work)
+        except JournalError as error:
+            if is_of_values(error):
+                return otherwise
+            raise
 
     def _write_term(self, db: Database, term: Term) -> None:  # noqa: ARG002 - it began before the database's does
         db.execute(

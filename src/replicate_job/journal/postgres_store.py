@@ -43,6 +43,13 @@ OLDEST = 14
 _LONGEST_PAUSE = 1.0
 _IN_THE_WAY = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected, psycopg.errors.UniqueViolation)
 """Another transaction was quicker. Of two that insert the same, one gets UniqueViolation, and sees it next time."""
+_OF_VALUES = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.ProgrammingError,
+    psycopg.errors.ProgramLimitExceeded,
+)
+"""Errors of one value: what else is written with it is not to fail for it."""
 _ESCAPE = "␀"
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ"
 """A transaction sees one state, and fails where another has written its row since. What several rows promise together
@@ -443,3 +450,8 @@ def explain(error: psycopg.Error, url: DatabaseURL) -> JournalError:
         ):
             return JournalError(unreachable(url, text))
     return JournalError(f"the journal {url} cannot be used ({text})")
+
+
+def is_of_values(error: JournalError) -> bool:
+    """Whether the error that ``explain`` explained is of what was written, and not of the database."""
+    return isinstance(error.__context__, _OF_VALUES)

@@ -59,8 +59,11 @@ _COUNT = (
 )
 
 
-class _New(msgspec.Struct, frozen=True):
-    """What a new row is made of. ``encoded`` is the job's JSON, and ``mark`` names this claim among all."""
+class NewJob(msgspec.Struct, frozen=True):
+    """What a new row is made of. ``encoded`` is the job's JSON, and ``mark`` names this claim among all.
+
+    ``request`` is about to be sent, at the moment ``sent``.
+    """
 
     key: str
     api: str
@@ -69,7 +72,34 @@ class _New(msgspec.Struct, frozen=True):
     batch: str | None
     encoded: str
     mark: str
-    chain_step: str | None = None
+    chain_step: str | None
+    request: CreateRequest | None
+    sent: Moment | None
+
+
+class Made(msgspec.Struct, frozen=True):
+    """A prediction that was made for a claimed job. ``collected``: nothing of it is to be saved."""
+
+    claim: Claim
+    prediction: Prediction
+    encoded: str
+    collected: bool
+
+    @property
+    def state(self) -> State:
+        return state_of(self.prediction.status, collected=self.collected)
+
+    @property
+    def strips(self) -> bool:
+        """Whether what no further request needs is to be deleted with it."""
+        return self.collected and needs_strip(self.claim.entry.request)
+
+
+COLUMNS = (
+    "key, api, job, job_print, save, batch, state, claimed_at, request, request_hash, shown_hash, sends, first_sent,"
+    " last_sent, sent_at, token, fence, holder, claim, chain_step"
+)
+"""Of the row of a new job."""
 
 
 class SQLJournal(ABC):
@@ -128,46 +158,63 @@ class SQLJournal(ABC):
         batch: str | None = None,
         chain_step: str | None = None,
     ) -> Claim:
-        new = _New(key, api, job, save, batch, encode_job(job).decode(), secrets.token_hex(8), chain_step)
         if request and sent is None:
             sent = Moment(self.time(), self._clock.boot, self._clock.now())
-
-        taken: list[Claim] = []
-
-        def work(db: Database) -> Claim:
-            claim = self._claim(db, new, request, sent)
-            taken.append(claim)
-            if prediction and claim.entry.prediction_id is None:
-                _write_created(db, claim, prediction, msgspec.json.encode(prediction).decode())
-                claim = msgspec.structs.replace(claim, entry=_get(db, key))
-            return claim
-
-        def undo(db: Database) -> None:
-            # The claim is written in any case, and it would last as long as this process.
-            if taken:  # with ``request``, nothing was sent
-                claim = taken[-1]
-                free = "holder=NULL, state=CASE WHEN ? THEN 'claimed' ELSE state END, sends=sends-?"
-                query = f"UPDATE jobs SET {free} WHERE key=? AND fence=?"  # noqa: S608 - our own columns
-                db.execute(query, (claim.intends, int(claim.intends), key, claim.fence))
-
-        claim = await self._store.run(work, sync="now" if request or prediction else None, undo=undo)
+        encoded = encode_job(job).decode()
+        new = NewJob(key, api, job, save, batch, encoded, secrets.token_hex(8), chain_step, request, sent)
+        claim = await self._claim_new(new) if request and not prediction else None
+        claim = claim or await self._claim_alone(new, prediction)
         if claim.entry.state != "collected":  # one that is over is free for all
             self._claims[key] = claim.fence
         return claim
 
-    def _claim(self, db: Database, new: _New, request: CreateRequest | None, sent: Moment | None) -> Claim:
-        if entry := self._insert(db, new, request, sent):
-            return Claim(entry, 1, self._hold(db), intends=request is not None)
+    async def _claim_new(self, new: NewJob) -> Claim | None:  # noqa: ARG002 - for those that can
+        """Claim a job that nobody has claimed yet, and intend its request, in a transaction that many claims share.
+
+        None where that is not so, or not possible.
+        """
+        return None
+
+    async def _claim_alone(self, new: NewJob, prediction: Prediction | None) -> Claim:
+        taken: list[Claim] = []
+
+        def work(db: Database) -> Claim:
+            claim = self._claim(db, new)
+            taken.append(claim)
+            if prediction and claim.entry.prediction_id is None:
+                _write_created(db, claim, prediction, msgspec.json.encode(prediction).decode())
+                claim = msgspec.structs.replace(claim, entry=_get(db, new.key))
+            return claim
+
+        def undo(db: Database) -> None:
+            if taken:
+                self._let_lie(db, taken[-1])
+
+        return await self._store.run(work, sync="now" if new.request or prediction else None, undo=undo)
+
+    def _let_lie(self, db: Database, claim: Claim) -> None:
+        """Free a job whose claim nobody waits for any more. It would last as long as this process.
+
+        Nothing was sent for it.
+        """
+        free = "holder=NULL, state=CASE WHEN ? THEN 'claimed' ELSE state END, sends=sends-?"
+        query = f"UPDATE jobs SET {free} WHERE key=? AND fence=?"  # noqa: S608 - our own columns
+        if db.execute(query, (claim.intends, int(claim.intends), claim.key, claim.fence)).rowcount:
+            self._tell_free(db, [claim])
+
+    def _claim(self, db: Database, new: NewJob) -> Claim:
+        if entry := self._insert(db, new):
+            return Claim(entry, 1, self._hold(db), intends=new.request is not None)
         row = db.execute("SELECT * FROM jobs WHERE key = ?", (new.key,)).fetchone()
-        if self._store.may_be_done and row["claim"] in {new.mark, _made(new.mark)}:
-            intends = row["claim"] == _made(new.mark) and row["state"] == "intended"
+        if row["claim"] in {new.mark, made(new.mark)}:  # this claim was tried before, and the commit's answer was lost
+            intends = row["claim"] == made(new.mark) and row["state"] == "intended"
             return Claim(read_entry(row), row["fence"], self._hold(db), intends=intends)
         if row["state"] == "refused":
             # The job certainly never ran, so that its key is free again, also for a corrected job.
             db.execute("DELETE FROM jobs WHERE key = ?", (new.key,))
-            entry = self._insert(db, new, request, sent, fence=row["fence"] + 1)
+            entry = self._insert(db, new, fence=row["fence"] + 1)
             assert entry  # noqa: S101 - there is none of that key
-            return Claim(entry, row["fence"] + 1, self._hold(db), intends=request is not None)
+            return Claim(entry, row["fence"] + 1, self._hold(db), intends=new.request is not None)
         entry = read_entry(row)
         self._check_same(entry, new)
         self._check_free(db, row)
@@ -179,11 +226,17 @@ class SQLJournal(ABC):
         )
         return Claim(msgspec.structs.replace(entry, save=save), row["fence"] + 1, lease)
 
-    def _insert(
-        self, db: Database, new: _New, request: CreateRequest | None, sent: Moment | None, fence: int = 1
-    ) -> Entry | None:
+    def _insert(self, db: Database, new: NewJob, fence: int = 1) -> Entry | None:
         """Insert the row of a new job; None where a job has that key."""
-        entry = Entry(
+        entry = self._entry(new)
+        values = self._values(new, entry, fence)
+        marks = ",".join("?" * len(values))
+        inserted = db.execute(f"INSERT INTO jobs ({COLUMNS}) VALUES ({marks}) ON CONFLICT DO NOTHING", values)  # noqa: S608 - our own columns
+        return entry if inserted.rowcount else None
+
+    def _entry(self, new: NewJob) -> Entry:
+        request, sent = new.request, new.sent
+        return Entry(
             key=new.key,
             api=new.api,
             job=new.job,
@@ -199,22 +252,20 @@ class SQLJournal(ABC):
             job_print=print_job(self._key, new.job),
             chain_step=new.chain_step,
         )
-        moment = msgspec.json.encode(sent).decode() if sent else None
-        inserted = db.execute(
-            "INSERT INTO jobs (key, api, job, job_print, save, batch, state, claimed_at, request, request_hash,"
-            " shown_hash, sends, first_sent, last_sent, sent_at, token, fence, holder, claim, chain_step)"
-            " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
-            (
-                *(new.key, new.api, new.encoded, entry.job_print, new.save, new.batch, entry.state, entry.claimed_at),
-                msgspec.json.encode(request).decode() if request else None,
-                *(print_request(self._key, request) if request else (None, None)),
-                *(entry.sends, moment, moment, sent.best if sent else None, entry.token, fence),
-                *(self._holder, _made(new.mark), new.chain_step),
-            ),
-        )
-        return entry if inserted.rowcount else None
 
-    def _check_same(self, entry: Entry, new: _New) -> None:
+    def _values(self, new: NewJob, entry: Entry, fence: int = 1) -> tuple[Any, ...]:
+        """The row of a new job, in the order of ``COLUMNS``."""
+        request, sent = new.request, new.sent
+        moment = msgspec.json.encode(sent).decode() if sent else None
+        return (
+            *(new.key, new.api, new.encoded, entry.job_print, new.save, new.batch, entry.state, entry.claimed_at),
+            msgspec.json.encode(request).decode() if request else None,
+            *(print_request(self._key, request) if request else (None, None)),
+            *(entry.sends, moment, moment, sent.best if sent else None, entry.token, fence),
+            *(self._holder, made(new.mark), new.chain_step),
+        )
+
+    def _check_same(self, entry: Entry, new: NewJob) -> None:
         if entry.api != new.api:
             raise KeyInUseError(
                 f"the key {entry.key!r} belongs to a job at {entry.api}, not {new.api}: choose another key"
@@ -295,8 +346,8 @@ class SQLJournal(ABC):
     async def seen(self, prediction_id: str, api: str) -> Seen:  # noqa: ARG002 - there is no fleet
         return Seen(is_watched=False)
 
-    def _tell_free(self, db: Database, claim: Claim) -> None:  # noqa: B027 - not every database can
-        """Tell those who wait for the job that it is let go."""
+    def _tell_free(self, db: Database, claims: Iterable[Claim]) -> None:  # noqa: B027 - not every database can
+        """Tell those who wait for the jobs that they are let go."""
 
     async def renew(self) -> None:
         await self._store.run(self._beat)
@@ -308,7 +359,7 @@ class SQLJournal(ABC):
             if made:
                 _write_created(db, claim, made, msgspec.json.encode(made).decode(), fenced=False)
             if db.execute(query, (claim.key, claim.fence)).rowcount:
-                self._tell_free(db, claim)
+                self._tell_free(db, [claim])
 
         await self._store.run(work, sync="now" if made else None)
         self._let_go(claim)
@@ -349,15 +400,29 @@ class SQLJournal(ABC):
         return await self._store.run(work, sync="now")
 
     async def created(self, claim: Claim, prediction: Prediction, *, collected: bool = False) -> str:
-        encoded = msgspec.json.encode(prediction).decode()
+        found = Made(claim, prediction, msgspec.json.encode(prediction).decode(), collected)
+        owner = prediction.id if await self._created_plainly(found) else await self._created_alone(found)
+        if collected and owner == prediction.id:
+            self._let_go(claim)
+        return owner
+
+    async def _created_plainly(self, found: Made) -> bool:  # noqa: ARG002 - for those that can
+        """Write a prediction of a job that has none, in a transaction that many share.
+
+        False where nothing was written: the job has one, or its claim was lost, or more is to be written.
+        """
+        return False
+
+    async def _created_alone(self, found: Made) -> str:
+        claim, prediction = found.claim, found.prediction
 
         def work(db: Database) -> str:
             # Usually nothing has changed since the claim, and one statement is enough.
-            if _write_created(db, claim, prediction, encoded, collected=collected):
-                if collected and needs_strip(claim.entry.request):
+            if _write_created(db, claim, prediction, found.encoded, collected=found.collected):
+                if found.strips:
                     _strip(db, msgspec.structs.replace(claim.entry, prediction=prediction))
-                if collected:
-                    self._tell_free(db, claim)
+                if found.collected:
+                    self._tell_free(db, [claim])
                 return prediction.id
             query = "SELECT claimed_at, prediction_id FROM jobs WHERE key = ?"
             row = db.execute(query, (claim.key,)).fetchone()
@@ -368,14 +433,11 @@ class SQLJournal(ABC):
             if _owned(db, claim.entry.api, [prediction.id]):
                 return ""
             # Another process has the claim now, and does not know of this prediction yet.
-            _write_created(db, claim, prediction, encoded, fenced=False)
+            _write_created(db, claim, prediction, found.encoded, fenced=False)
             return prediction.id
 
         # Nothing is asked for by the id of a prediction that is over. Lost in a power cut, it is looked up.
-        owner = await self._store.run(work, sync="soon" if prediction.is_terminal else "now")
-        if collected and owner == prediction.id:
-            self._let_go(claim)
-        return owner
+        return await self._store.run(work, sync="soon" if prediction.is_terminal else "now")
 
     async def adopt(
         self, claim: Claim, same: Sequence[str], almost: Sequence[str] = (), *, is_own_list: bool = True
@@ -438,7 +500,7 @@ class SQLJournal(ABC):
             )
             if is_last:
                 _strip(db, msgspec.structs.replace(entry, prediction=prediction))
-                self._tell_free(db, claim)
+                self._tell_free(db, [claim])
 
         await self._store.run(work)
 
@@ -719,7 +781,7 @@ def _is_collected(db: Database, claim: Claim, prediction: Prediction) -> bool:
     return db.execute(query, (claim.key, claim.entry.claimed_at, prediction.id)).fetchone() is not None
 
 
-def _made(mark: str) -> str:
+def made(mark: str) -> str:
     """The mark in the row of a claim that made the row: where nothing was sent for it before."""
     return f"{mark} new"
 
