@@ -29,7 +29,7 @@ from replicate_job.api.shared_limit import SharedLimit
 from replicate_job.batches.poller import GROUP, INTERVAL, SHARE
 from replicate_job.fleet.watcher import WRITTEN
 from replicate_job.fleet.worker import CONCURRENCY
-from replicate_job.journal.postgres_fleet import CHUNK
+from replicate_job.journal.postgres_queue import CHUNK
 from replicate_job.session import OTHER_RATE
 
 

@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from replicate_job.api.limiter import RateLimiter
-from replicate_job.api.ratelimit import LONGEST, RateLimit
+from replicate_job.api.ratelimit import LONGEST, Quota, RateLimit
 from replicate_job.api.shared_limit import AHEAD, ALONE, SharedLimit
 from replicate_job.errors import JournalError
 from replicate_job.journal.sqlite import SQLiteJournal
@@ -250,28 +251,39 @@ async def test_without_a_limit_nothing_is_written(
     assert not (tmp_path / "journal.db").exists()
 
 
-@pytest.mark.parametrize(("rate", "per_minute", "burst"), [(10.0, 300, 10), (10.0, 6, 1), (10.0, 600, 10)])
+class Account(NamedTuple):
+    """``tells``: its answers say how many more requests may come, as Replicate's do."""
+
+    per_minute: int
+    burst: int
+    tells: bool = False
+
+
+@pytest.mark.parametrize(
+    ("account", "most"),
+    [(Account(300, 10), 20), (Account(6, 1), 20), (Account(600, 10), 0), (Account(300, 10, True), 5)],
+)
 async def test_processes_learn_the_limit_together(
-    process: Callable[..., RateLimiter], clock: Clock, rate: float, per_minute: int, burst: int
+    process: Callable[..., RateLimiter], clock: Clock, account: Account, most: int
 ) -> None:
-    """Four that always have something to send, to a server that counts refused requests too."""
-    server, passed, refused = TokenBucket(per_minute / 60, burst), list[int](), list[int]()
+    """Four with 600 a minute that always have something to send, to a server that counts refused requests too."""
+    server, passed, refused = TokenBucket(account.per_minute / 60, account.burst), list[int](), list[int]()
 
     async def send(number: int, limiter: RateLimiter) -> None:
         while clock.now() < 1000 + 120:
             slot = await limiter.take_slot()
-            wait = server.take(clock.now())
+            wait, left = server.take(clock.now()), server.left()
             await clock.sleep(0.2)
             if wait:
                 await limiter.refused(slot, math.ceil(wait))
             else:
-                limiter.accepted(slot)
+                limiter.accepted(slot, Quota(*left) if account.tells else None)
             (refused if wait else passed).append(number)
 
-    limiters = [process(rate) for _ in range(4)]
+    limiters = [process(10.0) for _ in range(4)]
     await asyncio.gather(*(send(number, limiter) for number, limiter in enumerate(limiters) for _ in range(4)))
-    assert len(passed) >= per_minute * 2 * 0.8
-    assert len(refused) <= 20
+    assert len(passed) >= account.per_minute * 2 * 0.8
+    assert len(refused) <= most
     assert min(Counter(passed).values()) >= len(passed) / 4 * 0.6
 
 

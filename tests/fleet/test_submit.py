@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from replicate_job.errors import JobError
+from replicate_job.batches.reader import AHEAD
+from replicate_job.errors import JobError, JournalError
 from replicate_job.fleet.create import create_rows
 from replicate_job.fleet.parts import Fleet, join, open_tables
-from replicate_job.journal.postgres_fleet import CHUNK, MANY, FleetBatch
+from replicate_job.journal.entry import BatchEntry
+from replicate_job.journal.postgres_fleet import FleetBatch
+from replicate_job.journal.postgres_queue import CHUNK
+from replicate_job.journal.postgres_submission import HELD, LEFT, MANY, BatchFacts, NewRow
 from replicate_job.session import open_session
 from replicate_job.settings import Settings
 from replicate_job.testing import ScriptedAPI
@@ -40,6 +45,73 @@ async def test_the_planner_knows_of_many_new_rows_at_once(member: Member, submit
     await submitted(await member(), rows(MANY), key="b")
     known = query("SELECT reltuples FROM pg_class WHERE relname IN ('batch_rows', 'procrastinate_jobs') ORDER BY 1")
     assert [row["reltuples"] for row in known] == [MANY / CHUNK, MANY]
+
+
+async def test_rows_are_written_while_others_are_read(member: Member, submitted: Submitted, query: Query) -> None:
+    """A million rows are never in memory at once."""
+    number, held = 10 * HELD, list[int]()
+
+    def read() -> Iterator[dict[str, Any]]:
+        for line in range(number):
+            if line % HELD == 0:
+                held.append(line - query("SELECT count(*) AS n FROM batch_rows")[0]["n"])
+            yield {"prompt": f"row {line}"}
+
+    await submitted(await member(), read(), key="b")
+    assert max(held) <= 2 * HELD + 3 * AHEAD
+    assert query("SELECT count(*) AS n, count(DISTINCT key) AS keys FROM batch_rows") == [{"n": number, "keys": number}]
+    assert len(query(TASKS)) == number / CHUNK
+
+
+async def test_until_all_rows_are_there_there_is_no_batch(member: Member, submitted: Submitted, query: Query) -> None:
+    seen: list[Any] = []
+
+    def read() -> Iterator[dict[str, Any]]:
+        yield from rows(3 * HELD)
+        while not query("SELECT 1 AS n FROM batch_rows LIMIT 1"):
+            time.sleep(0.01)
+        seen.append((query(TASKS), query("SELECT id FROM batches WHERE id = 'b' OR job IS NOT NULL")))
+
+    fleet = await member()
+    await submitted(fleet, read(), key="b")
+    assert seen == [([], [])]
+    assert [batch.id for batch in await fleet.context.journal.batches()] == ["b"]
+
+
+async def test_rows_that_cannot_be_read_to_their_end_leave_nothing(
+    member: Member, submitted: Submitted, query: Query
+) -> None:
+    def read() -> Iterator[dict[str, Any]]:
+        yield from rows(3 * HELD)
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        await submitted(await member(), read(), key="b")
+    for table in ("batches", "batch_rows", "procrastinate_jobs"):
+        assert query(f"SELECT * FROM {table}") == []  # noqa: S608 - our own tables
+
+
+async def test_what_a_submit_that_was_killed_has_written_is_deleted_by_a_later_one(
+    member: Member, submitted: Submitted, query: Query
+) -> None:
+    fleet = await member()
+    dead, alive = fleet.tables.submission(), fleet.tables.submission()
+    for submission in (dead, alive):
+        await submission.__aenter__()
+        await submission.add([NewRow(line, f"b/{line}", b"{}") for line in range(HELD)])
+        await submission.add([NewRow(line, f"b/{line}", b"{}") for line in range(HELD, 2 * HELD)])
+    oldest = "number = (SELECT min(number) FROM batches)"
+    query(f"UPDATE batches SET started_at = started_at - {LEFT} WHERE {oldest}")  # noqa: S608 - our own columns
+    assert await fleet.context.journal.batches() == []
+    await submitted(fleet, rows(1), key="c")
+    counted = query("SELECT id LIKE 'draft-%' AS draft, count(*) AS n FROM batches GROUP BY 1 ORDER BY 1")
+    assert counted == [{"draft": False, "n": 1}, {"draft": True, "n": 1}]
+    assert query("SELECT count(*) >= 1000 AS many FROM batch_rows") == [{"many": True}]
+    with pytest.raises(JournalError, match="submit them again"):
+        await dead.finish(BatchFacts(BatchEntry("b", fleet.api, "", "", 0), b"{}", None, None, (), b"{}"))
+    for submission in (dead, alive):
+        await submission.__aexit__()
+    assert query("SELECT id FROM batches") == [{"id": "c"}]
 
 
 async def test_a_row_that_does_not_fit_has_its_problem_and_no_task(

@@ -21,9 +21,11 @@ from replicate_job.clock import Moment
 from replicate_job.database import DatabaseURL
 from replicate_job.errors import JournalError
 from replicate_job.job import Job
-from replicate_job.journal.entry import Adoption, Claim, CreateRequest
+from replicate_job.journal.entry import Adoption, BatchEntry, Claim, CreateRequest
 from replicate_job.journal.postgres import PostgresJournal, migrate_database
+from replicate_job.journal.postgres_queue import CHUNK
 from replicate_job.journal.postgres_schema import MIGRATIONS
+from replicate_job.journal.postgres_submission import HELD, BatchFacts, NewRow, Submission
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target
 
@@ -195,6 +197,28 @@ async def test_claims_of_many_intend_once_though_their_connection_broke_at_the_c
     made = [Prediction(key, "succeeded") for key in keys]
     pairs = zip(claims, made, strict=True)
     assert await asyncio.gather(*(journal.created(*pair, collected=True) for pair in pairs)) == keys
+
+
+@pytest.mark.parametrize("lost", ["lost_answers", "lost_commits"])
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_batch_is_submitted_once_though_its_connection_broke_at_each_commit(
+    journal: PostgresJournal, relay: Relay, database: DatabasePlace, lost: str, times: int
+) -> None:
+    lines = range(1, 2 * HELD + 6)
+    facts = BatchFacts(BatchEntry("b", API, "", "", 0), b"{}", None, None, (), b"{}")
+    for _ in range(times):
+        lose(relay, lost)
+        async with Submission(journal.store) as submission:
+            for start in range(0, len(lines), HELD):
+                lose(relay, lost)
+                await submission.add([NewRow(line, f"b/{line}", b"{}") for line in lines[start : start + HELD]])
+            lose(relay, lost)
+            await submission.finish(facts)
+    counts = "SELECT count(*) AS n, count(DISTINCT line) AS lines FROM replicate_job.batch_rows"
+    assert database.execute(counts) == [{"n": len(lines), "lines": len(lines)}]
+    assert database.execute("SELECT id FROM replicate_job.batches") == [{"id": "b"}]
+    spans = database.execute("SELECT args FROM replicate_job.procrastinate_jobs ORDER BY id")
+    assert [row["args"]["first"] for row in spans] == list(lines[::CHUNK])
 
 
 async def test_a_rate_is_swapped_though_the_connection_broke_at_the_commit(

@@ -222,7 +222,7 @@ class BatchRunner:
         left = self._batch.limit
         await self._open_policy()
         names = self._open_names()
-        async with aclosing(read_ahead(rows, _size)) as chunks:
+        async with aclosing(read_ahead(rows, size_of)) as chunks:
             async for chunk in chunks:
                 taken = chunk[:left]
                 for some in [taken] if self._batch.grid is None else self._batch.grid.rows(taken, AHEAD):
@@ -622,7 +622,7 @@ class BatchRunner:
                     tally.saved += 1
 
 
-def _size(row: Row) -> int:
+def size_of(row: Row) -> int:
     """About the bytes of a row: what is large is text, or a file that the program holds."""
     values = row.values.values()
     texts = sum(len(value) for value in values if isinstance(value, str))

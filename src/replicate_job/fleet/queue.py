@@ -15,7 +15,7 @@ from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager
 
 from replicate_job.aio import first_of
-from replicate_job.journal.postgres_fleet import queue_of
+from replicate_job.journal.postgres_queue import queue_of
 from replicate_job.journal.postgres_schema import SCHEMA
 from replicate_job.journal.postgres_store import PostgresStore
 

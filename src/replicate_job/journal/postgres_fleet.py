@@ -5,8 +5,7 @@ The queue's tables are in the same schema, so that rows, ends and the tasks that
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from hashlib import blake2b
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -14,20 +13,16 @@ import msgspec
 from replicate_job.decoding import decode
 from replicate_job.errors import JobError
 from replicate_job.job import Job
-from replicate_job.journal.entry import BatchEntry, CreateRequest, Entry, decode_job
+from replicate_job.journal.entry import CreateRequest, Entry, decode_job
 from replicate_job.journal.postgres import NOW, PostgresJournal
 from replicate_job.journal.postgres_news import notify
+from replicate_job.journal.postgres_queue import defer_collect, defer_rows, parts_of, queue_of
+from replicate_job.journal.postgres_submission import Submission
 from replicate_job.journal.sql import read_entry
 from replicate_job.journal.store import Database
 from replicate_job.journal.strip import needs_strip
 from replicate_job.wire.prediction import Prediction
 
-CHUNK = 20
-"""Rows of one task."""
-MANY = 5000
-"""Rows of a batch from which PostgreSQL's statistics are brought up to date with it."""
-COLLECTED = 10
-"""Jobs of one task whose outputs are to be kept."""
 ALIVE = 15.0
 """Seconds for which a worker is held to be alive after it was seen."""
 STALLED = 9.0
@@ -45,15 +40,6 @@ _OVER = (
 _ROWS = "batch_rows AS r LEFT JOIN jobs AS j ON j.key = r.key"
 _TO_CREATE = "r.problem = '' AND (j.key IS NULL OR j.state IN ('claimed', 'intended', 'refused'))"
 _PENDING = "t.status IN ('todo', 'doing')"
-
-
-class NewRow(msgspec.Struct, frozen=True):
-    """A row to be submitted. ``job`` is the row's; ``problem`` says why there is nothing to create for it."""
-
-    line: int
-    key: str
-    job: bytes
-    problem: str = ""
 
 
 class FleetBatch(msgspec.Struct, frozen=True):
@@ -126,11 +112,6 @@ class Worker(msgspec.Struct, frozen=True):
     age: float
 
 
-def queue_of(api: str) -> str:
-    """The name of an API's queue: PostgreSQL's channels have names of 63 bytes."""
-    return f"replicate-{blake2b(api.encode(), digest_size=6).hexdigest()}"
-
-
 class FleetTables:
     """The statements. Each may be repeated after a connection that broke at the commit."""
 
@@ -157,53 +138,9 @@ class FleetTables:
                 "a fleet has one account at an API, as its list shows no other's predictions"
             )
 
-    async def submit(  # noqa: PLR0913 - what a batch is
-        self,
-        batch: BatchEntry,
-        *,
-        job: bytes,
-        save: str | None,
-        rate: float | None,
-        secrets: Sequence[str],
-        model: bytes,
-        depot: str | None,
-        trace: str,
-        rows: Sequence[NewRow],
-    ) -> int:
-        """Write the batch, its rows and their tasks in one transaction, and return its number.
-
-        ``model`` is what every worker is to know of it. A batch of that name gets these rows in place of its own. What
-        its jobs have done stays.
-        """
-        firsts = [part[0].line for part in _parts(rows, CHUNK)]
-
-        def lines(number: int) -> Iterator[tuple[Any, ...]]:
-            for index, row in enumerate(rows):
-                yield number, row.line, firsts[index // CHUNK], row.key, row.job.decode(), row.problem
-
-        def work(db: Any) -> int:
-            number: int = db.execute(
-                "INSERT INTO batches (id, api, source, command, started_at, job, save, rate, secrets, model, depot,"
-                " trace)"
-                f" VALUES (?, ?, ?, ?, {NOW}, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET job = excluded.job,"
-                " save = excluded.save, rate = excluded.rate, secrets = excluded.secrets, stopped = '', over_at = NULL,"
-                " command = excluded.command, model = excluded.model, depot = excluded.depot, trace = excluded.trace,"
-                " started_at = excluded.started_at RETURNING number",
-                (
-                    *(batch.id, batch.api, batch.source, batch.command, job.decode(), save, rate),
-                    *(msgspec.json.encode(list(secrets)).decode(), model.decode(), depot, trace),
-                ),
-            ).fetchone()["number"]
-            db.execute("DELETE FROM batch_rows WHERE batch = ?", (number,))
-            db.copy("COPY batch_rows (batch, line, chunk, key, job, problem) FROM STDIN", lines(number))
-            parts = [(part[0].line, part[-1].line) for part in _parts(rows, CHUNK) if not all(r.problem for r in part)]
-            _defer_rows(db, batch.api, number, parts)
-            return number
-
-        number = await self._store.run(work)
-        if len(rows) >= MANY:  # autovacuum looks too late: until then, upkeep would go through all tasks for each row
-            await self._store.run(lambda db: db.execute("ANALYZE batch_rows, procrastinate_jobs").rowcount)
-        return number
+    def submission(self) -> Submission:
+        """What takes the rows of a batch, as a context manager."""
+        return Submission(self._store)
 
     async def find(self, name: str, api: str) -> FleetBatch | None:
         return await self._batch("id = ? AND api = ?", name, api)
@@ -288,16 +225,16 @@ class FleetTables:
                 f"SELECT j.seq FROM {_ROWS} WHERE r.batch = ? AND r.line BETWEEN ? AND ? AND j.state = 'ended'",
                 (batch.number, first, last),
             )
-            _defer_collect(db, batch.api, [row["seq"] for row in ended])
+            defer_collect(db, batch.api, [row["seq"] for row in ended])
 
         await self._store.run(work)
 
     async def defer_rows(self, batch: FleetBatch, first: int, last: int, *, delay: float) -> None:
         """Put the task back into the queue, to be done after so many seconds."""
-        await self._store.run(lambda db: _defer_rows(db, batch.api, batch.number, [(first, last)], delay=delay))
+        await self._store.run(lambda db: defer_rows(db, batch.api, batch.number, [(first, last)], delay=delay))
 
     async def defer_collect(self, api: str, seqs: Sequence[int], *, delay: float) -> None:
-        await self._store.run(lambda db: _defer_collect(db, api, seqs, delay=delay))
+        await self._store.run(lambda db: defer_collect(db, api, seqs, delay=delay))
 
     async def jobs(self, seqs: Sequence[int]) -> list[tuple[int, Entry]]:
         query = "SELECT * FROM jobs WHERE seq = ANY(?::bigint[])"
@@ -324,7 +261,7 @@ class FleetTables:
         def work(db: Database) -> tuple[list[Watched], set[str]]:
             current = {row["prediction_id"] for row in db.execute(ids, (api, api))}
             found: list[Watched] = []
-            for part in _parts(sorted(current - known), 1000):
+            for part in parts_of(sorted(current - known), 1000):
                 found += map(_watched, db.execute(query, (list(part), api)))
             return found, current
 
@@ -355,7 +292,7 @@ class FleetTables:
 
         def work(db: Database) -> None:
             rows = db.execute(query, values).fetchall()
-            _defer_collect(db, api, [row["seq"] for row in rows if row["state"] == "ended" and row["batch"]])
+            defer_collect(db, api, [row["seq"] for row in rows if row["state"] == "ended" and row["batch"]])
             notify(db, [row["id"] for row in rows if not row["batch"]])
 
         await self._store.run(work)
@@ -446,7 +383,7 @@ class FleetTables:
                 (api,),
             ).fetchall()
             for row in lost:
-                _defer_rows(db, api, row["batch"], [(row["chunk"], row["last"])])
+                defer_rows(db, api, row["batch"], [(row["chunk"], row["last"])])
             ended = db.execute(
                 "SELECT j.seq FROM jobs AS j JOIN batches AS b ON b.id = j.batch JOIN batch_rows AS r ON r.key = j.key"
                 " AND r.batch = b.number WHERE j.state = 'ended' AND b.api = ? AND b.job IS NOT NULL AND r.problem = ''"
@@ -455,7 +392,7 @@ class FleetTables:
                 (api,),
             )
             seqs = [row["seq"] for row in ended]
-            _defer_collect(db, api, seqs)
+            defer_collect(db, api, seqs)
             over = db.execute(
                 f"UPDATE batches AS b SET over_at = {NOW} WHERE b.api = ? AND b.job IS NOT NULL AND b.over_at IS NULL"
                 f" AND NOT EXISTS (SELECT FROM {_ROWS} WHERE r.batch = b.number AND {_OVER} IS NOT TRUE)"
@@ -569,39 +506,8 @@ class FleetTables:
         return row["state"] if row else None
 
 
-def _parts(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
-
-
 def _watched(row: dict[str, Any]) -> Watched:
     request = decode(row["request"], CreateRequest) if row["request"] else None
     last = decode(row["prediction"], Prediction) if row["prediction"] else None
     names = {name: row[name] for name in ("key", "api", "batch", "prediction_id", "saves")}
     return Watched(**names, last=last, strips=needs_strip(request))
-
-
-def _defer_rows(db: Database, api: str, batch: int, parts: Sequence[tuple[int, int]], *, delay: float = 0.0) -> None:
-    """Put tasks into the queue; one that waits there gets these lines too. A row's chunk is the task's first line."""
-    db.execute(
-        "INSERT INTO procrastinate_jobs AS t (queue_name, task_name, queueing_lock, args, scheduled_at)"
-        " SELECT ?, 'rows', ?::bigint || '#' || f, jsonb_build_object('batch', ?::bigint, 'first', f, 'last', l),"
-        " CASE WHEN ?::float8 > 0 THEN clock_timestamp() + make_interval(secs => ?) END"
-        " FROM unnest(?::integer[], ?::integer[]) AS v (f, l)"
-        " ON CONFLICT (queueing_lock) WHERE status = 'todo' DO UPDATE SET scheduled_at = excluded.scheduled_at, args ="
-        " jsonb_set(excluded.args, '{last}', to_jsonb(greatest((t.args ->> 'last')::int,"
-        " (excluded.args ->> 'last')::int)))",
-        (
-            *(queue_of(api), batch, batch, delay, delay),
-            *([first for first, _ in parts], [last for _, last in parts]),
-        ),
-    )
-
-
-def _defer_collect(db: Database, api: str, seqs: Sequence[int], *, delay: float = 0.0) -> None:
-    for part in _parts(seqs, COLLECTED):
-        db.execute(
-            "INSERT INTO procrastinate_jobs (queue_name, task_name, priority, args, scheduled_at) SELECT ?, 'collect',"
-            " 1, jsonb_build_object('seqs', ?::bigint[]),"
-            " CASE WHEN ?::float8 > 0 THEN clock_timestamp() + make_interval(secs => ?) END",
-            (queue_of(api), list(part), delay, delay),
-        )

@@ -653,7 +653,7 @@ class SQLJournal(ABC):
             "SELECT id, api, source, command, started_at, coalesce(open, 0) AS unfinished FROM batches"
             " LEFT JOIN (SELECT batch, count(*) AS open"
             " FROM jobs WHERE state NOT IN ('collected', 'refused') GROUP BY batch) AS counted ON batch = id"
-            " ORDER BY started_at DESC"
+            " WHERE api <> '' ORDER BY started_at DESC"  # without those that are being submitted
         )
         return await self._store.read(lambda db: [BatchEntry(**row) for row in db.execute(query)])
 

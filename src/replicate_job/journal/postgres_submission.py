@@ -1,0 +1,189 @@
+"""A batch on its way into the journal. Its rows come in many transactions, and the last one makes the batch of them.
+
+Until then they belong to a draft: a batch without an API, which nobody sees or works on. Where the process that submits
+dies, a draft is left, and a later submit deletes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Self
+from uuid import uuid4
+
+import msgspec
+
+from replicate_job.errors import JournalError
+from replicate_job.journal.entry import BatchEntry
+from replicate_job.journal.postgres import NOW
+from replicate_job.journal.postgres_queue import CHUNK, defer_rows
+from replicate_job.journal.postgres_store import PostgresStore
+
+MANY = 5000
+"""Rows of a batch from which PostgreSQL's statistics are brought up to date with it."""
+HELD, HELD_BYTES = 1000, 4 * 1024**2
+"""Rows, and bytes of their jobs, that are written in one transaction. Twice as many are in memory at most."""
+LEFT = 24 * 3600.0
+"""Seconds without a new row, after which a draft is one of a process that died."""
+
+
+class NewRow(msgspec.Struct, frozen=True):
+    """A row to be submitted. ``job`` is the row's; ``problem`` says why there is nothing to create for it."""
+
+    line: int
+    key: str
+    job: bytes
+    problem: str = ""
+
+
+class BatchFacts(msgspec.Struct, frozen=True):
+    """What is written of a batch besides its rows. ``model`` is what every worker is to know of it.
+
+    ``rate`` is create requests a second, None for no limit. ``depot`` is where the files of its rows are, None where
+    they have none. ``trace`` continues the submitter's (see ``Telemetry``).
+    """
+
+    entry: BatchEntry
+    job: bytes
+    save: str | None
+    rate: float | None
+    secrets: tuple[str, ...]
+    model: bytes
+    depot: str | None = None
+    trace: str = ""
+
+
+class Submission:
+    """Takes the rows of one batch, in the order of their lines. Without ``finish`` there is no batch."""
+
+    def __init__(self, store: PostgresStore) -> None:
+        self._store = store
+        self._draft, self.rows = 0, 0
+        self._parts: list[tuple[int, int]] = []  # of the tasks: their first and last lines
+        self._is_open = False  # whether the last task has rows to create already
+        self._held: list[tuple[Any, ...]] = []
+        self._bytes = 0
+        self._writing: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        name = f"draft-{uuid4().hex}"
+
+        def work(db: Any) -> int:
+            db.execute(f"DELETE FROM batches WHERE api = '' AND started_at < {NOW} - ?", (LEFT,))
+            begun = db.execute(
+                f"INSERT INTO batches (id, api, source, command, started_at) VALUES (?, '', '', '', {NOW})"
+                " ON CONFLICT (id) DO UPDATE SET started_at = excluded.started_at RETURNING number",
+                (name,),
+            )
+            return int(begun.fetchone()["number"])
+
+        self._draft = await self._store.run(work)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Delete what was not finished."""
+        if self._writing:
+            await asyncio.wait([self._writing])
+        if self._draft:
+            query = "DELETE FROM batches WHERE number = ? AND api = ''"
+            with suppress(JournalError):
+                await asyncio.shield(self._store.run(lambda db: db.execute(query, (self._draft,)).rowcount))
+
+    async def add(self, rows: Sequence[NewRow]) -> None:
+        """Take these rows. Some are written while the caller makes the next ones, and an error is raised here later."""
+        for row in rows:
+            self._held.append(self._line(row))
+            self._bytes += len(row.job)
+        if len(self._held) >= HELD or self._bytes >= HELD_BYTES:
+            await self._flush()
+
+    async def _flush(self) -> None:
+        await self._written()
+        lines, self._held, self._bytes = self._held, [], 0
+        self._writing = asyncio.create_task(self._write(lines))
+
+    async def _written(self) -> None:
+        if self._writing:
+            writing, self._writing = self._writing, None
+            try:
+                await asyncio.shield(writing)
+            except asyncio.CancelledError:
+                self._writing = writing
+                raise
+
+    def _line(self, row: NewRow) -> tuple[Any, ...]:
+        if self.rows % CHUNK == 0:
+            self._close_task()
+            self._parts.append((row.line, row.line))
+        first, _ = self._parts[-1]
+        self._parts[-1] = first, row.line
+        self._is_open = self._is_open or not row.problem
+        self.rows += 1
+        return self._draft, row.line, first, row.key, row.job.decode(), row.problem
+
+    def _close_task(self) -> None:
+        """Forget a task whose rows all have problems."""
+        if self._parts and not self._is_open:
+            self._parts.pop()
+        self._is_open = False
+
+    async def _write(self, lines: Sequence[tuple[Any, ...]]) -> None:
+        def work(db: Any) -> None:
+            self._touch(db)
+            if self._store.may_be_done:
+                span = (self._draft, lines[0][1], lines[-1][1])
+                db.execute("DELETE FROM batch_rows WHERE batch = ? AND line BETWEEN ? AND ?", span)
+            db.copy("COPY batch_rows (batch, line, chunk, key, job, problem) FROM STDIN", lines)
+
+        await self._store.run(work)
+
+    def _touch(self, db: Any) -> None:
+        """Keep the draft from being taken for one of a process that died."""
+        query = f"UPDATE batches SET started_at = {NOW} WHERE number = ? AND api = ''"
+        if not db.execute(query, (self._draft,)).rowcount:
+            raise JournalError("the rows that were written so far have been pruned meanwhile: submit them again")
+
+    def _has_draft(self, db: Any) -> bool:
+        query = "SELECT 1 AS is_there FROM batches WHERE number = ? AND api = ''"
+        return db.execute(query, (self._draft,)).fetchone() is not None
+
+    async def finish(self, facts: BatchFacts) -> int:
+        """Make a batch of the rows, with their tasks, and return its number.
+
+        A batch of that name gets these rows in place of its own. What its jobs have done stays.
+        """
+        if self._held:
+            await self._flush()
+        await self._written()
+        self._close_task()
+        number = await self._store.run(lambda db: self._finish(db, facts))
+        self._draft = 0
+        if self.rows >= MANY:  # autovacuum looks too late: until then, upkeep would go through all tasks for each row
+            await self._store.run(lambda db: db.execute("ANALYZE batch_rows, procrastinate_jobs").rowcount)
+        return number
+
+    def _finish(self, db: Any, facts: BatchFacts) -> int:
+        entry, draft = facts.entry, self._draft
+        known = db.execute("SELECT number FROM batches WHERE id = ?", (entry.id,)).fetchone()
+        if known and self._store.may_be_done and not self._has_draft(db):  # it is done
+            return int(known["number"])
+        self._touch(db)
+        number = int(known["number"]) if known else draft
+        if known:
+            db.execute("DELETE FROM batch_rows WHERE batch = ?", (number,))
+            db.execute("UPDATE batch_rows SET batch = ? WHERE batch = ?", (number, draft))
+            db.execute("DELETE FROM batches WHERE number = ?", (draft,))
+        else:
+            query = "UPDATE batches SET id = ?, api = ?, source = ? WHERE number = ?"
+            db.execute(query, (entry.id, entry.api, entry.source, number))
+        db.execute(
+            f"UPDATE batches SET started_at = {NOW}, stopped = '', over_at = NULL, command = ?, job = ?, save = ?,"
+            " rate = ?, secrets = ?, model = ?, depot = ?, trace = ? WHERE number = ?",
+            (
+                *(entry.command, facts.job.decode(), facts.save, facts.rate),
+                *(msgspec.json.encode(facts.secrets).decode(), facts.model.decode(), facts.depot, facts.trace, number),
+            ),
+        )
+        defer_rows(db, entry.api, number, self._parts)
+        return number
