@@ -110,6 +110,12 @@ class Process:
         assert self._popen.stderr
         return self._popen.stderr.readline().decode()
 
+    def send(self, data: bytes) -> None:
+        """Write to its stdin, which stays open."""
+        assert self._popen.stdin
+        self._popen.stdin.write(data)
+        self._popen.stdin.flush()
+
     def read(self, size: int) -> bytes:
         """The next bytes of its stdout, as soon as they are there."""
         assert self._popen.stdout

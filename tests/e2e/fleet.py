@@ -62,6 +62,9 @@ class Fleet:
 
     def states(self) -> Counter[str]:
         query = "SELECT coalesce(j.state, 'none') AS state, count(*) AS n FROM replicate_job.batch_rows AS r"
+        query += (
+            " JOIN replicate_job.batches AS b ON b.number = r.batch AND b.api <> ''"  # that were submitted to the end
+        )
         query += " LEFT JOIN replicate_job.jobs AS j ON j.key = r.key GROUP BY 1"
         return Counter({row["state"]: row["n"] for row in self.query(query)})
 

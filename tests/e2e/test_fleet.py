@@ -12,6 +12,7 @@ import pytest
 from tests.e2e.fleet import FAULTS, SDXL, Fleet, drill, fleet_of
 from tests.postgres import start
 
+from replicate_job.journal.postgres_submission import HELD
 from replicate_job.testing import ScriptedAPI
 
 if TYPE_CHECKING:
@@ -50,6 +51,45 @@ def test_a_batch_is_submitted_worked_on_and_read(fleet: Fleet) -> None:
         worker.signal(signal.SIGTERM)
     assert [worker.end().code for worker in fleet.workers] == [0, 0]
     assert fleet.query("SELECT * FROM replicate_job.workers") == []
+
+
+def test_a_worker_whose_database_is_away_is_alive_to_its_probe(fleet: Fleet) -> None:
+    """A restart would mend nothing: Kubernetes' liveness probes are not to fail for what a pod depends on."""
+    fleet.start(1)
+    fleet.postgres.execute(f"ALTER DATABASE {fleet.name} ALLOW_CONNECTIONS false")
+    fleet.postgres.cut(fleet.name)
+    done = fleet.command("worker", "--check")
+    assert done.code == 0, done.err
+    assert f"process {fleet.workers[0].pid} was seen" in done.err
+    assert "a worker waits for it" in done.err
+    fleet.workers[0].kill()
+    fleet.wait(lambda: fleet.command("worker", "--check").code == 3, 60)  # once its last sign is old
+    fleet.postgres.execute(f"ALTER DATABASE {fleet.name} ALLOW_CONNECTIONS true")
+    assert fleet.command("worker", "--check").code in {0, 1}
+
+
+def test_an_account_that_takes_less_than_the_fleet_was_told_refuses_few(fleet: Fleet, api: ScriptedAPI) -> None:
+    api.faults.limit(rate=5, burst=10)
+    fleet.start(2)
+    prompts = pictures(60)
+    fleet.submit(prompts, "--rate", "600/min")
+    fleet.wait(lambda: fleet.states() == {"collected": 60})
+    fleet.check(prompts)
+    assert api.faults.throttled <= 5
+
+
+def test_a_submit_that_is_killed_half_way_starts_nothing(fleet: Fleet, api: ScriptedAPI) -> None:
+    rows = b"".join(b'{"prompt": "picture %d"}\n' % number for number in range(2 * HELD))
+    sending = fleet.command.start("batch", SDXL, "-", "--fleet", "--detach", "--rate", "none")
+    sending.send(rows)
+    fleet.wait(lambda: fleet.query("SELECT 1 AS n FROM replicate_job.batch_rows LIMIT 1"))
+    sending.kill()
+    fleet.start(1)
+    fleet.submit(pictures(3), "--rate", "none")
+    fleet.wait(lambda: fleet.states()["collected"] == 3)
+    assert api.created == 3
+    assert "3 rows: 3 succeeded" in fleet.command("status").out.decode()
+    assert fleet.command("list").err.count("batch of") == 1
 
 
 def test_a_batch_is_followed_to_its_end_and_its_exit_code(fleet: Fleet) -> None:

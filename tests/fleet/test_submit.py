@@ -49,7 +49,7 @@ async def test_the_planner_knows_of_many_new_rows_at_once(member: Member, submit
 
 async def test_rows_are_written_while_others_are_read(member: Member, submitted: Submitted, query: Query) -> None:
     """A million rows are never in memory at once."""
-    number, held = 10 * HELD, list[int]()
+    number, held = 4 * HELD, list[int]()
 
     def read() -> Iterator[dict[str, Any]]:
         for line in range(number):
@@ -106,7 +106,7 @@ async def test_what_a_submit_that_was_killed_has_written_is_deleted_by_a_later_o
     await submitted(fleet, rows(1), key="c")
     counted = query("SELECT id LIKE 'draft-%' AS draft, count(*) AS n FROM batches GROUP BY 1 ORDER BY 1")
     assert counted == [{"draft": False, "n": 1}, {"draft": True, "n": 1}]
-    assert query("SELECT count(*) >= 1000 AS many FROM batch_rows") == [{"many": True}]
+    assert query("SELECT count(*) AS n FROM batch_rows")[0]["n"] >= HELD
     with pytest.raises(JournalError, match="submit them again"):
         await dead.finish(BatchFacts(BatchEntry("b", fleet.api, "", "", 0), b"{}", None, None, (), b"{}"))
     for submission in (dead, alive):

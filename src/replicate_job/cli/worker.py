@@ -11,10 +11,10 @@ from replicate_job.cli.exits import FAILED, INTERRUPTED, SUCCEEDED
 from replicate_job.cli.help import examples
 from replicate_job.cli.options import Common, common, fetching, health_port, healthy
 from replicate_job.cli.streams import tell
+from replicate_job.errors import JournalError
 
 if TYPE_CHECKING:
     from replicate_job.health import Address
-    from replicate_job.journal.postgres_fleet import FleetTables
 
 
 @click.command(
@@ -35,13 +35,13 @@ async def command(shared: Common, *, concurrency: int | None, check: bool, healt
     Any number of workers share the work. One that dies is replaced by the others within seconds; one that is stopped
     finishes what it has begun, within 20 s.
     """
+    if check:
+        return await _check(shared)
     shared.terminated.farewell = "stopping, once what was begun is finished; Ctrl-C leaves at once"
     async with shared.session() as context:
         from replicate_job.fleet.parts import open_tables  # noqa: PLC0415 - an extra
 
-        tables = open_tables(context)
-        if check:
-            return await _check(tables, context.api, quiet=shared.quiet)
+        open_tables(context)
         from replicate_job.fleet.worker import CONCURRENCY, work  # noqa: PLC0415 - an extra
 
         if not shared.quiet:
@@ -55,11 +55,24 @@ async def command(shared: Common, *, concurrency: int | None, check: bool, healt
     return SUCCEEDED
 
 
-async def _check(tables: FleetTables, api: str, *, quiet: bool) -> int:
-    from replicate_job.fleet.status import workers_here  # noqa: PLC0415 - an extra
+async def _check(shared: Common) -> int:
+    """Say what the journal knows of this host's workers; while it is away, what they show here."""
+    try:
+        async with shared.session() as context:
+            from replicate_job.fleet.parts import open_tables  # noqa: PLC0415 - an extra
+            from replicate_job.fleet.status import workers_here  # noqa: PLC0415 - an extra
 
-    found = await workers_here(tables, api)
-    if not quiet:
-        ages = ", ".join(f"process {worker.pid} was seen {worker.age:.0f} s ago" for worker in found)
+            found = {worker.pid: worker.age for worker in await workers_here(open_tables(context), context.api)}
+    except JournalError as error:
+        from replicate_job.fleet.sign import signs  # noqa: PLC0415 - where it is needed
+
+        settings = shared.settings
+        found = signs(settings.state, str(settings.journal))
+        if not found:
+            raise
+        if not shared.quiet:
+            tell(f"{error}; a worker waits for it")
+    if not shared.quiet:
+        ages = ", ".join(f"process {pid} was seen {age:.0f} s ago" for pid, age in found.items())
         tell(ages or "no worker of this host lives")
     return SUCCEEDED if found else FAILED

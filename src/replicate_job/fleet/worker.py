@@ -11,6 +11,7 @@ from replicate_job.fleet.collect import collect_jobs
 from replicate_job.fleet.create import create_rows
 from replicate_job.fleet.input_files import clean
 from replicate_job.fleet.parts import Fleet, join, open_tables
+from replicate_job.fleet.sign import show
 from replicate_job.fleet.upkeep import Upkeep
 from replicate_job.fleet.watcher import Watcher
 from replicate_job.flow.background import Background
@@ -41,6 +42,7 @@ async def work(context: Context, concurrency: int = CONCURRENCY) -> None:
     queue = asyncio.create_task(
         serve(context.journal.store, context.api, tasks, concurrency=concurrency, interrupted=tell)
     )
+    background.start(show(context.cache, str(context.journal.url)))
     background.start(upkeep.run())
     background.start(watcher.run())
     background.start(clean(fleet))

@@ -209,7 +209,10 @@ class FleetTables:
         await self._store.run(lambda db: db.execute(query, (problem, number, line)).rowcount)
 
     async def note_problem_of(self, key: str, problem: str) -> None:
-        query = "UPDATE batch_rows SET problem = ? WHERE key = ?"
+        query = (
+            "UPDATE batch_rows AS r SET problem = ? FROM batches AS b WHERE r.key = ? AND b.number = r.batch"
+            " AND b.job IS NOT NULL"  # not of one that is being submitted
+        )
         await self._store.run(lambda db: db.execute(query, (problem, key)).rowcount)
 
     async def settle(self, batch: FleetBatch, first: int, last: int) -> None:

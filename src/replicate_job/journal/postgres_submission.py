@@ -22,7 +22,7 @@ from replicate_job.journal.postgres_store import PostgresStore
 
 MANY = 5000
 """Rows of a batch from which PostgreSQL's statistics are brought up to date with it."""
-HELD, HELD_BYTES = 1000, 4 * 1024**2
+HELD, HELD_BYTES = 5000, 4 * 1024**2
 """Rows, and bytes of their jobs, that are written in one transaction. Twice as many are in memory at most."""
 LEFT = 24 * 3600.0
 """Seconds without a new row, after which a draft is one of a process that died."""
