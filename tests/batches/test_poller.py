@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -75,6 +76,24 @@ async def test_five_hundred_cost_a_few_pages_and_no_request_each(connect: Connec
     # Six pages a second, or a few more where many were made at once, for the three seconds or so that they take.
     assert api.count("list") <= 8 * 5
     assert api.count("get") <= 15
+
+
+async def test_those_of_one_moment_are_asked_for_on_one_page(connect: Connect) -> None:
+    """A span that is cut amid many of one moment has more than a page, and costs a request more each round."""
+    with ScriptedAPI(script=Script(duration=math.inf, output="done")) as api:
+        async with connect(api) as context, watching(context) as rounds:
+            await create(context, 300)
+            first = api.predictions[0].created
+            for number, prediction in enumerate(api.predictions):  # five bursts
+                prediction.created = first + number // 60 + number % 60 * 1e-5
+            made = [msgspec.json.decode(prediction.encode(), type=Prediction) for prediction in api.predictions]
+            waiting = asyncio.gather(*(rounds.wait(each.id, each, age=0) for each in made))
+            await asyncio.to_thread(api.wait_until, lambda: api.count("list") >= 10)
+            for prediction in api.predictions:
+                prediction.finish()
+            assert len(await waiting) == 300
+    assert len({request.query for request in api.requests if request.operation == "list"}) == 5
+    assert api.count("get") == 0
 
 
 async def test_those_of_others_in_between_only_cost_more_pages(connect: Connect) -> None:

@@ -172,6 +172,8 @@ async def test_claims_and_predictions_of_many_tasks_share_transactions(database:
         made = [Prediction(key, "succeeded") for key in keys]
         await asyncio.gather(*(journal.created(*pair, collected=True) for pair in zip(claims, made, strict=True)))
         assert database.execute(query)[0]["n"] <= 2
+        await asyncio.gather(*map(journal.release, claims))
+        assert database.execute(query)[0]["n"] <= 2
 
 
 async def test_a_value_that_the_database_does_not_take_fails_its_own_job_alone(database: DatabasePlace) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -22,8 +24,8 @@ SHARE = 0.8
 """The part of the rate limit that the rounds may take. The rest is for looking up broken creates, and models."""
 PACE = 50.0
 """Requests a second where no limit is known."""
-GROUP = 95
-"""Predictions that are asked for in one request. A page has 100; made at the same time, a few more get into it."""
+GROUP = 98
+"""Predictions of one request, with those of other requests that its span shows. A page has 100."""
 SINGLY = 2
 """Up to so many predictions are asked for one by one."""
 PAD = timedelta(milliseconds=2)
@@ -111,7 +113,7 @@ class Poller:
         listed = [one for one in self._waiting.values() if one.created and one.misses < MISSES]
         listed.sort(key=_created, reverse=True)
         self._most = min(GROUP, self._most + 1)  # halved where a page was too large to be read
-        groups = [listed[start : start + self._most] for start in range(0, len(listed), self._most)]
+        groups = list(_groups(listed, self._most))
         singly = [one for one in self._waiting.values() if one.created is None or one.misses >= MISSES]
         outcomes = await asyncio.gather(*map(self._ask_listed, groups), *map(self._ask_singly, singly))
         return sum(cost for cost, _ in outcomes), any(failed for _, failed in outcomes)
@@ -169,6 +171,19 @@ class Poller:
         for one in group[: len(group) - len(left)]:
             one.misses += one.watch.id not in shown
         return left
+
+
+def _groups(listed: Sequence[_Waiting], most: int) -> Iterator[list[_Waiting]]:
+    """Up to ``most`` each, newest first, cut so that one page shows all of a span: not amid many of one moment."""
+    ages = [-_created(one).timestamp() for one in listed]
+    pad, start = PAD.total_seconds(), 0
+    while start < len(listed):
+        first = bisect_left(ages, ages[start] - pad)  # of those before it that its span shows again
+        end = min(len(listed), start + most, max(start + 1, first + GROUP))
+        while end > start + 1 and bisect_right(ages, ages[end - 1] + pad) - first > GROUP:
+            end -= 1
+        yield list(listed[start:end])
+        start = end
 
 
 def _created(one: _Waiting) -> datetime:

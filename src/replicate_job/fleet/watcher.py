@@ -15,7 +15,7 @@ from replicate_job.outputs.promise import broken_promise
 from replicate_job.wire.prediction import Prediction
 
 ROLE = WATCHER
-TERM = 6.0
+TERM = 5.0
 """Seconds of the role's lease: a watcher that was stopped is replaced after them."""
 RENEWED = 2.0
 """Seconds after which the lease is renewed, and others stand for the role."""

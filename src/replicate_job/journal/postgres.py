@@ -19,7 +19,7 @@ from replicate_job.journal.news import News, Seen
 from replicate_job.journal.postgres_news import Listener, notify
 from replicate_job.journal.postgres_schema import check_version, migrate
 from replicate_job.journal.postgres_store import PATIENCE, Connection, PostgresStore, check_server, is_of_values
-from replicate_job.journal.sql import COLUMNS, LEASE, Made, NewJob, SQLJournal, made
+from replicate_job.journal.sql import COLUMNS, LEASE, Made, NewJob, SQLJournal, mark_of_row
 from replicate_job.journal.store import Database, Work
 from replicate_job.journal.together import Together
 from replicate_job.wire.prediction import Prediction
@@ -43,6 +43,10 @@ _CREATED_ALL = (
     " AS v (key, claimed_at, fence, state, id, status, prediction)"
     " WHERE j.key = v.key AND j.claimed_at = v.claimed_at AND j.fence = v.fence AND j.prediction_id IS NULL"
     " AND NOT EXISTS (SELECT FROM jobs AS o WHERE o.prediction_id = v.id AND o.api = j.api) RETURNING j.prediction_id"
+)
+_RELEASE_ALL = (
+    "UPDATE jobs AS j SET holder = NULL FROM unnest(?::text[], ?::bigint[]) AS v (key, fence)"
+    " WHERE j.key = v.key AND j.fence = v.fence RETURNING j.key"
 )
 T = TypeVar("T")
 
@@ -78,6 +82,7 @@ class PostgresJournal(SQLJournal):
         super().__init__(self._database, lease=lease, clock=clock, token=token)
         self._listener = Listener(self._database)
         self._new, self._made = Together(self._insert_all), Together(self._write_all)
+        self._released = Together(self._release_all)
 
     async def __aenter__(self) -> Self:
         def opened(connection: Connection) -> None:
@@ -147,7 +152,7 @@ class PostgresJournal(SQLJournal):
             inserted = {row["claim"] for row in db.execute(_INSERT_ALL, columns)}
             lease = self._hold(db)
             return [
-                Claim(entry, 1, lease, intends=True) if made(new.mark) in inserted else None
+                Claim(entry, 1, lease, intends=True) if mark_of_row(new.mark) in inserted else None
                 for new, entry in zip(jobs, entries, strict=True)
             ]
 
@@ -175,6 +180,23 @@ class PostgresJournal(SQLJournal):
             return are_written
 
         return await self._run_shared(work, [False] * len(found))
+
+    async def release(self, claim: Claim, made: Prediction | None = None) -> None:
+        if made:
+            await super().release(claim, made)
+        else:
+            await self._released.add(claim)
+            self._let_go(claim)
+
+    async def _release_all(self, claims: Sequence[Claim]) -> list[None]:
+        columns = [claim.key for claim in claims], [claim.fence for claim in claims]
+
+        def work(db: Database) -> None:
+            released = {row["key"] for row in db.execute(_RELEASE_ALL, columns)}
+            self._tell_free(db, (claim for claim in claims if claim.key in released))
+
+        await self._database.run(work)
+        return [None] * len(claims)
 
     async def _run_shared(self, work: Work[T], otherwise: T) -> T:
         """Run work for many; ``otherwise`` where the database does not take it: one value of one of them may be why."""

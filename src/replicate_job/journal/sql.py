@@ -206,8 +206,8 @@ class SQLJournal(ABC):
         if entry := self._insert(db, new):
             return Claim(entry, 1, self._hold(db), intends=new.request is not None)
         row = db.execute("SELECT * FROM jobs WHERE key = ?", (new.key,)).fetchone()
-        if row["claim"] in {new.mark, made(new.mark)}:  # this claim was tried before, and the commit's answer was lost
-            intends = row["claim"] == made(new.mark) and row["state"] == "intended"
+        if row["claim"] in {new.mark, mark_of_row(new.mark)}:  # tried before: the commit's answer was lost
+            intends = row["claim"] == mark_of_row(new.mark) and row["state"] == "intended"
             return Claim(read_entry(row), row["fence"], self._hold(db), intends=intends)
         if row["state"] == "refused":
             # The job certainly never ran, so that its key is free again, also for a corrected job.
@@ -262,7 +262,7 @@ class SQLJournal(ABC):
             msgspec.json.encode(request).decode() if request else None,
             *(print_request(self._key, request) if request else (None, None)),
             *(entry.sends, moment, moment, sent.best if sent else None, entry.token, fence),
-            *(self._holder, made(new.mark), new.chain_step),
+            *(self._holder, mark_of_row(new.mark), new.chain_step),
         )
 
     def _check_same(self, entry: Entry, new: NewJob) -> None:
@@ -781,7 +781,7 @@ def _is_collected(db: Database, claim: Claim, prediction: Prediction) -> bool:
     return db.execute(query, (claim.key, claim.entry.claimed_at, prediction.id)).fetchone() is not None
 
 
-def made(mark: str) -> str:
+def mark_of_row(mark: str) -> str:
     """The mark in the row of a claim that made the row: where nothing was sent for it before."""
     return f"{mark} new"
 
