@@ -113,7 +113,7 @@ class Poller:
         listed = [one for one in self._waiting.values() if one.created and one.misses < MISSES]
         listed.sort(key=_created, reverse=True)
         self._most = min(GROUP, self._most + 1)  # halved where a page was too large to be read
-        groups = list(_groups(listed, self._most))
+        groups = list(_groups(listed, self._most))[::-1]  # the oldest are likely to end first
         singly = [one for one in self._waiting.values() if one.created is None or one.misses >= MISSES]
         outcomes = await asyncio.gather(*map(self._ask_listed, groups), *map(self._ask_singly, singly))
         return sum(cost for cost, _ in outcomes), any(failed for _, failed in outcomes)
