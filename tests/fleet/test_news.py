@@ -22,6 +22,7 @@ from replicate_job.flow.run import run_job
 from replicate_job.job import Job
 from replicate_job.journal import postgres_news
 from replicate_job.testing import Script, ScriptedAPI
+from replicate_job.wire.prediction import Prediction
 
 if TYPE_CHECKING:
     from tests.postgres import Postgres
@@ -55,6 +56,27 @@ async def test_who_waits_for_a_key_gets_the_job_as_soon_as_it_is_let_go(
             for task in done:
                 await release(other.context, task.result())
     assert query(LISTENING) == [{"n": 1}], "one connection a process"
+
+
+async def test_keys_that_are_let_go_in_one_transaction_are_told_each(
+    member: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "TRUSTED", 60.0)
+    one, other = (await member()).context, await member()
+    await listening(other)
+    keys = [f"k{number}" for number in range(6)]
+    held = await asyncio.gather(*(take(one, key, JOB, None, within=None) for key in keys))
+    waiting = [asyncio.create_task(take(other.context, key, JOB, None, within=None)) for key in keys]
+    await asyncio.sleep(0.5)
+    ended, rest = held[:3], held[3:]
+    predictions = [Prediction(f"p{number}", "succeeded", output="done") for number in range(len(ended))]
+    async with asyncio.timeout(5):
+        await asyncio.gather(
+            *(one.journal.created(*pair, collected=True) for pair in zip(ended, predictions, strict=True)),
+            *(release(one, claim) for claim in rest),
+        )
+        taken = await asyncio.gather(*waiting)
+    assert [claim.entry.state for claim in taken] == ["collected"] * 3 + ["claimed"] * 3
 
 
 async def test_a_run_hears_of_its_end_from_the_watcher_and_asks_the_api_nothing(
