@@ -176,6 +176,37 @@ async def test_claims_and_predictions_of_many_tasks_share_transactions(database:
         assert database.execute(query)[0]["n"] <= 2
 
 
+async def test_predictions_whose_tasks_are_cancelled_are_written_all_the_same(database: DatabasePlace) -> None:
+    keys = [f"job-{number}" for number in range(5)]
+    async with PostgresJournal(DatabaseURL(database.address), token="t") as journal:  # noqa: S106 - of nobody
+        claims = [await journal.claim(key, API, JOB, None, request=REQUEST) for key in keys]
+        made = [Prediction(key, "starting") for key in keys]
+        writes = list[asyncio.Task[str]]()
+        for pair in zip(claims, made, strict=True):
+            writes.append(asyncio.create_task(journal.created(*pair)))
+            for _ in range(5):
+                await asyncio.sleep(0)  # the first is under way, and the others wait for it
+        for write in writes:
+            write.cancel()
+        await asyncio.wait(writes)
+    written = database.execute("SELECT prediction_id FROM replicate_job.jobs WHERE state = 'created' ORDER BY key")
+    assert [row["prediction_id"] for row in written] == keys
+
+
+async def test_a_cancelled_task_whose_claim_was_lost_leaves_the_prediction_to_the_one_who_has_it(
+    database: DatabasePlace,
+) -> None:
+    async with PostgresJournal(DatabaseURL(database.address), token="t") as journal:  # noqa: S106 - of nobody
+        older = await journal.claim("k", API, JOB, None, request=REQUEST)
+        await journal.release(older)
+        await journal.claim("k", API, JOB, None)
+        write = asyncio.create_task(journal.created(older, STARTED))
+        await asyncio.sleep(0)
+        write.cancel()
+        await asyncio.wait([write])
+    assert database.execute("SELECT prediction_id FROM replicate_job.jobs") == [{"prediction_id": "p1"}]
+
+
 async def test_a_value_that_the_database_does_not_take_fails_its_own_job_alone(database: DatabasePlace) -> None:
     async with PostgresJournal(DatabaseURL(database.address), token="t") as journal:  # noqa: S106 - of nobody
         too_long = "".join(uuid4().hex for _ in range(1000))  # for an index

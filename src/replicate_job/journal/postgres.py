@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from itertools import compress
@@ -83,6 +84,7 @@ class PostgresJournal(SQLJournal):
         self._listener = Listener(self._database)
         self._new, self._made = Together(self._insert_all), Together(self._write_all)
         self._released = Together(self._release_all)
+        self._writing = set[asyncio.Task[str]]()  # predictions, also of tasks that were cancelled
 
     async def __aenter__(self) -> Self:
         def opened(connection: Connection) -> None:
@@ -100,6 +102,9 @@ class PostgresJournal(SQLJournal):
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._listener.close()
+        if self._writing:
+            self.hurry()
+            await asyncio.wait(self._writing)
         await super().__aexit__(*exc_info)
 
     def time(self) -> float:
@@ -157,6 +162,12 @@ class PostgresJournal(SQLJournal):
             ]
 
         return await self._run_shared(work, [None] * len(jobs))
+
+    async def created(self, claim: Claim, prediction: Prediction, *, collected: bool = False) -> str:
+        writing = asyncio.create_task(super().created(claim, prediction, collected=collected))
+        self._writing.add(writing)
+        writing.add_done_callback(self._writing.discard)
+        return await asyncio.shield(writing)  # it exists, whoever still waits
 
     async def _created_plainly(self, found: Made) -> bool:
         return not found.strips and await self._made.add(found)
