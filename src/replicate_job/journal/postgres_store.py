@@ -169,6 +169,7 @@ class PostgresStore:
         self._is_over, self._is_closed = threading.Event(), False
         self._open: set[_Task] = set()  # tasks without an outcome
         self._deadline = math.inf
+        self._is_silent = False  # the server takes what is sent, and has not answered since
         self._owner = Owner()
 
     @property
@@ -236,9 +237,14 @@ class PostgresStore:
             self._bound(task)
 
     def _bound(self, task: _Task) -> None:
-        """Fail the task that has no answer in time. Its thread may be stuck."""
-        seconds = max(0.0, self._deadline - time.monotonic()) + ANSWER
-        task.loop.call_later(seconds, task.settle, None, JournalError(unreachable(self._url, "no answer")))
+        """Fail the task that has no answer in time: at once where an earlier one had none. Its thread may be stuck."""
+        seconds = 0.0 if self._is_silent else max(0.0, self._deadline - time.monotonic()) + ANSWER
+        task.loop.call_later(seconds, self._give_up, task)
+
+    def _give_up(self, task: _Task) -> None:
+        if not task.done.done():
+            self._is_silent = True
+            task.settle(None, JournalError(unreachable(self._url, "no answer")))
 
     async def close(self) -> None:
         self._is_over.set()
@@ -274,6 +280,7 @@ class PostgresStore:
         self._tasks.put(task)
         try:
             result: T = await task.done
+            self._is_silent = False
         except asyncio.CancelledError:
             if undo:
                 with suppress(JournalError):
