@@ -30,22 +30,31 @@ async def work(context: Context, concurrency: int = CONCURRENCY) -> None:
     tables = open_tables(context)
     await join(context, tables)
     fleet = Fleet(context, tables)
-    from replicate_job.fleet.queue import serve  # noqa: PLC0415 - an extra, and slow to import
-
     assert isinstance(context.journal, PostgresJournal)  # noqa: S101 - it has the tables
     upkeep, watcher = Upkeep(fleet, concurrency), Watcher(fleet)
-    await upkeep.once()
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     background = Background(lambda error: None if failed.done() else failed.set_exception(error))
+    background.start(show(context.cache, str(context.journal.url)))  # first: what follows may wait for the database
+    try:
+        await upkeep.once()
+        background.start(upkeep.run())
+        background.start(watcher.run())
+        background.start(clean(fleet))
+        await _serve(fleet, context.journal, concurrency, failed)
+    finally:
+        await background.close()
+        with suppress(JournalError):
+            await tables.gone()
+
+
+async def _serve(fleet: Fleet, journal: PostgresJournal, concurrency: int, failed: asyncio.Future[None]) -> None:
+    """Do the queue's tasks until cancelled, or until something else has ``failed``."""
+    from replicate_job.fleet.queue import serve  # noqa: PLC0415 - an extra, and slow to import
+
+    context = fleet.context
     tasks = {"rows": partial(_rows, fleet), "collect": partial(_collect, fleet)}
     tell = partial(_tell, context)
-    queue = asyncio.create_task(
-        serve(context.journal.store, context.api, tasks, concurrency=concurrency, interrupted=tell)
-    )
-    background.start(show(context.cache, str(context.journal.url)))
-    background.start(upkeep.run())
-    background.start(watcher.run())
-    background.start(clean(fleet))
+    queue = asyncio.create_task(serve(journal.store, context.api, tasks, concurrency=concurrency, interrupted=tell))
     try:
         await asyncio.wait([queue, failed], return_when=asyncio.FIRST_COMPLETED)
         (queue if queue.done() else failed).result()
@@ -54,9 +63,6 @@ async def work(context: Context, concurrency: int = CONCURRENCY) -> None:
         queue.cancel()
         with suppress(asyncio.CancelledError):
             await asyncio.wait([queue])
-        await background.close()
-        with suppress(JournalError):
-            await tables.gone()
 
 
 def _tell(context: Context, line: str) -> None:
