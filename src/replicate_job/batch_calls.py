@@ -19,7 +19,7 @@ from replicate_job.batches.rows import ColumnOptions, Header, ReadOptions, Row, 
 from replicate_job.batches.rows.columns import check_given
 from replicate_job.batches.rows.iterables import DataFrame, anumber_rows, header_of, number_rows
 from replicate_job.batches.rows.python_words import python_words, read_in_python, rows_in_python
-from replicate_job.batches.runner import BatchRunner
+from replicate_job.batches.runner import BatchRunner, open_runner
 from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, Batch, OtherModel, batch_id
 from replicate_job.calls import (
     BatchOptions,
@@ -33,12 +33,14 @@ from replicate_job.calls import (
 from replicate_job.errors import JobError
 from replicate_job.flow.context import Context
 from replicate_job.flow.prepare import check_job
+from replicate_job.flow.resolved import Resolved
 from replicate_job.inputs.held import take
 from replicate_job.job import Job
 from replicate_job.settings import Settings
 from replicate_job.wire.target import parse_target
 
 if TYPE_CHECKING:
+    from replicate_job.batches.chains.plan import ChainPlan
     from replicate_job.batches.rows.grid import Grid
     from replicate_job.chain import Chain
     from replicate_job.template import Template
@@ -131,16 +133,18 @@ class BatchCall:
         """The model that is needed first."""
         return self.chain.steps[0].model if self.chain else self.job.model
 
-    async def runner(self, context: Context) -> BatchRunner:
-        """What runs the rows. The models are asked for first."""
+    async def prepare(self, context: Context) -> tuple[Batch, Resolved | ChainPlan]:
+        """The batch, and its model or chain. The models are asked for."""
         if self.chain:
             from replicate_job.batches.chains.plan import plan_chain  # noqa: PLC0415 - for chains only
-            from replicate_job.batches.chains.runner import ChainRunner  # noqa: PLC0415 - as above
 
-            return ChainRunner(context, self.batch(context), await plan_chain(context, self.chain), self.tally)
+            return self.batch(context), await plan_chain(context, self.chain)
         resolved = await context.strategy.resolve(context, parse_target(self.job.model))
-        batch = msgspec.structs.replace(self.batch(context), others=await self.others(context))
-        return BatchRunner(context, batch, resolved, self.tally)
+        return msgspec.structs.replace(self.batch(context), others=await self.others(context)), resolved
+
+    async def runner(self, context: Context) -> BatchRunner:
+        """What runs the rows. The models are asked for first."""
+        return open_runner(context, *await self.prepare(context), self.tally)
 
     def _open(self, rows: RowSource) -> tuple[Iterable[Row] | AsyncIterable[Row], partial[RowReader], Path | None]:
         """The rows, what makes the function that reads one as an input, and the file that they come from."""

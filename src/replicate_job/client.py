@@ -71,10 +71,7 @@ if TYPE_CHECKING:
     from replicate_job.wire.holdings import DeploymentInfo, ModelInfo, TrainingInfo
 
 _T = TypeVar("_T")
-NOT_OF_FLEETS = (
-    *("grid", "models", "concurrency", "fail_fast", "max_predict_time", "max_cost", "price"),
-    *("retries", "retry_on", "fallback", "reuse", "dedupe"),
-)
+NOT_OF_FLEETS = ("concurrency", "fail_fast", "max_predict_time")
 """Options of a batch that one process keeps, and many cannot."""
 
 
@@ -282,32 +279,29 @@ class AsyncClient:
         return AsyncResults(run, call.tally)
 
     @with_options(BatchOptions)
-    async def submit_batch(self, job: Job | str, rows: RowSource, **options: Unpack[BatchOptions]) -> AsyncBatchHandle:
+    async def submit_batch(
+        self, job: Job | Chain | str, rows: RowSource, **options: Unpack[BatchOptions]
+    ) -> AsyncBatchHandle:
         """Give a batch to the workers of a fleet (``replicate-job worker``), and come back once it is in the journal.
 
         The journal is in PostgreSQL. Rows and options are those of ``batch``; all rows are read and checked here, and
-        one that does not fit is a result with a ``problem``. ``grid``, ``models``, ``concurrency``, ``fail_fast``,
-        ``max_predict_time``, ``max_cost`` and ``price`` are not for a fleet. The client's ``rate`` is the batch's.
-        Local files of rows (a ``Path``, bytes, an open file) are copied to ``save_to``, where workers read them. Raises
-        JobError for such files without ``save_to``.
+        one that does not fit is a result with a ``problem``. ``concurrency``, ``fail_fast`` and ``max_predict_time``
+        are not for a fleet. The client's ``rate`` is the batch's. Local files of rows (a ``Path``, bytes, an open file)
+        are copied to ``save_to``, where workers read them. Raises JobError for such files without ``save_to``.
         """
         if named := [name for name in NOT_OF_FLEETS if options.get(name)]:
             raise JobError(f"{named[0]} is not for batches of a fleet: leave it out")
         from replicate_job.batch_calls import BatchCall  # noqa: PLC0415 - for batches only
-        from replicate_job.batches.runner import NO_CHAIN  # noqa: PLC0415 - as above
 
-        if as_chain(job):
-            raise JobError(NO_CHAIN)
         call = BatchCall(job, rows, options, settings=self._settings, folder=self._folder)
         from replicate_job.fleet.parts import join, open_tables  # noqa: PLC0415 - an extra
         from replicate_job.fleet.submit import submit  # noqa: PLC0415 - an extra
 
-        async with self._using(call.job.model, options.get("on_progress")) as context:
+        async with self._using(call.model, options.get("on_progress")) as context:
             tables = open_tables(context)
             await join(context, tables)
-            resolved = await context.strategy.resolve(context, parse_target(call.job.model))
-            batch = call.batch(context)
-            await submit(context, tables, batch, resolved, call.rows, rate=self._rate)
+            batch, model = await call.prepare(context)
+            await submit(context, tables, batch, model, call.rows, rate=self._rate)
         return AsyncBatchHandle(self, batch.id)
 
     def batch_handle(self, name: str) -> AsyncBatchHandle:
@@ -740,8 +734,8 @@ class AsyncBatchHandle:
         check_arguments({"follow": follow})
         from replicate_job.fleet.results import results  # noqa: PLC0415 - an extra
 
-        async with self._finding() as (_, tables, batch):
-            pages = results(tables, batch, follow=follow)
+        async with self._finding() as (context, tables, batch):
+            pages = results(context, tables, batch, follow=follow)
         async with aclosing(self._client._iterate(pages)) as chunks:  # noqa: SLF001 - its own kind
             async for page in chunks:
                 for result in page:
@@ -913,14 +907,13 @@ class Client:
         return Results(self._client.batch(job, rows, **options), self._loop)
 
     @with_options(BatchOptions)
-    def submit_batch(self, job: Job | str, rows: RowSource, **options: Unpack[BatchOptions]) -> BatchHandle:
+    def submit_batch(self, job: Job | Chain | str, rows: RowSource, **options: Unpack[BatchOptions]) -> BatchHandle:
         """Give a batch to the workers of a fleet (``replicate-job worker``), and come back once it is in the journal.
 
         The journal is in PostgreSQL. Rows and options are those of ``batch``; all rows are read and checked here, and
-        one that does not fit is a result with a ``problem``. ``grid``, ``models``, ``concurrency``, ``fail_fast``,
-        ``max_predict_time``, ``max_cost`` and ``price`` are not for a fleet. The client's ``rate`` is the batch's.
-        Local files of rows (a ``Path``, bytes, an open file) are copied to ``save_to``, where workers read them. Raises
-        JobError for such files without ``save_to``.
+        one that does not fit is a result with a ``problem``. ``concurrency``, ``fail_fast`` and ``max_predict_time``
+        are not for a fleet. The client's ``rate`` is the batch's. Local files of rows (a ``Path``, bytes, an open file)
+        are copied to ``save_to``, where workers read them. Raises JobError for such files without ``save_to``.
         """
         return BatchHandle(self._loop.run(self._client.submit_batch(job, rows, **options)), self._loop)
 

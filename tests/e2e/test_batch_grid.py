@@ -105,8 +105,3 @@ def test_what_parquet_lacks_is_said_before_anything_is_paid(api: ScriptedAPI, co
     (command.folder / "results.parquet").write_text("notes")
     assert command(*words).error == "error: results.parquet exists and is not a results file: name another file"
     assert not api.count("create")
-
-
-def test_a_fleet_takes_no_grid(command: Command) -> None:
-    outcome = command("batch", FLUX, "prompt=a fox", "--grid", "seed=1..3", "--fleet")
-    assert (outcome.code, "--grid is not for --fleet" in outcome.err) == (2, True)

@@ -109,14 +109,6 @@ def test_an_option_that_is_for_jobs_is_refused(command: Command, option: str, pr
     assert command("run", "replicate/hello-world", "text=x", "--retry-failed").code == 2
 
 
-def test_a_fleet_refuses_a_chain(api: ScriptedAPI, command: Command) -> None:
-    (command.folder / "prompts.csv").write_text("prompt\na lake\n")
-    outcome = command("batch", "poster.toml", "prompts.csv", "--fleet")
-    assert outcome.code == 2
-    assert "--fleet: a fleet runs no chains: run the batch in one process, without it" in outcome.err
-    assert api.created == 0
-
-
 def test_the_report_of_a_batch_shows_the_steps_side_by_side(api: ScriptedAPI, command: Command) -> None:
     (command.folder / "prompts.csv").write_text("prompt,seed\na lake,1\na fox,2\n")
     words = ["batch", "poster.toml", "prompts.csv", "--results", "results.jsonl"]

@@ -8,16 +8,21 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
+import msgspec
 import pytest
+from tests.e2e import fleet_chains
 from tests.e2e.fleet import FAULTS, SDXL, Fleet, drill, fleet_of
 from tests.postgres import start
 
 from replicate_job.journal.postgres_submission import HELD
-from replicate_job.testing import ScriptedAPI
+from replicate_job.testing import Script, ScriptedAPI
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Command
     from tests.postgres import Postgres
+
+
+FLUX = "black-forest-labs/flux-schnell"
 
 
 @pytest.fixture
@@ -116,6 +121,36 @@ def test_a_batch_that_is_followed_and_canceled_ends(fleet: Fleet) -> None:
     assert (wrong.code, "there is none named 'no-such'" in wrong.error) == (2, True)
 
 
+def test_a_grid_without_a_file_and_further_attempts_are_the_workers_too(fleet: Fleet, api: ScriptedAPI) -> None:
+    broken = set[str]()
+
+    def once(given: dict[str, Any]) -> Script:
+        has_failed = str(given) in broken
+        broken.add(str(given))
+        return Script(duration=0.01, output="done", end="succeeded" if has_failed else "failed", error="boom")
+
+    api.models[FLUX] = msgspec.structs.replace(api.models[FLUX], script=once)
+    words = ["prompt=a fox", "--grid", "seed=1..3", "--retries", "1", "--no-save", "--rate", "none"]
+    fleet.start(2)
+    done = fleet.command("batch", FLUX, *words, "--fleet")
+    assert (done.code, "3 rows: 3 succeeded" in done.err) == (0, True), done.err
+    fleet.batch = done.out.decode().strip()
+    assert [(row["line"], row["grid"], len(row["earlier"])) for row in fleet.results()] == [
+        (1, {"seed": number}, 1) for number in (1, 2, 3)
+    ]
+    assert api.created == 6
+
+
+@pytest.mark.long
+@pytest.mark.replicate_api(list_lag=1, faults=fleet_chains.FAULTS)
+def test_chains_whose_workers_are_killed_create_each_step_once(
+    command: Command, postgres: Postgres, api: ScriptedAPI
+) -> None:
+    fleet_chains.prepare(api)
+    with fleet_of(command, postgres, api) as fleet:
+        fleet_chains.drill(fleet, 20, workers=3, kills=2, seed=1)
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -126,10 +161,7 @@ def test_a_batch_that_is_followed_and_canceled_ends(fleet: Fleet) -> None:
             "--results is not for --fleet: `replicate-job results BATCH` writes them",
         ),
         (["--fleet", "--fail-fast"], "--fail-fast is not for --fleet"),
-        (["--fleet", "--max-cost", "5"], "--max-cost is not for --fleet"),
-        (["--fleet", "--price", "1/run"], "--price is not for --fleet"),
-        (["--fleet", "--fallback", "acme/other"], "--fallback is not for --fleet"),
-        (["--fleet", "--dedupe"], "--dedupe is not for --fleet"),
+        (["--fleet", "--max-predict-time", "5m"], "--max-predict-time is not for --fleet"),
     ],
 )
 def test_options_that_do_not_go_together_are_told(command: Command, words: list[str], told: str) -> None:

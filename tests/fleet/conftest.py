@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +12,18 @@ import msgspec
 import psycopg
 import pytest
 
+from replicate_job import Result
 from replicate_job.batch_calls import BatchCall
 from replicate_job.clock import Clock, SystemClock
 from replicate_job.database import DatabaseURL
 from replicate_job.fleet.parts import Fleet, open_tables
+from replicate_job.fleet.results import results
 from replicate_job.fleet.submit import submit
+from replicate_job.fleet.worker import work
 from replicate_job.journal.postgres_fleet import FleetBatch
 from replicate_job.session import open_session
 from replicate_job.settings import Settings
 from replicate_job.testing import Script, ScriptedAPI
-from replicate_job.wire.target import parse_target
 
 if TYPE_CHECKING:
     from tests.conftest import Heard
@@ -74,14 +77,36 @@ async def member(settings: Settings, api: ScriptedAPI, heard: Heard) -> AsyncIte
 def submitted(settings: Settings) -> Callable[..., Awaitable[FleetBatch]]:
     """A function that submits rows, as ``submit_batch`` does."""
 
-    async def submitted(fleet: Fleet, rows: Rows, rate: float | None = None, **options: Any) -> FleetBatch:
+    async def submitted(
+        fleet: Fleet, rows: Rows, rate: float | None = None, job: Any = MODEL, **options: Any
+    ) -> FleetBatch:
         context = fleet.context
-        call = BatchCall(MODEL, rows, options, settings=settings, folder=None)  # type: ignore[arg-type] # by name
-        resolved = await context.strategy.resolve(context, parse_target(MODEL))
-        batch = call.batch(context)
-        await submit(context, fleet.tables, batch, resolved, call.rows, rate=rate)
+        call = BatchCall(job, rows, options, settings=settings, folder=None)  # type: ignore[arg-type] # by name
+        batch, model = await call.prepare(context)
+        await submit(context, fleet.tables, batch, model, call.rows, rate=rate)
         found = await fleet.tables.find(batch.id, context.api)
         assert found
         return found
 
     return submitted
+
+
+@asynccontextmanager
+async def working(*fleets: Fleet) -> AsyncIterator[None]:
+    """Workers of these processes, for as long as the block lasts."""
+    workers = [asyncio.create_task(work(fleet.context, 2)) for fleet in fleets]
+    try:
+        yield
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.wait(workers)
+
+
+async def to_end(fleet: Fleet, batch: FleetBatch) -> list[Result]:
+    """All results of the batch, in the order of its rows."""
+    async with working(fleet), asyncio.timeout(60):
+        pages = [page async for page in results(fleet.context, fleet.tables, batch, follow=True)]
+    return sorted(
+        (result for page in pages for result in page), key=lambda result: (result.line or 0, str(result.grid))
+    )

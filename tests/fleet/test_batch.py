@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from tests.fleet.conftest import MODEL
 
-from replicate_job import AsyncClient, Client, Fallback, Job
+from replicate_job import AsyncClient, Client
 from replicate_job.batches.results.record import NO_PREDICTION
 from replicate_job.errors import JobError
 from replicate_job.fleet.cancel import cancel_named
@@ -67,10 +67,8 @@ def test_the_blocking_client_does_the_same(options: dict[str, Any], api: Scripte
             client.batch_handle("other").status()
         with pytest.raises(JobError, match="fail_fast is not for batches of a fleet"):
             client.submit_batch(MODEL, rows(1), fail_fast=True)
-        with pytest.raises(JobError, match="max_cost is not for batches of a fleet"):
-            client.submit_batch(MODEL, rows(1), max_cost=5)
-        with pytest.raises(JobError, match="retries, fallback, dedupe and reuse are not for batches of a fleet"):
-            client.submit_batch(Job(MODEL, fallback=(Fallback("acme/private"),)), rows(1))
+        with pytest.raises(JobError, match="max_predict_time is not for batches of a fleet"):
+            client.submit_batch(MODEL, rows(1), max_predict_time=5)
     assert api.created == 0
 
 

@@ -16,7 +16,7 @@ from replicate_job.fleet.create import create_rows
 from replicate_job.fleet.parts import Fleet, join, open_tables
 from replicate_job.journal.entry import BatchEntry
 from replicate_job.journal.postgres_fleet import FleetBatch
-from replicate_job.journal.postgres_queue import CHUNK
+from replicate_job.journal.postgres_queue import CHUNK, FEW
 from replicate_job.journal.postgres_submission import HELD, LEFT, MANY, BatchFacts, NewRow
 from replicate_job.session import open_session
 from replicate_job.settings import Settings
@@ -47,7 +47,12 @@ async def test_the_planner_knows_of_many_new_rows_at_once(member: Member, submit
     assert [row["reltuples"] for row in known] == [MANY / CHUNK, MANY]
 
 
-async def test_rows_are_written_while_others_are_read(member: Member, submitted: Submitted, query: Query) -> None:
+@pytest.mark.parametrize(
+    ("options", "size"), [({}, CHUNK), ({"retries": 1}, FEW), ({"max_cost": 1000, "price": "0.01/run"}, CHUNK)]
+)
+async def test_rows_are_written_while_others_are_read(
+    member: Member, submitted: Submitted, query: Query, options: dict[str, Any], size: int
+) -> None:
     """A million rows are never in memory at once."""
     number, held = 4 * HELD, list[int]()
 
@@ -57,10 +62,10 @@ async def test_rows_are_written_while_others_are_read(member: Member, submitted:
                 held.append(line - query("SELECT count(*) AS n FROM batch_rows")[0]["n"])
             yield {"prompt": f"row {line}"}
 
-    await submitted(await member(), read(), key="b")
+    await submitted(await member(), read(), key="b", **options)
     assert max(held) <= 2 * HELD + 3 * AHEAD
     assert query("SELECT count(*) AS n, count(DISTINCT key) AS keys FROM batch_rows") == [{"n": number, "keys": number}]
-    assert len(query(TASKS)) == number / CHUNK
+    assert len(query(TASKS)) == number / size
 
 
 async def test_until_all_rows_are_there_there_is_no_batch(member: Member, submitted: Submitted, query: Query) -> None:

@@ -16,7 +16,11 @@ def attempt_key(batch: str, name: str, attempt: int = 1) -> str:
 
 
 def attempt_of(batch: str, entry: Entry) -> int:
-    number = entry.key.removeprefix(batch).partition("/")[0]
+    return attempt_number(batch, entry.key)
+
+
+def attempt_number(batch: str, key: str) -> int:
+    number = key.removeprefix(batch).partition("/")[0]
     return int(number[1:]) if number else 1
 
 

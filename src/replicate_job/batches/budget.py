@@ -14,6 +14,7 @@ from replicate_job.batches.prices import with_price
 from replicate_job.batches.progress import Tally
 from replicate_job.flow.collect import result_of
 from replicate_job.flow.context import Context
+from replicate_job.flow.resolved import Resolved
 from replicate_job.job import Job, Result
 from replicate_job.journal.entry import Entry
 from replicate_job.pricing.forecast import Forecast
@@ -24,6 +25,8 @@ from replicate_job.wire.prediction import TERMINAL
 
 SHARE = 0.95
 """The part of what was learned that costs at most what is set aside for a prediction under way."""
+LIMITED = "the limit is"
+"""What the reason of a batch says that has spent what it may."""
 _NONE = Decimal(0)
 
 
@@ -54,6 +57,10 @@ class Limit(ABC):
 
     def spend(self, amount: Decimal, model: str = "") -> None:  # noqa: ARG002 - one for all
         self.spent += amount
+
+    def state(self, bound: str) -> str:
+        """What is spent of a sum of money, and how far it may be exceeded."""
+        return f"{money(self.spent)} of {money(self.most)} are spent; {bound}"
 
     @property
     def is_spent(self) -> bool:
@@ -182,6 +189,21 @@ class Costs(Limit):
         return _bound([own.asks(values) for own in self._models.values()], together)
 
 
+def limit_cost(
+    most: Decimal,
+    prices: Mapping[str, Price],
+    models: Mapping[str, Resolved],
+    learned: Mapping[str, Learned],
+    cancel_after: str | None,
+) -> Cost | Costs:
+    """The limit for these models together, before anything is spent. Each has a price, by its name."""
+    costs = {
+        name: Cost(most, prices[name], Forecast(prices[name], model.schema, cancel_after), learned[name])
+        for name, model in models.items()
+    }
+    return costs.popitem()[1] if len(costs) == 1 else Costs(most, costs)
+
+
 class _Asks(msgspec.Struct, frozen=True):
     """``expected`` and ``most`` are in USD, None where not known; ``longest`` is the most seconds of a prediction."""
 
@@ -193,7 +215,7 @@ class _Asks(msgspec.Struct, frozen=True):
 def _reason(spent: Decimal, aside: Decimal, usual: Decimal | None, most: Decimal) -> str:
     more = f" and {money(aside)} set aside for what is under way or uncertain" if aside else ""
     next_one = f", and one more costs about {money(usual)}" if usual else ""
-    return f"{money(spent)} are spent{more}{next_one}: the limit is {money(most)}"
+    return f"{money(spent)} are spent{more}{next_one}: {LIMITED} {money(most)}"
 
 
 def _bound(models: list[_Asks], together: int) -> str:
@@ -235,6 +257,11 @@ class Budget:
                     self._recall(entry)
         self._left = set(self._held)
         return len(self._held)
+
+    @property
+    def held(self) -> Mapping[str, Job]:
+        """The jobs of the predictions for which something is set aside, by their keys."""
+        return self._held
 
     def _recall(self, entry: Entry) -> None:
         prediction = entry.prediction

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from replicate_job.batches.attempts import attempt_key, attempt_of, has_failed
 from replicate_job.batches.row_job import RowJob
-from replicate_job.batches.spec import Batch
 from replicate_job.batches.strategy import RowStrategy
 from replicate_job.errors import InputError, JobError, OutputError
 from replicate_job.flow.context import Context
@@ -18,7 +17,7 @@ from replicate_job.flow.plan import describe, fallback_job
 from replicate_job.flow.policy import Policy
 from replicate_job.flow.resolve import resolve
 from replicate_job.flow.resolved import Resolved
-from replicate_job.job import Job, Result
+from replicate_job.job import Fallback, Job, Result
 from replicate_job.journal.entry import Entry
 from replicate_job.wire.target import parse_target
 
@@ -30,6 +29,16 @@ class Model(msgspec.Struct, frozen=True):
     resolved: Resolved
 
 
+async def resolve_fallbacks(own: Context, fallbacks: Iterable[Fallback], strategy: RowStrategy) -> list[Model]:
+    """How each fallback is created. Raises ModelNotFoundError, before anything is paid for."""
+    models: list[Model] = []
+    for fallback in fallbacks:
+        target = parse_target(fallback.model)
+        resolved = await resolve(own, target)
+        models.append(Model(msgspec.structs.replace(own, strategy=strategy.beside(target, resolved)), resolved))
+    return models
+
+
 class Attempt(Protocol):
     """Brings one prediction of a row to its end. ``entry`` is None for a new one."""
 
@@ -37,22 +46,17 @@ class Attempt(Protocol):
 
 
 class RowPolicy:
-    """``earlier`` has the attempts before the last one, by the names of the rows that were read last."""
+    """``models`` are the batch's own and those of its ``fallbacks``. ``shares``: rows with the same input share jobs.
 
-    def __init__(self, batch: Batch, policy: Policy, context: Context, resolved: Resolved) -> None:
-        self.policy, self.batch, self._shares = policy, batch.id, batch.dedupe
+    ``earlier`` has the attempts before the last one, by the names of the rows that were read last.
+    """
+
+    def __init__(
+        self, batch: str, policy: Policy, models: Sequence[Model], fallbacks: Sequence[Fallback], *, shares: bool
+    ) -> None:
+        self.policy, self.batch, self.models, self._shares = policy, batch, models, shares
         self.earlier: dict[str, tuple[Entry, ...]] = {}
-        self._fallbacks, self._journal = batch.job.fallback, context.journal
-        self.models = [Model(context, resolved)]
-
-    async def resolve(self, strategy: RowStrategy) -> None:
-        """Find out how the fallbacks are created. Raises ModelNotFoundError, before anything is paid for."""
-        own = self.models[0].context
-        for fallback in self._fallbacks:
-            target = parse_target(fallback.model)
-            resolved = await resolve(own, target)
-            context = msgspec.structs.replace(own, strategy=strategy.beside(target, resolved))
-            self.models.append(Model(context, resolved))
+        self._fallbacks, self._journal = fallbacks, models[0].context.journal
 
     def jobs(self, item: RowJob) -> list[Job]:
         """The row's job as each model gets it."""
@@ -86,7 +90,18 @@ class RowPolicy:
         """The number of the model that an attempt after this failed one is due of; None where none is."""
         if not has_failed(entry) or not self.is_same(entry, item):
             return None
-        return self.policy.next_model(self.tries(item, (*self.earlier.get(item.name, ()), entry)))
+        return self.model_after(item, (*self.earlier.get(item.name, ()), entry))
+
+    def model_after(self, item: RowJob, entries: Sequence[Entry], *, is_retried: bool = False) -> int | None:
+        """The number of the model that is due after these attempts; None where none is.
+
+        ``is_retried``: its user asks for another attempt, and so there is one.
+        """
+        due = self.policy.next_model(self.tries(item, entries))
+        if due is None and is_retried:  # a new round begins with the batch's own model
+            last = entries[-1]
+            return self.model_of(last, item) or 0 if last.state == "uncertain" else 0
+        return due
 
     def tries(self, item: RowJob, entries: Iterable[Entry]) -> list[tuple[int, Failure]]:
         numbered = ((self.model_of(entry, item) or 0, entry) for entry in entries)
@@ -118,13 +133,11 @@ class RowAttempts:
         self._tries = rows.tries(item, earlier)
         if entry is None or not (is_retried or has_failed(entry)):
             return
-        tries = [*self._tries, *rows.tries(item, (entry,))]
-        due = rows.policy.next_model(tries)
-        if due is None and not is_retried:
+        due = rows.model_after(item, (*earlier, entry), is_retried=is_retried)
+        if due is None:
             return
-        again = self._model if entry.state == "uncertain" else 0  # a new round begins with the batch's own model
-        self._tries, self._before = tries, (*earlier, entry)
-        self._number, self._model, self._entry = self._number + 1, again if due is None else due, None
+        self._tries, self._before = rows.tries(item, (*earlier, entry)), (*earlier, entry)
+        self._number, self._model, self._entry = self._number + 1, due, None
 
     async def to_end(
         self,

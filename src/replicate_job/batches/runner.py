@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
 from contextlib import aclosing, suppress
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +14,7 @@ import msgspec
 
 from replicate_job.batches.attempts import attempt_key, attempt_of, attempts_before, has_failed, latest
 from replicate_job.batches.blocking_wait import BlockingWaits
-from replicate_job.batches.budget import Budget, Cost, Costs, Limit, PredictTime
+from replicate_job.batches.budget import Budget, Cost, Costs, Limit, PredictTime, limit_cost
 from replicate_job.batches.detach import detach
 from replicate_job.batches.estimate import Estimate
 from replicate_job.batches.prices import advise, check_said, learn, price_of, with_price
@@ -41,13 +41,15 @@ from replicate_job.journal.entry import BatchEntry, Entry
 from replicate_job.outputs.place import check_combinations, check_place
 from replicate_job.pricing.forecast import Forecast
 from replicate_job.pricing.price import Price
-from replicate_job.quantity import money, seconds
+from replicate_job.quantity import seconds
 from replicate_job.wire.prediction import Prediction
 from replicate_job.wire.target import Target, parse_target
 
 if TYPE_CHECKING:
+    from replicate_job.batches.chains.plan import ChainPlan
     from replicate_job.batches.row_policy import Model, RowPolicy
     from replicate_job.batches.sharing import SharedNames
+    from replicate_job.flow.policy import Policy
     from replicate_job.flow.reuse import Reuse
 
 RowSource = Iterable[Row] | AsyncIterable[Row]
@@ -62,7 +64,6 @@ class RowStep(msgspec.Struct, frozen=True):
     ended: Callable[[Prediction], None]
 
 
-NO_CHAIN = "a fleet runs no chains: run the batch in one process, without it"
 NO_TRAINING = "destination: a batch runs a model, and trains none"
 UNTAKEN = 1000
 """Results that may wait to be taken, before the batch takes no more rows."""
@@ -72,6 +73,19 @@ WHOLE = {"wait_for_completion": True, "poll_interval": None, "max_poll_attempts"
 """How every row's job waits: to its end."""
 TICK = 0.2
 """Seconds between two looks at what changes with time alone: the rate limit, and how much room there is."""
+
+
+class Start(msgspec.Struct, frozen=True):
+    """The first job of a row in this run, by its key; or the ``problem`` for which there is none.
+
+    ``reused``: it is the job of an earlier row, or of another batch. ``is_unsent``: it has no prediction so far.
+    """
+
+    item: RowJob
+    key: str
+    problem: str = ""
+    reused: bool = False
+    is_unsent: bool = True
 
 
 class _Model(msgspec.Struct, frozen=True):
@@ -197,6 +211,52 @@ class BatchRunner:
             return self._policy.is_same(entry, item)
         return self._context.journal.is_same(entry, item.job)
 
+    async def starts(
+        self, rows: RowSource, *, is_new: bool, prepare: Callable[[RowJob], Awaitable[RowJob]]
+    ) -> AsyncGenerator[list[Start], None]:
+        """Some rows at a time, with what each begins with. Nothing is created.
+
+        ``is_new``: the journal has no jobs of this batch. Each row passes through ``prepare`` before it is checked.
+        """
+        names = Names() if self._batch.id_column is not None else None  # without one, a name has the line in it
+        async with aclosing(self._make_items(rows, is_new=is_new, prepare=prepare)) as chunks:
+            async for items, entries in chunks:
+                yield [self._start(item, entries.get(item.name), names) for item in items]
+
+    def _start(self, item: RowJob, entry: Entry | None, names: Names | None) -> Start:
+        if problem := self._find_problem(item, entry):
+            return Start(item, "", problem)
+        if names and not self._batch.dedupe and names.has_same(item) is False:
+            return Start(item, "", another_input(item.name))
+        if entry is None and (made := self._reusable.get(item.name)):
+            return Start(item, made.key, reused=True)
+        key = self._row_key(item, entry)
+        is_unsent = entry is None or key != entry.key or entry.prediction_id is None
+        return Start(item, key, reused=item.repeats, is_unsent=is_unsent)
+
+    def _row_key(self, item: RowJob, entry: Entry | None) -> str:
+        return self._first_key(item, entry)
+
+    def _first_key(self, item: RowJob, entry: Entry | None) -> str:
+        """The key of the job that a row goes on with."""
+        if entry and not self._is_retried(entry):
+            return entry.key
+        return attempt_key(self._batch.id, item.name, attempt_of(self._batch.id, entry) + 1 if entry else 1)
+
+    @property
+    def policy(self) -> Policy | None:
+        """Which attempts follow a failed one; None where none do. Known after ``open_policy``."""
+        return self._policy.policy if self._policy else None
+
+    @property
+    def models(self) -> dict[str, Resolved]:
+        """The models of the rows' jobs beside the batch's own, by their names; known after ``open_policy``."""
+        found = {model.name: model.resolved for name, model in self._models.items() if name}
+        if self._policy:
+            fallbacks = zip(self._batch.job.fallback, self._policy.models[1:], strict=True)
+            found |= {fallback.model: model.resolved for fallback, model in fallbacks}
+        return found
+
     async def replay(self, rows: RowSource) -> AsyncGenerator[list[Result], None]:
         """Yield the results of rows that are over, in the order of the rows, without a request."""
         async for results, _, _ in self._pass(rows):
@@ -217,18 +277,25 @@ class BatchRunner:
                     self._replayed.add(number)
                 yield results, [item for item in items if item.number not in finished], entries
 
-    async def _make_items(self, rows: RowSource) -> AsyncGenerator[tuple[list[RowJob], dict[str, Entry]], None]:
+    async def _make_items(
+        self,
+        rows: RowSource,
+        *,
+        is_new: bool = False,
+        prepare: Callable[[RowJob], Awaitable[RowJob]] | None = None,
+    ) -> AsyncGenerator[tuple[list[RowJob], dict[str, Entry]], None]:
         """Some rows at a time as they come, and what the journal has of them, by name."""
         left = self._batch.limit
-        await self._open_policy()
+        await self.open_policy()
         names = self._open_names()
-        async with aclosing(read_ahead(rows, size_of)) as chunks:
+        async with aclosing(read_ahead(rows, _size)) as chunks:
             async for chunk in chunks:
                 taken = chunk[:left]
                 for some in [taken] if self._batch.grid is None else self._batch.grid.rows(taken, AHEAD):
                     items = [self._models[row.point.model if row.point else ""].items.make(row) for row in some]
+                    items = [await prepare(item) for item in items] if prepare else items
                     items = await names.rename(items) if names else items
-                    entries = await self._look_up(items)
+                    entries = {} if is_new else await self._look_up(items)
                     await self._look_back(items, entries)
                     yield items, entries
                 left = None if left is None else left - len(taken)
@@ -247,19 +314,22 @@ class BatchRunner:
             found = await self._reuse.find([item.job for item in new], model.resolved)
             self._reusable |= {item.name: made for item, made in zip(new, found, strict=True) if made}
 
-    async def _open_policy(self) -> None:
+    async def open_policy(self) -> None:
+        """Find what follows a failed job. Raises ModelNotFoundError for a fallback that there is not."""
         plan = self._batch.plan
         if self._policy is None and plan and (plan.policy.retries or plan.policy.models > 1):
             if self._batch.others:
                 raise JobError("retries and fallback are for batches of one model: leave them or the models out")
-            from replicate_job.batches.row_policy import RowPolicy  # noqa: PLC0415 - only batches that have one
+            # Only batches that have one pay for it.
+            from replicate_job.batches.row_policy import Model, RowPolicy, resolve_fallbacks  # noqa: PLC0415
 
-            policy = RowPolicy(self._batch, plan.policy, self._context, self._models[""].resolved)
-            await policy.resolve(self._strategy)
-            for fallback, model in zip(self._batch.job.fallback, policy.models[1:], strict=True):
-                price = price_of(model.context, self._batch, fallback.model, model.resolved)
+            batch, own = self._batch, Model(self._context, self._models[""].resolved)
+            others = await resolve_fallbacks(own.context, batch.job.fallback, self._strategy)
+            for fallback, model in zip(batch.job.fallback, others, strict=True):
+                price = price_of(model.context, batch, fallback.model, model.resolved)
                 self._prices.setdefault(fallback.model, price)
                 self._check_price(fallback.model, model.resolved)
+            policy = RowPolicy(batch.id, plan.policy, [own, *others], batch.job.fallback, shares=batch.dedupe)
             self._policy = policy
         if self._reuse is None and plan and plan.reuse is not None:
             from replicate_job.flow.reuse import Reuse  # noqa: PLC0415 - as above
@@ -323,32 +393,34 @@ class BatchRunner:
         batch, limits = self._batch, list[Limit]()
         if batch.max_predict_time is not None:
             limits.append(PredictTime(Decimal(batch.max_predict_time)))
-        if cost := await self._cost():
+        if cost := await self.open_cost():
             limits.append(cost)
         self._budget = Budget(limits, self.tally, self.stop)
         open_ones = await self._budget.open(self._context, batch.id)
         if cost:
             together = min(batch.concurrency, self.tally.total or batch.concurrency) + open_ones
-            spent = f"{money(cost.spent)} of {money(cost.most)} are spent"
-            self._context.reporter.tell(f"{spent}; {cost.bound(batch.job.input_data, together)}")
+            self._context.reporter.tell(cost.state(cost.bound(batch.job.input_data, together)))
 
-    async def _cost(self) -> Cost | Costs | None:
+    async def open_cost(self) -> Cost | Costs | None:
         """The limit of cost, before anything is spent; None without one."""
         most = self._batch.max_cost
         if most is None:
             return None
-        await self._open_policy()
-        models = {model.name: model.resolved for model in self._models.values()}
-        if self._policy:
-            fallbacks = zip(self._batch.job.fallback, self._policy.models[1:], strict=True)
-            models |= {fallback.model: model.resolved for fallback, model in fallbacks}
-        costs: dict[str, Cost] = {}
-        for name, resolved in models.items():
-            price = self._prices[name]
-            assert price  # noqa: S101 - it was checked
-            forecast = Forecast(price, resolved.schema, self._batch.job.cancel_after)
-            costs[name] = Cost(most, price, forecast, await learn(self._context, name, price))
-        return costs.popitem()[1] if len(costs) == 1 else Costs(most, costs)
+        await self.open_policy()
+        own = self._models[""]
+        models, prices = {own.name: own.resolved, **self.models}, self.prices
+        learned = {name: await learn(self._context, name, prices[name]) for name in models}
+        return limit_cost(most, prices, models, learned, self._batch.job.cancel_after)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The inputs of its models that nothing may show."""
+        return tuple({name for model in self._models.values() for name in model.resolved.secrets})
+
+    @property
+    def prices(self) -> dict[str, Price]:
+        """What the batch's models cost, by their names, as far as that is known."""
+        return {name: price for name, price in self._prices.items() if price}
 
     async def _take(self) -> list[Result]:
         """All results that are ready, at least one; none at the end."""
@@ -525,12 +597,8 @@ class BatchRunner:
         return await self._last_attempt(item, entry)
 
     async def _last_attempt(self, item: RowJob, entry: Entry | None, step: RowStep | None = None) -> Result:
-        key = attempt_key(self._batch.id, item.name)
-        if entry and self._is_retried(entry):
-            key, entry = attempt_key(self._batch.id, item.name, attempt_of(self._batch.id, entry) + 1), None
-        elif entry:
-            key = entry.key
-        return await self._attempt(item, key, entry, step=step)
+        is_new = entry is None or self._is_retried(entry)
+        return await self._attempt(item, self._first_key(item, entry), None if is_new else entry, step=step)
 
     def _own(self, item: RowJob) -> tuple[Context, Resolved]:
         model = self._models[item.model]
@@ -622,7 +690,16 @@ class BatchRunner:
                     tally.saved += 1
 
 
-def size_of(row: Row) -> int:
+def open_runner(context: Context, batch: Batch, model: Resolved | ChainPlan, tally: Tally) -> BatchRunner:
+    """What runs the rows, with a model or a chain."""
+    if isinstance(model, Resolved):
+        return BatchRunner(context, batch, model, tally)
+    from replicate_job.batches.chains.runner import ChainRunner  # noqa: PLC0415 - for chains only
+
+    return ChainRunner(context, batch, model, tally)
+
+
+def _size(row: Row) -> int:
     """About the bytes of a row: what is large is text, or a file that the program holds."""
     values = row.values.values()
     texts = sum(len(value) for value in values if isinstance(value, str))

@@ -21,6 +21,7 @@ import msgspec
 
 from replicate_job.aio import new_loop
 from replicate_job.api.ratelimit import parse_rate
+from replicate_job.batches.budget import LIMITED
 from replicate_job.batches.prices import read_said
 from replicate_job.batches.progress import Tally
 from replicate_job.batches.report import check_report, write_report
@@ -31,7 +32,7 @@ from replicate_job.batches.results.summary import Summary
 from replicate_job.batches.row_job import ReadRow
 from replicate_job.batches.rows import FORMATS, ColumnOptions, ReadOptions, RowReader, Rows, open_rows, parse_columns
 from replicate_job.batches.rows.columns import check_given
-from replicate_job.batches.runner import NO_CHAIN, BatchRunner
+from replicate_job.batches.runner import BatchRunner, open_runner
 from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, Batch, OtherModel, batch_id
 from replicate_job.cli.attempts import attempts, take_plan
 from replicate_job.cli.completion import files, targets
@@ -285,8 +286,6 @@ def command(
     if isinstance(found, Job):
         job = msgspec.structs.replace(found, **overrides)
         check_job(job)
-    elif given["fleet"]:
-        raise click.UsageError(f"--fleet: {NO_CHAIN}")
     else:
         job = _read_chain(found, overrides)
     check_environment(job.env, shared.settings)
@@ -307,8 +306,6 @@ def command(
             "--retries, --fallback, --reuse and --dedupe are for jobs: a chain takes none; --retry-failed makes its "
             "failed steps anew"
         )
-    if plan and options.fleet:
-        raise click.UsageError("a job file with fallbacks is not for --fleet: run it without")
     if not options.fleet:
         shared.terminated.farewell = "stopping, and finding out what runs; Ctrl-C leaves at once"
     return _Command(shared, job, pairs, options, plan=plan, chain=chain).run()
@@ -331,12 +328,11 @@ def _check_fleet(given: dict[str, Any]) -> None:
         if given["results"] is None:
             raise click.UsageError("Missing option '--results'.")
         return
-    alone = ["results", "grid", "models", "concurrency", "fail_fast", "max_predict_time", "max_cost", "price"]
+    alone = ["results", "concurrency", "fail_fast", "max_predict_time"]
     alone += ["cancel_on_interrupt", "report", "no_report"]
-    alone += ["retries", "retry_on", "fallback_models", "reuse", "dedupe"]
     if named := [name for name in alone if given[name]]:
         why = {"results": ": `replicate-job results BATCH` writes them", "concurrency": ": workers have one"}
-        option = f"--{named[0].removesuffix('_models').replace('_', '-')}"
+        option = f"--{named[0].replace('_', '-')}"
         raise click.UsageError(f"{option} is not for --fleet{why.get(named[0], '')}")
     given["results"] = STDOUT
 
@@ -437,11 +433,11 @@ class _Command:
             self._job = self._with_constants(context, self._job, resolved)
             batch = msgspec.structs.replace(self._batch(context), others=await self._others(context))
             LOG.concern(batch)
-            runner = self._runner(context, batch, plan or resolved)
+            runner = open_runner(context, batch, plan or resolved, self._tally)
             if options.dry_run:
                 return await self._check(runner)
             if options.fleet:
-                return await self._submit(context, batch, resolved)
+                return await self._submit(context, batch, plan or resolved)
             if options.is_parquet:
                 _parquet().check_parquet(Path(options.results), batch.id)
             with ResultsFile(options.lines) as file:
@@ -454,14 +450,14 @@ class _Command:
                         self._write(file, some)
         return self._exit_code(runner)
 
-    async def _submit(self, context: Context, batch: Batch, resolved: Resolved) -> int:
+    async def _submit(self, context: Context, batch: Batch, model: Resolved | ChainPlan) -> int:
         """Submit the rows to a fleet, and follow them."""
         from replicate_job.fleet.parts import find_batch, join, open_tables  # noqa: PLC0415 - an extra
         from replicate_job.fleet.submit import submit  # noqa: PLC0415 - an extra
 
         tables = open_tables(context)
         await join(context, tables)
-        await submit(context, tables, batch, resolved, self._rows, rate=self._options.rate)
+        await submit(context, tables, batch, model, self._rows, rate=self._options.rate)
         write(f"{batch.id}\n")
         if self._options.detach:
             return SUCCEEDED
@@ -475,6 +471,8 @@ class _Command:
             raise
         if stopped:
             tell(f"stopped: {stopped}")
+            if LIMITED in stopped:
+                return UNFINISHED
             return CANCELED if stopped == "canceled" else UNREACHABLE
         if not self._shared.quiet:
             tally = self._tally
@@ -509,13 +507,6 @@ class _Command:
         from replicate_job.batches.chains.plan import plan_chain  # noqa: PLC0415 - for chains only
 
         return await plan_chain(context, self._chain)
-
-    def _runner(self, context: Context, batch: Batch, model: Resolved | ChainPlan) -> BatchRunner:
-        if isinstance(model, Resolved):
-            return BatchRunner(context, batch, model, self._tally)
-        from replicate_job.batches.chains.runner import ChainRunner  # noqa: PLC0415 - for chains only
-
-        return ChainRunner(context, batch, model, self._tally)
 
     def _again(self) -> str:
         """The command line of this call, for a shell, without secrets."""

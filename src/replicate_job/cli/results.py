@@ -26,7 +26,7 @@ async def command(shared: Common, batch: str, *, follow: bool) -> int:
 
         tables = open_tables(context)
         found = await find_batch(tables, batch, context.api)
-        async with aclosing(results(tables, found, follow=follow)) as pages:
+        async with aclosing(results(context, tables, found, follow=follow)) as pages:
             async for page in pages:
                 write(encode(to_record(result, Path.cwd()) for result in page).decode())
     return SUCCEEDED

@@ -33,6 +33,7 @@ async def collect_jobs(fleet: Fleet, seqs: Sequence[int]) -> None:
             again.append(seq)
         elif outcome:
             raise outcome
+    await fleet.tables.defer_next(fleet.api, [entry for _, entry in jobs])
     if again:
         await fleet.tables.defer_collect(fleet.api, again, delay=AGAIN)
 
@@ -41,7 +42,7 @@ async def _job(fleet: Fleet, entry: Entry) -> None:
     rows = await fleet.rows_named(entry.batch or "")
     if rows is None:
         return
-    context = rows.context
+    context = rows.model(entry.job.model).context
     claim = await take(context, entry.key, entry.job, entry.save, within=None)
     run = JobRun(context, claim, Ask(entry.job, entry.key, entry.save, is_checked=True))
     SUBJECT.set(run)  # this task is the job's own
@@ -53,12 +54,12 @@ async def _job(fleet: Fleet, entry: Entry) -> None:
         if run.fault:
             raise run.fault
         if run.entry.state != "collected":  # of a prediction that failed, which is its result
-            await fleet.tables.note_problem_of(entry.key, "its outputs could not be kept")
+            await fleet.tables.note_problem_of(entry, "its outputs could not be kept")
     except ClaimLostError:
         return  # another process has it now
     except ReplicateJobError as error:
         if not is_of_row(error):
             raise
-        await fleet.tables.note_problem_of(entry.key, str(error))
+        await fleet.tables.note_problem_of(entry, str(error))
     finally:
         await run.leave()

@@ -8,28 +8,67 @@ from contextlib import AbstractContextManager
 import msgspec
 
 from replicate_job.batches.progress import Tally
+from replicate_job.batches.row_policy import Model, RowPolicy
 from replicate_job.batches.runner import PACED
 from replicate_job.batches.strategy import RowStrategy
 from replicate_job.decoding import decode
 from replicate_job.errors import JobError, JournalError
+from replicate_job.fleet.plan import plan_of
 from replicate_job.flow.context import Context
 from replicate_job.flow.resolved import Resolved
 from replicate_job.journal.postgres_fleet import FleetBatch, FleetTables
+from replicate_job.pricing.learned import Learned
 from replicate_job.wire.target import parse_target
 
 
-class RowContext(msgspec.Struct, frozen=True):
-    """The context of a batch's rows, and its model. ``trace`` is the submitter's."""
+class Rows:
+    """How this process runs a batch's rows: with each model as it was at the submit, on every machine.
 
-    context: Context
-    strategy: RowStrategy
-    resolved: Resolved
-    model: str
-    trace: str
+    ``learned`` is what predictions of its models cost, until the clock's ``learned_until``.
+    ``policy`` says which attempts follow a failed one, ``chain`` which steps there are; None where that is all.
+    """
+
+    def __init__(self, batch: FleetBatch, context: Context, resolved: Resolved) -> None:
+        self.batch, self.plan = batch, plan_of(batch)
+        name = self.plan.steps[0].model if self.plan.steps else batch.job.model
+        strategy = RowStrategy(context, batch.id, parse_target(name), resolved, Tally())
+        self.own = _model(context, strategy, resolved)
+        self._models = {name: self.own}
+        for other, found in self.plan.models.items():
+            self._models[other] = _model(context, strategy.beside(parse_target(other), found), found)
+        self.learned: dict[str, Learned] = {}
+        self.learned_until = 0.0
+        self.policy = self._open_policy()
+        self.chain = self.plan.chain
+
+    def _open_policy(self) -> RowPolicy | None:
+        plan, fallbacks = self.plan, self.batch.job.fallback
+        if plan.policy is None:
+            return None
+        models = [self.own, *(self._models[fallback.model] for fallback in fallbacks)]
+        return RowPolicy(self.batch.id, plan.policy, models, fallbacks, shares=plan.shares)
+
+    @property
+    def models(self) -> dict[str, Resolved]:
+        """By the names that jobs have."""
+        return {name: model.resolved for name, model in self._models.items()}
 
     def part(self, key: str) -> AbstractContextManager[None]:
         """What this process does of a row's job, to be entered: its spans belong to the submitter's trace."""
-        return self.context.telemetry.part(self.model, key, self.strategy.batch, self.trace)
+        batch = self.batch
+        return self.own.context.telemetry.part(batch.job.model, key, batch.id, batch.trace)
+
+    def model(self, name: str) -> Model:
+        """By the name that jobs have."""
+        return self._models[name]
+
+    def made_by(self, path: str, version: str) -> Model:
+        """By what a create request says; the batch's own where that says nothing."""
+        return next((model for model in self._models.values() if model.resolved.makes(path, version)), self.own)
+
+
+def _model(context: Context, strategy: RowStrategy, resolved: Resolved) -> Model:
+    return Model(msgspec.structs.replace(context, strategy=strategy), resolved)
 
 
 SENDING = 8
@@ -44,21 +83,18 @@ class Fleet:
         self.context = msgspec.structs.replace(context, retry_policy=retry_policy)
         self.tables, self.api = tables, context.api
         self.draining, self.sending = asyncio.Event(), asyncio.Semaphore(SENDING)
-        self._known: dict[tuple[int, float], RowContext] = {}
+        self._known: dict[tuple[int, float], Rows] = {}
         self._named: dict[str, FleetBatch] = {}
 
-    async def rows_of(self, batch: FleetBatch) -> RowContext:
-        """How this process runs the batch's rows: with the model as it was at the submit, on every machine."""
+    async def rows_of(self, batch: FleetBatch) -> Rows:
         place = batch.number, batch.started_at
         if place not in self._known:
             resolved = decode(await self.tables.model(batch.number), Resolved)
-            strategy = RowStrategy(self.context, batch.id, parse_target(batch.job.model), resolved, Tally())
-            context = msgspec.structs.replace(self.context, strategy=strategy)
-            self._known[place] = RowContext(context, strategy, resolved, batch.job.model, batch.trace)
+            self._known[place] = Rows(batch, self.context, resolved)
         return self._known[place]
 
-    async def rows_named(self, name: str) -> RowContext | None:
-        """The same by the batch's id; None where there is no such batch of a fleet."""
+    async def rows_named(self, name: str) -> Rows | None:
+        """By the batch's id; None where there is no such batch of a fleet."""
         batch = self._named.get(name) or await self.tables.find(name, self.api)
         if batch is None:
             return None

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 import msgspec
 
+from replicate_job.batches.attempts import attempt_key, attempt_number
+from replicate_job.batches.prices import with_price
 from replicate_job.batches.row_job import RowJob
+from replicate_job.fleet.chains import calls_of, chain_result
+from replicate_job.fleet.plan import FleetPlan, plan_of
 from replicate_job.fleet.status import is_over, pause
 from replicate_job.flow.collect import result_of
+from replicate_job.flow.context import Context
 from replicate_job.job import Result
+from replicate_job.journal.entry import Entry
 from replicate_job.journal.postgres_fleet import FleetBatch, FleetRow, FleetTables
 
 PAGE = 500
@@ -20,7 +26,9 @@ EVERY = 1.0
 """Seconds between two looks for rows that have ended, at least."""
 
 
-async def results(tables: FleetTables, batch: FleetBatch, *, follow: bool) -> AsyncGenerator[list[Result], None]:
+async def results(
+    context: Context, tables: FleetTables, batch: FleetBatch, *, follow: bool
+) -> AsyncGenerator[list[Result], None]:
     """Yield the results of the rows that are over, some at a time.
 
     They come in the order of their lines. With ``follow`` those come later that end later, until all have ended.
@@ -31,9 +39,9 @@ async def results(tables: FleetTables, batch: FleetBatch, *, follow: bool) -> As
         is_last = not follow or is_over(await tables.counts(batch.number))
         after, given = low, list[int]()
         while rows := await tables.over_rows(batch.number, after, PAGE, sorted(beyond)):
-            yield [_result(batch, row) for row in rows]
-            given += [row.line for row in rows]
-            after = rows[-1].line
+            yield await _results(context, batch, rows)
+            given += [row.number for row in rows]
+            after = rows[-1].number
         if is_last:
             return
         beyond.update(given)
@@ -43,12 +51,40 @@ async def results(tables: FleetTables, batch: FleetBatch, *, follow: bool) -> As
         await asyncio.sleep(pause(time.monotonic() - began, EVERY))
 
 
-def _result(batch: FleetBatch, row: FleetRow) -> Result:
+async def _results(context: Context, batch: FleetBatch, rows: Sequence[FleetRow]) -> list[Result]:
+    """The results of these rows, each with its attempts before the last, or with its steps."""
+    plan = plan_of(batch)
+    if chain := plan.chain:
+        calls = await calls_of(context, batch.id, chain, rows)
+        return [chain_result(context, batch, chain, row, calls[row.name]) for row in rows]
+    keys = {
+        row.number: [attempt_key(batch.id, row.name, each) for each in range(1, attempt_number(batch.id, row.key))]
+        for row in rows
+        if row.name and row.key and not row.reused
+    }
+    asked = [key for several in keys.values() for key in several]
+    entries = await context.journal.look_up(asked) if asked else {}
+    made = {key: _priced(plan, entry) for key, entry in entries.items() if entry.prediction}
+    return [
+        msgspec.structs.replace(
+            _result(plan, batch, row), earlier=tuple(made[key] for key in keys.get(row.number, ()) if key in made)
+        )
+        for row in rows
+    ]
+
+
+def _priced(plan: FleetPlan, entry: Entry) -> Result:
+    assert entry.prediction  # noqa: S101 - its end is asked for
+    result = result_of(entry.prediction, entry, entry.files)
+    return with_price(result, plan.prices[entry.job.model]) if entry.job.model in plan.prices else result
+
+
+def _result(plan: FleetPlan, batch: FleetBatch, row: FleetRow) -> Result:
     entry = row.entry
     problem = row.problem or (entry.problem if entry else "")
     if entry and entry.prediction and entry.prediction.is_terminal:
-        result = result_of(entry.prediction, entry, entry.files)
-        return msgspec.structs.replace(result, line=row.line, problem=problem)
+        result = _priced(plan, entry)
+        return msgspec.structs.replace(result, line=row.line, problem=problem, grid=row.grid, reused=row.reused)
     secrets = (*batch.secrets, *(entry.request.secrets if entry and entry.request else ()))
     job = row.job or (entry.job if entry else batch.job)
-    return RowJob(row.line, "", job, secrets=secrets).failure(problem, row.key if entry else "")
+    return RowJob(row.line, "", job, secrets=secrets, grid=row.grid).failure(problem, row.key if entry else "")

@@ -99,7 +99,7 @@ class Watcher:
             self._ends.append(End(end, collected=await self._is_all(watched, end)))
         except NotFoundError as error:
             self._missing.add(watched.prediction_id)
-            await fleet.tables.note_problem_of(watched.key, str(error))
+            await fleet.tables.note_problem_of(watched, str(error))
         except ReplicateJobError as error:
             fleet.context.reporter.warn(f"{watched.prediction_id}: {error}; asking again")
 
@@ -112,10 +112,11 @@ class Watcher:
         rows = await self._fleet.rows_named(watched.batch)
         if rows is None:
             return False
-        if watched.saves and rows.strategy.keeps(rows.context, end):
+        model = rows.made_by(watched.path, watched.version)
+        if watched.saves and model.context.strategy.keeps(model.context, end):
             return False
-        is_whole = end.status != "succeeded" or not rows.resolved.makes_files
-        return is_whole or not broken_promise(end.output, rows.resolved.schema)
+        is_whole = end.status != "succeeded" or not model.resolved.makes_files
+        return is_whole or not broken_promise(end.output, model.resolved.schema)
 
     async def _write(self) -> None:
         while self._ends:

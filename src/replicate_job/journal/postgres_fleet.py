@@ -5,7 +5,7 @@ The queue's tables are in the same schema, so that rows, ends and the tasks that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,9 +15,10 @@ from replicate_job.errors import JobError
 from replicate_job.job import Job
 from replicate_job.journal.entry import CreateRequest, Entry, decode_job
 from replicate_job.journal.postgres import NOW, PostgresJournal
+from replicate_job.journal.postgres_budget import BudgetTables
 from replicate_job.journal.postgres_news import notify
-from replicate_job.journal.postgres_queue import defer_collect, defer_rows, parts_of, queue_of
-from replicate_job.journal.postgres_submission import Submission
+from replicate_job.journal.postgres_queue import CHUNK, defer_collect, defer_next, defer_rows, parts_of, queue_of
+from replicate_job.journal.postgres_submission import Combination, Submission
 from replicate_job.journal.sql import read_entry
 from replicate_job.journal.store import Database
 from replicate_job.journal.strip import needs_strip
@@ -34,12 +35,37 @@ RETRIED = 3600.0
 CANCELED = "canceled before it was created"
 
 _OVER = (
-    "(j.state IN ('collected', 'uncertain') OR (r.problem <> '' AND"
-    " (j.key IS NULL OR j.state IN ('refused', 'claimed', 'created', 'ended'))))"
+    "(NOT r.is_open AND (j.state IN ('collected', 'uncertain') OR (r.problem <> '' AND"
+    " (j.key IS NULL OR j.state IN ('refused', 'claimed', 'created', 'ended')))))"
 )
 _ROWS = "batch_rows AS r LEFT JOIN jobs AS j ON j.key = r.key"
-_TO_CREATE = "r.problem = '' AND (j.key IS NULL OR j.state IN ('claimed', 'intended', 'refused'))"
+_ROW = (
+    "r.line AS number, r.key, r.job, r.problem, r.combination, r.name, r.reused, r.is_open,"
+    f" greatest(coalesce(r.due_at - {NOW}, 0), 0) AS due_in"
+)
+_TO_CREATE = (
+    "r.problem = '' AND NOT r.reused AND (j.key IS NULL OR j.state IN ('claimed', 'intended', 'refused')"
+    " OR r.is_open AND j.state = 'collected')"
+)
 _PENDING = "t.status IN ('todo', 'doing')"
+
+
+class Move(msgspec.Struct, frozen=True):
+    """The next job of the row of this ``name``, after the one of the key ``before``. ``pause`` is in seconds."""
+
+    name: str
+    before: str
+    key: str
+    pause: float
+
+
+class Stand(msgspec.Struct, frozen=True):
+    """Where the chain of the row of this ``name`` stands: the ``key`` of the step to look at, and if it is ``over``."""
+
+    name: str
+    key: str
+    problem: str
+    over: bool
 
 
 class FleetBatch(msgspec.Struct, frozen=True):
@@ -47,7 +73,8 @@ class FleetBatch(msgspec.Struct, frozen=True):
 
     ``rate`` is create requests a second, None for no limit. ``secrets`` are the inputs that no result may show.
     ``stopped`` says why nothing is created for it any more; empty while it goes on. ``depot`` is where the files of its
-    rows are, None where they have none. ``trace`` continues the submitter's (see ``Telemetry``).
+    rows are, None where they have none. ``trace`` continues the submitter's (see ``Telemetry``). ``plan`` says what
+    follows a row's first job; empty for most.
     """
 
     number: int
@@ -61,28 +88,45 @@ class FleetBatch(msgspec.Struct, frozen=True):
     stopped: str
     depot: str | None
     trace: str
+    plan: str = ""
 
 
 class FleetRow(msgspec.Struct, frozen=True):
-    """A row, and its job in the journal if there is one. ``job`` is None once the journal's job has it."""
+    """A row, and its job in the journal if there is one. ``job`` is None once the journal's job has it.
 
+    ``number`` tells it from the others, ``line`` is where it was read. ``due_in`` is how many seconds its job may not
+    be created for yet. The rest is as in ``NewRow``.
+    """
+
+    number: int
     line: int
     key: str
     job: Job | None
     problem: str
+    grid: dict[str, Any]
+    name: str
+    reused: bool
+    is_open: bool
+    due_in: float
     entry: Entry | None = None
 
 
 class Watched(msgspec.Struct, frozen=True):
-    """A prediction whose end is waited for. ``strips``: its request holds what is deleted at the end."""
+    """A prediction whose end is waited for. ``strips``: its request holds what is deleted at the end.
+
+    ``path`` and ``version`` are of its request, empty where there was none.
+    """
 
     key: str
     api: str
     batch: str
+    chain_step: str | None
     prediction_id: str
     last: Prediction | None
     saves: bool
     strips: bool
+    path: str = ""
+    version: str = ""
 
 
 class End(msgspec.Struct, frozen=True):
@@ -117,6 +161,7 @@ class FleetTables:
 
     def __init__(self, journal: PostgresJournal) -> None:
         self._journal, self._store = journal, journal.store
+        self.budgets = BudgetTables(journal)
 
     async def join(self, api: str, account: str) -> None:
         """Make this account the fleet's at that API. Raises JobError while it works for another one."""
@@ -138,9 +183,9 @@ class FleetTables:
                 "a fleet has one account at an API, as its list shows no other's predictions"
             )
 
-    def submission(self) -> Submission:
-        """What takes the rows of a batch, as a context manager."""
-        return Submission(self._store)
+    def submission(self, size: int = CHUNK) -> Submission:
+        """What takes the rows of a batch, as a context manager. ``size`` is how many rows a task has."""
+        return Submission(self._store, size)
 
     async def find(self, name: str, api: str) -> FleetBatch | None:
         return await self._batch("id = ? AND api = ?", name, api)
@@ -149,7 +194,9 @@ class FleetTables:
         return await self._batch("number = ?", number)
 
     async def _batch(self, where: str, *values: Any) -> FleetBatch | None:
-        names = "number, id, api, started_at, job, save, rate, secrets, stopped, depot, trace"
+        names = (
+            "number, id, api, started_at, job, save, rate, secrets, stopped, depot, trace, coalesce(plan, '') AS plan"
+        )
         query = f"SELECT {names} FROM batches WHERE job IS NOT NULL AND {where}"
         row = await self._store.read(lambda db: db.execute(query, values).fetchone())
         if row is None:
@@ -170,14 +217,14 @@ class FleetTables:
 
     async def rows(self, number: int, first: int, last: int) -> list[FleetRow]:
         """The rows of these lines, with their jobs."""
-        query = "SELECT line, key, job, problem FROM batch_rows WHERE batch = ? AND line BETWEEN ? AND ? ORDER BY line"
+        query = f"SELECT {_ROW} FROM batch_rows AS r WHERE r.batch = ? AND r.line BETWEEN ? AND ? ORDER BY r.line"
         found = await self._store.read(lambda db: db.execute(query, (number, first, last)).fetchall())
         return await self._with_entries(found)
 
     async def over_rows(self, number: int, after: int, limit: int, skip: Sequence[int] = ()) -> list[FleetRow]:
         """The next rows after that line that are over, without those of the lines to ``skip``."""
         query = (
-            f"SELECT r.line, r.key, r.job, r.problem FROM {_ROWS} WHERE r.batch = ? AND r.line > ? AND {_OVER}"
+            f"SELECT {_ROW} FROM {_ROWS} WHERE r.batch = ? AND r.line > ? AND {_OVER}"
             " AND NOT r.line = ANY(?::integer[]) ORDER BY r.line LIMIT ?"
         )
         values = (number, after, list(skip), limit)
@@ -192,28 +239,55 @@ class FleetTables:
 
     async def _with_entries(self, found: Sequence[dict[str, Any]]) -> list[FleetRow]:
         entries = await self._journal.look_up([row["key"] for row in found if row["key"]])
-        return [
-            FleetRow(
-                row["line"],
-                row["key"],
-                decode_job(row["job"]) if row["job"] else None,
-                row["problem"],
-                entries.get(row["key"]),
-            )
-            for row in found
-        ]
+        return [_row(row, entries.get(row["key"])) for row in found]
 
-    async def note_problem(self, number: int, line: int, problem: str) -> None:
-        """Record why a row has no prediction, or no outputs. It is over with that."""
-        query = "UPDATE batch_rows SET problem = ? WHERE batch = ? AND line = ?"
-        await self._store.run(lambda db: db.execute(query, (problem, number, line)).rowcount)
+    async def note_problem(self, number: int, key: str, problem: str) -> None:
+        """Record why the job of this key has no prediction. The rows that have it are over with that."""
+        query = "UPDATE batch_rows SET problem = ?, is_open = false WHERE batch = ? AND key = ?"
+        await self._store.run(lambda db: db.execute(query, (problem, number, key)).rowcount)
 
-    async def note_problem_of(self, key: str, problem: str) -> None:
+    async def note_problem_of(self, job: Entry | Watched, problem: str) -> None:
+        """The same of a job without outputs, or with a prediction that there is not, in all batches."""
         query = (
-            "UPDATE batch_rows AS r SET problem = ? FROM batches AS b WHERE r.key = ? AND b.number = r.batch"
-            " AND b.job IS NOT NULL"  # not of one that is being submitted
+            "UPDATE batch_rows AS r SET problem = ?, is_open = false, key = ? FROM batches AS b"
+            " WHERE b.number = r.batch AND b.job IS NOT NULL"  # not of one that is being submitted
+            " AND (r.key = ? OR r.is_open AND r.name = ? AND r.batch = (SELECT number FROM batches WHERE id = ?))"
         )
-        await self._store.run(lambda db: db.execute(query, (problem, key)).rowcount)
+        batch, name = _place(msgspec.structs.asdict(job))
+        await self._store.run(lambda db: db.execute(query, (problem, job.key, job.key, name, batch)).rowcount)
+
+    async def move(self, number: int, moves: Sequence[Move]) -> None:
+        """Give these open rows their next jobs; one that another worker has moved stays as it is."""
+        query = (
+            f"UPDATE batch_rows AS r SET key = v.key, due_at = {NOW} + v.pause"
+            " FROM unnest(?::text[], ?::text[], ?::text[], ?::float8[]) AS v (name, before, key, pause)"
+            " WHERE r.batch = ? AND r.name = v.name AND r.key = v.before AND r.is_open"
+        )
+        columns = [[getattr(move, name) for move in moves] for name in Move.__struct_fields__]
+        await self._store.run(lambda db: db.execute(query, (*columns, number)).rowcount)
+
+    async def stand(self, number: int, stands: Sequence[Stand]) -> None:
+        """Note how far the chains of these open rows came. A row keeps its input, unless that has secrets."""
+        query = (
+            "UPDATE batch_rows AS r SET key = v.key, problem = v.problem, is_open = NOT v.over,"
+            " job = CASE WHEN v.over AND b.secrets <> '[]' THEN NULL ELSE r.job END"
+            " FROM batches AS b, unnest(?::text[], ?::text[], ?::text[], ?::boolean[]) AS v (name, key, problem, over)"
+            " WHERE b.number = ? AND r.batch = b.number AND r.name = v.name AND r.is_open"
+        )
+        columns = [[getattr(stand, name) for stand in stands] for name in Stand.__struct_fields__]
+        await self._store.run(lambda db: db.execute(query, (*columns, number)).rowcount)
+
+    async def close(self, number: int, names: Sequence[str]) -> None:
+        """Note that nothing follows the jobs of these rows."""
+        query = (
+            "UPDATE batch_rows SET is_open = false, job = NULL WHERE batch = ? AND name = ANY(?::text[]) AND is_open"
+        )
+        await self._store.run(lambda db: db.execute(query, (number, list(names))).rowcount)
+
+    async def defer_next(self, api: str, entries: Sequence[Entry]) -> None:
+        """Have workers look at the open rows of these jobs, which have ended."""
+        places = [_place(msgspec.structs.asdict(entry)) for entry in entries]
+        await self._store.run(lambda db: defer_next(db, api, places))
 
     async def settle(self, batch: FleetBatch, first: int, last: int) -> None:
         """Finish a task: its rows' inputs are in their jobs now, and outputs that are there are to be collected."""
@@ -221,7 +295,8 @@ class FleetTables:
         def work(db: Database) -> None:
             db.execute(
                 "UPDATE batch_rows AS r SET job = NULL, problem = '' FROM jobs AS j WHERE j.key = r.key AND r.batch = ?"
-                " AND r.line BETWEEN ? AND ? AND r.job IS NOT NULL AND j.state IN ('created', 'ended', 'collected')",
+                " AND r.line BETWEEN ? AND ? AND r.job IS NOT NULL AND NOT r.is_open"
+                " AND j.state IN ('created', 'ended', 'collected')",
                 (batch.number, first, last),
             )
             ended = db.execute(
@@ -238,6 +313,15 @@ class FleetTables:
 
     async def defer_collect(self, api: str, seqs: Sequence[int], *, delay: float) -> None:
         await self._store.run(lambda db: defer_collect(db, api, seqs, delay=delay))
+
+    async def defer_ended(self, api: str, keys: Sequence[str]) -> None:
+        """Have the outputs of these jobs collected that have ended already."""
+
+        def work(db: Database) -> None:
+            query = "SELECT seq FROM jobs WHERE key = ANY(?::text[]) AND state = 'ended'"
+            defer_collect(db, api, [row["seq"] for row in db.execute(query, (list(keys),))])
+
+        await self._store.run(work)
 
     async def jobs(self, seqs: Sequence[int]) -> list[tuple[int, Entry]]:
         query = "SELECT * FROM jobs WHERE seq = ANY(?::bigint[])"
@@ -257,7 +341,7 @@ class FleetTables:
             " AND api = ?"
         )
         query = (
-            "SELECT key, api, coalesce(batch, '') AS batch, prediction_id, prediction, request,"
+            "SELECT key, api, coalesce(batch, '') AS batch, chain_step, prediction_id, prediction, request,"
             " save IS NOT NULL AS saves FROM jobs WHERE prediction_id = ANY(?) AND api = ? AND state = 'created'"
         )
 
@@ -290,12 +374,14 @@ class FleetTables:
             " holder = CASE WHEN v.state = 'collected' THEN NULL ELSE j.holder END"
             " FROM unnest(?::text[], ?::text[], ?::text[], ?::text[]) AS v (id, status, prediction, state)"
             " WHERE j.prediction_id = v.id AND j.api = ? AND j.state = 'created'"
-            " RETURNING j.seq, j.state, j.batch, v.id"
+            " RETURNING j.seq, j.state, j.key, j.batch, j.chain_step, v.id"
         )
 
         def work(db: Database) -> None:
             rows = db.execute(query, values).fetchall()
-            defer_collect(db, api, [row["seq"] for row in rows if row["state"] == "ended" and row["batch"]])
+            in_batches = [row for row in rows if row["batch"]]
+            defer_collect(db, api, [row["seq"] for row in in_batches if row["state"] == "ended"])
+            defer_next(db, api, [_place(row) for row in in_batches if row["state"] == "collected" or row["chain_step"]])
             notify(db, [row["id"] for row in rows if not row["batch"]])
 
         await self._store.run(work)
@@ -381,15 +467,17 @@ class FleetTables:
             lost = db.execute(
                 "SELECT r.batch, r.chunk, max(r.line) AS last FROM batches AS b JOIN batch_rows AS r ON r.batch ="
                 f" b.number LEFT JOIN jobs AS j ON j.key = r.key WHERE b.api = ? AND b.job IS NOT NULL AND b.over_at"
-                f" IS NULL AND b.stopped = '' AND {_TO_CREATE} AND NOT EXISTS (SELECT FROM procrastinate_jobs AS t"
+                f" IS NULL AND (b.stopped = '' OR r.is_open AND b.stopped = 'canceled') AND {_TO_CREATE}"
+                " AND NOT EXISTS (SELECT FROM procrastinate_jobs AS t"
                 f" WHERE t.queueing_lock = r.batch || '#' || r.chunk AND {_PENDING}) GROUP BY r.batch, r.chunk",
                 (api,),
             ).fetchall()
             for row in lost:
                 defer_rows(db, api, row["batch"], [(row["chunk"], row["last"])])
             ended = db.execute(
-                "SELECT j.seq FROM jobs AS j JOIN batches AS b ON b.id = j.batch JOIN batch_rows AS r ON r.key = j.key"
-                " AND r.batch = b.number WHERE j.state = 'ended' AND b.api = ? AND b.job IS NOT NULL AND r.problem = ''"
+                "SELECT j.seq FROM jobs AS j JOIN batches AS b ON b.id = j.batch LEFT JOIN batch_rows AS r ON r.key ="
+                " j.key AND r.batch = b.number WHERE j.state = 'ended' AND b.api = ? AND b.job IS NOT NULL"
+                " AND (r.problem = '' OR r.key IS NULL AND j.chain_step IS NOT NULL)"
                 " AND NOT EXISTS (SELECT FROM procrastinate_jobs AS t, jsonb_array_elements_text(t.args -> 'seqs') AS"
                 f" s (seq) WHERE t.task_name = 'collect' AND {_PENDING} AND s.seq::bigint = j.seq)",
                 (api,),
@@ -450,8 +538,8 @@ class FleetTables:
         def work(db: Database) -> int:
             db.execute("UPDATE batches SET stopped = 'canceled' WHERE number = ?", (number,))
             return db.execute(
-                "UPDATE batch_rows AS r SET problem = ? WHERE r.batch = ? AND r.problem = '' AND NOT EXISTS"
-                " (SELECT FROM jobs AS j WHERE j.key = r.key AND j.state <> 'refused')",
+                "UPDATE batch_rows AS r SET problem = ?, is_open = false WHERE r.batch = ? AND r.problem = ''"
+                " AND NOT EXISTS (SELECT FROM jobs AS j WHERE j.key = r.key AND j.state <> 'refused')",
                 (CANCELED, number),
             ).rowcount
 
@@ -460,8 +548,8 @@ class FleetTables:
     async def under_way(self, number: int) -> list[Entry]:
         """The batch's jobs that have or may have a prediction without an end."""
         query = (
-            "SELECT j.* FROM batch_rows AS r JOIN jobs AS j ON j.key = r.key WHERE r.batch = ?"
-            " AND j.state IN ('claimed', 'intended', 'created') ORDER BY r.line"
+            "SELECT j.* FROM jobs AS j JOIN batches AS b ON b.id = j.batch WHERE b.number = ?"
+            " AND j.state IN ('claimed', 'intended', 'created') ORDER BY j.seq"
         )
         return await self._store.read(lambda db: [read_entry(row) for row in db.execute(query, (number,))])
 
@@ -509,8 +597,23 @@ class FleetTables:
         return row["state"] if row else None
 
 
+def _place(job: Mapping[str, Any]) -> tuple[str, str]:
+    """The batch's id, and the name of the row that has the job, or whose chain it is a step of."""
+    batch, step = job["batch"] or "", job["chain_step"]
+    name = job["key"].removeprefix(batch).partition("/")[2]
+    return batch, name.removesuffix(f"/{step}") if step else name
+
+
+def _row(row: dict[str, Any], entry: Entry | None) -> FleetRow:
+    which = decode(row["combination"], Combination) if row["combination"] else Combination(row["number"], {})
+    names = {name: row[name] for name in ("number", "key", "problem", "name", "reused", "is_open", "due_in")}
+    job = decode_job(row["job"]) if row["job"] else None
+    return FleetRow(**names, line=which.line, grid=which.grid, job=job, entry=entry)
+
+
 def _watched(row: dict[str, Any]) -> Watched:
     request = decode(row["request"], CreateRequest) if row["request"] else None
     last = decode(row["prediction"], Prediction) if row["prediction"] else None
-    names = {name: row[name] for name in ("key", "api", "batch", "prediction_id", "saves")}
-    return Watched(**names, last=last, strips=needs_strip(request))
+    names = {name: row[name] for name in ("key", "api", "batch", "chain_step", "prediction_id", "saves")}
+    path, version = (request.path, request.version) if request else ("", "")
+    return Watched(**names, last=last, strips=needs_strip(request), path=path, version=version)

@@ -10,6 +10,8 @@ from replicate_job.journal.store import Database
 
 CHUNK = 20
 """Rows of one task."""
+FEW = 5
+"""The same where jobs may follow one another: a row that waits for a dead worker's lease holds up the others of it."""
 COLLECTED = 10
 """Jobs of one task whose outputs are to be kept."""
 
@@ -23,21 +25,48 @@ def parts_of(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def defer_rows(db: Database, api: str, batch: int, parts: Sequence[tuple[int, int]], *, delay: float = 0.0) -> None:
-    """Put tasks into the queue; one that waits there gets these lines too. A row's chunk is the task's first line."""
+def defer_rows(  # noqa: PLR0913 - what a task is, and when
+    db: Database,
+    api: str,
+    batch: int,
+    parts: Sequence[tuple[int, int]],
+    *,
+    delay: float = 0.0,
+    priority: int = 0,
+) -> None:
+    """Put tasks into the queue; one that waits there gets these lines too. A row's chunk is the task's first line.
+
+    Of a batch with a plan, whose rows have several tasks, no two for the same rows run at once.
+    """
     db.execute(
-        "INSERT INTO procrastinate_jobs AS t (queue_name, task_name, queueing_lock, args, scheduled_at)"
-        " SELECT ?, 'rows', ?::bigint || '#' || f, jsonb_build_object('batch', ?::bigint, 'first', f, 'last', l),"
+        "INSERT INTO procrastinate_jobs AS t (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)"
+        " SELECT ?, 'rows', ?, CASE WHEN b.plan IS NOT NULL THEN b.number || '#' || f END, b.number || '#' || f,"
+        " jsonb_build_object('batch', b.number, 'first', f, 'last', l),"
         " CASE WHEN ?::float8 > 0 THEN clock_timestamp() + make_interval(secs => ?) END"
-        " FROM unnest(?::integer[], ?::integer[]) AS v (f, l)"
-        " ON CONFLICT (queueing_lock) WHERE status = 'todo' DO UPDATE SET scheduled_at = excluded.scheduled_at, args ="
-        " jsonb_set(excluded.args, '{last}', to_jsonb(greatest((t.args ->> 'last')::int,"
-        " (excluded.args ->> 'last')::int)))",
+        " FROM batches AS b, unnest(?::integer[], ?::integer[]) AS v (f, l) WHERE b.number = ?"
+        " ON CONFLICT (queueing_lock) WHERE status = 'todo' DO UPDATE SET priority = greatest(t.priority,"
+        " excluded.priority), scheduled_at = CASE WHEN t.scheduled_at IS NOT NULL AND excluded.scheduled_at IS NOT NULL"
+        " THEN least(t.scheduled_at, excluded.scheduled_at) END, args = jsonb_set(excluded.args, '{last}',"
+        " to_jsonb(greatest((t.args ->> 'last')::int, (excluded.args ->> 'last')::int)))",
         (
-            *(queue_of(api), batch, batch, delay, delay),
-            *([first for first, _ in parts], [last for _, last in parts]),
+            *(queue_of(api), priority, delay, delay),
+            *([first for first, _ in parts], [last for _, last in parts], batch),
         ),
     )
+
+
+def defer_next(db: Database, api: str, places: Sequence[tuple[str, str]]) -> None:
+    """Put the tasks of open rows into the queue, by their batches' ids and their names, before those of new rows."""
+    if not places:
+        return
+    found = db.execute(
+        "SELECT r.batch, r.chunk, max(r.line) AS last FROM unnest(?::text[], ?::text[]) AS v (id, name) JOIN batches AS"
+        " b ON b.id = v.id AND b.plan IS NOT NULL JOIN batch_rows AS r ON r.batch = b.number AND r.name = v.name AND"
+        " r.is_open AND NOT r.reused GROUP BY r.batch, r.chunk",
+        ([batch for batch, _ in places], [name for _, name in places]),
+    )
+    for row in found.fetchall():
+        defer_rows(db, api, row["batch"], [(row["chunk"], row["last"])], priority=1)
 
 
 def defer_collect(db: Database, api: str, seqs: Sequence[int], *, delay: float = 0.0) -> None:

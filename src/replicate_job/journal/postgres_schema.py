@@ -181,6 +181,32 @@ MIGRATIONS: tuple[str | QueueStep, ...] = (
     """
     CREATE INDEX jobs_alone_to_watch ON jobs (api) WHERE state = 'created' AND batch IS NULL
     """,
+    # 7. Batches of a fleet with more than one prediction a row. batches.plan says which follow, and with what models.
+    # batch_rows.line counts combinations where rows have several, and combination says which one it is. A row that is
+    # open may get another job; name is in the keys of all its jobs, due_at is when the next one may be created.
+    # budgets have what batches with a limit of cost have spent (USD), holds what is set aside for jobs under way.
+    """
+    ALTER TABLE batches ADD COLUMN plan text;
+    ALTER TABLE batch_rows
+        ADD COLUMN combination text,
+        ADD COLUMN name        text COLLATE "C" NOT NULL DEFAULT '',
+        ADD COLUMN reused      boolean NOT NULL DEFAULT false,
+        ADD COLUMN is_open     boolean NOT NULL DEFAULT false,
+        ADD COLUMN due_at      double precision;
+    CREATE INDEX batch_rows_open ON batch_rows (batch, name) WHERE is_open;
+    CREATE TABLE budgets (
+        batch text PRIMARY KEY REFERENCES batches (id) ON DELETE CASCADE,
+        spent text NOT NULL,
+        trips bigint NOT NULL
+    );
+    CREATE TABLE holds (
+        batch text NOT NULL REFERENCES budgets (batch) ON DELETE CASCADE,
+        key   text COLLATE "C" NOT NULL,
+        job   text NOT NULL,
+        PRIMARY KEY (batch, key)
+    );
+    CREATE INDEX tasks_by_lock ON procrastinate_jobs (lock) WHERE status IN ('todo', 'doing')
+    """,
 )
 
 

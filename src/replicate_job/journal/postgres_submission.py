@@ -28,20 +28,36 @@ LEFT = 24 * 3600.0
 """Seconds without a new row, after which a draft is one of a process that died."""
 
 
+class Combination(msgspec.Struct, frozen=True):
+    """Which row it is, and the values of its combination, where a batch has a grid."""
+
+    line: int
+    grid: dict[str, Any]
+
+
 class NewRow(msgspec.Struct, frozen=True):
-    """A row to be submitted. ``job`` is the row's; ``problem`` says why there is nothing to create for it."""
+    """A row to be submitted. ``line`` is the row's own number, in a grid that of its combination.
+
+    ``job`` is the row's; ``problem`` says why there is nothing to create for it. ``reused``: the job of its key is that
+    of another row, or an earlier one. ``is_open``: others may follow its job; all have its ``name`` in their keys.
+    """
 
     line: int
     key: str
     job: bytes
     problem: str = ""
+    combination: Combination | None = None
+    name: str = ""
+    reused: bool = False
+    is_open: bool = False
 
 
 class BatchFacts(msgspec.Struct, frozen=True):
-    """What is written of a batch besides its rows. ``model`` is what every worker is to know of it.
+    """What is written of a batch besides its rows. ``model`` and ``plan`` are what every worker is to know of it.
 
     ``rate`` is create requests a second, None for no limit. ``depot`` is where the files of its rows are, None where
-    they have none. ``trace`` continues the submitter's (see ``Telemetry``).
+    they have none. ``trace`` continues the submitter's (see ``Telemetry``). ``plan`` says what follows a row's first
+    job; empty for most.
     """
 
     entry: BatchEntry
@@ -52,13 +68,17 @@ class BatchFacts(msgspec.Struct, frozen=True):
     model: bytes
     depot: str | None = None
     trace: str = ""
+    plan: bytes = b""
 
 
 class Submission:
-    """Takes the rows of one batch, in the order of their lines. Without ``finish`` there is no batch."""
+    """Takes the rows of one batch, in the order of their lines. Without ``finish`` there is no batch.
 
-    def __init__(self, store: PostgresStore) -> None:
-        self._store = store
+    ``size`` is how many rows a task has.
+    """
+
+    def __init__(self, store: PostgresStore, size: int = CHUNK) -> None:
+        self._store, self._size = store, size
         self._draft, self.rows = 0, 0
         self._parts: list[tuple[int, int]] = []  # of the tasks: their first and last lines
         self._is_open = False  # whether the last task has rows to create already
@@ -113,14 +133,16 @@ class Submission:
                 raise
 
     def _line(self, row: NewRow) -> tuple[Any, ...]:
-        if self.rows % CHUNK == 0:
+        if self.rows % self._size == 0:
             self._close_task()
             self._parts.append((row.line, row.line))
         first, _ = self._parts[-1]
         self._parts[-1] = first, row.line
         self._is_open = self._is_open or not row.problem
         self.rows += 1
-        return self._draft, row.line, first, row.key, row.job.decode(), row.problem
+        which = msgspec.json.encode(row.combination).decode() if row.combination else None
+        more = which, row.name, row.reused, row.is_open
+        return self._draft, row.line, first, row.key, row.job.decode(), row.problem, *more
 
     def _close_task(self) -> None:
         """Forget a task whose rows all have problems."""
@@ -134,7 +156,8 @@ class Submission:
             if self._store.may_be_done:
                 span = (self._draft, lines[0][1], lines[-1][1])
                 db.execute("DELETE FROM batch_rows WHERE batch = ? AND line BETWEEN ? AND ?", span)
-            db.copy("COPY batch_rows (batch, line, chunk, key, job, problem) FROM STDIN", lines)
+            columns = "batch, line, chunk, key, job, problem, combination, name, reused, is_open"
+            db.copy(f"COPY batch_rows ({columns}) FROM STDIN", lines)
 
         await self._store.run(work)
 
@@ -179,10 +202,11 @@ class Submission:
             db.execute(query, (entry.id, entry.api, entry.source, number))
         db.execute(
             f"UPDATE batches SET started_at = {NOW}, stopped = '', over_at = NULL, command = ?, job = ?, save = ?,"
-            " rate = ?, secrets = ?, model = ?, depot = ?, trace = ? WHERE number = ?",
+            " rate = ?, secrets = ?, model = ?, depot = ?, trace = ?, plan = ? WHERE number = ?",
             (
                 *(entry.command, facts.job.decode(), facts.save, facts.rate),
-                *(msgspec.json.encode(facts.secrets).decode(), facts.model.decode(), facts.depot, facts.trace, number),
+                *(msgspec.json.encode(facts.secrets).decode(), facts.model.decode(), facts.depot, facts.trace),
+                *(facts.plan.decode() or None, number),
             ),
         )
         defer_rows(db, entry.api, number, self._parts)

@@ -80,6 +80,9 @@ class ChainRunner(BatchRunner):
         steps = {name: each for name, each in _steps(entry).items() if not self._is_retried(each)}
         return self._check(item) or (another_input(item.name) if self._known_run(item, steps).is_over() is None else "")
 
+    def _row_key(self, item: RowJob, entry: Entry | None) -> str:  # noqa: ARG002 - its steps have their own
+        return attempt_key(self._batch.id, item.name)
+
     def _is_over(self, item: RowJob, entry: Entry) -> bool:
         """Whether every step is over, or as far as they come: one that failed ends the row."""
         steps = _steps(entry)

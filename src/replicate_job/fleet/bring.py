@@ -1,0 +1,64 @@
+"""One job as far as ``created``. Nothing waits for a prediction here."""
+
+from __future__ import annotations
+
+from replicate_job.aio import unless
+from replicate_job.batches.row_policy import Model
+from replicate_job.fleet.parts import Fleet
+from replicate_job.flow.claim import take
+from replicate_job.flow.job_run import Ask, JobRun
+from replicate_job.flow.prepare import prepare, write_request
+from replicate_job.flow.steps import STEPS
+from replicate_job.flow.subject import SUBJECT
+from replicate_job.inputs.content import Content
+from replicate_job.inputs.upload import has_files
+from replicate_job.job import Job, Result
+from replicate_job.journal.entry import CreateRequest, Entry
+from replicate_job.outputs.depot import Depot
+
+
+class DrainingError(Exception):
+    """Raised for a job that was not begun, as the process is about to end."""
+
+
+async def bring(fleet: Fleet, model: Model, ask: Ask, entry: Entry | None, depot: str | None) -> Result | None:
+    """Create the job that the journal has as ``entry``. Gives its result where that was the end, and no files to keep.
+
+    ``depot`` is where files of rows are, None where they have none.
+    Raises DrainingError, ClaimLostError where another process has it, and what creating it raises.
+    """
+    context, job = model.context, ask.job
+    SUBJECT.set(ask)  # this task is the job's own
+    if fleet.draining.is_set():
+        raise DrainingError
+    request = slot = None
+    if entry is None or entry.state == "refused":
+        # The slot first: then the claim records the intent too, and nothing is waited for after it.
+        request = await _request(fleet, model, job, depot)
+        slot = await unless(fleet.draining, context.client.take_slot())
+        if slot is None:
+            raise DrainingError
+    claim = await take(context, ask.key, job, ask.save, within=None, request=request, chain_step=ask.chain_step)
+    run = JobRun(context, claim, ask, slot)
+    SUBJECT.set(run)
+    try:
+        while run.result is None and run.step in {"prepare", "look up"}:
+            await STEPS[run.step](run)
+    finally:
+        await run.leave()
+    if run.fault:
+        raise run.fault
+    return run.result
+
+
+async def _request(fleet: Fleet, model: Model, job: Job, depot: str | None) -> CreateRequest:
+    """The job's create request. Its files are sent to the API now, where they live for a day at least."""
+    if not has_files(job.input_data):
+        return write_request(job, model.resolved, job.input_data)
+    opened = Depot(depot, model.context.stores) if depot else None
+
+    async def read(content: Content) -> bytes | None:
+        return await opened.get(content) if opened else None
+
+    async with fleet.sending:
+        return await prepare(model.context, job, model.resolved, read)

@@ -1,0 +1,115 @@
+"""The limit of a batch's cost, which all workers keep: a row is created once something is set aside for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+import msgspec
+
+from replicate_job.batches.budget import Budget, Cost, Costs, limit_cost
+from replicate_job.batches.prices import learn
+from replicate_job.batches.progress import Tally
+from replicate_job.batches.runner import BatchRunner
+from replicate_job.batches.spec import Batch
+from replicate_job.fleet.next import next_job
+from replicate_job.fleet.parts import Fleet, Rows
+from replicate_job.flow.collect import result_of
+from replicate_job.flow.context import Context
+from replicate_job.inputs.secrets import hide
+from replicate_job.job import Job
+from replicate_job.journal.entry import BatchEntry
+from replicate_job.journal.postgres_budget import Account, Hold
+from replicate_job.journal.postgres_fleet import FleetRow, FleetTables
+
+LEARNED = 5.0
+"""Seconds for which a worker keeps what predictions usually cost; until something is known it looks each time."""
+_OPEN = {None, "claimed", "intended", "created"}
+"""States of jobs whose cost is not known yet, and will be."""
+
+
+async def open_account(context: Context, tables: FleetTables, batch: Batch, runner: BatchRunner, rows: int) -> None:
+    """Write down what the batch has spent before, and say how far its limit may be exceeded by so many rows."""
+    secrets = runner.secrets
+    now = context.clock.time()
+    await context.journal.begin_batch(BatchEntry(batch.id, context.api, batch.source, batch.command, now))
+    while cost := await runner.open_cost():
+        account = await tables.budgets.read(batch.id)
+        budget = Budget([cost], Tally(), lambda _: None)
+        await budget.open(context, batch.id)
+        holds = [_hold(key, job, secrets) for key, job in budget.held.items()]
+        if await tables.budgets.open(batch.id, cost.spent, holds, account.seen if account else None):
+            context.reporter.tell(cost.state(cost.bound(batch.job.input_data, rows)))
+            return
+
+
+async def admit(fleet: Fleet, rows: Rows, due: Sequence[FleetRow]) -> tuple[list[FleetRow], bool]:
+    """The rows that may be created now; and whether others may be later. The batch is stopped once none ever may."""
+    most = rows.plan.max_cost
+    if most is None or not due:
+        return list(due), False
+    while True:
+        account = await fleet.tables.budgets.read(rows.batch.id)
+        if account is None:
+            return [], True
+        cost = await _open_cost(fleet, rows, most)
+        cost.spent = account.spent
+        admitted, holds, released = await _choose(rows, account, cost, due)
+        is_same = not holds and not released
+        if is_same or await fleet.tables.budgets.change(
+            rows.batch.id, account, cost.spent, released=released, holds=holds
+        ):
+            break
+    if len(admitted) == len(due):
+        return admitted, False
+    is_open = holds or any(each.state in _OPEN and each.hold.key not in released for each in account.held)
+    if not is_open:
+        await fleet.tables.stop(rows.batch.number, cost.reason())
+    return admitted, bool(is_open)
+
+
+async def _open_cost(fleet: Fleet, rows: Rows, most: Decimal) -> Cost | Costs:
+    prices, now = rows.plan.prices, fleet.context.clock.now()
+    if not all(rows.learned.get(name) for name in prices) or now >= rows.learned_until:
+        rows.learned = {name: await learn(fleet.context, name, price) for name, price in prices.items()}
+        rows.learned_until = now + LEARNED
+    models = {name: model for name, model in rows.models.items() if name in prices}
+    return limit_cost(most, prices, models, rows.learned, rows.batch.job.cancel_after)
+
+
+async def _choose(
+    rows: Rows, account: Account, cost: Cost | Costs, due: Sequence[FleetRow]
+) -> tuple[list[FleetRow], list[Hold], list[str]]:
+    """The rows that are admitted, what is set aside for them, and the keys for which nothing is set aside any more."""
+    released: list[str] = []
+    ended = [each.hold.key for each in account.held if each.has_ended]
+    entries = await rows.own.context.journal.look_up(ended) if ended else {}
+    held = set[str]()
+    for each in account.held:
+        key, entry = each.hold.key, entries.get(each.hold.key)
+        model = each.hold.job.model
+        used = cost.used(result_of(entry.prediction, entry), model) if entry and entry.prediction else None
+        is_unsent = each.state == "refused" or (each.state in {None, "claimed"} and each.is_wrong)
+        if used is not None:
+            released.append(key)
+            cost.spend(used, model)
+        elif is_unsent and key not in {row.key for row in due}:
+            released.append(key)
+        else:
+            held.add(key)
+            cost.hold(each.hold.job.input_data, model=model)
+    admitted: list[FleetRow] = []
+    holds: list[Hold] = []
+    for row in due:
+        if row.key not in held:
+            job = row.entry.job if row.entry else await next_job(rows, row)
+            if not cost.admits(job.input_data, job.model):
+                continue
+            cost.hold(job.input_data, model=job.model)
+            holds.append(_hold(row.key, job, rows.model(job.model).resolved.secrets))
+        admitted.append(row)
+    return admitted, holds, released
+
+
+def _hold(key: str, job: Job, secrets: Sequence[str]) -> Hold:
+    return Hold(key, msgspec.structs.replace(job, input_data=hide(job.input_data, secrets)))
