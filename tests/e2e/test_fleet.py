@@ -148,7 +148,7 @@ def test_chains_whose_workers_are_killed_create_each_step_once(
 ) -> None:
     fleet_chains.prepare(api)
     with fleet_of(command, postgres, api) as fleet:
-        fleet_chains.drill(fleet, 20, workers=3, kills=2, seed=1)
+        fleet_chains.drill(fleet, 10, workers=3, kills=1, seed=1)
 
 
 @pytest.mark.parametrize(

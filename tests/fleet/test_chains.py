@@ -179,3 +179,31 @@ async def test_a_file_in_a_step_is_refused_for_other_machines_have_it_not(
     chain = Chain([Step("enlarge", "acme/enlarge", {"image": tmp_path / "a.png"})])
     with pytest.raises(JobError, match="is a file of this machine"):
         await submitted(await member(), [{}], job=chain)
+
+
+async def test_a_step_runs_for_each_element_and_its_outputs_are_gathered(
+    member: Member, submitted: Submitted, api: ScriptedAPI
+) -> None:
+    fleet, other = await member(), await member()
+    several = openapi_schema({"prompt": {"type": "string"}}, {"type": "array", "items": FILE})
+    files = [OutputFile(content=f"{number}".encode(), name=f"{number}.png") for number in range(3)]
+    api.models["acme/draw"] = ScriptedModel(
+        name="acme/draw", official=True, schema=several, script=Script(duration=0.02, boot=0, output=files)
+    )
+    chain = Chain(
+        [
+            Step("draw", "acme/draw", {"prompt": Ref("prompt")}),
+            Step("enlarge", "acme/enlarge", {"image": "{each}"}, for_each=Ref("draw.output")),
+            Step("frame", "acme/frame", {"image": "{enlarge.output[2]}"}),
+        ]
+    )
+    batch = await submitted(fleet, rows(8), job=chain)
+    async with working(other):
+        made_of = await to_end(fleet, batch)
+    assert made(api) == {"draw": 8, "enlarge": 24, "frame": 8}
+    for result in made_of:
+        assert list(result.steps) == ["draw", "enlarge[0]", "enlarge[1]", "enlarge[2]", "frame"]
+        assert [result.steps[f"enlarge[{number}]"].input for number in range(3)] == [
+            {"image": url} for url in result.steps["draw"].output
+        ]
+        assert result.steps["frame"].input == {"image": result.steps["enlarge[2]"].output}
