@@ -126,3 +126,18 @@ async def test_attempts_after_a_failure_are_within_the_limit(
 async def test_a_model_without_a_price_is_refused_with_what_to_give(member: Member, submitted: Submitted) -> None:
     with pytest.raises(JobError, match=r"a limit of cost needs a price: .*--price"):
         await submitted(await member(), rows(1), max_cost=Decimal(1), job="stability-ai/sdxl")
+
+
+async def test_several_models_keep_one_limit_each_by_its_own_price(
+    member: Member, submitted: Submitted, query: Query, api: ScriptedAPI
+) -> None:
+    fleet, other = await member(), await member()
+    api.models["acme/second"] = msgspec.structs.replace(api.models[MODEL], name="acme/second")
+    prices = {MODEL: "0.01/run", "acme/second": "0.03/run"}
+    batch = await submitted(fleet, rows(30), models=["acme/second"], max_cost=Decimal("0.3"), price=prices)
+    await until_stopped(fleet, batch, other)
+    made = Counter(prediction.model for prediction in api.predictions)
+    assert Decimal("0.27") < made[MODEL] * Decimal("0.01") + made["acme/second"] * Decimal("0.03") <= Decimal("0.3")
+    assert query("SELECT spent FROM budgets") == [
+        {"spent": str(made[MODEL] * Decimal("0.01") + made["acme/second"] * Decimal("0.03"))}
+    ]
