@@ -75,7 +75,8 @@ def attributes(span: ReadableSpan) -> dict[str, Any]:
 
 def points(name: str) -> list[Any]:
     data = METRICS.get_metrics_data()
-    assert data
+    if data is None:  # nothing was counted in this process yet
+        return []
     return [
         point
         for resource in data.resource_metrics

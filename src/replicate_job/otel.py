@@ -21,6 +21,7 @@ from opentelemetry.metrics import CallbackOptions, Histogram, Observation
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from replicate_job.decoding import decode
 from replicate_job.telemetry import (
     BOUNDS,
     COUNTS,
@@ -211,7 +212,7 @@ def _of_prediction(prediction_id: str) -> dict[str, str]:
 
 def _carrier(trace: str) -> dict[str, str]:
     try:
-        return msgspec.json.decode(trace or "{}", type=dict[str, str])
+        return decode(trace or "{}", dict[str, str])
     except msgspec.DecodeError:
         return {}
 
