@@ -82,7 +82,7 @@ def test_who_follows_a_batch_can_leave_it(fleet: Fleet, line: Line, go_away: Awa
 
 
 @ways
-def test_probes_say_so(fleet: Fleet, line: Line, go_away: Away) -> None:
+def test_the_health_port_says_so_and_a_check_that_the_worker_lives(fleet: Fleet, line: Line, go_away: Away) -> None:
     fleet.start(1, "--health-port", "0")
     told = "".join(fleet.workers[0].line() for _ in range(2))
     origin = re.search(r"(http://127.0.0.1:\d+)/healthz", told)
@@ -95,5 +95,5 @@ def test_probes_say_so(fleet: Fleet, line: Line, go_away: Away) -> None:
         urlopen(f"{origin[1]}/healthz")  # noqa: S310 - loopback
     assert time.monotonic() - began < PROMPT
     began = time.monotonic()
-    assert fleet.command("worker", "--check").code not in {0, 130}
+    assert fleet.command("worker", "--check").code == 0  # the worker waits, and lives
     assert time.monotonic() - began < PROMPT
