@@ -16,6 +16,7 @@ from replicate_job.errors import JobError
 from replicate_job.fleet.cancel import cancel_named
 from replicate_job.fleet.create import create_rows
 from replicate_job.fleet.parts import Fleet
+from replicate_job.fleet.results import results
 from replicate_job.fleet.worker import work
 from replicate_job.journal.postgres_fleet import FleetBatch
 from replicate_job.testing import Script, ScriptedAPI
@@ -70,6 +71,24 @@ def test_the_blocking_client_does_the_same(options: dict[str, Any], api: Scripte
         with pytest.raises(JobError, match="max_predict_time is not for batches of a fleet"):
             client.submit_batch(MODEL, rows(1), max_predict_time=5)
     assert api.created == 0
+
+
+async def test_a_row_that_ends_while_others_are_read_is_given_by_the_next_look(
+    member: Member, submitted: Submitted, query: Query
+) -> None:
+    fleet = await member()
+    batch = await submitted(fleet, rows(4))
+
+    def end(*lines: int) -> None:
+        query(f"UPDATE batch_rows SET problem = 'refused' WHERE line = ANY(ARRAY{list(lines)}) RETURNING line")  # noqa: S608 - numbers
+
+    end(1, 3)
+    later, given = [2, 4], list[int | None]()
+    async for page in results(fleet.context, fleet.tables, batch, follow=True):
+        given += [result.line for result in page]
+        if later:
+            end(later.pop(0))
+    assert given == [1, 3, 2, 4]
 
 
 async def test_predictions_that_run_are_canceled_on_request(

@@ -37,6 +37,8 @@ async def results(
     while True:
         began = time.monotonic()
         is_last = not follow or is_over(await tables.counts(batch.number))
+        # Asked before the rows are read, for others end meanwhile.
+        first = None if is_last else await tables.first_open(batch.number, low)
         after, given = low, list[int]()
         while rows := await tables.over_rows(batch.number, after, PAGE, sorted(beyond)):
             yield await _results(context, batch, rows)
@@ -45,7 +47,6 @@ async def results(
         if is_last:
             return
         beyond.update(given)
-        first = await tables.first_open(batch.number, low)
         low = low if first is None else first - 1
         beyond = {line for line in beyond if line > low}
         await asyncio.sleep(pause(time.monotonic() - began, EVERY))
