@@ -261,7 +261,7 @@ def test_a_report_that_cannot_be_written_or_has_no_results_is_an_error_of_one_li
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "results.jsonl"]
 
 
-def test_the_prompt_is_the_first_text_that_is_not_a_url() -> None:
+def test_what_a_row_asks_for_is_its_prompt_or_its_longest_text_that_is_no_url() -> None:
     inputs = {
         "seed": 1,
         "image": "https://a.b/c.png",
@@ -272,6 +272,8 @@ def test_the_prompt_is_the_first_text_that_is_not_a_url() -> None:
 
     assert prompt_of(inputs) == "hello"
     assert prompt_of({"n": 1}) == ""
+    assert prompt_of({"aspect_ratio": "16:9", "text": "a fox in snow"}) == "a fox in snow"
+    assert prompt_of({"negative_prompt": "no people at all", "prompt": "a fox"}) == "a fox"
 
 
 @given(st.lists(st.floats(0.001, 1e6), min_size=1), st.lists(st.floats(0.001, 1e6)), st.floats(0, 1))

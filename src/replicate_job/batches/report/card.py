@@ -68,9 +68,10 @@ def read_card(result: Result, latency: float | None) -> Card:
 
 
 def prompt_of(inputs: dict[str, Any]) -> str:
-    """The first input that is text and not a URL."""
-    texts = (value for value in inputs.values() if isinstance(value, str) and value.strip())
-    return next((text for text in texts if not (_is_web(text) or text.startswith("data:"))), "")
+    """The input ``prompt``, else the longest text that is no URL: a choice such as ``16:9`` tells nothing of a row."""
+    texts = {name: value for name, value in inputs.items() if isinstance(value, str) and value.strip()}
+    told = {name: text for name, text in texts.items() if not (_is_web(text) or text.startswith("data:"))}
+    return told.get("prompt") or max(told.values(), key=len, default="")
 
 
 def _words(output: Any) -> str:
