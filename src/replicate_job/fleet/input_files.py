@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 8
 """Files that are copied at the same time, each in memory."""
-CLEANED = 30.0
+CLEANED = 10.0
 """Seconds between two looks for depots that no batch needs any more."""
 
 
