@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.request import Request, urlopen
 
 import obstore
+from moto.backends import get_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from obstore.store import S3Store
 from werkzeug.serving import make_server
@@ -38,6 +39,7 @@ class S3:
         self.url = f"http://127.0.0.1:{self._server.port}"
 
     def __enter__(self) -> Self:
+        get_backend("s3").reset()  # moto's stores are the process's: an earlier server's objects are in them
         self._thread.start()
         return self
 

