@@ -161,7 +161,8 @@ class Client:
         """Send one create request with the slot that ``take_slot`` gave, in a ``place``.
 
         ``blocking_wait`` (seconds, up to 60) keeps it open until the prediction ends (``Prefer: wait``). ``guard`` is
-        called right before the first byte; it raises NotSentError where the request must not be sent any more.
+        called right before the request connects and is sent. It raises NotSentError where the request must not be sent
+        any more.
         """
         headers = {"prefer": f"wait={blocking_wait}"} if blocking_wait else {}
         if cancel_after:

@@ -146,7 +146,7 @@ class Transport:
         """Send once. ``path`` is relative to the base URL (``/predictions``), or a whole URL that the API gave.
 
         A GET follows redirects within the API's origin, as of a model that was renamed. Any other redirect is the
-        answer. ``guard`` is called right before the first byte; when it raises, nothing is sent.
+        answer. ``guard`` is called right before the request connects and is sent; when it raises, nothing is.
         Raises NotSentError when no connection was made, and NoAnswerError for any failure after that: the API may have
         acted on the request.
         """

@@ -18,7 +18,7 @@ from replicate_job.telemetry import COUNTS
 from replicate_job.wire.prediction import Prediction, parse_time
 
 UNSENT = 15.0
-"""Seconds from the intent to the first byte of a create request at most. An older intent is not sent."""
+"""Seconds from the intent to the moment before its request connects, at most. An older intent is not sent."""
 LONGEST_REQUEST = UNSENT + 95
 """Seconds from its intent after which a create request has ended, whichever process sent it: 5 to connect, 60 of a
 blocking wait, 30 for the answer."""
