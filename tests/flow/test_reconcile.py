@@ -259,6 +259,16 @@ async def test_the_same_input_made_minutes_off_may_be_it(api: ScriptedAPI, conne
     assert caught.value.candidates == (api.predictions[0].id,)
 
 
+async def test_the_removal_of_inputs_makes_it_no_surer_that_one_made_minutes_off_is_not_it(connect: Connect) -> None:
+    with ScriptedAPI(script=Script(duration=0), expire=0) as api:
+        async with connect(api) as context:
+            claim = await intended(context, "job", make_request())
+            api.predictions[0].created -= 180
+            with pytest.raises(UncertainError, match="but for the time when it was made") as caught:
+                await look(context, claim)
+    assert caught.value.candidates == (api.predictions[0].id,)
+
+
 async def test_an_old_item_at_the_end_of_a_page_does_not_end_the_reading(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as opened:
         context = msgspec.structs.replace(opened, client=Unfiltered(opened.client))

@@ -321,6 +321,18 @@ async def test_a_job_of_long_ago_does_not_make_it_clear(journal: SQLJournal, now
     assert await journal.adopt(one, ["p1", "p2"]) == Adoption(unclear=("p1", "p2"))
 
 
+async def test_the_first_request_is_the_first_that_was_not_known_to_be_unsent(journal: SQLJournal, now: Any) -> None:
+    one, first = await claim(journal, "one"), moment(now)
+    await journal.unsent(await journal.intend(one, REQUEST, first))
+    now.seconds += 400
+    second = moment(now)
+    await journal.intend(one, REQUEST, second)
+    now.seconds += 400
+    again = await journal.intend(one, REQUEST, moment(now))
+    assert (again.entry.sends, again.entry.first_sent) == (2, second)
+    assert await journal.get("one") == again.entry
+
+
 async def test_predictions_whose_input_is_gone_are_never_taken(journal: SQLJournal) -> None:
     await journal.created(await intended(journal, "other"), Prediction("d1", "starting"))
     one = await intended(journal, "one")

@@ -105,7 +105,8 @@ class _LookUp:
     async def _look_beside(self, span: Span) -> tuple[str | None, bool]:
         """Do the same over a wider span, in which a clock that is minutes off could have put it.
 
-        There it cannot be told from another's. A reading that fails is made again alone.
+        There it cannot be told from another's, also not by an input that is removed or was added to. A reading that
+        fails is made again alone.
         """
         after, before = span.wider
         listing = await self._context.strategy.read_list(self._context, after=after, before=before)
@@ -128,12 +129,12 @@ class _LookUp:
             # The list hides secrets: requests that differ in one alone look the same. Such a match is certain at the
             # time that the API's own clock tells, and nowhere else.
             is_exact = not self._request.secrets or span.is_exact(created)
-            if not is_inside and not beside:
+            if not (is_inside or (beside and span.may_cover(created))):
                 continue
             match await judge(prediction, self._request, self._read_content):
                 case "same":
                     (same if is_inside and is_exact else almost).append(prediction)
-                case "almost" if is_inside and span.is_trusted:
+                case "almost" if span.is_trusted:
                     almost.append(prediction)
         is_own_list = await is_same_account(self._context, self._claim.entry) is True
         adoption = await self._context.journal.adopt(

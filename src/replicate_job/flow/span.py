@@ -50,6 +50,10 @@ class Span(msgspec.Struct, frozen=True):
         """A time that cannot be read may be any."""
         return created is None or _is_in(self.windows, created)
 
+    def may_cover(self, created: datetime | None) -> bool:
+        """Whether it was made in what is ``wider``, too: a server may list more than it was asked for."""
+        return created is None or _is_in((self.wider,), created)
+
     def is_exact(self, created: datetime | None) -> bool:
         """Whether it was made when the API's own clock says that the request was sent."""
         return self.is_trusted and (created is None or _is_in(self.exact, created))

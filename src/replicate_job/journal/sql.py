@@ -378,11 +378,12 @@ class SQLJournal(ABC):
             if self._store.may_be_done and (entry.state, entry.request, entry.last_sent) == ("intended", request, sent):
                 return Claim(entry, claim.fence, lease, intends=True)
             whole, shown = print_request(self._key, request)
+            is_first = entry.sends == 0  # those before, if any, were never sent: what was made then is not this job's
             db.execute(
                 "UPDATE jobs SET state='intended', request=?, request_hash=?, shown_hash=?, sends=sends+1,"
-                " first_sent=coalesce(first_sent, ?), last_sent=?, sent_at=?, token=? WHERE key=?",
+                " first_sent=CASE WHEN ? THEN ? ELSE first_sent END, last_sent=?, sent_at=?, token=? WHERE key=?",
                 (
-                    *(msgspec.json.encode(request).decode(), whole, shown, moment, moment),
+                    *(msgspec.json.encode(request).decode(), whole, shown, is_first, moment, moment),
                     *(sent.best, self._token_print, claim.key),
                 ),
             )
@@ -391,7 +392,7 @@ class SQLJournal(ABC):
                 state="intended",
                 request=request,
                 sends=entry.sends + 1,
-                first_sent=entry.first_sent or sent,
+                first_sent=sent if is_first else entry.first_sent,
                 last_sent=sent,
                 token=self._token_print,
             )

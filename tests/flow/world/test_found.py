@@ -114,6 +114,20 @@ FOUND = {
             Life(stranger=True),
         ),
     ),
+    "a request that was never sent begins no span": Plan(
+        220594,
+        "deployments/acme/dep",
+        TWO,
+        Nature(official=False),
+        Network((Answer("timeout", late=True), Answer(504)), (429, 503, "cut", "cut")),
+        lives=(
+            Life((Interruption(11, "kill"),)),
+            Life((Interruption(15, "stop", 40.0),), timeout=6.8),
+            Life(after=400.0),
+        ),
+        rest=4000.0,
+        way="row",
+    ),
 }
 
 
