@@ -104,8 +104,14 @@ async def working(*fleets: Fleet) -> AsyncIterator[None]:
 
 
 async def to_end(fleet: Fleet, batch: FleetBatch) -> list[Result]:
-    """All results of the batch, in the order of its rows."""
-    async with working(fleet), asyncio.timeout(60):
+    """All results of the batch, in the order of its rows. The process works meanwhile."""
+    async with working(fleet):
+        return await ended(fleet, batch)
+
+
+async def ended(fleet: Fleet, batch: FleetBatch) -> list[Result]:
+    """The same, of other processes' work."""
+    async with asyncio.timeout(60):
         pages = [page async for page in results(fleet.context, fleet.tables, batch, follow=True)]
     return sorted(
         (result for page in pages for result in page), key=lambda result: (result.line or 0, str(result.grid))

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.fleet.conftest import to_end, working
+from tests.fleet.conftest import ended, to_end, working
 
 from replicate_job import Chain, Ref, Step
 from replicate_job.batches.progress import Tally
@@ -207,3 +207,17 @@ async def test_a_step_runs_for_each_element_and_its_outputs_are_gathered(
             {"image": url} for url in result.steps["draw"].output
         ]
         assert result.steps["frame"].input == {"image": result.steps["enlarge[2]"].output}
+
+
+async def test_a_step_that_a_later_submit_added_is_run_by_a_worker_that_knows_the_batch(
+    member: Member, submitted: Submitted, tmp_path: Path
+) -> None:
+    fleet, submitter = await member(), await member()
+    async with working(fleet):
+        for steps in (CHAIN.steps[:1], CHAIN.steps):
+            batch = await submitted(submitter, rows(2), job=Chain(steps), key="b", save_to=tmp_path / "out")
+            results = await ended(submitter, batch)
+    for result in results:
+        assert [(name, len(step.files)) for name, step in result.steps.items()] == [
+            (name, 1) for name in ("draw", "enlarge", "frame")
+        ]

@@ -6,11 +6,12 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from tests.fleet.conftest import MODEL, to_end, working
+from tests.fleet.conftest import MODEL, ended, to_end, working
 
 from replicate_job import Fallback, Job
 from replicate_job.fleet.cancel import cancel_named
@@ -18,7 +19,7 @@ from replicate_job.fleet.create import create_rows
 from replicate_job.fleet.parts import Fleet
 from replicate_job.flow import policy
 from replicate_job.journal.postgres_fleet import FleetBatch
-from replicate_job.testing import Script, ScriptedAPI
+from replicate_job.testing import OutputFile, Script, ScriptedAPI
 
 Member = Callable[..., Awaitable[Fleet]]
 Submitted = Callable[..., Awaitable[FleetBatch]]
@@ -205,3 +206,37 @@ async def test_rows_of_workers_that_end_together_are_tried_once(
         made = await to_end(fleet, batch)
     assert {(result.status, len(result.earlier)) for result in made} == {("failed", 1)}
     assert (api.created, len(query("SELECT DISTINCT prediction_id FROM jobs"))) == (120, 120)
+
+
+def paint_with_both(api: ScriptedAPI) -> None:
+    for name in (MODEL, OTHER):
+        paint = Script(duration=0.3, boot=0, output=[OutputFile(content=name.encode(), name="a.webp")])
+        api.models[name] = msgspec.structs.replace(api.models[MODEL], name=name, script=paint)
+
+
+async def test_outputs_of_a_model_that_a_later_submit_added_are_kept_by_a_worker_that_knows_the_batch(
+    member: Member, submitted: Submitted, api: ScriptedAPI, tmp_path: Path
+) -> None:
+    fleet, submitter = await member(), await member()
+    paint_with_both(api)
+    async with working(fleet):
+        for models in ([], [OTHER]):
+            options: dict[str, Any] = {"key": "b", "models": models, "save_to": tmp_path / "out"}
+            made = await ended(submitter, await submitted(submitter, [{"prompt": "a"}], **options))
+    assert [(result.model, len(result.files)) for result in made] == [(MODEL, 1), (OTHER, 1)]
+
+
+async def test_outputs_of_a_model_that_a_later_submit_left_out_are_kept(
+    member: Member, submitted: Submitted, query: Query, api: ScriptedAPI, tmp_path: Path
+) -> None:
+    fleet, other = await member(), await member()
+    paint_with_both(api)
+    options: dict[str, Any] = {"key": "b", "save_to": tmp_path / "out"}
+    batch = await submitted(fleet, [{"prompt": "a"}], models=[OTHER], **options)
+    await create_rows(fleet, batch.number, 1, 2)
+    again = await submitted(fleet, [{"prompt": "a"}], **options)
+    async with working(other), asyncio.timeout(60):
+        assert len(await ended(fleet, again)) == 1
+        while query("SELECT DISTINCT state FROM jobs") != [{"state": "collected"}]:  # noqa: ASYNC110 - the database tells nobody
+            await asyncio.sleep(0.05)
+    assert {path.read_bytes().decode() for path in (tmp_path / "out").rglob("*.webp")} == {MODEL, OTHER}

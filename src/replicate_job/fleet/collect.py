@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from replicate_job.batches.row_job import is_of_row
 from replicate_job.errors import ClaimLostError, ReplicateJobError
-from replicate_job.fleet.parts import Fleet
+from replicate_job.fleet.parts import Fleet, Rows
 from replicate_job.flow.claim import take
 from replicate_job.flow.job_run import Ask, JobRun
 from replicate_job.flow.steps import STEPS
@@ -21,8 +21,12 @@ AGAIN = 15.0
 async def collect_jobs(fleet: Fleet, seqs: Sequence[int]) -> None:
     """Keep the outputs of these jobs. What cannot be done now goes back into the queue."""
     jobs = [(seq, entry) for seq, entry in await fleet.tables.jobs(seqs) if entry.step == "collect"]
+    batches = await fleet.rows_named(entry.batch for _, entry in jobs if entry.batch)
+    jobs = [(seq, entry) for seq, entry in jobs if entry.batch in batches]
     try:
-        outcomes = await asyncio.gather(*(_job(fleet, entry) for _, entry in jobs), return_exceptions=True)
+        outcomes = await asyncio.gather(
+            *(_job(fleet, entry, batches[entry.batch or ""]) for _, entry in jobs), return_exceptions=True
+        )
     except asyncio.CancelledError:
         await asyncio.shield(fleet.tables.defer_collect(fleet.api, [seq for seq, _ in jobs], delay=0))
         raise
@@ -38,10 +42,7 @@ async def collect_jobs(fleet: Fleet, seqs: Sequence[int]) -> None:
         await fleet.tables.defer_collect(fleet.api, again, delay=AGAIN)
 
 
-async def _job(fleet: Fleet, entry: Entry) -> None:
-    rows = await fleet.rows_named(entry.batch or "")
-    if rows is None:
-        return
+async def _job(fleet: Fleet, entry: Entry, rows: Rows) -> None:
     context = rows.model(entry.job.model).context
     claim = await take(context, entry.key, entry.job, entry.save, within=None)
     run = JobRun(context, claim, Ask(entry.job, entry.key, entry.save, is_checked=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 
 import msgspec
@@ -83,23 +84,21 @@ class Fleet:
         self.context = msgspec.structs.replace(context, retry_policy=retry_policy)
         self.tables, self.api = tables, context.api
         self.draining, self.sending = asyncio.Event(), asyncio.Semaphore(SENDING)
-        self._known: dict[tuple[int, float], Rows] = {}
-        self._named: dict[str, FleetBatch] = {}
+        self._known: dict[int, Rows] = {}  # by the numbers of their batches
 
     async def rows_of(self, batch: FleetBatch) -> Rows:
-        place = batch.number, batch.started_at
-        if place not in self._known:
+        """``batch`` is as it was just read. A later submit may have added models or steps since the last time."""
+        rows = self._known.get(batch.number)
+        if rows is None or rows.batch.started_at != batch.started_at:
             resolved = decode(await self.tables.model(batch.number), Resolved)
-            self._known[place] = Rows(batch, self.context, resolved)
-        return self._known[place]
+            rows = self._known[batch.number] = Rows(batch, self.context, resolved)
+        rows.batch = batch
+        return rows
 
-    async def rows_named(self, name: str) -> Rows | None:
-        """By the batch's id; None where there is no such batch of a fleet."""
-        batch = self._named.get(name) or await self.tables.find(name, self.api)
-        if batch is None:
-            return None
-        self._named[name] = batch
-        return await self.rows_of(batch)
+    async def rows_named(self, names: Iterable[str]) -> dict[str, Rows]:
+        """By the ids of their batches, which are read anew. One that is no batch of a fleet is left out."""
+        found = await self.tables.named(sorted({*names}), self.api)
+        return {batch.id: await self.rows_of(batch) for batch in found}
 
 
 def open_tables(context: Context) -> FleetTables:

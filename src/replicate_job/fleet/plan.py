@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class FleetPlan(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``models`` are those beside the batch's own, by their names, as they were at the submit.
+    """``models`` are those beside the batch's own, by their names, as they were at the submit; also of earlier submits.
 
     ``policy`` says which attempts follow a failed one; None for none. ``shares``: rows with the same input share jobs.
     ``steps`` are those of a chain, with its ``title``; what failed of it before the submit, or is uncertain, gets a new

@@ -15,10 +15,11 @@ from replicate_job.batches.row_job import RowJob
 from replicate_job.batches.runner import BatchRunner, RowSource, Start, open_runner
 from replicate_job.batches.spec import Batch
 from replicate_job.chain import Ref
+from replicate_job.decoding import decode
 from replicate_job.errors import InputError, JobError
 from replicate_job.fleet.budget import open_account
 from replicate_job.fleet.input_files import InputFiles
-from replicate_job.fleet.plan import FleetPlan
+from replicate_job.fleet.plan import FleetPlan, plan_of
 from replicate_job.flow.context import Context
 from replicate_job.flow.resolved import Resolved
 from replicate_job.inputs.secrets import hide
@@ -66,7 +67,7 @@ async def _submit(  # noqa: PLR0913 - as above
     files = InputFiles(context, tables, batch.save)
     runner = open_runner(context, batch, model, Tally())
     await runner.open_policy()
-    plan = _plan(batch, model, runner)
+    plan = _plan(batch, model, runner, await _models_before(context, tables, batch))
     resolved = model if isinstance(model, Resolved) else model.resolved
     chunks = aclosing(runner.starts(rows, is_new=before is None, prepare=partial(_take_files, files)))
     async with tables.submission(FEW if plan.goes_on else CHUNK) as submission, chunks as opened:
@@ -105,15 +106,29 @@ async def _take_files(files: InputFiles, item: RowJob) -> RowJob:
     return msgspec.structs.replace(item, job=msgspec.structs.replace(item.job, input_data=taken))
 
 
-def _plan(batch: Batch, model: Resolved | ChainPlan, runner: BatchRunner) -> FleetPlan:
+async def _models_before(context: Context, tables: FleetTables, batch: Batch) -> dict[str, Resolved]:
+    """The models of an earlier submit, by their names: predictions of theirs may be under way, and are kept too."""
+    found = await tables.find(batch.id, context.api)
+    if found is None:
+        return {}
+    plan = plan_of(found)
+    return (
+        plan.models
+        if plan.steps
+        else {found.job.model: decode(await tables.model(found.number), Resolved)} | plan.models
+    )
+
+
+def _plan(batch: Batch, model: Resolved | ChainPlan, runner: BatchRunner, before: dict[str, Resolved]) -> FleetPlan:
     if isinstance(model, Resolved):
         prices = runner.prices if batch.max_cost is not None or batch.prices else {}
-        return FleetPlan(runner.models, runner.policy, batch.dedupe, max_cost=batch.max_cost, prices=prices)
+        models = {name: other for name, other in before.items() if name != batch.job.model} | runner.models
+        return FleetPlan(models, runner.policy, batch.dedupe, max_cost=batch.max_cost, prices=prices)
     steps = tuple(
         msgspec.structs.replace(step, input=_templates(step.input), for_each=_templates(step.for_each))
         for step in model.chain.steps
     )
-    models = {step.model: model.models[step.name] for step in steps}
+    models = before | {step.model: model.models[step.name] for step in steps}
     return FleetPlan(
         models,
         steps=steps,

@@ -7,7 +7,7 @@ from contextlib import nullcontext, suppress
 
 from replicate_job.batches.poller import Poller
 from replicate_job.errors import JournalError, NotFoundError, ReplicateJobError
-from replicate_job.fleet.parts import Fleet
+from replicate_job.fleet.parts import Fleet, Rows
 from replicate_job.flow.subject import SUBJECT, Known
 from replicate_job.journal.postgres import WATCHER
 from replicate_job.journal.postgres_fleet import End, Watched
@@ -84,42 +84,41 @@ class Watcher:
     async def _look(self, poller: Poller) -> None:
         """Take up what was created since."""
         found, current = await self._fleet.tables.watched(self._fleet.api, self._waiting.keys() | self._missing)
+        batches = await self._fleet.rows_named(watched.batch for watched in found if watched.batch)
         for watched in found:
-            self._waiting[watched.prediction_id] = asyncio.create_task(self._wait(poller, watched))
+            wait = self._wait(poller, watched, batches.get(watched.batch))
+            self._waiting[watched.prediction_id] = asyncio.create_task(wait)
         for gone in [id_ for id_, task in self._waiting.items() if task.done() or id_ not in current]:
             self._waiting.pop(gone).cancel()
 
-    async def _wait(self, poller: Poller, watched: Watched) -> None:
+    async def _wait(self, poller: Poller, watched: Watched, rows: Rows | None) -> None:
         fleet = self._fleet
         SUBJECT.set(Known(key=watched.key, prediction=watched.prediction_id, batch=watched.batch))
         try:
-            rows = await fleet.rows_named(watched.batch) if watched.batch else None
             with rows.part(watched.key) if rows else nullcontext(), fleet.context.telemetry.step("wait"):
                 end = await poller.wait(watched.prediction_id, watched.last, age=0)
-            self._ends.append(End(end, collected=await self._is_all(watched, end)))
+            self._ends.append(End(end, collected=_is_all(watched, rows, end)))
         except NotFoundError as error:
             self._missing.add(watched.prediction_id)
             await fleet.tables.note_problem_of(watched, str(error))
         except ReplicateJobError as error:
             fleet.context.reporter.warn(f"{watched.prediction_id}: {error}; asking again")
 
-    async def _is_all(self, watched: Watched, end: Prediction) -> bool:
-        """Whether there is nothing left to do, so that the end is the last fact."""
-        if not watched.batch:  # whoever waits for it does the rest
-            return False
-        if watched.strips or end.data_removed:
-            return False
-        rows = await self._fleet.rows_named(watched.batch)
-        if rows is None:
-            return False
-        model = rows.made_by(watched.path, watched.version)
-        if watched.saves and model.context.strategy.keeps(model.context, end):
-            return False
-        is_whole = end.status != "succeeded" or not model.resolved.makes_files
-        return is_whole or not broken_promise(end.output, model.resolved.schema)
-
     async def _write(self) -> None:
         while self._ends:
             some = self._ends[:WRITTEN]
             await self._fleet.tables.end(self._fleet.api, some)
             del self._ends[: len(some)]
+
+
+def _is_all(watched: Watched, rows: Rows | None, end: Prediction) -> bool:
+    """Whether there is nothing left to do, so that the end is the last fact."""
+    if rows is None:  # whoever waits for a job alone does the rest
+        return False
+    if watched.strips or end.data_removed:
+        return False
+    model = rows.made_by(watched.path, watched.version)
+    if watched.saves and model.context.strategy.keeps(model.context, end):
+        return False
+    is_whole = end.status != "succeeded" or not model.resolved.makes_files
+    return is_whole or not broken_promise(end.output, model.resolved.schema)

@@ -188,21 +188,22 @@ class FleetTables:
         return Submission(self._store, size)
 
     async def find(self, name: str, api: str) -> FleetBatch | None:
-        return await self._batch("id = ? AND api = ?", name, api)
+        return next(iter(await self.named([name], api)), None)
+
+    async def named(self, names: Sequence[str], api: str) -> list[FleetBatch]:
+        """Those of these ids that are there."""
+        return await self._batches("id = ANY(?::text[]) AND api = ?", list(names), api) if names else []
 
     async def batch(self, number: int) -> FleetBatch | None:
-        return await self._batch("number = ?", number)
+        return next(iter(await self._batches("number = ?", number)), None)
 
-    async def _batch(self, where: str, *values: Any) -> FleetBatch | None:
+    async def _batches(self, where: str, *values: Any) -> list[FleetBatch]:
         names = (
             "number, id, api, started_at, job, save, rate, secrets, stopped, depot, trace, coalesce(plan, '') AS plan"
         )
         query = f"SELECT {names} FROM batches WHERE job IS NOT NULL AND {where}"
-        row = await self._store.read(lambda db: db.execute(query, values).fetchone())
-        if row is None:
-            return None
-        decoded = {"job": decode_job(row["job"]), "secrets": decode(row["secrets"], tuple[str, ...])}
-        return FleetBatch(**row | decoded)
+        rows = await self._store.read(lambda db: db.execute(query, values).fetchall())
+        return [FleetBatch(**row | {"job": decode_job(row["job"]), "secrets": _texts(row["secrets"])}) for row in rows]
 
     async def model(self, number: int) -> bytes:
         """What was written of the batch's model."""
@@ -595,6 +596,10 @@ class FleetTables:
         query = "SELECT state FROM rates WHERE api = ? AND kind = 'create' ORDER BY state DESC LIMIT 1"
         row = await self._store.read(lambda db: db.execute(query, (api,)).fetchone())
         return row["state"] if row else None
+
+
+def _texts(encoded: str) -> tuple[str, ...]:
+    return decode(encoded, tuple[str, ...])
 
 
 def _place(job: Mapping[str, Any]) -> tuple[str, str]:
