@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from replicate_job.batches.attempts import attempt_key, attempt_of, has_failed
+from replicate_job.batches.chains.jobs import KnownChain
 from replicate_job.batches.chains.outputs import look_up_calls
 from replicate_job.batches.chains.plan import ChainPlan
 from replicate_job.batches.chains.run import ChainRun, merged
@@ -136,9 +137,7 @@ def chain_result(
         if entry.prediction and entry.prediction.is_terminal:
             result = result_of(entry.prediction, entry, entry.files)
             results[name] = msgspec.structs.replace(result, line=row.line, problem=entry.problem)
-    run = ChainRun(context, chain, (row.job or batch.job).input_data, calls, _never)
-    run.is_over()
-    outcomes = run.stored(results)
+    outcomes = KnownChain(context, chain, (row.job or batch.job).input_data, calls).outcomes(results)
     at = row.key.rpartition("/")[2]
     if outcomes and row.problem and (at not in outcomes or _is_good(outcomes[at])):
         outcomes[at] = JobError(row.problem.removeprefix(f"step {at}: "))
@@ -146,7 +145,3 @@ def chain_result(
         return failure(row.problem)
     result = merged(outcomes, attempt_key(batch.id, row.name), failure)
     return msgspec.structs.replace(result, line=row.line, grid=row.grid)
-
-
-async def _never(call: Call, job: Job, entry: Entry | None, ended: Callable[[Prediction], None]) -> Result:
-    raise NotImplementedError

@@ -39,6 +39,7 @@ class Outputs:
     def __init__(self, context: Context, plan: ChainPlan) -> None:
         self.ends: dict[str, End] = {}
         self._context, self._plan = context, plan
+        self._calls: dict[str, list[Call] | JobError] = {}  # by step, once the list that it runs for is there
 
     def recall(self, name: str, entry: Entry) -> None:
         """Add what the journal has of a call."""
@@ -46,24 +47,33 @@ class Outputs:
         if prediction and prediction.output is not None:
             self.ends[name] = End(prediction.id, prediction.output, prediction.completed_at, entry.files)
 
-    def calls(self, step: Step) -> list[Call] | None:
-        """The step's calls; None while the list that it runs for is not there. Raises JobError."""
-        source = self._plan.chain.list_of(step.name)
-        if source and not self.has(source):
-            return None
-        return self._plan.chain.calls(step, {source: self.as_url(source)} if source else {})
+    def calls(self, step: str) -> list[Call] | None:
+        """The step's calls; None while the list that it runs for is not there. Raises JobError for what is no list."""
+        if step not in self._calls:
+            chain = self._plan.chain
+            source = chain.list_of(step)
+            if source and not self.has(source):
+                return None
+            try:
+                self._calls[step] = chain.calls(chain.step(step), {source: self.as_url(source)} if source else {})
+            except JobError as error:
+                self._calls[step] = error
+        found = self._calls[step]
+        if isinstance(found, JobError):
+            raise found
+        return found
 
     def known_calls(self, step: str) -> list[Call]:
         """The step's calls, as far as they are known."""
         try:
-            return self.calls(self._plan.chain.step(step)) or []
+            return self.calls(step) or []
         except JobError:
             return []
 
     def has(self, step: str) -> bool:
         """Whether all of the step's output is there."""
         try:
-            calls = self.calls(self._plan.chain.step(step))
+            calls = self.calls(step)
         except JobError:
             return False
         return calls is not None and all(call.name in self.ends for call in calls)

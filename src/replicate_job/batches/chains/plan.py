@@ -14,7 +14,6 @@ from replicate_job.flow.context import Context
 from replicate_job.flow.prepare import check_job
 from replicate_job.flow.resolved import Resolved
 from replicate_job.job import Job
-from replicate_job.wire.openapi import secret_inputs
 from replicate_job.wire.target import parse_target
 
 
@@ -28,7 +27,7 @@ class ChainPlan(msgspec.Struct, frozen=True, dict=True):  # dict: for what is ma
     def resolved(self) -> Resolved:
         """The chain as if it were a model: its schema has the chain's own inputs."""
         schema = self.chain.document({step: resolved.schema for step, resolved in self.models.items()})
-        return Resolved(self.models[self.chain.steps[0].name].target, "", schema=schema, secrets=secret_inputs(schema))
+        return Resolved(self.models[self.chain.steps[0].name].target, "", schema=schema)
 
     def check(self, values: Mapping[str, Any]) -> list[str]:
         """One line for each thing that is wrong in the chain's input, or in what a step makes of it."""

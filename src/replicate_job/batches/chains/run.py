@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import suppress
-from itertools import product
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
 
-from replicate_job.batches.chains.outputs import End, Outputs
-from replicate_job.batches.chains.plan import ChainPlan, step_job
-from replicate_job.chain import Call, Step, base_of, in_order
+from replicate_job.batches.chains.jobs import ChainJobs, nothing
+from replicate_job.batches.chains.outputs import End
+from replicate_job.batches.chains.plan import ChainPlan
+from replicate_job.chain import Call, Step
 from replicate_job.errors import InputError, JobError, OutputError, ReplicateJobError
 from replicate_job.flow.claim import held, take
 from replicate_job.flow.context import Context
@@ -35,9 +34,9 @@ class ChainRun:
         entries: Mapping[str, Entry],
         run_call: RunCall,
     ) -> None:
-        self._context, self._plan, self._values, self._run_call = context, plan, values, run_call
-        self._entries = {name: entry for name, entry in entries.items() if entry.state != "refused"}
-        self._outputs = Outputs(context, plan)
+        self._context, self._plan, self._entries, self._run_call = context, plan, entries, run_call
+        self._jobs = ChainJobs(context, plan, values)
+        self._outputs = self._jobs.outputs
         self._tasks: dict[str, dict[str, asyncio.Task[Result]]] = {}  # by step, and by the call's name
         self._callless: dict[str, Outcome] = {}
         self._news = asyncio.Event()
@@ -79,41 +78,15 @@ class ChainRun:
     def _begin(self, step: Step) -> None:
         tasks = self._tasks[step.name] = {}
         try:
-            calls = self._outputs.calls(step) or []
+            calls = self._outputs.calls(step.name) or []
         except JobError as error:
             self._callless[step.name] = error
             return
         if not calls:
-            self._callless[step.name] = _nothing(step)
+            self._callless[step.name] = nothing(step)
         for call in calls:
             task = tasks[call.name] = asyncio.create_task(self._call(call))
             task.add_done_callback(lambda _: self._news.set())
-
-    def is_over(self) -> bool | None:
-        """Whether the entries, which are over, are all that can come; None where they are not those of this chain."""
-        is_whole = True
-        for step in self._plan.chain.steps:
-            is_ready = all(map(self._outputs.has, self._plan.chain.needs(step.name)))
-            if not is_ready:  # the step before it failed, or its output is not in the journal any more
-                is_whole = is_whole and any(base_of(name) == step.name for name in self._entries)
-                continue
-            with suppress(JobError):  # it has no calls, and ends the chain
-                if self._outputs.calls(step) == []:
-                    self._callless[step.name] = _nothing(step)
-            for call in self._outputs.known_calls(step.name):
-                entry = self._entries.get(call.name)
-                if entry is None:
-                    is_whole = False
-                    continue
-                if not any(self._context.journal.is_same(entry, job) for job in self._every_job(call)):
-                    return None
-                self._outputs.recall(call.name, entry)
-        return is_whole
-
-    def stored(self, results: Mapping[str, Result]) -> dict[str, Outcome]:
-        """The outcomes that ``run`` would give, by the results of the entries: ``is_over`` has looked at them."""
-        outcomes = {**results, **self._callless}
-        return {name: outcomes[name] for name in in_order(outcomes, [step.name for step in self._plan.chain.steps])}
 
     async def _call(self, call: Call) -> Result:
         entry = self._entries.get(call.name)
@@ -145,39 +118,20 @@ class ChainRun:
         """
         step = call.step
         if entry:
-            is_same = self._context.journal.is_same
-            made = [job for job in self._every_job(call) if is_same(entry, job)]
-            if made and not await self._is_outdated(call, entry, made[0]):
-                return made[0], entry
-            is_left = bool(made) or any(map(self._is_remade, self._needs(step)))
+            made = self._jobs.of(call, entry)
+            if made and not await self._is_outdated(call, entry, made):
+                return made, entry
+            is_left = made is not None or any(map(self._is_remade, self._plan.chain.needs(step.name)))
             if is_left and await self._free(entry):
                 entry = None
-        job = self._make(call, await self._forms(step))
+        job = self._jobs.make(call, await self._forms(step))
         checker = self._plan.models[step.name].checker
         if entry is None and (problems := checker.check(job.input_data, allow_unknown=step.allow_unknown)):
             raise InputError(step.model, problems)
         return job, entry
 
-    def _make(self, call: Call, outputs: Mapping[str, Any]) -> Job:
-        return step_job(call.step, self._plan.chain.input_of(call, self._values, outputs))
-
-    def _every_job(self, call: Call) -> Iterator[Job]:
-        """What the call's job is with each form of the outputs that it takes."""
-        for outputs in self._every_form(call.step):
-            with suppress(JobError):
-                yield self._make(call, outputs)
-
-    def _needs(self, step: Step) -> list[str]:
-        return sorted(self._plan.chain.needs(step.name))
-
-    def _every_form(self, step: Step) -> Iterator[dict[str, Any]]:
-        needs = self._needs(step)
-        for forms in product(*([self._outputs.as_url(need), self._outputs.as_file(need)] for need in needs)):
-            if None not in forms:
-                yield dict(zip(needs, forms, strict=True))
-
     async def _forms(self, step: Step) -> dict[str, Any]:
-        return {need: await self._form(need) for need in self._needs(step)}
+        return {need: await self._form(need) for need in sorted(self._plan.chain.needs(step.name))}
 
     async def _form(self, step: str) -> Any:
         """The output as its URL while that lives, else with the kept file. Raises JobError where there is neither."""
@@ -200,7 +154,7 @@ class ChainRun:
         is_lost = self._context.ephemeral and entry.step != "done"
         if not (entry.step == "prepare" or is_lost):
             return False
-        return self._make(call, await self._forms(call.step)).input_data != job.input_data
+        return self._jobs.make(call, await self._forms(call.step)).input_data != job.input_data
 
     def _is_new(self, call: str) -> bool:
         """Whether its prediction has ended in this run."""
@@ -225,11 +179,6 @@ class ChainRun:
                 return False
             await context.journal.restart(claim, "the output that it was to take is not at its URL any more")
             return True
-
-
-def _nothing(step: Step) -> Result:
-    """The result of a step that has run for no element."""
-    return Result("", "succeeded", step.model, {}, output=[])
 
 
 def _outcome(task: asyncio.Task[Result]) -> Outcome:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from replicate_job.batches.attempts import attempt_key, attempts_before, has_failed, recall
+from replicate_job.batches.chains.jobs import KnownChain
 from replicate_job.batches.chains.outputs import look_up_calls
 from replicate_job.batches.chains.plan import ChainPlan
 from replicate_job.batches.chains.run import ChainRun, merged
@@ -78,7 +79,7 @@ class ChainRunner(BatchRunner):
 
     def _find_problem(self, item: RowJob, entry: Entry | None) -> str:
         steps = {name: each for name, each in _steps(entry).items() if not self._is_retried(each)}
-        return self._check(item) or (another_input(item.name) if self._known_run(item, steps).is_over() is None else "")
+        return self._check(item) or ("" if self._known(item, steps).is_same else another_input(item.name))
 
     def _row_key(self, item: RowJob, entry: Entry | None) -> str:  # noqa: ARG002 - its steps have their own
         return attempt_key(self._batch.id, item.name)
@@ -90,11 +91,11 @@ class ChainRunner(BatchRunner):
             return False
         if any(lacks_files(each, self._batch.save) for each in steps.values()):
             return False
-        is_whole = self._known_run(item, steps).is_over()
-        return is_whole is not None and (is_whole or not all(map(_succeeded, steps.values())))
+        known = self._known(item, steps)
+        return known.is_same and (known.is_whole or not all(map(_succeeded, steps.values())))
 
-    def _known_run(self, item: RowJob, calls: Mapping[str, Entry]) -> ChainRun:
-        return ChainRun(self._context, self._plan, item.job.input_data, calls, _never)
+    def _known(self, item: RowJob, calls: Mapping[str, Entry]) -> KnownChain:
+        return KnownChain(self._context, self._plan, item.job.input_data, calls)
 
     def _stored(self, item: RowJob, entry: Entry) -> Result:
         results = {}
@@ -103,11 +104,9 @@ class ChainRunner(BatchRunner):
             result = result_of(each.prediction, each, each.files)
             earlier = recall(_earlier(entry, name))
             results[name] = msgspec.structs.replace(result, line=item.line, problem=each.problem, earlier=earlier)
-        run = self._known_run(item, _steps(entry))
-        run.is_over()
-        result = merged(run.stored(results), attempt_key(self._batch.id, item.name), item.failure)
-        result = msgspec.structs.replace(result, line=item.line)
-        return msgspec.structs.replace(result, grid=item.grid)
+        outcomes = self._known(item, _steps(entry)).outcomes(results)
+        result = merged(outcomes, attempt_key(self._batch.id, item.name), item.failure)
+        return msgspec.structs.replace(result, line=item.line, grid=item.grid)
 
     async def _result(
         self,
@@ -150,7 +149,3 @@ def _earlier(entry: Entry | None, call: str) -> tuple[Entry, ...]:
 
 def _succeeded(entry: Entry) -> bool:
     return entry.step == "done" and entry.status == "succeeded" and not has_failed(entry)
-
-
-async def _never(call: Call, job: Job, entry: Entry | None, ended: Callable[[Prediction], None]) -> Result:
-    raise NotImplementedError
