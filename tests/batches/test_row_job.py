@@ -124,7 +124,7 @@ SECRET = openapi_schema({"prompt": {"type": "string"}, "key": {"type": "string",
 
 
 def make_secret(job: Job = JOB) -> RowJobs:
-    resolved = Resolved(Target("model", "acme", "model"), "/predictions", schema=SECRET, secrets=("key",))
+    resolved = Resolved(Target("model", "acme", "model"), "/predictions", schema=SECRET)
     return RowJobs(job, resolved, lambda _: attrgetter("values"), None)
 
 

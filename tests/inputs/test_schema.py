@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replicate_job.inputs.schema import Checker
+from replicate_job.wire.openapi import secret_inputs
 
 FORMAT = {"title": "output_format", "description": "An enumeration.", "enum": ["webp", "jpg", "png"], "type": "string"}
 
 
 def check(values: Mapping[str, Any], document: Mapping[str, Any] | None, *, allow_unknown: bool = False) -> list[str]:
-    return Checker(document).check(values, allow_unknown=allow_unknown)
+    return Checker(document, secret_inputs(document)).check(values, allow_unknown=allow_unknown)
 
 
 def document(properties: dict[str, Any], required: list[str] | None = None, **schemas: Any) -> dict[str, Any]:

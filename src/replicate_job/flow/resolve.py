@@ -14,7 +14,7 @@ from replicate_job.flow.resolved import Resolved
 from replicate_job.flow.schema_cache import keep_schema, load_schema
 from replicate_job.outputs.promise import can_promise
 from replicate_job.wire.model import Version
-from replicate_job.wire.openapi import mend, secret_inputs
+from replicate_job.wire.openapi import mend
 from replicate_job.wire.target import Target, parse_target
 
 
@@ -31,8 +31,7 @@ async def resolve(context: Context, target: Target) -> Resolved:
             resolved = await _version(context, target)
         case "deployment":
             resolved = await _deployment(context, target)
-    schema = resolved.schema
-    return msgspec.structs.replace(resolved, secrets=secret_inputs(schema), makes_files=can_promise(schema))
+    return msgspec.structs.replace(resolved, makes_files=can_promise(resolved.schema))
 
 
 async def find_schema(context: Context, model: str) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ import msgspec
 
 from replicate_job.inputs.content import Content
 from replicate_job.inputs.flaws import flaws, is_plain, is_unicode
-from replicate_job.wire.openapi import Schema, compile_input, definition, json_schema, secret_inputs
+from replicate_job.wire.openapi import Schema, compile_input, definition, json_schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -34,17 +34,17 @@ class Checker:
     """Checks any number of inputs against a model version's ``openapi_schema``, which it compiles once.
 
     Where the document has no ``Input``, or a broken one, only what can be known is checked. No line shows the value of
-    a secret input.
+    one of the ``secrets``, which are names of inputs.
     """
 
-    def __init__(self, document: Mapping[str, Any] | None) -> None:
+    def __init__(self, document: Mapping[str, Any] | None, secrets: Collection[str] = ()) -> None:
         schema = definition(document, "Input")
         found = (schema or {}).get("properties")
         self._properties: dict[str, Any] | None = found if isinstance(found, dict) else None
         self._knows = schema is not None
         self._validator = _compile(document) if document and self._knows else None
         self._likes: dict[str, str] = {}
-        self._secrets = secret_inputs(document)
+        self._secrets = secrets
 
     def check(
         self, values: Mapping[str, Any], *, allow_unknown: bool = False, later: Collection[str] = ()
