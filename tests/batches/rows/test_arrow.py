@@ -98,19 +98,22 @@ def test_two_columns_of_one_name_are_refused_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "problem"),
+    ("make", "problem"),
     [
-        (pa.array(["x" * (ROW + 100)]), "the cell is larger than 16 MB"),
-        (pa.array(["x" * (ROW + 100)], pa.string_view()), "the cell is larger than 16 MB"),
-        (pa.DictionaryArray.from_arrays([0], ["x" * (ROW + 100)]), "the cell is larger than 16 MB"),
-        (pa.array([pa.nulls(MOST_VALUES + 1, pa.int8()).fill_null(0)], pa.list_(pa.int8())), HEAVY),
-        (pa.array([[""] * (MOST_VALUES + 1)], pa.list_(pa.string_view())), HEAVY),
-        (pa.DictionaryArray.from_arrays([0], [[0] * (MOST_VALUES + 1)]), HEAVY),
-        (pa.array([[None] * (MOST_VALUES + 1)], pa.list_(pa.null())), HEAVY),
-        (pa.array([[{"a": 1}] * MOST_VALUES]), HEAVY),
-        (pa.ListArray.from_arrays([0, 99], pa.DictionaryArray.from_arrays([0] * 99, ["x" * 1_000_000])), HEAVY),
-        (pa.ListArray.from_arrays([0, 99], pa.DictionaryArray.from_arrays([0] * 99, [["x" * 1_000_000]])), HEAVY),
-        (pa.array([[(n, 1) for n in range(MOST_VALUES)]], pa.map_(pa.int32(), pa.int8())), HEAVY),
+        (lambda: pa.array(["x" * (ROW + 100)]), "the cell is larger than 16 MB"),
+        (lambda: pa.array(["x" * (ROW + 100)], pa.string_view()), "the cell is larger than 16 MB"),
+        (lambda: pa.DictionaryArray.from_arrays([0], ["x" * (ROW + 100)]), "the cell is larger than 16 MB"),
+        (lambda: pa.array([pa.nulls(MOST_VALUES + 1, pa.int8()).fill_null(0)], pa.list_(pa.int8())), HEAVY),
+        (lambda: pa.array([[""] * (MOST_VALUES + 1)], pa.list_(pa.string_view())), HEAVY),
+        (lambda: pa.DictionaryArray.from_arrays([0], [[0] * (MOST_VALUES + 1)]), HEAVY),
+        (lambda: pa.array([[None] * (MOST_VALUES + 1)], pa.list_(pa.null())), HEAVY),
+        (lambda: pa.array([[{"a": 1}] * MOST_VALUES]), HEAVY),
+        (lambda: pa.ListArray.from_arrays([0, 99], pa.DictionaryArray.from_arrays([0] * 99, ["x" * 1_000_000])), HEAVY),
+        (
+            lambda: pa.ListArray.from_arrays([0, 99], pa.DictionaryArray.from_arrays([0] * 99, [["x" * 1_000_000]])),
+            HEAVY,
+        ),
+        (lambda: pa.array([[(n, 1) for n in range(MOST_VALUES)]], pa.map_(pa.int32(), pa.int8())), HEAVY),
     ],
     ids=[
         "text",
@@ -126,22 +129,26 @@ def test_two_columns_of_one_name_are_refused_at_once(tmp_path: Path) -> None:
         "map",
     ],
 )
-def test_a_cell_that_is_too_large_is_the_problem_of_its_row(tmp_path: Path, column: pa.Array, problem: str) -> None:
-    assert list(open_rows(write(tmp_path, column))) == [Row(1, {}, f"a: {problem}")]
+def test_a_cell_that_is_too_large_is_the_problem_of_its_row(
+    tmp_path: Path, make: Callable[[], pa.Array], problem: str
+) -> None:
+    assert list(open_rows(write(tmp_path, make()))) == [Row(1, {}, f"a: {problem}")]
 
 
 @pytest.mark.parametrize(
-    ("column", "value"),
+    ("make", "value"),
     [
-        (pa.array(["x" * 100_000] * 100, pa.string_view()), "x" * 100_000),
-        (pa.array([["x" * 100_000]] * 100, pa.list_(pa.string_view())), ["x" * 100_000]),
-        (pa.DictionaryArray.from_arrays([0] * 100, ["x" * 2_000_000]), "x" * 2_000_000),
-        (pa.DictionaryArray.from_arrays([1] * 100, pa.array(range(300_000))), 1),
+        (lambda: pa.array(["x" * 100_000] * 100, pa.string_view()), "x" * 100_000),
+        (lambda: pa.array([["x" * 100_000]] * 100, pa.list_(pa.string_view())), ["x" * 100_000]),
+        (lambda: pa.DictionaryArray.from_arrays([0] * 100, ["x" * 2_000_000]), "x" * 2_000_000),
+        (lambda: pa.DictionaryArray.from_arrays([1] * 100, pa.array(range(300_000))), 1),
     ],
     ids=["views", "lists of views", "a dictionary of text", "a dictionary of numbers"],
 )
-def test_a_value_that_rows_share_counts_for_each_of_them(tmp_path: Path, column: pa.Array, value: Any) -> None:
-    rows = list(open_rows(write(tmp_path, column)))
+def test_a_value_that_rows_share_counts_for_each_of_them(
+    tmp_path: Path, make: Callable[[], pa.Array], value: Any
+) -> None:
+    rows = list(open_rows(write(tmp_path, make())))
     assert len(rows) == 100
     assert all((row.values, row.problem) == ({"a": value}, "") for row in rows)
 
