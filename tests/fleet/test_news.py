@@ -97,6 +97,25 @@ async def test_a_run_hears_of_its_end_from_the_watcher_and_asks_the_api_nothing(
     assert api.count("get") <= 2, "the watcher's own, for the last two"
 
 
+async def test_an_end_that_the_watcher_saw_is_sure_though_the_runs_own_look_failed(
+    member: Member, query: Query, api: ScriptedAPI, heard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wait, "SOON", (0.1,))
+    api.models[MODEL] = msgspec.structs.replace(api.models[MODEL], script=Script(duration=1.5, output="done"))
+    watcher, runner = await member(), await member()
+    await listening(runner)
+    async with watching(watcher):
+        await until(lambda: query("SELECT * FROM roles WHERE role = 'watcher'"))
+        api.faults.next("get", *["503"] * 5)
+        context = msgspec.structs.replace(runner.context, reporter=heard)
+        async with asyncio.timeout(10):
+            asks = [Ask(Job(MODEL, {"prompt": str(number)}), blocking_wait=0) for number in range(5)]
+            results = await asyncio.gather(*(run_job(context, ask) for ask in asks))
+    assert [result.output for result in results] == ["done"] * 5
+    assert [line for line in heard.notes if "asking again" in line], "each looked once, in vain"
+    assert heard.warnings == []
+
+
 async def test_a_run_without_a_watcher_asks_by_itself(member: Member, api: ScriptedAPI) -> None:
     api.models[MODEL] = msgspec.structs.replace(api.models[MODEL], script=Script(duration=0.3, output="done"))
     runner = await member()

@@ -52,9 +52,7 @@ class Watch:
                 self.asked_to_wait = error.retry_after or 0.0
             self._note_trouble(error)
             return None
-        self.trouble = None
-        self.observed(prediction)
-        return prediction.with_logs(self._logs)
+        return self.observed(prediction)
 
     def _note_trouble(self, error: ReplicateJobError) -> None:
         if self.trouble is None:
@@ -79,8 +77,7 @@ class Watch:
         while news.is_live:
             seen = await self._look_in_journal()
             if seen.end:
-                self.observed(seen.end)
-                return seen.end.with_logs(self._logs)
+                return self.observed(seen.end)
             if seen.is_watched:
                 until, watched = max(until, self.clock.now() + watched), 0.0
             if not await first_of(self.clock.sleep(max(0.0, until - self.clock.now())), news.wait()):
@@ -95,11 +92,15 @@ class Watch:
         except (TimeoutError, JournalError):
             return Seen(is_watched=False)
 
-    def observed(self, prediction: Prediction) -> None:
-        self._logs = prediction.with_logs(self._logs).logs
+    def observed(self, prediction: Prediction) -> Prediction:
+        """Note what is known for sure by now, whoever has asked the API. Give it with the logs, which may be gone."""
+        self.trouble = None
+        whole = prediction.with_logs(self._logs)
+        self._logs = whole.logs
         if prediction.status not in KNOWN:
             self.warn_once(f"unknown status {prediction.status!r}: waiting on")
         self._context.reporter.observed(prediction)
+        return whole
 
     def warn_once(self, line: str) -> None:
         if line not in self._warned:
