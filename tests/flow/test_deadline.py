@@ -233,6 +233,53 @@ async def test_a_prediction_that_the_journal_could_not_write_down_is_named(api: 
         await finishes(context, api)
 
 
+class FailsLate(Failing):
+    """As a journal that is locked for longer than its caller has time: it fails when nobody waits for it any more."""
+
+    async def _fail(self, *_: Any, **__: Any) -> None:
+        await asyncio.Event().wait()
+
+
+async def has_id(context: Context, api: ScriptedAPI) -> bool:
+    entry = await context.journal.get("job")
+    return entry is not None and entry.prediction_id == api.predictions[0].id
+
+
+@pytest.mark.parametrize("journal", [Failing, FailsLate])
+async def test_an_id_that_could_not_be_written_is_written_when_the_timeout_ends_the_claim(
+    api: ScriptedAPI, connect: Connect, journal: Any
+) -> None:
+    api.next(ENDLESS)
+    async with connect(api) as context:
+        await over(msgspec.structs.replace(context, journal=journal(context.journal, "created")))
+        assert await has_id(context, api)
+
+
+async def test_an_id_that_could_not_be_written_is_written_when_the_jobs_own_limit_ends_the_claim(
+    api: ScriptedAPI, connect: Connect
+) -> None:
+    api.next(ENDLESS)
+    ask = msgspec.structs.replace(ASK, job=msgspec.structs.replace(JOB, max_poll_attempts=2))
+    async with connect(api) as context:
+        journal: Any = Failing(context.journal, "created")
+        with pytest.raises(JournalError) as caught:
+            await run_job(msgspec.structs.replace(context, journal=journal), ask)
+        assert caught.value.result
+        assert caught.value.result.status == "processing"
+        assert await has_id(context, api)
+
+
+async def test_an_end_that_is_being_written_when_the_timeout_comes_is_written_with_an_id_that_could_not_be(
+    api: ScriptedAPI, connect: Connect
+) -> None:
+    async with connect(api) as context:
+        journal: Any = FailsLate(Failing(context.journal, "created"), "ended")
+        await over(msgspec.structs.replace(context, journal=journal), timeout=2)
+        entry = await context.journal.get("job")
+    assert entry
+    assert (entry.state, entry.prediction_id) == ("ended", api.predictions[0].id)
+
+
 async def test_a_job_that_is_finished_takes_no_time(api: ScriptedAPI, connect: Connect) -> None:
     async with connect(api) as context:
         first = await run_job(context, ASK)

@@ -62,13 +62,15 @@ async def create(  # noqa: PLR0913 - what to send, and what to do around it
     deadline: float = math.inf,
     tried: tuple[str, ...] = (),
     is_all: Callable[[Prediction], bool] = lambda _: False,
+    unwritten: Callable[[Prediction | None], None] = lambda _: None,
 ) -> Created:
     """Send ``request`` until exactly one prediction is known to exist. ``blocking_wait`` is in seconds, 0 for none.
 
     It is shortened so that the answer comes before the clock's ``now`` reaches ``deadline``.
     ``tried`` lists the look-ups before it, for the error that says that nothing of that name was found. ``is_all`` says
-    whether the job is finished with what the create answered: then the journal records that too. ``slot`` is the
-    rate-limit slot where it was waited for already. Raises the API's error where it refused (nothing was created),
+    whether the job is finished with what the create answered: then the journal records that too. ``unwritten`` gets the
+    prediction of an answer before it is recorded, and None once the journal knows of it. ``slot`` is the rate-limit
+    slot where it was waited for already. Raises the API's error where it refused (nothing was created),
     UncertainError, ClaimLostError.
     """
     tries = _Tries(context, claim)
@@ -91,7 +93,7 @@ async def create(  # noqa: PLR0913 - what to send, and what to do around it
             if not is_ambiguous(answer):
                 await tries.give_up(_advised(context, answer, request, tried))
             broken = answer
-        elif created := await _record(context, claim, answer, sent_at, collected=is_all(answer)):
+        elif created := await _record(context, claim, answer, sent_at, unwritten, collected=is_all(answer)):
             return tries.end_with(created, blocking=wait > 0)
         else:
             foreign = answer.id
@@ -165,21 +167,30 @@ def _advised(
     return error
 
 
-async def _record(
-    context: Context, claim: Claim, prediction: Prediction, sent_at: float, *, collected: bool
+async def _record(  # noqa: PLR0913 - what to record, and who is to know of it
+    context: Context,
+    claim: Claim,
+    prediction: Prediction,
+    sent_at: float,
+    unwritten: Callable[[Prediction | None], None],
+    *,
+    collected: bool,
 ) -> Created | None:
     """Record the id. Cancel the prediction if another process has taken this job over and created one as well.
 
     None where a job with the same request has adopted this prediction. The other job's own prediction, if there is
     one, is then for this job to adopt.
     """
+    unwritten(prediction)
     try:
         own = await context.journal.created(claim, prediction, collected=collected)
     except ClaimLostError:
+        unwritten(None)
         await cancel_surplus(context, prediction.id)
         raise
     except JournalError as fault:
         return Created(prediction.id, sent_at, prediction, fault=fault)
+    unwritten(None)
     if own and own != prediction.id:
         context.reporter.warn(f"another process has created {own} for this job meanwhile: canceling {prediction.id}")
         await cancel_surplus(context, prediction.id)

@@ -85,7 +85,8 @@ class JobRun:
 
     ``entry`` is the journal's row as this process has brought it forward, ``resolved`` and ``schema`` what is known of
     the model. ``created`` is what a create request or a look-up has just given, until its end was waited for.
-    ``slot`` is the rate-limit slot of a claim that intends. ``fault`` is why the journal lacks the latest facts.
+    ``slot`` is the rate-limit slot of a claim that intends. ``fault`` is why the journal lacks the latest facts, and
+    ``unwritten`` the prediction that it does not know of: whoever leaves writes it.
     ``result`` is set once there is nothing more to do.
     """
 
@@ -98,6 +99,7 @@ class JobRun:
         self.schema: dict[str, Any] | None = self.resolved.schema if self.resolved else None
         self.created: Created | None = None
         self.fault: JournalError | None = None
+        self.unwritten: Prediction | None = None
         self.result: Result | None = None
 
     def facts(self) -> Facts:
@@ -142,13 +144,15 @@ class JobRun:
         except JournalError as error:
             self.fault = self.fault or error
         else:
-            self.fault = None
+            self.fault = self.unwritten = None
+
+    def note_unwritten(self, prediction: Prediction | None) -> None:
+        self.unwritten = prediction
 
     async def leave(self) -> None:
         """Let the claim go, with what the journal lacks: an id that is lost here makes the next run doubt."""
         if self.has_claim:
-            made = self.created.prediction if self.created else self.entry.prediction
-            await release(self.context, self.claim, made if self.fault else None)
+            await release(self.context, self.claim, self.unwritten)
 
     def finish(self) -> Result:
         """The result. Raises the JournalError that carries it, where the journal lacks a fact."""

@@ -72,6 +72,7 @@ async def _send(run: JobRun, request: CreateRequest) -> None:
             deadline=run.ask.deadline,
             tried=tried,
             is_all=run.is_all,
+            unwritten=run.note_unwritten,
         )
     run.fault = created.fault
     if created.prediction and created.collected:
@@ -104,7 +105,9 @@ async def wait_step(run: JobRun) -> None:
         run.result = result_of(end, entry)
         return
     _note_end(run, created, end)
-    if end is not created.prediction or created.fault:
+    if run.unwritten:
+        run.unwritten = end
+    if end is not created.prediction or run.unwritten:
         await run.write(context.journal.ended(run.claim, end))
     run.advance(state="ended", prediction_id=end.id, status=end.status, prediction=end)
 
