@@ -68,21 +68,9 @@ class OpenTelemetry(Telemetry):
     def batch(self, model: str, batch: str, tally: Progress) -> BatchScope:
         return _BatchSpan(self, model, batch, tally)
 
-    @contextmanager
-    def submit(self, model: str, batch: str) -> Iterator[None]:
+    def submit(self, model: str, batch: str) -> AbstractContextManager[None]:
         facts = {"replicate.model": model, "replicate.batch": batch}
-        with self.tracer.start_as_current_span(
-            f"submit {model}",
-            kind=SpanKind.PRODUCER,
-            record_exception=False,
-            set_status_on_exception=False,
-            attributes=facts,
-        ) as span:
-            try:
-                yield
-            except BaseException as error:
-                note_error(span, error, captures=self.captures)
-                raise
+        return self._span(f"submit {model}", facts, SpanKind.PRODUCER)
 
     def trace(self) -> str:
         carrier: dict[str, str] = {}
@@ -101,15 +89,15 @@ class OpenTelemetry(Telemetry):
 
     def step(self, name: str) -> AbstractContextManager[None]:
         job = _job.get()
-        return _NOTHING if job is None or not job.is_recording else self._step(name, job.step_attributes)
+        if job is None or not job.is_recording:
+            return _NOTHING
+        return self._span(name, {**job.step_attributes, "replicate.step": name})
 
     @contextmanager
-    def _step(self, name: str, attributes: Mapping[str, Any]) -> Iterator[None]:
+    def _span(self, name: str, attributes: Mapping[str, Any], kind: SpanKind = SpanKind.INTERNAL) -> Iterator[None]:
+        """A span for the block, the parent of those begun inside."""
         with self.tracer.start_as_current_span(
-            name,
-            record_exception=False,
-            set_status_on_exception=False,
-            attributes={**attributes, "replicate.step": name},
+            name, kind=kind, record_exception=False, set_status_on_exception=False, attributes=attributes
         ) as span:
             try:
                 yield

@@ -17,10 +17,9 @@ FASTEST = 1000.0
 
 BURST = 5.0
 """Requests that may go at once, at the start and after idling."""
-TICK = 1e-6
-"""Seconds that count as no wait: sums of floats fall short by so much."""
 
 _LONG_AGO = -1e9  # Before any time that a clock shows.
+_TICK = 1e-6  # Seconds that count as no wait: sums of floats fall short by so much.
 _ROUNDED = 0.5  # Seconds by which a wait in whole seconds is too long, on average.
 _IDLE = 1.0  # Seconds without a request, after which the API's bucket has filled up.
 _BLIND = 60.0  # Seconds of the longest pause where the API names none: it counts by the minute.
@@ -151,7 +150,7 @@ class RateLimit:
     def wait(self, now: float) -> float:
         """Seconds until a request may be sent; 0 when it may now."""
         seconds = self.next - now
-        return seconds if seconds > TICK else 0.0
+        return seconds if seconds > _TICK else 0.0
 
     def paused(self, now: float) -> float:
         """Seconds left of the pause that the API has asked for."""

@@ -13,7 +13,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from replicate_job.api.ratelimit import LONGEST, TICK, Quota, RateLimit, RateState, Slot
+from replicate_job.api.ratelimit import LONGEST, Quota, RateLimit, RateState, Slot
 from replicate_job.clock import Clock, Moment
 from replicate_job.decoding import decode
 from replicate_job.forks import on_fork
@@ -162,8 +162,7 @@ class SharedLimit:
     def too_early(self, now: float) -> float:
         """Seconds until the next slot can be reserved."""
         with self._lock:
-            seconds = self._limit.wait(now) - AHEAD
-        return seconds if seconds > TICK else 0.0
+            return self._limit.wait(now + AHEAD)
 
     def take_alone(self, now: float) -> Slot:
         """Reserve the next slot without asking other processes."""
