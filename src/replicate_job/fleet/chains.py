@@ -22,19 +22,18 @@ from replicate_job.flow.context import Context
 from replicate_job.flow.job_run import Ask
 from replicate_job.job import Job, Outcome, Result
 from replicate_job.journal.entry import Entry
-from replicate_job.journal.postgres_fleet import CANCELED, FleetBatch, FleetRow, Stand
+from replicate_job.journal.postgres_fleet import CANCELED, CANCELED_ROW, FleetBatch, FleetRow, Stand
 from replicate_job.outputs.place import of_row
 from replicate_job.wire.prediction import TERMINAL, Prediction
 
 
-async def run_chains(
-    fleet: Fleet, batch: FleetBatch, rows: Rows, first: int, last: int
-) -> Sequence[BaseException | None]:
+async def run_chains(fleet: Fleet, rows: Rows, first: int, last: int) -> Sequence[BaseException | None]:
     """Create what can begin in the open chains of these lines, and close those that are over; give each one's error."""
     assert rows.chain  # noqa: S101 - its rows are chains
+    batch = rows.batch
     found = [row for row in await fleet.tables.rows(batch.number, first, last) if row.is_open]
     known = await calls_of(fleet.context, batch.id, rows.chain, found)
-    runs = [_RowChain(fleet, batch, rows, row, known[row.name]) for row in found]
+    runs = [_RowChain(fleet, rows, row, known[row.name]) for row in found]
     outcomes = await asyncio.gather(*(run.run() for run in runs), return_exceptions=True)
     stands = [outcome for outcome in outcomes if isinstance(outcome, Stand)]
     if stands:
@@ -55,8 +54,8 @@ async def calls_of(
 class _RowChain:
     """One look at a row's chain. ``created`` has the keys of the jobs that were created."""
 
-    def __init__(self, fleet: Fleet, batch: FleetBatch, rows: Rows, row: FleetRow, known: Mapping[str, Entry]) -> None:
-        self._fleet, self._batch, self._rows, self._row, self._known = fleet, batch, rows, row, known
+    def __init__(self, fleet: Fleet, rows: Rows, row: FleetRow, known: Mapping[str, Entry]) -> None:
+        self._fleet, self._rows, self._row, self._known = fleet, rows, row, known
         self._retried = {name for name, entry in known.items() if self._is_retried(entry)}
         self._keys = {name: entry.key for name, entry in known.items()}
         self.created: list[str] = []
@@ -64,7 +63,7 @@ class _RowChain:
     def _is_retried(self, entry: Entry) -> bool:
         plan = self._rows.plan
         is_due = plan.retry_uncertain if entry.state == "uncertain" else plan.retry_failed and has_failed(entry)
-        return is_due and entry.claimed_at < self._batch.started_at
+        return is_due and entry.claimed_at < self._rows.batch.started_at
 
     async def run(self) -> Stand:
         """Where it stands then. Raises what all rows share."""
@@ -100,10 +99,10 @@ class _RowChain:
         return result
 
     async def _create(self, call: Call, job: Job, entry: Entry | None) -> Result:
-        batch, row = self._batch, self._row
+        batch, row = self._rows.batch, self._row
         if batch.stopped and entry is None:
-            if batch.stopped == "canceled":
-                raise JobError(CANCELED)
+            if batch.stopped == CANCELED:
+                raise JobError(CANCELED_ROW)
             return _under_way(job)
         known = self._known.get(call.name)
         number = attempt_of(batch.id, known) + (call.name in self._retried) if known else 1

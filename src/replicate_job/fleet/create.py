@@ -38,11 +38,12 @@ async def create_rows(fleet: Fleet, number: int, first: int, last: int) -> None:
     batch = await fleet.tables.batch(number)
     if batch is None:
         return
-    if batch.stopped:
-        await _wind_up(fleet, batch, first, last)
-        return
     try:
-        delay = await _create(fleet, batch, first, last)
+        rows = await fleet.rows_of(batch)
+        if batch.stopped:
+            await _wind_up(fleet, rows, first, last)
+            return
+        delay = await _create(fleet, rows, first, last)
     except asyncio.CancelledError:
         await asyncio.shield(fleet.tables.defer_rows(batch, first, last, delay=0))
         raise
@@ -50,27 +51,26 @@ async def create_rows(fleet: Fleet, number: int, first: int, last: int) -> None:
         await fleet.tables.defer_rows(batch, first, last, delay=delay)
 
 
-async def _wind_up(fleet: Fleet, batch: FleetBatch, first: int, last: int) -> None:
+async def _wind_up(fleet: Fleet, rows: Rows, first: int, last: int) -> None:
     """Note what has ended of a batch for which nothing is created any more."""
-    rows = await fleet.rows_of(batch)
     if rows.chain:
-        await run_chains(fleet, batch, rows, first, last)
+        await run_chains(fleet, rows, first, last)
     elif rows.plan.goes_on:
-        await advance(fleet, batch, rows, first, last)
+        await advance(fleet, rows, first, last)
 
 
-async def _create(fleet: Fleet, batch: FleetBatch, first: int, last: int) -> float | None:
+async def _create(fleet: Fleet, rows: Rows, first: int, last: int) -> float | None:
     """Seconds after which the rest is to be tried; None where nothing is left."""
-    rows = await fleet.rows_of(batch)
+    batch = rows.batch
     if rows.chain:
-        return await _delay(fleet, batch, await run_chains(fleet, batch, rows, first, last))
-    due = [row for row in await advance(fleet, batch, rows, first, last) if _is_due(row)]
+        return await _delay(fleet, batch, await run_chains(fleet, rows, first, last))
+    due = [row for row in await advance(fleet, rows, first, last) if _is_due(row)]
     due, is_full = await admit(fleet, rows, due)
     outcomes = await asyncio.gather(*(_row(fleet, rows, row) for row in due), return_exceptions=True)
     await fleet.tables.settle(batch, first, last)
     delay = await _delay(fleet, batch, outcomes)
     if rows.plan.goes_on:  # some have ended at once, or wait for their next attempt
-        found = await advance(fleet, batch, rows, first, last)
+        found = await advance(fleet, rows, first, last)
         pauses = [row.due_in for row in found if row.due_in and _may_begin(row)]
         delay = min([*pauses, *([] if delay is None else [delay])], default=None)
     if is_full:  # this worker's other tasks are not given up to rows that have to wait

@@ -6,14 +6,12 @@ from replicate_job.batches.attempts import attempt_key, attempt_number, attempts
 from replicate_job.batches.row_job import RowJob
 from replicate_job.fleet.parts import Fleet, Rows
 from replicate_job.job import Job
-from replicate_job.journal.postgres_fleet import FleetBatch, FleetRow, Move
-
-CANCELED = "canceled"
-"""Why a batch is stopped for which nothing is created any more, whatever is submitted."""
+from replicate_job.journal.postgres_fleet import CANCELED, FleetRow, Move
 
 
-async def advance(fleet: Fleet, batch: FleetBatch, rows: Rows, first: int, last: int) -> list[FleetRow]:
+async def advance(fleet: Fleet, rows: Rows, first: int, last: int) -> list[FleetRow]:
     """The rows of these lines, once each whose job is over has its next one, or is closed."""
+    batch = rows.batch
     found = await fleet.tables.rows(batch.number, first, last)
     over = [row for row in found if row.is_open and not row.reused and row.entry and row.entry.step == "done"]
     if not over:

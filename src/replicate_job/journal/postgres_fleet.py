@@ -32,7 +32,8 @@ ABANDONED = 7 * 86_400.0
 """Seconds after which the input files of a submission are deleted that never came to its end."""
 RETRIED = 3600.0
 """Seconds after which input files are deleted that could not be deleted before."""
-CANCELED = "canceled before it was created"
+CANCELED, CANCELED_ROW = "canceled", "canceled before it was created"
+"""Why a batch that was canceled is stopped, and the problem of its rows that were not created."""
 
 _OVER = (
     "(NOT r.is_open AND (j.state IN ('collected', 'uncertain') OR (r.problem <> '' AND"
@@ -468,7 +469,7 @@ class FleetTables:
             lost = db.execute(
                 "SELECT r.batch, r.chunk, max(r.line) AS last FROM batches AS b JOIN batch_rows AS r ON r.batch ="
                 f" b.number LEFT JOIN jobs AS j ON j.key = r.key WHERE b.api = ? AND b.job IS NOT NULL AND b.over_at"
-                f" IS NULL AND (b.stopped = '' OR r.is_open AND b.stopped = 'canceled') AND {_TO_CREATE}"
+                f" IS NULL AND (b.stopped = '' OR r.is_open AND b.stopped = '{CANCELED}') AND {_TO_CREATE}"
                 " AND NOT EXISTS (SELECT FROM procrastinate_jobs AS t"
                 f" WHERE t.queueing_lock = r.batch || '#' || r.chunk AND {_PENDING}) GROUP BY r.batch, r.chunk",
                 (api,),
@@ -537,11 +538,11 @@ class FleetTables:
         """Stop the batch, and count the rows that were canceled before they were created."""
 
         def work(db: Database) -> int:
-            db.execute("UPDATE batches SET stopped = 'canceled' WHERE number = ?", (number,))
+            db.execute("UPDATE batches SET stopped = ? WHERE number = ?", (CANCELED, number))
             return db.execute(
                 "UPDATE batch_rows AS r SET problem = ?, is_open = false WHERE r.batch = ? AND r.problem = ''"
                 " AND NOT EXISTS (SELECT FROM jobs AS j WHERE j.key = r.key AND j.state <> 'refused')",
-                (CANCELED, number),
+                (CANCELED_ROW, number),
             ).rowcount
 
         return await self._store.run(work)
