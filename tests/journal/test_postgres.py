@@ -7,7 +7,7 @@ import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,7 @@ class Relay:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.lost_answers = self.lost_commits = 0
+        self.at_loss: Callable[[], object] = lambda: None
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -65,11 +66,13 @@ class Relay:
             while data := client.recv(65536):
                 if b"COMMIT" in data and self.lost_commits:
                     self.lost_commits -= 1
+                    self.at_loss()
                     server.shutdown(socket.SHUT_RDWR)
                     client.shutdown(socket.SHUT_RDWR)
                     break
                 if b"COMMIT" in data and self.lost_answers:
                     self.lost_answers -= 1
+                    self.at_loss()
                     client.shutdown(socket.SHUT_RDWR)  # the thread that returns answers cannot any more
                     server.sendall(data)
                     server.settimeout(5)
@@ -230,6 +233,38 @@ async def test_claims_of_many_intend_once_though_their_connection_broke_at_the_c
     made = [Prediction(key, "succeeded") for key in keys]
     pairs = zip(claims, made, strict=True)
     assert await asyncio.gather(*(journal.created(*pair, collected=True) for pair in pairs)) == keys
+
+
+async def cancelled_at_loss(relay: Relay, lost: str, work: Coroutine[Any, Any, object]) -> None:
+    """Cancel the task of this work once its connection breaks at the commit, and wait for its end."""
+    loop, task = asyncio.get_running_loop(), asyncio.create_task(work)
+    relay.at_loss = lambda: loop.call_soon_threadsafe(task.cancel)
+    lose(relay, lost)
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+@pytest.mark.parametrize("lost", ["lost_answers", "lost_commits"])
+@pytest.mark.parametrize("options", [{}, {"request": REQUEST}], ids=["claimed", "intended"])
+async def test_a_claim_that_is_cancelled_while_its_connection_breaks_at_the_commit_is_let_go(
+    journal: PostgresJournal, relay: Relay, lost: str, options: dict[str, Any]
+) -> None:
+    await cancelled_at_loss(relay, lost, claim(journal, **options))
+    entry = await journal.get("job")
+    assert entry
+    assert (entry.state, entry.sends) == ("claimed", 0)
+    await journal.release(await claim(journal, **options))
+    await cancelled_at_loss(relay, lost, claim(journal, **options))
+    await claim(journal)
+
+
+@pytest.mark.parametrize("lost", ["lost_answers", "lost_commits"])
+async def test_a_submission_that_is_cancelled_while_its_connection_breaks_at_the_first_commit_leaves_nothing(
+    journal: PostgresJournal, relay: Relay, database: DatabasePlace, lost: str
+) -> None:
+    await cancelled_at_loss(relay, lost, Submission(journal.store).__aenter__())
+    await journal.store.close()
+    assert database.execute("SELECT id FROM replicate_job.batches") == []
 
 
 @pytest.mark.parametrize("lost", ["lost_answers", "lost_commits"])

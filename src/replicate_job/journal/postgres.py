@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import compress
 from typing import Self, TypeVar
 
@@ -14,7 +15,7 @@ from replicate_job.clock import Clock, SystemClock
 from replicate_job.database import DatabaseURL
 from replicate_job.decoding import decode
 from replicate_job.errors import JournalError
-from replicate_job.journal.entry import Claim
+from replicate_job.journal.entry import Claim, Entry
 from replicate_job.journal.lease import Process, Term
 from replicate_job.journal.news import News, Seen
 from replicate_job.journal.postgres_news import Listener, notify
@@ -127,8 +128,8 @@ class PostgresJournal(SQLJournal):
         end = decode(row["prediction"], Prediction) if row["prediction"] else None
         return Seen(row["is_watched"], end if end and end.is_terminal else None)
 
-    def _tell_free(self, db: Database, claims: Iterable[Claim]) -> None:
-        notify(db, [claim.key for claim in claims if claim.entry.batch is None])  # nobody waits for one of many rows
+    def _tell_free(self, db: Database, jobs: Iterable[Entry | NewJob]) -> None:
+        notify(db, [job.key for job in jobs if job.batch is None])  # nobody waits for one of many rows
 
     @property
     def store(self) -> PostgresStore:
@@ -141,11 +142,7 @@ class PostgresJournal(SQLJournal):
         return self._holder
 
     async def _claim_new(self, new: NewJob) -> Claim | None:
-        async def undo(claim: Claim | None) -> None:
-            if claim:
-                await self._database.run(lambda db: self._let_lie(db, claim))
-
-        return await self._new.add(new, undo)
+        return await self._new.add(new, lambda: self._database.run(partial(self._let_lie, new=new)))
 
     async def _insert_all(self, jobs: Sequence[NewJob]) -> list[Claim | None]:
         """Insert the rows of those that have none, and claim them."""
@@ -187,7 +184,7 @@ class PostgresJournal(SQLJournal):
         def work(db: Database) -> list[bool]:
             written = {row["prediction_id"] for row in db.execute(_CREATED_ALL, columns)}
             are_written = [first[each.prediction.id] is each and each.prediction.id in written for each in found]
-            self._tell_free(db, (each.claim for each in compress(found, are_written) if each.collected))
+            self._tell_free(db, (each.claim.entry for each in compress(found, are_written) if each.collected))
             return are_written
 
         return await self._run_shared(work, [False] * len(found))
@@ -204,7 +201,7 @@ class PostgresJournal(SQLJournal):
 
         def work(db: Database) -> None:
             released = {row["key"] for row in db.execute(_RELEASE_ALL, columns)}
-            self._tell_free(db, (claim for claim in claims if claim.key in released))
+            self._tell_free(db, (claim.entry for claim in claims if claim.key in released))
 
         await self._database.run(work)
         return [None] * len(claims)

@@ -98,7 +98,8 @@ class Submission:
             )
             return int(begun.fetchone()["number"])
 
-        self._draft = await self._store.run(work)
+        query = "DELETE FROM batches WHERE id = ? AND api = ''"
+        self._draft = await self._store.run(work, undo=lambda db: db.execute(query, (name,)).rowcount)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:

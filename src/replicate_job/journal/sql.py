@@ -36,7 +36,7 @@ from replicate_job.journal.entry import (
 from replicate_job.journal.lease import Lease, Process, Term
 from replicate_job.journal.news import News, Seen
 from replicate_job.journal.prints import print_job, print_request, print_text
-from replicate_job.journal.store import Database, Store
+from replicate_job.journal.store import Database, Store, Sync
 from replicate_job.journal.strip import needs_strip, strip_job, strip_prediction, strip_request
 from replicate_job.wire.prediction import Prediction
 
@@ -176,31 +176,27 @@ class SQLJournal(ABC):
         return None
 
     async def _claim_alone(self, new: NewJob, prediction: Prediction | None) -> Claim:
-        taken: list[Claim] = []
-
         def work(db: Database) -> Claim:
             claim = self._claim(db, new)
-            taken.append(claim)
             if prediction and claim.entry.prediction_id is None:
                 _write_created(db, claim, prediction, msgspec.json.encode(prediction).decode())
                 claim = msgspec.structs.replace(claim, entry=_get(db, new.key))
             return claim
 
-        def undo(db: Database) -> None:
-            if taken:
-                self._let_lie(db, taken[-1])
+        sync: Sync | None = "now" if new.request or prediction else None
+        return await self._store.run(work, sync=sync, undo=partial(self._let_lie, new=new))
 
-        return await self._store.run(work, sync="now" if new.request or prediction else None, undo=undo)
-
-    def _let_lie(self, db: Database, claim: Claim) -> None:
-        """Free a job whose claim nobody waits for any more. It would last as long as this process.
+    def _let_lie(self, db: Database, new: NewJob) -> None:
+        """Free a job whose claim nobody waits for any more, if it was claimed. It would last as long as this process.
 
         Nothing was sent for it.
         """
-        free = "holder=NULL, state=CASE WHEN ? THEN 'claimed' ELSE state END, sends=sends-?"
-        query = f"UPDATE jobs SET {free} WHERE key=? AND fence=?"  # noqa: S608 - our own columns
-        if db.execute(query, (claim.intends, int(claim.intends), claim.key, claim.fence)).rowcount:
-            self._tell_free(db, [claim])
+        intended = "claim = ? AND state = 'intended'"
+        free = f"holder = NULL, sends = sends - CASE WHEN {intended} THEN 1 ELSE 0 END"
+        query = f"UPDATE jobs SET {free}, state = CASE WHEN {intended} THEN 'claimed' ELSE state END"  # noqa: S608 - our own columns
+        marks = new.mark, mark_of_row(new.mark)
+        if db.execute(f"{query} WHERE key = ? AND claim IN (?, ?)", (marks[1], marks[1], new.key, *marks)).rowcount:
+            self._tell_free(db, [new])
 
     def _claim(self, db: Database, new: NewJob) -> Claim:
         if entry := self._insert(db, new):
@@ -346,7 +342,7 @@ class SQLJournal(ABC):
     async def seen(self, prediction_id: str, api: str) -> Seen:  # noqa: ARG002 - there is no fleet
         return Seen(is_watched=False)
 
-    def _tell_free(self, db: Database, claims: Iterable[Claim]) -> None:  # noqa: B027 - not every database can
+    def _tell_free(self, db: Database, jobs: Iterable[Entry | NewJob]) -> None:  # noqa: B027 - not every database can
         """Tell those who wait for the jobs that they are let go."""
 
     async def renew(self) -> None:
@@ -359,7 +355,7 @@ class SQLJournal(ABC):
             if made:
                 _write_created(db, claim, made, msgspec.json.encode(made).decode(), fenced=False)
             if db.execute(query, (claim.key, claim.fence)).rowcount:
-                self._tell_free(db, [claim])
+                self._tell_free(db, [claim.entry])
 
         await self._store.run(work, sync="now" if made else None)
         self._let_go(claim)
@@ -423,7 +419,7 @@ class SQLJournal(ABC):
                 if found.strips:
                     _strip(db, msgspec.structs.replace(claim.entry, prediction=prediction))
                 if found.collected:
-                    self._tell_free(db, [claim])
+                    self._tell_free(db, [claim.entry])
                 return prediction.id
             query = "SELECT claimed_at, prediction_id FROM jobs WHERE key = ?"
             row = db.execute(query, (claim.key,)).fetchone()
@@ -501,7 +497,7 @@ class SQLJournal(ABC):
             )
             if is_last:
                 _strip(db, msgspec.structs.replace(entry, prediction=prediction))
-                self._tell_free(db, [claim])
+                self._tell_free(db, [claim.entry])
 
         await self._store.run(work)
 

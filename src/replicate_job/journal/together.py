@@ -41,11 +41,11 @@ class Together(Generic[Item, Outcome]):
         self._waiting: list[_Write[Item, Outcome]] = []
         self._work: asyncio.Task[None] | None = None
 
-    async def add(self, item: Item, undo: Callable[[Outcome], Awaitable[object]] | None = None) -> Outcome:
+    async def add(self, item: Item, undo: Callable[[], Awaitable[object]] | None = None) -> Outcome:
         """Write the item, and return its outcome. Raises what ``write`` raises.
 
-        Where this task is cancelled once the write has begun, it is written all the same, and ``undo`` gets the
-        outcome first.
+        Where this task is cancelled once the write has begun, it is written all the same, and ``undo`` is called then:
+        it undoes what may be written, for an outcome can be lost with its connection.
         """
         write = _Write[Item, Outcome](item)
         self._waiting.append(write)
@@ -61,8 +61,10 @@ class Together(Generic[Item, Outcome]):
                     await asyncio.shield(self._undo(write, undo))
             raise
 
-    async def _undo(self, write: _Write[Item, Outcome], undo: Callable[[Outcome], Awaitable[object]]) -> None:
-        await undo(await write.outcome)
+    async def _undo(self, write: _Write[Item, Outcome], undo: Callable[[], Awaitable[object]]) -> None:
+        with suppress(JournalError):
+            await write.outcome
+        await undo()
 
     async def _serve(self) -> None:
         writes: list[_Write[Item, Outcome]] = []
