@@ -7,11 +7,14 @@ from contextlib import suppress
 from itertools import product
 from typing import Any
 
+import msgspec
+
 from replicate_job.batches.chains.outputs import Outputs
 from replicate_job.batches.chains.plan import ChainPlan, step_job
 from replicate_job.chain import Call, Step, base_of, in_order
 from replicate_job.errors import JobError
 from replicate_job.flow.context import Context
+from replicate_job.inputs.content import Content
 from replicate_job.job import Job, Outcome, Result
 from replicate_job.journal.entry import Entry
 
@@ -32,15 +35,33 @@ class ChainJobs:
         for outputs in self._every_form(call.step):
             with suppress(JobError):
                 job = self.make(call, outputs)
+                job = msgspec.structs.replace(job, input_data=_with_held(job.input_data, entry.job.input_data))
                 if self._journal.is_same(entry, job):
                     return job
         return None
 
     def _every_form(self, step: Step) -> Iterator[dict[str, Any]]:
         needs = sorted(self._plan.chain.needs(step.name))
-        for forms in product(*([self.outputs.as_url(need), self.outputs.as_file(need)] for need in needs)):
+        for forms in product(*(self._forms(need) for need in needs)):
             if None not in forms:
                 yield dict(zip(needs, forms, strict=True))
+
+    def _forms(self, step: str) -> list[Any]:
+        """As URLs and as files. What is in an object store is not read here: something stands for its content."""
+        stored = {address: Content(address, "", 0, address) for address in self.outputs.stored(step)}
+        return [self.outputs.as_url(step), self.outputs.as_file(step, stored)]
+
+
+def _with_held(value: Any, made: Any) -> Any:
+    """The value with the contents that an earlier job had in these places."""
+    match value, made:
+        case Content(), Content():
+            return made
+        case dict(), dict():
+            return {name: _with_held(item, made.get(name)) for name, item in value.items()}
+        case list(), list() if len(value) == len(made):
+            return [_with_held(item, other) for item, other in zip(value, made, strict=True)]
+    return value
 
 
 class KnownChain:

@@ -11,17 +11,22 @@ import msgspec
 from replicate_job.batches.attempts import latest
 from replicate_job.batches.chains.plan import ChainPlan
 from replicate_job.chain import Call, Step, base_of, in_order
-from replicate_job.errors import JobError
+from replicate_job.errors import JobError, TransportError
 from replicate_job.flow.context import Context
+from replicate_job.inputs.content import Content
 from replicate_job.job import Kept
 from replicate_job.journal.entry import Entry
 from replicate_job.outputs.discover import OutputFile, find_files, is_text
+from replicate_job.outputs.stores.location import split
 from replicate_job.wire.data_url import read_head
 from replicate_job.wire.prediction import parse_time
 
 LIVES = 45 * 60.0
 """Seconds for which a step may begin with the URL of an output: the API deletes it after an hour, and the step's model
 reads it only once it has started."""
+
+
+_NONE: Mapping[str, Content] = {}
 
 
 class End(msgspec.Struct, frozen=True):
@@ -93,10 +98,34 @@ class Outputs:
         """The step's output as the API gave it; the pieces of a text as the text. Of several calls a list."""
         return self._gather(step, [self._as_url(call) for call in self.known_calls(step)])
 
-    def as_file(self, step: str) -> Any:
-        """The output with its kept files in place of their URLs; None where these are not on this machine."""
-        forms = [self._as_file(call) for call in self.known_calls(step)]
+    def as_file(self, step: str, held: Mapping[str, Content] = _NONE) -> Any:
+        """The output with its kept files in place of their URLs; None where these are not on this machine.
+
+        ``held`` are those of object stores, by their addresses.
+        """
+        forms = [self._as_file(call, held) for call in self.known_calls(step)]
         return None if any(form is None for form in forms) else self._gather(step, forms)
+
+    def stored(self, step: str) -> list[str]:
+        """The addresses of the step's files that are kept in object stores."""
+        ends = [self.ends[call.name] for call in self.known_calls(step)]
+        return [str(path) for end in ends for path in end.files if not isinstance(path, Path)]
+
+    async def hold(self, step: str) -> dict[str, Content]:
+        """The step's files that are kept in object stores, by their addresses.
+
+        Raises JobError for one that is gone, TransportError where a store cannot be read now.
+        """
+        held: dict[str, Content] = {}
+        for address in self.stored(step):
+            try:
+                data = await self._context.stores.get(*split(address))
+            except FileNotFoundError:
+                raise JobError(f"{address}, which the step {step} made, is gone: run the chain anew") from None
+            except OSError as error:
+                raise TransportError(f"{address} cannot be read: {error}") from None
+            held[address] = Content.of(data, address.rpartition("/")[2])
+        return held
 
     def _gather(self, step: str, forms: list[Any]) -> Any:
         return forms if self._plan.chain.list_of(step) else forms[0]
@@ -111,14 +140,15 @@ class Outputs:
             return "".join(map(str, output))
         return output
 
-    def _as_file(self, call: Call) -> Any:
+    def _as_file(self, call: Call, held: Mapping[str, Content]) -> Any:
         files, end = self._files(call), self.ends[call.name]
         output = end.output
         if not files:
             return self._as_url(call) if call.index is not None else None
-        if len(files) != len(end.files) or not all(isinstance(path, Path) for path in end.files):
+        kept = [path if isinstance(path, Path) else held.get(path) for path in end.files]
+        if len(files) != len(kept) or None in kept:
             return None
-        for file, path in zip(files, end.files, strict=True):
+        for file, path in zip(files, kept, strict=True):
             output = _replaced(output, file.position, path)
         return output
 

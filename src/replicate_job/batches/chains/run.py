@@ -117,14 +117,15 @@ class ChainRun:
         The form that an output had when the job was made stays its form: another one would be another job.
         """
         step = call.step
-        if entry:
-            made = self._jobs.of(call, entry)
-            if made and not await self._is_outdated(call, entry, made):
-                return made, entry
+        made = self._jobs.of(call, entry) if entry else None
+        if entry and made and not self._is_unsent(entry):
+            return made, entry
+        job = self._jobs.make(call, await self._forms(step))
+        is_same = made is not None and made.input_data == job.input_data
+        if entry and not is_same:
             is_left = made is not None or any(map(self._is_remade, self._plan.chain.needs(step.name)))
             if is_left and await self._free(entry):
                 entry = None
-        job = self._jobs.make(call, await self._forms(step))
         checker = self._plan.models[step.name].checker
         if entry is None and (problems := checker.check(job.input_data, allow_unknown=step.allow_unknown)):
             raise InputError(step.model, problems)
@@ -139,22 +140,17 @@ class ChainRun:
         if all(self._outputs.lives(call, is_new=self._is_new(call.name)) for call in calls):
             return self._outputs.as_url(step)
         await asyncio.wait(self._tasks[step].values())  # its files may be on their way
-        if (form := self._outputs.as_file(step)) is None:
+        if (form := self._outputs.as_file(step, await self._outputs.hold(step))) is None:
             raise JobError(
                 f"the output of the step {step} is deleted from the API, which keeps it for an hour, and there is no"
-                f" file of it on this machine: run the chain anew, with another key, and keep its outputs"
+                f" file of it on this machine or in a bucket: run the chain anew, with another key, and keep its"
+                f" outputs"
             )
         return form
 
-    async def _is_outdated(self, call: Call, entry: Entry, job: Job) -> bool:
-        """Whether the job names a URL that is dead, and nothing is lost with it: nothing was sent, or its API is gone.
-
-        ``job`` is the one that the entry has.
-        """
-        is_lost = self._context.ephemeral and entry.step != "done"
-        if not (entry.step == "prepare" or is_lost):
-            return False
-        return self._jobs.make(call, await self._forms(call.step)).input_data != job.input_data
+    def _is_unsent(self, entry: Entry) -> bool:
+        """Whether nothing is lost with the job, should its URLs be dead: nothing was sent, or its API is gone."""
+        return entry.step == "prepare" or (self._context.ephemeral and entry.step != "done")
 
     def _is_new(self, call: str) -> bool:
         """Whether its prediction has ended in this run."""
