@@ -24,14 +24,24 @@ _Place = tuple["_Place", str | int] | None
 """The holder's own place, and the step from there; None for the whole."""
 
 
-def is_plain(value: Any) -> bool:
-    """A quick check, enough for most rows of a batch: True if the values certainly have no flaw."""
-    kind = type(value)
-    if kind is str:
-        return bool(value.isascii())
-    if kind is float:
-        return isfinite(value)
-    return value is None or kind is bool or (kind is int and -HUGE < value < HUGE) or (kind is tuple and not value)
+def are_plain(values: Mapping[str, Any]) -> bool:
+    """A quick check, enough for most rows of a batch: True if the values and their names certainly have no flaw."""
+    for name, value in values.items():
+        if type(name) is not str or not (name.isascii() or is_unicode(name)):
+            return False
+        kind = type(value)
+        if kind is str:
+            if not (value.isascii() or is_unicode(value)):
+                return False
+        elif kind is int:
+            if not -HUGE < value < HUGE:
+                return False
+        elif kind is float:
+            if not isfinite(value):
+                return False
+        elif not (value is None or kind is bool or (kind is tuple and not value)):
+            return False
+    return True
 
 
 def flaws(values: Mapping[str, Any], secrets: Collection[str] = ()) -> list[str]:
@@ -40,7 +50,7 @@ def flaws(values: Mapping[str, Any], secrets: Collection[str] = ()) -> list[str]
     Ends at the first part that is nested too deep, for one that holds itself has no end. Of ``secrets``, which are
     names of inputs, nothing is shown.
     """
-    if all(type(name) is str and name.isascii() and is_plain(value) for name, value in values.items()):
+    if are_plain(values):
         return []
     if not secrets:
         return list(islice(_flaws(values), MOST))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from replicate_job.inputs.content import Content
-from replicate_job.inputs.flaws import flaws, is_plain, is_unicode
+from replicate_job.inputs.flaws import are_plain, flaws, is_unicode
 from replicate_job.wire.openapi import Schema, compile_input, definition, json_schema
 
 if TYPE_CHECKING:
@@ -102,9 +102,9 @@ class Checker:
 
     def _fits(self, values: Mapping[str, Any]) -> bool:
         """A quick check, enough for most rows of a batch: True if all names are known and all values plain."""
-        known = self._properties or {}
-        plain = all(name in known and is_plain(value) for name, value in values.items())
-        return plain and self._validator is not None and self._validator.is_valid(values)
+        if self._validator is None or not values.keys() <= (self._properties or {}).keys():
+            return False
+        return are_plain(values) and self._validator.is_valid(values)
 
 
 def _json(value: Any) -> Any:
