@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _NUMBER = re.compile(r"[+-]?(\d{1,400}(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
 _SWITCHES = {"yes": True, "no": False, "1": True, "0": False}  # where nothing but true and false can be meant
+_SHORT = 15  # digits of an integer that a float can name exactly
 _EXACT = 2**53  # a float beyond it no longer names one integer
 
 
@@ -77,21 +78,29 @@ def typed_text(text: str, schemas: list[Schema], document: Mapping[str, Any]) ->
 
     Raises RecursionError for a schema that contains itself.
     """
+    return text_reader(schemas, document)(text)
+
+
+def text_reader(schemas: list[Schema], document: Mapping[str, Any]) -> Callable[[str], Any]:
+    """What reads any number of texts as ``typed_text`` does."""
     by_type = {type_name(schema): schema for schema in schemas}
     if "" in by_type:
-        return _any(text)
-    for kind, read in _READERS.items():
-        if kind in by_type:
+        return _any
+    readers = [read for kind, read in _READERS.items() if kind in by_type]
+    is_switch = by_type.keys() <= {"boolean", "null"}
+    lists = by_type["array"] if "array" in by_type and "string" not in by_type else None
+
+    def read_text(text: str) -> Any:
+        for read in readers:
             try:
                 return read(text)
             except _Unfit:
                 continue
-    if by_type.keys() <= {"boolean", "null"} and text.lower() in _SWITCHES:
-        return _SWITCHES[text.lower()]
-    if "array" in by_type and "string" not in by_type:
-        items = by_type["array"].get("items")
-        return _items(text, list(alternatives(document, items)), document)
-    return text
+        if is_switch and text.lower() in _SWITCHES:
+            return _SWITCHES[text.lower()]
+        return text if lists is None else _items(text, list(alternatives(document, lists.get("items"))), document)
+
+    return read_text
 
 
 def _items(text: str, schemas: list[Schema], document: Mapping[str, Any]) -> list[Any]:
@@ -136,6 +145,8 @@ def _boolean(text: str) -> bool:
 
 
 def _number(text: str) -> int | float:
+    if len(text) <= _SHORT and text.isascii() and text.isdecimal():  # as most are
+        return int(text)
     if not _NUMBER.fullmatch(text):
         raise _Unfit
     number = float(text)

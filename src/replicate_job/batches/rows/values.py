@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from replicate_job.inputs.pairs import input_schemas, type_name, typed_text
+from replicate_job.inputs.pairs import input_schemas, text_reader, type_name
 from replicate_job.wire.openapi import Schema, alternatives
 
 if TYPE_CHECKING:
@@ -44,30 +44,36 @@ class ValueReader:
         if all(map(_takes_text, schemas)) and kinds == {"string"}:
             read = _typed_choice if any("enum" in schema for schema in schemas) else _typed_plain
             return (read, str) if self._typed else (_plain_cell, None)  # a cell must lose its blanks
+        read_text = text_reader(schemas, self._document)
         if self._typed:
-            return partial(self._typed_value, schemas=schemas, kinds=kinds), _PYTHON_TYPES.get("".join(kinds))
-        return partial(self._cell, schemas=schemas), None
+            return partial(_typed_value, schemas, kinds, read_text), _PYTHON_TYPES.get("".join(kinds))
+        return partial(_typed_cell, read_text), None
 
-    def _cell(self, cell: str, schemas: Sequence[Schema]) -> Any:
-        text = cell.strip()
-        return self._read(text, schemas) if text else MISSING
 
-    def _typed_value(self, value: Any, schemas: Sequence[Schema], kinds: set[str]) -> Any:
-        if isinstance(value, str):
-            text = value.strip()
-            if any(map(_takes_text, schemas)):
-                return value
-            if not text:
-                return MISSING
-            return text if "string" in kinds else self._read(text, schemas)
-        is_choice = kinds <= {"string", "null"} and any("enum" in schema for schema in schemas)
-        return _typed_choice(value) if is_choice else _typed_number(value, kinds)
+def _typed_cell(read_text: Callable[[str], Any], cell: str) -> Any:
+    """The cell of an input that takes more than text."""
+    text = cell.strip()
+    return _read(text, read_text) if text else MISSING
 
-    def _read(self, text: str, schemas: Sequence[Schema]) -> Any:
-        try:
-            return typed_text(text, list(schemas), self._document)
-        except RecursionError:
-            return typed_text(text, [{}], {})
+
+def _typed_value(schemas: Sequence[Schema], kinds: set[str], read_text: Callable[[str], Any], value: Any) -> Any:
+    """A JSON value for an input that takes more than text."""
+    if isinstance(value, str):
+        text = value.strip()
+        if any(map(_takes_text, schemas)):
+            return value
+        if not text:
+            return MISSING
+        return text if "string" in kinds else _read(text, read_text)
+    is_choice = kinds <= {"string", "null"} and any("enum" in schema for schema in schemas)
+    return _typed_choice(value) if is_choice else _typed_number(value, kinds)
+
+
+def _read(text: str, read_text: Callable[[str], Any]) -> Any:
+    try:
+        return read_text(text)
+    except RecursionError:  # a schema that contains itself says nothing
+        return text_reader([{}], {})(text)
 
 
 def _plain_cell(cell: str) -> Any:
