@@ -175,7 +175,8 @@ class BatchRunner:
         """
         names = Names() if self._batch.id_column is not None else None
         await self._begin_estimates()
-        async for results, others, entries in self._pass(rows):
+        is_new = await self._context.journal.api_of(f"{self._batch.id}/") is None
+        async for results, others, entries in self._pass(rows, is_new=is_new):
             self.tally.read += len(results) + len(others)
             failures = []
             for item in others:
@@ -262,9 +263,14 @@ class BatchRunner:
         async for results, _, _ in self._pass(rows):
             yield results
 
-    async def _pass(self, rows: RowSource) -> AsyncGenerator[tuple[list[Result], list[RowJob], dict[str, Entry]], None]:
-        """Some rows at a time: the results of those that are over, the others, and what the journal has of all."""
-        async with aclosing(self._make_items(rows)) as chunks:
+    async def _pass(
+        self, rows: RowSource, *, is_new: bool = False
+    ) -> AsyncGenerator[tuple[list[Result], list[RowJob], dict[str, Entry]], None]:
+        """Some rows at a time: the results of those that are over, the others, and what the journal has of all.
+
+        ``is_new``: the journal has no jobs of this batch.
+        """
+        async with aclosing(self._make_items(rows, is_new=is_new)) as chunks:
             async for items, entries in chunks:
                 over = [
                     (item, entry) for item in items if (entry := entries.get(item.name)) and self._is_over(item, entry)
@@ -701,7 +707,12 @@ def open_runner(context: Context, batch: Batch, model: Resolved | ChainPlan, tal
 
 def _size(row: Row) -> int:
     """About the bytes of a row: what is large is text, or a file that the program holds."""
-    values = row.values.values()
-    texts = sum(len(value) for value in values if isinstance(value, str))
-    items = [item for value in values for item in (value if isinstance(value, list) else (value,))]
-    return texts + sum(item.size for item in items if isinstance(item, Content))
+    size = 0
+    for value in row.values.values():
+        if isinstance(value, str):
+            size += len(value)
+        elif isinstance(value, Content):
+            size += value.size
+        elif isinstance(value, list):
+            size += sum(item.size for item in value if isinstance(item, Content))
+    return size
