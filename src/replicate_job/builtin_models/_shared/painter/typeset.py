@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
@@ -104,8 +105,13 @@ def _broken(text: str, weight: str, wide: float) -> tuple[str, ...]:
             continue
         rest = word
         while _width(rest, weight) > wide and len(rest) > 1:
-            part = next((end for end in range(len(rest) - 1, 1, -1) if _width(rest[:end], weight) <= wide), 1)
+            part = _fitting(rest, weight, wide)
             lines.append(rest[:part])
             rest = rest[part:]
         lines.append(rest)
     return tuple(line for line in lines if line)
+
+
+def _fitting(word: str, weight: str, wide: float) -> int:
+    """How many letters of a word that is too wide for a line go into it, at least one."""
+    return 1 + bisect_right(range(2, len(word)), wide, key=lambda end: _width(word[:end], weight))
