@@ -1,4 +1,4 @@
-"""What a JSON body may take in memory, whatever its own size."""
+"""How much memory the values of a JSON body may take."""
 
 from __future__ import annotations
 
@@ -38,5 +38,5 @@ def test_a_long_text_is_four_times_as_heavy_with_one_emoji(character: bytes) -> 
     ],
     ids=["text", "escapes", "numbers", "texts", "small"],
 )
-def test_texts_and_long_numbers_are_not(body: bytes) -> None:
+def test_texts_and_long_numbers_are_not_heavy(body: bytes) -> None:
     assert not is_heavy(body)

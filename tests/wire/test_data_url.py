@@ -1,4 +1,4 @@
-"""Content as an address, and back."""
+"""Encoding files as data URLs, and decoding them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from replicate_job.wire.data_url import Head, decode, encode, read_blocks, read_
 
 
 @given(st.binary(max_size=200), st.sampled_from(["image/png", "audio/x-wav", "application/vnd.a+json"]))
-def test_a_data_url_gives_back_its_content_however_it_was_written(content: bytes, kind: str) -> None:
+def test_every_spelling_of_a_data_url_decodes_to_the_same_content(content: bytes, kind: str) -> None:
     plain = b64encode(content).decode()
     broken = "\n".join(plain[i : i + 7] for i in range(0, len(plain), 7))
     forms = [
@@ -58,7 +58,7 @@ def at_once(content: str) -> bytes:
 
 
 @given(st.sampled_from(HEADS), CONTENTS, st.integers(1, 12))
-def test_in_blocks_of_any_length_the_content_is_the_same_or_refused(head: str, content: str, block: int) -> None:
+def test_blocks_of_any_length_decode_as_the_standard_library_does(head: str, content: str, block: int) -> None:
     kind, blocks = read_blocks(head + content, block)
     assert kind == (head[5:].partition(";")[0].rstrip(",") or "text/plain")
     try:
@@ -70,13 +70,13 @@ def test_in_blocks_of_any_length_the_content_is_the_same_or_refused(head: str, c
         assert b"".join(blocks) == expected
 
 
-def test_no_block_is_much_larger_than_asked_for() -> None:
+def test_by_default_no_block_is_larger_than_a_mebibyte() -> None:
     sizes = [len(block) for block in read_blocks(encode("image/png", bytes(5_000_000)))[1]]
     assert sum(sizes) == 5_000_000
     assert max(sizes) <= 2**20
 
 
-def test_the_head_is_read_without_the_content() -> None:
+def test_the_head_is_parsed_without_decoding_the_content() -> None:
     assert read_head("data:Image/PNG;charset=x;base64,*") == Head("image/png", is_base64=True, length=32)
     assert read_head("data:,a") == Head("", is_base64=False, length=6)
     assert read_head("data: see below, or above") is None

@@ -33,11 +33,11 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 32
         ("archive.tar.gz", b"", "application/gzip"),
     ],
 )
-def test_the_media_type_is_the_contents_and_then_the_suffixs(name: str, head: bytes, expected: str) -> None:
+def test_the_first_bytes_decide_the_media_type_before_the_suffix(name: str, head: bytes, expected: str) -> None:
     assert media_type(name, head) == expected
 
 
-def test_extensions_are_the_usual_ones() -> None:
+def test_a_media_type_gives_its_usual_suffix() -> None:
     assert extension("image/jpeg") == ".jpg"
     assert extension("IMAGE/PNG; charset=binary") == ".png"
     assert extension("audio/x-wav") == ".wav"
@@ -64,7 +64,7 @@ def test_extensions_are_the_usual_ones() -> None:
         (b"----WEBP", None),
     ],
 )
-def test_pages_and_documents_are_known_by_how_they_begin(head: bytes, expected: str | None) -> None:
+def test_html_xml_and_json_are_recognized_by_their_first_characters(head: bytes, expected: str | None) -> None:
     assert sniff(head) == expected
 
 
@@ -81,7 +81,7 @@ def test_pages_and_documents_are_known_by_how_they_begin(head: bytes, expected: 
         (".png", b"\xff\xd8\xff", ".png.jpg"),
     ],
 )
-def test_a_name_gets_the_suffix_that_the_content_says(name: str, head: bytes, expected: str) -> None:
+def test_a_name_gets_the_suffix_of_the_type_that_its_content_shows(name: str, head: bytes, expected: str) -> None:
     assert right_name(name, head) == expected
 
 
@@ -90,5 +90,5 @@ def test_a_name_gets_the_suffix_that_the_content_says(name: str, head: bytes, ex
     [("a.jpeg", True), ("a.wav", True), ("a.txt", True), ("a", True), ("a.pdf", True)]
     + [(name, False) for name in ("a.npz", "a.safetensors", "a.pt", "a.tar.gz", "a.bin", "a.srt", "a.docx", "a.GGUF")],
 )
-def test_few_suffixes_come_back_from_a_media_type(name: str, expected: bool) -> None:  # noqa: FBT001 - a parameter of the test
+def test_only_few_suffixes_survive_a_data_url(name: str, expected: bool) -> None:  # noqa: FBT001 - a parameter of the test
     assert is_given_back(name) is expected

@@ -30,12 +30,12 @@ def rewritten(schema: Any, **options: Any) -> Any:
         ({"exclusiveMaximum": True}, {}),
     ],
 )
-def test_the_words_of_openapi_3_0_become_those_of_json_schema(schema: Any, expected: Any) -> None:
+def test_openapi_3_0_keywords_become_json_schema_keywords(schema: Any, expected: Any) -> None:
     assert rewritten(schema) == expected
     assert rewritten(expected) == expected
 
 
-def test_a_property_or_a_default_may_have_a_keywords_name() -> None:
+def test_names_of_properties_and_values_of_defaults_are_not_translated() -> None:
     schema = {
         "properties": {"nullable": {"type": "boolean", "nullable": True}, "minimum": TEXT},
         "default": {"nullable": True},
@@ -48,7 +48,7 @@ def test_a_property_or_a_default_may_have_a_keywords_name() -> None:
     }
 
 
-def test_the_rest_of_the_document_and_the_document_itself_stay() -> None:
+def test_json_schema_changes_only_schemas_and_only_in_a_copy() -> None:
     document = {
         "openapi": "3.0.2",
         "components": {"schemas": {"Output": {**TEXT, "nullable": True}}, "examples": {}},
@@ -62,7 +62,7 @@ def test_the_rest_of_the_document_and_the_document_itself_stay() -> None:
     assert document["components"] == {"schemas": {"Output": {**TEXT, "nullable": True}}, "examples": {}}
 
 
-def test_every_schema_can_be_adapted_before_it_may_be_null() -> None:
+def test_every_schema_is_adapted_before_nullable_is_translated() -> None:
     schema = {"items": {**TEXT, "nullable": True}, "type": "array"}
 
     assert rewritten(schema, adapt=lambda part: {**part, "title": part["type"]}) == {
@@ -88,7 +88,7 @@ def test_every_schema_can_be_adapted_before_it_may_be_null() -> None:
         ({"properties": {"items": TEXT}, "enum": [1]}, {"properties": {"items": TEXT}, "enum": [1]}, []),
     ],
 )
-def test_what_is_malformed_is_left_open_and_the_rest_stays(schema: Any, mended: Any, faults: list[str]) -> None:
+def test_a_malformed_schema_becomes_one_that_allows_anything(schema: Any, mended: Any, faults: list[str]) -> None:
     document = {"openapi": "3.0.2", "components": {"schemas": {"Input": schema, "Output": TEXT}, "more": 1}}
     found = {"openapi": "3.0.2", "components": {"schemas": {"Input": mended, "Output": TEXT}, "more": 1}}
     assert mend(document) == (found, faults)
@@ -96,11 +96,11 @@ def test_what_is_malformed_is_left_open_and_the_rest_stays(schema: Any, mended: 
 
 
 @pytest.mark.parametrize("document", [None, [], {}, {"components": 3}, {"components": {"schemas": []}}])
-def test_a_document_without_schemas_cannot_be_mended(document: Any) -> None:
+def test_a_document_without_schemas_is_none_after_mending(document: Any) -> None:
     assert mend(document) == (None, [])
 
 
-def test_references_that_multiply_are_followed_to_a_bound() -> None:
+def test_at_most_64_alternatives_of_multiplying_references_are_read() -> None:
     def twice(name: str) -> dict[str, Any]:
         return {"anyOf": [{"$ref": f"#/components/schemas/{name}"}] * 2}
 
@@ -110,7 +110,7 @@ def test_references_that_multiply_are_followed_to_a_bound() -> None:
     assert len(list(alternatives(document, schemas["S0"]))) == MOST
 
 
-def test_every_text_is_found_in_order_with_what_the_schemas_of_its_place_say() -> None:
+def test_every_text_is_found_in_order_with_what_its_schemas_allow() -> None:
     file = TEXT | {"format": "uri"}
     made = {
         "title": TEXT,
@@ -133,7 +133,7 @@ def test_every_text_is_found_in_order_with_what_the_schemas_of_its_place_say() -
     assert list(texts("a", None, "Output")) == [Text((), "a", may_be_file=False, may_be_other=False)]
 
 
-def test_a_value_may_be_nested_deeper_than_functions_may_be() -> None:
+def test_texts_are_found_in_values_nested_beyond_the_recursion_limit() -> None:
     value: Any = "a"
     for _ in range(5000):
         value = [value]
@@ -141,7 +141,7 @@ def test_a_value_may_be_nested_deeper_than_functions_may_be() -> None:
     assert [len(text.position) for text in texts(value, {}, "Output")] == [5000]
 
 
-def test_schemas_that_multiply_at_each_level_of_a_value_are_followed_to_a_bound() -> None:
+def test_at_most_64_schemas_are_followed_at_each_level_of_a_value() -> None:
     again = {"type": "array", "items": {"$ref": "#/components/schemas/Output"}}
     schema = {"anyOf": [TEXT | {"format": "uri"}, again, again]}
     value: Any = "a"

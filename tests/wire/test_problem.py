@@ -42,7 +42,7 @@ def test_every_field_of_the_body_is_kept() -> None:
         (invalid(required("prompt", "input")), "Input validation failed: - input: prompt is required"),
     ],
 )
-def test_one_line_of_any_body(answer: Answer, line: str) -> None:
+def test_any_error_body_is_shown_as_one_line(answer: Answer, line: str) -> None:
     assert str(read(answer)) == line
 
 
@@ -61,17 +61,17 @@ def test_one_line_of_any_body(answer: Answer, line: str) -> None:
         (problem(429, "Request was throttled. Your rate limit resets in ~1.5s."), 1.5),
     ],
 )
-def test_when_to_come_back(answer: Answer, seconds: float | None) -> None:
+def test_retry_after_is_read_from_the_field_or_the_detail(answer: Answer, seconds: float | None) -> None:
     assert read(answer).retry_after == seconds
 
 
-def test_a_number_that_no_clock_has_is_no_crash() -> None:
+def test_a_huge_retry_after_is_no_crash() -> None:
     found = read_problem(429, b'{"detail":"Request was throttled.","retry_after":' + b"9" * 400 + b"}")
     assert str(found) == "Request was throttled."
 
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"detail":' * 100_000], ids=["lists", "objects"])
-def test_json_nested_without_end_is_no_crash(body: bytes) -> None:
+def test_deeply_nested_json_is_no_crash(body: bytes) -> None:
     assert str(read_problem(500, body)) == "no explanation given"
 
 
@@ -94,7 +94,7 @@ def test_fields_of_any_type_are_read_without_a_crash(fields: dict[str, Any]) -> 
 
 
 @given(st.binary(max_size=400))
-def test_any_bytes_at_all_give_one_line(body: bytes) -> None:
+def test_any_bytes_are_shown_as_one_line(body: bytes) -> None:
     line = str(read_problem(502, body))
     assert line
     assert len(line.splitlines()) == 1

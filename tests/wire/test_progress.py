@@ -21,18 +21,18 @@ from replicate_job.wire.prediction import Bar, read_bar
         ("4/10", None),
     ],
 )
-def test_the_last_bar_in_the_logs(logs: str | None, expected: Bar | None) -> None:
+def test_the_last_progress_bar_in_the_logs_is_read(logs: str | None, expected: Bar | None) -> None:
     assert read_bar(logs) == expected
 
 
 @given(st.text(max_size=200), st.integers(0, 10**9), st.integers(1, 10**9), st.text("abc \n", max_size=50))
-def test_a_bar_after_anything_is_found(before: str, current: int, total: int, after: str) -> None:
+def test_a_progress_bar_after_any_text_is_found(before: str, current: int, total: int, after: str) -> None:
     percent = min(100, 100 * current // total)
     found = read_bar(f"{before}\n{percent:3d}%|██  | {current}/{total} [00:01<00:02]\n{after}")
     assert found == Bar(percent / 100, current, total)
 
 
 @given(st.integers(0, 5000))
-def test_logs_of_any_length_never_make_up_a_bar(padding: int) -> None:
+def test_a_bar_cut_off_by_the_tail_is_never_misread(padding: int) -> None:
     found = read_bar("100%|██████████| 4/4 [00:00<00:00]\n" + "x" * padding)
     assert found in {Bar(1.0, 4, 4), None}

@@ -18,7 +18,7 @@ def decode(*chunks: bytes) -> list[Event]:
 
 
 def reference(text: str) -> list[tuple[str, str, str]]:
-    """The WHATWG algorithm over a whole text, written a second time, a regular expression a field."""
+    """A second implementation of the WHATWG algorithm, for a whole text, with a regular expression for each field."""
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     last, events = "", []
     for block in re.findall(r"((?:[^\n]+\n)*)\n", text):
@@ -62,27 +62,27 @@ def test_several_data_lines_join_with_a_newline() -> None:
     assert decode(b"event: output\ndata: a\ndata:\ndata:  b\n\n") == [Event("output", "a\n\n b")]
 
 
-def test_an_id_carries_over_to_events_without_one_and_says_so() -> None:
+def test_an_event_without_an_id_has_the_last_id_but_no_own_id() -> None:
     first, second = decode(b"id: 7:0\ndata: a\n\ndata: b\n\n")
     assert (first.id, first.own_id) == ("7:0", True)
     assert (second.id, second.own_id) == ("7:0", False)
 
 
-def test_an_empty_id_resets_the_last_one_and_is_nobodys_own() -> None:
+def test_an_empty_id_resets_the_last_id_and_is_no_own_id() -> None:
     _, second = decode(b"id: 7:0\ndata: a\n\nid:\ndata: b\n\n")
     assert (second.id, second.own_id) == ("", False)
 
 
-def test_an_event_without_data_is_delivered_if_it_names_its_type() -> None:
+def test_an_event_with_a_type_and_without_data_is_delivered() -> None:
     assert decode(b"event: done\n\n\n: comment\n\nid: 1\n\n") == [Event("done", "")]
 
 
-def test_an_event_that_the_end_cuts_short_is_never_delivered() -> None:
+def test_an_event_cut_off_by_the_end_of_the_stream_is_not_delivered() -> None:
     assert decode(b"data: whole\n\nevent: output\ndata: half\n") == [Event("message", "whole")]
 
 
 @pytest.mark.parametrize("broken", [b"\xff", b"\xe2\x9c", b"\xed\xa0\x80"])
-def test_bytes_that_are_no_text_become_replacement_characters(broken: bytes) -> None:
+def test_invalid_utf_8_becomes_replacement_characters(broken: bytes) -> None:
     (event,) = decode(b"data: a" + broken + b"b\n\n")
     assert event.data.startswith("a\ufffd")
     assert event.data.endswith("b")

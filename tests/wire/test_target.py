@@ -19,18 +19,18 @@ _TARGETS = st.one_of(
 
 
 @given(_TARGETS)
-def test_what_a_target_prints_reads_back(target: Target) -> None:
+def test_a_target_as_text_parses_to_the_same_target(target: Target) -> None:
     assert parse_target(str(target)) == target
-    if target.owner not in {"p", "predictions", "models", "v1", "deployments"}:  # what an address has in its place
+    if target.owner not in {"p", "predictions", "models", "v1", "deployments"}:  # parts of addresses
         assert parse_target(f" https://replicate.com/{target}/\n") == target
 
 
 @given(st.text())
-def test_any_other_text_is_one_clear_error(text: str) -> None:
+def test_any_text_parses_or_its_error_lists_the_forms(text: str) -> None:
     try:
         target = parse_target(text)
     except JobError as error:
-        assert "owner/name" in str(error)  # noqa: PT017 - either way is right, and each is checked
+        assert "owner/name" in str(error)  # noqa: PT017 - the text may also be valid, so pytest.raises does not fit
     else:
         assert parse_target(str(target)) == target
 
@@ -45,7 +45,7 @@ def test_any_other_text_is_one_clear_error(text: str) -> None:
         ("https://www.replicate.com/meta/llama-2-70b-chat", Target("model", "meta", "llama-2-70b-chat")),
     ],
 )
-def test_the_forms(text: str, expected: Target) -> None:
+def test_each_form_parses_to_its_target(text: str, expected: Target) -> None:
     assert parse_target(text) == expected
 
 
@@ -76,7 +76,7 @@ def test_the_forms(text: str, expected: Target) -> None:
         "https://example.com/a/b",
     ],
 )
-def test_what_names_nothing(text: str) -> None:
+def test_text_that_names_no_model_is_refused(text: str) -> None:
     with pytest.raises(JobError, match="names no model"):
         parse_target(text)
 
@@ -90,7 +90,7 @@ def test_what_names_nothing(text: str) -> None:
     "https://replicate.com/{}/playground?x=1", "https://replicate.com/{}/versions", "https://replicate.com/{}/llms.txt",
     "https://api.replicate.com/v1/{api}", "https://api.replicate.com/v1/{api}/predictions",
 ])  # fmt: skip
-def test_the_addresses_of_a_models_pages_name_it(page: str, name: str) -> None:
+def test_the_address_of_each_page_of_a_model_names_the_model(page: str, name: str) -> None:
     address = page.format(name, api=name if name.startswith("deployments/") else f"models/{name}")
     assert str(parse_target(address.replace(" ", "%20"))) == name
 
@@ -104,15 +104,15 @@ def test_the_addresses_of_a_models_pages_name_it(page: str, name: str) -> None:
         "https://replicate.com/acme/flux:{}",
     ],
 )
-def test_the_addresses_of_a_versions_pages_name_it(page: str) -> None:
+def test_the_address_of_each_page_of_a_version_names_the_version(page: str) -> None:
     assert parse_target(page.format(VERSION)) == Target("version", "acme", "flux", VERSION)
 
 
-def test_the_latest_version_is_the_model() -> None:
+def test_latest_as_a_version_means_the_model() -> None:
     assert parse_target("acme/flux:latest") == Target("model", "acme", "flux")
 
 
-def test_the_address_of_a_prediction_is_said_to_be_one() -> None:
+def test_a_prediction_address_as_a_model_is_refused_with_the_prediction_id() -> None:
     with pytest.raises(JobError, match="is the prediction gm3qorzdhg and names no model: write owner/name"):
         parse_target("https://replicate.com/p/gm3qorzdhg?x")
 
@@ -135,5 +135,5 @@ def test_the_addresses_of_a_prediction_give_its_id(address: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["gm3qorzdhgbf", "order-17", "http://127.0.0.1/", "a/p/b", "ftp://x/p/b", ""])
-def test_any_other_text_is_an_id_as_it_is(text: str) -> None:
+def test_text_that_is_no_prediction_address_is_returned_unchanged(text: str) -> None:
     assert read_prediction_id(text) == text

@@ -37,7 +37,7 @@ def headers(secret: str = SECRET, id: str = "msg_1", age: int = 0, body: bytes =
 
 
 @given(KEYS, IDS, st.text(max_size=300), st.integers(-250, 250), st.booleans())
-def test_the_schemes_own_library_and_this_one_read_each_other(
+def test_signatures_agree_with_the_standard_webhooks_library(
     key: bytes,
     id: str,  # noqa: A002 - the scheme's own name
     body: str,
@@ -55,18 +55,18 @@ def test_the_schemes_own_library_and_this_one_read_each_other(
 
 
 @pytest.mark.parametrize("name", ["webhook-id", "webhook-signature"])
-def test_a_header_that_is_no_utf_8_is_refused_as_any_wrong_one(name: str) -> None:
+def test_a_header_of_invalid_utf_8_is_refused(name: str) -> None:
     with pytest.raises(WebhookVerificationError):
         verify_webhook(headers() | {name: "\udcff\ud800"}, BODY, SECRET)
 
 
-def test_a_body_that_is_no_utf_8_is_refused_as_any_wrong_one() -> None:
+def test_a_body_of_invalid_utf_8_is_refused() -> None:
     with pytest.raises(WebhookVerificationError):
         verify_webhook(headers(), "\udcff", SECRET)
 
 
 @given(st.integers(0, len(BODY) - 1), st.integers(1, 255))
-def test_a_body_with_one_other_byte_does_not_match(place: int, change: int) -> None:
+def test_a_body_with_one_changed_byte_does_not_match(place: int, change: int) -> None:
     body = bytearray(BODY)
     body[place] ^= change
     with pytest.raises(WebhookVerificationError, match="no signature of the webhook matches"):
@@ -82,7 +82,7 @@ def test_a_body_with_one_other_byte_does_not_match(place: int, change: int) -> N
     ],
     ids=["title case", "bytes values", "bytes"],
 )
-def test_headers_are_read_however_a_framework_gives_them(spell: Callable[[str, str], tuple[Any, Any]]) -> None:
+def test_header_names_in_any_case_as_text_or_bytes_are_read(spell: Callable[[str, str], tuple[Any, Any]]) -> None:
     seen = dict(spell(name, value) for name, value in headers().items())
     verify_webhook(seen, BODY, SECRET)
     verify_webhook(seen, BODY.decode(), SECRET)
@@ -123,7 +123,7 @@ def test_a_header_that_is_missing_or_empty_is_named(name: str, gone: bool) -> No
         verify_webhook(seen, BODY, SECRET)
 
 
-def test_five_minutes_are_tolerated_either_way_or_as_long_as_is_said() -> None:
+def test_the_time_may_differ_by_five_minutes_or_by_the_given_tolerance() -> None:
     for age in (295, -295):
         verify_webhook(headers(age=age), BODY, SECRET)
     verify_webhook(headers(age=4000), BODY, SECRET, tolerance=5000)
@@ -138,38 +138,38 @@ def test_five_minutes_are_tolerated_either_way_or_as_long_as_is_said() -> None:
 
 
 @pytest.mark.parametrize("time", ["now", "1e9", "-5", "1.5", "²", " 12", "9" * 400, "nan"])
-def test_a_time_that_is_none_is_said(time: str) -> None:
+def test_a_malformed_timestamp_is_refused(time: str) -> None:
     with pytest.raises(WebhookVerificationError, match="webhook-timestamp is no Unix time"):
         verify_webhook(headers() | {"webhook-timestamp": time}, BODY, SECRET)
 
 
 @pytest.mark.parametrize("secret", ["", "whsec_", "r8_sesame", "whsec_se same", "whsec_sesamä", "whsec_sesam"])
-def test_a_secret_that_cannot_be_read_is_never_shown(secret: str) -> None:
+def test_the_error_for_an_unreadable_secret_does_not_show_it(secret: str) -> None:
     with pytest.raises(WebhookVerificationError) as caught:
         verify_webhook(headers(), BODY, secret)
     assert str(caught.value) == "the webhook secret cannot be read: it must be whsec_ and base64"
 
 
 @pytest.mark.parametrize("secret", [None, SECRET.encode(), 5])
-def test_a_secret_that_is_no_text_is_an_error_of_its_own(secret: Any) -> None:
+def test_a_secret_that_is_no_text_is_refused_by_its_type(secret: Any) -> None:
     with pytest.raises(WebhookVerificationError, match=r"^the webhook secret is of the type") as caught:
         verify_webhook(headers(), BODY, secret)
     assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize("spelled", [f" {SECRET}\n", f'"{SECRET}"', f"'{SECRET}' "])
-def test_a_secret_is_taken_without_blanks_and_quotes_around_it(spelled: str) -> None:
+def test_spaces_and_quotes_around_a_secret_are_ignored(spelled: str) -> None:
     verify_webhook(headers(), BODY, spelled)
 
 
 @pytest.mark.parametrize("body", [None, {"id": "x"}, 5])
-def test_a_body_that_was_read_already_is_an_error_of_its_own(body: Any) -> None:
-    with pytest.raises(WebhookVerificationError, match="body must be the bytes or the text that came"):
+def test_a_decoded_body_is_refused(body: Any) -> None:
+    with pytest.raises(WebhookVerificationError, match="body must be the bytes or text as received"):
         verify_webhook(headers(), body, SECRET)
 
 
 @pytest.mark.parametrize("wrong", [None, [], "x", 5])
-def test_headers_that_are_none_are_an_error_of_their_own(wrong: Any) -> None:
+def test_headers_that_are_no_mapping_are_refused(wrong: Any) -> None:
     with pytest.raises(WebhookVerificationError, match="headers must be a mapping"):
         verify_webhook(wrong, BODY, SECRET)
     broken: Any = headers() | {"webhook-id": None, None: "x"}
@@ -177,13 +177,13 @@ def test_headers_that_are_none_are_an_error_of_their_own(wrong: Any) -> None:
         verify_webhook(broken, BODY, SECRET)
 
 
-def test_another_secret_is_not_told_from_another_body_and_neither_secret_is_shown() -> None:
+def test_the_error_for_another_secret_shows_neither_secret() -> None:
     with pytest.raises(WebhookVerificationError) as caught:
         verify_webhook(headers(), BODY, OTHER)
     assert str(caught.value) == "no signature of the webhook matches: another secret, or not the body as sent"
 
 
-def test_a_receiver_imports_little() -> None:
+def test_verify_webhook_imports_no_third_party_package() -> None:
     script = (
         "import sys, replicate_job; replicate_job.verify_webhook; "
         "print([name for name in ('pyreqwest', 'msgspec', 'rich', 'click') if name in sys.modules])"

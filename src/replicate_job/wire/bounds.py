@@ -1,33 +1,33 @@
-"""Limits for JSON bodies: their bytes, and the memory of their values, which can be eighty times as much."""
+"""Limits for JSON bodies: for their bytes, and for the memory that their values take, which can be 80 times as much."""
 
 from __future__ import annotations
 
 import re
 
 LARGEST = 64 * 1024**2
-"""Bytes of a body, decompressed."""
+"""The most bytes of a body, after decompression."""
 HEAVIEST = 128 * 1024**2
-"""Bytes that a body's values may take in memory, by ``WEIGHTS``."""
+"""The most bytes of memory that the values of a body may take, as estimated by ``WEIGHTS``."""
 ROW = 16 * 1024**2
-"""Bytes of a row of a file: a line, a cell. Python needs four times that for a text with an emoji."""
+"""The most bytes of one row (a line or a cell) of a file. Python needs four times as many for a text with an emoji."""
 ROW_HEAVIEST = HEAVIEST // 4
-"""``HEAVIEST`` for a row, whose values are copied when they are fitted to the model."""
+"""``HEAVIEST`` for a row. It is lower because a row's values are copied when they are fitted to the model."""
 LIGHT = 1024**2
-"""Bytes up to which a body is not weighed: it stays below ``HEAVIEST`` in any case. A quarter for a row."""
+"""A body of at most so many bytes is not weighed, because it cannot reach ``HEAVIEST``. For a row it is a quarter."""
 WEIGHTS = {ord("{"): 200, ord("["): 64, ord('"'): 56, ord(","): 40}
-"""Bytes that Python needs for an object, a list, a text without its characters, and one more value."""
+"""Bytes that Python needs for an object, a list, an empty text, and each further value in an object or list."""
 
 _WIDE = re.compile(rb"[\xf0-\xf4]|\\u[dD][89abAB]")  # the beginning of a character beyond U+FFFF
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[{,]', re.DOTALL)
 
 
 def is_heavy(body: bytes, most: int = HEAVIEST) -> bool:
-    """Whether decoding this JSON takes more than ``most``, as ``[{},{},…`` does: eighty times its own size."""
+    """Whether decoding this JSON takes more than ``most`` bytes of memory. ``[{},{},…`` takes 80 times its own size."""
     if len(body) <= LIGHT * most // HEAVIEST:
         return False
     if _width(body) * len(body) + sum(weight * body.count(token) for token, weight in WEIGHTS.items()) <= most:
         return False
-    weight = 0  # characters inside a text are not values, and count here only
+    weight = 0  # the estimate above also counts brackets and commas inside texts; this exact count does not
     for token in _TOKEN.finditer(body):
         start, end = token.span()
         weight += WEIGHTS[body[start]] + (end - start > 1 and (end - start) * _width(body[start:end]))
@@ -37,7 +37,7 @@ def is_heavy(body: bytes, most: int = HEAVIEST) -> bool:
 
 
 def _width(body: bytes) -> int:
-    """Bytes that Python needs for each character of the text: the widest one decides."""
+    """Bytes that Python needs for each character of this text. The widest character decides for all."""
     if body.isascii() and b"\\u" not in body:
         return 1
     return 4 if _WIDE.search(body) else 2

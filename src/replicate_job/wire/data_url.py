@@ -23,7 +23,10 @@ _BLOCK = 2**20  # characters
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What comes before the content, of ``length`` characters. ``media_type`` is in lower case; empty: not given."""
+    """The part of a data URL before its content, ``length`` characters long.
+
+    ``media_type`` is in lower case, and empty where the URL names none.
+    """
 
     media_type: str
     is_base64: bool
@@ -35,7 +38,7 @@ def encode(media_type: str, content: bytes) -> str:
 
 
 def read_head(text: str) -> Head | None:
-    """None for what is no data URL. The content is not looked at."""
+    """Parse the head of a data URL without decoding its content. None if ``text`` is no data URL."""
     found = _HEAD.match(text)
     if found is None:
         return None
@@ -43,17 +46,17 @@ def read_head(text: str) -> Head | None:
 
 
 def decode(url: str) -> tuple[str, bytes]:
-    """What ``read_blocks`` gives, at once. Raises ValueError as it does."""
+    """Return the media type and the whole content, as ``read_blocks`` reads them. Raises ValueError."""
     media_type, blocks = read_blocks(url)
     return media_type, b"".join(blocks)
 
 
 def read_blocks(url: str, block: int = _BLOCK) -> tuple[str, Iterator[bytes]]:
-    """The media type (lower case, without parameters) and the content, of which no more than a block is in memory.
+    """Return the media type (lower case, without parameters), and the content in blocks.
 
-    Takes what models really write: base64 with line breaks, percent escapes, the URL-safe alphabet, or without
-    padding. Raises ValueError for what is no data URL; while the content is read, for base64 that has another
-    character or a wrong length.
+    ``block`` characters of the URL are decoded at a time. What models really write is accepted: base64 with line
+    breaks, with percent escapes, in the URL-safe alphabet, or without padding. Raises ValueError for a text that is no
+    data URL. Reading the blocks raises ValueError for base64 with an invalid character or a wrong length.
     """
     head = read_head(url)
     if head is None:
@@ -65,7 +68,7 @@ def read_blocks(url: str, block: int = _BLOCK) -> tuple[str, Iterator[bytes]]:
 def _unquoted(url: str, start: int, block: int) -> Iterator[bytes]:
     while start < len(url):
         end = start + max(block, _ESCAPE)
-        cut = url.rfind("%", end - _ESCAPE + 1, end) if end < len(url) else -1  # an escape stays whole
+        cut = url.rfind("%", end - _ESCAPE + 1, end) if end < len(url) else -1  # no escape is cut in two
         end = end if cut < 0 else cut
         yield unquote_to_bytes(url[start:end])
         start = end

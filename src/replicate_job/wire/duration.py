@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 SHORTEST, LONGEST = 5, 24 * 3600
-"""Seconds that the API takes."""
+"""The shortest and the longest ``Cancel-After`` that the API accepts, in seconds."""
 
 _PARTS = re.compile(r"(?=\d)(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s?)?", re.ASCII)
 
@@ -20,7 +20,7 @@ def parse_seconds(text: str) -> int:
 
 
 def parse_cancel_after(text: str) -> int:
-    """Do the same; raises ValueError also beyond 5 s to 24 h."""
+    """Read the value of ``Cancel-After`` as seconds. Raises ValueError, also outside of 5 s to 24 h."""
     wrong = ValueError(f"{text!r} must be like 30s, 5m or 1h30m, from 5 seconds to 24 hours")
     try:
         total = parse_seconds(text)

@@ -1,4 +1,4 @@
-"""What an account sees besides predictions, as the HTTP API lists it: models, trainings, deployments."""
+"""Models, trainings and deployments, as the HTTP API lists them for an account."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _Item = TypeVar("_Item")
 
 
 class Page(msgspec.Struct, Generic[_Item], frozen=True):
-    """``next`` is a whole URL; None on the last page."""
+    """One page of a list. ``next`` is the whole URL of the next page; None on the last one."""
 
     results: list[_Item]
     next: str | None = None
@@ -21,8 +21,8 @@ class Page(msgspec.Struct, Generic[_Item], frozen=True):
 class ModelInfo(msgspec.Struct, frozen=True):
     """A model as lists show it, without its schema.
 
-    ``visibility`` is ``public`` or ``private``, ``url`` its page, ``run_count`` how often it was run by everyone.
-    ``tags`` come from searches alone.
+    ``visibility`` is ``public`` or ``private``, ``url`` is its page, ``run_count`` counts the runs of all users. Only
+    searches fill ``tags``.
     """
 
     owner: str
@@ -50,15 +50,15 @@ class FoundModel(msgspec.Struct, frozen=True):
 
 
 class SearchAnswer(msgspec.Struct, frozen=True):
-    """The best match first."""
+    """The models that a search found, the best match first."""
 
     models: list[FoundModel]
 
 
 class WithExample(msgspec.Struct, frozen=True):
-    """A model, reduced to the prediction that its page shows.
+    """The example prediction of a model, which its page shows.
 
-    ``example_input`` is the local server's own field: the input that its page begins with.
+    Only the local server has ``example_input``: the input with which the model's page there begins.
     """
 
     default_example: Prediction | None = None
@@ -68,8 +68,8 @@ class WithExample(msgspec.Struct, frozen=True):
 class TrainingInfo(msgspec.Struct, frozen=True):
     """A training. Times are ISO 8601; ``metrics`` holds seconds (``predict_time``, ``total_time``).
 
-    ``model`` and ``version`` are those that were trained. ``output`` names the ``version`` that was made of them, and
-    the URL of its ``weights``, which needs the token. ``status`` is one of those of a prediction.
+    ``model`` and ``version`` are those that were trained. ``output`` names the new ``version``, and the URL of its
+    ``weights``, which needs the token. ``status`` has the same values as that of a prediction.
     """
 
     id: Annotated[str, msgspec.Meta(min_length=1)]
@@ -111,7 +111,7 @@ class ReleaseInfo(msgspec.Struct, frozen=True):
 
 
 class DeploymentInfo(msgspec.Struct, frozen=True):
-    """A deployment with the release that answers now. A job names it ``deployments/owner/name``."""
+    """A deployment with its current release. A job names it ``deployments/owner/name``."""
 
     owner: str
     name: str

@@ -1,8 +1,8 @@
 """Media types and file extensions.
 
-What models take and make is listed here, to be the same everywhere: the tables behind ``mimetypes``
-(``/etc/mime.types``, the Windows registry) differ between machines, and its own has ``image/webp`` only since
-Python 3.13. The rest is left to it.
+The types that models take and make are listed here, so that they are the same on every machine. The tables that
+Python's ``mimetypes`` reads (``/etc/mime.types``, the Windows registry) differ between machines, and its own table has
+``image/webp`` only since Python 3.13. It decides about all other types.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from replicate_job.wire.signature import DEFINITE, FAMILIES, sniff
 
 UNKNOWN = "application/octet-stream"
 ESSENCE = r"[\w.+-]+/[\w.+-]+"
-"""A media type without its parameters, as a regular expression for ASCII."""
+"""A regular expression for a media type without its parameters. It needs the flag ``re.ASCII``."""
 
 _TYPES = {
     ".webp": "image/webp",
@@ -83,7 +83,7 @@ _SYNONYMS = {
 _EXTENSIONS = {media_type: suffix for suffix, media_type in reversed(_TYPES.items())} | _SYNONYMS
 
 _SIGNED = ("image/", "audio/", "video/", "application/pdf", "model/gltf-binary")
-"""Beginnings of the types whose files all begin with a signature. The exception is SVG, which is text."""
+"""Prefixes of the media types whose files begin with a signature. The exception is SVG, which is text."""
 _SVG = "image/svg+xml"
 _GIVEN_BACK = {
     "text/plain",
@@ -94,13 +94,13 @@ _GIVEN_BACK = {
     "application/pdf",
     "application/zip",
 }
-"""Of other types, those to which ``mimetypes`` of every supported Python gives the suffix listed here."""
+"""The other types for which ``mimetypes`` of every supported Python returns the suffix listed here."""
 
 
 def media_type(name: str, head: bytes = b"") -> str:
-    """By the first bytes, else by the name's suffix, else ``application/octet-stream``.
+    """Tell the type by the first bytes, else by the name's suffix, else it is ``application/octet-stream``.
 
-    A suffix that agrees with the first bytes tells more than they do: ``.docx`` is a zip archive.
+    A suffix that agrees with the first bytes decides, because it says more: a ``.docx`` is also a zip archive.
     """
     suffix, sniffed = suffix_of(name), sniff(head)
     if sniffed and not agrees(suffix, sniffed):
@@ -109,7 +109,10 @@ def media_type(name: str, head: bytes = b"") -> str:
 
 
 def right_name(name: str, head: bytes) -> str:
-    """The file's name with the suffix that its first bytes say, where they contradict its own or it has none."""
+    """The file's name, with the suffix for its first bytes where they contradict its own.
+
+    A name without a suffix gets one only where the first bytes are definite.
+    """
     suffix, sniffed = suffix_of(name), sniff(head)
     usual = extension(sniffed) if sniffed else None
     if usual is None or (suffix and agrees(suffix, sniffed or "")) or (not suffix and sniffed not in DEFINITE):
@@ -126,7 +129,7 @@ def _guess(suffix: str) -> str | None:
 
 
 def listed_type(suffix: str) -> str | None:
-    """The media type that a suffix, with its dot and in lower case, stands for everywhere; None for an unknown one."""
+    """The media type of a suffix (with its dot, in lower case) that is listed here; None for any other."""
     return _TYPES.get(suffix)
 
 
@@ -137,10 +140,11 @@ def suffix_of(name: str) -> str:
 
 
 def agrees(suffix: str, media_type: str) -> bool:
-    """Whether a file of this type may have this suffix: one of the type's own, or one of which nothing is known.
+    """Whether a file of this type may have this suffix. Without a suffix it is False.
 
-    A type that others are made of (zip, gzip, XML, JSON, ISO media, text) contradicts only a suffix whose files begin
-    with a signature: ``.npz`` and ``.docx`` stay zip archives. A definite one, such as JPEG, contradicts all others.
+    A definite type, such as JPEG, allows only its own suffixes. Other formats build upon zip, gzip, XML, JSON, ISO
+    media and text, so these also allow every suffix whose files need not begin with a signature: a zip archive may be
+    called ``.npz`` or ``.docx``, but not ``.png``.
     """
     own = _TYPES.get(suffix)
     if not suffix or own == media_type or suffix in FAMILIES.get(media_type, ()):
@@ -149,9 +153,10 @@ def agrees(suffix: str, media_type: str) -> bool:
 
 
 def is_given_back(name: str) -> bool:
-    """Whether a model that gets a file's media type and no name can give it the suffix again, or needs none.
+    """Whether a file may reach a model as a data URL, which has a media type and no name.
 
-    Cog asks Python's ``mimetypes``, which knows few types for sure; pictures, sound and film are told by their content.
+    Cog gives such a file the suffix that Python's ``mimetypes`` returns, which is right everywhere for few types only.
+    Images, audio and video need no suffix: models tell them by their content.
     """
     suffix = suffix_of(name)
     own = _TYPES.get(suffix)
@@ -161,12 +166,15 @@ def is_given_back(name: str) -> bool:
 
 
 def extension(media_type: str) -> str | None:
-    """The usual suffix, with its dot, of a media type (parameters are ignored); None for one that says nothing."""
+    """The usual suffix of a media type, with its dot; None for ``application/octet-stream`` and unknown types.
+
+    Parameters of the media type are ignored.
+    """
     kind = essence(media_type)
     return None if kind == UNKNOWN else _EXTENSIONS.get(kind)
 
 
 def essence(media_type: str) -> str:
-    """The media type without its parameters, in lower case, by the name that it has here."""
+    """The media type without its parameters, in lower case. ``image/jpg`` and other synonyms become the usual name."""
     kind = media_type.partition(";")[0].strip().lower()
     return _TYPES[_SYNONYMS[kind]] if kind in _SYNONYMS else kind

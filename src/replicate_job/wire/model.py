@@ -17,7 +17,7 @@ class Version(msgspec.Struct, frozen=True):
 
 
 class Model(msgspec.Struct, frozen=True):
-    """``is_official`` models are created by name; others by a version, of which ``latest_version`` is the newest."""
+    """Official models are run by name, others by a version. ``latest_version`` is the newest version."""
 
     owner: str
     name: str
@@ -28,7 +28,7 @@ class Model(msgspec.Struct, frozen=True):
 
 
 class Configuration(msgspec.Struct, frozen=True):
-    """``hardware`` is the API's name of it, as ``gpu-t4``."""
+    """``hardware`` is an SKU such as ``gpu-t4``."""
 
     hardware: str | None = None
 
@@ -48,7 +48,7 @@ class Deployment(msgspec.Struct, frozen=True):
 
 
 class UploadedFile(msgspec.Struct, frozen=True):
-    """``urls["get"]`` is what an input names; ``expires_at`` is ISO 8601."""
+    """``urls["get"]`` is the address to use in an input; ``expires_at`` is ISO 8601."""
 
     id: str
     urls: dict[str, str]

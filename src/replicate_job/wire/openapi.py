@@ -1,4 +1,4 @@
-"""Reading a model's OpenAPI document: what its input and output may be.
+"""Read a model's OpenAPI document: the schemas of its input and output.
 
 Cog writes OpenAPI 3.0 (``nullable: true``, enums as ``allOf: [{"$ref": …}]``); newer documents use the 3.1 forms
 (``type: ["string", "null"]``, ``anyOf`` with ``{"type": "null"}``). Both are read here.
@@ -22,9 +22,9 @@ Position = tuple[str | int, ...]
 _LOCAL = "#/components/schemas/"
 _NULL: Schema = {"type": "null"}
 MOST = 64
-"""Alternatives of one schema that are looked at; references can multiply them without end."""
+"""The most alternatives of one schema that are read, because references can multiply them without end."""
 DEEPEST = 50
-"""Schemas inside schemas."""
+"""The most levels of schemas inside schemas."""
 _ONE = {"items", "additionalProperties", "not"}
 _SEVERAL = {"allOf", "anyOf", "oneOf"}
 _NAMED = {"properties", "patternProperties"}
@@ -34,8 +34,8 @@ _FORMS: dict[str, type | tuple[type, ...]] = {
     "type": (str, list),
     "x-order": (int, float),
 }
-"""What the value of a keyword must be."""
-_HOLDERS = (str, list, dict)  # not the numbers, of which there may be millions
+"""The Python types that the value of a keyword may have."""
+_HOLDERS = (str, list, dict)  # values that are or hold texts; the rest are numbers, maybe millions
 
 
 def definition(document: Mapping[str, Any] | None, name: str) -> Schema | None:
@@ -47,7 +47,7 @@ def definition(document: Mapping[str, Any] | None, name: str) -> Schema | None:
 
 
 def training_schema(document: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The document with a training's input and output for its own; None where it has none."""
+    """The document with the schemas of a training as its ``Input`` and ``Output``; None where the model has none."""
     given = definition(document, "TrainingInput")
     if document is None or given is None:
         return None
@@ -72,10 +72,11 @@ def _is_secret(schema: Schema) -> bool:
 
 
 def alternatives(document: Mapping[str, Any], schema: Any, _seen: frozenset[str] = frozenset()) -> Iterator[Schema]:
-    """The plain schemas that a value may follow, each with one ``type`` at most.
+    """The plain schemas of which a value may follow any, each with one ``type`` at most.
 
-    References are followed, ``allOf`` is merged, ``anyOf``, ``oneOf``, lists of types and ``nullable`` are opened.
-    A reference that leads nowhere, or back to itself, allows anything: ``{}``. Of very many only the first are given.
+    References are followed and ``allOf`` is merged. Each choice of ``anyOf``, ``oneOf``, ``nullable`` and a list of
+    types becomes a schema of its own. A reference that leads nowhere, or back to itself, becomes ``{}``, which allows
+    anything. Only the first ``MOST`` schemas are yielded.
     """
     yield from islice(_alternatives(document, schema, _seen), MOST)
 
@@ -98,7 +99,7 @@ def _alternatives(document: Mapping[str, Any], schema: Any, _seen: frozenset[str
 
 
 def _bases(document: Mapping[str, Any], schema: Schema, seen: frozenset[str]) -> Iterator[Schema]:
-    """What the schema's references and compositions contribute, without its own keywords."""
+    """The alternatives that ``$ref``, ``allOf``, ``anyOf`` and ``oneOf`` allow, without the schema's own keywords."""
     reference = schema.get("$ref")
     if isinstance(reference, str):
         target = definition(document, reference.removeprefix(_LOCAL)) if reference.startswith(_LOCAL) else None
@@ -121,7 +122,10 @@ def _bases(document: Mapping[str, Any], schema: Schema, seen: frozenset[str]) ->
 
 
 class Text(msgspec.Struct, frozen=True):
-    """A text in an input or output, and what the schemas of its place say that it is. Neither: they say nothing."""
+    """A text in an input or output. By the schemas of its position, it may be a file, another text, or both.
+
+    Where both flags are False, the schemas say nothing about it.
+    """
 
     position: Position
     text: str
@@ -132,7 +136,7 @@ class Text(msgspec.Struct, frozen=True):
 def texts(value: Any, document: Mapping[str, Any] | None, name: str, position: Position = ()) -> Iterator[Text]:
     """Every text of a value, however deep, in the value's order.
 
-    ``name`` is the definition that the whole follows, and ``position`` is where in the whole the value is.
+    ``name`` is the definition of the whole input or output, and ``position`` is that of the value inside it.
     """
     document = document or {}
     schemas = list(alternatives(document, definition(document, name) or {}))
@@ -158,7 +162,7 @@ def _text(position: Position, text: str, schemas: list[Schema]) -> Text:
 
 
 def below(document: Mapping[str, Any], schemas: list[Schema], step: str | int) -> list[Schema]:
-    """The schemas of a list's items, or of an object's member. Of very many the first: they multiply at each step."""
+    """The schemas of a list's items, or of the object's member ``step``. At most ``MOST``: a step multiplies them."""
 
     def every() -> Iterator[Schema]:
         for one in schemas:
@@ -173,10 +177,10 @@ def below(document: Mapping[str, Any], schemas: list[Schema], step: str | int) -
 
 
 def mend(document: Any) -> tuple[dict[str, Any] | None, list[str]]:
-    """The document in the form that its readers count on, and what was left out for it: ``Input.seed``.
+    """Return the document without its malformed parts, and the names of those, as ``Input.seed``.
 
-    A model's author may have written anything. What is malformed then allows anything, and the rest stays. None for a
-    document without ``components.schemas``.
+    A model's author may have written anything. A malformed schema becomes one that allows anything, and the rest stays.
+    The document is None where it has no ``components.schemas``.
     """
     components = document.get("components") if isinstance(document, dict) else None
     schemas = components.get("schemas") if isinstance(components, dict) else None
@@ -208,16 +212,16 @@ def _mend(schema: Any, place: tuple[str, ...], depth: int, faults: list[str]) ->
 
 
 def _note(faults: list[str], place: tuple[str, ...]) -> None:
-    """Name the definition and its property once, however much inside them is malformed."""
+    """Add the definition and its property to ``faults`` once, even if several parts inside them are malformed."""
     if (name := ".".join(place[:2])) not in faults:
         faults.append(name)
 
 
 def compile_input(document: Mapping[str, Any], build: Callable[[Schema], _T]) -> _T | None:
-    """What ``build`` makes of the document's ``Input``; None where it refuses that altogether.
+    """What ``build`` makes of the document's ``Input``; None where it refuses every form of it.
 
-    ``build`` raises ValueError for a schema that is none. Then each input is tried apart, and one that is refused
-    allows anything.
+    ``build`` raises ValueError for an invalid schema. Then the schema of each input is tried alone, and an invalid one
+    is replaced by a schema that allows anything.
     """
     schemas = document["components"]["schemas"]
 
@@ -237,7 +241,7 @@ def compile_input(document: Mapping[str, Any], build: Callable[[Schema], _T]) ->
 
 
 def without_nullable(schema: Any) -> Any:
-    """A document or schema in which nothing is ``nullable``: what it allows to leave out may not be null."""
+    """A copy of a document or schema without ``nullable``: optional inputs may be left out, but may not be null."""
     if isinstance(schema, list):
         return [without_nullable(item) for item in schema]
     if not isinstance(schema, dict):
@@ -246,10 +250,11 @@ def without_nullable(schema: Any) -> Any:
 
 
 def json_schema(document: Mapping[str, Any], adapt: Callable[[Schema], Schema] = dict) -> dict[str, Any]:
-    """The document with its schemas in the words of JSON Schema 2020-12, the only ones that validators know.
+    """The document with its schemas translated to JSON Schema 2020-12, which validators need.
 
-    What may be null becomes ``{"anyOf": [{"type": "null"}, ...]}``. ``adapt`` may change each schema on the way, after
-    those inside it and before it may be null. Raises KeyError for a document without ``components.schemas``.
+    A nullable schema becomes ``{"anyOf": [{"type": "null"}, ...]}``. ``adapt`` may change each schema: it is called
+    after the schemas inside it are translated, and before ``nullable`` is. Raises KeyError for a document without
+    ``components.schemas``.
     """
     components = document["components"]
     schemas = {name: _json_schema(schema, adapt) for name, schema in components["schemas"].items()}
@@ -260,7 +265,7 @@ def _json_schema(schema: Any, adapt: Callable[[Schema], Schema]) -> Any:
     if not isinstance(schema, dict):
         return schema
     plain = {key: _inside(key, value, adapt) for key, value in schema.items() if key != "nullable"}
-    for bound in ("minimum", "maximum"):  # beside them, 3.0 says with true or false whether they are exclusive
+    for bound in ("minimum", "maximum"):  # in OpenAPI 3.0, "exclusiveMinimum" is true or false
         exclusive = "exclusive" + bound.capitalize()
         if plain.get(exclusive) is True and bound in plain:
             plain[exclusive] = plain.pop(bound)
@@ -271,7 +276,7 @@ def _json_schema(schema: Any, adapt: Callable[[Schema], Schema]) -> Any:
 
 
 def _inside(key: str, value: Any, adapt: Callable[[Schema], Schema]) -> Any:
-    """The value of a keyword, which may be schemas: everywhere else, as in a default, words mean themselves."""
+    """The value of a keyword, with the schemas in it translated. Other values, as of ``default``, stay unchanged."""
     if key in _NAMED and isinstance(value, dict):
         return {name: _json_schema(schema, adapt) for name, schema in value.items()}
     if key in _SEVERAL and isinstance(value, list):

@@ -12,15 +12,15 @@ TERMINAL = frozenset({"succeeded", "failed", "canceled", "aborted"})
 KNOWN = TERMINAL | {"starting", "processing"}
 PredictionId = Annotated[str, msgspec.Meta(min_length=1)]
 
-_BAR = re.compile(r"(\d{1,3})%\|[^|\n\r]*\|\s*(\d+)/(\d+)")  # of tqdm: 40%|████      | 4/10 [00:01<00:02]
-_TAIL = 4096  # characters of the logs in which the last bar is looked for
+_BAR = re.compile(r"(\d{1,3})%\|[^|\n\r]*\|\s*(\d+)/(\d+)")  # tqdm's progress bar: 40%|████      | 4/10 [00:01<00:02]
+_TAIL = 4096  # characters at the end of the logs that are searched for a progress bar
 
 
 class Prediction(msgspec.Struct, frozen=True):
-    """As the API documents it; only ``id`` and ``status`` must be there. Unknown fields are ignored.
+    """A prediction object, as the API documents it. Only ``id`` and ``status`` are required.
 
-    ``input`` is ``{}`` and ``output`` None once ``data_removed``: an hour after the end, for predictions
-    made through the API. ``version`` may be ``"hidden"`` (official models).
+    Unknown fields are ignored. ``version`` is ``"hidden"`` for official models. The API removes the data of its
+    predictions an hour after their end: then ``data_removed`` is true, ``input`` is ``{}`` and ``output`` is None.
     """
 
     id: PredictionId
@@ -43,17 +43,17 @@ class Prediction(msgspec.Struct, frozen=True):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the prediction has ended. Only its status tells: a complete ``output`` does not."""
+        """Whether the prediction has ended, by its status alone. A running one may have its complete output already."""
         return self.status in TERMINAL
 
     def with_logs(self, seen: str | None) -> Prediction:
-        """With the logs that were seen before, if these are longer: the API deletes logs an hour after the end."""
+        """A copy with the logs that were ``seen`` before, if they are longer: the API removes logs after an hour."""
         if len(seen or "") <= len(self.logs or ""):
             return self
         return msgspec.structs.replace(self, logs=seen)
 
     def with_data(self, seen: Prediction | None) -> Prediction:
-        """With the data that the API has removed since the prediction was ``seen``."""
+        """A copy with the data of ``seen``, an earlier state, in place of what the API has removed since."""
         if seen is None:
             return self
         whole = self.with_logs(seen.logs)
@@ -76,7 +76,7 @@ class PredictionPage(msgspec.Struct, frozen=True):
 def parse_time(text: str | None) -> datetime | None:
     """Read one of the API's times (ISO 8601, UTC where it names no zone), as UTC; None for any other text.
 
-    A time in the first or last year of the calendar counts as none: nothing could be added to it or taken from it.
+    None also for a time in the first or last year that ``datetime`` has: adding a duration to it could overflow.
     """
     try:
         time = datetime.fromisoformat(text or "")
@@ -87,7 +87,7 @@ def parse_time(text: str | None) -> datetime | None:
 
 
 class Bar(msgspec.Struct, frozen=True):
-    """How far a model is. ``fraction`` is in [0, 1]; ``current`` of ``total`` steps are done."""
+    """A progress bar. ``fraction`` is from 0 to 1; ``current`` of ``total`` steps are done."""
 
     fraction: float
     current: int

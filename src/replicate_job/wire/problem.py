@@ -13,7 +13,7 @@ _TITLE = re.compile(rb"<title[^>]*>([^<]{1,200})", re.IGNORECASE)
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """``retry_after`` is in seconds, as the body says it; ``text`` holds what was readable of any other body."""
+    """The fields of an error. ``retry_after`` is in seconds; ``text`` is the readable part of another body."""
 
     status: int
     title: str = ""
@@ -61,7 +61,7 @@ def _text(value: Any) -> str:
 def _seconds(value: Any, detail: str) -> float | None:
     """The field ``retry_after``, else the sentence "resets in ~5s" that comes with it."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(max(-1, min(value, sys.float_info.max)))  # below 0 it is nonsense, however far
+        return float(max(-1, min(value, sys.float_info.max)))  # -1 stands for all values below 0
     if found := _RESETS.search(detail):
         return float(found[1])
     return None

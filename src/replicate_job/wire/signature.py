@@ -1,11 +1,11 @@
-"""Recognizes a file's type by its first bytes, by the formats' own specifications."""
+"""Recognizes a file's type by its first bytes, as the formats' specifications define them."""
 
 from __future__ import annotations
 
 import re
 
 LONGEST = 1024
-"""Bytes at the beginning of a file that are read."""
+"""How many bytes at the beginning of a file are enough."""
 
 # (offset, bytes, media type); the first that fits wins.
 _MAGIC = (
@@ -48,9 +48,9 @@ _MAGIC = (
     (0, b"MM\0+", "image/tiff"),
 )
 _WITHIN = {"image/webp": b"RIFF", "audio/wav": b"R", "video/x-msvideo": b"RIFF", "audio/aiff": b"FORM"}
-"""How files begin whose signature lies further on: of sound, ``RIFF`` or ``RF64``."""
+"""The first bytes of types whose signature is not at offset 0. WAV files begin with ``RIFF`` or ``RF64``."""
 _MATROSKA = b"\x1a\x45\xdf\xa3"
-# Compiled at first use: few commands get so far.
+# Compiled at first use, because few commands need them.
 _HTML = rb"(?i)<(?:!doctype\s+html|html|head|body|script|title|meta|center|h[1-6]|div|p|pre)\b"
 _SVG = rb"(?i)<(?:!doctype\s+)?svg\b"
 _PROLOGUE = rb"(?i)<(?:\?xml\s|!--)"
@@ -89,7 +89,7 @@ FAMILIES = {
     "application/pdf": frozenset({".pdf", ".ai"}),
     "model/gltf-binary": frozenset({".glb", ".vrm"}),
 }
-"""Suffixes that files of a type rightly have."""
+"""Further suffixes that files of a type may have."""
 
 
 def sniff(head: bytes) -> str | None:
@@ -103,7 +103,7 @@ def sniff(head: bytes) -> str | None:
 
 
 def _sniff_text(head: bytes) -> str | None:
-    """Markup and JSON, which have no signature, by how they begin."""
+    """Recognize markup and JSON, which have no signature, by their first characters."""
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if not text.startswith((b"<", b"{", b"[")) or re.search(_CONTROLS, text):
         return None
@@ -117,7 +117,7 @@ def _sniff_text(head: bytes) -> str | None:
 
 
 def _is_utf8(text: bytes) -> bool:
-    """Whether it can be UTF-8, whose last character may be cut."""
+    """Whether the bytes are UTF-8. The last character may be cut off."""
     try:
         text.decode()
     except UnicodeDecodeError as error:

@@ -1,6 +1,6 @@
-"""Server-sent events: bytes in any portions to events, by the WHATWG rules.
+"""Decodes server-sent events from bytes in portions of any size, by the WHATWG rules.
 
-One leniency: an event that names its type and has no data is delivered too, for ``done`` may come bare.
+One difference: an event with a type and without data is delivered too, because ``done`` may have no data.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import msgspec
 from replicate_job.errors import AnswerTooLargeError
 
 LONGEST = 16 * 1024**2
-"""Characters of an event, comments before it included."""
+"""The most characters of an event, with the comments before it."""
 
 _LINE = re.compile(r"\r\n|\n|\r")
 
 
 class Event(msgspec.Struct, frozen=True):
-    """``id`` is the last event id in force (it carries over to events without one); ``own_id`` whether it set it."""
+    """``id`` is the last event id so far. ``own_id`` is whether this event set it, and not an earlier one."""
 
     type: str
     data: str
@@ -28,7 +28,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Decoder:
-    """Feed it bytes as they come; it gives each event once its blank line has arrived."""
+    """``feed`` takes bytes as they arrive, and returns each event once the blank line after it has arrived."""
 
     def __init__(self) -> None:
         self._text = codecs.getincrementaldecoder("utf-8-sig")("replace")
@@ -41,7 +41,7 @@ class Decoder:
         self.last_event_id = ""
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """Events completed by this portion; an event that the stream's end cuts short is never delivered.
+        """The events that this portion completes. An event that the end of the stream cuts off is never returned.
 
         Raises AnswerTooLargeError.
         """
@@ -50,14 +50,15 @@ class Decoder:
         if self._size > LONGEST:
             raise AnswerTooLargeError(f"an event of the stream is longer than {LONGEST // 1024**2} million characters")
         if "\n" not in text and "\r" not in text and not self._rest.endswith("\r"):
-            self._pieces.append(text)  # joined once: a line of many portions must not cost their square
+            self._pieces.append(text)  # joined once: joining at each portion would take quadratic time
             return []
         self._rest = "".join((self._rest, *self._pieces, text))
         self._pieces.clear()
         # A "\r" at the very end may be half of "\r\n": it waits for the next portion.
         held = "\r" if self._rest.endswith("\r") else ""
         whole = self._rest[: len(self._rest) - len(held)]
-        *lines, rest = _LINE.split(whole) if "\r" in whole else whole.split("\n")  # ten times faster, and usual
+        # Most streams have no "\r", and str.split is ten times faster than the regular expression.
+        *lines, rest = _LINE.split(whole) if "\r" in whole else whole.split("\n")
         self._rest = rest + held
         return [event for line in lines if (event := self._line(line))]
 

@@ -1,11 +1,14 @@
-"""What a prediction's log says of a stand-in: one line that it is one, then a line for each thing that it left out."""
+"""The lines that a stand-in adds to a prediction's log.
+
+The first says that it is a stand-in. Then comes a line for each part of the request that it left out.
+"""
 
 from __future__ import annotations
 
 import re
 
 LEFT_OUT = "Stand-in: "
-"""Begins a line about what a stand-in left out of a request."""
+"""The beginning of a line about what a stand-in left out of a request."""
 
 _NOTICE = re.compile(r"\S+/\S+ is a stand-in\b,? ?(?P<what>[^:]*)")
 
@@ -25,7 +28,7 @@ def notices(logs: str | None) -> list[str]:
 
 
 def stand_in(logs: str | None) -> str:
-    """What a stand-in is and what it left out: ``not FLUX; not painted: car``. Empty where the model itself ran."""
+    """What the log says of a stand-in, as ``not FLUX; not painted: car``. Empty where the real model ran."""
     what, left_out = "", []
     for line in _lines(logs):
         if line.startswith(LEFT_OUT):
@@ -36,5 +39,5 @@ def stand_in(logs: str | None) -> str:
 
 
 def _lines(logs: str | None) -> list[str]:
-    """The lines of logs that may be a stand-in's: of most logs nothing more is looked at."""
+    """The lines of the logs; none where no line can be a stand-in's, which saves splitting most logs."""
     return logs.splitlines() if logs and "tand-in" in logs else []

@@ -27,7 +27,7 @@ _TRAINING = re.compile(r"https?://\S+?/(?:p|trainings)/(?P<id>\w+)(?:[/?#]\S*)?|
 
 
 class Target(msgspec.Struct, frozen=True):
-    """``kind`` says how it was named; ``version`` is 64 hex digits for a ``version``, else empty.
+    """``kind`` says what the text names; ``version`` is 64 hex digits where that is a version, else empty.
 
     ``owner`` and ``name`` are empty for a bare version id.
     """
@@ -50,7 +50,7 @@ class Target(msgspec.Struct, frozen=True):
 def parse_target(text: str) -> Target:
     """Read ``owner/name``, ``owner/name:64hex``, ``owner/name:latest``, ``64hex`` or ``deployments/owner/name``.
 
-    An address of replicate.com that belongs to one of them is taken too. Raises JobError, saying which forms there are.
+    The address of its page on replicate.com is accepted too. Raises JobError, whose message lists the forms.
     """
     found = _TARGET.fullmatch(_named(text.strip()))
     if found:
@@ -69,7 +69,7 @@ def parse_target(text: str) -> Target:
 
 
 def _named(text: str) -> str:
-    """What the address of a page, or of the API, names; any other text as it is."""
+    """The name in the address of a page or of the API, in a form that ``_TARGET`` matches; any other text as it is."""
     page = _PAGE.fullmatch(text)
     if page is None or page["path"].startswith(("p/", "predictions/")):
         return text
@@ -80,7 +80,7 @@ def _named(text: str) -> str:
 
 
 def read_owner(text: str) -> str:
-    """The name of a user or an organization. Raises JobError."""
+    """Check the name of a user or an organization, and return it without spaces around it. Raises JobError."""
     if not re.fullmatch(_NAME, text.strip()):
         raise JobError(f"{text!r} is not the name of a user or an organization")
     return text.strip()

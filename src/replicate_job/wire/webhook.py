@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TOLERANCE = 300.0
-"""Seconds that a webhook's time may be off: what the scheme's own libraries allow."""
+"""Seconds that a webhook's time may differ from this machine's clock. The scheme's own libraries allow the same."""
 _PREFIX = "whsec_"
 
 
 def sign(secret: str, id: str, timestamp: int, body: bytes | str) -> str:  # noqa: A002 - the scheme's own name
     """The ``webhook-signature`` of a message: ``v1,`` and base64. ``timestamp`` is Unix time in seconds.
 
-    Raises WebhookVerificationError for a secret that is none.
+    Raises WebhookVerificationError for a secret in another form than ``whsec_…``.
     """
     content = _bytes(body) if isinstance(body, str) else body
     digest = hmac.digest(_key(secret), _bytes(f"{id}.{timestamp}.") + content, "sha256")
@@ -35,28 +35,28 @@ def verify_webhook(
     *,
     tolerance: float = TOLERANCE,
 ) -> None:
-    """Make sure that a webhook was signed with ``secret``, and was sent within ``tolerance`` seconds.
+    """Check that a webhook was signed with ``secret``, and that its time is at most ``tolerance`` seconds off.
 
-    ``body`` is the request's as it was received: JSON that was read and written again has another signature.
-    ``headers`` are the request's, in any case. ``secret`` is ``whsec_…``, of ``GET /v1/webhooks/default/secret``.
-    A webhook that is sent again has the same ``webhook-id``: remember it to take each one once.
-    Raises WebhookVerificationError.
+    ``body`` is the request's body as it was received: JSON that was decoded and encoded again has another signature.
+    ``headers`` are the request's, in upper or lower case. ``secret`` is ``whsec_…``, as
+    ``GET /v1/webhooks/default/secret`` returns it. A webhook that is sent again has the same ``webhook-id``: remember
+    it to process each webhook once. Raises WebhookVerificationError.
     """
     if not isinstance(body, bytes | bytearray | memoryview | str):
-        raise WebhookVerificationError("the webhook's body must be the bytes or the text that came, not what they mean")
+        raise WebhookVerificationError("the webhook's body must be the bytes or text as received, not decoded JSON")
     given = {_text(name).lower(): _text(value) for name, value in _items(headers)}
     for name in ("webhook-id", "webhook-timestamp", "webhook-signature"):
         if not given.get(name):
             raise WebhookVerificationError(f"the webhook has no header {name}")
     timestamp = _check_time(given["webhook-timestamp"], tolerance)
     expected = sign(secret, given["webhook-id"], timestamp, body).encode()
-    # Compared as texts: a signature has only one valid spelling in base64.
+    # The base64 texts are compared, because a signature has only one valid spelling in base64.
     if not any(hmac.compare_digest(expected, _bytes(signature)) for signature in given["webhook-signature"].split()):
         raise WebhookVerificationError("no signature of the webhook matches: another secret, or not the body as sent")
 
 
 def _check_time(text: str, tolerance: float) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= 12):  # noqa: PLR2004 - digits of the next 30,000 years
+    if not (text.isascii() and text.isdecimal() and len(text) <= 12):  # noqa: PLR2004 - 12 digits last for 30,000 years
         raise WebhookVerificationError("the webhook's webhook-timestamp is no Unix time in seconds")
     age = time.time() - int(text)
     if abs(age) > tolerance:
@@ -69,7 +69,7 @@ def _check_time(text: str, tolerance: float) -> int:
 
 
 def _items(headers: Any) -> list[tuple[str | bytes, str | bytes]]:
-    """The headers that are texts. Raises WebhookVerificationError for what holds no headers."""
+    """The headers whose names and values are text or bytes. Raises WebhookVerificationError if there is no mapping."""
     try:
         items = list(headers.items())
     except (AttributeError, TypeError):
@@ -87,7 +87,7 @@ def _key(secret: str) -> bytes:
         key = b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     except (binascii.Error, ValueError):
         key = b""
-    # Anybody can sign with an empty key.
+    # An empty key is refused, because anybody could sign with it.
     if encoded == secret or not key:
         raise WebhookVerificationError(f"the webhook secret cannot be read: it must be {_PREFIX} and base64")
     return key
@@ -98,5 +98,5 @@ def _text(value: str | bytes) -> str:
 
 
 def _bytes(text: str) -> bytes:
-    """Also of what a web framework made of bytes that are no UTF-8: it is the sender's, and no reason to fail."""
+    """Encode a text that a web framework may have decoded from invalid UTF-8. It must not raise UnicodeEncodeError."""
     return text.encode(errors="surrogatepass")
