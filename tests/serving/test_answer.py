@@ -32,14 +32,14 @@ async def sent(answer: Answer) -> tuple[int, dict[bytes, bytes], bytes]:
     return start["status"], dict(start["headers"]), body["body"]
 
 
-async def test_an_answer_goes_out_with_its_length_its_type_and_its_headers() -> None:
+async def test_an_answer_is_sent_with_content_length_content_type_and_its_headers() -> None:
     answer = Answer(200, b"{}", headers=(("Location", "http://x"),))
     headers = {b"content-length": b"2", b"content-type": b"application/json", b"location": b"http://x"}
     assert await sent(answer) == (200, headers, b"{}")
     assert await sent(Answer(204, content_type="")) == (204, {}, b"")
 
 
-def test_a_problem_says_what_there_is_to_say_in_the_apis_order() -> None:
+def test_a_problem_has_its_nonempty_fields_in_the_apis_order() -> None:
     answer = problem(402, "No money.", "Insufficient credit", hint="pay")
     assert answer.body == b'{"title":"Insufficient credit","detail":"No money.","status":402,"hint":"pay"}'
     assert answer.content_type == "application/problem+json"
@@ -47,7 +47,7 @@ def test_a_problem_says_what_there_is_to_say_in_the_apis_order() -> None:
     assert {NOT_FOUND.content_type, UNAUTHENTICATED.content_type} == {"application/problem+json"}
 
 
-def test_invalid_names_every_field_in_its_list_and_in_its_text() -> None:
+def test_a_422_lists_every_invalid_field_and_repeats_it_in_the_detail() -> None:
     answer = invalid(required("prompt", "input"), additional("x"), InvalidField("enum", "input.a", "no"))
     body = msgspec.json.decode(answer.body)
     assert body["invalid_fields"] == [
@@ -63,6 +63,6 @@ def test_invalid_names_every_field_in_its_list_and_in_its_text() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 404, 413, 418, 429, 499, 500, 503])
-def test_every_status_has_a_plain_answer(status: int) -> None:
+def test_every_status_has_a_json_answer(status: int) -> None:
     answer = refusal(status)
     assert answer.status == msgspec.json.decode(answer.body)["status"] == status

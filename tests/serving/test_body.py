@@ -1,4 +1,4 @@
-"""What the endpoints' own tests cannot see: they run on the local server, in ``tests/local/routes``."""
+"""Limits of request bodies that the tests of the endpoints (``tests/local/routes``) do not reach."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def encode(value: Any, calls: int) -> bytes:
     return encode(value, calls - 1) if calls else msgspec.json.encode(value)
 
 
-def test_a_body_that_was_decoded_can_be_encoded_whatever_its_depth() -> None:
+def test_a_body_deep_enough_to_decode_can_also_be_encoded() -> None:
     written = 0
     for levels in range(sys.getrecursionlimit() - 200, sys.getrecursionlimit()):
         with suppress(RefusedError):
@@ -26,7 +26,7 @@ def test_a_body_that_was_decoded_can_be_encoded_whatever_its_depth() -> None:
     assert written < 200 or sys.version_info >= (3, 12)  # there is a limit
 
 
-def test_a_body_of_very_many_values_is_too_large_whatever_its_size() -> None:
+def test_a_small_body_with_very_many_values_is_too_large() -> None:
     with pytest.raises(RefusedError) as caught:
         read_object(b'{"input":[' + b'{"":0},' * 2**20 + b"0]}")
     assert caught.value.answer.status == 413

@@ -1,4 +1,4 @@
-"""What a client may send before it is cut off: the size of a request's head, and of a queue of requests."""
+"""Limits for one connection: the size of a request's head, and the number of pipelined requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 async def describe(scope: Scope, receive: Receive, send: Send) -> None:
-    """Says how many bytes it got, and which headers it has once the whole request is there."""
+    """Answers with the number of bytes of the body, and with the headers as they are after the whole request."""
     request = Request(scope, receive)
     if request.url.path == "/hold":
         await asyncio.Event().wait()
@@ -38,7 +38,7 @@ def connection() -> Iterator[socket.socket]:
 
 
 def ends(connection: socket.socket) -> bool:
-    """Whether the server ends the connection, with nothing said or with a refusal. Raises TimeoutError."""
+    """Whether the server ends the connection, with or without an error response. Raises TimeoutError."""
     try:
         answer = connection.recv(65536)
         return not answer or (answer.startswith(b"HTTP/1.1 400 ") and not connection.recv(65536))
@@ -57,7 +57,7 @@ def ends(connection: socket.socket) -> bool:
     ],
     ids=["headers", "one header", "address", "chunk extension", "trailer"],
 )
-def test_a_head_without_an_end_is_cut_off_before_it_fills_the_memory(
+def test_an_endless_head_is_cut_off_before_it_fills_the_memory(
     connection: socket.socket, start: bytes, piece: bytes
 ) -> None:
     with suppress(ConnectionError):
@@ -65,7 +65,7 @@ def test_a_head_without_an_end_is_cut_off_before_it_fills_the_memory(
     assert ends(connection)
 
 
-def test_requests_that_wait_for_an_answer_without_an_end_are_cut_off(connection: socket.socket) -> None:
+def test_a_client_that_pipelines_too_many_requests_is_disconnected(connection: socket.socket) -> None:
     with suppress(ConnectionError):
         connection.sendall(b"GET /hold HTTP/1.1\r\nHost: x\r\n\r\n" + (START + b"\r\n") * 10 * MOST_PIPELINED)
     assert ends(connection)
@@ -89,7 +89,7 @@ def test_a_large_head_is_read_and_so_is_the_one_after_a_larger_body(connection: 
         assert answer.rpartition(b"\r\n\r\n")[2] == b"%d host,x-name,content-length" % size
 
 
-def test_trailers_are_no_headers(connection: socket.socket) -> None:
+def test_trailers_after_the_body_do_not_become_headers(connection: socket.socket) -> None:
     connection.sendall(CHUNKED + b"1\r\nb\r\n0\r\nX-Replicate-Job-Fault: drop\r\n\r\n")
     answer = b""
     while not answer.endswith(b"transfer-encoding"):

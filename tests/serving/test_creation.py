@@ -26,7 +26,7 @@ def fields(body: Any, *, names_version: bool = False) -> list[tuple[str, str]]:
     return [(each["type"], each["field"]) for each in msgspec.json.decode(caught.value.answer.body)["invalid_fields"]]
 
 
-def test_a_create_is_read_with_the_very_text_of_its_input() -> None:
+def test_a_create_request_keeps_the_exact_json_of_its_input() -> None:
     body = (
         b'{"input": {"n": 1.0,  "n": 2e0}, "version": "a", "webhook": "https://a/b", "webhook_events_filter": ["logs"]}'
     )
@@ -36,13 +36,13 @@ def test_a_create_is_read_with_the_very_text_of_its_input() -> None:
     assert creation.raw_input == msgspec.Raw(b'{"n": 1.0,  "n": 2e0}')
 
 
-def test_a_missing_or_null_webhook_is_none_and_missing_events_are_the_default_ones() -> None:
+def test_without_webhook_fields_there_is_no_webhook_and_the_default_events() -> None:
     for more in ({}, {"webhook": None, "webhook_events_filter": None, "stream": True}):
         creation = read_creation(msgspec.json.encode({"input": {}} | more))
         assert (creation.version, creation.webhook, creation.events) == ("", "", BY_DEFAULT)
 
 
-def test_every_fault_of_a_body_is_named_at_once() -> None:
+def test_a_422_names_every_fault_of_a_create_request() -> None:
     body = {"b": 1, "a": 2, "version": 5, "input": [], "webhook": "x", "webhook_events_filter": ["end"]}
     assert fields(body, names_version=True) == [
         ("required", ""),
@@ -56,7 +56,7 @@ def test_every_fault_of_a_body_is_named_at_once() -> None:
 
 
 @given(st.dictionaries(NAMES, JSON), st.booleans())
-def test_any_object_is_a_create_or_refused(body: dict[str, Any], names_version: bool) -> None:  # noqa: FBT001 - drawn
+def test_any_json_object_is_read_as_a_create_request_or_refused(body: dict[str, Any], names_version: bool) -> None:  # noqa: FBT001 - drawn
     try:
         creation = read_creation(msgspec.json.encode(body), names_version=names_version)
     except RefusedError:
@@ -73,7 +73,7 @@ def test_a_body_that_is_no_json_object_is_400(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("named", ["me/model", VERSION, f"me/model:{VERSION}"])
-def test_a_version_is_named_in_the_three_ways_of_the_api(named: str) -> None:
+def test_a_version_may_be_a_model_an_id_or_both(named: str) -> None:
     assert str(read_version(named)) == named
 
 

@@ -21,7 +21,7 @@ def test_the_language_reads_faults_by_operation_and_settings_for_all() -> None:
     assert (faults.latency, faults.expire) == (0.05, 10.0)
 
 
-def test_every_word_that_a_mistake_is_answered_with_is_one() -> None:
+def test_every_word_that_the_error_message_suggests_is_a_fault() -> None:
     words = WORDS.replace("or a status as ", "").replace(" or ", ", ").partition(", each")[0].split(", ")
     assert len(words) == 13
     for word in words:
@@ -58,7 +58,7 @@ def test_an_empty_text_has_no_faults() -> None:
         ("latency=5 parsecs", "5 parsecs"),
     ],
 )
-def test_a_mistake_is_an_error_that_quotes_it(text: str, quoted: str) -> None:
+def test_a_syntax_error_quotes_the_wrong_part(text: str, quoted: str) -> None:
     with pytest.raises(ValueError, match=r"\S") as caught:
         Faults.parse(text)
     assert quoted in str(caught.value)
@@ -67,7 +67,7 @@ def test_a_mistake_is_an_error_that_quotes_it(text: str, quoted: str) -> None:
 @pytest.mark.parametrize(
     "kind", ["drop", "close", "hang", "slow", "503", "html", "empty", "nonsense", "redirect(http://x)"]
 )
-def test_a_fault_strikes_before_anything_is_done_unless_it_says_after(kind: str) -> None:
+def test_a_fault_strikes_before_the_request_is_carried_out_by_default(kind: str) -> None:
     name, bracket, rest = kind.partition("(")
     assert not Fault.parse(kind).after
     assert not Fault.parse(f"{name}-before{bracket}{rest}").after
@@ -75,11 +75,11 @@ def test_a_fault_strikes_before_anything_is_done_unless_it_says_after(kind: str)
 
 
 @pytest.mark.parametrize("kind", ["truncate", "half"])
-def test_an_answer_can_be_spoiled_only_after_it_exists(kind: str) -> None:
+def test_truncate_and_half_strike_after_the_request_is_carried_out(kind: str) -> None:
     assert Fault.parse(kind).after
 
 
-def test_probabilities_are_met_and_exclude_each_other() -> None:
+def test_faults_of_an_operation_strike_with_their_probabilities_one_at_a_time() -> None:
     faults = Faults.parse("create:drop-after=0.2,create:drop-before=0.1,create:500-after=0.1", seed=1)
     seen = Counter(fault.name if fault else "" for fault in (faults.draw("create", 1.0) for _ in range(10_000)))
     expected = {"drop-after": 0.2, "drop-before": 0.1, "500-after": 0.1, "": 0.6}
@@ -98,7 +98,7 @@ def test_the_same_seed_gives_the_same_faults(seed: int) -> None:
     assert [first.draw("create", 1.0) for _ in range(50)] == [second.draw("create", 1.0) for _ in range(50)]
 
 
-def test_the_queue_goes_before_chance_in_order_and_none_lets_one_through() -> None:
+def test_queued_faults_precede_random_ones_and_none_means_no_fault() -> None:
     faults = Faults.parse("get:404=1")
     faults.next("get", "drop", None, Fault.answering(Answer(418)))
     names = [fault and fault.name for fault in (faults.draw("get", 1.0) for _ in range(4))]
@@ -107,7 +107,7 @@ def test_the_queue_goes_before_chance_in_order_and_none_lets_one_through() -> No
         faults.next("got", "drop")
 
 
-def test_after_clear_everything_works() -> None:
+def test_clear_removes_every_fault_and_limit() -> None:
     faults = Faults.parse("get:404=1,rate=1/min,burst=1,latency=1s")
     faults.next("create", "drop")
     faults.clear()
@@ -115,7 +115,7 @@ def test_after_clear_everything_works() -> None:
     assert [faults.draw(operation, 1.0) for operation in ("get", "create", "create")] == [None] * 3
 
 
-def test_creates_over_the_rate_are_answered_429_until_time_has_passed() -> None:
+def test_create_requests_over_the_rate_get_429_until_the_bucket_refills() -> None:
     faults = Faults.parse("rate=60/min,burst=2")
     assert [faults.draw("create", 1.0) for _ in range(2)] == [None, None]
     refused = faults.draw("create", 1.0)
@@ -138,7 +138,7 @@ def test_a_new_limit_applies_at_once_with_a_full_burst() -> None:
     assert [faults.draw("create", 1.0) for _ in range(3)] == [None] * 3
 
 
-def test_the_rates_of_creates_and_of_the_rest_are_apart_and_downloads_have_none() -> None:
+def test_create_requests_have_their_own_rate_and_downloads_have_none() -> None:
     faults = Faults.parse("rate=1/min,other-rate=1/min,burst=1")
     assert faults.draw("create", 1.0) is None
     assert faults.draw("get", 1.0) is None
@@ -148,6 +148,6 @@ def test_the_rates_of_creates_and_of_the_rest_are_apart_and_downloads_have_none(
 
 
 @given(st.floats(min_value=0, max_value=1e6).map(lambda number: round(number, 3)))
-def test_seconds_read_back_in_every_unit(number: float) -> None:
+def test_durations_are_read_in_every_unit(number: float) -> None:
     for unit, factor in {"ms": 0.001, "s": 1, "": 1, "m": 60, "h": 3600}.items():
         assert _parse_seconds(f"{number:f}{unit}") == pytest.approx(number * factor)

@@ -21,7 +21,7 @@ REQUEST = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n"
 
 
 @pytest.mark.parametrize("turns", range(6))
-def test_it_ends_and_answers_no_more_requests_whenever_a_connection_is_made(
+def test_a_connection_made_during_the_shutdown_is_not_served(
     turns: int,
 ) -> None:
     asked: list[Scope] = []
@@ -44,11 +44,11 @@ def test_it_ends_and_answers_no_more_requests_whenever_a_connection_is_made(
                     late = clients.enter_context(socket.create_connection(address))
                     await turn(turns)
                 await turn(5)
-                with suppress(OSError):  # it may know already
+                with suppress(OSError):  # the connection may already be closed
                     late.sendall(REQUEST)
                 await turn(20)
 
-    # Asyncio's own server forgets those that it accepted in the turn before its end (Python 3.11): nothing to be had.
+    # Not asyncio's own loop: in Python 3.11, its server forgets connections that it accepts just before its end.
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(connect_at_the_end())
     assert asked == []
@@ -65,7 +65,7 @@ class Kept(logging.Handler):
 
 @pytest.fixture
 def access_log() -> Iterator[Kept]:
-    """What a program that runs uvicorn itself has for its requests."""
+    """The access log of a program that runs uvicorn itself."""
     logger, kept = logging.getLogger("uvicorn.access"), Kept()
     level = logger.level
     logger.addHandler(kept)
@@ -75,7 +75,7 @@ def access_log() -> Iterator[Kept]:
     logger.removeHandler(kept)
 
 
-async def test_it_notes_no_request_and_leaves_the_access_log_of_another_uvicorn_as_it_was(access_log: Kept) -> None:
+async def test_the_access_log_of_another_uvicorn_server_is_left_alone(access_log: Kept) -> None:
     logger, listening = logging.getLogger("uvicorn.access"), bind()
     reached_others = logger.propagate
     async with listen(PlainTextResponse("here"), listening):

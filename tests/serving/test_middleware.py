@@ -25,7 +25,7 @@ BODY = '{"id":"1","status":"starting","prefer":null}'
 
 
 class Counted:
-    """Any Starlette app, behind the faults: it counts what it did."""
+    """A Starlette app behind the fault middleware, which counts the requests that it carries out."""
 
     def __init__(self, faults: str = "") -> None:
         self.done = 0
@@ -50,7 +50,7 @@ def app() -> Iterator[Counted]:
 
 
 @pytest.mark.parametrize(("fault", "done"), [("drop-before", 0), ("drop-after", 1)])
-def test_drop_resets_the_connection_before_or_after_the_request_is_carried_out(
+def test_drop_resets_the_connection_before_or_after_the_request_runs(
     app: Counted, raw: Callable[..., bytes], fault: str, done: int
 ) -> None:
     app.faults.next("get", fault)
@@ -60,7 +60,7 @@ def test_drop_resets_the_connection_before_or_after_the_request_is_carried_out(
 
 
 @pytest.mark.parametrize(("fault", "done"), [("close-before", 0), ("close-after", 1)])
-def test_close_ends_the_connection_in_order_and_without_a_byte(
+def test_close_ends_the_connection_cleanly_without_a_response(
     app: Counted, raw: Callable[..., bytes], fault: str, done: int
 ) -> None:
     app.faults.next("get", fault)
@@ -81,7 +81,7 @@ def test_close_ends_the_connection_in_order_and_without_a_byte(
         ("499", b"499 ", b'"status":499}', 0),
     ],
 )
-def test_an_answer_takes_the_place_of_the_right_one(  # noqa: PLR0913, PLR0917 - the columns of the table
+def test_a_fault_with_an_answer_replaces_the_apps_response(  # noqa: PLR0913, PLR0917 - the columns of the table
     app: Counted, raw: Callable[..., bytes], fault: str, status: bytes, body: bytes, done: int
 ) -> None:
     app.faults.next("get", fault)
@@ -91,14 +91,14 @@ def test_an_answer_takes_the_place_of_the_right_one(  # noqa: PLR0913, PLR0917 -
     assert app.done == done
 
 
-def test_truncate_sends_fewer_bytes_than_it_announced(app: Counted, raw: Callable[..., bytes]) -> None:
+def test_truncate_sends_fewer_bytes_than_its_content_length(app: Counted, raw: Callable[..., bytes]) -> None:
     app.faults.next("get", "truncate")
     head, _, body = raw(app.origin, GET).partition(b"\r\n\r\n")
     assert f"content-length: {len(BODY)}".encode() in head
     assert body == BODY[: len(BODY) // 2].encode()
 
 
-def test_half_is_a_complete_transfer_of_half_a_text(app: Counted, raw: Callable[..., bytes]) -> None:
+def test_half_sends_half_of_the_body_with_a_matching_content_length(app: Counted, raw: Callable[..., bytes]) -> None:
     app.faults.next("get", "half")
     head, _, body = raw(app.origin, GET).partition(b"\r\n\r\n")
     assert f"content-length: {len(body)}".encode() in head
@@ -117,7 +117,7 @@ def test_half_is_a_complete_transfer_of_half_a_text(app: Counted, raw: Callable[
         ("429(header=soon)", b"soon", None),
     ],
 )
-def test_429_says_when_to_come_back_in_each_of_the_known_ways(
+def test_a_429_gives_the_retry_time_in_body_header_or_detail(
     app: Counted, raw: Callable[..., bytes], fault: str, header: bytes | None, field: int | None
 ) -> None:
     app.faults.next("get", fault)
@@ -127,7 +127,7 @@ def test_429_says_when_to_come_back_in_each_of_the_known_ways(
     assert msgspec.json.decode(body).get("retry_after") == field
 
 
-def test_429_can_give_a_date_or_hide_the_seconds_in_its_text(app: Counted, raw: Callable[..., bytes]) -> None:
+def test_a_429_gives_the_retry_time_as_a_date_or_in_its_detail(app: Counted, raw: Callable[..., bytes]) -> None:
     app.faults.next("get", "429(date=60)", "429(detail=5)")
     before = time.time()
     head = raw(app.origin, GET).partition(b"\r\n\r\n")[0]
@@ -136,20 +136,20 @@ def test_429_can_give_a_date_or_hide_the_seconds_in_its_text(app: Counted, raw: 
     assert b"Your rate limit resets in ~5s." in raw(app.origin, GET)
 
 
-def test_a_redirect_goes_where_it_says(app: Counted, raw: Callable[..., bytes]) -> None:
+def test_a_redirect_fault_answers_307_with_the_given_location(app: Counted, raw: Callable[..., bytes]) -> None:
     app.faults.next("get", "redirect(http://127.0.0.2:1/v1?a=b)")
     assert b"location: http://127.0.0.2:1/v1?a=b\r\n" in raw(app.origin, GET)
 
 
 @pytest.mark.parametrize("fault", ["slow(80ms)", "slow-after(80ms)"])
-def test_slow_gives_the_right_answer_late(app: Counted, raw: Callable[..., bytes], fault: str) -> None:
+def test_slow_delays_the_real_response(app: Counted, raw: Callable[..., bytes], fault: str) -> None:
     app.faults.next("get", fault)
     began = time.monotonic()
     assert b'"status":"starting"' in raw(app.origin, GET)
     assert time.monotonic() - began >= 0.08
 
 
-async def test_hang_lasts_until_the_client_leaves(app: Counted) -> None:
+async def test_hang_lasts_until_the_client_disconnects(app: Counted) -> None:
     app.faults.next("get", "hang-after", None)
     async with ClientBuilder().build() as client:
 
@@ -167,13 +167,13 @@ async def test_hang_lasts_until_the_client_leaves(app: Counted) -> None:
         assert await ask() == (200, BODY)
 
 
-def test_a_request_carried_out_before_its_fault_has_no_blocking_wait(app: Counted, raw: Callable[..., bytes]) -> None:
+def test_a_request_with_a_fault_after_it_has_no_blocking_wait(app: Counted, raw: Callable[..., bytes]) -> None:
     app.faults.next("get", "slow-after", "slow-before")
     assert b'"prefer":null' in raw(app.origin, GET)
     assert b'"prefer":"wait"' in raw(app.origin, GET)
 
 
-def test_the_next_request_on_the_same_connection_works_after_a_refusal(app: Counted, raw: Callable[..., bytes]) -> None:
+def test_a_connection_can_be_reused_after_a_refusal(app: Counted, raw: Callable[..., bytes]) -> None:
     app.faults.next("get", "half", "503")
     pair = GET.replace("Connection: close\r\n", "")
     reply = raw(app.origin, pair + pair + GET)
@@ -202,20 +202,20 @@ def asking(fault: str) -> str:
         (" html ", b"</html>", 0),
     ],
 )
-def test_a_request_can_name_its_own_fault(
+def test_a_request_header_can_name_the_fault(
     app: Counted, raw: Callable[..., bytes], fault: str, reply: bytes, done: int
 ) -> None:
     assert reply in raw(app.origin, asking(fault))
     assert app.done == done
 
 
-def test_a_request_that_names_a_reset_is_carried_out_before_it(app: Counted, raw: Callable[..., bytes]) -> None:
+def test_a_request_that_names_drop_after_runs_before_the_reset(app: Counted, raw: Callable[..., bytes]) -> None:
     with pytest.raises(ConnectionResetError):
         raw(app.origin, asking("drop-after"))
     assert app.done == 1
 
 
-def test_what_a_request_asks_for_goes_before_chance_and_leaves_the_queue_and_the_limit_alone(
+def test_a_fault_named_by_the_request_precedes_all_others_and_uses_up_none(
     raw: Callable[..., bytes],
 ) -> None:
     app = Counted("get:500=1,other-rate=1/min,burst=1")
@@ -229,7 +229,7 @@ def test_what_a_request_asks_for_goes_before_chance_and_leaves_the_queue_and_the
 
 
 @pytest.mark.parametrize("fault", ["explode", "", "503=0.5", "create:503", "slow(soon)", "\xe4"])
-def test_a_request_that_names_no_fault_gets_the_list_of_faults(
+def test_an_unknown_fault_in_the_header_is_answered_with_the_list_of_faults(
     app: Counted, raw: Callable[..., bytes], fault: str
 ) -> None:
     head, _, body = raw(app.origin, asking(fault)).partition(b"\r\n\r\n")
@@ -241,7 +241,7 @@ def test_a_request_that_names_no_fault_gets_the_list_of_faults(
     assert app.done == 0
 
 
-async def test_a_server_that_hides_its_connections_cannot_drop_them() -> None:
+async def test_a_server_without_breakable_protocol_cannot_drop_connections() -> None:
     app = FaultMiddleware(Answer(200), Faults.parse("get:drop=1"))
 
     async def never(*_: object) -> Any:

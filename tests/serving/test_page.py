@@ -1,4 +1,4 @@
-"""Pages against the whole list, which is the oracle."""
+"""Pages of a list, compared with the whole list."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ITEMS = st.sets(st.integers(0, 400), max_size=330).map(sorted)
 
 
 @given(ITEMS, st.sets(st.integers(0, 400)))
-def test_pages_have_every_shown_item_once_the_newest_first_and_lead_back(items: list[int], hidden: set[int]) -> None:
+def test_pages_hold_every_shown_item_once_and_link_back_to_the_first(items: list[int], hidden: set[int]) -> None:
     def read(cursor: str | None) -> ListPage[int]:
         return read_page(items, int, cursor, lambda item: item not in hidden)
 
@@ -32,7 +32,7 @@ def test_pages_have_every_shown_item_once_the_newest_first_and_lead_back(items: 
 
 
 @given(ITEMS, st.sets(st.integers(0, 400)))
-def test_the_next_page_goes_on_below_the_one_before_though_items_come_and_go(items: list[int], gone: set[int]) -> None:
+def test_the_next_page_continues_below_the_last_item_although_items_change(items: list[int], gone: set[int]) -> None:
     first = read_page(items, int, None)
     left = [item for item in items if item not in gone] + [500]
     if first.next:
@@ -40,7 +40,7 @@ def test_the_next_page_goes_on_below_the_one_before_though_items_come_and_go(ite
         assert read_page(left, int, first.next).items == [item for item in left[::-1] if item < lowest][:PAGE]
 
 
-def test_a_page_of_nothing_leads_nowhere_and_one_beyond_all_leads_back() -> None:
+def test_an_empty_list_has_no_links_and_a_page_past_the_end_links_back() -> None:
     assert read_page([], int, None) == ListPage([], None, None)
     below_two = read_page(range(1, 102), int, None).next
     beyond = read_page(range(50, 60), int, below_two)
@@ -51,13 +51,13 @@ def test_a_page_of_nothing_leads_nowhere_and_one_beyond_all_leads_back() -> None
 @pytest.mark.parametrize(
     "cursor", ["", "x", "!!!!", "é", "bzk5OTk5OTk5OTk5OTk5OTk5OTk5", "bzEuMA", "bzE\u00b2", "a" * 5000]
 )
-def test_a_cursor_that_is_none_is_refused(cursor: str) -> None:
+def test_a_malformed_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(RefusedError, match="Invalid cursor"):
         read_page([1], int, cursor)
 
 
 @given(st.text(max_size=20))
-def test_any_text_is_a_cursor_or_refused(cursor: str) -> None:
+def test_any_text_as_a_cursor_is_read_or_refused(cursor: str) -> None:
     try:
         page = read_page([1, 2, 3], int, cursor)
     except RefusedError:
@@ -66,7 +66,7 @@ def test_any_text_is_a_cursor_or_refused(cursor: str) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 10, 2**21])
-async def test_a_pages_answer_is_json_with_links_that_keep_the_query(size: int) -> None:
+async def test_the_links_of_a_page_keep_the_query(size: int) -> None:
     bodies = [msgspec.json.encode("a" * size)] * (3 if size else 0)
     answer = await page_answer(
         bodies, ListPage([1, 2, 3], "older", None), "http://here/list", created_after="2026-01-01"

@@ -10,7 +10,7 @@ BURSTS = st.integers(min_value=1, max_value=100)
 
 
 @given(RATES, BURSTS)
-def test_a_burst_passes_and_one_more_waits(rate: float, burst: int) -> None:
+def test_a_burst_passes_and_the_next_request_waits(rate: float, burst: int) -> None:
     bucket = TokenBucket(rate, burst)
     assert [bucket.take(1.0) for _ in range(burst)] == [0.0] * burst
     assert bucket.take(1.0) > 0
@@ -24,14 +24,14 @@ def test_a_request_passes_after_the_wait_that_was_returned(rate: float, burst: i
 
 
 @given(RATES, BURSTS)
-def test_refused_requests_count_so_that_hammering_makes_the_wait_longer_within_bounds(rate: float, burst: int) -> None:
+def test_refused_requests_lengthen_the_wait_up_to_a_bound(rate: float, burst: int) -> None:
     bucket = TokenBucket(rate, burst)
     waits = [bucket.take(1.0) for _ in range(3 * burst)]
     assert waits == sorted(waits)
     assert waits[-1] * rate <= (burst + 1) * 1.001
 
 
-def test_over_a_minute_no_more_pass_than_burst_and_rate_allow() -> None:
+def test_within_a_minute_at_most_burst_plus_rate_requests_pass() -> None:
     bucket = TokenBucket(10.0, 5)
     passed = sum(bucket.take(now / 10) == 0 for now in range(10, 610))
     assert passed <= 5 + 600

@@ -35,7 +35,7 @@ def test_times_are_written_with_microseconds_in_utc() -> None:
     assert datetime.fromisoformat(iso(now)).timestamp() == pytest.approx(now, abs=1e-6)
 
 
-def test_a_prediction_has_what_must_be_there_and_no_time_that_did_not_come() -> None:
+def test_a_new_prediction_has_all_required_fields_and_no_later_times() -> None:
     assert prediction_body(**PREDICTION) == {
         "id": "a",
         "model": "me/x",
@@ -52,7 +52,7 @@ def test_a_prediction_has_what_must_be_there_and_no_time_that_did_not_come() -> 
     }
 
 
-def test_a_prediction_that_ended_tells_its_times_and_what_it_took() -> None:
+def test_an_ended_prediction_has_its_times_and_metrics() -> None:
     body = prediction_body(
         **PREDICTION, started_at=1, completed_at=2, deadline=3, metrics={"total_time": 1.5}, deployment="me/d"
     )
@@ -65,14 +65,14 @@ def test_removed_data_are_gone_from_the_body() -> None:
     assert (body["input"], body["output"], body["logs"], body["data_removed"]) == ({}, None, "", True)
 
 
-def test_the_urls_of_a_prediction_have_no_stream_where_it_cannot_be_streamed() -> None:
+def test_without_a_stream_origin_a_prediction_has_no_stream_url() -> None:
     urls = prediction_urls("a", api="http://api", web="http://web")
     own = "http://api/v1/predictions/a"
     assert urls == {"web": "http://web/p/a", "get": own, "cancel": f"{own}/cancel"}
     assert prediction_urls("a", api="", web="", stream="http://s")["stream"] == "http://s/stream/a"
 
 
-def test_a_model_shows_its_latest_version_and_nulls_for_what_is_not_known() -> None:
+def test_a_model_has_its_latest_version_and_null_for_unknown_fields() -> None:
     version = version_body("v", created_at=0, cog_version="0.16.0", openapi_schema=None)
     assert version == {"id": "v", "created_at": iso(0), "cog_version": "0.16.0", "openapi_schema": None}
     body = model_body("me/x", web="http://web", latest_version=version, is_official=True)
@@ -97,7 +97,7 @@ def test_a_deployment_shows_its_release_and_its_creator() -> None:
     assert release["configuration"] == {"hardware": "cpu", "min_instances": 0, "max_instances": 3}
 
 
-def test_a_file_has_its_checksum_its_end_and_its_address() -> None:
+def test_a_file_has_its_checksum_expiry_and_url() -> None:
     facts: dict[str, Any] = {"id": "f", "name": "a.png", "content_type": "image/png", "size": 2, "sha256": "00ff"}
     body = file_body(**facts, metadata={"n": 1}, created_at=0, expires_at=60, api="http://api")
     assert (body["checksums"], body["urls"]) == ({"sha256": "00ff"}, {"get": "http://api/v1/files/f"})
@@ -105,6 +105,6 @@ def test_a_file_has_its_checksum_its_end_and_its_address() -> None:
     assert isinstance(body["etag"], str)
 
 
-def test_a_page_names_its_neighbours_or_null() -> None:
+def test_a_page_links_to_its_neighbours_or_null() -> None:
     assert page_body([1]) == {"next": None, "previous": None, "results": [1]}
     assert page_body([], next="http://n", previous="http://p")["previous"] == "http://p"

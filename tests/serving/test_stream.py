@@ -9,13 +9,13 @@ from replicate_job.wire.sse import Decoder, Event
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
-def test_any_text_comes_out_of_the_decoder_line_by_line_as_it_went_in(text: str) -> None:
+def test_any_encoded_text_is_decoded_to_the_same_lines(text: str) -> None:
     lines = text.replace("\r\n", "\n").replace("\r", "\n")
     (event,) = Decoder().feed(encode_event("output", text, "1:0"))
     assert event == Event("output", lines, "1:0", own_id=True)
 
 
-def test_an_event_without_an_id_and_a_comment_set_none() -> None:
+def test_comments_and_events_without_an_id_set_no_event_id() -> None:
     decoder = Decoder()
     assert decoder.feed(encode_comment("hello")) == []
     assert decoder.feed(encode_event("done", "{}")) == [Event("done", "{}")]
@@ -31,7 +31,7 @@ def test_an_event_without_an_id_and_a_comment_set_none() -> None:
         ("aborted", '{"reason":"canceled"}'),
     ],
 )
-def test_done_says_why_where_it_did_not_succeed(status: str, data: str) -> None:
+def test_done_has_a_reason_unless_the_prediction_succeeded(status: str, data: str) -> None:
     assert done_data(status) == data
 
 

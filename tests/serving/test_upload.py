@@ -54,18 +54,18 @@ async def test_a_file_is_read_with_its_name_type_and_metadata() -> None:
     assert await posted(FILE, part("metadata", b'{"n":1}')) == FileForm(b"\x00\xff", "a cat.png", "image/png", {"n": 1})
 
 
-async def test_metadata_may_come_as_a_file_as_from_a_browser() -> None:
+async def test_metadata_may_be_sent_as_a_file_as_browsers_do() -> None:
     metadata = part("metadata", b'{"n":1}', filename="blob", kind="application/json")
     assert (await posted(FILE, metadata)).metadata == {"n": 1}
 
 
-async def test_fields_for_the_name_and_the_type_go_before_those_of_the_part() -> None:
+async def test_the_fields_filename_and_type_override_those_of_the_part() -> None:
     form = await posted(FILE, part("filename", "höhle.bin".encode()), part("type", b"application/zip"))
     assert (form.name, form.content_type) == ("höhle.bin", "application/zip")
 
 
 @pytest.mark.parametrize("kind", ["", "nonsense", "text/html\r\nset-cookie: a=b", "tëxt/html", "a/b; \x00"])
-async def test_a_type_that_is_none_becomes_bytes(kind: str) -> None:
+async def test_a_malformed_media_type_becomes_octet_stream(kind: str) -> None:
     form = await posted(part("content", b"x", filename="x"), part("type", kind.encode()))
     assert form.content_type == "application/octet-stream"
 
@@ -83,7 +83,7 @@ async def test_a_type_that_is_none_becomes_bytes(kind: str) -> None:
         ([FILE[:-10]], 400),
     ],
 )
-async def test_a_form_that_is_none_is_refused(parts: list[bytes], expected: int) -> None:
+async def test_a_malformed_form_is_refused(parts: list[bytes], expected: int) -> None:
     assert await status(*parts) == expected
 
 
@@ -92,19 +92,19 @@ async def test_another_body_or_a_form_without_a_boundary_is_refused(kind: str) -
     assert await status(FILE, content_type=kind) == 400
 
 
-async def test_a_file_of_the_limit_passes_and_one_byte_more_is_413() -> None:
+async def test_a_file_one_byte_over_the_limit_is_413() -> None:
     assert len((await posted(part("content", b"x" * 100, filename="x"))).content) == 100
     assert await status(part("content", b"x" * 101, filename="x")) == 413
 
 
-async def test_a_form_that_says_it_is_too_large_is_refused_unread() -> None:
+async def test_a_form_whose_content_length_is_too_large_is_refused_unread() -> None:
     sent = Sent([FILE], content_length="3000000")
     with pytest.raises(RefusedError, match="100MB"):
         await read_upload(sent.request, 100)
     assert sent.read == 0
 
 
-async def test_a_form_that_does_not_say_is_read_no_further_than_it_may_go() -> None:
+async def test_a_form_without_content_length_is_read_up_to_the_limit_only() -> None:
     sent = Sent(chain([part("content", b"", filename="x")[:-2]], repeat(b"x" * 65536)))
     with pytest.raises(RefusedError, match="100MB"):
         await read_upload(sent.request, 1_000_000)
@@ -112,6 +112,6 @@ async def test_a_form_that_does_not_say_is_read_no_further_than_it_may_go() -> N
 
 
 @given(st.lists(st.binary() | st.sampled_from([FILE, b"--b", b"\r\n", b"--b--\r\n", part("metadata", b"{}")])))
-async def test_any_bytes_at_all_are_a_file_or_refused(chunks: list[bytes]) -> None:
+async def test_any_bytes_are_read_as_a_file_or_refused(chunks: list[bytes]) -> None:
     with suppress(RefusedError):
         assert isinstance(await read_upload(Sent(chunks).request), FileForm)

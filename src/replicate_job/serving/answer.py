@@ -1,4 +1,4 @@
-"""HTTP answers as values: the API's errors, and those of a gateway in front of it."""
+"""HTTP responses as values: the API's errors, and those of a gateway in front of it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ JSON = "application/json"
 PROBLEM = "application/problem+json"
 
 ANY_ORIGIN = (("access-control-allow-origin", "*"),)
-"""For output files and streams, which pages of any origin may read: their addresses hold an id as a secret."""
+"""Lets web pages of any origin read output files and streams. The random id in their addresses keeps them secret."""
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A complete answer, which is also an ASGI app that always sends it.
+    """A complete HTTP response. It is also an ASGI app that sends this response to every request.
 
     ``headers`` are sent besides ``Content-Type`` and ``Content-Length``.
     """
@@ -49,7 +49,7 @@ class RefusedError(Exception):
 
 
 class InvalidField(msgspec.Struct, frozen=True):
-    """One entry of ``invalid_fields``. ``field`` is ``input`` or a place in it, as ``input.images.0``; or empty."""
+    """One entry of ``invalid_fields``. ``field`` is a path such as ``input`` or ``input.images.0``, or empty."""
 
     type: str
     field: str
@@ -102,11 +102,11 @@ def additional(name: str) -> InvalidField:
 
 
 def throttled(*, body: Any = None, header: Any = None, date: float | None = None, detail: Any = None) -> Answer:
-    """429, with the time of the next attempt in any of the forms that the API and its gateways use.
+    """A 429 with the retry time in any of the forms that the API and its gateways use.
 
-    ``body`` is the field ``retry_after``; ``header`` the value of ``Retry-After``; ``date`` is sent as that header, an
-    HTTP date so many seconds from now; ``detail`` goes into the text ("resets in ~5s"). Any value is sent, also one
-    without a meaning.
+    ``body`` is the field ``retry_after``, and ``header`` the value of ``Retry-After``. ``date`` is in seconds from now,
+    and is sent as an HTTP date in that header. ``detail`` goes into the text ("resets in ~5s"). Values are not checked,
+    so a test can send nonsense.
     """
     text = "Request was throttled." + (f" Your rate limit resets in ~{detail}s." if detail is not None else "")
     answer = problem(429, text, **({} if body is None else {"retry_after": body}))
@@ -117,7 +117,7 @@ def throttled(*, body: Any = None, header: Any = None, date: float | None = None
 
 
 def refusal(status: int) -> Answer:
-    """The API's own answer with this status, 4xx or 5xx, or a plain one."""
+    """The API's usual response with this status (4xx or 5xx), or else a generic one."""
     own = {
         401: UNAUTHENTICATED,
         402: OUT_OF_CREDIT,

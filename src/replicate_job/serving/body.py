@@ -19,7 +19,7 @@ LARGEST_BODY = 100 * 1024 * 1024
 """Bytes of a JSON body: what a Cog server takes."""
 _TOO_LARGE = problem(413, f"The request body must be at most {LARGEST_BODY // 2**20} MB", "Content too large")
 _SPARE_CALLS = 30
-"""Depth of the stack that is kept free while a body is decoded. It is encoded again later, from a deeper stack."""
+"""Stack frames that are kept free while a body is decoded, because it is encoded again later from a deeper stack."""
 
 
 async def read_bytes(request: Request) -> bytes:
@@ -33,7 +33,7 @@ async def read_bytes(request: Request) -> bytes:
 def limited(request: Request, limit: int, refusal: Answer) -> AsyncIterator[bytes]:
     """The body in chunks. Raises RefusedError with ``refusal`` beyond ``limit`` bytes.
 
-    It is raised at once where the header ``Content-Length`` says so.
+    Where ``Content-Length`` is beyond the limit, it is raised before anything is read.
     """
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > limit:
@@ -51,7 +51,7 @@ async def _counted(chunks: AsyncIterator[bytes], limit: int, refusal: Answer) ->
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    """A body as a JSON object. Raises RefusedError, also where its values would fill the memory."""
+    """Decode a body as a JSON object. Raises RefusedError, also for values that would take too much memory."""
     if is_heavy(body):
         raise RefusedError(_TOO_LARGE)
     try:

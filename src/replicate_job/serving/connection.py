@@ -1,4 +1,4 @@
-"""Connections that an app can break."""
+"""Connections that an ASGI app can reset or close."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TRANSPORT = "replicate_job.transport"
 LARGEST_HEAD = 128 * 1024
 """Bytes of a request's address and headers, or of any data that is no request. uvicorn has no limit of its own."""
 MOST_PIPELINED = 100
-"""Requests of one connection that wait for the answer to an earlier one."""
+"""Pipelined requests: those that wait until an earlier request on their connection is answered."""
 
 
 class BreakableProtocol(HttpToolsProtocol):
@@ -45,7 +45,7 @@ class BreakableProtocol(HttpToolsProtocol):
         self.scope["extensions"] = {_TRANSPORT: {"transport": self.transport}}
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._reads_head:  # trailers, which come after the body, are dropped: no check of headers would see them
+        if self._reads_head:  # trailers come after the body and are dropped, because headers are checked before
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:

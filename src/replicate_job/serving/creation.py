@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 EVENTS = frozenset({"start", "output", "logs", "completed"})
-"""The events that a webhook can get."""
+"""The events that can be sent to a webhook."""
 BY_DEFAULT = frozenset({"output", "completed"})
-"""The events that a webhook gets without a filter."""
+"""The events that are sent without a ``webhook_events_filter``."""
 _FIELDS = {"input", "webhook", "webhook_events_filter", "stream"}
 
 
@@ -31,8 +31,8 @@ class _Raw(msgspec.Struct):
 class Creation(msgspec.Struct, frozen=True):
     """A create request. ``body`` is its body; ``version`` is empty where the path names the model or deployment.
 
-    ``webhook`` is an address, or empty; ``filter`` is its ``webhook_events_filter``, where it has one. ``context`` is
-    what Cog's server takes beside the input.
+    ``webhook`` is an address, or empty; ``filter`` is the field ``webhook_events_filter``, or None. ``context`` is a
+    field of Cog's server beside the input.
     """
 
     input: dict[str, Any]
@@ -54,10 +54,11 @@ class Creation(msgspec.Struct, frozen=True):
 
 
 def read_creation(body: bytes, *, names_version: bool = False, takes_context: bool = False) -> Creation:
-    """``names_version`` is whether the body must have a ``version``, as for ``POST /v1/predictions``, or must not.
+    """Read the body of a create request.
 
-    ``takes_context``: it may have a ``context``, which Replicate's API does not know.
-    Raises RefusedError with every fault of the body; the fields of ``input`` are not checked here.
+    With ``names_version``, the body must have a ``version``, as for ``POST /v1/predictions``; otherwise it must not.
+    With ``takes_context``, it may have a ``context``, which Replicate's API does not know. Raises RefusedError with
+    every fault of the body. The fields of ``input`` are not checked here.
     """
     fields = read_object(body)
     context = fields.pop("context", {}) if takes_context else {}
@@ -82,7 +83,7 @@ class TrainingCreation(msgspec.Struct, frozen=True):
 
 
 def read_training(body: bytes) -> TrainingCreation:
-    """Read the body of ``POST …/trainings``. Raises RefusedError with every fault of it but those of the input."""
+    """Read the body of ``POST …/trainings``. Raises RefusedError with its faults. The input is not checked here."""
     fields = read_object(body)
     destination = fields.pop("destination", None)
     faults = [] if isinstance(destination, str) and "/" in destination else [required("destination")]
@@ -92,7 +93,7 @@ def read_training(body: bytes) -> TrainingCreation:
 
 
 def read_version(text: str) -> Target:
-    """The target of a field ``version``: a model, or one of its versions. Raises RefusedError."""
+    """Read the field ``version``, which names a model or one of its versions. Raises RefusedError."""
     with suppress(JobError):
         target = parse_target(text)
         # The parser also takes other spellings, which people write in job files. The API does not.
@@ -114,7 +115,7 @@ def _context_faults(context: Any) -> Iterator[InvalidField]:
 
 
 def _faults(fields: dict[str, Any], *, names_version: bool) -> Iterator[InvalidField]:
-    # In the order that Replicate's answers have.
+    # They are in the same order as in Replicate's responses.
     if names_version and not isinstance(fields.get("version"), str):
         yield required("version")
     if fields.get("input") is None:

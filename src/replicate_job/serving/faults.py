@@ -1,7 +1,8 @@
-"""Decides which fault strikes which request, by a small language, seeded chances and a queue. It does no I/O.
+"""Decides which fault strikes which request, by a text in a small language, by chance, and by a queue. It does no I/O.
 
-``create:drop-after=0.2,create:500-before=0.05,get:503=0.3,rate=600/min,latency=50ms,expire=10s``: an operation, its
-fault and the fault's probability; then settings for all operations.
+An example of the language is
+``create:drop-after=0.2,create:500-before=0.05,get:503=0.3,rate=600/min,latency=50ms,expire=10s``. It has an operation,
+its fault and the fault's probability; then settings for all operations.
 
 =================== ===============================================================================================
 ``drop`` ``close``  the connection is reset, or closed, without an answer
@@ -16,9 +17,9 @@ fault and the fault's probability; then settings for all operations.
 ``half``            half of the answer's text, with a ``Content-Length`` that fits it
 =================== ===============================================================================================
 
-Each can be followed by ``-before`` (the request is not carried out; the default) or ``-after`` (it is carried out, and
-only the answer suffers; always so for ``truncate`` and ``half``). ``drop-after(300ms)`` waits first; so do ``close``
-and ``hang``.
+Each can be followed by ``-before`` (the request is not carried out; the default) or ``-after`` (the request is carried
+out, and the fault strikes its response). ``truncate`` and ``half`` always mean ``-after``. ``drop``, ``close`` and
+``hang`` can wait first, as in ``drop-after(300ms)``.
 
 Operations: ``create get list cancel`` of predictions, ``model`` (deployments too), ``file`` (uploads), ``stream``,
 ``download`` (outputs), ``other``. The header ``X-Replicate-Job-Fault`` names a fault for its own request.
@@ -57,11 +58,11 @@ _SECONDS = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>ms|s|m|h|)")
 _RATE = re.compile(r"(?P<number>\d+(?:\.\d+)?)/(?P<unit>s|min)")
 
 _UNLIMITED = {"download", "stream"}
-"""Operations that do not count at Replicate."""
+"""Operations that do not count towards the rate limit."""
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """What happens to one request. With ``after``, the request is carried out first, and only its answer suffers.
+    """A fault of one request. With ``after``, the request is carried out first, and the fault strikes its response.
 
     ``name`` is the fault as it was written; ``seconds`` pass before the action; the action ``answer`` needs ``answer``.
     """
@@ -94,12 +95,12 @@ class Fault(msgspec.Struct, frozen=True):
 
     @classmethod
     def answering(cls, answer: Answer, *, after: bool = False) -> Fault:
-        """A fault that sends this answer in place of the right one."""
+        """A fault that sends this answer in place of the real response."""
         return cls(f"{answer.status}-{'after' if after else 'before'}", "answer", after, answer=answer)
 
 
 class Faults:
-    """Decides for each request. The same ``seed`` and the same order of requests give the same faults.
+    """Chooses the fault of each request. The same ``seed`` and the same order of requests give the same faults.
 
     ``chances`` maps an operation to ``(fault, probability)`` pairs, of which at most one strikes. ``rate`` is the limit
     of create requests a second, ``other_rate`` that of all others (None: no limit); ``burst`` is how many may come at
@@ -110,7 +111,7 @@ class Faults:
     prediction's end until its data are removed.
     """
 
-    def __init__(  # noqa: PLR0913 - one argument a word of the language
+    def __init__(  # noqa: PLR0913 - one argument for each setting of the language
         self,
         chances: Mapping[str, Iterable[tuple[Fault, float]]] | None = None,
         *,
@@ -168,9 +169,9 @@ class Faults:
         self._queues.clear()
 
     def allowance(self, operation: str) -> tuple[tuple[str, str], ...]:
-        """The headers that say how many more requests may come now, and in how many seconds it is all of them.
+        """The headers ``ratelimit-remaining``, and ``ratelimit-reset`` in seconds until the full burst is free again.
 
-        Without a limit, what Replicate's answers have.
+        Without a limit, they have the usual values of Replicate's responses.
         """
         if operation in _UNLIMITED:
             return ()
@@ -181,7 +182,7 @@ class Faults:
     def draw(self, operation: str, now: float) -> Fault | None:
         """The fault of this request: from the queue, else of the rate limit, else by chance; None for no fault.
 
-        ``now`` is any clock that only rises, in seconds.
+        ``now`` is the time of a monotonic clock, in seconds.
         """
         if queue := self._queues.get(operation):
             return queue.popleft()
@@ -239,7 +240,7 @@ def _parse_setting(name: str, text: str) -> float:
 
 
 def _retry_time(argument: str) -> dict[str, float]:
-    """The argument of a 429, for ``throttled``. A value that is no number stays text: it is sent as it is."""
+    """The argument of a 429, as arguments of ``throttled``. A value that is no number is sent as text."""
     if not argument:
         return {}
     way, _, value = argument.partition("=")

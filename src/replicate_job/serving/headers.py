@@ -18,9 +18,9 @@ _LONGEST_WAIT = 60  # seconds
 
 
 def has_token(authorization: bytes, token: bytes) -> bool:
-    """Whether a header ``Authorization`` brings ``token``, as ``Bearer`` or ``Token``, in any case."""
+    """Whether the header ``Authorization`` has ``token`` in the scheme ``Bearer`` or ``Token``, in any case."""
     scheme, _, credentials = authorization.partition(b" ")
-    # Compared in constant time: how long it takes must not tell how much of the token was right.
+    # Compared in constant time: otherwise the time would tell how many characters of a guess are right.
     return scheme.lower() in {b"bearer", b"token"} and hmac.compare_digest(credentials.strip(), token)
 
 
@@ -31,7 +31,7 @@ def read_prefer(text: str) -> float | None:
 
 
 def preference_applied(blocking_wait: float | None) -> tuple[tuple[str, str], ...]:
-    """The header that says which blocking wait (seconds) an answer to a create request has had."""
+    """The header ``Preference-Applied`` for a response to a create request with this blocking wait, in seconds."""
     return () if blocking_wait is None else (("preference-applied", f"wait={blocking_wait:.0f}"),)
 
 
@@ -46,7 +46,7 @@ def read_cancel_after(text: str | None) -> float | None:
 
 
 def read_times(query: Mapping[str, str]) -> dict[str, float]:
-    """``created_after`` and ``created_before`` of a list as Unix times, where it has them. Raises RefusedError."""
+    """``created_after`` and ``created_before`` of a list request as Unix times, if given. Raises RefusedError."""
     times = {}
     for name in ("created_after", "created_before"):
         if text := query.get(name):

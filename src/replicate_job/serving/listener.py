@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 from replicate_job.connections import Limits, Waiting, Watched
 
 BACKLOG = 2048
-"""Connections that the system holds until they are accepted."""
+"""Connections that the operating system queues until they are accepted."""
 
 
 def bind(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
@@ -57,9 +57,9 @@ async def listen(
 
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
-            self.access_log = False  # in Config it would silence every other uvicorn of this process
+            self.access_log = False  # set in Config, it would silence every other uvicorn server of this process
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's signature
             super().connection_made(transport)
             if is_over:  # accepted before the end, but reported only now
                 transport.abort()
@@ -112,7 +112,7 @@ async def _break(state: ServerState) -> None:
 
 
 async def _keep_date(state: ServerState) -> None:
-    """Keep the header ``Date`` of all answers up to date. In uvicorn its Server does that, which is not used here."""
+    """Keep the header ``Date`` of all responses up to date. uvicorn's Server would do that, but it is not used here."""
     while True:
         state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
         await asyncio.sleep(1)

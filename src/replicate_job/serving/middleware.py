@@ -1,4 +1,4 @@
-"""Carries out faults around any ASGI app, on the connection itself where a fault is one of the connection."""
+"""Carries out faults around any ASGI app. Faults such as ``drop`` act on the connection itself."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _OTHERS = re.compile(
 
 
 class FaultNote(Protocol):
-    """Takes note of a request's fault. An app around the middleware may put one into ``replicate_job.request``."""
+    """Stores the fault of a request. An app around the middleware may put one into scope ``replicate_job.request``."""
 
     operation: str
     fault: str
@@ -51,9 +51,10 @@ def operation(scope: Scope) -> str:
 class FaultMiddleware:
     """``app`` with ``faults``. It must be served by ``BreakableProtocol``.
 
-    A request's own header ``X-Replicate-Job-Fault`` replaces them for that request; a value that is no fault is
-    answered 400. A request with a fault ``-after`` is carried out without its header ``Prefer``: the connection then
-    breaks right after a prediction was created, and not after the blocking wait. The fault is noted in a ``FaultNote``.
+    The header ``X-Replicate-Job-Fault`` of a request replaces them for that request; a value that is no fault is
+    answered 400. A request with a fault ``-after`` is carried out without its header ``Prefer``: so the connection
+    breaks right after a prediction was created, and not after the blocking wait. The fault's name is stored in the
+    request's ``FaultNote``.
     """
 
     def __init__(self, app: ASGIApp, faults: Faults, classify: Callable[[Scope], str] = operation) -> None:
@@ -80,7 +81,7 @@ class FaultMiddleware:
         await self._strike(fault, response, scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The app's answer, with what is left of the rate limit where it is the API's."""
+        """Send the app's response, with rate-limit headers where the request is for the API."""
         headers = self.faults.allowance(self.classify(scope)) if scope["path"].startswith("/v1/") else ()
 
         async def send_with_allowance(message: Message) -> None:
@@ -94,7 +95,7 @@ class FaultMiddleware:
     async def _strike(
         self, fault: Fault, response: _Response | None, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """``response`` is that of the app, for a fault ``-after``."""
+        """Carry out the fault. ``response`` is the app's response for a fault ``-after``, else None."""
         match fault.action:
             case "drop":
                 await reset(scope, receive)

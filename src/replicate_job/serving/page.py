@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 PAGE = 100
-"""Items on a page, as the API has it."""
+"""Items on a page, as many as the API's pages have."""
 BAD_CURSOR = problem(400, "Invalid cursor", "Bad request")
 _OLDER, _NEWER = "o", "n"
-_CURSOR = re.compile(r"([on])(\d{1,18})", re.ASCII)  # a number that SQLite can hold
+_CURSOR = re.compile(r"([on])(\d{1,18})", re.ASCII)  # SQLite can hold numbers of 18 digits
 _LARGE = 2**20  # bytes
 
 Item = TypeVar("Item")
@@ -43,14 +43,14 @@ def read_page(
     cursor: str | None,
     is_shown: Callable[[Item], bool] = lambda _: True,
 ) -> ListPage[Item]:
-    """One page of ``items``, which have the oldest first.
+    """One page of ``items``, which are in order, the oldest first.
 
-    A cursor is a direction and a number, which ``place`` gives for each item and which rises along the list. So items
-    may be added and removed between two pages. Raises RefusedError for a text that is no cursor.
+    A cursor is a direction and a number. ``place`` returns the number of an item, and numbers rise along the list. So
+    pages stay right when items are added or removed between two requests. Raises RefusedError for a malformed cursor.
     """
     direction, at = (_OLDER, None) if cursor is None else _read_cursor(cursor)
     index = len(items) if at is None else bisect_left(items, at, key=place)
-    # Both are lazy, and read one item more than the page has: whether it exists decides on the link.
+    # Both are lazy. One item more than the page has is read: if it exists, the page has a link.
     older = (item for number in range(index - 1, -1, -1) if is_shown(item := items[number]))
     newer = (item for number in range(index, len(items)) if is_shown(item := items[number]))
     shown = list(islice(older, PAGE)) if direction == _OLDER else list(islice(newer, PAGE))[::-1]
@@ -63,7 +63,7 @@ def read_page(
 
 
 async def page_answer(bodies: Iterable[bytes], page: ListPage[Any], url: str, **query: str) -> Answer:
-    """The answer with a page. ``bodies`` are its items as JSON; the links are ``url`` with ``query`` and a cursor."""
+    """The response with a page. ``bodies`` are its items as JSON; its links are ``url`` with ``query`` and a cursor."""
 
     def link(cursor: str | None) -> str | None:
         return cursor and f"{url}?{urlencode({**query, 'cursor': cursor})}"
@@ -73,7 +73,7 @@ async def page_answer(bodies: Iterable[bytes], page: ListPage[Any], url: str, **
     for body in bodies:
         pieces += (body, b",")
     pieces[max(len(pieces) - 1, 1) :] = [b"]}"]
-    is_large = sum(map(len, pieces)) > _LARGE  # ``join`` releases the interpreter's lock: the loop goes on meanwhile
+    is_large = sum(map(len, pieces)) > _LARGE  # ``join`` releases the GIL, so the event loop can go on
     return Answer(200, await asyncio.to_thread(b"".join, pieces) if is_large else b"".join(pieces))
 
 

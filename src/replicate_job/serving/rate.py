@@ -8,10 +8,10 @@ _ROUNDING = 1e-6
 
 
 class TokenBucket:
-    """Gets ``per_second`` tokens, and holds at most ``burst``; every request takes one.
+    """Gains ``per_second`` tokens a second, and holds at most ``burst``. Every request takes one.
 
-    A request without a token is refused, and takes one all the same, because refused requests count at Replicate too.
-    So a client that does not wait is refused for longer. The debt is at most ``burst``.
+    When there is no token, the request is refused. It takes a token all the same, because Replicate also counts refused
+    requests. So a client that does not wait is refused for longer. The debt is at most ``burst``.
     """
 
     def __init__(self, per_second: float, burst: float) -> None:
@@ -19,11 +19,14 @@ class TokenBucket:
         self._tokens, self._seen = burst, math.inf
 
     def left(self) -> tuple[int, int]:
-        """How many requests would pass at once, as of the last one, and seconds until it is full again."""
+        """How many requests would pass at once after the last one, and the seconds until the bucket is full again."""
         return max(0, math.floor(self._tokens + _ROUNDING)), math.ceil((self.burst - self._tokens) / self.per_second)
 
     def take(self, now: float) -> float:
-        """Seconds until a request passes; 0 where this one does. ``now`` is any clock that only rises, in seconds."""
+        """Take a token. Returns 0 if the request passes, else the seconds until one would pass.
+
+        ``now`` is the time of a monotonic clock, in seconds.
+        """
         self._tokens = min(self.burst, self._tokens + max(0.0, now - self._seen) * self.per_second)
         self._seen = now
         self._tokens = max(-self.burst, self._tokens - 1)

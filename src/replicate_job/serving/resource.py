@@ -1,4 +1,4 @@
-"""The API's objects as JSON bodies, made from single values. Times are Unix times."""
+"""Makes the API's JSON objects from single values. Times are Unix times."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def iso(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def prediction_body(  # noqa: PLR0913 - the fields' own names, one argument a fact
+def prediction_body(  # noqa: PLR0913 - one argument for each field
     *,
-    id: str,  # noqa: A002 - the field's own name
+    id: str,  # noqa: A002 - the API's name for the field
     model: str,
     version: str,
     input: Any,
@@ -40,7 +40,7 @@ def prediction_body(  # noqa: PLR0913 - the fields' own names, one argument a fa
     webhook_events_filter: Sequence[str] | None = None,
     data_removed: bool = False,
 ) -> Body:
-    """``input`` may be its JSON text (``msgspec.Raw``). With ``data_removed``, the body has none of the data.
+    """A prediction object. ``input`` may be JSON text (``msgspec.Raw``). ``data_removed`` leaves out the data.
 
     ``webhook`` and ``webhook_events_filter`` are as the create request gave them.
     """
@@ -67,14 +67,14 @@ def prediction_body(  # noqa: PLR0913 - the fields' own names, one argument a fa
     return body | REMOVED if data_removed else body
 
 
-def prediction_urls(id: str, *, api: str, web: str, stream: str = "") -> dict[str, str]:  # noqa: A002 - the field's own name
-    """``api``, ``web`` and ``stream`` are origins. ``stream`` is empty for a prediction that cannot be streamed."""
+def prediction_urls(id: str, *, api: str, web: str, stream: str = "") -> dict[str, str]:  # noqa: A002 - the API's name for the field
+    """The field ``urls``. ``api``, ``web`` and ``stream`` are origins; without ``stream`` there is no stream URL."""
     prediction = f"{api}/v1/predictions/{id}"
     urls = {"web": f"{web}/p/{id}", "get": prediction, "cancel": f"{prediction}/cancel"}
     return urls | {"stream": f"{stream}/stream/{id}"} if stream else urls
 
 
-def model_body(  # noqa: PLR0913 - the fields' own names, one argument a fact
+def model_body(  # noqa: PLR0913 - one argument for each field
     slug: str,
     *,
     web: str,
@@ -85,7 +85,7 @@ def model_body(  # noqa: PLR0913 - the fields' own names, one argument a fact
     default_example: Body | msgspec.Raw | None = None,
     cover: str | None = None,
 ) -> Body:
-    """``slug`` is ``owner/name``, ``web`` the origin of its page, ``cover`` the address of a picture."""
+    """A model object. ``slug`` is ``owner/name``, ``web`` the origin of its page, ``cover`` the URL of a picture."""
     owner, _, name = slug.partition("/")
     return {
         "url": f"{web}/{slug}",
@@ -104,9 +104,9 @@ def model_body(  # noqa: PLR0913 - the fields' own names, one argument a fact
     }
 
 
-def training_body(  # noqa: PLR0913 - the fields' own names, one argument a fact
+def training_body(  # noqa: PLR0913 - one argument for each field
     *,
-    id: str,  # noqa: A002 - the field's own name
+    id: str,  # noqa: A002 - the API's name for the field
     model: str,
     version: str,
     input: Mapping[str, Any],
@@ -119,7 +119,7 @@ def training_body(  # noqa: PLR0913 - the fields' own names, one argument a fact
     api: str,
     web: str,
 ) -> Body:
-    """``api`` and ``web`` are origins."""
+    """A training object. ``api`` and ``web`` are origins."""
     training = f"{api}/v1/trainings/{id}"
     return {
         "id": id,
@@ -136,11 +136,11 @@ def training_body(  # noqa: PLR0913 - the fields' own names, one argument a fact
     } | ({"metrics": metrics} if metrics else {})
 
 
-def version_body(id: str, *, created_at: float, cog_version: str, openapi_schema: Body | None) -> Body:  # noqa: A002 - the field's own name
+def version_body(id: str, *, created_at: float, cog_version: str, openapi_schema: Body | None) -> Body:  # noqa: A002 - the API's name for the field
     return {"id": id, "created_at": iso(created_at), "cog_version": cog_version, "openapi_schema": openapi_schema}
 
 
-def deployment_body(  # noqa: PLR0913 - the fields' own names, one argument a fact
+def deployment_body(  # noqa: PLR0913 - one argument for each field
     slug: str,
     *,
     model: str,
@@ -152,7 +152,10 @@ def deployment_body(  # noqa: PLR0913 - the fields' own names, one argument a fa
     min_instances: int = 0,
     max_instances: int = 1,
 ) -> Body:
-    """``slug`` and ``model`` are ``owner/name``; ``number`` counts its releases; ``created_by`` is an account."""
+    """A deployment object. ``slug`` and ``model`` are ``owner/name``.
+
+    ``number`` is that of its current release, and ``created_by`` is an account object.
+    """
     owner, _, name = slug.partition("/")
     release = {
         "number": number,
@@ -165,14 +168,14 @@ def deployment_body(  # noqa: PLR0913 - the fields' own names, one argument a fa
     return {"owner": owner, "name": name, "current_release": release}
 
 
-def account_body(username: str, name: str, *, type: str = "user") -> Body:  # noqa: A002 - the field's own name
+def account_body(username: str, name: str, *, type: str = "user") -> Body:  # noqa: A002 - the API's name for the field
     """``type`` is ``user`` or ``organization``."""
     return {"type": type, "username": username, "name": name}
 
 
-def file_body(  # noqa: PLR0913 - the fields' own names, one argument a fact
+def file_body(  # noqa: PLR0913 - one argument for each field
     *,
-    id: str,  # noqa: A002 - the field's own name
+    id: str,  # noqa: A002 - the API's name for the field
     name: str,
     content_type: str,
     size: int,
@@ -183,7 +186,7 @@ def file_body(  # noqa: PLR0913 - the fields' own names, one argument a fact
     expires_at: float,
     api: str,
 ) -> Body:
-    """``api`` is the API's origin; ``md5`` is empty where it is not known.
+    """A file object. ``api`` is the API's origin; ``md5`` is empty where it is not known.
 
     ``name`` and ``etag`` are not documented, but the Python client needs them.
     """
@@ -201,6 +204,6 @@ def file_body(  # noqa: PLR0913 - the fields' own names, one argument a fact
     }
 
 
-def page_body(results: Sequence[Any], *, next: str | None = None, previous: str | None = None) -> Body:  # noqa: A002 - the field's own name
-    """``next`` and ``previous`` are whole URLs."""
+def page_body(results: Sequence[Any], *, next: str | None = None, previous: str | None = None) -> Body:  # noqa: A002 - the API's name for the field
+    """A page of a list. ``next`` and ``previous`` are whole URLs."""
     return {"next": next, "previous": previous, "results": results}

@@ -1,4 +1,4 @@
-"""A route: one path with a handler for each method, whose errors become the API's answers."""
+"""A route: one path with a handler for each method. Errors of the handlers become the API's error responses."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 _CLIENT_GONE = Answer(204)
-"""Answers a client that closed its connection. It is never read: ASGI wants an answer all the same."""
+"""The answer for a client that closed its connection. Nobody reads it, but an ASGI app must send one."""
 
 Thing = TypeVar("Thing")
 
 
 class Endpoint:
-    """An ASGI app of one path: a handler for each method. What a handler raises becomes an answer."""
+    """The ASGI app of one path, with a handler for each method. An exception of a handler becomes an error response."""
 
     def __init__(self, handlers: dict[str, Callable[[Request], Awaitable[ASGIApp]]]) -> None:
         self._handlers = handlers
@@ -49,12 +49,12 @@ class Endpoint:
         except (OSError, sqlite3.Error) as error:
             return problem(500, f"The server's state cannot be read or written: {error}", "Internal server error")
         except LocalError as error:
-            # The caller must mend a model that cannot be made ready. Clients would send a 5xx again.
+            # Not 5xx, which clients would retry: only the caller can mend a model that cannot be prepared.
             return problem(422, str(error), "The model cannot be run")
 
 
 def route(pattern: str, **handlers: Callable[[Request], Awaitable[ASGIApp]]) -> Route:
-    """``route("/v1/things", get=…, post=…)``."""
+    """The Starlette route of a path, with a handler for each method: ``route("/v1/things", get=…, post=…)``."""
     return Route(pattern, Endpoint({method.upper(): handler for method, handler in handlers.items()}))
 
 
@@ -66,5 +66,5 @@ def or_refuse(thing: Thing | None, refusal: Answer = NOT_FOUND) -> Thing:
 
 
 def origin(request: Request) -> str:
-    """The origin by which the client reached this server, without a slash at its end: its ``Host``, not checked."""
+    """The origin by which the client reached this server, without a slash at its end. ``Host`` is not checked here."""
     return f"{request.url.scheme}://{request.headers['host']}"

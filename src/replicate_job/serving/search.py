@@ -1,4 +1,4 @@
-"""Searches among models: which fit, how many are wanted, and the answer of ``/v1/search``."""
+"""Searches for models: reads a search request, compares models with it, and makes the response of ``/v1/search``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def fits(query: str, slug: str, description: str) -> bool:
 
 
 def read_query(body: bytes) -> str:
-    """The query of ``QUERY /v1/models``: plain text as documented, or a JSON string as some clients send it."""
+    """Read the body of ``QUERY /v1/models``: plain text as documented, or a JSON string as some clients send it."""
     return body.decode(errors="replace").strip().strip('"')
 
 
@@ -36,7 +36,7 @@ def read_search(params: Mapping[str, str]) -> tuple[str, int]:
 
 
 def search_answer(words: str, bodies: Sequence[Mapping[str, Any]]) -> Answer:
-    """The answer with these model objects."""
+    """The response with these model objects."""
     results = [
         {"model": body, "metadata": {"generated_description": body["description"] or "", "tags": [], "score": 1.0}}
         for body in bodies
@@ -45,5 +45,5 @@ def search_answer(words: str, bodies: Sequence[Mapping[str, Any]]) -> Answer:
 
 
 def _bad(detail: str) -> Answer:
-    """An error of ``/v1/search``, which is the only one that is documented as plain JSON."""
+    """An error of ``/v1/search``. Its media type is documented as plain JSON, unlike that of all other errors."""
     return json_answer({"detail": detail, "status": 400}, 400)

@@ -10,8 +10,8 @@ import msgspec
 _LINE = re.compile(r"\r\n|\n|\r")
 
 
-def encode_event(kind: str, data: str, id: str = "") -> bytes:  # noqa: A002 - the field's own name
-    """Each line of ``data`` becomes a ``data:`` line of its own. Without ``id``, no id is sent."""
+def encode_event(kind: str, data: str, id: str = "") -> bytes:  # noqa: A002 - the event's field is called so
+    """Encode an event. Each line of ``data`` becomes a ``data:`` line of its own. Without ``id``, no id is sent."""
     lines = [f"event: {kind}", *([f"id: {id}"] if id else []), *(f"data: {line}" for line in _LINE.split(data))]
     return ("\n".join(lines) + "\n\n").encode()
 
@@ -21,7 +21,7 @@ def encode_comment(text: str) -> bytes:
 
 
 def event_id(created: float, number: int) -> str:
-    """``created`` is the prediction's Unix time, ``number`` counts its events."""
+    """The id of event ``number`` of a prediction that was created at the Unix time ``created``."""
     return f"{int(created)}:{number}"
 
 

@@ -27,7 +27,7 @@ _MEDIA_TYPE = re.compile(rf"{ESSENCE}(?:;[ -~]*)?", re.ASCII)
 
 
 class FileForm(msgspec.Struct, frozen=True):
-    """``name`` is as the client sent it: it is not checked, and must not be used as a path."""
+    """An uploaded file. ``name`` is not checked: it must not be used as a path."""
 
     content: bytes
     name: str
@@ -36,7 +36,10 @@ class FileForm(msgspec.Struct, frozen=True):
 
 
 async def read_upload(request: Request, limit: int = LARGEST) -> FileForm:
-    """Raises RefusedError with 400, 413 or 422. Of a form that is too large, not much more than ``limit`` is read."""
+    """Read an uploaded file. Raises RefusedError with 400, 413 or 422.
+
+    Of a form that is too large, at most a megabyte more than ``limit`` is read.
+    """
     chunks = limited(request, limit + _FORM_OVERHEAD, TOO_LARGE)
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise RefusedError(problem(400, "A file is sent as multipart/form-data", "Bad request"))

@@ -28,15 +28,15 @@ _MESSAGES = {
     "maxItems": ("array_max_items", "Array must have at most {limit} items"),
 }
 _ORDER = {"required": 0, "additional_property_not_allowed": 1}
-"""What comes first, as in Replicate's answers. The others are in the order of their fields."""
+"""The types of faults that come first, as in Replicate's responses. Then come the others, by field name."""
 _NAMES = {type(None): "null", bool: "boolean", int: "integer", float: "number", str: "string", list: "array"}
 
 
 class Validator:
-    """Checks inputs against a model's ``openapi_schema``. What is not valid in it lets every input pass."""
+    """Checks inputs against a model's ``openapi_schema``. An invalid part of the schema allows every value."""
 
     def __init__(self, document: Mapping[str, Any] | None, *, root: str = "input") -> None:
-        """``root`` is the field of the body that has the inputs; empty where they are the body itself."""
+        """``root`` is the field of the body that holds the inputs; empty if the inputs are the body itself."""
         self._root = root
         self._validator = _compile(document) if document and definition(document, "Input") else None
 
@@ -47,23 +47,23 @@ class Validator:
         try:
             if self._validator.is_valid(inputs):
                 return
-            # A dictionary in place of a set, to keep the order.
+            # A dictionary is a set that keeps the order.
             faults = {
                 field: None for error in self._validator.iter_errors(inputs) for field in _explain(error, self._root)
             }
         except ValueError:
             raise RefusedError(problem(400, "The input has too many levels", "Bad request")) from None
-        # Where the type is wrong, other faults of the same field say nothing more.
+        # If a field has the wrong type, its other faults only repeat that.
         mistyped = {fault.field for fault in faults if fault.type == "invalid_type"}
         fields = [fault for fault in faults if fault.type == "invalid_type" or fault.field not in mistyped]
         raise RefusedError(invalid(*sorted(fields, key=lambda field: (_ORDER.get(field.type, 2), field.field))))
 
 
 def _compile(document: Mapping[str, Any]) -> Draft202012Validator | None:
-    import jsonschema_rs  # noqa: PLC0415 - not paid for by a server's start
+    import jsonschema_rs  # noqa: PLC0415 - slow to import, and not needed to start a server
 
     def build(root: Schema) -> Draft202012Validator:
-        # offline: the schema comes from the model's author, and must not make this server fetch addresses.
+        # offline, because a schema of any author must not make this server fetch addresses.
         return jsonschema_rs.Draft202012Validator(
             root, formats={"uri": _is_file_url}, validate_formats=True, offline=True
         )
@@ -72,12 +72,12 @@ def _compile(document: Mapping[str, Any]) -> Draft202012Validator | None:
 
 
 def _without_one_of(schema: Schema) -> Schema:
-    """The schema with ``anyOf`` for ``oneOf``: a value may fit two alternatives, as 3 is an integer and a number."""
+    """The schema with ``anyOf`` in place of ``oneOf``, as 3 may be both an integer and a number."""
     return {"anyOf" if key == "oneOf" else key: value for key, value in schema.items()}
 
 
 def _is_file_url(text: str) -> bool:
-    """Whether a text is an address. Any other text would reach the model as the path of a file on this machine."""
+    """Whether a text is an http, https or data URL. The model would take any other text for a path on this machine."""
     return text.partition(":")[0].lower() in {"http", "https", "data"}
 
 
@@ -104,7 +104,7 @@ def _explain(error: ValidationError, root: str) -> Iterator[InvalidField]:
 
 
 def _explain_union(where: str, branches: Iterable[list[ValidationError]], root: str) -> Iterator[InvalidField]:
-    """The faults of the only branch whose type fits, or a single fault that lists the alternatives."""
+    """The faults of the branch whose type fits, if it is the only one; else one fault that lists the alternatives."""
     not_null = [branch for branch in branches if _expected_types(branch, where, root) != ["null"]]
     fitting = [branch for branch in not_null if not _expected_types(branch, where, root)] or not_null
     if len(fitting) == 1:
@@ -121,7 +121,7 @@ def _choice(branch: list[ValidationError], where: str, root: str) -> str:
 
 
 def _expected_types(branch: list[ValidationError], where: str, root: str) -> list[str]:
-    """The types that a branch expects of the whole value, where the value has another one; else empty."""
+    """The types that a branch expects, where the value has another type; else empty."""
     mistyped = (error for error in branch if error.kind.name == "type" and _field(error, root) == where)
     return next((error.kind.as_dict()["types"] for error in mistyped), [])
 

@@ -1,4 +1,4 @@
-"""The API's paths as clients write them: with ``/v1`` in their base URL, or without."""
+"""Accepts the API's paths with and without ``/v1``, which clients may have in their base URL."""
 
 from __future__ import annotations
 
