@@ -24,7 +24,7 @@ from replicate_job.testing import ScriptedAPI
 
 pytestmark = pytest.mark.long
 RESULT = Result("p1", "failed", "acme/private", {"a": [1, None]}, error="boom", files=(Path("/x/a.png"),), line=3)
-NOT_OURS_TO_IMPORT = (".__main__", ".cog.worker", ".signature")
+NOT_OURS_TO_IMPORT = (".__main__", ".in_model.worker", ".in_model.signature")
 """What is run, and what runs beside a model."""
 THROWS = """
 def throw(error):

@@ -16,6 +16,7 @@ import msgspec
 
 from replicate_job.local.environment.document import streaming
 from replicate_job.local.environment.process import Program
+from replicate_job.local.in_model import WORKER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -47,7 +48,7 @@ code=$?
 echo "$code" >{ended}
 exit "$code"
 """
-_PRELUDE = Path(__file__).with_name("worker.py")
+
 _LAST_LINES = 200
 _PAUSE, _MOST_PAUSES = 0.15, 10  # seconds
 _SIGNAL_BASE = 128  # a shell's exit code for a process that a signal ended is this and the signal's number
@@ -196,7 +197,7 @@ class ProcessGroup:
         worker = {
             "path": workspace.variables()["PATH"],
             "python": str(workspace.python),
-            "prelude": _PRELUDE.read_text("utf-8"),
+            "prelude": WORKER.read_text("utf-8"),
             "folder": str(self._work),
             "ended": str(self._exit_code),
         }

@@ -41,7 +41,7 @@ _PORT_ATTEMPTS = 3
 _SLOT_DELAY = 0.02
 """Seconds between two attempts at a slot, from which on the server's health is looked at."""
 _CONTEXT_ID = "replicate-job prediction"
-"""The key of a prediction's id in its context, for ``worker.py``, which takes it out before the model sees it."""
+"""The key of the prediction's id in its context. ``in_model/worker.py`` removes it before the model sees it."""
 _HEALTH_TIMEOUT, _POLL_INTERVAL = 5.0, 0.01  # seconds
 
 

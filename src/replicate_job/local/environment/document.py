@@ -26,7 +26,7 @@ _RESPONSE_FIELDS = {
 
 
 def make_document(signature: Json) -> Json:
-    """The document of a model's signature, which ``signature.py`` has read.
+    """The document of a model's signature, which ``in_model/signature.py`` has read.
 
     ``schemas`` are ``Input``, ``Output`` and the enumerations; ``streaming`` is whether the model is marked so.
     """

@@ -13,13 +13,13 @@ from replicate_job.decoding import decode
 from replicate_job.errors import LocalError
 from replicate_job.local.environment.document import make_document
 from replicate_job.local.environment.process import run
+from replicate_job.local.in_model import SIGNATURE
 
 if TYPE_CHECKING:
     from replicate_job.local.catalog.model import LocalModel
     from replicate_job.local.environment.workspace import Workspace
 
 _MOST_OUTPUT = 500  # characters
-_SCRIPT = Path(__file__).with_name("signature.py")
 
 
 async def ensure_schema(workspace: Workspace, folder: Path) -> dict[str, Any]:
@@ -31,7 +31,7 @@ async def ensure_schema(workspace: Workspace, folder: Path) -> dict[str, Any]:
     if document := stored_schema(model, folder):
         return document
     folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - once a version
-    script, file = _SCRIPT.read_text("utf-8"), _file(model, folder)
+    script, file = SIGNATURE.read_text("utf-8"), _file(model, folder)
     with tempfile.TemporaryDirectory(dir=folder) as unfinished:
         new_file = Path(unfinished) / "signature.json"
         # The script runs as text. Run as a file, it would import modules of this folder in place of the model's.
@@ -53,7 +53,7 @@ def stored_schema(model: LocalModel, folder: Path) -> dict[str, Any] | None:
 
 def _file(model: LocalModel, folder: Path) -> Path:
     # Its name depends on the script too: a newer release of this package must not read an older one's file.
-    return folder / f"{model.version}-{hashlib.sha256(_SCRIPT.read_bytes()).hexdigest()[:16]}.json"
+    return folder / f"{model.version}-{hashlib.sha256(SIGNATURE.read_bytes()).hexdigest()[:16]}.json"
 
 
 def _failure(file: Path, code: int, output: str) -> str:

@@ -24,11 +24,12 @@ import msgspec
 from replicate_job.local.catalog.folder import copy_folder
 from replicate_job.local.catalog.model import LocalModel
 from replicate_job.local.environment.venv import model_environment
+from replicate_job.local.in_model import PROJECT_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_PROJECT_FOLDER = Path(__file__).with_name("project_folder.py").read_text("utf-8")
+_PROJECT_FOLDER = PROJECT_FOLDER.read_text("utf-8")
 _DIGEST = hashlib.sha256(_PROJECT_FOLDER.encode()).hexdigest()[:8]
 _PROJECT = re.compile(r"""(?<![\w./~-])/src(?=$|[/\s"':])""")
 _UNFINISHED = "unfinished-"
