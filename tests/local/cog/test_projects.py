@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -135,3 +137,78 @@ async def test_the_project_is_at_src_and_each_version_has_its_own_copy_which_sta
     assert (stored / "words.txt").read_text() == "shipped"
     assert (folder / "words.txt").read_text() == "shipped"
     assert (cache / "workspaces" / second / "src" / "weights" / "deep" / "w.bin").read_text() == "w"
+
+
+WRITER = """
+    import os
+    from cog import BasePredictor
+
+    class Predictor(BasePredictor):
+        def predict(self, word: str = "") -> list[str]:
+            begin = []
+            for name in ("large.bin", "newest/words.txt"):
+                with open(name, "r+") as file:
+                    begin.append(file.read(7))
+                    file.seek(0)
+                    file.write(word)
+            return begin
+"""
+LARGE = 33 * 2**20
+
+
+def write_large(file: Path, word: str) -> None:
+    with file.open("w") as handle:
+        handle.write(word)
+        handle.truncate(LARGE)
+
+
+@pytest.fixture
+def writer(write_model: Callable[..., Path]) -> Path:
+    """The folder of a model that writes over a large file, and over another by way of a link to its folder."""
+    folder = write_model(WRITER, CONFIG)
+    write_large(folder / "large.bin", "shipped")
+    (folder / "v1").mkdir()
+    (folder / "v1" / "words.txt").write_text("shipped")
+    (folder / "newest").symlink_to("v1")
+    return folder
+
+
+async def test_a_model_writes_over_its_own_copy_of_a_large_or_linked_file(
+    writer: Path, write_model: Callable[..., Path], bench: Any
+) -> None:
+    other = write_model(WRITER, CONFIG, name="other")
+    for name in ("large.bin", "v1"):
+        (other / name).symlink_to(writer / name)
+    (other / "newest").symlink_to("v1")
+    async with bench() as engine:
+        first = engine.catalog.find("me", "model").version
+        assert await engine.output(word="written") == ["shipped", "shipped"]
+        assert (await engine.output("other"))[0] == "shipped"
+        (writer / "more.txt").touch()
+        assert await engine.output(word="another") == ["shipped", "shipped"]
+        assert await engine.output(version=first) == ["written", "written"]
+    async with bench() as engine:
+        assert await engine.output(version=first) == ["written", "written"]
+        assert await engine.output() == ["another", "another"]
+    for name in ("large.bin", "v1/words.txt"):
+        with (writer / name).open() as file:
+            assert file.read(7) == "shipped"
+
+
+async def test_a_large_file_is_copied_for_a_version_that_runs_and_given_back_unless_it_is_written_over(
+    writer: Path, bench: Any, cache: Path
+) -> None:
+    async with bench() as engine:
+        version = engine.catalog.find("me", "model").version
+        copy = cache / "workspaces" / version / "src" / "large.bin"
+        assert not copy.exists()
+        await engine.output()
+        assert not copy.is_symlink()
+    assert copy.samefile(writer / "large.bin")
+    write_large(writer / "large.bin", "changed")
+    async with bench() as engine, bench() as second:
+        await engine.output()
+        assert await second.output() == ["changed", "shipped"]  # a second server has copies of its own
+        assert await second.output(word="written") == ["changed", "shipped"]
+        write_large(writer / "large.bin", "edited!")
+        assert await engine.output(version=engine.catalog.find("me", "model").version) == ["edited!", "shipped"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from replicate_job.local.catalog.folder import copy_folder, copy_linked_files
 from replicate_job.local.environment.workspace import prune
 
 if TYPE_CHECKING:
@@ -18,3 +19,34 @@ def test_workspaces_go_when_they_were_not_used_for_long_and_their_version_is_gon
         os.utime(workspaces / name, (0, 0))
     prune(workspaces, versions)
     assert {folder.name for folder in workspaces.iterdir()} == {"new", "kept"}
+
+
+def test_copies_that_a_killed_server_left_are_given_back_unless_they_were_written_over(tmp_path: Path) -> None:
+    stored, source = tmp_path / "versions" / "one" / "0", tmp_path / "workspaces" / "one" / "src"
+    stored.mkdir(parents=True)
+    for name in ("same", "written", "edited"):
+        (tmp_path / name).write_text(name)
+        (stored / name).symlink_to(tmp_path / name)
+    copy_folder(stored, source)
+    copy_linked_files(stored, source)
+    assert not any(file.is_symlink() for file in source.iterdir())
+    (source / "written").write_text("by the model")
+    (tmp_path / "edited").write_text("by the user")
+    prune(tmp_path / "workspaces", tmp_path / "versions")
+    assert {file.name for file in source.iterdir() if file.is_symlink()} == {"same"}
+    assert (source / "edited").read_text() == "edited"
+
+
+def test_a_link_into_a_folder_leads_into_its_copy_and_one_to_a_file_elsewhere_becomes_a_file(tmp_path: Path) -> None:
+    folder, copy = tmp_path / "folder", tmp_path / "copies" / "copy"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "file").write_text("inner")
+    (folder / "deep" / "link").symlink_to(folder / "file")
+    (tmp_path / "outer").write_text("outer")
+    (folder / "deep" / "outer").symlink_to("../../outer")
+    copy_folder(folder, copy)
+    copy_linked_files(folder, copy)
+    (copy / "deep" / "link").write_text("changed")
+    (copy / "deep" / "outer").write_text("changed")
+    assert (copy / "file").read_text() == "changed"
+    assert [(folder / "file").read_text(), (tmp_path / "outer").read_text()] == ["inner", "outer"]

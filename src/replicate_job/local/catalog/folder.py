@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatch
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,9 @@ _NOT_THE_MODEL = frozenset(
 _OWN_OUTPUTS = "outputs"  # where the command replicate-job saves results, in the folder that it is run in
 _IGNORE_FILE = ".dockerignore"
 _CACHED_DIGESTS = 100_000
+_CLONE = 0x40049409
+"""Linux's FICLONE: two files share their blocks until one of them is written to. Btrfs, XFS and others have it."""
+_UNFINISHED = "unfinished copy"
 
 
 class FolderEntry(msgspec.Struct, frozen=True):
@@ -69,10 +73,82 @@ def fingerprint(slug: str, folders: Iterable[Path]) -> str:
 def copy_folder(source: Path, target: Path) -> None:
     """Copy a stored model's files, which are read-only, to files that their owner may write to. Links stay links.
 
-    ``target`` may exist. Raises OSError.
+    A link to a place in ``source`` leads to the same place in ``target``, which may exist. Raises OSError.
     """
     ignored = shutil.ignore_patterns(".cog", "__pycache__")
     shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True, ignore=ignored, copy_function=_copy_file)
+    for name, place in _links(source):
+        if place.is_absolute() and place.is_relative_to(source) and (target / name).is_symlink():
+            (target / name).unlink()
+            (target / name).symlink_to(os.path.relpath(place, (source / name).parent))
+
+
+def copy_linked_files(source: Path, target: Path) -> None:
+    """Give ``target``, a copy of ``source``, files of its own in place of its links to files that lie elsewhere.
+
+    Raises OSError.
+    """
+    for name, place, file in _linked_files(source):
+        link = target / name
+        if link.is_symlink() and link.readlink() == place:
+            _replace(target, link, partial(_clone, file))
+
+
+def link_unchanged_files(source: Path, target: Path) -> None:
+    """The reverse of ``copy_linked_files``, for each file that is the same as when it was copied.
+
+    One that either side has written to stays: nothing else has its content. Raises OSError.
+    """
+    for name, place, file in _linked_files(source):
+        copy = target / name
+        if not copy.is_symlink() and copy.is_file() and _mark(copy) == _mark(file):
+            _replace(target, copy, partial(os.symlink, place))
+
+
+def _links(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """The name of each link below the folder, and where it leads, as it is written there."""
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(parent, name)
+            if path.is_symlink():
+                yield path.relative_to(folder), path.readlink()
+
+
+def _linked_files(folder: Path) -> Iterator[tuple[Path, Path, Path]]:
+    """As ``_links``, but only those to files outside of the folder, each with that file."""
+    for name, place in _links(folder):
+        file = (folder / name).resolve()
+        if file.is_file() and not file.is_relative_to(folder.resolve()):
+            yield name, place, file
+
+
+def _replace(folder: Path, path: Path, make: Callable[[Path], None]) -> None:
+    """Put what ``make`` makes in the place of ``path``, at once and only when it is complete."""
+    (folder / ".cog").mkdir(exist_ok=True)
+    unfinished = folder / ".cog" / _UNFINISHED
+    unfinished.unlink(missing_ok=True)
+    try:
+        make(unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _clone(source: Path, target: Path) -> None:
+    """Copy a file with its time of change; its blocks are shared where the file system can do that."""
+    try:
+        with source.open("rb") as original, target.open("wb") as copy:
+            fcntl.ioctl(copy, _CLONE, original.fileno())
+    except OSError:
+        shutil.copyfile(source, target)
+    facts = source.stat()
+    target.chmod(facts.st_mode | 0o600)
+    os.utime(target, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+def _mark(file: Path) -> tuple[int, int]:
+    facts = file.stat()
+    return facts.st_size, facts.st_mtime_ns
 
 
 def _copy_file(source: str, target: str) -> str:

@@ -1,8 +1,9 @@
 """Copies of all versions of models that were seen, so that each can be run after the model's folder was edited.
 
 Below one folder, ``files/<sha256>`` holds each content once, and ``<version>/`` holds ``about.json`` and a tree of hard
-links to the contents. A large file is not copied: the version has a symbolic link to the original. The modification
-time of a version's folder is when it was last used.
+links to the contents. A large file is not copied here: the version has a symbolic link to the original. It is copied
+when the version runs (see ``environment.workspace``). The modification time of a version's folder is when it was last
+used.
 """
 
 from __future__ import annotations
@@ -168,8 +169,11 @@ class Versions:
         for entry in entries(source):
             link = target / entry.name
             link.parent.mkdir(parents=True, exist_ok=True)
-            if entry.is_folder or entry.size > self._large:
-                link.symlink_to(entry.path.resolve())
+            place = entry.path.resolve()
+            if entry.is_folder and place.is_relative_to(source.resolve()):
+                link.symlink_to(os.path.relpath(place, entry.path.parent.resolve()))
+            elif entry.is_folder or entry.size > self._large:
+                link.symlink_to(place)
             else:
                 link.hardlink_to(self._content(entry, link))
 

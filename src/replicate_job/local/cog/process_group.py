@@ -102,6 +102,7 @@ class ProcessGroup:
         self._reader: asyncio.Task[None] | None = None
         self._line_count = 0
         self._claim: IO[bytes] | None = None
+        self._preparing: asyncio.Future[None] | None = None
         self.source = launch.workspace.source
         """The folder that the model runs in, with its files."""
         self.log: deque[str] = deque(maxlen=_LAST_LINES)
@@ -131,8 +132,11 @@ class ProcessGroup:
         """Whether the model still works on this prediction, also after Cog's server answered it."""
         return (self._work / "running" / id).exists() and self.is_up  # most often the first is False, and enough
 
-    def start(self, address: ServerAddress) -> None:
-        self._prepare_folders()
+    async def start(self, address: ServerAddress) -> None:
+        """Raises OSError where there is no room for the model's files."""
+        # In a thread, as files may be large. It goes on when this task is canceled: ``close`` waits for it.
+        self._preparing = asyncio.ensure_future(asyncio.to_thread(self._prepare_folders))
+        await asyncio.shield(self._preparing)
         limit = f"ulimit -d {self._memory // 1024}\n" if self._memory else ""
         server = (str(self._launch.workspace.python), "-m", "cog.server.http", "--host", address.host)
         script = limit + _WATCHED_SERVER.format(scratch=SCRATCH)
@@ -160,6 +164,8 @@ class ProcessGroup:
 
     async def close(self) -> None:
         """Kill the group, and remove its folder."""
+        if self._preparing is not None:
+            await asyncio.wait((self._preparing,))
         if self._program is not None and self._reader is not None:
             await self._program.close()
             await self._reader
@@ -174,11 +180,17 @@ class ProcessGroup:
         return self._work / "ended"
 
     def _clean_up(self) -> None:
-        """Remove the group's folder, and the files that the model gave as outputs: these are stored elsewhere."""
+        """Remove the group's folder, and the files that the model gave as outputs: these are stored elsewhere.
+
+        The room of large files that the model has not written to is given back.
+        """
         with suppress(FileNotFoundError):
             for name in set((self._work / "given").read_text("utf-8").splitlines()):
                 if not self._launch.workspace.ships(Path(name)):
                     (self.source / name).unlink(missing_ok=True)
+        if self._claim is not None:
+            with suppress(OSError):  # the next server tries again
+                self._launch.workspace.link_unchanged()
         shutil.rmtree(self._work, ignore_errors=True)
 
     def _prepare_folders(self) -> None:
@@ -188,6 +200,7 @@ class ProcessGroup:
         if self._claim is None:
             self.source = self._work / "src"
             workspace.copy(self.source)
+            workspace.copy_linked(self.source)
         for folder in (self.source / ".cog", self._work / "tmp", self._work / "running", tools):
             folder.mkdir(parents=True, exist_ok=True)
         # Cog's own document, and not one in the words of JSON Schema: by ``nullable``, Cog's server knows which inputs

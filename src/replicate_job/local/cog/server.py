@@ -170,7 +170,7 @@ class CogServer:
             _share_scratch()
             self._address, self._kill_reason = ServerAddress.free(), ""
             self._group = ProcessGroup(self._launch, self._folder, self._memory)
-            self._group.start(self._address)
+            await self._group.start(self._address)
             if await self._wait_until_ready(self._group):
                 self._is_ready = True
                 return

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +38,8 @@ async def ensure_schema(workspace: Workspace, folder: Path) -> dict[str, Any]:
         new_file = Path(unfinished) / "signature.json"
         # The script runs as text. Run as a file, it would import modules of this folder in place of the model's.
         command = (str(workspace.python), "-c", script, model.target, str(new_file))
-        code, output = await run(command, workspace.variables(), workspace.source)
+        with await asyncio.to_thread(workspace.claim) or nullcontext():  # where a server has it, it has the files too
+            code, output = await run(command, workspace.variables(), workspace.source)
         if reason := _failure(new_file, code, output):
             raise LocalError(f"{model.slug}: {model.target} cannot be read: {workspace.explain(reason)}")
         new_file.replace(file)

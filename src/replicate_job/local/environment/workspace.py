@@ -1,8 +1,11 @@
 """A version's own place: copies of its files, which it may write over, and a Python into which it may install.
 
 Below one folder, ``<version>/src`` has the model's files, and all that the model puts beside them stays there as long
-as the version is stored. ``<version>/python-<environment>`` is a small virtual environment on top of the shared one:
-what the model installs by itself goes there.
+as the version is stored. Large files, which a stored version has as links, are copied while the model runs: so an edit
+of the code copies none, and they take room only where a process runs, or has written over them.
+
+``<version>/python-<environment>`` is a small virtual environment on top of the shared one: what the model installs by
+itself goes there.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from typing import IO, TYPE_CHECKING
 
 import msgspec
 
-from replicate_job.local.catalog.folder import copy_folder
+from replicate_job.local.catalog.folder import copy_folder, copy_linked_files, link_unchanged_files
 from replicate_job.local.catalog.model import LocalModel
 from replicate_job.local.environment.venv import model_environment
 from replicate_job.local.in_model import PROJECT_FOLDER
@@ -73,29 +76,38 @@ class Workspace(msgspec.Struct, frozen=True):
         return {**environment, "PATH": path, "VIRTUAL_ENV": str(self._prefix), "COG_PROJECT_FOLDER": str(source)}
 
     def claim(self) -> IO[bytes] | None:
-        """Take ``source`` for one server until the file is closed.
+        """Take ``source`` for one server until the file is closed, and copy the large files to it.
 
-        None where another process's server has it, or where the cache is read-only.
+        None where another process's server has it, or where the cache is read-only. Raises OSError where there is no
+        room for a file.
         """
-        with suppress(OSError):
-            handle = (self.folder / "lock").open("wb")
+        handle = _lock(self.folder)
+        if handle:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                self.copy_linked(self.source)
+            except BaseException:
                 handle.close()
-                return None
-            return handle
-        return None
+                raise
+        return handle
 
     def copy(self, target: Path) -> None:
         """Copy the files as the version ships them, and what the commands of its environment have made."""
-        for folder in (self.venv / "src", self.model.folder):
-            if folder.is_dir():
-                copy_folder(folder, target)
+        for folder in self._shipped:
+            copy_folder(folder, target)
+
+    def copy_linked(self, target: Path) -> None:
+        """Copy the files that ``copy`` links to."""
+        for folder in self._shipped:
+            copy_linked_files(folder, target)
+
+    def link_unchanged(self) -> None:
+        """Give back the room of what ``copy_linked`` has copied to ``source``."""
+        for folder in self._shipped:
+            link_unchanged_files(folder, self.source)
 
     def ships(self, path: Path) -> bool:
         """Whether a file of ``source``, by its name below that, is one that ``copy`` makes."""
-        return any((folder / path).exists() for folder in (self.venv / "src", self.model.folder))
+        return any(os.path.lexists(folder / path) for folder in self._shipped)
 
     def make(self) -> None:
         """Make what does not exist yet. Each part gets its name when it is complete."""
@@ -121,6 +133,10 @@ class Workspace(msgspec.Struct, frozen=True):
             return error
         return f"{error} (/src is the project's folder in Cog's container; here it is {source or self.source})"
 
+    @property
+    def _shipped(self) -> list[Path]:
+        return [folder for folder in (self.venv / "src", self.model.folder) if folder.is_dir()]
+
     def _shared(self) -> list[tuple[Path, Callable[[Path], None]]]:
         """The copies of folders that the version has beside its own, and how each is made."""
         parts = [Path(part) for part in self.model.environment.get("PYTHONPATH", "").split(":") if part]
@@ -130,7 +146,7 @@ class Workspace(msgspec.Struct, frozen=True):
             if _is_stored(self.model.folder) and part.is_relative_to(self.model.folder.parent)
         }
         return [
-            (self.folder / folder.name, partial(copy_folder, folder))
+            (self.folder / folder.name, partial(_copy_whole, folder))
             for folder in stored
             if folder != self.model.folder
         ]
@@ -163,11 +179,35 @@ class Workspace(msgspec.Struct, frozen=True):
 
 
 def prune(folder: Path, versions: Path) -> None:
-    """Remove the workspaces below ``folder`` that were not used for 30 days, and whose version is not stored."""
+    """Remove the workspaces below ``folder`` that were not used for 30 days, and whose version is not stored.
+
+    In the others, the room of large files is given back that no process has done: it was killed, or never began.
+    """
     for workspace in folder.glob("*"):
         with suppress(OSError):
             if not (versions / workspace.name).exists() and workspace.stat().st_mtime < time.time() - _UNUSED_FOR:
                 shutil.rmtree(workspace, ignore_errors=True)
+            elif handle := _lock(workspace):
+                with handle:
+                    link_unchanged_files(versions / workspace.name / "0", workspace / "src")
+
+
+def _lock(folder: Path) -> IO[bytes] | None:
+    """The lock of a workspace, until the file is closed; None where another has it or the cache is read-only."""
+    with suppress(OSError):
+        handle = (folder / "lock").open("wb")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.close()
+            return None
+        return handle
+    return None
+
+
+def _copy_whole(source: Path, target: Path) -> None:
+    copy_folder(source, target)
+    copy_linked_files(source, target)
 
 
 def _is_stored(folder: Path) -> bool:
