@@ -80,7 +80,7 @@ class OpenTelemetry(Telemetry):
     @contextmanager
     def part(self, model: str, key: str, batch: str, trace: str) -> Iterator[None]:
         attached = context.attach(_PROPAGATOR.extract(_carrier(trace)))
-        before = _job.set(_JobPart(self, model, key, batch))
+        before = _job.set(_JobPart(self, PREDICTION, model, key, batch))
         try:
             yield
         finally:
@@ -114,7 +114,7 @@ class OpenTelemetry(Telemetry):
     def created(self, prediction_id: str, seconds: float, *, blocking: bool) -> None:
         super().created(prediction_id, seconds, blocking=blocking)
         if job := _job.get():
-            job.created(prediction_id)
+            job.span.set_attributes(_of_prediction(prediction_id))
             self.instruments.create.record(seconds, job.labels | {"replicate.blocking_wait": blocking})
 
     def ended(self, prediction: Ended, seconds: float) -> None:
@@ -125,21 +125,28 @@ class OpenTelemetry(Telemetry):
             self.instruments.end.record(seconds, job.labels | {"replicate.status": prediction.status})
 
 
-class _JobSpan(JobScope):
+class _Traced:
+    """A job. ``labels`` are of its measurements, ``attributes`` of its span or, without one, of its steps'."""
+
+    def __init__(self, telemetry: OpenTelemetry, operation: str, model: str, key: str, batch: str | None) -> None:
+        self.labels = telemetry.common | {"gen_ai.operation.name": operation, "gen_ai.request.model": model}
+        self.attributes = self.labels | {"replicate.model": model, "replicate.key": key}
+        if batch:
+            self.attributes["replicate.batch"] = batch
+
+
+class _JobSpan(_Traced, JobScope):
     """The span of a job, which is the parent of its steps'. It is a call to a model, in the conventions' words."""
 
     step_attributes: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, telemetry: OpenTelemetry, operation: str, model: str, key: str, batch: str | None) -> None:
+        super().__init__(telemetry, operation, model, key, batch)
         self._telemetry, self._name = telemetry, f"{operation} {model}"
-        self.labels = telemetry.common | {"gen_ai.operation.name": operation, "gen_ai.request.model": model}
-        self._attributes = self.labels | {"replicate.model": model, "replicate.key": key}
-        if batch:
-            self._attributes["replicate.batch"] = batch
 
     def __enter__(self) -> Self:
         super().__enter__()
-        self.span = self._telemetry.tracer.start_span(self._name, kind=SpanKind.CLIENT, attributes=self._attributes)
+        self.span = self._telemetry.tracer.start_span(self._name, kind=SpanKind.CLIENT, attributes=self.attributes)
         self.is_recording = self.span.is_recording()
         self._fault, self._began = "", now()
         self._attached = context.attach(trace.set_span_in_context(self.span))
@@ -156,9 +163,6 @@ class _JobSpan(JobScope):
         context.detach(self._attached)
         self.span.end()
 
-    def created(self, prediction_id: str) -> None:
-        self.span.set_attributes(_of_prediction(prediction_id))
-
     def over(self, result: Outcome) -> None:
         if result.status in {"failed", "aborted"}:
             self._fault = result.status
@@ -166,8 +170,7 @@ class _JobSpan(JobScope):
             self.span.set_status(Status(StatusCode.ERROR))
         if not self.is_recording:
             return
-        self.created(result.prediction_id)
-        facts: dict[str, Any] = {"replicate.status": result.status}
+        facts: dict[str, Any] = _of_prediction(result.prediction_id) | {"replicate.status": result.status}
         for name, metric in _METRICS.items():
             if isinstance(number := result.metrics.get(metric), int | float):
                 facts[name] = number
@@ -176,22 +179,18 @@ class _JobSpan(JobScope):
         self.span.set_attributes(facts)
 
 
-class _JobPart:
+class _JobPart(_Traced):
     """What one process of a fleet does of a job: it has no span but those of its steps, below the submitter's."""
 
     is_recording = True  # as the tracer samples each
 
-    def __init__(self, telemetry: OpenTelemetry, model: str, key: str, batch: str) -> None:
-        self.labels = telemetry.common | {"gen_ai.operation.name": PREDICTION, "gen_ai.request.model": model}
-        facts = {"replicate.model": model, "replicate.key": key, "replicate.batch": batch}
-        self.step_attributes: Mapping[str, Any] = self.labels | facts
+    @property
+    def step_attributes(self) -> Mapping[str, Any]:
+        return self.attributes
 
     @property
     def span(self) -> Span:
         return trace.get_current_span()
-
-    def created(self, prediction_id: str) -> None:
-        self.span.set_attributes(_of_prediction(prediction_id))
 
 
 def _of_prediction(prediction_id: str) -> dict[str, str]:

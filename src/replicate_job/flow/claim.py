@@ -18,7 +18,7 @@ from replicate_job.wire.prediction import Prediction
 ASKED, TRUSTED = 0.5, 2.0
 """Seconds after which a job that another process has is asked for again: without news of it, and where there are."""
 SOON = 0.05
-"""The same at first, and at least."""
+"""The same at least."""
 
 
 async def take(  # noqa: PLR0913 - what the journal's claim takes
@@ -56,17 +56,17 @@ async def take(  # noqa: PLR0913 - what the journal's claim takes
             except JobHeldError as error:
                 if clock.now() >= until:
                     raise
-                lease = max(SOON, error.until - clock.time())
+                left = max(SOON, min(error.until - clock.time(), until - clock.now()))
                 if not has_warned:
+                    has_warned = True
                     context.reporter.warn(f"{error}: waiting for it")
-                if not has_warned and context.strategy.batch is None:  # there is no news of rows
-                    news = stack.enter_context(context.journal.news(key))
-                    lease = SOON  # it may have been let go before there could be news of it
-                has_warned = True
+                    if context.strategy.batch is None:  # there is no news of rows
+                        news = stack.enter_context(context.journal.news(key))
+                        continue  # it may have been let go before there could be news of it
             if news and news.is_live:
-                await first_of(clock.sleep(min(TRUSTED, lease, max(SOON, until - clock.now()))), news.wait())
+                await first_of(clock.sleep(min(TRUSTED, left)), news.wait())
             else:
-                await clock.sleep(min(ASKED, lease))
+                await clock.sleep(min(ASKED, left))
 
 
 async def release(context: Context, claim: Claim, made: Prediction | None = None) -> None:

@@ -82,13 +82,14 @@ class Pull(msgspec.Struct, frozen=True):
                 return known
             if prediction is None:
                 prediction = await observe_prediction(self.context, prediction_id, entry)
-            whole = prediction.with_data(entry.prediction if entry else None)
-            result = result_of(whole, entry)
-            if not whole.is_terminal:
+            else:
+                prediction = prediction.with_data(entry.prediction if entry else None)
+            result = result_of(prediction, entry)
+            if not prediction.is_terminal:
                 return Pulled("running", result)
-            if whole.output is None and whole.data_removed and whole.status == "succeeded":
+            if prediction.output is None and prediction.data_removed and prediction.status == "succeeded":
                 return _failure(OutputExpiredError("the API has deleted its output", result), prediction_id)
-            if whole.output is None:
+            if prediction.output is None:
                 return Pulled("empty", result)
             entry = entry or await take_over(
                 self.context, prediction_id, key=None, save=self.save, prediction=prediction
