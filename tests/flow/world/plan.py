@@ -44,12 +44,15 @@ STATUSES = (
     529,
 )
 
+POLLS = 120
+"""Polls of a job, a second apart: any prediction ends in that time."""
+
 
 class Life(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     """A process that runs all jobs, ``after`` so many seconds since the one before it was disturbed or was over.
 
     ``stranger``: with another account's token. ``reboots``: on a machine that was started anew. ``timeout`` is each
-    job's, in seconds.
+    job's, in seconds. ``polls``, a second apart, are its own limit: then it leaves a prediction running.
     """
 
     interruptions: tuple[Interruption, ...] = ()
@@ -57,6 +60,7 @@ class Life(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     stranger: bool = False
     reboots: bool = False
     timeout: float | None = None
+    polls: int = POLLS
 
 
 class Foreign(msgspec.Struct, frozen=True, repr_omit_defaults=True):
@@ -90,8 +94,11 @@ class Plan(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     @property
     def jobs(self) -> dict[str, Job]:
         """By their keys."""
+        return self.jobs_in(Life())
+
+    def jobs_in(self, life: Life) -> dict[str, Job]:
         return {
-            f"job-{number}": Job(self.model, given, poll_interval=1, max_poll_attempts=120)
+            f"job-{number}": Job(self.model, given, poll_interval=1, max_poll_attempts=life.polls)
             for number, given in enumerate(self.inputs)
         }
 
@@ -109,7 +116,7 @@ class _Draw:
         inputs = self._inputs()
         jumps = self._jumps() if self._chance(0.3) else ()
         model = self._pick(SLUG, SLUG, f"{OWNER}/{NAME}".title(), f"{SLUG}:{VERSION}", f"deployments/{OWNER}/dep")
-        return Plan(
+        plan = Plan(
             seed=self._seed,
             model=model,
             inputs=inputs,
@@ -122,6 +129,7 @@ class _Draw:
             way=self._pick("held", "held", "polled", "row"),
             rest=self._pick(0.0, 0.0, 5.0, 70.0, 400.0, 4000.0),
         )
+        return _with(plan, "lives", tuple(_with(life, "polls", self._polls()) for life in plan.lives))
 
     def _chance(self, share: float) -> bool:
         """In how many plans: fewer where less goes wrong together."""
@@ -219,6 +227,9 @@ class _Draw:
     def _timeout(self) -> float | None:
         """Short ones mostly: they come while a request is under way."""
         return self._pick(0.5, 3.0, 20.0, 61.0, self._random.uniform(0, 10)) if self._chance(0.4) else None
+
+    def _polls(self) -> int:
+        return self._pick(1, 5, 20) if self._chance(0.3) else POLLS
 
     def _interruption(self) -> Interruption:
         kind = self._pick("kill", "kill", "stop", "stop", "ctrl-c", "term")

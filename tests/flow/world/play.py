@@ -111,7 +111,7 @@ class World:
         process = Process(
             self,
             len(self._processes),
-            self.plan.jobs,
+            self.plan.jobs_in(life),
             account=self.accounts[life.stranger],
             clock=self._clock,
             interruptions=life.interruptions,
