@@ -71,8 +71,6 @@ if TYPE_CHECKING:
     from replicate_job.wire.holdings import DeploymentInfo, ModelInfo, TrainingInfo
 
 _T = TypeVar("_T")
-NOT_OF_FLEETS = ("concurrency", "fail_fast", "max_predict_time")
-"""Options of a batch that one process keeps, and many cannot."""
 
 
 class AsyncClient:
@@ -289,6 +287,8 @@ class AsyncClient:
         are not for a fleet. The client's ``rate`` is the batch's. Local files of rows (a ``Path``, bytes, an open file)
         are copied to ``save_to``, where workers read them. Raises JobError for such files without ``save_to``.
         """
+        from replicate_job.batches.spec import NOT_OF_FLEETS  # noqa: PLC0415 - for batches only
+
         if named := [name for name in NOT_OF_FLEETS if options.get(name)]:
             raise JobError(f"{named[0]} is not for batches of a fleet: leave it out")
         from replicate_job.batch_calls import BatchCall  # noqa: PLC0415 - for batches only

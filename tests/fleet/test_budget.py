@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import pytest
 from tests.fleet.conftest import MODEL, working
 
 from replicate_job.batches.progress import Tally
-from replicate_job.errors import JobError
+from replicate_job.errors import JobError, JournalError
 from replicate_job.fleet.create import create_rows
 from replicate_job.fleet.follow import follow
 from replicate_job.fleet.parts import Fleet
@@ -121,6 +121,25 @@ async def test_attempts_after_a_failure_are_within_the_limit(
     batch = await submitted(fleet, rows(2), retries=9, max_cost=Decimal("0.02"), price="0.001/second")
     await until_stopped(fleet, batch)
     assert api.created == 2
+
+
+async def test_a_submit_that_dies_at_its_end_leaves_the_limit_as_it_was(
+    member: Member, submitted: Submitted, query: Query
+) -> None:
+    def read() -> Iterator[dict[str, Any]]:
+        yield from rows(2)
+        query("DELETE FROM batches WHERE api = ''")  # as for a process that was stopped for a day
+
+    fleet = await member()
+    limit: dict[str, Any] = {"key": "b", "max_cost": Decimal(1), "price": "0.01/run"}
+    known = "SELECT id, started_at, spent, trips FROM batches LEFT JOIN budgets ON batch = id"
+    for submits in range(2):
+        before = query(known)
+        assert len(before) == submits
+        with pytest.raises(JournalError, match="submit them again"):
+            await submitted(fleet, read(), **limit)
+        assert query(known) == before
+        await submitted(fleet, rows(2), **limit)
 
 
 async def test_a_model_without_a_price_is_refused_with_what_to_give(member: Member, submitted: Submitted) -> None:

@@ -25,6 +25,8 @@ CONCURRENCY = 1000
 """Predictions under way together where nothing else is said: at 600 a minute, those of a minute and a half."""
 LOCAL_CONCURRENCY = 8
 """The same on this machine, where more would only queue for its processors."""
+NOT_OF_FLEETS = ("concurrency", "fail_fast", "max_predict_time")
+"""Options of a batch that one process keeps, and many cannot."""
 
 
 class OtherModel(msgspec.Struct, frozen=True):

@@ -33,7 +33,7 @@ from replicate_job.batches.row_job import ReadRow
 from replicate_job.batches.rows import FORMATS, ColumnOptions, ReadOptions, RowReader, Rows, open_rows, parse_columns
 from replicate_job.batches.rows.columns import check_given
 from replicate_job.batches.runner import BatchRunner, open_runner
-from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, Batch, OtherModel, batch_id
+from replicate_job.batches.spec import CONCURRENCY, LOCAL_CONCURRENCY, NOT_OF_FLEETS, Batch, OtherModel, batch_id
 from replicate_job.cli.attempts import attempts, take_plan
 from replicate_job.cli.completion import files, targets
 from replicate_job.cli.exits import CANCELED, FAILED, SUCCEEDED, UNFINISHED, UNREACHABLE
@@ -328,8 +328,7 @@ def _check_fleet(given: dict[str, Any]) -> None:
         if given["results"] is None:
             raise click.UsageError("Missing option '--results'.")
         return
-    alone = ["results", "concurrency", "fail_fast", "max_predict_time"]
-    alone += ["cancel_on_interrupt", "report", "no_report"]
+    alone = ["results", *NOT_OF_FLEETS, "cancel_on_interrupt", "report", "no_report"]
     if named := [name for name in alone if given[name]]:
         why = {"results": ": `replicate-job results BATCH` writes them", "concurrency": ": workers have one"}
         option = f"--{named[0].replace('_', '-')}"
@@ -462,6 +461,7 @@ class _Command:
         if self._options.detach:
             return SUCCEEDED
         from replicate_job.fleet.follow import follow  # noqa: PLC0415 - an extra
+        from replicate_job.journal import postgres_fleet  # noqa: PLC0415 - as above
 
         told = self._shared.line("status", batch.id)
         try:
@@ -473,7 +473,7 @@ class _Command:
             tell(f"stopped: {stopped}")
             if LIMITED in stopped:
                 return UNFINISHED
-            return CANCELED if stopped == "canceled" else UNREACHABLE
+            return CANCELED if stopped == postgres_fleet.CANCELED else UNREACHABLE
         if not self._shared.quiet:
             tally = self._tally
             ends = f"{tally.succeeded:,} succeeded, {tally.failed:,} failed, {tally.wrong:,} wrong"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import NamedTuple
 
 import msgspec
 
@@ -18,8 +19,7 @@ from replicate_job.flow.collect import result_of
 from replicate_job.flow.context import Context
 from replicate_job.inputs.secrets import hide
 from replicate_job.job import Job
-from replicate_job.journal.entry import BatchEntry
-from replicate_job.journal.postgres_budget import Account, Hold
+from replicate_job.journal.postgres_budget import Account, Hold, NewAccount
 from replicate_job.journal.postgres_fleet import FleetRow, FleetTables
 
 LEARNED = 5.0
@@ -28,19 +28,27 @@ _OPEN = {None, "claimed", "intended", "created"}
 """States of jobs whose cost is not known yet, and will be."""
 
 
-async def open_account(context: Context, tables: FleetTables, batch: Batch, runner: BatchRunner, rows: int) -> None:
-    """Write down what the batch has spent before, and say how far its limit may be exceeded by so many rows."""
-    secrets = runner.secrets
-    now = context.clock.time()
-    await context.journal.begin_batch(BatchEntry(batch.id, context.api, batch.source, batch.command, now))
-    while cost := await runner.open_cost():
-        account = await tables.budgets.read(batch.id)
-        budget = Budget([cost], Tally(), lambda _: None)
-        await budget.open(context, batch.id)
-        holds = [_hold(key, job, secrets) for key, job in budget.held.items()]
-        if await tables.budgets.open(batch.id, cost.spent, holds, account.seen if account else None):
-            context.reporter.tell(cost.state(cost.bound(batch.job.input_data, rows)))
-            return
+class OpenLimit(NamedTuple):
+    """The limit of a batch's cost at its submit, with what it has spent before; and its account from then on."""
+
+    cost: Cost | Costs
+    account: NewAccount
+
+    def state(self, batch: Batch, rows: int) -> str:
+        """Where it stands, and how far it may be exceeded by so many rows."""
+        return self.cost.state(self.cost.bound(batch.job.input_data, rows))
+
+
+async def open_limit(context: Context, tables: FleetTables, batch: Batch, runner: BatchRunner) -> OpenLimit | None:
+    """None for a batch without a limit."""
+    cost = await runner.open_cost()
+    if cost is None:
+        return None
+    account = await tables.budgets.read(batch.id)
+    budget = Budget([cost], Tally(), lambda _: None)
+    await budget.open(context, batch.id)
+    holds = tuple(_hold(key, job, runner.secrets) for key, job in budget.held.items())
+    return OpenLimit(cost, NewAccount(cost.spent, holds, account.seen if account else None))
 
 
 async def admit(fleet: Fleet, rows: Rows, due: Sequence[FleetRow]) -> tuple[list[FleetRow], bool]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from replicate_job.batches.spec import Batch
 from replicate_job.chain import Ref
 from replicate_job.decoding import decode
 from replicate_job.errors import InputError, JobError
-from replicate_job.fleet.budget import open_account
+from replicate_job.fleet.budget import open_limit
 from replicate_job.fleet.input_files import InputFiles
 from replicate_job.fleet.plan import FleetPlan, plan_of
 from replicate_job.flow.context import Context
@@ -25,6 +25,7 @@ from replicate_job.flow.resolved import Resolved
 from replicate_job.inputs.secrets import hide
 from replicate_job.inputs.upload import has_files
 from replicate_job.journal.entry import BatchEntry, encode_job
+from replicate_job.journal.postgres_budget import AccountChangedError
 from replicate_job.journal.postgres_fleet import FleetTables
 from replicate_job.journal.postgres_queue import CHUNK, FEW
 from replicate_job.journal.postgres_submission import BatchFacts, Combination, NewRow
@@ -47,41 +48,26 @@ async def submit(  # noqa: PLR0913 - what is submitted, and where
     what a batch raises for all rows alike.
     """
     with context.telemetry.submit(batch.job.model, batch.id):
-        return await _submit(context, tables, batch, model, rows, rate=rate)
-
-
-async def _submit(  # noqa: PLR0913 - as above
-    context: Context,
-    tables: FleetTables,
-    batch: Batch,
-    model: Resolved | ChainPlan,
-    rows: RowSource,
-    *,
-    rate: float | None,
-) -> int:
-    if batch.save:
-        await check_place(batch.save, context.stores)
-    before = await context.journal.api_of(f"{batch.id}/")
-    if before not in {None, context.api}:
-        raise JobError(f"the batch {batch.id} belongs to {before}, not {context.api}: choose another key")
-    files = InputFiles(context, tables, batch.save)
-    runner = open_runner(context, batch, model, Tally())
-    await runner.open_policy()
-    plan = _plan(batch, model, runner, await _models_before(context, tables, batch))
-    resolved = model if isinstance(model, Resolved) else model.resolved
-    chunks = aclosing(runner.starts(rows, is_new=before is None, prepare=partial(_take_files, files)))
-    async with tables.submission(FEW if plan.goes_on else CHUNK) as submission, chunks as opened:
-        async for starts in opened:
-            sent = (each for each in starts if not (each.problem or each.reused) and (plan.goes_on or each.is_unsent))
-            await files.copy(each.item.job.input_data for each in sent)
-            first = submission.rows + 1
-            await submission.add([_new(number, each, batch, plan) for number, each in enumerate(starts, first)])
-        if not submission.rows:
-            raise JobError("there are no rows: nothing was submitted")
-        if batch.max_cost is not None:
-            await open_account(context, tables, batch, runner, submission.rows)
-        return await submission.finish(
-            BatchFacts(
+        if batch.save:
+            await check_place(batch.save, context.stores)
+        before = await context.journal.api_of(f"{batch.id}/")
+        if before not in {None, context.api}:
+            raise JobError(f"the batch {batch.id} belongs to {before}, not {context.api}: choose another key")
+        files = InputFiles(context, tables, batch.save)
+        runner = open_runner(context, batch, model, Tally())
+        await runner.open_policy()
+        plan = _plan(batch, model, runner, await _models_before(context, tables, batch))
+        resolved = model if isinstance(model, Resolved) else model.resolved
+        chunks = aclosing(runner.starts(rows, is_new=before is None, prepare=partial(_take_files, files)))
+        async with tables.submission(FEW if plan.goes_on else CHUNK) as submission, chunks as opened:
+            async for starts in opened:
+                sent = (each for each in starts if not each.problem and not each.reused)
+                await files.copy(each.item.job.input_data for each in sent if plan.goes_on or each.is_unsent)
+                first = submission.rows + 1
+                await submission.add([_new(number, each, batch, plan) for number, each in enumerate(starts, first)])
+            if not submission.rows:
+                raise JobError("there are no rows: nothing was submitted")
+            facts = BatchFacts(
                 BatchEntry(batch.id, context.api, batch.source, batch.command, 0),
                 job=encode_job(batch.job),
                 save=batch.save,
@@ -92,7 +78,13 @@ async def _submit(  # noqa: PLR0913 - as above
                 trace=context.telemetry.trace(),
                 plan=b"" if plan == FleetPlan() else msgspec.json.encode(plan),
             )
-        )
+            while True:
+                limit = await open_limit(context, tables, batch, runner)
+                with suppress(AccountChangedError):
+                    number = await submission.finish(facts, limit.account if limit else None)
+                    if limit:
+                        context.reporter.tell(limit.state(batch, submission.rows))
+                    return number
 
 
 async def _take_files(files: InputFiles, item: RowJob) -> RowJob:

@@ -45,6 +45,18 @@ class Account(msgspec.Struct, frozen=True):
     seen: int
 
 
+class NewAccount(msgspec.Struct, frozen=True):
+    """What a batch's account is to be from its submit on. ``seen`` is of the one before; None: there was none."""
+
+    spent: Decimal
+    holds: tuple[Hold, ...]
+    seen: int | None
+
+
+class AccountChangedError(Exception):
+    """Raised where a worker has changed the account since it was ``seen``."""
+
+
 class BudgetTables:
     def __init__(self, journal: PostgresJournal) -> None:
         self._store = journal.store
@@ -66,28 +78,24 @@ class BudgetTables:
 
         return await self._store.read(work)
 
-    async def open(self, batch: str, spent: Decimal, holds: Sequence[Hold], seen: int | None) -> bool:
-        """Write the account anew; False where a worker has changed it since it was ``seen`` (None: there was none)."""
-        query = (
-            "INSERT INTO budgets AS b VALUES (?, ?, 1) ON CONFLICT (batch) DO UPDATE SET spent = excluded.spent,"
-            " trips = b.trips + 1 WHERE b.trips = ?"
-        )
-
-        def work(db: Database) -> bool:
-            if not db.execute(query, (batch, str(spent), seen)).rowcount:
-                return False
-            db.execute("DELETE FROM holds WHERE batch = ?", (batch,))
-            db.execute(_SET_ASIDE, (batch, *_columns(holds)))
-            return True
-
-        return await self._store.run(work)
-
     async def change(
         self, batch: str, account: Account, spent: Decimal, *, released: Sequence[str], holds: Sequence[Hold]
     ) -> bool:
         """Write what is spent, and what is set aside besides; False where another worker has changed the account."""
         values: tuple[Any, ...] = (str(spent), batch, account.seen, list(released), *_columns(holds))
         return await self._store.run(lambda db: db.execute(_CHANGE, values).fetchone()["n"] > 0)
+
+
+def open_account(db: Database, batch: str, account: NewAccount) -> None:
+    """Write the account of the batch of this id anew. Raises AccountChangedError."""
+    query = (
+        "INSERT INTO budgets AS b VALUES (?, ?, 1) ON CONFLICT (batch) DO UPDATE SET spent = excluded.spent,"
+        " trips = b.trips + 1 WHERE b.trips = ?"
+    )
+    if not db.execute(query, (batch, str(account.spent), account.seen)).rowcount:
+        raise AccountChangedError
+    db.execute("DELETE FROM holds WHERE batch = ?", (batch,))
+    db.execute(_SET_ASIDE, (batch, *_columns(account.holds)))
 
 
 _SET_ASIDE = "INSERT INTO holds SELECT ?, * FROM unnest(?::text[], ?::text[])"

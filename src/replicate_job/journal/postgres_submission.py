@@ -17,6 +17,7 @@ import msgspec
 from replicate_job.errors import JournalError
 from replicate_job.journal.entry import BatchEntry
 from replicate_job.journal.postgres import NOW
+from replicate_job.journal.postgres_budget import NewAccount, open_account
 from replicate_job.journal.postgres_queue import CHUNK, defer_rows
 from replicate_job.journal.postgres_store import PostgresStore
 
@@ -172,22 +173,22 @@ class Submission:
         query = "SELECT 1 AS is_there FROM batches WHERE number = ? AND api = ''"
         return db.execute(query, (self._draft,)).fetchone() is not None
 
-    async def finish(self, facts: BatchFacts) -> int:
-        """Make a batch of the rows, with their tasks, and return its number.
+    async def finish(self, facts: BatchFacts, account: NewAccount | None = None) -> int:
+        """Make a batch of the rows, with their tasks and its account, and return its number.
 
-        A batch of that name gets these rows in place of its own. What its jobs have done stays.
+        A batch of that name gets these rows in place of its own. What its jobs have done stays. Raises
+        AccountChangedError; then it may be called again.
         """
         if self._held:
             await self._flush()
         await self._written()
-        self._close_task()
-        number = await self._store.run(lambda db: self._finish(db, facts))
+        number = await self._store.run(lambda db: self._finish(db, facts, account))
         self._draft = 0
         if self.rows >= MANY:  # autovacuum looks too late: until then, upkeep would go through all tasks for each row
             await self._store.run(lambda db: db.execute("ANALYZE batch_rows, procrastinate_jobs").rowcount)
         return number
 
-    def _finish(self, db: Any, facts: BatchFacts) -> int:
+    def _finish(self, db: Any, facts: BatchFacts, account: NewAccount | None) -> int:
         entry, draft = facts.entry, self._draft
         known = db.execute("SELECT number FROM batches WHERE id = ?", (entry.id,)).fetchone()
         if known and self._store.may_be_done and not self._has_draft(db):  # it is done
@@ -210,5 +211,7 @@ class Submission:
                 *(facts.plan.decode() or None, number),
             ),
         )
-        defer_rows(db, entry.api, number, self._parts)
+        if account:
+            open_account(db, entry.id, account)
+        defer_rows(db, entry.api, number, self._parts if self._is_open else self._parts[:-1])
         return number
