@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -21,6 +22,9 @@ from replicate_job.journal.postgres_submission import HELD, LEFT, MANY, BatchFac
 from replicate_job.session import open_session
 from replicate_job.settings import Settings
 from replicate_job.testing import ScriptedAPI
+
+if TYPE_CHECKING:
+    from tests.conftest import Heard
 
 Member = Callable[..., Awaitable[Fleet]]
 Submitted = Callable[..., Awaitable[FleetBatch]]
@@ -186,3 +190,26 @@ async def test_a_journal_in_a_file_has_no_fleet(settings: Settings, tmp_path: Pa
     async with open_session(alone, heard) as context:
         with pytest.raises(JobError, match="a fleet has its journal in PostgreSQL"):
             open_tables(context)
+
+
+async def test_a_folder_that_other_machines_may_lack_is_told_at_the_submit(
+    member: Member, submitted: Submitted, heard: Heard, tmp_path: Path
+) -> None:
+    fleet, here, elsewhere = await member(), await member(), await member()
+    told = (
+        f"outputs are kept in {tmp_path / 'out'}: workers on other machines need that folder too, or name a bucket "
+        "with --save s3://BUCKET/FOLDER (in Python save_to=)"
+    )
+
+    async def warnings() -> list[str]:
+        heard.warnings.clear()
+        await submitted(fleet, rows(1), key="b", save_to=f"{tmp_path}/out/{{line}}")
+        return heard.warnings
+
+    assert await warnings() == [told]
+    await here.tables.seen(fleet.api, socket.gethostname(), 1, 1)
+    assert await warnings() == []
+    await elsewhere.tables.seen(fleet.api, "another-machine", 1, 1)
+    assert await warnings() == [told]
+    await submitted(fleet, rows(1), key="unsaved")
+    assert heard.warnings == [told]

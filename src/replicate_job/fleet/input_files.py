@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from replicate_job.errors import InputError, JobError, JournalError
+from replicate_job.fleet.reach import warn_of_folder
 from replicate_job.inputs.content import Content, contents
 from replicate_job.inputs.upload import check_files, without_bytes
 from replicate_job.outputs.depot import FOLDER, Depot
-from replicate_job.outputs.place import is_in_store, path_of, root_of
+from replicate_job.outputs.place import root_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -96,10 +97,7 @@ class InputFiles:
     async def _open(self) -> Depot:
         root = root_of(self._save or "")
         depot = Depot(f"{root.rstrip('/')}/{FOLDER}/{os.urandom(8).hex()}", self._context.stores)
-        if not is_in_store(root):
-            self._context.reporter.warn(
-                f"files of rows are copied to {path_of(root) / FOLDER}: workers on other machines need that folder too"
-            )
+        await warn_of_folder(self._context, self._tables, f"{root.rstrip('/')}/{FOLDER}", "files of rows are copied to")
         await self._tables.add_depot(self._context.api, depot.address)
         return depot
 

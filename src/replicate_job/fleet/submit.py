@@ -20,6 +20,7 @@ from replicate_job.errors import InputError, JobError
 from replicate_job.fleet.budget import open_limit
 from replicate_job.fleet.input_files import InputFiles
 from replicate_job.fleet.plan import FleetPlan, plan_of
+from replicate_job.fleet.reach import warn_of_folder
 from replicate_job.flow.context import Context
 from replicate_job.flow.resolved import Resolved
 from replicate_job.inputs.secrets import hide
@@ -29,7 +30,7 @@ from replicate_job.journal.postgres_budget import AccountChangedError
 from replicate_job.journal.postgres_fleet import FleetTables
 from replicate_job.journal.postgres_queue import CHUNK, FEW
 from replicate_job.journal.postgres_submission import BatchFacts, Combination, NewRow
-from replicate_job.outputs.place import check_place
+from replicate_job.outputs.place import check_place, root_of
 
 
 async def submit(  # noqa: PLR0913 - what is submitted, and where
@@ -58,6 +59,8 @@ async def submit(  # noqa: PLR0913 - what is submitted, and where
         await runner.open_policy()
         plan = _plan(batch, model, runner, await _models_before(context, tables, batch))
         resolved = model if isinstance(model, Resolved) else model.resolved
+        if batch.save and any(each.makes_files for each in (resolved, *plan.models.values())):
+            await warn_of_folder(context, tables, root_of(batch.save), "outputs are kept in")
         chunks = aclosing(runner.starts(rows, is_new=before is None, prepare=partial(_take_files, files)))
         async with tables.submission(FEW if plan.goes_on else CHUNK) as submission, chunks as opened:
             async for starts in opened:

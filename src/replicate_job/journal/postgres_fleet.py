@@ -184,6 +184,11 @@ class FleetTables:
                 "a fleet has one account at an API, as its list shows no other's predictions"
             )
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the database takes processes of this machine alone."""
+        return self._store.url.folder is not None
+
     def submission(self, size: int = CHUNK) -> Submission:
         """What takes the rows of a batch, as a context manager. ``size`` is how many rows a task has."""
         return Submission(self._store, size)
