@@ -57,10 +57,13 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what runs Cog: all that uses the models' environments."""
+    """Mark what runs Cog, which is all that uses the models' environments, and as long what needs a PostgreSQL."""
     for item in items:
-        if "cache" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if "cache" in fixtures:
             item.add_marker("cog")
+        if "postgres" in fixtures:
+            item.add_marker("long")
 
 
 @pytest.fixture

@@ -47,6 +47,7 @@ def test_a_second_call_is_one_request(api: ScriptedAPI) -> None:
     assert [request.operation for request in api.requests[before:]] == ["create"]
 
 
+@pytest.mark.long
 async def test_calls_of_a_client_share_its_connections(api: ScriptedAPI, tmp_path: Path) -> None:
     async with AsyncClient(save_to=tmp_path / "out") as client:
         results = await asyncio.gather(*(client.run(*FOX, key=f"order-{number}") for number in range(50)))
@@ -383,6 +384,7 @@ def descriptors() -> int:
     return len(list(folder.iterdir())) if folder.exists() else 0
 
 
+@pytest.mark.long
 async def test_a_thousand_cancelled_calls_leave_nothing_behind(api: ScriptedAPI) -> None:
     """Calls that end at any of their steps: no task, no slot of a table, no thread, no descriptor."""
     chance = random.Random(7)  # noqa: S311 - repeatable, not secret
@@ -435,6 +437,7 @@ def test_a_client_is_closed_by_many_threads(api: ScriptedAPI) -> None:
         assert isinstance(running.exception(timeout=30), ClosedError)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts what Linux lists")
 @pytest.mark.usefixtures("api")
 def test_closed_clients_leave_no_descriptors() -> None:

@@ -59,6 +59,7 @@ def test_the_rule_below_finds_what_it_looks_for(text: str) -> None:
     assert any(isinstance(node, ast.Call) and decodes_by_itself(node) for node in ast.walk(ast.parse(text)))
 
 
+@pytest.mark.long
 def test_nothing_but_decoding_asks_msgspec_for_a_type() -> None:
     """Models that are built in run in environments of their own."""
     calls = [

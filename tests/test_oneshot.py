@@ -402,6 +402,7 @@ print(len({result.prediction_id for result in results}), [thread.name for thread
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", ["coroutines", "threads"])
 def test_calls_that_run_together_share_connections_journal_and_thread(api: ScriptedAPI, way: str) -> None:
     """Two hundred calls, with two file descriptors for each."""

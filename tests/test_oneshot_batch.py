@@ -148,6 +148,7 @@ def test_without_a_key_rows_that_are_not_from_a_file_start_a_new_batch(api: Scri
     assert api.created == 4
 
 
+@pytest.mark.long
 def test_a_slow_consumer_keeps_the_number_of_rows_that_are_read_ahead_small() -> None:
     taken = 0
 
@@ -240,6 +241,7 @@ ODD: st.SearchStrategy[Any] = st.one_of(
 """Unusual values that a request can carry."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("id_column", [None, "id"])
 @settings(max_examples=20, suppress_health_check=list(HealthCheck))
 @given(data=st.data())

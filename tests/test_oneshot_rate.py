@@ -10,6 +10,8 @@ from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from replicate_job import AsyncClient, arun, run
 from replicate_job.flow.context import Context
 from replicate_job.flow.job_run import Ask
@@ -99,6 +101,7 @@ async def test_a_journal_that_cannot_be_written_leaves_a_call_its_own_pace(
     assert [slot.number for slot in slots] == list(range(1, 9))
 
 
+@pytest.mark.long
 async def test_calls_leave_no_holders_in_the_journal(api: ScriptedAPI, connect: Connect, tmp_path: Path) -> None:
     for number in range(20):
         async with connect(api) as context:

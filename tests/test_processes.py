@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import pkgutil
 import subprocess
 import sys
@@ -178,9 +177,6 @@ def says(program: str, *words: str) -> list[str]:
     )
     assert (ran.returncode, ran.stderr) == (0, "")
     return ran.stdout.splitlines()
-
-
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 
 
 @pytest.mark.usefixtures("api")

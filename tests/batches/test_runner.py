@@ -562,6 +562,7 @@ def test_a_batch_is_named_by_its_api_job_and_file() -> None:
     assert len(others | {base}) == 5
 
 
+@pytest.mark.long
 async def test_a_reader_who_is_slow_keeps_the_rows_that_are_taken_few(connect: Connect) -> None:
     taken = 0
 

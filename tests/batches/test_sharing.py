@@ -9,6 +9,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from replicate_job.batches.progress import Tally
 from replicate_job.batches.results.record import to_record
 from replicate_job.batches.results.summary import Summary
@@ -49,6 +51,7 @@ async def run(runner: BatchRunner, given: Iterable[Row], *, replay: bool = True)
     return sorted(found, key=lambda result: result.line)
 
 
+@pytest.mark.long
 async def test_a_thousand_rows_of_a_hundred_inputs_are_a_hundred_predictions_and_a_thousand_results(
     connect: Connect, tmp_path: Path
 ) -> None:

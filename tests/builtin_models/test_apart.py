@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
+import pytest
+
 from replicate_job.local.catalog.catalog import BUILT_IN
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ def importing(files: list[Path], names: set[str]) -> set[tuple[str, str]]:
     }
 
 
+@pytest.mark.long
 def test_the_package_imports_no_model_and_nothing_that_they_share() -> None:
     shared = {path.name for path in (BUILT_IN / "_shared").iterdir() if path.name != "__pycache__"}
     assert len(OURS) > 100

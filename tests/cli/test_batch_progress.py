@@ -470,6 +470,7 @@ def test_a_terminal_shows_the_block_and_keeps_only_the_lines_above_it(width: int
     assert "\x1b[?25h" in shown  # and the cursor is back
 
 
+@pytest.mark.long
 def test_no_color_is_heeded_on_a_terminal() -> None:
     assert COLOR.search(on_terminal(80))
     assert not COLOR.search(on_terminal(80, NO_COLOR="1"))

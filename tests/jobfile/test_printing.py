@@ -59,12 +59,14 @@ def same(left: Any, right: Any) -> bool:
     return repr(left) == repr(right)
 
 
+@pytest.mark.long
 @given(RUN_JOBS)
 @settings(max_examples=200, deadline=None)
 def test_a_run_job_that_is_written_reads_back_the_same(run_job: RunJob) -> None:
     assert same(parse(to_xanoscript(run_job)), run_job)
 
 
+@pytest.mark.long
 @given(JOBS)
 @settings(max_examples=150, deadline=None)
 def test_a_job_that_is_written_reads_back_the_same(job: Job) -> None:

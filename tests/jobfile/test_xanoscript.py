@@ -166,6 +166,7 @@ def test_deep_nesting_is_read(depth: int) -> None:
     value_of("{a: " * (depth - 1) + "{}" + "}" * (depth - 1))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("depth", [MAX_DEPTH, 1_000, 20_000])
 def test_nesting_too_deep_is_an_error_at_the_bracket_that_is_too_many(depth: int) -> None:
     with pytest.raises(JobFileError, match="more than 200 deep") as caught:
@@ -219,6 +220,7 @@ def laid_out(draw: st.DrawFn) -> tuple[object, str]:
     return value, write(value, draw)
 
 
+@pytest.mark.long
 @given(laid_out())
 @settings(max_examples=150, deadline=None)
 def test_every_layout_of_a_value_gives_the_value(case: tuple[object, str]) -> None:

@@ -111,7 +111,7 @@ def database(postgres: Postgres, now: Now) -> Iterator[DatabasePlace]:
     postgres.drop(name)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.long)])
 def place(request: pytest.FixtureRequest, path: Path) -> Place:
     return FilePlace(path) if request.param == "sqlite" else request.getfixturevalue("database")
 

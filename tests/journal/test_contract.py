@@ -682,6 +682,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.long
 async def test_of_many_processes_that_claim_at_once_one_holds_each_job(place: Place) -> None:
     async with place.open() as journal:
         await journal.entries()

@@ -92,6 +92,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.long
 async def test_processes_that_open_a_new_journal_together_all_can(path: Path) -> None:
     pipes = {"stdin": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE}
     processes = [

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tests.journal.conftest import DatabasePlace
     from tests.postgres import Postgres
 
+pytestmark = pytest.mark.long
 API = "https://api.example.com/v1"
 JOB = Job("acme/model", {"prompt": "x"})
 REQUEST = CreateRequest(Target("model", "acme", "model"), "/models/acme/model/predictions", b'{"input":{"prompt":"x"}}')

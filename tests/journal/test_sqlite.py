@@ -115,6 +115,7 @@ async def _life(
             return
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 6), st.lists(_OUTCOMES, max_size=20), st.lists(st.integers(0, 5), max_size=120))
 def test_any_number_of_identical_jobs_get_one_prediction_each_and_make_no_more(

@@ -678,6 +678,7 @@ async def test_a_break_without_a_reason_is_not_taken_for_the_end(tmp_path: Path)
         await save(outputs("https://replicate.delivery/a"), tmp_path, mute, sleep=Sleeps(), attempts=2)
 
 
+@pytest.mark.long
 async def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     block, blocks = bytes(100_000), 1000
 

@@ -223,6 +223,7 @@ def test_the_grid_is_spread_over_the_whole_batch(make: Make, tmp_path: Path) -> 
     assert "60 of 5,000" in parsed.text
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_batch(make: Make, tmp_path: Path) -> None:
     def peak(rows: int) -> int:
         results = tmp_path / "results.jsonl"

@@ -102,6 +102,7 @@ def test_a_row_that_failed_without_a_key_has_its_cell() -> None:
     assert (group.cells[1].card, group.cells[1].error) == (None, "too bad")
 
 
+@pytest.mark.long
 def test_a_million_rows_fill_a_sheet_of_the_first_in_little_memory() -> None:
     grid = grid_of("seed=1..3")
     tracemalloc.start()

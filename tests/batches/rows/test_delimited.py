@@ -193,6 +193,7 @@ def test_a_quoted_cell_whose_lines_look_like_rows_is_a_cell_with_a_remark(tmp_pa
     assert [row.values["a"] for row in open_rows(tmp_path / "rows.csv", ReadOptions(quotes=False))] == list("1234")
 
 
+@pytest.mark.long
 def test_a_quote_that_stays_open_for_too_long_ends_with_its_line(read: Read) -> None:
     count = delimited.LONGEST // 1000 + 100
     lines = (b"x" * 996 + b",1\n") * count

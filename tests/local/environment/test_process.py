@@ -49,6 +49,7 @@ def test_it_ends_on_any_event_loop() -> None:
             assert runner.run(asyncio.wait_for(run(("/bin/sh", "-c", "exit 7"), os.environ), 20)) == (7, "")
 
 
+@pytest.mark.long
 def test_many_at_once_do_not_close_each_others_files() -> None:
     async def run_one(number: int) -> tuple[int, str]:
         async with asyncio.timeout(number % 7 * 0.004 if number % 3 == 0 else 60):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 NAMED = 'predict: "predict.py:P"\n'
 
 
+@pytest.mark.long
 async def test_an_environment_is_built_once_for_all_that_want_the_same(
     write_model: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -60,6 +61,7 @@ async def test_the_remnants_of_a_killed_build_are_removed_by_the_next(
     assert not (left / "old").exists()
 
 
+@pytest.mark.long
 async def test_a_python_that_is_not_installed_is_not_downloaded(
     write_model: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -62,6 +62,7 @@ async def test_a_folder_that_was_moved_is_read_where_it_is(tmp_path: Path, clock
     assert again.path.read_bytes() == b"content"
 
 
+@pytest.mark.long
 async def test_a_large_upload_goes_to_disk_and_a_larger_one_nowhere(tmp_path: Path, uploads: UploadStore) -> None:
     made = await uploads.add(bytes(LARGEST), "x", "application/zip", {})
     assert made.path.stat().st_size == LARGEST
