@@ -60,6 +60,10 @@ class Fleet:
     def query(self, statement: str) -> list[dict[str, Any]]:
         return self.postgres.execute(statement, database=self.name)
 
+    def make_due(self, work: str) -> None:
+        """What one process does for all of them from time to time is done at the next look."""
+        self.postgres.execute("UPDATE replicate_job.roles SET until = 0 WHERE role = %s", work, database=self.name)
+
     def states(self) -> Counter[str]:
         query = "SELECT coalesce(j.state, 'none') AS state, count(*) AS n FROM replicate_job.batch_rows AS r"
         query += (

@@ -90,6 +90,7 @@ def test_files_of_rows_go_through_the_bucket_of_the_outputs_to_workers_elsewhere
     fleet.start(2)
     fleet.wait(lambda: len(fleet.results()) == 4)
     check(fleet)
+    fleet.make_due("upkeep")  # which sees that the batch is over
     fleet.wait(lambda: not [key for key in s3.keys("pictures") if key.startswith(FOLDER)], 90)
     assert len(s3.keys("pictures")) == 6, "the outputs and their records stay"
     for worker in fleet.workers:
@@ -107,6 +108,7 @@ def test_a_folder_for_outputs_takes_files_of_rows_too_and_says_who_must_see_it(f
     fleet.start(2)
     fleet.wait(lambda: len(fleet.results()) == 4)
     check(fleet)
+    fleet.make_due("upkeep")
     fleet.wait(lambda: not place.exists(), 90)
 
 
