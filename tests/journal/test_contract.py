@@ -283,7 +283,7 @@ async def test_the_end_tells_the_id_where_nothing_told_it_before(journal: SQLJou
     assert found
     assert found.prediction_id == "p1"
     other = await intended(journal, "two")
-    assert await journal.adopt(other, ["p1"]) == Adoption(rivals_sent=SENT)
+    assert await journal.adopt(other, ["p1"]) == Adoption()
 
 
 async def test_adoption_takes_the_oldest_that_is_free(journal: SQLJournal) -> None:
@@ -296,6 +296,25 @@ async def test_adoption_takes_the_oldest_that_is_free(journal: SQLJournal) -> No
     entry = await journal.get("three")
     assert entry
     assert (entry.state, entry.prediction_id) == ("created", "p3")
+
+
+async def test_a_rival_without_an_answer_counts_until_its_request_has_ended_and_been_listed(
+    journal: SQLJournal, now: Any
+) -> None:
+    """A rival with an answer has its own prediction, and cannot take another's."""
+    await journal.created(await intended(journal, "answered"), Prediction("p0", "starting"))
+    one, two = await intended(journal, "one"), await intended(journal, "two")
+    assert await journal.adopt(one, []) == Adoption(rivals_sent=SENT)
+    now.seconds += 30
+    first = moment(now)
+    assert (await journal.adopt(two, [], unanswered=first)).rivals_sent == SENT
+    now.seconds += 30
+    assert await journal.adopt(two, ["p1"], unanswered=moment(now)) == Adoption("p1")
+    assert await journal.adopt(one, ["p1"]) == Adoption(rivals_unanswered=(first,))
+    three = await journal.intend(await claim(journal, "three"), REQUEST, SENT)
+    await journal.adopt(three, [], unanswered=first)
+    await journal.intend(three, REQUEST, moment(now))
+    assert await journal.adopt(one, ["p1"]) == Adoption(rivals_unanswered=(first,), rivals_sent=moment(now))
 
 
 async def test_more_predictions_than_jobs_that_wait_for_one_is_unclear(journal: SQLJournal) -> None:
@@ -336,8 +355,8 @@ async def test_the_first_request_is_the_first_that_was_not_known_to_be_unsent(jo
 async def test_predictions_whose_input_is_gone_are_never_taken(journal: SQLJournal) -> None:
     await journal.created(await intended(journal, "other"), Prediction("d1", "starting"))
     one = await intended(journal, "one")
-    assert await journal.adopt(one, [], ["d1", "d2"]) == Adoption(unclear=("d2",), rivals_sent=SENT)
-    assert await journal.adopt(one, [], ["d1"]) == Adoption(rivals_sent=SENT)
+    assert await journal.adopt(one, [], ["d1", "d2"]) == Adoption(unclear=("d2",))
+    assert await journal.adopt(one, [], ["d1"]) == Adoption()
     assert await journal.adopt(one, ["p1"], ["d2"]) == Adoption("p1")
 
 

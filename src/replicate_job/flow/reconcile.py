@@ -8,8 +8,9 @@ from hashlib import sha256
 from typing import NoReturn
 
 from replicate_job.api.failures import backoff, is_transient
+from replicate_job.clock import Moment
 from replicate_job.errors import JournalError, NotFoundError, ReplicateJobError, UncertainError
-from replicate_job.flow.context import Context
+from replicate_job.flow.context import Context, moment
 from replicate_job.flow.listing import Listing
 from replicate_job.flow.matching import judge
 from replicate_job.flow.span import SLACK, Span, span_of
@@ -49,6 +50,7 @@ class _LookUp:
         self._context, self._claim, self._request = context, claim, request
         self._began = context.clock.now()
         self._ended = min(self._began, self._bound(claim.entry)) if ended is None else ended
+        self._is_told = False
         self._contents: dict[str, str | None] = {}
         self._is_settled = False
         self._behind = 0.0
@@ -137,9 +139,11 @@ class _LookUp:
                 case "almost" if span.is_trusted:
                     almost.append(prediction)
         is_own_list = await is_same_account(self._context, self._claim.entry) is True
+        unanswered = None if self._is_told else moment(self._context)
         adoption = await self._context.journal.adopt(
-            self._claim, _oldest_first(same), _oldest_first(almost), is_own_list=is_own_list
+            self._claim, _oldest_first(same), _oldest_first(almost), is_own_list=is_own_list, unanswered=unanswered
         )
+        self._is_told = True
         for surplus in adoption.surplus:
             await self._cancel(surplus, str(adoption.prediction_id))
         return adoption
@@ -152,9 +156,9 @@ class _LookUp:
 
     def _has_settled(self, listing: Listing, started: float, adoption: Adoption) -> bool:
         """Whether the list must have shown the prediction: it shows one made well after, or had the time for it."""
-        context, since = self._context, self._ended
-        if adoption.rivals_sent and (age := adoption.rivals_sent.age(context.clock)) is not None:
-            since = max(since, started - age)
+        context, since = self._context, max([self._ended, *map(self._reckon, adoption.rivals_unanswered)])
+        if adoption.rivals_sent:
+            since = max(since, self._reckon(adoption.rivals_sent) + LONGEST_REQUEST)
         if started >= since + context.retry_policy.settle:
             return True
         api_time = context.client.api_time
@@ -166,6 +170,11 @@ class _LookUp:
             return False
         ended = api_time + self._behind - (context.clock.now() - since)
         return ended + context.retry_policy.overtaken + SLACK <= listing.newest.timestamp()
+
+    def _reckon(self, moment: Moment) -> float:
+        """The moment by this clock's ``now``. One of another machine was before this look-up began."""
+        age = moment.age(self._context.clock)
+        return self._began if age is None else self._context.clock.now() - age
 
     async def _are_others(self, unclear: Sequence[str], listing: Listing) -> bool:
         """Whether all of these are other jobs' by now, or may be made by their create requests that are under way."""

@@ -148,14 +148,16 @@ class Claim(msgspec.Struct, frozen=True):
 class Adoption(msgspec.Struct, frozen=True):
     """The result of comparing the account's list with the journal: one id, none, or several ``unclear`` ones.
 
-    ``rivals_sent`` is when another job last sent a request that the list cannot tell from this one. Such jobs can take
-    each other's predictions: this one has none only when the list has had time to show all of them. ``surplus`` are
-    the predictions of further requests of this job.
+    A rival is another job whose request the list cannot tell from this one's. Jobs whose requests had no answer can
+    take each other's predictions: this job has none only when the list has had time to show all of them.
+    ``rivals_unanswered`` is when such requests of rivals had ended, ``rivals_sent`` when the latest that may still be
+    under way was sent. ``surplus`` are the predictions of further requests of this job.
     """
 
     prediction_id: str | None = None
     surplus: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
+    rivals_unanswered: tuple[Moment, ...] = ()
     rivals_sent: Moment | None = None
 
 

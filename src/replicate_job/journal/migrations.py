@@ -149,6 +149,12 @@ MIGRATIONS = (
     """
     ALTER TABLE jobs ADD COLUMN chain_step TEXT
     """,
+    # 7: the moment at which the last create request had ended without an answer. A job whose prediction is known from
+    # an answer has none. Of earlier rows it is not known: those with a prediction get the moment of the request.
+    """
+    ALTER TABLE jobs ADD COLUMN unanswered TEXT;
+    UPDATE jobs SET unanswered = last_sent WHERE prediction_id IS NOT NULL
+    """,
 )
 
 

@@ -207,6 +207,12 @@ MIGRATIONS: tuple[str | QueueStep, ...] = (
     );
     CREATE INDEX tasks_by_lock ON procrastinate_jobs (lock) WHERE status IN ('todo', 'doing')
     """,
+    # 8. The moment at which a job's last create request had ended without an answer. A job whose prediction is known
+    # from an answer has none. Of earlier rows it is not known: those with a prediction get the moment of the request.
+    """
+    ALTER TABLE jobs ADD COLUMN unanswered text;
+    UPDATE jobs SET unanswered = last_sent WHERE prediction_id IS NOT NULL
+    """,
 )
 
 

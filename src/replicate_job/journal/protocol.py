@@ -97,9 +97,17 @@ class Journal(Protocol):
         """
 
     async def adopt(
-        self, claim: Claim, same: Sequence[str], almost: Sequence[str] = (), *, is_own_list: bool = True
+        self,
+        claim: Claim,
+        same: Sequence[str],
+        almost: Sequence[str] = (),
+        *,
+        is_own_list: bool = True,
+        unanswered: Moment | None = None,
     ) -> Adoption:
         """Take one of these predictions for this job. ``same``, oldest first, match its request.
+
+        ``unanswered`` is a moment at which the request had ended; the first one stays, for rivals to see.
 
         Predictions of other jobs are skipped. The rest is unclear in four cases: there are more than jobs with the
         same request and no prediction; one of these jobs differs in what the list cannot show; there is such a job, and

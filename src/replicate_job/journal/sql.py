@@ -44,6 +44,8 @@ LEASE = 15.0
 """Seconds that a claim lasts without renewal."""
 RIVAL_SPAN = 120.0
 """Seconds. The account's list tells two create requests apart that were sent further apart than this."""
+_RIVALS = 100
+"""Of so many rivals at most is looked at when their requests ended; of the newest."""
 
 _ALL = 2**62
 LOOKED_UP = 500
@@ -377,7 +379,8 @@ class SQLJournal(ABC):
             is_first = entry.sends == 0  # those before, if any, were never sent: what was made then is not this job's
             db.execute(
                 "UPDATE jobs SET state='intended', request=?, request_hash=?, shown_hash=?, sends=sends+1,"
-                " first_sent=CASE WHEN ? THEN ? ELSE first_sent END, last_sent=?, sent_at=?, token=? WHERE key=?",
+                " first_sent=CASE WHEN ? THEN ? ELSE first_sent END, last_sent=?, sent_at=?, token=?,"
+                " unanswered=NULL WHERE key=?",
                 (
                     *(msgspec.json.encode(request).decode(), whole, shown, is_first, moment, moment),
                     *(sent.best, self._token_print, claim.key),
@@ -437,10 +440,19 @@ class SQLJournal(ABC):
         return await self._store.run(work, sync="soon" if prediction.is_terminal else "now")
 
     async def adopt(
-        self, claim: Claim, same: Sequence[str], almost: Sequence[str] = (), *, is_own_list: bool = True
+        self,
+        claim: Claim,
+        same: Sequence[str],
+        almost: Sequence[str] = (),
+        *,
+        is_own_list: bool = True,
+        unanswered: Moment | None = None,
     ) -> Adoption:
         def work(db: Database) -> Adoption:
             entry = _held(db, claim)
+            if unanswered:
+                moment = msgspec.json.encode(unanswered).decode()
+                db.execute("UPDATE jobs SET unanswered=? WHERE key=? AND unanswered IS NULL", (moment, claim.key))
             if entry.request is None:
                 return Adoption(entry.prediction_id)
             whole, shown = print_request(self._key, entry.request)
@@ -448,7 +460,9 @@ class SQLJournal(ABC):
             if entry.prediction_id is not None:  # recorded by a process that was stopped before it sent
                 return Adoption(entry.prediction_id, free if not rivals and len(free) < entry.sends else ())
             if not free:
-                return Adoption(unclear=_not_owned(db, entry.api, almost), rivals_sent=_rivals_sent(db, entry, shown))
+                ended, sent = _rivals_unanswered(db, entry, shown)
+                unclear = _not_owned(db, entry.api, almost)
+                return Adoption(unclear=unclear, rivals_unanswered=ended, rivals_sent=sent)
             possible = sum(rivals.values()) + 1 if rivals else entry.sends
             if len(free) > possible or rivals.keys() - {whole} or (rivals and not is_own_list):
                 return Adoption(unclear=free)
@@ -893,10 +907,15 @@ def _successes(db: Database, api: str, shown: int, whole: int | None, since: flo
     return found
 
 
-def _rivals_sent(db: Database, entry: Entry, shown: int) -> Moment | None:
-    query = "SELECT last_sent FROM jobs WHERE shown_hash = ? AND api = ? AND key != ? ORDER BY sent_at DESC LIMIT 1"
-    row = db.execute(query, (shown, entry.api, entry.key)).fetchone()
-    return _moment(row["last_sent"]) if row else None
+def _rivals_unanswered(db: Database, entry: Entry, shown: int) -> tuple[tuple[Moment, ...], Moment | None]:
+    """When requests of rivals had ended without an answer, and when the latest that may be under way was sent."""
+    of_rivals = "FROM jobs WHERE shown_hash = ? AND api = ? AND key != ?"
+    values = (shown, entry.api, entry.key)
+    ended = f"SELECT unanswered {of_rivals} AND unanswered IS NOT NULL ORDER BY sent_at DESC LIMIT {_RIVALS}"
+    sent = f"SELECT last_sent {of_rivals} AND unanswered IS NULL AND state = 'intended' ORDER BY sent_at DESC LIMIT 1"
+    row = db.execute(sent, values).fetchone()
+    moments = [_moment(each["unanswered"]) for each in db.execute(ended, values)]
+    return tuple(filter(None, moments)), _moment(row["last_sent"]) if row else None
 
 
 def _moment(text: str | None) -> Moment | None:

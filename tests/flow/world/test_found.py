@@ -114,6 +114,14 @@ FOUND = {
             Life(stranger=True),
         ),
     ),
+    "a rival's request that was still under way made what shows last": Plan(
+        238772,
+        SLUG,
+        TWO,
+        Nature(duration=1.0, lags=(30.0, 59.0, 30.0, 0.0, 0.0, 59.0)),
+        Network((Answer("reset"), Answer("timeout", late=True))),
+        way="polled",
+    ),
     "a request that was never sent begins no span": Plan(
         220594,
         "deployments/acme/dep",
