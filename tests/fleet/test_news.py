@@ -79,8 +79,13 @@ async def test_keys_that_are_let_go_in_one_transaction_are_told_each(
     assert [claim.entry.state for claim in taken] == ["collected"] * 3 + ["claimed"] * 3
 
 
+@pytest.mark.parametrize("emit", [None, print], ids=["waits", "follows a text that has no stream"])
 async def test_a_run_hears_of_its_end_from_the_watcher_and_asks_the_api_nothing(
-    member: Member, query: Query, api: ScriptedAPI, monkeypatch: pytest.MonkeyPatch
+    member: Member,
+    query: Query,
+    api: ScriptedAPI,
+    monkeypatch: pytest.MonkeyPatch,
+    emit: Callable[[str], None] | None,
 ) -> None:
     monkeypatch.setattr(wait, "SOON", ())
     api.models[MODEL] = msgspec.structs.replace(api.models[MODEL], script=Script(duration=1.5, output="done"))
@@ -89,7 +94,7 @@ async def test_a_run_hears_of_its_end_from_the_watcher_and_asks_the_api_nothing(
     async with watching(watcher):
         await until(lambda: query("SELECT * FROM roles WHERE role = 'watcher'"))
         async with asyncio.timeout(10):  # alone it would look after 15 s
-            asks = [Ask(Job(MODEL, {"prompt": str(number)}), blocking_wait=0) for number in range(5)]
+            asks = [Ask(Job(MODEL, {"prompt": str(number)}), emit=emit, blocking_wait=0) for number in range(5)]
             results = await asyncio.gather(*(run_job(runner.context, ask) for ask in asks))
     assert [result.output for result in results] == ["done"] * 5
     assert query("SELECT DISTINCT state, holder FROM jobs") == [{"state": "collected", "holder": None}]

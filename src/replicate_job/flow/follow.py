@@ -11,7 +11,6 @@ import msgspec
 
 from replicate_job.errors import AnswerTooLargeError, ReplicateJobError
 from replicate_job.flow.context import Context
-from replicate_job.flow.wait import Watch, wait
 from replicate_job.outputs.discover import is_text, text_in
 from replicate_job.wire.bounds import LARGEST
 from replicate_job.wire.openapi import alternatives, definition
@@ -55,8 +54,17 @@ async def follow(  # noqa: PLR0913 - what to follow, whom to tell, how long
     url = last.url("stream")
     if url and not last.is_terminal and may_be_text(schema):
         await _Stream(context, url, tell, until).run()
-    watch = Watch(context, last.id)
-    end = await wait(watch, None if told else last, until=until, interval=interval, soon=True) or last
+    end = await context.strategy.wait(
+        context,
+        last.id,
+        None if told else last,
+        stored=None,
+        age=0.0,
+        until=until,
+        interval=interval,
+        soon=True,
+    )
+    end = end or last
     tell_rest(context, end, schema, emit, told)
     return end
 
