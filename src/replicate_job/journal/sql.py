@@ -534,7 +534,8 @@ class SQLJournal(ABC):
             if self._store.may_be_done and entry.state == state:
                 return
             query = "UPDATE jobs SET state = ?, problem = ?, sends = sends - ? WHERE key = ?"
-            db.execute(query, (state, problem, int(state == "claimed"), claim.key))
+            is_unsent = state == "claimed" and entry.state != "claimed"  # one that was told before counts once
+            db.execute(query, (state, problem, int(is_unsent), claim.key))
             if state == "refused":
                 _strip(db, entry)
 
