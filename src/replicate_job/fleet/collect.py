@@ -35,11 +35,12 @@ async def collect_jobs(fleet: Fleet, seqs: Sequence[int]) -> None:
         if isinstance(outcome, ReplicateJobError):
             fleet.context.reporter.warn(str(outcome))
             again.append(seq)
-        elif outcome:
-            raise outcome
     await fleet.tables.defer_next(fleet.api, [entry for _, entry in jobs])
     if again:
         await fleet.tables.defer_collect(fleet.api, again, delay=AGAIN)
+    for outcome in outcomes:
+        if outcome and not isinstance(outcome, ReplicateJobError):
+            raise outcome
 
 
 async def _job(fleet: Fleet, entry: Entry, rows: Rows) -> None:

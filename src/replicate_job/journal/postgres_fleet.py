@@ -5,7 +5,7 @@ The queue's tables are in the same schema, so that rows, ends and the tasks that
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -164,6 +164,10 @@ class FleetTables:
         self._journal, self._store = journal, journal.store
         self.budgets = BudgetTables(journal)
 
+    async def _write(self, query: str, *values: Any) -> int:
+        """The number of rows that were written."""
+        return await self._store.run(lambda db: db.execute(query, values).rowcount)
+
     async def join(self, api: str, account: str) -> None:
         """Make this account the fleet's at that API. Raises JobError while it works for another one."""
 
@@ -251,7 +255,7 @@ class FleetTables:
     async def note_problem(self, number: int, key: str, problem: str) -> None:
         """Record why the job of this key has no prediction. The rows that have it are over with that."""
         query = "UPDATE batch_rows SET problem = ?, is_open = false WHERE batch = ? AND key = ?"
-        await self._store.run(lambda db: db.execute(query, (problem, number, key)).rowcount)
+        await self._write(query, problem, number, key)
 
     async def note_problem_of(self, job: Entry | Watched, problem: str) -> None:
         """The same of a job without outputs, or with a prediction that there is not, in all batches."""
@@ -260,8 +264,8 @@ class FleetTables:
             " WHERE b.number = r.batch AND b.job IS NOT NULL"  # not of one that is being submitted
             " AND (r.key = ? OR r.is_open AND r.name = ? AND r.batch = (SELECT number FROM batches WHERE id = ?))"
         )
-        batch, name = _place(msgspec.structs.asdict(job))
-        await self._store.run(lambda db: db.execute(query, (problem, job.key, job.key, name, batch)).rowcount)
+        batch, name = _place(job.batch, job.key, job.chain_step)
+        await self._write(query, problem, job.key, job.key, name, batch)
 
     async def move(self, number: int, moves: Sequence[Move]) -> None:
         """Give these open rows their next jobs; one that another worker has moved stays as it is."""
@@ -270,8 +274,7 @@ class FleetTables:
             " FROM unnest(?::text[], ?::text[], ?::text[], ?::float8[]) AS v (name, before, key, pause)"
             " WHERE r.batch = ? AND r.name = v.name AND r.key = v.before AND r.is_open"
         )
-        columns = [[getattr(move, name) for move in moves] for name in Move.__struct_fields__]
-        await self._store.run(lambda db: db.execute(query, (*columns, number)).rowcount)
+        await self._write(query, *_columns(moves), number)
 
     async def stand(self, number: int, stands: Sequence[Stand]) -> None:
         """Note how far the chains of these open rows came. A row keeps its input, unless that has secrets."""
@@ -281,19 +284,18 @@ class FleetTables:
             " FROM batches AS b, unnest(?::text[], ?::text[], ?::text[], ?::boolean[]) AS v (name, key, problem, over)"
             " WHERE b.number = ? AND r.batch = b.number AND r.name = v.name AND r.is_open"
         )
-        columns = [[getattr(stand, name) for stand in stands] for name in Stand.__struct_fields__]
-        await self._store.run(lambda db: db.execute(query, (*columns, number)).rowcount)
+        await self._write(query, *_columns(stands), number)
 
     async def close(self, number: int, names: Sequence[str]) -> None:
         """Note that nothing follows the jobs of these rows."""
         query = (
             "UPDATE batch_rows SET is_open = false, job = NULL WHERE batch = ? AND name = ANY(?::text[]) AND is_open"
         )
-        await self._store.run(lambda db: db.execute(query, (number, list(names))).rowcount)
+        await self._write(query, number, list(names))
 
     async def defer_next(self, api: str, entries: Sequence[Entry]) -> None:
         """Have workers look at the open rows of these jobs, which have ended."""
-        places = [_place(msgspec.structs.asdict(entry)) for entry in entries]
+        places = [_place(entry.batch, entry.key, entry.chain_step) for entry in entries]
         await self._store.run(lambda db: defer_next(db, api, places))
 
     async def settle(self, batch: FleetBatch, first: int, last: int) -> None:
@@ -388,32 +390,37 @@ class FleetTables:
             rows = db.execute(query, values).fetchall()
             in_batches = [row for row in rows if row["batch"]]
             defer_collect(db, api, [row["seq"] for row in in_batches if row["state"] == "ended"])
-            defer_next(db, api, [_place(row) for row in in_batches if row["state"] == "collected" or row["chain_step"]])
+            defer_next(
+                db,
+                api,
+                [
+                    _place(row["batch"], row["key"], row["chain_step"])
+                    for row in in_batches
+                    if row["state"] == "collected" or row["chain_step"]
+                ],
+            )
             notify(db, [row["id"] for row in rows if not row["batch"]])
 
         await self._store.run(work)
 
     async def elect(self, role: str, api: str, seconds: float) -> bool:
         """Take a role, or keep it, for so many seconds. False while another process has it."""
-        query = (
-            f"INSERT INTO roles AS r VALUES (?, ?, ?, {NOW} + ?) ON CONFLICT (role, api) DO UPDATE SET"
-            f" holder = excluded.holder, until = excluded.until WHERE r.holder = excluded.holder OR r.until < {NOW}"
-        )
-        values = (role, api, self._journal.holder, seconds)
-        return await self._store.run(lambda db: db.execute(query, values).rowcount) > 0
+        return await self._take(role, api, seconds, f"r.holder = excluded.holder OR r.until < {NOW}")
 
     async def is_due(self, work: str, api: str, seconds: float) -> bool:
         """Whether this process is to do what is done once in so many seconds by one of all."""
+        return await self._take(work, api, seconds, f"r.until < {NOW}")
+
+    async def _take(self, role: str, api: str, seconds: float, where: str) -> bool:
         query = (
             f"INSERT INTO roles AS r VALUES (?, ?, ?, {NOW} + ?) ON CONFLICT (role, api) DO UPDATE SET"
-            f" holder = excluded.holder, until = excluded.until WHERE r.until < {NOW}"
+            f" holder = excluded.holder, until = excluded.until WHERE {where}"
         )
-        values = (work, api, self._journal.holder, seconds)
-        return await self._store.run(lambda db: db.execute(query, values).rowcount) > 0
+        return await self._write(query, role, api, self._journal.holder, seconds) > 0
 
     async def resign(self, role: str, api: str) -> None:
         query = "DELETE FROM roles WHERE role = ? AND api = ? AND holder = ?"
-        await self._store.run(lambda db: db.execute(query, (role, api, self._journal.holder)).rowcount)
+        await self._write(query, role, api, self._journal.holder)
 
     async def seen(self, api: str, host: str, pid: int, concurrency: int) -> None:
         """Note that this worker lives."""
@@ -430,7 +437,7 @@ class FleetTables:
 
     async def gone(self) -> None:
         query = "DELETE FROM workers WHERE holder = ?"
-        await self._store.run(lambda db: db.execute(query, (self._journal.holder,)).rowcount)
+        await self._write(query, self._journal.holder)
 
     async def workers(self, api: str) -> list[Worker]:
         """Those that live."""
@@ -507,7 +514,7 @@ class FleetTables:
     async def add_depot(self, api: str, address: str) -> None:
         """Note a depot before anything is in it. It is due after ``ABANDONED``, should no batch come to need it."""
         query = f"INSERT INTO depots VALUES (?, ?, {NOW} + ?) ON CONFLICT DO NOTHING"
-        await self._store.run(lambda db: db.execute(query, (address, api, ABANDONED)).rowcount)
+        await self._write(query, address, api, ABANDONED)
 
     async def due_depots(self, api: str) -> list[str]:
         """Depots that no batch needs any more. For ``RETRIED`` they are this process's to delete.
@@ -523,7 +530,7 @@ class FleetTables:
 
     async def forget_depot(self, address: str) -> None:
         query = "DELETE FROM depots WHERE address = ?"
-        await self._store.run(lambda db: db.execute(query, (address,)).rowcount)
+        await self._write(query, address)
 
     async def rate(self, api: str, default: float | None) -> float | None:
         """The lowest rate of the batches that are not over, in create requests a second."""
@@ -537,7 +544,7 @@ class FleetTables:
     async def stop(self, number: int, reason: str) -> None:
         """Create nothing more for the batch. The first reason stays."""
         query = "UPDATE batches SET stopped = ? WHERE number = ? AND stopped = ''"
-        await self._store.run(lambda db: db.execute(query, (reason, number)).rowcount)
+        await self._write(query, reason, number)
 
     async def cancel(self, number: int) -> int:
         """Stop the batch, and count the rows that were canceled before they were created."""
@@ -604,15 +611,19 @@ class FleetTables:
         return row["state"] if row else None
 
 
+def _columns(items: Sequence[Move] | Sequence[Stand]) -> list[list[Any]]:
+    """Their fields, in order: the values of each."""
+    return [list(column) for column in zip(*map(msgspec.structs.astuple, items), strict=True)]
+
+
 def _texts(encoded: str) -> tuple[str, ...]:
     return decode(encoded, tuple[str, ...])
 
 
-def _place(job: Mapping[str, Any]) -> tuple[str, str]:
-    """The batch's id, and the name of the row that has the job, or whose chain it is a step of."""
-    batch, step = job["batch"] or "", job["chain_step"]
-    name = job["key"].removeprefix(batch).partition("/")[2]
-    return batch, name.removesuffix(f"/{step}") if step else name
+def _place(batch: str | None, key: str, step: str | None) -> tuple[str, str]:
+    """The batch's id, and the name of the row that has the job of this key, or whose chain it is a step of."""
+    name = key.removeprefix(batch or "").partition("/")[2]
+    return batch or "", name.removesuffix(f"/{step}") if step else name
 
 
 def _row(row: dict[str, Any], entry: Entry | None) -> FleetRow:
