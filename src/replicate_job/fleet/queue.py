@@ -154,9 +154,17 @@ def _connector(store: PostgresStore) -> procrastinate.PsycopgConnector:
         "connect_timeout": 5,
         "application_name": "replicate-job queue",
     }
-    searched = f"-c search_path={SCHEMA}"
-    if given := options.get("options"):
-        searched = f"{given} {searched}"
     return procrastinate.PsycopgConnector(
-        conninfo="", kwargs={**usual, **options, "options": searched}, min_size=1, max_size=CONNECTIONS, timeout=10
+        conninfo="",
+        kwargs={**usual, **options},
+        configure=_search,  # and no option of the connection, which PgBouncer does not take
+        min_size=1,
+        max_size=CONNECTIONS,
+        timeout=10,
     )
+
+
+async def _search(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Have a new connection find the queue's tables."""
+    await connection.execute(f"SET search_path = {SCHEMA}")
+    await connection.commit()

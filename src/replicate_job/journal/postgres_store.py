@@ -64,6 +64,8 @@ _SESSION = (
     # What is committed is on the disk, also where the server's default is another.
     "SELECT set_config(name, 'on', false) FROM pg_settings WHERE name = 'synchronous_commit' AND setting = 'off'",
 )
+_POOL_PROBES = 10
+"""How often two connections are asked for their sessions behind a pool. One of transactions mixes them at once."""
 _FACTS = """
 SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS release,
        current_setting('server_encoding') AS encoding, current_setting('fsync') AS fsync,
@@ -207,6 +209,7 @@ class PostgresStore:
                 self._server.open()
             connection = self._connect(FIRST_CONNECT)
             check_server(connection, str(self._url))
+            self._check_pool(connection)
             return opened(connection)
 
         allowed = FIRST_CONNECT + 1 if self._url.folder is None else None  # a name may take long to look up
@@ -318,6 +321,21 @@ class PostgresStore:
         except psycopg.Error as error:
             raise explain(error, self._url) from None
 
+    def _check_pool(self, connection: Connection) -> None:
+        """Raise JournalError behind a pool that gives each transaction another session: settings of ours are lost."""
+        if connection.info.backend_pid == _session(connection):
+            return  # there is no pool between
+        other = connect(self.address(), self._url, FIRST_CONNECT)
+        try:
+            sessions = [(_session(connection), _session(other)) for _ in range(_POOL_PROBES)]
+        finally:
+            other.close()
+        if any(own == others for own, others in sessions) or len(set(sessions)) > 1:
+            raise JournalError(
+                f"the journal {self._url} is behind a pool of transactions, which loses a session's settings: set "
+                "pool_mode = session in PgBouncer, or name PostgreSQL's own address"
+            )
+
     def _insist(self, work: Work[T], patience: float, *, reads: bool = False) -> T:
         """Try until it is committed. psycopg's errors come out where that is hopeless, or took too long."""
         until, tries = time.monotonic() + patience, 0
@@ -417,6 +435,12 @@ def connect(address: str, url: DatabaseURL, seconds: int) -> Connection:
         connection.close()
         raise
     return connection
+
+
+def _session(connection: Connection) -> int:
+    row = connection.execute("SELECT pg_backend_pid() AS number", prepare=False).fetchone()
+    assert row  # noqa: S101 - it always has one
+    return int(row["number"])
 
 
 def check_server(connection: Connection, name: str) -> None:
