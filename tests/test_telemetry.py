@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -41,15 +41,16 @@ JOB = Job(MODEL, {"n": 1}, poll_interval=0.05)
 SPANS, METRICS = InMemorySpanExporter(), InMemoryMetricReader()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _sdk() -> Iterator[None]:
-    """The SDK, configured once as a program does it: the API takes no second one in a process."""
+@pytest.fixture(scope="session", autouse=True)
+def _sdk() -> None:
+    """The SDK, configured once as a program does it: the API takes no second one in a process.
+
+    Not for the module: a process that comes back to it, as xdist lets it, would configure another one.
+    """
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(SPANS))
     trace.set_tracer_provider(provider)
     metrics.set_meter_provider(MeterProvider([METRICS]))
-    yield
-    SPANS.shutdown()  # other tests of this process keep none
 
 
 @pytest.fixture(autouse=True)
