@@ -18,9 +18,10 @@ suite: $(VENV)/test
 	$(BIN)/python -m pytest -rs
 	$(BIN)/python -m pytest -m alone -n 0
 
-# What needs no browser, no other clients, no model's environment, no command of its own and little of the processor.
+# What needs no browser, no other clients, no model's environment, no PostgreSQL, no command of its own and little of the
+# processor.
 quick: $(VENV)/test
-	$(BIN)/python -m pytest -m 'not alone and not cog and not long' --hypothesis-profile quick -n 8 -p no:schemathesis \
+	$(BIN)/python -m pytest -m 'not alone and not cog and not long' --hypothesis-profile quick -n 5 -p no:schemathesis \
 	  --ignore tests/e2e --ignore tests/page --ignore tests/contract --ignore tests/docs --ignore tests/examples
 
 # The suite on every Python that is found, in PATH or with pyenv, each in an environment of its own.
