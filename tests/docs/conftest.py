@@ -86,6 +86,7 @@ class Reader:
             "TMPDIR": temporary,
             "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(Path("~/.cache/uv").expanduser())),
             "PORT": self._port,
+            "PYTEST_ADDOPTS": "-p no:schemathesis",  # a reader has none, and it takes a second to load
             **api.environment,
         }
 
