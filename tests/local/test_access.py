@@ -8,7 +8,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-TOKEN = "a-token-of-the-test"  # noqa: S105 - no secret
+TOKEN = "a-token-of-the-test"  # noqa: S105 - not a real token
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ async def secured(local: Any) -> AsyncIterator[Any]:
 @pytest.mark.parametrize(
     "host", ["localhost", "127.0.0.1", "[::1]", "LOCALHOST", "localhost:1", "[::1]:80", "127.0.0.2"]
 )
-async def test_this_machines_own_names_are_answered(api: Any, host: str) -> None:
+async def test_requests_to_loopback_names_are_admitted(api: Any, host: str) -> None:
     assert (await api.request("GET", "/v1/account", host=host)).status == 200
 
 
@@ -43,7 +43,7 @@ async def test_this_machines_own_names_are_answered(api: Any, host: str) -> None
         "[::ffff:127.0.0.1]",
     ],
 )
-async def test_another_name_is_refused_everywhere_for_a_page_may_have_it(api: Any, host: str) -> None:
+async def test_requests_to_any_other_host_are_refused_on_every_path(api: Any, host: str) -> None:
     for path in ("/", "/v1/account", "/outputs/a/b", "/stream/a"):
         answer = await api.request("GET", path, host=host)
         assert answer.status == 403
@@ -53,26 +53,24 @@ async def test_another_name_is_refused_everywhere_for_a_page_may_have_it(api: An
 @pytest.mark.parametrize(
     "host", ["", "localhost@example.com", "example.com/localhost", "[", "a b", 'a"b', "a:b", "<b>"]
 )
-async def test_what_is_no_host_is_refused_also_with_the_token(secured: Any, host: str) -> None:
+async def test_a_malformed_host_is_refused_even_with_the_token(secured: Any, host: str) -> None:
     answer = await secured.request("GET", "/v1/account", host=host, authorization=f"Bearer {TOKEN}")
     assert answer.status == 400
 
 
-async def test_a_server_at_another_loopback_address_answers_there(local: Any) -> None:
+async def test_a_server_on_another_loopback_address_admits_that_address(local: Any) -> None:
     async with local(host="127.0.0.2") as api:
         assert (await api.request("GET", "/v1/account")).status == 200
 
 
 @pytest.mark.parametrize("second", ["example.com", "localhost"])
-async def test_two_hosts_are_refused_for_each_reader_might_take_another(
-    api: Any, raw: Callable[..., bytes], second: str
-) -> None:
+async def test_a_request_with_two_host_headers_is_refused(api: Any, raw: Callable[..., bytes], second: str) -> None:
     request = f"GET /v1/account HTTP/1.1\r\nHost: {second}\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     answer = await asyncio.to_thread(raw, api.base_url, request)
     assert answer.startswith(b"HTTP/1.1 400 ")
 
 
-async def test_one_origin_beside_the_own_is_another_page(api: Any, raw: Callable[..., bytes]) -> None:
+async def test_a_second_foreign_origin_header_is_refused(api: Any, raw: Callable[..., bytes]) -> None:
     own = api.base_url
     for first, second in ((own, "http://example.com"), ("http://example.com", own)):
         request = (
@@ -83,20 +81,20 @@ async def test_one_origin_beside_the_own_is_another_page(api: Any, raw: Callable
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-async def test_a_browser_that_says_another_page_asks_is_believed_without_an_origin(api: Any, site: str) -> None:
+async def test_sec_fetch_site_of_another_page_is_refused_without_an_origin(api: Any, site: str) -> None:
     headers = {"sec_fetch_site": site, "sec_fetch_dest": "empty"}
     assert (await api.request("POST", "/v1/predictions/none/cancel", **headers)).status == 403
     headers["sec_fetch_site"] = "same-origin"
     assert (await api.request("POST", "/v1/predictions/none/cancel", **headers)).status == 404
 
 
-async def test_the_page_of_another_site_cannot_have_models_made_ready_by_naming_them_as_pictures(api: Any) -> None:
+async def test_another_sites_page_cannot_prepare_models_with_image_requests(api: Any) -> None:
     for path in ("/v1/models", "/v1/models/replicate/hello-world", "/models"):
         headers = {"sec_fetch_site": "cross-site", "sec_fetch_mode": "no-cors", "sec_fetch_dest": "image"}
         assert (await api.request("GET", path, **headers)).status == 403
 
 
-async def test_links_from_elsewhere_and_pictures_in_other_pages_work(api: Any) -> None:
+async def test_links_and_images_on_other_sites_work(api: Any) -> None:
     link = {"sec_fetch_site": "cross-site", "sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
     for path in ("/", "/v1/account"):
         assert (await api.request("GET", path, **link)).status == 200
@@ -113,7 +111,7 @@ async def test_no_page_of_another_origin_writes(api: Any, method: str, origin: s
     assert (await answer.json())["detail"] == "This server takes no requests from other web pages."
 
 
-async def test_the_servers_own_page_writes_under_any_name_of_it(api: Any) -> None:
+async def test_the_servers_own_page_may_write_under_each_loopback_name(api: Any) -> None:
     port = api.base_url.rpartition(":")[2]
     for host in (f"127.0.0.1:{port}", f"localhost:{port}"):
         answer = await api.request("POST", "/v1/predictions/none/cancel", host=host, origin=f"http://{host}")
@@ -174,20 +172,20 @@ async def test_a_request_without_the_token_is_refused(secured: Any, headers: dic
         "/predictions",
     ],
 )
-async def test_no_way_of_writing_it_opens_the_api(secured: Any, path: str) -> None:
+async def test_no_spelling_of_an_api_path_bypasses_the_token(secured: Any, path: str) -> None:
     assert (await secured.request("GET", path)).status in {401, 404}
 
 
-async def test_a_query_is_no_token(secured: Any) -> None:
+async def test_a_token_in_the_query_is_not_accepted(secured: Any) -> None:
     assert (await secured.request("GET", f"/v1/account?token={TOKEN}")).status == 401
 
 
 @pytest.mark.parametrize("path", ["/outputs/a/b.png", "/files/a/b", "/stream/a", "/v1/files/a/download"])
-async def test_addresses_that_cannot_be_guessed_need_no_token(secured: Any, path: str) -> None:
+async def test_file_and_stream_addresses_need_no_token(secured: Any, path: str) -> None:
     assert (await secured.request("GET", path)).status == 404
 
 
-async def test_the_page_needs_none_and_with_a_token_the_server_has_any_name(secured: Any) -> None:
+async def test_with_a_token_the_page_is_open_and_any_host_is_admitted(secured: Any) -> None:
     assert (await secured.request("GET", "/", host="my.machine.example")).status == 200
     known = {"host": "my.machine.example", "authorization": f"Bearer {TOKEN}"}
     answer = await secured.request("GET", "/v1/models/replicate/hello-world", **known)
@@ -196,7 +194,7 @@ async def test_the_page_needs_none_and_with_a_token_the_server_has_any_name(secu
     assert (await secured.request("POST", "/v1/predictions", {}, **foreign)).status == 403
 
 
-async def test_a_request_without_a_host_is_refused_with_words(secured: Any, raw: Callable[..., bytes]) -> None:
+async def test_a_request_without_a_host_is_refused_with_a_message(secured: Any, raw: Callable[..., bytes]) -> None:
     for version in ("1.0", "1.1"):
         request = f"GET /v1/predictions HTTP/{version}\r\nauthorization: Bearer {TOKEN}\r\nconnection: close\r\n\r\n"
         answer = await asyncio.to_thread(raw, secured.base_url, request)

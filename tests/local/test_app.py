@@ -60,9 +60,7 @@ STREAM = """
 """
 
 
-async def test_a_blocking_wait_for_a_prediction_by_version_lasts_to_its_end(
-    write_model: Callable[..., Path], local: Any
-) -> None:
+async def test_a_blocking_wait_lasts_until_the_prediction_ends(write_model: Callable[..., Path], local: Any) -> None:
     write_model(ECHO)
     async with local() as api:
         done = await api.run(text="ab", times=2)
@@ -73,7 +71,7 @@ async def test_a_blocking_wait_for_a_prediction_by_version_lasts_to_its_end(
         assert await api.get(done["urls"]["get"]) == done
 
 
-async def test_without_prefer_it_is_starting_and_after_a_short_blocking_wait_unfinished(
+async def test_without_a_long_blocking_wait_the_prediction_is_returned_unfinished(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model(SLOW)
@@ -85,7 +83,7 @@ async def test_without_prefer_it_is_starting_and_after_a_short_blocking_wait_unf
         assert (held.status, (await held.json())["status"]) == (202, "starting")
 
 
-async def test_a_model_of_ones_own_does_not_run_by_name_alone(write_model: Callable[..., Path], local: Any) -> None:
+async def test_a_users_model_does_not_run_by_name_alone(write_model: Callable[..., Path], local: Any) -> None:
     write_model(ECHO)
     async with local() as api:
         for path, body in (
@@ -141,7 +139,7 @@ async def test_a_wrong_request_is_refused_with_its_reason(local: Any, body: Any,
         assert word in await answer.text()
 
 
-async def test_files_go_in_by_upload_and_by_data_url_and_come_out_with_type_length_and_ranges(
+async def test_input_files_may_be_uploads_or_data_urls_and_outputs_support_ranges(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model(FILES)
@@ -173,7 +171,7 @@ async def test_files_go_in_by_upload_and_by_data_url_and_come_out_with_type_leng
 
 
 @pytest.mark.parametrize("source", ["/etc/hostname", "file:///etc/hostname", "picture.png"])
-async def test_a_path_on_this_machine_is_no_file_input(
+async def test_a_path_on_this_machine_as_a_file_input_is_refused(
     write_model: Callable[..., Path], local: Any, source: str
 ) -> None:
     write_model(FILES)
@@ -184,9 +182,7 @@ async def test_a_path_on_this_machine_is_no_file_input(
         assert (await answer.json())["invalid_fields"][0]["field"] == "input.picture"
 
 
-async def test_a_page_that_a_model_made_is_shown_as_text_and_never_runs(
-    write_model: Callable[..., Path], local: Any
-) -> None:
+async def test_an_html_output_is_sent_as_plain_text(write_model: Callable[..., Path], local: Any) -> None:
     write_model(FILES)
     async with local() as api:
         done = await api.run(picture="data:,x", name="page.html")
@@ -231,9 +227,7 @@ async def test_cancel_ends_a_prediction_and_the_next_one_runs(
 
 
 @pytest.mark.parametrize("given", ["4", "25h", "soon", "", "5m3h"])
-async def test_a_cancel_after_that_is_no_duration_is_refused(
-    write_model: Callable[..., Path], local: Any, given: str
-) -> None:
+async def test_a_malformed_cancel_after_is_refused(write_model: Callable[..., Path], local: Any, given: str) -> None:
     write_model(ECHO)
     async with local() as api:
         body = {"version": await api.version(), "input": {"text": "a"}}
@@ -256,7 +250,7 @@ async def read_stream(api: Any, prediction: Any, **headers: str) -> list[tuple[s
     return [(event.type, event.data, event.id if event.own_id else "") for event in Decoder().feed(body)]
 
 
-async def test_a_stream_has_logs_output_and_done_and_goes_on_after_the_last_event_id(
+async def test_a_stream_has_logs_output_and_done_and_resumes_after_last_event_id(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model(STREAM)
@@ -271,7 +265,7 @@ async def test_a_stream_has_logs_output_and_done_and_goes_on_after_the_last_even
         assert [data for _, data, _ in await read_stream(api, made, last_event_id=last)] == [" three", "{}"]
 
 
-async def test_the_stream_of_a_failure_says_why(write_model: Callable[..., Path], local: Any) -> None:
+async def test_the_stream_of_a_failed_prediction_has_the_error(write_model: Callable[..., Path], local: Any) -> None:
     write_model(STREAM)
     async with local() as api:
         events = await read_stream(api, await api.create({"text": "a", "fail": True}))
@@ -287,7 +281,7 @@ async def test_another_host_name_is_refused(local: Any, host: str) -> None:
         assert (await api.request("GET", "/v1/account", host=host)).status in (400, 403)
 
 
-async def test_a_write_from_another_page_is_refused_and_one_from_its_own_page_is_not(local: Any) -> None:
+async def test_only_the_servers_own_page_may_write(local: Any) -> None:
     async with local() as api:
         assert (await api.request("POST", "/v1/predictions", {}, origin="https://example.com")).status == 403
         assert (await api.request("POST", "/v1/predictions", {}, origin="null")).status == 403
@@ -299,7 +293,7 @@ async def test_a_write_from_another_page_is_refused_and_one_from_its_own_page_is
     "path",
     ["/v1/predictions/none", "/v1/models/no/body", "/outputs/..%2f..%2fetc/passwd", "/v1/nothing"],
 )
-async def test_what_is_not_there_is_not_found_in_the_apis_words(local: Any, path: str) -> None:
+async def test_unknown_paths_get_the_apis_404(local: Any, path: str) -> None:
     async with local() as api:
         answer = await api.request("GET", path)
         assert (answer.status, await answer.json()) == (
@@ -324,12 +318,12 @@ async def test_a_version_can_be_looked_up_and_shows_the_models_schema(
 @pytest.mark.parametrize(
     "path", ["/account", "/predictions", "/models/replicate/hello-world", "/files", "/search?query=a"]
 )
-async def test_the_api_answers_without_v1_and_with_two_of_them(local: Any, path: str) -> None:
+async def test_the_api_answers_with_v1_once_twice_or_not_at_all(local: Any, path: str) -> None:
     async with local() as api:
         assert await api.get(path) == await api.get(f"/v1{path}") == await api.get(f"/v1/v1{path}")
 
 
-async def test_official_clients_get_output_files_in_the_answer_and_others_their_addresses(
+async def test_official_clients_get_output_files_as_data_urls_and_others_get_addresses(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model(FILES)
@@ -341,7 +335,7 @@ async def test_official_clients_get_output_files_in_the_answer_and_others_their_
             assert seen == done | {"output": ["data:image/webp;base64,eDA=", "data:image/webp;base64,eDE="]}
 
 
-async def test_an_output_file_that_has_just_gone_is_an_address_to_official_clients_too(
+async def test_a_removed_output_file_stays_an_address_for_official_clients(
     write_model: Callable[..., Path], local: Any, tmp_path: Path
 ) -> None:
     write_model(FILES)

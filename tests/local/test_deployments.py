@@ -27,7 +27,7 @@ def deployments(tmp_path: Path) -> Iterator[Deployments]:
     store.close()
 
 
-def test_a_release_is_counted_and_keeps_what_does_not_change(deployments: Deployments) -> None:
+def test_a_new_release_has_the_next_number_and_keeps_unchanged_fields(deployments: Deployments) -> None:
     first = deployments.release("local/a", **FACTS)
     second = deployments.release("local/a", hardware="gpu-t4")
     assert (first.number, second.number) == (1, 2)
@@ -36,14 +36,14 @@ def test_a_release_is_counted_and_keeps_what_does_not_change(deployments: Deploy
     assert deployments.get("local/a") == second
 
 
-def test_they_are_listed_the_newest_first_whatever_is_released_later(deployments: Deployments) -> None:
+def test_deployments_are_listed_by_creation_newest_first(deployments: Deployments) -> None:
     made = [deployments.release(name, **FACTS) for name in ("local/b", "local/a")]
     assert deployments.all() == made[::-1]
     again = deployments.release("local/b", hardware="gpu-t4")
     assert deployments.all() == [made[1], again]
 
 
-def test_one_that_was_removed_is_not_there_and_begins_anew(deployments: Deployments) -> None:
+def test_a_deleted_deployment_restarts_its_release_numbers(deployments: Deployments) -> None:
     deployments.release("local/a", **FACTS)
     deployments.delete("local/a")
     assert deployments.get("local/a") is None

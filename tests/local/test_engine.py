@@ -42,7 +42,7 @@ TYPES = """
 """
 
 
-async def test_values_of_every_kind_reach_the_model_and_files_come_back_from_inside_an_object(
+async def test_values_of_every_type_reach_the_model_and_files_in_objects_are_stored(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model(TYPES, 'run: "predict.py:Runner"\n')
@@ -77,10 +77,8 @@ async def test_every_wrong_value_is_refused_before_the_model_sees_it(
         ]
 
 
-async def test_an_optional_input_that_is_left_out_is_none_and_may_not_be_null(
-    write_model: Callable[..., Path], local: Any
-) -> None:
-    # As Cog's own server does with the document of Cog's own tool.
+async def test_an_optional_input_may_be_left_out_but_not_null(write_model: Callable[..., Path], local: Any) -> None:
+    # Cog's own server does the same with the document of Cog's own tool.
     code = """
         from typing import Optional
         from cog import BasePredictor, Input, Path
@@ -107,9 +105,7 @@ async def test_an_optional_input_that_is_left_out_is_none_and_may_not_be_null(
         ]
 
 
-async def test_a_context_reaches_the_model_and_nothing_else_is_in_it(
-    write_model: Callable[..., Path], local: Any
-) -> None:
+async def test_the_model_gets_exactly_the_context_of_the_request(write_model: Callable[..., Path], local: Any) -> None:
     code = """
         from cog import BasePredictor, current_scope
 
@@ -150,7 +146,7 @@ async def test_two_fields_that_would_share_a_file_name_keep_their_own_files(
         assert output["../up"].endswith("/up.txt")
 
 
-async def test_an_environment_that_was_removed_meanwhile_is_made_again(
+async def test_an_environment_that_was_removed_is_built_again(
     write_model: Callable[..., Path], local: Any, tmp_path: Path
 ) -> None:
     code = """
@@ -163,7 +159,7 @@ async def test_an_environment_that_was_removed_meanwhile_is_made_again(
     """
     write_model(code)
     async with local(cache_dir=tmp_path / "cache") as api:
-        await api.run(crash=True)  # so that the next one needs a new process
+        await api.run(crash=True)  # so that the next prediction needs a new process
         shutil.rmtree(tmp_path / "cache" / "venvs")
         done = await api.run()
         assert (done["error"], done["output"]) == (None, "well")

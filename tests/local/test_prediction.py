@@ -30,7 +30,7 @@ def prediction() -> LocalPrediction:
 
 
 @given(st.lists(EVENTS, max_size=30))
-def test_nothing_changes_after_an_end(events: list[ModelEvent]) -> None:
+def test_no_event_changes_an_ended_prediction(events: list[ModelEvent]) -> None:
     one = prediction()
     at_end: dict[str, Any] | None = None
     for number, event in enumerate(events):
@@ -57,7 +57,7 @@ def test_times_are_in_order_and_logs_are_complete(events: list[ModelEvent]) -> N
     assert (one.started_at is None) == (not any(isinstance(event, Started | Produced) for event in taken))
 
 
-def test_ids_look_like_the_apis() -> None:
+def test_ids_have_the_form_of_the_apis_ids() -> None:
     ids = {new_id() for _ in range(100)}
     assert len(ids) == 100
     assert all(len(id) == 26 and id.isalnum() and id == id.lower() for id in ids)  # noqa: A001 - it is one

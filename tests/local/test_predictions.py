@@ -48,12 +48,12 @@ def read(predictions: Predictions, id: str) -> Any:  # noqa: A002 - the API's ow
 
 
 async def nothing(_: str, canceled: asyncio.Event) -> AsyncGenerator[ModelEvent]:
-    """A model that runs until nobody wants its result."""
+    """A model that runs until it is canceled."""
     await canceled.wait()
     yield Ended("succeeded", "too late")
 
 
-async def echo(id: str, _: asyncio.Event) -> AsyncGenerator[ModelEvent]:  # noqa: A002 - as the model's own parameter
+async def echo(id: str, _: asyncio.Event) -> AsyncGenerator[ModelEvent]:  # noqa: A002 - the work is called with the id
     yield Started()
     yield Logged("hello\n")
     yield Produced(id)
@@ -77,7 +77,7 @@ async def test_a_prediction_goes_from_starting_to_its_end(store: Store) -> None:
     assert predictions.get(one.id) is one
 
 
-async def test_wait_gives_up_after_its_seconds_and_leaves_the_prediction_running(store: Store) -> None:
+async def test_wait_returns_after_its_seconds_while_the_prediction_runs_on(store: Store) -> None:
     predictions = Predictions(store)
     one = create(predictions)
     assert not await predictions.wait(one, 0.01)
@@ -86,24 +86,24 @@ async def test_wait_gives_up_after_its_seconds_and_leaves_the_prediction_running
     assert (one.status, one.error) == ("failed", STOPPED)
 
 
-async def test_cancel_ends_it_at_once_and_a_late_result_changes_nothing(store: Store) -> None:
+async def test_cancel_ends_a_prediction_at_once_and_ignores_a_late_result(store: Store) -> None:
     predictions = Predictions(store)
     one = create(predictions)
     predictions.cancel(one.id)
     assert one.status == "canceled"
     predictions.cancel(one.id)
-    await asyncio.sleep(0)  # the model's turn: it sees the cancel, and answers
+    await asyncio.sleep(0)  # lets the model notice the cancellation and return its result
     await predictions.close()
     assert (one.status, one.output) == ("canceled", None)
 
 
 @pytest.mark.parametrize(("begun", "status"), [(False, "aborted"), (True, "canceled")])
-async def test_its_deadline_aborts_it_before_the_start_and_cancels_it_after(
+async def test_a_deadline_aborts_before_the_start_and_cancels_after_it(
     begun: bool,  # noqa: FBT001 - the case
     status: str,
     store: Store,
 ) -> None:
-    async def work(id: str, canceled: asyncio.Event) -> AsyncGenerator[ModelEvent]:  # noqa: A002 - as the model's own parameter
+    async def work(id: str, canceled: asyncio.Event) -> AsyncGenerator[ModelEvent]:  # noqa: A002 - the work is called with the id
         if begun:
             yield Started()
         async for event in nothing(id, canceled):
@@ -117,7 +117,7 @@ async def test_its_deadline_aborts_it_before_the_start_and_cancels_it_after(
     await predictions.close()
 
 
-async def test_a_model_that_raises_or_just_stops_has_failed_with_the_reason(store: Store) -> None:
+async def test_a_model_that_raises_or_stops_without_a_result_fails_the_prediction(store: Store) -> None:
     async def broken(_: str, __: asyncio.Event) -> AsyncGenerator[ModelEvent]:
         yield Started()
         raise OSError("no more disk")
@@ -133,7 +133,7 @@ async def test_a_model_that_raises_or_just_stops_has_failed_with_the_reason(stor
     assert (second.status, second.error) == ("failed", "the model ended without a result")
 
 
-async def test_events_can_be_read_while_they_come_and_afterwards(store: Store) -> None:
+async def test_events_can_be_read_as_they_happen_and_later(store: Store) -> None:
     predictions = Predictions(store)
     one = create(predictions, echo)
     live = [event async for event in predictions.events(one)]
@@ -167,12 +167,12 @@ async def test_created_after_includes_its_moment_and_created_before_does_not(sto
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "b3h4", "!!!!", "\u00e9", "bzk5OTk5OTk5OTk5OTk5OTk5OTk5"])
-async def test_a_cursor_from_elsewhere_is_refused(cursor: str, store: Store) -> None:
+async def test_a_malformed_cursor_is_refused(cursor: str, store: Store) -> None:
     with pytest.raises(RefusedError, match="Invalid cursor"):
         await Predictions(store).page(HERE, cursor)
 
 
-async def test_what_has_ended_is_there_again_after_a_restart_and_what_ran_has_failed_with_the_reason(
+async def test_after_a_restart_ended_predictions_are_stored_and_running_ones_failed(
     tmp_path: Path,
 ) -> None:
     with opened(tmp_path) as store:
@@ -181,7 +181,7 @@ async def test_what_has_ended_is_there_again_after_a_restart_and_what_ran_has_fa
         await predictions.wait(done, 5)
         at_end = read(predictions, done.id)
         left = create(predictions, webhook="http://receiver", webhook_events=frozenset({"completed"}))
-        # Nothing is closed: this is how a killed server leaves its store.
+        # Nothing is closed, as when a server is killed.
     with opened(tmp_path) as store:
         again = Predictions(store, clock=lambda: 107.0)
         recovered = again.recover()
@@ -198,7 +198,7 @@ async def test_what_has_ended_is_there_again_after_a_restart_and_what_ran_has_fa
     await predictions.close()
 
 
-async def test_addresses_on_the_server_are_those_that_the_client_uses(store: Store) -> None:
+async def test_stored_addresses_get_the_origin_that_the_client_uses(store: Store) -> None:
     async def writes(_: str, __: asyncio.Event) -> AsyncGenerator[ModelEvent]:
         yield Ended("succeeded", [f"{ORIGIN}/outputs/a/b.png"])
 
@@ -210,7 +210,7 @@ async def test_addresses_on_the_server_are_those_that_the_client_uses(store: Sto
     assert ORIGIN.encode() not in b"".join((await predictions.page(HERE)).items)
 
 
-async def test_data_are_removed_when_their_time_is_over_and_the_rest_stays(tmp_path: Path) -> None:
+async def test_data_are_removed_after_the_retention_time(tmp_path: Path) -> None:
     gone: asyncio.Queue[str] = asyncio.Queue()
     with opened(tmp_path) as store:
         predictions = Predictions(store, retention=0.01, on_removed=gone.put_nowait)
@@ -222,7 +222,7 @@ async def test_data_are_removed_when_their_time_is_over_and_the_rest_stays(tmp_p
         assert predictions.get(one.id) is None
 
 
-async def test_a_restart_removes_what_should_have_been_removed_meanwhile(tmp_path: Path) -> None:
+async def test_data_whose_retention_ended_while_the_server_was_down_are_removed_at_its_start(tmp_path: Path) -> None:
     gone: asyncio.Queue[str] = asyncio.Queue()
     with opened(tmp_path) as store:
         predictions = Predictions(store, retention=3600, on_removed=gone.put_nowait)
@@ -234,7 +234,7 @@ async def test_a_restart_removes_what_should_have_been_removed_meanwhile(tmp_pat
         assert await asyncio.wait_for(gone.get(), 20) == one.id
 
 
-async def test_memory_keeps_the_events_of_the_latest_ends_only_and_of_none_that_is_large(store: Store) -> None:
+async def test_only_the_latest_and_small_ended_predictions_keep_their_events_in_memory(store: Store) -> None:
     predictions = Predictions(store)
     large = create(predictions, says("a" * 2**20))
     await predictions.wait(large, 5)
@@ -249,10 +249,10 @@ async def test_memory_keeps_the_events_of_the_latest_ends_only_and_of_none_that_
 
 @contextmanager
 def full(store: Store) -> Iterator[None]:
-    """No more pages for the file than it has."""
-    connection = store._connection  # noqa: SLF001 - of a disk that is full, for this one alone
+    """As on a full disk, the database file cannot grow."""
+    connection = store._connection  # noqa: SLF001 - simulates a full disk for this store alone
     (most,) = connection.execute("PRAGMA max_page_count").fetchone()
-    connection.execute("PRAGMA max_page_count = 1")  # SQLite takes the file's own size for less than that
+    connection.execute("PRAGMA max_page_count = 1")  # SQLite raises a smaller limit to the file's current size
     yield
     connection.execute(f"PRAGMA max_page_count = {most}")
 
@@ -264,7 +264,7 @@ def says(text: str) -> Callable[[str, asyncio.Event], AsyncGenerator[ModelEvent]
     return work
 
 
-async def test_an_end_that_meets_a_full_disk_is_seen_and_listed_all_the_same(store: Store) -> None:
+async def test_an_end_that_cannot_be_written_is_still_returned_and_listed(store: Store) -> None:
     predictions = Predictions(store)
     one, large = create(predictions), "a" * 100_000
     with full(store):
@@ -283,7 +283,7 @@ def store_body(store: Store, id: str) -> bytes:  # noqa: A002 - the API's own na
     return found.body
 
 
-async def test_an_unwritten_end_is_written_with_the_next_one_that_fits(store: Store) -> None:
+async def test_an_unwritten_end_is_written_with_the_next_end(store: Store) -> None:
     predictions = Predictions(store)
     with full(store):
         one = create(predictions, says("a" * 100_000))
@@ -305,19 +305,19 @@ async def test_a_large_end_that_does_not_fit_on_the_disk_does_not_delay_a_small_
     await predictions.close()
 
 
-async def test_an_unwritten_end_is_written_later_without_another_end(store: Store) -> None:
+async def test_an_unwritten_end_is_retried_by_a_timer(store: Store) -> None:
     predictions = Predictions(store)
     with full(store):
         one = create(predictions, says("a" * 100_000))
         assert await predictions.wait(one, 5)
     async with asyncio.timeout(10):
-        while store.unfinished():  # noqa: ASYNC110 - nobody says when the store is tried again
+        while store.unfinished():  # noqa: ASYNC110 - there is no event for the retry
             await asyncio.sleep(0.01)
     assert store_body(store, one.id) == predictions.body(one.id, ORIGIN)
     await predictions.close()
 
 
-async def test_it_is_written_when_the_server_closes_and_is_no_failure_after_the_restart(tmp_path: Path) -> None:
+async def test_an_unwritten_end_is_written_when_the_server_closes(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         predictions = Predictions(store)
         with full(store):
@@ -330,7 +330,7 @@ async def test_it_is_written_when_the_server_closes_and_is_no_failure_after_the_
         assert read(again, one.id)["status"] == "succeeded"
 
 
-async def test_data_are_removed_at_the_next_chance_where_the_disk_was_full(tmp_path: Path) -> None:
+async def test_removing_data_is_retried_after_a_full_disk(tmp_path: Path) -> None:
     gone: asyncio.Queue[str] = asyncio.Queue()
     with opened(tmp_path) as store:
         predictions = Predictions(store, retention=0.0, on_removed=gone.put_nowait)
@@ -362,7 +362,7 @@ async def test_other_tasks_run_while_a_large_page_is_read(store: Store) -> None:
     assert turns >= 20
 
 
-async def test_a_page_shows_what_ran_when_it_was_asked_for_as_it_was_then(store: Store) -> None:
+async def test_a_page_shows_running_predictions_as_of_its_request(store: Store) -> None:
     async def works(_: str, __: asyncio.Event) -> AsyncGenerator[ModelEvent]:
         yield Produced("a" * 2**17, part=True)
         await asked.wait()

@@ -31,7 +31,7 @@ WAITER = """
 """
 
 
-async def test_nothing_answers_after_the_end_and_signal_handlers_stay_as_they_were(tmp_path: Path) -> None:
+async def test_after_the_end_nothing_listens_and_signal_handlers_are_unchanged(tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     async with serve(ServerOptions(cache_dir=tmp_path)) as base_url, ClientBuilder().no_proxy().build() as client:
         assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
@@ -43,12 +43,12 @@ async def test_nothing_answers_after_the_end_and_signal_handlers_stay_as_they_we
 
 @pytest.fixture
 def never_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that waits for its parts until they are closed: none is left behind unseen."""
+    """Removes the time limit for closing the server's parts, so that a part that does not close fails the test."""
     monkeypatch.setattr("replicate_job.local.build._CLOSE_TIMEOUT", 3600.0)
 
 
 @pytest.mark.usefixtures("never_given_up")
-async def test_it_ends_at_once_during_a_prediction_and_a_blocking_wait(
+async def test_the_server_ends_at_once_during_a_prediction_and_a_blocking_wait(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model(WAITER)
@@ -56,7 +56,7 @@ async def test_it_ends_at_once_during_a_prediction_and_a_blocking_wait(
         api = await stack.enter_async_context(local())
         running = await api.until(await api.create({}), lambda found: "begun" in found["logs"])
         held = asyncio.create_task(api.create({}, prefer="wait=60"))
-        while len((await api.get("/v1/predictions"))["results"]) < 2:  # noqa: ASYNC110 - the server tells nobody
+        while len((await api.get("/v1/predictions"))["results"]) < 2:  # noqa: ASYNC110 - the API has no event for a new prediction
             await asyncio.sleep(0.01)
         assert running["status"] == "processing"
         async with asyncio.timeout(30):
@@ -66,7 +66,7 @@ async def test_it_ends_at_once_during_a_prediction_and_a_blocking_wait(
 
 
 @pytest.mark.usefixtures("never_given_up")
-async def test_cancellation_of_its_task_ends_it_too(write_model: Callable[..., Path], local: Any) -> None:
+async def test_canceling_the_servers_task_ends_the_server(write_model: Callable[..., Path], local: Any) -> None:
     write_model(WAITER)
     up: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
@@ -85,13 +85,13 @@ async def test_cancellation_of_its_task_ends_it_too(write_model: Callable[..., P
         await api.get("/v1/account")
 
 
-async def test_a_warmed_model_is_ready_before_it_is_asked_for(write_model: Callable[..., Path], local: Any) -> None:
+async def test_a_warmed_model_is_ready_before_the_first_request(write_model: Callable[..., Path], local: Any) -> None:
     write_model(WAITER.replace("time.sleep(60)", "pass"))
     async with local(warm="me/model") as api:
         assert (await api.run())["output"] == "late"
 
 
-async def test_a_model_that_cannot_be_prepared_is_refused_with_the_reason_and_hides_no_other(
+async def test_a_model_that_cannot_be_prepared_is_a_422_with_the_reason(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model("import nonsense_that_is_nowhere\nclass Predictor: pass", name="broken")
@@ -105,7 +105,7 @@ async def test_a_model_that_cannot_be_prepared_is_refused_with_the_reason_and_hi
         assert (await api.run())["status"] == "succeeded"
 
 
-def test_without_the_extra_one_line_says_what_to_install(tmp_path: Path) -> None:
+def test_without_the_extra_the_error_says_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "starlette.py").write_text(
         "raise ModuleNotFoundError(\"No module named 'starlette'\", name='starlette')"
     )
@@ -123,14 +123,14 @@ def test_without_the_extra_one_line_says_what_to_install(tmp_path: Path) -> None
     assert "'starlette>=1'" in said
 
 
-async def test_on_windows_it_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_on_windows_the_error_names_the_supported_systems(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(LocalError, match="needs a POSIX system"):
         async with serve():
             pass
 
 
-async def test_a_cache_that_cannot_be_written_is_named_in_one_line(
+async def test_the_error_for_an_unwritable_cache_names_the_folder(
     write_model: Callable[..., Path], local: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_model(WAITER)
@@ -149,7 +149,7 @@ async def test_a_cache_that_cannot_be_written_is_named_in_one_line(
     assert not caplog.records
 
 
-async def test_a_model_that_cannot_be_read_is_said_before_anything_is_served(
+async def test_the_server_does_not_start_with_an_unreadable_model_to_warm(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model("", "predict: [", name="unreadable")
@@ -158,7 +158,7 @@ async def test_a_model_that_cannot_be_read_is_said_before_anything_is_served(
             pass
 
 
-async def test_what_goes_wrong_once_it_listens_is_said_in_a_line_and_stops_nothing(
+async def test_an_error_after_the_server_listens_is_a_warning_and_the_server_runs_on(
     write_model: Callable[..., Path], local: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_model("", "predict: [", name="unreadable")
@@ -171,18 +171,18 @@ async def test_what_goes_wrong_once_it_listens_is_said_in_a_line_and_stops_nothi
 
     async with local(on_warning=hear) as api:
         assert "cog.yaml cannot be read" in await asyncio.wait_for(heard.get(), 60)
-        assert await asyncio.wait_for(heard.get(), 60) == "not all was made ready: no room for this line"
+        assert await asyncio.wait_for(heard.get(), 60) == "not everything could be prepared: no room for this line"
         assert (await api.request("GET", "/v1/account")).status == 200
     assert not caplog.records
 
 
 @pytest.mark.parametrize("warm", ["no-such/model", "0" * 64, "/", "../.."])
-async def test_what_is_no_model_is_not_warmed(local: Any, warm: str) -> None:
+async def test_an_unknown_model_to_warm_is_ignored(local: Any, warm: str) -> None:
     async with local(warm=warm) as api:
         assert (await api.request("GET", "/v1/account")).status == 200
 
 
-async def test_a_model_of_ones_own_is_prepared_when_it_is_first_used_and_not_by_a_list(
+async def test_a_users_model_is_prepared_at_its_first_use_and_not_by_listing(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model(f"{WAITER}    # a version of its own\n")
@@ -194,12 +194,12 @@ async def test_a_model_of_ones_own_is_prepared_when_it_is_first_used_and_not_by_
         assert heard == []
         model = await api.get("/v1/models/me/model")
         assert "Input" in model["latest_version"]["openapi_schema"]["components"]["schemas"]
-    async with local() as api:  # another server, which knows its schema
+    async with local() as api:  # another server, which finds the stored schema
         found = {each["name"]: each for each in (await api.get("/v1/models"))["results"]}
         assert found["model"]["latest_version"] == model["latest_version"]
 
 
-async def test_a_model_of_ones_own_is_made_ready_from_the_start_if_asked_and_once_where_that_fails(
+async def test_with_prepare_a_users_model_is_prepared_at_the_start_and_only_once(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model(WAITER, 'build: {python_packages: ["./no-such-luck"]}\npredict: "predict.py:Predictor"\n')
@@ -217,7 +217,7 @@ async def test_a_model_of_ones_own_is_made_ready_from_the_start_if_asked_and_onc
         assert heard.empty()
 
 
-async def test_a_create_does_not_wait_for_an_environment_that_takes_its_time(
+async def test_a_create_request_does_not_wait_for_a_slow_environment(
     write_model: Callable[..., Path], local: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("replicate_job.local.engine.SCHEMA_TIMEOUT", 0.05)

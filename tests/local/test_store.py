@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_folder_is_one_servers_at_a_time(tmp_path: Path) -> None:
+def test_a_folder_can_be_used_by_one_server_at_a_time(tmp_path: Path) -> None:
     first = Store(tmp_path)
     with pytest.raises(LocalError, match="in use by another local server"):
         Store(tmp_path)
@@ -23,7 +23,7 @@ def test_a_folder_is_one_servers_at_a_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"no database at all, but a text that is long enough to be read", b""])
-def test_a_file_that_is_no_store_is_refused_and_an_empty_one_filled(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_store_is_refused_unless_it_is_empty(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "server.db").write_bytes(content)
     if content:
         with pytest.raises(LocalError, match="cannot be read: file is not a database; move it away"):
@@ -52,7 +52,7 @@ def test_a_store_of_a_newer_release_is_refused(tmp_path: Path) -> None:
     after=st.none() | st.integers(-1, 60),
     before=st.none() | st.integers(-1, 60),
 )
-def test_bounds_select_what_was_created_between_two_times(
+def test_bounds_select_predictions_created_between_two_times(
     tmp_path_factory: pytest.TempPathFactory, gaps: list[int], after: int | None, before: int | None
 ) -> None:
     store, at, times = Store(tmp_path_factory.mktemp("store")), 0, []
@@ -68,7 +68,7 @@ def test_bounds_select_what_was_created_between_two_times(
     store.close()
 
 
-def test_its_folder_is_readable_for_its_user_only(tmp_path: Path) -> None:
+def test_the_state_folder_is_readable_by_its_user_only(tmp_path: Path) -> None:
     Store(tmp_path / "state").close()
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
 

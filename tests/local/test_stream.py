@@ -1,4 +1,4 @@
-"""Streams beyond ``tests/local/test_app.py``: going on in the middle, and what is there after a restart."""
+"""Resuming streams, and streams after a restart. ``tests/local/test_app.py`` has the main cases."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ async def read(api: Any, prediction: Any, **headers: str) -> list[tuple[str, str
         ),
     ],
 )
-def test_each_event_in_the_streams_dialect(event: ModelEvent, sent: bytes) -> None:
+def test_each_event_is_encoded_as_a_server_sent_event(event: ModelEvent, sent: bytes) -> None:
     assert encode(event, "7:1") == sent
 
 
-async def test_ids_rise_and_each_of_them_is_a_place_to_go_on_from(write_model: Callable[..., Path], local: Any) -> None:
+async def test_event_ids_rise_and_a_stream_can_resume_after_each(write_model: Callable[..., Path], local: Any) -> None:
     write_model(TEXT)
     async with local() as api:
         done = await api.run(text="a|b|c|d")
@@ -84,7 +84,7 @@ async def test_ids_rise_and_each_of_them_is_a_place_to_go_on_from(write_model: C
 
 
 @pytest.mark.parametrize("last", ["", "nonsense", "1:", ":", "1:x", "1:-5", "1:\xb2", "9" * 5000, "1:" + "9" * 5000])
-async def test_a_last_event_id_that_is_none_begins_at_the_beginning(
+async def test_a_malformed_last_event_id_starts_the_stream_at_the_beginning(
     write_model: Callable[..., Path], local: Any, last: str
 ) -> None:
     write_model(TEXT)
@@ -93,7 +93,7 @@ async def test_a_last_event_id_that_is_none_begins_at_the_beginning(
         assert await read(api, done, last_event_id=last) == await read(api, done)
 
 
-async def test_a_client_that_has_seen_all_outputs_gets_only_the_end(
+async def test_a_client_that_has_received_all_outputs_gets_only_done(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model(TEXT)
@@ -102,7 +102,7 @@ async def test_a_client_that_has_seen_all_outputs_gets_only_the_end(
         assert await read(api, done, last_event_id="1:999") in ([], [("done", "{}", "")])
 
 
-async def test_a_cancel_ends_every_stream_with_its_reason(write_model: Callable[..., Path], local: Any) -> None:
+async def test_canceling_ends_every_stream_with_the_reason(write_model: Callable[..., Path], local: Any) -> None:
     write_model(SLOW)
     async with local() as api:
         running = await api.until(await api.create({}), lambda found: "begun" in found["logs"])
@@ -114,7 +114,7 @@ async def test_a_cancel_ends_every_stream_with_its_reason(write_model: Callable[
 
 
 @pytest.mark.parametrize("fail", [False, True])
-async def test_a_prediction_of_an_earlier_server_streams_again_from_the_beginning_or_after_an_id(
+async def test_after_a_restart_an_ended_prediction_streams_from_the_beginning_or_after_an_id(
     write_model: Callable[..., Path],
     local: Any,
     tmp_path: Path,
@@ -137,7 +137,7 @@ async def test_a_prediction_of_an_earlier_server_streams_again_from_the_beginnin
         assert rest == texts[1][1:]
 
 
-async def test_a_prediction_that_a_restart_ended_says_so_in_its_stream(
+async def test_the_stream_of_a_prediction_that_a_restart_ended_has_that_error(
     write_model: Callable[..., Path], local: Any, tmp_path: Path
 ) -> None:
     write_model(SLOW)
@@ -151,13 +151,13 @@ async def test_a_prediction_that_a_restart_ended_says_so_in_its_stream(
         ]
 
 
-async def test_no_stream_of_what_is_not_there(local: Any) -> None:
+async def test_the_stream_of_an_unknown_prediction_is_a_404(local: Any) -> None:
     async with local() as api:
         assert (await api.request("GET", "/stream/none")).status == 404
         assert (await api.request("POST", "/stream/none")).status == 405
 
 
-async def test_a_client_that_does_not_read_stops_a_long_stream_before_all_of_it_is_in_memory() -> None:
+async def test_a_client_that_does_not_read_pauses_a_long_stream() -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(1000):
             yield b"x" * 1000

@@ -1,4 +1,4 @@
-"""Webhooks of predictions, to a real receiver."""
+"""Webhooks of predictions, sent to a real receiver."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ END = Ended("succeeded", "done")
 
 
 class Seen(msgspec.Struct):
-    """One request. ``at`` is when it came, on the loop's clock."""
+    """A received request. ``at`` is its time on the loop's clock."""
 
     at: float
     path: str
@@ -51,7 +51,7 @@ async def hang(_: Seen) -> Response:
 
 
 class Receiver:
-    """Verifies and keeps what it is sent; ``answer`` decides on the rest."""
+    """Verifies and keeps the requests that it receives. ``answer`` makes its responses."""
 
     def __init__(self, origin: str) -> None:
         self.origin, self.faults = origin, list[str]()
@@ -73,7 +73,7 @@ class Receiver:
         await (await self.answer(seen))(scope, receive, send)
 
     async def until(self, count: int) -> list[Seen]:
-        """What came, once there is so much of it."""
+        """Wait for ``count`` requests, and return them."""
         async with asyncio.timeout(20), self._news:
             await self._news.wait_for(lambda: len(self.seen) >= count)
         assert not self.faults
@@ -89,7 +89,7 @@ async def receiving() -> AsyncIterator[Receiver]:
 
 
 class Story:
-    """What happens to one prediction, as the test tells it."""
+    """A prediction whose events the test makes with ``tell``."""
 
     def __init__(self) -> None:
         self._told: asyncio.Queue[ModelEvent] = asyncio.Queue()
@@ -129,9 +129,9 @@ class Sender:
         return story
 
     async def sent(self) -> None:
-        """Every webhook has come to its end."""
+        """Wait until no webhook is left to be sent."""
         async with asyncio.timeout(20):
-            while tasks := set(self.webhooks._tasks):  # noqa: SLF001 - nobody else can say that nothing more comes
+            while tasks := set(self.webhooks._tasks):  # noqa: SLF001 - nothing public says that all webhooks are sent
                 await asyncio.wait(tasks)
 
 
@@ -154,7 +154,7 @@ async def start() -> AsyncIterator[Callable[..., Sender]]:
         await sender.webhooks.close()
 
 
-async def test_every_event_is_sent_with_the_prediction_as_it_was(
+async def test_every_event_is_sent_with_the_predictions_state_of_that_moment(
     receiver: Receiver, start: Callable[..., Sender]
 ) -> None:
     sender = start(window=0.05)
@@ -180,7 +180,7 @@ async def test_every_event_is_sent_with_the_prediction_as_it_was(
     assert not sender.notices
 
 
-async def test_a_prediction_that_ends_at_once_sends_a_start_and_an_end(
+async def test_a_prediction_that_ends_at_once_sends_start_and_completed(
     receiver: Receiver, start: Callable[..., Sender]
 ) -> None:
     sender = start()
@@ -189,7 +189,7 @@ async def test_a_prediction_that_ends_at_once_sends_a_start_and_an_end(
     assert [each.body["status"] for each in receiver.seen] == ["failed", "failed"]
 
 
-async def test_only_what_was_asked_for_is_sent(receiver: Receiver, start: Callable[..., Sender]) -> None:
+async def test_only_the_filtered_events_are_sent(receiver: Receiver, start: Callable[..., Sender]) -> None:
     sender = start(window=0)
     asked = ["start", "output", "logs", "completed", "start+completed"]
     stories = [sender.watch(f"{receiver.origin}/{each}", *each.split("+")) for each in asked]
@@ -211,7 +211,7 @@ async def test_only_what_was_asked_for_is_sent(receiver: Receiver, start: Callab
     }
 
 
-async def test_a_thousand_events_are_a_request_a_window_and_the_last_state_arrives(
+async def test_a_thousand_events_send_one_request_for_each_window(
     receiver: Receiver, start: Callable[..., Sender]
 ) -> None:
     window = 0.1
@@ -220,16 +220,16 @@ async def test_a_thousand_events_are_a_request_a_window_and_the_last_state_arriv
     story.tell(Started())
     for number in range(500):
         story.tell(Logged("."), Produced(number))
-        if number % 50 == 0:  # some windows pass while it goes on
+        if number % 50 == 0:  # so that some windows pass in between
             await asyncio.sleep(window / 3)
     story.tell(END)
     await sender.sent()
 
-    assert 2 <= len(receiver.seen[1:]) < 100  # how many windows passed, the machine decides
+    assert 2 <= len(receiver.seen[1:]) < 100  # the number of windows depends on the machine's speed
     assert receiver.seen[-1].body == {"status": "succeeded", "output": "done", "logs": "." * 500}
 
 
-async def test_an_end_waits_for_no_window_and_comes_last(receiver: Receiver, start: Callable[..., Sender]) -> None:
+async def test_completed_is_sent_at_once_and_last(receiver: Receiver, start: Callable[..., Sender]) -> None:
     sender = start(window=3600)
     story = sender.watch(receiver.origin)
     story.tell(Logged("1"))
@@ -239,7 +239,7 @@ async def test_an_end_waits_for_no_window_and_comes_last(receiver: Receiver, sta
     assert [each.body["status"] for each in receiver.seen] == ["starting", "succeeded"]
 
 
-async def test_the_end_alone_is_sent_again_as_the_same_message_until_it_is_taken(
+async def test_only_completed_is_retried_with_the_same_message_id(
     receiver: Receiver, start: Callable[..., Sender]
 ) -> None:
     async def refuse_five(_: Seen) -> Response:
@@ -263,7 +263,7 @@ async def test_the_end_alone_is_sent_again_as_the_same_message_until_it_is_taken
     assert sender.notices == [f"a webhook did not get through: {receiver.origin}: answered 500"]
 
 
-async def test_after_the_last_try_it_is_given_up_with_a_notice(
+async def test_after_the_last_attempt_a_webhook_is_given_up_with_a_notice(
     receiver: Receiver, start: Callable[..., Sender]
 ) -> None:
     receiver.answer = lambda _: answered(404)
@@ -277,7 +277,7 @@ async def test_after_the_last_try_it_is_given_up_with_a_notice(
 
 
 def is_given_up(notice: str, reason: str) -> bool:
-    """How many seconds that took, the machine decides."""
+    """Whether the notice has this reason. Its number of seconds depends on the machine's speed."""
     given_up = r"the webhook of a prediction's end was given up after \d+ s: "
     return re.fullmatch(given_up + re.escape(reason), notice) is not None
 
@@ -286,9 +286,7 @@ async def answered(status: int) -> Response:
     return Response(status_code=status)
 
 
-async def test_a_receiver_that_answers_410_gets_no_more_attempts(
-    receiver: Receiver, start: Callable[..., Sender]
-) -> None:
+async def test_a_410_ends_the_retries(receiver: Receiver, start: Callable[..., Sender]) -> None:
     receiver.answer = lambda _: answered(410)
     sender = start()
     sender.webhooks.send_completed(b"{}", receiver.origin)
@@ -297,7 +295,7 @@ async def test_a_receiver_that_answers_410_gets_no_more_attempts(
     assert not sender.notices
 
 
-async def test_by_default_the_tries_of_an_end_take_about_a_minute() -> None:
+async def test_by_default_completed_is_retried_for_about_a_minute() -> None:
     webhooks = Webhooks(SECRET, print)
     assert 55 <= sum(webhooks.delays) <= 70
     assert webhooks.window == 0.5
@@ -343,14 +341,14 @@ async def test_a_receiver_that_hangs_does_not_delay_another(receiver: Receiver, 
         assert len(receiver.seen) == 20
 
 
-async def test_a_request_without_an_answer_in_time_ends_and_the_order_stays(
+async def test_a_request_that_times_out_does_not_change_the_order(
     receiver: Receiver, start: Callable[..., Sender]
 ) -> None:
     async def hang_once(seen: Seen) -> Response:
         return await (hang if len(receiver.seen) == 1 else take)(seen)
 
     receiver.answer = hang_once
-    sender = start(timeout=3, window=0.01)  # long enough for those that are answered
+    sender = start(timeout=3, window=0.01)  # long enough for the requests that are answered
     story = sender.watch(receiver.origin)
     story.tell(Started())
     await receiver.until(1)
@@ -366,7 +364,7 @@ async def test_a_request_without_an_answer_in_time_ends_and_the_order_stays(
     assert sender.notices == [f"a webhook did not get through: {receiver.origin}: no answer in time"]
 
 
-async def test_an_answer_without_an_end_is_not_read(receiver: Receiver, start: Callable[..., Sender]) -> None:
+async def test_the_body_of_a_receivers_response_is_not_read(receiver: Receiver, start: Callable[..., Sender]) -> None:
     class Endless(Response):
         async def __call__(self, _: Scope, __: Receive, send: Send) -> None:
             await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -383,7 +381,7 @@ async def test_an_answer_without_an_end_is_not_read(receiver: Receiver, start: C
     assert not sender.notices
 
 
-async def test_an_end_that_comes_just_before_the_server_stops_is_sent(
+async def test_completed_is_sent_even_if_the_server_stops_right_after(
     receiver: Receiver, start: Callable[..., Sender]
 ) -> None:
     sender = start()
@@ -395,7 +393,9 @@ async def test_an_end_that_comes_just_before_the_server_stops_is_sent(
     assert [each.body["status"] for each in receiver.seen] == ["processing", "failed"]
 
 
-async def test_a_hundred_predictions_get_their_ends_at_once(receiver: Receiver, start: Callable[..., Sender]) -> None:
+async def test_the_completed_events_of_a_hundred_predictions_are_sent_concurrently(
+    receiver: Receiver, start: Callable[..., Sender]
+) -> None:
     sender = start()
     for number in range(100):
         sender.watch(receiver.origin, "completed").tell(Started(), Ended("succeeded", number))
@@ -416,7 +416,7 @@ async def test_a_hundred_predictions_get_their_ends_at_once(receiver: Receiver, 
         "http://a:99999/",
     ],
 )
-def test_what_is_no_address_is_a_value_error(url: str) -> None:
+def test_an_invalid_receiver_address_is_a_value_error(url: str) -> None:
     webhooks = Webhooks(SECRET, print)
     assert not is_receiver(url)
     with pytest.raises(ValueError, match="not an address"):
@@ -424,5 +424,5 @@ def test_what_is_no_address_is_a_value_error(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://localhost:3000/hook", "https://example.com", "HTTP://[::1]/?token=1"])
-def test_web_addresses_are_receivers(url: str) -> None:
+def test_http_and_https_addresses_are_receivers(url: str) -> None:
     assert is_receiver(url)

@@ -1,4 +1,4 @@
-"""Which requests are admitted: those with the token or, where there is none, those of programs on this machine.
+"""Decides which requests are admitted: those with the token or, without a token, those of programs on this machine.
 
 Requests from web pages of other sites are refused in both cases.
 """
@@ -19,9 +19,9 @@ _HOST = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?", re.ASCII)
 _HOSTS = {"127.0.0.1", "localhost", "[::1]"}
 _READ_METHODS = {"GET", "HEAD", "OPTIONS", "QUERY"}
 _OTHER_ORIGIN = {b"cross-site", b"same-site"}
-"""Values of ``Sec-Fetch-Site`` for a page of another origin. Browsers send it also where they send no ``Origin``."""
+"""Values of ``Sec-Fetch-Site`` for a page of another origin. Some requests have this header and no ``Origin``."""
 _SIGNED = "/download"
-"""The address of a download is signed, and needs no token."""
+"""The end of a download's path. Downloads need no token, because their addresses are signed."""
 
 
 class AccessGuard:
@@ -42,7 +42,7 @@ class AccessGuard:
     def _refusal(self, scope: Scope) -> Answer | None:
         headers = dict(scope["headers"])
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
-        host = hosts[0] if len(hosts) == 1 else ""  # of two, other code might read the other one
+        host = hosts[0] if len(hosts) == 1 else ""  # with two of them, other code might read the other one
         host_match = _HOST.fullmatch(host)
         if host_match is None:  # the host becomes part of addresses in the answer
             return problem(400, "The header Host is missing or names no host.", "Bad request")
@@ -64,7 +64,7 @@ def _is_loopback(host: str) -> bool:
     if host in _HOSTS:
         return True
     try:
-        return IPv4Address(host).is_loopback  # as of --host 127.0.0.2; DNS rebinding needs a name
+        return IPv4Address(host).is_loopback  # such as --host 127.0.0.2; DNS rebinding works with names only
     except ValueError:
         return False
 

@@ -1,4 +1,4 @@
-"""Reports every request once it has ended."""
+"""Reports every request when it has ended."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class LoggedRequest(msgspec.Struct, frozen=True):
-    """``path`` is as it was sent, without the query, which may hold a signature.
+    """An ended request. ``path`` is without the query, which may hold a signature.
 
-    ``status`` is 0 where there was no answer; ``seconds`` is the time until the end of the answer.
+    ``status`` is 0 if there was no response; ``seconds`` is the time until the end of the response.
     """
 
     method: str
@@ -26,7 +26,7 @@ class LoggedRequest(msgspec.Struct, frozen=True):
 
 
 class AccessLog:
-    """``app``, with ``on_request`` called at the end of each request."""
+    """The ASGI app ``app``, with a call of ``on_request`` at the end of each request."""
 
     def __init__(self, app: ASGIApp, on_request: Callable[[LoggedRequest], None]) -> None:
         self._app, self._on_request = app, on_request

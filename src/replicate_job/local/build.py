@@ -45,15 +45,15 @@ _CLOSE_TIMEOUT = 10.0  # seconds
 
 @asynccontextmanager
 async def running_server(options: ServerOptions) -> AsyncIterator[str]:
-    """As ``serve``, which see."""
+    """``serve`` without its check of the platform and of the extra ``[local]``."""
     faults = options.faults or Faults()
     async with AsyncExitStack() as stack:
         listening = stack.enter_context(_bind(options.host, options.port))
         base_url = origin_of(listening)
         parts = await _open(stack, options, base_url, retention=faults.expire)
-        models = await parts.catalog.models()  # now, because the first listing reads every file
+        models = await parts.catalog.models()  # before it listens, because the first listing reads every file
         abandoned = parts.predictions.recover()
-        # Prepared before the first request: its client would not wait for minutes.
+        # Prepared before the server listens, because a client would not wait for minutes.
         if model := await parts.catalog.find(*options.warm.partition("/")[::2]):
             await parts.engine.schema(model)
             parts.engine.warm(model)
@@ -71,7 +71,7 @@ async def running_server(options: ServerOptions) -> AsyncIterator[str]:
 
 
 async def _prepare(parts: Parts, models: list[LocalModel], on_warning: Callable[[str], None]) -> None:
-    """The work that the server does after it began to listen."""
+    """Report faulty folders, prepare models and remove unused versions, after the server began to listen."""
     for fault in parts.catalog.faults:
         on_warning(fault)
     for model in models:
@@ -82,9 +82,9 @@ async def _prepare(parts: Parts, models: list[LocalModel], on_warning: Callable[
 
 
 def _report_failure(on_warning: Callable[[str], None], preparing: asyncio.Task[None]) -> None:
-    """Report the error of a task that is not awaited: otherwise asyncio would print a traceback at some later time."""
+    """Report the error of a task that is not awaited. Otherwise asyncio would print a traceback at some later time."""
     if not preparing.cancelled() and (error := preparing.exception()):
-        on_warning(f"not all was made ready: {error}")
+        on_warning(f"not everything could be prepared: {error}")
 
 
 async def _end(task: asyncio.Task[None]) -> None:
@@ -93,7 +93,7 @@ async def _end(task: asyncio.Task[None]) -> None:
 
 
 async def _within_timeout(close: Callable[[], Awaitable[None]]) -> None:
-    """Close, but give up after a while: models that still run are killed when this process ends."""
+    """Call ``close``, but wait 10 s at most: models that still run then are killed when this process ends."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_CLOSE_TIMEOUT):
             await close()
@@ -109,7 +109,10 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 async def _open(stack: AsyncExitStack, options: ServerOptions, base_url: str, *, retention: float | None) -> Parts:
-    """Open the parts. The stack closes them in reverse: predictions first, as their ends need all the others."""
+    """Open the parts. The stack closes them in reverse order.
+
+    Predictions are closed first, because ending them needs all other parts.
+    """
     if options.state:
         store = Store(state := options.state)
         scratch = stack.enter_context(_scratch(state / "running"))  # the store's lock keeps other servers out
@@ -172,7 +175,7 @@ def _temporary_state() -> Iterator[Path]:
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """A new folder for each run: after a kill, the last run's processes may still be removing theirs."""
+    """A new folder for each run. The processes of a killed run may still be removing the previous one."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as own:
@@ -180,9 +183,9 @@ def _scratch(folder: Path) -> Iterator[Path]:
 
 
 def _remove_abandoned() -> None:
-    """Remove the folders of servers that were killed. Mostly their models did so, but not where none ran."""
+    """Remove the temporary folders of servers that were killed. If a model ran there, its process group did that."""
     for abandoned in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY_PREFIX}*"):
         with suppress(LocalError, OSError):
             if time.time() - abandoned.stat().st_mtime > _ABANDONED_AGE:  # a new one may not be locked yet
-                Store(abandoned / "state").close()  # raises where a server uses it
+                Store(abandoned / "state").close()  # raises LocalError if a server uses it
                 shutil.rmtree(abandoned)

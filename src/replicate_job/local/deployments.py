@@ -1,4 +1,4 @@
-"""Deployments: names that users give to a version of a model."""
+"""Deployments: each is a user's name for one version of a model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class LocalDeployment(msgspec.Struct, frozen=True):
-    """``name`` is ``owner/name``; ``number`` counts its releases, of which this is the current one."""
+    """A deployment. ``name`` is ``owner/name``; ``number`` is the number of its current release, from 1 on."""
 
     name: str
     model: str
@@ -35,7 +35,7 @@ class Deployments:
         return decode(body, LocalDeployment) if body else None
 
     def all(self) -> list[LocalDeployment]:
-        """The newest first."""
+        """All deployments, the newest first."""
         return [decode(body, LocalDeployment) for body in self._store.deployments()]
 
     def release(self, name: str, **facts: str | int) -> LocalDeployment:

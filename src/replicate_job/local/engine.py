@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 SCHEMA_TIMEOUT = 10.0
-"""Seconds that a request waits for its model's schema: less than any client's timeout."""
+"""Seconds that a request waits for its model's schema. Every client's timeout is longer."""
 
 
 class Engine:
@@ -44,7 +44,7 @@ class Engine:
     three quarters of the machine's; 0 is no limit.
     """
 
-    def __init__(  # noqa: PLR0913 - one argument a limit
+    def __init__(  # noqa: PLR0913 - one argument for each folder, callback and limit
         self,
         cache: Path,
         folder: Path,
@@ -69,45 +69,47 @@ class Engine:
         self._instances = Instances(make, idle=idle, limit=max_models)
         self._preparations: dict[str, Preparation] = {}
         self._warming: set[asyncio.Task[None]] = set()
-        self._shipped_schemas: dict[str, dict[str, Any] | None] = {}  # by version; None: it ships none
+        self._shipped_schemas: dict[str, dict[str, Any] | None] = {}  # by version; None if the model ships no schema
         self._validators: dict[str, Validator] = {}  # by version
         self._reported_stand_ins: set[str] = set()
 
-    async def schema(self, model: LocalModel, *, again: bool = True, timeout: float | None = None) -> dict[str, Any]:  # noqa: ASYNC109 - the preparation outlives it
-        """The model's OpenAPI document. A model that ships none is prepared first; with ``again`` also after a failure.
+    async def schema(self, model: LocalModel, *, again: bool = True, timeout: float | None = None) -> dict[str, Any]:  # noqa: ASYNC109 - only the wait ends; the preparation goes on
+        """The model's OpenAPI document. A model that ships none is prepared first.
 
-        Raises LocalError; TimeoutError after ``timeout`` seconds, while the preparation goes on.
+        With ``again``, a preparation that failed is started again. Raises LocalError. Raises TimeoutError after
+        ``timeout`` seconds, while the preparation goes on.
         """
         async with asyncio.timeout(timeout):
             return self._shipped_schema(model) or (await self._preparation(model, again=again).result()).schema
 
-    async def known_schema(self, model: LocalModel, timeout: float) -> dict[str, Any] | None:  # noqa: ASYNC109 - as above
-        """The model's OpenAPI document, without a preparation that nobody asked for; None where there is none yet.
+    async def known_schema(self, model: LocalModel, timeout: float) -> dict[str, Any] | None:  # noqa: ASYNC109 - only the wait ends; the preparation goes on
+        """The model's OpenAPI document, if it is known. This starts no preparation. None where it is not known yet.
 
-        Raises LocalError for a model whose preparation failed; TimeoutError while one goes on.
+        Raises LocalError for a model whose preparation failed, and TimeoutError for one that is still being prepared
+        after ``timeout`` seconds.
         """
         if model.version in self._preparations:
             return await self.schema(model, again=False, timeout=timeout)
         return self._shipped_schema(model) or stored_schema(model, self._cache / "schemas")
 
     async def check(self, model: LocalModel, inputs: dict[str, Any]) -> None:
-        """Raises RefusedError for inputs that the model does not take; LocalError for a model that has no schema.
+        """Raise RefusedError for invalid inputs, and LocalError for a model whose schema cannot be read.
 
-        Where the model's preparation takes too long, nothing is checked here: its own server will check the inputs.
+        While a long preparation goes on, nothing is checked here: the model's own server will check the inputs.
         """
         with suppress(TimeoutError):
             schema = await self.schema(model, timeout=SCHEMA_TIMEOUT)
             if model.version not in self._validators:
-                # As Cog's server: an input that may be left out may not be null.
+                # As in Cog's server, an optional input may be left out, but may not be null.
                 self._validators[model.version] = Validator(without_nullable(schema))
             self._validators[model.version].check(inputs)
 
     def prepare(self, model: LocalModel) -> None:
-        """Prepare the model in the background. An error is reported when the model is used."""
+        """Prepare the model in the background. An error is raised when the model is used."""
         self._preparation(model)
 
     def warm(self, model: LocalModel) -> None:
-        """Start the model's server in the background. An error is reported when the model is used."""
+        """Start the model's server in the background. An error is raised when the model is used."""
         task = asyncio.get_running_loop().create_task(self._warm(model))
         self._warming.add(task)
         task.add_done_callback(self._warming.discard)
@@ -120,10 +122,10 @@ class Engine:
         id: str,  # noqa: A002 - the API's own name
         canceled: asyncio.Event,
     ) -> AsyncGenerator[ModelEvent]:
-        """One prediction's events, with addresses on this server in place of output files.
+        """Run a prediction. Yields its events, with addresses on this server in place of output files.
 
-        ``context`` is what the model finds as ``cog.current_scope().context``.
-        A failure is an ``Ended`` event. Of a canceled prediction, the events may stop without one.
+        The model finds ``context`` as ``cog.current_scope().context``. A failure is an ``Ended`` event. The events of a
+        canceled prediction may stop without an ``Ended``.
         """
         preparation = self._preparation(model)
         # While the model is prepared, the preparation's progress is the prediction's log.
@@ -152,7 +154,7 @@ class Engine:
             yield Ended("failed", error=f"{model.slug} could not be run here: {_error_text(error)}")
 
     async def prune(self) -> None:
-        """Remove the workspaces of versions that are not stored any more."""
+        """Remove workspaces that have not been used for 30 days, and whose version is no longer stored."""
         await asyncio.to_thread(prune, self._cache / "workspaces", self._cache / "versions")
 
     async def close(self) -> None:
@@ -169,7 +171,7 @@ class Engine:
         schema: dict[str, Any],
         parts: Iterator[int],
     ) -> ModelEvent:
-        """The event with addresses in place of files. ``parts`` numbers the items of an output that is a list."""
+        """The event with addresses in place of files. ``parts`` counts the items of an output that is a list."""
         match event:
             case Produced():
                 part = next(parts) if event.part else None
@@ -186,7 +188,7 @@ class Engine:
                     await server.start()
 
     def _report_stand_in(self, model: LocalModel) -> str:
-        """Warn once that the model is a stand-in. The line is for each prediction's log."""
+        """Warn that the model is a stand-in, once for each model. Returns the line for the prediction's log."""
         line = stand_in.notice(model.slug, model.description)
         if line not in self._reported_stand_ins:
             self._reported_stand_ins.add(line)
@@ -199,9 +201,9 @@ class Engine:
         return self._shipped_schemas[model.version]
 
     def _preparation(self, model: LocalModel, *, again: bool = True) -> Preparation:
-        """The one preparation of this version, shared by all of its predictions.
+        """The preparation of this version, which all of its predictions share.
 
-        With ``again``, a new one takes its place where it failed, or where its environment was removed since.
+        With ``again``, a preparation that failed, or whose environment was removed since, is replaced by a new one.
         """
         preparation = self._preparations.get(model.version)
         if preparation is None or (again and (preparation.has_failed or preparation.is_lost)):
@@ -210,7 +212,7 @@ class Engine:
         return preparation
 
     async def _prepare(self, model: LocalModel, report: Callable[[str], None]) -> Launch:
-        """``report`` takes the lines that become part of the log of each prediction that waits."""
+        """Prepare a model. Each prediction that waits for it adds the lines of ``report`` to its log."""
 
         def report_notice(line: str) -> None:
             self._on_notice(line)

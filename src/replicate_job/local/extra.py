@@ -1,4 +1,4 @@
-"""The packages that the local server needs and a plain installation does not bring."""
+"""The packages of the extra ``[local]``, which the local server needs."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from replicate_job.errors import LocalError
 
 
 def missing(name: str | None, what: str = "the local server") -> LocalError:
-    """The error to raise where the package ``name``, which ``what`` needs, is not installed."""
+    """The error to raise if the package ``name`` is not installed. ``what`` is the part that needs it."""
     return LocalError(f"{what} needs {name}, which is not here: {extras.advice('local')}")

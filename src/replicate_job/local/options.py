@@ -15,23 +15,25 @@ if TYPE_CHECKING:
 
 
 class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Times are in seconds.
+    """The options of a local server. Times are in seconds.
 
     - ``models``: folders that hold ``owner/name/cog.yaml``, or a ``cog.yaml`` themselves; the built-in models are
       always there.
-    - ``state``: a folder for predictions and files, for one server at a time. Without it they are removed at the end.
+    - ``state``: a folder for predictions and files. Only one server at a time may use it. Without it, predictions and
+      files are removed at the end.
     - ``cache_dir``: a folder for environments, schemas and versions; by default this package's cache.
     - ``host``, ``port``: where it listens; port 0 is a free one.
-    - ``token``: the token that every client must send; empty: none is asked for.
-    - ``prepare``: whether the models of ``models`` are prepared at the start, and not each when it is first used.
-    - ``warm``: a model (``owner/name``) that is prepared before the server listens; its own server starts at once.
-    - ``idle``: how long a model's server stays without predictions. At most ``max_models`` of them run at once.
+    - ``token``: the token that every client must send; empty: clients need none.
+    - ``prepare``: whether the models of ``models`` are prepared at the start. Otherwise each is prepared at its first
+      use.
+    - ``warm``: a model (``owner/name``) that is prepared before the server listens. Then its model server is started.
+    - ``idle``: a model server stops after so long without a prediction. At most ``max_models`` of them run at once.
     - ``memory``: bytes for each process of a model. None: three quarters of the machine's; 0: no limit.
-    - ``grace``: how long a canceled model may go on.
-    - ``faults``: what strikes requests.
+    - ``grace``: how long a canceled model may go on before it is killed.
+    - ``faults``: the faults that strike requests.
     - ``allow_private``: whether inputs are also fetched from private networks.
-    - ``on_notice`` is called with lines for a person, ``on_warning`` with problems, ``on_detail`` with the output of
-      the tools that make environments, and ``on_request`` with each request once it has ended.
+    - ``on_notice`` is called with lines of progress, ``on_warning`` with problems, ``on_detail`` with the output of the
+      tools that make environments, and ``on_request`` with each request when it has ended.
     """
 
     models: Sequence[Path] = ()

@@ -20,4 +20,4 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     files: Files
     webhooks: Webhooks
     base_url: str
-    """The origin where the server listens, for addresses in webhooks: these answer no client's request."""
+    """The origin where the server listens. Webhooks use it for addresses, because no request tells them another one."""

@@ -19,24 +19,24 @@ from replicate_job.wire.prediction import TERMINAL
 
 
 class Started(msgspec.Struct, frozen=True):
-    """The model began."""
+    """The model has begun to run the prediction."""
 
 
 class Logged(msgspec.Struct, frozen=True):
-    """``text`` as the model printed it, line ends included."""
+    """A piece of the log. ``text`` is as the model printed it, with its line ends."""
 
     text: str
 
 
 class Produced(msgspec.Struct, frozen=True):
-    """A piece of the output: its next item where ``part`` is true, for a list; else the whole output so far."""
+    """A piece of the output. With ``part``, it is the next item of a list; otherwise it is the whole output so far."""
 
     value: Any
     part: bool = False
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """``output`` is the whole output. It replaces the pieces that came before."""
+    """The prediction has ended. ``output`` is the whole output, which replaces the pieces before."""
 
     status: str
     output: Any = None
@@ -48,11 +48,11 @@ ModelEvent = Started | Logged | Produced | Ended
 
 
 class PredictionRequest(msgspec.Struct, frozen=True):
-    """What to run. ``deployment`` is ``owner/name``, or empty; ``cancel_after`` is in seconds.
+    """The facts of a create request. ``deployment`` is ``owner/name``, or empty; ``cancel_after`` is in seconds.
 
-    ``webhook`` is an address, or empty; ``webhook_events`` are the events that are sent there, and
-    ``webhook_events_filter`` is how the caller chose them, if at all. ``is_example``: the input is that of the model's
-    ``example.json``.
+    ``webhook`` is an address, or empty. ``webhook_events`` are the events that are sent there;
+    ``webhook_events_filter`` is the caller's own field, or None. ``is_example`` is whether the input is that of the
+    model's ``example.json``.
     """
 
     model: str
@@ -69,7 +69,7 @@ class PredictionRequest(msgspec.Struct, frozen=True):
 class LocalPrediction:
     """The state of one prediction, which only ``apply`` changes. Times are Unix times in seconds.
 
-    ``events`` has all events in order: a stream reads it from some position on.
+    ``events`` holds all events in order. Streams read it from any position on.
     """
 
     def __init__(self, id: str, number: int, request: PredictionRequest, created_at: float) -> None:  # noqa: A002 - the API's own name
@@ -98,7 +98,7 @@ class LocalPrediction:
         return self._logs[0] if self._logs else ""
 
     def apply(self, event: ModelEvent, now: float) -> bool:
-        """Change the state by an event; False, without a change, where the prediction had ended already."""
+        """Change the state by an event. Returns False, and changes nothing, if the prediction had ended before."""
         if self.is_terminal:
             return False
         match event:
@@ -116,13 +116,13 @@ class LocalPrediction:
             case Ended():
                 self._end(event, now)
         self.events.append(event)
-        # Each change has an asyncio.Event of its own, which wakes all that wait for it and is never reset.
+        # Each change has an asyncio.Event of its own, which wakes all its waiters and is never cleared.
         changed, self.changed = self.changed, asyncio.Event()
         changed.set()
         return True
 
     def encode(self) -> bytes:
-        """The API's object as JSON, with addresses as in ``local.origin``."""
+        """The prediction object as JSON. Its addresses have the placeholder of ``local.origin``."""
         body = prediction_body(
             id=self.id,
             model=self.request.model,
@@ -154,11 +154,11 @@ class LocalPrediction:
         self.status, self.error, self.completed_at = event.status, event.error, now
         if event.status == "succeeded":
             self.output = event.output
-        # The model's own predict_time goes before ours. The clock may have been set back: no time is negative.
+        # The model's own predict_time overrides ours. No time may be negative, even if the clock was set back.
         measured = {} if self.started_at is None else {"predict_time": max(now - self.started_at, 0.0)}
         self.metrics = {**measured, **event.metrics, "total_time": max(now - self.created_at, 0.0)}
 
 
 def new_id() -> str:
-    """A random id of 26 letters and digits, as the API's are. It is safe as the name of a file."""
+    """A random id of 26 letters and digits, like the API's ids. It can be used as the name of a file."""
     return base64.b32encode(os.urandom(16)).decode().rstrip("=").lower()

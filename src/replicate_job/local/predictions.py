@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from replicate_job.local.store import Store
 
 STOPPED = "the server was stopped before this ended"
-_REMOVED_AT_ONCE = 100  # predictions, so that requests are answered in between
+_REMOVED_AT_ONCE = 100  # predictions; then other requests are answered
 _RETRY_DELAY = 1.0  # seconds until a failed write to the store is tried again
-_READ_AT_ONCE = 2**16  # bytes of a list, after which other tasks get to run
+_READ_AT_ONCE = 2**16  # bytes of a list; then other tasks get to run
 _MOST_RECENT, _LARGE = 256, 2**20
-"""How many ended predictions stay in memory, with their events; and the size (bytes) from which on one does not."""
+"""How many ended predictions stay in memory with their events, and the bytes above which a prediction does not."""
 
 
 class Predictions:
@@ -37,8 +37,8 @@ class Predictions:
     With ``retention``, a prediction's data are removed so many seconds after its end, and ``on_removed`` is called
     with its id. ``clock`` returns Unix time.
 
-    Where the store fails to write an end, as on a full disk, the end stays in memory. It is written again at the next
-    end, every second, and on ``close``.
+    If the store cannot write the end of a prediction, as on a full disk, the end stays in memory. Writing it is tried
+    again every second, when another prediction ends, and on ``close``.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class Predictions:
         newest = store.last()
         self._number, self._latest = (newest.number + 1, newest.created_at) if newest else (0, 0.0)
         self._running: dict[str, LocalPrediction] = {}
-        self._unwritten: dict[str, tuple[bytes, float]] = {}  # by id: the body, and when it ended
-        self._recent: OrderedDict[str, LocalPrediction] = OrderedDict()  # the latest to end, the last one at the end
+        self._unwritten: dict[str, tuple[bytes, float]] = {}  # by id: the body, and the time of the end
+        self._recent: OrderedDict[str, LocalPrediction] = OrderedDict()  # in the order of their ends
         self._cancels: dict[str, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -76,16 +76,16 @@ class Predictions:
     ) -> LocalPrediction:
         """Create a prediction, and run ``work(id, canceled)`` for it in the running event loop.
 
-        The work's events change the prediction. When its result is not wanted any more, ``canceled`` is set: the work
-        is to stop its model and to end by itself.
+        The work's events change the prediction. ``canceled`` is set when the prediction was canceled or has reached its
+        deadline: then the work must stop its model and end by itself.
         """
-        # The list is searched by time, so its times must rise with its numbers, also where the clock is set back.
-        # Clients see microseconds: rounded to these, a time in a query means the same here.
+        # The list is searched by time, so times must rise with the numbers, even if the clock is set back. They are
+        # rounded to microseconds, because clients see those and use them in queries.
         now = self._latest = max(round(self._clock(), 6), self._latest)
         prediction = LocalPrediction(new_id(), self._number, request, now)
         if request.cancel_after is not None:
             prediction.deadline = now + request.cancel_after
-        # Written before it runs: a server that dies leaves no prediction without a trace.
+        # Stored before it runs, so that it is not forgotten if the server dies.
         receiver = request.webhook if "completed" in request.webhook_events else ""
         self._store.add(PredictionRow(prediction.number, prediction.id, now, None, receiver, prediction.encode()))
         self._number += 1
@@ -104,12 +104,12 @@ class Predictions:
             async with aclosing(work) as events:
                 async for event in events:
                     self._apply(prediction, event)
-            # Each of the ends here has no effect where an event of the work ended the prediction before.
+            # None of the ends here has an effect if an event of the work has ended the prediction.
             self._end(prediction, "failed", "the model ended without a result")
         except asyncio.CancelledError:
             self._end(prediction, "failed", STOPPED)
             raise
-        except Exception as error:  # noqa: BLE001 - whatever goes wrong behind a prediction, its caller must see an end
+        except Exception as error:  # noqa: BLE001 - after any error, the caller must see that the prediction has ended
             self._end(prediction, "failed", str(error) or type(error).__name__)
         finally:
             del self._cancels[prediction.id]
@@ -118,11 +118,11 @@ class Predictions:
         now = self._clock()
         if not prediction.apply(event, now) or not prediction.is_terminal:
             return
-        # From here on every reader gets the end, whether or not the store can take it now.
+        # From here on every reader gets the end, even if the store cannot write it now.
         body = prediction.encode()
         self._unwritten[prediction.id] = body, now
         if prediction.status == "succeeded":
-            with suppress(sqlite3.Error):  # then another one becomes the example
+            with suppress(sqlite3.Error):  # a later prediction becomes the example then
                 self._store.note_example(prediction.request.model, prediction.id, is_own=prediction.request.is_example)
         del self._running[prediction.id]
         if len(body) <= _LARGE:
@@ -133,7 +133,7 @@ class Predictions:
             self._sweep()
 
     def _write_ends(self) -> bool:
-        """Write all unwritten ends; whether the store now has every one."""
+        """Write all unwritten ends. Returns whether the store has every end now."""
         with suppress(sqlite3.Error):
             # On a full disk, a small end may still fit where a large one does not.
             for id, (body, ended_at) in sorted(self._unwritten.items(), key=_size):  # noqa: A001 - the API's own name
@@ -142,7 +142,7 @@ class Predictions:
         return not self._unwritten
 
     def _sweep(self) -> None:
-        """Write the unwritten ends, remove data that are due, and set a timer for the next time."""
+        """Write the unwritten ends, remove the data whose retention is over, and set a timer for the next sweep."""
         if self._timer:
             self._timer.cancel()
         self._timer = None
@@ -156,12 +156,12 @@ class Predictions:
             self._timer = asyncio.get_running_loop().call_later(wait, self._sweep)
 
     def _remove_due(self) -> float | None:
-        """Remove the data that are due. Returns seconds until more are; None where none will be."""
+        """Remove data whose retention is over. Returns the seconds until the next removal, or None if none is due."""
         if self._retention is None:
             return None
         for row in self._store.due(self._clock() - self._retention, _REMOVED_AT_ONCE):
             self._recent.pop(row.id, None)
-            self._on_removed(row.id)  # before the note of it: after a crash in between, it is done again
+            self._on_removed(row.id)  # before the store is changed: after a crash in between, both are done again
             self._store.remove(row.id, _emptied_body(row))
         first_end = self._store.next_due()
         return None if first_end is None else max(first_end + self._retention - self._clock(), 0.0)
@@ -175,15 +175,18 @@ class Predictions:
 
     def _cancel(self, prediction: LocalPrediction, status: str) -> None:
         if canceled := self._cancels.get(prediction.id):
-            canceled.set()  # before the end: that may fail on a full disk
+            canceled.set()  # first, because ending it may fail on a full disk
         self._end(prediction, status)
 
     def get(self, id: str) -> LocalPrediction | None:  # noqa: A002 - the API's own name
-        """A prediction that is in memory, with its events: it is running, or ended not long ago."""
+        """A prediction that is in memory with its events: it runs, or it ended not long ago. None for any other."""
         return self._running.get(id) or self._recent.get(id)
 
     def body(self, id: str, here: str) -> bytes | None:  # noqa: A002 - the API's own name
-        """Any prediction as it is now, as JSON. ``here`` becomes the origin of its addresses on this server."""
+        """The current object of any prediction as JSON; None for an unknown id.
+
+        ``here`` becomes the origin of its addresses on this server.
+        """
         if running := self._running.get(id):
             return resolve_origin(running.encode(), here)
         if unwritten := self._unwritten.get(id):
@@ -192,9 +195,10 @@ class Predictions:
         return resolve_origin(row.body, here) if row else None
 
     def example(self, model: str, here: str) -> bytes | None:
-        """The example of a model (``owner/name``): the first prediction of it that succeeded and is still there.
+        """The object of a model's example, as ``body`` returns it. ``model`` is ``owner/name``.
 
-        One with the input of the model's ``example.json`` is preferred. As ``body``.
+        The example is the first prediction of the model that succeeded and still exists. One with the input of the
+        model's ``example.json`` is preferred.
         """
         id = self._store.example(model)  # noqa: A001 - the API's own name
         return self.body(id, here) if id else None
@@ -208,13 +212,13 @@ class Predictions:
         """Remove an ended prediction, with its files. Does nothing to any other."""
         if id in self._running or self._store.get(id) is None:
             return
-        self._on_removed(id)  # before the row: after a crash in between, the prediction can be deleted again
+        self._on_removed(id)  # before the row is deleted: after a crash in between, the prediction can be deleted again
         self._store.delete(id)
         self._unwritten.pop(id, None)
         self._recent.pop(id, None)
 
     async def wait(self, prediction: LocalPrediction, seconds: float) -> bool:
-        """Wait for its end, at most so long; whether it has ended."""
+        """Wait until the prediction has ended, ``seconds`` at most. Returns whether it has."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not prediction.is_terminal:
@@ -222,7 +226,7 @@ class Predictions:
         return prediction.is_terminal
 
     async def events(self, prediction: LocalPrediction) -> AsyncGenerator[ModelEvent]:
-        """All of a prediction's events, from its first one to its end, as they come."""
+        """All events of a prediction, from the first one to its end. Later ones are yielded as they happen."""
         position = 0
         while True:
             while position < len(prediction.events):
@@ -239,13 +243,13 @@ class Predictions:
         created_after: float | None = None,
         created_before: float | None = None,
     ) -> ListPage[bytes]:
-        """A page of the bodies of predictions that were created at or after the first time, and before the second.
+        """A page of the bodies of predictions that were created in [``created_after``, ``created_before``), Unix times.
 
-        ``here`` is as in ``body``. Raises RefusedError for a cursor that is not from here.
+        ``here`` is as in ``body``. Raises RefusedError for a cursor that this list did not return.
         """
         page = read_page(range(*self._store.bounds(created_after, created_before)), int, cursor)
         start, end = (page.items[-1], page.items[0] + 1) if page.items else (0, 0)
-        # Taken before the rows are read: other tasks run in between, and may end predictions.
+        # Read before the rows, because other tasks run in between and may end predictions.
         fresh = {id: body for id, (body, _) in self._unwritten.items()}  # noqa: A001 - the API's own name
         running = [prediction for prediction in self._running.values() if start <= prediction.number < end]
         fresh |= {prediction.id: prediction.encode() for prediction in running}

@@ -1,4 +1,4 @@
-"""The local server inside the running event loop, from ``async with`` to its end."""
+"""The local server as an asynchronous context manager, which runs in the current event loop."""
 
 from __future__ import annotations
 

@@ -52,11 +52,10 @@ class PredictionRow(msgspec.Struct, frozen=True):
 
 
 class Store:
-    """A store below ``folder``, for one process at a time and one thread at a time.
+    """A store below ``folder``. Only one process, and one thread of it at a time, may use it.
 
-    A write is handed to the system before it returns: it survives the death of this process, but perhaps not a power
-    cut. Raises LocalError where another process uses the folder, where it cannot be written, or where the file in it is
-    not a store of this release.
+    A finished write survives the death of this process, but perhaps not a power cut. Raises LocalError if another
+    process uses the folder, if it cannot be written, or if the file in it is not a store of this release.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -96,7 +95,7 @@ class Store:
         return list(self._rows("WHERE ended_at IS NULL ORDER BY number"))
 
     def due(self, ended_by: float, limit: int) -> list[PredictionRow]:
-        """Predictions that ended by this time and still have their data, at most ``limit``, the first to end first."""
+        """At most ``limit`` predictions that ended by this time and still have their data, the earliest end first."""
         return list(self._rows("WHERE ended_at <= ? AND NOT removed ORDER BY ended_at LIMIT ?", ended_by, limit))
 
     def next_due(self) -> float | None:
@@ -105,7 +104,7 @@ class Store:
         return None if first_end is None else float(first_end)
 
     def remove(self, id: str, body: bytes) -> None:  # noqa: A002 - the API's own name
-        """Note that a prediction's data are removed; ``body`` is the object without them."""
+        """Record that a prediction's data are removed; ``body`` is the object without them."""
         self._connection.execute("UPDATE predictions SET body = ?, removed = 1 WHERE id = ?", (body, id))
 
         self._connection.execute("DELETE FROM examples WHERE id = ?", (id,))
@@ -115,7 +114,10 @@ class Store:
         self._connection.execute("DELETE FROM examples WHERE id = ?", (id,))
 
     def note_example(self, model: str, id: str, *, is_own: bool) -> None:  # noqa: A002 - the API's own name
-        """Make a prediction the example of its model (``owner/name``), unless it has one that is as good."""
+        """Make a prediction the example of its model (``owner/name``), if it has none yet.
+
+        With ``is_own``, it replaces an example that is not.
+        """
         self._connection.execute(
             "INSERT INTO examples VALUES (?, ?, ?) ON CONFLICT (model) DO UPDATE SET id = excluded.id, is_own = 1"
             " WHERE excluded.is_own AND NOT examples.is_own",
@@ -123,7 +125,7 @@ class Store:
         )
 
     def example(self, model: str) -> str | None:
-        """The id of the model's example."""
+        """The id of the prediction that is the model's example; None where it has none."""
         row = self._connection.execute("SELECT id FROM examples WHERE model = ?", (model,)).fetchone()
         return row and str(row[0])
 
@@ -132,7 +134,10 @@ class Store:
         return next(self._rows("ORDER BY number DESC LIMIT 1"), None)
 
     def bounds(self, created_after: float | None, created_before: float | None) -> tuple[int, int]:
-        """The range of numbers (the end not included) of predictions created at or after one time, before another."""
+        """The range of the numbers of predictions created in [``created_after``, ``created_before``).
+
+        The end of the range is not included. None means no limit.
+        """
         newest = self._connection.execute("SELECT max(number) FROM predictions").fetchone()[0]
         low, high = 0, 0 if newest is None else int(newest) + 1
         if created_after is not None:
@@ -173,14 +178,14 @@ class Store:
         self._connection.execute("DELETE FROM deployments WHERE name = ?", (name,))
 
     def secret(self, name: str) -> str:
-        """The secret of that name: base64 of 24 random bytes, made at its first use."""
+        """The secret of that name: base64 of 24 random bytes, which are made at its first use."""
         new = b64encode(secrets.token_bytes(24)).decode()
         self._connection.execute("INSERT OR IGNORE INTO secrets VALUES (?, ?)", (name, new))
         return str(self._connection.execute("SELECT secret FROM secrets WHERE name = ?", (name,)).fetchone()[0])
 
 
 def _connect(file: Path) -> sqlite3.Connection:
-    """Open a store, with its tables. Raises sqlite3.DatabaseError for a file that is no store of this release."""
+    """Open a store, and make its tables in a new file. Raises sqlite3.DatabaseError for any other kind of file."""
     connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
     try:
         _prepare(connection)
@@ -192,10 +197,10 @@ def _connect(file: Path) -> sqlite3.Connection:
 
 def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")  # no sync at each write: nothing here was paid for
+    connection.execute("PRAGMA synchronous = NORMAL")  # no sync at each write, because these predictions cost nothing
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version == 0:
         connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
     elif version != _VERSION:
         raise sqlite3.DatabaseError(f"it is of version {version}, and this release knows {_VERSION}")
-    connection.execute(_EXAMPLES)  # stores of an earlier commit lack it
+    connection.execute(_EXAMPLES)  # stores of earlier releases lack this table

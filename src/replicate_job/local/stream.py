@@ -26,9 +26,9 @@ _SENT_AT_ONCE = 2**16  # bytes
 
 
 async def stream(predictions: Predictions, prediction: LocalPrediction, last: str, here: str) -> AsyncIterator[bytes]:
-    """A prediction's events to its end, after the output whose id is ``last``. ``here`` is this server's origin.
+    """A prediction's events until its end, after the output whose id is ``last``. ``here`` is this server's origin.
 
-    Ids count outputs: these a client must neither miss nor see twice. A log has the id of the output before it.
+    Ids count outputs, because a client must get each output exactly once. A log has the id of the output before it.
     """
     yield _OPENING
     seen, number = _outputs_seen(last), 0
@@ -55,16 +55,16 @@ async def replay(body: bytes, last: str) -> AsyncIterator[bytes]:
 
 
 def _outputs_seen(last: str) -> int:
-    """How many outputs a client has that saw the id ``last``."""
+    """How many outputs a client has received whose last event id is ``last``."""
     number = _EVENT_ID.fullmatch(last)
     return int(number[1]) + 1 if number else 0
 
 
 async def paced(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The pieces, with a pause for the event loop now and then.
+    """The pieces, with a pause for the event loop after every 64 KiB.
 
-    A connection reports only in the loop's next iteration that its client does not read. Without the pause, it would
-    take all pieces into memory before.
+    If a client does not read, its connection pauses writing only in the loop's next iteration. Without the pauses, all
+    pieces would be in memory before that.
     """
     size = 0
     async for piece in pieces:
@@ -75,10 +75,10 @@ async def paced(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             await asyncio.sleep(0)
 
 
-def encode(event: ModelEvent, id: str) -> bytes:  # noqa: A002 - the field's own name
-    """An event as bytes; empty for one that streams do not show. ``done`` and ``error`` have no id.
+def encode(event: ModelEvent, id: str) -> bytes:  # noqa: A002 - the event's field is called so
+    """Encode an event; empty for an event that streams do not show. ``done`` and ``error`` have no id.
 
-    A log has the id of the output before it, not none: Python's client (1.0.7) tells events apart by their ids.
+    Logs also need an id, because Replicate's client for Python (1.0.7) tells events apart by their ids.
     """
     match event:
         case Produced():

@@ -1,4 +1,4 @@
-"""Sends webhooks: a prediction's events, to the address that its caller named."""
+"""Sends webhooks: the events of a prediction, to the address in its create request."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
     from replicate_job.local.prediction import ModelEvent
 
 _KINDS = {Started: "start", Produced: "output", Logged: "logs", Ended: "completed"}
-_DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # a minute in all
+_DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # seconds between attempts, a minute in all
 _CONCURRENT = 20  # requests to one receiver
 _CLOSE_TIMEOUT = 1.0  # seconds
 _ACCEPTED = range(200, 300)
-_GONE = 410  # by the webhooks' scheme: do not send again
+_GONE = 410  # in the Standard Webhooks scheme: do not send again
 
 
 class Webhooks:
     """All webhooks of one server, signed with ``secret`` (``whsec_…``). Times are in seconds.
 
-    Events of kind ``output`` and ``logs`` are sent at most once a ``window``. They and ``start`` are sent once;
-    ``completed`` is sent again after each of ``delays``, until the answer is 2xx or 410. A request ends after
+    Events of kind ``output`` and ``logs`` are sent at most once in each ``window``. They and ``start`` are not retried.
+    ``completed`` is sent again after each of ``delays``, until the response is 2xx or 410. A request ends after
     ``timeout``; redirects are not followed.
 
-    ``on_notice`` is called with a line when a prediction's receiver first fails, and when its ``completed`` is given
-    up. The line names only the receiver's origin, as the address may hold a secret.
+    ``on_notice`` is called with a line when a prediction's receiver first fails, and when sending its ``completed`` is
+    given up. The line names only the receiver's origin, because the address may hold a secret.
     """
 
     def __init__(
@@ -73,11 +73,14 @@ class Webhooks:
         self._begin(_Watch(_Receiver(self, url), body, filter).run(events))
 
     def send_completed(self, body: bytes, url: str) -> None:
-        """Send the end of a prediction that is not watched. Raises ValueError as ``watch`` does."""
+        """Send ``completed`` for a prediction without events, such as one that a restart ended. Raises ValueError."""
         self._begin(_Receiver(self, url).send_until_accepted(body))
 
     async def close(self) -> None:
-        """Let requests under way end within a second. End the predictions first, so that their ends are sent too."""
+        """Wait a second for the running requests, then cancel them.
+
+        Close the predictions before this, so that their ``completed`` is sent too.
+        """
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_CLOSE_TIMEOUT)
         tasks = list(self._tasks)
@@ -111,12 +114,12 @@ class Webhooks:
                 return response.status
 
     def _client(self, url: Url) -> Client:
-        """Built at its first use, because it reads the system's certificates."""
-        # A proxy cannot reach a receiver on this machine.
+        """The HTTP client for this address, built at its first use because it reads the system's certificates."""
+        # For a receiver on this machine, no proxy is used: it could not reach it.
         direct = is_loopback((url.host_str or "").strip("[]"))
         if direct not in self._clients:
-            # A connection a request: a receiver may close an idle one just when it is used, and most webhooks are
-            # sent only once.
+            # Each request has a new connection, because a receiver may close an idle one just when it is used, and most
+            # webhooks are not retried.
             builder = ClientBuilder().user_agent("replicate-job").follow_redirects(False).pool_max_idle_per_host(0)
             self._clients[direct] = build(builder.no_proxy() if direct else builder)
         return self._clients[direct]
@@ -137,7 +140,7 @@ class _Receiver:
         await self._send(_new_message_id(), body)
 
     async def send_until_accepted(self, body: bytes) -> None:
-        # All attempts have the same id: by it, a receiver knows a message that it has already.
+        # All attempts have the same id, by which a receiver recognizes a message that it has received already.
         message_id, start = _new_message_id(), time.monotonic()
         for delay in self.webhooks.delays:
             if not await self._send(message_id, body):
@@ -148,7 +151,7 @@ class _Receiver:
             self.webhooks.on_notice(f"the webhook of a prediction's end was given up after {spent:.0f} s: {fault}")
 
     async def _send(self, message_id: str, body: bytes) -> str:
-        """Send one request. Returns what went wrong; empty where it need not be sent again."""
+        """Send one request. Returns an error message, or an empty text if the request need not be sent again."""
         try:
             async with self._slots:
                 status = await self.webhooks.post(self._url, message_id, body)
@@ -162,7 +165,10 @@ class _Receiver:
 
 
 class _Watch:
-    """Follows one prediction. Events are read without waiting for requests, and each request has the latest state."""
+    """Sends the webhooks of one prediction. Reading events does not wait for requests.
+
+    Each request has the latest state of the prediction.
+    """
 
     def __init__(self, receiver: _Receiver, body: Callable[[], bytes], filter: frozenset[str]) -> None:  # noqa: A002 - the API's own word
         self._receiver, self._body, self._filter = receiver, body, filter
@@ -197,7 +203,7 @@ class _Watch:
             if self._start is not None:
                 body, self._start = self._start, None
                 await self._receiver.send_once(body)
-            elif self._is_completed:  # its body has all output and logs that are not sent yet
+            elif self._is_completed:  # this request also has the output and logs that are not sent yet
                 await self._receiver.send_until_accepted(self._body())
                 return
             elif self._has_unsent and clock() >= window_end:
@@ -209,7 +215,7 @@ class _Watch:
                 await self._wait(until=window_end if self._has_unsent else None)
 
     async def _wait(self, until: float | None) -> None:
-        """Wait for an event, or until this time of the loop's clock."""
+        """Wait for an event, at most until this time of the loop's clock."""
         self._changed.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout_at(until):

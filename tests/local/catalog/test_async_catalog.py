@@ -28,13 +28,13 @@ def catalog(tmp_path: Path) -> Iterator[AsyncCatalog]:
 
 @contextmanager
 def held_up(versions: Path) -> Iterator[None]:
-    """Whoever keeps a version here has to wait."""
+    """Holds the lock of the stored versions, so that storing a version has to wait."""
     with (versions / "lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-async def test_while_an_edited_model_is_read_the_others_are_there_at_once(
+async def test_other_models_are_found_at_once_while_an_edited_one_is_read(
     write_model: Callable[..., Path], catalog: AsyncCatalog, tmp_path: Path
 ) -> None:
     folder = write_model("one", name="edited")
@@ -56,7 +56,7 @@ async def test_while_an_edited_model_is_read_the_others_are_there_at_once(
 
 
 class Watched(Catalog):
-    """Knows the threads in which folders were walked through."""
+    """Records the threads in which folders are scanned."""
 
     walkers: ClassVar[set[int]] = set()
 
@@ -66,7 +66,7 @@ class Watched(Catalog):
         return super().unchanged(owner, name)
 
 
-async def test_no_folder_is_walked_through_in_the_event_loop(write_model: Callable[..., Path]) -> None:
+async def test_no_folder_is_scanned_in_the_event_loop(write_model: Callable[..., Path]) -> None:
     catalog = AsyncCatalog(Watched([write_model("code").parent.parent], interval=0.0))
     assert await catalog.find("me", "model") == await catalog.find("me", "model")
     assert Watched.walkers
@@ -74,7 +74,7 @@ async def test_no_folder_is_walked_through_in_the_event_loop(write_model: Callab
     catalog.close()
 
 
-async def test_reading_a_folder_goes_on_after_its_request_was_canceled(
+async def test_reading_a_folder_continues_after_its_request_was_canceled(
     write_model: Callable[..., Path], catalog: AsyncCatalog, tmp_path: Path
 ) -> None:
     folder = write_model("one")
@@ -92,7 +92,7 @@ async def test_reading_a_folder_goes_on_after_its_request_was_canceled(
     assert await catalog.versions(new) == [new, old]
 
 
-async def test_a_model_that_cannot_be_read_raises_when_it_is_asked_for(
+async def test_finding_an_unreadable_model_raises_local_error(
     write_model: Callable[..., Path], catalog: AsyncCatalog
 ) -> None:
     write_model("code", "predict: [")

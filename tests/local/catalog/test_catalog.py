@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_version_changes_with_every_byte_and_name_and_with_nothing_else(write_model: Callable[..., Path]) -> None:
+def test_a_version_changes_with_file_contents_and_names_but_not_with_caches(write_model: Callable[..., Path]) -> None:
     folder = write_model("code")
     seen = {first := read_model(folder).version}
     (folder / "sub").mkdir()
@@ -38,7 +38,7 @@ def test_a_version_changes_with_every_byte_and_name_and_with_nothing_else(write_
     assert len(first) == 64
 
 
-def test_shared_folders_on_the_python_path_belong_to_the_version(write_model: Callable[..., Path]) -> None:
+def test_a_change_in_a_shared_folder_on_pythonpath_changes_the_version(write_model: Callable[..., Path]) -> None:
     folder = write_model("code", 'predict: "predict.py:P"\nenvironment: ["PYTHONPATH=../../_shared", "A=b=c"]\n')
     shared = folder.parent.parent / "_shared"
     shared.mkdir()
@@ -49,7 +49,7 @@ def test_shared_folders_on_the_python_path_belong_to_the_version(write_model: Ca
     assert read_model(folder).version != model.version
 
 
-def test_what_is_no_part_of_a_model_makes_no_version(write_model: Callable[..., Path]) -> None:
+def test_ignored_files_do_not_change_the_version(write_model: Callable[..., Path]) -> None:
     ignore = "# comment\n*.bin\nsecret/\n**/*.log\n!kept.bin\n"
     folder = write_model("code", _dot_dockerignore=ignore)
     version = read_model(folder).version
@@ -71,19 +71,19 @@ def test_what_is_no_part_of_a_model_makes_no_version(write_model: Callable[..., 
     assert read_model(folder).version != version
 
 
-def test_a_folder_that_goes_between_two_looks_is_no_model_that_cannot_be_read(write_model: Callable[..., Path]) -> None:
+def test_a_folder_that_was_renamed_after_the_listing_is_not_found(write_model: Callable[..., Path]) -> None:
     folder, now = write_model("code"), [0.0]
     catalog = Catalog([folder.parent.parent], interval=1.0, clock=lambda: now[0])
     assert catalog.find("me", "model")
     now[0] = 1.5
-    assert catalog.find("no", "body") is None  # the folders are listed anew
+    assert catalog.find("no", "body") is None  # this lists the folders again
     folder.rename(folder.with_name("away"))
     now[0] = 2.0
     assert catalog.find("me", "model") is None
     assert catalog.find("me", "away")
 
 
-def test_two_equal_folders_have_each_their_own_version(write_model: Callable[..., Path]) -> None:
+def test_two_models_with_equal_files_have_different_versions(write_model: Callable[..., Path]) -> None:
     one, two = write_model("code", name="one"), write_model("code", name="two")
     assert read_model(one).version != read_model(two).version
 
@@ -107,7 +107,7 @@ def test_a_cog_project_is_a_model_by_itself(tmp_path: Path, name: str, config: s
     assert (found.slug, found.folder, found.is_built_in) == (slug, folder, False)
 
 
-def test_a_folder_is_looked_at_again_after_the_interval(write_model: Callable[..., Path]) -> None:
+def test_a_folder_is_checked_for_changes_after_the_interval(write_model: Callable[..., Path]) -> None:
     folder = write_model("code")
     now = [0.0]
     catalog = Catalog([folder.parent.parent], interval=1.0, clock=lambda: now[0])
@@ -126,7 +126,7 @@ def test_a_folder_is_looked_at_again_after_the_interval(write_model: Callable[..
 
 
 class Kept:
-    """A catalog that keeps versions, made anew for each look as after a restart."""
+    """Each call makes a new catalog over the same stored versions, as after a restart."""
 
     def __init__(self, root: Path, versions: Path) -> None:
         self._root, self._versions = root, versions
@@ -140,7 +140,7 @@ def kept(tmp_path: Path) -> Kept:
     return Kept(tmp_path / "models", tmp_path / "versions")
 
 
-def test_a_version_stays_as_it_was_when_its_folder_is_edited(write_model: Callable[..., Path], kept: Kept) -> None:
+def test_a_stored_version_is_not_changed_by_an_edit_of_its_folder(write_model: Callable[..., Path], kept: Kept) -> None:
     folder = write_model("one")
     (folder / "sub").mkdir()
     (folder / "sub" / "tool").write_text("#!/bin/sh\n")
@@ -160,7 +160,7 @@ def test_a_version_stays_as_it_was_when_its_folder_is_edited(write_model: Callab
     assert (new.folder / "sub" / "tool").samefile(old.folder / "sub" / "tool")
 
 
-def test_an_edit_that_is_taken_back_is_the_old_version_again(write_model: Callable[..., Path], kept: Kept) -> None:
+def test_undoing_an_edit_restores_the_old_version(write_model: Callable[..., Path], kept: Kept) -> None:
     folder = write_model("one")
     old = kept().find("me", "model")
     (folder / "predict.py").write_text("two")
@@ -204,7 +204,7 @@ def test_shared_folders_are_stored_with_the_version(write_model: Callable[..., P
 
 
 def read_text(folder: str, name: str) -> str:
-    with open(f"{folder}/{name}") as handle:  # noqa: PTH123 - a path as the environment has it
+    with open(f"{folder}/{name}") as handle:  # noqa: PTH123 - PYTHONPATH has paths as text
         return handle.read()
 
 
@@ -223,7 +223,7 @@ def test_a_version_that_another_process_removed_is_stored_again_from_its_folder(
 
 
 def edited(folder: Path, kept: Kept, count: int) -> list[str]:
-    """So many versions, of which the first was used 100 days ago and each a day after the one before."""
+    """Make ``count`` versions. The first was last used 100 days ago, and each later one a day after the one before."""
     ids = []
     for number in range(count):
         (folder / "predict.py").write_text(f"code {number}")
@@ -235,12 +235,12 @@ def edited(folder: Path, kept: Kept, count: int) -> list[str]:
     return ids
 
 
-def test_versions_that_were_not_used_for_long_are_removed_but_for_the_last_ten(
+def test_unused_versions_are_removed_except_the_ten_used_last(
     write_model: Callable[..., Path], kept: Kept, tmp_path: Path
 ) -> None:
     folder = write_model("code", tool_dot_py="the same in all")
     ids = edited(folder, kept, 13)
-    assert kept().version(ids[0])  # used now
+    assert kept().version(ids[0])  # this marks it as used now
     kept().prune()
     catalog = kept()
     assert [version for version in ids if catalog.version(version)] == [ids[0], *ids[4:]]
@@ -254,7 +254,7 @@ def test_versions_that_were_not_used_for_long_are_removed_but_for_the_last_ten(
     assert (again.folder / "predict.py").read_text() == "code 1"
 
 
-def test_a_version_that_another_process_removed_is_not_found_until_its_folder_is_back(
+def test_a_version_that_another_process_removed_is_found_again_after_it_is_restored(
     write_model: Callable[..., Path], kept: Kept
 ) -> None:
     folder = write_model("code")
@@ -270,7 +270,7 @@ def test_a_version_that_another_process_removed_is_not_found_until_its_folder_is
     assert (again.folder / "predict.py").read_text() == "code 0"
 
 
-def test_nothing_is_removed_while_another_process_keeps_a_version(
+def test_nothing_is_removed_while_another_process_stores_a_version(
     write_model: Callable[..., Path], kept: Kept, tmp_path: Path
 ) -> None:
     folder = write_model("code")
@@ -285,7 +285,7 @@ def test_nothing_is_removed_while_another_process_keeps_a_version(
     assert kept().version(ids[0]) is None
 
 
-def test_what_is_wrong_with_folders_is_said_and_the_rest_can_be_run(
+def test_faulty_folders_are_reported_and_other_models_can_be_run(
     write_model: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = write_model("code")
@@ -309,12 +309,12 @@ def test_what_is_wrong_with_folders_is_said_and_the_rest_can_be_run(
 
 
 @pytest.mark.parametrize("id", ["", "0" * 64, "../../etc", "x" * 64])
-def test_an_unknown_id_is_no_version(write_model: Callable[..., Path], kept: Kept, id: str) -> None:  # noqa: A002 - the API's own name
+def test_an_unknown_version_id_is_not_found(write_model: Callable[..., Path], kept: Kept, id: str) -> None:  # noqa: A002 - the API's own name
     write_model("code")
     assert kept().version(id) is None
 
 
-def test_built_in_models_answer_for_published_versions_and_are_official_as_their_folder_says() -> None:
+def test_built_in_models_are_found_by_the_published_versions_of_real_models() -> None:
     catalog = Catalog()
     for model in catalog.models():
         assert model.is_built_in
@@ -338,7 +338,7 @@ def test_built_in_models_answer_for_published_versions_and_are_official_as_their
         ("def run(self: ...", 1),
     ],
 )
-def test_concurrency_is_read_from_the_code_where_the_configuration_says_nothing(
+def test_concurrency_comes_from_cog_yaml_or_else_from_the_code(
     write_model: Callable[..., Path], code: str, count: int
 ) -> None:
     folder = write_model(f"class Predictor:\n    {code}\n")
@@ -379,7 +379,7 @@ def test_a_name_never_becomes_a_path(write_model: Callable[..., Path], owner: st
         ("predict: a.py:A\nenvironment: [A=1, B]", "environment has 'B', which is not NAME=value"),
     ],
 )
-def test_a_cog_yaml_that_is_wrong_says_where_and_what_to_do(
+def test_the_error_for_a_wrong_cog_yaml_names_the_file_and_the_fault(
     write_model: Callable[..., Path], config: str, reason: str
 ) -> None:
     folder = write_model("code", config)

@@ -1,4 +1,4 @@
-"""An engine and real Cog servers, with no HTTP server of ours in front."""
+"""Tests of the engine with real Cog servers, without the local server's HTTP API."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """One prediction: what has happened to it so far. ``canceled`` is its caller's."""
+    """One prediction, with its events so far. A test sets ``canceled`` to cancel it."""
 
     def __init__(self) -> None:
         self.id = new_id()
@@ -79,13 +79,13 @@ class Bench:
         return await self.start(model, version, **given)[1]
 
     async def output(self, model: str = "model", version: str = "", **given: Any) -> Any:
-        """What it gave; it must succeed."""
+        """Run a prediction, which must succeed, and return its output."""
         end = (await self.run(model, version, **given)).end
         assert (end.status, end.error) == ("succeeded", None)
         return end.output
 
     def read(self, address: str) -> bytes:
-        """An output file."""
+        """The content of an output file."""
         _, _, prediction, name = address.rsplit("/", 3)
         file = self.files.outputs.get(prediction, name)
         assert file is not None, address
@@ -94,7 +94,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path, cache: Path) -> Callable[..., Any]:
-    """A bench of the test's models, to be entered; options go to the engine, ``interval`` to the catalog."""
+    """A context with a ``Bench`` of the test's models. ``interval`` is the catalog's, options are the engine's."""
 
     @asynccontextmanager
     async def start(*roots: Path, interval: float = 0.0, **options: Any) -> AsyncIterator[Bench]:

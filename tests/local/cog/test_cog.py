@@ -42,11 +42,11 @@ ILL = """
             return "well"
 """
 CONFIG = 'run: "predict.py:Runner"\n'
-SCRATCH = Path("/tmp/coglet/predictions")  # noqa: S108 - the place is coglet's choice
+SCRATCH = Path("/tmp/coglet/predictions")  # noqa: S108 - coglet uses this path
 
 
 def processes_in(folder: str) -> set[int]:
-    """Ids of the processes that work in this folder."""
+    """Ids of the processes whose working directory is this folder."""
     found = set()
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -75,12 +75,12 @@ async def test_a_server_killed_while_idle_is_started_again(write_model: Callable
         for process in processes_in(folder):
             os.kill(process, signal.SIGKILL)
         async with asyncio.timeout(60):
-            while processes_in(folder):  # noqa: ASYNC110 - a process that is killed lives on for a moment
+            while processes_in(folder):  # noqa: ASYNC110 - there is no event for the end of a process that is no child
                 await asyncio.sleep(0.01)
         assert (await api.run())["output"] == "well"
 
 
-async def test_an_exception_fails_the_prediction_with_its_words_and_keeps_the_logs(
+async def test_an_exception_fails_the_prediction_with_its_message_and_the_logs(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model(ILL, CONFIG)
@@ -103,16 +103,16 @@ async def test_a_failed_setup_fails_the_prediction_with_the_reason_and_the_log(
         assert failed["logs"].endswith("RuntimeError: the weights are missing\n")
         version = failed["version"]
         (folder / "broken.txt").unlink()
-        while await api.version() == version:  # noqa: ASYNC110 - the folder is looked at once a second
+        while await api.version() == version:  # noqa: ASYNC110 - the catalog checks the folder at intervals
             await asyncio.sleep(0.1)
         assert (await api.run())["output"] == "well"
 
 
-async def test_a_model_writes_into_a_folder_of_its_own_and_never_into_its_source(
+async def test_a_model_writes_into_a_copy_and_not_into_its_source_folder(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     folder = write_model(ILL, CONFIG)
-    for _ in range(2):  # what it writes beside its code stays for the next server
+    for _ in range(2):  # files beside its code stay for the next server
         async with local() as api:
             work = Path((await api.run(how="where"))["output"])
             await api.run(how="write")
@@ -131,7 +131,7 @@ async def test_a_model_does_not_see_the_token(
 
 
 @pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
-async def test_a_model_reads_its_files_past_any_proxy(
+async def test_a_model_fetches_its_input_files_without_a_proxy(
     write_model: Callable[..., Path], local: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     for other in ("NO_PROXY", "no_proxy"):
@@ -142,20 +142,20 @@ async def test_a_model_reads_its_files_past_any_proxy(
         assert (await api.run(how="proxy"))["output"] == " ".join(["127.0.0.1,localhost,example.com"] * 2)
 
 
-async def test_predictions_wait_for_a_slot_and_leave_nothing_behind(
-    write_model: Callable[..., Path], local: Any
-) -> None:
+async def test_predictions_wait_for_a_slot_and_leave_no_files(write_model: Callable[..., Path], local: Any) -> None:
     write_model(ILL, CONFIG)
     async with local() as api:
         done = await asyncio.gather(*(api.run() for _ in range(20)))
         assert [found["output"] for found in done] == ["well"] * 20
-        async with asyncio.timeout(30):  # they are removed right after their end is told
-            while any((SCRATCH / found["id"]).exists() for found in done):  # noqa: ASYNC110 - a folder tells nobody
+        async with asyncio.timeout(30):  # they are removed shortly after the end is reported
+            while any((SCRATCH / found["id"]).exists() for found in done):  # noqa: ASYNC110 - there is no event for the removal of a folder
                 await asyncio.sleep(0.01)
 
 
-async def test_concurrency_lets_predictions_run_at_the_same_time(write_model: Callable[..., Path], local: Any) -> None:
-    # Each waits until both are there: one after the other, they would wait for ever.
+async def test_predictions_of_a_concurrent_model_run_at_the_same_time(
+    write_model: Callable[..., Path], local: Any
+) -> None:
+    # Each prediction waits until both run: one after the other, they would wait for ever.
     code = """
         import asyncio
         from cog import BasePredictor, concurrent
@@ -187,7 +187,7 @@ WRITER = """
             for number in itertools.count():
                 Path(os.environ["TMPDIR"], f"{number % 1000}.txt").write_text("x")
 """
-# It ends when its standard input does: also where the test is killed, nothing is left.
+# It ends when its standard input ends, so nothing is left even if the test is killed.
 SERVING = """
     import asyncio, os, sys, threading
     from pathlib import Path
@@ -225,7 +225,7 @@ async def serving(folder: Path, cache: Path) -> AsyncIterator[tuple[asyncio.subp
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("with_shell", [False, True], ids=["alone", "and the shell that watches it"])
-async def test_a_killed_server_leaves_no_process_and_no_folder_even_of_a_model_that_writes(
+async def test_a_killed_server_leaves_no_process_and_no_folder(
     write_model: Callable[..., Path],
     cache: Path,
     reach: Any,
@@ -242,10 +242,10 @@ async def test_a_killed_server_leaves_no_process_and_no_folder_even_of_a_model_t
         assert scratch.exists()
         process.kill()
         if with_shell:
-            os.kill(min(found), signal.SIGKILL)  # the group's leader, which was started first
+            os.kill(min(found), signal.SIGKILL)  # the group's leader has the lowest id, because it was started first
         await process.wait()
         async with asyncio.timeout(10):
-            while processes_in(folder):  # noqa: ASYNC110 - nobody tells of another's processes
+            while processes_in(folder):  # noqa: ASYNC110 - there is no event for the end of a process that is no child
                 await asyncio.sleep(0.01)
             while not with_shell and (os.listdir(tmp_path / "tmp") or scratch.exists()):  # noqa: ASYNC110, PTH208
                 await asyncio.sleep(0.01)

@@ -15,7 +15,7 @@ VALUES = st.dictionaries(st.text(), st.none() | st.integers(-9, 9) | st.text())
 
 
 @given(st.lists(st.tuples(st.sampled_from(["start", "log", "completed"]), VALUES)), st.data())
-def test_messages_are_the_same_however_their_bytes_are_cut(sent: list[tuple[str, Any]], data: st.DataObject) -> None:
+def test_messages_do_not_depend_on_how_their_bytes_are_split(sent: list[tuple[str, Any]], data: st.DataObject) -> None:
     lines = [f"event: {kind}\ndata: {json.dumps(value)}\n\n" for kind, value in sent]
     stream = ":\n\n".join(lines).encode()
     messages, found = MessageParser(), []
@@ -35,14 +35,14 @@ async def answering(answer: bytes) -> asyncio.Server:
     return await asyncio.start_server(serve, "127.0.0.1", 0)
 
 
-async def test_an_answer_has_a_status_and_a_body() -> None:
+async def test_a_response_has_a_status_and_a_body() -> None:
     server = await answering(b"HTTP/1.0 422 No\r\na: b\r\n\r\n{}")
     async with server, call(ServerAddress(*server.sockets[0].getsockname()), "GET", "/") as answer:
         assert (answer.status, await answer.read()) == (422, b"{}")
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.0 200", b"nonsense\r\n\r\n"])
-async def test_a_connection_without_an_answer_is_an_error(answer: bytes) -> None:
+async def test_a_connection_without_a_response_is_an_error(answer: bytes) -> None:
     async with await answering(answer) as server:
         with pytest.raises(ConnectionError, match="no answer"):
             async with call(ServerAddress(*server.sockets[0].getsockname()), "GET", "/"):
@@ -72,7 +72,7 @@ async def test_a_request_whose_response_is_not_read_can_be_closed() -> None:
         assert given_up
 
 
-def test_a_server_listens_where_no_web_page_finds_it() -> None:
+def test_a_server_listens_on_a_random_loopback_host() -> None:
     found = {ServerAddress.free() for _ in range(20)}
     assert len(found) == 20
     assert all(address.host.startswith("127.") for address in found)

@@ -101,7 +101,7 @@ class Predictor(BasePredictor):
 CONFIG = 'build:\n  python_version: "3.13"\npredict: "predict.py:Predictor"\n'
 
 
-async def test_hello_world(write_model: Callable[..., Path], bench: Any) -> None:
+async def test_the_hello_world_model_runs(write_model: Callable[..., Path], bench: Any) -> None:
     write_model(HELLO, CONFIG)
     async with bench() as engine:
         assert await engine.output(text="world") == "hello world"
@@ -120,7 +120,7 @@ async def test_an_image_goes_in_and_comes_out_resized(
         with Image.open(BytesIO(engine.read(address))) as image:
             assert image.size == (10, 5)
         version = engine.catalog.find("me", "model").version
-    # The model's own copy of its output goes with its process.
+    # The model's own copy of its output is removed when its process ends.
     assert not (cache / "workspaces" / version / "src" / "resized.png").exists()
     assert (cache / "workspaces" / version / "src" / "predict.py").exists()
 
@@ -133,7 +133,9 @@ async def test_text_streams_in_pieces(write_model: Callable[..., Path], bench: A
 
 
 @pytest.mark.parametrize("config", ["concurrency:\n  max: 4\n", ""], ids=["in cog.yaml", "in the code"])
-async def test_four_run_at_the_same_time(write_model: Callable[..., Path], bench: Any, config: str) -> None:
+async def test_four_predictions_of_an_async_model_run_at_the_same_time(
+    write_model: Callable[..., Path], bench: Any, config: str
+) -> None:
     code = CONCURRENT
     if not config:
         code = code.replace("BasePredictor, Input", "BasePredictor, Input, concurrent")
@@ -157,7 +159,7 @@ async def test_an_object_leaves_out_missing_fields(write_model: Callable[..., Pa
         assert engine.read((await engine.output(scored=False))["file"]) == b"hello"
 
 
-async def test_metrics_and_secrets(write_model: Callable[..., Path], bench: Any) -> None:
+async def test_a_model_gets_secrets_and_records_metrics(write_model: Callable[..., Path], bench: Any) -> None:
     write_model(METRICS, CONFIG)
     async with bench() as engine:
         run = await engine.run(prompt="a", api_token="xyz")  # noqa: S106 - a model's input

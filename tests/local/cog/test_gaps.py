@@ -1,4 +1,4 @@
-"""What Cog's server leaves to chance, and does not here."""
+"""Faults of Cog's server that ``local/in_model/worker.py`` corrects."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ async def test_a_setup_that_exits_keeps_what_it_printed(write_model: Callable[..
         assert run.log.startswith("looking\n")
 
 
-async def test_the_beginning_and_the_end_of_a_setups_long_log_stay(
+async def test_a_long_log_of_a_setup_keeps_its_beginning_and_its_end(
     write_model: Callable[..., Path], bench: Any
 ) -> None:
     write_model(LEAVER.replace('"looking"', '"\\n".join("x" * 9_999 for _ in range(150))'), CONFIG)
@@ -138,7 +138,7 @@ async def test_the_beginning_and_the_end_of_a_setups_long_log_stay(
 
 
 @pytest.mark.parametrize(("how", "error"), [("input", "EOFError: EOF when reading a line"), ("read", None)])
-async def test_a_model_finds_an_empty_standard_input(
+async def test_the_standard_input_of_a_model_is_empty(
     write_model: Callable[..., Path], bench: Any, how: str, error: str | None
 ) -> None:
     write_model(READER, CONFIG)
@@ -149,7 +149,7 @@ async def test_a_model_finds_an_empty_standard_input(
         assert await engine.output() == "well"
 
 
-async def test_a_program_that_a_model_starts_has_the_input_it_is_given_or_an_empty_one(
+async def test_a_program_that_a_model_starts_has_the_given_or_an_empty_standard_input(
     write_model: Callable[..., Path], bench: Any
 ) -> None:
     write_model(READER, CONFIG)
@@ -168,7 +168,7 @@ async def test_an_exception_without_a_message_is_reported_by_its_name(
 
 
 @pytest.mark.parametrize("how", ["nan", "infinity", "surrogate", "deep"])
-async def test_an_output_that_json_cannot_hold_is_reported_as_such(
+async def test_an_output_that_json_cannot_represent_fails_with_a_clear_message(
     write_model: Callable[..., Path], bench: Any, how: str
 ) -> None:
     write_model(WORDS, CONFIG)
@@ -179,7 +179,7 @@ async def test_an_output_that_json_cannot_hold_is_reported_as_such(
         assert await engine.output() == {"score": 1.5}
 
 
-async def test_an_output_that_contains_itself_fails_and_does_not_crash(
+async def test_an_output_that_contains_itself_fails_the_prediction(
     write_model: Callable[..., Path], bench: Any
 ) -> None:
     write_model(WORDS, CONFIG)
@@ -200,7 +200,7 @@ async def test_an_output_file_that_cannot_be_read_fails_the_prediction_and_is_na
 
 
 @pytest.mark.parametrize(("keyword", "kind"), [("", "Iterator"), ("async", "AsyncIterator")])
-async def test_each_file_of_an_iterator_is_as_it_was_when_it_was_given(
+async def test_each_file_that_an_iterator_yields_keeps_its_content_of_that_moment(
     write_model: Callable[..., Path], bench: Any, keyword: str, kind: str
 ) -> None:
     write_model(AGAIN.replace("KEYWORD ", f"{keyword} " if keyword else "").replace("KIND", kind), CONFIG)
@@ -212,7 +212,7 @@ async def test_each_file_of_an_iterator_is_as_it_was_when_it_was_given(
         assert len(list(copies.iterdir())) == 20
 
 
-async def test_each_prediction_starts_in_the_folder_that_the_setup_left(
+async def test_each_prediction_starts_in_the_working_directory_of_the_setup(
     write_model: Callable[..., Path], bench: Any
 ) -> None:
     write_model(MOVER, CONFIG)
@@ -240,7 +240,7 @@ async def test_a_setup_may_run_a_prediction_and_a_prediction_another(
         assert await engine.output(depth=2) == 2
 
 
-async def test_numbers_of_an_output_are_not_looked_up_in_a_numpy_that_is_not_there_one_by_one(
+async def test_a_missing_numpy_is_not_searched_for_with_every_number_of_an_output(
     write_model: Callable[..., Path], bench: Any
 ) -> None:
     write_model(
@@ -267,10 +267,10 @@ async def test_numbers_of_an_output_are_not_looked_up_in_a_numpy_that_is_not_the
     async with bench() as server:
         assert len(await server.output(count=5000)) == 5000
         asked = (await server.output(count=1))[0]
-    assert 1 <= asked < 500  # once a second, however slow this machine is
+    assert 1 <= asked < 500  # the search runs once a second, not for each number
 
 
-async def test_a_numpy_that_is_there_is_used(write_model: Callable[..., Path], bench: Any) -> None:
+async def test_an_installed_numpy_is_used(write_model: Callable[..., Path], bench: Any) -> None:
     numpy = """
 class integer: pass
 class floating: pass

@@ -1,4 +1,4 @@
-"""Which model servers run, and for how long."""
+"""When model servers start, are reused, and stop."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def one(write_model: Callable[..., Path]) -> None:
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Path:
-    """A model that reads it waits until somebody opens it for writing."""
+    """A named pipe. A model that reads it waits until the test opens it for writing."""
     place = tmp_path / "gate"
     os.mkfifo(place)
     return place
@@ -52,11 +52,11 @@ def is_alive(process: str) -> bool:
 
 async def gone(process: str) -> None:
     async with asyncio.timeout(20):
-        while is_alive(process):  # noqa: ASYNC110 - of another's child, no system call tells the end
+        while is_alive(process):  # noqa: ASYNC110 - there is no event for the end of a process that is no child
             await asyncio.sleep(0.02)
 
 
-async def test_a_server_stays_warm_and_stops_when_it_was_idle_long_enough(bench: Any) -> None:
+async def test_a_server_is_reused_and_stops_after_its_idle_time(bench: Any) -> None:
     async with bench(idle=3.0) as engine:
         first = await engine.output("one")
         assert await engine.output("one") == first
@@ -73,7 +73,7 @@ async def test_the_least_recently_used_idle_server_makes_room(bench: Any) -> Non
         assert await engine.output("one") == one
 
 
-async def test_where_all_are_busy_a_newcomer_waits_without_starting(bench: Any, gate: Path) -> None:
+async def test_a_prediction_waits_while_all_servers_are_busy(bench: Any, gate: Path) -> None:
     async with bench(max_models=1) as engine:
         busy, busy_task = engine.start("one", wait=str(gate), say="first")
         await busy.until(Logged)
@@ -87,14 +87,14 @@ async def test_where_all_are_busy_a_newcomer_waits_without_starting(bench: Any, 
         assert [run.end.output for run in runs] == ["first", "second", "third"]
 
 
-async def test_a_server_that_starts_takes_all_of_its_predictions_in_the_queue(bench: Any) -> None:
+async def test_a_server_that_starts_takes_all_queued_predictions_of_its_model(bench: Any) -> None:
     async with bench(max_models=2) as engine:
         servers = await asyncio.gather(*(engine.output(name) for _ in range(10) for name in ("one", "two", "three")))
         assert len(set(servers)) <= 6
 
 
 @pytest.mark.parametrize("name", ["two", "one"])
-async def test_a_cancellation_while_waiting_ends_the_wait_at_once(bench: Any, gate: Path, name: str) -> None:
+async def test_canceling_a_queued_prediction_ends_its_wait_at_once(bench: Any, gate: Path, name: str) -> None:
     async with bench(max_models=1) as engine:
         busy, busy_task = engine.start("one", wait=str(gate))
         await busy.until(Logged)
@@ -107,7 +107,7 @@ async def test_a_cancellation_while_waiting_ends_the_wait_at_once(bench: Any, ga
         assert (await busy_task).end.status == "succeeded"
 
 
-async def test_predictions_of_one_model_start_in_the_order_they_came(bench: Any) -> None:
+async def test_predictions_of_one_model_start_in_order_of_arrival(bench: Any) -> None:
     async with bench() as engine:
         order: list[int] = []
 
@@ -121,7 +121,7 @@ async def test_predictions_of_one_model_start_in_the_order_they_came(bench: Any)
         assert order == list(range(10))
 
 
-async def test_an_edit_makes_a_new_version_while_a_running_prediction_ends_on_the_old(
+async def test_a_prediction_that_runs_during_an_edit_ends_on_the_old_version(
     bench: Any, gate: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "models" / "me" / "one"
@@ -148,7 +148,7 @@ async def test_an_old_version_can_be_run_after_a_restart(bench: Any, tmp_path: P
         assert await engine.output(version=old, say="old") == "old"
 
 
-async def test_a_server_that_was_warmed_is_the_one_that_is_used(bench: Any) -> None:
+async def test_a_prediction_uses_the_warmed_server(bench: Any) -> None:
     async with bench() as engine:
         engine.engine.warm(engine.catalog.find("me", "one"))
         assert is_alive(await engine.output("one"))

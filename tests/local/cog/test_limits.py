@@ -10,7 +10,7 @@ from replicate_job.local.cog.limits import LogExcerpt, default_memory, memory_te
 
 
 @given(st.lists(st.text(st.characters(codec="ascii", exclude_characters="[]"))), st.integers(0, 9), st.integers(1, 9))
-def test_an_excerpt_is_the_beginning_and_the_end_and_counts_what_is_between(
+def test_a_log_excerpt_has_the_head_the_tail_and_the_number_of_characters_left_out(
     texts: list[str], head: int, tail: int
 ) -> None:
     whole, excerpt = "".join(texts), LogExcerpt(head, tail)
@@ -22,19 +22,19 @@ def test_an_excerpt_is_the_beginning_and_the_end_and_counts_what_is_between(
         assert excerpted == f"{whole[:head]}\n[{left_out:,} characters of the log are left out here]\n{whole[-tail:]}"
 
 
-def test_an_excerpt_needs_little_memory_for_a_long_log() -> None:
+def test_a_log_excerpt_of_a_long_log_needs_little_memory() -> None:
     excerpt = LogExcerpt(10, 10)
     for _ in range(1000):
         excerpt.take("x" * 7)
-    assert len("".join(excerpt._held_back)) < 20  # noqa: SLF001 - what it is for cannot be seen from outside
+    assert len("".join(excerpt._held_back)) < 20  # noqa: SLF001 - its memory use cannot be seen from outside
 
 
 @pytest.mark.parametrize(("size", "text"), [(6 * 2**30, "6.0 GiB"), (300 * 2**20, "300 MiB")])
-def test_amounts_are_said_in_words(size: int, text: str) -> None:
+def test_amounts_of_memory_are_shown_in_gib_or_mib(size: int, text: str) -> None:
     assert memory_text(size) == text
 
 
-def test_the_memory_of_a_model_is_less_than_the_machines() -> None:
-    with open("/proc/meminfo") as handle:  # noqa: PTH123 - no file of ours
+def test_the_default_memory_limit_is_below_the_machines_memory() -> None:
+    with open("/proc/meminfo") as handle:  # noqa: PTH123 - a file of the system
         total = int(re.findall(r"MemTotal:\s+(\d+) kB", handle.read())[0]) * 1024
     assert 0 < default_memory() < total

@@ -1,4 +1,4 @@
-"""Models that do what they should not: the caller learns why, and the next prediction works."""
+"""Models that crash, hang or use too much: the prediction fails with the reason, and the next one works."""
 
 from __future__ import annotations
 
@@ -126,13 +126,13 @@ STOPPER = """
                 time.sleep(1000)
             return "well"
 """
-SCRATCH = Path("/tmp/coglet/predictions")  # noqa: S108 - the place is coglet's choice
+SCRATCH = Path("/tmp/coglet/predictions")  # noqa: S108 - coglet uses this path
 
 
 @pytest.mark.parametrize(
     ("how", "reason"), [("exit", "exit code 3"), ("segfault", "SIGSEGV"), ("kill", "SIGKILL; the machine may be out")]
 )
-async def test_a_crash_fails_its_prediction_with_how_the_process_ended_and_the_next_one_succeeds(
+async def test_a_crash_fails_its_prediction_with_the_exit_code_or_signal(
     write_model: Callable[..., Path], bench: Any, how: str, reason: str
 ) -> None:
     write_model(ILL, CONFIG)
@@ -144,7 +144,7 @@ async def test_a_crash_fails_its_prediction_with_how_the_process_ended_and_the_n
             assert await engine.output() == "well"
 
 
-async def test_a_model_that_eats_memory_gets_an_error_that_says_how_much_there_is(
+async def test_a_model_over_its_memory_limit_fails_with_an_error_that_names_the_limit(
     write_model: Callable[..., Path], bench: Any
 ) -> None:
     write_model(ILL, CONFIG)
@@ -154,9 +154,7 @@ async def test_a_model_that_eats_memory_gets_an_error_that_says_how_much_there_i
         assert await engine.output() == "well"
 
 
-async def test_a_model_that_does_not_hear_its_cancellation_is_ended_by_force(
-    write_model: Callable[..., Path], bench: Any
-) -> None:
+async def test_a_model_that_ignores_its_cancellation_is_killed(write_model: Callable[..., Path], bench: Any) -> None:
     write_model(ILL, CONFIG)
     async with bench() as engine:
         run, task = engine.start(how="deaf")
@@ -168,7 +166,7 @@ async def test_a_model_that_does_not_hear_its_cancellation_is_ended_by_force(
 
 
 @pytest.mark.parametrize("how", ["swallows", "blocks"])
-async def test_an_async_model_that_goes_on_after_its_cancellation_is_ended_by_force_before_the_next_prediction(
+async def test_an_async_model_that_ignores_its_cancellation_is_killed_before_the_next_prediction(
     write_model: Callable[..., Path], bench: Any, how: str
 ) -> None:
     write_model(DEAF, CONFIG)
@@ -181,7 +179,7 @@ async def test_an_async_model_that_goes_on_after_its_cancellation_is_ended_by_fo
 
 
 @pytest.mark.parametrize("how", ["tidies", "yields"])
-async def test_an_async_model_that_obeys_its_cancellation_ends_before_the_next_prediction(
+async def test_an_async_model_that_stops_when_canceled_is_not_killed(
     write_model: Callable[..., Path], bench: Any, how: str
 ) -> None:
     write_model(YIELDS if how == "yields" else DEAF, CONFIG)
@@ -195,7 +193,7 @@ async def test_an_async_model_that_obeys_its_cancellation_ends_before_the_next_p
         assert (await engine.run(how="who")).log == process
 
 
-async def test_a_prediction_killed_with_a_canceled_neighbour_that_went_on_reports_it(
+async def test_a_prediction_killed_because_of_a_canceled_one_reports_the_reason(
     write_model: Callable[..., Path], bench: Any
 ) -> None:
     write_model(DEAF, f"{CONFIG}concurrency:\n  max: 2\n")
@@ -212,7 +210,7 @@ async def test_a_prediction_killed_with_a_canceled_neighbour_that_went_on_report
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-async def test_a_model_server_that_answers_nothing_any_more_is_ended_by_a_cancellation(
+async def test_canceling_a_prediction_kills_a_model_server_that_does_not_respond(
     write_model: Callable[..., Path], bench: Any, tmp_path: Path
 ) -> None:
     fifo = tmp_path / "fifo"
@@ -220,13 +218,13 @@ async def test_a_model_server_that_answers_nothing_any_more_is_ended_by_a_cancel
     write_model(STOPPER, CONFIG)
     async with bench() as engine:
         run, task = engine.start(fifo=str(fifo))
-        (await asyncio.to_thread(fifo.open)).close()  # opens once the server is stopped
+        (await asyncio.to_thread(fifo.open)).close()  # this returns when the model server has been stopped
         run.canceled.set()
         await asyncio.wait_for(task, 20)
         assert await engine.output() == "well"
 
 
-async def test_the_beginning_and_the_end_of_fifty_megabytes_of_log_stay(
+async def test_a_log_of_fifty_megabytes_keeps_its_beginning_and_its_end(
     write_model: Callable[..., Path], bench: Any
 ) -> None:
     write_model(ILL, CONFIG)
@@ -244,21 +242,21 @@ async def test_the_beginning_and_the_end_of_fifty_megabytes_of_log_stay(
         assert int(found[1].replace(",", "")) + kept == sum(len(f"{number} ") + 1000 for number in range(50_000))
 
 
-async def test_forty_megabytes_of_text_arrive_completely(write_model: Callable[..., Path], bench: Any) -> None:
+async def test_a_text_output_of_forty_megabytes_is_complete(write_model: Callable[..., Path], bench: Any) -> None:
     write_model(ILL, CONFIG)
     async with bench() as engine:
         assert await engine.output(how="text") == "y" * 40_000_000
         assert await engine.output() == "well"
 
 
-async def test_a_file_of_forty_megabytes_arrives_completely(write_model: Callable[..., Path], bench: Any) -> None:
+async def test_an_output_file_of_forty_megabytes_is_complete(write_model: Callable[..., Path], bench: Any) -> None:
     write_model(FILE, CONFIG)
     async with bench() as engine:
         address = await engine.output()
         assert engine.read(address) == b"z" * 40_000_000
 
 
-async def test_an_output_that_cannot_be_written_here_fails_in_words_and_names_the_place(
+async def test_an_output_that_cannot_be_stored_fails_the_prediction_with_the_path(
     write_model: Callable[..., Path], bench: Any, tmp_path: Path
 ) -> None:
     write_model(FILE, CONFIG)
@@ -287,7 +285,7 @@ BROKEN = """
 """
 
 
-async def test_a_failed_setup_gives_its_traceback_in_the_log_and_its_last_line_as_the_error(
+async def test_a_failed_setup_has_its_traceback_in_the_log_and_its_last_line_as_the_error(
     write_model: Callable[..., Path], bench: Any
 ) -> None:
     folder = write_model(BROKEN, CONFIG)
@@ -296,7 +294,7 @@ async def test_a_failed_setup_gives_its_traceback_in_the_log_and_its_last_line_a
         assert run.end.error == "me/model could not be set up: RuntimeError: the weights are missing"
         assert not run.has_started
         lines = run.log.splitlines()
-        lines = lines[lines.index("looking for weights") :]  # the environment's preparation comes first
+        lines = lines[lines.index("looking for weights") :]  # the log begins with the preparation of the environment
         assert lines[1] == "Traceback (most recent call last):"
         assert lines[-1] == "RuntimeError: the weights are missing"
         assert any("in deep" in line for line in lines)
@@ -304,7 +302,7 @@ async def test_a_failed_setup_gives_its_traceback_in_the_log_and_its_last_line_a
         assert await engine.output() == "well"
 
 
-async def test_an_import_that_fails_later_than_the_schema_is_a_failed_setup_with_its_traceback(
+async def test_an_import_that_fails_only_in_the_setup_has_its_traceback_in_the_log(
     write_model: Callable[..., Path], bench: Any
 ) -> None:
     code = """
@@ -323,7 +321,7 @@ async def test_an_import_that_fails_later_than_the_schema_is_a_failed_setup_with
         assert "import nowhere" in run.log
 
 
-async def test_a_setup_that_crashes_says_how(write_model: Callable[..., Path], bench: Any) -> None:
+async def test_a_crash_of_a_setup_is_reported_with_its_exit_code(write_model: Callable[..., Path], bench: Any) -> None:
     write_model(BROKEN.replace("deep()\n\n        def run", "os._exit(4)\n\n        def run"), CONFIG)
     async with bench() as engine:
         assert (await engine.run()).end.error == "me/model could not be set up: its process crashed (exit code 4)"
@@ -338,13 +336,13 @@ async def test_a_cancellation_during_an_endless_setup_ends_the_prediction_at_onc
     write_model(BROKEN.replace("deep()\n\n        def run", endless), CONFIG)
     async with bench() as engine:
         run, task = engine.start()
-        (await asyncio.to_thread(fifo.open)).close()  # opens once the setup has
+        (await asyncio.to_thread(fifo.open)).close()  # this returns when the setup has opened it too
         run.canceled.set()
         await asyncio.wait_for(task, 2)
         assert not run.has_started
 
 
-async def test_a_model_that_cannot_be_imported_is_refused_where_its_schema_is_asked_for(
+async def test_a_prediction_of_a_model_that_cannot_be_imported_has_the_import_error(
     write_model: Callable[..., Path], bench: Any
 ) -> None:
     write_model("import nowhere\n", CONFIG)
@@ -353,7 +351,7 @@ async def test_a_model_that_cannot_be_imported_is_refused_where_its_schema_is_as
         assert end.error == "me/model: predict.py:Runner cannot be read: ModuleNotFoundError: No module named 'nowhere'"
 
 
-async def test_three_hundred_predictions_at_once_to_three_models_all_end(
+async def test_three_hundred_concurrent_predictions_of_three_models_all_end(
     write_model: Callable[..., Path], bench: Any
 ) -> None:
     for name in ("one", "two", "three"):

@@ -1,4 +1,4 @@
-"""Cog projects as people write them: constructs of public projects, each in a small model."""
+"""Constructs that public Cog projects use, each in a small model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 CONFIG = 'run: "predict.py:Predictor"\n'
 
 
-async def test_a_class_without_a_base_whose_method_is_decorated_is_served(
+async def test_a_class_without_a_base_class_and_with_a_decorated_method_runs(
     write_model: Callable[..., Path], bench: Any
 ) -> None:
     code = """
@@ -34,7 +34,7 @@ async def test_a_class_without_a_base_whose_method_is_decorated_is_served(
         assert await engine.output(text="a") == "a inf {}"
 
 
-async def test_a_partial_method_is_served(write_model: Callable[..., Path], bench: Any) -> None:
+async def test_a_partial_method_runs(write_model: Callable[..., Path], bench: Any) -> None:
     code = """
         import functools
         from typing import Iterator
@@ -72,7 +72,9 @@ INSTALLER = """
 """
 
 
-async def test_what_a_model_installs_by_itself_is_its_own(write_model: Callable[..., Path], bench: Any) -> None:
+async def test_packages_that_a_model_installs_go_into_its_own_workspace(
+    write_model: Callable[..., Path], bench: Any
+) -> None:
     folder = write_model(INSTALLER, CONFIG)
     for name in ("own", "other"):
         (folder / name).mkdir()
@@ -112,7 +114,7 @@ PLACES = """
 """
 
 
-async def test_the_project_is_at_src_and_each_version_has_its_own_copy_which_stays(
+async def test_each_version_has_a_lasting_copy_of_the_project_at_src(
     write_model: Callable[..., Path], bench: Any, cache: Path
 ) -> None:
     folder = write_model(PLACES, f"{CONFIG}environment: [DATA=/src/data]\n", words_dot_txt="shipped")
@@ -132,7 +134,7 @@ async def test_the_project_is_at_src_and_each_version_has_its_own_copy_which_sta
     assert (source / "words.txt").read_text() == "changed"
     async with bench() as engine, bench() as other:
         assert (await engine.output(version=first))[0] == "w" * 3
-        assert (await other.output(version=first))[0] == "w"  # a second server has copies of its own
+        assert (await other.output(version=first))[0] == "w"  # a second server makes its own copies
         stored = engine.catalog.version(first).folder
     assert (stored / "words.txt").read_text() == "shipped"
     assert (folder / "words.txt").read_text() == "shipped"

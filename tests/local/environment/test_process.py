@@ -1,4 +1,4 @@
-"""A program that the local server runs ends with it."""
+"""Programs that the local server runs: their output, and that they end when the server does."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from replicate_job.aio import new_loop
 from replicate_job.local.environment.process import Program, run
 
 
-async def test_the_exit_code_and_all_that_was_printed_come_back() -> None:
+async def test_run_returns_the_exit_code_and_the_output() -> None:
     code, printed = await run(("/bin/sh", "-c", "echo out; echo err >&2; exit 7"), os.environ)
     assert (code, sorted(printed.split())) == (7, ["err", "out"])
 
 
-async def test_each_line_is_reported_as_it_comes_without_the_text_that_it_overwrote() -> None:
+async def test_each_line_is_reported_at_once_in_its_last_overwritten_state() -> None:
     lines: list[str] = []
     told = asyncio.Event()
 
@@ -39,18 +39,18 @@ async def test_each_line_is_reported_as_it_comes_without_the_text_that_it_overwr
     assert lines == ["a", "b 2%"]
 
 
-async def test_it_runs_in_its_folder_with_its_variables(tmp_path: Path) -> None:
+async def test_a_command_runs_in_the_given_folder_and_environment(tmp_path: Path) -> None:
     assert await run(("/bin/sh", "-c", "pwd; echo $WORD"), {"WORD": "x"}, tmp_path) == (0, f"{tmp_path}\nx\n")
 
 
-def test_it_ends_on_any_event_loop() -> None:
+def test_a_command_ends_on_asyncios_loop_and_on_uvloop() -> None:
     for loop in (asyncio.new_event_loop, new_loop):
         with asyncio.Runner(loop_factory=loop) as runner:
             assert runner.run(asyncio.wait_for(run(("/bin/sh", "-c", "exit 7"), os.environ), 20)) == (7, "")
 
 
 @pytest.mark.long
-def test_many_at_once_do_not_close_each_others_files() -> None:
+def test_many_concurrent_commands_do_not_close_each_others_files() -> None:
     async def run_one(number: int) -> tuple[int, str]:
         async with asyncio.timeout(number % 7 * 0.004 if number % 3 == 0 else 60):
             return await run(("/bin/sh", "-c", f"echo {number}; sleep 0.01"), os.environ)
@@ -65,7 +65,7 @@ def test_many_at_once_do_not_close_each_others_files() -> None:
         runner.run(run_many())
 
 
-async def test_a_cancellation_at_any_step_of_the_start_ends_the_program() -> None:
+async def test_canceling_at_any_step_of_the_start_ends_the_command() -> None:
     for steps in range(20):
         task = asyncio.create_task(run(("/bin/sh", "-c", "exec sleep 100"), os.environ))
         for _ in range(steps):
@@ -75,21 +75,21 @@ async def test_a_cancellation_at_any_step_of_the_start_ends_the_program() -> Non
         assert task.cancelled()
 
 
-async def test_a_cancellation_ends_a_program_with_much_unread_output() -> None:
+async def test_canceling_ends_a_command_with_much_unread_output() -> None:
     flows = asyncio.Event()
 
     def stop(_: str) -> None:
         if not flows.is_set():
             flows.set()
             task.cancel()
-            time.sleep(0.05)  # it goes on printing, and fills every buffer
+            time.sleep(0.05)  # meanwhile the program prints on and fills every buffer
 
     task = asyncio.create_task(run(("yes",), os.environ, None, stop))
     await asyncio.wait((task,), timeout=60)
     assert task.cancelled()
 
 
-async def test_a_process_that_left_the_programs_session_is_not_waited_for(tmp_path: Path) -> None:
+async def test_run_does_not_wait_for_a_process_that_left_the_session(tmp_path: Path) -> None:
     left, end = tmp_path / "left", tmp_path / "end"
     os.mkfifo(left)
     os.mkfifo(end)
@@ -100,19 +100,19 @@ async def test_a_process_that_left_the_programs_session_is_not_waited_for(tmp_pa
     end.write_text("end\n")
 
 
-async def test_a_cancellation_ends_the_program_and_its_children(tmp_path: Path) -> None:
+async def test_canceling_ends_the_command_and_its_children(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     task = asyncio.create_task(run(("/bin/sh", "-c", f"sleep 100 & exec 9>{fifo}; wait"), os.environ))
-    end = await asyncio.to_thread(fifo.open, "rb")  # open once the program has it open
+    end = await asyncio.to_thread(fifo.open, "rb")  # this returns when the program has opened it
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert await asyncio.to_thread(end.read) == b""  # its end of the pipe is closed: every holder is gone
+    assert await asyncio.to_thread(end.read) == b""  # the pipe ends when every process that has it open has ended
     end.close()
 
 
-async def test_the_group_ends_with_its_leader(tmp_path: Path) -> None:
+async def test_a_process_group_is_killed_when_its_leader_ends(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     program = Program(f"sleep 100 9>{fifo} & echo $$; wait", (), os.environ)
@@ -128,7 +128,7 @@ async def test_the_group_ends_with_its_leader(tmp_path: Path) -> None:
     end.close()
 
 
-def test_a_kill_of_this_process_ends_the_program_too(tmp_path: Path) -> None:
+def test_killing_this_process_ends_the_command_too(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     code = (

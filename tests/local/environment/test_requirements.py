@@ -33,12 +33,12 @@ def test_options_of_pip_become_lines_or_options_of_uv(
 
 
 @pytest.mark.parametrize("line", ["cog", "cog==0.3", "Cog >= 0.3", "coglet<1", "cog[x]==1", "cog @ https://a/b.whl"])
-def test_cog_itself_is_left_out(line: str, tmp_path: Path) -> None:
+def test_a_requirement_for_cog_itself_is_left_out(line: str, tmp_path: Path) -> None:
     assert read_requirements(["six", line], tmp_path).left_out == (line,)
     assert read_requirements(["six", line], tmp_path).lines == ("six",)
 
 
-def test_a_line_goes_on_after_a_backslash_and_files_are_found_where_they_are(tmp_path: Path) -> None:
+def test_lines_after_a_backslash_are_joined_and_file_paths_become_absolute(tmp_path: Path) -> None:
     (tmp_path / "more.txt").touch()
     (tmp_path / "own").mkdir()
     found = read_requirements(["-r more.txt", "./own", "a==1 \\", "  --hash=sha256:ab", "b/c @ https://d"], tmp_path)

@@ -235,7 +235,7 @@ class Predictor(BaseRunner):
     }
 
 
-async def test_the_document_around_it_is_that_of_cogs_own_tool(write_model: Callable[..., Path], cache: Path) -> None:
+async def test_the_document_equals_that_of_cogs_own_tool(write_model: Callable[..., Path], cache: Path) -> None:
     code = (
         "from cog import BaseRunner, streaming\nclass P(BaseRunner):\n    @streaming\n    def run(self) -> str: ...\n"
     )
@@ -261,7 +261,7 @@ async def test_a_plain_function_is_a_model_too(read: Reader) -> None:
     assert list(schemas["Input"]["properties"]) == ["n"]
 
 
-async def test_signatures_are_read_as_their_authors_wrote_them(read: Reader) -> None:
+async def test_decorated_signatures_are_read_as_written(read: Reader) -> None:
     code = """
 import functools
 import sys
@@ -292,7 +292,7 @@ class Predictor:
     assert schemas["Output"]["items"] == {"type": "string"}
 
 
-async def test_a_partial_method_has_what_is_left_of_its_functions_inputs(read: Reader) -> None:
+async def test_a_partial_method_has_only_the_inputs_that_are_not_bound(read: Reader) -> None:
     code = """
 import functools
 
@@ -307,7 +307,7 @@ class Predictor(BasePredictor):
 
 
 async def test_a_field_of_pydantic_1_with_a_default_is_not_required(read: Reader) -> None:
-    # As pydantic 1 leaves it: the defaults are in __fields__ alone.
+    # In pydantic 1, defaults are only in __fields__.
     code = """
 import types
 from typing import Dict
@@ -339,7 +339,9 @@ class Predictor:
         ("import os; print('bye', flush=True); os._exit(0)", r"its import ended with exit code 0 \| bye$"),
     ],
 )
-async def test_a_model_that_cannot_be_read_says_why_in_one_line(read: Reader, code: str, reason: str) -> None:
+async def test_the_error_for_an_unreadable_model_is_one_line_with_the_reason(
+    read: Reader, code: str, reason: str
+) -> None:
     with pytest.raises(LocalError, match=reason) as caught:
         await read(code)
     assert "\n" not in str(caught.value)

@@ -20,7 +20,7 @@ NAMED = 'predict: "predict.py:P"\n'
 
 
 @pytest.mark.long
-async def test_an_environment_is_built_once_for_all_that_want_the_same(
+async def test_models_with_the_same_recipe_share_one_environment(
     write_model: Callable[..., Path], tmp_path: Path
 ) -> None:
     one = read_model(write_model("a", NAMED, name="one"))
@@ -36,12 +36,12 @@ async def test_an_environment_is_built_once_for_all_that_want_the_same(
     assert len(notices) == said
 
 
-async def test_a_build_that_was_killed_does_not_count(write_model: Callable[..., Path], tmp_path: Path) -> None:
+async def test_a_killed_build_is_not_complete(write_model: Callable[..., Path], tmp_path: Path) -> None:
     model = read_model(write_model("a", NAMED + "build:\n  run:\n    - touch begun && sleep 60\n"))
     place = tmp_path / "venvs" / recipe(model).key
     building = asyncio.create_task(ensure_venv(model, tmp_path / "venvs", lambda _: None))
     async with asyncio.timeout(30):
-        while not (place / "src" / "begun").exists():  # noqa: ASYNC110 - a shell command tells by a file
+        while not (place / "src" / "begun").exists():  # noqa: ASYNC110 - there is no event for a file that a shell command makes
             await asyncio.sleep(0.01)
     building.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -49,7 +49,7 @@ async def test_a_build_that_was_killed_does_not_count(write_model: Callable[...,
     assert not (place / "complete").exists()
 
 
-async def test_the_remnants_of_a_killed_build_are_removed_by_the_next(
+async def test_the_next_build_removes_the_files_of_a_killed_one(
     write_model: Callable[..., Path], tmp_path: Path
 ) -> None:
     model = read_model(write_model("a", NAMED))
@@ -62,9 +62,7 @@ async def test_the_remnants_of_a_killed_build_are_removed_by_the_next(
 
 
 @pytest.mark.long
-async def test_a_python_that_is_not_installed_is_not_downloaded(
-    write_model: Callable[..., Path], tmp_path: Path
-) -> None:
+async def test_a_missing_python_version_is_not_downloaded(write_model: Callable[..., Path], tmp_path: Path) -> None:
     model = read_model(write_model("a", NAMED + 'build:\n  python_version: "3.99"\n'))
     notices: list[str] = []
     place = await ensure_venv(model, tmp_path / "venvs", notices.append)
@@ -72,16 +70,14 @@ async def test_a_python_that_is_not_installed_is_not_downloaded(
     assert any("3.99, which is not installed" in notice for notice in notices)
 
 
-async def test_a_python_that_cog_does_not_run_on_is_not_used_also_where_it_is_installed(
-    write_model: Callable[..., Path], tmp_path: Path
-) -> None:
+async def test_a_python_version_too_old_for_cog_is_not_used(write_model: Callable[..., Path], tmp_path: Path) -> None:
     model = read_model(write_model("a", NAMED + 'build:\n  python_version: "3.8"\n'))
     notices: list[str] = []
     await ensure_venv(model, tmp_path / "venvs", notices.append)
     assert "it asks for Python 3.8, and Cog needs 3.10 or newer: using " in notices[1]
 
 
-async def test_the_python_that_runs_this_is_not_looked_for(
+async def test_the_running_python_is_used_without_a_search(
     write_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -121,7 +117,7 @@ COMMANDS = """
 
 @pytest.mark.cog
 @pytest.mark.skipif(not confine.version(), reason="needs Landlock")
-async def test_commands_change_the_environment_alone_and_what_they_could_not_do_is_said(
+async def test_commands_change_only_the_environment_and_skipped_steps_are_reported(
     write_model: Callable[..., Path], tmp_path: Path
 ) -> None:
     outside = tmp_path / "outside"
@@ -164,7 +160,7 @@ async def test_commands_change_the_environment_alone_and_what_they_could_not_do_
     assert said[4].startswith(f"{run} rm -rf {named}: failed: rm: cannot remove")
     assert said[5] == f"{run} cat /run/secrets/key: without its secrets (key)"
     assert said[6].startswith(f"{run} cat /run/secrets/key: failed: cat: /run/secrets/key: No such file")
-    # It is said whenever a model of that environment is prepared; what failed is not tried again at once.
+    # The notes are reported at each preparation; failed commands do not run again at once.
     again: list[str] = []
     assert await ensure_venv(model, tmp_path / "venvs", again.append) == place
     assert again == said
@@ -175,7 +171,7 @@ async def test_commands_change_the_environment_alone_and_what_they_could_not_do_
 
 
 @pytest.mark.cog
-async def test_where_nothing_can_be_confined_only_installations_run(
+async def test_without_landlock_only_pip_installations_run(
     write_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(confine, "version", lambda: 0)
@@ -196,7 +192,7 @@ def test_ignored_settings_are_reported_in_one_line(write_model: Callable[..., Pa
     assert ignored_settings(read_model(write_model("a", NAMED + "build:\n  gpu: false\n", name="two"))) == ""
 
 
-def test_everything_that_decides_the_content_decides_the_key(write_model: Callable[..., Path]) -> None:
+def test_every_fact_of_a_recipe_changes_its_key(write_model: Callable[..., Path]) -> None:
     builds = (
         "{}",
         'python_version: "3.12"',
@@ -216,7 +212,7 @@ def test_everything_that_decides_the_content_decides_the_key(write_model: Callab
     assert len(keys) == len(builds) + 1
 
 
-def test_a_missing_requirements_file_is_named(write_model: Callable[..., Path]) -> None:
+def test_the_error_for_a_missing_requirements_file_names_it(write_model: Callable[..., Path]) -> None:
     model = read_model(write_model("a", NAMED + "build:\n  python_requirements: none.txt\n"))
     with pytest.raises(LocalError, match=r"none\.txt"):
         recipe(model)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_workspaces_go_when_they_were_not_used_for_long_and_their_version_is_gone(tmp_path: Path) -> None:
+def test_unused_workspaces_without_a_stored_version_are_removed(tmp_path: Path) -> None:
     workspaces, versions = tmp_path / "workspaces", tmp_path / "versions"
     for name in ("new", "old", "kept"):
         (workspaces / name / "src").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Files as they are handed out: their ranges, and types that no browser runs."""
+"""Responses with stored files: ranges, and media types that no browser runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def path(tmp_path: Path) -> Path:
 
 
 async def ask(path: Path, content_type: str, method: str = "GET", **headers: str) -> Response:
-    """The answer of a real server."""
+    """The response of a real server."""
     file = StoredFile(
         id="a", name="x.bin", path=path, content_type=content_type, size=10, sha256=SHA256, created_at=0.0
     )
@@ -36,7 +36,7 @@ async def ask(path: Path, content_type: str, method: str = "GET", **headers: str
             return await client.request(method, origin_of(listening)).headers(headers).build().send()
 
 
-async def test_ranges_and_head_work(path: Path) -> None:
+async def test_range_and_head_requests_are_supported(path: Path) -> None:
     part = await ask(path, "image/png", range="bytes=7-")
     assert (part.status, part.headers["content-range"], await part.text()) == (206, "bytes 7-9/10", "789")
     head = await ask(path, "image/png", "HEAD")
@@ -45,7 +45,7 @@ async def test_ranges_and_head_work(path: Path) -> None:
     assert (await ask(path, "image/png", range="bytes=99-")).status == 416
 
 
-async def test_a_part_is_of_the_file_that_was_begun_or_all_of_it_is_sent(path: Path) -> None:
+async def test_a_range_with_another_etag_gets_the_whole_file(path: Path) -> None:
     whole = await ask(path, "audio/wav", range="bytes=0-")
     assert (whole.status, whole.headers["etag"]) == (206, f'"{SHA256}"')
     for etag, status in ((f'"{SHA256}"', 206), (f'W/"{SHA256}"', 200), ('"another"', 200)):
@@ -98,7 +98,7 @@ async def test_a_file_that_is_removed_before_it_is_sent_is_not_found(path: Path,
         ("", "application/octet-stream", "attachment"),
     ],
 )
-async def test_no_type_is_handed_out_that_runs_as_a_page(
+async def test_no_file_is_sent_with_a_type_that_runs_as_a_page(
     path: Path, given: str, shown_as: str, disposition: str
 ) -> None:
     answer = await ask(path, given)

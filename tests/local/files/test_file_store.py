@@ -1,4 +1,4 @@
-"""Files on disk: whole or not there, and under names that lead nowhere else."""
+"""Files on disk: they are stored completely or not at all, under names that cannot lead to other folders."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
 @example("\0.png")
 @example("0:.0.")
 @example("0:.0.----------------x")
-def test_every_name_becomes_one_plain_segment_of_a_path(text: str) -> None:
+def test_every_safe_name_is_one_plain_path_segment(text: str) -> None:
     name = safe_name(text)
     assert is_name(name)
     assert Path("/folder", name).resolve() == Path("/folder") / name
@@ -36,13 +36,13 @@ def test_every_name_becomes_one_plain_segment_of_a_path(text: str) -> None:
 
 
 @given(st.text(max_size=40))
-def test_what_passes_for_a_name_or_a_key_is_one_plain_segment_of_a_path(text: str) -> None:
+def test_every_valid_name_or_key_is_one_plain_path_segment(text: str) -> None:
     if is_name(text) or is_key(text):
         assert Path("/folder", text).resolve() == Path("/folder") / text
 
 
 @pytest.mark.parametrize("text", ["a/b", "..", ".hidden", "a\n", "", "é", "a\0", "%2e%2e", "-x", "a" * 200])
-def test_a_name_that_could_lead_elsewhere_is_none(text: str) -> None:
+def test_names_that_lead_to_other_folders_are_invalid(text: str) -> None:
     assert not is_name(text)
     assert not is_key(text)
 
@@ -59,7 +59,7 @@ def test_a_name_that_could_lead_elsewhere_is_none(text: str) -> None:
         ("no-suffix", "no-suffix"),
     ],
 )
-def test_a_name_keeps_what_models_look_at(given_name: str, name: str) -> None:
+def test_a_safe_name_keeps_the_extension(given_name: str, name: str) -> None:
     assert safe_name(given_name) == name
 
 
@@ -73,7 +73,7 @@ async def test_a_file_appears_when_it_is_complete_and_never_before(tmp_path: Pat
     assert list((tmp_path / "unfinished").iterdir()) == []
 
 
-async def test_of_a_file_that_is_too_large_nothing_stays(tmp_path: Path) -> None:
+async def test_a_file_over_the_limit_leaves_nothing_behind(tmp_path: Path) -> None:
     drafts = Drafts(tmp_path / "unfinished")
     with pytest.raises(FileTooLargeError, match="larger than 5 bytes"):
         async with drafts.filled(chunks(b"one", b"two"), 5):
@@ -106,7 +106,7 @@ FACTS = b'{"id":"a","name":"%b","content_type":"text/plain","size":1,"sha256":""
         FACTS % (b"../a", b"1"),
     ],
 )
-def test_a_folder_with_unreadable_facts_is_no_file(tmp_path: Path, facts: bytes) -> None:
+def test_a_folder_with_unreadable_facts_is_not_a_file(tmp_path: Path, facts: bytes) -> None:
     (tmp_path / "facts.json").write_bytes(facts)
     (tmp_path / "content").write_bytes(b"x")
     assert read_file(tmp_path) is None

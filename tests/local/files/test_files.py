@@ -1,4 +1,4 @@
-"""An input's files on their way to a model, and all files of a server over its restarts."""
+"""Input files on their way to a model, and the files of a server after a restart."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def left(folder: Path) -> list[Path]:
 
 
 class Site:
-    """Each path is a file that says its path; ``/waits`` does not answer."""
+    """A web site with a file at each path, whose content is the path. ``/waits`` does not answer."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -75,7 +75,7 @@ def files(tmp_path: Path) -> Files:
 
 
 @pytest.mark.parametrize("origin", [OWN, ORIGIN, "http://localhost:5999", "HTTP://[::1]:5999", "https://me.example"])
-async def test_uploads_and_outputs_are_read_from_disk_whatever_the_server_is_called(files: Files, origin: str) -> None:
+async def test_uploads_and_outputs_under_any_host_are_read_from_disk(files: Files, origin: str) -> None:
     upload = await files.uploads.add(b"x", "cat.png", "image/png", {})
     output = await files.outputs.store("q" * 26, "data:image/webp;base64,eA==", DOCUMENT)
     given = {
@@ -94,7 +94,7 @@ async def test_uploads_and_outputs_are_read_from_disk_whatever_the_server_is_cal
     }
 
 
-async def test_an_address_of_an_earlier_run_of_the_server_is_still_good(tmp_path: Path, files: Files) -> None:
+async def test_an_address_from_before_a_restart_still_works(tmp_path: Path, files: Files) -> None:
     upload = await files.uploads.add(b"x", "cat.png", "image/png", {})
     again = open_files(tmp_path, "http://127.0.0.1:6001")
     resolved = await resolve(again, {"image": f"{OWN}/v1/files/{upload.id}"})
@@ -115,7 +115,7 @@ async def test_a_missing_file_of_this_server_is_reported_and_never_fetched_from_
         await resolve(files, {"image": OWN + path})
 
 
-async def test_data_urls_and_what_is_no_file_stay_as_they_are(files: Files) -> None:
+async def test_data_urls_and_texts_that_are_no_files_stay_unchanged(files: Files) -> None:
     given: dict[str, Any] = {
         "image": "data:,x",
         "maybe": None,
@@ -128,13 +128,13 @@ async def test_data_urls_and_what_is_no_file_stay_as_they_are(files: Files) -> N
 
 
 @pytest.mark.parametrize("text", ["DATA:,x", "Data:/../../../etc/hostname"])
-async def test_a_data_url_in_capitals_reaches_the_model_as_one_and_not_as_a_path(files: Files, text: str) -> None:
+async def test_a_data_url_in_capitals_reaches_the_model_in_lower_case(files: Files, text: str) -> None:
     resolved = await resolve(files, {"image": text, "masks": [text], "either": text})
     assert resolved == {"image": f"data:{text[5:]}", "masks": [f"data:{text[5:]}"], "either": f"data:{text[5:]}"}
 
 
 @pytest.mark.parametrize("text", ["/etc/hostname", "file:///etc/hostname", "picture.png", "", "ftp://x/y", " http:x"])
-async def test_a_file_input_is_nothing_but_http_https_or_data(files: Files, text: str) -> None:
+async def test_a_file_input_other_than_http_https_or_data_is_refused(files: Files, text: str) -> None:
     with pytest.raises(LocalError, match=r"^input\.masks\.1: it is no http, https or data URL"):
         await resolve(files, {"masks": ["data:,x", text]})
 
@@ -148,7 +148,7 @@ async def test_a_private_address_fails_the_prediction_with_the_name_of_the_input
     assert site.asked == []
 
 
-async def test_where_it_is_allowed_files_are_fetched_once_and_removed_at_the_end(tmp_path: Path, site: Site) -> None:
+async def test_allowed_files_are_downloaded_once_and_removed_at_the_end(tmp_path: Path, site: Site) -> None:
     files = open_files(tmp_path, allow_private=True)
     cat, dog = f"{site.origin}/cat.txt", f"{site.origin}/a/dog.txt"
     async with files.resolved(ID, {"image": cat, "masks": [dog, cat]}, DOCUMENT, asyncio.Event()) as resolved:
@@ -166,7 +166,9 @@ async def test_where_it_is_allowed_files_are_fetched_once_and_removed_at_the_end
     assert not list((tmp_path / "inputs").iterdir())
 
 
-async def test_one_input_that_cannot_be_had_is_named_and_the_others_leave_nothing(tmp_path: Path, site: Site) -> None:
+async def test_the_error_names_the_input_that_cannot_be_downloaded_and_no_file_stays(
+    tmp_path: Path, site: Site
+) -> None:
     files = open_files(tmp_path, allow_private=True)
     given = {"image": f"{site.origin}/cat.txt", "masks": [f"{site.origin}/waits", f"{site.origin}/gone"]}
     with pytest.raises(LocalError, match=r"^input\.masks\.1: 127\.0\.0\.1 answered 404$"):
@@ -174,7 +176,7 @@ async def test_one_input_that_cannot_be_had_is_named_and_the_others_leave_nothin
     assert left(tmp_path) == []
 
 
-async def test_fetching_ends_when_the_prediction_is_canceled(tmp_path: Path, site: Site) -> None:
+async def test_canceling_the_prediction_ends_its_downloads(tmp_path: Path, site: Site) -> None:
     files, canceled = open_files(tmp_path, allow_private=True), asyncio.Event()
 
     async def cancel() -> None:
@@ -189,7 +191,7 @@ async def test_fetching_ends_when_the_prediction_is_canceled(tmp_path: Path, sit
     assert left(tmp_path) == []
 
 
-async def test_files_that_a_dead_server_had_fetched_are_removed_at_the_next_start(tmp_path: Path, site: Site) -> None:
+async def test_downloaded_inputs_of_a_killed_server_are_removed_at_the_next_start(tmp_path: Path, site: Site) -> None:
     files = open_files(tmp_path, allow_private=True)
     async with files.resolved(ID, {"image": f"{site.origin}/cat.txt"}, DOCUMENT, asyncio.Event()):
         open_files(tmp_path)

@@ -37,7 +37,7 @@ async def site() -> AsyncIterator[str]:
             yield origin_of(listening)
 
 
-async def test_a_model_reads_an_address_that_the_gateway_fetched_under_its_own_suffix(
+async def test_a_model_gets_a_downloaded_file_with_its_suffix(
     write_model: Callable[..., Path], local: Any, site: str
 ) -> None:
     write_model(SHOW)
@@ -50,7 +50,7 @@ async def test_a_model_reads_an_address_that_the_gateway_fetched_under_its_own_s
         assert (await (await api.request("GET", again["output"])).text()).endswith("from the web")
 
 
-async def test_an_address_in_a_private_network_fails_the_prediction_with_its_reason(
+async def test_a_private_input_address_fails_the_prediction_with_the_reason(
     write_model: Callable[..., Path], local: Any, site: str
 ) -> None:
     write_model(SHOW)
@@ -60,7 +60,7 @@ async def test_an_address_in_a_private_network_fails_the_prediction_with_its_rea
         assert done["error"].startswith("input.document: 127.0.0.1 is in a private network or on this machine")
 
 
-async def test_a_file_of_a_model_that_gives_anything_is_a_file(write_model: Callable[..., Path], local: Any) -> None:
+async def test_an_output_of_type_any_may_be_a_file(write_model: Callable[..., Path], local: Any) -> None:
     write_model("""
         from typing import Any
         from cog import BasePredictor, Path

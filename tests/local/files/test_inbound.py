@@ -1,4 +1,4 @@
-"""Fetching what an input's address names, and refusing what leads into private networks."""
+"""Downloading input files, and refusing addresses in private networks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
 class Site:
-    """A web site on the loopback address. ``requests`` is what was asked for."""
+    """A web site on the loopback address. ``requests`` are those that it has received."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -69,7 +69,7 @@ class Site:
         async def zeros() -> AsyncIterator[bytes]:
             while True:
                 yield bytes(1000)
-                await asyncio.sleep(0)  # to a connection that is gone, a write does not wait: nobody else had a turn
+                await asyncio.sleep(0)  # a write to a closed connection does not wait, so the loop would be blocked
 
         return StreamingResponse(zeros())
 
@@ -130,7 +130,7 @@ async def test_a_file_is_fetched_under_its_own_name_without_a_token(
         ("/as/nothing", "nothing.png", "image/png"),
     ],
 )
-async def test_a_name_gets_the_suffix_that_its_type_or_content_tells(  # noqa: PLR0913, PLR0917 - fixtures and a table's columns
+async def test_a_name_without_a_suffix_gets_one_by_type_or_content(  # noqa: PLR0913, PLR0917 - fixtures and a table's columns
     tmp_path: Path, site: Site, inbound: Callable[..., Inbound], path: str, name: str, kind: str
 ) -> None:
     file = await fetch(inbound(), tmp_path, site.origin + path)
@@ -145,7 +145,7 @@ async def test_a_name_gets_the_suffix_that_its_type_or_content_tells(  # noqa: P
         *("169.254.169.254", "10.0.0.1", "[fe80::1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "example.com@127.0.0.1"),
     ],
 )
-async def test_no_form_of_a_private_address_is_connected_to(
+async def test_no_spelling_of_a_private_address_is_connected_to(
     tmp_path: Path, site: Site, inbound: Callable[..., Inbound], host: str
 ) -> None:
     port = site.origin.rpartition(":")[2]
@@ -154,7 +154,7 @@ async def test_no_form_of_a_private_address_is_connected_to(
     assert site.requests == []
 
 
-async def test_a_name_that_leads_to_a_private_address_beside_a_public_one_is_refused(
+async def test_a_host_with_a_private_and_a_public_address_is_refused(
     tmp_path: Path, site: Site, inbound: Callable[..., Inbound]
 ) -> None:
     async def find(_: str) -> list[Address]:
@@ -166,10 +166,10 @@ async def test_a_name_that_leads_to_a_private_address_beside_a_public_one_is_ref
 
 
 @pytest.mark.parametrize("host", ["pinned.invalid", "PINNED.invalid", "pinned.invalid."])
-async def test_the_checked_address_is_the_one_that_is_connected_to(
+async def test_the_connection_goes_to_the_checked_address(
     tmp_path: Path, site: Site, inbound: Callable[..., Inbound], host: str
 ) -> None:
-    """The name cannot be looked up in any other way: it is of a domain that nobody has."""
+    """Only the test's own lookup knows the host: its domain does not exist."""
     asked: list[str] = []
 
     async def find(name: str) -> list[Address]:
@@ -183,7 +183,7 @@ async def test_the_checked_address_is_the_one_that_is_connected_to(
     assert site.requests[0].headers["host"] == f"pinned.invalid:{port}"
 
 
-async def test_the_next_address_of_a_host_is_tried_when_one_takes_no_connection(
+async def test_the_next_address_of_a_host_is_tried_when_one_refuses_connections(
     tmp_path: Path, site: Site, inbound: Callable[..., Inbound]
 ) -> None:
     async def find(_: str) -> list[Address]:
@@ -218,21 +218,21 @@ async def test_a_redirect_to_another_scheme_is_not_followed(
         await fetch(inbound(), tmp_path, f"{site.origin}/to?url={url}")
 
 
-async def test_a_host_that_compresses_unasked_still_gives_the_file(
+async def test_a_compressed_response_that_was_not_asked_for_is_decompressed(
     tmp_path: Path, site: Site, inbound: Callable[..., Inbound]
 ) -> None:
     file = await fetch(inbound(), tmp_path, f"{site.origin}/packed?as=gzip")
     assert file.path.read_bytes() == PNG
 
 
-async def test_redirects_in_a_circle_end(tmp_path: Path, site: Site, inbound: Callable[..., Inbound]) -> None:
+async def test_endless_redirects_are_an_error(tmp_path: Path, site: Site, inbound: Callable[..., Inbound]) -> None:
     with pytest.raises(LocalError, match="more than 5 redirects"):
         await fetch(inbound(), tmp_path, f"{site.origin}/round")
     assert len(site.requests) == 6
 
 
 @pytest.mark.parametrize("path", ["/endless", "/pictures/cat.png"])
-async def test_a_file_that_is_too_large_is_refused_and_leaves_nothing(
+async def test_a_file_over_the_limit_is_refused_and_leaves_nothing(
     tmp_path: Path, site: Site, inbound: Callable[..., Inbound], path: str
 ) -> None:
     with pytest.raises(LocalError, match="larger than 50 bytes"):
@@ -245,14 +245,14 @@ async def test_a_file_that_is_too_large_is_refused_and_leaves_nothing(
     ("path", "reason"),
     [("/none", "answered 404"), ("/packed?as=br", "sent it as br"), ("/packed?as=deflate", "cannot be decoded")],
 )
-async def test_an_answer_that_is_not_the_file_is_the_reason(
+async def test_an_error_response_is_named_as_the_reason(
     tmp_path: Path, site: Site, inbound: Callable[..., Inbound], path: str, reason: str
 ) -> None:
     with pytest.raises(LocalError, match=reason):
         await fetch(inbound(), tmp_path, site.origin + path)
 
 
-async def test_a_host_that_is_not_there_or_takes_no_connection_is_named(
+async def test_the_error_names_a_host_that_is_unknown_or_refuses_connections(
     tmp_path: Path, inbound: Callable[..., Inbound]
 ) -> None:
     with pytest.raises(LocalError, match=r"no-such-host\.invalid is not a host that can be found"):
@@ -263,9 +263,7 @@ async def test_a_host_that_is_not_there_or_takes_no_connection_is_named(
         await fetch(inbound(), tmp_path, closed)
 
 
-async def test_a_fetch_that_is_canceled_leaves_nothing(
-    tmp_path: Path, site: Site, inbound: Callable[..., Inbound]
-) -> None:
+async def test_a_canceled_download_leaves_nothing(tmp_path: Path, site: Site, inbound: Callable[..., Inbound]) -> None:
     task = asyncio.create_task(fetch(inbound(), tmp_path, f"{site.origin}/waits"))
     await site.is_reached.wait()
     task.cancel()
@@ -274,16 +272,16 @@ async def test_a_fetch_that_is_canceled_leaves_nothing(
     assert not list((tmp_path / "unfinished").iterdir())
 
 
-async def test_a_fetch_that_is_canceled_while_its_file_is_put_in_place_ends_after_that(
+async def test_a_download_canceled_while_its_file_is_stored_ends_after_that(
     tmp_path: Path, site: Site, inbound: Callable[..., Inbound]
 ) -> None:
-    """Whoever removes the folder then has nobody make it again."""
+    """Otherwise the download could make the folder again after its prediction has removed it."""
     is_begun, may_go, is_done = (threading.Event() for _ in range(3))
 
     class SlowShelf(PosixPath):
-        """A place on a disk that takes its time."""
+        """A path on a slow disk."""
 
-        def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - as of Path
+        def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - the signature of Path.mkdir
             is_begun.set()
             assert may_go.wait(60)
             super().mkdir(mode, parents, exist_ok)
@@ -301,10 +299,10 @@ async def test_a_fetch_that_is_canceled_while_its_file_is_put_in_place_ends_afte
     assert is_done.is_set()
 
 
-async def test_a_file_that_takes_too_long_is_given_up(
+async def test_a_download_that_takes_too_long_is_given_up(
     tmp_path: Path, site: Site, inbound: Callable[..., Inbound], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However steadily it comes: a server that sends a byte now and then never stalls."""
+    """A server that sends a byte now and then never stalls, so only a total time limit helps."""
     monkeypatch.setattr("replicate_job.local.files.inbound._TIMEOUT", 0.2)
     for path in ("/endless", "/waits"):
         with pytest.raises(LocalError, match=r"^127\.0\.0\.1 took longer than 0\.2 seconds$"):

@@ -1,4 +1,4 @@
-"""A model's outputs that are files."""
+"""Output files of models."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def open_outputs(folder: Path) -> Outputs:
 
 
 def names(outputs: Outputs, kept: list[str]) -> dict[str, str]:
-    """File names and contents, looked up by their addresses."""
+    """The names and contents of the files at these addresses."""
     found = {}
     for address in kept:
         origin, _, rest = address.partition("/outputs/")
@@ -50,7 +50,7 @@ def names(outputs: Outputs, kept: list[str]) -> dict[str, str]:
     return found
 
 
-async def test_a_file_output_becomes_an_address_and_is_there_after_a_restart(tmp_path: Path, outputs: Outputs) -> None:
+async def test_an_output_file_becomes_an_address_that_survives_a_restart(tmp_path: Path, outputs: Outputs) -> None:
     kept = await outputs.store(ID, url("hello", "image/webp"), document(FILE))
     assert kept == f"{ORIGIN}/outputs/{ID}/output.webp"
     file = open_outputs(tmp_path).get(ID, "output.webp")
@@ -58,7 +58,7 @@ async def test_a_file_output_becomes_an_address_and_is_there_after_a_restart(tmp
     assert (file.path.read_text(), file.content_type, file.size) == ("hello", "image/webp", 5)
 
 
-async def test_the_whole_list_follows_its_parts_without_being_written_again(tmp_path: Path, outputs: Outputs) -> None:
+async def test_files_of_a_list_are_not_stored_again_with_the_whole_list(tmp_path: Path, outputs: Outputs) -> None:
     listed = document({"type": "array", "items": FILE})
     parts = [await outputs.store(ID, url(str(number)), listed, number) for number in range(3)]
     whole = await outputs.store(ID, [url(str(number)) for number in range(3)], listed)
@@ -67,7 +67,7 @@ async def test_the_whole_list_follows_its_parts_without_being_written_again(tmp_
     assert len(list((tmp_path / "outputs" / ID).iterdir())) == 3
 
 
-async def test_files_inside_objects_and_lists_are_found_by_references_and_alternatives_too(outputs: Outputs) -> None:
+async def test_files_are_found_in_objects_and_lists_through_references_and_alternatives(outputs: Outputs) -> None:
     fields = {
         "picture": {"allOf": [{"$ref": "#/components/schemas/Picture"}]},
         "maybe": {"anyOf": [{"type": "null"}, FILE]},
@@ -95,7 +95,7 @@ async def test_files_inside_objects_and_lists_are_found_by_references_and_altern
     }
 
 
-async def test_fields_whose_names_become_the_same_file_name_have_different_files(outputs: Outputs) -> None:
+async def test_fields_with_the_same_safe_name_get_different_files(outputs: Outputs) -> None:
     fields = ("a b", "a-b", "a/b", "../up", "..", "", "é", "ü", "x" * 500, "x" * 501)
     value = {name: url(str(number)) for number, name in enumerate(fields)}
     kept = await outputs.store(ID, value, {})
@@ -103,7 +103,7 @@ async def test_fields_whose_names_become_the_same_file_name_have_different_files
 
 
 @pytest.mark.parametrize("text", ["data:image/png;base64,****", "https://example.com/x.png", "data", ""])
-async def test_what_is_no_data_url_stays_as_it_is_and_leaves_nothing(
+async def test_text_that_is_no_data_url_stays_unchanged_and_stores_nothing(
     tmp_path: Path, outputs: Outputs, text: str
 ) -> None:
     assert await outputs.store(ID, text, document(FILE)) == text
@@ -135,8 +135,10 @@ class SlowDrafts(Drafts):
         return super().new(limit)
 
 
-async def test_what_is_written_after_a_cancellation_is_forgotten_with_the_rest(tmp_path: Path) -> None:
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))  # what comes second waits for the first
+async def test_files_written_after_a_cancellation_are_forgotten_too(tmp_path: Path) -> None:
+    asyncio.get_running_loop().set_default_executor(
+        ThreadPoolExecutor(1)
+    )  # with one thread, the second write waits for the first
     drafts, listed = SlowDrafts(tmp_path / "unfinished"), document({"type": "array", "items": FILE})
     outputs = Outputs(tmp_path / "outputs", drafts)
     begun = asyncio.create_task(outputs.store(ID, [url("first"), url("second")], listed))
@@ -149,7 +151,7 @@ async def test_what_is_written_after_a_cancellation_is_forgotten_with_the_rest(t
     assert list(names(outputs, again).values()) == ["third", "fourth"]
 
 
-async def test_removed_outputs_are_gone_and_others_stay(tmp_path: Path, outputs: Outputs) -> None:
+async def test_removing_outputs_leaves_those_of_other_predictions(tmp_path: Path, outputs: Outputs) -> None:
     other = "q" * 26
     for prediction in (ID, other):
         await outputs.store(prediction, url("x"), document(FILE))
@@ -174,6 +176,6 @@ async def test_names_that_lead_elsewhere_find_and_remove_nothing(
     assert (tmp_path / "outputs" / ID / "output.txt" / "content").is_file()
 
 
-async def test_nothing_is_written_under_an_id_that_is_none(outputs: Outputs) -> None:
+async def test_nothing_is_written_for_an_invalid_prediction_id(outputs: Outputs) -> None:
     with pytest.raises(ValueError, match="not the id"):
         await outputs.store("../x", url("x"), document(FILE))

@@ -1,4 +1,4 @@
-"""What the real server hands out, whatever it is asked for: addresses are looked up, and never become paths."""
+"""Files from the real server, for hostile requests: addresses are looked up, and never become paths."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def upload(api: Any, name: str, kind: str, content: bytes = PAGE) -> Any:
         ),
     ],
 )
-async def test_what_leads_elsewhere_on_a_disk_is_not_found(api: Any, raw: Callable[..., bytes], target: str) -> None:
+async def test_paths_that_lead_to_other_folders_are_not_found(api: Any, raw: Callable[..., bytes], target: str) -> None:
     file = await upload(api, "x", "text/plain")
     host = api.base_url.removeprefix("http://")
     request = f"GET {target.format(id=file['id'])} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"
@@ -62,7 +62,7 @@ async def test_what_leads_elsewhere_on_a_disk_is_not_found(api: Any, raw: Callab
 @pytest.mark.parametrize(
     "name", ["../../up.html", "a\r\nSet-Cookie: x=y.html", 'a"; filename="b.html', "😀\u202egpj.html", "%2e%2e", "\0"]
 )
-async def test_whatever_a_file_was_called_its_headers_stay_its_own(api: Any, name: str) -> None:
+async def test_no_file_name_can_inject_response_headers(api: Any, name: str) -> None:
     file = await upload(api, name, "text/html")
     answer = await api.request("GET", f"/files/{file['id']}/x")
     assert (answer.status, await answer.bytes()) == (200, PAGE)
@@ -73,7 +73,7 @@ async def test_whatever_a_file_was_called_its_headers_stay_its_own(api: Any, nam
     assert set(shown[10:-1]) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
-async def test_a_player_gets_the_parts_that_it_asks_for(api: Any) -> None:
+async def test_a_media_player_gets_the_ranges_that_it_requests(api: Any) -> None:
     file = await upload(api, "x.wav", "audio/wav", b"RIFF0000WAVE")
     address = f"/files/{file['id']}/x.wav"
     for asked, given, content in (

@@ -1,4 +1,4 @@
-"""Uploaded files: kept on disk, listed, signed for, and gone when their time is over."""
+"""Uploaded files: stored on disk, listed, downloaded by signed addresses, and removed when they expire."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_an_upload_is_the_same_after_a_restart(tmp_path: Path, uploads: Up
     assert again.path.read_bytes() == b"content"
 
 
-async def test_a_folder_that_was_moved_is_read_where_it_is(tmp_path: Path, clock: Clock) -> None:
+async def test_uploads_in_a_moved_folder_are_read(tmp_path: Path, clock: Clock) -> None:
     made = await add(open_uploads(tmp_path / "old", clock), b"content")
     (tmp_path / "old").rename(tmp_path / "new")
     again = open_uploads(tmp_path / "new", clock).get(made.id)
@@ -63,17 +63,17 @@ async def test_a_folder_that_was_moved_is_read_where_it_is(tmp_path: Path, clock
 
 
 @pytest.mark.long
-async def test_a_large_upload_goes_to_disk_and_a_larger_one_nowhere(tmp_path: Path, uploads: UploadStore) -> None:
+async def test_an_upload_over_the_limit_is_refused_and_stores_nothing(tmp_path: Path, uploads: UploadStore) -> None:
     made = await uploads.add(bytes(LARGEST), "x", "application/zip", {})
     assert made.path.stat().st_size == LARGEST
     with pytest.raises(FileTooLargeError):
         await uploads.add(bytes(LARGEST + 1), "x", "application/zip", {})
     assert [path.name for path in (tmp_path / "files").iterdir()] == [made.id]
     assert list((tmp_path / "unfinished").iterdir()) == []
-    await uploads.remove(made.id)  # it need not lie about until the tests' folders are cleared
+    await uploads.remove(made.id)  # it is large: free the disk before the tests' folders are cleared
 
 
-async def test_the_list_has_the_newest_first_in_pages_of_a_hundred_that_lead_to_each_other(
+async def test_the_list_has_linked_pages_of_a_hundred_newest_first(
     uploads: UploadStore,
 ) -> None:
     made = [(await add(uploads, str(number).encode())).id for number in range(250)]
@@ -89,7 +89,7 @@ async def test_the_list_has_the_newest_first_in_pages_of_a_hundred_that_lead_to_
     assert [file.id for file in (await uploads.page(back.previous)).items] == pages[0]
 
 
-async def test_uploads_that_arrive_together_have_their_own_places_in_the_list(uploads: UploadStore) -> None:
+async def test_concurrent_uploads_have_different_positions_in_the_list(uploads: UploadStore) -> None:
     made = await asyncio.gather(*(add(uploads, bytes(2**20 // (number + 1))) for number in range(120)))
     first = await uploads.page()
     second = await uploads.page(first.next)
@@ -98,7 +98,7 @@ async def test_uploads_that_arrive_together_have_their_own_places_in_the_list(up
     assert len(listed) == 120
 
 
-async def test_a_page_goes_on_where_it_was_though_files_come_and_go(uploads: UploadStore) -> None:
+async def test_a_next_page_continues_although_files_are_added_and_removed(uploads: UploadStore) -> None:
     made = [(await add(uploads)).id for _ in range(150)]
     first = await uploads.page()
     await uploads.remove(first.items[-1].id)
@@ -106,7 +106,7 @@ async def test_a_page_goes_on_where_it_was_though_files_come_and_go(uploads: Upl
     assert [file.id for file in (await uploads.page(first.next)).items] == made[:50][::-1]
 
 
-async def test_the_list_has_the_same_order_after_a_restart_though_the_clock_stood_still_or_went_back(
+async def test_a_clock_that_stops_or_goes_back_does_not_change_the_order_of_the_list(
     tmp_path: Path, uploads: UploadStore, clock: Clock
 ) -> None:
     made = [(await add(uploads)).id for _ in range(3)]
@@ -117,7 +117,7 @@ async def test_the_list_has_the_same_order_after_a_restart_though_the_clock_stoo
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "bzE", "b25hbg", "é", "a" * 1000, "bzEuMA==="])
-async def test_a_cursor_from_elsewhere_is_refused_or_leads_nowhere(uploads: UploadStore, cursor: str) -> None:
+async def test_a_cursor_of_another_list_is_refused_or_gives_no_items(uploads: UploadStore, cursor: str) -> None:
     await add(uploads)
     try:
         page = await uploads.page(cursor)
@@ -126,7 +126,7 @@ async def test_a_cursor_from_elsewhere_is_refused_or_leads_nowhere(uploads: Uplo
     assert page.items == []
 
 
-async def test_a_removed_upload_is_gone_from_memory_and_disk(tmp_path: Path, uploads: UploadStore) -> None:
+async def test_removing_an_upload_deletes_it_from_memory_and_disk(tmp_path: Path, uploads: UploadStore) -> None:
     made = await add(uploads)
     assert await uploads.remove(made.id)
     assert not await uploads.remove(made.id)
@@ -135,7 +135,7 @@ async def test_a_removed_upload_is_gone_from_memory_and_disk(tmp_path: Path, upl
     assert not list((tmp_path / "unfinished").iterdir())
 
 
-async def test_an_expired_upload_is_gone_at_once_and_from_the_disk_at_the_next_occasion(
+async def test_an_expired_upload_is_not_found_and_is_later_deleted_from_disk(
     tmp_path: Path, uploads: UploadStore, clock: Clock
 ) -> None:
     made = await add(uploads)
@@ -149,7 +149,7 @@ async def test_an_expired_upload_is_gone_at_once_and_from_the_disk_at_the_next_o
     assert [path.name for path in (tmp_path / "files").iterdir()] == [later.id]
 
 
-async def test_what_expired_while_the_server_was_down_is_removed_at_its_start(
+async def test_uploads_that_expired_while_the_server_was_down_are_removed_at_its_start(
     tmp_path: Path, uploads: UploadStore, clock: Clock
 ) -> None:
     made = await add(uploads)
@@ -159,10 +159,10 @@ async def test_what_expired_while_the_server_was_down_is_removed_at_its_start(
 
 
 @pytest.mark.parametrize("id", ["", ".", "..", "../x", "%2e%2e", "a/b", "files", "\0", "é"])
-async def test_an_id_that_is_none_finds_nothing_and_removes_nothing(
+async def test_an_invalid_id_finds_and_removes_no_upload(
     tmp_path: Path,
     uploads: UploadStore,
-    id: str,  # noqa: A002 - what is tried
+    id: str,  # noqa: A002 - the API's own name
 ) -> None:
     made = await add(uploads)
     assert uploads.get(id) is None
@@ -171,12 +171,12 @@ async def test_an_id_that_is_none_finds_nothing_and_removes_nothing(
 
 
 def sign(file: StoredFile, expiry: str) -> dict[str, str]:
-    """The query of a download, in the words of the API's documentation: ``'{owner} {id} {expiry}'``."""
+    """The signed query of a download. By the API's documentation, the text ``'{owner} {id} {expiry}'`` is signed."""
     signature = hmac.new(SECRET, f"local {file.id} {expiry}".encode(), hashlib.sha256).digest()
     return {"owner": "local", "expiry": expiry, "signature": base64.b64encode(signature).decode()}
 
 
-async def test_a_download_is_signed_as_the_api_describes(uploads: UploadStore, clock: Clock) -> None:
+async def test_a_signature_as_documented_by_the_api_is_accepted(uploads: UploadStore, clock: Clock) -> None:
     made = await add(uploads)
     query = sign(made, str(int(clock.now + 3600)))
     for signature in (query["signature"], query["signature"].replace("+", " ")):
@@ -185,7 +185,9 @@ async def test_a_download_is_signed_as_the_api_describes(uploads: UploadStore, c
         assert (file.id, file.path, file.content_type) == (made.id, made.path, "application/octet-stream")
 
 
-async def test_a_download_needs_every_word_as_it_was_signed_and_time_left(uploads: UploadStore, clock: Clock) -> None:
+async def test_a_download_with_a_changed_query_or_an_expired_signature_is_refused(
+    uploads: UploadStore, clock: Clock
+) -> None:
     made, other = await add(uploads), await add(uploads)
     query = sign(made, str(int(clock.now + 3600)))
     assert uploads.download(other.id, **query) is None
@@ -199,6 +201,8 @@ async def test_a_download_needs_every_word_as_it_was_signed_and_time_left(upload
     assert uploads.download(made.id, **query) is None
 
 
-async def test_a_download_stays_good_over_a_restart(tmp_path: Path, uploads: UploadStore, clock: Clock) -> None:
+async def test_a_signed_download_still_works_after_a_restart(
+    tmp_path: Path, uploads: UploadStore, clock: Clock
+) -> None:
     made = await add(uploads)
     assert open_uploads(tmp_path, clock).download(made.id, **sign(made, str(int(clock.now + 3600))))

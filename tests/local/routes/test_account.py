@@ -19,13 +19,13 @@ async def test_the_account_is_a_user_who_owns_this_machines_deployments(api: Any
     assert await api.get("/v1/account") == {"type": "user", "username": "local", "name": "This machine"}
 
 
-async def test_hardware_has_the_names_of_replicates_and_says_what_they_are_here(api: Any) -> None:
+async def test_hardware_has_replicates_skus_with_the_name_of_this_machine(api: Any) -> None:
     found = {each["sku"]: each["name"] for each in await api.get("/v1/hardware")}
     assert {"cpu", "gpu-t4", "gpu-l40s"} <= set(found)
     assert all("this machine" in name.lower() for name in found.values())
 
 
-async def test_the_webhooks_secret_is_the_states_own_and_stays(local: Any, tmp_path: Path) -> None:
+async def test_the_webhook_secret_belongs_to_the_state_and_survives_a_restart(local: Any, tmp_path: Path) -> None:
     async def read(state: Path) -> str:
         async with local(state=state) as api:
             return str((await api.get("/v1/webhooks/default/secret"))["key"])
@@ -36,14 +36,14 @@ async def test_the_webhooks_secret_is_the_states_own_and_stays(local: Any, tmp_p
     assert await read(tmp_path / "two") != first
 
 
-async def test_there_are_no_trainings(api: Any) -> None:
-    """No 5xx: clients send a request again that is answered so."""
+async def test_trainings_are_an_empty_list(api: Any) -> None:
+    """The answers are no 5xx, because clients retry those."""
     assert await api.get("/v1/trainings") == {"next": None, "previous": None, "results": []}
     for method, path in (("GET", "/v1/trainings/a"), ("POST", "/v1/trainings/a/cancel")):
         assert (await api.request(method, path)).status == 404
 
 
-async def test_a_training_is_refused_and_the_answer_says_why(api: Any) -> None:
+async def test_a_create_request_for_a_training_is_refused_with_the_reason(api: Any) -> None:
     version = await api.version("replicate/hello-world")
     answer = await api.request("POST", f"/v1/models/replicate/hello-world/versions/{version}/trainings", {})
     assert answer.headers["content-type"] == "application/problem+json"

@@ -1,4 +1,4 @@
-"""What every answer carries besides its body, as recorded answers of Replicate do."""
+"""Headers and media types of responses, as in recorded responses of Replicate."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ def allowance(answer: Any) -> tuple[str | None, str | None]:
 
 
 @pytest.mark.parametrize(("asked", "applied"), [("wait=10", "wait=10"), ("wait", "wait=60"), ("wait=900", "wait=60")])
-async def test_a_blocking_wait_is_said_to_have_been_applied(api: Any, asked: str, applied: str) -> None:
+async def test_a_blocking_wait_is_confirmed_in_preference_applied(api: Any, asked: str, applied: str) -> None:
     assert (await create(api, prefer=asked)).headers["preference-applied"] == applied
 
 
 @pytest.mark.parametrize("asked", [{}, {"prefer": "respond-async"}])
-async def test_without_a_blocking_wait_nothing_was_applied(api: Any, asked: dict[str, str]) -> None:
+async def test_without_a_blocking_wait_there_is_no_preference_applied(api: Any, asked: dict[str, str]) -> None:
     assert "preference-applied" not in (await create(api, **asked)).headers
 
 
-async def test_answers_of_the_api_say_what_is_left_of_the_rate_limit(api: Any) -> None:
+async def test_responses_of_the_api_have_rate_limit_headers(api: Any) -> None:
     made = await create(api)
     assert allowance(made) == ("599", "1")
     for path in ("/v1/account", ALL, f"{ALL}/none", "/v1/models/a/b", (await made.json())["urls"]["get"]):
@@ -58,7 +58,7 @@ async def test_answers_of_the_api_say_what_is_left_of_the_rate_limit(api: Any) -
         assert allowance(await api.request("GET", path)) == (None, None)
 
 
-async def test_a_limit_that_was_asked_for_counts_down(local: Any) -> None:
+async def test_the_rate_limit_headers_count_down_with_a_configured_limit(local: Any) -> None:
     async with local(faults=Faults.parse("rate=1/min,burst=2")) as api:
         found = [await create(api) for _ in range(3)]
         assert [(answer.status, allowance(answer)[0]) for answer in found] == [(201, "1"), (201, "0"), (429, "0")]
@@ -66,7 +66,7 @@ async def test_a_limit_that_was_asked_for_counts_down(local: Any) -> None:
         assert allowance(await api.request("GET", "/v1/account")) == ("2999", "1")
 
 
-async def test_errors_are_problems_by_their_media_type(api: Any, local: Any) -> None:
+async def test_error_responses_have_the_media_type_problem_json(api: Any, local: Any) -> None:
     for path in ("/v1/models/a/b", f"{ALL}/none", "/v1/nothing", "/outputs/a/b", "/v1/trainings/a"):
         answer = await api.request("GET", path)
         assert (answer.status, answer.headers["content-type"]) == (404, "application/problem+json")
@@ -75,7 +75,7 @@ async def test_errors_are_problems_by_their_media_type(api: Any, local: Any) -> 
         assert (answer.status, answer.headers["content-type"]) == (401, "application/problem+json")
 
 
-async def test_pages_of_any_origin_may_read_output_files_and_streams_and_nothing_else(
+async def test_only_output_files_and_streams_can_be_read_by_pages_of_any_origin(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model(FILES)
@@ -93,7 +93,7 @@ async def test_pages_of_any_origin_may_read_output_files_and_streams_and_nothing
         assert (await api.request("GET", ALL, sec_fetch_site="cross-site")).status == 403
 
 
-async def test_a_prediction_says_where_its_webhooks_go_as_it_was_asked_for(api: Any) -> None:
+async def test_a_prediction_shows_its_webhook_and_events_filter(api: Any) -> None:
     version = await api.version("replicate/hello-world")
     for asked in (
         {"webhook": "http://127.0.0.1:1/hook", "webhook_events_filter": ["completed", "start"]},
@@ -105,7 +105,7 @@ async def test_a_prediction_says_where_its_webhooks_go_as_it_was_asked_for(api: 
             assert {name: body[name] for name in ("webhook", "webhook_events_filter") if name in body} == asked
 
 
-async def test_a_deployments_faults_have_the_types_of_a_predictions(api: Any) -> None:
+async def test_invalid_fields_of_deployments_and_predictions_have_the_same_types(api: Any) -> None:
     body = {"hardware": "abacus", "min_instances": -1, "max_instances": "1", "extra": 1}
     answer = await api.request("POST", "/v1/deployments", body)
     found = [(one["type"], one["field"], one["description"]) for one in (await answer.json())["invalid_fields"]]

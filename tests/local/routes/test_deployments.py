@@ -38,7 +38,7 @@ async def facts(api: Any, **changed: Any) -> dict[str, Any]:
     } | changed
 
 
-async def test_a_deployment_is_made_seen_listed_changed_and_removed(api: Any) -> None:
+async def test_a_deployment_can_be_created_read_listed_updated_and_deleted(api: Any) -> None:
     made = await api.request("POST", ALL, await facts(api))
     body = await made.json()
     assert (made.status, body["owner"], body["name"]) == (200, "local", "greeter")
@@ -65,7 +65,7 @@ async def test_a_deployment_is_made_seen_listed_changed_and_removed(api: Any) ->
     assert (await api.get(ALL))["results"] == []
 
 
-async def test_a_prediction_of_a_deployment_names_it_and_its_version(api: Any) -> None:
+async def test_a_prediction_of_a_deployment_shows_the_deployment_and_its_version(api: Any) -> None:
     made = await facts(api)
     await api.request("POST", ALL, made)
     answer = await api.request("POST", f"{ONE}/predictions", {"input": {"text": "you"}}, prefer="wait")
@@ -82,7 +82,7 @@ async def test_the_input_of_a_deployments_prediction_is_checked(api: Any) -> Non
     assert (answer.status, (await answer.json())["invalid_fields"][0]["description"]) == (422, "text is required")
 
 
-async def test_a_name_that_is_taken_is_a_conflict_and_changes_nothing(api: Any) -> None:
+async def test_a_deployment_with_an_existing_name_is_a_409(api: Any) -> None:
     first = await (await api.request("POST", ALL, await facts(api))).json()
     again = await api.request("POST", ALL, await facts(api, hardware="gpu-t4"))
     assert again.status == 409
@@ -112,16 +112,14 @@ async def test_a_name_that_is_taken_is_a_conflict_and_changes_nothing(api: Any) 
         ({"extra": 1}, "extra"),
     ],
 )
-async def test_a_wrong_deployment_is_refused_with_the_field_and_is_not_made(
-    api: Any, changed: dict[str, Any], word: str
-) -> None:
+async def test_an_invalid_deployment_is_refused_with_the_field(api: Any, changed: dict[str, Any], word: str) -> None:
     answer = await api.request("POST", ALL, await facts(api, **changed))
     assert answer.status == 422
     assert word in (await answer.json())["detail"]
     assert (await api.get(ALL))["results"] == []
 
 
-async def test_a_deployment_lacks_no_field(api: Any) -> None:
+async def test_a_new_deployment_needs_every_field(api: Any) -> None:
     for name in (made := await facts(api)):
         answer = await api.request("POST", ALL, {each: value for each, value in made.items() if each != name})
         assert answer.status == 422
@@ -137,7 +135,7 @@ async def test_a_deployment_lacks_no_field(api: Any) -> None:
         ({"name": "other"}, "name"),
     ],
 )
-async def test_a_wrong_change_is_refused_and_makes_no_release(api: Any, change: dict[str, Any], word: str) -> None:
+async def test_an_invalid_update_is_refused_and_makes_no_release(api: Any, change: dict[str, Any], word: str) -> None:
     before = await (await api.request("POST", ALL, await facts(api))).json()
     answer = await api.request("PATCH", ONE, change)
     assert answer.status == 422
@@ -156,7 +154,7 @@ async def test_a_wrong_change_is_refused_and_makes_no_release(api: Any, change: 
         ("GET", f"{ALL}/%ff/%00", None),
     ],
 )
-async def test_a_deployment_that_there_is_not_is_not_found(api: Any, method: str, path: str, body: Any) -> None:
+async def test_an_unknown_deployment_is_a_404(api: Any, method: str, path: str, body: Any) -> None:
     assert (await api.request(method, path, body)).status == 404
 
 
@@ -166,7 +164,7 @@ async def test_an_official_models_version_can_be_deployed(api: Any) -> None:
     assert (await api.request("POST", ALL, made)).status == 200
 
 
-async def test_deployments_are_listed_the_newest_first_and_outlive_the_server(local: Any, tmp_path: Path) -> None:
+async def test_deployments_are_listed_newest_first_also_after_a_restart(local: Any, tmp_path: Path) -> None:
     async with local(state=tmp_path / "state") as api:
         for name in ("b", "c", "a"):
             await api.request("POST", ALL, await facts(api, name=name))
@@ -176,7 +174,7 @@ async def test_deployments_are_listed_the_newest_first_and_outlive_the_server(lo
         assert await api.get(ALL) == before
 
 
-async def test_a_deployment_goes_on_with_its_version_after_the_model_was_changed_and_removed(
+async def test_a_deployment_keeps_its_version_after_the_model_was_edited_and_removed(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     folder = write_model(ECHO)
@@ -191,7 +189,7 @@ async def test_a_deployment_goes_on_with_its_version_after_the_model_was_changed
         assert (await api.request("PATCH", ONE, {"max_instances": 2})).status == 200
 
 
-async def test_a_deployment_of_a_missing_version_can_be_scaled_and_removed_but_not_run(
+async def test_a_deployment_of_a_missing_version_can_be_updated_and_deleted_but_not_run(
     write_model: Callable[..., Path], local: Any, tmp_path: Path
 ) -> None:
     write_model(ECHO)

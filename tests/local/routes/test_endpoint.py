@@ -1,4 +1,4 @@
-"""What all endpoints share: methods, bodies, and what is refused before anything is looked at."""
+"""Behaviour that all endpoints share: methods, bodies, and requests that are refused at once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def api(local: Any) -> AsyncIterator[Any]:
         ("HEAD", "/v1/predictions/none/cancel", "POST"),
     ],
 )
-async def test_a_method_that_a_path_does_not_have_is_405_with_those_that_it_has(
+async def test_an_unsupported_method_is_a_405_with_the_allowed_ones(
     api: Any, method: str, path: str, allowed: str
 ) -> None:
     answer = await api.request(method, path)
@@ -67,7 +67,9 @@ async def test_a_body_that_is_no_json_object_is_400_in_one_line(api: Any, path: 
     assert "\n" not in said["detail"]
 
 
-async def test_a_body_beyond_the_limit_is_413_before_all_of_it_was_sent(api: Any, raw: Callable[..., bytes]) -> None:
+async def test_a_body_over_the_limit_is_a_413_before_it_was_sent_completely(
+    api: Any, raw: Callable[..., bytes]
+) -> None:
     head = (
         f"POST /v1/predictions HTTP/1.1\r\nhost: {api.base_url[7:]}\r\nconnection: close\r\n"
         f"content-length: {LARGEST_BODY + 1}\r\n\r\n{{"
@@ -77,7 +79,7 @@ async def test_a_body_beyond_the_limit_is_413_before_all_of_it_was_sent(api: Any
     assert b"at most 100 MB" in answer
 
 
-async def test_a_body_of_unsaid_length_is_413_where_it_passes_the_limit(api: Any) -> None:
+async def test_a_chunked_body_is_a_413_when_it_exceeds_the_limit(api: Any) -> None:
     async def blocks() -> AsyncIterator[bytes]:
         for _ in range(LARGEST_BODY // 2**20 + 1):
             yield bytes(2**20)
@@ -86,9 +88,7 @@ async def test_a_body_of_unsaid_length_is_413_where_it_passes_the_limit(api: Any
     assert (answer.status, (await answer.json())["status"]) == (413, 413)
 
 
-async def test_half_a_body_does_not_delay_other_requests_and_is_no_error(
-    api: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_an_incomplete_body_does_not_delay_other_requests(api: Any, caplog: pytest.LogCaptureFixture) -> None:
     reader, writer = await asyncio.open_connection(*api.base_url[7:].split(":"))
     writer.write(b"POST /v1/predictions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{")
     assert (await api.request("GET", "/v1/account")).status == 200
@@ -117,21 +117,19 @@ async def test_half_a_body_does_not_delay_other_requests_and_is_no_error(
         "/stream/%ff",
     ],
 )
-async def test_odd_names_are_not_found(api: Any, path: str) -> None:
+async def test_unusual_names_in_paths_are_a_404(api: Any, path: str) -> None:
     assert (await api.request("GET", path)).status == 404
 
 
-async def test_headers_that_are_too_long_are_refused_and_the_server_goes_on(
-    api: Any, raw: Callable[..., bytes]
-) -> None:
+async def test_too_long_headers_are_refused_and_the_server_keeps_running(api: Any, raw: Callable[..., bytes]) -> None:
     request = f"GET /v1/account HTTP/1.1\r\nhost: {api.base_url[7:]}\r\nconnection: close\r\nx: {'a' * 2**20}\r\n\r\n"
-    with suppress(ConnectionResetError):  # the server does not read on, and the rest of the request meets a closed door
+    with suppress(ConnectionResetError):  # the server stops reading, so sending the rest may fail
         answer = await asyncio.to_thread(raw, api.base_url, request)
         assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 431 "))
     assert (await api.request("GET", "/v1/account")).status == 200
 
 
-async def test_a_thousand_readers_at_once_are_all_answered(api: Any) -> None:
+async def test_a_thousand_concurrent_requests_are_all_answered(api: Any) -> None:
     body = {"version": HELLO, "input": {"text": "a"}}
     made = await (await api.request("POST", "/v1/predictions", body)).json()
     answers = await asyncio.gather(*(api.request("GET", made["urls"]["get"]) for _ in range(1000)))

@@ -36,7 +36,7 @@ async def upload(api: Any, content: bytes, name: str = "a.txt", **fields: str) -
     return await answer.json()
 
 
-async def test_an_upload_is_shown_with_its_facts_and_its_content_is_open(api: Any) -> None:
+async def test_an_upload_is_returned_with_its_facts_and_its_content_can_be_read(api: Any) -> None:
     file = await upload(api, b"hello", "größe 模.txt", metadata='{"of": "me"}')
     assert (file["size"], file["content_type"], file["metadata"]) == (5, "text/plain", {"of": "me"})
     assert file["checksums"]["sha256"] == hashlib.sha256(b"hello").hexdigest()
@@ -47,7 +47,7 @@ async def test_an_upload_is_shown_with_its_facts_and_its_content_is_open(api: An
     assert content.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_the_list_has_the_newest_first_in_pages(api: Any) -> None:
+async def test_files_are_listed_in_pages_newest_first(api: Any) -> None:
     made = [(await upload(api, b"%d" % number))["id"] for number in range(PAGE + 3)][::-1]
     first = await api.get("/v1/files")
     second = await api.get(first["next"])
@@ -57,7 +57,7 @@ async def test_the_list_has_the_newest_first_in_pages(api: Any) -> None:
 
 
 @pytest.mark.parametrize("cursor", ["x", "%00", "b3h4", "%C3%A9", "A" * 5000, "="])
-async def test_a_cursor_from_elsewhere_is_refused(api: Any, cursor: str) -> None:
+async def test_a_malformed_cursor_is_refused(api: Any, cursor: str) -> None:
     answer = await api.request("GET", f"/v1/files?cursor={cursor}")
     assert (answer.status, await answer.json()) == (
         400,
@@ -65,7 +65,7 @@ async def test_a_cursor_from_elsewhere_is_refused(api: Any, cursor: str) -> None
     )
 
 
-async def test_a_deleted_file_is_gone_in_every_way(api: Any) -> None:
+async def test_a_deleted_file_is_a_404_at_each_of_its_addresses(api: Any) -> None:
     file = await upload(api, b"hello")
     path = f"/v1/files/{file['id']}"
     gone = await api.request("DELETE", path)
@@ -92,7 +92,7 @@ async def test_a_download_without_the_right_signature_is_not_found(api: Any, que
     assert (answer.status, await answer.json()) == (404, NOT_FOUND)
 
 
-async def test_files_outlive_the_server(local: Any, tmp_path: Path) -> None:
+async def test_uploaded_files_survive_a_restart(local: Any, tmp_path: Path) -> None:
     async with local(state=tmp_path / "state") as api:
         file = await upload(api, b"hello")
     async with local(state=tmp_path / "state") as api:
@@ -114,19 +114,21 @@ async def test_files_outlive_the_server(local: Any, tmp_path: Path) -> None:
         ("multipart/form-data; boundary=x", b"--x--\r\n", 422),
     ],
 )
-async def test_what_is_no_form_with_a_file_is_refused(api: Any, content_type: str, body: bytes, status: int) -> None:
+async def test_a_body_that_is_no_form_with_a_file_is_refused(
+    api: Any, content_type: str, body: bytes, status: int
+) -> None:
     request = api.client.post(f"{api.base_url}/v1/files").body_bytes(body).header("content-type", content_type)
     answer = await request.build().send()
     assert (answer.status, (await answer.json())["status"]) == (status, status)
 
 
 @pytest.mark.parametrize("metadata", ["[]", "{", "null", '"a"'])
-async def test_metadata_that_are_no_object_are_refused(api: Any, metadata: str) -> None:
+async def test_metadata_other_than_an_object_are_refused(api: Any, metadata: str) -> None:
     answer = await post(api, b"hello", metadata=metadata)
     assert (answer.status, (await answer.json())["invalid_fields"][0]["field"]) == (422, "metadata")
 
 
-async def test_a_file_beyond_the_limit_is_413(api: Any) -> None:
+async def test_a_file_over_the_limit_is_a_413(api: Any) -> None:
     request = api.client.post(f"{api.base_url}/v1/files").body_bytes(bytes(102 * 2**20))
     answer = await request.header("content-type", "multipart/form-data; boundary=x").build().send()
     assert (answer.status, (await answer.json())["detail"]) == (

@@ -31,13 +31,11 @@ def slugs(body: Any) -> list[str]:
 
 
 def created(body: Any) -> list[str]:
-    """Of those that are ready: a list does not wait for the environments of the others."""
+    """The times of the models in a list that are ready: a list does not wait for other models' environments."""
     return [model["latest_version"]["created_at"] for model in body["results"] if model["latest_version"]]
 
 
-async def test_the_list_has_the_newest_first_unless_it_is_asked_otherwise(
-    write_model: Callable[..., Path], local: Any
-) -> None:
+async def test_models_are_listed_newest_first_by_default(write_model: Callable[..., Path], local: Any) -> None:
     write_model(ECHO)
     async with local() as api:
         newest = await api.get("/v1/models")
@@ -49,12 +47,12 @@ async def test_the_list_has_the_newest_first_unless_it_is_asked_otherwise(
 
 
 @pytest.mark.parametrize("query", ["sort_by=run_count", "sort_direction=up", "sort_by="])
-async def test_an_order_that_there_is_not_is_refused(api: Any, query: str) -> None:
+async def test_an_unknown_sort_order_is_refused(api: Any, query: str) -> None:
     answer = await api.request("GET", f"/v1/models?{query}")
     assert (answer.status, (await answer.json())["title"]) == (400, "Bad request")
 
 
-async def test_one_broken_model_hides_no_other_and_says_what_is_wrong_when_it_is_named(
+async def test_a_broken_model_is_left_out_of_the_list_and_its_fault_is_shown_on_request(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model(ECHO, name="good")
@@ -71,7 +69,7 @@ async def test_one_broken_model_hides_no_other_and_says_what_is_wrong_when_it_is
             assert "\n" not in said["detail"]
 
 
-async def test_a_model_that_breaks_and_is_mended_while_it_is_served(
+async def test_a_model_can_break_and_be_mended_while_the_server_runs(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     folder = write_model(ECHO)
@@ -89,13 +87,13 @@ async def test_a_model_that_breaks_and_is_mended_while_it_is_served(
 
 
 async def until_changed(api: Any, status: int) -> Any:
-    """Folders are looked at once a second: ask until the answer is another one."""
+    """Folders are checked at intervals, so ask until the response has another status."""
     while (answer := await api.request("GET", "/v1/models/me/model")).status == status:
         pass
     return answer
 
 
-async def test_the_folder_of_models_may_go_and_come_back(
+async def test_the_models_folder_may_disappear_and_return(
     write_model: Callable[..., Path], local: Any, tmp_path: Path
 ) -> None:
     write_model(ECHO)
@@ -115,7 +113,7 @@ async def test_the_folder_of_models_may_go_and_come_back(
         ("hello", True),
         ("HELLO  world", True),
         ("hello nowhere", False),
-        ("smallest", True),  # of its description
+        ("smallest", True),  # a word of its description
         ("", True),
         ("模型 \U0001f4a5", False),
     ],
@@ -127,7 +125,7 @@ async def test_a_query_finds_models_that_have_every_word(api: Any, words: str, *
     assert ("replicate/hello-world" in slugs(await answer.json())) == found
 
 
-async def test_a_query_that_is_no_text_finds_nothing(api: Any) -> None:
+async def test_a_query_of_invalid_utf_8_finds_no_model(api: Any) -> None:
     answer = await api.client.request("QUERY", f"{api.base_url}/v1/models").body_bytes(b"\xff\x00").build().send()
     assert (answer.status, (await answer.json())["results"]) == (200, [])
 
@@ -162,7 +160,7 @@ async def test_a_wrong_search_is_refused_in_plain_json(api: Any, query: str, wor
     assert word in (await answer.json())["detail"]
 
 
-async def test_an_official_model_shows_no_list_of_versions_though_its_latest_can_be_got(api: Any) -> None:
+async def test_an_official_model_lists_no_versions_but_its_latest_can_be_read(api: Any) -> None:
     model = await api.get(FLUX)
     latest = model["latest_version"]
     assert (model["is_official"], latest["id"] != "") == (True, True)
@@ -174,7 +172,7 @@ async def test_a_community_model_lists_its_versions_and_an_edit_makes_a_new_one(
     write_model: Callable[..., Path], local: Any, cache: Path, tmp_path: Path
 ) -> None:
     folder = write_model(ECHO)
-    own = tmp_path / "cache"  # in the other one are versions of other tests' models of that name
+    own = tmp_path / "cache"  # the shared cache has versions of other tests' models of that name
     own.mkdir()
     (own / "venvs").symlink_to(cache / "venvs")
     async with local(cache_dir=own) as api:
@@ -190,7 +188,7 @@ async def test_a_community_model_lists_its_versions_and_an_edit_makes_a_new_one(
         assert await api.get(f"/v1/models/me/model/versions/{before}") == old
 
 
-async def test_a_built_in_model_answers_for_the_versions_that_replicate_published(api: Any) -> None:
+async def test_a_built_in_model_is_found_by_the_versions_published_on_replicate(api: Any) -> None:
     from replicate_job.local.catalog.catalog import Catalog  # noqa: PLC0415 - only here
 
     model = Catalog().find("replicate", "hello-world")
@@ -203,7 +201,7 @@ async def test_a_built_in_model_answers_for_the_versions_that_replicate_publishe
         assert (made["version"], made["model"]) == (published, "replicate/hello-world")
 
 
-# Of Replicate's OpenAPI document, the READMEs and recorded tests of its clients, and the pages of its documentation.
+# From Replicate's OpenAPI document, the READMEs and recorded tests of its clients, and its documentation.
 @pytest.mark.parametrize(
     "named",
     [
@@ -230,24 +228,24 @@ async def test_a_built_in_model_answers_for_the_versions_that_replicate_publishe
         "beautyyuyanli/multilingual-e5-large:a06276a89f1a902d5fc225a9ca32b6e8e6292b7f3b136518878da97c458e2bad",
     ],
 )
-async def test_the_versions_that_are_written_everywhere_can_be_got(api: Any, named: str) -> None:
+async def test_version_ids_from_replicates_documentation_are_found(api: Any, named: str) -> None:
     model, _, version = named.partition(":")
     found = await api.get(f"/v1/models/{model}/versions/{version}")
     assert (found["id"], "Input" in found["openapi_schema"]["components"]["schemas"]) == (version, True)
-    # Of the wrong type for each model: the version is found, and nothing runs.
+    # Inputs of a wrong type for each model: so the version is found, but nothing runs.
     wrong = dict.fromkeys(("text", "prompt", "image", "audio", "texts"), 5)
     answer = await api.request("POST", "/v1/predictions", {"version": named, "input": wrong})
     assert (answer.status, (await answer.json())["title"]) == (422, "Input validation failed")
 
 
 @pytest.mark.parametrize("version", ["0" * 64, "latest", "%00", "a" * 5000])
-async def test_a_version_that_there_is_not_or_of_another_model_is_not_found(api: Any, version: str) -> None:
+async def test_an_unknown_version_or_one_of_another_model_is_a_404(api: Any, version: str) -> None:
     assert (await api.request("GET", f"{HELLO}/versions/{version}")).status == 404
     other = await api.version("black-forest-labs/flux-schnell")
     assert (await api.request("GET", f"{HELLO}/versions/{other}")).status == 404
 
 
-async def test_a_models_example_is_a_prediction_that_ended_well_and_can_be_got(api: Any) -> None:
+async def test_the_example_of_a_model_is_a_prediction_that_succeeded(api: Any) -> None:
     async def run(text: Any) -> Any:
         body = {"version": await api.version("replicate/hello-world"), "input": {"text": text}}
         return await (await api.request("POST", "/v1/predictions", body, prefer="wait")).json()
@@ -270,7 +268,7 @@ async def test_a_models_example_is_a_prediction_that_ended_well_and_can_be_got(a
     assert await default() == third
 
 
-async def test_a_model_of_ones_own_has_the_example_and_readme_that_lie_in_its_folder(
+async def test_a_users_model_has_the_example_and_readme_of_its_folder(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model(ECHO, name="bare")
@@ -286,7 +284,7 @@ async def test_a_model_of_ones_own_has_the_example_and_readme_that_lie_in_its_fo
         assert await readme.text() == "# Grüße\n\nSays it."
 
 
-async def test_collections_tell_ones_own_models_from_those_that_are_built_in(
+async def test_collections_separate_built_in_models_from_the_users(
     write_model: Callable[..., Path], local: Any
 ) -> None:
     write_model(ECHO)
@@ -310,25 +308,25 @@ async def test_collections_tell_ones_own_models_from_those_that_are_built_in(
         ("DELETE", f"{HELLO}/versions/{PUBLISHED}"),
     ],
 )
-async def test_models_are_made_and_removed_as_folders(api: Any, method: str, path: str) -> None:
+async def test_requests_to_create_change_or_delete_models_are_refused(api: Any, method: str, path: str) -> None:
     answer = await api.request(method, path, {})
     assert (answer.status, (await answer.json())["title"]) == (422, "Not available here")
     assert "owner/name/ with a cog.yaml" in (await answer.json())["detail"]
 
 
-async def test_a_model_or_version_that_there_is_not_can_be_neither_changed_nor_removed(api: Any) -> None:
+async def test_changing_an_unknown_model_or_version_is_a_404(api: Any) -> None:
     for method, path in (("PATCH", "/v1/models/a/b"), ("DELETE", "/v1/models/a/b"), ("DELETE", f"{HELLO}/versions/a")):
         assert (await api.request(method, path, {})).status == 404
 
 
 @pytest.mark.parametrize("rest", ["", "/versions", "/examples", "/readme", "/predictions"])
-async def test_a_model_that_there_is_not_is_not_found(api: Any, rest: str) -> None:
+async def test_an_unknown_model_is_a_404(api: Any, rest: str) -> None:
     method = "POST" if rest == "/predictions" else "GET"
     body: dict[str, Any] | None = {"input": {}} if method == "POST" else None
     assert (await api.request(method, f"/v1/models/no/body{rest}", body)).status == 404
 
 
-async def test_the_built_in_models_come_in_their_rank_and_one_has_a_picture(local: Any) -> None:
+async def test_the_first_built_in_model_is_flux_schnell_with_a_cover(local: Any) -> None:
     async with local() as api:
         models = (await api.get("/v1/collections/built-in"))["models"]
         first = models[0]
@@ -341,7 +339,7 @@ async def test_the_built_in_models_come_in_their_rank_and_one_has_a_picture(loca
         assert (await api.get("/v1/models/replicate/hello-world"))["cover_image_url"] is None
 
 
-async def test_a_built_in_model_says_which_version_runs_on_replicate_too(write_model: Any, local: Any) -> None:
+async def test_a_built_in_model_shows_the_published_version_of_the_real_model(write_model: Any, local: Any) -> None:
     write_model(ECHO)
     async with local() as api:
         version = (await api.get(HELLO))["published_version"]

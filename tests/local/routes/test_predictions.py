@@ -1,4 +1,4 @@
-"""What ``tests/local/test_app.py`` leaves out: the fine print of creating, reading and canceling."""
+"""Details of creating, reading and canceling predictions. ``tests/local/test_app.py`` has the main cases."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def post(api: Any, version: str, given: Any = None, path: str = ALL, /, **
     return await api.request("POST", path, body, **headers)
 
 
-async def test_a_create_says_where_the_prediction_is(api: Any) -> None:
+async def test_the_response_to_a_create_request_has_a_location(api: Any) -> None:
     answer = await post(api, await api.version(HELLO))
     made = await answer.json()
     assert answer.headers["location"] == made["urls"]["get"] == f"{api.base_url}{ALL}/{made['id']}"
@@ -56,7 +56,7 @@ async def test_a_create_says_where_the_prediction_is(api: Any) -> None:
     }
 
 
-async def test_addresses_bear_the_name_that_the_client_uses(api: Any) -> None:
+async def test_addresses_have_the_host_that_the_client_uses(api: Any) -> None:
     port = api.base_url.rpartition(":")[2]
     answer = await api.request(
         "POST", ALL, {"version": await api.version(HELLO), "input": {"text": "a"}}, host=f"localhost:{port}"
@@ -80,7 +80,7 @@ async def test_addresses_bear_the_name_that_the_client_uses(api: Any) -> None:
         ("respond-async", 201),
     ],
 )
-async def test_prefer_blocks_for_wait_with_whole_seconds_and_for_nothing_else(
+async def test_only_prefer_wait_with_whole_seconds_blocks(
     write_model: Callable[..., Path], local: Any, prefer: str, status: int
 ) -> None:
     write_model(SLOW)
@@ -90,7 +90,7 @@ async def test_prefer_blocks_for_wait_with_whole_seconds_and_for_nothing_else(
         assert (await answer.json())["status"] in {"starting", "processing"}
 
 
-async def test_an_official_model_runs_by_its_name_in_two_ways_and_hides_its_version(api: Any) -> None:
+async def test_an_official_model_runs_by_path_or_by_version_field_and_hides_its_version(api: Any) -> None:
     given = {"prompt": "a", "go_fast": True}
     named = await post(api, FLUX, given)
     own = await api.request("POST", f"/v1/models/{FLUX}/predictions", {"input": given})
@@ -100,7 +100,7 @@ async def test_an_official_model_runs_by_its_name_in_two_ways_and_hides_its_vers
         await api.request("POST", made["urls"]["cancel"])
 
 
-async def test_an_official_model_hides_its_version_also_where_it_is_called_by_it(api: Any) -> None:
+async def test_an_official_model_run_by_its_version_hides_the_version(api: Any) -> None:
     version, given = await api.version(FLUX), {"prompt": "a", "go_fast": True}
     facts = {"name": "own", "model": FLUX, "version": version, "hardware": "cpu"}
     await api.request("POST", "/v1/deployments", facts | {"min_instances": 0, "max_instances": 1})
@@ -113,7 +113,7 @@ async def test_an_official_model_hides_its_version_also_where_it_is_called_by_it
         await api.request("POST", made["urls"]["cancel"])
 
 
-async def test_every_fault_of_the_body_is_named_at_once(api: Any) -> None:
+async def test_a_422_names_every_fault_of_the_body(api: Any) -> None:
     answer = await api.request("POST", ALL, {"webhook": "nowhere", "extra": 1})
     assert answer.status == 422
     assert (await answer.json())["detail"].splitlines() == [
@@ -136,7 +136,7 @@ async def test_an_input_that_is_no_object_is_refused(api: Any, given: Any) -> No
     assert (await answer.json())["invalid_fields"][0]["field"] == "input"
 
 
-async def test_a_create_without_an_input_is_refused(api: Any) -> None:
+async def test_a_create_request_without_an_input_is_refused(api: Any) -> None:
     for path, body in ((ALL, {"version": await api.version(HELLO)}), (f"/v1/models/{FLUX}/predictions", {})):
         answer = await api.request("POST", path, body)
         assert answer.status == 422
@@ -144,7 +144,7 @@ async def test_a_create_without_an_input_is_refused(api: Any) -> None:
         assert (await answer.json())["invalid_fields"] == [field]
 
 
-async def test_a_model_that_is_called_by_its_name_takes_no_version(api: Any) -> None:
+async def test_a_create_request_by_model_name_must_not_have_a_version(api: Any) -> None:
     body = {"version": "0" * 64, "input": {"prompt": "a"}}
     answer = await api.request("POST", f"/v1/models/{FLUX}/predictions", body)
     assert (answer.status, (await answer.json())["detail"]) == (422, "- Additional property version is not allowed\n")
@@ -175,11 +175,11 @@ async def test_a_webhook_that_cannot_be_sent_is_refused_and_nothing_is_created(
 
 
 @pytest.mark.parametrize("facts", [{"webhook": None}, {"webhook_events_filter": None}])
-async def test_no_webhook_can_be_said_in_words(api: Any, facts: dict[str, Any]) -> None:
+async def test_the_webhook_fields_may_be_null(api: Any, facts: dict[str, Any]) -> None:
     assert (await post(api, await api.version(HELLO), **facts)).status == 201
 
 
-async def test_a_deadline_before_the_model_began_aborts_it(write_model: Callable[..., Path], local: Any) -> None:
+async def test_a_deadline_before_the_start_aborts_the_prediction(write_model: Callable[..., Path], local: Any) -> None:
     write_model(SLOW)
     async with local() as api:
         first = await (await post(api, await api.version(), {})).json()
@@ -194,7 +194,7 @@ async def test_a_deadline_before_the_model_began_aborts_it(write_model: Callable
         assert (await api.get(first["urls"]["get"]))["status"] == "processing"
 
 
-async def test_cancel_races_end_in_one_state_that_stays(api: Any) -> None:
+async def test_concurrent_cancel_requests_agree_on_one_final_state(api: Any) -> None:
     version = await api.version(HELLO)
     made = [await (await post(api, version)).json() for _ in range(20)]
     cancels = [api.request("POST", one["urls"]["cancel"]) for one in made for _ in range(3)]
@@ -205,14 +205,14 @@ async def test_cancel_races_end_in_one_state_that_stays(api: Any) -> None:
         assert seen == [await api.get(one["urls"]["get"])] * 3
 
 
-async def test_a_cancel_of_one_that_has_ended_shows_it_as_it_is_and_of_none_is_404(api: Any) -> None:
+async def test_canceling_an_ended_prediction_changes_nothing_and_an_unknown_one_is_a_404(api: Any) -> None:
     done = await (await post(api, await api.version(HELLO), prefer="wait")).json()
     assert done["status"] == "succeeded"
     assert await (await api.request("POST", done["urls"]["cancel"])).json() == done
     assert (await api.request("POST", f"{ALL}/none/cancel")).status == 404
 
 
-async def test_one_that_has_ended_is_deleted_with_its_files_and_one_that_runs_is_not(
+async def test_only_an_ended_prediction_can_be_deleted_with_its_files(
     write_model: Callable[..., Path], local: Any, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"
@@ -264,7 +264,7 @@ async def test_a_client_that_disconnects_during_the_blocking_wait_leaves_its_pre
         assert running["status"] == "processing"
 
 
-async def test_the_list_goes_through_its_pages_and_back_and_keeps_its_times(api: Any) -> None:
+async def test_the_pages_of_the_list_link_both_ways_and_keep_the_time_filters(api: Any) -> None:
     version = await api.version(HELLO)
     answers = await asyncio.gather(*(post(api, version) for _ in range(PAGE + 4)))
     made = sorted([await answer.json() for answer in answers], key=lambda one: one["created_at"], reverse=True)
@@ -296,12 +296,12 @@ async def test_the_list_goes_through_its_pages_and_back_and_keeps_its_times(api:
         "source=WEB",
     ],
 )
-async def test_a_query_that_makes_no_sense_is_refused(api: Any, query: str) -> None:
+async def test_an_invalid_list_query_is_refused(api: Any, query: str) -> None:
     answer = await api.request("GET", f"{ALL}?{query}")
     assert (answer.status, (await answer.json())["title"]) == (400, "Bad request")
 
 
-async def test_none_is_made_on_the_web(api: Any) -> None:
+async def test_the_list_of_predictions_from_the_web_is_empty(api: Any) -> None:
     await post(api, await api.version(HELLO))
     assert await api.get(f"{ALL}?source=web") == {"previous": None, "next": None, "results": []}
     assert (await api.get(f"{ALL}?created_after=1970-01-01T00:00:00Z"))["results"] != []
@@ -331,7 +331,7 @@ async def test_the_files_of_an_expired_prediction_are_removed_with_its_data(
         assert (await api.request("GET", done["output"])).status == 404
 
 
-async def test_a_fault_that_a_header_asks_for_meets_that_request_alone(api: Any) -> None:
+async def test_a_fault_in_a_request_header_strikes_that_request_only(api: Any) -> None:
     async def ask(fault: str, path: str = "/v1/account") -> Any:
         return await api.request("GET", path, x_replicate_job_fault=fault)
 
@@ -344,7 +344,7 @@ async def test_a_fault_that_a_header_asks_for_meets_that_request_alone(api: Any)
     assert (await api.request("GET", "/v1/account")).status == 200
 
 
-async def test_faults_of_the_server_strike_their_operation_only(local: Any) -> None:
+async def test_configured_faults_strike_their_operation_only(local: Any) -> None:
     from replicate_job.serving.faults import Faults  # noqa: PLC0415 - only here
 
     async with local(faults=Faults.parse("create:500-before=1,get:404=1")) as api:

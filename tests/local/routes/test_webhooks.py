@@ -1,4 +1,4 @@
-"""Webhooks from the request that asks for them to a receiver that verifies them with the secret of the API."""
+"""Webhooks from the create request to a receiver, which verifies them with the secret of the API."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TALKER = """
 
 
 class Receiver:
-    """Keeps what it is sent, headers and body."""
+    """Keeps the headers and bodies of the requests that it receives."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -48,7 +48,7 @@ class Receiver:
         await Response()(scope, receive, send)
 
     async def next(self, secret: str) -> Any:
-        """The next prediction that it was sent, if the signature is right."""
+        """The prediction in the next request. Its signature must be right."""
         async with asyncio.timeout(30):
             headers, body = await self._sent.get()
         verify_webhook(headers, body, secret)
@@ -86,7 +86,7 @@ async def secret_of(api: Any) -> str:
     return str((await api.get("/v1/webhooks/default/secret"))["key"])
 
 
-async def test_a_receiver_gets_the_start_and_the_end_as_a_get_shows_them(
+async def test_a_receiver_gets_start_and_completed_with_the_same_object_as_a_get(
     write_model: Callable[..., Path], local: Any, receiver: Receiver
 ) -> None:
     write_model(TALKER)
@@ -100,7 +100,7 @@ async def test_a_receiver_gets_the_start_and_the_end_as_a_get_shows_them(
         assert seen[-1] == await api.get(made["urls"]["get"])
 
 
-async def test_only_the_end_is_sent_where_only_that_was_asked_for(
+async def test_with_the_filter_completed_only_that_event_is_sent(
     write_model: Callable[..., Path], local: Any, receiver: Receiver
 ) -> None:
     write_model(TALKER)
@@ -127,7 +127,7 @@ async def test_official_models_and_deployments_have_webhooks_too(local: Any, rec
         assert (told["id"], told["status"]) == (made["id"], "canceled")
 
 
-async def test_a_cancel_is_an_end(write_model: Callable[..., Path], local: Any, receiver: Receiver) -> None:
+async def test_a_cancellation_sends_completed(write_model: Callable[..., Path], local: Any, receiver: Receiver) -> None:
     write_model(TALKER)
     async with local() as api:
         made = await create(api, receiver, "completed", wait=True)
@@ -136,7 +136,7 @@ async def test_a_cancel_is_an_end(write_model: Callable[..., Path], local: Any, 
         assert (await receiver.next(await secret_of(api)))["status"] == "canceled"
 
 
-async def test_a_receiver_gets_the_end_when_the_server_stops(
+async def test_stopping_the_server_sends_completed(
     write_model: Callable[..., Path], local: Any, receiver: Receiver
 ) -> None:
     write_model(TALKER)

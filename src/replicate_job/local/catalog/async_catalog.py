@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 
 class AsyncCatalog:
-    """``Catalog``, with the same methods.
+    """``Catalog`` with asynchronous methods of the same names.
 
-    A model that was checked a moment ago is returned at once. Otherwise a thread of any kind checks whether its files
-    have changed, and a single thread reads folders that are new or have changed.
+    A model that was checked a moment ago is returned at once. Otherwise, a thread of asyncio's pool checks whether its
+    files have changed. Folders that are new or have changed are read by one thread of this object.
     """
 
     def __init__(self, catalog: Catalog) -> None:
@@ -50,7 +50,7 @@ class AsyncCatalog:
         await self._in_thread(self._catalog.prune)
 
     def close(self) -> None:
-        """Start no more work in the thread. Work under way ends by itself."""
+        """Start no more work in the thread. Work that runs already goes on to its end."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:

@@ -25,7 +25,7 @@ _ATTEMPTS = 5
 
 
 class _SeenModel(msgspec.Struct):
-    """A model as it was last read from ``source``. Its version depends on ``folders``, which had these ``entries``."""
+    """A model as it was last read from ``source``. Its version comes from ``folders``, which had these ``entries``."""
 
     model: LocalModel
     source: Path
@@ -35,14 +35,15 @@ class _SeenModel(msgspec.Struct):
 
 
 class Catalog:
-    """Models by name and by version. A name in an earlier folder hides the same name in a later one.
+    """Models by name and by version. A model in an earlier folder hides one of the same name in a later folder.
 
-    A folder holds ``owner/name/cog.yaml``, or is a Cog project itself. Below ``versions``, every version that was seen
-    is stored, so that it can be run after its folder was edited. Without it, only current versions can be run.
+    A folder holds ``owner/name/cog.yaml``, or is a Cog project itself. Every version that was read is stored below
+    ``versions``, so that it can be run after its folder was edited. Without ``versions``, only current versions can be
+    run.
 
-    Folders are checked for changes after ``interval`` seconds, the built-in ones never. Reading a folder that is new or
-    has changed reads all its files: only one thread at a time may do that (``find``, ``version``, ``models``), while
-    others call ``unchanged``.
+    A folder is checked for changes at most once in ``interval`` seconds, and a built-in one never. ``find``,
+    ``version`` and ``models`` may read all files of a folder that is new or has changed: only one thread at a time may
+    call them, while others call ``unchanged``.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Catalog:
         self._empty: list[Path] = []
         self._listed_at = -math.inf
         self.faults: list[str] = []
-        """Folders without a model, and why models could not be read, as of the last ``models()``; a line each."""
+        """A line for each folder without a model, and for each model that ``models()`` could not read last time."""
 
     def find(self, owner: str, name: str) -> LocalModel | None:
         """The model of that name; None where there is none. Raises LocalError for one that cannot be read."""
@@ -80,14 +81,14 @@ class Catalog:
         return None
 
     def fresh(self, owner: str, name: str) -> LocalModel | None:
-        """The model of that name if it was checked within the interval. Reads nothing."""
+        """The model of that name if it was checked within the interval. It does not touch the disk."""
         seen = self._seen.get((owner, name))
         if seen and (seen.model.is_built_in or self._clock() - seen.checked_at < self._interval):
             return seen.model
         return None
 
     def unchanged(self, owner: str, name: str) -> LocalModel | None:
-        """The model of that name if its files are as they were when it was read. Reads none of them."""
+        """The model of that name if its files have not changed since it was read. Their contents are not read."""
         if model := self.fresh(owner, name):
             return model
         seen, now = self._seen.get((owner, name)), self._clock()
@@ -102,7 +103,7 @@ class Catalog:
         return None
 
     def seen(self, id: str) -> LocalModel | None:  # noqa: A002 - the API's own name
-        """The model of this version if it was read or asked for before. Reads nothing."""
+        """The model of this version if it was read or found before, and is still stored. Reads no file."""
         model = self._by_id.get(id)
         if model and not model.is_built_in and self._versions and not self._versions.touch(id):
             del self._by_id[id]
@@ -120,7 +121,7 @@ class Catalog:
         return self.seen(id)
 
     def versions(self, model: LocalModel) -> list[LocalModel]:
-        """All versions of this model that can be run, the one that was seen last first."""
+        """All versions of this model that can be run, the current one first, then the latest stored."""
         current = self.find(model.owner, model.name)
         stored = self._versions.of(model.owner, model.name) if self._versions else []
         older = [version for version in stored if current is None or version.version != current.version]
@@ -149,14 +150,14 @@ class Catalog:
             with suppress(ChangedError):
                 model = read_model(source, owner, name, is_built_in=source.is_relative_to(BUILT_IN))
                 folders = [source, *shared_folders(source, model.config)]
-                # Listed before the copy is made: a change in between is noticed at the next check.
+                # Listed before the copy is made, so that a change in between is noticed at the next check.
                 listed = [entries(folder) for folder in folders]
                 if self._versions and not model.is_built_in:
                     model = _stored(model, self._versions)
                 self._seen[owner, name] = _SeenModel(model, source, folders, listed, self._clock())
                 self._by_id[model.version] = model
                 return model
-        raise LocalError(f"{source} is being written: try again when it rests")
+        raise LocalError(f"{source} is being written: try again when its files stay unchanged")
 
     def _list(self) -> dict[tuple[str, str], Path]:
         """The folder of each model, by owner and name."""

@@ -1,4 +1,4 @@
-"""A model's ``cog.yaml`` (https://cog.run/yaml): the settings that have an effect here, and those that are reported."""
+"""Reads a model's ``cog.yaml`` (https://cog.run/yaml): the settings with an effect here, and a list of the others."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Mount(msgspec.Struct, frozen=True):
 
 
 class Command(msgspec.Struct, frozen=True):
-    """An item of ``build.run`` in its long form. Its ``mounts`` are files that are not there when it runs here."""
+    """An item of ``build.run`` in its long form. Its ``mounts`` are files that do not exist when it runs here."""
 
     command: str
     mounts: tuple[Mount, ...] = ()
 
 
 class Build(msgspec.Struct, frozen=True):
-    """How the environment is made. YAML may hold a version as a number. ``pre_install`` is an older name of ``run``."""
+    """The section ``build``. YAML may read a version as a number. ``pre_install`` is an older name of ``run``."""
 
     python_version: str | float = ""
     python_packages: tuple[str, ...] = ()
@@ -46,10 +46,9 @@ class Concurrency(msgspec.Struct, frozen=True):
 
 
 class Config(msgspec.Struct, frozen=True):
-    """``environment`` has items ``NAME=value``. ``concurrency`` is None where the file does not set it.
+    """The settings of ``cog.yaml``. ``environment`` has items ``NAME=value``; ``concurrency`` is None if it is not set.
 
-    ``without_effect`` are the settings that the file has and that mean nothing here, each with its value where that is
-    short.
+    ``without_effect`` lists the settings in the file that have no effect here, each with its value if that is short.
     """
 
     run: str = ""
@@ -71,7 +70,7 @@ class Config(msgspec.Struct, frozen=True):
 
 
 def read_config(folder: Path) -> Config:
-    """Raises LocalError, which names the file and the fault."""
+    """Read ``cog.yaml``. Raises LocalError, which names the file and the fault."""
     file = folder / "cog.yaml"
     try:
         settings = _without_nulls(yaml.safe_load(file.read_text("utf-8")))
@@ -80,7 +79,7 @@ def read_config(folder: Path) -> Config:
     except (OSError, UnicodeError, yaml.YAMLError) as error:
         raise LocalError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
     except msgspec.ValidationError as error:
-        raise LocalError(f"{file} has something else than Cog asks for: {error}") from None
+        raise LocalError(f"{file} has a value that Cog does not allow: {error}") from None
     if not config.target:
         raise LocalError(f'{file} names no predictor: add run: "run.py:Runner" or predict: "predict.py:Predictor"')
     if wrong := next((item for item in config.environment if "=" not in item), None):
@@ -89,7 +88,7 @@ def read_config(folder: Path) -> Config:
 
 
 def _without_effect(settings: dict[str, Any]) -> Iterator[str]:
-    """The settings of the file that ``Config`` does not know. One that is off or empty counts as not set."""
+    """The settings in the file that ``Config`` does not have. A setting that is off or empty counts as not set."""
     for struct, part in ((Build, settings.get("build", {})), (Config, settings)):
         for name, value in part.items():
             if value and name not in {*struct.__struct_fields__, "model"} - {"without_effect"}:
@@ -103,7 +102,7 @@ def _short(value: Any) -> str:
 
 
 def _without_nulls(value: Any) -> Any:
-    """A mapping without its keys that have no value, which YAML reads as null: they count as not set."""
+    """A mapping without its null values: YAML reads a key without a value as null, and it counts as not set."""
     if not isinstance(value, dict):
         return value
     return {name: _without_nulls(item) for name, item in value.items() if item is not None}

@@ -1,4 +1,4 @@
-"""The files of a model's folder, and their fingerprint. Files that are not part of the model are left out."""
+"""The files of a model's folder, and their fingerprint. Caches, repositories and ignored files are left out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOT_THE_MODEL = frozenset(
         *(".mypy_cache", ".ruff_cache", ".pytest_cache", ".ipynb_checkpoints", ".DS_Store"),
     }
 )
-_OWN_OUTPUTS = "outputs"  # where the command replicate-job saves results, in the folder that it is run in
+_OWN_OUTPUTS = "outputs"  # in the folder where replicate-job runs, it saves results in this one
 _IGNORE_FILE = ".dockerignore"
 _CACHED_DIGESTS = 100_000
 _CLONE = 0x40049409
@@ -28,9 +28,9 @@ _UNFINISHED = "unfinished copy"
 
 
 class FolderEntry(msgspec.Struct, frozen=True):
-    """A file, or a link to a folder, at ``name`` below the model's folder (with ``/``).
+    """A file, or a link to a folder. ``name`` is its path below the model's folder, with ``/``.
 
-    ``mark`` is its size, time of change and inode. While these stay, the content is taken to be unchanged.
+    ``mark`` is its size, modification time and inode. As long as these stay the same, so does the content.
     """
 
     name: str
@@ -45,7 +45,7 @@ class FolderEntry(msgspec.Struct, frozen=True):
 
     @property
     def digest(self) -> str:
-        """The sha256 of the file, or of the linked folder's path. A file is read once, as long as its mark stays."""
+        """The sha256 of the file, or of the linked folder's path. A file is read again only if its mark has changed."""
         if self.is_folder:
             return hashlib.sha256(os.fsencode(self.path.resolve())).hexdigest()
         return _digest(self.path, self.mark)
@@ -58,9 +58,9 @@ def entries(folder: Path) -> list[FolderEntry]:
 
 
 def fingerprint(slug: str, folders: Iterable[Path]) -> str:
-    """The sha256 of the model's name, and of the names and contents of all files.
+    """The sha256 of the model's name, and of the names and contents of all its files.
 
-    The model's name is part of it, so that two models with equal folders have different versions.
+    The model's name is included so that two models with equal folders have different versions.
     """
     digest = hashlib.sha256(f"{slug} ".encode())
     for folder in folders:
@@ -71,7 +71,7 @@ def fingerprint(slug: str, folders: Iterable[Path]) -> str:
 
 
 def copy_folder(source: Path, target: Path) -> None:
-    """Copy a stored model's files, which are read-only, to files that their owner may write to. Links stay links.
+    """Copy a stored model's files. They are read-only, but their copies are not. Links stay links.
 
     A link to a place in ``source`` leads to the same place in ``target``, which may exist. Raises OSError.
     """
@@ -164,7 +164,7 @@ def _walk(root: Path, folder: Path, ignored: list[tuple[str, bool]]) -> Iterator
             name = path.relative_to(root).as_posix()
             if item.name in _NOT_THE_MODEL or name == _OWN_OUTPUTS or item.name.endswith(".pyc"):
                 continue
-            # An ignored folder is searched all the same where a later pattern may include one of its files again.
+            # An ignored folder is searched if any pattern includes files again: one of them may be in it.
             if _is_ignored(name, ignored) and not (item.is_dir() and any(includes for _, includes in ignored)):
                 continue
             if item.is_dir():
@@ -179,7 +179,7 @@ def _walk(root: Path, folder: Path, ignored: list[tuple[str, bool]]) -> Iterator
 
 
 def _patterns(folder: Path) -> list[tuple[str, bool]]:
-    """The patterns of ``.dockerignore``, and whether each includes files again that an earlier one excluded."""
+    """The patterns of ``.dockerignore``. The flag is whether a pattern (``!…``) includes excluded files again."""
     try:
         lines = (folder / _IGNORE_FILE).read_text("utf-8").splitlines()
     except (OSError, UnicodeError):
@@ -190,7 +190,7 @@ def _patterns(folder: Path) -> list[tuple[str, bool]]:
 
 def _is_ignored(name: str, patterns: list[tuple[str, bool]]) -> bool:
     """Whether the last pattern that matches the file, or a folder that it is in, excludes it."""
-    if name in {"cog.yaml", "README.md"}:  # they are read here, also where they do not go into an image
+    if name in {"cog.yaml", "README.md"}:  # they are read here, even if they are not part of Cog's image
         return False
     parts = name.split("/")
     paths = ["/".join(parts[: end + 1]) for end in range(len(parts))]

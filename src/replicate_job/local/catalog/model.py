@@ -25,13 +25,13 @@ _UNSAFE = re.compile(r"[^a-z0-9._-]+")
 class LocalModel(msgspec.Struct, frozen=True):
     """A model's folder as it was read. ``created_at`` is a Unix time.
 
-    ``version`` is the fingerprint of its files. ``config`` is its ``cog.yaml``; ``environment`` are the variables in
-    that, with absolute folders in PYTHONPATH. A model that ``is_official`` can be run by its name alone. ``example`` is
-    the input in its ``example.json``, where it has one.
+    ``version`` is the fingerprint of its files. ``config`` is its ``cog.yaml``; ``environment`` holds that file's
+    variables, with absolute folders in PYTHONPATH. A model that ``is_official`` can be run by its name alone.
+    ``example`` is the input in its ``example.json``, or None.
 
-    A model that ``is_built_in`` is one of this package's. ``size`` is how much its first use downloads, as ``195 MB``;
-    ``published`` are the versions of the real model that it stands in for, the newest first; ``rank`` is its position
-    in the list of the built-in models.
+    A model that ``is_built_in`` comes with this package. ``size`` is how much its first use downloads, as ``195 MB``.
+    ``published`` lists the versions of the real model for which it stands in, the newest first. ``rank`` is its
+    position in the list of the built-in models.
     """
 
     owner: str
@@ -56,7 +56,7 @@ class LocalModel(msgspec.Struct, frozen=True):
 
     @property
     def stands_in(self) -> bool:
-        """Whether it stands in for the real model of that name: its README begins by saying so."""
+        """Whether it stands in for the real model of that name. Its README says so in its first sentence."""
         return self.description.startswith("A stand-in")
 
     @property
@@ -93,9 +93,9 @@ class About(msgspec.Struct, frozen=True):
 def read_model(
     folder: Path, owner: str = "", name: str = "", *, version: str = "", is_built_in: bool = False
 ) -> LocalModel:
-    """Read a model's folder. Without ``owner`` and ``name``, they are the last two parts of its path.
+    """Read a model's folder. By default, ``owner`` and ``name`` are the last two parts of its path.
 
-    With ``version``, where it is known, only a few files are read. Raises LocalError.
+    If ``version`` is given, only a few files are read: otherwise it is computed from all of them. Raises LocalError.
     """
     config = read_config(folder)
     owner, name = owner or folder.parent.name, name or folder.name
@@ -131,7 +131,7 @@ def shared_folders(folder: Path, config: Config) -> list[Path]:
 
 
 def project_name(folder: Path) -> tuple[str, str]:
-    """Owner and name of a folder that is a Cog project itself: by its ``image`` at Replicate, or ``local/<folder>``."""
+    """Owner and name of a folder that is a Cog project: those of its ``image`` at Replicate, or ``local/<folder>``."""
     try:
         image = read_config(folder).image
     except LocalError:
@@ -155,14 +155,14 @@ def _environment(folder: Path, config: Config) -> dict[str, str]:
 
 
 def _concurrency(folder: Path, config: Config) -> int:
-    """How many predictions run at once: by ``cog.yaml``, or by ``@cog.concurrent(max=…)`` with a literal number."""
+    """How many predictions run at once, by ``cog.yaml``, or by a literal number in ``@cog.concurrent(max=…)``."""
     if config.concurrency:
         return config.concurrency.max
     try:
         code = (folder / config.target.partition(":")[0]).read_text("utf-8")
-    except (OSError, UnicodeError):  # using the model reports it
+    except (OSError, UnicodeError):  # it is reported when the model is used
         return 1
-    # Not with ast: Python 3.11's parser at times raises SystemError when two threads parse at once (seen).
+    # ast is not used: Python 3.11's parser at times raises SystemError when two threads parse at once (seen).
     match = _CONCURRENT.search(code)
     return int(match[1]) if match else 1
 

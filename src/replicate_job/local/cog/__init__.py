@@ -1,1 +1,1 @@
-"""Model servers: Cog's own, each a group of processes, spoken to over loopback HTTP."""
+"""Model servers: Cog's own servers, each a group of processes that gets its requests over loopback HTTP."""

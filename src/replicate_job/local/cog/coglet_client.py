@@ -1,9 +1,9 @@
-"""A client of Cog's server (coglet): HTTP on loopback, a connection a request.
+"""A client of Cog's server (coglet): HTTP on loopback, with a new connection for each request.
 
-It uses no HTTP library, for two reasons. An event stream on a reused connection costs 44 ms. And coglet cancels a
-prediction whose stream is read more slowly than the model prints: here the event loop reads in large pieces, far ahead
-of the code that takes the messages. The requests are HTTP/1.0, whose responses are plain bytes up to the end of the
-connection.
+It uses no HTTP library, for two reasons. An event stream on a reused connection takes 44 ms longer. And coglet cancels
+a prediction whose stream is read more slowly than the model prints: here the event loop reads in large pieces, far
+ahead of the code that takes the messages. The requests are HTTP/1.0, so that a response is plain bytes up to the end
+of the connection.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class CogletResponse:
         while piece := await self._reader.read(_PIECE):
             for message in parser.feed(piece):
                 yield message
-            # Reading from a full buffer does not wait. Without this, the loop could not fill it again.
+            # ``read`` does not wait while the buffer has bytes. This lets the loop fill the buffer in between.
             await asyncio.sleep(0)
 
 
@@ -53,7 +53,7 @@ class MessageParser:
 
     def feed(self, piece: bytes) -> list[Message]:
         self._pieces.append(piece)
-        # Pieces are joined once a message. Joined at every piece, a long message would take quadratic time.
+        # Pieces are joined once for each message: joining at every piece would take quadratic time.
         if b"\n" not in piece:
             return []
         *complete, rest = b"".join(self._pieces).split(b"\n\n")
@@ -71,8 +71,8 @@ class ServerAddress(msgspec.Struct, frozen=True):
     def free(cls) -> ServerAddress:
         """An address with a free port; on Linux with one of 16 million hosts.
 
-        A Cog server asks for no token: it would answer a web page, shown on this machine, that guesses its address.
-        Other systems have only 127.0.0.1.
+        A Cog server needs no token, so it would answer a web page in a browser on this machine that guesses its
+        address. Other systems have only 127.0.0.1.
         """
         numbers = [secrets.randbelow(254) + 1 for _ in range(3)] if sys.platform == "linux" else [0, 0, 1]
         host = ".".join(map(str, (127, *numbers)))
@@ -98,7 +98,7 @@ async def call(
             raise ConnectionError("no answer") from error
         yield CogletResponse(status, reader)
     finally:
-        writer.transport.abort()  # the whole request is sent, or its response is not wanted any more
+        writer.transport.abort()  # nothing is lost: the request is sent by now, or nobody needs its response
         with suppress(OSError):
             await writer.wait_closed()
 
@@ -106,5 +106,5 @@ async def call(
 def _message(lines: bytes) -> Message | None:
     kind, _, data = lines.partition(b"\ndata: ")
     if not kind.startswith(b"event: "):
-        return None  # a comment, which keeps the connection open
+        return None  # a comment, which coglet sends to keep the connection open
     return kind.removeprefix(b"event: ").decode(), msgspec.json.decode(data)

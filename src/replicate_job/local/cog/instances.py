@@ -1,4 +1,4 @@
-"""Which model servers run: at most so many at once, each as long as it is used and a while longer."""
+"""Decides which model servers run: at most a given number at once, and each until it has been idle for a while."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from replicate_job.local.environment.preparation import Launch
 
 _SOON = 5.0
-"""Seconds until an idle server stops that is not ready, or whose model has a newer version running."""
+"""Seconds until an idle server stops early: one that is not ready, or that runs an older version of its model."""
 
 
 class Instance:
@@ -42,9 +42,10 @@ class Instances:
 
     A server without predictions stops after ``idle`` seconds, or when another model needs its place.
 
-    Where all servers are busy, predictions queue, also those whose server runs: otherwise models that are always busy
-    would keep other models out for ever. One exception: a server that starts takes all of its predictions that are
-    queued at that moment. Otherwise predictions of many models that arrive in rotation would each start a server.
+    While all servers are busy, every new prediction is queued, even if the server of its model runs. Otherwise models
+    that are always busy would keep other models out for ever. There is one exception: a server that starts takes all of
+    its predictions that are queued at that moment. Otherwise, predictions of many models that arrive in rotation would
+    start a server each.
     """
 
     def __init__(self, make: Callable[[Launch], CogServer], *, idle: float, limit: int) -> None:
@@ -55,7 +56,7 @@ class Instances:
 
     @asynccontextmanager
     async def use(self, launch: Launch, canceled: asyncio.Event) -> AsyncIterator[CogServer | None]:
-        """The server of this version, started or not; None where the prediction was canceled first."""
+        """The server of this version, which may not be started yet. None if the prediction was canceled before."""
         instance = await unless(canceled, self._acquire(launch))
         if instance is None:
             yield None
@@ -85,16 +86,16 @@ class Instances:
             self._wake_first()
 
     async def _find(self, launch: Launch) -> Instance | None:
-        """The running instance, or a new one where there is room for it; None where all others are busy."""
+        """The running instance of this version, or a new one if there is room for it; None if all others are busy."""
         version = launch.model.version
-        instance = self._running.pop(version, None)  # it goes back at the end of the order
+        instance = self._running.pop(version, None)  # inserted again below, as the last one used
         if instance is None:
             if len(self._running) >= self._limit:
                 idle = next((running for running in self._running.values() if not running.users), None)
                 if idle is None:
                     return None
                 self._stop(idle)
-            # A server that is being stopped still has its memory and processor: the new one starts after it.
+            # A server that is being stopped still needs memory and processor time, so the new one starts after it.
             if self._closing:
                 await asyncio.wait(self._closing)
             instance = Instance(launch, self._make(launch))
@@ -124,7 +125,7 @@ class Instances:
         instance.users -= 1
         if not instance.users:
             slug = instance.launch.model.slug
-            # A server whose setup failed, or that was replaced by a newer version, would only occupy memory.
+            # A server is not kept if its setup failed, or if a newer version runs: it would only take memory.
             newest = [running for running in self._running.values() if running.launch.model.slug == slug][-1:]
             stays = instance.server.is_ready and newest in ([], [instance])
             self._set_timer(instance, self._idle if stays else min(self._idle, _SOON))
@@ -145,6 +146,6 @@ class Instances:
         self._wake_first()
 
     def _wake_first(self) -> None:
-        """Let the first prediction of the queue look again for a place."""
+        """Let the first prediction in the queue try again to get a server."""
         if self._queue:
             self._queue[0].woken.set()

@@ -1,4 +1,4 @@
-"""What one model may take: memory, and room for its log."""
+"""Limits of a model: its memory, and the length of its log."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _HEAD = _TAIL = 256 * 1024  # characters
 
 
 def default_memory() -> int:
-    """Three quarters of the memory of this machine, or of this container, in bytes.
+    """Three quarters of the memory of this machine or container, in bytes.
 
-    A model that asks for more gets Python's MemoryError, which its prediction reports, and the machine stays usable.
-    The limit is for each process: several large models at once can still be too much.
+    A model that needs more gets Python's MemoryError, which its prediction reports, and the machine stays usable. The
+    limit holds for each process: several large models at once can still need too much.
     """
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with suppress(OSError, ValueError):  # the file is missing, or it holds the word "max"
@@ -25,7 +25,7 @@ def default_memory() -> int:
 
 
 def memory_text(size: int) -> str:
-    """As ``6.0 GiB``, in the units of the option that sets the limit."""
+    """A size such as ``6.0 GiB``, in the units of the option that sets the limit."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
@@ -47,7 +47,7 @@ class LogExcerpt:
         if later:
             self._held_back.append(later)
             self._length += len(later)
-        # Whole texts are dropped, as long as those after them fill the tail.
+        # A text is dropped when the texts after it are enough for the tail.
         while self._held_back and self._length - len(self._held_back[0]) >= self._tail:
             dropped = len(self._held_back.popleft())
             self._length -= dropped
@@ -55,7 +55,7 @@ class LogExcerpt:
         return now
 
     def rest(self) -> str:
-        """The end of the log, once it is complete; the note first."""
+        """The tail of the log, when the log is complete. The note about what was left out comes first."""
         text = "".join(self._held_back)
         self._held_back.clear()
         left_out = self._left_out + max(len(text) - self._tail, 0)

@@ -1,4 +1,4 @@
-"""The processes of one model server: a process group of its own, in folders of its own, that dies with this process."""
+"""The processes of one model server: a process group with its own folders, which is killed when this process dies."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 # The group's leader is a shell that reads its standard input to the end. Only this process has the other end of that
 # pipe: when it dies, by whatever signal, the shell kills the server and its worker. It also removes the folder $0, and
 # coglet's folders of the predictions that are marked there. When the server ends, the shell and the rest end too.
-# A model may write into a folder while it is being removed: hence "rm" twice, and a limit to its time. The worker has
-# the same pipe as its file 3 and waits for its end too, in case that the shell was killed with this process.
+# A model may write into a folder while it is being removed: hence "rm" runs twice, and has a time limit. The worker has
+# the same pipe as file descriptor 3 and also waits for its end, in case the shell was killed together with us.
 _WATCHED_SERVER = """
 exec 3<&0
 ("$@" </dev/null; kill -KILL 0) &
@@ -39,9 +39,9 @@ for mark in "$0"/running/*; do set -- "$@" {scratch}/"${{mark##*/}}"; done
 rm -rf "$@" || rm -rf "$@"
 kill -KILL 0
 """
-SCRATCH = Path("/tmp/coglet/predictions")  # noqa: S108 - the place is coglet's choice
+SCRATCH = Path("/tmp/coglet/predictions")  # noqa: S108 - coglet uses this path
 # Cog's server starts its worker as "python" from PATH, where this script comes first. The script writes the worker's
-# exit code to a file. The server cannot notice the worker's end before that: the script holds the same pipes.
+# exit code to a file. The server cannot notice the worker's end earlier, because the script has the same pipes open.
 _WORKER = """#!/bin/sh
 PATH={path} {python} -c {prelude} {folder} "$@"
 code=$?
@@ -51,17 +51,17 @@ exit "$code"
 
 _LAST_LINES = 200
 _PAUSE, _MOST_PAUSES = 0.15, 10  # seconds
-_SIGNAL_BASE = 128  # a shell's exit code for a process that a signal ended is this and the signal's number
+_SIGNAL_BASE = 128  # a shell adds the signal's number to this, for the exit code of a process that a signal has ended
 _LONGEST_LINE = 2**20  # bytes
 _MODEL_TARGETS = {"coglet::setup", "coglet::user"}  # the log targets of what the model's code prints
 
 
 @asynccontextmanager
 async def scratch(id: str, folder: Path) -> AsyncIterator[None]:  # noqa: A002 - the API's own name
-    """Around a prediction: coglet's folder for it is removed at its end.
+    """A context for a prediction, at whose end coglet's folder for it is removed.
 
-    Should this process die first, a process group that works in ``folder`` removes it: hence the mark. ``id`` becomes
-    a folder's name: it must come from ``new_id``.
+    If this process dies first, a process group that works in ``folder`` finds the mark and removes that folder.
+    ``id`` becomes a folder's name, so it must come from ``new_id``.
     """
     mark = folder / "running" / id
     mark.parent.mkdir(exist_ok=True)
@@ -69,7 +69,7 @@ async def scratch(id: str, folder: Path) -> AsyncIterator[None]:  # noqa: A002 -
     try:
         yield
     finally:
-        if not _is_removed_empty(SCRATCH / id):  # a model may leave a great deal
+        if not _is_removed_empty(SCRATCH / id):  # removing many files takes long
             await asyncio.to_thread(shutil.rmtree, SCRATCH / id, ignore_errors=True)
         mark.unlink(missing_ok=True)
 
@@ -77,7 +77,7 @@ async def scratch(id: str, folder: Path) -> AsyncIterator[None]:  # noqa: A002 -
 def _is_removed_empty(folder: Path) -> bool:
     """Try to remove a folder that holds at most empty folders; False where it holds more.
 
-    Most are like that, and handing one to a thread takes longer.
+    Most folders are like that, and handing one to a thread would take longer.
     """
     try:
         for part in folder.iterdir():
@@ -89,10 +89,10 @@ def _is_removed_empty(folder: Path) -> bool:
 
 
 class ProcessGroup:
-    """To be started once. It works below ``folder``, which is removed when this process dies.
+    """The processes of a model server, which can be started once. They work below ``folder``.
 
-    ``memory`` is the limit of each process in bytes; 0 is no limit. ``log`` has the last lines of the server's log,
-    ``printed`` those of them that the model's own code printed.
+    ``folder`` is removed when this process dies. ``memory`` is the limit of each process in bytes; 0 is no limit.
+    ``log`` has the last lines of the server's log, and ``printed`` the last lines that the model's own code printed.
     """
 
     def __init__(self, launch: Launch, folder: Path, memory: int) -> None:
@@ -129,8 +129,8 @@ class ProcessGroup:
         return f"{name}; the machine may be out of memory" if name == "SIGKILL" else name
 
     def runs(self, id: str) -> bool:  # noqa: A002 - the API's own name
-        """Whether the model still works on this prediction, also after Cog's server answered it."""
-        return (self._work / "running" / id).exists() and self.is_up  # most often the first is False, and enough
+        """Whether the model still works on this prediction. It may do so after Cog's server has sent the response."""
+        return (self._work / "running" / id).exists() and self.is_up  # the first is usually False
 
     async def start(self, address: ServerAddress) -> None:
         """Raises OSError where there is no room for the model's files."""
@@ -147,7 +147,7 @@ class ProcessGroup:
     async def settle(self) -> None:
         """Wait for the end of the log after a setup that failed, and add the traceback to ``printed``.
 
-        The server reports the failure before it has passed on all that the model printed.
+        The server reports the failure before it has passed on everything that the model printed.
         """
         for _ in range(_MOST_PAUSES):
             lines_before = self._line_count
@@ -194,7 +194,7 @@ class ProcessGroup:
         shutil.rmtree(self._work, ignore_errors=True)
 
     def _prepare_folders(self) -> None:
-        """Make the group's folders. Where another process's server of this version runs, the files are copied anew."""
+        """Make the group's folders. If another process runs this version, files are copied anew."""
         workspace, tools = self._launch.workspace, self._work / "bin"
         self._claim = workspace.claim()
         if self._claim is None:
@@ -203,8 +203,7 @@ class ProcessGroup:
             workspace.copy_linked(self.source)
         for folder in (self.source / ".cog", self._work / "tmp", self._work / "running", tools):
             folder.mkdir(parents=True, exist_ok=True)
-        # Cog's own document, and not one in the words of JSON Schema: by ``nullable``, Cog's server knows which inputs
-        # are null where they are not given.
+        # Cog's own form, and not JSON Schema: by ``nullable``, Cog's server knows which inputs are None if left out.
         document = streaming(self._launch.schema)
         (self.source / ".cog" / "openapi_schema.json").write_bytes(msgspec.json.encode(document))
         worker = {
@@ -221,7 +220,7 @@ class ProcessGroup:
     def _environment(self, port: int) -> dict[str, str]:
         model = self._launch.model
         base = self._launch.workspace.variables(self.source)
-        # The model fetches its input files from this server, which no proxy reaches.
+        # The model fetches its input files from this server, which a proxy could not reach.
         no_proxy = ",".join(filter(None, ("127.0.0.1,localhost", base.get("no_proxy", base.get("NO_PROXY")))))
         return base | {
             "PATH": f"{self._work / 'bin'}:{base['PATH']}",
@@ -229,14 +228,14 @@ class ProcessGroup:
             "COG_MAX_CONCURRENCY": str(model.concurrency),
             "PORT": str(port),
             "TMPDIR": str(self._work / "tmp"),
-            "PYTHONUNBUFFERED": "1",  # a log arrives while it is printed
-            "RUST_LOG": "info,coglet::prediction=warn",  # what predictions print comes in their streams already
+            "PYTHONUNBUFFERED": "1",  # so that the log arrives while the model prints it
+            "RUST_LOG": "info,coglet::prediction=warn",  # their output already comes in their event streams
             "NO_PROXY": no_proxy,
-            "no_proxy": no_proxy,  # where both are set, most libraries take this one
+            "no_proxy": no_proxy,  # if both are set, most libraries use this one
         }
 
     async def _read(self, pipe: asyncio.StreamReader) -> None:
-        """Read the log to its end, or the model would block on a full pipe; remember its last lines."""
+        """Read the log to its end, and keep its last lines. Otherwise the model would block on a full pipe."""
         while True:
             try:
                 line = await pipe.readline()
@@ -254,7 +253,7 @@ class ProcessGroup:
 def _log_text(line: bytes) -> tuple[str, bool]:
     """The text of a line of the log, and whether the model printed it.
 
-    A line of coglet's own is JSON. Any other line stays as it is.
+    Lines that coglet writes are JSON. Any other line is returned unchanged.
     """
     try:
         record = msgspec.json.decode(line)

@@ -1,4 +1,4 @@
-"""One Cog model server: started, asked for predictions, restarted.
+"""One Cog model server: starts it, runs predictions on it, and restarts it after a crash.
 
 Three facts about coglet 0.23.1 shape this module:
 
@@ -32,21 +32,21 @@ if TYPE_CHECKING:
     from replicate_job.local.cog.coglet_client import Message
     from replicate_job.local.environment.preparation import Launch
 
-# What coglet puts before a model's own error.
+# Coglet puts these prefixes before a model's own error.
 _ERROR_PREFIXES = re.compile(r"(?:Prediction failed: |Generator iteration error: )*")
 _CRASHED = "Worker crashed"
 _NOT_JSON = "Failed to parse output JSON"
 _READY = {"READY", "BUSY"}
 _PORT_ATTEMPTS = 3
 _SLOT_DELAY = 0.02
-"""Seconds between two attempts at a slot, from which on the server's health is looked at."""
+"""When attempts to get a slot are this many seconds apart, the server's health is checked too."""
 _CONTEXT_ID = "replicate-job prediction"
 """The key of the prediction's id in its context. ``in_model/worker.py`` removes it before the model sees it."""
 _HEALTH_TIMEOUT, _POLL_INTERVAL = 5.0, 0.01  # seconds
 
 
 class _PredictionRefusedError(Exception):
-    """Cog's server answered a prediction's request with an error."""
+    """Cog's server answered a prediction request with an error."""
 
 
 class CogServer:
@@ -68,7 +68,7 @@ class CogServer:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it takes predictions, as far as is known."""
+        """Whether it accepts predictions, as far as is known."""
         return self._is_ready and self._group is not None and self._group.is_up
 
     async def predict(
@@ -78,10 +78,10 @@ class CogServer:
         canceled: asyncio.Event,
         context: Mapping[str, str],
     ) -> AsyncGenerator[ModelEvent]:
-        """Run one prediction when a slot is free. ``id`` becomes a folder's name: it must come from ``new_id``.
+        """Run one prediction when a slot is free. ``id`` becomes a folder's name, so it must come from ``new_id``.
 
-        Every failure of the model or its server is an ``Ended`` event with the reason. A prediction that was canceled
-        before it began has no events.
+        Every failure of the model or its server is an ``Ended`` event with the reason. A prediction that is canceled
+        before it begins has no events.
         """
         log, end = LogExcerpt(), None
         reason = "the model's server stopped in the middle of the prediction"
@@ -116,7 +116,7 @@ class CogServer:
         if self._start is None or self._start.done():
             self._start = asyncio.get_running_loop().create_task(self._restart())
             self._start.add_done_callback(_retrieve_error)
-        # One start serves all predictions that wait for it: a cancellation of one of them must not end it.
+        # All waiting predictions share one start. Canceling one of them must not end it.
         await asyncio.shield(self._start)
 
     async def close(self) -> None:
@@ -128,9 +128,9 @@ class CogServer:
 
     @asynccontextmanager
     async def _slot(self, id: str, canceled: asyncio.Event) -> AsyncIterator[bool]:  # noqa: A002 - the API's own name
-        """Around a prediction: one of the server's slots, once it is ready; False where it was canceled first.
+        """A context with one of the ready server's slots. Yields False if the prediction was canceled before.
 
-        At the end the slot is free again: the model has stopped, or its server was ended. Raises LocalError.
+        At its end the slot is free again: the model has stopped, or its server was killed. Raises LocalError.
         """
         if not await unless(canceled, self._slots.acquire()):
             yield False
@@ -156,10 +156,10 @@ class CogServer:
         return self._group is not None and self._group.runs(id)
 
     async def _wait_until_stopped(self, id: str) -> None:  # noqa: A002 - the API's own name
-        """Wait until the model has stopped, after its answer ended; kill the server if that takes too long."""
+        """Wait until the model has stopped, which may be after its response. Kill the server after the grace period."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._grace):
-                while self._is_running(id):  # noqa: ASYNC110 - a file, which has no event
+                while self._is_running(id):  # noqa: ASYNC110 - there is no event for the removal of a file
                     await asyncio.sleep(_POLL_INTERVAL)
                 return
         self._kill()
@@ -182,7 +182,10 @@ class CogServer:
             await group.close()
 
     async def _wait_until_ready(self, group: ProcessGroup) -> bool:
-        """False when another program took the port first. Raises LocalError when the model's setup fails."""
+        """Wait until the server is ready. Returns False if another program has taken the port in the meantime.
+
+        Raises LocalError if the model's setup fails.
+        """
         delay = 0.01
         while True:
             state = await self._health()
@@ -206,7 +209,7 @@ class CogServer:
         raise LocalError(f"{self._launch.model.slug} could not be set up: {self._explained(reason)}")
 
     async def _health(self) -> str:
-        """The server's word for its state; empty where it does not answer in time."""
+        """The state that the server reports; empty if it does not answer in time."""
         try:
             async with asyncio.timeout(_HEALTH_TIMEOUT), call(self._address, "GET", "/health-check") as response:
                 return str(msgspec.json.decode(await response.read()).get("status", ""))
@@ -220,7 +223,7 @@ class CogServer:
         inputs: Mapping[str, Any],
         context: Mapping[str, str],
     ) -> AsyncIterator[AsyncGenerator[Message]]:
-        """Send one prediction's request, again until there is a slot for it, and read its messages.
+        """Send a prediction request, repeat it while the server has no free slot, and yield its messages.
 
         Raises OSError, LocalError and _PredictionRefusedError.
         """
@@ -237,15 +240,15 @@ class CogServer:
                         raise _PredictionRefusedError(_refusal(response.status, await response.read()))
             await asyncio.sleep(delay)
             delay = min(delay * 2, 0.1)
-            # Most often the slot is free a moment later. It never will be where the worker died unnoticed.
+            # Usually the slot is free a moment later. If the worker has died unnoticed, it never is.
             if delay > _SLOT_DELAY and await self._health() not in _READY:
                 self._is_ready = False
             await self.start()
 
     async def _cancel(self, id: str, canceled: asyncio.Event) -> None:  # noqa: A002 - the API's own name
-        """Once the prediction is canceled, ask the model to stop; kill its server after the grace period.
+        """Wait until the prediction is canceled. Then ask the model to stop, and kill it after the grace period.
 
-        The task of this coroutine is canceled when the prediction ends before that.
+        When the prediction ends, the task of this coroutine is canceled.
         """
         await canceled.wait()
         with suppress(TimeoutError):
@@ -264,7 +267,7 @@ class CogServer:
             self._group.kill()
 
     def _event(self, kind: str, data: dict[str, Any], log: LogExcerpt) -> ModelEvent | None:
-        """The event that a message stands for; None for a message of another kind, or a log that is held back."""
+        """The event of a message; None for a message of another kind, or for a piece of the log that is held back."""
         match kind:
             case "start":
                 return Started()
@@ -281,7 +284,7 @@ class CogServer:
         return None
 
     def _explained(self, error: str) -> str:
-        """The model's error in plain words, with facts that coglet does not have: the exit code, the memory limit."""
+        """The model's error in plain words, with facts that coglet does not know: exit code and memory limit."""
         if error == _CRASHED:
             how = self._group.crash if self._group else ""
             return "the model's process crashed" + (f" ({how})" if how else "")
@@ -290,18 +293,18 @@ class CogServer:
             return f"MemoryError: {words}: a model's process may have {memory_text(self._memory)} here"
         if error.startswith(_NOT_JSON):
             return "the output holds what JSON cannot: NaN, Infinity, a lone surrogate or too deep nesting"
-        explained = error.rstrip().removesuffix(":")  # left behind by an exception without a message
+        explained = error.rstrip().removesuffix(":")  # an exception without a message leaves the colon
         return self._launch.workspace.explain(explained, self._group.source if self._group else None)
 
 
 def _retrieve_error(task: asyncio.Task[None]) -> None:
-    """Mark the error of a start as seen, or asyncio logs it when every prediction that waited was canceled."""
+    """Mark the error of a start as retrieved. Otherwise asyncio logs it if every waiting prediction was canceled."""
     if not task.cancelled():
         task.exception()
 
 
 def _share_scratch() -> None:
-    """Open coglet's folder to every user of this machine, as /tmp is: coglet makes it for its first user alone."""
+    """Make coglet's folder writable for every user of this machine, as /tmp is. Coglet makes it for its first user."""
     with suppress(OSError):
         SCRATCH.mkdir(parents=True, exist_ok=True)
         for folder in (SCRATCH.parent, SCRATCH):

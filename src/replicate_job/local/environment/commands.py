@@ -1,7 +1,7 @@
-"""The commands in ``build.run``, which are written for a container that is thrown away.
+"""The commands in ``build.run``. Their authors wrote them for the container that Cog builds.
 
-Here each runs confined: it can write into the model's environment alone. Folders of the container that it names become
-folders of the environment. Tools that change a system do nothing, and the words that they were given are noted.
+Here each command is confined: it can only write into the model's environment. Folders of the container in its text
+become folders of the environment. Tools that would change this system do nothing, and their arguments are noted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PLACES = re.compile(r"""(?<![\w./~-])(/usr/local/bin|/src|/tmp|/root)(?=$|[/\s"
 _SYSTEM_TOOLS = ("apt", "apt-get", "apt-key", "add-apt-repository", "dpkg", "apk", "yum", "dnf", "ldconfig")
 _SKIP = '#!/bin/sh\necho "{name} $*" >>{notes}\n'
 _AS_ROOT = '#!/bin/sh\nwhile [ "${1#-}" != "$1" ]; do shift; done\nexec "$@"\n'
-# Landlock does not restrict these. A path that exists outside of the environment is not theirs to change.
+# Landlock does not restrict these tools. They must not change a path that exists outside of the environment.
 _INSIDE = """#!/bin/sh
 for word in "$@"; do
   case "$(readlink -f -- "$word" 2>/dev/null || echo "$word")" in
@@ -36,13 +36,13 @@ for word in "$@"; do
 done
 PATH={path} exec {name} "$@"
 """
-# What runs where nothing can be confined: installations with pip, and nothing else on the line.
+# Where commands cannot be confined, only lines run that install with pip and do nothing else.
 _INSTALL = r"(?:python3? -m |uv )?pip3? install\b[^|<>`$;&]*"
 _INSTALLS = re.compile(rf"\s*{_INSTALL}(?:&&\s*{_INSTALL})*")
 
 
 class Places(msgspec.Struct, frozen=True):
-    """The folders of an environment that stand for a container's, while its commands run. ``root`` holds them all."""
+    """The folders of an environment that replace a container's while its commands run. ``root`` holds them all."""
 
     root: Path
 
@@ -61,16 +61,16 @@ class Places(msgspec.Struct, frozen=True):
 
     @property
     def tools(self) -> Path:
-        """``uv``, and stand-ins for tools that change a system."""
+        """The folder with ``uv``, and with scripts in place of tools that change a system."""
         return self.root / "tools"
 
     @property
     def notes(self) -> Path:
-        """What the stand-ins were asked for, a line each."""
+        """The file with a line for each call of such a script."""
         return self.temporary / "skipped"
 
     def make(self, path: str, uv: str) -> None:
-        """Make the folders and the tools; ``path`` leads to the real ones."""
+        """Make the folders and the tools. ``path`` is the PATH on which the real tools are."""
         for folder in (self.source, self.home, self.temporary, self.tools):
             folder.mkdir(parents=True, exist_ok=True)
         if not (self.tools / "uv").is_symlink():
@@ -84,7 +84,7 @@ class Places(msgspec.Struct, frozen=True):
             (self.tools / name).chmod(0o755)
 
     def take_notes(self) -> list[str]:
-        """What the stand-ins were asked for since the last time."""
+        """Return the calls of such scripts since the last time, and forget them."""
         lines = self.notes.read_text("utf-8", "replace").splitlines() if self.notes.exists() else []
         self.notes.unlink(missing_ok=True)
         return lines
@@ -116,7 +116,7 @@ def bare(command: Command) -> str:
 
 
 def words(command: Command, places: Places) -> tuple[str, ...] | None:
-    """How the command is run. None where this system cannot confine it, and it is more than an installation."""
+    """The arguments that run the command. None if this system cannot confine it, and it does more than install."""
     shell = ("/bin/sh", "-c", places.inside(bare(command)))
     if confine.version():
         return (sys.executable, "-I", "-c", _CONFINE.read_text("utf-8"), str(places.root), "--", *shell)

@@ -1,7 +1,7 @@
-"""Runs a command that can write below given folders alone: ``python -c THIS FOLDER ... -- COMMAND ...``.
+"""Runs a command that can only write below the given folders: ``python -c THIS FOLDER ... -- COMMAND ...``.
 
-Linux's Landlock holds it, for the command and all that it starts, also for root. Reading is not restricted. Landlock
-does not cover changes of modes, owners and times of existing files.
+Linux's Landlock confines the command and all that it starts, even as root. Reading is not restricted. Landlock does not
+restrict changes of modes, owners and times of existing files.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import os
 import sys
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the numbers of the system calls, the same on every machine
-_VERSION = 1  # a flag: "which version is there?"
+_VERSION = 1  # a flag that asks for the supported version
 _PATH_BENEATH = 1
 _NO_NEW_PRIVILEGES = 38  # for prctl
 _WRITE_FILE = 1 << 1
-# The rights to remove and make files and folders of any kind; from version 2 on to link them, from 3 on to cut them.
+# The rights to remove and make files and folders of any kind. Version 2 adds linking, and version 3 truncating.
 _WRITE = _WRITE_FILE | sum(1 << bit for bit in range(4, 13))
 _SINCE_2, _SINCE_3 = 1 << 13, 1 << 14
 
@@ -31,7 +31,7 @@ class _PathBeneath(ctypes.Structure):
 
 
 def version() -> int:
-    """The version of Landlock; 0 where there is none."""
+    """The version of Landlock on this system; 0 if there is none."""
     if sys.platform != "linux":
         return 0
     found = ctypes.CDLL(None, use_errno=True).syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION)
@@ -39,7 +39,7 @@ def version() -> int:
 
 
 def restrict(folders: list[str]) -> None:
-    """Let this process and all that it starts write below these folders alone. Raises OSError."""
+    """Forbid this process and all that it starts to write anywhere but below these folders. Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
 
     def call(*arguments: object) -> int:
@@ -49,7 +49,7 @@ def restrict(folders: list[str]) -> None:
         return result
 
     found = version()
-    rights = _WRITE | (_SINCE_2 if found >= 2 else 0) | (_SINCE_3 if found >= 3 else 0)  # noqa: PLR2004 - versions
+    rights = _WRITE | (_SINCE_2 if found >= 2 else 0) | (_SINCE_3 if found >= 3 else 0)  # noqa: PLR2004 - versions of Landlock
     ruleset = call(_CREATE_RULESET, ctypes.byref(_Ruleset(rights)), ctypes.c_size_t(8), 0)
     writable = [folder for folder in (*folders, "/dev/shm") if os.path.isdir(folder)]  # noqa: S108, PTH112 - for semaphores
     for folder, allowed in [*((folder, rights) for folder in writable), ("/dev", _WRITE_FILE)]:
@@ -62,7 +62,7 @@ def restrict(folders: list[str]) -> None:
 def main() -> None:
     end = sys.argv.index("--")
     restrict(sys.argv[1:end])
-    os.execvp(sys.argv[end + 1], sys.argv[end + 1 :])  # noqa: S606 - to run what it is given is what it is for
+    os.execvp(sys.argv[end + 1], sys.argv[end + 1 :])  # noqa: S606 - without a shell: the caller gives a list of arguments
 
 
 if __name__ == "__main__":

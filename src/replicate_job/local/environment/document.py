@@ -1,6 +1,6 @@
-"""The OpenAPI document that Cog's own tool writes around a model's input and output.
+"""Makes the OpenAPI document of a model from its input and output schemas, as Cog's own tool does.
 
-It equals the document of ``pkg/schema/openapi_spec.go`` in replicate/cog 0.23: the same paths, components and titles.
+It has the paths, components and titles of ``pkg/schema/openapi_spec.go`` in replicate/cog 0.23.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _RESPONSE_FIELDS = {
 def make_document(signature: Json) -> Json:
     """The document of a model's signature, which ``in_model/signature.py`` has read.
 
-    ``schemas`` are ``Input``, ``Output`` and the enumerations; ``streaming`` is whether the model is marked so.
+    ``schemas`` are ``Input``, ``Output`` and the enumerations; ``streaming`` is whether it has ``@cog.streaming``.
     """
     predict = _operation("Predict", "predict_predictions_post", _content(_ref("PredictionResponse")))
     predict |= {
@@ -62,7 +62,7 @@ def make_document(signature: Json) -> Json:
 
 
 def streaming(document: Json) -> Json:
-    """The document with the mark without which Cog's server refuses to answer with an event stream."""
+    """The document with ``x-cog-streaming``. Without it, Cog's server refuses to respond with an event stream."""
     paths = document["paths"]
     predict = {"post": paths["/predictions"]["post"] | {"x-cog-streaming": True}}
     return document | {"paths": paths | {"/predictions": predict}}

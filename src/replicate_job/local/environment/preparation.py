@@ -1,4 +1,4 @@
-"""A model's preparation: it runs once for all predictions that wait for it, and each of them can read its progress."""
+"""The preparation of a model. It runs once for all predictions that wait for it, and each can read its progress."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Launch(msgspec.Struct, frozen=True):
-    """What is needed to start a model. ``schema`` is its OpenAPI document."""
+    """The parts that are needed to start a model. ``schema`` is its OpenAPI document."""
 
     model: LocalModel
     workspace: Workspace
@@ -23,7 +23,7 @@ class Launch(msgspec.Struct, frozen=True):
 
 
 class Preparation:
-    """Begins at once. ``prepare`` is called with a function that takes its progress, a line at a time."""
+    """Starts ``prepare`` at once. Its argument is a function to be called with each line of progress."""
 
     def __init__(self, prepare: Callable[[Callable[[str], None]], Coroutine[Any, Any, Launch]]) -> None:
         self._lines: list[str] = []
@@ -33,7 +33,7 @@ class Preparation:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the environment was made and has been removed since."""
+        """Whether the preparation succeeded, and its environment has been removed since."""
         return self._task.done() and not self.has_failed and not self._task.result().workspace.exists
 
     @property
@@ -41,11 +41,11 @@ class Preparation:
         return self._task.done() and (self._task.cancelled() or self._task.exception() is not None)
 
     async def result(self) -> Launch:
-        """Wait for the end. Raises the preparation's own error."""
+        """Wait for the result. Raises the preparation's own error."""
         return await asyncio.shield(self._task)
 
     async def lines(self) -> AsyncGenerator[str]:
-        """All lines of progress until it ends. After a failure all lines again; after success none."""
+        """Yield all lines of progress until the preparation ends. Later, yield them only if it failed."""
         position = 0
         while not self._task.done() or (self.has_failed and position < len(self._lines)):
             if position < len(self._lines):

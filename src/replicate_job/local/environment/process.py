@@ -1,4 +1,4 @@
-"""Programs that end when this process does, however it ends."""
+"""Programs that end when this process ends, even if it is killed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WATCHED_PROGRAM = (
     "exec 3<&0; (read _ <&3; kill -KILL 0) >/dev/null 2>&1 & watch=$!; "
     '"$@" </dev/null 3<&-; code=$?; kill "$watch"; exit "$code"'
 )
-_LONGEST_OUTPUT = 1_000_000  # characters, from its end
+_LONGEST_OUTPUT = 1_000_000  # characters at the end of the output that are kept
 _OUTPUT_TIMEOUT = 0.5  # seconds
 _PIECE = 2**16  # bytes
 
@@ -28,8 +28,8 @@ _PIECE = 2**16  # bytes
 class _Pipe(asyncio.ReadTransport):
     """The reading end of a pipe, for a ``StreamReader``.
 
-    It takes the place of the loop's own. uvloop 0.23 closes the descriptor of a pipe twice. Before the second time,
-    another thread may open a file, which gets the same descriptor and is closed (seen).
+    It replaces the transport of the event loop, because uvloop 0.23 closes the descriptor of a pipe twice. In between,
+    another thread may open a file that gets the same descriptor, and the second close closes that file (seen).
     """
 
     def __init__(self, pipe: IO[bytes], output: asyncio.StreamReader) -> None:
@@ -56,20 +56,19 @@ class _Pipe(asyncio.ReadTransport):
         piece = self._pipe.read(_PIECE)
         if piece:
             self._output.feed_data(piece)
-        elif piece is not None:  # b"" is the end; None: there is nothing to read yet
+        elif piece is not None:  # b"" means the end, and None that there is nothing to read yet
             self.close()
 
 
 class Program:
     """A shell script and all that it starts: a process group in a session of its own. It needs a running event loop.
 
-    ``words`` are the script's ``$0``, ``$1`` and so on. Its standard input is a pipe that this process holds open and
-    never writes to: it ends when this process does. ``output`` is stdout and stderr together, with ``limit`` as of any
-    ``StreamReader``. It ends soon after the script, also where a process that left the group still prints. Raises
-    OSError.
+    ``words`` are the script's ``$0``, ``$1`` and so on. Its standard input is a pipe to which this process never
+    writes, and which ends when this process ends. ``output`` is stdout and stderr together, a ``StreamReader`` with
+    this ``limit``. It ends soon after the script, even if a process that left the group still prints. Raises OSError.
 
-    asyncio's own subprocesses are not used. A wait for one may never end (seen with Python 3.11 and uvloop 0.23): after
-    a cancellation during its start, and while its output is not read to the end or another process holds the pipe.
+    asyncio's own subprocesses are not used, because waiting for one may never end (seen with Python 3.11 and uvloop
+    0.23): if its start was canceled, if its output is not read to the end, or if another process has its pipe open.
     """
 
     def __init__(
@@ -80,7 +79,7 @@ class Program:
         folder: Path | None = None,
         limit: int = 2**16,
     ) -> None:
-        self._process = subprocess.Popen(  # noqa: S603 - to run what it is given is what it is for
+        self._process = subprocess.Popen(  # noqa: S603 - the callers' scripts are constants, and ``words`` are arguments
             ("/bin/sh", "-c", script, *words),
             bufsize=0,
             stdin=subprocess.PIPE,
@@ -102,31 +101,31 @@ class Program:
         return not self._ended.is_set()
 
     async def wait(self) -> int:
-        """The exit code, once it ends; as in ``subprocess``."""
+        """Wait for the end, and return the exit code as ``subprocess`` does."""
         await self._ended.wait()
         return int(self._process.returncode)
 
     def kill(self) -> None:
         """Kill the whole group at once."""
         with self._reap_lock:
-            if self._process.returncode is None:  # a reaped process's id may belong to another process by now
+            if self._process.returncode is None:  # after it was reaped, its id may belong to another process
                 self._kill_group()
 
     async def close(self) -> None:
-        """Kill the whole group, and wait for it. The rest of ``output`` can be read until ``stop_reading``."""
+        """Kill the whole group, and wait for its end. The rest of ``output`` can be read until ``stop_reading``."""
         self.kill()
         await self._ended.wait()
 
     def stop_reading(self) -> None:
-        """End ``output``, also where a process still prints."""
+        """End ``output``, even if a process still prints."""
         self._pipe.close()
 
     def _wait_and_reap(self) -> None:
         """Wait for the group's leader, and kill the rest of its group before the leader is reaped.
 
-        Until it is reaped, the system gives its id, which is the group's, to no other process.
+        The leader's id is also that of the group. Before it is reaped, the system gives its id to no other process.
         """
-        if sys.platform == "darwin":  # no waitid before Python 3.13: the id is free for a moment
+        if sys.platform == "darwin":  # without waitid before Python 3.13, so the id is free for a moment
             self._process.wait()
             self._kill_group()
         else:
@@ -156,8 +155,8 @@ async def run(
 ) -> tuple[int, str]:
     """Run a command. Returns its exit code and the end of its output, stdout and stderr together.
 
-    ``on_line`` is called with each line as it comes. A cancellation kills the program first. Raises OSError where
-    ``folder`` is no folder.
+    ``on_line`` is called with each line as it arrives. A cancellation also kills the program. Raises OSError if
+    ``folder`` is not a folder.
     """
     program = Program(_WATCHED_PROGRAM, ("sh", *command), environment, folder)
     try:
@@ -175,7 +174,7 @@ async def _read(pipe: asyncio.StreamReader, on_line: Callable[[str], None]) -> s
         output = (output + text)[-_LONGEST_OUTPUT:]
         *lines, unfinished_line = (unfinished_line + text).split("\n")
         for line in lines:
-            on_line(line.rpartition("\r")[2])  # a progress bar overwrites its line
+            on_line(line.rpartition("\r")[2])  # a progress bar overwrites its line: only its last state counts
     if unfinished_line:
         on_line(unfinished_line)
     return output

@@ -12,7 +12,7 @@ _COGS_OWN = re.compile(r"(cog|coglet)(?=$|[\s\[=<>!~@;])", re.IGNORECASE)
 _COMMENT = re.compile(r"(^|\s)#.*")
 _VALUED = "-f -i --find-links --index-url --extra-index-url --trusted-host --no-binary --only-binary --use-feature"
 _FLAGS = "--pre --no-index --prefer-binary --no-cache-dir -U --upgrade --no-deps"
-# Cog's projects have options behind a package, and several in a line. Others, as --hash, belong to their package.
+# Cog projects have options after a package too, and several options on a line. Others, as --hash, stay where they are.
 _OPTION = re.compile(
     rf"(?<!\S)(?:({_VALUED.replace(' ', '|')})(?:\s*=\s*|\s+)(\S+)|({_FLAGS.replace(' ', '|')}))(?!\S)"
 )
@@ -30,7 +30,7 @@ _MEANINGLESS = {"--prefer-binary", "--no-cache-dir", "--use-feature"}
 class Requirements(msgspec.Struct, frozen=True):
     """``lines`` of a requirements file, and ``options`` for ``uv pip install``.
 
-    ``left_out`` are lines that name Cog itself, whose version is this package's choice.
+    ``left_out`` are lines that name Cog itself, because this package decides its version.
     """
 
     lines: tuple[str, ...]
@@ -39,7 +39,7 @@ class Requirements(msgspec.Struct, frozen=True):
 
 
 def read_requirements(items: Iterable[str], folder: Path) -> Requirements:
-    """Read ``python_packages``, or the lines of a requirements file. Names of files are below ``folder``."""
+    """Read ``python_packages``, or the lines of a requirements file. Relative file names are below ``folder``."""
     lines: list[str] = []
     options: dict[tuple[str, ...], None] = {}  # in place of a set, to keep the order
     left_out: list[str] = []
@@ -51,13 +51,13 @@ def read_requirements(items: Iterable[str], folder: Path) -> Requirements:
             elif name not in _MEANINGLESS:
                 lines.append(_absolute(f"{name} {value}".rstrip(), folder))
         package = _OPTION.sub("", line).strip()
-        if package and not re.fullmatch(r"(-e|--editable)\s+\.", package):  # the project itself, as Cog does
+        if package and not re.fullmatch(r"(-e|--editable)\s+\.", package):  # the project itself: Cog ignores it too
             (left_out if _COGS_OWN.match(package) else lines).append(_absolute(package, folder))
     return Requirements(tuple(lines), tuple(word for words in options for word in words), tuple(left_out))
 
 
 def _absolute(line: str, folder: Path) -> str:
-    """The line with an absolute path in place of the name of a file or folder that there is."""
+    """The line with an absolute path in place of the name of an existing file or folder."""
     found = _LOCAL.fullmatch(line)
     if found and (found[1] or "/" in found[2]) and "://" not in found[2] and (folder / found[2]).exists():
         return f"{found[1] or ''}{folder / found[2]}"
@@ -65,7 +65,7 @@ def _absolute(line: str, folder: Path) -> str:
 
 
 def _joined(items: Iterable[str]) -> Iterator[str]:
-    """Lines without comments. One that ends with a backslash goes on in the next."""
+    """The lines without comments and empty ones. A line that ends with a backslash is joined with the next one."""
     text = re.sub(r"\\\r?\n", " ", "\n".join(items))
     for line in text.splitlines():
         if bare := _COMMENT.sub("", line).strip():

@@ -1,4 +1,4 @@
-"""A model's OpenAPI document: read from its code once a version, or shipped with a built-in model."""
+"""A model's OpenAPI document: read from its code once for each version, or shipped with a built-in model."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _MOST_OUTPUT = 500  # characters
 
 
 async def ensure_schema(workspace: Workspace, folder: Path) -> dict[str, Any]:
-    """The document of this workspace's version. The signature that it is made from is stored below ``folder``.
+    """The document of this workspace's version. It is made from the model's signature, stored below ``folder``.
 
-    Raises LocalError where the model cannot be imported.
+    Raises LocalError if the model cannot be imported.
     """
     model = workspace.model
     if document := stored_schema(model, folder):
         return document
-    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - once a version
+    folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - a single quick call
     script, file = SIGNATURE.read_text("utf-8"), _file(model, folder)
     with tempfile.TemporaryDirectory(dir=folder) as unfinished:
         new_file = Path(unfinished) / "signature.json"
-        # The script runs as text. Run as a file, it would import modules of this folder in place of the model's.
+        # The script runs as text, because a file would import modules from its own folder in place of the model's.
         command = (str(workspace.python), "-c", script, model.target, str(new_file))
         with await asyncio.to_thread(workspace.claim) or nullcontext():  # where a server has it, it has the files too
             code, output = await run(command, workspace.variables(), workspace.source)
@@ -47,7 +47,7 @@ async def ensure_schema(workspace: Workspace, folder: Path) -> dict[str, Any]:
 
 
 def stored_schema(model: LocalModel, folder: Path) -> dict[str, Any] | None:
-    """The document of a version whose signature is stored below ``folder``; None for another."""
+    """The document of a version whose signature is stored below ``folder``; None if it is not stored."""
     try:
         return make_document(_read(_file(model, folder)))
     except (OSError, msgspec.DecodeError):
@@ -55,12 +55,12 @@ def stored_schema(model: LocalModel, folder: Path) -> dict[str, Any] | None:
 
 
 def _file(model: LocalModel, folder: Path) -> Path:
-    # Its name depends on the script too: a newer release of this package must not read an older one's file.
+    # Its name depends on the script too, so that a newer release of this package does not read an older one's file.
     return folder / f"{model.version}-{hashlib.sha256(SIGNATURE.read_bytes()).hexdigest()[:16]}.json"
 
 
 def _failure(file: Path, code: int, output: str) -> str:
-    """Why the signature could not be read, on one line; empty where it was."""
+    """Why the signature could not be read, as one line; empty if it could."""
     try:
         reason = _read(file).get("error", "")
     except FileNotFoundError:  # the model's code ended the process

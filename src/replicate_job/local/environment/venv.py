@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 
 COG = "cog==0.23.1"
 OLDEST_PYTHON = (3, 10)
-"""Of those that Cog runs on."""
-# A model may call pip itself, or its setup.py. From version 80 on, setuptools has no "develop" of its own.
+"""The oldest Python on which Cog runs."""
+# A model may call pip or its own setup.py. Since version 80, setuptools has no "develop" of its own.
 _INSTALLERS = ("pip", "setuptools<80")
 _ERROR_LINES = 6  # of a tool's output, in an error's message
 _NOT_REPORTED = ("+ ", "- ", "~ ", "Using ", "Creating ", "Activate ", "Audited ")  # uv's lines that are no progress
-_RETRIED_AFTER = 3600.0  # seconds
+_RETRIED_AFTER = 3600.0  # seconds until failed commands run again
 _COMPLETE = "complete"
 
 
 class Recipe(msgspec.Struct, frozen=True):
-    """All that decides the content of an environment. ``python`` is empty for the Python that runs this package."""
+    """The facts that decide what an environment contains. ``python`` is empty for the Python that runs this package."""
 
     python: str
     packages: tuple[str, ...]
@@ -51,7 +51,7 @@ class Recipe(msgspec.Struct, frozen=True):
     commands: tuple[Command, ...]
     running: str = f"{sys.implementation.name}-{sys.version_info[0]}.{sys.version_info[1]}"
     layout: int = 2
-    """How environments are made: a higher number makes all anew."""
+    """The version of the way in which environments are made. A higher number makes all of them anew."""
 
     @property
     def key(self) -> str:
@@ -59,14 +59,14 @@ class Recipe(msgspec.Struct, frozen=True):
 
 
 class _Outcome(msgspec.Struct, frozen=True):
-    """What is said of an environment whenever a model is prepared. ``failed`` are indexes of its commands."""
+    """The result of a build. ``notes`` are reported at each preparation; ``failed`` are indexes of commands."""
 
     notes: tuple[str, ...] = ()
     failed: tuple[int, ...] = ()
 
 
 def recipe(model: LocalModel) -> Recipe:
-    """Read the ``build`` section. Raises LocalError where its requirements file is missing."""
+    """Read the section ``build``. Raises LocalError if its requirements file cannot be read."""
     build, requirements = model.config.build, ""
     if name := build.python_requirements:
         try:
@@ -82,7 +82,7 @@ def recipe(model: LocalModel) -> Recipe:
 
 
 def ignored_settings(model: LocalModel) -> str:
-    """A line on the settings of ``cog.yaml`` that have no effect here; empty where there are none."""
+    """A line about the settings of ``cog.yaml`` that have no effect here; empty if there are none."""
     if not model.config.without_effect:
         return ""
     names = ", ".join(model.config.without_effect)
@@ -94,9 +94,10 @@ async def ensure_venv(
 ) -> Path:
     """The model's environment below ``folder``, built first where it does not exist yet.
 
-    A build that was killed is built again. Two processes that need the same one build it once. ``on_notice`` is called
-    with what could not be done as ``cog.yaml`` asks; commands that failed run again when an hour has passed.
-    ``on_detail`` is called with the tools' output. Raises LocalError, with the last lines of the step that failed.
+    An environment whose build was killed is built again. Two processes that need the same environment build it once.
+    ``on_notice`` is called with each setting of ``cog.yaml`` that could not be followed. Commands that failed run again
+    after an hour. ``on_detail`` is called with the tools' output. Raises LocalError, with the last lines of the step
+    that failed.
     """
     build = _Build(model, recipe(model), folder, on_notice, on_detail)
     if (outcome := build.outcome()) is None or build.is_to_be_retried(outcome):
@@ -114,9 +115,9 @@ async def ensure_venv(
 
 
 def model_environment(venv: Path, own: dict[str, str]) -> dict[str, str]:
-    """The environment variables of a model's code: its own, and this process's without those of this package.
+    """The environment variables of a model's code: its own, and those of this process.
 
-    The latter hold the token.
+    This process's variables ``REPLICATE_…`` are left out, because they hold the token.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("REPLICATE_")}
     path = f"{venv / 'bin'}:{own.get('PATH', inherited.get('PATH', os.defpath))}"
@@ -124,7 +125,7 @@ def model_environment(venv: Path, own: dict[str, str]) -> dict[str, str]:
 
 
 class _Build:
-    """Makes the environment of a recipe in its place: tools write its path into their files."""
+    """Makes the environment of a recipe. It cannot be moved, because tools write its path into their files."""
 
     def __init__(
         self,
@@ -139,10 +140,10 @@ class _Build:
         self._places = commands.Places(self.venv)
         self._notes: list[str] = []
         self._further: list[str] = []
-        """Indexes and pages beside the first, which the packages may do without."""
+        """The additional package indexes and pages, which may be unreachable."""
 
     def outcome(self) -> _Outcome | None:
-        """That of an earlier build; None where there is none that was completed."""
+        """The outcome of an earlier build; None if none was completed."""
         try:
             return decode((self.venv / _COMPLETE).read_bytes(), _Outcome)
         except (OSError, msgspec.DecodeError):
@@ -154,17 +155,17 @@ class _Build:
     async def make(self) -> _Outcome:
         download = f", {self._model.size}" if self._model.size else ""
         self._on_notice(f"preparing {self._model.slug} (once: its Python environment{download})")
-        await self._remove()  # what a killed build has left
+        await self._remove()  # a killed build may have left files
         try:
             await self._install()
             failed = await self._run_commands(range(len(self._recipe.commands)))
-        except LocalError:  # the disk may be full of it
+        except LocalError:  # its files may fill the disk
             await self._remove()
             raise
         return self._complete(failed)
 
     async def retry(self, outcome: _Outcome) -> _Outcome:
-        """Run the commands again that failed."""
+        """Run the failed commands again."""
         return self._complete(await self._run_commands(outcome.failed))
 
     async def _remove(self) -> None:
@@ -179,7 +180,7 @@ class _Build:
         uv = _find_uv()
         environment = model_environment(self.venv, {"UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"})
         if not has_home() and "UV_CACHE_DIR" not in os.environ:
-            environment["UV_CACHE_DIR"] = str(self.venv.with_name("uv"))  # otherwise it is in the model's folder
+            environment["UV_CACHE_DIR"] = str(self.venv.with_name("uv"))  # by default it would be in the model's folder
         python = await self._python(uv, environment)
         await self._step(
             (uv, "venv", "--no-project", "--python", python, str(self.venv)), environment, self._model.folder
@@ -191,7 +192,7 @@ class _Build:
             while True:
                 words = self._packages(unreachable)
                 code, output = await run((*install, *words), environment, self._places.source, self._report)
-                # As pip does: what another index or page has is not needed where it cannot be reached.
+                # As with pip, an additional index or page that cannot be reached is left out.
                 found = [line for line in self._further if line.split()[1] in output and "error sending" in output]
                 if not code or not found:
                     break
@@ -200,7 +201,7 @@ class _Build:
             self._check(code, output)
 
     def _packages(self, unreachable: Sequence[str]) -> list[str]:
-        """The arguments that name what to install. Local files are those of the copy of the project."""
+        """The arguments that name the packages to install. Local files are taken from the copy of the project."""
         source = self._places.source
         listed_in = source / Path(self._model.config.build.python_requirements).parent
         packages = read_requirements(self._recipe.packages[1:], source)
@@ -215,9 +216,9 @@ class _Build:
         files = {"overrides": [COG], "requirements": lines}
         for name, content in files.items():
             (self._places.temporary / name).write_text("\n".join(content), "utf-8")
-            # Cog's version stays ours, whatever else asks for another.
         return [
             *("--index-strategy", "unsafe-best-match"),  # as pip does: the best version of any index
+            # No other package may ask for another version of Cog.
             *("--overrides", str(self._places.temporary / "overrides")),
             *("--requirements", str(self._places.temporary / "requirements")),
             *packages.options,
@@ -234,7 +235,7 @@ class _Build:
             raise LocalError(f"{self._model.slug}: its Python environment could not be made: {reason}")
 
     async def _python(self, uv: str, environment: dict[str, str]) -> str:
-        """The Python that is asked for, where it is installed and Cog runs on it; or else the running one."""
+        """The Python that ``cog.yaml`` asks for, if it is installed and Cog runs on it; else the running one."""
         asked, running = self._recipe.python, "{}.{}.{}".format(*sys.version_info)
         if not asked or f"{running}.".startswith(f"{asked}."):
             return sys.executable
@@ -250,7 +251,7 @@ class _Build:
     async def _run_commands(self, indexes: Sequence[int]) -> list[int]:
         """Run commands of ``build.run``, and return the indexes of those that failed.
 
-        They see the project's files. What they leave beside these stays in ``src`` of the environment, for all models
+        They run in a copy of the project. Files that they add to it stay in ``src`` of the environment, for all models
         that share it.
         """
         if not indexes:
@@ -268,7 +269,7 @@ class _Build:
 
     @asynccontextmanager
     async def _project(self) -> AsyncIterator[None]:
-        """A copy of the project around an installation or commands, which may write beside its files."""
+        """A context with a copy of the project, into which an installation or commands may write."""
         path = model_environment(self.venv, {})["PATH"]
         await asyncio.to_thread(self._places.make, path, _find_uv())
         await asyncio.to_thread(copy_folder, self._model.folder, self._places.source)
@@ -278,7 +279,7 @@ class _Build:
             await asyncio.to_thread(self._clear)
 
     async def _run_command(self, command: Command, environment: dict[str, str]) -> bool:
-        """False where it failed; what it could not do is noted."""
+        """Run a command. Returns False if it failed. What it could not do is noted."""
         shown = f"build.run: {commands.bare(command)}"
         if secrets := commands.secrets(command):
             self._notes.append(f"{shown}: without its secrets ({', '.join(secrets)})")
@@ -294,7 +295,7 @@ class _Build:
         return not code
 
     def _clear(self) -> None:
-        """Remove what the commands needed, and the project's own files."""
+        """Remove the commands' tools and temporary files, and the copies of the project's own files."""
         for folder in (self._places.tools, self._places.temporary):
             shutil.rmtree(folder, ignore_errors=True)
         for path in sorted(self._model.folder.rglob("*"), reverse=True):
@@ -305,7 +306,7 @@ class _Build:
             else:
                 copy.unlink(missing_ok=True)
         for folder in (self._places.source, self._places.home):
-            with suppress(OSError):  # something is in it, which the models will find
+            with suppress(OSError):  # it is not empty: the commands have left files for the models
                 folder.rmdir()
 
     def _report(self, line: str) -> None:
@@ -316,7 +317,7 @@ class _Build:
 
 def _find_uv() -> str:
     try:
-        from uv import find_uv_bin  # noqa: PLC0415 - ships a large binary, and is needed only to build
+        from uv import find_uv_bin  # noqa: PLC0415 - it may be missing, and is needed only to build
 
         return find_uv_bin()
     except (ModuleNotFoundError, FileNotFoundError):
@@ -330,7 +331,7 @@ def _tail(code: int, output: str) -> str:
 
 @asynccontextmanager
 async def _lock(file: Path) -> AsyncIterator[None]:
-    """A lock that one process holds at a time. The system releases it when that process dies."""
+    """A lock between processes. The system releases it when the process that has it dies."""
     with file.open("wb") as handle:
         while True:
             try:

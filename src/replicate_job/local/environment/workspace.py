@@ -40,7 +40,7 @@ _UNUSED_FOR = 30 * 24 * 3600.0  # seconds
 
 
 class Workspace(msgspec.Struct, frozen=True):
-    """``folder`` holds it, ``venv`` is the environment below its Python, ``model`` the stored version."""
+    """A workspace below ``folder``. ``venv`` is the shared environment, and ``model`` the stored version."""
 
     model: LocalModel
     venv: Path
@@ -60,17 +60,17 @@ class Workspace(msgspec.Struct, frozen=True):
 
     @property
     def _prefix(self) -> Path:
-        # A newer release of this package makes it anew.
+        # The digest makes a newer release of this package make it anew.
         return self.folder / f"python-{self.venv.name}-{_DIGEST}"
 
     def variables(self, source: Path | None = None) -> dict[str, str]:
-        """The environment variables of the model's code, whose files are in ``source``."""
+        """The environment variables of the model's code. ``source`` is the folder with its files."""
         source = source or self.source
         own = {name: _PROJECT.sub(lambda _: str(source), value) for name, value in self.model.environment.items()}
         if path := own.get("PYTHONPATH"):
             own["PYTHONPATH"] = ":".join(str(self._copy_of(Path(part), source)) for part in path.split(":"))
         environment = model_environment(self.venv, own)
-        if (self.venv / "home").is_dir():  # what commands of build.run have left there
+        if (self.venv / "home").is_dir():  # commands of build.run have left files there
             environment["HOME"] = str(self.venv / "home")
         path = f"{self._prefix / 'bin'}:{environment['PATH']}"
         return {**environment, "PATH": path, "VIRTUAL_ENV": str(self._prefix), "COG_PROJECT_FOLDER": str(source)}
@@ -91,7 +91,7 @@ class Workspace(msgspec.Struct, frozen=True):
         return handle
 
     def copy(self, target: Path) -> None:
-        """Copy the files as the version ships them, and what the commands of its environment have made."""
+        """Copy the version's files, and the files that the commands of its environment have made."""
         for folder in self._shipped:
             copy_folder(folder, target)
 
@@ -106,11 +106,11 @@ class Workspace(msgspec.Struct, frozen=True):
             link_unchanged_files(folder, self.source)
 
     def ships(self, path: Path) -> bool:
-        """Whether a file of ``source``, by its name below that, is one that ``copy`` makes."""
+        """Whether ``copy`` makes this file. ``path`` is relative to ``source``."""
         return any(os.path.lexists(folder / path) for folder in self._shipped)
 
     def make(self) -> None:
-        """Make what does not exist yet. Each part gets its name when it is complete."""
+        """Make the parts that do not exist yet. Each part gets its final name when it is complete."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with suppress(OSError):  # the cache may be read-only
             os.utime(self.folder)
@@ -128,7 +128,7 @@ class Workspace(msgspec.Struct, frozen=True):
                             raise
 
     def explain(self, error: str, source: Path | None = None) -> str:
-        """An error that names ``/src``, with the folder that stands for it."""
+        """An error message, with an explanation of ``/src`` if it has that path."""
         if not _PROJECT.search(error):
             return error
         return f"{error} (/src is the project's folder in Cog's container; here it is {source or self.source})"
@@ -138,7 +138,7 @@ class Workspace(msgspec.Struct, frozen=True):
         return [folder for folder in (self.venv / "src", self.model.folder) if folder.is_dir()]
 
     def _shared(self) -> list[tuple[Path, Callable[[Path], None]]]:
-        """The copies of folders that the version has beside its own, and how each is made."""
+        """The copies of the version's shared folders on PYTHONPATH, each with the function that makes it."""
         parts = [Path(part) for part in self.model.environment.get("PYTHONPATH", "").split(":") if part]
         stored = {
             self.model.folder.parent / part.relative_to(self.model.folder.parent).parts[0]
@@ -152,7 +152,7 @@ class Workspace(msgspec.Struct, frozen=True):
         ]
 
     def _copy_of(self, path: Path, source: Path) -> Path:
-        """A folder of PYTHONPATH in this workspace, where it is the version's."""
+        """The copy in this workspace of a folder on PYTHONPATH, if it belongs to the version; else the folder."""
         if path.is_relative_to(self.model.folder):
             return source / path.relative_to(self.model.folder)
         if _is_stored(self.model.folder) and path.is_relative_to(self.model.folder.parent):
@@ -211,5 +211,5 @@ def _copy_whole(source: Path, target: Path) -> None:
 
 
 def _is_stored(folder: Path) -> bool:
-    """Whether it is the first folder of a stored version, and not one of a built-in model."""
+    """Whether ``folder`` is the main folder of a stored version, and not that of a built-in model."""
     return (folder.parent / "about.json").exists()

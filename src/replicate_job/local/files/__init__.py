@@ -1,1 +1,1 @@
-"""Files that go in and come out."""
+"""Files of predictions: uploads, inputs from elsewhere, and outputs."""

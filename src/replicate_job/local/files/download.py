@@ -1,4 +1,4 @@
-"""The response with a stored file: with ranges, and so that no browser runs the file as a page of this server."""
+"""The response with a stored file. It supports ranges, and no browser runs the file as a page of this server."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _MARKUP = re.compile(r"text/.*|.*[/+](?:html|xml)|.*(?:java|ecma|j|live)script.*
 def file_response(file: StoredFile, more: Iterable[tuple[str, str]] = ()) -> FileResponse:
     """The response to GET and HEAD, with length, ETag, ranges and ``more`` headers.
 
-    A browser shows images, audio, video and plain text, and gets other text and markup as plain text. It downloads all
-    other files. An SVG keeps its type, so that pages can show it as an image, but opened by itself it is a download.
+    A browser shows images, audio, video and text; markup and scripts are sent as plain text. It downloads all other
+    files. An SVG keeps its type, so that pages can show it as an image, but opened by itself it is downloaded.
     """
     own_type = file.content_type.partition(";")[0].strip().lower()
     content_type, is_shown = _safe_type(own_type if _PLAIN.fullmatch(own_type) else UNKNOWN)
@@ -74,10 +74,10 @@ def _matches(etags: str, etag: str) -> bool:
 
 
 def _policy(content_type: str) -> str:
-    """The policy lets no script run.
+    """The content security policy, which lets no script run.
 
-    Audio and video keep the server's origin. Chromium's player requests the file a second time, which it may not do
-    from the sandbox's opaque origin.
+    For audio and video, it keeps the server's origin: Chromium's player requests the file a second time, which the
+    sandbox's opaque origin may not do.
     """
     return "sandbox allow-same-origin" if content_type.startswith(_PLAYED) else "sandbox"
 

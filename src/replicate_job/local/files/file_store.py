@@ -1,6 +1,6 @@
 """Files on disk. Each is a folder ``<parent>/<key>/`` with the content and its facts, stored completely or not at all.
 
-Keys and names from a request are checked with ``is_key`` and ``is_name`` first. What passes is a plain segment of a
+Check keys and names from a request with ``is_key`` and ``is_name`` first: a valid one is a single plain segment of a
 path, and cannot lead to another folder.
 """
 
@@ -40,10 +40,10 @@ class FileTooLargeError(LocalError):
 
 
 class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file with its facts. ``name`` is the last part of its address, and safe in every file system.
+    """A file with its facts. ``name`` is the last part of its address, and valid in every file system.
 
-    ``id`` is an upload's own, or that of the prediction it belongs to. Times are Unix times; None: it does not
-    expire. ``md5`` is empty for a file of an earlier release.
+    ``id`` is that of the upload, or of the prediction to which the file belongs. Times are Unix times; a file whose
+    ``expires_at`` is None does not expire. ``md5`` is empty for a file of an earlier release.
     """
 
     id: str
@@ -59,12 +59,12 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_key(text: str) -> bool:
-    """Whether it has the form of the ids of uploads and predictions."""
+    """Whether a text has the form of an id of uploads and predictions."""
     return _KEY.fullmatch(text) is not None
 
 
 def is_name(text: str) -> bool:
-    """Whether it has the form of the names that ``safe_name`` gives."""
+    """Whether a text has the form of a name that ``safe_name`` returns."""
     return _NAME.fullmatch(text) is not None
 
 
@@ -80,7 +80,7 @@ def safe_name(text: str, default: str = "file") -> str:
 
 
 def read_file(folder: Path) -> StoredFile | None:
-    """The file in this folder; None where there is none, or where its facts cannot be read."""
+    """The file in this folder; None if there is none, or if its facts cannot be read."""
     with suppress(OSError, msgspec.DecodeError, msgspec.ValidationError):
         facts = decode((folder / _FACTS).read_bytes(), dict[str, Any])
         return convert({**facts, "path": folder / _CONTENT}, StoredFile)
@@ -88,7 +88,7 @@ def read_file(folder: Path) -> StoredFile | None:
 
 
 class Draft:
-    """A file that is being written, of at most ``limit`` bytes. Every method blocks, and may raise OSError."""
+    """A file of at most ``limit`` bytes that is being written. Every method blocks, and may raise OSError."""
 
     def __init__(self, folder: Path, limit: int | None) -> None:
         self._folder, self._limit = folder, limit
@@ -98,7 +98,7 @@ class Draft:
         self.size, self.head = 0, b""
 
     def write(self, block: bytes | bytearray) -> None:
-        """Raises FileTooLargeError."""
+        """Append a block. Raises FileTooLargeError."""
         self.size += len(block)
         if self._limit is not None and self.size > self._limit:
             raise FileTooLargeError(f"it is larger than {self._limit:,} bytes")
@@ -124,9 +124,9 @@ class Draft:
 
 
 class Drafts:
-    """Files that are not complete yet, or not completely removed, in a folder that is emptied at each start.
+    """A folder for files that are not complete yet, or not completely removed. It is emptied at each start.
 
-    It is on the same disk as the stored files, so that a file is stored or removed by one rename.
+    It must be on the same disk as the stored files, so that one rename stores or removes a file.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -139,7 +139,10 @@ class Drafts:
 
     @asynccontextmanager
     async def filled(self, chunks: AsyncIterator[bytes], limit: int) -> AsyncIterator[Draft]:
-        """A draft of all the chunks, removed at the end unless it was stored. Raises FileTooLargeError."""
+        """A context with a draft of all the chunks, which is removed at the end unless it was stored.
+
+        Raises FileTooLargeError.
+        """
         draft = self.new(limit)  # not in a thread: after a cancellation there, it would not be removed
         try:
             block = bytearray()
@@ -154,15 +157,15 @@ class Drafts:
             await in_thread(draft.discard)
 
     def remove(self, folders: Iterable[Path]) -> None:
-        """Remove folders of files. Each one disappears by a rename, before its content is deleted. Blocks."""
+        """Remove folders of files. Each is renamed away before its content is deleted. It blocks."""
         for folder in folders:
             if renamed := self.take(folder):
                 shutil.rmtree(renamed, ignore_errors=True)
 
     def take(self, folder: Path) -> Path | None:
-        """Rename a folder, so that its files are not found any more, and return the new path; None where it fails.
+        """Rename a folder, so that its files can no longer be found. Returns the new path; None if that fails.
 
-        The caller removes it there; otherwise the next start does.
+        The caller must remove it there. If this process dies before, the next start removes it.
         """
         renamed = self._new_path()
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""All files of a server: uploads, the files of inputs while their predictions run, and output files."""
+"""All files of a server: uploads, input files while their predictions run, and output files."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 _UPLOAD_PATH = re.compile(r"/(?:v1/files/([^/]+)(?:/download)?|files/([^/]+)/[^/]+)")
 _DATA = "data:"
-"""In small letters: in capitals, Cog's server takes a data URL for a path."""
-_CONCURRENT = 4  # fetches of one prediction
+"""It must be in lower case: Cog's server takes a data URL in capitals for a path."""
+_CONCURRENT = 4  # downloads for one prediction
 _UPLOAD_LIFETIME = 24 * 3600.0  # seconds, as at Replicate
 
 
@@ -60,13 +60,13 @@ class Files:
         document: dict[str, Any],
         canceled: asyncio.Event,
     ) -> AsyncIterator[dict[str, Any]]:
-        """Around a prediction: its inputs with every file as an address on this server or a data URL.
+        """A context with a prediction's inputs, in which every file is an address on this server or a data URL.
 
-        Files at other addresses are fetched first, and removed at the end. Raises LocalError, which names the input
-        field, for a file that cannot be fetched or is not allowed; and when ``canceled`` is set before all are there.
+        Files at other addresses are downloaded first, and removed at the end. Raises LocalError, which names the input,
+        for a file that cannot be downloaded or is not allowed, and if ``canceled`` is set during the downloads.
         """
         addresses = find_files(inputs, document, "Input")
-        to_resolve: dict[str, Position] = {}  # each address once, with its first position, for messages
+        to_resolve: dict[str, Position] = {}  # each address once, with its first position, for error messages
         for position, address in addresses.items():
             if not address.startswith(_DATA):
                 to_resolve.setdefault(address, position)
@@ -83,12 +83,12 @@ class Files:
                 await asyncio.to_thread(self._drafts.remove, [self._inputs / id])
 
     def get_input(self, prediction: str, key: str) -> StoredFile | None:
-        """A file that was fetched for a prediction which still runs."""
+        """A file that was downloaded for a running prediction; None if there is none."""
         is_safe = is_key(prediction) and is_name(key)
         return read_file(self._inputs / prediction / key.partition("-")[0]) if is_safe else None
 
     async def _resolve_all(self, id: str, to_resolve: dict[str, Position]) -> dict[str, str]:  # noqa: A002 - the API's own name
-        """For each address, what the model gets in its place."""
+        """Map each address to the address or data URL that the model gets in its place."""
         slots = asyncio.Semaphore(_CONCURRENT)
 
         async def resolve(number: int, address: str, position: Position) -> str:
@@ -105,7 +105,7 @@ class Files:
                     for number, (address, position) in enumerate(to_resolve.items())
                 }
         except* LocalError as errors:
-            raise errors.exceptions[0] from None  # the first fault is enough: it ends the prediction
+            raise errors.exceptions[0] from None  # only the first error, because it ends the prediction
         return {address: task.result() for address, task in tasks.items()}
 
     async def _resolve(self, id: str, number: int, address: str) -> str:  # noqa: A002 - the API's own name
@@ -120,10 +120,10 @@ class Files:
         return f"{self._own_origin}/inputs/{id}/{number}-{file.name}"
 
     def _own_path(self, url: Url) -> str:
-        """The path of the file on this server, where the address names one; else empty.
+        """The path of the file on this server, if the address names one; else empty.
 
-        The address's host does not matter: this server may have names that it does not know, and an id that it has
-        cannot be guessed. Raises LocalError for a file that does not exist at an origin that is this server's.
+        Any host is accepted, because this server may have names that it does not know, and the ids of its files cannot
+        be guessed. Raises LocalError for an address at this server's known origins that names no file.
         """
         if (match := _UPLOAD_PATH.fullmatch(url.path)) and (file := self.uploads.get(match[1] or match[2])):
             return f"/files/{file.id}/{file.name}"
@@ -135,6 +135,6 @@ class Files:
 
 
 def _same_origins(origin: str) -> set[str]:
-    """A loopback origin under each of its names."""
+    """The origin, and the loopback origins with its port."""
     port = urlsplit(origin).port
     return {f"http://{host}:{port}" for host in ("127.0.0.1", "localhost", "[::1]")} | {origin}

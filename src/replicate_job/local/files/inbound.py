@@ -1,7 +1,8 @@
-"""Fetches input files from http(s) addresses, but not from private networks.
+"""Downloads input files from http(s) addresses, but not from private networks.
 
-A host's IP addresses are looked up and checked here, and the connection goes to one of those: a name that resolves
-otherwise a moment later (DNS rebinding) has no effect. Each redirect is checked too. No proxy, cookie or token is used.
+A host's IP addresses are looked up and checked here, and the connection goes to one of the checked addresses. So it has
+no effect if the name resolves to another address later (DNS rebinding). Each redirect is checked too. No proxy, cookie
+or token is used.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from replicate_job.local.files.file_store import Draft, Drafts, StoredFile
 
 LARGEST = 1_000_000_000
-"""Bytes of a fetched input. Replicate documents no limit; this one keeps a single address from filling the disk."""
+"""The most bytes of an input file. Replicate documents no limit; this one keeps a single file from filling the disk."""
 
 _TIMEOUT = 600  # seconds, for one file with all its redirects
 _MOST_REDIRECTS = 5
@@ -48,7 +49,11 @@ _CONTENT_TYPE = re.compile(ESSENCE, re.ASCII)
 
 
 class Inbound:
-    """``is_allowed`` says which IP addresses may be connected to; ``find`` looks a host's up, and may raise OSError."""
+    """Downloads files to ``drafts``, of at most ``limit`` bytes.
+
+    ``is_allowed`` decides whether an IP address may be connected to. ``find`` looks up the addresses of a host, and may
+    raise OSError.
+    """
 
     def __init__(
         self,
@@ -61,7 +66,7 @@ class Inbound:
         self._drafts, self._is_allowed, self._find, self._limit = drafts, is_allowed, find, limit
 
     async def fetch(self, url: Url, parent: Path, key: str) -> StoredFile:
-        """Fetch a file, and store it as ``parent/key``. The name of ``parent`` is the file's ``id``.
+        """Download a file, and store it as ``parent/key``. The name of ``parent`` becomes the file's ``id``.
 
         Raises LocalError with the reason.
         """
@@ -94,7 +99,7 @@ class Inbound:
 
     @asynccontextmanager
     async def _open(self, url: Url) -> AsyncIterator[Response]:
-        """The response to a request that goes to an allowed address."""
+        """Request the URL at an allowed IP address, and yield the response. Raises LocalError for other addresses."""
         url, host = _without_final_dot(url)
         try:
             addresses = await self._find(host)
@@ -110,9 +115,9 @@ class Inbound:
 
 
 async def _connect(stack: AsyncExitStack, url: Url, host: str, addresses: list[Address]) -> Response:
-    """The response of the first address that accepts a connection. The stack closes it and its client."""
+    """The response from the first IP address that accepts a connection. The stack closes it and its client."""
     for number, address in enumerate(addresses, 1):
-        # Reading the system's certificates takes 10 ms: not in the event loop.
+        # In a thread, because reading the system's certificates takes 10 ms.
         client = await stack.enter_async_context(await asyncio.to_thread(_client, host, address))
         request = client.get(str(url)).header("accept-encoding", "identity").streamed_read_buffer_limit(0)
         try:
@@ -125,7 +130,7 @@ async def _connect(stack: AsyncExitStack, url: Url, host: str, addresses: list[A
 
 
 def parse_address(text: str) -> Url:
-    """Parse an address; what is checked is what is fetched, by the same parser. Raises LocalError."""
+    """Parse an address with the parser of the HTTP library, so that the checked URL is requested. Raises LocalError."""
     try:
         url = Url(text)
     except ValueError as error:
@@ -145,7 +150,7 @@ def _join(url: Url, location: str) -> Url:
 def _without_final_dot(url: Url) -> tuple[Url, str]:
     """The URL and its host without the final dot of a fully qualified name.
 
-    The checked addresses are pinned to the host without it. With it, the HTTP library would look the host up again.
+    The checked addresses are pinned to the host without that dot. Otherwise the HTTP library would look it up again.
     """
     host = (url.host_str or "").rstrip(".")
     return (url if host == url.host_str else url.with_host(host)), host
@@ -167,13 +172,13 @@ def _check(status: int, headers: dict[str, str], url: Url, limit: int) -> None:
 
 
 def _content(response: Response, headers: dict[str, str], url: Url) -> AsyncIterator[bytes]:
-    """The file's own bytes, also where the host compresses them although plain bytes were asked for."""
+    """The file's bytes, decompressed if the host compresses them although the request asks for plain bytes."""
     body, coding = chunks(response, url.host_str or ""), coding_of(headers)
     return decoded(body, coding) if coding else body
 
 
 def _name(url: Url, content_type: str, draft: Draft) -> str:
-    """The last part of the address, with a suffix by its type where it has none: models look at suffixes."""
+    """The last part of the address. If it has no suffix, one for its type is added, because models look at suffixes."""
     name = safe_name(unquote(url.path.rstrip("/").rpartition("/")[2]), "input")
     if _SUFFIX.fullmatch(name):
         return name

@@ -1,4 +1,4 @@
-"""Output files: written to disk when they arrive, and stored until their prediction's data are removed."""
+"""Output files. They are written to disk when they arrive, and stored until their prediction's data are removed."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ _PATH = re.compile(r"/outputs/([^/]+)/([^/]+)")
 
 
 class Outputs:
-    """``folder`` has a folder for each prediction with files. A prediction's id must come from ``new_id``."""
+    """The output files below ``folder``, in a folder for each prediction. Prediction ids must come from ``new_id``."""
 
     def __init__(self, folder: Path, drafts: Drafts) -> None:
         self._folder, self._drafts = folder, drafts
         self._stored: dict[str, dict[Position, StoredFile]] = {}  # of the running predictions
 
     async def store(self, prediction: str, value: Any, document: dict[str, Any], part: int | None = None) -> Any:
-        """Write the data URLs of an output to files, and return the output with their addresses in place of them.
+        """Write the data URLs in an output to files, and return the output with the files' addresses in their place.
 
-        ``part`` is the number of an item, where ``value`` is one item of a list. Until ``forget``, a file that was
-        stored for a position is not written again: the whole output comes after its items. Raises OSError.
+        If ``value`` is one item of a list, ``part`` is the item's number. Until ``forget``, the file at each position
+        is stored only once, because the whole output comes again after its items. Raises OSError.
         """
         if not is_key(prediction):
             raise ValueError(f"{prediction!r} is not the id of a prediction")
 
         start = () if part is None else (part,)
         urls = find_files(value, document, "Output", start)
-        if not urls:  # a thread for each word of a streamed text would cost too much
+        if not urls:  # saves a thread for each word of a streamed text
             return value
         stored = self._stored.setdefault(prediction, {})
         await asyncio.to_thread(self._write_all, prediction, urls, stored)
@@ -57,7 +57,7 @@ class Outputs:
                 stored[position] = file
 
     def _write(self, prediction: str, position: Position, url: str) -> StoredFile | None:
-        """The stored file; None for a text that is no data URL."""
+        """Store a data URL as a file. None for a text that is no data URL."""
         folder = self._folder / prediction
         with suppress(ValueError):
             content_type, blocks = read_blocks(url)
@@ -77,22 +77,22 @@ class Outputs:
         return read_file(self._folder / prediction / name) if is_safe else None
 
     def find(self, path: str) -> StoredFile | None:
-        """The file by the path of its address; None for any other path."""
+        """The file whose address has this path; None if there is none."""
         match = _PATH.fullmatch(path)
         return self.get(match[1], match[2]) if match else None
 
     def forget(self, prediction: str) -> None:
-        """Forget what is stored of a prediction that has ended. Its files stay."""
+        """Forget the positions of an ended prediction's files. The files stay."""
         self._stored.pop(prediction, None)
 
     def remove(self, prediction: str) -> None:
-        """Remove a prediction's files. They are not found from now on; a thread deletes them."""
+        """Remove a prediction's files. They cannot be found from now on, and a thread deletes them."""
         if is_key(prediction) and (renamed := self._drafts.take(self._folder / prediction)):
             asyncio.get_running_loop().run_in_executor(None, shutil.rmtree, renamed, True)
 
 
 def _stem(position: Position) -> str:
-    """``output``; ``out-0`` for an item; the name of an object's field."""
+    """The file's name without suffix: ``output``, ``out-0`` for an item of a list, or the name of an object's field."""
     if not position:
         return "output"
     steps = ("out", *position) if isinstance(position[0], int) else position
@@ -100,7 +100,7 @@ def _stem(position: Position) -> str:
 
 
 def _free_name(folder: Path, stem: str, suffix: str) -> str:
-    """A name that no other file has: two different field names may become the same file name."""
+    """A name that no other file in the folder has, because two field names may become the same file name."""
     name = safe_name(stem + suffix, "output")
     for number in count(2):
         if not (folder / name).exists():

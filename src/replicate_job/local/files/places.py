@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def find_files(value: Any, document: dict[str, Any], name: str, position: Position = ()) -> dict[Position, str]:
     """The texts of a value that are files, by their positions. The value itself is at ``position``.
 
-    The document's definition ``name`` decides: ``format: uri`` is a file. Where the schema allows other texts too, a
-    text is a file if it is an address. Where the schema says nothing, only a data URL is a file.
+    The definition ``name`` in the document decides: a text with ``format: uri`` is a file. If the schema allows other
+    texts too, a text is a file if it is an http or data URL. If the schema says nothing, only a data URL is a file.
     """
     return {text.position: text.text for text in texts(value, document, name, position) if _is_file(text)}
 

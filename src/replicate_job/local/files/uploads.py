@@ -1,4 +1,4 @@
-"""Files that clients uploaded: they survive restarts of the server, until they expire."""
+"""Files that clients have uploaded. They survive restarts of the server, until they expire."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ class UploadStore:
         self._folder, self._drafts, self._lifetime, self._clock = folder, drafts, lifetime, clock
         self._secret = secret
         stored = [file for child in folder.glob("*") if is_key(child.name) and (file := read_file(child))]
-        # The folder's name is the id, not what the facts say: both the list and the paths depend on it.
+        # The id is the folder's name, and not the one in the facts, because lists and paths depend on it.
         self._files = {file.path.parent.name: file for file in stored}
         self._latest = max((file.created_at for file in stored), default=0.0)
         drafts.remove(self._take_expired())
 
     async def add(self, content: bytes, name: str, content_type: str, metadata: dict[str, Any]) -> StoredFile:
-        """Raises FileTooLargeError."""
+        """Store an uploaded file. Raises FileTooLargeError."""
         await self.sweep()
         id = new_id()  # noqa: A001 - the API's own name
-        # A cursor of the list is a time in microseconds: no two uploads may have the same, whatever the clock says.
+        # Cursors of the list are times in microseconds, so no two uploads may have the same time.
         now = self._latest = round(max(self._clock(), self._latest + _TICK), 6)
         facts = {"name": safe_name(name), "content_type": content_type, "metadata": metadata}
         times = {"created_at": now, "expires_at": now + self._lifetime}
@@ -65,7 +65,7 @@ class UploadStore:
         return file if file and not self._is_expired(file) else None
 
     async def page(self, cursor: str | None = None) -> ListPage[StoredFile]:
-        """One page of the list. Raises RefusedError for a cursor that is not from here."""
+        """One page of the list. Raises RefusedError for a cursor that this list did not return."""
         await self.sweep()
         return read_page(sorted(self._files.values(), key=_microseconds), _microseconds, cursor)
 
@@ -89,11 +89,11 @@ class UploadStore:
         return file.expires_at is not None and self._clock() >= file.expires_at
 
     def download(self, id: str, owner: str, expiry: str, signature: str) -> StoredFile | None:  # noqa: A002 - the API's own name
-        """The file, if the signature fits the other arguments and the Unix time ``expiry`` has not come yet.
+        """The file to download, if the signature matches and the Unix time ``expiry`` is in the future; else None.
 
-        By the API's documentation, a download has no media type.
+        Its type is ``application/octet-stream``, because the API's documentation gives downloads no media type.
         """
-        # A plus in a query stands for a blank. Clients that do not escape the plus of a signature are let through.
+        # In a query, a plus means a space. Clients that do not escape the plus in a signature are accepted too.
         sent_signature = signature.replace(" ", "+").encode(errors="replace")
         is_signed = hmac.compare_digest(self._sign(owner, id, expiry).encode(), sent_signature)
         is_valid = _UNIX_TIME.fullmatch(expiry) is not None and int(expiry) > self._clock()

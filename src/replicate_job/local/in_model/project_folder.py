@@ -1,10 +1,11 @@
-"""Makes ``/src``, where a project lies in Cog's containers, the project's folder for a model's Python code.
+"""Lets a model's Python code use ``/src`` for the project's folder, which has that path in Cog's containers.
 
-It is in the site-packages of each model's Python, which imports it at its start, and does not have this package. The
-folder is in COG_PROJECT_FOLDER. Where this machine has a ``/src`` of its own, nothing is changed.
+It is copied into the site-packages of each model's Python, which imports it at its start, and does not have this
+package. The environment variable COG_PROJECT_FOLDER has the real path. If this machine has a ``/src`` of its own,
+nothing is changed.
 
-Python's own functions, imports and programs that are started know the folder by both names. Code in other languages
-does not.
+Both paths work in Python's own functions, in imports, and in the arguments of programs that the model starts. ``/src``
+does not work in code of other languages.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ Function = typing.Any  # a callable with any arguments
 
 
 def inside(path: typing.Any) -> typing.Any:
-    """The path below the project's folder for one below ``/src``; anything else unchanged."""
+    """The path with the project's folder in place of ``/src`` at its beginning. Any other value stays unchanged."""
     text = path if isinstance(path, (str, bytes)) else path.__fspath__() if hasattr(path, "__fspath__") else path
     if isinstance(text, bytes):
         return os.fsencode(_FOLDER) + text[len(_NAME) :] if text.startswith(b"/src/") or text == b"/src" else path
@@ -42,7 +43,8 @@ def inside(path: typing.Any) -> typing.Any:
 class WithPaths:
     """A function with ``inside`` around its first ``count`` arguments.
 
-    It is no function itself: as an attribute of a class, it must not become a method (pathlib of Python 3.10 has some).
+    It is an object and not a function, because a function that is an attribute of a class becomes a method. pathlib of
+    Python 3.10 has such attributes.
     """
 
     def __init__(self, function: Function, count: int = 1) -> None:
@@ -58,7 +60,7 @@ class WithPaths:
 
 def in_words(text: typing.Any) -> typing.Any:
     """A word of a command line with the project's folder in place of each ``/src``."""
-    import re  # noqa: PLC0415 - a start does not need it
+    import re  # noqa: PLC0415 - saves time at the start of each Python
 
     words = os.fsencode(text)
     found = re.sub(_WORD, lambda _: os.fsencode(_FOLDER), words)
@@ -66,7 +68,7 @@ def in_words(text: typing.Any) -> typing.Any:
 
 
 def starting_inside(fork: Function) -> Function:
-    """The function behind ``subprocess``, whose first argument are the words, and the fifth is the folder."""
+    """Wrap the function behind ``subprocess``. Its first argument is the command line, and its fifth is the folder."""
 
     def call(words: typing.Any, programs: typing.Any, *args: typing.Any) -> typing.Any:
         close, keep, folder, *others = args
@@ -76,7 +78,7 @@ def starting_inside(fork: Function) -> Function:
 
 
 def spawning_inside(spawn: Function) -> Function:
-    """A function of ``os`` that runs a program: its path, then its words."""
+    """Wrap a function of ``os`` that runs a program. Its arguments are the program's path and the command line."""
 
     def call(program: typing.Any, words: typing.Any, *args: typing.Any, **options: typing.Any) -> typing.Any:
         return spawn(inside(program), [in_words(word) for word in words], *args, **options)
@@ -85,7 +87,7 @@ def spawning_inside(spawn: Function) -> Function:
 
 
 def finder(entry: str) -> typing.Any:
-    """The import finder of a folder in ``sys.path`` below ``/src``. Raises ImportError for any other."""
+    """The import finder for a folder in ``sys.path`` below ``/src``. Raises ImportError for any other folder."""
     folder = inside(entry)
     if folder is not entry:
         for hook in sys.path_hooks:

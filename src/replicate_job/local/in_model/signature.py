@@ -1,11 +1,11 @@
 """Reads the schemas of a model's input and output from its signature: ``python -c THIS FILE.py:NAME RESULT``.
 
 It runs in the model's own environment and folder, which do not have this package. ``cog build`` makes the same schemas
-with a Go tool (``pkg/schema`` of replicate/cog), which parses the code and does not run it. One difference is
-intended: ``seed: int = Input(default=None)`` is optional here, as Cog's documentation says; the Go tool requires it.
+with a Go tool (``pkg/schema`` of replicate/cog), which parses the code without running it. One difference is intended:
+``seed: int = Input(default=None)`` is optional here, as Cog's documentation says; the Go tool requires it.
 
-RESULT is JSON: the schemas, or ``error`` with the exception that the model's code raised. It is missing where the code
-ended the process.
+The file RESULT gets JSON: the schemas, or ``error`` with the exception that the model's code raised. If that code ended
+the process, there is no such file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import sys
 import types
 import typing
 
-import cog.input  # Cog's package in the model's environment, not local/cog of this package
+import cog.input  # Cog's package in the model's environment, not a part of this package
 
 _PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean"}
 _REF = "#/components/schemas/"
@@ -50,7 +50,7 @@ _BOUNDS = {
 _QUALIFIERS = tuple(getattr(typing, name) for name in ("Required", "NotRequired") if hasattr(typing, name))
 _STREAMING = "__cog_streaming__"
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-_PARTIAL = ("_partialmethod", "__partialmethod__")  # how functools marks the method of a partialmethod, by version
+_PARTIAL = ("_partialmethod", "__partialmethod__")  # the name depends on Python's version
 _Function = typing.Callable[..., object]
 
 _make_input = cog.Input
@@ -58,10 +58,10 @@ _without_default: list[object] = []
 
 
 def _input(*default: object, **facts: object) -> typing.Any:
-    """``cog.Input``, with a note of whether it had a default.
+    """``cog.Input``, which also remembers whether it was called without a default.
 
-    What ``cog.Input`` returns is the same for ``Input(default=None)``, an optional input, and ``Input()``, a required
-    one.
+    It is needed because ``cog.Input`` returns the same for ``Input(default=None)``, an optional input, and for
+    ``Input()``, a required one.
     """
     field = _make_input(*default, **facts)
     if not default and "default" not in facts:
@@ -70,7 +70,7 @@ def _input(*default: object, **facts: object) -> typing.Any:
 
 
 def _streaming(function: typing.Any = None) -> typing.Any:
-    """``cog.streaming``, with a mark on the function: Cog's own leaves none."""
+    """``cog.streaming``, which also marks the function. Cog's own decorator leaves no mark."""
     if function is None:
         return _streaming
     setattr(function, _STREAMING, True)
@@ -89,7 +89,7 @@ class Schemas:
         self._open: list[type] = []  # the classes whose fields are being read
 
     def input(self, parameters: typing.Sequence[inspect.Parameter], hints: typing.Mapping[str, object]) -> None:
-        """Add ``Input``."""
+        """Add the definition ``Input`` from a function's parameters and their types."""
         properties, required = {}, []
         for order, parameter in enumerate(parameters):
             if parameter.name not in hints:
@@ -126,7 +126,7 @@ class Schemas:
             schema["deprecated"] = True
         return schema, not has_default and not optional
 
-    def _input_value(self, hint: object, optional: bool) -> dict[str, object]:  # noqa: FBT001 - as _optional returns it
+    def _input_value(self, hint: object, optional: bool) -> dict[str, object]:  # noqa: FBT001 - _optional returns it as a pair with the type
         """The schema of an input's value.
 
         Unlike in an output, a dictionary is any object, and the alternatives of an optional union are nullable.
@@ -143,7 +143,7 @@ class Schemas:
         return self.value(hint)
 
     def output(self, hint: object) -> None:
-        """Add ``Output``, from the return annotation."""
+        """Add the definition ``Output`` from the return annotation."""
         hint = _bare(hint)
         origin, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
         if origin in _CONCATENATED or origin in _ITERATORS:
@@ -161,7 +161,7 @@ class Schemas:
         schema = self._type(hint)
         return schema | {"nullable": True} if optional else schema
 
-    def _type(self, hint: object) -> dict[str, object]:  # noqa: PLR0911 - one return a kind of type
+    def _type(self, hint: object) -> dict[str, object]:  # noqa: PLR0911 - one return for each kind of type
         origin, arguments = typing.get_origin(hint), typing.get_args(hint)
         if hint is typing.Any or hint is dict:
             return {"type": "object"}
@@ -220,7 +220,7 @@ def _title(name: str) -> str:
 
 
 def _kind(hint: object, values: list[object]) -> str:
-    """The JSON type of an enumeration: that of the annotation, or else that of its first value."""
+    """The JSON type of an enumeration: that of its annotation, else that of its first value."""
     return _PLAIN.get(hint, "") or _PLAIN.get(type(values[0]), "string")  # type: ignore[call-overload]
 
 
@@ -270,7 +270,7 @@ def _plain(value: object) -> object:
 
 
 def _is_json(value: object) -> bool:
-    """Whether JSON can hold it: a default that it cannot, as infinity, is left out, as Cog's own tool does."""
+    """Whether JSON can hold the value. A default such as infinity is left out, as Cog's own tool does."""
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, dict):
@@ -279,7 +279,7 @@ def _is_json(value: object) -> bool:
 
 
 def _method(model: type, name: str) -> object:
-    """The method that a class defines, or inherits from a class that is not Cog's."""
+    """The method that a class defines, or inherits from a class other than Cog's. None if there is none."""
     method = getattr(model, name, None)
     return None if method is getattr(cog.BaseRunner, name) else method
 
@@ -305,7 +305,7 @@ def _inner(function: object, name: str) -> _Function | None:
 def _read_function(function: _Function, name: str) -> tuple[list[inspect.Parameter], dict[str, object]]:
     """The parameters of a function as its author wrote them, and their types.
 
-    A decorator without ``functools.wraps`` takes any arguments: then the parameters are those of the function in it.
+    A decorator without ``functools.wraps`` takes any arguments. Then the parameters of the function inside it are read.
     """
     parameters = list(inspect.signature(function).parameters.values())
     if parameters and all(item.kind in _VARIABLE or item.name == "self" for item in parameters):
@@ -319,7 +319,7 @@ def _read_function(function: _Function, name: str) -> tuple[list[inspect.Paramet
 
 
 def read(target: str) -> dict[str, object]:
-    """Import ``FILE.py:NAME`` and read it. Raises Unsupported, or whatever the import raises."""
+    """Import ``FILE.py:NAME`` and read its schemas. Raises Unsupported, or any exception that the import raises."""
     file, _, name = target.partition(":")
     spec = importlib.util.spec_from_file_location(pathlib.Path(file).stem, file)
     if spec is None or spec.loader is None or not pathlib.Path(file).is_file():
@@ -350,7 +350,7 @@ def read(target: str) -> dict[str, object]:
 
 def main() -> None:
     target, result = sys.argv[1:3]
-    del sys.argv[1:]  # a model that parses its arguments must find none
+    del sys.argv[1:]  # a model that parses command-line arguments must find none
     try:
         answer = json.dumps(read(target), allow_nan=False)
     except BaseException as error:  # noqa: BLE001 - the model's own code runs here, and may raise anything

@@ -1,24 +1,24 @@
-"""Cog's worker with its gaps filled: ``python -c THIS FILE FOLDER -c CODE``, where CODE is Cog's own worker.
+"""Cog's worker with corrections: ``python -c THIS FILE FOLDER -c CODE``, where CODE is Cog's own worker.
 
-It runs in the model's own environment, which does not have this package. The gaps of coglet 0.23.1:
+It runs in the model's own environment, which does not have this package. It corrects these faults of coglet 0.23.1:
 
-- Of a setup that fails, Cog's server reports only the exception's message. Here the traceback goes into
+- Of a setup that fails, Cog's server reports only the exception's message. Here the traceback is also written to
   FOLDER/failure.
-- Cog's server cancels the prediction of a model that prints faster than its event stream is sent. Here what is printed
-  very fast goes out in fewer and larger pieces.
+- Cog's server cancels the prediction of a model that prints faster than its event stream is sent. Here text that is
+  printed very fast is sent in fewer and larger pieces.
 - Files that cannot be read are silently left out of an output. Here the prediction fails.
 - Files that an iterator yields are read later, when the model may have overwritten them. Here each is copied when it is
   yielded, unless predictions run concurrently.
-- The worker's standard input is the server's pipe to it: a model that reads it blocks for ever. Here the model, and the
-  programs that it starts, have an empty one.
-- For each number of an output, Cog's server imports numpy. Where it is not installed, Python searches the whole path
+- The worker's standard input is the server's pipe to it, so a model that reads it blocks for ever. Here the model, and
+  the programs that it starts, have an empty standard input.
+- For each number in an output, Cog's server imports numpy. If numpy is not installed, Python searches the whole path
   each time. Here the result of the search is remembered for a second.
-- A ``functools.partialmethod`` is no method to Cog's server. Here it is a plain one. Defaults ``Input(...)`` of the
-  function inside a decorator are replaced too.
-- The worker goes on when its server was killed. Here it ends, with all that it started, when the process that started
-  the server dies: its file 3 is a pipe that only that process holds open.
-- A prediction's change of the working directory stays for the next one, and a setup's hides the server's own files.
-  Here each prediction starts in the directory where the setup ended.
+- Cog's server does not recognize a ``functools.partialmethod`` as a method. Here it becomes a plain method. Defaults
+  ``Input(...)`` of the function inside a decorator are replaced too.
+- The worker goes on after its server was killed. Here it ends, with all that it started, when the process that started
+  the server dies: its file descriptor 3 is a pipe whose other end only that process has.
+- If a prediction changes the working directory, the next one starts there; if a setup changes it, the server does not
+  find its own files. Here each prediction starts in the directory where the setup ended.
 - When an async prediction is canceled, Cog's server reports its end at once, although the model may go on. Here the
   file FOLDER/running/ID exists until the model has stopped.
 """
@@ -41,19 +41,19 @@ import traceback
 import types
 import typing
 
-import cog.input  # Cog's package in the model's environment, not local/cog of this package
+import cog.input  # Cog's package in the model's environment, not a part of this package
 import cog.predictor
 import cog.types
 
 _SPAN = 0.1  # seconds
-_UNBUFFERED_WRITES = 200  # in a span
+_UNBUFFERED_WRITES = 200  # in each span
 _LARGE = 2**16  # characters
 _FLUSH_TIME = 0.2  # seconds
 _FOLDER = pathlib.Path(sys.argv[1])
 _CONTEXT_ID = "replicate-job prediction"
 _PROJECT_FOLDER = os.environ["COG_PROJECT_FOLDER"]
 _PIPE = 3
-_ARGUMENTS_BEFORE_STDIN = 3  # of Popen
+_ARGUMENTS_BEFORE_STDIN = 3  # positional arguments of Popen
 _REMEMBERED = 1.0  # seconds
 
 FUNCTIONS = (types.FunctionType, functools.partial, functools.partialmethod)
@@ -63,7 +63,7 @@ Change = typing.Callable[[object], object]
 
 
 class BufferedStream:
-    """Standard output or error. In each span, what follows the first ``_UNBUFFERED_WRITES`` is written in pieces."""
+    """Standard output or error. Writes after the first ``_UNBUFFERED_WRITES`` of each span are joined to pieces."""
 
     def __init__(self, real: typing.Any) -> None:
         self._real = real
@@ -82,9 +82,9 @@ class BufferedStream:
                 self._since, self._count = now, 0
             self._count += 1
             if not self._buffer and self._count > _UNBUFFERED_WRITES:
-                timer = threading.Timer(_SPAN, self.write_buffer)  # in case nothing more is written
+                timer = threading.Timer(_SPAN, self.write_buffer)  # in case there is no further write
                 timer.daemon = True
-                with contextlib.suppress(RuntimeError):  # no memory for a thread: the next write takes it along
+                with contextlib.suppress(RuntimeError):  # no memory for a thread: the next write empties the buffer
                     timer.start()
             self._buffer.append(text)
             self._size += len(text)
@@ -111,7 +111,7 @@ class NumpyFinder:
         self._until = 0.0
 
     def find_spec(self, name: str, *_: object) -> None:
-        """Always None, so that the next finder is asked. Raises ModuleNotFoundError where none would find it."""
+        """Return None, so that the next finder is asked. Raises ModuleNotFoundError if no finder finds numpy."""
         if name != "numpy":
             return
         if time.monotonic() >= self._until:
@@ -177,7 +177,7 @@ def traceback_saved() -> typing.Iterator[None]:
         yield
     except BaseException:
         (_FOLDER / "failure").write_text(traceback.format_exc(), "utf-8")
-        # The process ends now, but its threads still pass on what was printed.
+        # The process ends now. Its threads need a moment to pass on the printed text.
         time.sleep(_FLUSH_TIME)
         raise
 
@@ -185,7 +185,7 @@ def traceback_saved() -> typing.Iterator[None]:
 class ModelCalls:
     """The contexts in which the model's code runs, with the working directory that it expects.
 
-    ``copies`` is the folder for copies of yielded files; None where they are not copied.
+    ``copies`` is the folder for copies of yielded files; None if they are not copied.
     """
 
     def __init__(self, copies: pathlib.Path | None) -> None:
@@ -202,11 +202,14 @@ class ModelCalls:
 
     @contextlib.contextmanager
     def prediction(self) -> typing.Iterator[None]:
-        """At its end, all that it printed is written: it must not become part of the next prediction's log."""
+        """The context of a prediction. At its end, all text that it printed is written.
+
+        Otherwise, some of it would become part of the next prediction's log.
+        """
         os.chdir(self._model_directory)
-        for copy in self._copies.iterdir() if self._copies else ():  # of the last prediction, which has been read
+        for copy in self._copies.iterdir() if self._copies else ():  # of the last prediction: they have been read
             shutil.rmtree(copy, ignore_errors=True)
-        # A model that calls itself, or in its setup, has no id.
+        # There is no id if the model's setup, or a prediction, calls the prediction's method itself.
         mark = _FOLDER / "running" / cog.current_scope().context.pop(_CONTEXT_ID, "setup")
         mark.touch()
         try:
@@ -233,16 +236,16 @@ def is_file(value: object) -> typing.TypeGuard[pathlib.Path]:
 def files_in(value: object) -> typing.Iterator[pathlib.Path]:
     if is_file(value):
         yield value
-    if isinstance(value, cog.BaseModel) or hasattr(type(value), "model_fields"):  # the latter are pydantic's models
+    if isinstance(value, cog.BaseModel) or hasattr(type(value), "model_fields"):  # models of pydantic have model_fields
         value = vars(value)
     items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
     for item in items:
-        if not isinstance(item, (str, int, float)):  # a call less for each of a million numbers
+        if not isinstance(item, (str, int, float)):  # saves a call for each of a million numbers
             yield from files_in(item)
 
 
 def note_given(path: pathlib.Path) -> None:
-    """Note a file of the project's folder in FOLDER/given: it is removed when the server ends."""
+    """Add an output file in the project's folder to FOLDER/given, whose files are removed when the server ends."""
     name = os.path.relpath(path, _PROJECT_FOLDER)
     if not name.startswith(os.pardir) and "\n" not in name:
         with (_FOLDER / "given").open("a", encoding="utf-8") as given:
@@ -250,7 +253,7 @@ def note_given(path: pathlib.Path) -> None:
 
 
 def checked(value: object) -> object:
-    """The output, unchanged. Raises OSError for a file in it that cannot be read."""
+    """Return the output unchanged. Raises OSError for a file in it that cannot be read."""
     for path in files_in(value):
         try:
             if path.stat() and (path.is_file() or path.is_dir()):  # opening a pipe would block
@@ -265,7 +268,7 @@ def checked(value: object) -> object:
 
 
 def functions_in(function: Function) -> typing.Iterator[types.FunctionType]:
-    """A function, and those that it calls as a decorator's wrapper or a part of ``functools``."""
+    """Yield a function, and the functions that it wraps as a decorator's wrapper or as an object of ``functools``."""
     left, seen = [function], {id(function)}
     while left:
         item = left.pop(0)
@@ -284,7 +287,7 @@ def functions_in(function: Function) -> typing.Iterator[types.FunctionType]:
 def with_defaults(function: Function) -> Function:
     """The function with plain defaults in place of ``Input(...)``, also in the functions that it wraps.
 
-    Cog's server does that to the function that it finds, and it finds our wrapper.
+    Cog's server replaces them only in the function that it finds, which is our wrapper.
     """
 
     def plain(default: object) -> object:
@@ -299,7 +302,7 @@ def with_defaults(function: Function) -> Function:
 
 
 def with_plain_methods(validate: Function) -> Function:
-    """Cog's function that checks a model's class, which takes no ``functools.partialmethod`` for a method."""
+    """Cog's function that checks a model's class, so that it accepts a ``functools.partialmethod`` as a method."""
 
     def validate_plain(owner: type, *args: object, **options: object) -> None:
         for name in ("run", "predict"):
@@ -323,7 +326,7 @@ def loads_wrapped(load: Function) -> Function:
     """Cog's function that loads a model, so that the model's own functions are wrapped."""
 
     def load_wrapped(*args: object) -> object:
-        # With concurrent predictions, the owner of a printed text is not known, nor when a copy is not needed any more.
+        # With concurrent predictions, it is unknown which one printed a text, and when a copy is no longer needed.
         if is_alone := os.environ.get("COG_MAX_CONCURRENCY") == "1":
             sys.stdout, sys.stderr = BufferedStream(sys.stdout), BufferedStream(sys.stderr)
         calls = ModelCalls(pathlib.Path(tempfile.mkdtemp(prefix="yielded-")) if is_alone else None)
@@ -350,7 +353,7 @@ def without_input(start: Function) -> Function:
 
 
 def end_with_parent() -> None:
-    """Kill this process group when the pipe has ended and its leader, which tidies up first, is gone."""
+    """Wait until the pipe has ended, and until the group's leader has tidied up and ended. Then kill this group."""
     while os.read(_PIPE, 1):
         pass
     with contextlib.suppress(ProcessLookupError):
@@ -370,7 +373,7 @@ def main() -> None:
     cog.predictor.load_predictor_from_ref = loads_wrapped(cog.predictor.load_predictor_from_ref)
     code = sys.argv[3]
     del sys.argv[1:]
-    exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})  # noqa: S102 - Cog's own code, as it asked for
+    exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})  # noqa: S102 - this is Cog's own code
 
 
 main()

@@ -1,8 +1,8 @@
 """The page of the local server: static files, which use the API as any client does.
 
-``/`` has the models, ``/OWNER/NAME`` one of them (a model's own ``url``), ``/p/ID`` one prediction (its
-``urls.web``), ``/history`` all of them. The page's scripts and styles are below ``/page/VERSION/``. VERSION changes
-with the files: a browser can cache them for ever, and never mixes two releases.
+``/`` shows the models, ``/OWNER/NAME`` one of them (the ``url`` of a model), ``/p/ID`` one prediction (its
+``urls.web``), and ``/history`` all predictions. The page's scripts and styles are below ``/page/VERSION/``. VERSION
+changes with the files, so a browser can cache them for ever, and never mixes two releases.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _TYPES = {
 }
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _NO_OWNER = {"v1", "p", "page", "stream", "files", "inputs", "outputs", "covers"}
-"""First parts of paths that are never a model's owner: there the API's 404 answers, not the page."""
-# Pictures may come from other hosts: an input that is an address, an output of a prediction on Replicate.
+"""First parts of paths that are no model's owner. Other paths below them get the API's 404, and not the page."""
+# Pictures may come from other hosts, as an input that is a URL, or an output of a prediction on Replicate.
 _POLICY = (
     "default-src 'self'; img-src 'self' data: blob: https:; media-src 'self' data: blob: https:; "
     "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -47,7 +47,7 @@ _SAFE = {
 
 
 def routes() -> list[BaseRoute]:
-    """The routes of the page and its files, to be put after all others: ``/{owner}/{name}`` matches any two parts."""
+    """The routes of the page and its files. They must come last, because ``/{owner}/{name}`` matches any two parts."""
     return [
         Route("/page/{version}/{file:path}", _file),
         Route("/favicon.ico", _icon),
@@ -100,7 +100,7 @@ def _version() -> str:
 
 @cache
 def _contents() -> dict[str, bytes]:
-    """The files by name: a request's path selects one of them, and never becomes a path on disk."""
+    """The files by name. A request's path selects one of them, and never becomes a path on disk."""
     version = _version().encode()
     return {
         name: content.replace(b"{version}", version) if name == "index.html" else content

@@ -1,1 +1,1 @@
-"""The endpoints of the local server, a module for each of the API's nouns. They have no state of their own."""
+"""The endpoints of the local server, one module for each kind of object. They have no state of their own."""

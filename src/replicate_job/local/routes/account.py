@@ -1,4 +1,4 @@
-"""``/v1/account``, ``/v1/hardware``, the webhooks' secret, and trainings, of which this server has none."""
+"""``/v1/account``, ``/v1/hardware``, the secret of webhooks, and trainings, which this server does not have."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from replicate_job.local.parts import Parts
 
-# Not 501: clients would send a 5xx again.
+# Not 501, because clients retry after a 5xx.
 _NO_TRAININGS = problem(422, "Models are not trained on this machine: train on replicate.com", "Not available here")
 
 

@@ -87,9 +87,9 @@ class DeploymentRoutes:
         return DELETED
 
     async def _check_version(self, model: str, facts: dict[str, Any]) -> None:
-        """Raises RefusedError for a new version that does not exist.
+        """Raise RefusedError if ``facts`` have a version that is none of this model's.
 
-        One that stays as it is may have been removed since.
+        Without a version in ``facts`` nothing is checked, because the current version may have been removed since.
         """
         version = await self._catalog.version(facts["version"]) if "version" in facts else None
         if "version" in facts and (version is None or version.slug != model):
@@ -100,7 +100,7 @@ class DeploymentRoutes:
 
 
 def _read(body: bytes, *, is_new: bool) -> dict[str, Any]:
-    """The fields of the body. Raises RefusedError with every fault of them."""
+    """Read the fields of the body. Raises RefusedError with all their faults."""
     fields = read_object(body)
     _validator(is_new=is_new).check(fields)
     # JSON Schema takes 1.0 for an integer.

@@ -1,4 +1,4 @@
-"""``/v1/files``, and the content of files at addresses that need no token."""
+"""``/v1/files``, and the paths of file contents, which need no token."""
 
 from __future__ import annotations
 
@@ -82,6 +82,6 @@ def _body(file: StoredFile, here: str) -> dict[str, Any]:
         md5=file.md5,
         metadata=file.metadata,
         created_at=file.created_at,
-        expires_at=file.expires_at or file.created_at,  # an upload has one
+        expires_at=file.expires_at or file.created_at,  # uploads always have an expiry
         api=here,
     )

@@ -1,7 +1,7 @@
-"""Output files as data URLs, for clients that do not take an http address for a file.
+"""Replaces output files by data URLs, for clients that do not recognize an http address as a file.
 
-The official clients make a file object (``output.read()``) only of an address with ``https:`` or ``data:`` (replicate
-1.0.7 and 2.0.0b4 for Python, 1.4.0 for JavaScript). The addresses of this server have ``http:``.
+The official clients make a file object (``output.read()``) only from an ``https:`` or ``data:`` address (replicate
+1.0.7 and 2.0.0b4 for Python, 1.4.0 for JavaScript). The addresses of this server are ``http:``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from replicate_job.local.files.outputs import Outputs
 
 LARGEST = 20 * 2**20
-"""Bytes of all files of a prediction that are inlined."""
+"""The most bytes of a prediction's output files that become data URLs. Larger ones stay addresses."""
 _CLIENT = re.compile(r"replicate-(?:python|javascript)/|\w+/Python ")
 
 
@@ -28,7 +28,7 @@ def takes_no_http(user_agent: str) -> bool:
 
 
 async def inline(body: bytes, here: str, outputs: Outputs) -> bytes:
-    """A prediction's body with its output files inlined, unless they are large. ``here`` is this server's origin."""
+    """A prediction's body with data URLs for its output files, up to ``LARGEST``. ``here`` is this server's origin."""
     if f'"{here}/outputs/'.encode() not in body:
         return body
     return await asyncio.to_thread(_inline, body, here, outputs)
@@ -48,7 +48,7 @@ def _inline(body: bytes, here: str, outputs: Outputs) -> bytes:
         file = outputs.find(value[len(here) :]) if is_here else None
         if file is None or file.size > remaining:
             return value
-        with suppress(FileNotFoundError):  # its data are being removed
+        with suppress(FileNotFoundError):  # the prediction's data are being removed
             content = file.path.read_bytes()
             remaining -= len(content)
             return data_url.encode(file.content_type, content)

@@ -31,7 +31,7 @@ _EMPTY_SCHEMA: dict[str, Any] = {
     "components": {"schemas": {}},
 }
 _COG_VERSION = COG.partition("==")[2]
-# Not 501: clients would send a 5xx again.
+# Not 501, because clients retry after a 5xx.
 _MODELS_ARE_FOLDERS = problem(
     422,
     "A model is a folder here: make, change or remove owner/name/ with a cog.yaml in a folder of --models",
@@ -43,7 +43,7 @@ _COLLECTIONS = {
     "yours": ("Yours", "The Cog models of your own folders"),
 }
 _LIST_TIMEOUT = 0.5
-"""Seconds that a list waits for the schemas of models that are being prepared. Later ones are left out."""
+"""Seconds that a list waits for the schemas of models that are being prepared. Then it leaves them out."""
 
 
 class ModelRoutes:
@@ -69,8 +69,8 @@ class ModelRoutes:
         sort = request.query_params.get("sort_by", "latest_version_created_at")
         direction = request.query_params.get("sort_direction", "desc")
         if sort not in _SORTS or direction not in _DIRECTIONS:
-            raise RefusedError(problem(400, "sort_by or sort_direction has a value that there is not", "Bad request"))
-        # Both values of sort_by mean the same here: a model's time is that of its latest version.
+            raise RefusedError(problem(400, "sort_by or sort_direction has an unknown value", "Bad request"))
+        # Both values of sort_by mean the same here, because a model's time is that of its latest version.
         models = sorted(await self._catalog.models(), key=lambda model: model.created_at, reverse=direction == "desc")
         return json_answer(page_body(await self._bodies(models, origin(request))))
 
@@ -93,10 +93,10 @@ class ModelRoutes:
         return json_answer(page_body(bodies))
 
     async def version(self, request: Request) -> Answer:
-        """Also of an official model, which shows no list of its versions, but names its latest one."""
+        """One version. Official models list no versions, but their latest version can be read here."""
         model = await self._version(request)
         body = _version(model, await self._schema_or_empty(model))
-        # A stand-in shows the version of the real model that was asked for.
+        # If the version is one of the real model, its stand-in is shown under that id.
         return json_answer(body | {"id": request.path_params["version"]})
 
     async def examples(self, request: Request) -> Answer:
@@ -145,7 +145,7 @@ class ModelRoutes:
         return or_refuse(await self._catalog.find(request.path_params["owner"], request.path_params["name"]))
 
     async def _community(self, request: Request) -> LocalModel:
-        """The model, for endpoints that official models do not have: these show no versions."""
+        """The model, for endpoints that official models do not have. Raises RefusedError for an official one."""
         model = await self._model(request)
         if model.is_official:
             raise RefusedError(NOT_FOUND)
@@ -164,14 +164,17 @@ class ModelRoutes:
             return await self._engine.schema(model, timeout=engine.SCHEMA_TIMEOUT)
         return _EMPTY_SCHEMA
 
-    async def _schema(self, model: LocalModel, timeout: float) -> dict[str, Any] | None:  # noqa: ASYNC109 - the preparation outlives it
-        """None for a model whose preparation failed, or has not ended after ``timeout`` seconds. It goes on then."""
+    async def _schema(self, model: LocalModel, timeout: float) -> dict[str, Any] | None:  # noqa: ASYNC109 - only the wait ends; the preparation goes on
+        """The model's schema; None if its preparation failed, or has not ended after ``timeout`` seconds."""
         with suppress(LocalError, TimeoutError):
             return await self._engine.schema(model, again=False, timeout=timeout)
         return None
 
     async def _known_schema(self, model: LocalModel) -> dict[str, Any] | None:
-        """The same for a list, which prepares no model: a model that was not used yet has an empty schema."""
+        """The model's schema for a list, which prepares no model. It is empty for a model that was never used.
+
+        None if the model's preparation failed, or goes on for longer than a list may wait.
+        """
         with suppress(LocalError, TimeoutError):
             return await self._engine.known_schema(model, _LIST_TIMEOUT) or _EMPTY_SCHEMA
         return None
@@ -187,7 +190,7 @@ class ModelRoutes:
             description=model.description,
             default_example=self._example(model, here),
         )
-        # Fields of this server's own. The page uses them: to show code that runs on Replicate too, and to fill in.
+        # These fields are not Replicate's. The page shows code that also runs on Replicate, and fills in its form.
         published = model.published[0] if model.published else None
         return body | {"published_version": published, "example_input": model.example}
 

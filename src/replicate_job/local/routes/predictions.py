@@ -62,7 +62,8 @@ class PredictionRoutes:
     async def _named(self, text: str) -> tuple[LocalModel, str]:
         """The model and the version that the field ``version`` names.
 
-        It names a version, alone or after its model's name, or an official model, whose current version it is then.
+        The field is a version, with or without its model's name before it, or the name of an official model, whose
+        current version is meant.
         """
         target = read_version(text)
         if target.kind == "model":
@@ -139,7 +140,7 @@ class PredictionRoutes:
         if query.get("source") not in {None, "web"}:
             raise RefusedError(problem(400, "source must be web", "Bad request"))
         page = await self._predictions.page(here, query.get("cursor"), **times)
-        if query.get("source"):  # every prediction here was created through the API, also those of the page
+        if query.get("source"):  # no prediction has the source "web": the page uses the API too
             return json_answer(page_body([]))
         return await page_answer(page.items, page, f"{here}/v1/predictions", **{name: query[name] for name in times})
 
@@ -147,7 +148,7 @@ class PredictionRoutes:
         return await self._answer(request, request.path_params["id"])
 
     async def delete(self, request: Request) -> Answer:
-        """An endpoint of this server's own: Replicate cannot delete a prediction."""
+        """Delete a prediction that has ended. Replicate's API cannot do that."""
         id = request.path_params["id"]  # noqa: A001 - the API's own name
         or_refuse(self._predictions.body(id, ""))
         if (running := self._predictions.get(id)) and not running.is_terminal:
