@@ -24,7 +24,7 @@ class Reply(msgspec.Struct):
 
 @pytest.fixture
 def ask() -> Callable[..., Reply]:
-    """One request on a connection of its own: ``ask(api, "GET", "/v1/…" or a whole URL, json, header="…")``."""
+    """Sends one request on a new connection: ``ask(api, "GET", "/v1/…" or a whole URL, json, header="…")``."""
 
     def ask(api: ScriptedAPI, method: str, target: str, content: Any = None, **headers: str) -> Reply:
         url = urlsplit(target if "://" in target else api.base_url + target)
@@ -41,7 +41,7 @@ def ask() -> Callable[..., Reply]:
 
 @pytest.fixture
 def create(ask: Callable[..., Reply]) -> Callable[..., Any]:
-    """Create a prediction of ``model`` and return its object."""
+    """Creates a prediction of ``model`` and returns its object."""
 
     def create(
         api: ScriptedAPI, given: Any = None, *, model: str = "acme/private", status: int = 201, **headers: str

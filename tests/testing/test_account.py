@@ -27,7 +27,7 @@ HELLO = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
         ("/v1/deployments/acme/writer/predictions", None, "replicate/hello-world", HELLO),
     ],
 )
-def test_a_prediction_is_created_in_each_of_the_ways(
+def test_a_prediction_can_be_created_by_each_kind_of_path_and_version(
     ask: Ask, path: str, version: str | None, model: str, shown: str
 ) -> None:
     with ScriptedAPI(deployments=[ScriptedDeployment(name="acme/writer", model="replicate/hello-world")]) as api:
@@ -51,7 +51,7 @@ def test_a_prediction_is_created_in_each_of_the_ways(
         ("/v1/predictions", None, 422),
     ],
 )
-def test_what_cannot_be_called_that_way_creates_nothing(
+def test_an_invalid_path_or_version_creates_nothing(
     api: ScriptedAPI, ask: Ask, path: str, version: str | None, status: int
 ) -> None:
     reply = ask(api, "POST", path, {"input": {"text": "x"}} | ({"version": version} if version else {}))
@@ -70,16 +70,16 @@ def test_what_cannot_be_called_that_way_creates_nothing(
         (b'{"input": {}, "model": "x"}', 422, "Additional property model is not allowed"),
     ],
 )
-def test_a_body_that_is_no_create_is_refused(api: ScriptedAPI, ask: Ask, body: bytes, status: int, told: str) -> None:
+def test_an_invalid_create_request_body_is_refused(
+    api: ScriptedAPI, ask: Ask, body: bytes, status: int, told: str
+) -> None:
     reply = ask(api, "POST", "/v1/models/acme/private/predictions", body)
     assert reply.status == status
     assert told in reply.json["detail"]
     assert api.predictions == []
 
 
-def test_inputs_that_break_the_schema_are_refused_all_at_once_and_unknown_ones_pass(
-    api: ScriptedAPI, create: Create
-) -> None:
+def test_all_invalid_inputs_are_named_and_unknown_inputs_pass(api: ScriptedAPI, create: Create) -> None:
     given = {"aspect_ratio": "5:1", "output_quality": 101, "num_outputs": 0, "seed": True, "colour": "red"}
     body = create(api, given, model="black-forest-labs/flux-schnell", status=422)
     assert [(field["type"], field["field"]) for field in body["invalid_fields"]] == [
@@ -114,9 +114,7 @@ def test_pages_stay_the_same_while_predictions_are_added(api: ScriptedAPI, creat
     assert [item["id"] for item in first["results"] + second["results"]] == made[::-1]
 
 
-def test_the_list_is_filtered_by_creation_from_a_moment_on_and_before_another(
-    api: ScriptedAPI, create: Create, ask: Ask
-) -> None:
+def test_the_list_is_filtered_by_created_after_and_created_before(api: ScriptedAPI, create: Create, ask: Ask) -> None:
     one, two, three = (create(api) for _ in range(3))
 
     def listed(**query: str) -> list[str]:
@@ -139,7 +137,7 @@ def test_filters_stay_in_the_url_of_the_next_page(api: ScriptedAPI, create: Crea
     assert rest["next"] is None
 
 
-def test_the_list_lags_while_a_get_does_not(create: Create, ask: Ask) -> None:
+def test_with_list_lag_a_prediction_is_listed_later_than_it_can_be_read(create: Create, ask: Ask) -> None:
     with ScriptedAPI(list_lag=3600) as api:
         made = create(api)
         assert ask(api, "GET", "/v1/predictions").json["results"] == []
@@ -157,7 +155,7 @@ def test_a_lag_between_two_bounds_is_drawn_for_each_prediction(create: Create) -
     assert all(0.5 <= lag <= 2.0 for lag in lags)
 
 
-def test_a_prediction_just_created_can_be_missing_for_a_moment(create: Create, ask: Ask) -> None:
+def test_with_missing_for_a_get_of_a_new_prediction_is_a_404_at_first(create: Create, ask: Ask) -> None:
     with ScriptedAPI(missing_for=3600) as api:
         made = create(api)
         assert ask(api, "GET", made["urls"]["get"]).status == 404
@@ -165,7 +163,7 @@ def test_a_prediction_just_created_can_be_missing_for_a_moment(create: Create, a
         assert ask(api, "GET", made["urls"]["get"]).status == 200
 
 
-def test_with_remember_what_ended_long_ago_is_forgotten_and_what_runs_is_not(create: Create, ask: Ask) -> None:
+def test_with_remember_only_old_ended_predictions_are_forgotten(create: Create, ask: Ask) -> None:
     with ScriptedAPI(script=Script(duration=0), remember=5) as api:
         api.next(Script(duration=math.inf))
         running, *made = [create(api)["id"] for _ in range(31)]
@@ -204,7 +202,7 @@ def test_a_forgotten_prediction_and_its_files_are_freed_from_memory(create: Crea
         assert first() is None
 
 
-def test_scripts_come_from_the_queue_then_from_the_server_then_from_the_model(create: Create) -> None:
+def test_queued_scripts_precede_the_servers_and_that_precedes_the_models(create: Create) -> None:
     model = ScriptedModel(name="acme/own", official=True, script=lambda given: Script(duration=0, output=given["n"]))
     with ScriptedAPI(model) as api:
         api.next(Script(duration=0, output="first"))

@@ -18,7 +18,7 @@ Ask = Callable[..., Any]
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "Token"])
-def test_the_token_opens_it_in_both_schemes(api: ScriptedAPI, ask: Ask, scheme: str) -> None:
+def test_the_token_is_accepted_in_both_schemes(api: ScriptedAPI, ask: Ask, scheme: str) -> None:
     assert ask(api, "GET", "/v1/account", Authorization=f"{scheme} {api.token}").json["username"] == "acme"
 
 
@@ -47,9 +47,7 @@ def test_every_request_is_recorded_with_its_fault(api: ScriptedAPI, create: Crea
     assert api.predictions[0].request == made
 
 
-def test_the_delivery_host_is_another_origin_and_a_token_that_strays_there_is_seen(
-    replicate_api: ScriptedAPI, create: Create, ask: Ask
-) -> None:
+def test_a_token_sent_to_the_delivery_host_is_reported(replicate_api: ScriptedAPI, create: Create, ask: Ask) -> None:
     api = replicate_api
     api.next(Script(duration=0, output=OutputFile(content=b"x", name="a.txt")))
     url = create(api)["output"]
@@ -61,7 +59,7 @@ def test_the_delivery_host_is_another_origin_and_a_token_that_strays_there_is_se
     assert [request.path for request in api.strayed_token()] == [url.removeprefix(api.files_url)] * 2
 
 
-def test_wait_until_gives_up(api: ScriptedAPI) -> None:
+def test_wait_until_raises_timeout_error(api: ScriptedAPI) -> None:
     with pytest.raises(TimeoutError, match="0 requests"):
         api.wait_until(lambda: api.predictions, seconds=0.01)
 
@@ -71,12 +69,12 @@ def test_any_answer_can_be_scripted_for_the_next_request(api: ScriptedAPI, creat
     assert create(api, status=422)["invalid_fields"][0]["field"] == "input.prompt"
 
 
-def test_unknown_places_answer_404_as_the_api_does(api: ScriptedAPI, ask: Ask) -> None:
+def test_unknown_paths_get_the_apis_404(api: ScriptedAPI, ask: Ask) -> None:
     for path in ("/v1/nothing", "/v1/predictions/nothing", "/"):
         assert ask(api, "GET", path).json == {"detail": "The requested resource could not be found.", "status": 404}
 
 
-def test_the_rate_limit_of_the_language_limits_requests(create: Create) -> None:
+def test_a_rate_in_the_fault_language_limits_requests(create: Create) -> None:
     with ScriptedAPI(faults="rate=6/min,burst=1") as api:
         create(api)
         body = create(api, status=429)
@@ -85,7 +83,7 @@ def test_the_rate_limit_of_the_language_limits_requests(create: Create) -> None:
         assert len(api.predictions) == 1
 
 
-def test_the_rate_limit_can_be_changed_while_it_runs_and_what_it_refuses_is_counted(create: Create) -> None:
+def test_the_rate_limit_can_be_changed_while_the_server_runs(create: Create) -> None:
     with ScriptedAPI() as api:
         create(api)
         api.faults.limit(rate=0.1, burst=1)
@@ -113,7 +111,7 @@ def test_with_remember_old_requests_are_forgotten_and_still_counted(ask: Ask, re
         assert (api.count("get"), api.count("list"), api.count("create")) == (50, 1, 0)
 
 
-async def test_a_thousand_create_requests_create_all_but_those_with_a_fault_before_it() -> None:
+async def test_only_create_requests_with_a_fault_before_them_create_nothing() -> None:
     faults = "create:drop-after=0.2,create:drop-before=0.1,create:500-after=0.1,create:500-before=0.05"
     with ScriptedAPI(faults=Faults.parse(faults, seed=3)) as api:
         async with ClientBuilder().max_connections(64).build() as client:
@@ -136,7 +134,7 @@ async def test_a_thousand_create_requests_create_all_but_those_with_a_fault_befo
         assert {prediction.request.body for prediction in api.predictions} <= arrived
 
 
-def test_the_example_of_the_package_does_what_it_says(create: Create) -> None:
+def test_the_example_in_the_package_docstring_works(create: Create) -> None:
     with ScriptedAPI(script=Script(duration=0.2, output="hello"), faults="create:drop-after=0.2") as api:
         api.faults.next("get", "503", "drop-before")
         api.next(Script(end="failed"))

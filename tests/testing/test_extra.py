@@ -1,4 +1,4 @@
-"""The scripted Replicate where its packages are not installed."""
+"""Importing ``replicate_job.testing`` without the packages of its extra."""
 
 from __future__ import annotations
 

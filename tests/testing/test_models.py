@@ -29,7 +29,7 @@ def test_a_schema_is_written_as_cog_writes_it() -> None:
     assert schemas["Output"] == {"title": "Output", "type": "string", "format": "uri"}
 
 
-def test_every_default_model_is_there_and_says_whether_it_is_official(api: ScriptedAPI, ask: Ask) -> None:
+def test_every_default_model_exists_and_shows_whether_it_is_official(api: ScriptedAPI, ask: Ask) -> None:
     for model in DEFAULT_MODELS:
         body = ask(api, "GET", f"/v1/models/{model.name}").json
         assert f"{body['owner']}/{body['name']}" == model.name
@@ -38,7 +38,7 @@ def test_every_default_model_is_there_and_says_whether_it_is_official(api: Scrip
     assert ask(api, "GET", "/v1/models/acme/nothing").status == 404
 
 
-def test_a_community_model_has_versions_an_official_one_lists_none(api: ScriptedAPI, ask: Ask) -> None:
+def test_only_a_community_model_lists_its_versions(api: ScriptedAPI, ask: Ask) -> None:
     latest = ask(api, "GET", "/v1/models/replicate/hello-world").json["latest_version"]
     assert latest["id"] == HELLO
     assert latest == ask(api, "GET", f"/v1/models/replicate/hello-world/versions/{HELLO}").json
@@ -47,7 +47,7 @@ def test_a_community_model_has_versions_an_official_one_lists_none(api: Scripted
         assert ask(api, "GET", f"/v1/models/black-forest-labs/flux-schnell/{path}").status == 404
 
 
-def test_a_private_model_may_show_neither_version_nor_schema(api: ScriptedAPI, ask: Ask) -> None:
+def test_a_private_model_can_hide_its_version_and_schema(api: ScriptedAPI, ask: Ask) -> None:
     assert ask(api, "GET", "/v1/models/acme/private").json["latest_version"] is None
     api.models["acme/bare"] = ScriptedModel(name="acme/bare", versions=(HELLO,))
     latest = ask(api, "GET", "/v1/models/acme/bare").json["latest_version"]
@@ -62,7 +62,7 @@ def test_a_deployment_names_its_model_and_version(api: ScriptedAPI, ask: Ask) ->
     assert ask(api, "GET", "/v1/deployments/acme/nothing").status == 404
 
 
-def test_the_picture_of_the_default_models_opens() -> None:
+def test_the_image_of_the_default_models_is_a_valid_webp() -> None:
     with Image.open(io.BytesIO(IMAGE)) as image:
         image.load()
         assert (image.format, image.size) == ("WEBP", (1, 1))

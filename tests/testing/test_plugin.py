@@ -1,4 +1,4 @@
-"""The pytest plugin: its fixtures here, and in pytest runs of their own, with other plugins and without an extra."""
+"""The pytest plugin: its fixtures here, and in separate pytest runs with other plugins or without the extra."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 
 @pytest.fixture
 def run_pytest(tmp_path: Path) -> Pytest:
-    """Runs pytest on files in a folder of their own, where warnings are errors; what it prints, at that exit code.
+    """Runs pytest on files in a new folder, with warnings as errors. It must end with ``code``; returns its output.
 
-    It loads the plugins that are named, unless it may load all that are installed, which takes seconds.
+    By default, only the named plugins are loaded, because loading all installed ones takes seconds.
     """
 
     def run_pytest(
@@ -41,7 +41,7 @@ def run_pytest(tmp_path: Path) -> Pytest:
             (tmp_path / f"{name}.py").write_text(textwrap.dedent(content))
         others = ("PYTEST_", "CI", "BUILD_NUMBER", "REPLICATE_")
         environment = {n: value for n, value in os.environ.items() if not n.startswith(others)} | dict(environment)
-        environment["PYTEST_DEBUG_TEMPROOT"] = str(tmp_path)  # it closes its root to the user of a PostgreSQL there
+        environment["PYTEST_DEBUG_TEMPROOT"] = str(tmp_path)  # pytest makes its root private: not the suite's
         if not loads_all:
             environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         outcome = subprocess.run(
@@ -60,7 +60,7 @@ def run_pytest(tmp_path: Path) -> Pytest:
     return run_pytest
 
 
-def test_the_environment_leads_to_the_scripted_api_and_to_a_journal_of_the_test(
+def test_replicate_api_sets_the_environment_and_a_journal_of_its_own(
     replicate_api: ScriptedAPI, tmp_path: Path
 ) -> None:
     result = run(HELLO, {"text": "Ada"}, save_to=tmp_path / "out", key="mine")
@@ -69,14 +69,12 @@ def test_the_environment_leads_to_the_scripted_api_and_to_a_journal_of_the_test(
     assert {name: os.environ[name] for name in replicate_api.environment} == dict(replicate_api.environment)
     assert run(HELLO, {"text": "Ada"}, save_to=tmp_path / "out", key="mine") == result
     assert replicate_api.created == 1
-    assert list(tmp_path.iterdir()) == [tmp_path / "out"]  # a test looks here for what its own code has written
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]  # the fixtures write nothing into the test's own folder
     assert Path(os.environ["REPLICATE_JOB_JOURNAL"]).exists()
 
 
 @pytest.mark.parametrize("base", ["", "/v1", "/v1/"])
-def test_clients_that_want_the_version_in_the_base_url_and_those_that_do_not_find_every_path(
-    replicate_api: ScriptedAPI, ask: Callable[..., Any], base: str
-) -> None:
+def test_the_base_url_works_with_and_without_v1(replicate_api: ScriptedAPI, ask: Callable[..., Any], base: str) -> None:
     for path in ("predictions", "account", "models/replicate/hello-world"):
         assert ask(replicate_api, "GET", f"{base.rstrip('/')}/{path}").status == 200
         assert ask(replicate_api, "GET", f"{base.rstrip('/')}/v1/{path}").status == 200
@@ -90,7 +88,7 @@ def test_clients_that_want_the_version_in_the_base_url_and_those_that_do_not_fin
 
 @pytest.fixture
 def proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment of a network whose proxy does not know this machine."""
+    """The environment variables of a network with a proxy that cannot reach this machine."""
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.setenv("no_proxy", "near.example")
     for name in ("http_proxy", "HTTP_PROXY"):
@@ -98,22 +96,22 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("proxy")
-def test_no_client_asks_a_proxy_for_it(request: pytest.FixtureRequest) -> None:
+def test_no_client_uses_a_proxy_for_the_scripted_api(request: pytest.FixtureRequest) -> None:
     api = request.getfixturevalue("replicate_api")
     with pytest.raises(HTTPError, match="401") as caught:
-        urlopen(api.base_url)  # noqa: S310 - the test's own
+        urlopen(api.base_url)  # noqa: S310 - the test's own server
     caught.value.close()
     assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "127.0.0.1,near.example"
 
 
 @pytest.mark.replicate_api(OWN, script=None, faults="get:503=1", list_lag=2)
-def test_a_mark_says_how_the_scripted_api_is_made(replicate_api: ScriptedAPI) -> None:
+def test_the_mark_gives_the_arguments_of_the_scripted_api(replicate_api: ScriptedAPI) -> None:
     assert "me/own" in replicate_api.models
     assert run("me/own", {}).output == "mine"
     assert os.environ["REPLICATE_JOB_LIST_LAG"] == "12"
 
 
-def test_a_port_that_is_in_use_is_an_error_and_leaves_no_other_one_open() -> None:
+def test_a_port_in_use_is_an_error_that_leaves_no_open_socket() -> None:
     taken = ScriptedAPI()
     port = int(taken.base_url.rpartition(":")[2])
     with pytest.raises(OSError, match="in use"):
@@ -121,7 +119,7 @@ def test_a_port_that_is_in_use_is_an_error_and_leaves_no_other_one_open() -> Non
     taken.close()
 
 
-def test_the_local_server_answers_in_a_test_with_real_models(replicate_local: LocalAPI) -> None:
+def test_replicate_local_runs_real_models(replicate_local: LocalAPI) -> None:
     assert run(HELLO, {"text": "Ada"}).output == "hello Ada"
     assert os.environ["REPLICATE_BASE_URL"] == replicate_local.base_url
 
@@ -187,14 +185,14 @@ ANYIO = """
 @pytest.mark.parametrize(
     "words", [["-p", "anyio", *ASYNCIO, "asyncio_mode=strict", "--strict-markers"], [*ASYNCIO, "asyncio_mode=auto"]]
 )
-def test_other_plugins_and_classes_of_unittest_go_with_it(run_pytest: Pytest, words: list[str]) -> None:
+def test_the_plugin_works_with_unittest_classes_and_other_plugins(run_pytest: Pytest, words: list[str]) -> None:
     files = {"test_project": PROJECT} | ({"test_anyio": ANYIO} if "anyio" in words else {})
-    # The thread that is left over is told that its API has gone, after its test.
+    # After its test, the thread that still runs gets an error, because its API has ended.
     ignored = ("-W", "ignore::pytest.PytestUnhandledThreadExceptionWarning")
     assert f"{7 + len(files)} passed" in run_pytest(*PLUGIN, *words, *ignored, **files)
 
 
-def test_processes_of_xdist_have_an_address_each(run_pytest: Pytest, tmp_path: Path) -> None:
+def test_each_xdist_worker_has_its_own_address(run_pytest: Pytest, tmp_path: Path) -> None:
     test = """
         import os
         import pytest
@@ -209,7 +207,7 @@ def test_processes_of_xdist_have_an_address_each(run_pytest: Pytest, tmp_path: P
     assert len(set(workers)) == len(set(ports)) == 2
 
 
-def test_it_may_be_named_in_a_conftest_too_and_be_left_out(run_pytest: Pytest) -> None:
+def test_the_plugin_can_be_named_in_conftest_or_disabled(run_pytest: Pytest) -> None:
     conftest = 'pytest_plugins = ["replicate_job.testing.plugin"]\n'
     test = "def test_it(replicate_api):\n    assert replicate_api.created == 0\n"
     assert "1 passed" in run_pytest(conftest=conftest, test_one=test)
@@ -218,7 +216,7 @@ def test_it_may_be_named_in_a_conftest_too_and_be_left_out(run_pytest: Pytest) -
     assert "fixture 'replicate_api' not found" in run_pytest(*left_out, code=1, conftest="")
 
 
-def test_pytest_finds_it_by_itself_and_whoever_does_not_use_it_pays_for_no_import(run_pytest: Pytest) -> None:
+def test_pytest_loads_the_plugin_by_itself_without_importing_the_servers(run_pytest: Pytest) -> None:
     test = """
         import sys
 
@@ -232,7 +230,7 @@ def test_pytest_finds_it_by_itself_and_whoever_does_not_use_it_pays_for_no_impor
     assert "1 passed" in run_pytest(*slow, loads_all=True, test_nothing=test)
 
 
-def test_the_modules_of_the_package_are_loaded_as_they_are_compiled(run_pytest: Pytest) -> None:
+def test_pytest_does_not_rewrite_the_modules_of_the_package(run_pytest: Pytest) -> None:
     early = """
         def pytest_addoption(parser, pluginmanager):
             # As pytest does for each package with a plugin that is installed, and not editable.
@@ -247,7 +245,7 @@ def test_the_modules_of_the_package_are_loaded_as_they_are_compiled(run_pytest: 
     assert "1 passed" in run_pytest("-p", "early", *PLUGIN, early=early, test_one=test)
 
 
-def test_without_the_extra_a_test_that_asks_fails_with_one_line_and_others_pass(run_pytest: Pytest) -> None:
+def test_without_the_extra_only_tests_with_the_fixtures_fail_with_one_line(run_pytest: Pytest) -> None:
     conftest = 'import sys\n\nsys.modules["uvicorn"] = None\n'
     test = """
         def test_of_something_else(): ...
@@ -263,7 +261,7 @@ def test_without_the_extra_a_test_that_asks_fails_with_one_line_and_others_pass(
     assert "another exception" not in printed
 
 
-def test_the_local_server_is_one_for_all_tests_with_the_same_options(run_pytest: Pytest) -> None:
+def test_tests_with_the_same_options_share_one_local_server(run_pytest: Pytest) -> None:
     conftest = """
         import pytest
         from replicate_job.testing import ServerOptions
@@ -302,7 +300,7 @@ def test_the_local_server_is_one_for_all_tests_with_the_same_options(run_pytest:
     assert "3 passed" in run_pytest(*PLUGIN, conftest=conftest, test_a=tests, test_other=other)
 
 
-def test_pytest_lists_the_fixtures_with_what_they_are(run_pytest: Pytest) -> None:
+def test_pytest_lists_the_fixtures_with_their_docstrings(run_pytest: Pytest) -> None:
     printed = run_pytest("--fixtures", *PLUGIN)
     section = printed.partition("fixtures defined from replicate_job.testing.plugin")[2].partition("\n---")[0]
     names = [line.split()[0] for line in section.splitlines() if " -- " in line]
@@ -324,7 +322,7 @@ RECORDED = """
 """
 
 
-def test_a_recording_is_made_once_and_replayed_where_there_is_no_api(run_pytest: Pytest, tmp_path: Path) -> None:
+def test_a_recording_is_made_on_request_and_replayed_without_the_api(run_pytest: Pytest, tmp_path: Path) -> None:
     told = run_pytest(*PLUGIN, code=1, test_mine=RECORDED)
     assert "3 errors" in told
     assert f"there is no recording {tmp_path / 'hello.json'}: " in told

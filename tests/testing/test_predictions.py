@@ -18,12 +18,12 @@ TIMES = ("created_at", "started_at", "completed_at")
 
 
 def moments(api: ScriptedAPI, *offsets: float) -> list[dict[str, Any]]:
-    """The first prediction as of so many seconds after its creation."""
+    """The first prediction, as it is these numbers of seconds after its creation."""
     prediction = api.predictions[0]
     return [prediction.snapshot(prediction.created + offset) for offset in offsets]
 
 
-def test_it_starts_processes_and_ends_with_times_and_metrics(api: ScriptedAPI, create: Create) -> None:
+def test_a_prediction_goes_from_starting_to_its_end_with_times_and_metrics(api: ScriptedAPI, create: Create) -> None:
     api.next(Script(boot=1, duration=3, output="x"))
     assert create(api)["status"] == "starting"
     early, middle, end = moments(api, 0.5, 2, 4)
@@ -42,7 +42,9 @@ def test_a_timeline_can_have_unknown_statuses(api: ScriptedAPI, create: Create) 
 
 
 @pytest.mark.parametrize("end", ["failed", "canceled", "aborted"])
-def test_only_a_failure_has_an_error_and_no_bad_end_has_output(api: ScriptedAPI, create: Create, end: str) -> None:
+def test_only_failed_predictions_have_an_error_and_only_succeeded_ones_an_output(
+    api: ScriptedAPI, create: Create, end: str
+) -> None:
     api.next(Script(end=end, duration=0, output="x", error="out of memory"))
     body = create(api)
     assert (body["status"], body["output"]) == (end, None)
@@ -75,7 +77,7 @@ def test_a_blocking_wait_returns_at_the_end_with_201_or_unfinished_with_202(api:
     assert create(api, status=202, Prefer="respond-async, wait=1")["status"] == "processing"
 
 
-def test_finish_ends_an_endless_prediction_at_once_also_in_a_blocking_wait(api: ScriptedAPI, create: Create) -> None:
+def test_finish_ends_an_endless_prediction_and_its_blocking_wait(api: ScriptedAPI, create: Create) -> None:
     api.next(Script(duration=math.inf, output="x"))
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(create, api, Prefer="wait")
@@ -84,9 +86,7 @@ def test_finish_ends_an_endless_prediction_at_once_also_in_a_blocking_wait(api: 
         assert held.result()["output"] == "x"
 
 
-def test_cancel_ends_it_at_once_also_in_a_blocking_wait_and_never_twice(
-    api: ScriptedAPI, create: Create, ask: Ask
-) -> None:
+def test_cancel_ends_a_prediction_and_its_blocking_wait_once(api: ScriptedAPI, create: Create, ask: Ask) -> None:
     api.next(Script(duration=math.inf))
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(create, api, Prefer="wait")
@@ -97,7 +97,7 @@ def test_cancel_ends_it_at_once_also_in_a_blocking_wait_and_never_twice(
     assert ask(api, "POST", api.predictions[0].urls["cancel"]).json["completed_at"] == first.json["completed_at"]
 
 
-def test_cancel_does_not_change_an_end_and_can_take_its_time(api: ScriptedAPI, create: Create, ask: Ask) -> None:
+def test_cancel_does_not_change_an_end_and_can_lag(api: ScriptedAPI, create: Create, ask: Ask) -> None:
     api.next(Script(duration=0), Script(duration=60, boot=0, cancel_lag=30))
     for expected in ("succeeded", "processing"):
         assert ask(api, "POST", create(api)["urls"]["cancel"]).json["status"] == expected
@@ -116,14 +116,16 @@ def test_a_deadline_aborts_before_the_start_and_cancels_after_it(
     assert ("predict_time" in after["metrics"]) == (status == "canceled")
 
 
-def test_a_script_can_bring_the_deadline_forward_where_one_was_sent(api: ScriptedAPI, create: Create) -> None:
+def test_a_script_can_shorten_the_deadline_of_a_request(api: ScriptedAPI, create: Create) -> None:
     api.next(Script(boot=0, duration=60, deadline=0.05), Script(duration=0.1, deadline=0.05))
     assert create(api, Cancel_After="5s", Prefer="wait")["status"] == "canceled"
     assert create(api, Prefer="wait")["status"] == "succeeded"
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("30", 30), ("30s", 30), ("5m", 300), ("2h", 7200), ("1h30m45s", 5445)])
-def test_cancel_after_takes_every_documented_form(api: ScriptedAPI, create: Create, text: str, seconds: float) -> None:
+def test_cancel_after_accepts_every_documented_form(
+    api: ScriptedAPI, create: Create, text: str, seconds: float
+) -> None:
     create(api, Cancel_After=text)
     prediction = api.predictions[0]
     assert prediction.deadline == pytest.approx(prediction.created + seconds)
@@ -135,7 +137,7 @@ def test_cancel_after_out_of_bounds_creates_nothing(api: ScriptedAPI, ask: Ask, 
     assert api.predictions == []
 
 
-def test_data_are_removed_after_a_while_and_the_record_stays(create: Create) -> None:
+def test_data_are_removed_after_the_expiry_and_the_status_stays(create: Create) -> None:
     with ScriptedAPI(faults="expire=10s", script=Script(duration=1, output="x", logs="l\n")) as api:
         create(api)
         kept, removed = moments(api, 10, 11.001)
@@ -145,7 +147,7 @@ def test_data_are_removed_after_a_while_and_the_record_stays(create: Create) -> 
     assert removed["status"] == "succeeded"
 
 
-def test_overrides_are_laid_over_the_object_as_they_are(api: ScriptedAPI, create: Create) -> None:
+def test_overrides_replace_fields_of_the_object(api: ScriptedAPI, create: Create) -> None:
     api.next(Script(overrides={"urls": {"get": "http://127.0.0.2/x"}, "mystery": [1]}))
     body = create(api)
     assert (body["urls"], body["mystery"]) == ({"get": "http://127.0.0.2/x"}, [1])
@@ -154,22 +156,20 @@ def test_overrides_are_laid_over_the_object_as_they_are(api: ScriptedAPI, create
 @pytest.mark.parametrize(
     "text", ['{"a": 1.10, "b":1e3}', '{"\\u00e9":"\\/"}', '{"n":123456789012345678901234567890}', "{}"]
 )
-def test_the_input_is_echoed_to_the_letter(api: ScriptedAPI, ask: Ask, text: str) -> None:
+def test_the_input_is_returned_as_the_same_json_text(api: ScriptedAPI, ask: Ask, text: str) -> None:
     reply = ask(api, "POST", CREATE, f'{{"input": {text}}}'.encode())
     assert f'"input":{text},'.encode() in reply.body
     assert f'"input":{text},'.encode() in ask(api, "GET", "/v1/predictions").body
 
 
-def test_time_is_the_clock_of_the_machine(api: ScriptedAPI, create: Create) -> None:
+def test_created_is_a_time_of_the_machines_clock(api: ScriptedAPI, create: Create) -> None:
     before = time.time()
     create(api)
     assert before <= api.predictions[0].created + 1e-6
     assert api.predictions[0].created <= time.time() + 1e-6
 
 
-def test_a_prediction_can_be_made_older_afterwards_also_once_it_has_ended(
-    api: ScriptedAPI, create: Create, ask: Ask
-) -> None:
+def test_a_prediction_can_be_made_older_even_after_its_end(api: ScriptedAPI, create: Create, ask: Ask) -> None:
     api.next(Script(boot=0, duration=0))
     made = create(api)
     api.predictions[0].created -= 60

@@ -1,4 +1,4 @@
-"""The fine print of the scripted API's endpoints, which it shares with the local server."""
+"""Details of the scripted API's endpoints that are the same as in the local server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VERSION = "a" * 64
         ("POST", "/v1/account", "GET"),
     ],
 )
-def test_a_method_that_a_path_does_not_have_is_405_with_those_that_it_has(
+def test_an_unsupported_method_is_a_405_with_the_allowed_ones(
     api: ScriptedAPI, ask: Ask, method: str, path: str, allowed: str
 ) -> None:
     reply = ask(api, method, path)
@@ -35,13 +35,13 @@ def test_a_method_that_a_path_does_not_have_is_405_with_those_that_it_has(
 
 
 @pytest.mark.parametrize("cursor", ["nonsense", "5", "%C2%B2", "%00", "A" * 5000, "bzEuMA"])
-def test_a_cursor_that_is_not_from_here_is_refused(api: ScriptedAPI, create: Create, ask: Ask, cursor: str) -> None:
+def test_a_malformed_cursor_is_refused(api: ScriptedAPI, create: Create, ask: Ask, cursor: str) -> None:
     create(api)
     reply = ask(api, "GET", f"{ALL}?cursor={cursor}")
     assert (reply.status, reply.json["detail"]) == (400, "Invalid cursor")
 
 
-def test_a_page_leads_back_to_the_one_before_it_and_keeps_its_times(api: ScriptedAPI, create: Create, ask: Ask) -> None:
+def test_pages_link_both_ways_and_keep_the_time_filters(api: ScriptedAPI, create: Create, ask: Ask) -> None:
     made = [create(api) for _ in range(205)]
     query = f"created_after={made[2]['created_at']}&created_before={made[204]['created_at']}"
     first = ask(api, "GET", f"{ALL}?{query}").json
@@ -56,7 +56,7 @@ def test_a_page_leads_back_to_the_one_before_it_and_keeps_its_times(api: Scripte
 
 
 @pytest.mark.parametrize("path", [ALL, NAMED, "/v1/deployments/acme/flux/predictions"])
-def test_a_create_says_where_the_prediction_is(api: ScriptedAPI, ask: Ask, path: str) -> None:
+def test_the_response_to_a_create_request_has_a_location(api: ScriptedAPI, ask: Ask, path: str) -> None:
     body = {"input": {"prompt": "a"}} | ({"version": "acme/private"} if path == ALL else {})
     for held in ({}, {"Prefer": "wait"}):
         reply = ask(api, "POST", path, body, **held)
@@ -83,7 +83,7 @@ def test_a_webhook_that_cannot_be_sent_is_refused_and_nothing_is_created(
 
 
 @pytest.mark.parametrize("path", [NAMED, "/v1/deployments/acme/flux/predictions"])
-def test_what_is_called_by_its_name_takes_no_version(api: ScriptedAPI, ask: Ask, path: str) -> None:
+def test_a_create_request_by_name_must_not_have_a_version(api: ScriptedAPI, ask: Ask, path: str) -> None:
     reply = ask(api, "POST", path, {"version": VERSION, "input": {"prompt": "a"}})
     assert (reply.status, reply.json["detail"]) == (422, "- Additional property version is not allowed\n")
 
@@ -103,7 +103,7 @@ def test_the_scheme_of_the_token_may_be_written_in_any_case(api: ScriptedAPI, as
         ("/v1/deployments/acme/own/predictions", None),
     ],
 )
-def test_an_official_model_hides_its_version_however_it_is_called(ask: Ask, path: str, named: str | None) -> None:
+def test_an_official_model_hides_its_version_on_every_path(ask: Ask, path: str, named: str | None) -> None:
     model = ScriptedModel(name="acme/official", official=True, versions=(VERSION,))
     with ScriptedAPI(model, deployments=[ScriptedDeployment(name="acme/own", model="acme/official")]) as api:
         reply = ask(api, "POST", path, {"input": {}} | ({"version": named} if named else {}))
@@ -113,7 +113,7 @@ def test_an_official_model_hides_its_version_however_it_is_called(ask: Ask, path
 @pytest.mark.parametrize(
     "named", ["https://replicate.com/acme/private", " acme/private", "acme/private/", "deployments/acme/flux"]
 )
-def test_a_version_in_a_form_that_the_api_does_not_know_is_refused(api: ScriptedAPI, ask: Ask, named: str) -> None:
+def test_a_malformed_version_is_refused(api: ScriptedAPI, ask: Ask, named: str) -> None:
     reply = ask(api, "POST", ALL, {"version": named, "input": {}})
     assert (reply.status, reply.json["title"]) == (422, "Invalid version or not permitted")
 
@@ -123,7 +123,7 @@ def test_head_is_get_without_a_body(api: ScriptedAPI, ask: Ask) -> None:
     assert (head.status, head.headers["content-length"], head.body) == (200, get.headers["content-length"], b"")
 
 
-def test_a_file_that_there_is_not_is_not_found_in_the_words_of_files(api: ScriptedAPI, ask: Ask) -> None:
+def test_an_unknown_file_gets_the_404_of_files(api: ScriptedAPI, ask: Ask) -> None:
     for method in ("GET", "DELETE"):
         reply = ask(api, method, "/v1/files/none")
         assert (reply.status, reply.json) == (404, {"detail": "File not found", "status": 404})

@@ -16,7 +16,7 @@ from pyreqwest.client import ClientBuilder
 from replicate_job.testing import LoopbackServer, Script, ScriptedAPI
 
 
-def test_it_answers_from_start_to_close_and_leaves_no_thread_behind(api: ScriptedAPI) -> None:
+def test_close_ends_the_thread_and_the_listening_socket(api: ScriptedAPI) -> None:
     def count() -> int:
         return [thread.name for thread in threading.enumerate()].count("loopback-server")
 
@@ -45,7 +45,7 @@ def test_close_does_not_wait_for_blocking_waits_hanging_clients_or_idle_connecti
         api.close()
         for connection in (holding, hanging):
             with suppress(ConnectionResetError):
-                assert connection.recv(1) == b""  # cut off; whoever is waited for gets an answer
+                assert connection.recv(1) == b""  # the connection is cut off; otherwise there would be a response
 
 
 def test_close_may_be_called_twice_and_without_a_start() -> None:
@@ -61,7 +61,7 @@ def test_no_signal_handler_is_installed() -> None:
         assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-async def test_it_serves_a_client_on_the_event_loop_of_the_test_and_many_at_once(api: ScriptedAPI) -> None:
+async def test_many_concurrent_requests_from_the_tests_event_loop_are_answered(api: ScriptedAPI) -> None:
     async with ClientBuilder().build() as client:
 
         async def create(number: int) -> int:
@@ -72,7 +72,7 @@ async def test_it_serves_a_client_on_the_event_loop_of_the_test_and_many_at_once
     assert sorted(prediction.input["n"] for prediction in api.predictions) == list(range(200))
 
 
-def test_another_process_reaches_it_with_the_environment_it_gives(api: ScriptedAPI) -> None:
+def test_another_process_can_use_it_by_its_environment(api: ScriptedAPI) -> None:
     script = (
         "import os, urllib.request as u\n"
         "r = u.Request(os.environ['REPLICATE_BASE_URL'] + '/v1/account')\n"

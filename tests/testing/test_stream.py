@@ -14,7 +14,7 @@ Ask = Callable[..., Any]
 
 
 def stream(api: ScriptedAPI, create: Create, **facts: Any) -> str:
-    """The stream's URL of a new prediction."""
+    """The URL of the stream of a new prediction."""
     output = facts.pop("output", ["a", "b", "c", "d"])
     script: dict[str, Any] = {"duration": 0.02, "boot": 0}
     script |= {key: facts.pop(key) for key in ("duration", "end", "error") if key in facts}
@@ -22,9 +22,7 @@ def stream(api: ScriptedAPI, create: Create, **facts: Any) -> str:
     return str(create(api)["urls"]["stream"])
 
 
-def test_it_opens_with_a_comment_sends_the_output_with_ids_and_ends_with_done(
-    api: ScriptedAPI, create: Create, ask: Ask
-) -> None:
+def test_a_stream_has_a_comment_output_events_with_ids_and_done(api: ScriptedAPI, create: Create, ask: Ask) -> None:
     url = stream(api, create, output=["one\ntwo", "x"])
     reply = ask(api, "GET", url)
     moment = int(api.predictions[0].created)
@@ -39,13 +37,13 @@ def test_it_opens_with_a_comment_sends_the_output_with_ids_and_ends_with_done(
     assert api.requests[-1].origin == "files"
 
 
-def test_a_reconnect_goes_on_after_the_last_event_id(api: ScriptedAPI, create: Create, ask: Ask) -> None:
+def test_a_new_connection_continues_after_the_last_event_id(api: ScriptedAPI, create: Create, ask: Ask) -> None:
     url = stream(api, create)
     reply = ask(api, "GET", url, Last_Event_ID=f"{int(api.predictions[0].created)}:1").body
     assert [line[-1:] for line in reply.splitlines() if line.startswith(b"data: ")] == [b"c", b"d", b"}"]
 
 
-def test_connections_are_reset_where_the_script_breaks_them(
+def test_connections_are_reset_after_the_scripted_number_of_events(
     api: ScriptedAPI, create: Create, ask: Ask, raw: Callable[..., bytes]
 ) -> None:
     url = stream(api, create, breaks=(2, 0))
@@ -56,7 +54,7 @@ def test_connections_are_reset_where_the_script_breaks_them(
 
 
 @pytest.mark.parametrize(("count", "sent"), [(0, b""), (2, b"ab"), (4, b"abcd")])
-def test_a_connection_can_end_in_order_without_done(
+def test_a_connection_can_end_cleanly_without_done(
     api: ScriptedAPI, create: Create, ask: Ask, count: int, sent: bytes
 ) -> None:
     reply = ask(api, "GET", stream(api, create, breaks=(count,), ending="close")).body
@@ -65,7 +63,7 @@ def test_a_connection_can_end_in_order_without_done(
     assert b"event: done" not in reply
 
 
-def test_events_can_be_unknown_without_ids_comments_or_any_bytes(api: ScriptedAPI, create: Create, ask: Ask) -> None:
+def test_events_can_be_of_any_type_comments_or_raw_bytes(api: ScriptedAPI, create: Create, ask: Ask) -> None:
     events = (
         StreamEvent("mystery", "?"),
         StreamEvent(comment="still here"),
@@ -80,13 +78,13 @@ def test_events_can_be_unknown_without_ids_comments_or_any_bytes(api: ScriptedAP
     )
 
 
-def test_a_failure_sends_an_error_and_says_so_at_the_end(api: ScriptedAPI, create: Create, ask: Ask) -> None:
+def test_a_failure_sends_error_and_a_reason_in_done(api: ScriptedAPI, create: Create, ask: Ask) -> None:
     reply = ask(api, "GET", stream(api, create, output=["a"], end="failed", error="no memory")).body
     assert b'event: error\ndata: {"detail":"no memory"}\n\n' in reply
     assert reply.endswith(b'event: done\ndata: {"reason":"error"}\n\n')
 
 
-def test_a_cancel_ends_the_stream_with_its_reason(api: ScriptedAPI, create: Create, ask: Ask) -> None:
+def test_canceling_ends_the_stream_with_the_reason(api: ScriptedAPI, create: Create, ask: Ask) -> None:
     url = stream(api, create, duration=math.inf, interval=3600)
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(ask, api, "GET", url)

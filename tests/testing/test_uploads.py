@@ -20,7 +20,7 @@ def upload(ask: Ask, api: ScriptedAPI, content: bytes, *, metadata: str = "{}", 
     return ask(api, "POST", "/v1/files", body, Content_Type="multipart/form-data; boundary=b")
 
 
-def test_a_file_is_stored_as_it_was_sent_with_its_name_type_and_checksum(api: ScriptedAPI, ask: Ask) -> None:
+def test_an_uploaded_file_has_its_content_name_type_and_checksum(api: ScriptedAPI, ask: Ask) -> None:
     content = bytes(range(256)) * 8192
     before = time.time()
     reply = upload(ask, api, content, metadata='{"n":1}')

@@ -1,4 +1,4 @@
-"""Fakes for testing code that talks to Replicate: a scripted API server that can be made to fail. Needs ``[local]``.
+"""A scripted server of Replicate's API, for testing code that calls it. It can be made to fail. Needs ``[local]``.
 
 ::
 
@@ -9,8 +9,8 @@
         assert len(api.predictions) == 1     # created once, although a connection may have died
 
 ``api.faults.next("get", "503", "drop-before")`` and ``api.next(Script(end="failed"))`` script single requests and
-predictions. ``replicate_job.serving.faults`` documents the words for faults. ``replicate_job.testing.plugin`` has
-fixtures for pytest, which finds them by itself.
+predictions. ``replicate_job.serving.faults`` documents the language of faults. ``replicate_job.testing.plugin`` has
+fixtures for pytest, which loads them by itself.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    # A name is imported when it is first used: pytest loads the plugin in every project where this package is.
+    # Names are imported at their first use, because pytest loads the plugin wherever this package is installed.
     if name not in _HOMES:
         raise AttributeError(f"module 'replicate_job.testing' has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 - only for whoever needs it
@@ -93,7 +93,7 @@ def __getattr__(name: str) -> object:
         value = globals()[name] = getattr(import_module(f"replicate_job.{_HOMES[name]}"), name)
     except ModuleNotFoundError as error:
         needed = str(error.name).partition(".")[0]
-        from replicate_job.extras import advice  # noqa: PLC0415 - for this error only
+        from replicate_job.extras import advice  # noqa: PLC0415 - only this error needs it
 
         raise ModuleNotFoundError(
             f"replicate_job.testing needs {needed}, which is not here: {advice('local')}", name=error.name

@@ -34,7 +34,10 @@ WEIGHTS = "https://replicate.delivery/xezq"
 
 
 class ScriptedAccount:
-    """Raises RefusedError with the API's answer to what it refuses. Only the server's thread may change it."""
+    """The account of a scripted API. Its methods raise RefusedError with the API's error response.
+
+    Only the server's thread may change it.
+    """
 
     def __init__(
         self, models: Iterable[ScriptedModel], deployments: Iterable[ScriptedDeployment], delivery: Delivery
@@ -56,7 +59,7 @@ class ScriptedAccount:
         self._random = random.Random(0)  # noqa: S311 - repeatable, not secret
 
     def create(self, request: RecordedRequest, *, model: str = "", deployment: str = "") -> ScriptedPrediction:
-        """Create a prediction by a request with its ``body``; ``model`` or ``deployment`` where the path names one."""
+        """Create a prediction from a create request. ``model`` or ``deployment`` is set if the path names one."""
         creation = read_creation(request.body, names_version=not model and not deployment)
         target, version = self._resolve(model, deployment) if model or deployment else self._named(creation.version)
         target.validator.check(creation.input)
@@ -85,7 +88,7 @@ class ScriptedAccount:
         return prediction
 
     def page(self, after: float | None, before: float | None, cursor: str | None) -> ListPage[ScriptedPrediction]:
-        """One page of those created in [after, before), Unix times."""
+        """One page of the predictions that were created in [after, before), Unix times."""
         now, items = time.time(), self.predictions
         if after is not None:
             items = items[bisect_left(items, after, key=_created) :]
@@ -101,12 +104,12 @@ class ScriptedAccount:
         return deployment.describe(deployment.version or self.model(deployment.model).version_ids[0])
 
     def search(self, query: str) -> list[dict[str, Any]]:
-        """The objects of the public models that fit."""
+        """The objects of the public models that match the query."""
         public = [model for model in self.models.values() if model.visibility == "public"]
         return [model.describe() for model in public if fits(query, model.name, model.description)]
 
     def train(self, name: str, version: str, body: bytes) -> ScriptedTraining:
-        """Start a training by a request with this body."""
+        """Start a training from the body of its create request."""
         model = self.model(name)
         if version not in model.version_ids:
             raise RefusedError(NOT_FOUND)
@@ -138,7 +141,7 @@ class ScriptedAccount:
         return training.describe(self.origin, WEB, self.model(training.model).version_ids[0])
 
     def page_trainings(self, cursor: str | None) -> ListPage[tuple[int, ScriptedTraining]]:
-        """One page of them, each with its number."""
+        """One page of the trainings, each with its number."""
         now = time.time()
         numbered = list(enumerate(self.trainings.values()))
         return read_page(numbered, _first, cursor, lambda each: now >= each[1].listed)
@@ -148,7 +151,7 @@ class ScriptedAccount:
         return [self.deployment(name) for name in reversed(self.deployments)]
 
     def _resolve(self, name: str, deployment: str) -> tuple[ScriptedModel, str]:
-        """The model and version of a path that names a model or a deployment."""
+        """The model and version that a path names by its model or deployment."""
         if deployment:
             release = self.deployment(deployment)["current_release"]
             return self.model(release["model"]), release["version"]
@@ -184,14 +187,14 @@ class ScriptedAccount:
             self._forget(self.remember)
 
     def _forget(self, remember: int) -> None:
-        """Forget all ended predictions but the latest ``remember``. It reads all predictions, so it must be rare."""
+        """Forget all ended predictions except the latest ``remember``. It reads all predictions, so it must be rare."""
         now = time.time()
         ended = [prediction for prediction in self.predictions if now >= prediction.ended]
         forgotten = set(ended[: -remember or None])
         self.predictions = [prediction for prediction in self.predictions if prediction not in forgotten]
         self._by_id = {prediction.id: prediction for prediction in self.predictions}
         self._delivery.forget({prediction.removed for prediction in forgotten})
-        # Only when there are twice as many: so each creation costs the same on average.
+        # The next time is when there are twice as many, so that a creation costs the same on average.
         self._forget_at = 2 * len(self.predictions)
 
 

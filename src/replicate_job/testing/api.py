@@ -1,4 +1,4 @@
-"""A whole scripted Replicate API, with its delivery host, in a thread of its own."""
+"""A scripted Replicate API with its delivery host, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ if TYPE_CHECKING:
 
 
 class ScriptedAPI:
-    """Replicate's HTTP API on loopback, with predictions that follow scripts, and faults on request.
+    """Replicate's HTTP API on loopback, with predictions that follow scripts, and with faults on request.
 
-    It listens from its construction on, and answers inside ``with``, to this process and to others. ``models`` and
-    ``deployments`` are added to the default ones. ``trainings``, oldest first, are those of the account. ``script``
-    replaces the scripts of all models. ``faults`` is a ``Faults`` or its text (``create:drop-after=0.2,get:503=0.3``),
-    with chances by ``seed``.
+    It listens as soon as it is constructed, and answers requests inside ``with``, from this process and from others.
+    ``models`` and ``deployments`` are added to the default ones. ``trainings``, oldest first, are those of the account.
+    ``script`` replaces the scripts of all models. ``faults`` is a ``Faults`` or its text
+    (``create:drop-after=0.2,get:503=0.3``); ``seed`` makes its chances repeatable.
 
-    Times are in seconds: ``list_lag`` until a created prediction is listed (a pair: drawn between the two);
-    ``missing_for`` until its GET stops answering 404; ``expire`` from its end until its data are removed (an hour);
-    ``file_expire`` until an upload is removed (a day). ``upload_limit`` is in bytes (100 MiB).
+    Times are in seconds: ``list_lag`` until a created prediction is listed (of a pair, a time between the two is
+    drawn); ``missing_for`` until its GET stops answering 404; ``expire`` from its end until its data are removed (an
+    hour); ``file_expire`` until an upload is removed (a day). ``upload_limit`` is in bytes (100 MiB).
 
-    With ``remember``, memory stays bounded: the server remembers at least so many of the latest requests, and of the
+    With ``remember``, memory stays bounded: the server remembers at least so many of the latest requests and of the
     latest ended predictions, and at most about twice as many. A client gets 404 for a forgotten prediction and its
-    files. The counts include what is forgotten.
+    files. The counts include forgotten requests and predictions.
 
-    ``base_url`` is without ``/v1``; clients that want it there may add it, for paths without it are answered too.
-    ``files_url`` is the origin of the delivery host and of the streams. ``ports`` are those of the two; 0 is a free
-    one. Raises OSError for a port that is in use.
+    ``base_url`` is without ``/v1``. Clients may add it, because the paths are answered with and without it.
+    ``files_url`` is the origin of the delivery host and of the streams. ``ports`` are those of the API and of that
+    origin; 0 is a free port. Raises OSError for a port that is in use.
     """
 
     def __init__(  # noqa: PLR0913 - one argument for each property of the server, all with defaults
@@ -122,25 +122,25 @@ class ScriptedAPI:
 
     @property
     def uploads(self) -> list[UploadedFile]:
-        """All uploaded files that were not deleted, in order."""
+        """All uploaded files that were not deleted, in order of arrival."""
         return list(self._uploads.files.values())
 
     @property
     def models(self) -> dict[str, ScriptedModel]:
-        """By ``owner/name``. Models may be added and replaced while the server runs."""
+        """The models by ``owner/name``. They may be added and replaced while the server runs."""
         return self._account.models
 
     @property
     def trainings(self) -> dict[str, ScriptedTraining]:
-        """By id, oldest first. They may be added and changed while the server runs."""
+        """The trainings by id, oldest first. They may be added and changed while the server runs."""
         return self._account.trainings
 
     @property
     def environment(self) -> Mapping[str, str]:
         """The environment variables with which a subprocess uses this server.
 
-        REPLICATE_API_TOKEN, REPLICATE_BASE_URL, and REPLICATE_JOB_LIST_LAG: how late this server's list can be, which
-        is how long replicate-job waits for it after a create request without an answer.
+        They are REPLICATE_API_TOKEN, REPLICATE_BASE_URL and REPLICATE_JOB_LIST_LAG. The last one is how late this
+        server's list can be: so long, replicate-job looks there for a prediction whose create request got no response.
         """
         return environment_of(self.base_url, self.token, max(self._account.list_lag))
 
@@ -153,7 +153,7 @@ class ScriptedAPI:
         self._account.scripts.extend(scripts)
 
     def wait_until(self, condition: Callable[[], object], *, seconds: float = 10) -> None:
-        """Block until ``condition`` holds, which is checked every 2 ms. Raises TimeoutError.
+        """Block until ``condition()`` is true, which is checked every 2 ms. Raises TimeoutError after ``seconds``.
 
         ``api.wait_until(lambda: api.predictions)`` waits for the first creation. In a coroutine, call it in a thread.
         """

@@ -1,4 +1,4 @@
-"""Output files on an origin of their own, served without a token, as by the API's delivery hosts."""
+"""Output files at an origin of their own, which needs no token, like the API's delivery hosts."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ _RANGE = re.compile(r"bytes=(?P<first>\d+)-(?P<last>\d*)")
 class OutputFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file in a script's output, and how its host serves it.
 
-    - ``name``: the last part of the URL, percent-encoded, so that ``../../x`` is one part; empty: no such part.
-    - ``content_type``: None: guessed from ``name``; empty: not sent. ``disposition``: the ``Content-Disposition``.
-    - ``redirect``: the URL answers 302 to another URL of the file, or to the URL that ``redirect`` is.
-    - ``inline``: the output has a data URL.
-    - ``ranges``, ``etag``, ``sized`` (``Content-Length``, otherwise chunked): features that can be switched off.
+    - ``name``: the last part of the URL, percent-encoded, so that ``../../x`` is one part; empty: the URL has none.
+    - ``content_type``: None: it is guessed from ``name``; empty: it is not sent. ``disposition``: the
+      ``Content-Disposition``.
+    - ``redirect``: with True, the URL answers 302 to another URL of the file; with a text, to that URL.
+    - ``inline``: the output has a data URL in place of an address.
+    - ``ranges``, ``etag``, ``sized`` (``Content-Length``, otherwise chunked): features of the host that can be off.
     - ``gone``: the status (404 or 410) from ``expires`` seconds after the prediction's creation, and once the
       prediction's data are removed.
     """
@@ -66,7 +67,7 @@ class Delivery:
         self._files: dict[str, tuple[OutputFile, float, Callable[[float], bool]]] = {}
 
     def publish(self, file: OutputFile, removed: Callable[[float], bool]) -> str:
-        """Serve a file, and return its URL. ``removed`` is whether it is removed at a Unix time."""
+        """Serve a file, and return its URL. ``removed`` returns whether the file is removed at a Unix time."""
         if file.inline:
             return file.data_url
         key = secrets.token_hex(8)
@@ -76,7 +77,7 @@ class Delivery:
         return f"{self.origin}/{'moved' if file.redirect else 'files'}/{key}{tail}"
 
     def forget(self, removed: Container[Callable[[float], bool]]) -> None:
-        """Answer 404 for the files that were published with one of these functions."""
+        """Answer 404 for the files that were published with one of these functions ``removed``."""
         self._files = {key: item for key, item in self._files.items() if item[2] not in removed}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,7 +101,7 @@ class Delivery:
 
 
 async def serve_file(file: OutputFile, scope: Scope, send: Send) -> None:
-    """Answer a GET with the file, or with the range of it that is asked for."""
+    """Answer a GET with the file, or with the requested range of it."""
     request_headers = dict(scope["headers"])
     tag = f'"{hashlib.sha256(file.content).hexdigest()[:32]}"'
     headers = [*ANY_ORIGIN, *([("content-type", file.media_type)] if file.media_type else [])]

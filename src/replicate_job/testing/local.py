@@ -1,4 +1,4 @@
-"""Replicate on this machine, for blocking code: the local server in a thread."""
+"""The local server in a thread, for blocking code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from replicate_job.testing.server import in_loop_thread
 
 
 class LocalAPI(msgspec.Struct, frozen=True):
-    """A local server that runs. ``base_url`` is without ``/v1``; it takes any token where none is asked for."""
+    """A running local server. ``base_url`` is without ``/v1``. A server without a token accepts any token."""
 
     base_url: str
     token: str

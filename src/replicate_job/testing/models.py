@@ -69,8 +69,8 @@ class ScriptedModel(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     An ``official`` model is run by its name. It has no list of versions, and its predictions have the version
     ``hidden``. Any other model is run by a version. ``versions`` are ids (64 hex digits), the latest first; by default
-    there is one. Without a ``schema`` the API shows none, as for some private models; without ``versions`` either, it
-    shows no latest version. ``script`` may be a function of the input. ``readme`` is Markdown; empty: there is none.
+    there is one. If ``schema`` is None, the API shows none, as for some private models; if ``versions`` is empty too,
+    it shows no latest version. ``script`` may be a function of the input. ``readme`` is Markdown; empty: there is none.
     ``example`` is the input of the prediction that the model's page shows.
     """
 
@@ -110,7 +110,7 @@ class ScriptedModel(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         )
 
     def _example(self) -> dict[str, Any] | None:
-        """The object of a prediction that ended long ago. It has an output where the script's is JSON."""
+        """The object of an old prediction. It has an output if that of the script can be encoded as JSON."""
         if self.example is None:
             return None
         script = self.script if isinstance(self.script, Script) else self.script(self.example)

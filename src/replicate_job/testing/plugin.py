@@ -1,6 +1,6 @@
 """A pytest plugin with the fixtures ``replicate_api``, ``replicate_local`` and ``replicate_recording``.
 
-pytest loads it in every project where this package is installed, so at its import it brings in pytest alone.
+pytest loads it in every project where this package is installed, so importing it imports nothing but pytest.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ _RECORD = "--replicate-record"
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    # pytest rewrites the assert statements of every package that has a plugin, and compiles all its modules for that: a
-    # second in each process where the result cannot be kept (PYTHONDONTWRITEBYTECODE). This package has none.
+    # pytest rewrites the assert statements of every package that has a plugin, and compiles all its modules for that.
+    # If the result cannot be stored (PYTHONDONTWRITEBYTECODE), this takes a second in each process. This package has no
+    # assert statements for tests.
     getattr(early_config.pluginmanager.rewrite_hook, "_must_rewrite", set()).discard("replicate_job")
 
 
@@ -65,7 +66,7 @@ def replicate_api(
     models = marker.args if marker else ()
     try:
         api = ScriptedAPI(*models, **options)
-    except OSError:  # the system has given a port to another process meanwhile
+    except OSError:  # the system has given one of the ports to another process since
         api = ScriptedAPI(*models, **options | {"ports": (0, 0)})
     with api:
         _set_environment(monkeypatch, tmp_path_factory, api.environment)
@@ -133,21 +134,21 @@ def replicate_recording(
 
 def _recording_of(test: Any, named: tuple[str, ...]) -> Path:
     """The file of a test's recording: the one that its mark names, or its own."""
-    from pathlib import Path  # noqa: PLC0415 - only for whoever needs it
+    from pathlib import Path  # noqa: PLC0415 - most tests do not need it
 
     file = Path(test.path)
     return file.parent / (named[0] if named else Path("recordings", file.stem, f"{_plain(test.name)}.json"))
 
 
 class _LazyIdentity:
-    """One certificate for all tests of a process: its clients may live longer than a test."""
+    """One certificate for all tests of a process, because a client may be used in several tests."""
 
     def __init__(self, folders: pytest.TempPathFactory) -> None:
         self._folders = folders
         self._made: Identity | None = None
 
     def get(self) -> Identity:
-        from replicate_job.testing.recording.certificate import Identity  # noqa: PLC0415 - only for whoever needs it
+        from replicate_job.testing.recording.certificate import Identity  # noqa: PLC0415 - most tests do not need it
 
         self._made = self._made or Identity(self._folders.mktemp("replicate-job"))
         return self._made
@@ -159,7 +160,7 @@ def _replicate_identity(tmp_path_factory: pytest.TempPathFactory) -> _LazyIdenti
 
 
 def _plain(name: str) -> str:
-    """A test's name, which may have parameters, as that of a file."""
+    """The name of a test, which may have parameters, as the name of a file."""
     return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).strip("-")
 
 
@@ -171,8 +172,8 @@ def _how_to_record(path: Path, test: str) -> str:
 
 
 def _free(port: int) -> int:
-    """The port, or 0 where the system has given it to another process meanwhile."""
-    import socket  # noqa: PLC0415 - only for whoever needs it
+    """The port, or 0 if the system has given it to another process since."""
+    import socket  # noqa: PLC0415 - most tests do not need it
 
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -191,7 +192,7 @@ def replicate_local_options() -> ServerOptions:
     By default it has the built-in models. ``return ServerOptions(models=[Path("models")])``, with scope session, adds
     those of a folder.
     """
-    import logging  # noqa: PLC0415 - only for whoever needs it
+    import logging  # noqa: PLC0415 - most tests do not need it
 
     with _told_plainly():
         from replicate_job.testing import ServerOptions  # noqa: PLC0415 - slow
@@ -201,8 +202,8 @@ def replicate_local_options() -> ServerOptions:
 
 @pytest.fixture(scope="session")
 def _replicate_ports() -> Iterator[tuple[int, int]]:
-    """Two ports that stay this process's between its tests."""
-    import socket  # noqa: PLC0415 - only for whoever needs it
+    """Two ports that no other process uses as long as this one runs its tests."""
+    import socket  # noqa: PLC0415 - most tests do not need it
 
     with ExitStack() as reserved:
         sockets = [reserved.enter_context(socket.socket()) for _ in range(2)]
@@ -211,12 +212,12 @@ def _replicate_ports() -> Iterator[tuple[int, int]]:
             each.bind(("127.0.0.1", 0))
         first, second = (each.getsockname()[1] for each in sockets)
         if sys.platform != "linux":
-            reserved.close()  # elsewhere no other socket could listen there
+            reserved.close()  # on other systems, no other socket could listen there
         yield first, second
 
 
 class _LocalServers:
-    """One for all tests with the same options. Folders of tests may have options of their own."""
+    """The local servers: one for all tests with the same options, because test folders may have their own options."""
 
     def __init__(self) -> None:
         self.running = ExitStack()
@@ -242,8 +243,8 @@ def _replicate_local_servers() -> Iterator[_LocalServers]:
 
 @contextmanager
 def _told_plainly() -> Iterator[None]:
-    """A test fails with one line, and no traceback, where an extra is not installed or a server cannot start."""
-    from replicate_job.errors import ReplicateJobError  # noqa: PLC0415 - only for whoever needs it
+    """Fails the test with one line instead of a traceback if an extra is missing or a server cannot start."""
+    from replicate_job.errors import ReplicateJobError  # noqa: PLC0415 - most tests do not need it
 
     try:
         yield
@@ -254,9 +255,9 @@ def _told_plainly() -> Iterator[None]:
 def _set_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, environment: Mapping[str, str]
 ) -> None:
-    from replicate_job.testing.environment import environment_apart  # noqa: PLC0415 - only for whoever needs it
+    from replicate_job.testing.environment import environment_apart  # noqa: PLC0415 - most tests do not need it
 
-    # Not in tmp_path: a test may look at all that is in there.
+    # Not in tmp_path, because a test may check everything in there.
     journal = tmp_path_factory.mktemp("replicate-job") / "journal.db"
     for name, value in environment_apart(environment, journal).items():
         monkeypatch.setenv(name, value)

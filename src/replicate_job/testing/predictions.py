@@ -1,4 +1,4 @@
-"""Predictions that follow a script: their state at any time is computed from the clock."""
+"""Predictions that follow a script. Their state at any time is computed from the clock."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class ScriptedPrediction:
     """One prediction on the server.
 
     ``raw_input`` is the JSON text of ``input``, as it was sent. ``version`` is the one that the API shows (``hidden``
-    for official models), ``request`` the request that created it, ``status`` its status now. ``number`` is how many
+    for official models), ``request`` the request that created it, ``status`` its current status. ``number`` is how many
     predictions were created before it, ``streamed`` how many connections its stream has had.
 
-    Unix times: ``created``; ``visible``, from when on its GET finds it; ``listed``, from when on the list has it (both
-    can be set); ``deadline``.
+    These are Unix times: ``created``; ``visible``, from which on a GET finds it; ``listed``, from which on the list has
+    it; and ``deadline``. ``visible`` and ``listed`` can be set.
     """
 
     def __init__(  # noqa: PLR0913 - one argument for each property
@@ -47,7 +47,7 @@ class ScriptedPrediction:
         retention: float = 3600,
     ) -> None:
         self.id = secrets.token_hex(13)
-        self.created = round(time.time(), 6)  # what created_at shows, so that created_after means the same
+        self.created = round(time.time(), 6)  # rounded like created_at, so that created_after compares the same time
         self.model, self.version, self.deployment = model, version, deployment
         self.raw_input, self.input = raw_input, msgspec.json.decode(raw_input)
         self.script, self.request, self.retention = script, request, retention
@@ -58,14 +58,14 @@ class ScriptedPrediction:
         self.canceled: float | None = None
         self.number = self.streamed = 0
         self._loop, self._changed = asyncio.get_running_loop(), asyncio.Event()
-        # The time at which the deadline has its effect; the script may move it.
+        # The time when the deadline takes effect, which the script may change.
         lifetime = script.deadline if script.deadline is not None else cancel_after
         self._deadline_end = self._forced_end = self.created + (math.inf if cancel_after is None else lifetime or 0.0)
         self.output: Any = None
         self.logs: str = _call(script.logs, self.input)
 
     def publish(self, deliver: Callable[[OutputFile], str]) -> None:
-        """Set ``output`` to the whole output, with the URLs that ``deliver`` makes of its files."""
+        """Set ``output`` to the complete output. ``deliver`` returns the URLs of its files."""
         self.output = _with_urls(_call(self.script.output, self.input), deliver)
 
     @property
@@ -87,7 +87,7 @@ class ScriptedPrediction:
 
     @property
     def ended(self) -> float:
-        """The Unix time of its end: by its script, a cancellation, a deadline or ``finish``."""
+        """The Unix time when it ends, by its script, a cancellation, its deadline or ``finish``."""
         return min(self._created + self.script.duration, self._forced_end)
 
     @property
@@ -126,7 +126,7 @@ class ScriptedPrediction:
             await self._wait(wait)
 
     async def reaches(self, moment: float) -> bool:
-        """Wait for a Unix time, or for the prediction's end if that comes first. Returns whether the time came."""
+        """Wait until a Unix time, or until the prediction's end if that is earlier. Returns whether the time came."""
         while (wait := min(moment, self.ended) - time.time()) > 0:
             await self._wait(wait)
         return time.time() >= moment
@@ -146,7 +146,7 @@ class ScriptedPrediction:
         ended = self.ended
         if not ended <= now < ended + self.retention:
             return msgspec.Raw(msgspec.json.encode(self.snapshot(now)))
-        # From its end until its data are removed it does not change, and is encoded once.
+        # Between its end and the removal of its data it does not change, so it is encoded once.
         self._whole = self._whole or msgspec.Raw(msgspec.json.encode(self.snapshot(now)))
         return self._whole
 
@@ -180,7 +180,7 @@ class ScriptedPrediction:
         return body
 
     def _end(self) -> str:
-        """The terminal status. As at Replicate, a deadline before the start aborts, and a later one cancels."""
+        """The terminal status. As at Replicate, a deadline before the start means aborted, and a later one canceled."""
         if self.ended == self.canceled:
             return "canceled"
         if self.ended == self._deadline_end:

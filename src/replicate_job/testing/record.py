@@ -1,4 +1,4 @@
-"""Records every request to a server, also those that a fault struck."""
+"""Records every request to a server, including those that a fault struck."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class RecordedRequest(msgspec.Struct):
-    """``path`` has its ``/v1``, also where it came without; ``headers`` have lower-case names; ``time`` is a Unix time.
+    """A received request. ``path`` always has ``/v1``; ``headers`` have lower-case names; ``time`` is a Unix time.
 
     ``origin`` is ``api`` or ``files``; ``operation`` is one of the fault language; ``fault`` is the name of the fault
     that struck, or empty; ``client`` is the connection's ``host:port``. Only create requests have their ``body``.
@@ -44,13 +44,13 @@ class RequestLog:
     def add(self, request: RecordedRequest) -> None:
         self.counts[request.operation] += 1
         self.requests.append(request)
-        # Many at once, because removing the first items moves all the others.
+        # Many are removed at once, because removing the first items of a list moves all the others.
         if self._remember is not None and len(self.requests) > 2 * self._remember:
             del self.requests[: -self._remember or None]
 
 
 class Recorder:
-    """``app``, with each request added to ``log`` when it arrives, and to its scope as ``replicate_job.request``."""
+    """An ASGI app around ``app`` that adds each request to ``log``, and to its scope as ``replicate_job.request``."""
 
     def __init__(self, app: ASGIApp, log: RequestLog, origin: str, classify: Callable[[Scope], str]) -> None:
         self.app, self.log, self.origin, self.classify = app, log, origin, classify

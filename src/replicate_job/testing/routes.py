@@ -1,4 +1,4 @@
-"""The endpoints of ``/v1``: thin, the account decides."""
+"""The endpoints of ``/v1`` of the scripted API. Their answers come from the account."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class Authenticated:
-    """``app`` for requests with the token, 401 for all others."""
+    """An ASGI app that passes requests with the token to ``app``, and answers 401 to all others."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self.app, self._token = app, token.encode()
@@ -46,14 +46,14 @@ class Authenticated:
 
 
 class Endpoints:
-    """Requests in, answers out."""
+    """The handlers of all endpoints. Each reads its request, calls the account, and makes the response."""
 
     def __init__(self, account: ScriptedAccount, uploads: ScriptedUploads) -> None:
         self.account, self.uploads = account, uploads
 
     def app(self) -> Router:
         model, deployment = "/v1/models/{owner}/{name}", "/v1/deployments/{owner}/{name}"
-        # A Router and no Starlette: the latter's own layers would take longer than the endpoints.
+        # A Router instead of a Starlette app, whose middleware would take longer than the endpoints.
         routes = [
             route("/v1/predictions", get=self.predictions, post=self.create),
             route(f"{model}/predictions", post=self.create_by_model),
@@ -120,7 +120,7 @@ class Endpoints:
     async def model(self, request: HTTPRequest) -> Answer:
         return json_answer(self.account.model(_name(request)).describe())
 
-    async def models(self, request: HTTPRequest) -> Answer:  # noqa: ARG002 - every endpoint takes one
+    async def models(self, request: HTTPRequest) -> Answer:  # noqa: ARG002 - every handler gets the request
         return json_answer(page_body(self.account.search("")))
 
     async def query_models(self, request: HTTPRequest) -> Answer:
@@ -149,7 +149,7 @@ class Endpoints:
     async def deployment(self, request: HTTPRequest) -> Answer:
         return json_answer(self.account.deployment(_name(request)))
 
-    async def deployments(self, request: HTTPRequest) -> Answer:  # noqa: ARG002 - every endpoint takes one
+    async def deployments(self, request: HTTPRequest) -> Answer:  # noqa: ARG002 - every handler gets the request
         return json_answer(page_body(self.account.describe_deployments()))
 
     async def trainings(self, request: HTTPRequest) -> Answer:
@@ -183,7 +183,7 @@ class Endpoints:
         or_refuse(self.uploads.files.pop(request.path_params["id"], None), NO_FILE)
         return DELETED
 
-    async def whoami(self, request: HTTPRequest) -> Answer:  # noqa: ARG002 - every endpoint takes one
+    async def whoami(self, request: HTTPRequest) -> Answer:  # noqa: ARG002 - every handler gets the request
         return json_answer(ACCOUNT)
 
     def _prediction(self, request: HTTPRequest) -> ScriptedPrediction:

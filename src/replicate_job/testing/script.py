@@ -1,4 +1,4 @@
-"""Scripts: how a prediction goes and what it streams."""
+"""Scripts: what happens to a prediction, and what it streams."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from replicate_job.serving.stream import encode_comment, encode_event
 
 
 class StreamEvent(msgspec.Struct, frozen=True):
-    """One event. Each line of ``data`` becomes a ``data:`` line of its own. Without ``id``, no id is sent.
+    """One event of a stream. Each line of ``data`` becomes a ``data:`` line. Without ``id``, no id is sent.
 
     With ``comment``, only that comment is sent; with ``raw``, only these bytes.
     """
@@ -32,14 +32,14 @@ class StreamEvent(msgspec.Struct, frozen=True):
 class Stream(msgspec.Struct, frozen=True, kw_only=True):
     """How a prediction streams.
 
-    ``events`` are sent in order; a text is an output event. By default they are the items of the output, and an
-    ``error`` event where the prediction fails. ``interval`` is the seconds between events, from the prediction's start
-    on. After its end, the event ``done`` is sent, unless that is off.
+    ``events`` are sent in order; a text stands for an output event. By default, they are the items of the output, and
+    an ``error`` event if the prediction fails. ``interval`` is the number of seconds between events, from the
+    prediction's start on. After its end, the event ``done`` is sent, unless ``done`` is False.
 
-    ``breaks=(3, 1)``: the first connection ends after 3 events, the second after one more, later ones do not end.
-    ``ending`` is ``drop`` (a reset) or ``close`` (a comment and a clean end, as Replicate's after 30 seconds). Output
-    and log events have ids in the API's form, unless ``ids`` is off. A new connection continues after
-    ``Last-Event-ID``.
+    ``breaks=(3, 1)`` means that the first connection ends after 3 events, the second after one more, and later ones do
+    not break. ``ending`` is ``drop`` (a reset) or ``close`` (a comment and a clean end, as at Replicate after 30
+    seconds). Output and log events have ids in the API's form, unless ``ids`` is False. A new connection continues
+    after ``Last-Event-ID``.
     """
 
     events: tuple[StreamEvent | str, ...] | None = None
@@ -51,17 +51,17 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Script(msgspec.Struct, frozen=True, kw_only=True):
-    """How a prediction goes. Times are seconds since its creation.
+    """What happens to a prediction. Times are seconds since its creation.
 
     - The status is ``starting`` until ``boot``, ``processing`` until ``duration`` and then ``end``; with
       ``duration=math.inf`` it never ends. ``timeline`` replaces the statuses before the end:
       ``((0, "starting"), (0.1, "processing"), (0.2, "queued"))``.
-    - ``output`` is a value, or a function of the input; an ``OutputFile`` anywhere in it becomes a URL. It is shown at
-      the end; completely from ``output_at`` on, while the status is ``processing``; or, with ``partial``, as a growing
-      list.
+    - ``output`` is a value, or a function of the input; an ``OutputFile`` anywhere in it becomes a URL. By default, it
+      is shown at the end. With ``output_at``, it is complete from that time on, while the status is ``processing``.
+      With ``partial``, it is a growing list.
     - ``logs`` (a text, or a function of the input) grow line by line. With ``stream``, the prediction has
       ``urls.stream``.
-    - ``deadline`` replaces the time of a ``Cancel-After`` that was sent (the API's minimum is 5 s). A cancellation
+    - ``deadline`` replaces the time of a ``Cancel-After`` in the request (the API's minimum is 5 s). A cancellation
       takes effect after ``cancel_lag``.
     - ``overrides`` replace fields of the prediction object.
     """

@@ -22,7 +22,7 @@ _T = TypeVar("_T")
 
 @contextmanager
 def in_loop_thread(server: AbstractAsyncContextManager[_T], name: str) -> Iterator[_T]:
-    """Enter ``server`` in an event loop of its own, in a thread of that name, and leave it at the end.
+    """Enter ``server`` in an event loop of its own, in a thread called ``name``, and exit it at the end.
 
     In a fork of the process, the end does nothing.
     """
@@ -38,10 +38,10 @@ def in_loop_thread(server: AbstractAsyncContextManager[_T], name: str) -> Iterat
 class LoopbackServer:
     """Serves each app on a port of 127.0.0.1, all of them on one event loop in a thread.
 
-    ``ports`` has one for each app, where 0 is a free one; by default all are free ones. They are bound at its
-    construction, which raises OSError for one that is in use, and requests are answered from ``start`` to ``close``. It
-    installs no signal handlers. ``close`` resets connections, cancels running requests, and waits for the thread. In a
-    fork of the process, ``close`` only closes the fork's copies of the sockets.
+    ``ports`` has a port for each app, where 0 is a free one; by default all are free ones. The constructor binds them,
+    and raises OSError for a port that is in use. Requests are answered from ``start`` to ``close``. No signal handlers
+    are installed. ``close`` resets connections, cancels running requests, and waits for the thread. In a fork of the
+    process, ``close`` only closes the fork's copies of the sockets.
     """
 
     def __init__(self, *apps: ASGIApp, ports: Sequence[int] = ()) -> None:

@@ -42,7 +42,7 @@ class Streams:
         headers += [(name.encode(), value.encode()) for name, value in ANY_ORIGIN]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         sending = asyncio.ensure_future(_send_events(prediction, events, position, end, send))
-        # A client that disconnects is noticed at once, and not only at the next event.
+        # So a client that disconnects is noticed at once, and not only at the next event.
         leaving = asyncio.ensure_future(until_disconnected(receive))
         try:
             await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -57,7 +57,7 @@ class Streams:
 async def _send_events(
     prediction: ScriptedPrediction, events: list[StreamEvent], position: int, end: int | None, send: Send
 ) -> bool:
-    """Send the events from ``position`` on, each at its time; False where the connection breaks off at ``end``."""
+    """Send the events from ``position`` on, each at its time. Returns False if the connection must break at ``end``."""
     stream = prediction.script.stream or Stream()
     await _write(send, StreamEvent(comment="opened"))
     for index, event in enumerate(events[position:end], position):

@@ -1,4 +1,4 @@
-"""Scripted trainings: they stay as they are, unless they are canceled or were made by a request."""
+"""Scripted trainings. Their state does not change, unless they are canceled or were created by a request."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ RUNNING = frozenset({"starting", "processing"})
 class ScriptedTraining(msgspec.Struct, kw_only=True):
     """A training of ``model`` (``owner/name``), whose latest version it trains unless ``version`` names one.
 
-    ``status`` may be changed while the server runs. After ``duration`` seconds one that runs becomes ``end``, and shows
-    its ``output``. ``created`` and ``listed``, from when on the list has it, are Unix times; ``predict_time`` is in
-    seconds. ``destination`` is what the request named, which the API does not show.
+    ``status`` may be changed while the server runs. After ``duration`` seconds, the status of a running one becomes
+    ``end``, and its ``output`` is shown. ``created``, and ``listed``, from which on the list has it, are Unix times;
+    ``predict_time`` is in seconds. ``destination`` is that of the request, which the API does not show.
     """
 
     model: str

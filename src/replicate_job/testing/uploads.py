@@ -46,7 +46,7 @@ class UploadedFile(msgspec.Struct, frozen=True):
 
 
 class ScriptedUploads:
-    """``lifetime`` is the seconds until a file expires, ``limit`` its largest size in bytes."""
+    """The uploaded files. ``lifetime`` is in seconds, and ``limit`` is the most bytes of a file."""
 
     def __init__(self, lifetime: float = 24 * 3600, limit: int = LARGEST) -> None:
         self.lifetime, self.limit = lifetime, limit
@@ -57,7 +57,7 @@ class ScriptedUploads:
         return {key: upload for key, upload in self.files.items() if now < upload.expires}
 
     async def receive(self, request: HTTPRequest) -> UploadedFile:
-        """Raises RefusedError with 400, 413 or 422."""
+        """Store the file of an upload request. Raises RefusedError with 400, 413 or 422."""
         form, now = await read_upload(request, self.limit), time.time()
         upload = UploadedFile(
             secrets.token_hex(13), form.name, form.content_type, form.content, form.metadata, now, now + self.lifetime

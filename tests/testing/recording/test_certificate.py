@@ -1,4 +1,4 @@
-"""Programs trust the certificate of a run for loopback, and nothing else by it."""
+"""The certificate for loopback: programs of the run trust it, and for nothing else."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def connect(origin: str, context: ssl.SSLContext, name: str) -> None:
         context.wrap_socket(plain, server_hostname=name).close()
 
 
-async def test_a_strict_client_trusts_it_by_its_environment_for_loopback_alone(tmp_path: Path) -> None:
+async def test_a_client_trusts_the_certificate_for_loopback_only(tmp_path: Path) -> None:
     identity = Identity(tmp_path)
     (trusted,) = {*identity.environment.values()}
     strict = ssl.create_default_context(cafile=trusted)
     strict.verify_flags |= ssl.VERIFY_X509_STRICT
 
     def fetch(origin: str) -> bytes:
-        with urlopen(origin, context=strict) as response:  # noqa: S310 - the test's own
+        with urlopen(origin, context=strict) as response:  # noqa: S310 - the test's own server
             found: bytes = response.read()
             return found
 
@@ -43,6 +43,6 @@ async def test_a_strict_client_trusts_it_by_its_environment_for_loopback_alone(t
                 await asyncio.to_thread(connect, loopback.secure, ssl.create_default_context(), "127.0.0.1")
 
 
-def test_its_key_is_on_no_disk(tmp_path: Path) -> None:
+def test_the_key_is_not_left_on_disk(tmp_path: Path) -> None:
     assert {*Identity(tmp_path).environment.values()} == {str(file) for file in tmp_path.iterdir()}
     assert [file for file in tmp_path.iterdir() if "PRIVATE" in file.read_text()] == []

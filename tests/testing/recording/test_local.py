@@ -1,4 +1,4 @@
-"""The local server is recorded too: real models, a search, uploads, and states that come by polling."""
+"""Recording the local server: real models, a search, uploads, and states that are polled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was recorded from a real server on loopback is answered again, by a replay that has no network."""
+"""Recording a server on loopback, and replaying the recording without it."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ PAINTER = ScriptedModel(
     schema=openapi_schema({"prompt": {"type": "string"}, "image": FILE}, FILE),
     script=Script(output=OutputFile(content=b"a picture", name="out.webp"), logs="1\n2\n3\n"),
 )
-TOKEN = "r8_real_0123456789abcdefghijklmnopqrstuv"  # noqa: S105 - nobody's
+TOKEN = "r8_real_0123456789abcdefghijklmnopqrstuv"  # noqa: S105 - not a real token
 Lead = Callable[[ScriptedAPI | RecordingAPI | ReplayAPI], None]
 
 
 @pytest.fixture
 def real() -> Iterator[ScriptedAPI]:
-    """What stands for the real API."""
+    """A scripted API in place of the real one."""
     with ScriptedAPI(PAINTER, KEEPER, token=TOKEN) as api:
         yield api
         assert not api.strayed_token()
@@ -50,7 +50,7 @@ def real() -> Iterator[ScriptedAPI]:
 
 @pytest.fixture
 def lead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Lead:
-    """Leads the environment to a server, with a journal and caches of its own."""
+    """Sets the environment variables for a server, with a new journal and new caches."""
     count = iter(range(99))
 
     def lead(api: ScriptedAPI | RecordingAPI | ReplayAPI) -> None:
@@ -64,7 +64,7 @@ def lead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Lead:
 
 @pytest.fixture
 def record(real: ScriptedAPI, lead: Lead, tmp_path: Path) -> Callable[..., Path]:
-    """Records what a function does; the file, in which the token is not, nor in a body."""
+    """Records the requests of a function, and returns the file. The token must be neither in it nor in a body."""
 
     def record(work: Callable[[], Any]) -> Path:
         path = tmp_path / "hello.json"
@@ -98,7 +98,7 @@ def test_a_run_is_replayed_without_the_api_and_its_file_comes_from_the_recording
     assert [body.suffix for body in path.with_suffix(".files").iterdir()] == [".webp"]
 
 
-def test_the_recording_is_one_readable_file_that_says_its_version(record: Callable[..., Path]) -> None:
+def test_a_recording_is_a_readable_json_file_with_its_version(record: Callable[..., Path]) -> None:
     path = record(paint)
     tape = msgspec.json.decode(path.read_bytes())
     assert tape["replicate_job_recording"] == 1
@@ -112,7 +112,7 @@ def test_the_recording_is_one_readable_file_that_says_its_version(record: Callab
     assert path.read_text().startswith('{\n  "replicate_job_recording": 1,\n')
 
 
-def test_a_request_that_was_not_recorded_is_an_error_that_shows_the_nearest(
+def test_an_unrecorded_request_is_refused_with_the_most_similar_recorded_one(
     record: Callable[..., Path], lead: Lead
 ) -> None:
     path = record(paint)
@@ -128,7 +128,7 @@ def test_a_request_that_was_not_recorded_is_an_error_that_shows_the_nearest(
             run("meta/llama-2-70b-chat", {"prompt": "hi"})
 
 
-def test_a_lenient_replay_ignores_the_input_and_never_runs_out(record: Callable[..., Path], lead: Lead) -> None:
+def test_a_lenient_replay_ignores_inputs_and_reuses_predictions(record: Callable[..., Path], lead: Lead) -> None:
     path = record(paint)
     with ReplayAPI(path, lenient=True) as api:
         lead(api)
@@ -139,9 +139,7 @@ def test_a_lenient_replay_ignores_the_input_and_never_runs_out(record: Callable[
         assert api.unmatched == []
 
 
-def test_secret_inputs_are_in_no_byte_of_a_recording_and_any_value_replays_them(
-    record: Callable[..., Path], lead: Lead
-) -> None:
+def test_secret_inputs_are_redacted_and_any_value_matches_them(record: Callable[..., Path], lead: Lead) -> None:
     def keep(code: str) -> Result:
         return run("me/keeper", {"note": "a poem", "code": code})
 
@@ -169,9 +167,7 @@ def test_a_stream_is_replayed_event_by_event(record: Callable[..., Path], real: 
         assert api.unmatched == []
 
 
-def test_a_file_that_is_sent_is_compared_by_its_content(
-    record: Callable[..., Path], lead: Lead, tmp_path: Path
-) -> None:
+def test_input_files_are_compared_by_content(record: Callable[..., Path], lead: Lead, tmp_path: Path) -> None:
     sent = tmp_path / "sent"
     sent.mkdir()
 
@@ -190,7 +186,7 @@ def test_a_file_that_is_sent_is_compared_by_its_content(
 
 
 @pytest.mark.parametrize("wait", [{}, {"Prefer": "wait"}])
-def test_states_go_by_whether_it_is_polled_more_often_or_less(
+def test_a_replay_works_with_any_number_of_polls(
     record: Callable[..., Path], real: ScriptedAPI, ask: Callable[..., Any], wait: dict[str, str]
 ) -> None:
     def polled() -> None:
@@ -215,7 +211,7 @@ def test_states_go_by_whether_it_is_polled_more_often_or_less(
         assert [one["id"] for one in listed] == [made["id"]]
 
 
-def test_a_prediction_that_was_made_elsewhere_is_replayed_also_where_its_data_are_removed(
+def test_a_prediction_of_another_program_is_replayed_even_without_its_data(
     record: Callable[..., Path], real: ScriptedAPI, ask: Callable[..., Any]
 ) -> None:
     def get() -> None:
@@ -237,7 +233,7 @@ def _own() -> dict[str, str]:
     return {"Authorization": f"Bearer {os.environ['REPLICATE_API_TOKEN']}"}
 
 
-def test_a_cancellation_is_replayed_only_once_it_is_asked_for(
+def test_a_cancellation_is_replayed_after_a_cancel_request(
     record: Callable[..., Path], real: ScriptedAPI, ask: Callable[..., Any]
 ) -> None:
     def canceled() -> None:
@@ -255,7 +251,7 @@ def test_a_cancellation_is_replayed_only_once_it_is_asked_for(
         assert ask(api, "GET", place).json["status"] == "canceled"
 
 
-def test_a_replay_fails_on_demand(record: Callable[..., Path], lead: Lead) -> None:
+def test_a_replay_can_have_faults(record: Callable[..., Path], lead: Lead) -> None:
     path = record(paint)
     with ReplayAPI(path, faults="get:503=0.2") as api:
         lead(api)
@@ -263,7 +259,7 @@ def test_a_replay_fails_on_demand(record: Callable[..., Path], lead: Lead) -> No
         assert paint().files[0].read_bytes() == b"a picture"
 
 
-def test_nothing_is_written_where_the_program_fails(real: ScriptedAPI, lead: Lead, tmp_path: Path) -> None:
+def test_nothing_is_written_if_the_program_fails(real: ScriptedAPI, lead: Lead, tmp_path: Path) -> None:
     path = tmp_path / "hello.json"
 
     def work() -> None:
@@ -291,7 +287,7 @@ def test_nothing_is_written_where_the_program_fails(real: ScriptedAPI, lead: Lea
         ),
     ],
 )
-def test_a_file_that_is_no_recording_is_one_clear_error(tmp_path: Path, content: bytes | None, told: str) -> None:
+def test_a_file_that_is_no_recording_raises_recording_error(tmp_path: Path, content: bytes | None, told: str) -> None:
     path = tmp_path / "x.json"
     if content is not None:
         path.write_bytes(content)

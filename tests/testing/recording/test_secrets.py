@@ -1,4 +1,4 @@
-"""No secret is in a byte of a recording, wherever it went."""
+"""Secrets are in no file of a recording, wherever they occur in the traffic."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from replicate_job.errors import RecordingError
 from replicate_job.testing import OutputFile, RecordingAPI, ReplayAPI, Script, ScriptedAPI, ScriptedModel
 from replicate_job.testing.recording.cleaning import SECRET_NAME, clean_urls
 
-TOKEN = "r8_real_0123456789abcdefghijklmnopqrstuv"  # noqa: S105 - nobody's
+TOKEN = "r8_real_0123456789abcdefghijklmnopqrstuv"  # noqa: S105 - not a real token
 GATEWAY = "a-key-of-the-gateway"
 HF = "hf_of_somebody"
 EVERYWHERE = ScriptedModel(
@@ -45,7 +45,7 @@ def test_tokens_keys_webhooks_cookies_and_signatures_are_left_out(
     }
     with RecordingAPI(path, token=real.token, base_url=real.base_url) as api:
         made = ask(api, "POST", create, body, cookie="session=cookie-of-mine", prefer="wait").json
-        assert TOKEN.encode() in ask(api, "GET", made["output"][0]).body  # the program gets all as it is
+        assert TOKEN.encode() in ask(api, "GET", made["output"][0]).body  # the program itself gets everything unchanged
         assert ask(api, "POST", create, {"input": {"hf_token": HF}, "surplus": HF}).status == 422
     assert real.requests[0].headers["x-gateway"] == GATEWAY
     assert "cookie" not in real.requests[0].headers
@@ -61,7 +61,7 @@ def test_tokens_keys_webhooks_cookies_and_signatures_are_left_out(
         assert ask(api, "POST", create, body, prefer="wait").json["status"] == "succeeded"
 
 
-def test_whoever_has_not_its_own_token_cannot_use_the_recorders(
+def test_requests_without_the_recorders_token_are_refused(
     real: ScriptedAPI, ask: Callable[..., Any], tmp_path: Path
 ) -> None:
     with RecordingAPI(tmp_path / "it.json", token=real.token, base_url=real.base_url) as api:
@@ -83,7 +83,7 @@ def test_whoever_has_not_its_own_token_cannot_use_the_recorders(
         ("https://[broken", "https://[broken"),
     ],
 )
-def test_an_address_loses_what_signs_it_and_keeps_what_names_the_file(url: str, clean: str) -> None:
+def test_signatures_are_removed_from_an_address_and_file_names_are_kept(url: str, clean: str) -> None:
     assert clean_urls(url) == clean
 
 
@@ -100,11 +100,11 @@ def test_an_address_loses_what_signs_it_and_keeps_what_names_the_file(url: str, 
         ("prompt", False),
     ],
 )
-def test_inputs_are_taken_for_secrets_by_their_names_too(name: str, is_secret: bool) -> None:  # noqa: FBT001
+def test_inputs_with_secret_names_count_as_secrets(name: str, is_secret: bool) -> None:  # noqa: FBT001
     assert bool(SECRET_NAME.search(name)) == is_secret
 
 
-def test_a_place_where_nothing_can_be_written_is_told_before_anything_is_paid_for(tmp_path: Path) -> None:
+def test_an_unwritable_path_is_an_error_before_any_prediction_is_created(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for name, told in (("it.yaml", "ends with .json"), ("file/it.json", "cannot be written")):
         with pytest.raises(RecordingError, match=told), RecordingAPI(tmp_path / name, token=TOKEN):

@@ -1,1 +1,1 @@
-"""Real traffic with Replicate, recorded once and replayed without a network."""
+"""Records traffic with Replicate once, and replays it without a network."""

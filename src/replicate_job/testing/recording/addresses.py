@@ -1,4 +1,4 @@
-"""The addresses of the API and of its files, as the program sees them, as they are, and as a recording has them."""
+"""Translates addresses of the API and its files between the program, the real API, and a recording."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from replicate_job.settings import DEFAULT_BASE_URL
 from replicate_job.testing.recording.cleaning import clean_url, walk
 
 API = f"{DEFAULT_BASE_URL}/v1"
-"""The API's base in a recording, whichever API was recorded."""
+"""The base address of the API in every recording, whichever API was recorded."""
 _ADDRESS = re.compile(r"https?://\S+", re.IGNORECASE)
 
 _OFFICIAL = re.compile(r"(?:async)?replicate[-/](?!job\b)", re.IGNORECASE)
-"""The official clients. They make a file object (``FileOutput``) of an output only where its address is https."""
+"""User agents of the official clients. They make a file object (``FileOutput``) from https addresses only."""
 
 
 class Addresses:
-    """``own`` is the server's origin, ``secure`` its origin with TLS, ``base`` that of the API with its ``/v1``.
+    """``own`` is this server's origin, ``secure`` its origin with TLS, and ``base`` the API's base with ``/v1``.
 
-    An output's file is ``/outputs/<key>/<name>`` here, and a stream ``/stream/<prediction id>``.
+    On this server, an output file has the path ``/outputs/<key>/<name>``, and a stream ``/stream/<prediction id>``.
     """
 
     def __init__(self, own: str, secure: str, base: str = API) -> None:
@@ -30,7 +30,7 @@ class Addresses:
         self.streams: dict[str, str] = {}
 
     def outward(self, value: Any, agent: str = "") -> Any:
-        """An answer of the API as a program with this ``User-Agent`` gets it."""
+        """A response of the API with this server's addresses, for a program with this ``User-Agent``."""
         if isinstance(value, list):
             return [self.outward(item, agent) for item in value]
         if not isinstance(value, dict):
@@ -46,7 +46,7 @@ class Addresses:
         return changed
 
     def file(self, text: str, agent: str) -> str:
-        """An address of an output as the program gets it; any other text as it is."""
+        """Replace the address of an output file by one of this server. Any other text is returned unchanged."""
         if not _ADDRESS.fullmatch(text):
             return text
         clean = clean_url(text)
@@ -56,11 +56,11 @@ class Addresses:
         return f"{self.secure if _OFFICIAL.match(agent) else self.own}/outputs/{key}/{name}"
 
     def inward(self, value: Any) -> Any:
-        """What a program sends, with the addresses that it got here as they really are."""
+        """A program's request with the real addresses in place of those of this server."""
         return walk(value, self._original)
 
     def taped(self, value: Any) -> Any:
-        """What the API sends, or is sent, with the API's addresses as a recording has them."""
+        """A request or response of the real API with the addresses that recordings have."""
         return walk(value, lambda text: _moved(text, self._base, API))
 
     def _own(self, text: str) -> str:
@@ -80,7 +80,7 @@ def _moved(text: str, start: str, other: str) -> str:
 
 
 def is_prediction_like(value: Any) -> bool:
-    """Whether an object is a prediction: what is in its output may be a file."""
+    """Whether an object looks like a prediction, whose output may have addresses of files."""
     return (
         isinstance(value, dict)
         and isinstance(value.get("id"), str)

@@ -1,7 +1,7 @@
-"""A certificate for loopback, made for one run: clients take an output for a file only where its address is https.
+"""Makes a certificate for loopback, because the official clients recognize files by https addresses only.
 
-The standard library cannot make one, and this needs no more than a key on the curve P-256 that lives for some minutes
-and is trusted by the programs of one run alone. From SEC 1, RFC 5280 and RFC 5480.
+The standard library cannot make certificates. This one has a key on the curve P-256, and only the programs of one run
+trust it. The formats are those of SEC 1, RFC 5280 and RFC 5480.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _ECDSA = bytes.fromhex("300a06082a8648ce3d040302")
 _COMMON_NAME = bytes.fromhex("0603550403")
 _TRUE = bytes.fromhex("0101ff")
 _LIFETIME = timedelta(days=30)
-"""A replay may serve for long."""
+"""How long the certificate is valid. A replay may run for long."""
 _STORES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 _VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
-"""By which programs are told whom to trust: OpenSSL's, httpx and Rust's, requests, curl, Node.js."""
+"""Environment variables for trusted certificates: of OpenSSL, httpx and Rust, then of requests, curl and Node.js."""
 
 
 class Identity:
-    """``context`` is for a server on loopback; ``environment`` makes programs trust it, besides whom they trust.
+    """A new certificate. ``context`` is for a server on loopback; its files are in ``folder``.
 
-    Its files are in ``folder``.
+    ``environment`` has the variables that make programs trust it in addition to the usual certificates.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,7 +54,7 @@ class Identity:
 
 
 def _usual() -> str:
-    """The certificates that are trusted here anyway, as far as they are in a file."""
+    """The certificates that programs on this machine trust anyway, if they are in a file."""
     for name in (os.environ.get("SSL_CERT_FILE"), ssl.get_default_verify_paths().cafile, *_STORES):
         if name and Path(name).is_file():
             return Path(name).read_text("utf-8", "replace")
@@ -73,7 +73,7 @@ def make() -> tuple[str, str]:
     extensions = _der(
         _SEQUENCE,
         _der(_SEQUENCE, bytes.fromhex("0603551d13"), _TRUE, _der(_OCTETS, _der(_SEQUENCE))),  # no authority
-        _der(_SEQUENCE, bytes.fromhex("0603551d0f"), _TRUE, _der(_OCTETS, _der(_BITS, b"\x07\x80"))),  # signs alone
+        _der(_SEQUENCE, bytes.fromhex("0603551d0f"), _TRUE, _der(_OCTETS, _der(_BITS, b"\x07\x80"))),  # for signatures
         _der(_SEQUENCE, bytes.fromhex("0603551d11"), _der(_OCTETS, alternatives)),
         _der(_SEQUENCE, bytes.fromhex("0603551d0e"), _der(_OCTETS, print_of_key)),
     )
@@ -128,7 +128,7 @@ def _times(factor: int, point: _Point) -> _Point:
 
 
 def _octets(point: _Point) -> bytes:
-    assert point  # noqa: S101 - only a factor of zero gives none
+    assert point  # noqa: S101 - only a factor of zero has no point
     return b"\4" + point[0].to_bytes(32, "big") + point[1].to_bytes(32, "big")
 
 

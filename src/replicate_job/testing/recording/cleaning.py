@@ -1,4 +1,4 @@
-"""Takes out of traffic what must not be in a recording: the token, secrets, signatures in addresses."""
+"""Removes from traffic what must not be in a recording: the token, secrets, and signatures in addresses."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ SECRET_NAME = re.compile(
     r"|(?:api|access|auth|secret|private|signing)[_-]?key$",
     re.IGNORECASE,
 )
-"""Names of inputs that are taken for secrets although no schema says so. ``max_tokens`` is none."""
+"""Names of inputs that count as secrets even if no schema says so. ``max_tokens`` does not."""
 _SIGNED = re.compile(
     r"amz|goog|sig|token|key|secret|auth|passw|cred|expire|policy|hash|session|^(?:s[verpst]|spr|sip|srt|sdd|scid|sk(?:oid|tid|[tesv]))$",
     re.IGNORECASE,
 )
-"""Names of query parameters that sign or open an address; the short ones are Azure's."""
+"""Names of query parameters that hold a signature or a key; the short ones are Azure's."""
 _LONGEST = 32
-"""Characters of a query parameter's value that are still kept: a longer one may be a signature by another name."""
+"""The most characters of a query parameter that is kept. A longer one may be a signature under an unknown name."""
 _SHORTEST = 8
-"""Characters of a secret that is looked for in all text: a shorter one would be found everywhere."""
+"""The fewest characters of a secret that is removed from all text. A shorter one could occur anywhere by chance."""
 _ADDRESS = re.compile(r"https?://\S+", re.IGNORECASE)
 _WITHIN = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
 
 
 def walk(value: Any, change: Callable[[str], str], rename: Callable[[str], str] = str) -> Any:
-    """A copy of a JSON value with every text changed, and the names of fields by ``rename``."""
+    """A copy of a JSON value, with ``change`` applied to every text, and ``rename`` to the names of fields."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):
@@ -44,7 +44,7 @@ def walk(value: Any, change: Callable[[str], str], rename: Callable[[str], str] 
 
 
 def clean_url(url: str) -> str:
-    """An http(s) address without user, password, fragment and whatever signs it; one without these, as it is."""
+    """An http(s) address without its user, password, fragment and signatures."""
     try:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
@@ -58,14 +58,14 @@ def clean_url(url: str) -> str:
 
 
 def clean_urls(text: str) -> str:
-    """A text that is an address, or has some, as a log has, with all of them clean."""
+    """A text in which ``clean_url`` was applied to every address."""
     if _ADDRESS.fullmatch(text):
         return clean_url(text)
     return _WITHIN.sub(lambda found: clean_url(found[0]), text) if "://" in text else text
 
 
 def by_content(text: str) -> str:
-    """A data URL as the SHA-256 of what it holds, in which it is compared; any other text as it is."""
+    """The SHA-256 of a data URL's content, which stands for it in comparisons. Any other text is returned unchanged."""
     content = _held(text)
     return text if content is None else f"sha256:{hashlib.sha256(content[1]).hexdigest()}"
 
@@ -80,12 +80,12 @@ def _held(text: str) -> tuple[str, bytes] | None:
 
 
 def plain(text: str) -> str:
-    """A text of a request as a recording has it, but for secrets."""
+    """A text of a request in the form of a recording. Secrets are not removed here."""
     return by_content(clean_urls(text))
 
 
 def hide_input(body: Any, secrets: Iterable[str]) -> Any:
-    """A create request's body with the secret inputs redacted, and of the webhook's address the origin alone."""
+    """The body of a create request with its secret inputs redacted, and with only the origin of its webhook."""
     if not isinstance(body, dict):
         return body
     body = dict(body)
@@ -96,7 +96,7 @@ def hide_input(body: Any, secrets: Iterable[str]) -> Any:
 
 
 def with_origin_of_webhook(body: dict[str, Any]) -> dict[str, Any]:
-    """Paths of webhooks are often secrets."""
+    """The body with only the origin of its webhook's address, because the path is often a secret."""
     webhook = body.get("webhook")
     if not isinstance(webhook, str):
         return body
@@ -104,7 +104,7 @@ def with_origin_of_webhook(body: dict[str, Any]) -> dict[str, Any]:
 
 
 class Cleaner:
-    """Knows the secrets of one recording, and gathers the bodies that its texts held."""
+    """Removes the secrets of one recording, and collects the contents of data URLs as ``bodies``."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets = sorted({one for one in secrets if len(one) >= _SHORTEST}, key=len, reverse=True)
@@ -128,7 +128,7 @@ class Cleaner:
         return self.text(clean_urls(text))
 
     def keep(self, content: bytes, suffix: str = "") -> str:
-        """The name of a body with this content, which holds no secret either."""
+        """Add a body with this content, without secrets. Returns its name."""
         for secret in self._secrets:
             content = content.replace(secret.encode(), REDACTED.encode())
         name = hashlib.sha256(content).hexdigest() + (suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else "")

@@ -1,4 +1,4 @@
-"""What a recorder saw, as it was, in memory; and the recording that is made of it once all secrets are known."""
+"""The traffic that a recorder has seen, unchanged in memory. When all secrets are known, it becomes the recording."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class SeenPrediction:
-    """``bodies`` are its different snapshots, with the seconds since the first."""
+    """A prediction that was seen. ``bodies`` are its different snapshots, with the seconds since the first one."""
 
     def __init__(self, request: Question | None, status: int) -> None:
         self.request, self.status = request, status
@@ -36,7 +36,7 @@ class SeenPrediction:
         return self.bodies[-1][1]
 
     def observe(self, body: dict[str, Any]) -> None:
-        """Note a snapshot. A later one that is known, older than the last one, or of removed data, tells nothing."""
+        """Add a snapshot, unless it is known, is older than the last one, or has lost its data."""
         if self.bodies and (body.get("data_removed") or any(body == seen for _, seen in self.bodies)):
             return
         if self.bodies and self.last.get("status") in TERMINAL and body.get("status") not in TERMINAL:
@@ -48,7 +48,7 @@ class SeenPrediction:
             self.canceled = max(1, len(self.bodies))
 
     def streamed(self, events: list[Event], after: str) -> None:
-        """Note the events of one connection, which went on ``after`` the event of this id."""
+        """Add the events of one connection, which resumed after the event with the id ``after``."""
         known = self.events or []
         place = next((index + 1 for index, event in enumerate(known) if after and event.id == after), 0)
         if place or len(events) > len(known):
@@ -56,10 +56,10 @@ class SeenPrediction:
 
 
 class Log:
-    """``exchanges`` are all requests but for those of predictions: each with its status, and its JSON or its bytes.
+    """The traffic so far. ``exchanges`` are all requests except those of predictions, with status, and JSON or bytes.
 
-    ``files`` has for an address, without signature, the download, its media type and its ``Content-Disposition``.
-    ``schemas`` has the names of secret inputs by model and version, and ``secrets`` the values that were found.
+    ``files`` maps an address (without signature) to the downloaded file, its media type and ``Content-Disposition``.
+    ``schemas`` has the names of secret inputs by model and version, and ``secrets`` all known secret values.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Log:
         self.schemas: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def secret_names(self, request: Question | None, body: dict[str, Any] | None) -> set[str]:
-        """The names of secret inputs, by the schemas that are known, and by what the API has redacted."""
+        """The names of secret inputs, by the known schemas, and by the inputs that the API has redacted."""
         model, version = (str((body or {}).get(name) or "") for name in ("model", "version"))
         names = set(self.schemas.get((model, version), ()))
         for (known, one), secrets in self.schemas.items():
@@ -80,7 +80,7 @@ class Log:
         return names | {name for name, value in (echoed or {}).items() if value == REDACTED}
 
     def tape(self, addresses: Addresses) -> tuple[Tape, dict[str, bytes]]:
-        """The recording, and its bodies by their names."""
+        """Make the recording. Returns it, and its bodies by name."""
         names = {id_: self.secret_names(seen.request, seen.last) for id_, seen in self.predictions.items()}
         for id_, hidden in names.items():
             self.secrets |= _values(self.predictions[id_].request, hidden)
@@ -100,7 +100,7 @@ class Log:
     def _prediction(
         self, id_: str, seen: SeenPrediction, hidden: set[str], cleaner: Cleaner, addresses: Addresses
     ) -> TapedPrediction:
-        left_out = {"webhook"} | ({"input"} if seen.request else set())  # a replay has the input that it was sent
+        left_out = {"webhook"} | ({"input"} if seen.request else set())  # a replay shows the input that it was sent
         bodies = []
         for after, body in seen.bodies:
             shown = hide_input(body, hidden)
@@ -115,7 +115,7 @@ class Log:
         )
 
     def _exchanges(self, cleaner: Cleaner, addresses: Addresses) -> list[Exchange]:
-        """In the order of their paths, so that two recordings differ little; equal ones in a row are one."""
+        """The exchanges, sorted by path so that two recordings differ little. Equal ones in a row become one."""
         exchanges: list[Exchange] = []
         for question, status, content, raw in self.exchanges:
             request = _cleaned(question, self.secret_names(question, None), cleaner, addresses)
@@ -141,12 +141,12 @@ def _cleaned(question: Question, hidden: set[str], cleaner: Cleaner, addresses: 
 
 
 def clean_path(path: str) -> str:
-    """A path with its query, without what signs it."""
+    """A path with its query, without signatures."""
     return clean_url(f"http://x{path}").removeprefix("http://x")
 
 
 def _values(question: Question | None, hidden: set[str]) -> set[str]:
-    """The texts of secret inputs, wherever else they occur."""
+    """The values of a request's secret inputs, which are also removed wherever else they occur."""
     inputs = question.body.get("input") if question and isinstance(question.body, dict) else None
     shown = (hide_input(question.body, hidden) or {}).get("input") if question and isinstance(inputs, dict) else None
     if not isinstance(inputs, dict) or not isinstance(shown, dict):

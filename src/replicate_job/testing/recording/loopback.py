@@ -1,4 +1,4 @@
-"""Two ports of loopback, for what a program asks of the API, and with TLS for files."""
+"""Two ports on loopback: one for API requests, and one with TLS for files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Loopback:
-    """``own`` is the origin without TLS, by default on a free port; ``secure`` the one with it. Raises OSError."""
+    """``own`` is the origin without TLS, on ``port``; ``secure`` is that with TLS, on a free port. Raises OSError."""
 
     def __init__(self, port: int, identity: Identity) -> None:
         self._identity = identity
@@ -41,7 +41,7 @@ class Loopback:
         self._open.close()
 
     def environment(self, token: str, list_lag: float = 0.0) -> dict[str, str]:
-        """The variables that lead clients here, and make them trust the port with TLS."""
+        """The environment variables that make clients use this server, and trust its port with TLS."""
         return {**environment_of(self.own, token, list_lag), **self._identity.environment}
 
     @asynccontextmanager
@@ -55,8 +55,8 @@ class Loopback:
 
 
 def endpoints(api: Handler, file: Handler, stream: Handler) -> Router:
-    """What answers a program on both ports: requests to the API, for outputs, and for streams."""
-    methods = ("get", "post", "patch", "put", "delete", "query")  # QUERY is how the API searches models
+    """The routes of both ports: for the API, for output files, and for streams."""
+    methods = ("get", "post", "patch", "put", "delete", "query")  # the API searches models with the method QUERY
     return Router(
         [
             route("/outputs/{key}/{name:path}", get=file),

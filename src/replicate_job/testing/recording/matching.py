@@ -1,4 +1,4 @@
-"""Whether a request was recorded, and what the nearest recorded one has otherwise."""
+"""Compares a request with recorded ones, and explains how it differs from the most similar one."""
 
 from __future__ import annotations
 
@@ -18,21 +18,24 @@ if TYPE_CHECKING:
     from replicate_job.testing.recording.tape import Question
 
 _SHOWN = 60
-"""Characters of a value that a message repeats."""
+"""The most characters of a value that a message shows."""
 _MOST = 4
-"""Differences that a message has."""
+"""The most differences that a message lists."""
 _ABSENT = object()
 
 
 def is_same(recorded: Question, asked: Question) -> bool:
-    """JSON is compared by value, files by their content; a secret that was redacted is equal to any."""
+    """Whether a request equals a recorded one. JSON is compared by value, and files by content.
+
+    A redacted secret equals any value.
+    """
     return (recorded.method, recorded.path, recorded.upload) == (asked.method, asked.path, asked.upload) and not any(
         _differences(recorded.body, asked.body, "")
     )
 
 
 def explain(asked: Question, recorded: Iterable[Question]) -> str:
-    """The nearest recorded request, and what differs, as one line."""
+    """The most similar recorded request and how it differs, as one line."""
     candidates = [one for one in recorded if one.method == asked.method]
     same_path = [one for one in candidates if one.path == asked.path]
     if not same_path:
@@ -48,7 +51,7 @@ def explain(asked: Question, recorded: Iterable[Question]) -> str:
 
 
 def _common(text: str, asked: Question) -> int:
-    """How many characters at their beginning are the same."""
+    """How many characters at the beginning of ``text`` and of the request's method and path are the same."""
     path = f"{asked.method} {asked.path}"
     return next((n for n, (a, b) in enumerate(zip(text, path, strict=False)) if a != b), min(len(text), len(path)))
 
@@ -60,7 +63,7 @@ def _compare(recorded: Question, asked: Question) -> Iterator[str]:
 
 
 def _differences(recorded: Any, asked: Any, where: str) -> Iterator[str]:
-    """A field that is null counts as one that is not there."""
+    """Describe the differences of two JSON values. A field that is null equals a missing one."""
     if isinstance(recorded, dict) and isinstance(asked, dict):
         for name in dict.fromkeys((*recorded, *asked)):
             here = f"{where}.{name}" if where else name
@@ -91,7 +94,7 @@ def _shown(value: Any, where: str) -> str:
 
 
 def targets(request: Question, state: dict[str, Any] | None = None) -> set[str]:
-    """All names of the model that a create request runs; ``state`` is a prediction that it made."""
+    """All names of the model that a create request runs. ``state`` is the prediction that it created, if known."""
     parts = request.path.partition("?")[0].split("/")
     names = {"/".join(parts[2:5])} if parts[2] in {"models", "deployments"} else set()
     version = request.body.get("version") if isinstance(request.body, dict) else None

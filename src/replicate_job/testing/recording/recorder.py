@@ -1,4 +1,4 @@
-"""The server that records: it sends every request on, and notes what was asked and answered."""
+"""The server that records: it forwards every request to the API, and logs the request and the response."""
 
 from __future__ import annotations
 
@@ -46,17 +46,18 @@ NOT_ITS_OWN = problem(
     "The recorder takes the token of its own environment alone: let the program read REPLICATE_API_TOKEN.",
     "Unauthenticated",
 )
-"""For any page or program of this machine that has found the recorder, which would lend it the real token."""
+"""The response to requests without the recorder's own token, because the recorder adds the real one to requests."""
 _OK = range(200, 300)
 _PASSING = frozenset({408, 409, 425, 429}) | frozenset(range(500, 600))
-"""Statuses of trouble that passes: it is passed on, and not recorded."""
+"""Statuses of temporary errors. The responses are forwarded, but not recorded."""
 _PASSED_ON = ("prefer", "cancel-after", "content-type")
 
 
 class Recorder:
-    """``base_url`` and ``environment`` lead clients to it; ``troubles`` are the requests that came to no answer.
+    """A running recorder. Clients use it by ``base_url`` and ``environment``.
 
-    ``is_used`` is whether any request to the API has come. ``token`` is made up, and opens this recorder alone.
+    ``troubles`` has the errors of requests that got no response. ``is_used`` is whether any request for the API has
+    arrived. ``token`` is made up, and valid for this recorder only.
     """
 
     is_used = False
@@ -64,7 +65,7 @@ class Recorder:
     def __init__(self, upstream: Upstream, loopback: Loopback, folder: Path, secrets: Iterable[str]) -> None:
         self.base_url, self.log, self.troubles = loopback.own, Log(), list[str]()
         self.token = f"r8_{token_hex(18)}"
-        self.environment = loopback.environment(self.token, list_lag=10)  # which is as late as the API's may be
+        self.environment = loopback.environment(self.token, list_lag=10)  # the real API's list may be as late
         self._upstream, self._folder = upstream, folder
         self._addresses = Addresses(loopback.own, loopback.secure, upstream.transport.base_url)
         self.log.secrets.update(secrets, [self.token])
@@ -73,7 +74,7 @@ class Recorder:
         return endpoints(self._api, self._file, self._stream)
 
     async def save(self, path: Path) -> Tape:
-        """Ask for the schemas that say what is secret, and write the recording. Raises RecordingError."""
+        """Read the schemas that tell which inputs are secret, and write the recording. Raises RecordingError."""
         await self._learn()
         tape, bodies = self.log.tape(self._addresses)
         save(tape, bodies, path)
@@ -96,7 +97,7 @@ class Recorder:
                 response = await self._upstream.send(request.method, path, body or None, headers)
         except TransportError as error:
             self.troubles.append(str(error))
-            return reset_by  # the program shall see what it would have seen
+            return reset_by  # so that the program sees the same failure as without the recorder
         return self._answer(request, question, response)
 
     def _inward(self, body: bytes) -> bytes:
@@ -148,7 +149,7 @@ class Recorder:
         return _Download(self, url)
 
     async def download(self, url: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send a file on as it comes, and note it once it has come whole."""
+        """Forward a file as it arrives, and log it when it is complete."""
         known = self.log.files.get(clean_url(url))
         if known:
             path, kind, disposition = known
@@ -158,7 +159,7 @@ class Recorder:
         started = False
         try:
             async with self._upstream.fetch(url, {}) as response:
-                # Without a length: a host that compresses gives one that is not the file's own.
+                # Content-Length is left out, because that of a compressing host is not the length of the file.
                 headers = {n: v for n in ("content-type", "content-disposition") if (v := response.headers.get(n))}
                 encoded = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
                 await send({"type": "http.response.start", "status": response.status, "headers": encoded})
@@ -187,7 +188,7 @@ class Recorder:
         return _Streaming(self, id_, url, headers.get("last-event-id", ""), headers.get("user-agent", ""))
 
     async def stream(self, streaming: _Streaming, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send a stream on, event by event, for its data may have addresses of files."""
+        """Forward a stream event by event, because its data may have addresses of files."""
         events: list[Event] = []
         headers = {"accept": "text/event-stream", "cache-control": "no-store"}
         headers |= {"last-event-id": streaming.after} if streaming.after else {}
@@ -210,13 +211,13 @@ class Recorder:
     def _pass_on(self, found: list[Event], events: list[Event], agent: str) -> bytes:
         events += found
         shown = [(one.type, self._addresses.file(one.data, agent), one.id if one.own_id else "") for one in found]
-        # A comment, so that no client takes an event that comes slowly for silence.
+        # Without a complete event, a comment is sent, so that the client does not time out.
         return b"".join(encode_event(*one) for one in shown) or encode_comment("more")
 
     async def _learn(self) -> None:
-        """Ask for the schemas of the models that were run: they say which inputs are secret.
+        """Read the schemas of the models that were run, because they tell which inputs are secret.
 
-        The answers are recorded too: a program that knows them already, from a cache, asks for them elsewhere.
+        The responses are recorded too. A program that had the schemas in its cache may lack them when it is replayed.
         """
         for seen in list(self.log.predictions.values()):
             model, version = (str(seen.last.get(name) or "") for name in ("model", "version"))
@@ -242,12 +243,12 @@ class Recorder:
 
 
 def _field(content: Any, name: str) -> Any:
-    """None where an answer has another shape: one of these must not cost the recording."""
+    """A field of a response; None if it has another shape, because that must not end the recording."""
     return content.get(name) if isinstance(content, dict) else None
 
 
 def _named(question: Question) -> tuple[str, str]:
-    """The model and version of a create request; empty where it names none."""
+    """The model and version that a create request names; both are empty if it names none."""
     parts = question.path.partition("?")[0].split("/")
     if parts[2] == "models":
         return "/".join(parts[3:5]), ""
@@ -282,13 +283,13 @@ async def reset_by(scope: Scope, receive: Receive, send: Send) -> None:  # noqa:
 
 
 def body_of(raw: bytes) -> Any:
-    """A request's body: JSON, or the text that it is."""
+    """A request's body as JSON, else as text."""
     found = _json(raw)
     return raw.decode("utf-8", "replace") or None if found is None else found
 
 
 def _json(raw: bytes) -> Any:
-    """None for what is empty or no JSON."""
+    """The decoded JSON; None if it is empty or no JSON."""
     with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return msgspec.json.decode(raw) if raw else None
     return None
@@ -296,7 +297,7 @@ def _json(raw: bytes) -> Any:
 
 @asynccontextmanager
 async def recording(settings: Settings, port: int = 0, identity: Identity | None = None) -> AsyncIterator[Recorder]:
-    """A recorder that answers, by default on a free port. Raises RecordingError, JobError, or OSError for the port."""
+    """Run a recorder, by default on a free port. Raises RecordingError, JobError, or OSError for the port."""
     async with open_upstream(settings) as upstream:
         with tempfile.TemporaryDirectory(prefix="replicate-job-") as name:
             folder = Path(name)

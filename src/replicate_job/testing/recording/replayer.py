@@ -1,4 +1,4 @@
-"""The server that replays: it answers from a recording alone."""
+"""The server that replays: all its responses come from a recording."""
 
 from __future__ import annotations
 
@@ -49,20 +49,21 @@ if TYPE_CHECKING:
     from replicate_job.wire.sse import Event
 
 LONGEST = 0.2
-"""Seconds that a replayed prediction takes at most. A shorter one takes as long as it took."""
+"""The most seconds that a replayed prediction takes. A shorter one takes as long as it did when it was recorded."""
 _HELD = re.compile(rf"(data:[^,;]*){HELD}(.+)")
-TOKEN = "r8_replay_0000000000000000000000000000000"  # noqa: S105 - any token is taken
+TOKEN = "r8_replay_0000000000000000000000000000000"  # noqa: S105 - not a secret: any token is accepted
 _TIMES = ("created_at", "started_at", "completed_at", "deadline")
 _ACCOUNT = account_body("replayed", "Replayed")
-"""The account, where no recording has it: clients ask for it when they like."""
+"""The account, if the recording has none, because clients may ask for it at any time."""
 
 
 class Replayed:
-    """A prediction of this run. ``id`` is the recorded one, or a new one where it was made before in this run."""
+    """A prediction of this run. ``id`` is the recorded one, or a new one if that is used in this run already."""
 
     def __init__(self, taped: TapedPrediction, id_: str, inputs: Any, number: int) -> None:
         self.taped, self.id, self.inputs, self.number = taped, id_, inputs, number
-        self.created, self.canceled = round(time.time(), 6), False  # as created_at shows it, for created_after
+        # Rounded like created_at, so that created_after compares the same time.
+        self.created, self.canceled = round(time.time(), 6), False
         ends = [state.after for state in taped.states[: taped.canceled]]
         self._pace = min(1.0, LONGEST / ends[-1]) if ends and ends[-1] else 1.0
         recorded = parse_time(state_at(taped.states, 0).get("created_at"))
@@ -75,7 +76,7 @@ class Replayed:
         return 0.0 if self.canceled else max(0.0, self.created + states[-1].after * self._pace - time.time())
 
     def snapshot(self) -> dict[str, Any]:
-        """The prediction as it is now, with the times of this run."""
+        """The current prediction object, with the times of this run."""
         states = self.taped.states
         if self.canceled:
             last = len(states) - 1
@@ -95,7 +96,7 @@ class Replayed:
 
 
 class Replayer:
-    """Answers from the recording at ``path``. ``unmatched`` are the requests that it does not have, one line each.
+    """Answers from the recording at ``path``. ``unmatched`` has a line for each request that was not recorded.
 
     Raises RecordingError.
     """
@@ -156,7 +157,7 @@ class Replayer:
         return json_answer(self._shown(made, request), taped.status, *preference_applied(wait))
 
     def _next(self, asked: Question) -> TapedPrediction | None:
-        """The recorded prediction that a create request makes: equal ones in their order, each once."""
+        """The recorded prediction for a create request. Equal requests get their predictions in order, each once."""
         unused = [one for one in self._created if one.id not in self._used]
         found = next((one for one in unused if one.request and is_same(one.request, asked)), None)
         if found is None and self._lenient:
@@ -182,7 +183,7 @@ class Replayer:
         return json_answer(self._shown(made, request))
 
     def _find(self, request: Request) -> Replayed | None:
-        """A prediction of this run. One that was made elsewhere, or before, begins when it is first asked for."""
+        """The prediction of this run that a request names. One that no request created begins at its first request."""
         id_ = request.url.path.split("/")[3]
         taped = self._taped.get(id_)
         if taped and id_ not in self._made:
@@ -209,7 +210,7 @@ class Replayer:
         return self._not_recorded(asked, [one.request for one in self._tape.requests])
 
     def _recorded_exchange(self, asked: Question) -> Exchange | None:
-        """Equal requests get the recorded answers in their order; the last one stays."""
+        """The recorded exchange for a request. Equal requests get their responses in order, then the last one again."""
         known = [(n, one) for n, one in enumerate(self._tape.requests) if is_same(one.request, asked)]
         if self._lenient and not known:
             path = asked.path.partition("?")[0]
@@ -244,7 +245,7 @@ class Replayer:
         return shown
 
     def _whole(self, value: Any) -> Any:
-        """The data URLs with what they held."""
+        """The value with the recorded contents put back into its data URLs."""
 
         def filled(text: str) -> str:
             found = _HELD.fullmatch(text)
@@ -289,7 +290,7 @@ class _Sending(msgspec.Struct, frozen=True):
 
 
 class _Streaming(msgspec.Struct, frozen=True):
-    """The events at once, but for the one that says that the prediction has ended."""
+    """Sends all events at once, except ``done``, which waits until the prediction has ended."""
 
     replayer: Replayer
     made: Replayed
@@ -308,7 +309,7 @@ class _Streaming(msgspec.Struct, frozen=True):
 
 
 def _given(asked: Question, taped: TapedPrediction) -> Any:
-    """The input as it was sent now, with the secrets redacted that the recording has redacted."""
+    """The input of this request. The inputs that are redacted in the recording are redacted here too."""
     inputs = asked.body.get("input") if isinstance(asked.body, dict) else None
     known = taped.request.body.get("input") if taped.request and isinstance(taped.request.body, dict) else None
     if not isinstance(inputs, dict) or not isinstance(known, dict):
@@ -325,7 +326,7 @@ async def replaying(
     port: int = 0,
     identity: Identity | None = None,
 ) -> AsyncIterator[Replayer]:
-    """A replay that answers, by default on a free port. Raises RecordingError, or OSError for the port."""
+    """Run a replay, by default on a free port. Raises RecordingError, or OSError for the port."""
     with (
         tempfile.TemporaryDirectory(prefix="replicate-job-") as folder,
         Loopback(port, identity or Identity(Path(folder))) as loopback,

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 
 class RecordingAPI:
-    """Replicate's API on loopback, which sends every request on to the real one and writes a recording at the end.
+    """Replicate's API on loopback, which forwards every request to the real API, and writes a recording at the end.
 
-    ``token`` and ``base_url`` are those of the real API, by default of the environment. Inside ``with``, ``base_url``
-    and ``environment`` lead clients here; their token is made up, for the real one goes to the API's origin only
-    and is in no recording. Where the block ends with an exception, or ``is_discarded`` was set, nothing is written: the
-    file is whole or absent. ``port`` 0 is a free one. Clients that trust one server trust all with its ``identity``.
+    ``token`` and ``base_url`` are those of the real API, by default from the environment. Inside ``with``, clients use
+    this server by ``base_url`` and ``environment``. The token there is made up: the real one goes to the API's origin
+    only, and is in no recording. Nothing is written if the block ends with an exception, or if ``is_discarded`` was
+    set: the file is complete or absent. ``port`` 0 is a free port. Clients that trust one server trust all servers with
+    the same ``identity``.
     Raises RecordingError, JobError, or OSError for the port.
     """
 
@@ -40,7 +41,7 @@ class RecordingAPI:
         identity: Identity | None = None,
     ) -> None:
         self.path, self.is_discarded = Path(path), False
-        # No journal is opened: any name will do, also for a user without a home.
+        # No journal is opened. Its path is given so that a user without a home folder can record too.
         self._settings = read_settings(token=token, base_url=base_url, journal="journal.db")
         self._port, self._identity = port, identity
         self._running = ExitStack()
@@ -64,16 +65,16 @@ class RecordingAPI:
 
 
 class ReplayAPI:
-    """Replicate's API on loopback, which answers from a recording alone, without a network.
+    """Replicate's API on loopback, which answers from a recording, without a network.
 
-    A prediction goes through its recorded states in 0.2 s at most, and stays in the last one, however often it is asked
-    for. A create request must be recorded: its path, and its body with JSON by value and files by content. Equal ones
-    are answered in their order, each once. ``lenient`` ignores inputs and takes any recorded prediction of the model,
-    over and over. Any other request is answered 400 with the nearest recorded one and what differs, and noted in
-    ``unmatched``, one line each.
+    A prediction goes through its recorded states in 0.2 s at most, and stays in the last one. A create request must
+    equal a recorded one: its path, its body as JSON, and its files by content. Equal recorded requests are used in
+    order, each once. ``lenient`` ignores inputs, and uses any recorded prediction of the model, as often as needed. A
+    request that was not recorded is answered 400, with the most similar recorded request and the differences, and added
+    to ``unmatched`` as one line.
 
-    ``faults`` are as of ``ScriptedAPI``, ``port`` and ``identity`` as of ``RecordingAPI``. Inside ``with``,
-    ``base_url`` and ``environment`` lead clients here, with any token. Raises RecordingError, or OSError for the port.
+    ``faults`` is as in ``ScriptedAPI``; ``port`` and ``identity`` are as in ``RecordingAPI``. Inside ``with``, clients
+    use this server by ``base_url`` and ``environment``, with any token. Raises RecordingError, or OSError for the port.
     """
 
     token = TOKEN

@@ -1,4 +1,4 @@
-"""A prediction's states as what changed between them, and back."""
+"""Converts the snapshots of a prediction to the changes between them, and back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Body = dict[str, Any]
 
 
 def changes(bodies: list[tuple[float, Body]]) -> list[State]:
-    """``bodies`` are snapshots with the seconds since the first."""
+    """The changes between snapshots. ``bodies`` are snapshots, each with the seconds since the first one."""
     states, before = [], Body()
     for after, body in bodies:
         changed = {name: value for name, value in body.items() if name not in before or before[name] != value}
@@ -29,7 +29,7 @@ def _appended(old: Any, new: Any) -> Any:
 
 
 def state_at(states: list[State], last: int) -> Body:
-    """The snapshot after the states up to this one."""
+    """The snapshot after the changes up to number ``last``."""
     body = Body()
     for state in states[: last + 1]:
         body |= state.set

@@ -1,4 +1,4 @@
-"""A recording on the disk: one JSON file, and beside it a folder of bodies that are named by their SHA-256."""
+"""A recording on disk: one JSON file, and beside it a folder of bodies, whose names are their SHA-256."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FORMAT = 1
-"""The version of the file's form. A program that does not know it refuses the file."""
+"""The version of the file format. A program that does not know the version refuses the file."""
 HELD = ";recorded,"
-"""In a data URL, stands between its media type and the name of the body that it has: ``data:image/png;recorded,…``."""
+"""Separates the media type and the name of the body in a recorded data URL: ``data:image/png;recorded,…``."""
 _NAME = re.compile(r"[0-9a-f]{64}(?:\.[a-z0-9]{1,8})?")
 
 
 class Question(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A request, cleaned. ``path`` has its ``/v1`` and its query; ``upload`` is the SHA-256 of an uploaded file."""
+    """A request without secrets. ``path`` has ``/v1`` and the query; ``upload`` is the SHA-256 of an uploaded file."""
 
     method: str
     path: str
@@ -35,7 +35,7 @@ class Question(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An answer. What is no JSON is in ``file``, the name of a body."""
+    """A response. If it is no JSON, ``file`` is the name of its body."""
 
     status: int
     json: Any = None
@@ -48,9 +48,9 @@ class Exchange(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What has changed in a prediction, ``after`` seconds since it was first seen.
+    """The changes of a prediction, ``after`` seconds since it was first seen.
 
-    ``set`` are the fields that have another value; ``added`` what was appended to a text or a list.
+    ``set`` has the fields with new values; ``added`` has what was appended to texts and lists.
     """
 
     after: float
@@ -59,7 +59,10 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TapedPrediction(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """``request`` is None for one that was made elsewhere. ``canceled`` is how many states came before a cancel."""
+    """A recorded prediction. ``request`` is None if another program created it.
+
+    ``canceled`` is how many states came before a cancel request; None if there was none.
+    """
 
     id: str
     request: Question | None = None
@@ -86,12 +89,12 @@ class Tape(msgspec.Struct, frozen=True):
 
 
 def folder_of(path: Path) -> Path:
-    """Where the bodies of a recording are: ``hello.files`` beside ``hello.json``."""
+    """The folder with the bodies of a recording: ``hello.files`` beside ``hello.json``."""
     return path.with_suffix(".files")
 
 
 def check_place(path: Path) -> None:
-    """Raise RecordingError where no recording can be written, before anything is paid for."""
+    """Raise RecordingError if no recording can be written there. It is called before any prediction is paid for."""
     if path.suffix != ".json":
         raise RecordingError(f"{path}: the name of a recording ends with .json")
     try:
@@ -103,7 +106,7 @@ def check_place(path: Path) -> None:
 
 
 def load(path: Path) -> Tape:
-    """Raises RecordingError for a file that is no recording, lacks a body, or is of a later version."""
+    """Read a recording. Raises RecordingError for a file that is none, lacks a body, or has a later version."""
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -124,9 +127,9 @@ def load(path: Path) -> Tape:
 
 
 def save(tape: Tape, bodies: Mapping[str, bytes], path: Path) -> None:
-    """Write the bodies, then the file in one step, and remove the bodies that no recording of its name has any more.
+    """Write the bodies, then the file in one step. Then remove the bodies that it no longer needs.
 
-    Killed at any moment, the earlier recording is whole or the new one is. Raises RecordingError.
+    If the process is killed, either the earlier recording or the new one is complete. Raises RecordingError.
     """
     folder = folder_of(path)
     try:
@@ -141,7 +144,7 @@ def save(tape: Tape, bodies: Mapping[str, bytes], path: Path) -> None:
             if _NAME.fullmatch(body.name) and body.name not in bodies:
                 body.unlink()
         with suppress(OSError):
-            folder.rmdir()  # only where it is empty
+            folder.rmdir()  # fails unless it is empty
     except OSError as error:
         raise RecordingError(f"{error.filename or path} cannot be written: {error.strerror}") from None
 

@@ -1,4 +1,4 @@
-"""Where a recorder sends requests on to: the API, with the token, and the hosts of files, without it."""
+"""The servers to which a recorder forwards requests: the API, with the token, and the hosts of files, without it."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from replicate_job.settings import Settings
 
 Answered = Response
-"""An answer of the API, for the recorder, which does not know the transport."""
-_PATIENCE = 120.0
-"""Seconds. A blocking wait takes 60 at most."""
+"""A response of the API. The recorder uses this name, because it must not import the transport."""
+_TIMEOUT = 120.0
+"""Seconds until a request times out. A blocking wait takes at most 60."""
 _UPLOAD = 600.0
 
 
 class Upstream:
-    """``transport`` alone has the token. ``fetch`` gets files as this package does, from hosts that it may reach."""
+    """Only ``transport`` has the token. ``fetch`` downloads files with the same checks of hosts as in this package."""
 
     def __init__(self, transport: Transport, fetch: HttpFetch) -> None:
         self.transport, self.fetch = transport, fetch
 
     async def send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Response:
-        """``path`` begins with ``/v1``. Raises TransportError."""
+        """Send a request to the API. ``path`` begins with ``/v1``. Raises TransportError."""
         return await self.transport.send(
-            method, path.removeprefix("/v1"), timeout=_PATIENCE, body=body, headers=dict(headers)
+            method, path.removeprefix("/v1"), timeout=_TIMEOUT, body=body, headers=dict(headers)
         )
 
     async def upload(self, path: str, file: FileForm) -> Response:
@@ -49,14 +49,14 @@ class Upstream:
         return await self.transport.send("POST", path.removeprefix("/v1"), timeout=_UPLOAD, form=form)
 
     async def ask(self, path: str) -> tuple[int, Any]:
-        """A GET below ``/v1`` for this program itself: the status, and the JSON of an answer 200."""
-        response = await self.transport.send("GET", path.removeprefix("/v1"), timeout=_PATIENCE)
+        """Send a GET for the recorder itself. Returns the status, and the JSON if the status is 200."""
+        response = await self.transport.send("GET", path.removeprefix("/v1"), timeout=_TIMEOUT)
         return response.status, msgspec.json.decode(response.body) if response.status == 200 else None  # noqa: PLR2004
 
 
 @asynccontextmanager
 async def open_upstream(settings: Settings) -> AsyncIterator[Upstream]:
-    """Raises RecordingError without a token, and JobError for a base URL that is none."""
+    """Open the connections. Raises RecordingError without a token, and JobError for an invalid base URL."""
     if not settings.token:
         raise RecordingError(f"{TOKEN} is not set, and recording asks the real API: {TOKEN_ADVICE.partition(', ')[0]}")
     async with AsyncExitStack() as stack:
