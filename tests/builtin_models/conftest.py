@@ -1,4 +1,4 @@
-"""The built-in models, in their own environments behind the real local server."""
+"""Tests of the built-in models in their own environments, on the real local server."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from replicate_job.local.catalog.catalog import BUILT_IN
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-sys.path.insert(0, str(BUILT_IN / "_shared"))  # as their environments have it
+sys.path.insert(0, str(BUILT_IN / "_shared"))  # their environments also have this folder on the path
 
 
 class Running:
-    """Makes predictions with one built-in model. Called, it gives a prediction at its end."""
+    """Makes predictions with one built-in model. A call returns a prediction that has ended."""
 
     def __init__(self, api: Any, name: str) -> None:
         self.api, self._name = api, name
@@ -27,10 +27,12 @@ class Running:
         prediction = await self.create("wait", **given)
         if prediction["status"] not in {"starting", "processing"}:
             return prediction
-        return await self.api.until(prediction, lambda found: "completed_at" in found)  # a busy machine takes longer
+        return await self.api.until(
+            prediction, lambda found: "completed_at" in found
+        )  # on a busy machine, a blocking wait may end before
 
     async def create(self, prefer: str = "respond-async", **given: Any) -> Any:
-        """By version, which official and community models take alike."""
+        """Create a prediction by version, which works for official and community models."""
         body = {"version": await self.api.version(self._name), "input": given}
         return await (await self.api.request("POST", "/v1/predictions", body, prefer=prefer)).json()
 
@@ -40,7 +42,7 @@ class Running:
         return prediction["output"]
 
     async def failure(self, **given: Any) -> str:
-        """The error, without the class name that Cog's server may put before it."""
+        """The error of a prediction, without the class name that Cog's server may put before it."""
         prediction = await self(**given)
         assert prediction["status"] == "failed", prediction
         assert "\n" not in prediction["error"]
@@ -49,7 +51,7 @@ class Running:
 
 @pytest.fixture
 def running(local: Callable[..., Any]) -> Callable[[str], Any]:
-    """A server with the model of that name, to be entered; it gives a ``Running``."""
+    """Makes a context with a local server and a ``Running`` for the model of that name."""
 
     @asynccontextmanager
     async def start(name: str) -> AsyncIterator[Running]:
@@ -61,7 +63,7 @@ def running(local: Callable[..., Any]) -> Callable[[str], Any]:
 
 @pytest.fixture
 def inputs() -> Callable[[str], list[str]]:
-    """The names of a built-in model's inputs, as its shipped document orders them."""
+    """Returns the names of a built-in model's inputs, in the order of its shipped OpenAPI document."""
 
     def read(name: str) -> list[str]:
         document = msgspec.json.decode((BUILT_IN / name / "openapi.json").read_bytes())

@@ -1,4 +1,4 @@
-"""The built-in models run in environments of their own: neither they nor the package import the other."""
+"""The package and the built-in models do not import each other, because the models run in their own environments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ THEIRS = list(BUILT_IN.rglob("*.py"))
 
 
 def imported(path: Path) -> Iterator[str]:
-    """The names that a file's imports give in full, wherever in it they stand."""
+    """The full names of all imports in a file, at any level of indentation."""
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
@@ -27,7 +27,7 @@ def imported(path: Path) -> Iterator[str]:
 
 
 def importing(files: list[Path], names: set[str]) -> set[tuple[str, str]]:
-    """Files with an import of one of the names, or of something below it."""
+    """The files that import one of the names, or something below it, each with that import."""
     return {
         (path.relative_to(BUILT_IN.parent).as_posix(), found)
         for path in files
@@ -37,13 +37,13 @@ def importing(files: list[Path], names: set[str]) -> set[tuple[str, str]]:
 
 
 @pytest.mark.long
-def test_the_package_imports_no_model_and_nothing_that_they_share() -> None:
+def test_the_package_imports_no_built_in_model_or_shared_module() -> None:
     shared = {path.name for path in (BUILT_IN / "_shared").iterdir() if path.name != "__pycache__"}
     assert len(OURS) > 100
     assert len(shared) > 5
     assert importing(OURS, shared | {"replicate_job.builtin_models"}) == set()
 
 
-def test_the_models_import_nothing_of_the_package() -> None:
+def test_the_built_in_models_import_nothing_of_the_package() -> None:
     assert len(THEIRS) > 40
     assert importing(THEIRS, {"replicate_job"}) == set()

@@ -1,4 +1,4 @@
-"""What is built from a checkout is whole: its built-in models work where nothing but the wheel is installed."""
+"""Building a wheel and a source distribution: the built-in models run where only the wheel is installed."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ HELLO = "replicate/hello-world"
 
 
 def uv(*words: str | Path) -> None:
-    """What it prints is in the report where it fails."""
+    """Run uv. If it fails, its output is in the test's report."""
     subprocess.run([find_uv_bin(), *words], check=True, cwd=SOURCE.parents[1])
 
 
 def is_cache(part: str) -> bool:
-    """Whether a folder of that name is what Python or a tool left in the checkout."""
+    """Whether Python or a tool makes folders of that name in a checkout."""
     return part == "__pycache__" or part.startswith(".")
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from the checkout."""
+    """A wheel that is built from the checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     uv("build", "--wheel", "--out-dir", folder)
     (wheel,) = folder.glob("*.whl")
@@ -53,7 +53,7 @@ def test_a_source_distribution_makes_the_same_wheel(wheel: Path, tmp_path: Path)
     assert (tmp_path / wheel.name).read_bytes() == wheel.read_bytes()
 
 
-def test_installed_it_lists_describes_and_runs_them(wheel: Path, tmp_path: Path) -> None:
+def test_an_installed_wheel_lists_describes_and_runs_the_built_in_models(wheel: Path, tmp_path: Path) -> None:
     uv("venv", "--no-project", "--python", sys.executable, tmp_path / "venv")
     uv("pip", "install", "--python", tmp_path / "venv/bin/python", f"{wheel}[local]")
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("REPLICATE_", "XDG_", "PYTHON"))}
@@ -65,7 +65,7 @@ def test_installed_it_lists_describes_and_runs_them(wheel: Path, tmp_path: Path)
         return msgspec.json.decode(done.stdout)
 
     listed = answer("models", "--json")
-    versions = {each["model"]: each["version"] for each in listed}  # made from every file of a model
+    versions = {each["model"]: each["version"] for each in listed}  # a version is made from every file of the model
     assert versions == {model.slug: model.version for model in Catalog().models()}
     assert all(Path(each["folder"]).is_relative_to(tmp_path / "venv") for each in listed)
     described = answer("schema", HELLO, "--local", "--json")

@@ -1,4 +1,4 @@
-"""What every built-in model brings besides its code: a schema, an example, a word of honesty."""
+"""The files of every built-in model besides its code: schema, example, and a README that says what it is."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ PAINTERS = {"black-forest-labs/flux-schnell", "stability-ai/sdxl"}
 named = pytest.mark.parametrize("model", MODELS, ids=[model.slug for model in MODELS])
 
 
-def test_all_that_are_there_can_be_read() -> None:
+def test_every_built_in_model_can_be_read() -> None:
     assert len(MODELS) == len(list(BUILT_IN.glob("*/*/cog.yaml"))) >= 10
 
 
 @named
-async def test_its_shipped_schema_is_the_one_that_its_code_has(
+async def test_the_shipped_schema_equals_that_of_the_code(
     model: LocalModel, cache: Path, tmp_path: Path, models: dict[str, LocalModel]
 ) -> None:
-    """All but the painters can be read with nothing but Cog installed."""
+    """All models except the painters can be read in an environment with nothing but Cog."""
     needed = model if model.slug in PAINTERS else models["replicate/hello-world"]
     venv = await ensure_venv(needed, cache / "venvs", lambda _: None)
     workspace = Workspace(model, venv, cache / "workspaces" / model.version)
@@ -41,7 +41,7 @@ async def test_its_shipped_schema_is_the_one_that_its_code_has(
 
 
 @named
-def test_its_example_is_an_input_that_it_takes(model: LocalModel) -> None:
+def test_the_example_is_a_valid_input(model: LocalModel) -> None:
     assert model.example
     document = msgspec.json.decode((model.folder / "openapi.json").read_bytes())
     Validator(document).check(model.example)
@@ -50,7 +50,7 @@ def test_its_example_is_an_input_that_it_takes(model: LocalModel) -> None:
 
 
 @named
-def test_it_says_what_it_is_and_what_its_first_use_downloads(model: LocalModel) -> None:
+def test_the_model_states_what_it_is_and_how_much_it_downloads(model: LocalModel) -> None:
     assert (model.folder / "about.toml").is_file()
     number, unit = model.size.split(" ")
     assert (number.isdecimal(), unit) == (True, "MB")

@@ -1,4 +1,4 @@
-"""The composer reads prompts, obeys seeds and durations, and what it plays can be measured to be what was asked for."""
+"""The composer reads prompts, obeys seeds and durations, and its sound is measured against the prompt."""
 
 # ruff: noqa: E402 - the composer needs numpy, which may be missing
 
@@ -38,7 +38,7 @@ WALTZ = "a calm piano waltz at 90 bpm"
 
 @cache
 def heard(text: str, seconds: int = 8, seed: int = 1, strategy: str = "loudness") -> Any:
-    """What the model would write, as (2, samples)."""
+    """The sound that the model would write for a prompt, as (2, samples)."""
     return normalised(studio.perform(prompt.read(text), seconds, seed), strategy)
 
 
@@ -52,13 +52,13 @@ def decibels(value: float) -> float:
 
 
 def centroid(sound: Any) -> float:
-    """Where the middle of the sound's power lies, in Hz."""
+    """The spectral centroid of the sound, in Hz."""
     power = np.abs(np.fft.rfft(sound.mean(axis=0))) ** 2
     return float((power * np.fft.rfftfreq(sound.shape[1], 1 / RATE)).sum() / power.sum())
 
 
 def pulse(sound: Any) -> Any:
-    """How strongly each tempo from 40 to 240 (whole BPM) is in the sound: its rises in loudness, against themselves."""
+    """The strength of each tempo from 40 to 240 BPM in the sound: the autocorrelation of its rises in loudness."""
     hop = 160
     frames = np.lib.stride_tricks.sliding_window_view(sound.mean(axis=0), 1024)[::hop] * np.hanning(1024)
     loud = np.sqrt(np.abs(np.fft.rfft(frames, axis=1)))
@@ -111,12 +111,12 @@ def told(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return played, missed
 
 
-def test_what_is_not_played_is_told_apart() -> None:
+def test_played_and_missed_words_of_a_prompt_are_told_apart() -> None:
     assert told("An astronaut singing sad opera over a fast waltz with drums in D minor") == (
         ("sad", "fast", "waltz", "in", "d", "minor"), ("astronaut", "singing", "opera", "drums"))  # fmt: skip
 
 
-def test_words_in_any_letters_are_told() -> None:
+def test_words_in_any_script_are_listed_as_played_or_missed() -> None:
     played, missed = told("Грустное piano, 悲しい, très lent & it\u2019s slow")
     assert played == ("piano", "slow")
     assert missed == ("грустное", "悲しい", "très", "lent", "it\u2019s")
@@ -139,7 +139,7 @@ def test_words_in_any_letters_are_told() -> None:
         ("violin and rain", ("violin", "rain")),
     ],
 )
-def test_no_word_is_called_played_that_another_one_kept_out(text: str, missed: tuple[str, ...]) -> None:
+def test_a_word_that_another_word_overrides_is_listed_as_missed(text: str, missed: tuple[str, ...]) -> None:
     assert told(text)[1] == missed
 
 
@@ -150,7 +150,7 @@ def test_no_word_is_called_played_that_another_one_kept_out(text: str, missed: t
         min_size=1, max_size=5, unique=True,
     ),
 )  # fmt: skip
-def test_an_instrument_is_called_played_where_it_has_notes(words: list[str]) -> None:
+def test_an_instrument_counts_as_played_if_it_has_notes(words: list[str]) -> None:
     read = prompt.read(", ".join(words))
     piece = arrange(read, 20, 1)
     sounding = {piece.players[part] for part, notes in compose(piece).items() if notes}
@@ -159,7 +159,7 @@ def test_an_instrument_is_called_played_where_it_has_notes(words: list[str]) -> 
     assert read.played(piece.players.values())[0] == played
 
 
-def test_named_instruments_play_the_parts_they_can_and_no_others_play() -> None:
+def test_only_the_named_instruments_play() -> None:
     def players(text: str) -> dict[str, str]:
         return dict(arrange(prompt.read(text), 8, 1).players)
 
@@ -169,7 +169,7 @@ def test_named_instruments_play_the_parts_they_can_and_no_others_play() -> None:
     assert players("ambient flute") == {"melody": "flute"}
 
 
-def test_what_is_unwanted_stays_out() -> None:
+def test_unwanted_instruments_do_not_play() -> None:
     assert "bass" not in arrange(prompt.read("folk without bass"), 8, 1).players
     assert "guitar" not in arrange(prompt.read("folk with no guitar"), 8, 1).players.values()
     assert arrange(prompt.read("folk"), 8, 1).players["bass"] == "bass"
@@ -178,8 +178,8 @@ def test_what_is_unwanted_stays_out() -> None:
 
 
 @pytest.mark.parametrize("genre", sorted(STYLES))
-def test_every_genre_keeps_to_its_key(genre: str) -> None:
-    """Every note of every part lies in the scale, but for the leading note, which a dominant has."""
+def test_every_note_of_a_genre_is_in_the_key(genre: str) -> None:
+    """Every note of every part is in the scale, except the leading note of a dominant chord."""
     for seed in range(6):
         piece, parts = written(genre, seed=seed)
         allowed = {(piece.tonic + step) % 12 for step in SCALES[piece.mode]}
@@ -189,7 +189,7 @@ def test_every_genre_keeps_to_its_key(genre: str) -> None:
 
 
 @pytest.mark.parametrize("genre", sorted(STYLES))
-def test_no_note_lies_beyond_its_instrument_or_the_piece(genre: str) -> None:
+def test_every_note_is_within_its_instruments_range_and_the_piece(genre: str) -> None:
     piece, parts = written(genre, 20)
     for part, notes in parts.items():
         assert notes
@@ -201,8 +201,8 @@ def test_no_note_lies_beyond_its_instrument_or_the_piece(genre: str) -> None:
 
 
 @pytest.mark.parametrize("genre", sorted(STYLES))
-def test_a_melody_sings(genre: str) -> None:
-    """It moves by step more than it leaps, and says its motif again."""
+def test_a_melody_moves_by_steps_and_repeats_its_motif(genre: str) -> None:
+    """A melody moves by steps more often than by leaps, and it repeats its motif."""
     steps, leaps, repeated, bars = 0, 0, 0, 0
     for seed in range(8):
         piece, parts = written(genre, 40, seed)
@@ -221,7 +221,7 @@ def test_a_melody_sings(genre: str) -> None:
     assert repeated > 0.4 * bars
 
 
-def test_chords_move_no_further_than_they_must() -> None:
+def test_successive_chords_are_close_to_each_other() -> None:
     for seed in range(10):
         piece, parts = written("flute and strings, slow", 40, seed)
         shapes: dict[float, list[int]] = {}
@@ -241,8 +241,8 @@ def test_chords_move_no_further_than_they_must() -> None:
         ("folk 100 bpm", 100),
     ],
 )
-def test_the_tempo_that_was_asked_for_is_the_tempo_that_is_heard(text: str, tempo: int) -> None:
-    """The rises of the sound repeat at the beat: stronger there than at any tempo beside it."""
+def test_the_requested_tempo_can_be_measured_in_the_sound(text: str, tempo: int) -> None:
+    """The rises of the sound repeat more strongly at the requested tempo than at any tempo near it."""
     strength = pulse(heard(text, 16))
     at = tempo - 40
     beside = np.concatenate([strength[max(0, at - 14) : at - 4], strength[at + 5 : at + 15]])
@@ -252,7 +252,7 @@ def test_the_tempo_that_was_asked_for_is_the_tempo_that_is_heard(text: str, temp
 
 
 @pytest.mark.parametrize("text", ["piano in C major", "guitar in C major", "strings and flute in C major"])
-def test_the_sound_lies_on_the_notes_of_the_key(text: str) -> None:
+def test_the_power_of_the_sound_is_on_the_notes_of_the_key(text: str) -> None:
     sound = heard(text).mean(axis=0)
     power = np.abs(np.fft.rfft(sound * np.hanning(sound.size))) ** 2
     place = np.fft.rfftfreq(sound.size, 1 / RATE)
@@ -265,7 +265,7 @@ def test_the_sound_lies_on_the_notes_of_the_key(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(VOICES))
-def test_every_instrument_is_in_tune_and_comes_and_goes_without_a_click(name: str) -> None:
+def test_every_instrument_is_in_tune_and_has_no_clicks(name: str) -> None:
     voice = VOICES[name]
     low, high = voice.melody
     for pitch in (low, (low + high) // 2, high):
@@ -284,7 +284,7 @@ def test_every_instrument_is_in_tune_and_comes_and_goes_without_a_click(name: st
 
 
 @pytest.mark.parametrize("genre", sorted(STYLES))
-def test_every_genre_makes_a_sound_that_an_engineer_would_pass(genre: str) -> None:
+def test_the_sound_of_every_genre_meets_technical_standards(genre: str) -> None:
     sound = heard(genre, 6, 3)
     assert sound.shape == (2, 6 * RATE)
     assert np.isfinite(sound).all()
@@ -307,7 +307,7 @@ def test_every_genre_makes_a_sound_that_an_engineer_would_pass(genre: str) -> No
 
 @pytest.mark.parametrize("text", ["slow strings", "choir ambient", "flute and strings"])
 def test_soft_music_has_no_clicks(text: str) -> None:
-    """Nothing jumps: the highest octaves, where a click shows, stay far below the music at every moment."""
+    """The highest octaves, where a click would show, are far quieter than the music at every moment."""
     sound = heard(text, 10).mean(axis=0)
     spectrum = np.fft.rfft(sound)
     spectrum[np.fft.rfftfreq(sound.size, 1 / RATE) < 9000] = 0
@@ -315,18 +315,18 @@ def test_soft_music_has_no_clicks(text: str) -> None:
     assert decibels(edge.max()) < decibels(np.abs(sound).max()) - 40
 
 
-def test_moods_are_bright_or_dark() -> None:
+def test_the_mood_changes_the_brightness_of_the_sound() -> None:
     for seed in (1, 2, 3):
         assert centroid(heard("dark strings in D", 8, seed)) < centroid(heard("happy bright strings in D", 8, seed))
 
 
-def test_energetic_is_faster_than_calm() -> None:
+def test_energetic_music_is_faster_than_calm_music() -> None:
     for genre in STYLES:
         calm, energetic = (arrange(prompt.read(f"{mood} {genre}"), 60, 1).tempo for mood in ("calm", "energetic"))
         assert calm < energetic
 
 
-def test_sad_is_minor_and_happy_is_major() -> None:
+def test_sad_music_is_in_minor_and_happy_music_in_major() -> None:
     for seed in range(5):
         assert SCALES[arrange(prompt.read("sad piano"), 8, seed).mode][2] == 3
         assert SCALES[arrange(prompt.read("happy piano"), 8, seed).mode][2] == 4
@@ -341,7 +341,7 @@ def test_sad_is_minor_and_happy_is_major() -> None:
     seconds=st.integers(1, 40),
     seed=st.integers(-(2**63), 2**64),
 )
-def test_any_prompt_at_any_length_is_a_whole_piece(words: list[str], seconds: int, seed: int) -> None:
+def test_any_prompt_and_duration_give_a_complete_piece(words: list[str], seconds: int, seed: int) -> None:
     piece, parts = written(" ".join(words), seconds, seed)
     tail = seconds - piece.beats * piece.beat
     assert 0.79 < tail <= 0.81 + piece.beat * piece.meter
@@ -390,7 +390,7 @@ def test_an_mp3_file_sounds_like_the_wav(tmp_path: Path, monkeypatch: pytest.Mon
     again = soundfile.read(path, dtype="float32")[0].T
     assert abs(again.shape[1] / RATE - 4) < 0.1
     assert centroid(again) == pytest.approx(centroid(sound), rel=0.05)
-    assert loudness(again) == pytest.approx(loudness(sound), abs=0.6)  # the encoder takes 5% off
+    assert loudness(again) == pytest.approx(loudness(sound), abs=0.6)  # the encoder reduces the level by 5%
 
 
 def test_a_sine_is_as_loud_as_the_standard_says() -> None:
@@ -404,7 +404,7 @@ def test_a_sine_is_as_loud_as_the_standard_says() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32), size=st.integers(1, 9000), gain=st.floats(0.01, 30))
-def test_the_limiter_lets_nothing_through_and_leaves_quiet_sound_alone(seed: int, size: int, gain: float) -> None:
+def test_the_limiter_keeps_peaks_below_the_ceiling_and_quiet_sound_unchanged(seed: int, size: int, gain: float) -> None:
     sound = (np.random.default_rng(seed).standard_normal((2, size)) * gain).astype(np.float32)
     held = limited(sound)
     assert np.abs(held).max() <= CEILING * 1.0001
@@ -412,7 +412,7 @@ def test_the_limiter_lets_nothing_through_and_leaves_quiet_sound_alone(seed: int
         assert np.array_equal(held, sound)
 
 
-def test_each_strategy_has_its_level() -> None:
+def test_each_normalization_strategy_has_its_own_level() -> None:
     sound = heard("folk", 6, 1, "clip") * 0.5
     assert np.abs(normalised(sound, "peak")).max() == pytest.approx(CEILING, rel=1e-3)
     assert decibels(float(np.sqrt((normalised(sound, "rms") ** 2).mean()))) == pytest.approx(-18, abs=0.3)
@@ -421,7 +421,7 @@ def test_each_strategy_has_its_level() -> None:
     assert np.abs(normalised(sound * 20, "clip")).max() <= CEILING
 
 
-def test_a_long_prompt_is_read_at_once() -> None:
+def test_a_very_long_prompt_is_read_quickly() -> None:
     assert prompt.read("a calm piano waltz, not too sad, " * 4000 + "in D minor").tonic == 2
 
 
@@ -451,7 +451,7 @@ model = predict.Predictor()
 model.setup()
 run = model.predict
 """
-"""A stand-in for the cog package, which only a model's own environment has: an input is its default."""
+"""Replaces the cog package, which is not installed here. An ``Input`` is its default."""
 
 
 def run(model: str, code: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
@@ -464,7 +464,7 @@ def run(model: str, code: str, tmp_path: Path) -> subprocess.CompletedProcess[st
 
 
 @pytest.mark.parametrize("model", ["meta/musicgen", "facebook/musicgen"])
-def test_a_prediction_says_what_it_ignores_its_seed_and_what_it_plays(model: str, tmp_path: Path) -> None:
+def test_the_log_has_ignored_inputs_the_seed_and_the_played_words(model: str, tmp_path: Path) -> None:
     done = run(model, "print(run(prompt='sad piano opera', duration=2, top_k=5, model_version='large').name)", tmp_path)
     ignored, seed, played, missed, composing, name = done.stdout.splitlines()
     assert ignored == "Stand-in: without effect here: top_k"
@@ -477,7 +477,7 @@ def test_a_prediction_says_what_it_ignores_its_seed_and_what_it_plays(model: str
         assert (file.getnchannels(), file.getnframes()) == (1, 2 * RATE), "a model that is not stereo has one channel"
 
 
-def test_what_the_real_model_refuses_is_refused_in_its_words(tmp_path: Path) -> None:
+def test_inputs_that_the_real_model_refuses_raise_its_error_messages(tmp_path: Path) -> None:
     code = """
 for given in ({}, {"prompt": "x", "continuation": True}, {"input_audio": Path("x"), "model_version": "large"},
               {"prompt": "x", "multi_band_diffusion": True}):
@@ -495,7 +495,7 @@ for given in ({}, {"prompt": "x", "continuation": True}, {"input_audio": Path("x
     ]
 
 
-def test_both_names_are_one_model() -> None:
+def test_both_musicgen_names_have_the_same_files() -> None:
     meta, facebook = (MODELS / owner / "musicgen" for owner in ("meta", "facebook"))
     for name in ("predict.py", "cog.yaml", "example.json", "openapi.json"):
         assert (meta / name).read_bytes() == (facebook / name).read_bytes()

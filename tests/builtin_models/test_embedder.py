@@ -1,4 +1,4 @@
-"""The embedder gives like texts like vectors, and takes the real model's inputs."""
+"""The embedder gives similar texts similar vectors, and has the real model's inputs."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def dot(one: list[float], other: list[float]) -> float:
     return sum(a * b for a, b in zip(one, other, strict=True))
 
 
-def test_its_inputs_are_those_of_the_real_model_in_their_order(inputs: Callable[[str], list[str]]) -> None:
+def test_the_inputs_are_those_of_the_real_model_in_their_order(inputs: Callable[[str], list[str]]) -> None:
     assert inputs(NAME) == ["texts", "batch_size", "normalize_embeddings"]
 
 
-async def test_texts_become_vectors_of_their_meaning(running: Callable[[str], Any]) -> None:
-    """One server for all of it: it takes a second to start."""
+async def test_texts_of_similar_meaning_get_similar_vectors(running: Callable[[str], Any]) -> None:
+    """It uses one server for all checks, because starting one takes a second."""
     async with running(NAME) as model:
 
         async def embed(*texts: str, **given: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The painter paints what it says it paints, makes a card of every other prompt, and obeys seeds and sizes."""
+"""The painter paints the words that its log calls painted, makes a card of other prompts, and obeys seeds and sizes."""
 
 # ruff: noqa: E402 - the painter needs numpy, a font and Pillow, which may be missing
 
@@ -50,12 +50,12 @@ INHERENT = {
     "windows",
     "grass",
 }
-"""What is in a place even if it is not asked for, unless something clashes with it."""
+"""Things that may be in a place without being asked for, unless something clashes with them."""
 
 
 @cache
 def painted(prompt: str, seed: int = 1, width: int = 336, height: int = 192) -> Any:
-    """Paint small, as floats from 0 to 1."""
+    """Paint a small picture, as floats from 0 to 1."""
     return pixels(place(prompt), seed, width, height)
 
 
@@ -108,7 +108,7 @@ def test_a_prompt_with_a_word_that_is_not_painted_becomes_a_card(
     assert said.count("\n") == 1
 
 
-def test_the_reason_for_a_card_is_the_words_that_can_not_be_painted() -> None:
+def test_a_card_has_the_unpaintable_words_as_its_reason() -> None:
     assert scene.read("An astronaut riding a unicorn by a lake").missed == ("astronaut", "riding", "unicorn")
     assert scene.read("car, lake").missed == ("car",)
     assert scene.read("stars over the sea at noon").missed == ("stars",)
@@ -125,19 +125,19 @@ def test_the_reason_for_a_card_is_the_words_that_can_not_be_painted() -> None:
         ("", "the prompt names no place that it paints"),
     ],
 )
-def test_a_card_says_what_is_never_painted_and_what_only_with_other_things(
+def test_the_log_of_a_card_names_the_words_that_cannot_be_painted(
     prompt: str, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     studio.describe(scene.read(prompt))
     assert capsys.readouterr().out == f"Stand-in: a card, not a picture: {reason}\n"
 
 
-def test_words_match_whole_and_in_the_plural() -> None:
+def test_words_match_as_whole_words_and_in_the_plural() -> None:
     assert place("stars over mountains").shows >= {"stars", "mountains"}
     assert scene.read("a starting line").missed == ("starting", "line")
 
 
-def test_words_for_the_manner_make_no_card_and_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+def test_words_for_the_style_make_no_card_and_are_logged_as_not_painted(capsys: pytest.CaptureFixture[str]) -> None:
     read = scene.read("oil painting of a mountain lake, 35mm")
     studio.describe(read)
     assert capsys.readouterr().out == "Painted: mountain, lake\nStand-in: not painted: oil, 35mm\n"
@@ -148,26 +148,26 @@ def test_words_for_the_manner_make_no_card_and_are_told_apart(capsys: pytest.Cap
     ("ground", "name"),
     [(ground, name) for ground, names in scene.GROUNDS.items() for name in sorted(names - INHERENT)],
 )
-def test_whatever_a_place_can_show_changes_its_picture(ground: str, name: str) -> None:
-    """The words of a prompt are called painted by this table alone."""
+def test_everything_that_a_place_can_show_changes_its_picture(ground: str, name: str) -> None:
+    """The log calls words painted by this table only, so each of them must change the picture."""
     plain = scene.Scene(ground, "night" if name in {"stars", "moon"} else "day", frozenset(), 7)
     if name in scene.HOURS:
         shown, other = replace(plain, hour=name), replace(plain, hour="night" if name == "day" else "day")
     else:
-        around = {"moon"} & {name} and {"stars"}  # without stars there is a moon at night in any case
+        around = {"moon"} & {name} and {"stars"}  # a night without stars always has a moon
         shown, other = replace(plain, shows=frozenset({name, *around})), replace(plain, shows=frozenset(around))
     for seed in (1, 2, 3):
         assert np.abs(pixels(shown, seed) - pixels(other, seed)).max() > 0.05
 
 
-def test_the_negative_prompt_takes_out_what_is_painted_on_request_alone() -> None:
+def test_the_negative_prompt_removes_optional_things() -> None:
     read = scene.read("mountains in the rain at night, stars", "rain, stars, blurry")
     assert read.scene
     assert read.scene.shows == {"mountains", "night"}
     assert (read.painted, read.missed) == (("mountains", "night"), ())
 
 
-def test_a_place_that_cannot_be_without_what_is_not_wanted_is_a_card() -> None:
+def test_a_negative_prompt_that_names_an_essential_thing_makes_a_card() -> None:
     read = scene.read("a mountain at noon", "snow, lake, blurry")
     assert read.scene is None
     assert read.missed == ("a place without lake", "a place without snow")
@@ -178,12 +178,12 @@ def test_a_place_in_unusual_surroundings_is_a_card(prompt: str) -> None:
     assert scene.read(prompt).scene is None
 
 
-def test_green_hills_are_painted_by_day_alone() -> None:
+def test_green_hills_are_always_painted_by_day() -> None:
     assert {scene.read(f"green hills{'!' * n}").scene.hour for n in range(9)} == {"day"}  # type: ignore[union-attr]
     assert scene.read("green hills at sunset").scene is None
 
 
-def test_trees_are_painted_before_mountains_and_a_forest_is_a_place_of_its_own() -> None:
+def test_trees_are_in_front_of_mountains_and_a_forest_is_a_separate_place() -> None:
     trees, forest = scene.read("a lake with pines below a mountain"), scene.read("a mountain lake in a pine forest")
     assert trees.scene
     assert forest.scene is None
@@ -230,8 +230,8 @@ def test_the_lake_mirrors_the_sky_and_the_mountains() -> None:
     ("prompt", "most"),
     [("snowy hills", 0.03), ("snowy hills at sunset", 0.03), ("green hills", 0.12)],
 )
-def test_dry_land_reaches_the_lower_edge_in_every_shape(prompt: str, most: float, size: tuple[int, int]) -> None:
-    """No row of the lowest fifth is a step across the width from the next; blades of grass begin less sharply."""
+def test_land_reaches_the_lower_edge_in_every_picture_shape(prompt: str, most: float, size: tuple[int, int]) -> None:
+    """In the lowest fifth, no row differs from the next one across the whole width, as at the edge of water."""
     width, height = size
     for seed in (1, 7):
         lowest = painted(prompt, seed, width, height)[height * 4 // 5 :]
@@ -278,7 +278,7 @@ def test_fog_lowers_the_contrast() -> None:
         "supercalifragilisticexpialidocious", "夕日",
     ],
 )  # fmt: skip
-def test_every_subject_fits_every_shape(prompt: str, size: tuple[int, int]) -> None:
+def test_every_subject_can_be_painted_in_every_picture_shape(prompt: str, size: tuple[int, int]) -> None:
     [picture] = studio.pictures(scene.read(prompt), size, 3, 1, 4)
     assert picture.size == size
     assert np.asarray(picture).std() > 5
@@ -311,7 +311,7 @@ def test_the_log_counts_steps_as_tqdm_does(capsys: pytest.CaptureFixture[str]) -
 
 def test_an_interruption_while_painting_reaches_the_caller() -> None:
     class StopPaintingError(BaseException):
-        """Stands for Cog's cancelation, which is raised inside whatever runs."""
+        """Stands for Cog's cancellation, which is an exception that is raised in the running code."""
 
     painting = paint(place(LAKE), 64, 64, 1)
     next(painting)
@@ -331,14 +331,14 @@ def contrast(one: tuple[int, int, int], other: tuple[int, int, int]) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-def test_every_card_has_type_that_can_be_read() -> None:
-    """Level AAA of WCAG 2 with everything under it."""
+def test_the_text_of_every_card_has_enough_contrast() -> None:
+    """The contrast of the text with everything below it has level AAA of WCAG 2."""
     for seed in range(300):
         colours = card.scheme(seed)
         assert min(contrast(colours.ink, under) for under in (colours.paper, *colours.shapes)) >= 7
 
 
-def test_cards_differ_by_prompt_and_by_seed_and_are_the_same_for_the_same() -> None:
+def test_cards_depend_only_on_prompt_and_seed() -> None:
     def made(prompt: str, seed: int) -> bytes:
         [picture] = studio.pictures(scene.read(prompt), (160, 120), seed, 1, 4)
         return bytes(picture.tobytes())
@@ -352,7 +352,7 @@ def test_cards_differ_by_prompt_and_by_seed_and_are_the_same_for_the_same() -> N
     "text", ["a fox", "a product shot of a perfume bottle", "word " * 300, "x" * 500, "Übergrößen, naïve"]
 )
 @pytest.mark.parametrize("box", [(400, 300), (90, 500), (60, 40)])
-def test_type_stays_in_its_box_and_nothing_of_it_is_lost(text: str, box: tuple[int, int]) -> None:
+def test_text_fits_into_its_box_or_is_cut_with_an_ellipsis(text: str, box: tuple[int, int]) -> None:
     text, missing = typeset.settable(text)
     assert missing == ""
     setting = typeset.fit(text, "Semibold", box, (9, 80))
@@ -367,14 +367,14 @@ def test_type_stays_in_its_box_and_nothing_of_it_is_lost(text: str, box: tuple[i
         assert shown == text.replace(" ", "")
 
 
-def test_short_type_is_large_and_its_lines_are_about_equally_long() -> None:
+def test_short_text_is_large_with_lines_of_similar_length() -> None:
     setting = typeset.fit("a product shot of a perfume bottle", "Semibold", (400, 400), (9, 90))
     assert setting.size > 50
     lengths = [typeset.font("Semibold", setting.size).getlength(line) for line in setting.lines]
     assert min(lengths) > 0.5 * max(lengths)
 
 
-def test_letters_that_the_font_lacks_are_counted_on_the_card_and_named_in_the_log(
+def test_letters_missing_from_the_font_are_counted_on_the_card_and_logged(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert (
@@ -387,6 +387,6 @@ def test_letters_that_the_font_lacks_are_counted_on_the_card_and_named_in_the_lo
     assert capsys.readouterr().out == "Stand-in: its font has no letters for 夕日\n"
 
 
-def test_what_a_card_has_no_room_for_is_counted_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+def test_characters_without_room_on_a_card_are_counted_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:
     list(studio.pictures(scene.read("a cat " * 400), (128, 128), 1, 1, 4))
     assert "the card has no room for the last " in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The built-in models keep the inputs of the models they stand in for, and say that they are stand-ins."""
+"""The built-in models have the inputs of the real models, and say that they are stand-ins."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ cog.BasePredictor, cog.Path, cog.Input = object, Path, lambda **options: options
 sys.modules["cog"] = cog
 import predict
 """
-"""A stand-in for the cog package, which only a model's own environment has: an input is its default."""
+"""Replaces the cog package, which is not installed here. An ``Input`` is its default."""
 
 
 def run(model: str, code: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
@@ -127,7 +127,7 @@ for ratio in predict.SIZES:
     assert measured == expected
 
 
-def test_flux_says_its_seed_and_what_has_no_effect_and_writes_the_files(tmp_path: Path) -> None:
+def test_flux_logs_its_seed_and_ignored_inputs_and_writes_files(tmp_path: Path) -> None:
     code = """
 paths = predict.Predictor().predict("hills", "21:9", 2, 1, None, "jpg", 80, False, False, "0.25")
 print(*(path.name for path in paths))
@@ -140,7 +140,7 @@ print(*(path.name for path in paths))
     assert "100%|██████████| 1/1" in done.stderr
 
 
-def test_sdxl_blends_over_an_image_and_names_what_it_ignores(tmp_path: Path) -> None:
+def test_sdxl_blends_over_an_image_and_logs_ignored_inputs(tmp_path: Path) -> None:
     code = f"""
 from PIL import Image
 Image.new("RGB", (128, 64), (255, 0, 0)).save({str(tmp_path / "in.png")!r})

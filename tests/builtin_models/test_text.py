@@ -1,4 +1,4 @@
-"""The text models write real text, obey their inputs, and refuse what the real ones refuse."""
+"""The text models write real text, obey their inputs, and refuse the inputs that the real ones refuse."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def message(role: str, content: str) -> dict[str, str]:
     return {"role": role, "content": content}
 
 
-def test_a_dialogue_in_llama_2s_notation_becomes_its_turns() -> None:
+def test_a_llama_2_dialogue_is_split_into_turns() -> None:
     said = "[INST] Hi! [/INST]\nHello! How are you?\n[INST] I'm great. Could you help me? [/INST]"
     turned = [
         message("user", "Hi!"),
@@ -44,7 +44,7 @@ def test_a_dialogue_in_llama_2s_notation_becomes_its_turns() -> None:
     ]
 
 
-def test_a_dialogue_in_llama_3s_notation_becomes_its_turns() -> None:
+def test_a_llama_3_dialogue_is_split_into_turns() -> None:
     said = (
         "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe kind<|eot_id|>"
         "<|start_header_id|>user<|end_header_id|>\n\nHi\n\nyou<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
@@ -61,7 +61,7 @@ def test_other_text_has_no_turns() -> None:
     assert turns("Once upon a time") == []
 
 
-def test_the_template_takes_both_prompts() -> None:
+def test_the_template_can_hold_both_prompts() -> None:
     assert formatted("{x}", "be {y}", "<{system_prompt}|{prompt}>") == "<be {y}|{x}>"
     assert formatted("Hi", "", "") == "Hi"
 
@@ -76,14 +76,12 @@ def test_the_template_takes_both_prompts() -> None:
         ("", "{prompt}", "E1001"),
     ],
 )
-def test_a_template_that_cannot_be_filled_is_refused_with_replicates_code(
-    prompt: str, template: str, code: str
-) -> None:
+def test_an_invalid_template_is_refused_with_replicates_error_code(prompt: str, template: str, code: str) -> None:
     with pytest.raises(ValueError, match=code):
         formatted(prompt, "", template)
 
 
-def test_weights_are_taken_only_when_they_are_the_chosen_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_with_another_sha256_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "packed_weights"
     package.mkdir()
     (package / "model.bin").write_bytes(b"")
@@ -105,14 +103,14 @@ def test_both_models_have_the_inputs_of_the_real_ones_in_their_order(inputs: Cal
 
 
 async def test_the_text_obeys_its_inputs(running: Callable[[str], Any]) -> None:
-    """One server for all of them: it takes a second to start."""
+    """It uses one server for all checks, because starting one takes a second."""
     async with running(LLAMA_3) as model:
 
         async def write(**given: Any) -> str:
             return "".join(await model.output(**given))
 
         question = {"prompt": "What is the capital of France?", "max_tokens": 10}
-        assert "Paris" in await write(**question, temperature=0)  # what is drawn differs between processors
+        assert "Paris" in await write(**question, temperature=0)  # random text differs between processors
         first = await write(**question, seed=7, temperature=1)
         ended = await model(**question, seed=7, temperature=1, log_performance_metrics=True, min_tokens=5)
         assert "".join(ended["output"]) == first
@@ -136,7 +134,7 @@ async def test_the_text_obeys_its_inputs(running: Callable[[str], Any]) -> None:
         assert await write(**counted, stop_sequences="0,7") == " 5, 6, "
 
 
-async def test_a_long_text_does_not_say_its_paragraphs_again(running: Callable[[str], Any]) -> None:
+async def test_a_long_text_does_not_repeat_its_paragraphs(running: Callable[[str], Any]) -> None:
     async with running(LLAMA_2) as model:
         prompt = "Write a short poem about open source machine learning."
         text = "".join(await model.output(prompt=prompt, seed=1, max_tokens=450))
@@ -145,7 +143,7 @@ async def test_a_long_text_does_not_say_its_paragraphs_again(running: Callable[[
         assert len(set(said)) == len(said)
 
 
-async def test_the_text_comes_token_by_token_and_when_it_is_canceled_it_ends_and_the_next_is_written_at_once(
+async def test_canceling_ends_the_text_and_the_next_one_starts_at_once(
     running: Callable[[str], Any],
 ) -> None:
     async with running(LLAMA_2) as model:
@@ -163,14 +161,14 @@ async def test_the_text_comes_token_by_token_and_when_it_is_canceled_it_ends_and
                         canceled = await (await model.api.request("POST", prediction["urls"]["cancel"])).json()
         assert msgspec.json.decode(reason) == {"reason": "canceled"}
         ended = await model.api.get(prediction["urls"]["get"])
-        assert ended == canceled  # and nothing of what came later
+        assert ended == canceled  # without any later text
         assert ended["status"] == "canceled"
         assert len(ended["output"]) >= 5
-        async with asyncio.timeout(4 * first):  # the rest of the canceled one has hundreds of words
+        async with asyncio.timeout(4 * first):  # the rest of the canceled text would have hundreds of words
             assert await model.output(prompt="Say hello.", max_tokens=5)
 
 
-async def test_what_the_real_model_refuses_is_refused_in_one_line(running: Callable[[str], Any]) -> None:
+async def test_inputs_that_the_real_model_refuses_fail_with_one_line(running: Callable[[str], Any]) -> None:
     refusals: list[tuple[dict[str, Any], str]] = [
         ({"max_tokens": 9, "max_new_tokens": 8}, "E1102 InvalidArgumentMaxTokens"),
         ({"min_tokens": 9, "min_new_tokens": 8}, "E1101 InvalidArgumentMinTokens"),

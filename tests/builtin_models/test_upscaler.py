@@ -1,4 +1,4 @@
-"""The upscaler enlarges any picture, in tiles that do not show, and says what it cannot do."""
+"""The upscaler enlarges any picture without visible seams, and logs inputs that it does not follow."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ for network in (FAST, FINE):
         tiled = enlarge(given, replace(network, tile=32, margin=margin), 4, lambda *_: None)
         print(*np.percentile(abs(tiled - whole), (100, 99)))
 """
-"""Runs in the model's own environment: how much tiles differ from the whole, with a margin and without."""
+"""Runs in the model's own environment. It measures how much tiles differ from the whole, with and without a margin."""
 
 
 def module(name: str) -> ModuleType:
-    """One of the model's modules. Others of its names may be imported: it has a name of its own here."""
+    """Import one of the model's modules under a unique name, because other models have modules of the same name."""
     spec = importlib.util.spec_from_file_location(f"real_esrgan_{name}", FOLDER / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -62,7 +62,7 @@ tiles, picture = module("tiles"), module("picture")
 
 
 class Blur:
-    """Stands for a network: a pixel of the result is the sum of all that lie up to ``margin`` around it."""
+    """Replaces a network. A pixel of its result is the sum of all pixels up to ``margin`` away."""
 
     def __init__(self, tile: int, margin: int) -> None:
         self.tile, self.margin = tile, margin
@@ -78,7 +78,7 @@ class Blur:
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(4, 12), st.integers(0, 3), st.integers(0, 2**32 - 1))
-def test_tiles_give_what_the_whole_picture_would_give(
+def test_tiles_give_the_same_result_as_the_whole_picture(
     height: int, width: int, tile: int, margin: int, seed: int
 ) -> None:
     given = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -97,7 +97,7 @@ def saved(image: Any, kind: str = "PNG", **options: Any) -> io.BytesIO:
     return io.BytesIO(file.getvalue())
 
 
-def test_every_kind_of_picture_is_read_as_grey_or_colour_with_or_without_transparency() -> None:
+def test_every_picture_mode_is_converted_to_l_la_rgb_or_rgba() -> None:
     rainbow = Image.radial_gradient("L").resize((8, 4))
     assert picture.read(saved(rainbow)).mode == "L"
     assert picture.read(saved(rainbow.convert("1"))).mode == "L"
@@ -109,13 +109,13 @@ def test_every_kind_of_picture_is_read_as_grey_or_colour_with_or_without_transpa
     assert np.asarray(picture.read(saved(deep))).tolist() == [[0, 255, 128]]
 
 
-def test_a_picture_is_turned_upright() -> None:
+def test_a_picture_is_rotated_by_its_exif_orientation() -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
     assert picture.read(saved(Image.new("RGB", (8, 4)), "JPEG", exif=turned)).size == (4, 8)
 
 
-def test_a_colour_profile_is_kept_where_the_colours_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_colour_profile_is_kept_if_the_colours_are_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for mode, kind, kept in (("RGB", "PNG", b"profile"), ("CMYK", "JPEG", None)):
         read = picture.read(saved(Image.new(mode, (8, 4)), kind, icc_profile=b"profile"))
@@ -135,7 +135,7 @@ def test_too_many_pixels_are_refused_with_the_real_models_error() -> None:
         picture.read(io.BytesIO(b"<svg/>"))
 
 
-def test_its_inputs_are_those_of_the_real_model_in_their_order(inputs: Callable[[str], list[str]]) -> None:
+def test_the_inputs_are_those_of_the_real_model_in_their_order(inputs: Callable[[str], list[str]]) -> None:
     assert inputs(NAME) == ["image", "scale", "face_enhance"]
 
 
@@ -148,8 +148,8 @@ def data_url(image: Any) -> str:
     return f"data:image/png;base64,{base64.b64encode(saved(image).getvalue()).decode()}"
 
 
-async def test_seams_do_not_show_with_the_real_networks(cache: Path, tmp_path: Path) -> None:
-    """The fast one sees no further than its margin, the fine one hardly. Without a margin, both have seams."""
+async def test_tiles_have_no_visible_seams_with_the_real_networks(cache: Path, tmp_path: Path) -> None:
+    """With a margin, the fast network has no seams and the fine one hardly any. Without one, both have seams."""
     model = read_model(FOLDER)
     venv = await ensure_venv(model, cache / "venvs", lambda _: None)
     example().crop((0, 0, 64, 24)).save(tmp_path / "in.png")
@@ -163,8 +163,8 @@ async def test_seams_do_not_show_with_the_real_networks(cache: Path, tmp_path: P
     assert fine_bare[1] > 10
 
 
-async def test_pictures_are_enlarged_and_what_has_no_effect_is_said(running: Callable[[str], Any]) -> None:
-    """One server for all of it: it takes a second to start."""
+async def test_pictures_are_enlarged_and_ignored_inputs_are_logged(running: Callable[[str], Any]) -> None:
+    """It uses one server for all checks, because starting one takes a second."""
     async with running(NAME) as model:
 
         async def made(prediction: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Whisper hears what is said, in whatever file it comes, and answers in the real model's shape."""
+"""Whisper transcribes recordings in every format, and its output has the real model's form."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAME = "openai/whisper"
 FOLDER = BUILT_IN / NAME
 SPOKEN = "good morning the small models on this computer can speak listen and write without any network"
 MISHEARD = 0.2
-"""A word error rate from which on something is wrong with the reading of the file, and not with an ear."""
+"""A word error rate above this means that the file was read wrongly. Recognition alone makes fewer errors."""
 SEGMENTS = [
     {"start": 0.0, "end": 2.5, "text": " Good --> morning."},
     {"start": 3599.9996, "end": 3661.02, "text": " Bye."},
@@ -43,17 +43,17 @@ for target, codec in zip(targets[::2], targets[1::2]):
                 made.mux(track.encode(part))
         made.mux(track.encode(None))
 """
-"""Runs in the model's own environment, whose PyAV brings FFmpeg's encoders."""
+"""Runs in the model's own environment, because its PyAV has FFmpeg's encoders."""
 
 
-def test_subtitles_are_written_as_the_real_model_writes_them() -> None:
+def test_subtitles_have_the_format_of_the_real_model() -> None:
     assert srt(SEGMENTS) == (
         "1\n00:00:00,000 --> 00:00:02,500\nGood -> morning.\n\n2\n01:00:00,000 --> 01:01:01,020\nBye.\n\n"
     )
     assert vtt(SEGMENTS) == ("00:00.000 --> 00:02.500\nGood -> morning.\n\n01:00:00.000 --> 01:01:01.020\nBye.\n\n")
 
 
-def test_its_inputs_are_those_of_the_real_model_in_their_order(inputs: Callable[[str], list[str]]) -> None:
+def test_the_inputs_are_those_of_the_real_model_in_their_order(inputs: Callable[[str], list[str]]) -> None:
     assert inputs(NAME) == [
         "audio", "transcription", "translate", "language", "temperature", "patience", "suppress_tokens",
         "initial_prompt", "condition_on_previous_text", "temperature_increment_on_fallback",
@@ -62,7 +62,7 @@ def test_its_inputs_are_those_of_the_real_model_in_their_order(inputs: Callable[
 
 
 def example() -> str:
-    """The recording of the example, as a data URL."""
+    """The recording in the model's example, as a data URL."""
     return str(msgspec.json.decode((FOLDER / "example.json").read_bytes())["input"]["audio"])
 
 
@@ -71,9 +71,9 @@ def data_url(content: bytes, kind: str = "audio/x") -> str:
 
 
 def misheard(text: str) -> float:
-    """The word error rate, without case and marks: words that are wrong, missing or too many, by words spoken.
+    """The word error rate, without case and punctuation: wrong, missing and extra words, divided by spoken words.
 
-    A codec and a processor may turn a vowel: "the small models" was also heard as "this small models".
+    It may be above 0, because codecs and processors differ: "the small models" was also heard as "this small models".
     """
     said = SPOKEN.split()
     heard = "".join(letter for letter in text.lower() if letter.isalpha() or letter == " ").split()
@@ -86,7 +86,7 @@ def misheard(text: str) -> float:
     return costs[-1] / len(said)
 
 
-def test_the_word_error_rate_counts_what_is_wrong_missing_and_too_many() -> None:
+def test_the_word_error_rate_counts_wrong_missing_and_extra_words() -> None:
     assert misheard(f" {SPOKEN.capitalize()}.") == 0
     assert misheard(SPOKEN.replace("the small", "this small")) == 1 / 16
     assert misheard(SPOKEN.replace("good ", "")) == 1 / 16
@@ -95,7 +95,7 @@ def test_the_word_error_rate_counts_what_is_wrong_missing_and_too_many() -> None
 
 
 async def recordings(cache: Path, folder: Path) -> dict[str, bytes]:
-    """The example, which is Opus, in the other formats that people have."""
+    """The example, which is in Opus, converted to other common formats."""
     venv = await ensure_venv(read_model(FOLDER), cache / "venvs", lambda _: None)
     source = folder / "said.ogg"
     source.write_bytes(base64.b64decode(example().partition(",")[2]))
@@ -106,7 +106,7 @@ async def recordings(cache: Path, folder: Path) -> dict[str, bytes]:
     return {suffix: (folder / f"said.{suffix}").read_bytes() for suffix in codecs}
 
 
-async def test_the_same_words_are_heard_in_every_format(
+async def test_every_audio_format_gives_the_same_words(
     running: Callable[[str], Any], cache: Path, tmp_path: Path
 ) -> None:
     files = await recordings(cache, tmp_path)
@@ -116,7 +116,7 @@ async def test_the_same_words_are_heard_in_every_format(
             assert misheard(output["transcription"]) < MISHEARD, suffix
 
 
-async def test_the_output_has_the_real_models_shape_and_the_log_says_what_was_not_done(
+async def test_the_output_has_the_real_models_form_and_ignored_inputs_are_logged(
     running: Callable[[str], Any],
 ) -> None:
     async with running(NAME) as model:
@@ -149,7 +149,7 @@ async def test_the_output_has_the_real_models_shape_and_the_log_says_what_was_no
         assert subtitled["translation"] is None
 
 
-async def test_what_cannot_be_heard_fails_in_one_line_and_the_next_recording_is_heard(
+async def test_an_unreadable_recording_fails_with_one_line_and_the_next_one_works(
     running: Callable[[str], Any],
 ) -> None:
     async with running(NAME) as model:

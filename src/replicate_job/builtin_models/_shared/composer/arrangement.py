@@ -1,4 +1,4 @@
-"""Turns a request into an arrangement, which decides everything but the notes."""
+"""Turns a request into an arrangement, which determines everything except the notes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROGRESSIONS = {
     "major": ("1 5 6 4", "1 6 4 5", "1 4 1 5", "1 6 2 5", "1 5 6 3 4 1 4 5", "1 3 4 5"),
     "minor": ("1 6 3 7", "1 4 6 7", "1 4 7 3 6 4 7 1", "1 7 6 7", "1 6 4 7"),
 }
-"""Chords a bar, as steps of the scale."""
+"""The chords of successive bars, as steps of the scale."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ STYLES: dict[str, Style] = {
 
 @dataclass(frozen=True)
 class Mood:
-    """What a mood decides where a prompt does not: mode, a place between slow and fast, timbre, genre."""
+    """The values of a mood, used if the prompt does not give them. ``pace`` is 0 (slow) to 1 (fast)."""
 
     mode: str
     pace: float
@@ -63,7 +63,7 @@ MOODS: dict[str, Mood] = {
     "energetic": Mood("major", 1.0, 1.3, "folk"),
 }
 
-_TAIL = 0.8  # seconds that the last chord rings at least
+_TAIL = 0.8  # the fewest seconds that the last chord rings
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Arrangement:
 
 
 def arrange(request: Request, seconds: float, seed: int) -> Arrangement:
-    """Decide what the request leaves open, by its mood first, then by ``seed``."""
+    """Choose everything that the request leaves open: by its mood, or else at random by ``seed``."""
     chance = rng(seed, "arrangement", request.key)
     mood = MOODS.get(request.mood or "")
     genre = request.genre or _genre(request, mood, chance)

@@ -14,7 +14,7 @@ _OFFSET = -0.691
 CEILING = 10 ** (-1 / 20)
 """The highest sample of a normalised sound: 1 dB below full scale."""
 _STEP = 32  # samples for each value of the limiter's gain
-_REACH = 40  # values: for so many on each side of a peak the gain is held down, over as many more it comes back
+_REACH = 40  # values of the gain: it stays low for so many on each side of a peak, and rises again over as many more
 
 
 @lru_cache(maxsize=4)
@@ -34,7 +34,7 @@ def _weighting(size: int) -> Array:
 
 
 def loudness(sound: Array) -> float:
-    """The loudness of (channels, samples) in LUFS. Silent parts do not count; -inf if all is silent."""
+    """The loudness in LUFS of a sound (channels, samples). Silent parts do not count; -inf if all of it is silent."""
     size = 1 << (sound.shape[-1] - 1).bit_length()
     weighted = np.fft.irfft(np.fft.rfft(sound, size) * _weighting(size), size)[..., : sound.shape[-1]]
     block, hop = int(_BLOCK * RATE), int(_HOP * RATE)
@@ -70,7 +70,7 @@ def limited(sound: Array) -> Array:
 
 
 def normalised(sound: Array, strategy: str) -> Array:
-    """Bring a mix to the level that a strategy of the real model asks for; no sample goes beyond the ceiling."""
+    """Bring a mix to the level of a normalization strategy of the real model. No sample exceeds the ceiling."""
     match strategy:
         case "peak":
             return sound * np.float32(CEILING / max(1e-9, float(np.abs(sound).max())))

@@ -1,4 +1,4 @@
-"""A tune in phrases of four bars: a motif, its answer, something else, and a cadence."""
+"""A tune in phrases of four bars: a motif, its answer, a contrasting bar, and a cadence."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ARCH = (0, 1, 3, 0)
 
 @dataclass(frozen=True)
 class Note:
-    """``start`` and ``length`` in beats, ``pitch`` as MIDI counts (60 is middle C), ``force`` from 0 to 1."""
+    """A note. ``start`` and ``length`` are in beats, ``pitch`` is a MIDI pitch (60 is middle C), ``force`` 0 to 1."""
 
     start: float
     length: float
@@ -54,7 +54,7 @@ class Tune:
             if place == 3 or bar == self._piece.bars - 1:  # noqa: PLR2004 - the fourth bar
                 self._cadence(bar)
             else:
-                rhythm, contour = self._motifs[2 * other + (place == 2)]  # noqa: PLR2004 - the third bar is another
+                rhythm, contour = self._motifs[2 * other + (place == 2)]  # noqa: PLR2004 - the third bar contrasts
                 self._bar(bar, rhythm, contour, self._centre + _ARCH[place] + 2 * other)
         last = len(self._chords) - 1
         tonics = [index for index, pitch in enumerate(self._scale) if pitch % 12 == self._piece.tonic]
@@ -64,7 +64,7 @@ class Tune:
         return self._notes
 
     def _motif(self) -> tuple[tuple[float, ...], tuple[int, ...]]:
-        """A rhythm, and steps of the scale from its first note; it wanders and comes back."""
+        """A rhythm, and the distance of each note from the first, in steps of the scale. It stays near the first."""
         rhythms = _RHYTHMS[self._piece.meter]
         rhythm = rhythms[int(self._chance.integers(len(rhythms)))]
         contour = [0]
@@ -74,7 +74,7 @@ class Tune:
         return rhythm, tuple(contour)
 
     def _bar(self, bar: int, rhythm: Sequence[float], contour: Sequence[int], centre: int) -> None:
-        """Add a motif that moves from the previous note towards ``centre``. Long notes belong to the chord."""
+        """Add a motif that moves from the previous note towards ``centre``. Its long notes are notes of the chord."""
         anchor = self._near((centre + self._index) // 2, bar)
         start = float(bar * self._piece.meter)
         for number, (length, step) in enumerate(zip(rhythm, contour, strict=True)):

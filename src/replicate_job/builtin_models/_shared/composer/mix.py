@@ -26,7 +26,10 @@ _CENTRE = 66
 
 
 def mix(piece: Arrangement, parts: dict[str, list[Note]], played: Callable[[float], None]) -> Array:
-    """The piece, (2, samples), neither normalised nor limited; ``played`` is called with the share that is done."""
+    """The sound of the piece (2, samples), not yet normalised or limited.
+
+    ``played`` is called with the share that is done, from 0 to 1.
+    """
     share, seconds = piece.style.room
     dry, wet = (np.zeros((2, samples(piece.seconds)), dtype=np.float32) for _ in range(2))
     total, counter = sum(map(len, parts.values())), count(1)
@@ -65,14 +68,14 @@ def _sides(place: float) -> Array:
 
 
 def _reverberated(sound: Array, seconds: float, seed: int) -> Array:
-    """The reverb alone: its impulse response is noise that dies away, different left and right."""
+    """The reverb of a sound. Its impulse response is decaying noise, which differs left and right."""
     length, size = samples(seconds), sound.shape[-1]
     time = np.arange(length) / RATE
     noise = rng(seed, "room").standard_normal((2, length)).astype(np.float32)
     room = banded(noise, 220, 3500, slope=1.0) * 10 ** (-3 * time / seconds) * np.minimum(1, time / 0.03)
     room = (room / np.sqrt(np.sum(room**2, axis=1, keepdims=True))).astype(np.float32)
     fast = 1 << (size + length - 1).bit_length()
-    # Each ear hears a little of the other side.
+    # Each channel also gets a little of the other one.
     sides = 0.75 * sound + 0.25 * sound[::-1]
     return np.fft.irfft(np.fft.rfft(sides, fast) * np.fft.rfft(room, fast), fast)[:, :size].astype(np.float32)
 

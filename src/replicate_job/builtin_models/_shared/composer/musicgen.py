@@ -7,8 +7,8 @@ from cog import BasePredictor, Input, Path
 
 class Predictor(BasePredictor):
     def setup(self) -> None:
-        """Import the composer only now: the inputs above are also read without numpy."""
-        from composer.studio import answer  # noqa: PLC0415 - see above
+        """Import the composer, which needs numpy. The inputs of this class must be readable without it."""
+        from composer.studio import answer  # noqa: PLC0415 - the inputs are also read without numpy
 
         self.answer = answer
 

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating]
 
 RATE = 32000
-"""Samples a second, as the real model has."""
+"""Samples a second, as in the real model."""
 
 
 def rng(seed: int, purpose: str, more: int = 0) -> np.random.Generator:
-    """A separate generator for each purpose, so that the parts of a piece do not affect each other."""
+    """A random generator for each purpose, so that the parts of a piece do not affect each other."""
     return np.random.default_rng([abs(seed), int(seed < 0), zlib.crc32(purpose.encode()), more])
 
 

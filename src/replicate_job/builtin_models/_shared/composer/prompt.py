@@ -1,4 +1,4 @@
-"""Turns a prompt into a request: what it asks for, among what this composer knows."""
+"""Turns a prompt into a request: the things in it that this composer knows."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ SMALL = frozenset(
         """,
     )
 )
-"""Words that ask for nothing in particular. The log does not count them as missed."""
+"""Words without a musical meaning. The log does not list them as missed."""
 
 _LETTERS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 _SLOWEST, _FASTEST = 30.0, 240.0
@@ -74,10 +74,10 @@ _METER = re.compile(r"\b([34])/4\b")
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for. What is None or empty, the composer chooses.
+    """The things that a prompt asks for. The composer chooses those that are None or empty.
 
-    ``tempo`` is in beats per minute, ``tonic`` a pitch class (C is 0). ``instruments`` and ``without`` have the words
-    that named each. ``given`` knows which words are done; ``key`` is a number made from the whole prompt.
+    ``tempo`` is in beats per minute, ``tonic`` a pitch class (C is 0). ``instruments`` and ``without`` map a name to
+    the words in the prompt. ``given`` records which words were used; ``key`` is a number made from the whole prompt.
     """
 
     given: Prompt
@@ -93,7 +93,7 @@ class Request:
     key: int = 0
 
     def played(self, players: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The words of the prompt that a piece for these players follows, and those that it does not."""
+        """The words of the prompt that a piece for these players follows, and the other words."""
         for name, said in self.instruments.items():
             if name in players:
                 self.given.did(said)
@@ -106,7 +106,7 @@ class Request:
 
 
 def read(prompt: str) -> Request:
-    """Read a prompt. What stands after "no" or "without" is left out."""
+    """Read a prompt. Instruments after "no" or "without" are left out."""
     given = Prompt(prompt)
     text = given.text
     tempo, (tonic, mode), meter = _tempo(given), _key(prompt, given), _meter(given)
@@ -129,7 +129,10 @@ def read(prompt: str) -> Request:
 
 
 def _first(given: Prompt, table: Mapping[str, str], part: str) -> str | None:
-    """Return the first name in a table that is found. Only its words count as done."""
+    """Return the first name of ``table`` that is in ``part`` of the prompt, and mark that name's words as used.
+
+    Words of later matches stay unused.
+    """
     for name, said in given.find(table, part).items():
         given.did(said)
         return name
@@ -153,7 +156,7 @@ def _meter(given: Prompt) -> int | None:
 
 
 def _key(prompt: str, given: Prompt) -> tuple[int | None, str | None]:
-    """The tonic and mode of "in A minor", "F# major", "key of Bb"; the letter alone must be a capital."""
+    """The tonic and mode of "in A minor", "F# major", "key of Bb". A letter without "in" or "key" must be a capital."""
     found = _KEY.search(prompt)
     if not found:
         return None, None

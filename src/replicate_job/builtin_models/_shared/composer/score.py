@@ -17,7 +17,7 @@ COMPS: dict[str, tuple[float, float, str]] = {
     "broken": (0.5, 0.9, "bass 2 1 2 0 2 1 2"),
     "picking": (0.5, 1.4, "bass 2 1 3 0 2 1 2"),
 }
-"""How chords are played: beats between strokes, beats that each lasts, notes of the chord."""
+"""How chords are played: the beats between strokes, the beats that each lasts, and the notes of the chord in it."""
 _MIDDLE = 60
 _BASS_LOW, _ROOT_LOW = 33, 40
 _ROLL = 0.12  # beats between the notes of the last chord
@@ -49,7 +49,10 @@ def compose(piece: Arrangement) -> dict[str, list[Note]]:
 
 
 def _chords(piece: Arrangement) -> list[Chord]:
-    """The progression, a chord a bar, then the chord that leads home, and the tonic, which rings to the end."""
+    """The progression with one chord a bar, then the tonic, which rings to the end.
+
+    The last bar has the chord that leads to the tonic: the fifth step in major, the seventh in minor.
+    """
     steps = [piece.progression[bar % len(piece.progression)] for bar in range(piece.bars)]
     if piece.bars > 1:
         steps[-1] = "5" if piece.mode == "major" else "7"
@@ -68,7 +71,7 @@ def _spelled(step: int, piece: Arrangement) -> tuple[int, ...]:
 
 
 def _voiced(tones: tuple[int, ...], before: tuple[int, ...]) -> tuple[int, ...]:
-    """Put a chord around middle C so that its notes move as little as they can from those ``before``."""
+    """Place a chord around middle C, so that its notes are as close as possible to those ``before``."""
     shapes = []
     for turn in range(len(tones)):
         shape = [_MIDDLE - 12 + tones[turn]]

@@ -1,4 +1,4 @@
-"""Turns MusicGen's inputs into a file, and logs what is done with them."""
+"""Turns MusicGen's inputs into a file, and logs which of them it followed."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ IGNORED = {
     "temperature": 1.0,
     "classifier_free_guidance": 3,
 }
-"""Inputs without effect here, and their defaults: the log names those that were set to something else."""
+"""Inputs without effect here, with their defaults. The log names those with another value."""
 _LONGEST = 120  # seconds
 _COMPRESSION = 0.5  # 160 kbit/s
 
 
 def answer(given: Mapping[str, Any]) -> Path:
-    """Compose what the inputs ask for; the log says what is played of it and what is not."""
+    """Compose a piece by the inputs. The log names the words of the prompt that it follows, and the others."""
     _check(given)
     ignored([name for name, default in IGNORED.items() if given[name] != default])
     if given["input_audio"]:
@@ -54,7 +54,7 @@ def answer(given: Mapping[str, Any]) -> Path:
 
 
 def _check(given: Mapping[str, Any]) -> None:
-    """Refuse what the real model refuses, in its words."""
+    """Raise the real model's errors for inputs that it refuses."""
     version, audio, continuation = given["model_version"], given["input_audio"], given["continuation"]
     if given["prompt"] is None and audio is None:
         raise ValueError("Must provide either prompt or input_audio")
@@ -71,14 +71,14 @@ def _check(given: Mapping[str, Any]) -> None:
 
 def seeded(seed: int | None) -> int:
     """Return the seed, or draw one (four bytes) for None, -1 and 0, as MusicGen does, and log it."""
-    # Cog hands an integer beyond 64 bits on as a float.
+    # Cog passes an integer of more than 64 bits as a float.
     seed = int(seed) if seed and seed != -1 else int.from_bytes(os.urandom(4), "big")
     say(f"Using seed {seed}")
     return seed
 
 
 def bounded(seconds: int) -> int:
-    """Return the duration to compose: at most 120 seconds; a cut is logged. Raises ValueError below 1."""
+    """Return the duration to compose: at most 120 seconds, which is logged. Raises ValueError below 1 second."""
     if seconds < 1:
         raise ValueError(f"duration must be at least 1 second, not {seconds}")
     if seconds > _LONGEST:
@@ -87,7 +87,7 @@ def bounded(seconds: int) -> int:
 
 
 def perform(request: Request, seconds: float, seed: int) -> Array:
-    """Compose and play, (2, samples), neither normalised nor limited; progress counts the seconds."""
+    """Compose and play a piece (2, samples), not yet normalised or limited. The progress bar counts its seconds."""
     piece = arrange(request, seconds, seed)
     played, missed = request.played(piece.players.values())
     if played:

@@ -18,9 +18,10 @@ _PLUCKED = 0.21  # of a string's length
 class Voice:
     """An instrument.
 
-    ``melody`` is its range for a tune, in MIDI pitches; ``attack`` and ``release`` are seconds. An overtone's level
-    falls as its number to the power of ``slope``, and faster above ``cut`` Hz; it decays by ``decay`` a second at
-    middle C, higher ones sooner. ``ratios`` are the frequencies of its overtones over its fundamental.
+    ``melody`` is its range for a tune, in MIDI pitches; ``attack`` and ``release`` are in seconds. The level of an
+    overtone falls with its number to the power of ``slope``, and faster above ``cut`` Hz. It decays by ``decay`` a
+    second at middle C, and faster for higher notes. ``ratios`` are the frequencies of the overtones, divided by that of
+    the fundamental.
     """
 
     melody: tuple[int, int]
@@ -51,7 +52,7 @@ def hertz(pitch: float) -> float:
 
 
 def note(voice: Voice, height: float, size: int, force: float, bright: float, seed: int) -> Array:  # noqa: PLR0913, PLR0917 - an instrument, a note on it, and how it is played
-    """One note of ``height`` Hz with its end: (2, size) for a section, which differs left and right, else (1, size)."""
+    """A note of ``height`` Hz with its release: (2, size) for a section, whose sides differ, else (1, size)."""
     ratios = np.array([ratio for ratio in voice.ratios if ratio * height < RATE * 0.45])
     pitches = height * ratios
     levels = ratios**-voice.slope / (1 + (pitches / (voice.cut * bright * (0.5 + 0.7 * force))) ** 2)
@@ -85,7 +86,7 @@ def _ring(pitches: Array, levels: Array, decays: Array, phases: Array, size: int
 
 
 def _envelope(size: int, attack: float, release: float) -> Array:
-    """From 0 up within ``attack`` seconds and down to 0 in the last ``release`` seconds, without a corner."""
+    """A smooth envelope, up from 0 in ``attack`` seconds, and down to 0 in the last ``release`` seconds."""
     time = np.arange(size) / RATE
     rise = np.clip(time / max(attack, 2 / RATE), 0, 1)
     fall = np.clip((size / RATE - time) / min(release, size / RATE / 2), 0, 1)

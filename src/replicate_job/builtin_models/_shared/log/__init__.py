@@ -16,9 +16,9 @@ def say(text: str) -> None:
 
 
 def left_out(text: str) -> None:
-    """Log what a stand-in does not do of a request. Clients show the lines that begin with this word.
+    """Log a part of the request that a stand-in does not follow. Clients show lines that begin with ``Stand-in:``.
 
-    That it is a stand-in is logged by the server that runs it.
+    The server that runs the model logs that it is a stand-in.
     """
     say(f"Stand-in: {text}")
 
@@ -30,7 +30,7 @@ def ignored(names: Collection[str]) -> None:
 
 
 class Progress:
-    """A progress bar in tqdm's notation, which clients read. Each step is a new line."""
+    """A progress bar in tqdm's format, which clients parse. Each step is a new line."""
 
     def __init__(self) -> None:
         self._start, self._last = time.monotonic(), -1
@@ -45,7 +45,7 @@ class Progress:
         rate = step / spent if step and spent else 0
         remaining = _clock((total - step) / rate) if rate else "?"
         speed = f"{rate:.2f}it/s" if rate >= 1 else f"{1 / rate:.2f}s/it" if rate else "?it/s"
-        # A bar of ten places, in eighths. If there is nothing to do, it is full.
+        # The bar has ten characters of eight eighths each. It is full if there is nothing to do.
         full = step * 80 // total if total else 80
         bar = ("█" * (full // 8) + " ▏▎▍▌▋▊▉"[full % 8].strip()).ljust(10)
         part = 100 * step // total if total else 100

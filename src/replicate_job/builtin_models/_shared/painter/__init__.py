@@ -1,1 +1,1 @@
-"""A procedural painter: numpy and Pillow, no trained weights. What it can't paint becomes a card."""
+"""A procedural painter: numpy and Pillow, no trained weights. Prompts that it cannot paint become a card with text."""

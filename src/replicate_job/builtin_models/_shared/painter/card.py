@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Colour = tuple[int, int, int]
 
-_MOST = 4000  # characters of a prompt that are looked at: no card has room for more
+_MOST = 4000  # characters of a prompt that are used: no card has room for more
 _FINE = 2  # shapes are drawn this many times larger and averaged down
 
 

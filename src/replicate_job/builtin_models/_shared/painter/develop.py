@@ -1,4 +1,4 @@
-"""From light to a picture: fog and rain, bloom, film curve, vignette, grain."""
+"""Turns light into a picture: fog and rain, bloom, film curve, vignette, grain."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _filmed(light: Array) -> Array:
 
 
 def _vignette(shape: tuple[int, ...]) -> Array:
-    """Darken towards the corners: one factor a pixel."""
+    """The factor of each pixel that darkens the picture towards its corners."""
     y = np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, shape[1], dtype=np.float32)[None, :]
     return (1 - 0.28 * ramp(0.45, 1.5, np.sqrt(x * x + y * y)))[..., None]

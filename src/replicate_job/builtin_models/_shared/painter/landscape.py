@@ -1,4 +1,4 @@
-"""Paints a scene in stages: the sky, what stands under it, the weather."""
+"""Paints a scene in stages: the sky, the land or city below it, and the weather."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SNOW = "#eef3fa"
 def paint(scene: Scene, width: int, height: int, seed: int, detail: float = 1.0) -> Generator[Image.Image | None]:
     """Yield ``None`` as each stage ends, ``STAGES`` times, then the picture.
 
-    ``detail``, 0 to 1, is how finely the picture is worked out. The same arguments give the same pixels.
+    ``detail``, from 0 to 1, is how fine the details are. The same arguments give the same pixels.
     """
     view = _framed(scene, width, height, seed ^ (scene.key << 20))
     air = sky.clear(view)

@@ -1,6 +1,6 @@
 """Mountains behind a lake: a height field, its light and ground cover, and its view from the shore."""
 
-# ruff: noqa: PLR0913, PLR0917 - a picture of land depends on its relief, colours, light and point of view
+# ruff: noqa: PLR0913, PLR0917 - these functions need the relief, the colours, the light and the camera
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 WATER = np.float32(-1e4)
 """The height of a place under water, where no ray from above ends."""
 _STEPS = 240
-"""Depths that are tried from a distance to e times that. A crest between two of them is missed, and its line breaks."""
+"""Depths that are tried between a distance and e times that. Fewer would miss crests, whose lines would break."""
 _HAZE = 0.075
 
 

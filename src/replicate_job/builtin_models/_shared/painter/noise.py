@@ -1,7 +1,7 @@
 """Seeded noise, from which everything is painted, and operations on arrays of light.
 
-Values come from small random grids that are enlarged smoothly, so the same seed gives the same shapes at
-every picture size: only the fineness differs.
+Values come from small random grids that are enlarged smoothly. So the same seed gives the same shapes at every picture
+size, with finer or coarser details.
 """
 
 from __future__ import annotations

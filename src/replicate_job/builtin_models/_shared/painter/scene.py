@@ -39,7 +39,7 @@ WORDS: dict[str, str] = HOURS | {
     "windows": r"window|lit window",
     "grey": r"black and white|monochrome|black-and-white|grayscale|greyscale",
 }
-"""What can be on a picture, or how it can look, and how prompts name it."""
+"""Things and looks that can be painted, each with the words of prompts that name it."""
 
 _ANYWHERE = frozenset(HOURS) | {"rain", "fog", "cloudy", "clear", "grey"}
 _OPEN = _ANYWHERE | {"moon", "stars"}
@@ -50,14 +50,14 @@ GROUNDS: dict[str, frozenset[str]] = {
     "forest": _OPEN | {"forest", "trees", "snow"},
     "city": _ANYWHERE | {"city", "water", "windows"},
 }
-"""The places that can be painted, and everything that can be seen there. If several fit, the first is taken."""
+"""The places that can be painted, and everything that can be seen there. If several fit equally, the first is used."""
 
 _OPTIONAL = _OPEN - {"cloudy"}
-"""What is painted only where the prompt asks for it. The rest of a place may be there without a word of it."""
+"""Things that are painted only if the prompt asks for them. The others may be in a place without being asked for."""
 _ELSEWHERE = re.compile(
     r"\b(?:(?:above|over|beyond) (?:the )?clouds?|on (?:the )?moon|under(?:neath)? (?:the )?(?:sea|ocean|waves))\b"
 )
-"""Where a place is that the painter has only in its usual surroundings."""
+"""Phrases for unusual positions, such as "above the clouds", which the painter cannot paint."""
 
 _VEILS = {"rain", "fog"}
 _LIGHT = {"day", "sunrise", "sunset", "dusk"}
@@ -69,7 +69,7 @@ CLASHES: dict[str, set[str]] = {
     "clear": _VEILS | {"cloudy"},
     "grass": {"snow", "rain"} | set(HOURS) - {"day"},
 }
-"""Names that are not painted beside certain others: they could not be seen there, or not be told apart."""
+"""Names that are not painted together with certain others, because they would not be visible or recognizable."""
 
 SMALL = frozenset(
     re.findall(
@@ -84,7 +84,7 @@ SMALL = frozenset(
         """,
     )
 )
-"""Words that ask for nothing in particular. The log does not count them as missed."""
+"""Words that name nothing to paint. The log does not list them as missed."""
 
 MANNERS = frozenset(
     re.findall(
@@ -98,12 +98,12 @@ MANNERS = frozenset(
         """,
     )
 )
-"""Words for how a picture is made or feels. They are not painted, but do not make it a card either."""
+"""Words for a picture's style or mood. They are not painted, but a prompt with them does not become a card."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A place with what can be seen there. ``key`` is a number made from the whole prompt."""
+    """A place and the things that can be seen there. ``key`` is a number made from the whole prompt."""
 
     ground: str
     hour: str
@@ -113,7 +113,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for. ``scene`` is None if the prompt has a word that must be painted and cannot be.
+    """The things that a prompt asks for. ``scene`` is None if one of its words cannot be painted.
 
     ``painted`` are the words that the scene shows. ``missed`` are those that it does not show; without a scene, those
     that cannot be painted. ``key`` is a number made from the whole prompt.
@@ -127,7 +127,7 @@ class Request:
 
 
 def read(prompt: str, negative: str = "") -> Request:
-    """Read a prompt. What ``negative`` names is left out; if nothing remains to be painted, there is no scene."""
+    """Read a prompt. Things in ``negative`` are left out. If nothing remains to be painted, there is no scene."""
     given = Prompt(prompt)
     banned, named = Prompt(negative).find(WORDS), given.find(WORDS)
     found = {name: said for name, said in named.items() if name not in banned}
@@ -153,7 +153,7 @@ def read(prompt: str, negative: str = "") -> Request:
 
 
 def is_known(word: str) -> bool:
-    """Whether the word is painted where it fits."""
+    """Whether the word is painted in places where it fits."""
     return " " not in word and bool(Prompt(word).find(WORDS))
 
 
@@ -161,6 +161,6 @@ def _hour(found: dict[str, str], key: int) -> str:
     """Choose the hour that a prompt leaves open."""
     if {"stars", "moon", "windows"} & found.keys():
         return "night"
-    if "grass" in found:  # green is seen by day alone
+    if "grass" in found:  # green can only be seen by day
         return "day"
     return ("day", "sunrise", "sunset")[key // 5 % 3]

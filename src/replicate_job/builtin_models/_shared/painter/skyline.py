@@ -1,4 +1,4 @@
-"""A city across the water: towers in rows, the nearer the darker, with windows that are lit after sunset."""
+"""A city across the water: rows of towers, nearer ones darker, with windows that are lit after sunset."""
 
 from __future__ import annotations
 

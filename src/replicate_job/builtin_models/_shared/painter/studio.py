@@ -1,4 +1,4 @@
-"""What both models share: seeds, pictures and their sizes, files in a format and quality."""
+"""Functions that both image models share: for seeds, sizes, pictures, and files in a format and quality."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def seeded(seed: int | None) -> int:
     """Return the seed, or draw one (two bytes, as FLUX does), and log it."""
-    # Cog hands an integer beyond 64 bits on as a float.
+    # Cog passes an integer of more than 64 bits as a float.
     seed = int.from_bytes(os.urandom(2), "big") if seed is None else int(seed)
     say(f"Using seed: {seed}")
     return seed
@@ -37,7 +37,7 @@ def open_picture(name: str, path: str | os.PathLike[str]) -> Image.Image:
 
 
 def describe(request: Request) -> None:
-    """Log which words of the prompt are painted, and which are not, or why nothing is."""
+    """Log which words of the prompt are painted and which are not, or why the picture is a card."""
     if request.scene:
         say(f"Painted: {', '.join(request.painted)}")
         if request.missed:
@@ -51,7 +51,7 @@ def describe(request: Request) -> None:
 
 
 def bounded(width: int, height: int) -> tuple[int, int]:
-    """Return a size that the painter can paint: sides of 64 to 2048 pixels, multiples of 8; a change is logged."""
+    """Return a size that can be painted: sides of 64 to 2048 pixels, multiples of 8. A change is logged."""
     wide, high = (min(2048, max(64, side // 8 * 8)) for side in (width, height))
     if (wide, high) != (width, height):
         say(f"Size set to {wide}x{high} (asked for {width}x{height})")
@@ -59,7 +59,7 @@ def bounded(width: int, height: int) -> tuple[int, int]:
 
 
 def pictures(request: Request, size: tuple[int, int], seed: int, count: int, steps: int) -> Iterator[Image.Image]:
-    """Make ``count`` pictures at consecutive seeds; progress counts to ``steps``; below 4 a scene is coarser."""
+    """Make ``count`` pictures with consecutive seeds. Progress counts to ``steps``; below 4, scenes are coarser."""
     progress = Progress()
     progress.show(0, steps)
     for number in range(count):
@@ -85,7 +85,10 @@ def _card(request: Request, size: tuple[int, int], seed: int, *, first: bool) ->
 
 
 def over(image: Image.Image, painting: Image.Image, strength: float, mask: Image.Image | None) -> Image.Image:
-    """Blend a painting over an image of the same size, with a mask only where it is white; at 1 no image remains."""
+    """Blend a painting over an image of the same size. At ``strength`` 1, nothing of the image remains.
+
+    A mask limits this to its white areas.
+    """
     mixed = Image.blend(image, painting, strength)
     return Image.composite(mixed, image, mask.filter(ImageFilter.GaussianBlur(2))) if mask else mixed
 

@@ -13,9 +13,9 @@ import font_source_sans_pro
 from PIL import ImageFont
 
 _UNIT = 100
-"""The size at which text is measured: type is wider in proportion to its size."""
+"""The font size at which text is measured. Its width is proportional to the size."""
 _WORD = 24
-"""Characters. A longer word may be broken; for a shorter one the size is reduced first."""
+"""Characters. Only a longer word may be broken; for a shorter one, the font size is reduced."""
 
 
 @cache
@@ -25,13 +25,13 @@ def font(weight: str, size: int) -> ImageFont.FreeTypeFont:
 
 @cache
 def _has(letter: str) -> bool:
-    """Whether the font has that letter: its picture differs from that of a character which no font has."""
+    """Whether the font has that letter: its image differs from that of a character that no font has."""
     measure = font("Regular", _UNIT)
     return bytes(measure.getmask(letter)) != bytes(measure.getmask("\uffff"))
 
 
 def settable(text: str) -> tuple[str, str]:
-    """Return the text, with a count in brackets in place of letters that the font lacks, and those letters."""
+    """Return the text with letters that the font lacks replaced by their number in brackets, and those letters."""
     words = " ".join(unicodedata.normalize("NFC", text).split())
     plain = "".join(letter for letter in words if letter.isprintable())
     lacks: list[bool] = []
@@ -50,7 +50,7 @@ def settable(text: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Setting:
-    """Lines in one size; ``left`` is how many characters had no room."""
+    """Lines of text in one font size. ``left`` is how many characters had no room."""
 
     size: int
     leading: int
@@ -59,9 +59,9 @@ class Setting:
 
 
 def fit(text: str, weight: str, box: tuple[float, float], sizes: tuple[int, int]) -> Setting:
-    """Set a text as large as a box (pixels) holds it, from the smaller to the larger of ``sizes``.
+    """Set a text as large as fits into a box (pixels). ``sizes`` are the smallest and the largest font size.
 
-    Lines are about equally long. What has no room at the smallest size is cut, and an ellipsis says so.
+    Lines are about equally long. Text that has no room at the smallest size is replaced by an ellipsis.
     """
     wide, high = box
     smallest, largest = sizes
@@ -86,7 +86,7 @@ def _width(text: str, weight: str) -> float:
 
 
 def _balanced(text: str, weight: str, wide: float) -> tuple[str, ...]:
-    """Break a text into as few lines as ``wide`` allows, and these narrower where that needs no more of them."""
+    """Break a text into as few lines as ``wide`` allows, then make the lines as narrow as that number allows."""
     lines = _broken(text, weight, wide)
     for share in (0.6, 0.7, 0.8, 0.9):
         tried = _broken(text, weight, wide * share)
@@ -96,7 +96,7 @@ def _balanced(text: str, weight: str, wide: float) -> tuple[str, ...]:
 
 
 def _broken(text: str, weight: str, wide: float) -> tuple[str, ...]:
-    """Fill lines with words from left to right; a word that is wider than a line goes on in the next."""
+    """Fill lines with words from left to right. A word that is wider than a line continues in the next one."""
     lines = [""]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}".lstrip()

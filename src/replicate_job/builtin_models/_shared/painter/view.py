@@ -38,7 +38,7 @@ class View:
 
     @property
     def above(self) -> int:
-        """Rows from the horizon to the top edge, or to the bottom edge if that is farther: what water mirrors."""
+        """Rows of sky that are painted: at least as many as the water below the horizon can reflect."""
         return max(self.horizon, self.below) + 48
 
     @property

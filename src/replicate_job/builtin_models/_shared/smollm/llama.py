@@ -1,4 +1,4 @@
-"""Handles inputs as Replicate's Llama models do; SmolLM2 writes the text."""
+"""Handles inputs as Replicate's Llama models do, but SmolLM2 writes the text."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from smollm.dialogue import turns
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_USUAL_MOST = 512  # the default of max_tokens, which counts as not set, as in the real models
-_COOLER = 0.3  # of the temperature: at the real models' 0.7 a model of this size rambles; its makers advise 0.2
+_USUAL_MOST = 512  # the default of max_tokens: as in the real models, this value counts as not set
+_COOLER = 0.3  # factor of the temperature: at the real models' 0.7 this small model rambles; its makers advise 0.2
 _AGAINST_LOOPS = {"repeat_penalty": 1.1, "dry_multiplier": 0.8, "dry_allowed_length": 4}
-"""Without the first a model of this size repeats words; without the others, paragraphs."""
+"""Without the first option, a model of this size repeats words; without the others, it repeats paragraphs."""
 
 
 class Llama:
-    """Stands in for a model whose context has ``context`` tokens."""
+    """A stand-in for a model whose context has ``context`` tokens."""
 
     def __init__(self, context: int) -> None:
         self._chat = Chat(context)
 
     def write(self, given: dict[str, Any], record: Callable[[str, float], None]) -> Iterator[str]:
-        """Write the text of one prediction; ``given`` has every input by its name, ``record`` takes metrics.
+        """Write the text of one prediction. ``given`` has all inputs by name; ``record`` is called with metrics.
 
-        Raises ValueError with Replicate's own codes for inputs that it refuses.
+        Raises ValueError with Replicate's own error codes for invalid inputs.
         """
         ignored(_without_effect(given))
         prompt = formatted(given["prompt"], given["system_prompt"], given["prompt_template"])
@@ -49,7 +49,7 @@ class Llama:
         record("time_to_first_token", (first or time.monotonic()) - began)
 
     def _options(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Give llama.cpp's names to the inputs."""
+        """The options of llama.cpp for the inputs."""
         if given["top_k"] <= 0 and not given["top_p"]:
             raise ValueError("E1105 InvalidArgumentTopKTopP: Can't set both top_k and top_p to 0")
         seed = given["seed"]
@@ -58,12 +58,12 @@ class Llama:
             "temperature": _COOLER * given["temperature"],
             "top_p": given["top_p"],
             "top_k": max(given["top_k"], 0),
-            "min_p": 0.0,  # above 0, as it is by default, llama.cpp would drop unlikely tokens
+            "min_p": 0.0,  # with its default, which is above 0, llama.cpp would drop unlikely tokens
             "presence_penalty": given["presence_penalty"],
             **_AGAINST_LOOPS,
             "dry_penalty_last_n": self._chat.context,
             "stop": [end for end in (given["stop_sequences"] or "").split(",") if end],
-            # Cog hands an integer beyond 64 bits on as a float; llama.cpp takes 32 bits, the highest for "any".
+            # Cog passes an integer of more than 64 bits as a float. llama.cpp takes 32 bits; the highest means "any".
             "seed": int.from_bytes(os.urandom(2), "big") if seed is None else int(seed) % (2**32 - 1),
         }
 
@@ -83,7 +83,7 @@ class Llama:
 
 
 def formatted(prompt: str, system_prompt: str, template: str) -> str:
-    """Put the prompts into the template. Raises ValueError where that is not possible or leaves nothing."""
+    """Put the prompts into the template. Raises ValueError if that is not possible, or if the result is empty."""
     template = template or "{prompt}"
     if prompt and "{prompt}" not in template:
         raise ValueError(
@@ -102,7 +102,7 @@ def formatted(prompt: str, system_prompt: str, template: str) -> str:
 
 
 def _without_effect(given: dict[str, Any]) -> list[str]:
-    """Return the names of the inputs without effect that are set to something."""
+    """Return the names of the set inputs that have no effect."""
     least = [name for name in ("min_tokens", "min_new_tokens") if (given[name] or 0) > 0]
     if len(least) > 1 and given["min_tokens"] != given["min_new_tokens"]:
         raise ValueError(
@@ -121,7 +121,7 @@ def _most(most: int, older: int | None) -> int:
 
 
 def _piece(chunk: dict[str, Any]) -> str:
-    """Return the text of a chunk of a chat or of a completion; empty where it has none."""
+    """Return the text of a chunk of a chat or of a completion; empty if it has none."""
     choice = (chunk.get("choices") or [{}])[0]
     return choice.get("text") or choice.get("delta", {}).get("content") or ""
 

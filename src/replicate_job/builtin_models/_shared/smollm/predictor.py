@@ -1,4 +1,4 @@
-"""Llama's inputs (names, order, bounds and texts as published on Replicate), and SmolLM2 to answer."""
+"""A predictor with Llama's inputs (names, order, bounds and texts as published on Replicate), run by SmolLM2."""
 
 # ruff: noqa: PLR0917 - a Cog model's inputs are positional defaults
 
@@ -10,7 +10,7 @@ from smollm.llama import Llama
 def stand_in(
     *, context: int, system_prompt: str, prompt_template: str, stop_sequences: str | None = None
 ) -> type[BasePredictor]:
-    """Make the predictor for a model whose context has ``context`` tokens; the rest are its inputs' defaults."""
+    """Make the predictor for a model with ``context`` tokens of context. The other arguments are defaults of inputs."""
 
     class Predictor(BasePredictor):
         def setup(self) -> None:

@@ -47,7 +47,7 @@ class Listener:
         return sound, len(sound) / _HERTZ
 
     def tokens(self, given: str) -> list[int]:
-        """Read token ids, separated by commas. Raises ValueError for any other: it would crash the process."""
+        """Read token ids, separated by commas. Raises ValueError for an invalid id, which would crash the process."""
         try:
             tokens = [int(part) for part in given.split(",") if part.strip()]
         except ValueError:
@@ -57,7 +57,7 @@ class Listener:
         return tokens
 
     def segments(self, sound: Any, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """Transcribe, one segment after the other, named and rounded as OpenAI's Whisper does."""
+        """Transcribe a sound. Yields segments with the names and the rounding of OpenAI's Whisper."""
         found, _ = self._model.transcribe(sound, language="en", vad_filter=True, **options)
         for segment in found:
             yield {name: getattr(segment, name) for name in _SHOWN} | {"id": segment.id - 1}

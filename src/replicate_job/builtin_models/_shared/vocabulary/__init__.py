@@ -1,4 +1,4 @@
-"""Compares a prompt with tables of words: what it asks for, and which of its words are done."""
+"""Compares a prompt with tables of words: finds what it asks for, and records which of its words were used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WORD = re.compile(r"\w(?:[\w#♯♭&'\u2019-]*[\w#♯♭])?")
 
 
 class Prompt:
-    """``text`` is the prompt in lower case. A word counts as done after ``did``; to find it is not enough."""
+    """A prompt. ``text`` is in lower case. ``find`` finds words, and ``did`` marks words as used (``done``)."""
 
     def __init__(self, text: str) -> None:
         self.text = text.lower()
@@ -28,7 +28,7 @@ class Prompt:
         return found
 
     def did(self, said: str) -> None:
-        """Count the words of ``said`` as done."""
+        """Mark the words of ``said`` as used."""
         self._done.update(_WORD.findall(said))
 
     @property
@@ -36,5 +36,5 @@ class Prompt:
         return tuple(word for word in self._words if word in self._done)
 
     def missed(self, small: Collection[str]) -> tuple[str, ...]:
-        """The words that are not done, without the ``small`` ones."""
+        """The words that are not used, without the ``small`` ones."""
         return tuple(word for word in self._words if word not in self._done and word not in small)

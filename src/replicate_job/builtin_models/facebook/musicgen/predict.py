@@ -1,4 +1,4 @@
-"""MusicGen's inputs, and a composer that answers."""
+"""A predictor with MusicGen's inputs, run by the composer."""
 
 # ruff: noqa: INP001 - a Cog model is a folder, not a package
 

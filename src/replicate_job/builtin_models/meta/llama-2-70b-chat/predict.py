@@ -1,4 +1,4 @@
-"""Llama 2 70B Chat's inputs, and SmolLM2 that answers."""
+"""A predictor with the inputs of Llama 2 70B Chat, run by SmolLM2."""
 
 # ruff: noqa: INP001 - a Cog model is a folder, not a package
 

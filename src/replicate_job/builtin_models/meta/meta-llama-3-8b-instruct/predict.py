@@ -1,4 +1,4 @@
-"""Meta Llama 3 8B Instruct's inputs, and SmolLM2 that answers."""
+"""A predictor with the inputs of Meta Llama 3 8B Instruct, run by SmolLM2."""
 
 # ruff: noqa: INP001 - a Cog model is a folder, not a package
 

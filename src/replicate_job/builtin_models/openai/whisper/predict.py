@@ -10,7 +10,7 @@ from speech.languages import LANGUAGES
 from speech.listener import Listener
 from speech.subtitles import srt, vtt
 
-UNCHANGING = 1e-6  # a smaller step does not raise the temperature
+UNCHANGING = 1e-6  # smaller steps count as none
 
 
 class Output(BaseModel):
@@ -119,7 +119,7 @@ class Predictor(BasePredictor):
 
 
 def rising(first: float, step: float | None) -> list[float]:
-    """Return the temperatures to try one after the other, up to 1."""
+    """Return the temperatures to try in order, from ``first`` up to 1."""
     if not step or step < UNCHANGING:
         return [first]
     return [first + step * number for number in range(max(1, int((1 - first) / step + 1 + UNCHANGING)))]

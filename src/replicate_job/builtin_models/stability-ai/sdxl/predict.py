@@ -18,7 +18,7 @@ IGNORED = {
     "replicate_weights": None,
     "disable_safety_checker": False,
 }
-"""Inputs without effect here, and their defaults: the log names those that were set to something else."""
+"""Inputs without effect here, with their defaults. The log names those with another value."""
 
 
 class Predictor(BasePredictor):
@@ -80,7 +80,7 @@ class Predictor(BasePredictor):
             default=False,
         ),
     ) -> list[Path]:
-        """Paint the prompt, over an image where one is given."""
+        """Paint the prompt, over an image if one is given."""
         given = locals()
         seed = studio.seeded(seed)
         without_effect = [name for name, default in IGNORED.items() if given[name] != default]
