@@ -1,4 +1,4 @@
-"""What each official client says of the local server: one process a client, with every scenario in it, run once."""
+"""Runs every scenario with each official client against the local server, once, with one process for each client."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ MODELS = {
 
 
 class Program(msgspec.Struct, frozen=True):
-    """A script, and the packages that it needs: from PyPI, and from npm beside them."""
+    """A script, and the packages that it needs from PyPI and npm."""
 
     script: str
     python: str
     node: str = ""
 
     def make(self) -> Path:
-        """The folder of its environment, made once."""
+        """The folder of its environment, which is made once."""
         names = (
             self.python.replace("==", "-"),
             self.node.replace("@", "-"),
@@ -97,7 +97,7 @@ class Program(msgspec.Struct, frozen=True):
         if self.node:
             quiet = ["--no-audit", "--no-fund", "--ignore-scripts"]
             steps.append([str(programs / "npm"), "install", *quiet, "--prefix", str(folder), self.node])
-        for step in steps:  # their output is in the report where one fails
+        for step in steps:  # if one fails, its output is in the test's report
             path = f"{programs}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
             subprocess.run(step, check=True, env={**os.environ, "PATH": path})
 
@@ -111,14 +111,14 @@ PROGRAMS = {
 
 @contextmanager
 def locked(place: Path) -> Iterator[None]:
-    """Held by one process at a time; the system lets go of it when its holder dies."""
+    """A lock that one process at a time can hold. The system releases it when that process dies."""
     with place.open("wb") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
 class Hook:
-    """Takes a webhook, and gives it to whoever asks: once it is there."""
+    """Receives a webhook, and returns it to a client that asks for it, when it has arrived."""
 
     def __init__(self) -> None:
         self._taken: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
@@ -133,7 +133,7 @@ class Hook:
 
 
 async def talk(folder: Path) -> dict[str, Any]:
-    """What each client says, by its name: all at once, of one server. ``folder`` is for all files."""
+    """Run all clients concurrently against one server. Returns their results by name. ``folder`` is for all files."""
     environments = {name: await asyncio.to_thread(program.make) for name, program in PROGRAMS.items()}
     for model, code in MODELS.items():
         place = folder / "models" / "me" / model
@@ -165,7 +165,7 @@ async def listen_to(name: str, environment: Path, base_url: str, folder: Path) -
                     "LANG": "C.UTF-8",
                     "NODE_PATH": str(environment / "node_modules"),
                     "REPLICATE_API_TOKEN": "r8_contract",
-                    # The one client that wants the version in its base URL.
+                    # Only this client needs the version in its base URL.
                     "REPLICATE_BASE_URL": base_url + ("/v1" if name == "python-2" else ""),
                     "REPLICATE_POLL_INTERVAL": "0.05",
                 },
@@ -177,7 +177,7 @@ async def listen_to(name: str, environment: Path, base_url: str, folder: Path) -
 
 @pytest.fixture(scope="session")
 def all_said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The first worker that asks runs the clients; the others read what it wrote."""
+    """The results of all clients. The first test worker runs the clients, and the others read its results."""
     own = tmp_path_factory.getbasetemp()
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "contract"
     folder.mkdir(exist_ok=True)
@@ -190,5 +190,5 @@ def all_said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture(params=PROGRAMS)
 def said(request: pytest.FixtureRequest, all_said: dict[str, Any]) -> Any:
-    """What one client got, by scenario."""
+    """The results of one client, by scenario."""
     return all_said[request.param]

@@ -1,4 +1,4 @@
-"""The official clients, unchanged, pointed at the local server by their base URL."""
+"""The unchanged official clients, which use the local server by their base URL."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from replicate_job import verify_webhook
 from replicate_job.errors import WebhookVerificationError
 
-pytestmark = pytest.mark.timeout(900)  # the first run of all makes environments
+pytestmark = pytest.mark.timeout(900)  # the first run makes environments
 WORDS = ["one ", "two\n", "three"]
 
 
@@ -22,7 +22,7 @@ def got(said: dict[str, Any], scenario: str) -> Any:
     return said[scenario]
 
 
-def test_run_gives_the_output_of_an_official_model_and_of_a_version(said: dict[str, Any]) -> None:
+def test_run_returns_the_output_of_an_official_model_and_of_a_version(said: dict[str, Any]) -> None:
     seen = got(said, "run")
     assert (seen["official"], seen["version"], seen["older"]) == (["RIFF"], "hello all", "hello all")
     assert seen["words"] == WORDS
@@ -38,11 +38,11 @@ def test_a_prediction_is_created_and_waited_for(said: dict[str, Any]) -> None:
     assert (seen["status"], seen["output"], seen["logs"]) == ("succeeded", WORDS, "speaking\n")
 
 
-def test_a_blocking_create_gives_the_output(said: dict[str, Any]) -> None:
+def test_a_create_request_with_a_blocking_wait_returns_the_output(said: dict[str, Any]) -> None:
     assert got(said, "blocking") == {"status": "succeeded", "output": WORDS}
 
 
-def test_a_stream_gives_every_word_and_its_end(said: dict[str, Any]) -> None:
+def test_a_stream_yields_every_word_and_ends(said: dict[str, Any]) -> None:
     seen = got(said, "stream")
     assert seen["text"] == "".join(WORDS)
     if seen["events"] is not None:
@@ -81,10 +81,10 @@ def test_a_file_is_an_input_and_an_output(said: dict[str, Any]) -> None:
     assert got(said, "file_input") == {"uploaded": "NOTE NOTE ", "inline": "INLINEINLINE"}
 
 
-def test_a_webhook_is_signed_with_the_secret_that_the_api_gives(said: dict[str, Any]) -> None:
+def test_a_webhook_is_signed_with_the_secret_from_the_api(said: dict[str, Any]) -> None:
     seen = got(said, "webhook")
     headers, body, secret = seen["seen"]["headers"], seen["seen"]["body"], seen["secret"]
-    assert (seen["valid"], seen["tampered"]) in {(True, False), (None, None)}  # one client cannot tell
+    assert (seen["valid"], seen["tampered"]) in {(True, False), (None, None)}  # one client cannot check it
     verify_webhook(headers, body, secret)
     with pytest.raises(WebhookVerificationError):
         verify_webhook(headers, body + " ", secret)
@@ -105,13 +105,13 @@ def test_models_and_their_versions_are_listed_found_and_read(said: dict[str, Any
     assert re.fullmatch("[0-9a-f]{64}", seen["official"])
 
 
-def test_the_example_of_a_model_is_a_prediction_that_can_be_got(said: dict[str, Any]) -> None:
+def test_the_example_of_a_model_is_a_readable_prediction(said: dict[str, Any]) -> None:
     example = got(said, "models")["example"]
     assert example["status"] == "succeeded"
     assert example["output"]
 
 
-def test_a_deployment_is_made_run_changed_and_deleted(said: dict[str, Any]) -> None:
+def test_a_deployment_is_created_run_updated_and_deleted(said: dict[str, Any]) -> None:
     seen = got(said, "deployments")
     assert seen["name"] in seen.pop("listed")
     assert seen == {
@@ -124,7 +124,7 @@ def test_a_deployment_is_made_run_changed_and_deleted(said: dict[str, Any]) -> N
     }
 
 
-def test_an_input_error_says_each_field_that_is_wrong(said: dict[str, Any]) -> None:
+def test_an_input_error_names_every_invalid_field(said: dict[str, Any]) -> None:
     seen = got(said, "input_error")
     assert (seen["status"], seen["title"]) == (422, "Input validation failed")
     lines = seen["detail"].splitlines()
@@ -132,11 +132,11 @@ def test_an_input_error_says_each_field_that_is_wrong(said: dict[str, Any]) -> N
     assert all(
         any(line.startswith(f"- {place}") for line in lines) for place in ("input: ", "input.times", "input.style")
     )
-    if "invalid_fields" in seen:  # one client drops what it does not know
+    if "invalid_fields" in seen:  # one client drops this field
         assert {each["field"] for each in seen["invalid_fields"]} == {"input", "input.times", "input.style"}
 
 
-def test_a_failing_model_raises_its_own_words(said: dict[str, Any]) -> None:
+def test_a_failing_model_raises_an_error_with_its_message(said: dict[str, Any]) -> None:
     assert got(said, "failing") == {
         "message": "ValueError: nothing to say",
         "status": "failed",
@@ -144,7 +144,7 @@ def test_a_failing_model_raises_its_own_words(said: dict[str, Any]) -> None:
     }
 
 
-def test_the_account_is_known_and_has_no_trainings(said: dict[str, Any]) -> None:
+def test_the_account_can_be_read_and_has_no_trainings(said: dict[str, Any]) -> None:
     seen = got(said, "account")
     assert seen["name"]
     assert "cpu" in seen["hardware"]

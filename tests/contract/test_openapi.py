@@ -1,4 +1,4 @@
-"""Requests made up from Replicate's OpenAPI document, and whether the answers are what it promises."""
+"""Random requests by Replicate's OpenAPI document. The responses must conform to it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ load_all_checks()
 
 
 def read() -> dict[str, Any]:
-    """The document in the words of its own version of OpenAPI, 3.1: it says ``nullable``, which only 3.0 has."""
+    """The document without ``nullable``: it is OpenAPI 3.1, which does not have that keyword of 3.0."""
     document: dict[str, Any] = plain(msgspec.json.decode(DOCUMENT.read_bytes()))
     return document
 
@@ -48,7 +48,7 @@ schema = schemathesis.openapi.from_dict(read())
 
 @pytest.fixture(scope="module")
 def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with something in it: a prediction, a file, a deployment."""
+    """The base URL of a local server with a state folder."""
     command = [sys.executable, "-m", "replicate_job", "serve", "--port", "0", "-q"]
     state = tmp_path_factory.mktemp("state")
     with subprocess.Popen([*command, "--state", str(state)], stdout=subprocess.PIPE, text=True) as process:
@@ -59,7 +59,7 @@ def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @schema.parametrize()
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-def test_no_answer_breaks_the_document_and_none_is_a_server_error(case: Case[Any], base_url: str) -> None:
+def test_every_response_conforms_to_the_document_and_is_no_server_error(case: Case[Any], base_url: str) -> None:
     checks = [response_schema_conformance, content_type_conformance, is_no_server_error, is_explained]
     case.call_and_validate(base_url=base_url, checks=checks, headers={"Authorization": "Bearer r8_any"})
 
@@ -69,7 +69,7 @@ def is_no_server_error(_: Any, response: Response, __: Case[Any]) -> None:
 
 
 def is_explained(_: Any, response: Response, __: Case[Any]) -> None:
-    """A refusal says why, in the API's form."""
+    """An error response has a detail, in the API's form."""
     if response.status_code >= 400:
         body = response.json()
         assert body["detail"]
@@ -77,7 +77,7 @@ def is_explained(_: Any, response: Response, __: Case[Any]) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/models"), ("PATCH", "/models/replicate/hello-world")])
-def test_what_only_replicate_does_says_so(method: str, path: str, base_url: str) -> None:
+def test_creating_and_changing_models_is_a_422_that_says_why(method: str, path: str, base_url: str) -> None:
     import requests  # noqa: PLC0415 - comes with schemathesis
 
     answer = requests.request(method, base_url + path, timeout=10)

@@ -1,4 +1,4 @@
-"""What the official clients ask is recorded and replayed: they cannot tell, and see the same."""
+"""Requests of the official clients are recorded and replayed, and the clients see the same responses."""
 
 from __future__ import annotations
 

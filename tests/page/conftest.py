@@ -1,4 +1,4 @@
-"""The page in a real Chromium, before the real local server and real Cog servers; one of each for all these tests."""
+"""The page in a real Chromium, with the real local server and Cog servers. All these tests share them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 CONFIG = 'build:\n  python_version: ""\npredict: "predict.py:{name}"\n'
 MODELS = {
-    # Says its words; in the middle it waits until the gate, a file, is there.
+    # It yields its words. In the middle, it waits until the file "gate" exists.
     "words": """
         import os, sys, time
         from cog import BasePredictor, ConcatenateIterator
@@ -110,7 +110,7 @@ MODELS = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One event loop for all these tests: the browser lives in it."""
+    """All these tests share one event loop, because they share the browser."""
     for item in items:
         if Path(item.path).parent == Path(__file__).parent and item.get_closest_marker("asyncio"):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
@@ -118,7 +118,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The models' folder, and that of what was installed for them."""
+    """The folder of the models, and the cache folder with their environments."""
     root = tmp_path_factory.mktemp("page")
     for name, code in MODELS.items():
         folder = root / "models" / "me" / name
@@ -140,7 +140,7 @@ def replicate_local_options(folders: tuple[Path, Path]) -> ServerOptions:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     api = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
-    api.expect.set_options(timeout=30_000)  # a model that starts takes its time
+    api.expect.set_options(timeout=30_000)  # starting a model takes time
     async with api.async_playwright() as playwright:
         try:
             started = await playwright.chromium.launch(
@@ -154,7 +154,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 class Visit:
-    """Someone at the page. ``complaints`` is what the browser's console reported; ``expected`` matches what it may."""
+    """A visit of the page. ``complaints`` are the console's messages, and ``expected`` is a pattern of allowed ones."""
 
     def __init__(self, page: Page, origin: str) -> None:
         self.page, self.origin = page, origin
@@ -182,7 +182,7 @@ class Visit:
         await self.page.keyboard.press("Control+Enter")
 
     async def status(self, status: str) -> None:
-        from playwright.async_api import expect  # noqa: PLC0415 - not everywhere
+        from playwright.async_api import expect  # noqa: PLC0415 - playwright is not installed everywhere
 
         await expect(self.page.get_by_test_id("status")).to_have_text(status)
 
@@ -198,17 +198,17 @@ class Visit:
         return await answer.json()
 
     async def create(self, prompt: str, **others: str) -> Any:
-        """A prediction of me/words that was made elsewhere."""
+        """Create a prediction of me/words without the page."""
         version = (await self.api("/v1/models/me/words"))["latest_version"]["id"]
         return await self.api("/v1/predictions", {"version": version, "input": {"prompt": prompt, **others}})
 
     async def prediction(self) -> Any:
-        """The one whose address the page has."""
+        """The prediction whose address the page has."""
         return await self.api(f"/v1/predictions/{self.page.url.rpartition('/')[2]}")
 
     async def pure(self, module: str, expression: str, argument: Any = None) -> Any:
-        """What an expression over the names of one of the page's modules (as ``m``) and ``given`` comes to."""
-        await self.page.goto(f"{self.origin}/page/any/icon.svg")  # nothing of it runs by itself
+        """The value of a JavaScript expression with one of the page's modules as ``m``, and with ``given``."""
+        await self.page.goto(f"{self.origin}/page/any/icon.svg")  # a page without scripts of its own
         code = f"async (given) => {{ const m = await import('/page/any/js/{module}.js'); return {expression}; }}"
         return await self.page.evaluate(code, argument)
 
@@ -224,7 +224,7 @@ async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def visit(context: BrowserContext, replicate_local: LocalAPI) -> AsyncIterator[Visit]:
-    """A new visitor. At the end, the console has to be as empty as the test expects."""
+    """A new visit. At the end, the console must have no messages except the expected ones."""
     page = await context.new_page()
     page.set_default_timeout(30_000)
     visitor = Visit(page, replicate_local.base_url)
@@ -234,14 +234,14 @@ async def visit(context: BrowserContext, replicate_local: LocalAPI) -> AsyncIter
 
 @pytest.fixture
 def edited(folders: tuple[Path, Path], visit: Visit) -> Callable[[str], Awaitable[str]]:
-    """Gives the model me/edited another ``run``; the id of the version that it becomes, once the server has seen it."""
+    """Replaces ``run`` of the model me/edited. Returns the new version's id when the server has noticed it."""
     place = folders[0] / "me/edited/predict.py"
 
     async def edit(method: str) -> str:
         before = (await visit.api("/v1/models/me/edited"))["latest_version"]["id"]
         place.write_text(f"from cog import BaseRunner\n\nclass Runner(BaseRunner):\n    {method}\n")
         async with asyncio.timeout(20):
-            while (now := (await visit.api("/v1/models/me/edited"))["latest_version"]["id"]) == before:  # noqa: ASYNC110 - the server tells nobody
+            while (now := (await visit.api("/v1/models/me/edited"))["latest_version"]["id"]) == before:  # noqa: ASYNC110 - the server has no event for it
                 await asyncio.sleep(0.1)
         return str(now)
 

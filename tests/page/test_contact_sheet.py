@@ -1,4 +1,4 @@
-"""The contact sheet of a report in a browser: choices are made with keys alone, and saved as JSON, from a file."""
+"""The contact sheet of a report, opened as a file in a browser: choices are made by keyboard and saved as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A page of another origin, in a real browser: what it may read from the local server, and what it may not."""
+"""What a page of another origin may read from the local server, in a real browser."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ WRITE = """
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def elsewhere(visit: Any) -> AsyncIterator[Any]:
-    """The browser's page, at another site than the server's: localhost is another one than 127.0.0.1."""
+    """The browser's page at another site: for the browser, localhost and 127.0.0.1 are different sites."""
     with bind() as listening:
         async with listen(PAGE, listening):
             await visit.page.goto(origin_of(listening).replace("127.0.0.1", "localhost"))
@@ -57,7 +57,7 @@ async def run(visit: Any, model: str, given: dict[str, Any]) -> Any:
     return prediction
 
 
-async def test_a_page_of_another_origin_reads_a_stream_and_a_picture(elsewhere: Any) -> None:
+async def test_a_page_of_another_origin_can_read_a_stream_and_a_picture(elsewhere: Any) -> None:
     painted = await run(
         elsewhere,
         "black-forest-labs/flux-schnell",
@@ -70,7 +70,7 @@ async def test_a_page_of_another_origin_reads_a_stream_and_a_picture(elsewhere: 
     assert await page.evaluate(STREAM, spoken["urls"]["stream"]) == "one two three "
 
 
-async def test_a_page_of_another_origin_reads_and_does_nothing_else(elsewhere: Any) -> None:
+async def test_a_page_of_another_origin_cannot_read_or_write_anything_else(elsewhere: Any) -> None:
     elsewhere.expected = "CORS policy|ERR_FAILED|403|Failed to load"
     spoken = await run(elsewhere, "me/words", {"prompt": "one two three"})
     page, origin = elsewhere.page, elsewhere.origin

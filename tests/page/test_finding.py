@@ -1,4 +1,4 @@
-"""Models and predictions are found again: lists, filters, addresses, the keyboard."""
+"""Finding models and predictions: lists, filters, addresses, the keyboard."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def test_models_are_searched_by_name_and_description(visit: Any) -> None:
     await page.get_by_label("Search models").fill("paint schnell")
     await expect(page.locator(".model:visible")).to_have_count(1)
     await expect(page).to_have_url(f"{visit.origin}/?q=paint+schnell")
-    await expect(page.get_by_role("heading", name="Yours")).to_be_hidden()  # none of them is left
+    await expect(page.get_by_role("heading", name="Yours")).to_be_hidden()  # none of them matches
     await page.get_by_label("Search models").fill("me/w")
     await expect(page.get_by_role("region", name="Yours").locator(".model:visible")).to_have_count(1)
     await expect(page.get_by_role("heading", name="Built in")).to_be_hidden()
@@ -30,7 +30,7 @@ async def test_models_are_searched_by_name_and_description(visit: Any) -> None:
     await expect(page.get_by_text("No model has these words.")).to_be_visible()
 
 
-async def test_history_is_endless_and_has_filters(visit: Any) -> None:
+async def test_history_loads_older_runs_when_scrolled_and_has_filters(visit: Any) -> None:
     await asyncio.gather(*(visit.create(f"number {count}") for count in range(120)))
     failing = await visit.create("the needle is to fail")
     page = (await visit.to("/history")).page
@@ -53,7 +53,7 @@ async def test_history_is_endless_and_has_filters(visit: Any) -> None:
     await expect(page.get_by_label("Status")).to_have_value("failed")
 
 
-async def test_a_run_in_a_list_is_followed_to_its_end(visit: Any, tmp_path: Path) -> None:
+async def test_a_running_prediction_in_a_list_is_updated_until_its_end(visit: Any, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     running = await visit.create("one two", gate=str(gate))
     page = (await visit.to("/")).page
@@ -63,7 +63,7 @@ async def test_a_run_in_a_list_is_followed_to_its_end(visit: Any, tmp_path: Path
     await expect(row).to_contain_text("succeeded")
 
 
-async def test_a_run_is_listed_by_what_was_asked_for(visit: Any) -> None:
+async def test_a_run_is_listed_with_its_prompt_or_main_input(visit: Any) -> None:
     inputs = [
         ({"audio": "data:audio/mpeg;base64,AA==", "format": "plain text"}, "audio.mp3"),
         ({"image": "https://a.example/b/c%20d.png?e", "mode": "x"}, "c d.png"),
@@ -77,7 +77,7 @@ async def test_a_run_is_listed_by_what_was_asked_for(visit: Any) -> None:
     assert shown == [words for _, words in inputs]
 
 
-async def test_an_old_prediction_is_run_again_with_a_change(visit: Any) -> None:
+async def test_an_old_prediction_can_be_run_again_with_a_changed_input(visit: Any) -> None:
     old = await visit.create("one two three")
     page = (await visit.to(f"/p/{old['id']}")).page
     await visit.status("succeeded")
@@ -118,7 +118,7 @@ async def test_everything_can_be_done_with_the_keyboard(visit: Any, tmp_path: Pa
     await visit.status("canceled")
 
 
-async def test_every_field_has_a_name_for_those_who_do_not_see_it(visit: Any) -> None:
+async def test_every_field_has_a_name_for_screen_readers(visit: Any) -> None:
     page = (await visit.to("/me/every")).page
     nameless = await page.locator("main").evaluate(
         """(main) => [...main.querySelectorAll("input, select, textarea, button")].filter((one) =>
@@ -127,7 +127,7 @@ async def test_every_field_has_a_name_for_those_who_do_not_see_it(visit: Any) ->
     assert nameless == 0
 
 
-async def test_a_readme_is_shown_and_none_of_it_runs(visit: Any) -> None:
+async def test_html_in_a_readme_is_shown_as_text(visit: Any) -> None:
     page = (await visit.to("/me/words")).page
     await page.get_by_text("About this model").click()
     for shown in (page.locator(".markdown"), page.locator(".description")):
@@ -138,17 +138,17 @@ async def test_a_readme_is_shown_and_none_of_it_runs(visit: Any) -> None:
     await expect(page.locator('a[href="/me/words"] .description')).to_have_text("Says words again: <b>see</b> here.")
 
 
-async def test_what_is_not_there_is_said(visit: Any) -> None:
+async def test_an_unknown_model_or_prediction_shows_a_message(visit: Any) -> None:
     visit.expected = "status of 404"
     for path in ("/p/nothing", "/me/nothing"):
         page = (await visit.to(path)).page
         await expect(page.get_by_role("heading", name="There is nothing here")).to_be_visible()
 
 
-async def test_a_token_is_asked_for_once_and_kept_for_the_tab(folders: tuple[Path, Path], visit: Any) -> None:
+async def test_the_page_asks_for_the_token_once_in_each_tab(folders: tuple[Path, Path], visit: Any) -> None:
     visit.expected = "status of 401"
     models, cache = folders
-    async with serve(ServerOptions(models=[models], cache_dir=cache, grace=0.2, token="s3cret")) as origin:  # noqa: S106 - of this test
+    async with serve(ServerOptions(models=[models], cache_dir=cache, grace=0.2, token="s3cret")) as origin:  # noqa: S106 - a token for this test
         page = visit.page
         await page.goto(f"{origin}/me/words")
         await page.get_by_label("Token").fill("wrong")
@@ -165,7 +165,7 @@ async def test_a_token_is_asked_for_once_and_kept_for_the_tab(folders: tuple[Pat
         assert "s3cret" not in await page.content()
 
 
-async def test_the_page_is_kept_by_browsers_until_it_changes_and_forbids_what_it_does_not_need(visit: Any) -> None:
+async def test_the_page_has_caching_headers_and_a_strict_content_security_policy(visit: Any) -> None:
     get = visit.page.request.get
     page = await get(visit.origin)
     policy = page.headers["content-security-policy"]
@@ -190,14 +190,14 @@ async def test_the_page_is_kept_by_browsers_until_it_changes_and_forbids_what_it
         assert (missing.status, missing.headers["content-type"]) == (404, "application/problem+json")
 
 
-async def test_the_first_model_is_shown_with_a_picture_that_it_made(visit: Any) -> None:
+async def test_the_first_model_is_shown_with_its_cover(visit: Any) -> None:
     page = (await visit.to("/")).page
     first = page.locator('section[aria-labelledby="group-built-in"] .model').first
     await expect(first).to_contain_text("black-forest-labs/flux-schnell")
     assert await first.locator("img").evaluate("async (img) => { await img.decode(); return img.naturalWidth; }") == 640
 
 
-async def test_a_prediction_is_deleted_when_it_was_asked_for_twice(visit: Any) -> None:
+async def test_deleting_a_prediction_needs_a_second_click(visit: Any) -> None:
     made = [await visit.create(f"number {number}") for number in (1, 2)]
     page = (await visit.to(f"/p/{made[0]['id']}")).page
     await visit.status("succeeded")

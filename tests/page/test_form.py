@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 expect = pytest.importorskip("playwright.async_api", reason="playwright is not installed").expect
 
 
-async def test_only_what_was_set_is_sent(visit: Any) -> None:
+async def test_only_inputs_that_were_set_are_sent(visit: Any) -> None:
     page = (await visit.to("/me/every")).page
     await visit.text("prompt").fill("a fox")
     await visit.text("steps").fill("9")
-    await visit.text("strength").fill("0.8")  # its default
+    await visit.text("strength").fill("0.8")  # the default of this input
     await page.get_by_label("size", exact=True).select_option("256")
     await page.get_by_label("maybe", exact=True).select_option("false")
     await page.get_by_label("fast", exact=True).uncheck()
@@ -42,7 +42,7 @@ async def test_only_what_was_set_is_sent(visit: Any) -> None:
     }
 
 
-async def test_items_of_a_list_keep_their_numbers_in_order(visit: Any) -> None:
+async def test_items_of_a_list_are_renumbered_in_order(visit: Any) -> None:
     page = (await visit.to("/me/every")).page
     await page.get_by_role("button", name="Remove item 1 of words").click()
     await expect(visit.text("words, item 1")).to_have_value("b")
@@ -52,7 +52,7 @@ async def test_items_of_a_list_keep_their_numbers_in_order(visit: Any) -> None:
     await expect(visit.text("words, item 1")).to_have_value("b")
 
 
-async def test_a_slider_and_its_number_move_together(visit: Any) -> None:
+async def test_a_slider_and_its_number_field_change_together(visit: Any) -> None:
     page = (await visit.to("/me/every")).page
     slider = page.get_by_role("slider", name="strength")
     await expect(slider).to_have_value("0.8")
@@ -72,7 +72,7 @@ async def test_a_missing_input_is_marked_and_focused_before_anything_is_sent(vis
     assert page.url == f"{visit.origin}/me/every"
 
 
-async def test_what_the_api_refuses_is_shown_at_its_field(visit: Any) -> None:
+async def test_an_error_of_the_api_is_shown_at_its_field(visit: Any) -> None:
     visit.expected = "status of 422"
     page = (await visit.to("/me/every")).page
     await visit.text("prompt").fill("a fox")
@@ -89,7 +89,7 @@ async def test_what_the_api_refuses_is_shown_at_its_field(visit: Any) -> None:
     await expect(visit.field("steps").locator(".problem")).to_be_empty()
 
 
-async def test_the_input_may_be_written_as_json(visit: Any) -> None:
+async def test_the_input_can_be_edited_as_json(visit: Any) -> None:
     page = (await visit.to("/me/every")).page
     await page.get_by_role("button", name="JSON", exact=True).click()
     await page.get_by_label("Input as JSON").fill('{"prompt": "a fox", "steps": 2, "unknown": 1')
@@ -103,18 +103,22 @@ async def test_the_input_may_be_written_as_json(visit: Any) -> None:
     assert (await visit.prediction())["input"] == {"prompt": "a fox", "steps": 2, "unknown": 1}
 
 
-async def test_a_large_file_is_uploaded_and_a_small_one_goes_along(visit: Any, picture: Path, tmp_path: Path) -> None:
+async def test_a_large_file_is_uploaded_and_a_small_one_is_sent_as_a_data_url(
+    visit: Any, picture: Path, tmp_path: Path
+) -> None:
     page = (await visit.to("/me/files")).page
     choose = visit.field("image").locator("input[type=file]")
     await choose.set_input_files(picture)
     await expect(visit.field("image")).to_contain_text(picture.name)
-    # Its name is there before its content is read.
+    # The file's name appears before its content has been read.
     await expect(page.get_by_label("Input as JSON")).to_have_value(re.compile("data:image/png;base64,"))
     large = tmp_path / "large.png"
-    large.write_bytes(picture.read_bytes() + bytes(300_000))  # noqa: ASYNC240 - a moment
+    large.write_bytes(picture.read_bytes() + bytes(300_000))  # noqa: ASYNC240 - it takes a moment only
     await choose.set_input_files(large)
     await expect(visit.field("image")).to_contain_text("large.png")
-    await expect(visit.field("image").locator("img")).to_have_js_property("naturalWidth", 2)  # though it was uploaded
+    await expect(visit.field("image").locator("img")).to_have_js_property(
+        "naturalWidth", 2
+    )  # also for an uploaded file
     await visit.run()
     await visit.status("succeeded")
     prediction = await visit.prediction()
@@ -126,9 +130,9 @@ async def raw(page: Any) -> str:
     return str(await page.get_by_label("Input as JSON").input_value())
 
 
-async def test_files_are_dropped_and_pasted(visit: Any, picture: Path) -> None:
+async def test_files_can_be_dropped_and_pasted(visit: Any, picture: Path) -> None:
     page = (await visit.to("/me/files")).page
-    content = list(picture.read_bytes())  # noqa: ASYNC240 - a moment
+    content = list(picture.read_bytes())  # noqa: ASYNC240 - it takes a moment only
     for event, holder in (("drop", "dataTransfer"), ("paste", "clipboardData")):
         await (
             visit.field("image")
@@ -149,7 +153,7 @@ async def test_files_are_dropped_and_pasted(visit: Any, picture: Path) -> None:
     assert await raw(page) == "{}"
 
 
-async def test_back_and_forward_bring_the_form_back_as_it_was(visit: Any) -> None:
+async def test_back_and_forward_restore_the_form(visit: Any) -> None:
     page = (await visit.to("/me/every")).page
     await visit.text("prompt").fill("first")
     await visit.text("key").fill("hush")
@@ -159,7 +163,7 @@ async def test_back_and_forward_bring_the_form_back_as_it_was(visit: Any) -> Non
     await page.go_back()
     await expect(visit.text("prompt")).to_have_value("first")
     await expect(page).to_have_url(f"{visit.origin}/me/every")
-    await expect(visit.text("key")).to_have_value("")  # a secret is kept nowhere
+    await expect(visit.text("key")).to_have_value("")  # secrets are not stored
     await page.go_forward()
     await expect(visit.text("prompt")).to_have_value("second")
     await page.reload()

@@ -1,4 +1,4 @@
-"""What is seen and touched: widths, contrast, large enough targets, and nothing that moves unasked."""
+"""How the page looks: widths, contrast, size of touch targets, and reduced motion."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from replicate_job.testing import LocalAPI
 
 expect = pytest.importorskip("playwright.async_api", reason="playwright is not installed").expect
 
-# Texts that stand out less than WCAG's AA asks for. Backgrounds of the page are plain colours.
+# Finds texts with less contrast than level AA of WCAG. All backgrounds of the page are plain colours.
 FAINT = """() => {
     const parts = (colour) => { const [r, g, b, a = 1] = colour.match(/[\\d.]+/g).map(Number); return [[r, g, b], a]; };
     const lineage = (one) => one ? [one, ...lineage(one.parentElement)] : [];
@@ -32,7 +32,7 @@ FAINT = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_every_text_stands_out_from_its_ground(visit: Any, scheme: Any) -> None:
+async def test_every_text_has_enough_contrast(visit: Any, scheme: Any) -> None:
     await visit.page.emulate_media(color_scheme=scheme)
     failing = (await visit.create("to fail"))["id"]
     for path in ("/", "/history", "/me/every", "/black-forest-labs/flux-schnell", f"/p/{failing}"):
@@ -42,7 +42,7 @@ async def test_every_text_stands_out_from_its_ground(visit: Any, scheme: Any) ->
         assert await visit.page.evaluate(FAINT) == []
 
 
-async def test_nothing_moves_for_those_who_asked_for_that(visit: Any, tmp_path: Any) -> None:
+async def test_with_reduced_motion_nothing_is_animated(visit: Any, tmp_path: Any) -> None:
     moving = """() => document.getAnimations().length + [...document.querySelectorAll("*")]
         .flatMap((one) => ["", "::before", "::after"].map((part) => getComputedStyle(one, part)))
         .filter((style) => style.animationName !== "none" || style.transitionDuration !== "0s").length"""
@@ -52,19 +52,19 @@ async def test_nothing_moves_for_those_who_asked_for_that(visit: Any, tmp_path: 
     assert await visit.page.evaluate(moving) > 0
     await visit.page.emulate_media(reduced_motion="reduce")
     assert await visit.page.evaluate(moving) == 0
-    await visit.to("/me/every")  # has a switch
+    await visit.to("/me/every")  # this model has a switch
     assert await visit.page.evaluate(moving) == 0
     (tmp_path / "gate").touch()
 
 
-async def test_nothing_is_wider_than_a_small_phone(visit: Any) -> None:
+async def test_no_page_is_wider_than_a_small_phone(visit: Any) -> None:
     await visit.page.set_viewport_size({"width": 360, "height": 740})
     for path in ("/", "/history", "/me/every", "/black-forest-labs/flux-schnell"):
         await visit.to(path)
         assert await visit.page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-async def test_on_a_phone_a_prediction_stands_above_its_form_and_comes_into_view(visit: Any) -> None:
+async def test_on_a_phone_a_prediction_is_above_its_form_and_is_scrolled_into_view(visit: Any) -> None:
     await visit.page.set_viewport_size({"width": 360, "height": 740})
     await visit.to(f"/p/{(await visit.create('word ' * 99))['id']}")
     await visit.status("succeeded")
@@ -78,8 +78,8 @@ async def test_on_a_phone_a_prediction_stands_above_its_form_and_comes_into_view
     await expect(visit.page.get_by_test_id("status")).to_be_in_viewport()
 
 
-async def test_what_a_finger_touches_is_large_enough(browser: Any, replicate_local: LocalAPI, visit: Any) -> None:
-    """44 pixels high; links in a sentence are not."""
+async def test_touch_targets_are_large_enough(browser: Any, replicate_local: LocalAPI, visit: Any) -> None:
+    """Touch targets are at least 44 pixels high, except links in a sentence."""
     failing = (await visit.create("to fail"))["id"]
     context = await browser.new_context(viewport={"width": 412, "height": 800}, has_touch=True, is_mobile=True)
     page = await context.new_page()
@@ -98,7 +98,7 @@ async def test_what_a_finger_touches_is_large_enough(browser: Any, replicate_loc
 
 
 @pytest.mark.parametrize("phone", [{"has_touch": True, "is_mobile": True}, {}], ids=["touched", "narrow"])
-async def test_no_key_is_named_on_a_phone(browser: Any, replicate_local: LocalAPI, phone: Any) -> None:
+async def test_keyboard_shortcuts_are_not_shown_on_a_phone(browser: Any, replicate_local: LocalAPI, phone: Any) -> None:
     context = await browser.new_context(viewport={"width": 390, "height": 844}, **phone)
     page = await context.new_page()
     await page.goto(f"{replicate_local.base_url}/me/every")

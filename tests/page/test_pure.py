@@ -1,4 +1,4 @@
-"""The functions that the page is made of, on what no model of these tests has."""
+"""The page's JavaScript functions, for cases that no model of these tests has."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def test_each_schema_has_its_kind_of_field(visit: Any) -> None:
     ]
 
 
-async def test_fields_stand_in_the_models_order(visit: Any) -> None:
+async def test_fields_are_in_the_models_order(visit: Any) -> None:
     properties = {name: {"type": "string", "x-order": order} for name, order in (("c", 2), ("a", 0), ("b", 1))}
     assert await visit.pure("schema", "m.fieldsOf(given).map((field) => field.name)", document(properties)) == [
         "a",
@@ -64,26 +64,26 @@ LOGS = [
 ]
 
 
-async def test_a_log_is_shown_as_a_terminal_would(visit: Any) -> None:
+async def test_a_log_is_shown_as_in_a_terminal(visit: Any) -> None:
     found = await visit.pure("log", "given.map(m.foldLog)", [log for log, _ in LOGS])
     assert found == [shown for _, shown in LOGS]
 
 
-async def test_progress_is_that_of_the_last_bar(visit: Any) -> None:
+async def test_progress_is_read_from_the_last_progress_bar(visit: Any) -> None:
     found = await visit.pure("log", "m.progressOf(given)", f"x\rload: 100%|##| 9/9 [00:01<00:00]\n{BAR}\nwords")
     assert found == {"percent": 50, "what": "", "count": "2/4", "left": "00:01"}
     assert await visit.pure("log", "m.progressOf('50% of it')") is None
 
 
-async def test_an_output_that_grows_is_read_ever_more_seldom(visit: Any) -> None:
+async def test_a_growing_output_is_polled_less_and_less_often(visit: Any) -> None:
     pauses = await visit.pure("follow", "[0, 1, 5, 20, 200].map((reads) => Math.round(m.pauseAfter(reads, 10)))")
     assert pauses == sorted(pauses)
     assert (pauses[0], pauses[-1]) == (250, 5000)
-    assert await visit.pure("follow", "m.pauseAfter(0, 400)") == 3600  # reading takes a tenth of the time
+    assert await visit.pure("follow", "m.pauseAfter(0, 400)") == 3600  # so that reading takes a tenth of the time
 
 
 @pytest.mark.parametrize(
     ("seconds", "shown"), [(0.004, "4 ms"), (0.12, "0.1 s"), (12.2, "12 s"), (185, "3 min 5 s"), (7300, "2 h 1 min")]
 )
-async def test_a_duration_is_as_exact_as_it_is_useful(visit: Any, seconds: float, shown: str) -> None:
+async def test_a_duration_is_rounded_by_its_length(visit: Any, seconds: float, shown: str) -> None:
     assert await visit.pure("format", "m.duration(given)", seconds) == shown

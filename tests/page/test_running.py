@@ -17,7 +17,7 @@ HOSTILE = "one <b>two</b> <img src=x onerror=document.title='taken'> four five s
 
 
 async def run_words(visit: Any, prompt: str, gate: Path) -> None:
-    """A run that waits in its middle until the gate is there."""
+    """Start a run that waits in the middle until the file ``gate`` exists."""
     await visit.to("/me/words")
     await visit.text("prompt").fill(prompt)
     await visit.text("gate").fill(str(gate))
@@ -25,7 +25,7 @@ async def run_words(visit: Any, prompt: str, gate: Path) -> None:
 
 
 async def run_with_picture(visit: Any, picture: Path) -> str:
-    """A run that gives the picture back, to its end; the address of what it gave."""
+    """Run a model that returns its input picture. Returns the address of the output."""
     await visit.to("/me/files")
     await visit.field("image").locator("input[type=file]").set_input_files(picture)
     await expect(visit.field("image").locator("img")).to_be_visible()
@@ -34,7 +34,7 @@ async def run_with_picture(visit: Any, picture: Path) -> str:
     return str((await visit.prediction())["output"][0])
 
 
-async def test_the_painter_runs_shows_its_progress_and_then_a_picture(visit: Any) -> None:
+async def test_a_run_of_the_painter_shows_progress_and_then_a_picture(visit: Any) -> None:
     page = (await visit.to("/black-forest-labs/flux-schnell")).page
     await expect(page.get_by_text("stand-in", exact=True)).to_be_visible()
     await visit.text("prompt").fill("a mountain lake at sunset")
@@ -50,7 +50,7 @@ async def test_the_painter_runs_shows_its_progress_and_then_a_picture(visit: Any
     await expect(picture).to_be_visible()
 
 
-async def test_text_appears_as_it_is_said_and_is_never_markup(visit: Any, tmp_path: Path) -> None:
+async def test_text_appears_while_it_is_streamed_and_is_never_html(visit: Any, tmp_path: Path) -> None:
     page, gate = visit.page, tmp_path / "gate"
     await run_words(visit, HOSTILE, gate)
     await expect(page.get_by_test_id("text")).to_have_text(" ".join(HOSTILE.split(" ")[:4]))
@@ -64,7 +64,7 @@ async def test_text_appears_as_it_is_said_and_is_never_markup(visit: Any, tmp_pa
     assert "taken" not in await page.title()
 
 
-async def test_a_reload_in_the_middle_goes_on_with_the_run(visit: Any, tmp_path: Path) -> None:
+async def test_a_reload_during_a_run_continues_to_show_it(visit: Any, tmp_path: Path) -> None:
     page, gate = visit.page, tmp_path / "gate"
     await run_words(visit, "one two three four", gate)
     await expect(page.get_by_test_id("text")).to_have_text("one two")
@@ -84,7 +84,7 @@ async def test_progress_is_read_from_the_log_and_escape_cancels(visit: Any, tmp_
     await expect(page.get_by_test_id("log")).to_have_text(
         "said to one two three four\nwords:  50%|##| 2/4 [00:01<00:02]"
     )
-    await page.keyboard.press("Escape")  # is the field's own
+    await page.keyboard.press("Escape")  # in the focused field, this key does not cancel
     await visit.status("processing")
     await page.locator("h1").focus()
     await page.keyboard.press("Escape")
@@ -106,7 +106,7 @@ async def test_a_run_comes_into_view_from_the_end_of_a_long_form(visit: Any) -> 
     page = (await visit.to("/me/every")).page
     await visit.text("prompt").fill("x")
     await page.get_by_role("button", name="Run").focus()
-    assert await page.evaluate("scrollY") == 0  # it is in view always
+    assert await page.evaluate("scrollY") == 0  # the button is always in view
     await page.get_by_label("key", exact=True).focus()
     await expect(page.locator("h1")).not_to_be_in_viewport()
     await visit.run()
@@ -114,7 +114,7 @@ async def test_a_run_comes_into_view_from_the_end_of_a_long_form(visit: Any) -> 
     await expect(page.get_by_test_id("status")).to_be_in_viewport()
 
 
-async def test_files_are_played_read_or_offered(visit: Any) -> None:
+async def test_output_files_are_played_shown_or_downloaded(visit: Any) -> None:
     page = (await visit.to("/me/files")).page
     await visit.run()
     await visit.status("succeeded")
@@ -126,7 +126,7 @@ async def test_files_are_played_read_or_offered(visit: Any) -> None:
     assert (await (await download.value).path()).read_bytes() == b"PK"
 
 
-async def test_json_is_a_tree_with_long_lists_folded(visit: Any) -> None:
+async def test_json_is_shown_as_a_tree_with_long_lists_folded(visit: Any) -> None:
     page = (await visit.to("/me/every")).page
     await visit.text("prompt").fill("x")
     await visit.run()
@@ -134,12 +134,14 @@ async def test_json_is_a_tree_with_long_lists_folded(visit: Any) -> None:
     tree = page.locator(".output .json")
     await expect(tree).to_contain_text('"said": "<img src=x onerror=alert(1)>"')
     await expect(tree).not_to_contain_text("399")
-    await expect(tree).to_contain_text("23, 376 more of 400]", use_inner_text=True)  # the end stands on its line
+    await expect(tree).to_contain_text(
+        "23, 376 more of 400]", use_inner_text=True
+    )  # the closing bracket is on the same line
     await tree.get_by_role("button", name="376 more of 400").click()
     await expect(tree).to_contain_text("398, 399]", use_inner_text=True)
 
 
-async def test_a_transcription_is_read_as_text_with_the_rest_folded_and_what_a_stand_in_left_out(visit: Any) -> None:
+async def test_a_transcription_is_shown_as_text_with_the_other_fields_folded(visit: Any) -> None:
     page = (await visit.to("/me/heard")).page
     await visit.run()
     await visit.status("succeeded")
@@ -151,7 +153,7 @@ async def test_a_transcription_is_read_as_text_with_the_rest_folded_and_what_a_s
     await expect(tree).to_contain_text('"language": "english"')
 
 
-async def test_a_picture_becomes_the_input_of_the_next_run(visit: Any, picture: Path) -> None:
+async def test_an_output_picture_can_be_used_as_the_next_input(visit: Any, picture: Path) -> None:
     page = visit.page
     given = await run_with_picture(visit, picture)
     await page.get_by_role("button", name="Use as image").click()
@@ -161,7 +163,7 @@ async def test_a_picture_becomes_the_input_of_the_next_run(visit: Any, picture: 
     assert (await visit.prediction())["input"] == {"image": given}
 
 
-async def test_what_waits_for_its_turn_says_so(visit: Any, tmp_path: Path) -> None:
+async def test_a_queued_prediction_shows_how_many_are_before_it(visit: Any, tmp_path: Path) -> None:
     page, gate = visit.page, tmp_path / "gate"
     await run_words(visit, "one two", gate)
     await visit.status("processing")
@@ -187,7 +189,7 @@ async def test_a_very_long_text_is_folded(visit: Any) -> None:
     await expect(text).to_have_text(prompt)
 
 
-async def test_a_picture_goes_to_another_model(visit: Any, picture: Path) -> None:
+async def test_an_output_picture_can_be_used_in_another_model(visit: Any, picture: Path) -> None:
     page = visit.page
     given = await run_with_picture(visit, picture)
     await page.get_by_role("button", name="Use in").click()
@@ -196,7 +198,7 @@ async def test_a_picture_goes_to_another_model(visit: Any, picture: Path) -> Non
     await expect(page.get_by_label("Address of a file for image")).to_have_value(given)
 
 
-async def test_a_model_that_was_edited_meanwhile_runs_as_it_is_now(visit: Any, edited: Any) -> None:
+async def test_the_page_runs_the_current_version_of_an_edited_model(visit: Any, edited: Any) -> None:
     page = (await visit.to("/me/edited")).page
     await expect(visit.text("prompt")).to_be_visible()
     before = await edited('def run(self, prompt: str = "a") -> str:\n        return "new " + prompt')
@@ -219,7 +221,7 @@ async def test_a_model_that_was_edited_meanwhile_runs_as_it_is_now(visit: Any, e
     await expect(page.get_by_label("Version")).to_have_value(before)
 
 
-async def test_a_server_that_goes_away_and_comes_back_is_told_and_followed(
+async def test_the_page_reports_a_stopped_server_and_reconnects(
     folders: tuple[Path, Path], visit: Any, tmp_path: Path
 ) -> None:
     visit.expected = "ERR_CONNECTION_REFUSED|ERR_INCOMPLETE|ERR_EMPTY|ERR_CONNECTION_RESET"

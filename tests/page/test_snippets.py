@@ -1,4 +1,4 @@
-"""What the page says does the same, does the same."""
+"""The commands and code that the page shows create the same prediction as its form."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def newest(visit: Any) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["Command", "Python", "curl"])
-async def test_what_was_copied_sends_the_same_input(visit: Any, kind: str, picture: Path) -> None:
+async def test_a_copied_command_sends_the_same_input(visit: Any, kind: str, picture: Path) -> None:
     page = (await visit.to("/me/every")).page
     prompt = 'it\'s "two"\nlines $HOME `id` \\n @x'
     await visit.text("prompt").fill(prompt)
@@ -66,8 +66,8 @@ async def test_what_was_copied_sends_the_same_input(visit: Any, kind: str, pictu
     }
 
 
-async def test_files_that_are_on_no_disk_can_be_saved_for_what_was_copied(visit: Any, picture: Path) -> None:
-    """Those of an example, or of a prediction that was made elsewhere."""
+async def test_files_that_are_not_on_disk_can_be_saved_for_the_copied_command(visit: Any, picture: Path) -> None:
+    """Such files come from an example, or from a prediction that another program created."""
     urls = [f"data:image/png;base64,{b64encode(bytes([count] * 999)).decode()}" for count in (1, 2)]
     version = (await visit.api("/v1/models/me/every"))["latest_version"]["id"]
     sent = {"prompt": "x", "images": urls}
@@ -83,7 +83,7 @@ async def test_files_that_are_on_no_disk_can_be_saved_for_what_was_copied(visit:
     assert (await newest(visit))["input"] == sent
 
 
-async def test_the_official_clients_are_shown_how_to_reach_this_server(visit: Any) -> None:
+async def test_code_for_the_official_clients_has_this_servers_address(visit: Any) -> None:
     await visit.to("/black-forest-labs/flux-schnell")
     await visit.text("prompt").fill('a "fox"')
     code = await visit.snippet("Python client")
@@ -95,7 +95,7 @@ async def test_the_official_clients_are_shown_how_to_reach_this_server(visit: An
     assert 'prompt: "a \\"fox\\"",' in code
 
 
-async def test_what_runs_on_replicate_names_its_version_and_neither_this_server_nor_a_token(visit: Any) -> None:
+async def test_code_for_replicate_has_the_published_version_and_no_local_address(visit: Any) -> None:
     published = (await visit.api("/v1/models/stability-ai/sdxl"))["published_version"]
     page = (await visit.to("/stability-ai/sdxl")).page
     await visit.text("prompt").fill("a fox")
@@ -120,14 +120,14 @@ async def test_what_runs_on_replicate_names_its_version_and_neither_this_server_
     assert visit.origin in await visit.snippet("Command")
 
 
-async def test_a_version_of_replicates_is_one_of_this_server_too(visit: Any) -> None:
+async def test_a_published_version_of_replicate_runs_on_this_server(visit: Any) -> None:
     await visit.to("/replicate/hello-world")
     await visit.text("text").fill("you")
     said = await run(["sh", "-c", await visit.snippet("curl")], Path.cwd())
     assert '"output":"hello you"' in said
 
 
-async def test_files_from_the_official_clients_are_written_down(visit: Any) -> None:
+async def test_code_for_the_official_clients_writes_output_files(visit: Any) -> None:
     await visit.to("/black-forest-labs/flux-schnell")
     assert "write_bytes(file.read())" in await visit.snippet("Python client")
     assert "await writeFile(`output-${place}.webp`, file);" in await visit.snippet("JavaScript")
@@ -140,18 +140,18 @@ async def test_files_from_the_official_clients_are_written_down(visit: Any) -> N
     assert 'await writeFile("output.wav", output);' in await visit.snippet("JavaScript")
 
 
-async def test_a_word_of_the_shell_is_that_word(visit: Any) -> None:
+async def test_shell_quoting_keeps_every_word_unchanged(visit: Any) -> None:
     words = await visit.pure("quote", "given.map(m.shell)", NASTY)
-    said = subprocess.run(["sh", "-c", f"printf '%s\\0' {' '.join(words)}"], capture_output=True, check=True)  # noqa: ASYNC221 - a moment
+    said = subprocess.run(["sh", "-c", f"printf '%s\\0' {' '.join(words)}"], capture_output=True, check=True)  # noqa: ASYNC221 - it takes a moment only
     assert said.stdout.decode().split("\0")[:-1] == NASTY
 
 
-async def test_a_literal_of_python_is_that_value(visit: Any) -> None:
+async def test_python_literals_keep_every_value_unchanged(visit: Any) -> None:
     value = {"text": NASTY, "numbers": [0, -1.5, 1e300, 2**53], "other": [None, True, False, {}, []], "__proto": 1}
     assert ast.literal_eval(await visit.pure("quote", "m.python(given)", value)) == value
 
 
-async def test_a_literal_of_javascript_is_that_value(visit: Any) -> None:
+async def test_javascript_literals_keep_every_value_unchanged(visit: Any) -> None:
     value = {"text": NASTY, "numbers": [0, -1.5, 1e300, 2**53], "other": [None, True, False, {}, []]}
     literal = await visit.pure("quote", "m.js(given)", value)
     assert await visit.page.evaluate(f"({literal})") == value

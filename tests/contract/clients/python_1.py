@@ -1,4 +1,4 @@
-"""``replicate`` 1.x, by the module's own functions, as its README has it."""
+"""``replicate`` 1.x, used by the module's own functions, as in its README."""
 
 from itertools import chain
 from pathlib import Path
@@ -14,7 +14,7 @@ class Client:
     api, refused, failed, held = replicate, ReplicateError, ModelError, {"wait": True}
 
     def problem(self, error: Any) -> dict[str, Any]:
-        """It drops what it does not know."""
+        """The error's fields. This client drops fields that it does not know."""
         return {"status": error.status, "title": error.title, "detail": error.detail}
 
     def model(self, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""``replicate`` 2.x, by a client of one's own."""
+"""``replicate`` 2.x, used by a client object."""
 
 from pathlib import Path
 from typing import Any
@@ -46,11 +46,11 @@ class Client:
         return [page.results for page in client.predictions.list().iter_pages()]
 
     def stream(self, name: str, **given: Any) -> tuple[str, object]:
-        """It polls: there are no events in this client, and only the module's ``use`` works."""
+        """The text, which this client polls: it has no events, and only the module's ``use`` works."""
         return "".join(replicate.use(name, streaming=True)(**given)), None
 
     def upload(self, path: Path) -> Any:
-        """Its arguments for a name, a type and metadata go into fields of the form that the API does not read."""
+        """Upload a file. The client's arguments for name, type and metadata become form fields that the API ignores."""
         return client.files.create(content=(path.name, path.read_bytes(), "text/plain"))
 
     def files(self) -> Any:
@@ -63,7 +63,7 @@ class Client:
         return client.webhooks.default.secret.get()
 
     def is_valid(self, headers: dict[str, str], body: str, secret: Any) -> None:
-        """There is nothing in this client to check a signature with."""
+        """None, because this client cannot check a signature."""
 
     def deployment(self, owner: str, name: str) -> Any:
         return client.deployments.get(deployment_owner=owner, deployment_name=name)

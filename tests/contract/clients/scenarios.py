@@ -1,4 +1,4 @@
-"""Every scenario with an official Python client; how each client is asked is said in its own file."""
+"""Scenarios for the official Python clients. The calls of each client are in its own file."""
 
 import io
 import json
@@ -17,49 +17,49 @@ PICTURE = {"prompt": "a hill", "megapixels": "0.25", "num_inference_steps": 1}
 
 
 class Client(Protocol):
-    """One client: its entry point, and what its releases do differently."""
+    """One client: its entry point, and the calls that differ between releases."""
 
     api: Any
     refused: type[Exception]
-    """What it raises where the API refuses."""
+    """The exception that it raises if the API refuses a request."""
     failed: type[Exception]
-    """What its ``run`` raises where the model fails."""
+    """The exception that its ``run`` raises if the model fails."""
     held: dict[str, Any]
-    """What makes a create wait for the end."""
+    """The arguments that make a create request wait for the end."""
 
     def problem(self, error: Any) -> dict[str, Any]:
-        """What is known of a refusal: its ``status``, and the body's fields."""
+        """The ``status`` and the fields of an error response, as far as the client shows them."""
 
     def model(self, name: str) -> Any: ...
     def version(self, model: Any) -> Any:
-        """Its newest version, read by itself."""
+        """The model's newest version, from a request of its own."""
 
     def versions(self, model: Any) -> Any: ...
     def models(self) -> Any: ...
     def found(self, query: str) -> Any:
-        """Models by a search."""
+        """The models that a search finds."""
 
     def prediction(self, id_: str) -> Any: ...
     def ended(self, prediction: Any) -> Any:
-        """Wait for the end."""
+        """Wait for the prediction's end."""
 
     def cancel(self, prediction: Any) -> None: ...
     def pages(self) -> list[list[Any]]:
         """The predictions, page by page."""
 
     def stream(self, name: str, **given: Any) -> tuple[str, object]:
-        """The text, and the events where it shows them."""
+        """The streamed text, and the events if the client shows them."""
 
     def upload(self, path: Path) -> Any: ...
     def files(self) -> Any: ...
     def checksums(self, file: Any) -> dict[str, str]: ...
     def secret(self) -> Any: ...
     def is_valid(self, headers: dict[str, str], body: str, secret: Any) -> bool | None:
-        """Whether a webhook's signature is right; None where the client cannot tell."""
+        """Whether a webhook's signature is right; None if the client cannot check it."""
 
     def deployment(self, owner: str, name: str) -> Any: ...
     def deploy(self, deployment: Any, **given: Any) -> Any:
-        """A prediction by a deployment."""
+        """Create a prediction of a deployment."""
 
     def username(self) -> str: ...
     def training(self, id_: str) -> Any: ...
@@ -76,12 +76,12 @@ def create(client: Client, name: str, given: dict[str, Any], **more: Any) -> Any
 def read(output: Any) -> str:
     if hasattr(output, "read"):
         return str(output.read().decode("latin-1"))
-    with urllib.request.urlopen(output) as answer:  # noqa: S310 - this machine's own address
+    with urllib.request.urlopen(output) as answer:  # noqa: S310 - an address on this machine
         return str(answer.read().decode("latin-1"))
 
 
 def status_of(client: Client, work: Callable[[], object]) -> int:
-    """The error that the API answers with."""
+    """The status of the error with which the API answers."""
     try:
         work()
     except client.refused as error:
@@ -135,7 +135,7 @@ def files(client: Client) -> object:
         "same": client.checksums(client.api.files.get(file_id=file.id)) == client.checksums(file),
         "checksums": client.checksums(file),
         "listed": file.id in [each.id for each in client.files()],
-        # One client answers whether it is gone, the other raises where it is not.
+        # One client returns whether the file was deleted, and the other raises if it was not.
         "deleted": client.api.files.delete(file_id=file.id) is not False,
         "after": status_of(client, lambda: client.api.files.get(file_id=file.id)),
     }
@@ -151,7 +151,7 @@ def file_input(client: Client) -> object:
 
 def webhook(client: Client) -> object:
     create(client, "me/words", {"text": TEXT}, webhook=facts["hook"], webhook_events_filter=["completed"])
-    with urllib.request.urlopen(facts["hook"]) as answer:  # noqa: S310 - this machine's own address
+    with urllib.request.urlopen(facts["hook"]) as answer:  # noqa: S310 - an address on this machine
         seen = json.load(answer)
     secret = client.secret()
     valid, tampered = (client.is_valid(seen["headers"], seen["body"] + more, secret) for more in ("", " "))
@@ -175,7 +175,7 @@ def models(client: Client) -> object:
 
 
 def example(client: Client) -> object:
-    """The example of a model that has been run, and the prediction that it is."""
+    """The example of a model that was run before, and the prediction with the same id."""
     client.ended(create(client, "me/words", {"text": TEXT}))
     shown: Any = client.model("me/words").default_example
     found = client.prediction(shown.id if hasattr(shown, "id") else shown["id"])
@@ -195,7 +195,7 @@ def deployments(client: Client) -> object:
         "listed": [each.name for each in known.list()],
         "output": ended.output,
         "updated": updated.current_release.configuration.max_instances,
-        "deleted": known.delete(**place) is not False,  # as with files
+        "deleted": known.delete(**place) is not False,  # as for files
         "after": status_of(client, lambda: client.deployment(made.owner, made.name)),
     }
 
