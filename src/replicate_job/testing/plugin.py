@@ -52,12 +52,13 @@ def replicate_api(
     tmp_path_factory: pytest.TempPathFactory,
     _replicate_ports: tuple[int, int],
 ) -> Iterator[ScriptedAPI]:
-    """A scripted Replicate for one test, a ``replicate_job.testing.ScriptedAPI``, to which the environment leads.
+    """A scripted Replicate for one test, a ``replicate_job.testing.ScriptedAPI``.
 
-    REPLICATE_BASE_URL and REPLICATE_API_TOKEN lead replicate-job and the official clients to it, REPLICATE_JOB_JOURNAL
-    to a new journal. ``@pytest.mark.replicate_api(script=Script(output="hi"), faults="get:503=0.1")`` gives the
-    arguments of ScriptedAPI. Every test of a process has the same address, so that clients that read the environment
-    once go on working. Needs the extra ``[local]``.
+    replicate-job and the official clients use it by REPLICATE_BASE_URL and REPLICATE_API_TOKEN, which are set for the
+    test; REPLICATE_JOB_JOURNAL is a new journal.
+    ``@pytest.mark.replicate_api(script=Script(output="hi"), faults="get:503=0.1")`` gives the arguments of ScriptedAPI.
+    Every test of a process has the same address, so that clients that read the environment only once go on working.
+    Needs the extra ``[local]``.
     """
     with _told_plainly():
         from replicate_job.testing import ScriptedAPI  # noqa: PLC0415 - slow, and of an extra
@@ -80,11 +81,12 @@ def replicate_local(
     tmp_path_factory: pytest.TempPathFactory,
     _replicate_local_servers: _LocalServers,
 ) -> LocalAPI:
-    """A local Replicate with real models, a ``replicate_job.testing.LocalAPI``, to which the environment leads.
+    """A local Replicate with real models, a ``replicate_job.testing.LocalAPI``.
 
-    REPLICATE_BASE_URL and REPLICATE_API_TOKEN lead replicate-job and the official clients to it, REPLICATE_JOB_JOURNAL
-    to a new journal. The server is started by the first test that asks and stays for the session, with its models and
-    predictions. The fixture ``replicate_local_options`` has its options. Needs the extra ``[local]``.
+    replicate-job and the official clients use it by REPLICATE_BASE_URL and REPLICATE_API_TOKEN, which are set for the
+    test; REPLICATE_JOB_JOURNAL is a new journal. The first test that uses the fixture starts the server. It stays for
+    the session, with its models and predictions. The fixture ``replicate_local_options`` has its options. Needs the
+    extra ``[local]``.
     """
     with _told_plainly():
         api = _replicate_local_servers.get(replicate_local_options)
@@ -100,12 +102,12 @@ def replicate_recording(
     _replicate_ports: tuple[int, int],
     _replicate_identity: _LazyIdentity,
 ) -> Iterator[ReplayAPI | RecordingAPI]:
-    """Replicate from a recording, a ``replicate_job.testing.ReplayAPI``, to which the environment leads.
+    """Replicate from a recording, a ``replicate_job.testing.ReplayAPI``. The test's environment makes clients use it.
 
     ``@pytest.mark.replicate_recording("hello.json", lenient=False)`` names the file, relative to the test's own; by
     default it is ``recordings/<test file>/<test>.json``. With ``pytest --replicate-record`` it is recorded anew, by a
-    ``RecordingAPI`` that asks the API of REPLICATE_BASE_URL and REPLICATE_API_TOKEN; a test that fails writes nothing.
-    A test whose code has sent a request that is not recorded fails, even where the code went on. Needs the extra
+    ``RecordingAPI`` that forwards requests to the API of REPLICATE_BASE_URL and REPLICATE_API_TOKEN; a test that fails
+    writes nothing. A test that sends an unrecorded request fails, even if its code handles the error. Needs the extra
     ``[local]``.
     """
     marker = request.node.get_closest_marker("replicate_recording")
