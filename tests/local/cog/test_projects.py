@@ -166,7 +166,7 @@ def write_large(file: Path, word: str) -> None:
 
 @pytest.fixture
 def writer(write_model: Callable[..., Path]) -> Path:
-    """The folder of a model that writes over a large file, and over another by way of a link to its folder."""
+    """The folder of a model that changes a large file, and another file through a link to its folder."""
     folder = write_model(WRITER, CONFIG)
     write_large(folder / "large.bin", "shipped")
     (folder / "v1").mkdir()
@@ -175,7 +175,7 @@ def writer(write_model: Callable[..., Path]) -> Path:
     return folder
 
 
-async def test_a_model_writes_over_its_own_copy_of_a_large_or_linked_file(
+async def test_a_model_changes_its_own_copy_of_a_large_or_linked_file(
     writer: Path, write_model: Callable[..., Path], bench: Any
 ) -> None:
     other = write_model(WRITER, CONFIG, name="other")
@@ -197,7 +197,7 @@ async def test_a_model_writes_over_its_own_copy_of_a_large_or_linked_file(
             assert file.read(7) == "shipped"
 
 
-async def test_a_large_file_is_copied_for_a_version_that_runs_and_given_back_unless_it_is_written_over(
+async def test_an_unchanged_copy_of_a_large_file_becomes_a_link_after_the_run(
     writer: Path, bench: Any, cache: Path
 ) -> None:
     async with bench() as engine:
@@ -210,7 +210,7 @@ async def test_a_large_file_is_copied_for_a_version_that_runs_and_given_back_unl
     write_large(writer / "large.bin", "changed")
     async with bench() as engine, bench() as second:
         await engine.output()
-        assert await second.output() == ["changed", "shipped"]  # a second server has copies of its own
+        assert await second.output() == ["changed", "shipped"]  # a second server has its own copies
         assert await second.output(word="written") == ["changed", "shipped"]
         write_large(writer / "large.bin", "edited!")
         assert await engine.output(version=engine.catalog.find("me", "model").version) == ["edited!", "shipped"]

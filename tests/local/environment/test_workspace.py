@@ -21,7 +21,7 @@ def test_unused_workspaces_without_a_stored_version_are_removed(tmp_path: Path) 
     assert {folder.name for folder in workspaces.iterdir()} == {"new", "kept"}
 
 
-def test_copies_that_a_killed_server_left_are_given_back_unless_they_were_written_over(tmp_path: Path) -> None:
+def test_unchanged_copies_that_a_killed_server_left_become_links_again(tmp_path: Path) -> None:
     stored, source = tmp_path / "versions" / "one" / "0", tmp_path / "workspaces" / "one" / "src"
     stored.mkdir(parents=True)
     for name in ("same", "written", "edited"):
@@ -37,7 +37,7 @@ def test_copies_that_a_killed_server_left_are_given_back_unless_they_were_writte
     assert (source / "edited").read_text() == "edited"
 
 
-def test_a_link_into_a_folder_leads_into_its_copy_and_one_to_a_file_elsewhere_becomes_a_file(tmp_path: Path) -> None:
+def test_links_inside_a_folder_lead_into_its_copy_and_other_links_become_files(tmp_path: Path) -> None:
     folder, copy = tmp_path / "folder", tmp_path / "copies" / "copy"
     (folder / "deep").mkdir(parents=True)
     (folder / "file").write_text("inner")

@@ -84,9 +84,9 @@ def copy_folder(source: Path, target: Path) -> None:
 
 
 def copy_linked_files(source: Path, target: Path) -> None:
-    """Give ``target``, a copy of ``source``, files of its own in place of its links to files that lie elsewhere.
+    """Replace links to files outside of ``source`` by copies of these files.
 
-    Raises OSError.
+    ``target`` is the copy of ``source`` in which that happens. Raises OSError.
     """
     for name, place, file in _linked_files(source):
         link = target / name
@@ -95,9 +95,9 @@ def copy_linked_files(source: Path, target: Path) -> None:
 
 
 def link_unchanged_files(source: Path, target: Path) -> None:
-    """The reverse of ``copy_linked_files``, for each file that is the same as when it was copied.
+    """Undo ``copy_linked_files`` for each file that has not changed since it was copied.
 
-    One that either side has written to stays: nothing else has its content. Raises OSError.
+    If the copy or the original has changed, the copy stays, because only it has its content. Raises OSError.
     """
     for name, place, file in _linked_files(source):
         copy = target / name
@@ -106,7 +106,7 @@ def link_unchanged_files(source: Path, target: Path) -> None:
 
 
 def _links(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """The name of each link below the folder, and where it leads, as it is written there."""
+    """The path of each link below the folder (relative to it), and the link's target as it is written there."""
     for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):
             path = Path(parent, name)
@@ -115,7 +115,7 @@ def _links(folder: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _linked_files(folder: Path) -> Iterator[tuple[Path, Path, Path]]:
-    """As ``_links``, but only those to files outside of the folder, each with that file."""
+    """The links of ``_links`` that lead to files outside of the folder, each with its file."""
     for name, place in _links(folder):
         file = (folder / name).resolve()
         if file.is_file() and not file.is_relative_to(folder.resolve()):
@@ -123,7 +123,7 @@ def _linked_files(folder: Path) -> Iterator[tuple[Path, Path, Path]]:
 
 
 def _replace(folder: Path, path: Path, make: Callable[[Path], None]) -> None:
-    """Put what ``make`` makes in the place of ``path``, at once and only when it is complete."""
+    """Replace ``path`` by the file or link that ``make`` makes, in one step, when it is complete."""
     (folder / ".cog").mkdir(exist_ok=True)
     unfinished = folder / ".cog" / _UNFINISHED
     unfinished.unlink(missing_ok=True)
@@ -135,7 +135,7 @@ def _replace(folder: Path, path: Path, make: Callable[[Path], None]) -> None:
 
 
 def _clone(source: Path, target: Path) -> None:
-    """Copy a file with its time of change; its blocks are shared where the file system can do that."""
+    """Copy a file with its modification time. Both share their blocks if the file system supports that."""
     try:
         with source.open("rb") as original, target.open("wb") as copy:
             fcntl.ioctl(copy, _CLONE, original.fileno())

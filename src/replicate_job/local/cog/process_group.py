@@ -133,8 +133,8 @@ class ProcessGroup:
         return (self._work / "running" / id).exists() and self.is_up  # the first is usually False
 
     async def start(self, address: ServerAddress) -> None:
-        """Raises OSError where there is no room for the model's files."""
-        # In a thread, as files may be large. It goes on when this task is canceled: ``close`` waits for it.
+        """Start the server. Raises OSError if the disk has no room for the model's files."""
+        # In a thread, because files may be large. It goes on if this task is canceled, so ``close`` waits for it.
         self._preparing = asyncio.ensure_future(asyncio.to_thread(self._prepare_folders))
         await asyncio.shield(self._preparing)
         limit = f"ulimit -d {self._memory // 1024}\n" if self._memory else ""
@@ -180,9 +180,9 @@ class ProcessGroup:
         return self._work / "ended"
 
     def _clean_up(self) -> None:
-        """Remove the group's folder, and the files that the model gave as outputs: these are stored elsewhere.
+        """Remove the group's folder, and the outputs in the model's source folder, of which this server has copies.
 
-        The room of large files that the model has not written to is given back.
+        Large files that the model has not changed become links again, which frees disk space.
         """
         with suppress(FileNotFoundError):
             for name in set((self._work / "given").read_text("utf-8").splitlines()):

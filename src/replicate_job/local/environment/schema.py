@@ -38,7 +38,7 @@ async def ensure_schema(workspace: Workspace, folder: Path) -> dict[str, Any]:
         new_file = Path(unfinished) / "signature.json"
         # The script runs as text, because a file would import modules from its own folder in place of the model's.
         command = (str(workspace.python), "-c", script, model.target, str(new_file))
-        with await asyncio.to_thread(workspace.claim) or nullcontext():  # where a server has it, it has the files too
+        with await asyncio.to_thread(workspace.claim) or nullcontext():  # None: a server has it, with the files
             code, output = await run(command, workspace.variables(), workspace.source)
         if reason := _failure(new_file, code, output):
             raise LocalError(f"{model.slug}: {model.target} cannot be read: {workspace.explain(reason)}")

@@ -1,11 +1,11 @@
-"""A version's own place: copies of its files, which it may write over, and a Python into which it may install.
+"""The workspace of a version: copies of its files, which it may change, and a Python into which it may install.
 
-Below one folder, ``<version>/src`` has the model's files, and all that the model puts beside them stays there as long
-as the version is stored. Large files, which a stored version has as links, are copied while the model runs: so an edit
-of the code copies none, and they take room only where a process runs, or has written over them.
+Below one folder, ``<version>/src`` has the model's files. Files that the model adds to it stay as long as the version
+is stored. A stored version has links to large files. They are copied only while a process of the model runs, and the
+copies stay only if the model changes them. So an edit of the code copies no large file.
 
-``<version>/python-<environment>`` is a small virtual environment on top of the shared one: what the model installs by
-itself goes there.
+``<version>/python-<environment>`` is a small virtual environment on top of the shared one. Packages that the model
+itself installs go there.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ class Workspace(msgspec.Struct, frozen=True):
         return {**environment, "PATH": path, "VIRTUAL_ENV": str(self._prefix), "COG_PROJECT_FOLDER": str(source)}
 
     def claim(self) -> IO[bytes] | None:
-        """Take ``source`` for one server until the file is closed, and copy the large files to it.
+        """Reserve ``source`` for one server until the returned file is closed, and copy the large files into it.
 
-        None where another process's server has it, or where the cache is read-only. Raises OSError where there is no
-        room for a file.
+        None if a server of another process has reserved it, or if the cache is read-only. Raises OSError if the disk
+        has no room for a file.
         """
         handle = _lock(self.folder)
         if handle:
@@ -96,12 +96,12 @@ class Workspace(msgspec.Struct, frozen=True):
             copy_folder(folder, target)
 
     def copy_linked(self, target: Path) -> None:
-        """Copy the files that ``copy`` links to."""
+        """Copy the files to which ``copy`` has made links."""
         for folder in self._shipped:
             copy_linked_files(folder, target)
 
     def link_unchanged(self) -> None:
-        """Give back the room of what ``copy_linked`` has copied to ``source``."""
+        """Replace unchanged copies that ``copy_linked`` made in ``source`` by links again, which frees disk space."""
         for folder in self._shipped:
             link_unchanged_files(folder, self.source)
 
@@ -179,9 +179,9 @@ class Workspace(msgspec.Struct, frozen=True):
 
 
 def prune(folder: Path, versions: Path) -> None:
-    """Remove the workspaces below ``folder`` that were not used for 30 days, and whose version is not stored.
+    """Remove the workspaces below ``folder`` that have not been used for 30 days, and whose version is not stored.
 
-    In the others, the room of large files is given back that no process has done: it was killed, or never began.
+    In the others, unchanged copies of large files become links again, if a killed process has left them.
     """
     for workspace in folder.glob("*"):
         with suppress(OSError):
@@ -193,7 +193,7 @@ def prune(folder: Path, versions: Path) -> None:
 
 
 def _lock(folder: Path) -> IO[bytes] | None:
-    """The lock of a workspace, until the file is closed; None where another has it or the cache is read-only."""
+    """Lock a workspace until the returned file is closed. None if it is locked, or if the cache is read-only."""
     with suppress(OSError):
         handle = (folder / "lock").open("wb")
         try:
